@@ -1,0 +1,76 @@
+//! Time and chance: the only place that reads a clock or the system's randomness.
+//!
+//! Everything else is handed a [`Clock`] or [`Dice`], so that a test can move time and replay a seed.
+//! Two clocks are read: the wall clock, which calendars and stored times need and which can be set back or
+//! forward under us, and the monotonic clock, which a gap needs. Neither is derived from the other.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rand::SeedableRng;
+use rand::rngs::ChaCha12Rng;
+
+/// A future that borrows nothing, as [`Clock::sleep`] returns it.
+pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where `now` comes from.
+pub trait Clock: Send + Sync + 'static {
+    /// The wall clock, UTC, cut to whole milliseconds (the precision of every stored time).
+    fn now(&self) -> Timestamp;
+    /// Time since an arbitrary start that no clock step moves. It stands still while the machine is suspended.
+    fn monotonic(&self) -> Duration;
+    /// Completes after `duration` of monotonic time.
+    fn sleep(&self, duration: Duration) -> Sleep;
+}
+
+/// The machine's clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemClock {
+    started: std::time::Instant,
+}
+
+impl SystemClock {
+    /// Starts the monotonic clock at zero.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
+    #[expect(clippy::new_without_default, reason = "reading a clock is not a default")]
+    pub fn new() -> Self {
+        Self { started: std::time::Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    fn now(&self) -> Timestamp {
+        whole_milliseconds(Timestamp::now())
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+    fn sleep(&self, duration: Duration) -> Sleep {
+        Box::pin(tokio::time::sleep(duration))
+    }
+}
+
+/// `at` without its fraction of a millisecond, towards the past.
+pub fn whole_milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+/// Seeded randomness whose sequence is the same in every release (ChaCha12).
+pub type Dice = ChaCha12Rng;
+
+/// Dice that repeat themselves for the same `seed`.
+pub fn dice(seed: u64) -> Dice {
+    Dice::seed_from_u64(seed)
+}
+
+/// A seed that nobody chose, from the operating system.
+#[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
+pub fn ambient_seed() -> u64 {
+    rand::random()
+}

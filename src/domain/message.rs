@@ -1,0 +1,151 @@
+//! A message: what a producer queues, and the identifiers around it.
+//!
+//! A [`Draft`] is what came through a door, still in the producer's words; [`NewMessage`] is what
+//! `domain/validate.rs` made of it, once. Ids of Unipile's are opaque: kept as they came, never parsed.
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+macro_rules! opaque_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(String);
+
+        impl $name {
+            /// Takes the id as it came.
+            pub fn new(id: impl Into<String>) -> Self {
+                Self(id.into())
+            }
+            /// The id as it came.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+opaque_id! {
+    /// A Unipile account, `acc_…`.
+    AccountId
+}
+opaque_id! {
+    /// A conversation, in Unipile's word; unique only inside its account.
+    ChatId
+}
+opaque_id! {
+    /// A recipient: a user id, or an organization's.
+    UserId
+}
+opaque_id! {
+    /// An inbox of an account, such as `CLASSIC_PRIMARY`.
+    InboxId
+}
+
+/// A message's own id, a UUID (version 7 where the daemon makes it).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MessageId(pub Uuid);
+
+impl std::fmt::Display for MessageId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::str::FromStr for MessageId {
+    type Err = uuid::Error;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::parse_str(text).map(Self)
+    }
+}
+
+/// Order of arrival in the queue: the row number of `messages`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Arrival(pub i64);
+
+/// What came through a door, before anybody looked at it. `None` is "not given".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Draft {
+    /// See [`NewMessage::account_id`].
+    pub account_id: Option<String>,
+    /// An existing chat; excludes `users_ids`.
+    pub chat_id: Option<String>,
+    /// Whom to start a chat with; excludes `chat_id`.
+    pub users_ids: Option<Vec<String>>,
+    /// The inbox to start the chat from; `""` starts it without one.
+    pub inbox_id: Option<String>,
+    /// The text.
+    pub text: Option<String>,
+    /// Overrides the account's typing policy for this message.
+    pub typing: Option<bool>,
+    /// RFC 3339 time.
+    pub not_before: Option<String>,
+    /// RFC 3339 time.
+    pub expires_at: Option<String>,
+    /// The producer's label.
+    pub campaign: Option<String>,
+    /// The producer's idempotency key.
+    pub dedupe_key: Option<String>,
+}
+
+/// Where a message goes, and so which endpoint sends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// Send a Message into a chat that exists.
+    Chat(ChatId),
+    /// Start a Chat with one user; from an inbox, or from the account's default one.
+    User {
+        /// The recipient.
+        user_id: UserId,
+        /// Which inbox.
+        inbox: Inbox,
+    },
+}
+
+/// The inbox that a chat is started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Inbox {
+    /// The one of the account's policy.
+    OfPolicy,
+    /// This one: Start a Chat from Inbox.
+    Named(InboxId),
+    /// None, for providers without inboxes: Start a Chat.
+    Without,
+}
+
+impl Target {
+    /// The conversation whose order is kept: messages of one account with the same thread do not overtake.
+    pub fn thread(&self) -> String {
+        match self {
+            Self::Chat(chat_id) => format!("chat:{chat_id}"),
+            Self::User { user_id, .. } => format!("user:{user_id}"),
+        }
+    }
+}
+
+/// A message that passed every check and may be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// The account that sends it.
+    pub account_id: AccountId,
+    /// Where it goes.
+    pub target: Target,
+    /// Its text, not empty.
+    pub text: String,
+    /// Overrides the account's typing policy.
+    pub typing: Option<bool>,
+    /// Not to be sent earlier.
+    pub not_before: Option<Timestamp>,
+    /// Not to be sent from then on.
+    pub expires_at: Option<Timestamp>,
+    /// The producer's label.
+    pub campaign: Option<String>,
+    /// The producer's idempotency key, unique in the queue.
+    pub dedupe_key: Option<String>,
+}

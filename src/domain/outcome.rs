@@ -1,0 +1,174 @@
+//! What the provider did with one call.
+//!
+//! Decided in one pure place (`provider/wire.rs`, `classify`); turned into a state in `domain/state.rs`.
+//! The question that rules the enum is not "did it fail" but "can it have reached somebody".
+
+use std::time::Duration;
+
+use super::message::ChatId;
+
+/// What became of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It reached the provider.
+    Accepted {
+        /// The chat, where the answer names one (starting a chat does, sending into one does not).
+        chat_id: Option<ChatId>,
+        /// Ids of the messages it became; several when the provider splits it, none when it says none.
+        message_ids: Vec<String>,
+    },
+    /// Refused for good: this message cannot be sent as it is.
+    Refused(Problem),
+    /// It certainly reached nobody, and may be tried again.
+    NotSent {
+        /// What happened.
+        problem: Problem,
+        /// What must wait, and how long.
+        hold: Hold,
+    },
+    /// The provider itself throttled the account; whether this message reached anybody is not certain.
+    Throttled(Problem),
+    /// The account, or the key, cannot send at all; the message keeps its place.
+    AccountDown {
+        /// What is down, and who must act.
+        cause: DownCause,
+        /// What happened.
+        problem: Problem,
+    },
+    /// Nobody knows whether it reached somebody.
+    Uncertain {
+        /// How far the call got.
+        phase: Phase,
+        /// What happened.
+        problem: Problem,
+    },
+}
+
+impl Outcome {
+    /// The word under which `attempts.outcome` keeps it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Accepted { .. } => "accepted",
+            Self::Refused(_) => "refused",
+            Self::NotSent { .. } => "not_sent",
+            Self::Throttled(_) => "throttled",
+            Self::AccountDown { .. } => "account_down",
+            Self::Uncertain { .. } => "uncertain",
+        }
+    }
+
+    /// What went wrong, unless nothing did.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Accepted { .. } => None,
+            Self::Refused(problem)
+            | Self::Throttled(problem)
+            | Self::NotSent { problem, .. }
+            | Self::AccountDown { problem, .. }
+            | Self::Uncertain { problem, .. } => Some(problem),
+        }
+    }
+}
+
+/// What waits after a call that certainly reached nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// This message, by its retry policy.
+    Message,
+    /// The account, because Unipile limits its calls; for as long as it said, if it did.
+    Account(Option<Duration>),
+    /// Everything, because the API could not be reached.
+    Api,
+}
+
+/// Why an account, or the whole key, cannot send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DownCause {
+    /// The account's owner must sign in again.
+    Disconnected,
+    /// Unipile or LinkedIn restricted the account.
+    Restricted,
+    /// The API key or the subscription is refused: concerns every account.
+    Key,
+}
+
+impl DownCause {
+    /// The word under which it is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Restricted => "restricted",
+            Self::Key => "key",
+        }
+    }
+
+    /// The cause of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Disconnected, Self::Restricted, Self::Key].into_iter().find(|cause| cause.as_str() == word)
+    }
+}
+
+/// How far a call got; each is at least as far as the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The intent is durable, nothing else is known.
+    Claimed,
+    /// A connection was being made; no byte of the request left.
+    Connecting,
+    /// Bytes of the request may have left.
+    Written,
+    /// An answer came, whole.
+    Answered,
+}
+
+impl Phase {
+    /// The word under which `attempts.phase` keeps it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claimed => "claimed",
+            Self::Connecting => "connecting",
+            Self::Written => "written",
+            Self::Answered => "answered",
+        }
+    }
+}
+
+/// What was answered or went wrong, kept verbatim: nothing that came is thrown away.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Problem {
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// Unipile's `type`, such as `provider/unprocessable_entity`; ours begin with `outboxd/`.
+    pub kind: String,
+    /// Unipile's `title`.
+    pub title: Option<String>,
+    /// Unipile's `detail`, or what happened here.
+    pub detail: Option<String>,
+    /// Unipile's `req_id`, to quote to their support.
+    pub req_id: Option<String>,
+}
+
+impl Problem {
+    /// Something that happened on this side of the wire; `kind` is prefixed with `outboxd/`.
+    pub fn local(kind: &str, detail: impl Into<String>) -> Self {
+        Self { kind: format!("outboxd/{kind}"), detail: Some(detail.into()), ..Self::default() }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.kind)?;
+        if let Some(status) = self.status {
+            write!(f, " ({status})")?;
+        }
+        match (&self.title, &self.detail) {
+            (Some(title), Some(detail)) => write!(f, ": {title}: {detail}")?,
+            (Some(one), None) | (None, Some(one)) => write!(f, ": {one}")?,
+            (None, None) => {}
+        }
+        match &self.req_id {
+            Some(req_id) => write!(f, " [{req_id}]"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a message waits or stopped: stable codes, each with a sentence and with who must act (P6).
+//!
+//! The codes are part of the contract: they stand in SQL (`messages.reason`), in JSON and in `docs/reasons.md`,
+//! which a test compares with this list. A code is never reused for something else.
+
+/// Who has to do something before the message goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Actor {
+    /// Nobody: it goes on by itself.
+    Nobody,
+    /// Whoever runs the daemon.
+    Operator,
+    /// Whoever put the message in.
+    Producer,
+}
+
+impl Actor {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Operator => "operator",
+            Self::Producer => "producer",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($name:ident, $code:literal, $actor:ident, $sentence:literal;)+) => {
+        /// A stable code of why a message waits or stopped.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = $sentence] $name,)+
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The code as SQL and JSON have it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)+ }
+            }
+
+            /// One sentence that a support ticket can quote.
+            pub fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)+ }
+            }
+
+            /// Who must act.
+            pub fn actor(self) -> Actor {
+                match self { $(Self::$name => Actor::$actor,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    Admission, "admission", Nobody, "The daemon has not looked at this row yet.";
+    DaemonPaused, "daemon_paused", Operator, "All sending is paused.";
+    KeyRefused, "key_refused", Operator, "Unipile refuses the API key or the subscription, so nothing can be sent.";
+    AccountPaused, "account_paused", Operator, "The account is paused.";
+    AccountDisconnected, "account_disconnected", Operator, "The account is disconnected from its provider; its owner must sign in again.";
+    AccountRestricted, "account_restricted", Operator, "The account is restricted and must not send.";
+    ApiRateLimited, "api_rate_limited", Nobody, "Unipile limits this account's calls and said how long to wait.";
+    Cooldown, "cooldown", Nobody, "The provider throttled the account, which now rests.";
+    ApiUnreachable, "api_unreachable", Nobody, "The Unipile API cannot be reached; the next try is timed.";
+    ApiBusy, "api_busy", Nobody, "The limit of requests a second to the API as a whole is used up for the moment.";
+    Scheduled, "scheduled", Nobody, "The producer asked not to send it before this time.";
+    Retry, "retry", Nobody, "The last attempt certainly reached nobody; the next one is timed.";
+    ChatOrder, "chat_order", Nobody, "An earlier message to the same chat or recipient is not settled, and order in a chat is kept.";
+    Turn, "turn", Nobody, "Earlier messages of the account go first.";
+    InFlight, "in_flight", Nobody, "A call of the account is on its way; there is never a second one.";
+    Gap, "gap", Nobody, "The account pauses between two sends.";
+    Typing, "typing", Nobody, "The typing indicator is shown.";
+    Now, "now", Nobody, "Nothing holds it; it is about to be sent.";
+    OutcomeUnknown, "outcome_unknown", Operator, "The call may or may not have reached the recipient; look into the chat before anything is sent again.";
+    ThrottledWhileSending, "throttled_while_sending", Operator, "The provider throttled the account while this was being sent; look into the chat before anything is sent again.";
+    FoundSending, "found_sending", Operator, "The daemon stopped in the middle of this call; look into the chat before anything is sent again.";
+    Delivered, "delivered", Nobody, "Unipile accepted it.";
+    Refused, "refused", Producer, "Unipile or the provider refused this message for good.";
+    RetriesSpent, "retries_spent", Producer, "Every retry was spent and none reached the provider.";
+    Cancelled, "cancelled", Nobody, "It was cancelled.";
+    Expired, "expired", Producer, "It was not sent before its expiry.";
+    Invalid, "invalid", Producer, "The row says something that cannot be sent.";
+}
+
+impl Reason {
+    /// The reason of that code.
+    pub fn parse(code: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|reason| reason.as_str() == code)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_sentences_end() {
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(Reason::parse(reason.as_str()), Some(*reason), "code used twice: {reason:?}");
+            assert!(reason.sentence().ends_with('.'), "{reason:?}");
+            assert_eq!(Reason::ALL.iter().position(|other| other == reason), Some(index));
+        }
+    }
+}

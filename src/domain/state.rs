@@ -1,0 +1,262 @@
+//! The life of a message: its states, and the moves between them.
+//!
+//! [`MOVES`] is the one table: `migrations/` holds its SQL form (the CHECK on `messages.state` and the trigger
+//! that refuses any other move), `docs/lifecycle.md` its diagram, and a test holds the three together.
+//! A [`State`] carries what that state needs and is consumed by the move that leaves it, so that a message cannot
+//! be in two states in the code either.
+
+use jiff::Timestamp;
+
+use super::message::ChatId;
+use super::outcome::{Outcome, Problem};
+use super::reason::Reason;
+
+/// The name of a state, as SQL, JSON and the command line write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum StateName {
+    /// Inserted by SQL, not yet looked at.
+    New,
+    /// Waits for its turn.
+    Queued,
+    /// The intent to send is durable; the call may be on its way.
+    Sending,
+    /// Nobody knows yet whether it reached the recipient.
+    Uncertain,
+    /// A person must decide.
+    Review,
+    /// Reached the provider.
+    Sent,
+    /// Was refused for good, or its retries are spent.
+    Failed,
+    /// Withdrawn.
+    Cancelled,
+    /// Not sent before `expires_at`.
+    Expired,
+    /// Refused after an INSERT by what only the daemon can judge.
+    Rejected,
+}
+
+impl StateName {
+    /// Every state, in the order of a message's life.
+    pub const ALL: [Self; 10] = [
+        Self::New,
+        Self::Queued,
+        Self::Sending,
+        Self::Uncertain,
+        Self::Review,
+        Self::Sent,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Rejected,
+    ];
+
+    /// The word used everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Queued => "queued",
+            Self::Sending => "sending",
+            Self::Uncertain => "uncertain",
+            Self::Review => "review",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Rejected => "rejected",
+        }
+    }
+
+    /// The state of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+
+    /// Whether nothing happens to the message any more.
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::New | Self::Queued | Self::Sending | Self::Uncertain | Self::Review => false,
+            Self::Sent | Self::Failed | Self::Cancelled | Self::Expired | Self::Rejected => true,
+        }
+    }
+
+    /// Whether [`MOVES`] has a move from here to `to`.
+    pub fn may_become(self, to: Self) -> bool {
+        MOVES.iter().any(|(from, _, target)| *from == self && *target == to)
+    }
+}
+
+/// Every move: from, what happens, to.
+pub const MOVES: &[(StateName, &str, StateName)] = &[
+    (StateName::New, "admitted", StateName::Queued),
+    (StateName::New, "refused by the daemon", StateName::Rejected),
+    (StateName::New, "cancelled", StateName::Cancelled),
+    (StateName::Queued, "intent written", StateName::Sending),
+    (StateName::Queued, "cancelled", StateName::Cancelled),
+    (StateName::Queued, "expires_at passed", StateName::Expired),
+    (StateName::Sending, "accepted", StateName::Sent),
+    (StateName::Sending, "certainly not sent", StateName::Queued),
+    (StateName::Sending, "refused for good", StateName::Failed),
+    (StateName::Sending, "outcome unknown", StateName::Uncertain),
+    (StateName::Sending, "outcome unknown, nothing to read back", StateName::Review),
+    (StateName::Uncertain, "found in the chat", StateName::Sent),
+    (StateName::Uncertain, "certainly absent", StateName::Queued),
+    (StateName::Uncertain, "cannot be settled", StateName::Review),
+    (StateName::Review, "a person says it was sent", StateName::Sent),
+    (StateName::Review, "a person says send it again", StateName::Queued),
+    (StateName::Review, "a person drops it", StateName::Cancelled),
+];
+
+/// The states in which a message has been sent at least once with an outcome that is not settled.
+pub const UNSETTLED: [StateName; 3] = [StateName::Sending, StateName::Uncertain, StateName::Review];
+
+/// A message whose intent is durable. The only way out of it is [`Sending::settle`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// Number of this attempt, from 1.
+    pub attempt: u32,
+    /// Retries that earlier attempts of this message spent.
+    pub retries: u32,
+}
+
+/// What a settled attempt left the message in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled {
+    /// Reached the provider.
+    Sent {
+        /// Unipile's answer came at.
+        at: Timestamp,
+        /// The chat, where the answer names one.
+        chat_id: Option<ChatId>,
+        /// The provider's ids; several when it split text and attachments.
+        message_ids: Vec<String>,
+    },
+    /// Goes back to its place.
+    Queued {
+        /// Why it was not sent.
+        reason: Reason,
+        /// The earliest time of the next attempt, if the message itself must wait (not its account).
+        retry_at: Option<Timestamp>,
+        /// Whether this spent one of its retries.
+        spent_retry: bool,
+        /// What was answered.
+        problem: Problem,
+    },
+    /// Refused for good.
+    Failed {
+        /// Stable code.
+        reason: Reason,
+        /// What was answered, verbatim.
+        problem: Problem,
+    },
+    /// A person must look.
+    Review {
+        /// Stable code.
+        reason: Reason,
+        /// What is known.
+        problem: Problem,
+    },
+}
+
+impl Settled {
+    /// The state that the message is left in.
+    pub fn name(&self) -> StateName {
+        match self {
+            Self::Sent { .. } => StateName::Sent,
+            Self::Queued { .. } => StateName::Queued,
+            Self::Failed { .. } => StateName::Failed,
+            Self::Review { .. } => StateName::Review,
+        }
+    }
+}
+
+/// When a message that was certainly not sent may be tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// When its account may send again; the message did nothing wrong.
+    WithItsAccount,
+    /// Not before this time, and one retry is spent.
+    At(Timestamp),
+    /// Never: its retries are spent.
+    Never,
+}
+
+impl Sending {
+    /// Turns the outcome of the call into the state it leaves behind: the one screen where outcomes become states.
+    ///
+    /// `again` is asked only for a message that was certainly not sent. An unknown outcome never returns to the
+    /// queue by itself (P2): until it can be read back it waits for a person.
+    pub fn settle(self, outcome: Outcome, now: Timestamp, again: impl FnOnce() -> Again) -> Settled {
+        match outcome {
+            Outcome::Accepted { chat_id, message_ids } => Settled::Sent { at: now, chat_id, message_ids },
+            Outcome::Refused(problem) => Settled::Failed { reason: Reason::Refused, problem },
+            Outcome::NotSent { problem, .. } => match again() {
+                Again::WithItsAccount => {
+                    Settled::Queued { reason: Reason::Turn, retry_at: None, spent_retry: false, problem }
+                }
+                Again::At(at) => {
+                    Settled::Queued { reason: Reason::Retry, retry_at: Some(at), spent_retry: true, problem }
+                }
+                Again::Never => Settled::Failed { reason: Reason::RetriesSpent, problem },
+            },
+            Outcome::AccountDown { problem, .. } => {
+                Settled::Queued { reason: Reason::Turn, retry_at: None, spent_retry: false, problem }
+            }
+            Outcome::Throttled(problem) => Settled::Review { reason: Reason::ThrottledWhileSending, problem },
+            Outcome::Uncertain { problem, .. } => Settled::Review { reason: Reason::OutcomeUnknown, problem },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn final_states_have_no_move_out_and_every_other_has_one() {
+        for state in StateName::ALL {
+            let leaves = MOVES.iter().any(|(from, _, _)| *from == state);
+            assert_eq!(leaves, !state.is_final(), "{state:?}");
+        }
+    }
+
+    #[test]
+    fn every_state_can_be_reached_and_is_read_back_from_its_word() {
+        for state in StateName::ALL {
+            assert!(state == StateName::New || MOVES.iter().any(|(_, _, to)| *to == state), "{state:?}");
+            assert_eq!(StateName::parse(state.as_str()), Some(state));
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_never_returns_to_the_queue_by_itself() {
+        let problem = Problem::local("timeout", "no answer");
+        let now = Timestamp::UNIX_EPOCH;
+        let unknown =
+            Outcome::Uncertain { phase: super::super::outcome::Phase::Written, problem: problem.clone() };
+        for outcome in [unknown, Outcome::Throttled(problem)] {
+            let sending = Sending { attempt: 1, retries: 0 };
+            let settled = sending.settle(outcome, now, || panic!("a retry was considered"));
+            assert_eq!(settled.name(), StateName::Review);
+        }
+    }
+
+    #[test]
+    fn what_settles_an_attempt_is_a_move_of_the_table() {
+        let problem = Problem::local("x", "y");
+        let now = Timestamp::UNIX_EPOCH;
+        for settled in [
+            Settled::Sent { at: now, chat_id: None, message_ids: vec![] },
+            Settled::Queued {
+                reason: Reason::Retry,
+                retry_at: None,
+                spent_retry: true,
+                problem: problem.clone(),
+            },
+            Settled::Failed { reason: Reason::Refused, problem: problem.clone() },
+            Settled::Review { reason: Reason::OutcomeUnknown, problem },
+        ] {
+            assert!(StateName::Sending.may_become(settled.name()), "{settled:?}");
+        }
+    }
+}

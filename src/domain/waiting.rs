@@ -1,0 +1,32 @@
+//! A queued message as far as its turn depends on it: what the store reads and `policy/decide.rs` judges.
+
+use jiff::Timestamp;
+
+use super::message::MessageId;
+use super::state::StateName;
+
+/// A queued message, as far as its turn depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// When it became due: its arrival, or its `not_before`.
+    pub due_at: Timestamp,
+    /// Set while it waits to be tried again.
+    pub retry_at: Option<Timestamp>,
+    /// Not to be sent from then on.
+    pub expires_at: Option<Timestamp>,
+    /// The earlier message of its thread that is not settled.
+    pub held_by: Option<HeldBy>,
+    /// How many messages of its account go first.
+    pub ahead: u64,
+}
+
+/// An earlier message to the same chat or recipient that is not settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBy {
+    /// Which.
+    pub id: MessageId,
+    /// In which state.
+    pub state: StateName,
+    /// When it is tried again, if that is known.
+    pub retry_at: Option<Timestamp>,
+}

@@ -1,0 +1,155 @@
+//! The one judge: may this message go now, and if not, why and until when (P4, P5, P6).
+//!
+//! The engine asks before every send, `explain` asks for a support ticket, the list asks for its "why" column;
+//! all three get their answer from [`gates`]. The gates stand in a fixed order, from what concerns everything to
+//! what concerns this message alone; the first that is closed is the one reason. `docs/pacing.md` lists them.
+
+use jiff::Timestamp;
+
+use crate::domain::account::{Account, Daemon};
+use crate::domain::outcome::DownCause;
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
+use crate::domain::waiting::{HeldBy, Waiting};
+
+/// What to do with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it.
+    Send,
+    /// Leave it where it is.
+    Wait {
+        /// Why.
+        reason: Reason,
+        /// What it waits for.
+        until: Until,
+    },
+    /// It must not be sent any more.
+    Stop {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// What a waiting message waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// This time.
+    At(Timestamp),
+    /// At least this time; then what stands before it is looked at again.
+    NotBefore(Timestamp),
+    /// A person.
+    Person,
+}
+
+/// What the daemon knows only while it runs: about the API, and about the call that is being prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Live {
+    /// Set while the API cannot be reached.
+    pub api_unreachable_until: Option<Timestamp>,
+    /// Set while the limit of requests to the API as a whole is used up.
+    pub api_busy_until: Option<Timestamp>,
+    /// Set while the typing indicator is shown for this very message.
+    pub typing_until: Option<Timestamp>,
+}
+
+/// All that a verdict depends on.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The time of the verdict.
+    pub now: Timestamp,
+    /// What concerns every account.
+    pub daemon: &'a Daemon,
+    /// The account.
+    pub account: &'a Account,
+    /// The message.
+    pub message: &'a Waiting,
+    /// What is known only while running.
+    pub live: Live,
+}
+
+/// One rule's say about a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// The reason it gives when it is closed.
+    pub reason: Reason,
+    /// `None`: open. Otherwise what it waits for.
+    pub closed: Option<Until>,
+}
+
+/// Send, wait or stop: the first closed gate decides.
+pub fn decide(facts: &Facts<'_>) -> Verdict {
+    if facts.message.expires_at.is_some_and(|expires_at| expires_at <= facts.now) {
+        return Verdict::Stop { reason: Reason::Expired };
+    }
+    gates(facts)
+        .into_iter()
+        .find_map(|gate| gate.closed.map(|until| Verdict::Wait { reason: gate.reason, until }))
+        .unwrap_or(Verdict::Send)
+}
+
+/// Every gate in its order, open or closed.
+pub fn gates(facts: &Facts<'_>) -> [Gate; 15] {
+    let Facts { now, daemon, account, message, live } = facts;
+    let now = *now;
+    let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
+    let paused = |pause: &Option<crate::domain::account::Pause>| {
+        let pause = pause.as_ref().filter(|pause| pause.holds(now))?;
+        Some(pause.until.map_or(Until::Person, Until::At))
+    };
+    let down =
+        |cause: DownCause| account.down.as_ref().filter(|down| down.cause == cause).map(|_| Until::Person);
+    let held = |reason: Reason| {
+        account.hold.filter(|hold| hold.reason == reason).and_then(|hold| later(Some(hold.until)))
+    };
+    let gap = later(account.next_call_at);
+    let gate = |reason: Reason, closed: Option<Until>| Gate { reason, closed };
+    [
+        gate(Reason::KeyRefused, daemon.key_refused.as_ref().map(|_| Until::Person)),
+        gate(Reason::DaemonPaused, paused(&daemon.pause)),
+        gate(Reason::ApiUnreachable, later(live.api_unreachable_until)),
+        gate(Reason::AccountDisconnected, down(DownCause::Disconnected)),
+        gate(Reason::AccountRestricted, down(DownCause::Restricted)),
+        gate(Reason::AccountPaused, paused(&account.pause)),
+        gate(Reason::Cooldown, held(Reason::Cooldown)),
+        gate(Reason::ApiRateLimited, held(Reason::ApiRateLimited)),
+        gate(Reason::Scheduled, later(Some(message.due_at))),
+        gate(Reason::Retry, later(message.retry_at)),
+        gate(Reason::ChatOrder, message.held_by.map(|held_by| chat_order(held_by, facts))),
+        gate(Reason::Turn, (message.ahead > 0).then(|| Until::NotBefore(next_call(facts)))),
+        gate(Reason::InFlight, account.in_flight.then(|| Until::NotBefore(next_call(facts)))),
+        // While the indicator is shown, its end and the gap's are one time; "typing" says more.
+        if let Some(typing) = later(live.typing_until) {
+            gate(Reason::Typing, Some(typing))
+        } else {
+            gate(Reason::Gap, gap)
+        },
+        gate(Reason::ApiBusy, later(live.api_busy_until)),
+    ]
+}
+
+/// The earliest time at which the account may call again, by its pace alone.
+fn next_call(facts: &Facts<'_>) -> Timestamp {
+    facts.account.next_call_at.map_or(facts.now, |at| at.max(facts.now))
+}
+
+fn chat_order(held_by: HeldBy, facts: &Facts<'_>) -> Until {
+    match held_by.state {
+        StateName::Review => Until::Person,
+        StateName::New
+        | StateName::Queued
+        | StateName::Sending
+        | StateName::Uncertain
+        | StateName::Sent
+        | StateName::Failed
+        | StateName::Cancelled
+        | StateName::Expired
+        | StateName::Rejected => {
+            Until::NotBefore(held_by.retry_at.unwrap_or(facts.now).max(next_call(facts)))
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,180 @@
+//! One row per reason: the state of the world that makes it the binding one.
+
+use super::*;
+use crate::domain::account::{AccountHold, Down, Pause};
+use crate::domain::message::{AccountId, MessageId};
+use proptest::prelude::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_795_000_000 + second).unwrap()
+}
+
+struct World {
+    daemon: Daemon,
+    account: Account,
+    message: Waiting,
+    live: Live,
+}
+
+impl World {
+    /// Everything open, now is `at(100)`.
+    fn open() -> Self {
+        let account = Account {
+            id: AccountId::new("acc_1"),
+            pause: None,
+            down: None,
+            hold: None,
+            last_call_at: None,
+            next_call_at: None,
+            in_flight: false,
+        };
+        let message = Waiting { due_at: at(0), retry_at: None, expires_at: None, held_by: None, ahead: 0 };
+        Self { daemon: Daemon::default(), account, message, live: Live::default() }
+    }
+
+    fn with(change: impl FnOnce(&mut Self)) -> Self {
+        let mut world = Self::open();
+        change(&mut world);
+        world
+    }
+
+    fn verdict_at(&self, now: Timestamp) -> Verdict {
+        let Self { daemon, account, message, live } = self;
+        decide(&Facts { now, daemon, account, message, live: *live })
+    }
+}
+
+fn pause(until: Option<Timestamp>) -> Option<Pause> {
+    Some(Pause { since: at(0), until, note: None })
+}
+
+fn down(cause: DownCause) -> Option<Down> {
+    Some(Down { cause, since: at(0), problem: "said".into() })
+}
+
+fn held_by(state: StateName, retry_at: Option<Timestamp>) -> Option<HeldBy> {
+    Some(HeldBy { id: MessageId(uuid::Uuid::nil()), state, retry_at })
+}
+
+fn hold(reason: Reason) -> Option<AccountHold> {
+    Some(AccountHold { reason, until: at(500) })
+}
+
+/// The worlds in the order of the gates: each is closed at exactly one of them.
+fn closed_worlds() -> Vec<(Reason, Until, World)> {
+    let till = Until::At(at(500));
+    vec![
+        (Reason::KeyRefused, Until::Person, World::with(|w| w.daemon.key_refused = down(DownCause::Key))),
+        (Reason::DaemonPaused, Until::Person, World::with(|w| w.daemon.pause = pause(None))),
+        (Reason::DaemonPaused, till, World::with(|w| w.daemon.pause = pause(Some(at(500))))),
+        (
+            Reason::AccountDisconnected,
+            Until::Person,
+            World::with(|w| w.account.down = down(DownCause::Disconnected)),
+        ),
+        (
+            Reason::AccountRestricted,
+            Until::Person,
+            World::with(|w| w.account.down = down(DownCause::Restricted)),
+        ),
+        (Reason::AccountPaused, Until::Person, World::with(|w| w.account.pause = pause(None))),
+        (Reason::AccountPaused, till, World::with(|w| w.account.pause = pause(Some(at(500))))),
+        (Reason::Cooldown, till, World::with(|w| w.account.hold = hold(Reason::Cooldown))),
+        (Reason::ApiRateLimited, till, World::with(|w| w.account.hold = hold(Reason::ApiRateLimited))),
+        (Reason::Scheduled, till, World::with(|w| w.message.due_at = at(500))),
+        (Reason::Retry, till, World::with(|w| w.message.retry_at = Some(at(500)))),
+        (
+            Reason::ChatOrder,
+            Until::NotBefore(at(500)),
+            World::with(|w| w.message.held_by = held_by(StateName::Queued, Some(at(500)))),
+        ),
+        (
+            Reason::ChatOrder,
+            Until::Person,
+            World::with(|w| w.message.held_by = held_by(StateName::Review, None)),
+        ),
+        (Reason::Turn, Until::NotBefore(at(100)), World::with(|w| w.message.ahead = 3)),
+        (Reason::InFlight, Until::NotBefore(at(100)), World::with(|w| w.account.in_flight = true)),
+        (Reason::Typing, till, World::with(|w| w.live.typing_until = Some(at(500)))),
+        (Reason::Gap, till, World::with(|w| w.account.next_call_at = Some(at(500)))),
+        (Reason::ApiUnreachable, till, World::with(|w| w.live.api_unreachable_until = Some(at(500)))),
+        (Reason::ApiBusy, till, World::with(|w| w.live.api_busy_until = Some(at(500)))),
+    ]
+}
+
+#[test]
+fn each_closed_gate_is_the_reason_and_says_until_when() {
+    assert_eq!(World::open().verdict_at(at(100)), Verdict::Send);
+    for (reason, until, world) in closed_worlds() {
+        assert_eq!(world.verdict_at(at(100)), Verdict::Wait { reason, until }, "{reason:?}");
+    }
+}
+
+#[test]
+fn a_gate_that_waits_for_a_time_is_open_at_that_time_and_not_a_millisecond_before() {
+    let tick = std::time::Duration::from_millis(1);
+    for (reason, until, world) in closed_worlds() {
+        if let Until::At(end) = until {
+            assert_eq!(world.verdict_at(end), Verdict::Send, "{reason:?}");
+            let just_before = world.verdict_at(end.checked_sub(tick).unwrap());
+            assert_eq!(just_before, Verdict::Wait { reason, until }, "{reason:?}");
+        }
+    }
+}
+
+#[test]
+fn an_expired_message_is_stopped_whatever_else_holds() {
+    for (_, _, mut world) in closed_worlds() {
+        world.message.expires_at = Some(at(100));
+        assert_eq!(world.verdict_at(at(100)), Verdict::Stop { reason: Reason::Expired });
+    }
+}
+
+#[test]
+fn every_gate_has_a_test_of_its_own() {
+    let world = World::open();
+    let facts = Facts {
+        now: at(100),
+        daemon: &world.daemon,
+        account: &world.account,
+        message: &world.message,
+        live: world.live,
+    };
+    let tested: Vec<Reason> = closed_worlds().into_iter().map(|(reason, _, _)| reason).collect();
+    for gate in gates(&facts) {
+        assert!(tested.contains(&gate.reason), "{:?}", gate.reason);
+    }
+}
+
+proptest! {
+    /// P6: never more than one reason, and waiting until the time that was named leads somewhere: no verdict names
+    /// a time that is not in the future.
+    #[test]
+    fn a_named_time_lies_in_the_future(
+        next_call in proptest::option::of(0i64..1000),
+        due in 0i64..1000,
+        retry in proptest::option::of(0i64..1000),
+        paused_until in proptest::option::of(proptest::option::of(0i64..1000)),
+        hold_until in proptest::option::of(0i64..1000),
+        now in 0i64..1000,
+    ) {
+        let world = World::with(|w| {
+            w.account.next_call_at = next_call.map(at);
+            w.message.due_at = at(due);
+            w.message.retry_at = retry.map(at);
+            w.account.pause = paused_until.and_then(|until| pause(until.map(at)));
+            w.account.hold = hold_until.map(|until| AccountHold { reason: Reason::Cooldown, until: at(until) });
+        });
+        match world.verdict_at(at(now)) {
+            Verdict::Wait { until: Until::At(until), .. } => prop_assert!(until > at(now)),
+            Verdict::Wait { .. } => {}
+            Verdict::Send => {
+                // P3 and P5: nothing is sent inside a gap, a pause or a cooldown.
+                prop_assert!(next_call.is_none_or(|n| n <= now) && due <= now);
+                prop_assert!(hold_until.is_none_or(|n| n <= now) && retry.is_none_or(|n| n <= now));
+                prop_assert!(!matches!(paused_until, Some(None)));
+            }
+            Verdict::Stop { .. } => prop_assert!(false, "nothing expires here"),
+        }
+    }
+}
