@@ -1,0 +1,265 @@
+-- The queue. `messages` is a public contract: any program may INSERT into it and read it (docs/sql.md).
+--
+-- What holds for every table:
+--   * Times are UTC text with whole milliseconds, '2026-11-22T09:21:00.000Z': they sort as they read.
+--   * Triggers and CHECKs run inside the producer's own SQLite, so they use nothing newer than SQLite 3.37 with JSON.
+--   * Error texts begin with 'outboxd: ' and name the column and the way out.
+
+-- One row per start of the daemon. A row that the daemon itself inserts into `messages` carries the newest number,
+-- which is how the insert trigger tells it from a producer's.
+CREATE TABLE runs (
+  id         INTEGER PRIMARY KEY,
+  started_at TEXT NOT NULL,
+  stopped_at TEXT,                    -- NULL: still runs, or was killed
+  version    TEXT NOT NULL,
+  pid        INTEGER NOT NULL
+) STRICT;
+
+-- What concerns every account at once: exactly one row.
+CREATE TABLE daemon (
+  id             INTEGER PRIMARY KEY CHECK (id = 1),
+  paused_at      TEXT,
+  paused_until   TEXT,
+  pause_note     TEXT,
+  key_refused_at TEXT,                -- Unipile refuses the key or the subscription: nothing is sent
+  key_problem    TEXT
+) STRICT;
+INSERT INTO daemon (id) VALUES (1);
+
+-- One row per Unipile account, made by its first message. Everything that pace and limits need survives a restart here.
+CREATE TABLE accounts (
+  id           TEXT PRIMARY KEY CHECK (id GLOB 'acc_*'),
+  created_at   TEXT NOT NULL,
+  paused_at    TEXT,                  -- somebody paused it
+  paused_until TEXT,                  -- NULL: until somebody resumes it
+  pause_note   TEXT,
+  down_cause   TEXT CHECK (down_cause IN ('disconnected', 'restricted')),
+  down_at      TEXT,
+  down_problem TEXT,
+  hold_reason  TEXT,                  -- a forced rest: 'api_rate_limited' or 'cooldown'
+  hold_until   TEXT,
+  last_call_at TEXT,                  -- when its last call began
+  last_gap_ms  INTEGER,               -- the pause that was drawn for that call
+  next_call_at TEXT                   -- no call before this: the end of the last call plus its pause
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE messages (
+  -- Order of arrival.
+  arrival      INTEGER PRIMARY KEY,
+  -- A UUID, version 7 unless the producer chose it.
+  id           TEXT NOT NULL UNIQUE DEFAULT (lower(
+                 substr(printf('%012x', CAST(strftime('%s', 'now') AS INTEGER) * 1000
+                                        + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER)), 1, 8)
+                 || '-' || substr(printf('%012x', CAST(strftime('%s', 'now') AS INTEGER) * 1000
+                                        + CAST(substr(strftime('%f', 'now'), 4) AS INTEGER)), 9, 4)
+                 || '-7' || substr(hex(randomblob(2)), 2)
+                 || '-' || substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2)
+                 || '-' || hex(randomblob(6))))
+               CHECK (length(id) = 36 AND id NOT GLOB '*[^0-9a-f-]*' AND id GLOB '????????-????-????-????-????????????'),
+
+  -- What a producer writes.
+  account_id   TEXT NOT NULL CHECK (account_id GLOB 'acc_*'),
+  chat_id      TEXT,                  -- a chat that exists; filled in by the daemon when a chat was started
+  users_ids    TEXT,                  -- whom to start a chat with: a user id, or a JSON array with one
+  inbox_id     TEXT,                  -- NULL: the account's default inbox; '': none
+  text         TEXT NOT NULL DEFAULT '',
+  typing       INTEGER CHECK (typing IN (0, 1)),   -- NULL: the account's policy
+  not_before   TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', not_before) = not_before),
+  expires_at   TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', expires_at) = expires_at),
+  campaign     TEXT,
+  dedupe_key   TEXT,                  -- unique: a second INSERT with it conflicts
+
+  -- What the daemon writes. An INSERT that sets one of these is refused.
+  state        TEXT NOT NULL DEFAULT 'new' CHECK (state IN
+                 ('new', 'queued', 'sending', 'uncertain', 'review', 'sent', 'failed', 'cancelled', 'expired', 'rejected')),
+  reason       TEXT NOT NULL DEFAULT 'admission',  -- why it waits or stopped (docs/reasons.md)
+  error        TEXT,                  -- what was wrong, in words; Unipile's answer verbatim
+  due_at       TEXT,                  -- its arrival or not_before: messages of an account go in this order
+  retry_at     TEXT,                  -- not tried again before this
+  next_at      TEXT GENERATED ALWAYS AS (CASE WHEN state = 'queued' THEN coalesce(retry_at, due_at) END) VIRTUAL,
+  thread       TEXT,                  -- the chat or recipient inside which order is kept
+  attempts     INTEGER NOT NULL DEFAULT 0,
+  retries      INTEGER NOT NULL DEFAULT 0,
+  sent_at      TEXT,
+  provider_message_ids TEXT,          -- JSON array
+  created_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  updated_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  run          INTEGER,               -- the daemon's run that took it in; NULL while it is new
+
+  CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
+  CHECK (state <> 'queued' OR (due_at IS NOT NULL AND thread IS NOT NULL)),
+  CHECK (state <> 'sent' OR sent_at IS NOT NULL)
+) STRICT;
+
+-- A producer's idempotency.
+CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key) WHERE dedupe_key IS NOT NULL;
+-- Rows of other programs that nobody has looked at.
+CREATE INDEX messages_new ON messages (arrival) WHERE state = 'new';
+-- The next message of an account, and when the next one becomes due.
+CREATE INDEX messages_due ON messages (account_id, due_at, arrival) WHERE state = 'queued' AND retry_at IS NULL;
+-- Messages that are tried again, and whose threads wait for them.
+CREATE INDEX messages_retry ON messages (account_id, retry_at, thread) WHERE state = 'queued' AND retry_at IS NOT NULL;
+-- Threads that wait for an outcome.
+CREATE INDEX messages_unsettled ON messages (account_id, thread) WHERE state IN ('sending', 'uncertain', 'review');
+-- At most one call in flight per account, whatever the code believes.
+CREATE UNIQUE INDEX messages_in_flight ON messages (account_id) WHERE state = 'sending';
+CREATE INDEX messages_expiring ON messages (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
+-- Lists.
+CREATE INDEX messages_by_account ON messages (account_id, arrival);
+
+-- One row per call: written before its first byte leaves, closed when its outcome is known.
+CREATE TABLE attempts (
+  arrival    INTEGER NOT NULL REFERENCES messages (arrival),
+  number     INTEGER NOT NULL,        -- from 1
+  account_id TEXT NOT NULL,
+  run        INTEGER NOT NULL,
+  gap_ms     INTEGER NOT NULL,        -- the pause drawn for it
+  started_at TEXT NOT NULL,
+  ended_at   TEXT,                    -- NULL: on its way
+  phase      TEXT NOT NULL DEFAULT 'claimed' CHECK (phase IN ('claimed', 'connecting', 'written', 'answered')),
+  outcome    TEXT CHECK (outcome IN ('accepted', 'refused', 'not_sent', 'throttled', 'account_down', 'uncertain')),
+  status     INTEGER,                 -- HTTP
+  type       TEXT,                    -- Unipile's error type, or ours with 'outboxd/'
+  title      TEXT,
+  detail     TEXT,
+  req_id     TEXT,
+  PRIMARY KEY (arrival, number)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX attempts_by_account ON attempts (account_id, started_at);
+
+-- Everything that happened, in order.
+CREATE TABLE events (
+  seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+  at         TEXT NOT NULL,
+  kind       TEXT NOT NULL,           -- 'message.sent', 'account.paused', …
+  account_id TEXT,
+  message_id TEXT,
+  reason     TEXT,
+  detail     TEXT
+) STRICT;
+
+-- How many messages of each account are in each state; kept by triggers, so that no status has to count rows.
+CREATE TABLE counts (
+  account_id TEXT NOT NULL,
+  state      TEXT NOT NULL,
+  n          INTEGER NOT NULL,
+  PRIMARY KEY (account_id, state)
+) STRICT, WITHOUT ROWID;
+
+-- Which SQLite libraries wrote here: those before 3.51.3 (but for 3.44.6 and 3.50.7) can damage a WAL file.
+CREATE TABLE producers (
+  sqlite_version TEXT PRIMARY KEY,
+  first_seen_at  TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The door for other programs: refuses at once what is plainly wrong.
+CREATE TRIGGER messages_insert BEFORE INSERT ON messages
+WHEN NEW.run IS NULL OR NEW.run IS NOT (SELECT max(id) FROM runs)
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: run belongs to the daemon; leave it out')
+   WHERE NEW.run IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: state belongs to the daemon; leave it out')
+   WHERE NEW.state IS NOT 'new';
+  SELECT RAISE(ABORT, 'outboxd: reason belongs to the daemon; leave it out')
+   WHERE NEW.reason IS NOT 'admission';
+  SELECT RAISE(ABORT, 'outboxd: error belongs to the daemon; leave it out')
+   WHERE NEW.error IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: due_at belongs to the daemon; leave it out; use not_before to send it later')
+   WHERE NEW.due_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: retry_at belongs to the daemon; leave it out')
+   WHERE NEW.retry_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: thread belongs to the daemon; leave it out')
+   WHERE NEW.thread IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
+   WHERE NEW.attempts IS NOT 0;
+  SELECT RAISE(ABORT, 'outboxd: retries belongs to the daemon; leave it out')
+   WHERE NEW.retries IS NOT 0;
+  SELECT RAISE(ABORT, 'outboxd: sent_at belongs to the daemon; leave it out')
+   WHERE NEW.sent_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: provider_message_ids belongs to the daemon; leave it out')
+   WHERE NEW.provider_message_ids IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: created_at belongs to the daemon; leave it out')
+   WHERE abs(julianday('now') - julianday(NEW.created_at)) > 1.0 / 1440
+      OR strftime('%Y-%m-%dT%H:%M:%fZ', NEW.created_at) IS NOT NEW.created_at;
+  SELECT RAISE(ABORT, 'outboxd: updated_at belongs to the daemon; leave it out')
+   WHERE NEW.updated_at IS NOT NEW.created_at;
+  SELECT RAISE(ABORT, 'outboxd: account_id is missing; name the Unipile account that sends, acc_...')
+   WHERE NEW.account_id IS NULL OR NEW.account_id = '';
+  SELECT RAISE(ABORT, 'outboxd: account_id does not begin with acc_; name the Unipile account that sends')
+   WHERE NEW.account_id NOT GLOB 'acc_*';
+  SELECT RAISE(ABORT, 'outboxd: there is no recipient; set chat_id for a chat that exists, or users_ids to start one')
+   WHERE NEW.chat_id IS NULL AND NEW.users_ids IS NULL;
+  SELECT RAISE(ABORT, 'outboxd: chat_id and users_ids are both set; set chat_id for a chat that exists, or users_ids to start one')
+   WHERE NEW.chat_id IS NOT NULL AND NEW.users_ids IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: chat_id is empty; leave it out or name the chat')
+   WHERE NEW.chat_id = '';
+  SELECT RAISE(ABORT, 'outboxd: users_ids is empty; name the user id of the recipient')
+   WHERE trim(NEW.users_ids) = '';
+  SELECT RAISE(ABORT, 'outboxd: users_ids begins like a JSON array but is none; write a user id, or a JSON array of strings such as ["ACoA..."]')
+   WHERE NEW.users_ids GLOB '[[]*' AND NOT json_valid(NEW.users_ids);
+  SELECT RAISE(ABORT, 'outboxd: users_ids is not an array of one string; queue one message per person')
+   WHERE NEW.users_ids GLOB '[[]*' AND json_valid(NEW.users_ids)
+     AND (json_array_length(NEW.users_ids) <> 1 OR json_type(NEW.users_ids, '$[0]') <> 'text');
+  SELECT RAISE(ABORT, 'outboxd: inbox_id stands beside chat_id; an inbox is for starting a chat, leave it out')
+   WHERE NEW.inbox_id IS NOT NULL AND NEW.chat_id IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: text is empty; give the text to send')
+   WHERE NEW.text IS NULL OR trim(NEW.text, ' ' || char(9) || char(10) || char(13)) = '';
+  SELECT RAISE(ABORT, 'outboxd: text holds a NUL character; remove it')
+   WHERE instr(NEW.text, char(0)) > 0;
+  SELECT RAISE(ABORT, 'outboxd: typing is neither 0 nor 1')
+   WHERE NEW.typing IS NOT NULL AND NEW.typing NOT IN (0, 1);
+  SELECT RAISE(ABORT, 'outboxd: not_before is no time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
+   WHERE NEW.not_before IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.not_before) IS NOT NEW.not_before;
+  SELECT RAISE(ABORT, 'outboxd: expires_at is no time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 day'')')
+   WHERE NEW.expires_at IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.expires_at) IS NOT NEW.expires_at;
+  SELECT RAISE(ABORT, 'outboxd: dedupe_key is empty; leave it out or give a key')
+   WHERE NEW.dedupe_key = '';
+END;
+
+-- Every arrival is an event and is counted. No statement here can conflict, because the conflict clause of the
+-- producer's own INSERT (OR IGNORE, OR REPLACE) would apply to it.
+CREATE TRIGGER messages_inserted AFTER INSERT ON messages
+BEGIN
+  INSERT INTO events (at, kind, account_id, message_id, reason)
+  VALUES (NEW.created_at, 'message.' || NEW.state, NEW.account_id, NEW.id, NEW.reason);
+  INSERT INTO counts (account_id, state, n)
+  SELECT NEW.account_id, NEW.state, 0
+   WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);
+  UPDATE counts SET n = n + 1 WHERE account_id = NEW.account_id AND state = NEW.state;
+END;
+
+CREATE TRIGGER messages_inserted_elsewhere AFTER INSERT ON messages WHEN NEW.state = 'new'
+BEGIN
+  INSERT INTO producers (sqlite_version, first_seen_at)
+  SELECT sqlite_version(), NEW.created_at
+   WHERE NOT EXISTS (SELECT 1 FROM producers p WHERE p.sqlite_version = sqlite_version());
+END;
+
+-- The moves of a message (domain/state.rs, docs/lifecycle.md); any other is a mistake and is refused.
+CREATE TRIGGER messages_move BEFORE UPDATE OF state ON messages
+WHEN NEW.state <> OLD.state AND OLD.state || ' to ' || NEW.state NOT IN (
+  'new to queued', 'new to rejected', 'new to cancelled',
+  'queued to sending', 'queued to cancelled', 'queued to expired',
+  'sending to sent', 'sending to queued', 'sending to failed', 'sending to uncertain', 'sending to review',
+  'uncertain to sent', 'uncertain to queued', 'uncertain to review',
+  'review to sent', 'review to queued', 'review to cancelled')
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: a message cannot make this change of state; docs/lifecycle.md shows those it can');
+END;
+
+CREATE TRIGGER messages_moved AFTER UPDATE OF state ON messages WHEN NEW.state <> OLD.state
+BEGIN
+  INSERT INTO events (at, kind, account_id, message_id, reason, detail)
+  VALUES (NEW.updated_at, 'message.' || NEW.state, NEW.account_id, NEW.id, NEW.reason, NEW.error);
+  UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
+  INSERT INTO counts (account_id, state, n)
+  SELECT NEW.account_id, NEW.state, 0
+   WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);
+  UPDATE counts SET n = n + 1 WHERE account_id = NEW.account_id AND state = NEW.state;
+END;
+
+-- A message leaves a trace for ever; taking it back is `outboxd cancel`.
+CREATE TRIGGER messages_delete BEFORE DELETE ON messages
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: messages are not deleted; cancel them with: outboxd cancel <id>');
+END;

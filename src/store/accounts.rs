@@ -1,0 +1,155 @@
+//! Pausing and resuming, for one account or for everything (P5).
+//!
+//! A pause is durable before it is acknowledged, and the intent of every call looks at it in its own transaction:
+//! after the acknowledgement no new call begins. Saying it twice is no error and is told as such.
+
+use jiff::Timestamp;
+use sqlx::{Row, SqliteConnection};
+
+use super::Store;
+use super::rows::Result;
+use crate::domain::message::AccountId;
+use crate::domain::time_text;
+
+/// What is paused or resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// All sending.
+    Everything,
+    /// One account.
+    Account(AccountId),
+}
+
+/// A pause that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PauseRequest {
+    /// Until when; `None` until it is resumed.
+    pub until: Option<Timestamp>,
+    /// Why, in their words.
+    pub note: Option<String>,
+}
+
+/// What became of a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paused {
+    /// It holds from now on.
+    Done,
+    /// It held already; its end and note are the new ones.
+    Already,
+    /// There is no such account.
+    Unknown,
+}
+
+/// What became of resuming.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resumed {
+    /// It goes on.
+    Done,
+    /// Nothing held it.
+    WasNotPaused,
+    /// There is no such account.
+    Unknown,
+}
+
+impl Store {
+    /// Stops sending at once and durably.
+    ///
+    /// # Errors
+    /// What SQLite says; then it is not paused.
+    pub async fn pause(&self, scope: Scope, request: PauseRequest, now: Timestamp) -> Result<Paused> {
+        self.inner.writer.solo(now, move |connection| Box::pin(pause(connection, scope, request, now))).await
+    }
+
+    /// Lets it go on: ends a pause, and says that whatever was down has been mended. A forced rest goes on unless
+    /// it is lifted explicitly: who ends a pause need not know that the provider throttled the account.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn resume(&self, scope: Scope, lift_hold: bool, now: Timestamp) -> Result<Resumed> {
+        self.inner
+            .writer
+            .solo(now, move |connection| Box::pin(resume(connection, scope, lift_hold, now)))
+            .await
+    }
+}
+
+async fn pause(
+    connection: &mut SqliteConnection,
+    scope: Scope,
+    request: PauseRequest,
+    now: Timestamp,
+) -> Result<Paused> {
+    const WAS: [&str; 2] = [
+        "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM daemon WHERE ?1 = ?1",
+        "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM accounts WHERE id = ?1",
+    ];
+    const PAUSE: [&str; 2] = [
+        "UPDATE daemon SET paused_at = ?2, paused_until = ?3, pause_note = ?4 WHERE ?1 = ?1",
+        "UPDATE accounts SET paused_at = ?2, paused_until = ?3, pause_note = ?4 WHERE id = ?1",
+    ];
+    let (which, id) = addressed(&scope);
+    let at = time_text(now);
+    let was: Option<bool> =
+        sqlx::query_scalar(WAS[which]).bind(id).bind(&at).fetch_optional(&mut *connection).await?;
+    let Some(was) = was else { return Ok(Paused::Unknown) };
+    let until = request.until.map(time_text);
+    let query = sqlx::query(PAUSE[which]).bind(id).bind(&at).bind(&until).bind(&request.note);
+    query.execute(&mut *connection).await?;
+    event(connection, &scope, "paused", &at, request.note.as_deref()).await?;
+    Ok(if was { Paused::Already } else { Paused::Done })
+}
+
+async fn resume(
+    connection: &mut SqliteConnection,
+    scope: Scope,
+    lift_hold: bool,
+    now: Timestamp,
+) -> Result<Resumed> {
+    const WAS: [&str; 2] = [
+        "SELECT paused_at IS NOT NULL OR key_refused_at IS NOT NULL AS held FROM daemon WHERE ?1 = ?1",
+        "SELECT paused_at IS NOT NULL OR down_cause IS NOT NULL OR (?3 AND hold_until > ?2) AS held FROM accounts WHERE id = ?1",
+    ];
+    const RESUME: [&str; 2] = [
+        "UPDATE daemon SET paused_at = NULL, paused_until = NULL, pause_note = NULL, key_refused_at = NULL, \
+           key_problem = NULL WHERE ?1 = ?1",
+        "UPDATE accounts SET paused_at = NULL, paused_until = NULL, pause_note = NULL, down_cause = NULL, \
+           down_at = NULL, down_problem = NULL, hold_reason = CASE WHEN ?3 THEN NULL ELSE hold_reason END, \
+           hold_until = CASE WHEN ?3 THEN NULL ELSE hold_until END WHERE id = ?1",
+    ];
+    let (which, id) = addressed(&scope);
+    let at = time_text(now);
+    let row =
+        sqlx::query(WAS[which]).bind(id).bind(&at).bind(lift_hold).fetch_optional(&mut *connection).await?;
+    let Some(row) = row else { return Ok(Resumed::Unknown) };
+    if row.try_get::<Option<bool>, _>("held")? != Some(true) {
+        return Ok(Resumed::WasNotPaused);
+    }
+    sqlx::query(RESUME[which]).bind(id).bind(&at).bind(lift_hold).execute(&mut *connection).await?;
+    event(connection, &scope, "resumed", &at, None).await?;
+    Ok(Resumed::Done)
+}
+
+/// Which statement, and the id that it is about.
+fn addressed(scope: &Scope) -> (usize, &str) {
+    match scope {
+        Scope::Everything => (0, ""),
+        Scope::Account(id) => (1, id.as_str()),
+    }
+}
+
+async fn event(
+    connection: &mut SqliteConnection,
+    scope: &Scope,
+    what: &str,
+    at: &str,
+    note: Option<&str>,
+) -> Result<()> {
+    const SQL: &str = "INSERT INTO events (at, kind, account_id, detail) VALUES (?1, ?2, ?3, ?4)";
+    let (kind, account) = match scope {
+        Scope::Everything => ("daemon", None),
+        Scope::Account(id) => ("account", Some(id.as_str())),
+    };
+    let query = sqlx::query(SQL).bind(at).bind(format!("{kind}.{what}")).bind(account).bind(note);
+    query.execute(connection).await?;
+    Ok(())
+}

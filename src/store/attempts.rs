@@ -1,0 +1,265 @@
+//! The two durable steps around a call: the intent before its first byte leaves, and what became of it.
+//!
+//! The intent looks once more: it is written only if the message is still queued and nothing stopped it, its
+//! account or everything meanwhile (P2, P5), and it moves the account's pace in the same transaction (P3). Settling
+//! checks the attempt's number, so that a late answer changes nothing.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::SqliteConnection;
+
+use super::Store;
+use super::rows::Result;
+use crate::domain::account::{AccountHold, Down};
+use crate::domain::message::{AccountId, Arrival};
+use crate::domain::outcome::{Phase, Problem};
+use crate::domain::reason::Reason;
+use crate::domain::state::Settled;
+use crate::domain::time_text;
+
+/// The intent to make one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The message.
+    pub arrival: Arrival,
+    /// Its account.
+    pub account_id: AccountId,
+    /// Number of the attempt, from 1: one more than the message has had.
+    pub number: u32,
+    /// When the call begins.
+    pub at: Timestamp,
+    /// The pause drawn for it.
+    pub gap: Duration,
+    /// No call of the account before this.
+    pub next_call_at: Timestamp,
+}
+
+/// Whether the call may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// The intent is durable: make the call.
+    Granted,
+    /// Something changed meanwhile: make no call, look again.
+    Withdrawn,
+}
+
+/// What became of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The message.
+    pub arrival: Arrival,
+    /// Its account.
+    pub account_id: AccountId,
+    /// Number of the attempt.
+    pub number: u32,
+    /// When it was settled.
+    pub at: Timestamp,
+    /// How far the call got.
+    pub phase: Phase,
+    /// The outcome's word, for the record.
+    pub outcome: &'static str,
+    /// What was answered, unless it was accepted.
+    pub problem: Option<Problem>,
+    /// The state that the message is left in.
+    pub message: Settled,
+    /// No call of the account before this.
+    pub next_call_at: Timestamp,
+    /// A rest that the account must take.
+    pub hold: Option<AccountHold>,
+    /// The account is down.
+    pub account_down: Option<Down>,
+    /// The key is refused.
+    pub key_refused: Option<Down>,
+}
+
+impl Store {
+    /// Makes the intent to call durable, unless something stops it.
+    ///
+    /// # Errors
+    /// What SQLite says; then no call may be made.
+    pub async fn begin_attempt(&self, intent: Intent) -> Result<Begun> {
+        self.inner.writer.begin(intent).await
+    }
+
+    /// Records what became of a call; `false` if that attempt was not open any more.
+    ///
+    /// # Errors
+    /// What SQLite says; the attempt stays open and must be settled again.
+    pub async fn settle(&self, settlement: Settlement) -> Result<bool> {
+        self.inner.writer.settle(settlement).await
+    }
+}
+
+const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', reason = 'in_flight', attempts = j.number, \
+       retry_at = NULL, updated_at = j.at, run = ?2 \
+     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at FROM json_each(?1)) AS j, \
+          daemon AS d, accounts AS a \
+     WHERE messages.arrival = j.arrival AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
+       AND a.id = messages.account_id AND d.id = 1 \
+       AND (messages.expires_at IS NULL OR messages.expires_at > j.at) \
+       AND d.key_refused_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
+       AND a.down_cause IS NULL AND (a.paused_at IS NULL OR a.paused_until <= j.at) \
+       AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
+     RETURNING messages.arrival";
+
+const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at) \
+     SELECT value ->> 0, value ->> 1, value ->> 3, ?2, value ->> 4, value ->> 2 FROM json_each(?1)";
+
+const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at \
+     FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at \
+           FROM json_each(?1)) AS j \
+     WHERE accounts.id = j.id";
+
+/// Writes intents: three statements, however many there are.
+pub(super) async fn begin(
+    connection: &mut SqliteConnection,
+    run: i64,
+    intents: &[&Intent],
+) -> Result<Vec<Begun>> {
+    if intents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let asked = intents_json(intents.iter().copied());
+    let granted: Vec<i64> =
+        sqlx::query_scalar(BEGIN_MESSAGE).bind(&asked).bind(run).fetch_all(&mut *connection).await?;
+    let is_granted = |intent: &Intent| granted.contains(&intent.arrival.0);
+    if !granted.is_empty() {
+        let written = if granted.len() == intents.len() {
+            asked
+        } else {
+            intents_json(intents.iter().copied().filter(|intent| is_granted(intent)))
+        };
+        sqlx::query(BEGIN_ATTEMPT).bind(&written).bind(run).execute(&mut *connection).await?;
+        sqlx::query(BEGIN_ACCOUNT).bind(&written).execute(&mut *connection).await?;
+    }
+    let verdict = |intent: &&Intent| if is_granted(intent) { Begun::Granted } else { Begun::Withdrawn };
+    Ok(intents.iter().map(verdict).collect())
+}
+
+fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
+    let rows = intents.map(|intent| {
+        json!([
+            intent.arrival.0,
+            intent.number,
+            time_text(intent.at),
+            intent.account_id.as_str(),
+            u64::try_from(intent.gap.as_millis()).unwrap_or(u64::MAX >> 1),
+            time_text(intent.next_call_at),
+        ])
+    });
+    Value::Array(rows.collect()).to_string()
+}
+
+const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
+       retries = retries + j.spent, sent_at = j.sent_at, chat_id = coalesce(chat_id, j.chat_id), \
+       provider_message_ids = j.ids, updated_at = j.at \
+     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 3 AS state, \
+                  value ->> 4 AS reason, value ->> 5 AS error, value ->> 6 AS retry_at, value ->> 7 AS spent, \
+                  value ->> 8 AS sent_at, value ->> 9 AS chat_id, value ->> 10 AS ids FROM json_each(?1)) AS j \
+     WHERE messages.arrival = j.arrival AND messages.state = 'sending' AND messages.attempts = j.number \
+     RETURNING messages.arrival";
+
+const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, phase = j.phase, outcome = j.outcome, status = j.status, \
+       type = j.type, title = j.title, detail = j.detail, req_id = j.req_id \
+     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 11 AS phase, \
+                  value ->> 12 AS outcome, value ->> 13 AS status, value ->> 14 AS type, value ->> 15 AS title, \
+                  value ->> 16 AS detail, value ->> 17 AS req_id FROM json_each(?1)) AS j \
+     WHERE attempts.arrival = j.arrival AND attempts.number = j.number AND attempts.ended_at IS NULL";
+
+const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(next_call_at, ''), j.next_call_at), \
+       hold_reason = coalesce(j.hold_reason, hold_reason), hold_until = coalesce(j.hold_until, hold_until), \
+       down_cause = coalesce(j.down_cause, down_cause), down_at = coalesce(j.down_at, down_at), \
+       down_problem = coalesce(j.down_problem, down_problem) \
+     FROM (SELECT value ->> 18 AS id, value ->> 19 AS next_call_at, value ->> 20 AS hold_reason, \
+                  value ->> 21 AS hold_until, value ->> 22 AS down_cause, value ->> 23 AS down_at, \
+                  value ->> 24 AS down_problem FROM json_each(?1)) AS j \
+     WHERE accounts.id = j.id";
+
+/// Settles attempts: three statements, however many there are.
+pub(super) async fn settle(
+    connection: &mut SqliteConnection,
+    settlements: &[&Settlement],
+) -> Result<Vec<bool>> {
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows =
+        Value::Array(settlements.iter().map(|settlement| settlement_json(settlement)).collect()).to_string();
+    let settled: Vec<i64> =
+        sqlx::query_scalar(SETTLE_MESSAGE).bind(&rows).fetch_all(&mut *connection).await?;
+    sqlx::query(SETTLE_ATTEMPT).bind(&rows).execute(&mut *connection).await?;
+    sqlx::query(SETTLE_ACCOUNT).bind(&rows).execute(&mut *connection).await?;
+    for settlement in settlements {
+        account_events(connection, settlement).await?;
+    }
+    Ok(settlements.iter().map(|settlement| settled.contains(&settlement.arrival.0)).collect())
+}
+
+/// What stops more than one message is rare and has an event of its own.
+async fn account_events(connection: &mut SqliteConnection, settlement: &Settlement) -> Result<()> {
+    const EVENT: &str =
+        "INSERT INTO events (at, kind, account_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
+    const KEY: &str =
+        "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL";
+    let at = time_text(settlement.at);
+    let account = settlement.account_id.as_str();
+    if let Some(hold) = &settlement.hold {
+        let query = sqlx::query(EVENT).bind(&at).bind("account.hold").bind(account);
+        query.bind(hold.reason.as_str()).bind(time_text(hold.until)).execute(&mut *connection).await?;
+    }
+    if let Some(down) = &settlement.account_down {
+        let query = sqlx::query(EVENT).bind(&at).bind("account.down").bind(account);
+        query.bind(down.cause.as_str()).bind(&down.problem).execute(&mut *connection).await?;
+    }
+    if let Some(down) = &settlement.key_refused {
+        sqlx::query(KEY).bind(&at).bind(&down.problem).execute(&mut *connection).await?;
+        let query = sqlx::query(EVENT).bind(&at).bind("daemon.key_refused").bind(None::<&str>);
+        query.bind(Reason::KeyRefused.as_str()).bind(&down.problem).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn settlement_json(settlement: &Settlement) -> Value {
+    let (reason, retry_at, spent, sent_at, chat_id, ids) = match &settlement.message {
+        Settled::Sent { at, chat_id, message_ids } => {
+            let ids = json!(message_ids).to_string();
+            (Reason::Delivered, None, false, Some(*at), chat_id.as_ref().map(|id| id.as_str()), Some(ids))
+        }
+        Settled::Queued { reason, retry_at, spent_retry, .. } => {
+            (*reason, *retry_at, *spent_retry, None, None, None)
+        }
+        Settled::Failed { reason, .. } | Settled::Review { reason, .. } => {
+            (*reason, None, false, None, None, None)
+        }
+    };
+    let problem = settlement.problem.as_ref();
+    json!([
+        settlement.arrival.0,
+        settlement.number,
+        time_text(settlement.at),
+        settlement.message.name().as_str(),
+        reason.as_str(),
+        problem.map(ToString::to_string),
+        retry_at.map(time_text),
+        i32::from(spent),
+        sent_at.map(time_text),
+        chat_id,
+        ids,
+        settlement.phase.as_str(),
+        settlement.outcome,
+        problem.and_then(|problem| problem.status),
+        problem.map(|problem| &problem.kind),
+        problem.and_then(|problem| problem.title.as_ref()),
+        problem.and_then(|problem| problem.detail.as_ref()),
+        problem.and_then(|problem| problem.req_id.as_ref()),
+        settlement.account_id.as_str(),
+        time_text(settlement.next_call_at),
+        settlement.hold.map(|hold| hold.reason.as_str()),
+        settlement.hold.map(|hold| time_text(hold.until)),
+        settlement.account_down.as_ref().map(|down| down.cause.as_str()),
+        settlement.account_down.as_ref().map(|down| time_text(down.since)),
+        settlement.account_down.as_ref().map(|down| &down.problem),
+    ])
+}

@@ -1,0 +1,491 @@
+//! Intake: what comes through the socket is enqueued, what other programs INSERT is admitted; and both can be
+//! cancelled. Each batch is one statement, fed with one JSON document, however many rows it has.
+
+use std::collections::{HashMap, HashSet};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::{Row, SqliteConnection};
+use uuid::Uuid;
+
+use super::Store;
+use super::rows::{self, Result};
+use crate::domain::message::{AccountId, Arrival, Draft, Inbox, MessageId, NewMessage, Target};
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
+use crate::domain::time_text;
+
+/// What to do with the good rows of a batch that has bad ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EnqueueMode {
+    /// Each row stands alone.
+    Each,
+    /// All or none.
+    All,
+}
+
+/// What became of one row of an enqueue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Enqueued {
+    /// Stored, under this id.
+    Accepted(MessageId),
+    /// The same message is stored already: its `dedupe_key` and all it says are equal.
+    Duplicate(MessageId),
+    /// Its `dedupe_key` belongs to a message that says something else.
+    Conflict(MessageId),
+    /// Not stored, because another row of an all-or-none batch conflicts.
+    Refused,
+}
+
+/// A row that another program inserted and nobody has looked at.
+#[derive(Debug, Clone)]
+pub struct Inserted {
+    /// Its place in the queue.
+    pub arrival: Arrival,
+    /// When it was inserted.
+    pub created_at: Timestamp,
+    /// What it says; `Err` names what could not even be read.
+    pub draft: std::result::Result<Draft, String>,
+}
+
+/// The verdict on such a row.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Which row.
+    pub arrival: Arrival,
+    /// When it was judged.
+    pub at: Timestamp,
+    /// Queued as this message, or rejected with these words.
+    pub verdict: std::result::Result<AdmittedMessage, String>,
+}
+
+/// What an admitted row is queued as.
+#[derive(Debug, Clone)]
+pub struct AdmittedMessage {
+    /// Its account.
+    pub account_id: AccountId,
+    /// Inside which its order is kept.
+    pub thread: String,
+    /// Since when it may go.
+    pub due_at: Timestamp,
+}
+
+impl Admission {
+    /// Queues the row as `message`.
+    pub fn queue(row: &Inserted, message: &NewMessage, at: Timestamp) -> Self {
+        let admitted = AdmittedMessage {
+            account_id: message.account_id.clone(),
+            thread: message.target.thread(),
+            due_at: due_at(message, row.created_at),
+        };
+        Self { arrival: row.arrival, at, verdict: Ok(admitted) }
+    }
+
+    /// Rejects the row, saying why.
+    pub fn reject(row: &Inserted, why: String, at: Timestamp) -> Self {
+        Self { arrival: row.arrival, at, verdict: Err(why) }
+    }
+
+    pub(super) fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It will not be sent; `was` is the state it was in.
+    Done {
+        /// Its account.
+        account_id: AccountId,
+        /// The state before.
+        was: StateName,
+    },
+    /// It had been cancelled before.
+    Already,
+    /// Too late: it is in this state.
+    TooLate(StateName),
+    /// There is no such message.
+    Unknown,
+}
+
+impl Store {
+    /// Stores messages durably; one verdict for each, in their order.
+    ///
+    /// # Errors
+    /// What SQLite says; then none of them is stored.
+    pub async fn enqueue(
+        &self,
+        messages: Vec<NewMessage>,
+        mode: EnqueueMode,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>> {
+        self.inner.writer.enqueue(EnqueueBatch::new(messages, mode, now)).await
+    }
+
+    /// Rows that other programs inserted and nobody has looked at, oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
+        const SQL: &str = "SELECT arrival, created_at, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, \
+             expires_at, campaign, dedupe_key FROM messages WHERE state = 'new' ORDER BY arrival LIMIT ?1";
+        let rows = sqlx::query(SQL).bind(limit).fetch_all(&self.inner.readers).await?;
+        rows.iter().map(read_inserted).collect()
+    }
+
+    /// Queues or rejects such rows; answers how many were still there to be judged.
+    ///
+    /// # Errors
+    /// What SQLite says; then none of them is judged.
+    pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
+        self.inner.writer.admit(admissions).await
+    }
+
+    /// Takes a message back, unless it is too late. In `review` it means "drop it": it may have been sent.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn cancel(&self, id: MessageId, now: Timestamp) -> Result<Cancelled> {
+        self.inner.writer.solo(now, move |connection| Box::pin(cancel(connection, id, now))).await
+    }
+
+    /// Ends what was not sent before its expiry, at most 500 at a time; answers the accounts concerned.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn expire(&self, now: Timestamp) -> Result<Vec<AccountId>> {
+        self.inner.writer.solo(now, move |connection| Box::pin(expire(connection, now))).await
+    }
+
+    /// When the next message expires.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn next_expiry(&self) -> Result<Option<Timestamp>> {
+        const SQL: &str = "SELECT min(expires_at) AS expires_at FROM messages \
+             WHERE state = 'queued' AND expires_at IS NOT NULL";
+        let row = sqlx::query(SQL).fetch_one(&self.inner.readers).await?;
+        rows::time(&row, "expires_at")
+    }
+}
+
+fn due_at(message: &NewMessage, arrived_at: Timestamp) -> Timestamp {
+    message.not_before.map_or(arrived_at, |not_before| not_before.max(arrived_at))
+}
+
+fn read_inserted(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted> {
+    let users_ids: Option<&str> = row.try_get("users_ids")?;
+    let parsed = users_ids.map(|text| rows::parse_users_ids(text).ok_or(()));
+    let text_of = |column| row.try_get::<Option<String>, _>(column);
+    let draft = match parsed {
+        Some(Err(())) => {
+            Err("`users_ids` is not an array of strings; queue one message per person".to_owned())
+        }
+        None | Some(Ok(_)) => Ok(Draft {
+            account_id: text_of("account_id")?,
+            chat_id: text_of("chat_id")?,
+            users_ids: parsed.and_then(std::result::Result::ok),
+            inbox_id: text_of("inbox_id")?,
+            text: text_of("text")?,
+            typing: row.try_get("typing")?,
+            not_before: text_of("not_before")?,
+            expires_at: text_of("expires_at")?,
+            campaign: text_of("campaign")?,
+            dedupe_key: text_of("dedupe_key")?,
+        }),
+    };
+    let arrival = Arrival(row.try_get("arrival")?);
+    Ok(Inserted { arrival, created_at: rows::required_time(row, "created_at")?, draft })
+}
+
+/// The accounts that have a row: nearly always all, so that enqueueing need not look.
+#[derive(Default)]
+pub(super) struct KnownAccounts {
+    kept: HashSet<AccountId>,
+    new: HashSet<AccountId>,
+}
+
+impl KnownAccounts {
+    pub(super) async fn load(connection: &mut SqliteConnection) -> Result<Self> {
+        let ids: Vec<String> = sqlx::query_scalar("SELECT id FROM accounts").fetch_all(connection).await?;
+        Ok(Self { kept: ids.into_iter().map(AccountId::new).collect(), new: HashSet::new() })
+    }
+
+    fn contains(&self, id: &AccountId) -> bool {
+        self.kept.contains(id)
+    }
+
+    pub(super) fn keep_new(&mut self) {
+        self.kept.extend(self.new.drain());
+    }
+
+    pub(super) fn forget_new(&mut self) {
+        self.new.clear();
+    }
+
+    /// Those of `ids` that have no row yet.
+    fn missing<'a>(&self, ids: impl Iterator<Item = &'a AccountId>) -> Vec<AccountId> {
+        let missing: HashSet<&AccountId> = ids.filter(|id| !self.kept.contains(*id)).collect();
+        missing.into_iter().cloned().collect()
+    }
+
+    /// Makes rows for those that have none.
+    async fn make(
+        &mut self,
+        connection: &mut SqliteConnection,
+        missing: Vec<AccountId>,
+        now: Timestamp,
+    ) -> Result<()> {
+        const SQL: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
+             ON CONFLICT (id) DO NOTHING";
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let list: Vec<&str> = missing.iter().map(AccountId::as_str).collect();
+        sqlx::query(SQL).bind(json!(list).to_string()).bind(time_text(now)).execute(connection).await?;
+        self.new.extend(missing);
+        Ok(())
+    }
+}
+
+/// Messages that are stored together, with the ids they will have.
+pub(super) struct EnqueueBatch {
+    rows: Vec<(MessageId, NewMessage)>,
+    mode: EnqueueMode,
+    now: Timestamp,
+}
+
+impl EnqueueBatch {
+    fn new(messages: Vec<NewMessage>, mode: EnqueueMode, now: Timestamp) -> Self {
+        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
+        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
+        let id = || MessageId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)));
+        Self { rows: messages.into_iter().map(|message| (id(), message)).collect(), mode, now }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    pub(super) fn is_atomic(&self) -> bool {
+        self.mode == EnqueueMode::All
+    }
+
+    fn as_json(&self) -> Vec<Value> {
+        self.rows.iter().map(|(id, message)| as_json(*id, message, self.now)).collect()
+    }
+
+    pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
+        !self.is_atomic() && self.rows.iter().all(|(_, message)| known.contains(&message.account_id))
+    }
+}
+
+const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
+       campaign, dedupe_key, state, reason, due_at, thread, created_at, updated_at, run) \
+     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
+       value ->> 8, value ->> 9, value ->> 10, 'queued', value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
+       value ->> 14, ?2 \
+     FROM json_each(?1) WHERE true \
+     ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING";
+
+fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {
+    let (chat_id, users_ids, inbox_id) = match &message.target {
+        Target::Chat(chat_id) => (Some(chat_id.as_str()), None, None),
+        Target::User { user_id, inbox } => {
+            let inbox_id = match inbox {
+                Inbox::OfPolicy => None,
+                Inbox::Without => Some(""),
+                Inbox::Named(id) => Some(id.as_str()),
+            };
+            (None, Some(json!([user_id.as_str()]).to_string()), inbox_id)
+        }
+    };
+    let due_at = due_at(message, now);
+    let reason = if due_at > now { Reason::Scheduled } else { Reason::Turn };
+    json!([
+        id.0.hyphenated().to_string(),
+        message.account_id.as_str(),
+        chat_id,
+        users_ids,
+        inbox_id,
+        message.text,
+        message.typing.map(i32::from),
+        message.not_before.map(time_text),
+        message.expires_at.map(time_text),
+        message.campaign,
+        message.dedupe_key,
+        reason.as_str(),
+        time_text(due_at),
+        message.target.thread(),
+        time_text(now),
+    ])
+}
+
+/// Stores all batches with one statement; answers each.
+pub(super) async fn enqueue(
+    connection: &mut SqliteConnection,
+    run: i64,
+    known: &mut KnownAccounts,
+    batches: &[&EnqueueBatch],
+) -> Result<Vec<Vec<Enqueued>>> {
+    let [first, ..] = batches else { return Ok(Vec::new()) };
+    if first.is_atomic() {
+        let refused = conflicts_of(connection, first).await?;
+        if refused.iter().any(|verdict| matches!(verdict, Some(Enqueued::Conflict(_)))) {
+            let verdicts = refused.into_iter().map(|verdict| verdict.unwrap_or(Enqueued::Refused));
+            return Ok(vec![verdicts.collect()]);
+        }
+    }
+    let accounts = batches.iter().flat_map(|batch| &batch.rows).map(|(_, message)| &message.account_id);
+    let missing = known.missing(accounts);
+    known.make(connection, missing, first.now).await?;
+    let document: Vec<Value> = batches.iter().flat_map(|batch| batch.as_json()).collect();
+    let wanted = document.len();
+    let document = Value::Array(document).to_string();
+    let query = sqlx::query(ENQUEUE).bind(document).bind(run);
+    let stored = query.execute(&mut *connection).await?.rows_affected();
+    if usize::try_from(stored).is_ok_and(|stored| stored == wanted) {
+        return Ok(batches.iter().map(|batch| accepted(batch)).collect());
+    }
+    let mut verdicts = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let existing = conflicts_of(connection, batch).await?;
+        let verdict = |(row, found): (&(MessageId, NewMessage), Option<Enqueued>)| match found {
+            Some(Enqueued::Duplicate(id) | Enqueued::Conflict(id)) if id == row.0 => Enqueued::Accepted(id),
+            Some(found) => found,
+            None => Enqueued::Accepted(row.0),
+        };
+        verdicts.push(batch.rows.iter().zip(existing).map(verdict).collect());
+    }
+    Ok(verdicts)
+}
+
+fn accepted(batch: &EnqueueBatch) -> Vec<Enqueued> {
+    batch.rows.iter().map(|(id, _)| Enqueued::Accepted(*id)).collect()
+}
+
+/// For each row with a `dedupe_key`: whether the stored message of that key, or an earlier row of the batch, says
+/// the same.
+async fn conflicts_of(
+    connection: &mut SqliteConnection,
+    batch: &EnqueueBatch,
+) -> Result<Vec<Option<Enqueued>>> {
+    const SQL: &str = "SELECT dedupe_key, id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, \
+         expires_at, campaign FROM messages WHERE dedupe_key IN (SELECT value FROM json_each(?1))";
+    let keys: Vec<&str> =
+        batch.rows.iter().filter_map(|(_, message)| message.dedupe_key.as_deref()).collect();
+    if keys.is_empty() {
+        return Ok(vec![None; batch.rows.len()]);
+    }
+    let mut known: HashMap<String, (MessageId, Option<NewMessage>)> = HashMap::new();
+    for row in sqlx::query(SQL).bind(json!(keys).to_string()).fetch_all(connection).await? {
+        let key: String = row.try_get("dedupe_key")?;
+        // A row that was rejected may say nothing that can be read; then nothing equals it.
+        let message = stored_message(&row, &key).ok();
+        known.insert(key, (rows::message_id(&row, "id")?, message));
+    }
+    let mut verdicts = Vec::with_capacity(batch.rows.len());
+    for (id, message) in &batch.rows {
+        let verdict = match &message.dedupe_key {
+            None => None,
+            Some(key) => match known.get(key) {
+                Some((existing, content)) if content.as_ref() == Some(message) => {
+                    Some(Enqueued::Duplicate(*existing))
+                }
+                Some((existing, _)) => Some(Enqueued::Conflict(*existing)),
+                None => {
+                    known.insert(key.clone(), (*id, Some(message.clone())));
+                    None
+                }
+            },
+        };
+        verdicts.push(verdict);
+    }
+    Ok(verdicts)
+}
+
+fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage> {
+    Ok(NewMessage {
+        account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+        target: rows::target(row)?,
+        text: row.try_get("text")?,
+        typing: row.try_get("typing")?,
+        not_before: rows::time(row, "not_before")?,
+        expires_at: rows::time(row, "expires_at")?,
+        campaign: row.try_get("campaign")?,
+        dedupe_key: Some(key.to_owned()),
+    })
+}
+
+const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
+       updated_at = j.at, run = ?2 \
+     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
+                  value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at FROM json_each(?1)) AS j \
+     WHERE messages.arrival = j.arrival AND messages.state = 'new'";
+
+/// Judges rows that other programs inserted, all with one statement.
+pub(super) async fn admit(
+    connection: &mut SqliteConnection,
+    run: i64,
+    known: &mut KnownAccounts,
+    batches: &[&Vec<Admission>],
+) -> Result<Vec<usize>> {
+    let all: Vec<&Admission> = batches.iter().flat_map(|batch| batch.iter()).collect();
+    let Some(first) = all.first() else { return Ok(vec![0; batches.len()]) };
+    let accounts =
+        all.iter().filter_map(|admission| admission.verdict.as_ref().ok()).map(|row| &row.account_id);
+    let missing = known.missing(accounts);
+    known.make(connection, missing, first.at).await?;
+    let document: Vec<Value> = all
+        .iter()
+        .map(|admission| {
+            let (arrival, at) = (admission.arrival.0, time_text(admission.at));
+            match &admission.verdict {
+                Ok(row) => {
+                    let reason = if row.due_at > admission.at { Reason::Scheduled } else { Reason::Turn };
+                    let due_at = time_text(row.due_at);
+                    json!([arrival, "queued", reason.as_str(), null, row.thread, due_at, at])
+                }
+                Err(why) => json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at]),
+            }
+        })
+        .collect();
+    let document = Value::Array(document).to_string();
+    let judged = sqlx::query(ADMIT).bind(document).bind(run).execute(connection).await?.rows_affected();
+    // Nobody else judges, so a row that was not there is one that its producer cancelled meanwhile.
+    let judged = usize::try_from(judged).unwrap_or(usize::MAX);
+    Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())
+}
+
+async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
+    const LOOK: &str = "SELECT account_id, state FROM messages WHERE id = ?1";
+    const CANCEL: &str =
+        "UPDATE messages SET state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
+    let id = id.0.hyphenated().to_string();
+    let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
+        return Ok(Cancelled::Unknown);
+    };
+    let was = rows::state(&row)?;
+    if was == StateName::Cancelled {
+        return Ok(Cancelled::Already);
+    }
+    if !was.may_become(StateName::Cancelled) {
+        return Ok(Cancelled::TooLate(was));
+    }
+    sqlx::query(CANCEL).bind(&id).bind(time_text(now)).execute(connection).await?;
+    Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
+}
+
+async fn expire(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<AccountId>> {
+    const SQL: &str = "UPDATE messages SET state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
+         (SELECT arrival FROM messages WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
+         RETURNING account_id";
+    let ids: Vec<String> = sqlx::query_scalar(SQL).bind(time_text(now)).fetch_all(connection).await?;
+    let ids: HashSet<String> = ids.into_iter().collect();
+    Ok(ids.into_iter().map(AccountId::new).collect())
+}

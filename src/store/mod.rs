@@ -1,0 +1,154 @@
+//! The queue on disk: every verb is one domain transition and one transaction.
+//!
+//! The engine and the API call these verbs and never see SQL. Writes go through one writer task that owns the only
+//! writing connection and commits what has gathered in one transaction (`writer.rs`); reads go to a small pool
+//! beside it. No transaction is open while anybody waits for the network. An acknowledged verb is on disk:
+//! `synchronous = FULL` (P1).
+//!
+//! The verbs stand in `messages.rs` (intake), `attempts.rs` (intent and settling), `accounts.rs` (pauses),
+//! `turn.rs` (what the engine reads before it decides) and `views.rs` (what people read). `watch.rs` notices the
+//! commits of other programs.
+
+mod accounts;
+mod attempts;
+mod lock;
+mod messages;
+mod rows;
+mod runs;
+mod sqlite;
+mod turn;
+mod views;
+mod watch;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use sqlx::SqlitePool;
+
+pub use accounts::{PauseRequest, Paused, Resumed, Scope};
+pub use attempts::{Begun, Intent, Settlement};
+pub use lock::LockHeld;
+pub use messages::{Admission, AdmittedMessage, Cancelled, EnqueueMode, Enqueued, Inserted};
+pub use runs::{Recovered, RecoveredAttempt};
+pub use turn::{Candidate, Turn};
+pub use views::{AccountView, AttemptView, Counts, MessageFilter, MessageView, Page, Producer, Totals};
+pub use watch::ForeignCommits;
+
+/// Where the queue lives and how it is opened.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The database file; made if it is missing.
+    pub path: PathBuf,
+    /// Connections that read, at least 1.
+    pub readers: u32,
+}
+
+/// The queue. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    readers: SqlitePool,
+    writer: writer::Writer,
+    run: i64,
+    /// Held until the last clone is gone: no second daemon on this database.
+    _lock: lock::Lock,
+}
+
+impl Store {
+    /// Opens the queue, brings it to this version's schema and begins a run.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another daemon has it, [`StoreError::Pragma`] when the file system does not let
+    /// SQLite keep the settings that the promises rest on, and what SQLite says otherwise.
+    pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
+        let lock = lock::Lock::take(&options.path)?;
+        let mut connection = sqlite::open_writer(&options.path).await?;
+        let run = runs::begin(&mut connection, now).await?;
+        let readers = sqlite::open_readers(&options.path, options.readers).await?;
+        let writer = writer::Writer::start(connection, run).await?;
+        let inner = Inner { path: options.path.clone(), readers, writer, run, _lock: lock };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.inner.path
+    }
+
+    /// Since when another program's transaction keeps the writer from committing, if it does.
+    pub fn blocked_since(&self) -> Option<Timestamp> {
+        self.inner.writer.blocked_since()
+    }
+
+    /// Ends the run: nothing is written afterwards. What was acknowledged is on disk already.
+    ///
+    /// # Errors
+    /// What SQLite says; the queue is whole all the same.
+    pub async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.end_run(now).await?;
+        self.inner.writer.stop().await;
+        self.inner.readers.close().await;
+        Ok(())
+    }
+}
+
+/// What can go wrong with the queue itself.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another daemon has this database.
+    #[error(transparent)]
+    Locked(#[from] LockHeld),
+    /// A file beside the database could not be made.
+    #[error("cannot use {path}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A setting did not take effect.
+    #[error("SQLite keeps {pragma} = {found} where {wanted} is needed; is {path} on a local file system?")]
+    Pragma {
+        /// The database.
+        path: PathBuf,
+        /// Which setting.
+        pragma: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// What it is.
+        found: String,
+    },
+    /// The database is older or newer than this program can read.
+    #[error("the database cannot be brought to this version; if a newer outboxd wrote it, run that one")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Another program holds the write lock for longer than the writer waits.
+    #[error("another program keeps the database locked; end its transaction")]
+    Busy,
+    /// A stored value is not one that this program writes.
+    #[error("the database holds {value:?} as {what}, which no version writes")]
+    Corrupt {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// SQLite refused.
+    #[error("the database refused")]
+    Sqlite(#[source] sqlx::Error),
+    /// The writer has stopped.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if sqlite::is_busy(&error) { Self::Busy } else { Self::Sqlite(error) }
+    }
+}

@@ -1,0 +1,127 @@
+//! Between columns and domain types; the only place that knows how each is written down.
+
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::StoreError;
+use crate::domain::account::{Account, AccountHold, Daemon, Down, Pause};
+use crate::domain::message::{AccountId, ChatId, Inbox, InboxId, MessageId, Target, UserId};
+use crate::domain::outcome::DownCause;
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
+
+pub(super) type Result<T> = std::result::Result<T, StoreError>;
+
+pub(super) fn corrupt(what: &'static str, value: impl Into<String>) -> StoreError {
+    StoreError::Corrupt { what, value: value.into() }
+}
+
+pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(|text| text.parse().map_err(|_| corrupt(column, text))).transpose()
+}
+
+pub(super) fn required_time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {
+    time(row, column)?.ok_or_else(|| corrupt(column, "NULL"))
+}
+
+pub(super) fn state(row: &SqliteRow) -> Result<StateName> {
+    let word: &str = row.try_get("state")?;
+    StateName::parse(word).ok_or_else(|| corrupt("state", word))
+}
+
+pub(super) fn reason(row: &SqliteRow, column: &'static str) -> Result<Option<Reason>> {
+    let code: Option<&str> = row.try_get(column)?;
+    code.map(|code| Reason::parse(code).ok_or_else(|| corrupt(column, code))).transpose()
+}
+
+pub(super) fn message_id(row: &SqliteRow, column: &'static str) -> Result<MessageId> {
+    let text: &str = row.try_get(column)?;
+    text.parse().map_err(|_| corrupt(column, text))
+}
+
+pub(super) fn count(row: &SqliteRow, column: &'static str) -> Result<u32> {
+    let number: i64 = row.try_get(column)?;
+    u32::try_from(number).map_err(|_| corrupt(column, number.to_string()))
+}
+
+/// How `users_ids` is written: a JSON array, or one bare id (which may look like a number).
+pub(super) fn parse_users_ids(text: &str) -> Option<Vec<String>> {
+    if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).ok()
+    } else {
+        Some(vec![text.to_owned()])
+    }
+}
+
+/// How the target of a stored message is read. `chat_id` beside `users_ids` is the chat that was started.
+pub(super) fn target(row: &SqliteRow) -> Result<Target> {
+    let chat_id: Option<String> = row.try_get("chat_id")?;
+    let users_ids: Option<&str> = row.try_get("users_ids")?;
+    let Some(users_ids) = users_ids else {
+        return chat_id.map(|id| Target::Chat(ChatId::new(id))).ok_or_else(|| corrupt("chat_id", "NULL"));
+    };
+    let user_id = parse_users_ids(users_ids)
+        .and_then(|mut ids| if ids.len() == 1 { ids.pop() } else { None })
+        .ok_or_else(|| corrupt("users_ids", users_ids))?;
+    let inbox_id: Option<String> = row.try_get("inbox_id")?;
+    let inbox = match inbox_id {
+        None => Inbox::OfPolicy,
+        Some(id) if id.is_empty() => Inbox::Without,
+        Some(id) => Inbox::Named(InboxId::new(id)),
+    };
+    Ok(Target::User { user_id: UserId::new(user_id), inbox })
+}
+
+/// The columns of [`account`], for a query that has `accounts` as `a`.
+pub(super) const ACCOUNT_COLUMNS: &str = "a.id AS account_id, a.paused_at, a.paused_until, a.pause_note, \
+     a.down_cause, a.down_at, a.down_problem, a.hold_reason, a.hold_until, a.last_call_at, a.next_call_at, \
+     EXISTS (SELECT 1 FROM messages f WHERE f.account_id = a.id AND f.state = 'sending') AS in_flight";
+
+pub(super) fn account(row: &SqliteRow) -> Result<Account> {
+    let id: String = row.try_get("account_id")?;
+    let down = match row.try_get::<Option<&str>, _>("down_cause")? {
+        None => None,
+        Some(word) => Some(Down {
+            cause: DownCause::parse(word).ok_or_else(|| corrupt("down_cause", word))?,
+            since: required_time(row, "down_at")?,
+            problem: row.try_get::<Option<String>, _>("down_problem")?.unwrap_or_default(),
+        }),
+    };
+    let hold = match (reason(row, "hold_reason")?, time(row, "hold_until")?) {
+        (Some(reason), Some(until)) => Some(AccountHold { reason, until }),
+        _ => None,
+    };
+    Ok(Account {
+        id: AccountId::new(id),
+        pause: pause(row, ["paused_at", "paused_until", "pause_note"])?,
+        down,
+        hold,
+        last_call_at: time(row, "last_call_at")?,
+        next_call_at: time(row, "next_call_at")?,
+        in_flight: row.try_get("in_flight")?,
+    })
+}
+
+/// The columns of [`daemon`], for a query that has `daemon` as `d`.
+pub(super) const DAEMON_COLUMNS: &str = "d.paused_at AS daemon_paused_at, d.paused_until AS daemon_paused_until, \
+     d.pause_note AS daemon_pause_note, d.key_refused_at, d.key_problem";
+
+pub(super) fn daemon(row: &SqliteRow) -> Result<Daemon> {
+    let key_refused = match time(row, "key_refused_at")? {
+        None => None,
+        Some(since) => Some(Down {
+            cause: DownCause::Key,
+            since,
+            problem: row.try_get::<Option<String>, _>("key_problem")?.unwrap_or_default(),
+        }),
+    };
+    let pause = pause(row, ["daemon_paused_at", "daemon_paused_until", "daemon_pause_note"])?;
+    Ok(Daemon { pause, key_refused })
+}
+
+fn pause(row: &SqliteRow, [since, until, note]: [&'static str; 3]) -> Result<Option<Pause>> {
+    let Some(since) = time(row, since)? else { return Ok(None) };
+    Ok(Some(Pause { since, until: time(row, until)?, note: row.try_get(note)? }))
+}

@@ -1,0 +1,137 @@
+//! The beginning and the end of a run, and what the run before left behind.
+//!
+//! A message that is found `sending` at the start was caught in the middle of its call: nobody knows whether it
+//! went out, so it waits for a person and is never repeated by itself (P2). The account's pause counts from now,
+//! because the call may have reached the recipient at the very last moment (P3).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{Row, SqliteConnection};
+
+use super::Store;
+use super::rows::{self, Result};
+use crate::domain::message::{AccountId, MessageId};
+use crate::domain::outcome::Problem;
+use crate::domain::time_text;
+
+/// What the last run left behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Calls that were on their way when the last run ended; their messages now wait for a person.
+    pub in_doubt: Vec<RecoveredAttempt>,
+    /// Messages that go on in their order, at the pace of their accounts.
+    pub queued: u64,
+    /// Whether the last run said goodbye.
+    pub clean_stop: bool,
+}
+
+/// A call that was on its way when the last run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveredAttempt {
+    /// The message.
+    pub message_id: MessageId,
+    /// Its account.
+    pub account_id: AccountId,
+    /// When the call began.
+    pub started_at: Timestamp,
+}
+
+impl Store {
+    /// Takes stock of what the last run left behind, once, before anything is sent. A refused key is forgotten: a
+    /// start is how a person says that it has been mended.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn recover(&self, now: Timestamp) -> Result<Recovered> {
+        let run = self.inner.run;
+        self.inner.writer.solo(now, move |connection| Box::pin(recover(connection, run, now))).await
+    }
+
+    /// Leaves the open call of `account` to a person: the code that made it is gone.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn abandon(&self, account: AccountId, now: Timestamp) -> Result<()> {
+        self.inner
+            .writer
+            .solo(now, move |connection| {
+                Box::pin(async move { in_doubt(connection, Some(&account), now).await.map(drop) })
+            })
+            .await
+    }
+
+    pub(super) async fn end_run(&self, now: Timestamp) -> Result<()> {
+        let run = self.inner.run;
+        self.inner
+            .writer
+            .solo(now, move |connection| {
+                Box::pin(async move {
+                    const SQL: &str = "UPDATE runs SET stopped_at = ?2 WHERE id = ?1";
+                    sqlx::query(SQL).bind(run).bind(time_text(now)).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+pub(super) async fn begin(connection: &mut SqliteConnection, now: Timestamp) -> Result<i64> {
+    const SQL: &str = "INSERT INTO runs (started_at, version, pid) VALUES (?1, ?2, ?3) RETURNING id";
+    let query = sqlx::query_scalar(SQL).bind(time_text(now)).bind(env!("CARGO_PKG_VERSION"));
+    Ok(query.bind(i64::from(std::process::id())).fetch_one(connection).await?)
+}
+
+async fn recover(connection: &mut SqliteConnection, run: i64, now: Timestamp) -> Result<Recovered> {
+    const QUEUED: &str = "SELECT coalesce(sum(n), 0) AS n FROM counts WHERE state = 'queued'";
+    const LAST_RUN: &str = "SELECT stopped_at IS NOT NULL FROM runs WHERE id < ?1 ORDER BY id DESC LIMIT 1";
+    const FORGET: &str =
+        "UPDATE daemon SET key_refused_at = NULL, key_problem = NULL WHERE key_refused_at IS NOT NULL";
+    let in_doubt = in_doubt(connection, None, now).await?;
+    sqlx::query(FORGET).execute(&mut *connection).await?;
+    let queued: i64 = sqlx::query_scalar(QUEUED).fetch_one(&mut *connection).await?;
+    let last: Option<bool> = sqlx::query_scalar(LAST_RUN).bind(run).fetch_optional(connection).await?;
+    Ok(Recovered { in_doubt, queued: queued.try_into().unwrap_or(0), clean_stop: last.unwrap_or(true) })
+}
+
+/// Leaves the open calls, or those of one account, to a person.
+async fn in_doubt(
+    connection: &mut SqliteConnection,
+    only: Option<&AccountId>,
+    now: Timestamp,
+) -> Result<Vec<RecoveredAttempt>> {
+    const FOUND: &str = "SELECT m.arrival, m.id, m.account_id, a.started_at, a.gap_ms FROM messages m \
+         JOIN attempts a ON a.arrival = m.arrival AND a.number = m.attempts \
+         WHERE m.state = 'sending' AND (?1 IS NULL OR m.account_id = ?1)";
+    const MESSAGES: &str = "UPDATE messages SET state = 'review', reason = 'found_sending', error = ?2, updated_at = ?3 \
+         WHERE arrival IN (SELECT value ->> 0 FROM json_each(?1))";
+    const ATTEMPTS: &str = "UPDATE attempts SET ended_at = ?4, outcome = 'uncertain', type = ?2, detail = ?3 \
+         WHERE arrival IN (SELECT value ->> 0 FROM json_each(?1)) AND ended_at IS NULL";
+    const ACCOUNTS: &str = "UPDATE accounts SET next_call_at = max(coalesce(next_call_at, ''), j.at) \
+         FROM (SELECT value ->> 1 AS id, value ->> 2 AS at FROM json_each(?1)) AS j WHERE accounts.id = j.id";
+    let mut in_doubt = Vec::new();
+    let mut rows = Vec::new();
+    for row in sqlx::query(FOUND).bind(only.map(AccountId::as_str)).fetch_all(&mut *connection).await? {
+        let account_id: String = row.try_get("account_id")?;
+        let gap = Duration::from_millis(row.try_get::<i64, _>("gap_ms")?.try_into().unwrap_or(0));
+        let next_call_at = now.checked_add(gap).unwrap_or(Timestamp::MAX);
+        rows.push(json!([row.try_get::<i64, _>("arrival")?, account_id, time_text(next_call_at)]));
+        in_doubt.push(RecoveredAttempt {
+            message_id: rows::message_id(&row, "id")?,
+            account_id: AccountId::new(account_id),
+            started_at: rows::required_time(&row, "started_at")?,
+        });
+    }
+    if in_doubt.is_empty() {
+        return Ok(in_doubt);
+    }
+    let rows = serde_json::Value::Array(rows).to_string();
+    let problem = Problem::local("stopped_while_sending", "the daemon stopped before the answer came");
+    let at = time_text(now);
+    sqlx::query(MESSAGES).bind(&rows).bind(problem.to_string()).bind(&at).execute(&mut *connection).await?;
+    let attempts = sqlx::query(ATTEMPTS).bind(&rows).bind(&problem.kind).bind(&problem.detail).bind(&at);
+    attempts.execute(&mut *connection).await?;
+    sqlx::query(ACCOUNTS).bind(&rows).execute(connection).await?;
+    Ok(in_doubt)
+}

@@ -1,0 +1,110 @@
+//! How the database file is opened, and that it really is opened so.
+//!
+//! SQLite ignores a pragma that it does not know or cannot grant, so each one is read back and a mismatch refuses
+//! to start. Write-ahead logging lets readers and other programs' INSERTs run beside us; `synchronous = FULL` makes
+//! an acknowledgement mean "on disk".
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, SqlitePool};
+
+use super::StoreError;
+
+/// How long a connection of ours waits for another program's transaction before it says so.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// We move the write-ahead log back at this many pages: below the 1,000 at which a producer's own library would, so
+/// that a library with the WAL-reset bug (SQLite before 3.51.3) normally never does.
+const CHECKPOINT_PAGES: &str = "900";
+
+/// Brings the schema to this version; what was released is never edited.
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Whether `error` says that another program holds the lock.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    // SQLITE_BUSY and SQLITE_LOCKED with all their extended codes.
+    error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<u32>().ok())
+        .is_some_and(|code| matches!(code & 0xff, 5 | 6))
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
+
+/// Opens the one connection that writes, with the schema of this version.
+pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let failed = |source| StoreError::File { path: folder.to_owned(), source };
+        tokio::fs::create_dir_all(folder).await.map_err(failed)?;
+    }
+    let mut connection = options(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .pragma("journal_size_limit", "67108864")
+        .connect()
+        .await?;
+    for (pragma, wanted) in [
+        ("journal_mode", "wal"),
+        ("synchronous", "2"),
+        ("foreign_keys", "1"),
+        ("busy_timeout", "5000"),
+        ("wal_autocheckpoint", CHECKPOINT_PAGES),
+        ("journal_size_limit", "67108864"),
+    ] {
+        read_back(&mut connection, path, pragma, wanted).await?;
+    }
+    MIGRATOR.run(&mut connection).await?;
+    Ok(connection)
+}
+
+async fn read_back(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    pragma: &'static str,
+    wanted: &str,
+) -> Result<(), StoreError> {
+    // The name comes from the list above; a pragma takes no bound parameter.
+    let sql = AssertSqlSafe(format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"));
+    let column_of_busy_timeout =
+        AssertSqlSafe("SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout".to_owned());
+    let sql = if pragma == "busy_timeout" { column_of_busy_timeout } else { sql };
+    let found: String = sqlx::query_scalar(sql).fetch_one(connection).await?;
+    if found.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    Err(StoreError::Pragma { path: path.to_owned(), pragma, wanted: wanted.to_owned(), found })
+}
+
+/// Opens the connections that read; they cannot write, whatever they are asked.
+pub(super) async fn open_readers(path: &Path, readers: u32) -> Result<SqlitePool, StoreError> {
+    let pool = SqlitePoolOptions::new()
+        .max_connections(readers.max(1))
+        .min_connections(1)
+        .test_before_acquire(false)
+        .connect_with(options(path).read_only(true))
+        .await?;
+    Ok(pool)
+}
+
+/// Opens a connection that only watches (`watch.rs`).
+pub(super) async fn open_watcher(path: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(options(path).read_only(true).connect().await?)
+}
+
+/// The write-ahead log of a database.
+pub(super) fn wal_path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push("-wal");
+    PathBuf::from(name)
+}

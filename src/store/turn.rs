@@ -1,0 +1,134 @@
+//! What the engine reads before it decides: whose turn it is on an account, and where a message stands.
+//!
+//! Both are one statement each and so one consistent picture. The next message is found through partial indexes in
+//! the same time whether ten messages wait or a million; `tests/it/store_plans.rs` holds their query plans.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::Store;
+use super::rows::{self, Result};
+use crate::domain::account::{Account, Daemon};
+use crate::domain::message::{AccountId, Arrival, MessageId, Target};
+
+/// The message whose turn it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Its place in the queue.
+    pub arrival: Arrival,
+    /// Its id.
+    pub id: MessageId,
+    /// Attempts it has had.
+    pub attempts: u32,
+    /// Retries it has spent.
+    pub retries: u32,
+    /// Where it goes.
+    pub target: Target,
+    /// What it says.
+    pub text: String,
+    /// Its own wish about typing.
+    pub typing: Option<bool>,
+    /// Since when it is due.
+    pub due_at: Timestamp,
+    /// When it may be tried again; in the past if it was tried before.
+    pub retry_at: Option<Timestamp>,
+    /// Not to be sent from then on.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An account's turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What concerns every account.
+    pub daemon: Daemon,
+    /// The account.
+    pub account: Account,
+    /// The due message that goes first; nothing due earlier in its thread is unsettled.
+    pub first: Option<Candidate>,
+    /// When the next message that is not due yet becomes due.
+    pub next_due_at: Option<Timestamp>,
+}
+
+/// Threads with a message whose outcome is open, or that is tried again: nothing overtakes it.
+pub(super) const HELD_THREADS: &str = "SELECT u.thread FROM messages u WHERE u.account_id = ?1 AND u.state IN ('sending', 'uncertain', 'review') \
+     UNION ALL SELECT r.thread FROM messages r WHERE r.account_id = ?1 AND r.state = 'queued' AND r.retry_at IS NOT NULL";
+
+/// The statement behind [`Store::turn`]: at most one row of each kind.
+pub(super) fn turn_sql() -> String {
+    const CANDIDATE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.text, m.typing, \
+         m.due_at, m.retry_at, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
+    format!(
+        "SELECT c.*, {account}, {daemon} FROM ( \
+           SELECT * FROM (SELECT 'due' AS kind, {CANDIDATE} AND m.retry_at IS NULL AND m.due_at <= ?2 \
+             AND m.thread NOT IN ({HELD_THREADS}) ORDER BY m.due_at, m.arrival LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT 'due', {CANDIDATE} AND m.retry_at IS NOT NULL AND m.retry_at <= ?2 \
+             AND m.thread NOT IN (SELECT u.thread FROM messages u WHERE u.account_id = ?1 \
+                                  AND u.state IN ('sending', 'uncertain', 'review')) \
+             ORDER BY m.due_at, m.arrival LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} AND m.retry_at IS NULL AND m.due_at > ?2 \
+             ORDER BY m.due_at LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} AND m.retry_at IS NOT NULL AND m.retry_at > ?2 \
+             ORDER BY m.retry_at LIMIT 1) \
+         ) AS c, accounts AS a, daemon AS d WHERE a.id = ?1 AND d.id = 1",
+        account = rows::ACCOUNT_COLUMNS,
+        daemon = rows::DAEMON_COLUMNS,
+    )
+}
+
+impl Store {
+    /// Whose turn it is on `account`; `None` while it has nothing that could ever become due by itself.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn turn(&self, account: &AccountId, now: Timestamp) -> Result<Option<Turn>> {
+        static SQL: std::sync::LazyLock<std::sync::Arc<str>> = std::sync::LazyLock::new(|| turn_sql().into());
+        // Made of the constants above; nothing of a producer's is in it.
+        let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
+        let query = query.bind(account.as_str()).bind(crate::domain::time_text(now));
+        let found = query.fetch_all(&self.inner.readers).await?;
+        let Some(row) = found.first() else { return Ok(None) };
+        let mut turn =
+            Turn { daemon: rows::daemon(row)?, account: rows::account(row)?, first: None, next_due_at: None };
+        for row in &found {
+            let candidate = read_candidate(row)?;
+            if row.try_get::<&str, _>("kind")? == "later" {
+                let at = candidate.retry_at.unwrap_or(candidate.due_at);
+                turn.next_due_at = Some(turn.next_due_at.map_or(at, |earlier| earlier.min(at)));
+            } else if turn.first.as_ref().is_none_or(|first| order(&candidate) < order(first)) {
+                turn.first = Some(candidate);
+            }
+        }
+        Ok(Some(turn))
+    }
+
+    /// The accounts that have messages waiting: where a run begins.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn accounts_with_work(&self) -> Result<Vec<AccountId>> {
+        const SQL: &str = "SELECT account_id FROM counts WHERE state = 'queued' AND n > 0";
+        let ids: Vec<String> = sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?;
+        Ok(ids.into_iter().map(AccountId::new).collect())
+    }
+}
+
+/// The order of turns inside an account.
+fn order(candidate: &Candidate) -> (Timestamp, Arrival) {
+    (candidate.due_at, candidate.arrival)
+}
+
+fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
+    Ok(Candidate {
+        arrival: Arrival(row.try_get("arrival")?),
+        id: rows::message_id(row, "id")?,
+        attempts: rows::count(row, "attempts")?,
+        retries: rows::count(row, "retries")?,
+        target: rows::target(row)?,
+        text: row.try_get("text")?,
+        typing: row.try_get("typing")?,
+        due_at: rows::required_time(row, "due_at")?,
+        retry_at: rows::time(row, "retry_at")?,
+        expires_at: rows::time(row, "expires_at")?,
+    })
+}

@@ -1,0 +1,408 @@
+//! What people read: messages with where they stand, accounts, attempts and totals. Only reads; lists carry no text.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
+
+use super::Store;
+use super::rows::{self, Result, corrupt};
+use super::turn::HELD_THREADS;
+use crate::domain::account::{Account, Daemon};
+use crate::domain::message::{AccountId, Arrival, MessageId};
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
+use crate::domain::time_text;
+use crate::domain::waiting::{HeldBy, Waiting};
+
+/// A stored message, and all that its turn depends on.
+#[derive(Debug, Clone)]
+pub struct MessageView {
+    /// Its place in the queue.
+    pub arrival: Arrival,
+    /// Its id.
+    pub id: MessageId,
+    /// Its account.
+    pub account: Account,
+    /// What concerns every account.
+    pub daemon: Daemon,
+    /// The chat it goes to, or that was started for it.
+    pub chat_id: Option<String>,
+    /// Whom a chat is started with.
+    pub users_ids: Option<Vec<String>>,
+    /// The inbox it is started from.
+    pub inbox_id: Option<String>,
+    /// What it says; `None` in lists.
+    pub text: Option<String>,
+    /// Its own wish about typing.
+    pub typing: Option<bool>,
+    /// Not earlier.
+    pub not_before: Option<Timestamp>,
+    /// Not later.
+    pub expires_at: Option<Timestamp>,
+    /// The producer's label.
+    pub campaign: Option<String>,
+    /// The producer's idempotency key.
+    pub dedupe_key: Option<String>,
+    /// Its state.
+    pub state: StateName,
+    /// The stored reason; for a waiting message `decide` knows better.
+    pub reason: Reason,
+    /// What was wrong, verbatim.
+    pub error: Option<String>,
+    /// Attempts it has had.
+    pub attempts: u32,
+    /// When it was sent.
+    pub sent_at: Option<Timestamp>,
+    /// The provider's ids.
+    pub provider_message_ids: Vec<String>,
+    /// When it arrived.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// Where it stands, while it is queued.
+    pub waiting: Option<Waiting>,
+}
+
+/// Which messages to list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MessageFilter {
+    /// Only of this account.
+    pub account_id: Option<AccountId>,
+    /// Only in one of these states; empty means all.
+    pub states: Vec<StateName>,
+    /// Only with this label.
+    pub campaign: Option<String>,
+    /// Only to this chat.
+    pub chat_id: Option<String>,
+    /// Only with this key.
+    pub dedupe_key: Option<String>,
+    /// Only those that arrived before this one.
+    pub before: Option<Arrival>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A page of messages, the newest first.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The messages.
+    pub messages: Vec<MessageView>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<Arrival>,
+}
+
+/// One attempt at sending a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptView {
+    /// From 1.
+    pub number: u32,
+    /// When the call began.
+    pub started_at: Timestamp,
+    /// When its outcome was known.
+    pub ended_at: Option<Timestamp>,
+    /// How far it got.
+    pub phase: String,
+    /// What became of it.
+    pub outcome: Option<String>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// Unipile's error type, or ours.
+    pub kind: Option<String>,
+    /// Unipile's title.
+    pub title: Option<String>,
+    /// Unipile's detail.
+    pub detail: Option<String>,
+    /// Unipile's request id.
+    pub req_id: Option<String>,
+    /// The pause drawn for it, in milliseconds.
+    pub gap_ms: i64,
+}
+
+/// How many messages are in each state.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counts(pub Vec<(StateName, u64)>);
+
+impl Counts {
+    /// How many are in `state`.
+    pub fn of(&self, state: StateName) -> u64 {
+        self.0.iter().find(|(name, _)| *name == state).map_or(0, |(_, n)| *n)
+    }
+}
+
+/// An account with what waits on it.
+#[derive(Debug, Clone)]
+pub struct AccountView {
+    /// The account.
+    pub account: Account,
+    /// Its messages by state.
+    pub counts: Counts,
+    /// When the oldest waiting message became due.
+    pub oldest_due_at: Option<Timestamp>,
+    /// When it last sent one.
+    pub last_sent_at: Option<Timestamp>,
+}
+
+/// A SQLite library that wrote into the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    /// Its version.
+    pub sqlite_version: String,
+    /// When it first did.
+    pub first_seen_at: Timestamp,
+}
+
+/// The queue as a whole.
+#[derive(Debug, Clone)]
+pub struct Totals {
+    /// What concerns every account.
+    pub daemon: Daemon,
+    /// All messages by state.
+    pub counts: Counts,
+    /// How many accounts there are.
+    pub accounts: u64,
+    /// Libraries of other programs that wrote here.
+    pub producers: Vec<Producer>,
+}
+
+fn select(text: &str, ahead: &str) -> String {
+    // A retrying message of the thread holds those that come after it; an open outcome holds all.
+    const HOLDER: &str = "SELECT h.id FROM messages h WHERE h.account_id = m.account_id AND h.thread = m.thread AND h.arrival <> m.arrival \
+         AND (h.state IN ('sending', 'uncertain', 'review') OR (h.state = 'queued' AND h.retry_at IS NOT NULL \
+              AND (h.due_at, h.arrival) < (m.due_at, m.arrival))) ORDER BY h.arrival LIMIT 1";
+    format!(
+        "SELECT m.arrival, m.id, m.chat_id, m.users_ids, m.inbox_id, {text} AS text, m.typing, m.not_before, m.expires_at, \
+           m.campaign, m.dedupe_key, m.state, m.reason, m.error, m.attempts, m.sent_at, m.provider_message_ids, \
+           m.created_at, m.updated_at, m.due_at, m.retry_at, h.id AS holder_id, h.state AS holder_state, \
+           h.retry_at AS holder_retry_at, {ahead} AS ahead, m.account_id AS message_account_id, {account}, {daemon} \
+         FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
+         LEFT JOIN messages h ON m.state = 'queued' AND h.id = ({HOLDER})",
+        account = rows::ACCOUNT_COLUMNS,
+        daemon = rows::DAEMON_COLUMNS,
+    )
+}
+
+/// What goes before a queued message on its account: those due earlier that nothing holds. `{}` is count or exists.
+fn ahead(exact: bool) -> String {
+    let held = HELD_THREADS.replace("?1", "m.account_id");
+    let (begin, end) = if exact { ("(SELECT count(*)", ")") } else { ("EXISTS (SELECT 1", ")") };
+    format!(
+        "CASE WHEN m.state <> 'queued' THEN 0 ELSE \
+           {begin} FROM messages e WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NULL \
+             AND e.due_at <= m.due_at AND (e.due_at, e.arrival) < (m.due_at, m.arrival) AND e.thread NOT IN ({held}){end} \
+           + {begin} FROM messages e WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NOT NULL \
+             AND e.retry_at <= ?1 AND (e.due_at, e.arrival) < (m.due_at, m.arrival){end} END"
+    )
+}
+
+impl Store {
+    /// One message with its text and its exact place.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn message(&self, id: MessageId, now: Timestamp) -> Result<Option<MessageView>> {
+        // Made of constants; values are bound.
+        let sql = AssertSqlSafe(format!("{} WHERE m.id = ?2", select("m.text", &ahead(true))));
+        let query = sqlx::query(sql).bind(time_text(now)).bind(id.0.hyphenated().to_string());
+        query.fetch_optional(&self.inner.readers).await?.as_ref().map(read_message).transpose()
+    }
+
+    /// A page of messages without their texts, the newest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
+        let mut query = QueryBuilder::<Sqlite>::with_arguments(
+            format!("{} WHERE true", select("NULL", &ahead(false))),
+            arguments(now)?,
+        );
+        if let Some(account_id) = &filter.account_id {
+            query.push(" AND m.account_id = ").push_bind(account_id.as_str());
+        }
+        if !filter.states.is_empty() {
+            query.push(" AND m.state IN (");
+            let mut list = query.separated(", ");
+            for state in &filter.states {
+                list.push_bind(state.as_str());
+            }
+            query.push(")");
+        }
+        for (column, value) in
+            [("campaign", &filter.campaign), ("chat_id", &filter.chat_id), ("dedupe_key", &filter.dedupe_key)]
+        {
+            if let Some(value) = value {
+                query.push(format!(" AND m.{column} = ")).push_bind(value);
+            }
+        }
+        if let Some(before) = filter.before {
+            query.push(" AND m.arrival < ").push_bind(before.0);
+        }
+        query.push(" ORDER BY m.arrival DESC LIMIT ").push_bind(i64::from(filter.limit) + 1);
+        let found = query.build().fetch_all(&self.inner.readers).await?;
+        let mut messages = found.iter().map(read_message).collect::<Result<Vec<_>>>()?;
+        let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
+        let more = messages.len() > limit;
+        messages.truncate(limit);
+        let next = messages.last().filter(|_| more).map(|message| message.arrival);
+        Ok(Page { messages, next })
+    }
+
+    /// The attempts at a message, in order.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn attempts(&self, arrival: Arrival) -> Result<Vec<AttemptView>> {
+        const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms \
+             FROM attempts WHERE arrival = ?1 ORDER BY number";
+        let found = sqlx::query(SQL).bind(arrival.0).fetch_all(&self.inner.readers).await?;
+        found.iter().map(read_attempt).collect()
+    }
+
+    /// The accounts, or only one, with what waits on them; in order of their ids.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn accounts(&self, only: Option<&AccountId>) -> Result<Vec<AccountView>> {
+        let sql = format!(
+            "SELECT {}, (SELECT group_concat(c.state || '=' || c.n) FROM counts c WHERE c.account_id = a.id) AS counts, \
+               (SELECT min(q.due_at) FROM messages q WHERE q.account_id = a.id AND q.state = 'queued' \
+                AND q.retry_at IS NULL) AS oldest_due_at, \
+               (SELECT max(t.started_at) FROM attempts t WHERE t.account_id = a.id AND t.outcome = 'accepted') AS last_sent_at \
+             FROM accounts a WHERE ?1 IS NULL OR a.id = ?1 ORDER BY a.id",
+            rows::ACCOUNT_COLUMNS
+        );
+        // Made of constants; values are bound.
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(only.map(AccountId::as_str));
+        let found = query.fetch_all(&self.inner.readers).await?;
+        let read = |row: &SqliteRow| {
+            let counts: Option<&str> = row.try_get("counts")?;
+            Ok(AccountView {
+                account: rows::account(row)?,
+                counts: read_counts(counts.unwrap_or_default())?,
+                oldest_due_at: rows::time(row, "oldest_due_at")?,
+                last_sent_at: rows::time(row, "last_sent_at")?,
+            })
+        };
+        found.iter().map(read).collect()
+    }
+
+    /// The queue as a whole; counts no rows.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn totals(&self) -> Result<Totals> {
+        let sql = format!(
+            "SELECT {}, (SELECT count(*) FROM accounts) AS accounts, \
+               (SELECT group_concat(s.state || '=' || s.n) FROM (SELECT state, sum(n) AS n FROM counts GROUP BY state) s) \
+                AS counts FROM daemon d",
+            rows::DAEMON_COLUMNS
+        );
+        // Made of constants.
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?;
+        let counts: Option<&str> = row.try_get("counts")?;
+        Ok(Totals {
+            daemon: rows::daemon(&row)?,
+            counts: read_counts(counts.unwrap_or_default())?,
+            accounts: u64::try_from(row.try_get::<i64, _>("accounts")?).unwrap_or(0),
+            producers: self.producers().await?,
+        })
+    }
+
+    async fn producers(&self) -> Result<Vec<Producer>> {
+        const SQL: &str = "SELECT sqlite_version, first_seen_at FROM producers ORDER BY sqlite_version";
+        let read = |row: &SqliteRow| {
+            let sqlite_version = row.try_get("sqlite_version")?;
+            Ok(Producer { sqlite_version, first_seen_at: rows::required_time(row, "first_seen_at")? })
+        };
+        sqlx::query(SQL).fetch_all(&self.inner.readers).await?.iter().map(read).collect()
+    }
+}
+
+fn arguments(now: Timestamp) -> Result<sqlx::sqlite::SqliteArguments> {
+    use sqlx::Arguments as _;
+    let mut arguments = sqlx::sqlite::SqliteArguments::default();
+    arguments.add(time_text(now)).map_err(sqlx::Error::Encode)?;
+    Ok(arguments)
+}
+
+fn read_counts(text: &str) -> Result<Counts> {
+    let pair = |pair: &str| {
+        let (state, n) = pair.split_once('=')?;
+        Some((StateName::parse(state)?, n.parse().ok()?))
+    };
+    let pairs = text.split(',').filter(|pair| !pair.is_empty());
+    let mut counts =
+        pairs.map(|text| pair(text).ok_or_else(|| corrupt("counts", text))).collect::<Result<Vec<_>>>()?;
+    counts.retain(|(_, n)| *n > 0);
+    counts.sort_unstable();
+    Ok(Counts(counts))
+}
+
+fn read_message(row: &SqliteRow) -> Result<MessageView> {
+    let state = rows::state(row)?;
+    let users_ids: Option<&str> = row.try_get("users_ids")?;
+    let ids: Option<&str> = row.try_get("provider_message_ids")?;
+    // An account's row is made when its first message is queued: a rejected one may have none.
+    let account = match row.try_get::<Option<&str>, _>("account_id")? {
+        Some(_) => rows::account(row)?,
+        None => Account::new(AccountId::new(row.try_get::<String, _>("message_account_id")?)),
+    };
+    Ok(MessageView {
+        arrival: Arrival(row.try_get("arrival")?),
+        id: rows::message_id(row, "id")?,
+        account,
+        daemon: rows::daemon(row)?,
+        chat_id: row.try_get("chat_id")?,
+        users_ids: users_ids.and_then(rows::parse_users_ids),
+        inbox_id: row.try_get("inbox_id")?,
+        text: row.try_get("text")?,
+        typing: row.try_get("typing")?,
+        not_before: rows::time(row, "not_before")?,
+        expires_at: rows::time(row, "expires_at")?,
+        campaign: row.try_get("campaign")?,
+        dedupe_key: row.try_get("dedupe_key")?,
+        state,
+        reason: rows::reason(row, "reason")?.unwrap_or(Reason::Admission),
+        error: row.try_get("error")?,
+        attempts: rows::count(row, "attempts")?,
+        sent_at: rows::time(row, "sent_at")?,
+        provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
+        created_at: rows::required_time(row, "created_at")?,
+        updated_at: rows::required_time(row, "updated_at")?,
+        waiting: (state == StateName::Queued).then(|| read_waiting(row)).transpose()?,
+    })
+}
+
+fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
+    let held_by = match row.try_get::<Option<&str>, _>("holder_id")? {
+        None => None,
+        Some(_) => {
+            let word: &str = row.try_get("holder_state")?;
+            let state = StateName::parse(word).ok_or_else(|| corrupt("state", word))?;
+            let retry_at = rows::time(row, "holder_retry_at")?;
+            Some(HeldBy { id: rows::message_id(row, "holder_id")?, state, retry_at })
+        }
+    };
+    Ok(Waiting {
+        due_at: rows::required_time(row, "due_at")?,
+        retry_at: rows::time(row, "retry_at")?,
+        expires_at: rows::time(row, "expires_at")?,
+        held_by,
+        ahead: u64::try_from(row.try_get::<i64, _>("ahead")?).unwrap_or(0),
+    })
+}
+
+fn read_attempt(row: &SqliteRow) -> Result<AttemptView> {
+    Ok(AttemptView {
+        number: rows::count(row, "number")?,
+        started_at: rows::required_time(row, "started_at")?,
+        ended_at: rows::time(row, "ended_at")?,
+        phase: row.try_get("phase")?,
+        outcome: row.try_get("outcome")?,
+        status: row.try_get::<Option<u16>, _>("status")?,
+        kind: row.try_get("type")?,
+        title: row.try_get("title")?,
+        detail: row.try_get("detail")?,
+        req_id: row.try_get("req_id")?,
+        gap_ms: row.try_get("gap_ms")?,
+    })
+}

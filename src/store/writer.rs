@@ -1,0 +1,353 @@
+//! The one writer: a task that owns the only writing connection.
+//!
+//! What has gathered in its channel while the last transaction was committing goes into the next one (group
+//! commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling and admissions of one
+//! transaction are one statement each, however many there are, because the price is the call to SQLite's thread and
+//! not the row. Every caller is answered after the commit. A transaction holds at most [`ROWS_PER_COMMIT`] rows, so
+//! that a producer with SQLite's usual 5 s of patience never sees `database is locked`.
+//!
+//! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use sqlx::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use super::StoreError;
+use super::attempts::{self, Begun, Intent, Settlement};
+use super::messages::{self, Admission, EnqueueBatch, Enqueued, KnownAccounts};
+use super::rows::Result;
+
+/// Verbs that may wait for the writer; beyond that a caller waits for room.
+const QUEUE: usize = 4096;
+
+/// Most rows of one transaction: about 50 ms of work.
+const ROWS_PER_COMMIT: usize = 2000;
+
+/// A verb that has a transaction of its own.
+pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
+
+/// A question and where its answer goes.
+pub(super) struct Ticket<Q, A> {
+    pub(super) ask: Q,
+    reply: oneshot::Sender<Result<A>>,
+}
+
+enum Verb {
+    Enqueue(Ticket<EnqueueBatch, Vec<Enqueued>>),
+    Admit(Ticket<Vec<Admission>, usize>),
+    Begin(Ticket<Intent, Begun>),
+    Settle(Ticket<Settlement, bool>),
+    Solo(Timestamp, Solo),
+}
+
+/// The handle of the writer task.
+pub(super) struct Writer {
+    verbs: Mutex<Option<mpsc::Sender<Verb>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+    blocked_since: Arc<AtomicI64>,
+}
+
+impl Writer {
+    pub(super) async fn start(mut connection: SqliteConnection, run: i64) -> Result<Self> {
+        let known = KnownAccounts::load(&mut connection).await?;
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let blocked_since = Arc::new(AtomicI64::new(0));
+        let work = Work { connection, run, known, blocked_since: Arc::clone(&blocked_since) };
+        let tracker = TaskTracker::new();
+        let task = tracker.spawn(work.serve(receiver));
+        Ok(Self { verbs: Mutex::new(Some(sender)), task: Mutex::new(Some(task)), blocked_since })
+    }
+
+    pub(super) fn blocked_since(&self) -> Option<Timestamp> {
+        match self.blocked_since.load(Ordering::Relaxed) {
+            0 => None,
+            since => Timestamp::from_millisecond(since).ok(),
+        }
+    }
+
+    /// Lets the writer finish what it was given, then ends it.
+    pub(super) async fn stop(&self) {
+        drop(self.verbs.lock().expect("nothing panics while holding it").take());
+        let task = self.task.lock().expect("nothing panics while holding it").take();
+        if let Some(task) = task {
+            let _a_panic_was_reported_already = task.await;
+        }
+    }
+
+    async fn ask<Q, A>(&self, ask: Q, verb: impl FnOnce(Ticket<Q, A>) -> Verb) -> Result<A> {
+        let (reply, answer) = oneshot::channel();
+        self.send(verb(Ticket { ask, reply })).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    async fn send(&self, verb: Verb) -> Result<()> {
+        let verbs = self.verbs.lock().expect("nothing panics while holding it").clone();
+        verbs.ok_or(StoreError::Closed)?.send(verb).await.map_err(|_| StoreError::Closed)
+    }
+
+    pub(super) async fn enqueue(&self, batch: EnqueueBatch) -> Result<Vec<Enqueued>> {
+        self.ask(batch, Verb::Enqueue).await
+    }
+
+    pub(super) async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
+        self.ask(admissions, Verb::Admit).await
+    }
+
+    pub(super) async fn begin(&self, intent: Intent) -> Result<Begun> {
+        self.ask(intent, Verb::Begin).await
+    }
+
+    pub(super) async fn settle(&self, settlement: Settlement) -> Result<bool> {
+        self.ask(settlement, Verb::Settle).await
+    }
+
+    /// Runs `verb` in a transaction of its own, which is committed if it answers `Ok`.
+    pub(super) async fn solo<A, F>(&self, now: Timestamp, verb: F) -> Result<A>
+    where
+        A: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let solo: Solo = Box::new(move |connection| {
+            Box::pin(async move {
+                let result = transaction(connection, verb).await;
+                let busy = matches!(result, Err(StoreError::Busy));
+                let _the_caller_may_have_left = reply.send(result);
+                busy
+            })
+        });
+        self.send(Verb::Solo(now, solo)).await?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+}
+
+/// BEGIN IMMEDIATE, `verb`, COMMIT; or ROLLBACK.
+async fn transaction<A, F>(connection: &mut SqliteConnection, verb: F) -> Result<A>
+where
+    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>>,
+{
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let result = match verb(connection).await {
+        Ok(answer) => {
+            sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answer).map_err(Into::into)
+        }
+        Err(error) => Err(error),
+    };
+    if result.is_err() {
+        // A failed COMMIT may have rolled back already; then this fails, and that is all right.
+        let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+    }
+    result
+}
+
+/// What has gathered for one transaction.
+#[derive(Default)]
+struct Group {
+    enqueues: Vec<Ticket<EnqueueBatch, Vec<Enqueued>>>,
+    admissions: Vec<Ticket<Vec<Admission>, usize>>,
+    begins: Vec<Ticket<Intent, Begun>>,
+    settlements: Vec<Ticket<Settlement, bool>>,
+}
+
+/// What a group's statements answered, in the order of its tickets.
+struct Answers {
+    enqueues: Vec<Vec<Enqueued>>,
+    admissions: Vec<usize>,
+    begins: Vec<Begun>,
+    settlements: Vec<bool>,
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.enqueues.len() + self.admissions.len() + self.begins.len() + self.settlements.len()
+    }
+
+    fn rows(&self) -> usize {
+        self.enqueues.iter().map(|ticket| ticket.ask.rows()).sum::<usize>()
+            + self.admissions.iter().map(|ticket| ticket.ask.len()).sum::<usize>()
+            + self.begins.len()
+            + self.settlements.len()
+    }
+
+    /// When the first of them was asked for.
+    fn asked_at(&self) -> Timestamp {
+        let enqueues = self.enqueues.iter().map(|ticket| ticket.ask.now());
+        let admissions = self.admissions.iter().filter_map(|ticket| ticket.ask.first()).map(Admission::at);
+        let begins = self.begins.iter().map(|ticket| ticket.ask.at);
+        let settlements = self.settlements.iter().map(|ticket| ticket.ask.at);
+        let first = enqueues.chain(admissions).chain(begins).chain(settlements).min();
+        first.unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// One statement suffices, so it needs no BEGIN and COMMIT around it.
+    fn is_one_statement(&self, known: &KnownAccounts) -> bool {
+        self.len() == self.enqueues.len()
+            && self.enqueues.iter().all(|ticket| ticket.ask.is_one_statement(known))
+    }
+
+    /// The group's members, each as a group of its own.
+    fn alone(self) -> impl Iterator<Item = Self> {
+        let enqueues = self.enqueues.into_iter().map(|one| Self { enqueues: vec![one], ..Self::default() });
+        let admissions =
+            self.admissions.into_iter().map(|one| Self { admissions: vec![one], ..Self::default() });
+        let begins = self.begins.into_iter().map(|one| Self { begins: vec![one], ..Self::default() });
+        let settlements =
+            self.settlements.into_iter().map(|one| Self { settlements: vec![one], ..Self::default() });
+        settlements.chain(enqueues).chain(admissions).chain(begins)
+    }
+
+    fn answer(self, answers: Answers) {
+        fn each<Q, A>(tickets: Vec<Ticket<Q, A>>, answers: Vec<A>) {
+            for (ticket, answer) in tickets.into_iter().zip(answers) {
+                let _the_caller_may_have_left = ticket.reply.send(Ok(answer));
+            }
+        }
+        each(self.enqueues, answers.enqueues);
+        each(self.admissions, answers.admissions);
+        each(self.begins, answers.begins);
+        each(self.settlements, answers.settlements);
+    }
+
+    /// Tells the only member what went wrong.
+    fn refuse(self, error: StoreError) {
+        fn first<Q, A>(tickets: Vec<Ticket<Q, A>>) -> Option<oneshot::Sender<Result<A>>> {
+            tickets.into_iter().next().map(|ticket| ticket.reply)
+        }
+        if let Some(reply) = first(self.enqueues) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        } else if let Some(reply) = first(self.admissions) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        } else if let Some(reply) = first(self.begins) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        } else if let Some(reply) = first(self.settlements) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        }
+    }
+}
+
+/// The task's own state.
+struct Work {
+    connection: SqliteConnection,
+    run: i64,
+    known: KnownAccounts,
+    blocked_since: Arc<AtomicI64>,
+}
+
+impl Work {
+    async fn serve(mut self, mut receiver: mpsc::Receiver<Verb>) {
+        let mut waiting = Vec::with_capacity(512);
+        while receiver.recv_many(&mut waiting, 512).await > 0 {
+            let mut group = Group::default();
+            for verb in waiting.drain(..) {
+                match verb {
+                    Verb::Enqueue(ticket) if ticket.ask.is_atomic() => {
+                        // Refusing all of it must not take others down: a group of its own.
+                        self.commit(std::mem::take(&mut group)).await;
+                        self.commit(Group { enqueues: vec![ticket], ..Group::default() }).await;
+                    }
+                    Verb::Enqueue(ticket) => group.enqueues.push(ticket),
+                    Verb::Admit(ticket) => group.admissions.push(ticket),
+                    Verb::Begin(ticket) => group.begins.push(ticket),
+                    Verb::Settle(ticket) => group.settlements.push(ticket),
+                    Verb::Solo(now, solo) => {
+                        self.commit(std::mem::take(&mut group)).await;
+                        let busy = solo(&mut self.connection).await;
+                        self.note_busy(busy, now);
+                    }
+                }
+                if group.rows() >= ROWS_PER_COMMIT {
+                    self.commit(std::mem::take(&mut group)).await;
+                }
+            }
+            self.commit(group).await;
+        }
+        use sqlx::Connection as _;
+        let _nothing_left_to_write = self.connection.close().await;
+    }
+
+    async fn commit(&mut self, group: Group) {
+        if group.len() == 0 {
+            return;
+        }
+        match self.write(&group).await {
+            Ok(answers) => {
+                self.note_busy(false, Timestamp::UNIX_EPOCH);
+                group.answer(answers);
+            }
+            // Waiting longer is the caller's choice; nobody's verb is lost by asking again.
+            Err(StoreError::Busy) => {
+                self.note_busy(true, group.asked_at());
+                for one in group.alone() {
+                    one.refuse(StoreError::Busy);
+                }
+            }
+            Err(error) if group.len() == 1 => group.refuse(error),
+            Err(error) => {
+                tracing::debug!(%error, members = group.len(), "a group commit failed; trying each member alone");
+                for one in group.alone() {
+                    match self.write(&one).await {
+                        Ok(answers) => one.answer(answers),
+                        Err(error) => one.refuse(error),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&mut self, group: &Group) -> Result<Answers> {
+        let Self { connection, run, known, .. } = self;
+        let run = *run;
+        if group.is_one_statement(known) {
+            return statements(connection, run, known, group).await;
+        }
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+        let result = match statements(connection, run, known, group).await {
+            Ok(answers) => {
+                sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answers).map_err(Into::into)
+            }
+            Err(error) => Err(error),
+        };
+        if result.is_err() {
+            known.forget_new();
+            let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+        } else {
+            known.keep_new();
+        }
+        result
+    }
+
+    fn note_busy(&self, busy: bool, asked_at: Timestamp) {
+        if !busy {
+            self.blocked_since.store(0, Ordering::Relaxed);
+        } else if self.blocked_since.load(Ordering::Relaxed) == 0 {
+            self.blocked_since.store(asked_at.as_millisecond(), Ordering::Relaxed);
+            tracing::warn!(
+                "another program keeps the database locked; nothing can be accepted or sent until it lets go"
+            );
+        }
+    }
+}
+
+/// The statements of a group: what frees an account first, what takes it last.
+async fn statements(
+    connection: &mut SqliteConnection,
+    run: i64,
+    known: &mut KnownAccounts,
+    group: &Group,
+) -> Result<Answers> {
+    let settlements: Vec<&Settlement> = group.settlements.iter().map(|ticket| &ticket.ask).collect();
+    let settlements = attempts::settle(connection, &settlements).await?;
+    let enqueues: Vec<&EnqueueBatch> = group.enqueues.iter().map(|ticket| &ticket.ask).collect();
+    let enqueues = messages::enqueue(connection, run, known, &enqueues).await?;
+    let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
+    let admissions = messages::admit(connection, run, known, &admissions).await?;
+    let begins: Vec<&Intent> = group.begins.iter().map(|ticket| &ticket.ask).collect();
+    let begins = attempts::begin(connection, run, &begins).await?;
+    Ok(Answers { enqueues, admissions, begins, settlements })
+}
