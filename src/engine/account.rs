@@ -1,0 +1,176 @@
+//! One step of one account: read, decide, act once, say when to look again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Shared;
+use super::attempt;
+use super::live::Claim;
+use crate::clock::{self, Dice};
+use crate::domain::account::Account;
+use crate::domain::message::{AccountId, MessageId, Target};
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::domain::waiting::Waiting;
+use crate::policy::decide::{Facts, Live, Until, Verdict, decide};
+use crate::policy::pace;
+use crate::policy::settle::after;
+use crate::store::{Candidate, StoreError};
+
+/// When an account is looked at again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    /// At once.
+    Now,
+    /// At this time, or earlier if somebody wakes it.
+    At(Timestamp),
+    /// When somebody wakes it.
+    Idle,
+}
+
+/// What is kept of an account between its steps. Losing it loses no promise: pace and pauses are in the store.
+pub(super) struct AccountRun {
+    pub(super) id: AccountId,
+    pub(super) dice: Dice,
+    /// No call before this time of the monotonic clock: holds when the wall clock is set (P3).
+    pub(super) paced_until: Option<Duration>,
+    /// How long to type before this message; drawn once.
+    plan: Option<(MessageId, Duration)>,
+}
+
+impl AccountRun {
+    pub(super) fn new(id: AccountId, seed: u64) -> Self {
+        let dice = clock::dice(seed ^ fingerprint(id.as_str()));
+        Self { id, dice, paced_until: None, plan: None }
+    }
+
+    /// The earliest time of the next call. What this process saw with its monotonic clock beats what is stored by
+    /// the wall clock; and a stored time can lie at most one gap ahead, unless the clock was set back.
+    fn next_call_at(
+        &self,
+        account: &Account,
+        policy: &Policy,
+        now: Timestamp,
+        monotonic: Duration,
+    ) -> Option<Timestamp> {
+        match self.paced_until {
+            Some(until) => Some(after(now, until.saturating_sub(monotonic))),
+            None => account.next_call_at.map(|at| at.min(after(now, policy.gap.max))),
+        }
+    }
+
+    fn typing_time(&mut self, candidate: &Candidate, policy: &Policy) -> Duration {
+        match self.plan {
+            Some((id, duration)) if id == candidate.id => duration,
+            _ => {
+                let chars = candidate.text.chars().count();
+                let duration = pace::draw_typing(&mut self.dice, &policy.typing, chars);
+                self.plan = Some((candidate.id, duration));
+                duration
+            }
+        }
+    }
+}
+
+/// A stable number for an id, so that each account has dice of its own (FNV-1a).
+fn fingerprint(id: &str) -> u64 {
+    id.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// One step. An error is the store's; nothing was sent then.
+pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, StoreError> {
+    if shared.stopping.is_cancelled() {
+        shared.live.release(&run.id);
+        return Ok(Wake::Idle);
+    }
+    let now = shared.clock.now();
+    let Some(mut turn) = shared.store.turn(&run.id, now).await? else {
+        shared.live.release(&run.id);
+        return Ok(Wake::Idle);
+    };
+    let policy = shared.policies.of(&run.id);
+    turn.account.next_call_at = run.next_call_at(&turn.account, policy, now, shared.clock.monotonic());
+    let Some(candidate) = turn.first else {
+        shared.live.release(&run.id);
+        return Ok(turn.next_due_at.map_or(Wake::Idle, Wake::At));
+    };
+    if turn.account.in_flight {
+        // No step of this account runs but this one, so the call of an earlier step was lost to a bug.
+        shared.store.abandon(run.id.clone(), now).await?;
+        return Ok(Wake::Now);
+    }
+    let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
+    let message = Waiting {
+        due_at: candidate.due_at,
+        retry_at: candidate.retry_at,
+        expires_at: candidate.expires_at,
+        held_by: None,
+        ahead: 0,
+    };
+    let live = Live {
+        api_unreachable_until: shared.live.api_health().unreachable_until,
+        api_busy_until: None,
+        typing_until: claim.map(|claim| claim.typing_until),
+    };
+    let facts = Facts { now, daemon: &turn.daemon, account: &turn.account, message: &message, live };
+    let verdict = decide(&facts);
+    let free_at = turn.account.next_call_at.map_or(now, |at| at.max(now));
+    let may_type = matches!(verdict, Verdict::Send | Verdict::Wait { reason: Reason::Gap, .. });
+    if may_type && claim.is_none() && wants_typing(&candidate, policy) {
+        return Ok(typing(shared, run, &candidate, policy, now, free_at).await);
+    }
+    match verdict {
+        Verdict::Send => attempt::attempt(shared, run, candidate, now).await,
+        Verdict::Stop { .. } => {
+            shared.store.expire(now).await?;
+            Ok(Wake::Now)
+        }
+        Verdict::Wait { reason: Reason::Typing | Reason::Gap, until: Until::At(at) } => Ok(Wake::At(at)),
+        Verdict::Wait { until, .. } => {
+            shared.live.release(&run.id);
+            Ok(match until {
+                Until::At(at) => Wake::At(at),
+                Until::NotBefore(at) => Wake::At(at.max(after(now, Duration::from_secs(1)))),
+                Until::Person => Wake::Idle,
+            })
+        }
+    }
+}
+
+/// A typing indicator needs a chat: before a first message there is none.
+fn wants_typing(candidate: &Candidate, policy: &Policy) -> bool {
+    matches!(candidate.target, Target::Chat(_)) && candidate.typing.unwrap_or(policy.typing.enabled)
+}
+
+/// Shows the typing indicator so that its end is the end of the gap; on a free account it comes before the send.
+async fn typing(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &Candidate,
+    policy: &Policy,
+    now: Timestamp,
+    free_at: Timestamp,
+) -> Wake {
+    let duration = run.typing_time(candidate, policy);
+    let begin_at = free_at.checked_sub(duration).unwrap_or(now);
+    if begin_at > now {
+        return Wake::At(begin_at);
+    }
+    if let Err(wait) = shared.live.take_request() {
+        return Wake::At(after(now, wait));
+    }
+    let Target::Chat(chat_id) = &candidate.target else { return Wake::Now };
+    let typing_until = after(now, duration).max(free_at);
+    shared.live.claim(&run.id, Claim { message_id: candidate.id, typing_until });
+    let shown = tokio::select! {
+        shown = shared.provider.set_composing(run.id.clone(), chat_id.clone()) => shown,
+        () = shared.stopping.cancelled() => Ok(()),
+    };
+    if let Err(problem) = shown {
+        // Nobody is hurt by a missing indicator; whatever is wrong will be told by the send itself.
+        tracing::debug!(account_id = %run.id, message_id = %candidate.id, %problem, "the typing indicator could not be shown");
+    }
+    Wake::At(typing_until)
+}

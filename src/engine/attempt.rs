@@ -1,0 +1,194 @@
+//! One attempt: the durable intent, the call, and what it leaves behind.
+//!
+//! The order is the promise (P2): no byte leaves before the intent is on disk. If the outcome cannot be recorded,
+//! recording is tried until it can be or the daemon stops; the next run finds the open attempt and leaves it to a
+//! person.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::Instrument;
+
+use super::Shared;
+use super::account::{AccountRun, Wake};
+use crate::domain::message::{Inbox, Target};
+use crate::domain::outcome::{Outcome, Phase, Problem};
+use crate::domain::policy::Policy;
+use crate::domain::state::{Sending, Settled};
+use crate::policy::pace;
+use crate::policy::settle::{after, consequence};
+use crate::provider::{Call, CallTarget, Reply};
+use crate::store::{Begun, Candidate, Intent, Settlement, StoreError};
+
+/// How long to wait before the outcome is recorded once more.
+const SETTLE_AGAIN: Duration = Duration::from_millis(500);
+
+/// Sends `candidate`, unless something changed since it was chosen.
+pub(super) async fn attempt(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: Candidate,
+    now: Timestamp,
+) -> Result<Wake, StoreError> {
+    if let Err(wait) = shared.live.take_request() {
+        return Ok(Wake::At(after(now, wait)));
+    }
+    let policy = shared.policies.of(&run.id);
+    let gap = pace::draw_gap(&mut run.dice, policy.gap);
+    let number = candidate.attempts + 1;
+    let intent = Intent {
+        arrival: candidate.arrival,
+        account_id: run.id.clone(),
+        number,
+        at: now,
+        gap,
+        next_call_at: after(now, gap),
+    };
+    shared.live.release(&run.id);
+    if shared.store.begin_attempt(intent).await? == Begun::Withdrawn {
+        // Paused, cancelled or expired in this very moment; the next look tells which.
+        return Ok(Wake::At(after(now, Duration::from_millis(50))));
+    }
+    run.paced_until = Some(shared.clock.monotonic() + gap);
+    let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
+    async {
+        shared.live.api_called(now);
+        let reply = call(shared, run, &candidate, policy).await;
+        run.paced_until = Some(shared.clock.monotonic() + gap);
+        settle(shared, run, &candidate, policy, gap, reply).await;
+    }
+    .instrument(span)
+    .await;
+    Ok(Wake::Now)
+}
+
+/// Makes the call; a daemon that cannot wait any longer leaves its outcome unknown.
+async fn call(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Policy) -> Reply {
+    let target = match &candidate.target {
+        Target::Chat(chat_id) => CallTarget::Chat(chat_id.clone()),
+        Target::User { user_id, inbox } => {
+            let inbox_id = match inbox {
+                Inbox::OfPolicy => policy.inbox_id.clone(),
+                Inbox::Named(inbox_id) => Some(inbox_id.clone()),
+                Inbox::Without => None,
+            };
+            CallTarget::User { user_id: user_id.clone(), inbox_id }
+        }
+    };
+    let call = Call { account_id: run.id.clone(), target, text: candidate.text.clone() };
+    tokio::select! {
+        reply = shared.provider.send(call) => reply,
+        () = shared.giving_up.cancelled() => {
+            let problem = Problem::local("stopped", "the daemon had to stop before the answer came");
+            Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
+        }
+    }
+}
+
+/// Records what the call leaves behind, in one transaction.
+async fn settle(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &Candidate,
+    policy: &Policy,
+    gap: Duration,
+    reply: Reply,
+) {
+    let now = shared.clock.now();
+    let outcome = reply.outcome.as_str();
+    let problem = reply.outcome.problem().cloned();
+    let sending = Sending { attempt: candidate.attempts + 1, retries: candidate.retries };
+    let consequence = consequence(sending, reply.outcome, now, policy, &mut run.dice);
+    if consequence.api_unreachable {
+        shared.live.api_failed(now, &mut run.dice);
+    } else {
+        shared.live.api_answered();
+    }
+    log_outcome(outcome, problem.as_ref(), &consequence.message);
+    let key_refused = consequence.key_refused.is_some();
+    let settlement = Settlement {
+        arrival: candidate.arrival,
+        account_id: run.id.clone(),
+        number: candidate.attempts + 1,
+        at: now,
+        phase: reply.phase,
+        outcome,
+        problem,
+        message: consequence.message,
+        next_call_at: after(now, gap),
+        hold: consequence.hold,
+        account_down: consequence.account_down,
+        key_refused: consequence.key_refused,
+    };
+    record(shared, settlement).await;
+    if key_refused {
+        tracing::error!(
+            "Unipile refuses the API key or the subscription: nothing is sent until it is mended and `outboxd resume` is said"
+        );
+    }
+}
+
+/// Recording an outcome must not fail: it is tried until it is done or the daemon must stop.
+async fn record(shared: &Shared, settlement: Settlement) {
+    loop {
+        match shared.store.settle(settlement.clone()).await {
+            Ok(true) => return,
+            Ok(false) => {
+                tracing::error!(
+                    "this attempt was settled by somebody else; its outcome is in this line only"
+                );
+                return;
+            }
+            Err(error) if shared.giving_up.is_cancelled() => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the outcome could not be recorded; the next start leaves the message to a person"
+                );
+                return;
+            }
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the outcome cannot be recorded yet; trying again"
+                );
+                shared.clock.sleep(SETTLE_AGAIN).await;
+            }
+        }
+    }
+}
+
+fn log_outcome(outcome: &str, problem: Option<&Problem>, message: &Settled) {
+    match (message, problem) {
+        (Settled::Sent { .. }, _) => tracing::info!(outcome, "sent"),
+        (Settled::Queued { .. }, Some(problem)) => {
+            tracing::warn!(
+                outcome,
+                kind = problem.kind,
+                status = problem.status,
+                req_id = problem.req_id,
+                "not sent; it stays in the queue"
+            );
+        }
+        (Settled::Failed { .. }, Some(problem)) => {
+            tracing::warn!(
+                outcome,
+                kind = problem.kind,
+                status = problem.status,
+                req_id = problem.req_id,
+                "failed"
+            );
+        }
+        (Settled::Review { .. }, Some(problem)) => {
+            tracing::error!(
+                outcome,
+                kind = problem.kind,
+                status = problem.status,
+                req_id = problem.req_id,
+                "may or may not have been sent; it waits for a person"
+            );
+        }
+        (Settled::Queued { .. } | Settled::Failed { .. } | Settled::Review { .. }, None) => {
+            tracing::warn!(outcome, "not sent");
+        }
+    }
+}

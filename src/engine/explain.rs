@@ -1,0 +1,116 @@
+//! Why a message or an account waits, by the very function that sends (P6).
+
+use jiff::Timestamp;
+
+use super::EngineHandle;
+use crate::domain::account::{Account, Daemon};
+use crate::domain::message::AccountId;
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
+use crate::domain::waiting::Waiting;
+use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
+use crate::store::{AccountView, MessageView};
+
+/// Where a message or an account stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The one reason.
+    pub reason: Reason,
+    /// What it waits for; `None` once it is final or goes now.
+    pub until: Option<Until>,
+}
+
+/// A standing with every gate that led to it.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// When it was asked.
+    pub now: Timestamp,
+    /// The outcome.
+    pub standing: Standing,
+    /// Each gate in order, for a queued message.
+    pub gates: Vec<Gate>,
+    /// How many messages of the account go first.
+    pub ahead: u64,
+    /// The message whose outcome it waits for, if order in its chat holds it.
+    pub held_by: Option<crate::domain::message::MessageId>,
+    /// The account's zone, to tell times in.
+    pub zone: jiff::tz::TimeZone,
+}
+
+impl EngineHandle {
+    /// Where `message` stands.
+    pub fn standing(&self, message: &MessageView) -> Standing {
+        let Some(waiting) = &message.waiting else { return of_state(message.state, message.reason) };
+        let now = self.now();
+        let account = self.paced(&message.account, now);
+        let live = self.live(&account.id, Some(message.id));
+        judge(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live })
+    }
+
+    /// Where `message` stands, with every gate.
+    pub fn explain(&self, message: &MessageView) -> Explanation {
+        let now = self.now();
+        let account = self.paced(&message.account, now);
+        let live = self.live(&account.id, Some(message.id));
+        let gates = message.waiting.as_ref().map(|waiting| {
+            gates(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live }).to_vec()
+        });
+        let waiting = message.waiting.as_ref();
+        Explanation {
+            now,
+            standing: self.standing(message),
+            gates: gates.unwrap_or_default(),
+            ahead: waiting.map_or(0, |waiting| waiting.ahead),
+            held_by: waiting.and_then(|waiting| waiting.held_by).map(|held_by| held_by.id),
+            zone: self.policy(&account.id).zone.clone(),
+        }
+    }
+
+    /// Why `account` sends nothing now; `None` if nothing waits on it.
+    pub fn account_standing(&self, view: &AccountView, daemon: &Daemon) -> Option<Standing> {
+        if view.counts.of(StateName::Queued) == 0 {
+            return None;
+        }
+        let now = self.now();
+        let account = self.paced(&view.account, now);
+        let due_at = view.oldest_due_at.unwrap_or(now);
+        let message = Waiting { due_at, retry_at: None, expires_at: None, held_by: None, ahead: 0 };
+        let live = self.live(&account.id, None);
+        Some(judge(&Facts { now, daemon, account: &account, message: &message, live }))
+    }
+
+    /// The rules of `account`.
+    pub fn policy(&self, account: &AccountId) -> &Policy {
+        self.shared.policies.of(account)
+    }
+
+    /// The account with its pace as a step would see it, for a clock that was set back.
+    fn paced(&self, account: &Account, now: Timestamp) -> Account {
+        let latest = crate::policy::settle::after(now, self.policy(&account.id).gap.max);
+        Account { next_call_at: account.next_call_at.map(|at| at.min(latest)), ..account.clone() }
+    }
+
+    fn live(&self, account: &AccountId, message: Option<crate::domain::message::MessageId>) -> Live {
+        let claim = self.shared.live.claim_of(account);
+        let claim = claim.filter(|claim| message.is_none_or(|id| claim.message_id == id));
+        Live {
+            api_unreachable_until: self.shared.live.api_health().unreachable_until,
+            api_busy_until: None,
+            typing_until: claim.map(|claim| claim.typing_until),
+        }
+    }
+}
+
+fn judge(facts: &Facts<'_>) -> Standing {
+    match decide(facts) {
+        Verdict::Send => Standing { reason: Reason::Now, until: Some(Until::At(facts.now)) },
+        Verdict::Wait { reason, until } => Standing { reason, until: Some(until) },
+        Verdict::Stop { reason } => Standing { reason, until: None },
+    }
+}
+
+fn of_state(state: StateName, reason: Reason) -> Standing {
+    let until = matches!(state, StateName::Review).then_some(Until::Person);
+    Standing { reason, until }
+}

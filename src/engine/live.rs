@@ -1,0 +1,99 @@
+//! What the engine knows only while it runs: whether the API answers, how much of its rate is left, and for which
+//! messages the typing indicator is shown.
+//!
+//! None of it carries a promise: after a restart the API is simply tried again, and pace and pauses are in the store.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use jiff::Timestamp;
+use rand::Rng;
+
+use crate::domain::message::{AccountId, MessageId};
+use crate::policy::pace;
+use crate::policy::settle::after;
+
+/// While one call finds out whether the API is back, the others wait this long for its answer.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// Whether the API can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ApiHealth {
+    /// Calls in a row that found no connection.
+    pub failures: u32,
+    /// When it is tried again.
+    pub unreachable_until: Option<Timestamp>,
+}
+
+/// The right to send a message, held while the recipient sees somebody typing. Letting go of it leaves no trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) message_id: MessageId,
+    pub(super) typing_until: Timestamp,
+}
+
+pub(super) struct LiveState {
+    limiter: DefaultDirectRateLimiter,
+    clock: DefaultClock,
+    api: Mutex<ApiHealth>,
+    claims: Mutex<HashMap<AccountId, Claim>>,
+}
+
+impl LiveState {
+    pub(super) fn new(requests_per_second: NonZeroU32, burst: NonZeroU32) -> Self {
+        let quota = Quota::per_second(requests_per_second).allow_burst(burst);
+        Self {
+            limiter: RateLimiter::direct(quota),
+            clock: DefaultClock::default(),
+            api: Mutex::default(),
+            claims: Mutex::default(),
+        }
+    }
+
+    /// Takes one request out of the API's rate, or says how long until there is one.
+    pub(super) fn take_request(&self) -> Result<(), Duration> {
+        self.limiter
+            .check()
+            .map_err(|not_until| not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
+    }
+
+    pub(super) fn api_health(&self) -> ApiHealth {
+        *self.api.lock().expect("nothing panics while holding it")
+    }
+
+    /// A call is about to be made: while the API is in doubt, it is the only one for a moment.
+    pub(super) fn api_called(&self, now: Timestamp) {
+        let mut api = self.api.lock().expect("nothing panics while holding it");
+        if api.failures > 0 {
+            api.unreachable_until = Some(after(now, PROBE));
+        }
+    }
+
+    /// A call found no connection; answers when the API is tried again.
+    pub(super) fn api_failed(&self, now: Timestamp, dice: &mut impl Rng) {
+        let mut api = self.api.lock().expect("nothing panics while holding it");
+        api.failures = api.failures.saturating_add(1);
+        api.unreachable_until = Some(after(now, pace::draw_api_pause(dice, api.failures)));
+    }
+
+    /// A call found a connection.
+    pub(super) fn api_answered(&self) {
+        *self.api.lock().expect("nothing panics while holding it") = ApiHealth::default();
+    }
+
+    pub(super) fn claim(&self, account: &AccountId, claim: Claim) {
+        self.claims.lock().expect("nothing panics while holding it").insert(account.clone(), claim);
+    }
+
+    pub(super) fn release(&self, account: &AccountId) {
+        self.claims.lock().expect("nothing panics while holding it").remove(account);
+    }
+
+    pub(super) fn claim_of(&self, account: &AccountId) -> Option<Claim> {
+        self.claims.lock().expect("nothing panics while holding it").get(account).copied()
+    }
+}

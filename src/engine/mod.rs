@@ -1,0 +1,207 @@
+//! The engine: one loop per account, and one supervisor that sleeps for all of them.
+//!
+//! An account runs by repeating `step` (`account.rs`): read what is stored, let `policy/` decide, act once, say when
+//! to look again. Nobody else sends, so there is never a second call in flight on an account. A wake-up (an enqueue,
+//! an INSERT, a resume, a timer) carries no data: the step reads everything again, so a wake-up too many is harmless
+//! and one that comes while a step runs is remembered. Accounts without work cost no task, and while nothing is due
+//! the whole engine is one sleeping future.
+//!
+//! The engine knows the store's verbs, the provider's trait and the clock; it never sees SQL, HTTP or JSON.
+
+mod account;
+mod attempt;
+mod explain;
+mod live;
+mod recover;
+mod supervisor;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::domain::message::AccountId;
+use crate::domain::policy::Policies;
+use crate::provider::Provider;
+use crate::store::{Store, StoreError};
+
+pub use crate::policy::decide::{Gate, Until};
+pub use crate::store::Recovered;
+pub use explain::{Explanation, Standing};
+pub use live::ApiHealth;
+
+/// What an engine is made of.
+pub struct EngineParts {
+    /// The queue.
+    pub store: Store,
+    /// Whoever carries the messages.
+    pub provider: Arc<dyn Provider>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// The rules of the accounts.
+    pub policies: Policies,
+    /// Requests a second to the API as a whole, typing included.
+    pub requests_per_second: std::num::NonZeroU32,
+    /// How many of them may come at once.
+    pub burst: std::num::NonZeroU32,
+    /// Seed of the gaps and delays.
+    pub seed: u64,
+}
+
+/// What every task of the engine shares.
+struct Shared {
+    store: Store,
+    provider: Arc<dyn Provider>,
+    clock: Arc<dyn Clock>,
+    policies: Policies,
+    seed: u64,
+    wakeups: Wakeups,
+    live: live::LiveState,
+    started_at: Timestamp,
+    /// Nothing new begins.
+    stopping: CancellationToken,
+    /// What is on its way is given up.
+    giving_up: CancellationToken,
+}
+
+/// A running engine.
+pub struct Engine {
+    handle: EngineHandle,
+    supervisor: JoinHandle<()>,
+}
+
+/// What the rest of the daemon may ask of the engine. Cheap to clone.
+#[derive(Clone)]
+pub struct EngineHandle {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Takes stock of what the last run left behind, then begins to send.
+    ///
+    /// # Errors
+    /// When the queue cannot be read or written; then nothing was sent.
+    pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
+        let recovered = recover::recover(&parts.store, &*parts.clock).await?;
+        let accounts = parts.store.accounts_with_work().await?;
+        let shared = Arc::new(Shared {
+            live: live::LiveState::new(parts.requests_per_second, parts.burst),
+            started_at: parts.clock.now(),
+            store: parts.store,
+            provider: parts.provider,
+            clock: parts.clock,
+            policies: parts.policies,
+            seed: parts.seed,
+            wakeups: Wakeups::default(),
+            stopping: CancellationToken::new(),
+            giving_up: CancellationToken::new(),
+        });
+        shared.wakeups.add(accounts);
+        let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
+        let supervisor = TaskTracker::new().spawn(supervisor.run());
+        Ok((Self { handle: EngineHandle { shared }, supervisor }, recovered))
+    }
+
+    /// What the rest of the daemon may ask.
+    pub fn handle(&self) -> EngineHandle {
+        self.handle.clone()
+    }
+
+    /// Stops: nothing new begins, what is on its way has `grace` to finish, and what has not finished by then is
+    /// recorded as an unknown outcome. Returns when every attempt is settled.
+    pub async fn stop(self, grace: Duration) {
+        let shared = &self.handle.shared;
+        shared.stopping.cancel();
+        let mut supervisor = self.supervisor;
+        tokio::select! {
+            _ended = &mut supervisor => return,
+            () = shared.clock.sleep(grace) => shared.giving_up.cancel(),
+        }
+        let _a_panic_was_reported_already = supervisor.await;
+    }
+}
+
+impl EngineHandle {
+    /// Has the account looked at: something about it changed.
+    pub fn wake(&self, account: AccountId) {
+        self.shared.wakeups.add([account]);
+    }
+
+    /// The same for several.
+    pub fn wake_all(&self, accounts: impl IntoIterator<Item = AccountId>) {
+        self.shared.wakeups.add(accounts);
+    }
+
+    /// Has every account with messages waiting looked at.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn wake_everything(&self) -> Result<(), StoreError> {
+        let accounts = self.shared.store.accounts_with_work().await?;
+        self.shared.wakeups.add(accounts);
+        Ok(())
+    }
+
+    /// The engine's own time.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// The engine's own clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.shared.clock
+    }
+
+    /// Since when it runs.
+    pub fn started_at(&self) -> Timestamp {
+        self.shared.started_at
+    }
+
+    /// Whether it has been told to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.stopping.is_cancelled()
+    }
+
+    /// Completes when it has been told to stop.
+    pub async fn stopping(&self) {
+        self.shared.stopping.cancelled().await;
+    }
+
+    /// Whether the API can be reached, as far as the last call knows.
+    pub fn api_health(&self) -> ApiHealth {
+        self.shared.live.api_health()
+    }
+}
+
+/// Accounts that somebody wants looked at; bounded by their number, never lost.
+#[derive(Default)]
+struct Wakeups {
+    accounts: Mutex<HashSet<AccountId>>,
+    notify: Notify,
+}
+
+impl Wakeups {
+    fn add(&self, accounts: impl IntoIterator<Item = AccountId>) {
+        let mut waiting = self.accounts.lock().expect("nothing panics while holding it");
+        waiting.extend(accounts);
+        drop(waiting);
+        self.notify.notify_one();
+    }
+
+    /// Returns as soon as there are some; a wake-up before the call counts.
+    async fn take(&self) -> HashSet<AccountId> {
+        loop {
+            let taken = std::mem::take(&mut *self.accounts.lock().expect("nothing panics while holding it"));
+            if !taken.is_empty() {
+                return taken;
+            }
+            self.notify.notified().await;
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The one place that sleeps: keeps a timer for each account and runs its steps, one at a time.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use tokio::task::JoinSet;
+
+use super::Shared;
+use super::account::{AccountRun, Wake, step};
+use crate::domain::message::AccountId;
+use crate::policy::settle::after;
+use crate::store::StoreError;
+
+/// Steps that run at once; each may have a call in flight.
+const MAX_STEPS: usize = 1024;
+/// The longest sleep: a wall clock that was set is noticed, and expired messages are swept, after at most this.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+/// The pause of an account after the store failed it.
+const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
+/// The pause of an account after a bug.
+const AFTER_PANIC: Duration = Duration::from_secs(60);
+
+/// One account.
+enum Slot {
+    /// Waits for its time or a wake-up.
+    Resting { run: Box<AccountRun>, wake_at: Option<Timestamp> },
+    /// In the ready queue.
+    Ready { run: Box<AccountRun> },
+    /// A step runs; `again` remembers a wake-up that came meanwhile.
+    Stepping { again: bool },
+}
+
+/// What a task of the supervisor's ends with.
+enum Done {
+    Step { id: AccountId, result: std::thread::Result<(Box<AccountRun>, Result<Wake, StoreError>)> },
+    Sweep,
+}
+
+pub(super) struct Supervisor {
+    shared: Arc<Shared>,
+    slots: HashMap<AccountId, Slot>,
+    /// Earliest first; an entry counts only if the slot still rests until that very time.
+    timers: BinaryHeap<Reverse<(Timestamp, AccountId)>>,
+    ready: VecDeque<AccountId>,
+    tasks: JoinSet<Done>,
+    steps: usize,
+    swept_at: Timestamp,
+}
+
+impl Supervisor {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        let swept_at = shared.clock.now();
+        Self {
+            shared,
+            slots: HashMap::new(),
+            timers: BinaryHeap::new(),
+            ready: VecDeque::new(),
+            tasks: JoinSet::new(),
+            steps: 0,
+            swept_at,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            self.begin_steps();
+            let sleep = shared.clock.sleep(self.until_next());
+            tokio::select! {
+                biased;
+                () = shared.stopping.cancelled() => break,
+                Some(done) = self.tasks.join_next() => self.ended(done),
+                accounts = shared.wakeups.take() => accounts.into_iter().for_each(|id| self.wake(id)),
+                () = sleep => self.fire(),
+            }
+        }
+        // What is on its way settles itself, in time or when it is given up.
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn until_next(&self) -> Duration {
+        let Some(Reverse((at, _))) = self.timers.peek() else { return HEARTBEAT };
+        Duration::try_from(at.duration_since(self.shared.clock.now()))
+            .unwrap_or(Duration::ZERO)
+            .min(HEARTBEAT)
+    }
+
+    fn begin_steps(&mut self) {
+        while self.steps < MAX_STEPS {
+            let Some(id) = self.ready.pop_front() else { return };
+            let Some(slot) = self.slots.get_mut(&id) else { continue };
+            let Slot::Ready { run } = std::mem::replace(slot, Slot::Stepping { again: false }) else {
+                unreachable!("only ready accounts are in the ready queue");
+            };
+            self.steps += 1;
+            let shared = Arc::clone(&self.shared);
+            self.tasks.spawn(async move {
+                let mut run = run;
+                let work = async {
+                    let wake = step(&shared, &mut run).await;
+                    (run, wake)
+                };
+                Done::Step { id, result: AssertUnwindSafe(work).catch_unwind().await }
+            });
+        }
+    }
+
+    /// Somebody wants the account looked at.
+    fn wake(&mut self, id: AccountId) {
+        let seed = self.shared.seed;
+        let slot = self.slots.entry(id.clone()).or_insert_with(|| Slot::Resting {
+            run: Box::new(AccountRun::new(id.clone(), seed)),
+            wake_at: None,
+        });
+        match slot {
+            Slot::Stepping { again } => *again = true,
+            Slot::Ready { .. } => {}
+            Slot::Resting { .. } => {
+                let old = std::mem::replace(slot, Slot::Stepping { again: false });
+                if let Slot::Resting { run, .. } = old {
+                    *slot = Slot::Ready { run };
+                    self.ready.push_back(id);
+                }
+            }
+        }
+    }
+
+    /// Some timer has come.
+    fn fire(&mut self) {
+        let now = self.shared.clock.now();
+        while let Some(Reverse((at, _))) = self.timers.peek() {
+            if *at > now {
+                break;
+            }
+            let Some(Reverse((at, id))) = self.timers.pop() else { break };
+            let due =
+                matches!(self.slots.get(&id), Some(Slot::Resting { wake_at, .. }) if *wake_at == Some(at));
+            if due {
+                self.wake(id);
+            }
+        }
+        if after(self.swept_at, HEARTBEAT) <= now || self.swept_at > now {
+            self.swept_at = now;
+            let shared = Arc::clone(&self.shared);
+            self.tasks.spawn(async move {
+                sweep(&shared, now).await;
+                Done::Sweep
+            });
+        }
+    }
+
+    fn ended(&mut self, done: Result<Done, tokio::task::JoinError>) {
+        let Ok(Done::Step { id, result }) = done else { return };
+        self.steps -= 1;
+        let again = matches!(self.slots.get(&id), Some(Slot::Stepping { again: true }));
+        let now = self.shared.clock.now();
+        let (run, wake) = match result {
+            Ok((run, Ok(wake))) => (run, wake),
+            Ok((run, Err(error))) => {
+                tracing::error!(account_id = %id, error = &error as &dyn std::error::Error, "the queue failed; the account rests for a moment");
+                (run, Wake::At(after(now, AFTER_STORE_ERROR)))
+            }
+            Err(_panic) => {
+                tracing::error!(account_id = %id, "a step panicked; this is a bug, please report it. The account rests for a minute");
+                (Box::new(AccountRun::new(id.clone(), self.shared.seed)), Wake::At(after(now, AFTER_PANIC)))
+            }
+        };
+        match wake {
+            _ if again => self.rest(id, run, Some(now)),
+            Wake::Now => self.rest(id, run, Some(now)),
+            Wake::At(at) => self.rest(id, run, Some(at)),
+            Wake::Idle => self.rest(id, run, None),
+        }
+    }
+
+    fn rest(&mut self, id: AccountId, run: Box<AccountRun>, wake_at: Option<Timestamp>) {
+        let now = self.shared.clock.now();
+        if wake_at.is_some_and(|at| at <= now) {
+            self.slots.insert(id.clone(), Slot::Ready { run });
+            self.ready.push_back(id);
+            return;
+        }
+        if let Some(at) = wake_at {
+            self.timers.push(Reverse((at, id.clone())));
+        }
+        self.slots.insert(id, Slot::Resting { run, wake_at });
+    }
+}
+
+/// Ends what was not sent before its expiry.
+async fn sweep(shared: &Shared, now: Timestamp) {
+    let swept = async {
+        if shared.store.next_expiry().await?.is_some_and(|at| at <= now) {
+            shared.wakeups.add(shared.store.expire(now).await?);
+        }
+        Ok::<(), StoreError>(())
+    };
+    if let Err(error) = swept.await {
+        tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot look for expired messages; trying again soon"
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! The Unipile API v2 over HTTP.
+//!
+//! The client repeats nothing: no redirects, no retries. What failed before a connection stood certainly reached
+//! nobody; everything after that may have. Idle connections are let go of after a few seconds, because a server that
+//! closes one while we write on it would leave a message's outcome unknown for no good reason: at one call every 10 to
+//! 20 seconds a new connection costs less than a person's look into a chat.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use reqwest::header::{HeaderMap, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::wire::{self, Answer, Expected, classify};
+use super::{Call, Provider, Reply};
+use crate::domain::message::{AccountId, ChatId};
+use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
+
+/// No answer of Unipile's to a send is longer; what is longer is no answer of Unipile's.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+
+/// A typing indicator that takes longer has missed its moment.
+const COMPOSING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How to reach Unipile.
+#[derive(Debug, Clone)]
+pub struct UnipileOptions {
+    /// `https://api.unipile.com`, without the `/v2`.
+    pub base_url: String,
+    /// The `X-API-KEY`.
+    pub api_key: SecretString,
+    /// For the connection alone, with DNS and TLS.
+    pub connect_timeout: Duration,
+    /// For the whole call.
+    pub request_timeout: Duration,
+}
+
+/// A client of the Unipile API v2.
+pub struct Unipile {
+    client: reqwest::Client,
+    base_url: String,
+}
+
+impl Unipile {
+    /// Makes the client; connects to nobody yet.
+    ///
+    /// # Errors
+    /// When the key cannot be a header, or the system's certificates cannot be read.
+    pub fn new(options: &UnipileOptions) -> Result<Self, reqwest::Error> {
+        // One crypto library for the whole program; a second installation is a harmless no.
+        let _installed_before = rustls::crypto::ring::default_provider().install_default();
+        let mut headers = HeaderMap::new();
+        if let Ok(mut key) = HeaderValue::from_str(options.api_key.expose_secret()) {
+            key.set_sensitive(true);
+            headers.insert("x-api-key", key);
+        }
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("outboxd/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .connect_timeout(options.connect_timeout)
+            .timeout(options.request_timeout)
+            .pool_idle_timeout(Duration::from_secs(3))
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .build()?;
+        Ok(Self { client, base_url: options.base_url.trim_end_matches('/').to_owned() })
+    }
+
+    async fn call(&self, call: Call) -> Reply {
+        let (path, body, expected) = wire::request(&call);
+        let request = self.client.post(format!("{}{path}", self.base_url)).json(&body);
+        match request.send().await {
+            Ok(response) => read(response, expected).await,
+            Err(error) => not_answered(&error),
+        }
+    }
+
+    async fn composing(&self, account_id: &AccountId, chat_id: &ChatId) -> Result<(), Problem> {
+        let account = wire::segment(account_id.as_str());
+        let chat = wire::segment(chat_id.as_str());
+        let url = format!("{}/v2/{account}/chats/{chat}/composing?action=typing", self.base_url);
+        let response = self.client.post(url).timeout(COMPOSING_TIMEOUT).send().await;
+        let response = response.map_err(|error| Problem::local("no_answer", chain(&error)))?;
+        if response.status().is_success() {
+            return Ok(());
+        }
+        match read(response, Expected::MessageSent).await.outcome {
+            Outcome::Accepted { .. } => Ok(()),
+            other => Err(other.problem().cloned().unwrap_or_default()),
+        }
+    }
+}
+
+impl Provider for Unipile {
+    fn send(&self, call: Call) -> BoxFuture<'_, Reply> {
+        Box::pin(self.call(call))
+    }
+
+    fn set_composing(&self, account_id: AccountId, chat_id: ChatId) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move { self.composing(&account_id, &chat_id).await })
+    }
+}
+
+/// Reads the answer to its end; half an answer is an unknown outcome, whatever its status promised.
+async fn read(mut response: reqwest::Response, expected: Expected) -> Reply {
+    let status = response.status().as_u16();
+    let retry_after = ["retry-after", "x-ratelimit-reset"].into_iter().find_map(|name| {
+        let value = response.headers().get(name)?.to_str().ok()?;
+        Some(Duration::from_secs(value.trim().parse::<u64>().ok()?))
+    });
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => body.extend_from_slice(&chunk),
+            Ok(None) => break,
+            Ok(Some(_)) => return broken(status, format!("an answer of more than {MAX_ANSWER_BYTES} bytes")),
+            Err(error) => return broken(status, format!("the answer broke off: {}", chain(&error))),
+        }
+    }
+    let outcome = classify(&Answer { expected, status, retry_after, body: &body });
+    Reply { phase: Phase::Answered, outcome }
+}
+
+fn broken(status: u16, what: String) -> Reply {
+    let problem = Problem { status: Some(status), ..Problem::local("broken_answer", what) };
+    Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
+}
+
+/// A call without an answer: certainly not sent only if no connection stood.
+fn not_answered(error: &reqwest::Error) -> Reply {
+    if error.is_builder() {
+        let problem = Problem::local("invalid_request", chain(error));
+        return Reply { phase: Phase::Claimed, outcome: Outcome::Refused(problem) };
+    }
+    if error.is_connect() {
+        let problem = Problem::local("cannot_connect", chain(error));
+        let outcome = Outcome::NotSent { problem, hold: Hold::Api };
+        return Reply { phase: Phase::Connecting, outcome };
+    }
+    let kind = if error.is_timeout() { "timeout" } else { "no_answer" };
+    let problem = Problem::local(kind, chain(error));
+    Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
+}
+
+/// An error with its causes, without the URL (it holds ids).
+fn chain(error: &reqwest::Error) -> String {
+    use std::error::Error as _;
+    let mut text = match (error.is_timeout(), error.is_connect()) {
+        (true, true) => "no connection in time".to_owned(),
+        (true, false) => "no answer in time".to_owned(),
+        (false, true) => "no connection".to_owned(),
+        (false, false) => "the call failed".to_owned(),
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}

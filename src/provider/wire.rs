@@ -1,0 +1,211 @@
+//! Unipile's JSON: the bodies we send, and what an answer means.
+//!
+//! [`classify`] is the one place that decides whether a call can have reached somebody. It looks at the error's
+//! `type` first and at the HTTP status second; what it does not know stops that message and is kept as it came.
+//! `tests/it/classify.rs` has a fixture for every type that is known.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Call, CallTarget};
+use crate::domain::message::ChatId;
+use crate::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
+
+/// Which success body a call expects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// `ChatStarted`, of both ways to start a chat.
+    ChatStarted,
+    /// `MessageSent`, of Send a Message.
+    MessageSent,
+}
+
+impl Expected {
+    fn object(self) -> &'static str {
+        match self {
+            Self::ChatStarted => "ChatStarted",
+            Self::MessageSent => "MessageSent",
+        }
+    }
+}
+
+/// An answer that came whole.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The success body that would be right.
+    pub expected: Expected,
+    /// HTTP status.
+    pub status: u16,
+    /// `retry-after`, or else `x-ratelimit-reset`: both count in seconds.
+    pub retry_after: Option<Duration>,
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// The path below the base URL and the body of a call.
+pub(super) fn request(call: &Call) -> (String, Value, Expected) {
+    let account = segment(call.account_id.as_str());
+    match &call.target {
+        CallTarget::Chat(chat_id) => {
+            let path = format!("/v2/{account}/chats/{}/messages/send", segment(chat_id.as_str()));
+            (path, json!({ "text": call.text }), Expected::MessageSent)
+        }
+        CallTarget::User { user_id, inbox_id } => {
+            let path = match inbox_id {
+                Some(inbox_id) => format!("/v2/{account}/inboxes/{}/chats/send", segment(inbox_id.as_str())),
+                None => format!("/v2/{account}/chats/send"),
+            };
+            // A string starts a chat with one person; an array is a group.
+            let body = json!({ "text": call.text, "users_ids": user_id.as_str() });
+            (path, body, Expected::ChatStarted)
+        }
+    }
+}
+
+/// An opaque id as one path segment.
+pub(super) fn segment(id: &str) -> String {
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+    utf8_percent_encode(id, SEGMENT).to_string()
+}
+
+/// What an answer means. Pure; unknown things are never taken for "not sent".
+pub fn classify(answer: &Answer<'_>) -> Outcome {
+    let body: Option<Value> = serde_json::from_slice(answer.body).ok();
+    if (200..300).contains(&answer.status) {
+        return success(answer, body.as_ref());
+    }
+    let problem = problem(answer, body.as_ref());
+    let refused = |problem| Outcome::Refused(problem);
+    let down = |cause| move |problem| Outcome::AccountDown { cause, problem };
+    let not_sent = |hold| move |problem| Outcome::NotSent { problem, hold };
+    let uncertain = |problem| Outcome::Uncertain { phase: Phase::Answered, problem };
+    match problem.kind.as_str() {
+        "api/too_many_requests" => not_sent(Hold::Account(answer.retry_after))(problem),
+        "provider/too_many_requests" => Outcome::Throttled(problem),
+        "provider/invalid_authorization"
+        | "provider/invalid_credentials"
+        | "provider/account_mismatch"
+        | "provider/invalid_checkpoint_code"
+        | "provider/unknown_authentication_context"
+        | "api/invalid_auth_format" => down(DownCause::Disconnected)(problem),
+        "api/account_restricted" => down(DownCause::Restricted)(problem),
+        "api/missing_authorization"
+        | "api/expired_authorization"
+        | "api/inactive_subscription"
+        | "api/insufficient_permissions" => down(DownCause::Key)(problem),
+        "api/proxy_auth_error" => not_sent(Hold::Message)(problem),
+        "api/invalid_parameters"
+        | "provider/invalid_parameters"
+        | "provider/insufficient_permissions"
+        | "api/already_exists"
+        | "provider/resource_not_found"
+        | "api/resource_not_found"
+        | "provider/method_not_allowed"
+        | "provider/invalid_file"
+        | "provider/unprocessable_entity"
+        | "api/not_implemented" => refused(problem),
+        "api/conflict"
+        | "provider/conflict"
+        | "api/internal_error"
+        | "api/proxy_error"
+        | "provider/server_error"
+        | "api/proxy_timeout"
+        | "provider/timeout" => uncertain(problem),
+        _unknown => match answer.status {
+            408 | 425 => not_sent(Hold::Message)(problem),
+            429 => not_sent(Hold::Account(answer.retry_after))(problem),
+            // No message is the cause of a 401; stopping the account loses nothing (docs/decisions/0003).
+            401 => down(DownCause::Disconnected)(problem),
+            400..=499 => refused(problem),
+            _ => uncertain(problem),
+        },
+    }
+}
+
+fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
+    let unknown = |what: String| {
+        let problem = Problem { status: Some(answer.status), ..Problem::local("unexpected_success", what) };
+        Outcome::Uncertain { phase: Phase::Answered, problem }
+    };
+    let Some(body) = body else {
+        return unknown(format!("the answer is no JSON: {}", excerpt(answer.body)));
+    };
+    let object = body.get("object").and_then(Value::as_str).unwrap_or_default();
+    if object != answer.expected.object() {
+        let expected = answer.expected.object();
+        return unknown(format!("expected the object {expected}: {}", excerpt(answer.body)));
+    }
+    let message_ids = match body.get("message_id") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(id)) => vec![id.clone()],
+        Some(Value::Array(ids)) => ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect(),
+        Some(_) => return unknown(format!("message_id is no id: {}", excerpt(answer.body))),
+    };
+    let chat_id = body.get("chat_id").and_then(Value::as_str).map(ChatId::new);
+    if answer.expected == Expected::ChatStarted && chat_id.is_none() {
+        return unknown(format!("the chat was started and its id is missing: {}", excerpt(answer.body)));
+    }
+    Outcome::Accepted { chat_id, message_ids }
+}
+
+/// Unipile's error, or what a gateway said in its place.
+fn problem(answer: &Answer<'_>, body: Option<&Value>) -> Problem {
+    let text = |field: &str| body.and_then(|body| body.get(field)).and_then(Value::as_str).map(str::to_owned);
+    let Some(kind) = text("type") else {
+        let detail = format!("an answer without an error type: {}", excerpt(answer.body));
+        return Problem { status: Some(answer.status), ..Problem::local("untyped_answer", detail) };
+    };
+    Problem {
+        status: Some(answer.status),
+        kind,
+        title: text("title"),
+        detail: text("detail"),
+        req_id: text("req_id"),
+    }
+}
+
+/// The beginning of a body, for a person.
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let short: String = text.chars().take(500).collect();
+    if short.trim().is_empty() { "(empty)".to_owned() } else { short }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::message::{AccountId, InboxId, UserId};
+
+    fn call(target: CallTarget) -> Call {
+        Call { account_id: AccountId::new("acc_1"), target, text: "Hi \"you\"\n".into() }
+    }
+
+    #[test]
+    fn each_endpoint_has_its_path_and_exact_body() {
+        let user_id = UserId::new("ACoA1");
+        let inbox = InboxId::new("CLASSIC_PRIMARY");
+        let cases = [
+            (
+                CallTarget::Chat(ChatId::new("2-a/b:c==%+é")),
+                "/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D%25%2B%C3%A9/messages/send",
+                r#"{"text":"Hi \"you\"\n"}"#,
+            ),
+            (
+                CallTarget::User { user_id: user_id.clone(), inbox_id: Some(inbox) },
+                "/v2/acc_1/inboxes/CLASSIC_PRIMARY/chats/send",
+                r#"{"text":"Hi \"you\"\n","users_ids":"ACoA1"}"#,
+            ),
+            (
+                CallTarget::User { user_id, inbox_id: None },
+                "/v2/acc_1/chats/send",
+                r#"{"text":"Hi \"you\"\n","users_ids":"ACoA1"}"#,
+            ),
+        ];
+        for (target, path, body) in cases {
+            let (found_path, found_body, _) = request(&call(target));
+            assert_eq!((found_path.as_str(), found_body.to_string().as_str()), (path, body));
+        }
+    }
+}
