@@ -1,0 +1,145 @@
+//! The routes: `/v2` as the API has it, and `/sandbox` for people and for tests in other processes.
+//!
+//! Everything under `/sandbox` is without a key, which is why the sandbox listens on loopback only. Durations are
+//! milliseconds. Errors have the shape of the API's own, and name the field.
+
+use axum::Json;
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde_json::json;
+
+use super::faults::Fault;
+use super::methods;
+use super::reply::Problem;
+use super::server::Service;
+
+const GUIDE: &str = "\
+This is the outboxd sandbox: a stand-in for the Unipile API v2 and LinkedIn. Nothing leaves this machine.
+
+The API is under /v2, with the header X-API-KEY. For you, without a key:
+
+  GET    /sandbox/ledger?after_seq=N            what was delivered, oldest first
+  DELETE /sandbox/ledger                        forget deliveries and calls
+  GET    /sandbox/calls?after_seq=N             every request that arrived
+  GET    /sandbox/count                         how many of both
+  GET    /sandbox/faults                        what is still going to go wrong
+  POST   /sandbox/faults                        let something go wrong (see below)
+  DELETE /sandbox/faults                        let nothing go wrong any more
+  POST   /sandbox/accounts/{id}/disconnect      every call answers 401
+  POST   /sandbox/accounts/{id}/restrict        every call answers 403
+  POST   /sandbox/accounts/{id}/reconnect       all is well again
+
+A fault, of which only \"kind\" is required (without \"times\" it lasts):
+
+  {\"account\": \"acc_1\", \"endpoint\": \"send_message\", \"times\": 1, \"skip\": 0, \"kind\": {\"cut\": {\"delivered\": true}}}
+
+  endpoints  start_chat_from_inbox, start_chat, send_message, set_composing
+  kinds      {\"latency\": {\"before_delivery_ms\": 500}}, {\"latency_after_delivery_ms\": 500}, {\"slow_body_ms\": 500},
+             {\"cut\": {\"delivered\": false}}, {\"half_answer\": {\"delivered\": true}},
+             {\"garbage\": {\"status\": 502, \"delivered\": false}},
+             {\"error\": {\"status\": 429, \"type\": \"api/too_many_requests\", \"retry_after\": 30, \"delivered\": false}}
+";
+
+/// All routes over `service`.
+pub(super) fn routes(service: Service) -> Router {
+    Router::new()
+        .route("/", get(guide))
+        .route("/sandbox/ledger", get(ledger).delete(clear_ledger))
+        .route("/sandbox/calls", get(calls))
+        .route("/sandbox/count", get(count))
+        .route("/sandbox/faults", get(faults).post(add_fault).delete(clear_faults))
+        .route("/sandbox/accounts/{account_id}/{verb}", post(set_account))
+        .fallback(elsewhere)
+        .with_state(service)
+}
+
+async fn elsewhere(State(service): State<Service>, request: Request) -> Response {
+    let path = request.uri().path();
+    if path == "/v2" || path.starts_with("/v2/") {
+        return methods::answer(service, request).await;
+    }
+    let detail = format!("There is no {path} here; GET / says what there is.");
+    refused(&service, Problem::resource_not_found("api", &detail))
+}
+
+async fn guide() -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], GUIDE).into_response()
+}
+
+async fn ledger(State(service): State<Service>, RawQuery(query): RawQuery) -> Response {
+    match after_seq(query.as_deref()) {
+        Ok(after) => Json(service.world.deliveries_after(after)).into_response(),
+        Err(problem) => refused(&service, problem),
+    }
+}
+
+async fn calls(State(service): State<Service>, RawQuery(query): RawQuery) -> Response {
+    match after_seq(query.as_deref()) {
+        Ok(after) => Json(service.world.calls_after(after)).into_response(),
+        Err(problem) => refused(&service, problem),
+    }
+}
+
+async fn count(State(service): State<Service>) -> Response {
+    let world = &service.world;
+    Json(json!({ "deliveries": world.delivered_count(), "calls": world.call_count() })).into_response()
+}
+
+async fn clear_ledger(State(service): State<Service>) -> StatusCode {
+    service.world.clear_ledger();
+    StatusCode::NO_CONTENT
+}
+
+async fn faults(State(service): State<Service>) -> Response {
+    Json(service.world.faults()).into_response()
+}
+
+/// Takes the body as it is: whoever types `curl -d` has no JSON content type, and should not need one.
+async fn add_fault(State(service): State<Service>, body: Bytes) -> Response {
+    match serde_json::from_slice::<Fault>(&body) {
+        Ok(fault) => {
+            service.world.add_fault(fault.clone());
+            (StatusCode::CREATED, Json(fault)).into_response()
+        }
+        Err(error) => refused(&service, Problem::invalid_parameters("api", &error.to_string())),
+    }
+}
+
+async fn clear_faults(State(service): State<Service>) -> StatusCode {
+    service.world.clear_faults();
+    StatusCode::NO_CONTENT
+}
+
+async fn set_account(
+    State(service): State<Service>,
+    Path((account_id, verb)): Path<(String, String)>,
+) -> Response {
+    match verb.as_str() {
+        "disconnect" => service.world.disconnect(&account_id),
+        "restrict" => service.world.restrict(&account_id),
+        "reconnect" => service.world.reconnect(&account_id),
+        _ => {
+            let detail = format!("An account can be told disconnect, restrict or reconnect, not {verb}.");
+            return refused(&service, Problem::resource_not_found("api", &detail));
+        }
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// The only query parameter there is; absent means from the start.
+fn after_seq(query: Option<&str>) -> Result<u64, Problem> {
+    let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(0) };
+    let number = query.strip_prefix("after_seq=").and_then(|number| number.parse().ok());
+    number.ok_or_else(|| {
+        Problem::invalid_parameters("api", &format!("the query must be after_seq=NUMBER, not {query}"))
+    })
+}
+
+/// A refusal outside `/v2`, which is no call of the ledger and so has no number.
+fn refused(service: &Service, problem: Problem) -> Response {
+    problem.reply(0).into_response(service.world.clock())
+}

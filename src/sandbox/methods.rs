@@ -1,0 +1,216 @@
+//! The way of one request through `/v2`: read, check, enter into the ledger, carry out, answer.
+//!
+//! Called by `http` for everything that is not the sandbox's own. Checks come in the order of the service: the key,
+//! the path, the shape of the request, then whether what it names exists; only what passes all of them meets faults.
+//! From there on the work has a task of its own: a caller that hangs up does not take its message back.
+
+use axum::body::{Body, Bytes};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Request as HttpRequest, header};
+use axum::response::Response;
+use http_body_util::LengthLimitError;
+use percent_encoding::percent_decode_str;
+use serde_json::Value;
+
+use super::endpoint::{Endpoint, Target};
+use super::faults::FaultKind;
+use super::ledger::Arrival;
+use super::reply::{Manner, Problem, Reply};
+use super::requests::{self, Request};
+use super::server::Service;
+use super::strict::Invalid;
+use super::world::World;
+use crate::clock::Clock;
+
+/// 20 MB of attachments are 27 MB of base64; the service's own limit is not known.
+const LARGEST_BODY_BYTES: usize = 64 << 20;
+
+/// Answers a request to `/v2/…`.
+pub(super) async fn answer(service: Service, request: HttpRequest<Body>) -> Response {
+    let world = &service.world;
+    let (parts, body) = request.into_parts();
+    let (bytes, too_large) = match axum::body::to_bytes(body, LARGEST_BODY_BYTES).await {
+        Ok(bytes) => (bytes, false),
+        Err(error)
+            if std::error::Error::source(&error).is_some_and(|source| source.is::<LengthLimitError>()) =>
+        {
+            (Bytes::new(), true)
+        }
+        // The caller broke off, so the request never reached us.
+        Err(_) => return Reply::cut().into_response(world.clock()),
+    };
+    let arrival = world.arrival();
+    let target = Target::of(&parts.method, parts.uri.path());
+    let body = Payload::of(&bytes);
+    let verdict = if too_large { Err(oversized()) } else { check(world, &parts, &target, &body) };
+    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+    let seq = world.enter_call(&target, path, arrival, body.into_value(&bytes));
+    drop(bytes);
+    let reply = match verdict {
+        Err(problem) => problem.reply(seq).with_limits(),
+        Ok(request) => carried_out(&service, seq, target, arrival, request).await,
+    };
+    world.answered(seq, reply.status());
+    reply.into_response(world.clock())
+}
+
+/// A request body before anyone asks whether it is right.
+enum Payload {
+    Empty,
+    Json(Value),
+    Broken(serde_json::Error),
+}
+
+impl Payload {
+    fn of(bytes: &Bytes) -> Self {
+        if bytes.is_empty() {
+            return Self::Empty;
+        }
+        serde_json::from_slice(bytes).map_or_else(Self::Broken, Self::Json)
+    }
+
+    /// As the ledger keeps it.
+    fn into_value(self, bytes: &Bytes) -> Value {
+        match self {
+            Self::Empty => Value::Null,
+            Self::Json(value) => value,
+            Self::Broken(_) => Value::String(String::from_utf8_lossy(bytes).into_owned()),
+        }
+    }
+}
+
+fn oversized() -> Problem {
+    let detail = format!("The body has more than {LARGEST_BODY_BYTES} bytes.");
+    Problem::new(413, "api/invalid_parameters", "Payload too large", &detail)
+}
+
+/// Everything that can be wrong with a request, in the order in which the service would notice.
+fn check(world: &World, parts: &Parts, target: &Target, body: &Payload) -> Result<Request, Problem> {
+    let key = parts.headers.get("x-api-key").ok_or_else(|| {
+        Problem::new(401, "api/missing_authorization", "Missing authorization", "X-API-KEY is required.")
+    })?;
+    if key.as_bytes() != world.config().api_key.as_bytes() {
+        let detail = "X-API-KEY is not valid.";
+        return Err(Problem::new(401, "api/expired_authorization", "Expired authorization", detail));
+    }
+    if target.endpoint == Endpoint::Unknown {
+        let detail = format!("Route {}:{} not found.", parts.method, parts.uri.path());
+        return Err(Problem::resource_not_found("api", &detail));
+    }
+    if !target.method_allowed {
+        let detail = format!("{} is not allowed here, only POST.", parts.method);
+        return Err(Problem::new(405, "provider/method_not_allowed", "Method not allowed", &detail));
+    }
+    if !target.account_id.starts_with("acc_") {
+        return Err(Problem::invalid_parameters("api", "account_id must match ^acc_"));
+    }
+    let request = shape(parts, target.endpoint, body)
+        .map_err(|Invalid(detail)| Problem::invalid_parameters("api", &detail))?;
+    world.admit(target)?;
+    Ok(request)
+}
+
+fn shape(parts: &Parts, endpoint: Endpoint, body: &Payload) -> Result<Request, Invalid> {
+    let query = parts.uri.query().unwrap_or_default();
+    if endpoint == Endpoint::SetComposing {
+        check_action(query)?;
+        return match body {
+            Payload::Empty => Ok(Request::SetComposing),
+            Payload::Json(_) | Payload::Broken(_) => Err(Invalid("no body is allowed here".to_owned())),
+        };
+    }
+    if let Some((name, _)) = parameters(query).next() {
+        return Err(Invalid(format!("unknown query parameter {name}")));
+    }
+    if !is_json(&parts.headers) {
+        return Err(Invalid("content-type must be application/json".to_owned()));
+    }
+    match body {
+        Payload::Empty => Err(Invalid("the body must be an object, but it is empty".to_owned())),
+        Payload::Broken(error) => Err(Invalid(format!("the body is not JSON: {error}"))),
+        Payload::Json(value) => requests::read(endpoint, value),
+    }
+}
+
+/// The query of Set Composing Status: one `action`, nothing else.
+fn check_action(query: &str) -> Result<(), Invalid> {
+    let mut action = None;
+    for (name, value) in parameters(query) {
+        if name != "action" {
+            return Err(Invalid(format!("unknown query parameter {name}")));
+        }
+        if action.replace(value).is_some() {
+            return Err(Invalid("action is given twice".to_owned()));
+        }
+    }
+    match action.as_deref() {
+        Some("typing" | "recording") => Ok(()),
+        Some(other) => Err(Invalid(format!("action must be typing or recording, not {other:?}"))),
+        None => Err(Invalid("action is required: typing or recording".to_owned())),
+    }
+}
+
+fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+        (decoded(name), decoded(value))
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let mime = value.split(';').next().unwrap_or_default();
+    mime.trim().eq_ignore_ascii_case("application/json")
+}
+
+/// Carries `request` out in a task of its own, so that it goes on if the caller hangs up.
+async fn carried_out(
+    service: &Service,
+    seq: u64,
+    target: Target,
+    arrival: Arrival,
+    request: Request,
+) -> Reply {
+    let world = service.world.clone();
+    let work = async move { perform(&world, seq, &target, arrival, &request).await };
+    let work = service.stop.clone().run_until_cancelled_owned(work);
+    match service.tasks.spawn(work).await {
+        Ok(Some(reply)) => reply,
+        Ok(None) | Err(_) => Reply::cut(), // the sandbox is stopping
+    }
+}
+
+/// What happens to a good request: usually what it asks for, otherwise the fault that it meets.
+async fn perform(world: &World, seq: u64, target: &Target, arrival: Arrival, request: &Request) -> Reply {
+    let deliver = || world.carry_out(target, arrival, request).reply().with_limits();
+    let deliver_if = |delivered: bool| if delivered { Some(deliver()) } else { None };
+    let Some(fault) = world.take_fault(target) else { return deliver() };
+    match fault {
+        FaultKind::Latency { before_delivery } => {
+            world.clock().sleep(before_delivery).await;
+            deliver()
+        }
+        FaultKind::LatencyAfterDelivery(duration) => {
+            let reply = deliver();
+            world.clock().sleep(duration).await;
+            reply
+        }
+        FaultKind::Error { status, error_type, title, detail, retry_after, delivered } => {
+            deliver_if(delivered);
+            Problem { status, error_type, title, detail, retry_after }.reply(seq)
+        }
+        FaultKind::Cut { delivered } => {
+            deliver_if(delivered);
+            Reply::cut()
+        }
+        FaultKind::HalfAnswer { delivered } => {
+            deliver_if(delivered).unwrap_or_else(|| Reply::garbage(200)).in_manner(Manner::Half)
+        }
+        FaultKind::Garbage { status, delivered } => {
+            deliver_if(delivered);
+            Reply::garbage(status)
+        }
+        FaultKind::SlowBody(duration) => deliver().in_manner(Manner::Slow(duration)),
+    }
+}

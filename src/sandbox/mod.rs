@@ -1,0 +1,118 @@
+//! A stand-in for the Unipile API v2 and the LinkedIn behind it, served over real HTTP on loopback.
+//!
+//! Tests, the demo and the benchmarks run the real client against it. It is strict about requests, so that a body
+//! which the service would refuse or silently cut is noticed here, and it keeps its own ledger of what reached whom
+//! and when, which is what tests judge by: never the daemon's own word. Faults are made on demand ([`Fault`]).
+//!
+//! `server` owns sockets and tasks, `http` the routes for people, `methods` the way of a request through `/v2`,
+//! `world` what exists and what happened. Of our own code it may name only `crate::clock`: it must not share a
+//! type, and with it a mistake, with the client it checks. It never listens on anything but loopback.
+
+mod endpoint;
+mod faults;
+mod http;
+mod ledger;
+mod methods;
+mod reply;
+mod requests;
+mod server;
+mod strict;
+mod world;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+pub use endpoint::Endpoint;
+pub use faults::{Fault, FaultKind};
+pub use ledger::{Attachment, Call, Delivery, DeliveryKind};
+pub use world::World;
+
+/// How a sandbox behaves. The default listens on a free port of 127.0.0.1 and accepts every account and chat.
+#[derive(Debug, Clone)]
+pub struct SandboxConfig {
+    /// Where to listen; only loopback addresses are accepted, port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// The only value of `X-API-KEY` that is let in.
+    pub api_key: String,
+    /// The accounts that exist; `None` means that each `acc_…` exists from its first use.
+    pub accounts: Option<Vec<String>>,
+    /// Whether an unknown chat id is created on its first use. One that starts with `missing` never is.
+    pub any_chat: bool,
+    /// Whether the ledger keeps request bodies and texts. Without them a load test needs far less memory.
+    pub keep_bodies: bool,
+}
+
+impl Default for SandboxConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            api_key: "sandbox-key".to_owned(),
+            accounts: None,
+            any_chat: true,
+            keep_bodies: true,
+        }
+    }
+}
+
+/// A running sandbox. Dropping it asks its tasks to end; [`Sandbox::stop`] also waits for them.
+#[derive(Debug)]
+pub struct Sandbox {
+    address: SocketAddr,
+    world: Arc<World>,
+    tasks: TaskTracker,
+    stop: DropGuard,
+}
+
+impl Sandbox {
+    /// Binds `config.listen` and serves from then on.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidInput` if the address is not a loopback address, otherwise whatever binding answered.
+    pub async fn start(config: SandboxConfig) -> std::io::Result<Sandbox> {
+        if !config.listen.ip().is_loopback() {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::InvalidInput,
+                format!(
+                    "the sandbox listens on loopback only, not on {}: use 127.0.0.1 or [::1]",
+                    config.listen
+                ),
+            ));
+        }
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let world = Arc::new(World::new(config));
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let service = server::Service { world: Arc::clone(&world), tasks: tasks.clone(), stop: stop.clone() };
+        tasks.spawn(server::accept(listener, service));
+        Ok(Sandbox { address, world, tasks, stop: stop.drop_guard() })
+    }
+
+    /// The base URL, without a slash at its end: `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What exists in the sandbox and what has happened to it.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// Lays `fault` in the way of future requests, behind the faults that are already there.
+    pub fn fault(&self, fault: Fault) {
+        self.world.add_fault(fault);
+    }
+
+    /// Refuses new connections, cuts the open ones, gives up injected latencies, and waits until all of it ended.
+    pub async fn stop(self) {
+        let Sandbox { tasks, stop, .. } = self;
+        drop(stop); // cancels the token
+        tasks.close();
+        tasks.wait().await;
+    }
+}

@@ -1,0 +1,219 @@
+//! Answers: what the API says on success and on error, and how the bytes go out.
+//!
+//! Made by `methods`, turned into HTTP here. A reply also carries its manner, because a fault may want it cut, halved
+//! or slow. A cut is a marker on the response; `server` sees it and drops the connection, which only it can do.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, StreamExt};
+use serde::Serialize;
+
+use crate::clock::{Clock, SystemClock};
+
+const JSON: &str = "application/json; charset=utf-8";
+
+/// The marker of a response that must not be sent: the connection is dropped instead.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cut;
+
+/// An error answer, without the request id.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: u16,
+    pub(super) error_type: String,
+    pub(super) title: String,
+    pub(super) detail: String,
+    pub(super) retry_after: Option<u64>,
+}
+
+impl Problem {
+    pub(super) fn new(status: u16, error_type: &str, title: &str, detail: &str) -> Self {
+        Self {
+            status,
+            error_type: error_type.to_owned(),
+            title: title.to_owned(),
+            detail: detail.to_owned(),
+            retry_after: None,
+        }
+    }
+
+    /// 400, found by `thrower` (`api` or `provider`).
+    pub(super) fn invalid_parameters(thrower: &str, detail: &str) -> Self {
+        Self::new(400, &format!("{thrower}/invalid_parameters"), "Invalid parameters", detail)
+    }
+
+    /// 404, found by `thrower` (`api` or `provider`).
+    pub(super) fn resource_not_found(thrower: &str, detail: &str) -> Self {
+        Self::new(404, &format!("{thrower}/resource_not_found"), "Resource not found", detail)
+    }
+
+    /// 401: the owner of the account must authenticate again.
+    pub(super) fn disconnected() -> Self {
+        let title = "Invalid authorization";
+        Self::new(401, "provider/invalid_authorization", title, "Account is disconnected.")
+    }
+
+    /// 403: the service does not allow this account.
+    pub(super) fn restricted() -> Self {
+        Self::new(403, "api/account_restricted", "Account restricted", "Account is restricted.")
+    }
+
+    /// The whole answer to call `seq`.
+    pub(super) fn reply(self, seq: u64) -> Reply {
+        let error = WireError {
+            object: "Error",
+            r#type: &self.error_type,
+            status: self.status,
+            title: &self.title,
+            detail: &self.detail,
+            req_id: format!("req-{seq:x}"),
+        };
+        let body = serde_json::to_string(&error).expect("strings and numbers serialize");
+        Reply { retry_after: self.retry_after, ..Reply::new(self.status, JSON, body) }
+    }
+}
+
+#[derive(Serialize)]
+struct WireError<'a> {
+    object: &'static str,
+    r#type: &'a str,
+    status: u16,
+    title: &'a str,
+    detail: &'a str,
+    req_id: String,
+}
+
+/// A success answer.
+#[derive(Debug, Serialize)]
+#[serde(tag = "object")]
+pub(super) enum Success {
+    ChatStarted { chat_id: String, message_id: Option<String> },
+    MessageSent { message_id: String },
+    ComposingSet,
+}
+
+impl Success {
+    pub(super) fn reply(&self) -> Reply {
+        Reply::new(200, JSON, serde_json::to_string(self).expect("strings serialize"))
+    }
+}
+
+/// How the bytes of a reply go out.
+#[derive(Debug)]
+pub(super) enum Manner {
+    Whole,
+    /// All headers, half of the body, then the connection closes.
+    Half,
+    /// The body in small pieces over this time.
+    Slow(Duration),
+    /// Nothing; the connection closes.
+    Cut,
+}
+
+/// An answer on its way out.
+#[derive(Debug)]
+pub(super) struct Reply {
+    status: u16,
+    content_type: &'static str,
+    body: String,
+    retry_after: Option<u64>,
+    limits: bool,
+    manner: Manner,
+}
+
+impl Reply {
+    fn new(status: u16, content_type: &'static str, body: String) -> Self {
+        Self { status, content_type, body, retry_after: None, limits: false, manner: Manner::Whole }
+    }
+
+    /// No answer at all.
+    pub(super) fn cut() -> Self {
+        Self::new(500, JSON, String::new()).in_manner(Manner::Cut)
+    }
+
+    /// Something that no JSON parser accepts.
+    pub(super) fn garbage(status: u16) -> Self {
+        if status < 300 {
+            return Self::new(status, JSON, r#"{"object":"MessageSent","message_id":"#.to_owned());
+        }
+        let html = format!("<html><head><title>{status}</title></head><body>nginx</body></html>\r\n");
+        Self::new(status, "text/html", html)
+    }
+
+    pub(super) fn in_manner(self, manner: Manner) -> Self {
+        Self { manner, ..self }
+    }
+
+    /// Adds the headers of the rate limiter, as every normal answer has them.
+    pub(super) fn with_limits(self) -> Self {
+        Self { limits: true, ..self }
+    }
+
+    /// The HTTP status that goes out, if any does.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self.manner {
+            Manner::Cut => None,
+            Manner::Whole | Manner::Half | Manner::Slow(_) => Some(self.code().as_u16()),
+        }
+    }
+
+    fn code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The HTTP response; `clock` paces a slow one.
+    pub(super) fn into_response(self, clock: SystemClock) -> Response {
+        let code = self.code();
+        let length = self.body.len();
+        let body = Bytes::from(self.body);
+        let body = match self.manner {
+            Manner::Whole => Body::from(body),
+            Manner::Half => half(&body),
+            Manner::Slow(duration) => slow(body, duration, clock),
+            Manner::Cut => {
+                let mut response = code.into_response();
+                response.extensions_mut().insert(Cut);
+                return response;
+            }
+        };
+        let mut response = (code, body).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if self.limits {
+            headers.insert("x-ratelimit-limit", HeaderValue::from_static("1000000"));
+            headers.insert("x-ratelimit-remaining", HeaderValue::from_static("999999"));
+            headers.insert("x-ratelimit-reset", HeaderValue::from_static("60"));
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+fn half(body: &Bytes) -> Body {
+    let first = body.slice(..body.len() / 2);
+    let end = async {
+        // Lets the connection write out the first half before it learns that no second one comes.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "half an answer was asked for"))
+    };
+    Body::from_stream(stream::iter([Ok(first)]).chain(stream::once(end)))
+}
+
+fn slow(body: Bytes, duration: Duration, clock: SystemClock) -> Body {
+    const PIECES: usize = 8;
+    let size = body.len().div_ceil(PIECES).max(1);
+    let pieces: Vec<Bytes> =
+        (0..body.len()).step_by(size).map(|at| body.slice(at..body.len().min(at + size))).collect();
+    let pause = duration / u32::try_from(pieces.len().max(1)).expect("there are at most eight pieces");
+    Body::from_stream(stream::iter(pieces).then(move |piece| async move {
+        clock.sleep(pause).await;
+        Ok::<_, Infallible>(piece)
+    }))
+}
