@@ -1,0 +1,120 @@
+//! What is in force, as a TOML file: each key once, and behind it the place that set it.
+//!
+//! Loading this text again gives the same settings, the API key aside: of that only `"<set>"` is shown (P8).
+//! The warnings stand here as well, because both tell an operator what the daemon is about to do.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::Settings;
+use super::keys::{ACCOUNT, Keys, POLICY};
+use super::layers::{Layers, Leaf};
+use super::policies::SHORTEST_GAP;
+use super::secret::{ApiKey, KEY as API_KEY, SHOWN};
+
+/// The configuration in force.
+pub(super) fn render(keys: &Keys, layers: &Layers, key: &ApiKey) -> String {
+    let mut text = String::from("# The configuration in force. A line without a comment is a default.\n");
+    let mut section = "";
+    for (known, leaf) in keys.iter().filter_map(|key| Some((key, layers.leaves.get(&key.path)?))) {
+        let (header, name) = known.section();
+        if header != section {
+            text += &format!("\n[{header}]\n");
+            section = header;
+        }
+        text += &match (known.path.as_str(), &key.credential) {
+            (API_KEY, Some(path)) => {
+                format!("{name} = \"\" # the key is in {}\n", one_line(&path.display().to_string()))
+            }
+            (API_KEY, None) => line(name, leaf, true),
+            _ => line(name, leaf, false),
+        };
+    }
+    for (id, own) in &layers.accounts {
+        text += &format!("\n[{ACCOUNT}.{}]\n", quoted(id));
+        for name in keys.iter().filter_map(|key| key.below_policy()) {
+            if let Some(leaf) = own.get(name) {
+                text += &line(name, leaf, false);
+            }
+        }
+    }
+    text
+}
+
+fn line(name: &str, leaf: &Leaf, secret: bool) -> String {
+    let value = match &leaf.value {
+        config::ValueKind::String(text) if secret && !text.trim().is_empty() => quoted(SHOWN),
+        config::ValueKind::String(text) => quoted(text),
+        other => other.to_string(),
+    };
+    match &leaf.place {
+        Some(place) => format!("{name} = {value} # from {}\n", one_line(place)),
+        None => format!("{name} = {value}\n"),
+    }
+}
+
+/// A comment ends with its line, so a path must not hold a line end.
+fn one_line(place: &str) -> String {
+    place.replace(char::is_control, "?")
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+/// What an operator should know, although it is allowed.
+pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if settings.unipile.api_key.is_none() {
+        warnings.push(super::secret::missing().to_string());
+    }
+    warnings.extend(exposed_key(layers, file));
+    let own = settings.policies.accounts.iter().map(|(id, policy)| (format!("{ACCOUNT}.\"{id}\""), policy));
+    let mut short: Vec<String> = std::iter::once((POLICY.to_owned(), &settings.policies.default))
+        .chain(own)
+        .filter(|(_, policy)| policy.gap.min < SHORTEST_GAP)
+        .map(|(table, _)| {
+            format!("{table}.gap.min is below 10s: this risks the LinkedIn account; use it against the sandbox only")
+        })
+        .collect();
+    short.sort();
+    warnings.extend(short);
+    if !is_unipile(&settings.unipile.base_url) {
+        let url = &settings.unipile.base_url;
+        warnings.push(format!("unipile.base_url is not Unipile's: messages and the API key go to {url}"));
+    }
+    if settings.unipile.requests_per_second.get() > 100 {
+        let rate = settings.unipile.requests_per_second;
+        warnings.push(format!(
+            "unipile.requests_per_second is {rate}: expect Unipile to answer 429; 10 is the default"
+        ));
+    }
+    if settings.api.socket_mode & 0o002 != 0 {
+        let mode = settings.api.socket_mode;
+        warnings.push(format!("api.socket_mode 0{mode:o} lets every user of this machine send messages"));
+    }
+    if settings.accounts.known_only && settings.policies.accounts.is_empty() {
+        let fix = "every message will be refused; add [account.\"acc_…\"] tables";
+        warnings.push(format!("accounts.known_only is on and no account is named: {fix}"));
+    }
+    warnings
+}
+
+/// The API key stands in a file that others may read.
+fn exposed_key(layers: &Layers, file: Option<&Path>) -> Option<String> {
+    let file = file?;
+    let leaf = layers.leaves.get(API_KEY)?;
+    let written = leaf.place.as_ref() == Some(&file.display().to_string());
+    let set = matches!(&leaf.value, config::ValueKind::String(text) if !text.trim().is_empty());
+    let mode = std::fs::metadata(file).ok()?.mode() & 0o777;
+    (written && set && mode & 0o077 != 0).then(|| {
+        let path = file.display();
+        format!("{API_KEY} stands in {path}, which others may read (mode 0{mode:o}): chmod 0600, or use api_key_file")
+    })
+}
+
+fn is_unipile(base_url: &str) -> bool {
+    let url = reqwest::Url::parse(base_url).ok();
+    let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    host == "unipile.com" || host.ends_with(".unipile.com")
+}

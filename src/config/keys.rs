@@ -1,0 +1,183 @@
+//! The keys that exist: read from the built-in `config/outboxd.toml`, so that keys, types and defaults stand once.
+//!
+//! A key's type is the type of its default. Its environment variable is made from its path here and never taken
+//! apart again, so an underscore in a key's name is no ambiguity.
+
+use toml::de::{DeTable, DeValue};
+
+use crate::domain::refusal::nearest;
+
+/// The defaults, as the repository ships them.
+pub(super) const BUILT_IN: &str = include_str!("../../config/outboxd.toml");
+/// The keys under this path may stand again in every `[account."acc_…"]` table.
+pub(super) const POLICY: &str = "policy.default";
+/// The table of tables that override the policy, account by account.
+pub(super) const ACCOUNT: &str = "account";
+
+const PREFIX: &str = "OUTBOXD_";
+/// Variables with our prefix that the command line reads itself.
+const NOT_KEYS: [&str; 2] = ["OUTBOXD_CONFIG", "OUTBOXD_SOCKET"];
+
+/// The type of a key's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Whole,
+    Flag,
+}
+
+impl Kind {
+    /// The kind, as a problem names what was expected.
+    pub(super) fn expected(self) -> &'static str {
+        match self {
+            Self::Text => "text in quotes",
+            Self::Whole => "a whole number",
+            Self::Flag => "true or false",
+        }
+    }
+}
+
+/// A key with a default.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Its path, such as `policy.default.gap.min`.
+    pub(super) path: String,
+    pub(super) kind: Kind,
+    /// The environment variable that sets it.
+    pub(super) variable: String,
+    /// Its default, as the built-in file writes it.
+    default: String,
+}
+
+impl Key {
+    /// The table under whose header the key is written, and its path below that.
+    pub(super) fn section(&self) -> (&str, &str) {
+        match self.below_policy() {
+            Some(rest) => (POLICY, rest),
+            None => self.path.split_once('.').unwrap_or(("", &self.path)),
+        }
+    }
+
+    /// The key with its default, as a file may write it.
+    pub(super) fn example(&self) -> String {
+        let name = self.path.rsplit('.').next().unwrap_or(&self.path);
+        format!("{name} = {}", self.default)
+    }
+
+    /// The variable with the key's default, as a shell may write it.
+    pub(super) fn example_variable(&self) -> String {
+        format!("{}={}", self.variable, self.default)
+    }
+
+    /// The path below `[policy.default]` or an account's table, where the key can stand there.
+    pub(super) fn below_policy(&self) -> Option<&str> {
+        self.path.strip_prefix(POLICY)?.strip_prefix('.')
+    }
+}
+
+/// All keys, in the order of the built-in file.
+#[derive(Debug)]
+pub(super) struct Keys(Vec<Key>);
+
+impl Keys {
+    /// Reads them from the built-in file.
+    pub(super) fn built_in() -> Self {
+        let table =
+            DeTable::parse(BUILT_IN).expect("the built-in configuration is TOML, and a test loads it");
+        let mut found = Vec::new();
+        collect(table.get_ref(), "", &mut found);
+        found.sort_by_key(|(position, _)| *position);
+        Self(found.into_iter().map(|(_, key)| key).collect())
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter()
+    }
+
+    pub(super) fn get(&self, path: &str) -> Option<&Key> {
+        self.0.iter().find(|key| key.path == path)
+    }
+
+    /// Whether keys stand below `path`.
+    pub(super) fn is_table(&self, path: &str) -> bool {
+        self.0.iter().any(|key| below(&key.path, path).is_some())
+    }
+
+    /// The names directly below `path` ("" is the top level), each once.
+    fn names(&self, path: &str) -> Vec<&str> {
+        let mut names: Vec<&str> = match path {
+            "" => vec![ACCOUNT],
+            _ => Vec::new(),
+        };
+        for key in &self.0 {
+            if let Some(name) = below(&key.path, path).and_then(|rest| rest.split('.').next())
+                && !names.contains(&name)
+            {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The way out for a name that does not exist in table `path`, which the file shows as `shown`.
+    pub(super) fn hint(&self, name: &str, path: &str, shown: &str) -> String {
+        let names = self.names(path);
+        if let Some(near) = nearest(name, &names) {
+            return format!("did you mean `{}`?", join(shown, near));
+        }
+        let elsewhere = |key: &&Key| key.path.rsplit('.').next() == Some(name);
+        match self.0.iter().find(elsewhere) {
+            Some(key) => format!("did you mean `{}`?", key.path),
+            None => format!("known here: {}", names.join(", ")),
+        }
+    }
+
+    /// Whether `variable` claims to be ours.
+    pub(super) fn claims(variable: &str) -> bool {
+        variable.starts_with(PREFIX) && !NOT_KEYS.contains(&variable)
+    }
+
+    /// The way out for a variable that sets nothing.
+    pub(super) fn variable_hint(&self, variable: &str) -> String {
+        let word = variable.strip_prefix(PREFIX).unwrap_or(variable);
+        if word.starts_with("ACCOUNT_") {
+            return "the rules of one account stand in the file: [account.\"acc_…\"]".to_owned();
+        }
+        let names: Vec<&str> = self.0.iter().filter_map(|key| key.variable.strip_prefix(PREFIX)).collect();
+        match nearest(word, &names) {
+            Some(near) => format!("did you mean {PREFIX}{near}?"),
+            None => {
+                "a key's variable is OUTBOXD_ and its path in capitals, such as OUTBOXD_STORE_PATH for store.path"
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// `name` below `path`.
+pub(super) fn join(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// What of `path` lies below `table`, if it does.
+fn below<'a>(path: &'a str, table: &str) -> Option<&'a str> {
+    if table.is_empty() { Some(path) } else { path.strip_prefix(table)?.strip_prefix('.') }
+}
+
+fn collect(table: &DeTable<'_>, path: &str, found: &mut Vec<(usize, Key)>) {
+    for (name, value) in table {
+        let path = join(path, name.get_ref());
+        let kind = match value.get_ref() {
+            DeValue::Table(table) => {
+                collect(table, &path, found);
+                continue;
+            }
+            DeValue::Integer(_) => Kind::Whole,
+            DeValue::Boolean(_) => Kind::Flag,
+            _ => Kind::Text,
+        };
+        let variable = format!("{PREFIX}{}", path.replace('.', "_").to_uppercase());
+        let default = BUILT_IN.get(value.span()).unwrap_or_default().to_owned();
+        found.push((name.span().start, Key { path, kind, variable, default }));
+    }
+}

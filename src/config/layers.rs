@@ -1,0 +1,276 @@
+//! The layers of the configuration: built-in < file < environment, each value with the place that set it.
+//!
+//! Here every key is known or refused, and every value has its key's type; what a value means is judged in
+//! `config/read.rs`. The `config` crate does the merging and carries the places. A value of the wrong type is
+//! reported and stays in the layers as nil, so that nothing is concluded from the default it would have replaced.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use config::{Config, Map, Source, Value, ValueKind};
+
+use super::keys::{ACCOUNT, BUILT_IN, Key, Keys, Kind, POLICY, join};
+use super::problem::Problem;
+use crate::domain::validate::MAX_ID_BYTES;
+
+/// A value and who set it.
+#[derive(Debug, Clone)]
+pub(super) struct Leaf {
+    /// The full key under which it was set; for what an account inherits, the key of the default.
+    pub(super) key: String,
+    /// The file or the environment variable; `None` is the built-in default.
+    pub(super) place: Option<String>,
+    /// Of the key's type, or nil where a problem has been reported.
+    pub(super) value: ValueKind,
+}
+
+/// All values, merged.
+#[derive(Debug)]
+pub(super) struct Layers {
+    /// The value of every key.
+    pub(super) leaves: BTreeMap<String, Leaf>,
+    /// Account id to what its table sets, by the path below `policy.default`.
+    pub(super) accounts: BTreeMap<String, BTreeMap<String, Leaf>>,
+}
+
+/// Reads and merges the layers; `variables` are those that claim to be ours. `None`: the file could not be read, and
+/// nothing should be concluded from the other layers alone.
+pub(super) fn read(
+    keys: &Keys,
+    file: Option<&Path>,
+    variables: &[(String, String)],
+    problems: &mut Vec<Problem>,
+) -> Option<Layers> {
+    let built_in =
+        BUILT_IN.parse::<toml::Table>().expect("the built-in configuration is TOML, and a test loads it");
+    let mut builder = Config::builder().add_source(Checker { keys, place: None, problems }.layer(&built_in));
+    let mut readable = true;
+    if let Some(path) = file {
+        let place = path.display().to_string();
+        match parse(path, &place) {
+            Ok(table) => {
+                let mut checker = Checker { keys, place: Some(place), problems };
+                builder = builder.add_source(checker.layer(&table));
+            }
+            Err(problem) => {
+                problems.push(problem);
+                readable = false;
+            }
+        }
+    }
+    builder = builder.add_source(environment(keys, variables, problems));
+    if !readable {
+        return None;
+    }
+    match builder.build().and_then(|config| config.collect()) {
+        Ok(merged) => Some(Layers::of(keys, &Value::new(None, merged))),
+        Err(error) => {
+            problems.push(Problem::file("the configuration", &format!(" cannot be merged: {error}")));
+            None
+        }
+    }
+}
+
+/// The file as TOML. The error names line and column but quotes no line: it might hold the API key.
+fn parse(path: &Path, place: &str) -> Result<toml::Table, Problem> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Problem::file(place, &format!(" cannot be read: {error}")))?;
+    text.parse::<toml::Table>().map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        Problem::file(place, &format!(", line {line}, column {column}: not TOML: {}", error.message()))
+    })
+}
+
+/// One layer, as the `config` crate takes it.
+#[derive(Debug, Clone)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Turns TOML into a layer, and refuses what the built-in file does not know.
+struct Checker<'a> {
+    keys: &'a Keys,
+    place: Option<String>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn layer(&mut self, table: &toml::Table) -> Layer {
+        Layer(self.table(table, "", ""))
+    }
+
+    /// The values of `table`: `path` is where it stands among the keys, `shown` where it stands in the file.
+    fn table(&mut self, table: &toml::Table, path: &str, shown: &str) -> Map<String, Value> {
+        let mut values = Map::new();
+        for (name, value) in table {
+            let word = written(name);
+            let (path_below, shown_below) = (join(path, &word), join(shown, &word));
+            if let Some(key) = self.keys.get(&path_below) {
+                let value = self.leaf(key, value, &shown_below);
+                values.insert(name.clone(), Value::new(self.place.as_ref(), value));
+            } else if path_below == ACCOUNT || self.keys.is_table(&path_below) {
+                let Some(below) = value.as_table() else {
+                    let fix = format!("write its keys under [{shown_below}]");
+                    self.add(&shown_below, &format!("expected a table, got {}", kind_of(value)), &fix);
+                    continue;
+                };
+                let below = match path_below == ACCOUNT {
+                    true => self.accounts(below),
+                    false => self.table(below, &path_below, &shown_below),
+                };
+                values.insert(name.clone(), Value::new(self.place.as_ref(), below));
+            } else {
+                let hint = self.keys.hint(name, path, shown);
+                let place = self.place.as_deref().unwrap_or_default();
+                self.problems.push(Problem::unknown_key(&shown_below, place, &hint));
+            }
+        }
+        values
+    }
+
+    fn leaf(&mut self, key: &Key, value: &toml::Value, shown: &str) -> ValueKind {
+        match (key.kind, value) {
+            (Kind::Text, toml::Value::String(text)) => text.clone().into(),
+            (Kind::Whole, toml::Value::Integer(number)) => (*number).into(),
+            (Kind::Flag, toml::Value::Boolean(flag)) => (*flag).into(),
+            _ => {
+                let what = format!("expected {}, got {}", key.kind.expected(), kind_of(value));
+                self.add(shown, &what, &format!("write it as in: {}", key.example()));
+                ValueKind::Nil
+            }
+        }
+    }
+
+    fn accounts(&mut self, tables: &toml::Table) -> Map<String, Value> {
+        let mut accounts = Map::new();
+        for (id, value) in tables {
+            let shown = format!("{ACCOUNT}.\"{}\"", id.escape_debug());
+            let fix = "use the Unipile account id, as in [account.\"acc_…\"]";
+            if id.strip_prefix("acc_").is_none_or(str::is_empty) {
+                self.add(&shown, "the account id does not begin with `acc_`", fix);
+            } else if id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
+                self.add(&shown, "the account id is too long or holds a control character", fix);
+            }
+            match value.as_table() {
+                Some(table) => {
+                    let below = self.table(table, POLICY, &shown);
+                    accounts.insert(id.clone(), Value::new(self.place.as_ref(), below));
+                }
+                None => self.add(&shown, &format!("expected a table, got {}", kind_of(value)), fix),
+            }
+        }
+        accounts
+    }
+
+    fn add(&mut self, key: &str, what: &str, fix: &str) {
+        let place = self.place.as_deref().unwrap_or_default();
+        self.problems.push(Problem::value(key, place, what, fix));
+    }
+}
+
+/// The layer of the environment. Values are text; each becomes what its key's type asks for.
+fn environment(keys: &Keys, variables: &[(String, String)], problems: &mut Vec<Problem>) -> Layer {
+    let mut root = Value::new(None, Map::<String, Value>::new());
+    for (variable, text) in variables {
+        let Some(key) = keys.iter().find(|key| key.variable == *variable) else {
+            problems.push(Problem::unknown_variable(variable, &keys.variable_hint(variable)));
+            continue;
+        };
+        let value: Option<ValueKind> = match key.kind {
+            Kind::Text => Some(text.clone().into()),
+            Kind::Whole => text.trim().parse::<i64>().ok().map(Into::into),
+            Kind::Flag => text.trim().parse::<bool>().ok().map(Into::into),
+        };
+        if value.is_none() {
+            let what = format!("expected {}, got {text:?}", key.kind.expected());
+            problems.push(Problem::value(
+                &key.path,
+                variable,
+                &what,
+                &format!("set {}", key.example_variable()),
+            ));
+        }
+        insert(&mut root, &key.path, Value::new(Some(variable), value.unwrap_or(ValueKind::Nil)));
+    }
+    match root.kind {
+        ValueKind::Table(table) => Layer(table),
+        _ => Layer(Map::new()),
+    }
+}
+
+/// Puts `value` at `path`, making the tables on the way.
+fn insert(table: &mut Value, path: &str, value: Value) {
+    let ValueKind::Table(map) = &mut table.kind else { return };
+    match path.split_once('.') {
+        Some((name, rest)) => {
+            insert(
+                map.entry(name.to_owned()).or_insert_with(|| Value::new(None, Map::<String, Value>::new())),
+                rest,
+                value,
+            );
+        }
+        None => {
+            map.insert(path.to_owned(), value);
+        }
+    }
+}
+
+impl Layers {
+    fn of(keys: &Keys, merged: &Value) -> Self {
+        let leaf = |table, path: &str, key: String| {
+            let value = find(table, path)?;
+            Some(Leaf { key, place: value.origin().map(str::to_owned), value: value.kind.clone() })
+        };
+        let leaves = keys
+            .iter()
+            .filter_map(|key| Some((key.path.clone(), leaf(merged, &key.path, key.path.clone())?)))
+            .collect();
+        let mut accounts = BTreeMap::new();
+        if let Some(ValueKind::Table(tables)) = find(merged, ACCOUNT).map(|value| &value.kind) {
+            for (id, table) in tables {
+                let own = keys.iter().filter_map(|key| {
+                    let path = key.below_policy()?;
+                    let shown = format!("{ACCOUNT}.\"{}\".{path}", id.escape_debug());
+                    Some((path.to_owned(), leaf(table, path, shown)?))
+                });
+                accounts.insert(id.clone(), own.collect());
+            }
+        }
+        Self { leaves, accounts }
+    }
+}
+
+fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(value, |value, name| match &value.kind {
+        ValueKind::Table(table) => table.get(name),
+        _ => None,
+    })
+}
+
+/// A name as TOML writes it: quoted unless it is bare.
+fn written(name: &str) -> String {
+    let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    if bare { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) }
+}
+
+fn kind_of(value: &toml::Value) -> &'static str {
+    match value {
+        toml::Value::String(_) => "text",
+        toml::Value::Integer(_) => "a whole number",
+        toml::Value::Float(_) => "a number with a fraction",
+        toml::Value::Boolean(_) => "true or false",
+        toml::Value::Datetime(_) => "a time",
+        toml::Value::Array(_) => "a list",
+        toml::Value::Table(_) => "a table",
+    }
+}

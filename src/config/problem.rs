@@ -1,0 +1,70 @@
+//! What is wrong with the configuration: each problem with its key, where it was set, and what to do (P7).
+//!
+//! Loading collects all problems, so that an operator repairs a file in one go. A problem never quotes the API key,
+//! nor a line of the file that might hold it.
+
+use std::fmt;
+
+/// Why the configuration was refused: one problem or more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// All that was found, in the order in which it was looked at; never empty.
+    pub problems: Vec<Problem>,
+}
+
+/// One thing that is wrong with the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, such as `policy.default.gap`; empty when it is about a whole file or an unknown variable.
+    pub key: String,
+    /// The file or the environment variable that set it; empty when nothing did.
+    pub place: String,
+    /// The whole sentence for a person: what is wrong, where, and the way out.
+    pub message: String,
+}
+
+impl Problem {
+    /// A value of `key` that cannot be used.
+    pub(super) fn value(key: &str, place: &str, what: &str, fix: &str) -> Self {
+        let message = match place {
+            "" => format!("{key}: {what}; {fix}"),
+            _ => format!("{key} in {place}: {what}; {fix}"),
+        };
+        Self { key: key.to_owned(), place: place.to_owned(), message }
+    }
+
+    /// A key that does not exist, with the way out.
+    pub(super) fn unknown_key(key: &str, place: &str, fix: &str) -> Self {
+        let message = format!("unknown key `{key}` in {place}; {fix}");
+        Self { key: key.to_owned(), place: place.to_owned(), message }
+    }
+
+    /// An environment variable that is ours by its prefix and sets no key.
+    pub(super) fn unknown_variable(variable: &str, fix: &str) -> Self {
+        let message = format!("unknown environment variable {variable}; {fix}");
+        Self { key: String::new(), place: variable.to_owned(), message }
+    }
+
+    /// A file that cannot be read as a whole.
+    pub(super) fn file(place: &str, what: &str) -> Self {
+        Self { key: String::new(), place: place.to_owned(), message: format!("{place}{what}") }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (row, problem) in self.problems.iter().enumerate() {
+            if row > 0 {
+                f.write_str("\n")?;
+            }
+            problem.fmt(f)?;
+        }
+        Ok(())
+    }
+}

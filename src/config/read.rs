@@ -1,0 +1,296 @@
+//! Turns merged values into typed ones, and notes every problem on the way.
+//!
+//! A method that finds a problem answers a stand-in, so that reading goes on and all problems are told at once;
+//! `Settings::load` throws everything away if there was one. A nil value has been reported already and stays silent.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::ValueKind;
+use jiff::fmt::friendly::SpanParser;
+use jiff::tz::TimeZone;
+use tracing_subscriber::EnvFilter;
+
+use super::LogFormat;
+use super::layers::{Layers, Leaf};
+use super::problem::Problem;
+use crate::domain::refusal::nearest;
+
+/// Longest duration that is taken: beyond it somebody mistyped, and sums of times could overflow.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+/// `sun_path` of Linux without its closing zero byte.
+const LONGEST_SOCKET_PATH: usize = 107;
+const DURATION_FIX: &str = "write a number with a unit, such as 10s, 500ms, 1m 30s (the largest unit is h)";
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Reads values and collects problems.
+pub(super) struct Reader<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    /// The value of `key`.
+    pub(super) fn leaf(&self, key: &str) -> &'a Leaf {
+        self.layers.leaves.get(key).expect("every key that is read stands in config/outboxd.toml")
+    }
+
+    /// Notes a problem with `leaf`, once: accounts inherit the default's values and so its problems.
+    pub(super) fn add(&mut self, leaf: &Leaf, what: &str, fix: &str) {
+        self.add_at(&leaf.key, leaf.place.as_deref().unwrap_or_default(), what, fix);
+    }
+
+    fn add_at(&mut self, key: &str, place: &str, what: &str, fix: &str) {
+        let problem = Problem::value(key, place, what, fix);
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    pub(super) fn text(&self, leaf: &'a Leaf) -> Option<&'a str> {
+        match &leaf.value {
+            ValueKind::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn flag(&self, leaf: &Leaf) -> bool {
+        matches!(leaf.value, ValueKind::Boolean(true))
+    }
+
+    /// A whole number inside `range`.
+    pub(super) fn count(&mut self, leaf: &Leaf, range: RangeInclusive<u32>) -> u32 {
+        let ValueKind::I64(number) = leaf.value else { return *range.start() };
+        match u32::try_from(number) {
+            Ok(count) if range.contains(&count) => count,
+            _ => {
+                let fix = format!("give a whole number from {} to {}", range.start(), range.end());
+                self.add(leaf, &format!("{number} is out of range"), &fix);
+                *range.start()
+            }
+        }
+    }
+
+    /// As [`Reader::count`], for sizes in memory.
+    pub(super) fn size(&mut self, key: &str, range: RangeInclusive<u32>) -> usize {
+        usize::try_from(self.count(self.leaf(key), range)).unwrap_or(usize::MAX)
+    }
+
+    /// A whole number from 1 to `most`.
+    pub(super) fn rate(&mut self, key: &str, most: u32) -> NonZeroU32 {
+        NonZeroU32::new(self.count(self.leaf(key), 1..=most)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    pub(super) fn seed(&mut self, key: &str) -> Option<u64> {
+        let leaf = self.leaf(key);
+        let ValueKind::I64(number) = leaf.value else { return None };
+        let seed = u64::try_from(number);
+        if seed.is_err() {
+            self.add(leaf, &format!("{number} is negative"), "give 0 or a positive whole number");
+        }
+        seed.ok().filter(|seed| *seed != 0)
+    }
+
+    /// A duration that may be zero; `None` where it is none.
+    pub(super) fn duration(&mut self, leaf: &'a Leaf) -> Option<Duration> {
+        let text = self.text(leaf)?;
+        let Ok(signed) = SpanParser::new().parse_duration(text.trim()) else {
+            self.add(leaf, &format!("{text:?} is not a duration"), DURATION_FIX);
+            return None;
+        };
+        match Duration::try_from(signed) {
+            Ok(duration) if duration <= LONGEST => Some(duration),
+            Ok(_) => {
+                self.add(leaf, &format!("{text} is longer than a year"), "give a shorter time");
+                None
+            }
+            Err(_) => {
+                self.add(leaf, &format!("{text} is negative"), "give a positive duration, such as 10s");
+                None
+            }
+        }
+    }
+
+    /// A duration that zero would make senseless.
+    pub(super) fn positive_duration(&mut self, leaf: &'a Leaf) -> Option<Duration> {
+        let duration = self.duration(leaf)?;
+        if duration.is_zero() {
+            self.add(leaf, "is zero", "give a positive duration, such as 10s");
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// As [`Reader::positive_duration`], with a stand-in.
+    pub(super) fn timeout(&mut self, key: &str) -> Duration {
+        self.positive_duration(self.leaf(key)).unwrap_or_default()
+    }
+
+    /// Notes a lower end that lies above its upper end; each is named by the last part of its key.
+    pub(super) fn ordered(&mut self, low: (&Leaf, Option<Duration>), high: (&Leaf, Option<Duration>)) {
+        let ((low, Some(least)), (high, Some(most))) = (low, high) else { return };
+        if least <= most {
+            return;
+        }
+        let name = |leaf: &Leaf| leaf.key.rsplit('.').next().unwrap_or_default().to_owned();
+        let text = |leaf: &Leaf| leaf.value.to_string();
+        let what = format!("{} {} is above {} {}", name(low), text(low), name(high), text(high));
+        let nearer = if high.key.starts_with("account.") { high } else { low };
+        let key = nearer.key.rsplit_once('.').map_or("", |(table, _)| table);
+        let place = |leaf: &Leaf| leaf.place.clone().unwrap_or_else(|| "the built-in defaults".to_owned());
+        let place = match (place(low), place(high)) {
+            (one, other) if one == other => one,
+            (one, other) => format!("{one} and {other}"),
+        };
+        let fix = format!("make {} at least as long as {}", name(high), name(low));
+        self.add_at(key, &place, &what, &fix);
+    }
+
+    pub(super) fn path(&mut self, key: &str) -> PathBuf {
+        let leaf = self.leaf(key);
+        let path = self.text(leaf);
+        if path.is_some_and(|path| path.is_empty() || path.contains('\0')) {
+            self.add(leaf, "is no path", "give the path of a file");
+        }
+        PathBuf::from(path.unwrap_or_default())
+    }
+
+    /// A path of the database: SQLite gives some names a meaning of their own.
+    pub(super) fn database(&mut self, key: &str) -> PathBuf {
+        let path = self.path(key);
+        if path.as_os_str() == ":memory:" {
+            let fix = "give the path of a file: what is only in memory is lost at a stop";
+            self.add(self.leaf(key), "is a database in memory", fix);
+        }
+        path
+    }
+
+    pub(super) fn socket(&mut self, key: &str) -> PathBuf {
+        let path = self.path(key);
+        let bytes = path.as_os_str().len();
+        if bytes > LONGEST_SOCKET_PATH {
+            let what = format!("the path has {bytes} bytes, a Unix socket allows {LONGEST_SOCKET_PATH}");
+            self.add(self.leaf(key), &what, "give a shorter path");
+        }
+        path
+    }
+
+    /// File permissions in octal.
+    pub(super) fn mode(&mut self, key: &str) -> u32 {
+        let leaf = self.leaf(key);
+        let Some(text) = self.text(leaf) else { return 0 };
+        let octal = (3..=4).contains(&text.len()) && text.bytes().all(|digit| digit.is_ascii_digit());
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if octal && mode <= 0o777 => mode,
+            _ => {
+                let fix = "write octal digits, such as \"0660\" for owner and group";
+                self.add(leaf, &format!("{text:?} is no file mode"), fix);
+                0
+            }
+        }
+    }
+
+    /// The URL of the API without a closing slash.
+    pub(super) fn base_url(&mut self, key: &str) -> String {
+        let leaf = self.leaf(key);
+        let Some(text) = self.text(leaf) else { return String::new() };
+        if let Err((what, fix)) = checked_url(text) {
+            self.add(leaf, what, fix);
+        }
+        text.trim_end_matches('/').to_owned()
+    }
+
+    /// An IANA zone.
+    pub(super) fn zone(&mut self, leaf: &'a Leaf) -> Option<TimeZone> {
+        let name = self.text(leaf)?;
+        match TimeZone::get(name) {
+            Ok(zone) if !zone.is_unknown() => Some(zone),
+            _ => {
+                let fix = match nearest_zone(name) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => "give an IANA name, such as \"Europe/Paris\" or \"UTC\"".to_owned(),
+                };
+                self.add(leaf, &format!("{name:?} is no known time zone"), &fix);
+                None
+            }
+        }
+    }
+
+    /// A filter of log levels. `EnvFilter` takes a mistyped level for the name of a module and then logs nothing else,
+    /// so a lone word that is no level is refused here.
+    pub(super) fn log_level(&mut self, key: &str) -> String {
+        let leaf = self.leaf(key);
+        let Some(text) = self.text(leaf) else { return String::new() };
+        let fix = "write a level (error, warn, info, debug, trace, off) or \"info,outboxd::engine=debug\"";
+        let lone_words =
+            text.split(',').map(str::trim).filter(|part| !part.contains('=') && !text.contains('['));
+        for word in lone_words {
+            if !LEVELS.contains(&word.to_lowercase().as_str()) {
+                let near = nearest(word, &LEVELS).map(|near| format!("did you mean {near:?}?"));
+                self.add(leaf, &format!("{word:?} is no level"), near.as_deref().unwrap_or(fix));
+                return text.to_owned();
+            }
+        }
+        if let Err(error) = EnvFilter::builder().parse(text) {
+            self.add(leaf, &format!("{text:?} is no log filter: {error}"), fix);
+        }
+        text.to_owned()
+    }
+
+    pub(super) fn log_format(&mut self, key: &str) -> LogFormat {
+        let leaf = self.leaf(key);
+        let Some(text) = self.text(leaf) else { return LogFormat::Auto };
+        match LogFormat::ALL.into_iter().find(|format| format.as_str() == text) {
+            Some(format) => format,
+            None => {
+                self.add(leaf, &format!("{text:?} is no format"), "write auto, human, json or journald");
+                LogFormat::Auto
+            }
+        }
+    }
+}
+
+/// Whether `text` can be the API's address; it is not quoted back, because a URL may hold a password.
+fn checked_url(text: &str) -> Result<(), (&'static str, &'static str)> {
+    let example = "write it as in \"https://api.unipile.com\"";
+    let url = reqwest::Url::parse(text).map_err(|_| ("is not a URL", example))?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or(("names no host", example))?;
+    match url.scheme() {
+        "https" => {}
+        "http" if is_loopback(host) => {}
+        "http" => {
+            return Err((
+                "http would send the API key unencrypted",
+                "use https (http is for this machine only)",
+            ));
+        }
+        _ => return Err(("is neither https nor http", example)),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(("holds a user or a password", "leave them out; the API wants only its key"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(("holds a query or a fragment", example));
+    }
+    if url.path().trim_end_matches('/').ends_with("/v2") {
+        return Err(("ends in /v2", "leave out the /v2: outboxd adds it to every path"));
+    }
+    Ok(())
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The zone that `name` most likely meant: a city without its continent, or a slip of the pen.
+fn nearest_zone(name: &str) -> Option<String> {
+    let names: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
+    let city = |zone: &&String| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));
+    let by_city = names.iter().find(city).cloned();
+    by_city
+        .or_else(|| nearest(name, &names.iter().map(String::as_str).collect::<Vec<_>>()).map(str::to_owned))
+}

@@ -1,0 +1,103 @@
+//! The API key: from `unipile.api_key`, from the file that `unipile.api_key_file` names, or from systemd.
+//!
+//! It leaves this file only as a [`SecretString`], and no problem quotes it (P8). That there is none is no error of
+//! loading: the commands that only read do not need it.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+
+use super::layers::Leaf;
+use super::problem::{ConfigError, Problem};
+use super::read::Reader;
+
+/// The variable in which systemd names the folder of a service's credentials.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+/// The key of the configuration that holds the secret.
+pub(super) const KEY: &str = "unipile.api_key";
+/// The credential that holds the key.
+const CREDENTIAL: &str = "unipile_api_key";
+/// What the effective configuration shows instead of a key.
+pub(super) const SHOWN: &str = "<set>";
+const WAYS: &str = "set the environment variable OUTBOXD_UNIPILE_API_KEY (or unipile.api_key), or name a file in \
+                    unipile.api_key_file, or give the service the systemd credential unipile_api_key";
+
+/// The key, and the credential file if it came from there.
+#[derive(Debug, Default)]
+pub(super) struct ApiKey {
+    pub(super) secret: Option<SecretString>,
+    pub(super) credential: Option<PathBuf>,
+}
+
+/// Reads the key; `credentials` is the folder of systemd's credentials.
+pub(super) fn read(reader: &mut Reader<'_>, credentials: Option<&str>) -> ApiKey {
+    let (key, file) = (reader.leaf(KEY), reader.leaf("unipile.api_key_file"));
+    let (Some(given), Some(path)) = (reader.text(key), reader.text(file)) else { return ApiKey::default() };
+    if !given.trim().is_empty() {
+        if !path.is_empty() {
+            let from = file.place.as_deref().unwrap_or_default();
+            let what = format!("stands beside unipile.api_key_file (in {from})");
+            reader.add(key, &what, "keep one of the two");
+        }
+        return ApiKey { secret: checked(reader, key, "the key", given), credential: None };
+    }
+    if !path.is_empty() {
+        let secret = match std::fs::read_to_string(path) {
+            Ok(text) => checked(reader, file, &format!("the key in {path}"), &text),
+            Err(error) => {
+                reader.add(
+                    file,
+                    &format!("{path} cannot be read: {error}"),
+                    "name a file that holds the API key",
+                );
+                None
+            }
+        };
+        return ApiKey { secret, credential: None };
+    }
+    match credentials.filter(|folder| !folder.is_empty()) {
+        Some(folder) => credential(reader, Path::new(folder)),
+        None => ApiKey::default(),
+    }
+}
+
+fn credential(reader: &mut Reader<'_>, folder: &Path) -> ApiKey {
+    let path = folder.join(CREDENTIAL);
+    let place = format!("the systemd credential {}", path.display());
+    let leaf = Leaf { key: KEY.to_owned(), place: Some(place), value: config::ValueKind::Nil };
+    match std::fs::read_to_string(&path) {
+        Ok(text) => ApiKey { secret: checked(reader, &leaf, "the key", &text), credential: Some(path) },
+        Err(error) if error.kind() == ErrorKind::NotFound => ApiKey::default(),
+        Err(error) => {
+            reader.add(
+                &leaf,
+                &format!("cannot be read: {error}"),
+                "make it readable, or remove the credential",
+            );
+            ApiKey::default()
+        }
+    }
+}
+
+/// The key without the white space around it, if a header can carry it; `holder` is what a problem calls it.
+fn checked(reader: &mut Reader<'_>, leaf: &Leaf, holder: &str, text: &str) -> Option<SecretString> {
+    let key = text.trim();
+    let (what, fix) = if key.is_empty() {
+        ("is empty", "put the API key there")
+    } else if key == SHOWN {
+        ("is only the mark that stands for a key in printed configurations", "put the API key there")
+    } else if !key.chars().all(|c| (' '..='~').contains(&c)) {
+        let fix = "copy the key again, alone and on one line";
+        ("holds a line end, a control character or a letter outside ASCII", fix)
+    } else {
+        return Some(SecretString::from(key));
+    };
+    reader.add(leaf, &format!("{holder} {what}"), fix);
+    None
+}
+
+/// What to tell whoever needs the key when there is none.
+pub(super) fn missing() -> ConfigError {
+    ConfigError { problems: vec![Problem::value(KEY, "", "there is no API key", WAYS)] }
+}

@@ -1,0 +1,376 @@
+//! The configuration as an operator meets it: what is taken from where, what is shown of it, and where the key comes
+//! from (P8). What a mistake is answered stands in `config_refusals.rs`.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use outboxd::config::{ConfigError, Loaded, LogFormat, Settings};
+use outboxd::domain::message::AccountId;
+use secrecy::ExposeSecret;
+use tempfile::TempDir;
+
+const BUILT_IN: &str = include_str!("../../config/outboxd.toml");
+const KEY: &str = "k3y-NOBODY-may-see";
+
+/// A folder with an `outboxd.toml` of this text, readable by its owner only.
+pub(crate) fn folder(text: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("outboxd.toml");
+    std::fs::write(&file, text).unwrap();
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    (folder, file)
+}
+
+pub(crate) fn load_file(file: &Path, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    Settings::load(Some(file), env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+}
+
+pub(crate) fn load(text: &str, env: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    let (_folder, file) = folder(text);
+    load_file(&file, env)
+}
+
+fn defaults() -> Loaded {
+    Settings::load(None, std::iter::empty()).unwrap()
+}
+
+/// Path, environment variable and default (as text) of every key of the built-in file.
+fn every_key() -> Vec<(String, String, String)> {
+    fn collect(table: &toml::Table, path: &str, keys: &mut Vec<(String, String, String)>) {
+        for (name, value) in table {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let variable = format!("OUTBOXD_{}", path.replace('.', "_").to_uppercase());
+            match value {
+                toml::Value::Table(table) => collect(table, &path, keys),
+                toml::Value::String(text) => keys.push((path, variable, text.clone())),
+                other => keys.push((path, variable, other.to_string())),
+            }
+        }
+    }
+    let mut keys = Vec::new();
+    collect(&BUILT_IN.parse().unwrap(), "", &mut keys);
+    keys
+}
+
+/// All settings but the key, as text that two loads can be compared by.
+fn shown(settings: &Settings) -> String {
+    let mut settings = settings.clone();
+    settings.unipile.api_key = None;
+    let mut accounts: Vec<_> = settings.policies.accounts.drain().collect();
+    accounts.sort_by(|one, other| one.0.cmp(&other.0));
+    format!("{settings:?} {accounts:?}")
+}
+
+#[test]
+fn the_built_in_file_holds_the_defaults() {
+    let Settings { store, api, unipile, limits, accounts, policies, engine, log } = defaults().settings;
+    assert_eq!((store.path, store.readers), (PathBuf::from("outboxd.db"), 2));
+    assert_eq!((api.socket, api.socket_mode), (PathBuf::from("outboxd.sock"), 0o660));
+    assert_eq!((api.body_bytes, api.batch_rows, api.atomic_rows), (32 << 20, 1000, 10_000));
+    assert_eq!(unipile.base_url, "https://api.unipile.com");
+    assert!(unipile.api_key.is_none());
+    assert_eq!((unipile.connect_timeout.as_secs(), unipile.request_timeout.as_secs()), (10, 90));
+    assert_eq!((unipile.requests_per_second.get(), unipile.burst.get()), (10, 10));
+    assert_eq!((limits.text_chars, accounts.known_only), (8000, false));
+    assert_eq!((engine.shutdown_grace.as_secs(), engine.seed), (30, None));
+    assert_eq!((log.level.as_str(), log.format), ("info", LogFormat::Auto));
+
+    let policy = policies.default;
+    assert!(policies.accounts.is_empty());
+    assert_eq!((policy.gap.min.as_secs(), policy.gap.max.as_secs()), (10, 20));
+    let typing = policy.typing;
+    let milliseconds = [typing.base, typing.per_char_min, typing.per_char_max, typing.min, typing.max];
+    assert_eq!(milliseconds.map(|time| time.as_millis()), [1500, 170, 290, 2000, 12_000]);
+    assert!(typing.enabled);
+    let retry = policy.retry;
+    assert_eq!((retry.max_retries, retry.factor), (4, 4));
+    assert_eq!([retry.base, retry.max, retry.cooldown].map(|time| time.as_secs()), [60, 3600, 86_400]);
+    assert_eq!(policy.inbox_id.unwrap().as_str(), "CLASSIC_PRIMARY");
+    assert_eq!(policy.zone.iana_name(), Some("UTC"));
+}
+
+#[test]
+fn the_example_in_the_built_in_file_can_be_taken_out_of_its_comment() {
+    let (_, after) = BUILT_IN.split_once("An example:\n#\n").unwrap();
+    let lines = after.lines().take_while(|line| line.starts_with('#'));
+    let example: String = lines.map(|line| format!("{}\n", line.trim_start_matches('#'))).collect();
+    let policies = load(&example, &[]).unwrap().settings.policies;
+    let own = &policies.accounts[&AccountId::new("acc_01hw3k")];
+    assert_eq!((own.gap.min.as_secs(), own.gap.max.as_secs()), (30, 75));
+    assert_eq!((own.typing.enabled, own.zone.iana_name()), (false, Some("Europe/Paris")));
+    assert_eq!(own.retry, policies.default.retry);
+}
+
+#[test]
+fn every_key_can_be_set_by_its_variable() {
+    for (key, variable, default) in every_key() {
+        let loaded = Settings::load(None, std::iter::once((variable.clone(), default.clone())))
+            .unwrap_or_else(|error| panic!("{variable}={default}: {error}"));
+        assert_eq!(shown(&loaded.settings), shown(&defaults().settings), "{key}");
+        assert_eq!(loaded.sources.variables, std::slice::from_ref(&variable));
+        let line = format!("# from {variable}");
+        assert_eq!(loaded.effective_toml().matches(&line).count(), 1, "{key}");
+    }
+}
+
+#[test]
+fn every_key_changes_something_of_its_own() {
+    let other = [
+        ("accounts.known_only", "true", "known_only: true"),
+        ("api.atomic_rows", "77", "atomic_rows: 77"),
+        ("api.batch_rows", "77", "batch_rows: 77"),
+        ("api.body_bytes", "7777", "body_bytes: 7777"),
+        ("api.socket", "other.sock", "socket: \"other.sock\""),
+        ("api.socket_mode", "0600", "socket_mode: 384"),
+        ("engine.seed", "77", "seed: Some(77)"),
+        ("engine.shutdown_grace", "77s", "shutdown_grace: 77s"),
+        ("limits.text_chars", "77", "text_chars: 77"),
+        ("log.format", "json", "format: Json"),
+        ("log.level", "debug", "level: \"debug\""),
+        ("policy.default.gap.max", "77s", "max: 77s }, typing"),
+        ("policy.default.gap.min", "17s", "gap: Gap { min: 17s"),
+        ("policy.default.inbox_id", "", "inbox_id: None"),
+        ("policy.default.retry.base", "77s", "base: 77s"),
+        ("policy.default.retry.cooldown", "77s", "cooldown: 77s"),
+        ("policy.default.retry.factor", "7", "factor: 7"),
+        ("policy.default.retry.max", "77m", "max: 4620s"),
+        ("policy.default.retry.max_retries", "0", "max_retries: 0"),
+        ("policy.default.typing.base", "77s", "base: 77s"),
+        ("policy.default.typing.enabled", "false", "enabled: false"),
+        ("policy.default.typing.max", "77s", "max: 77s }, retry"),
+        ("policy.default.typing.min", "7s", "min: 7s"),
+        ("policy.default.typing.per_char_max", "777ms", "per_char_max: 777ms"),
+        ("policy.default.typing.per_char_min", "77ms", "per_char_min: 77ms"),
+        ("policy.default.zone", "Europe/Paris", "Europe/Paris"),
+        ("store.path", "other.db", "path: \"other.db\""),
+        ("store.readers", "7", "readers: 7"),
+        ("unipile.base_url", "http://127.0.0.1:7777/", "base_url: \"http://127.0.0.1:7777\""),
+        ("unipile.burst", "77", "burst: 77"),
+        ("unipile.connect_timeout", "77s", "connect_timeout: 77s"),
+        ("unipile.request_timeout", "77s", "request_timeout: 77s"),
+        ("unipile.requests_per_second", "77", "requests_per_second: 77"),
+    ];
+    // Told in other tests: these show in no setting of their own.
+    let elsewhere = ["policy.allow_gap_below_10s", "unipile.api_key", "unipile.api_key_file"];
+    let before = shown(&defaults().settings);
+    for (key, variable, _) in every_key() {
+        let Some((_, value, expected)) = other.iter().find(|(known, ..)| *known == key) else {
+            assert!(elsewhere.contains(&key.as_str()), "{key} has no example here");
+            continue;
+        };
+        let loaded = Settings::load(None, std::iter::once((variable, (*value).to_owned()))).unwrap();
+        let after = shown(&loaded.settings);
+        assert!(!before.contains(expected), "{key}: {expected} is the default");
+        assert!(after.contains(expected), "{key}: {after}");
+        assert!(loaded.effective_toml().contains(value), "{key}");
+    }
+}
+
+#[test]
+fn the_environment_wins_over_the_file_and_the_file_over_the_defaults() {
+    let text = "[store]\npath = \"file.db\"\nreaders = 3\n[policy.default]\ngap = { max = \"40s\" }\n";
+    let (_folder, file) = folder(text);
+    let loaded =
+        load_file(&file, &[("OUTBOXD_STORE_READERS", "4"), ("HOME", "/x"), ("OUTBOXD_CONFIG", "y")]).unwrap();
+    let settings = &loaded.settings;
+    assert_eq!((settings.store.path.to_str(), settings.store.readers), (Some("file.db"), 4));
+    let gap = settings.policies.default.gap;
+    assert_eq!((gap.min.as_secs(), gap.max.as_secs()), (10, 40), "a subset keeps the rest of its table");
+    assert_eq!(settings.api.batch_rows, 1000);
+
+    let effective = loaded.effective_toml();
+    let place = file.display();
+    assert!(effective.contains(&format!("path = \"file.db\" # from {place}\n")), "{effective}");
+    assert!(effective.contains("readers = 4 # from OUTBOXD_STORE_READERS\n"), "{effective}");
+    assert!(effective.contains("batch_rows = 1000\n"), "{effective}");
+    assert_eq!(loaded.sources.file.as_deref(), Some(file.as_path()));
+    assert_eq!(loaded.sources.variables, ["OUTBOXD_STORE_READERS"]);
+}
+
+#[test]
+fn an_account_inherits_what_its_table_leaves_out() {
+    let text = r#"
+        [policy.default]
+        gap = { min = "15s", max = "25s" }
+        [account."acc_Ab.c d"]
+        gap.max = "60s"
+        inbox_id = ""
+        [account.acc_known]
+    "#;
+    let loaded = load(text, &[("OUTBOXD_ACCOUNTS_KNOWN_ONLY", "true")]).unwrap();
+    let policies = &loaded.settings.policies;
+    let own = policies.of(&AccountId::new("acc_Ab.c d"));
+    assert_eq!((own.gap.min.as_secs(), own.gap.max.as_secs()), (15, 60));
+    assert_eq!(own.inbox_id, None);
+    assert_eq!(policies.of(&AccountId::new("acc_known")), &policies.default);
+
+    let known = loaded.settings.rules().known_accounts.unwrap();
+    assert_eq!(known, ["acc_Ab.c d", "acc_known"].map(AccountId::new).into());
+    assert_eq!(loaded.settings.rules().max_text_chars, 8000);
+    assert_eq!(defaults().settings.rules().known_accounts, None);
+}
+
+#[test]
+fn the_effective_configuration_loads_to_the_same_settings() {
+    let text = r#"
+        [unipile]
+        api_key = "k3y-NOBODY-may-see"
+        [log]
+        level = "info,outboxd::engine=debug"
+        [policy]
+        allow_gap_below_10s = true
+        [policy.default]
+        gap.min = "1m 30s"
+        gap.max = "2m"
+        [account."acc_1"]
+        gap = { min = "0s", max = "1s" }
+        zone = "America/New_York"
+        [account."acc_\"quoted\" \\ and ü"]
+    "#;
+    let before = load(text, &[("OUTBOXD_STORE_PATH", "with \"quotes\" # and\\slashes.db")]).unwrap();
+    let effective = before.effective_toml();
+    assert!(effective.contains("api_key = \"<set>\" # from "), "{effective}");
+    let without_key: String = effective
+        .lines()
+        .filter(|line| !line.starts_with("api_key = "))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let after = load(&without_key, &[]).unwrap();
+    assert_eq!(shown(&before.settings), shown(&after.settings));
+    assert_ne!(shown(&before.settings), shown(&defaults().settings));
+
+    let (built_in, printed) = (every_key(), effective.parse::<toml::Table>().unwrap());
+    for (key, ..) in built_in {
+        let found = key
+            .split('.')
+            .try_fold(&toml::Value::Table(printed.clone()), |value, name| value.get(name))
+            .cloned();
+        assert!(found.is_some(), "{key} is not printed");
+    }
+    let error = load(effective, &[]).unwrap_err().to_string();
+    assert!(error.starts_with("unipile.api_key in "), "the mark is not a key: {error}");
+}
+
+#[test]
+fn a_short_gap_needs_consent_and_is_warned_of() {
+    let text = "[policy.default]\ngap = { min = \"0s\", max = \"1s\" }\n[account.acc_1]\ngap.max = \"2s\"";
+    assert!(load(text, &[]).is_err());
+    let loaded = load(text, &[("OUTBOXD_POLICY_ALLOW_GAP_BELOW_10S", "true")]).unwrap();
+    assert_eq!(loaded.settings.policies.default.gap.max, Duration::from_secs(1));
+    let short: Vec<_> = loaded.warnings().iter().filter(|warning| warning.contains("below 10s")).collect();
+    assert!(
+        short[0].starts_with("account.\"acc_1\".gap.min") && short[1].starts_with("policy.default.gap.min"),
+        "{short:?}"
+    );
+}
+
+#[test]
+fn warnings_tell_what_is_allowed_but_unwise() {
+    let key = ("OUTBOXD_UNIPILE_API_KEY", KEY);
+    assert_eq!(load("", &[key]).unwrap().warnings(), [""; 0], "nothing to say about the defaults with a key");
+    let cases = [
+        ("OUTBOXD_UNIPILE_API_KEY", "", "there is no API key"),
+        (
+            "OUTBOXD_UNIPILE_BASE_URL",
+            "https://unipile.com.example.org",
+            "go to https://unipile.com.example.org",
+        ),
+        ("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "500", "unipile.requests_per_second is 500"),
+        ("OUTBOXD_API_SOCKET_MODE", "0666", "api.socket_mode 0666 lets every user"),
+        ("OUTBOXD_ACCOUNTS_KNOWN_ONLY", "true", "every message will be refused"),
+    ];
+    for (variable, value, expected) in cases {
+        let env = if variable == key.0 { vec![(variable, value)] } else { vec![key, (variable, value)] };
+        let loaded = load("", &env).unwrap();
+        assert_eq!(loaded.warnings().len(), 1, "{variable}: {:?}", loaded.warnings());
+        assert!(loaded.warnings()[0].contains(expected), "{variable}: {:?}", loaded.warnings());
+    }
+    let named = load("[account.acc_1]", &[key, ("OUTBOXD_ACCOUNTS_KNOWN_ONLY", "true")]).unwrap();
+    assert_eq!(named.warnings(), [""; 0]);
+}
+
+#[test]
+fn a_key_in_a_file_that_others_may_read_is_warned_of() {
+    let (_folder, file) = folder(&format!("[unipile]\napi_key = \"{KEY}\""));
+    let warnings = |mode: u32, env: &[(&str, &str)]| {
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        load_file(&file, env).unwrap().warnings().to_vec()
+    };
+    assert_eq!(warnings(0o600, &[]), [""; 0]);
+    assert!(warnings(0o640, &[])[0].contains("which others may read (mode 0640)"));
+    assert_eq!(
+        warnings(0o644, &[("OUTBOXD_UNIPILE_API_KEY", "other")]),
+        [""; 0],
+        "the file's key is not in use"
+    );
+}
+
+#[test]
+fn the_key_comes_from_the_configuration_a_file_or_a_credential() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("unipile_api_key");
+    std::fs::write(&secret, format!("  {KEY}\n")).unwrap();
+    let (secret, credentials) = (secret.to_str().unwrap(), folder.path().to_str().unwrap());
+    let key = |env: &[(&str, &str)]| {
+        let loaded = load("", env).unwrap();
+        loaded.settings.require_api_key().map(|key| key.expose_secret().to_owned())
+    };
+    assert_eq!(key(&[("OUTBOXD_UNIPILE_API_KEY", &format!(" {KEY}\n"))]).unwrap(), KEY);
+    assert_eq!(key(&[("OUTBOXD_UNIPILE_API_KEY_FILE", secret)]).unwrap(), KEY);
+    assert_eq!(key(&[("CREDENTIALS_DIRECTORY", credentials)]).unwrap(), KEY);
+    assert_eq!(
+        key(&[("CREDENTIALS_DIRECTORY", credentials), ("OUTBOXD_UNIPILE_API_KEY", "mine")]).unwrap(),
+        "mine"
+    );
+    let error = key(&[("CREDENTIALS_DIRECTORY", "/no/such")]).unwrap_err().to_string();
+    for way in ["OUTBOXD_UNIPILE_API_KEY", "unipile.api_key_file", "systemd credential unipile_api_key"] {
+        assert!(error.contains(way), "{error}");
+    }
+
+    let loaded = load("", &[("CREDENTIALS_DIRECTORY", credentials)]).unwrap();
+    assert!(loaded.effective_toml().contains(&format!("api_key = \"\" # the key is in {secret}\n")));
+    for (bad, expected) in
+        [(" \n", "is empty"), ("two\nlines", "holds a line end"), ("<set>", "is only the mark")]
+    {
+        std::fs::write(secret, bad).unwrap();
+        let by_file = load("", &[("OUTBOXD_UNIPILE_API_KEY_FILE", secret)]).unwrap_err().to_string();
+        let from =
+            format!("unipile.api_key_file in OUTBOXD_UNIPILE_API_KEY_FILE: the key in {secret} {expected}");
+        assert!(by_file.starts_with(&from), "{by_file}");
+        let by_credential = load("", &[("CREDENTIALS_DIRECTORY", credentials)]).unwrap_err().to_string();
+        let from = format!("unipile.api_key in the systemd credential {secret}: the key {expected}");
+        assert!(by_credential.starts_with(&from), "{by_credential}");
+    }
+}
+
+#[test]
+fn the_key_is_never_shown() {
+    let file = format!("[unipile]\napi_key = \"{KEY}\"\n");
+    let loaded = load(&file, &[]).unwrap();
+    assert_eq!(loaded.settings.require_api_key().unwrap().expose_secret(), KEY);
+    let shown =
+        [format!("{loaded:?}"), format!("{:#?}", loaded.settings), loaded.effective_toml().to_owned()];
+    assert!(shown.iter().all(|text| !text.contains(KEY)), "{shown:?}");
+    assert!(loaded.warnings().iter().all(|warning| !warning.contains(KEY)));
+
+    let broken = [
+        format!("[unipile]\napi_key = \"{KEY}\nburst = 1"),
+        format!("[unipile]\napi_key = {KEY}"),
+        format!("[unipile]\napi_key = [\"{KEY}\"]"),
+        format!("[unipile]\napi_key = \"{KEY}\\n{KEY}\""),
+        format!("{file}api_key_file = \"/x\""),
+        format!("{file}burst = 0"),
+        format!("{file}api_key = \"{KEY}\""),
+        format!("[unipile]\nbase_url = \"https://user:{KEY}@host\""),
+        format!("[unipile]\napi_key = \"{KEY}\" {KEY}"),
+    ];
+    for text in broken {
+        let error = load(&text, &[]).expect_err(&text);
+        assert!(!error.to_string().contains(KEY) && !format!("{error:?}").contains(KEY), "{text}\n{error}");
+    }
+    let two_lines = format!("{KEY}\n{KEY}");
+    let error = load("", &[("OUTBOXD_UNIPILE_API_KEY", &two_lines)]).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains(KEY), "{error}");
+}
