@@ -43,7 +43,8 @@ impl SystemClock {
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     fn now(&self) -> Timestamp {
-        whole_milliseconds(Timestamp::now())
+        let now = Timestamp::now();
+        Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
     }
 
     fn monotonic(&self) -> Duration {
@@ -56,11 +57,6 @@ impl Clock for SystemClock {
     }
 }
 
-/// `at` without its fraction of a millisecond, towards the past.
-pub fn whole_milliseconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
-}
-
 /// Seeded randomness whose sequence is the same in every release (ChaCha12).
 pub type Dice = ChaCha12Rng;
 
@@ -69,8 +65,8 @@ pub fn dice(seed: u64) -> Dice {
     Dice::seed_from_u64(seed)
 }
 
-/// A seed that nobody chose, from the operating system.
+/// A seed that nobody chose, from the operating system: at least 1, short enough to be copied by hand.
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
 pub fn ambient_seed() -> u64 {
-    rand::random()
+    u64::from(rand::random::<u32>().max(1))
 }

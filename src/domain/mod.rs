@@ -19,3 +19,8 @@ pub mod waiting;
 pub fn time_text(at: jiff::Timestamp) -> String {
     format!("{at:.3}")
 }
+
+/// `at` without its fraction of a millisecond, towards the past: the precision of every stored time.
+pub fn whole_milliseconds(at: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}

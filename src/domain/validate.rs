@@ -156,7 +156,7 @@ impl Faults {
         let value = value?;
         match value.parse::<Timestamp>() {
             Ok(at) if (0..=253_402_300_799_999).contains(&at.as_millisecond()) => {
-                Timestamp::from_millisecond(at.as_millisecond()).ok()
+                Some(super::whole_milliseconds(at))
             }
             Ok(_) => {
                 self.add(

@@ -141,16 +141,13 @@ async fn record(shared: &Shared, settlement: Settlement) {
             }
             Err(error) if shared.giving_up.is_cancelled() => {
                 tracing::error!(
-                    error = &error as &dyn std::error::Error,
+                    error = error.chain(),
                     "the outcome could not be recorded; the next start leaves the message to a person"
                 );
                 return;
             }
             Err(error) => {
-                tracing::error!(
-                    error = &error as &dyn std::error::Error,
-                    "the outcome cannot be recorded yet; trying again"
-                );
+                tracing::error!(error = error.chain(), "the outcome cannot be recorded yet; trying again");
                 shared.clock.sleep(SETTLE_AGAIN).await;
             }
         }

@@ -162,7 +162,7 @@ impl Supervisor {
         let (run, wake) = match result {
             Ok((run, Ok(wake))) => (run, wake),
             Ok((run, Err(error))) => {
-                tracing::error!(account_id = %id, error = &error as &dyn std::error::Error, "the queue failed; the account rests for a moment");
+                tracing::error!(account_id = %id, error = error.chain(), "the queue failed; the account rests for a moment");
                 (run, Wake::At(after(now, AFTER_STORE_ERROR)))
             }
             Err(_panic) => {
@@ -201,9 +201,6 @@ async fn sweep(shared: &Shared, now: Timestamp) {
         Ok::<(), StoreError>(())
     };
     if let Err(error) = swept.await {
-        tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "cannot look for expired messages; trying again soon"
-        );
+        tracing::warn!(error = error.chain(), "cannot look for expired messages; trying again soon");
     }
 }

@@ -153,7 +153,7 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
 }
 
 const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
-       retries = retries + j.spent, sent_at = j.sent_at, chat_id = coalesce(chat_id, j.chat_id), \
+       retries = messages.retries + j.spent, sent_at = j.sent_at, chat_id = coalesce(messages.chat_id, j.chat_id), \
        provider_message_ids = j.ids, updated_at = j.at \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 3 AS state, \
                   value ->> 4 AS reason, value ->> 5 AS error, value ->> 6 AS retry_at, value ->> 7 AS spent, \
@@ -168,10 +168,10 @@ const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, phase = j.pha
                   value ->> 16 AS detail, value ->> 17 AS req_id FROM json_each(?1)) AS j \
      WHERE attempts.arrival = j.arrival AND attempts.number = j.number AND attempts.ended_at IS NULL";
 
-const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(next_call_at, ''), j.next_call_at), \
-       hold_reason = coalesce(j.hold_reason, hold_reason), hold_until = coalesce(j.hold_until, hold_until), \
-       down_cause = coalesce(j.down_cause, down_cause), down_at = coalesce(j.down_at, down_at), \
-       down_problem = coalesce(j.down_problem, down_problem) \
+const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(accounts.next_call_at, ''), j.next_call_at), \
+       hold_reason = coalesce(j.hold_reason, accounts.hold_reason), hold_until = coalesce(j.hold_until, accounts.hold_until), \
+       down_cause = coalesce(j.down_cause, accounts.down_cause), down_at = coalesce(j.down_at, accounts.down_at), \
+       down_problem = coalesce(j.down_problem, accounts.down_problem) \
      FROM (SELECT value ->> 18 AS id, value ->> 19 AS next_call_at, value ->> 20 AS hold_reason, \
                   value ->> 21 AS hold_until, value ->> 22 AS down_cause, value ->> 23 AS down_at, \
                   value ->> 24 AS down_problem FROM json_each(?1)) AS j \

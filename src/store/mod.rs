@@ -13,6 +13,7 @@ mod accounts;
 mod attempts;
 mod lock;
 mod messages;
+mod outside;
 mod rows;
 mod runs;
 mod sqlite;
@@ -31,6 +32,7 @@ pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use attempts::{Begun, Intent, Settlement};
 pub use lock::LockHeld;
 pub use messages::{Admission, AdmittedMessage, Cancelled, EnqueueMode, Enqueued, Inserted};
+pub use outside::{ForeignInsert, insert_from_outside};
 pub use runs::{Recovered, RecoveredAttempt};
 pub use turn::{Candidate, Turn};
 pub use views::{AccountView, AttemptView, Counts, MessageFilter, MessageView, Page, Producer, Totals};
@@ -84,6 +86,14 @@ impl Store {
     /// Since when another program's transaction keeps the writer from committing, if it does.
     pub fn blocked_since(&self) -> Option<Timestamp> {
         self.inner.writer.blocked_since()
+    }
+
+    /// A round trip through the writer: a healthy queue answers within milliseconds.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.writer.solo(now, |_connection| Box::pin(async { Ok(()) })).await
     }
 
     /// Ends the run: nothing is written afterwards. What was acknowledged is on disk already.
@@ -145,6 +155,21 @@ pub enum StoreError {
     /// The writer has stopped.
     #[error("the queue is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// The error with its causes, for a log line.
+    pub fn chain(&self) -> String {
+        use std::error::Error as _;
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
+    }
 }
 
 impl From<sqlx::Error> for StoreError {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection, SqlitePool};
 
 use super::StoreError;
 
@@ -75,11 +75,9 @@ async fn read_back(
     wanted: &str,
 ) -> Result<(), StoreError> {
     // The name comes from the list above; a pragma takes no bound parameter.
-    let sql = AssertSqlSafe(format!("SELECT CAST({pragma} AS TEXT) FROM pragma_{pragma}"));
-    let column_of_busy_timeout =
-        AssertSqlSafe("SELECT CAST(timeout AS TEXT) FROM pragma_busy_timeout".to_owned());
-    let sql = if pragma == "busy_timeout" { column_of_busy_timeout } else { sql };
-    let found: String = sqlx::query_scalar(sql).fetch_one(connection).await?;
+    let row = sqlx::query(AssertSqlSafe(format!("PRAGMA {pragma}"))).fetch_one(connection).await?;
+    // Some answer a word and some a number; as text they are all alike.
+    let found: String = row.try_get_unchecked(0)?;
     if found.eq_ignore_ascii_case(wanted) {
         return Ok(());
     }

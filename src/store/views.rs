@@ -307,6 +307,15 @@ impl Store {
         })
     }
 
+    /// The accounts that are down, in order of their ids; at most ten.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn accounts_down(&self) -> Result<Vec<String>> {
+        const SQL: &str = "SELECT id FROM accounts WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
+        Ok(sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?)
+    }
+
     async fn producers(&self) -> Result<Vec<Producer>> {
         const SQL: &str = "SELECT sqlite_version, first_seen_at FROM producers ORDER BY sqlite_version";
         let read = |row: &SqliteRow| {

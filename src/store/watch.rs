@@ -67,6 +67,11 @@ impl ForeignCommits {
         }
     }
 
+    /// Forgets what was seen: the next [`ForeignCommits::changed`] returns at once.
+    pub fn look_again(&mut self) {
+        self.seen = None;
+    }
+
     /// Waits until there is a reason to ask again.
     async fn stir(&mut self, clock: &Arc<dyn crate::clock::Clock>) {
         let Some(events) = &mut self.events else { return clock.sleep(POLL).await };

@@ -1,0 +1,169 @@
+//! Accounts: list, show, pause, resume; and the same two verbs for everything.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::{Doors, render, wire};
+use crate::domain::message::AccountId;
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::store::{AccountView, PauseRequest, Paused, Resumed, Scope};
+
+/// Longest note of a pause, in characters.
+const NOTE_CHARS: usize = 500;
+
+pub(super) async fn list(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
+    let daemon = doors.store.totals().await?.daemon;
+    let accounts = doors.store.accounts(None).await?;
+    let now = doors.engine.now();
+    let row = |view: &AccountView| render::account(view, doors.engine.account_standing(view, &daemon), now);
+    Ok(Json(json!({ "data": accounts.iter().map(row).collect::<Vec<_>>() })))
+}
+
+pub(super) async fn show(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let daemon = doors.store.totals().await?.daemon;
+    let accounts = doors.store.accounts(Some(&AccountId::new(id.clone()))).await?;
+    let view = accounts.first().ok_or_else(|| ApiError::not_found("account", &id))?;
+    Ok(Json(render::account(view, doors.engine.account_standing(view, &daemon), doors.engine.now())))
+}
+
+pub(super) async fn pause(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    pause_scope(doors, Some(id), &body).await
+}
+
+pub(super) async fn pause_everything(
+    State(doors): State<Arc<Doors>>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    pause_scope(doors, None, &body).await
+}
+
+pub(super) async fn resume(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    resume_scope(doors, Some(id), &body).await
+}
+
+pub(super) async fn resume_everything(
+    State(doors): State<Arc<Doors>>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    resume_scope(doors, None, &body).await
+}
+
+fn scope(account: Option<&String>) -> Scope {
+    account.map_or(Scope::Everything, |id| Scope::Account(AccountId::new(id)))
+}
+
+async fn pause_scope(
+    doors: Arc<Doors>,
+    account: Option<String>,
+    body: &[u8],
+) -> Result<Json<Value>, ApiError> {
+    let request = pause_request(body, doors.engine.now())?;
+    let until = request.until;
+    let scope = scope(account.as_ref());
+    let work = Arc::clone(&doors);
+    let paused = doors
+        .carry_out(async move {
+            let paused = work.store.pause(scope.clone(), request, work.engine.now()).await?;
+            wake(&work, scope).await?;
+            Ok(paused)
+        })
+        .await?;
+    let already = match paused {
+        Paused::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
+        Paused::Done => false,
+        Paused::Already => true,
+    };
+    let mut answer = json!({ "paused": true, "already_paused": already, "until": render::time(until) });
+    if let Some(id) = account {
+        answer["account_id"] = json!(id);
+    }
+    Ok(Json(answer))
+}
+
+async fn resume_scope(
+    doors: Arc<Doors>,
+    account: Option<String>,
+    body: &[u8],
+) -> Result<Json<Value>, ApiError> {
+    let mut options = wire::options(body, &["lift_hold"])?;
+    let lift_hold = wire::option_boolean(&mut options, "lift_hold")?.unwrap_or(false);
+    let scope = scope(account.as_ref());
+    let work = Arc::clone(&doors);
+    let resumed = doors
+        .carry_out(async move {
+            let resumed = work.store.resume(scope.clone(), lift_hold, work.engine.now()).await?;
+            wake(&work, scope).await?;
+            Ok(resumed)
+        })
+        .await?;
+    let was_paused = match resumed {
+        Resumed::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
+        Resumed::Done => true,
+        Resumed::WasNotPaused => false,
+    };
+    let mut answer = json!({ "resumed": true, "was_paused": was_paused });
+    if let Some(id) = account {
+        answer["account_id"] = json!(id);
+    }
+    Ok(Json(answer))
+}
+
+async fn wake(doors: &Doors, scope: Scope) -> Result<(), ApiError> {
+    match scope {
+        Scope::Everything => doors.engine.wake_everything().await?,
+        Scope::Account(id) => doors.engine.wake(id),
+    }
+    Ok(())
+}
+
+fn pause_request(body: &[u8], now: Timestamp) -> Result<PauseRequest, ApiError> {
+    let refuse = |field: &str, problem: String, fix: &str| {
+        let refusal = Refusal::new(RefusalCode::InvalidValue, field, problem, fix);
+        ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
+    };
+    let mut options = wire::options(body, &["until", "note"])?;
+    let until = match wire::option_string(&mut options, "until")? {
+        None => None,
+        Some(text) => {
+            let at: Timestamp = text.parse().map_err(|_| {
+                let fix = "write RFC 3339 with a zone, such as 2026-11-23T09:00:00+01:00";
+                refuse("until", format!("is no time: {text:?}"), fix)
+            })?;
+            if at <= now {
+                return Err(refuse(
+                    "until",
+                    format!("has passed: {text}"),
+                    "give a time in the future, or none",
+                ));
+            }
+            Some(crate::domain::whole_milliseconds(at))
+        }
+    };
+    let note = wire::option_string(&mut options, "note")?;
+    if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS || note.contains('\0')) {
+        return Err(refuse(
+            "note",
+            format!("is longer than {NOTE_CHARS} characters, or holds a NUL"),
+            "shorten it",
+        ));
+    }
+    Ok(PauseRequest { until, note })
+}

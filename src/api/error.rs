@@ -1,0 +1,112 @@
+//! Every refusal of the HTTP door, in one form: what is wrong, where, and what to do (P7).
+
+use axum::Json;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::store::StoreError;
+
+/// A refused request.
+#[derive(Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    refusals: Vec<Refusal>,
+    existing_id: Option<String>,
+    code: Option<&'static str>,
+}
+
+impl ApiError {
+    pub(super) fn new(status: StatusCode, refusals: Vec<Refusal>) -> Self {
+        Self { status, refusals, existing_id: None, code: None }
+    }
+
+    pub(super) fn one(status: StatusCode, refusal: Refusal) -> Self {
+        Self::new(status, vec![refusal])
+    }
+
+    pub(super) fn bad_request(refusal: Refusal) -> Self {
+        Self::one(StatusCode::BAD_REQUEST, refusal)
+    }
+
+    pub(super) fn not_found(what: &str, id: &str) -> Self {
+        let fix = if what == "message" {
+            "list them with GET /v1/messages"
+        } else {
+            "an account exists from its first message on; list them with GET /v1/accounts"
+        };
+        let problem = format!("names no {what}: {id}");
+        Self::one(StatusCode::NOT_FOUND, Refusal::new(RefusalCode::NotFound, "id", problem, fix))
+    }
+
+    pub(super) fn conflict(existing_id: String, refusal: Refusal) -> Self {
+        Self { existing_id: Some(existing_id), ..Self::one(StatusCode::CONFLICT, refusal) }
+    }
+
+    /// Something that no request should be able to cause.
+    pub(super) fn internal() -> Self {
+        let refusal = Refusal::new(RefusalCode::InvalidValue, "", "the daemon failed", "look into its log");
+        Self { code: Some("internal"), ..Self::one(StatusCode::INTERNAL_SERVER_ERROR, refusal) }
+    }
+
+    fn unavailable(problem: &str, fix: &str) -> Self {
+        let refusal = Refusal::new(RefusalCode::InvalidValue, "", problem, fix);
+        Self { code: Some("unavailable"), ..Self::one(StatusCode::SERVICE_UNAVAILABLE, refusal) }
+    }
+
+    fn body(&self) -> Value {
+        let mut errors: Vec<Value> = self.refusals.iter().map(refusal_json).collect();
+        if let (Some(code), Some(first)) = (self.code, errors.first_mut()) {
+            first["code"] = json!(code);
+        }
+        let mut body = json!({ "error": errors.first(), "errors": errors });
+        if let Some(id) = &self.existing_id {
+            body["existing_id"] = json!(id);
+        }
+        body
+    }
+}
+
+/// A refusal as JSON.
+pub(super) fn refusal_json(refusal: &Refusal) -> Value {
+    json!({
+        "code": refusal.code.as_str(),
+        "field": refusal.field,
+        "problem": refusal.problem,
+        "fix": refusal.fix,
+    })
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body())).into_response()
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Busy => Self::unavailable(
+                "another program keeps the database locked, so nothing was stored",
+                "end its transaction and try again",
+            ),
+            StoreError::Closed => Self::unavailable("the daemon is stopping", "try again when it runs"),
+            other => {
+                tracing::error!(error = other.chain(), "a request failed in the queue");
+                Self::unavailable("the queue failed, so nothing was stored", "look into the daemon's log")
+            }
+        }
+    }
+}
+
+pub(super) async fn no_such_path(uri: Uri) -> ApiError {
+    let problem = format!("there is no path {}", uri.path());
+    ApiError::one(StatusCode::NOT_FOUND, Refusal::new(RefusalCode::NotFound, "", problem, "see docs/http.md"))
+}
+
+pub(super) async fn no_such_method(uri: Uri) -> ApiError {
+    let problem = format!("{} does not take this method", uri.path());
+    let refusal = Refusal::new(RefusalCode::InvalidValue, "", problem, "see docs/http.md");
+    ApiError { code: Some("method_not_allowed"), ..ApiError::one(StatusCode::METHOD_NOT_ALLOWED, refusal) }
+}

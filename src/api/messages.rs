@@ -1,0 +1,103 @@
+//! Messages that are there: list, show, explain, cancel.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::{Doors, render, wire};
+use crate::domain::message::MessageId;
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::state::StateName;
+use crate::store::{Cancelled, MessageView};
+
+pub(super) async fn list(
+    State(doors): State<Arc<Doors>>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, ApiError> {
+    let filter = wire::filter(parameters)?;
+    let page = doors.store.messages(&filter, doors.engine.now()).await?;
+    let row = |message: &MessageView| {
+        let mut row = render::message(message, doors.engine.standing(message));
+        row["attempts"] = json!(message.attempts);
+        row
+    };
+    let data: Vec<Value> = page.messages.iter().map(row).collect();
+    Ok(Json(json!({ "data": data, "next_cursor": page.next.map(|arrival| arrival.0.to_string()) })))
+}
+
+pub(super) async fn show(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let message = find(&doors, &id).await?;
+    let attempts = doors.store.attempts(message.arrival).await?;
+    let mut shown = render::message(&message, doors.engine.standing(&message));
+    shown["text"] = json!(message.text);
+    shown["attempts"] = attempts.iter().map(render::attempt).collect();
+    Ok(Json(shown))
+}
+
+pub(super) async fn explain(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let message = find(&doors, &id).await?;
+    let explanation = doors.engine.explain(&message);
+    Ok(Json(render::explanation(&message, &explanation)))
+}
+
+pub(super) async fn cancel(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let message_id = parse(&id)?;
+    let work = Arc::clone(&doors);
+    let cancelled = doors
+        .carry_out(async move {
+            let cancelled = work.store.cancel(message_id, work.engine.now()).await?;
+            if let Cancelled::Done { account_id, .. } = &cancelled {
+                work.engine.wake(account_id.clone());
+            }
+            Ok(cancelled)
+        })
+        .await?;
+    let done = |was: StateName, already: bool| {
+        Json(json!({ "id": id, "state": "cancelled", "was": was.as_str(), "already_cancelled": already }))
+    };
+    match cancelled {
+        Cancelled::Done { was, .. } => Ok(done(was, false)),
+        Cancelled::Already => Ok(done(StateName::Cancelled, true)),
+        Cancelled::Unknown => Err(ApiError::not_found("message", &id)),
+        Cancelled::TooLate(state) => {
+            let problem = format!("is {} and cannot be cancelled any more", state.as_str());
+            let fix = match state {
+                StateName::Sending => "its call is on its way; look again when it has an outcome",
+                StateName::Uncertain => "its outcome is being found out; look again then",
+                StateName::New
+                | StateName::Queued
+                | StateName::Review
+                | StateName::Sent
+                | StateName::Failed
+                | StateName::Cancelled
+                | StateName::Expired
+                | StateName::Rejected => "nothing is left to do",
+            };
+            let refusal = Refusal::new(RefusalCode::WrongState, "id", problem, fix);
+            Err(ApiError::one(StatusCode::CONFLICT, refusal))
+        }
+    }
+}
+
+async fn find(doors: &Doors, id: &str) -> Result<MessageView, ApiError> {
+    let message = doors.store.message(parse(id)?, doors.engine.now()).await?;
+    message.ok_or_else(|| ApiError::not_found("message", id))
+}
+
+/// An id that is none names no message.
+fn parse(id: &str) -> Result<MessageId, ApiError> {
+    id.parse().map_err(|_| ApiError::not_found("message", id))
+}

@@ -1,0 +1,281 @@
+//! `POST /v1/messages`: one message, an array, or one a line; a verdict for each, after the commit.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::error::{ApiError, refusal_json};
+use super::{Doors, wire};
+use crate::domain::message::{MessageId, NewMessage};
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::store::{EnqueueMode, Enqueued};
+
+/// One row of a request: its line in the body, if lines count, and what was made of it.
+struct InputRow {
+    line: Option<usize>,
+    message: Result<NewMessage, Vec<Refusal>>,
+}
+
+/// What became of a row.
+enum RowVerdict {
+    Accepted(MessageId),
+    Duplicate(MessageId),
+    Refused(Vec<Refusal>, Option<MessageId>),
+}
+
+/// The body, by its content type and its first character.
+enum Body {
+    One(Value),
+    Many(Vec<InputRow>),
+}
+
+pub(super) async fn enqueue(
+    State(doors): State<Arc<Doors>>,
+    Query(parameters): Query<Vec<(String, String)>>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let body = body.map_err(|rejection| too_large(&rejection, doors.body_bytes))?;
+    let atomic = atomic(&parameters)?;
+    let key = idempotency_key(&headers)?;
+    match read(&doors, &headers, &body)? {
+        Body::One(value) => one(&doors, value, key).await,
+        Body::Many(_) if key.is_some() => {
+            let fix = "give each row its own dedupe_key";
+            let problem = "is for a single message";
+            Err(ApiError::bad_request(Refusal::new(
+                RefusalCode::Contradiction,
+                "Idempotency-Key",
+                problem,
+                fix,
+            )))
+        }
+        Body::Many(rows) => many(doors, rows, atomic).await,
+    }
+}
+
+fn too_large(rejection: &BytesRejection, limit: usize) -> ApiError {
+    if rejection.status() != StatusCode::PAYLOAD_TOO_LARGE {
+        let fix = "send it again; nothing was stored";
+        let refusal = Refusal::new(RefusalCode::InvalidValue, "", "the body could not be read", fix);
+        return ApiError::one(rejection.status(), refusal);
+    }
+    let problem = format!("the body is longer than {limit} bytes");
+    let refusal =
+        Refusal::new(RefusalCode::TooLong, "", problem, "send smaller batches, or raise api.body_bytes");
+    ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal)
+}
+
+fn atomic(parameters: &[(String, String)]) -> Result<bool, ApiError> {
+    let mut atomic = false;
+    for (name, value) in parameters {
+        match (name.as_str(), value.as_str()) {
+            ("atomic", "true") => atomic = true,
+            ("atomic", "false") => atomic = false,
+            ("atomic", other) => {
+                let problem = format!("is {other:?}");
+                let refusal =
+                    Refusal::new(RefusalCode::InvalidValue, "atomic", problem, "give true or false");
+                return Err(ApiError::bad_request(refusal));
+            }
+            (unknown, _) => return Err(ApiError::bad_request(Refusal::unknown_field(unknown, ["atomic"]))),
+        }
+    }
+    Ok(atomic)
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    value.to_str().map(|key| Some(key.to_owned())).map_err(|_| {
+        let fix = "use visible ASCII characters";
+        let refusal = Refusal::new(RefusalCode::InvalidValue, "Idempotency-Key", "is not text", fix);
+        ApiError::bad_request(refusal)
+    })
+}
+
+fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Body, ApiError> {
+    let content_type =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match essence.as_str() {
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+            Ok(Body::Many(lines(doors, body)))
+        }
+        // The form type is what curl says when it is told nothing.
+        "" | "application/json" | "application/x-www-form-urlencoded" => json_body(doors, body),
+        other => {
+            let problem = format!("is {other}");
+            let fix = "send application/json or application/x-ndjson";
+            let refusal = Refusal::new(RefusalCode::InvalidValue, "Content-Type", problem, fix);
+            Err(ApiError::one(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
+        }
+    }
+}
+
+fn json_body(doors: &Doors, body: &Bytes) -> Result<Body, ApiError> {
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| ApiError::bad_request(wire::malformed(&error, None)))?;
+    match value {
+        Value::Array(rows) => {
+            let row = |value| InputRow { line: None, message: parse(doors, value) };
+            Ok(Body::Many(rows.into_iter().map(row).collect()))
+        }
+        one => Ok(Body::One(one)),
+    }
+}
+
+fn lines(doors: &Doors, body: &Bytes) -> Vec<InputRow> {
+    let mut rows = Vec::new();
+    for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let message = serde_json::from_slice(line)
+            .map_err(|error| vec![wire::malformed(&error, Some(index + 1))])
+            .and_then(|value| parse(doors, value));
+        rows.push(InputRow { line: Some(index + 1), message });
+    }
+    rows
+}
+
+fn parse(doors: &Doors, value: Value) -> Result<NewMessage, Vec<Refusal>> {
+    wire::draft(value)?.validate(&doors.rules, doors.engine.now())
+}
+
+/// A single message has the status code to say what became of it.
+async fn one(doors: &Arc<Doors>, value: Value, key: Option<String>) -> Result<Response, ApiError> {
+    let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
+    let mut draft = wire::draft(value).map_err(unprocessable)?;
+    if let Some(key) = key {
+        if draft.dedupe_key.as_ref().is_some_and(|own| *own != key) {
+            let fix = "give one of them";
+            let problem = "differs from the header Idempotency-Key";
+            let refusal = Refusal::new(RefusalCode::Contradiction, "dedupe_key", problem, fix);
+            return Err(unprocessable(vec![refusal]));
+        }
+        draft.dedupe_key = Some(key);
+    }
+    let message = draft.validate(&doors.rules, doors.engine.now()).map_err(unprocessable)?;
+    let stored = store(Arc::clone(doors), vec![message], EnqueueMode::Each).await?;
+    match stored.into_iter().next() {
+        Some(Enqueued::Accepted(id)) => {
+            Ok((StatusCode::CREATED, Json(json!({ "id": id.to_string(), "state": "queued" })))
+                .into_response())
+        }
+        Some(Enqueued::Duplicate(id)) => {
+            Ok(Json(json!({ "id": id.to_string(), "duplicate": true })).into_response())
+        }
+        Some(Enqueued::Conflict(id)) => Err(ApiError::conflict(id.to_string(), dedupe_conflict(id))),
+        Some(Enqueued::Refused) | None => Err(ApiError::internal()),
+    }
+}
+
+fn dedupe_conflict(id: MessageId) -> Refusal {
+    let problem = format!("belongs to message {id}, which says something else");
+    Refusal::new(RefusalCode::DedupeConflict, "dedupe_key", problem, "use another key for another message")
+}
+
+/// Stores and wakes, whether or not the client waits for it.
+async fn store(
+    doors: Arc<Doors>,
+    messages: Vec<NewMessage>,
+    mode: EnqueueMode,
+) -> Result<Vec<Enqueued>, ApiError> {
+    let work = Arc::clone(&doors);
+    doors
+        .carry_out(async move {
+            let accounts: HashSet<_> = messages.iter().map(|message| message.account_id.clone()).collect();
+            let stored = work.store.enqueue(messages, mode, work.engine.now()).await?;
+            work.engine.wake_all(accounts);
+            Ok(stored)
+        })
+        .await
+}
+
+async fn many(doors: Arc<Doors>, rows: Vec<InputRow>, atomic: bool) -> Result<Response, ApiError> {
+    if atomic && rows.len() > doors.atomic_rows {
+        let problem = format!("{} rows in an atomic batch, {} are allowed", rows.len(), doors.atomic_rows);
+        let fix = "send smaller batches, or leave ?atomic=true out";
+        let refusal = Refusal::new(RefusalCode::TooLong, "", problem, fix);
+        return Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal));
+    }
+    let spoiled = atomic && rows.iter().any(|row| row.message.is_err());
+    let mut lines = Vec::with_capacity(rows.len());
+    let mut verdicts: Vec<Option<RowVerdict>> = Vec::with_capacity(rows.len());
+    let mut good: Vec<(usize, NewMessage)> = Vec::new();
+    for (index, row) in rows.into_iter().enumerate() {
+        lines.push(row.line);
+        match row.message {
+            Err(refusals) => verdicts.push(Some(RowVerdict::Refused(refusals, None))),
+            Ok(_) if spoiled => verdicts.push(Some(batch_refused())),
+            Ok(message) => {
+                verdicts.push(None);
+                good.push((index, message));
+            }
+        }
+    }
+    let mode = if atomic { EnqueueMode::All } else { EnqueueMode::Each };
+    let rows_at_once = if atomic { good.len().max(1) } else { doors.batch_rows };
+    while !good.is_empty() {
+        let rest = good.split_off(good.len().min(rows_at_once));
+        let (indices, messages): (Vec<usize>, Vec<NewMessage>) = good.into_iter().unzip();
+        let stored = store(Arc::clone(&doors), messages, mode).await?;
+        for (index, stored) in indices.into_iter().zip(stored) {
+            verdicts[index] = Some(match stored {
+                Enqueued::Accepted(id) => RowVerdict::Accepted(id),
+                Enqueued::Duplicate(id) => RowVerdict::Duplicate(id),
+                Enqueued::Conflict(id) => RowVerdict::Refused(vec![dedupe_conflict(id)], Some(id)),
+                Enqueued::Refused => batch_refused(),
+            });
+        }
+        good = rest;
+    }
+    Ok(batch_answer(&lines, &verdicts, atomic))
+}
+
+fn batch_refused() -> RowVerdict {
+    let fix = "mend the others and send the batch again";
+    let problem = "another row of this all-or-none batch was refused";
+    RowVerdict::Refused(vec![Refusal::new(RefusalCode::BatchRefused, "", problem, fix)], None)
+}
+
+fn batch_answer(lines: &[Option<usize>], verdicts: &[Option<RowVerdict>], atomic: bool) -> Response {
+    let (mut accepted, mut duplicates, mut refused) = (0, 0, 0);
+    let mut results = Vec::with_capacity(verdicts.len());
+    for (index, (line, verdict)) in lines.iter().zip(verdicts).enumerate() {
+        results.push(match verdict {
+            Some(RowVerdict::Accepted(id)) => {
+                accepted += 1;
+                json!({ "index": index, "id": id.to_string() })
+            }
+            Some(RowVerdict::Duplicate(id)) => {
+                duplicates += 1;
+                json!({ "index": index, "id": id.to_string(), "duplicate": true })
+            }
+            Some(RowVerdict::Refused(refusals, existing)) => {
+                refused += 1;
+                let errors: Vec<Value> = refusals.iter().map(refusal_json).collect();
+                let mut row = json!({ "index": index, "error": errors.first(), "errors": errors });
+                if let Some(line) = line {
+                    row["line"] = json!(line);
+                }
+                if let Some(id) = existing {
+                    row["existing_id"] = json!(id.to_string());
+                }
+                row
+            }
+            None => json!({ "index": index }),
+        });
+    }
+    let status = if atomic && refused > 0 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let body =
+        json!({ "accepted": accepted, "duplicates": duplicates, "refused": refused, "results": results });
+    (status, Json(body)).into_response()
+}

@@ -1,0 +1,123 @@
+//! The doors: HTTP on a Unix socket, and rows that other programs INSERT (`sql_intake.rs`).
+//!
+//! `docs/http.md` is the contract; each route stands in the file of its noun. A door checks what only it can see
+//! (JSON, fields, types), hands a draft to the one validation in `domain/validate.rs`, calls one verb of the store,
+//! wakes the engine, and renders. It knows no SQL and nothing of Unipile.
+//!
+//! A handler's future is dropped when its client hangs up, so whatever must happen after a commit (waking the engine)
+//! runs in a task of its own: [`Doors::carry_out`].
+
+mod accounts;
+mod error;
+mod messages;
+mod messages_in;
+mod render;
+mod socket;
+mod sql_intake;
+mod status;
+mod wire;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use tokio_util::task::TaskTracker;
+
+use crate::domain::validate::Rules;
+use crate::engine::{EngineHandle, Recovered};
+use crate::store::Store;
+
+pub use error::ApiError;
+pub use socket::{Socket, SocketError};
+pub use sql_intake::run as run_sql_intake;
+
+/// What the doors need.
+pub struct DoorParts {
+    /// The queue.
+    pub store: Store,
+    /// The engine.
+    pub engine: EngineHandle,
+    /// What a message must keep to.
+    pub rules: Rules,
+    /// Longest request body, in bytes.
+    pub body_bytes: usize,
+    /// Rows committed together.
+    pub batch_rows: usize,
+    /// Most rows of an all-or-none batch.
+    pub atomic_rows: usize,
+    /// What the last run left behind.
+    pub recovered: Recovered,
+    /// Warnings about the configuration.
+    pub warnings: Vec<String>,
+}
+
+/// The doors' shared state.
+pub struct Doors {
+    store: Store,
+    engine: EngineHandle,
+    rules: Rules,
+    body_bytes: usize,
+    batch_rows: usize,
+    atomic_rows: usize,
+    recovered: Recovered,
+    warnings: Vec<String>,
+    tasks: TaskTracker,
+}
+
+impl Doors {
+    /// Makes the doors; opens none.
+    pub fn new(parts: DoorParts) -> Arc<Self> {
+        let DoorParts { store, engine, rules, body_bytes, batch_rows, atomic_rows, recovered, warnings } =
+            parts;
+        let tasks = TaskTracker::new();
+        Arc::new(Self {
+            store,
+            engine,
+            rules,
+            body_bytes,
+            batch_rows,
+            atomic_rows,
+            recovered,
+            warnings,
+            tasks,
+        })
+    }
+
+    /// Runs `work` to its end even if whoever asked for it hangs up.
+    async fn carry_out<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        self.tasks.spawn(work).await.unwrap_or_else(|_panic| Err(ApiError::internal()))
+    }
+
+    /// Waits for work that was begun and whose client has gone.
+    pub async fn finish(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+/// The routes of `docs/http.md`.
+pub fn router(doors: Arc<Doors>) -> Router {
+    let body_bytes = doors.body_bytes;
+    Router::new()
+        .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
+        .route("/v1/messages/{id}", get(messages::show))
+        .route("/v1/messages/{id}/explain", get(messages::explain))
+        .route("/v1/messages/{id}/cancel", post(messages::cancel))
+        .route("/v1/accounts", get(accounts::list))
+        .route("/v1/accounts/{id}", get(accounts::show))
+        .route("/v1/accounts/{id}/pause", post(accounts::pause))
+        .route("/v1/accounts/{id}/resume", post(accounts::resume))
+        .route("/v1/pause", post(accounts::pause_everything))
+        .route("/v1/resume", post(accounts::resume_everything))
+        .route("/v1/status", get(status::status))
+        .route("/healthz", get(status::healthz))
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(body_bytes))
+        .with_state(doors)
+}

@@ -1,0 +1,225 @@
+//! JSON out: how messages, accounts and standings look.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
+
+use crate::domain::account::{Account, Down, Pause};
+use crate::domain::reason::Actor;
+use crate::domain::state::StateName;
+use crate::domain::time_text;
+use crate::engine::{Explanation, Gate, Standing, Until};
+use crate::store::{AccountView, AttemptView, Counts, MessageView};
+
+/// A time, or null.
+pub(super) fn time(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, |at| json!(time_text(at)))
+}
+
+fn until(until: Option<Until>) -> (Value, Value) {
+    match until {
+        None => (Value::Null, Value::Null),
+        Some(Until::At(at)) => (time(Some(at)), json!("time")),
+        Some(Until::NotBefore(at)) => (time(Some(at)), json!("not_before")),
+        Some(Until::Person) => (Value::Null, json!("person")),
+    }
+}
+
+fn standing_into(row: &mut Value, standing: Standing) {
+    let (at, waits_for) = until(standing.until);
+    row["reason"] = json!(standing.reason.as_str());
+    row["why"] = json!(standing.reason.sentence());
+    row["actor"] = json!(standing.reason.actor().as_str());
+    row["until"] = at;
+    row["waits_for"] = waits_for;
+}
+
+/// A message without its text and attempts.
+pub(super) fn message(message: &MessageView, standing: Standing) -> Value {
+    let mut row = json!({
+        "id": message.id.to_string(),
+        "account_id": message.account.id.as_str(),
+        "chat_id": message.chat_id,
+        "users_ids": message.users_ids,
+        "inbox_id": message.inbox_id,
+        "typing": message.typing,
+        "not_before": time(message.not_before),
+        "expires_at": time(message.expires_at),
+        "campaign": message.campaign,
+        "dedupe_key": message.dedupe_key,
+        "state": message.state.as_str(),
+        "error": message.error,
+        "sent_at": time(message.sent_at),
+        "provider_message_ids": message.provider_message_ids,
+        "created_at": time(Some(message.created_at)),
+        "updated_at": time(Some(message.updated_at)),
+    });
+    standing_into(&mut row, standing);
+    row
+}
+
+/// One attempt.
+pub(super) fn attempt(attempt: &AttemptView) -> Value {
+    json!({
+        "number": attempt.number,
+        "started_at": time(Some(attempt.started_at)),
+        "ended_at": time(attempt.ended_at),
+        "phase": attempt.phase,
+        "outcome": attempt.outcome,
+        "status": attempt.status,
+        "type": attempt.kind,
+        "title": attempt.title,
+        "detail": attempt.detail,
+        "req_id": attempt.req_id,
+        "gap_ms": attempt.gap_ms,
+    })
+}
+
+/// The whole judgement on a message.
+pub(super) fn explanation(message: &MessageView, explanation: &Explanation) -> Value {
+    let mut row = json!({
+        "id": message.id.to_string(),
+        "account_id": message.account.id.as_str(),
+        "state": message.state.as_str(),
+        "error": message.error,
+        "now": time(Some(explanation.now)),
+        "ahead": explanation.ahead,
+        "held_by": explanation.held_by.map(|id| id.to_string()),
+        "until_local": local(explanation.standing.until, &explanation.zone),
+        "sentence": sentence(message, explanation),
+        "gates": gates(&explanation.gates),
+    });
+    standing_into(&mut row, explanation.standing);
+    row
+}
+
+fn gates(gates: &[Gate]) -> Vec<Value> {
+    let gate = |gate: &Gate| {
+        let mut row = json!({ "gate": gate.reason.as_str(), "open": gate.closed.is_none() });
+        if gate.closed.is_some() {
+            let (at, waits_for) = until(gate.closed);
+            row["until"] = at;
+            row["waits_for"] = waits_for;
+            row["why"] = json!(gate.reason.sentence());
+        }
+        row
+    };
+    gates.iter().map(gate).collect()
+}
+
+fn local(until: Option<Until>, zone: &TimeZone) -> Value {
+    match until {
+        Some(Until::At(at) | Until::NotBefore(at)) => json!(local_time(at, zone)),
+        Some(Until::Person) | None => Value::Null,
+    }
+}
+
+fn local_time(at: Timestamp, zone: &TimeZone) -> String {
+    let name = zone.iana_name().unwrap_or("UTC");
+    format!("{} {name}", at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"))
+}
+
+/// One paragraph that a support ticket can quote.
+fn sentence(message: &MessageView, explanation: &Explanation) -> String {
+    let mut text = format!("{}: {}", headline(message.state), explanation.standing.reason.sentence());
+    match explanation.standing.until {
+        Some(Until::At(at)) if at > explanation.now => {
+            text.push_str(&format!(" It goes on at {}.", local_time(at, &explanation.zone)));
+        }
+        Some(Until::NotBefore(at)) => {
+            text.push_str(&format!(" Not before {}.", local_time(at, &explanation.zone)));
+        }
+        Some(Until::At(_) | Until::Person) | None => {}
+    }
+    if explanation.ahead > 0 {
+        text.push_str(&format!(" {} go first.", explanation.ahead));
+    }
+    if let Some(id) = explanation.held_by {
+        text.push_str(&format!(" It waits for message {id}."));
+    }
+    if let Some(sent_at) = message.sent_at {
+        text.push_str(&format!(" That was at {}.", local_time(sent_at, &explanation.zone)));
+    }
+    if let Some(error) = &message.error {
+        text.push_str(&format!(" Last answer: {error}."));
+    }
+    if explanation.standing.reason.actor() == Actor::Operator {
+        text.push_str(" Somebody who runs the daemon must act.");
+    }
+    text
+}
+
+fn headline(state: StateName) -> &'static str {
+    match state {
+        StateName::New => "New",
+        StateName::Queued => "Waiting",
+        StateName::Sending => "Being sent",
+        StateName::Uncertain => "Uncertain",
+        StateName::Review => "Waiting for a person",
+        StateName::Sent => "Sent",
+        StateName::Failed => "Failed",
+        StateName::Cancelled => "Cancelled",
+        StateName::Expired => "Expired",
+        StateName::Rejected => "Rejected",
+    }
+}
+
+/// How many messages are in each state; states without any are left out.
+pub(super) fn counts(counts: &Counts) -> Value {
+    counts.0.iter().map(|(state, n)| (state.as_str().to_owned(), json!(n))).collect()
+}
+
+/// A pause that holds at `now`, or null.
+pub(super) fn pause(pause: Option<&Pause>, now: Timestamp) -> Value {
+    match pause.filter(|pause| pause.holds(now)) {
+        Some(Pause { since, until, note }) => {
+            json!({ "since": time(Some(*since)), "until": time(*until), "note": note })
+        }
+        None => Value::Null,
+    }
+}
+
+/// Something that is down, or null.
+pub(super) fn down(down: Option<&Down>) -> Value {
+    match down {
+        Some(Down { cause, since, problem }) => {
+            json!({ "cause": cause.as_str(), "since": time(Some(*since)), "problem": problem })
+        }
+        None => Value::Null,
+    }
+}
+
+/// An account with why nothing goes now, if something waits.
+pub(super) fn account(view: &AccountView, standing: Option<Standing>, now: Timestamp) -> Value {
+    let account = &view.account;
+    let hold = account.hold.filter(|hold| hold.until > now);
+    let mut row = json!({
+        "id": account.id.as_str(),
+        "standing": account_word(account, now),
+        "reason": null, "why": null, "actor": null, "until": null, "waits_for": null,
+        "paused": pause(account.pause.as_ref(), now),
+        "down": down(account.down.as_ref()),
+        "hold": hold.map(|hold| json!({ "reason": hold.reason.as_str(), "until": time(Some(hold.until)) })),
+        "next_call_at": time(account.next_call_at),
+        "last_call_at": time(account.last_call_at),
+        "last_sent_at": time(view.last_sent_at),
+        "oldest_due_at": time(view.oldest_due_at),
+        "counts": counts(&view.counts),
+    });
+    if let Some(standing) = standing {
+        standing_into(&mut row, standing);
+    }
+    row
+}
+
+fn account_word(account: &Account, now: Timestamp) -> &'static str {
+    if account.down.is_some() {
+        "down"
+    } else if account.pause.as_ref().is_some_and(|pause| pause.holds(now)) {
+        "paused"
+    } else if account.hold.is_some_and(|hold| hold.until > now) {
+        "resting"
+    } else {
+        "active"
+    }
+}

@@ -1,0 +1,72 @@
+//! The SQL door: rows that other programs INSERT into `messages` are noticed within milliseconds and judged like
+//! everything else.
+//!
+//! What the table's own CHECKs and trigger can see was refused at the INSERT already; here a row becomes `queued`, or
+//! `rejected` with its `error` filled in, so that its producer finds the reason where it put the message.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Doors;
+use crate::domain::message::AccountId;
+use crate::domain::refusal::Refusal;
+use crate::store::{Admission, ForeignCommits, Inserted, StoreError};
+
+/// Rows judged in one transaction: few enough that a producer never waits for its next INSERT.
+const ROWS: u32 = 500;
+/// The pause after the queue failed.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// Serves the SQL door until the engine is told to stop.
+pub async fn run(doors: Arc<Doors>, mut commits: ForeignCommits) {
+    let clock = Arc::clone(doors.engine.clock());
+    loop {
+        let served = async {
+            commits.changed(&clock).await?;
+            admit_all(&doors).await
+        };
+        tokio::select! {
+            () = doors.engine.stopping() => return,
+            served = served => if let Err(error) = served {
+                tracing::error!(error = error.chain(), "rows of other programs cannot be taken in; trying again");
+                commits.look_again();
+                clock.sleep(AFTER_ERROR).await;
+            },
+        }
+    }
+}
+
+async fn admit_all(doors: &Doors) -> Result<(), StoreError> {
+    loop {
+        let rows = doors.store.inserted(ROWS).await?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let now = doors.engine.now();
+        let mut accounts: HashSet<AccountId> = HashSet::new();
+        let mut admissions = Vec::with_capacity(rows.len());
+        for row in &rows {
+            admissions.push(match judge(doors, row) {
+                Ok(message) => {
+                    accounts.insert(message.account_id.clone());
+                    Admission::queue(row, &message, now)
+                }
+                Err(why) => {
+                    tracing::info!(arrival = row.arrival.0, why, "rejected a row of another program");
+                    Admission::reject(row, why, now)
+                }
+            });
+        }
+        doors.store.admit(admissions).await?;
+        doors.engine.wake_all(accounts);
+    }
+}
+
+/// The one validation; a row that expired while nobody looked is queued and then expires, as it would have.
+fn judge(doors: &Doors, row: &Inserted) -> Result<crate::domain::message::NewMessage, String> {
+    let draft = row.draft.clone()?;
+    draft
+        .validate(&doors.rules, row.created_at)
+        .map_err(|refusals| refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; "))
+}

@@ -1,0 +1,127 @@
+//! The daemon as a whole: is it well, what waits, and the one thing to do next.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::{Doors, render};
+use crate::domain::state::StateName;
+use crate::store::{Producer, Totals};
+
+pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
+    let totals = doors.store.totals().await?;
+    let now = doors.engine.now();
+    let health = doors.engine.api_health();
+    let blocked_since = doors.store.blocked_since();
+    let down = doors.store.accounts_down().await?;
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "pid": std::process::id(),
+        "started_at": render::time(Some(doors.engine.started_at())),
+        "now": render::time(Some(now)),
+        "paused": render::pause(totals.daemon.pause.as_ref(), now),
+        "key_refused": render::down(totals.daemon.key_refused.as_ref()),
+        "api": {
+            "reachable": health.failures == 0,
+            "failures": health.failures,
+            "next_try_at": render::time(health.unreachable_until),
+        },
+        "queue": {
+            "path": doors.store.path().display().to_string(),
+            "blocked_since": render::time(blocked_since),
+            "counts": render::counts(&totals.counts),
+        },
+        "accounts": totals.accounts,
+        "recovered": {
+            "in_doubt": doors.recovered.in_doubt.len(),
+            "queued": doors.recovered.queued,
+            "clean_stop": doors.recovered.clean_stop,
+        },
+        "warnings": warnings(&doors, &totals),
+        "next_step": next_step(&totals, blocked_since, health.failures, &down, now),
+    })))
+}
+
+pub(super) async fn healthz(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
+    doors.store.ping(doors.engine.now()).await?;
+    Ok(Json(json!({ "ok": true })))
+}
+
+fn warnings(doors: &Doors, totals: &Totals) -> Vec<String> {
+    let mut warnings = doors.warnings.clone();
+    for Producer { sqlite_version, .. } in
+        totals.producers.iter().filter(|producer| is_faulty(&producer.sqlite_version))
+    {
+        warnings.push(format!(
+            "a program with SQLite {sqlite_version} writes into the queue; versions before 3.51.3 can damage it when they \
+             checkpoint: have it set PRAGMA wal_autocheckpoint = 0 (docs/sql.md)"
+        ));
+    }
+    warnings
+}
+
+/// Whether this SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but for 3.44.6 and 3.50.7 and later patches of those.
+fn is_faulty(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    let mut part = || parts.next().unwrap_or(0);
+    match (part(), part(), part()) {
+        (3, 44, patch) => patch < 6,
+        (3, 50, patch) => patch < 7,
+        (3, 51, patch) => patch < 3,
+        (major, minor, _) => (major, minor) < (3, 51),
+    }
+}
+
+/// The one thing to do, the most urgent first.
+fn next_step(
+    totals: &Totals,
+    blocked_since: Option<Timestamp>,
+    api_failures: u32,
+    down: &[String],
+    now: Timestamp,
+) -> Option<String> {
+    let review = totals.counts.of(StateName::Review);
+    if blocked_since.is_some() {
+        return Some("end the transaction of the program that keeps the database locked; nothing can be sent until then".into());
+    }
+    if let Some(key) = &totals.daemon.key_refused {
+        return Some(format!(
+            "mend the API key or the subscription ({}), then: outboxd resume --all",
+            key.problem
+        ));
+    }
+    if api_failures > 2 {
+        return Some("the Unipile API cannot be reached: check the network and unipile.base_url".into());
+    }
+    if let Some(account) = down.first() {
+        let more = if down.len() > 1 { format!(" (and {} more)", down.len() - 1) } else { String::new() };
+        return Some(format!("{account}{more} cannot send: outboxd status {account}"));
+    }
+    if review > 0 {
+        let messages = if review == 1 { "message waits" } else { "messages wait" };
+        return Some(format!("{review} {messages} for a person: outboxd list --state review"));
+    }
+    if totals.daemon.pause.as_ref().is_some_and(|pause| pause.holds(now) && pause.until.is_none()) {
+        return Some("all sending is paused: outboxd resume --all".into());
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_faulty;
+
+    #[test]
+    fn the_wal_reset_bug_is_told_by_the_version() {
+        for version in ["3.40.1", "3.44.5", "3.45.0", "3.50.6", "3.51.2", "3.7.0"] {
+            assert!(is_faulty(version), "{version}");
+        }
+        for version in ["3.44.6", "3.50.7", "3.51.3", "3.52.0", "4.0.0"] {
+            assert!(!is_faulty(version), "{version}");
+        }
+    }
+}

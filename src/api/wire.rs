@@ -1,0 +1,209 @@
+//! JSON in: a producer's object becomes a draft, a query string becomes a filter; what is unknown or of the wrong
+//! type is refused here, because only this door can see it.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use crate::domain::message::{AccountId, Arrival, Draft};
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::state::StateName;
+use crate::store::MessageFilter;
+
+/// The fields of a message, in the order of the documents.
+pub(super) const FIELDS: [&str; 10] = [
+    "account_id",
+    "chat_id",
+    "users_ids",
+    "inbox_id",
+    "text",
+    "typing",
+    "not_before",
+    "expires_at",
+    "campaign",
+    "dedupe_key",
+];
+
+/// Reads one message; reports every field that is unknown or of the wrong type.
+pub(super) fn draft(value: Value) -> Result<Draft, Vec<Refusal>> {
+    let Value::Object(mut object) = value else {
+        let problem = format!("a message is a JSON object, not {}", kind(&value));
+        return Err(vec![Refusal::new(RefusalCode::WrongType, "", problem, "see docs/http.md")]);
+    };
+    let mut faults = Vec::new();
+    for name in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
+        faults.push(Refusal::unknown_field(name, FIELDS));
+    }
+    let draft = Draft {
+        account_id: string(&mut object, "account_id", &mut faults),
+        chat_id: string(&mut object, "chat_id", &mut faults),
+        users_ids: users_ids(&mut object, &mut faults),
+        inbox_id: string(&mut object, "inbox_id", &mut faults),
+        text: string(&mut object, "text", &mut faults),
+        typing: boolean(&mut object, "typing", &mut faults),
+        not_before: string(&mut object, "not_before", &mut faults),
+        expires_at: string(&mut object, "expires_at", &mut faults),
+        campaign: string(&mut object, "campaign", &mut faults),
+        dedupe_key: string(&mut object, "dedupe_key", &mut faults),
+    };
+    if faults.is_empty() { Ok(draft) } else { Err(faults) }
+}
+
+/// `null` is "not given", as for every JSON producer that has no value.
+fn taken(object: &mut Map<String, Value>, field: &str) -> Option<Value> {
+    object.remove(field).filter(|value| !value.is_null())
+}
+
+fn string(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal>) -> Option<String> {
+    match taken(object, field)? {
+        Value::String(text) => Some(text),
+        other => {
+            faults.push(wrong_type(field, "a string", &other));
+            None
+        }
+    }
+}
+
+fn boolean(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal>) -> Option<bool> {
+    match taken(object, field)? {
+        Value::Bool(value) => Some(value),
+        other => {
+            faults.push(wrong_type(field, "true or false", &other));
+            None
+        }
+    }
+}
+
+fn users_ids(object: &mut Map<String, Value>, faults: &mut Vec<Refusal>) -> Option<Vec<String>> {
+    let ids = match taken(object, "users_ids")? {
+        Value::String(id) => return Some(vec![id]),
+        Value::Array(ids) => ids,
+        other => {
+            faults.push(wrong_type("users_ids", "a string or an array of strings", &other));
+            return None;
+        }
+    };
+    let mut read = Vec::with_capacity(ids.len());
+    for (index, id) in ids.into_iter().enumerate() {
+        match id {
+            Value::String(id) => read.push(id),
+            other => faults.push(wrong_type(&format!("users_ids[{index}]"), "a string", &other)),
+        }
+    }
+    Some(read)
+}
+
+fn wrong_type(field: &str, wanted: &str, found: &Value) -> Refusal {
+    let problem = format!("is {}", kind(found));
+    Refusal::new(RefusalCode::WrongType, field, problem, format!("give {wanted}"))
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}
+
+/// Not JSON: where, and what was expected there.
+pub(super) fn malformed(error: &serde_json::Error, line_of_batch: Option<usize>) -> Refusal {
+    let line = line_of_batch.unwrap_or(error.line());
+    let what = error.to_string();
+    // serde_json ends its message with " at line 1 column 7"; the line of a batch is another one.
+    let what = what.split(" at line ").next().unwrap_or_default();
+    let problem = format!("is no JSON at line {line}, column {}: {what}", error.column());
+    let fix = "send one object, an array of objects, or one object a line as application/x-ndjson";
+    Refusal::new(RefusalCode::MalformedJson, "", format!("the body {problem}"), fix)
+}
+
+/// A JSON object of options, or nothing at all; refuses unknown ones.
+pub(super) fn options(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, ApiError> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Map::new());
+    }
+    let value: Value =
+        serde_json::from_slice(body).map_err(|error| ApiError::bad_request(malformed(&error, None)))?;
+    let Value::Object(object) = value else {
+        return Err(ApiError::bad_request(wrong_type("", "a JSON object, or no body", &value)));
+    };
+    let unknown: Vec<Refusal> = object
+        .keys()
+        .filter(|name| !known.contains(&name.as_str()))
+        .map(|name| Refusal::unknown_field(name, known.iter().copied()))
+        .collect();
+    if unknown.is_empty() {
+        Ok(object)
+    } else {
+        Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, unknown))
+    }
+}
+
+/// An optional string among such options.
+pub(super) fn option_string(
+    object: &mut Map<String, Value>,
+    field: &str,
+) -> Result<Option<String>, ApiError> {
+    let mut faults = Vec::new();
+    let value = string(object, field, &mut faults);
+    if faults.is_empty() { Ok(value) } else { Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, faults)) }
+}
+
+/// An optional boolean among such options.
+pub(super) fn option_boolean(object: &mut Map<String, Value>, field: &str) -> Result<Option<bool>, ApiError> {
+    let mut faults = Vec::new();
+    let value = boolean(object, field, &mut faults);
+    if faults.is_empty() { Ok(value) } else { Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, faults)) }
+}
+
+/// The query parameters of a list.
+pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter, ApiError> {
+    const KNOWN: [&str; 7] = ["account_id", "state", "campaign", "chat_id", "dedupe_key", "limit", "cursor"];
+    let mut filter = MessageFilter { limit: 50, ..MessageFilter::default() };
+    for (name, value) in parameters {
+        match name.as_str() {
+            "account_id" => filter.account_id = Some(AccountId::new(value)),
+            "campaign" => filter.campaign = Some(value),
+            "chat_id" => filter.chat_id = Some(value),
+            "dedupe_key" => filter.dedupe_key = Some(value),
+            "state" => filter.states.extend(states(&value)?),
+            "limit" => filter.limit = limit(&value)?,
+            "cursor" => filter.before = Some(cursor(&value)?),
+            _unknown => return Err(ApiError::bad_request(Refusal::unknown_field(&name, KNOWN))),
+        }
+    }
+    Ok(filter)
+}
+
+fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
+    let state = |word: &str| {
+        StateName::parse(word.trim()).ok_or_else(|| {
+            let all = StateName::ALL.map(StateName::as_str);
+            let fix = match crate::domain::refusal::nearest(word, &all) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("use one of: {}", all.join(", ")),
+            };
+            let problem = format!("is no state: {word}");
+            ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "state", problem, fix))
+        })
+    };
+    words.split(',').map(state).collect()
+}
+
+fn limit(text: &str) -> Result<u32, ApiError> {
+    text.parse().ok().filter(|limit| (1..=500).contains(limit)).ok_or_else(|| {
+        let problem = format!("is not a number from 1 to 500: {text}");
+        let fix = "leave it out for 50, and follow next_cursor for more";
+        ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "limit", problem, fix))
+    })
+}
+
+fn cursor(text: &str) -> Result<Arrival, ApiError> {
+    text.parse().map(Arrival).map_err(|_| {
+        let fix = "give next_cursor of the page before, as it came";
+        ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "cursor", "is no cursor", fix))
+    })
+}

@@ -1,0 +1,149 @@
+//! The composition root: puts the parts together for `serve`, for `demo` and for the tests, and takes them apart again.
+//!
+//! The order matters both ways. Starting: the queue is locked and opened, the last run's leftovers are looked at, then
+//! the engine runs, then the doors open. Stopping: the doors close and the engine begins nothing new, what is on its
+//! way gets its grace, then the queue is closed.
+
+mod demo;
+mod sandbox;
+mod serve;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
+
+use crate::api::{self, DoorParts, Doors, Socket};
+use crate::clock::{Clock, SystemClock, ambient_seed};
+use crate::config::Settings;
+use crate::engine::{Engine, EngineHandle, EngineParts, Recovered};
+use crate::provider::{Provider, Unipile, UnipileOptions};
+use crate::store::{Store, StoreOptions};
+
+pub use demo::{DemoOptions, demo};
+pub use sandbox::sandbox;
+pub use serve::serve;
+
+/// Requests of clients that have not finished when the daemon stops get this long.
+const CLOSING_REQUESTS: Duration = Duration::from_secs(5);
+
+/// A running daemon.
+pub struct Application {
+    engine: Engine,
+    store: Store,
+    doors: Arc<Doors>,
+    http: JoinHandle<std::io::Result<()>>,
+    intake: JoinHandle<()>,
+    clock: Arc<dyn Clock>,
+    /// What the last run left behind.
+    pub recovered: Recovered,
+    /// Where the socket is.
+    pub socket: PathBuf,
+    grace: Duration,
+}
+
+impl Application {
+    /// Starts everything that `settings` describe, with Unipile as they name it.
+    ///
+    /// # Errors
+    /// Whatever keeps the daemon from running, in words; then nothing was sent and nothing runs.
+    pub async fn start(settings: &Settings, warnings: Vec<String>) -> anyhow::Result<Self> {
+        let options = UnipileOptions {
+            base_url: settings.unipile.base_url.clone(),
+            api_key: settings.require_api_key()?,
+            connect_timeout: settings.unipile.connect_timeout,
+            request_timeout: settings.unipile.request_timeout,
+        };
+        let provider = Unipile::new(&options).context("cannot make the client of the Unipile API")?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        Self::start_with(settings, warnings, Arc::new(provider), clock).await
+    }
+
+    /// Starts with another provider and another clock.
+    ///
+    /// # Errors
+    /// As [`Application::start`].
+    pub async fn start_with(
+        settings: &Settings,
+        warnings: Vec<String>,
+        provider: Arc<dyn Provider>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
+        let store = Store::open(&options, clock.now())
+            .await
+            .with_context(|| format!("cannot open the queue {}", options.path.display()))?;
+        // Before anything is sent: a daemon that nobody can reach must not begin.
+        let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
+        let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
+        tracing::info!(seed, "gaps and delays are drawn from this seed");
+        let parts = EngineParts {
+            store: store.clone(),
+            provider,
+            clock: Arc::clone(&clock),
+            policies: settings.policies.clone(),
+            requests_per_second: settings.unipile.requests_per_second,
+            burst: settings.unipile.burst,
+            seed,
+        };
+        let commits = store.watch().await.context("cannot watch the queue")?;
+        let (engine, recovered) = Engine::start(parts).await.context("cannot take stock of the queue")?;
+        let doors = Doors::new(DoorParts {
+            store: store.clone(),
+            engine: engine.handle(),
+            rules: settings.rules(),
+            body_bytes: settings.api.body_bytes,
+            batch_rows: settings.api.batch_rows,
+            atomic_rows: settings.api.atomic_rows,
+            recovered: recovered.clone(),
+            warnings,
+        });
+        let tasks = TaskTracker::new();
+        let intake = tasks.spawn(api::run_sql_intake(Arc::clone(&doors), commits));
+        let stopping = engine.handle();
+        let serving = socket.serve(api::router(Arc::clone(&doors)), async move { stopping.stopping().await });
+        let http = tasks.spawn(serving);
+        Ok(Self {
+            engine,
+            store,
+            doors,
+            http,
+            intake,
+            clock,
+            recovered,
+            socket: settings.api.socket.clone(),
+            grace: settings.engine.shutdown_grace,
+        })
+    }
+
+    /// What may be asked of the engine.
+    pub fn engine(&self) -> EngineHandle {
+        self.engine.handle()
+    }
+
+    /// The queue.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Stops: closes the doors, lets what is on its way finish within the configured grace, closes the queue.
+    ///
+    /// # Errors
+    /// When the queue cannot note the end of the run; it is whole all the same.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.engine.stop(self.grace).await;
+        let closing = async {
+            let _served_until_the_end = self.http.await;
+            self.doors.finish().await;
+        };
+        tokio::select! {
+            () = closing => {}
+            () = self.clock.sleep(CLOSING_REQUESTS) => tracing::warn!("requests that did not end were cut off"),
+        }
+        let _ended_with_the_engine = self.intake.await;
+        self.store.close(self.clock.now()).await.context("the queue could not note the end of this run")
+    }
+}

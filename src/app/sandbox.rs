@@ -1,0 +1,34 @@
+//! `outboxd sandbox`: the stand-in for Unipile on loopback, for trying out a daemon or a program of one's own.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::sandbox::{Sandbox, SandboxConfig};
+
+/// Serves the sandbox until it is interrupted.
+///
+/// # Errors
+/// When the address is not a loopback one or cannot be bound.
+pub async fn sandbox(listen: SocketAddr) -> anyhow::Result<ExitCode> {
+    let config = SandboxConfig { listen, ..SandboxConfig::default() };
+    let key = config.api_key.clone();
+    let sandbox =
+        Sandbox::start(config).await.with_context(|| format!("cannot serve the sandbox on {listen}"))?;
+    let url = sandbox.url();
+    println!(
+        "The sandbox stands in for Unipile at {url}; nothing leaves this machine.\n\n\
+         Point a daemon at it:\n  \
+           OUTBOXD_UNIPILE_BASE_URL={url} OUTBOXD_UNIPILE_API_KEY={key} outboxd serve\n\n\
+         Or call it yourself:\n  \
+           curl -s {url}/v2/acc_1/chats/chat_1/messages/send -H 'X-API-KEY: {key}' \\\n    \
+             -H 'content-type: application/json' -d '{{\"text\":\"hello\"}}'\n\n\
+         What reached whom:  curl -s {url}/sandbox/ledger\n\
+         What it can break:  curl -s {url}/\n\n\
+         Ctrl-C ends it."
+    );
+    tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+    sandbox.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
