@@ -152,6 +152,12 @@ CREATE TABLE producers (
   first_seen_at  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Every dedupe_key that was ever taken. INSERT OR REPLACE deletes the row of its key without firing a trigger; here the
+-- key stays, so replacing a message, which could send it twice, is noticed and refused.
+CREATE TABLE dedupe_keys (
+  dedupe_key TEXT PRIMARY KEY
+) STRICT, WITHOUT ROWID;
+
 -- The door for other programs: refuses at once what is plainly wrong.
 CREATE TRIGGER messages_insert BEFORE INSERT ON messages
 WHEN NEW.run IS NULL OR NEW.run IS NOT (SELECT max(id) FROM runs)
@@ -214,6 +220,15 @@ BEGIN
    WHERE NEW.expires_at IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.expires_at) IS NOT NEW.expires_at;
   SELECT RAISE(ABORT, 'outboxd: dedupe_key is empty; leave it out or give a key')
    WHERE NEW.dedupe_key = '';
+  SELECT RAISE(ABORT, 'outboxd: this id is queued already and a message is never replaced; use dedupe_key with ON CONFLICT DO NOTHING')
+   WHERE EXISTS (SELECT 1 FROM messages m WHERE m.id = NEW.id) OR EXISTS (SELECT 1 FROM messages m WHERE m.arrival = NEW.arrival);
+END;
+
+CREATE TRIGGER messages_replaced AFTER INSERT ON messages WHEN NEW.dedupe_key IS NOT NULL
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: this dedupe_key is queued already and a message is never replaced; use ON CONFLICT DO NOTHING')
+   WHERE EXISTS (SELECT 1 FROM dedupe_keys k WHERE k.dedupe_key = NEW.dedupe_key);
+  INSERT INTO dedupe_keys (dedupe_key) VALUES (NEW.dedupe_key);
 END;
 
 -- Every arrival is an event and is counted. No statement here can conflict, because the conflict clause of the

@@ -102,7 +102,8 @@ impl From<StoreError> for ApiError {
 
 pub(super) async fn no_such_path(uri: Uri) -> ApiError {
     let problem = format!("there is no path {}", uri.path());
-    ApiError::one(StatusCode::NOT_FOUND, Refusal::new(RefusalCode::NotFound, "", problem, "see docs/http.md"))
+    let refusal = Refusal::new(RefusalCode::NotFound, "", problem, "see docs/http.md");
+    ApiError { code: Some("no_such_path"), ..ApiError::one(StatusCode::NOT_FOUND, refusal) }
 }
 
 pub(super) async fn no_such_method(uri: Uri) -> ApiError {

@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::error::{ApiError, refusal_json};
-use super::{Doors, wire};
+use super::{Doors, body, wire};
 use crate::domain::message::{MessageId, NewMessage};
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::store::{EnqueueMode, Enqueued};
@@ -31,7 +30,7 @@ enum RowVerdict {
 }
 
 /// The body, by its content type and its first character.
-enum Body {
+enum Input {
     One(Value),
     Many(Vec<InputRow>),
 }
@@ -40,14 +39,14 @@ pub(super) async fn enqueue(
     State(doors): State<Arc<Doors>>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body.map_err(|rejection| too_large(&rejection, doors.body_bytes))?;
+    let body = body::read(body, doors.body_bytes).await?;
     let atomic = atomic(&parameters)?;
     let key = idempotency_key(&headers)?;
     match read(&doors, &headers, &body)? {
-        Body::One(value) => one(&doors, value, key).await,
-        Body::Many(_) if key.is_some() => {
+        Input::One(value) => one(&doors, value, key).await,
+        Input::Many(_) if key.is_some() => {
             let fix = "give each row its own dedupe_key";
             let problem = "is for a single message";
             Err(ApiError::bad_request(Refusal::new(
@@ -57,20 +56,8 @@ pub(super) async fn enqueue(
                 fix,
             )))
         }
-        Body::Many(rows) => many(doors, rows, atomic).await,
+        Input::Many(rows) => many(doors, rows, atomic).await,
     }
-}
-
-fn too_large(rejection: &BytesRejection, limit: usize) -> ApiError {
-    if rejection.status() != StatusCode::PAYLOAD_TOO_LARGE {
-        let fix = "send it again; nothing was stored";
-        let refusal = Refusal::new(RefusalCode::InvalidValue, "", "the body could not be read", fix);
-        return ApiError::one(rejection.status(), refusal);
-    }
-    let problem = format!("the body is longer than {limit} bytes");
-    let refusal =
-        Refusal::new(RefusalCode::TooLong, "", problem, "send smaller batches, or raise api.body_bytes");
-    ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal)
 }
 
 fn atomic(parameters: &[(String, String)]) -> Result<bool, ApiError> {
@@ -100,13 +87,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     })
 }
 
-fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Body, ApiError> {
+fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Input, ApiError> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
-            Ok(Body::Many(lines(doors, body)))
+            Ok(Input::Many(lines(doors, body)))
         }
         // The form type is what curl says when it is told nothing.
         "" | "application/json" | "application/x-www-form-urlencoded" => json_body(doors, body),
@@ -119,15 +106,15 @@ fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Body, ApiErr
     }
 }
 
-fn json_body(doors: &Doors, body: &Bytes) -> Result<Body, ApiError> {
+fn json_body(doors: &Doors, body: &Bytes) -> Result<Input, ApiError> {
     let value: Value =
         serde_json::from_slice(body).map_err(|error| ApiError::bad_request(wire::malformed(&error, None)))?;
     match value {
         Value::Array(rows) => {
             let row = |value| InputRow { line: None, message: parse(doors, value) };
-            Ok(Body::Many(rows.into_iter().map(row).collect()))
+            Ok(Input::Many(rows.into_iter().map(row).collect()))
         }
-        one => Ok(Body::One(one)),
+        one => Ok(Input::One(one)),
     }
 }
 

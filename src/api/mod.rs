@@ -8,6 +8,7 @@
 //! runs in a task of its own: [`Doors::carry_out`].
 
 mod accounts;
+mod body;
 mod error;
 mod messages;
 mod messages_in;
@@ -21,7 +22,6 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
@@ -102,7 +102,6 @@ impl Doors {
 
 /// The routes of `docs/http.md`.
 pub fn router(doors: Arc<Doors>) -> Router {
-    let body_bytes = doors.body_bytes;
     Router::new()
         .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
         .route("/v1/messages/{id}", get(messages::show))
@@ -118,6 +117,5 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/healthz", get(status::healthz))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(DefaultBodyLimit::max(body_bytes))
         .with_state(doors)
 }

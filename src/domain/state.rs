@@ -2,8 +2,8 @@
 //!
 //! [`MOVES`] is the one table: `migrations/` holds its SQL form (the CHECK on `messages.state` and the trigger
 //! that refuses any other move), `docs/lifecycle.md` its diagram, and a test holds the three together.
-//! A [`State`] carries what that state needs and is consumed by the move that leaves it, so that a message cannot
-//! be in two states in the code either.
+//! [`Sending`] is consumed by the only move that leaves it, so that an attempt cannot be settled twice in the code
+//! either.
 
 use jiff::Timestamp;
 

@@ -23,6 +23,9 @@ use crate::store::{Begun, Candidate, Intent, Settlement, StoreError};
 /// How long to wait before the outcome is recorded once more.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 
+/// Stored times are cut to milliseconds; a stored pause is longer by one, so that cutting never shortens it.
+const CUT: Duration = Duration::from_millis(1);
+
 /// Sends `candidate`, unless something changed since it was chosen.
 pub(super) async fn attempt(
     shared: &Shared,
@@ -42,7 +45,7 @@ pub(super) async fn attempt(
         number,
         at: now,
         gap,
-        next_call_at: after(now, gap),
+        next_call_at: after(now, gap + CUT),
     };
     shared.live.release(&run.id);
     if shared.store.begin_attempt(intent).await? == Begun::Withdrawn {
@@ -115,7 +118,7 @@ async fn settle(
         outcome,
         problem,
         message: consequence.message,
-        next_call_at: after(now, gap),
+        next_call_at: after(now, gap + CUT),
         hold: consequence.hold,
         account_down: consequence.account_down,
         key_refused: consequence.key_refused,

@@ -50,6 +50,8 @@ pub(super) struct Supervisor {
     tasks: JoinSet<Done>,
     steps: usize,
     swept_at: Timestamp,
+    /// The wall clock when it was last looked at: what is earlier now was set back.
+    seen_at: Timestamp,
 }
 
 impl Supervisor {
@@ -63,6 +65,7 @@ impl Supervisor {
             tasks: JoinSet::new(),
             steps: 0,
             swept_at,
+            seen_at: swept_at,
         }
     }
 
@@ -133,6 +136,12 @@ impl Supervisor {
     /// Some timer has come.
     fn fire(&mut self) {
         let now = self.shared.clock.now();
+        if now < self.seen_at {
+            tracing::warn!(was = %self.seen_at, is = %now, "the clock was set back; every timer is looked at again");
+            let waiting: Vec<AccountId> = self.timers.drain().map(|Reverse((_, id))| id).collect();
+            waiting.into_iter().for_each(|id| self.wake(id));
+        }
+        self.seen_at = now;
         while let Some(Reverse((at, _))) = self.timers.peek() {
             if *at > now {
                 break;

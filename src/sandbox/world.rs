@@ -81,6 +81,11 @@ impl World {
         self.state().ledger.deliveries_after(0).len()
     }
 
+    /// The sandbox's own monotonic clock, by which arrivals are told.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.clock.monotonic()
+    }
+
     /// How many calls the ledger holds, without copying them.
     pub fn call_count(&self) -> usize {
         self.state().ledger.calls_after(0).len()

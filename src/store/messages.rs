@@ -1,5 +1,6 @@
-//! Intake: what comes through the socket is enqueued, what other programs INSERT is admitted; and both can be
-//! cancelled. Each batch is one statement, fed with one JSON document, however many rows it has.
+//! Intake through the socket, and the ways out that need no attempt: cancelling and expiry. What other programs
+//! INSERT is admitted by `admission.rs`. Each batch is one statement, fed with one JSON document, however many rows
+//! it has.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +11,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::rows::{self, Result};
-use crate::domain::message::{AccountId, Arrival, Draft, Inbox, MessageId, NewMessage, Target};
+use crate::domain::message::{AccountId, Inbox, MessageId, NewMessage, Target};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
@@ -35,60 +36,6 @@ pub enum Enqueued {
     Conflict(MessageId),
     /// Not stored, because another row of an all-or-none batch conflicts.
     Refused,
-}
-
-/// A row that another program inserted and nobody has looked at.
-#[derive(Debug, Clone)]
-pub struct Inserted {
-    /// Its place in the queue.
-    pub arrival: Arrival,
-    /// When it was inserted.
-    pub created_at: Timestamp,
-    /// What it says; `Err` names what could not even be read.
-    pub draft: std::result::Result<Draft, String>,
-}
-
-/// The verdict on such a row.
-#[derive(Debug, Clone)]
-pub struct Admission {
-    /// Which row.
-    pub arrival: Arrival,
-    /// When it was judged.
-    pub at: Timestamp,
-    /// Queued as this message, or rejected with these words.
-    pub verdict: std::result::Result<AdmittedMessage, String>,
-}
-
-/// What an admitted row is queued as.
-#[derive(Debug, Clone)]
-pub struct AdmittedMessage {
-    /// Its account.
-    pub account_id: AccountId,
-    /// Inside which its order is kept.
-    pub thread: String,
-    /// Since when it may go.
-    pub due_at: Timestamp,
-}
-
-impl Admission {
-    /// Queues the row as `message`.
-    pub fn queue(row: &Inserted, message: &NewMessage, at: Timestamp) -> Self {
-        let admitted = AdmittedMessage {
-            account_id: message.account_id.clone(),
-            thread: message.target.thread(),
-            due_at: due_at(message, row.created_at),
-        };
-        Self { arrival: row.arrival, at, verdict: Ok(admitted) }
-    }
-
-    /// Rejects the row, saying why.
-    pub fn reject(row: &Inserted, why: String, at: Timestamp) -> Self {
-        Self { arrival: row.arrival, at, verdict: Err(why) }
-    }
-
-    pub(super) fn at(&self) -> Timestamp {
-        self.at
-    }
 }
 
 /// What became of a cancellation.
@@ -123,25 +70,6 @@ impl Store {
         self.inner.writer.enqueue(EnqueueBatch::new(messages, mode, now)).await
     }
 
-    /// Rows that other programs inserted and nobody has looked at, oldest first.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
-        const SQL: &str = "SELECT arrival, created_at, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, \
-             expires_at, campaign, dedupe_key FROM messages WHERE state = 'new' ORDER BY arrival LIMIT ?1";
-        let rows = sqlx::query(SQL).bind(limit).fetch_all(&self.inner.readers).await?;
-        rows.iter().map(read_inserted).collect()
-    }
-
-    /// Queues or rejects such rows; answers how many were still there to be judged.
-    ///
-    /// # Errors
-    /// What SQLite says; then none of them is judged.
-    pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
-        self.inner.writer.admit(admissions).await
-    }
-
     /// Takes a message back, unless it is too late. In `review` it means "drop it": it may have been sent.
     ///
     /// # Errors
@@ -170,33 +98,8 @@ impl Store {
     }
 }
 
-fn due_at(message: &NewMessage, arrived_at: Timestamp) -> Timestamp {
+pub(super) fn due_at(message: &NewMessage, arrived_at: Timestamp) -> Timestamp {
     message.not_before.map_or(arrived_at, |not_before| not_before.max(arrived_at))
-}
-
-fn read_inserted(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted> {
-    let users_ids: Option<&str> = row.try_get("users_ids")?;
-    let parsed = users_ids.map(|text| rows::parse_users_ids(text).ok_or(()));
-    let text_of = |column| row.try_get::<Option<String>, _>(column);
-    let draft = match parsed {
-        Some(Err(())) => {
-            Err("`users_ids` is not an array of strings; queue one message per person".to_owned())
-        }
-        None | Some(Ok(_)) => Ok(Draft {
-            account_id: text_of("account_id")?,
-            chat_id: text_of("chat_id")?,
-            users_ids: parsed.and_then(std::result::Result::ok),
-            inbox_id: text_of("inbox_id")?,
-            text: text_of("text")?,
-            typing: row.try_get("typing")?,
-            not_before: text_of("not_before")?,
-            expires_at: text_of("expires_at")?,
-            campaign: text_of("campaign")?,
-            dedupe_key: text_of("dedupe_key")?,
-        }),
-    };
-    let arrival = Arrival(row.try_get("arrival")?);
-    Ok(Inserted { arrival, created_at: rows::required_time(row, "created_at")?, draft })
 }
 
 /// The accounts that have a row: nearly always all, so that enqueueing need not look.
@@ -225,13 +128,13 @@ impl KnownAccounts {
     }
 
     /// Those of `ids` that have no row yet.
-    fn missing<'a>(&self, ids: impl Iterator<Item = &'a AccountId>) -> Vec<AccountId> {
+    pub(super) fn missing<'a>(&self, ids: impl Iterator<Item = &'a AccountId>) -> Vec<AccountId> {
         let missing: HashSet<&AccountId> = ids.filter(|id| !self.kept.contains(*id)).collect();
         missing.into_iter().cloned().collect()
     }
 
     /// Makes rows for those that have none.
-    async fn make(
+    pub(super) async fn make(
         &mut self,
         connection: &mut SqliteConnection,
         missing: Vec<AccountId>,
@@ -420,46 +323,6 @@ fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage
         campaign: row.try_get("campaign")?,
         dedupe_key: Some(key.to_owned()),
     })
-}
-
-const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
-       updated_at = j.at, run = ?2 \
-     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
-                  value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at FROM json_each(?1)) AS j \
-     WHERE messages.arrival = j.arrival AND messages.state = 'new'";
-
-/// Judges rows that other programs inserted, all with one statement.
-pub(super) async fn admit(
-    connection: &mut SqliteConnection,
-    run: i64,
-    known: &mut KnownAccounts,
-    batches: &[&Vec<Admission>],
-) -> Result<Vec<usize>> {
-    let all: Vec<&Admission> = batches.iter().flat_map(|batch| batch.iter()).collect();
-    let Some(first) = all.first() else { return Ok(vec![0; batches.len()]) };
-    let accounts =
-        all.iter().filter_map(|admission| admission.verdict.as_ref().ok()).map(|row| &row.account_id);
-    let missing = known.missing(accounts);
-    known.make(connection, missing, first.at).await?;
-    let document: Vec<Value> = all
-        .iter()
-        .map(|admission| {
-            let (arrival, at) = (admission.arrival.0, time_text(admission.at));
-            match &admission.verdict {
-                Ok(row) => {
-                    let reason = if row.due_at > admission.at { Reason::Scheduled } else { Reason::Turn };
-                    let due_at = time_text(row.due_at);
-                    json!([arrival, "queued", reason.as_str(), null, row.thread, due_at, at])
-                }
-                Err(why) => json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at]),
-            }
-        })
-        .collect();
-    let document = Value::Array(document).to_string();
-    let judged = sqlx::query(ADMIT).bind(document).bind(run).execute(connection).await?.rows_affected();
-    // Nobody else judges, so a row that was not there is one that its producer cancelled meanwhile.
-    let judged = usize::try_from(judged).unwrap_or(usize::MAX);
-    Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())
 }
 
 async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {

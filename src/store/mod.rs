@@ -5,11 +5,12 @@
 //! beside it. No transaction is open while anybody waits for the network. An acknowledged verb is on disk:
 //! `synchronous = FULL` (P1).
 //!
-//! The verbs stand in `messages.rs` (intake), `attempts.rs` (intent and settling), `accounts.rs` (pauses),
-//! `turn.rs` (what the engine reads before it decides) and `views.rs` (what people read). `watch.rs` notices the
+//! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling), `accounts.rs` (pauses),
+//! `turn.rs` (what the engine reads before it decides) `views.rs` and `totals.rs` (what people read). `watch.rs` notices the
 //! commits of other programs.
 
 mod accounts;
+mod admission;
 mod attempts;
 mod lock;
 mod messages;
@@ -17,6 +18,7 @@ mod outside;
 mod rows;
 mod runs;
 mod sqlite;
+mod totals;
 mod turn;
 mod views;
 mod watch;
@@ -29,13 +31,15 @@ use jiff::Timestamp;
 use sqlx::SqlitePool;
 
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
+pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use lock::LockHeld;
-pub use messages::{Admission, AdmittedMessage, Cancelled, EnqueueMode, Enqueued, Inserted};
+pub use messages::{Cancelled, EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
 pub use runs::{Recovered, RecoveredAttempt};
+pub use totals::{Producer, Totals};
 pub use turn::{Candidate, Turn};
-pub use views::{AccountView, AttemptView, Counts, MessageFilter, MessageView, Page, Producer, Totals};
+pub use views::{AccountView, AttemptView, Counts, MessageFilter, MessageView, Page};
 pub use watch::ForeignCommits;
 
 /// Where the queue lives and how it is opened.

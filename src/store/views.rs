@@ -1,8 +1,8 @@
-//! What people read: messages with where they stand, accounts, attempts and totals. Only reads; lists carry no text.
+//! What people read: messages with where they stand, accounts and attempts. Only reads; lists carry no text.
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, QueryBuilder, Row, Sqlite};
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
 use super::rows::{self, Result, corrupt};
@@ -142,40 +142,19 @@ pub struct AccountView {
     pub last_sent_at: Option<Timestamp>,
 }
 
-/// A SQLite library that wrote into the queue.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Producer {
-    /// Its version.
-    pub sqlite_version: String,
-    /// When it first did.
-    pub first_seen_at: Timestamp,
-}
-
-/// The queue as a whole.
-#[derive(Debug, Clone)]
-pub struct Totals {
-    /// What concerns every account.
-    pub daemon: Daemon,
-    /// All messages by state.
-    pub counts: Counts,
-    /// How many accounts there are.
-    pub accounts: u64,
-    /// Libraries of other programs that wrote here.
-    pub producers: Vec<Producer>,
-}
-
 fn select(text: &str, ahead: &str) -> String {
-    // A retrying message of the thread holds those that come after it; an open outcome holds all.
-    const HOLDER: &str = "SELECT h.id FROM messages h WHERE h.account_id = m.account_id AND h.thread = m.thread AND h.arrival <> m.arrival \
-         AND (h.state IN ('sending', 'uncertain', 'review') OR (h.state = 'queued' AND h.retry_at IS NOT NULL \
-              AND (h.due_at, h.arrival) < (m.due_at, m.arrival))) ORDER BY h.arrival LIMIT 1";
+    // An open outcome holds the whole thread, a retrying message those that come after it. Each has its own index.
+    const HOLDER: &str = "coalesce((SELECT u.id FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread \
+           AND u.state IN ('sending', 'uncertain', 'review') LIMIT 1), \
+         (SELECT r.id FROM messages r WHERE r.account_id = m.account_id AND r.state = 'queued' AND r.retry_at IS NOT NULL \
+           AND r.thread = m.thread AND (r.due_at, r.arrival) < (m.due_at, m.arrival) LIMIT 1))";
     format!(
         "SELECT m.arrival, m.id, m.chat_id, m.users_ids, m.inbox_id, {text} AS text, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.dedupe_key, m.state, m.reason, m.error, m.attempts, m.sent_at, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, h.id AS holder_id, h.state AS holder_state, \
            h.retry_at AS holder_retry_at, {ahead} AS ahead, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
-         LEFT JOIN messages h ON m.state = 'queued' AND h.id = ({HOLDER})",
+         LEFT JOIN messages h ON m.state = 'queued' AND h.id = {HOLDER}",
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
@@ -211,33 +190,17 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
-        let mut query = QueryBuilder::<Sqlite>::with_arguments(
-            format!("{} WHERE true", select("NULL", &ahead(false))),
-            arguments(now)?,
-        );
-        if let Some(account_id) = &filter.account_id {
-            query.push(" AND m.account_id = ").push_bind(account_id.as_str());
+        let (conditions, values) = conditions(filter);
+        let limit = i64::from(filter.limit) + 1;
+        let list = select("NULL", &ahead(false));
+        // Conditions are made of constants and numbered places; every value is bound.
+        let sql =
+            AssertSqlSafe(format!("{list} WHERE true{conditions} ORDER BY m.arrival DESC LIMIT {limit}"));
+        let mut query = sqlx::query(sql).bind(time_text(now));
+        for value in values {
+            query = query.bind(value);
         }
-        if !filter.states.is_empty() {
-            query.push(" AND m.state IN (");
-            let mut list = query.separated(", ");
-            for state in &filter.states {
-                list.push_bind(state.as_str());
-            }
-            query.push(")");
-        }
-        for (column, value) in
-            [("campaign", &filter.campaign), ("chat_id", &filter.chat_id), ("dedupe_key", &filter.dedupe_key)]
-        {
-            if let Some(value) = value {
-                query.push(format!(" AND m.{column} = ")).push_bind(value);
-            }
-        }
-        if let Some(before) = filter.before {
-            query.push(" AND m.arrival < ").push_bind(before.0);
-        }
-        query.push(" ORDER BY m.arrival DESC LIMIT ").push_bind(i64::from(filter.limit) + 1);
-        let found = query.build().fetch_all(&self.inner.readers).await?;
+        let found = query.fetch_all(&self.inner.readers).await?;
         let mut messages = found.iter().map(read_message).collect::<Result<Vec<_>>>()?;
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         let more = messages.len() > limit;
@@ -284,56 +247,39 @@ impl Store {
         };
         found.iter().map(read).collect()
     }
-
-    /// The queue as a whole; counts no rows.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn totals(&self) -> Result<Totals> {
-        let sql = format!(
-            "SELECT {}, (SELECT count(*) FROM accounts) AS accounts, \
-               (SELECT group_concat(s.state || '=' || s.n) FROM (SELECT state, sum(n) AS n FROM counts GROUP BY state) s) \
-                AS counts FROM daemon d",
-            rows::DAEMON_COLUMNS
-        );
-        // Made of constants.
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?;
-        let counts: Option<&str> = row.try_get("counts")?;
-        Ok(Totals {
-            daemon: rows::daemon(&row)?,
-            counts: read_counts(counts.unwrap_or_default())?,
-            accounts: u64::try_from(row.try_get::<i64, _>("accounts")?).unwrap_or(0),
-            producers: self.producers().await?,
-        })
-    }
-
-    /// The accounts that are down, in order of their ids; at most ten.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn accounts_down(&self) -> Result<Vec<String>> {
-        const SQL: &str = "SELECT id FROM accounts WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
-        Ok(sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?)
-    }
-
-    async fn producers(&self) -> Result<Vec<Producer>> {
-        const SQL: &str = "SELECT sqlite_version, first_seen_at FROM producers ORDER BY sqlite_version";
-        let read = |row: &SqliteRow| {
-            let sqlite_version = row.try_get("sqlite_version")?;
-            Ok(Producer { sqlite_version, first_seen_at: rows::required_time(row, "first_seen_at")? })
-        };
-        sqlx::query(SQL).fetch_all(&self.inner.readers).await?.iter().map(read).collect()
-    }
 }
 
-fn arguments(now: Timestamp) -> Result<sqlx::sqlite::SqliteArguments> {
-    use sqlx::Arguments as _;
-    let mut arguments = sqlx::sqlite::SqliteArguments::default();
-    arguments.add(time_text(now)).map_err(sqlx::Error::Encode)?;
-    Ok(arguments)
+/// The filter as SQL and the values of its numbered places, from `?2` on.
+fn conditions(filter: &MessageFilter) -> (String, Vec<String>) {
+    let mut sql = String::new();
+    let mut values: Vec<String> = Vec::new();
+    let mut place = |value: &str| {
+        values.push(value.to_owned());
+        format!("?{}", values.len() + 1)
+    };
+    let equals = [
+        ("account_id", filter.account_id.as_ref().map(AccountId::as_str)),
+        ("campaign", filter.campaign.as_deref()),
+        ("chat_id", filter.chat_id.as_deref()),
+        ("dedupe_key", filter.dedupe_key.as_deref()),
+    ];
+    for (column, value) in equals {
+        if let Some(value) = value {
+            sql.push_str(&format!(" AND m.{column} = {}", place(value)));
+        }
+    }
+    if !filter.states.is_empty() {
+        let places: Vec<String> = filter.states.iter().map(|state| place(state.as_str())).collect();
+        sql.push_str(&format!(" AND m.state IN ({})", places.join(", ")));
+    }
+    if let Some(before) = filter.before {
+        sql.push_str(&format!(" AND m.arrival < {}", before.0));
+    }
+    (sql, values)
 }
 
-fn read_counts(text: &str) -> Result<Counts> {
+/// Reads `state=n,state=n`, as the counts of a group are written.
+pub(super) fn read_counts(text: &str) -> Result<Counts> {
     let pair = |pair: &str| {
         let (state, n) = pair.split_once('=')?;
         Some((StateName::parse(state)?, n.parse().ok()?))

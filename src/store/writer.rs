@@ -8,7 +8,7 @@
 //!
 //! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
@@ -19,8 +19,9 @@ use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
 use super::StoreError;
+use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
-use super::messages::{self, Admission, EnqueueBatch, Enqueued, KnownAccounts};
+use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
 use super::rows::Result;
 
 /// Verbs that may wait for the writer; beyond that a caller waits for room.
@@ -42,7 +43,7 @@ enum Verb {
     Enqueue(Ticket<EnqueueBatch, Vec<Enqueued>>),
     Admit(Ticket<Vec<Admission>, usize>),
     Begin(Ticket<Intent, Begun>),
-    Settle(Ticket<Settlement, bool>),
+    Settle(Box<Ticket<Settlement, bool>>),
     Solo(Timestamp, Solo),
 }
 
@@ -51,6 +52,7 @@ pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     blocked_since: Arc<AtomicI64>,
+    writing: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -58,10 +60,17 @@ impl Writer {
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let blocked_since = Arc::new(AtomicI64::new(0));
-        let work = Work { connection, run, known, blocked_since: Arc::clone(&blocked_since) };
+        let writing = Arc::new(AtomicBool::new(false));
+        let work = Work {
+            connection,
+            run,
+            known,
+            blocked_since: Arc::clone(&blocked_since),
+            writing: Arc::clone(&writing),
+        };
         let tracker = TaskTracker::new();
         let task = tracker.spawn(work.serve(receiver));
-        Ok(Self { verbs: Mutex::new(Some(sender)), task: Mutex::new(Some(task)), blocked_since })
+        Ok(Self { verbs: Mutex::new(Some(sender)), task: Mutex::new(Some(task)), blocked_since, writing })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -69,6 +78,11 @@ impl Writer {
             0 => None,
             since => Timestamp::from_millisecond(since).ok(),
         }
+    }
+
+    /// Whether a transaction of ours is being written.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writing.load(Ordering::Relaxed)
     }
 
     /// Lets the writer finish what it was given, then ends it.
@@ -104,7 +118,7 @@ impl Writer {
     }
 
     pub(super) async fn settle(&self, settlement: Settlement) -> Result<bool> {
-        self.ask(settlement, Verb::Settle).await
+        self.ask(settlement, |ticket| Verb::Settle(Box::new(ticket))).await
     }
 
     /// Runs `verb` in a transaction of its own, which is committed if it answers `Ok`.
@@ -237,12 +251,14 @@ struct Work {
     run: i64,
     known: KnownAccounts,
     blocked_since: Arc<AtomicI64>,
+    writing: Arc<AtomicBool>,
 }
 
 impl Work {
     async fn serve(mut self, mut receiver: mpsc::Receiver<Verb>) {
         let mut waiting = Vec::with_capacity(512);
         while receiver.recv_many(&mut waiting, 512).await > 0 {
+            self.writing.store(true, Ordering::Relaxed);
             let mut group = Group::default();
             for verb in waiting.drain(..) {
                 match verb {
@@ -254,7 +270,7 @@ impl Work {
                     Verb::Enqueue(ticket) => group.enqueues.push(ticket),
                     Verb::Admit(ticket) => group.admissions.push(ticket),
                     Verb::Begin(ticket) => group.begins.push(ticket),
-                    Verb::Settle(ticket) => group.settlements.push(ticket),
+                    Verb::Settle(ticket) => group.settlements.push(*ticket),
                     Verb::Solo(now, solo) => {
                         self.commit(std::mem::take(&mut group)).await;
                         let busy = solo(&mut self.connection).await;
@@ -266,6 +282,7 @@ impl Work {
                 }
             }
             self.commit(group).await;
+            self.writing.store(false, Ordering::Relaxed);
         }
         use sqlx::Connection as _;
         let _nothing_left_to_write = self.connection.close().await;
@@ -346,7 +363,7 @@ async fn statements(
     let enqueues: Vec<&EnqueueBatch> = group.enqueues.iter().map(|ticket| &ticket.ask).collect();
     let enqueues = messages::enqueue(connection, run, known, &enqueues).await?;
     let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
-    let admissions = messages::admit(connection, run, known, &admissions).await?;
+    let admissions = admission::admit(connection, run, known, &admissions).await?;
     let begins: Vec<&Intent> = group.begins.iter().map(|ticket| &ticket.ask).collect();
     let begins = attempts::begin(connection, run, &begins).await?;
     Ok(Answers { enqueues, admissions, begins, settlements })

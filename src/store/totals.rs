@@ -1,0 +1,74 @@
+//! The queue as a whole, for `status`: counts that triggers keep, so that no row is counted here.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
+
+use super::Store;
+use super::rows::{self, Result};
+use super::views::{Counts, read_counts};
+use crate::domain::account::Daemon;
+
+/// A SQLite library that wrote into the queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Producer {
+    /// Its version.
+    pub sqlite_version: String,
+    /// When it first did.
+    pub first_seen_at: Timestamp,
+}
+
+/// The queue as a whole.
+#[derive(Debug, Clone)]
+pub struct Totals {
+    /// What concerns every account.
+    pub daemon: Daemon,
+    /// All messages by state.
+    pub counts: Counts,
+    /// How many accounts there are.
+    pub accounts: u64,
+    /// Libraries of other programs that wrote here.
+    pub producers: Vec<Producer>,
+}
+
+impl Store {
+    /// The queue as a whole; counts no rows.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn totals(&self) -> Result<Totals> {
+        let sql = format!(
+            "SELECT {}, (SELECT count(*) FROM accounts) AS accounts, \
+               (SELECT group_concat(s.state || '=' || s.n) FROM (SELECT state, sum(n) AS n FROM counts GROUP BY state) s) \
+                AS counts FROM daemon d",
+            rows::DAEMON_COLUMNS
+        );
+        // Made of constants.
+        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?;
+        let counts: Option<&str> = row.try_get("counts")?;
+        Ok(Totals {
+            daemon: rows::daemon(&row)?,
+            counts: read_counts(counts.unwrap_or_default())?,
+            accounts: u64::try_from(row.try_get::<i64, _>("accounts")?).unwrap_or(0),
+            producers: self.producers().await?,
+        })
+    }
+
+    /// The accounts that are down, in order of their ids; at most ten.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn accounts_down(&self) -> Result<Vec<String>> {
+        const SQL: &str = "SELECT id FROM accounts WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
+        Ok(sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?)
+    }
+
+    async fn producers(&self) -> Result<Vec<Producer>> {
+        const SQL: &str = "SELECT sqlite_version, first_seen_at FROM producers ORDER BY sqlite_version";
+        let read = |row: &SqliteRow| {
+            let sqlite_version = row.try_get("sqlite_version")?;
+            Ok(Producer { sqlite_version, first_seen_at: rows::required_time(row, "first_seen_at")? })
+        };
+        sqlx::query(SQL).fetch_all(&self.inner.readers).await?.iter().map(read).collect()
+    }
+}
