@@ -1,0 +1,189 @@
+//! The verbs that act on what is queued: `cancel`, `pause`, `resume`.
+//!
+//! Each says what it did and what was the case before, so that doing it twice is harmless and visible. What it acts on
+//! is always named: `pause` and `resume` without an account do nothing but ask for one, because "everything" must not
+//! be what happens when an argument is forgotten.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::client::{Answer, Client, parse_id, segment};
+use super::exit::{Exit, Failure};
+use super::{Globals, Json, render, times};
+
+/// `outboxd cancel`.
+#[derive(Debug, Args)]
+pub(super) struct Cancel {
+    /// The messages
+    #[arg(required = true, value_name = "ID", value_parser = parse_id)]
+    ids: Vec<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Whom it concerns.
+#[derive(Debug, Args)]
+struct Whom {
+    /// The account
+    #[arg(value_name = "ACCOUNT", value_parser = parse_id, conflicts_with = "all")]
+    account: Option<String>,
+    /// Everything this daemon sends
+    #[arg(long)]
+    all: bool,
+}
+
+/// `outboxd pause`.
+#[derive(Debug, Args)]
+pub(super) struct Pause {
+    #[command(flatten)]
+    whom: Whom,
+    /// Until then: 2026-11-22T09:00:00Z, or in this machine's zone "2026-11-22 09:00", 09:00, "tomorrow 09:00";
+    /// without it until `outboxd resume`
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    until: Option<Timestamp>,
+    /// For so long: 30m, 2h, 1d
+    #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_for, conflicts_with = "until")]
+    length: Option<Timestamp>,
+    /// Why, for whoever asks `outboxd status`
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// `outboxd resume`.
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    #[command(flatten)]
+    whom: Whom,
+    /// End a forced rest as well, such as the one after LinkedIn said "too many"
+    #[arg(long)]
+    lift_hold: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Deserialize)]
+struct Cancelled {
+    id: String,
+    was: Option<String>,
+    #[serde(default)]
+    already_cancelled: bool,
+}
+
+#[derive(Deserialize)]
+struct Paused {
+    #[serde(default)]
+    already_paused: bool,
+    until: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Resumed {
+    #[serde(default)]
+    was_paused: bool,
+}
+
+/// Withdraws messages, each on its own: one that cannot be withdrawn does not keep the others. The first
+/// that could not be decides the exit code.
+pub(super) async fn cancel(client: &Client, cancel: Cancel) -> Result<Exit, Failure> {
+    let mut first = Exit::Done;
+    for id in &cancel.ids {
+        let answer = client.post(&format!("/v1/messages/{}/cancel", segment(id)), &json!({})).await?;
+        if cancel.json.json {
+            render::json(&answer.body)?;
+        }
+        match answer.read::<Cancelled>() {
+            Ok(_) if cancel.json.json => {}
+            Ok(cancelled) => render::print(&cancelled.line())?,
+            Err(failure) => {
+                let failure = failure.about(&render::line(id));
+                failure.report();
+                first = if first == Exit::Done { failure.exit() } else { first };
+            }
+        }
+    }
+    Ok(first)
+}
+
+impl Cancelled {
+    fn line(&self) -> String {
+        let id = render::line(&self.id);
+        match self.was.as_deref() {
+            _ if self.already_cancelled => format!("{id} was cancelled already\n"),
+            Some("review") => {
+                format!("{id} is cancelled; it was in review, so it may have reached the recipient\n")
+            }
+            Some(was) => format!("{id} is cancelled (it was {})\n", render::line(was)),
+            None => format!("{id} is cancelled\n"),
+        }
+    }
+}
+
+/// Stops sending.
+pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failure> {
+    let path = pause.whom.path("pause")?;
+    let until = pause.until.or(pause.length);
+    let mut body = Map::new();
+    body.extend(until.map(|at| ("until".to_owned(), times::wire(at).into())));
+    body.extend(pause.note.map(|note| ("note".to_owned(), note.into())));
+    let answer = globals.client()?.post(&path, &Value::Object(body)).await?;
+    told(&answer, pause.json, |paused: Paused| {
+        let already = if paused.already_paused { " (it was paused already)" } else { "" };
+        let until = match paused.until {
+            Some(at) => times::full(Some(at)),
+            None => format!("`outboxd resume {}`", pause.whom.argument()),
+        };
+        format!("{} is paused until {until}{already}\n", pause.whom.name())
+    })
+}
+
+/// Goes on sending.
+pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Failure> {
+    let path = resume.whom.path("resume")?;
+    let body = if resume.lift_hold { json!({"lift_hold": true}) } else { json!({}) };
+    let answer = globals.client()?.post(&path, &body).await?;
+    told(&answer, resume.json, |resumed: Resumed| {
+        let before =
+            if resumed.was_paused { "" } else { " (it was not paused; what was mended is tried again)" };
+        format!("{} goes on{before}\n", resume.whom.name())
+    })
+}
+
+/// Shows an answer: to a program as it is, to a person as `line`.
+fn told<T: DeserializeOwned>(
+    answer: &Answer,
+    json: Json,
+    line: impl FnOnce(T) -> String,
+) -> Result<Exit, Failure> {
+    match json.json {
+        true => answer.pass_on(),
+        false => answer.read().and_then(|read| render::print(&line(read))).map(|()| Exit::Done),
+    }
+}
+
+impl Whom {
+    /// The route of `verb`, for one account or for everything.
+    fn path(&self, verb: &str) -> Result<String, Failure> {
+        match &self.account {
+            Some(account) => Ok(format!("/v1/accounts/{}/{verb}", segment(account))),
+            None if self.all => Ok(format!("/v1/{verb}")),
+            None => Err(Failure::usage(format!(
+                "say what to {verb}: `outboxd {verb} acc_…` for one account, `outboxd {verb} --all` for everything"
+            ))),
+        }
+    }
+
+    /// What it is called in a sentence.
+    fn name(&self) -> String {
+        self.account.as_deref().map_or_else(|| "everything".to_owned(), render::line)
+    }
+
+    /// How the command line names it.
+    fn argument(&self) -> String {
+        self.account.as_deref().map_or_else(|| "--all".to_owned(), render::line)
+    }
+}

@@ -1,0 +1,280 @@
+//! `outboxd enqueue`: one message from flags, or many from a file of lines.
+//!
+//! One message is answered with its id; a batch with a summary, and each refused row with its line number and what is
+//! wrong with it. Nothing is judged here: the daemon's door is the one judge, so that a row is refused in the same words
+//! whichever way it comes. A file is streamed in one request and never held as a whole; whether good rows are kept
+//! beside bad ones is the caller's choice (`--atomic`).
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+use clap::Args;
+use futures_util::stream;
+use http_body_util::StreamBody;
+use hyper::body::{Bytes, Frame};
+use jiff::Timestamp;
+use reqwest::{Body, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::Json;
+use super::client::{Client, Refusal, parse_id};
+use super::exit::{Exit, Failure};
+use super::{render, times};
+
+/// Read and sent at a time, in bytes.
+const CHUNK: usize = 64 * 1024;
+
+/// `outboxd enqueue`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "outboxd enqueue --account <ID> <--chat <ID>|--user <ID>> <--text <TEXT>|--text-file <FILE>> [OPTIONS]
+       outboxd enqueue [--atomic] <FILE>"
+)]
+pub(super) struct Enqueue {
+    /// Messages as JSON, one a line, with the fields of docs/http.md; `-` reads standard input
+    #[arg(value_name = "FILE", conflicts_with_all = [
+        "account", "target", "inbox", "content", "typing", "no_typing", "not_before", "expires_at", "campaign",
+        "dedupe_key",
+    ])]
+    file: Option<PathBuf>,
+    /// With FILE: take every row or none
+    #[arg(long, requires = "file", conflicts_with_all = ["account", "target", "content"])]
+    atomic: bool,
+    /// The Unipile account that sends, `acc_…`
+    #[arg(long, value_name = "ID", required_unless_present = "file")]
+    account: Option<String>,
+    #[command(flatten)]
+    target: Target,
+    /// With --user: the inbox to start the chat in; default: `policy.inbox_id`
+    #[arg(long, value_name = "ID", conflicts_with = "chat")]
+    inbox: Option<String>,
+    #[command(flatten)]
+    content: Content,
+    /// Show the typing indicator first, whatever the account's policy says
+    #[arg(long, overrides_with = "no_typing")]
+    typing: bool,
+    /// Do not show it
+    #[arg(long, overrides_with = "typing")]
+    no_typing: bool,
+    /// Not earlier: 2026-11-22T09:00:00Z, or in this machine's zone "2026-11-22 09:00", 09:00, "tomorrow 09:00"
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    not_before: Option<Timestamp>,
+    /// Not from then on: it expires instead
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    expires_at: Option<Timestamp>,
+    /// Your label, to filter by
+    #[arg(long, value_name = "LABEL")]
+    campaign: Option<String>,
+    /// Your idempotency key: the same message under the same key is queued once
+    #[arg(long, value_name = "KEY")]
+    dedupe_key: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Whom it goes to.
+#[derive(Debug, Args)]
+#[group(id = "target", required = false, multiple = false)]
+struct Target {
+    /// Send into this chat
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    chat: Option<String>,
+    /// Start a chat with this user
+    #[arg(long, value_name = "ID", value_parser = parse_id)]
+    user: Option<String>,
+}
+
+/// What it says.
+#[derive(Debug, Args)]
+#[group(id = "content", required = false, multiple = false)]
+struct Content {
+    /// The text; one that begins with a hyphen is written --text='- so', so that no flag is ever sent by mistake
+    #[arg(long)]
+    text: Option<String>,
+    /// The file that holds the text, without its last line end; `-` reads standard input
+    #[arg(long, value_name = "FILE")]
+    text_file: Option<PathBuf>,
+}
+
+/// Puts one message or many into the queue.
+pub(super) async fn enqueue(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
+    match &enqueue.file {
+        Some(file) => batch(client, file, &enqueue).await,
+        None => single(client, enqueue).await,
+    }
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    id: String,
+    #[serde(default)]
+    duplicate: bool,
+}
+
+async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
+    // clap could only name one of the two ways; the API would name fields and not flags.
+    if enqueue.target.chat.is_none() && enqueue.target.user.is_none() {
+        return Err(Failure::usage("say whom it goes to: `--chat ID` for a chat, `--user ID` to start one"));
+    }
+    if enqueue.content.text.is_none() && enqueue.content.text_file.is_none() {
+        return Err(Failure::usage("say what to send: `--text TEXT`, or `--text-file FILE`"));
+    }
+    let json = enqueue.json.json;
+    let answer = client.post("/v1/messages", &body(enqueue)?).await?;
+    if json {
+        return answer.pass_on();
+    }
+    let stored: Stored = answer.read()?;
+    if stored.duplicate {
+        render::note("this message is in the queue already, under the same --dedupe-key");
+    }
+    render::print(&format!("{}\n", render::line(&stored.id)))?;
+    Ok(Exit::Done)
+}
+
+/// The message as the API takes it; what was not given is left out.
+fn body(enqueue: Enqueue) -> Result<Value, Failure> {
+    let text = match enqueue.content.text_file {
+        Some(file) => Some(text_of(&file)?),
+        None => enqueue.content.text,
+    };
+    let typing = match (enqueue.typing, enqueue.no_typing) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+    let fields = [
+        ("account_id", enqueue.account.map(Value::from)),
+        ("chat_id", enqueue.target.chat.map(Value::from)),
+        ("users_ids", enqueue.target.user.map(|user| json!([user]))),
+        ("inbox_id", enqueue.inbox.map(Value::from)),
+        ("text", text.map(Value::from)),
+        ("typing", typing.map(Value::from)),
+        ("not_before", enqueue.not_before.map(|at| times::wire(at).into())),
+        ("expires_at", enqueue.expires_at.map(|at| times::wire(at).into())),
+        ("campaign", enqueue.campaign.map(Value::from)),
+        ("dedupe_key", enqueue.dedupe_key.map(Value::from)),
+    ];
+    let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Ok(Value::Object(given.collect::<Map<_, _>>()))
+}
+
+/// The text in `file`. Editors and `echo` end it with a line end, which nobody wants to send.
+fn text_of(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = open(file)?.read_to_string(&mut text);
+    read.map_err(|error| unreadable(file, &error))?;
+    let end = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text).len());
+    text.truncate(end.unwrap_or(text.len()));
+    Ok(text)
+}
+
+/// `file`, or standard input.
+fn open(file: &Path) -> Result<File, Failure> {
+    let opened = match file == Path::new("-") {
+        true => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
+        false => File::open(file),
+    };
+    let opened = opened.map_err(|error| unreadable(file, &error))?;
+    match opened.metadata() {
+        Ok(metadata) if metadata.is_dir() => {
+            Err(unreadable(file, &std::io::Error::from(std::io::ErrorKind::IsADirectory)))
+        }
+        _ => Ok(opened),
+    }
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
+    Failure::usage(format!("{} cannot be read: {error}", render::line(&name)))
+}
+
+#[derive(Deserialize)]
+struct Verdicts {
+    accepted: u64,
+    duplicates: u64,
+    refused: u64,
+    results: Vec<Row>,
+}
+
+#[derive(Deserialize)]
+struct Row {
+    index: u64,
+    error: Option<RowRefusal>,
+    #[serde(default)]
+    errors: Vec<Refusal>,
+    line: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RowRefusal {
+    #[serde(flatten)]
+    refusal: Refusal,
+    line: Option<u64>,
+}
+
+async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, Failure> {
+    let path = if enqueue.atomic { "/v1/messages?atomic=true" } else { "/v1/messages" };
+    let rows = Body::wrap(StreamBody::new(chunks(open(file)?)));
+    let answer = client.post_rows(path, rows).await?;
+    // A refused batch as a whole is answered with 422 and a verdict for each row all the same.
+    let verdicts = match serde_json::from_str::<Verdicts>(&answer.body) {
+        Ok(verdicts) if answer.status.is_success() || answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
+            verdicts
+        }
+        _ if enqueue.json.json => return answer.pass_on(),
+        _ => return Err(answer.accepted().err().unwrap_or_else(|| answer.foreign())),
+    };
+    for row in &verdicts.results {
+        refused(row);
+    }
+    let Verdicts { accepted, duplicates, refused, .. } = verdicts;
+    match enqueue.json.json {
+        true => render::json(&answer.body)?,
+        false => {
+            render::print(&format!("{accepted} accepted, {duplicates} duplicates, {refused} refused\n"))?
+        }
+    }
+    if refused == 0 {
+        return Ok(Exit::Done);
+    }
+    render::note(match enqueue.atomic {
+        true => "nothing was stored; mend these rows and send the whole batch again",
+        false => "the other rows are stored; mend these and send them alone",
+    });
+    Ok(Exit::Refused)
+}
+
+/// Says what is wrong with a row. One that is refused only because of others is not worth a line.
+fn refused(row: &Row) {
+    let Some(RowRefusal { refusal, line }) = &row.error else { return };
+    if refusal.code == "batch_refused" {
+        return;
+    }
+    let line = line.or(row.line).unwrap_or(row.index + 1);
+    let all = if row.errors.is_empty() { std::slice::from_ref(refusal) } else { &row.errors };
+    for refusal in all {
+        render::note(&format!("error: line {line}: {}", refusal.line()));
+    }
+}
+
+/// `file` in pieces, read as fast as the daemon takes them.
+fn chunks(file: File) -> impl stream::Stream<Item = std::io::Result<Frame<Bytes>>> + Send + Sync {
+    let mut file = tokio::fs::File::from_std(file);
+    let mut buffer = vec![0; CHUNK];
+    stream::poll_fn(move |context| {
+        let mut space = ReadBuf::new(&mut buffer);
+        let read = ready!(Pin::new(&mut file).poll_read(context, &mut space));
+        Poll::Ready(match read {
+            Err(error) => Some(Err(error)),
+            Ok(()) if space.filled().is_empty() => None,
+            Ok(()) => Some(Ok(Frame::data(Bytes::copy_from_slice(space.filled())))),
+        })
+    })
+}

@@ -1,0 +1,379 @@
+//! The verbs that look at messages: `list`, `show`, `explain`.
+//!
+//! They only ask and show. What stands in a ticket afterwards (`explain`) is the daemon's own sentence and its own list of
+//! rules, in its order; nothing is concluded here. On a terminal a list is a table with short times of this machine's
+//! zone; for a program it is a row of tab-separated cells a message, with the API's times and no header.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::Json;
+use super::client::{Client, parse_id, segment};
+use super::exit::{Exit, Failure};
+use super::render;
+use super::times::{self, Times};
+
+/// The most that the API answers in one page.
+const PAGE: u64 = 500;
+
+/// `outboxd list`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Columns: id, account, state, to, why, when. Piped, they are separated by tabs and have no \
+header:\n  outboxd list --campaign spring --state queued --all | cut -f1 | xargs outboxd cancel"
+)]
+pub(super) struct List {
+    /// Only of this account
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Only in these states, separated by commas: new, queued, sending, uncertain, review, sent, failed, cancelled,
+    /// expired, rejected
+    #[arg(long, value_name = "STATES")]
+    state: Option<String>,
+    /// Only with this label
+    #[arg(long, value_name = "LABEL")]
+    campaign: Option<String>,
+    /// Only to this chat
+    #[arg(long, value_name = "ID")]
+    chat: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: u64,
+    /// All of them; with --json one page a line
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// `outboxd show` and `outboxd explain`.
+#[derive(Debug, Args)]
+pub(super) struct One {
+    /// The message
+    #[arg(value_name = "ID", value_parser = parse_id)]
+    id: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Deserialize)]
+struct Page {
+    data: Vec<Message>,
+    next_cursor: Option<String>,
+}
+
+/// A message as the API shows it, as far as a person wants to see it.
+#[derive(Deserialize)]
+struct Message {
+    id: String,
+    account_id: Option<String>,
+    chat_id: Option<String>,
+    users_ids: Option<Users>,
+    inbox_id: Option<String>,
+    typing: Option<bool>,
+    not_before: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    campaign: Option<String>,
+    dedupe_key: Option<String>,
+    state: String,
+    reason: Option<String>,
+    why: Option<String>,
+    actor: Option<String>,
+    until: Option<Timestamp>,
+    waits_for: Option<String>,
+    error: Option<String>,
+    sent_at: Option<Timestamp>,
+    provider_message_ids: Option<Vec<String>>,
+    created_at: Option<Timestamp>,
+    updated_at: Option<Timestamp>,
+}
+
+/// One user, or a list of them.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Users {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// What only the single view has.
+#[derive(Deserialize)]
+struct Detail {
+    text: Option<String>,
+    #[serde(default)]
+    attempts: Vec<Attempt>,
+}
+
+#[derive(Deserialize)]
+struct Attempt {
+    number: u64,
+    started_at: Option<Timestamp>,
+    phase: Option<String>,
+    outcome: Option<String>,
+    status: Option<u16>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    title: Option<String>,
+    detail: Option<String>,
+    req_id: Option<String>,
+}
+
+/// Lists messages, page by page.
+pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
+    let terminal = render::is_terminal();
+    let times = if terminal { Times::here() } else { Times::Exact };
+    let mut left = if list.all { u64::MAX } else { list.limit };
+    let mut cursor: Option<String> = None;
+    let mut rows = Vec::new();
+    let mut seen = 0_usize;
+    loop {
+        let limit = left.min(PAGE).to_string();
+        let answer = client.get("/v1/messages", &query(&list, &limit, cursor.as_deref())).await?;
+        if list.json.json {
+            answer.pass_on()?;
+        }
+        let page: Page = answer.read()?;
+        seen += page.data.len();
+        rows.extend(page.data.iter().map(|message| row(message, &times)));
+        if !terminal && !list.json.json {
+            render::print(&render::tabbed(&std::mem::take(&mut rows)))?;
+        }
+        left = left.saturating_sub(page.data.len() as u64);
+        cursor = page.next_cursor;
+        if cursor.is_none() || left == 0 || page.data.is_empty() {
+            break;
+        }
+    }
+    if list.json.json {
+        return Ok(Exit::Done);
+    }
+    if terminal && seen > 0 {
+        let when = format!("when ({})", times.zone());
+        let header = ["id", "account", "state", "to", "why", when.as_str()].map(str::to_owned);
+        render::print(&render::table(&header, &rows))?;
+    }
+    if seen == 0 {
+        render::note("no messages; `outboxd status` shows what there is, `outboxd enqueue` adds some");
+    } else if cursor.is_some() {
+        render::note(&format!("these are the newest {seen}; `--all` shows every one"));
+    }
+    Ok(Exit::Done)
+}
+
+/// The filters, and the size of the next page.
+fn query<'a>(list: &'a List, limit: &'a str, cursor: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
+    let parameters = [
+        ("account_id", list.account.as_deref()),
+        ("state", list.state.as_deref()),
+        ("campaign", list.campaign.as_deref()),
+        ("chat_id", list.chat.as_deref()),
+        ("limit", Some(limit)),
+        ("cursor", cursor),
+    ];
+    parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn row(message: &Message, times: &Times) -> Vec<String> {
+    let Message { id, account_id, state, reason, until, waits_for, sent_at, updated_at, .. } = message;
+    let when = match state.as_str() {
+        "sent" => times.show(*sent_at),
+        "failed" | "cancelled" | "expired" | "rejected" => times.show(*updated_at),
+        _ => times.wait(*until, waits_for.as_deref()),
+    };
+    let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+    vec![id.clone(), known(account_id), state.clone(), message.to(), known(reason), when]
+}
+
+impl Message {
+    /// Whom it goes to: the user with whom a chat is started, otherwise the chat.
+    fn to(&self) -> String {
+        let users = match &self.users_ids {
+            Some(Users::One(user)) => user.clone(),
+            Some(Users::Several(users)) => users.join(", "),
+            None => String::new(),
+        };
+        match (users.as_str(), &self.chat_id) {
+            ("", chat) => chat.clone().unwrap_or_else(|| "-".to_owned()),
+            (users, _) => format!("user {users}"),
+        }
+    }
+}
+
+/// Shows one message with its text and its attempts.
+pub(super) async fn show(client: &Client, one: One) -> Result<Exit, Failure> {
+    let answer = client.get(&format!("/v1/messages/{}", segment(&one.id)), &[]).await?;
+    if one.json.json {
+        return answer.pass_on();
+    }
+    let message: Message = answer.read()?;
+    let detail: Detail = answer.read()?;
+    let mut shown = facts(&message);
+    shown += "\ntext:\n";
+    shown += &render::text(detail.text.as_deref().unwrap_or("-"));
+    shown += if detail.attempts.is_empty() { "\nattempts: none\n" } else { "\nattempts:\n" };
+    for attempt in &detail.attempts {
+        shown += &render::text(&attempt.line());
+    }
+    render::print(&shown)?;
+    Ok(Exit::Done)
+}
+
+/// All that is known of it, a line each; what is not set is left out.
+fn facts(message: &Message) -> String {
+    let why = match (&message.why, &message.reason) {
+        (Some(why), Some(reason)) => Some(format!("{why} ({reason})")),
+        (why, reason) => why.clone().or_else(|| reason.clone()),
+    };
+    let waits = match message.waits_for.as_deref() {
+        Some("person") => Some("a person".to_owned()),
+        Some("not_before") => message.until.map(|at| format!("not before {}", times::full(Some(at)))),
+        _ => message.until.map(|at| times::full(Some(at))),
+    };
+    let time = |at: Option<Timestamp>| at.map(|at| times::full(Some(at)));
+    let chat = message.chat_id.clone().filter(|_| message.users_ids.is_some());
+    let ids = message.provider_message_ids.as_ref().filter(|ids| !ids.is_empty());
+    let facts = [
+        ("id", Some(message.id.clone())),
+        ("account", message.account_id.clone()),
+        ("to", Some(message.to())),
+        ("chat", chat),
+        ("inbox", message.inbox_id.clone()),
+        ("state", Some(message.state.clone())),
+        ("why", why),
+        ("who acts", message.actor.clone().filter(|actor| actor != "nobody")),
+        ("until", waits),
+        ("error", message.error.clone()),
+        ("sent", time(message.sent_at)),
+        ("provider ids", ids.map(|ids| ids.join(", "))),
+        ("typing", message.typing.map(|typing| if typing { "yes" } else { "no" }.to_owned())),
+        ("not before", time(message.not_before)),
+        ("expires", time(message.expires_at)),
+        ("campaign", message.campaign.clone()),
+        ("dedupe key", message.dedupe_key.clone()),
+        ("created", time(message.created_at)),
+        ("updated", time(message.updated_at)),
+    ];
+    let known: Vec<(&str, String)> =
+        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    render::pairs(&known)
+}
+
+impl Attempt {
+    /// The attempt in a line, with all that support would ask for.
+    fn line(&self) -> String {
+        let began = times::full(self.started_at);
+        let outcome = self.outcome.as_deref().unwrap_or("no outcome yet");
+        let mut line = format!("{}. {began}  {outcome}", self.number);
+        let phase = self.phase.as_ref().map(|phase| format!("phase {phase}"));
+        let status = self.status.map(|status| format!("HTTP {status}"));
+        let req_id = self.req_id.as_ref().map(|id| format!("req_id {id}"));
+        let parts = [phase, status, self.kind.clone(), self.title.clone(), self.detail.clone(), req_id];
+        for part in parts.into_iter().flatten() {
+            line = format!("{line}; {part}");
+        }
+        render::line(&line)
+    }
+}
+
+#[derive(Deserialize)]
+struct Explanation {
+    id: String,
+    account_id: Option<String>,
+    state: String,
+    reason: Option<String>,
+    why: Option<String>,
+    actor: Option<String>,
+    until: Option<Timestamp>,
+    until_local: Option<String>,
+    waits_for: Option<String>,
+    #[serde(default)]
+    ahead: u64,
+    held_by: Option<String>,
+    now: Option<Timestamp>,
+    sentence: Option<String>,
+    #[serde(default)]
+    gates: Vec<Gate>,
+}
+
+#[derive(Deserialize)]
+struct Gate {
+    gate: String,
+    open: bool,
+    until: Option<Timestamp>,
+    waits_for: Option<String>,
+    why: Option<String>,
+}
+
+/// Says why a message waits or stopped.
+pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
+    let answer = client.get(&format!("/v1/messages/{}/explain", segment(&one.id)), &[]).await?;
+    if one.json.json {
+        return answer.pass_on();
+    }
+    let explanation: Explanation = answer.read()?;
+    render::print(&explanation.text())?;
+    Ok(Exit::Done)
+}
+
+impl Explanation {
+    fn text(&self) -> String {
+        let sentence = self.sentence.as_ref().or(self.why.as_ref()).or(self.reason.as_ref());
+        let sentence = render::line(sentence.map_or("-", String::as_str));
+        let until = match (self.waits_for.as_deref(), self.until) {
+            (Some("person"), _) => Some("a person acts".to_owned()),
+            (waits_for, Some(at)) => {
+                let local = self.until_local.clone().unwrap_or_else(|| times::full(Some(at)));
+                let distance = self.now.map(|now| format!(", {}", times::distance(at, now)));
+                let least = if waits_for == Some("not_before") { "not before " } else { "" };
+                Some(format!("{least}{local}{}", distance.unwrap_or_default()))
+            }
+            (_, None) => None,
+        };
+        let facts = [
+            ("message", Some(self.id.clone())),
+            ("account", self.account_id.clone()),
+            ("state", Some(self.state.clone())),
+            ("reason", self.reason.clone()),
+            ("until", until),
+            ("who acts", self.actor.clone()),
+            ("ahead", (self.ahead > 0).then(|| self.ahead.to_string())),
+            ("held by", self.held_by.clone()),
+            ("asked", self.now.map(|now| times::full(Some(now)))),
+        ];
+        let known: Vec<(&str, String)> =
+            facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let gates = if self.gates.is_empty() { String::new() } else { format!("\n{}", self.gates()) };
+        format!("{sentence}\n\n{}{gates}", render::pairs(&known))
+    }
+
+    /// The rules in their order; `>` marks the first closed one, which decides.
+    fn gates(&self) -> String {
+        let width = self.gates.iter().map(|gate| gate.gate.len()).max().unwrap_or(0);
+        let binding = self.gates.iter().position(|gate| !gate.open);
+        let mut shown = String::from("rules, in the order in which they are asked:\n");
+        for (index, gate) in self.gates.iter().enumerate() {
+            let mark = if Some(index) == binding { '>' } else { ' ' };
+            let name = render::line(&gate.gate);
+            let row = match gate.open {
+                true => format!("{mark} {name:width$}  open"),
+                false => format!("{mark} {name:width$}  closed{}", gate.closed()),
+            };
+            shown += &format!("{row}\n");
+        }
+        shown
+    }
+}
+
+impl Gate {
+    fn closed(&self) -> String {
+        let until = match (self.waits_for.as_deref(), self.until) {
+            (Some("person"), _) => " until a person acts".to_owned(),
+            (Some("not_before"), Some(at)) => format!(", not before {}", times::full(Some(at))),
+            (_, Some(at)) => format!(" until {}", times::full(Some(at))),
+            (_, None) => String::new(),
+        };
+        let why = self.why.as_ref().map(|why| format!(". {}", render::line(why)));
+        format!("{until}{}", why.unwrap_or_default())
+    }
+}

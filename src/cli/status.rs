@@ -1,0 +1,361 @@
+//! `outboxd status`: how it goes, in the order in which an operator asks.
+//!
+//! First the daemon and what concerns everything (a pause, a refused key, an API that does not answer, a queue that is
+//! locked), then the counts, then account by account, and last the one thing to do, if there is one. What to do is the
+//! daemon's own word (`next_step`). Ages are counted from the daemon's clock, so that two clocks cannot disagree here.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Json;
+use super::client::{Client, parse_id, segment};
+use super::exit::{Exit, Failure};
+use super::render;
+use super::times::{self, Times};
+
+/// The states in the order of a message's life, as the counts are read.
+const ORDER: [&str; 10] =
+    ["new", "queued", "sending", "uncertain", "review", "sent", "failed", "cancelled", "expired", "rejected"];
+
+/// `outboxd status`.
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    /// Only this account, with all that is known of it
+    #[arg(value_name = "ACCOUNT", value_parser = parse_id)]
+    account: Option<String>,
+    /// Only the table of accounts; piped, its cells are separated by tabs
+    #[arg(long, conflicts_with = "account")]
+    accounts: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+type Counts = BTreeMap<String, u64>;
+
+#[derive(Deserialize)]
+struct Daemon {
+    version: String,
+    pid: Option<u32>,
+    started_at: Option<Timestamp>,
+    now: Timestamp,
+    paused: Option<Paused>,
+    key_refused: Option<Value>,
+    api: Option<Api>,
+    queue: Queue,
+    recovered: Option<Recovered>,
+    #[serde(default)]
+    warnings: Vec<String>,
+    next_step: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Paused {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Api {
+    reachable: bool,
+    #[serde(default)]
+    failures: u64,
+    next_try_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Queue {
+    path: Option<String>,
+    blocked_since: Option<Timestamp>,
+    #[serde(default)]
+    counts: Counts,
+}
+
+#[derive(Deserialize)]
+struct Recovered {
+    #[serde(default)]
+    in_doubt: u64,
+    #[serde(default)]
+    queued: u64,
+    #[serde(default)]
+    clean_stop: bool,
+}
+
+#[derive(Deserialize)]
+struct Accounts {
+    data: Vec<Account>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    id: String,
+    standing: String,
+    reason: Option<String>,
+    why: Option<String>,
+    actor: Option<String>,
+    until: Option<Timestamp>,
+    waits_for: Option<String>,
+    paused: Option<Paused>,
+    down: Option<Down>,
+    hold: Option<Hold>,
+    next_call_at: Option<Timestamp>,
+    last_call_at: Option<Timestamp>,
+    last_sent_at: Option<Timestamp>,
+    oldest_due_at: Option<Timestamp>,
+    #[serde(default)]
+    counts: Counts,
+}
+
+#[derive(Deserialize)]
+struct Down {
+    cause: String,
+    since: Option<Timestamp>,
+    problem: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Hold {
+    reason: String,
+    until: Option<Timestamp>,
+}
+
+/// Says how it goes.
+pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Failure> {
+    match &status.account {
+        Some(account) => one(client, account, status.json).await,
+        None if status.accounts => accounts(client, status.json).await,
+        None => everything(client, status.json).await,
+    }
+}
+
+async fn everything(client: &Client, json: Json) -> Result<Exit, Failure> {
+    let answer = client.get("/v1/status", &[]).await?;
+    if json.json {
+        return answer.pass_on();
+    }
+    let daemon: Daemon = answer.read()?;
+    let accounts: Accounts = client.get("/v1/accounts", &[]).await?.read()?;
+    let mut shown = daemon.text();
+    if !accounts.data.is_empty() {
+        shown += &format!("\n{}", table(&accounts.data, &Times::at(daemon.now), daemon.now));
+    }
+    if let Some(step) = &daemon.next_step {
+        shown += &format!("\nnext: {}\n", render::line(step));
+    }
+    render::print(&shown)?;
+    Ok(Exit::Done)
+}
+
+impl Daemon {
+    /// What concerns every account.
+    fn text(&self) -> String {
+        let pid = self.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        let since =
+            self.started_at.map(|at| format!(", running for {}", times::length(self.now.duration_since(at))));
+        let mut shown =
+            render::line(&format!("outboxd {}{pid}{}", self.version, since.unwrap_or_default())) + "\n";
+        let path = self.queue.path.as_deref().unwrap_or("-");
+        shown += &render::pairs(&[
+            ("queue", path.to_owned()),
+            ("messages", counts(&self.queue.counts)),
+            ("last start", self.recovered.as_ref().map_or_else(|| "-".to_owned(), Recovered::text)),
+        ]);
+        let troubles = self.troubles();
+        for trouble in troubles.iter().chain(&self.warnings) {
+            shown += &format!("warning: {}\n", render::line(trouble));
+        }
+        shown
+    }
+
+    /// What keeps everything from being sent.
+    fn troubles(&self) -> Vec<String> {
+        let paused = self.paused.as_ref().map(|paused| format!("all sending is paused{}", paused.text()));
+        let refused =
+            self.key_refused.as_ref().filter(|refused| **refused != Value::Bool(false)).map(|refused| {
+                let problem = refused.get("problem").unwrap_or(refused).as_str();
+                let problem = problem.map(|problem| format!(": {problem}"));
+                format!("Unipile refuses the API key or the subscription{}", problem.unwrap_or_default())
+            });
+        let api = self.api.as_ref().filter(|api| !api.reachable).map(|api| {
+            let next = api.next_try_at.map(|at| format!(", next try {}", times::distance(at, self.now)));
+            let failures = if api.failures == 1 { "failure" } else { "failures" };
+            format!(
+                "the Unipile API cannot be reached ({} {failures}{})",
+                api.failures,
+                next.unwrap_or_default()
+            )
+        });
+        let blocked = self.queue.blocked_since.map(|at| {
+            let long = times::length(self.now.duration_since(at));
+            format!("another program has kept the queue locked for {long}, so nothing is sent")
+        });
+        [paused, refused, api, blocked].into_iter().flatten().collect()
+    }
+}
+
+impl Paused {
+    /// Since when, until when and why.
+    fn text(&self) -> String {
+        let since = self.since.map(|at| format!(" since {}", times::full(Some(at))));
+        let until = match self.until {
+            Some(at) => format!(" until {}", times::full(Some(at))),
+            None => " until it is resumed".to_owned(),
+        };
+        let note = self.note.as_ref().filter(|note| !note.is_empty()).map(|note| format!(": {note}"));
+        format!("{}{until}{}", since.unwrap_or_default(), note.unwrap_or_default())
+    }
+}
+
+impl Recovered {
+    /// What it found when it started.
+    fn text(&self) -> String {
+        let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
+        let doubt = match self.in_doubt {
+            0 => "no call was cut off".to_owned(),
+            1 => "1 call was cut off and is looked up".to_owned(),
+            calls => format!("{calls} calls were cut off and are looked up"),
+        };
+        format!("{before}: {} queued, {doubt}", self.queued)
+    }
+}
+
+/// `118 queued, 2040 sent`.
+fn counts(counts: &Counts) -> String {
+    let known = ORDER.iter().filter_map(|state| counts.get_key_value(*state));
+    let others = counts.iter().filter(|(state, _)| !ORDER.contains(&state.as_str()));
+    let shown: Vec<String> = known
+        .chain(others)
+        .filter(|(_, number)| **number > 0)
+        .map(|(state, number)| format!("{number} {state}"))
+        .collect();
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+}
+
+async fn accounts(client: &Client, json: Json) -> Result<Exit, Failure> {
+    let answer = client.get("/v1/accounts", &[]).await?;
+    if json.json {
+        return answer.pass_on();
+    }
+    let accounts: Accounts = answer.read()?;
+    if accounts.data.is_empty() {
+        render::note("no accounts; one appears with its first message");
+        return Ok(Exit::Done);
+    }
+    let now = times::now();
+    render::print(&match render::is_terminal() {
+        true => table(&accounts.data, &Times::at(now), now),
+        false => {
+            let rows: Vec<_> = accounts
+                .data
+                .iter()
+                .map(|account| account.row(&Times::Exact, account.oldest_exact()))
+                .collect();
+            render::tabbed(&rows)
+        }
+    })?;
+    Ok(Exit::Done)
+}
+
+fn table(accounts: &[Account], times: &Times, now: Timestamp) -> String {
+    let header = ["account", "state", "why", "next", "queued", "oldest", "last sent"].map(str::to_owned);
+    let rows: Vec<_> = accounts.iter().map(|account| account.row(times, account.oldest(now))).collect();
+    render::table(&header, &rows)
+}
+
+impl Account {
+    fn row(&self, times: &Times, oldest: String) -> Vec<String> {
+        let queued = self.counts.get("queued").copied().unwrap_or(0);
+        vec![
+            self.id.clone(),
+            self.standing.clone(),
+            self.reason.clone().unwrap_or_else(|| "-".to_owned()),
+            times.wait(self.until, self.waits_for.as_deref()),
+            queued.to_string(),
+            oldest,
+            times.show(self.last_sent_at),
+        ]
+    }
+
+    /// How long the oldest message has been due, or when it will be.
+    fn oldest(&self, now: Timestamp) -> String {
+        match self.oldest_due_at {
+            None => "-".to_owned(),
+            Some(at) if at > now => format!("due {}", times::distance(at, now)),
+            Some(at) => times::length(now.duration_since(at)),
+        }
+    }
+
+    fn oldest_exact(&self) -> String {
+        Times::Exact.show(self.oldest_due_at)
+    }
+
+    /// All that is known of it.
+    fn text(&self) -> String {
+        let time = |at: Option<Timestamp>| at.map(|at| times::full(Some(at)));
+        let why = self.why.as_ref().map(|why| match &self.reason {
+            Some(reason) => format!("{why} ({reason})"),
+            None => why.clone(),
+        });
+        let next = match self.waits_for.as_deref() {
+            Some("person") => Some("a person".to_owned()),
+            Some("not_before") => time(self.until).map(|at| format!("not before {at}")),
+            _ => time(self.until),
+        };
+        let down = self.down.as_ref().map(|down| {
+            let since = time(down.since).map(|at| format!(" since {at}"));
+            let problem = down.problem.as_ref().map(|problem| format!(": {problem}"));
+            format!("{}{}{}", down.cause, since.unwrap_or_default(), problem.unwrap_or_default())
+        });
+        let hold = self.hold.as_ref().map(|hold| {
+            let until = time(hold.until).map(|at| format!(" until {at}"));
+            format!("{}{}", hold.reason, until.unwrap_or_default())
+        });
+        let facts = [
+            ("account", Some(self.id.clone())),
+            ("state", Some(self.standing.clone())),
+            ("why", why),
+            ("who acts", self.actor.clone().filter(|actor| actor != "nobody")),
+            ("next", next),
+            ("paused", self.paused.as_ref().map(|paused| paused.text().trim_start().to_owned())),
+            ("down", down),
+            ("rests", hold),
+            ("messages", Some(counts(&self.counts))),
+            ("oldest due", time(self.oldest_due_at)),
+            ("last sent", time(self.last_sent_at)),
+            ("last call", time(self.last_call_at)),
+            ("next call", time(self.next_call_at).map(|at| format!("not before {at}"))),
+        ];
+        let known: Vec<(&str, String)> =
+            facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let step = self.step().map(|step| format!("\nnext: {}\n", render::line(&step)));
+        render::pairs(&known) + &step.unwrap_or_default()
+    }
+
+    /// What a person can do about it.
+    fn step(&self) -> Option<String> {
+        let id = &self.id;
+        if self.down.is_some() {
+            return Some(format!("mend the account at Unipile, then say so with `outboxd resume {id}`"));
+        }
+        if self.paused.is_some() {
+            return Some(format!("`outboxd resume {id}` goes on"));
+        }
+        let hold = self.hold.as_ref()?;
+        let early = format!("`outboxd resume {id} --lift-hold` ends the rest early");
+        Some(format!("wait ({}); {early}, at the risk of the account", hold.reason))
+    }
+}
+
+async fn one(client: &Client, account: &str, json: Json) -> Result<Exit, Failure> {
+    let answer = client.get(&format!("/v1/accounts/{}", segment(account)), &[]).await?;
+    if json.json {
+        return answer.pass_on();
+    }
+    let account: Account = answer.read()?;
+    render::print(&account.text())?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,38 @@
+//! The binary: read the command line, make a runtime, do what was asked, answer with an exit code.
+//!
+//! Everything that can be decided is decided in [`outboxd::cli`]. What is left here is what a process has only one of:
+//! its arguments, its runtime, its standard error and its exit code. An error is printed once, and only here.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use outboxd::cli::{self, Cli, Exit};
+
+fn main() -> ExitCode {
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(shown) => return shown.into(),
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(failure) => {
+            failure.report();
+            failure.exit().into()
+        }
+    }
+}
+
+/// A daemon gets two workers; a verb that asks one question needs no thread of its own.
+fn run(cli: Cli) -> Result<ExitCode, cli::Failure> {
+    let mut builder = match cli.is_daemon() {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder.worker_threads(2).enable_all().build().map_err(|error| {
+        cli::Failure::unexpected(anyhow::Error::new(error).context("the runtime cannot be started"))
+    })?;
+    let done = runtime.block_on(cli::run(cli)).map(Exit::into_code);
+    // A read of standard input that nobody waits for any more must not hold up the end.
+    runtime.shutdown_timeout(Duration::ZERO);
+    done
+}

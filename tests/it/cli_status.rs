@@ -1,0 +1,121 @@
+//! `outboxd status`: the glance in the evening, and the one account that a client calls about.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use crate::cli_fake::{Answers, Fake, one};
+
+const CALM: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11-22T07:00:00.000Z", "now": "2026-11-22T09:21:00.000Z",
+    "paused": null, "key_refused": null, "api": {"reachable": true, "failures": 0, "next_try_at": null},
+    "queue": {"path": "/var/lib/outboxd/outboxd.db", "blocked_since": null, "counts": {"sent": 2040, "queued": 118, "failed": 0, "review": 1}},
+    "accounts": 2, "recovered": {"in_doubt": 0, "queued": 118, "clean_stop": true}, "warnings": [], "next_step": null}"#;
+
+const TROUBLED: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11-22T09:20:00.000Z", "now": "2026-11-22T09:21:00.000Z",
+    "paused": {"since": "2026-11-22T09:00:00.000Z", "until": null, "note": "a client called"},
+    "key_refused": {"since": "2026-11-22T09:00:00.000Z", "problem": "401 api/unauthorized"},
+    "api": {"reachable": false, "failures": 3, "next_try_at": "2026-11-22T09:21:30.000Z"},
+    "queue": {"path": "q.db", "blocked_since": "2026-11-22T09:18:00.000Z", "counts": {}},
+    "accounts": 0, "recovered": {"in_doubt": 1, "queued": 0, "clean_stop": false},
+    "warnings": ["the clock was set back"], "next_step": "set a new API key"}"#;
+
+const ACCOUNTS: &str = r#"{"data": [
+    {"id": "acc_1", "standing": "active", "reason": "gap", "why": "The account pauses between two sends.", "actor": "nobody",
+     "until": "2026-11-22T09:21:12.000Z", "waits_for": "time", "paused": null, "down": null, "hold": null,
+     "last_sent_at": "2026-11-22T09:20:50.000Z", "oldest_due_at": "2026-11-22T08:00:00.000Z", "counts": {"queued": 118, "sent": 2040}},
+    {"id": "acc_2", "standing": "down", "reason": "account_disconnected", "why": "It is disconnected.", "actor": "operator", "until": null, "waits_for": "person",
+     "paused": null, "down": {"cause": "disconnected", "since": "2026-11-22T09:00:00.000Z", "problem": "sign in again"}, "hold": null,
+     "last_sent_at": "2026-11-21T09:00:00.000Z", "oldest_due_at": "2026-11-22T10:21:00.000Z", "counts": {"queued": 1}},
+    {"id": "acc_3", "standing": "active", "reason": null, "counts": {}}]}"#;
+
+fn fake(status: &str, accounts: &str) -> Fake {
+    Answers::default().on("GET /v1/status", 200, status).on("GET /v1/accounts", 200, accounts).start()
+}
+
+#[test]
+fn all_is_well() {
+    let shown = "\
+outboxd 0.1.0 (pid 42), running for 2 h 21 min
+queue       /var/lib/outboxd/outboxd.db
+messages    118 queued, 1 review, 2040 sent
+last start  after a clean stop: 118 queued, no call was cut off
+
+account  state   why                   next      queued  oldest      last sent
+──────────────────────────────────────────────────────────────────────────────────────
+acc_1    active  gap                   10:21:12  118     1 h 21 min  10:20:50
+acc_2    down    account_disconnected  a person  1       due in 1 h  2026-11-21 10:00
+acc_3    active  -                     -         0       -           -
+";
+    fake(CALM, ACCOUNTS).run(&["status"]).is(0, shown, "");
+    let ran = one("GET /v1/status", 200, CALM, &["status", "--json"]).1;
+    ran.is(0, &format!("{CALM}\n"), "");
+}
+
+#[test]
+fn what_keeps_everything_comes_before_the_accounts_and_what_to_do_comes_last() {
+    let shown = "\
+outboxd 0.1.0 (pid 42), running for 1 min
+queue       q.db
+messages    none
+last start  after a crash or a kill: 0 queued, 1 call was cut off and is looked up
+warning: all sending is paused since 2026-11-22 10:00:00 CET until it is resumed: a client called
+warning: Unipile refuses the API key or the subscription: 401 api/unauthorized
+warning: the Unipile API cannot be reached (3 failures, next try in 30 s)
+warning: another program has kept the queue locked for 3 min, so nothing is sent
+warning: the clock was set back
+
+next: set a new API key
+";
+    fake(TROUBLED, r#"{"data": []}"#).run(&["status"]).is(0, shown, "");
+}
+
+#[test]
+fn the_accounts_alone_are_for_programs() {
+    let rows = "\
+acc_1\tactive\tgap\t2026-11-22T09:21:12.000Z\t118\t2026-11-22T08:00:00.000Z\t2026-11-22T09:20:50.000Z
+acc_2\tdown\taccount_disconnected\ta person\t1\t2026-11-22T10:21:00.000Z\t2026-11-21T09:00:00.000Z
+acc_3\tactive\t-\t-\t0\t-\t-
+";
+    one("GET /v1/accounts", 200, ACCOUNTS, &["status", "--accounts"]).1.is(0, rows, "");
+    let ran = one("GET /v1/accounts", 200, ACCOUNTS, &["status", "--accounts", "--json"]).1;
+    ran.is(0, &format!("{ACCOUNTS}\n"), "");
+    let hint = "no accounts; one appears with its first message\n";
+    one("GET /v1/accounts", 200, r#"{"data": []}"#, &["status", "--accounts"]).1.is(0, "", hint);
+}
+
+#[test]
+fn one_account_with_all_that_is_known() {
+    let down = r#"{"id": "acc_2", "standing": "down", "reason": "account_disconnected", "why": "It is disconnected.", "actor": "operator",
+        "until": null, "waits_for": "person", "paused": {"since": "2026-11-22T09:00:00.000Z", "until": "2026-11-23T08:00:00.000Z", "note": null},
+        "down": {"cause": "disconnected", "since": "2026-11-22T09:00:00.000Z", "problem": "sign in again"},
+        "hold": {"reason": "cooldown", "until": "2026-11-23T09:00:00.000Z"}, "next_call_at": "2026-11-22T09:00:20.000Z",
+        "last_call_at": "2026-11-22T09:00:00.000Z", "last_sent_at": null, "oldest_due_at": null, "counts": {"queued": 1, "uncertain": 1}}"#;
+    let shown = "\
+account    acc_2
+state      down
+why        It is disconnected. (account_disconnected)
+who acts   operator
+next       a person
+paused     since 2026-11-22 10:00:00 CET until 2026-11-23 09:00:00 CET
+down       disconnected since 2026-11-22 10:00:00 CET: sign in again
+rests      cooldown until 2026-11-23 10:00:00 CET
+messages   1 queued, 1 uncertain
+last call  2026-11-22 10:00:00 CET
+next call  not before 2026-11-22 10:00:20 CET
+
+next: mend the account at Unipile, then say so with `outboxd resume acc_2`
+";
+    let (asked, ran) = one("GET /v1/accounts/acc_2", 200, down, &["status", "acc_2"]);
+    ran.is(0, shown, "");
+    assert_eq!((asked.len(), asked[0].what.as_str()), (1, "GET /v1/accounts/acc_2"));
+    let ran = one("GET /v1/accounts/acc_2", 200, down, &["status", "acc_2", "--json"]).1;
+    ran.is(0, &format!("{down}\n"), "");
+    for (state, step) in [
+        (r#""paused": {"note": "x"}"#, "`outboxd resume a` goes on"),
+        (
+            r#""hold": {"reason": "cooldown"}"#,
+            "wait (cooldown); `outboxd resume a --lift-hold` ends the rest early, at the risk of the account",
+        ),
+    ] {
+        let account = format!(r#"{{"id": "a", "standing": "paused", {state}}}"#);
+        let (_, ran) = one("GET /v1/accounts/a", 200, &account, &["status", "a"]);
+        assert!(ran.out.ends_with(&format!("\n\nnext: {step}\n")), "{}", ran.out);
+    }
+}
