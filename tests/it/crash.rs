@@ -1,0 +1,162 @@
+//! Stopping in every way, and what the next start makes of it (P1, P2, P3).
+
+use std::time::Duration;
+
+use outboxd::sandbox::{Fault, FaultKind};
+
+use crate::daemon::{House, eventually, gaps, run, texts};
+
+fn message(account: &str, number: usize) -> String {
+    format!(r#"{{"account_id":"{account}","chat_id":"c{number}","text":"message {number}","typing":false}}"#)
+}
+
+/// Kill -9 between the call and its answer, in the middle of a queue, at the real pace.
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_in_the_middle_of_a_call_loses_nothing_repeats_nothing_and_keeps_the_gap() {
+    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s");
+    let slow = FaultKind::LatencyAfterDelivery(Duration::from_secs(30));
+    house.sandbox.fault(Fault::new(slow));
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&message("acc_1", 1)).await;
+    let second = daemon.enqueue(&message("acc_1", 2)).await;
+    // Delivered, but its answer is on its way for half a minute.
+    house.delivered(1).await;
+    daemon.kill();
+    let daemon = house.serve().await;
+    let review = daemon.becomes(&first, "review").await;
+    assert_eq!(review["reason"], "found_sending");
+    assert_eq!(review["waits_for"], "person");
+    assert!(house.log().contains("1 in doubt, 1 queued"), "{}", house.log());
+    daemon.becomes(&second, "sent").await;
+    let deliveries = house.delivered(2).await;
+    assert_eq!(texts(&deliveries), ["message 1", "message 2"]);
+    let gap = gaps(&deliveries, "acc_1")[0];
+    assert!(gap >= Duration::from_secs(10), "the gap across the restart is {gap:?}");
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["recovered"]["in_doubt"], 1);
+    assert!(status["next_step"].as_str().is_some_and(|step| step.contains("review")), "{status}");
+}
+
+/// The pause that was drawn before the kill still holds after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_between_two_sends_keeps_the_gap() {
+    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s");
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&message("acc_1", 1)).await;
+    daemon.enqueue(&message("acc_1", 2)).await;
+    daemon.becomes(&first, "sent").await;
+    daemon.kill();
+    let _daemon = house.serve().await;
+    let deliveries = house.delivered(2).await;
+    assert_eq!(texts(&deliveries), ["message 1", "message 2"]);
+    let gap = gaps(&deliveries, "acc_1")[0];
+    assert!(gap >= Duration::from_secs(10) && gap < Duration::from_secs(30), "{gap:?}");
+}
+
+/// Twenty kills at moments that the seed decides: each message is delivered at most once, and none is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_kills_while_sending_lose_nothing_and_repeat_nothing() {
+    use rand::RngExt;
+    const SEED: u64 = 20_261_122;
+    let mut dice = outboxd::clock::dice(SEED);
+    let clock = outboxd::clock::SystemClock::new();
+    let house = House::new().await.hasty();
+    let lag = Fault::new(FaultKind::Latency { before_delivery: Duration::from_millis(3) }).always();
+    house.sandbox.fault(lag);
+    let daemon = house.serve().await;
+    let lines: Vec<String> = (0..400).map(|number| message(&format!("acc_{}", number % 8), number)).collect();
+    let (status, answer) =
+        daemon.post_as("/v1/messages", "application/x-ndjson", lines.join("\n").into_bytes()).await;
+    assert_eq!((status, answer["accepted"].as_u64()), (200, Some(400)), "{answer}");
+    daemon.kill();
+    for _ in 0..20 {
+        let daemon = house.serve().await;
+        outboxd::clock::Clock::sleep(&clock, Duration::from_millis(dice.random_range(1..40))).await;
+        daemon.kill();
+    }
+    let daemon = house.serve().await;
+    let settled = eventually(async || {
+        let (_, status) = daemon.get("/v1/status").await;
+        let counts = &status["queue"]["counts"];
+        counts["queued"].is_null() && counts["sending"].is_null()
+    });
+    assert!(settled.await, "seed {SEED}: the queue does not empty: {}", house.log());
+    let deliveries = house.sandbox.world().deliveries();
+    let mut sent = texts(&deliveries);
+    let delivered = sent.len();
+    sent.dedup();
+    assert_eq!(sent.len(), delivered, "seed {SEED}: something was delivered twice");
+    let (_, status) = daemon.get("/v1/status").await;
+    let count = |state: &str| status["queue"]["counts"][state].as_u64().unwrap_or(0);
+    assert_eq!(count("sent") + count("review"), 400, "seed {SEED}: {status}");
+    assert!(delivered as u64 >= count("sent"), "seed {SEED}: {delivered} delivered, {status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_lets_the_call_on_its_way_finish_and_says_goodbye() {
+    let house = House::new().await;
+    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_millis(700))));
+    let mut daemon = house.serve().await;
+    let id = daemon.enqueue(&message("acc_1", 1)).await;
+    house.delivered(1).await;
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().await, Some(0), "{}", house.log());
+    assert!(!house.socket().exists(), "the socket is gone");
+    let daemon = house.serve().await;
+    assert_eq!(daemon.becomes(&id, "sent").await["attempts"].as_array().map(Vec::len), Some(1));
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["recovered"]["clean_stop"], true);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_outlasts_the_grace_is_left_to_a_person() {
+    let house = House::new().await.set("OUTBOXD_ENGINE_SHUTDOWN_GRACE", "300ms");
+    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(60))));
+    let mut daemon = house.serve().await;
+    let id = daemon.enqueue(&message("acc_1", 1)).await;
+    house.delivered(1).await;
+    daemon.signal("-TERM");
+    assert_eq!(daemon.ended().await, Some(0), "{}", house.log());
+    let daemon = house.serve().await;
+    let review = daemon.becomes(&id, "review").await;
+    assert_eq!(review["reason"], "outcome_unknown");
+    assert!(review["error"].as_str().is_some_and(|error| error.contains("outboxd/stopped")), "{review}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_stops_at_once_and_the_next_start_tells() {
+    let house = House::new().await;
+    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(60))));
+    let mut daemon = house.serve().await;
+    let id = daemon.enqueue(&message("acc_1", 1)).await;
+    house.delivered(1).await;
+    daemon.signal("-TERM");
+    assert!(eventually(async || house.log().contains("a second signal stops at once")).await);
+    daemon.signal("-INT");
+    assert_eq!(daemon.ended().await, Some(1), "{}", house.log());
+    let daemon = house.serve().await;
+    assert_eq!(daemon.becomes(&id, "review").await["reason"], "found_sending");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_queue_is_refused_and_names_the_first() {
+    let house = House::new().await;
+    let daemon = house.serve().await;
+    let (ok, said) = run(house.outboxd(&["serve"]), "");
+    assert!(!ok && said.contains(&format!("process {}", daemon.pid())), "{said}");
+    // Another queue on the same socket is refused as well, and the first goes on answering.
+    let mut other = house.outboxd(&["serve"]);
+    other.env("OUTBOXD_STORE_PATH", house.path("other.db"));
+    let (ok, said) = run(other, "");
+    assert!(!ok && said.contains("another daemon answers"), "{said}");
+    assert_eq!(daemon.get("/healthz").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_path_that_is_no_socket_is_left_alone() {
+    let house = House::new().await;
+    std::fs::write(house.socket(), "precious").expect("a file");
+    let (ok, said) = run(house.outboxd(&["serve"]), "");
+    assert!(!ok && said.contains("is no socket"), "{said}");
+    assert_eq!(std::fs::read_to_string(house.socket()).expect("it is there"), "precious");
+}

@@ -1,0 +1,237 @@
+//! The real binary on a temporary database and socket against a sandbox in this process: verbs for the black-box tests.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use outboxd::clock::{Clock, SystemClock};
+use outboxd::sandbox::{Delivery, Sandbox, SandboxConfig};
+use serde_json::Value;
+
+/// Where a daemon lives, and the world it sends to; daemons come and go in it.
+pub(crate) struct House {
+    folder: tempfile::TempDir,
+    pub(crate) sandbox: Sandbox,
+    environment: Vec<(String, String)>,
+}
+
+/// A running `outboxd serve`.
+pub(crate) struct Daemon {
+    child: Child,
+    client: reqwest::Client,
+}
+
+impl House {
+    pub(crate) async fn new() -> Self {
+        // The first test of the process installs it; for the others it is there.
+        let _installed_before = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let sandbox = Sandbox::start(SandboxConfig::default()).await.expect("a sandbox");
+        Self { folder, sandbox, environment: Vec::new() }
+    }
+
+    /// Sends without pauses and without typing.
+    pub(crate) fn hasty(self) -> Self {
+        self.set("OUTBOXD_POLICY_ALLOW_GAP_BELOW_10S", "true")
+            .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "0s")
+            .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "0s")
+            .set("OUTBOXD_POLICY_DEFAULT_TYPING_ENABLED", "false")
+            .set("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "1000")
+            .set("OUTBOXD_UNIPILE_BURST", "1000")
+    }
+
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("queue.db")
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("queue.sock")
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The binary with this house's environment, in its folder.
+    pub(crate) fn outboxd(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("OUTBOXD_STORE_PATH", self.database())
+            .env("OUTBOXD_API_SOCKET", self.socket())
+            .env("OUTBOXD_UNIPILE_BASE_URL", self.sandbox.url())
+            .env("OUTBOXD_UNIPILE_API_KEY", "sandbox-key")
+            .env("OUTBOXD_ENGINE_SEED", "20261122")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub(crate) async fn serve(&self) -> Daemon {
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
+        let child = self.outboxd(&["serve"]).stderr(log).spawn().expect("the daemon starts");
+        let client =
+            reqwest::Client::builder().unix_socket(self.socket()).timeout(Duration::from_secs(20)).build();
+        let mut daemon = Daemon { child, client: client.expect("a client") };
+        let up = eventually(async || {
+            if let Some(status) = daemon.child.try_wait().expect("a process") {
+                panic!("the daemon ended with {status}: {}", self.log());
+            }
+            daemon.client.get("http://outboxd/healthz").send().await.is_ok()
+        });
+        assert!(up.await, "the daemon does not answer: {}", self.log());
+        daemon
+    }
+
+    /// Everything the daemons of this house logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// Waits until the sandbox has delivered `n` messages.
+    pub(crate) async fn delivered(&self, n: usize) -> Vec<Delivery> {
+        let world = self.sandbox.world();
+        let enough = eventually(async || world.delivered_count() >= n).await;
+        assert!(enough, "{} of {n} were delivered: {}", world.delivered_count(), self.log());
+        world.deliveries()
+    }
+
+    /// Runs a program with `input` on its standard input; answers its output and whether it succeeded.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str], input: &str) -> (bool, String) {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.folder.path());
+        run(command, input)
+    }
+}
+
+/// Runs `command` with `input`; answers whether it succeeded and all that it said.
+pub(crate) fn run(mut command: Command, input: &str) -> (bool, String) {
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+    // A program that reads nothing may have closed it already.
+    let _closed_early = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("it ends");
+    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.push_str(&String::from_utf8_lossy(&output.stderr));
+    (output.status.success(), said)
+}
+
+impl Daemon {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ended");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    }
+
+    /// Waits for its end; answers its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let child = &mut self.child;
+        let mut code = None;
+        let ended = eventually(async || match child.try_wait().expect("a process") {
+            Some(status) => {
+                code = status.code();
+                true
+            }
+            None => false,
+        });
+        assert!(ended.await, "the daemon does not end");
+        code
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.client.get(format!("http://outboxd{path}"))).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        let request = self.client.post(format!("http://outboxd{path}"));
+        answer(request.header("content-type", "application/json").body(body.to_owned())).await
+    }
+
+    pub(crate) async fn post_as(&self, path: &str, content_type: &str, body: Vec<u8>) -> (u16, Value) {
+        let request = self.client.post(format!("http://outboxd{path}"));
+        answer(request.header("content-type", content_type).body(body)).await
+    }
+
+    pub(crate) async fn post_with(&self, path: &str, header: (&str, &str), body: &str) -> (u16, Value) {
+        let request = self.client.post(format!("http://outboxd{path}")).header(header.0, header.1);
+        answer(request.body(body.to_owned())).await
+    }
+
+    /// Puts one message in through the socket; answers its id.
+    pub(crate) async fn enqueue(&self, body: &str) -> String {
+        let (status, answer) = self.post("/v1/messages", body).await;
+        assert_eq!(status, 201, "{answer}");
+        answer["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Waits until the message is in `state`; answers it.
+    pub(crate) async fn becomes(&self, id: &str, state: &str) -> Value {
+        let mut last = Value::Null;
+        let became = eventually(async || {
+            last = self.get(&format!("/v1/messages/{id}")).await.1;
+            last["state"] == state
+        });
+        assert!(became.await, "{id} does not become {state}: {last}");
+        last
+    }
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+    let answer = request.send().await.expect("an answer");
+    let status = answer.status().as_u16();
+    let text = answer.text().await.expect("a body");
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ended_already = self.child.kill();
+        let _ended_already = self.child.wait();
+    }
+}
+
+/// Asks again and again until `question` is answered with yes, for at most 60 s.
+pub(crate) async fn eventually(mut question: impl AsyncFnMut() -> bool) -> bool {
+    let clock = SystemClock::new();
+    while clock.monotonic() < Duration::from_secs(60) {
+        if question().await {
+            return true;
+        }
+        clock.sleep(Duration::from_millis(10)).await;
+    }
+    false
+}
+
+/// The pauses between the deliveries of an account, by arrival at the sandbox.
+pub(crate) fn gaps(deliveries: &[Delivery], account: &str) -> Vec<Duration> {
+    let mut at: Vec<Duration> =
+        deliveries.iter().filter(|one| one.account_id == account).map(|one| one.at_monotonic).collect();
+    at.sort_unstable();
+    at.windows(2).map(|pair| pair[1] - pair[0]).collect()
+}
+
+/// The texts that were delivered, sorted.
+pub(crate) fn texts(deliveries: &[Delivery]) -> Vec<&str> {
+    let mut texts: Vec<&str> = deliveries.iter().map(|one| one.text.as_str()).collect();
+    texts.sort_unstable();
+    texts
+}

@@ -1,0 +1,236 @@
+//! Reading and acting over HTTP: list, show, explain, cancel, pause, resume, status.
+
+use outboxd::sandbox::{Fault, FaultKind};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::daemon::{House, eventually};
+
+fn body(account: &str, chat: &str, text: &str) -> String {
+    json!({"account_id": account, "chat_id": chat, "text": text, "campaign": "spring"}).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_filter_and_page_without_texts() {
+    let house = House::new().await;
+    let daemon = house.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let mut ids = Vec::new();
+    for number in 0..7 {
+        let account = if number % 2 == 0 { "acc_even" } else { "acc_odd" };
+        ids.push(daemon.enqueue(&body(account, &format!("c{number}"), "secret text")).await);
+    }
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let (status, page) = daemon.get(&format!("/v1/messages?limit=3{cursor}")).await;
+        assert_eq!(status, 200, "{page}");
+        assert!(!page.to_string().contains("secret text"));
+        seen.extend(
+            page["data"]
+                .as_array()
+                .expect("data")
+                .iter()
+                .map(|row| row["id"].as_str().unwrap_or("").to_owned()),
+        );
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    ids.reverse();
+    assert_eq!(seen, ids, "newest first, each once");
+    for (query, n) in [
+        ("account_id=acc_even", 4),
+        ("state=queued&account_id=acc_odd", 3),
+        ("state=sent,failed", 0),
+        ("campaign=spring&chat_id=c3", 1),
+        ("dedupe_key=none", 0),
+    ] {
+        let (_, page) = daemon.get(&format!("/v1/messages?{query}")).await;
+        assert_eq!(page["data"].as_array().map(Vec::len), Some(n), "{query}: {page}");
+    }
+    for (query, field) in
+        [("stat=sent", "stat"), ("state=sendt", "state"), ("limit=0", "limit"), ("cursor=x", "cursor")]
+    {
+        let (status, answer) = daemon.get(&format!("/v1/messages?{query}")).await;
+        assert_eq!((status, answer["error"]["field"].as_str()), (400, Some(field)), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explain_names_one_reason_and_every_gate() {
+    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_ZONE", "Europe/Berlin");
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;
+    let second = daemon.enqueue(&body("acc_1", "c2", "second")).await;
+    // The first shows its typing indicator before it goes, then the second waits for the gap.
+    let reason = async |id: &str| daemon.get(&format!("/v1/messages/{id}/explain")).await.1;
+    assert!(
+        eventually(async || reason(&first).await["reason"] == "typing").await,
+        "{}",
+        reason(&first).await
+    );
+    assert_eq!(reason(&second).await["reason"], "turn");
+    assert_eq!(reason(&second).await["ahead"], 1);
+    daemon.becomes(&first, "sent").await;
+    let explained = reason(&second).await;
+    assert_eq!(
+        (&explained["reason"], &explained["waits_for"]),
+        (&json!("gap"), &json!("time")),
+        "{explained}"
+    );
+    assert!(explained["until_local"].as_str().is_some_and(|at| at.ends_with("Europe/Berlin")), "{explained}");
+    let closed: Vec<&Value> =
+        explained["gates"].as_array().expect("gates").iter().filter(|gate| gate["open"] == false).collect();
+    assert_eq!(closed.len(), 1, "{closed:?}");
+    assert_eq!(closed[0]["until"], explained["until"]);
+    let sent = reason(&first).await;
+    assert_eq!(
+        (&sent["state"], &sent["reason"], &sent["until"]),
+        (&json!("sent"), &json!("delivered"), &Value::Null)
+    );
+    let (_, listed) = daemon.get("/v1/messages?state=queued").await;
+    assert_eq!(listed["data"][0]["reason"], "gap", "the list says what explain says");
+    daemon.post("/v1/accounts/acc_1/pause", "").await;
+    assert_eq!(reason(&second).await["reason"], "account_paused");
+    assert_eq!(reason(&second).await["waits_for"], "person");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pause_stops_at_once_and_resume_goes_on() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    assert_eq!(
+        daemon.post("/v1/accounts/acc_1/pause", "").await.0,
+        404,
+        "an account exists from its first message on"
+    );
+    daemon.post("/v1/pause", r#"{"note": "lunch"}"#).await;
+    let id = daemon.enqueue(&body("acc_1", "c1", "hello")).await;
+    let (_, paused) = daemon.post("/v1/accounts/acc_1/pause", "{}").await;
+    assert_eq!(
+        paused,
+        json!({"account_id": "acc_1", "paused": true, "already_paused": false, "until": null})
+    );
+    let (_, again) =
+        daemon.post("/v1/accounts/acc_1/pause", r#"{"until": "2099-01-01T10:00:00+01:00"}"#).await;
+    assert_eq!(
+        (&again["already_paused"], &again["until"]),
+        (&json!(true), &json!("2099-01-01T09:00:00.000Z"))
+    );
+    assert_eq!(daemon.get("/v1/status").await.1["paused"]["note"], "lunch");
+    assert_eq!(daemon.get("/v1/accounts/acc_1").await.1["standing"], "paused");
+    daemon.post("/v1/resume", "").await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    assert_eq!(
+        (&explained["reason"], &explained["until"]),
+        (&json!("account_paused"), &json!("2099-01-01T09:00:00.000Z"))
+    );
+    assert_eq!(house.sandbox.world().call_count(), 0);
+    let (_, resumed) = daemon.post("/v1/accounts/acc_1/resume", "").await;
+    assert_eq!(resumed, json!({"account_id": "acc_1", "resumed": true, "was_paused": true}));
+    daemon.becomes(&id, "sent").await;
+    let (_, resumed) = daemon.post("/v1/accounts/acc_1/resume", "").await;
+    assert_eq!(resumed["was_paused"], false);
+    for (path, body, field) in [
+        ("/v1/pause", r#"{"until": "tomorrow"}"#, "until"),
+        ("/v1/pause", r#"{"until": "2020-01-01T00:00:00Z"}"#, "until"),
+        ("/v1/pause", r#"{"untl": "x"}"#, "untl"),
+        ("/v1/resume", r#"{"lift_hold": 1}"#, "lift_hold"),
+    ] {
+        let (status, answer) = daemon.post(path, body).await;
+        assert_eq!((status, answer["error"]["field"].as_str()), (422, Some(field)), "{answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cancel_takes_back_what_waits_and_refuses_what_is_too_late() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let waiting = daemon.enqueue(&body("acc_1", "c1", "never")).await;
+    let (status, answer) = daemon.post(&format!("/v1/messages/{waiting}/cancel"), "").await;
+    let expected = json!({"id": waiting, "state": "cancelled", "was": "queued", "already_cancelled": false});
+    assert_eq!((status, &answer), (200, &expected));
+    assert_eq!(daemon.post(&format!("/v1/messages/{waiting}/cancel"), "").await.1["already_cancelled"], true);
+    let sent = daemon.enqueue(&body("acc_1", "c2", "goes")).await;
+    daemon.post("/v1/resume", "").await;
+    daemon.becomes(&sent, "sent").await;
+    let (status, answer) = daemon.post(&format!("/v1/messages/{sent}/cancel"), "").await;
+    assert_eq!((status, &answer["error"]["code"]), (409, &json!("wrong_state")), "{answer}");
+    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(2))));
+    let sending = daemon.enqueue(&body("acc_1", "c3", "on its way")).await;
+    daemon.becomes(&sending, "sending").await;
+    assert_eq!(daemon.post(&format!("/v1/messages/{sending}/cancel"), "").await.0, 409);
+    for id in ["01a2033b-0160-74f2-902c-2d39e83d48d7", "nonsense"] {
+        assert_eq!(daemon.post(&format!("/v1/messages/{id}/cancel"), "").await.0, 404);
+        assert_eq!(daemon.get(&format!("/v1/messages/{id}")).await.0, 404);
+        assert_eq!(daemon.get(&format!("/v1/messages/{id}/explain")).await.0, 404);
+    }
+    let texts: Vec<String> = house.delivered(2).await.into_iter().map(|one| one.text).collect();
+    assert!(!texts.contains(&"never".to_owned()), "{texts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_tells_its_story_with_what_was_answered() {
+    let house = House::new().await.hasty();
+    house.sandbox.world().disconnect("acc_gone");
+    let refused = FaultKind::Error {
+        status: 422,
+        error_type: "provider/unprocessable_entity".into(),
+        title: "Unprocessable entity".into(),
+        detail: "recipient cannot be reached".into(),
+        retry_after: None,
+        delivered: false,
+    };
+    house.sandbox.fault(Fault::new(refused).on("acc_1"));
+    let daemon = house.serve().await;
+    let failed = daemon.enqueue(&body("acc_1", "c1", "hello")).await;
+    let failed = daemon.becomes(&failed, "failed").await;
+    assert_eq!(
+        (&failed["reason"], &failed["actor"], &failed["text"]),
+        (&json!("refused"), &json!("producer"), &json!("hello"))
+    );
+    let attempt = &failed["attempts"][0];
+    assert_eq!(
+        (&attempt["type"], &attempt["status"]),
+        (&json!("provider/unprocessable_entity"), &json!(422))
+    );
+    assert_eq!(attempt["detail"], "recipient cannot be reached");
+    assert!(
+        failed["error"].as_str().is_some_and(|error| error.contains("recipient cannot be reached")),
+        "{failed}"
+    );
+
+    let kept = daemon.enqueue(&body("acc_gone", "c1", "hello")).await;
+    let down = eventually(async || daemon.get("/v1/accounts/acc_gone").await.1["standing"] == "down").await;
+    assert!(down, "{}", house.log());
+    let (_, explained) = daemon.get(&format!("/v1/messages/{kept}/explain")).await;
+    assert_eq!(
+        (&explained["reason"], &explained["state"]),
+        (&json!("account_disconnected"), &json!("queued"))
+    );
+    assert_eq!(explained["actor"], "operator");
+    let (_, status) = daemon.get("/v1/status").await;
+    assert!(status["next_step"].as_str().is_some_and(|step| step.contains("acc_gone")), "{status}");
+    house.sandbox.world().reconnect("acc_gone");
+    daemon.post("/v1/accounts/acc_gone/resume", "").await;
+    daemon.becomes(&kept, "sent").await;
+    // P8: what was said is nobody's business but the recipient's.
+    assert!(!house.log().contains("hello"), "{}", house.log());
+    assert!(!house.log().contains("sandbox-key"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn paths_and_methods_that_are_none_are_told() {
+    let house = House::new().await;
+    let daemon = house.serve().await;
+    assert_eq!(daemon.get("/healthz").await, (200, json!({"ok": true})));
+    let (status, answer) = daemon.get("/v1/mesages").await;
+    assert_eq!((status, &answer["error"]["code"]), (404, &json!("no_such_path")));
+    let (status, answer) = daemon.get("/v1/pause").await;
+    assert_eq!((status, &answer["error"]["code"]), (405, &json!("method_not_allowed")));
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!((&status["api"]["reachable"], &status["next_step"]), (&json!(true), &Value::Null), "{status}");
+}

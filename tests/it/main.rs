@@ -1,0 +1,18 @@
+//! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the house.
+
+mod cli_act;
+mod cli_check;
+mod cli_client;
+mod cli_enqueue;
+mod cli_fake;
+mod cli_read;
+mod cli_status;
+mod config;
+mod config_refusals;
+mod crash;
+mod daemon;
+mod doors;
+mod http_in;
+mod http_out;
+mod sandbox;
+mod tidy;
