@@ -1,0 +1,44 @@
+//! A lean HTTP client on a Unix socket, so that what is measured is the daemon and not the load.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+/// One connection, kept alive.
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) fn connect(socket: &Path) -> Self {
+        Self { stream: BufReader::new(UnixStream::connect(socket).expect("the daemon listens")) }
+    }
+
+    /// Posts `body` and returns the status and the answer.
+    pub(crate) fn post(&mut self, path: &str, content_type: &str, body: &str) -> (u16, String) {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: o\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.get_mut().write_all(request.as_bytes()).expect("write");
+        let mut status = 0;
+        let mut length = 0;
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line).expect("read");
+            if let Some(rest) = line.strip_prefix("HTTP/1.1 ") {
+                status = rest[..3].parse().expect("a status");
+            }
+            if let Some(rest) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = rest.trim().parse().expect("a length");
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut answer = vec![0; length];
+        self.stream.read_exact(&mut answer).expect("read");
+        (status, String::from_utf8(answer).expect("text"))
+    }
+}

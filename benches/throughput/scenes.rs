@@ -1,0 +1,321 @@
+//! The scenes: enqueueing, the way from an INSERT to the API call, draining, picking, doing nothing.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use outboxd::domain::message::{AccountId, ChatId, NewMessage, Target};
+use outboxd::sandbox::{Sandbox, SandboxConfig};
+use outboxd::store::{EnqueueMode, Store, StoreOptions};
+use rusqlite::{Connection, params};
+
+use super::Figure;
+use super::client::Client;
+use super::floor::Floors;
+use super::process::{self, pause};
+
+/// A message of an ordinary length.
+pub(crate) const TEXT: &str = "Hi Carla, I saw your talk in Porto and liked how you explained the trade-offs. We are looking for \
+     somebody who has run queues in production. Would you have a quarter of an hour next week?";
+
+/// A daemon that has accepted messages it must not send yet.
+const LATER: &str = "2099-01-01T00:00:00.000Z";
+
+fn message_json(number: usize) -> String {
+    let account = number % 100;
+    format!(
+        "{{\"account_id\":\"acc_{account}\",\"chat_id\":\"chat_{number}\",\"text\":\"{TEXT}\",\"not_before\":\"{LATER}\"}}"
+    )
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+fn timed(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
+
+/// One producer, 64 producers, and NDJSON.
+pub(crate) fn enqueue(folder: &Path, floors: &Floors, figures: &mut Vec<Figure>) {
+    let (_daemon, _, socket) = process::daemon(folder, "enqueue", "http://127.0.0.1:9", &[]);
+    let json = "application/json";
+    let mut client = Client::connect(&socket);
+    for number in 0..500 {
+        assert_eq!(client.post("/v1/messages", json, &message_json(number)).0, 201, "warm-up");
+    }
+    let alone = 6000;
+    let seconds = timed(|| {
+        for number in 0..alone {
+            assert_eq!(client.post("/v1/messages", json, &message_json(number)).0, 201);
+        }
+    });
+    let rate = alone as f64 / seconds;
+    push(
+        figures,
+        "enqueue_1_producer",
+        rate,
+        "messages/s",
+        Some(floors.single),
+        "at least 0.5 of the floor",
+        0.5,
+    );
+
+    let each = 800;
+    let seconds = timed(|| {
+        std::thread::scope(|scope| {
+            for producer in 0..64 {
+                let socket = &socket;
+                scope.spawn(move || {
+                    let mut client = Client::connect(socket);
+                    for number in 0..each {
+                        let body = message_json(producer * each + number);
+                        assert_eq!(client.post("/v1/messages", json, &body).0, 201);
+                    }
+                });
+            }
+        });
+    });
+    let rate = (64 * each) as f64 / seconds;
+    push(
+        figures,
+        "enqueue_64_producers",
+        rate,
+        "messages/s",
+        Some(floors.single),
+        "at least 2 times the floor",
+        2.0,
+    );
+
+    let batch: String = (0..1000).map(|number| message_json(number) + "\n").collect();
+    let batches = 100;
+    let seconds = timed(|| {
+        for _ in 0..batches {
+            let (status, answer) = client.post("/v1/messages", "application/x-ndjson", &batch);
+            assert!(status == 200 && answer.starts_with("{\"accepted\":1000,"), "{status} {answer:.200}");
+        }
+    });
+    let rate = f64::from(batches) * 1000.0 / seconds;
+    push(
+        figures,
+        "enqueue_ndjson_1000",
+        rate,
+        "rows/s",
+        Some(floors.batch),
+        "at least 0.4 of the floor",
+        0.4,
+    );
+}
+
+fn push(
+    figures: &mut Vec<Figure>,
+    name: &'static str,
+    value: f64,
+    unit: &'static str,
+    floor: Option<f64>,
+    goal: &'static str,
+    least_ratio: f64,
+) {
+    let met = floor.is_none_or(|floor| value >= least_ratio * floor);
+    figures.push(Figure { name, value, unit, floor, goal, met });
+}
+
+/// From before the INSERT of another connection to the arrival of the call at the sandbox.
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let sandbox = runtime.block_on(Sandbox::start(SandboxConfig::default())).expect("the sandbox");
+    let (_daemon, database, _) = process::daemon(folder, "latency", &sandbox.url(), &[]);
+    let producer = Connection::open(&database).expect("open");
+    producer.busy_timeout(Duration::from_secs(5)).expect("patience");
+    producer.pragma_update(None, "wal_autocheckpoint", 0).expect("pragma");
+    let world = sandbox.world();
+    let mut latencies = Vec::new();
+    for number in 0..1020_usize {
+        let chat = format!("chat_{number}");
+        let account = format!("acc_{}", number % 20);
+        let inserted_at = world.elapsed();
+        producer
+            .prepare_cached("INSERT INTO messages (account_id, chat_id, text) VALUES (?1, ?2, ?3)")
+            .and_then(|mut statement| statement.execute(params![account, chat, TEXT]))
+            .expect("insert");
+        let patience = Instant::now() + Duration::from_secs(10);
+        while world.call_count() <= number {
+            assert!(Instant::now() < patience, "message {number} was not sent within 10 s");
+            pause(Duration::from_micros(500));
+        }
+        // The first ones open connections and files.
+        if number >= 20 {
+            let calls = world.calls_after(number as u64);
+            let call = calls.last().expect("the call that was counted");
+            latencies.push((call.at_monotonic - inserted_at).as_secs_f64() * 1e3);
+        }
+        pause(Duration::from_millis(3));
+    }
+    latencies.sort_by(f64::total_cmp);
+    let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    for (name, value, goal, most) in [
+        ("insert_to_call_p50", at(0.5), "under 3 ms", 3.0),
+        ("insert_to_call_p99", at(0.99), "under 10 ms", 10.0),
+    ] {
+        figures.push(Figure { name, value, unit: "ms", floor: None, goal, met: value < most });
+    }
+    runtime.block_on(sandbox.stop());
+}
+
+/// 200 accounts with a gap of nothing: the daemon and the sandbox share the cores.
+pub(crate) fn drain(folder: &Path, figures: &mut Vec<Figure>) {
+    const MESSAGES: usize = 20_000;
+    let (_sandbox, url) = process::sandbox();
+    let limits = [("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "100000"), ("OUTBOXD_UNIPILE_BURST", "100000")];
+    let (_daemon, _, socket) = process::daemon(folder, "drain", &url, &limits);
+    let mut client = Client::connect(&socket);
+    client.post("/v1/pause", "application/json", "");
+    for batch in 0..MESSAGES / 1000 {
+        let line = |number: usize| {
+            let account = number % 200;
+            let number = batch * 1000 + number;
+            format!(
+                "{{\"account_id\":\"acc_{account}\",\"chat_id\":\"chat_{number}\",\"text\":\"{TEXT}\"}}\n"
+            )
+        };
+        let body: String = (0..1000).map(line).collect();
+        assert_eq!(client.post("/v1/messages", "application/x-ndjson", &body).0, 200);
+    }
+    let address = url.trim_start_matches("http://").to_owned();
+    let seconds = timed(|| {
+        client.post("/v1/resume", "application/json", "");
+        while delivered(&address) < MESSAGES {
+            pause(Duration::from_millis(50));
+        }
+    });
+    assert_eq!(delivered(&address), MESSAGES, "some went twice");
+    let rate = MESSAGES as f64 / seconds;
+    let goal = "at least 1,000";
+    figures.push(Figure {
+        name: "drain",
+        value: rate,
+        unit: "sends/s",
+        floor: None,
+        goal,
+        met: rate >= 1000.0,
+    });
+}
+
+fn delivered(address: &str) -> usize {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).expect("the sandbox listens");
+    stream.write_all(b"GET /sandbox/count HTTP/1.1\r\nhost: s\r\nconnection: close\r\n\r\n").expect("write");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read");
+    let after = answer.split("\"deliveries\":").nth(1).expect("a count");
+    after.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
+}
+
+/// Time to find an account's next message, with a thousand and with a million waiting.
+pub(crate) fn pick(folder: &Path, figures: &mut Vec<Figure>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let [small, large] = runtime.block_on(async {
+        let options = StoreOptions { path: folder.join("pick.db"), readers: 1 };
+        let now: jiff::Timestamp = "2026-11-22T09:21:00Z".parse().expect("a time");
+        let store = Store::open(&options, now).await.expect("open");
+        fill(&store, 1000, now).await;
+        let small = time_of_turn(&store, now).await;
+        fill(&store, 999_000, now).await;
+        [small, time_of_turn(&store, now).await]
+    });
+    let goal = "within 2 times that with 1,000";
+    figures.push(Figure { name: "pick_1000", value: small, unit: "us", floor: None, goal: "", met: true });
+    let met = large <= 2.0 * small;
+    figures.push(Figure { name: "pick_1000000", value: large, unit: "us", floor: Some(small), goal, met });
+}
+
+async fn fill(store: &Store, rows: usize, now: jiff::Timestamp) {
+    let mut left = rows;
+    while left > 0 {
+        let batch = left.min(2000);
+        let message = |number: usize| NewMessage {
+            account_id: AccountId::new("acc_1"),
+            target: Target::Chat(ChatId::new(format!("chat_{}", left - number))),
+            text: TEXT.to_owned(),
+            typing: None,
+            not_before: None,
+            expires_at: None,
+            campaign: None,
+            dedupe_key: None,
+        };
+        store.enqueue((0..batch).map(message).collect(), EnqueueMode::Each, now).await.expect("enqueue");
+        left -= batch;
+    }
+}
+
+/// Median microseconds.
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+async fn time_of_turn(store: &Store, now: jiff::Timestamp) -> f64 {
+    let account = AccountId::new("acc_1");
+    let mut times = Vec::new();
+    for _ in 0..2000 {
+        let began = Instant::now();
+        let turn = store.turn(&account, now).await.expect("read");
+        times.push(began.elapsed().as_secs_f64() * 1e6);
+        assert!(turn.is_some_and(|turn| turn.first.is_some()), "somebody waits");
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// 10,000 accounts and 100,000 messages whose time has not come.
+pub(crate) fn idle(folder: &Path, figures: &mut Vec<Figure>) {
+    let (daemon, database, socket) = process::daemon(folder, "idle", "http://127.0.0.1:9", &[]);
+    let mut client = Client::connect(&socket);
+    for batch in 0..100 {
+        let line = |number: usize| {
+            let number = batch * 1000 + number;
+            let account = number % 10_000;
+            format!(
+                "{{\"account_id\":\"acc_{account}\",\"chat_id\":\"chat_{number}\",\"text\":\"{TEXT}\",\
+                 \"not_before\":\"{LATER}\"}}\n"
+            )
+        };
+        let body: String = (0..1000).map(line).collect();
+        assert_eq!(client.post("/v1/messages", "application/x-ndjson", &body).0, 200);
+    }
+    drop(client);
+    drop(daemon);
+    // As it would be after a restart, once it has looked at every account.
+    let (daemon, ..) = process::daemon(folder, "idle", "http://127.0.0.1:9", &[]);
+    assert!(database.exists());
+    pause(Duration::from_secs(10));
+    let before = cpu_ticks(daemon.pid());
+    let window = 30;
+    pause(Duration::from_secs(window));
+    let ticks = cpu_ticks(daemon.pid()) - before;
+    // The kernel counts in hundredths of a second (USER_HZ).
+    let share = ticks as f64 / 100.0 / window as f64 * 100.0;
+    let goal = "under 0.2 % of a core";
+    figures.push(Figure { name: "idle_cpu", value: share, unit: "%", floor: None, goal, met: share < 0.2 });
+    let resident = resident_mib(daemon.pid());
+    let met = resident < 60.0;
+    figures.push(Figure {
+        name: "idle_rss",
+        value: resident,
+        unit: "MiB",
+        floor: None,
+        goal: "under 60 MB",
+        met,
+    });
+}
+
+fn cpu_ticks(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let after_name = stat.rsplit(") ").next().expect("a name");
+    let fields: Vec<&str> = after_name.split(' ').collect();
+    [11, 12].iter().map(|index| fields[*index].parse::<u64>().expect("ticks")).sum()
+}
+
+fn resident_mib(pid: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");
+    kib / 1024.0
+}
