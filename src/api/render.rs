@@ -29,7 +29,7 @@ fn standing_into(row: &mut Value, standing: Standing) {
     let (at, waits_for) = until(standing.until);
     row["reason"] = json!(standing.reason.as_str());
     row["why"] = json!(standing.reason.sentence());
-    row["actor"] = json!(standing.reason.actor().as_str());
+    row["actor"] = json!(standing.actor().as_str());
     row["until"] = at;
     row["waits_for"] = waits_for;
 }
@@ -143,7 +143,7 @@ fn sentence(message: &MessageView, explanation: &Explanation) -> String {
     if let Some(error) = &message.error {
         text.push_str(&format!(" Last answer: {error}."));
     }
-    if explanation.standing.reason.actor() == Actor::Operator {
+    if explanation.standing.actor() == Actor::Operator {
         text.push_str(" Somebody who runs the daemon must act.");
     }
     text

@@ -114,7 +114,8 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         api_busy_until: None,
         typing_until: claim.map(|claim| claim.typing_until),
     };
-    let facts = Facts { now, daemon: &turn.daemon, account: &turn.account, message: &message, live };
+    let gap_min = policy.gap.min;
+    let facts = Facts { now, daemon: &turn.daemon, account: &turn.account, message: &message, live, gap_min };
     let verdict = decide(&facts);
     let free_at = turn.account.next_call_at.map_or(now, |at| at.max(now));
     let may_type = matches!(verdict, Verdict::Send | Verdict::Wait { reason: Reason::Gap, .. });

@@ -6,7 +6,7 @@ use super::EngineHandle;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::message::AccountId;
 use crate::domain::policy::Policy;
-use crate::domain::reason::Reason;
+use crate::domain::reason::{Actor, Reason};
 use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
@@ -19,6 +19,16 @@ pub struct Standing {
     pub reason: Reason,
     /// What it waits for; `None` once it is final or goes now.
     pub until: Option<Until>,
+}
+
+impl Standing {
+    /// Who must act: nobody while a time will do.
+    pub fn actor(&self) -> Actor {
+        match self.until {
+            Some(Until::At(_) | Until::NotBefore(_)) => Actor::Nobody,
+            Some(Until::Person) | None => self.reason.actor(),
+        }
+    }
 }
 
 /// A standing with every gate that led to it.
@@ -45,7 +55,8 @@ impl EngineHandle {
         let now = self.now();
         let account = self.paced(&message.account, now);
         let live = self.live(&account.id, Some(message.id));
-        judge(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live })
+        let gap_min = self.policy(&account.id).gap.min;
+        judge(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live, gap_min })
     }
 
     /// Where `message` stands, with every gate.
@@ -53,8 +64,10 @@ impl EngineHandle {
         let now = self.now();
         let account = self.paced(&message.account, now);
         let live = self.live(&account.id, Some(message.id));
+        let gap_min = self.policy(&account.id).gap.min;
         let gates = message.waiting.as_ref().map(|waiting| {
-            gates(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live }).to_vec()
+            gates(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live, gap_min })
+                .to_vec()
         });
         let waiting = message.waiting.as_ref();
         Explanation {
@@ -77,7 +90,8 @@ impl EngineHandle {
         let due_at = view.oldest_due_at.unwrap_or(now);
         let message = Waiting { due_at, retry_at: None, expires_at: None, held_by: None, ahead: 0 };
         let live = self.live(&account.id, None);
-        Some(judge(&Facts { now, daemon, account: &account, message: &message, live }))
+        let gap_min = self.policy(&account.id).gap.min;
+        Some(judge(&Facts { now, daemon, account: &account, message: &message, live, gap_min }))
     }
 
     /// The rules of `account`.

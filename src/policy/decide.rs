@@ -4,6 +4,8 @@
 //! all three get their answer from [`gates`]. The gates stand in a fixed order, from what concerns everything to
 //! what concerns this message alone; the first that is closed is the one reason. `docs/pacing.md` lists them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::domain::account::{Account, Daemon};
@@ -66,6 +68,8 @@ pub struct Facts<'a> {
     pub message: &'a Waiting,
     /// What is known only while running.
     pub live: Live,
+    /// The account's shortest pause: what those ahead take at least.
+    pub gap_min: Duration,
 }
 
 /// One rule's say about a message.
@@ -90,7 +94,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
 
 /// Every gate in its order, open or closed.
 pub fn gates(facts: &Facts<'_>) -> [Gate; 15] {
-    let Facts { now, daemon, account, message, live } = facts;
+    let Facts { now, daemon, account, message, live, .. } = facts;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
     let paused = |pause: &Option<crate::domain::account::Pause>| {
@@ -116,7 +120,7 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 15] {
         gate(Reason::Scheduled, later(Some(message.due_at))),
         gate(Reason::Retry, later(message.retry_at)),
         gate(Reason::ChatOrder, message.held_by.map(|held_by| chat_order(held_by, facts))),
-        gate(Reason::Turn, (message.ahead > 0).then(|| Until::NotBefore(next_call(facts)))),
+        gate(Reason::Turn, (message.ahead > 0).then(|| Until::NotBefore(turn(facts)))),
         gate(Reason::InFlight, account.in_flight.then(|| Until::NotBefore(next_call(facts)))),
         // While the indicator is shown, its end and the gap's are one time; "typing" says more.
         if let Some(typing) = later(live.typing_until) {
@@ -131,6 +135,13 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 15] {
 /// The earliest time at which the account may call again, by its pace alone.
 fn next_call(facts: &Facts<'_>) -> Timestamp {
     facts.account.next_call_at.map_or(facts.now, |at| at.max(facts.now))
+}
+
+/// The earliest time of a turn: each message ahead takes at least one pause.
+fn turn(facts: &Facts<'_>) -> Timestamp {
+    let ahead = u32::try_from(facts.message.ahead).unwrap_or(u32::MAX);
+    let pauses = facts.gap_min.saturating_mul(ahead);
+    next_call(facts).checked_add(pauses).unwrap_or(Timestamp::MAX)
 }
 
 fn chat_order(held_by: HeldBy, facts: &Facts<'_>) -> Until {

@@ -9,6 +9,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + second).unwrap()
 }
 
+const GAP_MIN: Duration = Duration::from_secs(10);
+
 struct World {
     daemon: Daemon,
     account: Account,
@@ -40,7 +42,7 @@ impl World {
 
     fn verdict_at(&self, now: Timestamp) -> Verdict {
         let Self { daemon, account, message, live } = self;
-        decide(&Facts { now, daemon, account, message, live: *live })
+        decide(&Facts { now, daemon, account, message, live: *live, gap_min: GAP_MIN })
     }
 }
 
@@ -93,7 +95,7 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
             Until::Person,
             World::with(|w| w.message.held_by = held_by(StateName::Review, None)),
         ),
-        (Reason::Turn, Until::NotBefore(at(100)), World::with(|w| w.message.ahead = 3)),
+        (Reason::Turn, Until::NotBefore(at(130)), World::with(|w| w.message.ahead = 3)),
         (Reason::InFlight, Until::NotBefore(at(100)), World::with(|w| w.account.in_flight = true)),
         (Reason::Typing, till, World::with(|w| w.live.typing_until = Some(at(500)))),
         (Reason::Gap, till, World::with(|w| w.account.next_call_at = Some(at(500)))),
@@ -139,6 +141,7 @@ fn every_gate_has_a_test_of_its_own() {
         account: &world.account,
         message: &world.message,
         live: world.live,
+        gap_min: GAP_MIN,
     };
     let tested: Vec<Reason> = closed_worlds().into_iter().map(|(reason, _, _)| reason).collect();
     for gate in gates(&facts) {

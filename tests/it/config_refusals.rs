@@ -54,7 +54,7 @@ store.readers = 0
 api.body_bytes = -1
   api.body_bytes in FILE: -1 is out of range; give a whole number from 1024 to
 unipile.burst = 99999999999
-  unipile.burst in FILE: 99999999999 is out of range; give a whole number from 1 to 1000
+  unipile.burst in FILE: 99999999999 is out of range; give a whole number from 1 to 100000
 engine.seed = -4
   engine.seed in FILE: -4 is negative; give 0 or
 policy.default.gap.min = "10"

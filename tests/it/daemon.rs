@@ -106,11 +106,21 @@ impl House {
         world.deliveries()
     }
 
-    /// Runs a program with `input` on its standard input; answers its output and whether it succeeded.
-    pub(crate) fn run(&self, program: &str, arguments: &[&str], input: &str) -> (bool, String) {
+    /// Runs SQL as another program would, on a connection of its own; answers the first column of what it returns.
+    pub(crate) fn sql(&self, sql: &str) -> Vec<String> {
+        let connection = rusqlite::Connection::open(self.database()).expect("the database");
+        connection.busy_timeout(Duration::from_secs(5)).expect("patience");
+        let mut statement = connection.prepare(sql).expect("SQL");
+        let rows = statement.query_map([], |row| row.get(0)).expect("it runs");
+        rows.collect::<Result<_, _>>().expect("text")
+    }
+
+    /// Runs a program in the house's folder with `input` on its standard input; `None` if it is not installed.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str], input: &str) -> Option<(bool, String)> {
+        let there = Command::new(program).arg("--version").stdout(Stdio::null()).status();
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.folder.path());
-        run(command, input)
+        there.is_ok().then(|| run(command, input))
     }
 }
 
@@ -138,7 +148,9 @@ impl Daemon {
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.pid().to_string()]).status().expect("kill");
+        // The shell's own: a machine without procps has no program of that name.
+        let sent =
+            Command::new("sh").args(["-c", &format!("kill {signal} {}", self.pid())]).status().expect("sh");
         assert!(sent.success());
     }
 

@@ -13,9 +13,9 @@ async fn a_message_by_each_door_is_sent_at_least_10_s_after_the_one_before() {
     let flags = ["enqueue", "--account", "acc_1", "--user", "u1", "--text", "by command line"];
     let (ok, said) = run(house.outboxd(&flags), "");
     assert!(ok, "{said}");
-    let insert = "INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_1', 'c3', 'by INSERT');";
-    let (ok, said) = house.run("sqlite3", &["queue.db"], &format!(".timeout 5000\n{insert}"));
-    assert!(ok, "{said}");
+    house.sql(
+        "INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_1', 'c3', 'by INSERT') RETURNING id",
+    );
     let deliveries = house.delivered(3).await;
     assert_eq!(texts(&deliveries), ["by INSERT", "by command line", "by socket"]);
     for gap in gaps(&deliveries, "acc_1") {
@@ -23,27 +23,49 @@ async fn a_message_by_each_door_is_sent_at_least_10_s_after_the_one_before() {
     }
 }
 
-/// The insert is noticed without asking: every language's own SQLite will do.
+/// The insert is noticed without asking, whichever SQLite made it: the one linked here, and those of the `sqlite3` shell,
+/// Python and Node where they are installed (`.ci/run` installs them).
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_of_the_sqlite3_shell_python_and_node_are_sent() {
+async fn rows_of_every_program_are_sent() {
+    const SHELL: &str = ".timeout 5000\nINSERT INTO messages(account_id, chat_id, text) VALUES ('acc_2', 'c', 'from the shell');";
+    const PYTHON: &str = "import sqlite3\n\
+        db = sqlite3.connect('queue.db')\n\
+        db.execute('INSERT INTO messages(account_id, chat_id, text) VALUES (?, ?, ?)', ('acc_3', 'c', 'from Python: ä 🙂'))\n\
+        db.commit()\n";
+    const NODE: &str = "const { DatabaseSync } = require('node:sqlite');\n\
+        const db = new DatabaseSync('queue.db');\n\
+        db.exec('PRAGMA busy_timeout = 5000');\n\
+        db.prepare('INSERT INTO messages(account_id, chat_id, text) VALUES (?, ?, ?)').run('acc_4', 'c', 'from Node');\n";
     let house = House::new().await.hasty();
     let daemon = house.serve().await;
-    let shell = "INSERT INTO messages(account_id, users_ids, text) VALUES ('acc_1', 'u1', 'from the shell') RETURNING id;";
-    let (ok, id) = house.run("sqlite3", &["queue.db"], &format!(".timeout 5000\n{shell}"));
-    assert!(ok, "{id}");
-    let python = "import sqlite3\n\
-                  db = sqlite3.connect('queue.db')\n\
-                  db.execute(\"INSERT INTO messages(account_id, chat_id, text) VALUES (?, ?, ?)\", ('acc_2', 'c', 'from Python: ä 🙂'))\n\
-                  db.commit()\n";
-    let (ok, said) = house.run("python3", &["-"], python);
-    assert!(ok, "{said}");
-    let deliveries = house.delivered(2).await;
-    assert_eq!(texts(&deliveries), ["from Python: ä 🙂", "from the shell"]);
-    let sent = daemon.becomes(id.trim(), "sent").await;
+    let insert =
+        "INSERT INTO messages(account_id, users_ids, text) VALUES ('acc_1', 'u1', 'from here') RETURNING id";
+    let id = house.sql(insert).remove(0);
+    let mut expected = vec!["from here"];
+    let has_sqlite = house.run("node", &["-e", "require('node:sqlite')"], "").is_some_and(|(ok, _)| ok);
+    let node = if has_sqlite { "node" } else { "no node with node:sqlite" };
+    for (program, arguments, input, text) in [
+        ("sqlite3", vec!["queue.db"], SHELL, "from the shell"),
+        ("python3", vec!["-"], PYTHON, "from Python: ä 🙂"),
+        (node, vec!["-"], NODE, "from Node"),
+    ] {
+        match house.run(program, &arguments, input) {
+            Some((ok, said)) => {
+                assert!(ok, "{program}: {said}");
+                expected.push(text);
+            }
+            None => println!("not installed here: {program}"),
+        }
+    }
+    expected.sort_unstable();
+    let deliveries = house.delivered(expected.len()).await;
+    assert_eq!(texts(&deliveries), expected);
+    let sent = daemon.becomes(&id, "sent").await;
     assert!(sent["chat_id"].is_string(), "the chat that was started is told: {sent}");
-    let (_, told) =
-        house.run("sqlite3", &["queue.db", "SELECT state, reason, chat_id IS NOT NULL FROM messages"], "");
-    assert_eq!(told, "sent|delivered|1\nsent|delivered|1\n");
+    let told = house.sql(
+        "SELECT state || ' ' || reason || ' ' || (chat_id IS NOT NULL) FROM messages WHERE users_ids = 'u1'",
+    );
+    assert_eq!(told, ["sent delivered 1"]);
 }
 
 /// What only the daemon can judge stands in the row itself.
@@ -51,10 +73,9 @@ async fn rows_of_the_sqlite3_shell_python_and_node_are_sent() {
 async fn a_row_that_only_the_daemon_can_refuse_is_rejected_in_place() {
     let house = House::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "10");
     let daemon = house.serve().await;
-    let insert = "INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_1', 'c', 'much too long a text') RETURNING id;";
-    let (ok, id) = house.run("sqlite3", &["queue.db"], &format!(".timeout 5000\n{insert}"));
-    assert!(ok, "{id}");
-    let rejected = daemon.becomes(id.trim(), "rejected").await;
+    let insert = "INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_1', 'c', 'much too long a text') RETURNING id";
+    let id = house.sql(insert).remove(0);
+    let rejected = daemon.becomes(&id, "rejected").await;
     assert_eq!(rejected["reason"], "invalid");
     let error = rejected["error"].as_str().expect("an error");
     assert!(error.contains("`text`") && error.contains("20 characters, 10 are allowed"), "{error}");
@@ -73,9 +94,9 @@ async fn only_known_accounts_are_taken_when_so_configured_by_socket_and_by_inser
     let (status, refused) =
         daemon.post("/v1/messages", r#"{"account_id":"acc_x","chat_id":"c","text":"t"}"#).await;
     assert_eq!((status, refused["error"]["code"].as_str()), (422, Some("unknown_account")), "{refused}");
-    let insert = "INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_x', 'c', 't') RETURNING id;";
-    let (_, id) = house.run("sqlite3", &["queue.db"], &format!(".timeout 5000\n{insert}"));
-    let rejected = daemon.becomes(id.trim(), "rejected").await;
+    let insert = "INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_x', 'c', 't') RETURNING id";
+    let id = house.sql(insert).remove(0);
+    let rejected = daemon.becomes(&id, "rejected").await;
     assert!(rejected["error"].as_str().is_some_and(|error| error.contains("acc_x")), "{rejected}");
     daemon.enqueue(r#"{"account_id":"acc_known","chat_id":"c","text":"t"}"#).await;
     assert_eq!(house.delivered(1).await[0].account_id, "acc_known");
@@ -85,9 +106,7 @@ async fn only_known_accounts_are_taken_when_so_configured_by_socket_and_by_inser
 async fn what_was_inserted_while_no_daemon_ran_is_sent_when_one_starts() {
     let house = House::new().await.hasty();
     house.serve().await.kill();
-    let insert = "INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_1', 'c', 'waited');";
-    let (ok, said) = house.run("sqlite3", &["queue.db", insert], "");
-    assert!(ok, "{said}");
+    house.sql("INSERT INTO messages(account_id, chat_id, text) VALUES ('acc_1', 'c', 'waited') RETURNING id");
     let _daemon = house.serve().await;
     assert_eq!(texts(&house.delivered(1).await), ["waited"]);
 }
