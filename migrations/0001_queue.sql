@@ -60,8 +60,14 @@ CREATE TABLE messages (
   -- What a producer writes.
   account_id   TEXT NOT NULL CHECK (account_id GLOB 'acc_*'),
   chat_id      TEXT,                  -- a chat that exists; filled in by the daemon when a chat was started
-  users_ids    TEXT,                  -- whom to start a chat with: a user id, or a JSON array with one
+  users_ids    TEXT,                  -- whom to start a chat with: a user id, or a JSON array
   inbox_id     TEXT,                  -- NULL: the account's default inbox; '': none
+  "group"      INTEGER CHECK ("group" IN (0, 1)),  -- 1: several users_ids are meant as ONE group chat
+  name         TEXT,                  -- the group's name; says so as well
+  specifics    TEXT,                  -- JSON: InMail, organization, applicant, Sales Navigator, Recruiter
+  options      TEXT,                  -- the same in the words of Unipile's guide; never both
+  quote_id     TEXT,                  -- the message of the chat that is replied to
+  forward      TEXT,                  -- JSON {"chat_id", "message_id"}: forward that message into chat_id
   text         TEXT NOT NULL DEFAULT '',
   typing       INTEGER CHECK (typing IN (0, 1)),   -- NULL: the account's policy
   not_before   TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', not_before) = not_before),
@@ -203,13 +209,36 @@ BEGIN
    WHERE trim(NEW.users_ids) = '';
   SELECT RAISE(ABORT, 'outboxd: users_ids begins like a JSON array but is none; write a user id, or a JSON array of strings such as ["ACoA..."]')
    WHERE NEW.users_ids GLOB '[[]*' AND NOT json_valid(NEW.users_ids);
-  SELECT RAISE(ABORT, 'outboxd: users_ids is not an array of one string; queue one message per person')
-   WHERE NEW.users_ids GLOB '[[]*' AND json_valid(NEW.users_ids)
-     AND (json_array_length(NEW.users_ids) <> 1 OR json_type(NEW.users_ids, '$[0]') <> 'text');
+  SELECT RAISE(ABORT, 'outboxd: users_ids is not an array of strings; write a user id, or a JSON array such as ["ACoA..."]')
+   WHERE CASE WHEN NEW.users_ids GLOB '[[]*' AND json_valid(NEW.users_ids)
+              THEN json_array_length(NEW.users_ids) = 0
+                   OR EXISTS (SELECT 1 FROM json_each(NEW.users_ids) WHERE type <> 'text') END;
+  SELECT RAISE(ABORT, 'outboxd: users_ids holds several ids, which would start ONE group chat with all of them; queue one message per person, or set "group" = 1')
+   WHERE CASE WHEN NEW.users_ids GLOB '[[]*' AND json_valid(NEW.users_ids)
+              THEN json_array_length(NEW.users_ids) > 1 END AND NEW."group" IS NOT 1 AND NEW.name IS NULL;
+  SELECT RAISE(ABORT, 'outboxd: specifics and options are both set; they are two names of one object, set one')
+   WHERE NEW.specifics IS NOT NULL AND NEW.options IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: specifics is no JSON object; see docs/messages.md')
+   WHERE CASE WHEN json_valid(NEW.specifics) THEN json_type(NEW.specifics) <> 'object' ELSE NEW.specifics IS NOT NULL END;
+  SELECT RAISE(ABORT, 'outboxd: options is no JSON object; see docs/messages.md')
+   WHERE CASE WHEN json_valid(NEW.options) THEN json_type(NEW.options) <> 'object' ELSE NEW.options IS NOT NULL END;
+  SELECT RAISE(ABORT, 'outboxd: specifics and options are for starting a chat; leave them out beside chat_id')
+   WHERE (NEW.specifics IS NOT NULL OR NEW.options IS NOT NULL) AND NEW.chat_id IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: forward is no JSON object; write {"chat_id": ..., "message_id": ...} of the message to forward')
+   WHERE CASE WHEN json_valid(NEW.forward)
+              THEN json_type(NEW.forward, '$.chat_id') IS NOT 'text' OR json_type(NEW.forward, '$.message_id') IS NOT 'text'
+              ELSE NEW.forward IS NOT NULL END;
+  SELECT RAISE(ABORT, 'outboxd: forward needs the chat that it goes into; set chat_id')
+   WHERE NEW.forward IS NOT NULL AND NEW.chat_id IS NULL;
+  SELECT RAISE(ABORT, 'outboxd: quote_id is for replying in a chat that exists; leave it out')
+   WHERE NEW.quote_id IS NOT NULL AND (NEW.users_ids IS NOT NULL OR NEW.forward IS NOT NULL);
+  SELECT RAISE(ABORT, 'outboxd: name and "group" are for starting a chat; leave them out beside chat_id')
+   WHERE (NEW.name IS NOT NULL OR NEW."group" IS 1) AND NEW.chat_id IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: inbox_id stands beside chat_id; an inbox is for starting a chat, leave it out')
    WHERE NEW.inbox_id IS NOT NULL AND NEW.chat_id IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: text is empty; give the text to send')
-   WHERE NEW.text IS NULL OR trim(NEW.text, ' ' || char(9) || char(10) || char(13)) = '';
+   WHERE NEW.text IS NULL OR (trim(NEW.text, ' ' || char(9) || char(10) || char(13)) = ''
+                              AND NOT (NEW.text = '' AND NEW.forward IS NOT NULL));
   SELECT RAISE(ABORT, 'outboxd: text holds a NUL character; remove it')
    WHERE instr(NEW.text, char(0)) > 0;
   SELECT RAISE(ABORT, 'outboxd: typing is neither 0 nor 1')

@@ -11,11 +11,17 @@ use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documents.
-pub(super) const FIELDS: [&str; 10] = [
+pub(super) const FIELDS: [&str; 16] = [
     "account_id",
     "chat_id",
     "users_ids",
     "inbox_id",
+    "group",
+    "name",
+    "specifics",
+    "options",
+    "quote_id",
+    "forward",
     "text",
     "typing",
     "not_before",
@@ -39,6 +45,12 @@ pub(super) fn draft(value: Value) -> Result<Draft, Vec<Refusal>> {
         chat_id: string(&mut object, "chat_id", &mut faults),
         users_ids: users_ids(&mut object, &mut faults),
         inbox_id: string(&mut object, "inbox_id", &mut faults),
+        group: boolean(&mut object, "group", &mut faults),
+        name: string(&mut object, "name", &mut faults),
+        specifics: taken(&mut object, "specifics"),
+        options: taken(&mut object, "options"),
+        quote_id: string(&mut object, "quote_id", &mut faults),
+        forward: taken(&mut object, "forward"),
         text: string(&mut object, "text", &mut faults),
         typing: boolean(&mut object, "typing", &mut faults),
         not_before: string(&mut object, "not_before", &mut faults),

@@ -20,7 +20,7 @@ use crate::api::{self, DoorParts, Doors, Socket};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered};
-use crate::provider::{Provider, Unipile, UnipileOptions};
+use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
 
 pub use demo::{DemoOptions, demo};
@@ -54,6 +54,7 @@ impl Application {
         let options = UnipileOptions {
             base_url: settings.unipile.base_url.clone(),
             api_key: settings.require_api_key()?,
+            dialect: if settings.unipile.guide_dialect { Dialect::Guide } else { Dialect::Specifics },
             connect_timeout: settings.unipile.connect_timeout,
             request_timeout: settings.unipile.request_timeout,
         };

@@ -39,8 +39,8 @@ const CHUNK: usize = 64 * 1024;
 pub(super) struct Enqueue {
     /// Messages as JSON, one a line, with the fields of docs/http.md; `-` reads standard input
     #[arg(value_name = "FILE", conflicts_with_all = [
-        "account", "target", "inbox", "content", "typing", "no_typing", "not_before", "expires_at", "campaign",
-        "dedupe_key",
+        "account", "target", "group", "name", "inmail", "specifics", "quote", "forward_chat", "forward_message", "inbox",
+        "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "dedupe_key",
     ])]
     file: Option<PathBuf>,
     /// With FILE: take every row or none
@@ -51,6 +51,8 @@ pub(super) struct Enqueue {
     account: Option<String>,
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    form: Form,
     /// With --user: the inbox to start the chat in; default: `policy.inbox_id`
     #[arg(long, value_name = "ID", conflicts_with = "chat")]
     inbox: Option<String>,
@@ -85,9 +87,40 @@ struct Target {
     /// Send into this chat
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     chat: Option<String>,
-    /// Start a chat with this user
+    /// Start a chat with this user; several are one group, and need --group or --name
     #[arg(long, value_name = "ID", value_parser = parse_id)]
-    user: Option<String>,
+    user: Vec<String>,
+}
+
+/// What goes beyond one text to one person.
+#[derive(Debug, Args)]
+struct Form {
+    /// Say that several --user are meant as ONE group chat
+    #[arg(long, conflicts_with = "chat")]
+    group: bool,
+    /// With --user: the name of the group
+    #[arg(long, conflicts_with = "chat")]
+    name: Option<String>,
+    /// With --user: send it as an InMail, which costs a credit
+    #[arg(long, conflicts_with_all = ["chat", "specifics"])]
+    inmail: bool,
+    /// With --user: what is particular to the provider, as JSON (docs/messages.md)
+    #[arg(long, value_name = "JSON", conflicts_with = "chat", value_parser = json_object)]
+    specifics: Option<Value>,
+    /// With --chat: the message that is replied to
+    #[arg(long, value_name = "ID", conflicts_with = "user")]
+    quote: Option<String>,
+    /// With --chat: forward a message into it; this is the chat that the message is in
+    #[arg(long, value_name = "ID", requires = "forward_message", conflicts_with_all = ["user", "quote"])]
+    forward_chat: Option<String>,
+    /// The message to forward
+    #[arg(long, value_name = "ID", requires = "forward_chat")]
+    forward_message: Option<String>,
+}
+
+fn json_object(text: &str) -> Result<Value, String> {
+    let value: Value = serde_json::from_str(text).map_err(|error| format!("no JSON: {error}"))?;
+    if value.is_object() { Ok(value) } else { Err("no JSON object".to_owned()) }
 }
 
 /// What it says.
@@ -119,10 +152,11 @@ struct Stored {
 
 async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
     // clap could only name one of the two ways; the API would name fields and not flags.
-    if enqueue.target.chat.is_none() && enqueue.target.user.is_none() {
+    if enqueue.target.chat.is_none() && enqueue.target.user.is_empty() {
         return Err(Failure::usage("say whom it goes to: `--chat ID` for a chat, `--user ID` to start one"));
     }
-    if enqueue.content.text.is_none() && enqueue.content.text_file.is_none() {
+    let forwards = enqueue.form.forward_chat.is_some();
+    if enqueue.content.text.is_none() && enqueue.content.text_file.is_none() && !forwards {
         return Err(Failure::usage("say what to send: `--text TEXT`, or `--text-file FILE`"));
     }
     let json = enqueue.json.json;
@@ -149,10 +183,20 @@ fn body(enqueue: Enqueue) -> Result<Value, Failure> {
         (_, true) => Some(false),
         _ => None,
     };
+    let (form, users) = (enqueue.form, enqueue.target.user);
+    let inmail = form.inmail.then(|| json!({ "linkedin": { "classic": { "inmail": true } } }));
+    let specifics = form.specifics.or(inmail);
+    let forward =
+        form.forward_chat.map(|chat| json!({ "chat_id": chat, "message_id": form.forward_message }));
     let fields = [
         ("account_id", enqueue.account.map(Value::from)),
         ("chat_id", enqueue.target.chat.map(Value::from)),
-        ("users_ids", enqueue.target.user.map(|user| json!([user]))),
+        ("users_ids", (!users.is_empty()).then(|| json!(users))),
+        ("group", form.group.then_some(Value::Bool(true))),
+        ("name", form.name.map(Value::from)),
+        ("specifics", specifics),
+        ("quote_id", form.quote.map(Value::from)),
+        ("forward", forward),
         ("inbox_id", enqueue.inbox.map(Value::from)),
         ("text", text.map(Value::from)),
         ("typing", typing.map(Value::from)),

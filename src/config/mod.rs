@@ -79,6 +79,8 @@ pub struct UnipileSettings {
     pub base_url: String,
     /// The API key: visible ASCII, fit for a header. See [`Settings::require_api_key`].
     pub api_key: Option<SecretString>,
+    /// Whether requests are worded as in Unipile's guide instead of its SDKs.
+    pub guide_dialect: bool,
     /// Longest wait for a connection.
     pub connect_timeout: Duration,
     /// Longest wait for a whole answer.
@@ -237,6 +239,7 @@ impl Settings {
             },
             unipile: UnipileSettings {
                 base_url: reader.base_url("unipile.base_url"),
+                guide_dialect: reader.guide_dialect("unipile.dialect"),
                 api_key,
                 connect_timeout: reader.timeout("unipile.connect_timeout"),
                 request_timeout: reader.timeout("unipile.request_timeout"),

@@ -240,6 +240,19 @@ impl<'a> Reader<'a> {
         text.to_owned()
     }
 
+    /// Whether the API is spoken to as its guide shows.
+    pub(super) fn guide_dialect(&mut self, key: &str) -> bool {
+        let leaf = self.leaf(key);
+        match self.text(leaf) {
+            None | Some("specifics") => false,
+            Some("guide") => true,
+            Some(other) => {
+                self.add(leaf, &format!("{other:?} is no dialect"), "write specifics or guide");
+                false
+            }
+        }
+    }
+
     pub(super) fn log_format(&mut self, key: &str) -> LogFormat {
         let leaf = self.leaf(key);
         let Some(text) = self.text(leaf) else { return LogFormat::Auto };

@@ -4,7 +4,10 @@
 //! `domain/validate.rs` made of it, once. Ids of Unipile's are opaque: kept as they came, never parsed.
 
 use jiff::Timestamp;
+use serde_json::Value;
 use uuid::Uuid;
+
+use super::specifics::Specifics;
 
 macro_rules! opaque_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -80,6 +83,18 @@ pub struct Draft {
     pub users_ids: Option<Vec<String>>,
     /// The inbox to start the chat from; `""` starts it without one.
     pub inbox_id: Option<String>,
+    /// Says that several users are meant as one group.
+    pub group: Option<bool>,
+    /// The group's name.
+    pub name: Option<String>,
+    /// What is particular to the provider, in the words of Unipile's SDKs.
+    pub specifics: Option<Value>,
+    /// The same in the words of Unipile's guide; excludes `specifics`.
+    pub options: Option<Value>,
+    /// The message of the chat that is replied to.
+    pub quote_id: Option<String>,
+    /// The message that is forwarded into `chat_id`.
+    pub forward: Option<Value>,
     /// The text.
     pub text: Option<String>,
     /// Overrides the account's typing policy for this message.
@@ -106,6 +121,22 @@ pub enum Target {
         /// Which inbox.
         inbox: Inbox,
     },
+    /// Start a Chat with several users, who become one group.
+    Group {
+        /// The members, at least two.
+        users_ids: Vec<UserId>,
+        /// Which inbox.
+        inbox: Inbox,
+    },
+    /// Forward a Message from one chat into another.
+    Forward {
+        /// The chat that the message is in.
+        source_chat_id: ChatId,
+        /// The message.
+        source_message_id: String,
+        /// Where it goes.
+        chat_id: ChatId,
+    },
 }
 
 /// The inbox that a chat is started from.
@@ -123,10 +154,26 @@ impl Target {
     /// The conversation whose order is kept: messages of one account with the same thread do not overtake.
     pub fn thread(&self) -> String {
         match self {
-            Self::Chat(chat_id) => format!("chat:{chat_id}"),
+            Self::Chat(chat_id) | Self::Forward { chat_id, .. } => format!("chat:{chat_id}"),
             Self::User { user_id, .. } => format!("user:{user_id}"),
+            Self::Group { users_ids, .. } => {
+                let mut ids: Vec<&str> = users_ids.iter().map(UserId::as_str).collect();
+                ids.sort_unstable();
+                format!("group:{}", ids.join(","))
+            }
         }
     }
+}
+
+/// What a message says beyond text and target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The name of a group.
+    pub name: Option<String>,
+    /// What is particular to the provider, when a chat is started.
+    pub specifics: Option<Specifics>,
+    /// The message that is replied to, in a chat that exists.
+    pub quote_id: Option<String>,
 }
 
 /// A message that passed every check and may be stored.
@@ -136,7 +183,9 @@ pub struct NewMessage {
     pub account_id: AccountId,
     /// Where it goes.
     pub target: Target,
-    /// Its text, not empty.
+    /// What it says besides, which depends on its target.
+    pub extras: Extras,
+    /// Its text; empty only where something is forwarded.
     pub text: String,
     /// Overrides the account's typing policy.
     pub typing: Option<bool>,

@@ -9,6 +9,7 @@ pub mod outcome;
 pub mod policy;
 pub mod reason;
 pub mod refusal;
+pub mod specifics;
 pub mod state;
 pub mod validate;
 pub mod waiting;

@@ -8,8 +8,11 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
-use super::message::{AccountId, ChatId, Draft, Inbox, InboxId, NewMessage, Target, UserId};
+use serde_json::Value;
+
+use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessage, Target, UserId};
 use super::refusal::{Refusal, RefusalCode};
+use super::specifics::Specifics;
 
 /// Longest id, label or key that is taken, in bytes. Unipile publishes none; the longest id seen is under 200.
 pub const MAX_ID_BYTES: usize = 512;
@@ -31,8 +34,21 @@ impl Draft {
     pub fn validate(self, rules: &Rules, now: Timestamp) -> Result<NewMessage, Vec<Refusal>> {
         let mut faults = Faults(Vec::new());
         let account_id = faults.account(self.account_id, rules);
-        let target = faults.target(self.chat_id, self.users_ids, self.inbox_id);
-        let text = faults.text(self.text, rules);
+        let specifics = faults.specifics(self.specifics, self.options);
+        let starts = self.users_ids.is_some();
+        let forwards = self.forward.is_some();
+        let group = Group { asked: self.group, name: self.name.is_some() };
+        let target = match self.forward {
+            Some(forward) => faults.forward(forward, self.chat_id, starts),
+            None => faults.target(self.chat_id, self.users_ids, self.inbox_id.clone(), group),
+        };
+        let extras = Extras {
+            name: faults.only_when_starting("name", self.name, starts),
+            quote_id: faults.quote_id(self.quote_id, starts, forwards),
+            specifics,
+        };
+        faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
+        let text = faults.text(self.text, forwards, rules);
         let not_before = faults.time("not_before", self.not_before);
         let expires_at = faults.time("expires_at", self.expires_at);
         faults.order_of_times(not_before, expires_at, now);
@@ -42,6 +58,7 @@ impl Draft {
             (Some(account_id), Some(target), Some(text)) if faults.0.is_empty() => Ok(NewMessage {
                 account_id,
                 target,
+                extras,
                 text,
                 typing: self.typing,
                 not_before,
@@ -52,6 +69,13 @@ impl Draft {
             _ => Err(faults.0),
         }
     }
+}
+
+/// How the producer said that several users are one group.
+#[derive(Clone, Copy)]
+struct Group {
+    asked: Option<bool>,
+    name: bool,
 }
 
 /// What was found so far.
@@ -90,6 +114,7 @@ impl Faults {
         chat_id: Option<String>,
         users_ids: Option<Vec<String>>,
         inbox_id: Option<String>,
+        group: Group,
     ) -> Option<Target> {
         match (chat_id, users_ids) {
             (Some(_), Some(_)) => {
@@ -107,34 +132,144 @@ impl Faults {
                     let fix = "leave it out: an inbox is for starting a chat";
                     self.add(RefusalCode::Contradiction, "inbox_id", "stands beside `chat_id`", fix);
                 }
+                if group.asked == Some(true) {
+                    let fix = "leave it out: a chat that exists is a group or is none";
+                    self.add(RefusalCode::Contradiction, "group", "stands beside `chat_id`", fix);
+                }
                 self.id("chat_id", chat_id).map(|id| Target::Chat(ChatId::new(id)))
             }
-            (None, Some(users_ids)) => self.user(users_ids, inbox_id),
+            (None, Some(users_ids)) => self.users(users_ids, inbox_id, group),
         }
     }
 
-    fn user(&mut self, mut users_ids: Vec<String>, inbox_id: Option<String>) -> Option<Target> {
-        if users_ids.len() > 1 {
-            let problem =
-                format!("holds {} ids, which would start ONE group chat with all of them", users_ids.len());
-            let fix = "queue one message per person";
-            self.add(RefusalCode::InvalidValue, "users_ids", problem, fix);
-            return None;
-        }
-        let Some(user_id) = users_ids.pop() else {
-            self.add(RefusalCode::MissingField, "users_ids", "is empty", "name the recipient's user id");
-            return None;
-        };
+    fn users(&mut self, users_ids: Vec<String>, inbox_id: Option<String>, group: Group) -> Option<Target> {
         let inbox = match inbox_id {
             None => Inbox::OfPolicy,
             Some(id) if id.is_empty() => Inbox::Without,
             Some(id) => Inbox::Named(InboxId::new(self.id("inbox_id", id)?)),
         };
-        self.id("users_ids", user_id).map(|id| Target::User { user_id: UserId::new(id), inbox })
+        let many = users_ids.len();
+        let is_group = group.asked.unwrap_or(group.name);
+        if many > 1 && !is_group {
+            let problem = format!("holds {many} ids, which would start ONE group chat with all of them");
+            let fix = "queue one message per person, or say group: true if one chat is meant";
+            self.add(RefusalCode::InvalidValue, "users_ids", problem, fix);
+            return None;
+        }
+        if many == 1 && is_group {
+            let field = if group.asked.is_some() { "group" } else { "name" };
+            let fix = "name at least two users, or leave it out";
+            self.add(RefusalCode::Contradiction, field, "makes a group of one", fix);
+            return None;
+        }
+        let mut ids = Vec::with_capacity(many);
+        for id in users_ids {
+            ids.push(UserId::new(self.id("users_ids", id)?));
+        }
+        if (1..many).any(|index| ids[..index].contains(&ids[index])) {
+            let fix = "name each member once";
+            self.add(RefusalCode::InvalidValue, "users_ids", "names somebody twice", fix);
+            return None;
+        }
+        match (ids.len(), is_group) {
+            (0, _) => {
+                let fix = "name the recipient's user id";
+                self.add(RefusalCode::MissingField, "users_ids", "is empty", fix);
+                None
+            }
+            (_, true) => Some(Target::Group { users_ids: ids, inbox }),
+            (_, false) => ids.pop().map(|user_id| Target::User { user_id, inbox }),
+        }
     }
 
-    fn text(&mut self, text: Option<String>, rules: &Rules) -> Option<String> {
+    fn specifics(&mut self, specifics: Option<Value>, options: Option<Value>) -> Option<Specifics> {
+        let (field, tree) = match (specifics, options) {
+            (Some(_), Some(_)) => {
+                let fix = "they are two names of one object; give one";
+                self.add(RefusalCode::Contradiction, "options", "stands beside `specifics`", fix);
+                return None;
+            }
+            (Some(tree), None) => ("specifics", tree),
+            (None, Some(tree)) => ("options", tree),
+            (None, None) => return None,
+        };
+        Specifics::parse(field, tree).map_err(|faults| self.0.extend(faults)).ok()
+    }
+
+    fn forward(&mut self, forward: Value, chat_id: Option<String>, starts: bool) -> Option<Target> {
+        if starts {
+            let fix = "forward into a chat that exists, `chat_id`";
+            self.add(RefusalCode::Contradiction, "users_ids", "stands beside `forward`", fix);
+        }
+        let Some(chat_id) = chat_id else {
+            let fix = "name the chat that the message is forwarded into";
+            self.add(RefusalCode::MissingField, "chat_id", "is missing", fix);
+            return None;
+        };
+        let Value::Object(mut source) = forward else {
+            let fix = "give {\"chat_id\": …, \"message_id\": …} of the message to forward";
+            self.add(RefusalCode::WrongType, "forward", "is no JSON object", fix);
+            return None;
+        };
+        let mut part = |name: &str| match source.remove(name) {
+            Some(Value::String(id)) => self.id(&format!("forward.{name}"), id),
+            Some(_) => {
+                self.add(RefusalCode::WrongType, &format!("forward.{name}"), "is no string", "give the id");
+                None
+            }
+            None => {
+                self.add(RefusalCode::MissingField, &format!("forward.{name}"), "is missing", "give the id");
+                None
+            }
+        };
+        let (source_chat_id, source_message_id) = (part("chat_id"), part("message_id"));
+        for name in source.keys() {
+            let mut refusal = Refusal::unknown_field(name, ["chat_id", "message_id"]);
+            refusal.field = format!("forward.{name}");
+            self.0.push(refusal);
+        }
+        Some(Target::Forward {
+            source_chat_id: ChatId::new(source_chat_id?),
+            source_message_id: source_message_id?,
+            chat_id: ChatId::new(self.id("chat_id", chat_id)?),
+        })
+    }
+
+    fn only_when_starting(&mut self, field: &str, value: Option<String>, starts: bool) -> Option<String> {
+        if value.is_some() && !starts {
+            let fix = "leave it out: it is for starting a chat";
+            self.add(RefusalCode::Contradiction, field, "stands beside `chat_id`", fix);
+            return None;
+        }
+        self.label(field, value)
+    }
+
+    fn quote_id(&mut self, quote_id: Option<String>, starts: bool, forwards: bool) -> Option<String> {
+        if quote_id.is_some() && (starts || forwards) {
+            let fix = "leave it out: only a message into a chat that exists can reply to one";
+            self.add(RefusalCode::Contradiction, "quote_id", "does not go with this form", fix);
+            return None;
+        }
+        self.label("quote_id", quote_id)
+    }
+
+    /// What depends on the target and the extras together.
+    fn fits(&mut self, extras: &Extras, target: Option<&Target>, inbox_beside_forward: bool) {
+        if inbox_beside_forward {
+            let fix = "leave it out: an inbox is for starting a chat";
+            self.add(RefusalCode::Contradiction, "inbox_id", "stands beside `forward`", fix);
+        }
+        if extras.specifics.is_some() && matches!(target, Some(Target::Chat(_) | Target::Forward { .. })) {
+            let fix = "leave it out: InMail, subject and the like are for starting a chat";
+            self.add(RefusalCode::Contradiction, "specifics", "stands beside `chat_id`", fix);
+        }
+    }
+
+    fn text(&mut self, text: Option<String>, may_be_empty: bool, rules: &Rules) -> Option<String> {
         let text = text.unwrap_or_default();
+        if text.is_empty() && may_be_empty {
+            return Some(text);
+        }
         if text.trim().is_empty() {
             self.add(RefusalCode::MissingField, "text", "is empty", "give the text to send");
             return None;
@@ -226,139 +361,5 @@ fn shortened(value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rules() -> Rules {
-        Rules { max_text_chars: 20, known_accounts: None }
-    }
-
-    fn now() -> Timestamp {
-        "2026-11-22T12:00:00Z".parse().unwrap()
-    }
-
-    fn good() -> Draft {
-        Draft {
-            account_id: Some("acc_1".into()),
-            chat_id: Some("chat 1/ä".into()),
-            text: Some("hello".into()),
-            ..Draft::default()
-        }
-    }
-
-    #[test]
-    fn a_good_draft_becomes_a_message_with_its_times_in_milliseconds() {
-        let draft = Draft { not_before: Some("2026-11-22T15:00:00.123456+02:00".into()), ..good() };
-        let message = draft.validate(&rules(), now()).unwrap();
-        assert_eq!(message.target, Target::Chat(ChatId::new("chat 1/ä")));
-        assert_eq!(super::super::time_text(message.not_before.unwrap()), "2026-11-22T13:00:00.123Z");
-    }
-
-    #[test]
-    fn an_empty_inbox_means_start_a_chat_without_one() {
-        let start = |inbox_id: Option<&str>| {
-            let draft = Draft {
-                chat_id: None,
-                users_ids: Some(vec!["u1".into()]),
-                inbox_id: inbox_id.map(Into::into),
-                ..good()
-            };
-            match draft.validate(&rules(), now()).unwrap().target {
-                Target::User { inbox, .. } => inbox,
-                Target::Chat(_) => panic!("users_ids start a chat"),
-            }
-        };
-        assert_eq!(start(None), Inbox::OfPolicy);
-        assert_eq!(start(Some("")), Inbox::Without);
-        assert_eq!(start(Some("X_PRIMARY")), Inbox::Named(InboxId::new("X_PRIMARY")));
-    }
-
-    #[test]
-    fn each_fault_names_its_field_and_a_way_out() {
-        let s = |text: &str| Some(text.to_owned());
-        let cases: Vec<(&str, Draft, &str, RefusalCode)> = vec![
-            ("no account", Draft { account_id: None, ..good() }, "account_id", RefusalCode::MissingField),
-            ("no acc_", Draft { account_id: s("bob"), ..good() }, "account_id", RefusalCode::InvalidValue),
-            ("no recipient", Draft { chat_id: None, ..good() }, "chat_id", RefusalCode::MissingField),
-            (
-                "both",
-                Draft { users_ids: Some(vec!["u".into()]), ..good() },
-                "chat_id",
-                RefusalCode::Contradiction,
-            ),
-            (
-                "group by mistake",
-                Draft { chat_id: None, users_ids: Some(vec!["a".into(), "b".into()]), ..good() },
-                "users_ids",
-                RefusalCode::InvalidValue,
-            ),
-            (
-                "nobody",
-                Draft { chat_id: None, users_ids: Some(vec![]), ..good() },
-                "users_ids",
-                RefusalCode::MissingField,
-            ),
-            ("inbox and chat", Draft { inbox_id: s("X"), ..good() }, "inbox_id", RefusalCode::Contradiction),
-            ("no text", Draft { text: None, ..good() }, "text", RefusalCode::MissingField),
-            ("blank text", Draft { text: s(" \n"), ..good() }, "text", RefusalCode::MissingField),
-            ("long text", Draft { text: s(&"ä".repeat(21)), ..good() }, "text", RefusalCode::TooLong),
-            ("NUL", Draft { text: s("a\0b"), ..good() }, "text", RefusalCode::InvalidValue),
-            (
-                "not a time",
-                Draft { not_before: s("tomorrow"), ..good() },
-                "not_before",
-                RefusalCode::InvalidValue,
-            ),
-            (
-                "no zone",
-                Draft { not_before: s("2026-11-22T12:00:00"), ..good() },
-                "not_before",
-                RefusalCode::InvalidValue,
-            ),
-            (
-                "past",
-                Draft { expires_at: s("2026-11-22T11:59:59Z"), ..good() },
-                "expires_at",
-                RefusalCode::InvalidValue,
-            ),
-            (
-                "never open",
-                Draft {
-                    not_before: s("2026-11-24T00:00:00Z"),
-                    expires_at: s("2026-11-23T00:00:00Z"),
-                    ..good()
-                },
-                "expires_at",
-                RefusalCode::Contradiction,
-            ),
-            ("empty key", Draft { dedupe_key: s(""), ..good() }, "dedupe_key", RefusalCode::MissingField),
-            (
-                "long key",
-                Draft { dedupe_key: s(&"k".repeat(513)), ..good() },
-                "dedupe_key",
-                RefusalCode::TooLong,
-            ),
-            ("NUL id", Draft { chat_id: s("a\0"), ..good() }, "chat_id", RefusalCode::InvalidValue),
-        ];
-        for (name, draft, field, code) in cases {
-            let refusals = draft.validate(&rules(), now()).expect_err(name);
-            assert_eq!(refusals.len(), 1, "{name}: {refusals:?}");
-            assert_eq!((refusals[0].field.as_str(), refusals[0].code), (field, code), "{name}");
-            assert!(!refusals[0].problem.is_empty() && !refusals[0].fix.is_empty(), "{name}");
-        }
-    }
-
-    #[test]
-    fn every_fault_is_reported_at_once() {
-        let refusals = Draft::default().validate(&rules(), now()).unwrap_err();
-        let fields: Vec<_> = refusals.iter().map(|refusal| refusal.field.as_str()).collect();
-        assert_eq!(fields, ["account_id", "chat_id", "text"]);
-    }
-
-    #[test]
-    fn an_undeclared_account_is_refused_when_only_known_ones_are_taken() {
-        let rules = Rules { known_accounts: Some(HashSet::from([AccountId::new("acc_2")])), ..rules() };
-        let refusals = good().validate(&rules, now()).unwrap_err();
-        assert_eq!(refusals[0].code, RefusalCode::UnknownAccount);
-    }
-}
+#[path = "validate_tests.rs"]
+mod tests;

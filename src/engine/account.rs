@@ -9,7 +9,7 @@ use super::attempt;
 use super::live::Claim;
 use crate::clock::{self, Dice};
 use crate::domain::account::Account;
-use crate::domain::message::{AccountId, MessageId, Target};
+use crate::domain::message::{AccountId, ChatId, MessageId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
@@ -142,7 +142,16 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
 
 /// A typing indicator needs a chat: before a first message there is none.
 fn wants_typing(candidate: &Candidate, policy: &Policy) -> bool {
-    matches!(candidate.target, Target::Chat(_)) && candidate.typing.unwrap_or(policy.typing.enabled)
+    typing_chat(candidate).is_some() && candidate.typing.unwrap_or(policy.typing.enabled)
+}
+
+/// Where somebody would be seen typing: a forward without a text is not typed.
+fn typing_chat(candidate: &Candidate) -> Option<&ChatId> {
+    match &candidate.target {
+        Target::Chat(chat_id) => Some(chat_id),
+        Target::Forward { chat_id, .. } => Some(chat_id).filter(|_| !candidate.text.is_empty()),
+        Target::User { .. } | Target::Group { .. } => None,
+    }
 }
 
 /// Shows the typing indicator so that its end is the end of the gap; on a free account it comes before the send.
@@ -162,7 +171,7 @@ async fn typing(
     if let Err(wait) = shared.live.take_request() {
         return Wake::At(after(now, wait));
     }
-    let Target::Chat(chat_id) = &candidate.target else { return Wake::Now };
+    let Some(chat_id) = typing_chat(candidate) else { return Wake::Now };
     let typing_until = after(now, duration).max(free_at);
     shared.live.claim(&run.id, Claim { message_id: candidate.id, typing_until });
     let shown = tokio::select! {

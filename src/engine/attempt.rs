@@ -11,13 +11,14 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::account::{AccountRun, Wake};
-use crate::domain::message::{Inbox, Target};
+use crate::domain::message::{Inbox, InboxId, Target};
 use crate::domain::outcome::{Outcome, Phase, Problem};
 use crate::domain::policy::Policy;
+use crate::domain::specifics::{Product, Specifics};
 use crate::domain::state::{Sending, Settled};
 use crate::policy::pace;
 use crate::policy::settle::{after, consequence};
-use crate::provider::{Call, CallTarget, Reply};
+use crate::provider::{Call, CallTarget, Recipients, Reply};
 use crate::store::{Begun, Candidate, Intent, Settlement, StoreError};
 
 /// How long to wait before the outcome is recorded once more.
@@ -67,17 +68,7 @@ pub(super) async fn attempt(
 
 /// Makes the call; a daemon that cannot wait any longer leaves its outcome unknown.
 async fn call(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Policy) -> Reply {
-    let target = match &candidate.target {
-        Target::Chat(chat_id) => CallTarget::Chat(chat_id.clone()),
-        Target::User { user_id, inbox } => {
-            let inbox_id = match inbox {
-                Inbox::OfPolicy => policy.inbox_id.clone(),
-                Inbox::Named(inbox_id) => Some(inbox_id.clone()),
-                Inbox::Without => None,
-            };
-            CallTarget::User { user_id: user_id.clone(), inbox_id }
-        }
-    };
+    let target = call_target(candidate, policy);
     let call = Call { account_id: run.id.clone(), target, text: candidate.text.clone() };
     tokio::select! {
         reply = shared.provider.send(call) => reply,
@@ -85,6 +76,39 @@ async fn call(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: 
             let problem = Problem::local("stopped", "the daemon had to stop before the answer came");
             Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
         }
+    }
+}
+
+/// The endpoint that a message's form needs.
+fn call_target(candidate: &Candidate, policy: &Policy) -> CallTarget {
+    let extras = &candidate.extras;
+    let start = |recipients: Recipients, inbox: &Inbox| {
+        let product = extras.specifics.as_ref().map(Specifics::product);
+        let inbox_id = match inbox {
+            // Only a product's own inbox may start its chats.
+            Inbox::OfPolicy => match product.and_then(Product::inbox_id) {
+                Some(inbox_id) => Some(InboxId::new(inbox_id)),
+                None => policy.inbox_id.clone(),
+            },
+            Inbox::Named(inbox_id) => Some(inbox_id.clone()),
+            Inbox::Without => None,
+        };
+        let specifics = extras.specifics.as_ref().map(|specifics| specifics.tree().clone());
+        CallTarget::Start { recipients, inbox_id, specifics }
+    };
+    match &candidate.target {
+        Target::Chat(chat_id) => {
+            CallTarget::Chat { chat_id: chat_id.clone(), quote_id: extras.quote_id.clone() }
+        }
+        Target::User { user_id, inbox } => start(Recipients::One(user_id.clone()), inbox),
+        Target::Group { users_ids, inbox } => {
+            start(Recipients::Group { users_ids: users_ids.clone(), name: extras.name.clone() }, inbox)
+        }
+        Target::Forward { source_chat_id, source_message_id, chat_id } => CallTarget::Forward {
+            source_chat_id: source_chat_id.clone(),
+            source_message_id: source_message_id.clone(),
+            chat_id: chat_id.clone(),
+        },
     }
 }
 

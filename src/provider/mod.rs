@@ -8,6 +8,7 @@ mod unipile;
 mod wire;
 
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Outcome, Phase, Problem};
@@ -30,14 +31,54 @@ pub struct Call {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallTarget {
     /// Send a Message.
-    Chat(ChatId),
+    Chat {
+        /// The chat.
+        chat_id: ChatId,
+        /// The message of it that is replied to.
+        quote_id: Option<String>,
+    },
     /// Start a Chat, or Start a Chat from Inbox where one is given.
-    User {
-        /// The recipient.
-        user_id: UserId,
+    Start {
+        /// With whom.
+        recipients: Recipients,
         /// The inbox.
         inbox_id: Option<InboxId>,
+        /// What is particular to the provider.
+        specifics: Option<Value>,
     },
+    /// Forward a Message.
+    Forward {
+        /// The chat that the message is in.
+        source_chat_id: ChatId,
+        /// The message.
+        source_message_id: String,
+        /// Where it goes.
+        chat_id: ChatId,
+    },
+}
+
+/// With whom a chat is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipients {
+    /// One person or organization.
+    One(UserId),
+    /// Several people, who become one group.
+    Group {
+        /// The members.
+        users_ids: Vec<UserId>,
+        /// The group's name.
+        name: Option<String>,
+    },
+}
+
+/// How Unipile's two descriptions of one API name things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// As its SDKs: `specifics`, and one recipient as a string.
+    #[default]
+    Specifics,
+    /// As its guide: `options`, and recipients always as an array.
+    Guide,
 }
 
 /// How far a call got, and what became of it.

@@ -12,7 +12,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::wire::{self, Answer, Expected, classify};
-use super::{Call, Provider, Reply};
+use super::{Call, Dialect, Provider, Reply};
 use crate::domain::message::{AccountId, ChatId};
 use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
 
@@ -29,6 +29,8 @@ pub struct UnipileOptions {
     pub base_url: String,
     /// The `X-API-KEY`.
     pub api_key: SecretString,
+    /// How it names things.
+    pub dialect: Dialect,
     /// For the connection alone, with DNS and TLS.
     pub connect_timeout: Duration,
     /// For the whole call.
@@ -39,6 +41,7 @@ pub struct UnipileOptions {
 pub struct Unipile {
     client: reqwest::Client,
     base_url: String,
+    dialect: Dialect,
 }
 
 impl Unipile {
@@ -65,11 +68,12 @@ impl Unipile {
             .retry(reqwest::retry::never())
             .no_proxy()
             .build()?;
-        Ok(Self { client, base_url: options.base_url.trim_end_matches('/').to_owned() })
+        let base_url = options.base_url.trim_end_matches('/').to_owned();
+        Ok(Self { client, base_url, dialect: options.dialect })
     }
 
     async fn call(&self, call: Call) -> Reply {
-        let (path, body, expected) = wire::request(&call);
+        let (path, body, expected) = wire::request(&call, self.dialect);
         let request = self.client.post(format!("{}{path}", self.base_url)).json(&body);
         match request.send().await {
             Ok(response) => read(response, expected).await,

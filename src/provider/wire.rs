@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Call, CallTarget};
+use super::{Call, CallTarget, Dialect, Recipients};
 use crate::domain::message::ChatId;
 use crate::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
 
@@ -19,6 +19,8 @@ pub enum Expected {
     ChatStarted,
     /// `MessageSent`, of Send a Message.
     MessageSent,
+    /// `MessageForwarded`, of Forward a Message.
+    MessageForwarded,
 }
 
 impl Expected {
@@ -26,6 +28,7 @@ impl Expected {
         match self {
             Self::ChatStarted => "ChatStarted",
             Self::MessageSent => "MessageSent",
+            Self::MessageForwarded => "MessageForwarded",
         }
     }
 }
@@ -44,22 +47,63 @@ pub struct Answer<'a> {
 }
 
 /// The path below the base URL and the body of a call.
-pub(super) fn request(call: &Call) -> (String, Value, Expected) {
+pub(super) fn request(call: &Call, dialect: Dialect) -> (String, Value, Expected) {
     let account = segment(call.account_id.as_str());
     match &call.target {
-        CallTarget::Chat(chat_id) => {
+        CallTarget::Chat { chat_id, quote_id } => {
             let path = format!("/v2/{account}/chats/{}/messages/send", segment(chat_id.as_str()));
-            (path, json!({ "text": call.text }), Expected::MessageSent)
+            let mut body = json!({ "text": call.text });
+            if let Some(quote_id) = quote_id {
+                body["quote_id"] = json!(quote_id);
+            }
+            (path, body, Expected::MessageSent)
         }
-        CallTarget::User { user_id, inbox_id } => {
+        CallTarget::Start { recipients, inbox_id, specifics } => {
             let path = match inbox_id {
                 Some(inbox_id) => format!("/v2/{account}/inboxes/{}/chats/send", segment(inbox_id.as_str())),
                 None => format!("/v2/{account}/chats/send"),
             };
-            // A string starts a chat with one person; an array is a group.
-            let body = json!({ "text": call.text, "users_ids": user_id.as_str() });
+            let mut body = json!({ "text": call.text });
+            start_into(&mut body, recipients, specifics.as_ref(), dialect);
             (path, body, Expected::ChatStarted)
         }
+        CallTarget::Forward { source_chat_id, source_message_id, chat_id } => {
+            let (chat, message) = (segment(source_chat_id.as_str()), segment(source_message_id));
+            let mut body = json!({ "chat_id": chat_id.as_str() });
+            if !call.text.is_empty() {
+                body["text"] = json!(call.text);
+            }
+            (
+                format!("/v2/{account}/chats/{chat}/messages/{message}/forward"),
+                body,
+                Expected::MessageForwarded,
+            )
+        }
+    }
+}
+
+/// In the SDKs' words a string starts a chat with one person and an array a group; the guide shows arrays only.
+fn start_into(body: &mut Value, recipients: &Recipients, specifics: Option<&Value>, dialect: Dialect) {
+    match recipients {
+        Recipients::One(user_id) => {
+            body["users_ids"] = match dialect {
+                Dialect::Specifics => json!(user_id.as_str()),
+                Dialect::Guide => json!([user_id.as_str()]),
+            };
+        }
+        Recipients::Group { users_ids, name } => {
+            body["users_ids"] = users_ids.iter().map(|id| json!(id.as_str())).collect();
+            if let Some(name) = name {
+                body["name"] = json!(name);
+            }
+        }
+    }
+    if let Some(specifics) = specifics {
+        let field = match dialect {
+            Dialect::Specifics => "specifics",
+            Dialect::Guide => "options",
+        };
+        body[field] = specifics.clone();
     }
 }
 
@@ -183,29 +227,68 @@ mod tests {
     }
 
     #[test]
-    fn each_endpoint_has_its_path_and_exact_body() {
-        let user_id = UserId::new("ACoA1");
-        let inbox = InboxId::new("CLASSIC_PRIMARY");
+    fn each_endpoint_has_its_path_and_exact_body_in_both_dialects() {
+        let start = |recipients, inbox_id: Option<&str>, specifics| CallTarget::Start {
+            recipients,
+            inbox_id: inbox_id.map(InboxId::new),
+            specifics,
+        };
+        let one = || Recipients::One(UserId::new("ACoA1"));
+        let group =
+            Recipients::Group { users_ids: vec![UserId::new("a"), UserId::new("b")], name: Some("G".into()) };
+        let inmail = json!({"linkedin": {"classic": {"inmail": true}}});
+        let chat_id = ChatId::new("2-a/b:c==%+é");
+        let chat_path = "/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D%25%2B%C3%A9/messages/send";
+        let inbox_path = "/v2/acc_1/inboxes/CLASSIC_PRIMARY/chats/send";
+        let forward = CallTarget::Forward {
+            source_chat_id: ChatId::new("s/1"),
+            source_message_id: "m=".into(),
+            chat_id: ChatId::new("d"),
+        };
         let cases = [
             (
-                CallTarget::Chat(ChatId::new("2-a/b:c==%+é")),
-                "/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D%25%2B%C3%A9/messages/send",
-                r#"{"text":"Hi \"you\"\n"}"#,
+                CallTarget::Chat { chat_id: chat_id.clone(), quote_id: None },
+                chat_path,
+                [r#"{"text":"Hi \"you\"\n"}"#; 2],
             ),
             (
-                CallTarget::User { user_id: user_id.clone(), inbox_id: Some(inbox) },
-                "/v2/acc_1/inboxes/CLASSIC_PRIMARY/chats/send",
-                r#"{"text":"Hi \"you\"\n","users_ids":"ACoA1"}"#,
+                CallTarget::Chat { chat_id, quote_id: Some("q".into()) },
+                chat_path,
+                [r#"{"quote_id":"q","text":"Hi \"you\"\n"}"#; 2],
             ),
             (
-                CallTarget::User { user_id, inbox_id: None },
+                start(one(), Some("CLASSIC_PRIMARY"), None),
+                inbox_path,
+                [
+                    r#"{"text":"Hi \"you\"\n","users_ids":"ACoA1"}"#,
+                    r#"{"text":"Hi \"you\"\n","users_ids":["ACoA1"]}"#,
+                ],
+            ),
+            (
+                start(one(), None, Some(inmail)),
                 "/v2/acc_1/chats/send",
-                r#"{"text":"Hi \"you\"\n","users_ids":"ACoA1"}"#,
+                [
+                    r#"{"specifics":{"linkedin":{"classic":{"inmail":true}}},"text":"Hi \"you\"\n","users_ids":"ACoA1"}"#,
+                    r#"{"options":{"linkedin":{"classic":{"inmail":true}}},"text":"Hi \"you\"\n","users_ids":["ACoA1"]}"#,
+                ],
+            ),
+            (
+                start(group, Some("CLASSIC_PRIMARY"), None),
+                inbox_path,
+                [r#"{"name":"G","text":"Hi \"you\"\n","users_ids":["a","b"]}"#; 2],
+            ),
+            (
+                forward,
+                "/v2/acc_1/chats/s%2F1/messages/m%3D/forward",
+                [r#"{"chat_id":"d","text":"Hi \"you\"\n"}"#; 2],
             ),
         ];
-        for (target, path, body) in cases {
-            let (found_path, found_body, _) = request(&call(target));
-            assert_eq!((found_path.as_str(), found_body.to_string().as_str()), (path, body));
+        for (target, path, bodies) in cases {
+            for (dialect, body) in [Dialect::Specifics, Dialect::Guide].into_iter().zip(bodies) {
+                let (found_path, found_body, _) = request(&call(target.clone()), dialect);
+                let found: Value = serde_json::from_str(body).unwrap();
+                assert_eq!((found_path.as_str(), &found_body), (path, &found), "{dialect:?}");
+            }
         }
     }
 }

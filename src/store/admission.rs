@@ -72,8 +72,8 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
-        const SQL: &str = "SELECT arrival, created_at, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, \
-             expires_at, campaign, dedupe_key FROM messages WHERE state = 'new' ORDER BY arrival LIMIT ?1";
+        const SQL: &str = "SELECT arrival, created_at, account_id, chat_id, users_ids, inbox_id, \"group\", name, specifics, options, \
+             quote_id, forward, text, typing, not_before, expires_at, campaign, dedupe_key FROM messages WHERE state = 'new' ORDER BY arrival LIMIT ?1";
         let rows = sqlx::query(SQL).bind(limit).fetch_all(&self.inner.readers).await?;
         rows.iter().map(read_inserted).collect()
     }
@@ -100,6 +100,12 @@ fn read_inserted(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted> {
             chat_id: text_of("chat_id")?,
             users_ids: parsed.and_then(std::result::Result::ok),
             inbox_id: text_of("inbox_id")?,
+            group: row.try_get("group")?,
+            name: text_of("name")?,
+            specifics: rows::json(row, "specifics")?,
+            options: rows::json(row, "options")?,
+            quote_id: text_of("quote_id")?,
+            forward: rows::json(row, "forward")?,
             text: text_of("text")?,
             typing: row.try_get("typing")?,
             not_before: text_of("not_before")?,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::rows::{self, Result};
-use crate::domain::message::{AccountId, Inbox, MessageId, NewMessage, Target};
+use crate::domain::message::{AccountId, Inbox, MessageId, NewMessage, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
@@ -189,24 +189,31 @@ impl EnqueueBatch {
 }
 
 const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
-       campaign, dedupe_key, state, reason, due_at, thread, created_at, updated_at, run) \
+       campaign, dedupe_key, state, reason, due_at, thread, created_at, updated_at, \"group\", name, specifics, \
+       quote_id, forward, run) \
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
        value ->> 8, value ->> 9, value ->> 10, 'queued', value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
-       value ->> 14, ?2 \
+       value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, ?2 \
      FROM json_each(?1) WHERE true \
      ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING";
 
 fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {
-    let (chat_id, users_ids, inbox_id) = match &message.target {
-        Target::Chat(chat_id) => (Some(chat_id.as_str()), None, None),
-        Target::User { user_id, inbox } => {
-            let inbox_id = match inbox {
-                Inbox::OfPolicy => None,
-                Inbox::Without => Some(""),
-                Inbox::Named(id) => Some(id.as_str()),
-            };
-            (None, Some(json!([user_id.as_str()]).to_string()), inbox_id)
+    let (chat_id, users_ids, inbox, forward) = match &message.target {
+        Target::Chat(chat_id) => (Some(chat_id.as_str()), None, None, None),
+        Target::User { user_id, inbox } => (None, Some(json!([user_id.as_str()])), Some(inbox), None),
+        Target::Group { users_ids, inbox } => {
+            let ids: Vec<&str> = users_ids.iter().map(UserId::as_str).collect();
+            (None, Some(json!(ids)), Some(inbox), None)
         }
+        Target::Forward { source_chat_id, source_message_id, chat_id } => {
+            let source = json!({ "chat_id": source_chat_id.as_str(), "message_id": source_message_id });
+            (Some(chat_id.as_str()), None, None, Some(source))
+        }
+    };
+    let inbox_id = match inbox {
+        None | Some(Inbox::OfPolicy) => None,
+        Some(Inbox::Without) => Some(""),
+        Some(Inbox::Named(id)) => Some(id.as_str()),
     };
     let due_at = due_at(message, now);
     let reason = if due_at > now { Reason::Scheduled } else { Reason::Turn };
@@ -214,7 +221,7 @@ fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {
         id.0.hyphenated().to_string(),
         message.account_id.as_str(),
         chat_id,
-        users_ids,
+        users_ids.map(|ids| ids.to_string()),
         inbox_id,
         message.text,
         message.typing.map(i32::from),
@@ -226,6 +233,11 @@ fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {
         time_text(due_at),
         message.target.thread(),
         time_text(now),
+        matches!(message.target, Target::Group { .. }).then_some(1),
+        message.extras.name,
+        message.extras.specifics.as_ref().map(|specifics| specifics.tree().to_string()),
+        message.extras.quote_id,
+        forward.map(|source| source.to_string()),
     ])
 }
 
@@ -278,8 +290,9 @@ async fn conflicts_of(
     connection: &mut SqliteConnection,
     batch: &EnqueueBatch,
 ) -> Result<Vec<Option<Enqueued>>> {
-    const SQL: &str = "SELECT dedupe_key, id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, \
-         expires_at, campaign FROM messages WHERE dedupe_key IN (SELECT value FROM json_each(?1))";
+    const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
+         m.options, m.quote_id, m.forward, m.text, m.typing, m.not_before, m.expires_at, m.campaign \
+         FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1))";
     let keys: Vec<&str> =
         batch.rows.iter().filter_map(|(_, message)| message.dedupe_key.as_deref()).collect();
     if keys.is_empty() {
@@ -316,6 +329,7 @@ fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage
     Ok(NewMessage {
         account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
         target: rows::target(row)?,
+        extras: rows::extras(row)?,
         text: row.try_get("text")?,
         typing: row.try_get("typing")?,
         not_before: rows::time(row, "not_before")?,

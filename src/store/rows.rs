@@ -1,14 +1,16 @@
 //! Between columns and domain types; the only place that knows how each is written down.
 
 use jiff::Timestamp;
+use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
 use crate::domain::account::{Account, AccountHold, Daemon, Down, Pause};
-use crate::domain::message::{AccountId, ChatId, Inbox, InboxId, MessageId, Target, UserId};
+use crate::domain::message::{AccountId, ChatId, Extras, Inbox, InboxId, MessageId, Target, UserId};
 use crate::domain::outcome::DownCause;
 use crate::domain::reason::Reason;
+use crate::domain::specifics::Specifics;
 use crate::domain::state::StateName;
 
 pub(super) type Result<T> = std::result::Result<T, StoreError>;
@@ -55,23 +57,66 @@ pub(super) fn parse_users_ids(text: &str) -> Option<Vec<String>> {
     }
 }
 
+/// The columns of [`target`] and [`extras`].
+pub(super) const TARGET_COLUMNS: &str =
+    "m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, m.options, m.quote_id, m.forward";
+
 /// How the target of a stored message is read. `chat_id` beside `users_ids` is the chat that was started.
 pub(super) fn target(row: &SqliteRow) -> Result<Target> {
     let chat_id: Option<String> = row.try_get("chat_id")?;
     let users_ids: Option<&str> = row.try_get("users_ids")?;
     let Some(users_ids) = users_ids else {
-        return chat_id.map(|id| Target::Chat(ChatId::new(id))).ok_or_else(|| corrupt("chat_id", "NULL"));
+        let chat_id = ChatId::new(chat_id.ok_or_else(|| corrupt("chat_id", "NULL"))?);
+        return match json(row, "forward")? {
+            None => Ok(Target::Chat(chat_id)),
+            Some(source) => {
+                let part = |name: &str| source.get(name).and_then(Value::as_str);
+                let source_chat_id = part("chat_id").ok_or_else(|| corrupt("forward", source.to_string()))?;
+                let source_message_id =
+                    part("message_id").ok_or_else(|| corrupt("forward", source.to_string()))?;
+                Ok(Target::Forward {
+                    source_chat_id: ChatId::new(source_chat_id),
+                    source_message_id: source_message_id.to_owned(),
+                    chat_id,
+                })
+            }
+        };
     };
-    let user_id = parse_users_ids(users_ids)
-        .and_then(|mut ids| if ids.len() == 1 { ids.pop() } else { None })
-        .ok_or_else(|| corrupt("users_ids", users_ids))?;
     let inbox_id: Option<String> = row.try_get("inbox_id")?;
     let inbox = match inbox_id {
         None => Inbox::OfPolicy,
         Some(id) if id.is_empty() => Inbox::Without,
         Some(id) => Inbox::Named(InboxId::new(id)),
     };
+    let mut ids = parse_users_ids(users_ids).ok_or_else(|| corrupt("users_ids", users_ids))?;
+    if ids.len() > 1 {
+        return Ok(Target::Group { users_ids: ids.into_iter().map(UserId::new).collect(), inbox });
+    }
+    let user_id = ids.pop().ok_or_else(|| corrupt("users_ids", users_ids))?;
     Ok(Target::User { user_id: UserId::new(user_id), inbox })
+}
+
+/// What a stored message says besides.
+pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
+    let tree = match json(row, "specifics")? {
+        Some(tree) => Some(tree),
+        None => json(row, "options")?,
+    };
+    let checked = tree.map(|tree| {
+        let text = tree.to_string();
+        Specifics::parse("specifics", tree).map_err(|_| corrupt("specifics", text))
+    });
+    Ok(Extras {
+        name: row.try_get("name")?,
+        specifics: checked.transpose()?,
+        quote_id: row.try_get("quote_id")?,
+    })
+}
+
+/// A column that holds JSON.
+pub(super) fn json(row: &SqliteRow, column: &'static str) -> Result<Option<Value>> {
+    let text: Option<&str> = row.try_get(column)?;
+    text.map(|text| serde_json::from_str(text).map_err(|_| corrupt(column, text))).transpose()
 }
 
 /// The columns of [`account`], for a query that has `accounts` as `a`.

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::Store;
 use super::rows::{self, Result};
 use crate::domain::account::{Account, Daemon};
-use crate::domain::message::{AccountId, Arrival, MessageId, Target};
+use crate::domain::message::{AccountId, Arrival, Extras, MessageId, Target};
 
 /// The message whose turn it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Candidate {
     pub retries: u32,
     /// Where it goes.
     pub target: Target,
+    /// What it says besides its text.
+    pub extras: Extras,
     /// What it says.
     pub text: String,
     /// Its own wish about typing.
@@ -50,20 +52,21 @@ pub struct Turn {
     pub next_due_at: Option<Timestamp>,
 }
 
-/// Threads with a message whose outcome is open, or that is tried again: nothing overtakes it.
-pub(super) const HELD_THREADS: &str = "SELECT u.thread FROM messages u WHERE u.account_id = ?1 AND u.state IN ('sending', 'uncertain', 'review') \
-     UNION ALL SELECT r.thread FROM messages r WHERE r.account_id = ?1 AND r.state = 'queued' AND r.retry_at IS NOT NULL";
+/// Threads with a message whose outcome is open, or that is tried again: nothing overtakes it. Left to itself SQLite
+/// would read all messages of the account for this (`messages_by_account`).
+pub(super) const HELD_THREADS: &str = "SELECT u.thread FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = ?1 AND u.state IN ('sending', 'uncertain', 'review') \
+     UNION ALL SELECT r.thread FROM messages r INDEXED BY messages_retry WHERE r.account_id = ?1 AND r.state = 'queued' AND r.retry_at IS NOT NULL";
 
 /// The statement behind [`Store::turn`]: at most one row of each kind.
 pub(super) fn turn_sql() -> String {
-    const CANDIDATE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.text, m.typing, \
-         m.due_at, m.retry_at, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
+    const CANDIDATE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
+         m.specifics, m.options, m.quote_id, m.forward, m.text, m.typing, m.due_at, m.retry_at, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
     format!(
         "SELECT c.*, {account}, {daemon} FROM ( \
            SELECT * FROM (SELECT 'due' AS kind, {CANDIDATE} AND m.retry_at IS NULL AND m.due_at <= ?2 \
              AND m.thread NOT IN ({HELD_THREADS}) ORDER BY m.due_at, m.arrival LIMIT 1) \
            UNION ALL SELECT * FROM (SELECT 'due', {CANDIDATE} AND m.retry_at IS NOT NULL AND m.retry_at <= ?2 \
-             AND m.thread NOT IN (SELECT u.thread FROM messages u WHERE u.account_id = ?1 \
+             AND m.thread NOT IN (SELECT u.thread FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = ?1 \
                                   AND u.state IN ('sending', 'uncertain', 'review')) \
              ORDER BY m.due_at, m.arrival LIMIT 1) \
            UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} AND m.retry_at IS NULL AND m.due_at > ?2 \
@@ -125,6 +128,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         attempts: rows::count(row, "attempts")?,
         retries: rows::count(row, "retries")?,
         target: rows::target(row)?,
+        extras: rows::extras(row)?,
         text: row.try_get("text")?,
         typing: row.try_get("typing")?,
         due_at: rows::required_time(row, "due_at")?,

@@ -31,6 +31,14 @@ pub struct MessageView {
     pub users_ids: Option<Vec<String>>,
     /// The inbox it is started from.
     pub inbox_id: Option<String>,
+    /// The name of a group.
+    pub name: Option<String>,
+    /// What is particular to the provider.
+    pub specifics: Option<serde_json::Value>,
+    /// The message that is replied to.
+    pub quote_id: Option<String>,
+    /// The message that is forwarded.
+    pub forward: Option<serde_json::Value>,
     /// What it says; `None` in lists.
     pub text: Option<String>,
     /// Its own wish about typing.
@@ -144,17 +152,18 @@ pub struct AccountView {
 
 fn select(text: &str, ahead: &str) -> String {
     // An open outcome holds the whole thread, a retrying message those that come after it. Each has its own index.
-    const HOLDER: &str = "coalesce((SELECT u.id FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread \
+    const HOLDER: &str = "coalesce((SELECT u.id FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = m.account_id AND u.thread = m.thread \
            AND u.state IN ('sending', 'uncertain', 'review') LIMIT 1), \
-         (SELECT r.id FROM messages r WHERE r.account_id = m.account_id AND r.state = 'queued' AND r.retry_at IS NOT NULL \
+         (SELECT r.id FROM messages r INDEXED BY messages_retry WHERE r.account_id = m.account_id AND r.state = 'queued' AND r.retry_at IS NOT NULL \
            AND r.thread = m.thread AND (r.due_at, r.arrival) < (m.due_at, m.arrival) LIMIT 1))";
     format!(
-        "SELECT m.arrival, m.id, m.chat_id, m.users_ids, m.inbox_id, {text} AS text, m.typing, m.not_before, m.expires_at, \
+        "SELECT m.arrival, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.dedupe_key, m.state, m.reason, m.error, m.attempts, m.sent_at, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, h.id AS holder_id, h.state AS holder_state, \
            h.retry_at AS holder_retry_at, {ahead} AS ahead, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON m.state = 'queued' AND h.id = {HOLDER}",
+        target = rows::TARGET_COLUMNS,
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
@@ -166,9 +175,9 @@ fn ahead(exact: bool) -> String {
     let (begin, end) = if exact { ("(SELECT count(*)", ")") } else { ("EXISTS (SELECT 1", ")") };
     format!(
         "CASE WHEN m.state <> 'queued' THEN 0 ELSE \
-           {begin} FROM messages e WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NULL \
+           {begin} FROM messages e INDEXED BY messages_due WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NULL \
              AND e.due_at <= m.due_at AND (e.due_at, e.arrival) < (m.due_at, m.arrival) AND e.thread NOT IN ({held}){end} \
-           + {begin} FROM messages e WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NOT NULL \
+           + {begin} FROM messages e INDEXED BY messages_retry WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NOT NULL \
              AND e.retry_at <= ?1 AND (e.due_at, e.arrival) < (m.due_at, m.arrival){end} END"
     )
 }
@@ -309,6 +318,13 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         chat_id: row.try_get("chat_id")?,
         users_ids: users_ids.and_then(rows::parse_users_ids),
         inbox_id: row.try_get("inbox_id")?,
+        name: row.try_get("name")?,
+        specifics: match rows::json(row, "specifics")? {
+            Some(tree) => Some(tree),
+            None => rows::json(row, "options")?,
+        },
+        quote_id: row.try_get("quote_id")?,
+        forward: rows::json(row, "forward")?,
         text: row.try_get("text")?,
         typing: row.try_get("typing")?,
         not_before: rows::time(row, "not_before")?,

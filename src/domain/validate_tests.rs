@@ -1,0 +1,127 @@
+//! What is taken, and what is said about what is not.
+
+use super::*;
+
+fn rules() -> Rules {
+    Rules { max_text_chars: 20, known_accounts: None }
+}
+
+fn now() -> Timestamp {
+    "2026-11-22T12:00:00Z".parse().unwrap()
+}
+
+fn good() -> Draft {
+    Draft {
+        account_id: Some("acc_1".into()),
+        chat_id: Some("chat 1/ä".into()),
+        text: Some("hello".into()),
+        ..Draft::default()
+    }
+}
+
+#[test]
+fn a_good_draft_becomes_a_message_with_its_times_in_milliseconds() {
+    let draft = Draft { not_before: Some("2026-11-22T15:00:00.123456+02:00".into()), ..good() };
+    let message = draft.validate(&rules(), now()).unwrap();
+    assert_eq!(message.target, Target::Chat(ChatId::new("chat 1/ä")));
+    assert_eq!(super::super::time_text(message.not_before.unwrap()), "2026-11-22T13:00:00.123Z");
+}
+
+#[test]
+fn an_empty_inbox_means_start_a_chat_without_one() {
+    let start = |inbox_id: Option<&str>| {
+        let draft = Draft {
+            chat_id: None,
+            users_ids: Some(vec!["u1".into()]),
+            inbox_id: inbox_id.map(Into::into),
+            ..good()
+        };
+        match draft.validate(&rules(), now()).unwrap().target {
+            Target::User { inbox, .. } => inbox,
+            other => panic!("one user id starts a chat with one: {other:?}"),
+        }
+    };
+    assert_eq!(start(None), Inbox::OfPolicy);
+    assert_eq!(start(Some("")), Inbox::Without);
+    assert_eq!(start(Some("X_PRIMARY")), Inbox::Named(InboxId::new("X_PRIMARY")));
+}
+
+#[test]
+fn each_fault_names_its_field_and_a_way_out() {
+    let s = |text: &str| Some(text.to_owned());
+    let cases: Vec<(&str, Draft, &str, RefusalCode)> = vec![
+        ("no account", Draft { account_id: None, ..good() }, "account_id", RefusalCode::MissingField),
+        ("no acc_", Draft { account_id: s("bob"), ..good() }, "account_id", RefusalCode::InvalidValue),
+        ("no recipient", Draft { chat_id: None, ..good() }, "chat_id", RefusalCode::MissingField),
+        (
+            "both",
+            Draft { users_ids: Some(vec!["u".into()]), ..good() },
+            "chat_id",
+            RefusalCode::Contradiction,
+        ),
+        (
+            "group by mistake",
+            Draft { chat_id: None, users_ids: Some(vec!["a".into(), "b".into()]), ..good() },
+            "users_ids",
+            RefusalCode::InvalidValue,
+        ),
+        (
+            "nobody",
+            Draft { chat_id: None, users_ids: Some(vec![]), ..good() },
+            "users_ids",
+            RefusalCode::MissingField,
+        ),
+        ("inbox and chat", Draft { inbox_id: s("X"), ..good() }, "inbox_id", RefusalCode::Contradiction),
+        ("no text", Draft { text: None, ..good() }, "text", RefusalCode::MissingField),
+        ("blank text", Draft { text: s(" \n"), ..good() }, "text", RefusalCode::MissingField),
+        ("long text", Draft { text: s(&"ä".repeat(21)), ..good() }, "text", RefusalCode::TooLong),
+        ("NUL", Draft { text: s("a\0b"), ..good() }, "text", RefusalCode::InvalidValue),
+        (
+            "not a time",
+            Draft { not_before: s("tomorrow"), ..good() },
+            "not_before",
+            RefusalCode::InvalidValue,
+        ),
+        (
+            "no zone",
+            Draft { not_before: s("2026-11-22T12:00:00"), ..good() },
+            "not_before",
+            RefusalCode::InvalidValue,
+        ),
+        (
+            "past",
+            Draft { expires_at: s("2026-11-22T11:59:59Z"), ..good() },
+            "expires_at",
+            RefusalCode::InvalidValue,
+        ),
+        (
+            "never open",
+            Draft { not_before: s("2026-11-24T00:00:00Z"), expires_at: s("2026-11-23T00:00:00Z"), ..good() },
+            "expires_at",
+            RefusalCode::Contradiction,
+        ),
+        ("empty key", Draft { dedupe_key: s(""), ..good() }, "dedupe_key", RefusalCode::MissingField),
+        ("long key", Draft { dedupe_key: s(&"k".repeat(513)), ..good() }, "dedupe_key", RefusalCode::TooLong),
+        ("NUL id", Draft { chat_id: s("a\0"), ..good() }, "chat_id", RefusalCode::InvalidValue),
+    ];
+    for (name, draft, field, code) in cases {
+        let refusals = draft.validate(&rules(), now()).expect_err(name);
+        assert_eq!(refusals.len(), 1, "{name}: {refusals:?}");
+        assert_eq!((refusals[0].field.as_str(), refusals[0].code), (field, code), "{name}");
+        assert!(!refusals[0].problem.is_empty() && !refusals[0].fix.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn every_fault_is_reported_at_once() {
+    let refusals = Draft::default().validate(&rules(), now()).unwrap_err();
+    let fields: Vec<_> = refusals.iter().map(|refusal| refusal.field.as_str()).collect();
+    assert_eq!(fields, ["account_id", "chat_id", "text"]);
+}
+
+#[test]
+fn an_undeclared_account_is_refused_when_only_known_ones_are_taken() {
+    let rules = Rules { known_accounts: Some(HashSet::from([AccountId::new("acc_2")])), ..rules() };
+    let refusals = good().validate(&rules, now()).unwrap_err();
+    assert_eq!(refusals[0].code, RefusalCode::UnknownAccount);
+}
