@@ -158,11 +158,12 @@ CREATE TABLE producers (
   first_seen_at  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Every dedupe_key that was ever taken. INSERT OR REPLACE deletes the row of its key without firing a trigger; here the
--- key stays, so replacing a message, which could send it twice, is noticed and refused.
-CREATE TABLE dedupe_keys (
-  dedupe_key TEXT PRIMARY KEY
-) STRICT, WITHOUT ROWID;
+-- Tells INSERT OR REPLACE from the others: one row, always (1, 0). See messages_insert.
+CREATE TABLE replaced (
+  id  INTEGER PRIMARY KEY CHECK (id = 1),
+  yes INTEGER NOT NULL
+) STRICT;
+INSERT INTO replaced (id, yes) VALUES (1, 0);
 
 -- The door for other programs: refuses at once what is plainly wrong.
 CREATE TRIGGER messages_insert BEFORE INSERT ON messages
@@ -249,15 +250,15 @@ BEGIN
    WHERE NEW.expires_at IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.expires_at) IS NOT NEW.expires_at;
   SELECT RAISE(ABORT, 'outboxd: dedupe_key is empty; leave it out or give a key')
    WHERE NEW.dedupe_key = '';
-  SELECT RAISE(ABORT, 'outboxd: this id is queued already and a message is never replaced; use dedupe_key with ON CONFLICT DO NOTHING')
-   WHERE EXISTS (SELECT 1 FROM messages m WHERE m.id = NEW.id) OR EXISTS (SELECT 1 FROM messages m WHERE m.arrival = NEW.arrival);
-END;
-
-CREATE TRIGGER messages_replaced AFTER INSERT ON messages WHEN NEW.dedupe_key IS NOT NULL
-BEGIN
-  SELECT RAISE(ABORT, 'outboxd: this dedupe_key is queued already and a message is never replaced; use ON CONFLICT DO NOTHING')
-   WHERE EXISTS (SELECT 1 FROM dedupe_keys k WHERE k.dedupe_key = NEW.dedupe_key);
-  INSERT INTO dedupe_keys (dedupe_key) VALUES (NEW.dedupe_key);
+  -- REPLACE would delete the message that is in the way, with all that became of it. The conflict clause of the
+  -- producer's INSERT applies to this one too, so the row becomes (1, 1) under OR REPLACE only.
+  INSERT OR IGNORE INTO replaced (id, yes)
+  SELECT 1, 1
+   WHERE EXISTS (SELECT 1 FROM messages m WHERE m.dedupe_key = NEW.dedupe_key)
+      OR EXISTS (SELECT 1 FROM messages m WHERE m.id = NEW.id)
+      OR EXISTS (SELECT 1 FROM messages m WHERE m.arrival = NEW.arrival);
+  SELECT RAISE(ABORT, 'outboxd: INSERT OR REPLACE would delete a message; use ON CONFLICT DO NOTHING')
+    FROM replaced WHERE yes = 1;
 END;
 
 -- Every arrival is an event and is counted. No statement here can conflict, because the conflict clause of the
@@ -274,6 +275,9 @@ END;
 
 CREATE TRIGGER messages_inserted_elsewhere AFTER INSERT ON messages WHEN NEW.state = 'new'
 BEGIN
+  -- Arrivals have no holes. (Before the INSERT the number that SQLite gives is not known.)
+  SELECT RAISE(ABORT, 'outboxd: arrival belongs to the daemon; leave it out')
+   WHERE NEW.arrival <> 1 + (SELECT coalesce(max(arrival), 0) FROM messages WHERE arrival < NEW.arrival);
   INSERT INTO producers (sqlite_version, first_seen_at)
   SELECT sqlite_version(), NEW.created_at
    WHERE NOT EXISTS (SELECT 1 FROM producers p WHERE p.sqlite_version = sqlite_version());

@@ -59,22 +59,7 @@ pub(crate) fn enqueue(folder: &Path, floors: &Floors, figures: &mut Vec<Figure>)
         0.5,
     );
 
-    let each = 800;
-    let seconds = timed(|| {
-        std::thread::scope(|scope| {
-            for producer in 0..64 {
-                let socket = &socket;
-                scope.spawn(move || {
-                    let mut client = Client::connect(socket);
-                    for number in 0..each {
-                        let body = message_json(producer * each + number);
-                        assert_eq!(client.post("/v1/messages", json, &body).0, 201);
-                    }
-                });
-            }
-        });
-    });
-    let rate = (64 * each) as f64 / seconds;
+    let rate = sixty_four_at_once(&socket);
     push(
         figures,
         "enqueue_64_producers",
@@ -103,6 +88,24 @@ pub(crate) fn enqueue(folder: &Path, floors: &Floors, figures: &mut Vec<Figure>)
         "at least 0.4 of the floor",
         0.4,
     );
+}
+
+fn sixty_four_at_once(socket: &Path) -> f64 {
+    let each = 800;
+    let seconds = timed(|| {
+        std::thread::scope(|scope| {
+            for producer in 0..64 {
+                scope.spawn(move || {
+                    let mut client = Client::connect(socket);
+                    for number in 0..each {
+                        let body = message_json(producer * each + number);
+                        assert_eq!(client.post("/v1/messages", "application/json", &body).0, 201);
+                    }
+                });
+            }
+        });
+    });
+    (64 * each) as f64 / seconds
 }
 
 fn push(
@@ -237,6 +240,7 @@ async fn fill(store: &Store, rows: usize, now: jiff::Timestamp) {
         let message = |number: usize| NewMessage {
             account_id: AccountId::new("acc_1"),
             target: Target::Chat(ChatId::new(format!("chat_{}", left - number))),
+            extras: outboxd::domain::message::Extras::default(),
             text: TEXT.to_owned(),
             typing: None,
             not_before: None,

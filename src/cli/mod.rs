@@ -65,7 +65,7 @@ enum Verb {
     /// Check the configuration and show what is in force, and why
     Check(Json),
     /// Put one message, or a file of them, into the queue
-    Enqueue(enqueue::Enqueue),
+    Enqueue(Box<enqueue::Enqueue>),
     /// List messages, the newest first
     List(read::List),
     /// Show one message with its text and every attempt
@@ -112,7 +112,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Demo(demo) => Box::pin(daemon::demo(demo)).await,
         Verb::Sandbox(sandbox) => Box::pin(daemon::sandbox(sandbox)).await,
         Verb::Check(json) => check::check(&globals.load()?, json.json),
-        Verb::Enqueue(enqueue) => enqueue::enqueue(&globals.client()?, enqueue).await,
+        Verb::Enqueue(enqueue) => enqueue::enqueue(&globals.client()?, *enqueue).await,
         Verb::List(list) => read::list(&globals.client()?, list).await,
         Verb::Show(one) => read::show(&globals.client()?, one).await,
         Verb::Explain(one) => read::explain(&globals.client()?, one).await,

@@ -46,10 +46,22 @@ fn an_empty_inbox_means_start_a_chat_without_one() {
     assert_eq!(start(Some("X_PRIMARY")), Inbox::Named(InboxId::new("X_PRIMARY")));
 }
 
+fn s(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn assert_each_is_told(cases: Vec<(&str, Draft, &str, RefusalCode)>) {
+    for (name, draft, field, code) in cases {
+        let refusals = draft.validate(&rules(), now()).expect_err(name);
+        assert_eq!(refusals.len(), 1, "{name}: {refusals:?}");
+        assert_eq!((refusals[0].field.as_str(), refusals[0].code), (field, code), "{name}");
+        assert!(!refusals[0].problem.is_empty() && !refusals[0].fix.is_empty(), "{name}");
+    }
+}
+
 #[test]
-fn each_fault_names_its_field_and_a_way_out() {
-    let s = |text: &str| Some(text.to_owned());
-    let cases: Vec<(&str, Draft, &str, RefusalCode)> = vec![
+fn each_fault_of_an_address_names_its_field_and_a_way_out() {
+    assert_each_is_told(vec![
         ("no account", Draft { account_id: None, ..good() }, "account_id", RefusalCode::MissingField),
         ("no acc_", Draft { account_id: s("bob"), ..good() }, "account_id", RefusalCode::InvalidValue),
         ("no recipient", Draft { chat_id: None, ..good() }, "chat_id", RefusalCode::MissingField),
@@ -72,6 +84,12 @@ fn each_fault_names_its_field_and_a_way_out() {
             RefusalCode::MissingField,
         ),
         ("inbox and chat", Draft { inbox_id: s("X"), ..good() }, "inbox_id", RefusalCode::Contradiction),
+    ]);
+}
+
+#[test]
+fn each_fault_of_a_content_names_its_field_and_a_way_out() {
+    assert_each_is_told(vec![
         ("no text", Draft { text: None, ..good() }, "text", RefusalCode::MissingField),
         ("blank text", Draft { text: s(" \n"), ..good() }, "text", RefusalCode::MissingField),
         ("long text", Draft { text: s(&"ä".repeat(21)), ..good() }, "text", RefusalCode::TooLong),
@@ -103,12 +121,90 @@ fn each_fault_names_its_field_and_a_way_out() {
         ("empty key", Draft { dedupe_key: s(""), ..good() }, "dedupe_key", RefusalCode::MissingField),
         ("long key", Draft { dedupe_key: s(&"k".repeat(513)), ..good() }, "dedupe_key", RefusalCode::TooLong),
         ("NUL id", Draft { chat_id: s("a\0"), ..good() }, "chat_id", RefusalCode::InvalidValue),
-    ];
-    for (name, draft, field, code) in cases {
-        let refusals = draft.validate(&rules(), now()).expect_err(name);
-        assert_eq!(refusals.len(), 1, "{name}: {refusals:?}");
-        assert_eq!((refusals[0].field.as_str(), refusals[0].code), (field, code), "{name}");
-        assert!(!refusals[0].problem.is_empty() && !refusals[0].fix.is_empty(), "{name}");
+    ]);
+}
+
+#[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
+fn each_fault_of_a_form_names_its_field_and_a_way_out() {
+    let users = |ids: &[&str]| Some(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+    let start = || Draft { chat_id: None, users_ids: users(&["a"]), ..good() };
+    let inmail = serde_json::json!({"linkedin": {"classic": {"inmail": true}}});
+    let source = serde_json::json!({"chat_id": "c", "message_id": "m"});
+    assert_each_is_told(vec![
+        ("group of one", Draft { group: Some(true), ..start() }, "group", RefusalCode::Contradiction),
+        ("named group of one", Draft { name: s("G"), ..start() }, "name", RefusalCode::Contradiction),
+        (
+            "twice",
+            Draft { users_ids: users(&["a", "a"]), group: Some(true), ..start() },
+            "users_ids",
+            RefusalCode::InvalidValue,
+        ),
+        (
+            "not a group",
+            Draft { users_ids: users(&["a", "b"]), group: Some(false), name: s("G"), ..start() },
+            "users_ids",
+            RefusalCode::InvalidValue,
+        ),
+        ("group in a chat", Draft { group: Some(true), ..good() }, "group", RefusalCode::Contradiction),
+        ("name in a chat", Draft { name: s("G"), ..good() }, "name", RefusalCode::Contradiction),
+        (
+            "both words",
+            Draft { specifics: Some(inmail.clone()), options: Some(inmail.clone()), ..start() },
+            "options",
+            RefusalCode::Contradiction,
+        ),
+        (
+            "InMail in a chat",
+            Draft { specifics: Some(inmail), ..good() },
+            "specifics",
+            RefusalCode::Contradiction,
+        ),
+        ("quote at the start", Draft { quote_id: s("q"), ..start() }, "quote_id", RefusalCode::Contradiction),
+        (
+            "quote and forward",
+            Draft { quote_id: s("q"), forward: Some(source.clone()), ..good() },
+            "quote_id",
+            RefusalCode::Contradiction,
+        ),
+        (
+            "forward nowhere",
+            Draft { chat_id: None, forward: Some(source.clone()), ..good() },
+            "chat_id",
+            RefusalCode::MissingField,
+        ),
+        (
+            "forward to a user",
+            Draft { forward: Some(source), users_ids: users(&["a"]), ..good() },
+            "users_ids",
+            RefusalCode::Contradiction,
+        ),
+        (
+            "forward what",
+            Draft { forward: Some(serde_json::json!({"chat_id": "c"})), ..good() },
+            "forward.message_id",
+            RefusalCode::MissingField,
+        ),
+        (
+            "forward as text",
+            Draft { forward: Some(serde_json::json!("m")), ..good() },
+            "forward",
+            RefusalCode::WrongType,
+        ),
+    ]);
+}
+
+#[test]
+fn a_forward_needs_no_text_and_a_group_is_one_when_it_is_said() {
+    let source = serde_json::json!({"chat_id": "c/1", "message_id": "m="});
+    let forward = Draft { text: None, forward: Some(source), ..good() }.validate(&rules(), now()).unwrap();
+    assert_eq!(forward.text, "");
+    assert_eq!(forward.target.thread(), "chat:chat 1/ä");
+    for draft in [Draft { group: Some(true), ..good() }, Draft { name: s("G"), ..good() }] {
+        let draft = Draft { chat_id: None, users_ids: Some(vec!["b".into(), "a".into()]), ..draft };
+        let group = draft.validate(&rules(), now()).unwrap();
+        assert_eq!(group.target.thread(), "group:a,b");
+        assert!(matches!(group.target, Target::Group { users_ids, .. } if users_ids.len() == 2));
     }
 }
 

@@ -37,27 +37,32 @@ pub(super) struct AccountRun {
     pub(super) paced_until: Option<Duration>,
     /// How long to type before this message; drawn once.
     plan: Option<(MessageId, Duration)>,
+    /// A step of this account ended in a bug: its call may be open with nobody waiting for its answer.
+    pub(super) lost_call: bool,
 }
 
 impl AccountRun {
     pub(super) fn new(id: AccountId, seed: u64) -> Self {
         let dice = clock::dice(seed ^ fingerprint(id.as_str()));
-        Self { id, dice, paced_until: None, plan: None }
+        Self { id, dice, paced_until: None, plan: None, lost_call: false }
     }
 
     /// The earliest time of the next call. What this process saw with its monotonic clock beats what is stored by
     /// the wall clock; and a stored time can lie at most one gap ahead, unless the clock was set back.
     fn next_call_at(
-        &self,
+        &mut self,
         account: &Account,
         policy: &Policy,
         now: Timestamp,
         monotonic: Duration,
     ) -> Option<Timestamp> {
-        match self.paced_until {
-            Some(until) => Some(after(now, until.saturating_sub(monotonic))),
-            None => account.next_call_at.map(|at| at.min(after(now, policy.gap.max))),
+        if self.paced_until.is_none() {
+            let stored = account.next_call_at?.duration_since(now);
+            let wait = Duration::try_from(stored).unwrap_or_default().min(policy.gap.max);
+            // Measured by the monotonic clock from now on, so that it comes nearer whatever the wall clock says.
+            self.paced_until = Some(monotonic + wait);
         }
+        self.paced_until.map(|until| after(now, until.saturating_sub(monotonic)))
     }
 
     fn typing_time(&mut self, candidate: &Candidate, policy: &Policy) -> Duration {
@@ -86,6 +91,10 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         return Ok(Wake::Idle);
     }
     let now = shared.clock.now();
+    if run.lost_call {
+        shared.store.abandon(run.id.clone(), now).await?;
+        run.lost_call = false;
+    }
     let Some(mut turn) = shared.store.turn(&run.id, now).await? else {
         shared.live.release(&run.id);
         return Ok(Wake::Idle);
@@ -96,11 +105,6 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.live.release(&run.id);
         return Ok(turn.next_due_at.map_or(Wake::Idle, Wake::At));
     };
-    if turn.account.in_flight {
-        // No step of this account runs but this one, so the call of an earlier step was lost to a bug.
-        shared.store.abandon(run.id.clone(), now).await?;
-        return Ok(Wake::Now);
-    }
     let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
     let message = Waiting {
         due_at: candidate.due_at,
@@ -112,7 +116,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     let live = Live {
         api_unreachable_until: shared.live.api_health().unreachable_until,
         api_busy_until: None,
-        typing_until: claim.map(|claim| claim.typing_until),
+        typing_until: claim.map(|claim| claim.typing_until(now, shared.clock.monotonic())),
     };
     let gap_min = policy.gap.min;
     let facts = Facts { now, daemon: &turn.daemon, account: &turn.account, message: &message, live, gap_min };
@@ -172,8 +176,9 @@ async fn typing(
         return Wake::At(after(now, wait));
     }
     let Some(chat_id) = typing_chat(candidate) else { return Wake::Now };
-    let typing_until = after(now, duration).max(free_at);
-    shared.live.claim(&run.id, Claim { message_id: candidate.id, typing_until });
+    let lasts = Duration::try_from(free_at.duration_since(now)).unwrap_or_default().max(duration);
+    let claim = Claim { message_id: candidate.id, typing_until: shared.clock.monotonic() + lasts };
+    shared.live.claim(&run.id, claim);
     let shown = tokio::select! {
         shown = shared.provider.set_composing(run.id.clone(), chat_id.clone()) => shown,
         () = shared.stopping.cancelled() => Ok(()),
@@ -182,5 +187,5 @@ async fn typing(
         // Nobody is hurt by a missing indicator; whatever is wrong will be told by the send itself.
         tracing::debug!(account_id = %run.id, message_id = %candidate.id, %problem, "the typing indicator could not be shown");
     }
-    Wake::At(typing_until)
+    Wake::At(after(now, lasts))
 }

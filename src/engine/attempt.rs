@@ -24,7 +24,7 @@ use crate::store::{Begun, Candidate, Intent, Settlement, StoreError};
 /// How long to wait before the outcome is recorded once more.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 
-/// Stored times are cut to milliseconds; a stored pause is longer by one, so that cutting never shortens it.
+/// Stored times are cut to milliseconds; a pause is longer by one, so that cutting never shortens it.
 const CUT: Duration = Duration::from_millis(1);
 
 /// Sends `candidate`, unless something changed since it was chosen.
@@ -36,6 +36,9 @@ pub(super) async fn attempt(
 ) -> Result<Wake, StoreError> {
     if let Err(wait) = shared.live.take_request() {
         return Ok(Wake::At(after(now, wait)));
+    }
+    if let Err(until) = shared.live.take_call(now) {
+        return Ok(Wake::At(until));
     }
     let policy = shared.policies.of(&run.id);
     let gap = pace::draw_gap(&mut run.dice, policy.gap);
@@ -53,12 +56,11 @@ pub(super) async fn attempt(
         // Paused, cancelled or expired in this very moment; the next look tells which.
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }
-    run.paced_until = Some(shared.clock.monotonic() + gap);
+    run.paced_until = Some(shared.clock.monotonic() + gap + CUT);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
-        shared.live.api_called(now);
         let reply = call(shared, run, &candidate, policy).await;
-        run.paced_until = Some(shared.clock.monotonic() + gap);
+        run.paced_until = Some(shared.clock.monotonic() + gap + CUT);
         settle(shared, run, &candidate, policy, gap, reply).await;
     }
     .instrument(span)

@@ -111,7 +111,7 @@ impl EngineHandle {
         Live {
             api_unreachable_until: self.shared.live.api_health().unreachable_until,
             api_busy_until: None,
-            typing_until: claim.map(|claim| claim.typing_until),
+            typing_until: claim.map(|claim| claim.typing_until(self.now(), self.shared.clock.monotonic())),
         }
     }
 }

@@ -33,7 +33,15 @@ pub struct ApiHealth {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) message_id: MessageId,
-    pub(super) typing_until: Timestamp,
+    /// By the monotonic clock, which nobody sets.
+    pub(super) typing_until: Duration,
+}
+
+impl Claim {
+    /// The end of the typing as the wall clock would tell it now.
+    pub(super) fn typing_until(&self, now: Timestamp, monotonic: Duration) -> Timestamp {
+        after(now, self.typing_until.saturating_sub(monotonic))
+    }
 }
 
 pub(super) struct LiveState {
@@ -65,12 +73,17 @@ impl LiveState {
         *self.api.lock().expect("nothing panics while holding it")
     }
 
-    /// A call is about to be made: while the API is in doubt, it is the only one for a moment.
-    pub(super) fn api_called(&self, now: Timestamp) {
+    /// The right to call: while the API is in doubt, only one call has it for a moment, and the error is when to
+    /// ask again. Accounts that woke at the same instant have all been told by `decide` that they may.
+    pub(super) fn take_call(&self, now: Timestamp) -> Result<(), Timestamp> {
         let mut api = self.api.lock().expect("nothing panics while holding it");
         if api.failures > 0 {
+            if let Some(until) = api.unreachable_until.filter(|until| *until > now) {
+                return Err(until);
+            }
             api.unreachable_until = Some(after(now, PROBE));
         }
+        Ok(())
     }
 
     /// A call found no connection; answers when the API is tried again.

@@ -20,6 +20,8 @@ use crate::store::StoreError;
 const MAX_STEPS: usize = 1024;
 /// The longest sleep: a wall clock that was set is noticed, and expired messages are swept, after at most this.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+/// The wall clock is gently corrected all the time; from this much on it was set.
+const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// The pause of an account after the store failed it.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
 /// The pause of an account after a bug.
@@ -50,13 +52,14 @@ pub(super) struct Supervisor {
     tasks: JoinSet<Done>,
     steps: usize,
     swept_at: Timestamp,
-    /// The wall clock when it was last looked at: what is earlier now was set back.
-    seen_at: Timestamp,
+    /// Both clocks when they were last read.
+    looked_at: (Timestamp, Duration),
 }
 
 impl Supervisor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let swept_at = shared.clock.now();
+        let looked_at = (swept_at, shared.clock.monotonic());
         Self {
             shared,
             slots: HashMap::new(),
@@ -65,13 +68,14 @@ impl Supervisor {
             tasks: JoinSet::new(),
             steps: 0,
             swept_at,
-            seen_at: swept_at,
+            looked_at,
         }
     }
 
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         loop {
+            self.notice_clock_step();
             self.begin_steps();
             let sleep = shared.clock.sleep(self.until_next());
             tokio::select! {
@@ -84,6 +88,20 @@ impl Supervisor {
         }
         // What is on its way settles itself, in time or when it is given up.
         while self.tasks.join_next().await.is_some() {}
+    }
+
+    /// A wall clock that was set back leaves every timer too late: those who wait for one are looked at now.
+    fn notice_clock_step(&mut self) {
+        let now = (self.shared.clock.now(), self.shared.clock.monotonic());
+        let then = std::mem::replace(&mut self.looked_at, now);
+        let expected = after(then.0, now.1.saturating_sub(then.1));
+        if after(now.0, CLOCK_STEP) >= expected {
+            return;
+        }
+        let waits = |slot: &Slot| matches!(slot, Slot::Resting { wake_at: Some(_), .. });
+        let waiting = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| id.clone());
+        let waiting: Vec<AccountId> = waiting.collect();
+        waiting.into_iter().for_each(|id| self.wake(id));
     }
 
     fn until_next(&self) -> Duration {
@@ -136,12 +154,6 @@ impl Supervisor {
     /// Some timer has come.
     fn fire(&mut self) {
         let now = self.shared.clock.now();
-        if now < self.seen_at {
-            tracing::warn!(was = %self.seen_at, is = %now, "the clock was set back; every timer is looked at again");
-            let waiting: Vec<AccountId> = self.timers.drain().map(|Reverse((_, id))| id).collect();
-            waiting.into_iter().for_each(|id| self.wake(id));
-        }
-        self.seen_at = now;
         while let Some(Reverse((at, _))) = self.timers.peek() {
             if *at > now {
                 break;
@@ -176,7 +188,9 @@ impl Supervisor {
             }
             Err(_panic) => {
                 tracing::error!(account_id = %id, "a step panicked; this is a bug, please report it. The account rests for a minute");
-                (Box::new(AccountRun::new(id.clone(), self.shared.seed)), Wake::At(after(now, AFTER_PANIC)))
+                let mut run = Box::new(AccountRun::new(id.clone(), self.shared.seed));
+                run.lost_call = true;
+                (run, Wake::At(after(now, AFTER_PANIC)))
             }
         };
         match wake {

@@ -227,6 +227,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table")]
     fn each_endpoint_has_its_path_and_exact_body_in_both_dialects() {
         let start = |recipients, inbox_id: Option<&str>, specifics| CallTarget::Start {
             recipients,

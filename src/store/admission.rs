@@ -66,15 +66,16 @@ impl Admission {
     }
 }
 
+pub(super) const INSERTED: &str = "SELECT arrival, created_at, account_id, chat_id, users_ids, inbox_id, \"group\", name, specifics, options, \
+     quote_id, forward, text, typing, not_before, expires_at, campaign, dedupe_key FROM messages WHERE state = 'new' ORDER BY arrival LIMIT ?1";
+
 impl Store {
     /// Rows that other programs inserted and nobody has looked at, oldest first.
     ///
     /// # Errors
     /// What SQLite says.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
-        const SQL: &str = "SELECT arrival, created_at, account_id, chat_id, users_ids, inbox_id, \"group\", name, specifics, options, \
-             quote_id, forward, text, typing, not_before, expires_at, campaign, dedupe_key FROM messages WHERE state = 'new' ORDER BY arrival LIMIT ?1";
-        let rows = sqlx::query(SQL).bind(limit).fetch_all(&self.inner.readers).await?;
+        let rows = sqlx::query(INSERTED).bind(limit).fetch_all(&self.inner.readers).await?;
         rows.iter().map(read_inserted).collect()
     }
 
@@ -118,7 +119,7 @@ fn read_inserted(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted> {
     Ok(Inserted { arrival, created_at: rows::required_time(row, "created_at")?, draft })
 }
 
-const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
+pub(super) const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
        updated_at = j.at, run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
                   value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at FROM json_each(?1)) AS j \

@@ -92,7 +92,7 @@ impl Store {
     }
 }
 
-const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', reason = 'in_flight', attempts = j.number, \
+pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', reason = 'in_flight', attempts = j.number, \
        retry_at = NULL, updated_at = j.at, run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at FROM json_each(?1)) AS j, \
           daemon AS d, accounts AS a \
@@ -104,10 +104,10 @@ const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', reason = 'in
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
      RETURNING messages.arrival";
 
-const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at) \
+pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at) \
      SELECT value ->> 0, value ->> 1, value ->> 3, ?2, value ->> 4, value ->> 2 FROM json_each(?1)";
 
-const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at \
+pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at \
      FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at \
            FROM json_each(?1)) AS j \
      WHERE accounts.id = j.id";
@@ -152,7 +152,7 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
     Value::Array(rows.collect()).to_string()
 }
 
-const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
+pub(super) const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
        retries = messages.retries + j.spent, sent_at = j.sent_at, chat_id = coalesce(messages.chat_id, j.chat_id), \
        provider_message_ids = j.ids, updated_at = j.at \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 3 AS state, \
@@ -161,14 +161,14 @@ const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, reason = j.re
      WHERE messages.arrival = j.arrival AND messages.state = 'sending' AND messages.attempts = j.number \
      RETURNING messages.arrival";
 
-const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, phase = j.phase, outcome = j.outcome, status = j.status, \
+pub(super) const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, phase = j.phase, outcome = j.outcome, status = j.status, \
        type = j.type, title = j.title, detail = j.detail, req_id = j.req_id \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 11 AS phase, \
                   value ->> 12 AS outcome, value ->> 13 AS status, value ->> 14 AS type, value ->> 15 AS title, \
                   value ->> 16 AS detail, value ->> 17 AS req_id FROM json_each(?1)) AS j \
      WHERE attempts.arrival = j.arrival AND attempts.number = j.number AND attempts.ended_at IS NULL";
 
-const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(accounts.next_call_at, ''), j.next_call_at), \
+pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(accounts.next_call_at, ''), j.next_call_at), \
        hold_reason = coalesce(j.hold_reason, accounts.hold_reason), hold_until = coalesce(j.hold_until, accounts.hold_until), \
        down_cause = coalesce(j.down_cause, accounts.down_cause), down_at = coalesce(j.down_at, accounts.down_at), \
        down_problem = coalesce(j.down_problem, accounts.down_problem) \
@@ -185,16 +185,19 @@ pub(super) async fn settle(
     if settlements.is_empty() {
         return Ok(Vec::new());
     }
-    let rows =
-        Value::Array(settlements.iter().map(|settlement| settlement_json(settlement)).collect()).to_string();
+    let rows = settlements_json(settlements);
     let settled: Vec<i64> =
         sqlx::query_scalar(SETTLE_MESSAGE).bind(&rows).fetch_all(&mut *connection).await?;
+    let is_settled = |settlement: &Settlement| settled.contains(&settlement.arrival.0);
+    // A late answer touches neither its attempt nor its account.
+    let in_time: Vec<&Settlement> = settlements.iter().copied().filter(|one| is_settled(one)).collect();
+    let rows = if in_time.len() == settlements.len() { rows } else { settlements_json(&in_time) };
     sqlx::query(SETTLE_ATTEMPT).bind(&rows).execute(&mut *connection).await?;
     sqlx::query(SETTLE_ACCOUNT).bind(&rows).execute(&mut *connection).await?;
-    for settlement in settlements {
+    for settlement in in_time {
         account_events(connection, settlement).await?;
     }
-    Ok(settlements.iter().map(|settlement| settled.contains(&settlement.arrival.0)).collect())
+    Ok(settlements.iter().map(|settlement| is_settled(settlement)).collect())
 }
 
 /// What stops more than one message is rare and has an event of its own.
@@ -219,6 +222,10 @@ async fn account_events(connection: &mut SqliteConnection, settlement: &Settleme
         query.bind(Reason::KeyRefused.as_str()).bind(&down.problem).execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+fn settlements_json(settlements: &[&Settlement]) -> String {
+    Value::Array(settlements.iter().map(|settlement| settlement_json(settlement)).collect()).to_string()
 }
 
 fn settlement_json(settlement: &Settlement) -> Value {

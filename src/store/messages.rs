@@ -56,6 +56,13 @@ pub enum Cancelled {
     Unknown,
 }
 
+pub(super) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages \
+     WHERE state = 'queued' AND expires_at IS NOT NULL";
+
+pub(super) const EXPIRE: &str = "UPDATE messages SET state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
+     (SELECT arrival FROM messages WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
+     RETURNING account_id";
+
 impl Store {
     /// Stores messages durably; one verdict for each, in their order.
     ///
@@ -91,9 +98,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn next_expiry(&self) -> Result<Option<Timestamp>> {
-        const SQL: &str = "SELECT min(expires_at) AS expires_at FROM messages \
-             WHERE state = 'queued' AND expires_at IS NOT NULL";
-        let row = sqlx::query(SQL).fetch_one(&self.inner.readers).await?;
+        let row = sqlx::query(NEXT_EXPIRY).fetch_one(&self.inner.readers).await?;
         rows::time(&row, "expires_at")
     }
 }
@@ -188,7 +193,7 @@ impl EnqueueBatch {
     }
 }
 
-const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
+pub(super) const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
        campaign, dedupe_key, state, reason, due_at, thread, created_at, updated_at, \"group\", name, specifics, \
        quote_id, forward, run) \
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
@@ -359,10 +364,7 @@ async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp
 }
 
 async fn expire(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<AccountId>> {
-    const SQL: &str = "UPDATE messages SET state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
-         (SELECT arrival FROM messages WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
-         RETURNING account_id";
-    let ids: Vec<String> = sqlx::query_scalar(SQL).bind(time_text(now)).fetch_all(connection).await?;
+    let ids: Vec<String> = sqlx::query_scalar(EXPIRE).bind(time_text(now)).fetch_all(connection).await?;
     let ids: HashSet<String> = ids.into_iter().collect();
     Ok(ids.into_iter().map(AccountId::new).collect())
 }

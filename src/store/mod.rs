@@ -42,6 +42,31 @@ pub use turn::{Candidate, Turn};
 pub use views::{AccountView, AttemptView, Counts, MessageFilter, MessageView, Page};
 pub use watch::ForeignCommits;
 
+/// The statements that must stay fast however long the queue is, for the test that holds their query plans.
+#[doc(hidden)]
+pub mod plans {
+    use super::{admission, attempts, messages, turn};
+
+    /// Name and text of each.
+    pub fn hot_statements() -> Vec<(&'static str, String)> {
+        let fixed = [
+            ("begin_message", attempts::BEGIN_MESSAGE),
+            ("begin_attempt", attempts::BEGIN_ATTEMPT),
+            ("begin_account", attempts::BEGIN_ACCOUNT),
+            ("settle_message", attempts::SETTLE_MESSAGE),
+            ("settle_attempt", attempts::SETTLE_ATTEMPT),
+            ("settle_account", attempts::SETTLE_ACCOUNT),
+            ("enqueue", messages::ENQUEUE),
+            ("inserted", admission::INSERTED),
+            ("admit", admission::ADMIT),
+            ("next_expiry", messages::NEXT_EXPIRY),
+            ("expire", messages::EXPIRE),
+        ];
+        let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
+        std::iter::once(("turn", turn::turn_sql())).chain(fixed).collect()
+    }
+}
+
 /// Where the queue lives and how it is opened.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {

@@ -3,13 +3,15 @@
 //! What has gathered in its channel while the last transaction was committing goes into the next one (group
 //! commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling and admissions of one
 //! transaction are one statement each, however many there are, because the price is the call to SQLite's thread and
-//! not the row. Every caller is answered after the commit. A transaction holds at most [`ROWS_PER_COMMIT`] rows, so
-//! that a producer with SQLite's usual 5 s of patience never sees `database is locked`.
+//! not the row. Every caller is answered after the commit. A transaction holds at most [`ROWS_PER_COMMIT`] rows, and
+//! a writer that is never idle lets go of the lock for a moment now and then ([`BREATH`]), so that a producer with
+//! SQLite's usual 5 s of patience never sees `database is locked`.
 //!
 //! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -23,12 +25,20 @@ use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
 use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
 use super::rows::Result;
+use crate::clock::{Clock, SystemClock};
 
 /// Verbs that may wait for the writer; beyond that a caller waits for room.
 const QUEUE: usize = 4096;
 
 /// Most rows of one transaction: about 50 ms of work.
 const ROWS_PER_COMMIT: usize = 2000;
+
+/// Who waits for SQLite's lock does not queue for it but looks every 100 ms, and would never meet the instant
+/// between two commits: so it is left free for longer than that,
+const BREATH: Duration = Duration::from_millis(120);
+
+/// three times within the 5 s of the usual busy timeout.
+const BREATH_EVERY: Duration = Duration::from_millis(1500);
 
 /// A verb that has a transaction of its own.
 pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
@@ -256,8 +266,16 @@ struct Work {
 
 impl Work {
     async fn serve(mut self, mut receiver: mpsc::Receiver<Verb>) {
+        let clock = SystemClock::new();
+        let (mut busy_since, mut rested_at) = (Duration::ZERO, Duration::ZERO);
         let mut waiting = Vec::with_capacity(512);
         while receiver.recv_many(&mut waiting, 512).await > 0 {
+            if clock.monotonic() - rested_at >= BREATH {
+                busy_since = clock.monotonic();
+            } else if clock.monotonic() - busy_since >= BREATH_EVERY {
+                clock.sleep(BREATH).await;
+                busy_since = clock.monotonic();
+            }
             self.writing.store(true, Ordering::Relaxed);
             let mut group = Group::default();
             for verb in waiting.drain(..) {
@@ -282,6 +300,7 @@ impl Work {
                 }
             }
             self.commit(group).await;
+            rested_at = clock.monotonic();
             self.writing.store(false, Ordering::Relaxed);
         }
         use sqlx::Connection as _;

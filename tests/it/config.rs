@@ -148,6 +148,7 @@ fn every_key_changes_something_of_its_own() {
         ("store.readers", "7", "readers: 7"),
         ("unipile.base_url", "http://127.0.0.1:7777/", "base_url: \"http://127.0.0.1:7777\""),
         ("unipile.burst", "77", "burst: 77"),
+        ("unipile.dialect", "guide", "guide_dialect: true"),
         ("unipile.connect_timeout", "77s", "connect_timeout: 77s"),
         ("unipile.request_timeout", "77s", "request_timeout: 77s"),
         ("unipile.requests_per_second", "77", "requests_per_second: 77"),

@@ -1,5 +1,6 @@
 //! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the house.
 
+mod classify;
 mod cli_act;
 mod cli_check;
 mod cli_client;
@@ -12,7 +13,13 @@ mod config_refusals;
 mod crash;
 mod daemon;
 mod doors;
+mod engine_pace;
 mod http_in;
 mod http_out;
+mod lifecycle;
+mod queue;
 mod sandbox;
+mod sql_door;
+mod store_contract;
+mod store_plans;
 mod tidy;

@@ -1,0 +1,289 @@
+//! The real client: what it writes on the wire, and what it makes of a connection that breaks (P2).
+
+use std::time::Duration;
+
+use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
+use outboxd::domain::outcome::{Outcome, Phase, Problem};
+use outboxd::provider::{Call, CallTarget, Dialect, Provider, Recipients, Reply, Unipile, UnipileOptions};
+use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
+use tokio::net::TcpListener;
+
+use super::wire::{Peer, http};
+use super::word;
+
+/// Long enough that no test meets it unless it wants to.
+const PATIENT: Duration = Duration::from_secs(60);
+
+fn client(url: &str, request_timeout: Duration) -> Unipile {
+    let options = UnipileOptions {
+        dialect: Dialect::Specifics,
+        base_url: url.to_owned(),
+        api_key: "sandbox-key".to_owned().into(),
+        connect_timeout: PATIENT,
+        request_timeout,
+    };
+    Unipile::new(&options).expect("a client")
+}
+
+fn call(target: CallTarget) -> Call {
+    Call { account_id: AccountId::new("acc_1"), target, text: "Hello \"Ada\",\n👋".into() }
+}
+
+fn into_chat() -> Call {
+    call(CallTarget::Chat { chat_id: ChatId::new("chat-1"), quote_id: None })
+}
+
+fn user(inbox: Option<&str>) -> CallTarget {
+    CallTarget::Start {
+        recipients: Recipients::One(UserId::new("ada")),
+        inbox_id: inbox.map(InboxId::new),
+        specifics: None,
+    }
+}
+
+async fn sandbox() -> Sandbox {
+    Sandbox::start(SandboxConfig::default()).await.expect("a free port")
+}
+
+/// Phase and outcome in one word, and the problem's kind.
+fn told(reply: &Reply) -> (Phase, String, String) {
+    let kind = reply.outcome.problem().map(|problem| problem.kind.clone()).unwrap_or_default();
+    (reply.phase, word(&reply.outcome), kind)
+}
+
+#[tokio::test]
+async fn each_endpoint_delivers_exactly_what_was_asked() {
+    let sandbox = sandbox().await;
+    let client = client(&sandbox.url(), PATIENT);
+    let cases = [
+        (user(Some("CLASSIC_PRIMARY")), Endpoint::StartChatFromInbox),
+        (user(None), Endpoint::StartChat),
+        (CallTarget::Chat { chat_id: ChatId::new("2-a/b:c==%+ é?#"), quote_id: None }, Endpoint::SendMessage),
+        (CallTarget::Chat { chat_id: ChatId::new("2-chat/000001=="), quote_id: None }, Endpoint::SendMessage),
+    ];
+    for (target, endpoint) in cases {
+        let reply = client.send(call(target.clone())).await;
+        assert_eq!(reply.phase, Phase::Answered);
+        let Outcome::Accepted { chat_id, message_ids } = reply.outcome else { panic!("{reply:?}") };
+        let delivery = sandbox.world().deliveries().pop().unwrap();
+        let last = sandbox.world().calls().pop().unwrap();
+        assert_eq!((last.endpoint, last.account_id.as_str()), (endpoint, "acc_1"));
+        assert_eq!(delivery.text, "Hello \"Ada\",\n👋");
+        assert_eq!(message_ids, [delivery.message_id]);
+        match target {
+            CallTarget::Chat { chat_id: chat, .. } => {
+                assert_eq!((chat_id, delivery.chat_id), (None, chat.to_string()));
+            }
+            CallTarget::Start { .. } | CallTarget::Forward { .. } => {
+                assert_eq!(chat_id.unwrap().as_str(), delivery.chat_id);
+                assert_eq!(delivery.recipients, ["ada"]);
+            }
+        }
+    }
+    assert_eq!(sandbox.world().delivered_count(), 4);
+}
+
+#[tokio::test]
+async fn composing_is_shown_and_its_failure_is_told() {
+    let sandbox = sandbox().await;
+    let client = client(&sandbox.url(), PATIENT);
+    let composing = || client.set_composing(AccountId::new("acc_1"), ChatId::new("a/b"));
+    assert_eq!(composing().await, Ok(()));
+    let last = sandbox.world().calls().pop().unwrap();
+    assert_eq!(
+        (last.endpoint, last.path.as_str()),
+        (Endpoint::SetComposing, "/v2/acc_1/chats/a%2Fb/composing?action=typing")
+    );
+    sandbox.fault(Fault::provider_429());
+    assert_eq!(composing().await.unwrap_err().kind, "provider/too_many_requests");
+    sandbox.world().disconnect("acc_1");
+    let problem: Problem = composing().await.unwrap_err();
+    assert_eq!((problem.kind.as_str(), problem.status), ("provider/invalid_authorization", Some(401)));
+    assert_eq!(sandbox.world().delivered_count(), 0);
+    sandbox.stop().await;
+    assert_eq!(composing().await.unwrap_err().kind, "outboxd/no_answer");
+}
+
+#[tokio::test]
+async fn every_fault_of_the_sandbox_is_classified_by_what_it_may_have_done() {
+    let sandbox = sandbox().await;
+    let client = client(&sandbox.url(), PATIENT);
+    let unknown = "uncertain: written";
+    let cases = [
+        (Fault::api_429(30), "not sent: account 30s", "api/too_many_requests", Phase::Answered),
+        (Fault::provider_429(), "throttled", "provider/too_many_requests", Phase::Answered),
+        (Fault::internal_error(true), "uncertain: answered", "api/internal_error", Phase::Answered),
+        (Fault::gateway(502, true), "uncertain: answered", "outboxd/untyped_answer", Phase::Answered),
+        (Fault::disconnected(), "down: disconnected", "provider/invalid_authorization", Phase::Answered),
+        (Fault::restricted(), "down: restricted", "api/account_restricted", Phase::Answered),
+        (Fault::new(FaultKind::Cut { delivered: true }), unknown, "outboxd/no_answer", Phase::Written),
+        (Fault::new(FaultKind::Cut { delivered: false }), unknown, "outboxd/no_answer", Phase::Written),
+        (
+            Fault::new(FaultKind::HalfAnswer { delivered: true }),
+            unknown,
+            "outboxd/broken_answer",
+            Phase::Written,
+        ),
+        (
+            Fault::new(FaultKind::Garbage { status: 200, delivered: true }),
+            "uncertain: answered",
+            "outboxd/unexpected_success",
+            Phase::Answered,
+        ),
+    ];
+    for (fault, expected, kind, phase) in cases {
+        let before = sandbox.world().call_count();
+        sandbox.fault(fault.clone());
+        let reply = client.send(into_chat()).await;
+        assert_eq!(told(&reply), (phase, expected.into(), kind.into()), "{fault:?}");
+        assert_eq!(sandbox.world().call_count(), before + 1, "{fault:?}: a call is never repeated");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_the_keys_fault_and_not_the_accounts() {
+    let config = SandboxConfig { api_key: "another".into(), ..SandboxConfig::default() };
+    let sandbox = Sandbox::start(config).await.unwrap();
+    let reply = client(&sandbox.url(), PATIENT).send(into_chat()).await;
+    assert_eq!(word(&reply.outcome), "down: key", "{reply:?}");
+}
+
+#[tokio::test]
+async fn an_answer_that_takes_too_long_is_an_unknown_outcome_and_was_delivered_once() {
+    let sandbox = sandbox().await;
+    sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(PATIENT)));
+    let reply = client(&sandbox.url(), Duration::from_millis(300)).send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Written, "uncertain: written".into(), "outboxd/timeout".into()));
+    assert_eq!((sandbox.world().delivered_count(), sandbox.world().call_count()), (1, 1));
+
+    sandbox.fault(Fault::new(FaultKind::SlowBody(PATIENT)));
+    let reply = client(&sandbox.url(), Duration::from_millis(300)).send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Written, "uncertain: written".into(), "outboxd/broken_answer".into()));
+    assert_eq!((sandbox.world().delivered_count(), sandbox.world().call_count()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_port_that_nobody_listens_on_reached_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let reply = client(&url, PATIENT).send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Connecting, "not sent: api".into(), "outboxd/cannot_connect".into()));
+    let detail = reply.outcome.problem().unwrap().detail.clone().unwrap();
+    assert!(detail.contains("refused") && !detail.contains("chat-1"), "says why, without ids: {detail}");
+    let reply = client("http://no-such-host.invalid", PATIENT).send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Connecting, "not sent: api".into(), "outboxd/cannot_connect".into()));
+}
+
+#[tokio::test]
+async fn a_tls_port_that_speaks_plain_reached_nobody() {
+    for peer in [Peer::speaking_first("220 mail.example.org ESMTP\r\n").await, Peer::closing().await] {
+        let url = peer.url.replace("http://", "https://");
+        let reply = client(&url, PATIENT).send(into_chat()).await;
+        assert_eq!(
+            told(&reply),
+            (Phase::Connecting, "not sent: api".into(), "outboxd/cannot_connect".into())
+        );
+        assert!(peer.requests().iter().all(|seen| !seen.contains("Hello")), "no byte of the request left");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_does_not_end_reached_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = UnipileOptions {
+        dialect: Dialect::Specifics,
+        base_url: format!("https://{}", listener.local_addr().unwrap()),
+        api_key: "k".to_owned().into(),
+        connect_timeout: Duration::from_millis(200),
+        request_timeout: PATIENT,
+    };
+    let reply = Unipile::new(&options).unwrap().send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Connecting, "not sent: api".into(), "outboxd/cannot_connect".into()));
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_before_an_answer_is_an_unknown_outcome() {
+    for peer in [Peer::answering("").await, Peer::closing().await, Peer::answering("HTTP/1.1 2").await] {
+        let reply = client(&peer.url, PATIENT).send(into_chat()).await;
+        assert_eq!(told(&reply), (Phase::Written, "uncertain: written".into(), "outboxd/no_answer".into()));
+        assert!(peer.requests().len() <= 1, "a call is never repeated");
+    }
+}
+
+#[tokio::test]
+async fn half_an_answer_is_an_unknown_outcome_whatever_its_status() {
+    for status in ["200 OK", "400 Bad Request", "429 Too Many Requests", "503 Unavailable"] {
+        let whole = http(status, "", r#"{"object":"MessageSent","message_id":"m"}"#);
+        let peer = Peer::answering(&whole[..whole.len() - 10]).await;
+        let reply = client(&peer.url, PATIENT).send(into_chat()).await;
+        assert_eq!(
+            told(&reply),
+            (Phase::Written, "uncertain: written".into(), "outboxd/broken_answer".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_http_or_has_no_end_is_an_unknown_outcome() {
+    let peer = Peer::answering("SSH-2.0-OpenSSH_9.6\r\n").await;
+    let reply = client(&peer.url, PATIENT).send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Written, "uncertain: written".into(), "outboxd/no_answer".into()));
+    let peer = Peer::answering(&http("200 OK", "", &"x".repeat((1 << 20) + 1))).await;
+    let reply = client(&peer.url, PATIENT).send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Written, "uncertain: written".into(), "outboxd/broken_answer".into()));
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere =
+        Peer::answering(&http("200 OK", "", r#"{"object":"MessageSent","message_id":"m"}"#)).await;
+    for status in ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"] {
+        let location = format!("location: {}/elsewhere\r\n", elsewhere.url);
+        let peer = Peer::answering(&http(status, &location, "")).await;
+        let reply = client(&peer.url, PATIENT).send(into_chat()).await;
+        assert_eq!(word(&reply.outcome), "uncertain: answered", "{status}");
+        assert_eq!(peer.requests().len(), 1);
+    }
+    assert_eq!(elsewhere.requests(), [""; 0], "the key and the text went nowhere else");
+}
+
+#[tokio::test]
+async fn the_key_the_agent_and_the_exact_body_are_on_the_wire() {
+    let peer =
+        Peer::answering(&http("200 OK", "", r#"{"object":"ChatStarted","chat_id":"c","message_id":"m"}"#))
+            .await;
+    let reply = client(&format!("{}/", peer.url), PATIENT).send(call(user(Some("CLASSIC_PRIMARY")))).await;
+    assert_eq!(word(&reply.outcome), "accepted");
+    let request = peer.requests().pop().unwrap();
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    assert_eq!(lines.next(), Some("POST /v2/acc_1/inboxes/CLASSIC_PRIMARY/chats/send HTTP/1.1"));
+    let headers: Vec<String> = lines.map(str::to_lowercase).collect();
+    for expected in [
+        "x-api-key: sandbox-key".to_owned(),
+        format!("user-agent: outboxd/{}", env!("CARGO_PKG_VERSION")),
+        "content-type: application/json".to_owned(),
+    ] {
+        assert!(headers.contains(&expected), "{expected} is missing: {headers:?}");
+    }
+    assert_eq!(body, "{\"text\":\"Hello \\\"Ada\\\",\\n👋\",\"users_ids\":\"ada\"}");
+}
+
+#[tokio::test]
+async fn the_time_to_wait_is_read_from_either_header() {
+    let body = r#"{"object":"Error","type":"api/too_many_requests","status":429}"#;
+    let cases = [
+        ("retry-after: 30\r\nx-ratelimit-reset: 99\r\n", "not sent: account 30s"),
+        ("x-ratelimit-reset: 99\r\n", "not sent: account 99s"),
+        ("Retry-After:  43200 \r\n", "not sent: account 43200s"),
+        ("retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\nx-ratelimit-reset: 99\r\n", "not sent: account 99s"),
+        ("retry-after: soon\r\n", "not sent: account"),
+        ("", "not sent: account"),
+    ];
+    for (headers, expected) in cases {
+        let peer = Peer::answering(&http("429 Too Many Requests", headers, body)).await;
+        let reply = client(&peer.url, PATIENT).send(into_chat()).await;
+        assert_eq!(word(&reply.outcome), expected, "{headers:?}");
+    }
+}

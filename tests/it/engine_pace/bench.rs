@@ -1,0 +1,235 @@
+//! A bench for the engine: the fake clock, the fake provider, and the engine between them on a real queue.
+//!
+//! SQLite needs real threads, so time cannot simply jump when the runtime is idle (tokio's paused clock breaks its pool).
+//! Instead the bench counts the runtime's live tasks: a step of an account is a task that ends with the step, so as long
+//! as more tasks live than before the engine began (and more than there are calls held on purpose), something is at
+//! work and time stands still. On a runtime with one thread a few yields then let everything that is awake run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outboxd::clock::{Clock, SystemClock};
+use outboxd::domain::message::{InboxId, MessageId, NewMessage};
+use outboxd::domain::policy::{Gap, Policies, Policy, Retry, Typing};
+use outboxd::domain::reason::Reason;
+use outboxd::domain::state::StateName;
+use outboxd::engine::{Engine, EngineHandle, EngineParts};
+use outboxd::provider::Provider;
+use outboxd::store::{Recovered, Store};
+
+use super::carrier::{FakeProvider, Kind, Recorded};
+use super::time::{FakeClock, seconds};
+use crate::queue::{Queue, account, at};
+
+fn policy() -> Policy {
+    Policy {
+        gap: Gap { min: seconds(10), max: seconds(20) },
+        typing: Typing {
+            enabled: false,
+            base: Duration::from_millis(1500),
+            per_char_min: Duration::from_millis(170),
+            per_char_max: Duration::from_millis(290),
+            min: seconds(2),
+            max: seconds(12),
+        },
+        retry: Retry {
+            max_retries: 50,
+            base: seconds(60),
+            factor: 4,
+            max: seconds(3600),
+            cooldown: seconds(7200),
+        },
+        inbox_id: Some(InboxId::new("CLASSIC_PRIMARY")),
+        zone: jiff::tz::TimeZone::UTC,
+    }
+}
+
+pub(super) struct Bench {
+    queue: Option<Queue>,
+    pub(super) clock: FakeClock,
+    pub(super) provider: Arc<FakeProvider>,
+    /// For the next start.
+    pub(super) policy: Policy,
+    seed: u64,
+    engine: Option<Engine>,
+    /// Tasks that live while nothing is at work.
+    at_rest: usize,
+    real: SystemClock,
+}
+
+impl Bench {
+    pub(super) async fn new(seed: u64) -> Self {
+        let clock = FakeClock::new();
+        Self {
+            queue: Some(Queue::new().await),
+            provider: Arc::new(FakeProvider::new(clock.clone())),
+            clock,
+            policy: policy(),
+            seed,
+            engine: None,
+            at_rest: 0,
+            real: SystemClock::new(),
+        }
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        self.queue.as_ref().expect("the queue is open")
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.queue().store
+    }
+
+    pub(super) fn handle(&self) -> EngineHandle {
+        self.engine.as_ref().expect("the engine runs").handle()
+    }
+
+    pub(super) fn clock_now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) async fn enqueue(&self, message: NewMessage) -> MessageId {
+        let id = message.account_id.clone();
+        let message = self.queue().enqueue(message, self.clock.now()).await;
+        if let Some(engine) = &self.engine {
+            engine.handle().wake(id);
+        }
+        message
+    }
+
+    /// A message that arrived before every time that a test sets the clock back to: one that arrives in the future
+    /// waits for it.
+    pub(super) async fn enqueue_long_ago(&self, message: NewMessage) -> MessageId {
+        self.queue().enqueue(message, at(-30 * 86_400)).await
+    }
+
+    pub(super) async fn state(&self, id: MessageId) -> (StateName, Reason) {
+        self.queue().state(id).await
+    }
+
+    pub(super) fn sends(&self) -> Vec<Recorded> {
+        self.provider.calls_of(Kind::Send)
+    }
+
+    pub(super) async fn next_call_at(&self) -> Timestamp {
+        let account = self.store().accounts(Some(&account("1"))).await.expect("read").remove(0).account;
+        account.next_call_at.expect("it has called")
+    }
+
+    pub(super) async fn start(&mut self) -> Recovered {
+        self.store().totals().await.expect("read");
+        // Connections of the pool come and go with tasks of their own; the fewest are those that stay.
+        let mut at_rest = usize::MAX;
+        for _ in 0..20 {
+            at_rest = at_rest.min(live_tasks());
+            self.real.sleep(Duration::from_millis(1)).await;
+        }
+        self.at_rest = at_rest + 1; // and the supervisor
+        let many = std::num::NonZeroU32::new(1_000_000).expect("not zero");
+        let parts = EngineParts {
+            store: self.store().clone(),
+            provider: Arc::clone(&self.provider) as Arc<dyn Provider>,
+            clock: Arc::new(self.clock.clone()),
+            policies: Policies { default: self.policy.clone(), accounts: HashMap::new() },
+            requests_per_second: many,
+            burst: many,
+            seed: self.seed,
+        };
+        let (engine, recovered) = Engine::start(parts).await.expect("started");
+        self.engine = Some(engine);
+        recovered
+    }
+
+    /// Returns when nothing of the engine's is at work.
+    pub(super) async fn settle(&self) {
+        let begun = self.real.monotonic();
+        loop {
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            let held = self.provider.held();
+            if live_tasks() <= self.at_rest + held {
+                return;
+            }
+            assert!(self.real.monotonic() - begun < seconds(60), "the engine is at work without an end");
+            self.real.sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Lets `duration` pass, with all that happens in it.
+    pub(super) async fn advance(&self, duration: Duration) {
+        let end = self.clock.monotonic() + duration;
+        loop {
+            self.settle().await;
+            if !self.clock.advance_to_next(end) {
+                break;
+            }
+        }
+        self.settle().await;
+    }
+
+    /// Lets time pass until `condition` holds; a week is too long for every test here.
+    pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        let end = self.clock.monotonic() + seconds(7 * 86_400);
+        loop {
+            self.settle().await;
+            if condition(self) {
+                return;
+            }
+            assert!(self.clock.advance_to_next(end), "it did not happen within a week: {:#?}", self.sends());
+        }
+    }
+
+    /// Lets time pass until `count` sends were called.
+    pub(super) async fn until_sent(&self, count: usize) {
+        self.until(|bench| bench.sends().len() >= count).await;
+    }
+
+    /// Stops the engine; time passes meanwhile as it must.
+    pub(super) async fn stop(&mut self, grace: Duration) {
+        let engine = self.engine.take().expect("the engine runs");
+        let end = self.clock.monotonic() + seconds(3600);
+        let time_passes = async {
+            loop {
+                self.settle().await;
+                assert!(self.clock.monotonic() < end, "stopping has no end");
+                self.clock.advance_to_next(self.clock.monotonic() + seconds(1));
+            }
+        };
+        tokio::select! {
+            biased;
+            () = engine.stop(grace) => {}
+            () = time_passes => {}
+        }
+    }
+
+    /// Stops and starts again on the same file, with a goodbye to the queue.
+    pub(super) async fn restart(&mut self) {
+        self.stop(seconds(0)).await;
+        let queue = self.queue.take().expect("the queue is open");
+        self.queue = Some(queue.restart(self.clock.now()).await);
+        self.start().await;
+    }
+
+    /// The same without a goodbye.
+    pub(super) async fn crash(&mut self) {
+        self.stop(seconds(0)).await;
+        let queue = self.queue.take().expect("the queue is open");
+        self.queue = Some(queue.crash(self.clock.now()).await);
+        self.start().await;
+    }
+
+    /// Stops and looks whether the queue is whole.
+    pub(super) async fn finish(mut self) {
+        if self.engine.is_some() {
+            self.stop(seconds(5)).await;
+        }
+        self.queue().check();
+    }
+}
+
+fn live_tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}

@@ -1,0 +1,237 @@
+//! A provider that answers as the test says and writes down what it was asked, and when.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use outboxd::clock::Clock;
+use outboxd::domain::message::{AccountId, ChatId};
+use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
+use outboxd::provider::{Call, CallTarget, Provider, Recipients, Reply};
+
+use super::time::FakeClock;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Send,
+    Composing,
+}
+
+/// A call as the provider saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Recorded {
+    pub(super) kind: Kind,
+    pub(super) account: String,
+    pub(super) chat: String,
+    pub(super) text: String,
+    /// Milliseconds of the monotonic clock.
+    pub(super) at_ms: u64,
+    pub(super) wall: Timestamp,
+}
+
+/// What the provider does with a send.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Answer {
+    Sent,
+    SentAfter(Duration),
+    Refused,
+    NotSent,
+    NoConnection,
+    ApiLimited(Duration),
+    Throttled,
+    Unknown,
+    Disconnected,
+    KeyRefused,
+    Hang,
+    Panic,
+}
+
+#[derive(Default)]
+struct Seen {
+    calls: Vec<Recorded>,
+    accepted: Vec<Recorded>,
+    script: VecDeque<Answer>,
+    script_of: HashMap<String, VecDeque<Answer>>,
+    composing_is_broken: bool,
+    in_flight: HashMap<String, usize>,
+    most_on_one: usize,
+    most: usize,
+    held: usize,
+}
+
+pub(super) struct FakeProvider {
+    clock: FakeClock,
+    seen: Mutex<Seen>,
+}
+
+impl FakeProvider {
+    pub(super) fn new(clock: FakeClock) -> Self {
+        Self { clock, seen: Mutex::default() }
+    }
+
+    /// Calls that wait on purpose: their steps live but are not at work.
+    pub(super) fn held(&self) -> usize {
+        self.seen().held
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("nothing panics while holding it")
+    }
+
+    /// The answers to the next sends; then every one is accepted.
+    pub(super) fn script(&self, answers: Vec<Answer>) {
+        self.seen().script.extend(answers);
+    }
+
+    /// The same for the sends of one account, before any others.
+    pub(super) fn script_of(&self, account: &AccountId, answers: Vec<Answer>) {
+        self.seen().script_of.entry(account.to_string()).or_default().extend(answers);
+    }
+
+    pub(super) fn break_composing(&self) {
+        self.seen().composing_is_broken = true;
+    }
+
+    pub(super) fn calls_of(&self, kind: Kind) -> Vec<Recorded> {
+        self.seen().calls.iter().filter(|call| call.kind == kind).cloned().collect()
+    }
+
+    pub(super) fn accepted(&self) -> Vec<Recorded> {
+        self.seen().accepted.clone()
+    }
+
+    pub(super) fn most_at_once_on_one_account(&self) -> usize {
+        self.seen().most_on_one
+    }
+
+    pub(super) fn most_at_once(&self) -> usize {
+        self.seen().most
+    }
+
+    fn record(&self, kind: Kind, account: &AccountId, chat: String, text: String) -> Recorded {
+        let at_ms = u64::try_from(self.clock.monotonic().as_millis()).expect("less than a long time");
+        let wall = self.clock.now();
+        let call = Recorded { kind, account: account.to_string(), chat, text, at_ms, wall };
+        self.seen().calls.push(call.clone());
+        call
+    }
+
+    async fn answer(&self, call: Call) -> Reply {
+        let chat = match &call.target {
+            CallTarget::Chat { chat_id, .. } | CallTarget::Forward { chat_id, .. } => chat_id.to_string(),
+            CallTarget::Start { recipients, inbox_id, .. } => {
+                let inbox = inbox_id.as_ref().map_or("none", |inbox| inbox.as_str());
+                match recipients {
+                    Recipients::One(user_id) => format!("user {user_id} from {inbox}"),
+                    Recipients::Group { users_ids, .. } => {
+                        format!("group of {} from {inbox}", users_ids.len())
+                    }
+                }
+            }
+        };
+        let recorded = self.record(Kind::Send, &call.account_id, chat, call.text);
+        let _in_flight = InFlight::begin(self, recorded.account.clone());
+        let scripted = {
+            let mut seen = self.seen();
+            let own = seen.script_of.get_mut(&recorded.account).and_then(VecDeque::pop_front);
+            own.or_else(|| seen.script.pop_front())
+        };
+        let answer = scripted.unwrap_or(Answer::Sent);
+        match answer {
+            Answer::SentAfter(duration) => {
+                let _held = Held::begin(self);
+                self.clock.sleep(duration).await;
+            }
+            Answer::Hang => {
+                let _held = Held::begin(self);
+                std::future::pending::<()>().await;
+            }
+            Answer::Panic => panic!("the provider panics because the test asked for it"),
+            _ => {}
+        }
+        let (phase, outcome) = outcome_of(answer);
+        if matches!(outcome, Outcome::Accepted { .. }) {
+            self.seen().accepted.push(recorded);
+        }
+        Reply { phase, outcome }
+    }
+}
+
+fn outcome_of(answer: Answer) -> (Phase, Outcome) {
+    let problem =
+        |kind: &str| Problem { kind: kind.into(), detail: Some("as scripted".into()), ..Problem::default() };
+    let down = |cause, kind| Outcome::AccountDown { cause, problem: problem(kind) };
+    let not_sent = |hold, kind| Outcome::NotSent { problem: problem(kind), hold };
+    let outcome = match answer {
+        Answer::Sent | Answer::SentAfter(_) | Answer::Hang | Answer::Panic => {
+            Outcome::Accepted { chat_id: None, message_ids: vec!["m".into()] }
+        }
+        Answer::Refused => Outcome::Refused(problem("provider/unprocessable_entity")),
+        Answer::NotSent => not_sent(Hold::Message, "api/proxy_auth_error"),
+        Answer::NoConnection => {
+            return (Phase::Connecting, not_sent(Hold::Api, "outboxd/cannot_connect"));
+        }
+        Answer::ApiLimited(wait) => not_sent(Hold::Account(Some(wait)), "api/too_many_requests"),
+        Answer::Throttled => Outcome::Throttled(problem("provider/too_many_requests")),
+        Answer::Unknown => {
+            let problem = problem("outboxd/timeout");
+            return (Phase::Written, Outcome::Uncertain { phase: Phase::Written, problem });
+        }
+        Answer::Disconnected => down(DownCause::Disconnected, "provider/invalid_authorization"),
+        Answer::KeyRefused => down(DownCause::Key, "api/expired_authorization"),
+    };
+    (Phase::Answered, outcome)
+}
+
+impl Provider for FakeProvider {
+    fn send(&self, call: Call) -> BoxFuture<'_, Reply> {
+        Box::pin(self.answer(call))
+    }
+
+    fn set_composing(&self, account_id: AccountId, chat_id: ChatId) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move {
+            self.record(Kind::Composing, &account_id, chat_id.to_string(), String::new());
+            let broken = self.seen().composing_is_broken;
+            if broken { Err(Problem::local("no_answer", "broken")) } else { Ok(()) }
+        })
+    }
+}
+
+/// A call on its way; ends when it is answered, dropped or panics.
+struct InFlight<'a>(&'a FakeProvider, String);
+
+impl<'a> InFlight<'a> {
+    fn begin(provider: &'a FakeProvider, account: String) -> Self {
+        let mut seen = provider.seen();
+        let on_this = seen.in_flight.entry(account.clone()).or_default();
+        *on_this += 1;
+        seen.most_on_one = seen.most_on_one.max(*seen.in_flight.values().max().expect("this one"));
+        seen.most = seen.most.max(seen.in_flight.values().sum());
+        drop(seen);
+        Self(provider, account)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        *self.0.seen().in_flight.get_mut(&self.1).expect("it began") -= 1;
+    }
+}
+
+/// A call that waits on purpose: its step lives but is not at work.
+struct Held<'a>(&'a FakeProvider);
+
+impl<'a> Held<'a> {
+    fn begin(provider: &'a FakeProvider) -> Self {
+        provider.seen().held += 1;
+        Self(provider)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.seen().held -= 1;
+    }
+}

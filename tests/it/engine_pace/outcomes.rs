@@ -1,0 +1,241 @@
+//! What an answer does to the message, to its chat, to its account and to everything.
+
+use outboxd::domain::message::NewMessage;
+use outboxd::domain::outcome::DownCause;
+use outboxd::domain::reason::Reason;
+use outboxd::domain::state::StateName;
+use outboxd::engine::Until;
+use outboxd::store::{Resumed, Scope};
+
+use super::bench::Bench;
+use super::carrier::Answer;
+use super::time::seconds;
+use super::{SEED, assert_paced};
+use crate::queue::{account, at, to_chat};
+
+fn of(id: &str, chat: &str, text: &str) -> NewMessage {
+    NewMessage { account_id: account(id), ..to_chat(chat, text) }
+}
+
+/// When the sends of an account began, in milliseconds.
+fn times(bench: &Bench, id: &str) -> Vec<u64> {
+    let id = account(id);
+    bench.sends().iter().filter(|call| call.account == id.as_str()).map(|call| call.at_ms).collect()
+}
+
+#[tokio::test]
+async fn a_limit_of_the_api_holds_its_account_only_and_spends_nothing() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script_of(&account("1"), vec![Answer::ApiLimited(seconds(600))]);
+    let limited = bench.enqueue(of("1", "a", "limited")).await;
+    for n in 0..4 {
+        bench.enqueue(of("2", &format!("c{n}"), "x")).await;
+    }
+    bench.start().await;
+    bench.advance(seconds(100)).await;
+    assert_eq!((times(&bench, "1").len(), times(&bench, "2").len()), (1, 4));
+    let hold = bench.store().accounts(Some(&account("1"))).await.unwrap().remove(0).account.hold.unwrap();
+    assert_eq!(hold.reason, Reason::ApiRateLimited);
+    bench.until(|bench| times(bench, "1").len() == 2).await;
+    let times = times(&bench, "1");
+    assert!((605_000..=620_000).contains(&(times[1] - times[0])), "seed {SEED}: {times:?}");
+    bench.settle().await;
+    assert_eq!(bench.state(limited).await.0, StateName::Sent);
+    assert_eq!(bench.queue().lines("SELECT attempts, retries FROM messages WHERE arrival = 1"), ["2|0"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_limit_of_the_provider_leaves_the_message_to_a_person_and_rests_the_account() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script_of(&account("1"), vec![Answer::Throttled]);
+    let throttled = bench.enqueue(of("1", "a", "throttled")).await;
+    bench.enqueue(of("1", "b", "next")).await;
+    bench.enqueue(of("2", "a", "other account")).await;
+    bench.start().await;
+    bench.advance(seconds(7199)).await;
+    assert_eq!(bench.state(throttled).await, (StateName::Review, Reason::ThrottledWhileSending));
+    assert_eq!((times(&bench, "1").len(), times(&bench, "2").len()), (1, 1));
+    bench.advance(seconds(60)).await;
+    assert_eq!(times(&bench, "1"), [0, 7_200_000], "the cooldown, to the second");
+    assert_eq!(bench.sends().last().unwrap().text, "next");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_waits_for_a_person_and_is_never_called_again() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script(vec![Answer::Unknown]);
+    let unknown = bench.enqueue(to_chat("a", "unknown")).await;
+    let behind = bench.enqueue(to_chat("a", "behind")).await;
+    bench.enqueue(to_chat("b", "other chat")).await;
+    bench.start().await;
+    bench.advance(seconds(6 * 3600)).await;
+    assert_eq!(bench.state(unknown).await, (StateName::Review, Reason::OutcomeUnknown));
+    let texts: Vec<String> = bench.sends().into_iter().map(|call| call.text).collect();
+    assert_eq!(texts, ["unknown", "other chat"]);
+    let view = bench.store().message(behind, bench.handle().now()).await.unwrap().unwrap();
+    let standing = bench.handle().standing(&view);
+    assert_eq!((standing.reason, standing.until), (Reason::ChatOrder, Some(Until::Person)));
+    bench.restart().await;
+    bench.advance(seconds(3600)).await;
+    assert_eq!(bench.sends().len(), 2, "a restart changes nothing about it");
+    bench.store().cancel(unknown, bench.clock_now()).await.unwrap();
+    bench.handle().wake(account("1"));
+    bench.until_sent(3).await;
+    assert_eq!(bench.sends()[2].text, "behind", "a person has decided");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_without_a_connection_is_tried_for_as_long_as_it_takes() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.retry.max_retries = 2;
+    bench.provider.script(vec![Answer::NoConnection; 40]);
+    let id = bench.enqueue(to_chat("a", "x")).await;
+    bench.start().await;
+    bench.until_sent(20).await;
+    assert!(bench.handle().api_health().failures >= 19);
+    assert_eq!(bench.state(id).await.0, StateName::Queued);
+    bench.until_sent(41).await;
+    assert_eq!(bench.state(id).await, (StateName::Sent, Reason::Delivered));
+    assert_eq!(bench.queue().lines("SELECT attempts, retries FROM messages"), ["41|0"], "none was spent");
+    assert_eq!(bench.handle().api_health(), Default::default());
+    let times = times(&bench, "1");
+    let longest = times.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!((10_000..=80_000).contains(&longest), "seed {SEED}: {times:?}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn while_the_api_is_away_accounts_do_not_storm_it() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script(vec![Answer::NoConnection; 1000]);
+    for n in 0..20 {
+        bench.enqueue(of(&format!("{n}"), "a", "x")).await;
+    }
+    bench.start().await;
+    bench.advance(seconds(60)).await;
+    let before = bench.sends().len();
+    bench.advance(seconds(600)).await;
+    let calls = bench.sends().len() - before;
+    assert!((5..=60).contains(&calls), "seed {SEED}: {calls} calls of 20 accounts in ten minutes");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_disconnected_account_waits_until_somebody_resumes_it() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script_of(&account("1"), vec![Answer::Disconnected]);
+    let id = bench.enqueue(of("1", "a", "x")).await;
+    bench.enqueue(of("2", "a", "x")).await;
+    bench.start().await;
+    bench.advance(seconds(6 * 3600)).await;
+    assert_eq!((times(&bench, "1").len(), times(&bench, "2").len()), (1, 1));
+    assert_eq!(bench.state(id).await.0, StateName::Queued, "it keeps its place");
+    let down = bench.store().accounts(Some(&account("1"))).await.unwrap().remove(0).account.down.unwrap();
+    assert_eq!((down.cause, down.since), (DownCause::Disconnected, at(0)));
+    bench.restart().await;
+    bench.advance(seconds(3600)).await;
+    assert_eq!(times(&bench, "1").len(), 1, "a restart mends no account");
+    let resumed = bench.store().resume(Scope::Account(account("1")), false, bench.clock_now()).await;
+    assert_eq!(resumed.unwrap(), Resumed::Done);
+    bench.handle().wake(account("1"));
+    bench.advance(seconds(1)).await;
+    assert_eq!(bench.state(id).await.0, StateName::Sent);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_key_stops_every_account() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script_of(&account("1"), vec![Answer::KeyRefused]);
+    bench.enqueue(of("1", "a", "x")).await;
+    for n in 0..3 {
+        bench.enqueue(NewMessage { not_before: Some(at(30)), ..of("2", &format!("c{n}"), "x") }).await;
+    }
+    bench.start().await;
+    bench.advance(seconds(6 * 3600)).await;
+    assert_eq!(bench.sends().len(), 1);
+    assert!(bench.store().totals().await.unwrap().daemon.key_refused.is_some());
+    bench.store().resume(Scope::Everything, false, bench.clock_now()).await.unwrap();
+    bench.handle().wake_everything().await.unwrap();
+    bench.until_sent(5).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_tried_again_holds_its_own_chat_and_no_other() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.retry.base = seconds(3600);
+    bench.provider.script(vec![Answer::NotSent]);
+    bench.enqueue(to_chat("a", "a1")).await;
+    bench.enqueue(to_chat("a", "a2")).await;
+    for n in 0..3 {
+        bench.enqueue(to_chat(&format!("b{n}"), "b")).await;
+    }
+    bench.start().await;
+    bench.until_sent(6).await;
+    let texts: Vec<String> = bench.sends().into_iter().map(|call| call.text).collect();
+    assert_eq!(texts, ["a1", "b", "b", "b", "a1", "a2"], "seed {SEED}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn retries_are_bounded_and_the_last_answer_is_kept() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.retry.max_retries = 3;
+    bench.provider.script(vec![Answer::NotSent; 10]);
+    let id = bench.enqueue(to_chat("a", "x")).await;
+    bench.start().await;
+    bench.advance(seconds(6 * 3600)).await;
+    assert_eq!(bench.sends().len(), 4, "one attempt and three retries");
+    assert_eq!(bench.state(id).await, (StateName::Failed, Reason::RetriesSpent));
+    assert_eq!(bench.queue().view(id).await.error.as_deref(), Some("api/proxy_auth_error: as scripted"));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_refused_message_fails_at_once_and_the_next_one_goes_on() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script(vec![Answer::Refused]);
+    let id = bench.enqueue(to_chat("a", "refused")).await;
+    bench.enqueue(to_chat("a", "next")).await;
+    bench.start().await;
+    bench.until_sent(2).await;
+    assert_eq!(bench.state(id).await, (StateName::Failed, Reason::Refused));
+    assert_eq!(bench.sends()[1].text, "next");
+    assert_paced(&bench, "a refusal took a call too");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_step_that_panics_leaves_its_message_to_a_person_and_the_account_goes_on() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script(vec![Answer::Panic]);
+    let id = bench.enqueue(to_chat("a", "panics")).await;
+    bench.enqueue(to_chat("b", "next")).await;
+    bench.start().await;
+    bench.until_sent(2).await;
+    assert_eq!(bench.state(id).await, (StateName::Review, Reason::FoundSending));
+    let times = times(&bench, "1");
+    assert!(times[1] - times[0] >= 60_000, "it rests for a minute: {times:?}");
+    bench.finish().await;
+}
+
+/// P6: what a waiting message is said to wait for is what happens.
+#[tokio::test]
+async fn the_time_that_is_explained_is_the_time_of_the_send() {
+    let mut bench = Bench::new(SEED).await;
+    bench.enqueue(to_chat("a", "1")).await;
+    let second = bench.enqueue(to_chat("b", "2")).await;
+    bench.start().await;
+    bench.until_sent(1).await;
+    let view = bench.store().message(second, bench.clock_now()).await.unwrap().unwrap();
+    let explained = bench.handle().explain(&view);
+    assert_eq!(explained.standing.reason, Reason::Gap);
+    let Some(Until::At(time)) = explained.standing.until else { panic!("{explained:?}") };
+    bench.until_sent(2).await;
+    assert_eq!(bench.sends()[1].wall, time);
+    bench.finish().await;
+}

@@ -1,0 +1,108 @@
+//! A clock that a test moves: time stands still until it is told to go to the end of the next sleep.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use outboxd::clock::{Clock, Sleep};
+
+use crate::queue::at;
+
+pub(super) const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+/// Time that moves only when it is told to. Clones share it.
+#[derive(Clone)]
+pub(super) struct FakeClock(Arc<Mutex<Time>>);
+
+struct Time {
+    wall: Timestamp,
+    monotonic: Duration,
+    sleepers: BTreeMap<(Duration, u64), Option<Waker>>,
+    slept: u64,
+}
+
+impl FakeClock {
+    pub(super) fn new() -> Self {
+        let time = Time { wall: at(0), monotonic: Duration::ZERO, sleepers: BTreeMap::new(), slept: 0 };
+        Self(Arc::new(Mutex::new(time)))
+    }
+
+    fn time(&self) -> MutexGuard<'_, Time> {
+        self.0.lock().expect("nothing panics while holding it")
+    }
+
+    /// Sets the wall clock, as a person or NTP would.
+    pub(super) fn set_wall_by(&self, by: SignedDuration) {
+        let mut time = self.time();
+        time.wall += by;
+    }
+
+    /// When the next sleep ends.
+    pub(super) fn next(&self) -> Option<Duration> {
+        self.time().sleepers.keys().next().map(|(deadline, _)| *deadline)
+    }
+
+    /// Moves to the end of the next sleep if that is not after `limit`; otherwise to `limit`, answering `false`.
+    pub(super) fn advance_to_next(&self, limit: Duration) -> bool {
+        let mut time = self.time();
+        let next = time.sleepers.keys().next().map(|(deadline, _)| *deadline);
+        let found = next.filter(|next| *next <= limit);
+        let passed = found.unwrap_or(limit).saturating_sub(time.monotonic);
+        time.monotonic += passed;
+        time.wall += passed;
+        let now = time.monotonic;
+        let later = time.sleepers.split_off(&(now, u64::MAX));
+        let over = std::mem::replace(&mut time.sleepers, later);
+        drop(time);
+        over.into_values().flatten().for_each(Waker::wake);
+        found.is_some()
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        self.time().wall
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.time().monotonic
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        let mut time = self.time();
+        time.slept += 1;
+        let key = (time.monotonic + duration, time.slept);
+        time.sleepers.insert(key, None);
+        Box::pin(Sleeper { clock: self.clone(), key })
+    }
+}
+
+struct Sleeper {
+    clock: FakeClock,
+    key: (Duration, u64),
+}
+
+impl Future for Sleeper {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut time = self.clock.time();
+        if time.monotonic >= self.key.0 {
+            return Poll::Ready(());
+        }
+        time.sleepers.insert(self.key, Some(context.waker().clone()));
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.clock.time().sleepers.remove(&self.key);
+    }
+}

@@ -1,0 +1,277 @@
+//! A queue on a real file in a folder of its own, and what must hold of it after whatever was done to it.
+//!
+//! Tests drive the `Store` through its verbs and judge it through a second connection (`rusqlite`), so that the judge
+//! shares no code with the judged.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outboxd::domain::message::{AccountId, Arrival, ChatId, Inbox, MessageId, NewMessage, Target, UserId};
+use outboxd::domain::outcome::{Phase, Problem};
+use outboxd::domain::reason::Reason;
+use outboxd::domain::state::{MOVES, Settled, StateName};
+use outboxd::store::{
+    Begun, EnqueueMode, Enqueued, Intent, MessageView, Settlement, Store, StoreError, StoreOptions,
+};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+/// Some moment, and so many seconds after it.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    let start: Timestamp = "2026-11-22T09:00:00Z".parse().expect("a time");
+    start + jiff::SignedDuration::from_secs(seconds)
+}
+
+pub(crate) fn account(id: &str) -> AccountId {
+    AccountId::new(format!("acc_{id}"))
+}
+
+/// A message of account `acc_1` into `chat`.
+pub(crate) fn to_chat(chat: &str, text: &str) -> NewMessage {
+    NewMessage {
+        extras: outboxd::domain::message::Extras::default(),
+        account_id: account("1"),
+        target: Target::Chat(ChatId::new(chat)),
+        text: text.into(),
+        typing: None,
+        not_before: None,
+        expires_at: None,
+        campaign: None,
+        dedupe_key: None,
+    }
+}
+
+/// A message of account `acc_1` that starts a chat with `user`.
+pub(crate) fn to_user(user: &str, inbox: Inbox) -> NewMessage {
+    NewMessage { target: Target::User { user_id: UserId::new(user), inbox }, ..to_chat("", "hello") }
+}
+
+pub(crate) fn keyed(key: &str, message: NewMessage) -> NewMessage {
+    NewMessage { dedupe_key: Some(key.into()), ..message }
+}
+
+/// A queue that a test owns.
+pub(crate) struct Queue {
+    folder: TempDir,
+    pub(crate) store: Store,
+}
+
+impl Queue {
+    pub(crate) async fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Self::open(&folder, at(0)).await.expect("a new queue");
+        Self { folder, store }
+    }
+
+    pub(crate) async fn open(folder: &TempDir, now: Timestamp) -> Result<Store, StoreError> {
+        Store::open(&StoreOptions { path: folder.path().join("queue.db"), readers: 2 }, now).await
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path().join("queue.db")
+    }
+
+    /// What a second daemon would meet.
+    pub(crate) async fn open_again(&self) -> Result<Store, StoreError> {
+        Self::open(&self.folder, at(0)).await
+    }
+
+    /// Ends this store without a goodbye, as a crash would, and opens the file anew.
+    pub(crate) async fn crash(self, now: Timestamp) -> Self {
+        let Self { folder, store } = self;
+        drop(store);
+        Self::reopened(folder, now).await
+    }
+
+    /// Says goodbye, and opens the file anew.
+    pub(crate) async fn restart(self, now: Timestamp) -> Self {
+        let Self { folder, store } = self;
+        store.close(now).await.expect("closed");
+        drop(store);
+        Self::reopened(folder, now).await
+    }
+
+    async fn reopened(folder: TempDir, now: Timestamp) -> Self {
+        let store = Self::open(&folder, now).await.expect("the same queue");
+        Self { folder, store }
+    }
+
+    /// A connection as another program has it.
+    pub(crate) fn sql(&self) -> Connection {
+        let connection = Connection::open(self.path()).expect("the file is there");
+        connection.busy_timeout(Duration::from_secs(5)).expect("a busy timeout");
+        connection
+    }
+
+    /// One value, as text.
+    pub(crate) fn value(&self, sql: &str) -> String {
+        let value = self.sql().query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0));
+        match value.unwrap_or_else(|error| panic!("{sql}: {error}")) {
+            rusqlite::types::Value::Null => "NULL".into(),
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            rusqlite::types::Value::Text(text) => text,
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+
+    /// Every row as one line, columns joined by `|`.
+    pub(crate) fn lines(&self, sql: &str) -> Vec<String> {
+        let connection = self.sql();
+        let mut statement = connection.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        let columns = statement.column_count();
+        let line = |row: &rusqlite::Row<'_>| {
+            let cell = |index| match row.get_ref(index).expect("a column") {
+                rusqlite::types::ValueRef::Null => "-".to_owned(),
+                rusqlite::types::ValueRef::Integer(number) => number.to_string(),
+                rusqlite::types::ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                other => panic!("{other:?}"),
+            };
+            Ok((0..columns).map(cell).collect::<Vec<_>>().join("|"))
+        };
+        statement.query_map([], line).expect("rows").collect::<Result<_, _>>().expect("a line each")
+    }
+
+    /// Enqueues one message, which must be accepted.
+    pub(crate) async fn enqueue(&self, message: NewMessage, now: Timestamp) -> MessageId {
+        let verdicts = self.store.enqueue(vec![message], EnqueueMode::Each, now).await.expect("stored");
+        match verdicts.as_slice() {
+            [Enqueued::Accepted(id)] => *id,
+            other => panic!("not accepted: {other:?}"),
+        }
+    }
+
+    pub(crate) async fn view(&self, id: MessageId) -> MessageView {
+        self.store.message(id, at(0)).await.expect("read").expect("the message is there")
+    }
+
+    pub(crate) async fn state(&self, id: MessageId) -> (StateName, Reason) {
+        let view = self.view(id).await;
+        (view.state, view.reason)
+    }
+
+    /// The intent to send `id` for the `number`th time.
+    pub(crate) async fn intent(&self, id: MessageId, number: u32, now: Timestamp) -> Intent {
+        let view = self.view(id).await;
+        Intent {
+            arrival: view.arrival,
+            account_id: view.account.id,
+            number,
+            at: now,
+            gap: Duration::from_secs(12),
+            next_call_at: now + Duration::from_secs(12),
+        }
+    }
+
+    pub(crate) async fn begin(&self, id: MessageId, number: u32, now: Timestamp) -> Begun {
+        let intent = self.intent(id, number, now).await;
+        self.store.begin_attempt(intent).await.expect("an answer")
+    }
+
+    /// What settles attempt `number` of `id` as `message`.
+    pub(crate) async fn settlement(&self, id: MessageId, number: u32, message: Settled) -> Settlement {
+        let view = self.view(id).await;
+        let problem = match &message {
+            Settled::Sent { .. } => None,
+            Settled::Queued { problem, .. }
+            | Settled::Failed { problem, .. }
+            | Settled::Review { problem, .. } => Some(problem.clone()),
+        };
+        Settlement {
+            arrival: view.arrival,
+            account_id: view.account.id,
+            number,
+            at: at(100),
+            phase: Phase::Answered,
+            outcome: "accepted",
+            problem,
+            message,
+            next_call_at: at(112),
+            hold: None,
+            account_down: None,
+            key_refused: None,
+        }
+    }
+
+    /// Sends `id` for the `number`th time, with this end.
+    pub(crate) async fn attempt(&self, id: MessageId, number: u32, message: Settled) {
+        assert_eq!(self.begin(id, number, at(90)).await, Begun::Granted);
+        let settlement = self.settlement(id, number, message).await;
+        assert!(self.store.settle(settlement).await.expect("an answer"), "the attempt was open");
+    }
+
+    /// What must hold whatever happened: the counts are right, every change of state is one event and a move of the
+    /// table, and every message has as many attempts as it says.
+    pub(crate) fn check(&self) {
+        let counted = self.lines("SELECT account_id, state, n FROM counts WHERE n <> 0 ORDER BY 1, 2");
+        let real = self.lines("SELECT account_id, state, count(*) FROM messages GROUP BY 1, 2 ORDER BY 1, 2");
+        assert_eq!(counted, real, "the counts are not the rows");
+
+        let connection = self.sql();
+        let mut statement = connection
+            .prepare(
+                "SELECT message_id, substr(kind, 9) FROM events WHERE kind GLOB 'message.*' ORDER BY seq",
+            )
+            .expect("a statement");
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        let mut lives: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for row in rows {
+            let (id, state): (String, String) = row.expect("a row");
+            lives.entry(id).or_default().push(state);
+        }
+        let states = self.lines("SELECT id, state FROM messages");
+        assert_eq!(states.len(), lives.len(), "a message without events, or events without a message");
+        for line in states {
+            let (id, state) = line.split_once('|').expect("two columns");
+            let life = &lives[id];
+            assert_eq!(life.last().map(String::as_str), Some(state), "{id}: {life:?}");
+            assert!(matches!(life[0].as_str(), "new" | "queued"), "{id}: {life:?}");
+            for pair in life.windows(2) {
+                let is_move =
+                    MOVES.iter().any(|(from, _, to)| from.as_str() == pair[0] && to.as_str() == pair[1]);
+                assert!(is_move, "{id}: {} to {} is no move: {life:?}", pair[0], pair[1]);
+            }
+        }
+
+        let wrong = self.lines(
+            "SELECT m.id, m.state, m.attempts, count(a.number), coalesce(sum(a.number IS NOT NULL AND a.ended_at IS NULL), 0) AS open FROM messages m \
+             LEFT JOIN attempts a ON a.arrival = m.arrival GROUP BY m.arrival \
+             HAVING count(a.number) <> m.attempts OR open <> (m.state = 'sending')",
+        );
+        assert_eq!(wrong, [""; 0], "attempts that do not fit their messages");
+    }
+}
+
+pub(crate) fn problem() -> Problem {
+    Problem {
+        status: Some(500),
+        kind: "api/internal_error".into(),
+        title: Some("Internal error".into()),
+        detail: Some("it broke".into()),
+        req_id: Some("req-1".into()),
+    }
+}
+
+pub(crate) fn sent() -> Settled {
+    Settled::Sent { at: at(100), chat_id: None, message_ids: vec!["m1".into()] }
+}
+
+pub(crate) fn retry(retry_at: Timestamp) -> Settled {
+    Settled::Queued { reason: Reason::Retry, retry_at: Some(retry_at), spent_retry: true, problem: problem() }
+}
+
+pub(crate) fn back_in_place() -> Settled {
+    Settled::Queued { reason: Reason::Turn, retry_at: None, spent_retry: false, problem: problem() }
+}
+
+pub(crate) fn failed() -> Settled {
+    Settled::Failed { reason: Reason::Refused, problem: problem() }
+}
+
+pub(crate) fn review() -> Settled {
+    Settled::Review { reason: Reason::OutcomeUnknown, problem: problem() }
+}
+
+/// Nothing of the queue has this place.
+pub(crate) const NOWHERE: Arrival = Arrival(999_999);

@@ -1,0 +1,186 @@
+//! What is refused at the door, in words that name the column and the way out (P7).
+
+use std::collections::BTreeSet;
+
+use super::insert;
+use crate::queue::Queue;
+
+const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
+
+/// What a producer may set.
+const PRODUCERS: [&str; 17] = [
+    "id",
+    "account_id",
+    "chat_id",
+    "users_ids",
+    "inbox_id",
+    "group",
+    "name",
+    "specifics",
+    "options",
+    "quote_id",
+    "forward",
+    "text",
+    "typing",
+    "not_before",
+    "expires_at",
+    "campaign",
+    "dedupe_key",
+];
+
+/// What is the daemon's, each with values that somebody might set.
+const DAEMONS: &[(&str, &[&str])] = &[
+    ("arrival", &["7", "-1", "0", "9223372036854775807"]),
+    ("state", &["'queued'", "'sent'", "'nonsense'"]),
+    ("reason", &["'now'", "''"]),
+    ("error", &["''", "'x'"]),
+    ("due_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("retry_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("next_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("thread", &["'chat:c'"]),
+    ("attempts", &["1", "-1"]),
+    ("retries", &["1"]),
+    ("sent_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("provider_message_ids", &["'[]'"]),
+    ("created_at", &["'2020-01-01T00:00:00.000Z'", "datetime('now')", "'2999-01-01T00:00:00.000Z'"]),
+    ("updated_at", &["'2020-01-01T00:00:00.000Z'"]),
+    ("run", &["0", "2"]),
+];
+
+fn refusal(queue: &Queue, columns: &str, values: &str) -> String {
+    match insert(&queue.sql(), columns, values) {
+        Ok(_) => panic!("({columns}) VALUES ({values}) was taken"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[tokio::test]
+async fn every_column_is_either_the_producers_or_refused() {
+    let queue = Queue::new().await;
+    let all: BTreeSet<String> =
+        queue.lines("SELECT name FROM pragma_table_xinfo('messages')").into_iter().collect();
+    let told = PRODUCERS.iter().chain(DAEMONS.iter().map(|(column, _)| column));
+    assert_eq!(all, told.map(|column| (*column).to_owned()).collect());
+    for (column, values) in DAEMONS {
+        for value in *values {
+            let text = refusal(
+                &queue,
+                &format!("account_id, chat_id, text, {column}"),
+                &format!("'acc_1', 'c', 'x', {value}"),
+            );
+            let expected = format!("outboxd: {column} belongs to the daemon; leave it out");
+            let generated = "cannot INSERT into generated column \"next_at\"";
+            assert!(text.starts_with(&expected) || text.starts_with(generated), "{column} = {value}: {text}");
+        }
+    }
+    assert_eq!(queue.value("SELECT count(*) FROM messages"), "0");
+    assert_eq!(
+        queue.value("SELECT count(*) FROM events") + &queue.value("SELECT count(*) FROM counts"),
+        "00"
+    );
+}
+
+/// Columns and values beside a good `account_id`, `chat_id` and `text`, unless they are among them; and what is said.
+const RULES: &[(&str, &str, &str)] = &[
+    ("account_id", "''", "account_id is missing"),
+    ("account_id", "NULL", "account_id is missing"),
+    ("account_id", "'bob'", "account_id does not begin with acc_"),
+    ("account_id", "'ACC_1'", "account_id does not begin with acc_"),
+    ("chat_id", "NULL", "there is no recipient"),
+    ("chat_id", "''", "chat_id is empty"),
+    ("users_ids", "'u'", "chat_id and users_ids are both set"),
+    ("chat_id, users_ids", "NULL, ''", "users_ids is empty"),
+    ("chat_id, users_ids", "NULL, '  '", "users_ids is empty"),
+    ("chat_id, users_ids", "NULL, '[\"u\"'", "users_ids begins like a JSON array but is none"),
+    ("chat_id, users_ids", "NULL, '[u]'", "users_ids begins like a JSON array but is none"),
+    ("specifics, options", "'{}', '{}'", "specifics and options are both set"),
+    ("specifics", "'[1]'", "specifics is no JSON object"),
+    ("specifics", "'{'", "specifics is no JSON object"),
+    ("options", "'x'", "options is no JSON object"),
+    ("specifics", "'{}'", "specifics and options are for starting a chat"),
+    ("forward", "'[]'", "forward is no JSON object"),
+    ("forward", "'{\"chat_id\": \"c\"}'", "forward is no JSON object"),
+    (
+        "chat_id, users_ids, forward",
+        "NULL, 'u', '{\"chat_id\": \"c\", \"message_id\": \"m\"}'",
+        "forward needs the chat",
+    ),
+    ("chat_id, users_ids, quote_id", "NULL, 'u', 'm'", "quote_id is for replying"),
+    ("name", "'G'", "name and \"group\" are for starting a chat"),
+    ("\"group\"", "1", "name and \"group\" are for starting a chat"),
+    ("chat_id, users_ids", "NULL, '[]'", "users_ids is not an array of strings"),
+    ("chat_id, users_ids", "NULL, '[\"u\", \"v\"]'", "users_ids holds several ids"),
+    ("chat_id, users_ids", "NULL, '[123]'", "users_ids is not an array of strings"),
+    ("chat_id, users_ids", "NULL, '[null]'", "users_ids is not an array of strings"),
+    ("chat_id, users_ids", "NULL, '[[\"u\"]]'", "users_ids is not an array of strings"),
+    ("inbox_id", "'X_PRIMARY'", "inbox_id stands beside chat_id"),
+    ("inbox_id", "''", "inbox_id stands beside chat_id"),
+    ("text", "NULL", "text is empty"),
+    ("text", "''", "text is empty"),
+    ("text", "' ' || char(10) || char(9) || char(13)", "text is empty"),
+    ("text", "'a' || char(0) || 'b'", "text holds a NUL character"),
+    ("typing", "2", "typing is neither 0 nor 1"),
+    ("typing", "-1", "typing is neither 0 nor 1"),
+    ("not_before", "'tomorrow'", "not_before is no time"),
+    ("not_before", "''", "not_before is no time"),
+    ("not_before", "'2026-11-22 09:00:00'", "not_before is no time"),
+    ("not_before", "'2026-11-22T09:00:00Z'", "not_before is no time"),
+    ("not_before", "'2026-11-22T09:00:00.000+01:00'", "not_before is no time"),
+    ("not_before", "'2026-13-22T09:00:00.000Z'", "not_before is no time"),
+    ("not_before", "'2026-02-30T09:00:00.000Z'", "not_before is no time"),
+    ("not_before", "1795338000", "not_before is no time"),
+    ("expires_at", "'tomorrow'", "expires_at is no time"),
+    ("expires_at", "'2026-11-22T09:00:00.0Z'", "expires_at is no time"),
+    ("dedupe_key", "''", "dedupe_key is empty"),
+    ("id", "'x'", "CHECK constraint failed: length(id) = 36"),
+    ("id", "'0190B2C4-0000-7000-8000-00000000000A'", "CHECK constraint failed: length(id) = 36"),
+    ("id", "'0190b2c4000070008000-0000000000000-a'", "CHECK constraint failed: length(id) = 36"),
+    ("typing", "'yes'", "cannot store TEXT value in INTEGER column messages.typing"),
+    ("text", "x'00ff'", "cannot store BLOB value in TEXT column messages.text"),
+];
+
+#[tokio::test]
+async fn every_rule_refuses_at_once_and_names_its_column() {
+    let queue = Queue::new().await;
+    let mut met = String::new();
+    for (columns, values, expected) in RULES {
+        let mut row = vec![("account_id", "'acc_1'"), ("chat_id", "'c'"), ("text", "'hi'")];
+        row.retain(|(column, _)| !columns.split(", ").any(|given| given == *column));
+        let (mut names, mut cells): (Vec<_>, Vec<_>) = row.into_iter().unzip();
+        names.push(columns);
+        cells.push(values);
+        let text = refusal(&queue, &names.join(", "), &cells.join(", "));
+        assert!(text.trim_start_matches("outboxd: ").starts_with(expected), "{columns} = {values}: {text}");
+        if let Some((problem, way_out)) = text.trim_start_matches("outboxd: ").split_once("; ") {
+            assert!(!problem.is_empty() && !way_out.is_empty(), "{text}");
+        }
+        met.push_str(&text);
+    }
+    assert_eq!(queue.value("SELECT count(*) FROM messages"), "0");
+
+    let (_, trigger) = SCHEMA.split_once("CREATE TRIGGER messages_insert ").unwrap();
+    let (trigger, _) = trigger.split_once("\nEND;").unwrap();
+    for rule in trigger.split("RAISE(ABORT, 'outboxd: ").skip(1) {
+        let (text, _) = rule.split_once("')\n").unwrap_or_else(|| panic!("{rule}"));
+        let text = text.replace("''", "'");
+        // Those have a test of their own: above, and `insert_or_replace_never_removes_a_message`.
+        let elsewhere = text.contains("belongs to the daemon") || text.contains("REPLACE");
+        assert!(elsewhere || met.contains(&text), "no case meets this rule: {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_only_the_daemon_can_judge_is_taken_for_now() {
+    let queue = Queue::new().await;
+    let odd = [
+        ("chat_id, expires_at", "'c', '2001-01-01T00:00:00.000Z'"),
+        ("chat_id, campaign", "'c', ''"),
+        ("users_ids, inbox_id", "'u', 'NO SUCH'"),
+    ];
+    for (columns, values) in odd {
+        let values = format!("'acc_1', 'x', {values}");
+        insert(&queue.sql(), &format!("account_id, text, {columns}"), &values).unwrap();
+    }
+    assert_eq!(queue.store.inserted(9).await.unwrap().len(), odd.len());
+    queue.check();
+}

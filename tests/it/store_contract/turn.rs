@@ -1,0 +1,207 @@
+//! Whose turn it is: by the time they are due, then by arrival; inside a thread nothing overtakes.
+
+use outboxd::domain::message::{Inbox, NewMessage, Target};
+use outboxd::domain::state::Settled;
+use outboxd::store::{Begun, Turn};
+
+use crate::queue::{Queue, account, at, back_in_place, failed, retry, review, sent, to_chat, to_user};
+
+async fn turn(queue: &Queue, seconds: i64) -> Turn {
+    queue.store.turn(&account("1"), at(seconds)).await.expect("read").expect("the account is known")
+}
+
+/// The text of the message whose turn it is.
+async fn first(queue: &Queue, seconds: i64) -> Option<String> {
+    turn(queue, seconds).await.first.map(|candidate| candidate.text)
+}
+
+fn scheduled(chat: &str, text: &str, seconds: i64) -> NewMessage {
+    NewMessage { not_before: Some(at(seconds)), ..to_chat(chat, text) }
+}
+
+#[tokio::test]
+async fn an_account_that_nobody_knows_has_no_turn() {
+    let queue = Queue::new().await;
+    assert_eq!(queue.store.turn(&account("1"), at(0)).await.unwrap(), None);
+    queue.enqueue(to_chat("c", "x"), at(0)).await;
+    assert_eq!(queue.store.turn(&account("2"), at(0)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_account_whose_work_is_done_has_no_turn() {
+    let queue = Queue::new().await;
+    let id = queue.enqueue(to_chat("c", "x"), at(0)).await;
+    queue.attempt(id, 1, sent()).await;
+    assert_eq!(queue.store.turn(&account("1"), at(200)).await.unwrap(), None);
+    queue.check();
+}
+
+#[tokio::test]
+async fn the_candidate_is_told_as_it_was_queued() {
+    let queue = Queue::new().await;
+    let message = NewMessage {
+        typing: Some(true),
+        expires_at: Some(at(600)),
+        text: "👋".into(),
+        ..to_user("0042", Inbox::Without)
+    };
+    let id = queue.enqueue(message.clone(), at(3)).await;
+    let candidate = turn(&queue, 3).await.first.unwrap();
+    assert_eq!((candidate.id, candidate.attempts, candidate.retries), (id, 0, 0));
+    assert_eq!(candidate.target, message.target);
+    assert_eq!((candidate.text.as_str(), candidate.typing), ("👋", Some(true)));
+    assert_eq!((candidate.due_at, candidate.retry_at), (at(3), None));
+    assert_eq!(candidate.expires_at, Some(at(600)));
+}
+
+#[tokio::test]
+async fn the_order_is_by_due_time_and_then_by_arrival() {
+    let queue = Queue::new().await;
+    queue.enqueue(scheduled("a", "at 50", 50), at(0)).await;
+    queue.enqueue(scheduled("b", "at 20", 20), at(0)).await;
+    queue.enqueue(to_chat("c", "at 10"), at(10)).await;
+    queue.enqueue(scheduled("d", "at 20, later arrival", 20), at(11)).await;
+    assert_eq!(first(&queue, 9).await, None);
+    assert_eq!(turn(&queue, 9).await.next_due_at, Some(at(10)));
+    let mut order = Vec::new();
+    while let Some(turn) = queue.store.turn(&account("1"), at(50)).await.unwrap() {
+        let candidate = turn.first.unwrap();
+        order.push(candidate.text);
+        queue.attempt(candidate.id, 1, sent()).await;
+    }
+    assert_eq!(order, ["at 10", "at 20", "at 20, later arrival", "at 50"]);
+    queue.check();
+}
+
+#[tokio::test]
+async fn a_message_is_due_at_the_very_millisecond() {
+    let queue = Queue::new().await;
+    queue.enqueue(scheduled("c", "x", 20), at(0)).await;
+    let just_before = at(20) - std::time::Duration::from_millis(1);
+    let turn = queue.store.turn(&account("1"), just_before).await.unwrap().unwrap();
+    assert_eq!((turn.first, turn.next_due_at), (None, Some(at(20))));
+    assert_eq!(first(&queue, 20).await.as_deref(), Some("x"));
+}
+
+#[tokio::test]
+async fn a_retry_in_the_future_holds_its_own_thread_and_no_other() {
+    let queue = Queue::new().await;
+    let retrying = queue.enqueue(to_chat("a", "retrying"), at(0)).await;
+    queue.enqueue(to_chat("a", "same chat"), at(1)).await;
+    queue.enqueue(to_chat("b", "other chat"), at(2)).await;
+    queue.attempt(retrying, 1, retry(at(500))).await;
+
+    let now = turn(&queue, 200).await;
+    assert_eq!(now.first.map(|candidate| candidate.text).as_deref(), Some("other chat"));
+    assert_eq!(now.next_due_at, Some(at(500)));
+    let due = turn(&queue, 500).await.first.unwrap();
+    assert_eq!((due.text.as_str(), due.attempts, due.retries), ("retrying", 1, 1), "it kept its place");
+    assert_eq!(due.retry_at, Some(at(500)));
+    queue.attempt(retrying, 2, sent()).await;
+    assert_eq!(first(&queue, 500).await.as_deref(), Some("same chat"));
+    queue.check();
+}
+
+#[tokio::test]
+async fn an_open_outcome_holds_its_own_thread_and_no_other() {
+    let queue = Queue::new().await;
+    let sending = queue.enqueue(to_chat("a", "sending"), at(0)).await;
+    queue.enqueue(to_chat("a", "same chat"), at(1)).await;
+    queue.enqueue(to_chat("b", "other chat"), at(2)).await;
+    assert_eq!(queue.begin(sending, 1, at(5)).await, Begun::Granted);
+    let now = turn(&queue, 10).await;
+    assert!(now.account.in_flight);
+    assert_eq!(now.first.map(|candidate| candidate.text).as_deref(), Some("other chat"));
+    let settlement = queue.settlement(sending, 1, review()).await;
+    assert!(queue.store.settle(settlement).await.unwrap());
+    let now = turn(&queue, 10).await;
+    assert!(!now.account.in_flight);
+    assert_eq!(now.first.map(|candidate| candidate.text).as_deref(), Some("other chat"));
+    queue.store.cancel(sending, at(11)).await.unwrap();
+    assert_eq!(first(&queue, 12).await.as_deref(), Some("same chat"), "a person has decided");
+    queue.check();
+}
+
+#[tokio::test]
+async fn only_a_held_thread_left_means_nothing_to_do() {
+    let queue = Queue::new().await;
+    let held = queue.enqueue(to_chat("a", "in review"), at(0)).await;
+    queue.enqueue(to_chat("a", "waits for a person"), at(1)).await;
+    queue.attempt(held, 1, review()).await;
+    assert_eq!(queue.store.turn(&account("1"), at(500)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_chat_and_a_user_of_the_same_name_are_two_threads_and_so_are_two_accounts() {
+    let queue = Queue::new().await;
+    let held = queue.enqueue(to_chat("same", "chat"), at(0)).await;
+    queue.enqueue(to_user("same", Inbox::OfPolicy), at(1)).await;
+    queue.enqueue(NewMessage { account_id: account("2"), ..to_chat("same", "other account") }, at(2)).await;
+    queue.attempt(held, 1, retry(at(900))).await;
+    assert!(matches!(turn(&queue, 200).await.first.unwrap().target, Target::User { .. }));
+    let other = queue.store.turn(&account("2"), at(200)).await.unwrap().unwrap();
+    assert_eq!(other.first.unwrap().text, "other account");
+}
+
+#[tokio::test]
+async fn a_message_back_in_its_place_goes_before_those_that_came_later() {
+    let queue = Queue::new().await;
+    let early = queue.enqueue(to_chat("a", "early"), at(0)).await;
+    queue.enqueue(to_chat("b", "late"), at(1)).await;
+    queue.attempt(early, 1, back_in_place()).await;
+    let candidate = turn(&queue, 200).await.first.unwrap();
+    assert_eq!((candidate.text.as_str(), candidate.attempts, candidate.retries), ("early", 1, 0));
+    queue.attempt(early, 2, failed()).await;
+    assert_eq!(first(&queue, 200).await.as_deref(), Some("late"), "a final state holds nobody");
+    queue.check();
+}
+
+#[tokio::test]
+async fn the_account_and_the_daemon_come_with_the_turn() {
+    let queue = Queue::new().await;
+    let id = queue.enqueue(to_chat("a", "x"), at(0)).await;
+    let fresh = turn(&queue, 0).await;
+    assert_eq!(fresh.account, outboxd::domain::account::Account::new(account("1")));
+    assert_eq!(fresh.daemon, outboxd::domain::account::Daemon::default());
+    queue.attempt(id, 1, back_in_place()).await;
+    let account = turn(&queue, 200).await.account;
+    assert_eq!((account.last_call_at, account.next_call_at), (Some(at(90)), Some(at(112))));
+}
+
+/// The random walk behind it all: whatever is done, no message overtakes an earlier one of its thread.
+#[tokio::test]
+async fn nothing_overtakes_inside_a_thread_in_a_random_life() {
+    use rand::RngExt;
+    const SEED: u64 = 20_261_122;
+    let queue = Queue::new().await;
+    let mut dice = outboxd::clock::dice(SEED);
+    let mut now = 0;
+    for step in 0..150 {
+        now += dice.random_range(0..30_i64);
+        if dice.random_range(0..3) > 0 {
+            let chat = format!("c{}", dice.random_range(0..4));
+            queue.enqueue(to_chat(&chat, &format!("{step:03}")), at(now)).await;
+        }
+        let Some(turn) = queue.store.turn(&account("1"), at(now)).await.unwrap() else { continue };
+        let Some(candidate) = turn.first else { continue };
+        let Target::Chat(chat) = &candidate.target else { panic!("only chats") };
+        let overtaken = queue.lines(&format!(
+            "SELECT text, state FROM messages WHERE chat_id = '{chat}' AND text < '{}' \
+             AND state IN ('queued', 'sending', 'uncertain', 'review')",
+            candidate.text
+        ));
+        assert_eq!(overtaken, [""; 0], "seed {SEED}, step {step}: {} overtook", candidate.text);
+        let number = candidate.attempts + 1;
+        assert_eq!(queue.begin(candidate.id, number, at(now)).await, Begun::Granted, "seed {SEED}");
+        let end = match dice.random_range(0..6) {
+            0 => retry(at(now + dice.random_range(1..200_i64))),
+            1 => back_in_place(),
+            2 => review(),
+            3 => failed(),
+            _ => Settled::Sent { at: at(now), chat_id: None, message_ids: vec![] },
+        };
+        let settlement = queue.settlement(candidate.id, number, end).await;
+        assert!(queue.store.settle(settlement).await.unwrap(), "seed {SEED}, step {step}");
+    }
+    queue.check();
+}

@@ -1,0 +1,172 @@
+//! The hot statements stay fast however long the queue is: their query plans, and the work SQLite does for them.
+//!
+//! No ANALYZE was run and none is needed: a producer's database has no statistics either. Work is counted in steps of
+//! SQLite's virtual machine, which are the same on every machine, not in time.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::HashMap;
+
+use outboxd::store::plans::hot_statements;
+use rusqlite::{Connection, StatementStatus};
+
+use crate::queue::{Queue, at};
+
+/// `rows` messages of 5 accounts, most of them queued; every state occurs, and every kind of waiting.
+fn fill(connection: &Connection, rows: u32) {
+    let sql = format!(
+        "INSERT INTO accounts (id, created_at) SELECT 'acc_' || value, '2026-11-22T09:00:00.000Z' FROM json_each('[0,1,2,3,4]'); \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}), \
+         row(i, state, at) AS (SELECT i, \
+           CASE i % 50 WHEN 1 THEN 'new' WHEN 2 THEN 'sent' WHEN 3 THEN 'review' WHEN 4 THEN 'failed' \
+                WHEN 5 THEN 'cancelled' ELSE 'queued' END, \
+           strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || (i / 100.0) || ' seconds') FROM n) \
+         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, retry_at, expires_at, thread, sent_at, \
+           created_at, updated_at, run) \
+         SELECT 'acc_' || (i % 5), 'c' || i, 'hello', state, 'turn', at, \
+           CASE WHEN state = 'queued' AND i % 1000 = 7 THEN '2026-11-23T09:00:00.000Z' END, \
+           CASE WHEN i % 1000 = 8 THEN '2026-11-24T09:00:00.000Z' END, 'chat:c' || i, at, at, at, 1 FROM row"
+    );
+    connection.execute_batch(&sql).unwrap();
+}
+
+/// The plan of `sql`, a line each, indented by depth.
+fn plan(connection: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+    let mut depth = HashMap::from([(0_i64, 0_usize)]);
+    // Unbound parameters are NULL, which no plan depends on.
+    let mut rows = statement.raw_query();
+    let mut lines = Vec::new();
+    while let Some(row) = rows.next().unwrap() {
+        let (id, parent): (i64, i64) = (row.get(0).unwrap(), row.get(1).unwrap());
+        let detail: String = row.get(3).unwrap();
+        let indent = depth[&parent];
+        depth.insert(id, indent + 1);
+        lines.push(format!("{}{detail}", "  ".repeat(indent)));
+    }
+    lines
+}
+
+async fn filled(rows: u32) -> Queue {
+    let queue = Queue::new().await;
+    fill(&queue.sql(), rows);
+    let statistics = queue.value("SELECT count(*) FROM sqlite_schema WHERE name = 'sqlite_stat1'");
+    assert_eq!(statistics, "0", "nobody ran ANALYZE");
+    queue
+}
+
+/// What one line of a plan must not be: looking at every row of a table that grows.
+fn looks_at_every_row(line: &str) -> bool {
+    let line = line.trim_start();
+    let grows = ["messages", "m", "u", "r", "f", "attempts", "events"];
+    line.strip_prefix("SCAN ").is_some_and(|rest| {
+        let table = rest.split(' ').next().unwrap_or_default();
+        // A partial index holds only the rows that are asked for.
+        let partial = ["messages_new", "messages_expiring"].iter().any(|index| rest.contains(index));
+        grows.contains(&table) && !partial
+    })
+}
+
+#[tokio::test]
+async fn no_hot_statement_looks_at_every_row() {
+    let queue = filled(5_000).await;
+    let connection = queue.sql();
+    let plans: HashMap<_, _> =
+        hot_statements().into_iter().map(|(name, sql)| (name, plan(&connection, &sql))).collect();
+    assert_eq!(plans.len(), 12);
+    for (name, lines) in &plans {
+        let text = lines.join("\n");
+        assert!(!lines.iter().any(|line| looks_at_every_row(line)), "{name}:\n{text}");
+        assert!(!text.contains("AUTOMATIC"), "{name} builds an index at each call:\n{text}");
+    }
+    let has = |name: &str, part: &str| {
+        let text = plans[name].join("\n");
+        assert!(text.contains(part), "{name} lacks {part:?}:\n{text}");
+    };
+    has("inserted", "SCAN messages USING INDEX messages_new");
+    has("next_expiry", "SEARCH messages USING COVERING INDEX messages_expiring");
+    has("expire", "USING COVERING INDEX messages_expiring (expires_at>? AND expires_at<?)");
+    for (name, table) in [
+        ("begin_message", "messages"),
+        ("settle_message", "messages"),
+        ("admit", "messages"),
+        ("settle_attempt", "attempts"),
+        ("begin_account", "accounts"),
+        ("settle_account", "accounts"),
+    ] {
+        let lines = &plans[name];
+        let json = lines.iter().position(|line| line.contains("SCAN json_each"));
+        let target = lines.iter().position(|line| line.contains(&format!("SEARCH {table} USING")));
+        assert!(json.is_some() && json < target, "{name}: the document is the outer loop:\n{lines:#?}");
+    }
+    has("admit", "SEARCH messages USING COVERING INDEX messages_new (arrival=? AND rowid=?)");
+    for name in ["begin_message", "settle_message"] {
+        has(name, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)");
+    }
+    has("settle_attempt", "SEARCH attempts USING PRIMARY KEY (arrival=? AND number=?)");
+    has("settle_account", "SEARCH accounts USING PRIMARY KEY (id=?)");
+}
+
+#[tokio::test]
+async fn the_turn_finds_each_kind_through_its_index_and_sorts_only_retries() {
+    let queue = filled(5_000).await;
+    let (name, sql) = hot_statements().remove(0);
+    assert_eq!(name, "turn");
+    let lines = plan(&queue.sql(), &sql);
+    let text = lines.join("\n");
+    for part in [
+        "SEARCH m USING INDEX messages_due (account_id=? AND due_at<?)",
+        "SEARCH m USING INDEX messages_due (account_id=? AND due_at>?)",
+        "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>? AND retry_at<?)",
+        "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>?)",
+        "SEARCH u USING INDEX messages_unsettled (account_id=?)",
+        "SEARCH r USING COVERING INDEX messages_retry (account_id=? AND retry_at>?)",
+        "SEARCH f USING COVERING INDEX messages_in_flight (account_id=?)",
+    ] {
+        assert!(text.contains(part), "no {part:?} in:\n{text}");
+    }
+    assert!(!text.contains("messages_by_account"), "that index holds every message of the account:\n{text}");
+    let sorts: Vec<usize> = (0..lines.len()).filter(|line| lines[*line].contains("TEMP B-TREE")).collect();
+    assert_eq!(sorts.len(), 1, "only the retry branch sorts:\n{text}");
+    let before = lines[..sorts[0]].iter().rev().find(|line| line.contains("SEARCH m USING"));
+    assert!(
+        before.unwrap().contains("messages_retry (account_id=? AND retry_at>? AND retry_at<?)"),
+        "{text}"
+    );
+}
+
+/// Steps of SQLite's virtual machine for the turn of `acc_0`.
+fn steps_of_a_turn(connection: &Connection, now: &str) -> i32 {
+    let (_, sql) = hot_statements().remove(0);
+    let mut statement = connection.prepare(&sql).unwrap();
+    let mut rows = statement.query(["acc_0", now]).unwrap();
+    let mut found = 0;
+    while rows.next().unwrap().is_some() {
+        found += 1;
+    }
+    drop(rows);
+    assert!(found > 0, "nothing was found at {now}");
+    statement.get_status(StatementStatus::VmStep)
+}
+
+#[tokio::test]
+async fn picking_from_200_000_costs_what_picking_from_1_000_costs() {
+    let mut steps = Vec::new();
+    for rows in [1_000_u32, 200_000] {
+        let queue = Queue::new().await;
+        let connection = queue.sql();
+        // Only what waits: nothing is settled, nothing is tried again.
+        let sql = format!(
+            "INSERT INTO accounts (id, created_at) VALUES ('acc_0', '2026-11-22T09:00:00.000Z'); \
+             DROP TRIGGER messages_inserted; \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+             INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, run) \
+             SELECT 'acc_0', 'c', 'x', 'queued', 'turn', \
+               strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || i || ' seconds'), 'chat:c' || i, 1 FROM n"
+        );
+        connection.execute_batch(&sql).unwrap();
+        let all_due = outboxd::domain::time_text(at(10_000_000));
+        let half_due = outboxd::domain::time_text(at(i64::from(rows) / 2));
+        steps.push((steps_of_a_turn(&connection, &all_due), steps_of_a_turn(&connection, &half_due)));
+    }
+    assert_eq!(steps[0], steps[1], "steps with 1,000 and with 200,000 waiting");
+}
