@@ -17,6 +17,7 @@ mod engine_pace;
 mod http_in;
 mod http_out;
 mod lifecycle;
+mod messages_doc;
 mod queue;
 mod sandbox;
 mod sql_door;

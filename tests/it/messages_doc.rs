@@ -1,0 +1,100 @@
+//! The examples of `docs/messages.md` are run as they stand there: through the socket, the command line and SQL, and what
+//! reaches the sandbox is what the page says goes out.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::daemon::{Daemon, House, run};
+
+/// One form, as the page shows it.
+struct Form {
+    title: String,
+    /// The body that `curl` posts.
+    posted: String,
+    /// The command line.
+    command: String,
+    sql: String,
+    path: String,
+    body: Value,
+}
+
+fn forms() -> Vec<Form> {
+    let page = include_str!("../../docs/messages.md");
+    page.split("\n## ").skip(1).map(form).collect()
+}
+
+fn form(section: &str) -> Form {
+    let title = section.lines().next().expect("a title").to_owned();
+    let blocks = |kind: &str| -> Vec<&str> {
+        let begin = format!("```{kind}\n");
+        section.split(&begin).skip(1).map(|rest| rest.split("\n```").next().expect("an end")).collect()
+    };
+    let shell = blocks("sh");
+    assert_eq!((shell.len(), blocks("sql").len(), blocks("json").len()), (2, 1, 1), "{title}");
+    let posted = shell[0].split_once("-d '").expect("a body").1.trim_end_matches('\'').to_owned();
+    let path = section.split("goes out as `POST ").nth(1).expect("a path").split('`').next().expect("a path");
+    Form {
+        posted,
+        command: shell[1].to_owned(),
+        sql: blocks("sql")[0].trim_end_matches(';').to_owned(),
+        path: path.to_owned(),
+        body: serde_json::from_str(blocks("json")[0]).expect("JSON"),
+        title,
+    }
+}
+
+impl Form {
+    /// Puts the form in by each door, one after the other.
+    async fn put_in(&self, house: &House, daemon: &Daemon) {
+        let (status, answer) = daemon.post_with("/v1/messages", ("accept", "*/*"), &self.posted).await;
+        assert_eq!(status, 201, "{}: {answer}", self.title);
+        let program = house.outboxd(&[]);
+        let folder = std::path::Path::new(program.get_program()).parent().expect("a folder").to_owned();
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &self.command]).env("PATH", folder).env("OUTBOXD_SOCKET", house.socket());
+        let (ok, said) = run(shell, "");
+        assert!(ok, "{}: {said}", self.title);
+        house.sql(&format!("{} RETURNING id", self.sql));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_goes_out_as_the_page_says_by_each_door() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let forms = forms();
+    assert!(forms.len() >= 12, "{} forms", forms.len());
+    for (index, form) in forms.iter().enumerate() {
+        form.put_in(&house, &daemon).await;
+        house.delivered(3 * (index + 1)).await;
+        let calls = house.sandbox.world().calls();
+        let last = &calls[calls.len() - 3..];
+        for call in last {
+            assert_eq!((call.path.as_str(), &call.body), (form.path.as_str(), &form.body), "{}", form.title);
+            assert_eq!(call.status, Some(200), "{}", form.title);
+        }
+    }
+}
+
+/// In the guide's words the same forms say `options`, and one recipient is an array of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_guides_dialect_says_the_same_in_its_words() {
+    let house = House::new().await.hasty().set("OUTBOXD_UNIPILE_DIALECT", "guide");
+    let daemon = house.serve().await;
+    for (index, form) in forms().iter().enumerate() {
+        // A producer may use the guide's word as well.
+        let posted = form.posted.replace("\"specifics\"", "\"options\"");
+        daemon.enqueue(&posted).await;
+        house.delivered(index + 1).await;
+        let call = house.sandbox.world().calls().pop().expect("a call");
+        let mut body = form.body.clone();
+        if let Some(specifics) = body.as_object_mut().and_then(|body| body.remove("specifics")) {
+            body["options"] = specifics;
+        }
+        if let Some(user) = body.get("users_ids").filter(|ids| ids.is_string()).cloned() {
+            body["users_ids"] = Value::Array(vec![user]);
+        }
+        assert_eq!(call.body, body, "{}", form.title);
+    }
+}
