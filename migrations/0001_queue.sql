@@ -67,6 +67,7 @@ CREATE TABLE messages (
   specifics    TEXT,                  -- JSON: InMail, organization, applicant, Sales Navigator, Recruiter
   options      TEXT,                  -- the same in the words of Unipile's guide; never both
   quote_id     TEXT,                  -- the message of the chat that is replied to
+  attachments  TEXT,                  -- JSON array of files; once accepted, without their bytes
   forward      TEXT,                  -- JSON {"chat_id", "message_id"}: forward that message into chat_id
   text         TEXT NOT NULL DEFAULT '',
   typing       INTEGER CHECK (typing IN (0, 1)),   -- NULL: the account's policy
@@ -132,6 +133,18 @@ CREATE TABLE attempts (
   PRIMARY KEY (arrival, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempts_by_account ON attempts (account_id, started_at);
+
+-- The bytes of attachments, each once however many messages carry them, in pieces of 192 KiB.
+CREATE TABLE blobs (
+  sha256 TEXT PRIMARY KEY,
+  size   INTEGER NOT NULL CHECK (size > 0)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE blob_pieces (
+  sha256 TEXT NOT NULL REFERENCES blobs (sha256),
+  piece  INTEGER NOT NULL,            -- from 0
+  bytes  BLOB NOT NULL,
+  UNIQUE (sha256, piece)
+) STRICT;
 
 -- Everything that happened, in order.
 CREATE TABLE events (
@@ -239,7 +252,13 @@ BEGIN
    WHERE NEW.inbox_id IS NOT NULL AND NEW.chat_id IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: text is empty; give the text to send')
    WHERE NEW.text IS NULL OR (trim(NEW.text, ' ' || char(9) || char(10) || char(13)) = ''
-                              AND NOT (NEW.text = '' AND NEW.forward IS NOT NULL));
+                              AND NOT (NEW.text = '' AND (NEW.forward IS NOT NULL OR NEW.attachments IS NOT NULL)));
+  SELECT RAISE(ABORT, 'outboxd: attachments is no JSON array with a file in it; see docs/messages.md')
+   WHERE CASE WHEN json_valid(NEW.attachments)
+              THEN json_type(NEW.attachments) <> 'array' OR json_array_length(NEW.attachments) = 0
+              ELSE NEW.attachments IS NOT NULL END;
+  SELECT RAISE(ABORT, 'outboxd: attachments cannot go with a forward; leave them out')
+   WHERE NEW.attachments IS NOT NULL AND NEW.forward IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: text holds a NUL character; remove it')
    WHERE instr(NEW.text, char(0)) > 0;
   SELECT RAISE(ABORT, 'outboxd: typing is neither 0 nor 1')

@@ -1,6 +1,6 @@
 //! `POST /v1/messages`: one message, an array, or one a line; a verdict for each, after the commit.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -12,14 +12,52 @@ use serde_json::{Value, json};
 
 use super::error::{ApiError, refusal_json};
 use super::{Doors, body, wire};
+use crate::domain::attachment::Blob;
 use crate::domain::message::{MessageId, NewMessage};
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::store::{EnqueueMode, Enqueued};
+
+/// Most bytes of files, each counted once, that one request holds in memory.
+const REQUEST_FILE_BYTES: u64 = 256 << 20;
 
 /// One row of a request: its line in the body, if lines count, and what was made of it.
 struct InputRow {
     line: Option<usize>,
     message: Result<NewMessage, Vec<Refusal>>,
+}
+
+/// The bytes of the files of a whole request, each once.
+#[derive(Default)]
+struct Files {
+    blobs: HashMap<String, Blob>,
+    bytes: u64,
+}
+
+impl Files {
+    /// Keeps what is new, up to the limit of one request.
+    fn keep(&mut self, blobs: Vec<Blob>) -> Result<(), Vec<Refusal>> {
+        for blob in blobs {
+            if self.blobs.contains_key(&blob.sha256) {
+                continue;
+            }
+            let bytes = self.bytes + blob.bytes.len() as u64;
+            if bytes > REQUEST_FILE_BYTES {
+                let problem = format!("bring the files of this request over {REQUEST_FILE_BYTES} bytes");
+                let fix = "send smaller batches";
+                return Err(vec![Refusal::new(RefusalCode::TooLong, "attachments", problem, fix)]);
+            }
+            self.bytes = bytes;
+            self.blobs.insert(blob.sha256.clone(), blob);
+        }
+        Ok(())
+    }
+
+    /// Those that `messages` carry.
+    fn of(&self, messages: &[NewMessage]) -> Vec<Blob> {
+        let carried = messages.iter().flat_map(|message| &message.extras.attachments);
+        let hashes: HashSet<&str> = carried.map(|file| file.sha256.as_str()).collect();
+        hashes.into_iter().filter_map(|hash| self.blobs.get(hash).cloned()).collect()
+    }
 }
 
 /// What became of a row.
@@ -32,7 +70,7 @@ enum RowVerdict {
 /// The body, by its content type and its first character.
 enum Input {
     One(Value),
-    Many(Vec<InputRow>),
+    Many(Vec<InputRow>, Files),
 }
 
 pub(super) async fn enqueue(
@@ -46,7 +84,7 @@ pub(super) async fn enqueue(
     let key = idempotency_key(&headers)?;
     match read(&doors, &headers, &body)? {
         Input::One(value) => one(&doors, value, key).await,
-        Input::Many(_) if key.is_some() => {
+        Input::Many(..) if key.is_some() => {
             let fix = "give each row its own dedupe_key";
             let problem = "is for a single message";
             Err(ApiError::bad_request(Refusal::new(
@@ -56,7 +94,7 @@ pub(super) async fn enqueue(
                 fix,
             )))
         }
-        Input::Many(rows) => many(doors, rows, atomic).await,
+        Input::Many(rows, files) => many(doors, rows, files, atomic).await,
     }
 }
 
@@ -92,9 +130,7 @@ fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Input, ApiEr
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
-            Ok(Input::Many(lines(doors, body)))
-        }
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(lines(doors, body)),
         // The form type is what curl says when it is told nothing.
         "" | "application/json" | "application/x-www-form-urlencoded" => json_body(doors, body),
         other => {
@@ -111,35 +147,41 @@ fn json_body(doors: &Doors, body: &Bytes) -> Result<Input, ApiError> {
         serde_json::from_slice(body).map_err(|error| ApiError::bad_request(wire::malformed(&error, None)))?;
     match value {
         Value::Array(rows) => {
-            let row = |value| InputRow { line: None, message: parse(doors, value) };
-            Ok(Input::Many(rows.into_iter().map(row).collect()))
+            let mut files = Files::default();
+            let row = |value| InputRow { line: None, message: parse(doors, value, &mut files) };
+            let rows = rows.into_iter().map(row).collect();
+            Ok(Input::Many(rows, files))
         }
         one => Ok(Input::One(one)),
     }
 }
 
-fn lines(doors: &Doors, body: &Bytes) -> Vec<InputRow> {
+fn lines(doors: &Doors, body: &Bytes) -> Input {
     let mut rows = Vec::new();
+    let mut files = Files::default();
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let message = serde_json::from_slice(line)
             .map_err(|error| vec![wire::malformed(&error, Some(index + 1))])
-            .and_then(|value| parse(doors, value));
+            .and_then(|value| parse(doors, value, &mut files));
         rows.push(InputRow { line: Some(index + 1), message });
     }
-    rows
+    Input::Many(rows, files)
 }
 
-fn parse(doors: &Doors, value: Value) -> Result<NewMessage, Vec<Refusal>> {
-    wire::draft(value)?.validate(&doors.rules, doors.engine.now())
+fn parse(doors: &Doors, value: Value, files: &mut Files) -> Result<NewMessage, Vec<Refusal>> {
+    let (draft, blobs) = wire::draft(value, &doors.attachments)?;
+    let message = draft.validate(&doors.rules, doors.engine.now())?;
+    files.keep(blobs)?;
+    Ok(message)
 }
 
 /// A single message has the status code to say what became of it.
 async fn one(doors: &Arc<Doors>, value: Value, key: Option<String>) -> Result<Response, ApiError> {
     let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
-    let mut draft = wire::draft(value).map_err(unprocessable)?;
+    let (mut draft, blobs) = wire::draft(value, &doors.attachments).map_err(unprocessable)?;
     if let Some(key) = key {
         if draft.dedupe_key.as_ref().is_some_and(|own| *own != key) {
             let fix = "give one of them";
@@ -150,7 +192,7 @@ async fn one(doors: &Arc<Doors>, value: Value, key: Option<String>) -> Result<Re
         draft.dedupe_key = Some(key);
     }
     let message = draft.validate(&doors.rules, doors.engine.now()).map_err(unprocessable)?;
-    let stored = store(Arc::clone(doors), vec![message], EnqueueMode::Each).await?;
+    let stored = store(Arc::clone(doors), vec![message], blobs, EnqueueMode::Each).await?;
     match stored.into_iter().next() {
         Some(Enqueued::Accepted(id)) => {
             Ok((StatusCode::CREATED, Json(json!({ "id": id.to_string(), "state": "queued" })))
@@ -173,20 +215,26 @@ fn dedupe_conflict(id: MessageId) -> Refusal {
 async fn store(
     doors: Arc<Doors>,
     messages: Vec<NewMessage>,
+    blobs: Vec<Blob>,
     mode: EnqueueMode,
 ) -> Result<Vec<Enqueued>, ApiError> {
     let work = Arc::clone(&doors);
     doors
         .carry_out(async move {
             let accounts: HashSet<_> = messages.iter().map(|message| message.account_id.clone()).collect();
-            let stored = work.store.enqueue(messages, mode, work.engine.now()).await?;
+            let stored = work.store.enqueue_with(messages, blobs, mode, work.engine.now()).await?;
             work.engine.wake_all(accounts);
             Ok(stored)
         })
         .await
 }
 
-async fn many(doors: Arc<Doors>, rows: Vec<InputRow>, atomic: bool) -> Result<Response, ApiError> {
+async fn many(
+    doors: Arc<Doors>,
+    rows: Vec<InputRow>,
+    files: Files,
+    atomic: bool,
+) -> Result<Response, ApiError> {
     if atomic && rows.len() > doors.atomic_rows {
         let problem = format!("{} rows in an atomic batch, {} are allowed", rows.len(), doors.atomic_rows);
         let fix = "send smaller batches, or leave ?atomic=true out";
@@ -213,7 +261,8 @@ async fn many(doors: Arc<Doors>, rows: Vec<InputRow>, atomic: bool) -> Result<Re
     while !good.is_empty() {
         let rest = good.split_off(good.len().min(rows_at_once));
         let (indices, messages): (Vec<usize>, Vec<NewMessage>) = good.into_iter().unzip();
-        let stored = store(Arc::clone(&doors), messages, mode).await?;
+        let blobs = files.of(&messages);
+        let stored = store(Arc::clone(&doors), messages, blobs, mode).await?;
         for (index, stored) in indices.into_iter().zip(stored) {
             verdicts[index] = Some(match stored {
                 Enqueued::Accepted(id) => RowVerdict::Accepted(id),

@@ -8,6 +8,7 @@
 //! runs in a task of its own: [`Doors::carry_out`].
 
 mod accounts;
+mod attachments;
 mod body;
 mod error;
 mod messages;
@@ -29,6 +30,7 @@ use crate::domain::validate::Rules;
 use crate::engine::{EngineHandle, Recovered};
 use crate::store::Store;
 
+pub use attachments::AttachmentRules;
 pub use error::ApiError;
 pub use socket::{Socket, SocketError};
 pub use sql_intake::run as run_sql_intake;
@@ -41,6 +43,8 @@ pub struct DoorParts {
     pub engine: EngineHandle,
     /// What a message must keep to.
     pub rules: Rules,
+    /// What attachments must keep to.
+    pub attachments: AttachmentRules,
     /// Longest request body, in bytes.
     pub body_bytes: usize,
     /// Rows committed together.
@@ -58,6 +62,7 @@ pub struct Doors {
     store: Store,
     engine: EngineHandle,
     rules: Rules,
+    attachments: AttachmentRules,
     body_bytes: usize,
     batch_rows: usize,
     atomic_rows: usize,
@@ -69,13 +74,23 @@ pub struct Doors {
 impl Doors {
     /// Makes the doors; opens none.
     pub fn new(parts: DoorParts) -> Arc<Self> {
-        let DoorParts { store, engine, rules, body_bytes, batch_rows, atomic_rows, recovered, warnings } =
-            parts;
+        let DoorParts {
+            store,
+            engine,
+            rules,
+            attachments,
+            body_bytes,
+            batch_rows,
+            atomic_rows,
+            recovered,
+            warnings,
+        } = parts;
         let tasks = TaskTracker::new();
         Arc::new(Self {
             store,
             engine,
             rules,
+            attachments,
             body_bytes,
             batch_rows,
             atomic_rows,

@@ -46,6 +46,7 @@ pub(super) fn message(message: &MessageView, standing: Standing) -> Value {
         "specifics": message.specifics,
         "quote_id": message.quote_id,
         "forward": message.forward,
+        "attachments": message.attachments,
         "typing": message.typing,
         "not_before": time(message.not_before),
         "expires_at": time(message.expires_at),

@@ -8,8 +8,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Doors;
-use crate::domain::message::AccountId;
+use super::{Doors, attachments};
+use crate::domain::attachment::Blob;
+use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::refusal::Refusal;
 use crate::store::{Admission, ForeignCommits, Inserted, StoreError};
 
@@ -48,9 +49,9 @@ async fn admit_all(doors: &Doors) -> Result<(), StoreError> {
         let mut admissions = Vec::with_capacity(rows.len());
         for row in &rows {
             admissions.push(match judge(doors, row) {
-                Ok(message) => {
+                Ok((message, blobs)) => {
                     accounts.insert(message.account_id.clone());
-                    Admission::queue(row, &message, now)
+                    Admission::queue(row, &message, blobs, now)
                 }
                 Err(why) => {
                     tracing::info!(arrival = row.arrival.0, why, "rejected a row of another program");
@@ -64,9 +65,15 @@ async fn admit_all(doors: &Doors) -> Result<(), StoreError> {
 }
 
 /// The one validation; a row that expired while nobody looked is queued and then expires, as it would have.
-fn judge(doors: &Doors, row: &Inserted) -> Result<crate::domain::message::NewMessage, String> {
-    let draft = row.draft.clone()?;
-    draft
-        .validate(&doors.rules, row.created_at)
-        .map_err(|refusals| refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; "))
+fn judge(doors: &Doors, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), String> {
+    let mut draft = row.draft.clone()?;
+    let told =
+        |refusals: Vec<Refusal>| refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ");
+    let mut blobs = Vec::new();
+    if let Some(files) = row.attachments.clone() {
+        let load = || attachments::load(files, &doors.attachments);
+        (draft.attachments, blobs) = tokio::task::block_in_place(load).map_err(told)?;
+    }
+    let message = draft.validate(&doors.rules, row.created_at).map_err(told)?;
+    Ok((message, blobs))
 }

@@ -4,14 +4,16 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
+use super::attachments::{self, AttachmentRules};
 use super::error::ApiError;
+use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, Arrival, Draft};
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documents.
-pub(super) const FIELDS: [&str; 16] = [
+pub(super) const FIELDS: [&str; 17] = [
     "account_id",
     "chat_id",
     "users_ids",
@@ -22,6 +24,7 @@ pub(super) const FIELDS: [&str; 16] = [
     "options",
     "quote_id",
     "forward",
+    "attachments",
     "text",
     "typing",
     "not_before",
@@ -30,8 +33,8 @@ pub(super) const FIELDS: [&str; 16] = [
     "dedupe_key",
 ];
 
-/// Reads one message; reports every field that is unknown or of the wrong type.
-pub(super) fn draft(value: Value) -> Result<Draft, Vec<Refusal>> {
+/// Reads one message with the bytes of its files; reports every field that is unknown or of the wrong type.
+pub(super) fn draft(value: Value, rules: &AttachmentRules) -> Result<(Draft, Vec<Blob>), Vec<Refusal>> {
     let Value::Object(mut object) = value else {
         let problem = format!("a message is a JSON object, not {}", kind(&value));
         return Err(vec![Refusal::new(RefusalCode::WrongType, "", problem, "see docs/http.md")]);
@@ -40,7 +43,18 @@ pub(super) fn draft(value: Value) -> Result<Draft, Vec<Refusal>> {
     for name in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
         faults.push(Refusal::unknown_field(name, FIELDS));
     }
+    // Files are read and decoded here, which takes its time; the other tasks go on meanwhile.
+    let loaded = taken(&mut object, "attachments")
+        .map(|files| tokio::task::block_in_place(|| attachments::load(files, rules)));
+    let (attachments, blobs) = match loaded.transpose() {
+        Ok(loaded) => loaded.unwrap_or_default(),
+        Err(refusals) => {
+            faults.extend(refusals);
+            Default::default()
+        }
+    };
     let draft = Draft {
+        attachments,
         account_id: string(&mut object, "account_id", &mut faults),
         chat_id: string(&mut object, "chat_id", &mut faults),
         users_ids: users_ids(&mut object, &mut faults),
@@ -58,7 +72,7 @@ pub(super) fn draft(value: Value) -> Result<Draft, Vec<Refusal>> {
         campaign: string(&mut object, "campaign", &mut faults),
         dedupe_key: string(&mut object, "dedupe_key", &mut faults),
     };
-    if faults.is_empty() { Ok(draft) } else { Err(faults) }
+    if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }
 }
 
 /// `null` is "not given", as for every JSON producer that has no value.

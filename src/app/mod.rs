@@ -16,7 +16,7 @@ use anyhow::Context;
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::api::{self, DoorParts, Doors, Socket};
+use crate::api::{self, AttachmentRules, DoorParts, Doors, Socket};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered};
@@ -96,6 +96,10 @@ impl Application {
             store: store.clone(),
             engine: engine.handle(),
             rules: settings.rules(),
+            attachments: AttachmentRules {
+                max_bytes: settings.limits.attachment_bytes as u64,
+                roots: settings.attachments.roots.clone(),
+            },
             body_bytes: settings.api.body_bytes,
             batch_rows: settings.api.batch_rows,
             atomic_rows: settings.api.atomic_rows,

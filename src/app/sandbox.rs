@@ -1,5 +1,6 @@
 //! `outboxd sandbox`: the stand-in for Unipile on loopback, for trying out a daemon or a program of one's own.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
@@ -17,7 +18,7 @@ pub async fn sandbox(listen: SocketAddr) -> anyhow::Result<ExitCode> {
     let sandbox =
         Sandbox::start(config).await.with_context(|| format!("cannot serve the sandbox on {listen}"))?;
     let url = sandbox.url();
-    println!(
+    let told = format!(
         "The sandbox stands in for Unipile at {url}; nothing leaves this machine.\n\n\
          Point a daemon at it:\n  \
            OUTBOXD_UNIPILE_BASE_URL={url} OUTBOXD_UNIPILE_API_KEY={key} outboxd serve\n\n\
@@ -26,8 +27,10 @@ pub async fn sandbox(listen: SocketAddr) -> anyhow::Result<ExitCode> {
              -H 'content-type: application/json' -d '{{\"text\":\"hello\"}}'\n\n\
          What reached whom:  curl -s {url}/sandbox/ledger\n\
          What it can break:  curl -s {url}/\n\n\
-         Ctrl-C ends it."
+         Ctrl-C ends it.\n"
     );
+    // Whoever started it may have closed its output; it serves all the same.
+    let _unheard = std::io::stdout().write_all(told.as_bytes());
     tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     sandbox.stop().await;
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Poll, ready};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use futures_util::stream;
 use http_body_util::StreamBody;
@@ -39,7 +41,7 @@ const CHUNK: usize = 64 * 1024;
 pub(super) struct Enqueue {
     /// Messages as JSON, one a line, with the fields of docs/http.md; `-` reads standard input
     #[arg(value_name = "FILE", conflicts_with_all = [
-        "account", "target", "group", "name", "inmail", "specifics", "quote", "forward_chat", "forward_message", "inbox",
+        "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
         "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "dedupe_key",
     ])]
     file: Option<PathBuf>,
@@ -110,6 +112,15 @@ struct Form {
     /// With --chat: the message that is replied to
     #[arg(long, value_name = "ID", conflicts_with = "user")]
     quote: Option<String>,
+    /// A file to send with it; several are allowed
+    #[arg(long, value_name = "FILE", conflicts_with = "forward_chat")]
+    attach: Vec<PathBuf>,
+    /// With --attach: show it as LinkedIn would (native), or as a file to download
+    #[arg(long, value_name = "MODE", value_parser = ["native", "file"], requires = "attach")]
+    send_mode: Option<String>,
+    /// With --attach: the audio file is a voice note
+    #[arg(long, requires = "attach")]
+    voice_note: bool,
     /// With --chat: forward a message into it; this is the chat that the message is in
     #[arg(long, value_name = "ID", requires = "forward_message", conflicts_with_all = ["user", "quote"])]
     forward_chat: Option<String>,
@@ -155,8 +166,8 @@ async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
     if enqueue.target.chat.is_none() && enqueue.target.user.is_empty() {
         return Err(Failure::usage("say whom it goes to: `--chat ID` for a chat, `--user ID` to start one"));
     }
-    let forwards = enqueue.form.forward_chat.is_some();
-    if enqueue.content.text.is_none() && enqueue.content.text_file.is_none() && !forwards {
+    let wordless = enqueue.form.forward_chat.is_some() || !enqueue.form.attach.is_empty();
+    if enqueue.content.text.is_none() && enqueue.content.text_file.is_none() && !wordless {
         return Err(Failure::usage("say what to send: `--text TEXT`, or `--text-file FILE`"));
     }
     let json = enqueue.json.json;
@@ -184,6 +195,8 @@ fn body(enqueue: Enqueue) -> Result<Value, Failure> {
         _ => None,
     };
     let (form, users) = (enqueue.form, enqueue.target.user);
+    let attachments =
+        form.attach.iter().map(|file| attachment(file, &form)).collect::<Result<Vec<_>, _>>()?;
     let inmail = form.inmail.then(|| json!({ "linkedin": { "classic": { "inmail": true } } }));
     let specifics = form.specifics.or(inmail);
     let forward =
@@ -196,6 +209,7 @@ fn body(enqueue: Enqueue) -> Result<Value, Failure> {
         ("name", form.name.map(Value::from)),
         ("specifics", specifics),
         ("quote_id", form.quote.map(Value::from)),
+        ("attachments", (!attachments.is_empty()).then_some(Value::Array(attachments))),
         ("forward", forward),
         ("inbox_id", enqueue.inbox.map(Value::from)),
         ("text", text.map(Value::from)),
@@ -207,6 +221,21 @@ fn body(enqueue: Enqueue) -> Result<Value, Failure> {
     ];
     let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
     Ok(Value::Object(given.collect::<Map<_, _>>()))
+}
+
+/// A file as the API takes it: read here, so that the daemon needs no right to.
+fn attachment(file: &Path, form: &Form) -> Result<Value, Failure> {
+    let mut bytes = Vec::new();
+    open(file)?.read_to_end(&mut bytes).map_err(|error| unreadable(file, &error))?;
+    let filename = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut attachment = json!({ "filename": filename, "content": STANDARD.encode(bytes) });
+    if let Some(mode) = &form.send_mode {
+        attachment["send_mode"] = json!(mode);
+    }
+    if form.voice_note {
+        attachment["voice_note"] = json!(true);
+    }
+    Ok(attachment)
 }
 
 /// The text in `file`. Editors and `echo` end it with a line end, which nobody wants to send.

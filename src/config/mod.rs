@@ -38,6 +38,8 @@ pub struct Settings {
     pub unipile: UnipileSettings,
     /// `[limits]`: what a message may hold.
     pub limits: LimitSettings,
+    /// `[attachments]`: which files may be named.
+    pub attachments: AttachmentSettings,
     /// `[accounts]`: who may send.
     pub accounts: AccountSettings,
     /// `[policy.default]` and every `[account."acc_…"]`, whole.
@@ -96,6 +98,15 @@ pub struct UnipileSettings {
 pub struct LimitSettings {
     /// Longest text of a message, in characters.
     pub text_chars: usize,
+    /// Longest sum of the files of one message, in bytes after decoding.
+    pub attachment_bytes: usize,
+}
+
+/// `[attachments]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentSettings {
+    /// Folders from which files may be named by path; none: no path is taken.
+    pub roots: Vec<PathBuf>,
 }
 
 /// `[accounts]`.
@@ -246,7 +257,11 @@ impl Settings {
                 requests_per_second: reader.rate("unipile.requests_per_second", 100_000),
                 burst: reader.rate("unipile.burst", 100_000),
             },
-            limits: LimitSettings { text_chars: reader.size("limits.text_chars", 1..=1_000_000) },
+            limits: LimitSettings {
+                text_chars: reader.size("limits.text_chars", 1..=1_000_000),
+                attachment_bytes: reader.size("limits.attachment_bytes", 1..=1 << 30),
+            },
+            attachments: AttachmentSettings { roots: reader.folders("attachments.roots") },
             accounts: AccountSettings { known_only: reader.flag(reader.leaf("accounts.known_only")) },
             policies: policies::read(reader),
             engine: EngineSettings {

@@ -240,6 +240,18 @@ impl<'a> Reader<'a> {
         text.to_owned()
     }
 
+    /// Folders, separated by colons as in PATH.
+    pub(super) fn folders(&mut self, key: &str) -> Vec<PathBuf> {
+        let leaf = self.leaf(key);
+        let Some(text) = self.text(leaf) else { return Vec::new() };
+        let folders: Vec<PathBuf> =
+            text.split(':').filter(|folder| !folder.is_empty()).map(PathBuf::from).collect();
+        if folders.iter().any(|folder| !folder.is_absolute()) {
+            self.add(leaf, &format!("{text:?} names a folder that is not absolute"), "begin each with /");
+        }
+        folders
+    }
+
     /// Whether the API is spoken to as its guide shows.
     pub(super) fn guide_dialect(&mut self, key: &str) -> bool {
         let leaf = self.leaf(key);

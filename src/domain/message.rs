@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::attachment::Attachment;
 use super::specifics::Specifics;
 
 macro_rules! opaque_id {
@@ -95,6 +96,8 @@ pub struct Draft {
     pub quote_id: Option<String>,
     /// The message that is forwarded into `chat_id`.
     pub forward: Option<Value>,
+    /// The files, read and checked by the door.
+    pub attachments: Vec<Attachment>,
     /// The text.
     pub text: Option<String>,
     /// Overrides the account's typing policy for this message.
@@ -174,6 +177,8 @@ pub struct Extras {
     pub specifics: Option<Specifics>,
     /// The message that is replied to, in a chat that exists.
     pub quote_id: Option<String>,
+    /// The files that go with it.
+    pub attachments: Vec<Attachment>,
 }
 
 /// A message that passed every check and may be stored.
@@ -185,7 +190,7 @@ pub struct NewMessage {
     pub target: Target,
     /// What it says besides, which depends on its target.
     pub extras: Extras,
-    /// Its text; empty only where something is forwarded.
+    /// Its text; empty only where something is forwarded or attached.
     pub text: String,
     /// Overrides the account's typing policy.
     pub typing: Option<bool>,

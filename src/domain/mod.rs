@@ -4,6 +4,7 @@
 //! The edges (HTTP, SQL, command line, Unipile's JSON) own their wire types and turn them into these once.
 
 pub mod account;
+pub mod attachment;
 pub mod message;
 pub mod outcome;
 pub mod policy;

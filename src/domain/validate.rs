@@ -46,9 +46,15 @@ impl Draft {
             name: faults.only_when_starting("name", self.name, starts),
             quote_id: faults.quote_id(self.quote_id, starts, forwards),
             specifics,
+            attachments: self.attachments,
         };
+        if forwards && !extras.attachments.is_empty() {
+            let fix = "leave them out, or send them with a message of their own";
+            faults.add(RefusalCode::Contradiction, "attachments", "stand beside `forward`", fix);
+        }
+        let wordless = forwards || !extras.attachments.is_empty();
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
-        let text = faults.text(self.text, forwards, rules);
+        let text = faults.text(self.text, wordless, rules);
         let not_before = faults.time("not_before", self.not_before);
         let expires_at = faults.time("expires_at", self.expires_at);
         faults.order_of_times(not_before, expires_at, now);

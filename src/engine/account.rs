@@ -16,6 +16,7 @@ use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Live, Until, Verdict, decide};
 use crate::policy::pace;
 use crate::policy::settle::after;
+use crate::provider::Composing;
 use crate::store::{Candidate, StoreError};
 
 /// When an account is looked at again.
@@ -179,8 +180,10 @@ async fn typing(
     let lasts = Duration::try_from(free_at.duration_since(now)).unwrap_or_default().max(duration);
     let claim = Claim { message_id: candidate.id, typing_until: shared.clock.monotonic() + lasts };
     shared.live.claim(&run.id, claim);
+    let records = candidate.extras.attachments.iter().any(|file| file.voice_note);
+    let composing = if records { Composing::Recording } else { Composing::Typing };
     let shown = tokio::select! {
-        shown = shared.provider.set_composing(run.id.clone(), chat_id.clone()) => shown,
+        shown = shared.provider.set_composing(run.id.clone(), chat_id.clone(), composing) => shown,
         () = shared.stopping.cancelled() => Ok(()),
     };
     if let Err(problem) = shown {

@@ -4,13 +4,16 @@
 //! recording is tried until it can be or the daemon stops; the next run finds the open attempt and leaves it to a
 //! person.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tracing::Instrument;
 
 use super::Shared;
 use super::account::{AccountRun, Wake};
+use crate::domain::attachment::Attachment;
 use crate::domain::message::{Inbox, InboxId, Target};
 use crate::domain::outcome::{Outcome, Phase, Problem};
 use crate::domain::policy::Policy;
@@ -18,8 +21,8 @@ use crate::domain::specifics::{Product, Specifics};
 use crate::domain::state::{Sending, Settled};
 use crate::policy::pace;
 use crate::policy::settle::{after, consequence};
-use crate::provider::{Call, CallTarget, Recipients, Reply};
-use crate::store::{Begun, Candidate, Intent, Settlement, StoreError};
+use crate::provider::{Call, CallAttachment, CallTarget, Content, Recipients, Reply};
+use crate::store::{Begun, Candidate, Intent, Settlement, Store, StoreError};
 
 /// How long to wait before the outcome is recorded once more.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
@@ -71,13 +74,41 @@ pub(super) async fn attempt(
 /// Makes the call; a daemon that cannot wait any longer leaves its outcome unknown.
 async fn call(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Policy) -> Reply {
     let target = call_target(candidate, policy);
-    let call = Call { account_id: run.id.clone(), target, text: candidate.text.clone() };
+    let call = Call {
+        account_id: run.id.clone(),
+        target,
+        text: candidate.text.clone(),
+        attachments: files(shared, candidate),
+    };
     tokio::select! {
         reply = shared.provider.send(call) => reply,
         () = shared.giving_up.cancelled() => {
             let problem = Problem::local("stopped", "the daemon had to stop before the answer came");
             Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
         }
+    }
+}
+
+/// The files of a message, whose bytes stay in the store until they are sent.
+fn files(shared: &Shared, candidate: &Candidate) -> Vec<CallAttachment> {
+    let file = |attachment: &Attachment| CallAttachment {
+        attachment: attachment.clone(),
+        content: Arc::new(StoredContent { store: shared.store.clone(), sha256: attachment.sha256.clone() }),
+    };
+    candidate.extras.attachments.iter().map(file).collect()
+}
+
+/// Bytes in the store.
+struct StoredContent {
+    store: Store,
+    sha256: String,
+}
+
+impl Content for StoredContent {
+    fn piece(&self, piece: u32) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
+        Box::pin(
+            async move { self.store.blob_piece(&self.sha256, piece).await.map_err(|error| error.chain()) },
+        )
     }
 }
 

@@ -4,12 +4,16 @@
 //! far it got and what became of it, decided by one pure function (`wire.rs`, `classify`). A provider never repeats a
 //! call by itself: every attempt is counted by the queue.
 
+mod stream;
 mod unipile;
 mod wire;
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use serde_json::Value;
 
+use crate::domain::attachment::Attachment;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Outcome, Phase, Problem};
 
@@ -17,7 +21,7 @@ pub use unipile::{Unipile, UnipileOptions};
 pub use wire::{Answer, Expected, classify};
 
 /// One attempt at sending one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Call {
     /// The account that sends.
     pub account_id: AccountId,
@@ -25,6 +29,38 @@ pub struct Call {
     pub target: CallTarget,
     /// What it says.
     pub text: String,
+    /// The files that go with it.
+    pub attachments: Vec<CallAttachment>,
+}
+
+/// A file of a call: what is known of it, and where its bytes come from.
+#[derive(Clone)]
+pub struct CallAttachment {
+    /// What is known of it.
+    pub attachment: Attachment,
+    /// Where its bytes come from.
+    pub content: Arc<dyn Content>,
+}
+
+/// The bytes of a file, piece by piece, so that a call never holds them as a whole.
+pub trait Content: Send + Sync {
+    /// Piece number `piece`, from 0; each but the last has a length that is a multiple of 3; `None` after the last.
+    fn piece(&self, piece: u32) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
+}
+
+impl std::fmt::Debug for CallAttachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.attachment.fmt(f)
+    }
+}
+
+/// What the recipient sees while a message is prepared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Composing {
+    /// Somebody types.
+    Typing,
+    /// Somebody records a voice note.
+    Recording,
 }
 
 /// The endpoint and its recipient.
@@ -95,8 +131,13 @@ pub trait Provider: Send + Sync + 'static {
     /// Makes one call and says what became of it; bounded in time by the provider's own timeouts.
     fn send(&self, call: Call) -> BoxFuture<'_, Reply>;
 
-    /// Shows the recipient that somebody types.
+    /// Shows the recipient that somebody types or records.
     ///
     /// The error is what went wrong; nothing depends on it.
-    fn set_composing(&self, account_id: AccountId, chat_id: ChatId) -> BoxFuture<'_, Result<(), Problem>>;
+    fn set_composing(
+        &self,
+        account_id: AccountId,
+        chat_id: ChatId,
+        composing: Composing,
+    ) -> BoxFuture<'_, Result<(), Problem>>;
 }

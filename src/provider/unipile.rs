@@ -8,11 +8,11 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::wire::{self, Answer, Expected, classify};
-use super::{Call, Dialect, Provider, Reply};
+use super::{Call, Composing, Dialect, Provider, Reply, stream};
 use crate::domain::message::{AccountId, ChatId};
 use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
 
@@ -74,17 +74,33 @@ impl Unipile {
 
     async fn call(&self, call: Call) -> Reply {
         let (path, body, expected) = wire::request(&call, self.dialect);
-        let request = self.client.post(format!("{}{path}", self.base_url)).json(&body);
+        let request = self.client.post(format!("{}{path}", self.base_url));
+        let request = if call.attachments.is_empty() {
+            request.json(&body)
+        } else {
+            let (length, stream) = stream::body(&body, call.attachments);
+            let request = request.header(CONTENT_TYPE, "application/json").header(CONTENT_LENGTH, length);
+            request.body(reqwest::Body::wrap_stream(stream))
+        };
         match request.send().await {
             Ok(response) => read(response, expected).await,
             Err(error) => not_answered(&error),
         }
     }
 
-    async fn composing(&self, account_id: &AccountId, chat_id: &ChatId) -> Result<(), Problem> {
+    async fn composing(
+        &self,
+        account_id: &AccountId,
+        chat_id: &ChatId,
+        composing: Composing,
+    ) -> Result<(), Problem> {
+        let action = match composing {
+            Composing::Typing => "typing",
+            Composing::Recording => "recording",
+        };
         let account = wire::segment(account_id.as_str());
         let chat = wire::segment(chat_id.as_str());
-        let url = format!("{}/v2/{account}/chats/{chat}/composing?action=typing", self.base_url);
+        let url = format!("{}/v2/{account}/chats/{chat}/composing?action={action}", self.base_url);
         let response = self.client.post(url).timeout(COMPOSING_TIMEOUT).send().await;
         let response = response.map_err(|error| Problem::local("no_answer", chain(&error)))?;
         if response.status().is_success() {
@@ -102,8 +118,13 @@ impl Provider for Unipile {
         Box::pin(self.call(call))
     }
 
-    fn set_composing(&self, account_id: AccountId, chat_id: ChatId) -> BoxFuture<'_, Result<(), Problem>> {
-        Box::pin(async move { self.composing(&account_id, &chat_id).await })
+    fn set_composing(
+        &self,
+        account_id: AccountId,
+        chat_id: ChatId,
+        composing: Composing,
+    ) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async move { self.composing(&account_id, &chat_id, composing).await })
     }
 }
 

@@ -223,7 +223,12 @@ mod tests {
     use crate::domain::message::{AccountId, InboxId, UserId};
 
     fn call(target: CallTarget) -> Call {
-        Call { account_id: AccountId::new("acc_1"), target, text: "Hi \"you\"\n".into() }
+        Call {
+            account_id: AccountId::new("acc_1"),
+            target,
+            text: "Hi \"you\"\n".into(),
+            attachments: Vec::new(),
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Which endpoint of the API a request is for, read off its method and path.
 //!
-//! Called by `methods` for every request. An endpoint is added here, gets its body check in `requests` and its
-//! effect in `world`. Paths are taken apart before they are decoded, because an id is one segment even if it
+//! Called by `methods` for every request. An endpoint is added here, gets its check in `requests` or `reads` and its
+//! effect in `state`. Paths are taken apart before they are decoded, because an id is one segment even if it
 //! contains `/`; a router that decodes first would tear it.
 
 use axum::http::Method;
@@ -18,50 +18,108 @@ pub enum Endpoint {
     StartChat,
     /// `POST /v2/{account_id}/chats/{chat_id}/messages/send`
     SendMessage,
+    /// `POST /v2/{account_id}/chats/{chat_id}/messages/{message_id}/forward`
+    ForwardMessage,
     /// `POST /v2/{account_id}/chats/{chat_id}/composing?action=…`
     SetComposing,
+    /// `GET /v2/{account_id}/inboxes`
+    ListInboxes,
+    /// `GET /v2/{account_id}/linkedin/inmail-credits`
+    GetInmailCredits,
+    /// `GET /v2/accounts/`, with or without the slash
+    ListAccounts,
+    /// `GET /v2/accounts/{account_id}`
+    GetAccount,
+    /// `GET /v2/{account_id}/users/{user_id}/chat`
+    GetUserChat,
+    /// `GET /v2/{account_id}/chats/{chat_id}`
+    GetChat,
+    /// `GET /v2/{account_id}/chats/{chat_id}/messages`
+    ListMessages,
+    /// `GET /v2/{account_id}/chats/{chat_id}/messages/{message_id}`
+    GetMessage,
     /// Anything else under `/v2`.
     Unknown,
+}
+
+impl Endpoint {
+    /// Whether it only reads, and so has the method GET.
+    pub(super) fn is_read(self) -> bool {
+        match self {
+            Self::StartChatFromInbox
+            | Self::StartChat
+            | Self::SendMessage
+            | Self::ForwardMessage
+            | Self::SetComposing
+            | Self::Unknown => false,
+            Self::ListInboxes
+            | Self::GetInmailCredits
+            | Self::ListAccounts
+            | Self::GetAccount
+            | Self::GetUserChat
+            | Self::GetChat
+            | Self::ListMessages
+            | Self::GetMessage => true,
+        }
+    }
+
+    /// The only method that it has.
+    pub(super) fn method(self) -> Method {
+        if self.is_read() { Method::GET } else { Method::POST }
+    }
 }
 
 /// What a request aims at: the endpoint and the decoded ids of its path.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) endpoint: Endpoint,
-    /// Empty if the endpoint is unknown.
+    /// Empty if the endpoint is unknown or is about all accounts.
     pub(super) account_id: String,
     pub(super) inbox_id: Option<String>,
     pub(super) chat_id: Option<String>,
-    /// Whether the method is the one that the endpoint has.
-    pub(super) method_allowed: bool,
+    pub(super) message_id: Option<String>,
+    pub(super) user_id: Option<String>,
 }
 
 impl Target {
     /// Reads `path`, which is still percent-encoded.
-    pub(super) fn of(method: &Method, path: &str) -> Target {
+    pub(super) fn of(path: &str) -> Target {
+        let path = if path == "/v2/accounts/" { "/v2/accounts" } else { path };
         let segments: Option<Vec<String>> = path.split('/').skip(1).map(decoded).collect();
         let segments = segments.unwrap_or_default();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let (endpoint, account_id, inbox_id, chat_id) = match segments.as_slice() {
+        let some = |id: &str| Some(id.to_owned());
+        match segments.as_slice() {
+            ["v2", "accounts"] => Self::at(Endpoint::ListAccounts, ""),
+            ["v2", "accounts", account] => Self::at(Endpoint::GetAccount, account),
+            ["v2", account, "inboxes"] => Self::at(Endpoint::ListInboxes, account),
             ["v2", account, "inboxes", inbox, "chats", "send"] => {
-                (Endpoint::StartChatFromInbox, *account, Some(*inbox), None)
+                Target { inbox_id: some(inbox), ..Self::at(Endpoint::StartChatFromInbox, account) }
             }
-            ["v2", account, "chats", "send"] => (Endpoint::StartChat, *account, None, None),
-            ["v2", account, "chats", chat, "messages", "send"] => {
-                (Endpoint::SendMessage, *account, None, Some(*chat))
+            ["v2", account, "linkedin", "inmail-credits"] => Self::at(Endpoint::GetInmailCredits, account),
+            ["v2", account, "users", user, "chat"] => {
+                Target { user_id: some(user), ..Self::at(Endpoint::GetUserChat, account) }
             }
-            ["v2", account, "chats", chat, "composing"] => {
-                (Endpoint::SetComposing, *account, None, Some(*chat))
+            ["v2", account, "chats", "send"] => Self::at(Endpoint::StartChat, account),
+            ["v2", account, "chats", chat, rest @ ..] => {
+                let (endpoint, message) = match rest {
+                    [] => (Endpoint::GetChat, None),
+                    ["composing"] => (Endpoint::SetComposing, None),
+                    ["messages"] => (Endpoint::ListMessages, None),
+                    ["messages", "send"] => (Endpoint::SendMessage, None),
+                    ["messages", message] => (Endpoint::GetMessage, some(message)),
+                    ["messages", message, "forward"] => (Endpoint::ForwardMessage, some(message)),
+                    _ => return Self::at(Endpoint::Unknown, ""),
+                };
+                Target { chat_id: some(chat), message_id: message, ..Self::at(endpoint, account) }
             }
-            _ => (Endpoint::Unknown, "", None, None),
-        };
-        Target {
-            endpoint,
-            account_id: account_id.to_owned(),
-            inbox_id: inbox_id.map(str::to_owned),
-            chat_id: chat_id.map(str::to_owned),
-            method_allowed: method == Method::POST,
+            _ => Self::at(Endpoint::Unknown, ""),
         }
+    }
+
+    fn at(endpoint: Endpoint, account_id: &str) -> Self {
+        let account_id = account_id.to_owned();
+        Self { endpoint, account_id, inbox_id: None, chat_id: None, message_id: None, user_id: None }
     }
 }
 
@@ -77,17 +135,27 @@ mod tests {
 
     #[test]
     fn ids_are_decoded_as_one_segment() {
-        let target = Target::of(&Method::POST, "/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D/messages/send");
+        let target = Target::of("/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D/messages/send");
         assert_eq!(target.endpoint, Endpoint::SendMessage);
         assert_eq!(target.chat_id.as_deref(), Some("2-a/b:c=="));
+        let target = Target::of("/v2/acc_1/chats/c%2Fd/messages/m%2Fsend/forward");
+        assert_eq!((target.endpoint, target.chat_id.as_deref()), (Endpoint::ForwardMessage, Some("c/d")));
+        assert_eq!(target.message_id.as_deref(), Some("m/send"));
     }
 
     #[test]
     fn what_is_no_endpoint_is_unknown() {
-        for path in
-            ["/v2", "/v2/", "/v2/acc_1/chats//messages/send", "/v2/acc_1/chats/send/", "/v2/a/%ff/send"]
-        {
-            assert_eq!(Target::of(&Method::POST, path).endpoint, Endpoint::Unknown, "{path}");
+        for path in [
+            "/v2",
+            "/v2/",
+            "/v2/acc_1",
+            "/v2/acc_1/chats//messages/send",
+            "/v2/acc_1/chats/send/",
+            "/v2/acc_1/chats/c/forward",
+            "/v2/accounts/acc_1/",
+            "/v2/a/%ff/send",
+        ] {
+            assert_eq!(Target::of(path).endpoint, Endpoint::Unknown, "{path}");
         }
     }
 }

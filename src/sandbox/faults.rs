@@ -3,7 +3,8 @@
 //! Laid by tests through `Sandbox::fault` and by people through `POST /sandbox/faults`; used by `methods`. A fault
 //! meets only requests that would have succeeded: a refused one uses nothing up, so that `times: 1` is exactly one.
 //! `delivered` says whether the recipient got the message nevertheless, which only the ledger can tell afterwards.
-//! One without an endpoint meets typing calls too.
+//! One without an endpoint meets typing calls too, but no reads: how often a client looks is its own affair, and a
+//! fault that was meant for its next message would be used up.
 
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use super::strict::{Fields, Invalid};
 pub struct Fault {
     /// Only requests of this account; `None` means of any.
     pub account: Option<String>,
-    /// Only requests to this endpoint; `None` means to any.
+    /// Only requests to this endpoint; `None` means to any that is not a read.
     pub endpoint: Option<Endpoint>,
     /// How many requests it spoils; `None` means all of them.
     pub times: Option<u32>,
@@ -83,7 +84,7 @@ pub enum FaultKind {
 }
 
 impl Fault {
-    /// `kind`, once, for the next request that succeeds on any account and endpoint.
+    /// `kind`, once, for the next request that succeeds on any account and endpoint, reads excepted.
     pub fn new(kind: FaultKind) -> Self {
         Self { account: None, endpoint: None, times: Some(1), skip: 0, kind }
     }
@@ -159,7 +160,7 @@ impl Fault {
 
     fn matches(&self, account: &str, endpoint: Endpoint) -> bool {
         self.account.as_deref().is_none_or(|only| only == account)
-            && self.endpoint.is_none_or(|only| only == endpoint)
+            && self.endpoint.map_or(!endpoint.is_read(), |only| only == endpoint)
     }
 }
 

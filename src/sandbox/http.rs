@@ -6,24 +6,42 @@
 use axum::Json;
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use serde_json::json;
 
 use super::faults::Fault;
 use super::methods;
 use super::reply::Problem;
 use super::server::Service;
+use super::verbs::{self, refused};
 
 const GUIDE: &str = "\
 This is the outboxd sandbox: a stand-in for the Unipile API v2 and LinkedIn. Nothing leaves this machine.
 
-The API is under /v2, with the header X-API-KEY. For you, without a key:
+The API is under /v2, with the header X-API-KEY:
+
+  POST /v2/{account}/inboxes/{inbox}/chats/send                   start a chat, also with a group or an InMail
+  POST /v2/{account}/chats/send                                   the same without an inbox
+  POST /v2/{account}/chats/{chat}/messages/send                   send a message
+  POST /v2/{account}/chats/{chat}/messages/{message}/forward      forward a message
+  POST /v2/{account}/chats/{chat}/composing?action=typing         show that somebody types
+  GET  /v2/accounts/, /v2/accounts/{account}
+  GET  /v2/{account}/inboxes
+  GET  /v2/{account}/linkedin/inmail-credits
+  GET  /v2/{account}/users/{user}/chat
+  GET  /v2/{account}/chats/{chat}, …/messages, …/messages/{message}
+
+What is read below /v2/{account} is cached for an hour, or until the account's next POST, unless the request says
+Cache-Control: no-cache; X-Cache and Age tell. What you change below is not noticed by that cache.
+
+For you, without a key:
 
   GET    /sandbox/ledger?after_seq=N            what was delivered, oldest first
   DELETE /sandbox/ledger                        forget deliveries and calls
+  GET    /sandbox/deliveries/{seq}/attachments/{n}   the bytes of an attachment; the first is 0
   GET    /sandbox/calls?after_seq=N             every request that arrived
   GET    /sandbox/count                         how many of both
   GET    /sandbox/faults                        what is still going to go wrong
@@ -32,12 +50,18 @@ The API is under /v2, with the header X-API-KEY. For you, without a key:
   POST   /sandbox/accounts/{id}/disconnect      every call answers 401
   POST   /sandbox/accounts/{id}/restrict        every call answers 403
   POST   /sandbox/accounts/{id}/reconnect       all is well again
+  PUT    /sandbox/accounts/{id}                 {\"name\": \"Ada\", \"status\": \"errored\", \"products\": {\"classic\": \"errored\"}}
+  PUT    /sandbox/accounts/{id}/credits         {\"classic\": 3, \"recruiter\": 0}
+  PUT    /sandbox/accounts/{id}/inboxes         [{\"id\": \"CLASSIC_PRIMARY\", \"disabled\": true}]
+  PUT    /sandbox/accounts/{id}/chats           {\"chat_id\": \"2-abc\", \"user_id\": \"ACoA1\", \"readonly\": true}
+  POST   /sandbox/accounts/{id}/messages        {\"chat_id\": \"2-abc\", \"id\": \"m1\", \"text\": \"hi\", \"is_sender\": false}
 
-A fault, of which only \"kind\" is required (without \"times\" it lasts):
+A fault, of which only \"kind\" is required (without \"times\" it lasts, without \"endpoint\" it meets every POST):
 
   {\"account\": \"acc_1\", \"endpoint\": \"send_message\", \"times\": 1, \"skip\": 0, \"kind\": {\"cut\": {\"delivered\": true}}}
 
-  endpoints  start_chat_from_inbox, start_chat, send_message, set_composing
+  endpoints  start_chat_from_inbox, start_chat, send_message, forward_message, set_composing, list_inboxes,
+             get_inmail_credits, list_accounts, get_account, get_user_chat, get_chat, list_messages, get_message
   kinds      {\"latency\": {\"before_delivery_ms\": 500}}, {\"latency_after_delivery_ms\": 500}, {\"slow_body_ms\": 500},
              {\"cut\": {\"delivered\": false}}, {\"half_answer\": {\"delivered\": true}},
              {\"garbage\": {\"status\": 502, \"delivered\": false}},
@@ -52,7 +76,13 @@ pub(super) fn routes(service: Service) -> Router {
         .route("/sandbox/calls", get(calls))
         .route("/sandbox/count", get(count))
         .route("/sandbox/faults", get(faults).post(add_fault).delete(clear_faults))
-        .route("/sandbox/accounts/{account_id}/{verb}", post(set_account))
+        .route("/sandbox/deliveries/{seq}/attachments/{n}", get(verbs::attachment))
+        .route("/sandbox/accounts/{account_id}", put(verbs::set_account))
+        .route("/sandbox/accounts/{account_id}/credits", put(verbs::set_credits))
+        .route("/sandbox/accounts/{account_id}/inboxes", put(verbs::set_inboxes))
+        .route("/sandbox/accounts/{account_id}/chats", put(verbs::set_chat))
+        .route("/sandbox/accounts/{account_id}/messages", post(verbs::add_message))
+        .route("/sandbox/accounts/{account_id}/{verb}", post(verbs::tell_account))
         .fallback(elsewhere)
         .with_state(service)
 }
@@ -114,22 +144,6 @@ async fn clear_faults(State(service): State<Service>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn set_account(
-    State(service): State<Service>,
-    Path((account_id, verb)): Path<(String, String)>,
-) -> Response {
-    match verb.as_str() {
-        "disconnect" => service.world.disconnect(&account_id),
-        "restrict" => service.world.restrict(&account_id),
-        "reconnect" => service.world.reconnect(&account_id),
-        _ => {
-            let detail = format!("An account can be told disconnect, restrict or reconnect, not {verb}.");
-            return refused(&service, Problem::resource_not_found("api", &detail));
-        }
-    }
-    StatusCode::NO_CONTENT.into_response()
-}
-
 /// The only query parameter there is; absent means from the start.
 fn after_seq(query: Option<&str>) -> Result<u64, Problem> {
     let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(0) };
@@ -137,9 +151,4 @@ fn after_seq(query: Option<&str>) -> Result<u64, Problem> {
     number.ok_or_else(|| {
         Problem::invalid_parameters("api", &format!("the query must be after_seq=NUMBER, not {query}"))
     })
-}
-
-/// A refusal outside `/v2`, which is no call of the ledger and so has no number.
-fn refused(service: &Service, problem: Problem) -> Response {
-    problem.reply(0).into_response(service.world.clock())
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::attachment::Attachment;
 use super::endpoint::Endpoint;
 
 /// A request that arrived completely.
@@ -26,6 +27,10 @@ pub struct Call {
     pub inbox_id: Option<String>,
     /// The chat of the path, decoded.
     pub chat_id: Option<String>,
+    /// The message of the path, decoded.
+    pub message_id: Option<String>,
+    /// The `Cache-Control` of the request, as it stood on the wire.
+    pub cache_control: Option<String>,
     /// Path and query as they stood on the wire.
     pub path: String,
     /// Wall clock when the last byte of the request was in.
@@ -35,7 +40,8 @@ pub struct Call {
     pub at_monotonic: Duration,
     /// The HTTP status of the answer; `None` while there is none, and for good if either side hung up before it.
     pub status: Option<u16>,
-    /// The JSON body; text if it was not JSON, null if it was empty or bodies are not kept.
+    /// The JSON body; text if it was not JSON, null if it was empty or bodies are not kept. Base64 of more than 64 KiB
+    /// is replaced by its length: the delivery has the bytes.
     pub body: Value,
 }
 
@@ -46,10 +52,14 @@ pub struct Delivery {
     pub seq: u64,
     /// The account that sent.
     pub account_id: String,
+    /// The inbox that the chat was started from, if this started it from one.
+    pub inbox_id: Option<String>,
     /// The chat it arrived in, new or old.
     pub chat_id: String,
     /// The users of that chat; empty if no request ever named them.
     pub recipients: Vec<String>,
+    /// The name of that chat: a group has one, a chat with one user only if it was given one.
+    pub name: Option<String>,
     /// The message; empty if bodies are not kept.
     pub text: String,
     /// The id of the message.
@@ -63,6 +73,25 @@ pub struct Delivery {
     pub at_monotonic: Duration,
     /// What was attached.
     pub attachments: Vec<Attachment>,
+    /// The message that it answers, as sent.
+    pub quote_id: Option<String>,
+    /// What was forwarded, if this is a forward.
+    pub source: Option<ForwardSource>,
+    /// The provider options as received; not kept without bodies.
+    pub specifics: Option<Value>,
+    /// The provider options as received under the name that the guide gives them; not kept without bodies.
+    pub options: Option<Value>,
+    /// The topic that an organization sees, given or by default; `None` if the recipient is none.
+    pub company_topic: Option<String>,
+}
+
+/// The message that a forward took along.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForwardSource {
+    /// The chat that it is in.
+    pub chat_id: String,
+    /// Its id in that chat.
+    pub message_id: String,
 }
 
 /// How a message was sent.
@@ -73,17 +102,8 @@ pub enum DeliveryKind {
     StartChat,
     /// Into an existing chat.
     Message,
-}
-
-/// An attachment without its content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attachment {
-    /// As sent.
-    pub filename: String,
-    /// The MIME type, as sent.
-    pub content_type: String,
-    /// Length of the decoded content.
-    pub bytes: u64,
+    /// As a forward of another message.
+    Forward,
 }
 
 /// When a request was complete, on both clocks.
@@ -135,6 +155,11 @@ impl Ledger {
     /// The deliveries with a number above `after`.
     pub(super) fn deliveries_after(&self, after: u64) -> &[Delivery] {
         &self.deliveries[self.deliveries.partition_point(|delivery| delivery.seq <= after)..]
+    }
+
+    /// The delivery with the number `seq`, if it is still in the ledger.
+    pub(super) fn delivery(&self, seq: u64) -> Option<&Delivery> {
+        self.deliveries_after(seq.checked_sub(1)?).first().filter(|delivery| delivery.seq == seq)
     }
 
     /// Forgets both lists, not their numbering: a reader's `after_seq` stays good.

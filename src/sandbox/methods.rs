@@ -9,12 +9,15 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request as HttpRequest, header};
 use axum::response::Response;
 use http_body_util::LengthLimitError;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use super::attachment;
+use super::cache::CacheControl;
 use super::endpoint::{Endpoint, Target};
 use super::faults::FaultKind;
 use super::ledger::Arrival;
+use super::query::Query;
+use super::reads::Read;
 use super::reply::{Manner, Problem, Reply};
 use super::requests::{self, Request};
 use super::server::Service;
@@ -40,12 +43,10 @@ pub(super) async fn answer(service: Service, request: HttpRequest<Body>) -> Resp
         Err(_) => return Reply::cut().into_response(world.clock()),
     };
     let arrival = world.arrival();
-    let target = Target::of(&parts.method, parts.uri.path());
-    let body = Payload::of(&bytes);
+    let target = Target::of(parts.uri.path());
+    let body = Payload::of(bytes);
     let verdict = if too_large { Err(oversized()) } else { check(world, &parts, &target, &body) };
-    let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    let seq = world.enter_call(&target, path, arrival, body.into_value(&bytes));
-    drop(bytes);
+    let seq = world.enter_call(&target, &parts, arrival, body.into_value());
     let reply = match verdict {
         Err(problem) => problem.reply(seq).with_limits(),
         Ok(request) => carried_out(&service, seq, target, arrival, request).await,
@@ -58,23 +59,29 @@ pub(super) async fn answer(service: Service, request: HttpRequest<Body>) -> Resp
 enum Payload {
     Empty,
     Json(Value),
-    Broken(serde_json::Error),
+    Broken(serde_json::Error, Bytes),
 }
 
 impl Payload {
-    fn of(bytes: &Bytes) -> Self {
+    fn of(bytes: Bytes) -> Self {
         if bytes.is_empty() {
             return Self::Empty;
         }
-        serde_json::from_slice(bytes).map_or_else(Self::Broken, Self::Json)
+        match serde_json::from_slice(&bytes) {
+            Ok(value) => Self::Json(value),
+            Err(error) => Self::Broken(error, bytes),
+        }
     }
 
     /// As the ledger keeps it.
-    fn into_value(self, bytes: &Bytes) -> Value {
+    fn into_value(self) -> Value {
         match self {
             Self::Empty => Value::Null,
-            Self::Json(value) => value,
-            Self::Broken(_) => Value::String(String::from_utf8_lossy(bytes).into_owned()),
+            Self::Json(mut value) => {
+                attachment::shorten(&mut value);
+                value
+            }
+            Self::Broken(_, bytes) => Value::String(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
 }
@@ -97,65 +104,53 @@ fn check(world: &World, parts: &Parts, target: &Target, body: &Payload) -> Resul
         let detail = format!("Route {}:{} not found.", parts.method, parts.uri.path());
         return Err(Problem::resource_not_found("api", &detail));
     }
-    if !target.method_allowed {
-        let detail = format!("{} is not allowed here, only POST.", parts.method);
+    let method = target.endpoint.method();
+    if parts.method != method {
+        let detail = format!("{} is not allowed here, only {method}.", parts.method);
         return Err(Problem::new(405, "provider/method_not_allowed", "Method not allowed", &detail));
     }
-    if !target.account_id.starts_with("acc_") {
+    if target.endpoint != Endpoint::ListAccounts && !target.account_id.starts_with("acc_") {
         return Err(Problem::invalid_parameters("api", "account_id must match ^acc_"));
     }
     let request = shape(parts, target.endpoint, body)
         .map_err(|Invalid(detail)| Problem::invalid_parameters("api", &detail))?;
-    world.admit(target)?;
+    world.admit(target, &request)?;
     Ok(request)
 }
 
 fn shape(parts: &Parts, endpoint: Endpoint, body: &Payload) -> Result<Request, Invalid> {
     let query = parts.uri.query().unwrap_or_default();
-    if endpoint == Endpoint::SetComposing {
-        check_action(query)?;
+    if endpoint == Endpoint::SetComposing || endpoint.is_read() {
+        let request = if endpoint.is_read() { read(parts, endpoint)? } else { composing(query)? };
         return match body {
-            Payload::Empty => Ok(Request::SetComposing),
-            Payload::Json(_) | Payload::Broken(_) => Err(Invalid("no body is allowed here".to_owned())),
+            Payload::Empty => Ok(request),
+            Payload::Json(_) | Payload::Broken(..) => Err(Invalid("no body is allowed here".to_owned())),
         };
     }
-    if let Some((name, _)) = parameters(query).next() {
-        return Err(Invalid(format!("unknown query parameter {name}")));
-    }
+    Query::of(query, &[])?;
     if !is_json(&parts.headers) {
         return Err(Invalid("content-type must be application/json".to_owned()));
     }
     match body {
         Payload::Empty => Err(Invalid("the body must be an object, but it is empty".to_owned())),
-        Payload::Broken(error) => Err(Invalid(format!("the body is not JSON: {error}"))),
+        Payload::Broken(error, _) => Err(Invalid(format!("the body is not JSON: {error}"))),
         Payload::Json(value) => requests::read(endpoint, value),
     }
 }
 
-/// The query of Set Composing Status: one `action`, nothing else.
-fn check_action(query: &str) -> Result<(), Invalid> {
-    let mut action = None;
-    for (name, value) in parameters(query) {
-        if name != "action" {
-            return Err(Invalid(format!("unknown query parameter {name}")));
-        }
-        if action.replace(value).is_some() {
-            return Err(Invalid("action is given twice".to_owned()));
-        }
-    }
-    match action.as_deref() {
-        Some("typing" | "recording") => Ok(()),
+/// Set Composing Status: its query has one `action`, nothing else.
+fn composing(query: &str) -> Result<Request, Invalid> {
+    match Query::of(query, &["action"])?.get("action") {
+        Some("typing" | "recording") => Ok(Request::SetComposing),
         Some(other) => Err(Invalid(format!("action must be typing or recording, not {other:?}"))),
         None => Err(Invalid("action is required: typing or recording".to_owned())),
     }
 }
 
-fn parameters(query: &str) -> impl Iterator<Item = (String, String)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-        (decoded(name), decoded(value))
-    })
+fn read(parts: &Parts, endpoint: Endpoint) -> Result<Request, Invalid> {
+    let read = Read::of(endpoint, parts.uri.query().unwrap_or_default())?;
+    let key = parts.uri.path_and_query().map_or("", |path| path.as_str()).to_owned();
+    Ok(Request::Read { read, key, control: CacheControl::of(&parts.headers) })
 }
 
 fn is_json(headers: &HeaderMap) -> bool {
@@ -182,19 +177,29 @@ async fn carried_out(
 }
 
 /// What happens to a good request: usually what it asks for, otherwise the fault that it meets.
+///
+/// The response cache learns of a change only when the service has answered it: what was delivered behind a fault
+/// leaves it as it was, and a caller that then reads without `no-cache` is told what was before.
 async fn perform(world: &World, seq: u64, target: &Target, arrival: Arrival, request: &Request) -> Reply {
-    let deliver = || world.carry_out(target, arrival, request).reply().with_limits();
+    let deliver = || {
+        let reply = world.carry_out(target, arrival, request).unwrap_or_else(|problem| problem.reply(seq));
+        reply.with_limits()
+    };
     let deliver_if = |delivered: bool| if delivered { Some(deliver()) } else { None };
-    let Some(fault) = world.take_fault(target) else { return deliver() };
+    let answered = |reply: Reply| {
+        world.answered_by_the_service(target);
+        reply
+    };
+    let Some(fault) = world.take_fault(target) else { return answered(deliver()) };
     match fault {
         FaultKind::Latency { before_delivery } => {
             world.clock().sleep(before_delivery).await;
-            deliver()
+            answered(deliver())
         }
         FaultKind::LatencyAfterDelivery(duration) => {
             let reply = deliver();
             world.clock().sleep(duration).await;
-            reply
+            answered(reply)
         }
         FaultKind::Error { status, error_type, title, detail, retry_after, delivered } => {
             deliver_if(delivered);
@@ -205,12 +210,12 @@ async fn perform(world: &World, seq: u64, target: &Target, arrival: Arrival, req
             Reply::cut()
         }
         FaultKind::HalfAnswer { delivered } => {
-            deliver_if(delivered).unwrap_or_else(|| Reply::garbage(200)).in_manner(Manner::Half)
+            deliver_if(delivered).map_or_else(|| Reply::garbage(200), answered).in_manner(Manner::Half)
         }
         FaultKind::Garbage { status, delivered } => {
             deliver_if(delivered);
             Reply::garbage(status)
         }
-        FaultKind::SlowBody(duration) => deliver().in_manner(Manner::Slow(duration)),
+        FaultKind::SlowBody(duration) => answered(deliver()).in_manner(Manner::Slow(duration)),
     }
 }

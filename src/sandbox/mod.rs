@@ -4,19 +4,31 @@
 //! which the service would refuse or silently cut is noticed here, and it keeps its own ledger of what reached whom
 //! and when, which is what tests judge by: never the daemon's own word. Faults are made on demand ([`Fault`]).
 //!
-//! `server` owns sockets and tasks, `http` the routes for people, `methods` the way of a request through `/v2`,
-//! `world` what exists and what happened. Of our own code it may name only `crate::clock`: it must not share a
+//! `server` owns sockets and tasks, `http` and `verbs` the routes for people, `methods` the way of a request through
+//! `/v2`, `requests` and `reads` what one may ask, `state` what it does, `views` what a read answers, `world` all of it
+//! for tests. Of our own code it may name only `crate::clock`: it must not share a
 //! type, and with it a mistake, with the client it checks. It never listens on anything but loopback.
 
+mod account;
+mod attachment;
+mod base64;
+mod cache;
+mod chat;
 mod endpoint;
 mod faults;
 mod http;
 mod ledger;
 mod methods;
+mod query;
+mod reads;
 mod reply;
 mod requests;
 mod server;
+mod specifics;
+mod state;
 mod strict;
+mod verbs;
+mod views;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,9 +38,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+pub use attachment::{Attachment, SendMode};
 pub use endpoint::Endpoint;
 pub use faults::{Fault, FaultKind};
-pub use ledger::{Attachment, Call, Delivery, DeliveryKind};
+pub use ledger::{Call, Delivery, DeliveryKind, ForwardSource};
 pub use world::World;
 
 /// How a sandbox behaves. The default listens on a free port of 127.0.0.1 and accepts every account and chat.
@@ -40,9 +53,11 @@ pub struct SandboxConfig {
     pub api_key: String,
     /// The accounts that exist; `None` means that each `acc_…` exists from its first use.
     pub accounts: Option<Vec<String>>,
-    /// Whether an unknown chat id is created on its first use. One that starts with `missing` never is.
+    /// Whether an unknown chat id is created on its first use, and an unknown message can be forwarded. An id that
+    /// starts with `missing` never is there.
     pub any_chat: bool,
-    /// Whether the ledger keeps request bodies and texts. Without them a load test needs far less memory.
+    /// Whether request bodies, texts and the content of attachments are kept. Without them a load test needs far less
+    /// memory, and messages are read back with an empty text.
     pub keep_bodies: bool,
 }
 

@@ -62,6 +62,21 @@ impl Problem {
         Self::new(403, "api/account_restricted", "Account restricted", "Account is restricted.")
     }
 
+    /// 403: LinkedIn does not let this account do that.
+    pub(super) fn insufficient_permissions(detail: &str) -> Self {
+        Self::new(403, "provider/insufficient_permissions", "Insufficient permissions", detail)
+    }
+
+    /// 422: LinkedIn understood, and refuses.
+    pub(super) fn unprocessable_entity(detail: &str) -> Self {
+        Self::new(422, "provider/unprocessable_entity", "Unprocessable entity", detail)
+    }
+
+    /// 415: LinkedIn does not take these files. The status is inferred: the description tells the type only.
+    pub(super) fn invalid_file(detail: &str) -> Self {
+        Self::new(415, "provider/invalid_file", "Invalid file", detail)
+    }
+
     /// The whole answer to call `seq`.
     pub(super) fn reply(self, seq: u64) -> Reply {
         let error = WireError {
@@ -87,18 +102,19 @@ struct WireError<'a> {
     req_id: String,
 }
 
-/// A success answer.
+/// The success answer of a POST.
 #[derive(Debug, Serialize)]
 #[serde(tag = "object")]
 pub(super) enum Success {
     ChatStarted { chat_id: String, message_id: Option<String> },
     MessageSent { message_id: String },
+    MessageForwarded { message_id: String, chat_id: String },
     ComposingSet,
 }
 
 impl Success {
     pub(super) fn reply(&self) -> Reply {
-        Reply::new(200, JSON, serde_json::to_string(self).expect("strings serialize"))
+        Reply::json(serde_json::to_string(self).expect("strings serialize"))
     }
 }
 
@@ -122,12 +138,20 @@ pub(super) struct Reply {
     body: String,
     retry_after: Option<u64>,
     limits: bool,
+    /// Whether it comes from the response cache, and its age; `None` if it has nothing to do with that.
+    cache: Option<(bool, Duration)>,
     manner: Manner,
 }
 
 impl Reply {
     fn new(status: u16, content_type: &'static str, body: String) -> Self {
-        Self { status, content_type, body, retry_after: None, limits: false, manner: Manner::Whole }
+        let manner = Manner::Whole;
+        Self { status, content_type, body, retry_after: None, limits: false, cache: None, manner }
+    }
+
+    /// A success with `body`, which is JSON.
+    pub(super) fn json(body: String) -> Self {
+        Self::new(200, JSON, body)
     }
 
     /// No answer at all.
@@ -151,6 +175,11 @@ impl Reply {
     /// Adds the headers of the rate limiter, as every normal answer has them.
     pub(super) fn with_limits(self) -> Self {
         Self { limits: true, ..self }
+    }
+
+    /// Adds the headers of the response cache: whether it had this answer, and how old it is.
+    pub(super) fn with_cache(self, hit: bool, age: Duration) -> Self {
+        Self { cache: Some((hit, age)), ..self }
     }
 
     /// The HTTP status that goes out, if any does.
@@ -188,6 +217,10 @@ impl Reply {
             headers.insert("x-ratelimit-limit", HeaderValue::from_static("1000000"));
             headers.insert("x-ratelimit-remaining", HeaderValue::from_static("999999"));
             headers.insert("x-ratelimit-reset", HeaderValue::from_static("60"));
+        }
+        if let Some((hit, age)) = self.cache {
+            headers.insert("x-cache", HeaderValue::from_static(if hit { "HIT" } else { "MISS" }));
+            headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

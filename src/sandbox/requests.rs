@@ -1,24 +1,61 @@
-//! The request bodies of the API, checked as strictly as its description allows.
+//! The requests of the API, checked as strictly as its description allows.
 //!
-//! Called by `methods` before anything happens. What is returned holds only what a delivery needs; provider options
-//! are checked for their shape and then dropped, since the request itself is in the ledger. The service is believed
-//! to drop unknown properties silently; this refuses them, because a dropped `inmail: true` sends a plain message.
+//! Called by `methods` before anything happens. The service is believed to drop unknown properties silently; this
+//! refuses them, because a dropped `inmail: true` sends a plain message. Provider options have a file of their own,
+//! and so have attachments and the queries of reads.
 
 use serde_json::Value;
 
+use super::attachment::{self, Attachment};
+use super::cache::CacheControl;
 use super::endpoint::Endpoint;
-use super::ledger::Attachment;
+use super::reads::Read;
+use super::specifics::{self, Specifics};
 use super::strict::{Fields, Invalid};
 
 /// A request that may be carried out.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Start a Chat, with or without an inbox.
-    StartChat { recipients: Recipients, content: Content },
+    StartChat(Box<StartChat>),
     /// Send a Message.
-    SendMessage { content: Content },
+    SendMessage { content: Content, quote_id: Option<String> },
+    /// Forward a Message into `chat_id`.
+    ForwardMessage { chat_id: String, text: String },
     /// Set Composing Status.
     SetComposing,
+    /// Any GET; `key` is its path and query, by which it is cached.
+    Read { read: Read, key: String, control: CacheControl },
+}
+
+/// What a new chat begins with.
+#[derive(Debug)]
+pub(super) struct StartChat {
+    pub(super) recipients: Recipients,
+    pub(super) name: Option<String>,
+    pub(super) content: Content,
+    /// The provider options in the form of the API's description, as received.
+    pub(super) specifics: Option<Value>,
+    /// The same in the form of the guide, as received; never both.
+    pub(super) options: Option<Value>,
+    /// What either of them means.
+    pub(super) meaning: Specifics,
+}
+
+impl StartChat {
+    /// Whether it uses up an InMail credit, which a chat without a message does not.
+    pub(super) fn takes_credit(&self) -> bool {
+        self.meaning.takes_credit && !self.content.is_empty()
+    }
+
+    /// The topic that an organization sees; other recipients see none. An organization's id is all digits.
+    pub(super) fn company_topic(&self) -> Option<String> {
+        let Recipients::One(id) = &self.recipients else { return None };
+        if !id.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        Some(self.meaning.company_topic.clone().unwrap_or_else(|| "SERVICE_REQUEST".to_owned()))
+    }
 }
 
 /// Whom a new chat is with.
@@ -42,12 +79,22 @@ impl Content {
     }
 }
 
-/// Reads `body`, as sent to `endpoint`, which is not [`Endpoint::SetComposing`]: that has no body.
+/// Reads `body`, as sent to `endpoint`, which is one of those that have a body.
 pub(super) fn read(endpoint: Endpoint, body: &Value) -> Result<Request, Invalid> {
     match endpoint {
         Endpoint::StartChatFromInbox | Endpoint::StartChat => start_chat(body),
         Endpoint::SendMessage => send_message(body),
-        Endpoint::SetComposing | Endpoint::Unknown => Err(Invalid("no body is allowed here".to_owned())),
+        Endpoint::ForwardMessage => forward_message(body),
+        Endpoint::SetComposing
+        | Endpoint::ListInboxes
+        | Endpoint::GetInmailCredits
+        | Endpoint::ListAccounts
+        | Endpoint::GetAccount
+        | Endpoint::GetUserChat
+        | Endpoint::GetChat
+        | Endpoint::ListMessages
+        | Endpoint::GetMessage
+        | Endpoint::Unknown => Err(Invalid("no body is allowed here".to_owned())),
     }
 }
 
@@ -56,26 +103,45 @@ fn start_chat(body: &Value) -> Result<Request, Invalid> {
     let fields = Fields::of(body, "", &known)?;
     let content = content(&fields)?;
     let recipients = recipients(&fields)?;
-    fields.optional_string("name")?;
+    let name = fields.optional_string("name")?.map(str::to_owned);
     if fields.get("specifics").is_some() && fields.get("options").is_some() {
         return Err(Invalid("specifics and options mean the same: send one of them".to_owned()));
     }
+    let mut meaning = Specifics::default();
     for field in ["specifics", "options"] {
         if let Some(provider) = fields.optional_object(field, &["linkedin"])? {
-            linkedin(&provider)?;
+            meaning = specifics::read(&provider)?;
         }
     }
-    Ok(Request::StartChat { recipients, content })
+    let received = |field| {
+        let mut value = fields.get(field).cloned();
+        value.iter_mut().for_each(attachment::shorten);
+        value
+    };
+    let (specifics, options) = (received("specifics"), received("options"));
+    Ok(Request::StartChat(Box::new(StartChat { recipients, name, content, specifics, options, meaning })))
 }
 
 fn send_message(body: &Value) -> Result<Request, Invalid> {
     let fields = Fields::of(body, "", &["text", "quote_id", "attachments"])?;
     let content = content(&fields)?;
-    fields.optional_string("quote_id")?;
+    let quote_id = fields.optional_string("quote_id")?.map(str::to_owned);
     if content.is_empty() {
         return Err(Invalid("text must not be empty without attachments".to_owned()));
     }
-    Ok(Request::SendMessage { content })
+    Ok(Request::SendMessage { content, quote_id })
+}
+
+fn forward_message(body: &Value) -> Result<Request, Invalid> {
+    let fields = Fields::of(body, "", &["chat_id", "text"])?;
+    let chat_id = fields.string("chat_id")?.to_owned();
+    if chat_id.is_empty() {
+        return Err(Invalid("chat_id must not be empty".to_owned()));
+    }
+    Ok(Request::ForwardMessage {
+        chat_id,
+        text: fields.optional_string("text")?.unwrap_or_default().to_owned(),
+    })
 }
 
 /// A string or an array of one is a chat with one user, a longer array a group.
@@ -97,123 +163,5 @@ fn recipients(fields: &Fields<'_>) -> Result<Recipients, Invalid> {
 
 fn content(fields: &Fields<'_>) -> Result<Content, Invalid> {
     let text = fields.string("text")?.to_owned();
-    Ok(Content { text, attachments: attachments(fields)? })
-}
-
-fn attachments(fields: &Fields<'_>) -> Result<Vec<Attachment>, Invalid> {
-    let items = fields.optional_array("attachments")?.iter().enumerate();
-    items.map(|(index, item)| attachment(item, &format!("{}[{index}]", fields.name("attachments")))).collect()
-}
-
-fn attachment(item: &Value, path: &str) -> Result<Attachment, Invalid> {
-    let known = ["content", "content_type", "filename", "metadata", "send_mode", "voice_note"];
-    let fields = Fields::of(item, path, &known)?;
-    let bytes = decoded_length(fields.string("content")?)
-        .ok_or_else(|| Invalid(format!("{} is not base64", fields.name("content"))))?;
-    if let Some(metadata) = fields.optional_object("metadata", &["duration"])?
-        && let Some(duration) = metadata.get("duration")
-        && !duration.is_number()
-    {
-        return Err(metadata.wrong("duration", "a number", duration));
-    }
-    fields.optional_choice("send_mode", &["native", "file"])?;
-    fields.optional_boolean("voice_note")?;
-    Ok(Attachment {
-        filename: fields.string("filename")?.to_owned(),
-        content_type: fields.string("content_type")?.to_owned(),
-        bytes,
-    })
-}
-
-/// How many bytes `base64` (standard alphabet, padded) stands for; `None` if it is not base64.
-fn decoded_length(base64: &str) -> Option<u64> {
-    let data = base64.trim_end_matches('=');
-    let padding = base64.len() - data.len();
-    let alphabet = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    if padding > 2 || !base64.len().is_multiple_of(4) || !data.as_bytes().iter().all(alphabet) {
-        return None;
-    }
-    u64::try_from(base64.len() / 4 * 3 - padding).ok()
-}
-
-fn linkedin(provider: &Fields<'_>) -> Result<(), Invalid> {
-    let products = ["classic", "sales_navigator", "recruiter"];
-    let Some(linkedin) = provider.optional_object("linkedin", &products)? else { return Ok(()) };
-    let known = ["inmail", "company_topic", "relation_request_id", "applicant"];
-    if let Some(classic) = linkedin.optional_object("classic", &known)? {
-        classic.optional_boolean("inmail")?;
-        let topics = ["SERVICE_REQUEST", "REQUEST_A_DEMO", "SUPPORT", "CAREERS", "OTHER"];
-        classic.optional_choice("company_topic", &topics)?;
-        classic.optional_string("relation_request_id")?;
-        if let Some(applicant) = classic.optional_object("applicant", &["id", "messaging_token"])? {
-            applicant.string("id")?;
-            applicant.string("messaging_token")?;
-        }
-    }
-    if let Some(sales_navigator) = linkedin.optional_object("sales_navigator", &["subject"])? {
-        sales_navigator.string("subject")?;
-    }
-    let known = ["subject", "signature", "visibility", "intent", "send_as", "channel_type", "follow_up"];
-    linkedin.optional_object("recruiter", &known)?.map_or(Ok(()), |fields| recruiter(&fields))
-}
-
-fn recruiter(fields: &Fields<'_>) -> Result<(), Invalid> {
-    fields.string("subject")?;
-    fields.string("signature")?;
-    fields.optional_choice("visibility", &["PUBLIC", "PRIVATE", "PROJECT"])?;
-    fields.optional_choice("intent", &["HIRE_FOR_CLIENT", "HIRE_FOR_OWN_COMPANY"])?;
-    fields.optional_choice("send_as", &["INMAIL", "EMAIL"])?;
-    let channels = [
-        "CAREER_SITE",
-        "MANUAL_IMPORT",
-        "INTERNAL_CANDIDATES",
-        "RECRUITER_SEARCH",
-        "REFERRAL",
-        "JOB_POSTING_RECOMMENDED_MATCHES",
-        "AUTOMATED_SOURCING",
-        "JOB_POSTING",
-    ];
-    fields.optional_choice("channel_type", &channels)?;
-    let known = ["subject", "text", "attachments", "scheduled_for"];
-    let Some(follow_up) = fields.optional_object("follow_up", &known)? else { return Ok(()) };
-    follow_up.string("subject")?;
-    follow_up.string("text")?;
-    attachments(&follow_up)?;
-    scheduled_for(follow_up.required("scheduled_for")?, &follow_up.name("scheduled_for"))
-}
-
-/// Either days or weeks from now, never both.
-fn scheduled_for(value: &Value, path: &str) -> Result<(), Invalid> {
-    let fields = Fields::of(value, path, &["days", "weeks", "timezone"])?;
-    fields.optional_string("timezone")?;
-    let days = fields.optional_integer("days", 3..=28)?;
-    let weeks = fields.optional_integer("weeks", 1..=4)?;
-    if days.is_some() == weeks.is_some() {
-        return Err(Invalid(format!("{path} needs either days or weeks")));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::decoded_length;
-
-    #[test]
-    fn base64_is_measured_or_refused() {
-        let cases = [
-            ("", Some(0)),
-            ("Zg==", Some(1)),
-            ("Zm8=", Some(2)),
-            ("Zm9v", Some(3)),
-            ("Zm9vYg==", Some(4)),
-            ("Zm9", None),
-            ("Z===", None),
-            ("Zg=v", None),
-            ("Zm-_", None),
-            ("Zm9v\n", None),
-        ];
-        for (base64, length) in cases {
-            assert_eq!(decoded_length(base64), length, "{base64:?}");
-        }
-    }
+    Ok(Content { text, attachments: attachment::read_all(fields)? })
 }

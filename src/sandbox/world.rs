@@ -1,20 +1,26 @@
-//! What exists in the sandbox and what has happened: accounts, chats, faults and the ledger.
+//! What exists in the sandbox and what has happened, as tests see and change it: accounts, chats, faults, the ledger.
 //!
 //! Changed by `methods` on behalf of requests, and directly by tests. One mutex guards all of it; it is held for a
-//! few map operations and never across an `.await`. A chat is checked when the request arrives and created when the
-//! message is delivered, so that a request that was cut before its delivery leaves no trace but its call.
+//! few map operations and never across an `.await`. What requests do to it is in `state`. What a test changes here
+//! happens on LinkedIn's side: the response cache of the service does not learn of it.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
+use axum::http::header;
+use axum::http::request::Parts;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::SandboxConfig;
+use super::account::{Account, Credits, Inbox};
+use super::attachment::Attachment;
+use super::chat::Message;
 use super::endpoint::Target;
 use super::faults::{self, Fault, FaultKind};
-use super::ledger::{Arrival, Call, Delivery, DeliveryKind, Ledger};
-use super::reply::{Problem, Success};
-use super::requests::{Content, Recipients, Request};
+use super::ledger::{Arrival, Call, Delivery};
+use super::reply::{Problem, Reply};
+use super::requests::Request;
+use super::state::{Moment, State};
 use crate::clock::{Clock, SystemClock};
 
 /// Everything the sandbox knows.
@@ -23,32 +29,6 @@ pub struct World {
     config: SandboxConfig,
     clock: SystemClock,
     state: Mutex<State>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    accounts: HashMap<String, Account>,
-    faults: Vec<Fault>,
-    ledger: Ledger,
-    last_chat: u64,
-    last_message: u64,
-}
-
-#[derive(Debug, Default)]
-struct Account {
-    standing: Standing,
-    /// The users of each chat, by chat id.
-    chats: HashMap<String, Vec<String>>,
-    /// The chat with each user, by user id.
-    direct: HashMap<String, String>,
-}
-
-#[derive(Debug, Clone, Copy, Default)]
-enum Standing {
-    #[default]
-    Running,
-    Disconnected,
-    Restricted,
 }
 
 impl World {
@@ -113,23 +93,98 @@ impl World {
 
     /// Makes `chat_id` exist on `account`.
     pub fn add_chat(&self, account: &str, chat_id: &str) {
-        let mut state = self.state();
-        state.accounts.entry(account.to_owned()).or_default().chats.entry(chat_id.to_owned()).or_default();
+        self.on(account, |account, now| {
+            account.use_chat(chat_id, now);
+        });
     }
 
-    /// From now on every call of `account` answers 401 `provider/invalid_authorization`.
+    /// Makes `chat_id` exist on `account` as the latest chat with `user`: starting one with that user appends to it.
+    pub fn add_chat_with_user(&self, account: &str, user: &str, chat_id: &str) {
+        self.on(account, |account, now| account.add_direct_chat(user, chat_id, now));
+    }
+
+    /// Adds a message to `chat_id`, which comes to exist; one with the same id is replaced. It is no delivery.
+    /// With `is_sender` the account wrote it, otherwise whom it is with.
+    pub fn add_message(&self, account: &str, chat_id: &str, id: &str, text: &str, is_sender: bool) {
+        self.on(account, |account, now| {
+            let message = Message {
+                id: id.to_owned(),
+                text: text.to_owned(),
+                is_sender,
+                timestamp: now,
+                attachments: Vec::new(),
+                quote_id: None,
+                source: None,
+                subject: None,
+            };
+            account.use_chat(chat_id, now).put(message);
+        });
+    }
+
+    /// From now on a message into `chat_id` answers 403 `provider/insufficient_permissions`. The chat comes to exist.
+    pub fn set_readonly(&self, account: &str, chat_id: &str) {
+        self.on(account, |account, now| account.use_chat(chat_id, now).readonly = true);
+    }
+
+    /// Ends what [`World::set_readonly`] began.
+    pub fn set_writable(&self, account: &str, chat_id: &str) {
+        self.on(account, |account, now| account.use_chat(chat_id, now).readonly = false);
+    }
+
+    /// The InMail credits of `account` by product; `None` is a product without a subscription. Each InMail of LinkedIn
+    /// Classic takes one of `classic`. An answer in the response cache stays as it is.
+    pub fn set_credits(
+        &self,
+        account: &str,
+        classic: Option<u32>,
+        sales_navigator: Option<u32>,
+        recruiter: Option<u32>,
+    ) {
+        let credits = Credits { classic, sales_navigator, recruiter };
+        self.on(account, |account, _| account.credits = credits);
+    }
+
+    /// All inboxes of `account`, each with its id and whether it is disabled. Only an enabled `…_PRIMARY` one starts
+    /// chats.
+    pub fn set_inboxes(&self, account: &str, inboxes: impl IntoIterator<Item = (impl Into<String>, bool)>) {
+        let inboxes = inboxes.into_iter().map(|(id, disabled)| Inbox { id: id.into(), disabled }).collect();
+        self.on(account, |account, _| account.inboxes = inboxes);
+    }
+
+    /// How `account` reads: its name, provider, status, and the status of each product. None of it is checked, so that
+    /// a client can be shown what nobody documented. With the status `disconnected` its methods answer 401.
+    pub fn set_account(
+        &self,
+        account: &str,
+        name: &str,
+        provider: &str,
+        status: &str,
+        products: &[(&str, &str)],
+    ) {
+        self.on(account, |account, _| {
+            name.clone_into(&mut account.name);
+            provider.clone_into(&mut account.provider);
+            status.clone_into(&mut account.status);
+            let owned =
+                products.iter().map(|(product, status)| ((*product).to_owned(), (*status).to_owned()));
+            account.products = owned.collect();
+        });
+    }
+
+    /// From now on every call of `account` answers 401 `provider/invalid_authorization`, and it and its products read
+    /// `disconnected`.
     pub fn disconnect(&self, account: &str) {
-        self.set_standing(account, Standing::Disconnected);
+        self.on(account, |account, _| account.disconnect());
     }
 
-    /// From now on every call of `account` answers 403 `api/account_restricted`.
+    /// From now on every call of `account` answers 403 `api/account_restricted`, although it reads `running`.
     pub fn restrict(&self, account: &str) {
-        self.set_standing(account, Standing::Restricted);
+        self.on(account, |account, _| account.restrict());
     }
 
-    /// Ends a disconnection or a restriction of `account`.
+    /// Ends a disconnection or a restriction of `account`; it and its products read `running`.
     pub fn reconnect(&self, account: &str) {
-        self.set_standing(account, Standing::Running);
+        self.on(account, |account, _| account.reconnect());
     }
 
     pub(super) fn config(&self) -> &SandboxConfig {
@@ -145,20 +200,27 @@ impl World {
         Arrival { at: self.clock.now(), at_monotonic: self.clock.monotonic() }
     }
 
+    /// Attachment `index` of delivery `seq`, if the ledger has it.
+    pub(super) fn attachment(&self, seq: u64, index: usize) -> Option<Attachment> {
+        self.state().ledger.delivery(seq)?.attachments.get(index).cloned()
+    }
+
     /// Enters a request into the ledger and answers its number.
-    pub(super) fn enter_call(&self, target: &Target, path: &str, arrival: Arrival, body: Value) -> u64 {
-        let body = if self.config.keep_bodies { body } else { Value::Null };
+    pub(super) fn enter_call(&self, target: &Target, parts: &Parts, arrival: Arrival, body: Value) -> u64 {
+        let cache_control = parts.headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
         let call = Call {
             seq: 0, // the ledger numbers it
             account_id: target.account_id.clone(),
             endpoint: target.endpoint,
             inbox_id: target.inbox_id.clone(),
             chat_id: target.chat_id.clone(),
-            path: path.to_owned(),
+            message_id: target.message_id.clone(),
+            cache_control: cache_control.map(str::to_owned),
+            path: parts.uri.path_and_query().map_or("", |path| path.as_str()).to_owned(),
             at: arrival.at,
             at_monotonic: arrival.at_monotonic,
             status: None,
-            body,
+            body: if self.config.keep_bodies { body } else { Value::Null },
         };
         self.state().ledger.enter_call(call)
     }
@@ -168,28 +230,10 @@ impl World {
         self.state().ledger.answered(seq, status);
     }
 
-    /// Whether what `target` names exists and may be used.
-    pub(super) fn admit(&self, target: &Target) -> Result<(), Problem> {
-        let account_id = &target.account_id;
-        if self.config.accounts.as_ref().is_some_and(|known| !known.contains(account_id)) {
-            return Err(Problem::resource_not_found("api", &format!("Account {account_id} does not exist.")));
-        }
-        let state = self.state();
-        let account = state.accounts.get(account_id);
-        match account.map_or(Standing::Running, |account| account.standing) {
-            Standing::Running => {}
-            Standing::Disconnected => return Err(Problem::disconnected()),
-            Standing::Restricted => return Err(Problem::restricted()),
-        }
-        if let Some(inbox_id) = &target.inbox_id {
-            may_start_chats(inbox_id)?;
-        }
-        let Some(chat_id) = &target.chat_id else { return Ok(()) };
-        let known = account.is_some_and(|account| account.chats.contains_key(chat_id));
-        if known || (self.config.any_chat && !chat_id.starts_with("missing")) {
-            return Ok(());
-        }
-        Err(Problem::resource_not_found("provider", &format!("Chat {chat_id} does not exist.")))
+    /// Whether what a request names exists and may be used.
+    pub(super) fn admit(&self, target: &Target, request: &Request) -> Result<(), Problem> {
+        let now = self.clock.now();
+        self.state().admit(&self.config, target, request, now)
     }
 
     /// The fault that this request meets, if any; it is used up by that.
@@ -198,105 +242,36 @@ impl World {
     }
 
     /// Does what `request` asks for: this is the moment at which a recipient has the message.
-    pub(super) fn carry_out(&self, target: &Target, arrival: Arrival, request: &Request) -> Success {
-        let mut state = self.state();
-        match request {
-            Request::StartChat { recipients, content } => {
-                let (chat_id, users) = state.start_chat(&target.account_id, recipients);
-                let message_id = (!content.is_empty()).then(|| {
-                    let delivery = self.delivery(target, arrival, content, DeliveryKind::StartChat);
-                    state.deliver(Delivery { chat_id: chat_id.clone(), recipients: users, ..delivery })
-                });
-                Success::ChatStarted { chat_id, message_id }
-            }
-            Request::SendMessage { content } => {
-                let (chat_id, users) = state.use_chat(target);
-                let delivery = self.delivery(target, arrival, content, DeliveryKind::Message);
-                let message_id = state.deliver(Delivery { chat_id, recipients: users, ..delivery });
-                Success::MessageSent { message_id }
-            }
-            Request::SetComposing => {
-                state.use_chat(target);
-                Success::ComposingSet
-            }
+    ///
+    /// # Errors
+    ///
+    /// When something that it needs was used up since it was admitted.
+    pub(super) fn carry_out(
+        &self,
+        target: &Target,
+        arrival: Arrival,
+        request: &Request,
+    ) -> Result<Reply, Problem> {
+        let moment = Moment { now: self.clock.now(), monotonic: self.clock.monotonic() };
+        self.state().carry_out(&self.config, target, arrival, request, moment)
+    }
+
+    /// Empties the response cache of the account, if `target` changed something.
+    pub(super) fn answered_by_the_service(&self, target: &Target) {
+        if !target.endpoint.is_read()
+            && let Some(account) = self.state().accounts.get_mut(&target.account_id)
+        {
+            account.cache.clear();
         }
     }
 
-    /// A delivery that still lacks its chat and its ids.
-    fn delivery(&self, target: &Target, arrival: Arrival, content: &Content, kind: DeliveryKind) -> Delivery {
-        Delivery {
-            seq: 0, // the ledger numbers it
-            account_id: target.account_id.clone(),
-            chat_id: String::new(),
-            recipients: Vec::new(),
-            text: if self.config.keep_bodies { content.text.clone() } else { String::new() },
-            message_id: String::new(),
-            kind,
-            at: arrival.at,
-            at_monotonic: arrival.at_monotonic,
-            attachments: content.attachments.clone(),
-        }
-    }
-
-    fn set_standing(&self, account: &str, standing: Standing) {
-        self.state().accounts.entry(account.to_owned()).or_default().standing = standing;
+    /// Changes `account`, which comes to exist.
+    pub(super) fn on<T>(&self, account: &str, change: impl FnOnce(&mut Account, Timestamp) -> T) -> T {
+        let now = self.clock.now();
+        change(self.state().account(account, now), now)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the sandbox's lock")
-    }
-}
-
-impl State {
-    /// The chat with these users: the one that is there if it is with one user, otherwise a new one.
-    fn start_chat(&mut self, account_id: &str, recipients: &Recipients) -> (String, Vec<String>) {
-        let account = self.accounts.entry(account_id.to_owned()).or_default();
-        let users = match recipients {
-            Recipients::One(user) => {
-                if let Some(chat_id) = account.direct.get(user) {
-                    return (chat_id.clone(), vec![user.clone()]);
-                }
-                vec![user.clone()]
-            }
-            Recipients::Group(users) => users.clone(),
-        };
-        self.last_chat += 1;
-        // Awkward on purpose: a client that does not encode ids is found out at once.
-        let chat_id = format!("2-chat/{:06}==", self.last_chat);
-        if let Recipients::One(user) = recipients {
-            account.direct.insert(user.clone(), chat_id.clone());
-        }
-        account.chats.insert(chat_id.clone(), users.clone());
-        (chat_id, users)
-    }
-
-    /// The chat that `target` names, made to exist, and its users.
-    fn use_chat(&mut self, target: &Target) -> (String, Vec<String>) {
-        let chat_id = target.chat_id.clone().expect("the endpoint has a chat in its path");
-        let account = self.accounts.entry(target.account_id.clone()).or_default();
-        let users = account.chats.entry(chat_id.clone()).or_default().clone();
-        (chat_id, users)
-    }
-
-    /// Enters `delivery` under a new message id, which is answered.
-    fn deliver(&mut self, mut delivery: Delivery) -> String {
-        self.last_message += 1;
-        delivery.message_id = format!("2-msg:{:06}==", self.last_message);
-        let message_id = delivery.message_id.clone();
-        self.ledger.enter_delivery(delivery);
-        message_id
-    }
-}
-
-/// Only the primary inbox of a product starts chats; the other known ones are views.
-fn may_start_chats(inbox_id: &str) -> Result<(), Problem> {
-    let products = ["CLASSIC_", "SALES_NAVIGATOR_", "RECRUITER_"];
-    match products.iter().find_map(|product| inbox_id.strip_prefix(product)) {
-        Some("PRIMARY") => Ok(()),
-        Some(_) => {
-            let detail = format!("Chats cannot be started from inbox {inbox_id}, only from a primary one.");
-            Err(Problem::invalid_parameters("provider", &detail))
-        }
-        None => Err(Problem::resource_not_found("api", &format!("Inbox {inbox_id} does not exist."))),
     }
 }

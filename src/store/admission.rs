@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
 
-use super::Store;
 use super::messages::{KnownAccounts, due_at};
 use super::rows::{self, Result};
+use super::{Store, blobs};
+use crate::domain::attachment::{Attachment, Blob};
 use crate::domain::message::{AccountId, Arrival, Draft, NewMessage};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
@@ -21,6 +22,8 @@ pub struct Inserted {
     pub created_at: Timestamp,
     /// What it says; `Err` names what could not even be read.
     pub draft: std::result::Result<Draft, String>,
+    /// Its files, as the producer wrote them.
+    pub attachments: Option<Value>,
 }
 
 /// The verdict on such a row.
@@ -43,15 +46,21 @@ pub struct AdmittedMessage {
     pub thread: String,
     /// Since when it may go.
     pub due_at: Timestamp,
+    /// Its files.
+    pub attachments: Vec<Attachment>,
+    /// Their bytes.
+    pub blobs: Vec<Blob>,
 }
 
 impl Admission {
     /// Queues the row as `message`.
-    pub fn queue(row: &Inserted, message: &NewMessage, at: Timestamp) -> Self {
+    pub fn queue(row: &Inserted, message: &NewMessage, blobs: Vec<Blob>, at: Timestamp) -> Self {
         let admitted = AdmittedMessage {
             account_id: message.account_id.clone(),
             thread: message.target.thread(),
             due_at: due_at(message, row.created_at),
+            attachments: message.extras.attachments.clone(),
+            blobs,
         };
         Self { arrival: row.arrival, at, verdict: Ok(admitted) }
     }
@@ -66,8 +75,14 @@ impl Admission {
     }
 }
 
-pub(super) const INSERTED: &str = "SELECT arrival, created_at, account_id, chat_id, users_ids, inbox_id, \"group\", name, specifics, options, \
-     quote_id, forward, text, typing, not_before, expires_at, campaign, dedupe_key FROM messages WHERE state = 'new' ORDER BY arrival LIMIT ?1";
+/// The oldest rows, at most so many and at most 32 MiB of files (but always one): a row may carry 20 MB in base64.
+pub(super) const INSERTED: &str = "SELECT m.arrival, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
+       m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
+       m.campaign, m.dedupe_key \
+     FROM (SELECT arrival, sum(bytes) OVER (ORDER BY arrival) - bytes AS before FROM \
+            (SELECT arrival, coalesce(octet_length(attachments), 0) AS bytes FROM messages WHERE state = 'new' \
+             ORDER BY arrival LIMIT ?1)) AS t \
+     CROSS JOIN messages AS m ON m.arrival = t.arrival WHERE t.before < 33554432 ORDER BY t.arrival";
 
 impl Store {
     /// Rows that other programs inserted and nobody has looked at, oldest first.
@@ -107,6 +122,7 @@ fn read_inserted(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted> {
             options: rows::json(row, "options")?,
             quote_id: text_of("quote_id")?,
             forward: rows::json(row, "forward")?,
+            attachments: Vec::new(),
             text: text_of("text")?,
             typing: row.try_get("typing")?,
             not_before: text_of("not_before")?,
@@ -116,13 +132,15 @@ fn read_inserted(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted> {
         }),
     };
     let arrival = Arrival(row.try_get("arrival")?);
-    Ok(Inserted { arrival, created_at: rows::required_time(row, "created_at")?, draft })
+    let attachments = rows::json(row, "attachments").ok().flatten();
+    Ok(Inserted { arrival, created_at: rows::required_time(row, "created_at")?, draft, attachments })
 }
 
 pub(super) const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
-       updated_at = j.at, run = ?2 \
+       updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
-                  value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at FROM json_each(?1)) AS j \
+                  value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \
+                  value ->> 7 AS attachments FROM json_each(?1)) AS j \
      WHERE messages.arrival = j.arrival AND messages.state = 'new'";
 
 /// Judges rows that other programs inserted, all with one statement.
@@ -146,14 +164,20 @@ pub(super) async fn admit(
                 Ok(row) => {
                     let reason = if row.due_at > admission.at { Reason::Scheduled } else { Reason::Turn };
                     let due_at = time_text(row.due_at);
-                    json!([arrival, "queued", reason.as_str(), null, row.thread, due_at, at])
+                    let files = blobs::to_json(&row.attachments).map(|files| files.to_string());
+                    json!([arrival, "queued", reason.as_str(), null, row.thread, due_at, at, files])
                 }
-                Err(why) => json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at]),
+                Err(why) => json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at, null]),
             }
         })
         .collect();
     let document = Value::Array(document).to_string();
-    let judged = sqlx::query(ADMIT).bind(document).bind(run).execute(connection).await?.rows_affected();
+    let judged = sqlx::query(ADMIT).bind(document).bind(run).execute(&mut *connection).await?.rows_affected();
+    for row in all.iter().filter_map(|admission| admission.verdict.as_ref().ok()) {
+        for blob in &row.blobs {
+            blobs::put(connection, blob).await?;
+        }
+    }
     // Nobody else judges, so a row that was not there is one that its producer cancelled meanwhile.
     let judged = usize::try_from(judged).unwrap_or(usize::MAX);
     Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())

@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use super::Store;
 use super::rows::{self, Result};
+use super::{Store, blobs};
+use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, Inbox, MessageId, NewMessage, Target, UserId};
 use crate::domain::reason::Reason;
-use crate::domain::state::StateName;
 use crate::domain::time_text;
 
 /// What to do with the good rows of a batch that has bad ones.
@@ -38,31 +38,6 @@ pub enum Enqueued {
     Refused,
 }
 
-/// What became of a cancellation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It will not be sent; `was` is the state it was in.
-    Done {
-        /// Its account.
-        account_id: AccountId,
-        /// The state before.
-        was: StateName,
-    },
-    /// It had been cancelled before.
-    Already,
-    /// Too late: it is in this state.
-    TooLate(StateName),
-    /// There is no such message.
-    Unknown,
-}
-
-pub(super) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages \
-     WHERE state = 'queued' AND expires_at IS NOT NULL";
-
-pub(super) const EXPIRE: &str = "UPDATE messages SET state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
-     (SELECT arrival FROM messages WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
-     RETURNING account_id";
-
 impl Store {
     /// Stores messages durably; one verdict for each, in their order.
     ///
@@ -74,32 +49,21 @@ impl Store {
         mode: EnqueueMode,
         now: Timestamp,
     ) -> Result<Vec<Enqueued>> {
-        self.inner.writer.enqueue(EnqueueBatch::new(messages, mode, now)).await
+        self.enqueue_with(messages, Vec::new(), mode, now).await
     }
 
-    /// Takes a message back, unless it is too late. In `review` it means "drop it": it may have been sent.
+    /// The same with the bytes of their attachments; those of messages that are not accepted are not kept.
     ///
     /// # Errors
-    /// What SQLite says.
-    pub async fn cancel(&self, id: MessageId, now: Timestamp) -> Result<Cancelled> {
-        self.inner.writer.solo(now, move |connection| Box::pin(cancel(connection, id, now))).await
-    }
-
-    /// Ends what was not sent before its expiry, at most 500 at a time; answers the accounts concerned.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn expire(&self, now: Timestamp) -> Result<Vec<AccountId>> {
-        self.inner.writer.solo(now, move |connection| Box::pin(expire(connection, now))).await
-    }
-
-    /// When the next message expires.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn next_expiry(&self) -> Result<Option<Timestamp>> {
-        let row = sqlx::query(NEXT_EXPIRY).fetch_one(&self.inner.readers).await?;
-        rows::time(&row, "expires_at")
+    /// What SQLite says; then none of them is stored.
+    pub async fn enqueue_with(
+        &self,
+        messages: Vec<NewMessage>,
+        blobs: Vec<Blob>,
+        mode: EnqueueMode,
+        now: Timestamp,
+    ) -> Result<Vec<Enqueued>> {
+        self.inner.writer.enqueue(EnqueueBatch::new(messages, blobs, mode, now)).await
     }
 }
 
@@ -160,16 +124,17 @@ impl KnownAccounts {
 /// Messages that are stored together, with the ids they will have.
 pub(super) struct EnqueueBatch {
     rows: Vec<(MessageId, NewMessage)>,
+    blobs: Vec<Blob>,
     mode: EnqueueMode,
     now: Timestamp,
 }
 
 impl EnqueueBatch {
-    fn new(messages: Vec<NewMessage>, mode: EnqueueMode, now: Timestamp) -> Self {
+    fn new(messages: Vec<NewMessage>, blobs: Vec<Blob>, mode: EnqueueMode, now: Timestamp) -> Self {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
         let id = || MessageId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)));
-        Self { rows: messages.into_iter().map(|message| (id(), message)).collect(), mode, now }
+        Self { rows: messages.into_iter().map(|message| (id(), message)).collect(), blobs, mode, now }
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -180,8 +145,26 @@ impl EnqueueBatch {
         self.now
     }
 
-    pub(super) fn is_atomic(&self) -> bool {
+    fn is_atomic(&self) -> bool {
         self.mode == EnqueueMode::All
+    }
+
+    /// Whether it needs a transaction of its own: refusing all of it must not take others down, and many files at
+    /// once would make a long one.
+    pub(super) fn is_alone(&self) -> bool {
+        self.is_atomic() || !self.blobs.is_empty()
+    }
+
+    /// Stores the bytes that the accepted messages carry.
+    async fn store_blobs(&self, connection: &mut SqliteConnection, verdicts: &[Enqueued]) -> Result<()> {
+        let accepted = |verdict: &Enqueued| matches!(verdict, Enqueued::Accepted(_));
+        let rows = self.rows.iter().zip(verdicts).filter(|(_, verdict)| accepted(verdict));
+        let files = rows.flat_map(|((_, message), _)| &message.extras.attachments);
+        let carried: HashSet<&str> = files.map(|file| file.sha256.as_str()).collect();
+        for blob in self.blobs.iter().filter(|blob| carried.contains(blob.sha256.as_str())) {
+            blobs::put(connection, blob).await?;
+        }
+        Ok(())
     }
 
     fn as_json(&self) -> Vec<Value> {
@@ -189,16 +172,16 @@ impl EnqueueBatch {
     }
 
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
-        !self.is_atomic() && self.rows.iter().all(|(_, message)| known.contains(&message.account_id))
+        !self.is_alone() && self.rows.iter().all(|(_, message)| known.contains(&message.account_id))
     }
 }
 
 pub(super) const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
        campaign, dedupe_key, state, reason, due_at, thread, created_at, updated_at, \"group\", name, specifics, \
-       quote_id, forward, run) \
+       quote_id, forward, attachments, run) \
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
        value ->> 8, value ->> 9, value ->> 10, 'queued', value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
-       value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, ?2 \
+       value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, ?2 \
      FROM json_each(?1) WHERE true \
      ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING";
 
@@ -243,6 +226,7 @@ fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {
         message.extras.specifics.as_ref().map(|specifics| specifics.tree().to_string()),
         message.extras.quote_id,
         forward.map(|source| source.to_string()),
+        blobs::to_json(&message.extras.attachments).map(|files| files.to_string()),
     ])
 }
 
@@ -270,7 +254,11 @@ pub(super) async fn enqueue(
     let query = sqlx::query(ENQUEUE).bind(document).bind(run);
     let stored = query.execute(&mut *connection).await?.rows_affected();
     if usize::try_from(stored).is_ok_and(|stored| stored == wanted) {
-        return Ok(batches.iter().map(|batch| accepted(batch)).collect());
+        let verdicts: Vec<Vec<Enqueued>> = batches.iter().map(|batch| accepted(batch)).collect();
+        for (batch, verdicts) in batches.iter().zip(&verdicts) {
+            batch.store_blobs(connection, verdicts).await?;
+        }
+        return Ok(verdicts);
     }
     let mut verdicts = Vec::with_capacity(batches.len());
     for batch in batches {
@@ -280,7 +268,9 @@ pub(super) async fn enqueue(
             Some(found) => found,
             None => Enqueued::Accepted(row.0),
         };
-        verdicts.push(batch.rows.iter().zip(existing).map(verdict).collect());
+        let of_batch: Vec<Enqueued> = batch.rows.iter().zip(existing).map(verdict).collect();
+        batch.store_blobs(connection, &of_batch).await?;
+        verdicts.push(of_batch);
     }
     Ok(verdicts)
 }
@@ -296,7 +286,7 @@ async fn conflicts_of(
     batch: &EnqueueBatch,
 ) -> Result<Vec<Option<Enqueued>>> {
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
-         m.options, m.quote_id, m.forward, m.text, m.typing, m.not_before, m.expires_at, m.campaign \
+         m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign \
          FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1))";
     let keys: Vec<&str> =
         batch.rows.iter().filter_map(|(_, message)| message.dedupe_key.as_deref()).collect();
@@ -342,29 +332,4 @@ fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage
         campaign: row.try_get("campaign")?,
         dedupe_key: Some(key.to_owned()),
     })
-}
-
-async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
-    const LOOK: &str = "SELECT account_id, state FROM messages WHERE id = ?1";
-    const CANCEL: &str =
-        "UPDATE messages SET state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
-    let id = id.0.hyphenated().to_string();
-    let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
-        return Ok(Cancelled::Unknown);
-    };
-    let was = rows::state(&row)?;
-    if was == StateName::Cancelled {
-        return Ok(Cancelled::Already);
-    }
-    if !was.may_become(StateName::Cancelled) {
-        return Ok(Cancelled::TooLate(was));
-    }
-    sqlx::query(CANCEL).bind(&id).bind(time_text(now)).execute(connection).await?;
-    Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
-}
-
-async fn expire(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<AccountId>> {
-    let ids: Vec<String> = sqlx::query_scalar(EXPIRE).bind(time_text(now)).fetch_all(connection).await?;
-    let ids: HashSet<String> = ids.into_iter().collect();
-    Ok(ids.into_iter().map(AccountId::new).collect())
 }

@@ -12,6 +12,7 @@
 mod accounts;
 mod admission;
 mod attempts;
+mod blobs;
 mod lock;
 mod messages;
 mod outside;
@@ -22,6 +23,7 @@ mod totals;
 mod turn;
 mod views;
 mod watch;
+mod withdraw;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -34,18 +36,19 @@ pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use lock::LockHeld;
-pub use messages::{Cancelled, EnqueueMode, Enqueued};
+pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
 pub use runs::{Recovered, RecoveredAttempt};
 pub use totals::{Producer, Totals};
 pub use turn::{Candidate, Turn};
 pub use views::{AccountView, AttemptView, Counts, MessageFilter, MessageView, Page};
 pub use watch::ForeignCommits;
+pub use withdraw::Cancelled;
 
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
-    use super::{admission, attempts, messages, turn};
+    use super::{admission, attempts, messages, turn, withdraw};
 
     /// Name and text of each.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -59,8 +62,8 @@ pub mod plans {
             ("enqueue", messages::ENQUEUE),
             ("inserted", admission::INSERTED),
             ("admit", admission::ADMIT),
-            ("next_expiry", messages::NEXT_EXPIRY),
-            ("expire", messages::EXPIRE),
+            ("next_expiry", withdraw::NEXT_EXPIRY),
+            ("expire", withdraw::EXPIRE),
         ];
         let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
         std::iter::once(("turn", turn::turn_sql())).chain(fixed).collect()

@@ -58,8 +58,7 @@ pub(super) fn parse_users_ids(text: &str) -> Option<Vec<String>> {
 }
 
 /// The columns of [`target`] and [`extras`].
-pub(super) const TARGET_COLUMNS: &str =
-    "m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, m.options, m.quote_id, m.forward";
+pub(super) const TARGET_COLUMNS: &str = "m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, m.options, m.quote_id, m.forward, m.attachments";
 
 /// How the target of a stored message is read. `chat_id` beside `users_ids` is the chat that was started.
 pub(super) fn target(row: &SqliteRow) -> Result<Target> {
@@ -106,10 +105,12 @@ pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
         let text = tree.to_string();
         Specifics::parse("specifics", tree).map_err(|_| corrupt("specifics", text))
     });
+    let attachments = json(row, "attachments")?.map(|files| super::blobs::from_json(&files)).transpose()?;
     Ok(Extras {
         name: row.try_get("name")?,
         specifics: checked.transpose()?,
         quote_id: row.try_get("quote_id")?,
+        attachments: attachments.unwrap_or_default(),
     })
 }
 

@@ -60,7 +60,7 @@ pub(super) const HELD_THREADS: &str = "SELECT u.thread FROM messages u INDEXED B
 /// The statement behind [`Store::turn`]: at most one row of each kind.
 pub(super) fn turn_sql() -> String {
     const CANDIDATE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
-         m.specifics, m.options, m.quote_id, m.forward, m.text, m.typing, m.due_at, m.retry_at, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
+         m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.due_at, m.retry_at, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
     format!(
         "SELECT c.*, {account}, {daemon} FROM ( \
            SELECT * FROM (SELECT 'due' AS kind, {CANDIDATE} AND m.retry_at IS NULL AND m.due_at <= ?2 \

@@ -39,6 +39,8 @@ pub struct MessageView {
     pub quote_id: Option<String>,
     /// The message that is forwarded.
     pub forward: Option<serde_json::Value>,
+    /// Its files, without their bytes.
+    pub attachments: Option<serde_json::Value>,
     /// What it says; `None` in lists.
     pub text: Option<String>,
     /// Its own wish about typing.
@@ -325,6 +327,11 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         },
         quote_id: row.try_get("quote_id")?,
         forward: rows::json(row, "forward")?,
+        // Those of a row that nobody has looked at, or that was rejected, may hold their bytes: not for a list.
+        attachments: match state {
+            StateName::New | StateName::Rejected => None,
+            _ => rows::json(row, "attachments")?,
+        },
         text: row.try_get("text")?,
         typing: row.try_get("typing")?,
         not_before: rows::time(row, "not_before")?,

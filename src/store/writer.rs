@@ -280,8 +280,7 @@ impl Work {
             let mut group = Group::default();
             for verb in waiting.drain(..) {
                 match verb {
-                    Verb::Enqueue(ticket) if ticket.ask.is_atomic() => {
-                        // Refusing all of it must not take others down: a group of its own.
+                    Verb::Enqueue(ticket) if ticket.ask.is_alone() => {
                         self.commit(std::mem::take(&mut group)).await;
                         self.commit(Group { enqueues: vec![ticket], ..Group::default() }).await;
                     }

@@ -65,7 +65,8 @@ fn shown(settings: &Settings) -> String {
 
 #[test]
 fn the_built_in_file_holds_the_defaults() {
-    let Settings { store, api, unipile, limits, accounts, policies, engine, log } = defaults().settings;
+    let Settings { store, api, unipile, limits, attachments, accounts, policies, engine, log } =
+        defaults().settings;
     assert_eq!((store.path, store.readers), (PathBuf::from("outboxd.db"), 2));
     assert_eq!((api.socket, api.socket_mode), (PathBuf::from("outboxd.sock"), 0o660));
     assert_eq!((api.body_bytes, api.batch_rows, api.atomic_rows), (32 << 20, 1000, 10_000));
@@ -74,6 +75,7 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!((unipile.connect_timeout.as_secs(), unipile.request_timeout.as_secs()), (10, 90));
     assert_eq!((unipile.requests_per_second.get(), unipile.burst.get()), (10, 10));
     assert_eq!((limits.text_chars, accounts.known_only), (8000, false));
+    assert_eq!((limits.attachment_bytes, attachments.roots.len()), (20 << 20, 0));
     assert_eq!((engine.shutdown_grace.as_secs(), engine.seed), (30, None));
     assert_eq!((log.level.as_str(), log.format), ("info", LogFormat::Auto));
 
@@ -149,6 +151,8 @@ fn every_key_changes_something_of_its_own() {
         ("unipile.base_url", "http://127.0.0.1:7777/", "base_url: \"http://127.0.0.1:7777\""),
         ("unipile.burst", "77", "burst: 77"),
         ("unipile.dialect", "guide", "guide_dialect: true"),
+        ("limits.attachment_bytes", "7777", "attachment_bytes: 7777"),
+        ("attachments.roots", "/srv/a:/srv/b", "roots: [\"/srv/a\", \"/srv/b\"]"),
         ("unipile.connect_timeout", "77s", "connect_timeout: 77s"),
         ("unipile.request_timeout", "77s", "request_timeout: 77s"),
         ("unipile.requests_per_second", "77", "requests_per_second: 77"),

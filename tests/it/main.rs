@@ -1,5 +1,6 @@
 //! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the house.
 
+mod attachments;
 mod classify;
 mod cli_act;
 mod cli_check;

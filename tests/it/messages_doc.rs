@@ -51,8 +51,12 @@ impl Form {
         assert_eq!(status, 201, "{}: {answer}", self.title);
         let program = house.outboxd(&[]);
         let folder = std::path::Path::new(program.get_program()).parent().expect("a folder").to_owned();
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &self.command]).env("PATH", folder).env("OUTBOXD_SOCKET", house.socket());
+        let mut shell = Command::new("/bin/sh");
+        shell
+            .args(["-c", &self.command])
+            .current_dir(house.path(""))
+            .env("PATH", folder)
+            .env("OUTBOXD_SOCKET", house.socket());
         let (ok, said) = run(shell, "");
         assert!(ok, "{}: {said}", self.title);
         house.sql(&format!("{} RETURNING id", self.sql));
@@ -62,6 +66,7 @@ impl Form {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_goes_out_as_the_page_says_by_each_door() {
     let house = House::new().await.hasty();
+    std::fs::write(house.path("offer.pdf"), "%PDF-1.7").expect("a file");
     let daemon = house.serve().await;
     let forms = forms();
     assert!(forms.len() >= 12, "{} forms", forms.len());

@@ -1,9 +1,13 @@
 //! The sandbox itself, over real HTTP: what it answers, and what its ledger says about it.
 //!
-//! Everything else is judged by this ledger, so these tests compare it with what was sent, byte for byte. Refusals and
-//! faults have files of their own.
+//! Everything else is judged by this ledger, so these tests compare it with what was sent, byte for byte. Attachments,
+//! kinds of chats, reads with their cache, refusals and faults have files of their own.
 
+mod attachments;
+mod cache;
+mod chats;
 mod faults;
+mod reads;
 mod refusals;
 
 use std::time::Duration;
@@ -49,6 +53,18 @@ impl Bench {
 
     async fn send(&self) -> reqwest::Result<Response> {
         self.try_post(SEND, &json!({ "text": "hello" })).await
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        read(self.request(Method::GET, path).send().await.expect("an answer")).await
+    }
+
+    /// What a read answers when it is not asked of the cache.
+    async fn fresh(&self, path: &str) -> Value {
+        let request = self.request(Method::GET, path).header("cache-control", "no-cache");
+        let (status, answer) = read(request.send().await.expect("an answer")).await;
+        assert_eq!(status, 200, "{path}: {answer}");
+        answer
     }
 
     fn delivered(&self) -> usize {
@@ -107,9 +123,10 @@ async fn starting_a_chat_delivers_and_names_the_chat() {
     assert_eq!(delivery.text, "Hello Ada, 👋");
     assert_eq!(delivery.message_id, "2-msg:000001==");
     assert_eq!(delivery.kind, DeliveryKind::StartChat);
-    let attachment =
-        Attachment { filename: "cv.pdf".into(), content_type: "application/pdf".into(), bytes: 4 };
-    assert_eq!(delivery.attachments, [attachment]);
+    assert_eq!(delivery.inbox_id.as_deref(), Some("CLASSIC_PRIMARY"));
+    assert_eq!((&delivery.specifics, delivery.options.as_ref()), (&None, Some(&body["options"])));
+    let [attachment] = &delivery.attachments[..] else { panic!("one attachment: {delivery:?}") };
+    assert_eq!(attachment.content(), Some(b"foob".as_slice()));
 
     let call = bench.last_call();
     assert_eq!((call.seq, call.endpoint, call.status), (1, Endpoint::StartChatFromInbox, Some(200)));
@@ -220,7 +237,10 @@ async fn the_ledger_can_be_read_and_cleared_over_http() {
     let call = bench.last_call();
     assert_eq!((call.seq, call.status), (4, Some(200)), "numbering goes on, and answers find their call");
     let (status, guide) = bench.own(Method::GET, "/", "").await;
-    assert!(status == 200 && guide.as_str().unwrap().contains("/sandbox/ledger"));
+    let guide = guide.as_str().unwrap();
+    for word in ["/sandbox/ledger", "/forward", "inmail-credits", "get_message", "X-Cache"] {
+        assert!(status == 200 && guide.contains(word), "{word}");
+    }
 }
 
 #[tokio::test]

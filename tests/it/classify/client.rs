@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{Outcome, Phase, Problem};
-use outboxd::provider::{Call, CallTarget, Dialect, Provider, Recipients, Reply, Unipile, UnipileOptions};
+use outboxd::provider::{
+    Call, CallTarget, Composing, Dialect, Provider, Recipients, Reply, Unipile, UnipileOptions,
+};
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
 
@@ -26,7 +28,12 @@ fn client(url: &str, request_timeout: Duration) -> Unipile {
 }
 
 fn call(target: CallTarget) -> Call {
-    Call { account_id: AccountId::new("acc_1"), target, text: "Hello \"Ada\",\n👋".into() }
+    Call {
+        account_id: AccountId::new("acc_1"),
+        target,
+        text: "Hello \"Ada\",\n👋".into(),
+        attachments: Vec::new(),
+    }
 }
 
 fn into_chat() -> Call {
@@ -87,7 +94,7 @@ async fn each_endpoint_delivers_exactly_what_was_asked() {
 async fn composing_is_shown_and_its_failure_is_told() {
     let sandbox = sandbox().await;
     let client = client(&sandbox.url(), PATIENT);
-    let composing = || client.set_composing(AccountId::new("acc_1"), ChatId::new("a/b"));
+    let composing = || client.set_composing(AccountId::new("acc_1"), ChatId::new("a/b"), Composing::Typing);
     assert_eq!(composing().await, Ok(()));
     let last = sandbox.world().calls().pop().unwrap();
     assert_eq!(

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use outboxd::clock::Clock;
 use outboxd::domain::message::{AccountId, ChatId};
 use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
-use outboxd::provider::{Call, CallTarget, Provider, Recipients, Reply};
+use outboxd::provider::{Call, CallTarget, Composing, Provider, Recipients, Reply};
 
 use super::time::FakeClock;
 
@@ -190,7 +190,12 @@ impl Provider for FakeProvider {
         Box::pin(self.answer(call))
     }
 
-    fn set_composing(&self, account_id: AccountId, chat_id: ChatId) -> BoxFuture<'_, Result<(), Problem>> {
+    fn set_composing(
+        &self,
+        account_id: AccountId,
+        chat_id: ChatId,
+        _composing: Composing,
+    ) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move {
             self.record(Kind::Composing, &account_id, chat_id.to_string(), String::new());
             let broken = self.seen().composing_is_broken;

@@ -75,6 +75,10 @@ async fn a_wrong_start_is_refused_and_the_field_named() {
         (json!({ "attachments": ["x"] }), "attachments[0]"),
         (json!({ "attachments": [{ "content": "Zm9v", "filename": "a" }] }), "attachments[0].content_type"),
         (file(json!({ "content": "Zm9" })), "attachments[0].content"),
+        (file(json!({ "content": "Zm-_" })), "attachments[0].content"),
+        (file(json!({ "content_type": "png" })), "attachments[0].content_type"),
+        (file(json!({ "content_type": "image/*" })), "attachments[0].content_type"),
+        (file(json!({ "filename": "" })), "attachments[0].filename"),
         (file(json!({ "url": "x" })), "attachments[0].url"),
         (file(json!({ "send_mode": "inline" })), "attachments[0].send_mode"),
         (file(json!({ "voice_note": "yes" })), "attachments[0].voice_note"),
@@ -213,20 +217,42 @@ async fn what_is_not_there_is_refused() {
     let config = SandboxConfig { accounts: Some(vec!["acc_1".into()]), ..SandboxConfig::default() };
     let bench = Bench::with(config).await;
     let start = |account: &str, inbox: &str| format!("/v2/{account}/inboxes/{inbox}/chats/send");
+    bench.sandbox.world().set_inboxes(
+        "acc_1",
+        [
+            ("CLASSIC_PRIMARY", false),
+            ("CLASSIC_INMAIL", false),
+            ("SALES_NAVIGATOR_PRIMARY", false),
+            ("RECRUITER_PRIMARY", false),
+            ("OTHER_PRIMARY", true),
+        ],
+    );
     let cases = [
         (Method::POST, start("acc_1", "CLASSIC_INMAIL"), 400, "provider/invalid_parameters"),
+        (Method::POST, start("acc_1", "OTHER_PRIMARY"), 400, "provider/invalid_parameters"),
+        (Method::POST, start("acc_1", "CLASSIC_ARCHIVED"), 404, "api/resource_not_found"),
         (Method::POST, start("acc_1", "INBOX"), 404, "api/resource_not_found"),
         (Method::POST, start("acc_2", "CLASSIC_PRIMARY"), 404, "api/resource_not_found"),
         (Method::POST, start("account", "CLASSIC_PRIMARY"), 400, "api/invalid_parameters"),
         (Method::POST, "/v2/acc_1/chats/chat-1/forward".into(), 404, "api/resource_not_found"),
         (Method::GET, "/v2".into(), 404, "api/resource_not_found"),
         (Method::PUT, START.into(), 405, "provider/method_not_allowed"),
+        (Method::GET, SEND.into(), 405, "provider/method_not_allowed"),
+        (Method::POST, "/v2/acc_1/chats/chat-1/messages".into(), 405, "provider/method_not_allowed"),
+        (Method::PATCH, "/v2/acc_1/chats/chat-1".into(), 405, "provider/method_not_allowed"),
+        (Method::DELETE, "/v2/accounts/acc_1".into(), 405, "provider/method_not_allowed"),
+        (Method::POST, "/v2/accounts/".into(), 405, "provider/method_not_allowed"),
         (Method::GET, "/v1/chats".into(), 404, "api/resource_not_found"),
     ];
     let body = json!({ "text": "x", "users_ids": "ada" });
     for (method, path, status, error_type) in cases {
         let answer = read(bench.request(method, &path).json(&body).send().await.unwrap()).await;
         assert_eq!((answer.0.as_u16(), &answer.1["type"]), (status, &json!(error_type)), "{path}");
+        let detail = answer.1["detail"].as_str().unwrap();
+        if let Some((_, inbox)) = path.split_once("inboxes/") {
+            let inbox = inbox.trim_end_matches("/chats/send");
+            assert!(status == 405 || detail.contains(inbox) || detail.contains("acc"), "{path}: {detail}");
+        }
     }
     assert_eq!(bench.delivered(), 0);
     for product in ["CLASSIC", "SALES_NAVIGATOR", "RECRUITER"] {

@@ -8,7 +8,7 @@ use crate::queue::Queue;
 const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
 
 /// What a producer may set.
-const PRODUCERS: [&str; 17] = [
+const PRODUCERS: [&str; 18] = [
     "id",
     "account_id",
     "chat_id",
@@ -20,6 +20,7 @@ const PRODUCERS: [&str; 17] = [
     "options",
     "quote_id",
     "forward",
+    "attachments",
     "text",
     "typing",
     "not_before",
@@ -106,6 +107,14 @@ const RULES: &[(&str, &str, &str)] = &[
         "forward needs the chat",
     ),
     ("chat_id, users_ids, quote_id", "NULL, 'u', 'm'", "quote_id is for replying"),
+    ("attachments", "'{}'", "attachments is no JSON array"),
+    ("attachments", "'[]'", "attachments is no JSON array"),
+    ("attachments", "'['", "attachments is no JSON array"),
+    (
+        "attachments, forward",
+        "'[{}]', '{\"chat_id\": \"c\", \"message_id\": \"m\"}'",
+        "attachments cannot go with a forward",
+    ),
     ("name", "'G'", "name and \"group\" are for starting a chat"),
     ("\"group\"", "1", "name and \"group\" are for starting a chat"),
     ("chat_id, users_ids", "NULL, '[]'", "users_ids is not an array of strings"),

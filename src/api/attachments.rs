@@ -1,0 +1,339 @@
+//! The files of a message, from wherever its producer put them: a path, or base64. Read here, once, so that the file may
+//! go as soon as the message is accepted; checked here, because only who has the bytes can.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::domain::attachment::{Attachment, Blob, Medium, SendMode};
+use crate::domain::refusal::{Refusal, RefusalCode};
+
+/// The fields of an attachment.
+const FIELDS: [&str; 7] =
+    ["path", "content", "filename", "content_type", "send_mode", "voice_note", "duration"];
+/// Most files of one message; LinkedIn names no number.
+const MOST: usize = 50;
+
+/// What attachments must keep to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentRules {
+    /// Longest sum of the files of one message, in bytes.
+    pub max_bytes: u64,
+    /// Folders from which files may be named by path; none: no path is taken.
+    pub roots: Vec<PathBuf>,
+}
+
+/// The files of one message: what is known of each, and their bytes.
+pub(super) type Loaded = (Vec<Attachment>, Vec<Blob>);
+
+/// Reads and checks the `attachments` of a message; reports everything that is wrong.
+pub(super) fn load(value: Value, rules: &AttachmentRules) -> Result<Loaded, Vec<Refusal>> {
+    let Value::Array(list) = value else {
+        let fix = "give an array of {\"path\" or \"content\", …}, see docs/messages.md";
+        return Err(vec![Refusal::new(RefusalCode::WrongType, "attachments", "is no array", fix)]);
+    };
+    let mut reading = Reading { rules, faults: Vec::new(), total: 0 };
+    if list.len() > MOST {
+        let problem = format!("holds {} files, {MOST} are allowed", list.len());
+        reading.add(RefusalCode::TooLong, "attachments", problem, "send them with several messages");
+        return Err(reading.faults);
+    }
+    let loaded: Vec<(Attachment, Blob)> =
+        list.into_iter().enumerate().filter_map(|(index, one)| reading.one(index, one)).collect();
+    if reading.faults.is_empty() { Ok(loaded.into_iter().unzip()) } else { Err(reading.faults) }
+}
+
+struct Reading<'a> {
+    rules: &'a AttachmentRules,
+    faults: Vec<Refusal>,
+    total: u64,
+}
+
+impl Reading<'_> {
+    fn add(&mut self, code: RefusalCode, field: &str, problem: impl Into<String>, fix: &str) {
+        self.faults.push(Refusal::new(code, field, problem, fix));
+    }
+
+    fn one(&mut self, index: usize, value: Value) -> Option<(Attachment, Blob)> {
+        let at = format!("attachments[{index}]");
+        let Value::Object(object) = value else {
+            self.add(RefusalCode::WrongType, &at, "is no JSON object", "give {\"path\" or \"content\", …}");
+            return None;
+        };
+        for name in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
+            let mut refusal = Refusal::unknown_field(name, FIELDS);
+            refusal.field = format!("{at}.{name}");
+            self.faults.push(refusal);
+        }
+        let faults_before = self.faults.len();
+        let filename = self.filename(&at, &object);
+        let bytes = self.bytes(&at, &object)?;
+        let filename = filename?;
+        let content_type = self.content_type(&at, &object, &filename, &bytes)?;
+        let send_mode = self.send_mode(&at, &object, &content_type);
+        let voice_note = self.voice_note(&at, &object, &content_type);
+        let duration = match object.get("duration") {
+            None => None,
+            Some(Value::Number(number)) if number.as_f64().is_some_and(|seconds| seconds >= 0.0) => {
+                Some(number.clone())
+            }
+            Some(_) => {
+                let field = format!("{at}.duration");
+                self.add(
+                    RefusalCode::WrongType,
+                    &field,
+                    "is no number of seconds",
+                    "give a number, not negative",
+                );
+                None
+            }
+        };
+        if self.faults.len() > faults_before {
+            return None;
+        }
+        let sha256 = hex(&Sha256::digest(&bytes));
+        let size = bytes.len() as u64;
+        let blob = Blob { sha256: sha256.clone(), bytes: Arc::new(bytes) };
+        Some((Attachment { filename, content_type, send_mode, voice_note, duration, size, sha256 }, blob))
+    }
+
+    /// As given, or the last part of the path.
+    fn filename(&mut self, at: &str, object: &Map<String, Value>) -> Option<String> {
+        let field = format!("{at}.filename");
+        let given = match object.get("filename") {
+            Some(Value::String(name)) => Some(name.clone()),
+            Some(_) => {
+                self.add(RefusalCode::WrongType, &field, "is no string", "give the file's name");
+                return None;
+            }
+            None => object
+                .get("path")
+                .and_then(Value::as_str)
+                .and_then(|path| Path::new(path).file_name().map(|name| name.to_string_lossy().into_owned())),
+        };
+        let Some(name) = given.filter(|name| !name.trim().is_empty()) else {
+            self.add(
+                RefusalCode::MissingField,
+                &field,
+                "is missing",
+                "give the file's name with its extension",
+            );
+            return None;
+        };
+        if name.len() > 255 || name.contains('/') || name.chars().any(char::is_control) {
+            let fix = "give a plain name of at most 255 bytes, such as offer.pdf";
+            self.add(RefusalCode::InvalidValue, &field, "is no file name", fix);
+            return None;
+        }
+        Some(name)
+    }
+
+    fn bytes(&mut self, at: &str, object: &Map<String, Value>) -> Option<Vec<u8>> {
+        let bytes = match (object.get("path"), object.get("content")) {
+            (Some(Value::String(path)), None) => self.file(&format!("{at}.path"), path)?,
+            (None, Some(Value::String(content))) => self.base64(&format!("{at}.content"), content)?,
+            (Some(_), Some(_)) => {
+                self.add(
+                    RefusalCode::Contradiction,
+                    &format!("{at}.path"),
+                    "stands beside `content`",
+                    "give one of them",
+                );
+                return None;
+            }
+            (None, None) => {
+                let fix = "give `path`, or `content` in base64";
+                self.add(RefusalCode::MissingField, at, "has neither `path` nor `content`", fix);
+                return None;
+            }
+            (Some(_), None) | (None, Some(_)) => {
+                self.add(
+                    RefusalCode::WrongType,
+                    at,
+                    "has a `path` or `content` that is no string",
+                    "give a string",
+                );
+                return None;
+            }
+        };
+        if bytes.is_empty() {
+            self.add(
+                RefusalCode::InvalidValue,
+                at,
+                "is an empty file",
+                "leave it out, or give one with content",
+            );
+            return None;
+        }
+        self.takes(at, bytes.len() as u64).then_some(bytes)
+    }
+
+    /// Counts towards the sum, before the bytes are read where their number is known.
+    fn takes(&mut self, at: &str, bytes: u64) -> bool {
+        self.total = self.total.saturating_add(bytes);
+        let most = self.rules.max_bytes;
+        if self.total > most {
+            let problem =
+                format!("brings the files of this message to {} bytes, {most} are allowed", self.total);
+            let fix = "send smaller files, or several messages (LinkedIn takes 20 MB in all)";
+            self.add(RefusalCode::TooLong, at, problem, fix);
+        }
+        self.total <= most
+    }
+
+    fn base64(&mut self, field: &str, content: &str) -> Option<Vec<u8>> {
+        match STANDARD.decode(content) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                let fix = "encode the file with standard base64 and padding, without line ends";
+                self.add(RefusalCode::InvalidValue, field, format!("is no base64: {error}"), fix);
+                None
+            }
+        }
+    }
+
+    fn file(&mut self, field: &str, path: &str) -> Option<Vec<u8>> {
+        let refused = |reading: &mut Self, problem: String, fix: &str| {
+            reading.add(RefusalCode::InvalidValue, field, problem, fix);
+            None
+        };
+        if self.rules.roots.is_empty() {
+            let fix = "set attachments.roots to the folders that may be read, or send `content`";
+            return refused(self, "is a path, and none may be read".to_owned(), fix);
+        }
+        if !Path::new(path).is_absolute() {
+            return refused(
+                self,
+                format!("is not absolute: {path}"),
+                "give the whole path, beginning with /",
+            );
+        }
+        // Symbolic links are resolved first: what counts is where the file really is.
+        let real = match std::fs::canonicalize(path) {
+            Ok(real) => real,
+            Err(error) => {
+                return refused(
+                    self,
+                    format!("cannot be read: {path}: {error}"),
+                    "give a file that the daemon can read",
+                );
+            }
+        };
+        let inside = |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root));
+        if !self.rules.roots.iter().any(inside) {
+            let fix = "put the file into one of the folders of attachments.roots";
+            return refused(self, format!("is outside the allowed folders: {path}"), fix);
+        }
+        match std::fs::metadata(&real) {
+            Ok(found) if found.is_file() => {
+                if found.len() > self.rules.max_bytes {
+                    self.takes(field, found.len());
+                    return None;
+                }
+            }
+            Ok(_) => {
+                return refused(self, format!("is no file: {path}"), "name a file, not a folder or a device");
+            }
+            Err(error) => {
+                return refused(
+                    self,
+                    format!("cannot be read: {path}: {error}"),
+                    "give a file that the daemon can read",
+                );
+            }
+        }
+        match std::fs::read(&real) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => refused(
+                self,
+                format!("cannot be read: {path}: {error}"),
+                "let the daemon's user read the file",
+            ),
+        }
+    }
+
+    /// As given, or by the name, or by the first bytes.
+    fn content_type(
+        &mut self,
+        at: &str,
+        object: &Map<String, Value>,
+        filename: &str,
+        bytes: &[u8],
+    ) -> Option<String> {
+        let field = format!("{at}.content_type");
+        match object.get("content_type") {
+            Some(Value::String(given)) if is_content_type(given) => Some(given.clone()),
+            Some(given) => {
+                let problem = format!("is no MIME type: {given}");
+                self.add(
+                    RefusalCode::InvalidValue,
+                    &field,
+                    problem,
+                    "write type/subtype, such as application/pdf",
+                );
+                None
+            }
+            None => {
+                let by_name = mime_guess::from_path(filename).first_raw();
+                let guessed = by_name.or_else(|| infer::get(bytes).map(|kind| kind.mime_type()));
+                Some(guessed.unwrap_or("application/octet-stream").to_owned())
+            }
+        }
+    }
+
+    fn send_mode(&mut self, at: &str, object: &Map<String, Value>, content_type: &str) -> Option<SendMode> {
+        let field = format!("{at}.send_mode");
+        let value = object.get("send_mode")?;
+        let Some(mode) = value.as_str().and_then(SendMode::parse) else {
+            self.add(RefusalCode::InvalidValue, &field, format!("is {value}"), "use native or file");
+            return None;
+        };
+        if mode == SendMode::Native && Medium::of(content_type) == Medium::Document {
+            let problem = format!("is native for {content_type}, and a document is always a file");
+            self.add(RefusalCode::Contradiction, &field, problem, "leave it out");
+        }
+        Some(mode)
+    }
+
+    fn voice_note(&mut self, at: &str, object: &Map<String, Value>, content_type: &str) -> bool {
+        let field = format!("{at}.voice_note");
+        match object.get("voice_note") {
+            None | Some(Value::Bool(false)) => false,
+            Some(Value::Bool(true)) if Medium::of(content_type) == Medium::Audio => {
+                if object.get("send_mode").is_some_and(|mode| mode == "file") {
+                    let fix = "leave send_mode out: a voice note is played, not downloaded";
+                    self.add(RefusalCode::Contradiction, &field, "stands beside send_mode file", fix);
+                }
+                true
+            }
+            Some(Value::Bool(true)) => {
+                let problem = format!("is true for {content_type}");
+                self.add(RefusalCode::Contradiction, &field, problem, "only audio can be a voice note");
+                false
+            }
+            Some(_) => {
+                self.add(RefusalCode::WrongType, &field, "is no boolean", "give true or false");
+                false
+            }
+        }
+    }
+}
+
+fn is_content_type(text: &str) -> bool {
+    let token = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+    };
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    text.len() <= 200
+        && essence.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+        && !text.chars().any(char::is_control)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,175 @@
+//! One account: how it stands, what it may use, and its chats.
+//!
+//! Changed by `state` on behalf of requests and by `world` on behalf of tests. An account begins as an ordinary one:
+//! LinkedIn, running, with all inboxes and ten InMail credits.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::cache::Cache;
+use super::chat::Chat;
+use super::reply::Problem;
+
+/// The inbox of what was started without one.
+const FIRST_INBOX: &str = "CLASSIC_PRIMARY";
+
+#[derive(Debug)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) provider: String,
+    pub(super) status: String,
+    /// How each product stands.
+    pub(super) products: BTreeMap<String, String>,
+    /// Whether the service answers 403, whatever the status says.
+    restricted: bool,
+    pub(super) inboxes: Vec<Inbox>,
+    pub(super) credits: Credits,
+    pub(super) created_at: Timestamp,
+    /// The LinkedIn user that the account is.
+    pub(super) user_id: String,
+    pub(super) chats: HashMap<String, Chat>,
+    /// The chats with each user, oldest first. Groups are not in it.
+    direct: HashMap<String, Vec<String>>,
+    pub(super) cache: Cache,
+}
+
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) id: String,
+    pub(super) disabled: bool,
+}
+
+/// InMail credits by product; `None` is a product without any subscription.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Credits {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) classic: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sales_navigator: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recruiter: Option<u32>,
+}
+
+impl Account {
+    /// The account `id` as it is when nobody said anything else.
+    pub(super) fn new(id: &str, now: Timestamp) -> Self {
+        let inboxes = [
+            FIRST_INBOX,
+            "CLASSIC_INMAIL",
+            "CLASSIC_ARCHIVED",
+            "SALES_NAVIGATOR_PRIMARY",
+            "RECRUITER_PRIMARY",
+        ];
+        Self {
+            name: id.strip_prefix("acc_").filter(|name| !name.is_empty()).unwrap_or(id).to_owned(),
+            provider: "linkedin".to_owned(),
+            status: "running".to_owned(),
+            products: BTreeMap::from([("classic".to_owned(), "running".to_owned())]),
+            restricted: false,
+            inboxes: inboxes.map(|id| Inbox { id: id.to_owned(), disabled: false }).into(),
+            credits: Credits { classic: Some(10), ..Credits::default() },
+            created_at: now,
+            user_id: format!("user-of-{id}"),
+            chats: HashMap::new(),
+            direct: HashMap::new(),
+            cache: Cache::default(),
+        }
+    }
+
+    pub(super) fn disconnect(&mut self) {
+        self.stand("disconnected", false);
+    }
+
+    pub(super) fn restrict(&mut self) {
+        self.stand("running", true);
+    }
+
+    pub(super) fn reconnect(&mut self) {
+        self.stand("running", false);
+    }
+
+    fn stand(&mut self, status: &str, restricted: bool) {
+        status.clone_into(&mut self.status);
+        self.products.values_mut().for_each(|product| status.clone_into(product));
+        self.restricted = restricted;
+    }
+
+    /// Whether the account may be used at all.
+    pub(super) fn check_standing(&self) -> Result<(), Problem> {
+        match (self.status.as_str(), self.restricted) {
+            ("disconnected", _) => Err(Problem::disconnected()),
+            (_, true) => Err(Problem::restricted()),
+            (_, false) => Ok(()),
+        }
+    }
+
+    /// Only an enabled primary inbox starts chats; the other ones are views.
+    pub(super) fn may_start_chats(&self, inbox_id: &str) -> Result<(), Problem> {
+        let refused = |why: &str| Err(Problem::invalid_parameters("provider", why));
+        match self.inboxes.iter().find(|inbox| inbox.id == inbox_id) {
+            None => Err(Problem::resource_not_found("api", &format!("Inbox {inbox_id} does not exist."))),
+            Some(inbox) if inbox.disabled => refused(&format!("Inbox {inbox_id} is disabled.")),
+            Some(_) if !inbox_id.ends_with("_PRIMARY") => {
+                refused(&format!("Chats cannot be started from inbox {inbox_id}, only from a primary one."))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Whether `chat_id` takes messages; one that does not exist yet will.
+    pub(super) fn may_write(&self, chat_id: &str) -> Result<(), Problem> {
+        if self.chats.get(chat_id).is_some_and(|chat| chat.readonly) {
+            return Err(Problem::insufficient_permissions(&format!("Chat {chat_id} is read-only.")));
+        }
+        Ok(())
+    }
+
+    /// Whether an InMail may be sent.
+    pub(super) fn has_credit(&self) -> Result<(), Problem> {
+        match self.credits.classic {
+            None => Err(Problem::insufficient_permissions("The account has no subscription with InMail.")),
+            Some(0) => Err(Problem::unprocessable_entity("no InMail credits left")),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Uses up one credit for an InMail.
+    pub(super) fn take_credit(&mut self) -> Result<(), Problem> {
+        self.has_credit()?;
+        self.credits.classic = self.credits.classic.map(|left| left - 1);
+        Ok(())
+    }
+
+    /// The chats with `user`, oldest first.
+    pub(super) fn chats_with(&self, user: &str) -> &[String] {
+        self.direct.get(user).map_or(&[], Vec::as_slice)
+    }
+
+    /// The chat that a new message to `user` goes into, if there is one.
+    pub(super) fn chat_with(&self, user: &str) -> Option<&String> {
+        self.chats_with(user).last()
+    }
+
+    /// The chat `chat_id`, made to exist.
+    pub(super) fn use_chat(&mut self, chat_id: &str, now: Timestamp) -> &mut Chat {
+        let first = || Chat::new(Vec::new(), FIRST_INBOX.to_owned(), now);
+        self.chats.entry(chat_id.to_owned()).or_insert_with(first)
+    }
+
+    /// Makes `chat_id` the latest chat with `user`, and exist.
+    pub(super) fn add_direct_chat(&mut self, user: &str, chat_id: &str, now: Timestamp) {
+        self.use_chat(chat_id, now).users = vec![user.to_owned()];
+        let chats = self.direct.entry(user.to_owned()).or_default();
+        chats.retain(|other| other != chat_id);
+        chats.push(chat_id.to_owned());
+    }
+}
+
+impl Chat {
+    /// A chat of `users` that was started from `inbox_id`, or from none.
+    pub(super) fn started(users: Vec<String>, inbox_id: Option<&String>, now: Timestamp) -> Self {
+        Self::new(users, inbox_id.map_or(FIRST_INBOX, String::as_str).to_owned(), now)
+    }
+}

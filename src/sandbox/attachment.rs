@@ -1,0 +1,209 @@
+//! Attachments: how they are read from a request, and what the ledger keeps of each.
+//!
+//! Read by `requests` and `specifics`, kept in deliveries and chats. The content is decoded once and shared by whoever
+//! keeps it; length and hash stay when bodies are not kept, so that a test can always compare what arrived.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Number, Value};
+
+use super::base64;
+use super::strict::{Fields, Invalid};
+
+/// What LinkedIn Classic takes in one message, decoded: 20 MB (the vendor's guide, "Send messages").
+pub(super) const LARGEST_MESSAGE_BYTES: u64 = 20 << 20;
+
+/// The longest base64 that a ledger entry repeats word for word.
+const LONGEST_QUOTED_BYTES: usize = 64 << 10;
+
+/// An attachment as it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// As sent.
+    pub filename: String,
+    /// The MIME type, as sent.
+    pub content_type: String,
+    /// As sent; `None` means the default, [`SendMode::Native`].
+    pub send_mode: Option<SendMode>,
+    /// As sent.
+    pub voice_note: Option<bool>,
+    /// `metadata.duration`, as sent.
+    pub duration: Option<Number>,
+    /// Length of the decoded content.
+    pub bytes: u64,
+    /// The 64-bit FNV-1a hash of the decoded content.
+    pub fnv1a: u64,
+    #[serde(skip)]
+    content: Content,
+}
+
+/// How a medium is shown to its recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SendMode {
+    /// As a picture, a voice message or a film.
+    Native,
+    /// As a file to be opened.
+    File,
+}
+
+/// Decoded bytes, if they are kept. Two are always equal: the hash tells whether contents differ, and an attachment
+/// that was read back over HTTP is the same one without its content.
+#[derive(Clone, Default)]
+struct Content(Option<Arc<[u8]>>);
+
+impl PartialEq for Content {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Content {}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "kept" } else { "not kept" })
+    }
+}
+
+impl Attachment {
+    /// The decoded content; `None` if the sandbox keeps no bodies, or if this was read back over HTTP.
+    pub fn content(&self) -> Option<&[u8]> {
+        self.content.0.as_deref()
+    }
+
+    /// The same content, shared.
+    pub(super) fn shared_content(&self) -> Option<Arc<[u8]>> {
+        self.content.0.clone()
+    }
+
+    pub(super) fn forget_content(&mut self) {
+        self.content = Content::default();
+    }
+}
+
+/// The `attachments` of `fields`; absent is none.
+pub(super) fn read_all(fields: &Fields<'_>) -> Result<Vec<Attachment>, Invalid> {
+    let items = fields.optional_array("attachments")?.iter().enumerate();
+    items.map(|(index, item)| read(item, &format!("{}[{index}]", fields.name("attachments")))).collect()
+}
+
+fn read(item: &Value, path: &str) -> Result<Attachment, Invalid> {
+    let known = ["content", "content_type", "filename", "metadata", "send_mode", "voice_note"];
+    let fields = Fields::of(item, path, &known)?;
+    let base64 = fields.string("content")?;
+    let content_type = fields.string("content_type")?;
+    if !is_mime(content_type) {
+        let name = fields.name("content_type");
+        return Err(Invalid(format!("{name} must look like type/subtype, not {content_type:?}")));
+    }
+    let filename = fields.string("filename")?;
+    if filename.is_empty() {
+        return Err(Invalid(format!("{} must not be empty", fields.name("filename"))));
+    }
+    let duration = match fields.optional_object("metadata", &["duration"])? {
+        Some(metadata) => match metadata.get("duration") {
+            None => None,
+            Some(Value::Number(number)) => Some(number.clone()),
+            Some(other) => return Err(metadata.wrong("duration", "a number", other)),
+        },
+        None => None,
+    };
+    fields.optional_choice("send_mode", &["native", "file"])?;
+    let send_mode = fields.optional_string("send_mode")?;
+    let voice_note = fields.optional_boolean("voice_note")?;
+    let content =
+        base64::decode(base64).ok_or_else(|| Invalid(format!("{} is not base64", fields.name("content"))))?;
+    Ok(Attachment {
+        filename: filename.to_owned(),
+        content_type: content_type.to_owned(),
+        send_mode: send_mode.map(|mode| if mode == "file" { SendMode::File } else { SendMode::Native }),
+        voice_note,
+        duration,
+        bytes: length(&content),
+        fnv1a: fnv1a(&content),
+        content: Content(Some(content)),
+    })
+}
+
+/// `type/subtype`, perhaps with parameters behind a semicolon.
+fn is_mime(text: &str) -> bool {
+    let token = |part: &str| {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
+        !part.is_empty() && part.bytes().all(letter)
+    };
+    let (mime, parameters) = match text.split_once(';') {
+        Some((mime, parameters)) => (mime.trim_end_matches(' '), Some(parameters)),
+        None => (text, None),
+    };
+    mime.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
+        && parameters.is_none_or(|parameters| parameters.contains('='))
+}
+
+fn length(content: &[u8]) -> u64 {
+    u64::try_from(content.len()).expect("an address fits into 64 bits")
+}
+
+fn fnv1a(content: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    content.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+/// Replaces each long `content` of a file within `value` by a word about it: a ledger that held the base64 too would
+/// hold everything twice.
+pub(super) fn shorten(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(shorten),
+        Value::Object(map) => {
+            let is_file = map.contains_key("filename");
+            for (name, value) in map {
+                match value {
+                    Value::String(text) if is_file && name == "content" => {
+                        if text.len() > LONGEST_QUOTED_BYTES {
+                            *text = format!("({} characters of base64)", text.len());
+                        }
+                    }
+                    other => shorten(other),
+                }
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{fnv1a, is_mime, shorten};
+
+    #[test]
+    fn the_hash_is_the_published_one() {
+        for (text, hash) in [("", 0xcbf2_9ce4_8422_2325), ("a", 0xaf63_dc4c_8601_ec8c)] {
+            assert_eq!(fnv1a(text.as_bytes()), hash, "{text:?}");
+        }
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn a_mime_type_has_two_parts() {
+        for good in ["image/png", "application/vnd.ms-excel", "image/svg+xml", "audio/ogg; codecs=opus"] {
+            assert!(is_mime(good), "{good}");
+        }
+        for bad in ["", "png", "image/", "/png", "image/png/x", "image / png", "image/*", "audio/ogg;"] {
+            assert!(!is_mime(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_long_content_is_shortened() {
+        let long = "A".repeat(70_000);
+        let file = |content: &str| json!({ "filename": "a", "content": content });
+        let mut body = json!({ "text": long, "attachments": [file(&long), file("Zm9v")] });
+        shorten(&mut body);
+        assert_eq!(body["text"], Value::String(long));
+        assert_eq!(body["attachments"], json!([file("(70000 characters of base64)"), file("Zm9v")]));
+    }
+}

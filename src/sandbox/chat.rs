@@ -1,0 +1,79 @@
+//! Chats and the messages in them, as they can be read back.
+//!
+//! Kept by `account`. The ledger says what reached whom and can be cleared; this is what LinkedIn shows, and stays.
+//! Messages are only ever added, so that the place of one in its chat is a cursor that stays good.
+
+use jiff::Timestamp;
+
+use super::attachment::Attachment;
+use super::ledger::ForwardSource;
+use super::reads::MessagesQuery;
+
+#[derive(Debug)]
+pub(super) struct Chat {
+    /// Whom it is with; empty if nobody ever said.
+    pub(super) users: Vec<String>,
+    pub(super) is_group: bool,
+    pub(super) name: Option<String>,
+    pub(super) inbox_id: String,
+    pub(super) readonly: bool,
+    pub(super) created_at: Timestamp,
+    /// Oldest first.
+    pub(super) messages: Vec<Message>,
+}
+
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) id: String,
+    /// Empty if bodies are not kept.
+    pub(super) text: String,
+    /// Whether the account sent it.
+    pub(super) is_sender: bool,
+    /// When the recipient had it.
+    pub(super) timestamp: Timestamp,
+    pub(super) attachments: Vec<Attachment>,
+    pub(super) quote_id: Option<String>,
+    pub(super) source: Option<ForwardSource>,
+    pub(super) subject: Option<String>,
+}
+
+impl Chat {
+    pub(super) fn new(users: Vec<String>, inbox_id: String, now: Timestamp) -> Self {
+        let messages = Vec::new();
+        Self { users, is_group: false, name: None, inbox_id, readonly: false, created_at: now, messages }
+    }
+
+    /// The message `id`, if it is in this chat.
+    pub(super) fn message(&self, id: &str) -> Option<&Message> {
+        self.messages.iter().rev().find(|message| message.id == id)
+    }
+
+    /// Adds `message`; one with the same id is replaced where it stands.
+    pub(super) fn put(&mut self, message: Message) {
+        match self.messages.iter_mut().find(|other| other.id == message.id) {
+            Some(other) => *other = message,
+            None => self.messages.push(message),
+        }
+    }
+
+    /// Who sent `message`, of an account that is the user `me`.
+    pub(super) fn sender<'a>(&'a self, message: &Message, me: &'a str) -> &'a str {
+        if message.is_sender { me } else { self.users.first().map_or("somebody", String::as_str) }
+    }
+
+    /// The newest messages that `query` asks for, and the place to go on below, if there are more.
+    pub(super) fn page(&self, query: &MessagesQuery, me: &str) -> (Vec<&Message>, Option<usize>) {
+        let wanted = |message: &Message| {
+            query.before.is_none_or(|before| message.timestamp < before)
+                && query.after.is_none_or(|after| message.timestamp > after)
+                && query.user_id.as_deref().is_none_or(|user| user == self.sender(message, me))
+        };
+        let end = query.below.unwrap_or(usize::MAX).min(self.messages.len());
+        let found = self.messages[..end].iter().enumerate().rev().filter(|(_, message)| wanted(message));
+        let mut found: Vec<(usize, &Message)> = found.take(query.limit + 1).collect();
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let below = found.last().filter(|_| more).map(|(place, _)| *place);
+        (found.into_iter().map(|(_, message)| message).collect(), below)
+    }
+}

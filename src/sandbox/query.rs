@@ -1,0 +1,60 @@
+//! Query strings, read as strictly as bodies: an unknown parameter, or one that is given twice, is refused by name.
+//!
+//! Used by `reads` and by `methods` for the endpoints that have no query at all.
+
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+
+use super::strict::Invalid;
+
+/// The decoded parameters of a request, all of them known.
+#[derive(Debug)]
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads `query`, which is still percent-encoded.
+    pub(super) fn of(query: &str, known: &[&str]) -> Result<Self, Invalid> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let name = decoded(name);
+            if !known.contains(&name.as_str()) {
+                return Err(Invalid(format!("unknown query parameter {name}")));
+            }
+            if parameters.iter().any(|(other, _)| *other == name) {
+                return Err(Invalid(format!("{name} is given twice")));
+            }
+            parameters.push((name, decoded(value)));
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of `name`, if it is there.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same as a string of its own.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_owned)
+    }
+
+    /// A whole number of at least `least` that may be absent.
+    pub(super) fn number(&self, name: &str, least: usize) -> Result<Option<usize>, Invalid> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match value.parse() {
+            Ok(number) if number >= least => Ok(Some(number)),
+            _ => Err(Invalid(format!("{name} must be a whole number of at least {least}, not {value:?}"))),
+        }
+    }
+
+    /// A time that may be absent, in the one form that the API is known to take.
+    pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, Invalid> {
+        let Some(value) = self.get(name) else { return Ok(None) };
+        match value.parse::<Timestamp>() {
+            Ok(time) if format!("{time:.3}") == value => Ok(Some(time)),
+            _ => Err(Invalid(format!("{name} must be a time like 2026-01-31T23:59:59.999Z, not {value:?}"))),
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The reads of the API and their queries.
+//!
+//! Read off a request by `methods`, answered by `views`. The API says only that `limit` is a ceiling and that a page
+//! may be shorter; the pages here are small, so that a client which reads one page only is found out.
+
+use jiff::Timestamp;
+
+use super::endpoint::Endpoint;
+use super::query::Query;
+use super::strict::Invalid;
+
+/// A read, with all that its query says.
+#[derive(Debug)]
+pub(super) enum Read {
+    Inboxes,
+    /// Of one product only, if it is named.
+    InmailCredits {
+        service: Option<String>,
+    },
+    Accounts(AccountsQuery),
+    Account,
+    UserChat,
+    Chat,
+    Messages(MessagesQuery),
+    Message,
+}
+
+/// Which accounts.
+#[derive(Debug)]
+pub(super) struct AccountsQuery {
+    pub(super) status: Option<String>,
+    pub(super) provider: Option<String>,
+    /// Part of a name or an id.
+    pub(super) search: Option<String>,
+    /// Accounts of the sandbox are in no scope, so that only `none` finds any.
+    pub(super) account_scope_id: Option<String>,
+    pub(super) offset: usize,
+    pub(super) limit: usize,
+}
+
+/// Which messages of a chat.
+#[derive(Debug)]
+pub(super) struct MessagesQuery {
+    pub(super) before: Option<Timestamp>,
+    pub(super) after: Option<Timestamp>,
+    /// The sender.
+    pub(super) user_id: Option<String>,
+    /// Only messages older than the one at this place of the chat.
+    pub(super) below: Option<usize>,
+    pub(super) limit: usize,
+    /// Whether an offset was given, which LinkedIn does not know.
+    pub(super) has_offset: bool,
+}
+
+/// What every cursor of the sandbox begins with.
+const CURSOR: &str = "cur_";
+
+/// The cursor that goes on below the message at `place` of its chat.
+pub(super) fn cursor(place: usize) -> String {
+    format!("{CURSOR}{place}")
+}
+
+impl Read {
+    /// Reads `query`, as sent to `endpoint`, which is a read.
+    pub(super) fn of(endpoint: Endpoint, query: &str) -> Result<Self, Invalid> {
+        if endpoint == Endpoint::GetInmailCredits {
+            return credits(&Query::of(query, &["service"])?);
+        }
+        if endpoint == Endpoint::ListAccounts {
+            let known = ["status", "provider", "search", "account_scope_id", "offset", "limit"];
+            return accounts(&Query::of(query, &known)?);
+        }
+        if endpoint == Endpoint::ListMessages {
+            let known = ["before", "after", "user_id", "offset", "limit", "cursor"];
+            return messages(&Query::of(query, &known)?);
+        }
+        Query::of(query, &[])?;
+        Ok(match endpoint {
+            Endpoint::ListInboxes => Self::Inboxes,
+            Endpoint::GetAccount => Self::Account,
+            Endpoint::GetUserChat => Self::UserChat,
+            Endpoint::GetChat => Self::Chat,
+            _ => Self::Message,
+        })
+    }
+}
+
+fn credits(query: &Query) -> Result<Read, Invalid> {
+    match query.get("service") {
+        None | Some("") => Ok(Read::InmailCredits { service: None }),
+        Some("classic" | "sales_navigator" | "recruiter") => {
+            Ok(Read::InmailCredits { service: query.text("service") })
+        }
+        Some(other) => {
+            Err(Invalid(format!("service must be one of classic, sales_navigator, recruiter, not {other:?}")))
+        }
+    }
+}
+
+fn accounts(query: &Query) -> Result<Read, Invalid> {
+    Ok(Read::Accounts(AccountsQuery {
+        status: query.text("status"),
+        provider: query.text("provider"),
+        search: query.text("search").map(|text| text.to_lowercase()),
+        account_scope_id: query.text("account_scope_id"),
+        offset: query.number("offset", 0)?.unwrap_or(0),
+        limit: query.number("limit", 1)?.unwrap_or(50).min(100),
+    }))
+}
+
+fn messages(query: &Query) -> Result<Read, Invalid> {
+    let below = match query.get("cursor") {
+        None => None,
+        Some(text) => {
+            let place = text.strip_prefix(CURSOR).and_then(|place| place.parse().ok());
+            let wrong = || Invalid(format!("cursor must be a next_cursor of an answer, not {text:?}"));
+            Some(place.ok_or_else(wrong)?)
+        }
+    };
+    Ok(Read::Messages(MessagesQuery {
+        before: query.time("before")?,
+        after: query.time("after")?,
+        user_id: query.text("user_id"),
+        below,
+        limit: query.number("limit", 1)?.unwrap_or(20).min(100),
+        has_offset: query.number("offset", 0)?.is_some(),
+    }))
+}

@@ -1,0 +1,351 @@
+//! What requests do: whether one may be carried out, and what it changes.
+//!
+//! Called by `world`, which holds the lock. A request is admitted when it arrives and carried out when the message is
+//! delivered, so that one that was cut before its delivery leaves no trace but its call. What may have been used up
+//! in between is checked at both times.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::SandboxConfig;
+use super::account::Account;
+use super::attachment::{Attachment, LARGEST_MESSAGE_BYTES};
+use super::cache::CacheControl;
+use super::chat::{Chat, Message};
+use super::endpoint::{Endpoint, Target};
+use super::faults::Fault;
+use super::ledger::{Arrival, Delivery, DeliveryKind, ForwardSource, Ledger};
+use super::reads::Read;
+use super::reply::{Problem, Reply, Success};
+use super::requests::{Recipients, Request, StartChat};
+use super::views;
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) accounts: HashMap<String, Account>,
+    pub(super) faults: Vec<Fault>,
+    pub(super) ledger: Ledger,
+    last_chat: u64,
+    last_message: u64,
+}
+
+/// When something happens, on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) now: Timestamp,
+    pub(super) monotonic: Duration,
+}
+
+impl State {
+    /// The account `id`, made to exist.
+    pub(super) fn account(&mut self, id: &str, now: Timestamp) -> &mut Account {
+        self.accounts.entry(id.to_owned()).or_insert_with(|| Account::new(id, now))
+    }
+
+    /// Whether what `target` and `request` name exists and may be used.
+    pub(super) fn admit(
+        &self,
+        config: &SandboxConfig,
+        target: &Target,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let id = &target.account_id;
+        if target.endpoint == Endpoint::ListAccounts {
+            return Ok(());
+        }
+        if config.accounts.as_ref().is_some_and(|known| !known.contains(id)) {
+            return Err(Problem::resource_not_found("api", &format!("Account {id} does not exist.")));
+        }
+        if target.endpoint == Endpoint::GetAccount {
+            return Ok(());
+        }
+        let fresh;
+        let account = match self.accounts.get(id) {
+            Some(account) => account,
+            None => {
+                fresh = Account::new(id, now);
+                &fresh
+            }
+        };
+        account.check_standing()?;
+        if let Some(inbox_id) = &target.inbox_id {
+            account.may_start_chats(inbox_id)?;
+        }
+        if let Some(chat_id) = &target.chat_id {
+            chat_exists(config, account, chat_id)?;
+        }
+        match request {
+            Request::StartChat(start) => may_start(account, start),
+            Request::SendMessage { content, .. } => {
+                account.may_write(chat_of(target))?;
+                weigh(&content.attachments)
+            }
+            Request::ForwardMessage { chat_id, .. } => {
+                message_exists(account, target, config.any_chat)?;
+                chat_exists(config, account, chat_id)?;
+                account.may_write(chat_id)
+            }
+            Request::Read { read: Read::Message, .. } => message_exists(account, target, false),
+            Request::Read { read: Read::Messages(query), .. } if query.has_offset => {
+                let detail = "LinkedIn uses a cursor for pagination, not an offset.";
+                Err(Problem::invalid_parameters("provider", detail))
+            }
+            Request::SetComposing | Request::Read { .. } => Ok(()),
+        }
+    }
+
+    /// Does what `request` asks for: this is the moment at which a recipient has the message.
+    pub(super) fn carry_out(
+        &mut self,
+        config: &SandboxConfig,
+        target: &Target,
+        arrival: Arrival,
+        request: &Request,
+        moment: Moment,
+    ) -> Result<Reply, Problem> {
+        let now = moment.now;
+        let keep = config.keep_bodies;
+        let success = match request {
+            Request::StartChat(start) => self.start(target, arrival, start, now, keep)?,
+            Request::SendMessage { content, quote_id } => {
+                let delivery = Delivery {
+                    text: content.text.clone(),
+                    attachments: content.attachments.clone(),
+                    quote_id: quote_id.clone(),
+                    ..draft(target, arrival, DeliveryKind::Message, chat_of(target))
+                };
+                Success::MessageSent { message_id: self.deliver(delivery, None, now, keep) }
+            }
+            Request::ForwardMessage { chat_id, text } => {
+                let source = ForwardSource {
+                    chat_id: chat_of(target).to_owned(),
+                    message_id: target.message_id.clone().expect("the endpoint has a message in its path"),
+                };
+                let delivery = Delivery {
+                    text: text.clone(),
+                    source: Some(source),
+                    ..draft(target, arrival, DeliveryKind::Forward, chat_id)
+                };
+                let message_id = self.deliver(delivery, None, now, keep);
+                Success::MessageForwarded { message_id, chat_id: chat_id.clone() }
+            }
+            Request::SetComposing => {
+                self.account(&target.account_id, now).use_chat(chat_of(target), now);
+                Success::ComposingSet
+            }
+            Request::Read { read, key, control } => {
+                return Ok(self.read(config, target, read, key, *control, moment));
+            }
+        };
+        Ok(success.reply())
+    }
+
+    fn start(
+        &mut self,
+        target: &Target,
+        arrival: Arrival,
+        start: &StartChat,
+        now: Timestamp,
+        keep_bodies: bool,
+    ) -> Result<Success, Problem> {
+        if start.takes_credit() {
+            self.account(&target.account_id, now).take_credit()?;
+        }
+        let chat_id = self.start_chat(target, start, now);
+        let message_id = (!start.content.is_empty()).then(|| {
+            let delivery = Delivery {
+                inbox_id: target.inbox_id.clone(),
+                text: start.content.text.clone(),
+                attachments: start.content.attachments.clone(),
+                specifics: start.specifics.clone(),
+                options: start.options.clone(),
+                company_topic: start.company_topic(),
+                ..draft(target, arrival, DeliveryKind::StartChat, &chat_id)
+            };
+            self.deliver(delivery, start.meaning.subject.clone(), now, keep_bodies)
+        });
+        Ok(Success::ChatStarted { chat_id, message_id })
+    }
+
+    /// The chat with these users: the one that is there if it is with one user, otherwise a new one.
+    fn start_chat(&mut self, target: &Target, start: &StartChat, now: Timestamp) -> String {
+        if let Recipients::One(user) = &start.recipients
+            && let Some(chat_id) = self.account(&target.account_id, now).chat_with(user)
+        {
+            return chat_id.clone();
+        }
+        self.last_chat += 1;
+        // Awkward on purpose: a client that does not encode ids is found out at once.
+        let new_id = format!("2-chat/{:06}==", self.last_chat);
+        let account = self.account(&target.account_id, now);
+        let chat = match &start.recipients {
+            Recipients::One(user) => {
+                account.add_direct_chat(user, &new_id, now);
+                let chat = Chat::started(vec![user.clone()], target.inbox_id.as_ref(), now);
+                Chat { name: start.name.clone(), ..chat }
+            }
+            Recipients::Group(users) => {
+                let name = start.name.clone().unwrap_or_else(|| users.join(", "));
+                let chat = Chat::started(users.clone(), target.inbox_id.as_ref(), now);
+                Chat { name: Some(name), is_group: true, ..chat }
+            }
+        };
+        account.chats.insert(new_id.clone(), chat);
+        new_id
+    }
+
+    /// Enters `delivery` and its message under a new id, which is answered.
+    fn deliver(
+        &mut self,
+        mut delivery: Delivery,
+        subject: Option<String>,
+        now: Timestamp,
+        keep_bodies: bool,
+    ) -> String {
+        self.last_message += 1;
+        let id = format!("2-msg:{:06}==", self.last_message);
+        id.clone_into(&mut delivery.message_id);
+        if !keep_bodies {
+            delivery.text.clear();
+            (delivery.specifics, delivery.options) = (None, None);
+            delivery.attachments.iter_mut().for_each(Attachment::forget_content);
+        }
+        let chat = self.account(&delivery.account_id, now).use_chat(&delivery.chat_id, now);
+        chat.users.clone_into(&mut delivery.recipients);
+        chat.name.clone_into(&mut delivery.name);
+        chat.messages.push(Message {
+            id: id.clone(),
+            text: delivery.text.clone(),
+            is_sender: true,
+            timestamp: now,
+            attachments: delivery.attachments.clone(),
+            quote_id: delivery.quote_id.clone(),
+            source: delivery.source.clone(),
+            subject: subject.filter(|_| keep_bodies),
+        });
+        self.ledger.enter_delivery(delivery);
+        id
+    }
+
+    fn read(
+        &mut self,
+        config: &SandboxConfig,
+        target: &Target,
+        read: &Read,
+        key: &str,
+        control: CacheControl,
+        moment: Moment,
+    ) -> Reply {
+        if let Read::Accounts(query) = read {
+            // Only those of the configuration, if it names any; they are all there from the start.
+            let listed = config.accounts.as_deref();
+            for id in listed.unwrap_or_default() {
+                self.account(id, moment.now);
+            }
+            let all = self.accounts.iter().filter(|(id, _)| listed.is_none_or(|listed| listed.contains(id)));
+            return Reply::json(views::accounts(all, query).to_string());
+        }
+        let account = self.account(&target.account_id, moment.now);
+        if let Read::Account = read {
+            return Reply::json(views::account(&target.account_id, account).to_string());
+        }
+        if let Some((body, age)) = account.cache.get(key, control, moment.monotonic) {
+            return Reply::json(body.to_owned()).with_cache(true, age);
+        }
+        let body = view(account, target, read, moment.now);
+        account.cache.put(key, control, moment.monotonic, &body);
+        Reply::json(body).with_cache(false, Duration::ZERO)
+    }
+}
+
+/// The answer to a read that is about one account and may be cached.
+fn view(account: &mut Account, target: &Target, read: &Read, now: Timestamp) -> String {
+    if let Some(chat_id) = &target.chat_id {
+        account.use_chat(chat_id, now);
+    }
+    let (account, chat) = (&*account, || &account.chats[chat_of(target)]);
+    let view = match read {
+        Read::Inboxes => views::inboxes(account),
+        Read::InmailCredits { service } => views::credits(account, service.as_deref()),
+        Read::UserChat => views::user_chat(account, target.user_id.as_deref().unwrap_or_default()),
+        Read::Chat => views::chat(chat_of(target), chat()),
+        Read::Messages(query) => views::messages(account, chat_of(target), chat(), query),
+        Read::Message => {
+            let id = target.message_id.as_deref().unwrap_or_default();
+            let message = chat().message(id).expect("it was there when the request was admitted");
+            views::message(account, chat_of(target), chat(), message)
+        }
+        Read::Accounts(_) | Read::Account => unreachable!("those are answered without a cache"),
+    };
+    view.to_string()
+}
+
+fn may_start(account: &Account, start: &StartChat) -> Result<(), Problem> {
+    if let Recipients::One(user) = &start.recipients
+        && let Some(chat_id) = account.chat_with(user)
+    {
+        account.may_write(chat_id)?;
+    }
+    weigh(&start.content.attachments)?;
+    weigh(&start.meaning.follow_up)?;
+    if start.takes_credit() { account.has_credit() } else { Ok(()) }
+}
+
+/// Whether the attachments of one message are together small enough.
+fn weigh(attachments: &[Attachment]) -> Result<(), Problem> {
+    let bytes: u64 = attachments.iter().map(|attachment| attachment.bytes).sum();
+    if bytes > LARGEST_MESSAGE_BYTES {
+        let detail =
+            format!("The attachments have {bytes} bytes together, more than {LARGEST_MESSAGE_BYTES}.");
+        return Err(Problem::invalid_file(&detail));
+    }
+    Ok(())
+}
+
+fn chat_exists(config: &SandboxConfig, account: &Account, chat_id: &str) -> Result<(), Problem> {
+    if account.chats.contains_key(chat_id) || (config.any_chat && !chat_id.starts_with("missing")) {
+        return Ok(());
+    }
+    Err(Problem::resource_not_found("provider", &format!("Chat {chat_id} does not exist.")))
+}
+
+/// Whether the message of the path is in the chat of the path; with `any`, one that nobody knows may be, too.
+fn message_exists(account: &Account, target: &Target, any: bool) -> Result<(), Problem> {
+    let id = target.message_id.as_deref().unwrap_or_default();
+    let known = account.chats.get(chat_of(target)).is_some_and(|chat| chat.message(id).is_some());
+    if known || (any && !id.starts_with("missing")) {
+        return Ok(());
+    }
+    let detail = format!("Message {id} does not exist in chat {}.", chat_of(target));
+    Err(Problem::resource_not_found("provider", &detail))
+}
+
+fn chat_of(target: &Target) -> &str {
+    target.chat_id.as_deref().expect("the endpoint has a chat in its path")
+}
+
+/// A delivery into `chat_id` that still lacks its ids and what it consists of.
+fn draft(target: &Target, arrival: Arrival, kind: DeliveryKind, chat_id: &str) -> Delivery {
+    Delivery {
+        seq: 0, // the ledger numbers it
+        account_id: target.account_id.clone(),
+        inbox_id: None,
+        chat_id: chat_id.to_owned(),
+        recipients: Vec::new(),
+        name: None,
+        text: String::new(),
+        message_id: String::new(),
+        kind,
+        at: arrival.at,
+        at_monotonic: arrival.at_monotonic,
+        attachments: Vec::new(),
+        quote_id: None,
+        source: None,
+        specifics: None,
+        options: None,
+        company_topic: None,
+    }
+}

@@ -1,0 +1,192 @@
+//! The routes under `/sandbox` that change accounts and chats, and the one that hands out what was attached.
+//!
+//! Mounted by `http`. Each does what the verb of the same name on `World` does. Bodies are taken as they are: whoever
+//! types `curl -d` has no JSON content type, and should not need one. They are as strict as the API's own.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::reply::Problem;
+use super::server::Service;
+use super::strict::{Fields, Invalid};
+use super::world::World;
+
+/// What a refusal looks like here: without a number, since it is no call of the ledger.
+pub(super) fn refused(service: &Service, problem: Problem) -> Response {
+    problem.reply(0).into_response(service.world.clock())
+}
+
+/// `POST /sandbox/accounts/{id}/{verb}`
+pub(super) async fn tell_account(
+    State(service): State<Service>,
+    Path((account_id, verb)): Path<(String, String)>,
+) -> Response {
+    match verb.as_str() {
+        "disconnect" => service.world.disconnect(&account_id),
+        "restrict" => service.world.restrict(&account_id),
+        "reconnect" => service.world.reconnect(&account_id),
+        _ => {
+            let detail = format!("An account can be told disconnect, restrict or reconnect, not {verb}.");
+            return refused(&service, Problem::resource_not_found("api", &detail));
+        }
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// `PUT /sandbox/accounts/{id}`: what is not named stays as it is.
+pub(super) async fn set_account(
+    State(service): State<Service>,
+    Path(account_id): Path<String>,
+    body: Bytes,
+) -> Response {
+    changed(&service, &body, |world, body| {
+        let fields = Fields::of(body, "", &["name", "provider", "status", "products"])?;
+        let name = fields.optional_string("name")?;
+        let provider = fields.optional_string("provider")?;
+        let status = fields.optional_string("status")?;
+        let products = fields.get("products").map(|products| pairs(&fields, products)).transpose()?;
+        world.on(&account_id, |account, _| {
+            let set = |value: Option<&str>, to: &mut String| {
+                if let Some(value) = value {
+                    value.clone_into(to);
+                }
+            };
+            set(name, &mut account.name);
+            set(provider, &mut account.provider);
+            set(status, &mut account.status);
+            if let Some(products) = products {
+                account.products = products.into_iter().collect();
+            }
+        });
+        Ok(())
+    })
+}
+
+/// `PUT /sandbox/accounts/{id}/credits`: a product that is not named has no subscription.
+pub(super) async fn set_credits(
+    State(service): State<Service>,
+    Path(account_id): Path<String>,
+    body: Bytes,
+) -> Response {
+    changed(&service, &body, |world, body| {
+        let fields = Fields::of(body, "", &["classic", "sales_navigator", "recruiter"])?;
+        let credits = |product| match fields.get(product) {
+            None | Some(Value::Null) => Ok(None),
+            Some(_) => {
+                let number = fields.integer(product, 0..=u64::from(u32::MAX))?;
+                Ok(Some(u32::try_from(number).expect("the range ends at u32::MAX")))
+            }
+        };
+        let (classic, navigator) = (credits("classic")?, credits("sales_navigator")?);
+        world.set_credits(&account_id, classic, navigator, credits("recruiter")?);
+        Ok(())
+    })
+}
+
+/// `PUT /sandbox/accounts/{id}/inboxes`: all of them.
+pub(super) async fn set_inboxes(
+    State(service): State<Service>,
+    Path(account_id): Path<String>,
+    body: Bytes,
+) -> Response {
+    changed(&service, &body, |world, body| {
+        let Value::Array(items) = body else {
+            return Err(Invalid("the body must be an array of inboxes".to_owned()));
+        };
+        let inbox = |(index, item): (usize, &Value)| {
+            let fields = Fields::of(item, &format!("[{index}]"), &["id", "disabled"])?;
+            let disabled = fields.optional_boolean("disabled")?.unwrap_or(false);
+            Ok((fields.string("id")?.to_owned(), disabled))
+        };
+        let inboxes = items.iter().enumerate().map(inbox).collect::<Result<Vec<_>, Invalid>>()?;
+        world.set_inboxes(&account_id, inboxes);
+        Ok(())
+    })
+}
+
+/// `PUT /sandbox/accounts/{id}/chats`: makes a chat exist, with a user if one is named.
+pub(super) async fn set_chat(
+    State(service): State<Service>,
+    Path(account_id): Path<String>,
+    body: Bytes,
+) -> Response {
+    changed(&service, &body, |world, body| {
+        let fields = Fields::of(body, "", &["chat_id", "user_id", "readonly"])?;
+        let chat_id = fields.string("chat_id")?;
+        let user_id = fields.optional_string("user_id")?;
+        let readonly = fields.optional_boolean("readonly")?;
+        match user_id {
+            Some(user) => world.add_chat_with_user(&account_id, user, chat_id),
+            None => world.add_chat(&account_id, chat_id),
+        }
+        match readonly {
+            Some(true) => world.set_readonly(&account_id, chat_id),
+            Some(false) => world.set_writable(&account_id, chat_id),
+            None => {}
+        }
+        Ok(())
+    })
+}
+
+/// `POST /sandbox/accounts/{id}/messages`: a message that did not come through the API.
+pub(super) async fn add_message(
+    State(service): State<Service>,
+    Path(account_id): Path<String>,
+    body: Bytes,
+) -> Response {
+    changed(&service, &body, |world, body| {
+        let fields = Fields::of(body, "", &["chat_id", "id", "text", "is_sender"])?;
+        let (chat_id, id, text) = (fields.string("chat_id")?, fields.string("id")?, fields.string("text")?);
+        let is_sender = fields.optional_boolean("is_sender")?.unwrap_or(false);
+        world.add_message(&account_id, chat_id, id, text, is_sender);
+        Ok(())
+    })
+}
+
+/// `GET /sandbox/deliveries/{seq}/attachments/{n}`: the decoded bytes; the first attachment is 0.
+pub(super) async fn attachment(
+    State(service): State<Service>,
+    Path((seq, index)): Path<(String, String)>,
+) -> Response {
+    let found = match (seq.parse(), index.parse()) {
+        (Ok(seq), Ok(index)) => service.world.attachment(seq, index),
+        _ => None,
+    };
+    let Some(attachment) = found else {
+        let detail = format!("The ledger has no delivery {seq} with an attachment {index}.");
+        return refused(&service, Problem::resource_not_found("api", &detail));
+    };
+    let Some(content) = attachment.shared_content() else {
+        let detail = "This sandbox does not keep the content of attachments.";
+        return refused(&service, Problem::resource_not_found("api", detail));
+    };
+    let unnamed = HeaderValue::from_static("application/octet-stream");
+    let content_type = HeaderValue::from_str(&attachment.content_type).unwrap_or(unnamed);
+    ([(header::CONTENT_TYPE, content_type)], Bytes::from_owner(content)).into_response()
+}
+
+/// Reads `body` as JSON, makes the change, and answers 204, or 400 with what is wrong.
+fn changed(
+    service: &Service,
+    body: &Bytes,
+    change: impl FnOnce(&World, &Value) -> Result<(), Invalid>,
+) -> Response {
+    let read =
+        serde_json::from_slice(body).map_err(|error| Invalid(format!("the body is not JSON: {error}")));
+    match read.and_then(|value| change(&service.world, &value)) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(Invalid(detail)) => refused(service, Problem::invalid_parameters("api", &detail)),
+    }
+}
+
+/// The products of an account and how each stands.
+fn pairs(fields: &Fields<'_>, products: &Value) -> Result<Vec<(String, String)>, Invalid> {
+    let wrong = || fields.wrong("products", "an object of strings", products);
+    let Value::Object(map) = products else { return Err(wrong()) };
+    map.iter()
+        .map(|(name, status)| Ok((name.clone(), status.as_str().ok_or_else(wrong)?.to_owned())))
+        .collect()
+}

@@ -1,0 +1,196 @@
+//! The answers to reads, in the shapes of the API's description.
+//!
+//! Called by `state` with what is there. Fields that the description calls optional are left out where the sandbox has
+//! nothing to say, so that a client which counts on them is found out.
+
+use serde_json::{Map, Value, json};
+
+use super::account::{Account, Credits};
+use super::attachment::{Attachment, SendMode};
+use super::chat::{Chat, Message};
+use super::reads::{self, AccountsQuery, MessagesQuery};
+
+pub(super) fn account(id: &str, account: &Account) -> Value {
+    json!({
+        "object": "Account",
+        "id": id,
+        "application_id": "app_sandbox",
+        "user_id": account.user_id,
+        "name": account.name,
+        "created_at": time(account.created_at),
+        "provider": account.provider,
+        "status": account.status,
+        "is_locked": false,
+        "metadata": { "products_connection_status": account.products },
+        "initial_sync": { "status": "completed" },
+    })
+}
+
+/// The page of `all` that `query` asks for, sorted by name.
+pub(super) fn accounts<'a>(
+    all: impl Iterator<Item = (&'a String, &'a Account)>,
+    query: &AccountsQuery,
+) -> Value {
+    let equal = |wanted: &Option<String>, value: &str| wanted.as_deref().is_none_or(|wanted| wanted == value);
+    let found = all.filter(|(id, account)| {
+        let search = |part: &String| account.name.to_lowercase().contains(part) || id.contains(part);
+        equal(&query.status, &account.status)
+            && equal(&query.provider, &account.provider)
+            && equal(&query.account_scope_id, "none")
+            && query.search.as_ref().is_none_or(search)
+    });
+    let mut found: Vec<_> = found.collect();
+    found.sort_by_key(|(id, account)| (&account.name, *id));
+    let end = query.offset.saturating_add(query.limit);
+    let page = found.iter().skip(query.offset).take(query.limit);
+    let data: Vec<Value> = page.map(|(id, one)| self::account(id, one)).collect();
+    json!({ "object": "Accounts", "data": data, "has_more": found.len() > end })
+}
+
+pub(super) fn inboxes(account: &Account) -> Value {
+    let inboxes = account.inboxes.iter();
+    let data: Vec<Value> = inboxes
+        .map(|inbox| json!({ "object": "Inbox", "id": inbox.id, "disabled": inbox.disabled }))
+        .collect();
+    json!({ "total_count": data.len(), "data": data })
+}
+
+/// The credits of `service`, or of all products.
+pub(super) fn credits(account: &Account, service: Option<&str>) -> Value {
+    let all = account.credits;
+    let credits = match service {
+        None => all,
+        Some("classic") => Credits { classic: all.classic, ..Credits::default() },
+        Some("sales_navigator") => Credits { sales_navigator: all.sales_navigator, ..Credits::default() },
+        Some(_) => Credits { recruiter: all.recruiter, ..Credits::default() },
+    };
+    json!({ "object": "InmailCredits", "credits": credits })
+}
+
+/// The chats with `user`, the latest first.
+pub(super) fn user_chat(account: &Account, user: &str) -> Value {
+    let chats = account.chats_with(user).iter().rev().filter_map(|id| Some((id, account.chats.get(id)?)));
+    let data: Vec<Value> = chats
+        .map(|(id, chat)| {
+            json!({ "chat_id": id, "inbox_id": chat.inbox_id, "has_history": !chat.messages.is_empty() })
+        })
+        .collect();
+    json!({ "object": "ChatLookup", "data": data })
+}
+
+pub(super) fn chat(id: &str, chat: &Chat) -> Value {
+    let user = chat.users.first().filter(|_| !chat.is_group);
+    let mut view = json!({
+        "object": "Chat",
+        "id": id,
+        "name": chat.name.as_ref().or(user).map_or(id, String::as_str),
+        "type": if chat.is_group { "group" } else { "1to1" },
+        "is_group": chat.is_group,
+        "is_1to1": !chat.is_group,
+        "is_readonly": chat.readonly,
+        "restrictions": if chat.readonly { vec!["send_message"] } else { Vec::new() },
+        "created_at": time(chat.created_at),
+        "unread_count": 0,
+        "folders": [chat.inbox_id],
+    });
+    if let Some(user) = user {
+        view["user_id"] = json!(user);
+    }
+    if let Some(last) = chat.messages.last() {
+        view["last_message_timestamp"] = json!(time(last.timestamp));
+        view["updated_at"] = json!(time(last.timestamp));
+        let (id, text) = (&last.id, &last.text);
+        view["last_message"] =
+            json!({ "object": "MessagePreview", "id": id, "text": text, "is_sender": last.is_sender });
+    }
+    view
+}
+
+/// A page of the messages of `chat`, newest first.
+pub(super) fn messages(account: &Account, chat_id: &str, chat: &Chat, query: &MessagesQuery) -> Value {
+    let (found, below) = chat.page(query, &account.user_id);
+    let data: Vec<Value> =
+        found.into_iter().map(|message| self::message(account, chat_id, chat, message)).collect();
+    let mut view = json!({ "data": data });
+    if let Some(place) = below {
+        view["next_cursor"] = json!(reads::cursor(place));
+    }
+    view
+}
+
+pub(super) fn message(account: &Account, chat_id: &str, chat: &Chat, message: &Message) -> Value {
+    let mut view = json!({
+        "object": "Message",
+        "id": message.id,
+        "text": message.text,
+        "sender_id": chat.sender(message, &account.user_id),
+        "chat_id": chat_id,
+        "timestamp": time(message.timestamp),
+        "is_sender": message.is_sender,
+        "is_seen": false,
+        "is_delivered": true,
+        "is_hidden": false,
+        "is_deleted": false,
+        "is_edited": false,
+        "is_pinned": false,
+        "is_event": false,
+        "is_mentionned": false,
+        "reactions_counter": [],
+        "provider": account.provider,
+        "attachments": attachments(message),
+    });
+    if let Some(id) = &message.quote_id {
+        view["quoted"] = other_message("QuotedMessage", id, chat.message(id));
+    }
+    if let Some(source) = &message.source {
+        let there = account.chats.get(&source.chat_id).and_then(|chat| chat.message(&source.message_id));
+        view["forwarded"] = other_message("ForwardedMessage", &source.message_id, there);
+    }
+    if let Some(subject) = &message.subject {
+        view["specifics"] = json!({ "subject": subject });
+    }
+    view
+}
+
+/// A message within another; its text is left out if nobody knows it.
+fn other_message(object: &str, id: &str, message: Option<&Message>) -> Value {
+    let mut view =
+        json!({ "object": object, "id": id, "attachments": message.map_or_else(Vec::new, attachments) });
+    if let Some(message) = message {
+        view["text"] = json!(message.text);
+    }
+    view
+}
+
+fn attachments(message: &Message) -> Vec<Value> {
+    let numbered = message.attachments.iter().enumerate();
+    numbered.map(|(index, file)| attachment(&format!("{}-{index}", message.id), file)).collect()
+}
+
+fn attachment(id: &str, file: &Attachment) -> Value {
+    let kind = match file.content_type.split('/').next() {
+        _ if file.send_mode == Some(SendMode::File) => "file",
+        Some("image") => "img",
+        Some("audio") => "audio",
+        Some("video") => "video",
+        _ => "file",
+    };
+    let mut view = Map::new();
+    view.insert("object".into(), json!("Attachment"));
+    view.insert("id".into(), json!(id));
+    view.insert("type".into(), json!(kind));
+    view.insert("mimetype".into(), json!(file.content_type));
+    view.insert("file_size".into(), json!(file.bytes));
+    view.insert("url".into(), json!(format!("att://{id}")));
+    match kind {
+        "file" => view.insert("filename".into(), json!(file.filename)),
+        "audio" => view.insert("voice_note".into(), json!(file.voice_note.unwrap_or(false))),
+        _ => None,
+    };
+    Value::Object(view)
+}
+
+/// UTC with milliseconds, as the API writes every time.
+fn time(time: jiff::Timestamp) -> String {
+    format!("{time:.3}")
+}

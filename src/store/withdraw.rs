@@ -1,0 +1,89 @@
+//! The ways out of the queue without being sent: cancelled by somebody, or expired.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use sqlx::{Row, SqliteConnection};
+
+use super::Store;
+use super::rows::{self, Result};
+use crate::domain::message::{AccountId, MessageId};
+use crate::domain::state::StateName;
+use crate::domain::time_text;
+
+/// What became of a cancellation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It will not be sent; `was` is the state it was in.
+    Done {
+        /// Its account.
+        account_id: AccountId,
+        /// The state before.
+        was: StateName,
+    },
+    /// It had been cancelled before.
+    Already,
+    /// Too late: it is in this state.
+    TooLate(StateName),
+    /// There is no such message.
+    Unknown,
+}
+
+pub(super) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages \
+     WHERE state = 'queued' AND expires_at IS NOT NULL";
+
+pub(super) const EXPIRE: &str = "UPDATE messages SET state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
+     (SELECT arrival FROM messages WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
+     RETURNING account_id";
+
+impl Store {
+    /// Takes a message back, unless it is too late. In `review` it means "drop it": it may have been sent.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn cancel(&self, id: MessageId, now: Timestamp) -> Result<Cancelled> {
+        self.inner.writer.solo(now, move |connection| Box::pin(cancel(connection, id, now))).await
+    }
+
+    /// Ends what was not sent before its expiry, at most 500 at a time; answers the accounts concerned.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn expire(&self, now: Timestamp) -> Result<Vec<AccountId>> {
+        self.inner.writer.solo(now, move |connection| Box::pin(expire(connection, now))).await
+    }
+
+    /// When the next message expires.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn next_expiry(&self) -> Result<Option<Timestamp>> {
+        let row = sqlx::query(NEXT_EXPIRY).fetch_one(&self.inner.readers).await?;
+        rows::time(&row, "expires_at")
+    }
+}
+
+async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
+    const LOOK: &str = "SELECT account_id, state FROM messages WHERE id = ?1";
+    const CANCEL: &str =
+        "UPDATE messages SET state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
+    let id = id.0.hyphenated().to_string();
+    let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
+        return Ok(Cancelled::Unknown);
+    };
+    let was = rows::state(&row)?;
+    if was == StateName::Cancelled {
+        return Ok(Cancelled::Already);
+    }
+    if !was.may_become(StateName::Cancelled) {
+        return Ok(Cancelled::TooLate(was));
+    }
+    sqlx::query(CANCEL).bind(&id).bind(time_text(now)).execute(connection).await?;
+    Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
+}
+
+async fn expire(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<AccountId>> {
+    let ids: Vec<String> = sqlx::query_scalar(EXPIRE).bind(time_text(now)).fetch_all(connection).await?;
+    let ids: HashSet<String> = ids.into_iter().collect();
+    Ok(ids.into_iter().map(AccountId::new).collect())
+}
