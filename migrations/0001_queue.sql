@@ -55,7 +55,8 @@ CREATE TABLE messages (
                  || '-7' || substr(hex(randomblob(2)), 2)
                  || '-' || substr('89ab', 1 + (random() & 3), 1) || substr(hex(randomblob(2)), 2)
                  || '-' || hex(randomblob(6))))
-               CHECK (length(id) = 36 AND id NOT GLOB '*[^0-9a-f-]*' AND id GLOB '????????-????-????-????-????????????'),
+               CHECK (length(id) = 36 AND length(replace(id, '-', '')) = 32 AND replace(id, '-', '') NOT GLOB '*[^0-9a-f]*'
+                      AND id GLOB '????????-????-????-????-????????????'),
 
   -- What a producer writes.
   account_id   TEXT NOT NULL CHECK (account_id GLOB 'acc_*'),
@@ -269,6 +270,9 @@ BEGIN
    WHERE NEW.expires_at IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.expires_at) IS NOT NEW.expires_at;
   SELECT RAISE(ABORT, 'outboxd: dedupe_key is empty; leave it out or give a key')
    WHERE NEW.dedupe_key = '';
+  SELECT RAISE(ABORT, 'outboxd: id is no UUID in small letters; leave it out')
+   WHERE NOT (length(NEW.id) = 36 AND length(replace(NEW.id, '-', '')) = 32
+              AND replace(NEW.id, '-', '') NOT GLOB '*[^0-9a-f]*' AND NEW.id GLOB '????????-????-????-????-????????????');
   -- REPLACE would delete the message that is in the way, with all that became of it. The conflict clause of the
   -- producer's INSERT applies to this one too, so the row becomes (1, 1) under OR REPLACE only.
   INSERT OR IGNORE INTO replaced (id, yes)

@@ -13,7 +13,7 @@ use super::error::ApiError;
 use super::{Doors, render, wire};
 use crate::domain::message::AccountId;
 use crate::domain::refusal::{Refusal, RefusalCode};
-use crate::store::{AccountView, PauseRequest, Paused, Resumed, Scope};
+use crate::store::{PauseRequest, Paused, Resumed, Scope};
 
 /// Longest note of a pause, in characters.
 const NOTE_CHARS: usize = 500;
@@ -22,8 +22,11 @@ pub(super) async fn list(State(doors): State<Arc<Doors>>) -> Result<Json<Value>,
     let daemon = doors.store.totals().await?.daemon;
     let accounts = doors.store.accounts(None).await?;
     let now = doors.engine.now();
-    let row = |view: &AccountView| render::account(view, doors.engine.account_standing(view, &daemon), now);
-    Ok(Json(json!({ "data": accounts.iter().map(row).collect::<Vec<_>>() })))
+    let mut data = Vec::with_capacity(accounts.len());
+    for view in &accounts {
+        data.push(render::account(view, doors.engine.account_standing(view, &daemon).await?, now));
+    }
+    Ok(Json(json!({ "data": data })))
 }
 
 pub(super) async fn show(
@@ -33,7 +36,8 @@ pub(super) async fn show(
     let daemon = doors.store.totals().await?.daemon;
     let accounts = doors.store.accounts(Some(&AccountId::new(id.clone()))).await?;
     let view = accounts.first().ok_or_else(|| ApiError::not_found("account", &id))?;
-    Ok(Json(render::account(view, doors.engine.account_standing(view, &daemon), doors.engine.now())))
+    let standing = doors.engine.account_standing(view, &daemon).await?;
+    Ok(Json(render::account(view, standing, doors.engine.now())))
 }
 
 pub(super) async fn pause(

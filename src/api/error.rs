@@ -51,8 +51,12 @@ impl ApiError {
     }
 
     fn unavailable(problem: &str, fix: &str) -> Self {
-        let refusal = Refusal::new(RefusalCode::InvalidValue, "", problem, fix);
-        Self { code: Some("unavailable"), ..Self::one(StatusCode::SERVICE_UNAVAILABLE, refusal) }
+        Self::one(StatusCode::SERVICE_UNAVAILABLE, Refusal::new(RefusalCode::Unavailable, "", problem, fix))
+    }
+
+    /// What is wrong, for the verdict on a row of a batch whose earlier rows are stored.
+    pub(super) fn into_refusals(self) -> Vec<Refusal> {
+        self.refusals
     }
 
     fn body(&self) -> Value {
@@ -88,13 +92,13 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Busy => Self::unavailable(
-                "another program keeps the database locked, so nothing was stored",
+                "another program keeps the database locked, so this was not done",
                 "end its transaction and try again",
             ),
             StoreError::Closed => Self::unavailable("the daemon is stopping", "try again when it runs"),
             other => {
                 tracing::error!(error = other.chain(), "a request failed in the queue");
-                Self::unavailable("the queue failed, so nothing was stored", "look into the daemon's log")
+                Self::unavailable("the queue failed, so this was not done", "look into the daemon's log")
             }
         }
     }

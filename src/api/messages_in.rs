@@ -221,9 +221,12 @@ async fn store(
     let work = Arc::clone(&doors);
     doors
         .carry_out(async move {
-            let accounts: HashSet<_> = messages.iter().map(|message| message.account_id.clone()).collect();
+            let now = work.engine.now();
+            let due = |message: &NewMessage| message.not_before.map_or(now, |at| at.max(now));
+            let accounts: Vec<_> =
+                messages.iter().map(|message| (message.account_id.clone(), due(message))).collect();
             let stored = work.store.enqueue_with(messages, blobs, mode, work.engine.now()).await?;
-            work.engine.wake_all(accounts);
+            work.engine.wake_at(accounts);
             Ok(stored)
         })
         .await
@@ -258,11 +261,24 @@ async fn many(
     }
     let mode = if atomic { EnqueueMode::All } else { EnqueueMode::Each };
     let rows_at_once = if atomic { good.len().max(1) } else { doors.batch_rows };
+    let mut stored_any = false;
     while !good.is_empty() {
         let rest = good.split_off(good.len().min(rows_at_once));
         let (indices, messages): (Vec<usize>, Vec<NewMessage>) = good.into_iter().unzip();
         let blobs = files.of(&messages);
-        let stored = store(Arc::clone(&doors), messages, blobs, mode).await?;
+        let stored = match store(Arc::clone(&doors), messages, blobs, mode).await {
+            Ok(stored) => stored,
+            Err(error) if !stored_any => return Err(error),
+            // What was stored before must be told; only the rest may be sent again.
+            Err(error) => {
+                let refusals = error.into_refusals();
+                for index in indices.into_iter().chain(rest.into_iter().map(|(index, _)| index)) {
+                    verdicts[index] = Some(RowVerdict::Refused(refusals.clone(), None));
+                }
+                break;
+            }
+        };
+        stored_any = true;
         for (index, stored) in indices.into_iter().zip(stored) {
             verdicts[index] = Some(match stored {
                 Enqueued::Accepted(id) => RowVerdict::Accepted(id),

@@ -4,9 +4,10 @@
 //! What the table's own CHECKs and trigger can see was refused at the INSERT already; here a row becomes `queued`, or
 //! `rejected` with its `error` filled in, so that its producer finds the reason where it put the message.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+
+use jiff::Timestamp;
 
 use super::{Doors, attachments};
 use crate::domain::attachment::Blob;
@@ -45,12 +46,13 @@ async fn admit_all(doors: &Doors) -> Result<(), StoreError> {
             return Ok(());
         }
         let now = doors.engine.now();
-        let mut accounts: HashSet<AccountId> = HashSet::new();
+        let mut accounts: Vec<(AccountId, Timestamp)> = Vec::new();
         let mut admissions = Vec::with_capacity(rows.len());
         for row in &rows {
             admissions.push(match judge(doors, row) {
                 Ok((message, blobs)) => {
-                    accounts.insert(message.account_id.clone());
+                    let due_at = message.not_before.map_or(now, |at| at.max(now));
+                    accounts.push((message.account_id.clone(), due_at));
                     Admission::queue(row, &message, blobs, now)
                 }
                 Err(why) => {
@@ -60,7 +62,7 @@ async fn admit_all(doors: &Doors) -> Result<(), StoreError> {
             });
         }
         doors.store.admit(admissions).await?;
-        doors.engine.wake_all(accounts);
+        doors.engine.wake_at(accounts);
     }
 }
 

@@ -213,7 +213,7 @@ impl Screen {
         table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
         table.set_header(["account", "sent", "waiting", "now", "next in"]);
         for view in application.store().accounts(None).await? {
-            let standing = engine.account_standing(&view, &daemon);
+            let standing = engine.account_standing(&view, &daemon).await?;
             let next = match standing.and_then(|standing| standing.until) {
                 Some(crate::engine::Until::At(at)) if at > now => {
                     format!("{:.0} s", at.duration_since(now).as_secs_f64().ceil())

@@ -85,6 +85,8 @@ pub enum RefusalCode {
     NotFound,
     /// The state does not allow it.
     WrongState,
+    /// The queue could not take it just now.
+    Unavailable,
     /// A good row of an atomic batch that another row made fail.
     BatchRefused,
 }
@@ -104,6 +106,7 @@ impl RefusalCode {
             Self::DedupeConflict => "dedupe_conflict",
             Self::NotFound => "not_found",
             Self::WrongState => "wrong_state",
+            Self::Unavailable => "unavailable",
             Self::BatchRefused => "batch_refused",
         }
     }

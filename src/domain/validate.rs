@@ -276,7 +276,7 @@ impl Faults {
         if text.is_empty() && may_be_empty {
             return Some(text);
         }
-        if text.trim().is_empty() {
+        if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
             self.add(RefusalCode::MissingField, "text", "is empty", "give the text to send");
             return None;
         }
@@ -353,13 +353,18 @@ impl Faults {
             self.add(RefusalCode::InvalidValue, field, "is no id", "give the id as Unipile tells it");
             return None;
         }
-        if value.chars().any(char::is_control) {
-            let problem = "holds a control character (NUL, line end, tab)";
+        if value.chars().any(|c| c.is_control() || is_invisible(c)) {
+            let problem = "holds a control or an invisible character";
             self.add(RefusalCode::InvalidValue, field, problem, "remove it");
             return None;
         }
         Some(value)
     }
+}
+
+/// Zero-width characters and marks of writing direction: an id that holds one is not what it looks like.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 fn shortened(value: &str) -> String {

@@ -115,7 +115,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         ahead: 0,
     };
     let live = Live {
-        api_unreachable_until: shared.live.api_health().unreachable_until,
+        api_unreachable_until: shared.live.api_health(now).unreachable_until,
         api_busy_until: None,
         typing_until: claim.map(|claim| claim.typing_until(now, shared.clock.monotonic())),
     };

@@ -161,8 +161,12 @@ async fn settle(
     let consequence = consequence(sending, reply.outcome, now, policy, &mut run.dice);
     if consequence.api_unreachable {
         shared.live.api_failed(now, &mut run.dice);
-    } else {
-        shared.live.api_answered();
+    } else if shared.live.api_answered() {
+        tracing::info!("the Unipile API can be reached again");
+        match shared.store.accounts_with_work().await {
+            Ok(accounts) => shared.wakeups.add(accounts.into_iter().map(|account| (account, now))),
+            Err(error) => tracing::debug!(error = error.chain(), "the accounts wake by their own timers"),
+        }
     }
     log_outcome(outcome, problem.as_ref(), &consequence.message);
     let key_refused = consequence.key_refused.is_some();

@@ -10,7 +10,7 @@ use crate::domain::reason::{Actor, Reason};
 use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
-use crate::store::{AccountView, MessageView};
+use crate::store::{AccountView, MessageView, StoreError};
 
 /// Where a message or an account stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,9 +81,16 @@ impl EngineHandle {
     }
 
     /// Why `account` sends nothing now; `None` if nothing waits on it.
-    pub fn account_standing(&self, view: &AccountView, daemon: &Daemon) -> Option<Standing> {
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn account_standing(
+        &self,
+        view: &AccountView,
+        daemon: &Daemon,
+    ) -> Result<Option<Standing>, StoreError> {
         if view.counts.of(StateName::Queued) == 0 {
-            return None;
+            return Ok(None);
         }
         let now = self.now();
         let account = self.paced(&view.account, now);
@@ -91,7 +98,20 @@ impl EngineHandle {
         let message = Waiting { due_at, retry_at: None, expires_at: None, held_by: None, ahead: 0 };
         let live = self.live(&account.id, None);
         let gap_min = self.policy(&account.id).gap.min;
-        Some(judge(&Facts { now, daemon, account: &account, message: &message, live, gap_min }))
+        let standing = judge(&Facts { now, daemon, account: &account, message: &message, live, gap_min });
+        if standing.reason != Reason::Now {
+            return Ok(Some(standing));
+        }
+        // Nothing of the account's holds it: then it is a matter of its messages.
+        let turn = self.shared.store.turn(&account.id, now).await?;
+        let Some(turn) = turn else {
+            return Ok(Some(Standing { reason: Reason::ChatOrder, until: Some(Until::Person) }));
+        };
+        Ok(Some(match (turn.first, turn.next_due_at) {
+            (Some(_), _) => standing,
+            (None, Some(at)) => Standing { reason: Reason::Retry, until: Some(Until::At(at)) },
+            (None, None) => Standing { reason: Reason::ChatOrder, until: Some(Until::Person) },
+        }))
     }
 
     /// The rules of `account`.
@@ -109,7 +129,7 @@ impl EngineHandle {
         let claim = self.shared.live.claim_of(account);
         let claim = claim.filter(|claim| message.is_none_or(|id| claim.message_id == id));
         Live {
-            api_unreachable_until: self.shared.live.api_health().unreachable_until,
+            api_unreachable_until: self.shared.live.api_health(self.now()).unreachable_until,
             api_busy_until: None,
             typing_until: claim.map(|claim| claim.typing_until(self.now(), self.shared.clock.monotonic())),
         }

@@ -69,8 +69,11 @@ impl LiveState {
             .map_err(|not_until| not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
     }
 
-    pub(super) fn api_health(&self) -> ApiHealth {
-        *self.api.lock().expect("nothing panics while holding it")
+    /// A clock that was set back since cannot make the next try later than the longest pause.
+    pub(super) fn api_health(&self, now: Timestamp) -> ApiHealth {
+        let health = *self.api.lock().expect("nothing panics while holding it");
+        let latest = after(now, pace::LONGEST_API_PAUSE);
+        ApiHealth { unreachable_until: health.unreachable_until.map(|until| until.min(latest)), ..health }
     }
 
     /// The right to call: while the API is in doubt, only one call has it for a moment, and the error is when to
@@ -78,8 +81,9 @@ impl LiveState {
     pub(super) fn take_call(&self, now: Timestamp) -> Result<(), Timestamp> {
         let mut api = self.api.lock().expect("nothing panics while holding it");
         if api.failures > 0 {
+            let latest = after(now, pace::LONGEST_API_PAUSE);
             if let Some(until) = api.unreachable_until.filter(|until| *until > now) {
-                return Err(until);
+                return Err(until.min(latest));
             }
             api.unreachable_until = Some(after(now, PROBE));
         }
@@ -90,12 +94,15 @@ impl LiveState {
     pub(super) fn api_failed(&self, now: Timestamp, dice: &mut impl Rng) {
         let mut api = self.api.lock().expect("nothing panics while holding it");
         api.failures = api.failures.saturating_add(1);
-        api.unreachable_until = Some(after(now, pace::draw_api_pause(dice, api.failures)));
+        let next = after(now, pace::draw_api_pause(dice, api.failures));
+        // Never earlier than what the waiting accounts were told: nobody would try then.
+        api.unreachable_until = Some(api.unreachable_until.map_or(next, |told| told.max(next)));
     }
 
-    /// A call found a connection.
-    pub(super) fn api_answered(&self) {
-        *self.api.lock().expect("nothing panics while holding it") = ApiHealth::default();
+    /// A call found a connection; answers whether that is news.
+    pub(super) fn api_answered(&self) -> bool {
+        let mut api = self.api.lock().expect("nothing panics while holding it");
+        std::mem::take(&mut *api).failures > 0
     }
 
     pub(super) fn claim(&self, account: &AccountId, claim: Claim) {

@@ -2,8 +2,8 @@
 //!
 //! An account runs by repeating `step` (`account.rs`): read what is stored, let `policy/` decide, act once, say when
 //! to look again. Nobody else sends, so there is never a second call in flight on an account. A wake-up (an enqueue,
-//! an INSERT, a resume, a timer) carries no data: the step reads everything again, so a wake-up too many is harmless
-//! and one that comes while a step runs is remembered. Accounts without work cost no task, and while nothing is due
+//! an INSERT, a resume, a timer) carries nothing but a time: the step reads everything again, so a wake-up too many is
+//! harmless and one that comes while a step runs is remembered. Accounts without work cost no task, and while nothing is due
 //! the whole engine is one sleeping future.
 //!
 //! The engine knows the store's verbs, the provider's trait and the clock; it never sees SQL, HTTP or JSON.
@@ -15,7 +15,7 @@ mod live;
 mod recover;
 mod supervisor;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -102,7 +102,8 @@ impl Engine {
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
         });
-        shared.wakeups.add(accounts);
+        let now = shared.clock.now();
+        shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
         let supervisor = TaskTracker::new().spawn(supervisor.run());
         Ok((Self { handle: EngineHandle { shared }, supervisor }, recovered))
@@ -130,11 +131,11 @@ impl Engine {
 impl EngineHandle {
     /// Has the account looked at: something about it changed.
     pub fn wake(&self, account: AccountId) {
-        self.shared.wakeups.add([account]);
+        self.shared.wakeups.add([(account, self.now())]);
     }
 
-    /// The same for several.
-    pub fn wake_all(&self, accounts: impl IntoIterator<Item = AccountId>) {
+    /// Has accounts looked at when something of theirs becomes due; before, there is nothing new to see.
+    pub fn wake_at(&self, accounts: impl IntoIterator<Item = (AccountId, Timestamp)>) {
         self.shared.wakeups.add(accounts);
     }
 
@@ -143,8 +144,9 @@ impl EngineHandle {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn wake_everything(&self) -> Result<(), StoreError> {
+        let now = self.now();
         let accounts = self.shared.store.accounts_with_work().await?;
-        self.shared.wakeups.add(accounts);
+        self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
         Ok(())
     }
 
@@ -175,27 +177,29 @@ impl EngineHandle {
 
     /// Whether the API can be reached, as far as the last call knows.
     pub fn api_health(&self) -> ApiHealth {
-        self.shared.live.api_health()
+        self.shared.live.api_health(self.now())
     }
 }
 
-/// Accounts that somebody wants looked at; bounded by their number, never lost.
+/// Accounts that somebody wants looked at, and when at the latest; bounded by their number, never lost.
 #[derive(Default)]
 struct Wakeups {
-    accounts: Mutex<HashSet<AccountId>>,
+    accounts: Mutex<HashMap<AccountId, Timestamp>>,
     notify: Notify,
 }
 
 impl Wakeups {
-    fn add(&self, accounts: impl IntoIterator<Item = AccountId>) {
+    fn add(&self, accounts: impl IntoIterator<Item = (AccountId, Timestamp)>) {
         let mut waiting = self.accounts.lock().expect("nothing panics while holding it");
-        waiting.extend(accounts);
+        for (account, at) in accounts {
+            waiting.entry(account).and_modify(|earliest| *earliest = at.min(*earliest)).or_insert(at);
+        }
         drop(waiting);
         self.notify.notify_one();
     }
 
     /// Returns as soon as there are some; a wake-up before the call counts.
-    async fn take(&self) -> HashSet<AccountId> {
+    async fn take(&self) -> HashMap<AccountId, Timestamp> {
         loop {
             let taken = std::mem::take(&mut *self.accounts.lock().expect("nothing panics while holding it"));
             if !taken.is_empty() {

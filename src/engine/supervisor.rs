@@ -76,14 +76,15 @@ impl Supervisor {
         let shared = Arc::clone(&self.shared);
         loop {
             self.notice_clock_step();
+            self.fire();
             self.begin_steps();
             let sleep = shared.clock.sleep(self.until_next());
             tokio::select! {
                 biased;
                 () = shared.stopping.cancelled() => break,
                 Some(done) = self.tasks.join_next() => self.ended(done),
-                accounts = shared.wakeups.take() => accounts.into_iter().for_each(|id| self.wake(id)),
-                () = sleep => self.fire(),
+                accounts = shared.wakeups.take() => accounts.into_iter().for_each(|(id, at)| self.wake_at(id, at)),
+                () = sleep => {}
             }
         }
         // What is on its way settles itself, in time or when it is given up.
@@ -131,7 +132,23 @@ impl Supervisor {
         }
     }
 
-    /// Somebody wants the account looked at.
+    /// Somebody wants the account looked at, at `at` at the latest.
+    fn wake_at(&mut self, id: AccountId, at: Timestamp) {
+        if at <= self.shared.clock.now() {
+            return self.wake(id);
+        }
+        match self.slots.get_mut(&id) {
+            // It looks by itself in time.
+            Some(Slot::Resting { wake_at: Some(own), .. }) if *own <= at => {}
+            Some(Slot::Resting { wake_at, .. }) => {
+                *wake_at = Some(at);
+                self.timers.push(Reverse((at, id)));
+            }
+            Some(Slot::Ready { .. } | Slot::Stepping { .. }) | None => self.wake(id),
+        }
+    }
+
+    /// Somebody wants the account looked at now.
     fn wake(&mut self, id: AccountId) {
         let seed = self.shared.seed;
         let slot = self.slots.entry(id.clone()).or_insert_with(|| Slot::Resting {
@@ -183,8 +200,13 @@ impl Supervisor {
         let (run, wake) = match result {
             Ok((run, Ok(wake))) => (run, wake),
             Ok((run, Err(error))) => {
-                tracing::error!(account_id = %id, error = error.chain(), "the queue failed; the account rests for a moment");
-                (run, Wake::At(after(now, AFTER_STORE_ERROR)))
+                // The writer has said so once; each account need not.
+                if matches!(error, StoreError::Busy) {
+                    tracing::debug!(account_id = %id, "the database is locked; the account rests for a moment");
+                } else {
+                    tracing::error!(account_id = %id, error = error.chain(), "the queue failed; the account rests for a moment");
+                }
+                return self.rest(id, run, Some(after(now, AFTER_STORE_ERROR)));
             }
             Err(_panic) => {
                 tracing::error!(account_id = %id, "a step panicked; this is a bug, please report it. The account rests for a minute");
@@ -219,7 +241,8 @@ impl Supervisor {
 async fn sweep(shared: &Shared, now: Timestamp) {
     let swept = async {
         if shared.store.next_expiry().await?.is_some_and(|at| at <= now) {
-            shared.wakeups.add(shared.store.expire(now).await?);
+            let accounts = shared.store.expire(now).await?;
+            shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
         }
         Ok::<(), StoreError>(())
     };

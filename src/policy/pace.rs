@@ -34,17 +34,22 @@ pub fn retry_ceiling(retry: u32, policy: &Retry) -> Duration {
     policy.base.saturating_mul(factor).min(policy.max)
 }
 
+/// No wait that was named is trusted beyond a day: a garbled header must not stop an account for good.
+const LONGEST_API_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How long an account holds still after Unipile limited its calls: what it said plus 5 to 20 s; 15 minutes where
 /// it said nothing. Unipile's windows are fixed, so coming back at the very second is both rude and conspicuous.
 pub fn draw_api_hold(dice: &mut impl Rng, said: Option<Duration>) -> Duration {
-    let said = said.unwrap_or(Duration::from_secs(15 * 60));
+    let said = said.unwrap_or(Duration::from_secs(15 * 60)).min(LONGEST_API_HOLD);
     said.saturating_add(between(dice, Duration::from_secs(5), Duration::from_secs(20)))
 }
 
+/// The longest pause before an unreachable API is tried again.
+pub const LONGEST_API_PAUSE: Duration = Duration::from_secs(60);
+
 /// The pause before an unreachable API is tried again: doubles from 2 s to 60 s, with full jitter above one second.
 pub fn draw_api_pause(dice: &mut impl Rng, failures: u32) -> Duration {
-    let ceiling =
-        Duration::from_secs(2_u64.saturating_pow(failures.clamp(1, 6))).min(Duration::from_secs(60));
+    let ceiling = Duration::from_secs(2_u64.saturating_pow(failures.clamp(1, 6))).min(LONGEST_API_PAUSE);
     between(dice, Duration::from_secs(1), ceiling)
 }
 

@@ -46,6 +46,9 @@ pub struct Answer<'a> {
     pub body: &'a [u8],
 }
 
+/// The kind of a problem for which no error type came.
+const UNTYPED: &str = "outboxd/untyped_answer";
+
 /// The path below the base URL and the body of a call.
 pub(super) fn request(call: &Call, dialect: Dialect) -> (String, Value, Expected) {
     let account = segment(call.account_id.as_str());
@@ -158,6 +161,8 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
         | "api/proxy_timeout"
         | "provider/timeout" => uncertain(problem),
         _unknown => match answer.status {
+            // A gateway says 408 as well when whoever is behind it was slow to answer.
+            408 if problem.kind == UNTYPED => uncertain(problem),
             408 | 425 => not_sent(Hold::Message)(problem),
             429 => not_sent(Hold::Account(answer.retry_after))(problem),
             // No message is the cause of a 401; stopping the account loses nothing (docs/decisions/0003).
@@ -199,7 +204,8 @@ fn problem(answer: &Answer<'_>, body: Option<&Value>) -> Problem {
     let text = |field: &str| body.and_then(|body| body.get(field)).and_then(Value::as_str).map(str::to_owned);
     let Some(kind) = text("type") else {
         let detail = format!("an answer without an error type: {}", excerpt(answer.body));
-        return Problem { status: Some(answer.status), ..Problem::local("untyped_answer", detail) };
+        let local = Problem { kind: UNTYPED.to_owned(), ..Problem::local("", detail) };
+        return Problem { status: Some(answer.status), ..local };
     };
     Problem {
         status: Some(answer.status),

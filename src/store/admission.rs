@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::messages::{KnownAccounts, due_at};
@@ -75,6 +76,8 @@ impl Admission {
     }
 }
 
+pub(super) const ANY_INSERTED: &str = "SELECT 1 FROM messages WHERE state = 'new' LIMIT 1";
+
 /// The oldest rows, at most so many and at most 32 MiB of files (but always one): a row may carry 20 MB in base64.
 pub(super) const INSERTED: &str = "SELECT m.arrival, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
@@ -90,6 +93,11 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
+        // Nearly always there are none, and that is cheap to see.
+        let any: Option<i64> = sqlx::query_scalar(ANY_INSERTED).fetch_optional(&self.inner.readers).await?;
+        if any.is_none() {
+            return Ok(Vec::new());
+        }
         let rows = sqlx::query(INSERTED).bind(limit).fetch_all(&self.inner.readers).await?;
         rows.iter().map(read_inserted).collect()
     }
@@ -103,37 +111,61 @@ impl Store {
     }
 }
 
-fn read_inserted(row: &sqlx::sqlite::SqliteRow) -> Result<Inserted> {
-    let users_ids: Option<&str> = row.try_get("users_ids")?;
-    let parsed = users_ids.map(|text| rows::parse_users_ids(text).ok_or(()));
-    let text_of = |column| row.try_get::<Option<String>, _>(column);
-    let draft = match parsed {
-        Some(Err(())) => {
-            Err("`users_ids` is not an array of strings; queue one message per person".to_owned())
-        }
-        None | Some(Ok(_)) => Ok(Draft {
-            account_id: text_of("account_id")?,
-            chat_id: text_of("chat_id")?,
-            users_ids: parsed.and_then(std::result::Result::ok),
-            inbox_id: text_of("inbox_id")?,
-            group: row.try_get("group")?,
-            name: text_of("name")?,
-            specifics: rows::json(row, "specifics")?,
-            options: rows::json(row, "options")?,
-            quote_id: text_of("quote_id")?,
-            forward: rows::json(row, "forward")?,
-            attachments: Vec::new(),
-            text: text_of("text")?,
-            typing: row.try_get("typing")?,
-            not_before: text_of("not_before")?,
-            expires_at: text_of("expires_at")?,
-            campaign: text_of("campaign")?,
-            dedupe_key: text_of("dedupe_key")?,
-        }),
-    };
+/// A row that cannot be read is told about, never passed over: it must not keep the others waiting.
+fn read_inserted(row: &SqliteRow) -> Result<Inserted> {
     let arrival = Arrival(row.try_get("arrival")?);
-    let attachments = rows::json(row, "attachments").ok().flatten();
-    Ok(Inserted { arrival, created_at: rows::required_time(row, "created_at")?, draft, attachments })
+    let created_at = rows::required_time(row, "created_at")?;
+    let attachments = match readable_json(row, "attachments") {
+        Ok(attachments) => attachments,
+        Err(why) => return Ok(Inserted { arrival, created_at, draft: Err(why), attachments: None }),
+    };
+    Ok(Inserted { arrival, created_at, draft: read_draft(row), attachments })
+}
+
+fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
+    let users_ids = match readable_text(row, "users_ids")? {
+        None => None,
+        Some(text) => Some(
+            rows::parse_users_ids(&text)
+                .ok_or("`users_ids` is not an array of strings; queue one message per person")?,
+        ),
+    };
+    let flag =
+        |column| row.try_get::<Option<bool>, _>(column).map_err(|_| format!("`{column}` is neither 0 nor 1"));
+    Ok(Draft {
+        account_id: readable_text(row, "account_id")?,
+        chat_id: readable_text(row, "chat_id")?,
+        users_ids,
+        inbox_id: readable_text(row, "inbox_id")?,
+        group: flag("group")?,
+        name: readable_text(row, "name")?,
+        specifics: readable_json(row, "specifics")?,
+        options: readable_json(row, "options")?,
+        quote_id: readable_text(row, "quote_id")?,
+        forward: readable_json(row, "forward")?,
+        attachments: Vec::new(),
+        text: readable_text(row, "text")?,
+        typing: flag("typing")?,
+        not_before: readable_text(row, "not_before")?,
+        expires_at: readable_text(row, "expires_at")?,
+        campaign: readable_text(row, "campaign")?,
+        dedupe_key: readable_text(row, "dedupe_key")?,
+    })
+}
+
+/// SQLite takes any bytes for text; what is no UTF-8 cannot be sent.
+fn readable_text(row: &SqliteRow, column: &str) -> std::result::Result<Option<String>, String> {
+    row.try_get(column).map_err(|_| format!("`{column}` is not UTF-8; encode it so before it is inserted"))
+}
+
+/// SQLite takes more for JSON than can be sent: numbers beyond all measure, half a surrogate pair, endless nesting.
+fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Value>, String> {
+    let text = readable_text(row, column)?;
+    let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
+    parsed.map_err(|error| {
+        let what = error.to_string();
+        format!("`{column}` is JSON that cannot be read: {what}; write plain JSON")
+    })
 }
 
 pub(super) const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \

@@ -76,6 +76,8 @@ pub(super) fn from_json(value: &Value) -> Result<Vec<Attachment>> {
             sha256: text("sha256")?,
         })
     };
-    let rows = value.as_array().ok_or_else(|| corrupt("attachments", value.to_string()))?;
-    rows.iter().map(|row| one(row).ok_or_else(|| corrupt("attachments", row.to_string()))).collect()
+    let rows = value.as_array().ok_or_else(|| corrupt("attachments", "no array"))?;
+    rows.iter()
+        .map(|row| one(row).ok_or_else(|| corrupt("attachments", "a file that lacks a field")))
+        .collect()
 }

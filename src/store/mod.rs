@@ -13,6 +13,7 @@ mod accounts;
 mod admission;
 mod attempts;
 mod blobs;
+mod group;
 mod lock;
 mod messages;
 mod outside;
@@ -101,12 +102,14 @@ impl Store {
     /// [`StoreError::Locked`] when another daemon has it, [`StoreError::Pragma`] when the file system does not let
     /// SQLite keep the settings that the promises rest on, and what SQLite says otherwise.
     pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
-        let lock = lock::Lock::take(&options.path)?;
-        let mut connection = sqlite::open_writer(&options.path).await?;
+        // One path for one file: a link to the database must not let a second daemon in.
+        let path = sqlite::resolve(&options.path)?;
+        let lock = lock::Lock::take(&path)?;
+        let mut connection = sqlite::open_writer(&path).await?;
         let run = runs::begin(&mut connection, now).await?;
-        let readers = sqlite::open_readers(&options.path, options.readers).await?;
+        let readers = sqlite::open_readers(&path, options.readers).await?;
         let writer = writer::Writer::start(connection, run).await?;
-        let inner = Inner { path: options.path.clone(), readers, writer, run, _lock: lock };
+        let inner = Inner { path, readers, writer, run, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -147,7 +150,7 @@ pub enum StoreError {
     #[error(transparent)]
     Locked(#[from] LockHeld),
     /// A file beside the database could not be made.
-    #[error("cannot use {path}")]
+    #[error("cannot use {path}; may this user write to its folder?")]
     File {
         /// Which file.
         path: PathBuf,

@@ -70,9 +70,10 @@ pub(super) fn target(row: &SqliteRow) -> Result<Target> {
             None => Ok(Target::Chat(chat_id)),
             Some(source) => {
                 let part = |name: &str| source.get(name).and_then(Value::as_str);
-                let source_chat_id = part("chat_id").ok_or_else(|| corrupt("forward", source.to_string()))?;
+                let source_chat_id =
+                    part("chat_id").ok_or_else(|| unreadable("forward", &source.to_string()))?;
                 let source_message_id =
-                    part("message_id").ok_or_else(|| corrupt("forward", source.to_string()))?;
+                    part("message_id").ok_or_else(|| unreadable("forward", &source.to_string()))?;
                 Ok(Target::Forward {
                     source_chat_id: ChatId::new(source_chat_id),
                     source_message_id: source_message_id.to_owned(),
@@ -87,11 +88,11 @@ pub(super) fn target(row: &SqliteRow) -> Result<Target> {
         Some(id) if id.is_empty() => Inbox::Without,
         Some(id) => Inbox::Named(InboxId::new(id)),
     };
-    let mut ids = parse_users_ids(users_ids).ok_or_else(|| corrupt("users_ids", users_ids))?;
+    let mut ids = parse_users_ids(users_ids).ok_or_else(|| unreadable("users_ids", users_ids))?;
     if ids.len() > 1 {
         return Ok(Target::Group { users_ids: ids.into_iter().map(UserId::new).collect(), inbox });
     }
-    let user_id = ids.pop().ok_or_else(|| corrupt("users_ids", users_ids))?;
+    let user_id = ids.pop().ok_or_else(|| unreadable("users_ids", users_ids))?;
     Ok(Target::User { user_id: UserId::new(user_id), inbox })
 }
 
@@ -103,7 +104,7 @@ pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
     };
     let checked = tree.map(|tree| {
         let text = tree.to_string();
-        Specifics::parse("specifics", tree).map_err(|_| corrupt("specifics", text))
+        Specifics::parse("specifics", tree).map_err(|_| unreadable("specifics", &text))
     });
     let attachments = json(row, "attachments")?.map(|files| super::blobs::from_json(&files)).transpose()?;
     Ok(Extras {
@@ -114,10 +115,27 @@ pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
     })
 }
 
+/// A producer's text, for people to look at: what is no UTF-8 is shown as far as it can be.
+pub(super) fn shown_text(row: &SqliteRow, column: &'static str) -> Result<Option<String>> {
+    let bytes: Option<&[u8]> = row.try_get_unchecked(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+}
+
+/// A producer's JSON, for people to look at: what cannot be read is shown as text.
+pub(super) fn shown_json(row: &SqliteRow, column: &'static str) -> Result<Option<Value>> {
+    let text = shown_text(row, column)?;
+    Ok(text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text))))
+}
+
+/// What a producer wrote and cannot be read is not repeated: it may be anybody's message (P8).
+fn unreadable(column: &'static str, text: &str) -> StoreError {
+    corrupt(column, format!("{} bytes", text.len()))
+}
+
 /// A column that holds JSON.
 pub(super) fn json(row: &SqliteRow, column: &'static str) -> Result<Option<Value>> {
     let text: Option<&str> = row.try_get(column)?;
-    text.map(|text| serde_json::from_str(text).map_err(|_| corrupt(column, text))).transpose()
+    text.map(|text| serde_json::from_str(text).map_err(|_| unreadable(column, text))).transpose()
 }
 
 /// The columns of [`account`], for a query that has `accounts` as `a`.

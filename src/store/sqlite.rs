@@ -40,12 +40,20 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// The database's own path, through every link; its folder is made if it is missing.
+pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source };
+    if let Ok(real) = std::fs::canonicalize(path) {
+        return Ok(real);
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
+    Ok(std::fs::canonicalize(folder).map_err(failed)?.join(name))
+}
+
 /// Opens the one connection that writes, with the schema of this version.
 pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreError> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        let failed = |source| StoreError::File { path: folder.to_owned(), source };
-        tokio::fs::create_dir_all(folder).await.map_err(failed)?;
-    }
     let mut connection = options(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)

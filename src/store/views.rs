@@ -305,7 +305,7 @@ pub(super) fn read_counts(text: &str) -> Result<Counts> {
 
 fn read_message(row: &SqliteRow) -> Result<MessageView> {
     let state = rows::state(row)?;
-    let users_ids: Option<&str> = row.try_get("users_ids")?;
+    let users_ids = rows::shown_text(row, "users_ids")?;
     let ids: Option<&str> = row.try_get("provider_message_ids")?;
     // An account's row is made when its first message is queued: a rejected one may have none.
     let account = match row.try_get::<Option<&str>, _>("account_id")? {
@@ -317,27 +317,27 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         id: rows::message_id(row, "id")?,
         account,
         daemon: rows::daemon(row)?,
-        chat_id: row.try_get("chat_id")?,
-        users_ids: users_ids.and_then(rows::parse_users_ids),
-        inbox_id: row.try_get("inbox_id")?,
-        name: row.try_get("name")?,
-        specifics: match rows::json(row, "specifics")? {
+        chat_id: rows::shown_text(row, "chat_id")?,
+        users_ids: users_ids.as_deref().and_then(rows::parse_users_ids),
+        inbox_id: rows::shown_text(row, "inbox_id")?,
+        name: rows::shown_text(row, "name")?,
+        specifics: match rows::shown_json(row, "specifics")? {
             Some(tree) => Some(tree),
-            None => rows::json(row, "options")?,
+            None => rows::shown_json(row, "options")?,
         },
-        quote_id: row.try_get("quote_id")?,
-        forward: rows::json(row, "forward")?,
+        quote_id: rows::shown_text(row, "quote_id")?,
+        forward: rows::shown_json(row, "forward")?,
         // Those of a row that nobody has looked at, or that was rejected, may hold their bytes: not for a list.
         attachments: match state {
             StateName::New | StateName::Rejected => None,
-            _ => rows::json(row, "attachments")?,
+            _ => rows::shown_json(row, "attachments")?,
         },
-        text: row.try_get("text")?,
+        text: rows::shown_text(row, "text")?,
         typing: row.try_get("typing")?,
         not_before: rows::time(row, "not_before")?,
         expires_at: rows::time(row, "expires_at")?,
-        campaign: row.try_get("campaign")?,
-        dedupe_key: row.try_get("dedupe_key")?,
+        campaign: rows::shown_text(row, "campaign")?,
+        dedupe_key: rows::shown_text(row, "dedupe_key")?,
         state,
         reason: rows::reason(row, "reason")?.unwrap_or(Reason::Admission),
         error: row.try_get("error")?,

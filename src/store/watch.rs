@@ -25,7 +25,9 @@ const POLL: Duration = Duration::from_millis(250);
 
 /// How often it is asked in a row after a write: about half a millisecond.
 const AT_ONCE: u32 = 10;
-/// Then it is asked after 1 ms, 2 ms, and so on to this: a slow disk may take so long to flush.
+/// Then it is asked after this time,
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// after twice as long, and so on to this: a slow disk may take so long to flush.
 const LONGEST_PAUSE: Duration = Duration::from_millis(512);
 
 /// Watches one database.
@@ -35,6 +37,8 @@ pub struct ForeignCommits {
     wal: PathBuf,
     events: Option<EventStream<Vec<u8>>>,
     seen: Option<i64>,
+    /// What the writer had done when the log was last written.
+    own_activity: u64,
 }
 
 impl Store {
@@ -49,7 +53,7 @@ impl Store {
         if events.is_none() {
             tracing::warn!(file = %wal.display(), "the kernel cannot watch this file; looking 4 times a second instead");
         }
-        Ok(ForeignCommits { store: self.clone(), connection, wal, events, seen: None })
+        Ok(ForeignCommits { store: self.clone(), connection, wal, events, seen: None, own_activity: 0 })
     }
 }
 
@@ -59,13 +63,15 @@ fn watch_file(wal: &PathBuf) -> Option<EventStream<Vec<u8>>> {
     inotify.into_event_stream(vec![0; 1024]).ok()
 }
 
-/// What made the watcher look.
+/// Why the watcher asks again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Stir {
-    /// The log was written.
-    Write,
-    /// Only time.
-    Clock,
+enum Pace {
+    /// Nothing was written for a while: wait for the kernel.
+    Quiet,
+    /// Somebody else wrote a moment ago: ask at once, so many times more.
+    AtOnce(u32),
+    /// It was written: ask after this time, then after twice as long.
+    After(Duration),
 }
 
 impl ForeignCommits {
@@ -74,10 +80,14 @@ impl ForeignCommits {
     /// # Errors
     /// What SQLite says.
     pub async fn changed(&mut self, clock: &Arc<dyn Clock>) -> Result<()> {
+        let mut pace = Pace::Quiet;
         loop {
-            if self.is_new().await? || (self.stir(clock).await == Stir::Write && self.settles(clock).await?) {
+            let version: i64 =
+                sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await?;
+            if self.seen.replace(version) != Some(version) {
                 return Ok(());
             }
+            pace = self.stir(pace, clock).await;
         }
     }
 
@@ -86,47 +96,36 @@ impl ForeignCommits {
         self.seen = None;
     }
 
-    async fn is_new(&mut self) -> Result<bool> {
-        let version: i64 = sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await?;
-        Ok(self.seen.replace(version) != Some(version))
-    }
-
-    /// After a write: whether a commit comes of it.
-    async fn settles(&mut self, clock: &Arc<dyn Clock>) -> Result<bool> {
-        // Our own commits are the writer's; only for others is a tenth of a millisecond worth having.
-        let mut at_once = if self.store.inner.writer.is_writing() { 0 } else { AT_ONCE };
-        let mut pause = Duration::from_millis(1);
-        loop {
-            if self.is_new().await? {
-                return Ok(true);
-            }
-            if at_once > 0 {
-                at_once -= 1;
-            } else if pause > LONGEST_PAUSE {
-                return Ok(false);
-            } else {
-                clock.sleep(pause).await;
-                pause *= 2;
-            }
-        }
-    }
-
-    /// Waits until there is a reason to ask again.
-    async fn stir(&mut self, clock: &Arc<dyn Clock>) -> Stir {
+    /// Waits until there is a reason to ask again; a write while it waits is one.
+    async fn stir(&mut self, pace: Pace, clock: &Arc<dyn Clock>) -> Pace {
+        let (wait, then) = match pace {
+            Pace::AtOnce(0) => (SHORTEST_PAUSE, Pace::After(SHORTEST_PAUSE * 2)),
+            Pace::AtOnce(left) => return Pace::AtOnce(left - 1),
+            Pace::After(pause) if pause > LONGEST_PAUSE => (SAFETY, Pace::Quiet),
+            Pace::After(pause) => (pause, Pace::After(pause * 2)),
+            Pace::Quiet => (SAFETY, Pace::Quiet),
+        };
         let Some(events) = &mut self.events else {
             clock.sleep(POLL).await;
-            return Stir::Clock;
+            return Pace::Quiet;
         };
         let gone = tokio::select! {
+            biased;
             event = events.next() => match event {
                 Some(Ok(event)) => !event.mask.contains(inotify::EventMask::MODIFY),
                 Some(Err(_)) | None => true,
             },
-            () = clock.sleep(SAFETY) => return Stir::Clock,
+            () = clock.sleep(wait) => return then,
         };
         if gone {
             self.events = watch_file(&self.wal);
         }
-        Stir::Write
+        // Our own commits write the log too. They can wait a moment; only another's is worth a tenth of a millisecond.
+        let ours = self.store.inner.writer.activity();
+        if std::mem::replace(&mut self.own_activity, ours) == ours {
+            return Pace::AtOnce(AT_ONCE);
+        }
+        clock.sleep(SHORTEST_PAUSE).await;
+        Pace::After(SHORTEST_PAUSE)
     }
 }

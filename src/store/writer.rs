@@ -9,7 +9,7 @@
 //!
 //! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::StoreError;
 use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
+use super::group::{Answers, Group, Ticket};
 use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
 use super::rows::Result;
 use crate::clock::{Clock, SystemClock};
@@ -40,14 +41,11 @@ const BREATH: Duration = Duration::from_millis(120);
 /// three times within the 5 s of the usual busy timeout.
 const BREATH_EVERY: Duration = Duration::from_millis(1500);
 
+/// An intent that waited longer than this is not written: its message is looked at again.
+const STALE: Duration = Duration::from_millis(500);
+
 /// A verb that has a transaction of its own.
 pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
-
-/// A question and where its answer goes.
-pub(super) struct Ticket<Q, A> {
-    pub(super) ask: Q,
-    reply: oneshot::Sender<Result<A>>,
-}
 
 enum Verb {
     Enqueue(Ticket<EnqueueBatch, Vec<Enqueued>>),
@@ -62,25 +60,34 @@ pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
     task: Mutex<Option<JoinHandle<()>>>,
     blocked_since: Arc<AtomicI64>,
-    writing: Arc<AtomicBool>,
+    activity: Arc<AtomicU64>,
+    clock: SystemClock,
 }
 
 impl Writer {
     pub(super) async fn start(mut connection: SqliteConnection, run: i64) -> Result<Self> {
+        let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let blocked_since = Arc::new(AtomicI64::new(0));
-        let writing = Arc::new(AtomicBool::new(false));
+        let activity = Arc::new(AtomicU64::new(0));
         let work = Work {
             connection,
             run,
             known,
+            clock,
             blocked_since: Arc::clone(&blocked_since),
-            writing: Arc::clone(&writing),
+            activity: Arc::clone(&activity),
         };
         let tracker = TaskTracker::new();
         let task = tracker.spawn(work.serve(receiver));
-        Ok(Self { verbs: Mutex::new(Some(sender)), task: Mutex::new(Some(task)), blocked_since, writing })
+        Ok(Self {
+            verbs: Mutex::new(Some(sender)),
+            task: Mutex::new(Some(task)),
+            blocked_since,
+            activity,
+            clock,
+        })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -90,9 +97,9 @@ impl Writer {
         }
     }
 
-    /// Whether a transaction of ours is being written.
-    pub(super) fn is_writing(&self) -> bool {
-        self.writing.load(Ordering::Relaxed)
+    /// A number that grows whenever a transaction of ours begins or ends.
+    pub(super) fn activity(&self) -> u64 {
+        self.activity.load(Ordering::Relaxed)
     }
 
     /// Lets the writer finish what it was given, then ends it.
@@ -106,7 +113,7 @@ impl Writer {
 
     async fn ask<Q, A>(&self, ask: Q, verb: impl FnOnce(Ticket<Q, A>) -> Verb) -> Result<A> {
         let (reply, answer) = oneshot::channel();
-        self.send(verb(Ticket { ask, reply })).await?;
+        self.send(verb(Ticket { ask, asked_at: self.clock.monotonic(), reply })).await?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -170,103 +177,19 @@ where
     result
 }
 
-/// What has gathered for one transaction.
-#[derive(Default)]
-struct Group {
-    enqueues: Vec<Ticket<EnqueueBatch, Vec<Enqueued>>>,
-    admissions: Vec<Ticket<Vec<Admission>, usize>>,
-    begins: Vec<Ticket<Intent, Begun>>,
-    settlements: Vec<Ticket<Settlement, bool>>,
-}
-
-/// What a group's statements answered, in the order of its tickets.
-struct Answers {
-    enqueues: Vec<Vec<Enqueued>>,
-    admissions: Vec<usize>,
-    begins: Vec<Begun>,
-    settlements: Vec<bool>,
-}
-
-impl Group {
-    fn len(&self) -> usize {
-        self.enqueues.len() + self.admissions.len() + self.begins.len() + self.settlements.len()
-    }
-
-    fn rows(&self) -> usize {
-        self.enqueues.iter().map(|ticket| ticket.ask.rows()).sum::<usize>()
-            + self.admissions.iter().map(|ticket| ticket.ask.len()).sum::<usize>()
-            + self.begins.len()
-            + self.settlements.len()
-    }
-
-    /// When the first of them was asked for.
-    fn asked_at(&self) -> Timestamp {
-        let enqueues = self.enqueues.iter().map(|ticket| ticket.ask.now());
-        let admissions = self.admissions.iter().filter_map(|ticket| ticket.ask.first()).map(Admission::at);
-        let begins = self.begins.iter().map(|ticket| ticket.ask.at);
-        let settlements = self.settlements.iter().map(|ticket| ticket.ask.at);
-        let first = enqueues.chain(admissions).chain(begins).chain(settlements).min();
-        first.unwrap_or(Timestamp::UNIX_EPOCH)
-    }
-
-    /// One statement suffices, so it needs no BEGIN and COMMIT around it.
-    fn is_one_statement(&self, known: &KnownAccounts) -> bool {
-        self.len() == self.enqueues.len()
-            && self.enqueues.iter().all(|ticket| ticket.ask.is_one_statement(known))
-    }
-
-    /// The group's members, each as a group of its own.
-    fn alone(self) -> impl Iterator<Item = Self> {
-        let enqueues = self.enqueues.into_iter().map(|one| Self { enqueues: vec![one], ..Self::default() });
-        let admissions =
-            self.admissions.into_iter().map(|one| Self { admissions: vec![one], ..Self::default() });
-        let begins = self.begins.into_iter().map(|one| Self { begins: vec![one], ..Self::default() });
-        let settlements =
-            self.settlements.into_iter().map(|one| Self { settlements: vec![one], ..Self::default() });
-        settlements.chain(enqueues).chain(admissions).chain(begins)
-    }
-
-    fn answer(self, answers: Answers) {
-        fn each<Q, A>(tickets: Vec<Ticket<Q, A>>, answers: Vec<A>) {
-            for (ticket, answer) in tickets.into_iter().zip(answers) {
-                let _the_caller_may_have_left = ticket.reply.send(Ok(answer));
-            }
-        }
-        each(self.enqueues, answers.enqueues);
-        each(self.admissions, answers.admissions);
-        each(self.begins, answers.begins);
-        each(self.settlements, answers.settlements);
-    }
-
-    /// Tells the only member what went wrong.
-    fn refuse(self, error: StoreError) {
-        fn first<Q, A>(tickets: Vec<Ticket<Q, A>>) -> Option<oneshot::Sender<Result<A>>> {
-            tickets.into_iter().next().map(|ticket| ticket.reply)
-        }
-        if let Some(reply) = first(self.enqueues) {
-            let _the_caller_may_have_left = reply.send(Err(error));
-        } else if let Some(reply) = first(self.admissions) {
-            let _the_caller_may_have_left = reply.send(Err(error));
-        } else if let Some(reply) = first(self.begins) {
-            let _the_caller_may_have_left = reply.send(Err(error));
-        } else if let Some(reply) = first(self.settlements) {
-            let _the_caller_may_have_left = reply.send(Err(error));
-        }
-    }
-}
-
 /// The task's own state.
 struct Work {
     connection: SqliteConnection,
     run: i64,
     known: KnownAccounts,
+    clock: SystemClock,
     blocked_since: Arc<AtomicI64>,
-    writing: Arc<AtomicBool>,
+    activity: Arc<AtomicU64>,
 }
 
 impl Work {
     async fn serve(mut self, mut receiver: mpsc::Receiver<Verb>) {
-        let clock = SystemClock::new();
+        let clock = self.clock;
         let (mut busy_since, mut rested_at) = (Duration::ZERO, Duration::ZERO);
         let mut waiting = Vec::with_capacity(512);
         while receiver.recv_many(&mut waiting, 512).await > 0 {
@@ -276,7 +199,7 @@ impl Work {
                 clock.sleep(BREATH).await;
                 busy_since = clock.monotonic();
             }
-            self.writing.store(true, Ordering::Relaxed);
+            self.activity.fetch_add(1, Ordering::Relaxed);
             let mut group = Group::default();
             for verb in waiting.drain(..) {
                 match verb {
@@ -300,7 +223,7 @@ impl Work {
             }
             self.commit(group).await;
             rested_at = clock.monotonic();
-            self.writing.store(false, Ordering::Relaxed);
+            self.activity.fetch_add(1, Ordering::Relaxed);
         }
         use sqlx::Connection as _;
         let _nothing_left_to_write = self.connection.close().await;
@@ -336,13 +259,13 @@ impl Work {
     }
 
     async fn write(&mut self, group: &Group) -> Result<Answers> {
-        let Self { connection, run, known, .. } = self;
-        let run = *run;
+        let Self { connection, run, known, clock, .. } = self;
+        let (run, clock) = (*run, *clock);
         if group.is_one_statement(known) {
-            return statements(connection, run, known, group).await;
+            return statements(connection, run, known, clock, group).await;
         }
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        let result = match statements(connection, run, known, group).await {
+        let result = match statements(connection, run, known, clock, group).await {
             Ok(answers) => {
                 sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answers).map_err(Into::into)
             }
@@ -374,6 +297,7 @@ async fn statements(
     connection: &mut SqliteConnection,
     run: i64,
     known: &mut KnownAccounts,
+    clock: SystemClock,
     group: &Group,
 ) -> Result<Answers> {
     let settlements: Vec<&Settlement> = group.settlements.iter().map(|ticket| &ticket.ask).collect();
@@ -382,7 +306,15 @@ async fn statements(
     let enqueues = messages::enqueue(connection, run, known, &enqueues).await?;
     let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
     let admissions = admission::admit(connection, run, known, &admissions).await?;
-    let begins: Vec<&Intent> = group.begins.iter().map(|ticket| &ticket.ask).collect();
-    let begins = attempts::begin(connection, run, &begins).await?;
+    // An intent was judged by the clock of its asking; one that waited for the lock is judged anew (P5).
+    let now = clock.monotonic();
+    let fresh = |ticket: &Ticket<Intent, Begun>| now.saturating_sub(ticket.asked_at) <= STALE;
+    let begins: Vec<&Intent> = group.begins.iter().filter(|one| fresh(one)).map(|one| &one.ask).collect();
+    let mut begun = attempts::begin(connection, run, &begins).await?.into_iter();
+    let begins = group
+        .begins
+        .iter()
+        .map(|one| if fresh(one) { begun.next().unwrap_or(Begun::Withdrawn) } else { Begun::Withdrawn })
+        .collect();
     Ok(Answers { enqueues, admissions, begins, settlements })
 }

@@ -150,6 +150,8 @@ fn an_answer_of_an_unknown_type_or_of_none_is_judged_by_its_status_and_kept() {
             b"null",
             b"\xff\xfe",
         ];
+        // A gateway's 408 may mean that whoever is behind it was slow, and not that nothing arrived.
+        let expected = &if *status == 408 { "uncertain: answered" } else { *expected };
         for body in bodies {
             let outcome = meaning(Expected::MessageSent, *status, Some(7), body);
             assert_eq!(word(&outcome), *expected, "{status} with {:?}", String::from_utf8_lossy(body));

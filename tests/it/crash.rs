@@ -160,3 +160,30 @@ async fn a_path_that_is_no_socket_is_left_alone() {
     assert!(!ok && said.contains("is no socket"), "{said}");
     assert_eq!(std::fs::read_to_string(house.socket()).expect("it is there"), "precious");
 }
+
+/// P3: a link to the database is the same database.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_through_a_link_is_refused_as_well() {
+    let house = House::new().await;
+    let daemon = house.serve().await;
+    std::os::unix::fs::symlink(house.database(), house.path("link.db")).expect("a link");
+    let mut other = house.outboxd(&["serve"]);
+    other
+        .env("OUTBOXD_STORE_PATH", house.path("link.db"))
+        .env("OUTBOXD_API_SOCKET", house.path("other.sock"));
+    let (ok, said) = run(other, "");
+    assert!(!ok && said.contains(&format!("process {}", daemon.pid())), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_missing_is_made() {
+    let house = House::new().await;
+    let mut serve = house.outboxd(&["serve"]);
+    serve.env("OUTBOXD_STORE_PATH", house.path("new/folder/queue.db"));
+    let log = std::fs::File::create(house.path("log")).expect("a log");
+    let mut child = serve.stderr(log).spawn().expect("it starts");
+    let made = eventually(async || house.path("new/folder/queue.db").exists()).await;
+    child.kill().expect("it runs");
+    child.wait().expect("it ended");
+    assert!(made, "{}", house.log());
+}

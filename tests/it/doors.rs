@@ -110,3 +110,36 @@ async fn what_was_inserted_while_no_daemon_ran_is_sent_when_one_starts() {
     let _daemon = house.serve().await;
     assert_eq!(texts(&house.delivered(1).await), ["waited"]);
 }
+
+/// SQLite takes bytes for text and more for JSON than can be sent: such a row is told, and nobody waits behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_is_rejected_and_keeps_nobody_waiting() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let nested = format!("{{\"linkedin\": {}1{}}}", "[".repeat(200), "]".repeat(200));
+    let bad = [
+        ("chat_id, text", "'c', CAST(x'41fffe42' AS TEXT)".to_owned(), "`text` is not UTF-8"),
+        ("chat_id, text, campaign", "'c', 't', CAST(x'ff' AS TEXT)".to_owned(), "`campaign` is not UTF-8"),
+        (
+            "users_ids, text, specifics",
+            "'u', 't', '{\"a\": 1e999}'".to_owned(),
+            "`specifics` is JSON that cannot be read",
+        ),
+        (
+            "users_ids, text, options",
+            format!("'u', 't', '{nested}'"),
+            "`options` is JSON that cannot be read",
+        ),
+    ];
+    for (columns, values, part) in &bad {
+        let insert =
+            format!("INSERT INTO messages (account_id, {columns}) VALUES ('acc_1', {values}) RETURNING id");
+        let id = house.sql(&insert).remove(0);
+        let rejected = daemon.becomes(&id, "rejected").await;
+        assert!(rejected["error"].as_str().is_some_and(|error| error.contains(part)), "{rejected}");
+    }
+    house.sql("INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_1', 'c', 'good') RETURNING id");
+    assert_eq!(texts(&house.delivered(1).await), ["good"]);
+    let (status, listed) = daemon.get("/v1/messages").await;
+    assert_eq!((status, listed["data"].as_array().map(Vec::len)), (200, Some(bad.len() + 1)));
+}

@@ -234,3 +234,27 @@ async fn paths_and_methods_that_are_none_are_told() {
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!((&status["api"]["reachable"], &status["next_step"]), (&json!(true), &Value::Null), "{status}");
 }
+
+/// P6: an account of which only a person can release something does not say "now".
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_waits_for_a_person_says_so() {
+    let house = House::new().await.hasty();
+    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;
+    daemon.becomes(&first, "review").await;
+    let second = daemon.enqueue(&body("acc_1", "c1", "second")).await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{second}/explain")).await;
+    assert_eq!((&explained["reason"], &explained["held_by"]), (&json!("chat_order"), &json!(first)));
+    let (_, account) = daemon.get("/v1/accounts/acc_1").await;
+    assert_eq!(
+        (&account["reason"], &account["waits_for"]),
+        (&json!("chat_order"), &json!("person")),
+        "{account}"
+    );
+    // Another chat goes on, and dropping the first lets the second go.
+    let third = daemon.enqueue(&body("acc_1", "c2", "third")).await;
+    daemon.becomes(&third, "sent").await;
+    daemon.post(&format!("/v1/messages/{first}/cancel"), "").await;
+    daemon.becomes(&second, "sent").await;
+}

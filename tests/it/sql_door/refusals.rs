@@ -141,9 +141,10 @@ const RULES: &[(&str, &str, &str)] = &[
     ("expires_at", "'tomorrow'", "expires_at is no time"),
     ("expires_at", "'2026-11-22T09:00:00.0Z'", "expires_at is no time"),
     ("dedupe_key", "''", "dedupe_key is empty"),
-    ("id", "'x'", "CHECK constraint failed: length(id) = 36"),
-    ("id", "'0190B2C4-0000-7000-8000-00000000000A'", "CHECK constraint failed: length(id) = 36"),
-    ("id", "'0190b2c4000070008000-0000000000000-a'", "CHECK constraint failed: length(id) = 36"),
+    ("id", "'x'", "id is no UUID in small letters"),
+    ("id", "'--------------------------------0000'", "id is no UUID in small letters"),
+    ("id", "'0190B2C4-0000-7000-8000-00000000000A'", "id is no UUID in small letters"),
+    ("id", "'0190b2c4000070008000-0000000000000-a'", "id is no UUID in small letters"),
     ("typing", "'yes'", "cannot store TEXT value in INTEGER column messages.typing"),
     ("text", "x'00ff'", "cannot store BLOB value in TEXT column messages.text"),
 ];

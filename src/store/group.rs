@@ -1,0 +1,106 @@
+//! What the writer commits together: verbs that waited while the last transaction was written, each with the caller who
+//! waits for its answer.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+
+use super::StoreError;
+use super::admission::Admission;
+use super::attempts::{Begun, Intent, Settlement};
+use super::messages::{EnqueueBatch, Enqueued, KnownAccounts};
+use super::rows::Result;
+
+/// A question and where its answer goes.
+pub(super) struct Ticket<Q, A> {
+    pub(super) ask: Q,
+    /// When it was asked, by the writer's clock.
+    pub(super) asked_at: Duration,
+    pub(super) reply: oneshot::Sender<Result<A>>,
+}
+
+/// What has gathered for one transaction.
+#[derive(Default)]
+pub(super) struct Group {
+    pub(super) enqueues: Vec<Ticket<EnqueueBatch, Vec<Enqueued>>>,
+    pub(super) admissions: Vec<Ticket<Vec<Admission>, usize>>,
+    pub(super) begins: Vec<Ticket<Intent, Begun>>,
+    pub(super) settlements: Vec<Ticket<Settlement, bool>>,
+}
+
+/// What a group's statements answered, in the order of its tickets.
+pub(super) struct Answers {
+    pub(super) enqueues: Vec<Vec<Enqueued>>,
+    pub(super) admissions: Vec<usize>,
+    pub(super) begins: Vec<Begun>,
+    pub(super) settlements: Vec<bool>,
+}
+
+impl Group {
+    pub(super) fn len(&self) -> usize {
+        self.enqueues.len() + self.admissions.len() + self.begins.len() + self.settlements.len()
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.enqueues.iter().map(|ticket| ticket.ask.rows()).sum::<usize>()
+            + self.admissions.iter().map(|ticket| ticket.ask.len()).sum::<usize>()
+            + self.begins.len()
+            + self.settlements.len()
+    }
+
+    /// When the first of them was asked for.
+    pub(super) fn asked_at(&self) -> Timestamp {
+        let enqueues = self.enqueues.iter().map(|ticket| ticket.ask.now());
+        let admissions = self.admissions.iter().filter_map(|ticket| ticket.ask.first()).map(Admission::at);
+        let begins = self.begins.iter().map(|ticket| ticket.ask.at);
+        let settlements = self.settlements.iter().map(|ticket| ticket.ask.at);
+        let first = enqueues.chain(admissions).chain(begins).chain(settlements).min();
+        first.unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    /// One statement suffices, so it needs no BEGIN and COMMIT around it.
+    pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
+        self.len() == self.enqueues.len()
+            && self.enqueues.iter().all(|ticket| ticket.ask.is_one_statement(known))
+    }
+
+    /// The group's members, each as a group of its own.
+    pub(super) fn alone(self) -> impl Iterator<Item = Self> {
+        let enqueues = self.enqueues.into_iter().map(|one| Self { enqueues: vec![one], ..Self::default() });
+        let admissions =
+            self.admissions.into_iter().map(|one| Self { admissions: vec![one], ..Self::default() });
+        let begins = self.begins.into_iter().map(|one| Self { begins: vec![one], ..Self::default() });
+        let settlements =
+            self.settlements.into_iter().map(|one| Self { settlements: vec![one], ..Self::default() });
+        settlements.chain(enqueues).chain(admissions).chain(begins)
+    }
+
+    pub(super) fn answer(self, answers: Answers) {
+        fn each<Q, A>(tickets: Vec<Ticket<Q, A>>, answers: Vec<A>) {
+            for (ticket, answer) in tickets.into_iter().zip(answers) {
+                let _the_caller_may_have_left = ticket.reply.send(Ok(answer));
+            }
+        }
+        each(self.enqueues, answers.enqueues);
+        each(self.admissions, answers.admissions);
+        each(self.begins, answers.begins);
+        each(self.settlements, answers.settlements);
+    }
+
+    /// Tells the only member what went wrong.
+    pub(super) fn refuse(self, error: StoreError) {
+        fn first<Q, A>(tickets: Vec<Ticket<Q, A>>) -> Option<oneshot::Sender<Result<A>>> {
+            tickets.into_iter().next().map(|ticket| ticket.reply)
+        }
+        if let Some(reply) = first(self.enqueues) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        } else if let Some(reply) = first(self.admissions) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        } else if let Some(reply) = first(self.begins) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        } else if let Some(reply) = first(self.settlements) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        }
+    }
+}
