@@ -17,7 +17,7 @@ use crate::domain::message::{AccountId, Arrival};
 use crate::domain::outcome::{Phase, Problem};
 use crate::domain::reason::Reason;
 use crate::domain::state::Settled;
-use crate::domain::time_text;
+use crate::domain::{time_text, whole_milliseconds};
 
 /// The intent to make one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,14 @@ pub struct Intent {
     pub gap: Duration,
     /// No call of the account before this.
     pub next_call_at: Timestamp,
+}
+
+impl Intent {
+    /// The same intent after it has waited.
+    pub(super) fn later_by(&self, waited: Duration) -> Self {
+        let later = |at: Timestamp| whole_milliseconds(at.checked_add(waited).unwrap_or(Timestamp::MAX));
+        Self { at: later(self.at), next_call_at: later(self.next_call_at), ..self.clone() }
+    }
 }
 
 /// Whether the call may be made.
@@ -116,12 +124,12 @@ pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at,
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     run: i64,
-    intents: &[&Intent],
+    intents: &[Intent],
 ) -> Result<Vec<Begun>> {
     if intents.is_empty() {
         return Ok(Vec::new());
     }
-    let asked = intents_json(intents.iter().copied());
+    let asked = intents_json(intents.iter());
     let granted: Vec<i64> =
         sqlx::query_scalar(BEGIN_MESSAGE).bind(&asked).bind(run).fetch_all(&mut *connection).await?;
     let is_granted = |intent: &Intent| granted.contains(&intent.arrival.0);
@@ -129,12 +137,12 @@ pub(super) async fn begin(
         let written = if granted.len() == intents.len() {
             asked
         } else {
-            intents_json(intents.iter().copied().filter(|intent| is_granted(intent)))
+            intents_json(intents.iter().filter(|intent| is_granted(intent)))
         };
         sqlx::query(BEGIN_ATTEMPT).bind(&written).bind(run).execute(&mut *connection).await?;
         sqlx::query(BEGIN_ACCOUNT).bind(&written).execute(&mut *connection).await?;
     }
-    let verdict = |intent: &&Intent| if is_granted(intent) { Begun::Granted } else { Begun::Withdrawn };
+    let verdict = |intent: &Intent| if is_granted(intent) { Begun::Granted } else { Begun::Withdrawn };
     Ok(intents.iter().map(verdict).collect())
 }
 

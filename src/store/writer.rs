@@ -41,9 +41,6 @@ const BREATH: Duration = Duration::from_millis(120);
 /// three times within the 5 s of the usual busy timeout.
 const BREATH_EVERY: Duration = Duration::from_millis(1500);
 
-/// An intent that waited longer than this is not written: its message is looked at again.
-const STALE: Duration = Duration::from_millis(500);
-
 /// A verb that has a transaction of its own.
 pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
 
@@ -306,15 +303,11 @@ async fn statements(
     let enqueues = messages::enqueue(connection, run, known, &enqueues).await?;
     let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
     let admissions = admission::admit(connection, run, known, &admissions).await?;
-    // An intent was judged by the clock of its asking; one that waited for the lock is judged anew (P5).
+    // An intent is dated when it was asked; if it then waited for the lock, its expiry and the pauses are held against
+    // the time at which it is written (P5).
     let now = clock.monotonic();
-    let fresh = |ticket: &Ticket<Intent, Begun>| now.saturating_sub(ticket.asked_at) <= STALE;
-    let begins: Vec<&Intent> = group.begins.iter().filter(|one| fresh(one)).map(|one| &one.ask).collect();
-    let mut begun = attempts::begin(connection, run, &begins).await?.into_iter();
-    let begins = group
-        .begins
-        .iter()
-        .map(|one| if fresh(one) { begun.next().unwrap_or(Begun::Withdrawn) } else { Begun::Withdrawn })
-        .collect();
+    let dated = |one: &Ticket<Intent, Begun>| one.ask.later_by(now.saturating_sub(one.asked_at));
+    let begins: Vec<Intent> = group.begins.iter().map(dated).collect();
+    let begins = attempts::begin(connection, run, &begins).await?;
     Ok(Answers { enqueues, admissions, begins, settlements })
 }
