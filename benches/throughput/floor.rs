@@ -16,7 +16,7 @@ pub(crate) struct Floors {
 const ROWS_SINGLE: u32 = 6_000;
 const ROWS_BATCH: u32 = 100_000;
 
-/// Writes the queue's own table, without its triggers, as fast as SQLite lets one connection.
+/// Writes the same rows into the queue's own table, without its triggers, as fast as SQLite lets one connection.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 pub(crate) fn measure(folder: &Path) -> Floors {
     let mut connection = open(&folder.join("floor.db"));
@@ -63,13 +63,15 @@ fn open(path: &Path) -> Connection {
 }
 
 fn insert(connection: &Connection, arrival: u32) {
-    const SQL: &str = "INSERT INTO messages (id, account_id, chat_id, text, state, reason, due_at, thread, created_at, \
-         updated_at, run) VALUES (?1, ?2, ?3, ?4, 'queued', 'turn', ?5, ?6, ?5, ?5, 1)";
+    const SQL: &str = "INSERT INTO messages (id, account_id, chat_id, text, not_before, state, reason, due_at, thread, \
+         created_at, updated_at, run) VALUES (?1, ?2, ?3, ?4, ?7, 'queued', 'scheduled', ?7, ?6, ?5, ?5, 1)";
     let id = format!("01a2033b-0160-7000-8000-{arrival:012x}");
     let account = format!("acc_{}", arrival % 100);
     let chat = format!("chat_{arrival}");
     let thread = format!("chat:{chat}");
     let now = "2026-11-22T09:21:00.000Z";
     let mut statement = connection.prepare_cached(SQL).expect("prepare");
-    statement.execute(params![id, account, chat, super::scenes::TEXT, now, thread]).expect("insert");
+    statement
+        .execute(params![id, account, chat, super::scenes::TEXT, now, thread, super::scenes::LATER])
+        .expect("insert");
 }

@@ -71,6 +71,10 @@ impl Admission {
         Self { arrival: row.arrival, at, verdict: Err(why) }
     }
 
+    pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
+        self.verdict.as_ref().map_or(true, |row| row.blobs.is_empty() && known.contains(&row.account_id))
+    }
+
     pub(super) fn at(&self) -> Timestamp {
         self.at
     }

@@ -61,8 +61,15 @@ impl Group {
 
     /// One statement suffices, so it needs no BEGIN and COMMIT around it.
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
-        self.len() == self.enqueues.len()
-            && self.enqueues.iter().all(|ticket| ticket.ask.is_one_statement(known))
+        let only_enqueues = self.len() == self.enqueues.len();
+        let only_admissions = self.len() == self.admissions.len();
+        (only_enqueues && self.enqueues.iter().all(|ticket| ticket.ask.is_one_statement(known)))
+            || (only_admissions
+                && self
+                    .admissions
+                    .iter()
+                    .flat_map(|ticket| &ticket.ask)
+                    .all(|one| one.is_one_statement(known)))
     }
 
     /// The group's members, each as a group of its own.

@@ -84,7 +84,7 @@ impl KnownAccounts {
         Ok(Self { kept: ids.into_iter().map(AccountId::new).collect(), new: HashSet::new() })
     }
 
-    fn contains(&self, id: &AccountId) -> bool {
+    pub(super) fn contains(&self, id: &AccountId) -> bool {
         self.kept.contains(id)
     }
 

@@ -38,8 +38,11 @@ const ROWS_PER_COMMIT: usize = 2000;
 /// between two commits: so it is left free for longer than that,
 const BREATH: Duration = Duration::from_millis(120);
 
-/// three times within the 5 s of the usual busy timeout.
+/// three times within the 5 s of the usual busy timeout,
 const BREATH_EVERY: Duration = Duration::from_millis(1500);
+
+/// if this share of the time was spent writing: with less, they meet a free moment soon enough.
+const SATURATED: f64 = 0.9;
 
 /// A verb that has a transaction of its own.
 pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
@@ -187,15 +190,17 @@ struct Work {
 impl Work {
     async fn serve(mut self, mut receiver: mpsc::Receiver<Verb>) {
         let clock = self.clock;
-        let (mut busy_since, mut rested_at) = (Duration::ZERO, Duration::ZERO);
+        let (mut window, mut written) = (clock.monotonic(), Duration::ZERO);
         let mut waiting = Vec::with_capacity(512);
         while receiver.recv_many(&mut waiting, 512).await > 0 {
-            if clock.monotonic() - rested_at >= BREATH {
-                busy_since = clock.monotonic();
-            } else if clock.monotonic() - busy_since >= BREATH_EVERY {
-                clock.sleep(BREATH).await;
-                busy_since = clock.monotonic();
+            let began = clock.monotonic();
+            if began - window >= BREATH_EVERY {
+                if written >= (began - window).mul_f64(SATURATED) {
+                    clock.sleep(BREATH).await;
+                }
+                (window, written) = (clock.monotonic(), Duration::ZERO);
             }
+            let began = clock.monotonic();
             self.activity.fetch_add(1, Ordering::Relaxed);
             let mut group = Group::default();
             for verb in waiting.drain(..) {
@@ -219,7 +224,7 @@ impl Work {
                 }
             }
             self.commit(group).await;
-            rested_at = clock.monotonic();
+            written += clock.monotonic() - began;
             self.activity.fetch_add(1, Ordering::Relaxed);
         }
         use sqlx::Connection as _;
