@@ -43,11 +43,25 @@ fn main() {
         "floor, SQLite alone: {:.0} commits/s with one row, {:.0} rows/s with 1,000 rows a commit\n",
         floors.single, floors.batch
     );
-    scenes::enqueue(folder.path(), &floors, &mut figures);
-    scenes::latency(folder.path(), &mut figures);
-    scenes::drain(folder.path(), &mut figures);
-    scenes::pick(folder.path(), &mut figures);
-    scenes::idle(folder.path(), &mut figures);
+    // `cargo bench --bench throughput -- latency drain` runs only those.
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let runs = |scene: &str| wanted.is_empty() || wanted.iter().any(|name| name == scene);
+    if runs("enqueue") {
+        scenes::enqueue(folder.path(), &floors, &mut figures);
+    }
+    if runs("latency") {
+        scenes::latency(folder.path(), &mut figures);
+    }
+    if runs("drain") {
+        scenes::drain(folder.path(), &mut figures);
+    }
+    if runs("pick") {
+        scenes::pick(folder.path(), &mut figures);
+    }
+    if runs("idle") {
+        scenes::idle(folder.path(), &mut figures);
+    }
     report(&floors, &figures);
 }
 

@@ -28,7 +28,7 @@ fn run(cli: Cli) -> Result<ExitCode, cli::Failure> {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
-    let runtime = builder.worker_threads(2).enable_all().build().map_err(|error| {
+    let runtime = builder.enable_all().build().map_err(|error| {
         cli::Failure::unexpected(anyhow::Error::new(error).context("the runtime cannot be started"))
     })?;
     let done = runtime.block_on(cli::run(cli)).map(Exit::into_code);

@@ -80,8 +80,6 @@ impl Admission {
     }
 }
 
-pub(super) const ANY_INSERTED: &str = "SELECT 1 FROM messages WHERE state = 'new' LIMIT 1";
-
 /// The oldest rows, at most so many and at most 32 MiB of files (but always one): a row may carry 20 MB in base64.
 pub(super) const INSERTED: &str = "SELECT m.arrival, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
@@ -97,11 +95,6 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
-        // Nearly always there are none, and that is cheap to see.
-        let any: Option<i64> = sqlx::query_scalar(ANY_INSERTED).fetch_optional(&self.inner.readers).await?;
-        if any.is_none() {
-            return Ok(Vec::new());
-        }
         let rows = sqlx::query(INSERTED).bind(limit).fetch_all(&self.inner.readers).await?;
         rows.iter().map(read_inserted).collect()
     }

@@ -4,11 +4,12 @@
 //! account or everything meanwhile (P2, P5), and it moves the account's pace in the same transaction (P3). Settling
 //! checks the attempt's number, so that a late answer changes nothing.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::Store;
 use super::rows::Result;
@@ -120,6 +121,39 @@ pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at,
            FROM json_each(?1)) AS j \
      WHERE accounts.id = j.id";
 
+/// Those of the intents that were granted in this transaction: the message is being sent, by an attempt that is not
+/// written yet.
+const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.arrival = j.value ->> 0 AND m.state = 'sending' \
+       AND m.attempts = j.value ->> 1) \
+     AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.arrival = j.value ->> 0 AND t.number = j.value ->> 1)";
+
+/// Intents as one call of SQLite's thread, which costs more than its statements: the whole transaction. The last two
+/// statements look for what the first one granted.
+static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
+    let attempt =
+        BEGIN_ATTEMPT.replace("FROM json_each(?1)", &format!("FROM json_each(?1) AS j WHERE {GRANTED}"));
+    let account =
+        BEGIN_ACCOUNT.replace("FROM json_each(?1))", &format!("FROM json_each(?1) AS j WHERE {GRANTED})"));
+    format!("BEGIN IMMEDIATE; {BEGIN_MESSAGE}; {account}; {attempt}; COMMIT").into()
+});
+
+/// Writes intents in a transaction of their own; what fails is rolled back by the caller.
+pub(super) async fn begin_alone(
+    connection: &mut SqliteConnection,
+    run: i64,
+    intents: &[Intent],
+) -> Result<Vec<Begun>> {
+    let asked = intents_json(intents.iter());
+    // Made of the constants above; nothing of a producer's is in it.
+    let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&BEGIN))).bind(&asked).bind(run);
+    let granted: Vec<i64> = query.fetch_all(connection).await?;
+    Ok(intents.iter().map(|intent| verdict(intent, &granted)).collect())
+}
+
+fn verdict(intent: &Intent, granted: &[i64]) -> Begun {
+    if granted.contains(&intent.arrival.0) { Begun::Granted } else { Begun::Withdrawn }
+}
+
 /// Writes intents: three statements, however many there are.
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
@@ -142,8 +176,7 @@ pub(super) async fn begin(
         sqlx::query(BEGIN_ATTEMPT).bind(&written).bind(run).execute(&mut *connection).await?;
         sqlx::query(BEGIN_ACCOUNT).bind(&written).execute(&mut *connection).await?;
     }
-    let verdict = |intent: &Intent| if is_granted(intent) { Begun::Granted } else { Begun::Withdrawn };
-    Ok(intents.iter().map(verdict).collect())
+    Ok(intents.iter().map(|intent| verdict(intent, &granted)).collect())
 }
 
 fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {

@@ -37,6 +37,13 @@ pub(super) struct Answers {
     pub(super) settlements: Vec<bool>,
 }
 
+impl Answers {
+    /// The answers of a group that has intents and nothing else.
+    pub(super) fn of_begins(begins: Vec<Begun>) -> Self {
+        Self { enqueues: Vec::new(), admissions: Vec::new(), begins, settlements: Vec::new() }
+    }
+}
+
 impl Group {
     pub(super) fn len(&self) -> usize {
         self.enqueues.len() + self.admissions.len() + self.begins.len() + self.settlements.len()
@@ -70,6 +77,18 @@ impl Group {
                     .iter()
                     .flat_map(|ticket| &ticket.ask)
                     .all(|one| one.is_one_statement(known)))
+    }
+
+    /// Whether it has intents and nothing else.
+    pub(super) fn only_begins(&self) -> bool {
+        self.len() == self.begins.len()
+    }
+
+    /// The intents as they stand `now`. An intent is dated when it was asked; if it then waited for the lock, its
+    /// expiry and the pauses are held against the time at which it is written (P5).
+    pub(super) fn dated_begins(&self, now: Duration) -> Vec<Intent> {
+        let dated = |one: &Ticket<Intent, Begun>| one.ask.later_by(now.saturating_sub(one.asked_at));
+        self.begins.iter().map(dated).collect()
     }
 
     /// The group's members, each as a group of its own.

@@ -266,6 +266,13 @@ impl Work {
         if group.is_one_statement(known) {
             return statements(connection, run, known, clock, group).await;
         }
+        if group.only_begins() {
+            let begun = attempts::begin_alone(connection, run, &group.dated_begins(clock.monotonic())).await;
+            if begun.is_err() {
+                let _never_begun_or_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+            }
+            return begun.map(Answers::of_begins);
+        }
         sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let result = match statements(connection, run, known, clock, group).await {
             Ok(answers) => {
@@ -308,11 +315,7 @@ async fn statements(
     let enqueues = messages::enqueue(connection, run, known, &enqueues).await?;
     let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
     let admissions = admission::admit(connection, run, known, &admissions).await?;
-    // An intent is dated when it was asked; if it then waited for the lock, its expiry and the pauses are held against
-    // the time at which it is written (P5).
-    let now = clock.monotonic();
-    let dated = |one: &Ticket<Intent, Begun>| one.ask.later_by(now.saturating_sub(one.asked_at));
-    let begins: Vec<Intent> = group.begins.iter().map(dated).collect();
+    let begins = group.dated_begins(clock.monotonic());
     let begins = attempts::begin(connection, run, &begins).await?;
     Ok(Answers { enqueues, admissions, begins, settlements })
 }
