@@ -22,13 +22,14 @@ fn main() -> ExitCode {
     }
 }
 
-/// A daemon gets two workers; a verb that asks one question needs no thread of its own.
+/// A daemon gets one worker beside SQLite's threads: its work is small, and every hop between threads costs more than it
+/// saves (docs/performance.md). A verb that asks one question needs no thread of its own.
 fn run(cli: Cli) -> Result<ExitCode, cli::Failure> {
     let mut builder = match cli.is_daemon() {
         true => tokio::runtime::Builder::new_multi_thread(),
         false => tokio::runtime::Builder::new_current_thread(),
     };
-    let runtime = builder.enable_all().build().map_err(|error| {
+    let runtime = builder.worker_threads(1).enable_all().build().map_err(|error| {
         cli::Failure::unexpected(anyhow::Error::new(error).context("the runtime cannot be started"))
     })?;
     let done = runtime.block_on(cli::run(cli)).map(Exit::into_code);

@@ -23,8 +23,8 @@ const SAFETY: Duration = Duration::from_secs(5);
 /// How often it is asked where the kernel gives none.
 const POLL: Duration = Duration::from_millis(250);
 
-/// How often it is asked in a row after a write: about half a millisecond.
-const AT_ONCE: u32 = 10;
+/// How often it is asked in a row after a write: for two milliseconds or so, in which a disk flushes.
+const AT_ONCE: u32 = 40;
 /// Then it is asked after this time,
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// after twice as long, and so on to this: a slow disk may take so long to flush.
