@@ -5,7 +5,7 @@
 //! wakes the engine, and renders. It knows no SQL and nothing of Unipile.
 //!
 //! A handler's future is dropped when its client hangs up, so whatever must happen after a commit (waking the engine)
-//! runs in a task of its own: [`Doors::carry_out`].
+//! runs in a task of its own (`Doors::carry_out`).
 
 mod accounts;
 mod attachments;
