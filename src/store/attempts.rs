@@ -127,17 +127,17 @@ const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.arrival = j.valu
        AND m.attempts = j.value ->> 1) \
      AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.arrival = j.value ->> 0 AND t.number = j.value ->> 1)";
 
-/// Intents as one call of SQLite's thread, which costs more than its statements: the whole transaction. The last two
-/// statements look for what the first one granted.
+/// Intents as one call of SQLite's thread, which costs more than its statements, to the end of their transaction. The
+/// last two statements look for what the first one granted.
 static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
     let attempt =
         BEGIN_ATTEMPT.replace("FROM json_each(?1)", &format!("FROM json_each(?1) AS j WHERE {GRANTED}"));
     let account =
         BEGIN_ACCOUNT.replace("FROM json_each(?1))", &format!("FROM json_each(?1) AS j WHERE {GRANTED})"));
-    format!("BEGIN IMMEDIATE; {BEGIN_MESSAGE}; {account}; {attempt}; COMMIT").into()
+    format!("{BEGIN_MESSAGE}; {account}; {attempt}; COMMIT").into()
 });
 
-/// Writes intents in a transaction of their own; what fails is rolled back by the caller.
+/// Writes intents and commits; the caller began the transaction, and rolls back what fails.
 pub(super) async fn begin_alone(
     connection: &mut SqliteConnection,
     run: i64,

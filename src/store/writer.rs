@@ -266,14 +266,15 @@ impl Work {
         if group.is_one_statement(known) {
             return statements(connection, run, known, clock, group).await;
         }
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         if group.only_begins() {
+            // Dated only now: another program may have held the lock for seconds (P5).
             let begun = attempts::begin_alone(connection, run, &group.dated_begins(clock.monotonic())).await;
             if begun.is_err() {
-                let _never_begun_or_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+                let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
             }
             return begun.map(Answers::of_begins);
         }
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let result = match statements(connection, run, known, clock, group).await {
             Ok(answers) => {
                 sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answers).map_err(Into::into)
