@@ -187,3 +187,26 @@ async fn a_folder_that_is_missing_is_made() {
     child.wait().expect("it ended");
     assert!(made, "{}", house.log());
 }
+
+/// P5: an expiry that passes while another program holds the lock is seen when the intent gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_expires_while_the_lock_is_held_is_not_sent() {
+    use outboxd::clock::Clock;
+    let clock = outboxd::clock::SystemClock::new();
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let after = |ms: u64| outboxd::domain::time_text(clock.now() + Duration::from_millis(ms));
+    let (from, until) = (after(700), after(1700));
+    let id = daemon
+        .enqueue(&format!(
+            r#"{{"account_id":"acc_1","chat_id":"c","text":"late","not_before":"{from}","expires_at":"{until}"}}"#
+        ))
+        .await;
+    let other = rusqlite::Connection::open(house.database()).expect("the database");
+    other.busy_timeout(Duration::from_secs(5)).expect("patience");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    clock.sleep(Duration::from_millis(2500)).await;
+    other.execute_batch("COMMIT").expect("it lets go");
+    daemon.becomes(&id, "expired").await;
+    assert_eq!(house.sandbox.world().call_count(), 0);
+}
