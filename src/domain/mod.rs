@@ -10,6 +10,7 @@ pub mod outcome;
 pub mod policy;
 pub mod reason;
 pub mod refusal;
+pub mod seen;
 pub mod specifics;
 pub mod state;
 pub mod validate;

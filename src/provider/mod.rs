@@ -2,8 +2,9 @@
 //!
 //! The engine knows this trait and nothing of HTTP. A [`Call`] is one attempt at one endpoint; the [`Reply`] says how
 //! far it got and what became of it, decided by one pure function (`wire.rs`, `classify`). A provider never repeats a
-//! call by itself: every attempt is counted by the queue.
+//! call by itself: every attempt is counted by the queue. What is read (`reads.rs`) is read anew, never from a cache.
 
+mod reads;
 mod stream;
 mod unipile;
 mod wire;
@@ -11,11 +12,13 @@ mod wire;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::domain::attachment::Attachment;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Outcome, Phase, Problem};
+use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 
 pub use unipile::{Unipile, UnipileOptions};
 pub use wire::{Answer, Expected, classify};
@@ -140,4 +143,54 @@ pub trait Provider: Send + Sync + 'static {
         chat_id: ChatId,
         composing: Composing,
     ) -> BoxFuture<'_, Result<(), Problem>>;
+
+    /// The messages of a chat that are dated after `since`, newest first, read anew.
+    ///
+    /// # Errors
+    /// When they could not all be read; then nothing is known of the chat.
+    fn messages_since(
+        &self,
+        account_id: AccountId,
+        chat_id: ChatId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>>;
+
+    /// The chats that exist with one user, the latest first, read anew.
+    ///
+    /// # Errors
+    /// When they could not be read.
+    fn chats_with(
+        &self,
+        account_id: AccountId,
+        user_id: UserId,
+    ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>>;
+
+    /// The group chats in which something was written after `since`, newest first, read anew; of one inbox, if given.
+    ///
+    /// # Errors
+    /// When they could not all be read.
+    fn groups_since(
+        &self,
+        account_id: AccountId,
+        inbox_id: Option<InboxId>,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>>;
+
+    /// The inboxes of an account, read anew.
+    ///
+    /// # Errors
+    /// When they could not be read.
+    fn inboxes(&self, account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>>;
+
+    /// The InMails that an account may still send, read anew.
+    ///
+    /// # Errors
+    /// When they could not be read.
+    fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>>;
+
+    /// What Unipile knows of an account, read anew.
+    ///
+    /// # Errors
+    /// When it could not be read.
+    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>>;
 }

@@ -8,13 +8,15 @@
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::wire::{self, Answer, Expected, classify};
 use super::{Call, Composing, Dialect, Provider, Reply, stream};
-use crate::domain::message::{AccountId, ChatId};
+use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
+use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 
 /// No answer of Unipile's to a send is longer; what is longer is no answer of Unipile's.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -39,8 +41,8 @@ pub struct UnipileOptions {
 
 /// A client of the Unipile API v2.
 pub struct Unipile {
-    client: reqwest::Client,
-    base_url: String,
+    pub(super) client: reqwest::Client,
+    pub(super) base_url: String,
     dialect: Dialect,
 }
 
@@ -126,26 +128,77 @@ impl Provider for Unipile {
     ) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async move { self.composing(&account_id, &chat_id, composing).await })
     }
+
+    fn messages_since(
+        &self,
+        account_id: AccountId,
+        chat_id: ChatId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
+        Box::pin(async move { self.read_messages(&account_id, &chat_id, since).await })
+    }
+
+    fn chats_with(
+        &self,
+        account_id: AccountId,
+        user_id: UserId,
+    ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>> {
+        Box::pin(async move { self.read_chats_with(&account_id, &user_id).await })
+    }
+
+    fn groups_since(
+        &self,
+        account_id: AccountId,
+        inbox_id: Option<InboxId>,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
+        Box::pin(async move { self.read_groups(&account_id, inbox_id.as_ref(), since).await })
+    }
+
+    fn inboxes(&self, account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+        Box::pin(async move { self.read_inboxes(&account_id).await })
+    }
+
+    fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
+        Box::pin(async move { self.read_credits(&account_id).await })
+    }
+
+    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
+        Box::pin(async move { self.read_account(&account_id).await })
+    }
 }
 
 /// Reads the answer to its end; half an answer is an unknown outcome, whatever its status promised.
 async fn read(mut response: reqwest::Response, expected: Expected) -> Reply {
     let status = response.status().as_u16();
-    let retry_after = ["retry-after", "x-ratelimit-reset"].into_iter().find_map(|name| {
-        let value = response.headers().get(name)?.to_str().ok()?;
-        Some(Duration::from_secs(value.trim().parse::<u64>().ok()?))
-    });
+    let retry_after = retry_after(response.headers());
+    let body = match whole(&mut response, MAX_ANSWER_BYTES).await {
+        Ok(body) => body,
+        Err(what) => return broken(status, what),
+    };
+    let outcome = classify(&Answer { expected, status, retry_after, body: &body });
+    Reply { phase: Phase::Answered, outcome }
+}
+
+/// The body to its end, if it has one of at most `most` bytes.
+pub(super) async fn whole(response: &mut reqwest::Response, most: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => body.extend_from_slice(&chunk),
-            Ok(None) => break,
-            Ok(Some(_)) => return broken(status, format!("an answer of more than {MAX_ANSWER_BYTES} bytes")),
-            Err(error) => return broken(status, format!("the answer broke off: {}", chain(&error))),
+            Ok(Some(chunk)) if body.len() + chunk.len() <= most => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Ok(Some(_)) => return Err(format!("an answer of more than {most} bytes")),
+            Err(error) => return Err(format!("the answer broke off: {}", chain(&error))),
         }
     }
-    let outcome = classify(&Answer { expected, status, retry_after, body: &body });
-    Reply { phase: Phase::Answered, outcome }
+}
+
+/// How long Unipile asks to wait; both headers count in seconds.
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    ["retry-after", "x-ratelimit-reset"].into_iter().find_map(|name| {
+        let value = headers.get(name)?.to_str().ok()?;
+        Some(Duration::from_secs(value.trim().parse::<u64>().ok()?))
+    })
 }
 
 fn broken(status: u16, what: String) -> Reply {
@@ -154,7 +207,7 @@ fn broken(status: u16, what: String) -> Reply {
 }
 
 /// A call without an answer: certainly not sent only if no connection stood.
-fn not_answered(error: &reqwest::Error) -> Reply {
+pub(super) fn not_answered(error: &reqwest::Error) -> Reply {
     if error.is_builder() {
         let problem = Problem::local("invalid_request", chain(error));
         return Reply { phase: Phase::Claimed, outcome: Outcome::Refused(problem) };

@@ -1,14 +1,15 @@
 //! A provider that answers as the test says and writes down what it was asked, and when.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use outboxd::clock::Clock;
-use outboxd::domain::message::{AccountId, ChatId};
+use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
+use outboxd::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 use outboxd::provider::{Call, CallTarget, Composing, Provider, Recipients, Reply};
 
 use super::time::FakeClock;
@@ -17,6 +18,7 @@ use super::time::FakeClock;
 pub(super) enum Kind {
     Send,
     Composing,
+    Read,
 }
 
 /// A call as the provider saw it.
@@ -55,6 +57,12 @@ struct Seen {
     script: VecDeque<Answer>,
     script_of: HashMap<String, VecDeque<Answer>>,
     composing_is_broken: bool,
+    /// What each chat shows, oldest first.
+    shown: HashMap<String, Vec<SeenMessage>>,
+    /// The chats with each user.
+    chats_with: HashMap<String, Vec<String>>,
+    /// Reads of a chat that fail from now on.
+    unreadable: usize,
     in_flight: HashMap<String, usize>,
     most_on_one: usize,
     most: usize,
@@ -159,9 +167,11 @@ impl FakeProvider {
     }
 }
 
+fn problem(kind: &str) -> Problem {
+    Problem { kind: kind.into(), detail: Some("as scripted".into()), ..Problem::default() }
+}
+
 fn outcome_of(answer: Answer) -> (Phase, Outcome) {
-    let problem =
-        |kind: &str| Problem { kind: kind.into(), detail: Some("as scripted".into()), ..Problem::default() };
     let down = |cause, kind| Outcome::AccountDown { cause, problem: problem(kind) };
     let not_sent = |hold, kind| Outcome::NotSent { problem: problem(kind), hold };
     let outcome = match answer {
@@ -200,6 +210,67 @@ impl Provider for FakeProvider {
             self.record(Kind::Composing, &account_id, chat_id.to_string(), String::new());
             let broken = self.seen().composing_is_broken;
             if broken { Err(Problem::local("no_answer", "broken")) } else { Ok(()) }
+        })
+    }
+
+    fn messages_since(
+        &self,
+        account_id: AccountId,
+        chat_id: ChatId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
+        Box::pin(async move {
+            self.record(Kind::Read, &account_id, chat_id.to_string(), String::new());
+            let mut seen = self.seen();
+            if seen.unreadable > 0 {
+                seen.unreadable -= 1;
+                return Err(Unread { problem: problem("outboxd/timeout"), down: None, hold: None });
+            }
+            let shown = seen.shown.get(chat_id.as_str()).into_iter().flatten();
+            Ok(shown.filter(|message| message.at > since).rev().cloned().collect())
+        })
+    }
+
+    fn chats_with(
+        &self,
+        account_id: AccountId,
+        user_id: UserId,
+    ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>> {
+        Box::pin(async move {
+            self.record(Kind::Read, &account_id, format!("user {user_id}"), String::new());
+            Ok(self.seen().chats_with.get(user_id.as_str()).into_iter().flatten().map(ChatId::new).collect())
+        })
+    }
+
+    fn groups_since(
+        &self,
+        account_id: AccountId,
+        _inbox_id: Option<InboxId>,
+        _since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
+        Box::pin(async move {
+            self.record(Kind::Read, &account_id, "groups".into(), String::new());
+            Ok(Vec::new())
+        })
+    }
+
+    fn inboxes(&self, _account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+        Box::pin(async { Ok(vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]) })
+    }
+
+    fn inmail_credits(&self, _account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
+        Box::pin(async { Ok(Credits::from([("classic".to_owned(), 10)])) })
+    }
+
+    fn account(&self, _account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
+        Box::pin(async {
+            Ok(SeenAccount {
+                name: None,
+                provider: "linkedin".into(),
+                status: "running".into(),
+                products: BTreeMap::new(),
+                is_locked: false,
+            })
         })
     }
 }
