@@ -82,7 +82,7 @@ pub struct SeenAccount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
     /// What went wrong.
-    pub problem: Problem,
+    pub problem: Box<Problem>,
     /// Set if the account or the key cannot be used at all.
     pub down: Option<DownCause>,
     /// Set if something must wait before the next call.

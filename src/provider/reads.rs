@@ -162,7 +162,7 @@ fn is_cached(headers: &HeaderMap) -> bool {
 }
 
 fn unread(problem: Problem) -> Unread {
-    Unread { problem, down: None, hold: None }
+    Unread { problem: Box::new(problem), down: None, hold: None }
 }
 
 /// What the outcome of a call would be says what stops reads as well.
@@ -172,8 +172,12 @@ fn of_outcome(outcome: Outcome) -> Unread {
         Outcome::Refused(problem) | Outcome::Throttled(problem) | Outcome::Uncertain { problem, .. } => {
             unread(problem)
         }
-        Outcome::NotSent { problem, hold } => Unread { problem, down: None, hold: Some(hold) },
-        Outcome::AccountDown { cause, problem } => Unread { problem, down: Some(cause), hold: None },
+        Outcome::NotSent { problem, hold } => {
+            Unread { problem: Box::new(problem), down: None, hold: Some(hold) }
+        }
+        Outcome::AccountDown { cause, problem } => {
+            Unread { problem: Box::new(problem), down: Some(cause), hold: None }
+        }
     }
 }
 

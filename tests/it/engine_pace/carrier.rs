@@ -224,7 +224,7 @@ impl Provider for FakeProvider {
             let mut seen = self.seen();
             if seen.unreadable > 0 {
                 seen.unreadable -= 1;
-                return Err(Unread { problem: problem("outboxd/timeout"), down: None, hold: None });
+                return Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None });
             }
             let shown = seen.shown.get(chat_id.as_str()).into_iter().flatten();
             Ok(shown.filter(|message| message.at > since).rev().cloned().collect())
