@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::cache::Cache;
 use super::chat::Chat;
+use super::reads::{self, ChatsQuery};
 use super::reply::Problem;
 
 /// The inbox of what was started without one.
@@ -108,14 +109,45 @@ impl Account {
     /// Only an enabled primary inbox starts chats; the other ones are views.
     pub(super) fn may_start_chats(&self, inbox_id: &str) -> Result<(), Problem> {
         let refused = |why: &str| Err(Problem::invalid_parameters("provider", why));
-        match self.inboxes.iter().find(|inbox| inbox.id == inbox_id) {
-            None => Err(Problem::resource_not_found("api", &format!("Inbox {inbox_id} does not exist."))),
-            Some(inbox) if inbox.disabled => refused(&format!("Inbox {inbox_id} is disabled.")),
-            Some(_) if !inbox_id.ends_with("_PRIMARY") => {
+        match self.inbox(inbox_id)? {
+            inbox if inbox.disabled => refused(&format!("Inbox {inbox_id} is disabled.")),
+            _ if !inbox_id.ends_with("_PRIMARY") => {
                 refused(&format!("Chats cannot be started from inbox {inbox_id}, only from a primary one."))
             }
-            Some(_) => Ok(()),
+            _ => Ok(()),
         }
+    }
+
+    /// The inbox `id`, which may be disabled: it can still be read.
+    pub(super) fn inbox(&self, id: &str) -> Result<&Inbox, Problem> {
+        let missing = || Problem::resource_not_found("api", &format!("Inbox {id} does not exist."));
+        self.inboxes.iter().find(|inbox| inbox.id == id).ok_or_else(missing)
+    }
+
+    /// The chats that `query` asks for, of one inbox if it is named, and the cursor to go on below, if there are more.
+    /// The one in which something was written last comes first.
+    pub(super) fn page_of_chats(
+        &self,
+        inbox_id: Option<&str>,
+        query: &ChatsQuery,
+    ) -> (Vec<(&String, &Chat)>, Option<String>) {
+        let wanted = |(id, chat): &(&String, &Chat)| {
+            let at = chat.last_at();
+            inbox_id.is_none_or(|inbox| inbox == chat.inbox_id)
+                && query.kind.as_deref().is_none_or(|kind| kind == chat.kind())
+                && query.before.is_none_or(|before| at < before)
+                && query.after.is_none_or(|after| at > after)
+                && query.is_archived.is_none_or(|archived| archived == chat.inbox_id.ends_with("_ARCHIVED"))
+                && query.is_unread.is_none_or(|unread| unread == (chat.unread() > 0))
+                && query.below.as_ref().is_none_or(|(below, last)| (at, *id) < (*below, last))
+        };
+        let mut found: Vec<(&String, &Chat)> = self.chats.iter().filter(wanted).collect();
+        found.sort_by_key(|(id, chat)| std::cmp::Reverse((chat.last_at(), *id)));
+        let more = found.len() > query.limit;
+        found.truncate(query.limit);
+        let last = found.last().filter(|_| more);
+        let cursor = last.map(|(id, chat)| reads::chats_cursor(chat.last_at(), id));
+        (found, cursor)
     }
 
     /// Whether `chat_id` takes messages; one that does not exist yet will.

@@ -48,6 +48,21 @@ impl Chat {
         self.messages.iter().rev().find(|message| message.id == id)
     }
 
+    /// Its `type`.
+    pub(super) fn kind(&self) -> &'static str {
+        if self.is_group { "group" } else { "1to1" }
+    }
+
+    /// When something was last written in it, or else when it was made.
+    pub(super) fn last_at(&self) -> Timestamp {
+        self.messages.last().map_or(self.created_at, |message| message.timestamp)
+    }
+
+    /// How many messages of others came since the account last wrote.
+    pub(super) fn unread(&self) -> usize {
+        self.messages.iter().rev().take_while(|message| !message.is_sender).count()
+    }
+
     /// Adds `message`; one with the same id is replaced where it stands.
     pub(super) fn put(&mut self, message: Message) {
         match self.messages.iter_mut().find(|other| other.id == message.id) {

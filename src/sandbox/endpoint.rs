@@ -32,6 +32,8 @@ pub enum Endpoint {
     GetAccount,
     /// `GET /v2/{account_id}/users/{user_id}/chat`
     GetUserChat,
+    /// `GET /v2/{account_id}/chats` and `GET /v2/{account_id}/inboxes/{inbox_id}/chats`
+    ListChats,
     /// `GET /v2/{account_id}/chats/{chat_id}`
     GetChat,
     /// `GET /v2/{account_id}/chats/{chat_id}/messages`
@@ -57,6 +59,7 @@ impl Endpoint {
             | Self::ListAccounts
             | Self::GetAccount
             | Self::GetUserChat
+            | Self::ListChats
             | Self::GetChat
             | Self::ListMessages
             | Self::GetMessage => true,
@@ -96,6 +99,10 @@ impl Target {
             ["v2", account, "inboxes", inbox, "chats", "send"] => {
                 Target { inbox_id: some(inbox), ..Self::at(Endpoint::StartChatFromInbox, account) }
             }
+            ["v2", account, "inboxes", inbox, "chats"] => {
+                Target { inbox_id: some(inbox), ..Self::at(Endpoint::ListChats, account) }
+            }
+            ["v2", account, "chats"] => Self::at(Endpoint::ListChats, account),
             ["v2", account, "linkedin", "inmail-credits"] => Self::at(Endpoint::GetInmailCredits, account),
             ["v2", account, "users", user, "chat"] => {
                 Target { user_id: some(user), ..Self::at(Endpoint::GetUserChat, account) }

@@ -32,6 +32,7 @@ The API is under /v2, with the header X-API-KEY:
   GET  /v2/{account}/inboxes
   GET  /v2/{account}/linkedin/inmail-credits
   GET  /v2/{account}/users/{user}/chat
+  GET  /v2/{account}/chats, /v2/{account}/inboxes/{inbox}/chats
   GET  /v2/{account}/chats/{chat}, …/messages, …/messages/{message}
 
 What is read below /v2/{account} is cached for an hour, or until the account's next POST, unless the request says
@@ -61,7 +62,8 @@ A fault, of which only \"kind\" is required (without \"times\" it lasts, without
   {\"account\": \"acc_1\", \"endpoint\": \"send_message\", \"times\": 1, \"skip\": 0, \"kind\": {\"cut\": {\"delivered\": true}}}
 
   endpoints  start_chat_from_inbox, start_chat, send_message, forward_message, set_composing, list_inboxes,
-             get_inmail_credits, list_accounts, get_account, get_user_chat, get_chat, list_messages, get_message
+             get_inmail_credits, list_accounts, get_account, get_user_chat, list_chats, get_chat, list_messages,
+             get_message
   kinds      {\"latency\": {\"before_delivery_ms\": 500}}, {\"latency_after_delivery_ms\": 500}, {\"slow_body_ms\": 500},
              {\"cut\": {\"delivered\": false}}, {\"half_answer\": {\"delivered\": true}},
              {\"garbage\": {\"status\": 502, \"delivered\": false}},

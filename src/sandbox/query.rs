@@ -49,6 +49,16 @@ impl Query {
         }
     }
 
+    /// `true` or `false`, or absent.
+    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Invalid> {
+        match self.get(name) {
+            None => Ok(None),
+            Some("true") => Ok(Some(true)),
+            Some("false") => Ok(Some(false)),
+            Some(other) => Err(Invalid(format!("{name} must be true or false, not {other:?}"))),
+        }
+    }
+
     /// A time that may be absent, in the one form that the API is known to take.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, Invalid> {
         let Some(value) = self.get(name) else { return Ok(None) };

@@ -20,6 +20,7 @@ pub(super) enum Read {
     Accounts(AccountsQuery),
     Account,
     UserChat,
+    Chats(ChatsQuery),
     Chat,
     Messages(MessagesQuery),
     Message,
@@ -52,12 +53,33 @@ pub(super) struct MessagesQuery {
     pub(super) has_offset: bool,
 }
 
+/// Which chats of an account.
+#[derive(Debug)]
+pub(super) struct ChatsQuery {
+    /// `1to1`, `group` or `channel`.
+    pub(super) kind: Option<String>,
+    pub(super) before: Option<Timestamp>,
+    pub(super) after: Option<Timestamp>,
+    pub(super) is_archived: Option<bool>,
+    pub(super) is_unread: Option<bool>,
+    /// Only chats that come after this one: when something was last written in it, and its id.
+    pub(super) below: Option<(Timestamp, String)>,
+    pub(super) limit: usize,
+    /// Whether an offset was given, which LinkedIn does not know.
+    pub(super) has_offset: bool,
+}
+
 /// What every cursor of the sandbox begins with.
 const CURSOR: &str = "cur_";
 
 /// The cursor that goes on below the message at `place` of its chat.
 pub(super) fn cursor(place: usize) -> String {
     format!("{CURSOR}{place}")
+}
+
+/// The cursor that goes on below the chat `id`, in which something was last written at `at`.
+pub(super) fn chats_cursor(at: Timestamp, id: &str) -> String {
+    format!("{CURSOR}{}:{id}", at.as_nanosecond())
 }
 
 impl Read {
@@ -73,6 +95,10 @@ impl Read {
         if endpoint == Endpoint::ListMessages {
             let known = ["before", "after", "user_id", "offset", "limit", "cursor"];
             return messages(&Query::of(query, &known)?);
+        }
+        if endpoint == Endpoint::ListChats {
+            let known = ["offset", "limit", "cursor", "type", "before", "after", "is_archived", "is_unread"];
+            return chats(&Query::of(query, &known)?);
         }
         Query::of(query, &[])?;
         Ok(match endpoint {
@@ -113,8 +139,7 @@ fn messages(query: &Query) -> Result<Read, Invalid> {
         None => None,
         Some(text) => {
             let place = text.strip_prefix(CURSOR).and_then(|place| place.parse().ok());
-            let wrong = || Invalid(format!("cursor must be a next_cursor of an answer, not {text:?}"));
-            Some(place.ok_or_else(wrong)?)
+            Some(place.ok_or_else(|| no_cursor(text))?)
         }
     };
     Ok(Read::Messages(MessagesQuery {
@@ -125,4 +150,35 @@ fn messages(query: &Query) -> Result<Read, Invalid> {
         limit: query.number("limit", 1)?.unwrap_or(20).min(100),
         has_offset: query.number("offset", 0)?.is_some(),
     }))
+}
+
+fn chats(query: &Query) -> Result<Read, Invalid> {
+    let kind = query.text("type");
+    if let Some(other) = kind.as_deref().filter(|kind| !["1to1", "group", "channel"].contains(kind)) {
+        return Err(Invalid(format!("type must be one of 1to1, group, channel, not {other:?}")));
+    }
+    let below = match query.get("cursor") {
+        None => None,
+        Some(text) => {
+            let place = text.strip_prefix(CURSOR).and_then(|place| place.split_once(':'));
+            let place = place.and_then(|(at, id)| {
+                Some((Timestamp::from_nanosecond(at.parse().ok()?).ok()?, id.to_owned()))
+            });
+            Some(place.ok_or_else(|| no_cursor(text))?)
+        }
+    };
+    Ok(Read::Chats(ChatsQuery {
+        kind,
+        before: query.time("before")?,
+        after: query.time("after")?,
+        is_archived: query.flag("is_archived")?,
+        is_unread: query.flag("is_unread")?,
+        below,
+        limit: query.number("limit", 1)?.unwrap_or(20).min(100),
+        has_offset: query.number("offset", 0)?.is_some(),
+    }))
+}
+
+fn no_cursor(text: &str) -> Invalid {
+    Invalid(format!("cursor must be a next_cursor of an answer, not {text:?}"))
 }

@@ -91,6 +91,7 @@ pub(super) fn read(endpoint: Endpoint, body: &Value) -> Result<Request, Invalid>
         | Endpoint::ListAccounts
         | Endpoint::GetAccount
         | Endpoint::GetUserChat
+        | Endpoint::ListChats
         | Endpoint::GetChat
         | Endpoint::ListMessages
         | Endpoint::GetMessage

@@ -72,7 +72,10 @@ impl State {
         };
         account.check_standing()?;
         if let Some(inbox_id) = &target.inbox_id {
-            account.may_start_chats(inbox_id)?;
+            match target.endpoint.is_read() {
+                true => account.inbox(inbox_id).map(|_| ())?,
+                false => account.may_start_chats(inbox_id)?,
+            }
         }
         if let Some(chat_id) = &target.chat_id {
             chat_exists(config, account, chat_id)?;
@@ -89,10 +92,8 @@ impl State {
                 account.may_write(chat_id)
             }
             Request::Read { read: Read::Message, .. } => message_exists(account, target, false),
-            Request::Read { read: Read::Messages(query), .. } if query.has_offset => {
-                let detail = "LinkedIn uses a cursor for pagination, not an offset.";
-                Err(Problem::invalid_parameters("provider", detail))
-            }
+            Request::Read { read: Read::Messages(query), .. } if query.has_offset => Err(no_offset()),
+            Request::Read { read: Read::Chats(query), .. } if query.has_offset => Err(no_offset()),
             Request::SetComposing | Request::Read { .. } => Ok(()),
         }
     }
@@ -271,6 +272,7 @@ fn view(account: &mut Account, target: &Target, read: &Read, now: Timestamp) -> 
         Read::Inboxes => views::inboxes(account),
         Read::InmailCredits { service } => views::credits(account, service.as_deref()),
         Read::UserChat => views::user_chat(account, target.user_id.as_deref().unwrap_or_default()),
+        Read::Chats(query) => views::chats(account, target.inbox_id.as_deref(), query),
         Read::Chat => views::chat(chat_of(target), chat()),
         Read::Messages(query) => views::messages(account, chat_of(target), chat(), query),
         Read::Message => {
@@ -281,6 +283,10 @@ fn view(account: &mut Account, target: &Target, read: &Read, now: Timestamp) -> 
         Read::Accounts(_) | Read::Account => unreachable!("those are answered without a cache"),
     };
     view.to_string()
+}
+
+fn no_offset() -> Problem {
+    Problem::invalid_parameters("provider", "LinkedIn uses a cursor for pagination, not an offset.")
 }
 
 fn may_start(account: &Account, start: &StartChat) -> Result<(), Problem> {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::account::{Account, Credits};
 use super::attachment::{Attachment, SendMode};
 use super::chat::{Chat, Message};
-use super::reads::{self, AccountsQuery, MessagesQuery};
+use super::reads::{self, AccountsQuery, ChatsQuery, MessagesQuery};
 
 pub(super) fn account(id: &str, account: &Account) -> Value {
     json!({
@@ -84,13 +84,13 @@ pub(super) fn chat(id: &str, chat: &Chat) -> Value {
         "object": "Chat",
         "id": id,
         "name": chat.name.as_ref().or(user).map_or(id, String::as_str),
-        "type": if chat.is_group { "group" } else { "1to1" },
+        "type": chat.kind(),
         "is_group": chat.is_group,
         "is_1to1": !chat.is_group,
         "is_readonly": chat.readonly,
         "restrictions": if chat.readonly { vec!["send_message"] } else { Vec::new() },
         "created_at": time(chat.created_at),
-        "unread_count": 0,
+        "unread_count": chat.unread(),
         "folders": [chat.inbox_id],
     });
     if let Some(user) = user {
@@ -102,6 +102,17 @@ pub(super) fn chat(id: &str, chat: &Chat) -> Value {
         let (id, text) = (&last.id, &last.text);
         view["last_message"] =
             json!({ "object": "MessagePreview", "id": id, "text": text, "is_sender": last.is_sender });
+    }
+    view
+}
+
+/// A page of the chats of `account`, of one inbox if it is named, the one with the newest message first.
+pub(super) fn chats(account: &Account, inbox_id: Option<&str>, query: &ChatsQuery) -> Value {
+    let (found, cursor) = account.page_of_chats(inbox_id, query);
+    let data: Vec<Value> = found.into_iter().map(|(id, chat)| self::chat(id, chat)).collect();
+    let mut view = json!({ "data": data });
+    if let Some(cursor) = cursor {
+        view["next_cursor"] = json!(cursor);
     }
     view
 }

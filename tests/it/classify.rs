@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod client;
-mod wire;
+pub(crate) mod wire;
 
 use std::time::Duration;
 

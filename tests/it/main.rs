@@ -19,6 +19,7 @@ mod http_in;
 mod http_out;
 mod lifecycle;
 mod messages_doc;
+mod provider_reads;
 mod queue;
 mod sandbox;
 mod sql_door;

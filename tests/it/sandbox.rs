@@ -7,6 +7,7 @@ mod attachments;
 mod cache;
 mod chats;
 mod faults;
+mod listed;
 mod reads;
 mod refusals;
 

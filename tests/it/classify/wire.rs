@@ -7,25 +7,25 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 /// Answers every request with these bytes, or with none, and closes.
-pub(super) struct Peer {
-    pub(super) url: String,
+pub(crate) struct Peer {
+    pub(crate) url: String,
     requests: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
 impl Peer {
     /// `answer`: the bytes of the answer; empty closes the connection without one.
-    pub(super) async fn answering(answer: &str) -> Self {
+    pub(crate) async fn answering(answer: &str) -> Self {
         Self::start(answer, true).await
     }
 
     /// Says this before it has read a byte, and closes.
-    pub(super) async fn speaking_first(words: &str) -> Self {
+    pub(crate) async fn speaking_first(words: &str) -> Self {
         Self::start(words, false).await
     }
 
     /// Closes each connection before it has read a byte.
-    pub(super) async fn closing() -> Self {
+    pub(crate) async fn closing() -> Self {
         Self::start("", false).await
     }
 
@@ -49,7 +49,7 @@ impl Peer {
         Self { url, requests, _tasks: tasks }
     }
 
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.lock().expect("nobody panics").clone()
     }
 }
@@ -77,6 +77,6 @@ async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
 }
 
 /// A whole HTTP answer.
-pub(super) fn http(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn http(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}", body.len())
 }
