@@ -43,6 +43,23 @@ CREATE TABLE accounts (
   next_call_at TEXT                   -- no call before this: the end of the last call plus its pause
 ) STRICT, WITHOUT ROWID;
 
+-- What Unipile knows of an account, as it was last read; each part with its time. No promise rests on it.
+CREATE TABLE account_facts (
+  account_id      TEXT PRIMARY KEY,
+  tried_at        TEXT NOT NULL,      -- when it was last tried to read it all
+  problem         TEXT,               -- what kept a part from being read then
+  name            TEXT,
+  provider        TEXT,               -- 'linkedin', 'whatsapp', ...
+  status          TEXT,               -- 'running', 'disconnected', ... (Unipile's word)
+  is_locked       INTEGER,
+  products        TEXT,               -- JSON object: status by product
+  read_at         TEXT,               -- when the five above were read
+  inboxes         TEXT,               -- JSON array of {"id", "disabled"}
+  inboxes_read_at TEXT,
+  credits         TEXT,               -- JSON object: InMails left by product
+  credits_read_at TEXT
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE messages (
   -- Order of arrival.
   arrival      INTEGER PRIMARY KEY,

@@ -142,15 +142,15 @@ pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
             .and_then(|mut statement| statement.execute(params![account, chat, TEXT]))
             .expect("insert");
         let patience = Instant::now() + Duration::from_secs(10);
-        while world.call_count() <= number {
+        while world.delivered_count() <= number {
             assert!(Instant::now() < patience, "message {number} was not sent within 10 s");
             pause(Duration::from_micros(500));
         }
         // The first ones open connections and files.
         if number >= 20 {
-            let calls = world.calls_after(number as u64);
-            let call = calls.last().expect("the call that was counted");
-            latencies.push((call.at_monotonic - inserted_at).as_secs_f64() * 1e3);
+            let deliveries = world.deliveries_after(number as u64);
+            let delivery = deliveries.last().expect("the delivery that was counted");
+            latencies.push((delivery.at_monotonic - inserted_at).as_secs_f64() * 1e3);
         }
         // The daemon settles and falls silent: what is measured is an account that is idle.
         pause(Duration::from_millis(10));

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, render, wire};
+use super::{Doors, facts, render, wire};
 use crate::domain::message::AccountId;
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::store::{PauseRequest, Paused, Resumed, Scope};
@@ -21,10 +21,13 @@ const NOTE_CHARS: usize = 500;
 pub(super) async fn list(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
     let daemon = doors.store.totals().await?.daemon;
     let accounts = doors.store.accounts(None).await?;
+    let known = doors.store.facts(None).await?;
     let now = doors.engine.now();
     let mut data = Vec::with_capacity(accounts.len());
     for view in &accounts {
-        data.push(render::account(view, doors.engine.account_standing(view, &daemon).await?, now));
+        let mut row = render::account(view, doors.engine.account_standing(view, &daemon).await?, now);
+        row["unipile"] = facts::facts(&doors, known.get(&view.account.id));
+        data.push(row);
     }
     Ok(Json(json!({ "data": data })))
 }
@@ -36,8 +39,11 @@ pub(super) async fn show(
     let daemon = doors.store.totals().await?.daemon;
     let accounts = doors.store.accounts(Some(&AccountId::new(id.clone()))).await?;
     let view = accounts.first().ok_or_else(|| ApiError::not_found("account", &id))?;
+    let known = doors.store.facts(Some(&view.account.id)).await?;
     let standing = doors.engine.account_standing(view, &daemon).await?;
-    Ok(Json(render::account(view, standing, doors.engine.now())))
+    let mut row = render::account(view, standing, doors.engine.now());
+    row["unipile"] = facts::facts(&doors, known.get(&view.account.id));
+    Ok(Json(row))
 }
 
 pub(super) async fn pause(

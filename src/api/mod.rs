@@ -11,6 +11,7 @@ mod accounts;
 mod attachments;
 mod body;
 mod error;
+mod facts;
 mod messages;
 mod messages_in;
 mod render;

@@ -88,6 +88,7 @@ impl Application {
             policies: settings.policies.clone(),
             requests_per_second: settings.unipile.requests_per_second,
             burst: settings.unipile.burst,
+            facts_age: settings.accounts.refresh,
             seed,
         };
         let commits = store.watch().await.context("cannot watch the queue")?;

@@ -12,6 +12,7 @@ mod client;
 mod daemon;
 mod enqueue;
 mod exit;
+mod facts;
 mod read;
 mod render;
 mod status;

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::Json;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
+use super::facts::Facts;
 use super::render;
 use super::times::{self, Times};
 
@@ -108,6 +109,7 @@ struct Account {
     oldest_due_at: Option<Timestamp>,
     #[serde(default)]
     counts: Counts,
+    unipile: Option<Facts>,
 }
 
 #[derive(Deserialize)]
@@ -329,8 +331,9 @@ impl Account {
             ("last call", time(self.last_call_at)),
             ("next call", time(self.next_call_at).map(|at| format!("not before {at}"))),
         ];
-        let known: Vec<(&str, String)> =
+        let mut known: Vec<(&str, String)> =
             facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        known.extend(self.unipile.iter().flat_map(Facts::rows));
         let step = self.step().map(|step| format!("\nnext: {}\n", render::line(&step)));
         render::pairs(&known) + &step.unwrap_or_default()
     }

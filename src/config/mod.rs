@@ -114,6 +114,8 @@ pub struct AttachmentSettings {
 pub struct AccountSettings {
     /// Whether only accounts that the file names are taken.
     pub known_only: bool,
+    /// How old what is known of an account may become before it is read again.
+    pub refresh: Duration,
 }
 
 /// `[engine]`.
@@ -262,7 +264,10 @@ impl Settings {
                 attachment_bytes: reader.size("limits.attachment_bytes", 1..=1 << 30),
             },
             attachments: AttachmentSettings { roots: reader.folders("attachments.roots") },
-            accounts: AccountSettings { known_only: reader.flag(reader.leaf("accounts.known_only")) },
+            accounts: AccountSettings {
+                known_only: reader.flag(reader.leaf("accounts.known_only")),
+                refresh: reader.timeout("accounts.refresh"),
+            },
             policies: policies::read(reader),
             engine: EngineSettings {
                 shutdown_grace: reader.timeout("engine.shutdown_grace"),

@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod attachment;
+pub mod facts;
 pub mod message;
 pub mod outcome;
 pub mod policy;

@@ -11,6 +11,7 @@
 mod account;
 mod attempt;
 mod explain;
+mod facts;
 mod live;
 mod recover;
 mod supervisor;
@@ -50,6 +51,8 @@ pub struct EngineParts {
     pub requests_per_second: std::num::NonZeroU32,
     /// How many of them may come at once.
     pub burst: std::num::NonZeroU32,
+    /// How old what is known of an account may become before it is read again.
+    pub facts_age: Duration,
     /// Seed of the gaps and delays.
     pub seed: u64,
 }
@@ -60,6 +63,7 @@ struct Shared {
     provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
     policies: Policies,
+    facts_age: Duration,
     seed: u64,
     wakeups: Wakeups,
     live: live::LiveState,
@@ -97,6 +101,7 @@ impl Engine {
             provider: parts.provider,
             clock: parts.clock,
             policies: parts.policies,
+            facts_age: parts.facts_age,
             seed: parts.seed,
             wakeups: Wakeups::default(),
             stopping: CancellationToken::new(),
@@ -173,6 +178,11 @@ impl EngineHandle {
     /// Completes when it has been told to stop.
     pub async fn stopping(&self) {
         self.shared.stopping.cancelled().await;
+    }
+
+    /// Whether what was read of an account at `at` should have been read anew since.
+    pub fn is_old(&self, at: Timestamp) -> bool {
+        facts::is_old(at, self.now(), self.shared.facts_age)
     }
 
     /// Whether the API can be reached, as far as the last call knows.

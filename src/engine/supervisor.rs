@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use super::account::{AccountRun, Wake, step};
+use super::facts;
 use crate::domain::message::AccountId;
 use crate::policy::settle::after;
 use crate::store::StoreError;
@@ -41,6 +42,7 @@ enum Slot {
 enum Done {
     Step { id: AccountId, result: std::thread::Result<(Box<AccountRun>, Result<Wake, StoreError>)> },
     Sweep,
+    Facts,
 }
 
 pub(super) struct Supervisor {
@@ -52,6 +54,9 @@ pub(super) struct Supervisor {
     tasks: JoinSet<Done>,
     steps: usize,
     swept_at: Timestamp,
+    /// When the facts of accounts are looked at next, and whether that is going on.
+    facts_at: Timestamp,
+    reads_facts: bool,
     /// Both clocks when they were last read.
     looked_at: (Timestamp, Duration),
 }
@@ -68,6 +73,8 @@ impl Supervisor {
             tasks: JoinSet::new(),
             steps: 0,
             swept_at,
+            facts_at: after(swept_at, facts::FIRST),
+            reads_facts: false,
             looked_at,
         }
     }
@@ -106,7 +113,9 @@ impl Supervisor {
     }
 
     fn until_next(&self) -> Duration {
-        let Some(Reverse((at, _))) = self.timers.peek() else { return HEARTBEAT };
+        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let facts = (!self.reads_facts).then_some(self.facts_at);
+        let Some(at) = timer.into_iter().chain(facts).min() else { return HEARTBEAT };
         Duration::try_from(at.duration_since(self.shared.clock.now()))
             .unwrap_or(Duration::ZERO)
             .min(HEARTBEAT)
@@ -151,9 +160,9 @@ impl Supervisor {
     /// Somebody wants the account looked at now.
     fn wake(&mut self, id: AccountId) {
         let seed = self.shared.seed;
-        let slot = self.slots.entry(id.clone()).or_insert_with(|| Slot::Resting {
-            run: Box::new(AccountRun::new(id.clone(), seed)),
-            wake_at: None,
+        let slot = self.slots.entry(id.clone()).or_insert_with(|| {
+            self.facts_at = self.facts_at.min(after(self.shared.clock.now(), facts::FIRST));
+            Slot::Resting { run: Box::new(AccountRun::new(id.clone(), seed)), wake_at: None }
         });
         match slot {
             Slot::Stepping { again } => *again = true,
@@ -190,10 +199,33 @@ impl Supervisor {
                 Done::Sweep
             });
         }
+        self.read_facts(now);
+    }
+
+    /// Has the facts of accounts read where they are due, one round at a time.
+    fn read_facts(&mut self, now: Timestamp) {
+        let due = self.facts_at <= now || self.facts_at > after(now, HEARTBEAT);
+        if self.reads_facts || !due {
+            return;
+        }
+        (self.facts_at, self.reads_facts) = (after(now, HEARTBEAT), true);
+        let shared = Arc::clone(&self.shared);
+        self.tasks.spawn(async move {
+            // A bug in it must not end it for ever.
+            let _a_panic_was_reported = AssertUnwindSafe(facts::refresh(&shared)).catch_unwind().await;
+            Done::Facts
+        });
     }
 
     fn ended(&mut self, done: Result<Done, tokio::task::JoinError>) {
-        let Ok(Done::Step { id, result }) = done else { return };
+        let (id, result) = match done {
+            Ok(Done::Step { id, result }) => (id, result),
+            Ok(Done::Facts) => {
+                self.reads_facts = false;
+                return;
+            }
+            Ok(Done::Sweep) | Err(_) => return,
+        };
         self.steps -= 1;
         let again = matches!(self.slots.get(&id), Some(Slot::Stepping { again: true }));
         let now = self.shared.clock.now();

@@ -46,7 +46,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Whether it only reads, and so has the method GET.
-    pub(super) fn is_read(self) -> bool {
+    pub fn is_read(self) -> bool {
         match self {
             Self::StartChatFromInbox
             | Self::StartChat

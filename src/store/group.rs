@@ -12,6 +12,9 @@ use super::attempts::{Begun, Intent, Settlement};
 use super::messages::{EnqueueBatch, Enqueued, KnownAccounts};
 use super::rows::Result;
 
+/// Waiting for a commit of one's neighbours is part of writing an intent and no delay: the call itself takes longer.
+const A_COMMIT: Duration = Duration::from_millis(20);
+
 /// A question and where its answer goes.
 pub(super) struct Ticket<Q, A> {
     pub(super) ask: Q,
@@ -87,7 +90,10 @@ impl Group {
     /// The intents as they stand `now`. An intent is dated when it was asked; if it then waited for the lock, its
     /// expiry and the pauses are held against the time at which it is written (P5).
     pub(super) fn dated_begins(&self, now: Duration) -> Vec<Intent> {
-        let dated = |one: &Ticket<Intent, Begun>| one.ask.later_by(now.saturating_sub(one.asked_at));
+        let dated = |one: &Ticket<Intent, Begun>| match now.saturating_sub(one.asked_at) {
+            waited if waited < A_COMMIT => one.ask.clone(),
+            waited => one.ask.later_by(waited),
+        };
         self.begins.iter().map(dated).collect()
     }
 

@@ -13,6 +13,7 @@ mod accounts;
 mod admission;
 mod attempts;
 mod blobs;
+mod facts;
 mod group;
 mod lock;
 mod messages;

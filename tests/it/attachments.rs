@@ -73,7 +73,7 @@ async fn several_files_by_base64_and_path_keep_their_kinds_and_modes() {
     let expected = [("picture", "image/png"), ("offer.pdf", "application/pdf"), ("hello.mp3", "audio/mpeg")];
     assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind.to_owned())));
     assert_eq!(arrived(&delivery)[1].2, b"%PDF-1.7 an offer");
-    let call = house.sandbox.world().calls().pop().expect("a call");
+    let call = house.writes().pop().expect("a call");
     let sent = &call.body["attachments"];
     assert_eq!((&sent[0]["send_mode"], &sent[1]["send_mode"]), (&json!("file"), &Value::Null), "{sent}");
     assert_eq!((&sent[2]["voice_note"], &sent[2]["send_mode"]), (&json!(true), &json!("native")));
@@ -183,7 +183,7 @@ async fn every_bad_file_is_told_and_leaves_no_blob_behind() {
         rejected["error"].as_str().is_some_and(|error| error.contains("outside the allowed folders")),
         "{rejected}"
     );
-    assert_eq!(house.sandbox.world().call_count(), 0);
+    assert_eq!(house.writes().len(), 0);
 }
 
 /// A message of a conflicting key brings no bytes; without roots no path is read at all.

@@ -74,7 +74,7 @@ fn the_built_in_file_holds_the_defaults() {
     assert!(unipile.api_key.is_none());
     assert_eq!((unipile.connect_timeout.as_secs(), unipile.request_timeout.as_secs()), (10, 90));
     assert_eq!((unipile.requests_per_second.get(), unipile.burst.get()), (10, 10));
-    assert_eq!((limits.text_chars, accounts.known_only), (8000, false));
+    assert_eq!((limits.text_chars, accounts.known_only, accounts.refresh.as_secs()), (8000, false, 21_600));
     assert_eq!((limits.attachment_bytes, attachments.roots.len()), (20 << 20, 0));
     assert_eq!((engine.shutdown_grace.as_secs(), engine.seed), (30, None));
     assert_eq!((log.level.as_str(), log.format), ("info", LogFormat::Auto));
@@ -121,6 +121,7 @@ fn every_key_can_be_set_by_its_variable() {
 fn every_key_changes_something_of_its_own() {
     let other = [
         ("accounts.known_only", "true", "known_only: true"),
+        ("accounts.refresh", "77s", "refresh: 77s"),
         ("api.atomic_rows", "77", "atomic_rows: 77"),
         ("api.batch_rows", "77", "batch_rows: 77"),
         ("api.body_bytes", "7777", "body_bytes: 7777"),

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use outboxd::clock::{Clock, SystemClock};
-use outboxd::sandbox::{Delivery, Sandbox, SandboxConfig};
+use outboxd::sandbox::{Call, Delivery, Sandbox, SandboxConfig};
 use serde_json::Value;
 
 /// Where a daemon lives, and the world it sends to; daemons come and go in it.
@@ -106,6 +106,12 @@ impl House {
         world.deliveries()
     }
 
+    /// The calls so far that were no reads, oldest first.
+    pub(crate) fn writes(&self) -> Vec<Call> {
+        let calls = self.sandbox.world().calls().into_iter();
+        calls.filter(|call| !call.endpoint.is_read()).collect()
+    }
+
     /// Runs SQL as another program would, on a connection of its own; answers the first column of what it returns.
     pub(crate) fn sql(&self, sql: &str) -> Vec<String> {
         let connection = rusqlite::Connection::open(self.database()).expect("the database");
@@ -152,6 +158,12 @@ impl Daemon {
         let sent =
             Command::new("sh").args(["-c", &format!("kill {signal} {}", self.pid())]).status().expect("sh");
         assert!(sent.success());
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.signal("-TERM");
+        assert_eq!(self.ended().await, Some(0));
     }
 
     /// Waits for its end; answers its exit code.

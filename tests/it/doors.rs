@@ -79,7 +79,7 @@ async fn a_row_that_only_the_daemon_can_refuse_is_rejected_in_place() {
     assert_eq!(rejected["reason"], "invalid");
     let error = rejected["error"].as_str().expect("an error");
     assert!(error.contains("`text`") && error.contains("20 characters, 10 are allowed"), "{error}");
-    assert_eq!(house.sandbox.world().call_count(), 0);
+    assert_eq!(house.writes().len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

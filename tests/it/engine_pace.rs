@@ -6,6 +6,7 @@
 
 mod bench;
 mod carrier;
+mod facts;
 mod outcomes;
 mod stops;
 mod time;

@@ -127,7 +127,7 @@ async fn pause_stops_at_once_and_resume_goes_on() {
         (&explained["reason"], &explained["until"]),
         (&json!("account_paused"), &json!("2099-01-01T09:00:00.000Z"))
     );
-    assert_eq!(house.sandbox.world().call_count(), 0);
+    assert_eq!(house.writes().len(), 0);
     let (_, resumed) = daemon.post("/v1/accounts/acc_1/resume", "").await;
     assert_eq!(resumed, json!({"account_id": "acc_1", "resumed": true, "was_paused": true}));
     daemon.becomes(&id, "sent").await;

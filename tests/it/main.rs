@@ -15,6 +15,7 @@ mod crash;
 mod daemon;
 mod doors;
 mod engine_pace;
+mod facts;
 mod http_in;
 mod http_out;
 mod lifecycle;

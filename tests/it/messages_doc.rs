@@ -73,7 +73,7 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
     for (index, form) in forms.iter().enumerate() {
         form.put_in(&house, &daemon).await;
         house.delivered(3 * (index + 1)).await;
-        let calls = house.sandbox.world().calls();
+        let calls = house.writes();
         let last = &calls[calls.len() - 3..];
         for call in last {
             assert_eq!((call.path.as_str(), &call.body), (form.path.as_str(), &form.body), "{}", form.title);
@@ -92,7 +92,7 @@ async fn the_guides_dialect_says_the_same_in_its_words() {
         let posted = form.posted.replace("\"specifics\"", "\"options\"");
         daemon.enqueue(&posted).await;
         house.delivered(index + 1).await;
-        let call = house.sandbox.world().calls().pop().expect("a call");
+        let call = house.writes().pop().expect("a call");
         let mut body = form.body.clone();
         if let Some(specifics) = body.as_object_mut().and_then(|body| body.remove("specifics")) {
             body["options"] = specifics;

@@ -135,6 +135,7 @@ impl Bench {
             policies: Policies { default: self.policy.clone(), accounts: HashMap::new() },
             requests_per_second: many,
             burst: many,
+            facts_age: seconds(6 * 3600),
             seed: self.seed,
         };
         let (engine, recovered) = Engine::start(parts).await.expect("started");

@@ -19,6 +19,8 @@ pub(super) enum Kind {
     Send,
     Composing,
     Read,
+    /// Of the account itself, its inboxes or its credits.
+    Fact,
 }
 
 /// A call as the provider saw it.
@@ -63,6 +65,12 @@ struct Seen {
     chats_with: HashMap<String, Vec<String>>,
     /// Reads of a chat that fail from now on.
     unreadable: usize,
+    /// Inboxes in place of the one that every account has.
+    inboxes: Option<Vec<SeenInbox>>,
+    /// InMails left, in place of ten.
+    credits: Option<Credits>,
+    /// Kinds of facts that cannot be read: "account", "inboxes", "credits".
+    broken_facts: Vec<&'static str>,
     in_flight: HashMap<String, usize>,
     most_on_one: usize,
     most: usize,
@@ -100,6 +108,28 @@ impl FakeProvider {
 
     pub(super) fn break_composing(&self) {
         self.seen().composing_is_broken = true;
+    }
+
+    pub(super) fn set_inboxes(&self, inboxes: &[(&str, bool)]) {
+        let inbox = |(id, disabled): &(&str, bool)| SeenInbox { id: InboxId::new(*id), disabled: *disabled };
+        self.seen().inboxes = Some(inboxes.iter().map(inbox).collect());
+    }
+
+    pub(super) fn set_credits(&self, credits: &[(&str, u64)]) {
+        self.seen().credits = Some(credits.iter().map(|(product, n)| ((*product).to_owned(), *n)).collect());
+    }
+
+    pub(super) fn break_facts(&self, which: &[&'static str]) {
+        self.seen().broken_facts = which.to_vec();
+    }
+
+    /// A read of a fact: written down, and an error if it is broken.
+    fn fact(&self, account: &AccountId, which: &'static str) -> Result<(), Unread> {
+        self.record(Kind::Fact, account, which.into(), String::new());
+        match self.seen().broken_facts.contains(&which) {
+            true => Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None }),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn calls_of(&self, kind: Kind) -> Vec<Recorded> {
@@ -254,16 +284,25 @@ impl Provider for FakeProvider {
         })
     }
 
-    fn inboxes(&self, _account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
-        Box::pin(async { Ok(vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]) })
+    fn inboxes(&self, account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+        Box::pin(async move {
+            self.fact(&account_id, "inboxes")?;
+            let usual = || vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }];
+            Ok(self.seen().inboxes.clone().unwrap_or_else(usual))
+        })
     }
 
-    fn inmail_credits(&self, _account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
-        Box::pin(async { Ok(Credits::from([("classic".to_owned(), 10)])) })
+    fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
+        Box::pin(async move {
+            self.fact(&account_id, "credits")?;
+            let usual = || Credits::from([("classic".to_owned(), 10)]);
+            Ok(self.seen().credits.clone().unwrap_or_else(usual))
+        })
     }
 
-    fn account(&self, _account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
-        Box::pin(async {
+    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
+        Box::pin(async move {
+            self.fact(&account_id, "account")?;
             Ok(SeenAccount {
                 name: None,
                 provider: "linkedin".into(),

@@ -1,0 +1,36 @@
+//! What Unipile knows of an account, as JSON: each part with the time at which it was read.
+
+use serde_json::{Value, json};
+
+use super::Doors;
+use super::render::time;
+use crate::domain::facts::AccountFacts;
+
+/// The facts of one account, or null if none was ever looked for.
+pub(super) fn facts(doors: &Doors, facts: Option<&AccountFacts>) -> Value {
+    let Some(facts) = facts else { return Value::Null };
+    let account = facts.account.as_ref();
+    let seen = account.map(|account| &account.value);
+    let inboxes = facts.inboxes.as_ref();
+    let list = inboxes.map(|inboxes| {
+        let inbox = |inbox: &crate::domain::seen::SeenInbox| {
+            json!({ "id": inbox.id.as_str(), "disabled": inbox.disabled })
+        };
+        inboxes.value.iter().map(inbox).collect::<Vec<_>>()
+    });
+    json!({
+        "name": seen.and_then(|seen| seen.name.as_deref()),
+        "provider": seen.map(|seen| &seen.provider),
+        "status": seen.map(|seen| &seen.status),
+        "is_locked": seen.map(|seen| seen.is_locked),
+        "products": seen.map(|seen| &seen.products),
+        "read_at": time(account.map(|account| account.at)),
+        "inboxes": list,
+        "inboxes_read_at": time(inboxes.map(|inboxes| inboxes.at)),
+        "credits": facts.credits.as_ref().map(|credits| &credits.value),
+        "credits_read_at": time(facts.credits.as_ref().map(|credits| credits.at)),
+        "is_old": account.is_none_or(|account| doors.engine.is_old(account.at)),
+        "tried_at": time(facts.tried_at),
+        "problem": facts.problem,
+    })
+}

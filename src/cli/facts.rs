@@ -1,0 +1,89 @@
+//! What Unipile knows of an account, as `outboxd status <account>` shows it.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::times;
+
+/// The field `unipile` of an account.
+#[derive(Deserialize)]
+pub(super) struct Facts {
+    name: Option<String>,
+    provider: Option<String>,
+    status: Option<String>,
+    #[serde(default)]
+    is_locked: Option<bool>,
+    products: Option<BTreeMap<String, String>>,
+    read_at: Option<Timestamp>,
+    inboxes: Option<Vec<Inbox>>,
+    credits: Option<BTreeMap<String, u64>>,
+    credits_read_at: Option<Timestamp>,
+    #[serde(default)]
+    is_old: bool,
+    tried_at: Option<Timestamp>,
+    problem: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Inbox {
+    id: String,
+    #[serde(default)]
+    disabled: bool,
+}
+
+impl Facts {
+    /// A row for each thing that is known.
+    pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
+        let read = |at: Option<Timestamp>| at.map(|at| format!(" (read {})", times::full(Some(at))));
+        let inboxes = self.inboxes.as_ref().map(|inboxes| {
+            let shown: Vec<String> = inboxes.iter().map(Inbox::text).collect();
+            if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+        });
+        let credits = self.credits.as_ref().map(|credits| {
+            let shown = pairs(credits);
+            let shown = if shown.is_empty() { "no product has any".to_owned() } else { shown };
+            format!("{shown}{}", read(self.credits_read_at).unwrap_or_default())
+        });
+        let problem = self.problem.as_ref().map(|problem| {
+            let at = self.tried_at.map(|at| format!(" at {}", times::full(Some(at))));
+            format!("could not be read{}: {problem}", at.unwrap_or_default())
+        });
+        let old = (problem.is_none() && self.is_old).then(|| "what is known is old".to_owned());
+        let rows = [
+            ("unipile", self.account().map(|text| text + &read(self.read_at).unwrap_or_default())),
+            ("inboxes", inboxes),
+            ("inmails", credits),
+            ("reading", problem.or(old)),
+        ];
+        rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    }
+
+    /// Who it is and how it stands.
+    fn account(&self) -> Option<String> {
+        let status = self.status.as_ref()?;
+        let name = self.name.as_ref().map(|name| format!("{name}, "));
+        let provider = self.provider.as_ref().map(|provider| format!("{provider}, "));
+        let locked = if self.is_locked == Some(true) { ", locked by Unipile" } else { "" };
+        let products = self.products.as_ref().map(pairs).filter(|products| !products.is_empty());
+        let products = products.map(|products| format!("; {products}"));
+        Some(format!(
+            "{}{}{status}{locked}{}",
+            name.unwrap_or_default(),
+            provider.unwrap_or_default(),
+            products.unwrap_or_default()
+        ))
+    }
+}
+
+impl Inbox {
+    fn text(&self) -> String {
+        if self.disabled { format!("{} (disabled)", self.id) } else { self.id.clone() }
+    }
+}
+
+/// `classic running, company errored`.
+fn pairs<T: std::fmt::Display>(map: &BTreeMap<String, T>) -> String {
+    map.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,56 @@
+//! What Unipile knows of an account, as it was last read: who it is, how it stands, its inboxes and its InMail credits.
+//!
+//! Each part carries the time at which it was read, so that an old reading is seen to be one. Nothing that a promise
+//! needs rests on it: what decides about a send is read anew.
+
+use jiff::Timestamp;
+
+use super::outcome::Problem;
+use super::seen::{Credits, SeenAccount, SeenInbox};
+
+/// A part of the facts, and when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadAt<T> {
+    /// What was read.
+    pub value: T,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// What is known of an account.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// Who it is and how it stands.
+    pub account: Option<ReadAt<SeenAccount>>,
+    /// Its inboxes.
+    pub inboxes: Option<ReadAt<Vec<SeenInbox>>>,
+    /// The InMails that it may still send.
+    pub credits: Option<ReadAt<Credits>>,
+    /// When it was last tried to read all of it.
+    pub tried_at: Option<Timestamp>,
+    /// What kept a part from being read when it was last tried.
+    pub problem: Option<String>,
+}
+
+/// What one try at reading the facts of an account showed. A part that could not be read is `None` and leaves what is
+/// known of it as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// When it was read.
+    pub at: Timestamp,
+    /// Who it is and how it stands.
+    pub account: Option<SeenAccount>,
+    /// Its inboxes.
+    pub inboxes: Option<Vec<SeenInbox>>,
+    /// The InMails that it may still send.
+    pub credits: Option<Credits>,
+    /// What kept a part from being read.
+    pub problem: Option<Problem>,
+}
+
+impl Reading {
+    /// A reading at `at` that has shown nothing yet.
+    pub fn new(at: Timestamp) -> Self {
+        Self { at, account: None, inboxes: None, credits: None, problem: None }
+    }
+}

@@ -1,0 +1,153 @@
+//! What Unipile knows of the accounts: kept over restarts, written part by part as it is read.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::Store;
+use super::rows::{self, Result, corrupt};
+use crate::domain::facts::{AccountFacts, ReadAt, Reading};
+use crate::domain::message::{AccountId, InboxId};
+use crate::domain::seen::{Credits, SeenAccount, SeenInbox};
+use crate::domain::time_text;
+
+/// Accounts with messages waiting whose facts are due: never read, too old, or not read when it was last tried. A try
+/// in the future is none: the clock was set back.
+const DUE: &str = "SELECT c.account_id FROM counts c LEFT JOIN account_facts f ON f.account_id = c.account_id \
+     WHERE c.state = 'queued' AND c.n > 0 \
+       AND (f.tried_at IS NULL OR f.tried_at <= ?1 OR (f.problem IS NOT NULL AND f.tried_at <= ?2) OR f.tried_at > ?3) \
+     ORDER BY f.tried_at LIMIT ?4";
+
+const NOTE: &str = "INSERT INTO account_facts (account_id, tried_at, problem, name, provider, status, is_locked, products, read_at, \
+       inboxes, inboxes_read_at, credits, credits_read_at) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
+     ON CONFLICT (account_id) DO UPDATE SET tried_at = ?2, problem = ?3, \
+       name = CASE WHEN ?9 IS NULL THEN name ELSE ?4 END, provider = coalesce(?5, provider), status = coalesce(?6, status), \
+       is_locked = coalesce(?7, is_locked), products = coalesce(?8, products), read_at = coalesce(?9, read_at), \
+       inboxes = coalesce(?10, inboxes), inboxes_read_at = coalesce(?11, inboxes_read_at), \
+       credits = coalesce(?12, credits), credits_read_at = coalesce(?13, credits_read_at)";
+
+impl Store {
+    /// The accounts with messages waiting whose facts are older than `age`, or could not be read when that was last
+    /// tried, longer than `again` ago; at most `limit` of them, the oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn facts_due(
+        &self,
+        now: Timestamp,
+        age: std::time::Duration,
+        again: std::time::Duration,
+        limit: u32,
+    ) -> Result<Vec<AccountId>> {
+        let before = |span| time_text(now.checked_sub(span).unwrap_or(Timestamp::MIN));
+        let query = sqlx::query_scalar(DUE).bind(before(age)).bind(before(again)).bind(time_text(now));
+        let ids: Vec<String> = query.bind(limit).fetch_all(&self.inner.readers).await?;
+        Ok(ids.into_iter().map(AccountId::new).collect())
+    }
+
+    /// What is known of the accounts, or of only one; those of which nothing was ever read are absent.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn facts(&self, only: Option<&AccountId>) -> Result<HashMap<AccountId, AccountFacts>> {
+        const SQL: &str = "SELECT * FROM account_facts WHERE ?1 IS NULL OR account_id = ?1";
+        let query = sqlx::query(SQL).bind(only.map(AccountId::as_str));
+        let found = query.fetch_all(&self.inner.readers).await?;
+        let read =
+            |row: &SqliteRow| Ok((AccountId::new(row.try_get::<String, _>("account_id")?), read_facts(row)?));
+        found.iter().map(read).collect()
+    }
+
+    /// Keeps what was read of `account`; what was not read stays as it was known.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn note_facts(&self, account: AccountId, reading: Reading) -> Result<()> {
+        let at = reading.at;
+        self.inner.writer.solo(at, move |connection| Box::pin(note(connection, account, reading))).await
+    }
+}
+
+async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Reading) -> Result<()> {
+    const WAS: &str = "SELECT status FROM account_facts WHERE account_id = ?1";
+    const EVENT: &str =
+        "INSERT INTO events (at, kind, account_id, detail) VALUES (?1, 'account.status', ?2, ?3)";
+    let at = time_text(reading.at);
+    let was: Option<Option<String>> =
+        sqlx::query_scalar(WAS).bind(account.as_str()).fetch_optional(&mut *connection).await?;
+    let seen = reading.account.as_ref();
+    let read_at = |read: bool| read.then(|| at.clone());
+    sqlx::query(NOTE)
+        .bind(account.as_str())
+        .bind(&at)
+        .bind(reading.problem.as_ref().map(ToString::to_string))
+        .bind(seen.and_then(|seen| seen.name.clone()))
+        .bind(seen.map(|seen| seen.provider.clone()))
+        .bind(seen.map(|seen| seen.status.clone()))
+        .bind(seen.map(|seen| seen.is_locked))
+        .bind(seen.map(|seen| json!(seen.products).to_string()))
+        .bind(read_at(seen.is_some()))
+        .bind(reading.inboxes.as_ref().map(|inboxes| inboxes_json(inboxes)))
+        .bind(read_at(reading.inboxes.is_some()))
+        .bind(reading.credits.as_ref().map(|credits| json!(credits).to_string()))
+        .bind(read_at(reading.credits.is_some()))
+        .execute(&mut *connection)
+        .await?;
+    if let (Some(Some(was)), Some(seen)) = (was, seen)
+        && was != seen.status
+    {
+        let change = format!("{was} to {}", seen.status);
+        sqlx::query(EVENT).bind(&at).bind(account.as_str()).bind(change).execute(connection).await?;
+    }
+    Ok(())
+}
+
+fn inboxes_json(inboxes: &[SeenInbox]) -> String {
+    let inbox = |inbox: &SeenInbox| json!({ "id": inbox.id.as_str(), "disabled": inbox.disabled });
+    Value::Array(inboxes.iter().map(inbox).collect()).to_string()
+}
+
+fn read_facts(row: &SqliteRow) -> Result<AccountFacts> {
+    let account = match rows::time(row, "read_at")? {
+        None => None,
+        Some(at) => Some(ReadAt { at, value: read_account(row)? }),
+    };
+    let inboxes = match (rows::time(row, "inboxes_read_at")?, rows::json(row, "inboxes")?) {
+        (Some(at), Some(inboxes)) => Some(ReadAt { at, value: read_inboxes(&inboxes)? }),
+        _ => None,
+    };
+    let credits = match (rows::time(row, "credits_read_at")?, rows::json(row, "credits")?) {
+        (Some(at), Some(credits)) => {
+            let value: Credits =
+                serde_json::from_value(credits).map_err(|error| corrupt("credits", error.to_string()))?;
+            Some(ReadAt { at, value })
+        }
+        _ => None,
+    };
+    let problem = row.try_get("problem")?;
+    Ok(AccountFacts { account, inboxes, credits, tried_at: rows::time(row, "tried_at")?, problem })
+}
+
+fn read_account(row: &SqliteRow) -> Result<SeenAccount> {
+    let products = rows::json(row, "products")?.unwrap_or_else(|| json!({}));
+    Ok(SeenAccount {
+        name: row.try_get("name")?,
+        provider: row.try_get::<Option<String>, _>("provider")?.unwrap_or_default(),
+        status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
+        products: serde_json::from_value(products).map_err(|error| corrupt("products", error.to_string()))?,
+        is_locked: row.try_get::<Option<bool>, _>("is_locked")?.unwrap_or(false),
+    })
+}
+
+fn read_inboxes(inboxes: &Value) -> Result<Vec<SeenInbox>> {
+    let inbox = |inbox: &Value| {
+        let id = inbox.get("id").and_then(Value::as_str).ok_or_else(|| corrupt("inboxes", "no id"))?;
+        let disabled = inbox.get("disabled").and_then(Value::as_bool).unwrap_or(false);
+        Ok(SeenInbox { id: InboxId::new(id), disabled })
+    };
+    inboxes.as_array().into_iter().flatten().map(inbox).collect()
+}
