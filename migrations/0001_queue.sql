@@ -101,6 +101,10 @@ CREATE TABLE messages (
   error        TEXT,                  -- what was wrong, in words; Unipile's answer verbatim
   due_at       TEXT,                  -- its arrival or not_before: messages of an account go in this order
   retry_at     TEXT,                  -- not tried again before this
+  verify_at    TEXT,                  -- uncertain: when its chat is read back next
+  reads        INTEGER NOT NULL DEFAULT 0,  -- how often its chat was read back
+  resends      INTEGER NOT NULL DEFAULT 0,  -- how often it was queued again because it was not there
+  settled_by   TEXT CHECK (settled_by IN ('answer', 'evidence', 'person')),  -- how it is known to be sent
   next_at      TEXT GENERATED ALWAYS AS (CASE WHEN state = 'queued' THEN coalesce(retry_at, due_at) END) VIRTUAL,
   thread       TEXT,                  -- the chat or recipient inside which order is kept
   attempts     INTEGER NOT NULL DEFAULT 0,
@@ -113,7 +117,8 @@ CREATE TABLE messages (
 
   CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
   CHECK (state <> 'queued' OR (due_at IS NOT NULL AND thread IS NOT NULL)),
-  CHECK (state <> 'sent' OR sent_at IS NOT NULL)
+  CHECK (state <> 'sent' OR (sent_at IS NOT NULL AND settled_by IS NOT NULL)),
+  CHECK (state <> 'uncertain' OR verify_at IS NOT NULL)
 ) STRICT;
 
 -- A producer's idempotency.
@@ -126,6 +131,8 @@ CREATE INDEX messages_due ON messages (account_id, due_at, arrival) WHERE state 
 CREATE INDEX messages_retry ON messages (account_id, retry_at, thread) WHERE state = 'queued' AND retry_at IS NOT NULL;
 -- Threads that wait for an outcome.
 CREATE INDEX messages_unsettled ON messages (account_id, thread) WHERE state IN ('sending', 'uncertain', 'review');
+-- Messages whose chats are to be read back.
+CREATE INDEX messages_verify ON messages (verify_at) WHERE state = 'uncertain';
 -- At most one call in flight per account, whatever the code believes.
 CREATE UNIQUE INDEX messages_in_flight ON messages (account_id) WHERE state = 'sending';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
@@ -140,6 +147,9 @@ CREATE TABLE attempts (
   run        INTEGER NOT NULL,
   gap_ms     INTEGER NOT NULL,        -- the pause drawn for it
   started_at TEXT NOT NULL,
+  monotonic_ms INTEGER NOT NULL,      -- the same by the run's monotonic clock, which nobody sets
+  fingerprint TEXT NOT NULL,          -- SHA-256 of what was asked for: endpoint, recipients, text, files
+  chat_id    TEXT,                    -- the chat that the call went into, where that is known
   ended_at   TEXT,                    -- NULL: on its way
   phase      TEXT NOT NULL DEFAULT 'claimed' CHECK (phase IN ('claimed', 'connecting', 'written', 'answered')),
   outcome    TEXT CHECK (outcome IN ('accepted', 'refused', 'not_sent', 'throttled', 'account_down', 'uncertain')),
@@ -151,6 +161,17 @@ CREATE TABLE attempts (
   PRIMARY KEY (arrival, number)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX attempts_by_account ON attempts (account_id, started_at);
+
+-- What is known about attempts with an unknown outcome: every look into a chat, and what a person decided.
+CREATE TABLE evidence (
+  arrival INTEGER NOT NULL REFERENCES messages (arrival),
+  number  INTEGER NOT NULL,           -- of the attempt
+  at      TEXT NOT NULL,
+  source  TEXT NOT NULL CHECK (source IN ('read_back', 'person')),
+  finding TEXT NOT NULL,              -- found, partly, cannot_tell, busy, absent, unread; a person: sent, resend, drop
+  detail  TEXT                        -- in words, without anybody's text
+) STRICT;
+CREATE INDEX evidence_by_message ON evidence (arrival);
 
 -- The bytes of attachments, each once however many messages carry them, in pieces of 192 KiB.
 CREATE TABLE blobs (
@@ -212,6 +233,14 @@ BEGIN
    WHERE NEW.due_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: retry_at belongs to the daemon; leave it out')
    WHERE NEW.retry_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: verify_at belongs to the daemon; leave it out')
+   WHERE NEW.verify_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: reads belongs to the daemon; leave it out')
+   WHERE NEW.reads IS NOT 0;
+  SELECT RAISE(ABORT, 'outboxd: resends belongs to the daemon; leave it out')
+   WHERE NEW.resends IS NOT 0;
+  SELECT RAISE(ABORT, 'outboxd: settled_by belongs to the daemon; leave it out')
+   WHERE NEW.settled_by IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: thread belongs to the daemon; leave it out')
    WHERE NEW.thread IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')

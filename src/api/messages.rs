@@ -38,6 +38,7 @@ pub(super) async fn show(
     let mut shown = render::message(&message, doors.engine.standing(&message));
     shown["text"] = json!(message.text);
     shown["attempts"] = attempts.iter().map(render::attempt).collect();
+    shown["evidence"] = doors.store.evidence(message.arrival).await?.iter().map(render::evidence).collect();
     Ok(Json(shown))
 }
 
@@ -92,12 +93,12 @@ pub(super) async fn cancel(
     }
 }
 
-async fn find(doors: &Doors, id: &str) -> Result<MessageView, ApiError> {
+pub(super) async fn find(doors: &Doors, id: &str) -> Result<MessageView, ApiError> {
     let message = doors.store.message(parse(id)?, doors.engine.now()).await?;
     message.ok_or_else(|| ApiError::not_found("message", id))
 }
 
 /// An id that is none names no message.
-fn parse(id: &str) -> Result<MessageId, ApiError> {
+pub(super) fn parse(id: &str) -> Result<MessageId, ApiError> {
     id.parse().map_err(|_| ApiError::not_found("message", id))
 }

@@ -15,6 +15,7 @@ mod facts;
 mod messages;
 mod messages_in;
 mod render;
+mod review;
 mod socket;
 mod sql_intake;
 mod status;
@@ -123,6 +124,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/messages/{id}", get(messages::show))
         .route("/v1/messages/{id}/explain", get(messages::explain))
         .route("/v1/messages/{id}/cancel", post(messages::cancel))
+        .route("/v1/messages/{id}/review", get(review::show).post(review::decide))
         .route("/v1/accounts", get(accounts::list))
         .route("/v1/accounts/{id}", get(accounts::show))
         .route("/v1/accounts/{id}/pause", post(accounts::pause))

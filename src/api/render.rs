@@ -9,7 +9,7 @@ use crate::domain::reason::Actor;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::engine::{Explanation, Gate, Standing, Until};
-use crate::store::{AccountView, AttemptView, Counts, MessageView};
+use crate::store::{AccountView, AttemptView, Counts, EvidenceView, MessageView};
 
 /// A time, or null.
 pub(super) fn time(at: Option<Timestamp>) -> Value {
@@ -55,6 +55,8 @@ pub(super) fn message(message: &MessageView, standing: Standing) -> Value {
         "state": message.state.as_str(),
         "error": message.error,
         "sent_at": time(message.sent_at),
+        "settled_by": message.settled_by,
+        "reads": message.reads,
         "provider_message_ids": message.provider_message_ids,
         "created_at": time(Some(message.created_at)),
         "updated_at": time(Some(message.updated_at)),
@@ -77,6 +79,18 @@ pub(super) fn attempt(attempt: &AttemptView) -> Value {
         "detail": attempt.detail,
         "req_id": attempt.req_id,
         "gap_ms": attempt.gap_ms,
+        "fingerprint": attempt.fingerprint,
+    })
+}
+
+/// One thing that is known about an attempt with an unknown outcome.
+pub(super) fn evidence(evidence: &EvidenceView) -> Value {
+    json!({
+        "attempt": evidence.attempt,
+        "at": time(Some(evidence.at)),
+        "source": evidence.source,
+        "finding": evidence.finding,
+        "detail": evidence.detail,
     })
 }
 

@@ -37,8 +37,10 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
         },
         "accounts": totals.accounts,
         "recovered": {
-            "in_doubt": doors.recovered.in_doubt.len(),
-            "queued": doors.recovered.queued,
+            "sending": 0,
+            "uncertain": doors.recovered.uncertain.len(),
+            "replanned": doors.recovered.queued,
+            "flushed": 0,
             "clean_stop": doors.recovered.clean_stop,
         },
         "warnings": warnings(&doors, &totals),
@@ -103,7 +105,7 @@ fn next_step(
     }
     if review > 0 {
         let messages = if review == 1 { "message waits" } else { "messages wait" };
-        return Some(format!("{review} {messages} for a person: outboxd list --state review"));
+        return Some(format!("{review} {messages} for a person: outboxd review"));
     }
     if totals.daemon.pause.as_ref().is_some_and(|pause| pause.holds(now) && pause.until.is_none()) {
         return Some("all sending is paused: outboxd resume --all".into());

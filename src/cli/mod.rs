@@ -15,6 +15,7 @@ mod exit;
 mod facts;
 mod read;
 mod render;
+mod review;
 mod status;
 mod times;
 
@@ -75,6 +76,8 @@ enum Verb {
     Explain(read::One),
     /// Withdraw messages that are not sent yet
     Cancel(act::Cancel),
+    /// Decide about messages that may or may not have been sent
+    Review(review::Review),
     /// Stop sending, for one account or for all; what is queued stays
     Pause(act::Pause),
     /// Go on sending
@@ -118,6 +121,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Show(one) => read::show(&globals.client()?, one).await,
         Verb::Explain(one) => read::explain(&globals.client()?, one).await,
         Verb::Cancel(cancel) => act::cancel(&globals.client()?, cancel).await,
+        Verb::Review(review) => review::review(&globals.client()?, review).await,
         Verb::Pause(pause) => act::pause(&globals, pause).await,
         Verb::Resume(resume) => act::resume(&globals, resume).await,
         Verb::Status(status) => status::status(&globals.client()?, status).await,

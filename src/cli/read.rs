@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Json;
-use super::client::{Client, parse_id, segment};
+use super::client::{Answer, Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Times};
@@ -45,6 +45,14 @@ pub(super) struct List {
     all: bool,
     #[command(flatten)]
     json: Json,
+}
+
+impl List {
+    /// Every message that waits for a person.
+    pub(super) fn in_review(json: Json) -> Self {
+        let state = Some("review".to_owned());
+        Self { account: None, state, campaign: None, chat: None, limit: u64::MAX, all: true, json }
+    }
 }
 
 /// `outboxd show` and `outboxd explain`.
@@ -206,6 +214,12 @@ pub(super) async fn show(client: &Client, one: One) -> Result<Exit, Failure> {
     if one.json.json {
         return answer.pass_on();
     }
+    render::print(&shown(&answer)?)?;
+    Ok(Exit::Done)
+}
+
+/// A message with its text and its attempts, as it is shown to a person.
+pub(super) fn shown(answer: &Answer) -> Result<String, Failure> {
     let message: Message = answer.read()?;
     let detail: Detail = answer.read()?;
     let mut shown = facts(&message);
@@ -215,8 +229,7 @@ pub(super) async fn show(client: &Client, one: One) -> Result<Exit, Failure> {
     for attempt in &detail.attempts {
         shown += &render::text(&attempt.line());
     }
-    render::print(&shown)?;
-    Ok(Exit::Done)
+    Ok(shown)
 }
 
 /// All that is known of it, a line each; what is not set is left out.

@@ -79,9 +79,9 @@ struct Queue {
 #[derive(Deserialize)]
 struct Recovered {
     #[serde(default)]
-    in_doubt: u64,
+    uncertain: u64,
     #[serde(default)]
-    queued: u64,
+    replanned: u64,
     #[serde(default)]
     clean_stop: bool,
 }
@@ -216,12 +216,7 @@ impl Recovered {
     /// What it found when it started.
     fn text(&self) -> String {
         let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
-        let doubt = match self.in_doubt {
-            0 => "no call was cut off".to_owned(),
-            1 => "1 call was cut off and is looked up".to_owned(),
-            calls => format!("{calls} calls were cut off and are looked up"),
-        };
-        format!("{before}: {} queued, {doubt}", self.queued)
+        format!("{before}: 0 sending, {} uncertain, {} re-planned, 0 flushed", self.uncertain, self.replanned)
     }
 }
 

@@ -11,7 +11,7 @@ use super::keys::{POLICY, join};
 use super::layers::Leaf;
 use super::read::Reader;
 use crate::domain::message::{AccountId, InboxId};
-use crate::domain::policy::{Gap, Policies, Policy, Retry, Typing};
+use crate::domain::policy::{Absent, Gap, Policies, Policy, ReadBack, Retry, Typing};
 use crate::domain::validate::MAX_ID_BYTES;
 
 /// The least pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
@@ -30,6 +30,7 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
         gap: gap(reader, account),
         typing: typing(reader, account),
         retry: retry(reader, account),
+        read_back: read_back(reader, account),
         inbox_id: inbox_id(reader, account),
         zone: reader.zone(find(reader, account, "zone")).unwrap_or(TimeZone::UTC),
     }
@@ -90,6 +91,22 @@ fn retry(reader: &mut Reader<'_>, account: Option<&str>) -> Retry {
         max: max.unwrap_or_default(),
         cooldown: cooldown.unwrap_or_default(),
     }
+}
+
+fn read_back(reader: &mut Reader<'_>, account: Option<&str>) -> ReadBack {
+    let after = reader.durations(find(reader, account, "read_back.after"));
+    let skew = reader.duration(find(reader, account, "read_back.skew")).unwrap_or_default();
+    let absent = find(reader, account, "read_back.absent");
+    let absent = match reader.text(absent) {
+        Some("resend") => Absent::Resend,
+        Some("review") | None => Absent::Review,
+        Some(other) => {
+            let what = format!("{other:?} is not known");
+            reader.add(absent, &what, "use \"review\" or \"resend\"");
+            Absent::Review
+        }
+    };
+    ReadBack { after, skew, absent }
 }
 
 fn inbox_id(reader: &mut Reader<'_>, account: Option<&str>) -> Option<InboxId> {

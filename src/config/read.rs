@@ -124,6 +124,33 @@ impl<'a> Reader<'a> {
         Some(duration)
     }
 
+    /// Durations that grow, separated by commas; none if the text is empty.
+    pub(super) fn durations(&mut self, leaf: &'a Leaf) -> Vec<Duration> {
+        let Some(text) = self.text(leaf) else { return Vec::new() };
+        let mut found = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
+            let parsed =
+                SpanParser::new().parse_duration(part).ok().and_then(|span| Duration::try_from(span).ok());
+            match parsed.filter(|duration| !duration.is_zero() && *duration <= LONGEST) {
+                None => {
+                    self.add(
+                        leaf,
+                        &format!("{part:?} is not a duration"),
+                        "write durations such as \"1m, 3m, 10m\"",
+                    );
+                    return Vec::new();
+                }
+                Some(duration) if found.last().is_some_and(|last| *last >= duration) => {
+                    let fix = "let each time be longer than the one before: they all count from the call";
+                    self.add(leaf, &format!("{part} does not come after the one before it"), fix);
+                    return Vec::new();
+                }
+                Some(duration) => found.push(duration),
+            }
+        }
+        found
+    }
+
     /// As [`Reader::positive_duration`], with a stand-in.
     pub(super) fn timeout(&mut self, key: &str) -> Duration {
         self.positive_duration(self.leaf(key)).unwrap_or_default()

@@ -14,6 +14,8 @@ pub struct Policy {
     pub typing: Typing,
     /// Repeats of calls that certainly reached nobody.
     pub retry: Retry,
+    /// What is done about calls that may have reached somebody.
+    pub read_back: ReadBack,
     /// Where new chats start; `None` starts them without an inbox.
     pub inbox_id: Option<InboxId>,
     /// IANA zone in which `explain` tells this account's times.
@@ -59,6 +61,26 @@ pub struct Retry {
     pub max: Duration,
     /// Cooldown of the account when the provider itself throttles it.
     pub cooldown: Duration,
+}
+
+/// Reading the chat back after a call with an unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadBack {
+    /// How long after the call each read comes, growing; empty leaves it to a person at once.
+    pub after: Vec<Duration>,
+    /// How far the provider's clock and this machine's may be apart.
+    pub skew: Duration,
+    /// What becomes of a message that is not there when it was read the last time.
+    pub absent: Absent,
+}
+
+/// What becomes of a message that was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// A person decides.
+    Review,
+    /// It is sent once more, and if that is uncertain as well, a person decides.
+    Resend,
 }
 
 /// The policy of every account: the default, and what the configuration names.

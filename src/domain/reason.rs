@@ -74,9 +74,12 @@ reasons! {
     Gap, "gap", Nobody, "The account pauses between two sends.";
     Typing, "typing", Nobody, "The typing indicator is shown.";
     Now, "now", Nobody, "Nothing holds it; it is about to be sent.";
-    OutcomeUnknown, "outcome_unknown", Operator, "The call may or may not have reached the recipient; look into the chat before anything is sent again.";
-    ThrottledWhileSending, "throttled_while_sending", Operator, "The provider throttled the account while this was being sent; look into the chat before anything is sent again.";
-    FoundSending, "found_sending", Operator, "The daemon stopped in the middle of this call; look into the chat before anything is sent again.";
+    ReadingBack, "reading_back", Nobody, "Whether it reached the recipient is not known yet; the chat is read back to find out.";
+    OutcomeUnknown, "outcome_unknown", Operator, "The call may or may not have reached the recipient, and reading chats back is switched off; look into the chat before anything is sent again.";
+    NotInChat, "not_in_chat", Operator, "It may have been sent and was not in the chat when it was last read back; look before anything is sent again.";
+    PartlyInChat, "partly_in_chat", Operator, "Only a part of it is in the chat; look before anything is sent again.";
+    CannotTell, "cannot_tell", Operator, "It may have been sent, and what the chat shows does not tell; look before anything is sent again.";
+    ChatUnreadable, "chat_unreadable", Operator, "It may have been sent, and the chat could not be read back; look before anything is sent again.";
     Delivered, "delivered", Nobody, "Unipile accepted it.";
     Refused, "refused", Producer, "Unipile or the provider refused this message for good.";
     RetriesSpent, "retries_spent", Producer, "Every retry was spent and none reached the provider.";

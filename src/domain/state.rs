@@ -149,6 +149,13 @@ pub enum Settled {
         /// What was answered, verbatim.
         problem: Problem,
     },
+    /// The chat is read back to find out.
+    Uncertain {
+        /// When it is read first.
+        verify_at: Timestamp,
+        /// What is known.
+        problem: Problem,
+    },
     /// A person must look.
     Review {
         /// Stable code.
@@ -165,6 +172,7 @@ impl Settled {
             Self::Sent { .. } => StateName::Sent,
             Self::Queued { .. } => StateName::Queued,
             Self::Failed { .. } => StateName::Failed,
+            Self::Uncertain { .. } => StateName::Uncertain,
             Self::Review { .. } => StateName::Review,
         }
     }
@@ -185,8 +193,14 @@ impl Sending {
     /// Turns the outcome of the call into the state it leaves behind: the one screen where outcomes become states.
     ///
     /// `again` is asked only for a message that was certainly not sent. An unknown outcome never returns to the
-    /// queue by itself (P2): until it can be read back it waits for a person.
-    pub fn settle(self, outcome: Outcome, now: Timestamp, again: impl FnOnce() -> Again) -> Settled {
+    /// queue by itself (P2): the chat is read back at `verify_at`, or a person looks where there is no such time.
+    pub fn settle(
+        self,
+        outcome: Outcome,
+        now: Timestamp,
+        verify_at: Option<Timestamp>,
+        again: impl FnOnce() -> Again,
+    ) -> Settled {
         match outcome {
             Outcome::Accepted { chat_id, message_ids } => Settled::Sent { at: now, chat_id, message_ids },
             Outcome::Refused(problem) => Settled::Failed { reason: Reason::Refused, problem },
@@ -202,8 +216,10 @@ impl Sending {
             Outcome::AccountDown { problem, .. } => {
                 Settled::Queued { reason: Reason::Turn, retry_at: None, spent_retry: false, problem }
             }
-            Outcome::Throttled(problem) => Settled::Review { reason: Reason::ThrottledWhileSending, problem },
-            Outcome::Uncertain { problem, .. } => Settled::Review { reason: Reason::OutcomeUnknown, problem },
+            Outcome::Throttled(problem) | Outcome::Uncertain { problem, .. } => match verify_at {
+                Some(verify_at) => Settled::Uncertain { verify_at, problem },
+                None => Settled::Review { reason: Reason::OutcomeUnknown, problem },
+            },
         }
     }
 }
@@ -235,9 +251,12 @@ mod tests {
         let unknown =
             Outcome::Uncertain { phase: super::super::outcome::Phase::Written, problem: problem.clone() };
         for outcome in [unknown, Outcome::Throttled(problem)] {
-            let sending = Sending { attempt: 1, retries: 0 };
-            let settled = sending.settle(outcome, now, || panic!("a retry was considered"));
-            assert_eq!(settled.name(), StateName::Review);
+            for (verify_at, state) in [(Some(now), StateName::Uncertain), (None, StateName::Review)] {
+                let sending = Sending { attempt: 1, retries: 0 };
+                let settled =
+                    sending.settle(outcome.clone(), now, verify_at, || panic!("a retry was considered"));
+                assert_eq!(settled.name(), state);
+            }
         }
     }
 
@@ -254,6 +273,7 @@ mod tests {
                 problem: problem.clone(),
             },
             Settled::Failed { reason: Reason::Refused, problem: problem.clone() },
+            Settled::Uncertain { verify_at: now, problem: problem.clone() },
             Settled::Review { reason: Reason::OutcomeUnknown, problem },
         ] {
             assert!(StateName::Sending.may_become(settled.name()), "{settled:?}");

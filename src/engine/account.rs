@@ -93,7 +93,9 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     }
     let now = shared.clock.now();
     if run.lost_call {
-        shared.store.abandon(run.id.clone(), now).await?;
+        let verify_at = super::recover::first_read(&shared.policies, now);
+        shared.store.abandon(run.id.clone(), now, verify_at).await?;
+        shared.doubts.notify_one();
         run.lost_call = false;
     }
     let Some(mut turn) = shared.store.turn(&run.id, now).await? else {

@@ -1,8 +1,8 @@
 //! One attempt: the durable intent, the call, and what it leaves behind.
 //!
 //! The order is the promise (P2): no byte leaves before the intent is on disk. If the outcome cannot be recorded,
-//! recording is tried until it can be or the daemon stops; the next run finds the open attempt and leaves it to a
-//! person.
+//! recording is tried until it can be or the daemon stops; the next run finds the open attempt and has its chat read
+//! back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::domain::message::{Inbox, InboxId, Target};
 use crate::domain::outcome::{Outcome, Phase, Problem};
 use crate::domain::policy::Policy;
 use crate::domain::specifics::{Product, Specifics};
-use crate::domain::state::{Sending, Settled};
+use crate::domain::state::{Sending, Settled, StateName};
 use crate::policy::pace;
 use crate::policy::settle::{after, consequence};
 use crate::provider::{Call, CallAttachment, CallTarget, Content, Recipients, Reply};
@@ -46,6 +46,7 @@ pub(super) async fn attempt(
     let policy = shared.policies.of(&run.id);
     let gap = pace::draw_gap(&mut run.dice, policy.gap);
     let number = candidate.attempts + 1;
+    let call = prepare(shared, run, &candidate, policy);
     let intent = Intent {
         arrival: candidate.arrival,
         account_id: run.id.clone(),
@@ -53,6 +54,9 @@ pub(super) async fn attempt(
         at: now,
         gap,
         next_call_at: after(now, gap + CUT),
+        monotonic: shared.clock.monotonic(),
+        fingerprint: call.fingerprint(),
+        chat_id: call.target.chat_id().cloned(),
     };
     shared.live.release(&run.id);
     if shared.store.begin_attempt(intent).await? == Begun::Withdrawn {
@@ -62,7 +66,7 @@ pub(super) async fn attempt(
     run.paced_until = Some(shared.clock.monotonic() + gap + CUT);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
-        let reply = call(shared, run, &candidate, policy).await;
+        let reply = make(shared, call).await;
         run.paced_until = Some(shared.clock.monotonic() + gap + CUT);
         settle(shared, run, &candidate, policy, gap, reply).await;
     }
@@ -71,15 +75,18 @@ pub(super) async fn attempt(
     Ok(Wake::Now)
 }
 
-/// Makes the call; a daemon that cannot wait any longer leaves its outcome unknown.
-async fn call(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Policy) -> Reply {
-    let target = call_target(candidate, policy);
-    let call = Call {
+/// The call that sends `candidate`.
+fn prepare(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Policy) -> Call {
+    Call {
         account_id: run.id.clone(),
-        target,
+        target: call_target(candidate, policy),
         text: candidate.text.clone(),
         attachments: files(shared, candidate),
-    };
+    }
+}
+
+/// Makes the call; a daemon that cannot wait any longer leaves its outcome unknown.
+async fn make(shared: &Shared, call: Call) -> Reply {
     tokio::select! {
         reply = shared.provider.send(call) => reply,
         () = shared.giving_up.cancelled() => {
@@ -184,7 +191,11 @@ async fn settle(
         account_down: consequence.account_down,
         key_refused: consequence.key_refused,
     };
+    let is_doubt = settlement.message.name() == StateName::Uncertain;
     record(shared, settlement).await;
+    if is_doubt {
+        shared.doubts.notify_one();
+    }
     if key_refused {
         tracing::error!(
             "Unipile refuses the API key or the subscription: nothing is sent until it is mended and `outboxd resume` is said"
@@ -206,7 +217,7 @@ async fn record(shared: &Shared, settlement: Settlement) {
             Err(error) if shared.giving_up.is_cancelled() => {
                 tracing::error!(
                     error = error.chain(),
-                    "the outcome could not be recorded; the next start leaves the message to a person"
+                    "the outcome could not be recorded; the next start has the chat read back"
                 );
                 return;
             }
@@ -248,7 +259,22 @@ fn log_outcome(outcome: &str, problem: Option<&Problem>, message: &Settled) {
                 "may or may not have been sent; it waits for a person"
             );
         }
-        (Settled::Queued { .. } | Settled::Failed { .. } | Settled::Review { .. }, None) => {
+        (Settled::Uncertain { .. }, Some(problem)) => {
+            tracing::warn!(
+                outcome,
+                kind = problem.kind,
+                status = problem.status,
+                req_id = problem.req_id,
+                "may or may not have been sent; its chat is read back"
+            );
+        }
+        (
+            Settled::Queued { .. }
+            | Settled::Failed { .. }
+            | Settled::Uncertain { .. }
+            | Settled::Review { .. },
+            None,
+        ) => {
             tracing::warn!(outcome, "not sent");
         }
     }

@@ -51,7 +51,7 @@ pub struct Explanation {
 impl EngineHandle {
     /// Where `message` stands.
     pub fn standing(&self, message: &MessageView) -> Standing {
-        let Some(waiting) = &message.waiting else { return of_state(message.state, message.reason) };
+        let Some(waiting) = &message.waiting else { return of_state(message) };
         let now = self.now();
         let account = self.paced(&message.account, now);
         let live = self.live(&account.id, Some(message.id));
@@ -104,13 +104,18 @@ impl EngineHandle {
         }
         // Nothing of the account's holds it: then it is a matter of its messages.
         let turn = self.shared.store.turn(&account.id, now).await?;
+        // Something of the thread is not settled: reading back may do it, otherwise a person.
+        let held = match view.next_read_at {
+            Some(at) => Until::NotBefore(at),
+            None => Until::Person,
+        };
         let Some(turn) = turn else {
-            return Ok(Some(Standing { reason: Reason::ChatOrder, until: Some(Until::Person) }));
+            return Ok(Some(Standing { reason: Reason::ChatOrder, until: Some(held) }));
         };
         Ok(Some(match (turn.first, turn.next_due_at) {
             (Some(_), _) => standing,
             (None, Some(at)) => Standing { reason: Reason::Retry, until: Some(Until::At(at)) },
-            (None, None) => Standing { reason: Reason::ChatOrder, until: Some(Until::Person) },
+            (None, None) => Standing { reason: Reason::ChatOrder, until: Some(held) },
         }))
     }
 
@@ -144,7 +149,18 @@ fn judge(facts: &Facts<'_>) -> Standing {
     }
 }
 
-fn of_state(state: StateName, reason: Reason) -> Standing {
-    let until = matches!(state, StateName::Review).then_some(Until::Person);
-    Standing { reason, until }
+fn of_state(message: &MessageView) -> Standing {
+    let until = match message.state {
+        StateName::Review => Some(Until::Person),
+        StateName::Uncertain => message.verify_at.map(Until::At),
+        StateName::New
+        | StateName::Queued
+        | StateName::Sending
+        | StateName::Sent
+        | StateName::Failed
+        | StateName::Cancelled
+        | StateName::Expired
+        | StateName::Rejected => None,
+    };
+    Standing { reason: message.reason, until }
 }

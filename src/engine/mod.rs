@@ -1,4 +1,5 @@
-//! The engine: one loop per account, and one supervisor that sleeps for all of them.
+//! The engine: one loop per account, one supervisor that sleeps for all of them, and one verifier (`verify.rs`) that
+//! reads chats back to settle what is uncertain.
 //!
 //! An account runs by repeating `step` (`account.rs`): read what is stored, let `policy/` decide, act once, say when
 //! to look again. Nobody else sends, so there is never a second call in flight on an account. A wake-up (an enqueue,
@@ -15,6 +16,7 @@ mod facts;
 mod live;
 mod recover;
 mod supervisor;
+mod verify;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -67,6 +69,8 @@ struct Shared {
     seed: u64,
     wakeups: Wakeups,
     live: live::LiveState,
+    /// Told whenever an outcome became unknown.
+    doubts: Notify,
     started_at: Timestamp,
     /// Nothing new begins.
     stopping: CancellationToken,
@@ -78,6 +82,7 @@ struct Shared {
 pub struct Engine {
     handle: EngineHandle,
     supervisor: JoinHandle<()>,
+    verifier: JoinHandle<()>,
 }
 
 /// What the rest of the daemon may ask of the engine. Cheap to clone.
@@ -92,7 +97,7 @@ impl Engine {
     /// # Errors
     /// When the queue cannot be read or written; then nothing was sent.
     pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
-        let recovered = recover::recover(&parts.store, &*parts.clock).await?;
+        let recovered = recover::recover(&parts.store, &*parts.clock, &parts.policies).await?;
         let accounts = parts.store.accounts_with_work().await?;
         let shared = Arc::new(Shared {
             live: live::LiveState::new(parts.requests_per_second, parts.burst),
@@ -104,14 +109,17 @@ impl Engine {
             facts_age: parts.facts_age,
             seed: parts.seed,
             wakeups: Wakeups::default(),
+            doubts: Notify::new(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
         });
         let now = shared.clock.now();
         shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
-        let supervisor = TaskTracker::new().spawn(supervisor.run());
-        Ok((Self { handle: EngineHandle { shared }, supervisor }, recovered))
+        let tasks = TaskTracker::new();
+        let supervisor = tasks.spawn(supervisor.run());
+        let verifier = tasks.spawn(verify::Verifier::new(Arc::clone(&shared)).run());
+        Ok((Self { handle: EngineHandle { shared }, supervisor, verifier }, recovered))
     }
 
     /// What the rest of the daemon may ask.
@@ -124,6 +132,8 @@ impl Engine {
     pub async fn stop(self, grace: Duration) {
         let shared = &self.handle.shared;
         shared.stopping.cancel();
+        // What it was reading proves nothing yet and is read again.
+        let _a_panic_was_reported_already = self.verifier.await;
         let mut supervisor = self.supervisor;
         tokio::select! {
             _ended = &mut supervisor => return,

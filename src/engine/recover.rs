@@ -1,25 +1,40 @@
 //! The first thing a run does: find out what the last one was doing when it ended, and say so.
 
-use crate::clock::Clock;
-use crate::store::{Recovered, Store, StoreError};
+use jiff::Timestamp;
 
-/// Takes stock, leaves calls that were on their way to a person, and logs it.
-pub(super) async fn recover(store: &Store, clock: &dyn Clock) -> Result<Recovered, StoreError> {
-    let recovered = store.recover(clock.now()).await?;
+use crate::clock::Clock;
+use crate::domain::policy::Policies;
+use crate::policy::settle::after;
+use crate::store::{Recovered, Store, StoreError, VerifyAt};
+
+/// When an account's chats are read back for the first time after something that happened `now`.
+pub(super) fn first_read(policies: &Policies, now: Timestamp) -> VerifyAt {
+    let policies = policies.clone();
+    Box::new(move |account| policies.of(account).read_back.after.first().map(|first| after(now, *first)))
+}
+
+/// Takes stock, has the chats of calls that were on their way read back, and logs it.
+pub(super) async fn recover(
+    store: &Store,
+    clock: &dyn Clock,
+    policies: &Policies,
+) -> Result<Recovered, StoreError> {
+    let now = clock.now();
+    let recovered = store.recover(now, first_read(policies, now)).await?;
     tracing::info!(
-        in_doubt = recovered.in_doubt.len(),
-        queued = recovered.queued,
+        uncertain = recovered.uncertain.len(),
+        replanned = recovered.queued,
         clean_stop = recovered.clean_stop,
-        "recovered: {} in doubt, {} queued go on at their pace, 0 flushed",
-        recovered.in_doubt.len(),
+        "recovered: 0 sending, {} uncertain, {} re-planned, 0 flushed",
+        recovered.uncertain.len(),
         recovered.queued,
     );
-    for attempt in &recovered.in_doubt {
+    for attempt in &recovered.uncertain {
         tracing::warn!(
             message_id = %attempt.message_id,
             account_id = %attempt.account_id,
             started_at = %attempt.started_at,
-            "was being sent when the last run ended; it may have reached the recipient and waits in review"
+            "was being sent when the last run ended; it may have reached the recipient, so its chat is read back"
         );
     }
     Ok(recovered)

@@ -4,5 +4,6 @@
 //! `now` and the dice are arguments, so a test can print a whole schedule.
 
 pub mod decide;
+pub mod evidence;
 pub mod pace;
 pub mod settle;

@@ -65,7 +65,8 @@ pub fn consequence(
             }
         }
     }
-    let message = sending.settle(outcome, now, || again);
+    let verify_at = policy.read_back.after.first().map(|first| after(now, *first));
+    let message = sending.settle(outcome, now, verify_at, || again);
     Consequence { message, hold, account_down, key_refused, api_unreachable }
 }
 

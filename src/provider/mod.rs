@@ -96,6 +96,37 @@ pub enum CallTarget {
     },
 }
 
+impl Call {
+    /// A hash of what is asked for, in hexadecimal: the same for the same endpoint, recipients, text and files.
+    pub fn fingerprint(&self) -> String {
+        use sha2::{Digest, Sha256};
+        let (path, body, _) = wire::request(self, Dialect::Specifics);
+        let mut hash = Sha256::new();
+        for part in [path.as_str(), &body.to_string()] {
+            hash.update(part);
+            hash.update([0]);
+        }
+        for file in &self.attachments {
+            let Attachment { filename, content_type, sha256, .. } = &file.attachment;
+            for part in [filename, content_type, sha256] {
+                hash.update(part);
+                hash.update([0]);
+            }
+        }
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl CallTarget {
+    /// The chat that the call goes into, where it is known before.
+    pub fn chat_id(&self) -> Option<&ChatId> {
+        match self {
+            Self::Chat { chat_id, .. } | Self::Forward { chat_id, .. } => Some(chat_id),
+            Self::Start { .. } => None,
+        }
+    }
+}
+
 /// With whom a chat is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {

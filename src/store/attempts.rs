@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::Store;
 use super::rows::Result;
 use crate::domain::account::{AccountHold, Down};
-use crate::domain::message::{AccountId, Arrival};
+use crate::domain::message::{AccountId, Arrival, ChatId};
 use crate::domain::outcome::{Phase, Problem};
 use crate::domain::reason::Reason;
 use crate::domain::state::Settled;
@@ -35,6 +35,12 @@ pub struct Intent {
     pub gap: Duration,
     /// No call of the account before this.
     pub next_call_at: Timestamp,
+    /// When it begins by the process's monotonic clock.
+    pub monotonic: Duration,
+    /// A hash of what is asked for.
+    pub fingerprint: String,
+    /// The chat that the call goes into, where that is known.
+    pub chat_id: Option<ChatId>,
 }
 
 impl Intent {
@@ -113,8 +119,9 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', r
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
      RETURNING messages.arrival";
 
-pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at) \
-     SELECT value ->> 0, value ->> 1, value ->> 3, ?2, value ->> 4, value ->> 2 FROM json_each(?1)";
+pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at, monotonic_ms, fingerprint, chat_id) \
+     SELECT value ->> 0, value ->> 1, value ->> 3, ?2, value ->> 4, value ->> 2, value ->> 6, value ->> 7, value ->> 8 \
+     FROM json_each(?1)";
 
 pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at \
      FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at \
@@ -188,6 +195,9 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
             intent.account_id.as_str(),
             u64::try_from(intent.gap.as_millis()).unwrap_or(u64::MAX >> 1),
             time_text(intent.next_call_at),
+            u64::try_from(intent.monotonic.as_millis()).unwrap_or(u64::MAX >> 1),
+            intent.fingerprint,
+            intent.chat_id.as_ref().map(ChatId::as_str),
         ])
     });
     Value::Array(rows.collect()).to_string()
@@ -195,10 +205,12 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
 
 pub(super) const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
        retries = messages.retries + j.spent, sent_at = j.sent_at, chat_id = coalesce(messages.chat_id, j.chat_id), \
-       provider_message_ids = j.ids, updated_at = j.at \
+       provider_message_ids = j.ids, updated_at = j.at, verify_at = j.verify_at, settled_by = j.settled_by, \
+       reads = iif(j.verify_at IS NULL, messages.reads, 0) \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 3 AS state, \
                   value ->> 4 AS reason, value ->> 5 AS error, value ->> 6 AS retry_at, value ->> 7 AS spent, \
-                  value ->> 8 AS sent_at, value ->> 9 AS chat_id, value ->> 10 AS ids FROM json_each(?1)) AS j \
+                  value ->> 8 AS sent_at, value ->> 9 AS chat_id, value ->> 10 AS ids, value ->> 25 AS verify_at, \
+                  value ->> 26 AS settled_by FROM json_each(?1)) AS j \
      WHERE messages.arrival = j.arrival AND messages.state = 'sending' AND messages.attempts = j.number \
      RETURNING messages.arrival";
 
@@ -281,6 +293,13 @@ fn settlement_json(settlement: &Settlement) -> Value {
         Settled::Failed { reason, .. } | Settled::Review { reason, .. } => {
             (*reason, None, false, None, None, None)
         }
+        Settled::Uncertain { .. } => (Reason::ReadingBack, None, false, None, None, None),
+    };
+    let verify_at = match &settlement.message {
+        Settled::Uncertain { verify_at, .. } => Some(time_text(*verify_at)),
+        Settled::Sent { .. } | Settled::Queued { .. } | Settled::Failed { .. } | Settled::Review { .. } => {
+            None
+        }
     };
     let problem = settlement.problem.as_ref();
     json!([
@@ -309,5 +328,7 @@ fn settlement_json(settlement: &Settlement) -> Value {
         settlement.account_down.as_ref().map(|down| down.cause.as_str()),
         settlement.account_down.as_ref().map(|down| time_text(down.since)),
         settlement.account_down.as_ref().map(|down| &down.problem),
+        verify_at,
+        sent_at.map(|_| "answer"),
     ])
 }

@@ -5,14 +5,17 @@
 //! beside it. No transaction is open while anybody waits for the network. An acknowledged verb is on disk:
 //! `synchronous = FULL` (P1).
 //!
-//! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling), `accounts.rs` (pauses),
-//! `turn.rs` (what the engine reads before it decides) `views.rs` and `totals.rs` (what people read). `watch.rs` notices the
+//! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling),
+//! `evidence.rs` (reading back), `accounts.rs` (pauses),
+//! `turn.rs` (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices the
 //! commits of other programs.
 
+mod account_views;
 mod accounts;
 mod admission;
 mod attempts;
 mod blobs;
+mod evidence;
 mod facts;
 mod group;
 mod lock;
@@ -34,16 +37,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sqlx::SqlitePool;
 
+pub use account_views::{AccountView, Counts};
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
+pub use evidence::{Decision, EvidenceView, JudgedAs, Judgement, OpenDoubt, Reviewed, RivalView};
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
-pub use runs::{Recovered, RecoveredAttempt};
+pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
 pub use totals::{Producer, Totals};
 pub use turn::{Candidate, Turn};
-pub use views::{AccountView, AttemptView, Counts, MessageFilter, MessageView, Page};
+pub use views::{AttemptView, MessageFilter, MessageView, Page};
 pub use watch::ForeignCommits;
 pub use withdraw::Cancelled;
 

@@ -1,8 +1,8 @@
 //! The beginning and the end of a run, and what the run before left behind.
 //!
 //! A message that is found `sending` at the start was caught in the middle of its call: nobody knows whether it
-//! went out, so it waits for a person and is never repeated by itself (P2). The account's pause counts from now,
-//! because the call may have reached the recipient at the very last moment (P3).
+//! went out, so it is uncertain, its chat is read back, and it is never repeated blindly (P2). The account's pause
+//! counts from now, because the call may have reached the recipient at the very last moment (P3).
 
 use std::time::Duration;
 
@@ -19,13 +19,16 @@ use crate::domain::time_text;
 /// What the last run left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Calls that were on their way when the last run ended; their messages now wait for a person.
-    pub in_doubt: Vec<RecoveredAttempt>,
+    /// Calls that were on their way when the last run ended; their chats are read back.
+    pub uncertain: Vec<RecoveredAttempt>,
     /// Messages that go on in their order, at the pace of their accounts.
     pub queued: u64,
     /// Whether the last run said goodbye.
     pub clean_stop: bool,
 }
+
+/// When the chats of an account are read back for the first time; `None`: never, a person looks.
+pub type VerifyAt = Box<dyn Fn(&AccountId) -> Option<Timestamp> + Send + Sync>;
 
 /// A call that was on its way when the last run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,24 +43,29 @@ pub struct RecoveredAttempt {
 
 impl Store {
     /// Takes stock of what the last run left behind, once, before anything is sent. A refused key is forgotten: a
-    /// start is how a person says that it has been mended.
+    /// start is how a person says that it has been mended. `verify_at` says when an account's chats are read back.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn recover(&self, now: Timestamp) -> Result<Recovered> {
+    pub async fn recover(&self, now: Timestamp, verify_at: VerifyAt) -> Result<Recovered> {
         let run = self.inner.run;
-        self.inner.writer.solo(now, move |connection| Box::pin(recover(connection, run, now))).await
-    }
-
-    /// Leaves the open call of `account` to a person: the code that made it is gone.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn abandon(&self, account: AccountId, now: Timestamp) -> Result<()> {
         self.inner
             .writer
             .solo(now, move |connection| {
-                Box::pin(async move { in_doubt(connection, Some(&account), now).await.map(drop) })
+                Box::pin(async move { recover(connection, run, now, &verify_at).await })
+            })
+            .await
+    }
+
+    /// Leaves the open call of `account` to reading back: the code that made it is gone.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn abandon(&self, account: AccountId, now: Timestamp, verify_at: VerifyAt) -> Result<()> {
+        self.inner
+            .writer
+            .solo(now, move |connection| {
+                Box::pin(async move { in_doubt(connection, Some(&account), now, &verify_at).await.map(drop) })
             })
             .await
     }
@@ -83,29 +91,38 @@ pub(super) async fn begin(connection: &mut SqliteConnection, now: Timestamp) -> 
     Ok(query.bind(i64::from(std::process::id())).fetch_one(connection).await?)
 }
 
-async fn recover(connection: &mut SqliteConnection, run: i64, now: Timestamp) -> Result<Recovered> {
+async fn recover(
+    connection: &mut SqliteConnection,
+    run: i64,
+    now: Timestamp,
+    verify_at: &VerifyAt,
+) -> Result<Recovered> {
     const QUEUED: &str = "SELECT coalesce(sum(n), 0) AS n FROM counts WHERE state = 'queued'";
     const LAST_RUN: &str = "SELECT stopped_at IS NOT NULL FROM runs WHERE id < ?1 ORDER BY id DESC LIMIT 1";
     const FORGET: &str =
         "UPDATE daemon SET key_refused_at = NULL, key_problem = NULL WHERE key_refused_at IS NOT NULL";
-    let in_doubt = in_doubt(connection, None, now).await?;
+    let uncertain = in_doubt(connection, None, now, verify_at).await?;
     sqlx::query(FORGET).execute(&mut *connection).await?;
     let queued: i64 = sqlx::query_scalar(QUEUED).fetch_one(&mut *connection).await?;
     let last: Option<bool> = sqlx::query_scalar(LAST_RUN).bind(run).fetch_optional(connection).await?;
-    Ok(Recovered { in_doubt, queued: queued.try_into().unwrap_or(0), clean_stop: last.unwrap_or(true) })
+    Ok(Recovered { uncertain, queued: queued.try_into().unwrap_or(0), clean_stop: last.unwrap_or(true) })
 }
 
-/// Leaves the open calls, or those of one account, to a person.
+/// Leaves the open calls, or those of one account, to reading back, or to a person.
 async fn in_doubt(
     connection: &mut SqliteConnection,
     only: Option<&AccountId>,
     now: Timestamp,
+    verify_at: &VerifyAt,
 ) -> Result<Vec<RecoveredAttempt>> {
     const FOUND: &str = "SELECT m.arrival, m.id, m.account_id, a.started_at, a.gap_ms FROM messages m \
          JOIN attempts a ON a.arrival = m.arrival AND a.number = m.attempts \
          WHERE m.state = 'sending' AND (?1 IS NULL OR m.account_id = ?1)";
-    const MESSAGES: &str = "UPDATE messages SET state = 'review', reason = 'found_sending', error = ?2, updated_at = ?3 \
-         WHERE arrival IN (SELECT value ->> 0 FROM json_each(?1))";
+    const MESSAGES: &str = "UPDATE messages SET state = iif(j.verify_at IS NULL, 'review', 'uncertain'), \
+           reason = iif(j.verify_at IS NULL, 'outcome_unknown', 'reading_back'), verify_at = j.verify_at, reads = 0, \
+           error = ?2, updated_at = ?3 \
+         FROM (SELECT value ->> 0 AS arrival, value ->> 3 AS verify_at FROM json_each(?1)) AS j \
+         WHERE messages.arrival = j.arrival";
     const ATTEMPTS: &str = "UPDATE attempts SET ended_at = ?4, outcome = 'uncertain', type = ?2, detail = ?3 \
          WHERE arrival IN (SELECT value ->> 0 FROM json_each(?1)) AND ended_at IS NULL";
     const ACCOUNTS: &str = "UPDATE accounts SET next_call_at = max(coalesce(next_call_at, ''), j.at) \
@@ -116,10 +133,13 @@ async fn in_doubt(
         let account_id: String = row.try_get("account_id")?;
         let gap = Duration::from_millis(row.try_get::<i64, _>("gap_ms")?.try_into().unwrap_or(0));
         let next_call_at = now.checked_add(gap).unwrap_or(Timestamp::MAX);
-        rows.push(json!([row.try_get::<i64, _>("arrival")?, account_id, time_text(next_call_at)]));
+        let account_id = AccountId::new(account_id);
+        let verify_at = verify_at(&account_id).map(time_text);
+        let arrival: i64 = row.try_get("arrival")?;
+        rows.push(json!([arrival, account_id.as_str(), time_text(next_call_at), verify_at]));
         in_doubt.push(RecoveredAttempt {
             message_id: rows::message_id(&row, "id")?,
-            account_id: AccountId::new(account_id),
+            account_id,
             started_at: rows::required_time(&row, "started_at")?,
         });
     }

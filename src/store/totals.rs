@@ -5,8 +5,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
+use super::account_views::{Counts, read_counts};
 use super::rows::{self, Result};
-use super::views::{Counts, read_counts};
 use crate::domain::account::Daemon;
 
 /// A SQLite library that wrote into the queue.

@@ -69,6 +69,12 @@ pub struct MessageView {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+    /// When its chat is read back next, while it is uncertain.
+    pub verify_at: Option<Timestamp>,
+    /// How often its chat was read back.
+    pub reads: u32,
+    /// How it is known to be sent: `answer`, `evidence` or `person`.
+    pub settled_by: Option<String>,
     /// Where it stands, while it is queued.
     pub waiting: Option<Waiting>,
 }
@@ -126,30 +132,8 @@ pub struct AttemptView {
     pub req_id: Option<String>,
     /// The pause drawn for it, in milliseconds.
     pub gap_ms: i64,
-}
-
-/// How many messages are in each state.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counts(pub Vec<(StateName, u64)>);
-
-impl Counts {
-    /// How many are in `state`.
-    pub fn of(&self, state: StateName) -> u64 {
-        self.0.iter().find(|(name, _)| *name == state).map_or(0, |(_, n)| *n)
-    }
-}
-
-/// An account with what waits on it.
-#[derive(Debug, Clone)]
-pub struct AccountView {
-    /// The account.
-    pub account: Account,
-    /// Its messages by state.
-    pub counts: Counts,
-    /// When the oldest waiting message became due.
-    pub oldest_due_at: Option<Timestamp>,
-    /// When it last sent one.
-    pub last_sent_at: Option<Timestamp>,
+    /// A hash of what was asked for.
+    pub fingerprint: String,
 }
 
 fn select(text: &str, ahead: &str) -> String {
@@ -161,8 +145,8 @@ fn select(text: &str, ahead: &str) -> String {
     format!(
         "SELECT m.arrival, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.dedupe_key, m.state, m.reason, m.error, m.attempts, m.sent_at, m.provider_message_ids, \
-           m.created_at, m.updated_at, m.due_at, m.retry_at, h.id AS holder_id, h.state AS holder_state, \
-           h.retry_at AS holder_retry_at, {ahead} AS ahead, m.account_id AS message_account_id, {account}, {daemon} \
+           m.created_at, m.updated_at, m.due_at, m.retry_at, m.verify_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
+           coalesce(h.retry_at, h.verify_at) AS holder_retry_at, {ahead} AS ahead, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON m.state = 'queued' AND h.id = {HOLDER}",
         target = rows::TARGET_COLUMNS,
@@ -225,38 +209,10 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn attempts(&self, arrival: Arrival) -> Result<Vec<AttemptView>> {
-        const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms \
+        const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms, fingerprint \
              FROM attempts WHERE arrival = ?1 ORDER BY number";
         let found = sqlx::query(SQL).bind(arrival.0).fetch_all(&self.inner.readers).await?;
         found.iter().map(read_attempt).collect()
-    }
-
-    /// The accounts, or only one, with what waits on them; in order of their ids.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn accounts(&self, only: Option<&AccountId>) -> Result<Vec<AccountView>> {
-        let sql = format!(
-            "SELECT {}, (SELECT group_concat(c.state || '=' || c.n) FROM counts c WHERE c.account_id = a.id) AS counts, \
-               (SELECT min(q.due_at) FROM messages q WHERE q.account_id = a.id AND q.state = 'queued' \
-                AND q.retry_at IS NULL) AS oldest_due_at, \
-               (SELECT max(t.started_at) FROM attempts t WHERE t.account_id = a.id AND t.outcome = 'accepted') AS last_sent_at \
-             FROM accounts a WHERE ?1 IS NULL OR a.id = ?1 ORDER BY a.id",
-            rows::ACCOUNT_COLUMNS
-        );
-        // Made of constants; values are bound.
-        let query = sqlx::query(AssertSqlSafe(sql)).bind(only.map(AccountId::as_str));
-        let found = query.fetch_all(&self.inner.readers).await?;
-        let read = |row: &SqliteRow| {
-            let counts: Option<&str> = row.try_get("counts")?;
-            Ok(AccountView {
-                account: rows::account(row)?,
-                counts: read_counts(counts.unwrap_or_default())?,
-                oldest_due_at: rows::time(row, "oldest_due_at")?,
-                last_sent_at: rows::time(row, "last_sent_at")?,
-            })
-        };
-        found.iter().map(read).collect()
     }
 }
 
@@ -287,20 +243,6 @@ fn conditions(filter: &MessageFilter) -> (String, Vec<String>) {
         sql.push_str(&format!(" AND m.arrival < {}", before.0));
     }
     (sql, values)
-}
-
-/// Reads `state=n,state=n`, as the counts of a group are written.
-pub(super) fn read_counts(text: &str) -> Result<Counts> {
-    let pair = |pair: &str| {
-        let (state, n) = pair.split_once('=')?;
-        Some((StateName::parse(state)?, n.parse().ok()?))
-    };
-    let pairs = text.split(',').filter(|pair| !pair.is_empty());
-    let mut counts =
-        pairs.map(|text| pair(text).ok_or_else(|| corrupt("counts", text))).collect::<Result<Vec<_>>>()?;
-    counts.retain(|(_, n)| *n > 0);
-    counts.sort_unstable();
-    Ok(Counts(counts))
 }
 
 fn read_message(row: &SqliteRow) -> Result<MessageView> {
@@ -346,6 +288,9 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
         created_at: rows::required_time(row, "created_at")?,
         updated_at: rows::required_time(row, "updated_at")?,
+        verify_at: rows::time(row, "verify_at")?,
+        reads: rows::count(row, "reads")?,
+        settled_by: row.try_get("settled_by")?,
         waiting: (state == StateName::Queued).then(|| read_waiting(row)).transpose()?,
     })
 }
@@ -382,5 +327,6 @@ fn read_attempt(row: &SqliteRow) -> Result<AttemptView> {
         detail: row.try_get("detail")?,
         req_id: row.try_get("req_id")?,
         gap_ms: row.try_get("gap_ms")?,
+        fingerprint: row.try_get("fingerprint")?,
     })
 }

@@ -6,14 +6,14 @@ use crate::cli_fake::{Answers, Fake, one};
 const CALM: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11-22T07:00:00.000Z", "now": "2026-11-22T09:21:00.000Z",
     "paused": null, "key_refused": null, "api": {"reachable": true, "failures": 0, "next_try_at": null},
     "queue": {"path": "/var/lib/outboxd/outboxd.db", "blocked_since": null, "counts": {"sent": 2040, "queued": 118, "failed": 0, "review": 1}},
-    "accounts": 2, "recovered": {"in_doubt": 0, "queued": 118, "clean_stop": true}, "warnings": [], "next_step": null}"#;
+    "accounts": 2, "recovered": {"sending": 0, "uncertain": 0, "replanned": 118, "flushed": 0, "clean_stop": true}, "warnings": [], "next_step": null}"#;
 
 const TROUBLED: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11-22T09:20:00.000Z", "now": "2026-11-22T09:21:00.000Z",
     "paused": {"since": "2026-11-22T09:00:00.000Z", "until": null, "note": "a client called"},
     "key_refused": {"since": "2026-11-22T09:00:00.000Z", "problem": "401 api/unauthorized"},
     "api": {"reachable": false, "failures": 3, "next_try_at": "2026-11-22T09:21:30.000Z"},
     "queue": {"path": "q.db", "blocked_since": "2026-11-22T09:18:00.000Z", "counts": {}},
-    "accounts": 0, "recovered": {"in_doubt": 1, "queued": 0, "clean_stop": false},
+    "accounts": 0, "recovered": {"sending": 0, "uncertain": 1, "replanned": 0, "flushed": 0, "clean_stop": false},
     "warnings": ["the clock was set back"], "next_step": "set a new API key"}"#;
 
 const ACCOUNTS: &str = r#"{"data": [
@@ -35,7 +35,7 @@ fn all_is_well() {
 outboxd 0.1.0 (pid 42), running for 2 h 21 min
 queue       /var/lib/outboxd/outboxd.db
 messages    118 queued, 1 review, 2040 sent
-last start  after a clean stop: 118 queued, no call was cut off
+last start  after a clean stop: 0 sending, 0 uncertain, 118 re-planned, 0 flushed
 
 account  state   why                   next      queued  oldest      last sent
 ──────────────────────────────────────────────────────────────────────────────────────
@@ -54,7 +54,7 @@ fn what_keeps_everything_comes_before_the_accounts_and_what_to_do_comes_last() {
 outboxd 0.1.0 (pid 42), running for 1 min
 queue       q.db
 messages    none
-last start  after a crash or a kill: 0 queued, 1 call was cut off and is looked up
+last start  after a crash or a kill: 0 sending, 1 uncertain, 0 re-planned, 0 flushed
 warning: all sending is paused since 2026-11-22 10:00:00 CET until it is resumed: a client called
 warning: Unipile refuses the API key or the subscription: 401 api/unauthorized
 warning: the Unipile API cannot be reached (3 failures, next try in 30 s)

@@ -41,6 +41,11 @@ impl House {
             .set("OUTBOXD_UNIPILE_BURST", "1000")
     }
 
+    /// Reads back what is uncertain so long after the call; "" leaves it to a person.
+    pub(crate) fn reading_back(self, after: &str) -> Self {
+        self.set("OUTBOXD_POLICY_DEFAULT_READ_BACK_AFTER", after)
+    }
+
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self

@@ -238,7 +238,7 @@ async fn paths_and_methods_that_are_none_are_told() {
 /// P6: an account of which only a person can release something does not say "now".
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_waits_for_a_person_says_so() {
-    let house = House::new().await.hasty();
+    let house = House::new().await.hasty().reading_back("");
     house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
     let daemon = house.serve().await;
     let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;

@@ -22,6 +22,7 @@ mod lifecycle;
 mod messages_doc;
 mod provider_reads;
 mod queue;
+mod read_back;
 mod sandbox;
 mod sql_door;
 mod store_contract;

@@ -161,6 +161,9 @@ impl Queue {
             at: now,
             gap: Duration::from_secs(12),
             next_call_at: now + Duration::from_secs(12),
+            monotonic: Duration::from_secs(1),
+            fingerprint: "f".repeat(64),
+            chat_id: None,
         }
     }
 
@@ -176,6 +179,7 @@ impl Queue {
             Settled::Sent { .. } => None,
             Settled::Queued { problem, .. }
             | Settled::Failed { problem, .. }
+            | Settled::Uncertain { problem, .. }
             | Settled::Review { problem, .. } => Some(problem.clone()),
         };
         Settlement {

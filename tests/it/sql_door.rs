@@ -277,6 +277,9 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                     at: at(1),
                     gap: Duration::from_secs(10),
                     next_call_at: at(11),
+                    monotonic: Duration::ZERO,
+                    fingerprint: String::new(),
+                    chat_id: None,
                 };
                 assert_eq!(store.begin_attempt(intent).await.expect("an answer"), Begun::Granted);
                 let settlement = outboxd::store::Settlement {

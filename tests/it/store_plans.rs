@@ -20,11 +20,11 @@ fn fill(connection: &Connection, rows: u32) {
            CASE i % 50 WHEN 1 THEN 'new' WHEN 2 THEN 'sent' WHEN 3 THEN 'review' WHEN 4 THEN 'failed' \
                 WHEN 5 THEN 'cancelled' ELSE 'queued' END, \
            strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || (i / 100.0) || ' seconds') FROM n) \
-         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, retry_at, expires_at, thread, sent_at, \
+         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, retry_at, expires_at, thread, sent_at, settled_by, \
            created_at, updated_at, run) \
          SELECT 'acc_' || (i % 5), 'c' || i, 'hello', state, 'turn', at, \
            CASE WHEN state = 'queued' AND i % 1000 = 7 THEN '2026-11-23T09:00:00.000Z' END, \
-           CASE WHEN i % 1000 = 8 THEN '2026-11-24T09:00:00.000Z' END, 'chat:c' || i, at, at, at, 1 FROM row"
+           CASE WHEN i % 1000 = 8 THEN '2026-11-24T09:00:00.000Z' END, 'chat:c' || i, at, 'answer', at, at, 1 FROM row"
     );
     connection.execute_batch(&sql).unwrap();
 }

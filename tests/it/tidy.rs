@@ -44,9 +44,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// The verbs of the command line.
-const VERBS: [&str; 12] = [
-    "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "cancel", "pause", "resume",
-    "status",
+const VERBS: [&str; 13] = [
+    "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "cancel", "review", "pause",
+    "resume", "status",
 ];
 
 const MAX_LINES: usize = 400;

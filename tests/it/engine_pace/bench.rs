@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{InboxId, MessageId, NewMessage};
-use outboxd::domain::policy::{Gap, Policies, Policy, Retry, Typing};
+use outboxd::domain::policy::{Absent, Gap, Policies, Policy, ReadBack, Retry, Typing};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::engine::{Engine, EngineHandle, EngineParts};
@@ -40,6 +40,11 @@ fn policy() -> Policy {
             factor: 4,
             max: seconds(3600),
             cooldown: seconds(7200),
+        },
+        read_back: ReadBack {
+            after: [60, 180, 600, 1800].map(seconds).to_vec(),
+            skew: seconds(120),
+            absent: Absent::Review,
         },
         inbox_id: Some(InboxId::new("CLASSIC_PRIMARY")),
         zone: jiff::tz::TimeZone::UTC,
@@ -126,7 +131,7 @@ impl Bench {
             at_rest = at_rest.min(live_tasks());
             self.real.sleep(Duration::from_millis(1)).await;
         }
-        self.at_rest = at_rest + 1; // and the supervisor
+        self.at_rest = at_rest + 2; // and the supervisor and the verifier
         let many = std::num::NonZeroU32::new(1_000_000).expect("not zero");
         let parts = EngineParts {
             store: self.store().clone(),
@@ -191,6 +196,8 @@ impl Bench {
     /// Stops the engine; time passes meanwhile as it must.
     pub(super) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("the engine runs");
+        // The verifier ends first.
+        self.at_rest -= 1;
         let end = self.clock.monotonic() + seconds(3600);
         let time_passes = async {
             loop {

@@ -46,15 +46,17 @@ async fn a_limit_of_the_api_holds_its_account_only_and_spends_nothing() {
 }
 
 #[tokio::test]
-async fn a_limit_of_the_provider_leaves_the_message_to_a_person_and_rests_the_account() {
+async fn a_limit_of_the_provider_has_the_chat_read_back_and_rests_the_account() {
     let mut bench = Bench::new(SEED).await;
     bench.provider.script_of(&account("1"), vec![Answer::Throttled]);
     let throttled = bench.enqueue(of("1", "a", "throttled")).await;
     bench.enqueue(of("1", "b", "next")).await;
     bench.enqueue(of("2", "a", "other account")).await;
     bench.start().await;
-    bench.advance(seconds(7199)).await;
-    assert_eq!(bench.state(throttled).await, (StateName::Review, Reason::ThrottledWhileSending));
+    bench.advance(seconds(1799)).await;
+    assert_eq!(bench.state(throttled).await, (StateName::Uncertain, Reason::ReadingBack));
+    bench.advance(seconds(5400)).await;
+    assert_eq!(bench.state(throttled).await, (StateName::Review, Reason::NotInChat));
     assert_eq!((times(&bench, "1").len(), times(&bench, "2").len()), (1, 1));
     bench.advance(seconds(60)).await;
     assert_eq!(times(&bench, "1"), [0, 7_200_000], "the cooldown, to the second");
@@ -71,7 +73,7 @@ async fn an_unknown_outcome_waits_for_a_person_and_is_never_called_again() {
     bench.enqueue(to_chat("b", "other chat")).await;
     bench.start().await;
     bench.advance(seconds(6 * 3600)).await;
-    assert_eq!(bench.state(unknown).await, (StateName::Review, Reason::OutcomeUnknown));
+    assert_eq!(bench.state(unknown).await, (StateName::Review, Reason::NotInChat));
     let texts: Vec<String> = bench.sends().into_iter().map(|call| call.text).collect();
     assert_eq!(texts, ["unknown", "other chat"]);
     let view = bench.store().message(behind, bench.handle().now()).await.unwrap().unwrap();
@@ -217,7 +219,7 @@ async fn a_step_that_panics_leaves_its_message_to_a_person_and_the_account_goes_
     bench.enqueue(to_chat("b", "next")).await;
     bench.start().await;
     bench.until_sent(2).await;
-    assert_eq!(bench.state(id).await, (StateName::Review, Reason::FoundSending));
+    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::ReadingBack));
     let times = times(&bench, "1");
     assert!(times[1] - times[0] >= 60_000, "it rests for a minute: {times:?}");
     bench.finish().await;

@@ -107,7 +107,7 @@ async fn stopping_with_a_call_that_hangs_settles_it_at_the_end_of_the_grace() {
     let begun = bench.clock.monotonic();
     bench.stop(seconds(25)).await;
     assert_eq!(bench.clock.monotonic() - begun, seconds(25));
-    assert_eq!(bench.state(id).await, (StateName::Review, Reason::OutcomeUnknown));
+    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::ReadingBack));
     assert_eq!(bench.queue().lines("SELECT outcome, type FROM attempts"), ["uncertain|outboxd/stopped"]);
     assert_eq!(bench.state(next).await.0, StateName::Queued);
     assert_eq!(bench.sends().len(), 1);
@@ -148,8 +148,8 @@ async fn a_crash_in_the_middle_of_a_call_is_found_by_the_next_run() {
     // What a killed process leaves: the intent, and no answer.
     bench.queue().begin(id, 1, bench.clock_now()).await;
     let recovered = bench.start().await;
-    assert_eq!(recovered.in_doubt.len(), 1);
-    assert_eq!((recovered.in_doubt[0].message_id, recovered.queued), (id, 1));
+    assert_eq!(recovered.uncertain.len(), 1);
+    assert_eq!((recovered.uncertain[0].message_id, recovered.queued), (id, 1));
     bench.until_sent(1).await;
     let send = bench.sends().remove(0);
     assert_eq!(
@@ -157,6 +157,6 @@ async fn a_crash_in_the_middle_of_a_call_is_found_by_the_next_run() {
         ("next", 12_000),
         "the gap of the lost call counts from now"
     );
-    assert_eq!(bench.state(id).await, (StateName::Review, Reason::FoundSending));
+    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::ReadingBack));
     bench.finish().await;
 }

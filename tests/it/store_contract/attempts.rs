@@ -18,13 +18,16 @@ async fn a_granted_intent_is_on_disk_with_the_attempt_and_the_pace() {
     assert_eq!(queue.begin(id, 1, at(5)).await, Begun::Granted);
     let queue = queue.crash(at(6)).await;
     assert_eq!(queue.state(id).await, (StateName::Sending, Reason::InFlight));
-    let expected = "1|1|acc_1|1|12000|2026-11-22T09:00:05.000Z|-|claimed|-";
-    let columns = "arrival, number, account_id, run, gap_ms, started_at, ended_at, phase, outcome";
-    assert_eq!(queue.lines(&format!("SELECT {columns} FROM attempts")), [expected]);
-    assert_eq!(
-        queue.lines("SELECT last_call_at, last_gap_ms, next_call_at FROM accounts"),
-        ["2026-11-22T09:00:05.000Z|12000|2026-11-22T09:00:17.000Z"]
-    );
+    let columns = "arrival, number, account_id, run, gap_ms, ended_at, phase, outcome, length(fingerprint)";
+    let attempts = queue.lines(&format!("SELECT {columns} FROM attempts"));
+    assert_eq!(attempts, ["1|1|acc_1|1|12000|-|claimed|-|64"]);
+    // It is dated when it is written, which is never before it was asked for.
+    let started_at = queue.value("SELECT started_at FROM attempts");
+    assert!(started_at.as_str() >= "2026-11-22T09:00:05.000Z", "{started_at}");
+    let pace = "SELECT last_call_at = ?1 AND last_gap_ms = 12000 AND \
+                round((julianday(next_call_at) - julianday(last_call_at)) * 86400) = 12 FROM accounts";
+    let paced: bool = queue.sql().query_row(pace, [&started_at], |row| row.get(0)).unwrap();
+    assert!(paced, "the account's pace is not that of the attempt");
     queue.check();
 }
 

@@ -1,4 +1,4 @@
-//! What a run finds when it begins: calls that were on their way wait for a person (P2), and the pace goes on (P3).
+//! What a run finds when it begins: calls that were on their way are read back (P2), and the pace goes on (P3).
 
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
@@ -7,11 +7,16 @@ use outboxd::store::{Begun, Recovered, RecoveredAttempt};
 
 use crate::queue::{Queue, account, at, back_in_place, retry, sent, to_chat};
 
+/// Chats are read back so many seconds after 9:00.
+fn verify_after(seconds: i64) -> outboxd::store::VerifyAt {
+    Box::new(move |_| Some(at(seconds)))
+}
+
 #[tokio::test]
 async fn a_first_run_finds_nothing_and_blames_nobody() {
     let queue = Queue::new().await;
-    let recovered = queue.store.recover(at(1)).await.unwrap();
-    assert_eq!(recovered, Recovered { in_doubt: vec![], queued: 0, clean_stop: true });
+    let recovered = queue.store.recover(at(1), verify_after(60)).await.unwrap();
+    assert_eq!(recovered, Recovered { uncertain: vec![], queued: 0, clean_stop: true });
 }
 
 #[tokio::test]
@@ -19,10 +24,10 @@ async fn a_run_knows_whether_the_last_one_said_goodbye() {
     let queue = Queue::new().await;
     queue.enqueue(to_chat("c", "x"), at(0)).await;
     let queue = queue.restart(at(10)).await;
-    let recovered = queue.store.recover(at(11)).await.unwrap();
+    let recovered = queue.store.recover(at(11), verify_after(60)).await.unwrap();
     assert_eq!((recovered.clean_stop, recovered.queued), (true, 1));
     let queue = queue.crash(at(20)).await;
-    assert!(!queue.store.recover(at(21)).await.unwrap().clean_stop);
+    assert!(!queue.store.recover(at(21), verify_after(60)).await.unwrap().clean_stop);
     let runs = queue.lines("SELECT id, started_at, stopped_at, pid, version FROM runs ORDER BY id");
     let (pid, version) = (std::process::id(), env!("CARGO_PKG_VERSION"));
     assert_eq!(
@@ -36,7 +41,7 @@ async fn a_run_knows_whether_the_last_one_said_goodbye() {
 }
 
 #[tokio::test]
-async fn a_call_that_was_on_its_way_waits_for_a_person_and_its_gap_counts_from_now() {
+async fn a_call_that_was_on_its_way_is_read_back_and_its_gap_counts_from_now() {
     let queue = Queue::new().await;
     let caught = queue.enqueue(to_chat("a", "caught"), at(0)).await;
     let behind = queue.enqueue(to_chat("a", "behind"), at(1)).await;
@@ -46,10 +51,10 @@ async fn a_call_that_was_on_its_way_waits_for_a_person_and_its_gap_counts_from_n
     assert_eq!(queue.begin(caught, 2, at(200)).await, Begun::Granted);
 
     let queue = queue.crash(at(300)).await;
-    let recovered = queue.store.recover(at(300)).await.unwrap();
+    let recovered = queue.store.recover(at(300), verify_after(60)).await.unwrap();
     let attempt = RecoveredAttempt { message_id: caught, account_id: account("1"), started_at: at(200) };
-    assert_eq!(recovered, Recovered { in_doubt: vec![attempt], queued: 2, clean_stop: false });
-    assert_eq!(queue.state(caught).await, (StateName::Review, Reason::FoundSending));
+    assert_eq!(recovered, Recovered { uncertain: vec![attempt], queued: 2, clean_stop: false });
+    assert_eq!(queue.state(caught).await, (StateName::Uncertain, Reason::ReadingBack));
     let error = queue.view(caught).await.error.unwrap();
     assert_eq!(error, "outboxd/stopped_while_sending: the daemon stopped before the answer came");
     let open = "SELECT number, ended_at, outcome, type, detail FROM attempts ORDER BY number";
@@ -57,6 +62,7 @@ async fn a_call_that_was_on_its_way_waits_for_a_person_and_its_gap_counts_from_n
         queue.lines(open)[1],
         "2|2026-11-22T09:05:00.000Z|uncertain|outboxd/stopped_while_sending|the daemon stopped before the answer came"
     );
+    assert_eq!(queue.view(caught).await.verify_at, Some(at(60)));
     let next = queue.lines("SELECT id, next_call_at FROM accounts ORDER BY id");
     assert_eq!(next, ["acc_1|2026-11-22T09:05:12.000Z", "acc_2|-"], "now and the gap that was drawn");
     assert_eq!(queue.state(behind).await.0, StateName::Queued);
@@ -65,8 +71,8 @@ async fn a_call_that_was_on_its_way_waits_for_a_person_and_its_gap_counts_from_n
 
     let late = queue.settlement(caught, 2, sent()).await;
     assert!(!queue.store.settle(late).await.unwrap(), "the answer comes too late");
-    let again = queue.store.recover(at(500)).await.unwrap();
-    assert_eq!(again.in_doubt.len(), 1, "only the call that was begun since");
+    let again = queue.store.recover(at(500), verify_after(60)).await.unwrap();
+    assert_eq!(again.uncertain.len(), 1, "only the call that was begun since");
     queue.check();
 }
 
@@ -77,7 +83,7 @@ async fn a_stored_pace_that_lies_later_is_kept() {
     assert_eq!(queue.begin(id, 1, at(10)).await, Begun::Granted);
     let queue = queue.crash(at(5)).await;
     // The wall clock was set back meanwhile.
-    queue.store.recover(at(5)).await.unwrap();
+    queue.store.recover(at(5), verify_after(60)).await.unwrap();
     assert_eq!(queue.value("SELECT next_call_at FROM accounts"), "2026-11-22T09:00:22.000Z");
 }
 
@@ -91,7 +97,7 @@ async fn a_start_forgets_a_refused_key_and_nothing_else() {
     let sql = "UPDATE daemon SET key_refused_at = '2026-11-22T09:00:01.000Z', key_problem = 'x'";
     queue.sql().execute(sql, []).unwrap();
     let queue = queue.restart(at(2)).await;
-    queue.store.recover(at(3)).await.unwrap();
+    queue.store.recover(at(3), verify_after(60)).await.unwrap();
     let daemon = queue.store.totals().await.unwrap().daemon;
     assert!(daemon.key_refused.is_none() && daemon.pause.is_some(), "{daemon:?}");
     let kept = queue.lines("SELECT state, retry_at, attempts, retries FROM messages");
@@ -107,9 +113,20 @@ async fn abandoning_a_call_concerns_its_account_only() {
     for id in [first, other] {
         assert_eq!(queue.begin(id, 1, at(10)).await, Begun::Granted);
     }
-    queue.store.abandon(account("1"), at(20)).await.unwrap();
-    assert_eq!(queue.state(first).await, (StateName::Review, Reason::FoundSending));
+    queue.store.abandon(account("1"), at(20), verify_after(60)).await.unwrap();
+    assert_eq!(queue.state(first).await, (StateName::Uncertain, Reason::ReadingBack));
     assert_eq!(queue.state(other).await.0, StateName::Sending);
-    queue.store.abandon(account("1"), at(21)).await.unwrap();
+    queue.store.abandon(account("1"), at(21), verify_after(60)).await.unwrap();
+    queue.check();
+}
+
+#[tokio::test]
+async fn without_reading_back_a_call_that_was_on_its_way_waits_for_a_person() {
+    let queue = Queue::new().await;
+    let id = queue.enqueue(to_chat("a", "x"), at(0)).await;
+    assert_eq!(queue.begin(id, 1, at(10)).await, Begun::Granted);
+    let queue = queue.crash(at(20)).await;
+    queue.store.recover(at(20), Box::new(|_| None)).await.unwrap();
+    assert_eq!(queue.state(id).await, (StateName::Review, Reason::OutcomeUnknown));
     queue.check();
 }

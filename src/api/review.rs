@@ -1,0 +1,154 @@
+//! Messages that a person must decide about: all that is known of one, and the decision.
+//!
+//! A decision says what it will do before it does it (`dry_run`), in the same words afterwards.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::messages::{find, parse};
+use super::{Doors, render, wire};
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::state::StateName;
+use crate::store::{Decision, MessageView, Reviewed};
+
+/// Longest note of a decision, in characters.
+const NOTE_CHARS: usize = 500;
+
+pub(super) async fn show(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let message = find(&doors, &id).await?;
+    let attempts = doors.store.attempts(message.arrival).await?;
+    let evidence = doors.store.evidence(message.arrival).await?;
+    let mut shown = render::message(&message, doors.engine.standing(&message));
+    shown["text"] = json!(message.text);
+    shown["attempts"] = attempts.iter().map(render::attempt).collect();
+    shown["evidence"] = evidence.iter().map(render::evidence).collect();
+    shown["choices"] = match message.state {
+        StateName::Review => Decision::ALL
+            .iter()
+            .map(|decision| json!({ "decision": decision.as_str(), "will": will(*decision, &message, &doors) }))
+            .collect(),
+        StateName::New
+        | StateName::Queued
+        | StateName::Sending
+        | StateName::Uncertain
+        | StateName::Sent
+        | StateName::Failed
+        | StateName::Cancelled
+        | StateName::Expired
+        | StateName::Rejected => json!([]),
+    };
+    Ok(Json(shown))
+}
+
+pub(super) async fn decide(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let mut options = wire::options(&body, &["decision", "note", "dry_run"])?;
+    let decision = decision(wire::option_string(&mut options, "decision")?)?;
+    let note = wire::option_string(&mut options, "note")?;
+    if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS) {
+        let problem = format!("holds more than {NOTE_CHARS} characters");
+        return Err(unprocessable(Refusal::new(RefusalCode::TooLong, "note", problem, "shorten it")));
+    }
+    let dry_run = wire::option_boolean(&mut options, "dry_run")?.unwrap_or(false);
+    let message = find(&doors, &id).await?;
+    let will = will(decision, &message, &doors);
+    if message.state != StateName::Review {
+        return Err(not_in_review(&message));
+    }
+    let answer = |state: StateName| {
+        Json(
+            json!({ "id": id, "decision": decision.as_str(), "state": state.as_str(), "dry_run": dry_run, "will": will }),
+        )
+    };
+    if dry_run {
+        return Ok(answer(StateName::Review));
+    }
+    let message_id = parse(&id)?;
+    let work = Arc::clone(&doors);
+    let reviewed = doors
+        .carry_out(async move {
+            let reviewed = work.store.review(message_id, decision, note, work.engine.now()).await?;
+            if let Reviewed::Done { account_id } = &reviewed {
+                work.engine.wake(account_id.clone());
+            }
+            Ok(reviewed)
+        })
+        .await?;
+    match reviewed {
+        Reviewed::Done { .. } => Ok(answer(decision.becomes())),
+        Reviewed::Unknown => Err(ApiError::not_found("message", &id)),
+        Reviewed::NotInReview(_) => Err(not_in_review(&find(&doors, &id).await?)),
+    }
+}
+
+fn decision(word: Option<String>) -> Result<Decision, ApiError> {
+    let fix = "give one of: sent, resend, drop";
+    let Some(word) = word else {
+        return Err(unprocessable(Refusal::new(RefusalCode::MissingField, "decision", "is missing", fix)));
+    };
+    Decision::parse(&word).ok_or_else(|| {
+        let problem = format!("is {word:?}");
+        unprocessable(Refusal::new(RefusalCode::InvalidValue, "decision", problem, fix))
+    })
+}
+
+fn unprocessable(refusal: Refusal) -> ApiError {
+    ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
+}
+
+fn not_in_review(message: &MessageView) -> ApiError {
+    let problem = format!("is {} and not in review", message.state.as_str());
+    let fix = match message.state {
+        StateName::Uncertain => "its chat is being read back; look again when that is over",
+        StateName::Sending => "its call is on its way; look again when it has an outcome",
+        StateName::New
+        | StateName::Queued
+        | StateName::Review
+        | StateName::Sent
+        | StateName::Failed
+        | StateName::Cancelled
+        | StateName::Expired
+        | StateName::Rejected => "there is nothing to decide",
+    };
+    ApiError::one(StatusCode::CONFLICT, Refusal::new(RefusalCode::WrongState, "id", problem, fix))
+}
+
+/// What a decision does, as a sentence.
+fn will(decision: Decision, message: &MessageView, doors: &Doors) -> String {
+    let to = match (&message.chat_id, &message.users_ids) {
+        (Some(chat_id), _) => format!("chat {chat_id}"),
+        (None, Some(users)) => format!("user {}", users.join(", ")),
+        (None, None) => "its recipient".to_owned(),
+    };
+    let id = message.id;
+    let goes_on = "later messages to the same recipient go on";
+    match decision {
+        Decision::Sent => format!(
+            "Message {id} becomes `sent`: you have seen it with {to}. It is never sent again; {goes_on}."
+        ),
+        Decision::Resend => {
+            let now = doors.engine.now();
+            let expired = message.expires_at.is_some_and(|at| at <= now);
+            let expires = if expired { " Its expires_at has passed, so it will expire instead." } else { "" };
+            format!(
+                "Message {id} goes back into the queue and is sent to {to} once more, in its turn and at the account's \
+                 pace. If the earlier attempt did reach them, they get it twice.{expires}"
+            )
+        }
+        Decision::Drop => format!(
+            "Message {id} becomes `cancelled`: it is not sent again, and whether it reached {to} stays unknown; {goes_on}."
+        ),
+    }
+}

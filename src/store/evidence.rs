@@ -1,0 +1,396 @@
+//! Messages with an unknown outcome: what is looked for in their chats, and what a look settles (P2).
+//!
+//! A judgement counts only if the message is still uncertain about the very attempt that was looked for, so that a
+//! late one changes nothing. Each look is kept, whether it showed anything or not, and so is what a person decides.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::Store;
+use super::rows::{self, Result, corrupt};
+use crate::domain::message::{AccountId, Arrival, ChatId, Extras, MessageId, Target};
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
+use crate::domain::time_text;
+
+/// A message whose outcome is not known, with all that it can be recognised by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenDoubt {
+    /// Its place in the queue.
+    pub arrival: Arrival,
+    /// Its id.
+    pub id: MessageId,
+    /// Its account.
+    pub account_id: AccountId,
+    /// Number of the attempt that is in doubt.
+    pub attempt: u32,
+    /// When its call began.
+    pub started_at: Timestamp,
+    /// The same by the monotonic clock of this run; `None` if another run made the call.
+    pub monotonic: Option<Duration>,
+    /// The chat that the call went into, where that was known.
+    pub chat_id: Option<ChatId>,
+    /// Where it goes.
+    pub target: Target,
+    /// What it says besides its text.
+    pub extras: Extras,
+    /// What it says.
+    pub text: String,
+    /// How often its chat was read back.
+    pub reads: u32,
+    /// How often it was queued again because it was not there.
+    pub resends: u32,
+}
+
+/// Another message that may be behind what a chat shows, as the store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RivalView {
+    /// Its state.
+    pub state: StateName,
+    /// When its call began.
+    pub started_at: Timestamp,
+    /// The chat that it went into, where that is known.
+    pub chat_id: Option<ChatId>,
+    /// Its ids, where the provider told them.
+    pub message_ids: Vec<String>,
+    /// The conversation inside which its order is kept.
+    pub thread: String,
+    /// Its text.
+    pub text: String,
+}
+
+/// What a look into the chat, or a person, says about an uncertain message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    /// The message.
+    pub arrival: Arrival,
+    /// Number of the attempt that was looked for.
+    pub attempt: u32,
+    /// When it was judged.
+    pub at: Timestamp,
+    /// The state it is left in.
+    pub verdict: JudgedAs,
+    /// What the look found: `found`, `partly`, `cannot_tell`, `busy`, `absent` or `unread`.
+    pub finding: &'static str,
+    /// What was seen, in words without anybody's text.
+    pub seen: String,
+}
+
+/// What becomes of an uncertain message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JudgedAs {
+    /// It was found.
+    Sent {
+        /// In this chat.
+        chat_id: ChatId,
+        /// Under these ids.
+        message_ids: Vec<String>,
+        /// Dated so by the provider.
+        sent_at: Timestamp,
+    },
+    /// It is looked for again.
+    Again {
+        /// Then.
+        verify_at: Timestamp,
+        /// Whether this look counts as one of the schedule.
+        counts: bool,
+    },
+    /// It is certainly absent, and goes out once more.
+    Queued,
+    /// A person decides.
+    Review(Reason),
+}
+
+/// What a person decides about a message in review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It reached the recipient.
+    Sent,
+    /// It did not, and goes out once more.
+    Resend,
+    /// It is not to go out, whether it did or not.
+    Drop,
+}
+
+impl Decision {
+    /// Every decision.
+    pub const ALL: [Self; 3] = [Self::Sent, Self::Resend, Self::Drop];
+
+    /// The word used everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Resend => "resend",
+            Self::Drop => "drop",
+        }
+    }
+
+    /// The decision of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|decision| decision.as_str() == word)
+    }
+
+    /// The state that it leads to.
+    pub fn becomes(self) -> StateName {
+        match self {
+            Self::Sent => StateName::Sent,
+            Self::Resend => StateName::Queued,
+            Self::Drop => StateName::Cancelled,
+        }
+    }
+}
+
+/// What became of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reviewed {
+    /// It is carried out.
+    Done {
+        /// The account of the message.
+        account_id: AccountId,
+    },
+    /// The message is in another state.
+    NotInReview(StateName),
+    /// There is no such message.
+    Unknown,
+}
+
+/// One thing that is known about an attempt with an unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceView {
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// When it was found.
+    pub at: Timestamp,
+    /// `read_back` or `person`.
+    pub source: String,
+    /// What was found or decided.
+    pub finding: String,
+    /// In words.
+    pub detail: Option<String>,
+}
+
+pub(super) const WAITING: &str =
+    "SELECT arrival, account_id, verify_at FROM messages WHERE state = 'uncertain' ORDER BY verify_at";
+
+/// Attempts of other messages that reached, or may have reached, somebody since a time.
+pub(super) const RIVALS: &str = "SELECT m.state, t.started_at, coalesce(m.chat_id, t.chat_id) AS chat_id, m.provider_message_ids, m.text, m.thread \
+     FROM attempts t JOIN messages m ON m.arrival = t.arrival \
+     WHERE t.account_id = ?1 AND t.started_at >= ?2 AND t.arrival <> ?3 \
+       AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled'))";
+
+impl Store {
+    /// The messages whose chats are to be read back, and when; the next one first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn doubts(&self) -> Result<Vec<(Arrival, AccountId, Timestamp)>> {
+        let found = sqlx::query(WAITING).fetch_all(&self.inner.readers).await?;
+        let read = |row: &SqliteRow| {
+            let account = AccountId::new(row.try_get::<String, _>("account_id")?);
+            Ok((Arrival(row.try_get("arrival")?), account, rows::required_time(row, "verify_at")?))
+        };
+        found.iter().map(read).collect()
+    }
+
+    /// One of them with all that it can be recognised by; `None` once it is settled.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn doubt(&self, arrival: Arrival) -> Result<Option<OpenDoubt>> {
+        let sql = format!(
+            "SELECT m.arrival, m.id, m.account_id, m.attempts, m.reads, m.resends, m.text, {}, t.started_at, \
+               t.monotonic_ms, t.run, t.chat_id AS attempt_chat_id \
+             FROM messages m JOIN attempts t ON t.arrival = m.arrival AND t.number = m.attempts \
+             WHERE m.arrival = ?1 AND m.state = 'uncertain'",
+            rows::TARGET_COLUMNS
+        );
+        // Made of constants; the value is bound.
+        let found =
+            sqlx::query(AssertSqlSafe(sql)).bind(arrival.0).fetch_optional(&self.inner.readers).await?;
+        found.as_ref().map(|row| self.read_doubt(row)).transpose()
+    }
+
+    fn read_doubt(&self, row: &SqliteRow) -> Result<OpenDoubt> {
+        let ours = row.try_get::<i64, _>("run")? == self.inner.run;
+        let monotonic = u64::try_from(row.try_get::<i64, _>("monotonic_ms")?).unwrap_or(0);
+        Ok(OpenDoubt {
+            arrival: Arrival(row.try_get("arrival")?),
+            id: rows::message_id(row, "id")?,
+            account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+            attempt: rows::count(row, "attempts")?,
+            started_at: rows::required_time(row, "started_at")?,
+            monotonic: ours.then(|| Duration::from_millis(monotonic)),
+            chat_id: row.try_get::<Option<String>, _>("attempt_chat_id")?.map(ChatId::new),
+            target: rows::target(row)?,
+            extras: rows::extras(row)?,
+            text: row.try_get("text")?,
+            reads: rows::count(row, "reads")?,
+            resends: rows::count(row, "resends")?,
+        })
+    }
+
+    /// Other messages of the account that reached, or may have reached, somebody since `since`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn rivals(&self, doubt: &OpenDoubt, since: Timestamp) -> Result<Vec<RivalView>> {
+        let query = sqlx::query(RIVALS).bind(doubt.account_id.as_str()).bind(time_text(since));
+        let found = query.bind(doubt.arrival.0).fetch_all(&self.inner.readers).await?;
+        found.iter().map(read_rival).collect()
+    }
+
+    /// Writes down what a look says; `false` if the message is not uncertain about that attempt any more.
+    ///
+    /// # Errors
+    /// What SQLite says; then it stays uncertain and is looked for again.
+    pub async fn judge(&self, judgement: Judgement) -> Result<bool> {
+        let at = judgement.at;
+        self.inner.writer.solo(at, move |connection| Box::pin(judge(connection, judgement))).await
+    }
+
+    /// Settles a message in review as a person decided.
+    ///
+    /// # Errors
+    /// What SQLite says; then nothing changed.
+    pub async fn review(
+        &self,
+        id: MessageId,
+        decision: Decision,
+        note: Option<String>,
+        now: Timestamp,
+    ) -> Result<Reviewed> {
+        self.inner
+            .writer
+            .solo(now, move |connection| Box::pin(review(connection, id, decision, note, now)))
+            .await
+    }
+
+    /// What is known about the attempts at a message whose outcome was unknown, in order.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn evidence(&self, arrival: Arrival) -> Result<Vec<EvidenceView>> {
+        const SQL: &str =
+            "SELECT number, at, source, finding, detail FROM evidence WHERE arrival = ?1 ORDER BY at, rowid";
+        let found = sqlx::query(SQL).bind(arrival.0).fetch_all(&self.inner.readers).await?;
+        let read = |row: &SqliteRow| {
+            Ok(EvidenceView {
+                attempt: rows::count(row, "number")?,
+                at: rows::required_time(row, "at")?,
+                source: row.try_get("source")?,
+                finding: row.try_get("finding")?,
+                detail: row.try_get("detail")?,
+            })
+        };
+        found.iter().map(read).collect()
+    }
+}
+
+async fn review(
+    connection: &mut SqliteConnection,
+    id: MessageId,
+    decision: Decision,
+    note: Option<String>,
+    now: Timestamp,
+) -> Result<Reviewed> {
+    const LOOK: &str = "SELECT arrival, account_id, state, attempts FROM messages WHERE id = ?1";
+    // When it was sent nobody knows better than its last call.
+    const SETTLE: &str = "UPDATE messages SET state = ?2, reason = ?3, updated_at = ?4, retry_at = NULL, \
+           settled_by = iif(?2 = 'sent', 'person', NULL), \
+           sent_at = iif(?2 = 'sent', coalesce((SELECT t.started_at FROM attempts t WHERE t.arrival = messages.arrival \
+             AND t.number = messages.attempts), ?4), NULL) WHERE arrival = ?1";
+    let id = id.0.hyphenated().to_string();
+    let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
+        return Ok(Reviewed::Unknown);
+    };
+    let state = rows::state(&row)?;
+    if state != StateName::Review {
+        return Ok(Reviewed::NotInReview(state));
+    }
+    let reason = match decision {
+        Decision::Sent => Reason::Delivered,
+        Decision::Resend => Reason::Turn,
+        Decision::Drop => Reason::Cancelled,
+    };
+    let (arrival, at): (i64, String) = (row.try_get("arrival")?, time_text(now));
+    let query = sqlx::query(SETTLE).bind(arrival).bind(decision.becomes().as_str());
+    query.bind(reason.as_str()).bind(&at).execute(&mut *connection).await?;
+    let attempt = rows::count(&row, "attempts")?;
+    keep(connection, arrival, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
+    Ok(Reviewed::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?) })
+}
+
+fn read_rival(row: &SqliteRow) -> Result<RivalView> {
+    let ids: Option<&str> = row.try_get("provider_message_ids")?;
+    let message_ids =
+        ids.map(|ids| serde_json::from_str(ids).map_err(|_| corrupt("provider_message_ids", ids)));
+    Ok(RivalView {
+        state: rows::state(row)?,
+        started_at: rows::required_time(row, "started_at")?,
+        chat_id: row.try_get::<Option<String>, _>("chat_id")?.map(ChatId::new),
+        message_ids: message_ids.transpose()?.unwrap_or_default(),
+        thread: row.try_get("thread")?,
+        text: row.try_get("text")?,
+    })
+}
+
+async fn judge(connection: &mut SqliteConnection, judgement: Judgement) -> Result<bool> {
+    // A read that only goes on is no change of state.
+    const AGAIN: &str = "UPDATE messages SET verify_at = ?3, reads = reads + ?4, updated_at = ?5 \
+         WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
+    const JUDGE: &str = "UPDATE messages SET state = ?3, reason = ?4, verify_at = NULL, reads = reads + 1, \
+           chat_id = coalesce(?6, chat_id), provider_message_ids = coalesce(?7, provider_message_ids), \
+           sent_at = coalesce(?8, sent_at), settled_by = ?9, resends = resends + ?10, \
+           error = iif(?3 = 'sent', NULL, error), retry_at = NULL, updated_at = ?5 \
+         WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
+    let Judgement { arrival, attempt, at, verdict, finding, seen } = judgement;
+    let at = time_text(at);
+    let (state, reason) = match &verdict {
+        JudgedAs::Sent { .. } => (StateName::Sent, Reason::Delivered),
+        JudgedAs::Queued => (StateName::Queued, Reason::Turn),
+        JudgedAs::Review(reason) => (StateName::Review, *reason),
+        JudgedAs::Again { .. } => (StateName::Uncertain, Reason::ReadingBack),
+    };
+    let written = match &verdict {
+        JudgedAs::Again { verify_at, counts } => {
+            let query = sqlx::query(AGAIN).bind(arrival.0).bind(attempt).bind(time_text(*verify_at));
+            query.bind(i32::from(*counts)).bind(&at).fetch_optional(&mut *connection).await?
+        }
+        JudgedAs::Sent { .. } | JudgedAs::Queued | JudgedAs::Review(_) => {
+            let (chat_id, ids, sent_at) = match &verdict {
+                JudgedAs::Sent { chat_id, message_ids, sent_at } => {
+                    (Some(chat_id.as_str()), Some(json!(message_ids).to_string()), Some(time_text(*sent_at)))
+                }
+                JudgedAs::Queued | JudgedAs::Review(_) | JudgedAs::Again { .. } => (None, None, None),
+            };
+            let query = sqlx::query(JUDGE).bind(arrival.0).bind(attempt).bind(state.as_str());
+            let query = query.bind(reason.as_str()).bind(&at).bind(chat_id).bind(ids).bind(&sent_at);
+            let query = query.bind(sent_at.as_ref().map(|_| "evidence"));
+            query.bind(i32::from(verdict == JudgedAs::Queued)).fetch_optional(&mut *connection).await?
+        }
+    };
+    if written.is_none() {
+        return Ok(false);
+    }
+    keep(connection, arrival.0, attempt, &at, ("read_back", finding), Some(&seen)).await?;
+    Ok(true)
+}
+
+async fn keep(
+    connection: &mut SqliteConnection,
+    arrival: i64,
+    attempt: u32,
+    at: &str,
+    (source, finding): (&str, &str),
+    detail: Option<&str>,
+) -> Result<()> {
+    const SQL: &str =
+        "INSERT INTO evidence (arrival, number, at, source, finding, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let query = sqlx::query(SQL).bind(arrival).bind(attempt).bind(at).bind(source).bind(finding);
+    query.bind(detail).execute(connection).await?;
+    Ok(())
+}
