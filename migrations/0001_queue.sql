@@ -33,14 +33,23 @@ CREATE TABLE accounts (
   paused_at    TEXT,                  -- somebody paused it
   paused_until TEXT,                  -- NULL: until somebody resumes it
   pause_note   TEXT,
-  down_cause   TEXT CHECK (down_cause IN ('disconnected', 'restricted')),
+  down_cause   TEXT CHECK (down_cause IN ('disconnected', 'restricted', 'throttled')),
   down_at      TEXT,
   down_problem TEXT,
-  hold_reason  TEXT,                  -- a forced rest: 'api_rate_limited' or 'cooldown'
+  hold_reason  TEXT,                  -- a forced rest: 'api_rate_limited', 'cooldown' or 'failures'
   hold_until   TEXT,
   last_call_at TEXT,                  -- when its last call began
   last_gap_ms  INTEGER,               -- the pause that was drawn for that call
-  next_call_at TEXT                   -- no call before this: the end of the last call plus its pause
+  next_call_at TEXT,                  -- no call before this: the end of the last call plus its pause
+  -- What the limits remember; sends themselves are counted in `attempts`.
+  first_call_at    TEXT,              -- its first call of all: the warm-up's first day
+  warm_up_again_at TEXT,              -- the warm-up began again: after a restriction, or a long quiet time
+  throttled_at     TEXT,              -- the provider last throttled it
+  throttles        INTEGER NOT NULL DEFAULT 0,  -- how often in a row, each within 30 days of the one before
+  half_caps_until  TEXT,              -- its caps are halved until then
+  failures         INTEGER NOT NULL DEFAULT 0,  -- attempts in a row that failed
+  break_left       INTEGER,           -- sends until the next break; NULL: none has been drawn
+  on_break         INTEGER NOT NULL DEFAULT 0   -- 1: the pause before its next call is a break
 ) STRICT, WITHOUT ROWID;
 
 -- What Unipile knows of an account, as it was last read; each part with its time. No promise rests on it.
@@ -144,6 +153,7 @@ CREATE TABLE attempts (
   arrival    INTEGER NOT NULL REFERENCES messages (arrival),
   number     INTEGER NOT NULL,        -- from 1
   account_id TEXT NOT NULL,
+  kind       TEXT NOT NULL CHECK (kind IN ('message', 'new_chat', 'inmail', 'forward')),
   run        INTEGER NOT NULL,
   gap_ms     INTEGER NOT NULL,        -- the pause drawn for it
   started_at TEXT NOT NULL,
@@ -160,7 +170,8 @@ CREATE TABLE attempts (
   req_id     TEXT,
   PRIMARY KEY (arrival, number)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX attempts_by_account ON attempts (account_id, started_at);
+-- What the caps count, without looking at the rows themselves.
+CREATE INDEX attempts_by_account ON attempts (account_id, started_at, kind, outcome);
 
 -- What is known about attempts with an unknown outcome: every look into a chat, and what a person decided.
 CREATE TABLE evidence (

@@ -20,8 +20,11 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let filter = wire::filter(parameters)?;
     let page = doors.store.messages(&filter, doors.engine.now()).await?;
+    let waiting = page.messages.iter().filter(|message| message.waiting.is_some());
+    let accounts: Vec<_> = waiting.map(|message| message.account.id.clone()).collect();
+    let ledgers = doors.engine.ledgers(accounts).await?;
     let row = |message: &MessageView| {
-        let mut row = render::message(message, doors.engine.standing(message));
+        let mut row = render::message(message, doors.engine.standing(message, &ledgers));
         row["attempts"] = json!(message.attempts);
         row
     };
@@ -35,7 +38,8 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let message = find(&doors, &id).await?;
     let attempts = doors.store.attempts(message.arrival).await?;
-    let mut shown = render::message(&message, doors.engine.standing(&message));
+    let ledgers = doors.engine.ledgers(vec![message.account.id.clone()]).await?;
+    let mut shown = render::message(&message, doors.engine.standing(&message, &ledgers));
     shown["text"] = json!(message.text);
     shown["attempts"] = attempts.iter().map(render::attempt).collect();
     shown["evidence"] = doors.store.evidence(message.arrival).await?.iter().map(render::evidence).collect();
@@ -47,7 +51,7 @@ pub(super) async fn explain(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let message = find(&doors, &id).await?;
-    let explanation = doors.engine.explain(&message);
+    let explanation = doors.engine.explain(&message).await?;
     Ok(Json(render::explanation(&message, &explanation)))
 }
 

@@ -28,6 +28,7 @@ fn until(until: Option<Until>) -> (Value, Value) {
 fn standing_into(row: &mut Value, standing: Standing) {
     let (at, waits_for) = until(standing.until);
     row["reason"] = json!(standing.reason.as_str());
+    row["rule"] = json!(standing.rule);
     row["why"] = json!(standing.reason.sentence());
     row["actor"] = json!(standing.actor().as_str());
     row["until"] = at;
@@ -108,7 +109,7 @@ pub(super) fn explanation(message: &MessageView, explanation: &Explanation) -> V
         "sentence": sentence(message, explanation),
         "gates": gates(&explanation.gates),
     });
-    standing_into(&mut row, explanation.standing);
+    standing_into(&mut row, explanation.standing.clone());
     row
 }
 
@@ -120,6 +121,7 @@ fn gates(gates: &[Gate]) -> Vec<Value> {
             row["until"] = at;
             row["waits_for"] = waits_for;
             row["why"] = json!(gate.reason.sentence());
+            row["rule"] = json!(gate.rule);
         }
         row
     };
@@ -141,6 +143,9 @@ fn local_time(at: Timestamp, zone: &TimeZone) -> String {
 /// One paragraph that a support ticket can quote.
 fn sentence(message: &MessageView, explanation: &Explanation) -> String {
     let mut text = format!("{}: {}", headline(message.state), explanation.standing.reason.sentence());
+    if let Some(rule) = &explanation.standing.rule {
+        text.push_str(&format!(" The rule: {rule}."));
+    }
     match explanation.standing.until {
         Some(Until::At(at)) if at > explanation.now => {
             text.push_str(&format!(" It goes on at {}.", local_time(at, &explanation.zone)));

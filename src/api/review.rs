@@ -27,7 +27,7 @@ pub(super) async fn show(
     let message = find(&doors, &id).await?;
     let attempts = doors.store.attempts(message.arrival).await?;
     let evidence = doors.store.evidence(message.arrival).await?;
-    let mut shown = render::message(&message, doors.engine.standing(&message));
+    let mut shown = render::message(&message, doors.engine.explain(&message).await?.standing);
     shown["text"] = json!(message.text);
     shown["attempts"] = attempts.iter().map(render::attempt).collect();
     shown["evidence"] = evidence.iter().map(render::evidence).collect();

@@ -214,7 +214,7 @@ impl Screen {
         table.set_header(["account", "sent", "waiting", "now", "next in"]);
         for view in application.store().accounts(None).await? {
             let standing = engine.account_standing(&view, &daemon).await?;
-            let next = match standing.and_then(|standing| standing.until) {
+            let next = match standing.as_ref().and_then(|standing| standing.until) {
                 Some(crate::engine::Until::At(at)) if at > now => {
                     format!("{:.0} s", at.duration_since(now).as_secs_f64().ceil())
                 }

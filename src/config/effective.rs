@@ -79,6 +79,16 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
         .collect();
     short.sort();
     warnings.extend(short);
+    let own = settings.policies.accounts.iter().map(|(id, policy)| (format!("{ACCOUNT}.\"{id}\""), policy));
+    let mut high: Vec<String> = std::iter::once((POLICY.to_owned(), &settings.policies.default))
+        .chain(own)
+        .filter(|(_, policy)| super::limits::are_high(&policy.caps))
+        .map(|(table, _)| {
+            format!("{table}.caps allow more than is advised for a day: this risks the LinkedIn account")
+        })
+        .collect();
+    high.sort();
+    warnings.extend(high);
     if !is_unipile(&settings.unipile.base_url) {
         let url = &settings.unipile.base_url;
         warnings.push(format!("unipile.base_url is not Unipile's: messages and the API key go to {url}"));

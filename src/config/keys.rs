@@ -132,6 +132,15 @@ impl Keys {
         }
     }
 
+    /// The way out for a path below `policy.default` that does not exist.
+    pub(super) fn hint_below(&self, path: &str) -> String {
+        let paths: Vec<&str> = self.0.iter().filter_map(Key::below_policy).collect();
+        match nearest(path, &paths) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("known here: {}", paths.join(", ")),
+        }
+    }
+
     /// Whether `variable` claims to be ours.
     pub(super) fn claims(variable: &str) -> bool {
         variable.starts_with(PREFIX) && !NOT_KEYS.contains(&variable)

@@ -10,6 +10,8 @@ use std::path::Path;
 use config::{Config, Map, Source, Value, ValueKind};
 
 use super::keys::{ACCOUNT, BUILT_IN, Key, Keys, Kind, POLICY, join};
+use super::policies::Table;
+use super::presets;
 use super::problem::Problem;
 use crate::domain::validate::MAX_ID_BYTES;
 
@@ -25,12 +27,12 @@ pub(super) struct Leaf {
 }
 
 /// All values, merged.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Layers {
     /// The value of every key.
     pub(super) leaves: BTreeMap<String, Leaf>,
     /// Account id to what its table sets, by the path below `policy.default`.
-    pub(super) accounts: BTreeMap<String, BTreeMap<String, Leaf>>,
+    pub(super) accounts: BTreeMap<String, Table>,
 }
 
 /// Reads and merges the layers; `variables` are those that claim to be ours. `None`: the file could not be read, and
@@ -63,7 +65,11 @@ pub(super) fn read(
         return None;
     }
     match builder.build().and_then(|config| config.collect()) {
-        Ok(merged) => Some(Layers::of(keys, &Value::new(None, merged))),
+        Ok(merged) => {
+            let mut layers = Layers::of(keys, &Value::new(None, merged));
+            presets::expand(&mut layers);
+            Some(layers)
+        }
         Err(error) => {
             problems.push(Problem::file("the configuration", &format!(" cannot be merged: {error}")));
             None

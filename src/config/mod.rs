@@ -8,7 +8,9 @@
 mod effective;
 mod keys;
 mod layers;
+mod limits;
 mod policies;
+mod presets;
 mod problem;
 mod read;
 mod secret;
@@ -25,6 +27,7 @@ use crate::domain::validate::Rules;
 use keys::Keys;
 use read::Reader;
 
+pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 
 /// Everything that can be configured. Its `Debug` shows that there is an API key, never the key.
@@ -173,6 +176,7 @@ pub struct Loaded {
     pub sources: Sources,
     effective: String,
     warnings: Vec<String>,
+    book: PolicyBook,
 }
 
 /// What the settings were read from, beside the built-in defaults.
@@ -188,6 +192,11 @@ impl Loaded {
     /// The configuration in force as TOML, each key with the place that set it; the API key is only `"<set>"`.
     pub fn effective_toml(&self) -> &str {
         &self.effective
+    }
+
+    /// What works out an account's rules when they are changed while the daemon runs.
+    pub fn policy_book(&self) -> &PolicyBook {
+        &self.book
     }
 
     /// What is allowed but an operator should know; to be logged at the start.
@@ -234,6 +243,7 @@ impl Settings {
                 file: file.map(Path::to_owned),
                 variables: variables.into_iter().map(|(name, _)| name).collect(),
             },
+            book: PolicyBook::new(keys, layers),
         })
     }
 

@@ -3,13 +3,18 @@
 //! An account inherits value by value, so a table that sets only `gap.min` keeps the default's `gap.max`; what does
 //! not fit together is told with the account's key.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
+use config::ValueKind;
+use serde_json::{Map, Value};
 
-use super::keys::{POLICY, join};
-use super::layers::Leaf;
+use super::keys::{Key, Keys, Kind, POLICY, join};
+use super::layers::{Layers, Leaf};
+use super::problem::Problem;
 use super::read::Reader;
+use super::{limits, presets};
 use crate::domain::message::{AccountId, InboxId};
 use crate::domain::policy::{Absent, Gap, Policies, Policy, ReadBack, Retry, Typing};
 use crate::domain::validate::MAX_ID_BYTES;
@@ -19,25 +24,94 @@ pub(super) const SHORTEST_GAP: Duration = Duration::from_secs(10);
 
 /// Reads the policy of every account.
 pub(super) fn read(reader: &mut Reader<'_>) -> Policies {
-    let default = policy(reader, None);
+    let default = Arc::new(policy(reader, None));
     let ids: Vec<&String> = reader.layers.accounts.keys().collect();
-    let accounts = ids.into_iter().map(|id| (AccountId::new(id), policy(reader, Some(id)))).collect();
+    let own = |id: &String| (AccountId::new(id), Arc::new(policy(reader, Some(id))));
+    let accounts = ids.into_iter().map(own).collect();
     Policies { default, accounts }
 }
 
 fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
+    let rhythm = limits::rhythm(reader, account);
+    let caps = limits::caps(reader, account, rhythm.spread);
+    let (calendar, zone) = limits::calendar(reader, account, &caps);
     Policy {
         gap: gap(reader, account),
+        rhythm,
+        caps,
+        calendar,
+        warm_up: limits::warm_up(reader, account),
+        cooldown: limits::cooldown(reader, account),
+        order: limits::order(reader, account),
         typing: typing(reader, account),
         retry: retry(reader, account),
         read_back: read_back(reader, account),
         inbox_id: inbox_id(reader, account),
-        zone: reader.zone(find(reader, account, "zone")).unwrap_or(TimeZone::UTC),
+        zone,
     }
 }
 
+/// The rules as the layers have them, to work out those of an account whose rules are changed while the daemon runs.
+#[derive(Debug, Clone)]
+pub struct PolicyBook {
+    keys: Arc<Keys>,
+    layers: Layers,
+}
+
+impl PolicyBook {
+    /// Of what the layers say about policies, and nothing else: the API key stays behind.
+    pub(super) fn new(keys: Keys, layers: Layers) -> Self {
+        let leaves = layers.leaves.into_iter().filter(|(path, _)| path.starts_with("policy.")).collect();
+        Self { keys: Arc::new(keys), layers: Layers { leaves, accounts: layers.accounts } }
+    }
+
+    /// The rules of `account` with these values in place of what its table says; each key is a path below
+    /// `policy.default`, such as `gap.min`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with them, each with its key.
+    pub fn policy(&self, account: &AccountId, values: &Map<String, Value>) -> Result<Policy, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut layers = self.layers.clone();
+        let table = layers.accounts.entry(account.as_str().to_owned()).or_default();
+        for (path, value) in values {
+            match self.leaf(path, value) {
+                Ok(leaf) => {
+                    table.insert(path.clone(), leaf);
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        presets::expand_account(table);
+        let mut reader = Reader { layers: &layers, problems };
+        let policy = policy(&mut reader, Some(account.as_str()));
+        if reader.problems.is_empty() { Ok(policy) } else { Err(reader.problems) }
+    }
+
+    fn leaf(&self, path: &str, value: &Value) -> Result<Leaf, Problem> {
+        let Some(key) = self.keys.get(&join(POLICY, path)) else {
+            return Err(Problem::unknown_key(path, "the request", &self.keys.hint_below(path)));
+        };
+        let kind = match (key.kind, value) {
+            (Kind::Text, Value::String(text)) => Some(ValueKind::String(text.clone())),
+            (Kind::Whole, Value::Number(number)) => number.as_i64().map(ValueKind::I64),
+            (Kind::Flag, Value::Bool(flag)) => Some(ValueKind::Boolean(*flag)),
+            _ => None,
+        };
+        let wrong = |key: &Key| {
+            let what = format!("expected {}, got {value}", key.kind.expected());
+            Problem::value(path, "", &what, &format!("write it as in: {}", key.example()))
+        };
+        let value = kind.ok_or_else(|| wrong(key))?;
+        Ok(Leaf { key: path.to_owned(), place: Some("the request".to_owned()), value })
+    }
+}
+
+/// An account's table, by the path below `policy.default`.
+pub(super) type Table = BTreeMap<String, Leaf>;
+
 /// The account's own value, else the default's.
-fn find<'a>(reader: &Reader<'a>, account: Option<&str>, path: &str) -> &'a Leaf {
+pub(super) fn find<'a>(reader: &Reader<'a>, account: Option<&str>, path: &str) -> &'a Leaf {
     let own = account.and_then(|id| reader.layers.accounts.get(id)).and_then(|table| table.get(path));
     own.unwrap_or_else(|| reader.leaf(&join(POLICY, path)))
 }
@@ -83,14 +157,7 @@ fn retry(reader: &mut Reader<'_>, account: Option<&str>) -> Retry {
     let [low, high] = ["retry.base", "retry.max"].map(|path| find(reader, account, path));
     let (base, max) = (reader.positive_duration(low), reader.positive_duration(high));
     reader.ordered((low, base), (high, max));
-    let cooldown = reader.positive_duration(find(reader, account, "retry.cooldown"));
-    Retry {
-        max_retries,
-        base: base.unwrap_or_default(),
-        factor,
-        max: max.unwrap_or_default(),
-        cooldown: cooldown.unwrap_or_default(),
-    }
+    Retry { max_retries, base: base.unwrap_or_default(), factor, max: max.unwrap_or_default() }
 }
 
 fn read_back(reader: &mut Reader<'_>, account: Option<&str>) -> ReadBack {

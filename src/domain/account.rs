@@ -1,5 +1,7 @@
 //! An account as the queue knows it: whether it may send, and when again.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::message::AccountId;
@@ -23,6 +25,31 @@ pub struct Account {
     pub next_call_at: Option<Timestamp>,
     /// Whether a call is on its way.
     pub in_flight: bool,
+    /// What its limits remember.
+    pub history: History,
+}
+
+/// What the limits of an account remember beside the sends themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct History {
+    /// Its first call of all.
+    pub first_call_at: Option<Timestamp>,
+    /// When its warm-up began again, after a restriction or a long quiet time.
+    pub warm_up_again_at: Option<Timestamp>,
+    /// When the provider last throttled it.
+    pub throttled_at: Option<Timestamp>,
+    /// How often in a row it was throttled, each within 30 days of the one before.
+    pub throttles: u32,
+    /// Its caps are halved until then.
+    pub half_caps_until: Option<Timestamp>,
+    /// Attempts in a row that failed.
+    pub failures: u32,
+    /// Sends until the next break; `None` where none has been drawn.
+    pub break_left: Option<u32>,
+    /// Whether the pause before its next call is a break.
+    pub on_break: bool,
+    /// The pause that was drawn for its last call.
+    pub last_gap: Option<Duration>,
 }
 
 impl Account {
@@ -36,6 +63,7 @@ impl Account {
             last_call_at: None,
             next_call_at: None,
             in_flight: false,
+            history: History::default(),
         }
     }
 }

@@ -5,12 +5,15 @@
 
 pub mod account;
 pub mod attachment;
+pub mod calendar;
+pub mod caps;
 pub mod facts;
 pub mod message;
 pub mod outcome;
 pub mod policy;
 pub mod reason;
 pub mod refusal;
+pub mod rule_text;
 pub mod seen;
 pub mod specifics;
 pub mod state;

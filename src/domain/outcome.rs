@@ -88,6 +88,8 @@ pub enum DownCause {
     Disconnected,
     /// Unipile or LinkedIn restricted the account.
     Restricted,
+    /// The provider throttled the account again so soon that a person must decide.
+    Throttled,
     /// The API key or the subscription is refused: concerns every account.
     Key,
 }
@@ -98,13 +100,15 @@ impl DownCause {
         match self {
             Self::Disconnected => "disconnected",
             Self::Restricted => "restricted",
+            Self::Throttled => "throttled",
             Self::Key => "key",
         }
     }
 
     /// The cause of that word.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Disconnected, Self::Restricted, Self::Key].into_iter().find(|cause| cause.as_str() == word)
+        let all = [Self::Disconnected, Self::Restricted, Self::Throttled, Self::Key];
+        all.into_iter().find(|cause| cause.as_str() == word)
     }
 }
 

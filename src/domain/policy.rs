@@ -1,8 +1,13 @@
 //! The rules of an account, as the configuration states them. What they mean is decided in `policy/`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::civil::Date;
+
+use super::calendar::Calendar;
+use super::caps::Cap;
 use super::message::{AccountId, InboxId};
 
 /// The rules of one account.
@@ -10,6 +15,18 @@ use super::message::{AccountId, InboxId};
 pub struct Policy {
     /// The pause between two sends.
     pub gap: Gap,
+    /// How the pause is drawn, and longer ones now and then.
+    pub rhythm: Rhythm,
+    /// How many sends in which time.
+    pub caps: Caps,
+    /// When it works; `None` is always.
+    pub calendar: Option<Calendar>,
+    /// How a new account begins; `None` is at once.
+    pub warm_up: Option<WarmUp>,
+    /// What it does after the provider or its own failures told it to rest.
+    pub cooldown: Cooldown,
+    /// Whose message goes first, and how soon the same person is written to again.
+    pub order: Order,
     /// The typing indicator before a message in a chat.
     pub typing: Typing,
     /// Repeats of calls that certainly reached nobody.
@@ -18,11 +35,168 @@ pub struct Policy {
     pub read_back: ReadBack,
     /// Where new chats start; `None` starts them without an inbox.
     pub inbox_id: Option<InboxId>,
-    /// IANA zone in which `explain` tells this account's times.
+    /// IANA zone of its hours and calendar days, and in which its times are told.
     pub zone: jiff::tz::TimeZone,
 }
 
-/// The pause between two sends of an account, drawn uniformly for each send.
+impl Policy {
+    /// No rule at all: no pause, no cap, always open. What a test or a benchmark begins with.
+    pub fn unlimited() -> Self {
+        let none = Duration::ZERO;
+        Self {
+            gap: Gap { min: none, max: none },
+            rhythm: Rhythm { shape: Shape::Uniform, spread: false, breaks: None },
+            caps: Caps { list: Vec::new(), jitter_percent: 0 },
+            calendar: None,
+            warm_up: None,
+            cooldown: Cooldown {
+                first: Duration::from_secs(24 * 3600),
+                factor: 2,
+                max: Duration::from_secs(7 * 24 * 3600),
+                person_within: none,
+                half_caps: none,
+                failures: 0,
+                failures_pause: none,
+            },
+            order: Order { follow_ups_first: true, weights: Vec::new(), per_recipient: none },
+            typing: Typing {
+                enabled: false,
+                base: none,
+                per_char_min: none,
+                per_char_max: none,
+                min: none,
+                max: none,
+            },
+            retry: Retry {
+                max_retries: 4,
+                base: Duration::from_secs(60),
+                factor: 4,
+                max: Duration::from_secs(3600),
+            },
+            read_back: ReadBack { after: Vec::new(), skew: none, absent: Absent::Review },
+            inbox_id: None,
+            zone: jiff::tz::TimeZone::UTC,
+        }
+    }
+}
+
+/// What is wrong with a value, and what to write instead; the door adds which field it is (P7).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What is wrong, as a clause.
+    pub what: String,
+    /// The way out, as an imperative clause.
+    pub fix: &'static str,
+}
+
+impl Fault {
+    /// Both parts.
+    pub fn new(what: impl Into<String>, fix: &'static str) -> Self {
+        Self { what: what.into(), fix }
+    }
+}
+
+/// How the pause is drawn, and longer ones now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rhythm {
+    /// The distribution.
+    pub shape: Shape,
+    /// Whether pauses grow so that the day's caps last the day's hours.
+    pub spread: bool,
+    /// A long pause after some sends.
+    pub breaks: Option<Breaks>,
+}
+
+/// The distribution that pauses are drawn from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// Every length between the two ends alike.
+    Uniform,
+    /// Mostly near the middle and now and then much longer, cut off at the two ends.
+    LogNormal,
+}
+
+impl Shape {
+    /// The word in the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::LogNormal => "log-normal",
+        }
+    }
+}
+
+/// A long pause after some sends; both are drawn anew each time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaks {
+    /// After at least so many sends.
+    pub after_min: u32,
+    /// After at most so many.
+    pub after_max: u32,
+    /// At least so long.
+    pub min: Duration,
+    /// At most so long.
+    pub max: Duration,
+}
+
+/// How many sends in which time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caps {
+    /// Each of them holds.
+    pub list: Vec<Cap>,
+    /// By up to so many percent each is lowered, drawn for each day; never raised.
+    pub jitter_percent: u32,
+}
+
+/// How a new account begins: so many percent of its caps on each day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WarmUp {
+    /// Percent of the first, second, … day; afterwards all.
+    pub ramp: Vec<u32>,
+    /// Its first day; `None` is that of the first send.
+    pub start: Option<Date>,
+    /// An account that sent nothing for so long begins again; `None` never.
+    pub after_quiet: Option<Duration>,
+}
+
+/// What an account does after it was throttled, or failed several times in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cooldown {
+    /// Rest after the provider throttled it.
+    pub first: Duration,
+    /// How many times as long each further rest is, when it is throttled again within 30 days.
+    pub factor: u32,
+    /// No rest is longer.
+    pub max: Duration,
+    /// Throttled again within this time, it waits for a person; zero: never.
+    pub person_within: Duration,
+    /// After the rest its caps are halved for so long.
+    pub half_caps: Duration,
+    /// So many failed attempts in a row pause it; 0: never.
+    pub failures: u32,
+    /// For so long.
+    pub failures_pause: Duration,
+}
+
+/// Whose message goes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// At equal priority, messages in chats before those that start one.
+    pub follow_ups_first: bool,
+    /// Turns that a campaign gets for one of another; those not named have 1.
+    pub weights: Vec<(String, u32)>,
+    /// Least time between two messages that we start to one person; zero: none.
+    pub per_recipient: Duration,
+}
+
+impl Order {
+    /// Turns of this campaign for one of another.
+    pub fn weight(&self, campaign: &str) -> u32 {
+        self.weights.iter().find(|(name, _)| name == campaign).map_or(1, |(_, weight)| *weight)
+    }
+}
+
+/// The pause between two sends of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Gap {
     /// Shortest pause.
@@ -59,8 +233,6 @@ pub struct Retry {
     pub factor: u32,
     /// The upper end never exceeds this.
     pub max: Duration,
-    /// Cooldown of the account when the provider itself throttles it.
-    pub cooldown: Duration,
 }
 
 /// Reading the chat back after a call with an unknown outcome.
@@ -87,14 +259,14 @@ pub enum Absent {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
     /// For every account that is not named.
-    pub default: Policy,
+    pub default: Arc<Policy>,
     /// For those that are.
-    pub accounts: HashMap<AccountId, Policy>,
+    pub accounts: HashMap<AccountId, Arc<Policy>>,
 }
 
 impl Policies {
     /// The policy of `account`.
-    pub fn of(&self, account: &AccountId) -> &Policy {
+    pub fn of(&self, account: &AccountId) -> &Arc<Policy> {
         self.accounts.get(account).unwrap_or(&self.default)
     }
 }

@@ -2,12 +2,15 @@
 
 use jiff::Timestamp;
 
+use super::caps::Kind;
 use super::message::MessageId;
 use super::state::StateName;
 
 /// A queued message, as far as its turn depends on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
+    /// What it is, as far as caps tell.
+    pub kind: Kind,
     /// When it became due: its arrival, or its `not_before`.
     pub due_at: Timestamp,
     /// Set while it waits to be tried again.

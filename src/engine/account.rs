@@ -9,15 +9,17 @@ use super::attempt;
 use super::live::Claim;
 use crate::clock::{self, Dice};
 use crate::domain::account::Account;
+use crate::domain::caps::Ledger;
 use crate::domain::message::{AccountId, ChatId, MessageId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Live, Until, Verdict, decide};
+use crate::policy::hours::{account_seed, hours_at};
 use crate::policy::pace;
 use crate::policy::settle::after;
 use crate::provider::Composing;
-use crate::store::{Candidate, StoreError};
+use crate::store::{Candidate, StoreError, Turn};
 
 /// When an account is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) enum Wake {
 pub(super) struct AccountRun {
     pub(super) id: AccountId,
     pub(super) dice: Dice,
+    /// The dice of the pauses alone, so that a forecast with the same seed draws the same ones.
+    pub(super) gap_dice: Dice,
     /// No call before this time of the monotonic clock: holds when the wall clock is set (P3).
     pub(super) paced_until: Option<Duration>,
     /// How long to type before this message; drawn once.
@@ -44,8 +48,9 @@ pub(super) struct AccountRun {
 
 impl AccountRun {
     pub(super) fn new(id: AccountId, seed: u64) -> Self {
-        let dice = clock::dice(seed ^ fingerprint(id.as_str()));
-        Self { id, dice, paced_until: None, plan: None, lost_call: false }
+        let dice = clock::dice(seed ^ account_seed(id.as_str()));
+        let gap_dice = clock::dice(gap_seed(seed, &id));
+        Self { id, dice, gap_dice, paced_until: None, plan: None, lost_call: false }
     }
 
     /// The earliest time of the next call. What this process saw with its monotonic clock beats what is stored by
@@ -59,7 +64,8 @@ impl AccountRun {
     ) -> Option<Timestamp> {
         if self.paced_until.is_none() {
             let stored = account.next_call_at?.duration_since(now);
-            let wait = Duration::try_from(stored).unwrap_or_default().min(policy.gap.max);
+            let longest = account.history.last_gap.unwrap_or(policy.gap.max) + attempt::CUT;
+            let wait = Duration::try_from(stored).unwrap_or_default().min(longest);
             // Measured by the monotonic clock from now on, so that it comes nearer whatever the wall clock says.
             self.paced_until = Some(monotonic + wait);
         }
@@ -79,10 +85,9 @@ impl AccountRun {
     }
 }
 
-/// A stable number for an id, so that each account has dice of its own (FNV-1a).
-fn fingerprint(id: &str) -> u64 {
-    id.bytes()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+/// What the pauses of an account are drawn from.
+pub(super) fn gap_seed(seed: u64, account: &AccountId) -> u64 {
+    (seed ^ account_seed(account.as_str())).rotate_left(32)
 }
 
 /// One step. An error is the store's; nothing was sent then.
@@ -93,7 +98,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     }
     let now = shared.clock.now();
     if run.lost_call {
-        let verify_at = super::recover::first_read(&shared.policies, now);
+        let verify_at = super::recover::first_read(&shared.policies(), now);
         shared.store.abandon(run.id.clone(), now, verify_at).await?;
         shared.doubts.notify_one();
         run.lost_call = false;
@@ -102,14 +107,15 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.live.release(&run.id);
         return Ok(Wake::Idle);
     };
-    let policy = shared.policies.of(&run.id);
-    turn.account.next_call_at = run.next_call_at(&turn.account, policy, now, shared.clock.monotonic());
-    let Some(candidate) = turn.first else {
+    let policy = shared.policy(&run.id);
+    turn.account.next_call_at = run.next_call_at(&turn.account, &policy, now, shared.clock.monotonic());
+    let Some(candidate) = turn.first.take() else {
         shared.live.release(&run.id);
         return Ok(turn.next_due_at.map_or(Wake::Idle, Wake::At));
     };
     let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
     let message = Waiting {
+        kind: candidate.kind(),
         due_at: candidate.due_at,
         retry_at: candidate.retry_at,
         expires_at: candidate.expires_at,
@@ -121,21 +127,50 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         api_busy_until: None,
         typing_until: claim.map(|claim| claim.typing_until(now, shared.clock.monotonic())),
     };
-    let gap_min = policy.gap.min;
-    let facts = Facts { now, daemon: &turn.daemon, account: &turn.account, message: &message, live, gap_min };
-    let verdict = decide(&facts);
-    let free_at = turn.account.next_call_at.map_or(now, |at| at.max(now));
-    let may_type = matches!(verdict, Verdict::Send | Verdict::Wait { reason: Reason::Gap, .. });
-    if may_type && claim.is_none() && wants_typing(&candidate, policy) {
+    let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(run.id.as_str()), now);
+    let Turn { daemon, account, .. } = &turn;
+    let facts = Facts { now, daemon, account, message: &message, live, policy: &policy, hours, ledger: None };
+    let ledger = counted(shared, &facts).await?;
+    act(shared, run, candidate, &Facts { ledger: ledger.as_ref(), ..facts }).await
+}
+
+/// The sends of the account, where the verdict depends on them: only when nothing before the caps holds the message.
+async fn counted(shared: &Shared, facts: &Facts<'_>) -> Result<Option<Ledger>, StoreError> {
+    let asked = match decide(facts) {
+        Verdict::Wait { reason: Reason::Cap, .. } => true,
+        Verdict::Send => facts.policy.rhythm.spread,
+        Verdict::Wait { .. } | Verdict::Stop { .. } => false,
+    };
+    if !asked {
+        return Ok(None);
+    }
+    shared.store.ledger(&facts.account.id, facts.now).await.map(Some)
+}
+
+/// Does what the verdict on `candidate` says.
+async fn act(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: Candidate,
+    facts: &Facts<'_>,
+) -> Result<Wake, StoreError> {
+    let Facts { now, policy, account, .. } = *facts;
+    let verdict = decide(facts);
+    let free_at = account.next_call_at.map_or(now, |at| at.max(now));
+    let may_type =
+        matches!(verdict, Verdict::Send | Verdict::Wait { reason: Reason::Gap | Reason::Break, .. });
+    if may_type && facts.live.typing_until.is_none() && wants_typing(&candidate, policy) {
         return Ok(typing(shared, run, &candidate, policy, now, free_at).await);
     }
     match verdict {
-        Verdict::Send => attempt::attempt(shared, run, candidate, now).await,
+        Verdict::Send => attempt::attempt(shared, run, candidate, facts).await,
         Verdict::Stop { .. } => {
             shared.store.expire(now).await?;
             Ok(Wake::Now)
         }
-        Verdict::Wait { reason: Reason::Typing | Reason::Gap, until: Until::At(at) } => Ok(Wake::At(at)),
+        Verdict::Wait { reason: Reason::Typing | Reason::Gap | Reason::Break, until: Until::At(at) } => {
+            Ok(Wake::At(at))
+        }
         Verdict::Wait { until, .. } => {
             shared.live.release(&run.id);
             Ok(match until {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
 use tracing::Instrument;
 
 use super::Shared;
@@ -19,32 +18,35 @@ use crate::domain::outcome::{Outcome, Phase, Problem};
 use crate::domain::policy::Policy;
 use crate::domain::specifics::{Product, Specifics};
 use crate::domain::state::{Sending, Settled, StateName};
-use crate::policy::pace;
+use crate::policy::decide::Facts;
+use crate::policy::hours::Hours;
+use crate::policy::plan::{Plan, plan};
 use crate::policy::settle::{after, consequence};
 use crate::provider::{Call, CallAttachment, CallTarget, Content, Recipients, Reply};
-use crate::store::{Begun, Candidate, Intent, Settlement, Store, StoreError};
+use crate::store::{Begun, Candidate, Intent, IntentLimits, Settlement, Store, StoreError};
 
 /// How long to wait before the outcome is recorded once more.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Stored times are cut to milliseconds; a pause is longer by one, so that cutting never shortens it.
-const CUT: Duration = Duration::from_millis(1);
+pub(super) const CUT: Duration = Duration::from_millis(1);
 
 /// Sends `candidate`, unless something changed since it was chosen.
 pub(super) async fn attempt(
     shared: &Shared,
     run: &mut AccountRun,
     candidate: Candidate,
-    now: Timestamp,
+    facts: &Facts<'_>,
 ) -> Result<Wake, StoreError> {
+    let Facts { now, policy, .. } = *facts;
     if let Err(wait) = shared.live.take_request() {
         return Ok(Wake::At(after(now, wait)));
     }
     if let Err(until) = shared.live.take_call(now) {
         return Ok(Wake::At(until));
     }
-    let policy = shared.policies.of(&run.id);
-    let gap = pace::draw_gap(&mut run.dice, policy.gap);
+    let Plan { pause, warms_up_again } = plan(facts, &mut run.gap_dice);
+    let gap = pause.gap;
     let number = candidate.attempts + 1;
     let call = prepare(shared, run, &candidate, policy);
     let intent = Intent {
@@ -57,6 +59,16 @@ pub(super) async fn attempt(
         monotonic: shared.clock.monotonic(),
         fingerprint: call.fingerprint(),
         chat_id: call.target.chat_id().cloned(),
+        limits: IntentLimits {
+            kind: facts.message.kind,
+            break_left: pause.break_left,
+            on_break: pause.on_break,
+            warms_up_again,
+            closes_at: match facts.hours {
+                Hours::Open { until } => Some(until),
+                Hours::Always | Hours::Closed { .. } => None,
+            },
+        },
     };
     shared.live.release(&run.id);
     if shared.store.begin_attempt(intent).await? == Begun::Withdrawn {
@@ -68,7 +80,7 @@ pub(super) async fn attempt(
     async {
         let reply = make(shared, call).await;
         run.paced_until = Some(shared.clock.monotonic() + gap + CUT);
-        settle(shared, run, &candidate, policy, gap, reply).await;
+        settle(shared, run, &candidate, facts, gap, reply).await;
     }
     .instrument(span)
     .await;
@@ -157,7 +169,7 @@ async fn settle(
     shared: &Shared,
     run: &mut AccountRun,
     candidate: &Candidate,
-    policy: &Policy,
+    facts: &Facts<'_>,
     gap: Duration,
     reply: Reply,
 ) {
@@ -165,7 +177,8 @@ async fn settle(
     let outcome = reply.outcome.as_str();
     let problem = reply.outcome.problem().cloned();
     let sending = Sending { attempt: candidate.attempts + 1, retries: candidate.retries };
-    let consequence = consequence(sending, reply.outcome, now, policy, &mut run.dice);
+    let consequence =
+        consequence(sending, reply.outcome, now, facts.policy, &facts.account.history, &mut run.dice);
     if consequence.api_unreachable {
         shared.live.api_failed(now, &mut run.dice);
     } else if shared.live.api_answered() {
@@ -188,6 +201,7 @@ async fn settle(
         message: consequence.message,
         next_call_at: after(now, gap + CUT),
         hold: consequence.hold,
+        history: consequence.history,
         account_down: consequence.account_down,
         key_refused: consequence.key_refused,
     };

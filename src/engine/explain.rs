@@ -1,27 +1,40 @@
 //! Why a message or an account waits, by the very function that sends (P6).
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::EngineHandle;
+use super::attempt::CUT;
 use crate::domain::account::{Account, Daemon};
-use crate::domain::message::AccountId;
+use crate::domain::caps::{Kind, Ledger};
+use crate::domain::message::{AccountId, MessageId};
 use crate::domain::policy::Policy;
 use crate::domain::reason::{Actor, Reason};
 use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
-use crate::store::{AccountView, MessageView, StoreError};
+use crate::policy::hours::{Hours, account_seed, hours_at};
+use crate::policy::settle::after;
+use crate::store::{AccountView, Candidate, MessageView, StoreError};
 
 /// Where a message or an account stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// The one reason.
     pub reason: Reason,
     /// What it waits for; `None` once it is final or goes now.
     pub until: Option<Until>,
+    /// Which rule it is, where the reason alone does not say.
+    pub rule: Option<String>,
 }
 
 impl Standing {
+    fn new(reason: Reason, until: Option<Until>) -> Self {
+        Self { reason, until, rule: None }
+    }
+
     /// Who must act: nobody while a time will do.
     pub fn actor(&self) -> Actor {
         match self.until {
@@ -43,41 +56,55 @@ pub struct Explanation {
     /// How many messages of the account go first.
     pub ahead: u64,
     /// The message whose outcome it waits for, if order in its chat holds it.
-    pub held_by: Option<crate::domain::message::MessageId>,
+    pub held_by: Option<MessageId>,
     /// The account's zone, to tell times in.
     pub zone: jiff::tz::TimeZone,
 }
 
+/// What accounts have sent, for those whose rules have caps.
+#[derive(Debug, Clone, Default)]
+pub struct Ledgers(HashMap<AccountId, Ledger>);
+
 impl EngineHandle {
-    /// Where `message` stands.
-    pub fn standing(&self, message: &MessageView) -> Standing {
+    /// What these accounts have sent, as far as their caps ask for it.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn ledgers(&self, accounts: Vec<AccountId>) -> Result<Ledgers, StoreError> {
+        let mut ledgers = HashMap::new();
+        for account in accounts {
+            if !ledgers.contains_key(&account) && !self.policy(&account).caps.list.is_empty() {
+                let ledger = self.shared.store.ledger(&account, self.now()).await?;
+                ledgers.insert(account, ledger);
+            }
+        }
+        Ok(Ledgers(ledgers))
+    }
+
+    /// Where `message` stands; `ledgers` holds at least that of its account.
+    pub fn standing(&self, message: &MessageView, ledgers: &Ledgers) -> Standing {
         let Some(waiting) = &message.waiting else { return of_state(message) };
-        let now = self.now();
-        let account = self.paced(&message.account, now);
-        let live = self.live(&account.id, Some(message.id));
-        let gap_min = self.policy(&account.id).gap.min;
-        judge(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live, gap_min })
+        let seen = self.seen(&message.account, Some(message.id));
+        judge(&seen.facts(&message.daemon, waiting, ledgers))
     }
 
     /// Where `message` stands, with every gate.
-    pub fn explain(&self, message: &MessageView) -> Explanation {
-        let now = self.now();
-        let account = self.paced(&message.account, now);
-        let live = self.live(&account.id, Some(message.id));
-        let gap_min = self.policy(&account.id).gap.min;
-        let gates = message.waiting.as_ref().map(|waiting| {
-            gates(&Facts { now, daemon: &message.daemon, account: &account, message: waiting, live, gap_min })
-                .to_vec()
-        });
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn explain(&self, message: &MessageView) -> Result<Explanation, StoreError> {
+        let ledgers = self.ledgers(vec![message.account.id.clone()]).await?;
+        let seen = self.seen(&message.account, Some(message.id));
         let waiting = message.waiting.as_ref();
-        Explanation {
-            now,
-            standing: self.standing(message),
+        let gates = waiting.map(|waiting| gates(&seen.facts(&message.daemon, waiting, &ledgers)).to_vec());
+        Ok(Explanation {
+            now: seen.now,
+            standing: self.standing(message, &ledgers),
             gates: gates.unwrap_or_default(),
             ahead: waiting.map_or(0, |waiting| waiting.ahead),
             held_by: waiting.and_then(|waiting| waiting.held_by).map(|held_by| held_by.id),
-            zone: self.policy(&account.id).zone.clone(),
-        }
+            zone: seen.policy.zone.clone(),
+        })
     }
 
     /// Why `account` sends nothing now; `None` if nothing waits on it.
@@ -92,45 +119,56 @@ impl EngineHandle {
         if view.counts.of(StateName::Queued) == 0 {
             return Ok(None);
         }
-        let now = self.now();
-        let account = self.paced(&view.account, now);
-        let due_at = view.oldest_due_at.unwrap_or(now);
-        let message = Waiting { due_at, retry_at: None, expires_at: None, held_by: None, ahead: 0 };
-        let live = self.live(&account.id, None);
-        let gap_min = self.policy(&account.id).gap.min;
-        let standing = judge(&Facts { now, daemon, account: &account, message: &message, live, gap_min });
+        let seen = self.seen(&view.account, None);
+        // What waits may be several things; a message in a chat meets the fewest caps.
+        let turn = self.shared.store.turn(&view.account.id, seen.now).await?;
+        let first = turn.as_ref().and_then(|turn| turn.first.as_ref());
+        let message = Waiting {
+            kind: first.map_or(Kind::Message, Candidate::kind),
+            due_at: view.oldest_due_at.unwrap_or(seen.now),
+            retry_at: None,
+            expires_at: None,
+            held_by: None,
+            ahead: 0,
+        };
+        let ledgers = self.ledgers(vec![view.account.id.clone()]).await?;
+        let standing = judge(&seen.facts(daemon, &message, &ledgers));
         if standing.reason != Reason::Now {
             return Ok(Some(standing));
         }
         // Nothing of the account's holds it: then it is a matter of its messages.
-        let turn = self.shared.store.turn(&account.id, now).await?;
         // Something of the thread is not settled: reading back may do it, otherwise a person.
         let held = match view.next_read_at {
             Some(at) => Until::NotBefore(at),
             None => Until::Person,
         };
         let Some(turn) = turn else {
-            return Ok(Some(Standing { reason: Reason::ChatOrder, until: Some(held) }));
+            return Ok(Some(Standing::new(Reason::ChatOrder, Some(held))));
         };
         Ok(Some(match (turn.first, turn.next_due_at) {
             (Some(_), _) => standing,
-            (None, Some(at)) => Standing { reason: Reason::Retry, until: Some(Until::At(at)) },
-            (None, None) => Standing { reason: Reason::ChatOrder, until: Some(held) },
+            (None, Some(at)) => Standing::new(Reason::Retry, Some(Until::At(at))),
+            (None, None) => Standing::new(Reason::ChatOrder, Some(held)),
         }))
     }
 
     /// The rules of `account`.
-    pub fn policy(&self, account: &AccountId) -> &Policy {
-        self.shared.policies.of(account)
+    pub fn policy(&self, account: &AccountId) -> Arc<Policy> {
+        self.shared.policy(account)
     }
 
     /// The account with its pace as a step would see it, for a clock that was set back.
-    fn paced(&self, account: &Account, now: Timestamp) -> Account {
-        let latest = crate::policy::settle::after(now, self.policy(&account.id).gap.max);
-        Account { next_call_at: account.next_call_at.map(|at| at.min(latest)), ..account.clone() }
+    fn seen(&self, account: &Account, message: Option<MessageId>) -> Seen {
+        let now = self.now();
+        let policy = self.policy(&account.id);
+        let latest = after(now, account.history.last_gap.unwrap_or(policy.gap.max) + CUT);
+        let next_call_at = account.next_call_at.map(|at| at.min(latest));
+        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.id.as_str()), now);
+        let live = self.live(&account.id, message);
+        Seen { now, account: Account { next_call_at, ..account.clone() }, policy, hours, live }
     }
 
-    fn live(&self, account: &AccountId, message: Option<crate::domain::message::MessageId>) -> Live {
+    fn live(&self, account: &AccountId, message: Option<MessageId>) -> Live {
         let claim = self.shared.live.claim_of(account);
         let claim = claim.filter(|claim| message.is_none_or(|id| claim.message_id == id));
         Live {
@@ -141,11 +179,31 @@ impl EngineHandle {
     }
 }
 
+/// An account as a step would see it now.
+struct Seen {
+    now: Timestamp,
+    account: Account,
+    policy: Arc<Policy>,
+    hours: Hours,
+    live: Live,
+}
+
+impl Seen {
+    fn facts<'a>(&'a self, daemon: &'a Daemon, message: &'a Waiting, ledgers: &'a Ledgers) -> Facts<'a> {
+        let Self { now, account, policy, hours, live } = self;
+        let ledger = ledgers.0.get(&account.id);
+        Facts { now: *now, daemon, account, message, live: *live, policy, hours: *hours, ledger }
+    }
+}
+
 fn judge(facts: &Facts<'_>) -> Standing {
     match decide(facts) {
-        Verdict::Send => Standing { reason: Reason::Now, until: Some(Until::At(facts.now)) },
-        Verdict::Wait { reason, until } => Standing { reason, until: Some(until) },
-        Verdict::Stop { reason } => Standing { reason, until: None },
+        Verdict::Send => Standing::new(Reason::Now, Some(Until::At(facts.now))),
+        Verdict::Wait { reason, until } => {
+            let rule = gates(facts).into_iter().find(|gate| gate.closed.is_some()).and_then(|gate| gate.rule);
+            Standing { rule, ..Standing::new(reason, Some(until)) }
+        }
+        Verdict::Stop { reason } => Standing::new(reason, None),
     }
 }
 
@@ -162,5 +220,5 @@ fn of_state(message: &MessageView) -> Standing {
         | StateName::Expired
         | StateName::Rejected => None,
     };
-    Standing { reason: message.reason, until }
+    Standing::new(message.reason, until)
 }

@@ -19,7 +19,7 @@ mod supervisor;
 mod verify;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -30,13 +30,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::domain::message::AccountId;
-use crate::domain::policy::Policies;
+use crate::domain::policy::{Policies, Policy};
 use crate::provider::Provider;
 use crate::store::{Store, StoreError};
 
 pub use crate::policy::decide::{Gate, Until};
 pub use crate::store::Recovered;
-pub use explain::{Explanation, Standing};
+pub use explain::{Explanation, Ledgers, Standing};
 pub use live::ApiHealth;
 
 /// What an engine is made of.
@@ -64,8 +64,8 @@ struct Shared {
     store: Store,
     provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
-    policies: Policies,
     facts_age: Duration,
+    policies: RwLock<Policies>,
     seed: u64,
     wakeups: Wakeups,
     live: live::LiveState,
@@ -76,6 +76,18 @@ struct Shared {
     stopping: CancellationToken,
     /// What is on its way is given up.
     giving_up: CancellationToken,
+}
+
+impl Shared {
+    /// The rules of all accounts as they are now.
+    fn policies(&self) -> Policies {
+        self.policies.read().expect("nothing panics while holding it").clone()
+    }
+
+    /// The rules of `account`, which may be changed while it runs.
+    fn policy(&self, account: &AccountId) -> Arc<Policy> {
+        Arc::clone(self.policies.read().expect("nothing panics while holding it").of(account))
+    }
 }
 
 /// A running engine.
@@ -105,8 +117,8 @@ impl Engine {
             store: parts.store,
             provider: parts.provider,
             clock: parts.clock,
-            policies: parts.policies,
             facts_age: parts.facts_age,
+            policies: RwLock::new(parts.policies),
             seed: parts.seed,
             wakeups: Wakeups::default(),
             doubts: Notify::new(),

@@ -129,7 +129,7 @@ async fn plan(shared: &Shared, due: &mut HashMap<Arrival, Duration>) -> Result<(
     for (arrival, account, verify_at) in doubts {
         let at = due.get(&arrival).copied().unwrap_or_else(|| {
             // A stored time cannot lie further ahead than the longest pause, unless the wall clock was set back.
-            let read_back = &shared.policies.of(&account).read_back;
+            let read_back = &shared.policy(&account).read_back;
             let longest = (0..=read_back.after.len()).map(|reads| pause_after(reads, read_back)).max();
             let longest = longest.unwrap_or_default().max(Duration::from_secs(60));
             monotonic + Duration::try_from(verify_at.duration_since(now)).unwrap_or_default().min(longest)
@@ -143,7 +143,7 @@ async fn plan(shared: &Shared, due: &mut HashMap<Arrival, Duration>) -> Result<(
 /// One look for one message.
 async fn look(shared: &Shared, arrival: Arrival) -> Result<(), StoreError> {
     let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(()) };
-    let policy = shared.policies.of(&doubt.account_id);
+    let policy = &*shared.policy(&doubt.account_id);
     // A wall clock that was set since the call is set right by the time that has passed.
     let began = doubt.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
     let by_monotonic = began.and_then(|passed| shared.clock.now().checked_sub(passed).ok());

@@ -4,12 +4,15 @@
 //! all three get their answer from [`gates`]. The gates stand in a fixed order, from what concerns everything to
 //! what concerns this message alone; the first that is closed is the one reason. `docs/pacing.md` lists them.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 
+use super::hours::{Hours, account_seed};
+use super::quota;
+use super::warm_up::{LoweredBy, Lowering};
 use crate::domain::account::{Account, Daemon};
+use crate::domain::caps::Ledger;
 use crate::domain::outcome::DownCause;
+use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::waiting::{HeldBy, Waiting};
@@ -68,17 +71,37 @@ pub struct Facts<'a> {
     pub message: &'a Waiting,
     /// What is known only while running.
     pub live: Live,
-    /// The account's shortest pause: what those ahead take at least.
-    pub gap_min: Duration,
+    /// The account's rules.
+    pub policy: &'a Policy,
+    /// Whether its hours are open at `now`: `hours_at` with its calendar.
+    pub hours: Hours,
+    /// What it has sent. `None` has not been read: the caps then count as used up, so that nobody sends without.
+    pub ledger: Option<&'a Ledger>,
+}
+
+impl<'a> Facts<'a> {
+    /// What lowers the account's caps.
+    pub fn lowering(&self) -> Lowering<'a> {
+        let account = self.account;
+        Lowering::new(
+            self.policy,
+            &account.history,
+            account.last_call_at,
+            account_seed(account.id.as_str()),
+            self.now,
+        )
+    }
 }
 
 /// One rule's say about a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
     /// The reason it gives when it is closed.
     pub reason: Reason,
     /// `None`: open. Otherwise what it waits for.
     pub closed: Option<Until>,
+    /// Which rule it is, where the reason alone does not say: `caps.new_chat 40/24h, 40 of 40 used`.
+    pub rule: Option<String>,
 }
 
 /// Send, wait or stop: the first closed gate decides.
@@ -93,7 +116,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
 }
 
 /// Every gate in its order, open or closed.
-pub fn gates(facts: &Facts<'_>) -> [Gate; 15] {
+pub fn gates(facts: &Facts<'_>) -> [Gate; 19] {
     let Facts { now, daemon, account, message, live, .. } = facts;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -107,24 +130,30 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 15] {
         account.hold.filter(|hold| hold.reason == reason).and_then(|hold| later(Some(hold.until)))
     };
     let gap = later(account.next_call_at);
-    let gate = |reason: Reason, closed: Option<Until>| Gate { reason, closed };
+    let gate = |reason: Reason, closed: Option<Until>| Gate { reason, closed, rule: None };
     [
         gate(Reason::KeyRefused, daemon.key_refused.as_ref().map(|_| Until::Person)),
         gate(Reason::DaemonPaused, paused(&daemon.pause)),
         gate(Reason::ApiUnreachable, later(live.api_unreachable_until)),
         gate(Reason::AccountDisconnected, down(DownCause::Disconnected)),
         gate(Reason::AccountRestricted, down(DownCause::Restricted)),
+        gate(Reason::AccountThrottled, down(DownCause::Throttled)),
         gate(Reason::AccountPaused, paused(&account.pause)),
         gate(Reason::Cooldown, held(Reason::Cooldown)),
+        gate(Reason::Failures, held(Reason::Failures)),
         gate(Reason::ApiRateLimited, held(Reason::ApiRateLimited)),
         gate(Reason::Scheduled, later(Some(message.due_at))),
         gate(Reason::Retry, later(message.retry_at)),
         gate(Reason::ChatOrder, message.held_by.map(|held_by| chat_order(held_by, facts))),
+        gate(Reason::OutsideHours, outside_hours(facts)),
+        cap(facts),
         gate(Reason::Turn, (message.ahead > 0).then(|| Until::NotBefore(turn(facts)))),
         gate(Reason::InFlight, account.in_flight.then(|| Until::NotBefore(next_call(facts)))),
         // While the indicator is shown, its end and the gap's are one time; "typing" says more.
         if let Some(typing) = later(live.typing_until) {
             gate(Reason::Typing, Some(typing))
+        } else if account.history.on_break {
+            gate(Reason::Break, gap)
         } else {
             gate(Reason::Gap, gap)
         },
@@ -137,10 +166,39 @@ fn next_call(facts: &Facts<'_>) -> Timestamp {
     facts.account.next_call_at.map_or(facts.now, |at| at.max(facts.now))
 }
 
+fn outside_hours(facts: &Facts<'_>) -> Option<Until> {
+    match facts.hours {
+        Hours::Always | Hours::Open { .. } => None,
+        Hours::Closed { opens_at } => Some(opens_at.map_or(Until::Person, Until::At)),
+    }
+}
+
+/// The caps, and by their reason what lowers the one that is used up.
+fn cap(facts: &Facts<'_>) -> Gate {
+    let open = Gate { reason: Reason::Cap, closed: None, rule: None };
+    if facts.policy.caps.list.is_empty() {
+        return open;
+    }
+    let Some(ledger) = facts.ledger else {
+        return Gate { closed: Some(Until::NotBefore(facts.now)), ..open };
+    };
+    let kind = facts.message.kind;
+    let Some(budget) = quota::used_up(facts.policy, &facts.lowering(), ledger, kind, facts.now) else {
+        return open;
+    };
+    let reason = match budget.lowered_by.filter(|_| budget.used < budget.cap.most) {
+        Some(LoweredBy::WarmUp) => Reason::WarmUp,
+        Some(LoweredBy::HalfCaps) => Reason::HalfCaps,
+        Some(LoweredBy::Jitter) | None => Reason::Cap,
+    };
+    let rule = Some(format!("{}, {} of {} used", budget.cap, budget.used, budget.limit));
+    Gate { reason, closed: Some(Until::At(budget.frees_at)), rule }
+}
+
 /// The earliest time of a turn: each message ahead takes at least one pause.
 fn turn(facts: &Facts<'_>) -> Timestamp {
     let ahead = u32::try_from(facts.message.ahead).unwrap_or(u32::MAX);
-    let pauses = facts.gap_min.saturating_mul(ahead);
+    let pauses = facts.policy.gap.min.saturating_mul(ahead);
     next_call(facts).checked_add(pauses).unwrap_or(Timestamp::MAX)
 }
 

@@ -2,20 +2,24 @@
 
 use super::*;
 use crate::domain::account::{AccountHold, Down, Pause};
+use crate::domain::caps::{Kind, parse_caps};
 use crate::domain::message::{AccountId, MessageId};
+use crate::domain::policy::{Caps, Gap, WarmUp};
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + second).unwrap()
 }
-
-const GAP_MIN: Duration = Duration::from_secs(10);
 
 struct World {
     daemon: Daemon,
     account: Account,
     message: Waiting,
     live: Live,
+    policy: Policy,
+    hours: Hours,
+    ledger: Option<Ledger>,
 }
 
 impl World {
@@ -29,9 +33,22 @@ impl World {
             last_call_at: None,
             next_call_at: None,
             in_flight: false,
+            history: crate::domain::account::History::default(),
         };
-        let message = Waiting { due_at: at(0), retry_at: None, expires_at: None, held_by: None, ahead: 0 };
-        Self { daemon: Daemon::default(), account, message, live: Live::default() }
+        let message = Waiting {
+            kind: Kind::NewChat,
+            due_at: at(0),
+            retry_at: None,
+            expires_at: None,
+            held_by: None,
+            ahead: 0,
+        };
+        let seconds = Duration::from_secs;
+        let gap = Gap { min: seconds(10), max: seconds(20) };
+        let list = parse_caps(Some(Kind::NewChat), "4/hour").unwrap();
+        let policy = Policy { gap, caps: Caps { list, jitter_percent: 0 }, ..Policy::unlimited() };
+        let (daemon, live) = (Daemon::default(), Live::default());
+        Self { daemon, account, message, live, policy, hours: Hours::Always, ledger: Some(Ledger::default()) }
     }
 
     fn with(change: impl FnOnce(&mut Self)) -> Self {
@@ -40,9 +57,19 @@ impl World {
         world
     }
 
+    fn facts(&self, now: Timestamp) -> Facts<'_> {
+        let Self { daemon, account, message, live, policy, hours, ledger } = self;
+        Facts { now, daemon, account, message, live: *live, policy, hours: *hours, ledger: ledger.as_ref() }
+    }
+
     fn verdict_at(&self, now: Timestamp) -> Verdict {
-        let Self { daemon, account, message, live } = self;
-        decide(&Facts { now, daemon, account, message, live: *live, gap_min: GAP_MIN })
+        // The hours are those of `now`, as whoever asks looks them up.
+        match self.hours {
+            Hours::Closed { opens_at: Some(opens_at) } if opens_at <= now => {
+                decide(&Facts { hours: Hours::Open { until: at(100_000) }, ..self.facts(now) })
+            }
+            Hours::Always | Hours::Open { .. } | Hours::Closed { .. } => decide(&self.facts(now)),
+        }
     }
 }
 
@@ -62,10 +89,15 @@ fn hold(reason: Reason) -> Option<AccountHold> {
     Some(AccountHold { reason, until: at(500) })
 }
 
+/// So many new chats, one a second until shortly before `at(-96)`.
+fn sent(chats: i64) -> Ledger {
+    Ledger::new((0..chats).map(|n| (at(-97 - n), Kind::NewChat)))
+}
+
 /// The worlds in the order of the gates: each is closed at exactly one of them.
 fn closed_worlds() -> Vec<(Reason, Until, World)> {
     let till = Until::At(at(500));
-    vec![
+    let mut worlds = vec![
         (Reason::KeyRefused, Until::Person, World::with(|w| w.daemon.key_refused = down(DownCause::Key))),
         (Reason::DaemonPaused, Until::Person, World::with(|w| w.daemon.pause = pause(None))),
         (Reason::DaemonPaused, till, World::with(|w| w.daemon.pause = pause(Some(at(500))))),
@@ -101,6 +133,49 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
         (Reason::Gap, till, World::with(|w| w.account.next_call_at = Some(at(500)))),
         (Reason::ApiUnreachable, till, World::with(|w| w.live.api_unreachable_until = Some(at(500)))),
         (Reason::ApiBusy, till, World::with(|w| w.live.api_busy_until = Some(at(500)))),
+    ];
+    worlds.extend(worlds_of_limits());
+    worlds
+}
+
+/// The same for the gates of the account's limits.
+fn worlds_of_limits() -> Vec<(Reason, Until, World)> {
+    let till = Until::At(at(500));
+    vec![
+        (
+            Reason::AccountThrottled,
+            Until::Person,
+            World::with(|w| w.account.down = down(DownCause::Throttled)),
+        ),
+        (Reason::Failures, till, World::with(|w| w.account.hold = hold(Reason::Failures))),
+        (Reason::OutsideHours, till, World::with(|w| w.hours = Hours::Closed { opens_at: Some(at(500)) })),
+        (Reason::OutsideHours, Until::Person, World::with(|w| w.hours = Hours::Closed { opens_at: None })),
+        (Reason::Cap, Until::At(at(-100 + 3600)), World::with(|w| w.ledger = Some(sent(4)))),
+        (Reason::Cap, Until::NotBefore(at(100)), World::with(|w| w.ledger = None)),
+        (
+            Reason::WarmUp,
+            Until::At(at(-97 + 3600)),
+            World::with(|w| {
+                w.ledger = Some(sent(1));
+                w.policy.warm_up = Some(WarmUp { ramp: vec![20], start: None, after_quiet: None });
+            }),
+        ),
+        (
+            Reason::HalfCaps,
+            Until::At(at(500)),
+            World::with(|w| {
+                w.ledger = Some(sent(2));
+                w.account.history.half_caps_until = Some(at(500));
+            }),
+        ),
+        (
+            Reason::Break,
+            till,
+            World::with(|w| {
+                w.account.next_call_at = Some(at(500));
+                w.account.history.on_break = true;
+            }),
+        ),
     ]
 }
 
@@ -133,20 +208,54 @@ fn an_expired_message_is_stopped_whatever_else_holds() {
 }
 
 #[test]
-fn every_gate_has_a_test_of_its_own() {
+fn every_gate_has_a_test_of_its_own_and_stands_in_the_documents_at_its_place() {
     let world = World::open();
-    let facts = Facts {
-        now: at(100),
-        daemon: &world.daemon,
-        account: &world.account,
-        message: &world.message,
-        live: world.live,
-        gap_min: GAP_MIN,
-    };
     let tested: Vec<Reason> = closed_worlds().into_iter().map(|(reason, _, _)| reason).collect();
-    for gate in gates(&facts) {
+    let document = include_str!("../../docs/pacing.md");
+    for (index, gate) in gates(&world.facts(at(100))).iter().enumerate() {
         assert!(tested.contains(&gate.reason), "{:?}", gate.reason);
+        let row = format!("| {} | `{}`", index + 1, gate.reason.as_str());
+        assert!(document.contains(&row), "docs/pacing.md has no row that begins {row:?}");
     }
+}
+
+#[test]
+fn the_first_closed_gate_is_the_reason_whatever_else_is_closed() {
+    let (mut order, mut world) = (Vec::new(), World::open());
+    world.ledger = Some(sent(4));
+    world.hours = Hours::Closed { opens_at: Some(at(500)) };
+    world.message.ahead = 1;
+    world.account.next_call_at = Some(at(500));
+    world.daemon.pause = pause(None);
+    // Each gate that is opened uncovers the next one.
+    let openers: [fn(&mut World); 5] = [
+        |w| w.daemon.pause = None,
+        |w| w.hours = Hours::Always,
+        |w| w.ledger = Some(Ledger::default()),
+        |w| w.message.ahead = 0,
+        |w| w.account.next_call_at = None,
+    ];
+    for open in openers {
+        if let Verdict::Wait { reason, .. } = world.verdict_at(at(100)) {
+            order.push(reason);
+        }
+        open(&mut world);
+    }
+    let expected = [Reason::DaemonPaused, Reason::OutsideHours, Reason::Cap, Reason::Turn, Reason::Gap];
+    assert_eq!(order, expected);
+    assert_eq!(world.verdict_at(at(100)), Verdict::Send);
+}
+
+#[test]
+fn a_used_up_cap_names_itself() {
+    let world = World::with(|w| w.ledger = Some(sent(4)));
+    let gate = gates(&world.facts(at(100))).into_iter().find(|gate| gate.reason == Reason::Cap).unwrap();
+    assert_eq!(gate.rule.as_deref(), Some("caps.new_chat 4/hour, 4 of 4 used"));
+    let message = World::with(|w| {
+        w.ledger = Some(sent(4));
+        w.message.kind = Kind::Message;
+    });
+    assert_eq!(message.verdict_at(at(100)), Verdict::Send, "the cap of new chats stops no other kind");
 }
 
 proptest! {

@@ -5,5 +5,9 @@
 
 pub mod decide;
 pub mod evidence;
+pub mod hours;
 pub mod pace;
+pub mod plan;
+pub mod quota;
 pub mod settle;
+pub mod warm_up;

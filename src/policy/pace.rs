@@ -7,11 +7,84 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::domain::policy::{Gap, Retry, Typing};
+use crate::domain::policy::{Breaks, Gap, Policy, Retry, Shape, Typing};
 
 /// The pause after a send, uniform between the two ends, in whole milliseconds.
 pub fn draw_gap(dice: &mut impl Rng, gap: Gap) -> Duration {
     between(dice, gap.min, gap.max)
+}
+
+/// The pause after one send, and what it leaves for the ones after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// How long.
+    pub gap: Duration,
+    /// Whether it is a break.
+    pub on_break: bool,
+    /// Sends until the next break; `None` where the policy has none.
+    pub break_left: Option<u32>,
+}
+
+/// Draws the pause after a send: a gap or, when its turn has come, a break.
+///
+/// `target` is the gap that spreading asks for on average, and `break_left` how many sends there are until the next
+/// break, this one included. Never shorter than `gap.min` (P3).
+pub fn draw_pause(
+    dice: &mut impl Rng,
+    policy: &Policy,
+    target: Option<Duration>,
+    break_left: Option<u32>,
+) -> Pause {
+    let gap = draw_spread(dice, policy.gap, policy.rhythm.shape, target);
+    let Some(breaks) = policy.rhythm.breaks else { return Pause { gap, on_break: false, break_left: None } };
+    match break_left.unwrap_or_else(|| draw_break_after(dice, &breaks)) {
+        0 | 1 => {
+            let rest = between(dice, breaks.min, breaks.max).max(gap);
+            Pause { gap: rest, on_break: true, break_left: Some(draw_break_after(dice, &breaks)) }
+        }
+        left => Pause { gap, on_break: false, break_left: Some(left - 1) },
+    }
+}
+
+fn draw_break_after(dice: &mut impl Rng, breaks: &Breaks) -> u32 {
+    dice.random_range(breaks.after_min..=breaks.after_max.max(breaks.after_min))
+}
+
+/// A gap of the given shape; with a target above the middle of the two ends, around that target.
+fn draw_spread(dice: &mut impl Rng, gap: Gap, shape: Shape, target: Option<Duration>) -> Duration {
+    let middle = (gap.min + gap.max) / 2;
+    let target = target.filter(|target| *target > middle);
+    match (shape, target) {
+        (Shape::Uniform, None) => draw_gap(dice, gap),
+        (Shape::Uniform, Some(target)) => between(dice, (target / 2).max(gap.min), target + target / 2),
+        (Shape::LogNormal, None) => {
+            let (low, high) = (milliseconds(gap.min).max(1) as f64, milliseconds(gap.max).max(1) as f64);
+            // The two ends are two standard deviations from the middle, on the scale of logarithms.
+            log_normal(dice, (low * high).sqrt(), (high / low).ln() / 4.0, gap)
+        }
+        (Shape::LogNormal, Some(target)) => {
+            // The mean of the distribution, not its median, is what must fill the day.
+            let median = milliseconds(target) as f64 / (SPREAD_SIGMA * SPREAD_SIGMA / 2.0).exp();
+            log_normal(dice, median, SPREAD_SIGMA, Gap { min: gap.min, max: gap.max.max(target * 3) })
+        }
+    }
+}
+
+/// Standard deviation of the logarithm of a spread gap: two thirds of them lie within a factor of 1.5.
+const SPREAD_SIGMA: f64 = 0.4;
+
+/// Log-normal, drawn again while it lies outside the two ends.
+fn log_normal(dice: &mut impl Rng, median: f64, sigma: f64, ends: Gap) -> Duration {
+    for _ in 0..64 {
+        // Box and Muller: two even numbers make one of the normal distribution.
+        let (u, v): (f64, f64) = (dice.random(), dice.random());
+        let normal = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+        let drawn = Duration::from_millis((median * (sigma * normal).exp()) as u64);
+        if (ends.min..=ends.max).contains(&drawn) {
+            return drawn;
+        }
+    }
+    between(dice, ends.min, ends.max)
 }
 
 /// How long the typing indicator is shown before a text of `chars` characters.
@@ -68,6 +141,8 @@ mod tests {
     use rand::SeedableRng;
     use rand::rngs::ChaCha12Rng;
 
+    use crate::domain::policy::Rhythm;
+
     const SEED: u64 = 20_261_122;
 
     fn seconds(n: u64) -> Duration {
@@ -75,7 +150,7 @@ mod tests {
     }
 
     fn retry() -> Retry {
-        Retry { max_retries: 4, base: seconds(60), factor: 4, max: seconds(3600), cooldown: seconds(86_400) }
+        Retry { max_retries: 4, base: seconds(60), factor: 4, max: seconds(3600) }
     }
 
     #[test]
@@ -102,6 +177,65 @@ mod tests {
             let gap = Gap { min: seconds(length), max: seconds(length) };
             assert_eq!(draw_gap(&mut dice, gap), seconds(length));
         }
+    }
+
+    fn with_rhythm(shape: Shape, breaks: Option<Breaks>) -> Policy {
+        let gap = Gap { min: seconds(90), max: seconds(900) };
+        Policy { gap, rhythm: Rhythm { shape, spread: false, breaks }, ..Policy::unlimited() }
+    }
+
+    #[test]
+    fn a_log_normal_gap_stays_inside_its_ends_and_leans_to_the_short_ones() {
+        let mut dice = ChaCha12Rng::seed_from_u64(SEED);
+        let policy = with_rhythm(Shape::LogNormal, None);
+        let mut drawn: Vec<f64> =
+            (0..1000).map(|_| draw_pause(&mut dice, &policy, None, None).gap.as_secs_f64()).collect();
+        drawn.sort_by(f64::total_cmp);
+        assert!(drawn[0] >= 90.0 && drawn[999] <= 900.0, "seed {SEED}: {} to {}", drawn[0], drawn[999]);
+        // The middle of the logarithms: the root of 90 times 900 is 284.6.
+        assert!((260.0..310.0).contains(&drawn[500]), "seed {SEED}: the median is {}", drawn[500]);
+        let mean = drawn.iter().sum::<f64>() / 1000.0;
+        assert!(mean > drawn[500] * 1.05, "seed {SEED}: the long ones are rarer: mean {mean}");
+    }
+
+    #[test]
+    fn a_spread_gap_fills_the_time_on_average_and_is_never_shorter_than_the_shortest() {
+        let mut dice = ChaCha12Rng::seed_from_u64(SEED);
+        for shape in [Shape::Uniform, Shape::LogNormal] {
+            let policy = with_rhythm(shape, None);
+            let mut mean = |target| {
+                let draw = |_| draw_pause(&mut dice, &policy, Some(seconds(target)), None).gap;
+                let drawn: Vec<Duration> = (0..2000).map(draw).collect();
+                assert!(drawn.iter().all(|gap| *gap >= seconds(90)), "seed {SEED}");
+                drawn.iter().map(Duration::as_secs_f64).sum::<f64>() / 2000.0
+            };
+            let spread = mean(1000);
+            assert!((950.0..1050.0).contains(&spread), "seed {SEED}, {shape:?}: {spread}");
+            assert!(mean(1) < 600.0, "a target below the usual gap changes nothing");
+        }
+    }
+
+    #[test]
+    fn a_break_comes_after_as_many_sends_as_were_drawn() {
+        let mut dice = ChaCha12Rng::seed_from_u64(SEED);
+        let breaks = Breaks { after_min: 15, after_max: 30, min: seconds(1000), max: seconds(2000) };
+        let policy = with_rhythm(Shape::Uniform, Some(breaks));
+        let (mut left, mut since, mut distances) = (None, 0, Vec::new());
+        for _ in 0..2000 {
+            let pause = draw_pause(&mut dice, &policy, None, left);
+            since += 1;
+            left = pause.break_left;
+            assert_eq!(pause.on_break, pause.gap >= seconds(1000));
+            assert!(pause.gap <= seconds(2000));
+            if pause.on_break {
+                distances.push(since);
+                since = 0;
+            }
+        }
+        assert!(distances.iter().all(|sends| (15..=30).contains(sends)), "{distances:?}");
+        assert!(distances.contains(&15) && distances.contains(&30), "seed {SEED}: {distances:?}");
+        let none = draw_pause(&mut dice, &with_rhythm(Shape::Uniform, None), None, Some(1));
+        assert_eq!((none.on_break, none.break_left), (false, None), "breaks that were switched off");
     }
 
     #[test]

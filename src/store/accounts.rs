@@ -113,7 +113,9 @@ async fn resume(
         "UPDATE daemon SET paused_at = NULL, paused_until = NULL, pause_note = NULL, key_refused_at = NULL, \
            key_problem = NULL WHERE ?1 = ?1",
         "UPDATE accounts SET paused_at = NULL, paused_until = NULL, pause_note = NULL, down_cause = NULL, \
-           down_at = NULL, down_problem = NULL, hold_reason = CASE WHEN ?3 THEN NULL ELSE hold_reason END, \
+           down_at = NULL, down_problem = NULL, failures = 0, \
+           warm_up_again_at = CASE WHEN down_cause = 'restricted' THEN ?2 ELSE warm_up_again_at END, \
+           hold_reason = CASE WHEN ?3 THEN NULL ELSE hold_reason END, \
            hold_until = CASE WHEN ?3 THEN NULL ELSE hold_until END WHERE id = ?1",
     ];
     let (which, id) = addressed(&scope);

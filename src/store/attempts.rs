@@ -13,7 +13,8 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::Store;
 use super::rows::Result;
-use crate::domain::account::{AccountHold, Down};
+use crate::domain::account::{AccountHold, Down, History};
+use crate::domain::caps::Kind;
 use crate::domain::message::{AccountId, Arrival, ChatId};
 use crate::domain::outcome::{Phase, Problem};
 use crate::domain::reason::Reason;
@@ -41,6 +42,30 @@ pub struct Intent {
     pub fingerprint: String,
     /// The chat that the call goes into, where that is known.
     pub chat_id: Option<ChatId>,
+    /// What the account's limits note with it.
+    pub limits: IntentLimits,
+}
+
+/// What the limits of an account note with an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IntentLimits {
+    /// What it is, as the caps count it.
+    pub kind: Kind,
+    /// Sends until the next break.
+    pub break_left: Option<u32>,
+    /// Whether the pause is a break.
+    pub on_break: bool,
+    /// Whether the warm-up begins again with it.
+    pub warms_up_again: bool,
+    /// When the account's hours end: a call that would begin then must not be made (P4).
+    pub closes_at: Option<Timestamp>,
+}
+
+impl IntentLimits {
+    /// Of an account that has neither breaks, nor a warm-up, nor hours.
+    pub fn new(kind: Kind) -> Self {
+        Self { kind, break_left: None, on_break: false, warms_up_again: false, closes_at: None }
+    }
 }
 
 impl Intent {
@@ -83,6 +108,8 @@ pub struct Settlement {
     pub next_call_at: Timestamp,
     /// A rest that the account must take.
     pub hold: Option<AccountHold>,
+    /// What the account's limits remember from now on.
+    pub history: History,
     /// The account is down.
     pub account_down: Option<Down>,
     /// The key is refused.
@@ -109,22 +136,29 @@ impl Store {
 
 pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', reason = 'in_flight', attempts = j.number, \
        retry_at = NULL, updated_at = j.at, run = ?2 \
-     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at FROM json_each(?1)) AS j, \
+     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, \
+                  value -> 9 ->> 'closes_at' AS closes_at FROM json_each(?1)) AS j, \
           daemon AS d, accounts AS a \
      WHERE messages.arrival = j.arrival AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
        AND a.id = messages.account_id AND d.id = 1 \
-       AND (messages.expires_at IS NULL OR messages.expires_at > j.at) \
+       AND (messages.expires_at IS NULL OR messages.expires_at > j.at) AND (j.closes_at IS NULL OR j.closes_at > j.at) \
        AND d.key_refused_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
        AND a.down_cause IS NULL AND (a.paused_at IS NULL OR a.paused_until <= j.at) \
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
      RETURNING messages.arrival";
 
-pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at, monotonic_ms, fingerprint, chat_id) \
-     SELECT value ->> 0, value ->> 1, value ->> 3, ?2, value ->> 4, value ->> 2, value ->> 6, value ->> 7, value ->> 8 \
+pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, kind, run, gap_ms, started_at, monotonic_ms, fingerprint, \
+       chat_id) \
+     SELECT value ->> 0, value ->> 1, value ->> 3, value -> 9 ->> 'kind', ?2, value ->> 4, value ->> 2, value ->> 6, value ->> 7, \
+       value ->> 8 \
      FROM json_each(?1)";
 
-pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at \
-     FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at \
+pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at, \
+       first_call_at = coalesce(accounts.first_call_at, j.at), break_left = j.limits ->> 'break_left', \
+       on_break = j.limits ->> 'on_break', \
+       warm_up_again_at = CASE WHEN j.limits ->> 'warms_up_again' THEN j.at ELSE accounts.warm_up_again_at END \
+     FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at, \
+                  value -> 9 AS limits \
            FROM json_each(?1)) AS j \
      WHERE accounts.id = j.id";
 
@@ -198,6 +232,13 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
             u64::try_from(intent.monotonic.as_millis()).unwrap_or(u64::MAX >> 1),
             intent.fingerprint,
             intent.chat_id.as_ref().map(ChatId::as_str),
+            {
+                "kind": intent.limits.kind.as_str(),
+                "closes_at": intent.limits.closes_at.map(time_text),
+                "break_left": intent.limits.break_left,
+                "on_break": u8::from(intent.limits.on_break),
+                "warms_up_again": u8::from(intent.limits.warms_up_again),
+            },
         ])
     });
     Value::Array(rows.collect()).to_string()
@@ -224,10 +265,12 @@ pub(super) const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, ph
 pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(accounts.next_call_at, ''), j.next_call_at), \
        hold_reason = coalesce(j.hold_reason, accounts.hold_reason), hold_until = coalesce(j.hold_until, accounts.hold_until), \
        down_cause = coalesce(j.down_cause, accounts.down_cause), down_at = coalesce(j.down_at, accounts.down_at), \
-       down_problem = coalesce(j.down_problem, accounts.down_problem) \
+       down_problem = coalesce(j.down_problem, accounts.down_problem), \
+       failures = j.history ->> 'failures', throttles = j.history ->> 'throttles', \
+       throttled_at = j.history ->> 'throttled_at', half_caps_until = j.history ->> 'half_caps_until' \
      FROM (SELECT value ->> 18 AS id, value ->> 19 AS next_call_at, value ->> 20 AS hold_reason, \
                   value ->> 21 AS hold_until, value ->> 22 AS down_cause, value ->> 23 AS down_at, \
-                  value ->> 24 AS down_problem FROM json_each(?1)) AS j \
+                  value ->> 24 AS down_problem, value -> 27 AS history FROM json_each(?1)) AS j \
      WHERE accounts.id = j.id";
 
 /// Settles attempts: three statements, however many there are.
@@ -330,5 +373,15 @@ fn settlement_json(settlement: &Settlement) -> Value {
         settlement.account_down.as_ref().map(|down| &down.problem),
         verify_at,
         sent_at.map(|_| "answer"),
+        history_json(&settlement.history),
     ])
+}
+
+fn history_json(history: &History) -> Value {
+    json!({
+        "failures": history.failures,
+        "throttles": history.throttles,
+        "throttled_at": history.throttled_at.map(time_text),
+        "half_caps_until": history.half_caps_until.map(time_text),
+    })
 }

@@ -6,8 +6,8 @@
 //! `synchronous = FULL` (P1).
 //!
 //! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling),
-//! `evidence.rs` (reading back), `accounts.rs` (pauses),
-//! `turn.rs` (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices the
+//! `evidence.rs` (reading back), `accounts.rs` (pauses), `turn.rs` and `ledger.rs` (what the engine reads before it
+//! decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices the
 //! commits of other programs.
 
 mod account_views;
@@ -18,6 +18,7 @@ mod blobs;
 mod evidence;
 mod facts;
 mod group;
+mod ledger;
 mod lock;
 mod messages;
 mod outside;
@@ -40,7 +41,7 @@ use sqlx::SqlitePool;
 pub use account_views::{AccountView, Counts};
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
-pub use attempts::{Begun, Intent, Settlement};
+pub use attempts::{Begun, Intent, IntentLimits, Settlement};
 pub use evidence::{Decision, EvidenceView, JudgedAs, Judgement, OpenDoubt, Reviewed, RivalView};
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
@@ -55,7 +56,7 @@ pub use withdraw::Cancelled;
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
-    use super::{admission, attempts, messages, turn, withdraw};
+    use super::{admission, attempts, ledger, messages, turn, withdraw};
 
     /// Name and text of each.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -71,6 +72,7 @@ pub mod plans {
             ("admit", admission::ADMIT),
             ("next_expiry", withdraw::NEXT_EXPIRY),
             ("expire", withdraw::EXPIRE),
+            ("ledger", ledger::LEDGER),
         ];
         let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
         std::iter::once(("turn", turn::turn_sql())).chain(fixed).collect()

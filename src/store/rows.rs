@@ -1,12 +1,14 @@
 //! Between columns and domain types; the only place that knows how each is written down.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
-use crate::domain::account::{Account, AccountHold, Daemon, Down, Pause};
+use crate::domain::account::{Account, AccountHold, Daemon, Down, History, Pause};
 use crate::domain::message::{AccountId, ChatId, Extras, Inbox, InboxId, MessageId, Target, UserId};
 use crate::domain::outcome::DownCause;
 use crate::domain::reason::Reason;
@@ -141,6 +143,8 @@ pub(super) fn json(row: &SqliteRow, column: &'static str) -> Result<Option<Value
 /// The columns of [`account`], for a query that has `accounts` as `a`.
 pub(super) const ACCOUNT_COLUMNS: &str = "a.id AS account_id, a.paused_at, a.paused_until, a.pause_note, \
      a.down_cause, a.down_at, a.down_problem, a.hold_reason, a.hold_until, a.last_call_at, a.next_call_at, \
+     a.last_gap_ms, a.first_call_at, a.warm_up_again_at, a.throttled_at, a.throttles, a.half_caps_until, a.failures, \
+     a.break_left, a.on_break, \
      EXISTS (SELECT 1 FROM messages f WHERE f.account_id = a.id AND f.state = 'sending') AS in_flight";
 
 pub(super) fn account(row: &SqliteRow) -> Result<Account> {
@@ -165,6 +169,27 @@ pub(super) fn account(row: &SqliteRow) -> Result<Account> {
         last_call_at: time(row, "last_call_at")?,
         next_call_at: time(row, "next_call_at")?,
         in_flight: row.try_get("in_flight")?,
+        history: history(row)?,
+    })
+}
+
+fn history(row: &SqliteRow) -> Result<History> {
+    let optional = |column: &'static str| -> Result<Option<u64>> {
+        let number: Option<i64> = row.try_get(column)?;
+        number
+            .map(|number| u64::try_from(number).map_err(|_| corrupt(column, number.to_string())))
+            .transpose()
+    };
+    Ok(History {
+        first_call_at: time(row, "first_call_at")?,
+        warm_up_again_at: time(row, "warm_up_again_at")?,
+        throttled_at: time(row, "throttled_at")?,
+        throttles: count(row, "throttles")?,
+        half_caps_until: time(row, "half_caps_until")?,
+        failures: count(row, "failures")?,
+        break_left: optional("break_left")?.and_then(|left| u32::try_from(left).ok()),
+        on_break: row.try_get("on_break")?,
+        last_gap: optional("last_gap_ms")?.map(Duration::from_millis),
     })
 }
 

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::Store;
 use super::rows::{self, Result};
 use crate::domain::account::{Account, Daemon};
+use crate::domain::caps::Kind;
 use crate::domain::message::{AccountId, Arrival, Extras, MessageId, Target};
 
 /// The message whose turn it is.
@@ -37,6 +38,13 @@ pub struct Candidate {
     pub retry_at: Option<Timestamp>,
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Candidate {
+    /// What it is, as the caps count it.
+    pub fn kind(&self) -> Kind {
+        Kind::of(&self.target, &self.extras)
+    }
 }
 
 /// An account's turn.

@@ -8,6 +8,7 @@ use super::Store;
 use super::rows::{self, Result, corrupt};
 use super::turn::HELD_THREADS;
 use crate::domain::account::{Account, Daemon};
+use crate::domain::caps::Kind;
 use crate::domain::message::{AccountId, Arrival, MessageId};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
@@ -306,6 +307,7 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         }
     };
     Ok(Waiting {
+        kind: Kind::of(&rows::target(row)?, &rows::extras(row)?),
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         expires_at: rows::time(row, "expires_at")?,

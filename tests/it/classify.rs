@@ -26,6 +26,7 @@ pub(crate) fn word(outcome: &Outcome) -> String {
         Outcome::AccountDown { cause: DownCause::Disconnected, .. } => "down: disconnected".into(),
         Outcome::AccountDown { cause: DownCause::Restricted, .. } => "down: restricted".into(),
         Outcome::AccountDown { cause: DownCause::Key, .. } => "down: key".into(),
+        Outcome::AccountDown { cause: DownCause::Throttled, .. } => "down: no answer means this".into(),
         Outcome::Uncertain { phase: Phase::Answered, .. } => "uncertain: answered".into(),
         Outcome::Uncertain { phase: Phase::Written, .. } => "uncertain: written".into(),
         Outcome::Uncertain { .. } => "uncertain: too early".into(),

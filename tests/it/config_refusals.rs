@@ -22,7 +22,7 @@ store.reader = 2
 policy.default.gap.mn = "10s"
   unknown key `policy.default.gap.mn` in FILE; did you mean `policy.default.gap.min`?
 policy."default.gap" = 1
-  unknown key `policy."default.gap"` in FILE; known here: allow_gap_below_10s, default
+  unknown key `policy."default.gap"` in FILE; known here: allow_gap_below_10s, allow_high_caps, default
 [account.acc_1.gap] & mx = "1m"
   unknown key `account."acc_1".gap.mx` in FILE; did you mean `account."acc_1".gap.max`?
 account.acc_1.allow_gap_below_10s = true
@@ -65,8 +65,8 @@ engine.shutdown_grace = "0s"
   engine.shutdown_grace in FILE: is zero; give a positive duration, such as 10s
 unipile.request_timeout = "-5s"
   unipile.request_timeout in FILE: -5s is negative; give a positive duration
-policy.default.retry.cooldown = "99999h"
-  policy.default.retry.cooldown in FILE: 99999h is longer than a year; give a shorter time
+policy.default.retry.max = "99999h"
+  policy.default.retry.max in FILE: 99999h is longer than a year; give a shorter time
 policy.default.typing = { min = "0s", max = "0s" }
   policy.default.typing.max in FILE: is zero; give a positive duration
 policy.default.gap = { min = "20s", max = "10s" }
@@ -89,8 +89,60 @@ policy.default.zone = "Europe/Pariss"
   policy.default.zone in FILE: "Europe/Pariss" is no known time zone; did you mean "Europe/Paris"?
 account.acc_1.zone = "tokyo"
   account."acc_1".zone in FILE: "tokyo" is no known time zone; did you mean "Asia/Tokyo"?
-policy.default.zone = ""
-  policy.default.zone in FILE: "" is no known time zone; give an IANA name
+policy.default.zone = " "
+  policy.default.zone in FILE: " " is no known time zone; give an IANA name
+policy.default.hours.monday = "09:00-18:00"
+  policy.default.hours.monday in FILE: needs a zone, and the account has none; set zone to the account's IANA zone
+account.acc_1.hours.days_off = "2026-12-25"
+  account."acc_1".hours.days_off in FILE: needs a zone, and the account has none; set zone
+account.acc_1.caps.all = "50/day"
+  account."acc_1".caps.all in FILE: needs a zone, and the account has none; set zone
+policy.default = { zone = "UTC", hours.monday = "9-18" }
+  policy.default.hours.monday in FILE: "9-18" is no span of hours; write "09:00-18:00"
+policy.default = { zone = "UTC", hours.monday = "09:00-13:00, 12:00-18:00" }
+  policy.default.hours.monday in FILE: has spans that overlap; make one span of them
+policy.default = { zone = "UTC", hours = { monday = "22:00-06:00", tuesday = "05:00-09:00" } }
+  policy.default.hours.monday in FILE: goes over midnight into the hours of tuesday; …
+policy.default = { zone = "UTC", hours = { monday = "09:00-10:00", start_late = "40m", end_early = "20m" } }
+  policy.default.hours.monday in FILE: is shorter than what start_late and end_early may take from it; lower
+account.acc_1 = { zone = "UTC", hours = { monday="",tuesday="",wednesday="",thursday="",friday="",saturday="",sunday="" } }
+  account."acc_1".hours.monday in FILE: no day of the week is open; open one day at least, or pause the account
+policy.default = { zone = "UTC", hours.days_off = "2026-02-30" }
+  policy.default.hours.days_off in FILE: "2026-02-30" is no date; write dates as in
+policy.default = { zone = "UTC", hours.holidays = "/no/such/file" }
+  policy.default.hours.holidays in FILE: /no/such/file cannot be read: …name a text file with a date a line
+policy.default.caps.all = "0/day"
+  policy.default.caps.all in FILE: "0/day" would let nothing through; give at least 1, or pause the account
+policy.default.caps.message = "5 a day"
+  policy.default.caps.message in FILE: "5 a day" is no cap; write a number, a slash and
+policy.default.caps.all = ""
+  policy.default.caps.all in FILE: sets no limit a day; 150 is the most that is advised; …policy.allow_high_caps = true
+account.acc_1.caps.all = "151/24h"
+  account."acc_1".caps.all in FILE: 151 a day is more than 150, the most that is advised; lower it, or
+account.acc_1.caps.new_chat = ""
+  account."acc_1".caps.new_chat in FILE: 100 a day is more than 80, the most that is advised; lower it
+policy.default.caps.inmail = "51/24h"
+  policy.default.caps.inmail in FILE: 51 a day is more than 50, the most that is advised; lower it
+policy.default.caps.jitter_percent = 91
+  policy.default.caps.jitter_percent in FILE: 91 is out of range; give a whole number from 0 to 90
+policy.default.warm_up.ramp = "20% + 0%"
+  policy.default.warm_up.ramp in FILE: "20% + 0%" never ends; let it grow
+policy.default.warm_up.start = "soon"
+  policy.default.warm_up.start in FILE: "soon" is no date; write a date
+policy.default.preset = "clam"
+  policy.default.preset in FILE: "clam" is no preset; did you mean "calm"?
+policy.default.gap.shape = "normal"
+  policy.default.gap.shape in FILE: "normal" is no shape; write uniform or log-normal
+policy.default.breaks.after = "30-15"
+  policy.default.breaks.after in FILE: "30-15" is no number of sends; write the fewest and the most
+policy.default.breaks.min = "16m"
+  policy.default.breaks in FILE and the built-in defaults: min 16m is above max 15m; make max
+policy.default.cooldown.first = "200h"
+  policy.default.cooldown in FILE and the built-in defaults: first 200h is above max 168h; make max
+policy.default.order.weights = "vip"
+  policy.default.order.weights in FILE: "vip" is no weight; write campaigns with their turns
+policy = { allow_high_caps = true, default = { gap.spread = true, caps.all = "400/7d" } }
+  policy.default.gap.spread in FILE: has no day's cap to spread; give caps.all a limit for 24h or day
 account.bob.zone = "UTC"
   account."bob" in FILE: the account id does not begin with `acc_`; use the Unipile account id
 [account.acc_]

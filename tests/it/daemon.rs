@@ -31,9 +31,14 @@ impl House {
         Self { folder, sandbox, environment: Vec::new() }
     }
 
-    /// Sends without pauses and without typing.
+    /// Sends without pauses, without caps and without typing.
     pub(crate) fn hasty(self) -> Self {
         self.set("OUTBOXD_POLICY_ALLOW_GAP_BELOW_10S", "true")
+            .set("OUTBOXD_POLICY_ALLOW_HIGH_CAPS", "true")
+            .set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "")
+            .set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "")
+            .set("OUTBOXD_POLICY_DEFAULT_CAPS_INMAIL", "")
+            .set("OUTBOXD_POLICY_DEFAULT_COOLDOWN_FAILURES", "0")
             .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "0s")
             .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "0s")
             .set("OUTBOXD_POLICY_DEFAULT_TYPING_ENABLED", "false")

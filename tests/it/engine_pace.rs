@@ -7,6 +7,7 @@
 mod bench;
 mod carrier;
 mod facts;
+mod limits;
 mod outcomes;
 mod stops;
 mod time;

@@ -10,6 +10,8 @@ mod cli_fake;
 mod cli_read;
 mod cli_status;
 mod config;
+mod config_keys;
+mod config_limits;
 mod config_refusals;
 mod crash;
 mod daemon;

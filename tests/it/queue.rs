@@ -8,12 +8,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use outboxd::domain::account::History;
+use outboxd::domain::caps::Kind;
 use outboxd::domain::message::{AccountId, Arrival, ChatId, Inbox, MessageId, NewMessage, Target, UserId};
 use outboxd::domain::outcome::{Phase, Problem};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::{MOVES, Settled, StateName};
 use outboxd::store::{
-    Begun, EnqueueMode, Enqueued, Intent, MessageView, Settlement, Store, StoreError, StoreOptions,
+    Begun, EnqueueMode, Enqueued, Intent, IntentLimits, MessageView, Settlement, Store, StoreError,
+    StoreOptions,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -164,6 +167,7 @@ impl Queue {
             monotonic: Duration::from_secs(1),
             fingerprint: "f".repeat(64),
             chat_id: None,
+            limits: IntentLimits::new(Kind::Message),
         }
     }
 
@@ -193,6 +197,7 @@ impl Queue {
             message,
             next_call_at: at(112),
             hold: None,
+            history: History::default(),
             account_down: None,
             key_refused: None,
         }

@@ -280,6 +280,7 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                     monotonic: Duration::ZERO,
                     fingerprint: String::new(),
                     chat_id: None,
+                    limits: outboxd::store::IntentLimits::new(outboxd::domain::caps::Kind::Message),
                 };
                 assert_eq!(store.begin_attempt(intent).await.expect("an answer"), Begun::Granted);
                 let settlement = outboxd::store::Settlement {
@@ -293,6 +294,7 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                     message: sent(),
                     next_call_at: at(12),
                     hold: None,
+                    history: outboxd::domain::account::History::default(),
                     account_down: None,
                     key_refused: None,
                 };

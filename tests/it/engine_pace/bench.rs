@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{InboxId, MessageId, NewMessage};
-use outboxd::domain::policy::{Absent, Gap, Policies, Policy, ReadBack, Retry, Typing};
+use outboxd::domain::policy::{Absent, Cooldown, Gap, Policies, Policy, ReadBack, Retry, Typing};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::engine::{Engine, EngineHandle, EngineParts};
@@ -34,20 +34,15 @@ fn policy() -> Policy {
             min: seconds(2),
             max: seconds(12),
         },
-        retry: Retry {
-            max_retries: 50,
-            base: seconds(60),
-            factor: 4,
-            max: seconds(3600),
-            cooldown: seconds(7200),
-        },
         read_back: ReadBack {
             after: [60, 180, 600, 1800].map(seconds).to_vec(),
             skew: seconds(120),
             absent: Absent::Review,
         },
+        retry: Retry { max_retries: 50, base: seconds(60), factor: 4, max: seconds(3600) },
+        cooldown: Cooldown { first: seconds(7200), ..Policy::unlimited().cooldown },
         inbox_id: Some(InboxId::new("CLASSIC_PRIMARY")),
-        zone: jiff::tz::TimeZone::UTC,
+        ..Policy::unlimited()
     }
 }
 
@@ -137,7 +132,7 @@ impl Bench {
             store: self.store().clone(),
             provider: Arc::clone(&self.provider) as Arc<dyn Provider>,
             clock: Arc::new(self.clock.clone()),
-            policies: Policies { default: self.policy.clone(), accounts: HashMap::new() },
+            policies: Policies { default: Arc::new(self.policy.clone()), accounts: HashMap::new() },
             requests_per_second: many,
             burst: many,
             facts_age: seconds(6 * 3600),

@@ -77,7 +77,7 @@ async fn an_unknown_outcome_waits_for_a_person_and_is_never_called_again() {
     let texts: Vec<String> = bench.sends().into_iter().map(|call| call.text).collect();
     assert_eq!(texts, ["unknown", "other chat"]);
     let view = bench.store().message(behind, bench.handle().now()).await.unwrap().unwrap();
-    let standing = bench.handle().standing(&view);
+    let standing = bench.handle().explain(&view).await.unwrap().standing;
     assert_eq!((standing.reason, standing.until), (Reason::ChatOrder, Some(Until::Person)));
     bench.restart().await;
     bench.advance(seconds(3600)).await;
@@ -234,7 +234,7 @@ async fn the_time_that_is_explained_is_the_time_of_the_send() {
     bench.start().await;
     bench.until_sent(1).await;
     let view = bench.store().message(second, bench.clock_now()).await.unwrap().unwrap();
-    let explained = bench.handle().explain(&view);
+    let explained = bench.handle().explain(&view).await.unwrap();
     assert_eq!(explained.standing.reason, Reason::Gap);
     let Some(Until::At(time)) = explained.standing.until else { panic!("{explained:?}") };
     bench.until_sent(2).await;

@@ -105,6 +105,20 @@ async fn the_intent_looks_once_more_at_everything_that_may_stop_it() {
 }
 
 #[tokio::test]
+async fn an_intent_that_is_written_after_the_hours_have_ended_is_withdrawn() {
+    for (closes_at, expected) in
+        [(at(50), Begun::Withdrawn), (at(49), Begun::Withdrawn), (at(60), Begun::Granted)]
+    {
+        let queue = Queue::new().await;
+        let id = queue.enqueue(to_chat("c", "x"), at(0)).await;
+        let mut intent = queue.intent(id, 1, at(50)).await;
+        intent.limits.closes_at = Some(closes_at);
+        assert_eq!(queue.store.begin_attempt(intent).await.unwrap(), expected, "{closes_at}");
+        queue.check();
+    }
+}
+
+#[tokio::test]
 async fn an_intent_with_another_number_is_withdrawn() {
     let queue = Queue::new().await;
     let id = queue.enqueue(to_chat("c", "x"), at(0)).await;

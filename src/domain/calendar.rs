@@ -1,0 +1,270 @@
+//! When an account works: hours for each weekday, days off, and how much a day may begin late and end early.
+//!
+//! A span is what the clock on the wall of the account's zone shows; which instants those are, across daylight-saving
+//! changes, is worked out in `policy/hours.rs`. What is written becomes a type here, once, for every door.
+
+use std::time::Duration;
+
+use jiff::ToSpan;
+use jiff::civil::{Date, Weekday};
+
+use super::policy::Fault;
+
+/// Minutes of a whole day on the clock.
+pub const DAY: u16 = 24 * 60;
+
+/// The weekdays in the order of [`Calendar::week`].
+pub const WEEKDAYS: [&str; 7] =
+    ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+
+/// The longest range of days off: beyond it somebody mistyped a year.
+const LONGEST_RANGE: i32 = 366;
+
+/// From one clock time to another, in minutes after the midnight that its day begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Open from then on, below 1440.
+    pub from: u16,
+    /// Closed from then on; above 1440 it goes over midnight, never beyond 24 hours.
+    pub to: u16,
+}
+
+/// When an account works.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Calendar {
+    /// The spans that begin on each weekday, Monday first, in order; none: that day is off.
+    pub week: [Vec<Span>; 7],
+    /// The first span of a day begins up to this late, drawn for each day.
+    pub start_late: Duration,
+    /// The last span of a day ends up to this early, drawn for each day.
+    pub end_early: Duration,
+    /// First and last day of each time off, in order.
+    pub days_off: Vec<(Date, Date)>,
+}
+
+impl Calendar {
+    /// Open at all times.
+    pub fn always() -> Self {
+        let whole = vec![Span { from: 0, to: DAY }];
+        let (start_late, end_early) = (Duration::ZERO, Duration::ZERO);
+        Self { week: std::array::from_fn(|_| whole.clone()), start_late, end_early, days_off: Vec::new() }
+    }
+
+    /// Whether it never closes.
+    pub fn is_always_open(&self) -> bool {
+        *self == Self::always()
+    }
+
+    /// The spans that begin on this weekday.
+    pub fn spans(&self, weekday: Weekday) -> &[Span] {
+        &self.week[usize::from(weekday.to_monday_zero_offset().unsigned_abs())]
+    }
+
+    /// Whether nothing is sent on `date`.
+    pub fn is_off(&self, date: Date) -> bool {
+        let after = self.days_off.partition_point(|(first, _)| *first <= date);
+        // Ranges are merged, so only the last one that has begun can hold the day.
+        after > 0 && self.days_off[after - 1].1 >= date
+    }
+
+    /// Looks at it as a whole: each part may be right and the sum not.
+    ///
+    /// # Errors
+    /// What does not fit together: the weekday that it is about, if it is about one.
+    pub fn check(&self) -> Result<(), (Option<usize>, Fault)> {
+        if self.week.iter().all(Vec::is_empty) {
+            let fix = "open one day at least, or pause the account";
+            return Err((None, Fault::new("no day of the week is open", fix)));
+        }
+        for (day, spans) in self.week.iter().enumerate() {
+            let next = self.week[(day + 1) % 7].first();
+            let over = spans.last().zip(next).filter(|(last, next)| last.to > next.from + DAY);
+            if over.is_some() {
+                let what = format!("goes over midnight into the hours of {}", WEEKDAYS[(day + 1) % 7]);
+                return Err((Some(day), Fault::new(what, "end it earlier, or begin the next day later")));
+            }
+            let minutes = |time: Duration| u128::from(time.as_secs()) / 60;
+            let shortest = match (spans.first(), spans.last()) {
+                (Some(first), Some(last)) if first == last => {
+                    (first.to - first.from, minutes(self.start_late + self.end_early))
+                }
+                (Some(first), Some(last)) => {
+                    let longer = minutes(self.start_late.max(self.end_early));
+                    ((first.to - first.from).min(last.to - last.from), longer)
+                }
+                _ => continue,
+            };
+            if shortest.1 >= u128::from(shortest.0) {
+                let what = "is shorter than what start_late and end_early may take from it";
+                return Err((Some(day), Fault::new(what, "lower hours.start_late and hours.end_early")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads `"09:00-12:00, 13:00-18:00"`; empty text is a day off.
+///
+/// # Errors
+/// What is wrong, and what to write instead.
+pub fn parse_spans(text: &str) -> Result<Vec<Span>, Fault> {
+    let mut spans = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
+        let fix = "write \"09:00-18:00\", several with a comma, \"00:00-24:00\" for the whole day, \"\" for a day off";
+        let ends = part.split_once('-').and_then(|(from, to)| Some((minutes(from)?, minutes(to)?)));
+        let Some((from, to)) = ends else {
+            return Err(Fault::new(format!("{part:?} is no span of hours"), fix));
+        };
+        if from == to || from == DAY {
+            return Err(Fault::new(format!("{part:?} is empty"), fix));
+        }
+        spans.push(Span { from, to: if to < from { to + DAY } else { to } });
+    }
+    spans.sort_unstable();
+    let overlap = spans.windows(2).any(|pair| pair[0].to > pair[1].from);
+    // What goes over midnight must not come round to the day's own beginning.
+    let round = spans.first().zip(spans.last()).is_some_and(|(first, last)| last.to > first.from + DAY);
+    if overlap || round {
+        return Err(Fault::new("has spans that overlap", "make one span of them"));
+    }
+    Ok(spans)
+}
+
+/// `09:30` as minutes; `24:00` is the end of the day.
+fn minutes(text: &str) -> Option<u16> {
+    let (hour, minute) = text.trim().split_once(':')?;
+    let digits = |part: &str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_digit());
+    if !digits(hour) || !digits(minute) {
+        return None;
+    }
+    let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
+    let total = hour * 60 + minute;
+    (minute < 60 && total <= DAY).then_some(total)
+}
+
+/// Reads days off: dates and ranges, separated by commas or line ends; what follows a `#` is a comment.
+///
+/// # Errors
+/// What is wrong, with its line if there are several, and what to write instead.
+pub fn parse_days_off(text: &str) -> Result<Vec<(Date, Date)>, Fault> {
+    let fix = "write dates as in \"2026-12-24..2027-01-02, 2027-04-05\", or one a line";
+    let several = text.trim().lines().count() > 1;
+    let mut days = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.split('#').next().unwrap_or_default();
+        for part in line.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let place = if several { format!("line {}: ", index + 1) } else { String::new() };
+            let (first, last) = part.split_once("..").unwrap_or((part, part));
+            let (Some(first), Some(last)) = (date(first), date(last)) else {
+                return Err(Fault::new(format!("{place}{part:?} is no date"), fix));
+            };
+            if last < first {
+                return Err(Fault::new(format!("{place}{part:?} ends before it begins"), fix));
+            }
+            if (last - first).get_days() > LONGEST_RANGE {
+                let fix = "give at most a year; pause the account to stop it for longer";
+                return Err(Fault::new(format!("{place}{part:?} is longer than a year"), fix));
+            }
+            days.push((first, last));
+        }
+    }
+    Ok(merged(days))
+}
+
+/// `2026-12-24` and nothing else: jiff would take more forms.
+pub fn date(text: &str) -> Option<Date> {
+    let text = text.trim();
+    let form = text.len() == 10 && text.bytes().all(|c| c.is_ascii_digit() || c == b'-');
+    text.parse().ok().filter(|_| form)
+}
+
+/// Ranges in order, with those that touch made one.
+pub fn merged(mut days: Vec<(Date, Date)>) -> Vec<(Date, Date)> {
+    days.sort_unstable();
+    let mut merged: Vec<(Date, Date)> = Vec::with_capacity(days.len());
+    for (first, last) in days {
+        match merged.last_mut() {
+            Some(before) if before.1.saturating_add(1.day()) >= first => before.1 = before.1.max(last),
+            _ => merged.push((first, last)),
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+
+    #[test]
+    fn spans_are_read_as_they_are_written() {
+        let span = |from, to| Span { from, to };
+        assert_eq!(parse_spans("13:00-18:30, 09:00-12:00").unwrap(), [span(540, 720), span(780, 1110)]);
+        assert_eq!(parse_spans("22:00-02:00").unwrap(), [span(1320, 1560)]);
+        assert_eq!(parse_spans("00:00-24:00").unwrap(), [span(0, 1440)]);
+        assert_eq!(parse_spans(" ").unwrap(), []);
+        assert_eq!(parse_spans("09:00-12:00,12:00-18:00").unwrap().len(), 2, "they touch and do not overlap");
+    }
+
+    #[test]
+    fn every_mistake_in_spans_says_what_to_write() {
+        for (text, what) in [
+            ("9-18", "\"9-18\" is no span of hours"),
+            ("9:00-18:00", "\"9:00-18:00\" is no span of hours"),
+            ("09:00-18:60", "\"09:00-18:60\" is no span of hours"),
+            ("09:00-24:01", "\"09:00-24:01\" is no span of hours"),
+            ("09:00-09:00", "\"09:00-09:00\" is empty"),
+            ("24:00-08:00", "\"24:00-08:00\" is empty"),
+            ("09:00-13:00, 12:00-18:00", "has spans that overlap"),
+            ("01:00-03:00, 22:00-02:00", "has spans that overlap"),
+            ("09:00-18:00,", "\"\" is no span of hours"),
+        ] {
+            assert_eq!(parse_spans(text).unwrap_err().what, what);
+        }
+    }
+
+    #[test]
+    fn days_off_are_dates_and_ranges_with_comments() {
+        let text = "# Germany\n2026-12-25\n2026-12-26, 2027-01-01 # New Year\n2027-04-02..2027-04-05\n";
+        let days = parse_days_off(text).unwrap();
+        assert_eq!(days.len(), 3, "days that touch are one range: {days:?}");
+        let calendar = Calendar { days_off: days, ..Calendar::always() };
+        for (day, off) in [
+            (date(2026, 12, 24), false),
+            (date(2026, 12, 26), true),
+            (date(2026, 12, 27), false),
+            (date(2027, 4, 4), true),
+            (date(2027, 4, 6), false),
+        ] {
+            assert_eq!(calendar.is_off(day), off, "{day}");
+        }
+        for (text, what) in [
+            ("2026-02-30", "\"2026-02-30\" is no date"),
+            ("24.12.2026", "\"24.12.2026\" is no date"),
+            ("2026-12-25\nsoon", "line 2: \"soon\" is no date"),
+            ("2026-12-25..2026-12-24", "\"2026-12-25..2026-12-24\" ends before it begins"),
+            ("2026-12-25..2062-12-24", "\"2026-12-25..2062-12-24\" is longer than a year"),
+        ] {
+            assert_eq!(parse_days_off(text).unwrap_err().what, what);
+        }
+    }
+
+    #[test]
+    fn a_calendar_is_looked_at_as_a_whole() {
+        let week = |days: [&str; 7]| days.map(|text| parse_spans(text).unwrap());
+        let with = |days| Calendar { week: week(days), ..Calendar::always() };
+        let what = |calendar: &Calendar| calendar.check().unwrap_err().1.what;
+        assert_eq!(what(&with([""; 7])), "no day of the week is open");
+        let night = "22:00-06:00";
+        let overlap = with([night, "05:00-08:00", "", "", "", "", ""]);
+        assert_eq!(what(&overlap), "goes over midnight into the hours of tuesday");
+        let sunday = with(["05:00-08:00", "", "", "", "", "", night]);
+        assert_eq!(what(&sunday), "goes over midnight into the hours of monday");
+        assert_eq!(with([night; 7]).check(), Ok(()));
+        let mut short = with(["09:00-09:30", "", "", "", "", "", ""]);
+        short.start_late = Duration::from_secs(20 * 60);
+        assert_eq!(short.check(), Ok(()));
+        short.end_early = Duration::from_secs(10 * 60);
+        assert_eq!(what(&short), "is shorter than what start_late and end_early may take from it");
+    }
+}

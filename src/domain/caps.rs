@@ -1,0 +1,263 @@
+//! How many sends an account may make: a cap is a number of sends of one kind in one window.
+//!
+//! What is written (`"100/24h, 400/7d"`) becomes a type here, once, for the configuration and for the API; what it
+//! means at a given time is worked out in `policy/quota.rs`. The [`Ledger`] is what was sent, as the caps count it.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::message::{Extras, Target};
+use super::policy::Fault;
+use super::specifics::{Product, Specifics};
+
+/// What a send is, as far as caps tell sends apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// A message into a chat that exists.
+    Message,
+    /// A first message, which starts a chat.
+    NewChat,
+    /// A first message that costs a credit: InMail, Sales Navigator, Recruiter.
+    InMail,
+    /// A message that is forwarded.
+    Forward,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Message, Self::NewChat, Self::InMail, Self::Forward];
+
+    /// The word in SQL, JSON and the configuration's keys.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::NewChat => "new_chat",
+            Self::InMail => "inmail",
+            Self::Forward => "forward",
+        }
+    }
+
+    /// The kind of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// The kind of a message that goes there and says this besides.
+    pub fn of(target: &Target, extras: &Extras) -> Self {
+        match target {
+            Target::Chat(_) => Self::Message,
+            Target::Forward { .. } => Self::Forward,
+            Target::User { .. } | Target::Group { .. } => {
+                match extras.specifics.as_ref().map(Specifics::product) {
+                    None | Some(Product::Classic { inmail: false }) => Self::NewChat,
+                    Some(
+                        Product::Classic { inmail: true } | Product::SalesNavigator | Product::Recruiter,
+                    ) => Self::InMail,
+                }
+            }
+        }
+    }
+
+    /// Whether it starts a chat.
+    pub fn starts_chat(self) -> bool {
+        match self {
+            Self::NewChat | Self::InMail => true,
+            Self::Message | Self::Forward => false,
+        }
+    }
+}
+
+/// The time in which a cap counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Window {
+    /// Any 60 minutes.
+    Hour,
+    /// Any 24 hours.
+    Hours24,
+    /// Any 7 times 24 hours.
+    Days7,
+    /// A calendar day of the account's zone.
+    Day,
+}
+
+impl Window {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Hour, Self::Hours24, Self::Days7, Self::Day];
+
+    /// The word behind the slash.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hour => "hour",
+            Self::Hours24 => "24h",
+            Self::Days7 => "7d",
+            Self::Day => "day",
+        }
+    }
+
+    /// Its length; `None` for a calendar day, which may have 23 hours or 25.
+    pub fn rolling(self) -> Option<Duration> {
+        match self {
+            Self::Hour => Some(Duration::from_secs(3600)),
+            Self::Hours24 => Some(Duration::from_secs(24 * 3600)),
+            Self::Days7 => Some(LEDGER_REACH),
+            Self::Day => None,
+        }
+    }
+}
+
+/// The longest window: no older send is ever counted.
+pub const LEDGER_REACH: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Largest number that a cap may have.
+pub const LARGEST_CAP: u32 = 1_000_000;
+
+/// At most so many sends in a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cap {
+    /// Sends of this kind; `None` counts all together.
+    pub kind: Option<Kind>,
+    /// In this window.
+    pub window: Window,
+    /// At least 1.
+    pub most: u32,
+}
+
+impl Cap {
+    /// Whether a send of `kind` counts.
+    pub fn counts(&self, kind: Kind) -> bool {
+        self.kind.is_none_or(|own| own == kind)
+    }
+
+    /// The configuration's name of what it counts: `all`, `new_chat`, …
+    pub fn name(&self) -> &'static str {
+        self.kind.map_or("all", Kind::as_str)
+    }
+}
+
+impl fmt::Display for Cap {
+    /// `caps.new_chat 40/24h`, as an operator finds it in the configuration.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "caps.{} {}/{}", self.name(), self.most, self.window.as_str())
+    }
+}
+
+/// Reads `"100/24h, 400/7d"`; empty text is no cap.
+///
+/// # Errors
+/// What is wrong, and what to write instead.
+pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, Fault> {
+    let mut caps: Vec<Cap> = Vec::new();
+    for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
+        let fix =
+            "write a number, a slash and hour, 24h, 7d or day, as in \"100/24h, 400/7d\"; \"\" is no cap";
+        let Some((number, word)) = part.split_once('/') else {
+            return Err(Fault::new(format!("{part:?} is no cap"), fix));
+        };
+        let Some(window) = Window::ALL.into_iter().find(|window| window.as_str() == word.trim()) else {
+            return Err(Fault::new(format!("{:?} is no window", word.trim()), fix));
+        };
+        let most = match number.trim().parse::<u32>() {
+            Ok(0) => {
+                let fix = "give at least 1, or pause the account";
+                return Err(Fault::new(format!("{part:?} would let nothing through"), fix));
+            }
+            Ok(most) if most <= LARGEST_CAP => most,
+            _ => {
+                return Err(Fault::new(
+                    format!("{:?} is no number from 1 to {LARGEST_CAP}", number.trim()),
+                    fix,
+                ));
+            }
+        };
+        if caps.iter().any(|cap| cap.window == window) {
+            let fix = "give each window once";
+            return Err(Fault::new(format!("names {} twice", window.as_str()), fix));
+        }
+        caps.push(Cap { kind, window, most });
+    }
+    Ok(caps)
+}
+
+/// What an account has sent that may have reached somebody, as far back as a cap can count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ledger {
+    all: Vec<Timestamp>,
+    kinds: [Vec<Timestamp>; 4],
+}
+
+impl Ledger {
+    /// Of these sends, in any order.
+    pub fn new(sends: impl IntoIterator<Item = (Timestamp, Kind)>) -> Self {
+        let mut sends: Vec<(Timestamp, Kind)> = sends.into_iter().collect();
+        sends.sort_by_key(|(at, _)| *at);
+        let mut ledger = Self::default();
+        for (at, kind) in sends {
+            ledger.push(at, kind);
+        }
+        ledger
+    }
+
+    /// One send more, not earlier than those before.
+    pub fn push(&mut self, at: Timestamp, kind: Kind) {
+        let at = self.all.last().map_or(at, |last| at.max(*last));
+        self.all.push(at);
+        self.kinds[kind as usize].push(at);
+    }
+
+    /// The times of the sends of `kind`, or of all, in order.
+    pub fn sends(&self, kind: Option<Kind>) -> &[Timestamp] {
+        kind.map_or(&self.all, |kind| &self.kinds[kind as usize])
+    }
+
+    /// How many were sent at `since` or later.
+    pub fn since(&self, kind: Option<Kind>, since: Timestamp) -> usize {
+        let sends = self.sends(kind);
+        sends.len() - sends.partition_point(|at| *at < since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn caps_are_read_as_they_are_written() {
+        let caps = parse_caps(None, " 100/24h,400/7d , 10/hour, 90/day").unwrap();
+        let shown: Vec<String> = caps.iter().map(Cap::to_string).collect();
+        assert_eq!(shown, ["caps.all 100/24h", "caps.all 400/7d", "caps.all 10/hour", "caps.all 90/day"]);
+        assert_eq!(parse_caps(Some(Kind::InMail), "").unwrap(), []);
+        let inmail = parse_caps(Some(Kind::InMail), "25/24h").unwrap();
+        assert!(inmail[0].counts(Kind::InMail) && !inmail[0].counts(Kind::NewChat));
+    }
+
+    #[test]
+    fn every_mistake_says_what_to_write() {
+        for (text, what) in [
+            ("0/day", "\"0/day\" would let nothing through"),
+            ("100", "\"100\" is no cap"),
+            ("100/week", "\"week\" is no window"),
+            ("-3/day", "\"-3\" is no number from 1 to 1000000"),
+            ("1.5/day", "\"1.5\" is no number from 1 to 1000000"),
+            ("9999999/day", "\"9999999\" is no number from 1 to 1000000"),
+            ("5/day, 6/day", "names day twice"),
+            ("5/day,", "\"\" is no cap"),
+        ] {
+            let fault = parse_caps(None, text).unwrap_err();
+            assert_eq!(fault.what, what);
+            assert!(!fault.fix.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_ledger_counts_by_kind_from_a_time_on() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let ledger = Ledger::new([(at(30), Kind::Message), (at(10), Kind::NewChat), (at(20), Kind::Message)]);
+        assert_eq!((ledger.since(None, at(10)), ledger.since(None, at(11))), (3, 2));
+        assert_eq!(
+            (ledger.since(Some(Kind::Message), at(0)), ledger.since(Some(Kind::InMail), at(0))),
+            (2, 0)
+        );
+    }
+}

@@ -1,0 +1,98 @@
+//! Every key of the configuration changes something of its own.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use outboxd::config::Settings;
+
+use crate::config::{defaults, every_key, shown};
+
+/// A value of each key that is not its default, and what the settings then show.
+const OTHERS: &[(&str, &str, &str)] = &[
+    ("accounts.known_only", "true", "known_only: true"),
+    ("accounts.refresh", "77s", "refresh: 77s"),
+    ("api.atomic_rows", "77", "atomic_rows: 77"),
+    ("api.batch_rows", "77", "batch_rows: 77"),
+    ("api.body_bytes", "7777", "body_bytes: 7777"),
+    ("api.socket", "other.sock", "socket: \"other.sock\""),
+    ("api.socket_mode", "0600", "socket_mode: 384"),
+    ("engine.seed", "77", "seed: Some(77)"),
+    ("engine.shutdown_grace", "77s", "shutdown_grace: 77s"),
+    ("limits.text_chars", "77", "text_chars: 77"),
+    ("log.format", "json", "format: Json"),
+    ("log.level", "debug", "level: \"debug\""),
+    ("policy.default.breaks.after", "7-9", "Breaks { after_min: 7, after_max: 9, min: 300s, max: 900s }"),
+    ("policy.default.caps.all", "77/24h, 5/hour", "most: 77 }"),
+    ("policy.default.caps.forward", "7/24h", "kind: Some(Forward), window: Hours24, most: 7"),
+    ("policy.default.caps.inmail", "7/24h", "kind: Some(InMail), window: Hours24, most: 7"),
+    ("policy.default.caps.jitter_percent", "7", "jitter_percent: 7"),
+    ("policy.default.caps.message", "7/7d", "kind: Some(Message), window: Days7, most: 7"),
+    ("policy.default.caps.new_chat", "7/24h", "kind: Some(NewChat), window: Hours24, most: 7"),
+    ("policy.default.cooldown.factor", "7", "factor: 7, max: 604800s"),
+    ("policy.default.cooldown.failures", "7", "failures: 7"),
+    ("policy.default.cooldown.failures_pause", "77m", "failures_pause: 4620s"),
+    ("policy.default.cooldown.first", "77m", "first: 4620s"),
+    ("policy.default.cooldown.half_caps", "77m", "half_caps: 4620s"),
+    ("policy.default.cooldown.max", "777h", "max: 2797200s"),
+    ("policy.default.cooldown.person_within", "77m", "person_within: 4620s"),
+    ("policy.default.gap.shape", "log-normal", "shape: LogNormal"),
+    ("policy.default.gap.spread", "true", "spread: true"),
+    ("policy.default.order.follow_ups_first", "false", "follow_ups_first: false"),
+    ("policy.default.order.per_recipient", "77m", "per_recipient: 4620s"),
+    ("policy.default.order.weights", "vip=7", "weights: [(\"vip\", 7)]"),
+    ("policy.default.preset", "calm", "gap: Gap { min: 90s, max: 900s }"),
+    ("policy.default.warm_up.ramp", "7, 70", "WarmUp { ramp: [7, 70], start: None, after_quiet: None }"),
+    ("policy.default.gap.max", "77s", "max: 77s }, rhythm"),
+    ("policy.default.gap.min", "17s", "gap: Gap { min: 17s"),
+    ("policy.default.inbox_id", "", "inbox_id: None"),
+    ("policy.default.read_back.absent", "resend", "absent: Resend"),
+    ("policy.default.read_back.after", "7s, 77s", "after: [7s, 77s]"),
+    ("policy.default.read_back.skew", "77s", "skew: 77s"),
+    ("policy.default.retry.base", "77s", "base: 77s"),
+    ("policy.default.retry.factor", "7", "factor: 7"),
+    ("policy.default.retry.max", "77m", "max: 4620s"),
+    ("policy.default.retry.max_retries", "0", "max_retries: 0"),
+    ("policy.default.typing.base", "77s", "base: 77s"),
+    ("policy.default.typing.enabled", "false", "enabled: false"),
+    ("policy.default.typing.max", "77s", "max: 77s }, retry"),
+    ("policy.default.typing.min", "7s", "min: 7s"),
+    ("policy.default.typing.per_char_max", "777ms", "per_char_max: 777ms"),
+    ("policy.default.typing.per_char_min", "77ms", "per_char_min: 77ms"),
+    ("policy.default.zone", "Europe/Paris", "Europe/Paris"),
+    ("store.path", "other.db", "path: \"other.db\""),
+    ("store.readers", "7", "readers: 7"),
+    ("unipile.base_url", "http://127.0.0.1:7777/", "base_url: \"http://127.0.0.1:7777\""),
+    ("unipile.burst", "77", "burst: 77"),
+    ("unipile.dialect", "guide", "guide_dialect: true"),
+    ("limits.attachment_bytes", "7777", "attachment_bytes: 7777"),
+    ("attachments.roots", "/srv/a:/srv/b", "roots: [\"/srv/a\", \"/srv/b\"]"),
+    ("unipile.connect_timeout", "77s", "connect_timeout: 77s"),
+    ("unipile.request_timeout", "77s", "request_timeout: 77s"),
+    ("unipile.requests_per_second", "77", "requests_per_second: 77"),
+];
+
+#[test]
+fn every_key_changes_something_of_its_own() {
+    // Told in other tests: these show in no setting of their own.
+    let elsewhere = [
+        "policy.allow_gap_below_10s",
+        "policy.allow_high_caps",
+        "policy.default.breaks.max",
+        "policy.default.breaks.min",
+        "policy.default.warm_up.after_quiet",
+        "policy.default.warm_up.start",
+        "unipile.api_key",
+        "unipile.api_key_file",
+    ];
+    let before = shown(&defaults().settings);
+    for (key, variable, _) in every_key() {
+        let Some((_, value, expected)) = OTHERS.iter().find(|(known, ..)| *known == key) else {
+            let hours = key.starts_with("policy.default.hours.");
+            assert!(hours || elsewhere.contains(&key.as_str()), "{key} has no example here");
+            continue;
+        };
+        let loaded = Settings::load(None, std::iter::once((variable, (*value).to_owned()))).unwrap();
+        let after = shown(&loaded.settings);
+        assert!(!before.contains(expected), "{key}: {expected} is the default");
+        assert!(after.contains(expected), "{key}: {after}");
+        assert!(loaded.effective_toml().contains(value), "{key}");
+    }
+}
