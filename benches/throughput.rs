@@ -1,4 +1,4 @@
-//! `cargo bench --bench throughput`: what the queue can carry, each figure beside a floor measured in the same run.
+//! `cargo bench --bench throughput`: what the queue can carry, each figure beside a floor measured in turn with it.
 //!
 //! The floor is SQLite itself: the same table without triggers, the same pragmas, the same disk, written through
 //! rusqlite with nothing around it. The daemon and, for draining, the sandbox are processes of their own; everything
@@ -38,17 +38,12 @@ fn main() {
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on the disk under test");
     let mut figures = Vec::new();
-    let floors = floor::measure(folder.path());
-    println!(
-        "floor, SQLite alone: {:.0} commits/s with one row, {:.0} rows/s with 1,000 rows a commit\n",
-        floors.single, floors.batch
-    );
     // `cargo bench --bench throughput -- latency drain` runs only those.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let runs = |scene: &str| wanted.is_empty() || wanted.iter().any(|name| name == scene);
     if runs("enqueue") {
-        scenes::enqueue(folder.path(), &floors, &mut figures);
+        scenes::enqueue(folder.path(), &mut figures);
     }
     if runs("latency") {
         scenes::latency(folder.path(), &mut figures);
@@ -62,20 +57,20 @@ fn main() {
     if runs("idle") {
         scenes::idle(folder.path(), &mut figures);
     }
-    report(&floors, &figures);
+    report(&figures);
 }
 
-fn report(floors: &floor::Floors, figures: &[Figure]) {
+fn report(figures: &[Figure]) {
     println!("\n| figure | measured | floor | ratio | goal | met |\n| --- | --- | --- | --- | --- | --- |");
-    let mut json =
-        format!("{{\"floor_single_per_s\":{:.0},\"floor_batch_per_s\":{:.0}", floors.single, floors.batch);
+    let mut json = String::new();
     for Figure { name, value, unit, floor, goal, met } in figures {
         let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
         let ratio = floor.map_or(String::new(), |floor| format!("{:.2}", value / floor));
         let floor_text = floor.map_or(String::new(), number);
         let met_text = if *met { "yes" } else { "NO" };
         println!("| {name} | {} {unit} | {floor_text} | {ratio} | {goal} | {met_text} |", number(*value));
-        write!(json, ",\"{name}\":{{\"value\":{value:.3},\"unit\":\"{unit}\",\"met\":{met}")
+        let comma = if json.is_empty() { "{" } else { "," };
+        write!(json, "{comma}\"{name}\":{{\"value\":{value:.3},\"unit\":\"{unit}\",\"met\":{met}")
             .expect("a string");
         if let Some(floor) = floor {
             write!(json, ",\"floor\":{floor:.0},\"ratio\":{:.3}", value / floor).expect("a string");

@@ -5,38 +5,43 @@ use std::time::Instant;
 
 use rusqlite::{Connection, params};
 
-/// Rows a second.
-pub(crate) struct Floors {
-    /// One row a commit.
-    pub(crate) single: f64,
-    /// A thousand rows a commit.
-    pub(crate) batch: f64,
+/// SQLite alone: one connection, the queue's own table, nothing around it.
+pub(crate) struct Floor {
+    connection: Connection,
+    arrival: u32,
 }
 
-const ROWS_SINGLE: u32 = 6_000;
-const ROWS_BATCH: u32 = 100_000;
+impl Floor {
+    /// Makes the table, without its triggers.
+    pub(crate) fn open(folder: &Path) -> Self {
+        Self { connection: open(&folder.join("floor.db")), arrival: 0 }
+    }
 
-/// Writes the same rows into the queue's own table, without its triggers, as fast as SQLite lets one connection.
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-pub(crate) fn measure(folder: &Path) -> Floors {
-    let mut connection = open(&folder.join("floor.db"));
-    let mut arrival = 0;
-    let began = Instant::now();
-    for _ in 0..ROWS_SINGLE {
-        arrival += 1;
-        insert(&connection, arrival);
-    }
-    let single = f64::from(ROWS_SINGLE) / began.elapsed().as_secs_f64();
-    let began = Instant::now();
-    for _ in 0..ROWS_BATCH / 1000 {
-        let transaction = connection.transaction().expect("begin");
-        for _ in 0..1000 {
-            arrival += 1;
-            insert(&transaction, arrival);
+    /// Rows a second with one row a commit.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    pub(crate) fn single(&mut self, rows: u32) -> f64 {
+        let began = Instant::now();
+        for _ in 0..rows {
+            self.arrival += 1;
+            insert(&self.connection, self.arrival);
         }
-        transaction.commit().expect("commit");
+        f64::from(rows) / began.elapsed().as_secs_f64()
     }
-    Floors { single, batch: f64::from(ROWS_BATCH) / began.elapsed().as_secs_f64() }
+
+    /// Rows a second with a thousand rows a commit.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    pub(crate) fn batch(&mut self, commits: u32) -> f64 {
+        let began = Instant::now();
+        for _ in 0..commits {
+            let transaction = self.connection.transaction().expect("begin");
+            for _ in 0..1000 {
+                self.arrival += 1;
+                insert(&transaction, self.arrival);
+            }
+            transaction.commit().expect("commit");
+        }
+        f64::from(commits) * 1000.0 / began.elapsed().as_secs_f64()
+    }
 }
 
 fn open(path: &Path) -> Connection {

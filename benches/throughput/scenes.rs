@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::Figure;
 use super::client::Client;
-use super::floor::Floors;
+use super::floor::Floor;
 use super::process::{self, pause};
 
 /// A message of an ordinary length.
@@ -34,64 +34,43 @@ fn timed(work: impl FnOnce()) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
+/// Rounds of enqueueing: the disk and whoever else uses the machine change from minute to minute, so each figure and its
+/// floor are measured in turn, and what is told is the round in the middle.
+const ROUNDS: usize = 7;
+
 /// One producer, 64 producers, and NDJSON.
-pub(crate) fn enqueue(folder: &Path, floors: &Floors, figures: &mut Vec<Figure>) {
+pub(crate) fn enqueue(folder: &Path, figures: &mut Vec<Figure>) {
+    let mut floor = Floor::open(folder);
     let (_daemon, _, socket) = process::daemon(folder, "enqueue", "http://127.0.0.1:9", &[]);
-    let json = "application/json";
     let mut client = Client::connect(&socket);
-    for number in 0..500 {
-        assert_eq!(client.post("/v1/messages", json, &message_json(number)).0, 201, "warm-up");
-    }
-    let alone = 6000;
-    let seconds = timed(|| {
-        for number in 0..alone {
-            assert_eq!(client.post("/v1/messages", json, &message_json(number)).0, 201);
-        }
-    });
-    let rate = alone as f64 / seconds;
-    push(
-        figures,
-        "enqueue_1_producer",
-        rate,
-        "messages/s",
-        Some(floors.single),
-        "at least 0.5 of the floor",
-        0.5,
-    );
-
-    let rate = sixty_four_at_once(&socket);
-    push(
-        figures,
-        "enqueue_64_producers",
-        rate,
-        "messages/s",
-        Some(floors.single),
-        "at least 2 times the floor",
-        2.0,
-    );
-
+    one_at_a_time(&mut client, 500);
+    floor.single(500);
     let batch: String = (0..1000).map(|number| message_json(number) + "\n").collect();
-    let batches = 100;
+    let (mut one, mut many, mut lines) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        let single = floor.single(1000);
+        one.push((one_at_a_time(&mut client, 1000), single));
+        many.push((sixty_four_at_once(&socket), single));
+        lines.push((ndjson(&mut client, &batch, 20), floor.batch(20)));
+    }
+    let messages = "messages/s";
+    push(figures, "enqueue_1_producer", one, messages, "at least 0.5 of the floor", 0.5);
+    push(figures, "enqueue_64_producers", many, messages, "at least 2 times the floor", 2.0);
+    push(figures, "enqueue_ndjson_1000", lines, "rows/s", "at least 0.4 of the floor", 0.4);
+}
+
+/// Messages a second, each in a request of its own that waits for the answer to the one before.
+fn one_at_a_time(client: &mut Client, messages: usize) -> f64 {
     let seconds = timed(|| {
-        for _ in 0..batches {
-            let (status, answer) = client.post("/v1/messages", "application/x-ndjson", &batch);
-            assert!(status == 200 && answer.starts_with("{\"accepted\":1000,"), "{status} {answer:.200}");
+        for number in 0..messages {
+            assert_eq!(client.post("/v1/messages", "application/json", &message_json(number)).0, 201);
         }
     });
-    let rate = f64::from(batches) * 1000.0 / seconds;
-    push(
-        figures,
-        "enqueue_ndjson_1000",
-        rate,
-        "rows/s",
-        Some(floors.batch),
-        "at least 0.4 of the floor",
-        0.4,
-    );
+    messages as f64 / seconds
 }
 
 fn sixty_four_at_once(socket: &Path) -> f64 {
-    let each = 800;
+    let each = 100;
     let seconds = timed(|| {
         std::thread::scope(|scope| {
             for producer in 0..64 {
@@ -108,17 +87,30 @@ fn sixty_four_at_once(socket: &Path) -> f64 {
     (64 * each) as f64 / seconds
 }
 
+/// Rows a second, a thousand in each request.
+fn ndjson(client: &mut Client, batch: &str, requests: u32) -> f64 {
+    let seconds = timed(|| {
+        for _ in 0..requests {
+            let (status, answer) = client.post("/v1/messages", "application/x-ndjson", batch);
+            assert!(status == 200 && answer.starts_with("{\"accepted\":1000,"), "{status} {answer:.200}");
+        }
+    });
+    f64::from(requests) * 1000.0 / seconds
+}
+
+/// Tells the round whose ratio to its floor is the middle one.
 fn push(
     figures: &mut Vec<Figure>,
     name: &'static str,
-    value: f64,
+    mut rounds: Vec<(f64, f64)>,
     unit: &'static str,
-    floor: Option<f64>,
     goal: &'static str,
     least_ratio: f64,
 ) {
-    let met = floor.is_none_or(|floor| value >= least_ratio * floor);
-    figures.push(Figure { name, value, unit, floor, goal, met });
+    rounds.sort_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1)));
+    let (value, floor) = rounds[rounds.len() / 2];
+    let met = value >= least_ratio * floor;
+    figures.push(Figure { name, value, unit, floor: Some(floor), goal, met });
 }
 
 /// From before the INSERT of another connection to the arrival of the call at the sandbox.

@@ -13,7 +13,7 @@ use super::{Doors, attachments};
 use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::refusal::Refusal;
-use crate::store::{Admission, ForeignCommits, Inserted, StoreError};
+use crate::store::{Admission, ForeignInserts, Inserted, StoreError};
 
 /// Rows judged in one transaction: few enough that a producer never waits for its next INSERT.
 const ROWS: u32 = 500;
@@ -21,49 +21,41 @@ const ROWS: u32 = 500;
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Serves the SQL door until the engine is told to stop.
-pub async fn run(doors: Arc<Doors>, mut commits: ForeignCommits) {
+pub async fn run(doors: Arc<Doors>, mut inserts: ForeignInserts) {
     let clock = Arc::clone(doors.engine.clock());
     loop {
-        let served = async {
-            commits.changed(&clock).await?;
-            admit_all(&doors).await
-        };
+        let served = async { admit(&doors, inserts.next(ROWS, &clock).await?).await };
         tokio::select! {
             () = doors.engine.stopping() => return,
             served = served => if let Err(error) = served {
                 tracing::error!(error = error.chain(), "rows of other programs cannot be taken in; trying again");
-                commits.look_again();
+                inserts.look_again();
                 clock.sleep(AFTER_ERROR).await;
             },
         }
     }
 }
 
-async fn admit_all(doors: &Doors) -> Result<(), StoreError> {
-    loop {
-        let rows = doors.store.inserted(ROWS).await?;
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let now = doors.engine.now();
-        let mut accounts: Vec<(AccountId, Timestamp)> = Vec::new();
-        let mut admissions = Vec::with_capacity(rows.len());
-        for row in &rows {
-            admissions.push(match judge(doors, row) {
-                Ok((message, blobs)) => {
-                    let due_at = message.not_before.map_or(now, |at| at.max(now));
-                    accounts.push((message.account_id.clone(), due_at));
-                    Admission::queue(row, &message, blobs, now)
-                }
-                Err(why) => {
-                    tracing::info!(arrival = row.arrival.0, why, "rejected a row of another program");
-                    Admission::reject(row, why, now)
-                }
-            });
-        }
-        doors.store.admit(admissions).await?;
-        doors.engine.wake_at(accounts);
+async fn admit(doors: &Doors, rows: Vec<Inserted>) -> Result<(), StoreError> {
+    let now = doors.engine.now();
+    let mut accounts: Vec<(AccountId, Timestamp)> = Vec::new();
+    let mut admissions = Vec::with_capacity(rows.len());
+    for row in &rows {
+        admissions.push(match judge(doors, row) {
+            Ok((message, blobs)) => {
+                let due_at = message.not_before.map_or(now, |at| at.max(now));
+                accounts.push((message.account_id.clone(), due_at));
+                Admission::queue(row, &message, blobs, now)
+            }
+            Err(why) => {
+                tracing::info!(arrival = row.arrival.0, why, "rejected a row of another program");
+                Admission::reject(row, why, now)
+            }
+        });
     }
+    doors.store.admit(admissions).await?;
+    doors.engine.wake_at(accounts);
+    Ok(())
 }
 
 /// The one validation; a row that expired while nobody looked is queued and then expires, as it would have.

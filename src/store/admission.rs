@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
 use super::messages::{KnownAccounts, due_at};
 use super::rows::{self, Result};
@@ -95,8 +95,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
-        let rows = sqlx::query(INSERTED).bind(limit).fetch_all(&self.inner.readers).await?;
-        rows.iter().map(read_inserted).collect()
+        inserted(&self.inner.readers, limit).await
     }
 
     /// Queues or rejects such rows; answers how many were still there to be judged.
@@ -106,6 +105,11 @@ impl Store {
     pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
         self.inner.writer.admit(admissions).await
     }
+}
+
+pub(super) async fn inserted(connection: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Inserted>> {
+    let rows = sqlx::query(INSERTED).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(read_inserted).collect()
 }
 
 /// A row that cannot be read is told about, never passed over: it must not keep the others waiting.
@@ -169,7 +173,7 @@ pub(super) const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.
        updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
                   value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \
-                  value ->> 7 AS attachments FROM json_each(?1)) AS j \
+                  value ->> 7 AS attachments FROM jsonb_each(?1)) AS j \
      WHERE messages.arrival = j.arrival AND messages.state = 'new'";
 
 /// Judges rows that other programs inserted, all with one statement.

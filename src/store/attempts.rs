@@ -137,7 +137,7 @@ impl Store {
 pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', reason = 'in_flight', attempts = j.number, \
        retry_at = NULL, updated_at = j.at, run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, \
-                  value -> 9 ->> 'closes_at' AS closes_at FROM json_each(?1)) AS j, \
+                  value -> 9 ->> 'closes_at' AS closes_at FROM jsonb_each(?1)) AS j, \
           daemon AS d, accounts AS a \
      WHERE messages.arrival = j.arrival AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
        AND a.id = messages.account_id AND d.id = 1 \
@@ -151,7 +151,7 @@ pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, a
        chat_id) \
      SELECT value ->> 0, value ->> 1, value ->> 3, value -> 9 ->> 'kind', ?2, value ->> 4, value ->> 2, value ->> 6, value ->> 7, \
        value ->> 8 \
-     FROM json_each(?1)";
+     FROM jsonb_each(?1)";
 
 pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at, \
        first_call_at = coalesce(accounts.first_call_at, j.at), break_left = j.limits ->> 'break_left', \
@@ -159,7 +159,7 @@ pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at,
        warm_up_again_at = CASE WHEN j.limits ->> 'warms_up_again' THEN j.at ELSE accounts.warm_up_again_at END \
      FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at, \
                   value -> 9 AS limits \
-           FROM json_each(?1)) AS j \
+           FROM jsonb_each(?1)) AS j \
      WHERE accounts.id = j.id";
 
 /// Those of the intents that were granted in this transaction: the message is being sent, by an attempt that is not
@@ -168,17 +168,17 @@ const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.arrival = j.valu
        AND m.attempts = j.value ->> 1) \
      AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.arrival = j.value ->> 0 AND t.number = j.value ->> 1)";
 
-/// Intents as one call of SQLite's thread, which costs more than its statements, to the end of their transaction. The
-/// last two statements look for what the first one granted.
+/// Intents as one call of SQLite's thread, which costs more than its statements: their whole transaction. The last two
+/// statements look for what the first one granted.
 static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
     let attempt =
-        BEGIN_ATTEMPT.replace("FROM json_each(?1)", &format!("FROM json_each(?1) AS j WHERE {GRANTED}"));
+        BEGIN_ATTEMPT.replace("FROM jsonb_each(?1)", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED}"));
     let account =
-        BEGIN_ACCOUNT.replace("FROM json_each(?1))", &format!("FROM json_each(?1) AS j WHERE {GRANTED})"));
-    format!("{BEGIN_MESSAGE}; {account}; {attempt}; COMMIT").into()
+        BEGIN_ACCOUNT.replace("FROM jsonb_each(?1))", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED})"));
+    format!("BEGIN IMMEDIATE; {BEGIN_MESSAGE}; {account}; {attempt}; COMMIT").into()
 });
 
-/// Writes intents and commits; the caller began the transaction, and rolls back what fails.
+/// Writes intents in a transaction of their own; the caller rolls back what fails.
 pub(super) async fn begin_alone(
     connection: &mut SqliteConnection,
     run: i64,
@@ -251,7 +251,7 @@ pub(super) const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, re
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 3 AS state, \
                   value ->> 4 AS reason, value ->> 5 AS error, value ->> 6 AS retry_at, value ->> 7 AS spent, \
                   value ->> 8 AS sent_at, value ->> 9 AS chat_id, value ->> 10 AS ids, value ->> 25 AS verify_at, \
-                  value ->> 26 AS settled_by FROM json_each(?1)) AS j \
+                  value ->> 26 AS settled_by FROM jsonb_each(?1)) AS j \
      WHERE messages.arrival = j.arrival AND messages.state = 'sending' AND messages.attempts = j.number \
      RETURNING messages.arrival";
 
@@ -259,7 +259,7 @@ pub(super) const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, ph
        type = j.type, title = j.title, detail = j.detail, req_id = j.req_id \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 11 AS phase, \
                   value ->> 12 AS outcome, value ->> 13 AS status, value ->> 14 AS type, value ->> 15 AS title, \
-                  value ->> 16 AS detail, value ->> 17 AS req_id FROM json_each(?1)) AS j \
+                  value ->> 16 AS detail, value ->> 17 AS req_id FROM jsonb_each(?1)) AS j \
      WHERE attempts.arrival = j.arrival AND attempts.number = j.number AND attempts.ended_at IS NULL";
 
 pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(accounts.next_call_at, ''), j.next_call_at), \
@@ -270,7 +270,7 @@ pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(
        throttled_at = j.history ->> 'throttled_at', half_caps_until = j.history ->> 'half_caps_until' \
      FROM (SELECT value ->> 18 AS id, value ->> 19 AS next_call_at, value ->> 20 AS hold_reason, \
                   value ->> 21 AS hold_until, value ->> 22 AS down_cause, value ->> 23 AS down_at, \
-                  value ->> 24 AS down_problem, value -> 27 AS history FROM json_each(?1)) AS j \
+                  value ->> 24 AS down_problem, value -> 27 AS history FROM jsonb_each(?1)) AS j \
      WHERE accounts.id = j.id";
 
 /// Settles attempts: three statements, however many there are.

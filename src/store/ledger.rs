@@ -21,8 +21,10 @@ impl Store {
     /// What SQLite says.
     pub async fn ledger(&self, account: &AccountId, now: Timestamp) -> Result<Ledger> {
         let since = now.checked_sub(LEDGER_REACH).unwrap_or(Timestamp::MIN);
-        let query = sqlx::query_scalar(LEDGER).bind(account.as_str()).bind(time_text(since));
-        let text: String = query.fetch_one(&self.inner.readers).await?;
+        let query = sqlx::query_scalar(LEDGER).bind(account.as_str().to_owned()).bind(time_text(since));
+        let text =
+            self.inner.reader.read(|connection| Box::pin(async { Ok(query.fetch_one(connection).await?) }));
+        let text: String = text.await?;
         let send = |entry: &str| {
             let (at, kind) = entry.split_at_checked(time_text(now).len())?;
             Some((at.parse().ok()?, Kind::parse(kind)?))

@@ -182,7 +182,7 @@ pub(super) const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id,
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
        value ->> 8, value ->> 9, value ->> 10, 'queued', value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
        value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, ?2 \
-     FROM json_each(?1) WHERE true \
+     FROM jsonb_each(?1) WHERE true \
      ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING";
 
 fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {

@@ -7,14 +7,15 @@
 //!
 //! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling),
 //! `evidence.rs` (reading back), `accounts.rs` (pauses), `turn.rs` and `ledger.rs` (what the engine reads before it
-//! decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices the
-//! commits of other programs.
+//! decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices what
+//! other programs INSERT.
 
 mod account_views;
 mod accounts;
 mod admission;
 mod attempts;
 mod blobs;
+mod checkpoint;
 mod evidence;
 mod facts;
 mod group;
@@ -22,6 +23,7 @@ mod ledger;
 mod lock;
 mod messages;
 mod outside;
+mod reader;
 mod rows;
 mod runs;
 mod sqlite;
@@ -50,7 +52,7 @@ pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
 pub use totals::{Producer, Totals};
 pub use turn::{Candidate, Turn};
 pub use views::{AttemptView, MessageFilter, MessageView, Page};
-pub use watch::ForeignCommits;
+pub use watch::ForeignInserts;
 pub use withdraw::Cancelled;
 
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
@@ -97,6 +99,7 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     readers: SqlitePool,
+    reader: reader::Reader,
     writer: writer::Writer,
     run: i64,
     /// Held until the last clone is gone: no second daemon on this database.
@@ -115,9 +118,12 @@ impl Store {
         let lock = lock::Lock::take(&path)?;
         let mut connection = sqlite::open_writer(&path).await?;
         let run = runs::begin(&mut connection, now).await?;
+        sqlite::end_patience(&mut connection, &path).await?;
         let readers = sqlite::open_readers(&path, options.readers).await?;
-        let writer = writer::Writer::start(connection, run).await?;
-        let inner = Inner { path, readers, writer, run, _lock: lock };
+        let reader = reader::Reader::start(sqlite::open_reader(&path).await?);
+        let beside = sqlite::open_checkpointer(&path).await?;
+        let writer = writer::Writer::start(connection, beside, run).await?;
+        let inner = Inner { path, readers, reader, writer, run, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -145,6 +151,7 @@ impl Store {
     /// What SQLite says; the queue is whole all the same.
     pub async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
         self.end_run(now).await?;
+        self.inner.reader.stop().await;
         self.inner.writer.stop().await;
         self.inner.readers.close().await;
         Ok(())

@@ -76,6 +76,19 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
     Ok(connection)
 }
 
+/// From now on the connection has a lock at once or not at all: the writer waits by itself (`writer.rs`).
+pub(super) async fn end_patience(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *connection).await?;
+    read_back(connection, path, "busy_timeout", "0").await
+}
+
+/// Opens a connection that moves the log (`checkpoint.rs`), as durably as the writer writes it.
+pub(super) async fn open_checkpointer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let mut connection = options(path).synchronous(SqliteSynchronous::Full).connect().await?;
+    read_back(&mut connection, path, "synchronous", "2").await?;
+    Ok(connection)
+}
+
 async fn read_back(
     connection: &mut SqliteConnection,
     path: &Path,
@@ -103,8 +116,8 @@ pub(super) async fn open_readers(path: &Path, readers: u32) -> Result<SqlitePool
     Ok(pool)
 }
 
-/// Opens a connection that only watches (`watch.rs`).
-pub(super) async fn open_watcher(path: &Path) -> Result<SqliteConnection, StoreError> {
+/// Opens a connection that reads on its own: for `reader.rs` and `watch.rs`.
+pub(super) async fn open_reader(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(options(path).read_only(true).connect().await?)
 }
 

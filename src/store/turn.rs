@@ -96,8 +96,12 @@ impl Store {
         static SQL: std::sync::LazyLock<std::sync::Arc<str>> = std::sync::LazyLock::new(|| turn_sql().into());
         // Made of the constants above; nothing of a producer's is in it.
         let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
-        let query = query.bind(account.as_str()).bind(crate::domain::time_text(now));
-        let found = query.fetch_all(&self.inner.readers).await?;
+        let query = query.bind(account.as_str().to_owned()).bind(crate::domain::time_text(now));
+        let found = self
+            .inner
+            .reader
+            .read(|connection| Box::pin(async move { Ok(query.fetch_all(connection).await?) }));
+        let found = found.await?;
         let Some(row) = found.first() else { return Ok(None) };
         let mut turn =
             Turn { daemon: rows::daemon(row)?, account: rows::account(row)?, first: None, next_due_at: None };

@@ -1,24 +1,27 @@
-//! Notices the commits of other programs without polling the table.
+//! Notices what other programs INSERT without polling the table.
 //!
-//! The kernel says when the write-ahead log is written (`inotify`), which costs nothing while nobody writes;
-//! `PRAGMA data_version` on a connection of its own says whether that was a commit. The last write of a commit comes
-//! before its flush and the commit shows only after it, without another word of the kernel's: so after a write the
-//! pragma is asked a few times in a row, then less and less often. Where the kernel cannot watch (some network and
-//! container file systems), and once every few seconds in case it missed one, the pragma is asked by the clock.
+//! The kernel says when the write-ahead log is written (`inotify`), which costs nothing while nobody writes; then the
+//! rows themselves are asked for, on a connection of its own. That there are none is found in one page of a partial
+//! index, so no `PRAGMA data_version` needs to be asked before: one question is two hops between threads, and this is
+//! the way of every INSERT to its call. The last write of a commit comes before its flush and the commit shows only
+//! after it, without another word of the kernel's: so after a write it is asked a few times in a row, then less and
+//! less often. Where the kernel cannot watch (some network and container file systems), and once every few seconds in
+//! case it missed one, it is asked by the clock.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use inotify::{EventStream, Inotify, WatchMask};
 use sqlx::SqliteConnection;
 
+use super::admission::{self, Inserted};
 use super::rows::Result;
 use super::{Store, sqlite};
 use crate::clock::Clock;
 
-/// How often the pragma is asked beside the kernel's word.
+/// How often it is asked beside the kernel's word.
 const SAFETY: Duration = Duration::from_secs(5);
 /// How often it is asked where the kernel gives none.
 const POLL: Duration = Duration::from_millis(250);
@@ -30,30 +33,36 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// after twice as long, and so on to this: a slow disk may take so long to flush.
 const LONGEST_PAUSE: Duration = Duration::from_millis(512);
 
+/// Our own commits write the log too. After one of those it is asked only this much later, so that while we write
+/// much, asking takes no time from it.
+const AFTER_OWN: Duration = Duration::from_millis(3);
+
 /// Watches one database.
-pub struct ForeignCommits {
+pub struct ForeignInserts {
     store: Store,
     connection: SqliteConnection,
     wal: PathBuf,
     events: Option<EventStream<Vec<u8>>>,
-    seen: Option<i64>,
+    /// Whether there may be rows already, without a word of the kernel's.
+    look_first: bool,
     /// What the writer had done when the log was last written.
     own_activity: u64,
 }
 
 impl Store {
-    /// Begins to watch. The first [`ForeignCommits::changed`] returns at once: what was there before counts as new.
+    /// Begins to watch. What was there before counts as new.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn watch(&self) -> Result<ForeignCommits> {
-        let connection = sqlite::open_watcher(&self.inner.path).await?;
+    pub async fn watch(&self) -> Result<ForeignInserts> {
+        let connection = sqlite::open_reader(&self.inner.path).await?;
         let wal = sqlite::wal_path(&self.inner.path);
         let events = watch_file(&wal);
         if events.is_none() {
             tracing::warn!(file = %wal.display(), "the kernel cannot watch this file; looking 4 times a second instead");
         }
-        Ok(ForeignCommits { store: self.clone(), connection, wal, events, seen: None, own_activity: 0 })
+        let store = self.clone();
+        Ok(ForeignInserts { store, connection, wal, events, look_first: true, own_activity: 0 })
     }
 }
 
@@ -74,26 +83,30 @@ enum Pace {
     After(Duration),
 }
 
-impl ForeignCommits {
-    /// Returns when something was committed since the last return, by whomever. Cancel-safe.
+impl ForeignInserts {
+    /// Returns rows that nobody has looked at as soon as there are some, oldest first and at most `limit`.
+    /// Cancel-safe.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn changed(&mut self, clock: &Arc<dyn Clock>) -> Result<()> {
+    pub async fn next(&mut self, limit: u32, clock: &Arc<dyn Clock>) -> Result<Vec<Inserted>> {
         let mut pace = Pace::Quiet;
         loop {
-            let version: i64 =
-                sqlx::query_scalar("PRAGMA data_version").fetch_one(&mut self.connection).await?;
-            if self.seen.replace(version) != Some(version) {
-                return Ok(());
+            if std::mem::replace(&mut self.look_first, true) {
+                let rows = admission::inserted(&mut self.connection, limit).await?;
+                if !rows.is_empty() {
+                    // When these are judged the log is written, which is reason enough to ask for the rest.
+                    self.look_first = rows.len() == limit as usize;
+                    return Ok(rows);
+                }
             }
             pace = self.stir(pace, clock).await;
         }
     }
 
-    /// Forgets what was seen: the next [`ForeignCommits::changed`] returns at once.
+    /// Asks once more without a word of the kernel's: the rows that were returned could not be judged.
     pub fn look_again(&mut self) {
-        self.seen = None;
+        self.look_first = true;
     }
 
     /// Waits until there is a reason to ask again; a write while it waits is one.
@@ -111,21 +124,43 @@ impl ForeignCommits {
         };
         let gone = tokio::select! {
             biased;
-            event = events.next() => match event {
-                Some(Ok(event)) => !event.mask.contains(inotify::EventMask::MODIFY),
-                Some(Err(_)) | None => true,
-            },
+            event = events.next() => is_gone(event),
             () = clock.sleep(wait) => return then,
         };
         if gone {
             self.events = watch_file(&self.wal);
         }
-        // Our own commits write the log too. They can wait a moment; only another's is worth a tenth of a millisecond.
-        let ours = self.store.inner.writer.activity();
-        if std::mem::replace(&mut self.own_activity, ours) == ours {
+        let activity = self.store.inner.writer.activity();
+        if std::mem::replace(&mut self.own_activity, activity) == activity && is_at_rest(activity) {
             return Pace::AtOnce(AT_ONCE);
         }
-        clock.sleep(SHORTEST_PAUSE).await;
+        clock.sleep(AFTER_OWN).await;
+        self.pass_over();
         Pace::After(SHORTEST_PAUSE)
+    }
+
+    /// Passes over what was written up to now; the caller asks next.
+    fn pass_over(&mut self) {
+        while let Some(events) = &mut self.events
+            && let Some(event) = events.next().now_or_never()
+        {
+            if is_gone(event) {
+                self.events = watch_file(&self.wal);
+            }
+        }
+        self.own_activity = self.store.inner.writer.activity();
+    }
+}
+
+/// Whether no transaction of ours was open when the writer's activity was read.
+fn is_at_rest(activity: u64) -> bool {
+    activity.is_multiple_of(2)
+}
+
+/// Whether the file that is watched is not the log any more, or cannot be watched.
+fn is_gone(event: Option<std::io::Result<inotify::Event<std::ffi::OsString>>>) -> bool {
+    match event {
+        Some(Ok(event)) => !event.mask.contains(inotify::EventMask::MODIFY),
+        Some(Err(_)) | None => true,
     }
 }

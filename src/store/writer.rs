@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use super::StoreError;
 use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
+use super::checkpoint::{self, Checkpointer};
 use super::group::{Answers, Group, Ticket};
 use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
 use super::rows::Result;
@@ -44,6 +45,12 @@ const BREATH_EVERY: Duration = Duration::from_millis(1500);
 /// if this share of the time was spent writing: with less, they meet a free moment soon enough.
 const SATURATED: f64 = 0.9;
 
+/// The writer asks for a lock of another program's for as long as SQLite usually would,
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// and at least this often.
+const LONGEST_BUSY_PAUSE: Duration = Duration::from_millis(64);
+
 /// A verb that has a transaction of its own.
 pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
 
@@ -58,19 +65,26 @@ enum Verb {
 /// The handle of the writer task.
 pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     blocked_since: Arc<AtomicI64>,
     activity: Arc<AtomicU64>,
     clock: SystemClock,
 }
 
 impl Writer {
-    pub(super) async fn start(mut connection: SqliteConnection, run: i64) -> Result<Self> {
+    /// Starts the writer on `connection` and what moves its log on `beside`.
+    pub(super) async fn start(
+        mut connection: SqliteConnection,
+        beside: SqliteConnection,
+        run: i64,
+    ) -> Result<Self> {
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let blocked_since = Arc::new(AtomicI64::new(0));
         let activity = Arc::new(AtomicU64::new(0));
+        let (checkpoint_due, due) = mpsc::channel(1);
+        let checkpointer = Checkpointer { connection: beside, activity: Arc::clone(&activity), clock };
         let work = Work {
             connection,
             run,
@@ -78,16 +92,11 @@ impl Writer {
             clock,
             blocked_since: Arc::clone(&blocked_since),
             activity: Arc::clone(&activity),
+            checkpoint_due,
         };
         let tracker = TaskTracker::new();
-        let task = tracker.spawn(work.serve(receiver));
-        Ok(Self {
-            verbs: Mutex::new(Some(sender)),
-            task: Mutex::new(Some(task)),
-            blocked_since,
-            activity,
-            clock,
-        })
+        let tasks = vec![tracker.spawn(work.serve(receiver)), tracker.spawn(checkpointer.serve(due))];
+        Ok(Self { verbs: Mutex::new(Some(sender)), tasks: Mutex::new(tasks), blocked_since, activity, clock })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -97,7 +106,7 @@ impl Writer {
         }
     }
 
-    /// A number that grows whenever a transaction of ours begins or ends.
+    /// A number that grows whenever a transaction of ours begins or ends: odd while one is open.
     pub(super) fn activity(&self) -> u64 {
         self.activity.load(Ordering::Relaxed)
     }
@@ -105,8 +114,8 @@ impl Writer {
     /// Lets the writer finish what it was given, then ends it.
     pub(super) async fn stop(&self) {
         drop(self.verbs.lock().expect("nothing panics while holding it").take());
-        let task = self.task.lock().expect("nothing panics while holding it").take();
-        if let Some(task) = task {
+        let tasks = std::mem::take(&mut *self.tasks.lock().expect("nothing panics while holding it"));
+        for task in tasks {
             let _a_panic_was_reported_already = task.await;
         }
     }
@@ -145,9 +154,10 @@ impl Writer {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let clock = self.clock;
         let solo: Solo = Box::new(move |connection| {
             Box::pin(async move {
-                let result = transaction(connection, verb).await;
+                let result = transaction(connection, clock, verb).await;
                 let busy = matches!(result, Err(StoreError::Busy));
                 let _the_caller_may_have_left = reply.send(result);
                 busy
@@ -158,12 +168,42 @@ impl Writer {
     }
 }
 
+/// How long the writer asks for a lock that another program holds. It asks itself instead of letting SQLite wait, so
+/// that what it writes is dated when it has the lock, also where taking it is one call with what is written (P5).
+struct Patience {
+    clock: SystemClock,
+    since: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new(clock: SystemClock) -> Self {
+        Self { clock, since: clock.monotonic(), pause: Duration::from_millis(1) }
+    }
+
+    /// Whether to ask again, after a pause: twice as long each time, and not longer than SQLite's own.
+    async fn is_left(&mut self) -> bool {
+        if self.clock.monotonic().saturating_sub(self.since) >= BUSY_PATIENCE {
+            return false;
+        }
+        self.clock.sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_BUSY_PAUSE);
+        true
+    }
+}
+
 /// BEGIN IMMEDIATE, `verb`, COMMIT; or ROLLBACK.
-async fn transaction<A, F>(connection: &mut SqliteConnection, verb: F) -> Result<A>
+async fn transaction<A, F>(connection: &mut SqliteConnection, clock: SystemClock, verb: F) -> Result<A>
 where
     F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>>,
 {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let mut patience = Patience::new(clock);
+    while let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await {
+        let error = StoreError::from(error);
+        if !matches!(error, StoreError::Busy) || !patience.is_left().await {
+            return Err(error);
+        }
+    }
     let result = match verb(connection).await {
         Ok(answer) => {
             sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answer).map_err(Into::into)
@@ -185,6 +225,7 @@ struct Work {
     clock: SystemClock,
     blocked_since: Arc<AtomicI64>,
     activity: Arc<AtomicU64>,
+    checkpoint_due: mpsc::Sender<()>,
 }
 
 impl Work {
@@ -192,6 +233,7 @@ impl Work {
         let clock = self.clock;
         let (mut window, mut written) = (clock.monotonic(), Duration::ZERO);
         let mut waiting = Vec::with_capacity(512);
+        let mut unmoved = 0_u32;
         while receiver.recv_many(&mut waiting, 512).await > 0 {
             let began = clock.monotonic();
             if began - window >= BREATH_EVERY {
@@ -226,6 +268,10 @@ impl Work {
             self.commit(group).await;
             written += clock.monotonic() - began;
             self.activity.fetch_add(1, Ordering::Relaxed);
+            unmoved = unmoved.saturating_add(1);
+            if unmoved >= checkpoint::COMMITS && self.checkpoint_due.try_send(()).is_ok() {
+                unmoved = 0;
+            }
         }
         use sqlx::Connection as _;
         let _nothing_left_to_write = self.connection.close().await;
@@ -235,7 +281,7 @@ impl Work {
         if group.len() == 0 {
             return;
         }
-        match self.write(&group).await {
+        match self.write_patiently(&group).await {
             Ok(answers) => {
                 self.note_busy(false, Timestamp::UNIX_EPOCH);
                 group.answer(answers);
@@ -251,7 +297,7 @@ impl Work {
             Err(error) => {
                 tracing::debug!(%error, members = group.len(), "a group commit failed; trying each member alone");
                 for one in group.alone() {
-                    match self.write(&one).await {
+                    match self.write_patiently(&one).await {
                         Ok(answers) => one.answer(answers),
                         Err(error) => one.refuse(error),
                     }
@@ -260,21 +306,31 @@ impl Work {
         }
     }
 
+    async fn write_patiently(&mut self, group: &Group) -> Result<Answers> {
+        let mut patience = Patience::new(self.clock);
+        loop {
+            match self.write(group).await {
+                Err(StoreError::Busy) if patience.is_left().await => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Takes the lock at once or not at all.
     async fn write(&mut self, group: &Group) -> Result<Answers> {
         let Self { connection, run, known, clock, .. } = self;
         let (run, clock) = (*run, *clock);
         if group.is_one_statement(known) {
             return statements(connection, run, known, clock, group).await;
         }
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         if group.only_begins() {
-            // Dated only now: another program may have held the lock for seconds (P5).
             let begun = attempts::begin_alone(connection, run, &group.dated_begins(clock.monotonic())).await;
             if begun.is_err() {
                 let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
             }
             return begun.map(Answers::of_begins);
         }
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
         let result = match statements(connection, run, known, clock, group).await {
             Ok(answers) => {
                 sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answers).map_err(Into::into)

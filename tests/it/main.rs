@@ -29,4 +29,5 @@ mod sandbox;
 mod sql_door;
 mod store_contract;
 mod store_plans;
+mod store_sharing;
 mod tidy;

@@ -27,6 +27,11 @@ pub(crate) fn at(seconds: i64) -> Timestamp {
     start + jiff::SignedDuration::from_secs(seconds)
 }
 
+/// Without what is less than a second: an intent is dated when it is written, some milliseconds after it was asked for.
+pub(crate) fn to_the_second(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).expect("a time")
+}
+
 pub(crate) fn account(id: &str) -> AccountId {
     AccountId::new(format!("acc_{id}"))
 }

@@ -239,24 +239,6 @@ async fn a_producer_cannot_move_a_message_where_it_cannot_go() {
     queue.check();
 }
 
-#[tokio::test]
-async fn a_commit_of_another_program_is_noticed_and_nothing_is_not() {
-    let queue = Queue::new().await;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let mut watch = queue.store.watch().await.unwrap();
-    watch.changed(&clock).await.unwrap();
-    let mut changed = Box::pin(watch.changed(&clock));
-    for _ in 0..20 {
-        assert!(futures_util::poll!(&mut changed).is_pending(), "nothing was committed");
-        clock.sleep(Duration::from_millis(1)).await;
-    }
-    insert(&queue.sql(), "account_id, chat_id, text", "'acc_1', 'c', 'x'").unwrap();
-    tokio::select! {
-        noticed = &mut changed => noticed.unwrap(),
-        () = clock.sleep(Duration::from_secs(20)) => panic!("the commit was not noticed"),
-    }
-}
-
 /// 64 tasks work on the queue as the engine and the API do, until `stop`.
 fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
     let mut tasks = JoinSet::new();

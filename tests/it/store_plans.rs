@@ -94,7 +94,7 @@ async fn no_hot_statement_looks_at_every_row() {
         ("settle_account", "accounts"),
     ] {
         let lines = &plans[name];
-        let json = lines.iter().position(|line| line.contains("SCAN json_each"));
+        let json = lines.iter().position(|line| line.contains("SCAN jsonb_each"));
         let target = lines.iter().position(|line| line.contains(&format!("SEARCH {table} USING")));
         assert!(json.is_some() && json < target, "{name}: the document is the outer loop:\n{lines:#?}");
     }

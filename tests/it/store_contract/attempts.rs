@@ -309,7 +309,7 @@ async fn settling_never_brings_the_next_call_forward() {
     assert_eq!(queue.begin(id, 1, at(95)).await, Begun::Granted);
     let early = Settlement { next_call_at: at(101), ..queue.settlement(id, 1, sent()).await };
     assert!(queue.store.settle(early).await.unwrap());
-    assert_eq!(queue.value("SELECT next_call_at FROM accounts"), "2026-11-22T09:01:47.000Z");
+    assert_eq!(queue.value("SELECT substr(next_call_at, 1, 19) FROM accounts"), "2026-11-22T09:01:47");
 }
 
 #[tokio::test]

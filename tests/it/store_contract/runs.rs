@@ -5,7 +5,7 @@ use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::store::{Begun, Recovered, RecoveredAttempt};
 
-use crate::queue::{Queue, account, at, back_in_place, retry, sent, to_chat};
+use crate::queue::{Queue, account, at, back_in_place, retry, sent, to_chat, to_the_second};
 
 /// Chats are read back so many seconds after 9:00.
 fn verify_after(seconds: i64) -> outboxd::store::VerifyAt {
@@ -51,7 +51,8 @@ async fn a_call_that_was_on_its_way_is_read_back_and_its_gap_counts_from_now() {
     assert_eq!(queue.begin(caught, 2, at(200)).await, Begun::Granted);
 
     let queue = queue.crash(at(300)).await;
-    let recovered = queue.store.recover(at(300), verify_after(60)).await.unwrap();
+    let mut recovered = queue.store.recover(at(300), verify_after(60)).await.unwrap();
+    recovered.uncertain[0].started_at = to_the_second(recovered.uncertain[0].started_at);
     let attempt = RecoveredAttempt { message_id: caught, account_id: account("1"), started_at: at(200) };
     assert_eq!(recovered, Recovered { uncertain: vec![attempt], queued: 2, clean_stop: false });
     assert_eq!(queue.state(caught).await, (StateName::Uncertain, Reason::ReadingBack));

@@ -1,0 +1,186 @@
+//! The file is shared with other programs: what they INSERT is noticed, their locks are waited for, and the write-ahead
+//! log that all write is moved back.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use outboxd::clock::{Clock, SystemClock};
+use outboxd::domain::message::Arrival;
+use outboxd::store::{Begun, Cancelled, EnqueueMode, ForeignInserts, Inserted, StoreError};
+use rusqlite::Connection;
+
+use crate::queue::{Queue, at, to_chat};
+
+fn system_clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::new())
+}
+
+fn insert(connection: &Connection, text: &str) {
+    let sql = "INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_1', 'c', ?1)";
+    connection.execute(sql, [text]).unwrap();
+}
+
+/// What the watcher tells next, within 20 s.
+async fn told(watch: &mut ForeignInserts, limit: u32, clock: &Arc<dyn Clock>) -> Vec<i64> {
+    tokio::select! {
+        rows = watch.next(limit, clock) => arrivals(&rows.unwrap()),
+        () = clock.sleep(Duration::from_secs(20)) => panic!("the INSERT was not noticed"),
+    }
+}
+
+fn arrivals(rows: &[Inserted]) -> Vec<i64> {
+    rows.iter().map(|row| row.arrival.0).collect()
+}
+
+/// Takes a row out of the new ones, as the daemon would.
+async fn reject(queue: &Queue, arrival: i64) {
+    let rows = queue.store.inserted(100).await.unwrap();
+    let row = rows.iter().find(|row| row.arrival == Arrival(arrival)).unwrap();
+    let admission = outboxd::store::Admission::reject(row, "no".into(), at(1));
+    assert_eq!(queue.store.admit(vec![admission]).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_insert_of_another_program_is_noticed_and_nothing_is_not() {
+    let queue = Queue::new().await;
+    let clock = system_clock();
+    let mut watch = queue.store.watch().await.unwrap();
+    let mut next = Box::pin(watch.next(9, &clock));
+    for _ in 0..20 {
+        assert!(futures_util::poll!(&mut next).is_pending(), "nothing was inserted");
+        clock.sleep(Duration::from_millis(1)).await;
+    }
+    // What the daemon itself takes in is nobody's to admit.
+    queue.enqueue(to_chat("c", "mine"), at(1)).await;
+    for _ in 0..20 {
+        assert!(futures_util::poll!(&mut next).is_pending(), "no other program inserted");
+        clock.sleep(Duration::from_millis(1)).await;
+    }
+    insert(&queue.sql(), "theirs");
+    tokio::select! {
+        rows = &mut next => assert_eq!(arrivals(&rows.unwrap()), [2]),
+        () = clock.sleep(Duration::from_secs(20)) => panic!("the INSERT was not noticed"),
+    }
+}
+
+#[tokio::test]
+async fn rows_beyond_the_limit_follow_and_rows_that_could_not_be_judged_come_again() {
+    let queue = Queue::new().await;
+    let clock = system_clock();
+    for text in ["one", "two", "three"] {
+        insert(&queue.sql(), text);
+    }
+    let mut watch = queue.store.watch().await.unwrap();
+    assert_eq!(told(&mut watch, 1, &clock).await, [1], "what was there before counts as new");
+    reject(&queue, 1).await;
+    assert_eq!(told(&mut watch, 1, &clock).await, [2]);
+    reject(&queue, 2).await;
+    // Nothing is written from here on.
+    let mut watch = queue.store.watch().await.unwrap();
+    assert_eq!(told(&mut watch, 9, &clock).await, [3]);
+    watch.look_again();
+    // At once: the clock alone would have it asked for in 5 s.
+    tokio::select! {
+        rows = watch.next(9, &clock) => assert_eq!(arrivals(&rows.unwrap()), [3], "it was not judged"),
+        () = clock.sleep(Duration::from_secs(3)) => panic!("it did not come again"),
+    }
+}
+
+/// The kernel's word that another program wrote may come while the daemon writes, and means both then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_insert_is_noticed_while_the_daemon_writes_without_a_pause() {
+    let queue = Queue::new().await;
+    let clock = system_clock();
+    let store = queue.store.clone();
+    let mut busy = tokio::task::JoinSet::<()>::new();
+    busy.spawn(async move {
+        loop {
+            store.enqueue(vec![to_chat("c", "mine")], EnqueueMode::Each, at(1)).await.expect("stored");
+        }
+    });
+    let mut watch = queue.store.watch().await.unwrap();
+    let other = queue.sql();
+    for row in 0..20 {
+        tokio::task::block_in_place(|| insert(&other, &format!("row {row}")));
+        let rows = told(&mut watch, 9, &clock).await;
+        assert_eq!(rows.len(), 1, "row {row}");
+        reject(&queue, rows[0]).await;
+    }
+    busy.shutdown().await;
+}
+
+/// P5: the writer waits for a lock as SQLite would, and what it then writes is dated when it had the lock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_of_another_program_is_waited_for_and_an_intent_is_dated_after_it() {
+    let queue = Queue::new().await;
+    let clock = system_clock();
+    let sent = queue.enqueue(to_chat("c", "to send"), at(0)).await;
+    let cancelled = queue.enqueue(to_chat("d", "to cancel"), at(0)).await;
+    for alone in [true, false] {
+        let intent = queue.intent(sent, 1, at(5)).await;
+        let other = queue.sql();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let held = async {
+            clock.sleep(Duration::from_millis(700)).await;
+            other.execute_batch("COMMIT").unwrap();
+        };
+        if alone {
+            let (begun, ()) = tokio::join!(queue.store.begin_attempt(intent), held);
+            assert_eq!(begun.unwrap(), Begun::Granted);
+            let waited_ms = "CAST(round((julianday(started_at) - julianday('2026-11-22T09:00:05Z')) * 86400000) AS INTEGER)";
+            let waited_ms: u64 =
+                queue.value(&format!("SELECT {waited_ms} FROM attempts")).parse().expect("a number");
+            assert!((600..5000).contains(&waited_ms), "dated {waited_ms} ms after it was asked");
+        } else {
+            let enqueue = queue.store.enqueue(vec![to_chat("e", "x")], EnqueueMode::Each, at(6));
+            let cancel = queue.store.cancel(cancelled, at(6));
+            let (stored, cancelled, ()) = tokio::join!(enqueue, cancel, held);
+            assert_eq!(stored.unwrap().len(), 1);
+            assert!(matches!(cancelled.unwrap(), Cancelled::Done { .. }));
+        }
+    }
+    assert_eq!(queue.store.blocked_since(), None);
+    queue.check();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_is_held_for_longer_than_the_patience_is_told() {
+    let queue = Queue::new().await;
+    let other = queue.sql();
+    let kept = queue.enqueue(to_chat("c", "x"), at(0)).await;
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let stored = queue.store.enqueue(vec![to_chat("d", "y")], EnqueueMode::Each, at(6)).await;
+    assert!(matches!(stored, Err(StoreError::Busy)), "{stored:?}");
+    assert_eq!(queue.store.blocked_since(), Some(at(6)));
+    let cancelled = queue.store.cancel(kept, at(7)).await;
+    assert!(matches!(cancelled, Err(StoreError::Busy)), "{cancelled:?}");
+    other.execute_batch("COMMIT").unwrap();
+    queue.enqueue(to_chat("d", "y"), at(8)).await;
+    assert_eq!(queue.store.blocked_since(), None);
+    queue.check();
+}
+
+/// In a moment of rest, before SQLite would do it in the middle of a commit that somebody waits for.
+#[tokio::test]
+async fn the_log_is_moved_into_the_database_while_nobody_writes() {
+    let queue = Queue::new().await;
+    let clock = SystemClock::new();
+    // How long the log is and how much of it was moved, in pages, without moving any.
+    let log = || -> (i64, i64) {
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
+        queue.sql().query_row("PRAGMA wal_checkpoint(NOOP)", [], row).unwrap()
+    };
+    let (before, _) = log();
+    for number in 0..64 {
+        queue.enqueue(to_chat("c", &format!("message {number}")), at(0)).await;
+    }
+    let (pages, _) = log();
+    assert!(pages > before && pages < 900, "SQLite moved it by itself: {pages} pages");
+    let patience = clock.monotonic() + Duration::from_secs(20);
+    while log() != (pages, pages) {
+        assert!(clock.monotonic() < patience, "the log was not moved: {:?}", log());
+        clock.sleep(Duration::from_millis(5)).await;
+    }
+    queue.check();
+}
