@@ -55,7 +55,7 @@ CREATE TABLE accounts (
 -- What Unipile knows of an account, as it was last read; each part with its time. No promise rests on it.
 CREATE TABLE account_facts (
   account_id      TEXT PRIMARY KEY,
-  tried_at        TEXT NOT NULL,      -- when it was last tried to read it all
+  tried_at        TEXT,               -- when it was last tried to read it all
   problem         TEXT,               -- what kept a part from being read then
   name            TEXT,
   provider        TEXT,               -- 'linkedin', 'whatsapp', ...
@@ -67,6 +67,15 @@ CREATE TABLE account_facts (
   inboxes_read_at TEXT,
   credits         TEXT,               -- JSON object: InMails left by product
   credits_read_at TEXT
+) STRICT, WITHOUT ROWID;
+
+-- While a row stands here, the InMails of that account and balance wait.
+CREATE TABLE inmail_holds (
+  account_id TEXT NOT NULL,
+  credit     TEXT NOT NULL,           -- 'classic' or 'recruiter'
+  until      TEXT NOT NULL,           -- the credits are read again then
+  why        TEXT NOT NULL,
+  PRIMARY KEY (account_id, credit)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE messages (
@@ -115,6 +124,13 @@ CREATE TABLE messages (
   resends      INTEGER NOT NULL DEFAULT 0,  -- how often it was queued again because it was not there
   settled_by   TEXT CHECK (settled_by IN ('answer', 'evidence', 'person')),  -- how it is known to be sent
   next_at      TEXT GENERATED ALWAYS AS (CASE WHEN state = 'queued' THEN coalesce(retry_at, due_at) END) VIRTUAL,
+  credit       TEXT GENERATED ALWAYS AS (CASE WHEN json_valid(coalesce(specifics, options)) THEN CASE
+                 WHEN json_extract(coalesce(specifics, options), '$.linkedin.classic.inmail')
+                      AND json_type(coalesce(specifics, options), '$.linkedin.classic.applicant') IS NULL THEN 'classic'
+                 WHEN json_type(coalesce(specifics, options), '$.linkedin.recruiter') = 'object'
+                      AND json_extract(coalesce(specifics, options), '$.linkedin.recruiter.send_as') IS NOT 'EMAIL'
+                 THEN 'recruiter' END END) VIRTUAL,  -- the balance that an InMail is taken from
+  route        TEXT,                  -- into which chat a first message goes, and why, where that was looked up
   thread       TEXT,                  -- the chat or recipient inside which order is kept
   attempts     INTEGER NOT NULL DEFAULT 0,
   retries      INTEGER NOT NULL DEFAULT 0,
@@ -145,6 +161,8 @@ CREATE INDEX messages_verify ON messages (verify_at) WHERE state = 'uncertain';
 -- At most one call in flight per account, whatever the code believes.
 CREATE UNIQUE INDEX messages_in_flight ON messages (account_id) WHERE state = 'sending';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
+-- InMails, which wait together when their credits are spent.
+CREATE INDEX messages_inmail ON messages (account_id, credit) WHERE state = 'queued' AND credit IS NOT NULL;
 -- Lists.
 CREATE INDEX messages_by_account ON messages (account_id, arrival);
 
@@ -252,6 +270,8 @@ BEGIN
    WHERE NEW.resends IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: settled_by belongs to the daemon; leave it out')
    WHERE NEW.settled_by IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: route belongs to the daemon; leave it out')
+   WHERE NEW.route IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: thread belongs to the daemon; leave it out')
    WHERE NEW.thread IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
@@ -367,7 +387,7 @@ END;
 CREATE TRIGGER messages_move BEFORE UPDATE OF state ON messages
 WHEN NEW.state <> OLD.state AND OLD.state || ' to ' || NEW.state NOT IN (
   'new to queued', 'new to rejected', 'new to cancelled',
-  'queued to sending', 'queued to cancelled', 'queued to expired',
+  'queued to sending', 'queued to cancelled', 'queued to expired', 'queued to failed',
   'sending to sent', 'sending to queued', 'sending to failed', 'sending to uncertain', 'sending to review',
   'uncertain to sent', 'uncertain to queued', 'uncertain to review',
   'review to sent', 'review to queued', 'review to cancelled')

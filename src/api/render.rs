@@ -55,6 +55,7 @@ pub(super) fn message(message: &MessageView, standing: Standing) -> Value {
         "dedupe_key": message.dedupe_key,
         "state": message.state.as_str(),
         "error": message.error,
+        "route": message.route,
         "sent_at": time(message.sent_at),
         "settled_by": message.settled_by,
         "reads": message.reads,
@@ -160,6 +161,9 @@ fn sentence(message: &MessageView, explanation: &Explanation) -> String {
     }
     if let Some(id) = explanation.held_by {
         text.push_str(&format!(" It waits for message {id}."));
+    }
+    if let Some(route) = &message.route {
+        text.push_str(&format!(" Its route: {route}."));
     }
     if let Some(sent_at) = message.sent_at {
         text.push_str(&format!(" That was at {}.", local_time(sent_at, &explanation.zone)));

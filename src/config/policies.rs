@@ -16,7 +16,7 @@ use super::problem::Problem;
 use super::read::Reader;
 use super::{limits, presets};
 use crate::domain::message::{AccountId, InboxId};
-use crate::domain::policy::{Absent, Gap, Policies, Policy, ReadBack, Retry, Typing};
+use crate::domain::policy::{Absent, Gap, InMail, Policies, Policy, ReadBack, Retry, Route, Typing};
 use crate::domain::validate::MAX_ID_BYTES;
 
 /// The least pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
@@ -47,6 +47,8 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
         retry: retry(reader, account),
         read_back: read_back(reader, account),
         inbox_id: inbox_id(reader, account),
+        route: route(reader, account),
+        inmail: inmail(reader, account),
         zone,
     }
 }
@@ -174,6 +176,24 @@ fn read_back(reader: &mut Reader<'_>, account: Option<&str>) -> ReadBack {
         }
     };
     ReadBack { after, skew, absent }
+}
+
+fn route(reader: &mut Reader<'_>, account: Option<&str>) -> Route {
+    let leaf = find(reader, account, "route");
+    match reader.text(leaf) {
+        None | Some("new chat") => Route::NewChat,
+        Some("existing chat") => Route::ExistingChat,
+        Some(other) => {
+            reader.add(leaf, &format!("{other:?} is no route"), "write \"new chat\" or \"existing chat\"");
+            Route::NewChat
+        }
+    }
+}
+
+fn inmail(reader: &mut Reader<'_>, account: Option<&str>) -> InMail {
+    let reserve = reader.count(find(reader, account, "inmail.reserve"), 0..=100_000);
+    let recheck = reader.positive_duration(find(reader, account, "inmail.recheck"));
+    InMail { reserve, recheck: recheck.unwrap_or_default() }
 }
 
 fn inbox_id(reader: &mut Reader<'_>, account: Option<&str>) -> Option<InboxId> {

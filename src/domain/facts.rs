@@ -38,6 +38,8 @@ pub struct AccountFacts {
 pub struct Reading {
     /// When it was read.
     pub at: Timestamp,
+    /// Whether it was tried to read all of it, and not only a part that somebody needed.
+    pub is_whole: bool,
     /// Who it is and how it stands.
     pub account: Option<SeenAccount>,
     /// Its inboxes.
@@ -49,8 +51,13 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// A reading at `at` that has shown nothing yet.
+    /// A reading of everything at `at` that has shown nothing yet.
     pub fn new(at: Timestamp) -> Self {
-        Self { at, account: None, inboxes: None, credits: None, problem: None }
+        Self { at, is_whole: true, account: None, inboxes: None, credits: None, problem: None }
+    }
+
+    /// A reading of a part.
+    pub fn part(at: Timestamp) -> Self {
+        Self { is_whole: false, ..Self::new(at) }
     }
 }

@@ -77,6 +77,8 @@ pub enum Hold {
     Message,
     /// The account, because Unipile limits its calls; for as long as it said, if it did.
     Account(Option<Duration>),
+    /// The InMails of the account, because their credits are spent.
+    Credits,
     /// Everything, because the API could not be reached.
     Api,
 }

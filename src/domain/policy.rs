@@ -35,6 +35,10 @@ pub struct Policy {
     pub read_back: ReadBack,
     /// Where new chats start; `None` starts them without an inbox.
     pub inbox_id: Option<InboxId>,
+    /// Where a first message to one person goes.
+    pub route: Route,
+    /// How InMail credits are spent.
+    pub inmail: InMail,
     /// IANA zone of its hours and calendar days, and in which its times are told.
     pub zone: jiff::tz::TimeZone,
 }
@@ -75,6 +79,8 @@ impl Policy {
             },
             read_back: ReadBack { after: Vec::new(), skew: none, absent: Absent::Review },
             inbox_id: None,
+            route: Route::NewChat,
+            inmail: InMail { reserve: 0, recheck: Duration::from_secs(3600) },
             zone: jiff::tz::TimeZone::UTC,
         }
     }
@@ -253,6 +259,24 @@ pub enum Absent {
     Review,
     /// It is sent once more, and if that is uncertain as well, a person decides.
     Resend,
+}
+
+/// Where a first message to one person goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    /// Start a Chat, which appends where one exists.
+    NewChat,
+    /// Into the chat that exists, as Unipile knows it at that moment; only where there is none, Start a Chat.
+    ExistingChat,
+}
+
+/// How InMail credits are spent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InMail {
+    /// Credits that are kept back.
+    pub reserve: u32,
+    /// How long InMails wait before the credits are read again.
+    pub recheck: Duration,
 }
 
 /// The policy of every account: the default, and what the configuration names.

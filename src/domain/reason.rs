@@ -70,6 +70,8 @@ reasons! {
     ApiBusy, "api_busy", Nobody, "The limit of requests a second to the API as a whole is used up for the moment.";
     Scheduled, "scheduled", Nobody, "The producer asked not to send it before this time.";
     Retry, "retry", Nobody, "The last attempt certainly reached nobody; the next one is timed.";
+    InmailCredits, "inmail_credits", Nobody, "The InMail credits that are left are kept back, or could not be read; they are read again then.";
+    ChatLookup, "chat_lookup", Nobody, "Whether a chat with this person exists could not be read; it is read again then.";
     ChatOrder, "chat_order", Nobody, "An earlier message to the same chat or recipient is not settled, and order in a chat is kept.";
     OutsideHours, "outside_hours", Nobody, "It is outside the account's hours.";
     Cap, "cap", Nobody, "A cap of the account is used up.";
@@ -89,6 +91,7 @@ reasons! {
     ChatUnreadable, "chat_unreadable", Operator, "It may have been sent, and the chat could not be read back; look before anything is sent again.";
     Delivered, "delivered", Nobody, "Unipile accepted it.";
     Refused, "refused", Producer, "Unipile or the provider refused this message for good.";
+    InboxUnusable, "inbox_unusable", Producer, "The inbox cannot start a chat.";
     RetriesSpent, "retries_spent", Producer, "Every retry was spent and none reached the provider.";
     Cancelled, "cancelled", Nobody, "It was cancelled.";
     Expired, "expired", Producer, "It was not sent before its expiry.";
@@ -96,6 +99,11 @@ reasons! {
 }
 
 impl Reason {
+    /// Whether a message can be set aside for it until a time, without an attempt.
+    pub fn sets_aside(self) -> bool {
+        matches!(self, Self::InmailCredits | Self::ChatLookup)
+    }
+
     /// The reason of that code.
     pub fn parse(code: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|reason| reason.as_str() == code)

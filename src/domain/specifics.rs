@@ -29,6 +29,28 @@ pub enum Product {
     Recruiter,
 }
 
+/// The balance that an InMail is taken from; each product has its own.
+///
+/// Sales Navigator has one too, but a message to a connection is taken from none, and nobody tells which is which: what
+/// goes through it is left to the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Credit {
+    /// LinkedIn's own.
+    Classic,
+    /// Recruiter's.
+    Recruiter,
+}
+
+impl Credit {
+    /// Its name in the answer of Get InMail Credits, and in `messages.credit`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Recruiter => "recruiter",
+        }
+    }
+}
+
 const TOPICS: [&str; 5] = ["SERVICE_REQUEST", "REQUEST_A_DEMO", "SUPPORT", "CAREERS", "OTHER"];
 const VISIBILITIES: [&str; 3] = ["PUBLIC", "PRIVATE", "PROJECT"];
 const INTENTS: [&str; 2] = ["HIRE_FOR_CLIENT", "HIRE_FOR_OWN_COMPANY"];
@@ -66,6 +88,22 @@ impl Specifics {
     /// The product it names.
     pub fn product(&self) -> Product {
         self.product
+    }
+
+    /// The balance that the message is taken from, if it is an InMail. One to an applicant costs nothing (Unipile's
+    /// guide). The column `messages.credit` says the same in SQL.
+    pub fn credit(&self) -> Option<Credit> {
+        match self.product {
+            Product::Classic { inmail } => {
+                let to_applicant = self.tree.pointer("/linkedin/classic/applicant").is_some();
+                (inmail && !to_applicant).then_some(Credit::Classic)
+            }
+            Product::SalesNavigator => None,
+            Product::Recruiter => {
+                let send_as = self.tree.pointer("/linkedin/recruiter/send_as").and_then(Value::as_str);
+                (send_as != Some("EMAIL")).then_some(Credit::Recruiter)
+            }
+        }
     }
 }
 

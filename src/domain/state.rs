@@ -94,6 +94,7 @@ pub const MOVES: &[(StateName, &str, StateName)] = &[
     (StateName::Queued, "intent written", StateName::Sending),
     (StateName::Queued, "cancelled", StateName::Cancelled),
     (StateName::Queued, "expires_at passed", StateName::Expired),
+    (StateName::Queued, "cannot be sent as it is", StateName::Failed),
     (StateName::Sending, "accepted", StateName::Sent),
     (StateName::Sending, "certainly not sent", StateName::Queued),
     (StateName::Sending, "refused for good", StateName::Failed),
@@ -185,6 +186,8 @@ pub enum Again {
     WithItsAccount,
     /// Not before this time, and one retry is spent.
     At(Timestamp),
+    /// Not before this time, when credits are looked at again; one retry is spent.
+    WithCredits(Timestamp),
     /// Never: its retries are spent.
     Never,
 }
@@ -211,6 +214,12 @@ impl Sending {
                 Again::At(at) => {
                     Settled::Queued { reason: Reason::Retry, retry_at: Some(at), spent_retry: true, problem }
                 }
+                Again::WithCredits(at) => Settled::Queued {
+                    reason: Reason::InmailCredits,
+                    retry_at: Some(at),
+                    spent_retry: true,
+                    problem,
+                },
                 Again::Never => Settled::Failed { reason: Reason::RetriesSpent, problem },
             },
             Outcome::AccountDown { problem, .. } => {

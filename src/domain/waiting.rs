@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::caps::Kind;
 use super::message::MessageId;
+use super::reason::Reason;
 use super::state::StateName;
 
 /// A queued message, as far as its turn depends on it.
@@ -15,6 +16,8 @@ pub struct Waiting {
     pub due_at: Timestamp,
     /// Set while it waits to be tried again.
     pub retry_at: Option<Timestamp>,
+    /// Why it waits until `retry_at`, if not because an attempt failed.
+    pub set_aside: Option<Reason>,
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
     /// The earlier message of its thread that is not settled.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::Shared;
 use super::attempt;
+use super::before::{self, Look, Looks};
 use super::live::Claim;
 use crate::clock::{self, Dice};
 use crate::domain::account::Account;
@@ -44,13 +45,16 @@ pub(super) struct AccountRun {
     plan: Option<(MessageId, Duration)>,
     /// A step of this account ended in a bug: its call may be open with nobody waiting for its answer.
     pub(super) lost_call: bool,
+    /// What was looked up for the next message.
+    pub(super) looks: Looks,
 }
 
 impl AccountRun {
     pub(super) fn new(id: AccountId, seed: u64) -> Self {
         let dice = clock::dice(seed ^ account_seed(id.as_str()));
         let gap_dice = clock::dice(gap_seed(seed, &id));
-        Self { id, dice, gap_dice, paced_until: None, plan: None, lost_call: false }
+        let looks = Looks::default();
+        Self { id, dice, gap_dice, paced_until: None, plan: None, lost_call: false, looks }
     }
 
     /// The earliest time of the next call. What this process saw with its monotonic clock beats what is stored by
@@ -113,15 +117,11 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.live.release(&run.id);
         return Ok(turn.next_due_at.map_or(Wake::Idle, Wake::At));
     };
+    if before::held(shared, run, &candidate, now).await? {
+        return Ok(Wake::Now);
+    }
     let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
-    let message = Waiting {
-        kind: candidate.kind(),
-        due_at: candidate.due_at,
-        retry_at: candidate.retry_at,
-        expires_at: candidate.expires_at,
-        held_by: None,
-        ahead: 0,
-    };
+    let message = waiting(&candidate);
     let live = Live {
         api_unreachable_until: shared.live.api_health(now).unreachable_until,
         api_busy_until: None,
@@ -151,7 +151,7 @@ async fn counted(shared: &Shared, facts: &Facts<'_>) -> Result<Option<Ledger>, S
 async fn act(
     shared: &Shared,
     run: &mut AccountRun,
-    candidate: Candidate,
+    mut candidate: Candidate,
     facts: &Facts<'_>,
 ) -> Result<Wake, StoreError> {
     let Facts { now, policy, account, .. } = *facts;
@@ -159,8 +159,14 @@ async fn act(
     let free_at = account.next_call_at.map_or(now, |at| at.max(now));
     let may_type =
         matches!(verdict, Verdict::Send | Verdict::Wait { reason: Reason::Gap | Reason::Break, .. });
-    if may_type && facts.live.typing_until.is_none() && wants_typing(&candidate, policy) {
-        return Ok(typing(shared, run, &candidate, policy, now, free_at).await);
+    if may_type {
+        let looks = before::look(shared, run, &mut candidate, policy, &verdict, now, free_at).await?;
+        if let Look::Wake(wake) = looks {
+            return Ok(wake);
+        }
+        if facts.live.typing_until.is_none() && wants_typing(&candidate, policy) {
+            return Ok(typing(shared, run, &candidate, policy, now, free_at).await);
+        }
     }
     match verdict {
         Verdict::Send => attempt::attempt(shared, run, candidate, facts).await,
@@ -179,6 +185,19 @@ async fn act(
                 Until::Person => Wake::Idle,
             })
         }
+    }
+}
+
+/// Whose turn it is has nobody before it.
+fn waiting(candidate: &Candidate) -> Waiting {
+    Waiting {
+        kind: candidate.kind(),
+        due_at: candidate.due_at,
+        retry_at: candidate.retry_at,
+        set_aside: candidate.set_aside,
+        expires_at: candidate.expires_at,
+        held_by: None,
+        ahead: 0,
     }
 }
 

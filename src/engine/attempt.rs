@@ -12,18 +12,19 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::account::{AccountRun, Wake};
+use super::before;
+use super::target::call_target;
 use crate::domain::attachment::Attachment;
-use crate::domain::message::{Inbox, InboxId, Target};
-use crate::domain::outcome::{Outcome, Phase, Problem};
+use crate::domain::message::Target;
+use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
 use crate::domain::policy::Policy;
-use crate::domain::specifics::{Product, Specifics};
 use crate::domain::state::{Sending, Settled, StateName};
 use crate::policy::decide::Facts;
 use crate::policy::hours::Hours;
 use crate::policy::plan::{Plan, plan};
 use crate::policy::settle::{after, consequence};
-use crate::provider::{Call, CallAttachment, CallTarget, Content, Recipients, Reply};
-use crate::store::{Begun, Candidate, Intent, IntentLimits, Settlement, Store, StoreError};
+use crate::provider::{Call, CallAttachment, Content, Reply};
+use crate::store::{Begun, Candidate, InmailHold, Intent, IntentLimits, Settlement, Store, StoreError};
 
 /// How long to wait before the outcome is recorded once more.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
@@ -71,6 +72,7 @@ pub(super) async fn attempt(
         },
     };
     shared.live.release(&run.id);
+    run.looks.forget();
     if shared.store.begin_attempt(intent).await? == Begun::Withdrawn {
         // Paused, cancelled or expired in this very moment; the next look tells which.
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
@@ -131,39 +133,6 @@ impl Content for StoredContent {
     }
 }
 
-/// The endpoint that a message's form needs.
-fn call_target(candidate: &Candidate, policy: &Policy) -> CallTarget {
-    let extras = &candidate.extras;
-    let start = |recipients: Recipients, inbox: &Inbox| {
-        let product = extras.specifics.as_ref().map(Specifics::product);
-        let inbox_id = match inbox {
-            // Only a product's own inbox may start its chats.
-            Inbox::OfPolicy => match product.and_then(Product::inbox_id) {
-                Some(inbox_id) => Some(InboxId::new(inbox_id)),
-                None => policy.inbox_id.clone(),
-            },
-            Inbox::Named(inbox_id) => Some(inbox_id.clone()),
-            Inbox::Without => None,
-        };
-        let specifics = extras.specifics.as_ref().map(|specifics| specifics.tree().clone());
-        CallTarget::Start { recipients, inbox_id, specifics }
-    };
-    match &candidate.target {
-        Target::Chat(chat_id) => {
-            CallTarget::Chat { chat_id: chat_id.clone(), quote_id: extras.quote_id.clone() }
-        }
-        Target::User { user_id, inbox } => start(Recipients::One(user_id.clone()), inbox),
-        Target::Group { users_ids, inbox } => {
-            start(Recipients::Group { users_ids: users_ids.clone(), name: extras.name.clone() }, inbox)
-        }
-        Target::Forward { source_chat_id, source_message_id, chat_id } => CallTarget::Forward {
-            source_chat_id: source_chat_id.clone(),
-            source_message_id: source_message_id.clone(),
-            chat_id: chat_id.clone(),
-        },
-    }
-}
-
 /// Records what the call leaves behind, in one transaction.
 async fn settle(
     shared: &Shared,
@@ -174,6 +143,7 @@ async fn settle(
     reply: Reply,
 ) {
     let now = shared.clock.now();
+    let (reply, credits_spent) = understood(candidate, reply);
     let outcome = reply.outcome.as_str();
     let problem = reply.outcome.problem().cloned();
     let sending = Sending { attempt: candidate.attempts + 1, retries: candidate.retries };
@@ -210,10 +180,53 @@ async fn settle(
     if is_doubt {
         shared.doubts.notify_one();
     }
+    if let Some(why) = credits_spent {
+        inmails_wait(shared, run, candidate, facts.policy, why).await;
+    }
     if key_refused {
         tracing::error!(
             "Unipile refuses the API key or the subscription: nothing is sent until it is mended and `outboxd resume` is said"
         );
+    }
+}
+
+/// What only the message tells about an answer: the chat that it went into, and a refusal that means spent credits,
+/// with its words.
+fn understood(candidate: &Candidate, reply: Reply) -> (Reply, Option<String>) {
+    let outcome = match reply.outcome {
+        Outcome::Accepted { chat_id: None, message_ids } => {
+            let chat_id = match &candidate.target {
+                Target::Chat(chat_id) => Some(chat_id.clone()),
+                Target::User { .. } | Target::Group { .. } | Target::Forward { .. } => None,
+            };
+            Outcome::Accepted { chat_id, message_ids }
+        }
+        Outcome::Refused(problem)
+            if before::credit_of(candidate).is_some() && before::hints_at_credits(&problem) =>
+        {
+            let why = format!("the provider refused an InMail: {problem}");
+            let outcome = Outcome::NotSent { problem, hold: Hold::Credits };
+            return (Reply { outcome, ..reply }, Some(why));
+        }
+        other => other,
+    };
+    (Reply { outcome, ..reply }, None)
+}
+
+/// The other InMails wait as well; if that cannot be written, each is refused in its turn.
+async fn inmails_wait(
+    shared: &Shared,
+    run: &AccountRun,
+    candidate: &Candidate,
+    policy: &Policy,
+    why: String,
+) {
+    let Some(credit) = before::credit_of(candidate) else { return };
+    let now = shared.clock.now();
+    let hold = InmailHold { until: after(now, policy.inmail.recheck), why };
+    tracing::warn!(account_id = %run.id, credit = credit.as_str(), why = hold.why, "InMails wait; the rest goes on");
+    if let Err(error) = shared.store.hold_inmails(run.id.clone(), credit, hold, now).await {
+        tracing::warn!(error = error.chain(), "the other InMails of the account were not told to wait");
     }
 }
 

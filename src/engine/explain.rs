@@ -127,6 +127,7 @@ impl EngineHandle {
             kind: first.map_or(Kind::Message, Candidate::kind),
             due_at: view.oldest_due_at.unwrap_or(seen.now),
             retry_at: None,
+            set_aside: None,
             expires_at: None,
             held_by: None,
             ahead: 0,
@@ -147,7 +148,9 @@ impl EngineHandle {
         };
         Ok(Some(match (turn.first, turn.next_due_at) {
             (Some(_), _) => standing,
-            (None, Some(at)) => Standing::new(Reason::Retry, Some(Until::At(at))),
+            (None, Some(at)) => {
+                Standing::new(turn.next_set_aside.unwrap_or(Reason::Retry), Some(Until::At(at)))
+            }
             (None, None) => Standing::new(Reason::ChatOrder, Some(held)),
         }))
     }

@@ -17,10 +17,12 @@ use crate::domain::seen::Unread;
 const AGAIN: Duration = Duration::from_secs(5 * 60);
 /// An account that turns up is read after so long: its first message goes first.
 pub(super) const FIRST: Duration = Duration::from_secs(1);
+/// No read of a fact in the way of a message takes longer.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Accounts of one round; with three reads each they take one request a second of the API's rate.
 const ROUND: u32 = 10;
 /// The provider whose accounts have inboxes and InMail credits.
-const LINKEDIN: &str = "linkedin";
+pub(super) const LINKEDIN: &str = "linkedin";
 
 /// Reads the facts of the accounts that are due.
 pub(super) async fn refresh(shared: &Shared) {

@@ -11,11 +11,13 @@
 
 mod account;
 mod attempt;
+mod before;
 mod explain;
 mod facts;
 mod live;
 mod recover;
 mod supervisor;
+mod target;
 mod verify;
 
 use std::collections::HashMap;

@@ -13,7 +13,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Shared;
-use crate::domain::message::{AccountId, Arrival, ChatId, Inbox, InboxId, Target};
+use super::target::inbox_of;
+use crate::domain::message::{AccountId, Arrival, ChatId, Target};
 use crate::domain::outcome::Problem;
 use crate::domain::policy::Policy;
 use crate::domain::seen::Unread;
@@ -270,9 +271,9 @@ async fn read(
             take_request(shared).await;
             add(&mut chats, shared.provider.chats_with(account.clone(), user_id.clone()).await?);
         }
-        Target::Group { inbox, .. } => {
+        Target::Group { .. } => {
             take_request(shared).await;
-            let inbox_id = inbox_of(inbox, policy);
+            let inbox_id = inbox_of(&doubt.target, &doubt.extras, policy);
             // A group that we made is no older than the call, but clocks may be wrong.
             let groups = shared.provider.groups_since(account.clone(), inbox_id, since).await?;
             if groups.len() > MAX_GROUPS {
@@ -309,14 +310,6 @@ fn add(chats: &mut Vec<ChatId>, more: impl IntoIterator<Item = ChatId>) {
         if !chats.contains(&chat_id) {
             chats.push(chat_id);
         }
-    }
-}
-
-fn inbox_of(inbox: &Inbox, policy: &Policy) -> Option<InboxId> {
-    match inbox {
-        Inbox::OfPolicy => policy.inbox_id.clone(),
-        Inbox::Named(inbox_id) => Some(inbox_id.clone()),
-        Inbox::Without => None,
     }
 }
 

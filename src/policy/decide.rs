@@ -116,7 +116,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
 }
 
 /// Every gate in its order, open or closed.
-pub fn gates(facts: &Facts<'_>) -> [Gate; 19] {
+pub fn gates(facts: &Facts<'_>) -> [Gate; 21] {
     let Facts { now, daemon, account, message, live, .. } = facts;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -129,6 +129,7 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 19] {
     let held = |reason: Reason| {
         account.hold.filter(|hold| hold.reason == reason).and_then(|hold| later(Some(hold.until)))
     };
+    let set_aside = |reason: Reason| later(message.retry_at).filter(|_| message.set_aside == Some(reason));
     let gap = later(account.next_call_at);
     let gate = |reason: Reason, closed: Option<Until>| Gate { reason, closed, rule: None };
     [
@@ -143,7 +144,9 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 19] {
         gate(Reason::Failures, held(Reason::Failures)),
         gate(Reason::ApiRateLimited, held(Reason::ApiRateLimited)),
         gate(Reason::Scheduled, later(Some(message.due_at))),
-        gate(Reason::Retry, later(message.retry_at)),
+        gate(Reason::Retry, later(message.retry_at).filter(|_| message.set_aside.is_none())),
+        gate(Reason::InmailCredits, set_aside(Reason::InmailCredits)),
+        gate(Reason::ChatLookup, set_aside(Reason::ChatLookup)),
         gate(Reason::ChatOrder, message.held_by.map(|held_by| chat_order(held_by, facts))),
         gate(Reason::OutsideHours, outside_hours(facts)),
         cap(facts),

@@ -39,6 +39,7 @@ impl World {
             kind: Kind::NewChat,
             due_at: at(0),
             retry_at: None,
+            set_aside: None,
             expires_at: None,
             held_by: None,
             ahead: 0,
@@ -85,6 +86,10 @@ fn held_by(state: StateName, retry_at: Option<Timestamp>) -> Option<HeldBy> {
     Some(HeldBy { id: MessageId(uuid::Uuid::nil()), state, retry_at })
 }
 
+fn set_aside(world: &mut World, reason: Reason) {
+    (world.message.retry_at, world.message.set_aside) = (Some(at(500)), Some(reason));
+}
+
 fn hold(reason: Reason) -> Option<AccountHold> {
     Some(AccountHold { reason, until: at(500) })
 }
@@ -117,6 +122,8 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
         (Reason::ApiRateLimited, till, World::with(|w| w.account.hold = hold(Reason::ApiRateLimited))),
         (Reason::Scheduled, till, World::with(|w| w.message.due_at = at(500))),
         (Reason::Retry, till, World::with(|w| w.message.retry_at = Some(at(500)))),
+        (Reason::InmailCredits, till, World::with(|w| set_aside(w, Reason::InmailCredits))),
+        (Reason::ChatLookup, till, World::with(|w| set_aside(w, Reason::ChatLookup))),
         (
             Reason::ChatOrder,
             Until::NotBefore(at(500)),

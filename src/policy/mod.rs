@@ -6,6 +6,7 @@
 pub mod decide;
 pub mod evidence;
 pub mod hours;
+pub mod inboxes;
 pub mod pace;
 pub mod plan;
 pub mod quota;

@@ -57,6 +57,13 @@ pub fn consequence(
                 Again::At(after(now, pace::draw_retry(dice, sending.retries + 1, &policy.retry)))
             };
         }
+        Outcome::NotSent { hold: Hold::Credits, .. } => {
+            again = if sending.retries >= policy.retry.max_retries {
+                Again::Never
+            } else {
+                Again::WithCredits(after(now, policy.inmail.recheck))
+            };
+        }
         Outcome::NotSent { hold: Hold::Account(said), .. } => {
             let until = after(now, pace::draw_api_hold(dice, *said));
             hold = Some(AccountHold { reason: Reason::ApiRateLimited, until });
@@ -95,7 +102,7 @@ fn failures(
             history.failures.saturating_add(1)
         }
         // The account's or the API's own trouble has rests of its own.
-        Outcome::NotSent { hold: Hold::Account(_) | Hold::Api, .. }
+        Outcome::NotSent { hold: Hold::Account(_) | Hold::Credits | Hold::Api, .. }
         | Outcome::Throttled(_)
         | Outcome::AccountDown { .. } => history.failures,
     };

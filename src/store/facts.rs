@@ -24,7 +24,7 @@ const DUE: &str = "SELECT c.account_id FROM counts c LEFT JOIN account_facts f O
 const NOTE: &str = "INSERT INTO account_facts (account_id, tried_at, problem, name, provider, status, is_locked, products, read_at, \
        inboxes, inboxes_read_at, credits, credits_read_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
-     ON CONFLICT (account_id) DO UPDATE SET tried_at = ?2, problem = ?3, \
+     ON CONFLICT (account_id) DO UPDATE SET tried_at = coalesce(?2, tried_at), problem = CASE WHEN ?2 IS NULL THEN problem ELSE ?3 END, \
        name = CASE WHEN ?9 IS NULL THEN name ELSE ?4 END, provider = coalesce(?5, provider), status = coalesce(?6, status), \
        is_locked = coalesce(?7, is_locked), products = coalesce(?8, products), read_at = coalesce(?9, read_at), \
        inboxes = coalesce(?10, inboxes), inboxes_read_at = coalesce(?11, inboxes_read_at), \
@@ -83,7 +83,7 @@ async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Re
     let read_at = |read: bool| read.then(|| at.clone());
     sqlx::query(NOTE)
         .bind(account.as_str())
-        .bind(&at)
+        .bind(read_at(reading.is_whole))
         .bind(reading.problem.as_ref().map(ToString::to_string))
         .bind(seen.and_then(|seen| seen.name.clone()))
         .bind(seen.map(|seen| seen.provider.clone()))

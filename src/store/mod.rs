@@ -26,6 +26,7 @@ mod outside;
 mod reader;
 mod rows;
 mod runs;
+mod set_aside;
 mod sqlite;
 mod totals;
 mod turn;
@@ -49,6 +50,7 @@ pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
 pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
+pub use set_aside::InmailHold;
 pub use totals::{Producer, Totals};
 pub use turn::{Candidate, Turn};
 pub use views::{AttemptView, MessageFilter, MessageView, Page};
@@ -58,7 +60,7 @@ pub use withdraw::Cancelled;
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
-    use super::{admission, attempts, ledger, messages, turn, withdraw};
+    use super::{admission, attempts, ledger, messages, set_aside, turn, withdraw};
 
     /// Name and text of each.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -72,6 +74,8 @@ pub mod plans {
             ("enqueue", messages::ENQUEUE),
             ("inserted", admission::INSERTED),
             ("admit", admission::ADMIT),
+            ("hold_inmails", set_aside::HOLD),
+            ("release_inmails", set_aside::RELEASE),
             ("next_expiry", withdraw::NEXT_EXPIRY),
             ("expire", withdraw::EXPIRE),
             ("ledger", ledger::LEDGER),

@@ -12,6 +12,7 @@ use super::rows::{self, Result};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::Kind;
 use crate::domain::message::{AccountId, Arrival, Extras, MessageId, Target};
+use crate::domain::reason::Reason;
 
 /// The message whose turn it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub struct Candidate {
     pub due_at: Timestamp,
     /// When it may be tried again; in the past if it was tried before.
     pub retry_at: Option<Timestamp>,
+    /// Why it was set aside until then, if not because an attempt failed.
+    pub set_aside: Option<Reason>,
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
 }
@@ -58,6 +61,8 @@ pub struct Turn {
     pub first: Option<Candidate>,
     /// When the next message that is not due yet becomes due.
     pub next_due_at: Option<Timestamp>,
+    /// Why that one waits, if it was set aside.
+    pub next_set_aside: Option<Reason>,
 }
 
 /// Threads with a message whose outcome is open, or that is tried again: nothing overtakes it. Left to itself SQLite
@@ -68,7 +73,7 @@ pub(super) const HELD_THREADS: &str = "SELECT u.thread FROM messages u INDEXED B
 /// The statement behind [`Store::turn`]: at most one row of each kind.
 pub(super) fn turn_sql() -> String {
     const CANDIDATE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
-         m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.due_at, m.retry_at, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
+         m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.due_at, m.retry_at, m.reason, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
     format!(
         "SELECT c.*, {account}, {daemon} FROM ( \
            SELECT * FROM (SELECT 'due' AS kind, {CANDIDATE} AND m.retry_at IS NULL AND m.due_at <= ?2 \
@@ -103,13 +108,20 @@ impl Store {
             .read(|connection| Box::pin(async move { Ok(query.fetch_all(connection).await?) }));
         let found = found.await?;
         let Some(row) = found.first() else { return Ok(None) };
-        let mut turn =
-            Turn { daemon: rows::daemon(row)?, account: rows::account(row)?, first: None, next_due_at: None };
+        let mut turn = Turn {
+            daemon: rows::daemon(row)?,
+            account: rows::account(row)?,
+            first: None,
+            next_due_at: None,
+            next_set_aside: None,
+        };
         for row in &found {
             let candidate = read_candidate(row)?;
             if row.try_get::<&str, _>("kind")? == "later" {
                 let at = candidate.retry_at.unwrap_or(candidate.due_at);
-                turn.next_due_at = Some(turn.next_due_at.map_or(at, |earlier| earlier.min(at)));
+                if turn.next_due_at.is_none_or(|earlier| at < earlier) {
+                    (turn.next_due_at, turn.next_set_aside) = (Some(at), candidate.set_aside);
+                }
             } else if turn.first.as_ref().is_none_or(|first| order(&candidate) < order(first)) {
                 turn.first = Some(candidate);
             }
@@ -145,6 +157,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         typing: row.try_get("typing")?,
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
+        set_aside: rows::reason(row, "reason")?.filter(|reason| reason.sets_aside()),
         expires_at: rows::time(row, "expires_at")?,
     })
 }

@@ -60,6 +60,8 @@ pub struct MessageView {
     pub reason: Reason,
     /// What was wrong, verbatim.
     pub error: Option<String>,
+    /// Into which chat a first message goes, and why, where that was looked up.
+    pub route: Option<String>,
     /// Attempts it has had.
     pub attempts: u32,
     /// When it was sent.
@@ -145,7 +147,7 @@ fn select(text: &str, ahead: &str) -> String {
            AND r.thread = m.thread AND (r.due_at, r.arrival) < (m.due_at, m.arrival) LIMIT 1))";
     format!(
         "SELECT m.arrival, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
-           m.campaign, m.dedupe_key, m.state, m.reason, m.error, m.attempts, m.sent_at, m.provider_message_ids, \
+           m.campaign, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.verify_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.verify_at) AS holder_retry_at, {ahead} AS ahead, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
@@ -284,6 +286,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         state,
         reason: rows::reason(row, "reason")?.unwrap_or(Reason::Admission),
         error: row.try_get("error")?,
+        route: row.try_get("route")?,
         attempts: rows::count(row, "attempts")?,
         sent_at: rows::time(row, "sent_at")?,
         provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
@@ -310,6 +313,7 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         kind: Kind::of(&rows::target(row)?, &rows::extras(row)?),
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
+        set_aside: rows::reason(row, "reason")?.filter(|reason| reason.sets_aside()),
         expires_at: rows::time(row, "expires_at")?,
         held_by,
         ahead: u64::try_from(row.try_get::<i64, _>("ahead")?).unwrap_or(0),

@@ -21,6 +21,7 @@ pub(crate) fn word(outcome: &Outcome) -> String {
         Outcome::NotSent { hold: Hold::Account(Some(wait)), .. } => {
             format!("not sent: account {}s", wait.as_secs())
         }
+        Outcome::NotSent { hold: Hold::Credits, .. } => "not sent: credits".into(),
         Outcome::NotSent { hold: Hold::Api, .. } => "not sent: api".into(),
         Outcome::Throttled(_) => "throttled".into(),
         Outcome::AccountDown { cause: DownCause::Disconnected, .. } => "down: disconnected".into(),

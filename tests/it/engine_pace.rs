@@ -4,6 +4,7 @@
 //! schedule is exact however slow the machine is. `bench.rs` says how "at work" is known, `time.rs` is the clock, `carrier.rs` the provider.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod before;
 mod bench;
 mod carrier;
 mod facts;

@@ -1,6 +1,7 @@
 //! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the house.
 
 mod attachments;
+mod before_calls;
 mod classify;
 mod cli_act;
 mod cli_check;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{InboxId, MessageId, NewMessage};
-use outboxd::domain::policy::{Absent, Cooldown, Gap, Policies, Policy, ReadBack, Retry, Typing};
+use outboxd::domain::policy::{Absent, Cooldown, Gap, InMail, Policies, Policy, ReadBack, Retry, Typing};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::engine::{Engine, EngineHandle, EngineParts};
@@ -42,6 +42,7 @@ fn policy() -> Policy {
         retry: Retry { max_retries: 50, base: seconds(60), factor: 4, max: seconds(3600) },
         cooldown: Cooldown { first: seconds(7200), ..Policy::unlimited().cooldown },
         inbox_id: Some(InboxId::new("CLASSIC_PRIMARY")),
+        inmail: InMail { reserve: 5, recheck: seconds(3600) },
         ..Policy::unlimited()
     }
 }

@@ -41,6 +41,8 @@ pub(super) enum Answer {
     Sent,
     SentAfter(Duration),
     Refused,
+    /// Refused, in words that hint at spent credits.
+    RefusedForCredits,
     NotSent,
     NoConnection,
     ApiLimited(Duration),
@@ -71,6 +73,8 @@ struct Seen {
     credits: Option<Credits>,
     /// Kinds of facts that cannot be read: "account", "inboxes", "credits".
     broken_facts: Vec<&'static str>,
+    /// Kinds of facts that are never told.
+    hanging_facts: Vec<&'static str>,
     in_flight: HashMap<String, usize>,
     most_on_one: usize,
     most: usize,
@@ -123,9 +127,21 @@ impl FakeProvider {
         self.seen().broken_facts = which.to_vec();
     }
 
+    pub(super) fn hang_facts(&self, which: &[&'static str]) {
+        self.seen().hanging_facts = which.to_vec();
+    }
+
+    pub(super) fn set_chats_with(&self, user: &str, chats: &[&str]) {
+        self.seen().chats_with.insert(user.into(), chats.iter().map(|chat| (*chat).to_owned()).collect());
+    }
+
     /// A read of a fact: written down, and an error if it is broken.
-    fn fact(&self, account: &AccountId, which: &'static str) -> Result<(), Unread> {
+    async fn fact(&self, account: &AccountId, which: &'static str) -> Result<(), Unread> {
         self.record(Kind::Fact, account, which.into(), String::new());
+        if self.seen().hanging_facts.contains(&which) {
+            let _held = Held::begin(self);
+            std::future::pending::<()>().await;
+        }
         match self.seen().broken_facts.contains(&which) {
             true => Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None }),
             false => Ok(()),
@@ -209,6 +225,10 @@ fn outcome_of(answer: Answer) -> (Phase, Outcome) {
             Outcome::Accepted { chat_id: None, message_ids: vec!["m".into()] }
         }
         Answer::Refused => Outcome::Refused(problem("provider/unprocessable_entity")),
+        Answer::RefusedForCredits => {
+            let detail = Some("The account has no InMail credits left.".into());
+            Outcome::Refused(Problem { detail, ..problem("provider/unprocessable_entity") })
+        }
         Answer::NotSent => not_sent(Hold::Message, "api/proxy_auth_error"),
         Answer::NoConnection => {
             return (Phase::Connecting, not_sent(Hold::Api, "outboxd/cannot_connect"));
@@ -268,6 +288,9 @@ impl Provider for FakeProvider {
     ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>> {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, format!("user {user_id}"), String::new());
+            if self.seen().broken_facts.contains(&"chats_with") {
+                return Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None });
+            }
             Ok(self.seen().chats_with.get(user_id.as_str()).into_iter().flatten().map(ChatId::new).collect())
         })
     }
@@ -286,7 +309,7 @@ impl Provider for FakeProvider {
 
     fn inboxes(&self, account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
         Box::pin(async move {
-            self.fact(&account_id, "inboxes")?;
+            self.fact(&account_id, "inboxes").await?;
             let usual = || vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }];
             Ok(self.seen().inboxes.clone().unwrap_or_else(usual))
         })
@@ -294,7 +317,7 @@ impl Provider for FakeProvider {
 
     fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
         Box::pin(async move {
-            self.fact(&account_id, "credits")?;
+            self.fact(&account_id, "credits").await?;
             let usual = || Credits::from([("classic".to_owned(), 10)]);
             Ok(self.seen().credits.clone().unwrap_or_else(usual))
         })
@@ -302,7 +325,7 @@ impl Provider for FakeProvider {
 
     fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
         Box::pin(async move {
-            self.fact(&account_id, "account")?;
+            self.fact(&account_id, "account").await?;
             Ok(SeenAccount {
                 name: None,
                 provider: "linkedin".into(),

@@ -42,6 +42,8 @@ const DAEMONS: &[(&str, &[&str])] = &[
     ("resends", &["1"]),
     ("settled_by", &["'person'"]),
     ("next_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("credit", &["'classic'"]),
+    ("route", &["'new chat'"]),
     ("thread", &["'chat:c'"]),
     ("attempts", &["1", "-1"]),
     ("retries", &["1"]),
@@ -74,8 +76,11 @@ async fn every_column_is_either_the_producers_or_refused() {
                 &format!("'acc_1', 'c', 'x', {value}"),
             );
             let expected = format!("outboxd: {column} belongs to the daemon; leave it out");
-            let generated = "cannot INSERT into generated column \"next_at\"";
-            assert!(text.starts_with(&expected) || text.starts_with(generated), "{column} = {value}: {text}");
+            let generated = format!("cannot INSERT into generated column \"{column}\"");
+            assert!(
+                text.starts_with(&expected) || text.starts_with(&generated),
+                "{column} = {value}: {text}"
+            );
         }
     }
     assert_eq!(queue.value("SELECT count(*) FROM messages"), "0");

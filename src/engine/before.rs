@@ -1,0 +1,363 @@
+//! What is looked up before a call: the inbox that starts a chat, the credits of an InMail, the chat that may exist.
+//!
+//! Called by a step once nothing else holds the message (or only the gap, for a chat that somebody is to be seen typing
+//! in). Every look is a read of the provider's, fresh and in the rate of requests; what it shows is good for a moment
+//! ([`GOOD_FOR`]), in which the step decides again, because much can happen during a read. A read that fails never guesses:
+//! the message is set aside and the account goes on, except for inboxes, which Unipile itself checks as well.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Shared;
+use super::account::{AccountRun, Wake};
+use super::{facts, target};
+use crate::domain::account::Down;
+use crate::domain::facts::Reading;
+use crate::domain::message::{ChatId, InboxId, MessageId, Target, UserId};
+use crate::domain::outcome::{Hold, Problem};
+use crate::domain::policy::{Policy, Route};
+use crate::domain::reason::Reason;
+use crate::domain::seen::{Credits, Unread};
+use crate::domain::specifics::{Credit, Specifics};
+use crate::policy::decide::Verdict;
+use crate::policy::inboxes::objection;
+use crate::policy::settle::after;
+use crate::store::{Candidate, InmailHold, StoreError};
+
+/// What was looked up decides for this long.
+const GOOD_FOR: Duration = Duration::from_secs(10);
+/// The first sight of an account's inboxes keeps its message no longer than this.
+const FIRST_SIGHT: Duration = Duration::from_secs(5);
+/// A look that failed is taken again after this.
+const AGAIN: Duration = Duration::from_secs(60);
+/// So long before the typing begins, the chat is looked up.
+const AHEAD: Duration = Duration::from_secs(5);
+
+/// What looks of this run have shown.
+#[derive(Default)]
+pub(super) struct Looks {
+    /// The message that may go, until this time of the monotonic clock.
+    cleared: Option<(MessageId, Duration)>,
+    /// Where a first message goes: into the chat, if there is one.
+    routed: Option<Routed>,
+    /// The inbox that starts chats, until this time of the monotonic clock.
+    inbox: Option<(InboxId, Duration)>,
+}
+
+/// Where a first message goes.
+struct Routed {
+    message_id: MessageId,
+    /// The chat that exists, if there is one.
+    chat_id: Option<ChatId>,
+    /// Good until this time of the monotonic clock.
+    until: Duration,
+}
+
+impl Looks {
+    /// An attempt is made: the next one looks again.
+    pub(super) fn forget(&mut self) {
+        (self.cleared, self.routed) = (None, None);
+    }
+}
+
+/// Whether the step goes on with the message.
+pub(super) enum Look {
+    /// It does.
+    Clear,
+    /// It does not; the account is looked at again then.
+    Wake(Wake),
+}
+
+/// Steps an InMail aside while its credits are held; that needs no look at anything.
+pub(super) async fn held(
+    shared: &Shared,
+    run: &AccountRun,
+    candidate: &Candidate,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let Some(credit) = credit_of(candidate) else { return Ok(false) };
+    let Some(hold) = shared.store.inmail_hold(&run.id, credit).await? else { return Ok(false) };
+    if hold.until <= now {
+        return Ok(false);
+    }
+    aside(shared, run, candidate, credit, hold, now).await?;
+    Ok(true)
+}
+
+/// Sets aside all InMails of a balance that are due, and `candidate` whatever SQL takes it for.
+async fn aside(
+    shared: &Shared,
+    run: &AccountRun,
+    candidate: &Candidate,
+    credit: Credit,
+    hold: InmailHold,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (until, why) = (hold.until, hold.why.clone());
+    shared.store.hold_inmails(run.id.clone(), credit, hold, now).await?;
+    shared.store.set_aside(candidate.arrival, Reason::InmailCredits, until, why, now).await
+}
+
+/// Looks up what the next message needs to be sent, or to be typed before that.
+pub(super) async fn look(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &mut Candidate,
+    policy: &Policy,
+    verdict: &Verdict,
+    now: Timestamp,
+    free_at: Timestamp,
+) -> Result<Look, StoreError> {
+    match route(shared, run, candidate, policy, now, free_at).await? {
+        Look::Clear if *verdict == Verdict::Send => clear(shared, run, candidate, policy, now).await,
+        look => Ok(look),
+    }
+}
+
+/// Looks where a first message to one person goes, and has `candidate` go there.
+async fn route(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &mut Candidate,
+    policy: &Policy,
+    now: Timestamp,
+    free_at: Timestamp,
+) -> Result<Look, StoreError> {
+    let Some(user_id) = may_be_routed(candidate, policy) else { return Ok(Look::Clear) };
+    let monotonic = shared.clock.monotonic();
+    let known = run.looks.routed.as_ref();
+    if let Some(routed) = known.filter(|known| known.message_id == candidate.id && monotonic < known.until) {
+        if let Some(chat_id) = &routed.chat_id {
+            candidate.target = Target::Chat(chat_id.clone());
+        }
+        return Ok(Look::Clear);
+    }
+    let early = policy.typing.max + AHEAD;
+    let look_at = free_at.checked_sub(early).unwrap_or(now);
+    if look_at > now {
+        return Ok(Look::Wake(Wake::At(look_at)));
+    }
+    let reading = read(shared, shared.provider.chats_with(run.id.clone(), user_id)).await;
+    let chats = match reading {
+        Err(wake) => return Ok(Look::Wake(wake)),
+        Ok(Ok(chats)) => chats,
+        Ok(Err(unread)) => {
+            let Failed::Until { until, problem } = failed(shared, run, unread, now).await? else {
+                return Ok(Look::Wake(Wake::Now));
+            };
+            let error = problem.to_string();
+            shared.store.set_aside(candidate.arrival, Reason::ChatLookup, until, error, now).await?;
+            return Ok(Look::Wake(Wake::Now));
+        }
+    };
+    let chat_id = chats.into_iter().next();
+    let why = match &chat_id {
+        Some(chat_id) => format!("existing chat {chat_id}: Unipile knows it as the chat with this person"),
+        None => "new chat: Unipile knows no chat with this person".to_owned(),
+    };
+    shared.store.note_route(candidate.arrival, why, now).await?;
+    let until = shared.clock.monotonic() + early + early + GOOD_FOR;
+    run.looks.routed = Some(Routed { message_id: candidate.id, chat_id, until });
+    Ok(Look::Wake(Wake::Now))
+}
+
+/// Looks whether `candidate`, which nothing holds, can be sent from its inbox and with its credits.
+async fn clear(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &Candidate,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Look, StoreError> {
+    let monotonic = shared.clock.monotonic();
+    if run.looks.cleared.is_some_and(|(id, until)| id == candidate.id && monotonic < until) {
+        return Ok(Look::Clear);
+    }
+    let inbox_id = target::inbox_of(&candidate.target, &candidate.extras, policy);
+    let unseen = inbox_id
+        .filter(|id| !run.looks.inbox.as_ref().is_some_and(|(seen, until)| seen == id && monotonic < *until));
+    let credit = credit_of(candidate);
+    if unseen.is_none() && credit.is_none() {
+        return Ok(Look::Clear);
+    }
+    if let Some(inbox_id) = unseen {
+        let good_for = match inbox(shared, run, &inbox_id).await? {
+            Inbox::Good => shared.facts_age,
+            Inbox::Unread => AGAIN,
+            Inbox::Stop => return Ok(Look::Wake(Wake::Idle)),
+            Inbox::Bad(error) => {
+                tracing::warn!(account_id = %run.id, message_id = %candidate.id, error, "failed: the inbox cannot start a chat");
+                shared.store.refuse(candidate.arrival, Reason::InboxUnusable, error, now).await?;
+                return Ok(Look::Wake(Wake::Now));
+            }
+        };
+        run.looks.inbox = Some((inbox_id, shared.clock.monotonic() + good_for));
+    }
+    if let Some(credit) = credit
+        && let Some(wake) = credits(shared, run, candidate, credit, policy, now).await?
+    {
+        return Ok(Look::Wake(wake));
+    }
+    run.looks.cleared = Some((candidate.id, shared.clock.monotonic() + GOOD_FOR));
+    Ok(Look::Wake(Wake::Now))
+}
+
+/// What is known of an inbox.
+enum Inbox {
+    Good,
+    Bad(String),
+    /// Nobody can tell at present.
+    Unread,
+    /// The daemon stops.
+    Stop,
+}
+
+/// Judges by what is known; what speaks against an inbox is read anew before it counts, and an inbox that nobody can
+/// read is left to Unipile to refuse.
+async fn inbox(shared: &Shared, run: &AccountRun, inbox_id: &InboxId) -> Result<Inbox, StoreError> {
+    let known = shared.store.facts(Some(&run.id)).await?.remove(&run.id).unwrap_or_default();
+    if known.account.is_some_and(|account| account.value.provider != facts::LINKEDIN) {
+        return Ok(Inbox::Good);
+    }
+    let most = match &known.inboxes {
+        Some(inboxes) if objection(inbox_id, &inboxes.value).is_none() => return Ok(Inbox::Good),
+        Some(_) => facts::PATIENCE,
+        None => FIRST_SIGHT,
+    };
+    let reading = tokio::select! {
+        reading = read(shared, shared.provider.inboxes(run.id.clone())) => reading,
+        () = shared.clock.sleep(most) => return Ok(Inbox::Unread),
+    };
+    let inboxes = match reading {
+        Err(Wake::Idle) => return Ok(Inbox::Stop),
+        Err(Wake::Now | Wake::At(_)) | Ok(Err(_)) => return Ok(Inbox::Unread),
+        Ok(Ok(inboxes)) => inboxes,
+    };
+    let objection = objection(inbox_id, &inboxes);
+    let reading = Reading { inboxes: Some(inboxes), ..Reading::part(shared.clock.now()) };
+    facts::note(shared, &run.id, reading).await;
+    Ok(objection.map_or(Inbox::Good, Inbox::Bad))
+}
+
+/// Reads the credits and holds all InMails of the balance if none may be spent; then answers when to look again.
+async fn credits(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &Candidate,
+    credit: Credit,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Option<Wake>, StoreError> {
+    let reading = read(shared, shared.provider.inmail_credits(run.id.clone())).await;
+    let (until, why) = match reading {
+        Err(wake) => return Ok(Some(wake)),
+        Ok(Ok(credits)) => {
+            let spent = spent(&credits, credit, policy);
+            let reading = Reading { credits: Some(credits), ..Reading::part(shared.clock.now()) };
+            facts::note(shared, &run.id, reading).await;
+            match spent {
+                None => {
+                    if shared.store.inmail_hold(&run.id, credit).await?.is_some() {
+                        shared.store.release_inmails(run.id.clone(), credit, now).await?;
+                    }
+                    return Ok(None);
+                }
+                Some(why) => (after(now, policy.inmail.recheck), why),
+            }
+        }
+        Ok(Err(unread)) => match failed(shared, run, unread, now).await? {
+            Failed::Elsewhere => return Ok(Some(Wake::Now)),
+            Failed::Until { until, problem } => (until, format!("the credits could not be read: {problem}")),
+        },
+    };
+    tracing::warn!(account_id = %run.id, credit = credit.as_str(), %until, why, "InMails wait; the rest goes on");
+    aside(shared, run, candidate, credit, InmailHold { until, why }, now).await?;
+    Ok(Some(Wake::Now))
+}
+
+/// Why no credit of this balance may be spent, if none may.
+fn spent(credits: &Credits, credit: Credit, policy: &Policy) -> Option<String> {
+    let name = credit.as_str();
+    match (credits.get(name), credit) {
+        (Some(left), _) if *left > u64::from(policy.inmail.reserve) => None,
+        (Some(left), _) => {
+            Some(format!("{left} {name} credits are left and {} are kept back", policy.inmail.reserve))
+        }
+        (None, Credit::Classic) => Some("the account has no subscription with InMail".to_owned()),
+        // Recruiter seats that share a pool tell no balance; the provider judges.
+        (None, Credit::Recruiter) => None,
+    }
+}
+
+/// Why a refusal means that credits are spent, if it hints at that: Unipile has no error type for it.
+pub(super) fn hints_at_credits(problem: &Problem) -> bool {
+    let words = [&problem.title, &problem.detail].into_iter().flatten();
+    words.map(|text| text.to_lowercase()).any(|text| text.contains("credit"))
+}
+
+/// The balance that `candidate` is taken from.
+pub(super) fn credit_of(candidate: &Candidate) -> Option<Credit> {
+    match &candidate.target {
+        Target::User { .. } | Target::Group { .. } => {
+            candidate.extras.specifics.as_ref().and_then(Specifics::credit)
+        }
+        Target::Chat(_) | Target::Forward { .. } => None,
+    }
+}
+
+/// Whom `candidate` is for, if it may as well go into a chat that exists: whatever is particular to the provider can
+/// only be said when a chat is started.
+fn may_be_routed(candidate: &Candidate, policy: &Policy) -> Option<UserId> {
+    match (&candidate.target, policy.route) {
+        (Target::User { user_id, .. }, Route::ExistingChat) if candidate.extras.specifics.is_none() => {
+            Some(user_id.clone())
+        }
+        (Target::User { .. } | Target::Group { .. } | Target::Chat(_) | Target::Forward { .. }, _) => None,
+    }
+}
+
+/// One read in the rate of requests; the error is when to look again.
+async fn read<T>(
+    shared: &Shared,
+    reading: impl Future<Output = Result<T, Unread>>,
+) -> Result<Result<T, Unread>, Wake> {
+    if let Err(wait) = shared.live.take_request() {
+        return Err(Wake::At(after(shared.clock.now(), wait)));
+    }
+    tokio::select! {
+        read = reading => Ok(read),
+        () = shared.stopping.cancelled() => Err(Wake::Idle),
+    }
+}
+
+/// What a failed read leaves.
+enum Failed {
+    /// Something else than the message holds the account now; deciding again tells.
+    Elsewhere,
+    /// The read is tried again then.
+    Until { until: Timestamp, problem: Problem },
+}
+
+async fn failed(
+    shared: &Shared,
+    run: &mut AccountRun,
+    unread: Unread,
+    now: Timestamp,
+) -> Result<Failed, StoreError> {
+    let Unread { problem, down, hold } = unread;
+    if let Some(cause) = down {
+        let down = Down { cause, since: now, problem: problem.to_string() };
+        shared.store.note_down(run.id.clone(), down).await?;
+        return Ok(Failed::Elsewhere);
+    }
+    let wait = match hold {
+        Some(Hold::Api) => {
+            shared.live.api_failed(now, &mut run.dice);
+            return Ok(Failed::Elsewhere);
+        }
+        Some(Hold::Account(Some(said))) => said.max(AGAIN),
+        Some(Hold::Account(None) | Hold::Message | Hold::Credits) | None => AGAIN,
+    };
+    Ok(Failed::Until { until: after(now, wait), problem: *problem })
+}
