@@ -19,6 +19,7 @@ mod daemon;
 mod doors;
 mod engine_pace;
 mod facts;
+mod fault_matrix;
 mod http_in;
 mod http_out;
 mod lifecycle;
