@@ -22,7 +22,10 @@ CREATE TABLE daemon (
   paused_until   TEXT,
   pause_note     TEXT,
   key_refused_at TEXT,                -- Unipile refuses the key or the subscription: nothing is sent
-  key_problem    TEXT
+  key_problem    TEXT,
+  queue_id       TEXT,                -- what copies of this queue have in common
+  restored_at    TEXT,                -- it is a copy or was restored from a backup: nothing is sent until somebody lets it go
+  restored_why   TEXT
 ) STRICT;
 INSERT INTO daemon (id) VALUES (1);
 
@@ -386,8 +389,8 @@ END;
 -- The moves of a message (domain/state.rs, docs/lifecycle.md); any other is a mistake and is refused.
 CREATE TRIGGER messages_move BEFORE UPDATE OF state ON messages
 WHEN NEW.state <> OLD.state AND OLD.state || ' to ' || NEW.state NOT IN (
-  'new to queued', 'new to rejected', 'new to cancelled',
-  'queued to sending', 'queued to cancelled', 'queued to expired', 'queued to failed',
+  'new to queued', 'new to rejected', 'new to cancelled', 'new to review',
+  'queued to sending', 'queued to cancelled', 'queued to expired', 'queued to failed', 'queued to review',
   'sending to sent', 'sending to queued', 'sending to failed', 'sending to uncertain', 'sending to review',
   'uncertain to sent', 'uncertain to queued', 'uncertain to review',
   'review to sent', 'review to queued', 'review to cancelled')

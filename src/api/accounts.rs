@@ -113,15 +113,24 @@ async fn resume_scope(
     account: Option<String>,
     body: &[u8],
 ) -> Result<Json<Value>, ApiError> {
-    let mut options = wire::options(body, &["lift_hold"])?;
+    let mut options = wire::options(body, &["lift_hold", "restored"])?;
     let lift_hold = wire::option_boolean(&mut options, "lift_hold")?.unwrap_or(false);
+    let restored = wire::option_boolean(&mut options, "restored")?.unwrap_or(false);
+    if restored && account.is_some() {
+        let fix = "say it to everything: POST /v1/resume, or `outboxd resume --all --restored`";
+        let problem = "concerns the whole queue and not one account";
+        let refusal = Refusal::new(RefusalCode::Contradiction, "restored", problem, fix);
+        return Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal));
+    }
     let scope = scope(account.as_ref());
     let work = Arc::clone(&doors);
     let resumed = doors
         .carry_out(async move {
-            let resumed = work.store.resume(scope.clone(), lift_hold, work.engine.now()).await?;
+            let now = work.engine.now();
+            let accepted = restored && work.store.accept_restored(now).await?;
+            let resumed = work.store.resume(scope.clone(), lift_hold, now).await?;
             wake(&work, scope).await?;
-            Ok(resumed)
+            Ok(if accepted { Resumed::Done } else { resumed })
         })
         .await?;
     let was_paused = match resumed {

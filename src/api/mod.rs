@@ -125,6 +125,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/messages/{id}/explain", get(messages::explain))
         .route("/v1/messages/{id}/cancel", post(messages::cancel))
         .route("/v1/messages/{id}/review", get(review::show).post(review::decide))
+        .route("/v1/review", post(review::decide_all))
         .route("/v1/accounts", get(accounts::list))
         .route("/v1/accounts/{id}", get(accounts::show))
         .route("/v1/accounts/{id}/pause", post(accounts::pause))

@@ -8,14 +8,16 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::messages::{find, parse};
 use super::{Doors, render, wire};
+use crate::domain::message::AccountId;
+use crate::domain::reason::Reason;
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::state::StateName;
-use crate::store::{Decision, MessageView, Reviewed};
+use crate::store::{Decision, MessageView, Reviewed, Which};
 
 /// Longest note of a decision, in characters.
 const NOTE_CHARS: usize = 500;
@@ -55,12 +57,7 @@ pub(super) async fn decide(
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let mut options = wire::options(&body, &["decision", "note", "dry_run"])?;
-    let decision = decision(wire::option_string(&mut options, "decision")?)?;
-    let note = wire::option_string(&mut options, "note")?;
-    if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS) {
-        let problem = format!("holds more than {NOTE_CHARS} characters");
-        return Err(unprocessable(Refusal::new(RefusalCode::TooLong, "note", problem, "shorten it")));
-    }
+    let (decision, note) = decision_and_note(&mut options)?;
     let dry_run = wire::option_boolean(&mut options, "dry_run")?.unwrap_or(false);
     let message = find(&doors, &id).await?;
     let will = will(decision, &message, &doors);
@@ -91,6 +88,79 @@ pub(super) async fn decide(
         Reviewed::Unknown => Err(ApiError::not_found("message", &id)),
         Reviewed::NotInReview(_) => Err(not_in_review(&find(&doors, &id).await?)),
     }
+}
+
+/// The same decision for every message that is in review for one reason.
+pub(super) async fn decide_all(
+    State(doors): State<Arc<Doors>>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let known = ["decision", "note", "dry_run", "reason", "account_id", "campaign"];
+    let mut options = wire::options(&body, &known)?;
+    let (decision, note) = decision_and_note(&mut options)?;
+    let dry_run = wire::option_boolean(&mut options, "dry_run")?.unwrap_or(false);
+    let which = Which {
+        reason: reason(wire::option_string(&mut options, "reason")?)?,
+        account_id: wire::option_string(&mut options, "account_id")?.map(AccountId::new),
+        campaign: wire::option_string(&mut options, "campaign")?,
+    };
+    let word = which.reason.as_str();
+    let answer = |messages: u64| {
+        let will = match decision {
+            Decision::Sent => {
+                "become `sent`: you have seen them with their recipients. They are never sent again."
+            }
+            Decision::Resend => {
+                "go back into the queue and are sent in their turn, at the pace of their accounts. Those that had reached \
+                 their recipients already reach them twice."
+            }
+            Decision::Drop => "become `cancelled`: they are not sent (again).",
+        };
+        let will = format!("{messages} messages that are in review as `{word}` {will}");
+        Json(json!({ "decision": decision.as_str(), "messages": messages, "dry_run": dry_run, "will": will }))
+    };
+    if dry_run {
+        return Ok(answer(doors.store.in_review(&which).await?));
+    }
+    let (work, meant) = (Arc::clone(&doors), which.clone());
+    let settled = doors.carry_out(async move {
+        let now = work.engine.now();
+        let (settled, accounts) = work.store.review_all(meant, decision, note, now).await?;
+        work.engine.wake_at(accounts.into_iter().map(|account| (account, now)));
+        Ok(settled)
+    });
+    Ok(answer(settled.await?))
+}
+
+/// Every reason for which a message can be in review.
+const REASONS: [Reason; 6] = [
+    Reason::Stale,
+    Reason::OutcomeUnknown,
+    Reason::NotInChat,
+    Reason::PartlyInChat,
+    Reason::CannotTell,
+    Reason::ChatUnreadable,
+];
+
+fn reason(word: Option<String>) -> Result<Reason, ApiError> {
+    let fix = format!("give one of: {}", REASONS.map(Reason::as_str).join(", "));
+    let Some(word) = word else {
+        return Err(unprocessable(Refusal::new(RefusalCode::MissingField, "reason", "is missing", fix)));
+    };
+    REASONS.into_iter().find(|reason| reason.as_str() == word).ok_or_else(|| {
+        let problem = format!("is {word:?}, for which no message is in review");
+        unprocessable(Refusal::new(RefusalCode::InvalidValue, "reason", problem, fix))
+    })
+}
+
+fn decision_and_note(options: &mut Map<String, Value>) -> Result<(Decision, Option<String>), ApiError> {
+    let decision = decision(wire::option_string(options, "decision")?)?;
+    let note = wire::option_string(options, "note")?;
+    if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS) {
+        let problem = format!("holds more than {NOTE_CHARS} characters");
+        return Err(unprocessable(Refusal::new(RefusalCode::TooLong, "note", problem, "shorten it")));
+    }
+    Ok((decision, note))
 }
 
 fn decision(word: Option<String>) -> Result<Decision, ApiError> {
@@ -133,6 +203,10 @@ fn will(decision: Decision, message: &MessageView, doors: &Doors) -> String {
         (None, None) => "its recipient".to_owned(),
     };
     let id = message.id;
+    let (once_more, twice) = match message.attempts {
+        0 => ("", ""),
+        _ => (" once more", " If the earlier attempt did reach them, they get it twice."),
+    };
     let goes_on = "later messages to the same recipient go on";
     match decision {
         Decision::Sent => format!(
@@ -143,8 +217,8 @@ fn will(decision: Decision, message: &MessageView, doors: &Doors) -> String {
             let expired = message.expires_at.is_some_and(|at| at <= now);
             let expires = if expired { " Its expires_at has passed, so it will expire instead." } else { "" };
             format!(
-                "Message {id} goes back into the queue and is sent to {to} once more, in its turn and at the account's \
-                 pace. If the earlier attempt did reach them, they get it twice.{expires}"
+                "Message {id} goes back into the queue and is sent to {to}{once_more}, in its turn and at the account's \
+                 pace.{twice}{expires}"
             )
         }
         Decision::Drop => format!(

@@ -45,7 +45,7 @@ async fn admit(doors: &Doors, rows: Vec<Inserted>) -> Result<(), StoreError> {
             Ok((message, blobs)) => {
                 let due_at = message.not_before.map_or(now, |at| at.max(now));
                 accounts.push((message.account_id.clone(), due_at));
-                Admission::queue(row, &message, blobs, now)
+                Admission::queue(row, &message, blobs, now, doors.recovered.stale_before)
             }
             Err(why) => {
                 tracing::info!(arrival = row.arrival.0, why, "rejected a row of another program");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::{Doors, render};
 use crate::domain::state::StateName;
+use crate::engine::StorageTrouble;
 use crate::store::{Producer, Totals};
 
 pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
@@ -18,6 +19,7 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
     let health = doors.engine.api_health();
     let blocked_since = doors.store.blocked_since();
     let down = doors.store.accounts_down().await?;
+    let trouble = doors.engine.storage_trouble();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -25,6 +27,9 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
         "now": render::time(Some(now)),
         "paused": render::pause(totals.daemon.pause.as_ref(), now),
         "key_refused": render::down(totals.daemon.key_refused.as_ref()),
+        "restored": totals.daemon.restored.as_ref().map(|restored| {
+            json!({ "since": render::time(Some(restored.since)), "why": restored.why })
+        }),
         "api": {
             "reachable": health.failures == 0,
             "failures": health.failures,
@@ -33,6 +38,9 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
         "queue": {
             "path": doors.store.path().display().to_string(),
             "blocked_since": render::time(blocked_since),
+            "trouble": trouble.as_ref().map(|trouble| {
+                json!({ "since": render::time(Some(trouble.since)), "next_try_at": render::time(Some(trouble.next_try_at)), "error": trouble.error })
+            }),
             "counts": render::counts(&totals.counts),
         },
         "accounts": totals.accounts,
@@ -41,10 +49,11 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
             "uncertain": doors.recovered.uncertain.len(),
             "replanned": doors.recovered.queued,
             "flushed": 0,
+            "stale": doors.recovered.stale,
             "clean_stop": doors.recovered.clean_stop,
         },
         "warnings": warnings(&doors, &totals),
-        "next_step": next_step(&totals, blocked_since, health.failures, &down, now),
+        "next_step": next_step(&totals, blocked_since, trouble.as_ref(), health.failures, &down, now),
     })))
 }
 
@@ -82,6 +91,7 @@ fn is_faulty(version: &str) -> bool {
 fn next_step(
     totals: &Totals,
     blocked_since: Option<Timestamp>,
+    trouble: Option<&StorageTrouble>,
     api_failures: u32,
     down: &[String],
     now: Timestamp,
@@ -89,6 +99,18 @@ fn next_step(
     let review = totals.counts.of(StateName::Review);
     if blocked_since.is_some() {
         return Some("end the transaction of the program that keeps the database locked; nothing can be sent until then".into());
+    }
+    if let Some(trouble) = trouble {
+        return Some(format!(
+            "the queue cannot be written or read ({}): see to its disk; sending goes on by itself when it works again",
+            trouble.error
+        ));
+    }
+    if let Some(restored) = &totals.daemon.restored {
+        return Some(format!(
+            "this queue is a copy or was restored from a backup ({}): cancel what was sent since, then: outboxd resume --all --restored",
+            restored.why
+        ));
     }
     if let Some(key) = &totals.daemon.key_refused {
         return Some(format!(

@@ -89,6 +89,7 @@ impl Application {
             requests_per_second: settings.unipile.requests_per_second,
             burst: settings.unipile.burst,
             facts_age: settings.accounts.refresh,
+            stale_after: settings.engine.stale_after,
             seed,
         };
         let commits = store.watch().await.context("cannot watch the queue")?;

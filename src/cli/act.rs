@@ -62,6 +62,9 @@ pub(super) struct Resume {
     /// End a forced rest as well, such as the one after LinkedIn said "too many"
     #[arg(long)]
     lift_hold: bool,
+    /// With --all: let a queue go that is held because it is a copy or was restored from a backup
+    #[arg(long, requires = "all")]
+    restored: bool,
     #[command(flatten)]
     json: Json,
 }
@@ -144,7 +147,10 @@ pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failu
 /// Goes on sending.
 pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Failure> {
     let path = resume.whom.path("resume")?;
-    let body = if resume.lift_hold { json!({"lift_hold": true}) } else { json!({}) };
+    let mut body = Map::new();
+    body.extend(resume.lift_hold.then(|| ("lift_hold".to_owned(), true.into())));
+    body.extend(resume.restored.then(|| ("restored".to_owned(), true.into())));
+    let body = Value::Object(body);
     let answer = globals.client()?.post(&path, &body).await?;
     told(&answer, resume.json, |resumed: Resumed| {
         let before =

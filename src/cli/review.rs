@@ -4,10 +4,10 @@
 
 use std::io::{IsTerminal, Write};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Json;
 use super::client::{Client, parse_id, segment};
@@ -20,46 +20,33 @@ use super::{read, render, times};
     after_help = "A message is in review when its call may have reached the recipient and reading the chat back did not \
 settle it.\n\n  outboxd review              what waits\n  outboxd review ID           all that is known of one\n  \
 outboxd review ID sent      you see it in the chat\n  outboxd review ID resend    it is not there: send it once more\n  \
-outboxd review ID drop      leave it"
+outboxd review ID drop      leave it\n\nFor all that are in review for one reason: outboxd review --reason stale resend"
 )]
 pub(super) struct Review {
-    /// The message; without it all that wait are listed
-    #[arg(value_name = "ID", value_parser = parse_id)]
-    id: Option<String>,
-    /// What you decide; without it all that is known is shown
-    #[arg(value_name = "DECISION", requires = "id")]
-    decision: Option<Decision>,
+    /// The message, and what you decide: sent, resend or drop. Without a decision all that is known is shown, without a
+    /// message all that wait are listed
+    #[arg(value_name = "ID [DECISION]", value_parser = parse_id, num_args = 0..=2)]
+    words: Vec<String>,
+    /// Decide about every message that is in review for this reason: stale, not_in_chat, …
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// With --reason: only of this account
+    #[arg(long, value_name = "ID", requires = "reason")]
+    account: Option<String>,
+    /// With --reason: only with this label
+    #[arg(long, value_name = "LABEL", requires = "reason")]
+    campaign: Option<String>,
     /// Why, for whoever looks later
-    #[arg(long, value_name = "TEXT", requires = "decision")]
+    #[arg(long, value_name = "TEXT")]
     note: Option<String>,
     /// Do it without asking
-    #[arg(long, requires = "decision")]
+    #[arg(long)]
     yes: bool,
     /// Only say what it would do
-    #[arg(long, requires = "decision", conflicts_with = "yes")]
+    #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     #[command(flatten)]
     json: Json,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Decision {
-    /// It reached the recipient
-    Sent,
-    /// It did not: send it once more
-    Resend,
-    /// Leave it
-    Drop,
-}
-
-impl Decision {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Resend => "resend",
-            Self::Drop => "drop",
-        }
-    }
 }
 
 #[derive(Deserialize)]
@@ -87,16 +74,32 @@ struct Choice {
 
 #[derive(Deserialize)]
 struct Decided {
-    state: String,
+    state: Option<String>,
     will: String,
 }
 
 /// Lists, shows or settles.
 pub(super) async fn review(client: &Client, review: Review) -> Result<Exit, Failure> {
-    match (&review.id, review.decision) {
-        (None, _) => read::list(client, read::List::in_review(review.json)).await,
-        (Some(id), None) => show(client, id, review.json).await,
-        (Some(id), Some(decision)) => decide(client, &review, id, decision).await,
+    let words: Vec<&str> = review.words.iter().map(String::as_str).collect();
+    match (&review.reason, words.as_slice()) {
+        (Some(reason), [decision]) => {
+            let (account, campaign) = (&review.account, &review.campaign);
+            let asked = json!({ "decision": decision, "reason": reason, "account_id": account, "campaign": campaign });
+            decide(client, &review, "/v1/review", asked).await
+        }
+        (Some(_), _) => {
+            Err(Failure::usage("with --reason say one decision: sent, resend or drop".to_owned()))
+        }
+        (None, [] | [_]) if review.yes || review.dry_run || review.note.is_some() => {
+            let told = "--note, --yes and --dry-run go with a message and a decision: sent, resend or drop";
+            Err(Failure::usage(told.to_owned()))
+        }
+        (None, []) => read::list(client, read::List::in_review(review.json)).await,
+        (None, [id]) => show(client, id, review.json).await,
+        (None, [id, decision, ..]) => {
+            let path = format!("/v1/messages/{}/review", segment(id));
+            decide(client, &review, &path, json!({ "decision": decision })).await
+        }
     }
 }
 
@@ -135,11 +138,10 @@ impl Evidence {
     }
 }
 
-async fn decide(client: &Client, review: &Review, id: &str, decision: Decision) -> Result<Exit, Failure> {
-    let path = format!("/v1/messages/{}/review", segment(id));
-    let word = decision.word();
+async fn decide(client: &Client, review: &Review, path: &str, mut asked: Value) -> Result<Exit, Failure> {
     if !review.yes {
-        let answer = client.post(&path, &json!({ "decision": word, "dry_run": true })).await?;
+        asked["dry_run"] = json!(true);
+        let answer = client.post(path, &given(asked.clone())).await?;
         if review.dry_run && review.json.json {
             return answer.pass_on();
         }
@@ -153,17 +155,24 @@ async fn decide(client: &Client, review: &Review, id: &str, decision: Decision) 
             return Ok(Exit::Refused);
         }
     }
-    let answer = client.post(&path, &json!({ "decision": word, "note": review.note })).await?;
+    asked["dry_run"] = Value::Null;
+    asked["note"] = json!(review.note);
+    let answer = client.post(path, &given(asked)).await?;
     if review.json.json {
         return answer.pass_on();
     }
     let decided: Decided = answer.read()?;
-    render::print(&format!(
-        "{}\nIt is {} now.\n",
-        render::line(&decided.will),
-        render::line(&decided.state)
-    ))?;
+    let state = decided.state.map(|state| format!("It is {} now.\n", render::line(&state)));
+    render::print(&format!("{}\n{}", render::line(&decided.will), state.unwrap_or_default()))?;
     Ok(Exit::Done)
+}
+
+/// What was not said is left out.
+fn given(mut asked: Value) -> Value {
+    if let Some(object) = asked.as_object_mut() {
+        object.retain(|_, value| !value.is_null());
+    }
+    asked
 }
 
 /// Says what will happen and asks; a script must say `--yes`.

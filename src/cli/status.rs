@@ -83,6 +83,8 @@ struct Recovered {
     #[serde(default)]
     replanned: u64,
     #[serde(default)]
+    stale: u64,
+    #[serde(default)]
     clean_stop: bool,
 }
 
@@ -216,7 +218,9 @@ impl Recovered {
     /// What it found when it started.
     fn text(&self) -> String {
         let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
-        format!("{before}: 0 sending, {} uncertain, {} re-planned, 0 flushed", self.uncertain, self.replanned)
+        let stale = if self.stale > 0 { format!(", {} stale", self.stale) } else { String::new() };
+        let (uncertain, replanned) = (self.uncertain, self.replanned);
+        format!("{before}: 0 sending, {uncertain} uncertain, {replanned} re-planned, 0 flushed{stale}")
     }
 }
 

@@ -126,6 +126,8 @@ pub struct AccountSettings {
 pub struct EngineSettings {
     /// How long calls under way may take to finish on a stop.
     pub shutdown_grace: Duration,
+    /// What was due longer ago than this at a start waits for a person; `None` sends it in its turn.
+    pub stale_after: Option<Duration>,
     /// Seed of the random gaps; `None` draws one at each start.
     pub seed: Option<u64>,
 }
@@ -281,6 +283,9 @@ impl Settings {
             policies: policies::read(reader),
             engine: EngineSettings {
                 shutdown_grace: reader.timeout("engine.shutdown_grace"),
+                stale_after: reader
+                    .duration(reader.leaf("engine.stale_after"))
+                    .filter(|limit| !limit.is_zero()),
                 seed: reader.seed("engine.seed"),
             },
             log: LogSettings {

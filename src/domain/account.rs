@@ -113,4 +113,15 @@ pub struct Daemon {
     pub pause: Option<Pause>,
     /// Set while the key is refused.
     pub key_refused: Option<Down>,
+    /// Set while the queue is held because it is a copy, or was restored from a backup.
+    pub restored: Option<Restored>,
+}
+
+/// A queue that was recognised as a restored copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// When it was recognised.
+    pub since: Timestamp,
+    /// By what.
+    pub why: String,
 }

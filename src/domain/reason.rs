@@ -59,6 +59,8 @@ reasons! {
     Admission, "admission", Nobody, "The daemon has not looked at this row yet.";
     DaemonPaused, "daemon_paused", Operator, "All sending is paused.";
     KeyRefused, "key_refused", Operator, "Unipile refuses the API key or the subscription, so nothing can be sent.";
+    Restored, "restored", Operator, "The queue is a copy or was restored from a backup, so nothing is sent until somebody lets it go.";
+    Storage, "storage", Nobody, "The queue cannot be written or read, so nothing can be sent; it is tried again.";
     AccountPaused, "account_paused", Operator, "The account is paused.";
     AccountDisconnected, "account_disconnected", Operator, "The account is disconnected from its provider; its owner must sign in again.";
     AccountRestricted, "account_restricted", Operator, "The account is restricted and must not send.";
@@ -84,6 +86,7 @@ reasons! {
     Typing, "typing", Nobody, "The typing indicator is shown.";
     Now, "now", Nobody, "Nothing holds it; it is about to be sent.";
     ReadingBack, "reading_back", Nobody, "Whether it reached the recipient is not known yet; the chat is read back to find out.";
+    Stale, "stale", Operator, "It was due long before the daemon started; somebody must say whether it still matters.";
     OutcomeUnknown, "outcome_unknown", Operator, "The call may or may not have reached the recipient, and reading chats back is switched off; look into the chat before anything is sent again.";
     NotInChat, "not_in_chat", Operator, "It may have been sent and was not in the chat when it was last read back; look before anything is sent again.";
     PartlyInChat, "partly_in_chat", Operator, "Only a part of it is in the chat; look before anything is sent again.";

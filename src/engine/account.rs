@@ -123,6 +123,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
     let message = waiting(&candidate);
     let live = Live {
+        storage_failing_until: shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
         api_unreachable_until: shared.live.api_health(now).unreachable_until,
         api_busy_until: None,
         typing_until: claim.map(|claim| claim.typing_until(now, shared.clock.monotonic())),

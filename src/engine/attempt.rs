@@ -73,7 +73,11 @@ pub(super) async fn attempt(
     };
     shared.live.release(&run.id);
     run.looks.forget();
-    if shared.store.begin_attempt(intent).await? == Begun::Withdrawn {
+    let begun = shared.store.begin_attempt(intent).await?;
+    if shared.live.storage_works() {
+        tracing::info!("the queue can be written again");
+    }
+    if begun == Begun::Withdrawn {
         // Paused, cancelled or expired in this very moment; the next look tells which.
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }

@@ -1,5 +1,5 @@
-//! What the engine knows only while it runs: whether the API answers, how much of its rate is left, and for which
-//! messages the typing indicator is shown.
+//! What the engine knows only while it runs: whether the API answers and the queue can be written, how much of the API's
+//! rate is left, and for which messages the typing indicator is shown.
 //!
 //! None of it carries a promise: after a restart the API is simply tried again, and pace and pauses are in the store.
 
@@ -29,6 +29,17 @@ pub struct ApiHealth {
     pub unreachable_until: Option<Timestamp>,
 }
 
+/// The queue cannot be written or read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StorageTrouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// When it is tried again.
+    pub next_try_at: Timestamp,
+    /// What the last try said.
+    pub error: String,
+}
+
 /// The right to send a message, held while the recipient sees somebody typing. Letting go of it leaves no trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
@@ -48,6 +59,7 @@ pub(super) struct LiveState {
     limiter: DefaultDirectRateLimiter,
     clock: DefaultClock,
     api: Mutex<ApiHealth>,
+    storage: Mutex<Option<StorageTrouble>>,
     claims: Mutex<HashMap<AccountId, Claim>>,
 }
 
@@ -58,6 +70,7 @@ impl LiveState {
             limiter: RateLimiter::direct(quota),
             clock: DefaultClock::default(),
             api: Mutex::default(),
+            storage: Mutex::default(),
             claims: Mutex::default(),
         }
     }
@@ -103,6 +116,26 @@ impl LiveState {
     pub(super) fn api_answered(&self) -> bool {
         let mut api = self.api.lock().expect("nothing panics while holding it");
         std::mem::take(&mut *api).failures > 0
+    }
+
+    /// The queue failed and is tried again after `pause`; answers whether that is news.
+    pub(super) fn storage_failed(&self, now: Timestamp, pause: Duration, error: String) -> bool {
+        let mut storage = self.storage.lock().expect("nothing panics while holding it");
+        let since = storage.as_ref().map(|trouble| trouble.since);
+        let is_news = storage.as_ref().is_none_or(|trouble| trouble.error != error);
+        *storage =
+            Some(StorageTrouble { since: since.unwrap_or(now), next_try_at: after(now, pause), error });
+        is_news
+    }
+
+    /// An intent could be written; answers whether that is news.
+    pub(super) fn storage_works(&self) -> bool {
+        self.storage.lock().expect("nothing panics while holding it").take().is_some()
+    }
+
+    /// Why nothing can be written, if so.
+    pub(super) fn storage_trouble(&self) -> Option<StorageTrouble> {
+        self.storage.lock().expect("nothing panics while holding it").clone()
     }
 
     pub(super) fn claim(&self, account: &AccountId, claim: Claim) {

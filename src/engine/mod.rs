@@ -39,7 +39,7 @@ use crate::store::{Store, StoreError};
 pub use crate::policy::decide::{Gate, Until};
 pub use crate::store::Recovered;
 pub use explain::{Explanation, Ledgers, Standing};
-pub use live::ApiHealth;
+pub use live::{ApiHealth, StorageTrouble};
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -57,6 +57,9 @@ pub struct EngineParts {
     pub burst: std::num::NonZeroU32,
     /// How old what is known of an account may become before it is read again.
     pub facts_age: Duration,
+    /// What was due longer ago than this when the engine starts waits for a person, if no daemon was there meanwhile;
+    /// `None` sends it in its turn.
+    pub stale_after: Option<Duration>,
     /// Seed of the gaps and delays.
     pub seed: u64,
 }
@@ -111,7 +114,8 @@ impl Engine {
     /// # Errors
     /// When the queue cannot be read or written; then nothing was sent.
     pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
-        let recovered = recover::recover(&parts.store, &*parts.clock, &parts.policies).await?;
+        let recovered =
+            recover::recover(&parts.store, &*parts.clock, &parts.policies, parts.stale_after).await?;
         let accounts = parts.store.accounts_with_work().await?;
         let shared = Arc::new(Shared {
             live: live::LiveState::new(parts.requests_per_second, parts.burst),
@@ -207,6 +211,11 @@ impl EngineHandle {
     /// Whether what was read of an account at `at` should have been read anew since.
     pub fn is_old(&self, at: Timestamp) -> bool {
         facts::is_old(at, self.now(), self.shared.facts_age)
+    }
+
+    /// Why the queue cannot be written or read, if the last try failed.
+    pub fn storage_trouble(&self) -> Option<StorageTrouble> {
+        self.shared.live.storage_trouble()
     }
 
     /// Whether the API can be reached, as far as the last call knows.

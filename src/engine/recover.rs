@@ -1,5 +1,7 @@
 //! The first thing a run does: find out what the last one was doing when it ended, and say so.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::clock::Clock;
@@ -18,9 +20,10 @@ pub(super) async fn recover(
     store: &Store,
     clock: &dyn Clock,
     policies: &Policies,
+    stale_after: Option<Duration>,
 ) -> Result<Recovered, StoreError> {
     let now = clock.now();
-    let recovered = store.recover(now, first_read(policies, now)).await?;
+    let recovered = store.recover(now, first_read(policies, now), stale_after).await?;
     tracing::info!(
         uncertain = recovered.uncertain.len(),
         replanned = recovered.queued,
@@ -35,6 +38,18 @@ pub(super) async fn recover(
             account_id = %attempt.account_id,
             started_at = %attempt.started_at,
             "was being sent when the last run ended; it may have reached the recipient, so its chat is read back"
+        );
+    }
+    if recovered.stale > 0 {
+        tracing::warn!(
+            stale = recovered.stale,
+            "messages were due long before this start and wait for a person: outboxd review"
+        );
+    }
+    if let Some(restored) = &recovered.restored {
+        tracing::error!(
+            why = restored.why,
+            "this queue is a copy or was restored from a backup: nothing is sent until `outboxd resume --all --restored`"
         );
     }
     Ok(recovered)

@@ -232,11 +232,11 @@ impl Supervisor {
         let (run, wake) = match result {
             Ok((run, Ok(wake))) => (run, wake),
             Ok((run, Err(error))) => {
-                // The writer has said so once; each account need not.
-                if matches!(error, StoreError::Busy) {
-                    tracing::debug!(account_id = %id, "the database is locked; the account rests for a moment");
-                } else {
-                    tracing::error!(account_id = %id, error = error.chain(), "the queue failed; the account rests for a moment");
+                let text = error.chain();
+                let is_news = self.shared.live.storage_failed(now, AFTER_STORE_ERROR, text.clone());
+                // Once is enough: a lock was told by the writer, and every account meets the same fault.
+                if is_news && !matches!(error, StoreError::Busy) {
+                    tracing::error!(account_id = %id, error = text, "the queue failed: nothing is sent until it works again");
                 }
                 return self.rest(id, run, Some(after(now, AFTER_STORE_ERROR)));
             }
@@ -269,9 +269,10 @@ impl Supervisor {
     }
 }
 
-/// Ends what was not sent before its expiry.
+/// Ends what was not sent before its expiry, and notes that the daemon lives.
 async fn sweep(shared: &Shared, now: Timestamp) {
     let swept = async {
+        shared.store.note_alive(now).await?;
         if shared.store.next_expiry().await?.is_some_and(|at| at <= now) {
             let accounts = shared.store.expire(now).await?;
             shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));

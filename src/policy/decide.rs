@@ -50,6 +50,8 @@ pub enum Until {
 /// What the daemon knows only while it runs: about the API, and about the call that is being prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Live {
+    /// Set while the queue cannot be written or read.
+    pub storage_failing_until: Option<Timestamp>,
     /// Set while the API cannot be reached.
     pub api_unreachable_until: Option<Timestamp>,
     /// Set while the limit of requests to the API as a whole is used up.
@@ -116,7 +118,7 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
 }
 
 /// Every gate in its order, open or closed.
-pub fn gates(facts: &Facts<'_>) -> [Gate; 21] {
+pub fn gates(facts: &Facts<'_>) -> [Gate; 23] {
     let Facts { now, daemon, account, message, live, .. } = facts;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -134,7 +136,9 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 21] {
     let gate = |reason: Reason, closed: Option<Until>| Gate { reason, closed, rule: None };
     [
         gate(Reason::KeyRefused, daemon.key_refused.as_ref().map(|_| Until::Person)),
+        gate(Reason::Restored, daemon.restored.as_ref().map(|_| Until::Person)),
         gate(Reason::DaemonPaused, paused(&daemon.pause)),
+        gate(Reason::Storage, later(live.storage_failing_until)),
         gate(Reason::ApiUnreachable, later(live.api_unreachable_until)),
         gate(Reason::AccountDisconnected, down(DownCause::Disconnected)),
         gate(Reason::AccountRestricted, down(DownCause::Restricted)),

@@ -1,7 +1,7 @@
 //! One row per reason: the state of the world that makes it the binding one.
 
 use super::*;
-use crate::domain::account::{AccountHold, Down, Pause};
+use crate::domain::account::{AccountHold, Down, Pause, Restored};
 use crate::domain::caps::{Kind, parse_caps};
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::policy::{Caps, Gap, WarmUp};
@@ -104,6 +104,12 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
     let till = Until::At(at(500));
     let mut worlds = vec![
         (Reason::KeyRefused, Until::Person, World::with(|w| w.daemon.key_refused = down(DownCause::Key))),
+        (
+            Reason::Restored,
+            Until::Person,
+            World::with(|w| w.daemon.restored = Some(Restored { since: at(0), why: "a copy".into() })),
+        ),
+        (Reason::Storage, till, World::with(|w| w.live.storage_failing_until = Some(at(500)))),
         (Reason::DaemonPaused, Until::Person, World::with(|w| w.daemon.pause = pause(None))),
         (Reason::DaemonPaused, till, World::with(|w| w.daemon.pause = pause(Some(at(500))))),
         (

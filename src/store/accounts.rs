@@ -71,6 +71,19 @@ impl Store {
             .solo(now, move |connection| Box::pin(resume(connection, scope, lift_hold, now)))
             .await
     }
+
+    /// Lets a queue go that was held because it is a copy or was restored; answers whether it was.
+    ///
+    /// # Errors
+    /// What SQLite says; then it stays held.
+    pub async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
+        let solo = self.inner.writer.solo(now, move |connection| Box::pin(accept_restored(connection, now)));
+        let was = solo.await?;
+        if was {
+            self.inner.mark.accept(now);
+        }
+        Ok(was)
+    }
 }
 
 async fn pause(
@@ -97,6 +110,17 @@ async fn pause(
     query.execute(&mut *connection).await?;
     event(connection, &scope, "paused", &at, request.note.as_deref()).await?;
     Ok(if was { Paused::Already } else { Paused::Done })
+}
+
+/// A person lets a queue go that was held as a restored copy.
+async fn accept_restored(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool> {
+    const SQL: &str =
+        "UPDATE daemon SET restored_at = NULL, restored_why = NULL WHERE restored_at IS NOT NULL";
+    if sqlx::query(SQL).execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    event(connection, &Scope::Everything, "accepted", &time_text(now), None).await?;
+    Ok(true)
 }
 
 async fn resume(

@@ -34,7 +34,7 @@ pub struct Admission {
     pub arrival: Arrival,
     /// When it was judged.
     pub at: Timestamp,
-    /// Queued as this message, or rejected with these words.
+    /// Taken as this message, or rejected with these words.
     pub verdict: std::result::Result<AdmittedMessage, String>,
 }
 
@@ -47,6 +47,8 @@ pub struct AdmittedMessage {
     pub thread: String,
     /// Since when it may go.
     pub due_at: Timestamp,
+    /// Whether a person must say first whether it still matters.
+    pub is_stale: bool,
     /// Its files.
     pub attachments: Vec<Attachment>,
     /// Their bytes.
@@ -54,12 +56,20 @@ pub struct AdmittedMessage {
 }
 
 impl Admission {
-    /// Queues the row as `message`.
-    pub fn queue(row: &Inserted, message: &NewMessage, blobs: Vec<Blob>, at: Timestamp) -> Self {
+    /// Queues the row as `message`; one that was due before `stale_before` waits for a person.
+    pub fn queue(
+        row: &Inserted,
+        message: &NewMessage,
+        blobs: Vec<Blob>,
+        at: Timestamp,
+        stale_before: Option<Timestamp>,
+    ) -> Self {
+        let due_at = due_at(message, row.created_at);
         let admitted = AdmittedMessage {
             account_id: message.account_id.clone(),
             thread: message.target.thread(),
-            due_at: due_at(message, row.created_at),
+            due_at,
+            is_stale: stale_before.is_some_and(|before| due_at < before),
             attachments: message.extras.attachments.clone(),
             blobs,
         };
@@ -195,10 +205,14 @@ pub(super) async fn admit(
             let (arrival, at) = (admission.arrival.0, time_text(admission.at));
             match &admission.verdict {
                 Ok(row) => {
-                    let reason = if row.due_at > admission.at { Reason::Scheduled } else { Reason::Turn };
+                    let (state, reason) = match row.is_stale {
+                        true => ("review", Reason::Stale),
+                        false if row.due_at > admission.at => ("queued", Reason::Scheduled),
+                        false => ("queued", Reason::Turn),
+                    };
                     let due_at = time_text(row.due_at);
                     let files = blobs::to_json(&row.attachments).map(|files| files.to_string());
-                    json!([arrival, "queued", reason.as_str(), null, row.thread, due_at, at, files])
+                    json!([arrival, state, reason.as_str(), null, row.thread, due_at, at, files])
                 }
                 Err(why) => json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at, null]),
             }

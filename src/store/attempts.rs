@@ -142,7 +142,7 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', r
      WHERE messages.arrival = j.arrival AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
        AND a.id = messages.account_id AND d.id = 1 \
        AND (messages.expires_at IS NULL OR messages.expires_at > j.at) AND (j.closes_at IS NULL OR j.closes_at > j.at) \
-       AND d.key_refused_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
+       AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
        AND a.down_cause IS NULL AND (a.paused_at IS NULL OR a.paused_until <= j.at) \
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
      RETURNING messages.arrival";

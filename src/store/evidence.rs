@@ -105,74 +105,6 @@ pub enum JudgedAs {
     Review(Reason),
 }
 
-/// What a person decides about a message in review.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// It reached the recipient.
-    Sent,
-    /// It did not, and goes out once more.
-    Resend,
-    /// It is not to go out, whether it did or not.
-    Drop,
-}
-
-impl Decision {
-    /// Every decision.
-    pub const ALL: [Self; 3] = [Self::Sent, Self::Resend, Self::Drop];
-
-    /// The word used everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Resend => "resend",
-            Self::Drop => "drop",
-        }
-    }
-
-    /// The decision of that word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|decision| decision.as_str() == word)
-    }
-
-    /// The state that it leads to.
-    pub fn becomes(self) -> StateName {
-        match self {
-            Self::Sent => StateName::Sent,
-            Self::Resend => StateName::Queued,
-            Self::Drop => StateName::Cancelled,
-        }
-    }
-}
-
-/// What became of a decision.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reviewed {
-    /// It is carried out.
-    Done {
-        /// The account of the message.
-        account_id: AccountId,
-    },
-    /// The message is in another state.
-    NotInReview(StateName),
-    /// There is no such message.
-    Unknown,
-}
-
-/// One thing that is known about an attempt with an unknown outcome.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EvidenceView {
-    /// Number of the attempt.
-    pub attempt: u32,
-    /// When it was found.
-    pub at: Timestamp,
-    /// `read_back` or `person`.
-    pub source: String,
-    /// What was found or decided.
-    pub finding: String,
-    /// In words.
-    pub detail: Option<String>,
-}
-
 pub(super) const WAITING: &str =
     "SELECT arrival, account_id, verify_at FROM messages WHERE state = 'uncertain' ORDER BY verify_at";
 
@@ -251,77 +183,6 @@ impl Store {
         let at = judgement.at;
         self.inner.writer.solo(at, move |connection| Box::pin(judge(connection, judgement))).await
     }
-
-    /// Settles a message in review as a person decided.
-    ///
-    /// # Errors
-    /// What SQLite says; then nothing changed.
-    pub async fn review(
-        &self,
-        id: MessageId,
-        decision: Decision,
-        note: Option<String>,
-        now: Timestamp,
-    ) -> Result<Reviewed> {
-        self.inner
-            .writer
-            .solo(now, move |connection| Box::pin(review(connection, id, decision, note, now)))
-            .await
-    }
-
-    /// What is known about the attempts at a message whose outcome was unknown, in order.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn evidence(&self, arrival: Arrival) -> Result<Vec<EvidenceView>> {
-        const SQL: &str =
-            "SELECT number, at, source, finding, detail FROM evidence WHERE arrival = ?1 ORDER BY at, rowid";
-        let found = sqlx::query(SQL).bind(arrival.0).fetch_all(&self.inner.readers).await?;
-        let read = |row: &SqliteRow| {
-            Ok(EvidenceView {
-                attempt: rows::count(row, "number")?,
-                at: rows::required_time(row, "at")?,
-                source: row.try_get("source")?,
-                finding: row.try_get("finding")?,
-                detail: row.try_get("detail")?,
-            })
-        };
-        found.iter().map(read).collect()
-    }
-}
-
-async fn review(
-    connection: &mut SqliteConnection,
-    id: MessageId,
-    decision: Decision,
-    note: Option<String>,
-    now: Timestamp,
-) -> Result<Reviewed> {
-    const LOOK: &str = "SELECT arrival, account_id, state, attempts FROM messages WHERE id = ?1";
-    // When it was sent nobody knows better than its last call.
-    const SETTLE: &str = "UPDATE messages SET state = ?2, reason = ?3, updated_at = ?4, retry_at = NULL, \
-           settled_by = iif(?2 = 'sent', 'person', NULL), \
-           sent_at = iif(?2 = 'sent', coalesce((SELECT t.started_at FROM attempts t WHERE t.arrival = messages.arrival \
-             AND t.number = messages.attempts), ?4), NULL) WHERE arrival = ?1";
-    let id = id.0.hyphenated().to_string();
-    let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
-        return Ok(Reviewed::Unknown);
-    };
-    let state = rows::state(&row)?;
-    if state != StateName::Review {
-        return Ok(Reviewed::NotInReview(state));
-    }
-    let reason = match decision {
-        Decision::Sent => Reason::Delivered,
-        Decision::Resend => Reason::Turn,
-        Decision::Drop => Reason::Cancelled,
-    };
-    let (arrival, at): (i64, String) = (row.try_get("arrival")?, time_text(now));
-    let query = sqlx::query(SETTLE).bind(arrival).bind(decision.becomes().as_str());
-    query.bind(reason.as_str()).bind(&at).execute(&mut *connection).await?;
-    let attempt = rows::count(&row, "attempts")?;
-    keep(connection, arrival, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
-    Ok(Reviewed::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?) })
 }
 
 fn read_rival(row: &SqliteRow) -> Result<RivalView> {
@@ -380,7 +241,7 @@ async fn judge(connection: &mut SqliteConnection, judgement: Judgement) -> Resul
     Ok(true)
 }
 
-async fn keep(
+pub(super) async fn keep(
     connection: &mut SqliteConnection,
     arrival: i64,
     attempt: u32,

@@ -6,8 +6,8 @@
 //! `synchronous = FULL` (P1).
 //!
 //! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling),
-//! `evidence.rs` (reading back), `accounts.rs` (pauses), `turn.rs` and `ledger.rs` (what the engine reads before it
-//! decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices what
+//! `evidence.rs` (reading back), `review.rs` (what a person decides), `accounts.rs` (pauses), `turn.rs` and `ledger.rs`
+//! (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices what
 //! other programs INSERT.
 
 mod account_views;
@@ -21,9 +21,11 @@ mod facts;
 mod group;
 mod ledger;
 mod lock;
+mod mark;
 mod messages;
 mod outside;
 mod reader;
+mod review;
 mod rows;
 mod runs;
 mod set_aside;
@@ -45,10 +47,11 @@ pub use account_views::{AccountView, Counts};
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, IntentLimits, Settlement};
-pub use evidence::{Decision, EvidenceView, JudgedAs, Judgement, OpenDoubt, Reviewed, RivalView};
+pub use evidence::{JudgedAs, Judgement, OpenDoubt, RivalView};
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
+pub use review::{Decision, EvidenceView, Reviewed, Which};
 pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
 pub use set_aside::InmailHold;
 pub use totals::{Producer, Totals};
@@ -106,6 +109,7 @@ struct Inner {
     reader: reader::Reader,
     writer: writer::Writer,
     run: i64,
+    mark: Arc<mark::Mark>,
     /// Held until the last clone is gone: no second daemon on this database.
     _lock: lock::Lock,
 }
@@ -121,13 +125,14 @@ impl Store {
         let path = sqlite::resolve(&options.path)?;
         let lock = lock::Lock::take(&path)?;
         let mut connection = sqlite::open_writer(&path).await?;
+        let mark = Arc::new(mark::Mark::open(&path, &mut connection, now).await?);
         let run = runs::begin(&mut connection, now).await?;
         sqlite::end_patience(&mut connection, &path).await?;
         let readers = sqlite::open_readers(&path, options.readers).await?;
         let reader = reader::Reader::start(sqlite::open_reader(&path).await?);
         let beside = sqlite::open_checkpointer(&path).await?;
-        let writer = writer::Writer::start(connection, beside, run).await?;
-        let inner = Inner { path, readers, reader, writer, run, _lock: lock };
+        let writer = writer::Writer::start(connection, beside, run, Arc::clone(&mark)).await?;
+        let inner = Inner { path, readers, reader, writer, run, mark, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -149,15 +154,30 @@ impl Store {
         self.inner.writer.solo(now, |_connection| Box::pin(async { Ok(()) })).await
     }
 
+    /// Notes beside the database that somebody has it open, and how far it has come: at least every few minutes.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn note_alive(&self, now: Timestamp) -> Result<(), StoreError> {
+        const SQL: &str = "SELECT (SELECT coalesce(max(seq), 0) FROM events), restored_at IS NOT NULL FROM daemon WHERE id = 1";
+        let (seq, restored): (i64, bool) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;
+        if !restored {
+            self.inner.mark.note_alive(seq, now);
+        }
+        Ok(())
+    }
+
     /// Ends the run: nothing is written afterwards. What was acknowledged is on disk already.
     ///
     /// # Errors
     /// What SQLite says; the queue is whole all the same.
     pub async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
         self.end_run(now).await?;
+        self.note_alive(now).await?;
+        // The writer is the last to go: it moves the write-ahead log back, so that a clean stop leaves one whole file.
         self.inner.reader.stop().await;
-        self.inner.writer.stop().await;
         self.inner.readers.close().await;
+        self.inner.writer.stop().await;
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
-use crate::domain::account::{Account, AccountHold, Daemon, Down, History, Pause};
+use crate::domain::account::{Account, AccountHold, Daemon, Down, History, Pause, Restored};
 use crate::domain::message::{AccountId, ChatId, Extras, Inbox, InboxId, MessageId, Target, UserId};
 use crate::domain::outcome::DownCause;
 use crate::domain::reason::Reason;
@@ -195,7 +195,7 @@ fn history(row: &SqliteRow) -> Result<History> {
 
 /// The columns of [`daemon`], for a query that has `daemon` as `d`.
 pub(super) const DAEMON_COLUMNS: &str = "d.paused_at AS daemon_paused_at, d.paused_until AS daemon_paused_until, \
-     d.pause_note AS daemon_pause_note, d.key_refused_at, d.key_problem";
+     d.pause_note AS daemon_pause_note, d.key_refused_at, d.key_problem, d.restored_at, d.restored_why";
 
 pub(super) fn daemon(row: &SqliteRow) -> Result<Daemon> {
     let key_refused = match time(row, "key_refused_at")? {
@@ -207,7 +207,14 @@ pub(super) fn daemon(row: &SqliteRow) -> Result<Daemon> {
         }),
     };
     let pause = pause(row, ["daemon_paused_at", "daemon_paused_until", "daemon_pause_note"])?;
-    Ok(Daemon { pause, key_refused })
+    let restored = match time(row, "restored_at")? {
+        None => None,
+        Some(since) => Some(Restored {
+            since,
+            why: row.try_get::<Option<String>, _>("restored_why")?.unwrap_or_default(),
+        }),
+    };
+    Ok(Daemon { pause, key_refused, restored })
 }
 
 fn pause(row: &SqliteRow, [since, until, note]: [&'static str; 3]) -> Result<Option<Pause>> {

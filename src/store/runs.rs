@@ -12,6 +12,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::Store;
 use super::rows::{self, Result};
+use crate::domain::account::Restored;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::outcome::Problem;
 use crate::domain::time_text;
@@ -25,6 +26,12 @@ pub struct Recovered {
     pub queued: u64,
     /// Whether the last run said goodbye.
     pub clean_stop: bool,
+    /// Set if no daemon had the queue open for so long that what was due before this time waits for a person.
+    pub stale_before: Option<Timestamp>,
+    /// Messages that wait for a person for that reason, those of this start.
+    pub stale: u64,
+    /// Set if the queue is held because it is a copy or was restored from a backup.
+    pub restored: Option<Restored>,
 }
 
 /// When the chats of an account are read back for the first time; `None`: never, a person looks.
@@ -43,18 +50,48 @@ pub struct RecoveredAttempt {
 
 impl Store {
     /// Takes stock of what the last run left behind, once, before anything is sent. A refused key is forgotten: a
-    /// start is how a person says that it has been mended. `verify_at` says when an account's chats are read back.
+    /// start is how a person says that it has been mended. `verify_at` says when an account's chats are read back. If no
+    /// daemon had the queue open for `stale_after`, what was due longer ago than that waits for a person (P4).
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn recover(&self, now: Timestamp, verify_at: VerifyAt) -> Result<Recovered> {
+    pub async fn recover(
+        &self,
+        now: Timestamp,
+        verify_at: VerifyAt,
+        stale_after: Option<Duration>,
+    ) -> Result<Recovered> {
         let run = self.inner.run;
-        self.inner
+        let stale_before = self.stale_before(now, stale_after);
+        let mut stale = 0;
+        if let Some(before) = stale_before {
+            loop {
+                // So many at a time that other programs can write in between.
+                let solo = self
+                    .inner
+                    .writer
+                    .solo(now, move |connection| Box::pin(hold_stale(connection, before, now)));
+                match solo.await? {
+                    0 => break,
+                    held => stale += held,
+                }
+            }
+        }
+        let recovered = self
+            .inner
             .writer
             .solo(now, move |connection| {
                 Box::pin(async move { recover(connection, run, now, &verify_at).await })
             })
-            .await
+            .await?;
+        let restored = self.totals().await?.daemon.restored;
+        Ok(Recovered { stale_before, stale, restored, ..recovered })
+    }
+
+    /// Before which time a message must have been due to be stale, if no daemon was there for so long.
+    fn stale_before(&self, now: Timestamp, stale_after: Option<Duration>) -> Option<Timestamp> {
+        let before = now.checked_sub(stale_after?).ok()?;
+        (self.inner.mark.last_alive_at()? <= before).then_some(before)
     }
 
     /// Leaves the open call of `account` to reading back: the code that made it is gone.
@@ -105,7 +142,16 @@ async fn recover(
     sqlx::query(FORGET).execute(&mut *connection).await?;
     let queued: i64 = sqlx::query_scalar(QUEUED).fetch_one(&mut *connection).await?;
     let last: Option<bool> = sqlx::query_scalar(LAST_RUN).bind(run).fetch_optional(connection).await?;
-    Ok(Recovered { uncertain, queued: queued.try_into().unwrap_or(0), clean_stop: last.unwrap_or(true) })
+    let queued = queued.try_into().unwrap_or(0);
+    Ok(Recovered { uncertain, queued, clean_stop: last.unwrap_or(true), ..Recovered::default() })
+}
+
+/// Leaves messages that were due before `before` to a person, at most 1,000 of them; answers how many.
+async fn hold_stale(connection: &mut SqliteConnection, before: Timestamp, now: Timestamp) -> Result<u64> {
+    const SQL: &str = "UPDATE messages SET state = 'review', reason = 'stale', retry_at = NULL, updated_at = ?2 \
+         WHERE arrival IN (SELECT arrival FROM messages WHERE state = 'queued' AND due_at < ?1 LIMIT 1000)";
+    let query = sqlx::query(SQL).bind(time_text(before)).bind(time_text(now));
+    Ok(query.execute(connection).await?.rows_affected())
 }
 
 /// Leaves the open calls, or those of one account, to reading back, or to a person.

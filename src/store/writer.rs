@@ -25,6 +25,7 @@ use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
 use super::checkpoint::{self, Checkpointer};
 use super::group::{Answers, Group, Ticket};
+use super::mark::Mark;
 use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
 use super::rows::Result;
 use crate::clock::{Clock, SystemClock};
@@ -77,6 +78,7 @@ impl Writer {
         mut connection: SqliteConnection,
         beside: SqliteConnection,
         run: i64,
+        mark: Arc<Mark>,
     ) -> Result<Self> {
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
@@ -88,6 +90,7 @@ impl Writer {
         let work = Work {
             connection,
             run,
+            mark,
             known,
             clock,
             blocked_since: Arc::clone(&blocked_since),
@@ -221,6 +224,7 @@ where
 struct Work {
     connection: SqliteConnection,
     run: i64,
+    mark: Arc<Mark>,
     known: KnownAccounts,
     clock: SystemClock,
     blocked_since: Arc<AtomicI64>,
@@ -284,6 +288,7 @@ impl Work {
         match self.write_patiently(&group).await {
             Ok(answers) => {
                 self.note_busy(false, Timestamp::UNIX_EPOCH);
+                self.note_calls(&group, &answers);
                 group.answer(answers);
             }
             // Waiting longer is the caller's choice; nobody's verb is lost by asking again.
@@ -298,7 +303,10 @@ impl Work {
                 tracing::debug!(%error, members = group.len(), "a group commit failed; trying each member alone");
                 for one in group.alone() {
                     match self.write_patiently(&one).await {
-                        Ok(answers) => one.answer(answers),
+                        Ok(answers) => {
+                            self.note_calls(&one, &answers);
+                            one.answer(answers);
+                        }
                         Err(error) => one.refuse(error),
                     }
                 }
@@ -344,6 +352,14 @@ impl Work {
             known.keep_new();
         }
         result
+    }
+
+    /// Before the caller hears of it: a call must not be made that the mark does not know of.
+    fn note_calls(&self, group: &Group, answers: &Answers) {
+        let mut begun = group.begins.iter().zip(&answers.begins);
+        if let Some((ticket, _)) = begun.rfind(|(_, begun)| **begun == Begun::Granted) {
+            self.mark.note_call(ticket.ask.arrival.0, ticket.ask.number);
+        }
     }
 
     fn note_busy(&self, busy: bool, asked_at: Timestamp) {

@@ -15,6 +15,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("api.socket", "other.sock", "socket: \"other.sock\""),
     ("api.socket_mode", "0600", "socket_mode: 384"),
     ("engine.seed", "77", "seed: Some(77)"),
+    ("engine.stale_after", "77s", "stale_after: Some(77s)"),
     ("engine.shutdown_grace", "77s", "shutdown_grace: 77s"),
     ("limits.text_chars", "77", "text_chars: 77"),
     ("log.format", "json", "format: Json"),

@@ -27,6 +27,7 @@ mod messages_doc;
 mod provider_reads;
 mod queue;
 mod read_back;
+mod restored;
 mod sandbox;
 mod sql_door;
 mod store_contract;

@@ -136,6 +136,7 @@ impl Bench {
             policies: Policies { default: Arc::new(self.policy.clone()), accounts: HashMap::new() },
             requests_per_second: many,
             burst: many,
+            stale_after: None,
             facts_age: seconds(6 * 3600),
             seed: self.seed,
         };

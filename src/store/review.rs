@@ -1,0 +1,241 @@
+//! What a person decides about a message whose outcome could not be found out, and all that is known of it.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::Store;
+use super::evidence::keep;
+use super::rows::{self, Result};
+use crate::domain::message::{AccountId, Arrival, MessageId};
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
+use crate::domain::time_text;
+
+/// What a person decides about a message in review.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It reached the recipient.
+    Sent,
+    /// It did not, and goes out once more.
+    Resend,
+    /// It is not to go out, whether it did or not.
+    Drop,
+}
+
+impl Decision {
+    /// Every decision.
+    pub const ALL: [Self; 3] = [Self::Sent, Self::Resend, Self::Drop];
+
+    /// The word used everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Resend => "resend",
+            Self::Drop => "drop",
+        }
+    }
+
+    /// The decision of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|decision| decision.as_str() == word)
+    }
+
+    /// The state that it leads to.
+    pub fn becomes(self) -> StateName {
+        match self {
+            Self::Sent => StateName::Sent,
+            Self::Resend => StateName::Queued,
+            Self::Drop => StateName::Cancelled,
+        }
+    }
+}
+
+/// Which messages in review are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Which {
+    /// Only for this reason.
+    pub reason: Reason,
+    /// Only of this account.
+    pub account_id: Option<AccountId>,
+    /// Only with this label.
+    pub campaign: Option<String>,
+}
+
+const WHICH: &str =
+    "state = 'review' AND reason = ?1 AND (?2 IS NULL OR account_id = ?2) AND (?3 IS NULL OR campaign = ?3)";
+
+/// What became of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reviewed {
+    /// It is carried out.
+    Done {
+        /// The account of the message.
+        account_id: AccountId,
+    },
+    /// The message is in another state.
+    NotInReview(StateName),
+    /// There is no such message.
+    Unknown,
+}
+
+/// One thing that is known about an attempt with an unknown outcome.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EvidenceView {
+    /// Number of the attempt.
+    pub attempt: u32,
+    /// When it was found.
+    pub at: Timestamp,
+    /// `read_back` or `person`.
+    pub source: String,
+    /// What was found or decided.
+    pub finding: String,
+    /// In words.
+    pub detail: Option<String>,
+}
+
+impl Store {
+    /// Settles a message in review as a person decided.
+    ///
+    /// # Errors
+    /// What SQLite says; then nothing changed.
+    pub async fn review(
+        &self,
+        id: MessageId,
+        decision: Decision,
+        note: Option<String>,
+        now: Timestamp,
+    ) -> Result<Reviewed> {
+        self.inner
+            .writer
+            .solo(now, move |connection| Box::pin(review(connection, id, decision, note, now)))
+            .await
+    }
+
+    /// Settles every message that is in review for one reason, a few hundred at a time; answers how many and whose.
+    ///
+    /// # Errors
+    /// What SQLite says; those before stay settled.
+    pub async fn review_all(
+        &self,
+        which: Which,
+        decision: Decision,
+        note: Option<String>,
+        now: Timestamp,
+    ) -> Result<(u64, HashSet<AccountId>)> {
+        let (mut settled, mut accounts) = (0, HashSet::new());
+        loop {
+            let (which, note) = (which.clone(), note.clone());
+            let solo = self
+                .inner
+                .writer
+                .solo(now, move |connection| Box::pin(review_some(connection, which, decision, note, now)));
+            let some = solo.await?;
+            if some.is_empty() {
+                return Ok((settled, accounts));
+            }
+            settled += some.len() as u64;
+            accounts.extend(some);
+        }
+    }
+
+    /// How many messages [`Store::review_all`] would settle.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn in_review(&self, which: &Which) -> Result<u64> {
+        // Made of constants; values are bound.
+        let sql = AssertSqlSafe(format!("SELECT count(*) FROM messages WHERE {WHICH}"));
+        let query = sqlx::query_scalar(sql).bind(which.reason.as_str());
+        let query = query.bind(which.account_id.as_ref().map(AccountId::as_str)).bind(&which.campaign);
+        let n: i64 = query.fetch_one(&self.inner.readers).await?;
+        Ok(u64::try_from(n).unwrap_or(0))
+    }
+
+    /// What is known about the attempts at a message whose outcome was unknown, in order.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn evidence(&self, arrival: Arrival) -> Result<Vec<EvidenceView>> {
+        const SQL: &str =
+            "SELECT number, at, source, finding, detail FROM evidence WHERE arrival = ?1 ORDER BY at, rowid";
+        let found = sqlx::query(SQL).bind(arrival.0).fetch_all(&self.inner.readers).await?;
+        let read = |row: &SqliteRow| {
+            Ok(EvidenceView {
+                attempt: rows::count(row, "number")?,
+                at: rows::required_time(row, "at")?,
+                source: row.try_get("source")?,
+                finding: row.try_get("finding")?,
+                detail: row.try_get("detail")?,
+            })
+        };
+        found.iter().map(read).collect()
+    }
+}
+
+/// When it was sent nobody knows better than its last call.
+const SETTLED: &str = "retry_at = NULL, settled_by = iif(?5 = 'sent', 'person', NULL), \
+     sent_at = iif(?5 = 'sent', coalesce((SELECT t.started_at FROM attempts t WHERE t.arrival = messages.arrival \
+       AND t.number = messages.attempts), ?4), NULL), updated_at = ?4, state = ?5, reason = ?6";
+
+fn reason(decision: Decision) -> Reason {
+    match decision {
+        Decision::Sent => Reason::Delivered,
+        Decision::Resend => Reason::Turn,
+        Decision::Drop => Reason::Cancelled,
+    }
+}
+
+async fn review_some(
+    connection: &mut SqliteConnection,
+    which: Which,
+    decision: Decision,
+    note: Option<String>,
+    now: Timestamp,
+) -> Result<Vec<AccountId>> {
+    let sql = format!(
+        "UPDATE messages SET {SETTLED} WHERE arrival IN (SELECT arrival FROM messages WHERE {WHICH} LIMIT 500) \
+         RETURNING arrival, attempts, account_id"
+    );
+    let at = time_text(now);
+    // Made of constants; values are bound.
+    let query = sqlx::query(AssertSqlSafe(sql)).bind(which.reason.as_str());
+    let query = query.bind(which.account_id.as_ref().map(AccountId::as_str)).bind(&which.campaign).bind(&at);
+    let query = query.bind(decision.becomes().as_str()).bind(reason(decision).as_str());
+    let mut accounts = Vec::new();
+    for row in query.fetch_all(&mut *connection).await? {
+        let attempt = rows::count(&row, "attempts")?;
+        let arrival: i64 = row.try_get("arrival")?;
+        keep(connection, arrival, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
+        accounts.push(AccountId::new(row.try_get::<String, _>("account_id")?));
+    }
+    Ok(accounts)
+}
+
+async fn review(
+    connection: &mut SqliteConnection,
+    id: MessageId,
+    decision: Decision,
+    note: Option<String>,
+    now: Timestamp,
+) -> Result<Reviewed> {
+    const LOOK: &str = "SELECT arrival, account_id, state, attempts FROM messages WHERE id = ?1";
+    let id = id.0.hyphenated().to_string();
+    let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
+        return Ok(Reviewed::Unknown);
+    };
+    let state = rows::state(&row)?;
+    if state != StateName::Review {
+        return Ok(Reviewed::NotInReview(state));
+    }
+    let (arrival, at): (i64, String) = (row.try_get("arrival")?, time_text(now));
+    // Made of constants; values are bound.
+    let query = sqlx::query(AssertSqlSafe(format!("UPDATE messages SET {SETTLED} WHERE arrival = ?1")));
+    let query = query.bind(arrival).bind(None::<&str>).bind(None::<&str>).bind(&at);
+    query.bind(decision.becomes().as_str()).bind(reason(decision).as_str()).execute(&mut *connection).await?;
+    let attempt = rows::count(&row, "attempts")?;
+    keep(connection, arrival, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
+    Ok(Reviewed::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?) })
+}

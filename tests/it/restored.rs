@@ -1,0 +1,235 @@
+//! Queues that were away: a copy that was restored from a backup, and one that nobody had open for days (P2, P4).
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, House, run, texts};
+
+async fn standing(daemon: &Daemon, id: &str) -> (Value, Value) {
+    let (_, message) = daemon.get(&format!("/v1/messages/{id}")).await;
+    (message["reason"].clone(), message["waits_for"].clone())
+}
+
+fn body(number: usize) -> String {
+    json!({"account_id": "acc_1", "chat_id": format!("c{number}"), "text": format!("message {number}")})
+        .to_string()
+}
+
+/// The database as a clean stop leaves it: one file.
+fn copy(house: &House, to: &Path) {
+    let log = format!("{}-wal", house.database().display());
+    assert!(!Path::new(&log).exists(), "a clean stop leaves nothing in the write-ahead log");
+    std::fs::copy(house.database(), to).expect("a copy");
+}
+
+fn put_back(house: &House, from: &Path) {
+    for side in ["-wal", "-shm"] {
+        let _where_there_is_one = std::fs::remove_file(format!("{}{side}", house.database().display()));
+    }
+    std::fs::copy(from, house.database()).expect("a restored file");
+}
+
+/// Yesterday's database under today's mark: what has been sent since would go out again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
+    let house = House::new().await.hasty();
+    let mut daemon = house.serve().await;
+    let first = daemon.enqueue(&body(1)).await;
+    daemon.becomes(&first, "sent").await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let second = daemon.enqueue(&body(2)).await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    copy(&house, &house.path("snapshot.db"));
+
+    let daemon = house.serve().await;
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    daemon.becomes(&second, "sent").await;
+    // Without a goodbye: the mark is there at once.
+    daemon.kill();
+    put_back(&house, &house.path("snapshot.db"));
+    let daemon = house.serve().await;
+    assert_eq!(standing(&daemon, &second).await, (json!("restored"), json!("person")));
+    assert!(house.log().contains("was restored from a backup"), "{}", house.log());
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["restored"]["why"], "it does not know the last call that was made from this queue");
+    assert!(status["next_step"].as_str().unwrap().contains("outboxd resume --all --restored"), "{status}");
+    // Resuming alone does not mean that somebody has looked.
+    daemon.post("/v1/resume", "").await;
+    assert_eq!(standing(&daemon, &second).await.0, "restored");
+    let third = daemon.enqueue(&body(3)).await;
+    assert_eq!(standing(&daemon, &third).await.0, "restored");
+    // It stays so over restarts.
+    daemon.kill();
+    let daemon = house.serve().await;
+    assert_eq!(standing(&daemon, &second).await.0, "restored");
+    assert_eq!(daemon.post(&format!("/v1/messages/{second}/cancel"), "").await.0, 200);
+    let (ok, said) = run(house.outboxd(&["resume", "--all", "--restored"]), "");
+    assert!(ok && said.contains("everything goes on"), "{said}");
+    daemon.becomes(&third, "sent").await;
+    daemon.kill();
+    // From now on it is the queue.
+    let daemon = house.serve().await;
+    assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
+    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
+}
+
+/// What a copy has forgotten need not be a call: a cancellation or a pause counts as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_has_forgotten_a_cancellation_is_recognised() {
+    let house = House::new().await.hasty();
+    let mut daemon = house.serve().await;
+    let first = daemon.enqueue(&body(1)).await;
+    daemon.becomes(&first, "sent").await;
+    daemon.post("/v1/pause", "").await;
+    let second = daemon.enqueue(&body(2)).await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    copy(&house, &house.path("snapshot.db"));
+    let mut daemon = house.serve().await;
+    daemon.post(&format!("/v1/messages/{second}/cancel"), "").await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    put_back(&house, &house.path("snapshot.db"));
+    let daemon = house.serve().await;
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["restored"]["why"], "it does not know the last things that happened to this queue");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_without_its_mark_is_held_and_a_queue_that_never_called_is_not() {
+    let house = House::new().await.hasty();
+    let mark = house.path("queue.db.mark");
+    let mut daemon = house.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let first = daemon.enqueue(&body(1)).await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    std::fs::remove_file(&mark).expect("the mark is there");
+    let daemon = house.serve().await;
+    assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
+    daemon.post("/v1/resume", "").await;
+    daemon.becomes(&first, "sent").await;
+    daemon.kill();
+    for content in [None, Some(""), Some("no mark"), Some(r#"{"queue":"x","call":null,"seq":0}"#)] {
+        match content {
+            None => std::fs::remove_file(&mark).expect("the mark is there"),
+            Some(content) => std::fs::write(&mark, format!("{content:<600}")).expect("written"),
+        }
+        let daemon = house.serve().await;
+        assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string(), "{content:?}");
+        let (ok, said) = run(house.outboxd(&["resume", "--all", "--restored"]), "");
+        assert!(ok, "{said}");
+        daemon.kill();
+    }
+    let daemon = house.serve().await;
+    assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null, "the mark was written anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restored_concerns_everything_and_is_refused_for_an_account() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let (code, answer) = daemon.post("/v1/accounts/acc_1/resume", r#"{"restored": true}"#).await;
+    assert_eq!((code, &answer["error"]["field"]), (422, &json!("restored")), "{answer}");
+    let (ok, said) = run(house.outboxd(&["resume", "acc_1", "--restored"]), "");
+    assert!(!ok && said.contains("--all"), "{said}");
+}
+
+/// Dates the queue and its mark back by so many hours: the machine was off.
+fn was_off_for(house: &House, hours: u32) {
+    let earlier =
+        |column: &str| format!("{column} = strftime('%Y-%m-%dT%H:%M:%fZ', {column}, '-{hours} hours')");
+    for sql in [
+        format!("UPDATE messages SET {}, {}", earlier("created_at"), earlier("due_at")),
+        format!("UPDATE runs SET {}", earlier("started_at")),
+    ] {
+        house.sql(&sql);
+    }
+    let mark = house.path("queue.db.mark");
+    let text = std::fs::read_to_string(&mark).expect("the mark");
+    let mut value: Value = serde_json::from_str(&text).expect("JSON");
+    let at: jiff::Timestamp = value["alive_at"].as_str().expect("a time").parse().expect("a time");
+    let before = at - jiff::SignedDuration::from_hours(i64::from(hours));
+    value["alive_at"] = json!(format!("{before:.3}"));
+    std::fs::write(&mark, format!("{:<511}\n", value.to_string())).expect("written");
+}
+
+async fn queue_that_was_off(hours: u32, stale_after: &str) -> (House, Daemon, [String; 2]) {
+    let house = House::new().await.hasty().set("OUTBOXD_ENGINE_STALE_AFTER", stale_after);
+    let mut daemon = house.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let by_socket = daemon.enqueue(&body(1)).await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    // While nobody was there another program went on inserting.
+    let insert =
+        "INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_1', 'c2', 'message 2') RETURNING id";
+    let by_sql = house.sql(insert).remove(0);
+    was_off_for(&house, hours);
+    let daemon = house.serve().await;
+    daemon.post("/v1/resume", "").await;
+    (house, daemon, [by_socket, by_sql])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_due_long_before_the_start_waits_for_a_person() {
+    let (house, daemon, ids) = queue_that_was_off(25, "24h").await;
+    for id in &ids {
+        let message = daemon.becomes(id, "review").await;
+        assert_eq!((&message["reason"], &message["actor"]), (&json!("stale"), &json!("operator")));
+    }
+    let fresh = daemon.enqueue(&body(3)).await;
+    daemon.becomes(&fresh, "sent").await;
+    assert_eq!(daemon.get("/v1/status").await.1["recovered"]["stale"], 1, "the other one came by SQL");
+    let (ok, told) = run(house.outboxd(&["review", "--reason", "stale", "resend", "--dry-run"]), "");
+    assert!(
+        ok && told.starts_with("2 messages that are in review as `stale` go back into the queue"),
+        "{told}"
+    );
+    let (ok, said) = run(house.outboxd(&["review", &ids[0], "drop", "--yes"]), "");
+    assert!(ok, "{said}");
+    let (ok, said) =
+        run(house.outboxd(&["review", "--reason", "stale", "resend", "--yes", "--account", "acc_1"]), "");
+    assert!(ok && said.starts_with("1 messages"), "{said}");
+    daemon.becomes(&ids[1], "sent").await;
+    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 2", "message 3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_absence_or_a_switched_off_guard_holds_nothing() {
+    for (hours, stale_after) in [(23, "24h"), (25, "0s")] {
+        let (_house, daemon, ids) = queue_that_was_off(hours, stale_after).await;
+        for id in &ids {
+            daemon.becomes(id, "sent").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deciding_about_all_needs_a_reason_and_a_decision() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    for (body, field) in [
+        ("", "decision"),
+        (r#"{"decision": "resend"}"#, "reason"),
+        (r#"{"decision": "resend", "reason": "gap"}"#, "reason"),
+        (r#"{"decision": "again", "reason": "stale"}"#, "decision"),
+        (r#"{"decision": "resend", "reason": "stale", "acount_id": "acc_1"}"#, "acount_id"),
+    ] {
+        let (code, answer) = daemon.post("/v1/review", body).await;
+        assert_eq!((code, &answer["error"]["field"]), (422, &json!(field)), "{body}: {answer}");
+    }
+    let (code, answer) = daemon.post("/v1/review", r#"{"decision": "resend", "reason": "stale"}"#).await;
+    assert_eq!((code, &answer["messages"]), (200, &json!(0)), "{answer}");
+    for arguments in [
+        &["review", "--reason", "stale"][..],
+        &["review", "--yes"],
+        &["review", "x", "--note", "n"],
+        &["review", "--account", "acc_1"],
+    ] {
+        let (ok, said) = run(house.outboxd(arguments), "");
+        assert!(!ok && said.contains("error"), "{arguments:?}: {said}");
+    }
+}
