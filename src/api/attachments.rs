@@ -1,9 +1,12 @@
-//! The files of a message, from wherever its producer put them: a path, or base64. Read here, once, so that the file may
+//! The files of a message, from wherever its producer put them: a path, base64, or an upload. Read here, once, so that the file may
 //! go as soon as the message is accepted; checked here, because only who has the bytes can.
 
+use std::collections::HashMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
@@ -27,16 +30,20 @@ pub struct AttachmentRules {
     pub roots: Vec<PathBuf>,
 }
 
+/// Files that came beside a message, by their names; an entry of `attachments` without `path` and `content` means one of
+/// them.
+pub(super) type Uploads = HashMap<String, Bytes>;
+
 /// The files of one message: what is known of each, and their bytes.
 pub(super) type Loaded = (Vec<Attachment>, Vec<Blob>);
 
 /// Reads and checks the `attachments` of a message; reports everything that is wrong.
-pub(super) fn load(value: Value, rules: &AttachmentRules) -> Result<Loaded, Vec<Refusal>> {
+pub(super) fn load(value: Value, uploads: Uploads, rules: &AttachmentRules) -> Result<Loaded, Vec<Refusal>> {
     let Value::Array(list) = value else {
         let fix = "give an array of {\"path\" or \"content\", …}, see docs/messages.md";
         return Err(vec![Refusal::new(RefusalCode::WrongType, "attachments", "is no array", fix)]);
     };
-    let mut reading = Reading { rules, faults: Vec::new(), total: 0 };
+    let mut reading = Reading { rules, uploads, faults: Vec::new(), total: 0 };
     if list.len() > MOST {
         let problem = format!("holds {} files, {MOST} are allowed", list.len());
         reading.add(RefusalCode::TooLong, "attachments", problem, "send them with several messages");
@@ -49,6 +56,7 @@ pub(super) fn load(value: Value, rules: &AttachmentRules) -> Result<Loaded, Vec<
 
 struct Reading<'a> {
     rules: &'a AttachmentRules,
+    uploads: Uploads,
     faults: Vec<Refusal>,
     total: u64,
 }
@@ -71,7 +79,7 @@ impl Reading<'_> {
         }
         let faults_before = self.faults.len();
         let filename = self.filename(&at, &object);
-        let bytes = self.bytes(&at, &object)?;
+        let bytes = self.bytes(&at, &object, filename.as_deref())?;
         let filename = filename?;
         let content_type = self.content_type(&at, &object, &filename, &bytes)?;
         let send_mode = self.send_mode(&at, &object, &content_type);
@@ -132,7 +140,7 @@ impl Reading<'_> {
         Some(name)
     }
 
-    fn bytes(&mut self, at: &str, object: &Map<String, Value>) -> Option<Vec<u8>> {
+    fn bytes(&mut self, at: &str, object: &Map<String, Value>, name: Option<&str>) -> Option<Vec<u8>> {
         let bytes = match (object.get("path"), object.get("content")) {
             (Some(Value::String(path)), None) => self.file(&format!("{at}.path"), path)?,
             (None, Some(Value::String(content))) => self.base64(&format!("{at}.content"), content)?,
@@ -145,11 +153,7 @@ impl Reading<'_> {
                 );
                 return None;
             }
-            (None, None) => {
-                let fix = "give `path`, or `content` in base64";
-                self.add(RefusalCode::MissingField, at, "has neither `path` nor `content`", fix);
-                return None;
-            }
+            (None, None) => self.uploaded(at, name)?,
             (Some(_), None) | (None, Some(_)) => {
                 self.add(
                     RefusalCode::WrongType,
@@ -170,6 +174,16 @@ impl Reading<'_> {
             return None;
         }
         self.takes(at, bytes.len() as u64).then_some(bytes)
+    }
+
+    /// A file that came beside the message.
+    fn uploaded(&mut self, at: &str, name: Option<&str>) -> Option<Vec<u8>> {
+        if let Some(bytes) = name.and_then(|name| self.uploads.remove(name)) {
+            return Some(bytes.into());
+        }
+        let fix = "give `path`, or `content` in base64, or upload a file of this name (docs/messages.md)";
+        self.add(RefusalCode::MissingField, at, "has neither `path` nor `content`", fix);
+        None
     }
 
     /// Counts towards the sum, before the bytes are read where their number is known.
@@ -246,8 +260,12 @@ impl Reading<'_> {
                 );
             }
         }
-        match std::fs::read(&real) {
-            Ok(bytes) => Some(bytes),
+        // A file that grows meanwhile is not read for ever.
+        let most = self.rules.max_bytes.saturating_add(1);
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(&real).and_then(|file| file.take(most).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => Some(bytes),
             Err(error) => refused(
                 self,
                 format!("cannot be read: {path}: {error}"),

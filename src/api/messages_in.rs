@@ -1,4 +1,5 @@
-//! `POST /v1/messages`: one message, an array, or one a line; a verdict for each, after the commit.
+//! `POST /v1/messages`: one message, an array, or one a line; a verdict for each, after the commit. A single one may bring
+//! its files as an upload (`multipart.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::attachments::Uploads;
 use super::error::{ApiError, refusal_json};
-use super::{Doors, body, wire};
+use super::{Doors, body, multipart, wire};
 use crate::domain::attachment::Blob;
 use crate::domain::message::{MessageId, NewMessage};
 use crate::domain::refusal::{Refusal, RefusalCode};
@@ -69,7 +71,7 @@ enum RowVerdict {
 
 /// The body, by its content type and its first character.
 enum Input {
-    One(Value),
+    One(Value, Uploads),
     Many(Vec<InputRow>, Files),
 }
 
@@ -82,8 +84,8 @@ pub(super) async fn enqueue(
     let body = body::read(body, doors.body_bytes).await?;
     let atomic = atomic(&parameters)?;
     let key = idempotency_key(&headers)?;
-    match read(&doors, &headers, &body)? {
-        Input::One(value) => one(&doors, value, key).await,
+    match read(&doors, &headers, &body).await? {
+        Input::One(value, uploads) => one(&doors, value, uploads, key).await,
         Input::Many(..) if key.is_some() => {
             let fix = "give each row its own dedupe_key";
             let problem = "is for a single message";
@@ -125,7 +127,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     })
 }
 
-fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Input, ApiError> {
+async fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Input, ApiError> {
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -133,9 +135,13 @@ fn read(doors: &Doors, headers: &HeaderMap, body: &Bytes) -> Result<Input, ApiEr
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok(lines(doors, body)),
         // The form type is what curl says when it is told nothing.
         "" | "application/json" | "application/x-www-form-urlencoded" => json_body(doors, body),
+        "multipart/form-data" => {
+            let (message, uploads) = multipart::read(content_type, body.clone()).await?;
+            Ok(Input::One(message, uploads))
+        }
         other => {
             let problem = format!("is {other}");
-            let fix = "send application/json or application/x-ndjson";
+            let fix = "send application/json, application/x-ndjson or multipart/form-data";
             let refusal = Refusal::new(RefusalCode::InvalidValue, "Content-Type", problem, fix);
             Err(ApiError::one(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
         }
@@ -152,7 +158,7 @@ fn json_body(doors: &Doors, body: &Bytes) -> Result<Input, ApiError> {
             let rows = rows.into_iter().map(row).collect();
             Ok(Input::Many(rows, files))
         }
-        one => Ok(Input::One(one)),
+        one => Ok(Input::One(one, Uploads::default())),
     }
 }
 
@@ -179,9 +185,14 @@ fn parse(doors: &Doors, value: Value, files: &mut Files) -> Result<NewMessage, V
 }
 
 /// A single message has the status code to say what became of it.
-async fn one(doors: &Arc<Doors>, value: Value, key: Option<String>) -> Result<Response, ApiError> {
+async fn one(
+    doors: &Arc<Doors>,
+    value: Value,
+    uploads: Uploads,
+    key: Option<String>,
+) -> Result<Response, ApiError> {
     let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
-    let (mut draft, blobs) = wire::draft(value, &doors.attachments).map_err(unprocessable)?;
+    let (mut draft, blobs) = wire::draft_with(value, uploads, &doors.attachments).map_err(unprocessable)?;
     if let Some(key) = key {
         if draft.dedupe_key.as_ref().is_some_and(|own| *own != key) {
             let fix = "give one of them";

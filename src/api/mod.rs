@@ -14,6 +14,7 @@ mod error;
 mod facts;
 mod messages;
 mod messages_in;
+mod multipart;
 mod render;
 mod review;
 mod socket;

@@ -65,7 +65,7 @@ fn judge(doors: &Doors, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), Strin
         |refusals: Vec<Refusal>| refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ");
     let mut blobs = Vec::new();
     if let Some(files) = row.attachments.clone() {
-        let load = || attachments::load(files, &doors.attachments);
+        let load = || attachments::load(files, attachments::Uploads::default(), &doors.attachments);
         (draft.attachments, blobs) = tokio::task::block_in_place(load).map_err(told)?;
     }
     let message = draft.validate(&doors.rules, row.created_at).map_err(told)?;

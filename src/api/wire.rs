@@ -4,7 +4,7 @@
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
-use super::attachments::{self, AttachmentRules};
+use super::attachments::{self, AttachmentRules, Uploads};
 use super::error::ApiError;
 use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, Arrival, Draft};
@@ -35,6 +35,15 @@ pub(super) const FIELDS: [&str; 17] = [
 
 /// Reads one message with the bytes of its files; reports every field that is unknown or of the wrong type.
 pub(super) fn draft(value: Value, rules: &AttachmentRules) -> Result<(Draft, Vec<Blob>), Vec<Refusal>> {
+    draft_with(value, Uploads::default(), rules)
+}
+
+/// The same, with files that came beside it.
+pub(super) fn draft_with(
+    value: Value,
+    uploads: Uploads,
+    rules: &AttachmentRules,
+) -> Result<(Draft, Vec<Blob>), Vec<Refusal>> {
     let Value::Object(mut object) = value else {
         let problem = format!("a message is a JSON object, not {}", kind(&value));
         return Err(vec![Refusal::new(RefusalCode::WrongType, "", problem, "see docs/http.md")]);
@@ -45,7 +54,7 @@ pub(super) fn draft(value: Value, rules: &AttachmentRules) -> Result<(Draft, Vec
     }
     // Files are read and decoded here, which takes its time; the other tasks go on meanwhile.
     let loaded = taken(&mut object, "attachments")
-        .map(|files| tokio::task::block_in_place(|| attachments::load(files, rules)));
+        .map(|files| tokio::task::block_in_place(|| attachments::load(files, uploads, rules)));
     let (attachments, blobs) = match loaded.transpose() {
         Ok(loaded) => loaded.unwrap_or_default(),
         Err(refusals) => {

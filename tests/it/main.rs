@@ -24,6 +24,7 @@ mod http_in;
 mod http_out;
 mod lifecycle;
 mod messages_doc;
+mod multipart;
 mod provider_reads;
 mod queue;
 mod read_back;

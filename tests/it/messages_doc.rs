@@ -5,13 +5,15 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::daemon::{Daemon, House, run};
+use crate::daemon::{Daemon, House, eventually, run};
 
 /// One form, as the page shows it.
 struct Form {
     title: String,
     /// The body that `curl` posts.
     posted: String,
+    /// The upload, where files can come as one.
+    upload: Option<String>,
     /// The command line.
     command: String,
     sql: String,
@@ -31,12 +33,15 @@ fn form(section: &str) -> Form {
         section.split(&begin).skip(1).map(|rest| rest.split("\n```").next().expect("an end")).collect()
     };
     let shell = blocks("sh");
-    assert_eq!((shell.len(), blocks("sql").len(), blocks("json").len()), (2, 1, 1), "{title}");
-    let posted = shell[0].split_once("-d '").expect("a body").1.trim_end_matches('\'').to_owned();
+    assert_eq!((blocks("sql").len(), blocks("json").len()), (1, 1), "{title}");
+    let [posted, upload @ .., command] = &shell[..] else { panic!("{title}: too few examples") };
+    assert!(upload.len() <= 1, "{title}");
+    let posted = posted.split_once("-d '").expect("a body").1.trim_end_matches('\'').to_owned();
     let path = section.split("goes out as `POST ").nth(1).expect("a path").split('`').next().expect("a path");
     Form {
         posted,
-        command: shell[1].to_owned(),
+        upload: upload.first().map(|upload| (*upload).to_owned()),
+        command: (*command).to_owned(),
         sql: blocks("sql")[0].trim_end_matches(';').to_owned(),
         path: path.to_owned(),
         body: serde_json::from_str(blocks("json")[0]).expect("JSON"),
@@ -45,8 +50,8 @@ fn form(section: &str) -> Form {
 }
 
 impl Form {
-    /// Puts the form in by each door, one after the other.
-    async fn put_in(&self, house: &House, daemon: &Daemon) {
+    /// Puts the form in by each door, one after the other; answers how often.
+    async fn put_in(&self, house: &House, daemon: &Daemon) -> usize {
         let (status, answer) = daemon.post_with("/v1/messages", ("accept", "*/*"), &self.posted).await;
         assert_eq!(status, 201, "{}: {answer}", self.title);
         let program = house.outboxd(&[]);
@@ -60,6 +65,20 @@ impl Form {
         let (ok, said) = run(shell, "");
         assert!(ok, "{}: {said}", self.title);
         house.sql(&format!("{} RETURNING id", self.sql));
+        let Some(upload) = &self.upload else { return 3 };
+        let socket = house.socket().display().to_string();
+        match house.run("curl", &["--version"], "") {
+            Some(_) => {
+                let (ok, said) =
+                    house.run("sh", &["-c", &upload.replace("outboxd.sock", &socket)], "").expect("a shell");
+                assert!(ok && said.contains("queued"), "{}: {said}", self.title);
+                4
+            }
+            None => {
+                println!("not installed here: curl");
+                3
+            }
+        }
     }
 }
 
@@ -70,11 +89,16 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
     let daemon = house.serve().await;
     let forms = forms();
     assert!(forms.len() >= 12, "{} forms", forms.len());
-    for (index, form) in forms.iter().enumerate() {
-        form.put_in(&house, &daemon).await;
-        house.delivered(3 * (index + 1)).await;
+    let mut delivered = 0;
+    for form in &forms {
+        let times = form.put_in(&house, &daemon).await;
+        delivered += times;
+        house.delivered(delivered).await;
+        // A delivery is told before its answer is noted.
+        let answered = || house.writes().iter().all(|call| call.status.is_some());
+        assert!(eventually(async || answered()).await, "{}", form.title);
         let calls = house.writes();
-        let last = &calls[calls.len() - 3..];
+        let last = &calls[calls.len() - times..];
         for call in last {
             assert_eq!((call.path.as_str(), &call.body), (form.path.as_str(), &form.body), "{}", form.title);
             assert_eq!(call.status, Some(200), "{}", form.title);
