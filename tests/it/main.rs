@@ -1,6 +1,7 @@
 //! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the house.
 
 mod attachments;
+mod bad_forms;
 mod before_calls;
 mod classify;
 mod cli_act;
@@ -18,6 +19,7 @@ mod crash;
 mod daemon;
 mod doors;
 mod engine_pace;
+mod every_message;
 mod facts;
 mod fault_matrix;
 mod http_in;
