@@ -33,9 +33,9 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// after twice as long, and so on to this: a slow disk may take so long to flush.
 const LONGEST_PAUSE: Duration = Duration::from_millis(512);
 
-/// Our own commits write the log too. After one of those it is asked only this much later, so that while we write
-/// much, asking takes no time from it.
-const AFTER_OWN: Duration = Duration::from_millis(3);
+/// Our own commits write the log too. While one is being written it is asked only this much later, so that while we
+/// write much, asking takes no time from it.
+const WHILE_OWN: Duration = Duration::from_millis(3);
 
 /// Watches one database.
 pub struct ForeignInserts {
@@ -45,8 +45,8 @@ pub struct ForeignInserts {
     events: Option<EventStream<Vec<u8>>>,
     /// Whether there may be rows already, without a word of the kernel's.
     look_first: bool,
-    /// What the writer had done when the log was last written.
-    own_activity: u64,
+    /// The end of what the writer was doing when the log was last looked at.
+    seen_activity: u64,
 }
 
 impl Store {
@@ -62,7 +62,7 @@ impl Store {
             tracing::warn!(file = %wal.display(), "the kernel cannot watch this file; looking 4 times a second instead");
         }
         let store = self.clone();
-        Ok(ForeignInserts { store, connection, wal, events, look_first: true, own_activity: 0 })
+        Ok(ForeignInserts { store, connection, wal, events, look_first: true, seen_activity: 0 })
     }
 }
 
@@ -131,10 +131,10 @@ impl ForeignInserts {
             self.events = watch_file(&self.wal);
         }
         let activity = self.store.inner.writer.activity();
-        if std::mem::replace(&mut self.own_activity, activity) == activity && is_at_rest(activity) {
+        if !is_ours(activity, self.seen_activity) {
             return Pace::AtOnce(AT_ONCE);
         }
-        clock.sleep(AFTER_OWN).await;
+        clock.sleep(if is_at_rest(activity) { SHORTEST_PAUSE } else { WHILE_OWN }).await;
         self.pass_over();
         Pace::After(SHORTEST_PAUSE)
     }
@@ -148,7 +148,7 @@ impl ForeignInserts {
                 self.events = watch_file(&self.wal);
             }
         }
-        self.own_activity = self.store.inner.writer.activity();
+        self.seen_activity = end_of(self.store.inner.writer.activity());
     }
 }
 
@@ -157,10 +157,35 @@ fn is_at_rest(activity: u64) -> bool {
     activity.is_multiple_of(2)
 }
 
+/// What the activity will be when the transaction has ended that is open now. It flushes last, and the kernel has no
+/// word for that.
+fn end_of(activity: u64) -> u64 {
+    activity.next_multiple_of(2)
+}
+
+/// Whether the writer may have written what the kernel tells of: it writes now, or has since `seen`.
+fn is_ours(activity: u64, seen: u64) -> bool {
+    !is_at_rest(activity) || activity != seen
+}
+
 /// Whether the file that is watched is not the log any more, or cannot be watched.
 fn is_gone(event: Option<std::io::Result<inotify::Event<std::ffi::OsString>>>) -> bool {
     match event {
         Some(Ok(event)) => !event.mask.contains(inotify::EventMask::MODIFY),
         Some(Err(_)) | None => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{end_of, is_ours};
+
+    #[test]
+    fn a_write_is_another_programs_once_the_transaction_that_was_seen_has_ended() {
+        for seen_while in [7, 8] {
+            let seen = end_of(seen_while);
+            let told = [7, 8, 9, 10].map(|activity| is_ours(activity, seen));
+            assert_eq!(told, [true, false, true, true], "seen at {seen_while}");
+        }
     }
 }
