@@ -97,8 +97,10 @@ impl From<StoreError> for ApiError {
             ),
             StoreError::Closed => Self::unavailable("the daemon is stopping", "try again when it runs"),
             other => {
-                tracing::error!(error = other.chain(), "a request failed in the queue");
-                Self::unavailable("the queue failed, so this was not done", "look into the daemon's log")
+                let why = other.chain();
+                tracing::error!(error = why, "a request failed in the queue");
+                let problem = format!("the queue failed, so this was not done: {why}");
+                Self::unavailable(&problem, "see to its disk, and try again")
             }
         }
     }

@@ -15,6 +15,7 @@ mod facts;
 mod messages;
 mod messages_in;
 mod multipart;
+mod operations;
 mod render;
 mod review;
 mod socket;
@@ -23,6 +24,7 @@ mod status;
 mod wire;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -54,6 +56,8 @@ pub struct DoorParts {
     pub batch_rows: usize,
     /// Most rows of an all-or-none batch.
     pub atomic_rows: usize,
+    /// Where backups lie; `None`: beside the queue.
+    pub backup_folder: Option<PathBuf>,
     /// What the last run left behind.
     pub recovered: Recovered,
     /// Warnings about the configuration.
@@ -69,6 +73,7 @@ pub struct Doors {
     body_bytes: usize,
     batch_rows: usize,
     atomic_rows: usize,
+    backup_folder: Option<PathBuf>,
     recovered: Recovered,
     warnings: Vec<String>,
     tasks: TaskTracker,
@@ -85,6 +90,7 @@ impl Doors {
             body_bytes,
             batch_rows,
             atomic_rows,
+            backup_folder,
             recovered,
             warnings,
         } = parts;
@@ -97,6 +103,7 @@ impl Doors {
             body_bytes,
             batch_rows,
             atomic_rows,
+            backup_folder,
             recovered,
             warnings,
             tasks,
@@ -133,6 +140,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/accounts/{id}/resume", post(accounts::resume))
         .route("/v1/pause", post(accounts::pause_everything))
         .route("/v1/resume", post(accounts::resume_everything))
+        .route("/v1/audit", get(operations::audit))
+        .route("/v1/backup", post(operations::backup))
         .route("/v1/status", get(status::status))
         .route("/healthz", get(status::healthz))
         .fallback(error::no_such_path)

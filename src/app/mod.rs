@@ -105,6 +105,7 @@ impl Application {
             body_bytes: settings.api.body_bytes,
             batch_rows: settings.api.batch_rows,
             atomic_rows: settings.api.atomic_rows,
+            backup_folder: settings.store.backup_folder.clone(),
             recovered: recovered.clone(),
             warnings,
         });

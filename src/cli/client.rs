@@ -22,7 +22,7 @@ use super::render;
 
 /// How long the daemon may take to answer. A commit takes milliseconds; a full disk or a locked queue takes seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How long a batch may take, its producer behind a pipe included.
+/// How long a batch may take, its producer behind a pipe included, or what concerns the whole queue.
 const BATCH_WITHIN: Duration = Duration::from_secs(600);
 /// What stands in a path segment as it is.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
@@ -105,6 +105,16 @@ impl Client {
     /// Asks for what stands at `path`.
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
         self.send(self.request(Method::GET, path).query(query), Asked::ToShow).await
+    }
+
+    /// Asks for something for which the daemon looks through all of its queue.
+    pub(super) async fn get_at_length(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(self.request(Method::GET, path).timeout(BATCH_WITHIN), Asked::ToShow).await
+    }
+
+    /// Asks for something to be done with all of its queue.
+    pub(super) async fn post_at_length(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.send(self.request(Method::POST, path).timeout(BATCH_WITHIN).json(body), Asked::ToAct).await
     }
 
     /// Asks for something to be done.

@@ -25,6 +25,8 @@ pub enum Exit {
     Refused,
     /// There is no such message or account.
     NotFound,
+    /// The audit found that a promise was broken.
+    Broken,
     /// Somebody else ended it with a code of its own.
     Other(ExitCode),
 }
@@ -38,7 +40,8 @@ Exit codes:
   2  the command line or the configuration is wrong
   3  the daemon is not running
   4  refused: bad input, the wrong state, a conflict
-  5  no such message or account";
+  5  no such message or account
+  6  the audit found a broken promise";
 
     /// The code that the process ends with.
     pub fn into_code(self) -> ExitCode {
@@ -49,6 +52,7 @@ Exit codes:
             Self::NotRunning => ExitCode::from(3),
             Self::Refused => ExitCode::from(4),
             Self::NotFound => ExitCode::from(5),
+            Self::Broken => ExitCode::from(6),
             Self::Other(code) => code,
         }
     }

@@ -7,6 +7,8 @@
 //! say more than this command line knows.
 
 mod act;
+mod audit;
+mod backup;
 mod check;
 mod client;
 mod daemon;
@@ -82,6 +84,10 @@ enum Verb {
     Pause(act::Pause),
     /// Go on sending
     Resume(act::Resume),
+    /// Look whether the promises were kept, from the queue alone
+    Audit(audit::Audit),
+    /// Write a consistent copy of the queue, while the daemon goes on
+    Backup(backup::Backup),
     /// Say how it goes, account by account, and what to do next
     Status(status::Status),
 }
@@ -124,6 +130,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Review(review) => review::review(&globals.client()?, review).await,
         Verb::Pause(pause) => act::pause(&globals, pause).await,
         Verb::Resume(resume) => act::resume(&globals, resume).await,
+        Verb::Audit(audit) => audit::audit(&globals.client()?, audit).await,
+        Verb::Backup(backup) => backup::backup(&globals.client()?, backup).await,
         Verb::Status(status) => status::status(&globals.client()?, status).await,
     }
 }

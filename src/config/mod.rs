@@ -60,6 +60,8 @@ pub struct StoreSettings {
     pub path: PathBuf,
     /// Connections that read, beside the one that writes; at least 1.
     pub readers: u32,
+    /// Where backups lie; `None`: in a folder `backups` beside the queue.
+    pub backup_folder: Option<PathBuf>,
 }
 
 /// `[api]`.
@@ -254,6 +256,9 @@ impl Settings {
             store: StoreSettings {
                 path: reader.database("store.path"),
                 readers: reader.count(reader.leaf("store.readers"), 1..=64),
+                backup_folder: Some(reader.text(reader.leaf("store.backup_folder")).unwrap_or_default())
+                    .filter(|folder| !folder.is_empty())
+                    .map(PathBuf::from),
             },
             api: ApiSettings {
                 socket: reader.socket("api.socket"),

@@ -11,6 +11,7 @@
 
 mod account;
 mod attempt;
+mod audit;
 mod before;
 mod explain;
 mod facts;
@@ -38,6 +39,7 @@ use crate::store::{Store, StoreError};
 
 pub use crate::policy::decide::{Gate, Until};
 pub use crate::store::Recovered;
+pub use audit::Audit;
 pub use explain::{Explanation, Ledgers, Standing};
 pub use live::{ApiHealth, StorageTrouble};
 

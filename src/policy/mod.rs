@@ -3,6 +3,7 @@
 //! The engine acts on what these answer and `explain` shows it; nobody else judges. No clock, no async, no I/O:
 //! `now` and the dice are arguments, so a test can print a whole schedule.
 
+pub mod audit;
 pub mod decide;
 pub mod evidence;
 pub mod hours;

@@ -7,13 +7,16 @@
 //!
 //! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling),
 //! `evidence.rs` (reading back), `review.rs` (what a person decides), `accounts.rs` (pauses), `turn.rs` and `ledger.rs`
-//! (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read). `watch.rs` notices what
+//! (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read), `audit.rs`
+//! and `backup.rs`. `watch.rs` notices what
 //! other programs INSERT.
 
 mod account_views;
 mod accounts;
 mod admission;
 mod attempts;
+mod audit;
+mod backup;
 mod blobs;
 mod checkpoint;
 mod evidence;
@@ -47,6 +50,8 @@ pub use account_views::{AccountView, Counts};
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, IntentLimits, Settlement};
+pub use audit::{Audited, Breach};
+pub use backup::{Backup, BackupError};
 pub use evidence::{JudgedAs, Judgement, OpenDoubt, RivalView};
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
@@ -238,8 +243,12 @@ impl StoreError {
         let mut text = self.to_string();
         let mut source = self.source();
         while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
+            let what = cause.to_string();
+            // Some repeat what is behind them.
+            if !text.contains(&what) {
+                text.push_str(": ");
+                text.push_str(&what);
+            }
             source = cause.source();
         }
         text

@@ -121,6 +121,16 @@ pub(super) async fn open_reader(path: &Path) -> Result<SqliteConnection, StoreEr
     Ok(options(path).read_only(true).connect().await?)
 }
 
+/// Opens a connection that copies the queue; SQLite lets no read-only one do that.
+pub(super) async fn open_copier(path: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(options(path).connect().await?)
+}
+
+/// Opens a copy that was just made, by nobody else yet.
+pub(super) async fn open_copy(path: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(options(path).synchronous(SqliteSynchronous::Full).connect().await?)
+}
+
 /// The write-ahead log of a database.
 pub(super) fn wal_path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();

@@ -61,6 +61,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("policy.default.typing.per_char_max", "777ms", "per_char_max: 777ms"),
     ("policy.default.typing.per_char_min", "77ms", "per_char_min: 77ms"),
     ("policy.default.zone", "Europe/Paris", "Europe/Paris"),
+    ("store.backup_folder", "/backups", "backup_folder: Some(\"/backups\")"),
     ("store.path", "other.db", "path: \"other.db\""),
     ("store.readers", "7", "readers: 7"),
     ("unipile.base_url", "http://127.0.0.1:7777/", "base_url: \"http://127.0.0.1:7777\""),

@@ -14,11 +14,14 @@ pub(crate) struct House {
     folder: tempfile::TempDir,
     pub(crate) sandbox: Sandbox,
     environment: Vec<(String, String)>,
+    ignores_file_limits: bool,
 }
 
 /// A running `outboxd serve`.
 pub(crate) struct Daemon {
     child: Child,
+    /// Writes its log, where it cannot do so itself.
+    writer: Option<Child>,
     client: reqwest::Client,
 }
 
@@ -28,7 +31,7 @@ impl House {
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let sandbox = Sandbox::start(SandboxConfig::default()).await.expect("a sandbox");
-        Self { folder, sandbox, environment: Vec::new() }
+        Self { folder, sandbox, environment: Vec::new(), ignores_file_limits: false }
     }
 
     /// Sends without pauses, without caps and without typing.
@@ -44,6 +47,12 @@ impl House {
             .set("OUTBOXD_POLICY_DEFAULT_TYPING_ENABLED", "false")
             .set("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "1000")
             .set("OUTBOXD_UNIPILE_BURST", "1000")
+    }
+
+    /// A limit on the size of files makes a write fail instead of ending the process, as a full disk does.
+    pub(crate) fn ignoring_file_limits(mut self) -> Self {
+        self.ignores_file_limits = true;
+        self
     }
 
     /// Reads back what is uncertain so long after the call; "" leaves it to a person.
@@ -70,7 +79,16 @@ impl House {
 
     /// The binary with this house's environment, in its folder.
     pub(crate) fn outboxd(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
+        let binary = env!("CARGO_BIN_EXE_outboxd");
+        let mut command = match self.ignores_file_limits {
+            // A signal that is ignored stays so in what the shell becomes.
+            true => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", binary]);
+                shell
+            }
+            false => Command::new(binary),
+        };
         command
             .args(arguments)
             .current_dir(self.folder.path())
@@ -89,10 +107,22 @@ impl House {
     pub(crate) async fn serve(&self) -> Daemon {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
-        let child = self.outboxd(&["serve"]).stderr(log).spawn().expect("the daemon starts");
+        // A limit on the daemon's files concerns its log as well, unless another program writes that.
+        let mut writer = self.ignores_file_limits.then(|| {
+            Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(log.try_clone().expect("a file"))
+                .spawn()
+                .expect("cat")
+        });
+        let stderr = match &mut writer {
+            Some(writer) => Stdio::from(writer.stdin.take().expect("its input")),
+            None => Stdio::from(log),
+        };
+        let child = self.outboxd(&["serve"]).stderr(stderr).spawn().expect("the daemon starts");
         let client =
             reqwest::Client::builder().unix_socket(self.socket()).timeout(Duration::from_secs(20)).build();
-        let mut daemon = Daemon { child, client: client.expect("a client") };
+        let mut daemon = Daemon { child, writer, client: client.expect("a client") };
         let up = eventually(async || {
             if let Some(status) = daemon.child.try_wait().expect("a process") {
                 panic!("the daemon ended with {status}: {}", self.log());
@@ -240,6 +270,9 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         let _ended_already = self.child.kill();
         let _ended_already = self.child.wait();
+        if let Some(writer) = &mut self.writer {
+            let _ended_with_the_daemon = writer.wait();
+        }
     }
 }
 

@@ -1,0 +1,109 @@
+//! What an operator does with the queue as a whole: audit and backup.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::{Doors, render, wire};
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::time_text;
+use crate::store::BackupError;
+
+/// Longest name of a backup, in bytes: what file systems take, less what is put behind it while it is written.
+const NAME_BYTES: usize = 200;
+
+pub(super) async fn audit(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
+    let audit = doors.engine.audit().await?;
+    let breach = |breach: &crate::store::Breach| {
+        json!({
+            "promise": breach.promise,
+            "account_id": breach.account_id.as_str(),
+            "message_id": breach.message_id.map(|id| id.to_string()),
+            "at": render::time(Some(breach.at)),
+            "what": breach.what,
+        })
+    };
+    let breaches: Vec<Value> = audit.breaches.iter().map(breach).collect();
+    Ok(Json(json!({
+        "ok": breaches.is_empty(),
+        "messages": audit.audited.messages,
+        "attempts": audit.audited.attempts,
+        "breaches": breaches,
+        "is_cut": audit.is_cut,
+    })))
+}
+
+pub(super) async fn backup(State(doors): State<Arc<Doors>>, body: Bytes) -> Result<Json<Value>, ApiError> {
+    let mut options = wire::options(&body, &["name"])?;
+    let now = doors.engine.now();
+    let name = match wire::option_string(&mut options, "name")? {
+        Some(name) => checked(name)?,
+        // No colons: some file systems take none.
+        None => format!("outboxd-{}.db", time_text(now).replace(':', "-")),
+    };
+    let folder = doors.backup_folder.clone().unwrap_or_else(|| doors.store.backup_folder());
+    let work = Arc::clone(&doors);
+    let path = folder.join(&name);
+    let made = doors.carry_out(async move { Ok(work.store.backup(&path, now).await) }).await?;
+    let made = made.map_err(|error| refused(&name, &error))?;
+    tracing::info!(path = %made.path.display(), bytes = made.bytes, messages = made.messages, "backup made");
+    Ok(Json(json!({
+        "path": made.path.display().to_string(),
+        "bytes": made.bytes,
+        "messages": made.messages,
+        "at": render::time(Some(now)),
+    })))
+}
+
+/// A name and no path: whoever may use the socket may not write wherever the daemon may.
+fn checked(name: String) -> Result<String, ApiError> {
+    let is_name = Path::new(&name).file_name().is_some_and(|last| last == name.as_str());
+    let odd = name.starts_with('.') || name.len() > NAME_BYTES || name.chars().any(char::is_control);
+    if is_name && !odd {
+        return Ok(name);
+    }
+    let problem = "is no plain file name";
+    let fix = "give a name such as before-upgrade.db; the folder is store.backup_folder";
+    let refusal = Refusal::new(RefusalCode::InvalidValue, "name", problem, fix);
+    Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal))
+}
+
+fn refused(name: &str, error: &BackupError) -> ApiError {
+    let why = chain(error);
+    tracing::error!(error = why, "no backup was made");
+    let (status, code, fix) = match error {
+        BackupError::Exists(_) => {
+            (StatusCode::CONFLICT, RefusalCode::InvalidValue, "give another name; nothing is replaced")
+        }
+        BackupError::File { .. } => {
+            let fix = "see that the folder exists, has room, and that the daemon's user may write to it";
+            (StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable, fix)
+        }
+        BackupError::Damaged(_) => {
+            let fix = "restore the queue from an older backup (docs/operations.md)";
+            (StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable, fix)
+        }
+        BackupError::Store(_) => {
+            let fix = "see that the disk has room for another copy of the queue, and try again";
+            (StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable, fix)
+        }
+    };
+    ApiError::one(status, Refusal::new(code, "name", format!("{name}: no backup was made: {why}"), fix))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

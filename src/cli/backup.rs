@@ -1,0 +1,40 @@
+//! `outboxd backup`: the daemon writes a copy of its queue; this only asks and shows where it is.
+
+use clap::Args;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Json;
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::render;
+
+/// `outboxd backup`.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// Its name, without a folder; default: named after the time
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Deserialize)]
+struct Made {
+    path: String,
+    bytes: u64,
+    messages: u64,
+}
+
+/// Asks for a copy; answers when it is whole and on disk.
+pub(super) async fn backup(client: &Client, backup: Backup) -> Result<Exit, Failure> {
+    let body = backup.name.map_or_else(|| json!({}), |name| json!({ "name": name }));
+    let answer = client.post_at_length("/v1/backup", &body).await?;
+    if backup.json.json {
+        return answer.pass_on();
+    }
+    let Made { path, bytes, messages } = answer.read()?;
+    let path = render::line(&path);
+    render::print(&format!("{path} ({messages} messages, {bytes} bytes)\n"))?;
+    Ok(Exit::Done)
+}

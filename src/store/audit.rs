@@ -1,0 +1,113 @@
+//! What the database alone tells about the promises: for `outboxd audit`. Only reads.
+
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Store;
+use super::rows::{self, Result, corrupt};
+use crate::domain::caps::Kind;
+use crate::domain::message::{AccountId, MessageId};
+
+/// Something that breaks a promise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breach {
+    /// Which promise: `P2`, `P3` or `P4`.
+    pub promise: &'static str,
+    /// The account.
+    pub account_id: AccountId,
+    /// The message, where it is one message's.
+    pub message_id: Option<MessageId>,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What, in words.
+    pub what: String,
+}
+
+/// How much was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Audited {
+    /// Messages.
+    pub messages: u64,
+    /// Calls.
+    pub attempts: u64,
+}
+
+/// Messages that were accepted by more than one call, or called again after they were found.
+const TWICE: &str = "SELECT m.account_id, m.id, t.started_at AS at, \
+       'was accepted by call ' || e.number || ' and called again as number ' || t.number AS what \
+     FROM attempts e JOIN attempts t ON t.arrival = e.arrival AND t.number > e.number JOIN messages m ON m.arrival = e.arrival \
+     WHERE e.outcome = 'accepted' \
+     UNION ALL SELECT m.account_id, m.id, t.started_at, \
+       'was found in its chat after call ' || e.number || ' and called again as number ' || t.number \
+     FROM evidence e JOIN attempts t ON t.arrival = e.arrival AND t.number > e.number JOIN messages m ON m.arrival = e.arrival \
+     WHERE e.finding = 'found' LIMIT ?1";
+
+/// Ids of the provider's that two messages claim in one chat.
+const CLAIMED: &str = "SELECT account_id, max(id) AS id, max(sent_at) AS at, \
+       'claims the id ' || mid || ', as ' || (count(*) - 1) || ' other message(s) of its chat do' AS what \
+     FROM (SELECT m.account_id, m.id, m.sent_at, m.chat_id, j.value AS mid FROM messages m, json_each(m.provider_message_ids) j \
+           WHERE m.provider_message_ids IS NOT NULL) GROUP BY account_id, chat_id, mid HAVING count(*) > 1 LIMIT ?1";
+
+/// Calls that began before the pause of the call before was over. Inside one run the monotonic clock tells, which nobody
+/// sets; between two runs the wall clock does, unless it was set back.
+const HASTY: &str = "SELECT account_id, id, at, 'began ' || passed || ' ms after the call before, whose pause was ' || gap_ms || ' ms' AS what \
+     FROM (SELECT t.account_id, m.id, t.started_at AS at, lag(t.gap_ms) OVER w AS gap_ms, \
+             CASE WHEN lag(t.run) OVER w = t.run THEN t.monotonic_ms - lag(t.monotonic_ms) OVER w \
+                  ELSE CAST(round((julianday(t.started_at) - julianday(lag(t.started_at) OVER w)) * 86400000) AS INTEGER) END AS passed \
+           FROM attempts t JOIN messages m ON m.arrival = t.arrival \
+           WINDOW w AS (PARTITION BY t.account_id ORDER BY t.run, t.monotonic_ms)) \
+     WHERE passed >= 0 AND passed < gap_ms LIMIT ?1";
+
+impl Store {
+    /// What breaks P2 and P3 by what the database says, at most `limit` of each kind.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn breaches(&self, limit: u32) -> Result<Vec<Breach>> {
+        let mut found = Vec::new();
+        for (promise, sql) in [("P2", TWICE), ("P2", CLAIMED), ("P3", HASTY)] {
+            for row in sqlx::query(sql).bind(limit).fetch_all(&self.inner.readers).await? {
+                found.push(read_breach(promise, &row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// How much there is to look at.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn audited(&self) -> Result<Audited> {
+        const SQL: &str = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM attempts)";
+        let (messages, attempts): (i64, i64) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;
+        let count = |n: i64| u64::try_from(n).unwrap_or(0);
+        Ok(Audited { messages: count(messages), attempts: count(attempts) })
+    }
+
+    /// Every send of `account` that reached, or may have reached, somebody: oldest first.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn sends(&self, account: &AccountId) -> Result<Vec<(Timestamp, Kind)>> {
+        const SQL: &str = "SELECT started_at, kind FROM attempts WHERE account_id = ?1 \
+               AND (outcome IS NULL OR outcome IN ('accepted', 'uncertain', 'throttled')) ORDER BY started_at";
+        let found = sqlx::query(SQL).bind(account.as_str()).fetch_all(&self.inner.readers).await?;
+        let read = |row: &SqliteRow| {
+            let kind: &str = row.try_get("kind")?;
+            let kind = Kind::parse(kind).ok_or_else(|| corrupt("kind", kind))?;
+            Ok((rows::required_time(row, "started_at")?, kind))
+        };
+        found.iter().map(read).collect()
+    }
+}
+
+fn read_breach(promise: &'static str, row: &SqliteRow) -> Result<Breach> {
+    Ok(Breach {
+        promise,
+        account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+        message_id: Some(rows::message_id(row, "id")?),
+        at: rows::required_time(row, "at")?,
+        what: row.try_get("what")?,
+    })
+}

@@ -1,0 +1,119 @@
+//! A backup: a whole, consistent copy of the queue, made while the daemon goes on.
+//!
+//! SQLite writes it (`VACUUM INTO`) from one snapshot; producers and sending go on beside it. The copy is checked, marked as
+//! a copy, so that it starts held wherever it is put back (`mark.rs`), flushed, and only then gets its name.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sqlx::Connection;
+
+use super::{Store, StoreError, mark, sqlite};
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// Messages in it.
+    pub messages: u64,
+}
+
+/// Why there is no backup.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// Nothing is ever replaced.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// The folder cannot be used.
+    #[error("cannot write {}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The copy that was written is not whole.
+    #[error("the copy is damaged: {0}; so may be the queue")]
+    Damaged(String),
+    /// SQLite refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<sqlx::Error> for BackupError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl Store {
+    /// Writes a copy of the queue to `path`, whose folder is made if it is missing.
+    ///
+    /// # Errors
+    /// See [`BackupError`]; then there is no file of that name, or it is the one that was there.
+    pub async fn backup(&self, path: &Path, now: Timestamp) -> Result<Backup, BackupError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| BackupError::File { path, source }
+        };
+        if path.exists() {
+            return Err(BackupError::Exists(path.to_owned()));
+        }
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder).map_err(failed(folder))?;
+        let mut name = path.as_os_str().to_owned();
+        name.push(".partial");
+        let partial = PathBuf::from(name);
+        remove(&partial).map_err(failed(&partial))?;
+        let made = self.copy(&partial, now).await;
+        let finished = made.and_then(|messages| {
+            let file = File::open(&partial).map_err(failed(&partial))?;
+            file.sync_all().map_err(failed(&partial))?;
+            let bytes = file.metadata().map_err(failed(&partial))?.len();
+            // A link fails where a file has come to be meanwhile; a rename would replace it.
+            std::fs::hard_link(&partial, path).map_err(|source| match source.kind() {
+                std::io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),
+                _ => failed(path)(source),
+            })?;
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))?;
+            Ok(Backup { path: path.to_owned(), bytes, messages })
+        });
+        let _nothing_half_done_is_left = remove(&partial);
+        finished
+    }
+
+    /// The copy itself; answers how many messages it holds.
+    async fn copy(&self, to: &Path, now: Timestamp) -> Result<u64, BackupError> {
+        let to_text = to.display().to_string();
+        let mut source = sqlite::open_copier(&self.inner.path).await?;
+        let written = sqlx::query("VACUUM INTO ?1").bind(&to_text).execute(&mut source).await;
+        let _nothing_to_write = source.close().await;
+        written?;
+        let mut copy = sqlite::open_copy(to).await?;
+        let sound: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut copy).await?;
+        if sound != "ok" {
+            return Err(BackupError::Damaged(sound));
+        }
+        mark::hold(&mut copy, "outboxd backup made it", now).await?;
+        let messages: i64 = sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&mut copy).await?;
+        copy.close().await?;
+        Ok(u64::try_from(messages).unwrap_or(0))
+    }
+
+    /// The folder of backups where none is configured: beside the queue.
+    pub fn backup_folder(&self) -> PathBuf {
+        self.inner.path.parent().unwrap_or(Path::new(".")).join("backups")
+    }
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

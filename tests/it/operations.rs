@@ -1,0 +1,160 @@
+//! Audit and backup, through the whole daemon.
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, House, run};
+
+fn body(account: &str, number: usize) -> String {
+    json!({"account_id": account, "chat_id": format!("c{number}"), "text": format!("message {number}"), "typing": false}).to_string()
+}
+
+/// A daemon that has sent three messages, one account twice.
+async fn used() -> (House, Daemon, Vec<String>) {
+    let house = House::new()
+        .await
+        .hasty()
+        .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "20ms")
+        .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "20ms");
+    let daemon = house.serve().await;
+    let mut ids = Vec::new();
+    for (account, number) in [("acc_1", 1), ("acc_1", 2), ("acc_2", 3)] {
+        let id = daemon.enqueue(&body(account, number)).await;
+        daemon.becomes(&id, "sent").await;
+        ids.push(id);
+    }
+    (house, daemon, ids)
+}
+
+async fn breaches(daemon: &Daemon) -> Vec<(String, String)> {
+    let (status, audit) = daemon.get("/v1/audit").await;
+    assert_eq!(status, 200, "{audit}");
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = audit["breaches"].as_array().expect("an array");
+    assert_eq!(audit["ok"], all.is_empty(), "{audit}");
+    all.iter().map(|one| (text(&one["promise"]), text(&one["what"]))).collect()
+}
+
+/// What the schema forbids to everybody is done here with its guards off.
+fn tamper(house: &House, sql: &str) {
+    let connection = rusqlite::Connection::open(house.database()).expect("the queue");
+    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+    connection.execute(sql, []).unwrap_or_else(|error| panic!("{sql}: {error}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
+    let (house, daemon, ids) = used().await;
+    assert_eq!(breaches(&daemon).await, []);
+    let (ok, said) = run(house.outboxd(&["audit"]), "");
+    assert!(ok && said.contains("Every promise was kept: 3 calls of 3 messages"), "{said}");
+
+    // A second call of a message that was accepted.
+    tamper(
+        &house,
+        &format!(
+            "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at, monotonic_ms, fingerprint, ended_at, phase, outcome, kind) \
+         SELECT arrival, 2, account_id, run, gap_ms, started_at, monotonic_ms + 60000, fingerprint, ended_at, phase, outcome, kind FROM attempts WHERE arrival = (SELECT arrival FROM messages WHERE id = '{}')",
+            ids[2]
+        ),
+    );
+    let found = breaches(&daemon).await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(
+        found[0].0 == "P2" && found[0].1.contains("accepted by call 1 and called again as number 2"),
+        "{found:?}"
+    );
+    let code = house.outboxd(&["audit"]).output().expect("it runs").status.code();
+    assert_eq!(code, Some(6));
+    let (_, said) = run(house.outboxd(&["audit"]), "");
+    assert!(said.contains("P2") && said.contains("acc_2") && said.contains(&ids[2]), "{said}");
+    tamper(&house, "DELETE FROM attempts WHERE number = 2");
+
+    // Two messages claim one id in one chat.
+    tamper(
+        &house,
+        &format!(
+            "UPDATE messages SET chat_id = 'c1', provider_message_ids = (SELECT provider_message_ids FROM messages WHERE id = '{}') WHERE id = '{}'",
+            ids[0], ids[1]
+        ),
+    );
+    let found = breaches(&daemon).await;
+    assert!(found.len() == 1 && found[0].0 == "P2" && found[0].1.contains("claims the id"), "{found:?}");
+    tamper(
+        &house,
+        &format!("UPDATE messages SET provider_message_ids = '[\"other\"]' WHERE id = '{}'", ids[1]),
+    );
+
+    // A pause that was not kept, inside a run and between two.
+    tamper(&house, "UPDATE attempts SET gap_ms = 3600000 WHERE account_id = 'acc_1'");
+    let found = breaches(&daemon).await;
+    assert!(
+        found.len() == 1 && found[0].0 == "P3" && found[0].1.contains("whose pause was 3600000 ms"),
+        "{found:?}"
+    );
+    tamper(&house, "UPDATE attempts SET run = run + 1, monotonic_ms = 0 WHERE arrival = 2");
+    assert_eq!(breaches(&daemon).await.len(), 1, "the wall clock tells between two runs");
+    tamper(&house, "UPDATE attempts SET gap_ms = 1");
+    assert_eq!(breaches(&daemon).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_holds_sends_against_hours_and_caps() {
+    let (house, mut daemon, _) = used().await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    let file = house.path("outboxd.toml");
+    std::fs::write(&file, "[account.\"acc_1\"]\ncaps.message = \"1/24h\"\n").expect("written");
+    let daemon = house.serve().await;
+    let found = breaches(&daemon).await;
+    assert_eq!(found, [("P4".to_owned(), "was number 2 of a cap of caps.message 1/24h".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_whole_and_starts_held_wherever_it_is_put_back() {
+    let (house, daemon, _) = used().await;
+    daemon.post("/v1/pause", "").await;
+    let waiting = daemon.enqueue(&body("acc_1", 4)).await;
+    let (ok, said) = run(house.outboxd(&["backup", "copy.db"]), "");
+    let path = house.path("backups").join("copy.db");
+    assert!(ok && said.contains(&path.display().to_string()) && said.contains("4 messages"), "{said}");
+    assert!(!house.path("backups").join("copy.db.partial").exists());
+    let (status, named) = daemon.post("/v1/backup", "").await;
+    assert_eq!(status, 200, "{named}");
+    assert!(named["path"].as_str().unwrap().contains("/backups/outboxd-20"), "{named}");
+    daemon.kill();
+
+    // Put back on another machine: another folder, without a mark.
+    let elsewhere = House::new().await.hasty();
+    std::fs::copy(&path, elsewhere.database()).expect("put back");
+    let daemon = elsewhere.serve().await;
+    daemon.post("/v1/resume", "").await;
+    let (_, message) = daemon.get(&format!("/v1/messages/{waiting}")).await;
+    assert_eq!((&message["state"], &message["reason"]), (&json!("queued"), &json!("restored")));
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["restored"]["why"], "outboxd backup made it");
+    assert_eq!(elsewhere.sandbox.world().delivered_count(), 0);
+    daemon.post("/v1/resume", r#"{"restored": true}"#).await;
+    daemon.becomes(&waiting, "sent").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
+    let (house, daemon, _) = used().await;
+    for name in ["../evil.db", "/tmp/evil.db", "a/b.db", "", ".hidden", "..", "new\nline", &"n".repeat(201)] {
+        let (status, answer) = daemon.post("/v1/backup", &json!({ "name": name }).to_string()).await;
+        assert_eq!((status, &answer["error"]["field"]), (422, &json!("name")), "{name:?}: {answer}");
+    }
+    assert_eq!(daemon.post("/v1/backup", r#"{"name": "a.db"}"#).await.0, 200);
+    let (status, answer) = daemon.post("/v1/backup", r#"{"name": "a.db"}"#).await;
+    assert_eq!(status, 409, "{answer}");
+    assert!(answer["error"]["problem"].as_str().unwrap().contains("is there already"), "{answer}");
+    assert_eq!(daemon.post("/v1/backup", r#"{"nam": "a.db"}"#).await.0, 422);
+    // A file where the folder should be.
+    drop(daemon);
+    std::fs::write(house.path("file"), "").expect("written");
+    let house = house.set("OUTBOXD_STORE_BACKUP_FOLDER", "file");
+    let daemon = house.serve().await;
+    let (status, answer) = daemon.post("/v1/backup", "").await;
+    assert_eq!(status, 503, "{answer}");
+    assert!(answer["error"]["fix"].as_str().unwrap().contains("may write"), "{answer}");
+}

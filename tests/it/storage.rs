@@ -1,0 +1,119 @@
+//! A disk that fails under the running daemon: no call without a durable intent, the reason is told, and it goes on by itself
+//! (P1, P2, P6).
+
+use std::process::Command;
+
+use outboxd::clock::{Clock, SystemClock};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, House, eventually, texts};
+
+fn body(number: usize) -> String {
+    json!({"account_id": "acc_1", "chat_id": format!("c{number}"), "text": format!("message {number}"), "typing": false}).to_string()
+}
+
+/// Limits the size of files that the daemon may write, as a full disk would: `prlimit` of a running process.
+fn limit_files(daemon: &Daemon, bytes: Option<u64>) {
+    let limit = bytes.map_or("unlimited".to_owned(), |bytes| format!("{bytes}:unlimited"));
+    let set = Command::new("prlimit")
+        .args(["--pid", &daemon.pid().to_string(), &format!("--fsize={limit}")])
+        .status();
+    assert!(set.is_ok_and(|status| status.success()), "prlimit of util-linux");
+}
+
+async fn trouble(daemon: &Daemon) -> Value {
+    daemon.get("/v1/status").await.1["queue"]["trouble"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
+    let house = House::new().await.hasty().ignoring_file_limits();
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&body(1)).await;
+    daemon.becomes(&first, "sent").await;
+    daemon.post("/v1/pause", "").await;
+    let second = daemon.enqueue(&body(2)).await;
+    daemon.post("/v1/resume", "").await;
+    daemon.becomes(&second, "sent").await;
+    let not_before = (Clock::now(&SystemClock::new()) + jiff::SignedDuration::from_millis(1500)).to_string();
+    let timed = json!({"account_id": "acc_1", "chat_id": "c3", "text": "message 3", "typing": false, "not_before": not_before});
+    let third = daemon.enqueue(&timed.to_string()).await;
+    limit_files(&daemon, Some(1));
+    assert!(eventually(async || trouble(&daemon).await["error"].is_string()).await, "{}", house.log());
+    let (_, status) = daemon.get("/v1/status").await;
+    let error = status["queue"]["trouble"]["error"].as_str().expect("an error").to_owned();
+    assert!(error.contains("full") || error.contains("I/O"), "{error}");
+    assert!(status["next_step"].as_str().is_some_and(|step| step.contains("see to its disk")), "{status}");
+    let storage =
+        eventually(async || daemon.get(&format!("/v1/messages/{third}")).await.1["reason"] == "storage")
+            .await;
+    assert!(storage, "explain says why: {}", house.log());
+    // What cannot be kept is not acknowledged.
+    let (code, refused) = daemon.post("/v1/messages", &body(4)).await;
+    assert_eq!(code, 503, "{refused}");
+    assert_eq!(house.sandbox.world().delivered_count(), 2, "no call without a durable intent");
+    assert!(house.log().contains("nothing is sent until it works again"), "{}", house.log());
+
+    limit_files(&daemon, None);
+    daemon.becomes(&third, "sent").await;
+    assert_eq!(trouble(&daemon).await, Value::Null);
+    assert!(house.log().contains("the queue can be written again"), "{}", house.log());
+    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
+}
+
+/// The answer comes when it cannot be written down: it is kept until it can.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_that_cannot_be_recorded_is_recorded_when_the_disk_is_back() {
+    let house = House::new().await.hasty().ignoring_file_limits();
+    let slow = outboxd::sandbox::FaultKind::LatencyAfterDelivery(std::time::Duration::from_millis(700));
+    house.sandbox.fault(outboxd::sandbox::Fault::new(slow));
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&body(1)).await;
+    house.delivered(1).await;
+    limit_files(&daemon, Some(1));
+    assert!(
+        eventually(async || house.log().contains("the outcome cannot be recorded yet")).await,
+        "{}",
+        house.log()
+    );
+    limit_files(&daemon, None);
+    let message = daemon.becomes(&first, "sent").await;
+    assert_eq!((&message["settled_by"], house.sandbox.world().delivered_count()), (&json!("answer"), 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_page_stops_sending_and_says_so() {
+    let house = House::new().await.hasty();
+    let mut daemon = house.serve().await;
+    // Due when the daemon runs again.
+    let not_before = (Clock::now(&SystemClock::new()) + jiff::SignedDuration::from_secs(2)).to_string();
+    let due = |number: u32| {
+        let chat = format!("c{number}");
+        json!({"account_id": "acc_1", "chat_id": chat, "text": "x", "typing": false, "not_before": not_before})
+    };
+    let lines: Vec<String> = (0..40).map(|number| due(number).to_string()).collect();
+    daemon.post_as("/v1/messages", "application/x-ndjson", lines.join("\n").into_bytes()).await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    // Every page but the schema's: whatever is read first is damaged.
+    let path = house.database();
+    let mut bytes = std::fs::read(&path).expect("the queue");
+    let roots = house.sql("SELECT CAST(rootpage AS TEXT) FROM sqlite_schema WHERE name IN ('messages', 'messages_due', 'attempts') AND rootpage > 0");
+    for root in roots {
+        let at = (root.parse::<usize>().expect("a page") - 1) * 4096;
+        bytes[at..at + 64].fill(0xA5);
+    }
+    std::fs::write(&path, &bytes).expect("damaged");
+    // It refuses to start, or it runs and says that it cannot send: what it must not do is send.
+    let log = std::fs::File::create(house.path("damaged")).expect("a log file");
+    let mut serve = house.outboxd(&["serve"]).stderr(log).spawn().expect("it starts");
+    let told = eventually(async || {
+        let said = std::fs::read_to_string(house.path("damaged")).unwrap_or_default();
+        said.contains("malformed") || said.contains("corrupt")
+    });
+    let told = told.await;
+    let _ended_already = serve.kill();
+    let _ended_already = serve.wait();
+    assert!(told, "{}", std::fs::read_to_string(house.path("damaged")).unwrap_or_default());
+    assert_eq!(house.sandbox.world().delivered_count(), 0);
+}
