@@ -52,7 +52,16 @@ CREATE TABLE accounts (
   half_caps_until  TEXT,              -- its caps are halved until then
   failures         INTEGER NOT NULL DEFAULT 0,  -- attempts in a row that failed
   break_left       INTEGER,           -- sends until the next break; NULL: none has been drawn
-  on_break         INTEGER NOT NULL DEFAULT 0   -- 1: the pause before its next call is a break
+  on_break         INTEGER NOT NULL DEFAULT 0,  -- 1: the pause before its next call is a break
+  turn_floor       INTEGER NOT NULL DEFAULT 0   -- where the campaign whose turn it was last began it
+) STRICT, WITHOUT ROWID;
+
+-- How far each campaign of an account is, where it is ahead of `turn_floor`; '' is that of messages without one.
+CREATE TABLE turns (
+  account_id TEXT NOT NULL,
+  campaign   TEXT NOT NULL,
+  reached    INTEGER NOT NULL,
+  PRIMARY KEY (account_id, campaign)
 ) STRICT, WITHOUT ROWID;
 
 -- What Unipile knows of an account, as it was last read; each part with its time. No promise rests on it.
@@ -113,6 +122,10 @@ CREATE TABLE messages (
   not_before   TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', not_before) = not_before),
   expires_at   TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', expires_at) = expires_at),
   campaign     TEXT,
+  priority     INTEGER,               -- -100 to 100, the higher goes first; NULL is 0
+  urgent       INTEGER,               -- 1: goes before all that is not urgent, inside caps and pace
+  ignore_hours INTEGER,               -- 1: and outside the account's hours; only where it is urgent
+  allow_repeat INTEGER,               -- 1: the same text may start a chat with the same person again
   dedupe_key   TEXT,                  -- unique: a second INSERT with it conflicts
 
   -- What the daemon writes. An INSERT that sets one of these is refused.
@@ -135,6 +148,7 @@ CREATE TABLE messages (
                  THEN 'recruiter' END END) VIRTUAL,  -- the balance that an InMail is taken from
   route        TEXT,                  -- into which chat a first message goes, and why, where that was looked up
   thread       TEXT,                  -- the chat or recipient inside which order is kept
+  lane         TEXT,                  -- urgency, priority, kind and campaign: inside a lane the older goes first
   attempts     INTEGER NOT NULL DEFAULT 0,
   retries      INTEGER NOT NULL DEFAULT 0,
   sent_at      TEXT,
@@ -144,7 +158,7 @@ CREATE TABLE messages (
   run          INTEGER,               -- the daemon's run that took it in; NULL while it is new
 
   CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
-  CHECK (state <> 'queued' OR (due_at IS NOT NULL AND thread IS NOT NULL)),
+  CHECK (state <> 'queued' OR (due_at IS NOT NULL AND thread IS NOT NULL AND lane IS NOT NULL)),
   CHECK (state <> 'sent' OR (sent_at IS NOT NULL AND settled_by IS NOT NULL)),
   CHECK (state <> 'uncertain' OR verify_at IS NOT NULL)
 ) STRICT;
@@ -153,8 +167,10 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key) WHERE dedupe_key IS NOT NULL;
 -- Rows of other programs that nobody has looked at.
 CREATE INDEX messages_new ON messages (arrival) WHERE state = 'new';
--- The next message of an account, and when the next one becomes due.
-CREATE INDEX messages_due ON messages (account_id, due_at, arrival) WHERE state = 'queued' AND retry_at IS NULL;
+-- The next message of each lane of an account, and when the next one becomes due.
+CREATE INDEX messages_due ON messages (account_id, lane, due_at, arrival) WHERE state = 'queued' AND retry_at IS NULL;
+-- When somebody was last sent a message that started a chat.
+CREATE INDEX messages_started ON messages (account_id, thread, sent_at) WHERE state = 'sent' AND users_ids IS NOT NULL;
 -- Messages that are tried again, and whose threads wait for them.
 CREATE INDEX messages_retry ON messages (account_id, retry_at, thread) WHERE state = 'queued' AND retry_at IS NOT NULL;
 -- Threads that wait for an outcome.
@@ -277,6 +293,8 @@ BEGIN
    WHERE NEW.route IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: thread belongs to the daemon; leave it out')
    WHERE NEW.thread IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: lane belongs to the daemon; leave it out; use priority and campaign')
+   WHERE NEW.lane IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
    WHERE NEW.attempts IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: retries belongs to the daemon; leave it out')
@@ -344,6 +362,12 @@ BEGIN
    WHERE instr(NEW.text, char(0)) > 0;
   SELECT RAISE(ABORT, 'outboxd: typing is neither 0 nor 1')
    WHERE NEW.typing IS NOT NULL AND NEW.typing NOT IN (0, 1);
+  SELECT RAISE(ABORT, 'outboxd: priority is no whole number from -100 to 100')
+   WHERE NEW.priority NOT BETWEEN -100 AND 100;
+  SELECT RAISE(ABORT, 'outboxd: urgent, ignore_hours or allow_repeat is neither 0 nor 1')
+   WHERE NEW.urgent NOT IN (0, 1) OR NEW.ignore_hours NOT IN (0, 1) OR NEW.allow_repeat NOT IN (0, 1);
+  SELECT RAISE(ABORT, 'outboxd: ignore_hours is for urgent messages; set urgent = 1 as well, or leave it out')
+   WHERE NEW.ignore_hours IS 1 AND NEW.urgent IS NOT 1;
   SELECT RAISE(ABORT, 'outboxd: not_before is no time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
    WHERE NEW.not_before IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.not_before) IS NOT NEW.not_before;
   SELECT RAISE(ABORT, 'outboxd: expires_at is no time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 day'')')

@@ -68,8 +68,8 @@ fn open(path: &Path) -> Connection {
 }
 
 fn insert(connection: &Connection, arrival: u32) {
-    const SQL: &str = "INSERT INTO messages (id, account_id, chat_id, text, not_before, state, reason, due_at, thread, \
-         created_at, updated_at, run) VALUES (?1, ?2, ?3, ?4, ?7, 'queued', 'scheduled', ?7, ?6, ?5, ?5, 1)";
+    const SQL: &str = "INSERT INTO messages (id, account_id, chat_id, text, not_before, state, reason, due_at, thread, lane, \
+         created_at, updated_at, run) VALUES (?1, ?2, ?3, ?4, ?7, 'queued', 'scheduled', ?7, ?6, '1 100 m -', ?5, ?5, 1)";
     let id = format!("01a2033b-0160-7000-8000-{arrival:012x}");
     let account = format!("acc_{}", arrival % 100);
     let chat = format!("chat_{arrival}");

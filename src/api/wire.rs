@@ -13,7 +13,7 @@ use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documents.
-pub(super) const FIELDS: [&str; 17] = [
+pub(super) const FIELDS: [&str; 21] = [
     "account_id",
     "chat_id",
     "users_ids",
@@ -30,6 +30,10 @@ pub(super) const FIELDS: [&str; 17] = [
     "not_before",
     "expires_at",
     "campaign",
+    "priority",
+    "urgent",
+    "ignore_hours",
+    "allow_repeat",
     "dedupe_key",
 ];
 
@@ -79,6 +83,10 @@ pub(super) fn draft_with(
         not_before: string(&mut object, "not_before", &mut faults),
         expires_at: string(&mut object, "expires_at", &mut faults),
         campaign: string(&mut object, "campaign", &mut faults),
+        priority: whole(&mut object, "priority", &mut faults),
+        urgent: boolean(&mut object, "urgent", &mut faults),
+        ignore_hours: boolean(&mut object, "ignore_hours", &mut faults),
+        allow_repeat: boolean(&mut object, "allow_repeat", &mut faults),
         dedupe_key: string(&mut object, "dedupe_key", &mut faults),
     };
     if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }
@@ -107,6 +115,19 @@ fn boolean(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusa
             None
         }
     }
+}
+
+fn whole(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal>) -> Option<i64> {
+    let value = taken(object, field)?;
+    let number = value.as_i64();
+    if number.is_none() {
+        let mut fault = wrong_type(field, "a whole number", &value);
+        if value.is_number() {
+            fault.problem = format!("is {value}");
+        }
+        faults.push(fault);
+    }
+    number
 }
 
 fn users_ids(object: &mut Map<String, Value>, faults: &mut Vec<Refusal>) -> Option<Vec<String>> {

@@ -42,7 +42,8 @@ pub(super) struct Enqueue {
     /// Messages as JSON, one a line, with the fields of docs/http.md; `-` reads standard input
     #[arg(value_name = "FILE", conflicts_with_all = [
         "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
-        "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "dedupe_key",
+        "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "priority", "urgent",
+        "ignore_hours", "allow_repeat", "dedupe_key",
     ])]
     file: Option<PathBuf>,
     /// With FILE: take every row or none
@@ -75,6 +76,18 @@ pub(super) struct Enqueue {
     /// Your label, to filter by
     #[arg(long, value_name = "LABEL")]
     campaign: Option<String>,
+    /// -100 to 100: the higher goes first
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    priority: Option<i64>,
+    /// Goes before all that is not urgent, inside caps and pace
+    #[arg(long)]
+    urgent: bool,
+    /// With --urgent: goes outside the account's hours as well
+    #[arg(long, requires = "urgent")]
+    ignore_hours: bool,
+    /// The same text may start a chat with the same person again
+    #[arg(long)]
+    allow_repeat: bool,
     /// Your idempotency key: the same message under the same key is queued once
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
@@ -217,6 +230,10 @@ fn body(enqueue: Enqueue) -> Result<Value, Failure> {
         ("not_before", enqueue.not_before.map(|at| times::wire(at).into())),
         ("expires_at", enqueue.expires_at.map(|at| times::wire(at).into())),
         ("campaign", enqueue.campaign.map(Value::from)),
+        ("priority", enqueue.priority.map(Value::from)),
+        ("urgent", enqueue.urgent.then(|| true.into())),
+        ("ignore_hours", enqueue.ignore_hours.then(|| true.into())),
+        ("allow_repeat", enqueue.allow_repeat.then(|| true.into())),
         ("dedupe_key", enqueue.dedupe_key.map(Value::from)),
     ];
     let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));

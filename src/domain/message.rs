@@ -8,6 +8,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::attachment::Attachment;
+use super::caps::Kind;
+use super::lane::{Lane, Precedence};
 use super::specifics::Specifics;
 
 macro_rules! opaque_id {
@@ -108,6 +110,14 @@ pub struct Draft {
     pub expires_at: Option<String>,
     /// The producer's label.
     pub campaign: Option<String>,
+    /// -100 to 100, the higher goes first.
+    pub priority: Option<i64>,
+    /// Goes before all that is not urgent.
+    pub urgent: Option<bool>,
+    /// Goes outside the account's hours as well.
+    pub ignore_hours: Option<bool>,
+    /// The same text may start a chat with the same person again.
+    pub allow_repeat: Option<bool>,
     /// The producer's idempotency key.
     pub dedupe_key: Option<String>,
 }
@@ -200,6 +210,17 @@ pub struct NewMessage {
     pub expires_at: Option<Timestamp>,
     /// The producer's label.
     pub campaign: Option<String>,
+    /// What lets it go before others.
+    pub precedence: Precedence,
     /// The producer's idempotency key, unique in the queue.
     pub dedupe_key: Option<String>,
+}
+
+impl NewMessage {
+    /// The lane in which it waits.
+    pub fn lane(&self) -> Lane {
+        let Precedence { priority, urgent, ignore_hours, .. } = self.precedence;
+        let kind = Kind::of(&self.target, &self.extras);
+        Lane { urgent, ignore_hours, priority, kind, campaign: self.campaign.clone() }
+    }
 }

@@ -8,6 +8,7 @@ pub mod attachment;
 pub mod calendar;
 pub mod caps;
 pub mod facts;
+pub mod lane;
 pub mod message;
 pub mod outcome;
 pub mod policy;

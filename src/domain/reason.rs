@@ -75,6 +75,7 @@ reasons! {
     InmailCredits, "inmail_credits", Nobody, "The InMail credits that are left are kept back, or could not be read; they are read again then.";
     ChatLookup, "chat_lookup", Nobody, "Whether a chat with this person exists could not be read; it is read again then.";
     ChatOrder, "chat_order", Nobody, "An earlier message to the same chat or recipient is not settled, and order in a chat is kept.";
+    RecipientRest, "recipient_rest", Nobody, "The same person was written to a short time ago by a message that started a chat.";
     OutsideHours, "outside_hours", Nobody, "It is outside the account's hours.";
     Cap, "cap", Nobody, "A cap of the account is used up.";
     WarmUp, "warm_up", Nobody, "What the warm-up allows of a cap is used up for now.";
@@ -104,7 +105,7 @@ reasons! {
 impl Reason {
     /// Whether a message can be set aside for it until a time, without an attempt.
     pub fn sets_aside(self) -> bool {
-        matches!(self, Self::InmailCredits | Self::ChatLookup)
+        matches!(self, Self::InmailCredits | Self::ChatLookup | Self::RecipientRest)
     }
 
     /// The reason of that code.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 
 use serde_json::Value;
 
+use super::lane::Precedence;
 use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessage, Target, UserId};
 use super::refusal::{Refusal, RefusalCode};
 use super::specifics::Specifics;
@@ -59,6 +60,9 @@ impl Draft {
         let expires_at = faults.time("expires_at", self.expires_at);
         faults.order_of_times(not_before, expires_at, now);
         let campaign = faults.label("campaign", self.campaign);
+        let precedence =
+            Precedence::checked(self.priority, self.urgent, self.ignore_hours, self.allow_repeat);
+        let precedence = precedence.map_err(|refusal| faults.0.push(refusal)).unwrap_or_default();
         let dedupe_key = faults.label("dedupe_key", self.dedupe_key);
         match (account_id, target, text) {
             (Some(account_id), Some(target), Some(text)) if faults.0.is_empty() => Ok(NewMessage {
@@ -70,6 +74,7 @@ impl Draft {
                 not_before,
                 expires_at,
                 campaign,
+                precedence,
                 dedupe_key,
             }),
             _ => Err(faults.0),

@@ -18,6 +18,10 @@ pub struct Waiting {
     pub retry_at: Option<Timestamp>,
     /// Why it waits until `retry_at`, if not because an attempt failed.
     pub set_aside: Option<Reason>,
+    /// Whether it goes outside the account's hours as well.
+    pub ignores_hours: bool,
+    /// When this person was last sent a message that started a chat.
+    pub started_at: Option<Timestamp>,
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
     /// The earlier message of its thread that is not settled.

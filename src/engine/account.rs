@@ -15,8 +15,9 @@ use crate::domain::message::{AccountId, ChatId, MessageId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
-use crate::policy::decide::{Facts, Live, Until, Verdict, decide};
+use crate::policy::decide::{Facts, Live, Until, Verdict, concerns_its_kind_only, decide};
 use crate::policy::hours::{account_seed, hours_at};
+use crate::policy::order::{Turns, place};
 use crate::policy::pace;
 use crate::policy::settle::after;
 use crate::provider::Composing;
@@ -68,7 +69,7 @@ impl AccountRun {
     ) -> Option<Timestamp> {
         if self.paced_until.is_none() {
             let stored = account.next_call_at?.duration_since(now);
-            let longest = account.history.last_gap.unwrap_or(policy.gap.max) + attempt::CUT;
+            let longest = account.history.last_gap.unwrap_or(policy.gap.max) + pace::CUT;
             let wait = Duration::try_from(stored).unwrap_or_default().min(longest);
             // Measured by the monotonic clock from now on, so that it comes nearer whatever the wall clock says.
             self.paced_until = Some(monotonic + wait);
@@ -113,26 +114,61 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     };
     let policy = shared.policy(&run.id);
     turn.account.next_call_at = run.next_call_at(&turn.account, &policy, now, shared.clock.monotonic());
-    let Some(candidate) = turn.first.take() else {
-        shared.live.release(&run.id);
-        return Ok(turn.next_due_at.map_or(Wake::Idle, Wake::At));
-    };
-    if before::held(shared, run, &candidate, now).await? {
-        return Ok(Wake::Now);
-    }
-    let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
-    let message = waiting(&candidate);
-    let live = Live {
-        storage_failing_until: shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
-        api_unreachable_until: shared.live.api_health(now).unreachable_until,
-        api_busy_until: None,
-        typing_until: claim.map(|claim| claim.typing_until(now, shared.clock.monotonic())),
-    };
+    let turns = Turns { floor: turn.floor, reached: std::mem::take(&mut turn.reached) };
+    let mut heads = std::mem::take(&mut turn.heads);
+    heads.sort_by_cached_key(|head| place(&head.lane, &policy.order, &turns, head.due_at, head.arrival.0));
+    choose(shared, run, &turn, heads, &turns, &policy, now).await
+}
+
+/// Acts on the first of `heads` that something of the account's holds, or nothing; those that wait for something of
+/// their own kind's let the next one go.
+async fn choose(
+    shared: &Shared,
+    run: &mut AccountRun,
+    turn: &Turn,
+    heads: Vec<Candidate>,
+    turns: &Turns,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Wake, StoreError> {
+    let Turn { daemon, account, .. } = turn;
     let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(run.id.as_str()), now);
-    let Turn { daemon, account, .. } = &turn;
-    let facts = Facts { now, daemon, account, message: &message, live, policy: &policy, hours, ledger: None };
-    let ledger = counted(shared, &facts).await?;
-    act(shared, run, candidate, &Facts { ledger: ledger.as_ref(), ..facts }).await
+    let (mut wake, mut ledger) = (turn.next_due_at, None);
+    for candidate in heads {
+        if before::held(shared, run, &candidate, now).await? {
+            return Ok(Wake::Now);
+        }
+        let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
+        let message = waiting(&candidate);
+        let live = Live {
+            storage_failing_until: shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
+            api_unreachable_until: shared.live.api_health(now).unreachable_until,
+            api_busy_until: None,
+            typing_until: claim.map(|claim| claim.typing_until(now, shared.clock.monotonic())),
+        };
+        let facts = Facts { now, daemon, account, message: &message, live, policy, hours, ledger: None };
+        if ledger.is_none() {
+            ledger = counted(shared, &facts).await?;
+        }
+        let facts = Facts { ledger: ledger.as_ref(), ..facts };
+        match decide(&facts) {
+            Verdict::Wait { reason, until } if concerns_its_kind_only(reason) => {
+                if let Until::At(at) | Until::NotBefore(at) = until {
+                    wake = Some(wake.map_or(at, |earlier| earlier.min(at)));
+                }
+            }
+            Verdict::Wait { reason: Reason::RecipientRest, until: Until::At(until) } => {
+                let why = "this person was sent a message that started a chat a short time ago".to_owned();
+                shared.store.set_aside(candidate.arrival, Reason::RecipientRest, until, why, now).await?;
+                return Ok(Wake::Now);
+            }
+            Verdict::Send | Verdict::Stop { .. } | Verdict::Wait { .. } => {
+                return act(shared, run, candidate, &facts, turns).await;
+            }
+        }
+    }
+    shared.live.release(&run.id);
+    Ok(wake.map_or(Wake::Idle, Wake::At))
 }
 
 /// The sends of the account, where the verdict depends on them: only when nothing before the caps holds the message.
@@ -154,6 +190,7 @@ async fn act(
     run: &mut AccountRun,
     mut candidate: Candidate,
     facts: &Facts<'_>,
+    turns: &Turns,
 ) -> Result<Wake, StoreError> {
     let Facts { now, policy, account, .. } = *facts;
     let verdict = decide(facts);
@@ -170,7 +207,7 @@ async fn act(
         }
     }
     match verdict {
-        Verdict::Send => attempt::attempt(shared, run, candidate, facts).await,
+        Verdict::Send => attempt::attempt(shared, run, candidate, facts, turns).await,
         Verdict::Stop { .. } => {
             shared.store.expire(now).await?;
             Ok(Wake::Now)
@@ -191,11 +228,14 @@ async fn act(
 
 /// Whose turn it is has nobody before it.
 fn waiting(candidate: &Candidate) -> Waiting {
+    let lane = &candidate.lane;
     Waiting {
-        kind: candidate.kind(),
+        kind: lane.kind,
         due_at: candidate.due_at,
         retry_at: candidate.retry_at,
         set_aside: candidate.set_aside,
+        ignores_hours: lane.urgent && lane.ignore_hours,
+        started_at: candidate.started_at,
         expires_at: candidate.expires_at,
         held_by: None,
         ahead: 0,

@@ -21,6 +21,8 @@ use crate::domain::policy::Policy;
 use crate::domain::state::{Sending, Settled, StateName};
 use crate::policy::decide::Facts;
 use crate::policy::hours::Hours;
+use crate::policy::order::{self, Turns};
+use crate::policy::pace::CUT;
 use crate::policy::plan::{Plan, plan};
 use crate::policy::settle::{after, consequence};
 use crate::provider::{Call, CallAttachment, Content, Reply};
@@ -29,15 +31,13 @@ use crate::store::{Begun, Candidate, InmailHold, Intent, IntentLimits, Settlemen
 /// How long to wait before the outcome is recorded once more.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 
-/// Stored times are cut to milliseconds; a pause is longer by one, so that cutting never shortens it.
-pub(super) const CUT: Duration = Duration::from_millis(1);
-
 /// Sends `candidate`, unless something changed since it was chosen.
 pub(super) async fn attempt(
     shared: &Shared,
     run: &mut AccountRun,
     candidate: Candidate,
     facts: &Facts<'_>,
+    turns: &Turns,
 ) -> Result<Wake, StoreError> {
     let Facts { now, policy, .. } = *facts;
     if let Err(wait) = shared.live.take_request() {
@@ -65,6 +65,7 @@ pub(super) async fn attempt(
             break_left: pause.break_left,
             on_break: pause.on_break,
             warms_up_again,
+            turn: turn_of(&candidate, turns, policy),
             closes_at: match facts.hours {
                 Hours::Open { until } => Some(until),
                 Hours::Always | Hours::Closed { .. } => None,
@@ -91,6 +92,16 @@ pub(super) async fn attempt(
     .instrument(span)
     .await;
     Ok(Wake::Now)
+}
+
+/// The turn that the message's campaign takes; where there never was another campaign, nobody has to count.
+fn turn_of(candidate: &Candidate, turns: &Turns, policy: &Policy) -> Option<(String, u64, u64)> {
+    let campaign = order::campaign(&candidate.lane);
+    if campaign.is_empty() && *turns == Turns::default() {
+        return None;
+    }
+    let (floor, reached) = turns.after(campaign, &policy.order);
+    Some((campaign.to_owned(), floor, reached))
 }
 
 /// The call that sends `candidate`.

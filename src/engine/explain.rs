@@ -6,7 +6,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::EngineHandle;
-use super::attempt::CUT;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::{Kind, Ledger};
 use crate::domain::message::{AccountId, MessageId};
@@ -16,8 +15,10 @@ use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
 use crate::policy::hours::{Hours, account_seed, hours_at};
+use crate::policy::order::{Turns, place};
+use crate::policy::pace::CUT;
 use crate::policy::settle::after;
-use crate::store::{AccountView, Candidate, MessageView, StoreError};
+use crate::store::{AccountView, Candidate, MessageView, StoreError, Turn};
 
 /// Where a message or an account stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +123,14 @@ impl EngineHandle {
         let seen = self.seen(&view.account, None);
         // What waits may be several things; a message in a chat meets the fewest caps.
         let turn = self.shared.store.turn(&view.account.id, seen.now).await?;
-        let first = turn.as_ref().and_then(|turn| turn.first.as_ref());
+        let first = turn.as_ref().and_then(|turn| self.first_of(turn, &seen.policy));
         let message = Waiting {
-            kind: first.map_or(Kind::Message, Candidate::kind),
+            kind: first.map_or(Kind::Message, |first| first.lane.kind),
+            ignores_hours: first.is_some_and(|first| first.lane.urgent && first.lane.ignore_hours),
             due_at: view.oldest_due_at.unwrap_or(seen.now),
             retry_at: None,
             set_aside: None,
+            started_at: None,
             expires_at: None,
             held_by: None,
             ahead: 0,
@@ -146,13 +149,20 @@ impl EngineHandle {
         let Some(turn) = turn else {
             return Ok(Some(Standing::new(Reason::ChatOrder, Some(held))));
         };
-        Ok(Some(match (turn.first, turn.next_due_at) {
+        Ok(Some(match (turn.heads.first(), turn.next_due_at) {
             (Some(_), _) => standing,
             (None, Some(at)) => {
                 Standing::new(turn.next_set_aside.unwrap_or(Reason::Retry), Some(Until::At(at)))
             }
             (None, None) => Standing::new(Reason::ChatOrder, Some(held)),
         }))
+    }
+
+    /// The message that goes first, as far as no cap of its kind holds it.
+    fn first_of<'a>(&self, turn: &'a Turn, policy: &Policy) -> Option<&'a Candidate> {
+        let turns = Turns { floor: turn.floor, reached: turn.reached.clone() };
+        let heads = turn.heads.iter();
+        heads.min_by_key(|head| place(&head.lane, &policy.order, &turns, head.due_at, head.arrival.0))
     }
 
     /// The rules of `account`.

@@ -117,8 +117,13 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
         .unwrap_or(Verdict::Send)
 }
 
+/// Whether what waits for this leaves messages of another kind alone.
+pub fn concerns_its_kind_only(reason: Reason) -> bool {
+    matches!(reason, Reason::OutsideHours | Reason::Cap | Reason::WarmUp | Reason::HalfCaps)
+}
+
 /// Every gate in its order, open or closed.
-pub fn gates(facts: &Facts<'_>) -> [Gate; 23] {
+pub fn gates(facts: &Facts<'_>) -> [Gate; 24] {
     let Facts { now, daemon, account, message, live, .. } = facts;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -152,6 +157,7 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 23] {
         gate(Reason::InmailCredits, set_aside(Reason::InmailCredits)),
         gate(Reason::ChatLookup, set_aside(Reason::ChatLookup)),
         gate(Reason::ChatOrder, message.held_by.map(|held_by| chat_order(held_by, facts))),
+        gate(Reason::RecipientRest, set_aside(Reason::RecipientRest).or_else(|| later(rests_until(facts)))),
         gate(Reason::OutsideHours, outside_hours(facts)),
         cap(facts),
         gate(Reason::Turn, (message.ahead > 0).then(|| Until::NotBefore(turn(facts)))),
@@ -173,8 +179,15 @@ fn next_call(facts: &Facts<'_>) -> Timestamp {
     facts.account.next_call_at.map_or(facts.now, |at| at.max(facts.now))
 }
 
+/// Until when nothing that starts a chat goes to this person.
+fn rests_until(facts: &Facts<'_>) -> Option<Timestamp> {
+    let started_at = facts.message.started_at.filter(|_| facts.message.kind.starts_chat())?;
+    Some(started_at.checked_add(facts.policy.order.per_recipient).unwrap_or(Timestamp::MAX))
+}
+
 fn outside_hours(facts: &Facts<'_>) -> Option<Until> {
     match facts.hours {
+        Hours::Closed { .. } if facts.message.ignores_hours => None,
         Hours::Always | Hours::Open { .. } => None,
         Hours::Closed { opens_at } => Some(opens_at.map_or(Until::Person, Until::At)),
     }

@@ -40,6 +40,8 @@ impl World {
             due_at: at(0),
             retry_at: None,
             set_aside: None,
+            ignores_hours: false,
+            started_at: None,
             expires_at: None,
             held_by: None,
             ahead: 0,
@@ -47,7 +49,8 @@ impl World {
         let seconds = Duration::from_secs;
         let gap = Gap { min: seconds(10), max: seconds(20) };
         let list = parse_caps(Some(Kind::NewChat), "4/hour").unwrap();
-        let policy = Policy { gap, caps: Caps { list, jitter_percent: 0 }, ..Policy::unlimited() };
+        let mut policy = Policy { gap, caps: Caps { list, jitter_percent: 0 }, ..Policy::unlimited() };
+        policy.order.per_recipient = seconds(300);
         let (daemon, live) = (Daemon::default(), Live::default());
         Self { daemon, account, message, live, policy, hours: Hours::Always, ledger: Some(Ledger::default()) }
     }
@@ -161,6 +164,7 @@ fn worlds_of_limits() -> Vec<(Reason, Until, World)> {
             World::with(|w| w.account.down = down(DownCause::Throttled)),
         ),
         (Reason::Failures, till, World::with(|w| w.account.hold = hold(Reason::Failures))),
+        (Reason::RecipientRest, till, World::with(|w| w.message.started_at = Some(at(200)))),
         (Reason::OutsideHours, till, World::with(|w| w.hours = Hours::Closed { opens_at: Some(at(500)) })),
         (Reason::OutsideHours, Until::Person, World::with(|w| w.hours = Hours::Closed { opens_at: None })),
         (Reason::Cap, Until::At(at(-100 + 3600)), World::with(|w| w.ledger = Some(sent(4)))),

@@ -6,8 +6,10 @@
 pub mod audit;
 pub mod decide;
 pub mod evidence;
+pub mod forecast;
 pub mod hours;
 pub mod inboxes;
+pub mod order;
 pub mod pace;
 pub mod plan;
 pub mod quota;

@@ -14,6 +14,9 @@ pub fn draw_gap(dice: &mut impl Rng, gap: Gap) -> Duration {
     between(dice, gap.min, gap.max)
 }
 
+/// Stored times are cut to milliseconds; a pause is longer by one, so that cutting never shortens it.
+pub const CUT: Duration = Duration::from_millis(1);
+
 /// The pause after one send, and what it leaves for the ones after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {

@@ -45,6 +45,8 @@ pub struct AdmittedMessage {
     pub account_id: AccountId,
     /// Inside which its order is kept.
     pub thread: String,
+    /// In which it waits for its turn.
+    pub lane: String,
     /// Since when it may go.
     pub due_at: Timestamp,
     /// Whether a person must say first whether it still matters.
@@ -68,6 +70,7 @@ impl Admission {
         let admitted = AdmittedMessage {
             account_id: message.account_id.clone(),
             thread: message.target.thread(),
+            lane: message.lane().text(),
             due_at,
             is_stale: stale_before.is_some_and(|before| due_at < before),
             attachments: message.extras.attachments.clone(),
@@ -93,7 +96,7 @@ impl Admission {
 /// The oldest rows, at most so many and at most 32 MiB of files (but always one): a row may carry 20 MB in base64.
 pub(super) const INSERTED: &str = "SELECT m.arrival, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
-       m.campaign, m.dedupe_key \
+       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.dedupe_key \
      FROM (SELECT arrival, sum(bytes) OVER (ORDER BY arrival) - bytes AS before FROM \
             (SELECT arrival, coalesce(octet_length(attachments), 0) AS bytes FROM messages WHERE state = 'new' \
              ORDER BY arrival LIMIT ?1)) AS t \
@@ -160,6 +163,12 @@ fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
         not_before: readable_text(row, "not_before")?,
         expires_at: readable_text(row, "expires_at")?,
         campaign: readable_text(row, "campaign")?,
+        priority: row
+            .try_get("priority")
+            .map_err(|_| "`priority` is no whole number from -100 to 100".to_owned())?,
+        urgent: flag("urgent")?,
+        ignore_hours: flag("ignore_hours")?,
+        allow_repeat: flag("allow_repeat")?,
         dedupe_key: readable_text(row, "dedupe_key")?,
     })
 }
@@ -180,10 +189,10 @@ fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Va
 }
 
 pub(super) const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
-       updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
+       lane = j.lane, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
                   value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \
-                  value ->> 7 AS attachments FROM jsonb_each(?1)) AS j \
+                  value ->> 7 AS attachments, value ->> 8 AS lane FROM jsonb_each(?1)) AS j \
      WHERE messages.arrival = j.arrival AND messages.state = 'new'";
 
 /// Judges rows that other programs inserted, all with one statement.
@@ -212,9 +221,11 @@ pub(super) async fn admit(
                     };
                     let due_at = time_text(row.due_at);
                     let files = blobs::to_json(&row.attachments).map(|files| files.to_string());
-                    json!([arrival, state, reason.as_str(), null, row.thread, due_at, at, files])
+                    json!([arrival, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane])
                 }
-                Err(why) => json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at, null]),
+                Err(why) => {
+                    json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at, null, null])
+                }
             }
         })
         .collect();

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::Store;
+use super::account_limits::{BEGIN_TURN, FORGET_TURNS, IntentLimits, history_json, limits_json};
 use super::rows::Result;
 use crate::domain::account::{AccountHold, Down, History};
-use crate::domain::caps::Kind;
 use crate::domain::message::{AccountId, Arrival, ChatId};
 use crate::domain::outcome::{Phase, Problem};
 use crate::domain::reason::Reason;
@@ -44,28 +44,6 @@ pub struct Intent {
     pub chat_id: Option<ChatId>,
     /// What the account's limits note with it.
     pub limits: IntentLimits,
-}
-
-/// What the limits of an account note with an intent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct IntentLimits {
-    /// What it is, as the caps count it.
-    pub kind: Kind,
-    /// Sends until the next break.
-    pub break_left: Option<u32>,
-    /// Whether the pause is a break.
-    pub on_break: bool,
-    /// Whether the warm-up begins again with it.
-    pub warms_up_again: bool,
-    /// When the account's hours end: a call that would begin then must not be made (P4).
-    pub closes_at: Option<Timestamp>,
-}
-
-impl IntentLimits {
-    /// Of an account that has neither breaks, nor a warm-up, nor hours.
-    pub fn new(kind: Kind) -> Self {
-        Self { kind, break_left: None, on_break: false, warms_up_again: false, closes_at: None }
-    }
 }
 
 impl Intent {
@@ -155,7 +133,7 @@ pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, a
 
 pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at, \
        first_call_at = coalesce(accounts.first_call_at, j.at), break_left = j.limits ->> 'break_left', \
-       on_break = j.limits ->> 'on_break', \
+       on_break = j.limits ->> 'on_break', turn_floor = coalesce(j.limits ->> 'floor', accounts.turn_floor), \
        warm_up_again_at = CASE WHEN j.limits ->> 'warms_up_again' THEN j.at ELSE accounts.warm_up_again_at END \
      FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at, \
                   value -> 9 AS limits \
@@ -168,14 +146,16 @@ const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.arrival = j.valu
        AND m.attempts = j.value ->> 1) \
      AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.arrival = j.value ->> 0 AND t.number = j.value ->> 1)";
 
-/// Intents as one call of SQLite's thread, which costs more than its statements: their whole transaction. The last two
-/// statements look for what the first one granted.
+/// Intents as one call of SQLite's thread, which costs more than its statements: their whole transaction. The statements
+/// after the first one look for what the first one granted.
 static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
     let attempt =
         BEGIN_ATTEMPT.replace("FROM jsonb_each(?1)", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED}"));
     let account =
         BEGIN_ACCOUNT.replace("FROM jsonb_each(?1))", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED})"));
-    format!("BEGIN IMMEDIATE; {BEGIN_MESSAGE}; {account}; {attempt}; COMMIT").into()
+    let turn =
+        BEGIN_TURN.replace("FROM jsonb_each(?1))", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED})"));
+    format!("BEGIN IMMEDIATE; {BEGIN_MESSAGE}; {account}; {turn}; {FORGET_TURNS}; {attempt}; COMMIT").into()
 });
 
 /// Writes intents in a transaction of their own; the caller rolls back what fails.
@@ -216,6 +196,10 @@ pub(super) async fn begin(
         };
         sqlx::query(BEGIN_ATTEMPT).bind(&written).bind(run).execute(&mut *connection).await?;
         sqlx::query(BEGIN_ACCOUNT).bind(&written).execute(&mut *connection).await?;
+        if intents.iter().any(|intent| intent.limits.turn.is_some()) {
+            sqlx::query(BEGIN_TURN).bind(&written).execute(&mut *connection).await?;
+            sqlx::query(FORGET_TURNS).bind(&written).execute(&mut *connection).await?;
+        }
     }
     Ok(intents.iter().map(|intent| verdict(intent, &granted)).collect())
 }
@@ -232,13 +216,7 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
             u64::try_from(intent.monotonic.as_millis()).unwrap_or(u64::MAX >> 1),
             intent.fingerprint,
             intent.chat_id.as_ref().map(ChatId::as_str),
-            {
-                "kind": intent.limits.kind.as_str(),
-                "closes_at": intent.limits.closes_at.map(time_text),
-                "break_left": intent.limits.break_left,
-                "on_break": u8::from(intent.limits.on_break),
-                "warms_up_again": u8::from(intent.limits.warms_up_again),
-            },
+            limits_json(&intent.limits),
         ])
     });
     Value::Array(rows.collect()).to_string()
@@ -375,13 +353,4 @@ fn settlement_json(settlement: &Settlement) -> Value {
         sent_at.map(|_| "answer"),
         history_json(&settlement.history),
     ])
-}
-
-fn history_json(history: &History) -> Value {
-    json!({
-        "failures": history.failures,
-        "throttles": history.throttles,
-        "throttled_at": history.throttled_at.map(time_text),
-        "half_caps_until": history.half_caps_until.map(time_text),
-    })
 }

@@ -178,10 +178,11 @@ impl EnqueueBatch {
 
 pub(super) const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
        campaign, dedupe_key, state, reason, due_at, thread, created_at, updated_at, \"group\", name, specifics, \
-       quote_id, forward, attachments, run) \
+       quote_id, forward, attachments, lane, priority, urgent, ignore_hours, allow_repeat, run) \
      SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
        value ->> 8, value ->> 9, value ->> 10, 'queued', value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
-       value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, ?2 \
+       value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, \
+       value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25, ?2 \
      FROM jsonb_each(?1) WHERE true \
      ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING";
 
@@ -227,6 +228,11 @@ fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {
         message.extras.quote_id,
         forward.map(|source| source.to_string()),
         blobs::to_json(&message.extras.attachments).map(|files| files.to_string()),
+        message.lane().text(),
+        (message.precedence.priority != 0).then_some(message.precedence.priority),
+        message.precedence.urgent.then_some(1),
+        message.precedence.ignore_hours.then_some(1),
+        message.precedence.allow_repeat.then_some(1),
     ])
 }
 
@@ -286,7 +292,8 @@ async fn conflicts_of(
     batch: &EnqueueBatch,
 ) -> Result<Vec<Option<Enqueued>>> {
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
-         m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign \
+         m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
+         m.priority, m.urgent, m.ignore_hours, m.allow_repeat \
          FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1))";
     let keys: Vec<&str> =
         batch.rows.iter().filter_map(|(_, message)| message.dedupe_key.as_deref()).collect();
@@ -330,6 +337,7 @@ fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage
         not_before: rows::time(row, "not_before")?,
         expires_at: rows::time(row, "expires_at")?,
         campaign: row.try_get("campaign")?,
+        precedence: rows::precedence(row)?,
         dedupe_key: Some(key.to_owned()),
     })
 }

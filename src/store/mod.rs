@@ -11,6 +11,7 @@
 //! and `backup.rs`. `watch.rs` notices what
 //! other programs INSERT.
 
+mod account_limits;
 mod account_views;
 mod accounts;
 mod admission;
@@ -46,10 +47,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sqlx::SqlitePool;
 
+pub use account_limits::IntentLimits;
 pub use account_views::{AccountView, Counts};
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
-pub use attempts::{Begun, Intent, IntentLimits, Settlement};
+pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach};
 pub use backup::{Backup, BackupError};
 pub use evidence::{JudgedAs, Judgement, OpenDoubt, RivalView};
@@ -68,7 +70,7 @@ pub use withdraw::Cancelled;
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
-    use super::{admission, attempts, ledger, messages, set_aside, turn, withdraw};
+    use super::{account_limits, admission, attempts, ledger, messages, set_aside, turn, withdraw};
 
     /// Name and text of each.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -76,6 +78,8 @@ pub mod plans {
             ("begin_message", attempts::BEGIN_MESSAGE),
             ("begin_attempt", attempts::BEGIN_ATTEMPT),
             ("begin_account", attempts::BEGIN_ACCOUNT),
+            ("begin_turn", account_limits::BEGIN_TURN),
+            ("forget_turns", account_limits::FORGET_TURNS),
             ("settle_message", attempts::SETTLE_MESSAGE),
             ("settle_attempt", attempts::SETTLE_ATTEMPT),
             ("settle_account", attempts::SETTLE_ACCOUNT),

@@ -9,6 +9,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
 use crate::domain::account::{Account, AccountHold, Daemon, Down, History, Pause, Restored};
+use crate::domain::lane::Precedence;
 use crate::domain::message::{AccountId, ChatId, Extras, Inbox, InboxId, MessageId, Target, UserId};
 use crate::domain::outcome::DownCause;
 use crate::domain::reason::Reason;
@@ -114,6 +115,19 @@ pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
         specifics: checked.transpose()?,
         quote_id: row.try_get("quote_id")?,
         attachments: attachments.unwrap_or_default(),
+    })
+}
+
+/// What lets a message go before others.
+pub(super) fn precedence(row: &SqliteRow) -> Result<Precedence> {
+    let flag = |column| row.try_get::<Option<bool>, _>(column).map(Option::unwrap_or_default);
+    let priority: Option<i64> = row.try_get("priority")?;
+    let number = priority.unwrap_or_default();
+    Ok(Precedence {
+        priority: i8::try_from(number).map_err(|_| corrupt("priority", number.to_string()))?,
+        urgent: flag("urgent")?,
+        ignore_hours: flag("ignore_hours")?,
+        allow_repeat: flag("allow_repeat")?,
     })
 }
 

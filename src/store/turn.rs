@@ -3,6 +3,8 @@
 //! Both are one statement each and so one consistent picture. The next message is found through partial indexes in
 //! the same time whether ten messages wait or a million; `tests/it/store_plans.rs` holds their query plans.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
@@ -10,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row};
 use super::Store;
 use super::rows::{self, Result};
 use crate::domain::account::{Account, Daemon};
-use crate::domain::caps::Kind;
+use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, Arrival, Extras, MessageId, Target};
 use crate::domain::reason::Reason;
 
@@ -41,13 +43,10 @@ pub struct Candidate {
     pub set_aside: Option<Reason>,
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
-}
-
-impl Candidate {
-    /// What it is, as the caps count it.
-    pub fn kind(&self) -> Kind {
-        Kind::of(&self.target, &self.extras)
-    }
+    /// In which it waits.
+    pub lane: Lane,
+    /// When this person was last sent a message that started a chat.
+    pub started_at: Option<Timestamp>,
 }
 
 /// An account's turn.
@@ -57,8 +56,13 @@ pub struct Turn {
     pub daemon: Daemon,
     /// The account.
     pub account: Account,
-    /// The due message that goes first; nothing due earlier in its thread is unsettled.
-    pub first: Option<Candidate>,
+    /// The due messages that may go first, the oldest of each lane and those that are tried again, by age; nothing due
+    /// earlier in their threads is unsettled. Which of them goes, `policy/order.rs` says.
+    pub heads: Vec<Candidate>,
+    /// How far the campaigns of the account are.
+    pub floor: u64,
+    /// The same for each campaign that is ahead of it.
+    pub reached: HashMap<String, u64>,
     /// When the next message that is not due yet becomes due.
     pub next_due_at: Option<Timestamp>,
     /// Why that one waits, if it was set aside.
@@ -70,22 +74,40 @@ pub struct Turn {
 pub(super) const HELD_THREADS: &str = "SELECT u.thread FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = ?1 AND u.state IN ('sending', 'uncertain', 'review') \
      UNION ALL SELECT r.thread FROM messages r INDEXED BY messages_retry WHERE r.account_id = ?1 AND r.state = 'queued' AND r.retry_at IS NOT NULL";
 
-/// The statement behind [`Store::turn`]: at most one row of each kind.
+/// The lanes of an account with messages that are not tried again, found by stepping from one to the next through the
+/// index. A producer that gives every message a campaign of its own would make as many lanes: so many are looked at.
+pub(super) const LANES: &str = "lanes(lane) AS (SELECT min(l.lane) FROM messages l INDEXED BY messages_due \
+       WHERE l.account_id = ?1 AND l.state = 'queued' AND l.retry_at IS NULL \
+     UNION ALL SELECT (SELECT min(n.lane) FROM messages n INDEXED BY messages_due WHERE n.account_id = ?1 AND n.state = 'queued' \
+         AND n.retry_at IS NULL AND n.lane > lanes.lane) FROM lanes WHERE lanes.lane IS NOT NULL LIMIT 64)";
+
+/// The statement behind [`Store::turn`]: at most one row of each lane, some that are tried again, and two that are due
+/// later.
 pub(super) fn turn_sql() -> String {
     const CANDIDATE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
-         m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.due_at, m.retry_at, m.reason, m.expires_at FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
+         m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
+         m.retry_at, m.reason, m.expires_at";
+    const DUE: &str =
+        "m.account_id = ?1 AND m.state = 'queued' AND m.retry_at IS NULL AND m.lane = lanes.lane";
+    const AGAIN: &str =
+        "FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued' AND m.retry_at IS NOT NULL";
+    let due = DUE.replace("m.", "x.");
     format!(
-        "SELECT c.*, {account}, {daemon} FROM ( \
-           SELECT * FROM (SELECT 'due' AS kind, {CANDIDATE} AND m.retry_at IS NULL AND m.due_at <= ?2 \
-             AND m.thread NOT IN ({HELD_THREADS}) ORDER BY m.due_at, m.arrival LIMIT 1) \
-           UNION ALL SELECT * FROM (SELECT 'due', {CANDIDATE} AND m.retry_at IS NOT NULL AND m.retry_at <= ?2 \
+        "WITH RECURSIVE {LANES} \
+         SELECT c.*, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_started WHERE s.account_id = ?1 \
+             AND s.thread = c.thread AND s.state = 'sent' AND s.users_ids IS NOT NULL) AS started_at, {account}, {daemon}, \
+           a.turn_floor, (SELECT json_group_object(t.campaign, t.reached) FROM turns t WHERE t.account_id = ?1) AS turns FROM ( \
+           SELECT 'due' AS kind, {CANDIDATE} FROM lanes CROSS JOIN messages m ON m.arrival = \
+             (SELECT x.arrival FROM messages x INDEXED BY messages_due WHERE {due} AND x.due_at <= ?2 \
+               AND x.thread NOT IN ({HELD_THREADS}) ORDER BY x.due_at, x.arrival LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT 'due', {CANDIDATE} {AGAIN} AND m.retry_at <= ?2 \
              AND m.thread NOT IN (SELECT u.thread FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = ?1 \
                                   AND u.state IN ('sending', 'uncertain', 'review')) \
-             ORDER BY m.due_at, m.arrival LIMIT 1) \
-           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} AND m.retry_at IS NULL AND m.due_at > ?2 \
-             ORDER BY m.due_at LIMIT 1) \
-           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} AND m.retry_at IS NOT NULL AND m.retry_at > ?2 \
-             ORDER BY m.retry_at LIMIT 1) \
+             ORDER BY m.due_at, m.arrival LIMIT 32) \
+           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} FROM lanes CROSS JOIN messages m ON m.arrival = \
+             (SELECT x.arrival FROM messages x INDEXED BY messages_due WHERE {due} AND x.due_at > ?2 \
+               ORDER BY x.due_at LIMIT 1) ORDER BY m.due_at LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} {AGAIN} AND m.retry_at > ?2 ORDER BY m.retry_at LIMIT 1) \
          ) AS c, accounts AS a, daemon AS d WHERE a.id = ?1 AND d.id = 1",
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
@@ -111,7 +133,10 @@ impl Store {
         let mut turn = Turn {
             daemon: rows::daemon(row)?,
             account: rows::account(row)?,
-            first: None,
+            heads: Vec::new(),
+            floor: row.try_get::<i64, _>("turn_floor")?.unsigned_abs(),
+            reached: serde_json::from_str(row.try_get("turns")?)
+                .map_err(|error| rows::corrupt("turns", error.to_string()))?,
             next_due_at: None,
             next_set_aside: None,
         };
@@ -122,10 +147,11 @@ impl Store {
                 if turn.next_due_at.is_none_or(|earlier| at < earlier) {
                     (turn.next_due_at, turn.next_set_aside) = (Some(at), candidate.set_aside);
                 }
-            } else if turn.first.as_ref().is_none_or(|first| order(&candidate) < order(first)) {
-                turn.first = Some(candidate);
+            } else {
+                turn.heads.push(candidate);
             }
         }
+        turn.heads.sort_by_key(|head| (head.due_at, head.arrival));
         Ok(Some(turn))
     }
 
@@ -138,11 +164,6 @@ impl Store {
         let ids: Vec<String> = sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?;
         Ok(ids.into_iter().map(AccountId::new).collect())
     }
-}
-
-/// The order of turns inside an account.
-fn order(candidate: &Candidate) -> (Timestamp, Arrival) {
-    (candidate.due_at, candidate.arrival)
 }
 
 fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
@@ -159,5 +180,8 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         retry_at: rows::time(row, "retry_at")?,
         set_aside: rows::reason(row, "reason")?.filter(|reason| reason.sets_aside()),
         expires_at: rows::time(row, "expires_at")?,
+        lane: Lane::parse(row.try_get("lane")?)
+            .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,
+        started_at: rows::time(row, "started_at")?,
     })
 }

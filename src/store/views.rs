@@ -8,7 +8,7 @@ use super::Store;
 use super::rows::{self, Result, corrupt};
 use super::turn::HELD_THREADS;
 use crate::domain::account::{Account, Daemon};
-use crate::domain::caps::Kind;
+use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, Arrival, MessageId};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
@@ -52,6 +52,8 @@ pub struct MessageView {
     pub expires_at: Option<Timestamp>,
     /// The producer's label.
     pub campaign: Option<String>,
+    /// What lets it go before others.
+    pub precedence: Precedence,
     /// The producer's idempotency key.
     pub dedupe_key: Option<String>,
     /// Its state.
@@ -145,11 +147,13 @@ fn select(text: &str, ahead: &str) -> String {
            AND u.state IN ('sending', 'uncertain', 'review') LIMIT 1), \
          (SELECT r.id FROM messages r INDEXED BY messages_retry WHERE r.account_id = m.account_id AND r.state = 'queued' AND r.retry_at IS NOT NULL \
            AND r.thread = m.thread AND (r.due_at, r.arrival) < (m.due_at, m.arrival) LIMIT 1))";
+    const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_started \
+           WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.state = 'sent' AND s.users_ids IS NOT NULL) END";
     format!(
         "SELECT m.arrival, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
-           m.campaign, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.provider_message_ids, \
+           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.verify_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
-           coalesce(h.retry_at, h.verify_at) AS holder_retry_at, {ahead} AS ahead, m.account_id AS message_account_id, {account}, {daemon} \
+           coalesce(h.retry_at, h.verify_at) AS holder_retry_at, {ahead} AS ahead, {STARTED} AS started_at, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON m.state = 'queued' AND h.id = {HOLDER}",
         target = rows::TARGET_COLUMNS,
@@ -158,16 +162,18 @@ fn select(text: &str, ahead: &str) -> String {
     )
 }
 
-/// What goes before a queued message on its account: those due earlier that nothing holds. `{}` is count or exists.
+/// What surely goes before a queued message: those of its lane that are due earlier and that nothing holds. Between
+/// lanes it is a matter of turns and caps. The subquery counts, or only looks whether there are any.
 fn ahead(exact: bool) -> String {
     let held = HELD_THREADS.replace("?1", "m.account_id");
     let (begin, end) = if exact { ("(SELECT count(*)", ")") } else { ("EXISTS (SELECT 1", ")") };
     format!(
         "CASE WHEN m.state <> 'queued' THEN 0 ELSE \
            {begin} FROM messages e INDEXED BY messages_due WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NULL \
-             AND e.due_at <= m.due_at AND (e.due_at, e.arrival) < (m.due_at, m.arrival) AND e.thread NOT IN ({held}){end} \
+             AND e.lane = m.lane AND e.due_at <= m.due_at AND (e.due_at, e.arrival) < (m.due_at, m.arrival) \
+             AND e.thread NOT IN ({held}){end} \
            + {begin} FROM messages e INDEXED BY messages_retry WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NOT NULL \
-             AND e.retry_at <= ?1 AND (e.due_at, e.arrival) < (m.due_at, m.arrival){end} END"
+             AND e.retry_at <= ?1 AND e.lane = m.lane AND (e.due_at, e.arrival) < (m.due_at, m.arrival){end} END"
     )
 }
 
@@ -282,6 +288,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         not_before: rows::time(row, "not_before")?,
         expires_at: rows::time(row, "expires_at")?,
         campaign: rows::shown_text(row, "campaign")?,
+        precedence: rows::precedence(row)?,
         dedupe_key: rows::shown_text(row, "dedupe_key")?,
         state,
         reason: rows::reason(row, "reason")?.unwrap_or(Reason::Admission),
@@ -309,11 +316,15 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
             Some(HeldBy { id: rows::message_id(row, "holder_id")?, state, retry_at })
         }
     };
+    let lane: &str = row.try_get("lane")?;
+    let lane = Lane::parse(lane).ok_or_else(|| corrupt("lane", lane))?;
     Ok(Waiting {
-        kind: Kind::of(&rows::target(row)?, &rows::extras(row)?),
+        kind: lane.kind,
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         set_aside: rows::reason(row, "reason")?.filter(|reason| reason.sets_aside()),
+        ignores_hours: lane.urgent && lane.ignore_hours,
+        started_at: rows::time(row, "started_at")?,
         expires_at: rows::time(row, "expires_at")?,
         held_by,
         ahead: u64::try_from(row.try_get::<i64, _>("ahead")?).unwrap_or(0),

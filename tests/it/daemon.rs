@@ -34,7 +34,7 @@ impl House {
         Self { folder, sandbox, environment: Vec::new(), ignores_file_limits: false }
     }
 
-    /// Sends without pauses, without caps and without typing.
+    /// Sends without pauses, without caps and without typing, in the order of arrival.
     pub(crate) fn hasty(self) -> Self {
         self.set("OUTBOXD_POLICY_ALLOW_GAP_BELOW_10S", "true")
             .set("OUTBOXD_POLICY_ALLOW_HIGH_CAPS", "true")
@@ -42,6 +42,8 @@ impl House {
             .set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "")
             .set("OUTBOXD_POLICY_DEFAULT_CAPS_INMAIL", "")
             .set("OUTBOXD_POLICY_DEFAULT_COOLDOWN_FAILURES", "0")
+            .set("OUTBOXD_POLICY_DEFAULT_ORDER_FOLLOW_UPS_FIRST", "false")
+            .set("OUTBOXD_POLICY_DEFAULT_ORDER_PER_RECIPIENT", "0s")
             .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "0s")
             .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "0s")
             .set("OUTBOXD_POLICY_DEFAULT_TYPING_ENABLED", "false")

@@ -9,6 +9,7 @@ mod bench;
 mod carrier;
 mod facts;
 mod limits;
+mod order;
 mod outcomes;
 mod stops;
 mod time;

@@ -47,6 +47,7 @@ pub(crate) fn to_chat(chat: &str, text: &str) -> NewMessage {
         not_before: None,
         expires_at: None,
         campaign: None,
+        precedence: Default::default(),
         dedupe_key: None,
     }
 }

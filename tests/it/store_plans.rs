@@ -20,11 +20,11 @@ fn fill(connection: &Connection, rows: u32) {
            CASE i % 50 WHEN 1 THEN 'new' WHEN 2 THEN 'sent' WHEN 3 THEN 'review' WHEN 4 THEN 'failed' \
                 WHEN 5 THEN 'cancelled' ELSE 'queued' END, \
            strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || (i / 100.0) || ' seconds') FROM n) \
-         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, retry_at, expires_at, thread, sent_at, settled_by, \
+         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, retry_at, expires_at, thread, lane, sent_at, settled_by, \
            created_at, updated_at, run) \
          SELECT 'acc_' || (i % 5), 'c' || i, 'hello', state, 'turn', at, \
            CASE WHEN state = 'queued' AND i % 1000 = 7 THEN '2026-11-23T09:00:00.000Z' END, \
-           CASE WHEN i % 1000 = 8 THEN '2026-11-24T09:00:00.000Z' END, 'chat:c' || i, at, 'answer', at, at, 1 FROM row"
+           CASE WHEN i % 1000 = 8 THEN '2026-11-24T09:00:00.000Z' END, 'chat:c' || i, iif(i % 3 = 0, '1 100 n - spring', '1 100 m -'), at, 'answer', at, at, 1 FROM row"
     );
     connection.execute_batch(&sql).unwrap();
 }
@@ -72,7 +72,7 @@ async fn no_hot_statement_looks_at_every_row() {
     let connection = queue.sql();
     let plans: HashMap<_, _> =
         hot_statements().into_iter().map(|(name, sql)| (name, plan(&connection, &sql))).collect();
-    assert_eq!(plans.len(), 15);
+    assert_eq!(plans.len(), 17);
     for (name, lines) in &plans {
         let text = lines.join("\n");
         assert!(!lines.iter().any(|line| looks_at_every_row(line)), "{name}:\n{text}");
@@ -118,8 +118,11 @@ async fn the_turn_finds_each_kind_through_its_index_and_sorts_only_retries() {
     let lines = plan(&queue.sql(), &sql);
     let text = lines.join("\n");
     for part in [
-        "SEARCH m USING INDEX messages_due (account_id=? AND due_at<?)",
-        "SEARCH m USING INDEX messages_due (account_id=? AND due_at>?)",
+        "SEARCH l USING INDEX messages_due (account_id=?)",
+        "SEARCH n USING INDEX messages_due (account_id=? AND lane>?)",
+        "SEARCH x USING INDEX messages_due (account_id=? AND lane=? AND due_at<?)",
+        "SEARCH x USING INDEX messages_due (account_id=? AND lane=? AND due_at>?)",
+        "SEARCH s USING INDEX messages_started (account_id=? AND thread=?)",
         "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>? AND retry_at<?)",
         "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>?)",
         "SEARCH u USING INDEX messages_unsettled (account_id=?)",
@@ -130,12 +133,14 @@ async fn the_turn_finds_each_kind_through_its_index_and_sorts_only_retries() {
     }
     assert!(!text.contains("messages_by_account"), "that index holds every message of the account:\n{text}");
     let sorts: Vec<usize> = (0..lines.len()).filter(|line| lines[*line].contains("TEMP B-TREE")).collect();
-    assert_eq!(sorts.len(), 1, "only the retry branch sorts:\n{text}");
+    assert_eq!(sorts.len(), 2, "only the retries and the first of each lane are sorted:\n{text}");
     let before = lines[..sorts[0]].iter().rev().find(|line| line.contains("SEARCH m USING"));
     assert!(
         before.unwrap().contains("messages_retry (account_id=? AND retry_at>? AND retry_at<?)"),
         "{text}"
     );
+    let before = lines[..sorts[1]].iter().rev().find(|line| line.contains("SCAN"));
+    assert!(before.unwrap().contains("SCAN lanes"), "{text}");
 }
 
 /// Steps of SQLite's virtual machine for the turn of `acc_0`.
@@ -163,9 +168,9 @@ async fn picking_from_200_000_costs_what_picking_from_1_000_costs() {
             "INSERT INTO accounts (id, created_at) VALUES ('acc_0', '2026-11-22T09:00:00.000Z'); \
              DROP TRIGGER messages_inserted; \
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
-             INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, run) \
+             INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, run) \
              SELECT 'acc_0', 'c', 'x', 'queued', 'turn', \
-               strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || i || ' seconds'), 'chat:c' || i, 1 FROM n"
+               strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || i || ' seconds'), 'chat:c' || i, '1 100 m -', 1 FROM n"
         );
         connection.execute_batch(&sql).unwrap();
         let all_due = outboxd::domain::time_text(at(10_000_000));

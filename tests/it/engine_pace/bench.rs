@@ -12,7 +12,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{InboxId, MessageId, NewMessage};
-use outboxd::domain::policy::{Absent, Cooldown, Gap, InMail, Policies, Policy, ReadBack, Retry, Typing};
+use outboxd::domain::policy::{
+    Absent, Cooldown, Gap, InMail, Order, Policies, Policy, ReadBack, Retry, Typing,
+};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::engine::{Engine, EngineHandle, EngineParts};
@@ -43,6 +45,8 @@ fn policy() -> Policy {
         cooldown: Cooldown { first: seconds(7200), ..Policy::unlimited().cooldown },
         inbox_id: Some(InboxId::new("CLASSIC_PRIMARY")),
         inmail: InMail { reserve: 5, recheck: seconds(3600) },
+        // By age alone: the other rules have tests of their own.
+        order: Order { follow_ups_first: false, ..Policy::unlimited().order },
         ..Policy::unlimited()
     }
 }

@@ -8,7 +8,7 @@ use crate::queue::Queue;
 const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
 
 /// What a producer may set.
-const PRODUCERS: [&str; 18] = [
+const PRODUCERS: [&str; 22] = [
     "id",
     "account_id",
     "chat_id",
@@ -26,6 +26,10 @@ const PRODUCERS: [&str; 18] = [
     "not_before",
     "expires_at",
     "campaign",
+    "priority",
+    "urgent",
+    "ignore_hours",
+    "allow_repeat",
     "dedupe_key",
 ];
 
@@ -45,6 +49,7 @@ const DAEMONS: &[(&str, &[&str])] = &[
     ("credit", &["'classic'"]),
     ("route", &["'new chat'"]),
     ("thread", &["'chat:c'"]),
+    ("lane", &["'0 000 m -'"]),
     ("attempts", &["1", "-1"]),
     ("retries", &["1"]),
     ("sent_at", &["'2026-11-22T09:00:00.000Z'"]),
@@ -139,6 +144,13 @@ const RULES: &[(&str, &str, &str)] = &[
     ("text", "'a' || char(0) || 'b'", "text holds a NUL character"),
     ("typing", "2", "typing is neither 0 nor 1"),
     ("typing", "-1", "typing is neither 0 nor 1"),
+    ("priority", "101", "priority is no whole number from -100 to 100"),
+    ("priority", "-101", "priority is no whole number from -100 to 100"),
+    ("urgent", "2", "urgent, ignore_hours or allow_repeat is neither 0 nor 1"),
+    ("allow_repeat", "-1", "urgent, ignore_hours or allow_repeat is neither 0 nor 1"),
+    ("urgent, ignore_hours", "1, 7", "urgent, ignore_hours or allow_repeat is neither 0 nor 1"),
+    ("ignore_hours", "1", "ignore_hours is for urgent messages"),
+    ("urgent, ignore_hours", "0, 1", "ignore_hours is for urgent messages"),
     ("not_before", "'tomorrow'", "not_before is no time"),
     ("not_before", "''", "not_before is no time"),
     ("not_before", "'2026-11-22 09:00:00'", "not_before is no time"),

@@ -14,7 +14,7 @@ async fn turn(queue: &Queue, seconds: i64) -> Turn {
 
 /// The text of the message whose turn it is.
 async fn first(queue: &Queue, seconds: i64) -> Option<String> {
-    turn(queue, seconds).await.first.map(|candidate| candidate.text)
+    turn(queue, seconds).await.heads.into_iter().next().map(|candidate| candidate.text)
 }
 
 fn scheduled(chat: &str, text: &str, seconds: i64) -> NewMessage {
@@ -48,7 +48,7 @@ async fn the_candidate_is_told_as_it_was_queued() {
         ..to_user("0042", Inbox::Without)
     };
     let id = queue.enqueue(message.clone(), at(3)).await;
-    let candidate = turn(&queue, 3).await.first.unwrap();
+    let candidate = turn(&queue, 3).await.heads.into_iter().next().unwrap();
     assert_eq!((candidate.id, candidate.attempts, candidate.retries), (id, 0, 0));
     assert_eq!(candidate.target, message.target);
     assert_eq!((candidate.text.as_str(), candidate.typing), ("👋", Some(true)));
@@ -67,7 +67,7 @@ async fn the_order_is_by_due_time_and_then_by_arrival() {
     assert_eq!(turn(&queue, 9).await.next_due_at, Some(at(10)));
     let mut order = Vec::new();
     while let Some(turn) = queue.store.turn(&account("1"), at(50)).await.unwrap() {
-        let candidate = turn.first.unwrap();
+        let candidate = turn.heads.into_iter().next().unwrap();
         order.push(candidate.text);
         queue.attempt(candidate.id, 1, sent()).await;
     }
@@ -81,7 +81,7 @@ async fn a_message_is_due_at_the_very_millisecond() {
     queue.enqueue(scheduled("c", "x", 20), at(0)).await;
     let just_before = at(20) - std::time::Duration::from_millis(1);
     let turn = queue.store.turn(&account("1"), just_before).await.unwrap().unwrap();
-    assert_eq!((turn.first, turn.next_due_at), (None, Some(at(20))));
+    assert_eq!((turn.heads.into_iter().next(), turn.next_due_at), (None, Some(at(20))));
     assert_eq!(first(&queue, 20).await.as_deref(), Some("x"));
 }
 
@@ -94,9 +94,9 @@ async fn a_retry_in_the_future_holds_its_own_thread_and_no_other() {
     queue.attempt(retrying, 1, retry(at(500))).await;
 
     let now = turn(&queue, 200).await;
-    assert_eq!(now.first.map(|candidate| candidate.text).as_deref(), Some("other chat"));
+    assert_eq!(now.heads.into_iter().next().map(|candidate| candidate.text).as_deref(), Some("other chat"));
     assert_eq!(now.next_due_at, Some(at(500)));
-    let due = turn(&queue, 500).await.first.unwrap();
+    let due = turn(&queue, 500).await.heads.into_iter().next().unwrap();
     assert_eq!((due.text.as_str(), due.attempts, due.retries), ("retrying", 1, 1), "it kept its place");
     assert_eq!(due.retry_at, Some(at(500)));
     queue.attempt(retrying, 2, sent()).await;
@@ -113,12 +113,12 @@ async fn an_open_outcome_holds_its_own_thread_and_no_other() {
     assert_eq!(queue.begin(sending, 1, at(5)).await, Begun::Granted);
     let now = turn(&queue, 10).await;
     assert!(now.account.in_flight);
-    assert_eq!(now.first.map(|candidate| candidate.text).as_deref(), Some("other chat"));
+    assert_eq!(now.heads.into_iter().next().map(|candidate| candidate.text).as_deref(), Some("other chat"));
     let settlement = queue.settlement(sending, 1, review()).await;
     assert!(queue.store.settle(settlement).await.unwrap());
     let now = turn(&queue, 10).await;
     assert!(!now.account.in_flight);
-    assert_eq!(now.first.map(|candidate| candidate.text).as_deref(), Some("other chat"));
+    assert_eq!(now.heads.into_iter().next().map(|candidate| candidate.text).as_deref(), Some("other chat"));
     queue.store.cancel(sending, at(11)).await.unwrap();
     assert_eq!(first(&queue, 12).await.as_deref(), Some("same chat"), "a person has decided");
     queue.check();
@@ -140,9 +140,9 @@ async fn a_chat_and_a_user_of_the_same_name_are_two_threads_and_so_are_two_accou
     queue.enqueue(to_user("same", Inbox::OfPolicy), at(1)).await;
     queue.enqueue(NewMessage { account_id: account("2"), ..to_chat("same", "other account") }, at(2)).await;
     queue.attempt(held, 1, retry(at(900))).await;
-    assert!(matches!(turn(&queue, 200).await.first.unwrap().target, Target::User { .. }));
+    assert!(matches!(turn(&queue, 200).await.heads.into_iter().next().unwrap().target, Target::User { .. }));
     let other = queue.store.turn(&account("2"), at(200)).await.unwrap().unwrap();
-    assert_eq!(other.first.unwrap().text, "other account");
+    assert_eq!(other.heads.into_iter().next().unwrap().text, "other account");
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn a_message_back_in_its_place_goes_before_those_that_came_later() {
     let early = queue.enqueue(to_chat("a", "early"), at(0)).await;
     queue.enqueue(to_chat("b", "late"), at(1)).await;
     queue.attempt(early, 1, back_in_place()).await;
-    let candidate = turn(&queue, 200).await.first.unwrap();
+    let candidate = turn(&queue, 200).await.heads.into_iter().next().unwrap();
     assert_eq!((candidate.text.as_str(), candidate.attempts, candidate.retries), ("early", 1, 0));
     queue.attempt(early, 2, failed()).await;
     assert_eq!(first(&queue, 200).await.as_deref(), Some("late"), "a final state holds nobody");
@@ -186,7 +186,7 @@ async fn nothing_overtakes_inside_a_thread_in_a_random_life() {
             queue.enqueue(to_chat(&chat, &format!("{step:03}")), at(now)).await;
         }
         let Some(turn) = queue.store.turn(&account("1"), at(now)).await.unwrap() else { continue };
-        let Some(candidate) = turn.first else { continue };
+        let Some(candidate) = turn.heads.into_iter().next() else { continue };
         let Target::Chat(chat) = &candidate.target else { panic!("only chats") };
         let overtaken = queue.lines(&format!(
             "SELECT text, state FROM messages WHERE chat_id = '{chat}' AND text < '{}' \

@@ -1,0 +1,383 @@
+//! The queue of one account run forward without sending: when each message goes, and what binds each day.
+//!
+//! The judge is `decide`, the order is that of `order.rs`, the pauses are drawn by `plan.rs`: what the engine runs. A
+//! forecast supposes that nothing new arrives, that every call is accepted after the usual time, and that nobody pauses
+//! or resumes anything; what waits for a person waits for ever.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use rand::Rng;
+
+use super::decide::{Facts, Live, Until, Verdict, concerns_its_kind_only, decide};
+use super::hours::{self, Hours, account_seed, hours_at};
+use super::order::{self, Place, Turns};
+use super::plan::{Plan, plan};
+use super::settle::after;
+use crate::domain::account::{Account, Daemon};
+use crate::domain::caps::Ledger;
+use crate::domain::lane::Lane;
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::domain::waiting::Waiting;
+
+/// A queued message, as far as its time depends on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Queued {
+    /// Its place among the lanes.
+    pub lane: usize,
+    /// When it became or becomes due.
+    pub due_at: Timestamp,
+    /// Not before: `due_at`, or its retry if that is later.
+    pub ready_at: Timestamp,
+    /// Not to be sent from then on.
+    pub expires_at: Option<Timestamp>,
+    /// Order of arrival.
+    pub arrival: i64,
+    /// The chat or recipient, as a number.
+    pub thread: u64,
+    /// Waits for something that no time brings.
+    pub waits_for: Option<Reason>,
+}
+
+/// Where a forecast begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Start<'a> {
+    /// Its first instant.
+    pub now: Timestamp,
+    /// It looks no further.
+    pub until: Timestamp,
+    /// What concerns every account.
+    pub daemon: &'a Daemon,
+    /// The account.
+    pub account: &'a Account,
+    /// Its rules.
+    pub policy: &'a Policy,
+    /// What it has sent.
+    pub ledger: &'a Ledger,
+    /// How far its campaigns are.
+    pub turns: &'a Turns,
+    /// Its lanes.
+    pub lanes: &'a [Lane],
+    /// What waits.
+    pub queued: &'a [Queued],
+    /// When somebody was last written to with a message that started a chat, by thread.
+    pub started: &'a HashMap<u64, Timestamp>,
+    /// How long a call takes.
+    pub call: Duration,
+}
+
+/// What is expected of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// It is sent then.
+    Sent(Timestamp),
+    /// It expires before its turn.
+    Expired,
+    /// It still waits when the forecast ends.
+    Waiting(Reason),
+}
+
+/// What is expected of a day.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Day {
+    /// In the account's zone.
+    pub date: Date,
+    /// Messages that are sent.
+    pub sends: u32,
+    /// What those that were due waited for longest; the hours only if it was nothing else.
+    pub bound_by: Option<Reason>,
+    waits: Vec<(Reason, Duration)>,
+}
+
+/// What is expected of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forecast {
+    /// Of each message, in the order in which they were given.
+    pub messages: Vec<Expected>,
+    /// Of each day on which something was sent or waited for.
+    pub days: Vec<Day>,
+}
+
+/// Runs the account forward.
+pub fn forecast(start: &Start<'_>, dice: &mut impl Rng) -> Forecast {
+    let mut run = Run::new(start);
+    while run.now < start.until && run.step(dice) {}
+    run.finish()
+}
+
+type Ready = BinaryHeap<Reverse<(Timestamp, i64, usize)>>;
+
+struct Run<'a> {
+    start: &'a Start<'a>,
+    now: Timestamp,
+    account: Account,
+    ledger: Ledger,
+    turns: Turns,
+    /// What may go, by lane.
+    ready: Vec<Ready>,
+    /// What may go later.
+    later: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    /// Nothing of these threads goes before.
+    held: HashMap<u64, Timestamp>,
+    /// Chats that the forecast itself started.
+    started: HashMap<u64, Timestamp>,
+    hours: Option<(Hours, Timestamp)>,
+    messages: Vec<Expected>,
+    days: Vec<Day>,
+    day_ends: Timestamp,
+    heads: Vec<(Place, usize)>,
+    last_reason: Reason,
+    seed: u64,
+}
+
+impl<'a> Run<'a> {
+    fn new(start: &'a Start<'a>) -> Self {
+        let mut run = Self {
+            start,
+            now: start.now,
+            account: start.account.clone(),
+            ledger: start.ledger.clone(),
+            turns: start.turns.clone(),
+            ready: vec![Ready::new(); start.lanes.len()],
+            later: BinaryHeap::new(),
+            held: HashMap::new(),
+            started: HashMap::new(),
+            hours: None,
+            messages: vec![Expected::Waiting(Reason::Turn); start.queued.len()],
+            days: Vec::new(),
+            day_ends: Timestamp::MIN,
+            heads: Vec::new(),
+            last_reason: Reason::Turn,
+            seed: account_seed(start.account.id.as_str()),
+        };
+        // A call that is on its way ends by itself.
+        run.account.in_flight = false;
+        for (index, message) in start.queued.iter().enumerate() {
+            match message.waits_for {
+                Some(reason) => run.messages[index] = Expected::Waiting(reason),
+                None => run.later.push(Reverse((message.ready_at, index))),
+            }
+            if message.ready_at > message.due_at && message.ready_at > start.now {
+                run.held.insert(message.thread, message.ready_at);
+            }
+        }
+        run
+    }
+
+    /// One send, one expiry, or one wait; `false` when nothing more happens by itself.
+    fn step(&mut self, dice: &mut impl Rng) -> bool {
+        self.ripen();
+        self.order();
+        let mut wake: Option<(Timestamp, Reason)> = None;
+        for place in 0..self.heads.len() {
+            let (_, lane) = self.heads[place];
+            let Some(Reverse((_, _, index))) = self.ready[lane].peek().copied() else { continue };
+            if let Some(until) =
+                self.held.get(&self.start.queued[index].thread).filter(|until| **until > self.now)
+            {
+                self.postpone(lane, *until);
+                return true;
+            }
+            let message = self.waiting(index, lane);
+            match self.judge(&message) {
+                Verdict::Send => {
+                    self.send(lane, index, &message, dice);
+                    return true;
+                }
+                Verdict::Stop { .. } => {
+                    self.ready[lane].pop();
+                    self.messages[index] = Expected::Expired;
+                    return true;
+                }
+                Verdict::Wait { reason: Reason::RecipientRest, until: Until::At(until) } => {
+                    self.held.insert(self.start.queued[index].thread, until);
+                    self.postpone(lane, until);
+                    return true;
+                }
+                Verdict::Wait { reason, until } => {
+                    let at = match until {
+                        Until::At(at) | Until::NotBefore(at) => Some(at),
+                        Until::Person => None,
+                    };
+                    self.last_reason = reason;
+                    if let Some(at) = at
+                        && wake.is_none_or(|(earlier, _)| at < earlier)
+                    {
+                        wake = Some((at, reason));
+                    }
+                    if !concerns_its_kind_only(reason) {
+                        break;
+                    }
+                }
+            }
+        }
+        let ripe = self.later.peek().map(|Reverse((at, _))| (*at, Reason::Scheduled));
+        let Some((at, reason)) = wake.into_iter().chain(ripe).min_by_key(|(at, _)| *at) else { return false };
+        // While something is ready it is that which waits, whoever comes next.
+        let reason = wake.map_or(reason, |(_, reason)| reason);
+        self.wait(at.max(self.now), reason, wake.is_some());
+        true
+    }
+
+    fn ripen(&mut self) {
+        while let Some(Reverse((at, index))) = self.later.peek().copied() {
+            if at > self.now {
+                break;
+            }
+            self.later.pop();
+            let message = &self.start.queued[index];
+            self.ready[message.lane].push(Reverse((message.due_at, message.arrival, index)));
+        }
+    }
+
+    fn order(&mut self) {
+        self.heads.clear();
+        for (lane, ready) in self.ready.iter().enumerate() {
+            if let Some(Reverse((due_at, arrival, _))) = ready.peek() {
+                let order = &self.start.policy.order;
+                let place = order::place(&self.start.lanes[lane], order, &self.turns, *due_at, *arrival);
+                self.heads.push((place, lane));
+            }
+        }
+        self.heads.sort_unstable();
+    }
+
+    fn waiting(&self, index: usize, lane: usize) -> Waiting {
+        let (message, lane) = (&self.start.queued[index], &self.start.lanes[lane]);
+        let started_at =
+            self.started.get(&message.thread).or_else(|| self.start.started.get(&message.thread));
+        Waiting {
+            kind: lane.kind,
+            ignores_hours: lane.urgent && lane.ignore_hours,
+            due_at: message.due_at,
+            retry_at: None,
+            set_aside: None,
+            started_at: started_at.copied(),
+            expires_at: message.expires_at,
+            held_by: None,
+            ahead: 0,
+        }
+    }
+
+    fn facts<'b>(&'b self, message: &'b Waiting, hours: Hours) -> Facts<'b> {
+        Facts {
+            now: self.now,
+            daemon: self.start.daemon,
+            account: &self.account,
+            message,
+            live: Live::default(),
+            policy: self.start.policy,
+            hours,
+            ledger: Some(&self.ledger),
+        }
+    }
+
+    fn judge(&mut self, message: &Waiting) -> Verdict {
+        let hours = self.hours();
+        decide(&self.facts(message, hours))
+    }
+
+    /// The hours at this instant; looked up again only when they change.
+    fn hours(&mut self) -> Hours {
+        if let Some((hours, good_until)) = self.hours
+            && self.now < good_until
+        {
+            return hours;
+        }
+        let policy = self.start.policy;
+        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, self.seed, self.now);
+        let good_until = match hours {
+            Hours::Always => Timestamp::MAX,
+            Hours::Open { until } => until,
+            Hours::Closed { opens_at } => opens_at.unwrap_or(Timestamp::MAX),
+        };
+        self.hours = Some((hours, good_until));
+        hours
+    }
+
+    fn send(&mut self, lane: usize, index: usize, message: &Waiting, dice: &mut impl Rng) {
+        let hours = self.hours();
+        let Plan { pause, warms_up_again } = plan(&self.facts(message, hours), dice);
+        self.ready[lane].pop();
+        self.messages[index] = Expected::Sent(self.now);
+        self.today().sends += 1;
+        self.ledger.push(self.now, message.kind);
+        if message.kind.starts_chat() {
+            self.started.insert(self.start.queued[index].thread, self.now);
+        }
+        let campaign = order::campaign(&self.start.lanes[lane]);
+        self.turns.take(campaign, &self.start.policy.order);
+        let history = &mut self.account.history;
+        history.first_call_at.get_or_insert(self.now);
+        if warms_up_again {
+            history.warm_up_again_at = Some(self.now);
+        }
+        (history.break_left, history.on_break) = (pause.break_left, pause.on_break);
+        history.last_gap = Some(pause.gap);
+        self.account.last_call_at = Some(self.now);
+        let next = after(after(self.now, self.start.call), pause.gap + super::pace::CUT);
+        self.account.next_call_at = Some(next);
+        if self.ready.iter().any(|ready| !ready.is_empty()) {
+            self.wait(next, if pause.on_break { Reason::Break } else { Reason::Gap }, true);
+        }
+    }
+
+    fn postpone(&mut self, lane: usize, until: Timestamp) {
+        if let Some(Reverse((_, _, index))) = self.ready[lane].pop() {
+            self.later.push(Reverse((until, index)));
+        }
+    }
+
+    /// Lets the time pass until then; what it was waited for counts for each day in between.
+    fn wait(&mut self, until: Timestamp, reason: Reason, counts: bool) {
+        let until = until.min(self.start.until);
+        while counts && self.now < until {
+            self.today();
+            let end = until.min(self.day_ends);
+            let passed = Duration::try_from(end.duration_since(self.now)).unwrap_or_default();
+            let waits = &mut self.today().waits;
+            match waits.iter_mut().find(|(known, _)| *known == reason) {
+                Some((_, time)) => *time += passed,
+                None => waits.push((reason, passed)),
+            }
+            self.now = end;
+        }
+        self.now = until;
+    }
+
+    /// The day of this instant.
+    fn today(&mut self) -> &mut Day {
+        if self.now >= self.day_ends || self.days.is_empty() {
+            let zone = &self.start.policy.zone;
+            let date = zone.to_datetime(self.now).date();
+            self.day_ends = hours::day_after(zone, date);
+            self.days.push(Day { date, sends: 0, bound_by: None, waits: Vec::new() });
+        }
+        self.days.last_mut().expect("one was pushed if there was none")
+    }
+
+    fn finish(mut self) -> Forecast {
+        for ready in &self.ready {
+            for Reverse((_, _, index)) in ready {
+                self.messages[*index] = Expected::Waiting(self.last_reason);
+            }
+        }
+        for Reverse((_, index)) in &self.later {
+            self.messages[*index] = Expected::Waiting(Reason::Scheduled);
+        }
+        for day in &mut self.days {
+            // Every night is outside the hours: that binds a day only where nothing else does.
+            let rank = |(reason, time): &(Reason, Duration)| (*reason != Reason::OutsideHours, *time);
+            day.bound_by = day.waits.iter().max_by_key(|wait| rank(wait)).map(|(reason, _)| *reason);
+        }
+        Forecast { messages: self.messages, days: self.days }
+    }
+}
+
+#[cfg(test)]
+#[path = "forecast_tests.rs"]
+mod tests;
