@@ -8,6 +8,8 @@
 mod client;
 #[path = "throughput/floor.rs"]
 mod floor;
+#[path = "throughput/memory.rs"]
+mod memory;
 #[path = "throughput/process.rs"]
 mod process;
 #[path = "throughput/scenes.rs"]
@@ -56,6 +58,9 @@ fn main() {
     }
     if runs("idle") {
         scenes::idle(folder.path(), &mut figures);
+    }
+    if runs("memory") {
+        memory::memory(folder.path(), &mut figures);
     }
     report(&figures);
 }

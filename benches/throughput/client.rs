@@ -17,11 +17,18 @@ impl Client {
 
     /// Posts `body` and returns the status and the answer.
     pub(crate) fn post(&mut self, path: &str, content_type: &str, body: &str) -> (u16, String) {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nhost: o\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n{body}",
+        self.post_bytes(path, content_type, body.as_bytes())
+    }
+
+    /// The same with a body that is no text.
+    pub(crate) fn post_bytes(&mut self, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nhost: o\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
             body.len()
-        );
-        self.stream.get_mut().write_all(request.as_bytes()).expect("write");
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        self.stream.get_mut().write_all(&request).expect("write");
         let mut status = 0;
         let mut length = 0;
         loop {

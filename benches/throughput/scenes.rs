@@ -197,7 +197,8 @@ pub(crate) fn drain(folder: &Path, figures: &mut Vec<Figure>) {
     });
 }
 
-fn delivered(address: &str) -> usize {
+/// How many messages the sandbox at `address` has delivered.
+pub(crate) fn delivered(address: &str) -> usize {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).expect("the sandbox listens");
     stream.write_all(b"GET /sandbox/count HTTP/1.1\r\nhost: s\r\nconnection: close\r\n\r\n").expect("write");
