@@ -77,6 +77,11 @@ impl Application {
         let store = Store::open(&options, clock.now())
             .await
             .with_context(|| format!("cannot open the queue {}", options.path.display()))?;
+        let mut warnings = warnings;
+        if let Some(warning) = store.place_warning() {
+            tracing::warn!("{warning}");
+            warnings.push(warning);
+        }
         // Before anything is sent: a daemon that nobody can reach must not begin.
         let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
         let seed = settings.engine.seed.unwrap_or_else(ambient_seed);

@@ -22,6 +22,7 @@ mod blobs;
 mod checkpoint;
 mod evidence;
 mod facts;
+mod filesystem;
 mod group;
 mod ledger;
 mod lock;
@@ -148,6 +149,11 @@ impl Store {
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.inner.path
+    }
+
+    /// What about the queue's place an operator should know, if anything.
+    pub fn place_warning(&self) -> Option<String> {
+        filesystem::warning(&self.inner.path)
     }
 
     /// Since when another program's transaction keeps the writer from committing, if it does.

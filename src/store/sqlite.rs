@@ -37,6 +37,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        // Sorting must not need room in /tmp.
+        .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
 

@@ -158,3 +158,14 @@ async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
     assert_eq!(status, 503, "{answer}");
     assert!(answer["error"]["fix"].as_str().unwrap().contains("may write"), "{answer}");
 }
+
+/// A full or missing folder for temporary files keeps nothing from working: none is used.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_temporary_folder_is_needed() {
+    let house = House::new().await.hasty().set("SQLITE_TMPDIR", "/nowhere").set("TMPDIR", "/nowhere");
+    let daemon = house.serve().await;
+    let id = daemon.enqueue(&body("acc_1", 1)).await;
+    daemon.becomes(&id, "sent").await;
+    assert_eq!(breaches(&daemon).await, []);
+    assert_eq!(daemon.post("/v1/backup", "").await.0, 200);
+}
