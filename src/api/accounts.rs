@@ -13,6 +13,7 @@ use super::error::ApiError;
 use super::{Doors, facts, render, wire};
 use crate::domain::message::AccountId;
 use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::specifics::Credit;
 use crate::store::{PauseRequest, Paused, Resumed, Scope};
 
 /// Longest note of a pause, in characters.
@@ -129,6 +130,12 @@ async fn resume_scope(
             let now = work.engine.now();
             let accepted = restored && work.store.accept_restored(now).await?;
             let resumed = work.store.resume(scope.clone(), lift_hold, now).await?;
+            if let (true, Scope::Account(id)) = (lift_hold, &scope) {
+                // Their credits are read anew before one of them goes.
+                for credit in [Credit::Classic, Credit::Recruiter] {
+                    work.store.release_inmails(id.clone(), credit, now).await?;
+                }
+            }
             wake(&work, scope).await?;
             Ok(if accepted { Resumed::Done } else { resumed })
         })

@@ -5,7 +5,7 @@
 use outboxd::sandbox::{DeliveryKind, Endpoint};
 use serde_json::json;
 
-use crate::daemon::House;
+use crate::daemon::{House, eventually};
 
 const INMAIL: &str = r#""specifics":{"linkedin":{"classic":{"inmail":true}}}"#;
 
@@ -58,6 +58,28 @@ async fn the_reserve_of_inmails_is_not_touched_whatever_the_cache_says() {
     assert!(
         world.calls().iter().filter(credits).all(|call| call.cache_control.as_deref() == Some("no-cache"))
     );
+}
+
+/// Somebody bought credits and does not want to wait an hour: they are read at once, and a reserve stays one.
+#[tokio::test(flavor = "multi_thread")]
+async fn lifting_a_hold_reads_the_credits_at_once() {
+    let house = House::new().await.hasty();
+    let world = house.sandbox.world().clone();
+    world.set_credits("acc_1", Some(5), None, None);
+    let daemon = house.serve().await;
+    let id = daemon
+        .enqueue(&format!(r#"{{"account_id":"acc_1","users_ids":"u","text":"inmail",{INMAIL}}}"#))
+        .await;
+    let waits = async || daemon.get(&format!("/v1/messages/{id}")).await.1["reason"] == "inmail_credits";
+    assert!(eventually(waits).await);
+    let reads = || world.calls().iter().filter(|call| call.endpoint == Endpoint::GetInmailCredits).count();
+    let before = reads();
+    daemon.post("/v1/accounts/acc_1/resume", r#"{"lift_hold": true}"#).await;
+    assert!(eventually(async || reads() > before).await);
+    assert!(eventually(waits).await, "5 are the reserve");
+    world.set_credits("acc_1", Some(6), None, None);
+    daemon.post("/v1/accounts/acc_1/resume", r#"{"lift_hold": true}"#).await;
+    daemon.becomes(&id, "sent").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,8 @@ struct Form {
     /// The command line.
     command: String,
     sql: String,
+    /// The indicator that is shown before.
+    after: Option<String>,
     path: String,
     body: Value,
 }
@@ -43,6 +45,11 @@ fn form(section: &str) -> Form {
         upload: upload.first().map(|upload| (*upload).to_owned()),
         command: (*command).to_owned(),
         sql: blocks("sql")[0].trim_end_matches(';').to_owned(),
+        after: section
+            .split("After `POST ")
+            .nth(1)
+            .and_then(|rest| rest.split('`').next())
+            .map(str::to_owned),
         path: path.to_owned(),
         body: serde_json::from_str(blocks("json")[0]).expect("JSON"),
         title,
@@ -82,14 +89,29 @@ impl Form {
     }
 }
 
+/// The indicator is shown for a moment only.
+fn typing_quickly(house: House) -> House {
+    let keys = ["BASE", "PER_CHAR_MIN", "PER_CHAR_MAX", "MIN"];
+    keys.into_iter()
+        .fold(house, |house, key| house.set(&format!("OUTBOXD_POLICY_DEFAULT_TYPING_{key}"), "0s"))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_goes_out_as_the_page_says_by_each_door() {
-    let house = House::new().await.hasty();
-    std::fs::write(house.path("offer.pdf"), "%PDF-1.7").expect("a file");
+    let house = typing_quickly(House::new().await.hasty());
+    let files: [(&str, &[u8]); 4] = [
+        ("offer.pdf", b"%PDF-1.7"),
+        ("photo.png", b"\x89PNG\r\n\x1a\n"),
+        ("clip.mp4", b"\0\0\0\x18ftypmp42"),
+        ("voice.mp3", b"ID3voice"),
+    ];
+    for (name, bytes) in files {
+        std::fs::write(house.path(name), bytes).expect("a file");
+    }
     let daemon = house.serve().await;
     let forms = forms();
     assert!(forms.len() >= 12, "{} forms", forms.len());
-    let mut delivered = 0;
+    let (mut delivered, mut indicators) = (0, 0);
     for form in &forms {
         let times = form.put_in(&house, &daemon).await;
         delivered += times;
@@ -97,7 +119,17 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
         // A delivery is told before its answer is noted.
         let answered = || house.writes().iter().all(|call| call.status.is_some());
         assert!(eventually(async || answered()).await, "{}", form.title);
-        let calls = house.writes();
+        let (shown, calls): (Vec<_>, Vec<_>) =
+            house.writes().into_iter().partition(|call| call.path.contains("/composing?"));
+        let shown = &shown[indicators..];
+        indicators += shown.len();
+        let expected: Vec<&str> = form.after.iter().flat_map(|path| vec![path.as_str(); times]).collect();
+        assert_eq!(
+            shown.iter().map(|call| call.path.as_str()).collect::<Vec<_>>(),
+            expected,
+            "{}",
+            form.title
+        );
         let last = &calls[calls.len() - times..];
         for call in last {
             assert_eq!((call.path.as_str(), &call.body), (form.path.as_str(), &form.body), "{}", form.title);
@@ -109,7 +141,7 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
 /// In the guide's words the same forms say `options`, and one recipient is an array of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guides_dialect_says_the_same_in_its_words() {
-    let house = House::new().await.hasty().set("OUTBOXD_UNIPILE_DIALECT", "guide");
+    let house = typing_quickly(House::new().await.hasty()).set("OUTBOXD_UNIPILE_DIALECT", "guide");
     let daemon = house.serve().await;
     for (index, form) in forms().iter().enumerate() {
         // A producer may use the guide's word as well.
