@@ -53,7 +53,8 @@ CREATE TABLE accounts (
   failures         INTEGER NOT NULL DEFAULT 0,  -- attempts in a row that failed
   break_left       INTEGER,           -- sends until the next break; NULL: none has been drawn
   on_break         INTEGER NOT NULL DEFAULT 0,  -- 1: the pause before its next call is a break
-  turn_floor       INTEGER NOT NULL DEFAULT 0   -- where the campaign whose turn it was last began it
+  turn_floor       INTEGER NOT NULL DEFAULT 0,  -- where the campaign whose turn it was last began it
+  rules            TEXT                         -- JSON object: rules that were changed while a daemon ran
 ) STRICT, WITHOUT ROWID;
 
 -- How far each campaign of an account is, where it is ahead of `turn_floor`; '' is that of messages without one.
@@ -169,8 +170,8 @@ CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key) WHERE dedupe_key IS
 CREATE INDEX messages_new ON messages (arrival) WHERE state = 'new';
 -- The next message of each lane of an account, and when the next one becomes due.
 CREATE INDEX messages_due ON messages (account_id, lane, due_at, arrival) WHERE state = 'queued' AND retry_at IS NULL;
--- When somebody was last sent a message that started a chat.
-CREATE INDEX messages_started ON messages (account_id, thread, sent_at) WHERE state = 'sent' AND users_ids IS NOT NULL;
+-- What was sent to somebody, or is to be, that starts a chat; and when last.
+CREATE INDEX messages_person ON messages (account_id, thread, sent_at) WHERE users_ids IS NOT NULL;
 -- Messages that are tried again, and whose threads wait for them.
 CREATE INDEX messages_retry ON messages (account_id, retry_at, thread) WHERE state = 'queued' AND retry_at IS NOT NULL;
 -- Threads that wait for an outcome.

@@ -213,6 +213,7 @@ async fn one(
             Ok(Json(json!({ "id": id.to_string(), "duplicate": true })).into_response())
         }
         Some(Enqueued::Conflict(id)) => Err(ApiError::conflict(id.to_string(), dedupe_conflict(id))),
+        Some(Enqueued::Repeat(id)) => Err(ApiError::conflict(id.to_string(), repeated(id))),
         Some(Enqueued::Refused) | None => Err(ApiError::internal()),
     }
 }
@@ -220,6 +221,12 @@ async fn one(
 fn dedupe_conflict(id: MessageId) -> Refusal {
     let problem = format!("belongs to message {id}, which says something else");
     Refusal::new(RefusalCode::DedupeConflict, "dedupe_key", problem, "use another key for another message")
+}
+
+fn repeated(id: MessageId) -> Refusal {
+    let problem = format!("was queued for this person before, as message {id}");
+    let fix = "write something else, or set `allow_repeat`";
+    Refusal::new(RefusalCode::RepeatedText, "text", problem, fix)
 }
 
 /// Stores and wakes, whether or not the client waits for it.
@@ -295,6 +302,7 @@ async fn many(
                 Enqueued::Accepted(id) => RowVerdict::Accepted(id),
                 Enqueued::Duplicate(id) => RowVerdict::Duplicate(id),
                 Enqueued::Conflict(id) => RowVerdict::Refused(vec![dedupe_conflict(id)], Some(id)),
+                Enqueued::Repeat(id) => RowVerdict::Refused(vec![repeated(id)], Some(id)),
                 Enqueued::Refused => batch_refused(),
             });
         }

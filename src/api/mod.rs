@@ -12,10 +12,12 @@ mod attachments;
 mod body;
 mod error;
 mod facts;
+mod forecast;
 mod messages;
 mod messages_in;
 mod multipart;
 mod operations;
+mod policy;
 mod render;
 mod review;
 mod socket;
@@ -37,6 +39,7 @@ use crate::store::Store;
 
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
+pub use policy::PolicyDesk;
 pub use socket::{Socket, SocketError};
 pub use sql_intake::run as run_sql_intake;
 
@@ -62,6 +65,8 @@ pub struct DoorParts {
     pub recovered: Recovered,
     /// Warnings about the configuration.
     pub warnings: Vec<String>,
+    /// Works out changed rules.
+    pub policy_desk: PolicyDesk,
 }
 
 /// The doors' shared state.
@@ -76,6 +81,7 @@ pub struct Doors {
     backup_folder: Option<PathBuf>,
     recovered: Recovered,
     warnings: Vec<String>,
+    policy_desk: PolicyDesk,
     tasks: TaskTracker,
 }
 
@@ -93,6 +99,7 @@ impl Doors {
             backup_folder,
             recovered,
             warnings,
+            policy_desk,
         } = parts;
         let tasks = TaskTracker::new();
         Arc::new(Self {
@@ -106,6 +113,7 @@ impl Doors {
             backup_folder,
             recovered,
             warnings,
+            policy_desk,
             tasks,
         })
     }
@@ -138,6 +146,9 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/accounts/{id}", get(accounts::show))
         .route("/v1/accounts/{id}/pause", post(accounts::pause))
         .route("/v1/accounts/{id}/resume", post(accounts::resume))
+        .route("/v1/accounts/{id}/budget", get(policy::budget))
+        .route("/v1/accounts/{id}/policy", get(policy::show).patch(policy::change))
+        .route("/v1/forecast", get(forecast::forecast).post(forecast::forecast_with))
         .route("/v1/pause", post(accounts::pause_everything))
         .route("/v1/resume", post(accounts::resume_everything))
         .route("/v1/audit", get(operations::audit))

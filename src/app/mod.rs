@@ -5,6 +5,7 @@
 //! way gets its grace, then the queue is closed.
 
 mod demo;
+mod rules;
 mod sandbox;
 mod serve;
 
@@ -86,11 +87,12 @@ impl Application {
         let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
         let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
         tracing::info!(seed, "gaps and delays are drawn from this seed");
+        let policies = rules::in_force(&store, settings, clock.now()).await?;
         let parts = EngineParts {
             store: store.clone(),
             provider,
             clock: Arc::clone(&clock),
-            policies: settings.policies.clone(),
+            policies,
             requests_per_second: settings.unipile.requests_per_second,
             burst: settings.unipile.burst,
             facts_age: settings.accounts.refresh,
@@ -113,6 +115,7 @@ impl Application {
             backup_folder: settings.store.backup_folder.clone(),
             recovered: recovered.clone(),
             warnings,
+            policy_desk: rules::desk(&settings.policy_book),
         });
         let tasks = TaskTracker::new();
         let intake = tasks.spawn(api::run_sql_intake(Arc::clone(&doors), commits));

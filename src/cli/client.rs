@@ -122,6 +122,11 @@ impl Client {
         self.send(self.request(Method::POST, path).json(body), Asked::ToAct).await
     }
 
+    /// Asks for something to be changed.
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+        self.send(self.request(Method::PATCH, path).json(body), Asked::ToAct).await
+    }
+
     /// Sends rows, one JSON object a line.
     pub(super) async fn post_rows(&self, path: &str, rows: reqwest::Body) -> Result<Answer, Failure> {
         let request = self.request(Method::POST, path).timeout(BATCH_WITHIN).body(rows);

@@ -15,6 +15,8 @@ mod daemon;
 mod enqueue;
 mod exit;
 mod facts;
+mod forecast;
+mod limits;
 mod read;
 mod render;
 mod review;
@@ -76,6 +78,12 @@ enum Verb {
     Show(read::One),
     /// Say why a message waits or stopped, and until when
     Explain(read::One),
+    /// Say when the queue goes out, and what binds each day
+    Forecast(forecast::Forecast),
+    /// Show what the caps of an account leave
+    Budget(limits::Budget),
+    /// Show or change the rules of an account while the daemon runs
+    Policy(limits::Policy),
     /// Withdraw messages that are not sent yet
     Cancel(act::Cancel),
     /// Decide about messages that may or may not have been sent
@@ -126,6 +134,9 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::List(list) => read::list(&globals.client()?, list).await,
         Verb::Show(one) => read::show(&globals.client()?, one).await,
         Verb::Explain(one) => read::explain(&globals.client()?, one).await,
+        Verb::Forecast(forecast) => forecast::forecast(&globals.client()?, forecast).await,
+        Verb::Budget(budget) => limits::budget(&globals.client()?, budget).await,
+        Verb::Policy(policy) => limits::policy(&globals.client()?, policy).await,
         Verb::Cancel(cancel) => act::cancel(&globals.client()?, cancel).await,
         Verb::Review(review) => review::review(&globals.client()?, review).await,
         Verb::Pause(pause) => act::pause(&globals, pause).await,

@@ -51,6 +51,8 @@ pub struct Settings {
     pub engine: EngineSettings,
     /// `[log]`: what is written where.
     pub log: LogSettings,
+    /// What works out an account's rules when they are changed while the daemon runs.
+    pub policy_book: PolicyBook,
 }
 
 /// `[store]`.
@@ -180,7 +182,6 @@ pub struct Loaded {
     pub sources: Sources,
     effective: String,
     warnings: Vec<String>,
-    book: PolicyBook,
 }
 
 /// What the settings were read from, beside the built-in defaults.
@@ -196,11 +197,6 @@ impl Loaded {
     /// The configuration in force as TOML, each key with the place that set it; the API key is only `"<set>"`.
     pub fn effective_toml(&self) -> &str {
         &self.effective
-    }
-
-    /// What works out an account's rules when they are changed while the daemon runs.
-    pub fn policy_book(&self) -> &PolicyBook {
-        &self.book
     }
 
     /// What is allowed but an operator should know; to be logged at the start.
@@ -247,7 +243,6 @@ impl Settings {
                 file: file.map(Path::to_owned),
                 variables: variables.into_iter().map(|(name, _)| name).collect(),
             },
-            book: PolicyBook::new(keys, layers),
         })
     }
 
@@ -297,6 +292,7 @@ impl Settings {
                 level: reader.log_level("log.level"),
                 format: reader.log_format("log.format"),
             },
+            policy_book: PolicyBook::new(reader.layers),
         }
     }
 

@@ -54,17 +54,23 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
 }
 
 /// The rules as the layers have them, to work out those of an account whose rules are changed while the daemon runs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct PolicyBook {
-    keys: Arc<Keys>,
     layers: Layers,
+}
+
+impl std::fmt::Debug for PolicyBook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("PolicyBook")
+    }
 }
 
 impl PolicyBook {
     /// Of what the layers say about policies, and nothing else: the API key stays behind.
-    pub(super) fn new(keys: Keys, layers: Layers) -> Self {
-        let leaves = layers.leaves.into_iter().filter(|(path, _)| path.starts_with("policy.")).collect();
-        Self { keys: Arc::new(keys), layers: Layers { leaves, accounts: layers.accounts } }
+    pub(super) fn new(layers: &Layers) -> Self {
+        let leaves = layers.leaves.iter().filter(|(path, _)| path.starts_with("policy."));
+        let leaves = leaves.map(|(path, leaf)| (path.clone(), leaf.clone())).collect();
+        Self { layers: Layers { leaves, accounts: layers.accounts.clone() } }
     }
 
     /// The rules of `account` with these values in place of what its table says; each key is a path below
@@ -73,11 +79,12 @@ impl PolicyBook {
     /// # Errors
     /// Everything that is wrong with them, each with its key.
     pub fn policy(&self, account: &AccountId, values: &Map<String, Value>) -> Result<Policy, Vec<Problem>> {
+        let keys = Keys::built_in();
         let mut problems = Vec::new();
         let mut layers = self.layers.clone();
         let table = layers.accounts.entry(account.as_str().to_owned()).or_default();
         for (path, value) in values {
-            match self.leaf(path, value) {
+            match leaf(&keys, path, value) {
                 Ok(leaf) => {
                     table.insert(path.clone(), leaf);
                 }
@@ -89,24 +96,25 @@ impl PolicyBook {
         let policy = policy(&mut reader, Some(account.as_str()));
         if reader.problems.is_empty() { Ok(policy) } else { Err(reader.problems) }
     }
+}
 
-    fn leaf(&self, path: &str, value: &Value) -> Result<Leaf, Problem> {
-        let Some(key) = self.keys.get(&join(POLICY, path)) else {
-            return Err(Problem::unknown_key(path, "the request", &self.keys.hint_below(path)));
-        };
-        let kind = match (key.kind, value) {
-            (Kind::Text, Value::String(text)) => Some(ValueKind::String(text.clone())),
-            (Kind::Whole, Value::Number(number)) => number.as_i64().map(ValueKind::I64),
-            (Kind::Flag, Value::Bool(flag)) => Some(ValueKind::Boolean(*flag)),
-            _ => None,
-        };
-        let wrong = |key: &Key| {
-            let what = format!("expected {}, got {value}", key.kind.expected());
-            Problem::value(path, "", &what, &format!("write it as in: {}", key.example()))
-        };
-        let value = kind.ok_or_else(|| wrong(key))?;
-        Ok(Leaf { key: path.to_owned(), place: Some("the request".to_owned()), value })
-    }
+/// A value of a request as the layers hold it.
+fn leaf(keys: &Keys, path: &str, value: &Value) -> Result<Leaf, Problem> {
+    let Some(key) = keys.get(&join(POLICY, path)) else {
+        return Err(Problem::unknown_key(path, "the request", &keys.hint_below(path)));
+    };
+    let kind = match (key.kind, value) {
+        (Kind::Text, Value::String(text)) => Some(ValueKind::String(text.clone())),
+        (Kind::Whole, Value::Number(number)) => number.as_i64().map(ValueKind::I64),
+        (Kind::Flag, Value::Bool(flag)) => Some(ValueKind::Boolean(*flag)),
+        _ => None,
+    };
+    let wrong = |key: &Key| {
+        let what = format!("expected {}, got {value}", key.kind.expected());
+        Problem::value(path, "", &what, &format!("write it as in: {}", key.example()))
+    };
+    let value = kind.ok_or_else(|| wrong(key))?;
+    Ok(Leaf { key: path.to_owned(), place: Some("the request".to_owned()), value })
 }
 
 /// An account's table, by the path below `policy.default`.

@@ -19,35 +19,44 @@ pub struct Problem {
     pub key: String,
     /// The file or the environment variable that set it; empty when nothing did.
     pub place: String,
+    /// What is wrong with it, as a clause.
+    pub what: String,
+    /// The way out; empty when the clause says it.
+    pub fix: String,
     /// The whole sentence for a person: what is wrong, where, and the way out.
     pub message: String,
 }
 
 impl Problem {
+    fn new(key: &str, place: &str, what: &str, fix: &str, message: String) -> Self {
+        let [key, place, what, fix] = [key, place, what, fix].map(str::to_owned);
+        Self { key, place, what, fix, message }
+    }
+
     /// A value of `key` that cannot be used.
     pub(super) fn value(key: &str, place: &str, what: &str, fix: &str) -> Self {
         let message = match place {
             "" => format!("{key}: {what}; {fix}"),
             _ => format!("{key} in {place}: {what}; {fix}"),
         };
-        Self { key: key.to_owned(), place: place.to_owned(), message }
+        Self::new(key, place, what, fix, message)
     }
 
     /// A key that does not exist, with the way out.
     pub(super) fn unknown_key(key: &str, place: &str, fix: &str) -> Self {
         let message = format!("unknown key `{key}` in {place}; {fix}");
-        Self { key: key.to_owned(), place: place.to_owned(), message }
+        Self::new(key, place, "is not a known key", fix, message)
     }
 
     /// An environment variable that is ours by its prefix and sets no key.
     pub(super) fn unknown_variable(variable: &str, fix: &str) -> Self {
         let message = format!("unknown environment variable {variable}; {fix}");
-        Self { key: String::new(), place: variable.to_owned(), message }
+        Self::new("", variable, "is not known", fix, message)
     }
 
     /// A file that cannot be read as a whole.
     pub(super) fn file(place: &str, what: &str) -> Self {
-        Self { key: String::new(), place: place.to_owned(), message: format!("{place}{what}") }
+        Self::new("", place, what.trim_start(), "", format!("{place}{what}"))
     }
 }
 

@@ -81,6 +81,8 @@ pub enum RefusalCode {
     UnknownAccount,
     /// The `dedupe_key` belongs to a message with another content.
     DedupeConflict,
+    /// The same text was queued for the same person before.
+    RepeatedText,
     /// The message or account does not exist.
     NotFound,
     /// The state does not allow it.
@@ -104,6 +106,7 @@ impl RefusalCode {
             Self::MalformedJson => "malformed_json",
             Self::UnknownAccount => "unknown_account",
             Self::DedupeConflict => "dedupe_conflict",
+            Self::RepeatedText => "repeated_text",
             Self::NotFound => "not_found",
             Self::WrongState => "wrong_state",
             Self::Unavailable => "unavailable",

@@ -17,7 +17,9 @@ use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::policy::order::{Turns, place};
 use crate::policy::pace::CUT;
+use crate::policy::quota::{Budget, budgets};
 use crate::policy::settle::after;
+use crate::policy::warm_up::Lowering;
 use crate::store::{AccountView, Candidate, MessageView, StoreError, Turn};
 
 /// Where a message or an account stands.
@@ -165,13 +167,46 @@ impl EngineHandle {
         heads.min_by_key(|head| place(&head.lane, &policy.order, &turns, head.due_at, head.arrival.0))
     }
 
+    /// Every cap of `account` as it stands now, and whether its hours are open.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn budget(&self, account: &Account) -> Result<(Vec<Budget>, Hours), StoreError> {
+        self.budget_with(account, &self.policy(&account.id)).await
+    }
+
+    /// The same if `policy` were in force.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn budget_with(
+        &self,
+        account: &Account,
+        policy: &Policy,
+    ) -> Result<(Vec<Budget>, Hours), StoreError> {
+        let now = self.now();
+        let ledger = self.shared.store.ledger(&account.id, now).await?;
+        let seed = account_seed(account.id.as_str());
+        let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
+        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
+        Ok((budgets(policy, &lowering, &ledger, now), hours))
+    }
+
+    /// Puts other rules in force for `account`, from its next step on.
+    pub fn set_policy(&self, account: AccountId, policy: Policy) {
+        let mut policies = self.shared.policies.write().expect("nothing panics while holding it");
+        policies.accounts.insert(account.clone(), Arc::new(policy));
+        drop(policies);
+        self.wake(account);
+    }
+
     /// The rules of `account`.
     pub fn policy(&self, account: &AccountId) -> Arc<Policy> {
         self.shared.policy(account)
     }
 
     /// The account with its pace as a step would see it, for a clock that was set back.
-    fn seen(&self, account: &Account, message: Option<MessageId>) -> Seen {
+    pub(super) fn seen(&self, account: &Account, message: Option<MessageId>) -> Seen {
         let now = self.now();
         let policy = self.policy(&account.id);
         let latest = after(now, account.history.last_gap.unwrap_or(policy.gap.max) + CUT);
@@ -194,7 +229,7 @@ impl EngineHandle {
 }
 
 /// An account as a step would see it now.
-struct Seen {
+pub(super) struct Seen {
     now: Timestamp,
     account: Account,
     policy: Arc<Policy>,
@@ -203,6 +238,11 @@ struct Seen {
 }
 
 impl Seen {
+    /// The account with its pace.
+    pub(super) fn account(&self) -> &Account {
+        &self.account
+    }
+
     fn facts<'a>(&'a self, daemon: &'a Daemon, message: &'a Waiting, ledgers: &'a Ledgers) -> Facts<'a> {
         let Self { now, account, policy, hours, live } = self;
         let ledger = ledgers.0.get(&account.id);

@@ -15,6 +15,7 @@ mod audit;
 mod before;
 mod explain;
 mod facts;
+mod forecast;
 mod live;
 mod recover;
 mod supervisor;
@@ -38,9 +39,12 @@ use crate::provider::Provider;
 use crate::store::{Store, StoreError};
 
 pub use crate::policy::decide::{Gate, Until};
+pub use crate::policy::hours::Hours;
+pub use crate::policy::quota::Budget;
 pub use crate::store::Recovered;
 pub use audit::Audit;
 pub use explain::{Explanation, Ledgers, Standing};
+pub use forecast::{AccountForecast, ExpectedDay, ExpectedMessage, ForecastRequest};
 pub use live::{ApiHealth, StorageTrouble};
 
 /// What an engine is made of.

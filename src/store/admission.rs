@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
 use super::messages::{KnownAccounts, due_at};
+use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
 use super::{Store, blobs};
 use crate::domain::attachment::{Attachment, Blob};
@@ -47,6 +48,8 @@ pub struct AdmittedMessage {
     pub thread: String,
     /// In which it waits for its turn.
     pub lane: String,
+    /// What it says, where it must not repeat another message.
+    pub(super) sought: Option<Sought>,
     /// Since when it may go.
     pub due_at: Timestamp,
     /// Whether a person must say first whether it still matters.
@@ -71,6 +74,7 @@ impl Admission {
             account_id: message.account_id.clone(),
             thread: message.target.thread(),
             lane: message.lane().text(),
+            sought: Sought::of(message),
             due_at,
             is_stale: stale_before.is_some_and(|before| due_at < before),
             attachments: message.extras.attachments.clone(),
@@ -208,27 +212,13 @@ pub(super) async fn admit(
         all.iter().filter_map(|admission| admission.verdict.as_ref().ok()).map(|row| &row.account_id);
     let missing = known.missing(accounts);
     known.make(connection, missing, first.at).await?;
-    let document: Vec<Value> = all
+    let sought: Vec<Option<Sought>> = all
         .iter()
-        .map(|admission| {
-            let (arrival, at) = (admission.arrival.0, time_text(admission.at));
-            match &admission.verdict {
-                Ok(row) => {
-                    let (state, reason) = match row.is_stale {
-                        true => ("review", Reason::Stale),
-                        false if row.due_at > admission.at => ("queued", Reason::Scheduled),
-                        false => ("queued", Reason::Turn),
-                    };
-                    let due_at = time_text(row.due_at);
-                    let files = blobs::to_json(&row.attachments).map(|files| files.to_string());
-                    json!([arrival, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane])
-                }
-                Err(why) => {
-                    json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at, null, null])
-                }
-            }
-        })
+        .map(|admission| admission.verdict.as_ref().ok().and_then(|row| row.sought.clone()))
         .collect();
+    let repeats = repeats::find(connection, &sought).await?;
+    let rows = all.iter().enumerate();
+    let document = rows.map(|(place, admission)| as_json(admission, repeats.get(&place))).collect();
     let document = Value::Array(document).to_string();
     let judged = sqlx::query(ADMIT).bind(document).bind(run).execute(&mut *connection).await?.rows_affected();
     for row in all.iter().filter_map(|admission| admission.verdict.as_ref().ok()) {
@@ -239,4 +229,32 @@ pub(super) async fn admit(
     // Nobody else judges, so a row that was not there is one that its producer cancelled meanwhile.
     let judged = usize::try_from(judged).unwrap_or(usize::MAX);
     Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())
+}
+
+/// The verdict on a row, as the statement takes it.
+fn as_json(admission: &Admission, repeated: Option<&Repeated>) -> Value {
+    let (arrival, at) = (admission.arrival.0, time_text(admission.at));
+    let reject =
+        |why: &str| json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at, null, null]);
+    match (&admission.verdict, repeated) {
+        (Ok(row), None) => {
+            let (state, reason) = match row.is_stale {
+                true => ("review", Reason::Stale),
+                false if row.due_at > admission.at => ("queued", Reason::Scheduled),
+                false => ("queued", Reason::Turn),
+            };
+            let due_at = time_text(row.due_at);
+            let files = blobs::to_json(&row.attachments).map(|files| files.to_string());
+            json!([arrival, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane])
+        }
+        (Ok(_), Some(Repeated::Stored(id))) => {
+            let fix = "write something else, or set `allow_repeat` = 1";
+            reject(&format!("`text` was queued for this person before, as message {id}; {fix}"))
+        }
+        (Ok(_), Some(Repeated::Beside(_))) => {
+            let fix = "write something else, or set `allow_repeat` = 1";
+            reject(&format!("`text` was inserted for this person a moment before; {fix}"))
+        }
+        (Err(why), _) => reject(why),
+    }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
 use super::{Store, blobs};
 use crate::domain::attachment::Blob;
@@ -34,6 +35,8 @@ pub enum Enqueued {
     Duplicate(MessageId),
     /// Its `dedupe_key` belongs to a message that says something else.
     Conflict(MessageId),
+    /// This message says the same to the same person: not stored.
+    Repeat(MessageId),
     /// Not stored, because another row of an all-or-none batch conflicts.
     Refused,
 }
@@ -167,8 +170,9 @@ impl EnqueueBatch {
         Ok(())
     }
 
-    fn as_json(&self) -> Vec<Value> {
-        self.rows.iter().map(|(id, message)| as_json(*id, message, self.now)).collect()
+    fn as_json(&self, repeats: &HashMap<MessageId, MessageId>) -> Vec<Value> {
+        let rows = self.rows.iter().filter(|(id, _)| !repeats.contains_key(id));
+        rows.map(|(id, message)| as_json(*id, message, self.now)).collect()
     }
 
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
@@ -251,16 +255,23 @@ pub(super) async fn enqueue(
             return Ok(vec![verdicts.collect()]);
         }
     }
+    let repeats = repeats_of(connection, batches).await?;
+    if first.is_atomic() && first.rows.iter().any(|(id, _)| repeats.contains_key(id)) {
+        let verdict = |(id, _): &(MessageId, NewMessage)| {
+            repeats.get(id).map_or(Enqueued::Refused, |existing| Enqueued::Repeat(*existing))
+        };
+        return Ok(vec![first.rows.iter().map(verdict).collect()]);
+    }
     let accounts = batches.iter().flat_map(|batch| &batch.rows).map(|(_, message)| &message.account_id);
     let missing = known.missing(accounts);
     known.make(connection, missing, first.now).await?;
-    let document: Vec<Value> = batches.iter().flat_map(|batch| batch.as_json()).collect();
+    let document: Vec<Value> = batches.iter().flat_map(|batch| batch.as_json(&repeats)).collect();
     let wanted = document.len();
     let document = Value::Array(document).to_string();
     let query = sqlx::query(ENQUEUE).bind(document).bind(run);
     let stored = query.execute(&mut *connection).await?.rows_affected();
     if usize::try_from(stored).is_ok_and(|stored| stored == wanted) {
-        let verdicts: Vec<Vec<Enqueued>> = batches.iter().map(|batch| accepted(batch)).collect();
+        let verdicts: Vec<Vec<Enqueued>> = batches.iter().map(|batch| accepted(batch, &repeats)).collect();
         for (batch, verdicts) in batches.iter().zip(&verdicts) {
             batch.store_blobs(connection, verdicts).await?;
         }
@@ -270,6 +281,7 @@ pub(super) async fn enqueue(
     for batch in batches {
         let existing = conflicts_of(connection, batch).await?;
         let verdict = |(row, found): (&(MessageId, NewMessage), Option<Enqueued>)| match found {
+            _ if repeats.contains_key(&row.0) => Enqueued::Repeat(repeats[&row.0]),
             Some(Enqueued::Duplicate(id) | Enqueued::Conflict(id)) if id == row.0 => Enqueued::Accepted(id),
             Some(found) => found,
             None => Enqueued::Accepted(row.0),
@@ -281,8 +293,27 @@ pub(super) async fn enqueue(
     Ok(verdicts)
 }
 
-fn accepted(batch: &EnqueueBatch) -> Vec<Enqueued> {
-    batch.rows.iter().map(|(id, _)| Enqueued::Accepted(*id)).collect()
+fn accepted(batch: &EnqueueBatch, repeats: &HashMap<MessageId, MessageId>) -> Vec<Enqueued> {
+    let verdict = |id: &MessageId| match repeats.get(id) {
+        Some(existing) => Enqueued::Repeat(*existing),
+        None => Enqueued::Accepted(*id),
+    };
+    batch.rows.iter().map(|(id, _)| verdict(id)).collect()
+}
+
+/// Which messages say to somebody what another one says, and which one that is.
+async fn repeats_of(
+    connection: &mut SqliteConnection,
+    batches: &[&EnqueueBatch],
+) -> Result<HashMap<MessageId, MessageId>> {
+    let rows: Vec<&(MessageId, NewMessage)> = batches.iter().flat_map(|batch| &batch.rows).collect();
+    let sought: Vec<_> = rows.iter().map(|(_, message)| Sought::of(message)).collect();
+    let found = repeats::find(connection, &sought).await?;
+    let existing = |repeated: Repeated| match repeated {
+        Repeated::Stored(id) => id,
+        Repeated::Beside(place) => rows[place].0,
+    };
+    Ok(found.into_iter().map(|(place, repeated)| (rows[place].0, existing(repeated))).collect())
 }
 
 /// For each row with a `dedupe_key`: whether the stored message of that key, or an earlier row of the batch, says

@@ -29,9 +29,12 @@ mod lock;
 mod mark;
 mod messages;
 mod outside;
+mod queue_view;
 mod reader;
+mod repeats;
 mod review;
 mod rows;
+mod rules;
 mod runs;
 mod set_aside;
 mod sqlite;
@@ -59,6 +62,7 @@ pub use evidence::{JudgedAs, Judgement, OpenDoubt, RivalView};
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
+pub use queue_view::QueuedMessage;
 pub use review::{Decision, EvidenceView, Reviewed, Which};
 pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
 pub use set_aside::InmailHold;
@@ -71,7 +75,7 @@ pub use withdraw::Cancelled;
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
-    use super::{account_limits, admission, attempts, ledger, messages, set_aside, turn, withdraw};
+    use super::{account_limits, admission, attempts, ledger, messages, repeats, set_aside, turn, withdraw};
 
     /// Name and text of each.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -79,6 +83,7 @@ pub mod plans {
             ("begin_message", attempts::BEGIN_MESSAGE),
             ("begin_attempt", attempts::BEGIN_ATTEMPT),
             ("begin_account", attempts::BEGIN_ACCOUNT),
+            ("repeats", repeats::REPEATS),
             ("begin_turn", account_limits::BEGIN_TURN),
             ("forget_turns", account_limits::FORGET_TURNS),
             ("settle_message", attempts::SETTLE_MESSAGE),

@@ -94,8 +94,8 @@ pub(super) fn turn_sql() -> String {
     let due = DUE.replace("m.", "x.");
     format!(
         "WITH RECURSIVE {LANES} \
-         SELECT c.*, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_started WHERE s.account_id = ?1 \
-             AND s.thread = c.thread AND s.state = 'sent' AND s.users_ids IS NOT NULL) AS started_at, {account}, {daemon}, \
+         SELECT c.*, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
+             AND s.thread = c.thread AND s.users_ids IS NOT NULL) AS started_at, {account}, {daemon}, \
            a.turn_floor, (SELECT json_group_object(t.campaign, t.reached) FROM turns t WHERE t.account_id = ?1) AS turns FROM ( \
            SELECT 'due' AS kind, {CANDIDATE} FROM lanes CROSS JOIN messages m ON m.arrival = \
              (SELECT x.arrival FROM messages x INDEXED BY messages_due WHERE {due} AND x.due_at <= ?2 \
@@ -130,13 +130,13 @@ impl Store {
             .read(|connection| Box::pin(async move { Ok(query.fetch_all(connection).await?) }));
         let found = found.await?;
         let Some(row) = found.first() else { return Ok(None) };
+        let (floor, reached) = read_turns(row)?;
         let mut turn = Turn {
             daemon: rows::daemon(row)?,
             account: rows::account(row)?,
             heads: Vec::new(),
-            floor: row.try_get::<i64, _>("turn_floor")?.unsigned_abs(),
-            reached: serde_json::from_str(row.try_get("turns")?)
-                .map_err(|error| rows::corrupt("turns", error.to_string()))?,
+            floor,
+            reached,
             next_due_at: None,
             next_set_aside: None,
         };
@@ -155,6 +155,17 @@ impl Store {
         Ok(Some(turn))
     }
 
+    /// How far the campaigns of `account` are: the floor, and those ahead of it.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn turns(&self, account: &AccountId) -> Result<(u64, HashMap<String, u64>)> {
+        const SQL: &str = "SELECT a.turn_floor, (SELECT json_group_object(t.campaign, t.reached) FROM turns t \
+             WHERE t.account_id = a.id) AS turns FROM accounts a WHERE a.id = ?1";
+        let row = sqlx::query(SQL).bind(account.as_str()).fetch_optional(&self.inner.readers).await?;
+        row.as_ref().map_or_else(|| Ok((0, HashMap::new())), read_turns)
+    }
+
     /// The accounts that have messages waiting: where a run begins.
     ///
     /// # Errors
@@ -164,6 +175,12 @@ impl Store {
         let ids: Vec<String> = sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?;
         Ok(ids.into_iter().map(AccountId::new).collect())
     }
+}
+
+fn read_turns(row: &SqliteRow) -> Result<(u64, HashMap<String, u64>)> {
+    let reached = serde_json::from_str(row.try_get("turns")?);
+    let reached = reached.map_err(|error| rows::corrupt("turns", error.to_string()))?;
+    Ok((row.try_get::<i64, _>("turn_floor")?.unsigned_abs(), reached))
 }
 
 fn read_candidate(row: &SqliteRow) -> Result<Candidate> {

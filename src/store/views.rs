@@ -147,8 +147,8 @@ fn select(text: &str, ahead: &str) -> String {
            AND u.state IN ('sending', 'uncertain', 'review') LIMIT 1), \
          (SELECT r.id FROM messages r INDEXED BY messages_retry WHERE r.account_id = m.account_id AND r.state = 'queued' AND r.retry_at IS NOT NULL \
            AND r.thread = m.thread AND (r.due_at, r.arrival) < (m.due_at, m.arrival) LIMIT 1))";
-    const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_started \
-           WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.state = 'sent' AND s.users_ids IS NOT NULL) END";
+    const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
+           WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
         "SELECT m.arrival, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.provider_message_ids, \

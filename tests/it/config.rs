@@ -66,8 +66,18 @@ pub(crate) fn shown(settings: &Settings) -> String {
 
 #[test]
 fn the_built_in_file_holds_the_defaults() {
-    let Settings { store, api, unipile, limits, attachments, accounts, policies, engine, log } =
-        defaults().settings;
+    let Settings {
+        store,
+        api,
+        unipile,
+        limits,
+        attachments,
+        accounts,
+        policies,
+        engine,
+        log,
+        policy_book: _,
+    } = defaults().settings;
     assert_eq!((store.path, store.readers), (PathBuf::from("outboxd.db"), 2));
     assert_eq!((api.socket, api.socket_mode), (PathBuf::from("outboxd.sock"), 0o660));
     assert_eq!((api.body_bytes, api.batch_rows, api.atomic_rows), (32 << 20, 1000, 10_000));

@@ -111,7 +111,7 @@ fn asked(book: &PolicyBook, account: &str, values: Value) -> Result<Policy, Vec<
 fn a_request_changes_what_it_names_and_nothing_else() {
     let text = "[unipile]\napi_key = \"k3y-NOBODY\"\n[policy.default]\ngap.max = \"40s\"\n[account.acc_1]\nzone = \"Asia/Tokyo\"\ngap.max = \"50s\"";
     let loaded = load(text, &[]).unwrap();
-    let book = loaded.policy_book();
+    let book = &loaded.settings.policy_book;
     assert!(!format!("{book:?}").contains("k3y-NOBODY"), "the API key is not kept with the rules");
     let unchanged = book.policy(&AccountId::new("acc_1"), &Map::new()).unwrap();
     assert_eq!(unchanged, of(&loaded, "acc_1"));
@@ -138,7 +138,7 @@ fn a_request_is_refused_with_its_key_and_the_way_out() {
         ),
         (json!({"zone": "Mars/Base"}), "zone in the request: \"Mars/Base\" is no known time zone;"),
     ] {
-        let problems = asked(loaded.policy_book(), "acc_1", values.clone()).unwrap_err();
+        let problems = asked(&loaded.settings.policy_book, "acc_1", values.clone()).unwrap_err();
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{values}: {problems:?}");
     }
 }

@@ -232,6 +232,10 @@ impl Daemon {
         answer(request.header("content-type", "application/json").body(body.to_owned())).await
     }
 
+    pub(crate) async fn patch(&self, path: &str, body: &str) -> (u16, Value) {
+        answer(self.client.patch(format!("http://outboxd{path}")).body(body.to_owned())).await
+    }
+
     pub(crate) async fn post_as(&self, path: &str, content_type: &str, body: Vec<u8>) -> (u16, Value) {
         let request = self.client.post(format!("http://outboxd{path}"));
         answer(request.header("content-type", content_type).body(body)).await

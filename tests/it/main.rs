@@ -25,6 +25,7 @@ mod fault_matrix;
 mod http_in;
 mod http_out;
 mod lifecycle;
+mod limits_doors;
 mod messages_doc;
 mod multipart;
 mod operations;

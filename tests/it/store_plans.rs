@@ -72,7 +72,7 @@ async fn no_hot_statement_looks_at_every_row() {
     let connection = queue.sql();
     let plans: HashMap<_, _> =
         hot_statements().into_iter().map(|(name, sql)| (name, plan(&connection, &sql))).collect();
-    assert_eq!(plans.len(), 17);
+    assert_eq!(plans.len(), 18);
     for (name, lines) in &plans {
         let text = lines.join("\n");
         assert!(!lines.iter().any(|line| looks_at_every_row(line)), "{name}:\n{text}");
@@ -122,7 +122,7 @@ async fn the_turn_finds_each_kind_through_its_index_and_sorts_only_retries() {
         "SEARCH n USING INDEX messages_due (account_id=? AND lane>?)",
         "SEARCH x USING INDEX messages_due (account_id=? AND lane=? AND due_at<?)",
         "SEARCH x USING INDEX messages_due (account_id=? AND lane=? AND due_at>?)",
-        "SEARCH s USING INDEX messages_started (account_id=? AND thread=?)",
+        "SEARCH s USING INDEX messages_person (account_id=? AND thread=?)",
         "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>? AND retry_at<?)",
         "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>?)",
         "SEARCH u USING INDEX messages_unsettled (account_id=?)",

@@ -46,7 +46,8 @@ async fn an_inbox_that_cannot_start_a_chat_fails_its_message_and_names_those_tha
         ("OTHER_PRIMARY", false),
     ];
     bench.provider.set_inboxes(&inboxes);
-    let from = |inbox: &str| to_user("u", Inbox::Named(InboxId::new(inbox)));
+    let from =
+        |inbox: &str| NewMessage { text: inbox.into(), ..to_user("u", Inbox::Named(InboxId::new(inbox))) };
     let mut refused = Vec::new();
     for inbox in ["NOWHERE", "CLASSIC_INMAIL", "RECRUITER_PRIMARY"] {
         refused.push((inbox, bench.enqueue(from(inbox)).await));

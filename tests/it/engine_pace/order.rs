@@ -6,10 +6,10 @@ use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::caps::{Kind, parse_caps};
 use outboxd::domain::lane::Precedence;
 use outboxd::domain::message::{Inbox, NewMessage};
-use outboxd::domain::policy::Order;
+use outboxd::domain::policy::{Breaks, Order};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::engine::Until;
+use outboxd::engine::{ForecastRequest, Until};
 
 use super::SEED;
 use super::bench::Bench;
@@ -152,5 +152,37 @@ async fn the_same_person_is_not_started_with_again_for_a_while_and_nobody_waits_
     assert_eq!(bench.state(again).await.0, StateName::Queued);
     bench.until_sent(3).await;
     assert_eq!(bench.sends()[2].wall, at(0) + 24 * HOUR);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_forecast_is_what_the_engine_then_does() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.caps.list = parse_caps(None, "12/hour").unwrap();
+    bench.policy.order.weights = vec![("big".into(), 2)];
+    bench.policy.rhythm.breaks =
+        Some(Breaks { after_min: 4, after_max: 7, min: seconds(300), max: seconds(900) });
+    let week = std::array::from_fn(|_| parse_spans("09:00-10:00, 11:00-11:30").unwrap());
+    bench.policy.calendar = Some(Calendar { week, ..Calendar::always() });
+    let mut ids = Vec::new();
+    for n in 0..16 {
+        ids.push(bench.enqueue(in_campaign("big", n)).await);
+        ids.push(bench.enqueue(in_campaign("small", n)).await);
+    }
+    bench.enqueue(with_priority(5, "first")).await;
+    // The account's first send is the engine's own, so that the call takes no time in both.
+    bench.provider.script(vec![]);
+    bench.start().await;
+    bench.until_sent(1).await;
+    bench.settle().await;
+    bench.restart().await;
+    let request = ForecastRequest { account_id: None, days: 5, runs: 1, with: Vec::new() };
+    let forecast = bench.handle().forecast(&request).await.unwrap().remove(0);
+    let mut expected: Vec<jiff::Timestamp> =
+        forecast.messages.iter().map(|message| message.at.unwrap()[1]).collect();
+    expected.sort_unstable();
+    bench.until_sent(33).await;
+    let sent: Vec<jiff::Timestamp> = bench.sends()[1..].iter().map(|call| call.wall).collect();
+    assert_eq!(sent, expected, "seed {SEED}");
     bench.finish().await;
 }

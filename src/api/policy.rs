@@ -1,0 +1,142 @@
+//! The rules of one account: what its caps leave, and changing the rules while the daemon runs.
+//!
+//! A change is checked as the configuration is, stored with an event before it is acknowledged, and in force from the
+//! account's next step on. What is refused changes nothing.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::error::ApiError;
+use super::{Doors, render, wire};
+use crate::domain::account::Account;
+use crate::domain::message::AccountId;
+use crate::domain::policy::Policy;
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::engine::{Budget, Hours};
+
+/// Works out the rules of an account from values that beat its configuration; whoever puts the daemon together knows
+/// how. The keys are paths below `policy.default`.
+pub type PolicyDesk =
+    Arc<dyn Fn(&AccountId, &Map<String, Value>) -> Result<Policy, Vec<Refusal>> + Send + Sync>;
+
+pub(super) async fn budget(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let account = find(&doors, &id).await?;
+    let (budgets, hours) = doors.engine.budget(&account).await?;
+    let caps: Vec<Value> = budgets.iter().map(cap).collect();
+    Ok(Json(json!({
+        "account_id": id,
+        "now": render::time(Some(doors.engine.now())),
+        "caps": caps,
+        "hours": hours_json(hours),
+    })))
+}
+
+fn cap(budget: &Budget) -> Value {
+    json!({
+        "cap": budget.cap.name(),
+        "window": budget.cap.window.as_str(),
+        "configured": budget.cap.most,
+        "limit": budget.limit,
+        "lowered_by": budget.lowered_by.map(|by| by.as_str()),
+        "used": budget.used,
+        "left": budget.left(),
+        "frees_at": render::time(Some(budget.frees_at)),
+    })
+}
+
+fn hours_json(hours: Hours) -> Value {
+    match hours {
+        Hours::Always => json!({ "open": true, "until": null, "opens_at": null }),
+        Hours::Open { until } => {
+            json!({ "open": true, "until": render::time(Some(until)), "opens_at": null })
+        }
+        Hours::Closed { opens_at } => {
+            json!({ "open": false, "until": null, "opens_at": render::time(opens_at) })
+        }
+    }
+}
+
+pub(super) async fn show(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    let account = find(&doors, &id).await?;
+    let rules = doors.store.rules(&account.id).await?;
+    Ok(Json(json!({ "account_id": id, "policy": rules })))
+}
+
+pub(super) async fn change(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Value>, ApiError> {
+    let changes: Value = serde_json::from_slice(&body)
+        .map_err(|error| ApiError::bad_request(wire::malformed(&error, None)))?;
+    let Value::Object(changes) = changes else {
+        let fix =
+            "send an object of keys and values, such as {\"gap.min\": \"30s\"}; null takes a change back";
+        let refusal = Refusal::new(RefusalCode::WrongType, "", "the body is no JSON object", fix);
+        return Err(ApiError::bad_request(refusal));
+    };
+    let account = find(&doors, &id).await?;
+    let mut rules = doors.store.rules(&account.id).await?;
+    for (key, value) in &changes {
+        match value {
+            Value::Null => {
+                rules.remove(key);
+            }
+            value => {
+                rules.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
+    let policy = (doors.policy_desk)(&account.id, &rules).map_err(unprocessable)?;
+    let above = above_today(&doors, &account, &policy).await?;
+    if !above.is_empty() {
+        return Err(unprocessable(above));
+    }
+    let work = Arc::clone(&doors);
+    let kept = rules.clone();
+    doors
+        .carry_out(async move {
+            let now = work.engine.now();
+            work.store.set_rules(account.id.clone(), kept, Value::Object(changes), now).await?;
+            work.engine.set_policy(account.id, policy);
+            Ok(())
+        })
+        .await?;
+    Ok(Json(json!({ "account_id": id, "policy": rules })))
+}
+
+/// A cap that today is above already would stop the account at once, which is what `pause` is for.
+async fn above_today(doors: &Doors, account: &Account, policy: &Policy) -> Result<Vec<Refusal>, ApiError> {
+    let (before, _) = doors.engine.budget(account).await?;
+    let (after, _) = doors.engine.budget_with(account, policy).await?;
+    let was = |budget: &Budget| before.iter().any(|old| old.cap == budget.cap);
+    let refuse = |budget: &Budget| {
+        let problem = format!(
+            "{}/{} is below the {} that were sent in this window already",
+            budget.cap.most,
+            budget.cap.window.as_str(),
+            budget.used
+        );
+        let fix = "wait, give a higher cap, or pause the account";
+        Refusal::new(RefusalCode::InvalidValue, format!("caps.{}", budget.cap.name()), problem, fix)
+    };
+    Ok(after.iter().filter(|budget| !was(budget) && budget.used > budget.cap.most).map(refuse).collect())
+}
+
+async fn find(doors: &Doors, id: &str) -> Result<Account, ApiError> {
+    let accounts = doors.store.accounts(Some(&AccountId::new(id))).await?;
+    let view = accounts.into_iter().next().ok_or_else(|| ApiError::not_found("account", id))?;
+    Ok(view.account)
+}

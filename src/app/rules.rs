@@ -1,0 +1,46 @@
+//! The rules of accounts that were changed while a daemon ran: put in force at the start, and worked out for the door.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+
+use crate::api::PolicyDesk;
+use crate::config::{PolicyBook, Problem, Settings};
+use crate::domain::policy::Policies;
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::store::{PauseRequest, Scope, Store};
+
+/// What works out changed rules.
+pub(super) fn desk(book: &PolicyBook) -> PolicyDesk {
+    let book = book.clone();
+    Arc::new(move |account, values| {
+        book.policy(account, values).map_err(|problems| problems.into_iter().map(refusal).collect())
+    })
+}
+
+fn refusal(problem: Problem) -> Refusal {
+    Refusal::new(RefusalCode::InvalidValue, problem.key, problem.what, problem.fix)
+}
+
+/// The rules in force: the configuration's, and what was changed in former runs. An account whose changes do not fit the
+/// configuration any more is paused: neither the old rules nor the new ones are what somebody asked for.
+pub(super) async fn in_force(store: &Store, settings: &Settings, now: Timestamp) -> anyhow::Result<Policies> {
+    let mut policies = settings.policies.clone();
+    let changed = store.all_rules().await.context("cannot read the changed rules of the accounts")?;
+    for (account, values) in changed {
+        match settings.policy_book.policy(&account, &values) {
+            Ok(policy) => {
+                policies.accounts.insert(account, Arc::new(policy));
+            }
+            Err(problems) => {
+                let problem = problems.first().map(|problem| problem.message.clone()).unwrap_or_default();
+                tracing::error!(account_id = %account, problem, "its changed rules do not fit the configuration; it is paused");
+                let note = format!("its changed rules do not fit the configuration: {problem}");
+                let request = PauseRequest { until: None, note: Some(note) };
+                store.pause(Scope::Account(account), request, now).await?;
+            }
+        }
+    }
+    Ok(policies)
+}

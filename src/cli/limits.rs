@@ -1,0 +1,128 @@
+//! `outboxd budget` and `outboxd policy`: what the caps of an account leave, and changing its rules.
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Json;
+use super::client::{Client, segment};
+use super::exit::{Exit, Failure};
+use super::{render, times};
+
+/// `outboxd budget`.
+#[derive(Debug, Args)]
+pub(super) struct Budget {
+    /// The account
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// `outboxd policy`.
+#[derive(Debug, Args)]
+pub(super) struct Policy {
+    /// The account
+    #[arg(value_name = "ACCOUNT")]
+    account: String,
+    /// Rules to change, with the keys below policy.default: gap.min=30s; an empty value takes a change back
+    #[arg(value_name = "KEY=VALUE", value_parser = parse_change)]
+    changes: Vec<(String, Value)>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// What a word means: a number or true or false where it is one, else text.
+fn parse_change(text: &str) -> Result<(String, Value), String> {
+    let (key, value) = text.split_once('=').ok_or("write a key, = and a value, such as gap.min=30s")?;
+    let value = match value {
+        "" => Value::Null,
+        "\"\"" => Value::String(String::new()),
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        word => word.parse::<i64>().map_or_else(|_| Value::String(word.to_owned()), Value::from),
+    };
+    Ok((key.to_owned(), value))
+}
+
+#[derive(Deserialize)]
+struct Budgets {
+    caps: Vec<Cap>,
+    hours: Hours,
+}
+
+#[derive(Deserialize)]
+struct Cap {
+    cap: String,
+    window: String,
+    configured: u64,
+    limit: u64,
+    lowered_by: Option<String>,
+    used: u64,
+    left: u64,
+    frees_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Hours {
+    open: bool,
+    until: Option<Timestamp>,
+    opens_at: Option<Timestamp>,
+}
+
+/// Shows what the caps leave.
+pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Failure> {
+    let answer = client.get(&format!("/v1/accounts/{}/budget", segment(&budget.account)), &[]).await?;
+    if budget.json.json {
+        return answer.pass_on();
+    }
+    let Budgets { caps, hours } = answer.read()?;
+    let header = ["CAP", "WINDOW", "LIMIT", "USED", "LEFT", "FREES AT"].map(str::to_owned);
+    let row = |cap: &Cap| {
+        let limit = match &cap.lowered_by {
+            Some(by) => format!("{} of {} ({by})", cap.limit, cap.configured),
+            None => cap.limit.to_string(),
+        };
+        let frees_at = if cap.left > 0 { "-".to_owned() } else { times::full(cap.frees_at) };
+        vec![cap.cap.clone(), cap.window.clone(), limit, cap.used.to_string(), cap.left.to_string(), frees_at]
+    };
+    let rows: Vec<Vec<String>> = caps.iter().map(row).collect();
+    let mut shown = match render::is_terminal() {
+        true => render::table(&header, &rows),
+        false => render::tabbed(&rows),
+    };
+    shown += &match (hours.open, hours.until, hours.opens_at) {
+        (true, None, _) => "always open\n".to_owned(),
+        (true, until, _) => format!("open until {}\n", times::full(until)),
+        (false, _, None) => "closed, and it does not open again\n".to_owned(),
+        (false, _, opens_at) => format!("closed until {}\n", times::full(opens_at)),
+    };
+    render::print(&shown)?;
+    Ok(Exit::Done)
+}
+
+#[derive(Deserialize)]
+struct Rules {
+    policy: Map<String, Value>,
+}
+
+/// Shows the rules that were changed, or changes some.
+pub(super) async fn policy(client: &Client, policy: Policy) -> Result<Exit, Failure> {
+    let path = format!("/v1/accounts/{}/policy", segment(&policy.account));
+    let answer = match policy.changes.is_empty() {
+        true => client.get(&path, &[]).await?,
+        false => client.patch(&path, &Value::Object(policy.changes.into_iter().collect())).await?,
+    };
+    if policy.json.json {
+        return answer.pass_on();
+    }
+    let Rules { policy: rules } = answer.read()?;
+    if rules.is_empty() {
+        render::note("its rules are those of the configuration: outboxd check");
+        return Ok(Exit::Done);
+    }
+    let lines: String = rules.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    render::print(&lines)?;
+    Ok(Exit::Done)
+}

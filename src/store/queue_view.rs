@@ -1,0 +1,81 @@
+//! The queue of an account as a forecast needs it: every queued message in a few words, oldest first.
+
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Store;
+use super::rows::{self, Result, corrupt};
+use crate::domain::lane::Lane;
+use crate::domain::message::{AccountId, MessageId};
+use crate::domain::time_text;
+
+/// A queued message in a few words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuedMessage {
+    /// Its id.
+    pub id: MessageId,
+    /// Its place in the queue.
+    pub arrival: i64,
+    /// In which lane it waits.
+    pub lane: Lane,
+    /// Since or from when it is due.
+    pub due_at: Timestamp,
+    /// Not before, if it is tried again or was set aside.
+    pub retry_at: Option<Timestamp>,
+    /// Not from then on.
+    pub expires_at: Option<Timestamp>,
+    /// The chat or recipient.
+    pub thread: String,
+    /// Whether its thread waits for an outcome.
+    pub is_held: bool,
+    /// When this person was last sent a message that started a chat.
+    pub started_at: Option<Timestamp>,
+}
+
+pub(super) const QUEUED: &str = "SELECT m.id, m.arrival, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, \
+       EXISTS (SELECT 1 FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = m.account_id AND u.thread = m.thread \
+         AND u.state IN ('sending', 'uncertain', 'review')) AS is_held, \
+       CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
+         WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
+     FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
+
+/// How long the last calls of an account took, on average, in milliseconds.
+const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at)) * 86400000) FROM \
+     (SELECT started_at, ended_at FROM attempts WHERE account_id = ?1 AND started_at > ?2 AND outcome = 'accepted' \
+        ORDER BY started_at DESC LIMIT 20) AS t";
+
+impl Store {
+    /// Every queued message of `account`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn queued(&self, account: &AccountId) -> Result<Vec<QueuedMessage>> {
+        let found = sqlx::query(QUEUED).bind(account.as_str()).fetch_all(&self.inner.readers).await?;
+        found.iter().map(read).collect()
+    }
+
+    /// How long a call of `account` usually takes, by those since `since`, in milliseconds; `None` if there were none.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn call_takes_ms(&self, account: &AccountId, since: Timestamp) -> Result<Option<f64>> {
+        let query = sqlx::query_scalar(CALL).bind(account.as_str()).bind(time_text(since));
+        Ok(query.fetch_one(&self.inner.readers).await?)
+    }
+}
+
+fn read(row: &SqliteRow) -> Result<QueuedMessage> {
+    let lane: &str = row.try_get("lane")?;
+    Ok(QueuedMessage {
+        id: rows::message_id(row, "id")?,
+        arrival: row.try_get("arrival")?,
+        lane: Lane::parse(lane).ok_or_else(|| corrupt("lane", lane))?,
+        due_at: rows::required_time(row, "due_at")?,
+        retry_at: rows::time(row, "retry_at")?,
+        expires_at: rows::time(row, "expires_at")?,
+        thread: row.try_get("thread")?,
+        is_held: row.try_get("is_held")?,
+        started_at: rows::time(row, "started_at")?,
+    })
+}

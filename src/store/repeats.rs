@@ -1,0 +1,86 @@
+//! Finds messages that would start a chat with the same person in the same words again.
+//!
+//! Only messages that start a chat are looked at: who writes "thanks" twice in a chat means it. One that did not go out
+//! (failed, cancelled, expired, rejected) repeats nothing.
+
+use std::collections::HashMap;
+
+use serde_json::{Value, json};
+use sqlx::{Row, SqliteConnection};
+
+use super::rows::{self, Result};
+use crate::domain::message::{MessageId, NewMessage};
+
+/// A message whose words are looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Sought {
+    pub(super) account_id: String,
+    pub(super) thread: String,
+    pub(super) text: String,
+    /// The same message under the same key is no repeat but a duplicate.
+    dedupe_key: Option<String>,
+}
+
+impl Sought {
+    /// Of a message that must not repeat another.
+    pub(super) fn of(message: &NewMessage) -> Option<Self> {
+        let asks = message.lane().kind.starts_chat() && !message.precedence.allow_repeat;
+        asks.then(|| Self {
+            account_id: message.account_id.to_string(),
+            thread: message.target.thread(),
+            text: message.text.clone(),
+            dedupe_key: message.dedupe_key.clone(),
+        })
+    }
+}
+
+/// What a message repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeated {
+    /// A stored message.
+    Stored(MessageId),
+    /// One of those that are looked for with it.
+    Beside(usize),
+}
+
+pub(super) const REPEATS: &str = "SELECT j.key, r.id FROM jsonb_each(?1) AS j CROSS JOIN messages AS r INDEXED BY messages_person \
+       ON r.account_id = j.value ->> 0 AND r.thread = j.value ->> 1 AND r.users_ids IS NOT NULL \
+     WHERE r.text = j.value ->> 2 AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
+       AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent')";
+
+/// Those of `rows` that repeat something, by their place. A row that asks for nothing is `None`.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    rows: &[Option<Sought>],
+) -> Result<HashMap<usize, Repeated>> {
+    let mut found = HashMap::new();
+    let mut seen: HashMap<(&str, &str, &str), (usize, &Option<String>)> = HashMap::new();
+    let mut document = Vec::new();
+    let mut places = Vec::new();
+    for (place, sought) in rows.iter().enumerate() {
+        let Some(Sought { account_id, thread, text, dedupe_key }) = sought else { continue };
+        match seen.get(&(account_id.as_str(), thread.as_str(), text.as_str())) {
+            Some((_, key)) if key.is_some() && *key == dedupe_key => {}
+            Some((first, _)) => {
+                found.insert(place, Repeated::Beside(*first));
+                continue;
+            }
+            None => {
+                seen.insert((account_id, thread, text), (place, dedupe_key));
+            }
+        }
+        document.push(json!([account_id, thread, text, dedupe_key]));
+        places.push(place);
+    }
+    if document.is_empty() {
+        return Ok(found);
+    }
+    let query = sqlx::query(REPEATS).bind(Value::Array(document).to_string());
+    for row in query.fetch_all(connection).await? {
+        let key: i64 = row.try_get("key")?;
+        if let Some(place) = usize::try_from(key).ok().and_then(|key| places.get(key)) {
+            found.insert(*place, Repeated::Stored(rows::message_id(&row, "id")?));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,68 @@
+//! Rules of accounts that were changed while a daemon ran: kept as they were given, with an event for each change.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use sqlx::Row;
+
+use super::Store;
+use super::rows::{Result, corrupt};
+use crate::domain::message::AccountId;
+use crate::domain::time_text;
+
+impl Store {
+    /// What was changed for `account`, by its path below `policy.default`.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn rules(&self, account: &AccountId) -> Result<Map<String, Value>> {
+        const SQL: &str = "SELECT coalesce(rules, '{}') FROM accounts WHERE id = ?1";
+        let text: Option<String> =
+            sqlx::query_scalar(SQL).bind(account.as_str()).fetch_optional(&self.inner.readers).await?;
+        text.map_or_else(|| Ok(Map::new()), |text| parse(&text))
+    }
+
+    /// The same of every account for which something was changed.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn all_rules(&self) -> Result<Vec<(AccountId, Map<String, Value>)>> {
+        const SQL: &str = "SELECT id, rules FROM accounts WHERE rules IS NOT NULL";
+        let found = sqlx::query(SQL).fetch_all(&self.inner.readers).await?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            Ok((AccountId::new(row.try_get::<String, _>("id")?), parse(row.try_get("rules")?)?))
+        };
+        found.iter().map(read).collect()
+    }
+
+    /// Keeps `rules` for `account`; `change` is what was asked for, for the record.
+    ///
+    /// # Errors
+    /// What SQLite says; then nothing was changed.
+    pub async fn set_rules(
+        &self,
+        account: AccountId,
+        rules: Map<String, Value>,
+        change: Value,
+        now: Timestamp,
+    ) -> Result<()> {
+        const SET: &str = "UPDATE accounts SET rules = ?2 WHERE id = ?1";
+        const EVENT: &str =
+            "INSERT INTO events (at, kind, account_id, detail) VALUES (?1, 'account.policy', ?2, ?3)";
+        let text = (!rules.is_empty()).then(|| Value::Object(rules).to_string());
+        self.inner
+            .writer
+            .solo(now, move |connection| {
+                Box::pin(async move {
+                    sqlx::query(SET).bind(account.as_str()).bind(text).execute(&mut *connection).await?;
+                    let query = sqlx::query(EVENT).bind(time_text(now)).bind(account.as_str());
+                    query.bind(change.to_string()).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+fn parse(text: &str) -> Result<Map<String, Value>> {
+    serde_json::from_str(text).map_err(|error| corrupt("rules", error.to_string()))
+}

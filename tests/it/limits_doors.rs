@@ -1,0 +1,182 @@
+//! Budget, changed rules, forecast and repeated texts, through the whole daemon and the real command line.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, House, run};
+
+async fn patch(daemon: &Daemon, account: &str, body: &Value) -> (u16, Value) {
+    daemon.patch(&format!("/v1/accounts/{account}/policy"), &body.to_string()).await
+}
+
+fn hello(user: &str, text: &str) -> String {
+    json!({ "account_id": "acc_1", "users_ids": user, "text": text }).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_rules_are_checked_kept_and_in_force_at_once() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    assert_eq!(daemon.post("/v1/messages", &hello("U1", "one")).await.0, 201);
+    house.delivered(1).await;
+
+    let (status, unknown) = patch(&daemon, "acc_nobody", &json!({})).await;
+    assert_eq!((status, &unknown["error"]["code"]), (404, &json!("not_found")), "{unknown}");
+    for (body, field, problem) in [
+        (json!({"caps.al": "5/24h"}), "caps.al", "is not a known key"),
+        (json!({"caps.all": "0/24h"}), "caps.all", "would let nothing through"),
+        (json!({"zone": "Mars/Base"}), "zone", "is no known time zone"),
+        (json!({"hours.monday": "09:00-18:00"}), "hours.monday", "needs a zone"),
+        (json!({"gap.min": 5}), "gap.min", "expected text in quotes, got 5"),
+    ] {
+        let (status, refused) = patch(&daemon, "acc_1", &body).await;
+        let error = &refused["error"];
+        assert_eq!((status, error["field"].as_str()), (422, Some(field)), "{refused}");
+        assert!(error["problem"].as_str().unwrap().contains(problem) && error["fix"] != "", "{refused}");
+    }
+    assert_eq!(daemon.get("/v1/accounts/acc_1/policy").await.1["policy"], json!({}), "the old rules stay");
+
+    let (status, changed) = patch(&daemon, "acc_1", &json!({"caps.all": "2/24h"})).await;
+    assert_eq!((status, &changed["policy"]), (200, &json!({"caps.all": "2/24h"})), "{changed}");
+    for n in 2..=4 {
+        assert_eq!(daemon.post("/v1/messages", &hello(&format!("U{n}"), "more")).await.0, 201);
+    }
+    house.delivered(2).await;
+    let (_, budget) = daemon.get("/v1/accounts/acc_1/budget").await;
+    let cap = &budget["caps"][0];
+    assert_eq!(
+        (&cap["cap"], &cap["limit"], &cap["used"], &cap["left"]),
+        (&json!("all"), &json!(2), &json!(2), &json!(0))
+    );
+    let (status, above) = patch(&daemon, "acc_1", &json!({"caps.all": "1/24h"})).await;
+    assert_eq!((status, above["error"]["field"].as_str()), (422, Some("caps.all")), "{above}");
+
+    daemon.kill();
+    let daemon = house.serve().await;
+    let (_, listed) = daemon.get("/v1/messages?state=queued").await;
+    for message in listed["data"].as_array().unwrap() {
+        assert_eq!(
+            (&message["reason"], &message["rule"]),
+            (&json!("cap"), &json!("caps.all 2/24h, 2 of 2 used"))
+        );
+    }
+    assert_eq!(
+        house.sql("SELECT detail FROM events WHERE kind = 'account.policy'"),
+        ["{\"caps.all\":\"2/24h\"}"]
+    );
+    let (ok, said) = run(house.outboxd(&["budget", "acc_1"]), "");
+    assert!(ok && said.contains("all\t24h\t2\t2\t0\t"), "{said}");
+    let (ok, said) = run(house.outboxd(&["policy", "acc_1", "caps.all="]), "");
+    assert!(ok && said.contains("its rules are those of the configuration"), "{said}");
+    house.delivered(4).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_supposed() {
+    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "2/24h");
+    let daemon = house.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "{\"until\": \"2999-01-01T00:00:00Z\"}").await.0, 200);
+    for n in 1..=5 {
+        let mut message: Value = serde_json::from_str(&hello(&format!("U{n}"), "hi")).unwrap();
+        message["campaign"] = json!("autumn");
+        assert_eq!(daemon.post("/v1/messages", &message.to_string()).await.0, 201);
+    }
+    let (_, paused) = daemon.get("/v1/forecast?account_id=acc_1&days=30").await;
+    assert_eq!(
+        (&paused["accounts"][0]["sent"], &paused["accounts"][0]["done"]),
+        (&json!(0), &json!(false)),
+        "{paused}"
+    );
+    assert_eq!(paused["messages"][0]["waits_for"], "daemon_paused");
+    assert_eq!(daemon.post("/v1/pause", "{\"until\": null}").await.0, 200);
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    house.delivered(2).await;
+
+    let (status, forecast) = daemon.get("/v1/forecast?account_id=acc_1&days=5").await;
+    assert_eq!(status, 200, "{forecast}");
+    let account = &forecast["accounts"][0];
+    assert_eq!(
+        (&account["messages"], &account["sent"], &account["done"]),
+        (&json!(3), &json!(3), &json!(true))
+    );
+    assert_eq!(
+        (&forecast["campaigns"][0]["campaign"], &forecast["messages"][2]["campaign"]),
+        (&json!("autumn"), &json!("autumn"))
+    );
+    let at = |place: usize| {
+        forecast["messages"][place]["at"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap()
+    };
+    let now: jiff::Timestamp = forecast["now"].as_str().unwrap().parse().unwrap();
+    let hours = |place: usize| at(place).duration_since(now).as_hours();
+    assert_eq!((hours(0), hours(2)), (23, 47), "two a day: {forecast}");
+    let days = account["days"].as_array().unwrap();
+    assert!(days.iter().any(|day| day["bound_by"] == "cap"), "{account}");
+
+    std::fs::write(house.path("more.ndjson"), format!("{}\n{}\n", hello("V1", "hi"), hello("V2", "hi")))
+        .unwrap();
+    let (ok, said) =
+        run(house.outboxd(&["forecast", "--account", "acc_1", "--days", "5", "--with", "more.ndjson"]), "");
+    assert!(ok && said.contains("acc_1: 5 messages, the last one goes at"), "{said}");
+    assert_eq!(house.sql("SELECT count(*) || '' FROM messages"), ["5"], "nothing was queued");
+    std::fs::write(house.path("bad.ndjson"), "{\"account_id\": \"acc_1\"}\n").unwrap();
+    let (ok, said) = run(house.outboxd(&["forecast", "--with", "bad.ndjson"]), "");
+    assert!(!ok && said.contains("[0]."), "{said}");
+    let (status, bad) = daemon.get("/v1/forecast?days=0").await;
+    assert_eq!((status, &bad["error"]["field"]), (400, &json!("days")));
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_text_to_the_same_person_is_refused_unless_it_is_allowed() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let (_, first) = daemon.post("/v1/messages", &hello("U1", "hi")).await;
+    let (status, again) = daemon.post("/v1/messages", &hello("U1", "hi")).await;
+    assert_eq!(
+        (status, &again["error"]["code"], &again["existing_id"]),
+        (409, &json!("repeated_text"), &first["id"]),
+        "{again}"
+    );
+    for (body, status) in [
+        (hello("U2", "hi"), 201),
+        (hello("U1", "something else"), 201),
+        (json!({"account_id": "acc_2", "users_ids": "U1", "text": "hi"}).to_string(), 201),
+        (
+            json!({"account_id": "acc_1", "users_ids": "U1", "text": "hi", "allow_repeat": true}).to_string(),
+            201,
+        ),
+        (json!({"account_id": "acc_1", "users_ids": "U3", "text": "hi", "dedupe_key": "k"}).to_string(), 201),
+        (json!({"account_id": "acc_1", "users_ids": "U3", "text": "hi", "dedupe_key": "k"}).to_string(), 200),
+        (json!({"account_id": "acc_1", "users_ids": "U3", "text": "hi", "dedupe_key": "l"}).to_string(), 409),
+    ] {
+        let (got, said) = daemon.post("/v1/messages", &body).await;
+        assert_eq!(got, status, "{body}: {said}");
+    }
+    let chat = json!({"account_id": "acc_1", "chat_id": "c", "text": "thanks"});
+    let batch = json!([{"account_id": "acc_1", "users_ids": "U9", "text": "a"}, {"account_id": "acc_1", "users_ids": "U9", "text": "a"}, chat, chat]);
+    let (_, verdicts) = daemon.post("/v1/messages", &batch.to_string()).await;
+    assert_eq!((&verdicts["accepted"], &verdicts["refused"]), (&json!(3), &json!(1)), "{verdicts}");
+    assert_eq!(verdicts["results"][1]["existing_id"], verdicts["results"][0]["id"]);
+
+    let connection = rusqlite::Connection::open(house.database()).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'U9', 'a'), ('acc_1', 'U10', 'b'), ('acc_1', 'U10', 'b'); \
+             INSERT INTO messages (account_id, users_ids, text, allow_repeat) VALUES ('acc_1', 'U9', 'a', 1)",
+        )
+        .unwrap();
+    let settled = crate::daemon::eventually(async || {
+        house.sql("SELECT 'x' FROM messages WHERE state = 'new'").is_empty()
+    });
+    assert!(settled.await);
+    let rejected = house.sql("SELECT error FROM messages WHERE state = 'rejected' ORDER BY arrival");
+    assert_eq!(rejected.len(), 2, "{rejected:?}");
+    assert!(rejected[0].starts_with("`text` was queued for this person before, as message "), "{rejected:?}");
+    assert!(
+        rejected[1].contains("this person") && rejected[1].ends_with("set `allow_repeat` = 1"),
+        "{rejected:?}"
+    );
+    daemon.stop().await;
+}
