@@ -52,7 +52,9 @@ pub(super) async fn explain(
 ) -> Result<Json<Value>, ApiError> {
     let message = find(&doors, &id).await?;
     let explanation = doors.engine.explain(&message).await?;
-    Ok(Json(render::explanation(&message, &explanation)))
+    let attempts = doors.store.attempts(message.arrival).await?;
+    let expected = doors.engine.expected(&message).await?;
+    Ok(Json(render::explanation(&message, &explanation, &attempts, expected)))
 }
 
 pub(super) async fn cancel(

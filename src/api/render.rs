@@ -101,7 +101,12 @@ pub(super) fn evidence(evidence: &EvidenceView) -> Value {
 }
 
 /// The whole judgement on a message.
-pub(super) fn explanation(message: &MessageView, explanation: &Explanation) -> Value {
+pub(super) fn explanation(
+    message: &MessageView,
+    explanation: &Explanation,
+    attempts: &[AttemptView],
+    expected: Option<[Timestamp; 3]>,
+) -> Value {
     let mut row = json!({
         "id": message.id.to_string(),
         "account_id": message.account.id.as_str(),
@@ -111,7 +116,10 @@ pub(super) fn explanation(message: &MessageView, explanation: &Explanation) -> V
         "ahead": explanation.ahead,
         "held_by": explanation.held_by.map(|id| id.to_string()),
         "until_local": local(explanation.standing.until, &explanation.zone),
-        "sentence": sentence(message, explanation),
+        "expected_at": time(expected.map(|[_, middle, _]| middle)),
+        "expected_range": expected.map(|[first, _, last]| [time(Some(first)), time(Some(last))]),
+        "sentence": sentence(message, explanation, expected),
+        "story": story(message, attempts),
         "gates": gates(&explanation.gates),
     });
     standing_into(&mut row, explanation.standing.clone());
@@ -146,7 +154,7 @@ fn local_time(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 /// One paragraph that a support ticket can quote.
-fn sentence(message: &MessageView, explanation: &Explanation) -> String {
+fn sentence(message: &MessageView, explanation: &Explanation, expected: Option<[Timestamp; 3]>) -> String {
     let mut text = format!("{}: {}", headline(message.state), explanation.standing.reason.sentence());
     if let Some(rule) = &explanation.standing.rule {
         text.push_str(&format!(" The rule: {rule}."));
@@ -159,6 +167,10 @@ fn sentence(message: &MessageView, explanation: &Explanation) -> String {
             text.push_str(&format!(" Not before {}.", local_time(at, &explanation.zone)));
         }
         Some(Until::At(_) | Until::Person) | None => {}
+    }
+    if let Some([_, middle, _]) = expected.filter(|[_, middle, _]| *middle > explanation.now) {
+        let at = local_time(middle, &explanation.zone);
+        text.push_str(&format!(" If nothing else comes up, it is sent at about {at}."));
     }
     if explanation.ahead > 0 {
         text.push_str(&format!(" {} go first.", explanation.ahead));
@@ -179,6 +191,26 @@ fn sentence(message: &MessageView, explanation: &Explanation) -> String {
         text.push_str(" Somebody who runs the daemon must act.");
     }
     text
+}
+
+/// What became of it so far, in order.
+fn story(message: &MessageView, attempts: &[AttemptView]) -> Vec<Value> {
+    let line = |at: Option<Timestamp>, what: String| json!({ "at": time(at), "what": what });
+    let mut lines = vec![line(Some(message.created_at), "it was put in".to_owned())];
+    for attempt in attempts {
+        let number = attempt.number;
+        lines.push(line(Some(attempt.started_at), format!("call {number} began")));
+        if let Some(ended_at) = attempt.ended_at {
+            let outcome = attempt.outcome.as_deref().unwrap_or("unknown").replace('_', " ");
+            let kind = attempt.kind.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
+            lines.push(line(Some(ended_at), format!("call {number} ended: {outcome}{kind}")));
+        }
+    }
+    if message.waiting.is_none() {
+        let state = headline(message.state).to_lowercase();
+        lines.push(line(Some(message.updated_at), format!("{state}: {}", message.reason.sentence())));
+    }
+    lines
 }
 
 fn headline(state: StateName) -> &'static str {

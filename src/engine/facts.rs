@@ -48,8 +48,15 @@ pub(super) async fn note(shared: &Shared, account: &AccountId, reading: Reading)
     if let Some(problem) = &reading.problem {
         tracing::debug!(account_id = %account, %problem, "not all of the account could be read");
     }
-    if let Err(error) = shared.store.note_facts(account.clone(), reading).await {
-        tracing::debug!(account_id = %account, error = error.chain(), "what was read of the account is not kept");
+    match shared.store.note_facts(account.clone(), reading).await {
+        Ok(true) => {
+            tracing::info!(account_id = %account, "the account is connected again and goes on at its pace");
+            shared.wakeups.add([(account.clone(), shared.clock.now())]);
+        }
+        Ok(false) => {}
+        Err(error) => {
+            tracing::debug!(account_id = %account, error = error.chain(), "what was read of the account is not kept");
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::policy::forecast::{Day, Expected, Forecast, Queued, Start, forecast};
 use crate::policy::hours::account_seed;
 use crate::policy::order::Turns;
 use crate::policy::settle::after;
-use crate::store::{QueuedMessage, StoreError};
+use crate::store::{MessageView, QueuedMessage, StoreError};
 
 /// How long a call takes where nothing is known of it.
 const CALL: Duration = Duration::from_secs(1);
@@ -125,6 +125,29 @@ impl EngineHandle {
             forecasts.push(summed(id, &prepared, &runs));
         }
         Ok(forecasts)
+    }
+}
+
+/// A queue longer than this is not run forward for the sake of one message.
+const LONGEST: u64 = 20_000;
+
+impl EngineHandle {
+    /// When a queued message is expected to go: earliest, middle and latest of some runs. `None` for one that is not
+    /// queued, does not go within 60 days, or stands in a very long queue.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn expected(&self, message: &MessageView) -> Result<Option<[Timestamp; 3]>, StoreError> {
+        let account_id = message.account.id.clone();
+        let views = self.shared.store.accounts(Some(&account_id)).await?;
+        let queued = views.first().map_or(0, |view| view.counts.of(StateName::Queued));
+        if message.waiting.is_none() || queued > LONGEST {
+            return Ok(None);
+        }
+        let request = ForecastRequest { account_id: Some(account_id), days: 60, runs: 5, with: Vec::new() };
+        let forecasts = self.forecast(&request).await?;
+        let mut messages = forecasts.into_iter().flat_map(|forecast| forecast.messages);
+        Ok(messages.find(|other| other.id == Some(message.id)).and_then(|expected| expected.at))
     }
 }
 

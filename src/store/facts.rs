@@ -17,8 +17,9 @@ use crate::domain::time_text;
 /// Accounts with messages waiting whose facts are due: never read, too old, or not read when it was last tried. A try
 /// in the future is none: the clock was set back.
 const DUE: &str = "SELECT c.account_id FROM counts c LEFT JOIN account_facts f ON f.account_id = c.account_id \
+       LEFT JOIN accounts a ON a.id = c.account_id \
      WHERE c.state = 'queued' AND c.n > 0 \
-       AND (f.tried_at IS NULL OR f.tried_at <= ?1 OR (f.problem IS NOT NULL AND f.tried_at <= ?2) OR f.tried_at > ?3) \
+       AND (f.tried_at IS NULL OR f.tried_at <= ?1 OR ((f.problem IS NOT NULL OR a.down_cause = 'disconnected') AND f.tried_at <= ?2) OR f.tried_at > ?3) \
      ORDER BY f.tried_at LIMIT ?4";
 
 const NOTE: &str = "INSERT INTO account_facts (account_id, tried_at, problem, name, provider, status, is_locked, products, read_at, \
@@ -62,17 +63,18 @@ impl Store {
         found.iter().map(read).collect()
     }
 
-    /// Keeps what was read of `account`; what was not read stays as it was known.
+    /// Keeps what was read of `account`; what was not read stays as it was known. Answers whether it may send again:
+    /// an account that is connected again goes on by itself, a restricted one never does.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn note_facts(&self, account: AccountId, reading: Reading) -> Result<()> {
+    pub async fn note_facts(&self, account: AccountId, reading: Reading) -> Result<bool> {
         let at = reading.at;
         self.inner.writer.solo(at, move |connection| Box::pin(note(connection, account, reading))).await
     }
 }
 
-async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Reading) -> Result<()> {
+async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Reading) -> Result<bool> {
     const WAS: &str = "SELECT status FROM account_facts WHERE account_id = ?1";
     const EVENT: &str =
         "INSERT INTO events (at, kind, account_id, detail) VALUES (?1, 'account.status', ?2, ?3)";
@@ -101,10 +103,50 @@ async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Re
         && was != seen.status
     {
         let change = format!("{was} to {}", seen.status);
-        sqlx::query(EVENT).bind(&at).bind(account.as_str()).bind(change).execute(connection).await?;
+        sqlx::query(EVENT).bind(&at).bind(account.as_str()).bind(change).execute(&mut *connection).await?;
     }
-    Ok(())
+    match seen {
+        Some(seen) => connected(connection, &account, seen, reading.at).await,
+        None => Ok(false),
+    }
 }
+
+/// What Unipile says of an account stops it at once, and lets it go on when it is connected again. A reading of the
+/// first moments after a refused call may be older than the refusal, so it does not count.
+async fn connected(
+    connection: &mut SqliteConnection,
+    account: &AccountId,
+    seen: &SeenAccount,
+    now: Timestamp,
+) -> Result<bool> {
+    const DOWN: &str = "UPDATE accounts SET down_cause = 'disconnected', down_at = ?2, down_problem = ?3 \
+         WHERE id = ?1 AND down_cause IS NULL";
+    const UP: &str = "UPDATE accounts SET down_cause = NULL, down_at = NULL, down_problem = NULL, failures = 0 \
+         WHERE id = ?1 AND down_cause = 'disconnected' AND down_at < ?2";
+    const EVENT: &str =
+        "INSERT INTO events (at, kind, account_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
+    let (at, id) = (time_text(now), account.as_str());
+    let said = format!("Unipile says that it is {}", seen.status);
+    let (query, kind, reason) = match seen.status.as_str() {
+        "disconnected" => {
+            (sqlx::query(DOWN).bind(id).bind(&at).bind(&said), "account.down", Some("disconnected"))
+        }
+        "running" if !seen.is_locked => {
+            let settled = time_text(now.checked_sub(SETTLED).unwrap_or(Timestamp::MIN));
+            (sqlx::query(UP).bind(id).bind(settled), "account.resumed", None)
+        }
+        _ => return Ok(false),
+    };
+    if query.execute(&mut *connection).await?.rows_affected() == 0 {
+        return Ok(false);
+    }
+    let event = sqlx::query(EVENT).bind(&at).bind(kind).bind(id).bind(reason).bind(&said);
+    event.execute(connection).await?;
+    Ok(kind == "account.resumed")
+}
+
+/// A status that was read so soon after a refused call may be older than that.
+const SETTLED: std::time::Duration = std::time::Duration::from_secs(120);
 
 fn inboxes_json(inboxes: &[SeenInbox]) -> String {
     let inbox = |inbox: &SeenInbox| json!({ "id": inbox.id.as_str(), "disabled": inbox.disabled });

@@ -72,6 +72,27 @@ async fn changed_rules_are_checked_kept_and_in_force_at_once() {
     daemon.stop().await;
 }
 
+/// A waiting message says when it is expected to go, a sent one what became of it.
+async fn explanations(daemon: &Daemon, now: jiff::Timestamp) {
+    let (_, listed) = daemon.get("/v1/messages?state=queued").await;
+    let id = listed["data"][0]["id"].as_str().unwrap();
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    let expected: jiff::Timestamp = explained["expected_at"].as_str().unwrap().parse().unwrap();
+    assert_eq!(expected.duration_since(now).as_hours(), 47, "{explained}");
+    let sentence = explained["sentence"].as_str().unwrap();
+    assert!(sentence.contains("The rule: caps.new_chat 2/24h, 2 of 2 used."), "{sentence}");
+    assert!(sentence.contains("If nothing else comes up, it is sent at about "), "{sentence}");
+    let (_, sent) = daemon.get("/v1/messages?state=sent").await;
+    let id = sent["data"][0]["id"].as_str().unwrap();
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    let story: Vec<&str> =
+        explained["story"].as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap()).collect();
+    assert_eq!(
+        story,
+        ["it was put in", "call 1 began", "call 1 ended: accepted", "sent: Unipile accepted it."]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_supposed() {
     let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "2/24h");
@@ -122,6 +143,7 @@ async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_suppose
     std::fs::write(house.path("bad.ndjson"), "{\"account_id\": \"acc_1\"}\n").unwrap();
     let (ok, said) = run(house.outboxd(&["forecast", "--with", "bad.ndjson"]), "");
     assert!(!ok && said.contains("[0]."), "{said}");
+    explanations(&daemon, now).await;
     let (status, bad) = daemon.get("/v1/forecast?days=0").await;
     assert_eq!((status, &bad["error"]["field"]), (400, &json!("days")));
     daemon.stop().await;

@@ -71,6 +71,8 @@ struct Seen {
     inboxes: Option<Vec<SeenInbox>>,
     /// InMails left, in place of ten.
     credits: Option<Credits>,
+    /// Unipile's word for the accounts; running unless it is set.
+    status: Option<&'static str>,
     /// Kinds of facts that cannot be read: "account", "inboxes", "credits".
     broken_facts: Vec<&'static str>,
     /// Kinds of facts that are never told.
@@ -117,6 +119,10 @@ impl FakeProvider {
     pub(super) fn set_inboxes(&self, inboxes: &[(&str, bool)]) {
         let inbox = |(id, disabled): &(&str, bool)| SeenInbox { id: InboxId::new(*id), disabled: *disabled };
         self.seen().inboxes = Some(inboxes.iter().map(inbox).collect());
+    }
+
+    pub(super) fn set_status(&self, status: &'static str) {
+        self.seen().status = Some(status);
     }
 
     pub(super) fn set_credits(&self, credits: &[(&str, u64)]) {
@@ -329,7 +335,7 @@ impl Provider for FakeProvider {
             Ok(SeenAccount {
                 name: None,
                 provider: "linkedin".into(),
-                status: "running".into(),
+                status: self.seen().status.unwrap_or("running").into(),
                 products: BTreeMap::new(),
                 is_locked: false,
             })

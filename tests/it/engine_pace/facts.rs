@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::bench::Bench;
-use super::carrier::Kind;
+use super::carrier::{Answer, Kind};
 use super::time::seconds;
 use crate::queue::{account, to_chat};
 
@@ -70,5 +70,52 @@ async fn a_read_that_fails_keeps_what_was_known_and_is_tried_again_in_five_minut
     bench.advance(seconds(300)).await;
     let known = bench.store().facts(None).await.unwrap().remove(&account("1")).unwrap();
     assert_eq!(known.problem, None);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_reconnected_account_goes_on_by_itself_and_a_restricted_one_does_not() {
+    for (status, cause) in [("disconnected", "disconnected"), ("disconnected", "restricted")] {
+        let mut bench = Bench::new(3).await;
+        bench.provider.script(vec![Answer::Disconnected]);
+        bench.provider.set_status(status);
+        for n in 0..30 {
+            bench.enqueue(to_chat(&format!("c{n}"), "hi")).await;
+        }
+        bench.start().await;
+        bench.advance(HOUR).await;
+        let sql = format!("UPDATE accounts SET down_cause = '{cause}'");
+        bench.queue().sql().execute_batch(&sql).unwrap();
+        assert_eq!(bench.sends().len(), 1, "the first signal stops it");
+        bench.restart().await;
+        bench.provider.set_status("running");
+        let before = bench.sends().len();
+        bench.advance(seconds(360)).await;
+        if cause == "restricted" {
+            assert_eq!(bench.sends().len(), before, "a person must resume it");
+        } else {
+            let times: Vec<u64> = bench.sends()[before..].iter().map(|call| call.at_ms).collect();
+            assert!(times.len() > 2, "within five minutes: {times:?}");
+            assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 10_000), "at the usual pace: {times:?}");
+            let event = "SELECT detail FROM events WHERE kind = 'account.resumed'";
+            assert_eq!(bench.queue().lines(event), ["Unipile says that it is running"]);
+        }
+        bench.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_unipile_calls_disconnected_stops_before_a_call_finds_out() {
+    let mut bench = Bench::new(4).await;
+    bench.provider.set_status("disconnected");
+    for n in 0..200 {
+        bench.enqueue(to_chat(&format!("c{n}"), "hi")).await;
+    }
+    bench.start().await;
+    bench.advance(seconds(120)).await;
+    let sent = bench.sends().len();
+    bench.advance(seconds(120)).await;
+    assert_eq!(bench.sends().len(), sent, "it was read at the start");
+    assert!(sent < 12, "{sent}");
     bench.finish().await;
 }

@@ -128,6 +128,7 @@ async fn while_the_api_is_away_accounts_do_not_storm_it() {
 #[tokio::test]
 async fn a_disconnected_account_waits_until_somebody_resumes_it() {
     let mut bench = Bench::new(SEED).await;
+    bench.provider.set_status("errored");
     bench.provider.script_of(&account("1"), vec![Answer::Disconnected]);
     let id = bench.enqueue(of("1", "a", "x")).await;
     bench.enqueue(of("2", "a", "x")).await;
