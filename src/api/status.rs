@@ -18,6 +18,8 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
     let now = doors.engine.now();
     let health = doors.engine.api_health();
     let blocked_since = doors.store.blocked_since();
+    let blocked_by = doors.store.blocked_by();
+    let blocked = blocked_since.map(|_| blocked_by.clone().unwrap_or_else(|| "another program".to_owned()));
     let down = doors.store.accounts_down().await?;
     let trouble = doors.engine.storage_trouble();
     Ok(Json(json!({
@@ -38,6 +40,7 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
         "queue": {
             "path": doors.store.path().display().to_string(),
             "blocked_since": render::time(blocked_since),
+            "blocked_by": blocked_by,
             "trouble": trouble.as_ref().map(|trouble| {
                 json!({ "since": render::time(Some(trouble.since)), "next_try_at": render::time(Some(trouble.next_try_at)), "error": trouble.error })
             }),
@@ -53,7 +56,7 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
             "clean_stop": doors.recovered.clean_stop,
         },
         "warnings": warnings(&doors, &totals),
-        "next_step": next_step(&totals, blocked_since, trouble.as_ref(), health.failures, &down, now),
+        "next_step": next_step(&totals, blocked.as_deref(), trouble.as_ref(), health.failures, &down, now),
     })))
 }
 
@@ -90,15 +93,17 @@ fn is_faulty(version: &str) -> bool {
 /// The one thing to do, the most urgent first.
 fn next_step(
     totals: &Totals,
-    blocked_since: Option<Timestamp>,
+    blocked: Option<&str>,
     trouble: Option<&StorageTrouble>,
     api_failures: u32,
     down: &[String],
     now: Timestamp,
 ) -> Option<String> {
     let review = totals.counts.of(StateName::Review);
-    if blocked_since.is_some() {
-        return Some("end the transaction of the program that keeps the database locked; nothing can be sent until then".into());
+    if let Some(holder) = blocked {
+        return Some(format!(
+            "end the transaction of {holder}, which keeps the queue locked; nothing can be sent until then"
+        ));
     }
     if let Some(trouble) = trouble {
         return Some(format!(

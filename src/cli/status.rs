@@ -72,6 +72,7 @@ struct Api {
 struct Queue {
     path: Option<String>,
     blocked_since: Option<Timestamp>,
+    blocked_by: Option<String>,
     #[serde(default)]
     counts: Counts,
 }
@@ -195,7 +196,8 @@ impl Daemon {
         });
         let blocked = self.queue.blocked_since.map(|at| {
             let long = times::length(self.now.duration_since(at));
-            format!("another program has kept the queue locked for {long}, so nothing is sent")
+            let who = self.queue.blocked_by.as_deref().unwrap_or("another program");
+            format!("{who} has kept the queue locked for {long}, so nothing is sent")
         });
         [paused, refused, api, blocked].into_iter().flatten().collect()
     }

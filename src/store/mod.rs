@@ -24,6 +24,7 @@ mod evidence;
 mod facts;
 mod filesystem;
 mod group;
+mod holder;
 mod ledger;
 mod lock;
 mod mark;
@@ -146,7 +147,7 @@ impl Store {
         let readers = sqlite::open_readers(&path, options.readers).await?;
         let reader = reader::Reader::start(sqlite::open_reader(&path).await?);
         let beside = sqlite::open_checkpointer(&path).await?;
-        let writer = writer::Writer::start(connection, beside, run, Arc::clone(&mark)).await?;
+        let writer = writer::Writer::start(connection, beside, run, Arc::clone(&mark), path.clone()).await?;
         let inner = Inner { path, readers, reader, writer, run, mark, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -164,6 +165,11 @@ impl Store {
     /// Since when another program's transaction keeps the writer from committing, if it does.
     pub fn blocked_since(&self) -> Option<Timestamp> {
         self.inner.writer.blocked_since()
+    }
+
+    /// Who keeps the writer from committing, such as `process 4242 (python3)`; `None` if nobody does or nobody knows.
+    pub fn blocked_by(&self) -> Option<String> {
+        self.blocked_since().and_then(|_| holder::holder(&self.inner.path))
     }
 
     /// A round trip through the writer: a healthy queue answers within milliseconds.

@@ -9,6 +9,7 @@
 //!
 //! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -79,6 +80,7 @@ impl Writer {
         beside: SqliteConnection,
         run: i64,
         mark: Arc<Mark>,
+        database: PathBuf,
     ) -> Result<Self> {
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
@@ -91,6 +93,7 @@ impl Writer {
             connection,
             run,
             mark,
+            database,
             known,
             clock,
             blocked_since: Arc::clone(&blocked_since),
@@ -225,6 +228,7 @@ struct Work {
     connection: SqliteConnection,
     run: i64,
     mark: Arc<Mark>,
+    database: PathBuf,
     known: KnownAccounts,
     clock: SystemClock,
     blocked_since: Arc<AtomicI64>,
@@ -367,7 +371,9 @@ impl Work {
             self.blocked_since.store(0, Ordering::Relaxed);
         } else if self.blocked_since.load(Ordering::Relaxed) == 0 {
             self.blocked_since.store(asked_at.as_millisecond(), Ordering::Relaxed);
+            let holder = super::holder::holder(&self.database);
             tracing::warn!(
+                holder = holder.as_deref().unwrap_or("unknown"),
                 "another program keeps the database locked; nothing can be accepted or sent until it lets go"
             );
         }

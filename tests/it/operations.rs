@@ -169,3 +169,27 @@ async fn no_temporary_folder_is_needed() {
     assert_eq!(breaches(&daemon).await, []);
     assert_eq!(daemon.post("/v1/backup", "").await.0, 200);
 }
+
+/// A producer that forgets its transaction: nothing is sent, it is told who must end it, and it goes on by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_keeps_the_queue_locked_is_named() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&body("acc_1", 1)).await;
+    daemon.becomes(&first, "sent").await;
+    let producer = rusqlite::Connection::open(house.database()).expect("the queue");
+    producer.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let (status, refused) = daemon.post("/v1/messages", &body("acc_1", 2)).await;
+    assert_eq!(status, 503, "{refused}");
+    let (_, status) = daemon.get("/v1/status").await;
+    let me = format!("process {}", std::process::id());
+    assert!(status["queue"]["blocked_by"].as_str().is_some_and(|by| by.starts_with(&me)), "{status}");
+    assert!(status["next_step"].as_str().is_some_and(|step| step.contains(&me)), "{status}");
+    assert!(house.log().contains(&me), "{}", house.log());
+    let (ok, said) = run(house.outboxd(&["status"]), "");
+    assert!(ok && said.contains(&format!("{me} (")) && said.contains("has kept the queue locked"), "{said}");
+    producer.execute_batch("ROLLBACK").expect("let go");
+    let second = daemon.enqueue(&body("acc_1", 3)).await;
+    daemon.becomes(&second, "sent").await;
+    assert_eq!(daemon.get("/v1/status").await.1["queue"]["blocked_by"], Value::Null);
+}
