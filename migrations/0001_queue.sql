@@ -216,7 +216,7 @@ CREATE TABLE evidence (
   arrival INTEGER NOT NULL REFERENCES messages (arrival),
   number  INTEGER NOT NULL,           -- of the attempt
   at      TEXT NOT NULL,
-  source  TEXT NOT NULL CHECK (source IN ('read_back', 'person')),
+  source  TEXT NOT NULL CHECK (source IN ('read_back', 'webhook', 'person')),
   finding TEXT NOT NULL,              -- found, partly, cannot_tell, busy, absent, unread; a person: sent, resend, drop
   detail  TEXT                        -- in words, without anybody's text
 ) STRICT;

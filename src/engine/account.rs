@@ -209,7 +209,9 @@ async fn act(
     match verdict {
         Verdict::Send => attempt::attempt(shared, run, candidate, facts, turns).await,
         Verdict::Stop { .. } => {
-            shared.store.expire(now).await?;
+            let expired = shared.store.expire(now).await?;
+            // Those of other accounts as well, whose next messages may have waited for them.
+            shared.wakeups.add(expired.into_iter().map(|account| (account, now)));
             Ok(Wake::Now)
         }
         Verdict::Wait { reason: Reason::Typing | Reason::Gap | Reason::Break, until: Until::At(at) } => {

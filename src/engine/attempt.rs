@@ -239,7 +239,7 @@ async fn inmails_wait(
     let Some(credit) = before::credit_of(candidate) else { return };
     let now = shared.clock.now();
     let hold = InmailHold { until: after(now, policy.inmail.recheck), why };
-    tracing::warn!(account_id = %run.id, credit = credit.as_str(), why = hold.why, "InMails wait; the rest goes on");
+    tracing::warn!(account_id = %run.id, credit = credit.as_str(), "the provider refused an InMail as if its credits were spent; InMails wait, the rest goes on");
     if let Err(error) = shared.store.hold_inmails(run.id.clone(), credit, hold, now).await {
         tracing::warn!(error = error.chain(), "the other InMails of the account were not told to wait");
     }

@@ -1,7 +1,7 @@
 //! Were the promises kept? What the database says (P2, P3) and each account's sends held against its rules (P4).
 
 use super::EngineHandle;
-use crate::policy::audit::breaches;
+use crate::policy::audit::{Sent, breaches};
 use crate::policy::hours::account_seed;
 use crate::store::{Audited, Breach, StoreError};
 
@@ -35,12 +35,16 @@ impl EngineHandle {
                 continue;
             }
             let sends = store.sends(&id).await?;
-            let broken = breaches(policy, account_seed(id.as_str()), &sends).into_iter();
-            found.extend(broken.map(|(at, what)| Breach {
+            let judged: Vec<Sent> = sends
+                .iter()
+                .map(|send| Sent { at: send.at, kind: send.kind, ignores_hours: send.ignores_hours })
+                .collect();
+            let broken = breaches(policy, account_seed(id.as_str()), &judged).into_iter();
+            found.extend(broken.map(|(place, what)| Breach {
                 promise: "P4",
                 account_id: id.clone(),
-                message_id: None,
-                at,
+                message_id: Some(sends[place].id),
+                at: sends[place].at,
                 what,
             }));
         }

@@ -233,6 +233,11 @@ impl Supervisor {
             Ok((run, Ok(wake))) => (run, wake),
             Ok((run, Err(error))) => {
                 let text = error.chain();
+                if matches!(error, StoreError::Corrupt { .. }) {
+                    // One row that cannot be read is its account's affair and no failing disk.
+                    tracing::error!(account_id = %id, error = text, "a row of the account cannot be read; the account rests for a minute");
+                    return self.rest(id, run, Some(after(now, AFTER_PANIC)));
+                }
                 let is_news = self.shared.live.storage_failed(now, AFTER_STORE_ERROR, text.clone());
                 // Once is enough: a lock was told by the writer, and every account meets the same fault.
                 if is_news && !matches!(error, StoreError::Busy) {

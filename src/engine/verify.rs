@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::Shared;
 use super::target::inbox_of;
 use crate::domain::message::{AccountId, Arrival, ChatId, Target};
-use crate::domain::outcome::Problem;
+use crate::domain::outcome::{Hold, Problem};
 use crate::domain::policy::Policy;
 use crate::domain::seen::Unread;
 use crate::policy::evidence::{
@@ -26,6 +26,9 @@ use crate::store::{JudgedAs, Judgement, OpenDoubt, RivalView, StoreError};
 
 /// Chats that are read at once.
 const MAX_READS: usize = 8;
+/// The pause after a look at one message that ended in an error or a bug, and the shortest one between two reads that do
+/// not count.
+const AFTER_TROUBLE: Duration = Duration::from_secs(60);
 /// The pause after the queue failed.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
 /// Groups that are looked into for one message; in a group chat of its own it is among the latest.
@@ -109,14 +112,26 @@ async fn look_at_those_due(
         }
         let mut reads = JoinSet::new();
         for arrival in ready {
-            due.remove(&arrival);
+            // Whatever becomes of this look, the next one is not at once; a look that ends well plans the next by what it
+            // wrote.
+            due.insert(arrival, now + AFTER_TROUBLE);
             let shared = Arc::clone(shared);
-            reads.spawn(async move { look(&shared, arrival).await });
+            reads.spawn(async move { (arrival, look(&shared, arrival).await) });
         }
         while let Some(read) = reads.join_next().await {
-            // A panic was reported already; the message is looked for again in the next round.
-            if let Ok(result) = read {
-                result?;
+            // A panic was reported already.
+            let Ok((arrival, result)) = read else { continue };
+            match result {
+                Ok(true) => {
+                    due.remove(&arrival);
+                }
+                Ok(false) => {}
+                // One message that cannot be looked for must not keep the others from it.
+                Err(error) => tracing::warn!(
+                    arrival = arrival.0,
+                    error = error.chain(),
+                    "an uncertain message cannot be looked for; trying again in a minute"
+                ),
             }
         }
     }
@@ -141,9 +156,9 @@ async fn plan(shared: &Shared, due: &mut HashMap<Arrival, Duration>) -> Result<(
     Ok(())
 }
 
-/// One look for one message.
-async fn look(shared: &Shared, arrival: Arrival) -> Result<(), StoreError> {
-    let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(()) };
+/// One look for one message; answers whether there was one to look for.
+async fn look(shared: &Shared, arrival: Arrival) -> Result<bool, StoreError> {
+    let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(false) };
     let policy = &*shared.policy(&doubt.account_id);
     // A wall clock that was set since the call is set right by the time that has passed.
     let began = doubt.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
@@ -152,7 +167,7 @@ async fn look(shared: &Shared, arrival: Arrival) -> Result<(), StoreError> {
     let since = started_at.checked_sub(LOOK_BACK).unwrap_or(doubt.started_at);
     let read = read(shared, &doubt, policy, since).await;
     let now = shared.clock.now();
-    let (finding, seen, is_down) = match read {
+    let (finding, seen, is_blind) = match read {
         Ok(sights) => {
             let rivals: Vec<Rival> =
                 shared.store.rivals(&doubt, since).await?.into_iter().map(rival).collect();
@@ -161,19 +176,23 @@ async fn look(shared: &Shared, arrival: Arrival) -> Result<(), StoreError> {
             (Some(finding), seen, false)
         }
         Err(unread) => {
-            (None, ("unread", format!("could not be read: {}", unread.problem)), unread.down.is_some())
+            let is_blind = unread.down.is_some() || matches!(unread.hold, Some(Hold::Api | Hold::Account(_)));
+            (None, ("unread", format!("could not be read: {}", unread.problem)), is_blind)
         }
     };
     let doubt_now = Doubt { reads: doubt.reads, resends: doubt.resends };
     let step = match next_step(doubt_now, finding, &policy.read_back, now) {
-        // While the account is down no read can show anything: that is no reason to bother a person about the message.
-        NextStep::Again { .. } | NextStep::Review(_) if is_down => {
+        // While the account is down or the API cannot be reached, no read can show anything: that is no reason to bother a
+        // person about the message.
+        NextStep::Again { .. } | NextStep::Review(_) if is_blind => {
             let pause = pause_after(policy.read_back.after.len(), &policy.read_back);
+            let pause = if pause.is_zero() { AFTER_TROUBLE } else { pause };
             NextStep::Again { verify_at: after(now, pause), counts: false }
         }
         step => step,
     };
-    judge(shared, &doubt, step, seen, now).await
+    judge(shared, &doubt, step, seen, now).await?;
+    Ok(true)
 }
 
 async fn judge(
@@ -189,13 +208,13 @@ async fn judge(
             tracing::info!(message_id = %id, account_id = %account, "found in the chat: it was sent")
         }
         NextStep::Again { verify_at, .. } => {
-            tracing::info!(message_id = %id, account_id = %account, %verify_at, seen, "not settled yet; its chat is read again");
+            tracing::info!(message_id = %id, account_id = %account, %verify_at, finding, "not settled yet; its chat is read again");
         }
         NextStep::Queue => {
             tracing::warn!(message_id = %id, account_id = %account, "not in the chat at the last read; it is sent once more")
         }
         NextStep::Review(reason) => {
-            tracing::error!(message_id = %id, account_id = %account, reason = reason.as_str(), seen, "it waits for a person: outboxd review");
+            tracing::error!(message_id = %id, account_id = %account, reason = reason.as_str(), finding, "it waits for a person: outboxd review");
         }
     }
     let verdict = match step {

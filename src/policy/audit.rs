@@ -8,49 +8,62 @@ use super::hours::hours_at;
 use crate::domain::caps::{Cap, Kind};
 use crate::domain::policy::Policy;
 
-/// When the hours were closed or a cap was exceeded, and what of it; `seed` is the account's (`hours::account_seed`).
-/// Caps are taken as configured: what warm-up and rests lowered them to at the time is not known any more.
-pub fn breaches(policy: &Policy, seed: u64, sends: &[(Timestamp, Kind)]) -> Vec<(Timestamp, String)> {
+/// A send of the past, as far as limits concern it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// When its call began.
+    pub at: Timestamp,
+    /// What it was.
+    pub kind: Kind,
+    /// Whether its producer said that hours do not matter.
+    pub ignores_hours: bool,
+}
+
+/// Which of `sends` (oldest first) were made while the hours were closed or above a cap, by their place, and what of it;
+/// `seed` is the account's (`hours::account_seed`). Caps are taken as configured: what warm-up and rests lowered them to
+/// at the time is not known any more.
+pub fn breaches(policy: &Policy, seed: u64, sends: &[Sent]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    for (at, _) in sends {
-        if !hours_at(policy.calendar.as_ref(), &policy.zone, seed, *at).are_open() {
-            found.push((*at, "was sent outside the account's hours".to_owned()));
+    for (place, sent) in sends.iter().enumerate() {
+        let open = || hours_at(policy.calendar.as_ref(), &policy.zone, seed, sent.at).are_open();
+        if !sent.ignores_hours && !open() {
+            found.push((place, "was sent outside the account's hours".to_owned()));
         }
     }
     for cap in &policy.caps.list {
-        let counted: Vec<Timestamp> =
-            sends.iter().filter(|(_, kind)| cap.counts(*kind)).map(|(at, _)| *at).collect();
+        let counted = sends.iter().enumerate().filter(|(_, sent)| cap.counts(sent.kind));
+        let counted: Vec<(usize, Timestamp)> = counted.map(|(place, sent)| (place, sent.at)).collect();
         found.extend(exceeded(policy, cap, &counted));
     }
-    found.sort_by_key(|(at, _)| *at);
+    found.sort_by_key(|(place, _)| *place);
     found
 }
 
-fn exceeded(policy: &Policy, cap: &Cap, sends: &[Timestamp]) -> Vec<(Timestamp, String)> {
+fn exceeded(policy: &Policy, cap: &Cap, sends: &[(usize, Timestamp)]) -> Vec<(usize, String)> {
     let most = cap.most as usize;
-    let told = |at: Timestamp, used: usize| (at, format!("was number {used} of a cap of {cap}"));
+    let told = |place: usize, used: usize| (place, format!("was number {used} of a cap of {cap}"));
     let mut found = Vec::new();
     match cap.window.rolling() {
         Some(length) => {
             let mut window: VecDeque<Timestamp> = VecDeque::new();
-            for at in sends {
+            for (place, at) in sends {
                 let begin = at.checked_sub(length).unwrap_or(Timestamp::MIN);
                 while window.front().is_some_and(|first| *first <= begin) {
                     window.pop_front();
                 }
                 window.push_back(*at);
                 if window.len() > most {
-                    found.push(told(*at, window.len()));
+                    found.push(told(*place, window.len()));
                 }
             }
         }
         None => {
             let mut days = BTreeMap::new();
-            for at in sends {
+            for (place, at) in sends {
                 let used = days.entry(policy.zone.to_datetime(*at).date()).or_insert(0);
                 *used += 1;
                 if *used > most {
-                    found.push(told(*at, *used));
+                    found.push(told(*place, *used));
                 }
             }
         }

@@ -144,7 +144,11 @@ fn examine_chat(trace: &Trace<'_>, skew: Duration, rivals: &[Rival], sight: &Sig
     if !whole.is_empty() || before.iter().any(|message| is_whole(trace, message)) {
         return Finding::CannotTell;
     }
-    in_parts(trace, sight, &since)
+    match in_parts(trace, sight, &since) {
+        // The parts may be another message's.
+        Finding::Found { .. } | Finding::Partly if !nameless.is_empty() => Finding::CannotTell,
+        found => found,
+    }
 }
 
 /// The provider may split text and files into messages of their own.

@@ -155,6 +155,16 @@ fn a_message_that_the_provider_split_is_found_in_its_parts() {
 }
 
 #[test]
+fn parts_may_be_another_messages() {
+    let files = [file("cv.pdf", 10)];
+    let with_files = Trace { attachments: &files, ..trace("see") };
+    let part = SeenMessage { attachments: vec![seen_file(None, Some(10))], ..seen("a", 2, "") };
+    let nameless = rival(StateName::Uncertain, 3, &[], "see");
+    assert_eq!(look(&with_files, &[], vec![seen("t", 1, "see"), part.clone()]), "t+a");
+    assert_eq!(look(&with_files, &[&nameless], vec![seen("t", 1, "see"), part]), "cannot tell");
+}
+
+#[test]
 fn replies_and_forwards_are_told_by_what_they_point_to() {
     let reply = Trace { quote_id: Some("q"), ..trace("yes") };
     let quoting =

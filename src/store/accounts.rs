@@ -78,9 +78,10 @@ impl Store {
     /// What SQLite says; then it stays held.
     pub async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
         let solo = self.inner.writer.solo(now, move |connection| Box::pin(accept_restored(connection, now)));
-        let was = solo.await?;
-        if was {
-            self.inner.mark.accept(now);
+        let accepted = solo.await?;
+        let was = accepted.is_some();
+        if let Some(queue) = accepted {
+            self.inner.mark.accept(queue, now);
         }
         Ok(was)
     }
@@ -113,14 +114,15 @@ async fn pause(
 }
 
 /// A person lets a queue go that was held as a restored copy.
-async fn accept_restored(connection: &mut SqliteConnection, now: Timestamp) -> Result<bool> {
-    const SQL: &str =
-        "UPDATE daemon SET restored_at = NULL, restored_why = NULL WHERE restored_at IS NOT NULL";
-    if sqlx::query(SQL).execute(&mut *connection).await?.rows_affected() == 0 {
-        return Ok(false);
-    }
+async fn accept_restored(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<String>> {
+    // Under a new name: the queue that it was copied from would be a restored one here.
+    const SQL: &str = "UPDATE daemon SET restored_at = NULL, restored_why = NULL, queue_id = lower(hex(randomblob(16))) \
+         WHERE restored_at IS NOT NULL RETURNING queue_id";
+    let Some(queue) = sqlx::query_scalar(SQL).fetch_optional(&mut *connection).await? else {
+        return Ok(None);
+    };
     event(connection, &Scope::Everything, "accepted", &time_text(now), None).await?;
-    Ok(true)
+    Ok(Some(queue))
 }
 
 async fn resume(

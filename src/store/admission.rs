@@ -76,7 +76,8 @@ impl Admission {
             lane: message.lane().text(),
             sought: Sought::of(message),
             due_at,
-            is_stale: stale_before.is_some_and(|before| due_at < before),
+            is_stale: stale_before.is_some_and(|before| due_at < before)
+                && message.expires_at.is_none_or(|expires_at| expires_at > at),
             attachments: message.extras.attachments.clone(),
             blobs,
         };

@@ -16,12 +16,25 @@ pub struct Breach {
     pub promise: &'static str,
     /// The account.
     pub account_id: AccountId,
-    /// The message, where it is one message's.
+    /// The message.
     pub message_id: Option<MessageId>,
     /// When it happened.
     pub at: Timestamp,
     /// What, in words.
     pub what: String,
+}
+
+/// A send of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PastSend {
+    /// The message.
+    pub id: MessageId,
+    /// When its call began.
+    pub at: Timestamp,
+    /// What it was, as caps count it.
+    pub kind: Kind,
+    /// Whether its producer said that hours do not matter.
+    pub ignores_hours: bool,
 }
 
 /// How much was looked at.
@@ -89,14 +102,16 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn sends(&self, account: &AccountId) -> Result<Vec<(Timestamp, Kind)>> {
-        const SQL: &str = "SELECT started_at, kind FROM attempts WHERE account_id = ?1 \
-               AND (outcome IS NULL OR outcome IN ('accepted', 'uncertain', 'throttled')) ORDER BY started_at";
+    pub async fn sends(&self, account: &AccountId) -> Result<Vec<PastSend>> {
+        const SQL: &str = "SELECT t.started_at, t.kind, m.id, coalesce(m.urgent AND m.ignore_hours, 0) AS ignores_hours \
+             FROM attempts t JOIN messages m ON m.arrival = t.arrival WHERE t.account_id = ?1 \
+               AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled')) ORDER BY t.started_at";
         let found = sqlx::query(SQL).bind(account.as_str()).fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
             let kind: &str = row.try_get("kind")?;
             let kind = Kind::parse(kind).ok_or_else(|| corrupt("kind", kind))?;
-            Ok((rows::required_time(row, "started_at")?, kind))
+            let (id, at) = (rows::message_id(row, "id")?, rows::required_time(row, "started_at")?);
+            Ok(PastSend { id, at, kind, ignores_hours: row.try_get("ignores_hours")? })
         };
         found.iter().map(read).collect()
     }

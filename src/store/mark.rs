@@ -63,7 +63,6 @@ impl Noted {
 /// The open mark of a queue.
 pub(super) struct Mark {
     file: File,
-    queue: String,
     noted: Mutex<Noted>,
     /// When a daemon last had the queue open, as it was found.
     found_alive_at: Option<Timestamp>,
@@ -87,11 +86,11 @@ impl Mark {
         let queue = queue_id(connection).await?;
         let found_alive_at = found.as_ref().and_then(|found| found.alive_at);
         let why = why_restored(connection, found.as_ref(), &queue).await?;
-        let mark = Self { file, queue, noted: Mutex::new(found.unwrap_or_default()), found_alive_at };
+        let mark = Self { file, noted: Mutex::new(found.unwrap_or_default()), found_alive_at };
         match why {
             // The mark stays as it is: it is the newer of the two.
             Some(why) => hold(connection, why, now).await?,
-            None => mark.change(|noted| mark.queue.clone_into(&mut noted.queue)),
+            None => mark.change(|noted| noted.queue = queue),
         }
         Ok(mark)
     }
@@ -111,11 +110,9 @@ impl Mark {
         self.change(|noted| (noted.seq, noted.alive_at) = (noted.seq.max(seq), Some(now)));
     }
 
-    /// A person has let a restored queue go: from now on the mark is its own.
-    pub(super) fn accept(&self, now: Timestamp) {
-        self.change(|noted| {
-            *noted = Noted { queue: self.queue.clone(), call: None, seq: 0, alive_at: Some(now) };
-        });
+    /// A person has let a restored queue go: from now on the mark is its own, under its new name.
+    pub(super) fn accept(&self, queue: String, now: Timestamp) {
+        self.change(|noted| *noted = Noted { queue, call: None, seq: 0, alive_at: Some(now) });
     }
 
     fn change(&self, change: impl FnOnce(&mut Noted)) {

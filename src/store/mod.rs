@@ -57,7 +57,7 @@ pub use account_views::{AccountView, Counts};
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
-pub use audit::{Audited, Breach};
+pub use audit::{Audited, Breach, PastSend};
 pub use backup::{Backup, BackupError};
 pub use evidence::{JudgedAs, Judgement, OpenDoubt, RivalView};
 pub use lock::LockHeld;

@@ -64,18 +64,15 @@ impl Store {
         let run = self.inner.run;
         let stale_before = self.stale_before(now, stale_after);
         let mut stale = 0;
-        if let Some(before) = stale_before {
-            loop {
-                // So many at a time that other programs can write in between.
-                let solo = self
-                    .inner
-                    .writer
-                    .solo(now, move |connection| Box::pin(hold_stale(connection, before, now)));
-                match solo.await? {
-                    0 => break,
-                    held => stale += held,
-                }
-            }
+        let mut from = stale_before.map(|before| (before, 0));
+        while let Some((before, after)) = from {
+            let solo = self
+                .inner
+                .writer
+                .solo(now, move |connection| Box::pin(hold_stale(connection, before, after, now)));
+            let (held, next) = solo.await?;
+            stale += held;
+            from = next.map(|after| (before, after));
         }
         let recovered = self
             .inner
@@ -146,12 +143,26 @@ async fn recover(
     Ok(Recovered { uncertain, queued, clean_stop: last.unwrap_or(true), ..Recovered::default() })
 }
 
-/// Leaves messages that were due before `before` to a person, at most 1,000 of them; answers how many.
-async fn hold_stale(connection: &mut SqliteConnection, before: Timestamp, now: Timestamp) -> Result<u64> {
+/// Messages are looked through so many at a time, so that other programs can write in between.
+const STALE_STEP: i64 = 10_000;
+
+/// Leaves messages that were due before `before` to a person, of those that arrived after `after`; answers how many they
+/// were, and where to go on, if there are more to look at. What has expired meanwhile expires.
+async fn hold_stale(
+    connection: &mut SqliteConnection,
+    before: Timestamp,
+    after: i64,
+    now: Timestamp,
+) -> Result<(u64, Option<i64>)> {
     const SQL: &str = "UPDATE messages SET state = 'review', reason = 'stale', retry_at = NULL, updated_at = ?2 \
-         WHERE arrival IN (SELECT arrival FROM messages WHERE state = 'queued' AND due_at < ?1 LIMIT 1000)";
-    let query = sqlx::query(SQL).bind(time_text(before)).bind(time_text(now));
-    Ok(query.execute(connection).await?.rows_affected())
+         WHERE arrival > ?3 AND arrival <= ?4 AND state = 'queued' AND due_at < ?1 \
+           AND (expires_at IS NULL OR expires_at > ?2)";
+    const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
+    let up_to = after.saturating_add(STALE_STEP);
+    let query = sqlx::query(SQL).bind(time_text(before)).bind(time_text(now)).bind(after).bind(up_to);
+    let held = query.execute(&mut *connection).await?.rows_affected();
+    let more: bool = sqlx::query_scalar(MORE).bind(up_to).fetch_one(connection).await?;
+    Ok((held, more.then_some(up_to)))
 }
 
 /// Leaves the open calls, or those of one account, to reading back, or to a person.
