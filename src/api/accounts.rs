@@ -146,8 +146,9 @@ async fn resume_scope(
         Resumed::WasNotPaused => false,
     };
     let mut answer = json!({ "resumed": true, "was_paused": was_paused });
-    if let Some(id) = account {
-        answer["account_id"] = json!(id);
+    match account {
+        Some(id) => answer["account_id"] = json!(id),
+        None => answer["restored"] = render::restored(doors.store.totals().await?.daemon.restored.as_ref()),
     }
     Ok(Json(answer))
 }

@@ -64,11 +64,14 @@ pub(super) async fn backup(State(doors): State<Arc<Doors>>, body: Bytes) -> Resu
 /// A name and no path: whoever may use the socket may not write wherever the daemon may.
 fn checked(name: String) -> Result<String, ApiError> {
     let is_name = Path::new(&name).file_name().is_some_and(|last| last == name.as_str());
-    let odd = name.starts_with('.') || name.len() > NAME_BYTES || name.chars().any(char::is_control);
-    if is_name && !odd {
+    let odd = name.starts_with('.') || name.ends_with(".partial") || name.chars().any(char::is_control);
+    if is_name && !odd && name.len() <= NAME_BYTES {
         return Ok(name);
     }
-    let problem = "is no plain file name";
+    let problem = match name.len() {
+        NAME_BYTES.. if is_name => format!("holds {} bytes, {NAME_BYTES} are allowed", name.len()),
+        _ => "is no plain file name".to_owned(),
+    };
     let fix = "give a name such as before-upgrade.db; the folder is store.backup_folder";
     let refusal = Refusal::new(RefusalCode::InvalidValue, "name", problem, fix);
     Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal))

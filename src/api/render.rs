@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::domain::account::{Account, Down, Pause};
+use crate::domain::account::{Account, Down, Pause, Restored};
 use crate::domain::reason::Actor;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
@@ -239,6 +239,14 @@ pub(super) fn pause(pause: Option<&Pause>, now: Timestamp) -> Value {
         Some(Pause { since, until, note }) => {
             json!({ "since": time(Some(*since)), "until": time(*until), "note": note })
         }
+        None => Value::Null,
+    }
+}
+
+/// Why the queue is held as a copy, or null.
+pub(super) fn restored(restored: Option<&Restored>) -> Value {
+    match restored {
+        Some(Restored { since, why }) => json!({ "since": time(Some(*since)), "why": why }),
         None => Value::Null,
     }
 }

@@ -203,14 +203,17 @@ fn will(decision: Decision, message: &MessageView, doors: &Doors) -> String {
         (None, None) => "its recipient".to_owned(),
     };
     let id = message.id;
-    let (once_more, twice) = match message.attempts {
-        0 => ("", ""),
-        _ => (" once more", " If the earlier attempt did reach them, they get it twice."),
+    let (once_more, twice, again, unknown) = match message.attempts {
+        0 => ("", "", "", String::new()),
+        _ => {
+            let twice = " If the earlier attempt did reach them, they get it twice.";
+            (" once more", twice, " again", format!(", and whether it reached {to} stays unknown"))
+        }
     };
     let goes_on = "later messages to the same recipient go on";
     match decision {
         Decision::Sent => format!(
-            "Message {id} becomes `sent`: you have seen it with {to}. It is never sent again; {goes_on}."
+            "Message {id} becomes `sent`: you say that {to} has it. It is never sent{again}; {goes_on}."
         ),
         Decision::Resend => {
             let now = doors.engine.now();
@@ -221,8 +224,8 @@ fn will(decision: Decision, message: &MessageView, doors: &Doors) -> String {
                  pace.{twice}{expires}"
             )
         }
-        Decision::Drop => format!(
-            "Message {id} becomes `cancelled`: it is not sent again, and whether it reached {to} stays unknown; {goes_on}."
-        ),
+        Decision::Drop => {
+            format!("Message {id} becomes `cancelled`: it is not sent{again}{unknown}; {goes_on}.")
+        }
     }
 }

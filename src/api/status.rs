@@ -29,9 +29,7 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
         "now": render::time(Some(now)),
         "paused": render::pause(totals.daemon.pause.as_ref(), now),
         "key_refused": render::down(totals.daemon.key_refused.as_ref()),
-        "restored": totals.daemon.restored.as_ref().map(|restored| {
-            json!({ "since": render::time(Some(restored.since)), "why": restored.why })
-        }),
+        "restored": render::restored(totals.daemon.restored.as_ref()),
         "api": {
             "reachable": health.failures == 0,
             "failures": health.failures,

@@ -7,7 +7,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
 
 use super::client::{Answer, Client, parse_id, segment};
@@ -86,6 +86,7 @@ struct Paused {
 
 #[derive(Deserialize)]
 struct Resumed {
+    restored: Option<IgnoredAny>,
     #[serde(default)]
     was_paused: bool,
 }
@@ -153,6 +154,10 @@ pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Fa
     let body = Value::Object(body);
     let answer = globals.client()?.post(&path, &body).await?;
     told(&answer, resume.json, |resumed: Resumed| {
+        if resumed.restored.is_some() {
+            return "still held as a copy that was restored: see docs/operations.md, then add --restored\n"
+                .to_owned();
+        }
         let before =
             if resumed.was_paused { "" } else { " (it was not paused; what was mended is tried again)" };
         format!("{} goes on{before}\n", resume.whom.name())

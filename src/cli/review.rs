@@ -179,7 +179,7 @@ fn given(mut asked: Value) -> Value {
 fn confirmed(will: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
-            "{}\nThere is nobody to ask: add --yes to do it, or --dry-run to be told only",
+            "nothing was changed, because there is nobody to ask: add --yes to do it. It would do this: {}",
             render::line(will)
         )));
     }

@@ -93,7 +93,7 @@ reasons! {
     PartlyInChat, "partly_in_chat", Operator, "Only a part of it is in the chat; look before anything is sent again.";
     CannotTell, "cannot_tell", Operator, "It may have been sent, and what the chat shows does not tell; look before anything is sent again.";
     ChatUnreadable, "chat_unreadable", Operator, "It may have been sent, and the chat could not be read back; look before anything is sent again.";
-    Delivered, "delivered", Nobody, "Unipile accepted it.";
+    Delivered, "delivered", Nobody, "It reached the provider.";
     Refused, "refused", Producer, "Unipile or the provider refused this message for good.";
     InboxUnusable, "inbox_unusable", Producer, "The inbox cannot start a chat.";
     RetriesSpent, "retries_spent", Producer, "Every retry was spent and none reached the provider.";

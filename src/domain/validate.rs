@@ -106,6 +106,10 @@ impl Faults {
                 return None;
             }
         };
+        if id == "acc_" {
+            self.add(RefusalCode::InvalidValue, "account_id", "names no account after `acc_`", fix);
+            return None;
+        }
         if !id.starts_with("acc_") {
             self.add(RefusalCode::InvalidValue, "account_id", "does not begin with `acc_`", fix);
             return None;

@@ -42,6 +42,8 @@ impl Standing {
     pub fn actor(&self) -> Actor {
         match self.until {
             Some(Until::At(_) | Until::NotBefore(_)) => Actor::Nobody,
+            // Order in a chat needs nobody, unless the message before needs a person.
+            Some(Until::Person) if self.reason.actor() == Actor::Nobody => Actor::Operator,
             Some(Until::Person) | None => self.reason.actor(),
         }
     }

@@ -90,6 +90,7 @@ impl Store {
     /// The copy itself; answers how many messages it holds.
     async fn copy(&self, to: &Path, now: Timestamp) -> Result<u64, BackupError> {
         let to_text = to.display().to_string();
+        sqlite::make(to)?;
         let mut source = sqlite::open_copier(&self.inner.path).await?;
         let written = sqlx::query("VACUUM INTO ?1").bind(&to_text).execute(&mut source).await;
         let _nothing_to_write = source.close().await;

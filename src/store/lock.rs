@@ -5,9 +5,11 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::StoreError;
+use super::sqlite::MODE;
 
 /// Another daemon has the queue.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,7 @@ impl Lock {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(MODE)
             .open(&path)
             .map_err(failed)?;
         match file.try_lock() {

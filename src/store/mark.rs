@@ -8,7 +8,7 @@
 
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -18,6 +18,7 @@ use sqlx::SqliteConnection;
 
 use super::StoreError;
 use super::rows::Result;
+use super::sqlite::MODE;
 use crate::domain::time_text;
 
 /// The length of the file; what is shorter is filled up with spaces, so that writing it never needs room on the disk.
@@ -80,7 +81,8 @@ impl Mark {
     ) -> Result<Self> {
         let path = path(database);
         let failed = |source| StoreError::File { path: path.clone(), source };
-        let options = File::options().read(true).write(true).create(true).truncate(false).open(&path);
+        let options =
+            File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
         let file = options.map_err(failed)?;
         let found = read(&file).map_err(failed)?;
         let queue = queue_id(connection).await?;

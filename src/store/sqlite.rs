@@ -4,6 +4,7 @@
 //! to start. Write-ahead logging lets readers and other programs' INSERTs run beside us; `synchronous = FULL` makes
 //! an acknowledgement mean "on disk".
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -54,10 +55,19 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     Ok(std::fs::canonicalize(folder).map_err(failed)?.join(name))
 }
 
+/// Files of the queue are for their owner and group, as the socket is; SQLite gives those beside the database the same.
+pub(super) const MODE: u32 = 0o660;
+
+/// Makes an empty database, unless there is one: by itself SQLite would let everybody read it.
+pub(super) fn make(path: &Path) -> Result<(), StoreError> {
+    let made = std::fs::File::options().append(true).create(true).mode(MODE).open(path);
+    made.map(drop).map_err(|source| StoreError::File { path: path.to_owned(), source })
+}
+
 /// Opens the one connection that writes, with the schema of this version.
 pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    make(path)?;
     let mut connection = options(path)
-        .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
 use super::Store;
+use super::evidence::keep;
+use super::review::Decision;
 use super::rows::{self, Result};
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::state::StateName;
@@ -64,7 +66,7 @@ impl Store {
 }
 
 async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
-    const LOOK: &str = "SELECT account_id, state FROM messages WHERE id = ?1";
+    const LOOK: &str = "SELECT arrival, account_id, state, attempts FROM messages WHERE id = ?1";
     const CANCEL: &str =
         "UPDATE messages SET state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
     let id = id.0.hyphenated().to_string();
@@ -78,7 +80,12 @@ async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp
     if !was.may_become(StateName::Cancelled) {
         return Ok(Cancelled::TooLate(was));
     }
-    sqlx::query(CANCEL).bind(&id).bind(time_text(now)).execute(connection).await?;
+    let at = time_text(now);
+    sqlx::query(CANCEL).bind(&id).bind(&at).execute(&mut *connection).await?;
+    if was == StateName::Review {
+        let (arrival, attempt) = (row.try_get("arrival")?, rows::count(&row, "attempts")?);
+        keep(connection, arrival, attempt, &at, ("person", Decision::Drop.as_str()), None).await?;
+    }
     Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
 }
 

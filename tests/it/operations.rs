@@ -1,5 +1,6 @@
 //! Audit and backup, through the whole daemon.
 
+use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, House, run};
@@ -107,6 +108,28 @@ async fn an_audit_holds_sends_against_hours_and_caps() {
     let daemon = house.serve().await;
     let found = breaches(&daemon).await;
     assert_eq!(found, [("P4".to_owned(), "was number 2 of a cap of caps.message 1/24h".to_owned())]);
+}
+
+/// A producer may say that hours do not matter: that is no breach.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_audit_knows_who_may_ignore_the_hours() {
+    let house = House::new().await.hasty();
+    let now = Clock::now(&SystemClock::new());
+    let days =
+        [0, 24].map(|hours| (now + jiff::SignedDuration::from_hours(hours)).to_string()[..10].to_owned());
+    let closed = format!("[account.\"acc_1\"]\nzone = \"UTC\"\nhours.days_off = \"{}\"\n", days.join(", "));
+    std::fs::write(house.path("outboxd.toml"), closed).expect("written");
+    let daemon = house.serve().await;
+    let mut urgent: Value = serde_json::from_str(&body("acc_1", 1)).expect("JSON");
+    (urgent["urgent"], urgent["ignore_hours"]) = (json!(true), json!(true));
+    let id = daemon.enqueue(&urgent.to_string()).await;
+    daemon.becomes(&id, "sent").await;
+    assert_eq!(breaches(&daemon).await, []);
+    tamper(&house, "UPDATE messages SET ignore_hours = NULL");
+    assert_eq!(
+        breaches(&daemon).await,
+        [("P4".to_owned(), "was sent outside the account's hours".to_owned())]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

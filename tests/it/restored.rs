@@ -233,3 +233,68 @@ async fn deciding_about_all_needs_a_reason_and_a_decision() {
         assert!(!ok && said.contains("error"), "{arguments:?}: {said}");
     }
 }
+
+/// What was sent after a restore is not in the queue from before it: putting that one back would send it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_from_before_a_restore_is_a_restored_one_as_well() {
+    let house = House::new().await.hasty();
+    let mut daemon = house.serve().await;
+    let first = daemon.enqueue(&body(1)).await;
+    daemon.becomes(&first, "sent").await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    copy(&house, &house.path("before.db"));
+    let mut daemon = house.serve().await;
+    assert_eq!(daemon.post("/v1/backup", r#"{"name": "copy.db"}"#).await.0, 200);
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    put_back(&house, &house.path("backups").join("copy.db"));
+    let mut daemon = house.serve().await;
+    // Resuming alone lets nothing go, and says so.
+    let (ok, said) = run(house.outboxd(&["resume", "--all"]), "");
+    assert!(ok && said.contains("still held"), "{said}");
+    daemon.post("/v1/resume", r#"{"restored": true}"#).await;
+    let second = daemon.enqueue(&body(2)).await;
+    daemon.becomes(&second, "sent").await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    put_back(&house, &house.path("before.db"));
+    let daemon = house.serve().await;
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["restored"]["why"], "the mark beside it belongs to another queue", "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_expired_meanwhile_expires_and_needs_nobody() {
+    let house = House::new().await.hasty();
+    let mut daemon = house.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let id = daemon.enqueue(&body(1)).await;
+    daemon.signal("-TERM");
+    daemon.ended().await;
+    was_off_for(&house, 25);
+    house.sql("UPDATE messages SET expires_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 hours')");
+    let daemon = house.serve().await;
+    daemon.post("/v1/resume", "").await;
+    daemon.becomes(&id, "expired").await;
+}
+
+/// Whoever may not use the socket may not read the queue either.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_the_queue_are_not_for_everybody() {
+    use std::os::unix::fs::PermissionsExt;
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let id = daemon.enqueue(&body(1)).await;
+    daemon.becomes(&id, "sent").await;
+    assert_eq!(daemon.post("/v1/backup", r#"{"name": "copy.db"}"#).await.0, 200);
+    for name in
+        ["queue.db", "queue.db-wal", "queue.db-shm", "queue.db.lock", "queue.db.mark", "backups/copy.db"]
+    {
+        let mode = std::fs::metadata(house.path(name))
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o007, 0, "{name} has {mode:o}");
+    }
+}
