@@ -12,7 +12,9 @@ CREATE TABLE runs (
   started_at TEXT NOT NULL,
   stopped_at TEXT,                    -- NULL: still runs, or was killed
   version    TEXT NOT NULL,
-  pid        INTEGER NOT NULL
+  pid        INTEGER NOT NULL,
+  boot_id    TEXT,                    -- the start of the machine that it belongs to, where the system tells
+  boot_ms    INTEGER                  -- when its monotonic clock began, after that start
 ) STRICT;
 
 -- What concerns every account at once: exactly one row.

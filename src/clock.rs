@@ -15,6 +15,15 @@ use rand::rngs::ChaCha12Rng;
 /// A future that borrows nothing, as [`Clock::sleep`] returns it.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// How long ago the machine was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// Which start it was; another one has another id.
+    pub id: String,
+    /// The time since, by a clock that nobody sets and that goes on while the machine is suspended.
+    pub passed: Duration,
+}
+
 /// Where `now` comes from.
 pub trait Clock: Send + Sync + 'static {
     /// The wall clock, UTC, cut to whole milliseconds (the precision of every stored time).
@@ -23,6 +32,10 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
     /// Completes after `duration` of monotonic time.
     fn sleep(&self, duration: Duration) -> Sleep;
+    /// When the machine was started; `None` where the system does not tell.
+    fn boot(&self) -> Option<Boot> {
+        None
+    }
 }
 
 /// The machine's clocks.
@@ -54,6 +67,13 @@ impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
     fn sleep(&self, duration: Duration) -> Sleep {
         Box::pin(tokio::time::sleep(duration))
+    }
+
+    fn boot(&self) -> Option<Boot> {
+        let read = |path: &str| std::fs::read_to_string(path).ok();
+        let id = read("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
+        let seconds: f64 = read("/proc/uptime")?.split_whitespace().next()?.parse().ok()?;
+        Some(Boot { id, passed: Duration::try_from_secs_f64(seconds).ok()? })
     }
 }
 

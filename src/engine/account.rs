@@ -42,6 +42,8 @@ pub(super) struct AccountRun {
     pub(super) gap_dice: Dice,
     /// No call before this time of the monotonic clock: holds when the wall clock is set (P3).
     pub(super) paced_until: Option<Duration>,
+    /// Both clocks when what is stored of its pause was written or looked at; `None` is now.
+    stored_at: Option<(Timestamp, Duration)>,
     /// How long to type before this message; drawn once.
     plan: Option<(MessageId, Duration)>,
     /// A step of this account ended in a bug: its call may be open with nobody waiting for its answer.
@@ -51,11 +53,12 @@ pub(super) struct AccountRun {
 }
 
 impl AccountRun {
-    pub(super) fn new(id: AccountId, seed: u64) -> Self {
+    /// What is stored of its pause is understood by `stored_at`, both clocks at the start of this run.
+    pub(super) fn new(id: AccountId, seed: u64, stored_at: Option<(Timestamp, Duration)>) -> Self {
         let dice = clock::dice(seed ^ account_seed(id.as_str()));
         let gap_dice = clock::dice(gap_seed(seed, &id));
         let looks = Looks::default();
-        Self { id, dice, gap_dice, paced_until: None, plan: None, lost_call: false, looks }
+        Self { id, dice, gap_dice, paced_until: None, stored_at, plan: None, lost_call: false, looks }
     }
 
     /// The earliest time of the next call. What this process saw with its monotonic clock beats what is stored by
@@ -68,11 +71,13 @@ impl AccountRun {
         monotonic: Duration,
     ) -> Option<Timestamp> {
         if self.paced_until.is_none() {
-            let stored = account.next_call_at?.duration_since(now);
+            // The wall clock may have been set since the run began.
+            let (wall, began) = self.stored_at.unwrap_or((now, monotonic));
+            let stored = account.next_call_at?.duration_since(wall);
             let longest = account.history.last_gap.unwrap_or(policy.gap.max) + pace::CUT;
             let wait = Duration::try_from(stored).unwrap_or_default().min(longest);
             // Measured by the monotonic clock from now on, so that it comes nearer whatever the wall clock says.
-            self.paced_until = Some(monotonic + wait);
+            self.paced_until = Some(began + wait);
         }
         self.paced_until.map(|until| after(now, until.saturating_sub(monotonic)))
     }

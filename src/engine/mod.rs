@@ -82,7 +82,8 @@ struct Shared {
     live: live::LiveState,
     /// Told whenever an outcome became unknown.
     doubts: Notify,
-    started_at: Timestamp,
+    /// Both clocks when the run began.
+    began: (Timestamp, Duration),
     /// Nothing new begins.
     stopping: CancellationToken,
     /// What is on its way is given up.
@@ -120,12 +121,14 @@ impl Engine {
     /// # Errors
     /// When the queue cannot be read or written; then nothing was sent.
     pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
+        let began = (parts.clock.now(), parts.clock.monotonic());
         let recovered =
-            recover::recover(&parts.store, &*parts.clock, &parts.policies, parts.stale_after).await?;
+            recover::recover(&parts.store, parts.clock.boot(), began, &parts.policies, parts.stale_after)
+                .await?;
         let accounts = parts.store.accounts_with_work().await?;
         let shared = Arc::new(Shared {
             live: live::LiveState::new(parts.requests_per_second, parts.burst),
-            started_at: parts.clock.now(),
+            began,
             store: parts.store,
             provider: parts.provider,
             clock: parts.clock,
@@ -201,7 +204,7 @@ impl EngineHandle {
 
     /// Since when it runs.
     pub fn started_at(&self) -> Timestamp {
-        self.shared.started_at
+        self.shared.began.0
     }
 
     /// Whether it has been told to stop.

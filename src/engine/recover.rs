@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock::Clock;
+use crate::clock::Boot;
 use crate::domain::policy::Policies;
 use crate::policy::settle::after;
 use crate::store::{Recovered, Store, StoreError, VerifyAt};
@@ -18,11 +18,15 @@ pub(super) fn first_read(policies: &Policies, now: Timestamp) -> VerifyAt {
 /// Takes stock, has the chats of calls that were on their way read back, and logs it.
 pub(super) async fn recover(
     store: &Store,
-    clock: &dyn Clock,
+    boot: Option<Boot>,
+    (now, monotonic): (Timestamp, Duration),
     policies: &Policies,
     stale_after: Option<Duration>,
 ) -> Result<Recovered, StoreError> {
-    let now = clock.now();
+    if let Some(boot) = boot {
+        let began = boot.passed.saturating_sub(monotonic);
+        store.keep_pauses(boot.id, began, boot.passed, now).await?;
+    }
     let recovered = store.recover(now, first_read(policies, now), stale_after).await?;
     tracing::info!(
         uncertain = recovered.uncertain.len(),

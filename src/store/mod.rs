@@ -19,6 +19,7 @@ mod attempts;
 mod audit;
 mod backup;
 mod blobs;
+mod boot;
 mod checkpoint;
 mod evidence;
 mod facts;

@@ -5,14 +5,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod before;
-mod bench;
+pub(crate) mod bench;
 mod carrier;
 mod facts;
 mod limits;
 mod order;
 mod outcomes;
 mod stops;
-mod time;
+pub(crate) mod time;
 
 use std::time::Duration;
 
@@ -151,6 +151,23 @@ async fn a_restart_with_the_clock_set_back_waits_for_one_gap_at_most() {
     bench.crash().await;
     bench.until_sent(2).await;
     assert_paced(&bench, "a restart with the clock set back");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_right_after_a_start_changes_no_gap() {
+    let mut bench = Bench::new(SEED).await;
+    for n in 0..2 {
+        bench.enqueue(to_chat(&format!("c{n}"), "x")).await;
+    }
+    bench.start().await;
+    bench.until_sent(1).await;
+    bench.advance(seconds(1)).await;
+    bench.crash().await;
+    // The pause is read from the queue, and the account has not looked at it.
+    bench.clock.set_wall_by(SignedDuration::from_hours(1));
+    bench.until_sent(2).await;
+    assert_paced(&bench, "the clock set forward right after a start");
     bench.finish().await;
 }
 

@@ -131,3 +131,26 @@ async fn without_reading_back_a_call_that_was_on_its_way_waits_for_a_person() {
     assert_eq!(queue.state(id).await, (StateName::Review, Reason::OutcomeUnknown));
     queue.check();
 }
+
+/// P3: what is left of a pause is known by the machine's own clock, even if the wall clock was set while nobody ran.
+#[tokio::test]
+async fn a_pause_lasts_although_the_clock_was_set_forward_while_no_daemon_ran() {
+    use std::time::Duration;
+    let seconds = Duration::from_secs;
+    // The run began 1000 s after the machine, and the call 1 s later; its pause is 12 s.
+    for (boot, passed, free_at) in [
+        ("this", seconds(1004), at(3600 + 9) + Duration::from_millis(10)),
+        ("this", seconds(1200), at(112)),
+        ("another", seconds(1004), at(112)),
+    ] {
+        let queue = Queue::new().await;
+        queue.store.keep_pauses("this".into(), seconds(1000), seconds(1000), at(0)).await.unwrap();
+        let id = queue.enqueue(to_chat("a", "x"), at(0)).await;
+        queue.begin(id, 1, at(100)).await;
+        queue.store.settle(queue.settlement(id, 1, sent()).await).await.unwrap();
+        let queue = queue.crash(at(3600)).await;
+        queue.store.keep_pauses(boot.into(), passed - seconds(1), passed, at(3600)).await.unwrap();
+        let next_call_at = queue.value("SELECT next_call_at FROM accounts");
+        assert_eq!(next_call_at, outboxd::domain::time_text(free_at), "{boot} {passed:?}");
+    }
+}
