@@ -21,7 +21,7 @@ use crate::domain::outcome::{Outcome, Phase, Problem};
 use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 
 pub use unipile::{Unipile, UnipileOptions};
-pub use wire::{Answer, Expected, classify};
+pub use wire::{Answer, Expected, classify, request};
 
 /// One attempt at sending one message.
 #[derive(Debug, Clone)]

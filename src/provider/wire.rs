@@ -50,7 +50,7 @@ pub struct Answer<'a> {
 const UNTYPED: &str = "outboxd/untyped_answer";
 
 /// The path below the base URL and the body of a call.
-pub(super) fn request(call: &Call, dialect: Dialect) -> (String, Value, Expected) {
+pub fn request(call: &Call, dialect: Dialect) -> (String, Value, Expected) {
     let account = segment(call.account_id.as_str());
     match &call.target {
         CallTarget::Chat { chat_id, quote_id } => {

@@ -23,7 +23,6 @@ use super::requests::{self, Request};
 use super::server::Service;
 use super::strict::Invalid;
 use super::world::World;
-use crate::clock::Clock;
 
 /// 20 MB of attachments are 27 MB of base64; the service's own limit is not known.
 const LARGEST_BODY_BYTES: usize = 64 << 20;
@@ -42,17 +41,43 @@ pub(super) async fn answer(service: Service, request: HttpRequest<Body>) -> Resp
         // The caller broke off, so the request never reached us.
         Err(_) => return Reply::cut().into_response(world.clock()),
     };
-    let arrival = world.arrival();
-    let target = Target::of(parts.uri.path());
-    let body = Payload::of(bytes);
-    let verdict = if too_large { Err(oversized()) } else { check(world, &parts, &target, &body) };
-    let seq = world.enter_call(&target, &parts, arrival, body.into_value());
+    let Entered { seq, target, arrival, verdict } = enter(world, &parts, bytes, too_large);
     let reply = match verdict {
         Err(problem) => problem.reply(seq).with_limits(),
         Ok(request) => carried_out(&service, seq, target, arrival, request).await,
     };
     world.answered(seq, reply.status());
     reply.into_response(world.clock())
+}
+
+/// The same without a connection, in no time and without faults.
+pub(super) fn answer_at_once(world: &World, request: HttpRequest<Vec<u8>>) -> axum::http::Response<Vec<u8>> {
+    let (parts, body) = request.into_parts();
+    let Entered { seq, target, arrival, verdict } = enter(world, &parts, Bytes::from(body), false);
+    let carried_out = verdict.and_then(|request| world.carry_out(&target, arrival, &request));
+    if carried_out.is_ok() {
+        world.answered_by_the_service(&target);
+    }
+    let reply = carried_out.unwrap_or_else(|problem| problem.reply(seq)).with_limits();
+    world.answered(seq, reply.status());
+    reply.into_whole()
+}
+
+/// A request in the ledger, and whether it may be carried out.
+struct Entered {
+    seq: u64,
+    target: Target,
+    arrival: Arrival,
+    verdict: Result<Request, Problem>,
+}
+
+fn enter(world: &World, parts: &Parts, bytes: Bytes, too_large: bool) -> Entered {
+    let arrival = world.arrival();
+    let target = Target::of(parts.uri.path());
+    let body = Payload::of(bytes);
+    let verdict = if too_large { Err(oversized()) } else { check(world, parts, &target, &body) };
+    let seq = world.enter_call(&target, parts, arrival, body.into_value());
+    Entered { seq, target, arrival, verdict }
 }
 
 /// A request body before anyone asks whether it is right.

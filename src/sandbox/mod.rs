@@ -38,6 +38,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::clock::SystemClock;
+
 pub use attachment::{Attachment, SendMode};
 pub use endpoint::Endpoint;
 pub use faults::{Fault, FaultKind};
@@ -100,7 +102,7 @@ impl Sandbox {
         }
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
-        let world = Arc::new(World::new(config));
+        let world = Arc::new(World::new(config, Arc::new(SystemClock::new())));
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let service = server::Service { world: Arc::clone(&world), tasks: tasks.clone(), stop: stop.clone() };

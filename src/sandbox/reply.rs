@@ -4,15 +4,16 @@
 //! or slow. A cut is a marker on the response; `server` sees it and drops the connection, which only it can do.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt};
 use serde::Serialize;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 
 const JSON: &str = "application/json; charset=utf-8";
 
@@ -195,9 +196,10 @@ impl Reply {
     }
 
     /// The HTTP response; `clock` paces a slow one.
-    pub(super) fn into_response(self, clock: SystemClock) -> Response {
+    pub(super) fn into_response(self, clock: Arc<dyn Clock>) -> Response {
         let code = self.code();
-        let length = self.body.len();
+        let mut headers = HeaderMap::new();
+        self.put_headers(&mut headers);
         let body = Bytes::from(self.body);
         let body = match self.manner {
             Manner::Whole => Body::from(body),
@@ -210,9 +212,23 @@ impl Reply {
             }
         };
         let mut response = (code, body).into_response();
-        let headers = response.headers_mut();
+        *response.headers_mut() = headers;
+        response
+    }
+
+    /// The same with its whole body, for whoever asks without a connection.
+    pub(super) fn into_whole(self) -> axum::http::Response<Vec<u8>> {
+        let mut headers = HeaderMap::new();
+        self.put_headers(&mut headers);
+        let mut response = axum::http::Response::new(Vec::new());
+        (*response.status_mut(), *response.headers_mut()) = (self.code(), headers);
+        *response.body_mut() = self.body.into_bytes();
+        response
+    }
+
+    fn put_headers(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
         if self.limits {
             headers.insert("x-ratelimit-limit", HeaderValue::from_static("1000000"));
             headers.insert("x-ratelimit-remaining", HeaderValue::from_static("999999"));
@@ -225,7 +241,6 @@ impl Reply {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        response
     }
 }
 
@@ -239,14 +254,17 @@ fn half(body: &Bytes) -> Body {
     Body::from_stream(stream::iter([Ok(first)]).chain(stream::once(end)))
 }
 
-fn slow(body: Bytes, duration: Duration, clock: SystemClock) -> Body {
+fn slow(body: Bytes, duration: Duration, clock: Arc<dyn Clock>) -> Body {
     const PIECES: usize = 8;
     let size = body.len().div_ceil(PIECES).max(1);
     let pieces: Vec<Bytes> =
         (0..body.len()).step_by(size).map(|at| body.slice(at..body.len().min(at + size))).collect();
     let pause = duration / u32::try_from(pieces.len().max(1)).expect("there are at most eight pieces");
-    Body::from_stream(stream::iter(pieces).then(move |piece| async move {
-        clock.sleep(pause).await;
-        Ok::<_, Infallible>(piece)
+    Body::from_stream(stream::iter(pieces).then(move |piece| {
+        let paused = clock.sleep(pause);
+        async move {
+            paused.await;
+            Ok::<_, Infallible>(piece)
+        }
     }))
 }

@@ -21,7 +21,6 @@ use tokio_util::task::TaskTracker;
 use super::http;
 use super::reply::Cut;
 use super::world::World;
-use crate::clock::Clock;
 
 /// What every request needs.
 #[derive(Debug, Clone)]

@@ -4,10 +4,10 @@
 //! few map operations and never across an `.await`. What requests do to it is in `state`. What a test changes here
 //! happens on LinkedIn's side: the response cache of the service does not learn of it.
 
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use axum::http::header;
 use axum::http::request::Parts;
+use axum::http::{Request as HttpRequest, Response as HttpResponse, header};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -18,22 +18,29 @@ use super::chat::Message;
 use super::endpoint::Target;
 use super::faults::{self, Fault, FaultKind};
 use super::ledger::{Arrival, Call, Delivery};
+use super::methods;
 use super::reply::{Problem, Reply};
 use super::requests::Request;
 use super::state::{Moment, State};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
 
 /// Everything the sandbox knows.
-#[derive(Debug)]
 pub struct World {
     config: SandboxConfig,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
     state: Mutex<State>,
 }
 
 impl World {
-    pub(super) fn new(config: SandboxConfig) -> Self {
-        Self { config, clock: SystemClock::new(), state: Mutex::default() }
+    /// A world by itself, without a socket, whose time is that of `clock`: for a simulation.
+    pub fn new(config: SandboxConfig, clock: Arc<dyn Clock>) -> Self {
+        Self { config, clock, state: Mutex::default() }
+    }
+
+    /// Answers a request to `/v2/…` at once, as strictly as over HTTP: what is delivered is delivered before this returns.
+    /// Faults wait for requests that come over HTTP; here the caller plays the network.
+    pub fn answer(&self, request: HttpRequest<Vec<u8>>) -> HttpResponse<Vec<u8>> {
+        methods::answer_at_once(self, request)
     }
 
     /// All deliveries so far, oldest first.
@@ -191,8 +198,8 @@ impl World {
         &self.config
     }
 
-    pub(super) fn clock(&self) -> SystemClock {
-        self.clock
+    pub(super) fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     /// Now, on both clocks.
@@ -273,5 +280,14 @@ impl World {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the sandbox's lock")
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("config", &self.config)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

@@ -31,6 +31,8 @@ mod lock;
 mod mark;
 mod messages;
 mod outside;
+mod patience;
+mod points;
 mod queue_view;
 mod reader;
 mod repeats;
@@ -64,6 +66,8 @@ pub use evidence::{JudgedAs, Judgement, OpenDoubt, RivalView};
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
+#[doc(hidden)]
+pub use points::{AtPoint, Point};
 pub use queue_view::QueuedMessage;
 pub use review::{Decision, EvidenceView, Reviewed, Which};
 pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
@@ -171,6 +175,12 @@ impl Store {
     /// Who keeps the writer from committing, such as `process 4242 (python3)`; `None` if nobody does or nobody knows.
     pub fn blocked_by(&self) -> Option<String> {
         self.blocked_since().and_then(|_| holder::holder(&self.inner.path))
+    }
+
+    /// From now on `at_point` is called before and after each verb that writes, so that a test can stop a run there.
+    #[doc(hidden)]
+    pub fn set_points(&self, at_point: AtPoint) {
+        self.inner.writer.points.set(at_point);
     }
 
     /// A round trip through the writer: a healthy queue answers within milliseconds.

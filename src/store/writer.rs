@@ -28,6 +28,8 @@ use super::checkpoint::{self, Checkpointer};
 use super::group::{Answers, Group, Ticket};
 use super::mark::Mark;
 use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
+use super::patience::Patience;
+use super::points::{Point, Points};
 use super::rows::Result;
 use crate::clock::{Clock, SystemClock};
 
@@ -47,12 +49,6 @@ const BREATH_EVERY: Duration = Duration::from_millis(1500);
 /// if this share of the time was spent writing: with less, they meet a free moment soon enough.
 const SATURATED: f64 = 0.9;
 
-/// The writer asks for a lock of another program's for as long as SQLite usually would,
-const BUSY_PATIENCE: Duration = Duration::from_secs(5);
-
-/// and at least this often.
-const LONGEST_BUSY_PAUSE: Duration = Duration::from_millis(64);
-
 /// A verb that has a transaction of its own.
 pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
 
@@ -71,6 +67,7 @@ pub(super) struct Writer {
     blocked_since: Arc<AtomicI64>,
     activity: Arc<AtomicU64>,
     clock: SystemClock,
+    pub(super) points: Points,
 }
 
 impl Writer {
@@ -102,7 +99,15 @@ impl Writer {
         };
         let tracker = TaskTracker::new();
         let tasks = vec![tracker.spawn(work.serve(receiver)), tracker.spawn(checkpointer.serve(due))];
-        Ok(Self { verbs: Mutex::new(Some(sender)), tasks: Mutex::new(tasks), blocked_since, activity, clock })
+        let points = Points::default();
+        Ok(Self {
+            verbs: Mutex::new(Some(sender)),
+            tasks: Mutex::new(tasks),
+            blocked_since,
+            activity,
+            clock,
+            points,
+        })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -129,10 +134,17 @@ impl Writer {
     async fn ask<Q, A>(&self, ask: Q, verb: impl FnOnce(Ticket<Q, A>) -> Verb) -> Result<A> {
         let (reply, answer) = oneshot::channel();
         self.send(verb(Ticket { ask, asked_at: self.clock.monotonic(), reply })).await?;
-        answer.await.map_err(|_| StoreError::Closed)?
+        self.answered(answer).await
+    }
+
+    async fn answered<A>(&self, answer: oneshot::Receiver<Result<A>>) -> Result<A> {
+        let answer = answer.await.map_err(|_| StoreError::Closed)?;
+        self.points.pass(Point::Written).await;
+        answer
     }
 
     async fn send(&self, verb: Verb) -> Result<()> {
+        self.points.pass(Point::Asked).await;
         let verbs = self.verbs.lock().expect("nothing panics while holding it").clone();
         verbs.ok_or(StoreError::Closed)?.send(verb).await.map_err(|_| StoreError::Closed)
     }
@@ -170,31 +182,7 @@ impl Writer {
             })
         });
         self.send(Verb::Solo(now, solo)).await?;
-        answer.await.map_err(|_| StoreError::Closed)?
-    }
-}
-
-/// How long the writer asks for a lock that another program holds. It asks itself instead of letting SQLite wait, so
-/// that what it writes is dated when it has the lock, also where taking it is one call with what is written (P5).
-struct Patience {
-    clock: SystemClock,
-    since: Duration,
-    pause: Duration,
-}
-
-impl Patience {
-    fn new(clock: SystemClock) -> Self {
-        Self { clock, since: clock.monotonic(), pause: Duration::from_millis(1) }
-    }
-
-    /// Whether to ask again, after a pause: twice as long each time, and not longer than SQLite's own.
-    async fn is_left(&mut self) -> bool {
-        if self.clock.monotonic().saturating_sub(self.since) >= BUSY_PATIENCE {
-            return false;
-        }
-        self.clock.sleep(self.pause).await;
-        self.pause = (self.pause * 2).min(LONGEST_BUSY_PAUSE);
-        true
+        self.answered(answer).await
     }
 }
 

@@ -25,7 +25,7 @@ use super::carrier::{FakeProvider, Kind, Recorded};
 use super::time::{FakeClock, seconds};
 use crate::queue::{Queue, account, at};
 
-fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         gap: Gap { min: seconds(10), max: seconds(20) },
         typing: Typing {
@@ -239,6 +239,6 @@ impl Bench {
     }
 }
 
-fn live_tasks() -> usize {
+pub(crate) fn live_tasks() -> usize {
     tokio::runtime::Handle::current().metrics().num_alive_tasks()
 }

@@ -12,13 +12,13 @@ use outboxd::clock::{Clock, Sleep};
 
 use crate::queue::at;
 
-pub(super) const fn seconds(n: u64) -> Duration {
+pub(crate) const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
 /// Time that moves only when it is told to. Clones share it.
 #[derive(Clone)]
-pub(super) struct FakeClock(Arc<Mutex<Time>>);
+pub(crate) struct FakeClock(Arc<Mutex<Time>>);
 
 struct Time {
     wall: Timestamp,
@@ -28,7 +28,7 @@ struct Time {
 }
 
 impl FakeClock {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let time = Time { wall: at(0), monotonic: Duration::ZERO, sleepers: BTreeMap::new(), slept: 0 };
         Self(Arc::new(Mutex::new(time)))
     }
@@ -38,18 +38,18 @@ impl FakeClock {
     }
 
     /// Sets the wall clock, as a person or NTP would.
-    pub(super) fn set_wall_by(&self, by: SignedDuration) {
+    pub(crate) fn set_wall_by(&self, by: SignedDuration) {
         let mut time = self.time();
         time.wall += by;
     }
 
     /// When the next sleep ends.
-    pub(super) fn next(&self) -> Option<Duration> {
+    pub(crate) fn next(&self) -> Option<Duration> {
         self.time().sleepers.keys().next().map(|(deadline, _)| *deadline)
     }
 
     /// Moves to the end of the next sleep if that is not after `limit`; otherwise to `limit`, answering `false`.
-    pub(super) fn advance_to_next(&self, limit: Duration) -> bool {
+    pub(crate) fn advance_to_next(&self, limit: Duration) -> bool {
         let mut time = self.time();
         let next = time.sleepers.keys().next().map(|(deadline, _)| *deadline);
         let found = next.filter(|next| *next <= limit);

@@ -1,0 +1,36 @@
+//! Points in each verb that writes at which a test stops the run, as a killed process would stop there.
+//!
+//! `tests/it/crash_sweep.rs` stops at each of them in turn. Without a test nothing is called.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::future::BoxFuture;
+
+/// Where in a verb that writes.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Point {
+    /// Nothing of it is written.
+    Asked,
+    /// Its transaction is over, and whoever asked does not know yet.
+    Written,
+}
+
+/// What a test does there; a run whose point never returns has stopped there.
+#[doc(hidden)]
+pub type AtPoint = Arc<dyn Fn(Point) -> BoxFuture<'static, ()> + Send + Sync>;
+
+#[derive(Default)]
+pub(super) struct Points(OnceLock<AtPoint>);
+
+impl Points {
+    pub(super) fn set(&self, at_point: AtPoint) {
+        let _only_the_first_counts = self.0.set(at_point);
+    }
+
+    pub(super) async fn pass(&self, point: Point) {
+        if let Some(at_point) = self.0.get() {
+            at_point(point).await;
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Weeks of a daemon's life in a second, from one seed: the engine on a clock of its own, the sandbox's world behind a
+//! network that breaks, and a process that is killed, stopped and started again while clocks are set back and forth
+//! (P1 to P6).
+//!
+//! `story.rs` draws what happens, `life.rs` lets one process live and die, `carrier.rs` and `reads.rs` are the network, `stop.rs` stops a
+//! run at one of its calls, `acts.rs` are the people, `checkers.rs` the judges, one for each promise. A seed that fails is
+//! printed with the command that replays it:
+//!
+//!     OUTBOXD_SIM_SEED=42 cargo test --test it simulation
+//!     OUTBOXD_SIM_SEEDS=5000 cargo test --test it simulation
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+pub(crate) mod acts;
+pub(crate) mod carrier;
+pub(crate) mod checkers;
+pub(crate) mod life;
+mod reads;
+pub(crate) mod stop;
+mod story;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use story::Told;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 200;
+
+fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+#[test]
+fn every_seed_keeps_every_promise() {
+    let (first, count) = match number("OUTBOXD_SIM_SEED") {
+        Some(seed) => (seed, 1),
+        None => (1, number("OUTBOXD_SIM_SEEDS").unwrap_or(SEEDS)),
+    };
+    let next = AtomicU64::new(first);
+    let failed = Mutex::new(Vec::new());
+    let sum = Mutex::new(Told::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    // A seed waits for SQLite's threads half of its time.
+    let threads = threads.min(8) * 2;
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + count || failed.lock().unwrap().len() >= 5 {
+                        return;
+                    }
+                    match catch_unwind(AssertUnwindSafe(|| story::tell(seed))) {
+                        Ok(told) if told.wrongs.is_empty() => sum.lock().unwrap().add(&told),
+                        Ok(told) => failed.lock().unwrap().push((seed, told.wrongs.join("\n    "))),
+                        Err(_) => failed.lock().unwrap().push((seed, "it panicked, see above".to_owned())),
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    let report = |(seed, wrongs): &(u64, String)| {
+        format!("\n  seed {seed}: OUTBOXD_SIM_SEED={seed} cargo test --test it simulation\n    {wrongs}")
+    };
+    assert!(failed.is_empty(), "{}", failed.iter().map(report).collect::<String>());
+    let sum = sum.into_inner().unwrap();
+    println!("{count} seeds: {sum:?}");
+    if count >= SEEDS {
+        // What never happens proves nothing.
+        assert!(sum.passed > Duration::from_secs(86_400 * 7) * u32::try_from(count).unwrap(), "{sum:?}");
+        let rare = [
+            sum.kills,
+            sum.clean_stops,
+            sum.clock_steps,
+            sum.refused_instances,
+            sum.by_evidence,
+            sum.reviews,
+        ];
+        assert!(rare.iter().all(|happened| *happened >= count / 4), "{sum:?}");
+        assert!(sum.deliveries >= count * 10 && sum.resends > 0 && sum.cooldowns > 0, "{sum:?}");
+    }
+}

@@ -1,0 +1,174 @@
+//! What producers and operators do to a life, each noted for the judges before and after it is acknowledged.
+
+use std::time::Duration;
+
+use outboxd::clock::Clock;
+use outboxd::domain::attachment::Blob;
+use outboxd::domain::message::{AccountId, MessageId, NewMessage};
+use outboxd::domain::state::StateName;
+use outboxd::engine::Until;
+use outboxd::store::{
+    Cancelled, Decision, EnqueueMode, Enqueued, MessageFilter, PauseRequest, Paused, Reviewed, Scope,
+};
+
+use super::checkers::{Asked, Notes, Pause};
+use super::life::Life;
+
+/// Gives `message`, which has a key, to the queue: again, if it was not acknowledged before.
+pub(crate) async fn give(
+    life: &Life<'_>,
+    notes: &mut Notes,
+    message: NewMessage,
+    blobs: Vec<Blob>,
+) -> MessageId {
+    let key = message.dedupe_key.clone().expect("the judges know it by its key");
+    let asked = Asked {
+        key: key.clone(),
+        account: message.account_id.to_string(),
+        text: message.text.clone(),
+        not_before: message.not_before,
+        expires_at: message.expires_at,
+        acknowledged: false,
+        cancelled: None,
+    };
+    if !notes.asked.iter().any(|asked| asked.key == key) {
+        notes.asked.push(asked);
+    }
+    let account = message.account_id.clone();
+    let now = life.universe.clock.now();
+    let verdicts = life.store.enqueue_with(vec![message], blobs, EnqueueMode::Each, now).await;
+    let verdicts = verdicts.expect("the queue takes it");
+    let (Enqueued::Accepted(id) | Enqueued::Duplicate(id)) = verdicts[0] else {
+        panic!("{key}: {verdicts:?}")
+    };
+    let asked = notes.asked.iter_mut().find(|asked| asked.key == key).expect("it was noted");
+    asked.acknowledged = true;
+    life.handle().wake(account);
+    id
+}
+
+/// Takes a message back, if it is not too late.
+pub(crate) async fn cancel(life: &Life<'_>, notes: &mut Notes, key: &str, id: MessageId) {
+    let cancelled = life.store.cancel(id, life.universe.clock.now()).await.expect("the queue answers");
+    let never_left = match cancelled {
+        Cancelled::Done { was, .. } => matches!(was, StateName::New | StateName::Queued),
+        Cancelled::Already => true,
+        Cancelled::TooLate(_) | Cancelled::Unknown => false,
+    };
+    if never_left {
+        let now = life.universe.clock.monotonic();
+        let asked = notes.asked.iter_mut().find(|asked| asked.key == key).expect("it was given");
+        asked.cancelled.get_or_insert(now);
+    }
+    life.handle().wake_everything().await.expect("the queue answers");
+}
+
+/// Pauses an account, or everything.
+pub(crate) async fn pause(life: &Life<'_>, notes: &mut Notes, account: Option<&str>, for_: Option<Duration>) {
+    let now = life.universe.clock.now();
+    let until = for_.map(|duration| now + duration);
+    // The event has the note: by it the judge knows a pause that ends by itself.
+    let request = PauseRequest { until, note: until.map(|_| "ends by itself".into()) };
+    if life.store.pause(scope(account), request, now).await.expect("the queue answers") == Paused::Unknown {
+        return;
+    }
+    let from = life.universe.clock.monotonic();
+    // The later one replaces the earlier.
+    end_pauses(notes, account, from);
+    notes.pauses.push(Pause { account: account.map(str::to_owned), from, to: None, until });
+}
+
+/// Lets an account, or everything, go on.
+pub(crate) async fn resume(life: &Life<'_>, notes: &mut Notes, account: Option<&str>) {
+    // From the moment it is asked for, what is paused may go.
+    end_pauses(notes, account, life.universe.clock.monotonic());
+    let now = life.universe.clock.now();
+    life.store.resume(scope(account), false, now).await.expect("the queue answers");
+    life.handle().wake_everything().await.expect("the queue answers");
+}
+
+fn end_pauses(notes: &mut Notes, account: Option<&str>, at: Duration) {
+    let same = |pause: &&mut Pause| pause.account.as_deref() == account && pause.to.is_none();
+    notes.pauses.iter_mut().filter(same).for_each(|pause| pause.to = Some(at));
+}
+
+fn scope(account: Option<&str>) -> Scope {
+    account.map_or(Scope::Everything, |id| Scope::Account(AccountId::new(id)))
+}
+
+/// A person looks at what waits for one, knows what arrived, and decides: what arrived is sent, what did not goes again
+/// or, with `drops`, is dropped.
+pub(crate) async fn review(life: &Life<'_>, drops: bool) {
+    const WAITING: &str = "SELECT id, account_id, text FROM messages WHERE state = 'review' ORDER BY arrival";
+    let read = |sql: &str, values: &[&str]| -> Vec<(String, String, String)> {
+        let connection = rusqlite::Connection::open(life.universe.database()).expect("the queue");
+        let mut statement = connection.prepare(sql).expect("SQL");
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let rows = statement.query_map(rusqlite::params_from_iter(values), row).expect("rows");
+        rows.collect::<Result<_, _>>().expect("rows")
+    };
+    for (id, account, text) in read(WAITING, &[]) {
+        const SENT: &str = "SELECT id, account_id, text FROM messages WHERE account_id = ?1 AND text = ?2 AND state = 'sent'";
+        let sent = read(SENT, &[&account, &text]).len();
+        let deliveries = life.universe.carrier.world.deliveries();
+        let arrived = deliveries.iter().filter(|one| one.account_id == account && one.text == text).count();
+        let decision = match arrived > sent {
+            true => Decision::Sent,
+            false if drops => Decision::Drop,
+            false => Decision::Resend,
+        };
+        let now = life.universe.clock.now();
+        let id: MessageId = id.parse().expect("an id");
+        let reviewed = life.store.review(id, decision, None, now).await.expect("the queue answers");
+        assert!(matches!(reviewed, Reviewed::Done { .. }), "{id}: {reviewed:?}");
+    }
+    life.handle().wake_everything().await.expect("the queue answers");
+}
+
+/// Asks of everything that waits why it does, and until when or for whom (P6).
+pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
+    let filter = MessageFilter {
+        states: vec![StateName::Queued, StateName::Uncertain, StateName::Review],
+        limit: 1000,
+        ..Default::default()
+    };
+    let now = life.universe.clock.now();
+    let page = life.store.messages(&filter, now).await.expect("the queue answers");
+    for view in &page.messages {
+        let standing = life.handle().explain(view).await.expect("the queue answers").standing;
+        let waits_in_the_past =
+            matches!(standing.until, Some(Until::At(at)) if at < now && view.state == StateName::Queued);
+        if waits_in_the_past || (standing.until.is_none() && standing.reason.as_str().is_empty()) {
+            notes.unexplained.push(format!("{} in {:?} at {now}: {standing:?}", view.id, view.state));
+        }
+    }
+}
+
+/// Messages that are in no final state and do not wait for a person.
+pub(crate) fn unfinished(life: &Life<'_>) -> i64 {
+    const SQL: &str =
+        "SELECT count(*) FROM messages WHERE state IN ('new', 'queued', 'sending', 'uncertain')";
+    count(life, SQL)
+}
+
+/// Messages that wait for a person.
+pub(crate) fn in_review(life: &Life<'_>) -> i64 {
+    count(life, "SELECT count(*) FROM messages WHERE state = 'review'")
+}
+
+fn count(life: &Life<'_>, sql: &str) -> i64 {
+    life.universe.carrier.count(sql, &[])
+}
+
+/// Lets everything come to its end, with a person's help who looks once in `every`; answers whether it did within `looks`.
+pub(crate) async fn finish(life: &Life<'_>, every: Duration, looks: usize) -> bool {
+    for _ in 0..looks {
+        if in_review(life) > 0 {
+            review(life, false).await;
+        } else if unfinished(life) == 0 {
+            return true;
+        }
+        life.pass(every).await;
+    }
+    unfinished(life) == 0 && in_review(life) == 0
+}

@@ -1,0 +1,345 @@
+//! The judges, one for each promise: each holds the ledger of the other side, and what was asked for, against the rows
+//! of the queue. None of them uses the engine's code, and each says everything that it finds wrong.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outboxd::sandbox::Delivery;
+use rusqlite::Connection;
+
+use super::carrier::Left;
+use super::life::Universe;
+
+/// A pause that somebody asked for and that was acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) struct Pause {
+    /// `None`: everything.
+    pub(crate) account: Option<String>,
+    /// When it was acknowledged, by the clock that nobody sets.
+    pub(crate) from: Duration,
+    /// When somebody asked for its end, if anybody did.
+    pub(crate) to: Option<Duration>,
+    /// When it ends by itself.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// A message as its producer wrote it down.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) key: String,
+    pub(crate) account: String,
+    pub(crate) text: String,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Whether the queue said that it has it.
+    pub(crate) acknowledged: bool,
+    /// When the queue said that it will not go.
+    pub(crate) cancelled: Option<Duration>,
+}
+
+/// What was asked for, and what was answered.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) pauses: Vec<Pause>,
+    /// When the wall clock was set forward, and by how much.
+    pub(crate) forward: Vec<(Duration, Duration)>,
+    /// At most so many sends of an account in any such time.
+    pub(crate) caps: Vec<(String, Duration, usize)>,
+    /// The hours of an account, of every day.
+    pub(crate) hours: Vec<(String, std::ops::Range<i8>)>,
+    /// What was wrong with an explanation.
+    pub(crate) unexplained: Vec<String>,
+}
+
+/// A row of the queue.
+struct Row {
+    account: String,
+    text: String,
+    state: String,
+    reason: String,
+    ids: Vec<String>,
+    /// Somebody dropped it without knowing whether it arrived.
+    dropped: bool,
+}
+
+/// Says everything that breaks one promise.
+type Judge<'a> = fn(&Evidence<'a>) -> Vec<String>;
+
+/// Everything that the judges look at.
+pub(crate) struct Evidence<'a> {
+    universe: &'a Universe,
+    notes: &'a Notes,
+    sql: Connection,
+    rows: HashMap<String, Row>,
+    deliveries: Vec<Delivery>,
+    left: Vec<Left>,
+}
+
+impl<'a> Evidence<'a> {
+    pub(crate) fn new(universe: &'a Universe, notes: &'a Notes) -> Self {
+        let sql = Connection::open(universe.database()).expect("the queue");
+        let rows = rows(&sql);
+        let deliveries = universe.carrier.world.deliveries();
+        let left = universe.carrier.left();
+        Self { universe, notes, sql, rows, deliveries, left }
+    }
+
+    /// Everything that is wrong, with the promise that it breaks.
+    pub(crate) fn wrongs(&self) -> Vec<String> {
+        let judges: [(&str, Judge<'a>); 6] = [
+            ("P1", Self::p1_nothing_accepted_is_lost),
+            ("P2", Self::p2_nothing_is_sent_twice),
+            ("P3", Self::p3_never_too_fast),
+            ("P4", Self::p4_never_outside_the_limits),
+            ("P5", Self::p5_never_after_stop),
+            ("P6", Self::p6_always_explained),
+        ];
+        let said = judges.into_iter().flat_map(|(promise, judge)| {
+            judge(self).into_iter().map(move |wrong| format!("{promise}: {wrong}"))
+        });
+        said.collect()
+    }
+
+    /// All that happened, for whoever replays a seed: by the clock that nobody sets what left and what arrived, then by
+    /// the clock that the daemon saw what the queue says.
+    pub(crate) fn chronicle(&self) -> String {
+        let left = self
+            .left
+            .iter()
+            .map(|call| format!("{:?} ({}): {} {:?} left", call.at, call.wall, call.account, call.text));
+        let arrived = self.deliveries.iter().map(|one| {
+            format!("{:?}: {} {:?} arrived as {}", one.at_monotonic, one.account_id, one.text, one.message_id)
+        });
+        let events = self.lines(
+            "SELECT e.at || ' ' || e.kind || ' ' || coalesce(e.account_id, '') || ' ' || coalesce(m.text, '') || ' ' || \
+               coalesce(e.reason, '') || ' ' || coalesce(e.detail, '') FROM events e LEFT JOIN messages m ON m.id = e.message_id \
+             ORDER BY e.seq",
+        );
+        let looks = self.lines(
+            "SELECT e.at || ' ' || m.account_id || ' ' || m.text || ': ' || e.source || ' ' || e.finding || ' ' || coalesce(e.detail, '') \
+             FROM evidence e JOIN messages m ON m.arrival = e.arrival ORDER BY e.rowid",
+        );
+        let set = self
+            .notes
+            .forward
+            .iter()
+            .map(|(at, by)| format!("{at:?}: the wall clock was set forward by {by:?}"));
+        left.chain(arrived).chain(events).chain(looks).chain(set).collect::<Vec<_>>().join("\n")
+    }
+
+    fn deliveries_of(&self, account: &str, text: &str) -> usize {
+        self.deliveries.iter().filter(|one| one.account_id == account && one.text == text).count()
+    }
+
+    /// What was acknowledged is there, ends, and its end is true.
+    fn p1_nothing_accepted_is_lost(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for asked in self.notes.asked.iter().filter(|asked| asked.acknowledged) {
+            let Some(row) = self.rows.get(&asked.key) else {
+                wrong.push(format!("{} was acknowledged and is not there", asked.key));
+                continue;
+            };
+            let is_end = ["sent", "failed", "cancelled", "expired"].contains(&row.state.as_str());
+            if !is_end {
+                wrong.push(format!("{} ends {}, {}", asked.key, row.state, row.reason));
+            }
+        }
+        for ((account, text), (sent, _)) in self.words() {
+            let arrived = self.deliveries_of(&account, &text);
+            if arrived < sent {
+                wrong.push(format!("{account} {text:?}: {sent} are sent and {arrived} arrived"));
+            }
+        }
+        wrong.extend(self.lines(
+            "SELECT 'the counts are not the rows: ' || account_id || ' ' || state FROM \
+             (SELECT account_id, state, n FROM counts WHERE n <> 0 \
+              EXCEPT SELECT account_id, state, count(*) FROM messages GROUP BY 1, 2)",
+        ));
+        wrong
+    }
+
+    /// For each text of each account: how many rows are sent, and how many more may have arrived.
+    fn words(&self) -> BTreeMap<(String, String), (usize, usize)> {
+        let mut words: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
+        for row in self.rows.values() {
+            let (sent, dropped) = words.entry((row.account.clone(), row.text.clone())).or_default();
+            *sent += usize::from(row.state == "sent");
+            *dropped += usize::from(row.dropped);
+        }
+        words
+    }
+
+    /// No more arrived than is sent, each under its own id, and each call had its intent on disk.
+    fn p2_nothing_is_sent_twice(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for ((account, text), (sent, dropped)) in self.words() {
+            let arrived = self.deliveries_of(&account, &text);
+            if arrived > sent + dropped {
+                wrong.push(format!(
+                    "{account} {text:?}: {arrived} arrived, {sent} are sent, {dropped} dropped"
+                ));
+            }
+        }
+        let mut owner: HashMap<&str, &str> = HashMap::new();
+        for (key, row) in &self.rows {
+            for id in &row.ids {
+                if let Some(other) = owner.insert(id, key) {
+                    wrong.push(format!("{key} and {other} both own {id}"));
+                }
+                let own = self.deliveries.iter().find(|one| one.message_id == *id);
+                if own.is_none_or(|one| one.account_id != row.account || one.text != row.text) {
+                    wrong.push(format!("{key} owns {id}, which is not its own"));
+                }
+            }
+        }
+        for call in self.left.iter().filter(|call| !call.had_intent) {
+            wrong.push(format!("{} {:?} left without a durable intent", call.account, call.text));
+        }
+        wrong
+    }
+
+    /// Calls of an account, whether they were delivered or not, are never closer than its least gap.
+    fn p3_never_too_fast(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut last: HashMap<&str, &Left> = HashMap::new();
+        for call in &self.left {
+            let least = self.policy(&call.account).gap.min;
+            if let Some(before) = last.insert(&call.account, call)
+                && call.at - before.at < least
+            {
+                let gap = call.at - before.at;
+                wrong.push(format!(
+                    "{}: {:?} at {:?}, only {gap:?} after {:?}",
+                    call.account, call.text, call.at, before.text
+                ));
+            }
+        }
+        wrong
+    }
+
+    fn policy(&self, account: &str) -> &outboxd::domain::policy::Policy {
+        self.universe.policies.of(&outboxd::domain::message::AccountId::new(account))
+    }
+
+    /// Caps and hours hold, by the clock that the daemon saw. After LinkedIn said "too many", and that was recorded, the account rests for its cooldown.
+    fn p4_never_outside_the_limits(&self) -> Vec<String> {
+        const RECORDED: &str = "SELECT count(*) FROM attempts t JOIN messages m ON m.arrival = t.arrival \
+             WHERE t.account_id = ?1 AND m.text = ?2 AND t.outcome = 'throttled'";
+        let mut wrong = Vec::new();
+        for (account, text, at) in self.universe.carrier.throttled() {
+            let recorded: i64 =
+                self.sql.query_row(RECORDED, [&account, &text], |row| row.get(0)).expect("a count");
+            if recorded == 0 {
+                continue;
+            }
+            let set_forward: Duration =
+                self.notes.forward.iter().filter(|(when, _)| *when >= at).map(|(_, by)| *by).sum();
+            let rest = self.policy(&account).cooldown.first.saturating_sub(set_forward);
+            let early =
+                self.left.iter().find(|call| call.account == account && call.at > at && call.at - at < rest);
+            if let Some(call) = early {
+                wrong.push(format!("{account} was throttled at {at:?} and called at {:?}", call.at));
+            }
+        }
+        for (account, window, most) in &self.notes.caps {
+            let own: Vec<&Left> = self.left.iter().filter(|call| call.account == *account).collect();
+            for (index, call) in own.iter().enumerate() {
+                let counts = |before: &&&Left| before.reaches && before.wall > call.wall - *window;
+                let sent = own[..index].iter().filter(counts).count();
+                if sent >= *most {
+                    wrong.push(format!(
+                        "{account} {:?} left at {} after {sent} in {window:?}",
+                        call.text, call.wall
+                    ));
+                }
+            }
+        }
+        for (account, hours) in &self.notes.hours {
+            let hour = |call: &Left| call.wall.to_zoned(jiff::tz::TimeZone::UTC).hour();
+            let own = self.left.iter().filter(|call| call.account == *account);
+            for call in own.filter(|call| !hours.contains(&hour(call))) {
+                wrong.push(format!("{account} {:?} left at {}, outside of {hours:?}", call.text, call.wall));
+            }
+        }
+        wrong
+    }
+
+    /// Nothing leaves while it is paused, after it was taken back, outside its time.
+    fn p5_never_after_stop(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for call in &self.left {
+            for pause in &self.notes.pauses {
+                let concerns = pause.account.as_ref().is_none_or(|account| *account == call.account);
+                // What left at the very moment of the pause had its intent before it; the events tell.
+                let during = call.at > pause.from && pause.to.is_none_or(|to| call.at < to);
+                if concerns && during && pause.until.is_none_or(|until| call.wall < until) {
+                    wrong.push(format!(
+                        "{} {:?} left at {:?}, {} during {pause:?}",
+                        call.account, call.text, call.at, call.wall
+                    ));
+                }
+            }
+            let asked = self.notes.asked.iter().filter(|asked| asked.account == call.account);
+            // Of those that say the same, one that may go is enough.
+            let mut same = asked.filter(|asked| asked.text == call.text).peekable();
+            let is_asked = same.peek().is_some();
+            let may = |asked: &Asked| {
+                asked.cancelled.is_none_or(|at| call.at <= at)
+                    && asked.not_before.is_none_or(|at| call.wall >= at)
+                    && asked.expires_at.is_none_or(|at| call.wall < at)
+            };
+            if !is_asked || !same.any(may) {
+                wrong.push(format!("{} {:?} left at {} and must not", call.account, call.text, call.wall));
+            }
+        }
+        // In the order in which the queue was written, no intent stands between a pause without an end of its own and its end.
+        wrong.extend(self.lines(
+            "WITH stops AS (SELECT seq, account_id, detail, (SELECT min(e.seq) FROM events e WHERE e.seq > s.seq \
+               AND e.kind IN (s.kind, replace(s.kind, 'paused', 'resumed')) AND e.account_id IS s.account_id) AS ends \
+               FROM events s WHERE s.kind IN ('account.paused', 'daemon.paused')) \
+             SELECT e.message_id || ' got its intent while ' || coalesce(s.account_id, 'everything') || ' was paused' \
+             FROM stops s JOIN events e ON e.seq > s.seq AND e.seq < coalesce(s.ends, e.seq + 1) \
+               AND (s.account_id IS NULL OR e.account_id = s.account_id) \
+             WHERE e.kind = 'message.sending' AND s.detail IS NULL",
+
+        ));
+        wrong
+    }
+
+    /// Each row has a reason, each waiting one a time or a person; and what was asked on the way was answered.
+    fn p6_always_explained(&self) -> Vec<String> {
+        let mut wrong = self.notes.unexplained.clone();
+        wrong.extend(self.lines(
+            "SELECT id || ' is ' || state || ' without a reason or a time' FROM messages WHERE reason = '' \
+               OR (state = 'uncertain' AND verify_at IS NULL) OR (state = 'queued' AND due_at IS NULL)",
+        ));
+        wrong.extend(self.lines(
+            "SELECT id || ' has ' || count(t.number) || ' attempts and says ' || m.attempts FROM messages m \
+             LEFT JOIN attempts t ON t.arrival = m.arrival GROUP BY m.arrival HAVING count(t.number) <> m.attempts",
+        ));
+        wrong
+    }
+
+    fn lines(&self, sql: &str) -> Vec<String> {
+        let mut statement = self.sql.prepare(sql).expect("SQL");
+        let lines = statement.query_map([], |row| row.get(0)).expect("rows");
+        lines.collect::<Result<_, _>>().expect("text")
+    }
+}
+
+/// Every row under its key.
+fn rows(sql: &Connection) -> HashMap<String, Row> {
+    const SQL: &str = "SELECT dedupe_key, account_id, text, state, reason, provider_message_ids, state = 'cancelled' \
+           AND EXISTS (SELECT 1 FROM events e WHERE e.message_id = m.id AND e.kind = 'message.review') FROM messages m";
+    let mut statement = sql.prepare(SQL).expect("SQL");
+    let row = |row: &rusqlite::Row<'_>| {
+        let ids: Option<String> = row.get(5)?;
+        let ids = ids.map(|ids| serde_json::from_str(&ids).expect("an array of ids")).unwrap_or_default();
+        let (account, text, state, reason) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        let dropped = row.get(6)?;
+        Ok((row.get(0)?, Row { account, text, state, reason, ids, dropped }))
+    };
+    statement.query_map([], row).expect("rows").collect::<Result<_, _>>().expect("rows")
+}

@@ -1,0 +1,255 @@
+//! One process after the other on one queue: each has a runtime, a store and an engine of its own, and dies with them.
+//!
+//! A death is the end of the runtime: every task is dropped where it waits, nobody says goodbye, and SQLite rolls back
+//! what was not committed. Time stands still while anything is at work and moves from one sleep to the next, as in
+//! `engine_pace/bench.rs`.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use outboxd::clock::{Boot, Clock, Sleep, SystemClock};
+use outboxd::domain::policy::{Policies, Policy};
+use outboxd::engine::{Engine, EngineHandle, EngineParts};
+use outboxd::provider::Provider;
+use outboxd::store::{Store, StoreError, StoreOptions};
+use tokio::sync::Notify;
+
+use super::carrier::{Carrier, Weather};
+use super::stop::StopAt;
+use crate::engine_pace::bench::live_tasks;
+use crate::engine_pace::time::{FakeClock, seconds};
+
+/// What outlives every process: the folder, the time, the network and the other side.
+pub(crate) struct Universe {
+    folder: tempfile::TempDir,
+    pub(crate) clock: FakeClock,
+    pub(crate) carrier: Arc<Carrier>,
+    pub(crate) stop: Arc<StopAt>,
+    pub(crate) policies: Policies,
+    pub(crate) seed: u64,
+}
+
+/// The clocks of one process: the monotonic one begins with it.
+struct LifeClock {
+    clock: FakeClock,
+    born: Duration,
+}
+
+impl Clock for LifeClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic() - self.born
+    }
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.clock.sleep(duration)
+    }
+    fn boot(&self) -> Option<Boot> {
+        Some(Boot { id: "the only one".to_owned(), passed: self.clock.monotonic() })
+    }
+}
+
+impl Universe {
+    /// `policies` of accounts that differ.
+    pub(crate) fn new(
+        seed: u64,
+        weather: Arc<dyn Weather>,
+        default: Policy,
+        accounts: HashMap<outboxd::domain::message::AccountId, Policy>,
+    ) -> Self {
+        // In memory where the system has such a place: what is tested here is not the disk.
+        let memory = std::path::Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let folder = folder.expect("a folder");
+        let clock = FakeClock::new();
+        let stop = Arc::new(StopAt::default());
+        let database = folder.path().join("queue.db");
+        let carrier = Arc::new(Carrier::new(clock.clone(), weather, Arc::clone(&stop), database));
+        let accounts = accounts.into_iter().map(|(id, policy)| (id, Arc::new(policy))).collect();
+        let policies = Policies { default: Arc::new(default), accounts };
+        Self { folder, clock, carrier, stop, policies, seed }
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("queue.db")
+    }
+
+    /// What a process makes of a queue that is closed or in use.
+    pub(crate) async fn open(&self) -> Result<Store, StoreError> {
+        Store::open(&StoreOptions { path: self.database(), readers: 2 }, self.clock.now()).await
+    }
+
+    /// Lets one process live for as long as `story` lasts, and then kills it; `None` if it was stopped before.
+    pub(crate) fn live<T>(&self, story: impl AsyncFnOnce(&mut Life<'_>) -> T) -> Option<T> {
+        let rest = Arc::new(Rest::default());
+        let (parked, carrier) = (Arc::clone(&rest), Arc::clone(&self.carrier));
+        // A thread that parks has nothing to do; if no task but those at rest is alive, nobody has.
+        let on_park = move || parked.look(carrier.held());
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(on_park).build();
+        let runtime = runtime.expect("a runtime");
+        let _the_first = rest.handle.set(runtime.handle().clone());
+        let told = runtime.block_on(async {
+            let work = async {
+                let mut life = Life::begin(self, Arc::clone(&rest)).await;
+                story(&mut life).await
+            };
+            tokio::select! {
+                biased;
+                () = self.stop.happened() => None,
+                told = work => Some(told),
+            }
+        });
+        drop(runtime);
+        self.carrier.look_away();
+        self.wait_until_dead();
+        told
+    }
+
+    /// SQLite's threads end a moment after whom they worked for; a killed process has none.
+    fn wait_until_dead(&self) {
+        let clock = SystemClock::new();
+        let ours = |entry: std::fs::DirEntry| {
+            std::fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(self.folder.path()))
+        };
+        while std::fs::read_dir("/proc/self/fd").expect("Linux").flatten().any(ours) {
+            assert!(clock.monotonic() < seconds(30), "a dead process keeps the queue open");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// A process that runs.
+pub(crate) struct Life<'a> {
+    pub(crate) universe: &'a Universe,
+    pub(crate) store: Store,
+    engine: Option<Engine>,
+    rest: Arc<Rest>,
+}
+
+/// Tells when nothing is at work.
+#[derive(Default)]
+struct Rest {
+    /// Of the life's runtime.
+    handle: OnceLock<tokio::runtime::Handle>,
+    /// Tasks that live while nothing is at work.
+    tasks: AtomicUsize,
+    idle: Notify,
+}
+
+impl Rest {
+    /// The thread has nothing to do, and so many tasks wait on purpose.
+    fn look(&self, held: usize) {
+        let alive = self.handle.get().map(|handle| handle.metrics().num_alive_tasks());
+        if alive.is_some_and(|alive| alive <= self.tasks.load(Ordering::Relaxed) + held) {
+            self.idle.notify_one();
+        }
+    }
+}
+
+impl<'a> Life<'a> {
+    async fn begin(universe: &'a Universe, rest: Arc<Rest>) -> Self {
+        let store = universe.open().await.expect("the queue opens");
+        // And the supervisor and the verifier.
+        rest.tasks.store(tasks_at_rest(&store).await + 2, Ordering::Relaxed);
+        let stop = Arc::clone(&universe.stop);
+        store.set_points(Arc::new(move |_| {
+            let stop = Arc::clone(&stop);
+            Box::pin(async move { stop.point().await })
+        }));
+        let clock = universe.clock.clone();
+        let born = clock.monotonic();
+        let many = NonZeroU32::new(1_000_000).expect("not zero");
+        let parts = EngineParts {
+            store: store.clone(),
+            provider: Arc::clone(&universe.carrier) as Arc<dyn Provider>,
+            clock: Arc::new(LifeClock { clock, born }),
+            policies: universe.policies.clone(),
+            requests_per_second: many,
+            burst: many,
+            facts_age: seconds(6 * 3600),
+            stale_after: Some(seconds(86_400)),
+            seed: universe.seed,
+        };
+        let (engine, _recovered) = Engine::start(parts).await.expect("the engine starts");
+        Self { universe, store, engine: Some(engine), rest }
+    }
+
+    pub(crate) fn handle(&self) -> EngineHandle {
+        self.engine.as_ref().expect("it runs").handle()
+    }
+
+    /// Returns when nothing is at work.
+    pub(crate) async fn settle(&self) {
+        // One from before says nothing about now.
+        let _stale = self.rest.idle.notified().now_or_never();
+        tokio::select! {
+            biased;
+            () = self.rest.idle.notified() => {}
+            () = SystemClock::new().sleep(seconds(120)) => panic!("the engine is at work without an end"),
+        }
+    }
+
+    /// Goes to whatever comes next, at most to `limit`; answers whether there was something.
+    fn step(&self, limit: Duration) -> bool {
+        let Universe { clock, carrier, .. } = self.universe;
+        let delivery = carrier.next_delivery().filter(|due| *due <= limit);
+        let found = clock.advance_to_next(delivery.unwrap_or(limit));
+        carrier.deliver();
+        found || delivery.is_some()
+    }
+
+    /// Lets `duration` pass, with all that happens in it.
+    pub(crate) async fn pass(&self, duration: Duration) {
+        let end = self.universe.clock.monotonic() + duration;
+        loop {
+            self.settle().await;
+            if !self.step(end) {
+                break;
+            }
+        }
+        self.settle().await;
+    }
+
+    /// Stops in good order, with a goodbye.
+    pub(crate) async fn stop(&mut self, grace: Duration) {
+        let engine = self.engine.take().expect("it runs");
+        // The verifier ends first.
+        self.rest.tasks.fetch_sub(1, Ordering::Relaxed);
+        let time_passes = async {
+            loop {
+                self.settle().await;
+                self.step(self.universe.clock.monotonic() + seconds(1));
+            }
+        };
+        tokio::select! {
+            biased;
+            () = engine.stop(grace) => {}
+            () = time_passes => {}
+        }
+        self.store.close(self.universe.clock.now()).await.expect("it says goodbye");
+    }
+}
+
+/// Tasks of an open store, which live as long as it does; the same for every store, so that it is counted once.
+async fn tasks_at_rest(store: &Store) -> usize {
+    static COUNTED: OnceLock<usize> = OnceLock::new();
+    if let Some(counted) = COUNTED.get() {
+        return *counted;
+    }
+    store.totals().await.expect("read");
+    let real = SystemClock::new();
+    let mut fewest = usize::MAX;
+    for _ in 0..50 {
+        fewest = fewest.min(live_tasks());
+        real.sleep(Duration::from_millis(1)).await;
+    }
+    *COUNTED.get_or_init(|| fewest)
+}

@@ -1,0 +1,154 @@
+//! The other half of the network: what is read is read from the sandbox's world at once, without what is not shown yet.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use outboxd::clock::Clock;
+use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
+use outboxd::domain::outcome::Problem;
+use outboxd::domain::seen::{
+    Credits, SeenAccount, SeenAttachment, SeenGroup, SeenInbox, SeenMessage, Unread,
+};
+use outboxd::provider::{Call, Composing, Provider, Reply};
+use serde_json::Value;
+
+use super::carrier::{Carrier, count};
+
+impl Carrier {
+    /// Every entry of a list, or nothing.
+    async fn list(&self, account: &AccountId, path: String) -> Result<Vec<Value>, Unread> {
+        self.stop.point().await;
+        let number = count(&mut self.sky().reads, account.as_str());
+        if !self.weather().answers_read(account.as_str(), number) {
+            return Err(unread());
+        }
+        let mut found = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let (status, body) = self.ask("GET", &format!("{path}{cursor}"), None);
+            assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+            let body: Value = serde_json::from_slice(&body).expect("JSON");
+            found.extend(body["data"].as_array().expect("a list").iter().cloned());
+            match body["next_cursor"].as_str() {
+                Some(next) if !next.is_empty() => cursor = format!("&cursor={}", segment(next)),
+                _ => return Ok(found),
+            }
+        }
+    }
+
+    async fn messages(
+        &self,
+        account: AccountId,
+        chat: ChatId,
+        since: Timestamp,
+    ) -> Result<Vec<SeenMessage>, Unread> {
+        let (own, chat) = (segment(account.as_str()), segment(chat.as_str()));
+        let after = segment(&outboxd::domain::time_text(since));
+        let path = format!("/v2/{own}/chats/{chat}/messages?limit=100&after={after}");
+        let found = self.list(&account, path).await?;
+        let now = self.clock.monotonic();
+        let sky = self.sky();
+        let shown = |message: &&Value| {
+            let id = message["id"].as_str().expect("an id");
+            sky.shown_at.get(id).is_none_or(|shown_at| *shown_at <= now)
+        };
+        Ok(found.iter().filter(shown).map(seen).collect())
+    }
+}
+
+impl Provider for Carrier {
+    fn send(&self, call: Call) -> BoxFuture<'_, Reply> {
+        Box::pin(self.carry(call))
+    }
+
+    fn set_composing(&self, _: AccountId, _: ChatId, _: Composing) -> BoxFuture<'_, Result<(), Problem>> {
+        Box::pin(async {
+            self.stop.point().await;
+            Ok(())
+        })
+    }
+
+    fn messages_since(
+        &self,
+        account_id: AccountId,
+        chat_id: ChatId,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
+        Box::pin(self.messages(account_id, chat_id, since))
+    }
+
+    fn chats_with(&self, account: AccountId, user: UserId) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>> {
+        Box::pin(async move {
+            let path = format!("/v2/{}/users/{}/chat", segment(account.as_str()), segment(user.as_str()));
+            let found = self.list(&account, path).await?;
+            Ok(found.iter().map(|chat| ChatId::new(chat["chat_id"].as_str().expect("an id"))).collect())
+        })
+    }
+
+    fn groups_since(
+        &self,
+        account: AccountId,
+        _inbox_id: Option<InboxId>,
+        since: Timestamp,
+    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
+        Box::pin(async move {
+            let path = format!("/v2/{}/chats?type=group&limit=100", segment(account.as_str()));
+            let found = self.list(&account, path).await?;
+            let group = |chat: &Value| SeenGroup {
+                chat_id: ChatId::new(chat["id"].as_str().expect("an id")),
+                name: chat["name"].as_str().map(str::to_owned),
+                last_message_at: chat["last_message_timestamp"]
+                    .as_str()
+                    .map(|at| at.parse().expect("a time")),
+            };
+            let groups = found.iter().map(group);
+            Ok(groups.filter(|group| group.last_message_at.is_none_or(|at| at > since)).collect())
+        })
+    }
+
+    fn inboxes(&self, _: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+        Box::pin(async { Ok(vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]) })
+    }
+
+    fn inmail_credits(&self, _: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
+        Box::pin(async { Ok(Credits::from([("classic".to_owned(), 10)])) })
+    }
+
+    fn account(&self, _: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
+        Box::pin(async {
+            let (provider, status) = ("linkedin".into(), "running".into());
+            Ok(SeenAccount { name: None, provider, status, products: BTreeMap::new(), is_locked: false })
+        })
+    }
+}
+
+fn seen(message: &Value) -> SeenMessage {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let forwarded = Some(&message["forwarded"]).filter(|forwarded| forwarded.is_object());
+    SeenMessage {
+        id: text(&message["id"]).expect("an id"),
+        is_sender: message["is_sender"] == true,
+        at: message["timestamp"].as_str().expect("a time").parse().expect("a time"),
+        text: text(&message["text"]).unwrap_or_default(),
+        attachments: message["attachments"].as_array().into_iter().flatten().map(file).collect(),
+        quoted_id: text(&message["quoted"]["id"]),
+        is_forwarded: forwarded.is_some(),
+        forwarded_id: forwarded.and_then(|forwarded| text(&forwarded["id"])),
+    }
+}
+
+fn file(file: &Value) -> SeenAttachment {
+    SeenAttachment {
+        filename: file["filename"].as_str().map(str::to_owned),
+        size: file["file_size"].as_u64(),
+    }
+}
+
+fn segment(id: &str) -> String {
+    percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
+
+fn unread() -> Unread {
+    Unread { problem: Box::new(Problem::local("timeout", "as decided")), down: None, hold: None }
+}
