@@ -52,17 +52,38 @@ async fn kill_9_between_two_sends_keeps_the_gap() {
     assert!(gap >= Duration::from_secs(10) && gap < Duration::from_secs(30), "{gap:?}");
 }
 
-/// Twenty kills at moments that the seed decides: each message is delivered at most once, and none is lost.
+/// One call in five breaks: before it is delivered, after it, or in its answer.
+fn lay_faults(house: &House, calls: u32, dice: &mut outboxd::clock::Dice) {
+    use rand::RngExt;
+    for _ in 0..calls / 5 {
+        let delivered = dice.random_range(0..2) == 0;
+        let fault = match dice.random_range(0..5) {
+            0 => Fault::internal_error(delivered),
+            1 => Fault::gateway(502, delivered),
+            2 => Fault::gateway(200, delivered),
+            3 => Fault::new(FaultKind::HalfAnswer { delivered }),
+            _ => Fault::new(FaultKind::Cut { delivered }),
+        };
+        house.sandbox.fault(fault.after(dice.random_range(0..calls)));
+    }
+    let lag = FaultKind::Latency { before_delivery: Duration::from_millis(3) };
+    house.sandbox.fault(Fault::new(lag).always());
+}
+
+/// Twenty kills at moments that the seed decides, while calls break: each message is delivered at most once, none is
+/// lost, and no two calls of an account are closer than its gap. `cargo bench --bench torture` is the long one.
 #[tokio::test(flavor = "multi_thread")]
-async fn twenty_kills_while_sending_lose_nothing_and_repeat_nothing() {
+async fn twenty_kills_while_calls_break_lose_nothing_repeat_nothing_and_keep_the_gap() {
     use rand::RngExt;
     const SEED: u64 = 20_261_122;
     let mut dice = outboxd::clock::dice(SEED);
     let clock = outboxd::clock::SystemClock::new();
     let resend = ("OUTBOXD_POLICY_DEFAULT_READ_BACK_ABSENT", "resend");
+    let least = Duration::from_millis(40);
     let house = House::new().await.hasty().reading_back("200ms, 400ms").set(resend.0, resend.1);
-    let lag = Fault::new(FaultKind::Latency { before_delivery: Duration::from_millis(3) }).always();
-    house.sandbox.fault(lag);
+    let house =
+        house.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "40ms").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "80ms");
+    lay_faults(&house, 400, &mut dice);
     let daemon = house.serve().await;
     let lines: Vec<String> = (0..400).map(|number| message(&format!("acc_{}", number % 8), number)).collect();
     let (status, answer) =
@@ -71,7 +92,7 @@ async fn twenty_kills_while_sending_lose_nothing_and_repeat_nothing() {
     daemon.kill();
     for _ in 0..20 {
         let daemon = house.serve().await;
-        outboxd::clock::Clock::sleep(&clock, Duration::from_millis(dice.random_range(1..40))).await;
+        outboxd::clock::Clock::sleep(&clock, Duration::from_millis(dice.random_range(1..120))).await;
         daemon.kill();
     }
     let daemon = house.serve().await;
@@ -88,9 +109,19 @@ async fn twenty_kills_while_sending_lose_nothing_and_repeat_nothing() {
     assert_eq!(sent.len(), delivered, "seed {SEED}: something was delivered twice");
     let (_, status) = daemon.get("/v1/status").await;
     let count = |state: &str| status["queue"]["counts"][state].as_u64().unwrap_or(0);
-    // One that was caught in two kills is sent again once only, and then left to a person.
+    // One that was absent twice is left to a person, who is told so truly.
     assert_eq!(count("sent") + count("review"), 400, "seed {SEED}: {status}");
     assert_eq!(delivered as u64, count("sent"), "seed {SEED}: {status}");
+    let reasons = house.sql("SELECT DISTINCT reason FROM messages WHERE state = 'review'");
+    assert!(reasons.iter().all(|reason| reason == "not_in_chat"), "seed {SEED}: {reasons:?}");
+    for account in 0..8 {
+        let id = format!("acc_{account}");
+        let calls = house.writes();
+        let times: Vec<Duration> =
+            calls.iter().filter(|call| call.account_id == id).map(|call| call.at_monotonic).collect();
+        let closest = times.windows(2).map(|pair| pair[1] - pair[0]).min();
+        assert!(closest.is_some_and(|gap| gap >= least), "seed {SEED}: {id} called again after {closest:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use jiff::SignedDuration;
 use outboxd::clock::{Clock, Dice, dice};
 use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::caps::parse_caps;
+use outboxd::domain::lane::Precedence;
 use outboxd::domain::message::{ChatId, Extras, Inbox, MessageId, NewMessage, Target, UserId};
 use outboxd::domain::policy::Absent;
 use outboxd::provider::Call;
@@ -293,7 +294,19 @@ impl Teller {
         let not_before = (self.below(8) == 0).then(|| now + seconds(self.below(7200)));
         let expires_at = (self.below(8) == 0).then(|| now + seconds(7200 + self.below(DAY)));
         let account_id = account(&self.below(ACCOUNTS).to_string());
-        keyed(&key, NewMessage { account_id, target, extras, not_before, expires_at, ..to_chat("", &text) })
+        let precedence = Precedence { allow_repeat: true, ..Precedence::default() };
+        keyed(
+            &key,
+            NewMessage {
+                account_id,
+                precedence,
+                target,
+                extras,
+                not_before,
+                expires_at,
+                ..to_chat("", &text)
+            },
+        )
     }
 
     /// Somebody, or NTP, sets the wall clock.

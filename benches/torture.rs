@@ -1,0 +1,107 @@
+//! `cargo bench --bench torture -- --seed N`: the real process, killed with `kill -9` again and again while everything
+//! around it breaks (P1, P2, P3).
+//!
+//! 2,000 messages of 20 accounts come through two doors, the socket and plain INSERTs, while the daemon is killed at 200
+//! moments that the seed decides, some of them before it has opened its socket. Unipile is the sandbox in a process of
+//! its own: it delivers and cuts the connection, delivers after the client has given up, answers 5xx before and after
+//! delivery, half answers and garbage, to reads as well. In the end its ledger is held against the queue's rows
+//! (`judge.rs`); neither the daemon's word nor its code is asked. Prints a table and a line of JSON, and fails if anything
+//! went twice, was lost or stuck, or came too fast. About three minutes.
+//!
+//! `--kills N` and `--messages N` make it shorter or longer.
+
+#[path = "torture/faults.rs"]
+mod faults;
+#[path = "torture/house.rs"]
+mod house;
+#[path = "torture/judge.rs"]
+mod judge;
+#[path = "torture/producer.rs"]
+mod producer;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use outboxd::clock::{Clock, SystemClock};
+use rand::RngExt;
+
+/// What a run is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Of everything that is drawn.
+    pub(crate) seed: u64,
+    /// How often the daemon is killed.
+    pub(crate) kills: usize,
+    /// How many messages there are.
+    pub(crate) messages: usize,
+}
+
+/// Accounts that send.
+pub(crate) const ACCOUNTS: usize = 20;
+
+fn main() -> ExitCode {
+    // `cargo test --benches` lists benchmarks and expects an answer.
+    if std::env::args().any(|argument| argument == "--list") {
+        return ExitCode::SUCCESS;
+    }
+    let plan = match plan(std::env::args().skip(1)) {
+        Ok(plan) => plan,
+        Err(what) => {
+            eprintln!("{what}; usage: cargo bench --bench torture -- [--seed N] [--kills N] [--messages N]");
+            return ExitCode::from(2);
+        }
+    };
+    let clock = SystemClock::new();
+    let house = house::House::new(plan.seed);
+    let mut dice = outboxd::clock::dice(plan.seed);
+    faults::lay(&house, plan.messages, &mut dice);
+    let mut producer = producer::Producer::new(plan);
+    let mut left_at_last_kill = 0;
+    for kill in 0..plan.kills {
+        let daemon = house.serve();
+        if dice.random_range(0..8) == 0 {
+            // Somewhere in its start.
+            house::pause(Duration::from_millis(dice.random_range(1..40)));
+        } else {
+            let moment = Duration::from_millis(dice.random_range(0..700));
+            let up = daemon.opened();
+            assert!(up, "seed {}: the daemon does not start: {}", plan.seed, house.log());
+            let killer = daemon.kill_after(moment);
+            producer.give(&house, kill);
+            killer.join().expect("the killer ends");
+        }
+        daemon.kill();
+        left_at_last_kill = house.unfinished();
+    }
+    let daemon = house.serve();
+    let patience = clock.monotonic() + Duration::from_secs(240);
+    let mut waits = true;
+    while waits && clock.monotonic() < patience {
+        waits = !producer.give_rest(&house) || house.unfinished() > 0;
+        // Whatever waits behind them in the same chat goes on.
+        producer::decide(&house);
+        house::pause(Duration::from_millis(200));
+    }
+    daemon.kill();
+    let verdict = judge::judge(&house, plan, producer.acknowledged());
+    verdict.print(plan, left_at_last_kill, clock.monotonic());
+    if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn plan(arguments: impl Iterator<Item = String>) -> Result<Plan, String> {
+    let mut plan = Plan { seed: 1, kills: 200, messages: 2000 };
+    // `cargo bench` adds one of its own.
+    let mut arguments = arguments.filter(|argument| argument != "--bench");
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().and_then(|value| value.parse::<u64>().ok());
+        let value = value.ok_or_else(|| format!("{name} needs a number"))?;
+        let count = usize::try_from(value).map_err(|_| format!("{name} is too large"))?;
+        match name.as_str() {
+            "--seed" => plan.seed = value,
+            "--kills" => plan.kills = count,
+            "--messages" => plan.messages = count,
+            other => return Err(format!("{other} is not known")),
+        }
+    }
+    Ok(plan)
+}

@@ -1,0 +1,210 @@
+//! The daemon and the sandbox as processes, and the folder that they live in.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// The least pause between two calls of an account: what P3 is judged by.
+pub(crate) const GAP_MIN: Duration = Duration::from_millis(300);
+/// The last read-back after a call.
+pub(crate) const LAST_READ: Duration = Duration::from_secs(4);
+
+/// Pauses far below what anybody may use, so that a run ends within minutes; the last five accounts leave what is
+/// absent to a person, the others send it once more.
+const CONFIGURATION: &str = r#"
+[policy]
+allow_gap_below_10s = true
+allow_high_caps = true
+[policy.default]
+gap.min = "300ms"
+gap.max = "1100ms"
+typing.base = "20ms"
+typing.per_char_min = "1ms"
+typing.per_char_max = "3ms"
+typing.min = "20ms"
+typing.max = "200ms"
+retry.base = "1s"
+retry.max = "3s"
+caps.all = ""
+caps.new_chat = ""
+cooldown.failures = 0
+order.per_recipient = "0s"
+read_back.after = "500ms, 1500ms, 4s"
+read_back.absent = "resend"
+[unipile]
+requests_per_second = 1000
+burst = 1000
+request_timeout = "1s"
+[log]
+level = "warn"
+"#;
+
+/// A sandbox that runs, and a folder for the queue.
+pub(crate) struct House {
+    folder: tempfile::TempDir,
+    sandbox: Child,
+    address: String,
+    seed: u64,
+}
+
+/// A daemon that runs, or has been killed.
+pub(crate) struct Daemon {
+    child: Arc<Mutex<Child>>,
+    socket: PathBuf,
+}
+
+impl House {
+    /// Starts the sandbox.
+    pub(crate) fn new(seed: u64) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let mut configuration = CONFIGURATION.to_owned();
+        for account in 15..super::ACCOUNTS {
+            configuration.push_str(&format!("[account.acc_{account}]\nread_back.absent = \"review\"\n"));
+        }
+        std::fs::write(folder.path().join("outboxd.toml"), configuration).expect("a file");
+        let mut sandbox = Command::new(env!("CARGO_BIN_EXE_outboxd"))
+            .args(["sandbox", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the sandbox starts");
+        let mut line = String::new();
+        let out = sandbox.stdout.take().expect("piped");
+        BufReader::new(out).read_line(&mut line).expect("its first line");
+        let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address");
+        let address = url.trim_end_matches([';', '.']).to_owned();
+        Self { folder, sandbox, address, seed }
+    }
+
+    /// The queue.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.folder.path().join("queue.db")
+    }
+
+    /// Where a daemon of this house listens.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.folder.path().join("queue.sock")
+    }
+
+    /// What the daemons of this house said.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Starts a daemon, and does not wait for it.
+    pub(crate) fn serve(&self) -> Daemon {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
+        let child = Command::new(env!("CARGO_BIN_EXE_outboxd"))
+            .arg("serve")
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("OUTBOXD_CONFIG", self.folder.path().join("outboxd.toml"))
+            .env("OUTBOXD_STORE_PATH", self.database())
+            .env("OUTBOXD_API_SOCKET", self.socket())
+            .env("OUTBOXD_UNIPILE_BASE_URL", format!("http://{}", self.address))
+            .env("OUTBOXD_UNIPILE_API_KEY", "sandbox-key")
+            .env("OUTBOXD_ENGINE_SEED", self.seed.max(1).to_string())
+            .stdout(Stdio::null())
+            .stderr(log.expect("a log"))
+            .spawn()
+            .expect("the daemon starts");
+        Daemon { child: Arc::new(Mutex::new(child)), socket: self.socket() }
+    }
+
+    /// A connection to the queue as another program has it.
+    pub(crate) fn sql(&self) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(self.database()).expect("the queue");
+        connection.busy_timeout(Duration::from_secs(10)).expect("patience");
+        connection
+    }
+
+    /// Messages that are neither in a final state nor with a person.
+    pub(crate) fn unfinished(&self) -> i64 {
+        const SQL: &str =
+            "SELECT count(*) FROM messages WHERE state IN ('new', 'queued', 'sending', 'uncertain')";
+        self.sql().query_row(SQL, [], |row| row.get(0)).unwrap_or(i64::MAX)
+    }
+
+    /// What the sandbox answers.
+    pub(crate) fn sandbox_get(&self, path: &str) -> Value {
+        let answer = self.sandbox(&format!("GET {path} HTTP/1.1\r\nhost: s\r\nconnection: close\r\n\r\n"));
+        serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Tells the sandbox something.
+    pub(crate) fn sandbox_post(&self, path: &str, body: &Value) {
+        let body = body.to_string();
+        let length = body.len();
+        self.sandbox(&format!(
+            "POST {path} HTTP/1.1\r\nhost: s\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        ));
+    }
+
+    fn sandbox(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).expect("the sandbox listens");
+        stream.write_all(request.as_bytes()).expect("write");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("read");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 2"), "{head} {body}");
+        body.to_owned()
+    }
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        let _gone_already = self.sandbox.kill();
+        let _gone_already = self.sandbox.wait();
+    }
+}
+
+impl Daemon {
+    /// Waits until it listens, for ten seconds at most.
+    pub(crate) fn opened(&self) -> bool {
+        for _ in 0..5000 {
+            if UnixStream::connect(&self.socket).is_ok() {
+                return true;
+            }
+            pause(Duration::from_millis(2));
+        }
+        false
+    }
+
+    /// `kill -9` in a while, whatever goes on meanwhile.
+    pub(crate) fn kill_after(&self, moment: Duration) -> JoinHandle<()> {
+        let child = Arc::clone(&self.child);
+        std::thread::spawn(move || {
+            pause(moment);
+            end(&child);
+        })
+    }
+
+    /// `kill -9`, unless it is dead.
+    pub(crate) fn kill(&self) {
+        end(&self.child);
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        end(&self.child);
+    }
+}
+
+fn end(child: &Mutex<Child>) {
+    let mut child = child.lock().expect("nobody panics while holding it");
+    let _gone_already = child.kill();
+    let _gone_already = child.wait();
+}
+
+/// Waits.
+#[expect(clippy::disallowed_methods, reason = "a benchmark has a thread to wait in")]
+pub(crate) fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
