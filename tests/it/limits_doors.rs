@@ -89,7 +89,7 @@ async fn explanations(daemon: &Daemon, now: jiff::Timestamp) {
         explained["story"].as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap()).collect();
     assert_eq!(
         story,
-        ["it was put in", "call 1 began", "call 1 ended: accepted", "sent: Unipile accepted it."]
+        ["it was put in", "call 1 began", "call 1 ended: accepted", "sent: It reached the provider."]
     );
 }
 
