@@ -22,6 +22,7 @@ mod render;
 mod review;
 mod status;
 mod times;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -98,6 +99,8 @@ enum Verb {
     Backup(backup::Backup),
     /// Say how it goes, account by account, and what to do next
     Status(status::Status),
+    /// Watch the accounts: what each sends, waits for, and has left of its day
+    Top(top::Top),
 }
 
 /// For programs.
@@ -143,6 +146,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Resume(resume) => act::resume(&globals, resume).await,
         Verb::Audit(audit) => audit::audit(&globals.client()?, audit).await,
         Verb::Backup(backup) => backup::backup(&globals.client()?, backup).await,
+        Verb::Top(top) => top::top(&globals.client()?, top).await,
         Verb::Status(status) => status::status(&globals.client()?, status).await,
     }
 }

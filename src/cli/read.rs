@@ -163,7 +163,10 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
         render::print(&render::table(&header, &rows))?;
     }
     if seen == 0 {
-        render::note("no messages; `outboxd status` shows what there is, `outboxd enqueue` adds some");
+        render::note(match list.state.as_deref() {
+            Some("review") => "nothing waits for a person",
+            _ => "no messages; `outboxd status` shows what there is, `outboxd enqueue` adds some",
+        });
     } else if cursor.is_some() {
         render::note(&format!("these are the newest {seen}; `--all` shows every one"));
     }

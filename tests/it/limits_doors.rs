@@ -1,9 +1,10 @@
 //! Budget, changed rules, forecast and repeated texts, through the whole daemon and the real command line.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, run};
+use crate::daemon::{Daemon, House, eventually, run};
 
 async fn patch(daemon: &Daemon, account: &str, body: &Value) -> (u16, Value) {
     daemon.patch(&format!("/v1/accounts/{account}/policy"), &body.to_string()).await
@@ -201,4 +202,40 @@ async fn the_same_text_to_the_same_person_is_refused_unless_it_is_allowed() {
         "{rejected:?}"
     );
     daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn top_tells_in_a_row_what_an_account_does_and_what_went_wrong_last() {
+    let house = House::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "3/24h");
+    let refusal = FaultKind::Error {
+        status: 422,
+        error_type: "provider/unprocessable_entity".to_owned(),
+        title: "Refused".to_owned(),
+        detail: "The member is gone.".to_owned(),
+        retry_after: None,
+        delivered: false,
+    };
+    house.sandbox.fault(Fault::new(refusal));
+    let daemon = house.serve().await;
+    let failed = daemon.enqueue(&hello("U1", "one")).await;
+    daemon.becomes(&failed, "failed").await;
+    for number in 2..=6 {
+        daemon.enqueue(&hello(&format!("U{number}"), "more")).await;
+    }
+    house.delivered(3).await;
+    let mut said = String::new();
+    let capped = eventually(async || {
+        said = run(house.outboxd(&["top"]), "").1;
+        said.contains("\tcap\t")
+    });
+    assert!(capped.await, "{said}");
+    let row: Vec<&str> = said.lines().find(|line| line.starts_with("acc_1\t")).unwrap().split('\t').collect();
+    assert_eq!((row[1], row[2], row[3]), ("active", "cap", "3/3 24h"), "{said}");
+    assert!(row[5].parse::<u64>().is_ok_and(|waiting| waiting > 0), "{said}");
+    assert!(row[8].contains("422"), "{said}");
+    let (ok, said) = run(house.outboxd(&["top", "--json", "--limit", "1"]), "");
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert!(ok && told["data"][0]["last_error"].as_str().unwrap().contains("422"), "{told}");
+    let (ok, said) = run(house.outboxd(&["top", "--every", "0"]), "");
+    assert!(!ok && said.contains("--every"), "{said}");
 }

@@ -249,7 +249,7 @@ async fn review_on_the_command_line_lists_shows_and_settles() {
     let house = house_with_a_cut(false).await;
     let daemon = house.serve().await;
     let (ok, said) = run(house.outboxd(&["review"]), "");
-    assert!(ok && said.contains("no messages"), "{said}");
+    assert!(ok && said.contains("nothing waits for a person"), "{said}");
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "the words"}"#).await;
     daemon.becomes(&id, "review").await;
     let (ok, listed) = run(house.outboxd(&["review"]), "");

@@ -44,9 +44,9 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// The verbs of the command line.
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 19] = [
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
-    "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status",
+    "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top",
 ];
 
 const MAX_LINES: usize = 400;

@@ -1,0 +1,203 @@
+//! `outboxd top`: a live view, a row an account, those first that send or wait.
+//!
+//! Each drawing asks the daemon anew: the accounts, and of those that are shown what is left of their day and the last thing
+//! that went wrong. Nothing is worked out here. On a terminal it is drawn again until it is interrupted; for a program it
+//! is told once.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Json;
+use super::client::{Client, segment};
+use super::exit::{Exit, Failure};
+use super::render;
+use super::times::{self, Times};
+use crate::clock::{Clock, SystemClock};
+
+/// Longest part of an error in a row, in characters.
+const ERROR_CHARS: usize = 60;
+
+/// `outboxd top`.
+#[derive(Debug, Args)]
+pub(super) struct Top {
+    /// Seconds between two drawings
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    every: u64,
+    /// At most so many accounts
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
+    limit: u16,
+    /// Draw once and end
+    #[arg(long)]
+    once: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    now: Timestamp,
+    #[serde(default)]
+    next_step: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Accounts {
+    data: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    id: String,
+    standing: String,
+    reason: Option<String>,
+    until: Option<Timestamp>,
+    waits_for: Option<String>,
+    oldest_due_at: Option<Timestamp>,
+    last_sent_at: Option<Timestamp>,
+    #[serde(default)]
+    counts: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+struct Budget {
+    #[serde(default)]
+    caps: Vec<Cap>,
+}
+
+#[derive(Deserialize)]
+struct Cap {
+    cap: String,
+    window: String,
+    limit: u64,
+    used: u64,
+}
+
+#[derive(Deserialize)]
+struct Messages {
+    data: Vec<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    error: Option<String>,
+}
+
+/// One account with what was asked about it.
+struct Row {
+    shown: Value,
+    account: Account,
+    budget: Budget,
+    last_error: Option<String>,
+}
+
+/// Draws again and again.
+pub(super) async fn top(client: &Client, top: Top) -> Result<Exit, Failure> {
+    let clock = SystemClock::new();
+    let again = render::is_terminal() && !top.once && !top.json.json;
+    loop {
+        let status: Status = client.get("/v1/status", &[]).await?.read()?;
+        let rows = rows(client, top.limit).await?;
+        if top.json.json {
+            render::json(&json!({ "now": status.now.to_string(), "data": as_json(&rows) }).to_string())?;
+            return Ok(Exit::Done);
+        }
+        if !again {
+            render::print(&draw(&status, &rows))?;
+            return Ok(Exit::Done);
+        }
+        // From the upper left corner of an empty screen.
+        render::print(&format!("\x1b[2J\x1b[H{}", draw(&status, &rows)))?;
+        clock.sleep(Duration::from_secs(top.every)).await;
+    }
+}
+
+/// The accounts that have something waiting, then those that sent last.
+async fn rows(client: &Client, limit: u16) -> Result<Vec<Row>, Failure> {
+    let accounts: Accounts = client.get("/v1/accounts", &[]).await?.read()?;
+    let mut known: Vec<(Account, Value)> = accounts
+        .data
+        .into_iter()
+        .filter_map(|shown| Some((Account::deserialize(&shown).ok()?, shown)))
+        .collect();
+    known.sort_by_key(|(account, _)| (account.waiting() == 0, std::cmp::Reverse(account.last_sent_at)));
+    let mut rows = Vec::new();
+    for (account, shown) in known.into_iter().take(usize::from(limit)) {
+        let id = segment(&account.id);
+        let budget: Budget = client.get(&format!("/v1/accounts/{id}/budget"), &[]).await?.read()?;
+        let query =
+            [("account_id", account.id.as_str()), ("state", "failed,review,uncertain"), ("limit", "1")];
+        let messages: Messages = client.get("/v1/messages", &query).await?.read()?;
+        let last_error = messages.data.into_iter().next().and_then(|message| message.error);
+        rows.push(Row { shown, account, budget, last_error });
+    }
+    Ok(rows)
+}
+
+impl Account {
+    fn waiting(&self) -> u64 {
+        ["new", "queued", "sending", "uncertain"].iter().filter_map(|state| self.counts.get(*state)).sum()
+    }
+}
+
+impl Row {
+    /// What was sent of the day's cap on all kinds, or of the first cap there is.
+    fn sent(&self) -> String {
+        let daily = |cap: &&Cap| cap.cap == "all" && matches!(cap.window.as_str(), "24h" | "day");
+        let cap = self.budget.caps.iter().find(daily).or_else(|| self.budget.caps.first());
+        cap.map_or_else(|| "no cap".to_owned(), |cap| format!("{}/{} {}", cap.used, cap.limit, cap.window))
+    }
+
+    fn cells(&self, times: &Times, now: Timestamp) -> Vec<String> {
+        let Account { id, standing, reason, until, waits_for, oldest_due_at, last_sent_at, .. } =
+            &self.account;
+        let oldest = match oldest_due_at {
+            Some(at) if *at <= now => times::length(now.duration_since(*at)),
+            Some(_) | None => "-".to_owned(),
+        };
+        let error = self.last_error.as_deref().unwrap_or("-");
+        let short: String = error.chars().take(ERROR_CHARS).collect();
+        vec![
+            id.clone(),
+            standing.clone(),
+            reason.clone().unwrap_or_else(|| "-".to_owned()),
+            self.sent(),
+            times.wait(*until, waits_for.as_deref()),
+            self.account.waiting().to_string(),
+            oldest,
+            times.show(*last_sent_at),
+            if short.len() < error.len() { format!("{short}…") } else { short },
+        ]
+    }
+}
+
+fn draw(status: &Status, rows: &[Row]) -> String {
+    let times = Times::at(status.now);
+    let header = ["account", "state", "why", "sent", "next", "waiting", "oldest", "last sent", "last error"];
+    let cells: Vec<_> = rows.iter().map(|row| row.cells(&times, status.now)).collect();
+    if !render::is_terminal() {
+        return render::tabbed(&cells);
+    }
+    let mut drawn = match cells.is_empty() {
+        true => "no accounts; one appears with its first message\n".to_owned(),
+        false => render::table(&header.map(str::to_owned), &cells),
+    };
+    if let Some(step) = &status.next_step {
+        drawn += &format!("\nnext: {}\n", render::line(step));
+    }
+    drawn
+}
+
+fn as_json(rows: &[Row]) -> Vec<Value> {
+    let row = |row: &Row| {
+        let mut shown = row.shown.clone();
+        shown["sent"] = json!(row.sent());
+        shown["last_error"] = json!(row.last_error);
+        shown
+    };
+    rows.iter().map(row).collect()
+}
