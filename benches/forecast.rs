@@ -3,7 +3,6 @@
 //!
 //! What happens is another run of the same rules with other dice and with calls that take from 0.3 to 3 s: the error is
 //! that of not knowing the dice, not that of other rules.
-#![allow(clippy::unwrap_used, reason = "a benchmark may")]
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -43,7 +42,7 @@ fn message(number: usize, of: usize) -> NewMessage {
 
 fn policy() -> Policy {
     let seconds = Duration::from_secs;
-    let list = parse_caps(None, "100/24h, 400/7d").unwrap();
+    let list = parse_caps(None, "100/24h, 400/7d").expect("two caps");
     let gap = Gap { min: seconds(10), max: seconds(20) };
     Policy { gap, caps: Caps { list, jitter_percent: 0 }, ..Policy::unlimited() }
 }
@@ -75,7 +74,7 @@ fn run(
 
 async fn prepared(store: &Store, id: &AccountId) -> (Vec<Lane>, Vec<Queued>) {
     let (mut lanes, mut queued): (Vec<Lane>, Vec<Queued>) = (Vec::new(), Vec::new());
-    for message in store.queued(id).await.unwrap() {
+    for message in store.queued(id).await.expect("the queue is read") {
         let lane = lanes.iter().position(|lane| *lane == message.lane).unwrap_or_else(|| {
             lanes.push(message.lane.clone());
             lanes.len() - 1
@@ -98,19 +97,19 @@ fn main() {
     if std::env::args().any(|argument| ["--test", "--list"].contains(&argument.as_str())) {
         return;
     }
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(measure());
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime").block_on(measure());
 }
 
 async fn measure() {
     let clock = SystemClock::new();
     let now = clock.now();
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let options = StoreOptions { path: folder.path().join("queue.db"), readers: 2 };
-    let store = Store::open(&options, now).await.unwrap();
+    let store = Store::open(&options, now).await.expect("a new queue");
     let began = clock.monotonic();
     for number in 0..ACCOUNTS {
         let batch = (0..MESSAGES).map(|of| message(number, of)).collect();
-        store.enqueue(batch, EnqueueMode::Each, now).await.unwrap();
+        store.enqueue(batch, EnqueueMode::Each, now).await.expect("the batch is put in");
     }
     println!("queued {} messages in {:.1} s", ACCOUNTS * MESSAGES, (clock.monotonic() - began).as_secs_f64());
 
@@ -140,14 +139,14 @@ fn errors(now: Timestamp) {
             due_at: now,
             ready_at: now,
             expires_at: None,
-            arrival: i64::try_from(of).unwrap(),
+            arrival: i64::try_from(of).expect("fewer than 2^63"),
             thread: of as u64,
             waits_for: None,
         })
         .collect();
     let mut errors = Vec::new();
     for number in 0..50_u64 {
-        let id = account(usize::try_from(number).unwrap());
+        let id = account(usize::try_from(number).expect("it is not negative"));
         let at = |expected: Expected| match expected {
             Expected::Sent(at) => at,
             Expected::Expired | Expected::Waiting(_) => panic!("everything goes in 60 days"),
