@@ -9,6 +9,24 @@ use jiff::Timestamp;
 
 use super::message::{ChatId, InboxId};
 use super::outcome::{DownCause, Hold, Problem};
+use super::state::StateName;
+
+/// Another message of the account that may be behind what a chat shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rival {
+    /// Its state.
+    pub state: StateName,
+    /// When its call began.
+    pub started_at: Timestamp,
+    /// The chat that it went into, where that is known.
+    pub chat_id: Option<ChatId>,
+    /// Its ids, where the provider told them.
+    pub message_ids: Vec<String>,
+    /// The conversation inside which its order is kept.
+    pub thread: String,
+    /// Its text.
+    pub text: String,
+}
 
 /// A message as a chat shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]

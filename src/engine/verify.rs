@@ -17,12 +17,12 @@ use super::target::inbox_of;
 use crate::domain::message::{AccountId, Arrival, ChatId, Target};
 use crate::domain::outcome::{Hold, Problem};
 use crate::domain::policy::Policy;
-use crate::domain::seen::Unread;
+use crate::domain::seen::{Rival, Unread};
 use crate::policy::evidence::{
-    Doubt, Finding, LOOK_BACK, NextStep, Rival, Sight, Trace, examine, next_step, pause_after,
+    Doubt, Finding, LOOK_BACK, NextStep, Sight, Trace, examine, next_step, pause_after,
 };
 use crate::policy::settle::after;
-use crate::store::{JudgedAs, Judgement, OpenDoubt, RivalView, StoreError};
+use crate::store::{JudgedAs, Judgement, OpenDoubt, StoreError};
 
 /// Chats that are read at once.
 const MAX_READS: usize = 8;
@@ -169,8 +169,7 @@ async fn look(shared: &Shared, arrival: Arrival) -> Result<bool, StoreError> {
     let now = shared.clock.now();
     let (finding, seen, is_blind) = match read {
         Ok(sights) => {
-            let rivals: Vec<Rival> =
-                shared.store.rivals(&doubt, since).await?.into_iter().map(rival).collect();
+            let rivals = shared.store.rivals(&doubt, since).await?;
             let finding = find(&doubt, policy, started_at, &rivals, &sights);
             let seen = told(&finding, &sights);
             (Some(finding), seen, false)
@@ -253,11 +252,6 @@ fn find(
         forwarded_id,
     };
     examine(&trace, policy.read_back.skew, rivals, sights)
-}
-
-fn rival(view: RivalView) -> Rival {
-    let RivalView { state, started_at, chat_id, message_ids, thread, text } = view;
-    Rival { state, started_at, chat_id, message_ids, thread, text }
 }
 
 /// What was seen, without anybody's words (P8).

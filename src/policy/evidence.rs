@@ -17,7 +17,7 @@ use crate::domain::attachment::Attachment;
 use crate::domain::message::ChatId;
 use crate::domain::policy::{Absent, ReadBack};
 use crate::domain::reason::Reason;
-use crate::domain::seen::{SeenAttachment, SeenMessage};
+use crate::domain::seen::{Rival, SeenAttachment, SeenMessage};
 use crate::domain::state::StateName;
 
 /// How much further back than the attempt a chat is read: a message with the same words that is dated before the
@@ -43,23 +43,6 @@ pub struct Trace<'a> {
     pub quote_id: Option<&'a str>,
     /// The message that it forwards.
     pub forwarded_id: Option<&'a str>,
-}
-
-/// Another message of the account that may be behind what a chat shows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rival {
-    /// Its state.
-    pub state: StateName,
-    /// When its call began.
-    pub started_at: Timestamp,
-    /// The chat that it went into, where that is known.
-    pub chat_id: Option<ChatId>,
-    /// Its ids, where the provider told them.
-    pub message_ids: Vec<String>,
-    /// The conversation inside which its order is kept.
-    pub thread: String,
-    /// Its text.
-    pub text: String,
 }
 
 /// One chat as it was read.

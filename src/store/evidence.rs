@@ -14,6 +14,7 @@ use super::Store;
 use super::rows::{self, Result, corrupt};
 use crate::domain::message::{AccountId, Arrival, ChatId, Extras, MessageId, Target};
 use crate::domain::reason::Reason;
+use crate::domain::seen::Rival;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 
@@ -44,23 +45,6 @@ pub struct OpenDoubt {
     pub reads: u32,
     /// How often it was queued again because it was not there.
     pub resends: u32,
-}
-
-/// Another message that may be behind what a chat shows, as the store has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RivalView {
-    /// Its state.
-    pub state: StateName,
-    /// When its call began.
-    pub started_at: Timestamp,
-    /// The chat that it went into, where that is known.
-    pub chat_id: Option<ChatId>,
-    /// Its ids, where the provider told them.
-    pub message_ids: Vec<String>,
-    /// The conversation inside which its order is kept.
-    pub thread: String,
-    /// Its text.
-    pub text: String,
 }
 
 /// What a look into the chat, or a person, says about an uncertain message.
@@ -169,7 +153,7 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn rivals(&self, doubt: &OpenDoubt, since: Timestamp) -> Result<Vec<RivalView>> {
+    pub async fn rivals(&self, doubt: &OpenDoubt, since: Timestamp) -> Result<Vec<Rival>> {
         let query = sqlx::query(RIVALS).bind(doubt.account_id.as_str()).bind(time_text(since));
         let found = query.bind(doubt.arrival.0).fetch_all(&self.inner.readers).await?;
         found.iter().map(read_rival).collect()
@@ -185,11 +169,11 @@ impl Store {
     }
 }
 
-fn read_rival(row: &SqliteRow) -> Result<RivalView> {
+fn read_rival(row: &SqliteRow) -> Result<Rival> {
     let ids: Option<&str> = row.try_get("provider_message_ids")?;
     let message_ids =
         ids.map(|ids| serde_json::from_str(ids).map_err(|_| corrupt("provider_message_ids", ids)));
-    Ok(RivalView {
+    Ok(Rival {
         state: rows::state(row)?,
         started_at: rows::required_time(row, "started_at")?,
         chat_id: row.try_get::<Option<String>, _>("chat_id")?.map(ChatId::new),

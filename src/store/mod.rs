@@ -62,7 +62,7 @@ pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach, PastSend};
 pub use backup::{Backup, BackupError};
-pub use evidence::{JudgedAs, Judgement, OpenDoubt, RivalView};
+pub use evidence::{JudgedAs, Judgement, OpenDoubt};
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
