@@ -236,9 +236,10 @@ CREATE TABLE blob_pieces (
   UNIQUE (sha256, piece)
 ) STRICT;
 
--- Everything that happened, in order.
+-- Everything that happened, in order. The newest row is never deleted, so `seq` only grows; AUTOINCREMENT would say so
+-- too, for one more page in every commit.
 CREATE TABLE events (
-  seq        INTEGER PRIMARY KEY AUTOINCREMENT,
+  seq        INTEGER PRIMARY KEY,
   at         TEXT NOT NULL,
   kind       TEXT NOT NULL,           -- 'message.sent', 'account.paused', …
   account_id TEXT,
