@@ -33,9 +33,10 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 /// after twice as long, and so on to this: a slow disk may take so long to flush.
 const LONGEST_PAUSE: Duration = Duration::from_millis(512);
 
-/// Our own commits write the log too. While one is being written it is asked only this much later, so that while we
-/// write much, asking takes no time from it.
+/// Our own commits write the log too. While one is being written it is asked only this much later,
 const WHILE_OWN: Duration = Duration::from_millis(3);
+/// and again later while more follow, so many times in all: asking takes time from those who write.
+const OWN_IN_A_ROW: u32 = 3;
 
 /// Watches one database.
 pub struct ForeignInserts {
@@ -134,9 +135,24 @@ impl ForeignInserts {
         if !is_ours(activity, self.seen_activity) {
             return Pace::AtOnce(AT_ONCE);
         }
-        clock.sleep(if is_at_rest(activity) { SHORTEST_PAUSE } else { WHILE_OWN }).await;
+        if is_at_rest(activity) {
+            clock.sleep(SHORTEST_PAUSE).await;
+        } else {
+            self.let_write(activity, clock).await;
+        }
         self.pass_over();
         Pace::After(SHORTEST_PAUSE)
+    }
+
+    /// Waits while the writer writes one transaction after the other, but not for long.
+    async fn let_write(&self, mut activity: u64, clock: &Arc<dyn Clock>) {
+        for _ in 0..OWN_IN_A_ROW {
+            clock.sleep(WHILE_OWN).await;
+            let before = std::mem::replace(&mut activity, self.store.inner.writer.activity());
+            if activity <= end_of(before) {
+                return;
+            }
+        }
     }
 
     /// Passes over what was written up to now; the caller asks next.
