@@ -1,20 +1,19 @@
-//! Intake through the socket, and the ways out that need no attempt: cancelling and expiry. What other programs
-//! INSERT is admitted by `admission.rs`. Each batch is one statement, fed with one JSON document, however many rows
-//! it has.
+//! Intake through the socket: what may be stored, and what became of it. How a message is written is `insert.rs`; what
+//! other programs INSERT is admitted by `admission.rs`.
 
 use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
+use super::insert::{self, InsertedRow};
 use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
 use super::{Store, blobs};
 use crate::domain::attachment::Blob;
-use crate::domain::message::{AccountId, Inbox, MessageId, NewMessage, Target, UserId};
-use crate::domain::reason::Reason;
+use crate::domain::message::{AccountId, MessageId, NewMessage};
 use crate::domain::time_text;
 
 /// What to do with the good rows of a batch that has bad ones.
@@ -170,74 +169,15 @@ impl EnqueueBatch {
         Ok(())
     }
 
-    fn as_json(&self, repeats: &HashMap<MessageId, MessageId>) -> Vec<Value> {
+    /// The rows that repeat nothing.
+    fn fresh(&self, repeats: &HashMap<MessageId, MessageId>) -> impl Iterator<Item = InsertedRow> {
         let rows = self.rows.iter().filter(|(id, _)| !repeats.contains_key(id));
-        rows.map(|(id, message)| as_json(*id, message, self.now)).collect()
+        rows.map(|(id, message)| InsertedRow::of(*id, message, self.now))
     }
 
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
         !self.is_alone() && self.rows.iter().all(|(_, message)| known.contains(&message.account_id))
     }
-}
-
-pub(super) const ENQUEUE: &str = "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
-       campaign, dedupe_key, state, reason, due_at, thread, created_at, updated_at, \"group\", name, specifics, \
-       quote_id, forward, attachments, lane, priority, urgent, ignore_hours, allow_repeat, run) \
-     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-       value ->> 8, value ->> 9, value ->> 10, 'queued', value ->> 11, value ->> 12, value ->> 13, value ->> 14, \
-       value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, \
-       value ->> 21, value ->> 22, value ->> 23, value ->> 24, value ->> 25, ?2 \
-     FROM jsonb_each(?1) WHERE true \
-     ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING";
-
-fn as_json(id: MessageId, message: &NewMessage, now: Timestamp) -> Value {
-    let (chat_id, users_ids, inbox, forward) = match &message.target {
-        Target::Chat(chat_id) => (Some(chat_id.as_str()), None, None, None),
-        Target::User { user_id, inbox } => (None, Some(json!([user_id.as_str()])), Some(inbox), None),
-        Target::Group { users_ids, inbox } => {
-            let ids: Vec<&str> = users_ids.iter().map(UserId::as_str).collect();
-            (None, Some(json!(ids)), Some(inbox), None)
-        }
-        Target::Forward { source_chat_id, source_message_id, chat_id } => {
-            let source = json!({ "chat_id": source_chat_id.as_str(), "message_id": source_message_id });
-            (Some(chat_id.as_str()), None, None, Some(source))
-        }
-    };
-    let inbox_id = match inbox {
-        None | Some(Inbox::OfPolicy) => None,
-        Some(Inbox::Without) => Some(""),
-        Some(Inbox::Named(id)) => Some(id.as_str()),
-    };
-    let due_at = due_at(message, now);
-    let reason = if due_at > now { Reason::Scheduled } else { Reason::Turn };
-    json!([
-        id.0.hyphenated().to_string(),
-        message.account_id.as_str(),
-        chat_id,
-        users_ids.map(|ids| ids.to_string()),
-        inbox_id,
-        message.text,
-        message.typing.map(i32::from),
-        message.not_before.map(time_text),
-        message.expires_at.map(time_text),
-        message.campaign,
-        message.dedupe_key,
-        reason.as_str(),
-        time_text(due_at),
-        message.target.thread(),
-        time_text(now),
-        matches!(message.target, Target::Group { .. }).then_some(1),
-        message.extras.name,
-        message.extras.specifics.as_ref().map(|specifics| specifics.tree().to_string()),
-        message.extras.quote_id,
-        forward.map(|source| source.to_string()),
-        blobs::to_json(&message.extras.attachments).map(|files| files.to_string()),
-        message.lane().text(),
-        (message.precedence.priority != 0).then_some(message.precedence.priority),
-        message.precedence.urgent.then_some(1),
-        message.precedence.ignore_hours.then_some(1),
-        message.precedence.allow_repeat.then_some(1),
-    ])
 }
 
 /// Stores all batches with one statement; answers each.
@@ -265,11 +205,9 @@ pub(super) async fn enqueue(
     let accounts = batches.iter().flat_map(|batch| &batch.rows).map(|(_, message)| &message.account_id);
     let missing = known.missing(accounts);
     known.make(connection, missing, first.now).await?;
-    let document: Vec<Value> = batches.iter().flat_map(|batch| batch.as_json(&repeats)).collect();
-    let wanted = document.len();
-    let document = Value::Array(document).to_string();
-    let query = sqlx::query(ENQUEUE).bind(document).bind(run);
-    let stored = query.execute(&mut *connection).await?.rows_affected();
+    let rows: Vec<InsertedRow> = batches.iter().flat_map(|batch| batch.fresh(&repeats)).collect();
+    let wanted = rows.len();
+    let stored = insert::insert(connection, run, rows).await?;
     if usize::try_from(stored).is_ok_and(|stored| stored == wanted) {
         let verdicts: Vec<Vec<Enqueued>> = batches.iter().map(|batch| accepted(batch, &repeats)).collect();
         for (batch, verdicts) in batches.iter().zip(&verdicts) {

@@ -26,6 +26,7 @@ mod facts;
 mod filesystem;
 mod group;
 mod holder;
+mod insert;
 mod ledger;
 mod lock;
 mod mark;
@@ -81,7 +82,7 @@ pub use withdraw::Cancelled;
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
-    use super::{account_limits, admission, attempts, ledger, messages, repeats, set_aside, turn, withdraw};
+    use super::{account_limits, admission, attempts, insert, ledger, repeats, set_aside, turn, withdraw};
 
     /// Name and text of each.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -95,7 +96,8 @@ pub mod plans {
             ("settle_message", attempts::SETTLE_MESSAGE),
             ("settle_attempt", attempts::SETTLE_ATTEMPT),
             ("settle_account", attempts::SETTLE_ACCOUNT),
-            ("enqueue", messages::ENQUEUE),
+            ("insert_one", insert::INSERT_ONE),
+            ("insert_many", insert::INSERT_MANY),
             ("inserted", admission::INSERTED),
             ("admit", admission::ADMIT),
             ("hold_inmails", set_aside::HOLD),
