@@ -82,6 +82,11 @@ impl Group {
                     .all(|one| one.is_one_statement(known)))
     }
 
+    /// Whether it is one message of one producer, who waits for it.
+    pub(super) fn is_one_message(&self) -> bool {
+        self.enqueues.len() == 1 && self.rows() == 1
+    }
+
     /// Whether it has intents and nothing else.
     pub(super) fn only_begins(&self) -> bool {
         self.len() == self.begins.len()

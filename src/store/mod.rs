@@ -17,6 +17,7 @@ mod accounts;
 mod admission;
 mod attempts;
 mod audit;
+mod awake;
 mod backup;
 mod blobs;
 mod boot;

@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 use super::StoreError;
 use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
+use super::awake;
 use super::checkpoint::{self, Checkpointer};
 use super::group::{Answers, Group, Ticket};
 use super::mark::Mark;
@@ -96,6 +97,7 @@ impl Writer {
             blocked_since: Arc::clone(&blocked_since),
             activity: Arc::clone(&activity),
             checkpoint_due,
+            may_stay_awake: awake::is_possible(),
         };
         let tracker = TaskTracker::new();
         let tasks = vec![tracker.spawn(work.serve(receiver)), tracker.spawn(checkpointer.serve(due))];
@@ -222,6 +224,7 @@ struct Work {
     blocked_since: Arc<AtomicI64>,
     activity: Arc<AtomicU64>,
     checkpoint_due: mpsc::Sender<()>,
+    may_stay_awake: bool,
 }
 
 impl Work {
@@ -277,7 +280,11 @@ impl Work {
         if group.len() == 0 {
             return;
         }
-        match self.write_patiently(&group).await {
+        let clock = self.clock;
+        let awake_for =
+            if self.may_stay_awake && group.is_one_message() { awake::AWAKE } else { Duration::ZERO };
+        let until = clock.monotonic() + awake_for;
+        match awake::awake(self.write_patiently(&group), || clock.monotonic() < until).await {
             Ok(answers) => {
                 self.note_busy(false, Timestamp::UNIX_EPOCH);
                 self.note_calls(&group, &answers);
