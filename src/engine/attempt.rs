@@ -272,52 +272,32 @@ async fn record(shared: &Shared, settlement: Settlement) {
 }
 
 fn log_outcome(outcome: &str, problem: Option<&Problem>, message: &Settled) {
-    match (message, problem) {
-        (Settled::Sent { .. }, _) => tracing::info!(outcome, "sent"),
-        (Settled::Queued { .. }, Some(problem)) => {
+    let kind = problem.map(|problem| problem.kind.as_str());
+    let status = problem.and_then(|problem| problem.status);
+    let req_id = problem.and_then(|problem| problem.req_id.as_deref());
+    match message {
+        Settled::Sent { .. } => tracing::info!(outcome, "sent"),
+        Settled::Queued { .. } => {
+            tracing::warn!(outcome, kind, status, req_id, "not sent; it stays in the queue");
+        }
+        Settled::Failed { .. } => tracing::warn!(outcome, kind, status, req_id, "failed"),
+        Settled::Uncertain { .. } => {
             tracing::warn!(
                 outcome,
-                kind = problem.kind,
-                status = problem.status,
-                req_id = problem.req_id,
-                "not sent; it stays in the queue"
-            );
-        }
-        (Settled::Failed { .. }, Some(problem)) => {
-            tracing::warn!(
-                outcome,
-                kind = problem.kind,
-                status = problem.status,
-                req_id = problem.req_id,
-                "failed"
-            );
-        }
-        (Settled::Review { .. }, Some(problem)) => {
-            tracing::error!(
-                outcome,
-                kind = problem.kind,
-                status = problem.status,
-                req_id = problem.req_id,
-                "may or may not have been sent; it waits for a person"
-            );
-        }
-        (Settled::Uncertain { .. }, Some(problem)) => {
-            tracing::warn!(
-                outcome,
-                kind = problem.kind,
-                status = problem.status,
-                req_id = problem.req_id,
+                kind,
+                status,
+                req_id,
                 "may or may not have been sent; its chat is read back"
             );
         }
-        (
-            Settled::Queued { .. }
-            | Settled::Failed { .. }
-            | Settled::Uncertain { .. }
-            | Settled::Review { .. },
-            None,
-        ) => {
-            tracing::warn!(outcome, "not sent");
+        Settled::Review { .. } => {
+            tracing::error!(
+                outcome,
+                kind,
+                status,
+                req_id,
+                "may or may not have been sent; it waits for a person"
+            );
         }
     }
 }

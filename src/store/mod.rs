@@ -5,11 +5,10 @@
 //! beside it. No transaction is open while anybody waits for the network. An acknowledged verb is on disk:
 //! `synchronous = FULL` (P1).
 //!
-//! The verbs stand in `messages.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs` (intent and settling),
-//! `evidence.rs` (reading back), `review.rs` (what a person decides), `accounts.rs` (pauses), `turn.rs` and `ledger.rs`
-//! (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs` (what people read), `audit.rs`
-//! and `backup.rs`. `watch.rs` notices what
-//! other programs INSERT.
+//! The verbs stand in `messages.rs` and `insert.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs`
+//! (intent and settling), `evidence.rs` (reading back), `review.rs` (what a person decides), `accounts.rs` (pauses),
+//! `turn.rs` and `ledger.rs` (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs`
+//! (what people read), `audit.rs` and `backup.rs`. `watch.rs` notices what other programs INSERT.
 
 mod account_limits;
 mod account_views;
