@@ -140,25 +140,21 @@ impl EngineHandle {
             ahead: 0,
         };
         let ledgers = self.ledgers(vec![view.account.id.clone()]).await?;
-        let standing = judge(&seen.facts(daemon, &message, &ledgers));
-        if standing.reason != Reason::Now {
-            return Ok(Some(standing));
+        let facts = seen.facts(daemon, &message, &ledgers);
+        let (has_head, later) = turn.map_or((false, None), |turn| {
+            (!turn.heads.is_empty(), turn.next_due_at.map(|at| (turn.next_set_aside, at)))
+        });
+        if !has_head && later.is_none() && !view.account.in_flight {
+            // All of it stands behind something that is not settled: reading back may do that, otherwise a person.
+            let held = view.next_read_at.map_or(Until::Person, Until::NotBefore);
+            return Ok(Some(judge_behind(&facts, held)));
         }
-        // Nothing of the account's holds it: then it is a matter of its messages.
-        // Something of the thread is not settled: reading back may do it, otherwise a person.
-        let held = match view.next_read_at {
-            Some(at) => Until::NotBefore(at),
-            None => Until::Person,
-        };
-        let Some(turn) = turn else {
-            return Ok(Some(Standing::new(Reason::ChatOrder, Some(held))));
-        };
-        Ok(Some(match (turn.heads.first(), turn.next_due_at) {
-            (Some(_), _) => standing,
-            (None, Some(at)) => {
-                Standing::new(turn.next_set_aside.unwrap_or(Reason::Retry), Some(Until::At(at)))
+        let standing = judge(&facts);
+        Ok(Some(match later {
+            Some((set_aside, at)) if standing.reason == Reason::Now && !has_head => {
+                Standing::new(set_aside.unwrap_or(Reason::Retry), Some(Until::At(at)))
             }
-            (None, None) => Standing::new(Reason::ChatOrder, Some(held)),
+            Some(_) | None => standing,
         }))
     }
 
@@ -260,6 +256,15 @@ fn judge(facts: &Facts<'_>) -> Standing {
             Standing { rule, ..Standing::new(reason, Some(until)) }
         }
         Verdict::Stop { reason } => Standing::new(reason, None),
+    }
+}
+
+/// What holds messages of which each stands behind another one in its thread: the account's pace comes after that.
+fn judge_behind(facts: &Facts<'_>, held: Until) -> Standing {
+    let mut before = gates(facts).into_iter().take_while(|gate| gate.reason != Reason::ChatOrder);
+    match before.find(|gate| gate.closed.is_some()) {
+        Some(gate) => Standing { reason: gate.reason, until: gate.closed, rule: gate.rule },
+        None => Standing::new(Reason::ChatOrder, Some(held)),
     }
 }
 

@@ -258,3 +258,26 @@ async fn an_account_that_waits_for_a_person_says_so() {
     daemon.post(&format!("/v1/messages/{first}/cancel"), "").await;
     daemon.becomes(&second, "sent").await;
 }
+
+/// P6: the account's pause ends by itself, but nothing comes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_says_that_it_waits_for_a_person_while_it_pauses_too() {
+    let pause = "10m";
+    let house = House::new().await.hasty().reading_back("");
+    let house =
+        house.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", pause).set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", pause);
+    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let daemon = house.serve().await;
+    let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;
+    daemon.becomes(&first, "review").await;
+    daemon.enqueue(&body("acc_1", "c1", "second")).await;
+    let standing = async || {
+        let (_, account) = daemon.get("/v1/accounts/acc_1").await;
+        (account["reason"].clone(), account["waits_for"].clone())
+    };
+    assert_eq!(standing().await, (json!("chat_order"), json!("person")));
+    daemon.enqueue(&body("acc_1", "c2", "third")).await;
+    assert_eq!(standing().await, (json!("gap"), json!("time")), "this one goes after the pause");
+    daemon.post("/v1/accounts/acc_1/pause", "").await;
+    assert_eq!(standing().await.0, json!("account_paused"));
+}
