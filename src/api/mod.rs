@@ -30,9 +30,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::{get, post};
 use tokio_util::task::TaskTracker;
 
+use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::validate::Rules;
 use crate::engine::{EngineHandle, Recovered};
 use crate::store::Store;
@@ -135,8 +139,7 @@ impl Doors {
 
 /// The routes of `docs/http.md`.
 pub fn router(doors: Arc<Doors>) -> Router {
-    Router::new()
-        .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
+    let without_parameters = Router::new()
         .route("/v1/messages/{id}", get(messages::show))
         .route("/v1/messages/{id}/explain", get(messages::explain))
         .route("/v1/messages/{id}/cancel", post(messages::cancel))
@@ -148,14 +151,31 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/accounts/{id}/resume", post(accounts::resume))
         .route("/v1/accounts/{id}/budget", get(policy::budget))
         .route("/v1/accounts/{id}/policy", get(policy::show).patch(policy::change))
-        .route("/v1/forecast", get(forecast::forecast).post(forecast::forecast_with))
         .route("/v1/pause", post(accounts::pause_everything))
         .route("/v1/resume", post(accounts::resume_everything))
         .route("/v1/audit", get(operations::audit))
         .route("/v1/backup", post(operations::backup))
         .route("/v1/status", get(status::status))
+        .layer(middleware::from_fn(refuse_parameters));
+    Router::new()
+        .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
+        .route("/v1/forecast", get(forecast::forecast).post(forecast::forecast_with))
         .route("/healthz", get(status::healthz))
+        .merge(without_parameters)
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .with_state(doors)
+}
+
+/// A parameter that would be ignored is refused: `POST /v1/pause?account_id=acc_1` would pause every account.
+async fn refuse_parameters(request: Request, next: Next) -> Result<Response, ApiError> {
+    let query = request.uri().query().unwrap_or_default();
+    match query.split(['=', '&']).next() {
+        None | Some("") => Ok(next.run(request).await),
+        Some(parameter) => {
+            let problem = format!("is a query parameter, and {} takes none", request.uri().path());
+            let fix = "leave it out; what a path takes beside its id stands in the body (docs/http.md)";
+            Err(ApiError::bad_request(Refusal::new(RefusalCode::UnknownField, parameter, problem, fix)))
+        }
+    }
 }

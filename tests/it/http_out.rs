@@ -231,7 +231,11 @@ async fn paths_and_methods_that_are_none_are_told() {
     assert_eq!((status, &answer["error"]["code"]), (404, &json!("no_such_path")));
     let (status, answer) = daemon.get("/v1/pause").await;
     assert_eq!((status, &answer["error"]["code"]), (405, &json!("method_not_allowed")));
+    let (status, answer) = daemon.post("/v1/pause?account_id=acc_1", "").await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("unknown_field")), "{answer}");
+    assert_eq!(answer["error"]["field"], "account_id");
     let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["paused"], Value::Null, "it would have paused every account");
     assert_eq!((&status["api"]["reachable"], &status["next_step"]), (&json!(true), &Value::Null), "{status}");
 }
 
