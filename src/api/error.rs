@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::state::StateName;
 use crate::store::StoreError;
 
 /// A refused request.
@@ -42,6 +43,24 @@ impl ApiError {
 
     pub(super) fn conflict(existing_id: String, refusal: Refusal) -> Self {
         Self { existing_id: Some(existing_id), ..Self::one(StatusCode::CONFLICT, refusal) }
+    }
+
+    /// A message that is `state` and, in words, not what was asked of it.
+    pub(super) fn wrong_state(state: StateName, but: &str) -> Self {
+        let problem = format!("is {} and {but}", state.as_str());
+        let fix = match state {
+            StateName::Sending => "its call is on its way; look again when it has an outcome",
+            StateName::Uncertain => "its chat is being read back; look again when that is over",
+            StateName::New
+            | StateName::Queued
+            | StateName::Review
+            | StateName::Sent
+            | StateName::Failed
+            | StateName::Cancelled
+            | StateName::Expired
+            | StateName::Rejected => "nothing is left to do",
+        };
+        Self::one(StatusCode::CONFLICT, Refusal::new(RefusalCode::WrongState, "id", problem, fix))
     }
 
     /// Something that no request should be able to cause.

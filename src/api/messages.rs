@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::{Doors, render, wire};
 use crate::domain::message::MessageId;
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::state::StateName;
 use crate::store::{Cancelled, MessageView};
 
@@ -79,23 +77,7 @@ pub(super) async fn cancel(
         Cancelled::Done { was, .. } => Ok(done(was, false)),
         Cancelled::Already => Ok(done(StateName::Cancelled, true)),
         Cancelled::Unknown => Err(ApiError::not_found("message", &id)),
-        Cancelled::TooLate(state) => {
-            let problem = format!("is {} and cannot be cancelled any more", state.as_str());
-            let fix = match state {
-                StateName::Sending => "its call is on its way; look again when it has an outcome",
-                StateName::Uncertain => "its outcome is being found out; look again then",
-                StateName::New
-                | StateName::Queued
-                | StateName::Review
-                | StateName::Sent
-                | StateName::Failed
-                | StateName::Cancelled
-                | StateName::Expired
-                | StateName::Rejected => "nothing is left to do",
-            };
-            let refusal = Refusal::new(RefusalCode::WrongState, "id", problem, fix);
-            Err(ApiError::one(StatusCode::CONFLICT, refusal))
-        }
+        Cancelled::TooLate(state) => Err(ApiError::wrong_state(state, "cannot be cancelled any more")),
     }
 }
 

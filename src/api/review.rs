@@ -62,7 +62,7 @@ pub(super) async fn decide(
     let message = find(&doors, &id).await?;
     let will = will(decision, &message, &doors);
     if message.state != StateName::Review {
-        return Err(not_in_review(&message));
+        return Err(ApiError::wrong_state(message.state, "not in review"));
     }
     let answer = |state: StateName| {
         Json(
@@ -86,7 +86,7 @@ pub(super) async fn decide(
     match reviewed {
         Reviewed::Done { .. } => Ok(answer(decision.becomes())),
         Reviewed::Unknown => Err(ApiError::not_found("message", &id)),
-        Reviewed::NotInReview(_) => Err(not_in_review(&find(&doors, &id).await?)),
+        Reviewed::NotInReview(state) => Err(ApiError::wrong_state(state, "not in review")),
     }
 }
 
@@ -176,23 +176,6 @@ fn decision(word: Option<String>) -> Result<Decision, ApiError> {
 
 fn unprocessable(refusal: Refusal) -> ApiError {
     ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
-}
-
-fn not_in_review(message: &MessageView) -> ApiError {
-    let problem = format!("is {} and not in review", message.state.as_str());
-    let fix = match message.state {
-        StateName::Uncertain => "its chat is being read back; look again when that is over",
-        StateName::Sending => "its call is on its way; look again when it has an outcome",
-        StateName::New
-        | StateName::Queued
-        | StateName::Review
-        | StateName::Sent
-        | StateName::Failed
-        | StateName::Cancelled
-        | StateName::Expired
-        | StateName::Rejected => "there is nothing to decide",
-    };
-    ApiError::one(StatusCode::CONFLICT, Refusal::new(RefusalCode::WrongState, "id", problem, fix))
 }
 
 /// What a decision does, as a sentence.

@@ -2,7 +2,7 @@
 //! sockets that break in every way (P2). The question is always whether the call can have reached somebody.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-mod client;
+pub(crate) mod client;
 pub(crate) mod wire;
 
 use std::time::Duration;

@@ -9,26 +9,14 @@ use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{DownCause, Hold};
 use outboxd::domain::seen::Unread;
-use outboxd::provider::{Dialect, Provider, Unipile, UnipileOptions};
+use outboxd::provider::{Provider, Unipile};
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
+use crate::classify::client::{PATIENT, client};
 use crate::classify::wire::{Peer, http};
 
-/// Long enough that no test meets it unless it wants to.
-const PATIENT: Duration = Duration::from_secs(60);
 const AWKWARD: &str = "2-a/b:c==%+ é?#";
-
-fn client(url: &str, request_timeout: Duration) -> Unipile {
-    let options = UnipileOptions {
-        dialect: Dialect::Specifics,
-        base_url: url.to_owned(),
-        api_key: "sandbox-key".to_owned().into(),
-        connect_timeout: PATIENT,
-        request_timeout,
-    };
-    Unipile::new(&options).expect("a client")
-}
 
 async fn sandbox() -> (Sandbox, Unipile) {
     let sandbox = Sandbox::start(SandboxConfig::default()).await.expect("a free port");

@@ -14,9 +14,10 @@ use super::wire::{Peer, http};
 use super::word;
 
 /// Long enough that no test meets it unless it wants to.
-const PATIENT: Duration = Duration::from_secs(60);
+pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 
-fn client(url: &str, request_timeout: Duration) -> Unipile {
+/// The client of Unipile at `url`.
+pub(crate) fn client(url: &str, request_timeout: Duration) -> Unipile {
     let options = UnipileOptions {
         dialect: Dialect::Specifics,
         base_url: url.to_owned(),
