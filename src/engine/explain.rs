@@ -144,7 +144,8 @@ impl EngineHandle {
         let (has_head, later) = turn.map_or((false, None), |turn| {
             (!turn.heads.is_empty(), turn.next_due_at.map(|at| (turn.next_set_aside, at)))
         });
-        if !has_head && later.is_none() && !view.account.in_flight {
+        let is_unsettled = view.counts.of(StateName::Uncertain) + view.counts.of(StateName::Review) > 0;
+        if !has_head && later.is_none() && !view.account.in_flight && is_unsettled {
             // All of it stands behind something that is not settled: reading back may do that, otherwise a person.
             let held = view.next_read_at.map_or(Until::Person, Until::NotBefore);
             return Ok(Some(judge_behind(&facts, held)));
