@@ -51,10 +51,10 @@ impl ApiError {
         let fix = match state {
             StateName::Sending => "its call is on its way; look again when it has an outcome",
             StateName::Uncertain => "its chat is being read back; look again when that is over",
-            StateName::New
-            | StateName::Queued
-            | StateName::Review
-            | StateName::Sent
+            StateName::New | StateName::Queued | StateName::Review => {
+                "it waits; explain says for what, and cancel takes it back"
+            }
+            StateName::Sent
             | StateName::Failed
             | StateName::Cancelled
             | StateName::Expired

@@ -170,12 +170,13 @@ pub fn router(doors: Arc<Doors>) -> Router {
 /// A parameter that would be ignored is refused: `POST /v1/pause?account_id=acc_1` would pause every account.
 async fn refuse_parameters(request: Request, next: Next) -> Result<Response, ApiError> {
     let query = request.uri().query().unwrap_or_default();
-    match query.split(['=', '&']).next() {
-        None | Some("") => Ok(next.run(request).await),
+    match query.split('&').find(|parameter| !parameter.is_empty()) {
+        None => Ok(next.run(request).await),
         Some(parameter) => {
+            let name = parameter.split('=').next().unwrap_or_default();
             let problem = format!("is a query parameter, and {} takes none", request.uri().path());
-            let fix = "leave it out; what a path takes beside its id stands in the body (docs/http.md)";
-            Err(ApiError::bad_request(Refusal::new(RefusalCode::UnknownField, parameter, problem, fix)))
+            let fix = "leave it out; docs/http.md has what the path takes";
+            Err(ApiError::bad_request(Refusal::new(RefusalCode::UnknownField, name, problem, fix)))
         }
     }
 }
