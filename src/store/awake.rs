@@ -9,8 +9,8 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
 
-/// For so long it is worth it: a commit takes 0.2 ms where a flush is fast (`docs/performance.md`). Where it is slow,
-/// waking does not matter.
+/// For so long it is worth it: a commit with its flush takes 0.2 ms on a fast disk (the floor in `docs/performance.md`).
+/// On a slow one, waking does not matter.
 pub(super) const AWAKE: Duration = Duration::from_micros(300);
 
 /// Whether SQLite's thread has a core of its own to run on meanwhile.

@@ -105,7 +105,7 @@ pub(super) async fn insert(
     let query = match <[InsertedRow; 1]>::try_from(rows) {
         Ok([only]) => only.0.into_iter().fold(sqlx::query(INSERT_ONE), |query, value| match value {
             Value::String(text) => query.bind(text),
-            number => query.bind(number.as_i64()),
+            number_or_null => query.bind(number_or_null.as_i64()),
         }),
         Err(none) if none.is_empty() => return Ok(0),
         Err(many) => {

@@ -9,13 +9,20 @@ mod runs;
 mod turn;
 mod views;
 
-use outboxd::domain::message::{Inbox, InboxId, MessageId, NewMessage};
+use outboxd::domain::attachment::Attachment;
+use outboxd::domain::lane::Precedence;
+use outboxd::domain::message::{ChatId, Extras, Inbox, InboxId, MessageId, NewMessage, Target, UserId};
 use outboxd::domain::reason::Reason;
+use outboxd::domain::specifics::Specifics;
 use outboxd::domain::state::StateName;
 use outboxd::store::{EnqueueMode, Enqueued, StoreError};
 use tokio::task::JoinSet;
 
 use crate::queue::{Queue, account, at, keyed, to_chat, to_user};
+
+/// Columns that no message has when it comes, and `options`, which the socket writes as `specifics`.
+const DAEMONS: [&str; 8] =
+    ["options", "error", "retry_at", "verify_at", "settled_by", "route", "sent_at", "provider_message_ids"];
 
 #[tokio::test]
 async fn each_message_is_stored_as_it_was_given() {
@@ -58,6 +65,70 @@ async fn each_message_is_stored_as_it_was_given() {
     assert_eq!(without.users_ids.as_deref(), Some(["0123".to_owned()].as_slice()), "not taken for a number");
     assert_eq!(without.inbox_id.as_deref(), Some(""));
     queue.check();
+}
+
+/// One row alone and the rows of a batch are written by two statements.
+#[tokio::test]
+async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
+    let specifics = serde_json::json!({ "linkedin": { "classic": { "inmail": true } } });
+    let picture = Attachment {
+        filename: "a.png".into(),
+        content_type: "image/png".into(),
+        send_mode: None,
+        voice_note: false,
+        duration: None,
+        size: 3,
+        sha256: "00".repeat(32),
+    };
+    let messages = [
+        keyed("k1", to_chat("2-a/b==", "línea 1\n\"2\" \u{1F980}")),
+        NewMessage {
+            extras: Extras { quote_id: Some("m1".into()), attachments: vec![picture], ..Extras::default() },
+            typing: Some(true),
+            not_before: Some(at(60)),
+            expires_at: Some(at(600)),
+            campaign: Some("spring".into()),
+            ..to_chat("c1", "a reply")
+        },
+        NewMessage {
+            extras: Extras {
+                specifics: Some(Specifics::parse("specifics", specifics).unwrap()),
+                ..Extras::default()
+            },
+            precedence: Precedence { priority: -7, urgent: true, ignore_hours: true, allow_repeat: true },
+            ..to_user("0123", Inbox::Named(InboxId::new("X_PRIMARY")))
+        },
+        NewMessage {
+            target: Target::Group {
+                users_ids: vec![UserId::new("u1"), UserId::new("u2")],
+                inbox: Inbox::Without,
+            },
+            extras: Extras { name: Some("three of us".into()), ..Extras::default() },
+            ..to_chat("", "to both")
+        },
+        NewMessage {
+            target: Target::Forward {
+                source_chat_id: ChatId::new("c1"),
+                source_message_id: "m1".into(),
+                chat_id: ChatId::new("c2"),
+            },
+            ..to_chat("", "")
+        },
+    ];
+    let (alone, together) = (Queue::new().await, Queue::new().await);
+    for message in messages.clone() {
+        alone.enqueue(message, at(1)).await;
+    }
+    together.store.enqueue(messages.to_vec(), EnqueueMode::Each, at(1)).await.unwrap();
+    let columns =
+        alone.lines("SELECT '\"' || name || '\"' FROM pragma_table_info('messages') WHERE name <> 'id'");
+    let sql = format!("SELECT json_array({}) FROM messages ORDER BY arrival", columns.join(", "));
+    let rows = alone.lines(&sql);
+    assert_eq!((rows.len(), &rows), (messages.len(), &together.lines(&sql)));
+    for column in columns.iter().filter(|column| !DAEMONS.contains(&column.trim_matches('"'))) {
+        let set = alone.value(&format!("SELECT count({column}) FROM messages"));
+        assert_ne!(set, "0", "no message sets {column}");
+    }
 }
 
 #[tokio::test]
