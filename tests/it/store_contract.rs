@@ -67,7 +67,7 @@ async fn each_message_is_stored_as_it_was_given() {
     queue.check();
 }
 
-/// One row alone and the rows of a batch are written by two statements.
+/// One row alone and the rows of a batch are written by two statements. No two columns of a producer hold the same in all of them.
 #[tokio::test]
 async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
     let specifics = serde_json::json!({ "linkedin": { "classic": { "inmail": true } } });
@@ -88,6 +88,7 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
             not_before: Some(at(60)),
             expires_at: Some(at(600)),
             campaign: Some("spring".into()),
+            precedence: Precedence { allow_repeat: true, ..Precedence::default() },
             ..to_chat("c1", "a reply")
         },
         NewMessage {
@@ -95,7 +96,7 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
                 specifics: Some(Specifics::parse("specifics", specifics).unwrap()),
                 ..Extras::default()
             },
-            precedence: Precedence { priority: -7, urgent: true, ignore_hours: true, allow_repeat: true },
+            precedence: Precedence { priority: -7, urgent: true, ignore_hours: true, allow_repeat: false },
             ..to_user("0123", Inbox::Named(InboxId::new("X_PRIMARY")))
         },
         NewMessage {
@@ -112,6 +113,7 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
                 source_message_id: "m1".into(),
                 chat_id: ChatId::new("c2"),
             },
+            precedence: Precedence { urgent: true, ..Precedence::default() },
             ..to_chat("", "")
         },
     ];
