@@ -67,11 +67,8 @@ async fn each_message_is_stored_as_it_was_given() {
     queue.check();
 }
 
-/// One row alone and the rows of a batch are written by two statements. No two columns of a producer hold the same in all of them.
-#[tokio::test]
-async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
-    let specifics = serde_json::json!({ "linkedin": { "classic": { "inmail": true } } });
-    let picture = Attachment {
+fn picture() -> Attachment {
+    Attachment {
         filename: "a.png".into(),
         content_type: "image/png".into(),
         send_mode: None,
@@ -79,11 +76,17 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
         duration: None,
         size: 3,
         sha256: "00".repeat(32),
-    };
+    }
+}
+
+/// One row alone and the rows of a batch are written by two statements. No two columns of a producer hold the same in all of them.
+#[tokio::test]
+async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
+    let specifics = serde_json::json!({ "linkedin": { "classic": { "inmail": true } } });
     let messages = [
         keyed("k1", to_chat("2-a/b==", "línea 1\n\"2\" \u{1F980}")),
         NewMessage {
-            extras: Extras { quote_id: Some("m1".into()), attachments: vec![picture], ..Extras::default() },
+            extras: Extras { quote_id: Some("m1".into()), attachments: vec![picture()], ..Extras::default() },
             typing: Some(true),
             not_before: Some(at(60)),
             expires_at: Some(at(600)),
