@@ -66,6 +66,7 @@ CREATE TABLE turns (
   reached    INTEGER NOT NULL,
   PRIMARY KEY (account_id, campaign)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX turns_behind ON turns (account_id, reached);
 
 -- What Unipile knows of an account, as it was last read; each part with its time. No promise rests on it.
 CREATE TABLE account_facts (
@@ -83,6 +84,23 @@ CREATE TABLE account_facts (
   credits         TEXT,               -- JSON object: InMails left by product
   credits_read_at TEXT
 ) STRICT, WITHOUT ROWID;
+
+-- The first ready message of each lane of an account, kept by triggers (messages_ready, messages_unready). A message is
+-- ready if it is queued, is not retried at a later time, and no earlier message of its thread blocks it. `finish` is
+-- that of its campaign in `turns`, or 0.
+CREATE TABLE lanes (
+  account_id TEXT NOT NULL,
+  campaign   TEXT NOT NULL,           -- '': messages without one
+  class      TEXT NOT NULL,           -- urgency, priority, kind and hours: the rest of messages.lane
+  finish     INTEGER NOT NULL,
+  due_at     TEXT NOT NULL,
+  arrival    INTEGER NOT NULL,
+  PRIMARY KEY (account_id, campaign, class)
+) STRICT, WITHOUT ROWID;
+-- The lane of each class that goes first.
+CREATE INDEX lanes_first ON lanes (account_id, class, finish, due_at, arrival);
+-- The lane that becomes due next.
+CREATE INDEX lanes_due ON lanes (account_id, due_at, arrival);
 
 -- While a row stands here, the InMails of that account and balance wait.
 CREATE TABLE inmail_holds (
@@ -151,6 +169,7 @@ CREATE TABLE messages (
                  THEN 'recruiter' END END) VIRTUAL,  -- the balance that an InMail is taken from
   route        TEXT,                  -- into which chat a first message goes, and why, where that was looked up
   thread       TEXT,                  -- the chat or recipient inside which order is kept
+  blocked_by   INTEGER,               -- queued: the earlier message of its thread that is unsettled or retried
   lane         TEXT,                  -- urgency, priority, kind and campaign: inside a lane the older goes first
   attempts     INTEGER NOT NULL DEFAULT 0,
   retries      INTEGER NOT NULL DEFAULT 0,
@@ -170,12 +189,17 @@ CREATE TABLE messages (
 CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key) WHERE dedupe_key IS NOT NULL;
 -- Rows of other programs that nobody has looked at.
 CREATE INDEX messages_new ON messages (arrival) WHERE state = 'new';
--- The next message of each lane of an account, and when the next one becomes due.
-CREATE INDEX messages_due ON messages (account_id, lane, due_at, arrival) WHERE state = 'queued' AND retry_at IS NULL;
+-- The ready messages of each lane of an account, in order.
+CREATE INDEX messages_due ON messages (account_id, lane, due_at, arrival)
+  WHERE state = 'queued' AND retry_at IS NULL AND blocked_by IS NULL;
+-- The queued messages of a thread, and those that another message blocks.
+CREATE INDEX messages_thread ON messages (account_id, thread) WHERE state = 'queued';
+CREATE INDEX messages_blocked ON messages (blocked_by) WHERE blocked_by IS NOT NULL;
 -- What was sent to somebody, or is to be, that starts a chat; and when last.
 CREATE INDEX messages_person ON messages (account_id, thread, sent_at) WHERE users_ids IS NOT NULL;
--- Messages that are tried again, and whose threads wait for them.
-CREATE INDEX messages_retry ON messages (account_id, retry_at, thread) WHERE state = 'queued' AND retry_at IS NOT NULL;
+-- Messages that are retried: which is next, and which block their threads.
+CREATE INDEX messages_retry ON messages (account_id, retry_at) WHERE state = 'queued' AND retry_at IS NOT NULL;
+CREATE INDEX messages_retry_thread ON messages (account_id, thread) WHERE state = 'queued' AND retry_at IS NOT NULL;
 -- Threads that wait for an outcome.
 CREATE INDEX messages_unsettled ON messages (account_id, thread) WHERE state IN ('sending', 'uncertain', 'review');
 -- Messages whose chats are to be read back.
@@ -297,6 +321,8 @@ BEGIN
    WHERE NEW.route IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: thread belongs to the daemon; leave it out')
    WHERE NEW.thread IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: blocked_by belongs to the daemon; leave it out')
+   WHERE NEW.blocked_by IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: lane belongs to the daemon; leave it out; use priority and campaign')
    WHERE NEW.lane IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
@@ -435,6 +461,113 @@ BEGIN
   SELECT NEW.account_id, NEW.state, 0
    WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);
   UPDATE counts SET n = n + 1 WHERE account_id = NEW.account_id AND state = NEW.state;
+END;
+
+-- Order in a thread. An unsettled message blocks every queued message of its thread; a retried one blocks those that come
+-- after it. `blocked_by` is the only record of this: the engine and `explain` both read it.
+CREATE TRIGGER messages_blocks AFTER UPDATE OF state, retry_at ON messages
+WHEN (NEW.state IN ('uncertain', 'review') AND OLD.state NOT IN ('uncertain', 'review'))
+  OR (NEW.state = 'queued' AND NEW.retry_at IS NOT NULL AND (OLD.retry_at IS NULL OR OLD.state <> 'queued'))
+BEGIN
+  UPDATE messages SET blocked_by = NEW.arrival
+   WHERE account_id = NEW.account_id AND thread = NEW.thread AND state = 'queued' AND blocked_by IS NULL
+     AND arrival <> NEW.arrival AND (NEW.state <> 'queued' OR (due_at, arrival) > (NEW.due_at, NEW.arrival));
+END;
+
+CREATE TRIGGER messages_unblocks AFTER UPDATE OF state, retry_at ON messages
+WHEN NEW.state NOT IN ('sending', 'uncertain', 'review') AND (NEW.state <> 'queued' OR NEW.retry_at IS NULL)
+BEGIN
+  UPDATE messages SET blocked_by = coalesce(
+     (SELECT min(u.arrival) FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
+         AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
+     (SELECT min(r.arrival) FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
+         AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (messages.due_at, messages.arrival)))
+   WHERE blocked_by = NEW.arrival AND state = 'queued';
+END;
+
+CREATE TRIGGER messages_joins AFTER UPDATE OF state ON messages WHEN NEW.state = 'queued' AND OLD.state <> 'queued'
+BEGIN
+  UPDATE messages SET blocked_by = coalesce(
+     (SELECT min(u.arrival) FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
+         AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
+     (SELECT min(r.arrival) FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
+         AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (NEW.due_at, NEW.arrival)))
+   WHERE arrival = NEW.arrival AND (
+     EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
+               AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')
+     OR EXISTS (SELECT 1 FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
+                  AND r.state = 'queued' AND r.retry_at IS NOT NULL));
+END;
+
+CREATE TRIGGER messages_leaves AFTER UPDATE OF state ON messages WHEN NEW.state <> 'queued' AND OLD.blocked_by IS NOT NULL
+BEGIN
+  UPDATE messages SET blocked_by = NULL WHERE arrival = NEW.arrival;
+END;
+
+-- `lanes` follows what is ready. Triggers run in any order, so each looks at the rows as they are, not at OLD and NEW.
+CREATE TRIGGER messages_ready AFTER UPDATE OF state, retry_at, blocked_by ON messages
+WHEN NEW.state = 'queued' AND NEW.retry_at IS NULL AND NEW.blocked_by IS NULL
+  AND (OLD.state <> 'queued' OR OLD.retry_at IS NOT NULL OR OLD.blocked_by IS NOT NULL)
+BEGIN
+  INSERT INTO lanes (account_id, campaign, class, finish, due_at, arrival)
+  SELECT m.account_id, substr(m.lane, 11), substr(m.lane, 1, 9),
+         coalesce((SELECT t.reached FROM turns t WHERE t.account_id = m.account_id AND t.campaign = substr(m.lane, 11)), 0),
+         m.due_at, m.arrival
+    FROM messages m WHERE m.arrival = NEW.arrival AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL
+  ON CONFLICT (account_id, campaign, class) DO UPDATE SET due_at = excluded.due_at, arrival = excluded.arrival
+   WHERE (excluded.due_at, excluded.arrival) < (lanes.due_at, lanes.arrival);
+END;
+
+CREATE TRIGGER messages_unready AFTER UPDATE OF state, retry_at, blocked_by ON messages
+WHEN OLD.state = 'queued' AND OLD.retry_at IS NULL AND OLD.blocked_by IS NULL
+  AND (NEW.state <> 'queued' OR NEW.retry_at IS NOT NULL OR NEW.blocked_by IS NOT NULL)
+BEGIN
+  UPDATE lanes SET due_at = n.due_at, arrival = n.arrival
+    FROM (SELECT m.due_at, m.arrival FROM messages m WHERE m.account_id = OLD.account_id AND m.lane = OLD.lane
+             AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL
+           ORDER BY m.due_at, m.arrival LIMIT 1) AS n
+   WHERE lanes.account_id = OLD.account_id AND lanes.campaign = substr(OLD.lane, 11)
+     AND lanes.class = substr(OLD.lane, 1, 9) AND lanes.arrival = OLD.arrival;
+  DELETE FROM lanes
+   WHERE account_id = OLD.account_id AND campaign = substr(OLD.lane, 11) AND class = substr(OLD.lane, 1, 9)
+     AND arrival = OLD.arrival
+     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.arrival = OLD.arrival AND m.state = 'queued' AND m.retry_at IS NULL
+                       AND m.blocked_by IS NULL);
+END;
+
+CREATE TRIGGER messages_queued AFTER INSERT ON messages WHEN NEW.state = 'queued'
+BEGIN
+  UPDATE messages SET blocked_by = coalesce(
+     (SELECT min(u.arrival) FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
+         AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
+     (SELECT min(r.arrival) FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
+         AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (NEW.due_at, NEW.arrival)))
+   WHERE arrival = NEW.arrival AND (
+     EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
+               AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')
+     OR EXISTS (SELECT 1 FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
+                  AND r.state = 'queued' AND r.retry_at IS NOT NULL));
+  INSERT INTO lanes (account_id, campaign, class, finish, due_at, arrival)
+  SELECT m.account_id, substr(m.lane, 11), substr(m.lane, 1, 9),
+         coalesce((SELECT t.reached FROM turns t WHERE t.account_id = m.account_id AND t.campaign = substr(m.lane, 11)), 0),
+         m.due_at, m.arrival
+    FROM messages m WHERE m.arrival = NEW.arrival AND m.retry_at IS NULL AND m.blocked_by IS NULL
+  ON CONFLICT (account_id, campaign, class) DO UPDATE SET due_at = excluded.due_at, arrival = excluded.arrival
+   WHERE (excluded.due_at, excluded.arrival) < (lanes.due_at, lanes.arrival);
+END;
+
+-- `lanes.finish` follows `turns`.
+CREATE TRIGGER turns_begun AFTER INSERT ON turns
+BEGIN
+  UPDATE lanes SET finish = NEW.reached WHERE account_id = NEW.account_id AND campaign = NEW.campaign;
+END;
+CREATE TRIGGER turns_moved AFTER UPDATE OF reached ON turns
+BEGIN
+  UPDATE lanes SET finish = NEW.reached WHERE account_id = NEW.account_id AND campaign = NEW.campaign;
+END;
+CREATE TRIGGER turns_forgotten AFTER DELETE ON turns
+BEGIN
+  UPDATE lanes SET finish = 0 WHERE account_id = OLD.account_id AND campaign = OLD.campaign;
 END;
 
 -- A message leaves a trace for ever; taking it back is `outboxd cancel`.

@@ -10,6 +10,7 @@ use super::error::ApiError;
 use super::{Doors, render, wire};
 use crate::domain::message::MessageId;
 use crate::domain::state::StateName;
+use crate::engine::Standing;
 use crate::store::{Cancelled, MessageView};
 
 pub(super) async fn list(
@@ -18,15 +19,13 @@ pub(super) async fn list(
 ) -> Result<Json<Value>, ApiError> {
     let filter = wire::filter(parameters)?;
     let page = doors.store.messages(&filter, doors.engine.now()).await?;
-    let waiting = page.messages.iter().filter(|message| message.waiting.is_some());
-    let accounts: Vec<_> = waiting.map(|message| message.account.id.clone()).collect();
-    let ledgers = doors.engine.ledgers(accounts).await?;
-    let row = |message: &MessageView| {
-        let mut row = render::message(message, doors.engine.standing(message, &ledgers));
+    let standings = doors.engine.standings(&page.messages).await?;
+    let row = |(message, standing): (&MessageView, Standing)| {
+        let mut row = render::message(message, standing);
         row["attempts"] = json!(message.attempts);
         row
     };
-    let data: Vec<Value> = page.messages.iter().map(row).collect();
+    let data: Vec<Value> = page.messages.iter().zip(standings).map(row).collect();
     Ok(Json(json!({ "data": data, "next_cursor": page.next.map(|arrival| arrival.0.to_string()) })))
 }
 
@@ -36,8 +35,8 @@ pub(super) async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let message = find(&doors, &id).await?;
     let attempts = doors.store.attempts(message.arrival).await?;
-    let ledgers = doors.engine.ledgers(vec![message.account.id.clone()]).await?;
-    let mut shown = render::message(&message, doors.engine.standing(&message, &ledgers));
+    let standing = doors.engine.explain(&message).await?.standing;
+    let mut shown = render::message(&message, standing);
     shown["text"] = json!(message.text);
     shown["attempts"] = attempts.iter().map(render::attempt).collect();
     shown["evidence"] = doors.store.evidence(message.arrival).await?.iter().map(render::evidence).collect();

@@ -128,6 +128,8 @@ pub(super) fn calendar(
     let calendar = Calendar {
         week: week.map(Option::unwrap_or_default),
         start_late: late.unwrap_or_default(),
+        // Set by the gap, which is read beside it.
+        spread: std::time::Duration::ZERO,
         end_early: early.unwrap_or_default(),
         days_off: calendar::merged(days_off),
     };

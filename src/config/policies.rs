@@ -22,6 +22,9 @@ use crate::domain::validate::MAX_ID_BYTES;
 /// The least pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
 pub(super) const SHORTEST_GAP: Duration = Duration::from_secs(10);
 
+/// Accounts with the same hours begin within this time of each other, or within a gap if that is shorter.
+const LONGEST_SPREAD: Duration = Duration::from_secs(60);
+
 /// Reads the policy of every account.
 pub(super) fn read(reader: &mut Reader<'_>) -> Policies {
     let default = Arc::new(policy(reader, None));
@@ -34,9 +37,13 @@ pub(super) fn read(reader: &mut Reader<'_>) -> Policies {
 fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
     let rhythm = limits::rhythm(reader, account);
     let caps = limits::caps(reader, account, rhythm.spread);
-    let (calendar, zone) = limits::calendar(reader, account, &caps);
+    let (mut calendar, zone) = limits::calendar(reader, account, &caps);
+    let gap = gap(reader, account);
+    if let Some(calendar) = &mut calendar {
+        calendar.spread = gap.max.min(LONGEST_SPREAD);
+    }
     Policy {
-        gap: gap(reader, account),
+        gap,
         rhythm,
         caps,
         calendar,

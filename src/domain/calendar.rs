@@ -36,6 +36,8 @@ pub struct Calendar {
     pub week: [Vec<Span>; 7],
     /// The first span of a day begins up to this late, drawn for each day.
     pub start_late: Duration,
+    /// Every span begins up to this late, so that accounts with the same hours do not all send at one moment.
+    pub spread: Duration,
     /// The last span of a day ends up to this early, drawn for each day.
     pub end_early: Duration,
     /// First and last day of each time off, in order.
@@ -46,8 +48,9 @@ impl Calendar {
     /// Open at all times.
     pub fn always() -> Self {
         let whole = vec![Span { from: 0, to: DAY }];
-        let (start_late, end_early) = (Duration::ZERO, Duration::ZERO);
-        Self { week: std::array::from_fn(|_| whole.clone()), start_late, end_early, days_off: Vec::new() }
+        let (start_late, spread, end_early) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let week = std::array::from_fn(|_| whole.clone());
+        Self { week, start_late, spread, end_early, days_off: Vec::new() }
     }
 
     /// Whether it never closes.

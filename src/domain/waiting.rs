@@ -30,6 +30,13 @@ pub struct Waiting {
     pub ahead: u64,
 }
 
+impl Waiting {
+    /// Whether it could go now but for its account and the messages before it.
+    pub fn is_ready(&self, now: Timestamp) -> bool {
+        self.due_at <= now && self.retry_at.is_none_or(|at| at <= now) && self.held_by.is_none()
+    }
+}
+
 /// An earlier message to the same chat or recipient that is not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldBy {

@@ -1,27 +1,25 @@
-//! One step of one account: read, decide, act once, say when to look again.
+//! One step of one account: select, act once, say when to look again.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
 use super::attempt;
 use super::before::{self, Look, Looks};
 use super::live::Claim;
+use super::selection::{Selected, selected};
 use crate::clock::{self, Dice};
-use crate::domain::account::Account;
-use crate::domain::caps::Ledger;
 use crate::domain::message::{AccountId, ChatId, MessageId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
-use crate::domain::waiting::Waiting;
-use crate::policy::decide::{Facts, Live, Until, Verdict, concerns_its_kind_only, decide};
-use crate::policy::hours::{account_seed, hours_at};
-use crate::policy::order::{Turns, place};
+use crate::policy::decide::{Until, Verdict, gates};
+use crate::policy::hours::{self, account_seed};
+use crate::policy::order::Share;
 use crate::policy::pace;
 use crate::policy::settle::after;
 use crate::provider::Composing;
-use crate::store::{Candidate, StoreError, Turn};
+use crate::store::{Candidate, StoreError};
 
 /// When an account is looked at again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,46 +38,46 @@ pub(super) struct AccountRun {
     pub(super) dice: Dice,
     /// The dice of the pauses alone, so that a forecast with the same seed draws the same ones.
     pub(super) gap_dice: Dice,
-    /// No call before this time of the monotonic clock: holds when the wall clock is set (P3).
-    pub(super) paced_until: Option<Duration>,
-    /// Both clocks when what is stored of its pause was written or looked at; `None` is now.
-    stored_at: Option<(Timestamp, Duration)>,
     /// How long to type before this message; drawn once.
     plan: Option<(MessageId, Duration)>,
     /// A step of this account ended in a bug: its call may be open with nobody waiting for its answer.
     pub(super) lost_call: bool,
     /// What was looked up for the next message.
     pub(super) looks: Looks,
+    /// What the account waited for last, if that ends for many accounts at one moment.
+    waited_for: Option<Reason>,
 }
 
 impl AccountRun {
-    /// What is stored of its pause is understood by `stored_at`, both clocks at the start of this run.
-    pub(super) fn new(id: AccountId, seed: u64, stored_at: Option<(Timestamp, Duration)>) -> Self {
+    pub(super) fn new(id: AccountId, seed: u64) -> Self {
         let dice = clock::dice(seed ^ account_seed(id.as_str()));
         let gap_dice = clock::dice(gap_seed(seed, &id));
         let looks = Looks::default();
-        Self { id, dice, gap_dice, paced_until: None, stored_at, plan: None, lost_call: false, looks }
+        Self { id, dice, gap_dice, plan: None, lost_call: false, looks, waited_for: None }
     }
 
-    /// The earliest time of the next call. What this process saw with its monotonic clock beats what is stored by
-    /// the wall clock; and a stored time can lie at most one gap ahead, unless the clock was set back.
-    fn next_call_at(
-        &mut self,
-        account: &Account,
-        policy: &Policy,
-        now: Timestamp,
-        monotonic: Duration,
-    ) -> Option<Timestamp> {
-        if self.paced_until.is_none() {
-            // The wall clock may have been set since the run began.
-            let (wall, began) = self.stored_at.unwrap_or((now, monotonic));
-            let stored = account.next_call_at?.duration_since(wall);
-            let longest = account.history.last_gap.unwrap_or(policy.gap.max) + pace::CUT;
-            let wait = Duration::try_from(stored).unwrap_or_default().min(longest);
-            // Measured by the monotonic clock from now on, so that it comes nearer whatever the wall clock says.
-            self.paced_until = Some(began + wait);
+    /// Remembers what the account waits for.
+    fn note_wait(&mut self, verdict: Option<&Verdict>) {
+        let Some(Verdict::Wait { reason, .. }) = verdict else { return };
+        self.waited_for = Some(*reason).filter(|reason| is_shared(*reason));
+    }
+
+    /// Delays the first send after a moment at which many accounts become free (resume of all, a new day) by a time of the
+    /// account's own within its gap, so that they do not all send at once; answers whether it did. Hours spread themselves
+    /// (`Calendar::spread`).
+    fn starts_late(&mut self, shared: &Shared, selected: &Selected) -> bool {
+        let Some(reason) = self.waited_for.take() else { return false };
+        let (now, policy) = (selected.now, &selected.policy);
+        let by_cap = matches!(reason, Reason::Cap | Reason::WarmUp | Reason::HalfCaps);
+        // A rolling window frees one account at a time; midnight frees all of a zone.
+        let midnight = hours::day_of(&policy.zone, policy.zone.to_datetime(now).date());
+        if by_cap && now.duration_since(midnight) > SAME_MOMENT {
+            return false;
         }
-        self.paced_until.map(|until| after(now, until.saturating_sub(monotonic)))
+        let delay = pace::draw_start(&mut self.dice, policy.gap);
+        let monotonic = shared.clock.monotonic();
+        shared.pace.delay(&self.id, monotonic + delay, monotonic);
+        true
     }
 
     fn typing_time(&mut self, candidate: &Candidate, policy: &Policy) -> Duration {
@@ -94,6 +92,9 @@ impl AccountRun {
         }
     }
 }
+
+/// Accounts that become free within this time of midnight were held by the day.
+const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(2);
 
 /// What the pauses of an account are drawn from.
 pub(super) fn gap_seed(seed: u64, account: &AccountId) -> u64 {
@@ -113,106 +114,93 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.doubts.notify_one();
         run.lost_call = false;
     }
-    let Some(mut turn) = shared.store.turn(&run.id, now).await? else {
+    let Some(selected) = selected(shared, &run.id, now).await? else {
         shared.live.release(&run.id);
         return Ok(Wake::Idle);
     };
-    let policy = shared.policy(&run.id);
-    turn.account.next_call_at = run.next_call_at(&turn.account, &policy, now, shared.clock.monotonic());
-    let turns = Turns { floor: turn.floor, reached: std::mem::take(&mut turn.reached) };
-    let mut heads = std::mem::take(&mut turn.heads);
-    heads.sort_by_cached_key(|head| place(&head.lane, &policy.order, &turns, head.due_at, head.arrival.0));
-    choose(shared, run, &turn, heads, &turns, &policy, now).await
+    if selected.candidates.has_more_retries {
+        shared.store.return_retries(run.id.clone(), now).await?;
+        return Ok(Wake::Now);
+    }
+    if defer(shared, run, &selected).await? {
+        return Ok(Wake::Now);
+    }
+    let wake = match selected.selection.next {
+        Some(place) => act(shared, run, &selected, place).await?,
+        None => {
+            shared.live.release(&run.id);
+            run.note_wait(selected.selection.standing().map(|(_, verdict)| verdict));
+            Wake::Idle
+        }
+    };
+    // Something that becomes due meanwhile may go first.
+    Ok(match (wake, selected.selection.wake_at) {
+        (Wake::At(own), Some(other)) => Wake::At(own.min(other)),
+        (Wake::Idle, Some(other)) => Wake::At(other),
+        (wake, _) => wake,
+    })
 }
 
-/// Acts on the first of `heads` that something of the account's holds, or nothing; those that wait for something of
-/// their own kind's let the next one go.
-async fn choose(
-    shared: &Shared,
-    run: &mut AccountRun,
-    turn: &Turn,
-    heads: Vec<Candidate>,
-    turns: &Turns,
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<Wake, StoreError> {
-    let Turn { daemon, account, .. } = turn;
-    let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(run.id.as_str()), now);
-    let (mut wake, mut ledger) = (turn.next_due_at, None);
-    for candidate in heads {
-        if before::held(shared, run, &candidate, now).await? {
-            return Ok(Wake::Now);
+/// Defers one due candidate that waits for something of its own, so that the next one of its lane is looked at; answers
+/// whether there was one.
+async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result<bool, StoreError> {
+    let now = selected.now;
+    for (place, verdict) in selected.selection.verdicts.iter().enumerate() {
+        let (candidate, message) = selected.candidate(place);
+        if candidate.due_at > now || candidate.retry_at.is_some_and(|at| at > now) {
+            continue;
         }
-        let claim = shared.live.claim_of(&run.id).filter(|claim| claim.message_id == candidate.id);
-        let message = waiting(&candidate);
-        let live = Live {
-            storage_failing_until: shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
-            api_unreachable_until: shared.live.api_health(now).unreachable_until,
-            api_busy_until: None,
-            typing_until: claim.map(|claim| claim.typing_until(now, shared.clock.monotonic())),
-        };
-        let facts = Facts { now, daemon, account, message: &message, live, policy, hours, ledger: None };
-        if ledger.is_none() {
-            ledger = counted(shared, &facts).await?;
-        }
-        let facts = Facts { ledger: ledger.as_ref(), ..facts };
-        match decide(&facts) {
-            Verdict::Wait { reason, until } if concerns_its_kind_only(reason) => {
-                if let Until::At(at) | Until::NotBefore(at) = until {
-                    wake = Some(wake.map_or(at, |earlier| earlier.min(at)));
-                }
-            }
-            Verdict::Wait { reason: Reason::RecipientRest, until: Until::At(until) } => {
+        if matches!(verdict, Verdict::Wait { reason: Reason::RecipientRest, .. }) {
+            let gates = gates(&selected.situation().facts(message, None));
+            let rest = gates.into_iter().find(|gate| gate.reason == Reason::RecipientRest);
+            if let Some(Until::At(until)) = rest.and_then(|gate| gate.closed) {
                 let why = "this person was sent a message that started a chat a short time ago".to_owned();
                 shared.store.set_aside(candidate.arrival, Reason::RecipientRest, until, why, now).await?;
-                return Ok(Wake::Now);
-            }
-            Verdict::Send | Verdict::Stop { .. } | Verdict::Wait { .. } => {
-                return act(shared, run, candidate, &facts, turns).await;
+                return Ok(true);
             }
         }
+        if before::held(shared, run, candidate, now).await? {
+            return Ok(true);
+        }
     }
-    shared.live.release(&run.id);
-    Ok(wake.map_or(Wake::Idle, Wake::At))
+    Ok(false)
 }
 
-/// The sends of the account, where the verdict depends on them: only when nothing before the caps holds the message.
-async fn counted(shared: &Shared, facts: &Facts<'_>) -> Result<Option<Ledger>, StoreError> {
-    let asked = match decide(facts) {
-        Verdict::Wait { reason: Reason::Cap, .. } => true,
-        Verdict::Send => facts.policy.rhythm.spread,
-        Verdict::Wait { .. } | Verdict::Stop { .. } => false,
-    };
-    if !asked {
-        return Ok(None);
-    }
-    shared.store.ledger(&facts.account.id, facts.now).await.map(Some)
-}
-
-/// Does what the verdict on `candidate` says.
+/// Does what the verdict on the message that goes next says.
 async fn act(
     shared: &Shared,
     run: &mut AccountRun,
-    mut candidate: Candidate,
-    facts: &Facts<'_>,
-    turns: &Turns,
+    selected: &Selected,
+    place: usize,
 ) -> Result<Wake, StoreError> {
-    let Facts { now, policy, account, .. } = *facts;
-    let verdict = decide(facts);
-    let free_at = account.next_call_at.map_or(now, |at| at.max(now));
+    let (now, policy) = (selected.now, &*selected.policy);
+    let verdict = &selected.selection.verdicts[place];
+    let (candidate, message) = selected.candidate(place);
+    let mut candidate = candidate.clone();
+    run.note_wait(Some(verdict));
+    if *verdict == Verdict::Send && run.starts_late(shared, selected) {
+        return Ok(Wake::Now);
+    }
+    let free_at = selected.candidates.account.next_call_at.map_or(now, |at| at.max(now));
     let may_type =
         matches!(verdict, Verdict::Send | Verdict::Wait { reason: Reason::Gap | Reason::Break, .. });
     if may_type {
-        let looks = before::look(shared, run, &mut candidate, policy, &verdict, now, free_at).await?;
+        let looks = before::look(shared, run, &mut candidate, policy, verdict, now, free_at).await?;
         if let Look::Wake(wake) = looks {
             return Ok(wake);
         }
-        if facts.live.typing_until.is_none() && wants_typing(&candidate, policy) {
+        let types = shared.live.claim_of(&run.id).is_some_and(|claim| claim.message_id == candidate.id);
+        if !types && wants_typing(&candidate, policy) {
             return Ok(typing(shared, run, &candidate, policy, now, free_at).await);
         }
     }
-    match verdict {
-        Verdict::Send => attempt::attempt(shared, run, candidate, facts, turns).await,
+    match *verdict {
+        Verdict::Send => {
+            let facts = selected.situation().facts(message, None);
+            let share = Share { floor: selected.candidates.floor, reached: candidate.reached };
+            let share = selected.takes_turns(&candidate).then_some(share);
+            attempt::attempt(shared, run, candidate, &facts, share).await
+        }
         Verdict::Stop { .. } => {
             let expired = shared.store.expire(now).await?;
             // Those of other accounts as well, whose next messages may have waited for them.
@@ -233,20 +221,18 @@ async fn act(
     }
 }
 
-/// Whose turn it is has nobody before it.
-fn waiting(candidate: &Candidate) -> Waiting {
-    let lane = &candidate.lane;
-    Waiting {
-        kind: lane.kind,
-        due_at: candidate.due_at,
-        retry_at: candidate.retry_at,
-        set_aside: candidate.set_aside,
-        ignores_hours: lane.urgent && lane.ignore_hours,
-        started_at: candidate.started_at,
-        expires_at: candidate.expires_at,
-        held_by: None,
-        ahead: 0,
-    }
+/// Whether `reason` ends for many accounts at one moment.
+fn is_shared(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::DaemonPaused
+            | Reason::KeyRefused
+            | Reason::Restored
+            | Reason::ApiUnreachable
+            | Reason::Cap
+            | Reason::WarmUp
+            | Reason::HalfCaps
+    )
 }
 
 /// A typing indicator needs a chat: before a first message there is none.

@@ -15,13 +15,13 @@ use super::account::{AccountRun, Wake};
 use super::before;
 use super::target::call_target;
 use crate::domain::attachment::Attachment;
-use crate::domain::message::Target;
+use crate::domain::message::{AccountId, Target};
 use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
 use crate::domain::policy::Policy;
 use crate::domain::state::{Sending, Settled, StateName};
 use crate::policy::decide::Facts;
 use crate::policy::hours::Hours;
-use crate::policy::order::{self, Turns};
+use crate::policy::order::{self, Share};
 use crate::policy::pace::CUT;
 use crate::policy::plan::{Plan, plan};
 use crate::policy::settle::{after, consequence};
@@ -37,7 +37,7 @@ pub(super) async fn attempt(
     run: &mut AccountRun,
     candidate: Candidate,
     facts: &Facts<'_>,
-    turns: &Turns,
+    share: Option<Share>,
 ) -> Result<Wake, StoreError> {
     let Facts { now, policy, .. } = *facts;
     if let Err(wait) = shared.live.take_request() {
@@ -65,7 +65,7 @@ pub(super) async fn attempt(
             break_left: pause.break_left,
             on_break: pause.on_break,
             warms_up_again,
-            turn: turn_of(&candidate, turns, policy),
+            turn: share.map(|share| turn_of(&candidate, share, policy)),
             closes_at: match facts.hours {
                 Hours::Open { until } => Some(until),
                 Hours::Always | Hours::Closed { .. } => None,
@@ -82,11 +82,11 @@ pub(super) async fn attempt(
         // Paused, cancelled or expired in this very moment; the next look tells which.
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }
-    run.paced_until = Some(shared.clock.monotonic() + gap + CUT);
+    paced(shared, &run.id, gap);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
         let reply = make(shared, call).await;
-        run.paced_until = Some(shared.clock.monotonic() + gap + CUT);
+        paced(shared, &run.id, gap);
         settle(shared, run, &candidate, facts, gap, reply).await;
     }
     .instrument(span)
@@ -94,14 +94,17 @@ pub(super) async fn attempt(
     Ok(Wake::Now)
 }
 
-/// The turn that the message's campaign takes; where there never was another campaign, nobody has to count.
-fn turn_of(candidate: &Candidate, turns: &Turns, policy: &Policy) -> Option<(String, u64, u64)> {
+/// From now on the account pauses for `gap`.
+fn paced(shared: &Shared, account: &AccountId, gap: Duration) {
+    let now = shared.clock.monotonic();
+    shared.pace.set(account, now + gap + CUT, now);
+}
+
+/// The turn that the message's campaign takes.
+fn turn_of(candidate: &Candidate, share: Share, policy: &Policy) -> (String, u64, u64) {
     let campaign = order::campaign(&candidate.lane);
-    if campaign.is_empty() && *turns == Turns::default() {
-        return None;
-    }
-    let (floor, reached) = turns.after(campaign, &policy.order);
-    Some((campaign.to_owned(), floor, reached))
+    let (floor, reached) = share.after(campaign, &policy.order);
+    (campaign.to_owned(), floor, reached)
 }
 
 /// The call that sends `candidate`.

@@ -1,4 +1,4 @@
-//! Why a message or an account waits, by the very function that sends (P6).
+//! Why a message or an account waits, by the very selection that sends (P6).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::EngineHandle;
+use super::selection::{Selected, live, selected};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::{Kind, Ledger};
 use crate::domain::message::{AccountId, MessageId};
@@ -15,12 +16,9 @@ use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
 use crate::policy::hours::{Hours, account_seed, hours_at};
-use crate::policy::order::{Turns, place};
-use crate::policy::pace::CUT;
 use crate::policy::quota::{Budget, budgets};
-use crate::policy::settle::after;
 use crate::policy::warm_up::Lowering;
-use crate::store::{AccountView, Candidate, MessageView, StoreError, Turn};
+use crate::store::{AccountView, MessageView, StoreError};
 
 /// Where a message or an account stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,31 +64,26 @@ pub struct Explanation {
     pub zone: jiff::tz::TimeZone,
 }
 
-/// What accounts have sent, for those whose rules have caps.
-#[derive(Debug, Clone, Default)]
-pub struct Ledgers(HashMap<AccountId, Ledger>);
-
 impl EngineHandle {
-    /// What these accounts have sent, as far as their caps ask for it.
+    /// Where each of these messages stands, in their order.
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn ledgers(&self, accounts: Vec<AccountId>) -> Result<Ledgers, StoreError> {
-        let mut ledgers = HashMap::new();
-        for account in accounts {
-            if !ledgers.contains_key(&account) && !self.policy(&account).caps.list.is_empty() {
-                let ledger = self.shared.store.ledger(&account, self.now()).await?;
-                ledgers.insert(account, ledger);
+    pub async fn standings(&self, messages: &[MessageView]) -> Result<Vec<Standing>, StoreError> {
+        let mut views: HashMap<&AccountId, View> = HashMap::new();
+        let mut standings = Vec::with_capacity(messages.len());
+        for message in messages {
+            if message.waiting.is_none() {
+                standings.push(of_state(message));
+                continue;
             }
+            let account = &message.account.id;
+            if !views.contains_key(account) {
+                views.insert(account, self.view(&message.account, &message.daemon).await?);
+            }
+            standings.push(views[account].judge(message).0);
         }
-        Ok(Ledgers(ledgers))
-    }
-
-    /// Where `message` stands; `ledgers` holds at least that of its account.
-    pub fn standing(&self, message: &MessageView, ledgers: &Ledgers) -> Standing {
-        let Some(waiting) = &message.waiting else { return of_state(message) };
-        let seen = self.seen(&message.account, Some(message.id));
-        judge(&seen.facts(&message.daemon, waiting, ledgers))
+        Ok(standings)
     }
 
     /// Where `message` stands, with every gate.
@@ -98,17 +91,19 @@ impl EngineHandle {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn explain(&self, message: &MessageView) -> Result<Explanation, StoreError> {
-        let ledgers = self.ledgers(vec![message.account.id.clone()]).await?;
-        let seen = self.seen(&message.account, Some(message.id));
+        let view = self.view(&message.account, &message.daemon).await?;
         let waiting = message.waiting.as_ref();
-        let gates = waiting.map(|waiting| gates(&seen.facts(&message.daemon, waiting, &ledgers)).to_vec());
+        let (standing, gates) = match waiting {
+            Some(_) => view.judge(message),
+            None => (of_state(message), Vec::new()),
+        };
         Ok(Explanation {
-            now: seen.now,
-            standing: self.standing(message, &ledgers),
-            gates: gates.unwrap_or_default(),
+            now: view.now,
+            standing,
+            gates,
             ahead: waiting.map_or(0, |waiting| waiting.ahead),
             held_by: waiting.and_then(|waiting| waiting.held_by).map(|held_by| held_by.id),
-            zone: seen.policy.zone.clone(),
+            zone: view.policy.zone.clone(),
         })
     }
 
@@ -118,20 +113,25 @@ impl EngineHandle {
     /// When the queue cannot be read.
     pub async fn account_standing(
         &self,
-        view: &AccountView,
+        account: &AccountView,
         daemon: &Daemon,
     ) -> Result<Option<Standing>, StoreError> {
-        if view.counts.of(StateName::Queued) == 0 {
+        if account.counts.of(StateName::Queued) == 0 {
             return Ok(None);
         }
-        let seen = self.seen(&view.account, None);
-        // What waits may be several things; a message in a chat meets the fewest caps.
-        let turn = self.shared.store.turn(&view.account.id, seen.now).await?;
-        let first = turn.as_ref().and_then(|turn| self.first_of(turn, &seen.policy));
+        let view = self.view(&account.account, daemon).await?;
+        if let Some(selected) = &view.selected
+            && let Some((place, verdict)) = selected.selection.standing()
+        {
+            let (_, message) = selected.candidate(place);
+            return Ok(Some(standing(&selected.situation().facts(message, None), verdict)));
+        }
+        // All of it is blocked by messages that are not settled: reading back may settle them, otherwise a person.
+        let blocked = account.next_read_at.map_or(Until::Person, Until::NotBefore);
         let message = Waiting {
-            kind: first.map_or(Kind::Message, |first| first.lane.kind),
-            ignores_hours: first.is_some_and(|first| first.lane.urgent && first.lane.ignore_hours),
-            due_at: view.oldest_due_at.unwrap_or(seen.now),
+            kind: Kind::Message,
+            ignores_hours: false,
+            due_at: view.now,
             retry_at: None,
             set_aside: None,
             started_at: None,
@@ -139,31 +139,7 @@ impl EngineHandle {
             held_by: None,
             ahead: 0,
         };
-        let ledgers = self.ledgers(vec![view.account.id.clone()]).await?;
-        let facts = seen.facts(daemon, &message, &ledgers);
-        let (has_head, later) = turn.map_or((false, None), |turn| {
-            (!turn.heads.is_empty(), turn.next_due_at.map(|at| (turn.next_set_aside, at)))
-        });
-        let is_unsettled = view.counts.of(StateName::Uncertain) + view.counts.of(StateName::Review) > 0;
-        if !has_head && later.is_none() && !view.account.in_flight && is_unsettled {
-            // All of it stands behind something that is not settled: reading back may do that, otherwise a person.
-            let held = view.next_read_at.map_or(Until::Person, Until::NotBefore);
-            return Ok(Some(judge_behind(&facts, held)));
-        }
-        let standing = judge(&facts);
-        Ok(Some(match later {
-            Some((set_aside, at)) if standing.reason == Reason::Now && !has_head => {
-                Standing::new(set_aside.unwrap_or(Reason::Retry), Some(Until::At(at)))
-            }
-            Some(_) | None => standing,
-        }))
-    }
-
-    /// The message that goes first, as far as no cap of its kind holds it.
-    fn first_of<'a>(&self, turn: &'a Turn, policy: &Policy) -> Option<&'a Candidate> {
-        let turns = Turns { floor: turn.floor, reached: turn.reached.clone() };
-        let heads = turn.heads.iter();
-        heads.min_by_key(|head| place(&head.lane, &policy.order, &turns, head.due_at, head.arrival.0))
+        Ok(Some(judge_blocked(&view.facts(&message), blocked)))
     }
 
     /// Every cap of `account` as it stands now, and whether its hours are open.
@@ -204,53 +180,79 @@ impl EngineHandle {
         self.shared.policy(account)
     }
 
-    /// The account with its pace as a step would see it, for a clock that was set back.
-    pub(super) fn seen(&self, account: &Account, message: Option<MessageId>) -> Seen {
-        let now = self.now();
+    /// The account with its pace as a step would see it now.
+    pub(super) fn paced(&self, account: &Account) -> Account {
+        let (now, monotonic) = (self.now(), self.shared.clock.monotonic());
         let policy = self.policy(&account.id);
-        let latest = after(now, account.history.last_gap.unwrap_or(policy.gap.max) + CUT);
-        let next_call_at = account.next_call_at.map(|at| at.min(latest));
-        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.id.as_str()), now);
-        let live = self.live(&account.id, message);
-        Seen { now, account: Account { next_call_at, ..account.clone() }, policy, hours, live }
+        let next_call_at = self.shared.pace.next_call_at(account, &policy, now, monotonic);
+        Account { next_call_at, ..account.clone() }
     }
 
-    fn live(&self, account: &AccountId, message: Option<MessageId>) -> Live {
-        let claim = self.shared.live.claim_of(account);
-        let claim = claim.filter(|claim| message.is_none_or(|id| claim.message_id == id));
-        Live {
-            storage_failing_until: self.shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
-            api_unreachable_until: self.shared.live.api_health(self.now()).unreachable_until,
-            api_busy_until: None,
-            typing_until: claim.map(|claim| claim.typing_until(self.now(), self.shared.clock.monotonic())),
-        }
+    /// Everything that verdicts on the messages of `account` depend on now.
+    async fn view(&self, account: &Account, daemon: &Daemon) -> Result<View, StoreError> {
+        let now = self.now();
+        let policy = self.policy(&account.id);
+        let selected = selected(&self.shared, &account.id, now).await?;
+        let account = match &selected {
+            Some(selected) => selected.candidates.account.clone(),
+            None => self.paced(account),
+        };
+        // Messages that are no candidates may wait for a cap as well.
+        let ledger = match policy.caps.list.is_empty() {
+            true => None,
+            false => Some(self.shared.store.ledger(&account.id, now).await?),
+        };
+        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.id.as_str()), now);
+        let daemon = daemon.clone();
+        Ok(View { now, account, daemon, policy, hours, live: live(&self.shared, now), ledger, selected })
     }
 }
 
-/// An account as a step would see it now.
-pub(super) struct Seen {
+/// An account and its selection at one moment.
+struct View {
     now: Timestamp,
     account: Account,
+    daemon: Daemon,
     policy: Arc<Policy>,
     hours: Hours,
     live: Live,
+    ledger: Option<Ledger>,
+    /// `None` while nothing of it could become due by itself.
+    selected: Option<Selected>,
 }
 
-impl Seen {
-    /// The account with its pace.
-    pub(super) fn account(&self) -> &Account {
-        &self.account
-    }
-
-    fn facts<'a>(&'a self, daemon: &'a Daemon, message: &'a Waiting, ledgers: &'a Ledgers) -> Facts<'a> {
-        let Self { now, account, policy, hours, live } = self;
-        let ledger = ledgers.0.get(&account.id);
+impl View {
+    fn facts<'a>(&'a self, message: &'a Waiting) -> Facts<'a> {
+        let Self { now, account, daemon, policy, hours, live, ledger, .. } = self;
+        let ledger = ledger.as_ref();
         Facts { now: *now, daemon, account, message, live: *live, policy, hours: *hours, ledger }
     }
+
+    /// Where a queued message stands, with its gates: the selection's verdict if it is a candidate; otherwise the message
+    /// that goes next is before it.
+    fn judge(&self, message: &MessageView) -> (Standing, Vec<Gate>) {
+        let Some(waiting) = &message.waiting else { return (of_state(message), Vec::new()) };
+        let selected = self.selected.as_ref();
+        let place = selected.and_then(|selected| selected.place(message.arrival));
+        let goes_next = place.is_some() && selected.and_then(|selected| selected.selection.next) == place;
+        let another_goes = !goes_next && selected.is_some_and(|selected| selected.selection.next.is_some());
+        let ahead = match (waiting.is_ready(self.now), another_goes) {
+            (true, true) => waiting.ahead.max(1),
+            (true, false) if !goes_next => waiting.ahead,
+            (true, false) | (false, _) => 0,
+        };
+        let waiting = Waiting { ahead, ..waiting.clone() };
+        let mut facts = self.facts(&waiting);
+        if goes_next {
+            facts.live.typing_until = selected.and_then(|selected| selected.typing_until(message.id));
+        }
+        (standing(&facts, &decide(&facts)), gates(&facts).to_vec())
+    }
 }
 
-fn judge(facts: &Facts<'_>) -> Standing {
-    match decide(facts) {
+/// A verdict in words.
+fn standing(facts: &Facts<'_>, verdict: &Verdict) -> Standing {
+    match *verdict {
         Verdict::Send => Standing::new(Reason::Now, Some(Until::At(facts.now))),
         Verdict::Wait { reason, until } => {
             let rule = gates(facts).into_iter().find(|gate| gate.closed.is_some()).and_then(|gate| gate.rule);
@@ -260,12 +262,12 @@ fn judge(facts: &Facts<'_>) -> Standing {
     }
 }
 
-/// What holds messages of which each stands behind another one in its thread: the account's pace comes after that.
-fn judge_behind(facts: &Facts<'_>, held: Until) -> Standing {
+/// What holds messages that are all blocked: the account's pace comes after that.
+fn judge_blocked(facts: &Facts<'_>, blocked: Until) -> Standing {
     let mut before = gates(facts).into_iter().take_while(|gate| gate.reason != Reason::ChatOrder);
     match before.find(|gate| gate.closed.is_some()) {
         Some(gate) => Standing { reason: gate.reason, until: gate.closed, rule: gate.rule },
-        None => Standing::new(Reason::ChatOrder, Some(held)),
+        None => Standing::new(Reason::ChatOrder, Some(blocked)),
     }
 }
 

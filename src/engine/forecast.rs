@@ -101,13 +101,13 @@ impl EngineHandle {
             let (floor, reached) = self.shared.store.turns(&id).await?;
             let since = now.checked_sub(CALLS_SINCE).unwrap_or(now);
             let call = self.shared.store.call_takes_ms(&id, since).await?;
-            let seen = self.seen(&view.account, None);
+            let account = self.paced(&view.account);
             let days = Duration::from_secs(u64::from(request.days) * 24 * 3600);
             let start = Start {
                 now,
                 until: after(now, days),
                 daemon: &daemon,
-                account: seen.account(),
+                account: &account,
                 policy: &self.policy(&id),
                 ledger: &self.shared.store.ledger(&id, now).await?,
                 turns: &Turns { floor, reached },

@@ -17,7 +17,9 @@ mod explain;
 mod facts;
 mod forecast;
 mod live;
+mod pace;
 mod recover;
+mod selection;
 mod supervisor;
 mod target;
 mod verify;
@@ -32,9 +34,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::domain::message::AccountId;
 use crate::domain::policy::{Policies, Policy};
+use crate::policy::hours::account_seed;
+use crate::policy::pace::draw_start;
 use crate::provider::Provider;
 use crate::store::{Store, StoreError};
 
@@ -43,7 +47,7 @@ pub use crate::policy::hours::Hours;
 pub use crate::policy::quota::Budget;
 pub use crate::store::Recovered;
 pub use audit::Audit;
-pub use explain::{Explanation, Ledgers, Standing};
+pub use explain::{Explanation, Standing};
 pub use forecast::{AccountForecast, ExpectedDay, ExpectedMessage, ForecastRequest};
 pub use live::{ApiHealth, StorageTrouble};
 
@@ -80,6 +84,7 @@ struct Shared {
     seed: u64,
     wakeups: Wakeups,
     live: live::LiveState,
+    pace: pace::Pace,
     /// Told whenever an outcome became unknown.
     doubts: Notify,
     /// Both clocks when the run began.
@@ -128,6 +133,7 @@ impl Engine {
         let accounts = parts.store.accounts_with_work().await?;
         let shared = Arc::new(Shared {
             live: live::LiveState::new(parts.requests_per_second, parts.burst),
+            pace: pace::Pace::new(began),
             began,
             store: parts.store,
             provider: parts.provider,
@@ -140,6 +146,7 @@ impl Engine {
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
         });
+        spread_starts(&shared, &accounts);
         let now = shared.clock.now();
         shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
@@ -167,6 +174,19 @@ impl Engine {
             () = shared.clock.sleep(grace) => shared.giving_up.cancel(),
         }
         let _a_panic_was_reported_already = supervisor.await;
+    }
+}
+
+/// Accounts that are free when the daemon starts do not all send at once: each waits for a time of its own within its gap.
+fn spread_starts(shared: &Shared, accounts: &[AccountId]) {
+    if accounts.len() < 2 {
+        return;
+    }
+    let now = shared.clock.monotonic();
+    for account in accounts {
+        let mut dice = clock::dice(shared.seed ^ account_seed(account.as_str()).rotate_left(16));
+        let delay = draw_start(&mut dice, shared.policy(account).gap);
+        shared.pace.delay(account, now + delay, now);
     }
 }
 

@@ -159,10 +159,10 @@ impl Supervisor {
 
     /// Somebody wants the account looked at now.
     fn wake(&mut self, id: AccountId) {
-        let (seed, began) = (self.shared.seed, self.shared.began);
+        let seed = self.shared.seed;
         let slot = self.slots.entry(id.clone()).or_insert_with(|| {
             self.facts_at = self.facts_at.min(after(self.shared.clock.now(), facts::FIRST));
-            Slot::Resting { run: Box::new(AccountRun::new(id.clone(), seed, Some(began))), wake_at: None }
+            Slot::Resting { run: Box::new(AccountRun::new(id.clone(), seed)), wake_at: None }
         });
         match slot {
             Slot::Stepping { again } => *again = true,
@@ -247,7 +247,7 @@ impl Supervisor {
             }
             Err(_panic) => {
                 tracing::error!(account_id = %id, "a step panicked; this is a bug, please report it. The account rests for a minute");
-                let mut run = Box::new(AccountRun::new(id.clone(), self.shared.seed, None));
+                let mut run = Box::new(AccountRun::new(id.clone(), self.shared.seed));
                 run.lost_call = true;
                 (run, Wake::At(after(now, AFTER_PANIC)))
             }

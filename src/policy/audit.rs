@@ -1,10 +1,12 @@
 //! Were the limits kept? Pure: an account's sends of the past held against its rules as they are now (P4).
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::hours::hours_at;
+use crate::domain::calendar::Calendar;
 use crate::domain::caps::{Cap, Kind};
 use crate::domain::policy::Policy;
 
@@ -24,8 +26,10 @@ pub struct Sent {
 /// at the time is not known any more.
 pub fn breaches(policy: &Policy, seed: u64, sends: &[Sent]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
+    // How far accounts were spread depends on the gap at that time.
+    let calendar = policy.calendar.clone().map(|calendar| Calendar { spread: Duration::ZERO, ..calendar });
     for (place, sent) in sends.iter().enumerate() {
-        let open = || hours_at(policy.calendar.as_ref(), &policy.zone, seed, sent.at).are_open();
+        let open = || hours_at(calendar.as_ref(), &policy.zone, seed, sent.at).are_open();
         if !sent.ignores_hours && !open() {
             found.push((place, "was sent outside the account's hours".to_owned()));
         }

@@ -6,7 +6,7 @@
 
 use jiff::Timestamp;
 
-use super::hours::{Hours, account_seed};
+use super::hours::{Hours, account_seed, hours_at};
 use super::quota;
 use super::warm_up::{LoweredBy, Lowering};
 use crate::domain::account::{Account, Daemon};
@@ -82,6 +82,13 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
+    /// The same at another time, if nothing is sent until then.
+    fn at(&self, now: Timestamp) -> Self {
+        let (policy, seed) = (self.policy, account_seed(self.account.id.as_str()));
+        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
+        Self { now, hours, ..self.clone() }
+    }
+
     /// What lowers the account's caps.
     pub fn lowering(&self) -> Lowering<'a> {
         let account = self.account;
@@ -106,20 +113,79 @@ pub struct Gate {
     pub rule: Option<String>,
 }
 
-/// Send, wait or stop: the first closed gate decides.
+/// Send, wait or stop: the first closed gate gives the reason, and the time is the one at which all gates are open.
 pub fn decide(facts: &Facts<'_>) -> Verdict {
     if facts.message.expires_at.is_some_and(|expires_at| expires_at <= facts.now) {
         return Verdict::Stop { reason: Reason::Expired };
     }
-    gates(facts)
-        .into_iter()
-        .find_map(|gate| gate.closed.map(|until| Verdict::Wait { reason: gate.reason, until }))
-        .unwrap_or(Verdict::Send)
+    let gates = gates(facts);
+    let Some(first) = gates.iter().find(|gate| gate.closed.is_some()) else { return Verdict::Send };
+    Verdict::Wait { reason: first.reason, until: opens_at(facts, &gates) }
 }
 
-/// Whether what waits for this leaves messages of another kind alone.
-pub fn concerns_its_kind_only(reason: Reason) -> bool {
-    matches!(reason, Reason::OutsideHours | Reason::Cap | Reason::WarmUp | Reason::HalfCaps)
+/// Whether what waits for this lets other messages of the account go.
+pub fn concerns_message_only(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Scheduled
+            | Reason::Retry
+            | Reason::InmailCredits
+            | Reason::ChatLookup
+            | Reason::ChatOrder
+            | Reason::RecipientRest
+            | Reason::OutsideHours
+            | Reason::Cap
+            | Reason::WarmUp
+            | Reason::HalfCaps
+    )
+}
+
+/// Times at which gates close and open again, one after the other, that are followed before the last one is taken as it is.
+const OPENINGS: usize = 100;
+
+/// When all gates are open: caps against hours, hours against days off, rests against warm-up. `closed` are the gates as
+/// they stand now, at least one of them closed. A message that expires before waits until then.
+fn opens_at(facts: &Facts<'_>, gates: &[Gate]) -> Until {
+    let (mut at, mut is_exact) = (facts.now, true);
+    let first = gates.iter().find(|gate| gate.closed.is_some()).map(|gate| gate.reason);
+    for gate in gates {
+        // Who goes first at a later time is not known now.
+        if matches!(gate.reason, Reason::Turn | Reason::InFlight) && first != Some(gate.reason) {
+            continue;
+        }
+        match gate.closed {
+            None => {}
+            Some(Until::Person) => return Until::Person,
+            Some(Until::At(time)) => at = at.max(time),
+            Some(Until::NotBefore(time)) => (at, is_exact) = (at.max(time), false),
+        }
+    }
+    for _ in 0..OPENINGS {
+        let then = facts.at(at);
+        let latest =
+            timed_gates(&then).into_iter().filter_map(|gate| gate.closed).try_fold(at, |latest, until| {
+                match until {
+                    Until::Person => None,
+                    Until::At(time) | Until::NotBefore(time) => Some(latest.max(time)),
+                }
+            });
+        match latest {
+            None => return Until::Person,
+            Some(latest) if latest > at => at = latest,
+            Some(_) => break,
+        }
+    }
+    match facts.message.expires_at {
+        Some(expires_at) if expires_at <= at => Until::At(expires_at),
+        Some(_) | None if is_exact => Until::At(at),
+        Some(_) | None => Until::NotBefore(at),
+    }
+}
+
+/// The gates that only depend on the time, if nothing else happens.
+fn timed_gates(facts: &Facts<'_>) -> impl IntoIterator<Item = Gate> {
+    let follows_others = |reason| matches!(reason, Reason::ChatOrder | Reason::Turn | Reason::InFlight);
+    gates(facts).into_iter().filter(move |gate| !follows_others(gate.reason))
 }
 
 /// Every gate in its order, open or closed.

@@ -1,7 +1,6 @@
 //! The queue of one account run forward without sending: when each message goes, and what binds each day.
 //!
-//! The judge is `decide`, the order is that of `order.rs`, the pauses are drawn by `plan.rs`: what the engine runs. A
-//! forecast supposes that nothing new arrives, that every call is accepted after the usual time, and that nobody pauses
+//! `select` picks, the pauses are drawn by `plan.rs`: what the engine runs. A forecast supposes that nothing new arrives, that every call is accepted after the usual time, and that nobody pauses
 //! or resumes anything; what waits for a person waits for ever.
 
 use std::cmp::Reverse;
@@ -12,10 +11,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rand::Rng;
 
-use super::decide::{Facts, Live, Until, Verdict, concerns_its_kind_only, decide};
+use super::decide::{Facts, Live, Until, Verdict, gates};
 use super::hours::{self, Hours, account_seed, hours_at};
-use super::order::{self, Place, Turns};
+use super::lanes::Lanes;
+use super::order::Turns;
 use super::plan::{Plan, plan};
+use super::select::{Entry, Situation, select};
 use super::settle::after;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::Ledger;
@@ -109,16 +110,13 @@ pub fn forecast(start: &Start<'_>, dice: &mut impl Rng) -> Forecast {
     run.finish()
 }
 
-type Ready = BinaryHeap<Reverse<(Timestamp, i64, usize)>>;
-
 struct Run<'a> {
     start: &'a Start<'a>,
     now: Timestamp,
     account: Account,
     ledger: Ledger,
-    turns: Turns,
-    /// What may go, by lane.
-    ready: Vec<Ready>,
+    /// What may go.
+    ready: Lanes<'a>,
     /// What may go later.
     later: BinaryHeap<Reverse<(Timestamp, usize)>>,
     /// Nothing of these threads goes before.
@@ -129,7 +127,6 @@ struct Run<'a> {
     messages: Vec<Expected>,
     days: Vec<Day>,
     day_ends: Timestamp,
-    heads: Vec<(Place, usize)>,
     last_reason: Reason,
     seed: u64,
 }
@@ -141,8 +138,7 @@ impl<'a> Run<'a> {
             now: start.now,
             account: start.account.clone(),
             ledger: start.ledger.clone(),
-            turns: start.turns.clone(),
-            ready: vec![Ready::new(); start.lanes.len()],
+            ready: Lanes::new(start.lanes, start.turns.clone()),
             later: BinaryHeap::new(),
             held: HashMap::new(),
             started: HashMap::new(),
@@ -150,7 +146,6 @@ impl<'a> Run<'a> {
             messages: vec![Expected::Waiting(Reason::Turn); start.queued.len()],
             days: Vec::new(),
             day_ends: Timestamp::MIN,
-            heads: Vec::new(),
             last_reason: Reason::Turn,
             seed: account_seed(start.account.id.as_str()),
         };
@@ -171,55 +166,71 @@ impl<'a> Run<'a> {
     /// One send, one expiry, or one wait; `false` when nothing more happens by itself.
     fn step(&mut self, dice: &mut impl Rng) -> bool {
         self.ripen();
-        self.order();
-        let mut wake: Option<(Timestamp, Reason)> = None;
-        for place in 0..self.heads.len() {
-            let (_, lane) = self.heads[place];
-            let Some(Reverse((_, _, index))) = self.ready[lane].peek().copied() else { continue };
-            if let Some(until) =
-                self.held.get(&self.start.queued[index].thread).filter(|until| **until > self.now)
-            {
-                self.postpone(lane, *until);
+        let first: Vec<(usize, usize)> = self.ready.first_of_classes().collect();
+        for (lane, index) in &first {
+            let held = self.held.get(&self.start.queued[*index].thread).filter(|until| **until > self.now);
+            if let Some(until) = held.copied() {
+                self.postpone(*lane, *index, until);
                 return true;
             }
-            let message = self.waiting(index, lane);
-            match self.judge(&message) {
+        }
+        let hours = self.hours();
+        let messages: Vec<Waiting> = first.iter().map(|(lane, index)| self.waiting(*index, *lane)).collect();
+        let entry = |(place, (lane, index)): (usize, &(usize, usize))| Entry {
+            message: &messages[place],
+            lane: &self.start.lanes[*lane],
+            share: self.ready.share(*lane),
+            arrival: self.start.queued[*index].arrival,
+            typing_until: None,
+        };
+        let entries: Vec<Entry<'_>> = first.iter().enumerate().map(entry).collect();
+        let selection = select(&self.situation(hours), &entries);
+        let rests = selection.verdicts.iter().enumerate().find_map(|(place, verdict)| match verdict {
+            Verdict::Wait { reason: Reason::RecipientRest, until: Until::At(until) } => Some((place, *until)),
+            Verdict::Wait { .. } | Verdict::Send | Verdict::Stop { .. } => None,
+        });
+        if let Some((place, until)) = rests {
+            let (lane, index) = first[place];
+            self.held.insert(self.start.queued[index].thread, until);
+            self.postpone(lane, index, until);
+            return true;
+        }
+        if let Some(next) = selection.next {
+            let (lane, index) = first[next];
+            match selection.verdicts[next] {
                 Verdict::Send => {
-                    self.send(lane, index, &message, dice);
+                    self.send(lane, index, &messages[next], dice);
                     return true;
                 }
                 Verdict::Stop { .. } => {
-                    self.ready[lane].pop();
+                    self.ready.pop(lane);
                     self.messages[index] = Expected::Expired;
                     return true;
                 }
-                Verdict::Wait { reason: Reason::RecipientRest, until: Until::At(until) } => {
-                    self.held.insert(self.start.queued[index].thread, until);
-                    self.postpone(lane, until);
-                    return true;
-                }
-                Verdict::Wait { reason, until } => {
-                    let at = match until {
-                        Until::At(at) | Until::NotBefore(at) => Some(at),
-                        Until::Person => None,
-                    };
-                    self.last_reason = reason;
-                    if let Some(at) = at
-                        && wake.is_none_or(|(earlier, _)| at < earlier)
-                    {
-                        wake = Some((at, reason));
-                    }
-                    if !concerns_its_kind_only(reason) {
-                        break;
-                    }
-                }
+                Verdict::Wait { .. } => {}
             }
         }
-        let ripe = self.later.peek().map(|Reverse((at, _))| (*at, Reason::Scheduled));
-        let Some((at, reason)) = wake.into_iter().chain(ripe).min_by_key(|(at, _)| *at) else { return false };
-        // While something is ready it is that which waits, whoever comes next.
-        let reason = wake.map_or(reason, |(_, reason)| reason);
-        self.wait(at.max(self.now), reason, wake.is_some());
+        let binding = selection.standing().map(|(place, _)| {
+            let closed = gates(&self.situation(hours).facts(&messages[place], None)).into_iter();
+            closed.filter_map(|gate| Some((gate.reason, gate.closed?))).next()
+        });
+        self.wait_for(binding.flatten())
+    }
+
+    /// Waits for the gate that binds what is ready, or for what becomes ready next.
+    fn wait_for(&mut self, binding: Option<(Reason, Until)>) -> bool {
+        let ripe = self.later.peek().map(|Reverse((at, _))| *at);
+        let ends_at = binding.and_then(|(_, until)| match until {
+            Until::At(at) | Until::NotBefore(at) => Some(at),
+            Until::Person => None,
+        });
+        if let Some((reason, _)) = binding {
+            self.last_reason = reason;
+        }
+        let Some(at) = ends_at.into_iter().chain(ripe).min() else { return false };
+        // While something is ready it is that which waits, whatever becomes ready next.
+        let reason = binding.map_or(Reason::Scheduled, |(reason, _)| reason);
+        self.wait(at.max(self.now), reason, ends_at.is_some());
         true
     }
 
@@ -230,20 +241,8 @@ impl<'a> Run<'a> {
             }
             self.later.pop();
             let message = &self.start.queued[index];
-            self.ready[message.lane].push(Reverse((message.due_at, message.arrival, index)));
+            self.ready.push(message.lane, message.due_at, message.arrival, index);
         }
-    }
-
-    fn order(&mut self) {
-        self.heads.clear();
-        for (lane, ready) in self.ready.iter().enumerate() {
-            if let Some(Reverse((due_at, arrival, _))) = ready.peek() {
-                let order = &self.start.policy.order;
-                let place = order::place(&self.start.lanes[lane], order, &self.turns, *due_at, *arrival);
-                self.heads.push((place, lane));
-            }
-        }
-        self.heads.sort_unstable();
     }
 
     fn waiting(&self, index: usize, lane: usize) -> Waiting {
@@ -263,12 +262,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn facts<'b>(&'b self, message: &'b Waiting, hours: Hours) -> Facts<'b> {
-        Facts {
+    fn situation(&self, hours: Hours) -> Situation<'_> {
+        Situation {
             now: self.now,
             daemon: self.start.daemon,
             account: &self.account,
-            message,
             live: Live::default(),
             policy: self.start.policy,
             hours,
@@ -276,9 +274,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn judge(&mut self, message: &Waiting) -> Verdict {
-        let hours = self.hours();
-        decide(&self.facts(message, hours))
+    fn facts<'b>(&'b self, message: &'b Waiting, hours: Hours) -> Facts<'b> {
+        self.situation(hours).facts(message, None)
     }
 
     /// The hours at this instant; looked up again only when they change.
@@ -302,15 +299,14 @@ impl<'a> Run<'a> {
     fn send(&mut self, lane: usize, index: usize, message: &Waiting, dice: &mut impl Rng) {
         let hours = self.hours();
         let Plan { pause, warms_up_again } = plan(&self.facts(message, hours), dice);
-        self.ready[lane].pop();
+        self.ready.pop(lane);
         self.messages[index] = Expected::Sent(self.now);
         self.today().sends += 1;
         self.ledger.push(self.now, message.kind);
         if message.kind.starts_chat() {
             self.started.insert(self.start.queued[index].thread, self.now);
         }
-        let campaign = order::campaign(&self.start.lanes[lane]);
-        self.turns.take(campaign, &self.start.policy.order);
+        self.ready.take_turn(lane, &self.start.policy.order);
         let history = &mut self.account.history;
         history.first_call_at.get_or_insert(self.now);
         if warms_up_again {
@@ -321,15 +317,14 @@ impl<'a> Run<'a> {
         self.account.last_call_at = Some(self.now);
         let next = after(after(self.now, self.start.call), pause.gap + super::pace::CUT);
         self.account.next_call_at = Some(next);
-        if self.ready.iter().any(|ready| !ready.is_empty()) {
+        if !self.ready.is_empty() {
             self.wait(next, if pause.on_break { Reason::Break } else { Reason::Gap }, true);
         }
     }
 
-    fn postpone(&mut self, lane: usize, until: Timestamp) {
-        if let Some(Reverse((_, _, index))) = self.ready[lane].pop() {
-            self.later.push(Reverse((until, index)));
-        }
+    fn postpone(&mut self, lane: usize, index: usize, until: Timestamp) {
+        self.ready.pop(lane);
+        self.later.push(Reverse((until, index)));
     }
 
     /// Lets the time pass until then; what it was waited for counts for each day in between.
@@ -361,10 +356,8 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self) -> Forecast {
-        for ready in &self.ready {
-            for Reverse((_, _, index)) in ready {
-                self.messages[*index] = Expected::Waiting(self.last_reason);
-            }
+        for index in self.ready.all() {
+            self.messages[index] = Expected::Waiting(self.last_reason);
         }
         for Reverse((_, index)) in &self.later {
             self.messages[*index] = Expected::Waiting(Reason::Scheduled);

@@ -102,9 +102,11 @@ fn spans_of(calendar: &Calendar, seed: u64, date: Date) -> Vec<(DateTime, DateTi
     let is_off_tomorrow = date.tomorrow().is_ok_and(|tomorrow| calendar.is_off(tomorrow));
     let shortened = spans.iter().enumerate().map(|(index, Span { from, to })| {
         let (mut from, mut to) = (at(*from), at(*to));
-        if index == 0 {
-            from = from.saturating_add(part_of(calendar.start_late, seed, date, Draw::Start));
-        }
+        let (late, own) = match index {
+            0 => (calendar.start_late.max(calendar.spread), seed),
+            later => (calendar.spread, seed ^ later as u64),
+        };
+        from = from.saturating_add(part_of(late, own, date, Draw::Start));
         if index == last {
             to = to.saturating_sub(part_of(calendar.end_early, seed, date, Draw::End));
         }

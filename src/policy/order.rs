@@ -26,22 +26,38 @@ pub struct Turns {
 }
 
 impl Turns {
-    /// Where a turn of `campaign` begins.
-    fn begin(&self, campaign: &str) -> u64 {
-        self.reached.get(campaign).copied().unwrap_or_default().max(self.floor)
-    }
-
-    /// Where the account and the campaign are after a turn of `campaign`: the new floor, and how far it is.
-    pub fn after(&self, campaign: &str, order: &Order) -> (u64, u64) {
-        let begin = self.begin(campaign);
-        (begin, begin + TURN / u64::from(order.weight(campaign).max(1)))
+    /// How far `campaign` is.
+    pub fn of(&self, campaign: &str) -> Share {
+        Share { floor: self.floor, reached: self.reached.get(campaign).copied().unwrap_or_default() }
     }
 
     /// Notes a turn of `campaign`.
     pub fn take(&mut self, campaign: &str, order: &Order) {
-        let (floor, reached) = self.after(campaign, order);
+        let (floor, reached) = self.of(campaign).after(campaign, order);
         self.floor = floor;
         self.reached.insert(campaign.to_owned(), reached);
+    }
+}
+
+/// How far one campaign of an account is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Share {
+    /// Where the campaign whose turn it was last began it.
+    pub floor: u64,
+    /// Where this campaign is; 0 if it is not ahead of the floor.
+    pub reached: u64,
+}
+
+impl Share {
+    /// Where its next turn begins.
+    pub fn begin(self) -> u64 {
+        self.reached.max(self.floor)
+    }
+
+    /// Where the account and the campaign are after a turn of it: the new floor, and how far it is.
+    pub fn after(self, campaign: &str, order: &Order) -> (u64, u64) {
+        let begin = self.begin();
+        (begin, begin + TURN / u64::from(order.weight(campaign).max(1)))
     }
 }
 
@@ -54,9 +70,9 @@ pub fn campaign(lane: &Lane) -> &str {
 pub type Place = (bool, Reverse<i8>, bool, u64, Timestamp, i64);
 
 /// The place of a lane's first message, which became due at `due_at` and arrived as `arrival`.
-pub fn place(lane: &Lane, order: &Order, turns: &Turns, due_at: Timestamp, arrival: i64) -> Place {
+pub fn place(lane: &Lane, order: &Order, share: Share, due_at: Timestamp, arrival: i64) -> Place {
     let starts = order.follow_ups_first && lane.kind.starts_chat();
-    (!lane.urgent, Reverse(lane.priority), starts, turns.begin(campaign(lane)), due_at, arrival)
+    (!lane.urgent, Reverse(lane.priority), starts, share.begin(), due_at, arrival)
 }
 
 #[cfg(test)]
@@ -84,7 +100,7 @@ mod tests {
         let mut taken = String::new();
         for _ in 0..count {
             let first = campaigns.iter().enumerate().min_by_key(|(index, name)| {
-                place(&lane(name), order, turns, at(0), i64::try_from(*index).unwrap())
+                place(&lane(name), order, turns.of(name), at(0), i64::try_from(*index).unwrap())
             });
             let (_, name) = first.unwrap();
             turns.take(name, order);
@@ -114,9 +130,9 @@ mod tests {
     #[test]
     fn urgent_then_priority_then_chats_then_age() {
         let order = order(&[]);
-        let turns = Turns::default();
+        let share = Share::default();
         let normal = Lane::of(Kind::NewChat);
-        let place = |lane: &Lane, second| place(lane, &order, &turns, at(second), second);
+        let place = |lane: &Lane, second| place(lane, &order, share, at(second), second);
         let urgent = Lane { urgent: true, priority: -100, ..normal.clone() };
         let high = Lane { priority: 1, ..normal.clone() };
         let chat = Lane::of(Kind::Message);
@@ -127,7 +143,7 @@ mod tests {
         assert_eq!(seconds, [4, 3, 2, 0, 1]);
         let alike = Order { follow_ups_first: false, ..order.clone() };
         assert!(
-            super::place(&chat, &alike, &turns, at(2), 2) > super::place(&normal, &alike, &turns, at(1), 1)
+            super::place(&chat, &alike, share, at(2), 2) > super::place(&normal, &alike, share, at(1), 1)
         );
     }
 

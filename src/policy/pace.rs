@@ -90,6 +90,11 @@ fn log_normal(dice: &mut impl Rng, median: f64, sigma: f64, ends: Gap) -> Durati
     between(dice, ends.min, ends.max)
 }
 
+/// How long an account waits before its first send when many accounts become free at one moment.
+pub fn draw_start(dice: &mut impl Rng, gap: Gap) -> Duration {
+    between(dice, Duration::ZERO, gap.max)
+}
+
 /// How long the typing indicator is shown before a text of `chars` characters.
 pub fn draw_typing(dice: &mut impl Rng, typing: &Typing, chars: usize) -> Duration {
     let per_char = between(dice, typing.per_char_min, typing.per_char_max);

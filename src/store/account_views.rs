@@ -44,14 +44,12 @@ impl Store {
     pub async fn accounts(&self, only: Option<&AccountId>) -> Result<Vec<AccountView>> {
         let sql = format!(
             "SELECT {}, (SELECT group_concat(c.state || '=' || c.n) FROM counts c WHERE c.account_id = a.id) AS counts, \
-               (WITH RECURSIVE {lanes} SELECT min((SELECT min(q.due_at) FROM messages q INDEXED BY messages_due \
-                 WHERE q.account_id = a.id AND q.state = 'queued' AND q.retry_at IS NULL AND q.lane = lanes.lane)) FROM lanes) AS oldest_due_at, \
+               (SELECT min(l.due_at) FROM lanes l WHERE l.account_id = a.id) AS oldest_due_at, \
                (SELECT max(t.started_at) FROM attempts t WHERE t.account_id = a.id AND t.outcome = 'accepted') AS last_sent_at, \
                (SELECT min(u.verify_at) FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = a.id \
                 AND u.state IN ('sending', 'uncertain', 'review')) AS next_read_at \
              FROM accounts a WHERE ?1 IS NULL OR a.id = ?1 ORDER BY a.id",
             rows::ACCOUNT_COLUMNS,
-            lanes = super::turn::LANES.replace("?1", "a.id"),
         );
         // Made of constants; values are bound.
         let query = sqlx::query(AssertSqlSafe(sql)).bind(only.map(AccountId::as_str));

@@ -13,6 +13,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::Store;
 use super::account_limits::{BEGIN_TURN, FORGET_TURNS, IntentLimits, history_json, limits_json};
+use super::points::Point;
 use super::rows::Result;
 use crate::domain::account::{AccountHold, Down, History};
 use crate::domain::message::{AccountId, Arrival, ChatId};
@@ -100,6 +101,7 @@ impl Store {
     /// # Errors
     /// What SQLite says; then no call may be made.
     pub async fn begin_attempt(&self, intent: Intent) -> Result<Begun> {
+        self.inner.writer.points.pass(Point::Begins(intent.arrival)).await;
         self.inner.writer.begin(intent).await
     }
 
@@ -118,6 +120,7 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', r
                   value -> 9 ->> 'closes_at' AS closes_at FROM jsonb_each(?1)) AS j, \
           daemon AS d, accounts AS a \
      WHERE messages.arrival = j.arrival AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
+       AND messages.blocked_by IS NULL \
        AND a.id = messages.account_id AND d.id = 1 \
        AND (messages.expires_at IS NULL OR messages.expires_at > j.at) AND (j.closes_at IS NULL OR j.closes_at > j.at) \
        AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \

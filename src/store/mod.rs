@@ -74,7 +74,7 @@ pub use review::{Decision, EvidenceView, Reviewed, Which};
 pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
 pub use set_aside::InmailHold;
 pub use totals::{Producer, Totals};
-pub use turn::{Candidate, Turn};
+pub use turn::{Candidate, Candidates};
 pub use views::{AttemptView, MessageFilter, MessageView, Page};
 pub use watch::ForeignInserts;
 pub use withdraw::Cancelled;
@@ -90,6 +90,7 @@ pub mod plans {
             ("begin_message", attempts::BEGIN_MESSAGE),
             ("begin_attempt", attempts::BEGIN_ATTEMPT),
             ("begin_account", attempts::BEGIN_ACCOUNT),
+            ("return_retries", turn::RETURN_RETRIES),
             ("repeats", repeats::REPEATS),
             ("begin_turn", account_limits::BEGIN_TURN),
             ("forget_turns", account_limits::FORGET_TURNS),
@@ -107,7 +108,7 @@ pub mod plans {
             ("ledger", ledger::LEDGER),
         ];
         let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
-        std::iter::once(("turn", turn::turn_sql())).chain(fixed).collect()
+        std::iter::once(("candidates", turn::candidates_sql())).chain(fixed).collect()
     }
 }
 

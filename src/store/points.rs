@@ -6,6 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::message::Arrival;
+
 /// Where in a verb that writes.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Point {
     Asked,
     /// Its transaction is over, and whoever asked does not know yet.
     Written,
+    /// The intent to send this message is about to be asked for.
+    Begins(Arrival),
 }
 
 /// What a test does there; a run whose point never returns has stopped there.

@@ -34,8 +34,7 @@ pub struct QueuedMessage {
 }
 
 pub(super) const QUEUED: &str = "SELECT m.id, m.arrival, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, \
-       EXISTS (SELECT 1 FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = m.account_id AND u.thread = m.thread \
-         AND u.state IN ('sending', 'uncertain', 'review')) AS is_held, \
+       EXISTS (SELECT 1 FROM messages b WHERE b.arrival = m.blocked_by AND b.state <> 'queued') AS is_held, \
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
      FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";

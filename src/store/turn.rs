@@ -1,7 +1,8 @@
-//! What the engine reads before it decides: whose turn it is on an account, and where a message stands.
+//! What a selection is made from: the candidates of an account, its state and the daemon's, read in one statement and so
+//! one consistent picture.
 //!
-//! Both are one statement each and so one consistent picture. The next message is found through partial indexes in
-//! the same time whether ten messages wait or a million; `tests/it/store_plans.rs` holds their query plans.
+//! Triggers keep the first ready message of each lane in the table `lanes`, so the candidates are found in the same time
+//! whether ten messages wait or a million; `tests/it/store_plans.rs` holds the query plan.
 
 use std::collections::HashMap;
 
@@ -15,8 +16,9 @@ use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, Arrival, Extras, MessageId, Target};
 use crate::domain::reason::Reason;
+use crate::domain::time_text;
 
-/// The message whose turn it is.
+/// A message that may go next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its place in the queue.
@@ -47,112 +49,109 @@ pub struct Candidate {
     pub lane: Lane,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
+    /// How far its campaign is; 0 if it is not ahead of the floor.
+    pub reached: u64,
 }
 
-/// An account's turn.
+/// The candidates of an account: what `policy::select` picks from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Turn {
+pub struct Candidates {
     /// What concerns every account.
     pub daemon: Daemon,
     /// The account.
     pub account: Account,
-    /// The due messages that may go first, the oldest of each lane and those that are tried again, by age; nothing due
-    /// earlier in their threads is unsettled. Which of them goes, `policy/order.rs` says.
-    pub heads: Vec<Candidate>,
+    /// Of each class of lanes the ready message that goes first, due retries, and what becomes due or is retried next.
+    pub messages: Vec<Candidate>,
     /// How far the campaigns of the account are.
     pub floor: u64,
-    /// The same for each campaign that is ahead of it.
-    pub reached: HashMap<String, u64>,
-    /// When the next message that is not due yet becomes due.
-    pub next_due_at: Option<Timestamp>,
-    /// Why that one waits, if it was set aside.
-    pub next_set_aside: Option<Reason>,
+    /// Whether campaigns take turns: one of them has had one.
+    pub takes_turns: bool,
+    /// Whether so many retries are due that not all are among the messages; see [`Store::return_retries`].
+    pub has_more_retries: bool,
 }
 
-/// Threads with a message whose outcome is open, or that is tried again: nothing overtakes it. Left to itself SQLite
-/// would read all messages of the account for this (`messages_by_account`).
-pub(super) const HELD_THREADS: &str = "SELECT u.thread FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = ?1 AND u.state IN ('sending', 'uncertain', 'review') \
-     UNION ALL SELECT r.thread FROM messages r INDEXED BY messages_retry WHERE r.account_id = ?1 AND r.state = 'queued' AND r.retry_at IS NOT NULL";
+/// Due retries that are read with the others; where more are due, they return to their lanes first.
+const DUE_RETRIES: usize = 32;
 
-/// The lanes of an account with messages that are not tried again, found by stepping from one to the next through the
-/// index. A producer that gives every message a campaign of its own would make as many lanes: so many are looked at.
-pub(super) const LANES: &str = "lanes(lane) AS (SELECT min(l.lane) FROM messages l INDEXED BY messages_due \
-       WHERE l.account_id = ?1 AND l.state = 'queued' AND l.retry_at IS NULL \
-     UNION ALL SELECT (SELECT min(n.lane) FROM messages n INDEXED BY messages_due WHERE n.account_id = ?1 AND n.state = 'queued' \
-         AND n.retry_at IS NULL AND n.lane > lanes.lane) FROM lanes WHERE lanes.lane IS NOT NULL LIMIT 64)";
-
-/// The statement behind [`Store::turn`]: at most one row of each lane, some that are tried again, and two that are due
-/// later.
-pub(super) fn turn_sql() -> String {
-    const CANDIDATE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
+/// The statement behind [`Store::candidates`]. It steps from class to class of an account's lanes and reads one row of
+/// each: campaigns that are not ahead come first, by due time, then those that are, by how far. So it takes the same
+/// time however many messages and campaigns wait.
+pub(super) fn candidates_sql() -> String {
+    const MESSAGE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
          m.retry_at, m.reason, m.expires_at";
-    const DUE: &str =
-        "m.account_id = ?1 AND m.state = 'queued' AND m.retry_at IS NULL AND m.lane = lanes.lane";
-    const AGAIN: &str =
-        "FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued' AND m.retry_at IS NOT NULL";
-    let due = DUE.replace("m.", "x.");
+    const LANE: &str = "FROM lanes f WHERE f.account_id = ?1 AND f.class = classes.class AND f.due_at <= ?2";
+    const RETRY: &str = "FROM messages r INDEXED BY messages_retry WHERE r.account_id = ?1 AND r.state = 'queued' \
+         AND r.retry_at IS NOT NULL AND r.blocked_by IS NULL";
     format!(
-        "WITH RECURSIVE {LANES} \
-         SELECT c.*, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
-             AND s.thread = c.thread AND s.users_ids IS NOT NULL) AS started_at, {account}, {daemon}, \
-           a.turn_floor, (SELECT json_group_object(t.campaign, t.reached) FROM turns t WHERE t.account_id = ?1) AS turns FROM ( \
-           SELECT 'due' AS kind, {CANDIDATE} FROM lanes CROSS JOIN messages m ON m.arrival = \
-             (SELECT x.arrival FROM messages x INDEXED BY messages_due WHERE {due} AND x.due_at <= ?2 \
-               AND x.thread NOT IN ({HELD_THREADS}) ORDER BY x.due_at, x.arrival LIMIT 1) \
-           UNION ALL SELECT * FROM (SELECT 'due', {CANDIDATE} {AGAIN} AND m.retry_at <= ?2 \
-             AND m.thread NOT IN (SELECT u.thread FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = ?1 \
-                                  AND u.state IN ('sending', 'uncertain', 'review')) \
-             ORDER BY m.due_at, m.arrival LIMIT 32) \
-           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} FROM lanes CROSS JOIN messages m ON m.arrival = \
-             (SELECT x.arrival FROM messages x INDEXED BY messages_due WHERE {due} AND x.due_at > ?2 \
-               ORDER BY x.due_at LIMIT 1) ORDER BY m.due_at LIMIT 1) \
-           UNION ALL SELECT * FROM (SELECT 'later', {CANDIDATE} {AGAIN} AND m.retry_at > ?2 ORDER BY m.retry_at LIMIT 1) \
-         ) AS c, accounts AS a, daemon AS d WHERE a.id = ?1 AND d.id = 1",
+        "WITH RECURSIVE classes(class) AS (SELECT min(l.class) FROM lanes l WHERE l.account_id = ?1 \
+           UNION ALL SELECT (SELECT min(n.class) FROM lanes n WHERE n.account_id = ?1 AND n.class > classes.class) \
+             FROM classes WHERE classes.class IS NOT NULL), \
+         picked(arrival) AS (SELECT coalesce( \
+             (SELECT f.arrival {LANE} AND f.finish = 0 ORDER BY f.due_at, f.arrival LIMIT 1), \
+             (SELECT f.arrival {LANE} AND f.finish > 0 ORDER BY f.finish, f.due_at, f.arrival LIMIT 1)) FROM classes \
+           UNION ALL SELECT * FROM (SELECT f.arrival FROM lanes f WHERE f.account_id = ?1 AND f.due_at > ?2 \
+             ORDER BY f.due_at, f.arrival LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT r.arrival {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
+           UNION ALL SELECT * FROM (SELECT r.arrival {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1)) \
+         SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
+             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, \
+           coalesce((SELECT t.reached FROM turns t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS reached, \
+           EXISTS (SELECT 1 FROM turns t WHERE t.account_id = ?1) AS takes_turns, a.turn_floor, {account}, {daemon} \
+         FROM picked CROSS JOIN messages AS m ON m.arrival = picked.arrival, accounts AS a, daemon AS d \
+         WHERE a.id = ?1 AND d.id = 1",
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
 }
 
+pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET retry_at = NULL, reason = 'turn', updated_at = ?2 \
+     WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
+
 impl Store {
-    /// Whose turn it is on `account`; `None` while it has nothing that could ever become due by itself.
+    /// The candidates of `account`; `None` while it has nothing that could ever become due by itself.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn turn(&self, account: &AccountId, now: Timestamp) -> Result<Option<Turn>> {
-        static SQL: std::sync::LazyLock<std::sync::Arc<str>> = std::sync::LazyLock::new(|| turn_sql().into());
+    pub async fn candidates(&self, account: &AccountId, now: Timestamp) -> Result<Option<Candidates>> {
+        static SQL: std::sync::LazyLock<std::sync::Arc<str>> =
+            std::sync::LazyLock::new(|| candidates_sql().into());
         // Made of the constants above; nothing of a producer's is in it.
         let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
-        let query = query.bind(account.as_str().to_owned()).bind(crate::domain::time_text(now));
+        let query = query.bind(account.as_str().to_owned()).bind(time_text(now));
         let found = self
             .inner
             .reader
             .read(|connection| Box::pin(async move { Ok(query.fetch_all(connection).await?) }));
         let found = found.await?;
         let Some(row) = found.first() else { return Ok(None) };
-        let (floor, reached) = read_turns(row)?;
-        let mut turn = Turn {
+        let messages = found.iter().map(read_candidate).collect::<Result<Vec<_>>>()?;
+        let due = messages.iter().filter(|message| message.retry_at.is_some_and(|at| at <= now));
+        Ok(Some(Candidates {
             daemon: rows::daemon(row)?,
             account: rows::account(row)?,
-            heads: Vec::new(),
-            floor,
-            reached,
-            next_due_at: None,
-            next_set_aside: None,
-        };
-        for row in &found {
-            let candidate = read_candidate(row)?;
-            if row.try_get::<&str, _>("kind")? == "later" {
-                let at = candidate.retry_at.unwrap_or(candidate.due_at);
-                if turn.next_due_at.is_none_or(|earlier| at < earlier) {
-                    (turn.next_due_at, turn.next_set_aside) = (Some(at), candidate.set_aside);
-                }
-            } else {
-                turn.heads.push(candidate);
-            }
-        }
-        turn.heads.sort_by_key(|head| (head.due_at, head.arrival));
-        Ok(Some(turn))
+            floor: row.try_get::<i64, _>("turn_floor")?.unsigned_abs(),
+            takes_turns: row.try_get("takes_turns")?,
+            has_more_retries: due.count() >= DUE_RETRIES,
+            messages,
+        }))
+    }
+
+    /// Returns the messages whose retry is due to their lanes, at the places that they had.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
+        self.inner
+            .writer
+            .solo(now, move |connection| {
+                Box::pin(async move {
+                    let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
+                    query.execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     /// How far the campaigns of `account` are: the floor, and those ahead of it.
@@ -200,5 +199,6 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         lane: Lane::parse(row.try_get("lane")?)
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,
         started_at: rows::time(row, "started_at")?,
+        reached: row.try_get::<i64, _>("reached")?.unsigned_abs(),
     })
 }

@@ -6,7 +6,6 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
 use super::rows::{self, Result, corrupt};
-use super::turn::HELD_THREADS;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, Arrival, MessageId};
@@ -142,11 +141,6 @@ pub struct AttemptView {
 }
 
 fn select(text: &str, ahead: &str) -> String {
-    // An open outcome holds the whole thread, a retrying message those that come after it. Each has its own index.
-    const HOLDER: &str = "coalesce((SELECT u.id FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = m.account_id AND u.thread = m.thread \
-           AND u.state IN ('sending', 'uncertain', 'review') LIMIT 1), \
-         (SELECT r.id FROM messages r INDEXED BY messages_retry WHERE r.account_id = m.account_id AND r.state = 'queued' AND r.retry_at IS NOT NULL \
-           AND r.thread = m.thread AND (r.due_at, r.arrival) < (m.due_at, m.arrival) LIMIT 1))";
     const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
@@ -155,25 +149,22 @@ fn select(text: &str, ahead: &str) -> String {
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.verify_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.verify_at) AS holder_retry_at, {ahead} AS ahead, {STARTED} AS started_at, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
-         LEFT JOIN messages h ON m.state = 'queued' AND h.id = {HOLDER}",
+         LEFT JOIN messages h ON h.arrival = m.blocked_by",
         target = rows::TARGET_COLUMNS,
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
 }
 
-/// What surely goes before a queued message: those of its lane that are due earlier and that nothing holds. Between
-/// lanes it is a matter of turns and caps. The subquery counts, or only looks whether there are any.
-fn ahead(exact: bool) -> String {
-    let held = HELD_THREADS.replace("?1", "m.account_id");
-    let (begin, end) = if exact { ("(SELECT count(*)", ")") } else { ("EXISTS (SELECT 1", ")") };
+/// Ready messages of the same lane that go first are counted up to here.
+const MOST_AHEAD: u32 = 10_000;
+
+/// How many ready messages of its lane go before a queued message, up to `most`.
+fn ahead(most: u32) -> String {
     format!(
-        "CASE WHEN m.state <> 'queued' THEN 0 ELSE \
-           {begin} FROM messages e INDEXED BY messages_due WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NULL \
-             AND e.lane = m.lane AND e.due_at <= m.due_at AND (e.due_at, e.arrival) < (m.due_at, m.arrival) \
-             AND e.thread NOT IN ({held}){end} \
-           + {begin} FROM messages e INDEXED BY messages_retry WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NOT NULL \
-             AND e.retry_at <= ?1 AND e.lane = m.lane AND (e.due_at, e.arrival) < (m.due_at, m.arrival){end} END"
+        "CASE WHEN m.state <> 'queued' THEN 0 ELSE (SELECT count(*) FROM (SELECT 1 FROM messages e INDEXED BY messages_due \
+           WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NULL AND e.blocked_by IS NULL \
+             AND e.lane = m.lane AND e.due_at <= m.due_at AND (e.due_at, e.arrival) < (m.due_at, m.arrival) LIMIT {most})) END"
     )
 }
 
@@ -184,7 +175,7 @@ impl Store {
     /// What SQLite says.
     pub async fn message(&self, id: MessageId, now: Timestamp) -> Result<Option<MessageView>> {
         // Made of constants; values are bound.
-        let sql = AssertSqlSafe(format!("{} WHERE m.id = ?2", select("m.text", &ahead(true))));
+        let sql = AssertSqlSafe(format!("{} WHERE m.id = ?2", select("m.text", &ahead(MOST_AHEAD))));
         let query = sqlx::query(sql).bind(time_text(now)).bind(id.0.hyphenated().to_string());
         query.fetch_optional(&self.inner.readers).await?.as_ref().map(read_message).transpose()
     }
@@ -196,7 +187,7 @@ impl Store {
     pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
         let (conditions, values) = conditions(filter);
         let limit = i64::from(filter.limit) + 1;
-        let list = select("NULL", &ahead(false));
+        let list = select("NULL", &ahead(1));
         // Conditions are made of constants and numbered places; every value is bound.
         let sql =
             AssertSqlSafe(format!("{list} WHERE true{conditions} ORDER BY m.arrival DESC LIMIT {limit}"));

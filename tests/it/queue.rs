@@ -255,8 +255,37 @@ impl Queue {
              HAVING count(a.number) <> m.attempts OR open <> (m.state = 'sending')",
         );
         assert_eq!(wrong, [""; 0], "attempts that do not fit their messages");
+        self.check_order();
+    }
+
+    /// What the order of messages rests on is what the rows say.
+    pub(crate) fn check_order(&self) {
+        for sql in ORDER_IS_WRONG {
+            assert_eq!(self.lines(sql), [""; 0], "{sql}");
+        }
     }
 }
+
+/// What the order of messages rests on and triggers keep: the first ready message of each lane, how far its campaign is,
+/// and who blocks whom in a thread. Each statement finds what is wrong.
+pub(crate) const ORDER_IS_WRONG: [&str; 3] = [
+    "SELECT 'lanes', * FROM (SELECT account_id, substr(lane, 11) AS campaign, substr(lane, 1, 9) AS class, \
+         min(due_at || printf(' %09d', arrival)) AS first FROM messages \
+         WHERE state = 'queued' AND retry_at IS NULL AND blocked_by IS NULL GROUP BY 1, 2, 3) AS r \
+       FULL JOIN (SELECT account_id AS a, campaign AS c, class AS k, due_at || printf(' %09d', arrival) AS f FROM lanes) AS l \
+         ON l.a = r.account_id AND l.c = r.campaign AND l.k = r.class WHERE f IS NOT first",
+    "SELECT 'finish', l.account_id, l.campaign, l.finish, t.reached FROM lanes l \
+       LEFT JOIN turns t ON t.account_id = l.account_id AND t.campaign = l.campaign WHERE l.finish <> coalesce(t.reached, 0)",
+    "WITH blockers AS (SELECT account_id, thread, max(state <> 'queued') AS unsettled, \
+         min(iif(state = 'queued', due_at || printf(' %09d', arrival), NULL)) AS retried FROM messages \
+         WHERE state IN ('uncertain', 'review') OR (state = 'queued' AND retry_at IS NOT NULL) GROUP BY 1, 2) \
+       SELECT 'blocked', m.arrival, m.state, m.blocked_by, b.state FROM messages m LEFT JOIN messages b ON b.arrival = m.blocked_by \
+       LEFT JOIN blockers k ON k.account_id = m.account_id AND k.thread = m.thread \
+       WHERE CASE WHEN m.state <> 'queued' THEN m.blocked_by IS NOT NULL \
+         WHEN m.blocked_by IS NULL THEN k.unsettled OR k.retried < m.due_at || printf(' %09d', m.arrival) \
+         ELSE NOT (b.account_id = m.account_id AND b.thread = m.thread \
+           AND (b.state IN ('sending', 'uncertain', 'review') OR b.state = 'queued' AND b.retry_at IS NOT NULL)) END",
+];
 
 pub(crate) fn problem() -> Problem {
     Problem {

@@ -21,8 +21,17 @@ use tokio::task::JoinSet;
 use crate::queue::{Queue, account, at, keyed, to_chat, to_user};
 
 /// Columns that no message has when it comes, and `options`, which the socket writes as `specifics`.
-const DAEMONS: [&str; 8] =
-    ["options", "error", "retry_at", "verify_at", "settled_by", "route", "sent_at", "provider_message_ids"];
+const DAEMONS: [&str; 9] = [
+    "options",
+    "error",
+    "retry_at",
+    "verify_at",
+    "settled_by",
+    "route",
+    "blocked_by",
+    "sent_at",
+    "provider_message_ids",
+];
 
 #[tokio::test]
 async fn each_message_is_stored_as_it_was_given() {

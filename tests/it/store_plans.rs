@@ -72,7 +72,7 @@ async fn no_hot_statement_looks_at_every_row() {
     let connection = queue.sql();
     let plans: HashMap<_, _> =
         hot_statements().into_iter().map(|(name, sql)| (name, plan(&connection, &sql))).collect();
-    assert_eq!(plans.len(), 19);
+    assert_eq!(plans.len(), 20);
     for (name, lines) in &plans {
         let text = lines.join("\n");
         assert!(!lines.iter().any(|line| looks_at_every_row(line)), "{name}:\n{text}");
@@ -111,40 +111,31 @@ async fn no_hot_statement_looks_at_every_row() {
 }
 
 #[tokio::test]
-async fn the_turn_finds_each_kind_through_its_index_and_sorts_only_retries() {
+async fn candidates_are_found_through_indexes_and_nothing_is_sorted() {
     let queue = filled(5_000).await;
     let (name, sql) = hot_statements().remove(0);
-    assert_eq!(name, "turn");
+    assert_eq!(name, "candidates");
     let lines = plan(&queue.sql(), &sql);
     let text = lines.join("\n");
     for part in [
-        "SEARCH l USING INDEX messages_due (account_id=?)",
-        "SEARCH n USING INDEX messages_due (account_id=? AND lane>?)",
-        "SEARCH x USING INDEX messages_due (account_id=? AND lane=? AND due_at<?)",
-        "SEARCH x USING INDEX messages_due (account_id=? AND lane=? AND due_at>?)",
+        "SEARCH l USING COVERING INDEX lanes_first (account_id=?)",
+        "SEARCH n USING COVERING INDEX lanes_first (account_id=? AND class>?)",
+        "SEARCH f USING COVERING INDEX lanes_first (account_id=? AND class=? AND finish=? AND due_at<?)",
+        "SEARCH f USING COVERING INDEX lanes_first (account_id=? AND class=? AND finish>?)",
+        "SEARCH f USING COVERING INDEX lanes_due (account_id=? AND due_at>?)",
+        "SEARCH r USING INDEX messages_retry (account_id=? AND retry_at>? AND retry_at<?)",
+        "SEARCH r USING INDEX messages_retry (account_id=? AND retry_at>?)",
         "SEARCH s USING INDEX messages_person (account_id=? AND thread=?)",
-        "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>? AND retry_at<?)",
-        "SEARCH m USING INDEX messages_retry (account_id=? AND retry_at>?)",
-        "SEARCH u USING INDEX messages_unsettled (account_id=?)",
-        "SEARCH r USING COVERING INDEX messages_retry (account_id=? AND retry_at>?)",
         "SEARCH f USING COVERING INDEX messages_in_flight (account_id=?)",
     ] {
         assert!(text.contains(part), "no {part:?} in:\n{text}");
     }
     assert!(!text.contains("messages_by_account"), "that index holds every message of the account:\n{text}");
-    let sorts: Vec<usize> = (0..lines.len()).filter(|line| lines[*line].contains("TEMP B-TREE")).collect();
-    assert_eq!(sorts.len(), 2, "only the retries and the first of each lane are sorted:\n{text}");
-    let before = lines[..sorts[0]].iter().rev().find(|line| line.contains("SEARCH m USING"));
-    assert!(
-        before.unwrap().contains("messages_retry (account_id=? AND retry_at>? AND retry_at<?)"),
-        "{text}"
-    );
-    let before = lines[..sorts[1]].iter().rev().find(|line| line.contains("SCAN"));
-    assert!(before.unwrap().contains("SCAN lanes"), "{text}");
+    assert!(!text.contains("TEMP B-TREE"), "something is sorted:\n{text}");
 }
 
-/// Steps of SQLite's virtual machine for the turn of `acc_0`.
-fn steps_of_a_turn(connection: &Connection, now: &str) -> i32 {
+/// Steps of SQLite's virtual machine for the candidates of `acc_0`.
+fn steps_of_candidates(connection: &Connection, now: &str) -> i32 {
     let (_, sql) = hot_statements().remove(0);
     let mut statement = connection.prepare(&sql).unwrap();
     let mut rows = statement.query(["acc_0", now]).unwrap();
@@ -157,25 +148,68 @@ fn steps_of_a_turn(connection: &Connection, now: &str) -> i32 {
     statement.get_status(StatementStatus::VmStep)
 }
 
+/// A queue of `rows` messages of one account that are due one a second, of `campaigns` campaigns.
+async fn waiting(rows: u32, campaigns: u32) -> Queue {
+    let queue = Queue::new().await;
+    // Only what waits: nothing is settled, nothing is tried again.
+    let sql = format!(
+        "INSERT INTO accounts (id, created_at) VALUES ('acc_0', '2026-11-22T09:00:00.000Z'); \
+         DROP TRIGGER messages_inserted; \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, run) \
+         SELECT 'acc_0', 'c', 'x', 'queued', 'turn', \
+           strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || i || ' seconds'), 'chat:c' || i, \
+           '1 100 m - c' || printf('%05d', i % {campaigns}), 1 FROM n"
+    );
+    queue.sql().execute_batch(&sql).unwrap();
+    queue
+}
+
 #[tokio::test]
 async fn picking_from_200_000_costs_what_picking_from_1_000_costs() {
     let mut steps = Vec::new();
-    for rows in [1_000_u32, 200_000] {
-        let queue = Queue::new().await;
+    for (rows, campaigns) in [(1_000_u32, 1), (200_000, 1), (20_000, 10_000)] {
+        let queue = waiting(rows, campaigns).await;
         let connection = queue.sql();
-        // Only what waits: nothing is settled, nothing is tried again.
-        let sql = format!(
-            "INSERT INTO accounts (id, created_at) VALUES ('acc_0', '2026-11-22T09:00:00.000Z'); \
-             DROP TRIGGER messages_inserted; \
-             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
-             INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, run) \
-             SELECT 'acc_0', 'c', 'x', 'queued', 'turn', \
-               strftime('%Y-%m-%dT%H:%M:%fZ', '2026-11-22T09:00:00.000Z', '+' || i || ' seconds'), 'chat:c' || i, '1 100 m -', 1 FROM n"
-        );
-        connection.execute_batch(&sql).unwrap();
         let all_due = outboxd::domain::time_text(at(10_000_000));
         let half_due = outboxd::domain::time_text(at(i64::from(rows) / 2));
-        steps.push((steps_of_a_turn(&connection, &all_due), steps_of_a_turn(&connection, &half_due)));
+        steps.push((steps_of_candidates(&connection, &all_due), steps_of_candidates(&connection, &half_due)));
     }
     assert_eq!(steps[0], steps[1], "steps with 1,000 and with 200,000 waiting");
+    let [(few, _), _, (many, half)] = steps[..] else { panic!("three were measured") };
+    assert!(many <= few * 2 && half <= few * 2, "steps with 1 and with 10,000 campaigns: {steps:?}");
+}
+
+/// Steps of SQLite's virtual machine for `sql`, with its triggers.
+fn steps(connection: &Connection, sql: &str) -> i32 {
+    let mut statement = connection.prepare(sql).unwrap();
+    assert_eq!(statement.raw_execute().unwrap(), 1, "{sql}");
+    statement.get_status(StatementStatus::VmStep)
+}
+
+#[tokio::test]
+async fn a_send_costs_the_same_however_many_messages_and_campaigns_wait() {
+    let mut found = Vec::new();
+    for (rows, campaigns) in [(1_000_u32, 10), (200_000, 10), (20_000, 10_000)] {
+        let queue = waiting(rows, campaigns).await;
+        let connection = queue.sql();
+        let first: i64 =
+            connection.query_row("SELECT min(arrival) FROM messages", [], |row| row.get(0)).unwrap();
+        let id = format!("WHERE arrival = {first}");
+        found.push([
+            steps(&connection, &format!("UPDATE messages SET state = 'sending', attempts = 1 {id}")),
+            steps(
+                &connection,
+                &format!("UPDATE messages SET state = 'queued', retry_at = '2026-12-01T00:00:00.000Z' {id}"),
+            ),
+            steps(&connection, &format!("UPDATE messages SET retry_at = NULL {id}")),
+            steps(&connection, "INSERT INTO turns VALUES ('acc_0', 'c00001', 5)"),
+            steps(&connection, "DELETE FROM turns WHERE account_id = 'acc_0' AND reached <= 5"),
+        ]);
+        queue.check_order();
+    }
+    assert_eq!(found[0], found[1], "steps with 1,000 and with 200,000 waiting");
+    for (few, many) in found[0].iter().zip(found[2]) {
+        assert!(many <= few * 2, "steps with 10 and with 10,000 campaigns: {found:?}");
+    }
 }

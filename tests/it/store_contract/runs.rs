@@ -67,7 +67,11 @@ async fn a_call_that_was_on_its_way_is_read_back_and_its_gap_counts_from_now() {
     let next = queue.lines("SELECT id, next_call_at FROM accounts ORDER BY id");
     assert_eq!(next, ["acc_1|2026-11-22T09:05:12.000Z", "acc_2|-"], "now and the gap that was drawn");
     assert_eq!(queue.state(behind).await.0, StateName::Queued);
-    assert_eq!(queue.store.turn(&account("1"), at(400)).await.unwrap(), None, "order in the chat is kept");
+    assert_eq!(
+        queue.store.candidates(&account("1"), at(400)).await.unwrap(),
+        None,
+        "order in the chat is kept"
+    );
     assert_eq!(queue.begin(elsewhere, 1, at(400)).await, Begun::Granted);
 
     let late = queue.settlement(caught, 2, sent()).await;

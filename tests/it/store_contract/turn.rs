@@ -1,19 +1,42 @@
 //! Whose turn it is: by the time they are due, then by arrival; inside a thread nothing overtakes.
 
+use outboxd::domain::account::{Account, Daemon};
+use outboxd::domain::lane::Precedence;
 use outboxd::domain::message::{Inbox, NewMessage, Target};
-use outboxd::domain::state::Settled;
-use outboxd::store::{Begun, Turn};
+use outboxd::domain::reason::Reason;
+use outboxd::domain::state::{Settled, StateName};
+use outboxd::store::{Begun, Candidate};
 
 use crate::queue::{
     Queue, account, at, back_in_place, failed, retry, review, sent, to_chat, to_the_second, to_user,
 };
 
+/// The candidates of an account at a time.
+struct Turn {
+    account: Account,
+    daemon: Daemon,
+    /// Those that may go, by due time and arrival.
+    heads: Vec<Candidate>,
+    /// When another one may.
+    next_due_at: Option<jiff::Timestamp>,
+}
+
+async fn turn_of(queue: &Queue, name: &str, seconds: i64) -> Option<Turn> {
+    let candidates = queue.store.candidates(&account(name), at(seconds)).await.expect("read")?;
+    let ready_at = |one: &Candidate| one.retry_at.map_or(one.due_at, |retry_at| retry_at.max(one.due_at));
+    let (mut heads, later): (Vec<_>, Vec<_>) =
+        candidates.messages.into_iter().partition(|one| ready_at(one) <= at(seconds));
+    heads.sort_by_key(|head| (head.due_at, head.arrival));
+    let next_due_at = later.iter().map(ready_at).min();
+    Some(Turn { account: candidates.account, daemon: candidates.daemon, heads, next_due_at })
+}
+
 async fn turn(queue: &Queue, seconds: i64) -> Turn {
-    queue.store.turn(&account("1"), at(seconds)).await.expect("read").expect("the account is known")
+    turn_of(queue, "1", seconds).await.expect("the account is known")
 }
 
 /// The text of the message whose turn it is.
-async fn first(queue: &Queue, seconds: i64) -> Option<String> {
+async fn first_text(queue: &Queue, seconds: i64) -> Option<String> {
     turn(queue, seconds).await.heads.into_iter().next().map(|candidate| candidate.text)
 }
 
@@ -24,9 +47,9 @@ fn scheduled(chat: &str, text: &str, seconds: i64) -> NewMessage {
 #[tokio::test]
 async fn an_account_that_nobody_knows_has_no_turn() {
     let queue = Queue::new().await;
-    assert_eq!(queue.store.turn(&account("1"), at(0)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(&account("1"), at(0)).await.unwrap(), None);
     queue.enqueue(to_chat("c", "x"), at(0)).await;
-    assert_eq!(queue.store.turn(&account("2"), at(0)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(&account("2"), at(0)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -34,7 +57,7 @@ async fn an_account_whose_work_is_done_has_no_turn() {
     let queue = Queue::new().await;
     let id = queue.enqueue(to_chat("c", "x"), at(0)).await;
     queue.attempt(id, 1, sent()).await;
-    assert_eq!(queue.store.turn(&account("1"), at(200)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(&account("1"), at(200)).await.unwrap(), None);
     queue.check();
 }
 
@@ -63,10 +86,10 @@ async fn the_order_is_by_due_time_and_then_by_arrival() {
     queue.enqueue(scheduled("b", "at 20", 20), at(0)).await;
     queue.enqueue(to_chat("c", "at 10"), at(10)).await;
     queue.enqueue(scheduled("d", "at 20, later arrival", 20), at(11)).await;
-    assert_eq!(first(&queue, 9).await, None);
+    assert_eq!(first_text(&queue, 9).await, None);
     assert_eq!(turn(&queue, 9).await.next_due_at, Some(at(10)));
     let mut order = Vec::new();
-    while let Some(turn) = queue.store.turn(&account("1"), at(50)).await.unwrap() {
+    while let Some(turn) = turn_of(&queue, "1", 50).await {
         let candidate = turn.heads.into_iter().next().unwrap();
         order.push(candidate.text);
         queue.attempt(candidate.id, 1, sent()).await;
@@ -80,9 +103,11 @@ async fn a_message_is_due_at_the_very_millisecond() {
     let queue = Queue::new().await;
     queue.enqueue(scheduled("c", "x", 20), at(0)).await;
     let just_before = at(20) - std::time::Duration::from_millis(1);
-    let turn = queue.store.turn(&account("1"), just_before).await.unwrap().unwrap();
-    assert_eq!((turn.heads.into_iter().next(), turn.next_due_at), (None, Some(at(20))));
-    assert_eq!(first(&queue, 20).await.as_deref(), Some("x"));
+    let early = queue.store.candidates(&account("1"), just_before).await.unwrap().unwrap();
+    let due: Vec<_> = early.messages.iter().map(|one| one.due_at).collect();
+    assert_eq!(due, [at(20)], "it is told as what is next");
+    assert!(due[0] > just_before);
+    assert_eq!(first_text(&queue, 20).await.as_deref(), Some("x"));
 }
 
 #[tokio::test]
@@ -100,7 +125,7 @@ async fn a_retry_in_the_future_holds_its_own_thread_and_no_other() {
     assert_eq!((due.text.as_str(), due.attempts, due.retries), ("retrying", 1, 1), "it kept its place");
     assert_eq!(due.retry_at, Some(at(500)));
     queue.attempt(retrying, 2, sent()).await;
-    assert_eq!(first(&queue, 500).await.as_deref(), Some("same chat"));
+    assert_eq!(first_text(&queue, 500).await.as_deref(), Some("same chat"));
     queue.check();
 }
 
@@ -111,16 +136,14 @@ async fn an_open_outcome_holds_its_own_thread_and_no_other() {
     queue.enqueue(to_chat("a", "same chat"), at(1)).await;
     queue.enqueue(to_chat("b", "other chat"), at(2)).await;
     assert_eq!(queue.begin(sending, 1, at(5)).await, Begun::Granted);
-    let now = turn(&queue, 10).await;
-    assert!(now.account.in_flight);
-    assert_eq!(now.heads.into_iter().next().map(|candidate| candidate.text).as_deref(), Some("other chat"));
+    assert!(turn(&queue, 10).await.account.in_flight, "nothing else is sent meanwhile");
     let settlement = queue.settlement(sending, 1, review()).await;
     assert!(queue.store.settle(settlement).await.unwrap());
     let now = turn(&queue, 10).await;
     assert!(!now.account.in_flight);
     assert_eq!(now.heads.into_iter().next().map(|candidate| candidate.text).as_deref(), Some("other chat"));
     queue.store.cancel(sending, at(11)).await.unwrap();
-    assert_eq!(first(&queue, 12).await.as_deref(), Some("same chat"), "a person has decided");
+    assert_eq!(first_text(&queue, 12).await.as_deref(), Some("same chat"), "a person has decided");
     queue.check();
 }
 
@@ -130,7 +153,7 @@ async fn only_a_held_thread_left_means_nothing_to_do() {
     let held = queue.enqueue(to_chat("a", "in review"), at(0)).await;
     queue.enqueue(to_chat("a", "waits for a person"), at(1)).await;
     queue.attempt(held, 1, review()).await;
-    assert_eq!(queue.store.turn(&account("1"), at(500)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(&account("1"), at(500)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -141,7 +164,7 @@ async fn a_chat_and_a_user_of_the_same_name_are_two_threads_and_so_are_two_accou
     queue.enqueue(NewMessage { account_id: account("2"), ..to_chat("same", "other account") }, at(2)).await;
     queue.attempt(held, 1, retry(at(900))).await;
     assert!(matches!(turn(&queue, 200).await.heads.into_iter().next().unwrap().target, Target::User { .. }));
-    let other = queue.store.turn(&account("2"), at(200)).await.unwrap().unwrap();
+    let other = turn_of(&queue, "2", 200).await.unwrap();
     assert_eq!(other.heads.into_iter().next().unwrap().text, "other account");
 }
 
@@ -154,7 +177,7 @@ async fn a_message_back_in_its_place_goes_before_those_that_came_later() {
     let candidate = turn(&queue, 200).await.heads.into_iter().next().unwrap();
     assert_eq!((candidate.text.as_str(), candidate.attempts, candidate.retries), ("early", 1, 0));
     queue.attempt(early, 2, failed()).await;
-    assert_eq!(first(&queue, 200).await.as_deref(), Some("late"), "a final state holds nobody");
+    assert_eq!(first_text(&queue, 200).await.as_deref(), Some("late"), "a final state holds nobody");
     queue.check();
 }
 
@@ -185,7 +208,7 @@ async fn nothing_overtakes_inside_a_thread_in_a_random_life() {
             let chat = format!("c{}", dice.random_range(0..4));
             queue.enqueue(to_chat(&chat, &format!("{step:03}")), at(now)).await;
         }
-        let Some(turn) = queue.store.turn(&account("1"), at(now)).await.unwrap() else { continue };
+        let Some(turn) = turn_of(&queue, "1", now).await else { continue };
         let Some(candidate) = turn.heads.into_iter().next() else { continue };
         let Target::Chat(chat) = &candidate.target else { panic!("only chats") };
         let overtaken = queue.lines(&format!(
@@ -207,4 +230,62 @@ async fn nothing_overtakes_inside_a_thread_in_a_random_life() {
         assert!(queue.store.settle(settlement).await.unwrap(), "seed {SEED}, step {step}");
     }
     queue.check();
+}
+
+/// A blocked message is never begun, and who blocks it is told.
+#[tokio::test]
+async fn a_blocked_message_knows_which_one_it_waits_for() {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(to_chat("a", "first"), at(0)).await;
+    let second = queue.enqueue(to_chat("a", "second"), at(1)).await;
+    queue.attempt(first, 1, retry(at(500))).await;
+    let third = queue.enqueue(to_chat("a", "third"), at(2)).await;
+    for blocked in [second, third] {
+        let held_by = queue.view(blocked).await.waiting.unwrap().held_by.unwrap();
+        assert_eq!((held_by.id, held_by.retry_at), (first, Some(at(500))));
+        assert_eq!(queue.begin(blocked, 1, at(200)).await, Begun::Withdrawn);
+    }
+    queue.attempt(first, 2, review()).await;
+    assert_eq!(queue.view(third).await.waiting.unwrap().held_by.unwrap().state, StateName::Review);
+    queue.store.cancel(first, at(600)).await.unwrap();
+    assert_eq!(queue.view(third).await.waiting.unwrap().held_by, None);
+    assert_eq!(first_text(&queue, 600).await.as_deref(), Some("second"));
+    queue.check();
+}
+
+/// A retried message blocks those that come after it in its chat, and none before (T2).
+#[tokio::test]
+async fn a_retried_urgent_message_does_not_block_an_earlier_one_of_its_chat() {
+    let queue = Queue::new().await;
+    let urgent = Precedence { urgent: true, ..Precedence::default() };
+    let retried = scheduled("c", "urgent", 100);
+    let retried = queue.enqueue(NewMessage { precedence: urgent, ..retried }, at(0)).await;
+    queue.attempt(retried, 1, retry(at(3600))).await;
+    let normal = queue.enqueue(to_chat("c", "normal"), at(50)).await;
+    let later = queue.enqueue(to_chat("c", "later"), at(101)).await;
+    assert_eq!(queue.view(normal).await.waiting.unwrap().held_by, None);
+    assert_eq!(queue.view(later).await.waiting.unwrap().held_by.map(|by| by.id), Some(retried));
+    assert_eq!(first_text(&queue, 200).await.as_deref(), Some("normal"));
+    queue.check();
+}
+
+/// Many due retries at once return to their lanes, at the places that they had.
+#[tokio::test]
+async fn due_retries_return_to_their_places() {
+    let queue = Queue::new().await;
+    let mut ids = Vec::new();
+    for n in 0..50 {
+        ids.push(queue.enqueue(to_chat(&format!("c{n}"), &format!("{n:02}")), at(n)).await);
+    }
+    for id in ids.iter().rev() {
+        let arrival = queue.view(*id).await.arrival;
+        queue.store.set_aside(arrival, Reason::ChatLookup, at(500), String::new(), at(100)).await.unwrap();
+    }
+    queue.enqueue(to_chat("new", "new"), at(400)).await;
+    queue.check_order();
+    let candidates = queue.store.candidates(&account("1"), at(600)).await.unwrap().unwrap();
+    assert!(candidates.has_more_retries);
+    queue.store.return_retries(account("1"), at(600)).await.unwrap();
+    assert_eq!(first_text(&queue, 600).await.as_deref(), Some("00"));
+    queue.check_order();
 }

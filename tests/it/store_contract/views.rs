@@ -119,7 +119,7 @@ async fn accounts_and_totals_count_without_looking_at_rows() {
     let count = |state| accounts[0].counts.of(state);
     assert_eq!((count(StateName::Queued), count(StateName::Sent), count(StateName::Review)), (3, 1, 1));
     assert_eq!((count(StateName::Sending), count(StateName::New)), (0, 0));
-    assert_eq!(accounts[0].oldest_due_at, Some(at(2)), "the oldest that is not tried again");
+    assert_eq!(accounts[0].oldest_due_at, Some(at(4)), "the oldest that is neither retried nor blocked");
     assert_eq!((accounts[0].last_sent_at, accounts[1].last_sent_at), (Some(at(90)), None));
     let one = queue.store.accounts(Some(&account("2"))).await.unwrap();
     assert_eq!((one.len(), one[0].counts.of(StateName::Queued)), (1, 1));

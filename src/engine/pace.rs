@@ -1,0 +1,99 @@
+//! When each account may call next, by the monotonic clock, which nobody sets (P3).
+//!
+//! The engine's step and `explain` both ask here, so that what is shown is what is done. Only what this process did or
+//! looked at is here; the rest is in the store.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::domain::account::Account;
+use crate::domain::message::AccountId;
+use crate::domain::policy::Policy;
+use crate::policy::pace::CUT;
+use crate::policy::settle::after;
+
+/// Entries that are kept without looking for those that have passed.
+const SMALL: usize = 1024;
+
+/// The pauses of the accounts.
+pub(super) struct Pace {
+    /// Both clocks when the run began: stored times are understood by them.
+    began: (Timestamp, Duration),
+    /// The end of the pause after the last call.
+    paused: Mutex<Ends>,
+    /// The end of the delay before the first one.
+    delayed: Mutex<Ends>,
+}
+
+/// No call of an account before a time of the monotonic clock.
+#[derive(Default)]
+struct Ends {
+    by_account: HashMap<AccountId, Duration>,
+    /// With so many entries, those that have passed are removed.
+    prune_at: usize,
+}
+
+impl Pace {
+    pub(super) fn new(began: (Timestamp, Duration)) -> Self {
+        Self { began, paused: Mutex::default(), delayed: Mutex::default() }
+    }
+
+    /// The earliest time of the account's next call. What this process saw with its monotonic clock beats what is stored by
+    /// the wall clock; and a stored time can lie at most one gap ahead, unless the clock was set back.
+    pub(super) fn next_call_at(
+        &self,
+        account: &Account,
+        policy: &Policy,
+        now: Timestamp,
+        monotonic: Duration,
+    ) -> Option<Timestamp> {
+        let delayed =
+            self.delayed.lock().expect("nothing panics while holding it").of(&account.id, monotonic);
+        let paused = self.pause(account, policy, monotonic);
+        let until = paused.into_iter().chain(delayed).max()?;
+        Some(after(now, until.saturating_sub(monotonic)))
+    }
+
+    fn pause(&self, account: &Account, policy: &Policy, monotonic: Duration) -> Option<Duration> {
+        let mut paused = self.paused.lock().expect("nothing panics while holding it");
+        if let Some(until) = paused.by_account.get(&account.id) {
+            return Some(*until);
+        }
+        let (wall, began) = self.began;
+        let stored = account.next_call_at?.duration_since(wall);
+        let longest = account.history.last_gap.unwrap_or(policy.gap.max) + CUT;
+        let until = began + Duration::try_from(stored).unwrap_or_default().min(longest);
+        if until <= monotonic {
+            return None;
+        }
+        paused.put(account.id.clone(), until, monotonic);
+        Some(until)
+    }
+
+    /// A call was made, or has ended: the next one is not before `until` of the monotonic clock.
+    pub(super) fn set(&self, account: &AccountId, until: Duration, monotonic: Duration) {
+        self.paused.lock().expect("nothing panics while holding it").put(account.clone(), until, monotonic);
+    }
+
+    /// Delays the account's next call until `until` of the monotonic clock.
+    pub(super) fn delay(&self, account: &AccountId, until: Duration, monotonic: Duration) {
+        self.delayed.lock().expect("nothing panics while holding it").put(account.clone(), until, monotonic);
+    }
+}
+
+impl Ends {
+    fn of(&self, account: &AccountId, monotonic: Duration) -> Option<Duration> {
+        self.by_account.get(account).copied().filter(|until| *until > monotonic)
+    }
+
+    fn put(&mut self, account: AccountId, until: Duration, monotonic: Duration) {
+        if self.by_account.len() >= self.prune_at.max(SMALL) {
+            self.by_account.retain(|_, until| *until > monotonic);
+            self.prune_at = self.by_account.len() * 2;
+        }
+        self.by_account.insert(account, until);
+    }
+}

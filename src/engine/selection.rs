@@ -1,0 +1,145 @@
+//! Which message of an account goes next: read from the store and picked by `policy::select`, for the engine's step as for
+//! `explain`, lists and `top` (P6).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Shared;
+use crate::domain::caps::Ledger;
+use crate::domain::message::{AccountId, Arrival, MessageId};
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::domain::waiting::Waiting;
+use crate::policy::decide::{Live, Verdict};
+use crate::policy::hours::{Hours, account_seed, hours_at};
+use crate::policy::order::Share;
+use crate::policy::select::{Entry, Selection, Situation, select};
+use crate::store::{Candidate, Candidates, StoreError};
+
+/// A selection, and everything it was made from.
+pub(super) struct Selected {
+    pub(super) now: Timestamp,
+    pub(super) policy: Arc<Policy>,
+    /// With the account's pace as it is now.
+    pub(super) candidates: Candidates,
+    pub(super) selection: Selection,
+    /// The candidates' messages, as a verdict looks at them.
+    messages: Vec<Waiting>,
+    hours: Hours,
+    live: Live,
+    /// The message that the typing indicator is shown for, and until when.
+    typing: Option<(MessageId, Timestamp)>,
+    ledger: Option<Ledger>,
+}
+
+impl Selected {
+    /// What a verdict on a message of the account depends on, but for the message.
+    pub(super) fn situation(&self) -> Situation<'_> {
+        Situation {
+            now: self.now,
+            daemon: &self.candidates.daemon,
+            account: &self.candidates.account,
+            live: self.live,
+            policy: &self.policy,
+            hours: self.hours,
+            ledger: self.ledger.as_ref(),
+        }
+    }
+
+    /// The candidate at this place, and what a verdict on it looks at.
+    pub(super) fn candidate(&self, place: usize) -> (&Candidate, &Waiting) {
+        (&self.candidates.messages[place], &self.messages[place])
+    }
+
+    /// The place of this message, if it is a candidate.
+    pub(super) fn place(&self, arrival: Arrival) -> Option<usize> {
+        self.candidates.messages.iter().position(|candidate| candidate.arrival == arrival)
+    }
+
+    /// Until when the typing indicator is shown for this message, if it is.
+    pub(super) fn typing_until(&self, id: MessageId) -> Option<Timestamp> {
+        self.typing.filter(|(typed, _)| *typed == id).map(|(_, until)| until)
+    }
+
+    /// Whether a send of `candidate` is a turn of its campaign: where there never was a campaign, none is counted.
+    pub(super) fn takes_turns(&self, candidate: &Candidate) -> bool {
+        self.candidates.takes_turns || self.candidates.floor > 0 || candidate.lane.campaign.is_some()
+    }
+
+    fn select(&mut self) {
+        let entry = |(candidate, message)| {
+            let Candidate { lane, reached, arrival, id, .. }: &Candidate = candidate;
+            let share = Share { floor: self.candidates.floor, reached: *reached };
+            Entry { message, lane, share, arrival: arrival.0, typing_until: self.typing_until(*id) }
+        };
+        let entries: Vec<Entry<'_>> =
+            self.candidates.messages.iter().zip(&self.messages).map(entry).collect();
+        self.selection = select(&self.situation(), &entries);
+    }
+
+    /// Whether the selection depends on what the account has sent.
+    fn asks_for_ledger(&self) -> bool {
+        let by_cap = |verdict: &Verdict| matches!(verdict, Verdict::Wait { reason: Reason::Cap, .. });
+        self.selection.verdicts.iter().any(by_cap)
+            || self.policy.rhythm.spread && self.selection.verdicts.contains(&Verdict::Send)
+    }
+}
+
+/// Reads the candidates of `account` and picks; `None` while nothing of it could ever become due by itself.
+pub(super) async fn selected(
+    shared: &Shared,
+    account: &AccountId,
+    now: Timestamp,
+) -> Result<Option<Selected>, StoreError> {
+    let Some(mut candidates) = shared.store.candidates(account, now).await? else { return Ok(None) };
+    let policy = shared.policy(account);
+    candidates.account.next_call_at =
+        shared.pace.next_call_at(&candidates.account, &policy, now, shared.clock.monotonic());
+    let typing = shared.live.claim_of(account);
+    let typing = typing.map(|claim| (claim.message_id, claim.typing_until(now, shared.clock.monotonic())));
+    let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.as_str()), now);
+    let mut selected = Selected {
+        now,
+        messages: candidates.messages.iter().map(waiting).collect(),
+        selection: Selection { next: None, verdicts: Vec::new(), wake_at: None },
+        live: live(shared, now),
+        typing,
+        ledger: None,
+        hours,
+        policy,
+        candidates,
+    };
+    selected.select();
+    // What was sent is read only where nothing before the caps decides.
+    if selected.asks_for_ledger() {
+        selected.ledger = Some(shared.store.ledger(account, now).await?);
+        selected.select();
+    }
+    Ok(Some(selected))
+}
+
+/// What is known only while running, but for the typing indicator.
+pub(super) fn live(shared: &Shared, now: Timestamp) -> Live {
+    Live {
+        storage_failing_until: shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
+        api_unreachable_until: shared.live.api_health(now).unreachable_until,
+        api_busy_until: None,
+        typing_until: None,
+    }
+}
+
+fn waiting(candidate: &Candidate) -> Waiting {
+    let lane = &candidate.lane;
+    Waiting {
+        kind: lane.kind,
+        due_at: candidate.due_at,
+        retry_at: candidate.retry_at,
+        set_aside: candidate.set_aside,
+        ignores_hours: lane.urgent && lane.ignore_hours,
+        started_at: candidate.started_at,
+        expires_at: candidate.expires_at,
+        held_by: None,
+        ahead: 0,
+    }
+}

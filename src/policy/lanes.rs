@@ -1,0 +1,218 @@
+//! The ready messages of one account in memory, as the table `lanes` keeps them on disk: for each class of lanes, the
+//! message that goes first. Adding, removing and finding cost the logarithm of what waits, however many lanes there are.
+//!
+//! The forecast runs on this; a test holds it against the store.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap};
+
+use jiff::Timestamp;
+
+use super::order::{Share, Turns, campaign};
+use crate::domain::caps::Kind;
+use crate::domain::lane::Lane;
+use crate::domain::policy::Order;
+
+/// What a lane's first message is sorted by inside its class: how far its campaign is, due time, arrival.
+type Rank = (u64, Timestamp, i64);
+
+/// A ready message: due time, order of arrival, and its place in the caller's list.
+type Ready = Reverse<(Timestamp, i64, usize)>;
+
+/// What the lanes of one class have in common: everything but the campaign.
+type ClassKey = (bool, bool, i8, Kind);
+
+/// The ready messages of an account by lane.
+#[derive(Debug)]
+pub struct Lanes<'a> {
+    lanes: &'a [Lane],
+    ready: Vec<BinaryHeap<Ready>>,
+    /// The class of each lane.
+    class_of: Vec<usize>,
+    /// The lanes of each campaign.
+    by_campaign: HashMap<&'a str, Vec<usize>>,
+    /// Lanes with a ready message, by rank, of each class.
+    classes: Vec<BTreeSet<(Rank, usize)>>,
+    turns: Turns,
+    waiting: usize,
+}
+
+impl<'a> Lanes<'a> {
+    /// Without any message.
+    pub fn new(lanes: &'a [Lane], turns: Turns) -> Self {
+        let mut keys: HashMap<ClassKey, usize> = HashMap::new();
+        let mut by_campaign: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut class_of = Vec::with_capacity(lanes.len());
+        for (index, lane) in lanes.iter().enumerate() {
+            let next = keys.len();
+            let key = (lane.urgent, lane.ignore_hours, lane.priority, lane.kind);
+            class_of.push(*keys.entry(key).or_insert(next));
+            by_campaign.entry(campaign(lane)).or_default().push(index);
+        }
+        let classes = vec![BTreeSet::new(); keys.len()];
+        Self {
+            lanes,
+            ready: vec![BinaryHeap::new(); lanes.len()],
+            class_of,
+            by_campaign,
+            classes,
+            turns,
+            waiting: 0,
+        }
+    }
+
+    /// Whether nothing is ready.
+    pub fn is_empty(&self) -> bool {
+        self.waiting == 0
+    }
+
+    /// How far the campaign of a lane is.
+    pub fn share(&self, lane: usize) -> Share {
+        self.turns.of(campaign(&self.lanes[lane]))
+    }
+
+    /// Adds a message to a lane.
+    pub fn push(&mut self, lane: usize, due_at: Timestamp, arrival: i64, index: usize) {
+        let added = Reverse((due_at, arrival, index));
+        if self.ready[lane].peek().is_none_or(|first| added > *first) {
+            self.leave(lane);
+            self.ready[lane].push(added);
+            self.enter(lane);
+        } else {
+            self.ready[lane].push(added);
+        }
+        self.waiting += 1;
+    }
+
+    /// Removes the first message of a lane.
+    pub fn pop(&mut self, lane: usize) {
+        self.leave(lane);
+        if self.ready[lane].pop().is_some() {
+            self.waiting -= 1;
+        }
+        self.enter(lane);
+    }
+
+    /// Of each class with a ready message: the lane that goes first, and that message's place in the caller's list.
+    pub fn first_of_classes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
+        self.classes.iter().filter_map(|class| {
+            let (_, lane) = class.first()?;
+            let Reverse((_, _, index)) = self.ready[*lane].peek()?;
+            Some((*lane, *index))
+        })
+    }
+
+    /// The places of all that is ready.
+    pub fn all(&self) -> impl Iterator<Item = usize> + '_ {
+        self.ready.iter().flatten().map(|Reverse((_, _, index))| *index)
+    }
+
+    /// Notes a turn of the campaign of `lane`.
+    pub fn take_turn(&mut self, lane: usize, order: &Order) {
+        let name = campaign(&self.lanes[lane]);
+        let siblings = self.by_campaign.get(name).cloned().unwrap_or_default();
+        siblings.iter().for_each(|sibling| self.leave(*sibling));
+        self.turns.take(name, order);
+        siblings.iter().for_each(|sibling| self.enter(*sibling));
+        self.catch_up();
+    }
+
+    /// Campaigns that the floor has caught up with are equal again.
+    fn catch_up(&mut self) {
+        for class in 0..self.classes.len() {
+            loop {
+                let ahead = ((1, Timestamp::MIN, i64::MIN), 0)..;
+                let behind = self.classes[class].range(ahead).next();
+                let Some(((reached, _, _), lane)) = behind.copied() else { break };
+                if reached > self.turns.floor {
+                    break;
+                }
+                self.leave_as(lane, reached);
+                self.enter(lane);
+            }
+        }
+    }
+
+    /// Its rank; all that are not ahead of the floor are equal.
+    fn rank(&self, lane: usize) -> Option<Rank> {
+        let Reverse((due_at, arrival, _)) = self.ready[lane].peek()?;
+        let share = self.share(lane);
+        let reached = if share.reached > share.floor { share.reached } else { 0 };
+        Some((reached, *due_at, *arrival))
+    }
+
+    fn leave(&mut self, lane: usize) {
+        if let Some(rank) = self.rank(lane) {
+            self.classes[self.class_of[lane]].remove(&(rank, lane));
+        }
+    }
+
+    fn leave_as(&mut self, lane: usize, reached: u64) {
+        if let Some((_, due_at, arrival)) = self.rank(lane) {
+            self.classes[self.class_of[lane]].remove(&((reached, due_at, arrival), lane));
+        }
+    }
+
+    fn enter(&mut self, lane: usize) {
+        if let Some(rank) = self.rank(lane) {
+            self.classes[self.class_of[lane]].insert((rank, lane));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::policy::Policy;
+    use crate::policy::order::place;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    proptest! {
+        /// The first of the classes hold the message that goes first of all, whatever was added, sent and weighted.
+        #[test]
+        fn the_first_of_the_classes_hold_the_first_of_all(
+            steps in proptest::collection::vec((0usize..12, 0i64..20, 0u8..3), 1..120),
+            weight in 1u32..4,
+        ) {
+            let lane = |(index, kind): (usize, Kind)| Lane {
+                campaign: (index % 4 > 0).then(|| format!("c{}", index % 4)),
+                priority: i8::try_from(index % 2).unwrap(),
+                ..Lane::of(kind)
+            };
+            let kinds = [Kind::Message, Kind::NewChat, Kind::InMail].into_iter();
+            let lanes: Vec<Lane> = kinds.flat_map(|kind| (0..4).map(move |index| lane((index, kind)))).collect();
+            let mut order = Policy::unlimited().order;
+            order.weights = vec![("c1".to_owned(), weight)];
+            let mut found = Lanes::new(&lanes, Turns::default());
+            let mut turns = Turns::default();
+            let mut all: BTreeMap<i64, (usize, Timestamp)> = BTreeMap::new();
+            for (arrival, (lane, due, what)) in (0..).zip(steps) {
+                if what > 0 {
+                    found.push(lane, at(due), arrival, usize::try_from(arrival).unwrap());
+                    all.insert(arrival, (lane, at(due)));
+                }
+                let rank = |lane: usize, arrival: i64, due: Timestamp| {
+                    place(&lanes[lane], &order, turns.of(campaign(&lanes[lane])), due, arrival)
+                };
+                let first = all.iter().map(|(arrival, (lane, due))| (rank(*lane, *arrival, *due), *lane)).min();
+                let of_classes = found.first_of_classes().map(|(lane, index)| {
+                    let arrival = i64::try_from(index).unwrap();
+                    (rank(lane, arrival, all[&arrival].1), lane)
+                });
+                prop_assert_eq!(of_classes.min(), first);
+                if let Some((place, lane)) = first.filter(|_| what < 2) {
+                    found.pop(lane);
+                    found.take_turn(lane, &order);
+                    turns.take(campaign(&lanes[lane]), &order);
+                    all.remove(&place.5);
+                }
+                prop_assert_eq!(found.is_empty(), all.is_empty());
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The one selection: which message of an account goes next, and why each other candidate waits and until when (P6).
+//!
+//! The engine acts on what [`select`] answers, `explain`, lists and `top` show it, and the forecast runs it forward. It
+//! needs no more than the first ready message of each class of lanes (`store/turn.rs` in SQL, `lanes.rs` in memory):
+//! whatever holds one of these messages for its kind holds every other of its class.
+
+use jiff::Timestamp;
+
+use super::decide::{Facts, Live, Until, Verdict, concerns_message_only, decide};
+use super::hours::Hours;
+use super::order::{Share, place};
+use crate::domain::account::{Account, Daemon};
+use crate::domain::caps::Ledger;
+use crate::domain::lane::Lane;
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::domain::waiting::Waiting;
+
+/// Everything about an account that a selection depends on, but for its messages.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The time of the selection.
+    pub now: Timestamp,
+    /// What concerns every account.
+    pub daemon: &'a Daemon,
+    /// The account.
+    pub account: &'a Account,
+    /// What is known only while running, but for the typing indicator.
+    pub live: Live,
+    /// The account's rules.
+    pub policy: &'a Policy,
+    /// Whether its hours are open at `now`.
+    pub hours: Hours,
+    /// What it has sent; see [`Facts::ledger`].
+    pub ledger: Option<&'a Ledger>,
+}
+
+impl<'a> Situation<'a> {
+    /// What a verdict on `message` depends on.
+    pub fn facts<'b>(&self, message: &'b Waiting, typing_until: Option<Timestamp>) -> Facts<'b>
+    where
+        'a: 'b,
+    {
+        let Self { now, daemon, account, live, policy, hours, ledger } = *self;
+        Facts { now, daemon, account, message, live: Live { typing_until, ..live }, policy, hours, ledger }
+    }
+}
+
+/// A message that may go next.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// The message; `ahead` and `held_by` are not looked at.
+    pub message: &'a Waiting,
+    /// The lane that it waits in.
+    pub lane: &'a Lane,
+    /// How far its campaign is.
+    pub share: Share,
+    /// Order of arrival.
+    pub arrival: i64,
+    /// Set while the typing indicator is shown for it.
+    pub typing_until: Option<Timestamp>,
+}
+
+/// Which message goes next, and the verdict on each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// The place among the entries of the one that goes next: nothing holds it, or something that holds them all.
+    pub next: Option<usize>,
+    /// The verdict on each entry, in the order of the entries.
+    pub verdicts: Vec<Verdict>,
+    /// When an entry that waits for a time of its own may go.
+    pub wake_at: Option<Timestamp>,
+}
+
+impl Selection {
+    /// Why the account sends nothing now: the verdict on the message that goes next, or the one that is the first to end.
+    /// `None` without an entry.
+    pub fn standing(&self) -> Option<(usize, &Verdict)> {
+        let first = self.next.or_else(|| {
+            let end = |verdict: &Verdict| match verdict {
+                Verdict::Send | Verdict::Stop { .. } => Timestamp::MIN,
+                Verdict::Wait { until: Until::At(at) | Until::NotBefore(at), .. } => *at,
+                Verdict::Wait { until: Until::Person, .. } => Timestamp::MAX,
+            };
+            (0..self.verdicts.len()).min_by_key(|index| end(&self.verdicts[*index]))
+        })?;
+        Some((first, &self.verdicts[first]))
+    }
+}
+
+/// Picks the message that goes next. Entries must hold the first ready message of each class, and may hold others.
+pub fn select(situation: &Situation<'_>, entries: &[Entry<'_>]) -> Selection {
+    let mut order: Vec<usize> = (0..entries.len()).collect();
+    order.sort_by_cached_key(|index| {
+        let Entry { message, lane, share, arrival, .. } = &entries[*index];
+        let place = place(lane, &situation.policy.order, *share, message.due_at, *arrival);
+        (!message.is_ready(situation.now), place)
+    });
+    let mut selection = Selection { next: None, verdicts: vec![Verdict::Send; entries.len()], wake_at: None };
+    for index in order {
+        let Entry { message, typing_until, .. } = entries[index];
+        let ahead = u64::from(selection.next.is_some() && message.is_ready(situation.now));
+        let message = Waiting { ahead, held_by: None, ..message.clone() };
+        let verdict = decide(&situation.facts(&message, typing_until));
+        if let Verdict::Wait { reason, until: Until::At(at) | Until::NotBefore(at) } = verdict
+            && reason != Reason::Turn
+        {
+            selection.wake_at = Some(selection.wake_at.map_or(at, |earlier| earlier.min(at)));
+        }
+        let waits_alone = matches!(verdict, Verdict::Wait { reason, .. } if concerns_message_only(reason));
+        if selection.next.is_none() && !waits_alone {
+            selection.next = Some(index);
+        }
+        selection.verdicts[index] = verdict;
+    }
+    selection
+}
+
+#[cfg(test)]
+#[path = "select_tests.rs"]
+mod tests;
