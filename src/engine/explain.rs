@@ -119,13 +119,10 @@ impl EngineHandle {
         if account.counts.of(StateName::Queued) == 0 {
             return Ok(None);
         }
-        let view = self.view(&account.account, daemon).await?;
-        if let Some(selected) = &view.selected
-            && let Some((place, verdict)) = selected.selection.standing()
-        {
-            let (_, message) = selected.candidate(place);
-            return Ok(Some(standing(&selected.situation().facts(message, None), verdict)));
+        if let Some(standing) = self.next_standing(&account.account.id).await? {
+            return Ok(Some(standing));
         }
+        let view = self.view(&account.account, daemon).await?;
         // All of it is blocked by messages that are not settled: reading back may settle them, otherwise a person.
         let blocked = account.next_read_at.map_or(Until::Person, Until::NotBefore);
         let message = Waiting {
@@ -140,6 +137,18 @@ impl EngineHandle {
             ahead: 0,
         };
         Ok(Some(judge_blocked(&view.facts(&message), blocked)))
+    }
+
+    /// Where the message that goes next on `account` stands, or the one that waits for the shortest time; `None` while nothing
+    /// could become due by itself.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn next_standing(&self, account: &AccountId) -> Result<Option<Standing>, StoreError> {
+        let Some(selected) = selected(&self.shared, account, self.now()).await? else { return Ok(None) };
+        let Some((place, verdict)) = selected.selection.standing() else { return Ok(None) };
+        let (_, message) = selected.candidate(place);
+        Ok(Some(standing(&selected.situation().facts(message, None), verdict)))
     }
 
     /// Every cap of `account` as it stands now, and whether its hours are open.

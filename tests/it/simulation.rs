@@ -3,7 +3,7 @@
 //! (P1 to P6).
 //!
 //! `story.rs` draws what happens, `life.rs` lets one process live and die, `carrier.rs` and `reads.rs` are the network, `stop.rs` stops a
-//! run at one of its calls, `acts.rs` are the people, `checkers.rs` the judges, one for each promise. A seed that fails is
+//! run at one of its calls, `acts.rs` are the people, `truth.rs` holds `explain` against the engine, `checkers.rs` the judges, one for each promise. A seed that fails is
 //! printed with the command that replays it:
 //!
 //!     OUTBOXD_SIM_SEED=42 cargo test --test it simulation
@@ -17,6 +17,7 @@ pub(crate) mod life;
 mod reads;
 pub(crate) mod stop;
 mod story;
+mod truth;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

@@ -8,20 +8,22 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use outboxd::clock::{Boot, Clock, Sleep, SystemClock};
+use outboxd::domain::message::AccountId;
 use outboxd::domain::policy::{Policies, Policy};
 use outboxd::engine::{Engine, EngineHandle, EngineParts};
 use outboxd::provider::Provider;
-use outboxd::store::{Store, StoreError, StoreOptions};
+use outboxd::store::{Point, Store, StoreError, StoreOptions};
 use tokio::sync::Notify;
 
 use super::carrier::{Carrier, Weather};
 use super::stop::StopAt;
+use super::truth::Truth;
 use crate::engine_pace::bench::live_tasks;
 use crate::engine_pace::time::{FakeClock, seconds};
 
@@ -33,6 +35,8 @@ pub(crate) struct Universe {
     pub(crate) stop: Arc<StopAt>,
     pub(crate) policies: Policies,
     pub(crate) seed: u64,
+    /// What was said and not done, or done and not said.
+    pub(crate) wrongs: Mutex<Vec<String>>,
 }
 
 /// The clocks of one process: the monotonic one begins with it.
@@ -74,7 +78,7 @@ impl Universe {
         let carrier = Arc::new(Carrier::new(clock.clone(), weather, Arc::clone(&stop), database));
         let accounts = accounts.into_iter().map(|(id, policy)| (id, Arc::new(policy))).collect();
         let policies = Policies { default: Arc::new(default), accounts };
-        Self { folder, clock, carrier, stop, policies, seed }
+        Self { folder, clock, carrier, stop, policies, seed, wrongs: Mutex::default() }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -132,6 +136,13 @@ pub(crate) struct Life<'a> {
     pub(crate) store: Store,
     engine: Option<Engine>,
     rest: Arc<Rest>,
+    truth: Arc<Truth>,
+}
+
+impl Drop for Life<'_> {
+    fn drop(&mut self) {
+        self.truth.forget();
+    }
 }
 
 /// Tells when nothing is at work.
@@ -160,9 +171,16 @@ impl<'a> Life<'a> {
         // And the supervisor and the verifier.
         rest.tasks.store(tasks_at_rest(&store).await + 2, Ordering::Relaxed);
         let stop = Arc::clone(&universe.stop);
-        store.set_points(Arc::new(move |_| {
-            let stop = Arc::clone(&stop);
-            Box::pin(async move { stop.point().await })
+        let truth = Arc::new(Truth::new());
+        let checks = Arc::clone(&truth);
+        store.set_points(Arc::new(move |point| {
+            let (stop, checks) = (Arc::clone(&stop), Arc::clone(&checks));
+            Box::pin(async move {
+                match point {
+                    Point::Asked | Point::Written => stop.point().await,
+                    Point::Begins(arrival) => checks.begins(arrival).await,
+                }
+            })
         }));
         let clock = universe.clock.clone();
         let born = clock.monotonic();
@@ -179,7 +197,8 @@ impl<'a> Life<'a> {
             seed: universe.seed,
         };
         let (engine, _recovered) = Engine::start(parts).await.expect("the engine starts");
-        Self { universe, store, engine: Some(engine), rest }
+        truth.watch(store.clone(), engine.handle());
+        Self { universe, store, engine: Some(engine), rest, truth }
     }
 
     pub(crate) fn handle(&self) -> EngineHandle {
@@ -211,10 +230,29 @@ impl<'a> Life<'a> {
         let end = self.universe.clock.monotonic() + duration;
         loop {
             self.settle().await;
+            self.check().await;
             if !self.step(end) {
                 break;
             }
         }
+        self.settle().await;
+        self.check().await;
+    }
+
+    /// Holds what is said against what is done, now that nothing is at work.
+    async fn check(&self) {
+        let Universe { clock, carrier, policies, .. } = self.universe;
+        let events = carrier.count("SELECT coalesce(max(seq), 0) FROM events", &[]);
+        let wall = clock.now().as_millisecond()
+            - i64::try_from(clock.monotonic().as_millis()).expect("not that long");
+        let calls = i64::try_from(carrier.left().len()).expect("not so many");
+        let happened = (events + (calls << 24) + (wall << 40)).cast_unsigned();
+        let longest = |account: &AccountId| {
+            let policy = policies.of(account);
+            policy.rhythm.breaks.map_or(policy.gap.max, |breaks| breaks.max)
+        };
+        self.truth.at_rest(happened, longest).await;
+        self.universe.wrongs.lock().expect("nothing panics while holding it").extend(self.truth.take());
         self.settle().await;
     }
 

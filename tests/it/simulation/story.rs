@@ -149,6 +149,8 @@ struct Teller {
     notes: Notes,
     given: Vec<(String, MessageId)>,
     numbered: u64,
+    /// Messages belong to one of 200 campaigns, with dates and priorities of their own.
+    many_campaigns: bool,
     told: Told,
 }
 
@@ -159,13 +161,18 @@ pub(super) fn tell(seed: u64) -> Told {
     default.typing.enabled = dice.random_range(0..2) == 0;
     default.retry.max_retries = 4;
     default.read_back.absent = Absent::Resend;
+    // Now and then campaigns wait for dates, caps, hours and rests in every mix.
+    let many_campaigns = seed % 8 == 3;
+    if many_campaigns {
+        default.order.per_recipient = seconds(3600);
+    }
     let mut careful = default.clone();
     careful.read_back.absent = Absent::Review;
     // One account has caps, one works by day now and then, one is free.
     let mut capped = default.clone();
     capped.caps.list = parse_caps(None, "4/hour, 20/24h").unwrap();
     let mut hours = Vec::new();
-    if seed.is_multiple_of(5) {
+    if seed.is_multiple_of(5) || many_campaigns {
         let by_day = parse_spans("08:00-20:00").unwrap();
         let week = std::array::from_fn(|_| by_day.clone());
         careful.calendar = Some(Calendar { week, ..Calendar::always() });
@@ -175,7 +182,11 @@ pub(super) fn tell(seed: u64) -> Told {
     let universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
     let caps = vec![("acc_0".to_owned(), seconds(3600), 4), ("acc_0".to_owned(), seconds(DAY), 20)];
     let notes = Notes { caps, hours, ..Notes::default() };
-    let mut teller = Teller { seed, dice, notes, given: Vec::new(), numbered: 0, told: Told::default() };
+    let (given, told) = (Vec::new(), Told::default());
+    let mut teller = Teller { seed, dice, notes, given, numbered: 0, many_campaigns, told };
+    if many_campaigns {
+        teller.campaigns_begin(&universe);
+    }
     for _ in 0..teller.dice.random_range(4..8) {
         teller.one_life(&universe);
         teller.nobody_runs(&universe);
@@ -187,6 +198,19 @@ pub(super) fn tell(seed: u64) -> Told {
 impl Teller {
     fn below(&mut self, n: u64) -> u64 {
         self.dice.random_range(0..n)
+    }
+
+    /// A process that takes in so many messages of so many campaigns that nearly each has one of its own.
+    fn campaigns_begin(&mut self, universe: &Universe) {
+        universe.stop.arm(None);
+        let told = universe.live(async |life| {
+            for _ in 0..self.dice.random_range(60..150) {
+                self.give_one(life).await;
+            }
+            life.pass(seconds(120)).await;
+            acts::explain(life, &mut self.notes).await;
+        });
+        assert_eq!(told, Some(()), "seed {}", self.seed);
     }
 
     /// A process with everything that happens to it.
@@ -291,10 +315,18 @@ impl Teller {
         let name = matches!(target, Target::Group { .. }).then(|| format!("group {number}"));
         let now = life.universe.clock.now();
         let extras = Extras { name, ..Extras::default() };
-        let not_before = (self.below(8) == 0).then(|| now + seconds(self.below(7200)));
+        let (rare, far) = if self.many_campaigns { (2, 3 * DAY) } else { (8, 7200) };
+        let not_before = (self.below(rare) == 0).then(|| now + seconds(self.below(far)));
         let expires_at = (self.below(8) == 0).then(|| now + seconds(7200 + self.below(DAY)));
         let account_id = account(&self.below(ACCOUNTS).to_string());
-        let precedence = Precedence { allow_repeat: true, ..Precedence::default() };
+        let mut precedence = Precedence { allow_repeat: true, ..Precedence::default() };
+        let mut campaign = None;
+        if self.many_campaigns {
+            campaign = (self.below(10) > 0).then(|| format!("campaign {:03}", self.below(200)));
+            precedence.priority = i8::try_from(self.below(4)).unwrap() - 2;
+            precedence.urgent = self.below(20) == 0;
+            precedence.ignore_hours = false;
+        }
         keyed(
             &key,
             NewMessage {
@@ -304,6 +336,7 @@ impl Teller {
                 extras,
                 not_before,
                 expires_at,
+                campaign,
                 ..to_chat("", &text)
             },
         )
@@ -359,7 +392,7 @@ impl Teller {
                 acts::resume(life, &mut self.notes, account).await;
             }
             acts::explain(life, &mut self.notes).await;
-            let finished = acts::finish(life, seconds(1800), 80).await;
+            let finished = acts::finish(life, seconds(1800), 400).await;
             life.stop(seconds(30)).await;
             finished
         });
@@ -371,6 +404,8 @@ impl Teller {
     fn judge(mut self, universe: &Universe) -> Told {
         let evidence = Evidence::new(universe, &self.notes);
         self.told.wrongs.extend(evidence.wrongs());
+        let untrue = std::mem::take(&mut *universe.wrongs.lock().unwrap());
+        self.told.wrongs.extend(untrue.into_iter().take(5).map(|wrong| format!("P6: {wrong}")));
         if !self.told.wrongs.is_empty() && std::env::var_os("OUTBOXD_SIM_SEED").is_some() {
             println!("{}", evidence.chronicle());
         }
