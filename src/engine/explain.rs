@@ -220,8 +220,8 @@ impl EngineHandle {
         let claim = claim.filter(|claim| message.is_none_or(|id| claim.message_id == id));
         Live {
             storage_failing_until: self.shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
-            api_unreachable_until: self.shared.live.api_health(self.now()).unreachable_until,
-            api_busy_until: None,
+            api_unreachable_until: self.shared.api.health().unreachable_until,
+            api_busy_until: self.shared.api.busy_until(account),
             typing_until: claim.map(|claim| claim.typing_until(self.now(), self.shared.clock.monotonic())),
         }
     }
