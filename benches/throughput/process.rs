@@ -40,6 +40,7 @@ pub(crate) fn daemon(
         .env("OUTBOXD_UNIPILE_API_KEY", "sandbox-key")
         .env("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "1000")
         .env("OUTBOXD_UNIPILE_BURST", "1000")
+        .env("OUTBOXD_UNIPILE_ACCOUNT_REQUESTS_PER_SECOND", "1000")
         .env("OUTBOXD_POLICY_ALLOW_GAP_BELOW_10S", "true")
         .env("OUTBOXD_POLICY_ALLOW_HIGH_CAPS", "true")
         .env("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "")

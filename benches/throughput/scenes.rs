@@ -162,7 +162,11 @@ pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
 pub(crate) fn drain(folder: &Path, figures: &mut Vec<Figure>) {
     const MESSAGES: usize = 20_000;
     let (_sandbox, url) = process::sandbox();
-    let limits = [("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "100000"), ("OUTBOXD_UNIPILE_BURST", "100000")];
+    let limits = [
+        ("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "100000"),
+        ("OUTBOXD_UNIPILE_BURST", "100000"),
+        ("OUTBOXD_UNIPILE_ACCOUNT_REQUESTS_PER_SECOND", "100000"),
+    ];
     let (_daemon, _, socket) = process::daemon(folder, "drain", &url, &limits);
     let mut client = Client::connect(&socket);
     client.post("/v1/pause", "application/json", "");

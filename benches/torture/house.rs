@@ -41,6 +41,7 @@ read_back.absent = "resend"
 [unipile]
 requests_per_second = 1000
 burst = 1000
+account_requests_per_second = 1000
 request_timeout = "1s"
 [log]
 level = "warn"

@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::{self, AttachmentRules, DoorParts, Doors, Socket};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
-use crate::engine::{Engine, EngineHandle, EngineParts, Recovered};
+use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
 use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
 
@@ -52,15 +52,16 @@ impl Application {
     /// # Errors
     /// Whatever keeps the daemon from running, in words; then nothing was sent and nothing runs.
     pub async fn start(settings: &Settings, warnings: Vec<String>) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let options = UnipileOptions {
             base_url: settings.unipile.base_url.clone(),
             api_key: settings.require_api_key()?,
             dialect: if settings.unipile.guide_dialect { Dialect::Guide } else { Dialect::Specifics },
             connect_timeout: settings.unipile.connect_timeout,
             request_timeout: settings.unipile.request_timeout,
+            clock: Arc::clone(&clock),
         };
         let provider = Unipile::new(&options).context("cannot make the client of the Unipile API")?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         Self::start_with(settings, warnings, Arc::new(provider), clock).await
     }
 
@@ -93,8 +94,11 @@ impl Application {
             provider,
             clock: Arc::clone(&clock),
             policies,
-            requests_per_second: settings.unipile.requests_per_second,
-            burst: settings.unipile.burst,
+            rates: RequestRates {
+                total: settings.unipile.requests_per_second,
+                burst: settings.unipile.burst,
+                account: settings.unipile.account_requests_per_second,
+            },
             facts_age: settings.accounts.refresh,
             stale_after: settings.engine.stale_after,
             seed,

@@ -98,6 +98,8 @@ pub struct UnipileSettings {
     pub requests_per_second: NonZeroU32,
     /// Requests that may go at once after a quiet time.
     pub burst: NonZeroU32,
+    /// Requests a second of one account.
+    pub account_requests_per_second: NonZeroU32,
 }
 
 /// `[limits]`.
@@ -270,6 +272,7 @@ impl Settings {
                 request_timeout: reader.timeout("unipile.request_timeout"),
                 requests_per_second: reader.rate("unipile.requests_per_second", 100_000),
                 burst: reader.rate("unipile.burst", 100_000),
+                account_requests_per_second: reader.rate("unipile.account_requests_per_second", 100_000),
             },
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),

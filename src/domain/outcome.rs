@@ -45,6 +45,11 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What it says of the API as a whole.
+    pub fn heard(&self) -> Heard {
+        self.problem().map_or(Heard::Answer, Problem::heard)
+    }
+
     /// The word under which `attempts.outcome` keeps it.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -158,6 +163,61 @@ impl Problem {
     /// Something that happened on this side of the wire; `kind` is prefixed with `outboxd/`.
     pub fn local(kind: &str, detail: impl Into<String>) -> Self {
         Self { kind: format!("outboxd/{kind}"), detail: Some(detail.into()), ..Self::default() }
+    }
+}
+
+/// What the end of a call says of the API as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Unipile itself answered.
+    Answer,
+    /// The API failed: no answer came, or something other than Unipile answered, or Unipile reports its own failure.
+    Trouble,
+    /// Neither is certain.
+    Neither,
+}
+
+/// An answer that is not Unipile's: a gateway's page, an empty body, a foreign JSON object.
+pub const UNTYPED_ANSWER: &str = "outboxd/untyped_answer";
+/// The same with a status of success.
+pub const UNTYPED_SUCCESS: &str = "outboxd/untyped_success";
+/// No connection was made, so no byte of the request left.
+pub const CANNOT_CONNECT: &str = "outboxd/cannot_connect";
+
+impl Problem {
+    /// What this problem says of the API as a whole.
+    pub fn heard(&self) -> Heard {
+        match self.kind.as_str() {
+            // A gateway refuses the size of the request: that is the message's fault.
+            UNTYPED_ANSWER if matches!(self.status, Some(413 | 414 | 431)) => Heard::Neither,
+            UNTYPED_ANSWER
+            | UNTYPED_SUCCESS
+            | CANNOT_CONNECT
+            | "outboxd/timeout"
+            | "outboxd/no_answer"
+            | "outboxd/broken_answer"
+            | "api/internal_error"
+            | "api/proxy_error"
+            | "api/proxy_timeout" => Heard::Trouble,
+            "api/not_implemented" => Heard::Answer,
+            kind if kind.starts_with("outboxd/") => Heard::Neither,
+            kind if kind.starts_with("api/") && self.status.is_some_and(|status| status >= 500) => {
+                Heard::Trouble
+            }
+            _ => Heard::Answer,
+        }
+    }
+
+    /// Whether Unipile or the provider refused the request for good: repeating it gives the same answer.
+    pub fn is_final(&self) -> bool {
+        let is_temporary = matches!(self.status, Some(401 | 407 | 408 | 425 | 429));
+        let refused = self.status.is_some_and(|status| (400..500).contains(&status) || status == 501);
+        self.heard() == Heard::Answer && refused && !is_temporary
+    }
+
+    /// Whether the provider itself, not Unipile, said that there were too many requests.
+    pub fn is_throttling(&self) -> bool {
+        self.kind == "provider/too_many_requests"
     }
 }
 

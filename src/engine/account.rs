@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
+use super::api_guard::Kind;
 use super::attempt;
 use super::before::{self, Look, Looks};
 use super::live::Claim;
@@ -210,6 +211,16 @@ async fn act(
         Verdict::Wait { reason: Reason::Typing | Reason::Gap | Reason::Break, until: Until::At(at) } => {
             Ok(Wake::At(at))
         }
+        // The guard wakes the account when its permit is ready.
+        Verdict::Wait { reason: Reason::ApiBusy, .. } => {
+            shared.api.stays(&run.id);
+            Ok(Wake::Idle)
+        }
+        // The guard wakes every account when the API can be reached again.
+        Verdict::Wait { reason: Reason::ApiUnreachable, .. } => {
+            shared.live.release(&run.id);
+            Ok(Wake::Idle)
+        }
         Verdict::Wait { until, .. } => {
             shared.live.release(&run.id);
             Ok(match until {
@@ -263,17 +274,25 @@ async fn typing(
     if begin_at > now {
         return Wake::At(begin_at);
     }
-    if let Err(wait) = shared.live.take_request() {
-        return Wake::At(after(now, wait));
-    }
     let Some(chat_id) = typing_chat(candidate) else { return Wake::Now };
-    let lasts = Duration::try_from(free_at.duration_since(now)).unwrap_or_default().max(duration);
-    let claim = Claim { message_id: candidate.id, typing_until: shared.clock.monotonic() + lasts };
-    shared.live.claim(&run.id, claim);
+    let monotonic = shared.clock.monotonic();
+    let gap_left = Duration::try_from(free_at.duration_since(now)).unwrap_or_default();
+    // Only with the permit of its send behind it; the guard wakes the account when there are both.
+    let typing = Kind::Typing { free_at: monotonic + gap_left, lasts: duration };
+    let Some(permit) = shared.api.ask(&run.id, typing) else { return Wake::Idle };
+    let typing_until = permit.typed_until.unwrap_or(monotonic + gap_left.max(duration));
+    shared.live.claim(&run.id, Claim { message_id: candidate.id, typing_until });
+    let lasts = typing_until.saturating_sub(monotonic);
     let records = candidate.extras.attachments.iter().any(|file| file.voice_note);
     let composing = if records { Composing::Recording } else { Composing::Typing };
+    let call = permit.begin();
     let shown = tokio::select! {
-        shown = shared.provider.set_composing(run.id.clone(), chat_id.clone(), composing) => shown,
+        shown = shared.provider.set_composing(run.id.clone(), chat_id.clone(), composing) => {
+            call.ended(shown.as_ref().err());
+            shown
+        }
+        // It has missed its moment; the send does not wait for it.
+        () = shared.clock.sleep(lasts) => Ok(()),
         () = shared.stopping.cancelled() => Ok(()),
     };
     if let Err(problem) = shown {

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::Shared;
 use super::account::{AccountRun, Wake};
+use super::api_guard::Kind;
 use super::before;
 use super::target::call_target;
 use crate::domain::attachment::Attachment;
@@ -24,7 +25,7 @@ use crate::policy::hours::Hours;
 use crate::policy::order::{self, Share};
 use crate::policy::pace::CUT;
 use crate::policy::plan::{Plan, plan};
-use crate::policy::settle::{after, consequence};
+use crate::policy::settle::{Blame, after, consequence};
 use crate::provider::{Call, CallAttachment, Content, Reply};
 use crate::store::{Begun, Candidate, InmailHold, Intent, IntentLimits, Settlement, Store, StoreError};
 
@@ -40,12 +41,8 @@ pub(super) async fn attempt(
     share: Option<Share>,
 ) -> Result<Wake, StoreError> {
     let Facts { now, policy, .. } = *facts;
-    if let Err(wait) = shared.live.take_request() {
-        return Ok(Wake::At(after(now, wait)));
-    }
-    if let Err(until) = shared.live.take_call(now) {
-        return Ok(Wake::At(until));
-    }
+    // Without one the guard keeps the account's place and wakes it.
+    let Some(permit) = shared.api.ask(&run.id, Kind::Send) else { return Ok(Wake::Idle) };
     let Plan { pause, warms_up_again } = plan(facts, &mut run.gap_dice);
     let gap = pause.gap;
     let number = candidate.attempts + 1;
@@ -85,9 +82,11 @@ pub(super) async fn attempt(
     paced(shared, &run.id, gap);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
+        let open_call = permit.begin();
         let reply = make(shared, call).await;
+        let blame = open_call.ended(reply.outcome.problem());
         paced(shared, &run.id, gap);
-        settle(shared, run, &candidate, facts, gap, reply).await;
+        settle(shared, run, &candidate, facts, gap, (reply, blame)).await;
     }
     .instrument(span)
     .await;
@@ -158,24 +157,15 @@ async fn settle(
     candidate: &Candidate,
     facts: &Facts<'_>,
     gap: Duration,
-    reply: Reply,
+    (reply, blame): (Reply, Blame),
 ) {
     let now = shared.clock.now();
     let (reply, credits_spent) = understood(candidate, reply);
     let outcome = reply.outcome.as_str();
     let problem = reply.outcome.problem().cloned();
     let sending = Sending { attempt: candidate.attempts + 1, retries: candidate.retries };
-    let consequence =
-        consequence(sending, reply.outcome, now, facts.policy, &facts.account.history, &mut run.dice);
-    if consequence.api_unreachable {
-        shared.live.api_failed(now, &mut run.dice);
-    } else if shared.live.api_answered() {
-        tracing::info!("the Unipile API can be reached again");
-        match shared.store.accounts_with_work().await {
-            Ok(accounts) => shared.wakeups.add(accounts.into_iter().map(|account| (account, now))),
-            Err(error) => tracing::debug!(error = error.chain(), "the accounts wake by their own timers"),
-        }
-    }
+    let history = &facts.account.history;
+    let consequence = consequence(sending, reply.outcome, blame, now, facts.policy, history, &mut run.dice);
     log_outcome(outcome, problem.as_ref(), &consequence.message);
     let key_refused = consequence.key_refused.is_some();
     let settlement = Settlement {

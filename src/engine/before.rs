@@ -3,7 +3,8 @@
 //! Called by a step once nothing else holds the message (or only the gap, for a chat that somebody is to be seen typing
 //! in). Every look is a read of the provider's, fresh and in the rate of requests; what it shows is good for a moment
 //! ([`GOOD_FOR`]), in which the step decides again, because much can happen during a read. A read that fails never guesses:
-//! the message is set aside and the account goes on, except for inboxes, which Unipile itself checks as well.
+//! the message is set aside and the account goes on, except for inboxes, which Unipile itself checks as well. A read that is
+//! limited rests the account as a limited send does; one that is refused for good ends in words.
 
 use std::time::Duration;
 
@@ -11,14 +12,14 @@ use jiff::Timestamp;
 
 use super::Shared;
 use super::account::{AccountRun, Wake};
+use super::fresh_read::{Failed, failed, gave_up, is_about_the_user, read, refuse};
 use super::{facts, target};
-use crate::domain::account::Down;
 use crate::domain::facts::Reading;
 use crate::domain::message::{ChatId, InboxId, MessageId, Target, UserId};
-use crate::domain::outcome::{Hold, Problem};
+use crate::domain::outcome::Problem;
 use crate::domain::policy::{Policy, Route};
 use crate::domain::reason::Reason;
-use crate::domain::seen::{Credits, Unread};
+use crate::domain::seen::Credits;
 use crate::domain::specifics::{Credit, Specifics};
 use crate::policy::decide::Verdict;
 use crate::policy::inboxes::objection;
@@ -29,8 +30,8 @@ use crate::store::{Candidate, InmailHold, StoreError};
 const GOOD_FOR: Duration = Duration::from_secs(10);
 /// The first sight of an account's inboxes keeps its message no longer than this.
 const FIRST_SIGHT: Duration = Duration::from_secs(5);
-/// A look that failed is taken again after this.
-const AGAIN: Duration = Duration::from_secs(60);
+/// An inbox that nobody could read is not read again for this long.
+const UNREAD_FOR: Duration = Duration::from_secs(60);
 /// So long before the typing begins, the chat is looked up.
 const AHEAD: Duration = Duration::from_secs(5);
 
@@ -43,6 +44,8 @@ pub(super) struct Looks {
     routed: Option<Routed>,
     /// The inbox that starts chats, until this time of the monotonic clock.
     inbox: Option<(InboxId, Duration)>,
+    /// Looks that failed in a row.
+    pub(super) failed: u32,
 }
 
 /// Where a first message goes.
@@ -57,7 +60,7 @@ struct Routed {
 impl Looks {
     /// An attempt is made: the next one looks again.
     pub(super) fn forget(&mut self) {
-        (self.cleared, self.routed) = (None, None);
+        (self.cleared, self.routed, self.failed) = (None, None, 0);
     }
 }
 
@@ -138,23 +141,32 @@ async fn route(
     if look_at > now {
         return Ok(Look::Wake(Wake::At(look_at)));
     }
-    let reading = read(shared, shared.provider.chats_with(run.id.clone(), user_id)).await;
-    let chats = match reading {
+    let account = run.id.clone();
+    let reading = read(shared, run, |_pages| shared.provider.chats_with(account, user_id)).await;
+    let (chat_id, why) = match reading {
         Err(wake) => return Ok(Look::Wake(wake)),
-        Ok(Ok(chats)) => chats,
-        Ok(Err(unread)) => {
-            let Failed::Until { until, problem } = failed(shared, run, unread, now).await? else {
+        Ok(Ok(chats)) => match chats.into_iter().next() {
+            Some(chat_id) => {
+                let why = format!("existing chat {chat_id}: Unipile knows it as the chat with this person");
+                (Some(chat_id), why)
+            }
+            None => (None, "new chat: Unipile knows no chat with this person".to_owned()),
+        },
+        Ok(Err(unread)) => match failed(shared, run, unread, now).await? {
+            Failed::Elsewhere => return Ok(Look::Wake(Wake::Now)),
+            Failed::Until { until, problem } => {
+                let error = problem.to_string();
+                shared.store.set_aside(candidate.arrival, Reason::ChatLookup, until, error, now).await?;
                 return Ok(Look::Wake(Wake::Now));
-            };
-            let error = problem.to_string();
-            shared.store.set_aside(candidate.arrival, Reason::ChatLookup, until, error, now).await?;
-            return Ok(Look::Wake(Wake::Now));
-        }
-    };
-    let chat_id = chats.into_iter().next();
-    let why = match &chat_id {
-        Some(chat_id) => format!("existing chat {chat_id}: Unipile knows it as the chat with this person"),
-        None => "new chat: Unipile knows no chat with this person".to_owned(),
+            }
+            Failed::ForGood(problem) if is_about_the_user(&problem) => {
+                let error = format!("the chat with this person cannot be looked up: {problem}");
+                refuse(shared, run, candidate, error, now).await?;
+                return Ok(Look::Wake(Wake::Now));
+            }
+            // Unipile appends to a chat that exists.
+            Failed::ForGood(problem) => (None, format!("new chat: the look-up was refused: {problem}")),
+        },
     };
     shared.store.note_route(candidate.arrival, why, now).await?;
     let until = shared.clock.monotonic() + early + early + GOOD_FOR;
@@ -182,10 +194,10 @@ async fn clear(
         return Ok(Look::Clear);
     }
     if let Some(inbox_id) = unseen {
-        let good_for = match inbox(shared, run, &inbox_id).await? {
+        let good_for = match inbox(shared, run, &inbox_id, now).await? {
             Inbox::Good => shared.facts_age,
-            Inbox::Unread => AGAIN,
-            Inbox::Stop => return Ok(Look::Wake(Wake::Idle)),
+            Inbox::Unread => UNREAD_FOR,
+            Inbox::Wake(wake) => return Ok(Look::Wake(wake)),
             Inbox::Bad(error) => {
                 tracing::warn!(account_id = %run.id, message_id = %candidate.id, error, "failed: the inbox cannot start a chat");
                 shared.store.refuse(candidate.arrival, Reason::InboxUnusable, error, now).await?;
@@ -209,13 +221,18 @@ enum Inbox {
     Bad(String),
     /// Nobody can tell at present.
     Unread,
-    /// The daemon stops.
-    Stop,
+    /// The account is looked at again then.
+    Wake(Wake),
 }
 
 /// Judges by what is known; what speaks against an inbox is read anew before it counts, and an inbox that nobody can
 /// read is left to Unipile to refuse.
-async fn inbox(shared: &Shared, run: &AccountRun, inbox_id: &InboxId) -> Result<Inbox, StoreError> {
+async fn inbox(
+    shared: &Shared,
+    run: &mut AccountRun,
+    inbox_id: &InboxId,
+    now: Timestamp,
+) -> Result<Inbox, StoreError> {
     let known = shared.store.facts(Some(&run.id)).await?.remove(&run.id).unwrap_or_default();
     if known.account.is_some_and(|account| account.value.provider != facts::LINKEDIN) {
         return Ok(Inbox::Good);
@@ -225,14 +242,25 @@ async fn inbox(shared: &Shared, run: &AccountRun, inbox_id: &InboxId) -> Result<
         Some(_) => facts::PATIENCE,
         None => FIRST_SIGHT,
     };
-    let reading = tokio::select! {
-        reading = read(shared, shared.provider.inboxes(run.id.clone())) => reading,
-        () = shared.clock.sleep(most) => return Ok(Inbox::Unread),
-    };
-    let inboxes = match reading {
-        Err(Wake::Idle) => return Ok(Inbox::Stop),
-        Err(Wake::Now | Wake::At(_)) | Ok(Err(_)) => return Ok(Inbox::Unread),
+    let account = run.id.clone();
+    let reading = read(shared, run, |pages| {
+        let reading = shared.provider.inboxes(account, pages);
+        Box::pin(async move {
+            tokio::select! {
+                reading = reading => reading,
+                () = shared.clock.sleep(most) => Err(gave_up()),
+            }
+        })
+    });
+    let inboxes = match reading.await {
+        Err(wake) => return Ok(Inbox::Wake(wake)),
         Ok(Ok(inboxes)) => inboxes,
+        Ok(Err(unread)) => {
+            return Ok(match failed(shared, run, unread, now).await? {
+                Failed::Elsewhere => Inbox::Wake(Wake::Now),
+                Failed::Until { .. } | Failed::ForGood(_) => Inbox::Unread,
+            });
+        }
     };
     let objection = objection(inbox_id, &inboxes);
     let reading = Reading { inboxes: Some(inboxes), ..Reading::part(shared.clock.now()) };
@@ -249,7 +277,8 @@ async fn credits(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Option<Wake>, StoreError> {
-    let reading = read(shared, shared.provider.inmail_credits(run.id.clone())).await;
+    let account = run.id.clone();
+    let reading = read(shared, run, |_pages| shared.provider.inmail_credits(account)).await;
     let (until, why) = match reading {
         Err(wake) => return Ok(Some(wake)),
         Ok(Ok(credits)) => {
@@ -269,6 +298,11 @@ async fn credits(
         Ok(Err(unread)) => match failed(shared, run, unread, now).await? {
             Failed::Elsewhere => return Ok(Some(Wake::Now)),
             Failed::Until { until, problem } => (until, format!("the credits could not be read: {problem}")),
+            Failed::ForGood(problem) => {
+                let error = format!("the InMail credits of the account cannot be read: {problem}");
+                refuse(shared, run, candidate, error, now).await?;
+                return Ok(Some(Wake::Now));
+            }
         },
     };
     tracing::warn!(account_id = %run.id, credit = credit.as_str(), %until, why, "InMails wait; the rest goes on");
@@ -315,49 +349,4 @@ fn may_be_routed(candidate: &Candidate, policy: &Policy) -> Option<UserId> {
         }
         (Target::User { .. } | Target::Group { .. } | Target::Chat(_) | Target::Forward { .. }, _) => None,
     }
-}
-
-/// One read in the rate of requests; the error is when to look again.
-async fn read<T>(
-    shared: &Shared,
-    reading: impl Future<Output = Result<T, Unread>>,
-) -> Result<Result<T, Unread>, Wake> {
-    if let Err(wait) = shared.live.take_request() {
-        return Err(Wake::At(after(shared.clock.now(), wait)));
-    }
-    tokio::select! {
-        read = reading => Ok(read),
-        () = shared.stopping.cancelled() => Err(Wake::Idle),
-    }
-}
-
-/// What a failed read leaves.
-enum Failed {
-    /// Something else than the message holds the account now; deciding again tells.
-    Elsewhere,
-    /// The read is tried again then.
-    Until { until: Timestamp, problem: Problem },
-}
-
-async fn failed(
-    shared: &Shared,
-    run: &mut AccountRun,
-    unread: Unread,
-    now: Timestamp,
-) -> Result<Failed, StoreError> {
-    let Unread { problem, down, hold } = unread;
-    if let Some(cause) = down {
-        let down = Down { cause, since: now, problem: problem.to_string() };
-        shared.store.note_down(run.id.clone(), down).await?;
-        return Ok(Failed::Elsewhere);
-    }
-    let wait = match hold {
-        Some(Hold::Api) => {
-            shared.live.api_failed(now, &mut run.dice);
-            return Ok(Failed::Elsewhere);
-        }
-        Some(Hold::Account(Some(said))) => said.max(AGAIN),
-        Some(Hold::Account(None) | Hold::Message | Hold::Credits) | None => AGAIN,
-    };
-    Ok(Failed::Until { until: after(now, wait), problem: *problem })
 }

@@ -213,7 +213,16 @@ impl EngineHandle {
         };
         let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.id.as_str()), now);
         let daemon = daemon.clone();
-        Ok(View { now, account, daemon, policy, hours, live: live(&self.shared, now), ledger, selected })
+        Ok(View {
+            now,
+            daemon,
+            policy,
+            hours,
+            live: live(&self.shared, &account.id),
+            account,
+            ledger,
+            selected,
+        })
     }
 }
 

@@ -1,17 +1,21 @@
 //! Keeps what Unipile knows of the accounts fresh enough: who they are, how they stand, inboxes and credits.
 //!
 //! A task of the supervisor's beside the sending, so that a read that hangs or fails delays nobody; what was known stays
-//! then, with its age. Only accounts with messages waiting are read: an account at rest makes no calls. Each read takes
-//! its place in the rate of requests to the API.
+//! then, with its age. Only accounts with messages waiting are read: an account at rest makes no calls. Each page takes a
+//! permit of the API guard. Reads that are limited, or refused for good, are made again after a pause that grows.
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::Shared;
+use super::api_guard::Kind;
 use crate::domain::facts::Reading;
 use crate::domain::message::AccountId;
+use crate::domain::outcome::{Hold, Problem};
 use crate::domain::seen::Unread;
+use crate::provider::Pages;
 
 /// What could not be read is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(5 * 60);
@@ -35,6 +39,12 @@ pub(super) async fn refresh(shared: &Shared) {
         }
     };
     for account in due {
+        if let Some(problem) = shared.live.reads_rest(&account, shared.clock.monotonic()) {
+            // As if it had been read again: others are due as well.
+            let reading = Reading { problem: Some(problem), ..Reading::new(shared.clock.now()) };
+            note(shared, &account, reading).await;
+            continue;
+        }
         let reading = tokio::select! {
             reading = read(shared, &account) => reading,
             () = shared.stopping.cancelled() => return,
@@ -62,36 +72,51 @@ pub(super) async fn note(shared: &Shared, account: &AccountId, reading: Reading)
 
 async fn read(shared: &Shared, account: &AccountId) -> Reading {
     let mut reading = Reading::new(shared.clock.now());
-    request(shared).await;
-    match shared.provider.account(account.clone()).await {
+    let provider = &shared.provider;
+    let mut rest = None;
+    match call(shared, account, |_pages| provider.account(account.clone()), &mut rest).await {
         Ok(seen) => reading.account = Some(seen),
         // Whatever keeps the account itself from being read keeps the rest from being read.
-        Err(Unread { problem, .. }) => {
-            reading.problem = Some(*problem);
-            return reading;
+        Err(problem) => reading.problem = Some(problem),
+    }
+    let is_linkedin = reading.account.as_ref().is_some_and(|seen| seen.provider == LINKEDIN);
+    if is_linkedin {
+        match call(shared, account, |pages| provider.inboxes(account.clone(), pages), &mut rest).await {
+            Ok(inboxes) => reading.inboxes = Some(inboxes),
+            Err(problem) => reading.problem = Some(problem),
+        }
+        match call(shared, account, |_pages| provider.inmail_credits(account.clone()), &mut rest).await {
+            Ok(credits) => reading.credits = Some(credits),
+            Err(problem) => reading.problem = Some(problem),
         }
     }
-    if reading.account.as_ref().is_some_and(|seen| seen.provider != LINKEDIN) {
-        return reading;
-    }
-    request(shared).await;
-    match shared.provider.inboxes(account.clone()).await {
-        Ok(inboxes) => reading.inboxes = Some(inboxes),
-        Err(Unread { problem, .. }) => reading.problem = Some(*problem),
-    }
-    request(shared).await;
-    match shared.provider.inmail_credits(account.clone()).await {
-        Ok(credits) => reading.credits = Some(credits),
-        Err(Unread { problem, .. }) => reading.problem = Some(*problem),
+    match (rest, &reading.problem) {
+        (Some(said), Some(problem)) => {
+            shared.live.rest_reads(account, problem.clone(), said.max(AGAIN), shared.clock.monotonic());
+        }
+        _ => shared.live.end_read_rest(account),
     }
     reading
 }
 
-/// Waits for a place in the API's rate.
-async fn request(shared: &Shared) {
-    while let Err(wait) = shared.live.take_request() {
-        shared.clock.sleep(wait).await;
-    }
+/// One read with a permit; `rest` becomes the pause that it asks for, if it was limited or refused for good.
+async fn call<'a, T>(
+    shared: &'a Shared,
+    account: &AccountId,
+    read: impl FnOnce(Pages) -> BoxFuture<'a, Result<T, Unread>>,
+    rest: &mut Option<Duration>,
+) -> Result<T, Problem> {
+    let call = shared.api.wait(account, Kind::Snapshot).await.begin();
+    let read = read(shared.api.pages(account, Kind::Snapshot)).await;
+    call.ended_read(&read);
+    read.map_err(|Unread { problem, hold, .. }| {
+        let said = match hold {
+            Some(Hold::Account(said)) => Some(said.unwrap_or_default()),
+            _ => (problem.is_throttling() || problem.is_final()).then_some(Duration::ZERO),
+        };
+        *rest = (*rest).max(said);
+        *problem
+    })
 }
 
 /// Whether a reading of `at` is old: not read for twice the age at which it should have been.

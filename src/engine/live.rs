@@ -1,33 +1,17 @@
-//! What the engine knows only while it runs: whether the API answers and the queue can be written, how much of the API's
-//! rate is left, and for which messages the typing indicator is shown.
+//! What the engine knows only while it runs: whether the queue can be written, and for which messages the typing
+//! indicator is shown. (What it knows of the API is in `api_guard/`.)
 //!
-//! None of it carries a promise: after a restart the API is simply tried again, and pace and pauses are in the store.
+//! None of it carries a promise: pace and pauses are in the store.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use governor::clock::{Clock as _, DefaultClock};
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use jiff::Timestamp;
-use rand::Rng;
 
 use crate::domain::message::{AccountId, MessageId};
-use crate::policy::pace;
+use crate::domain::outcome::Problem;
 use crate::policy::settle::after;
-
-/// While one call finds out whether the API is back, the others wait this long for its answer.
-const PROBE: Duration = Duration::from_secs(5);
-
-/// Whether the API can be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ApiHealth {
-    /// Calls in a row that found no connection.
-    pub failures: u32,
-    /// When it is tried again.
-    pub unreachable_until: Option<Timestamp>,
-}
 
 /// The queue cannot be written or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,69 +39,26 @@ impl Claim {
     }
 }
 
+#[derive(Default)]
 pub(super) struct LiveState {
-    limiter: DefaultDirectRateLimiter,
-    clock: DefaultClock,
-    api: Mutex<ApiHealth>,
     storage: Mutex<Option<StorageTrouble>>,
     claims: Mutex<HashMap<AccountId, Claim>>,
+    read_rests: Mutex<HashMap<AccountId, ReadRest>>,
 }
 
+/// What is known of an account is not read until then.
+struct ReadRest {
+    /// By the monotonic clock.
+    until: Duration,
+    /// Rests in a row; each is twice as long.
+    times: u32,
+    problem: Problem,
+}
+
+/// The longest rest of such reads, unless a longer one was asked for.
+const LONGEST_READ_REST: Duration = Duration::from_secs(6 * 3600);
+
 impl LiveState {
-    pub(super) fn new(requests_per_second: NonZeroU32, burst: NonZeroU32) -> Self {
-        let quota = Quota::per_second(requests_per_second).allow_burst(burst);
-        Self {
-            limiter: RateLimiter::direct(quota),
-            clock: DefaultClock::default(),
-            api: Mutex::default(),
-            storage: Mutex::default(),
-            claims: Mutex::default(),
-        }
-    }
-
-    /// Takes one request out of the API's rate, or says how long until there is one.
-    pub(super) fn take_request(&self) -> Result<(), Duration> {
-        self.limiter
-            .check()
-            .map_err(|not_until| not_until.wait_time_from(self.clock.now()).max(Duration::from_millis(1)))
-    }
-
-    /// A clock that was set back since cannot make the next try later than the longest pause.
-    pub(super) fn api_health(&self, now: Timestamp) -> ApiHealth {
-        let health = *self.api.lock().expect("nothing panics while holding it");
-        let latest = after(now, pace::LONGEST_API_PAUSE);
-        ApiHealth { unreachable_until: health.unreachable_until.map(|until| until.min(latest)), ..health }
-    }
-
-    /// The right to call: while the API is in doubt, only one call has it for a moment, and the error is when to
-    /// ask again. Accounts that woke at the same instant have all been told by `decide` that they may.
-    pub(super) fn take_call(&self, now: Timestamp) -> Result<(), Timestamp> {
-        let mut api = self.api.lock().expect("nothing panics while holding it");
-        if api.failures > 0 {
-            let latest = after(now, pace::LONGEST_API_PAUSE);
-            if let Some(until) = api.unreachable_until.filter(|until| *until > now) {
-                return Err(until.min(latest));
-            }
-            api.unreachable_until = Some(after(now, PROBE));
-        }
-        Ok(())
-    }
-
-    /// A call found no connection; answers when the API is tried again.
-    pub(super) fn api_failed(&self, now: Timestamp, dice: &mut impl Rng) {
-        let mut api = self.api.lock().expect("nothing panics while holding it");
-        api.failures = api.failures.saturating_add(1);
-        let next = after(now, pace::draw_api_pause(dice, api.failures));
-        // Never earlier than what the waiting accounts were told: nobody would try then.
-        api.unreachable_until = Some(api.unreachable_until.map_or(next, |told| told.max(next)));
-    }
-
-    /// A call found a connection; answers whether that is news.
-    pub(super) fn api_answered(&self) -> bool {
-        let mut api = self.api.lock().expect("nothing panics while holding it");
-        std::mem::take(&mut *api).failures > 0
-    }
-
     /// The queue failed and is tried again after `pause`; answers whether that is news.
     pub(super) fn storage_failed(&self, now: Timestamp, pause: Duration, error: String) -> bool {
         let mut storage = self.storage.lock().expect("nothing panics while holding it");
@@ -148,5 +89,31 @@ impl LiveState {
 
     pub(super) fn claim_of(&self, account: &AccountId) -> Option<Claim> {
         self.claims.lock().expect("nothing panics while holding it").get(account).copied()
+    }
+
+    /// What of an account is not read for now, because the last read was limited or refused: the problem it met.
+    pub(super) fn reads_rest(&self, account: &AccountId, monotonic: Duration) -> Option<Problem> {
+        let rests = self.read_rests.lock().expect("nothing panics while holding it");
+        rests.get(account).filter(|rest| monotonic < rest.until).map(|rest| rest.problem.clone())
+    }
+
+    /// Rests the reads of an account for `pause`, and for twice as long each time in a row.
+    pub(super) fn rest_reads(
+        &self,
+        account: &AccountId,
+        problem: Problem,
+        pause: Duration,
+        monotonic: Duration,
+    ) {
+        let mut rests = self.read_rests.lock().expect("nothing panics while holding it");
+        let times = rests.get(account).map_or(0, |rest| rest.times);
+        let grown = pause.saturating_mul(2_u32.saturating_pow(times)).min(LONGEST_READ_REST).max(pause);
+        let rest = ReadRest { until: monotonic + grown, times: times.saturating_add(1), problem };
+        rests.insert(account.clone(), rest);
+    }
+
+    /// A read went well.
+    pub(super) fn end_read_rest(&self, account: &AccountId) {
+        self.read_rests.lock().expect("nothing panics while holding it").remove(account);
     }
 }

@@ -10,12 +10,14 @@
 //! The engine knows the store's verbs, the provider's trait and the clock; it never sees SQL, HTTP or JSON.
 
 mod account;
+mod api_guard;
 mod attempt;
 mod audit;
 mod before;
 mod explain;
 mod facts;
 mod forecast;
+mod fresh_read;
 mod live;
 mod pace;
 mod recover;
@@ -25,6 +27,7 @@ mod target;
 mod verify;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -46,10 +49,11 @@ pub use crate::policy::decide::{Gate, Until};
 pub use crate::policy::hours::Hours;
 pub use crate::policy::quota::Budget;
 pub use crate::store::Recovered;
+pub use api_guard::{ApiHealth, RequestRates};
 pub use audit::Audit;
 pub use explain::{Explanation, Standing};
 pub use forecast::{AccountForecast, ExpectedDay, ExpectedMessage, ForecastRequest};
-pub use live::{ApiHealth, StorageTrouble};
+pub use live::StorageTrouble;
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -61,10 +65,8 @@ pub struct EngineParts {
     pub clock: Arc<dyn Clock>,
     /// The rules of the accounts.
     pub policies: Policies,
-    /// Requests a second to the API as a whole, typing included.
-    pub requests_per_second: std::num::NonZeroU32,
-    /// How many of them may come at once.
-    pub burst: std::num::NonZeroU32,
+    /// How fast requests may go to the API.
+    pub rates: RequestRates,
     /// How old what is known of an account may become before it is read again.
     pub facts_age: Duration,
     /// What was due longer ago than this when the engine starts waits for a person, if no daemon was there meanwhile;
@@ -82,9 +84,13 @@ struct Shared {
     facts_age: Duration,
     policies: RwLock<Policies>,
     seed: u64,
-    wakeups: Wakeups,
+    wakeups: Arc<Wakeups>,
     live: live::LiveState,
     pace: pace::Pace,
+    /// Every request takes a permit here.
+    api: Arc<api_guard::ApiGuard>,
+    /// Tasks of the verifier's that only wait for its reads.
+    joining: AtomicUsize,
     /// Told whenever an outcome became unknown.
     doubts: Notify,
     /// Both clocks when the run began.
@@ -112,6 +118,7 @@ pub struct Engine {
     handle: EngineHandle,
     supervisor: JoinHandle<()>,
     verifier: JoinHandle<()>,
+    pump: JoinHandle<()>,
 }
 
 /// What the rest of the daemon may ask of the engine. Cheap to clone.
@@ -131,9 +138,17 @@ impl Engine {
             recover::recover(&parts.store, parts.clock.boot(), began, &parts.policies, parts.stale_after)
                 .await?;
         let accounts = parts.store.accounts_with_work().await?;
+        let wakeups = Arc::new(Wakeups::default());
         let shared = Arc::new(Shared {
-            live: live::LiveState::new(parts.requests_per_second, parts.burst),
+            live: live::LiveState::default(),
+            api: Arc::new(api_guard::ApiGuard::new(
+                parts.rates,
+                Arc::clone(&parts.clock),
+                Arc::clone(&wakeups),
+                parts.seed,
+            )),
             pace: pace::Pace::new(began),
+            joining: AtomicUsize::new(0),
             began,
             store: parts.store,
             provider: parts.provider,
@@ -141,7 +156,7 @@ impl Engine {
             facts_age: parts.facts_age,
             policies: RwLock::new(parts.policies),
             seed: parts.seed,
-            wakeups: Wakeups::default(),
+            wakeups,
             doubts: Notify::new(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
@@ -153,7 +168,8 @@ impl Engine {
         let tasks = TaskTracker::new();
         let supervisor = tasks.spawn(supervisor.run());
         let verifier = tasks.spawn(verify::Verifier::new(Arc::clone(&shared)).run());
-        Ok((Self { handle: EngineHandle { shared }, supervisor, verifier }, recovered))
+        let pump = tasks.spawn(api_guard::run(Arc::clone(&shared)));
+        Ok((Self { handle: EngineHandle { shared }, supervisor, verifier, pump }, recovered))
     }
 
     /// What the rest of the daemon may ask.
@@ -168,6 +184,8 @@ impl Engine {
         shared.stopping.cancel();
         // What it was reading proves nothing yet and is read again.
         let _a_panic_was_reported_already = self.verifier.await;
+        // Nothing asks for a permit any more.
+        let _a_panic_was_reported_already = self.pump.await;
         let mut supervisor = self.supervisor;
         tokio::select! {
             _ended = &mut supervisor => return,
@@ -249,7 +267,15 @@ impl EngineHandle {
 
     /// Whether the API can be reached, as far as the last call knows.
     pub fn api_health(&self) -> ApiHealth {
-        self.shared.live.api_health(self.now())
+        self.shared.api.health()
+    }
+
+    /// Tasks of the engine that only wait for a permit, or for tasks that do. For a test that moves time when nothing is
+    /// at work.
+    #[doc(hidden)]
+    pub fn suspended(&self) -> usize {
+        let (tasks, reconciles) = self.shared.api.waiting_tasks();
+        tasks + reconciles + self.shared.joining.load(Ordering::Relaxed)
     }
 }
 

@@ -103,7 +103,7 @@ pub(super) async fn selected(
         now,
         messages: candidates.messages.iter().map(waiting).collect(),
         selection: Selection { next: None, verdicts: Vec::new(), wake_at: None },
-        live: live(shared, now),
+        live: live(shared, account),
         typing,
         ledger: None,
         hours,
@@ -120,11 +120,11 @@ pub(super) async fn selected(
 }
 
 /// What is known only while running, but for the typing indicator.
-pub(super) fn live(shared: &Shared, now: Timestamp) -> Live {
+pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
     Live {
         storage_failing_until: shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
-        api_unreachable_until: shared.live.api_health(now).unreachable_until,
-        api_busy_until: None,
+        api_unreachable_until: shared.api.health().unreachable_until,
+        api_busy_until: shared.api.busy_until(account),
         typing_until: None,
     }
 }

@@ -133,7 +133,9 @@ impl Supervisor {
             self.tasks.spawn(async move {
                 let mut run = run;
                 let work = async {
+                    shared.api.step_begins(&run.id);
                     let wake = step(&shared, &mut run).await;
+                    shared.api.step_ended(&run.id);
                     (run, wake)
                 };
                 Done::Step { id, result: AssertUnwindSafe(work).catch_unwind().await }

@@ -1,27 +1,31 @@
 //! The verifier: reads chats back to find out what became of calls with an unknown outcome (P2).
 //!
 //! One task for all accounts. It sleeps until the next read is due and does nothing while nothing is uncertain. Reads
-//! reach nobody, so they keep no pace of an account, but they count in the rate of requests to the API as a whole.
+//! reach nobody, so they keep no pace of an account, but each page takes a permit of the API guard.
 //! What a read says is decided in `policy/evidence.rs`; this finds the chats, reads them and writes the judgement down.
 //! Deadlines are kept by the monotonic clock: setting the wall clock makes no read come early, and the last one proves
 //! absence only if real time has passed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use super::Shared;
+use super::api_guard::Kind;
 use super::target::inbox_of;
 use crate::domain::message::{AccountId, Arrival, ChatId, Target};
-use crate::domain::outcome::{Hold, Problem};
+use crate::domain::outcome::{Heard, Hold, Problem};
 use crate::domain::policy::Policy;
 use crate::domain::seen::{Rival, Unread};
 use crate::policy::evidence::{
     Doubt, Finding, LOOK_BACK, NextStep, Sight, Trace, examine, next_step, pause_after,
 };
-use crate::policy::settle::after;
+use crate::policy::settle::{Blame, after};
+use crate::provider::Pages;
 use crate::store::{JudgedAs, Judgement, OpenDoubt, StoreError};
 
 /// Chats that are read at once.
@@ -36,13 +40,41 @@ const MAX_GROUPS: usize = 20;
 
 pub(super) struct Verifier {
     shared: Arc<Shared>,
+    plan: Plan,
+}
+
+/// What is looked for, and when.
+#[derive(Default)]
+struct Plan {
     /// When each uncertain message is looked for, by the monotonic clock.
     due: HashMap<Arrival, Duration>,
+    /// Looks in a row that could show nothing, through no fault of the message's.
+    blind: HashMap<Arrival, Blindness>,
+}
+
+/// Looks in a row that could show nothing.
+#[derive(Debug, Clone, Copy, Default)]
+struct Blindness {
+    times: u32,
+    /// Answers that the API had given by then, to anything.
+    answers: u64,
+}
+
+/// What became of a look.
+enum Looked {
+    /// There was nothing to look for, or another program holds it.
+    Gone,
+    /// It is settled, or planned anew.
+    Done,
+    /// It could not be read, and that counts: others were answered meanwhile.
+    Unread,
+    /// It could not be read through no fault of its own.
+    Blind,
 }
 
 impl Verifier {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, due: HashMap::new() }
+        Self { shared, plan: Plan::default() }
     }
 
     /// Runs until the engine stops. A read that is under way then is given up: it proves nothing.
@@ -51,15 +83,15 @@ impl Verifier {
         // A task of its own for whatever is at work, so that this one is only ever asleep or waiting for it.
         let mut tasks = JoinSet::new();
         loop {
-            tasks.spawn(round(Arc::clone(&shared), std::mem::take(&mut self.due)));
+            tasks.spawn(round(Arc::clone(&shared), std::mem::take(&mut self.plan)));
             let ended = tokio::select! {
                 biased;
                 () = shared.stopping.cancelled() => break,
                 ended = tasks.join_next() => ended,
             };
             let wait = match ended {
-                Some(Ok((due, wait))) => {
-                    self.due = due;
+                Some(Ok((plan, wait))) => {
+                    self.plan = plan;
                     wait
                 }
                 // A bug in a round must not end all of them; the queue still knows what is uncertain.
@@ -85,28 +117,22 @@ async fn sleep(shared: &Shared, wait: Option<Duration>) {
 }
 
 /// Looks for every message that is due; answers when the others are, and how long until the next one.
-async fn round(
-    shared: Arc<Shared>,
-    mut due: HashMap<Arrival, Duration>,
-) -> (HashMap<Arrival, Duration>, Option<Duration>) {
-    if let Err(error) = look_at_those_due(&shared, &mut due).await {
+async fn round(shared: Arc<Shared>, mut plan: Plan) -> (Plan, Option<Duration>) {
+    if let Err(error) = look_at_those_due(&shared, &mut plan).await {
         tracing::warn!(error = error.chain(), "uncertain messages cannot be looked for; trying again soon");
-        return (due, Some(AFTER_STORE_ERROR));
+        return (plan, Some(AFTER_STORE_ERROR));
     }
     let now = shared.clock.monotonic();
-    let wait = due.values().min().map(|at| at.saturating_sub(now));
-    (due, wait)
+    let wait = plan.due.values().min().map(|at| at.saturating_sub(now));
+    (plan, wait)
 }
 
-async fn look_at_those_due(
-    shared: &Arc<Shared>,
-    due: &mut HashMap<Arrival, Duration>,
-) -> Result<(), StoreError> {
+async fn look_at_those_due(shared: &Arc<Shared>, plan: &mut Plan) -> Result<(), StoreError> {
     loop {
-        plan(shared, due).await?;
+        bring_in_line(shared, plan).await?;
         let now = shared.clock.monotonic();
-        let ready: Vec<Arrival> =
-            due.iter().filter(|(_, at)| **at <= now).map(|(arrival, _)| *arrival).take(MAX_READS).collect();
+        let ready = plan.due.iter().filter(|(_, at)| **at <= now).map(|(arrival, _)| *arrival);
+        let ready: Vec<Arrival> = ready.take(MAX_READS).collect();
         if ready.is_empty() {
             return Ok(());
         }
@@ -114,18 +140,27 @@ async fn look_at_those_due(
         for arrival in ready {
             // Whatever becomes of this look, the next one is not at once; a look that ends well plans the next by what it
             // wrote.
-            due.insert(arrival, now + AFTER_TROUBLE);
+            plan.due.insert(arrival, now + AFTER_TROUBLE);
             let shared = Arc::clone(shared);
-            reads.spawn(async move { (arrival, look(&shared, arrival).await) });
+            let blind = plan.blind.get(&arrival).copied().unwrap_or_default();
+            reads.spawn(async move { (arrival, look(&shared, arrival, blind).await) });
         }
-        while let Some(read) = reads.join_next().await {
+        while let Some(read) = join_next(shared, &mut reads).await {
             // A panic was reported already.
             let Ok((arrival, result)) = read else { continue };
             match result {
-                Ok(true) => {
-                    due.remove(&arrival);
+                Ok(Looked::Gone) => {}
+                Ok(Looked::Done) => {
+                    plan.due.remove(&arrival);
+                    plan.blind.remove(&arrival);
                 }
-                Ok(false) => {}
+                // A chat that cannot be read is not blameless the next time either.
+                Ok(Looked::Unread) => _ = plan.due.remove(&arrival),
+                Ok(Looked::Blind) => {
+                    plan.due.remove(&arrival);
+                    let blind = plan.blind.entry(arrival).or_default();
+                    *blind = Blindness { times: blind.times + 1, answers: shared.api.answers() };
+                }
                 // One message that cannot be looked for must not keep the others from it.
                 Err(error) => tracing::warn!(
                     arrival = arrival.0,
@@ -137,13 +172,24 @@ async fn look_at_those_due(
     }
 }
 
+/// The next look that ends; this task only waits meanwhile.
+async fn join_next<T: 'static>(
+    shared: &Shared,
+    reads: &mut JoinSet<T>,
+) -> Option<Result<T, tokio::task::JoinError>> {
+    shared.joining.fetch_add(1, Ordering::Relaxed);
+    let joined = reads.join_next().await;
+    shared.joining.fetch_sub(1, Ordering::Relaxed);
+    joined
+}
+
 /// Brings the deadlines in line with what is uncertain now.
-async fn plan(shared: &Shared, due: &mut HashMap<Arrival, Duration>) -> Result<(), StoreError> {
+async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreError> {
     let doubts = shared.store.doubts().await?;
     let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
     let mut planned = HashMap::with_capacity(doubts.len());
     for (arrival, account, verify_at) in doubts {
-        let at = due.get(&arrival).copied().unwrap_or_else(|| {
+        let at = plan.due.get(&arrival).copied().unwrap_or_else(|| {
             // A stored time cannot lie further ahead than the longest pause, unless the wall clock was set back.
             let read_back = &shared.policy(&account).read_back;
             let longest = (0..=read_back.after.len()).map(|reads| pause_after(reads, read_back)).max();
@@ -152,13 +198,14 @@ async fn plan(shared: &Shared, due: &mut HashMap<Arrival, Duration>) -> Result<(
         });
         planned.insert(arrival, at);
     }
-    *due = planned;
+    plan.blind.retain(|arrival, _| planned.contains_key(arrival));
+    plan.due = planned;
     Ok(())
 }
 
-/// One look for one message; answers whether there was one to look for.
-async fn look(shared: &Shared, arrival: Arrival) -> Result<bool, StoreError> {
-    let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(false) };
+/// One look for one message, after `blind` ones that could show nothing.
+async fn look(shared: &Shared, arrival: Arrival, blind: Blindness) -> Result<Looked, StoreError> {
+    let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(Looked::Gone) };
     let policy = &*shared.policy(&doubt.account_id);
     // A wall clock that was set since the call is set right by the time that has passed.
     let began = doubt.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
@@ -167,31 +214,56 @@ async fn look(shared: &Shared, arrival: Arrival) -> Result<bool, StoreError> {
     let since = started_at.checked_sub(LOOK_BACK).unwrap_or(doubt.started_at);
     let read = read(shared, &doubt, policy, since).await;
     let now = shared.clock.now();
-    let (finding, seen, is_blind) = match read {
+    let is_read = read.is_ok();
+    let (finding, seen, blind_for) = match read {
         Ok(sights) => {
             let rivals = shared.store.rivals(&doubt, since).await?;
             let finding = find(&doubt, policy, started_at, &rivals, &sights);
             let seen = told(&finding, &sights);
-            (Some(finding), seen, false)
+            (Some(finding), seen, None)
         }
-        Err(unread) => {
-            let is_blind = unread.down.is_some() || matches!(unread.hold, Some(Hold::Api | Hold::Account(_)));
-            (None, ("unread", format!("could not be read: {}", unread.problem)), is_blind)
+        Err((unread, blame)) => {
+            let answered = blind.times > 0 && shared.api.answers() > blind.answers;
+            let is_own = blame.is_own || answered;
+            let blind_for = blind_for(&unread, is_own, blind.times, policy);
+            (None, ("unread", format!("could not be read: {}", unread.problem)), blind_for)
         }
     };
     let doubt_now = Doubt { reads: doubt.reads, resends: doubt.resends };
-    let step = match next_step(doubt_now, finding, &policy.read_back, now) {
-        // While the account is down or the API cannot be reached, no read can show anything: that is no reason to bother a
-        // person about the message.
-        NextStep::Again { .. } | NextStep::Review(_) if is_blind => {
-            let pause = pause_after(policy.read_back.after.len(), &policy.read_back);
-            let pause = if pause.is_zero() { AFTER_TROUBLE } else { pause };
+    let step = match (next_step(doubt_now, finding, &policy.read_back, now), blind_for) {
+        // No reason to bother a person about the message, and no read that counts.
+        (NextStep::Again { .. } | NextStep::Review(_), Some(pause)) => {
             NextStep::Again { verify_at: after(now, pause), counts: false }
         }
-        step => step,
+        (step, _) => step,
     };
     judge(shared, &doubt, step, seen, now).await?;
-    Ok(true)
+    Ok(match (is_read, blind_for) {
+        (true, _) => Looked::Done,
+        (false, Some(_)) => Looked::Blind,
+        (false, None) => Looked::Unread,
+    })
+}
+
+/// The pause before the next look, if this one could show nothing through no fault of the message's: the account is
+/// down or limited, or the API fails. (If the API answered others since the last such look, it is this chat that cannot
+/// be read.) It grows from a minute to the longest pause between two reads.
+fn blind_for(unread: &Unread, is_own: bool, times: u32, policy: &Policy) -> Option<Duration> {
+    let limit = match unread.hold {
+        Some(Hold::Account(said)) => Some(said.unwrap_or_default()),
+        _ if unread.problem.is_throttling() => Some(Duration::ZERO),
+        _ => None,
+    };
+    let api_fails = unread.problem.heard() == Heard::Trouble && !is_own;
+    if unread.down.is_none() && limit.is_none() && !api_fails {
+        return None;
+    }
+    let longest = pause_after(policy.read_back.after.len(), &policy.read_back);
+    let longest = if longest.is_zero() { AFTER_TROUBLE } else { longest };
+    let grown = AFTER_TROUBLE.saturating_mul(2_u32.saturating_pow(times)).min(longest);
+    // What is down is not so for a minute.
+    let pause = if unread.down.is_some() { longest } else { grown };
+    Some(pause.max(limit.unwrap_or_default()))
 }
 
 async fn judge(
@@ -269,53 +341,60 @@ fn told(finding: &Finding, sights: &[Sight]) -> (&'static str, String) {
     (word, format!("{chats} read back, {messages} seen: {what}"))
 }
 
+/// A read that showed nothing, and whose trouble that is.
+type Blind = (Unread, Blame);
+
 /// Reads every chat that the message can have gone into.
 async fn read(
     shared: &Shared,
     doubt: &OpenDoubt,
     policy: &Policy,
     since: jiff::Timestamp,
-) -> Result<Vec<Sight>, Unread> {
+) -> Result<Vec<Sight>, Blind> {
     let account = &doubt.account_id;
+    let provider = &shared.provider;
     let mut chats: Vec<ChatId> = doubt.chat_id.iter().cloned().collect();
     match &doubt.target {
         Target::Chat(chat_id) | Target::Forward { chat_id, .. } => add(&mut chats, [chat_id.clone()]),
         Target::User { user_id, .. } => {
-            take_request(shared).await;
-            add(&mut chats, shared.provider.chats_with(account.clone(), user_id.clone()).await?);
+            let read = |_pages| provider.chats_with(account.clone(), user_id.clone());
+            add(&mut chats, call(shared, account, read).await?);
         }
         Target::Group { .. } => {
-            take_request(shared).await;
             let inbox_id = inbox_of(&doubt.target, &doubt.extras, policy);
             // A group that we made is no older than the call, but clocks may be wrong.
-            let groups = shared.provider.groups_since(account.clone(), inbox_id, since).await?;
+            let read = |pages| provider.groups_since(account.clone(), inbox_id, since, pages);
+            let groups = call(shared, account, read).await?;
             if groups.len() > MAX_GROUPS {
                 let what = format!(
                     "{} group chats were written in since; that is too many to look into",
                     groups.len()
                 );
                 let problem = Box::new(Problem::local("too_many_chats", what));
-                return Err(Unread { problem, down: None, hold: None });
+                return Err((Unread { problem, down: None, hold: None }, Blame::default()));
             }
             add(&mut chats, groups.into_iter().map(|group| group.chat_id));
         }
     }
     let mut sights = Vec::with_capacity(chats.len());
     for chat_id in chats {
-        sights.push(read_chat(shared, account, chat_id, since).await?);
+        let read = |pages| provider.messages_since(account.clone(), chat_id.clone(), since, pages);
+        let messages = call(shared, account, read).await?;
+        sights.push(Sight { chat_id, messages });
     }
     Ok(sights)
 }
 
-async fn read_chat(
-    shared: &Shared,
+/// One read with a permit.
+async fn call<'a, T>(
+    shared: &'a Shared,
     account: &AccountId,
-    chat_id: ChatId,
-    since: jiff::Timestamp,
-) -> Result<Sight, Unread> {
-    take_request(shared).await;
-    let messages = shared.provider.messages_since(account.clone(), chat_id.clone(), since).await?;
-    Ok(Sight { chat_id, messages })
+    read: impl FnOnce(Pages) -> BoxFuture<'a, Result<T, Unread>>,
+) -> Result<T, Blind> {
+    let call = shared.api.wait(account, Kind::Reconcile).await.begin();
+    let read = read(shared.api.pages(account, Kind::Reconcile)).await;
+    let blame = call.ended_read(&read);
+    read.map_err(|unread| (unread, blame))
 }
 
 fn add(chats: &mut Vec<ChatId>, more: impl IntoIterator<Item = ChatId>) {
@@ -323,12 +402,5 @@ fn add(chats: &mut Vec<ChatId>, more: impl IntoIterator<Item = ChatId>) {
         if !chats.contains(&chat_id) {
             chats.push(chat_id);
         }
-    }
-}
-
-/// Waits for room in the rate of requests to the API as a whole.
-async fn take_request(shared: &Shared) {
-    while let Err(wait) = shared.live.take_request() {
-        shared.clock.sleep(wait).await;
     }
 }

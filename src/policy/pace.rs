@@ -126,7 +126,7 @@ pub fn draw_api_hold(dice: &mut impl Rng, said: Option<Duration>) -> Duration {
 }
 
 /// The longest pause before an unreachable API is tried again.
-pub const LONGEST_API_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_API_PAUSE: Duration = Duration::from_secs(60);
 
 /// The pause before an unreachable API is tried again: doubles from 2 s to 60 s, with full jitter above one second.
 pub fn draw_api_pause(dice: &mut impl Rng, failures: u32) -> Duration {

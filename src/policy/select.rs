@@ -88,6 +88,11 @@ impl Selection {
     }
 }
 
+/// Whether what waits for this is woken when it ends: by the send before it, or by the API guard.
+fn wakes_by_itself(reason: Reason) -> bool {
+    matches!(reason, Reason::Turn | Reason::ApiBusy | Reason::ApiUnreachable)
+}
+
 /// Picks the message that goes next. Entries must hold the first ready message of each class, and may hold others.
 pub fn select(situation: &Situation<'_>, entries: &[Entry<'_>]) -> Selection {
     let mut order: Vec<usize> = (0..entries.len()).collect();
@@ -103,7 +108,7 @@ pub fn select(situation: &Situation<'_>, entries: &[Entry<'_>]) -> Selection {
         let message = Waiting { ahead, held_by: None, ..message.clone() };
         let verdict = decide(&situation.facts(&message, typing_until));
         if let Verdict::Wait { reason, until: Until::At(at) | Until::NotBefore(at) } = verdict
-            && reason != Reason::Turn
+            && !wakes_by_itself(reason)
         {
             selection.wake_at = Some(selection.wake_at.map_or(at, |earlier| earlier.min(at)));
         }

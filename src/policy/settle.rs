@@ -9,9 +9,10 @@ use rand::Rng;
 
 use super::pace;
 use crate::domain::account::{AccountHold, Down, History};
-use crate::domain::outcome::{DownCause, Hold, Outcome};
+use crate::domain::outcome::{DownCause, Heard, Hold, Outcome, Problem};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
+use crate::domain::seen::Unread;
 use crate::domain::state::{Again, Sending, Settled};
 
 /// What an outcome does to the message and to its account.
@@ -25,10 +26,17 @@ pub struct Consequence {
     pub account_down: Option<Down>,
     /// The key is refused: nothing can be sent.
     pub key_refused: Option<Down>,
-    /// The API could not be reached.
-    pub api_unreachable: bool,
     /// What the account's limits remember from now on.
     pub history: History,
+}
+
+/// Whose trouble a call is that the API failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Blame {
+    /// The API answered others properly since the call began, so the trouble is the account's or the message's.
+    pub is_own: bool,
+    /// Earlier failures of the account that turned out to be its own after they were settled.
+    pub earlier: u32,
 }
 
 /// Being throttled again within this time makes the rest longer.
@@ -38,15 +46,16 @@ const THROTTLED_AGAIN: Duration = Duration::from_secs(30 * 24 * 3600);
 pub fn consequence(
     sending: Sending,
     outcome: Outcome,
+    blame: Blame,
     now: Timestamp,
     policy: &Policy,
     history: &History,
     dice: &mut impl Rng,
 ) -> Consequence {
-    let (mut history, mut hold) = failures(&outcome, now, policy, history);
+    let outcome = blamed(outcome, blame);
+    let (mut history, mut hold) = failures(&outcome, blame, now, policy, history);
     let mut account_down = None;
     let mut key_refused = None;
-    let mut api_unreachable = false;
     let mut again = Again::WithItsAccount;
     match &outcome {
         Outcome::Accepted { .. } | Outcome::Refused(_) | Outcome::Uncertain { .. } => {}
@@ -68,13 +77,10 @@ pub fn consequence(
             let until = after(now, pace::draw_api_hold(dice, *said));
             hold = Some(AccountHold { reason: Reason::ApiRateLimited, until });
         }
-        Outcome::NotSent { hold: Hold::Api, .. } => api_unreachable = true,
+        Outcome::NotSent { hold: Hold::Api, .. } => {}
         Outcome::Throttled(problem) => {
-            let again = within(history.throttled_at, now, policy.cooldown.person_within);
-            let until = throttled(&mut history, now, policy);
-            hold = Some(AccountHold { reason: Reason::Cooldown, until });
-            account_down =
-                again.then(|| Down { cause: DownCause::Throttled, since: now, problem: problem.to_string() });
+            let rest = throttled(&history, problem, now, policy);
+            (hold, account_down, history) = (Some(rest.hold), rest.account_down, rest.history);
         }
         Outcome::AccountDown { cause, problem } => {
             let down = Some(Down { cause: *cause, since: now, problem: problem.to_string() });
@@ -86,25 +92,36 @@ pub fn consequence(
     }
     let verify_at = policy.read_back.after.first().map(|first| after(now, *first));
     let message = sending.settle(outcome, now, verify_at, || again);
-    Consequence { message, hold, account_down, key_refused, api_unreachable, history }
+    Consequence { message, hold, account_down, key_refused, history }
 }
 
-/// Counts attempts that failed in a row; enough of them make the account rest, and then the count begins again.
+/// A message that a gateway refuses while others pass waits alone, by its retries.
+fn blamed(outcome: Outcome, blame: Blame) -> Outcome {
+    match outcome {
+        Outcome::NotSent { problem, hold: Hold::Api }
+            if problem.status.is_some() && (blame.is_own || blame.earlier > 0) =>
+        {
+            Outcome::NotSent { problem, hold: Hold::Message }
+        }
+        other => other,
+    }
+}
+
+/// Counts attempts that failed in a row by the account's own fault; enough of them make the account rest, and then the
+/// count begins again. What concerns a recipient, the message or the API counts for nothing.
 fn failures(
     outcome: &Outcome,
+    blame: Blame,
     now: Timestamp,
     policy: &Policy,
     history: &History,
 ) -> (History, Option<AccountHold>) {
     let failures = match outcome {
         Outcome::Accepted { .. } => 0,
-        Outcome::Refused(_) | Outcome::Uncertain { .. } | Outcome::NotSent { hold: Hold::Message, .. } => {
-            history.failures.saturating_add(1)
+        other => {
+            let one = u32::from(is_accounts_fault(other, blame));
+            history.failures.saturating_add(blame.earlier).saturating_add(one)
         }
-        // The account's or the API's own trouble has rests of its own.
-        Outcome::NotSent { hold: Hold::Account(_) | Hold::Credits | Hold::Api, .. }
-        | Outcome::Throttled(_)
-        | Outcome::AccountDown { .. } => history.failures,
     };
     let cooldown = &policy.cooldown;
     let enough = cooldown.failures > 0 && failures >= cooldown.failures;
@@ -113,16 +130,87 @@ fn failures(
     (History { failures: if enough { 0 } else { failures }, ..history.clone() }, hold)
 }
 
-/// Notes that the provider throttled the account; answers the end of its rest, which grows each time.
-fn throttled(history: &mut History, now: Timestamp, policy: &Policy) -> Timestamp {
+fn is_accounts_fault(outcome: &Outcome, blame: Blame) -> bool {
+    match outcome {
+        Outcome::Accepted { .. } => false,
+        Outcome::Refused(problem) => {
+            problem.kind == "provider/insufficient_permissions" && !speaks_of_recipient(problem)
+        }
+        Outcome::Uncertain { problem, .. } | Outcome::NotSent { problem, hold: Hold::Message } => {
+            match problem.heard() {
+                Heard::Trouble => blame.is_own,
+                Heard::Neither => false,
+                // Another request is in its way: that concerns the message.
+                Heard::Answer => !problem.kind.ends_with("/conflict"),
+            }
+        }
+        // These have rests of their own.
+        Outcome::NotSent { hold: Hold::Account(_) | Hold::Credits | Hold::Api, .. }
+        | Outcome::Throttled(_)
+        | Outcome::AccountDown { .. } => false,
+    }
+}
+
+/// Whether the words of a refusal are about whom the message is for.
+fn speaks_of_recipient(problem: &Problem) -> bool {
+    const WORDS: [&str; 10] = [
+        "recipient",
+        "user",
+        "profile",
+        "member",
+        "person",
+        "connect",
+        "relation",
+        "inmail",
+        "chat",
+        "company page",
+    ];
+    let words = [&problem.title, &problem.detail].into_iter().flatten().map(|text| text.to_lowercase());
+    words.into_iter().any(|text| WORDS.iter().any(|word| text.contains(word)))
+}
+
+/// A rest that an account must take, and what its limits remember of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rest {
+    /// The rest.
+    pub hold: AccountHold,
+    /// Set if a person must decide.
+    pub account_down: Option<Down>,
+    /// What its limits remember from now on.
+    pub history: History,
+}
+
+/// The rest after a read that was limited, the same as after a send; `None` if it was not limited.
+pub fn rest_after_read(
+    unread: &Unread,
+    now: Timestamp,
+    policy: &Policy,
+    history: &History,
+    dice: &mut impl Rng,
+) -> Option<Rest> {
+    if unread.problem.is_throttling() {
+        return Some(throttled(history, &unread.problem, now, policy));
+    }
+    let Some(Hold::Account(said)) = unread.hold else { return None };
+    let until = after(now, pace::draw_api_hold(dice, said));
+    let hold = AccountHold { reason: Reason::ApiRateLimited, until };
+    Some(Rest { hold, account_down: None, history: history.clone() })
+}
+
+/// The provider throttled the account: the rest grows each time, and a second time within a week needs a person.
+fn throttled(history: &History, problem: &Problem, now: Timestamp, policy: &Policy) -> Rest {
     let cooldown = &policy.cooldown;
+    let mut history = history.clone();
+    let so_soon = within(history.throttled_at, now, cooldown.person_within);
     let again = within(history.throttled_at, now, THROTTLED_AGAIN);
     history.throttles = if again { history.throttles.saturating_add(1) } else { 1 };
     history.throttled_at = Some(now);
     let times = cooldown.factor.saturating_pow(history.throttles - 1);
     let until = after(now, cooldown.first.saturating_mul(times).min(cooldown.max));
     history.half_caps_until = (!cooldown.half_caps.is_zero()).then(|| after(until, cooldown.half_caps));
-    until
+    let down = Down { cause: DownCause::Throttled, since: now, problem: problem.to_string() };
+    let hold = AccountHold { reason: Reason::Cooldown, until };
+    Rest { hold, account_down: so_soon.then_some(down), history }
 }
 
 /// Whether `then` lies at most so long before `now`.

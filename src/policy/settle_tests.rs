@@ -26,8 +26,16 @@ fn policy() -> Policy {
 }
 
 fn settle(outcome: Outcome, now: Timestamp, history: &History) -> Consequence {
+    settle_blamed(outcome, Blame::default(), now, history)
+}
+
+fn settle_blamed(outcome: Outcome, blame: Blame, now: Timestamp, history: &History) -> Consequence {
     let mut dice = ChaCha12Rng::seed_from_u64(7);
-    consequence(Sending { attempt: 1, retries: 0 }, outcome, now, &policy(), history, &mut dice)
+    consequence(Sending { attempt: 1, retries: 0 }, outcome, blame, now, &policy(), history, &mut dice)
+}
+
+fn answered(kind: &str, status: u16, detail: &str) -> Problem {
+    Problem { status: Some(status), kind: kind.into(), detail: Some(detail.into()), ..Problem::default() }
 }
 
 fn problem() -> Problem {
@@ -56,10 +64,11 @@ fn each_throttling_within_a_month_rests_longer_and_a_second_within_a_week_waits_
 #[test]
 fn so_many_failures_in_a_row_make_it_rest_and_a_success_forgets_them() {
     let accepted = || Outcome::Accepted { chat_id: None, message_ids: vec![] };
+    let server_error = answered("provider/server_error", 500, "");
     let failures = [
-        Outcome::Refused(problem()),
-        Outcome::Uncertain { phase: Phase::Written, problem: problem() },
-        Outcome::NotSent { problem: problem(), hold: Hold::Message },
+        Outcome::Refused(answered("provider/insufficient_permissions", 403, "")),
+        Outcome::Uncertain { phase: Phase::Answered, problem: server_error },
+        Outcome::NotSent { problem: answered("api/proxy_auth_error", 407, ""), hold: Hold::Message },
     ];
     let mut history = History::default();
     for (index, outcome) in failures.iter().enumerate() {
@@ -91,6 +100,93 @@ fn what_is_not_the_messages_fault_counts_for_nothing() {
         assert_eq!(consequence.history, history, "{outcome:?}");
         assert!(consequence.hold.is_none_or(|hold| hold.reason == Reason::ApiRateLimited), "{outcome:?}");
     }
+}
+
+/// H1: a list of people who cannot be written to is no trouble of the account.
+#[test]
+fn what_concerns_a_recipient_or_the_message_counts_for_nothing() {
+    let history = History { failures: 2, ..History::default() };
+    let permissions = "provider/insufficient_permissions";
+    for problem in [
+        answered("provider/unprocessable_entity", 422, "Recipient cannot be reached."),
+        answered("provider/unprocessable_entity", 422, ""),
+        answered("provider/invalid_parameters", 400, "Invalid User ID."),
+        answered("api/invalid_parameters", 400, ""),
+        answered("provider/resource_not_found", 404, ""),
+        answered("api/resource_not_found", 404, ""),
+        answered("provider/something_new", 418, ""),
+        answered("provider/invalid_file", 415, ""),
+        answered(permissions, 403, "The profile can't be accessed."),
+        answered(permissions, 403, "The recipient does not allow incoming InMails."),
+        answered("outboxd/untyped_answer", 413, "too large"),
+        Problem::local("invalid_request", "no header"),
+    ] {
+        let consequence = settle(Outcome::Refused(problem.clone()), at(0), &history);
+        assert_eq!((consequence.history, consequence.hold), (history.clone(), None), "{problem}");
+    }
+    let conflict = answered("provider/conflict", 409, "");
+    let conflict = Outcome::Uncertain { phase: Phase::Answered, problem: conflict };
+    assert_eq!(settle(conflict, at(0), &history).history, history);
+    let spoken = answered(permissions, 403, "Your account needs verification.");
+    assert!(settle(Outcome::Refused(spoken), at(0), &history).hold.is_some(), "that is the account's");
+}
+
+#[test]
+fn trouble_of_the_api_counts_only_where_the_api_answered_others() {
+    let history = History { failures: 2, ..History::default() };
+    let own = Blame { is_own: true, earlier: 0 };
+    for problem in [
+        Problem::local("timeout", "no answer in time"),
+        Problem::local("no_answer", "reset"),
+        answered("outboxd/untyped_answer", 502, "<html>"),
+        answered("outboxd/untyped_success", 200, "<html>"),
+        answered("api/internal_error", 500, ""),
+        answered("api/something_new", 503, ""),
+    ] {
+        let outcome = Outcome::Uncertain { phase: Phase::Written, problem };
+        assert_eq!(settle(outcome.clone(), at(0), &history).history, history, "{outcome:?}");
+        let blamed = settle_blamed(outcome.clone(), own, at(0), &history);
+        assert!(blamed.hold.is_some_and(|hold| hold.reason == Reason::Failures), "{outcome:?}");
+        let earlier = Blame { is_own: false, earlier: 1 };
+        assert!(settle_blamed(outcome, earlier, at(0), &history).hold.is_some(), "found out later");
+    }
+}
+
+/// H3: a gateway's page spends no retry, unless it is for this message alone.
+#[test]
+fn a_page_of_a_gateway_leaves_its_message_in_its_place_unless_others_pass() {
+    let problem = answered("outboxd/untyped_answer", 403, "<html>");
+    let outcome = Outcome::NotSent { problem, hold: Hold::Api };
+    let kept = |blame| match settle_blamed(outcome.clone(), blame, at(0), &History::default()).message {
+        Settled::Queued { retry_at, spent_retry, .. } => (retry_at.is_some(), spent_retry),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(kept(Blame::default()), (false, false));
+    assert_eq!(kept(Blame { is_own: true, earlier: 0 }), (true, true));
+    assert_eq!(kept(Blame { is_own: false, earlier: 2 }), (true, true));
+    let problem = Problem::local("cannot_connect", "no route");
+    let outcome = Outcome::NotSent { problem, hold: Hold::Api };
+    let blame = Blame { is_own: true, earlier: 0 };
+    let consequence = settle_blamed(outcome, blame, at(0), &History::default());
+    assert!(matches!(consequence.message, Settled::Queued { retry_at: None, spent_retry: false, .. }));
+}
+
+/// H6: a look-up that is limited rests the account as a send's answer would.
+#[test]
+fn a_limited_read_rests_the_account() {
+    let mut dice = ChaCha12Rng::seed_from_u64(7);
+    let mut rest = |kind: &str, hold| {
+        let unread = Unread { problem: Box::new(answered(kind, 429, "")), down: None, hold };
+        rest_after_read(&unread, at(0), &policy(), &History::default(), &mut dice)
+    };
+    let limited = rest("api/too_many_requests", Some(Hold::Account(Some(HOUR)))).unwrap();
+    assert_eq!(limited.hold.reason, Reason::ApiRateLimited);
+    let wait = Duration::try_from(limited.hold.until.duration_since(at(1))).unwrap();
+    assert!((5..=20).contains(&wait.as_secs()), "{wait:?}");
+    let throttled = rest("provider/too_many_requests", None).unwrap();
+    assert_eq!(throttled.hold, AccountHold { reason: Reason::Cooldown, until: at(24) });
+    assert_eq!((throttled.history.throttles, throttled.account_down), (1, None));
+    assert_eq!(rest("provider/server_error", None), None);
 }
 
 #[test]

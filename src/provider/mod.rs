@@ -5,6 +5,7 @@
 //! call by itself: every attempt is counted by the queue. What is read (`reads.rs`) is read anew, never from a cache.
 
 mod reads;
+mod retry_after;
 mod stream;
 mod unipile;
 mod wire;
@@ -160,6 +161,25 @@ pub struct Reply {
     pub outcome: Outcome,
 }
 
+/// Asked before each further page of a list: a page is a request, and whoever reads may be short of requests.
+pub trait Paging: Send + Sync {
+    /// Completes when the next page may be asked for.
+    fn next_page(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Shared by the pages of one read.
+pub type Pages = Arc<dyn Paging>;
+
+/// Pages as fast as they come.
+#[derive(Debug, Clone, Copy)]
+pub struct Unlimited;
+
+impl Paging for Unlimited {
+    fn next_page(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
 /// Whoever carries the messages.
 pub trait Provider: Send + Sync + 'static {
     /// Makes one call and says what became of it; bounded in time by the provider's own timeouts.
@@ -184,6 +204,7 @@ pub trait Provider: Send + Sync + 'static {
         account_id: AccountId,
         chat_id: ChatId,
         since: Timestamp,
+        pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>>;
 
     /// The chats that exist with one user, the latest first, read anew.
@@ -205,13 +226,14 @@ pub trait Provider: Send + Sync + 'static {
         account_id: AccountId,
         inbox_id: Option<InboxId>,
         since: Timestamp,
+        pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>>;
 
     /// The inboxes of an account, read anew.
     ///
     /// # Errors
     /// When they could not be read.
-    fn inboxes(&self, account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>>;
+    fn inboxes(&self, account_id: AccountId, pages: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>>;
 
     /// The InMails that an account may still send, read anew.
     ///

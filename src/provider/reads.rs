@@ -8,10 +8,12 @@ use jiff::Timestamp;
 use reqwest::header::{CACHE_CONTROL, HeaderMap};
 use serde_json::Value;
 
+use super::Pages;
+use super::retry_after::retry_after;
 use super::unipile::{self, Unipile};
 use super::wire::{Answer, Expected, classify, segment};
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
-use crate::domain::outcome::{Outcome, Problem};
+use crate::domain::outcome::{Outcome, Problem, UNTYPED_SUCCESS};
 use crate::domain::seen::{Credits, SeenAccount, SeenAttachment, SeenGroup, SeenInbox, SeenMessage, Unread};
 
 type Result<T> = std::result::Result<T, Unread>;
@@ -29,11 +31,12 @@ impl Unipile {
         account_id: &AccountId,
         chat_id: &ChatId,
         since: Timestamp,
+        pages: &Pages,
     ) -> Result<Vec<SeenMessage>> {
         let path =
             format!("/v2/{}/chats/{}/messages", segment(account_id.as_str()), segment(chat_id.as_str()));
         let query = format!("after={}", segment(&crate::domain::time_text(since)));
-        self.list(&path, &query, message, |message| message.at > since).await
+        self.list((&path, &query), pages, message, |message| message.at > since).await
     }
 
     pub(super) async fn read_chats_with(
@@ -51,6 +54,7 @@ impl Unipile {
         account_id: &AccountId,
         inbox_id: Option<&InboxId>,
         since: Timestamp,
+        pages: &Pages,
     ) -> Result<Vec<SeenGroup>> {
         let account = segment(account_id.as_str());
         let path = match inbox_id {
@@ -58,16 +62,17 @@ impl Unipile {
             None => format!("/v2/{account}/chats"),
         };
         // A chat that does not say when something was written in it is looked into as well.
-        self.list(&path, "type=group", group, |group| group.last_message_at.is_none_or(|at| at > since)).await
+        let wanted = |group: &SeenGroup| group.last_message_at.is_none_or(|at| at > since);
+        self.list((&path, "type=group"), pages, group, wanted).await
     }
 
-    pub(super) async fn read_inboxes(&self, account_id: &AccountId) -> Result<Vec<SeenInbox>> {
+    pub(super) async fn read_inboxes(&self, account_id: &AccountId, pages: &Pages) -> Result<Vec<SeenInbox>> {
         let path = format!("/v2/{}/inboxes", segment(account_id.as_str()));
         let inbox = |value: &Value| {
             let disabled = value.get("disabled").and_then(Value::as_bool).unwrap_or(false);
             Ok(SeenInbox { id: InboxId::new(required(value, "id")?), disabled })
         };
-        self.list(&path, "", inbox, |_| true).await
+        self.list((&path, ""), pages, inbox, |_| true).await
     }
 
     pub(super) async fn read_credits(&self, account_id: &AccountId) -> Result<Credits> {
@@ -94,14 +99,17 @@ impl Unipile {
     /// Reads a list page by page until one of its entries is not `wanted` any more: it is sorted newest first.
     async fn list<T>(
         &self,
-        path: &str,
-        query: &str,
+        (path, query): (&str, &str),
+        pages: &Pages,
         parse: impl Fn(&Value) -> Result<T>,
         wanted: impl Fn(&T) -> bool,
     ) -> Result<Vec<T>> {
         let mut found = Vec::new();
         let mut cursor: Option<String> = None;
-        for _ in 0..MAX_PAGES {
+        for page in 0..MAX_PAGES {
+            if page > 0 {
+                pages.next_page().await;
+            }
             let mut url = format!("{path}?{query}");
             if !query.is_empty() {
                 url.push_str(&format!("&limit={PAGE}"));
@@ -132,7 +140,7 @@ impl Unipile {
         let response = request.header(CACHE_CONTROL, "no-cache").send().await;
         let mut response = response.map_err(|error| of_outcome(unipile::not_answered(&error).outcome))?;
         let status = response.status().as_u16();
-        let retry_after = unipile::retry_after(response.headers());
+        let retry_after = retry_after(response.headers(), self.clock.now());
         let cached = is_cached(response.headers());
         let body = unipile::whole(&mut response, MAX_PAGE_BYTES).await;
         let body = body.map_err(|what| {
@@ -146,12 +154,17 @@ impl Unipile {
             let what = "the answer came from a cache although a fresh one was asked for";
             return Err(unread(Problem { status: Some(status), ..Problem::local("stale_answer", what) }));
         }
+        let status = Some(status);
         let value: Option<Value> = serde_json::from_slice(&body).ok();
-        let value = value.filter(|value| value.get("object").and_then(Value::as_str) != Some("Error"));
-        value.ok_or_else(|| {
-            let what = "the answer to a read is none";
-            unread(Problem { status: Some(status), ..Problem::local("unexpected_success", what) })
-        })
+        let Some(value) = value.filter(Value::is_object) else {
+            let local = Problem::local("", "the answer to a read is not Unipile's");
+            return Err(unread(Problem { status, kind: UNTYPED_SUCCESS.to_owned(), ..local }));
+        };
+        if value.get("object").and_then(Value::as_str) == Some("Error") {
+            let local = Problem::local("unexpected_success", "the answer to a read is an error");
+            return Err(unread(Problem { status, ..local }));
+        }
+        Ok(value)
     }
 }
 

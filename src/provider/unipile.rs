@@ -5,6 +5,7 @@
 //! closes one while we write on it would leave a message's outcome unknown for no good reason: at one call every 10 to
 //! 20 seconds a new connection costs less than a person's look into a chat.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,8 +13,10 @@ use jiff::Timestamp;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::retry_after::retry_after;
 use super::wire::{self, Answer, Expected, classify};
-use super::{Call, Composing, Dialect, Provider, Reply, stream};
+use super::{Call, Composing, Dialect, Pages, Provider, Reply, stream};
+use crate::clock::Clock;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
 use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
@@ -25,7 +28,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 const COMPOSING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How to reach Unipile.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct UnipileOptions {
     /// `https://api.unipile.com`, without the `/v2`.
     pub base_url: String,
@@ -37,6 +40,8 @@ pub struct UnipileOptions {
     pub connect_timeout: Duration,
     /// For the whole call.
     pub request_timeout: Duration,
+    /// Tells how far away a date in an answer is, if the answer does not say when it was written.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// A client of the Unipile API v2.
@@ -44,6 +49,7 @@ pub struct Unipile {
     pub(super) client: reqwest::Client,
     pub(super) base_url: String,
     dialect: Dialect,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Unipile {
@@ -71,7 +77,7 @@ impl Unipile {
             .no_proxy()
             .build()?;
         let base_url = options.base_url.trim_end_matches('/').to_owned();
-        Ok(Self { client, base_url, dialect: options.dialect })
+        Ok(Self { client, base_url, dialect: options.dialect, clock: Arc::clone(&options.clock) })
     }
 
     async fn call(&self, call: Call) -> Reply {
@@ -85,7 +91,7 @@ impl Unipile {
             request.body(reqwest::Body::wrap_stream(stream))
         };
         match request.send().await {
-            Ok(response) => read(response, expected).await,
+            Ok(response) => read(response, expected, self.clock.now()).await,
             Err(error) => not_answered(&error),
         }
     }
@@ -104,11 +110,14 @@ impl Unipile {
         let chat = wire::segment(chat_id.as_str());
         let url = format!("{}/v2/{account}/chats/{chat}/composing?action={action}", self.base_url);
         let response = self.client.post(url).timeout(COMPOSING_TIMEOUT).send().await;
-        let response = response.map_err(|error| Problem::local("no_answer", chain(&error)))?;
+        let response = response.map_err(|error| {
+            let reply = not_answered(&error);
+            reply.outcome.problem().cloned().unwrap_or_default()
+        })?;
         if response.status().is_success() {
             return Ok(());
         }
-        match read(response, Expected::MessageSent).await.outcome {
+        match read(response, Expected::MessageSent, self.clock.now()).await.outcome {
             Outcome::Accepted { .. } => Ok(()),
             other => Err(other.problem().cloned().unwrap_or_default()),
         }
@@ -134,8 +143,9 @@ impl Provider for Unipile {
         account_id: AccountId,
         chat_id: ChatId,
         since: Timestamp,
+        pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
-        Box::pin(async move { self.read_messages(&account_id, &chat_id, since).await })
+        Box::pin(async move { self.read_messages(&account_id, &chat_id, since, &pages).await })
     }
 
     fn chats_with(
@@ -151,12 +161,13 @@ impl Provider for Unipile {
         account_id: AccountId,
         inbox_id: Option<InboxId>,
         since: Timestamp,
+        pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
-        Box::pin(async move { self.read_groups(&account_id, inbox_id.as_ref(), since).await })
+        Box::pin(async move { self.read_groups(&account_id, inbox_id.as_ref(), since, &pages).await })
     }
 
-    fn inboxes(&self, account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
-        Box::pin(async move { self.read_inboxes(&account_id).await })
+    fn inboxes(&self, account_id: AccountId, pages: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+        Box::pin(async move { self.read_inboxes(&account_id, &pages).await })
     }
 
     fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
@@ -169,9 +180,9 @@ impl Provider for Unipile {
 }
 
 /// Reads the answer to its end; half an answer is an unknown outcome, whatever its status promised.
-async fn read(mut response: reqwest::Response, expected: Expected) -> Reply {
+async fn read(mut response: reqwest::Response, expected: Expected, now: Timestamp) -> Reply {
     let status = response.status().as_u16();
-    let retry_after = retry_after(response.headers());
+    let retry_after = retry_after(response.headers(), now);
     let body = match whole(&mut response, MAX_ANSWER_BYTES).await {
         Ok(body) => body,
         Err(what) => return broken(status, what),
@@ -191,14 +202,6 @@ pub(super) async fn whole(response: &mut reqwest::Response, most: usize) -> Resu
             Err(error) => return Err(format!("the answer broke off: {}", chain(&error))),
         }
     }
-}
-
-/// How long Unipile asks to wait; both headers count in seconds.
-pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    ["retry-after", "x-ratelimit-reset"].into_iter().find_map(|name| {
-        let value = headers.get(name)?.to_str().ok()?;
-        Some(Duration::from_secs(value.trim().parse::<u64>().ok()?))
-    })
 }
 
 fn broken(status: u16, what: String) -> Reply {

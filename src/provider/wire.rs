@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Call, CallTarget, Dialect, Recipients};
 use crate::domain::message::ChatId;
-use crate::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
+use crate::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem, UNTYPED_ANSWER, UNTYPED_SUCCESS};
 
 /// Which success body a call expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,14 +40,11 @@ pub struct Answer<'a> {
     pub expected: Expected,
     /// HTTP status.
     pub status: u16,
-    /// `retry-after`, or else `x-ratelimit-reset`: both count in seconds.
+    /// How long `retry-after` says to wait, or else `x-ratelimit-reset`.
     pub retry_after: Option<Duration>,
     /// The body.
     pub body: &'a [u8],
 }
-
-/// The kind of a problem for which no error type came.
-const UNTYPED: &str = "outboxd/untyped_answer";
 
 /// The path below the base URL and the body of a call.
 pub fn request(call: &Call, dialect: Dialect) -> (String, Value, Expected) {
@@ -160,9 +157,8 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
         | "provider/server_error"
         | "api/proxy_timeout"
         | "provider/timeout" => uncertain(problem),
+        UNTYPED_ANSWER => by_gateway(answer, problem),
         _unknown => match answer.status {
-            // A gateway says 408 as well when whoever is behind it was slow to answer.
-            408 if problem.kind == UNTYPED => uncertain(problem),
             408 | 425 => not_sent(Hold::Message)(problem),
             429 => not_sent(Hold::Account(answer.retry_after))(problem),
             // No message is the cause of a 401; stopping the account loses nothing (docs/decisions/0003).
@@ -173,26 +169,43 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
     }
 }
 
+/// What an answer means that is not Unipile's own: something on the way to it answered in its place. A 4xx means that
+/// the request was not passed on, which is trouble of the API and never of the message or its account.
+fn by_gateway(answer: &Answer<'_>, problem: Problem) -> Outcome {
+    match answer.status {
+        // The request is too large for the gateway, and stays so.
+        413 | 414 | 431 => Outcome::Refused(problem),
+        429 => Outcome::NotSent { problem, hold: Hold::Account(answer.retry_after) },
+        // A gateway says 408 as well when whoever is behind it was slow to answer; 499 when somebody gave up.
+        408 | 499 => Outcome::Uncertain { phase: Phase::Answered, problem },
+        // These two repeat the request elsewhere, so it was not acted on here.
+        307 | 308 | 400..=498 => Outcome::NotSent { problem, hold: Hold::Api },
+        _ => Outcome::Uncertain { phase: Phase::Answered, problem },
+    }
+}
+
 fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
-    let unknown = |what: String| {
-        let problem = Problem { status: Some(answer.status), ..Problem::local("unexpected_success", what) };
-        Outcome::Uncertain { phase: Phase::Answered, problem }
+    let uncertain = |problem| Outcome::Uncertain {
+        phase: Phase::Answered,
+        problem: Problem { status: Some(answer.status), ..problem },
     };
-    let Some(body) = body else {
-        return unknown(format!("the answer is no JSON: {}", excerpt(answer.body)));
+    let unknown = |what: String| uncertain(Problem::local("unexpected_success", what));
+    let Some(object) = body.and_then(|body| body.get("object")).and_then(Value::as_str) else {
+        let what = format!("the answer is not Unipile's: {}", excerpt(answer.body));
+        return uncertain(Problem { kind: UNTYPED_SUCCESS.to_owned(), ..Problem::local("", what) });
     };
-    let object = body.get("object").and_then(Value::as_str).unwrap_or_default();
     if object != answer.expected.object() {
         let expected = answer.expected.object();
         return unknown(format!("expected the object {expected}: {}", excerpt(answer.body)));
     }
-    let message_ids = match body.get("message_id") {
+    let field = |name: &str| body.and_then(|body| body.get(name));
+    let message_ids = match field("message_id") {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(id)) => vec![id.clone()],
         Some(Value::Array(ids)) => ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect(),
         Some(_) => return unknown(format!("message_id is no id: {}", excerpt(answer.body))),
     };
-    let chat_id = body.get("chat_id").and_then(Value::as_str).map(ChatId::new);
+    let chat_id = field("chat_id").and_then(Value::as_str).map(ChatId::new);
     if answer.expected == Expected::ChatStarted && chat_id.is_none() {
         return unknown(format!("the chat was started and its id is missing: {}", excerpt(answer.body)));
     }
@@ -202,9 +215,12 @@ fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
 /// Unipile's error, or what a gateway said in its place.
 fn problem(answer: &Answer<'_>, body: Option<&Value>) -> Problem {
     let text = |field: &str| body.and_then(|body| body.get(field)).and_then(Value::as_str).map(str::to_owned);
-    let Some(kind) = text("type") else {
+    let is_error = text("object").is_some_and(|object| object == "Error");
+    // Gateways answer with problem documents as well, whose type is `about:blank` or an address.
+    let is_ours = |kind: &String| is_error || kind.starts_with("api/") || kind.starts_with("provider/");
+    let Some(kind) = text("type").filter(is_ours) else {
         let detail = format!("an answer without an error type: {}", excerpt(answer.body));
-        let local = Problem { kind: UNTYPED.to_owned(), ..Problem::local("", detail) };
+        let local = Problem { kind: UNTYPED_ANSWER.to_owned(), ..Problem::local("", detail) };
         return Problem { status: Some(answer.status), ..local };
     };
     Problem {

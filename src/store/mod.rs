@@ -37,6 +37,7 @@ mod points;
 mod queue_view;
 mod reader;
 mod repeats;
+mod rests;
 mod review;
 mod rows;
 mod rules;
@@ -70,6 +71,7 @@ pub use outside::{ForeignInsert, insert_from_outside};
 #[doc(hidden)]
 pub use points::{AtPoint, Point};
 pub use queue_view::QueuedMessage;
+pub use rests::AccountRest;
 pub use review::{Decision, EvidenceView, Reviewed, Which};
 pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
 pub use set_aside::InmailHold;

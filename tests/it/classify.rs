@@ -7,7 +7,7 @@ pub(crate) mod wire;
 
 use std::time::Duration;
 
-use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase};
+use outboxd::domain::outcome::{DownCause, Heard, Hold, Outcome, Phase};
 use outboxd::provider::{Answer, Expected, classify};
 use serde_json::{Value, json};
 
@@ -69,28 +69,35 @@ const TABLE: &[(&str, &[u16], &str)] = &[
     ("provider/timeout", &[504], "uncertain: answered"),
 ];
 
-/// Status of an answer whose type is not known, or that has none; outcome.
-const UNTYPED: &[(u16, &str)] = &[
-    (300, "uncertain: answered"),
-    (302, "uncertain: answered"),
-    (400, "refused"),
-    (401, "down: disconnected"),
-    (402, "refused"),
-    (403, "refused"),
-    (404, "refused"),
-    (408, "not sent: message"),
-    (410, "refused"),
-    (413, "refused"),
-    (422, "refused"),
-    (425, "not sent: message"),
-    (429, "not sent: account 7s"),
-    (499, "refused"),
-    (500, "uncertain: answered"),
-    (502, "uncertain: answered"),
-    (503, "uncertain: answered"),
-    (504, "uncertain: answered"),
-    (520, "uncertain: answered"),
-    (599, "uncertain: answered"),
+/// Status of an answer, its outcome if its type is not known, and its outcome if it is not Unipile's: a page of a gateway.
+const UNTYPED: &[(u16, &str, &str)] = &[
+    (300, "uncertain: answered", "uncertain: answered"),
+    (302, "uncertain: answered", "uncertain: answered"),
+    (307, "uncertain: answered", "not sent: api"),
+    (308, "uncertain: answered", "not sent: api"),
+    (400, "refused", "not sent: api"),
+    (401, "down: disconnected", "not sent: api"),
+    (402, "refused", "not sent: api"),
+    (403, "refused", "not sent: api"),
+    (404, "refused", "not sent: api"),
+    (407, "refused", "not sent: api"),
+    // It may mean that whoever is behind the gateway was slow, and not that nothing arrived; so may a 499.
+    (408, "not sent: message", "uncertain: answered"),
+    (410, "refused", "not sent: api"),
+    (413, "refused", "refused"),
+    (414, "refused", "refused"),
+    (422, "refused", "not sent: api"),
+    (425, "not sent: message", "not sent: api"),
+    (429, "not sent: account 7s", "not sent: account 7s"),
+    (431, "refused", "refused"),
+    (451, "refused", "not sent: api"),
+    (499, "refused", "uncertain: answered"),
+    (500, "uncertain: answered", "uncertain: answered"),
+    (502, "uncertain: answered", "uncertain: answered"),
+    (503, "uncertain: answered", "uncertain: answered"),
+    (504, "uncertain: answered", "uncertain: answered"),
+    (520, "uncertain: answered", "uncertain: answered"),
+    (599, "uncertain: answered", "uncertain: answered"),
 ];
 
 fn meaning(expected: Expected, status: u16, retry_after: Option<u64>, body: &[u8]) -> Outcome {
@@ -138,25 +145,24 @@ fn a_limit_without_a_word_about_time_says_none() {
 
 #[test]
 fn an_answer_of_an_unknown_type_or_of_none_is_judged_by_its_status_and_kept() {
-    for (status, expected) in UNTYPED {
+    for (status, expected, of_gateway) in UNTYPED {
         let known = error("provider/something_new", *status).to_string();
         let outcome = meaning(Expected::MessageSent, *status, Some(7), known.as_bytes());
         assert_eq!(word(&outcome), *expected, "unknown type, {status}");
         assert_eq!(outcome.problem().unwrap().kind, "provider/something_new");
-        let bodies: [&[u8]; 7] = [
+        let bodies: [&[u8]; 8] = [
             b"",
             b"<html><head><title>oops</title></head><body>nginx</body></html>",
             b"{\"message\":\"Unauthorized\"}",
             b"{\"type\":42}",
+            b"{\"type\":\"about:blank\",\"title\":\"Forbidden\"}",
             b"[]",
             b"null",
             b"\xff\xfe",
         ];
-        // A gateway's 408 may mean that whoever is behind it was slow, and not that nothing arrived.
-        let expected = &if *status == 408 { "uncertain: answered" } else { *expected };
         for body in bodies {
             let outcome = meaning(Expected::MessageSent, *status, Some(7), body);
-            assert_eq!(word(&outcome), *expected, "{status} with {:?}", String::from_utf8_lossy(body));
+            assert_eq!(word(&outcome), *of_gateway, "{status} with {:?}", String::from_utf8_lossy(body));
             let problem = outcome.problem().unwrap();
             assert_eq!((problem.kind.as_str(), problem.status), ("outboxd/untyped_answer", Some(*status)));
             let detail = problem.detail.as_deref().unwrap();
@@ -164,6 +170,26 @@ fn an_answer_of_an_unknown_type_or_of_none_is_judged_by_its_status_and_kept() {
             assert!(detail.ends_with(if shown.is_empty() { "(empty)" } else { &shown }), "{detail}");
         }
     }
+}
+
+/// H2, H3: what fails without Unipile's saying so is trouble of the API, and what Unipile says is an answer.
+#[test]
+fn an_answer_tells_whether_the_api_as_a_whole_fails() {
+    let heard = |status, body: &str| meaning(Expected::MessageSent, status, None, body.as_bytes()).heard();
+    let typed = |kind: &str, status| heard(status, &error(kind, status).to_string());
+    for (kind, statuses, _) in TABLE {
+        let fails = matches!(*kind, "api/internal_error" | "api/proxy_error" | "api/proxy_timeout");
+        let expected = if fails { Heard::Trouble } else { Heard::Answer };
+        assert_eq!(typed(kind, statuses[0]), expected, "{kind}");
+    }
+    assert_eq!(typed("api/something_new", 503), Heard::Trouble);
+    assert_eq!(typed("api/something_new", 403), Heard::Answer);
+    assert_eq!(typed("provider/something_new", 503), Heard::Answer, "LinkedIn's trouble, told by Unipile");
+    assert_eq!(heard(200, r#"{"object":"MessageSent","message_id":"m"}"#), Heard::Answer);
+    for status in [400, 401, 403, 404, 429, 500, 502, 503, 504] {
+        assert_eq!(heard(status, "<html>"), Heard::Trouble, "{status}");
+    }
+    assert_eq!(heard(413, "<html>"), Heard::Neither, "the message is too large for a gateway");
 }
 
 #[test]
@@ -237,7 +263,14 @@ fn a_success_that_is_not_the_expected_one_may_have_reached_somebody() {
             let outcome = meaning(expected, status, None, body.as_bytes());
             assert_eq!(word(&outcome), "uncertain: answered", "{body}");
             let problem = outcome.problem().unwrap();
-            assert_eq!((problem.kind.as_str(), problem.status), ("outboxd/unexpected_success", Some(status)));
+            let is_ours = body.contains("\"object\":") && body.ends_with('}');
+            let (kind, heard) = match is_ours {
+                true => ("outboxd/unexpected_success", Heard::Neither),
+                // A hotel's page, a proxy, half of a body: the API was not reached.
+                false => ("outboxd/untyped_success", Heard::Trouble),
+            };
+            assert_eq!((problem.kind.as_str(), problem.status), (kind, Some(status)), "{body}");
+            assert_eq!(problem.heard(), heard, "{body}");
         }
     }
 }

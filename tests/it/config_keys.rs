@@ -65,6 +65,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("store.path", "other.db", "path: \"other.db\""),
     ("store.readers", "7", "readers: 7"),
     ("unipile.base_url", "http://127.0.0.1:7777/", "base_url: \"http://127.0.0.1:7777\""),
+    ("unipile.account_requests_per_second", "77", "account_requests_per_second: 77"),
     ("unipile.burst", "77", "burst: 77"),
     ("unipile.dialect", "guide", "guide_dialect: true"),
     ("limits.attachment_bytes", "7777", "attachment_bytes: 7777"),

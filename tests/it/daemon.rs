@@ -49,6 +49,7 @@ impl House {
             .set("OUTBOXD_POLICY_DEFAULT_TYPING_ENABLED", "false")
             .set("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "1000")
             .set("OUTBOXD_UNIPILE_BURST", "1000")
+            .set("OUTBOXD_UNIPILE_ACCOUNT_REQUESTS_PER_SECOND", "1000")
     }
 
     /// A limit on the size of files makes a write fail instead of ending the process, as a full disk does.

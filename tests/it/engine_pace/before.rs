@@ -18,7 +18,7 @@ fn with(specifics: Value, message: NewMessage) -> NewMessage {
     NewMessage { extras: Extras { specifics, ..Extras::default() }, ..message }
 }
 
-fn inmail(user: &str) -> NewMessage {
+pub(super) fn inmail(user: &str) -> NewMessage {
     let specifics = json!({ "linkedin": { "classic": { "inmail": true } } });
     NewMessage { text: format!("to {user}"), ..with(specifics, to_user(user, Inbox::OfPolicy)) }
 }

@@ -17,7 +17,7 @@ use outboxd::domain::policy::{
 };
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::engine::{Engine, EngineHandle, EngineParts};
+use outboxd::engine::{Engine, EngineHandle, EngineParts, RequestRates};
 use outboxd::provider::Provider;
 use outboxd::store::{Recovered, Store};
 
@@ -57,6 +57,8 @@ pub(super) struct Bench {
     pub(super) provider: Arc<FakeProvider>,
     /// For the next start.
     pub(super) policy: Policy,
+    /// Requests a second in total and of one account, for the next start.
+    pub(super) rates: (u32, u32),
     seed: u64,
     engine: Option<Engine>,
     /// Tasks that live while nothing is at work.
@@ -72,6 +74,7 @@ impl Bench {
             provider: Arc::new(FakeProvider::new(clock.clone())),
             clock,
             policy: policy(),
+            rates: (1_000_000, 1_000_000),
             seed,
             engine: None,
             at_rest: 0,
@@ -131,15 +134,16 @@ impl Bench {
             at_rest = at_rest.min(live_tasks());
             self.real.sleep(Duration::from_millis(1)).await;
         }
-        self.at_rest = at_rest + 2; // and the supervisor and the verifier
-        let many = std::num::NonZeroU32::new(1_000_000).expect("not zero");
+        self.at_rest = at_rest + 3; // and the supervisor, the verifier and the pump
+        let rate = |n: u32| std::num::NonZeroU32::new(n).expect("not zero");
+        let (total, own) = self.rates;
+        let rates = RequestRates { total: rate(total), burst: rate(total), account: rate(own) };
         let parts = EngineParts {
             store: self.store().clone(),
             provider: Arc::clone(&self.provider) as Arc<dyn Provider>,
             clock: Arc::new(self.clock.clone()),
             policies: Policies { default: Arc::new(self.policy.clone()), accounts: HashMap::new() },
-            requests_per_second: many,
-            burst: many,
+            rates,
             stale_after: None,
             facts_age: seconds(6 * 3600),
             seed: self.seed,
@@ -156,7 +160,8 @@ impl Bench {
             for _ in 0..10 {
                 tokio::task::yield_now().await;
             }
-            let held = self.provider.held();
+            let suspended = self.engine.as_ref().map_or(0, |engine| engine.handle().suspended());
+            let held = self.provider.held() + suspended;
             if live_tasks() <= self.at_rest + held {
                 return;
             }
@@ -197,8 +202,8 @@ impl Bench {
     /// Stops the engine; time passes meanwhile as it must.
     pub(super) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("the engine runs");
-        // The verifier ends first.
-        self.at_rest -= 1;
+        // The verifier and the pump end first.
+        self.at_rest -= 2;
         let end = self.clock.monotonic() + seconds(3600);
         let time_passes = async {
             loop {

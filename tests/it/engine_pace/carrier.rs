@@ -10,7 +10,7 @@ use outboxd::clock::Clock;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
 use outboxd::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
-use outboxd::provider::{Call, CallTarget, Composing, Provider, Recipients, Reply};
+use outboxd::provider::{Call, CallTarget, Composing, Pages, Provider, Recipients, Reply};
 
 use super::time::FakeClock;
 
@@ -41,6 +41,10 @@ pub(super) enum Answer {
     Sent,
     SentAfter(Duration),
     Refused,
+    /// Refused for want of a right that the account does not have.
+    Forbidden,
+    /// A page of a gateway in place of an answer.
+    Page403,
     /// Refused, in words that hint at spent credits.
     RefusedForCredits,
     NotSent,
@@ -75,6 +79,8 @@ struct Seen {
     status: Option<&'static str>,
     /// Kinds of facts that cannot be read: "account", "inboxes", "credits".
     broken_facts: Vec<&'static str>,
+    /// What reads of these kinds, or of "chats_with", answer in place of what is so.
+    unread: HashMap<&'static str, Unread>,
     /// Kinds of facts that are never told.
     hanging_facts: Vec<&'static str>,
     in_flight: HashMap<String, usize>,
@@ -133,6 +139,19 @@ impl FakeProvider {
         self.seen().broken_facts = which.to_vec();
     }
 
+    /// What reads of this kind answer; `None` is what is so.
+    pub(super) fn set_unread(&self, which: &'static str, unread: Option<Unread>) {
+        match unread {
+            Some(unread) => _ = self.seen().unread.insert(which, unread),
+            None => _ = self.seen().unread.remove(which),
+        }
+    }
+
+    /// No answer is scripted any more.
+    pub(super) fn forget_script(&self) {
+        self.seen().script.clear();
+    }
+
     pub(super) fn hang_facts(&self, which: &[&'static str]) {
         self.seen().hanging_facts = which.to_vec();
     }
@@ -147,6 +166,9 @@ impl FakeProvider {
         if self.seen().hanging_facts.contains(&which) {
             let _held = Held::begin(self);
             std::future::pending::<()>().await;
+        }
+        if let Some(unread) = self.seen().unread.get(which) {
+            return Err(unread.clone());
         }
         match self.seen().broken_facts.contains(&which) {
             true => Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None }),
@@ -231,6 +253,11 @@ fn outcome_of(answer: Answer) -> (Phase, Outcome) {
             Outcome::Accepted { chat_id: None, message_ids: vec!["m".into()] }
         }
         Answer::Refused => Outcome::Refused(problem("provider/unprocessable_entity")),
+        Answer::Forbidden => Outcome::Refused(problem("provider/insufficient_permissions")),
+        Answer::Page403 => {
+            let page = Problem { status: Some(403), ..problem("outboxd/untyped_answer") };
+            Outcome::NotSent { problem: page, hold: Hold::Api }
+        }
         Answer::RefusedForCredits => {
             let detail = Some("The account has no InMail credits left.".into());
             Outcome::Refused(Problem { detail, ..problem("provider/unprocessable_entity") })
@@ -274,6 +301,7 @@ impl Provider for FakeProvider {
         account_id: AccountId,
         chat_id: ChatId,
         since: Timestamp,
+        _pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, chat_id.to_string(), String::new());
@@ -294,6 +322,9 @@ impl Provider for FakeProvider {
     ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>> {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, format!("user {user_id}"), String::new());
+            if let Some(unread) = self.seen().unread.get("chats_with") {
+                return Err(unread.clone());
+            }
             if self.seen().broken_facts.contains(&"chats_with") {
                 return Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None });
             }
@@ -306,6 +337,7 @@ impl Provider for FakeProvider {
         account_id: AccountId,
         _inbox_id: Option<InboxId>,
         _since: Timestamp,
+        _pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, "groups".into(), String::new());
@@ -313,7 +345,7 @@ impl Provider for FakeProvider {
         })
     }
 
-    fn inboxes(&self, account_id: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+    fn inboxes(&self, account_id: AccountId, _pages: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
         Box::pin(async move {
             self.fact(&account_id, "inboxes").await?;
             let usual = || vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }];

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use outboxd::clock::{Boot, Clock, Sleep, SystemClock};
 use outboxd::domain::message::AccountId;
 use outboxd::domain::policy::{Policies, Policy};
-use outboxd::engine::{Engine, EngineHandle, EngineParts};
+use outboxd::engine::{Engine, EngineHandle, EngineParts, RequestRates};
 use outboxd::provider::Provider;
 use outboxd::store::{Point, Store, StoreError, StoreOptions};
 use tokio::sync::Notify;
@@ -142,6 +142,7 @@ pub(crate) struct Life<'a> {
 impl Drop for Life<'_> {
     fn drop(&mut self) {
         self.truth.forget();
+        *self.rest.engine() = None;
     }
 }
 
@@ -152,13 +153,20 @@ struct Rest {
     handle: OnceLock<tokio::runtime::Handle>,
     /// Tasks that live while nothing is at work.
     tasks: AtomicUsize,
+    /// Tells how many tasks wait for a permit.
+    engine: Mutex<Option<EngineHandle>>,
     idle: Notify,
 }
 
 impl Rest {
+    fn engine(&self) -> MutexGuard<'_, Option<EngineHandle>> {
+        self.engine.lock().expect("nothing panics while holding it")
+    }
+
     /// The thread has nothing to do, and so many tasks wait on purpose.
     fn look(&self, held: usize) {
         let alive = self.handle.get().map(|handle| handle.metrics().num_alive_tasks());
+        let held = held + self.engine().as_ref().map_or(0, EngineHandle::suspended);
         if alive.is_some_and(|alive| alive <= self.tasks.load(Ordering::Relaxed) + held) {
             self.idle.notify_one();
         }
@@ -168,8 +176,8 @@ impl Rest {
 impl<'a> Life<'a> {
     async fn begin(universe: &'a Universe, rest: Arc<Rest>) -> Self {
         let store = universe.open().await.expect("the queue opens");
-        // And the supervisor and the verifier.
-        rest.tasks.store(tasks_at_rest(&store).await + 2, Ordering::Relaxed);
+        // And the supervisor, the verifier and the pump.
+        rest.tasks.store(tasks_at_rest(&store).await + 3, Ordering::Relaxed);
         let stop = Arc::clone(&universe.stop);
         let truth = Arc::new(Truth::new());
         let checks = Arc::clone(&truth);
@@ -190,14 +198,14 @@ impl<'a> Life<'a> {
             provider: Arc::clone(&universe.carrier) as Arc<dyn Provider>,
             clock: Arc::new(LifeClock { clock, born }),
             policies: universe.policies.clone(),
-            requests_per_second: many,
-            burst: many,
+            rates: RequestRates { total: many, burst: many, account: many },
             facts_age: seconds(6 * 3600),
             stale_after: Some(seconds(86_400)),
             seed: universe.seed,
         };
         let (engine, _recovered) = Engine::start(parts).await.expect("the engine starts");
         truth.watch(store.clone(), engine.handle());
+        *rest.engine() = Some(engine.handle());
         Self { universe, store, engine: Some(engine), rest, truth }
     }
 
@@ -259,8 +267,8 @@ impl<'a> Life<'a> {
     /// Stops in good order, with a goodbye.
     pub(crate) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("it runs");
-        // The verifier ends first.
-        self.rest.tasks.fetch_sub(1, Ordering::Relaxed);
+        // The verifier and the pump end first.
+        self.rest.tasks.fetch_sub(2, Ordering::Relaxed);
         let time_passes = async {
             loop {
                 self.settle().await;

@@ -10,14 +10,19 @@ use outboxd::domain::outcome::Problem;
 use outboxd::domain::seen::{
     Credits, SeenAccount, SeenAttachment, SeenGroup, SeenInbox, SeenMessage, Unread,
 };
-use outboxd::provider::{Call, Composing, Provider, Reply};
+use outboxd::provider::{Call, Composing, Pages, Provider, Reply};
 use serde_json::Value;
 
 use super::carrier::{Carrier, count};
 
 impl Carrier {
     /// Every entry of a list, or nothing.
-    async fn list(&self, account: &AccountId, path: String) -> Result<Vec<Value>, Unread> {
+    async fn list(
+        &self,
+        account: &AccountId,
+        path: String,
+        pages: Option<Pages>,
+    ) -> Result<Vec<Value>, Unread> {
         self.stop.point().await;
         let number = count(&mut self.sky().reads, account.as_str());
         if !self.weather().answers_read(account.as_str(), number) {
@@ -31,7 +36,12 @@ impl Carrier {
             let body: Value = serde_json::from_slice(&body).expect("JSON");
             found.extend(body["data"].as_array().expect("a list").iter().cloned());
             match body["next_cursor"].as_str() {
-                Some(next) if !next.is_empty() => cursor = format!("&cursor={}", segment(next)),
+                Some(next) if !next.is_empty() => {
+                    cursor = format!("&cursor={}", segment(next));
+                    if let Some(pages) = &pages {
+                        pages.next_page().await;
+                    }
+                }
                 _ => return Ok(found),
             }
         }
@@ -42,11 +52,12 @@ impl Carrier {
         account: AccountId,
         chat: ChatId,
         since: Timestamp,
+        pages: Pages,
     ) -> Result<Vec<SeenMessage>, Unread> {
         let (own, chat) = (segment(account.as_str()), segment(chat.as_str()));
         let after = segment(&outboxd::domain::time_text(since));
         let path = format!("/v2/{own}/chats/{chat}/messages?limit=100&after={after}");
-        let found = self.list(&account, path).await?;
+        let found = self.list(&account, path, Some(pages)).await?;
         let now = self.clock.monotonic();
         let sky = self.sky();
         let shown = |message: &&Value| {
@@ -74,14 +85,15 @@ impl Provider for Carrier {
         account_id: AccountId,
         chat_id: ChatId,
         since: Timestamp,
+        pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
-        Box::pin(self.messages(account_id, chat_id, since))
+        Box::pin(self.messages(account_id, chat_id, since, pages))
     }
 
     fn chats_with(&self, account: AccountId, user: UserId) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>> {
         Box::pin(async move {
             let path = format!("/v2/{}/users/{}/chat", segment(account.as_str()), segment(user.as_str()));
-            let found = self.list(&account, path).await?;
+            let found = self.list(&account, path, None).await?;
             Ok(found.iter().map(|chat| ChatId::new(chat["chat_id"].as_str().expect("an id"))).collect())
         })
     }
@@ -91,10 +103,11 @@ impl Provider for Carrier {
         account: AccountId,
         _inbox_id: Option<InboxId>,
         since: Timestamp,
+        pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
         Box::pin(async move {
             let path = format!("/v2/{}/chats?type=group&limit=100", segment(account.as_str()));
-            let found = self.list(&account, path).await?;
+            let found = self.list(&account, path, Some(pages)).await?;
             let group = |chat: &Value| SeenGroup {
                 chat_id: ChatId::new(chat["id"].as_str().expect("an id")),
                 name: chat["name"].as_str().map(str::to_owned),
@@ -107,7 +120,7 @@ impl Provider for Carrier {
         })
     }
 
-    fn inboxes(&self, _: AccountId) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+    fn inboxes(&self, _: AccountId, _: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
         Box::pin(async { Ok(vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]) })
     }
 

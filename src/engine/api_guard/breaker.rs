@@ -1,0 +1,242 @@
+//! The breaker: stops every call while the API as a whole fails, and says whose trouble a failed call is.
+//!
+//! It counts failures over all accounts. It opens after three in a row without an answer of Unipile's in between (at
+//! once if no connection can be made), and closes on such an answer: usually that of the probe, which is a read.
+//! Three counts bound what an outage can cost: at most [`MAX_RISKED`] sends start without an answer since; and after a
+//! read has closed it although sends failed, one send at a time goes on trial until one is answered.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::clock::Dice;
+use crate::domain::message::AccountId;
+use crate::domain::outcome::Heard;
+use crate::policy::pace;
+use crate::policy::settle::Blame;
+
+/// Sends that may start without an answer since, to anything.
+const MAX_RISKED: u32 = 5;
+/// Failures in a row that open it.
+const OPENS_AFTER: u32 = 3;
+/// Sends that wait because nothing was answered have a read find out after this time.
+const SILENCE: Duration = Duration::from_secs(3);
+/// A probe that has no answer by then has failed.
+pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// While it is open.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    probe_at: Duration,
+}
+
+/// Answers and failures so far, as a call notes them when it begins.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    pub(super) answers: u64,
+    failures: u64,
+}
+
+/// What a call that ended was.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ended {
+    pub(super) heard: Heard,
+    pub(super) is_send: bool,
+    /// No connection was made.
+    pub(super) no_connection: bool,
+    /// What had been counted when it began.
+    pub(super) began: Tally,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    open: Option<Open>,
+    /// When the probe that is under way began.
+    probing: Option<Duration>,
+    tally: Tally,
+    /// In a row, without an answer in between.
+    failures: u32,
+    /// Openings and failed probes since sends were last answered; the pause grows with them.
+    tries: u32,
+    /// Whether a send failed since one was answered.
+    sends_failed: bool,
+    on_trial: bool,
+    /// Permits to send that are out and not used yet, and with those the sends that started since the last answer.
+    granted: u32,
+    risked: u32,
+    /// Since when a send waits for an answer to anything.
+    silent_since: Option<Duration>,
+    /// Failed sends of each account of which it is not known yet whose trouble they are.
+    suspects: HashMap<AccountId, u32>,
+    /// Those that turned out to be the account's own.
+    own: HashMap<AccountId, u32>,
+    /// An account that has work, for the probe.
+    account: Option<AccountId>,
+}
+
+impl Breaker {
+    pub(super) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Failures in a row while it is open.
+    pub(super) fn failures(&self) -> u32 {
+        if self.open.is_some() { self.failures.max(1) } else { 0 }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// When the next probe begins, or the one under way is given up; `None` while it is closed.
+    pub(super) fn opens_until(&self) -> Option<Duration> {
+        let open = self.open.as_ref()?;
+        Some(self.probing.map_or(open.probe_at, |since| since + PROBE_TIMEOUT))
+    }
+
+    /// When a probe is due, unless one is under way.
+    pub(super) fn probe_at(&self) -> Option<Duration> {
+        if self.probing.is_some() {
+            return None;
+        }
+        let silent = self.silent_since.map(|since| since + SILENCE);
+        self.open.map_or(silent, |open| Some(open.probe_at))
+    }
+
+    /// The account whose read is the probe.
+    pub(super) fn begin_probe(&mut self, now: Duration) -> Option<AccountId> {
+        let account = self.account.clone()?;
+        self.probing = Some(now);
+        Some(account)
+    }
+
+    /// What the probe heard; answers whether the breaker closed.
+    pub(super) fn probed(&mut self, heard: Heard, now: Duration, dice: &mut Dice) -> bool {
+        self.probing = None;
+        match heard {
+            Heard::Answer => self.answered(false),
+            Heard::Trouble | Heard::Neither => {
+                self.tally.failures += 1;
+                self.failures = self.failures.saturating_add(1);
+                self.silent_since = self.silent_since.map(|_| now);
+                if self.open.is_some() {
+                    // It is the API, then, and no account's fault.
+                    self.suspects.clear();
+                    self.open(now, dice);
+                } else if self.failures >= OPENS_AFTER {
+                    self.open(now, dice);
+                }
+                false
+            }
+        }
+    }
+
+    /// Whether a send may start.
+    pub(super) fn may_send(&self) -> bool {
+        self.open.is_none() && self.risked < if self.on_trial { 1 } else { MAX_RISKED }
+    }
+
+    /// A send waits although there would be a permit.
+    pub(super) fn send_waits(&mut self, now: Duration) {
+        self.silent_since.get_or_insert(now);
+    }
+
+    /// When a send that waits for an answer may go on at the earliest.
+    pub(super) fn silent_until(&self, now: Duration) -> Option<Duration> {
+        (!self.may_send()).then(|| self.silent_since.unwrap_or(now) + SILENCE)
+    }
+
+    pub(super) fn works(&mut self, account: &AccountId) {
+        if self.account.as_ref() != Some(account) {
+            self.account = Some(account.clone());
+        }
+    }
+
+    pub(super) fn send_granted(&mut self) {
+        self.granted += 1;
+        self.risked += 1;
+    }
+
+    pub(super) fn send_begins(&mut self) {
+        self.granted = self.granted.saturating_sub(1);
+    }
+
+    pub(super) fn send_returned(&mut self) {
+        self.granted = self.granted.saturating_sub(1);
+        self.risked = self.risked.saturating_sub(1);
+    }
+
+    /// Counts a call that ended; answers whose trouble it is, and whether the breaker closed.
+    pub(super) fn ended(
+        &mut self,
+        account: &AccountId,
+        ended: Ended,
+        now: Duration,
+        dice: &mut Dice,
+    ) -> (Blame, bool) {
+        let earlier = if ended.is_send { self.own.remove(account).unwrap_or(0) } else { 0 };
+        match ended.heard {
+            Heard::Neither => (Blame { is_own: false, earlier }, false),
+            Heard::Answer => {
+                let closed = self.answered(ended.is_send);
+                (Blame { is_own: false, earlier }, closed)
+            }
+            Heard::Trouble => {
+                let is_own = self.failed(account, ended, now, dice);
+                (Blame { is_own, earlier }, false)
+            }
+        }
+    }
+
+    fn answered(&mut self, is_send: bool) -> bool {
+        self.tally.answers += 1;
+        self.failures = 0;
+        self.risked = self.granted;
+        self.silent_since = None;
+        for (account, failures) in self.suspects.drain() {
+            *self.own.entry(account).or_default() += failures;
+        }
+        let closed = self.open.take().is_some();
+        if is_send {
+            self.sends_failed = false;
+        } else if closed {
+            self.on_trial = self.sends_failed;
+        }
+        if !self.sends_failed {
+            (self.on_trial, self.tries) = (false, 0);
+        }
+        closed
+    }
+
+    /// Answers whether the trouble is the account's own: the API answered others properly meanwhile.
+    fn failed(&mut self, account: &AccountId, ended: Ended, now: Duration, dice: &mut Dice) -> bool {
+        let answers = self.tally.answers - ended.began.answers;
+        let others = self.tally.failures - ended.began.failures;
+        let is_own = answers > 2 * others;
+        self.tally.failures += 1;
+        self.failures = self.failures.saturating_add(1);
+        if ended.is_send && ended.no_connection {
+            self.risked = self.risked.saturating_sub(1);
+        } else if ended.is_send {
+            self.sends_failed = true;
+            if !is_own {
+                *self.suspects.entry(account.clone()).or_default() += 1;
+            }
+        }
+        let opens = self.failures >= OPENS_AFTER
+            || (ended.no_connection && answers == 0)
+            || (self.on_trial && ended.is_send && !is_own);
+        if self.open.is_none() && opens {
+            self.open(now, dice);
+        }
+        is_own && !ended.no_connection
+    }
+
+    fn open(&mut self, now: Duration, dice: &mut Dice) {
+        self.tries = self.tries.saturating_add(1);
+        self.open = Some(Open { probe_at: now + pace::draw_api_pause(dice, self.tries) });
+    }
+}
+
+#[cfg(test)]
+#[path = "breaker_tests.rs"]
+mod tests;

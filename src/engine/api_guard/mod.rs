@@ -1,0 +1,314 @@
+//! The API guard: every request takes a permit here, in order of asking, and none while the API as a whole fails.
+//!
+//! Steps call [`ApiGuard::ask`] and end if there is no permit yet: the guard keeps their account's place and wakes it.
+//! Tasks that read (`verify.rs`, `facts.rs`) wait in [`ApiGuard::wait`]. One task, the pump (`pump.rs`), sleeps
+//! until the next permit or probe, whatever the number of those that wait. The rates are in `rates.rs`, the order in
+//! `permits.rs`, and what failed calls lead to in `breaker.rs`. None of it carries a promise: a restart forgets it.
+
+mod breaker;
+mod kind;
+mod permits;
+mod pump;
+mod rates;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+use tokio::sync::{Notify, oneshot};
+
+use self::breaker::{Breaker, Ended, Tally};
+use self::permits::{Asked, Permits};
+use self::rates::Rates;
+use super::Wakeups;
+use crate::clock::{self, Clock, Dice};
+use crate::domain::message::AccountId;
+use crate::domain::outcome::{CANNOT_CONNECT, Heard, Problem};
+use crate::domain::seen::Unread;
+use crate::policy::settle::{Blame, after};
+use crate::provider::{Pages, Paging};
+
+pub(super) use self::kind::Kind;
+pub(super) use self::pump::run;
+pub use self::rates::RequestRates;
+
+/// Whether the API can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ApiHealth {
+    /// Calls in a row that failed; 0 unless everything waits for the API.
+    pub failures: u32,
+    /// When it is tried again.
+    pub unreachable_until: Option<Timestamp>,
+}
+
+pub(super) struct ApiGuard {
+    clock: Arc<dyn Clock>,
+    wakeups: Arc<Wakeups>,
+    state: Mutex<State>,
+    /// Told when the pump has something to do earlier than it thinks.
+    changed: Notify,
+    waiting_tasks: AtomicUsize,
+    waiting_reconciles: AtomicUsize,
+}
+
+struct State {
+    permits: Permits,
+    breaker: Breaker,
+    dice: Dice,
+    /// When the pump looks again.
+    pump_at: Option<Duration>,
+    /// The breaker closed and the accounts have not been woken yet.
+    closed: bool,
+}
+
+/// The right to make one request.
+pub(super) struct Permit {
+    guard: Arc<ApiGuard>,
+    account: AccountId,
+    kind: Kind,
+    used: bool,
+    /// When the typing that it allows ends, by the monotonic clock.
+    pub(super) typed_until: Option<Duration>,
+}
+
+/// A request on its way.
+pub(super) struct OpenCall {
+    guard: Arc<ApiGuard>,
+    account: AccountId,
+    is_send: bool,
+    began: Tally,
+}
+
+impl ApiGuard {
+    pub(super) fn new(rates: RequestRates, clock: Arc<dyn Clock>, wakeups: Arc<Wakeups>, seed: u64) -> Self {
+        let state = State {
+            permits: Permits::new(Rates::new(rates, &clock)),
+            breaker: Breaker::default(),
+            dice: clock::dice(seed.rotate_left(16)),
+            pump_at: None,
+            closed: false,
+        };
+        Self {
+            clock,
+            wakeups,
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            waiting_tasks: AtomicUsize::new(0),
+            waiting_reconciles: AtomicUsize::new(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while holding it")
+    }
+
+    /// Asks for a permit for the step of `account` that runs. `None`: not yet; the account is woken when it is ready.
+    pub(super) fn ask(self: &Arc<Self>, account: &AccountId, kind: Kind) -> Option<Permit> {
+        let now = self.clock.monotonic();
+        let mut state = self.state();
+        let State { permits, breaker, .. } = &mut *state;
+        breaker.works(account);
+        if breaker.is_open() {
+            return None;
+        }
+        permits.enter(account, kind, now, breaker);
+        self.grant(&mut state, now, Some(account));
+        let Asked::Ready(kind) = state.permits.take(account) else { return None };
+        let typed_until = state.permits.typed_until(account);
+        Some(Permit { guard: Arc::clone(self), account: account.clone(), kind, used: false, typed_until })
+    }
+
+    /// Waits for a permit for a task.
+    pub(super) async fn wait(self: &Arc<Self>, account: &AccountId, kind: Kind) -> Permit {
+        let now = self.clock.monotonic();
+        let (sender, receiver) = oneshot::channel();
+        let place = {
+            let mut state = self.state();
+            state.breaker.works(account);
+            let (queue, key) = state.permits.enter_task(account, kind, now, sender);
+            self.grant(&mut state, now, None);
+            TaskPlace { guard: self, queue, key }
+        };
+        let _counted = Counted::new(self, kind);
+        // The sender goes only with the guard itself.
+        let _granted = receiver.await;
+        drop(place);
+        Permit { guard: Arc::clone(self), account: account.clone(), kind, used: false, typed_until: None }
+    }
+
+    /// The pages of a read of `account` after the first.
+    pub(super) fn pages(self: &Arc<Self>, account: &AccountId, kind: Kind) -> Pages {
+        Arc::new(PagePermits { guard: Arc::clone(self), account: account.clone(), kind })
+    }
+
+    /// Brackets a step, so that an account that has nothing to ask for any more gives its place back.
+    pub(super) fn step_begins(&self, account: &AccountId) {
+        self.state().permits.step_begins(account);
+    }
+
+    pub(super) fn step_ended(&self, account: &AccountId) {
+        let mut state = self.state();
+        let State { permits, breaker, .. } = &mut *state;
+        if permits.step_ended(account, breaker) {
+            self.grant(&mut state, self.clock.monotonic(), None);
+        }
+    }
+
+    /// The step of `account` that runs goes on waiting for what was asked for before.
+    pub(super) fn stays(&self, account: &AccountId) {
+        self.state().permits.stays(account);
+    }
+
+    /// Gives out what permits there are. `asking` looks for itself and is not woken.
+    fn grant(&self, state: &mut State, now: Duration, asking: Option<&AccountId>) {
+        let State { permits, breaker, .. } = state;
+        let (woken, next) = permits.grant(now, breaker);
+        let next = next.into_iter().chain(breaker.probe_at()).min();
+        let wall = self.clock.now();
+        let woken: Vec<_> = woken.into_iter().filter(|account| Some(account) != asking).collect();
+        if !woken.is_empty() {
+            self.wakeups.add(woken.into_iter().map(|account| (account, wall)));
+        }
+        if next.is_some_and(|next| state.pump_at.is_none_or(|at| next < at)) {
+            state.pump_at = next;
+            self.changed.notify_one();
+        }
+    }
+
+    /// When `account`, which waits for a permit, is likely to have it.
+    pub(super) fn busy_until(&self, account: &AccountId) -> Option<Timestamp> {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let state = self.state();
+        let at = state.permits.busy_until(account, now, &state.breaker)?;
+        Some(after(wall, at.saturating_sub(now)))
+    }
+
+    /// Whether the API can be reached, as far as the last call knows.
+    pub(super) fn health(&self) -> ApiHealth {
+        let (now, wall) = (self.clock.monotonic(), self.clock.now());
+        let state = self.state();
+        let until = state.breaker.opens_until().map(|at| at.max(now + Duration::from_millis(1)));
+        let unreachable_until = until.map(|at| after(wall, at.saturating_sub(now)));
+        ApiHealth { failures: state.breaker.failures(), unreachable_until }
+    }
+
+    /// How many calls the API has answered.
+    pub(super) fn answers(&self) -> u64 {
+        self.state().breaker.tally().answers
+    }
+
+    /// Tasks that only wait for a permit; for a test that moves time when nothing is at work.
+    pub(super) fn waiting_tasks(&self) -> (usize, usize) {
+        (self.waiting_tasks.load(Ordering::Relaxed), self.waiting_reconciles.load(Ordering::Relaxed))
+    }
+}
+
+impl Permit {
+    /// The request leaves now.
+    pub(super) fn begin(mut self) -> OpenCall {
+        self.used = true;
+        let mut state = self.guard.state();
+        let is_send = self.kind == Kind::Send;
+        if is_send {
+            state.breaker.send_begins();
+        }
+        let began = state.breaker.tally();
+        drop(state);
+        OpenCall { guard: Arc::clone(&self.guard), account: self.account.clone(), is_send, began }
+    }
+}
+
+impl Drop for Permit {
+    /// Nobody made the request that it allowed.
+    fn drop(&mut self) {
+        if self.used {
+            return;
+        }
+        let mut state = self.guard.state();
+        let State { permits, breaker, .. } = &mut *state;
+        permits.give_back();
+        if self.kind == Kind::Send {
+            breaker.send_returned();
+        }
+        self.guard.grant(&mut state, self.guard.clock.monotonic(), None);
+    }
+}
+
+impl OpenCall {
+    /// The call ended so; answers whose trouble it is.
+    pub(super) fn ended(self, problem: Option<&Problem>) -> Blame {
+        let heard = problem.map_or(Heard::Answer, Problem::heard);
+        let no_connection = problem.is_some_and(|problem| problem.kind == CANNOT_CONNECT);
+        let ended = Ended { heard, is_send: self.is_send, no_connection, began: self.began };
+        let now = self.guard.clock.monotonic();
+        let mut state = self.guard.state();
+        let State { breaker, dice, .. } = &mut *state;
+        let was_open = breaker.is_open();
+        let (blame, closed) = breaker.ended(&self.account, ended, now, dice);
+        let opened = breaker.is_open() && !was_open;
+        if closed {
+            state.closed = true;
+            self.guard.changed.notify_one();
+        }
+        // An answer may let sends go that waited for one, and a failure may have a probe due.
+        self.guard.grant(&mut state, now, None);
+        drop(state);
+        if let Some(problem) = problem.filter(|_| opened) {
+            tracing::warn!(%problem, "the Unipile API fails: nothing is sent until it answers a read again");
+        }
+        blame
+    }
+
+    /// The same for a read.
+    pub(super) fn ended_read<T>(self, read: &Result<T, Unread>) -> Blame {
+        self.ended(read.as_ref().err().map(|unread| &*unread.problem))
+    }
+}
+
+/// Takes the place of a task out of the queue if the task gives up.
+struct TaskPlace<'a> {
+    guard: &'a ApiGuard,
+    queue: usize,
+    key: (Duration, u64),
+}
+
+impl Drop for TaskPlace<'_> {
+    fn drop(&mut self) {
+        self.guard.state().permits.remove(self.queue, self.key);
+    }
+}
+
+/// Counts a task while it waits.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(guard: &'a ApiGuard, kind: Kind) -> Self {
+        let count = if kind == Kind::Reconcile { &guard.waiting_reconciles } else { &guard.waiting_tasks };
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+struct PagePermits {
+    guard: Arc<ApiGuard>,
+    account: AccountId,
+    kind: Kind,
+}
+
+impl Paging for PagePermits {
+    fn next_page(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let permit = self.guard.wait(&self.account, self.kind).await;
+            // What becomes of the whole read is told when it ends.
+            let _page = permit.begin();
+        })
+    }
+}

@@ -1,0 +1,401 @@
+//! Permits for requests, in order of asking: who may ask the API next, within the rate of each account and of all.
+//!
+//! A request that finds no permit takes a place in a queue, by the time of asking plus a handicap for its kind, so that
+//! sends go before typing and reads and nothing starves. A place belongs to a task, which waits for it, or to an
+//! account's step, which ends and is woken when its permit is ready. All requests for one message keep the place of the
+//! first, and a message that somebody is seen typing goes before everything when its time comes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::breaker::Breaker;
+use super::kind::{Kind, QUEUES, SEND, TYPED, TYPING, is_same};
+use super::rates::Rates;
+use crate::domain::message::AccountId;
+
+/// A permit that is ready for an account is kept for it so long.
+const KEPT_FOR: Duration = Duration::from_secs(5);
+/// The typing of an account that has not asked for its send so long after its end is forgotten.
+const TYPED_FOR: Duration = Duration::from_secs(5);
+/// How many of those that wait to type are looked at for one whose send finds room.
+const TYPING_TRIED: usize = 8;
+/// When those that wait to type are looked at again if no end of theirs finds room.
+const TYPING_AGAIN: Duration = Duration::from_millis(100);
+
+/// Of typing and its send.
+const TWO: NonZeroU32 = NonZeroU32::new(2).expect("2 is not zero");
+
+/// Effective time of asking, and a number that makes it unique.
+type Key = (Duration, u64);
+
+struct Waiter {
+    account: AccountId,
+    kind: Kind,
+    /// It has the permit of its own account.
+    paid: bool,
+    /// The task that waits; `None` for a step.
+    task: Option<oneshot::Sender<()>>,
+}
+
+/// What the step of an account asked for.
+struct Turn {
+    /// When the first request for its message was asked for.
+    since: Duration,
+    place: Place,
+    /// Whether the step that runs, or ran last, asked.
+    asked: bool,
+    /// When the typing that is shown ends.
+    typed: Option<Duration>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    None,
+    Waiting(usize, Key),
+    Ready(Kind, Duration),
+}
+
+pub(super) struct Permits {
+    rates: Rates,
+    queues: [BTreeMap<Key, Waiter>; QUEUES],
+    /// Those whose account has no permit of its own before this time.
+    resting: BTreeMap<Key, (usize, Key, Waiter)>,
+    turns: HashMap<AccountId, Turn>,
+    ready: BTreeSet<(Duration, AccountId)>,
+    /// Ends of the typing that is shown.
+    typed: BTreeSet<(Duration, AccountId)>,
+    numbered: u64,
+}
+
+/// What became of asking.
+pub(super) enum Asked {
+    Ready(Kind),
+    Waiting,
+}
+
+impl Permits {
+    pub(super) fn new(rates: Rates) -> Self {
+        Self {
+            rates,
+            queues: std::array::from_fn(|_| BTreeMap::new()),
+            resting: BTreeMap::new(),
+            turns: HashMap::new(),
+            ready: BTreeSet::new(),
+            typed: BTreeSet::new(),
+            numbered: 0,
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.numbered += 1;
+        self.numbered
+    }
+
+    /// A step of `account` begins or has ended; one that did not ask needs its place no more.
+    pub(super) fn step_begins(&mut self, account: &AccountId) {
+        if let Some(turn) = self.turns.get_mut(account) {
+            turn.asked = false;
+        }
+    }
+
+    /// The step of `account` goes on waiting.
+    pub(super) fn stays(&mut self, account: &AccountId) {
+        if let Some(turn) = self.turns.get_mut(account) {
+            turn.asked = true;
+        }
+    }
+
+    /// Answers whether it gave up a place.
+    pub(super) fn step_ended(&mut self, account: &AccountId, breaker: &mut Breaker) -> bool {
+        let Some(turn) = self.turns.get(account) else { return false };
+        // Between the typing and its send, a step has nothing to ask for.
+        let leaves = !turn.asked && (turn.typed.is_none() || !matches!(turn.place, Place::None));
+        if leaves {
+            self.leave(account, breaker);
+        }
+        leaves
+    }
+
+    /// A permit was not used.
+    pub(super) fn give_back(&mut self) {
+        self.rates.give_back();
+    }
+
+    /// Gives the place of `account` back, with whatever it holds.
+    fn leave(&mut self, account: &AccountId, breaker: &mut Breaker) {
+        self.give_up_place(account, breaker);
+        self.forget_typing(account);
+        self.turns.remove(account);
+    }
+
+    fn give_up_place(&mut self, account: &AccountId, breaker: &mut Breaker) {
+        let Some(turn) = self.turns.get_mut(account) else { return };
+        match std::mem::replace(&mut turn.place, Place::None) {
+            Place::None => {}
+            Place::Waiting(queue, key) => self.remove(queue, key),
+            Place::Ready(kind, until) => {
+                self.ready.remove(&(until, account.clone()));
+                self.rates.give_back();
+                match kind {
+                    Kind::Send => breaker.send_returned(),
+                    Kind::Typing { .. } => self.forget_typing(account),
+                    Kind::Look | Kind::Reconcile | Kind::Snapshot => {}
+                }
+            }
+        }
+    }
+
+    fn forget_typing(&mut self, account: &AccountId) {
+        let typed = self.turns.get_mut(account).and_then(|turn| turn.typed.take());
+        if let Some(due) = typed {
+            self.typed.remove(&(due, account.clone()));
+        }
+    }
+
+    /// Takes a waiter out, if it still waits.
+    pub(super) fn remove(&mut self, queue: usize, key: Key) {
+        if self.queues[queue].remove(&key).is_none() {
+            self.resting.retain(|_, (_, own, _)| *own != key);
+        }
+    }
+
+    /// A step of `account` takes its place for `kind`; the permit may be ready at once, or after [`Permits::grant`].
+    pub(super) fn enter(&mut self, account: &AccountId, kind: Kind, now: Duration, breaker: &mut Breaker) {
+        let turn = Turn { since: now, place: Place::None, asked: true, typed: None };
+        let turn = self.turns.entry(account.clone()).or_insert(turn);
+        turn.asked = true;
+        // What was not shown is not followed by its send.
+        let is_shown = !matches!(turn.place, Place::Ready(Kind::Typing { .. }, _));
+        let typed = turn.typed.filter(|_| kind == Kind::Send && is_shown);
+        let queue = if typed.is_some() { TYPED } else { kind.queue() };
+        match turn.place {
+            Place::Waiting(old, _) if old == queue && queue != TYPING => return,
+            // A request is a request, but only one that was meant for a send counts as one, and typing has its own.
+            Place::Ready(ready, _) if is_same(ready, kind) => return,
+            Place::None | Place::Waiting(..) | Place::Ready(..) => {}
+        }
+        let since = turn.since;
+        self.give_up_place(account, breaker);
+        if let Kind::Typing { .. } = kind {
+            self.forget_typing(account);
+        }
+        let effective = typed.unwrap_or(since + kind.handicap());
+        let key = (effective, self.number());
+        if let Some(turn) = self.turns.get_mut(account) {
+            turn.place = Place::Waiting(queue, key);
+        }
+        let waiter = Waiter { account: account.clone(), kind, paid: typed.is_some(), task: None };
+        self.queues[queue].insert(key, waiter);
+    }
+
+    /// Takes the permit of a step that has entered, if it is ready.
+    pub(super) fn take(&mut self, account: &AccountId) -> Asked {
+        let Some(turn) = self.turns.get_mut(account) else { return Asked::Waiting };
+        let Place::Ready(kind, until) = turn.place else { return Asked::Waiting };
+        turn.place = Place::None;
+        self.ready.remove(&(until, account.clone()));
+        if kind == Kind::Send {
+            self.forget_typing(account);
+            self.turns.remove(account);
+        }
+        Asked::Ready(kind)
+    }
+
+    /// When the typing that was granted to `account` ends.
+    pub(super) fn typed_until(&self, account: &AccountId) -> Option<Duration> {
+        self.turns.get(account)?.typed
+    }
+
+    /// A task takes a place for `kind`.
+    pub(super) fn enter_task(
+        &mut self,
+        account: &AccountId,
+        kind: Kind,
+        now: Duration,
+        task: oneshot::Sender<()>,
+    ) -> (usize, Key) {
+        let key = (now + kind.handicap(), self.number());
+        let waiter = Waiter { account: account.clone(), kind, paid: false, task: Some(task) };
+        self.queues[kind.queue()].insert(key, waiter);
+        (kind.queue(), key)
+    }
+
+    /// Gives out what permits there are, in order; answers whom to wake, and when there may be more to give.
+    pub(super) fn grant(
+        &mut self,
+        now: Duration,
+        breaker: &mut Breaker,
+    ) -> (Vec<AccountId>, Option<Duration>) {
+        self.expire(now, breaker);
+        let mut woken = Vec::new();
+        let next = loop {
+            self.end_rests(now);
+            let rested = self.resting.keys().next().map(|(at, _)| *at);
+            if breaker.is_open() {
+                break None;
+            }
+            let (queue, key) = match self.first(now, breaker) {
+                Ok(first) => first,
+                Err(again) => break again.into_iter().chain(rested).min(),
+            };
+            let free_at = self.rates.free_at(now);
+            if now < free_at {
+                break Some(free_at);
+            }
+            if !self.pay(queue, key) {
+                continue;
+            }
+            if let Err(free_at) = self.rates.take() {
+                break Some(free_at);
+            }
+            woken.extend(self.deliver(queue, key, now, breaker));
+        };
+        let expires = self.ready.first().map(|(until, _)| *until);
+        (woken, next.into_iter().chain(expires).min())
+    }
+
+    /// The waiter that goes first; otherwise when one might.
+    fn first(&self, now: Duration, breaker: &mut Breaker) -> Result<(usize, Key), Option<Duration>> {
+        let may_send = breaker.may_send();
+        if !may_send && (!self.queues[TYPED].is_empty() || !self.queues[SEND].is_empty()) {
+            breaker.send_waits(now);
+        }
+        if may_send && let Some(key) = self.queues[TYPED].keys().next() {
+            return Ok((TYPED, *key));
+        }
+        let typing = self.queues[TYPING].iter().take(TYPING_TRIED);
+        let typing = typing.filter(|(_, waiter)| self.has_room(waiter.kind, now)).map(|(key, _)| *key);
+        let typing = typing.take(usize::from(may_send)).next();
+        let fronts = (SEND..QUEUES).filter_map(|queue| match queue {
+            SEND if !may_send => None,
+            TYPING => typing.map(|key| (key, queue)),
+            queue => self.queues[queue].keys().next().map(|key| (*key, queue)),
+        });
+        let waits_to_type = may_send && !self.queues[TYPING].is_empty();
+        fronts.min().map(|(key, queue)| (queue, key)).ok_or(waits_to_type.then(|| now + TYPING_AGAIN))
+    }
+
+    /// Whether the send that follows this typing finds a permit within a second of its end: half of each second's
+    /// permits are for such sends, because the typing needs as many.
+    fn has_room(&self, kind: Kind, now: Duration) -> bool {
+        let Kind::Typing { free_at, lasts } = kind else { return true };
+        let due = free_at.max(now + lasts);
+        let (from, to, most) = if self.rates.per_second >= 4.0 {
+            let second = Duration::from_secs(due.as_secs());
+            (second, second + Duration::from_secs(1), (self.rates.per_second / 2.0) as usize)
+        } else {
+            let apart = Duration::from_secs_f64(2.0 / self.rates.per_second);
+            (due.saturating_sub(apart), due + apart, 1)
+        };
+        let of = |at| (at, AccountId::new(""));
+        self.typed.range(of(from)..of(to)).take(most).count() < most
+    }
+
+    /// Takes the permits of the waiter's own account; without one it rests.
+    fn pay(&mut self, queue: usize, key: Key) -> bool {
+        let Some(waiter) = self.queues[queue].get_mut(&key) else { return false };
+        if waiter.paid {
+            return true;
+        }
+        // Typing takes that of its send as well.
+        let count = if queue == TYPING { TWO } else { NonZeroU32::MIN };
+        if let Err(at) = self.rates.take_own(&waiter.account, count) {
+            if let Some(waiter) = self.queues[queue].remove(&key) {
+                self.resting.insert((at, key.1), (queue, key, waiter));
+            }
+            return false;
+        }
+        waiter.paid = true;
+        true
+    }
+
+    fn end_rests(&mut self, now: Duration) {
+        while let Some(entry) = self.resting.first_entry().filter(|entry| entry.key().0 <= now) {
+            let (queue, key, waiter) = entry.remove();
+            self.queues[queue].insert(key, waiter);
+        }
+    }
+
+    /// Hands its permit to the waiter; answers the account if it must be woken for it.
+    fn deliver(&mut self, queue: usize, key: Key, now: Duration, breaker: &mut Breaker) -> Option<AccountId> {
+        let Waiter { account, kind, task, .. } = self.queues[queue].remove(&key)?;
+        breaker.works(&account);
+        if let Some(task) = task {
+            // Who gave up waiting has taken its place out; there is nobody else.
+            let _given_up = task.send(());
+            return None;
+        }
+        if kind == Kind::Send {
+            breaker.send_granted();
+        }
+        let until = now + KEPT_FOR;
+        let turn = self.turns.get_mut(&account)?;
+        turn.place = Place::Ready(kind, until);
+        if let Kind::Typing { free_at, lasts } = kind {
+            let due = free_at.max(now + lasts);
+            turn.typed = Some(due);
+            self.typed.insert((due, account.clone()));
+        }
+        self.ready.insert((until, account.clone()));
+        Some(account)
+    }
+
+    /// Takes back what was not used in time.
+    fn expire(&mut self, now: Duration, breaker: &mut Breaker) {
+        while let Some((_, account)) = self.ready.first().filter(|(until, _)| *until <= now).cloned() {
+            self.leave(&account, breaker);
+        }
+        while let Some((due, account)) =
+            self.typed.first().filter(|(due, _)| *due + TYPED_FOR <= now).cloned()
+        {
+            self.typed.remove(&(due, account.clone()));
+            if let Some(turn) = self.turns.get_mut(&account) {
+                turn.typed = None;
+                if matches!(turn.place, Place::None) {
+                    self.turns.remove(&account);
+                }
+            }
+        }
+        self.rates.forget_idle(now);
+    }
+
+    /// When the request that `account` waits for is likely to be made, by its place in the queue and the rate.
+    pub(super) fn busy_until(
+        &self,
+        account: &AccountId,
+        now: Duration,
+        breaker: &Breaker,
+    ) -> Option<Duration> {
+        let Place::Waiting(queue, key) = self.turns.get(account)?.place else { return None };
+        let ahead = |queue: usize, cost: usize| self.queues[queue].range(..key).count() * cost;
+        // What waits to type needs two.
+        let requests = if queue == TYPED {
+            ahead(TYPED, 1)
+        } else {
+            self.queues[TYPED].len()
+                + ahead(SEND, 1)
+                + ahead(2, 1)
+                + ahead(TYPING, 2)
+                + ahead(4, 1)
+                + ahead(5, 1)
+        };
+        let wait =
+            Duration::try_from_secs_f64(requests as f64 / self.rates.per_second).unwrap_or(Duration::MAX);
+        let mut at = self.rates.free_at(now).saturating_add(wait);
+        let waits_for_account = self.resting.iter().find(|(_, (_, own, _))| *own == key);
+        if let Some(((rests_until, _), _)) = waits_for_account {
+            at = at.max(*rests_until);
+        }
+        if queue <= SEND || queue == TYPING {
+            at = at.max(breaker.silent_until(now).unwrap_or(at));
+        }
+        Some(at.max(now + Duration::from_millis(1)))
+    }
+}
+
+#[cfg(test)]
+#[path = "permits_tests.rs"]
+mod tests;

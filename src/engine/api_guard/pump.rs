@@ -1,0 +1,104 @@
+//! The pump: the one task that sleeps until the next permit or probe, hands out permits and probes with a read.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+use tokio::task::JoinSet;
+
+use super::State;
+use super::breaker::PROBE_TIMEOUT;
+use crate::domain::message::AccountId;
+use crate::domain::outcome::{Heard, Problem};
+use crate::engine::Shared;
+use crate::store::StoreError;
+
+/// The accounts that could not be read to be woken are read again after this time.
+const WAKE_AGAIN: Duration = Duration::from_secs(2);
+
+/// Runs until the engine stops. A probe that is under way then is given up.
+pub(in crate::engine) async fn run(shared: Arc<Shared>) {
+    let mut probes = JoinSet::new();
+    loop {
+        let (account, wait) = look(&shared);
+        if let Some(account) = account {
+            let shared = Arc::clone(&shared);
+            probes.spawn(async move { probe(&shared, account).await });
+        }
+        let closed = std::mem::take(&mut shared.api.state().closed);
+        if closed && let Err(error) = go_on(&shared).await {
+            tracing::warn!(error = %error.chain(), "the accounts cannot be woken yet; trying again soon");
+            shared.api.state().closed = true;
+        }
+        let wait = if shared.api.state().closed { Some(WAKE_AGAIN) } else { wait };
+        let sleep = async {
+            match wait {
+                Some(wait) => shared.clock.sleep(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shared.stopping.cancelled() => break,
+            Some(_ended) = probes.join_next() => {}
+            () = shared.api.changed.notified() => {}
+            () = sleep => {}
+        }
+    }
+    probes.shutdown().await;
+}
+
+/// Hands out permits; answers whose read is a probe that is due, and how long until there is more to do.
+fn look(shared: &Shared) -> (Option<AccountId>, Option<Duration>) {
+    let guard = &shared.api;
+    let now = guard.clock.monotonic();
+    let mut state = guard.state();
+    let is_due = state.breaker.probe_at().is_some_and(|at| at <= now);
+    let account = if is_due { state.breaker.begin_probe(now) } else { None };
+    // What is due earlier than this is found here and needs no word.
+    state.pump_at = Some(Duration::ZERO);
+    let State { permits, breaker, .. } = &mut *state;
+    let (woken, next) = permits.grant(now, breaker);
+    if !woken.is_empty() {
+        let wall = guard.clock.now();
+        guard.wakeups.add(woken.into_iter().map(|account| (account, wall)));
+    }
+    let next = next.into_iter().chain(state.breaker.probe_at()).min();
+    state.pump_at = next;
+    (account, next.map(|at| at.saturating_sub(now)))
+}
+
+/// Reads what Unipile says of an account: that reaches nobody.
+async fn probe(shared: &Shared, account: AccountId) {
+    let read = AssertUnwindSafe(shared.provider.account(account)).catch_unwind();
+    let problem = tokio::select! {
+        biased;
+        read = read => match read {
+            Ok(read) => read.err().map(|unread| *unread.problem),
+            Err(_panic) => Some(Problem::local("panic", "the read panicked")),
+        },
+        () = shared.clock.sleep(PROBE_TIMEOUT) => Some(Problem::local("timeout", "no answer in time")),
+    };
+    let heard = problem.as_ref().map_or(Heard::Answer, Problem::heard);
+    let guard = &shared.api;
+    let now = guard.clock.monotonic();
+    let mut state = guard.state();
+    let State { breaker, dice, .. } = &mut *state;
+    if breaker.probed(heard, now, dice) {
+        state.closed = true;
+    }
+    drop(state);
+    if let Some(problem) = problem.filter(|_| heard != Heard::Answer) {
+        tracing::debug!(%problem, "the Unipile API does not answer a probe");
+    }
+}
+
+/// The API can be reached again: the accounts go on.
+async fn go_on(shared: &Shared) -> Result<(), StoreError> {
+    tracing::info!("the Unipile API can be reached again");
+    let accounts = shared.store.accounts_with_work().await?;
+    let now = shared.clock.now();
+    shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+    Ok(())
+}

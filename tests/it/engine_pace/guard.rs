@@ -1,0 +1,278 @@
+//! The API guard: what an outage costs, whose trouble a failed call is, and who waits for whom when requests are short.
+
+use outboxd::domain::message::NewMessage;
+use outboxd::domain::reason::Reason;
+use outboxd::domain::state::StateName;
+use outboxd::engine::Until;
+
+use super::SEED;
+use super::bench::Bench;
+use super::carrier::{Answer, Kind};
+use super::time::seconds;
+use crate::queue::{account, to_chat, to_user};
+use outboxd::domain::message::Inbox;
+
+const READS: [&str; 3] = ["account", "inboxes", "credits"];
+
+fn of(n: usize, text: &str) -> NewMessage {
+    NewMessage { account_id: account(&n.to_string()), ..to_chat("c", text) }
+}
+
+async fn accounts(count: usize) -> Bench {
+    let bench = Bench::new(SEED).await;
+    for n in 0..count {
+        bench.enqueue(of(n, "hello")).await;
+        bench.enqueue(of(n, "again")).await;
+    }
+    bench
+}
+
+async fn rests(bench: &Bench) -> usize {
+    let accounts = bench.store().accounts(None).await.unwrap();
+    let rests = |view: &&outboxd::store::AccountView| {
+        view.account.hold.is_some() || view.account.history.failures > 0
+    };
+    accounts.iter().filter(rests).count()
+}
+
+fn count(bench: &Bench, sql: &str) -> usize {
+    bench.queue().value(sql).parse().unwrap()
+}
+
+/// H2: a hundred accounts, ten minutes in which everything fails.
+#[tokio::test]
+async fn an_outage_risks_five_messages_and_no_account_is_blamed() {
+    let mut bench = accounts(100).await;
+    bench.start().await;
+    bench.until_sent(100).await;
+    // What is known of accounts is read for now, so that a message is the first to find out.
+    bench.advance(seconds(5)).await;
+    bench.provider.script(vec![Answer::Unknown; 1000]);
+    bench.provider.break_facts(&READS);
+    bench.advance(seconds(600)).await;
+    let risked = count(&bench, "SELECT count(*) FROM messages WHERE state = 'uncertain'");
+    assert!((1..=5).contains(&risked), "seed {SEED}: {risked} messages were risked");
+    assert_eq!(rests(&bench).await, 0, "no account rests");
+    let waiting = bench.queue().value("SELECT id FROM messages WHERE state = 'queued' LIMIT 1");
+    let view = bench.store().message(waiting.parse().unwrap(), bench.clock_now()).await.unwrap().unwrap();
+    let standing = bench.handle().explain(&view).await.unwrap().standing;
+    assert_eq!(standing.reason, Reason::ApiUnreachable);
+    assert!(matches!(standing.until, Some(Until::At(at)) if at > bench.clock_now()), "{standing:?}");
+    bench.provider.forget_script();
+    bench.provider.break_facts(&[]);
+    bench.advance(seconds(90)).await;
+    let left = count(&bench, "SELECT count(*) FROM messages WHERE state = 'queued'");
+    assert_eq!(left, 0, "all go on within 90 s of the end");
+    assert_eq!(rests(&bench).await, 0);
+    bench.finish().await;
+}
+
+/// H4: the backend hangs, and so does the probe.
+#[tokio::test]
+async fn an_api_that_hangs_takes_five_messages_and_a_probe_that_hangs_is_no_answer() {
+    let mut bench = accounts(100).await;
+    bench.provider.script(vec![Answer::Hang; 1000]);
+    bench.provider.hang_facts(&READS);
+    bench.start().await;
+    bench.advance(seconds(600)).await;
+    assert!(bench.sends().len() <= 5, "seed {SEED}: {}", bench.sends().len());
+    let health = bench.handle().api_health();
+    assert!(health.failures > 0 && health.unreachable_until.is_some(), "{health:?}");
+    bench.stop(seconds(1)).await;
+    bench.finish().await;
+}
+
+/// H3: an edge answers everything with a page of its own for six seconds.
+#[tokio::test]
+async fn pages_of_an_edge_fail_nothing_and_spend_no_retry() {
+    let mut bench = accounts(20).await;
+    bench.provider.script(vec![Answer::Page403; 1000]);
+    bench.provider.break_facts(&READS);
+    bench.start().await;
+    bench.advance(seconds(6)).await;
+    bench.provider.forget_script();
+    bench.provider.break_facts(&[]);
+    bench.advance(seconds(120)).await;
+    assert_eq!(count(&bench, "SELECT count(*) FROM messages WHERE state = 'sent'"), 40);
+    assert_eq!(count(&bench, "SELECT sum(retries) FROM messages"), 0);
+    assert_eq!(rests(&bench).await, 0);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_message_that_a_gateway_refuses_alone_stops_nobody() {
+    for others in [0, 5] {
+        let mut bench = Bench::new(SEED).await;
+        bench.policy.retry.max_retries = 4;
+        let poison = bench.enqueue(of(0, "poison")).await;
+        for n in 0..others {
+            for m in 0..20 {
+                let message = of(n + 1, &format!("m{m}"));
+                bench.enqueue(NewMessage { ..message }).await;
+            }
+        }
+        // Whatever it tries first, this account meets the page.
+        bench.provider.script_of(&account("0"), vec![Answer::Page403; 40]);
+        bench.start().await;
+        bench.advance(seconds(4 * 3600)).await;
+        let sent = count(&bench, "SELECT count(*) FROM messages WHERE state = 'sent'");
+        assert_eq!(sent, others * 20, "{others} others");
+        let tried = bench.sends().iter().filter(|send| send.text == "poison").count();
+        assert!(tried < 20, "{others} others: {tried} tries");
+        assert_ne!(bench.queue().value("SELECT retries FROM messages WHERE text = 'poison'"), "0");
+        let _state = bench.state(poison).await;
+        bench.finish().await;
+    }
+}
+
+/// A proxy of one account is broken: its sends time out while everything else works.
+#[tokio::test]
+async fn an_account_whose_sends_alone_fail_rests_after_a_few() {
+    for others in [0, 3] {
+        let mut bench = Bench::new(SEED).await;
+        for n in 0..=others {
+            for m in 0..40 {
+                let message =
+                    NewMessage { account_id: account(&n.to_string()), ..to_chat(&format!("c{m}"), "x") };
+                bench.enqueue(message).await;
+            }
+        }
+        bench.policy.cooldown.failures = 3;
+        bench.policy.cooldown.failures_pause = seconds(24 * 3600);
+        bench.provider.script_of(&account("0"), vec![Answer::Unknown; 100]);
+        bench.start().await;
+        bench.advance(seconds(3 * 3600)).await;
+        let tried = bench.sends().iter().filter(|send| send.account == "acc_0").count();
+        assert!((3..=5).contains(&tried), "{others} others: {tried} messages were risked");
+        let account = bench.store().accounts(Some(&account("0"))).await.unwrap().remove(0).account;
+        assert_eq!(account.hold.map(|hold| hold.reason), Some(Reason::Failures), "{others} others");
+        let sent = bench.provider.accepted().len();
+        assert_eq!(sent, others * 40, "the others go on");
+        bench.finish().await;
+    }
+}
+
+/// An answer takes 20 s, and is one.
+#[tokio::test]
+async fn a_slow_api_makes_progress() {
+    let mut bench = accounts(50).await;
+    bench.provider.script(vec![Answer::SentAfter(seconds(20)); 100]);
+    bench.start().await;
+    bench.advance(seconds(180)).await;
+    assert_eq!(bench.provider.accepted().len(), 100);
+    assert_eq!(bench.handle().api_health(), Default::default());
+    bench.finish().await;
+}
+
+/// T5, S2: more accounts than requests a second.
+#[tokio::test]
+async fn accounts_that_wait_for_a_permit_say_so_with_a_time_and_go_in_turn() {
+    let mut bench = Bench::new(SEED).await;
+    bench.rates = (5, 2);
+    for n in 0..100 {
+        for m in 0..4 {
+            bench.enqueue(of(n, &format!("m{m}"))).await;
+        }
+    }
+    bench.start().await;
+    bench.advance(seconds(2)).await;
+    let waiting = bench.queue().lines("SELECT id FROM messages WHERE state = 'queued' AND text = 'm0'");
+    assert!(waiting.len() > 80);
+    let mut shown = Vec::new();
+    for id in &waiting {
+        let view = bench.store().message(id.parse().unwrap(), bench.clock_now()).await.unwrap().unwrap();
+        let standing = bench.handle().explain(&view).await.unwrap().standing;
+        assert_eq!(standing.reason, Reason::ApiBusy);
+        let Some(Until::At(at)) = standing.until else { panic!("{standing:?}") };
+        shown.push((view.account.id.to_string(), at));
+    }
+    bench.advance(seconds(200)).await;
+    let mut counts = std::collections::BTreeMap::<String, usize>::new();
+    for send in bench.sends() {
+        *counts.entry(send.account).or_default() += 1;
+    }
+    let (least, most) = (counts.values().min().unwrap(), counts.values().max().unwrap());
+    assert!(counts.len() == 100 && most - least <= 1, "{least} to {most}");
+    for (id, at) in shown {
+        let sends = bench.sends();
+        let first = sends.iter().find(|send| send.account == id).unwrap();
+        let off = first.wall.duration_since(at).as_secs().abs();
+        assert!(off <= 8, "{id} was shown {at} and went at {}", first.wall);
+    }
+    let seconds_of_sends: Vec<u64> = bench.sends().iter().map(|send| send.at_ms / 1000).collect();
+    for second in 2..100 {
+        let calls = seconds_of_sends.iter().filter(|at| **at == second).count();
+        assert!(calls <= 6, "{calls} calls in second {second}");
+    }
+    bench.finish().await;
+}
+
+/// S3: nobody sees somebody type for longer than planned.
+#[tokio::test]
+async fn typing_is_followed_by_its_send_although_requests_are_short() {
+    let mut bench = Bench::new(SEED).await;
+    bench.rates = (6, 2);
+    bench.policy.typing.enabled = true;
+    for n in 0..60 {
+        for m in 0..3 {
+            bench.enqueue(of(n, &format!("m{m} some words to type"))).await;
+        }
+    }
+    bench.start().await;
+    bench.advance(seconds(150)).await;
+    let typing = bench.provider.calls_of(Kind::Composing);
+    let sends = bench.sends();
+    assert!(sends.len() > 150, "{}", sends.len());
+    let mut unsent = 0;
+    for shown in &typing {
+        let next = sends.iter().find(|send| send.account == shown.account && send.at_ms >= shown.at_ms);
+        match next {
+            // The longest typing of the policy, and a second.
+            Some(send) => assert!(send.at_ms - shown.at_ms <= 13_000, "{shown:?} {send:?}"),
+            None => unsent += 1,
+        }
+    }
+    assert!(unsent <= 60, "{unsent}");
+    assert!(typing.len() - unsent <= sends.len(), "each once");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_account_that_is_paused_while_it_waits_gives_its_place_back() {
+    let mut bench = Bench::new(SEED).await;
+    bench.rates = (1, 1);
+    for n in 0..20 {
+        bench.enqueue(of(n, "x")).await;
+    }
+    bench.start().await;
+    bench.advance(seconds(3)).await;
+    for n in 3..18 {
+        let request = outboxd::store::PauseRequest::default();
+        let scope = outboxd::store::Scope::Account(account(&n.to_string()));
+        bench.store().pause(scope, request, bench.clock_now()).await.unwrap();
+        bench.handle().wake(account(&n.to_string()));
+    }
+    let before = bench.sends().len();
+    bench.advance(seconds(8)).await;
+    let paused = bench.queue().lines("SELECT account_id FROM messages WHERE state = 'queued'");
+    assert!(bench.sends().len() > before, "the permits go to those that want them");
+    assert!(paused.len() <= 15, "{paused:?}");
+    bench.finish().await;
+}
+
+/// What only reads do does not starve sends, and goes on by itself.
+#[tokio::test]
+async fn looks_of_a_message_keep_its_place() {
+    let mut bench = Bench::new(SEED).await;
+    bench.rates = (4, 2);
+    for n in 0..40 {
+        let message = to_user(&format!("u{n}"), Inbox::OfPolicy);
+        bench.enqueue(NewMessage { account_id: account(&n.to_string()), ..message }).await;
+    }
+    bench.start().await;
+    bench.advance(seconds(60)).await;
+    assert_eq!(count(&bench, "SELECT count(*) FROM messages WHERE state = 'sent'"), 40);
+    let state = bench.queue().lines("SELECT DISTINCT state FROM messages");
+    assert_eq!(state, [StateName::Sent.as_str()]);
+    bench.finish().await;
+}
