@@ -2,14 +2,18 @@
 //!
 //! The floor is SQLite itself: the same table without triggers, the same pragmas, the same disk, written through
 //! rusqlite with nothing around it. The daemon and, for draining, the sandbox are processes of their own; everything
-//! shares the machine's cores. Prints a table, then one line of JSON. About three minutes.
+//! shares the machine's cores. Prints a table, then one line of JSON. About ten minutes.
 
 #[path = "throughput/client.rs"]
 mod client;
 #[path = "throughput/floor.rs"]
 mod floor;
+#[path = "throughput/limiter.rs"]
+mod limiter;
 #[path = "throughput/memory.rs"]
 mod memory;
+#[path = "throughput/outage.rs"]
+mod outage;
 #[path = "throughput/process.rs"]
 mod process;
 #[path = "throughput/scenes.rs"]
@@ -61,6 +65,12 @@ fn main() {
     }
     if runs("memory") {
         memory::memory(folder.path(), &mut figures);
+    }
+    if runs("outage") {
+        outage::outage(folder.path(), &mut figures);
+    }
+    if runs("limiter") {
+        limiter::limiter(folder.path(), &mut figures);
     }
     report(&figures);
 }

@@ -311,7 +311,7 @@ pub(crate) fn idle(folder: &Path, figures: &mut Vec<Figure>) {
     });
 }
 
-fn cpu_ticks(pid: u32) -> u64 {
+pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
     let after_name = stat.rsplit(") ").next().expect("a name");
     let fields: Vec<&str> = after_name.split(' ').collect();

@@ -46,6 +46,15 @@ pub struct Application {
     grace: Duration,
 }
 
+fn rates(settings: &Settings) -> RequestRates {
+    let unipile = &settings.unipile;
+    RequestRates {
+        total: unipile.requests_per_second,
+        burst: unipile.burst,
+        account: unipile.account_requests_per_second,
+    }
+}
+
 impl Application {
     /// Starts everything that `settings` describe, with Unipile as they name it.
     ///
@@ -94,11 +103,7 @@ impl Application {
             provider,
             clock: Arc::clone(&clock),
             policies,
-            rates: RequestRates {
-                total: settings.unipile.requests_per_second,
-                burst: settings.unipile.burst,
-                account: settings.unipile.account_requests_per_second,
-            },
+            rates: rates(settings),
             facts_age: settings.accounts.refresh,
             stale_after: settings.engine.stale_after,
             seed,

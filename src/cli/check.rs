@@ -18,6 +18,7 @@ pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
         let shown = json!({
             "file": file,
             "variables": sources.variables,
+            "carries": loaded.carries(),
             "warnings": loaded.warnings(),
             "settings_toml": loaded.effective_toml(),
         });
@@ -33,6 +34,8 @@ pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
         variables => variables.join(", "),
     };
     let toml = loaded.effective_toml();
-    render::print(&format!("# file: {}\n# environment: {variables}\n{toml}", render::line(&file)))?;
+    let carries = loaded.carries();
+    let file = render::line(&file);
+    render::print(&format!("# file: {file}\n# environment: {variables}\n# {carries}\n{toml}"))?;
     Ok(Exit::Done)
 }

@@ -93,10 +93,16 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
         let url = &settings.unipile.base_url;
         warnings.push(format!("unipile.base_url is not Unipile's: messages and the API key go to {url}"));
     }
-    if settings.unipile.requests_per_second.get() > 100 {
+    if settings.unipile.requests_per_second.get() > 1000 {
         let rate = settings.unipile.requests_per_second;
         warnings.push(format!(
-            "unipile.requests_per_second is {rate}: expect Unipile to answer 429; 10 is the default"
+            "unipile.requests_per_second is {rate}: expect Unipile to answer 429; 100 is the default"
+        ));
+    }
+    let own = settings.unipile.account_requests_per_second;
+    if own.get() > 10 {
+        warnings.push(format!(
+            "unipile.account_requests_per_second is {own}: expect Unipile to answer 429; 2 is the default"
         ));
     }
     if settings.api.socket_mode & 0o002 != 0 {

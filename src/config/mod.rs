@@ -5,6 +5,7 @@
 //! defaults stand once, in `config/outboxd.toml`, which is compiled in. It reads no clock and no environment by itself
 //! ([`environment`] hands that to the caller), so that a test loads what it likes. Of ours it names only `domain`.
 
+mod carries;
 mod effective;
 mod keys;
 mod layers;
@@ -199,6 +200,11 @@ impl Loaded {
     /// The configuration in force as TOML, each key with the place that set it; the API key is only `"<set>"`.
     pub fn effective_toml(&self) -> &str {
         &self.effective
+    }
+
+    /// How many accounts that send all the time the rate of requests carries, in one sentence.
+    pub fn carries(&self) -> String {
+        carries::sentence(&self.settings)
     }
 
     /// What is allowed but an operator should know; to be logged at the start.

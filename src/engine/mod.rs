@@ -107,6 +107,14 @@ impl Shared {
         self.policies.read().expect("nothing panics while holding it").clone()
     }
 
+    /// Sleeps for `wait`, or without an end.
+    async fn sleep(&self, wait: Option<Duration>) {
+        match wait {
+            Some(wait) => self.clock.sleep(wait).await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The rules of `account`, which may be changed while it runs.
     fn policy(&self, account: &AccountId) -> Arc<Policy> {
         Arc::clone(self.policies.read().expect("nothing panics while holding it").of(account))

@@ -101,18 +101,10 @@ impl Verifier {
                 biased;
                 () = shared.stopping.cancelled() => break,
                 () = shared.doubts.notified() => {}
-                () = sleep(&shared, wait) => {}
+                () = shared.sleep(wait) => {}
             }
         }
         tasks.shutdown().await;
-    }
-}
-
-/// Sleeps for `wait`, or without an end.
-async fn sleep(shared: &Shared, wait: Option<Duration>) {
-    match wait {
-        Some(wait) => shared.clock.sleep(wait).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -19,12 +19,17 @@ fn the_configuration_in_force_is_shown_with_where_it_comes_from() {
     let text = "[policy.default]\nzone = \"Europe/Berlin\"\n";
     let environment = [("OUTBOXD_UNIPILE_API_KEY", "k3y-NOBODY-may-see")];
     let ran = run(text, &environment, &["check"]);
-    let start =
-        "# file: ./outboxd.toml\n# environment: OUTBOXD_UNIPILE_API_KEY\n# The configuration in force.";
+    let start = "# file: ./outboxd.toml\n# environment: OUTBOXD_UNIPILE_API_KEY\n# unipile.requests";
     assert!(ran.code == 0 && ran.err.is_empty() && ran.out.starts_with(start), "{ran:?}");
+    assert!(ran.out.contains("# The configuration in force."), "{}", ran.out);
     assert!(ran.out.contains("zone = \"Europe/Berlin\" # from ./outboxd.toml\n"), "{}", ran.out);
     assert!(!ran.out.contains("k3y"), "{}", ran.out);
     assert_eq!(run(&ran.out, &environment, &["check"]).code, 0, "what is shown is a configuration");
+    assert!(
+        ran.out.contains("# unipile.requests_per_second = 100 carries about 500 accounts"),
+        "{}",
+        ran.out
+    );
 
     let ran = run(text, &environment, &["check", "--json"]);
     let shown: Value = serde_json::from_str(&ran.out).unwrap();

@@ -36,6 +36,7 @@ mod read_back;
 mod restored;
 mod sandbox;
 mod simulation;
+mod simulation_api;
 mod sql_door;
 mod storage;
 mod store_contract;

@@ -3,14 +3,16 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{DownCause, Hold};
 use outboxd::domain::seen::Unread;
-use outboxd::provider::{Pages, Provider, Unipile, Unlimited};
+use outboxd::provider::{Pages, Paging, Provider, Unipile, Unlimited};
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
@@ -20,6 +22,17 @@ use crate::classify::wire::{Peer, http};
 /// Every page at once.
 fn all() -> Pages {
     Arc::new(Unlimited)
+}
+
+/// Counts the pages that were asked for.
+#[derive(Default)]
+struct Counting(AtomicUsize);
+
+impl Paging for Counting {
+    fn next_page(&self) -> BoxFuture<'_, ()> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(()))
+    }
 }
 
 const AWKWARD: &str = "2-a/b:c==%+ é?#";
@@ -76,6 +89,11 @@ async fn messages_are_read_to_the_end_of_the_time_asked_for() {
     assert_eq!((found[0].is_sender, found[1].is_sender), (false, true));
     assert!(found.iter().all(|message| message.at > since && message.text == "hi"));
     assert_eq!(all_fresh(&sandbox), 3, "pages of a hundred");
+    // H13: each page after the first is asked for, as a request of its own.
+    let pages = Arc::new(Counting::default());
+    let counted: Pages = Arc::clone(&pages) as Pages;
+    client.messages_since(account(), ChatId::new(AWKWARD), since, counted).await.unwrap();
+    assert_eq!((pages.0.load(Ordering::Relaxed), sandbox.world().call_count()), (2, 6));
     let path = &world.calls()[2].path;
     assert!(
         path.starts_with("/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D%25%2B%20%C3%A9%3F%23/messages?after="),

@@ -13,7 +13,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("policy", &["domain"]),
     ("clock", &[]),
     ("store", &["domain", "clock"]),
-    ("provider", &["domain"]),
+    ("provider", &["domain", "clock"]),
     ("sandbox", &["clock"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),

@@ -228,7 +228,7 @@ impl Drop for Permit {
         }
         let mut state = self.guard.state();
         let State { permits, breaker, .. } = &mut *state;
-        permits.give_back();
+        permits.rates.give_back();
         if self.kind == Kind::Send {
             breaker.send_returned();
         }

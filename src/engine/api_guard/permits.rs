@@ -1,8 +1,8 @@
 //! Permits for requests, in order of asking: who may ask the API next, within the rate of each account and of all.
 //!
 //! A request that finds no permit takes a place in a queue, by the time of asking plus a handicap for its kind, so that
-//! sends go before typing and reads and nothing starves. A place belongs to a task, which waits for it, or to an
-//! account's step, which ends and is woken when its permit is ready. All requests for one message keep the place of the
+//! sends go before typing and reads and nothing starves. A place belongs to a task, which waits for it, or to an account's
+//! step, which ends and is woken when its permit is ready. All requests for one message keep the place of the
 //! first, and a message that somebody is seen typing goes before everything when its time comes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -22,7 +22,7 @@ const KEPT_FOR: Duration = Duration::from_secs(5);
 const TYPED_FOR: Duration = Duration::from_secs(5);
 /// How many of those that wait to type are looked at for one whose send finds room.
 const TYPING_TRIED: usize = 8;
-/// When those that wait to type are looked at again if no end of theirs finds room.
+/// When they are looked at again if there is none.
 const TYPING_AGAIN: Duration = Duration::from_millis(100);
 
 /// Of typing and its send.
@@ -59,7 +59,7 @@ enum Place {
 }
 
 pub(super) struct Permits {
-    rates: Rates,
+    pub(super) rates: Rates,
     queues: [BTreeMap<Key, Waiter>; QUEUES],
     /// Those whose account has no permit of its own before this time.
     resting: BTreeMap<Key, (usize, Key, Waiter)>,
@@ -117,11 +117,6 @@ impl Permits {
             self.leave(account, breaker);
         }
         leaves
-    }
-
-    /// A permit was not used.
-    pub(super) fn give_back(&mut self) {
-        self.rates.give_back();
     }
 
     /// Gives the place of `account` back, with whatever it holds.

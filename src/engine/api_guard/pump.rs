@@ -32,18 +32,12 @@ pub(in crate::engine) async fn run(shared: Arc<Shared>) {
             shared.api.state().closed = true;
         }
         let wait = if shared.api.state().closed { Some(WAKE_AGAIN) } else { wait };
-        let sleep = async {
-            match wait {
-                Some(wait) => shared.clock.sleep(wait).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
             () = shared.stopping.cancelled() => break,
             Some(_ended) = probes.join_next() => {}
             () = shared.api.changed.notified() => {}
-            () = sleep => {}
+            () = shared.sleep(wait) => {}
         }
     }
     probes.shutdown().await;

@@ -319,6 +319,9 @@ impl<'a> Evidence<'a> {
             "SELECT id || ' has ' || count(t.number) || ' attempts and says ' || m.attempts FROM messages m \
              LEFT JOIN attempts t ON t.arrival = m.arrival GROUP BY m.arrival HAVING count(t.number) <> m.attempts",
         ));
+        let untrue =
+            std::mem::take(&mut *self.universe.wrongs.lock().expect("nothing panics while holding it"));
+        wrong.extend(untrue.into_iter().take(5));
         let order = crate::queue::ORDER_IS_WRONG.into_iter().flat_map(|sql| self.lines(sql));
         wrong.extend(order.map(|what| format!("what the order rests on is wrong: {what}")));
         wrong

@@ -130,6 +130,9 @@ impl Provider for Carrier {
 
     fn account(&self, _: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
         Box::pin(async {
+            if !self.weather().answers_account() {
+                return Err(unread());
+            }
             let (provider, status) = ("linkedin".into(), "running".into());
             Ok(SeenAccount { name: None, provider, status, products: BTreeMap::new(), is_locked: false })
         })

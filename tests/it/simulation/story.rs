@@ -404,8 +404,6 @@ impl Teller {
     fn judge(mut self, universe: &Universe) -> Told {
         let evidence = Evidence::new(universe, &self.notes);
         self.told.wrongs.extend(evidence.wrongs());
-        let untrue = std::mem::take(&mut *universe.wrongs.lock().unwrap());
-        self.told.wrongs.extend(untrue.into_iter().take(5).map(|wrong| format!("P6: {wrong}")));
         if !self.told.wrongs.is_empty() && std::env::var_os("OUTBOXD_SIM_SEED").is_some() {
             println!("{}", evidence.chronicle());
         }

@@ -89,13 +89,18 @@ impl Truth {
 
     /// Nothing is at work: nothing may be `now`, and no shown time may have passed for long. `happened` changes with all that
     /// happens to any account.
-    pub(crate) async fn at_rest(&self, happened: u64, longest_gap: impl Fn(&AccountId) -> Duration) {
+    pub(crate) async fn at_rest(
+        &self,
+        happened: u64,
+        accounts: u64,
+        longest_gap: impl Fn(&AccountId) -> Duration,
+    ) {
         let Some((_, handle)) = self.running() else { return };
         if handle.is_stopping() {
             return;
         }
         let now = handle.now();
-        for id in ["0", "1", "2"].map(account) {
+        for id in (0..accounts).map(|n| account(&n.to_string())) {
             let standing = handle.next_standing(&id).await.expect("the queue answers");
             let until = match standing {
                 Some(standing) if standing.reason == Reason::Now => {

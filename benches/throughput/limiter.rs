@@ -1,0 +1,102 @@
+//! More accounts than requests: 500 and 5,000 that are all free, at ten requests a second. What the waiting costs, whether
+//! they are served in turn, and whether typing is followed by its message.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use outboxd::sandbox::{Endpoint, Sandbox, SandboxConfig};
+
+use super::Figure;
+use super::client::Client;
+use super::process::{self, pause};
+use super::scenes::{TEXT, cpu_ticks};
+
+const RATE: (&str, &str) = ("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "10");
+const BURST: (&str, &str) = ("OUTBOXD_UNIPILE_BURST", "10");
+/// Typing takes its time as the defaults have it: 2 to 12 s.
+const LONGEST_TYPING: Duration = Duration::from_secs(12);
+/// What is measured.
+const WINDOW: Duration = Duration::from_secs(60);
+
+pub(crate) fn limiter(folder: &Path, figures: &mut Vec<Figure>) {
+    let figure = |name, value, unit, goal, met| Figure { name, value, unit, floor: None, goal, met };
+    for (accounts, cpu, spread) in [
+        (500, "limiter_500_cpu", "limiter_500_sends_apart"),
+        (5000, "limiter_5000_cpu", "limiter_5000_sends_apart"),
+    ] {
+        let seen = scene(folder, accounts, "false");
+        figures.push(figure(cpu, seen.cpu, "% of a core", "under 10", seen.cpu < 10.0));
+        let apart = f64::from(seen.apart);
+        figures.push(figure(spread, apart, "sends", "at most 1", seen.apart <= 1));
+    }
+    let seen = scene(folder, 500, "true");
+    figures.push(figure("limiter_typing_cpu", seen.cpu, "% of a core", "under 10", seen.cpu < 10.0));
+    let late = seen.latest.as_secs_f64();
+    let most = (LONGEST_TYPING + Duration::from_secs(1)).as_secs_f64();
+    figures.push(figure("limiter_typing_to_send", late, "s", "at most 13", late <= most));
+    let unsent = f64::from(seen.unsent);
+    figures.push(figure("limiter_typing_unsent", unsent, "times", "none", seen.unsent == 0));
+}
+
+struct Seen {
+    cpu: f64,
+    /// Between the account with most sends and that with fewest.
+    apart: u32,
+    /// The longest time from typing to the send that followed it.
+    latest: Duration,
+    /// Typing that ended more than a second before the end and was followed by no send.
+    unsent: u32,
+}
+
+fn scene(folder: &Path, accounts: usize, typing: &str) -> Seen {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let sandbox = runtime.block_on(Sandbox::start(SandboxConfig::default())).expect("the sandbox");
+    let extra = [RATE, BURST, ("OUTBOXD_POLICY_DEFAULT_TYPING_ENABLED", typing)];
+    let name = format!("limiter_{accounts}_{typing}");
+    let (daemon, _, socket) = process::daemon(folder, &name, &sandbox.url(), &extra);
+    let mut client = Client::connect(&socket);
+    client.post("/v1/pause", "application/json", "");
+    let line = |number: usize| {
+        let account = number % accounts;
+        format!("{{\"account_id\":\"acc_{account}\",\"chat_id\":\"chat_{number}\",\"text\":\"{TEXT}\"}}\n")
+    };
+    for batch in 0..accounts * 4 / 1000 {
+        let body: String = (batch * 1000..(batch + 1) * 1000).map(line).collect();
+        assert_eq!(client.post("/v1/messages", "application/x-ndjson", &body).0, 200);
+    }
+    client.post("/v1/resume", "application/json", "");
+    // Once all have asked, what is left is the waiting.
+    pause(Duration::from_secs(10));
+    let before = cpu_ticks(daemon.pid());
+    pause(WINDOW);
+    let ticks = cpu_ticks(daemon.pid()) - before;
+    let seen = judge(&sandbox, accounts, ticks as f64 / WINDOW.as_secs_f64());
+    drop(daemon);
+    runtime.block_on(sandbox.stop());
+    seen
+}
+
+/// The kernel counts in hundredths of a second, so ticks a second are per cent.
+fn judge(sandbox: &Sandbox, accounts: usize, cpu: f64) -> Seen {
+    let world = sandbox.world();
+    let mut sends = BTreeMap::<String, Vec<Duration>>::new();
+    for delivery in world.deliveries() {
+        sends.entry(delivery.account_id).or_default().push(delivery.at_monotonic);
+    }
+    let counts = sends.values().map(|times| u32::try_from(times.len()).expect("a count"));
+    let most = counts.clone().max().unwrap_or(0);
+    let least = if sends.len() < accounts { 0 } else { counts.min().unwrap_or(0) };
+    let (mut latest, mut unsent) = (Duration::ZERO, 0);
+    let now = world.elapsed();
+    for call in world.calls().into_iter().filter(|call| call.endpoint == Endpoint::SetComposing) {
+        let times = sends.get(&call.account_id).map(Vec::as_slice).unwrap_or_default();
+        match times.iter().find(|at| **at >= call.at_monotonic) {
+            Some(at) => latest = latest.max(*at - call.at_monotonic),
+            None if now - call.at_monotonic > LONGEST_TYPING + Duration::from_secs(1) => unsent += 1,
+            None => {}
+        }
+    }
+    Seen { cpu, apart: most - least, latest, unsent }
+}

@@ -1,0 +1,81 @@
+//! An outage of the API as a whole: a hundred accounts, 502 to everything. How many messages it risks, and how soon all
+//! accounts go on. A minute of it stands for ten, because what is risked is risked at its beginning;
+//! `OUTBOXD_BENCH_OUTAGE_S=600` takes the whole time.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use outboxd::sandbox::{Endpoint, Fault, Sandbox, SandboxConfig, World};
+use rusqlite::Connection;
+
+use super::Figure;
+use super::client::Client;
+use super::process::{self, pause};
+use super::scenes::TEXT;
+
+const ACCOUNTS: usize = 100;
+/// Every endpoint that the daemon calls.
+const ENDPOINTS: [Endpoint; 10] = [
+    Endpoint::StartChatFromInbox,
+    Endpoint::StartChat,
+    Endpoint::SendMessage,
+    Endpoint::ForwardMessage,
+    Endpoint::SetComposing,
+    Endpoint::ListInboxes,
+    Endpoint::GetInmailCredits,
+    Endpoint::GetAccount,
+    Endpoint::GetUserChat,
+    Endpoint::ListMessages,
+];
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+pub(crate) fn outage(folder: &Path, figures: &mut Vec<Figure>) {
+    let lasts = std::env::var("OUTBOXD_BENCH_OUTAGE_S").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let sandbox = runtime.block_on(Sandbox::start(SandboxConfig::default())).expect("the sandbox");
+    let pace = [("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "2s"), ("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "4s")];
+    let (_daemon, database, socket) = process::daemon(folder, "outage", &sandbox.url(), &pace);
+    let mut client = Client::connect(&socket);
+    let line = |number: usize| {
+        let account = number % ACCOUNTS;
+        format!("{{\"account_id\":\"acc_{account}\",\"chat_id\":\"chat_{number}\",\"text\":\"{TEXT}\"}}\n")
+    };
+    for batch in 0..10 {
+        let body: String = (batch * 1000..(batch + 1) * 1000).map(line).collect();
+        assert_eq!(client.post("/v1/messages", "application/x-ndjson", &body).0, 200);
+    }
+    let world = sandbox.world();
+    pause(Duration::from_secs(10));
+    for endpoint in ENDPOINTS {
+        let fault = Fault { times: None, ..Fault::gateway(502, false) };
+        world.add_fault(fault.at(endpoint));
+    }
+    let reader = Connection::open(&database).expect("open");
+    let count = |sql: &str| -> u32 { reader.query_row(sql, [], |row| row.get(0)).expect("a count") };
+    pause(Duration::from_secs(lasts));
+    let risked = count("SELECT count(DISTINCT arrival) FROM attempts WHERE outcome = 'uncertain'");
+    let resting = count("SELECT count(*) FROM events WHERE kind = 'account.hold'");
+    let before = world.delivered_count();
+    world.clear_faults();
+    let began = Instant::now();
+    while senders_after(world, before) < ACCOUNTS && began.elapsed() < Duration::from_secs(180) {
+        pause(Duration::from_millis(100));
+    }
+    let on_again = began.elapsed().as_secs_f64();
+    for (name, value, unit, goal, met) in [
+        ("outage_messages_risked", f64::from(risked), "messages", "at most 5", risked <= 5),
+        ("outage_accounts_resting", f64::from(resting), "accounts", "none", resting == 0),
+        ("outage_all_go_on_after", on_again, "s", "within 75", on_again <= 75.0),
+    ] {
+        figures.push(Figure { name, value, unit, floor: None, goal, met });
+    }
+    runtime.block_on(sandbox.stop());
+}
+
+/// Accounts that have sent since so many deliveries.
+fn senders_after(world: &World, before: usize) -> usize {
+    let after = u64::try_from(before).expect("a count");
+    let deliveries = world.deliveries_after(after);
+    deliveries.iter().map(|one| one.account_id.as_str()).collect::<std::collections::BTreeSet<_>>().len()
+}
