@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use outboxd::clock::{Clock, dice};
+use outboxd::clock::{Clock, Dice, dice};
 use outboxd::domain::message::{Inbox, NewMessage};
 use outboxd::domain::policy::{Absent, Route};
 use outboxd::engine::RequestRates;
@@ -20,7 +20,7 @@ use crate::queue::{account, keyed, to_chat, to_user};
 use crate::simulation::acts;
 use crate::simulation::carrier::{Fate, Weather, With};
 use crate::simulation::checkers::{Evidence, Notes};
-use crate::simulation::life::Universe;
+use crate::simulation::life::{Life, Universe};
 
 const ACCOUNTS: u64 = 12;
 
@@ -108,14 +108,7 @@ fn tell(seed: u64) -> Vec<String> {
     let mut notes = Notes::default();
     let mut wrongs = Vec::new();
     let told = universe.live(async |life| {
-        for n in 0..ACCOUNTS * 8 {
-            let chat = to_chat(&format!("c{}", n / ACCOUNTS), "");
-            let person = to_user(&format!("u{n}"), Inbox::OfPolicy);
-            let target = if dice.random_range(0..3) == 0 { person.target } else { chat.target };
-            let account_id = account(&(n % ACCOUNTS).to_string());
-            let message = NewMessage { account_id, target, ..to_chat("", &format!("message {n}")) };
-            acts::give(life, &mut notes, keyed(&format!("key {n}"), message), Vec::new()).await;
-        }
+        give_all(life, &mut notes, &mut dice).await;
         life.pass(from).await;
         let began = universe.carrier.left().len();
         life.pass(lasts).await;
@@ -145,6 +138,17 @@ fn tell(seed: u64) -> Vec<String> {
         wrongs.push(format!("{trouble:?}: {rests} accounts were blamed for it"));
     }
     wrongs
+}
+
+async fn give_all(life: &Life<'_>, notes: &mut Notes, dice: &mut Dice) {
+    for n in 0..ACCOUNTS * 8 {
+        let chat = to_chat(&format!("c{}", n / ACCOUNTS), "");
+        let person = to_user(&format!("u{n}"), Inbox::OfPolicy);
+        let target = if dice.random_range(0..3) == 0 { person.target } else { chat.target };
+        let account_id = account(&(n % ACCOUNTS).to_string());
+        let message = NewMessage { account_id, target, ..to_chat("", &format!("message {n}")) };
+        acts::give(life, notes, keyed(&format!("key {n}"), message), Vec::new()).await;
+    }
 }
 
 fn number(n: u32) -> std::num::NonZeroU32 {

@@ -54,7 +54,7 @@ pub(crate) trait Weather: Send + Sync {
     fn of_call(&self, call: &Call, number: u64) -> Fate;
     /// Of the `number`th read of an account: whether it is answered.
     fn answers_read(&self, account: &str, number: u64) -> bool;
-    /// Whether what is asked of an account itself is answered now.
+    /// Whether typing and what is asked of an account itself are answered now.
     fn answers_account(&self) -> bool {
         true
     }

@@ -76,7 +76,10 @@ impl Provider for Carrier {
     fn set_composing(&self, _: AccountId, _: ChatId, _: Composing) -> BoxFuture<'_, Result<(), Problem>> {
         Box::pin(async {
             self.stop.point().await;
-            Ok(())
+            match self.weather().answers_account() {
+                true => Ok(()),
+                false => Err(Problem::local("timeout", "as decided")),
+            }
         })
     }
 
@@ -121,11 +124,21 @@ impl Provider for Carrier {
     }
 
     fn inboxes(&self, _: AccountId, _: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
-        Box::pin(async { Ok(vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]) })
+        Box::pin(async {
+            match self.weather().answers_account() {
+                true => Ok(vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]),
+                false => Err(unread()),
+            }
+        })
     }
 
     fn inmail_credits(&self, _: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
-        Box::pin(async { Ok(Credits::from([("classic".to_owned(), 10)])) })
+        Box::pin(async {
+            match self.weather().answers_account() {
+                true => Ok(Credits::from([("classic".to_owned(), 10)])),
+                false => Err(unread()),
+            }
+        })
     }
 
     fn account(&self, _: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
