@@ -39,6 +39,7 @@ pub(super) async fn show(
     let ledgers = doors.engine.ledgers(vec![message.account.id.clone()]).await?;
     let mut shown = render::message(&message, doors.engine.standing(&message, &ledgers));
     shown["text"] = json!(message.text);
+    shown["zone"] = json!(render::zone(&doors.engine.policy(&message.account.id).zone));
     shown["attempts"] = attempts.iter().map(render::attempt).collect();
     shown["evidence"] = doors.store.evidence(message.arrival).await?.iter().map(render::evidence).collect();
     Ok(Json(shown))

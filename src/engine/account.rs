@@ -1,5 +1,6 @@
 //! One step of one account: read, decide, act once, say when to look again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,8 +8,9 @@ use jiff::Timestamp;
 use super::Shared;
 use super::attempt;
 use super::before::{self, Look, Looks};
+use super::ledger::KeptLedger;
 use super::live::Claim;
-use crate::clock::{self, Dice};
+use crate::clock::{self, KeptDice};
 use crate::domain::account::Account;
 use crate::domain::caps::Ledger;
 use crate::domain::message::{AccountId, ChatId, MessageId, Target};
@@ -37,9 +39,9 @@ pub(super) enum Wake {
 /// What is kept of an account between its steps. Losing it loses no promise: pace and pauses are in the store.
 pub(super) struct AccountRun {
     pub(super) id: AccountId,
-    pub(super) dice: Dice,
+    pub(super) dice: KeptDice,
     /// The dice of the pauses alone, so that a forecast with the same seed draws the same ones.
-    pub(super) gap_dice: Dice,
+    pub(super) gap_dice: KeptDice,
     /// No call before this time of the monotonic clock: holds when the wall clock is set (P3).
     pub(super) paced_until: Option<Duration>,
     /// Both clocks when what is stored of its pause was written or looked at; `None` is now.
@@ -50,15 +52,17 @@ pub(super) struct AccountRun {
     pub(super) lost_call: bool,
     /// What was looked up for the next message.
     pub(super) looks: Looks,
+    /// What it has sent.
+    pub(super) sent: KeptLedger,
 }
 
 impl AccountRun {
     /// What is stored of its pause is understood by `stored_at`, both clocks at the start of this run.
     pub(super) fn new(id: AccountId, seed: u64, stored_at: Option<(Timestamp, Duration)>) -> Self {
-        let dice = clock::dice(seed ^ account_seed(id.as_str()));
-        let gap_dice = clock::dice(gap_seed(seed, &id));
-        let looks = Looks::default();
-        Self { id, dice, gap_dice, paced_until: None, stored_at, plan: None, lost_call: false, looks }
+        let dice = clock::kept_dice(seed ^ account_seed(id.as_str()));
+        let gap_dice = clock::kept_dice(gap_seed(seed, &id));
+        let (looks, sent) = (Looks::default(), KeptLedger::default());
+        Self { id, dice, gap_dice, paced_until: None, stored_at, plan: None, lost_call: false, looks, sent }
     }
 
     /// The earliest time of the next call. What this process saw with its monotonic clock beats what is stored by
@@ -153,9 +157,9 @@ async fn choose(
         };
         let facts = Facts { now, daemon, account, message: &message, live, policy, hours, ledger: None };
         if ledger.is_none() {
-            ledger = counted(shared, &facts).await?;
+            ledger = counted(shared, &mut run.sent, &facts).await?;
         }
-        let facts = Facts { ledger: ledger.as_ref(), ..facts };
+        let facts = Facts { ledger: ledger.as_deref(), ..facts };
         match decide(&facts) {
             Verdict::Wait { reason, until } if concerns_its_kind_only(reason) => {
                 if let Until::At(at) | Until::NotBefore(at) = until {
@@ -177,7 +181,11 @@ async fn choose(
 }
 
 /// The sends of the account, where the verdict depends on them: only when nothing before the caps holds the message.
-async fn counted(shared: &Shared, facts: &Facts<'_>) -> Result<Option<Ledger>, StoreError> {
+async fn counted(
+    shared: &Shared,
+    sent: &mut KeptLedger,
+    facts: &Facts<'_>,
+) -> Result<Option<Arc<Ledger>>, StoreError> {
     let asked = match decide(facts) {
         Verdict::Wait { reason: Reason::Cap, .. } => true,
         Verdict::Send => facts.policy.rhythm.spread,
@@ -186,7 +194,7 @@ async fn counted(shared: &Shared, facts: &Facts<'_>) -> Result<Option<Ledger>, S
     if !asked {
         return Ok(None);
     }
-    shared.store.ledger(&facts.account.id, facts.now).await.map(Some)
+    sent.read(shared, &facts.account.id, facts.policy, facts.now).await.map(Some)
 }
 
 /// Does what the verdict on `candidate` says.

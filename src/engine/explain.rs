@@ -17,9 +17,7 @@ use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::policy::order::{Turns, place};
 use crate::policy::pace::CUT;
-use crate::policy::quota::{Budget, budgets};
 use crate::policy::settle::after;
-use crate::policy::warm_up::Lowering;
 use crate::store::{AccountView, Candidate, MessageView, StoreError, Turn};
 
 /// Where a message or an account stands.
@@ -78,8 +76,9 @@ impl EngineHandle {
     pub async fn ledgers(&self, accounts: Vec<AccountId>) -> Result<Ledgers, StoreError> {
         let mut ledgers = HashMap::new();
         for account in accounts {
-            if !ledgers.contains_key(&account) && !self.policy(&account).caps.list.is_empty() {
-                let ledger = self.shared.store.ledger(&account, self.now()).await?;
+            let policy = self.policy(&account);
+            if !ledgers.contains_key(&account) && !policy.caps.list.is_empty() {
+                let ledger = self.ledger(&account, &policy).await?;
                 ledgers.insert(account, ledger);
             }
         }
@@ -160,35 +159,10 @@ impl EngineHandle {
     }
 
     /// The message that goes first, as far as no cap of its kind holds it.
-    fn first_of<'a>(&self, turn: &'a Turn, policy: &Policy) -> Option<&'a Candidate> {
+    pub(super) fn first_of<'a>(&self, turn: &'a Turn, policy: &Policy) -> Option<&'a Candidate> {
         let turns = Turns { floor: turn.floor, reached: turn.reached.clone() };
         let heads = turn.heads.iter();
         heads.min_by_key(|head| place(&head.lane, &policy.order, &turns, head.due_at, head.arrival.0))
-    }
-
-    /// Every cap of `account` as it stands now, and whether its hours are open.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
-    pub async fn budget(&self, account: &Account) -> Result<(Vec<Budget>, Hours), StoreError> {
-        self.budget_with(account, &self.policy(&account.id)).await
-    }
-
-    /// The same if `policy` were in force.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
-    pub async fn budget_with(
-        &self,
-        account: &Account,
-        policy: &Policy,
-    ) -> Result<(Vec<Budget>, Hours), StoreError> {
-        let now = self.now();
-        let ledger = self.shared.store.ledger(&account.id, now).await?;
-        let seed = account_seed(account.id.as_str());
-        let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
-        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
-        Ok((budgets(policy, &lowering, &ledger, now), hours))
     }
 
     /// Puts other rules in force for `account`, from its next step on.

@@ -13,14 +13,19 @@ mod account;
 mod attempt;
 mod audit;
 mod before;
+mod caps;
 mod explain;
 mod facts;
 mod forecast;
+mod forecast_sums;
+mod ledger;
 mod live;
 mod recover;
 mod supervisor;
 mod target;
+mod timers;
 mod verify;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, RwLock};
@@ -44,7 +49,8 @@ pub use crate::policy::quota::Budget;
 pub use crate::store::Recovered;
 pub use audit::Audit;
 pub use explain::{Explanation, Ledgers, Standing};
-pub use forecast::{AccountForecast, ExpectedDay, ExpectedMessage, ForecastRequest};
+pub use forecast::ForecastRequest;
+pub use forecast_sums::{AccountForecast, ExpectedDay, ExpectedMessage, Forecasts, Summary};
 pub use live::{ApiHealth, StorageTrouble};
 
 /// What an engine is made of.
@@ -80,6 +86,8 @@ struct Shared {
     seed: u64,
     wakeups: Wakeups,
     live: live::LiveState,
+    timers: timers::TimerCount,
+    work: work::Work,
     /// Told whenever an outcome became unknown.
     doubts: Notify,
     /// Both clocks when the run began.
@@ -125,7 +133,6 @@ impl Engine {
         let recovered =
             recover::recover(&parts.store, parts.clock.boot(), began, &parts.policies, parts.stale_after)
                 .await?;
-        let accounts = parts.store.accounts_with_work().await?;
         let shared = Arc::new(Shared {
             live: live::LiveState::new(parts.requests_per_second, parts.burst),
             began,
@@ -136,17 +143,19 @@ impl Engine {
             policies: RwLock::new(parts.policies),
             seed: parts.seed,
             wakeups: Wakeups::default(),
+            timers: timers::TimerCount::default(),
+            work: work::Work::new(),
             doubts: Notify::new(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
         });
-        let now = shared.clock.now();
-        shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+        let handle = EngineHandle { shared: Arc::clone(&shared) };
+        handle.wake_everything().await?;
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
         let tasks = TaskTracker::new();
         let supervisor = tasks.spawn(supervisor.run());
         let verifier = tasks.spawn(verify::Verifier::new(Arc::clone(&shared)).run());
-        Ok((Self { handle: EngineHandle { shared }, supervisor, verifier }, recovered))
+        Ok((Self { handle, supervisor, verifier }, recovered))
     }
 
     /// What the rest of the daemon may ask.
@@ -159,6 +168,7 @@ impl Engine {
     pub async fn stop(self, grace: Duration) {
         let shared = &self.handle.shared;
         shared.stopping.cancel();
+        shared.work.finish().await;
         // What it was reading proves nothing yet and is read again.
         let _a_panic_was_reported_already = self.verifier.await;
         let mut supervisor = self.supervisor;
@@ -186,10 +196,13 @@ impl EngineHandle {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn wake_everything(&self) -> Result<(), StoreError> {
-        let now = self.now();
-        let accounts = self.shared.store.accounts_with_work().await?;
-        self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
-        Ok(())
+        let (now, mut after) = (self.now(), None);
+        loop {
+            let accounts = self.shared.store.account_ids(after.as_ref(), true, AT_ONCE).await?;
+            let Some(last) = accounts.last().cloned() else { return Ok(()) };
+            after = Some(last);
+            self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+        }
     }
 
     /// The engine's own time.
@@ -227,11 +240,20 @@ impl EngineHandle {
         self.shared.live.storage_trouble()
     }
 
+    /// How many accounts rest until a time, as the supervisor last counted: one timer each.
+    #[doc(hidden)]
+    pub fn timers(&self) -> usize {
+        self.shared.timers.get()
+    }
+
     /// Whether the API can be reached, as far as the last call knows.
     pub fn api_health(&self) -> ApiHealth {
         self.shared.live.api_health(self.now())
     }
 }
+
+/// Accounts that are woken at once.
+const AT_ONCE: u32 = 1000;
 
 /// Accounts that somebody wants looked at, and when at the latest; bounded by their number, never lost.
 #[derive(Default)]
@@ -250,14 +272,24 @@ impl Wakeups {
         self.notify.notify_one();
     }
 
-    /// Returns as soon as there are some; a wake-up before the call counts.
+    /// Returns some as soon as there are any; a wake-up before the call counts.
     async fn take(&self) -> HashMap<AccountId, Timestamp> {
         loop {
-            let taken = std::mem::take(&mut *self.accounts.lock().expect("nothing panics while holding it"));
+            let taken = self.some();
             if !taken.is_empty() {
                 return taken;
             }
             self.notify.notified().await;
         }
+    }
+
+    /// Takes at most [`AT_ONCE`]: all accounts at once would keep the runtime's thread for too long.
+    fn some(&self) -> HashMap<AccountId, Timestamp> {
+        let mut waiting = self.accounts.lock().expect("nothing panics while holding it");
+        if waiting.len() <= AT_ONCE as usize {
+            return std::mem::take(&mut *waiting);
+        }
+        let ids: Vec<AccountId> = waiting.keys().take(AT_ONCE as usize).cloned().collect();
+        ids.into_iter().filter_map(|id| waiting.remove_entry(&id)).collect()
     }
 }
