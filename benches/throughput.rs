@@ -2,7 +2,7 @@
 //!
 //! The floor is SQLite itself: the same table without triggers, the same pragmas, the same disk, written through
 //! rusqlite with nothing around it. The daemon and, for draining, the sandbox are processes of their own; everything
-//! shares the machine's cores. Prints a table, then one line of JSON. About three minutes.
+//! shares the machine's cores. Prints a table, then one line of JSON. About eight minutes.
 
 #[path = "throughput/client.rs"]
 mod client;
@@ -12,6 +12,8 @@ mod floor;
 mod memory;
 #[path = "throughput/process.rs"]
 mod process;
+#[path = "throughput/scale.rs"]
+mod scale;
 #[path = "throughput/scenes.rs"]
 mod scenes;
 
@@ -61,6 +63,9 @@ fn main() {
     }
     if runs("memory") {
         memory::memory(folder.path(), &mut figures);
+    }
+    if runs("scale") {
+        scale::scale(folder.path(), &mut figures);
     }
     report(&figures);
 }
