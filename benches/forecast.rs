@@ -74,7 +74,7 @@ fn run(
 
 async fn prepared(store: &Store, id: &AccountId) -> (Vec<Lane>, Vec<Queued>) {
     let (mut lanes, mut queued): (Vec<Lane>, Vec<Queued>) = (Vec::new(), Vec::new());
-    for message in store.queued(id).await.expect("the queue is read") {
+    for message in store.queued(id, 0, u32::MAX).await.expect("the queue is read") {
         let lane = lanes.iter().position(|lane| *lane == message.lane).unwrap_or_else(|| {
             lanes.push(message.lane.clone());
             lanes.len() - 1

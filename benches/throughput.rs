@@ -16,6 +16,8 @@ mod memory;
 mod outage;
 #[path = "throughput/process.rs"]
 mod process;
+#[path = "throughput/scale.rs"]
+mod scale;
 #[path = "throughput/scenes.rs"]
 mod scenes;
 
@@ -71,6 +73,9 @@ fn main() {
     }
     if runs("limiter") {
         limiter::limiter(folder.path(), &mut figures);
+    }
+    if runs("scale") {
+        scale::scale(folder.path(), &mut figures);
     }
     report(&figures);
 }

@@ -56,8 +56,12 @@ CREATE TABLE accounts (
   break_left       INTEGER,           -- sends until the next break; NULL: none has been drawn
   on_break         INTEGER NOT NULL DEFAULT 0,  -- 1: the pause before its next call is a break
   turn_floor       INTEGER NOT NULL DEFAULT 0,  -- where the campaign whose turn it was last began it
-  rules            TEXT                         -- JSON object: rules that were changed while a daemon ran
+  rules            TEXT,                        -- JSON object: rules that were changed while a daemon ran
+  attention        INTEGER NOT NULL DEFAULT 2   -- 0: needs a person, 1: messages wait, 2: neither; kept by triggers
 ) STRICT, WITHOUT ROWID;
+-- Pages of accounts, those that need somebody first.
+CREATE INDEX accounts_by_attention ON accounts (attention, id);
+CREATE INDEX accounts_down ON accounts (id) WHERE down_cause IS NOT NULL;
 
 -- How far each campaign of an account is, where it is ahead of `turn_floor`; '' is that of messages without one.
 CREATE TABLE turns (
@@ -209,8 +213,12 @@ CREATE UNIQUE INDEX messages_in_flight ON messages (account_id) WHERE state = 's
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
 -- InMails, which wait together when their credits are spent.
 CREATE INDEX messages_inmail ON messages (account_id, credit) WHERE state = 'queued' AND credit IS NOT NULL;
--- Lists.
-CREATE INDEX messages_by_account ON messages (account_id, arrival);
+-- Lists: each index ends in `arrival` (the rowid), so that the rows of one state come in their order. They hold the state as
+-- an expression, because without statistics SQLite would take an index on `state` before every better one.
+CREATE INDEX messages_by_account ON messages (account_id, state || '');
+CREATE INDEX messages_by_state ON messages (state || '') WHERE state <> 'new';
+CREATE INDEX messages_by_campaign ON messages (campaign, state || '') WHERE campaign IS NOT NULL;
+CREATE INDEX messages_by_chat ON messages (chat_id) WHERE chat_id IS NOT NULL;
 
 -- One row per call: written before its first byte leaves, closed when its outcome is known.
 CREATE TABLE attempts (
@@ -279,6 +287,49 @@ CREATE TABLE counts (
   n          INTEGER NOT NULL,
   PRIMARY KEY (account_id, state)
 ) STRICT, WITHOUT ROWID;
+
+-- The sums of `counts` by state, and how many accounts there are: so that no status sums what 100,000 accounts have.
+CREATE TABLE totals (
+  what TEXT PRIMARY KEY,              -- a state, or 'accounts'
+  n    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO totals (what, n) VALUES ('accounts', 0), ('new', 0), ('queued', 0), ('sending', 0), ('uncertain', 0), ('review', 0),
+  ('sent', 0), ('failed', 0), ('cancelled', 0), ('expired', 0), ('rejected', 0);
+
+CREATE TRIGGER counts_changed AFTER UPDATE OF n ON counts
+BEGIN
+  UPDATE totals SET n = n + NEW.n - OLD.n WHERE what = NEW.state;
+END;
+
+-- What `accounts.attention` is; the three triggers below keep it.
+CREATE VIEW attentions (id, attention) AS
+SELECT a.id, CASE
+         WHEN a.down_cause IS NOT NULL
+              OR EXISTS (SELECT 1 FROM counts c WHERE c.account_id = a.id AND c.state = 'review' AND c.n > 0) THEN 0
+         WHEN EXISTS (SELECT 1 FROM counts c WHERE c.account_id = a.id AND c.n > 0
+                       AND c.state IN ('new', 'queued', 'sending', 'uncertain')) THEN 1
+         ELSE 2 END
+  FROM accounts a;
+
+CREATE TRIGGER counts_attention AFTER UPDATE OF n ON counts
+WHEN (OLD.n = 0) <> (NEW.n = 0) AND NEW.state IN ('new', 'queued', 'sending', 'uncertain', 'review')
+BEGIN
+  UPDATE accounts SET attention = (SELECT v.attention FROM attentions v WHERE v.id = NEW.account_id)
+   WHERE id = NEW.account_id
+     AND attention <> (SELECT v.attention FROM attentions v WHERE v.id = NEW.account_id);
+END;
+
+CREATE TRIGGER accounts_inserted AFTER INSERT ON accounts
+BEGIN
+  UPDATE totals SET n = n + 1 WHERE what = 'accounts';
+  UPDATE accounts SET attention = (SELECT v.attention FROM attentions v WHERE v.id = NEW.id) WHERE id = NEW.id;
+END;
+
+CREATE TRIGGER accounts_went_down AFTER UPDATE OF down_cause ON accounts
+WHEN (OLD.down_cause IS NULL) <> (NEW.down_cause IS NULL)
+BEGIN
+  UPDATE accounts SET attention = (SELECT v.attention FROM attentions v WHERE v.id = NEW.id) WHERE id = NEW.id;
+END;
 
 -- Which SQLite libraries wrote here: those before 3.51.3 (but for 3.44.6 and 3.50.7) can damage a WAL file.
 CREATE TABLE producers (
@@ -456,11 +507,11 @@ CREATE TRIGGER messages_moved AFTER UPDATE OF state ON messages WHEN NEW.state <
 BEGIN
   INSERT INTO events (at, kind, account_id, message_id, reason, detail)
   VALUES (NEW.updated_at, 'message.' || NEW.state, NEW.account_id, NEW.id, NEW.reason, NEW.error);
-  UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
   INSERT INTO counts (account_id, state, n)
   SELECT NEW.account_id, NEW.state, 0
    WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);
   UPDATE counts SET n = n + 1 WHERE account_id = NEW.account_id AND state = NEW.state;
+  UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
 END;
 
 -- Order in a thread. An unsettled message blocks every queued message of its thread; a retried one blocks those that come

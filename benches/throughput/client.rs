@@ -20,10 +20,19 @@ impl Client {
         self.post_bytes(path, content_type, body.as_bytes())
     }
 
-    /// The same with a body that is no text.
+    /// Asks for `path` and returns the status and the answer.
+    pub(crate) fn get(&mut self, path: &str) -> (u16, String) {
+        self.request("GET", path, "application/json", b"")
+    }
+
+    /// Posts a body that is no text.
     pub(crate) fn post_bytes(&mut self, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+        self.request("POST", path, content_type, body)
+    }
+
+    fn request(&mut self, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
         let mut request = format!(
-            "POST {path} HTTP/1.1\r\nhost: o\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: o\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
             body.len()
         )
         .into_bytes();

@@ -318,7 +318,8 @@ pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     [11, 12].iter().map(|index| fields[*index].parse::<u64>().expect("ticks")).sum()
 }
 
-fn resident_mib(pid: u32) -> f64 {
+/// What is resident now.
+pub(crate) fn resident_mib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");
     let kib: f64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).expect("a number");

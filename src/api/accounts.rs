@@ -4,47 +4,128 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::{Doors, facts, render, wire};
+use crate::domain::account::Daemon;
+use crate::domain::facts::AccountFacts;
 use crate::domain::message::AccountId;
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::specifics::Credit;
-use crate::store::{PauseRequest, Paused, Resumed, Scope};
+use crate::store::{
+    AccountCursor, AccountFilter, AccountOrder, AccountView, Attention, PauseRequest, Paused, Resumed, Scope,
+};
 
 /// Longest note of a pause, in characters.
 const NOTE_CHARS: usize = 500;
 
-pub(super) async fn list(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
-    let daemon = doors.store.totals().await?.daemon;
-    let accounts = doors.store.accounts(None).await?;
-    let known = doors.store.facts(None).await?;
-    let now = doors.engine.now();
-    let mut data = Vec::with_capacity(accounts.len());
-    for view in &accounts {
-        let mut row = render::account(view, doors.engine.account_standing(view, &daemon).await?, now);
-        row["unipile"] = facts::facts(&doors, known.get(&view.account.id));
-        data.push(row);
+/// Accounts of a page where no limit is given, and the most.
+const PAGE: [u32; 2] = [50, 500];
+
+pub(super) async fn list(
+    State(doors): State<Arc<Doors>>,
+    Query(parameters): Query<Vec<(String, String)>>,
+) -> Result<Json<Value>, ApiError> {
+    let filter = filter(parameters)?;
+    let daemon = doors.store.daemon().await?;
+    let page = doors.store.account_page(&filter).await?;
+    let ids: Vec<&AccountId> = page.accounts.iter().map(|view| &view.account.id).collect();
+    let known = doors.store.facts_of(&ids).await?;
+    let mut data = Vec::with_capacity(page.accounts.len());
+    for view in &page.accounts {
+        data.push(row(&doors, view, &daemon, known.get(&view.account.id)).await?);
     }
-    Ok(Json(json!({ "data": data })))
+    Ok(Json(json!({ "data": data, "next_cursor": page.next.as_ref().map(cursor_text) })))
 }
 
 pub(super) async fn show(
     State(doors): State<Arc<Doors>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let daemon = doors.store.totals().await?.daemon;
-    let accounts = doors.store.accounts(Some(&AccountId::new(id.clone()))).await?;
-    let view = accounts.first().ok_or_else(|| ApiError::not_found("account", &id))?;
-    let known = doors.store.facts(Some(&view.account.id)).await?;
-    let standing = doors.engine.account_standing(view, &daemon).await?;
+    let daemon = doors.store.daemon().await?;
+    let id = AccountId::new(id);
+    let view = doors.store.account(&id).await?.ok_or_else(|| ApiError::not_found("account", id.as_str()))?;
+    let known = doors.store.facts_of(&[&id]).await?;
+    row(&doors, &view, &daemon, known.get(&id)).await.map(Json)
+}
+
+/// The zone that times of one account, or of all, are told in.
+pub(super) async fn zone(
+    State(doors): State<Arc<Doors>>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, ApiError> {
+    // The rules know the zone of an account before its first message.
+    let policy = doors.engine.policy(&AccountId::new(id.clone()));
+    let zone = render::zone(&policy.zone);
+    Ok(Json(json!({ "account_id": id, "zone": zone, "now": render::time(Some(doors.engine.now())) })))
+}
+
+/// An account with why nothing goes now, its binding cap and what Unipile knows of it.
+async fn row(
+    doors: &Doors,
+    view: &AccountView,
+    daemon: &Daemon,
+    known: Option<&AccountFacts>,
+) -> Result<Value, ApiError> {
+    let standing = doors.engine.account_standing(view, daemon).await?;
     let mut row = render::account(view, standing, doors.engine.now());
-    row["unipile"] = facts::facts(&doors, known.get(&view.account.id));
-    Ok(Json(row))
+    let cap = doors.engine.binding_cap(&view.account).await?;
+    row["cap"] = cap.as_ref().map_or(Value::Null, render::budget);
+    row["zone"] = json!(render::zone(&doors.engine.policy(&view.account.id).zone));
+    row["unipile"] = facts::facts(doors, known);
+    Ok(row)
+}
+
+fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> {
+    let refuse = |field: &str, problem: String, fix: &str| {
+        ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, field, problem, fix))
+    };
+    let mut filter =
+        AccountFilter { attention: Vec::new(), order: AccountOrder::default(), after: None, limit: PAGE[0] };
+    for (name, value) in parameters {
+        match name.as_str() {
+            "attention" => {
+                for word in value.split(',').map(str::trim) {
+                    let fix = "use one or more of: person, waiting, none";
+                    let attention = Attention::parse(word);
+                    filter
+                        .attention
+                        .push(attention.ok_or_else(|| refuse(&name, format!("is {word:?}"), fix))?);
+                }
+            }
+            "sort" => {
+                filter.order = match value.as_str() {
+                    "attention" => AccountOrder::Attention,
+                    "id" => AccountOrder::Id,
+                    other => return Err(refuse(&name, format!("is {other:?}"), "use attention or id")),
+                }
+            }
+            "limit" => filter.limit = wire::limit(&value, PAGE[1])?,
+            "cursor" => {
+                let fix = "give next_cursor of the page before, as it came";
+                filter.after =
+                    Some(cursor(&value).ok_or_else(|| refuse(&name, "is no cursor".to_owned(), fix))?);
+            }
+            _unknown => {
+                let known = ["attention", "sort", "limit", "cursor"];
+                return Err(ApiError::bad_request(Refusal::unknown_field(&name, known)));
+            }
+        }
+    }
+    Ok(filter)
+}
+
+fn cursor_text(cursor: &AccountCursor) -> String {
+    format!("{}:{}", cursor.attention.as_str(), cursor.id)
+}
+
+fn cursor(text: &str) -> Option<AccountCursor> {
+    let (word, id) = text.split_once(':')?;
+    Some(AccountCursor { attention: Attention::parse(word)?, id: id.to_owned() })
 }
 
 pub(super) async fn pause(
@@ -104,6 +185,7 @@ async fn pause_scope(
     };
     let mut answer = json!({ "paused": true, "already_paused": already, "until": render::time(until) });
     if let Some(id) = account {
+        answer["zone"] = json!(render::zone(&doors.engine.policy(&AccountId::new(id.clone())).zone));
         answer["account_id"] = json!(id);
     }
     Ok(Json(answer))
@@ -148,7 +230,7 @@ async fn resume_scope(
     let mut answer = json!({ "resumed": true, "was_paused": was_paused });
     match account {
         Some(id) => answer["account_id"] = json!(id),
-        None => answer["restored"] = render::restored(doors.store.totals().await?.daemon.restored.as_ref()),
+        None => answer["restored"] = render::restored(doors.store.daemon().await?.restored.as_ref()),
     }
     Ok(Json(answer))
 }

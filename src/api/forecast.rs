@@ -1,19 +1,22 @@
 //! When the queue goes out: `GET /v1/forecast`, and with messages that are only supposed, `POST /v1/forecast`.
+//!
+//! Supposed rows are read, refused and counted as `POST /v1/messages` would: a bad one is listed and the rest is forecast.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::{Query, State};
-use jiff::Timestamp;
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, render, wire};
+use super::messages_in::{self, Input, InputRow, dedupe_conflict, refused_row, repeated};
+use super::{Doors, body, render, wire};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::refusal::{Refusal, RefusalCode};
-use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest};
+use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
+use crate::store::Enqueued;
 
 /// Looks so far unless it is said.
 const DAYS: u32 = 30;
@@ -21,33 +24,45 @@ const DAYS: u32 = 30;
 const MOST_DAYS: u32 = 366;
 /// Runs of one account, and of all together.
 const RUNS: [u32; 2] = [7, 1];
-/// Messages that an answer lists.
-const LISTED: usize = 1000;
-
-/// What a query asks beside the engine's part.
-struct Asked {
-    request: ForecastRequest,
-    campaign: Option<String>,
-}
 
 pub(super) async fn forecast(
     State(doors): State<Arc<Doors>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, ApiError> {
-    answer(&doors, asked(parameters)?).await
+    let request = asked(parameters)?;
+    if let Some(id) = &request.account_id
+        && doors.store.account(id).await?.is_none()
+    {
+        return Err(ApiError::not_found("account", id.as_str()));
+    }
+    answer(&doors, request).await.map(Json)
 }
 
 pub(super) async fn forecast_with(
     State(doors): State<Arc<Doors>>,
     Query(parameters): Query<Vec<(String, String)>>,
-    body: Bytes,
+    headers: HeaderMap,
+    body: Body,
 ) -> Result<Json<Value>, ApiError> {
-    let mut asked = asked(parameters)?;
-    asked.request.with = supposed(&doors, &body)?;
-    answer(&doors, asked).await
+    let mut request = asked(parameters)?;
+    let body = body::read(body, doors.body_bytes).await?;
+    let rows = match messages_in::read(&doors, &headers, body).await? {
+        Input::Many(rows, _files) => rows,
+        Input::One(value, uploads) => {
+            let drafted = wire::draft_with(value, uploads, &doors.attachments);
+            let message = drafted.and_then(|(draft, _)| draft.validate(&doors.rules, doors.engine.now()));
+            vec![InputRow { line: None, message }]
+        }
+    };
+    let Supposed { fresh, duplicates, refused } = supposed(&doors, rows).await?;
+    (request.with, request.lists) = (fresh, true);
+    let supposed = json!({ "messages": request.with.len(), "duplicates": duplicates, "refused": refused });
+    let mut answer = answer(&doors, request).await?;
+    answer["with"] = supposed;
+    Ok(Json(answer))
 }
 
-fn asked(parameters: Vec<(String, String)>) -> Result<Asked, ApiError> {
+fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError> {
     let (mut account_id, mut campaign, mut days) = (None, None, DAYS);
     for (name, value) in parameters {
         match name.as_str() {
@@ -67,114 +82,108 @@ fn asked(parameters: Vec<(String, String)>) -> Result<Asked, ApiError> {
         }
     }
     let runs = if account_id.is_some() { RUNS[0] } else { RUNS[1] };
-    Ok(Asked { request: ForecastRequest { account_id, days, runs, with: Vec::new() }, campaign })
+    let lists = account_id.is_some() || campaign.is_some();
+    Ok(ForecastRequest { account_id, campaign, days, runs, lists, with: Vec::new() })
 }
 
-/// One message, an array, or one a line; the first bad one is told with its line.
-fn supposed(doors: &Doors, body: &[u8]) -> Result<Vec<NewMessage>, ApiError> {
-    let rows: Vec<Value> = match serde_json::from_slice(body) {
-        Ok(Value::Array(rows)) => rows,
-        Ok(one) => vec![one],
-        Err(_) => {
-            let lines = body.split(|byte| *byte == b'\n').enumerate();
-            let filled = lines.filter(|(_, line)| !line.iter().all(u8::is_ascii_whitespace));
-            let parsed = filled.map(|(index, line)| {
-                serde_json::from_slice(line)
-                    .map_err(|error| ApiError::bad_request(wire::malformed(&error, Some(index + 1))))
-            });
-            parsed.collect::<Result<_, _>>()?
-        }
-    };
-    let now = doors.engine.now();
-    let read = |(row, value): (usize, Value)| {
-        let drafted = wire::draft(value, &doors.attachments);
-        let message = drafted.and_then(|(draft, _)| draft.validate(&doors.rules, now));
-        message.map_err(|refusals| {
-            let placed =
-                |refusal: Refusal| Refusal { field: format!("[{row}].{}", refusal.field), ..refusal };
-            let refusals = refusals.into_iter().map(placed).collect();
-            ApiError::new(axum::http::StatusCode::UNPROCESSABLE_ENTITY, refusals)
-        })
-    };
-    rows.into_iter().enumerate().map(read).collect()
+/// What enqueueing rows would do.
+struct Supposed {
+    fresh: Vec<NewMessage>,
+    /// In the queue already, or twice among the rows.
+    duplicates: usize,
+    /// What is wrong with each of the others.
+    refused: Vec<Value>,
 }
 
-async fn answer(doors: &Doors, asked: Asked) -> Result<Json<Value>, ApiError> {
-    let Asked { request, campaign } = asked;
-    if let Some(id) = &request.account_id
-        && request.with.is_empty()
-        && doors.store.accounts(Some(id)).await?.is_empty()
-    {
-        return Err(ApiError::not_found("account", id.as_str()));
-    }
-    let forecasts = doors.engine.forecast(&request).await?;
-    let wanted = |message: &&ExpectedMessage| campaign.is_none() || message.campaign == campaign;
-    let lists = request.account_id.is_some() || campaign.is_some() || !request.with.is_empty();
-    let mut messages = Vec::new();
-    let mut campaigns: BTreeMap<Option<String>, Vec<&ExpectedMessage>> = BTreeMap::new();
-    for forecast in &forecasts {
-        for message in forecast.messages.iter().filter(wanted) {
-            campaigns.entry(message.campaign.clone()).or_default().push(message);
-            if lists && messages.len() < LISTED {
-                messages.push(expected(forecast, message));
+async fn supposed(doors: &Doors, rows: Vec<InputRow>) -> Result<Supposed, ApiError> {
+    let (mut good, mut places, mut bad) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, row) in rows.into_iter().enumerate() {
+        match row.message {
+            Ok(message) => {
+                good.push(message);
+                places.push((index, row.line));
             }
+            Err(refusals) => bad.push((index, refused_row(index, row.line, &refusals, None))),
         }
     }
-    let campaigns: Vec<Value> = campaigns
-        .iter()
-        .map(|(name, messages)| {
-            let mut summary = summary(messages);
-            summary["campaign"] = json!(name);
-            summary
-        })
-        .collect();
-    let accounts: Vec<Value> = forecasts.iter().map(account).collect();
-    Ok(Json(json!({
-        "now": render::time(Some(doors.engine.now())),
-        "days": request.days,
-        "runs": request.runs,
-        "accounts": accounts,
-        "campaigns": campaigns,
-        "messages": messages,
-    })))
+    let verdicts = doors.store.rehearse(&good, doors.engine.now()).await?;
+    let (mut fresh, mut duplicates) = (Vec::new(), 0);
+    for ((message, (index, line)), verdict) in good.into_iter().zip(places).zip(verdicts) {
+        let (refusal, id) = match verdict {
+            Enqueued::Accepted(_) => {
+                fresh.push(message);
+                continue;
+            }
+            Enqueued::Duplicate(_) => {
+                duplicates += 1;
+                continue;
+            }
+            Enqueued::Conflict(id) => (dedupe_conflict(id), id),
+            Enqueued::Repeat(id) => (repeated(id), id),
+            Enqueued::Refused => return Err(ApiError::internal()),
+        };
+        bad.push((index, refused_row(index, line, &[refusal], Some(id))));
+    }
+    bad.sort_by_key(|(index, _)| *index);
+    Ok(Supposed { fresh, duplicates, refused: bad.into_iter().map(|(_, row)| row).collect() })
 }
 
-/// How many go within the time, and when the last one does.
-fn summary(messages: &[&ExpectedMessage]) -> Value {
-    let sent: Vec<[Timestamp; 3]> = messages.iter().filter_map(|message| message.at).collect();
-    let done = sent.len() == messages.len();
-    let last = |place: usize| sent.iter().map(|at| at[place]).max();
+async fn answer(doors: &Doors, request: ForecastRequest) -> Result<Value, ApiError> {
+    let (days, runs, lists) = (request.days, request.runs, request.lists);
+    let found = doors.engine.forecast(request).await?;
+    let campaign = |(name, of): (&Option<String>, &Summary)| {
+        let mut row = summary(of);
+        row["campaign"] = json!(name);
+        row
+    };
+    Ok(json!({
+        "now": render::time(Some(doors.engine.now())),
+        "days": days,
+        "runs": runs,
+        "total": summary(&found.total),
+        "accounts": found.accounts.iter().map(account).collect::<Vec<_>>(),
+        "account_count": found.account_count,
+        "campaigns": found.campaigns.iter().map(campaign).collect::<Vec<_>>(),
+        "campaigns_are_cut": found.campaigns_are_cut,
+        "messages": if lists { found.messages.iter().map(expected).collect() } else { Vec::<Value>::new() },
+    }))
+}
+
+/// How many go within the time, when the last one does, and why the others do not.
+fn summary(of: &Summary) -> Value {
+    let last = |place: usize| render::time(of.last_at.map(|at| at[place]));
+    let waiting = of.waiting.iter().map(|(reason, messages)| {
+        json!({ "reason": reason.as_str(), "why": reason.sentence(), "messages": messages })
+    });
     json!({
-        "messages": messages.len(),
-        "sent": sent.len(),
-        "done": done,
-        "last_at": render::time(last(1)),
-        "last_at_range": [render::time(last(0)), render::time(last(2))],
+        "messages": of.messages,
+        "sent": of.sent,
+        "done": of.is_done(),
+        "last_at": last(1),
+        "last_at_range": [last(0), last(2)],
+        "waiting": waiting.collect::<Vec<_>>(),
     })
 }
 
 fn account(forecast: &AccountForecast) -> Value {
-    let all: Vec<&ExpectedMessage> = forecast.messages.iter().collect();
-    let mut row = summary(&all);
+    let mut row = summary(&forecast.summary);
     row["account_id"] = json!(forecast.account_id.as_str());
-    row["days"] = forecast
-        .days
-        .iter()
-        .map(|day| {
-            json!({
-                "date": day.date.to_string(),
-                "sends": day.sends,
-                "bound_by": day.bound_by.map(|reason| reason.as_str()),
-            })
+    row["zone"] = json!(render::zone(&forecast.zone));
+    let day = |day: &crate::engine::ExpectedDay| {
+        json!({
+            "date": day.date.to_string(),
+            "sends": day.sends,
+            "bound_by": day.bound_by.map(|reason| reason.as_str()),
         })
-        .collect();
+    };
+    row["days"] = forecast.days.iter().map(day).collect();
     row
 }
 
-fn expected(forecast: &AccountForecast, message: &ExpectedMessage) -> Value {
+fn expected((account_id, message): &(AccountId, ExpectedMessage)) -> Value {
     json!({
         "id": message.id.map(|id| id.to_string()),
-        "account_id": forecast.account_id.as_str(),
+        "account_id": account_id.as_str(),
         "campaign": message.campaign,
         "at": render::time(message.at.map(|[_, middle, _]| middle)),
         "range": message.at.map(|[first, _, last]| [render::time(Some(first)), render::time(Some(last))]),

@@ -38,6 +38,7 @@ pub(super) async fn show(
     let standing = doors.engine.explain(&message).await?.standing;
     let mut shown = render::message(&message, standing);
     shown["text"] = json!(message.text);
+    shown["zone"] = json!(render::zone(&doors.engine.policy(&message.account.id).zone));
     shown["attempts"] = attempts.iter().map(render::attempt).collect();
     shown["evidence"] = doors.store.evidence(message.arrival).await?.iter().map(render::evidence).collect();
     Ok(Json(shown))

@@ -145,8 +145,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/messages/{id}/cancel", post(messages::cancel))
         .route("/v1/messages/{id}/review", get(review::show).post(review::decide))
         .route("/v1/review", post(review::decide_all))
-        .route("/v1/accounts", get(accounts::list))
         .route("/v1/accounts/{id}", get(accounts::show))
+        .route("/v1/accounts/{id}/zone", get(accounts::zone))
         .route("/v1/accounts/{id}/pause", post(accounts::pause))
         .route("/v1/accounts/{id}/resume", post(accounts::resume))
         .route("/v1/accounts/{id}/budget", get(policy::budget))
@@ -159,6 +159,7 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .layer(middleware::from_fn(refuse_parameters));
     Router::new()
         .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
+        .route("/v1/accounts", get(accounts::list))
         .route("/v1/forecast", get(forecast::forecast).post(forecast::forecast_with))
         .route("/healthz", get(status::healthz))
         .merge(without_parameters)

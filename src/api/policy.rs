@@ -30,26 +30,14 @@ pub(super) async fn budget(
 ) -> Result<Json<Value>, ApiError> {
     let account = find(&doors, &id).await?;
     let (budgets, hours) = doors.engine.budget(&account).await?;
-    let caps: Vec<Value> = budgets.iter().map(cap).collect();
+    let caps: Vec<Value> = budgets.iter().map(render::budget).collect();
     Ok(Json(json!({
         "account_id": id,
         "now": render::time(Some(doors.engine.now())),
+        "zone": render::zone(&doors.engine.policy(&account.id).zone),
         "caps": caps,
         "hours": hours_json(hours),
     })))
-}
-
-fn cap(budget: &Budget) -> Value {
-    json!({
-        "cap": budget.cap.name(),
-        "window": budget.cap.window.as_str(),
-        "configured": budget.cap.most,
-        "limit": budget.limit,
-        "lowered_by": budget.lowered_by.map(|by| by.as_str()),
-        "used": budget.used,
-        "left": budget.left(),
-        "frees_at": render::time(Some(budget.frees_at)),
-    })
 }
 
 fn hours_json(hours: Hours) -> Value {
@@ -136,7 +124,6 @@ async fn above_today(doors: &Doors, account: &Account, policy: &Policy) -> Resul
 }
 
 async fn find(doors: &Doors, id: &str) -> Result<Account, ApiError> {
-    let accounts = doors.store.accounts(Some(&AccountId::new(id))).await?;
-    let view = accounts.into_iter().next().ok_or_else(|| ApiError::not_found("account", id))?;
-    Ok(view.account)
+    let view = doors.store.account(&AccountId::new(id)).await?;
+    view.map(|view| view.account).ok_or_else(|| ApiError::not_found("account", id))
 }

@@ -1,19 +1,38 @@
 //! JSON out: how messages, accounts and standings look.
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use serde_json::{Value, json};
 
 use crate::domain::account::{Account, Down, Pause, Restored};
 use crate::domain::reason::Actor;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
-use crate::engine::{Explanation, Gate, Standing, Until};
+use crate::engine::{Budget, Explanation, Gate, Standing, Until};
 use crate::store::{AccountView, AttemptView, Counts, EvidenceView, MessageView};
 
 /// A time, or null.
 pub(super) fn time(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| json!(time_text(at)))
+}
+
+/// The name of a zone, as the command line and people know it.
+pub(super) fn zone(zone: &TimeZone) -> &str {
+    zone.iana_name().filter(|name| *name != "Etc/Unknown").unwrap_or("UTC")
+}
+
+/// A cap as it stands.
+pub(super) fn budget(budget: &Budget) -> Value {
+    json!({
+        "cap": budget.cap.name(),
+        "window": budget.cap.window.as_str(),
+        "configured": budget.cap.most,
+        "limit": budget.limit,
+        "lowered_by": budget.lowered_by.map(|by| by.as_str()),
+        "used": budget.used,
+        "left": budget.left(),
+        "frees_at": time(Some(budget.frees_at)),
+    })
 }
 
 fn until(until: Option<Until>) -> (Value, Value) {
@@ -115,6 +134,7 @@ pub(super) fn explanation(
         "now": time(Some(explanation.now)),
         "ahead": explanation.ahead,
         "held_by": explanation.held_by.map(|id| id.to_string()),
+        "zone": zone(&explanation.zone),
         "until_local": local(explanation.standing.until, &explanation.zone),
         "expected_at": time(expected.map(|[_, middle, _]| middle)),
         "expected_range": expected.map(|[first, _, last]| [time(Some(first)), time(Some(last))]),
@@ -148,9 +168,13 @@ fn local(until: Option<Until>, zone: &TimeZone) -> Value {
     }
 }
 
+/// A time of a zone; one that comes twice there is told by its offset.
 fn local_time(at: Timestamp, zone: &TimeZone) -> String {
-    let name = zone.iana_name().unwrap_or("UTC");
-    format!("{} {name}", at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S"))
+    let zoned = at.to_zoned(zone.clone());
+    let is_twice =
+        matches!(zone.to_ambiguous_timestamp(zoned.datetime()).offset(), AmbiguousOffset::Fold { .. });
+    let form = if is_twice { "%Y-%m-%d %H:%M:%S%:z" } else { "%Y-%m-%d %H:%M:%S" };
+    format!("{} {}", zoned.strftime(form), self::zone(zone))
 }
 
 /// One paragraph that a support ticket can quote.
@@ -268,6 +292,7 @@ pub(super) fn account(view: &AccountView, standing: Option<Standing>, now: Times
     let mut row = json!({
         "id": account.id.as_str(),
         "standing": account_word(account, now),
+        "attention": view.attention.as_str(),
         "reason": null, "why": null, "actor": null, "until": null, "waits_for": null,
         "paused": pause(account.pause.as_ref(), now),
         "down": down(account.down.as_ref()),
@@ -277,6 +302,7 @@ pub(super) fn account(view: &AccountView, standing: Option<Standing>, now: Times
         "last_sent_at": time(view.last_sent_at),
         "oldest_due_at": time(view.oldest_due_at),
         "counts": counts(&view.counts),
+        "last_error": view.last_error,
     });
     if let Some(standing) = standing {
         standing_into(&mut row, standing);

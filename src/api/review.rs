@@ -31,6 +31,7 @@ pub(super) async fn show(
     let evidence = doors.store.evidence(message.arrival).await?;
     let mut shown = render::message(&message, doors.engine.explain(&message).await?.standing);
     shown["text"] = json!(message.text);
+    shown["zone"] = json!(render::zone(&doors.engine.policy(&message.account.id).zone));
     shown["attempts"] = attempts.iter().map(render::attempt).collect();
     shown["evidence"] = evidence.iter().map(render::evidence).collect();
     shown["choices"] = match message.state {

@@ -226,7 +226,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
             "chat_id" => filter.chat_id = Some(value),
             "dedupe_key" => filter.dedupe_key = Some(value),
             "state" => filter.states.extend(states(&value)?),
-            "limit" => filter.limit = limit(&value)?,
+            "limit" => filter.limit = limit(&value, 500)?,
             "cursor" => filter.before = Some(cursor(&value)?),
             _unknown => return Err(ApiError::bad_request(Refusal::unknown_field(&name, KNOWN))),
         }
@@ -249,9 +249,10 @@ fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
     words.split(',').map(state).collect()
 }
 
-fn limit(text: &str) -> Result<u32, ApiError> {
-    text.parse().ok().filter(|limit| (1..=500).contains(limit)).ok_or_else(|| {
-        let problem = format!("is not a number from 1 to 500: {text}");
+/// A page's length.
+pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
+    text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
+        let problem = format!("is not a number from 1 to {most}: {text}");
         let fix = "leave it out for 50, and follow next_cursor for more";
         ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "limit", problem, fix))
     })

@@ -6,14 +6,17 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use crate::clock::ambient_seed;
 use crate::sandbox::{Sandbox, SandboxConfig};
 
-/// Serves the sandbox until it is interrupted.
+/// Serves the sandbox until it is interrupted. Its ids begin with `seed`, or with one that no other run has.
 ///
 /// # Errors
 /// When the address is not a loopback one or cannot be bound.
-pub async fn sandbox(listen: SocketAddr) -> anyhow::Result<ExitCode> {
-    let config = SandboxConfig { listen, ..SandboxConfig::default() };
+pub async fn sandbox(listen: SocketAddr, seed: Option<u64>) -> anyhow::Result<ExitCode> {
+    // Ids that another run gave already would look like messages that went twice.
+    let seed = seed.unwrap_or_else(ambient_seed);
+    let config = SandboxConfig { listen, seed, ..SandboxConfig::default() };
     let key = config.api_key.clone();
     let sandbox =
         Sandbox::start(config).await.with_context(|| format!("cannot serve the sandbox on {listen}"))?;

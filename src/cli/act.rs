@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Answer, Client, parse_id, segment};
 use super::exit::{Exit, Failure};
-use super::{Globals, Json, render, times};
+use super::times::{self, Typed};
+use super::{Globals, Json, render};
 
 /// `outboxd cancel`.
 #[derive(Debug, Args)]
@@ -40,13 +41,13 @@ struct Whom {
 pub(super) struct Pause {
     #[command(flatten)]
     whom: Whom,
-    /// Until then: 2026-11-22T09:00:00Z, or in this machine's zone "2026-11-22 09:00", 09:00, "tomorrow 09:00";
-    /// without it until `outboxd resume`
+    /// Until then: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the zone of the account
+    /// (with --all: of this machine); without it until `outboxd resume`
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
-    until: Option<Timestamp>,
+    until: Option<Typed>,
     /// For so long: 30m, 2h, 1d
     #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_for, conflicts_with = "until")]
-    length: Option<Timestamp>,
+    length: Option<Typed>,
     /// Why, for whoever asks `outboxd status`
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
@@ -82,6 +83,7 @@ struct Paused {
     #[serde(default)]
     already_paused: bool,
     until: Option<Timestamp>,
+    zone: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -130,15 +132,20 @@ impl Cancelled {
 /// Stops sending.
 pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failure> {
     let path = pause.whom.path("pause")?;
-    let until = pause.until.or(pause.length);
+    let client = globals.client()?;
+    let account = pause.whom.account.as_deref();
+    let until = match pause.until.or(pause.length) {
+        Some(typed) => Some(typed.resolve(&client, account).await?),
+        None => None,
+    };
     let mut body = Map::new();
     body.extend(until.map(|at| ("until".to_owned(), times::wire(at).into())));
     body.extend(pause.note.map(|note| ("note".to_owned(), note.into())));
-    let answer = globals.client()?.post(&path, &Value::Object(body)).await?;
+    let answer = client.post(&path, &Value::Object(body)).await?;
     told(&answer, pause.json, |paused: Paused| {
         let already = if paused.already_paused { " (it was paused already)" } else { "" };
         let until = match paused.until {
-            Some(at) => times::full(Some(at)),
+            Some(at) => times::full_in(Some(at), &times::zone(paused.zone.as_deref())),
             None => format!("`outboxd resume {}`", pause.whom.argument()),
         };
         format!("{} is paused until {until}{already}\n", pause.whom.name())

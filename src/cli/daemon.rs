@@ -31,6 +31,9 @@ pub(super) struct Sandbox {
     /// Where to listen; loopback addresses only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8750")]
     listen: SocketAddr,
+    /// Give the ids that the run with this seed gave; without it, ids that no other run gives
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    seed: Option<u64>,
 }
 
 /// Runs the daemon. A socket named on the command line is where it listens, as it is where the other verbs look.
@@ -51,7 +54,7 @@ pub(super) async fn demo(demo: Demo) -> Result<Exit, Failure> {
 /// Runs the sandbox.
 pub(super) async fn sandbox(sandbox: Sandbox) -> Result<Exit, Failure> {
     log(&LogSettings { level: "info".to_owned(), format: LogFormat::Auto })?;
-    ended(Box::pin(app::sandbox(sandbox.listen)).await)
+    ended(Box::pin(app::sandbox(sandbox.listen, sandbox.seed)).await)
 }
 
 fn log(settings: &LogSettings) -> Result<(), Failure> {

@@ -27,7 +27,8 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::Json;
 use super::client::{Client, Refusal, parse_id};
 use super::exit::{Exit, Failure};
-use super::{render, times};
+use super::render;
+use super::times::{self, Typed};
 
 /// Read and sent at a time, in bytes.
 const CHUNK: usize = 64 * 1024;
@@ -67,12 +68,12 @@ pub(super) struct Enqueue {
     /// Do not show it
     #[arg(long, overrides_with = "typing")]
     no_typing: bool,
-    /// Not earlier: 2026-11-22T09:00:00Z, or in this machine's zone "2026-11-22 09:00", 09:00, "tomorrow 09:00"
+    /// Not earlier: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
-    not_before: Option<Timestamp>,
+    not_before: Option<Typed>,
     /// Not from then on: it expires instead
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
-    expires_at: Option<Timestamp>,
+    expires_at: Option<Typed>,
     /// Your label, to filter by
     #[arg(long, value_name = "LABEL")]
     campaign: Option<String>,
@@ -184,7 +185,14 @@ async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
         return Err(Failure::usage("say what to send: `--text TEXT`, or `--text-file FILE`"));
     }
     let json = enqueue.json.json;
-    let answer = client.post("/v1/messages", &body(enqueue)?).await?;
+    let account = enqueue.account.clone();
+    let mut times = [None, None];
+    for (time, typed) in times.iter_mut().zip([&enqueue.not_before, &enqueue.expires_at]) {
+        if let Some(typed) = typed {
+            *time = Some(typed.resolve(client, account.as_deref()).await?);
+        }
+    }
+    let answer = client.post("/v1/messages", &body(enqueue, times)?).await?;
     if json {
         return answer.pass_on();
     }
@@ -197,7 +205,7 @@ async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
 }
 
 /// The message as the API takes it; what was not given is left out.
-fn body(enqueue: Enqueue) -> Result<Value, Failure> {
+fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> Result<Value, Failure> {
     let text = match enqueue.content.text_file {
         Some(file) => Some(text_of(&file)?),
         None => enqueue.content.text,
@@ -227,8 +235,8 @@ fn body(enqueue: Enqueue) -> Result<Value, Failure> {
         ("inbox_id", enqueue.inbox.map(Value::from)),
         ("text", text.map(Value::from)),
         ("typing", typing.map(Value::from)),
-        ("not_before", enqueue.not_before.map(|at| times::wire(at).into())),
-        ("expires_at", enqueue.expires_at.map(|at| times::wire(at).into())),
+        ("not_before", not_before.map(|at| times::wire(at).into())),
+        ("expires_at", expires_at.map(|at| times::wire(at).into())),
         ("campaign", enqueue.campaign.map(Value::from)),
         ("priority", enqueue.priority.map(Value::from)),
         ("urgent", enqueue.urgent.then(|| true.into())),
@@ -293,8 +301,9 @@ struct Verdicts {
     results: Vec<Row>,
 }
 
+/// The verdict on a row.
 #[derive(Deserialize)]
-struct Row {
+pub(super) struct Row {
     index: u64,
     error: Option<RowRefusal>,
     #[serde(default)]
@@ -311,8 +320,7 @@ struct RowRefusal {
 
 async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, Failure> {
     let path = if enqueue.atomic { "/v1/messages?atomic=true" } else { "/v1/messages" };
-    let rows = Body::wrap(StreamBody::new(chunks(open(file)?)));
-    let answer = client.post_rows(path, rows).await?;
+    let answer = client.post_rows(path, rows(file)?).await?;
     // A refused batch as a whole is answered with 422 and a verdict for each row all the same.
     let verdicts = match serde_json::from_str::<Verdicts>(&answer.body) {
         Ok(verdicts) if answer.status.is_success() || answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
@@ -341,8 +349,13 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
     Ok(Exit::Refused)
 }
 
+/// The rows of `file`, read while they are sent.
+pub(super) fn rows(file: &Path) -> Result<Body, Failure> {
+    Ok(Body::wrap(StreamBody::new(chunks(open(file)?))))
+}
+
 /// Says what is wrong with a row. One that is refused only because of others is not worth a line.
-fn refused(row: &Row) {
+pub(super) fn refused(row: &Row) {
     let Some(RowRefusal { refusal, line }) = &row.error else { return };
     if refusal.code == "batch_refused" {
         return;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::times;
@@ -34,9 +35,9 @@ struct Inbox {
 }
 
 impl Facts {
-    /// A row for each thing that is known.
-    pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
-        let read = |at: Option<Timestamp>| at.map(|at| format!(" (read {})", times::full(Some(at))));
+    /// A row for each thing that is known, its times in the account's `zone`.
+    pub(super) fn rows(&self, zone: &TimeZone) -> Vec<(&'static str, String)> {
+        let read = |at: Option<Timestamp>| at.map(|at| format!(" (read {})", times::full_in(Some(at), zone)));
         let inboxes = self.inboxes.as_ref().map(|inboxes| {
             let shown: Vec<String> = inboxes.iter().map(Inbox::text).collect();
             if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
@@ -47,7 +48,7 @@ impl Facts {
             format!("{shown}{}", read(self.credits_read_at).unwrap_or_default())
         });
         let problem = self.problem.as_ref().map(|problem| {
-            let at = self.tried_at.map(|at| format!(" at {}", times::full(Some(at))));
+            let at = self.tried_at.map(|at| format!(" at {}", times::full_in(Some(at), zone)));
             format!("could not be read{}: {problem}", at.unwrap_or_default())
         });
         let old = (problem.is_none() && self.is_old).then(|| "what is known is old".to_owned());

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::Json;
 use super::client::Client;
+use super::enqueue::{self, Row, rows};
 use super::exit::{Exit, Failure};
 use super::{render, times};
 
@@ -32,15 +34,28 @@ pub(super) struct Forecast {
 
 #[derive(Deserialize)]
 struct Answered {
+    total: Option<Summary>,
     #[serde(default)]
     accounts: Vec<Account>,
+    account_count: Option<u64>,
+    with: Option<Supposed>,
     #[serde(default)]
     campaigns: Vec<Summary>,
+}
+
+/// What became of the rows of `--with`.
+#[derive(Deserialize)]
+struct Supposed {
+    messages: u64,
+    duplicates: u64,
+    #[serde(default)]
+    refused: Vec<Row>,
 }
 
 #[derive(Deserialize)]
 struct Account {
     account_id: String,
+    zone: Option<String>,
     #[serde(flatten)]
     summary: Summary,
     #[serde(default)]
@@ -56,6 +71,16 @@ struct Summary {
     last_at: Option<Timestamp>,
     #[serde(default)]
     last_at_range: Vec<Option<Timestamp>>,
+    #[serde(default)]
+    waiting: Vec<Waiting>,
+}
+
+/// Why messages do not go within the time.
+#[derive(Deserialize)]
+struct Waiting {
+    reason: String,
+    why: String,
+    messages: u64,
 }
 
 #[derive(Deserialize)]
@@ -76,53 +101,93 @@ pub(super) async fn forecast(client: &Client, forecast: Forecast) -> Result<Exit
     let path = format!("/v1/forecast?{}", query.join("&"));
     let answer = match &forecast.with {
         None => client.get_at_length(&path).await?,
-        Some(file) => {
-            let rows = std::fs::read(file)
-                .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
-            client.post_rows(&path, rows.into()).await?
-        }
+        Some(file) => client.post_rows(&path, rows(file)?).await?,
     };
     if forecast.json.json {
-        return answer.pass_on();
+        let passed = answer.pass_on()?;
+        let bad = answer.read::<Answered>()?.with.is_some_and(|with| !with.refused.is_empty());
+        return Ok(if bad { Exit::Refused } else { passed });
     }
     let found: Answered = answer.read()?;
+    let bad = found.with.as_ref().map_or(0, Supposed::told);
     if found.accounts.is_empty() {
         render::note("nothing waits");
+    }
+    render::print(&found.text(&forecast))?;
+    if bad == 0 {
         return Ok(Exit::Done);
     }
-    let mut shown = String::new();
-    for account in &found.accounts {
-        let said = account.summary.text(forecast.days);
-        shown += &format!("{}: {said}\n", render::line(&account.account_id));
-        if forecast.account.is_some() {
-            for Day { date, sends, bound_by } in &account.days {
+    render::note("the rows above are not in the forecast; `outboxd enqueue` would refuse them too");
+    Ok(Exit::Refused)
+}
+
+impl Supposed {
+    /// Says what is wrong with rows, and how many are supposed; answers how many are wrong.
+    fn told(&self) -> usize {
+        self.refused.iter().for_each(enqueue::refused);
+        let Self { messages, duplicates, refused } = self;
+        render::note(&format!(
+            "supposed: {messages} messages; {duplicates} duplicates are counted once; {} refused",
+            refused.len()
+        ));
+        refused.len()
+    }
+}
+
+impl Answered {
+    /// A line for each account and campaign, and the days of the account that was asked for.
+    fn text(&self, forecast: &Forecast) -> String {
+        let mut shown = String::new();
+        for account in &self.accounts {
+            let zone = match &forecast.account {
+                Some(_) => times::zone(account.zone.as_deref()),
+                None => TimeZone::system(),
+            };
+            let said = account.summary.text(forecast.days, &zone);
+            shown += &format!("{}: {said}\n", render::line(&account.account_id));
+            for Day { date, sends, bound_by } in account.days.iter().filter(|_| forecast.account.is_some()) {
                 let bound_by = bound_by.as_deref().map(|reason| format!(", bound by {reason}"));
                 shown += &format!("  {date}  {sends:>4} sent{}\n", bound_by.unwrap_or_default());
             }
         }
+        let all = self.account_count.unwrap_or_default();
+        let system = TimeZone::system();
+        if let Some(total) = self.total.as_ref().filter(|_| all > self.accounts.len() as u64) {
+            shown += &format!("these are {} of {all} accounts; ", self.accounts.len());
+            shown += &format!("all of them: {}\n", total.text(forecast.days, &system));
+        }
+        for campaign in self.campaigns.iter().filter(|summary| summary.campaign.is_some()) {
+            let name = campaign.campaign.as_deref().unwrap_or_default();
+            shown += &format!("campaign {}: {}\n", render::line(name), campaign.text(forecast.days, &system));
+        }
+        shown
     }
-    for campaign in found.campaigns.iter().filter(|summary| summary.campaign.is_some()) {
-        let name = campaign.campaign.as_deref().unwrap_or_default();
-        shown += &format!("campaign {}: {}\n", render::line(name), campaign.text(forecast.days));
-    }
-    render::print(&shown)?;
-    Ok(Exit::Done)
 }
 
 impl Summary {
-    /// `118 messages, the last one goes Thu …`.
-    fn text(&self, days: u32) -> String {
+    /// `118 messages, the last one goes at …`, or why some of them do not go.
+    fn text(&self, days: u32, zone: &TimeZone) -> String {
         let messages = if self.messages == 1 { "message" } else { "messages" };
         let begin = format!("{} {messages}", self.messages);
         if !self.done {
-            return format!("{begin}, {} of them within {days} days", self.sent);
+            let why: Vec<String> = self.waiting.iter().map(Waiting::text).collect();
+            let why = if why.is_empty() { String::new() } else { format!("; {}", why.join("; ")) };
+            return format!("{begin}, {} of them within {days} days{why}", self.sent);
         }
+        let full = |at: Timestamp| times::full_in(Some(at), zone);
         let range = match self.last_at_range[..] {
             [Some(first), Some(last)] if first != last => {
-                format!(" (between {} and {})", times::full(Some(first)), times::full(Some(last)))
+                format!(" (between {} and {})", full(first), full(last))
             }
             _ => String::new(),
         };
-        format!("{begin}, the last one goes at {}{range}", times::full(self.last_at))
+        format!("{begin}, the last one goes at {}{range}", times::full_in(self.last_at, zone))
+    }
+}
+
+impl Waiting {
+    fn text(&self) -> String {
+        let Self { reason, why, messages } = self;
+        render::line(&format!("{messages} wait: {} ({reason})", why.trim_end_matches('.')))
     }
 }

@@ -48,6 +48,7 @@ fn parse_change(text: &str) -> Result<(String, Value), String> {
 
 #[derive(Deserialize)]
 struct Budgets {
+    zone: Option<String>,
     caps: Vec<Cap>,
     hours: Hours,
 }
@@ -77,14 +78,16 @@ pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Fail
     if budget.json.json {
         return answer.pass_on();
     }
-    let Budgets { caps, hours } = answer.read()?;
+    let Budgets { zone, caps, hours } = answer.read()?;
+    let zone = times::zone(zone.as_deref());
+    let full = |at: Option<Timestamp>| times::full_in(at, &zone);
     let header = ["CAP", "WINDOW", "LIMIT", "USED", "LEFT", "FREES AT"].map(str::to_owned);
     let row = |cap: &Cap| {
         let limit = match &cap.lowered_by {
             Some(by) => format!("{} of {} ({by})", cap.limit, cap.configured),
             None => cap.limit.to_string(),
         };
-        let frees_at = if cap.left > 0 { "-".to_owned() } else { times::full(cap.frees_at) };
+        let frees_at = if cap.left > 0 { "-".to_owned() } else { full(cap.frees_at) };
         vec![cap.cap.clone(), cap.window.clone(), limit, cap.used.to_string(), cap.left.to_string(), frees_at]
     };
     let rows: Vec<Vec<String>> = caps.iter().map(row).collect();
@@ -94,9 +97,9 @@ pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Fail
     };
     shown += &match (hours.open, hours.until, hours.opens_at) {
         (true, None, _) => "always open\n".to_owned(),
-        (true, until, _) => format!("open until {}\n", times::full(until)),
+        (true, until, _) => format!("open until {}\n", full(until)),
         (false, _, None) => "closed, and it does not open again\n".to_owned(),
-        (false, _, opens_at) => format!("closed until {}\n", times::full(opens_at)),
+        (false, _, opens_at) => format!("closed until {}\n", full(opens_at)),
     };
     render::print(&shown)?;
     Ok(Exit::Done)

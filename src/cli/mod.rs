@@ -9,11 +9,13 @@
 mod act;
 mod audit;
 mod backup;
+mod cap;
 mod check;
 mod client;
 mod daemon;
 mod enqueue;
 mod exit;
+mod explain;
 mod facts;
 mod forecast;
 mod limits;
@@ -136,7 +138,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Enqueue(enqueue) => enqueue::enqueue(&globals.client()?, *enqueue).await,
         Verb::List(list) => read::list(&globals.client()?, list).await,
         Verb::Show(one) => read::show(&globals.client()?, one).await,
-        Verb::Explain(one) => read::explain(&globals.client()?, one).await,
+        Verb::Explain(one) => explain::explain(&globals.client()?, one).await,
         Verb::Forecast(forecast) => forecast::forecast(&globals.client()?, forecast).await,
         Verb::Budget(budget) => limits::budget(&globals.client()?, budget).await,
         Verb::Policy(policy) => limits::policy(&globals.client()?, policy).await,

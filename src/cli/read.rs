@@ -1,11 +1,11 @@
-//! The verbs that look at messages: `list`, `show`, `explain`.
+//! The verbs that look at messages: `list` and `show`.
 //!
-//! They only ask and show. What stands in a ticket afterwards (`explain`) is the daemon's own sentence and its own list of
-//! rules, in its order; nothing is concluded here. On a terminal a list is a table with short times of this machine's
+//! They only ask and show. On a terminal a list is a table with short times of the account's or this machine's
 //! zone; for a program it is a row of tab-separated cells a message, with the API's times and no header.
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 
 use super::Json;
@@ -60,9 +60,9 @@ impl List {
 pub(super) struct One {
     /// The message
     #[arg(value_name = "ID", value_parser = parse_id)]
-    id: String,
+    pub(super) id: String,
     #[command(flatten)]
-    json: Json,
+    pub(super) json: Json,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +96,7 @@ struct Message {
     provider_message_ids: Option<Vec<String>>,
     created_at: Option<Timestamp>,
     updated_at: Option<Timestamp>,
+    zone: Option<String>,
 }
 
 /// One user, or a list of them.
@@ -131,7 +132,10 @@ struct Attempt {
 /// Lists messages, page by page.
 pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     let terminal = render::is_terminal();
-    let times = if terminal { Times::here() } else { Times::Exact };
+    let times = match terminal && !list.json.json {
+        true => Times::of(times::zone_of(client, list.account.as_deref()).await?),
+        false => Times::Exact,
+    };
     let mut left = if list.all { u64::MAX } else { list.limit };
     let mut cursor: Option<String> = None;
     let mut rows = Vec::new();
@@ -231,7 +235,7 @@ pub(super) fn shown(answer: &Answer) -> Result<String, Failure> {
     shown += &render::text(detail.text.as_deref().unwrap_or("-"));
     shown += if detail.attempts.is_empty() { "\nattempts: none\n" } else { "\nattempts:\n" };
     for attempt in &detail.attempts {
-        shown += &render::text(&attempt.line());
+        shown += &render::text(&attempt.line(&times::zone(message.zone.as_deref())));
     }
     Ok(shown)
 }
@@ -242,12 +246,13 @@ fn facts(message: &Message) -> String {
         (Some(why), Some(reason)) => Some(format!("{why} ({reason})")),
         (why, reason) => why.clone().or_else(|| reason.clone()),
     };
+    let zone = times::zone(message.zone.as_deref());
+    let time = |at: Option<Timestamp>| at.map(|at| times::full_in(Some(at), &zone));
     let waits = match message.waits_for.as_deref() {
         Some("person") => Some("a person".to_owned()),
-        Some("not_before") => message.until.map(|at| format!("not before {}", times::full(Some(at)))),
-        _ => message.until.map(|at| times::full(Some(at))),
+        Some("not_before") => time(message.until).map(|at| format!("not before {at}")),
+        _ => time(message.until),
     };
-    let time = |at: Option<Timestamp>| at.map(|at| times::full(Some(at)));
     let chat = message.chat_id.clone().filter(|_| message.users_ids.is_some());
     let ids = message.provider_message_ids.as_ref().filter(|ids| !ids.is_empty());
     let facts = [
@@ -279,8 +284,8 @@ fn facts(message: &Message) -> String {
 
 impl Attempt {
     /// The attempt in a line, with all that support would ask for.
-    fn line(&self) -> String {
-        let began = times::full(self.started_at);
+    fn line(&self, zone: &TimeZone) -> String {
+        let began = times::full_in(self.started_at, zone);
         let outcome = self.outcome.as_deref().unwrap_or("no outcome yet");
         let mut line = format!("{}. {began}  {outcome}", self.number);
         let phase = self.phase.as_ref().map(|phase| format!("phase {phase}"));
@@ -291,107 +296,5 @@ impl Attempt {
             line = format!("{line}; {part}");
         }
         render::line(&line)
-    }
-}
-
-#[derive(Deserialize)]
-struct Explanation {
-    id: String,
-    account_id: Option<String>,
-    state: String,
-    reason: Option<String>,
-    why: Option<String>,
-    actor: Option<String>,
-    until: Option<Timestamp>,
-    until_local: Option<String>,
-    waits_for: Option<String>,
-    #[serde(default)]
-    ahead: u64,
-    held_by: Option<String>,
-    now: Option<Timestamp>,
-    sentence: Option<String>,
-    #[serde(default)]
-    gates: Vec<Gate>,
-}
-
-#[derive(Deserialize)]
-struct Gate {
-    gate: String,
-    open: bool,
-    until: Option<Timestamp>,
-    waits_for: Option<String>,
-    why: Option<String>,
-}
-
-/// Says why a message waits or stopped.
-pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
-    let answer = client.get(&format!("/v1/messages/{}/explain", segment(&one.id)), &[]).await?;
-    if one.json.json {
-        return answer.pass_on();
-    }
-    let explanation: Explanation = answer.read()?;
-    render::print(&explanation.text())?;
-    Ok(Exit::Done)
-}
-
-impl Explanation {
-    fn text(&self) -> String {
-        let sentence = self.sentence.as_ref().or(self.why.as_ref()).or(self.reason.as_ref());
-        let sentence = render::line(sentence.map_or("-", String::as_str));
-        let until = match (self.waits_for.as_deref(), self.until) {
-            (Some("person"), _) => Some("a person acts".to_owned()),
-            (waits_for, Some(at)) => {
-                let local = self.until_local.clone().unwrap_or_else(|| times::full(Some(at)));
-                let distance = self.now.map(|now| format!(", {}", times::distance(at, now)));
-                let least = if waits_for == Some("not_before") { "not before " } else { "" };
-                Some(format!("{least}{local}{}", distance.unwrap_or_default()))
-            }
-            (_, None) => None,
-        };
-        let facts = [
-            ("message", Some(self.id.clone())),
-            ("account", self.account_id.clone()),
-            ("state", Some(self.state.clone())),
-            ("reason", self.reason.clone()),
-            ("until", until),
-            ("who acts", self.actor.clone()),
-            ("ahead", (self.ahead > 0).then(|| self.ahead.to_string())),
-            ("held by", self.held_by.clone()),
-            ("asked", self.now.map(|now| times::full(Some(now)))),
-        ];
-        let known: Vec<(&str, String)> =
-            facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let gates = if self.gates.is_empty() { String::new() } else { format!("\n{}", self.gates()) };
-        format!("{sentence}\n\n{}{gates}", render::pairs(&known))
-    }
-
-    /// The rules in their order; `>` marks the first closed one, which decides.
-    fn gates(&self) -> String {
-        let width = self.gates.iter().map(|gate| gate.gate.len()).max().unwrap_or(0);
-        let binding = self.gates.iter().position(|gate| !gate.open);
-        let mut shown = String::from("rules, in the order in which they are asked:\n");
-        for (index, gate) in self.gates.iter().enumerate() {
-            let mark = if Some(index) == binding { '>' } else { ' ' };
-            let name = render::line(&gate.gate);
-            let row = match gate.open {
-                true => format!("{mark} {name:width$}  open"),
-                false => format!("{mark} {name:width$}  closed{}", gate.closed()),
-            };
-            shown += &format!("{row}\n");
-        }
-        shown
-    }
-}
-
-impl Gate {
-    fn closed(&self) -> String {
-        let until = match (self.waits_for.as_deref(), self.until) {
-            (Some("person"), _) => " until a person acts".to_owned(),
-            (Some("not_before"), Some(at)) => format!(", not before {}", times::full(Some(at))),
-            (_, Some(at)) => format!(" until {}", times::full(Some(at))),
-            (_, None) => String::new(),
-        };
-        let why = self.why.as_ref().map(|why| format!(". {}", render::line(why)));
-        format!("{until}{}", why.unwrap_or_default())
     }
 }

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -51,6 +52,7 @@ pub(super) struct Review {
 
 #[derive(Deserialize)]
 struct Known {
+    zone: Option<String>,
     #[serde(default)]
     evidence: Vec<Evidence>,
     #[serde(default)]
@@ -109,10 +111,11 @@ async fn show(client: &Client, id: &str, json: Json) -> Result<Exit, Failure> {
         return answer.pass_on();
     }
     let known: Known = answer.read()?;
+    let zone = times::zone(known.zone.as_deref());
     let mut shown = read::shown(&answer)?;
     shown += if known.evidence.is_empty() { "\nread back: never\n" } else { "\nread back:\n" };
     for evidence in &known.evidence {
-        shown += &render::text(&evidence.line());
+        shown += &render::text(&evidence.line(&zone));
     }
     if !known.choices.is_empty() {
         shown += "\nyou can say:\n";
@@ -126,12 +129,12 @@ async fn show(client: &Client, id: &str, json: Json) -> Result<Exit, Failure> {
 }
 
 impl Evidence {
-    fn line(&self) -> String {
+    fn line(&self, zone: &TimeZone) -> String {
         let detail = self.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
         let who = if self.source == "person" { "a person said " } else { "" };
         render::line(&format!(
             "{}  attempt {}, {who}{}{detail}",
-            times::full(self.at),
+            times::full_in(self.at, zone),
             self.attempt,
             self.finding
         ))

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::Json;
+use super::cap::Cap;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::facts::Facts;
@@ -28,9 +30,12 @@ pub(super) struct Status {
     /// Only this account, with all that is known of it
     #[arg(value_name = "ACCOUNT", value_parser = parse_id)]
     account: Option<String>,
-    /// Only the table of accounts; piped, its cells are separated by tabs
+    /// Only the table of accounts, every one; piped, its cells are separated by tabs
     #[arg(long, conflicts_with = "account")]
     accounts: bool,
+    /// At most so many accounts below the queue: first those that need somebody, then those with messages waiting
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
+    limit: u64,
     #[command(flatten)]
     json: Json,
 }
@@ -47,6 +52,7 @@ struct Daemon {
     key_refused: Option<Value>,
     api: Option<Api>,
     queue: Queue,
+    accounts: Option<u64>,
     recovered: Option<Recovered>,
     #[serde(default)]
     warnings: Vec<String>,
@@ -92,6 +98,7 @@ struct Recovered {
 #[derive(Deserialize)]
 struct Accounts {
     data: Vec<Account>,
+    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +119,9 @@ struct Account {
     oldest_due_at: Option<Timestamp>,
     #[serde(default)]
     counts: Counts,
+    cap: Option<Cap>,
+    last_error: Option<String>,
+    zone: Option<String>,
     unipile: Option<Facts>,
 }
 
@@ -133,20 +143,26 @@ pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Fail
     match &status.account {
         Some(account) => one(client, account, status.json).await,
         None if status.accounts => accounts(client, status.json).await,
-        None => everything(client, status.json).await,
+        None => everything(client, status.limit, status.json).await,
     }
 }
 
-async fn everything(client: &Client, json: Json) -> Result<Exit, Failure> {
+async fn everything(client: &Client, limit: u64, json: Json) -> Result<Exit, Failure> {
     let answer = client.get("/v1/status", &[]).await?;
     if json.json {
         return answer.pass_on();
     }
     let daemon: Daemon = answer.read()?;
-    let accounts: Accounts = client.get("/v1/accounts", &[]).await?.read()?;
+    let limit = limit.to_string();
+    let accounts: Accounts = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
     let mut shown = daemon.text();
     if !accounts.data.is_empty() {
         shown += &format!("\n{}", table(&accounts.data, &Times::at(daemon.now), daemon.now));
+    }
+    if accounts.next_cursor.is_some() {
+        let all = daemon.accounts.map(|all| format!(" of {all}")).unwrap_or_default();
+        shown +=
+            &format!("the first {}{all}; `outboxd status --accounts` shows every one\n", accounts.data.len());
     }
     if let Some(step) = &daemon.next_step {
         shown += &format!("\nnext: {}\n", render::line(step));
@@ -178,7 +194,10 @@ impl Daemon {
 
     /// What keeps everything from being sent.
     fn troubles(&self) -> Vec<String> {
-        let paused = self.paused.as_ref().map(|paused| format!("all sending is paused{}", paused.text()));
+        let paused = self
+            .paused
+            .as_ref()
+            .map(|paused| format!("all sending is paused{}", paused.text(&TimeZone::system())));
         let refused =
             self.key_refused.as_ref().filter(|refused| **refused != Value::Bool(false)).map(|refused| {
                 let problem = refused.get("problem").unwrap_or(refused).as_str();
@@ -205,10 +224,10 @@ impl Daemon {
 
 impl Paused {
     /// Since when, until when and why.
-    fn text(&self) -> String {
-        let since = self.since.map(|at| format!(" since {}", times::full(Some(at))));
+    fn text(&self, zone: &TimeZone) -> String {
+        let since = self.since.map(|at| format!(" since {}", times::full_in(Some(at), zone)));
         let until = match self.until {
-            Some(at) => format!(" until {}", times::full(Some(at))),
+            Some(at) => format!(" until {}", times::full_in(Some(at), zone)),
             None => " until it is resumed".to_owned(),
         };
         let note = self.note.as_ref().filter(|note| !note.is_empty()).map(|note| format!(": {note}"));
@@ -238,35 +257,45 @@ fn counts(counts: &Counts) -> String {
     if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
 }
 
+/// Every account, page by page, in an order that stays while messages go.
 async fn accounts(client: &Client, json: Json) -> Result<Exit, Failure> {
-    let answer = client.get("/v1/accounts", &[]).await?;
-    if json.json {
-        return answer.pass_on();
-    }
-    let accounts: Accounts = answer.read()?;
-    if accounts.data.is_empty() {
-        render::note("no accounts; one appears with its first message");
-        return Ok(Exit::Done);
-    }
-    let now = times::now();
-    render::print(&match render::is_terminal() {
-        true => table(&accounts.data, &Times::at(now), now),
-        false => {
-            let rows: Vec<_> = accounts
-                .data
-                .iter()
-                .map(|account| account.row(&Times::Exact, account.oldest_exact()))
-                .collect();
-            render::tabbed(&rows)
+    let terminal = render::is_terminal();
+    let (mut cursor, mut shown, mut any) = (None::<String>, Vec::new(), false);
+    loop {
+        let query = [("sort", "id"), ("limit", "500")];
+        let more = cursor.as_deref().map(|cursor| ("cursor", cursor));
+        let query: Vec<_> = query.into_iter().chain(more).collect();
+        let answer = client.get("/v1/accounts", &query).await?;
+        if json.json {
+            answer.pass_on()?;
         }
-    })?;
+        let page: Accounts = answer.read()?;
+        if !terminal && !json.json {
+            let rows: Vec<_> =
+                page.data.iter().map(|account| account.row(&Times::Exact, account.oldest_exact())).collect();
+            render::print(&render::tabbed(&rows))?;
+        }
+        any |= !page.data.is_empty();
+        shown.extend(page.data.into_iter().filter(|_| terminal));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if !any && !json.json {
+        render::note("no accounts; one appears with its first message");
+    } else if terminal && !json.json {
+        let now = times::now();
+        render::print(&table(&shown, &Times::at(now), now))?;
+    }
     Ok(Exit::Done)
 }
 
 fn table(accounts: &[Account], times: &Times, now: Timestamp) -> String {
-    let header = ["account", "state", "why", "next", "queued", "oldest", "last sent"].map(str::to_owned);
+    let header =
+        ["account", "state", "why", "next", "queued", "oldest", "last sent", "sent"].map(str::to_owned);
     let rows: Vec<_> = accounts.iter().map(|account| account.row(times, account.oldest(now))).collect();
-    render::table(&header, &rows)
+    format!("{}times are in {}\n", render::table(&header, &rows), times.zone())
 }
 
 impl Account {
@@ -280,6 +309,7 @@ impl Account {
             queued.to_string(),
             oldest,
             times.show(self.last_sent_at),
+            Cap::text(self.cap.as_ref()),
         ]
     }
 
@@ -298,7 +328,8 @@ impl Account {
 
     /// All that is known of it.
     fn text(&self) -> String {
-        let time = |at: Option<Timestamp>| at.map(|at| times::full(Some(at)));
+        let zone = times::zone(self.zone.as_deref());
+        let time = |at: Option<Timestamp>| at.map(|at| times::full_in(Some(at), &zone));
         let why = self.why.as_ref().map(|why| match &self.reason {
             Some(reason) => format!("{why} ({reason})"),
             None => why.clone(),
@@ -323,18 +354,20 @@ impl Account {
             ("why", why),
             ("who acts", self.actor.clone().filter(|actor| actor != "nobody")),
             ("next", next),
-            ("paused", self.paused.as_ref().map(|paused| paused.text().trim_start().to_owned())),
+            ("paused", self.paused.as_ref().map(|paused| paused.text(&zone).trim_start().to_owned())),
             ("down", down),
             ("rests", hold),
             ("messages", Some(counts(&self.counts))),
+            ("sent", self.cap.as_ref().map(|cap| cap.full(&zone))),
             ("oldest due", time(self.oldest_due_at)),
             ("last sent", time(self.last_sent_at)),
+            ("last error", self.last_error.clone()),
             ("last call", time(self.last_call_at)),
             ("next call", time(self.next_call_at).map(|at| format!("not before {at}"))),
         ];
         let mut known: Vec<(&str, String)> =
             facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        known.extend(self.unipile.iter().flat_map(Facts::rows));
+        known.extend(self.unipile.iter().flat_map(|facts| facts.rows(&zone)));
         let step = self.step().map(|step| format!("\nnext: {}\n", render::line(&step)));
         render::pairs(&known) + &step.unwrap_or_default()
     }

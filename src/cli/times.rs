@@ -1,33 +1,174 @@
 //! Times, as a person types them and as a person reads them.
 //!
-//! Typed: RFC 3339, or a time of this machine's zone. Read: in this machine's zone, short where a table needs it, with
-//! the zone where a ticket quotes it. For a program they stay what the API has: UTC with milliseconds. What is not known
-//! is `-`, and a time that may still move is shown as "not before". The parsing is pure; only [`parse_time`] and
-//! [`parse_for`], which clap calls, [`now`] and [`Times`] read the clock and the zone.
+//! One rule for both: where one account is meant, a time is of that account's zone; else of this machine's. What is shown
+//! always names its zone. RFC 3339 needs none and is what programs get and give: UTC with milliseconds. What is not known
+//! is `-`, and a time that may still move is shown as "not before". A time that a change of the clocks skips, or gives
+//! twice, is refused rather than guessed.
 
 use jiff::civil::{Date, DateTime, Time};
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
+use serde::Deserialize;
 
+use super::client::{Client, segment};
+use super::exit::{Exit, Failure};
 use crate::clock::{Clock, SystemClock};
 
 const FORMS: &str =
-    "write 2026-11-22T09:00:00Z, or in this machine's zone \"2026-11-22 09:00\", 09:00 or \"tomorrow 09:00\"";
+    "write 2026-11-22T09:00:00Z, or \"2026-11-22 09:00\", 09:00 or \"tomorrow 09:00\" in the account's zone";
 
-/// A time on the command line.
-pub(super) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    time(text, &here()).map(|zoned| zoned.timestamp()).ok_or_else(|| format!("this is no time; {FORMS}"))
+/// A time on the command line, before it is known in whose zone it is meant.
+#[derive(Debug, Clone)]
+pub(super) enum Typed {
+    /// An instant.
+    At(Timestamp),
+    /// A time of some zone, as it was typed.
+    Local(String),
+    /// So long from now.
+    For(Span),
 }
 
-/// How long from now, on the command line.
-pub(super) fn parse_for(text: &str) -> Result<Timestamp, String> {
+/// Reads a time on the command line as far as it can be read without a zone.
+pub(super) fn parse_time(text: &str) -> Result<Typed, String> {
+    let text = text.trim();
+    if let Ok(at) = text.parse::<Zoned>() {
+        return Ok(Typed::At(at.timestamp()));
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(Typed::At(at));
+    }
+    // Whether it has a form that is known; in UTC no time is skipped.
+    match local(text, &now().to_zoned(TimeZone::UTC)) {
+        Some(_) => Ok(Typed::Local(text.to_owned())),
+        None => Err(format!("this is no time; {FORMS}")),
+    }
+}
+
+/// Reads how long from now, on the command line.
+pub(super) fn parse_for(text: &str) -> Result<Typed, String> {
     let fix = "write 30m, 2h or 1d";
     let span: Span = text.trim().parse().map_err(|_| format!("this is no length of time; {fix}"))?;
     if !span.is_positive() {
         return Err(format!("this is not ahead; {fix}"));
     }
-    let then = here().checked_add(span).map_err(|_| format!("this is too long; {fix}"))?;
-    Ok(then.timestamp())
+    Ok(Typed::For(span))
+}
+
+impl Typed {
+    /// What is meant, in the zone of `account` or of this machine. The daemon knows the zone of an account.
+    pub(super) async fn resolve(&self, client: &Client, account: Option<&str>) -> Result<Timestamp, Failure> {
+        let zone = match self {
+            Self::At(at) => return Ok(*at),
+            Self::Local(_) | Self::For(_) => zone_of(client, account).await?,
+        };
+        self.meant(&now().to_zoned(zone)).map_err(Failure::usage)
+    }
+
+    /// What is meant at `now`, in the zone of `now`.
+    fn meant(&self, now: &Zoned) -> Result<Timestamp, String> {
+        match self {
+            Self::At(at) => Ok(*at),
+            Self::For(span) => {
+                let then = now.checked_add(*span);
+                then.map(|then| then.timestamp())
+                    .map_err(|_| "this is too long; write 30m, 2h or 1d".to_owned())
+            }
+            Self::Local(text) => match local(text, now) {
+                Some(Meant::Day(date)) => {
+                    let begins = date.to_zoned(now.time_zone().clone());
+                    begins
+                        .map(|begins| begins.timestamp())
+                        .map_err(|_| format!("{text:?} is no day that there is"))
+                }
+                Some(Meant::Time(at)) => once(at, now.time_zone()),
+                Some(Meant::Next(time)) => {
+                    let today = once(now.date().to_datetime(time), now.time_zone())?;
+                    if today > now.timestamp() {
+                        return Ok(today);
+                    }
+                    let tomorrow = now.date().tomorrow().map_err(|_| "there is no tomorrow".to_owned())?;
+                    once(tomorrow.to_datetime(time), now.time_zone())
+                }
+                None => Err(format!("this is no time; {FORMS}")),
+            },
+        }
+    }
+}
+
+/// The instant that is `at` in `zone`, if there is exactly one.
+fn once(at: DateTime, zone: &TimeZone) -> Result<Timestamp, String> {
+    let name = name(zone, at.to_zoned(zone.clone()).ok().as_ref());
+    let shown = at.strftime("%Y-%m-%d %H:%M:%S");
+    match zone.to_ambiguous_timestamp(at).offset() {
+        AmbiguousOffset::Unambiguous { .. } => {
+            zone.to_timestamp(at).map_err(|_| format!("{shown} is no time that there is"))
+        }
+        AmbiguousOffset::Gap { .. } => Err(format!(
+            "{shown} does not exist in {name}: the clocks are set forward over it; write another time"
+        )),
+        AmbiguousOffset::Fold { before, after } => {
+            let form = at.strftime("%Y-%m-%dT%H:%M:%S");
+            let [first, second] =
+                [before, after].map(|offset| Timestamp::UNIX_EPOCH.to_zoned(offset.to_time_zone()));
+            let [first, second] = [first.strftime("%:z"), second.strftime("%:z")];
+            Err(format!(
+                "{shown} comes twice in {name}: the clocks are set back; write {form}{first} or {form}{second}"
+            ))
+        }
+    }
+}
+
+/// What was typed, before a zone is known.
+enum Meant {
+    /// The beginning of a day.
+    Day(Date),
+    /// A time of a day.
+    Time(DateTime),
+    /// The next time that it is so late.
+    Next(Time),
+}
+
+/// What `text` means on the day of `now`.
+fn local(text: &str, now: &Zoned) -> Option<Meant> {
+    let on = |date: Date, text: &str| Some(Meant::Time(date.to_datetime(text.trim().parse::<Time>().ok()?)));
+    if let Some(rest) = text.strip_prefix("tomorrow ") {
+        return on(now.date().tomorrow().ok()?, rest);
+    }
+    if let Some(rest) = text.strip_prefix("today ") {
+        return on(now.date(), rest);
+    }
+    if text.len() == "2026-11-22".len()
+        && let Ok(date) = text.parse::<Date>()
+    {
+        return Some(Meant::Day(date));
+    }
+    if let Ok(at) = text.parse::<DateTime>() {
+        return Some(Meant::Time(at));
+    }
+    text.parse::<Time>().ok().map(Meant::Next)
+}
+
+#[derive(Deserialize)]
+struct ZoneOf {
+    zone: String,
+}
+
+/// The zone of `account`, as the daemon knows it; this machine's for none.
+pub(super) async fn zone_of(client: &Client, account: Option<&str>) -> Result<TimeZone, Failure> {
+    let Some(account) = account else { return Ok(TimeZone::system()) };
+    let answer: ZoneOf = client.get(&format!("/v1/accounts/{}/zone", segment(account)), &[]).await?.read()?;
+    TimeZone::get(&answer.zone).map_err(|_| {
+        let text = format!(
+            "this machine does not know the zone {} of {account}; write the time as RFC 3339",
+            answer.zone
+        );
+        Failure::told(Exit::Unexpected, text)
+    })
+}
+
+/// The zone that an answer names; this machine's if it names none.
+pub(super) fn zone(name: Option<&str>) -> TimeZone {
+    name.and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system)
 }
 
 /// The time.
@@ -35,32 +176,13 @@ pub(super) fn now() -> Timestamp {
     SystemClock::new().now()
 }
 
-fn here() -> Zoned {
-    now().to_zoned(TimeZone::system())
-}
-
-/// What `text` means at `now`, in the zone of `now`.
-fn time(text: &str, now: &Zoned) -> Option<Zoned> {
-    let text = text.trim();
-    let zone = now.time_zone();
-    if let Ok(at) = text.parse::<Zoned>() {
-        return Some(at);
+/// What a zone is called.
+fn name(zone: &TimeZone, at: Option<&Zoned>) -> String {
+    match zone.iana_name() {
+        Some("Etc/Unknown" | "Etc/UTC") => "UTC".to_owned(),
+        Some(name) => name.to_owned(),
+        None => at.map_or_else(|| "this machine's zone".to_owned(), |at| at.strftime("%Z").to_string()),
     }
-    if let Ok(at) = text.parse::<Timestamp>() {
-        return Some(at.to_zoned(zone.clone()));
-    }
-    let on = |date: Date, text: &str| zone.to_zoned(date.to_datetime(text.trim().parse::<Time>().ok()?)).ok();
-    if let Some(rest) = text.strip_prefix("tomorrow ") {
-        return on(now.date().tomorrow().ok()?, rest);
-    }
-    if let Some(rest) = text.strip_prefix("today ") {
-        return on(now.date(), rest);
-    }
-    if let Ok(at) = text.parse::<DateTime>() {
-        return zone.to_zoned(at).ok();
-    }
-    let today = on(now.date(), text)?;
-    if today > *now { Some(today) } else { on(now.date().tomorrow().ok()?, text) }
 }
 
 /// `at` as the API takes it.
@@ -73,14 +195,14 @@ pub(super) fn wire(at: Timestamp) -> String {
 pub(super) enum Times {
     /// For a program: as the API has them.
     Exact,
-    /// For a person: in this zone, today's without the date.
+    /// For a person: in the zone of `now`, today's without the date.
     Short { now: Zoned },
 }
 
 impl Times {
-    /// For a person at this machine, now.
-    pub(super) fn here() -> Self {
-        Self::Short { now: here() }
+    /// For a person who looks at one account, or at several, now.
+    pub(super) fn of(zone: TimeZone) -> Self {
+        Self::Short { now: now().to_zoned(zone) }
     }
 
     /// For a person at this machine, at the daemon's `now`.
@@ -110,19 +232,28 @@ impl Times {
         }
     }
 
-    /// The zone of what is shown, such as `CET`.
+    /// The zone of what is shown, such as `Europe/Berlin`.
     pub(super) fn zone(&self) -> String {
         match self {
             Self::Exact => "UTC".to_owned(),
-            Self::Short { now } => now.strftime("%Z").to_string(),
+            Self::Short { now } => name(now.time_zone(), Some(now)),
         }
     }
 }
 
-/// A time with its zone, as a ticket quotes it; or `-`.
+/// A time with this machine's zone, as a ticket quotes it; or `-`.
 pub(super) fn full(at: Option<Timestamp>) -> String {
-    let shown = |at: Timestamp| at.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
-    at.map_or_else(|| "-".to_owned(), shown)
+    full_in(at, &TimeZone::system())
+}
+
+/// A time with its zone, as a ticket quotes it; or `-`. One that comes twice there is told by its offset.
+pub(super) fn full_in(at: Option<Timestamp>, zone: &TimeZone) -> String {
+    let Some(at) = at else { return "-".to_owned() };
+    let zoned = at.to_zoned(zone.clone());
+    let is_twice =
+        matches!(zone.to_ambiguous_timestamp(zoned.datetime()).offset(), AmbiguousOffset::Fold { .. });
+    let form = if is_twice { "%Y-%m-%d %H:%M:%S%:z" } else { "%Y-%m-%d %H:%M:%S" };
+    format!("{} {}", zoned.strftime(form), name(zone, Some(&zoned)))
 }
 
 /// How long it is from `now` to `at`: `in 12 s`, `3 min ago`, `now`.
@@ -159,10 +290,14 @@ mod tests {
         at.parse::<Timestamp>().unwrap().in_tz("Europe/Berlin").unwrap()
     }
 
+    fn meant(typed: &str, now: &Zoned) -> Result<String, String> {
+        parse_time(typed)?.meant(now).map(wire)
+    }
+
     #[test]
     fn what_a_person_types() {
         let now = berlin("2026-11-22T08:30:00Z"); // 09:30 there
-        for (typed, meant) in [
+        for (typed, at) in [
             ("2026-11-22T09:00:00Z", Some("2026-11-22T09:00:00.000Z")),
             ("2026-11-22T09:00:00+02:00", Some("2026-11-22T07:00:00.000Z")),
             ("2026-11-22T09:00:00-05:00[America/New_York]", Some("2026-11-22T14:00:00.000Z")),
@@ -178,9 +313,39 @@ mod tests {
             ("25:00", None),
             ("", None),
         ] {
-            let read = time(typed, &now).map(|at| wire(at.timestamp()));
-            assert_eq!(read.as_deref(), meant, "{typed:?}");
+            assert_eq!(meant(typed, &now).ok().as_deref(), at, "{typed:?}");
         }
+        let cairo = "2026-04-23T12:00:00Z".parse::<Timestamp>().unwrap().in_tz("Africa/Cairo").unwrap();
+        let day = meant("2026-04-24", &cairo).unwrap();
+        assert_eq!(day, "2026-04-23T22:00:00.000Z", "that day begins at 01:00, because midnight is skipped");
+    }
+
+    #[test]
+    fn a_time_that_is_skipped_or_comes_twice_is_not_guessed() {
+        let spring = berlin("2026-03-28T12:00:00Z");
+        let skipped = "2026-03-29 02:30:00 does not exist in Europe/Berlin: the clocks are set forward over it; write another time";
+        let autumn = berlin("2026-10-24T12:00:00Z");
+        let twice = "2026-10-25 02:30:00 comes twice in Europe/Berlin: the clocks are set back; \
+                     write 2026-10-25T02:30:00+02:00 or 2026-10-25T02:30:00+01:00";
+        for (now, told) in [(&spring, skipped), (&autumn, twice)] {
+            let date = told.split(' ').next().unwrap();
+            for typed in ["02:30", "tomorrow 02:30", &format!("{date} 02:30")] {
+                assert_eq!(meant(typed, now), Err(told.to_owned()), "{typed:?}");
+            }
+        }
+        assert_eq!(meant("2026-10-25T02:30:00+01:00", &autumn).as_deref(), Ok("2026-10-25T01:30:00.000Z"));
+        let one = |at: &str| full_in(Some(at.parse().unwrap()), autumn.time_zone());
+        assert_eq!(one("2026-10-25T00:30:00Z"), "2026-10-25 02:30:00+02:00 Europe/Berlin");
+        assert_eq!(one("2026-10-25T01:30:00Z"), "2026-10-25 02:30:00+01:00 Europe/Berlin");
+        assert_eq!(one("2026-10-25T02:30:00Z"), "2026-10-25 03:30:00 Europe/Berlin");
+    }
+
+    #[test]
+    fn a_day_is_a_day_of_the_zone() {
+        let autumn = berlin("2026-10-24T12:00:00Z");
+        let later = |text: &str| parse_for(text).unwrap().meant(&autumn).map(wire);
+        assert_eq!(later("1d").as_deref(), Ok("2026-10-25T13:00:00.000Z"), "25 hours");
+        assert_eq!(later("24h").as_deref(), Ok("2026-10-25T12:00:00.000Z"));
     }
 
     #[test]
@@ -196,7 +361,7 @@ mod tests {
         assert_eq!(times.wait(at("2026-11-22T22:45:10Z"), Some("not_before")), "not before 23:45:10");
         assert_eq!(times.wait(None, Some("person")), "a person");
         assert_eq!(times.wait(None, None), "-");
-        assert_eq!(times.zone(), "CET");
+        assert_eq!(times.zone(), "Europe/Berlin");
     }
 
     #[test]

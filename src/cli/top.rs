@@ -1,7 +1,7 @@
-//! `outboxd top`: a live view, a row an account, those first that send or wait.
+//! `outboxd top`: a live view, a row an account, those first that need somebody or have messages waiting.
 //!
-//! Each drawing asks the daemon anew: the accounts, and of those that are shown what is left of their day and the last thing
-//! that went wrong. Nothing is worked out here. On a terminal it is drawn again until it is interrupted; for a program it
+//! Each drawing asks the daemon anew, once for all rows: each has the cap that binds it and the last thing that went wrong.
+//! Nothing is worked out here. On a terminal it is drawn again until it is interrupted; for a program it
 //! is told once.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Json;
-use super::client::{Client, segment};
+use super::cap::Cap;
+use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Times};
@@ -61,38 +62,14 @@ struct Account {
     last_sent_at: Option<Timestamp>,
     #[serde(default)]
     counts: BTreeMap<String, u64>,
+    cap: Option<Cap>,
+    last_error: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Budget {
-    #[serde(default)]
-    caps: Vec<Cap>,
-}
-
-#[derive(Deserialize)]
-struct Cap {
-    cap: String,
-    window: String,
-    limit: u64,
-    used: u64,
-}
-
-#[derive(Deserialize)]
-struct Messages {
-    data: Vec<Message>,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    error: Option<String>,
-}
-
-/// One account with what was asked about it.
+/// One account, and as it was answered.
 struct Row {
     shown: Value,
     account: Account,
-    budget: Budget,
-    last_error: Option<String>,
 }
 
 /// Draws again and again.
@@ -116,26 +93,12 @@ pub(super) async fn top(client: &Client, top: Top) -> Result<Exit, Failure> {
     }
 }
 
-/// The accounts that have something waiting, then those that sent last.
+/// The accounts that need somebody, then those that have something waiting: the daemon's order.
 async fn rows(client: &Client, limit: u16) -> Result<Vec<Row>, Failure> {
-    let accounts: Accounts = client.get("/v1/accounts", &[]).await?.read()?;
-    let mut known: Vec<(Account, Value)> = accounts
-        .data
-        .into_iter()
-        .filter_map(|shown| Some((Account::deserialize(&shown).ok()?, shown)))
-        .collect();
-    known.sort_by_key(|(account, _)| (account.waiting() == 0, std::cmp::Reverse(account.last_sent_at)));
-    let mut rows = Vec::new();
-    for (account, shown) in known.into_iter().take(usize::from(limit)) {
-        let id = segment(&account.id);
-        let budget: Budget = client.get(&format!("/v1/accounts/{id}/budget"), &[]).await?.read()?;
-        let query =
-            [("account_id", account.id.as_str()), ("state", "failed,review,uncertain"), ("limit", "1")];
-        let messages: Messages = client.get("/v1/messages", &query).await?.read()?;
-        let last_error = messages.data.into_iter().next().and_then(|message| message.error);
-        rows.push(Row { shown, account, budget, last_error });
-    }
-    Ok(rows)
+    let limit = limit.to_string();
+    let accounts: Accounts = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
+    let row = |shown: Value| Some(Row { account: Account::deserialize(&shown).ok()?, shown });
+    Ok(accounts.data.into_iter().filter_map(row).collect())
 }
 
 impl Account {
@@ -145,11 +108,9 @@ impl Account {
 }
 
 impl Row {
-    /// What was sent of the day's cap on all kinds, or of the first cap there is.
+    /// What was sent of the cap that binds.
     fn sent(&self) -> String {
-        let daily = |cap: &&Cap| cap.cap == "all" && matches!(cap.window.as_str(), "24h" | "day");
-        let cap = self.budget.caps.iter().find(daily).or_else(|| self.budget.caps.first());
-        cap.map_or_else(|| "no cap".to_owned(), |cap| format!("{}/{} {}", cap.used, cap.limit, cap.window))
+        Cap::text(self.account.cap.as_ref())
     }
 
     fn cells(&self, times: &Times, now: Timestamp) -> Vec<String> {
@@ -159,7 +120,7 @@ impl Row {
             Some(at) if *at <= now => times::length(now.duration_since(*at)),
             Some(_) | None => "-".to_owned(),
         };
-        let error = self.last_error.as_deref().unwrap_or("-");
+        let error = self.account.last_error.as_deref().unwrap_or("-");
         let short: String = error.chars().take(ERROR_CHARS).collect();
         vec![
             id.clone(),
@@ -184,7 +145,9 @@ fn draw(status: &Status, rows: &[Row]) -> String {
     }
     let mut drawn = match cells.is_empty() {
         true => "no accounts; one appears with its first message\n".to_owned(),
-        false => render::table(&header.map(str::to_owned), &cells),
+        false => {
+            format!("{}times are in {}\n", render::table(&header.map(str::to_owned), &cells), times.zone())
+        }
     };
     if let Some(step) = &status.next_step {
         drawn += &format!("\nnext: {}\n", render::line(step));
@@ -196,7 +159,6 @@ fn as_json(rows: &[Row]) -> Vec<Value> {
     let row = |row: &Row| {
         let mut shown = row.shown.clone();
         shown["sent"] = json!(row.sent());
-        shown["last_error"] = json!(row.last_error);
         shown
     };
     rows.iter().map(row).collect()

@@ -206,6 +206,23 @@ impl Ledger {
         self.kinds[kind as usize].push(at);
     }
 
+    /// Forgets the sends at `at` and later.
+    pub fn forget_from(&mut self, at: Timestamp) {
+        for sends in std::iter::once(&mut self.all).chain(&mut self.kinds) {
+            sends.truncate(sends.partition_point(|sent| *sent < at));
+        }
+    }
+
+    /// Forgets sends earlier than `at`, once they are half of all: what no window counts is harmless and costs room alone.
+    pub fn forget_before(&mut self, at: Timestamp) {
+        let old = self.all.partition_point(|sent| *sent < at);
+        if old * 2 > self.all.len() {
+            for sends in std::iter::once(&mut self.all).chain(&mut self.kinds) {
+                sends.drain(..sends.partition_point(|sent| *sent < at));
+            }
+        }
+    }
+
     /// The times of the sends of `kind`, or of all, in order.
     pub fn sends(&self, kind: Option<Kind>) -> &[Timestamp] {
         kind.map_or(&self.all, |kind| &self.kinds[kind as usize])
@@ -258,6 +275,27 @@ mod tests {
         assert_eq!(
             (ledger.since(Some(Kind::Message), at(0)), ledger.since(Some(Kind::InMail), at(0))),
             (2, 0)
+        );
+    }
+
+    #[test]
+    fn a_ledger_forgets_its_end_and_its_beginning() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let sends = [(10, Kind::NewChat), (20, Kind::Message), (20, Kind::InMail), (30, Kind::Message)];
+        let mut ledger = Ledger::new(sends.map(|(second, kind)| (at(second), kind)));
+        ledger.forget_from(at(30));
+        assert_eq!(ledger.sends(None), [at(10), at(20), at(20)]);
+        assert_eq!(ledger.sends(Some(Kind::Message)), [at(20)]);
+        ledger.forget_before(at(20));
+        assert_eq!(ledger.sends(None).len(), 3, "a third is not worth the copying");
+        ledger.forget_from(at(20));
+        ledger.push(at(40), Kind::Forward);
+        ledger.push(at(50), Kind::Forward);
+        ledger.forget_before(at(50));
+        assert_eq!(ledger.sends(None), [at(50)]);
+        assert_eq!(
+            (ledger.sends(Some(Kind::NewChat)).len(), ledger.sends(Some(Kind::Forward)).len()),
+            (0, 1)
         );
     }
 }

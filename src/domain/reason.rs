@@ -28,7 +28,7 @@ impl Actor {
 macro_rules! reasons {
     ($($name:ident, $code:literal, $actor:ident, $sentence:literal;)+) => {
         /// A stable code of why a message waits or stopped.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Reason {
             $(#[doc = $sentence] $name,)+
         }

@@ -8,9 +8,10 @@ use super::Shared;
 use super::api_guard::Kind;
 use super::attempt;
 use super::before::{self, Look, Looks};
+use super::ledger::KeptLedger;
 use super::live::Claim;
 use super::selection::{Selected, selected};
-use crate::clock::{self, Dice};
+use crate::clock::{self, KeptDice};
 use crate::domain::message::{AccountId, ChatId, MessageId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
@@ -36,9 +37,9 @@ pub(super) enum Wake {
 /// What is kept of an account between its steps. Losing it loses no promise: pace and pauses are in the store.
 pub(super) struct AccountRun {
     pub(super) id: AccountId,
-    pub(super) dice: Dice,
+    pub(super) dice: KeptDice,
     /// The dice of the pauses alone, so that a forecast with the same seed draws the same ones.
-    pub(super) gap_dice: Dice,
+    pub(super) gap_dice: KeptDice,
     /// How long to type before this message; drawn once.
     plan: Option<(MessageId, Duration)>,
     /// A step of this account ended in a bug: its call may be open with nobody waiting for its answer.
@@ -47,14 +48,16 @@ pub(super) struct AccountRun {
     pub(super) looks: Looks,
     /// What the account waited for last, if that ends for many accounts at one moment.
     waited_for: Option<Reason>,
+    /// What it has sent.
+    pub(super) sent: KeptLedger,
 }
 
 impl AccountRun {
     pub(super) fn new(id: AccountId, seed: u64) -> Self {
-        let dice = clock::dice(seed ^ account_seed(id.as_str()));
-        let gap_dice = clock::dice(gap_seed(seed, &id));
-        let looks = Looks::default();
-        Self { id, dice, gap_dice, plan: None, lost_call: false, looks, waited_for: None }
+        let dice = clock::kept_dice(seed ^ account_seed(id.as_str()));
+        let gap_dice = clock::kept_dice(gap_seed(seed, &id));
+        let (looks, sent) = (Looks::default(), KeptLedger::default());
+        Self { id, dice, gap_dice, plan: None, lost_call: false, looks, waited_for: None, sent }
     }
 
     /// Remembers what the account waits for.
@@ -115,7 +118,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.doubts.notify_one();
         run.lost_call = false;
     }
-    let Some(selected) = selected(shared, &run.id, now).await? else {
+    let Some(selected) = selected(shared, &run.id, now, Some(&mut run.sent)).await? else {
         shared.live.release(&run.id);
         return Ok(Wake::Idle);
     };

@@ -1,12 +1,18 @@
 //! Were the promises kept? What the database says (P2, P3) and each account's sends held against its rules (P4).
+//!
+//! Accounts and their sends are read a part at a time and judged on a thread of their own (`work.rs`), so that looking
+//! through all that was ever sent keeps nothing waiting.
 
 use super::EngineHandle;
+use crate::domain::message::AccountId;
 use crate::policy::audit::{Sent, breaches};
 use crate::policy::hours::account_seed;
-use crate::store::{Audited, Breach, StoreError};
+use crate::store::{Audited, Breach, PastSend, StoreError};
 
 /// Most breaches that are told.
 const MOST: u32 = 1000;
+/// Accounts, and sends of one, that are read at a time.
+const PART: u32 = 500;
 
 /// What an audit found.
 #[derive(Debug, Clone)]
@@ -23,35 +29,62 @@ impl EngineHandle {
     /// Looks through every attempt of the queue. Asks nobody outside.
     ///
     /// # Errors
-    /// When the queue cannot be read.
+    /// When the queue cannot be read, or the daemon stops.
     pub async fn audit(&self) -> Result<Audit, StoreError> {
         let store = &self.shared.store;
-        let policies = self.shared.policies();
+        let most = usize::try_from(MOST).unwrap_or(usize::MAX);
         let mut found = store.breaches(MOST).await?;
-        for view in store.accounts(None).await? {
-            let id = view.account.id;
-            let policy = policies.of(&id);
-            if policy.calendar.is_none() && policy.caps.list.is_empty() {
-                continue;
+        found.sort_by_key(|breach| breach.at);
+        let mut after = None;
+        loop {
+            let ids = store.account_ids(after.as_ref(), false, PART).await?;
+            for id in &ids {
+                found.extend(self.audit_of(id).await?);
+                // One more than is told, so that what is cut is known.
+                found.sort_by_key(|breach| breach.at);
+                found.truncate(most + 1);
             }
-            let sends = store.sends(&id).await?;
+            let Some(last) = ids.into_iter().next_back() else { break };
+            after = Some(last);
+        }
+        let is_cut = found.len() > most;
+        found.truncate(most);
+        Ok(Audit { audited: store.audited().await?, breaches: found, is_cut })
+    }
+
+    /// What of `account` broke its hours and caps.
+    async fn audit_of(&self, account: &AccountId) -> Result<Vec<Breach>, StoreError> {
+        let policy = self.policy(account);
+        if policy.calendar.is_none() && policy.caps.list.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sends: Vec<PastSend> = Vec::new();
+        loop {
+            let part = self.shared.store.sends(account, &sends, PART).await?;
+            if part.is_empty() {
+                break;
+            }
+            sends.extend(part);
+        }
+        if sends.is_empty() {
+            return Ok(Vec::new());
+        }
+        let id = account.clone();
+        self.work(move |_goes_on| {
             let judged: Vec<Sent> = sends
                 .iter()
                 .map(|send| Sent { at: send.at, kind: send.kind, ignores_hours: send.ignores_hours })
                 .collect();
-            let broken = breaches(policy, account_seed(id.as_str()), &judged).into_iter();
-            found.extend(broken.map(|(place, what)| Breach {
+            let broken = breaches(&policy, account_seed(id.as_str()), &judged).into_iter();
+            let breach = |(place, what): (usize, String)| Breach {
                 promise: "P4",
                 account_id: id.clone(),
                 message_id: Some(sends[place].id),
                 at: sends[place].at,
                 what,
-            }));
-        }
-        found.sort_by_key(|breach| breach.at);
-        let most = usize::try_from(MOST).unwrap_or(usize::MAX);
-        let is_cut = found.len() > most;
-        found.truncate(most);
-        Ok(Audit { audited: store.audited().await?, breaches: found, is_cut })
+            };
+            broken.map(breach).collect()
+        })
+        .await
     }
 }

@@ -16,8 +16,6 @@ use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
 use crate::policy::hours::{Hours, account_seed, hours_at};
-use crate::policy::quota::{Budget, budgets};
-use crate::policy::warm_up::Lowering;
 use crate::store::{AccountView, MessageView, StoreError};
 
 /// Where a message or an account stands.
@@ -145,35 +143,12 @@ impl EngineHandle {
     /// # Errors
     /// When the queue cannot be read.
     pub async fn next_standing(&self, account: &AccountId) -> Result<Option<Standing>, StoreError> {
-        let Some(selected) = selected(&self.shared, account, self.now()).await? else { return Ok(None) };
+        let Some(selected) = selected(&self.shared, account, self.now(), None).await? else {
+            return Ok(None);
+        };
         let Some((place, verdict)) = selected.selection.standing() else { return Ok(None) };
         let (_, message) = selected.candidate(place);
         Ok(Some(standing(&selected.situation().facts(message, None), verdict)))
-    }
-
-    /// Every cap of `account` as it stands now, and whether its hours are open.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
-    pub async fn budget(&self, account: &Account) -> Result<(Vec<Budget>, Hours), StoreError> {
-        self.budget_with(account, &self.policy(&account.id)).await
-    }
-
-    /// The same if `policy` were in force.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
-    pub async fn budget_with(
-        &self,
-        account: &Account,
-        policy: &Policy,
-    ) -> Result<(Vec<Budget>, Hours), StoreError> {
-        let now = self.now();
-        let ledger = self.shared.store.ledger(&account.id, now).await?;
-        let seed = account_seed(account.id.as_str());
-        let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
-        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
-        Ok((budgets(policy, &lowering, &ledger, now), hours))
     }
 
     /// Puts other rules in force for `account`, from its next step on.
@@ -201,7 +176,7 @@ impl EngineHandle {
     async fn view(&self, account: &Account, daemon: &Daemon) -> Result<View, StoreError> {
         let now = self.now();
         let policy = self.policy(&account.id);
-        let selected = selected(&self.shared, &account.id, now).await?;
+        let selected = selected(&self.shared, &account.id, now, None).await?;
         let account = match &selected {
             Some(selected) => selected.candidates.account.clone(),
             None => self.paced(account),
@@ -209,7 +184,7 @@ impl EngineHandle {
         // Messages that are no candidates may wait for a cap as well.
         let ledger = match policy.caps.list.is_empty() {
             true => None,
-            false => Some(self.shared.store.ledger(&account.id, now).await?),
+            false => Some(self.ledger_of(&account, &policy).await?),
         };
         let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.id.as_str()), now);
         let daemon = daemon.clone();

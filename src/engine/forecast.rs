@@ -1,20 +1,26 @@
 //! When the queue goes out, by the very function that sends: each account is run forward without sending, several
 //! times with other dice, so that a time is told with how much it may vary.
+//!
+//! Running forward takes a thread of its own (`work.rs`): the runtime goes on sending. An account's queue is read a part at a
+//! time, and of each account only sums are kept, so that a million messages take the room of the longest queue.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::EngineHandle;
 use super::account::gap_seed;
+use super::forecast_sums::{Forecasts, times};
 use crate::clock;
+use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId, NewMessage};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
-use crate::policy::forecast::{Day, Expected, Forecast, Queued, Start, forecast};
+use crate::policy::forecast::{Forecast, Queued, Start, forecast_while};
 use crate::policy::hours::account_seed;
 use crate::policy::order::Turns;
 use crate::policy::settle::after;
@@ -24,60 +30,37 @@ use crate::store::{MessageView, QueuedMessage, StoreError};
 const CALL: Duration = Duration::from_secs(1);
 /// Calls of the last days tell how long one takes.
 const CALLS_SINCE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Messages of a queue that are read at a time: decoding them takes about a millisecond.
+const PART: u32 = 500;
+/// Accounts that are looked up at a time.
+const ACCOUNTS: u32 = 500;
+/// A longer queue is run fewer times, so that the times of all runs fit into memory.
+const RUN_MESSAGES: usize = 700_000;
 
 /// What is asked.
 #[derive(Debug, Clone)]
 pub struct ForecastRequest {
     /// Only of this account.
     pub account_id: Option<AccountId>,
+    /// Only messages with this label are summed by campaign and listed.
+    pub campaign: Option<String>,
     /// Looks so far.
     pub days: u32,
     /// How often each account is run, at least once.
     pub runs: u32,
+    /// Whether messages are listed.
+    pub lists: bool,
     /// As if these had been queued as well.
     pub with: Vec<NewMessage>,
 }
 
-/// What is expected of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedMessage {
-    /// Which; `None` is one that was only supposed.
-    pub id: Option<MessageId>,
-    /// Its campaign.
-    pub campaign: Option<String>,
-    /// Earliest, middle and latest time of the runs; `None` if it was not sent in every run.
-    pub at: Option<[Timestamp; 3]>,
-    /// Why not, in the first run.
-    pub waits_for: Option<Reason>,
-}
-
-/// What is expected of one account.
-#[derive(Debug, Clone)]
-pub struct AccountForecast {
-    /// Which.
-    pub account_id: AccountId,
-    /// Of its messages, in the order of their middle times.
-    pub messages: Vec<ExpectedMessage>,
-    /// Of its days in the account's zone, in the first run.
-    pub days: Vec<ExpectedDay>,
-}
-
-/// What is expected of one day.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExpectedDay {
-    /// In the account's zone.
-    pub date: Date,
-    /// Messages that are sent.
-    pub sends: u32,
-    /// What binds them.
-    pub bound_by: Option<Reason>,
-}
-
 /// What an account's messages are made of for the runs.
-struct Prepared {
-    lanes: Vec<Lane>,
-    queued: Vec<Queued>,
-    ids: Vec<Option<MessageId>>,
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub(super) lanes: Vec<Lane>,
+    places: HashMap<Lane, usize>,
+    pub(super) queued: Vec<Queued>,
+    pub(super) ids: Vec<Option<MessageId>>,
     started: HashMap<u64, Timestamp>,
 }
 
@@ -85,53 +68,111 @@ impl EngineHandle {
     /// Runs the accounts forward.
     ///
     /// # Errors
-    /// When the queue cannot be read.
-    pub async fn forecast(&self, request: &ForecastRequest) -> Result<Vec<AccountForecast>, StoreError> {
-        let now = self.now();
-        let daemon = self.shared.store.totals().await?.daemon;
-        let mut forecasts = Vec::new();
-        for view in self.shared.store.accounts(request.account_id.as_ref()).await? {
-            let id = view.account.id.clone();
-            let with: Vec<&NewMessage> =
-                request.with.iter().filter(|message| message.account_id == id).collect();
-            if view.counts.of(StateName::Queued) == 0 && with.is_empty() {
-                continue;
+    /// When the queue cannot be read, or the daemon stops.
+    pub async fn forecast(&self, request: ForecastRequest) -> Result<Forecasts, StoreError> {
+        let daemon = Arc::new(self.shared.store.daemon().await?);
+        let mut with: BTreeMap<AccountId, Vec<NewMessage>> = BTreeMap::new();
+        for message in &request.with {
+            with.entry(message.account_id.clone()).or_default().push(message.clone());
+        }
+        let request = Arc::new(ForecastRequest { with: Vec::new(), ..request });
+        let mut forecasts = Forecasts::default();
+        if let Some(only) = &request.account_id {
+            let with = with.remove(only).unwrap_or_default();
+            return self.forecast_one(only.clone(), &daemon, &request, with, forecasts).await;
+        }
+        let mut after = None;
+        loop {
+            let ids = self.shared.store.account_ids(after.as_ref(), true, ACCOUNTS).await?;
+            for id in &ids {
+                let with = with.remove(id).unwrap_or_default();
+                forecasts = self.forecast_one(id.clone(), &daemon, &request, with, forecasts).await?;
             }
-            let prepared = prepare(&self.shared.store.queued(&id).await?, &with, now);
-            let (floor, reached) = self.shared.store.turns(&id).await?;
-            let since = now.checked_sub(CALLS_SINCE).unwrap_or(now);
-            let call = self.shared.store.call_takes_ms(&id, since).await?;
-            let account = self.paced(&view.account);
-            let days = Duration::from_secs(u64::from(request.days) * 24 * 3600);
+            let Some(last) = ids.into_iter().next_back() else { break };
+            after = Some(last);
+        }
+        // Accounts without queued messages; of some nothing is known at all.
+        for (id, with) in with {
+            forecasts = self.forecast_one(id, &daemon, &request, with, forecasts).await?;
+        }
+        Ok(forecasts)
+    }
+
+    /// Adds the forecast of one account to `forecasts`.
+    async fn forecast_one(
+        &self,
+        id: AccountId,
+        daemon: &Arc<Daemon>,
+        request: &Arc<ForecastRequest>,
+        with: Vec<NewMessage>,
+        mut forecasts: Forecasts,
+    ) -> Result<Forecasts, StoreError> {
+        let asked = Arc::clone(request);
+        let add = move |id: AccountId, zone: TimeZone, prepared: Prepared, runs: Vec<Forecast>| {
+            forecasts.add(&asked, id, zone, &prepared, &runs);
+            forecasts
+        };
+        self.run_forward(id, daemon, [request.days, request.runs], with, add).await
+    }
+
+    /// Runs `account` forward, and lets `sum` make of it what is asked for, on a thread of its own.
+    async fn run_forward<T: Send + 'static>(
+        &self,
+        id: AccountId,
+        daemon: &Arc<Daemon>,
+        [days, runs]: [u32; 2],
+        with: Vec<NewMessage>,
+        sum: impl FnOnce(AccountId, TimeZone, Prepared, Vec<Forecast>) -> T + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (now, store) = (self.now(), &self.shared.store);
+        let account = store.account(&id).await?.map_or_else(|| Account::new(id.clone()), |view| view.account);
+        let mut prepared = self.prepared(&id).await?;
+        prepared.suppose(&with, now);
+        let (floor, reached) = store.turns(&id).await?;
+        let since = now.checked_sub(CALLS_SINCE).unwrap_or(now);
+        let call = store.call_takes_ms(&id, since).await?;
+        let (policy, turns) = (self.policy(&id), Turns { floor, reached });
+        let ledger = self.ledger(&id, &policy).await?;
+        let account = self.paced(&account);
+        let (seed, daemon) = (self.shared.seed, Arc::clone(daemon));
+        self.work(move |goes_on| {
             let start = Start {
                 now,
-                until: after(now, days),
+                until: after(now, Duration::from_secs(u64::from(days) * 24 * 3600)),
                 daemon: &daemon,
                 account: &account,
-                policy: &self.policy(&id),
-                ledger: &self.shared.store.ledger(&id, now).await?,
-                turns: &Turns { floor, reached },
+                policy: &policy,
+                ledger: &ledger,
+                turns: &turns,
                 lanes: &prepared.lanes,
                 queued: &prepared.queued,
                 started: &prepared.started,
                 call: call.map_or(CALL, |milliseconds| Duration::from_millis(milliseconds.max(0.0) as u64)),
             };
-            let run = |run: u32| {
-                // The first run draws what a fresh start with the daemon's seed would draw.
-                let seed = gap_seed(self.shared.seed, &id).wrapping_add(u64::from(run));
-                forecast(&start, &mut clock::dice(seed))
-            };
-            let runs: Vec<Forecast> = (0..request.runs.max(1)).map(run).collect();
-            forecasts.push(summed(id, &prepared, &runs));
-        }
-        Ok(forecasts)
+            // The first run draws what a fresh start with the daemon's seed would draw.
+            let seed = |run: u32| gap_seed(seed, &id).wrapping_add(u64::from(run));
+            let run = |run: u32| forecast_while(&start, &mut clock::dice(seed(run)), goes_on);
+            let most = u32::try_from(RUN_MESSAGES / prepared.queued.len().max(1)).unwrap_or(u32::MAX);
+            let runs: Vec<Forecast> =
+                (0..runs.min(most).max(1)).take_while(|run| *run == 0 || goes_on()).map(run).collect();
+            let zone = policy.zone.clone();
+            sum(id, zone, prepared, runs)
+        })
+        .await
     }
-}
 
-/// A queue longer than this is not run forward for the sake of one message.
-const LONGEST: u64 = 20_000;
+    /// The queue of `account`, read a part at a time.
+    async fn prepared(&self, account: &AccountId) -> Result<Prepared, StoreError> {
+        let mut prepared = Prepared::default();
+        let mut after = 0;
+        loop {
+            let part = self.shared.store.queued(account, after, PART).await?;
+            let Some(last) = part.last() else { return Ok(prepared) };
+            after = last.arrival;
+            prepared.add(&part);
+        }
+    }
 
-impl EngineHandle {
     /// When a queued message is expected to go: earliest, middle and latest of some runs. `None` for one that is not
     /// queued, does not go within 60 days, or stands in a very long queue.
     ///
@@ -139,92 +180,69 @@ impl EngineHandle {
     /// When the queue cannot be read.
     pub async fn expected(&self, message: &MessageView) -> Result<Option<[Timestamp; 3]>, StoreError> {
         let account_id = message.account.id.clone();
-        let views = self.shared.store.accounts(Some(&account_id)).await?;
-        let queued = views.first().map_or(0, |view| view.counts.of(StateName::Queued));
+        let view = self.shared.store.account(&account_id).await?;
+        let queued = view.map_or(0, |view| view.counts.of(StateName::Queued));
         if message.waiting.is_none() || queued > LONGEST {
             return Ok(None);
         }
-        let request = ForecastRequest { account_id: Some(account_id), days: 60, runs: 5, with: Vec::new() };
-        let forecasts = self.forecast(&request).await?;
-        let mut messages = forecasts.into_iter().flat_map(|forecast| forecast.messages);
-        Ok(messages.find(|other| other.id == Some(message.id)).and_then(|expected| expected.at))
+        let (daemon, wanted) = (Arc::new(message.daemon.clone()), Some(message.id));
+        let find = move |_: AccountId, _: TimeZone, prepared: Prepared, runs: Vec<Forecast>| {
+            let place = prepared.ids.iter().position(|id| *id == wanted)?;
+            times(place, &runs)
+        };
+        self.run_forward(account_id, &daemon, [60, 5], Vec::new(), find).await
     }
 }
 
-fn prepare(queued: &[QueuedMessage], with: &[&NewMessage], now: Timestamp) -> Prepared {
-    let mut prepared =
-        Prepared { lanes: Vec::new(), queued: Vec::new(), ids: Vec::new(), started: HashMap::new() };
-    let mut places: HashMap<Lane, usize> = HashMap::new();
-    let mut lane_of = |lane: &Lane, lanes: &mut Vec<Lane>| {
-        *places.entry(lane.clone()).or_insert_with(|| {
-            lanes.push(lane.clone());
-            lanes.len() - 1
-        })
-    };
-    for message in queued {
-        let thread = account_seed(&message.thread);
-        if let Some(started_at) = message.started_at {
-            prepared.started.insert(thread, started_at);
+/// A queue longer than this is not run forward for the sake of one message.
+const LONGEST: u64 = 20_000;
+
+impl Prepared {
+    fn lane(&mut self, lane: &Lane) -> usize {
+        if let Some(place) = self.places.get(lane) {
+            return *place;
         }
-        prepared.ids.push(Some(message.id));
-        prepared.queued.push(Queued {
-            lane: lane_of(&message.lane, &mut prepared.lanes),
-            due_at: message.due_at,
-            ready_at: message.retry_at.map_or(message.due_at, |at| at.max(message.due_at)),
-            expires_at: message.expires_at,
-            arrival: message.arrival,
-            thread,
-            waits_for: message.is_held.then_some(Reason::ChatOrder),
-        });
+        self.lanes.push(lane.clone());
+        self.places.insert(lane.clone(), self.lanes.len() - 1);
+        self.lanes.len() - 1
     }
-    let last = queued.iter().map(|message| message.arrival).max().unwrap_or_default();
-    for (message, arrival) in with.iter().zip(last + 1..) {
-        let due_at = message.not_before.map_or(now, |at| at.max(now));
-        prepared.ids.push(None);
-        prepared.queued.push(Queued {
-            lane: lane_of(&message.lane(), &mut prepared.lanes),
-            due_at,
-            ready_at: due_at,
-            expires_at: message.expires_at,
-            arrival,
-            thread: account_seed(&message.target.thread()),
-            waits_for: None,
-        });
-    }
-    prepared
-}
 
-fn summed(account_id: AccountId, prepared: &Prepared, runs: &[Forecast]) -> AccountForecast {
-    let mut messages: Vec<ExpectedMessage> = prepared
-        .queued
-        .iter()
-        .enumerate()
-        .map(|(index, queued)| {
-            let mut times: Vec<Timestamp> =
-                runs.iter().filter_map(|run| sent_at(run.messages[index])).collect();
-            times.sort_unstable();
-            let whole = times.len() == runs.len();
-            let waits_for = match runs[0].messages[index] {
-                Expected::Sent(_) => None,
-                Expected::Expired => Some(Reason::Expired),
-                Expected::Waiting(reason) => Some(reason),
-            };
-            ExpectedMessage {
-                id: prepared.ids[index],
-                campaign: prepared.lanes[queued.lane].campaign.clone(),
-                at: whole.then(|| [times[0], times[times.len() / 2], times[times.len() - 1]]),
-                waits_for,
+    fn add(&mut self, queued: &[QueuedMessage]) {
+        for message in queued {
+            let thread = account_seed(&message.thread);
+            if let Some(started_at) = message.started_at {
+                self.started.insert(thread, started_at);
             }
-        })
-        .collect();
-    messages.sort_by_key(|message| message.at.map_or(Timestamp::MAX, |[_, middle, _]| middle));
-    let day = |day: &Day| ExpectedDay { date: day.date, sends: day.sends, bound_by: day.bound_by };
-    AccountForecast { account_id, messages, days: runs[0].days.iter().map(day).collect() }
-}
+            let lane = self.lane(&message.lane);
+            self.ids.push(Some(message.id));
+            self.queued.push(Queued {
+                lane,
+                due_at: message.due_at,
+                ready_at: message.retry_at.map_or(message.due_at, |at| at.max(message.due_at)),
+                expires_at: message.expires_at,
+                arrival: message.arrival,
+                thread,
+                waits_for: message.is_held.then_some(Reason::ChatOrder),
+            });
+        }
+    }
 
-fn sent_at(expected: Expected) -> Option<Timestamp> {
-    match expected {
-        Expected::Sent(at) => Some(at),
-        Expected::Expired | Expected::Waiting(_) => None,
+    /// Adds messages that are only supposed, as if they had come after all others.
+    fn suppose(&mut self, with: &[NewMessage], now: Timestamp) {
+        let last = self.queued.last().map_or(0, |message| message.arrival);
+        for (message, arrival) in with.iter().zip(last + 1..) {
+            let due_at = message.not_before.map_or(now, |at| at.max(now));
+            let lane = self.lane(&message.lane());
+            self.ids.push(None);
+            self.queued.push(Queued {
+                lane,
+                due_at,
+                ready_at: due_at,
+                expires_at: message.expires_at,
+                arrival,
+                thread: account_seed(&message.target.thread()),
+                waits_for: None,
+            });
+        }
     }
 }

@@ -14,17 +14,22 @@ mod api_guard;
 mod attempt;
 mod audit;
 mod before;
+mod caps;
 mod explain;
 mod facts;
 mod forecast;
+mod forecast_sums;
 mod fresh_read;
+mod ledger;
 mod live;
 mod pace;
 mod recover;
 mod selection;
 mod supervisor;
 mod target;
+mod timers;
 mod verify;
+mod work;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +57,8 @@ pub use crate::store::Recovered;
 pub use api_guard::{ApiHealth, RequestRates};
 pub use audit::Audit;
 pub use explain::{Explanation, Standing};
-pub use forecast::{AccountForecast, ExpectedDay, ExpectedMessage, ForecastRequest};
+pub use forecast::ForecastRequest;
+pub use forecast_sums::{AccountForecast, ExpectedDay, ExpectedMessage, Forecasts, Summary};
 pub use live::StorageTrouble;
 
 /// What an engine is made of.
@@ -91,6 +97,8 @@ struct Shared {
     api: Arc<api_guard::ApiGuard>,
     /// Tasks of the verifier's that only wait for its reads.
     joining: AtomicUsize,
+    timers: timers::TimerCount,
+    work: work::Work,
     /// Told whenever an outcome became unknown.
     doubts: Notify,
     /// Both clocks when the run began.
@@ -145,7 +153,6 @@ impl Engine {
         let recovered =
             recover::recover(&parts.store, parts.clock.boot(), began, &parts.policies, parts.stale_after)
                 .await?;
-        let accounts = parts.store.accounts_with_work().await?;
         let wakeups = Arc::new(Wakeups::default());
         let shared = Arc::new(Shared {
             live: live::LiveState::default(),
@@ -165,19 +172,20 @@ impl Engine {
             policies: RwLock::new(parts.policies),
             seed: parts.seed,
             wakeups,
+            timers: timers::TimerCount::default(),
+            work: work::Work::new(),
             doubts: Notify::new(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
         });
-        spread_starts(&shared, &accounts);
-        let now = shared.clock.now();
-        shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+        let handle = EngineHandle { shared: Arc::clone(&shared) };
+        handle.begin_with_everything().await?;
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
         let tasks = TaskTracker::new();
         let supervisor = tasks.spawn(supervisor.run());
         let verifier = tasks.spawn(verify::Verifier::new(Arc::clone(&shared)).run());
         let pump = tasks.spawn(api_guard::run(Arc::clone(&shared)));
-        Ok((Self { handle: EngineHandle { shared }, supervisor, verifier, pump }, recovered))
+        Ok((Self { handle, supervisor, verifier, pump }, recovered))
     }
 
     /// What the rest of the daemon may ask.
@@ -190,6 +198,7 @@ impl Engine {
     pub async fn stop(self, grace: Duration) {
         let shared = &self.handle.shared;
         shared.stopping.cancel();
+        shared.work.finish().await;
         // What it was reading proves nothing yet and is read again.
         let _a_panic_was_reported_already = self.verifier.await;
         // Nothing asks for a permit any more.
@@ -205,9 +214,6 @@ impl Engine {
 
 /// Accounts that are free when the daemon starts do not all send at once: each waits for a time of its own within its gap.
 fn spread_starts(shared: &Shared, accounts: &[AccountId]) {
-    if accounts.len() < 2 {
-        return;
-    }
     let now = shared.clock.monotonic();
     for account in accounts {
         let mut dice = clock::dice(shared.seed ^ account_seed(account.as_str()).rotate_left(16));
@@ -227,15 +233,32 @@ impl EngineHandle {
         self.shared.wakeups.add(accounts);
     }
 
+    /// The same at the start, each account at a time of its own.
+    async fn begin_with_everything(&self) -> Result<(), StoreError> {
+        let (now, mut after) = (self.now(), None);
+        loop {
+            let accounts = self.shared.store.account_ids(after.as_ref(), true, AT_ONCE).await?;
+            if accounts.len() > 1 || after.is_some() {
+                spread_starts(&self.shared, &accounts);
+            }
+            let Some(last) = accounts.last().cloned() else { return Ok(()) };
+            after = Some(last);
+            self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+        }
+    }
+
     /// Has every account with messages waiting looked at.
     ///
     /// # Errors
     /// When the queue cannot be read.
     pub async fn wake_everything(&self) -> Result<(), StoreError> {
-        let now = self.now();
-        let accounts = self.shared.store.accounts_with_work().await?;
-        self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
-        Ok(())
+        let (now, mut after) = (self.now(), None);
+        loop {
+            let accounts = self.shared.store.account_ids(after.as_ref(), true, AT_ONCE).await?;
+            let Some(last) = accounts.last().cloned() else { return Ok(()) };
+            after = Some(last);
+            self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+        }
     }
 
     /// The engine's own time.
@@ -273,6 +296,12 @@ impl EngineHandle {
         self.shared.live.storage_trouble()
     }
 
+    /// How many accounts rest until a time, as the supervisor last counted: one timer each.
+    #[doc(hidden)]
+    pub fn timers(&self) -> usize {
+        self.shared.timers.get()
+    }
+
     /// Whether the API can be reached, as far as the last call knows.
     pub fn api_health(&self) -> ApiHealth {
         self.shared.api.health()
@@ -286,6 +315,9 @@ impl EngineHandle {
         tasks + reconciles + self.shared.joining.load(Ordering::Relaxed)
     }
 }
+
+/// Accounts that are woken at once.
+const AT_ONCE: u32 = 1000;
 
 /// Accounts that somebody wants looked at, and when at the latest; bounded by their number, never lost.
 #[derive(Default)]
@@ -304,14 +336,24 @@ impl Wakeups {
         self.notify.notify_one();
     }
 
-    /// Returns as soon as there are some; a wake-up before the call counts.
+    /// Returns some as soon as there are any; a wake-up before the call counts.
     async fn take(&self) -> HashMap<AccountId, Timestamp> {
         loop {
-            let taken = std::mem::take(&mut *self.accounts.lock().expect("nothing panics while holding it"));
+            let taken = self.some();
             if !taken.is_empty() {
                 return taken;
             }
             self.notify.notified().await;
         }
+    }
+
+    /// Takes at most [`AT_ONCE`]: all accounts at once would keep the runtime's thread for too long.
+    fn some(&self) -> HashMap<AccountId, Timestamp> {
+        let mut waiting = self.accounts.lock().expect("nothing panics while holding it");
+        if waiting.len() <= AT_ONCE as usize {
+            return std::mem::take(&mut *waiting);
+        }
+        let ids: Vec<AccountId> = waiting.keys().take(AT_ONCE as usize).cloned().collect();
+        ids.into_iter().filter_map(|id| waiting.remove_entry(&id)).collect()
     }
 }

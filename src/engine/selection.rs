@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Shared;
+use super::ledger::KeptLedger;
 use crate::domain::caps::Ledger;
 use crate::domain::message::{AccountId, Arrival, MessageId};
 use crate::domain::policy::Policy;
@@ -30,7 +31,7 @@ pub(super) struct Selected {
     live: Live,
     /// The message that the typing indicator is shown for, and until when.
     typing: Option<(MessageId, Timestamp)>,
-    ledger: Option<Ledger>,
+    ledger: Option<Arc<Ledger>>,
 }
 
 impl Selected {
@@ -43,7 +44,7 @@ impl Selected {
             live: self.live,
             policy: &self.policy,
             hours: self.hours,
-            ledger: self.ledger.as_ref(),
+            ledger: self.ledger.as_deref(),
         }
     }
 
@@ -86,11 +87,12 @@ impl Selected {
     }
 }
 
-/// Reads the candidates of `account` and picks; `None` while nothing of it could ever become due by itself.
+/// Reads the candidates of `account` and picks; `kept` is what a running account keeps of its sends. `None` while nothing of it could ever become due by itself.
 pub(super) async fn selected(
     shared: &Shared,
     account: &AccountId,
     now: Timestamp,
+    kept: Option<&mut KeptLedger>,
 ) -> Result<Option<Selected>, StoreError> {
     let Some(mut candidates) = shared.store.candidates(account, now).await? else { return Ok(None) };
     let policy = shared.policy(account);
@@ -113,7 +115,9 @@ pub(super) async fn selected(
     selected.select();
     // What was sent is read only where nothing before the caps decides.
     if selected.asks_for_ledger() {
-        selected.ledger = Some(shared.store.ledger(account, now).await?);
+        let mut none = KeptLedger::default();
+        let kept = kept.unwrap_or(&mut none);
+        selected.ledger = Some(kept.read(shared, account, &selected.policy, now).await?);
         selected.select();
     }
     Ok(Some(selected))

@@ -1,7 +1,6 @@
 //! The one place that sleeps: keeps a timer for each account and runs its steps, one at a time.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +12,7 @@ use tokio::task::JoinSet;
 use super::Shared;
 use super::account::{AccountRun, Wake, step};
 use super::facts;
+use super::timers::Timers;
 use crate::domain::message::AccountId;
 use crate::policy::settle::after;
 use crate::store::StoreError;
@@ -25,6 +25,8 @@ const HEARTBEAT: Duration = Duration::from_secs(30);
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// The pause of an account after the store failed it.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
+/// An account that rests for longer than this forgets what it has sent; it is read anew then.
+const SOON: Duration = Duration::from_secs(60);
 /// The pause of an account after a bug.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
@@ -48,8 +50,8 @@ enum Done {
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
     slots: HashMap<AccountId, Slot>,
-    /// Earliest first; an entry counts only if the slot still rests until that very time.
-    timers: BinaryHeap<Reverse<(Timestamp, AccountId)>>,
+    /// One for each account that rests until a time.
+    timers: Timers,
     ready: VecDeque<AccountId>,
     tasks: JoinSet<Done>,
     steps: usize,
@@ -68,7 +70,7 @@ impl Supervisor {
         Self {
             shared,
             slots: HashMap::new(),
-            timers: BinaryHeap::new(),
+            timers: Timers::default(),
             ready: VecDeque::new(),
             tasks: JoinSet::new(),
             steps: 0,
@@ -85,6 +87,7 @@ impl Supervisor {
             self.notice_clock_step();
             self.fire();
             self.begin_steps();
+            self.timers.count_into(&shared.timers);
             let sleep = shared.clock.sleep(self.until_next());
             tokio::select! {
                 biased;
@@ -113,7 +116,7 @@ impl Supervisor {
     }
 
     fn until_next(&self) -> Duration {
-        let timer = self.timers.peek().map(|Reverse((at, _))| *at);
+        let timer = self.timers.first();
         let facts = (!self.reads_facts).then_some(self.facts_at);
         let Some(at) = timer.into_iter().chain(facts).min() else { return HEARTBEAT };
         Duration::try_from(at.duration_since(self.shared.clock.now()))
@@ -152,8 +155,8 @@ impl Supervisor {
             // It looks by itself in time.
             Some(Slot::Resting { wake_at: Some(own), .. }) if *own <= at => {}
             Some(Slot::Resting { wake_at, .. }) => {
+                self.timers.replace(&id, *wake_at, Some(at));
                 *wake_at = Some(at);
-                self.timers.push(Reverse((at, id)));
             }
             Some(Slot::Ready { .. } | Slot::Stepping { .. }) | None => self.wake(id),
         }
@@ -171,7 +174,8 @@ impl Supervisor {
             Slot::Ready { .. } => {}
             Slot::Resting { .. } => {
                 let old = std::mem::replace(slot, Slot::Stepping { again: false });
-                if let Slot::Resting { run, .. } = old {
+                if let Slot::Resting { run, wake_at } = old {
+                    self.timers.replace(&id, wake_at, None);
                     *slot = Slot::Ready { run };
                     self.ready.push_back(id);
                 }
@@ -182,16 +186,11 @@ impl Supervisor {
     /// Some timer has come.
     fn fire(&mut self) {
         let now = self.shared.clock.now();
-        while let Some(Reverse((at, _))) = self.timers.peek() {
-            if *at > now {
-                break;
+        while let Some(id) = self.timers.pop(now) {
+            if let Some(Slot::Resting { wake_at, .. }) = self.slots.get_mut(&id) {
+                *wake_at = None;
             }
-            let Some(Reverse((at, id))) = self.timers.pop() else { break };
-            let due =
-                matches!(self.slots.get(&id), Some(Slot::Resting { wake_at, .. }) if *wake_at == Some(at));
-            if due {
-                self.wake(id);
-            }
+            self.wake(id);
         }
         if after(self.swept_at, HEARTBEAT) <= now || self.swept_at > now {
             self.swept_at = now;
@@ -262,16 +261,17 @@ impl Supervisor {
         }
     }
 
-    fn rest(&mut self, id: AccountId, run: Box<AccountRun>, wake_at: Option<Timestamp>) {
+    fn rest(&mut self, id: AccountId, mut run: Box<AccountRun>, wake_at: Option<Timestamp>) {
         let now = self.shared.clock.now();
+        if wake_at.is_none_or(|at| at > after(now, SOON)) {
+            run.sent.forget();
+        }
         if wake_at.is_some_and(|at| at <= now) {
             self.slots.insert(id.clone(), Slot::Ready { run });
             self.ready.push_back(id);
             return;
         }
-        if let Some(at) = wake_at {
-            self.timers.push(Reverse((at, id.clone())));
-        }
+        self.timers.replace(&id, None, wake_at);
         self.slots.insert(id, Slot::Resting { run, wake_at });
     }
 }

@@ -105,8 +105,19 @@ pub struct Forecast {
 
 /// Runs the account forward.
 pub fn forecast(start: &Start<'_>, dice: &mut impl Rng) -> Forecast {
+    forecast_while(start, dice, || true)
+}
+
+/// Runs the account forward for as long as `goes_on` says so, which is asked every thousand steps.
+pub fn forecast_while(start: &Start<'_>, dice: &mut impl Rng, goes_on: impl Fn() -> bool) -> Forecast {
     let mut run = Run::new(start);
-    while run.now < start.until && run.step(dice) {}
+    let mut steps = 0_u32;
+    while run.now < start.until && run.step(dice) {
+        steps += 1;
+        if steps.is_multiple_of(1000) && !goes_on() {
+            break;
+        }
+    }
     run.finish()
 }
 

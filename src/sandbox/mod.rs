@@ -61,6 +61,9 @@ pub struct SandboxConfig {
     /// Whether request bodies, texts and the content of attachments are kept. Without them a load test needs far less
     /// memory, and messages are read back with an empty text.
     pub keep_bodies: bool,
+    /// What the ids of chats and messages begin with, so that two runs with different seeds never give the same id. With 0
+    /// they are plain numbers, for tests that name them.
+    pub seed: u64,
 }
 
 impl Default for SandboxConfig {
@@ -71,6 +74,7 @@ impl Default for SandboxConfig {
             accounts: None,
             any_chat: true,
             keep_bodies: true,
+            seed: 0,
         }
     }
 }

@@ -108,9 +108,8 @@ impl State {
         moment: Moment,
     ) -> Result<Reply, Problem> {
         let now = moment.now;
-        let keep = config.keep_bodies;
         let success = match request {
-            Request::StartChat(start) => self.start(target, arrival, start, now, keep)?,
+            Request::StartChat(start) => self.start(config, target, arrival, start, now)?,
             Request::SendMessage { content, quote_id } => {
                 let delivery = Delivery {
                     text: content.text.clone(),
@@ -118,7 +117,7 @@ impl State {
                     quote_id: quote_id.clone(),
                     ..draft(target, arrival, DeliveryKind::Message, chat_of(target))
                 };
-                Success::MessageSent { message_id: self.deliver(delivery, None, now, keep) }
+                Success::MessageSent { message_id: self.deliver(config, delivery, None, now) }
             }
             Request::ForwardMessage { chat_id, text } => {
                 let source = ForwardSource {
@@ -130,7 +129,7 @@ impl State {
                     source: Some(source),
                     ..draft(target, arrival, DeliveryKind::Forward, chat_id)
                 };
-                let message_id = self.deliver(delivery, None, now, keep);
+                let message_id = self.deliver(config, delivery, None, now);
                 Success::MessageForwarded { message_id, chat_id: chat_id.clone() }
             }
             Request::SetComposing => {
@@ -146,16 +145,16 @@ impl State {
 
     fn start(
         &mut self,
+        config: &SandboxConfig,
         target: &Target,
         arrival: Arrival,
         start: &StartChat,
         now: Timestamp,
-        keep_bodies: bool,
     ) -> Result<Success, Problem> {
         if start.takes_credit() {
             self.account(&target.account_id, now).take_credit()?;
         }
-        let chat_id = self.start_chat(target, start, now);
+        let chat_id = self.start_chat(config, target, start, now);
         let message_id = (!start.content.is_empty()).then(|| {
             let delivery = Delivery {
                 inbox_id: target.inbox_id.clone(),
@@ -166,13 +165,19 @@ impl State {
                 company_topic: start.company_topic(),
                 ..draft(target, arrival, DeliveryKind::StartChat, &chat_id)
             };
-            self.deliver(delivery, start.meaning.subject.clone(), now, keep_bodies)
+            self.deliver(config, delivery, start.meaning.subject.clone(), now)
         });
         Ok(Success::ChatStarted { chat_id, message_id })
     }
 
     /// The chat with these users: the one that is there if it is with one user, otherwise a new one.
-    fn start_chat(&mut self, target: &Target, start: &StartChat, now: Timestamp) -> String {
+    fn start_chat(
+        &mut self,
+        config: &SandboxConfig,
+        target: &Target,
+        start: &StartChat,
+        now: Timestamp,
+    ) -> String {
         if let Recipients::One(user) = &start.recipients
             && let Some(chat_id) = self.account(&target.account_id, now).chat_with(user)
         {
@@ -180,7 +185,7 @@ impl State {
         }
         self.last_chat += 1;
         // Awkward on purpose: a client that does not encode ids is found out at once.
-        let new_id = format!("2-chat/{:06}==", self.last_chat);
+        let new_id = format!("2-chat/{}==", number(config, self.last_chat));
         let account = self.account(&target.account_id, now);
         let chat = match &start.recipients {
             Recipients::One(user) => {
@@ -201,13 +206,14 @@ impl State {
     /// Enters `delivery` and its message under a new id, which is answered.
     fn deliver(
         &mut self,
+        config: &SandboxConfig,
         mut delivery: Delivery,
         subject: Option<String>,
         now: Timestamp,
-        keep_bodies: bool,
     ) -> String {
+        let keep_bodies = config.keep_bodies;
         self.last_message += 1;
-        let id = format!("2-msg:{:06}==", self.last_message);
+        let id = format!("2-msg:{}==", number(config, self.last_message));
         id.clone_into(&mut delivery.message_id);
         if !keep_bodies {
             delivery.text.clear();
@@ -259,6 +265,14 @@ impl State {
         let body = view(account, target, read, moment.now);
         account.cache.put(key, control, moment.monotonic, &body);
         Reply::json(body).with_cache(false, Duration::ZERO)
+    }
+}
+
+/// The `nth` id of this run.
+fn number(config: &SandboxConfig, nth: u64) -> String {
+    match config.seed {
+        0 => format!("{nth:06}"),
+        seed => format!("{seed:08x}-{nth:06}"),
     }
 }
 

@@ -8,6 +8,7 @@ use super::Store;
 use super::rows::{self, Result, corrupt};
 use crate::domain::caps::Kind;
 use crate::domain::message::{AccountId, MessageId};
+use crate::domain::time_text;
 
 /// Something that breaks a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,15 +99,23 @@ impl Store {
         Ok(Audited { messages: count(messages), attempts: count(attempts) })
     }
 
-    /// Every send of `account` that reached, or may have reached, somebody: oldest first.
+    /// At most `limit` sends of `account` that reached, or may have reached, somebody, oldest first: those behind the ones that
+    /// are in `before` already.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn sends(&self, account: &AccountId) -> Result<Vec<PastSend>> {
+    pub async fn sends(&self, account: &AccountId, before: &[PastSend], limit: u32) -> Result<Vec<PastSend>> {
         const SQL: &str = "SELECT t.started_at, t.kind, m.id, coalesce(m.urgent AND m.ignore_hours, 0) AS ignores_hours \
-             FROM attempts t JOIN messages m ON m.arrival = t.arrival WHERE t.account_id = ?1 \
-               AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled')) ORDER BY t.started_at";
-        let found = sqlx::query(SQL).bind(account.as_str()).fetch_all(&self.inner.readers).await?;
+             FROM attempts t INDEXED BY attempts_by_account JOIN messages m ON m.arrival = t.arrival \
+             WHERE t.account_id = ?1 AND t.started_at >= ?2 \
+               AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled')) \
+             ORDER BY t.started_at, t.kind, t.outcome, t.arrival, t.number LIMIT ?3 OFFSET ?4";
+        // Several may have begun in one millisecond; those that are known are passed over.
+        let from = before.last().map(|last| last.at);
+        let known = before.iter().rev().take_while(|send| Some(send.at) == from).count();
+        let query = sqlx::query(SQL).bind(account.as_str()).bind(from.map(time_text).unwrap_or_default());
+        let query = query.bind(limit).bind(i64::try_from(known).unwrap_or(i64::MAX));
+        let found = query.fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
             let kind: &str = row.try_get("kind")?;
             let kind = Kind::parse(kind).ok_or_else(|| corrupt("kind", kind))?;

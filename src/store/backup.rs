@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use sqlx::Connection;
+use tokio_util::task::TaskTracker;
 
 use super::{Store, StoreError, mark, sqlite};
 
@@ -57,40 +58,25 @@ impl Store {
     /// # Errors
     /// See [`BackupError`]; then there is no file of that name, or it is the one that was there.
     pub async fn backup(&self, path: &Path, now: Timestamp) -> Result<Backup, BackupError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| BackupError::File { path, source }
-        };
-        if path.exists() {
-            return Err(BackupError::Exists(path.to_owned()));
-        }
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder).map_err(failed(folder))?;
         let mut name = path.as_os_str().to_owned();
         name.push(".partial");
-        let partial = PathBuf::from(name);
-        remove(&partial).map_err(failed(&partial))?;
+        let (place, partial) = (path.to_owned(), PathBuf::from(name));
+        let files = partial.clone();
+        beside(move || prepare(&place, &files)).await?;
         let made = self.copy(&partial, now).await;
-        let finished = made.and_then(|messages| {
-            let file = File::open(&partial).map_err(failed(&partial))?;
-            file.sync_all().map_err(failed(&partial))?;
-            let bytes = file.metadata().map_err(failed(&partial))?.len();
-            // A link fails where a file has come to be meanwhile; a rename would replace it.
-            std::fs::hard_link(&partial, path).map_err(|source| match source.kind() {
-                std::io::ErrorKind::AlreadyExists => BackupError::Exists(path.to_owned()),
-                _ => failed(path)(source),
-            })?;
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))?;
-            Ok(Backup { path: path.to_owned(), bytes, messages })
-        });
-        let _nothing_half_done_is_left = remove(&partial);
-        finished
+        let place = path.to_owned();
+        // Flushing a large file takes half a second, in which the runtime's thread goes on.
+        beside(move || {
+            let finished = made.and_then(|messages| finish(&partial, place, messages));
+            let _nothing_half_done_is_left = remove(&partial);
+            finished
+        })
+        .await
     }
 
     /// The copy itself; answers how many messages it holds.
     async fn copy(&self, to: &Path, now: Timestamp) -> Result<u64, BackupError> {
         let to_text = to.display().to_string();
-        sqlite::make(to)?;
         let mut source = sqlite::open_copier(&self.inner.path).await?;
         let written = sqlx::query("VACUUM INTO ?1").bind(&to_text).execute(&mut source).await;
         let _nothing_to_write = source.close().await;
@@ -110,6 +96,45 @@ impl Store {
     pub fn backup_folder(&self) -> PathBuf {
         self.inner.path.parent().unwrap_or(Path::new(".")).join("backups")
     }
+}
+
+/// Does what waits for the disk on a thread of its own, to its end.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
+) -> Result<T, BackupError> {
+    let done = TaskTracker::new().spawn_blocking(work).await;
+    done.unwrap_or(Err(BackupError::Store(StoreError::Closed)))
+}
+
+fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
+    let path = path.to_owned();
+    move |source| BackupError::File { path, source }
+}
+
+/// Makes the folder and an empty file for the copy.
+fn prepare(path: &Path, partial: &Path) -> Result<(), BackupError> {
+    if path.exists() {
+        return Err(BackupError::Exists(path.to_owned()));
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(failed(folder))?;
+    remove(partial).map_err(failed(partial))?;
+    Ok(sqlite::make(partial)?)
+}
+
+/// Flushes the copy and gives it its name.
+fn finish(partial: &Path, path: PathBuf, messages: u64) -> Result<Backup, BackupError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let file = File::open(partial).map_err(failed(partial))?;
+    file.sync_all().map_err(failed(partial))?;
+    let bytes = file.metadata().map_err(failed(partial))?.len();
+    // A link fails where a file has come to be meanwhile; a rename would replace it.
+    std::fs::hard_link(partial, &path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => BackupError::Exists(path.clone()),
+        _ => failed(&path)(source),
+    })?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed(folder))?;
+    Ok(Backup { path, bytes, messages })
 }
 
 fn remove(path: &Path) -> std::io::Result<()> {

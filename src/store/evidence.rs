@@ -89,8 +89,7 @@ pub enum JudgedAs {
     Review(Reason),
 }
 
-pub(super) const WAITING: &str =
-    "SELECT arrival, account_id, verify_at FROM messages WHERE state = 'uncertain' ORDER BY verify_at";
+pub(super) const WAITING: &str = "SELECT arrival, account_id, verify_at FROM messages INDEXED BY messages_verify WHERE state = 'uncertain' ORDER BY verify_at";
 
 /// Attempts of other messages that reached, or may have reached, somebody since a time.
 pub(super) const RIVALS: &str = "SELECT m.state, t.started_at, coalesce(m.chat_id, t.chat_id) AS chat_id, m.provider_message_ids, m.text, m.thread \

@@ -50,17 +50,32 @@ impl Store {
         Ok(ids.into_iter().map(AccountId::new).collect())
     }
 
-    /// What is known of the accounts, or of only one; those of which nothing was ever read are absent.
+    /// What is known of these accounts; those of which nothing was ever read are absent.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn facts_of(&self, accounts: &[&AccountId]) -> Result<HashMap<AccountId, AccountFacts>> {
+        const SQL: &str =
+            "SELECT f.* FROM json_each(?1) AS j CROSS JOIN account_facts f ON f.account_id = j.value";
+        let ids: Vec<&str> = accounts.iter().map(|id| id.as_str()).collect();
+        let found = sqlx::query(SQL).bind(json!(ids).to_string()).fetch_all(&self.inner.readers).await?;
+        let read =
+            |row: &SqliteRow| Ok((AccountId::new(row.try_get::<String, _>("account_id")?), read_facts(row)?));
+        found.iter().map(read).collect()
+    }
+
+    /// What is known of the accounts, or of only one: all at once, so for tests only.
     ///
     /// # Errors
     /// What SQLite says.
     pub async fn facts(&self, only: Option<&AccountId>) -> Result<HashMap<AccountId, AccountFacts>> {
-        const SQL: &str = "SELECT * FROM account_facts WHERE ?1 IS NULL OR account_id = ?1";
-        let query = sqlx::query(SQL).bind(only.map(AccountId::as_str));
-        let found = query.fetch_all(&self.inner.readers).await?;
-        let read =
-            |row: &SqliteRow| Ok((AccountId::new(row.try_get::<String, _>("account_id")?), read_facts(row)?));
-        found.iter().map(read).collect()
+        if let Some(id) = only {
+            return self.facts_of(&[id]).await;
+        }
+        let ids: Vec<String> =
+            sqlx::query_scalar("SELECT account_id FROM account_facts").fetch_all(&self.inner.readers).await?;
+        let ids: Vec<AccountId> = ids.into_iter().map(AccountId::new).collect();
+        self.facts_of(&ids.iter().collect::<Vec<_>>()).await
     }
 
     /// Keeps what was read of `account`; what was not read stays as it was known. Answers whether it may send again:

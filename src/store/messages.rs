@@ -132,7 +132,12 @@ pub(super) struct EnqueueBatch {
 }
 
 impl EnqueueBatch {
-    fn new(messages: Vec<NewMessage>, blobs: Vec<Blob>, mode: EnqueueMode, now: Timestamp) -> Self {
+    pub(super) fn new(
+        messages: Vec<NewMessage>,
+        blobs: Vec<Blob>,
+        mode: EnqueueMode,
+        now: Timestamp,
+    ) -> Self {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
         let id = || MessageId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)));
@@ -141,6 +146,10 @@ impl EnqueueBatch {
 
     pub(super) fn rows(&self) -> usize {
         self.rows.len()
+    }
+
+    pub(super) fn into_rows(self) -> Vec<(MessageId, NewMessage)> {
+        self.rows
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -229,6 +238,20 @@ pub(super) async fn enqueue(
         verdicts.push(of_batch);
     }
     Ok(verdicts)
+}
+
+/// What would become of each row, as far as what is stored decides about it.
+pub(super) async fn rehearse(
+    connection: &mut SqliteConnection,
+    batch: &EnqueueBatch,
+) -> Result<Vec<Enqueued>> {
+    let repeats = repeats_of(connection, &[batch]).await?;
+    let existing = conflicts_of(connection, batch).await?;
+    let verdict = |((id, _), found): (&(MessageId, NewMessage), Option<Enqueued>)| match repeats.get(id) {
+        Some(repeated) => Enqueued::Repeat(*repeated),
+        None => found.unwrap_or(Enqueued::Accepted(*id)),
+    };
+    Ok(batch.rows.iter().zip(existing).map(verdict).collect())
 }
 
 fn accepted(batch: &EnqueueBatch, repeats: &HashMap<MessageId, MessageId>) -> Vec<Enqueued> {

@@ -7,7 +7,7 @@
 //!
 //! The verbs stand in `messages.rs` and `insert.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs`
 //! (intent and settling), `evidence.rs` (reading back), `review.rs` (what a person decides), `accounts.rs` (pauses),
-//! `turn.rs` and `ledger.rs` (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs`
+//! `rehearsal.rs` (what enqueueing would say), `turn.rs` and `ledger.rs` (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs`
 //! (what people read), `audit.rs` and `backup.rs`. `watch.rs` notices what other programs INSERT.
 
 mod account_limits;
@@ -36,6 +36,7 @@ mod patience;
 mod points;
 mod queue_view;
 mod reader;
+mod rehearsal;
 mod repeats;
 mod rests;
 mod review;
@@ -58,13 +59,16 @@ use jiff::Timestamp;
 use sqlx::SqlitePool;
 
 pub use account_limits::IntentLimits;
-pub use account_views::{AccountView, Counts};
+pub use account_views::{
+    AccountCursor, AccountFilter, AccountOrder, AccountPage, AccountView, Attention, Counts,
+};
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach, PastSend};
 pub use backup::{Backup, BackupError};
 pub use evidence::{JudgedAs, Judgement, OpenDoubt};
+pub use ledger::SentSince;
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use outside::{ForeignInsert, insert_from_outside};
@@ -84,7 +88,10 @@ pub use withdraw::Cancelled;
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
-    use super::{account_limits, admission, attempts, insert, ledger, repeats, set_aside, turn, withdraw};
+    use super::{
+        AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, insert, ledger,
+        queue_view, repeats, set_aside, totals, turn, views, withdraw,
+    };
 
     /// Name and text of each.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -111,6 +118,26 @@ pub mod plans {
         ];
         let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
         std::iter::once(("candidates", turn::candidates_sql())).chain(fixed).collect()
+    }
+
+    /// The statement that finds the places of a page of messages, and the values that it is given from `?2` on.
+    pub fn message_page(filter: &MessageFilter) -> (String, Vec<String>) {
+        views::page_sql(filter, true)
+    }
+
+    /// The statement behind a page of accounts.
+    pub fn account_page(filter: &AccountFilter) -> String {
+        account_views::page_sql(filter)
+    }
+
+    /// What people ask of one account or of all, which must take the same time whatever else the queue holds.
+    pub fn flat_statements() -> Vec<(&'static str, String)> {
+        vec![
+            ("account", account_views::view_sql(account_views::ONE)),
+            ("totals", totals::totals_sql()),
+            ("accounts_down", totals::DOWN.to_owned()),
+            ("queued", queue_view::QUEUED.to_owned()),
+        ]
     }
 }
 

@@ -1,4 +1,5 @@
-//! The queue of an account as a forecast needs it: every queued message in a few words, oldest first.
+//! The queue of an account as a forecast needs it: every queued message in a few words, a
+//! part at a time: reading 100,000 rows at once would keep everything else waiting.
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -37,7 +38,8 @@ pub(super) const QUEUED: &str = "SELECT m.id, m.arrival, m.lane, m.due_at, m.ret
        EXISTS (SELECT 1 FROM messages b WHERE b.arrival = m.blocked_by AND b.state <> 'queued') AS is_held, \
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
-     FROM messages m WHERE m.account_id = ?1 AND m.state = 'queued'";
+     FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.arrival > ?2 \
+     ORDER BY m.arrival LIMIT ?3";
 
 /// How long the last calls of an account took, on average, in milliseconds.
 const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at)) * 86400000) FROM \
@@ -45,13 +47,13 @@ const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at))
         ORDER BY started_at DESC LIMIT 20) AS t";
 
 impl Store {
-    /// Every queued message of `account`.
+    /// At most `limit` queued messages of `account` that arrived after `after`, in order of arrival.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn queued(&self, account: &AccountId) -> Result<Vec<QueuedMessage>> {
-        let found = sqlx::query(QUEUED).bind(account.as_str()).fetch_all(&self.inner.readers).await?;
-        found.iter().map(read).collect()
+    pub async fn queued(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<QueuedMessage>> {
+        let query = sqlx::query(QUEUED).bind(account.as_str()).bind(after).bind(limit);
+        query.fetch_all(&self.inner.readers).await?.iter().map(read).collect()
     }
 
     /// How long a call of `account` usually takes, by those since `since`, in milliseconds; `None` if there were none.

@@ -159,7 +159,7 @@ pub(super) const ACCOUNT_COLUMNS: &str = "a.id AS account_id, a.paused_at, a.pau
      a.down_cause, a.down_at, a.down_problem, a.hold_reason, a.hold_until, a.last_call_at, a.next_call_at, \
      a.last_gap_ms, a.first_call_at, a.warm_up_again_at, a.throttled_at, a.throttles, a.half_caps_until, a.failures, \
      a.break_left, a.on_break, \
-     EXISTS (SELECT 1 FROM messages f WHERE f.account_id = a.id AND f.state = 'sending') AS in_flight";
+     EXISTS (SELECT 1 FROM messages f INDEXED BY messages_in_flight WHERE f.account_id = a.id AND f.state = 'sending') AS in_flight";
 
 pub(super) fn account(row: &SqliteRow) -> Result<Account> {
     let id: String = row.try_get("account_id")?;

@@ -81,7 +81,7 @@ impl Store {
                 Box::pin(async move { recover(connection, run, now, &verify_at).await })
             })
             .await?;
-        let restored = self.totals().await?.daemon.restored;
+        let restored = self.daemon().await?.restored;
         Ok(Recovered { stale_before, stale, restored, ..recovered })
     }
 
@@ -131,7 +131,7 @@ async fn recover(
     now: Timestamp,
     verify_at: &VerifyAt,
 ) -> Result<Recovered> {
-    const QUEUED: &str = "SELECT coalesce(sum(n), 0) AS n FROM counts WHERE state = 'queued'";
+    const QUEUED: &str = "SELECT n FROM totals WHERE what = 'queued'";
     const LAST_RUN: &str = "SELECT stopped_at IS NOT NULL FROM runs WHERE id < ?1 ORDER BY id DESC LIMIT 1";
     const FORGET: &str =
         "UPDATE daemon SET key_refused_at = NULL, key_problem = NULL WHERE key_refused_at IS NOT NULL";

@@ -31,20 +31,27 @@ pub struct Totals {
     pub producers: Vec<Producer>,
 }
 
+pub(super) const DOWN: &str =
+    "SELECT id FROM accounts INDEXED BY accounts_down WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
+
+/// The statement behind [`Store::totals`].
+pub(super) fn totals_sql() -> String {
+    format!(
+        "SELECT {}, (SELECT n FROM totals WHERE what = 'accounts') AS accounts, \
+           (SELECT group_concat(what || '=' || n) FROM totals WHERE what <> 'accounts') AS counts \
+         FROM daemon d WHERE d.id = 1",
+        rows::DAEMON_COLUMNS
+    )
+}
+
 impl Store {
-    /// The queue as a whole; counts no rows.
+    /// The queue as a whole, in the same time whatever it holds.
     ///
     /// # Errors
     /// What SQLite says.
     pub async fn totals(&self) -> Result<Totals> {
-        let sql = format!(
-            "SELECT {}, (SELECT count(*) FROM accounts) AS accounts, \
-               (SELECT group_concat(s.state || '=' || s.n) FROM (SELECT state, sum(n) AS n FROM counts GROUP BY state) s) \
-                AS counts FROM daemon d",
-            rows::DAEMON_COLUMNS
-        );
         // Made of constants.
-        let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?;
+        let row = sqlx::query(AssertSqlSafe(totals_sql())).fetch_one(&self.inner.readers).await?;
         let counts: Option<&str> = row.try_get("counts")?;
         Ok(Totals {
             daemon: rows::daemon(&row)?,
@@ -54,13 +61,22 @@ impl Store {
         })
     }
 
+    /// What concerns every account, alone.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn daemon(&self) -> Result<Daemon> {
+        let sql = format!("SELECT {} FROM daemon d WHERE d.id = 1", rows::DAEMON_COLUMNS);
+        // Made of constants.
+        rows::daemon(&sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?)
+    }
+
     /// The accounts that are down, in order of their ids; at most ten.
     ///
     /// # Errors
     /// What SQLite says.
     pub async fn accounts_down(&self) -> Result<Vec<String>> {
-        const SQL: &str = "SELECT id FROM accounts WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
-        Ok(sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?)
+        Ok(sqlx::query_scalar(DOWN).fetch_all(&self.inner.readers).await?)
     }
 
     async fn producers(&self) -> Result<Vec<Producer>> {

@@ -185,12 +185,14 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
-        let (conditions, values) = conditions(filter);
-        let limit = i64::from(filter.limit) + 1;
+        let by_account = match (&filter.account_id, &filter.campaign) {
+            (Some(account), Some(_)) => self.is_small(account).await?,
+            _ => true,
+        };
+        let (page, values) = page_sql(filter, by_account);
         let list = select("NULL", &ahead(1));
-        // Conditions are made of constants and numbered places; every value is bound.
-        let sql =
-            AssertSqlSafe(format!("{list} WHERE true{conditions} ORDER BY m.arrival DESC LIMIT {limit}"));
+        // The page is made of constants and numbered places; every value is bound.
+        let sql = AssertSqlSafe(format!("{list} WHERE m.arrival IN ({page}) ORDER BY m.arrival DESC"));
         let mut query = sqlx::query(sql).bind(time_text(now));
         for value in values {
             query = query.bind(value);
@@ -202,6 +204,13 @@ impl Store {
         messages.truncate(limit);
         let next = messages.last().filter(|_| more).map(|message| message.arrival);
         Ok(Page { messages, next })
+    }
+
+    /// Whether `account` has few messages.
+    async fn is_small(&self, account: &AccountId) -> Result<bool> {
+        const SQL: &str = "SELECT coalesce(sum(n), 0) FROM counts WHERE account_id = ?1";
+        let n: i64 = sqlx::query_scalar(SQL).bind(account.as_str()).fetch_one(&self.inner.readers).await?;
+        Ok(n <= FEW)
     }
 
     /// The attempts at a message, in order.
@@ -216,33 +225,71 @@ impl Store {
     }
 }
 
-/// The filter as SQL and the values of its numbered places, from `?2` on.
-fn conditions(filter: &MessageFilter) -> (String, Vec<String>) {
-    let mut sql = String::new();
+/// So many rows are looked through one by one rather than an index be used that may hold more of them.
+const FEW: i64 = 5_000;
+
+/// The places of the messages of a page, the newest first, and the values of the numbered places in it, from `?2` on. Each
+/// state is a subquery of its own that an index gives in the order of arrival, so that few matches among many rows are
+/// found as soon as many. `by_account` chooses the index where an account and a campaign are asked for.
+pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec<String>) {
     let mut values: Vec<String> = Vec::new();
-    let mut place = |value: &str| {
-        values.push(value.to_owned());
-        format!("?{}", values.len() + 1)
-    };
     let equals = [
-        ("account_id", filter.account_id.as_ref().map(AccountId::as_str)),
-        ("campaign", filter.campaign.as_deref()),
-        ("chat_id", filter.chat_id.as_deref()),
-        ("dedupe_key", filter.dedupe_key.as_deref()),
+        ("dedupe_key", filter.dedupe_key.as_deref(), "messages_dedupe"),
+        ("chat_id", filter.chat_id.as_deref(), "messages_by_chat"),
+        (
+            "campaign",
+            filter.campaign.as_deref().filter(|_| !by_account || filter.account_id.is_none()),
+            "messages_by_campaign",
+        ),
+        ("account_id", filter.account_id.as_ref().map(AccountId::as_str), "messages_by_account"),
+        ("campaign", filter.campaign.as_deref().filter(|_| by_account && filter.account_id.is_some()), ""),
     ];
-    for (column, value) in equals {
+    let (mut conditions, mut index) = (String::new(), None);
+    for (column, value, of_column) in equals {
         if let Some(value) = value {
-            sql.push_str(&format!(" AND m.{column} = {}", place(value)));
+            values.push(value.to_owned());
+            conditions.push_str(&format!(" AND q.{column} = ?{}", values.len() + 1));
+            index = index.or(Some(of_column));
         }
     }
-    if !filter.states.is_empty() {
-        let places: Vec<String> = filter.states.iter().map(|state| place(state.as_str())).collect();
-        sql.push_str(&format!(" AND m.state IN ({})", places.join(", ")));
-    }
     if let Some(before) = filter.before {
-        sql.push_str(&format!(" AND m.arrival < {}", before.0));
+        conditions.push_str(&format!(" AND q.arrival < {}", before.0));
     }
-    (sql, values)
+    let limit = u64::from(filter.limit) + 1;
+    let part = |index: Option<&str>, states: String| {
+        let by = index.map(|index| format!(" INDEXED BY {index}")).unwrap_or_default();
+        format!(
+            "SELECT q.arrival FROM messages q{by} WHERE true{conditions}{states} ORDER BY q.arrival DESC LIMIT {limit}"
+        )
+    };
+    let words: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
+    let in_states =
+        if words.is_empty() { String::new() } else { format!(" AND q.state IN ('{}')", words.join("', '")) };
+    match index {
+        // Few messages have the same key or chat; without any condition the rows are in order as they are.
+        Some("messages_dedupe" | "messages_by_chat") => return (part(index, in_states), values),
+        None if words.is_empty() => return (part(None, in_states), values),
+        _ => {}
+    }
+    let wanted =
+        StateName::ALL.into_iter().filter(|state| words.is_empty() || words.contains(&state.as_str()));
+    let of_state = |state: StateName| {
+        let word = state.as_str();
+        let part = match (index, state) {
+            (None, StateName::New) => part(Some("messages_new"), " AND q.state = 'new'".to_owned()),
+            (Some(_), _) => part(index, format!(" AND q.state || '' = '{word}'")),
+            (None, _) => {
+                let states = format!(" AND q.state <> 'new' AND q.state || '' = '{word}'");
+                part(Some("messages_by_state"), states)
+            }
+        };
+        format!("SELECT * FROM ({part})")
+    };
+    let parts: Vec<String> = wanted.map(of_state).collect();
+    (
+        format!("SELECT arrival FROM ({}) ORDER BY arrival DESC LIMIT {limit}", parts.join(" UNION ALL ")),
+        values,
+    )
 }
 
 fn read_message(row: &SqliteRow) -> Result<MessageView> {

@@ -31,11 +31,11 @@ pub enum Cancelled {
     Unknown,
 }
 
-pub(super) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages \
+pub(super) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages INDEXED BY messages_expiring \
      WHERE state = 'queued' AND expires_at IS NOT NULL";
 
 pub(super) const EXPIRE: &str = "UPDATE messages SET state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
-     (SELECT arrival FROM messages WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
+     (SELECT arrival FROM messages INDEXED BY messages_expiring WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
      RETURNING account_id";
 
 impl Store {

@@ -40,7 +40,7 @@ fn pausing_and_resuming_name_what_they_concern() {
     let again = r#"{"paused": true, "already_paused": true, "until": "2026-11-23T08:00:00.000Z"}"#;
     let resume = r#"{"resumed": true, "was_paused": true}"#;
     let mended = r#"{"resumed": true, "was_paused": false}"#;
-    let nine = "2026-11-23 09:00:00 CET";
+    let nine = "2026-11-23 09:00:00 Europe/Berlin";
     for (arguments, route, answer, body, out) in [
         (
             &["pause", "acc_1"][..],
@@ -57,7 +57,7 @@ fn pausing_and_resuming_name_what_they_concern() {
             "everything is paused until `outboxd resume --all`\n".to_owned(),
         ),
         (
-            &["pause", "acc_1", "--until", "2026-11-23 09:00"],
+            &["pause", "acc_1", "--until", "2026-11-23T08:00:00Z"],
             "POST /v1/accounts/acc_1/pause",
             again,
             json!({"until": "2026-11-23T08:00:00.000Z"}),
@@ -112,4 +112,43 @@ fn everything_is_never_meant_by_saying_nothing() {
         assert_eq!(fake.run(&["pause", "acc_1", "--until", "09:00", "--for", "2h"]).code, 2);
         assert!(fake.asked().is_empty());
     }
+}
+
+/// What is meant by a time that names no zone: that of the account, or this machine's (Berlin) for everything.
+#[test]
+fn a_time_without_a_zone_is_of_the_account_or_else_of_this_machine() {
+    let zone = r#"{"account_id": "acc_1", "zone": "America/New_York", "now": "2026-11-22T09:00:00.000Z"}"#;
+    let paused = |until: &str, zone: &str| {
+        format!(r#"{{"paused": true, "already_paused": false, "until": "{until}"{zone}}}"#)
+    };
+    for (arguments, until, told) in [
+        (
+            &["pause", "acc_1", "--until", "2027-01-08 09:00"][..],
+            "2027-01-08T14:00:00.000Z",
+            "acc_1 is paused until 2027-01-08 09:00:00 America/New_York\n",
+        ),
+        (
+            &["pause", "--all", "--until", "2027-01-08 09:00"],
+            "2027-01-08T08:00:00.000Z",
+            "everything is paused until 2027-01-08 09:00:00 Europe/Berlin\n",
+        ),
+    ] {
+        let named = r#", "zone": "America/New_York""#;
+        let fake = Answers::default()
+            .on("GET /v1/accounts/acc_1/zone", 200, zone)
+            .on("POST /v1/accounts/acc_1/pause", 200, &paused(until, named))
+            .on("POST /v1/pause", 200, &paused(until, ""))
+            .start();
+        fake.run(arguments).is(0, told, "");
+        let asked = fake.asked();
+        let body: Value = serde_json::from_str(&asked.last().unwrap().body).unwrap();
+        assert_eq!(body, json!({ "until": until }), "{arguments:?}");
+        assert_eq!(asked.len(), if arguments[1] == "--all" { 1 } else { 2 }, "{asked:?}");
+    }
+    let fake = Answers::default().on("GET /v1/accounts/acc_1/zone", 200, zone).start();
+    let skipped = "error: 2027-03-14 02:30:00 does not exist in America/New_York: the clocks are set forward over it; write another time\n";
+    fake.run(&["pause", "acc_1", "--until", "2027-03-14 02:30"]).is(2, "", skipped);
+    let ran = fake.run(&["pause", "acc_1", "--until", "2027-11-07 01:30"]);
+    assert!(ran.err.contains("comes twice") && ran.err.contains("2027-11-07T01:30:00-04:00"), "{}", ran.err);
+    assert!(fake.asked().iter().all(|asked| asked.what.starts_with("GET")), "nothing is paused");
 }

@@ -35,7 +35,7 @@ fn each_flag_is_a_field_and_what_is_not_given_is_not_sent() {
         (user_with(&["--typing"]), started(json!({"typing": true}))),
         (user_with(&["--typing", "--no-typing"]), started(json!({"typing": false}))),
         (
-            user_with(&["--not-before", "2026-11-22 09:00", "--expires-at", "2026-11-23T09:00:00Z"]),
+            user_with(&["--not-before", "2026-11-22T08:00:00Z", "--expires-at", "2026-11-23T09:00:00Z"]),
             started(
                 json!({"not_before": "2026-11-22T08:00:00.000Z", "expires_at": "2026-11-23T09:00:00.000Z"}),
             ),
@@ -187,4 +187,19 @@ fn a_daemon_that_stops_reading_is_told_with_what_to_do() {
                 is over its `api.body_bytes`; what was asked may be done all the same, so look with `outboxd list`, or \
                 send it again under the same `dedupe_key`\n";
     ran.is(1, "", told);
+}
+
+#[test]
+fn times_of_a_message_are_of_the_zone_of_its_account() {
+    let zone = r#"{"account_id": "acc_1", "zone": "America/New_York"}"#;
+    let fake = Answers::default()
+        .on("GET /v1/accounts/acc_1/zone", 200, zone)
+        .on("POST /v1/messages", 201, r#"{"id": "1", "state": "queued"}"#)
+        .start();
+    let arguments = ["enqueue", "--account", "acc_1", "--chat", "c", "--text", "x"];
+    let times = ["--not-before", "2027-01-08 09:00", "--expires-at", "2027-01-09"];
+    fake.run(&[&arguments[..], &times[..]].concat()).is(0, "1\n", "");
+    let body: Value = serde_json::from_str(&fake.asked().last().unwrap().body).unwrap();
+    assert_eq!(body["not_before"], "2027-01-08T14:00:00.000Z");
+    assert_eq!(body["expires_at"], "2027-01-09T05:00:00.000Z");
 }

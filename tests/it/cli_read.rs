@@ -120,18 +120,18 @@ who acts    operator
 until       a person
 error       504 Gateway Timeout
 typing      no
-not before  2026-11-22 09:00:00 CET
+not before  2026-11-22 09:00:00 Europe/Berlin
 campaign    spring
-created     2026-11-22 08:00:00 CET
-updated     2026-11-22 09:00:10 CET
+created     2026-11-22 08:00:00 Europe/Berlin
+updated     2026-11-22 09:00:10 Europe/Berlin
 
 text:
   Hello Ada,
   see you [31m.
 
 attempts:
-  1. 2026-11-22 09:00:00 CET  not_sent; phase sent; HTTP 429; api/too_many_requests; Too many; Wait.; req_id req_1
-  2. 2026-11-22 09:00:10 CET  no outcome yet; phase intent
+  1. 2026-11-22 09:00:00 Europe/Berlin  not_sent; phase sent; HTTP 429; api/too_many_requests; Too many; Wait.; req_id req_1
+  2. 2026-11-22 09:00:10 Europe/Berlin  no outcome yet; phase intent
 ";
     one("GET /v1/messages/0193", 200, message, &["show", "0193"]).1.is(0, shown, "");
     one("GET /v1/messages/0193", 200, message, &["show", "0193", "--json"]).1.is(
@@ -148,7 +148,7 @@ account       acc_1
 to            chat_9
 state         sent
 why           Unipile accepted it. (delivered)
-sent          2026-11-22 09:00:00 CET
+sent          2026-11-22 09:00:00 Europe/Berlin
 provider ids  m1, m2
 
 text:
@@ -162,7 +162,7 @@ attempts: none
 #[test]
 fn an_explanation_can_be_quoted_in_a_ticket() {
     let waiting = r#"{"id": "0193", "account_id": "acc_1", "state": "queued", "reason": "turn", "why": "Earlier messages of the account go first.",
-        "actor": "nobody", "until": "2026-11-22T09:21:12.000Z", "until_local": "2026-11-22 10:21:12 Europe/Berlin", "waits_for": "not_before",
+        "actor": "nobody", "until": "2026-11-22T09:21:12.000Z", "until_local": "2026-11-22 04:21:12 America/New_York", "zone": "America/New_York", "waits_for": "not_before",
         "ahead": 2, "held_by": null, "now": "2026-11-22T09:21:00.000Z",
         "sentence": "Two earlier messages of acc_1 go first, so it goes not before 10:21:12.",
         "gates": [{"gate": "daemon_paused", "open": true}, {"gate": "chat_order", "open": true},
@@ -175,16 +175,16 @@ message   0193
 account   acc_1
 state     queued
 reason    turn
-until     not before 2026-11-22 10:21:12 Europe/Berlin, in 12 s
+until     not before 2026-11-22 04:21:12 America/New_York, in 12 s
 who acts  nobody
 ahead     2
-asked     2026-11-22 10:21:00 CET
+asked     2026-11-22 04:21:00 America/New_York
 
 rules, in the order in which they are asked:
   daemon_paused  open
   chat_order     open
-> turn           closed, not before 2026-11-22 10:21:12 CET. Earlier messages of the account go first.
-  gap            closed until 2026-11-22 10:21:12 CET. The account pauses between two sends.
+> turn           closed, not before 2026-11-22 04:21:12 America/New_York. Earlier messages of the account go first.
+  gap            closed until 2026-11-22 04:21:12 America/New_York. The account pauses between two sends.
 ";
     let (asked, ran) = one("GET /v1/messages/0193/explain", 200, waiting, &["explain", "0193"]);
     ran.is(0, shown, "");
@@ -203,7 +203,7 @@ state     review
 reason    outcome_unknown
 until     a person acts
 who acts  operator
-asked     2026-11-22 10:21:00 CET
+asked     2026-11-22 10:21:00 Europe/Berlin
 ";
     one("GET /v1/messages/1/explain", 200, person, &["explain", "1"]).1.is(0, shown, "");
 }

@@ -19,10 +19,12 @@ const TROUBLED: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11
 const ACCOUNTS: &str = r#"{"data": [
     {"id": "acc_1", "standing": "active", "reason": "gap", "why": "The account pauses between two sends.", "actor": "nobody",
      "until": "2026-11-22T09:21:12.000Z", "waits_for": "time", "paused": null, "down": null, "hold": null,
-     "last_sent_at": "2026-11-22T09:20:50.000Z", "oldest_due_at": "2026-11-22T08:00:00.000Z", "counts": {"queued": 118, "sent": 2040}},
+     "last_sent_at": "2026-11-22T09:20:50.000Z", "oldest_due_at": "2026-11-22T08:00:00.000Z", "counts": {"queued": 118, "sent": 2040},
+     "cap": {"cap": "new_chat", "window": "24h", "limit": 40, "used": 40, "frees_at": "2026-11-23T08:02:00.000Z"}},
     {"id": "acc_2", "standing": "down", "reason": "account_disconnected", "why": "It is disconnected.", "actor": "operator", "until": null, "waits_for": "person",
      "paused": null, "down": {"cause": "disconnected", "since": "2026-11-22T09:00:00.000Z", "problem": "sign in again"}, "hold": null,
-     "last_sent_at": "2026-11-21T09:00:00.000Z", "oldest_due_at": "2026-11-22T10:21:00.000Z", "counts": {"queued": 1}},
+     "last_sent_at": "2026-11-21T09:00:00.000Z", "oldest_due_at": "2026-11-22T10:21:00.000Z", "counts": {"queued": 1},
+     "cap": {"cap": "all", "window": "24h", "limit": 100, "used": 12, "frees_at": "2026-11-22T09:21:00.000Z"}},
     {"id": "acc_3", "standing": "active", "reason": null, "counts": {}}]}"#;
 
 fn fake(status: &str, accounts: &str) -> Fake {
@@ -37,11 +39,12 @@ queue       /var/lib/outboxd/outboxd.db
 messages    118 queued, 1 review, 2040 sent
 last start  after a clean stop: 0 sending, 0 uncertain, 118 re-planned, 0 flushed
 
-account  state   why                   next      queued  oldest      last sent
-──────────────────────────────────────────────────────────────────────────────────────
-acc_1    active  gap                   10:21:12  118     1 h 21 min  10:20:50
-acc_2    down    account_disconnected  a person  1       due in 1 h  2026-11-21 10:00
-acc_3    active  -                     -         0       -           -
+account  state   why                   next      queued  oldest      last sent         sent
+──────────────────────────────────────────────────────────────────────────────────────────────────────────
+acc_1    active  gap                   10:21:12  118     1 h 21 min  10:20:50          40/40 new_chat 24h
+acc_2    down    account_disconnected  a person  1       due in 1 h  2026-11-21 10:00  12/100 24h
+acc_3    active  -                     -         0       -           -                 no cap
+times are in Europe/Berlin
 ";
     fake(CALM, ACCOUNTS).run(&["status"]).is(0, shown, "");
     let ran = one("GET /v1/status", 200, CALM, &["status", "--json"]).1;
@@ -55,7 +58,7 @@ outboxd 0.1.0 (pid 42), running for 1 min
 queue       q.db
 messages    none
 last start  after a crash or a kill: 0 sending, 1 uncertain, 0 re-planned, 0 flushed
-warning: all sending is paused since 2026-11-22 10:00:00 CET until it is resumed: a client called
+warning: all sending is paused since 2026-11-22 10:00:00 Europe/Berlin until it is resumed: a client called
 warning: Unipile refuses the API key or the subscription: 401 api/unauthorized
 warning: the Unipile API cannot be reached (3 failures, next try in 30 s)
 warning: another program has kept the queue locked for 3 min, so nothing is sent
@@ -69,9 +72,9 @@ next: set a new API key
 #[test]
 fn the_accounts_alone_are_for_programs() {
     let rows = "\
-acc_1\tactive\tgap\t2026-11-22T09:21:12.000Z\t118\t2026-11-22T08:00:00.000Z\t2026-11-22T09:20:50.000Z
-acc_2\tdown\taccount_disconnected\ta person\t1\t2026-11-22T10:21:00.000Z\t2026-11-21T09:00:00.000Z
-acc_3\tactive\t-\t-\t0\t-\t-
+acc_1\tactive\tgap\t2026-11-22T09:21:12.000Z\t118\t2026-11-22T08:00:00.000Z\t2026-11-22T09:20:50.000Z\t40/40 new_chat 24h
+acc_2\tdown\taccount_disconnected\ta person\t1\t2026-11-22T10:21:00.000Z\t2026-11-21T09:00:00.000Z\t12/100 24h
+acc_3\tactive\t-\t-\t0\t-\t-\tno cap
 ";
     one("GET /v1/accounts", 200, ACCOUNTS, &["status", "--accounts"]).1.is(0, rows, "");
     let ran = one("GET /v1/accounts", 200, ACCOUNTS, &["status", "--accounts", "--json"]).1;
@@ -93,12 +96,12 @@ state      down
 why        It is disconnected. (account_disconnected)
 who acts   operator
 next       a person
-paused     since 2026-11-22 10:00:00 CET until 2026-11-23 09:00:00 CET
-down       disconnected since 2026-11-22 10:00:00 CET: sign in again
-rests      cooldown until 2026-11-23 10:00:00 CET
+paused     since 2026-11-22 10:00:00 Europe/Berlin until 2026-11-23 09:00:00 Europe/Berlin
+down       disconnected since 2026-11-22 10:00:00 Europe/Berlin: sign in again
+rests      cooldown until 2026-11-23 10:00:00 Europe/Berlin
 messages   1 queued, 1 uncertain
-last call  2026-11-22 10:00:00 CET
-next call  not before 2026-11-22 10:00:20 CET
+last call  2026-11-22 10:00:00 Europe/Berlin
+next call  not before 2026-11-22 10:00:20 Europe/Berlin
 
 next: mend the account at Unipile, then say so with `outboxd resume acc_2`
 ";
@@ -118,4 +121,37 @@ next: mend the account at Unipile, then say so with `outboxd resume acc_2`
         let (_, ran) = one("GET /v1/accounts/a", 200, &account, &["status", "a"]);
         assert!(ran.out.ends_with(&format!("\n\nnext: {step}\n")), "{}", ran.out);
     }
+}
+
+#[test]
+fn every_account_is_asked_for_page_by_page() {
+    let page = |ids: [&str; 2], next: &str| {
+        let rows =
+            ids.map(|id| format!(r#"{{"id": "{id}", "standing": "active", "counts": {{}}}}"#)).join(", ");
+        format!(r#"{{"data": [{rows}], "next_cursor": {next}}}"#)
+    };
+    let all = Answers::default()
+        .on("GET /v1/accounts", 200, &page(["acc_1", "acc_2"], r#""none:acc_2""#))
+        .on("GET /v1/accounts", 200, &page(["acc_3", "acc_4"], "null"))
+        .start();
+    let ran = all.run(&["status", "--accounts"]);
+    assert_eq!(
+        ran.out.lines().map(|line| line.split('\t').next().unwrap()).collect::<Vec<_>>(),
+        ["acc_1", "acc_2", "acc_3", "acc_4"]
+    );
+    let asked: Vec<String> = all.asked().into_iter().map(|asked| asked.what).collect();
+    assert_eq!(
+        asked,
+        ["GET /v1/accounts?sort=id&limit=500", "GET /v1/accounts?sort=id&limit=500&cursor=none%3Aacc_2"]
+    );
+    // The glance asks for one page and says that there is more.
+    let first = page(["acc_1", "acc_2"], r#""none:acc_2""#);
+    let once = fake(CALM, &first);
+    let ran = once.run(&["status"]);
+    assert!(
+        ran.out.ends_with("the first 2 of 2; `outboxd status --accounts` shows every one\n"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(once.asked().len(), 2);
 }

@@ -111,7 +111,7 @@ async fn pause_stops_at_once_and_resume_goes_on() {
     let (_, paused) = daemon.post("/v1/accounts/acc_1/pause", "{}").await;
     assert_eq!(
         paused,
-        json!({"account_id": "acc_1", "paused": true, "already_paused": false, "until": null})
+        json!({"account_id": "acc_1", "paused": true, "already_paused": false, "zone": "UTC", "until": null})
     );
     let (_, again) =
         daemon.post("/v1/accounts/acc_1/pause", r#"{"until": "2099-01-01T10:00:00+01:00"}"#).await;

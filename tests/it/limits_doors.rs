@@ -111,6 +111,10 @@ async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_suppose
         "{paused}"
     );
     assert_eq!(paused["messages"][0]["waits_for"], "daemon_paused");
+    assert_eq!(paused["accounts"][0]["waiting"][0]["reason"], "daemon_paused", "{paused}");
+    let (ok, said) = run(house.outboxd(&["forecast", "--account", "acc_1"]), "");
+    assert!(ok && said.contains("5 messages, 0 of them within 30 days; 5 wait: "), "{said}");
+    assert!(said.contains("(daemon_paused)"), "the pause is why: {said}");
     assert_eq!(daemon.post("/v1/pause", "{\"until\": null}").await.0, 200);
     assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
     house.delivered(2).await;
@@ -143,7 +147,7 @@ async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_suppose
     assert_eq!(house.sql("SELECT count(*) || '' FROM messages"), ["5"], "nothing was queued");
     std::fs::write(house.path("bad.ndjson"), "{\"account_id\": \"acc_1\"}\n").unwrap();
     let (ok, said) = run(house.outboxd(&["forecast", "--with", "bad.ndjson"]), "");
-    assert!(!ok && said.contains("[0]."), "{said}");
+    assert!(!ok && said.contains("error: line 1: "), "{said}");
     explanations(&daemon, now).await;
     let (status, bad) = daemon.get("/v1/forecast?days=0").await;
     assert_eq!((status, &bad["error"]["field"]), (400, &json!("days")));
@@ -238,4 +242,107 @@ async fn top_tells_in_a_row_what_an_account_does_and_what_went_wrong_last() {
     assert!(ok && told["data"][0]["last_error"].as_str().unwrap().contains("422"), "{told}");
     let (ok, said) = run(house.outboxd(&["top", "--every", "0"]), "");
     assert!(!ok && said.contains("--every"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let row = |account: &str, user: &str, more: Value| {
+        let mut row = json!({"account_id": account, "users_ids": user, "text": "hi"});
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row.to_string()
+    };
+    let eight: Vec<String> = (0..8)
+        .map(|n| row(&format!("acc_{}", n % 3), &format!("U{n}"), json!({"dedupe_key": format!("k{n}")})))
+        .collect();
+    std::fs::write(house.path("eight.ndjson"), eight.join("\n")).unwrap();
+    // No account has a message yet.
+    let (ok, said) = run(house.outboxd(&["forecast", "--with", "eight.ndjson", "--json"]), "");
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert!(ok, "{said}");
+    assert_eq!((&told["total"]["messages"], &told["account_count"]), (&json!(8), &json!(3)), "{told}");
+
+    // Two are queued already and one of them is sent; one comes twice, one says what another says, three are wrong.
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    for line in &eight[..2] {
+        assert_eq!(daemon.post("/v1/messages", line).await.0, 201);
+    }
+    let bad = [
+        row("acc_0", "U0", json!({"dedupe_key": "k0", "text": "another text"})), // conflict
+        "{\"account_id\": \"acc_0\"".to_owned(),                                 // no JSON
+        row("acc_0", "U20", json!({"user_id": "x"})),                            // unknown field
+    ];
+    let lines = [
+        &eight[..],
+        &[eight[7].clone(), row("acc_7", "U7", json!({})), row("acc_7", "U7", json!({}))],
+        &[String::new()],
+        &bad,
+    ]
+    .concat();
+    std::fs::write(house.path("all.ndjson"), lines.join("\n")).unwrap();
+    let output = house.outboxd(&["forecast", "--with", "all.ndjson"]).output().unwrap();
+    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(4), "as enqueue ends when rows were refused: {said}");
+    for line in [11, 13, 14, 15] {
+        assert!(said.contains(&format!("error: line {line}: ")), "no line {line} in {said}");
+    }
+    assert_eq!(said.matches("error: line ").count(), 4, "{said}");
+    assert!(said.contains("supposed: 7 messages; 3 duplicates are counted once; 4 refused"), "{said}");
+    assert!(out.contains("acc_7: 1 message, ") && out.contains("acc_0: 3 messages, "), "{out}");
+    assert_eq!(house.sql("SELECT count(*) || '' FROM messages"), ["2"], "nothing was queued");
+    // What enqueueing the same file then says.
+    let output = house.outboxd(&["enqueue", "all.ndjson"]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "7 accepted, 3 duplicates, 4 refused\n");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_binding_cap_is_shown_and_times_are_of_the_zone_of_the_account() {
+    let house = House::new()
+        .await
+        .hasty()
+        .set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "100/24h")
+        .set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "2/24h")
+        .set("OUTBOXD_CONFIG", "zones.toml");
+    std::fs::write(house.path("zones.toml"), "[account.acc_1]\nzone = \"America/New_York\"\n").unwrap();
+    let daemon = house.serve().await;
+    for number in 1..=4 {
+        daemon.enqueue(&hello(&format!("U{number}"), "hi")).await;
+    }
+    house.delivered(2).await;
+    let mut row = Value::Null;
+    let capped = eventually(async || {
+        row = daemon.get("/v1/accounts").await.1["data"][0].clone();
+        row["reason"] == "cap"
+    });
+    assert!(capped.await, "{row}");
+    assert_eq!(
+        (&row["cap"]["cap"], &row["cap"]["used"], &row["cap"]["limit"]),
+        (&json!("new_chat"), &json!(2), &json!(2))
+    );
+    assert_eq!((&row["zone"], &row["attention"]), (&json!("America/New_York"), &json!("waiting")));
+    let (_, said) = run(house.outboxd(&["top"]), "");
+    assert!(said.contains("\t2/2 new_chat 24h\t"), "{said}");
+    let (_, said) = run(house.outboxd(&["status", "acc_1"]), "");
+    assert!(
+        said.contains("2/2 new_chat 24h, room for one again at ") && said.contains(" America/New_York"),
+        "{said}"
+    );
+    assert_eq!(daemon.get("/v1/accounts/acc_never_seen/zone").await.1["zone"], "UTC");
+    let (ok, said) = run(house.outboxd(&["pause", "acc_1", "--until", "tomorrow 09:00"]), "");
+    assert!(ok && said.ends_with(" 09:00:00 America/New_York\n"), "{said}");
+    let (_, shown) = daemon.get("/v1/accounts?attention=person").await;
+    assert_eq!(shown["data"], json!([]));
+    for (query, field) in [
+        ("sort=name", "sort"),
+        ("attention=all", "attention"),
+        ("cursor=x", "cursor"),
+        ("limit=501", "limit"),
+        ("page=2", "page"),
+    ] {
+        let (status, answer) = daemon.get(&format!("/v1/accounts?{query}")).await;
+        assert_eq!((status, answer["error"]["field"].as_str()), (400, Some(field)), "{answer}");
+    }
+    daemon.stop().await;
 }

@@ -23,6 +23,7 @@ mod engine_pace;
 mod every_message;
 mod facts;
 mod fault_matrix;
+mod flat;
 mod http_in;
 mod http_out;
 mod lifecycle;

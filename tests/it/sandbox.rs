@@ -277,3 +277,29 @@ async fn stopping_cuts_what_is_open_and_refuses_what_is_new() {
     assert!(request().await.unwrap_err().is_connect());
     assert_eq!(world.delivered_count(), 0);
 }
+
+/// Ids of an earlier run would look to `outboxd audit` like messages that went twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_run_of_the_sandbox_gives_other_ids_unless_its_seed_is_the_same() {
+    async fn ids(arguments: &[&str]) -> (Value, Value) {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_outboxd"));
+        command.args(["sandbox", "--listen", "127.0.0.1:0"]).args(arguments);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut out = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut out, &mut line).unwrap();
+        let url = line.split_whitespace().find(|word| word.starts_with("http://")).unwrap();
+        let request = reqwest::Client::new().post(format!("{}{START}", url.trim_end_matches(';')));
+        let request =
+            request.header("X-API-KEY", "sandbox-key").json(&json!({"users_ids": ["ada"], "text": "hello"}));
+        let (status, answer) = read(request.send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+        (answer["chat_id"].clone(), answer["message_id"].clone())
+    }
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let (one, other) = (ids(&[]).await, ids(&[]).await);
+    assert!(one.0 != other.0 && one.1 != other.1, "{one:?} {other:?}");
+    assert_eq!(ids(&["--seed", "7"]).await, ids(&["--seed", "7"]).await);
+}

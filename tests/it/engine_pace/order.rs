@@ -176,10 +176,11 @@ async fn the_forecast_is_what_the_engine_then_does() {
     bench.until_sent(1).await;
     bench.settle().await;
     bench.restart().await;
-    let request = ForecastRequest { account_id: None, days: 5, runs: 1, with: Vec::new() };
-    let forecast = bench.handle().forecast(&request).await.unwrap().remove(0);
+    let request =
+        ForecastRequest { account_id: None, campaign: None, days: 5, runs: 1, lists: true, with: Vec::new() };
+    let forecast = bench.handle().forecast(request).await.unwrap();
     let mut expected: Vec<jiff::Timestamp> =
-        forecast.messages.iter().map(|message| message.at.unwrap()[1]).collect();
+        forecast.messages.iter().map(|(_, message)| message.at.unwrap()[1]).collect();
     expected.sort_unstable();
     bench.until_sent(33).await;
     let sent: Vec<jiff::Timestamp> = bench.sends()[1..].iter().map(|call| call.wall).collect();

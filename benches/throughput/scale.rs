@@ -1,0 +1,204 @@
+//! 100,000 accounts and a million messages: what people ask takes the same time as among few, and what takes long keeps
+//! nothing else waiting. Each figure is the median of several rounds, told with the fastest and the slowest.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use outboxd::domain::message::{AccountId, ChatId, Extras, NewMessage, Target};
+use outboxd::store::{EnqueueMode, Store, StoreOptions};
+
+use super::Figure;
+use super::client::Client;
+use super::process::{self, pause};
+use super::scenes::{LATER, TEXT, resident_mib};
+
+const ACCOUNTS: usize = 100_000;
+const MESSAGES: usize = 900_000;
+/// Messages of the one account that has many.
+const OF_ONE: usize = 100_000;
+/// Rounds of each figure.
+const ROUNDS: usize = 7;
+/// Questions of a round; the round is their mean.
+const QUESTIONS: u32 = 20;
+
+/// Asks and measures.
+pub(crate) fn scale(folder: &Path, figures: &mut Vec<Figure>) {
+    fill(&folder.join("few.db"), 1, 10, 0);
+    fill(&folder.join("many.db"), ACCOUNTS, MESSAGES, OF_ONE);
+    let (_few, _, few) = process::daemon(folder, "few", "http://127.0.0.1:9", &[]);
+    let (many, _, socket) = process::daemon(folder, "many", "http://127.0.0.1:9", &[]);
+    // It looks at every account once; a page of a million rows is read back by the kernel meanwhile.
+    pause(Duration::from_secs(60));
+    let resident = resident_mib(many.pid());
+    figure(figures, "scale_idle_rss", vec![resident], "MiB", None, ("under 120 MiB", 120.0));
+    questions(figures, &few, &socket);
+    stalls(figures, &socket);
+    wakeups(figures, many.pid(), &socket);
+    let after = resident_mib(many.pid());
+    figure(figures, "scale_rss_after_all_of_it", vec![after], "MiB", None, ("under 160 MiB", 160.0));
+}
+
+/// Puts messages in whose time has not come.
+fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a runtime").block_on(async {
+        let now: jiff::Timestamp = "2026-11-22T09:21:00Z".parse().expect("a time");
+        let store =
+            Store::open(&StoreOptions { path: path.to_owned(), readers: 1 }, now).await.expect("open");
+        let numbers: Vec<(usize, String)> = (0..messages)
+            .map(|number| (number, format!("acc_{:06}", number % accounts)))
+            .chain((0..of_one).map(|number| (messages + number, "acc_many".to_owned())))
+            .collect();
+        for part in numbers.chunks(2000) {
+            let message = |(number, account): &(usize, String)| NewMessage {
+                account_id: AccountId::new(account.clone()),
+                target: Target::Chat(ChatId::new(format!("chat_{number}"))),
+                extras: Extras::default(),
+                text: TEXT.to_owned(),
+                typing: None,
+                not_before: Some(LATER.parse().expect("a time")),
+                expires_at: None,
+                campaign: Some(format!("campaign_{}", number % 3)),
+                precedence: Default::default(),
+                dedupe_key: None,
+            };
+            let part = part.iter().map(message).collect();
+            store.enqueue(part, EnqueueMode::Each, now).await.expect("enqueue");
+        }
+        store.close(now).await.expect("closed");
+    });
+}
+
+/// What a person asks, among one account and among all of them.
+fn questions(figures: &mut Vec<Figure>, few: &Path, many: &Path) {
+    for (name, path) in [
+        ("scale_accounts_page", "/v1/accounts"),
+        ("scale_accounts_by_id", "/v1/accounts?sort=id"),
+        ("scale_accounts_that_need_a_person", "/v1/accounts?attention=person"),
+        ("scale_account", "/v1/accounts/acc_000000"),
+        ("scale_budget", "/v1/accounts/acc_000000/budget"),
+        ("scale_forecast_of_one", "/v1/forecast?account_id=acc_000000"),
+        ("scale_status", "/v1/status"),
+        ("scale_list_state_none", "/v1/messages?state=failed,review"),
+        ("scale_list_campaign_none", "/v1/messages?campaign=none"),
+        ("scale_list_campaign_state_none", "/v1/messages?campaign=campaign_1&state=sent"),
+        ("scale_list_chat_none", "/v1/messages?chat_id=none"),
+        ("scale_list_account_state_none", "/v1/messages?account_id=acc_many&state=sent"),
+    ] {
+        let (one, all) = (asked(few, path), asked(many, path));
+        let floor = one[one.len() / 2];
+        figure(figures, name, all, "ms", Some(floor), ("under 20 ms", 20.0));
+    }
+    let newest = |socket: &Path| {
+        let (_, list) = Client::connect(socket).get("/v1/messages?limit=1&account_id=acc_000000");
+        let id = list.split("\"id\":\"").nth(1).and_then(|rest| rest.split('"').next()).expect("an id");
+        format!("/v1/messages/{id}/explain")
+    };
+    let (one, all) = (asked(few, &newest(few)), asked(many, &newest(many)));
+    figure(figures, "scale_explain", all, "ms", Some(one[one.len() / 2]), ("under 20 ms", 20.0));
+}
+
+/// Milliseconds of a question, one for each round, the fastest first.
+fn asked(socket: &Path, path: &str) -> Vec<f64> {
+    let mut client = Client::connect(socket);
+    let mut round = || {
+        let seconds = timed(|| {
+            for _ in 0..QUESTIONS {
+                let (status, answer) = client.get(path);
+                assert_eq!(status, 200, "{path}: {answer:.200}");
+            }
+        });
+        seconds * 1000.0 / f64::from(QUESTIONS)
+    };
+    round();
+    let mut rounds: Vec<f64> = (0..ROUNDS).map(|_| round()).collect();
+    rounds.sort_by(f64::total_cmp);
+    rounds
+}
+
+/// The longest that a request which needs nothing but the runtime waits while something long is done.
+fn stalls(figures: &mut Vec<Figure>, socket: &Path) {
+    let backup = |number: usize| format!("{{\"name\":\"scale-{number}.db\"}}");
+    for (name, method, path) in [
+        ("scale_stall_forecast_of_many", "GET", "/v1/forecast?account_id=acc_many"),
+        ("scale_stall_forecast_of_all", "GET", "/v1/forecast"),
+        ("scale_stall_audit", "GET", "/v1/audit"),
+        ("scale_stall_backup", "POST", "/v1/backup"),
+    ] {
+        let mut rounds: Vec<f64> = (0..5)
+            .map(|number| {
+                longest_wait(socket, || {
+                    let mut client = Client::connect(socket);
+                    let (status, answer) = match method {
+                        "POST" => client.post(path, "application/json", &backup(number)),
+                        _ => client.get(path),
+                    };
+                    assert_eq!(status, 200, "{path}: {answer:.200}");
+                })
+            })
+            .collect();
+        rounds.sort_by(f64::total_cmp);
+        figure(figures, name, rounds, "ms", None, ("under 20 ms", 20.0));
+    }
+}
+
+/// Milliseconds.
+fn longest_wait(socket: &Path, work: impl FnOnce()) -> f64 {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let probe = scope.spawn(|| {
+            let mut client = Client::connect(socket);
+            let mut longest = 0.0_f64;
+            while !done.load(Ordering::Relaxed) {
+                longest = longest.max(timed(|| assert_eq!(client.get("/v1/accounts/acc_1/zone").0, 200)));
+                pause(Duration::from_millis(1));
+            }
+            longest * 1000.0
+        });
+        work();
+        done.store(true, Ordering::Relaxed);
+        probe.join().expect("the probe ends")
+    })
+}
+
+/// Every account is woken again and again; each waits for the same time as before.
+fn wakeups(figures: &mut Vec<Figure>, pid: u32, socket: &Path) {
+    let mut client = Client::connect(socket);
+    let mut wake = || {
+        assert_eq!(client.post("/v1/resume", "application/json", "").0, 200);
+        pause(Duration::from_secs(15));
+        resident_mib(pid)
+    };
+    // The first times find room for what is at work at once.
+    let before = (0..2).map(|_| wake()).fold(0.0, f64::max);
+    let mut grown: Vec<f64> = (0..5).map(|_| (wake() - before).max(0.0)).collect();
+    grown.sort_by(f64::total_cmp);
+    figure(figures, "scale_growth_by_500000_wakeups", grown, "MiB", None, ("under 10 MiB", 10.0));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+fn timed(work: impl FnOnce()) -> f64 {
+    let began = Instant::now();
+    work();
+    began.elapsed().as_secs_f64()
+}
+
+/// Tells the round in the middle, with the first and the last one.
+fn figure(
+    figures: &mut Vec<Figure>,
+    name: &'static str,
+    rounds: Vec<f64>,
+    unit: &'static str,
+    floor: Option<f64>,
+    (goal, most): (&'static str, f64),
+) {
+    let value = rounds[rounds.len() / 2];
+    println!(
+        "{name}: {value:.2} {unit} ({:.2} to {:.2} in {} rounds)",
+        rounds[0],
+        rounds[rounds.len() - 1],
+        rounds.len()
+    );
+    figures.push(Figure { name, value, unit, floor, goal, met: value < most });
+}

@@ -1,0 +1,40 @@
+//! The cap that binds an account, as tables and `outboxd status ACCOUNT` show it.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use super::times;
+
+/// The field `cap` of an account.
+#[derive(Debug, Deserialize)]
+pub(super) struct Cap {
+    cap: String,
+    window: String,
+    limit: u64,
+    used: u64,
+    frees_at: Option<Timestamp>,
+}
+
+impl Cap {
+    /// `40/40 new_chat 24h`, or that there is none.
+    pub(super) fn text(cap: Option<&Self>) -> String {
+        cap.map_or_else(|| "no cap".to_owned(), Self::short)
+    }
+
+    fn short(&self) -> String {
+        let Self { cap, window, limit, used, .. } = self;
+        match cap.as_str() {
+            "all" => format!("{used}/{limit} {window}"),
+            kind => format!("{used}/{limit} {kind} {window}"),
+        }
+    }
+
+    /// The same with the time at which there is room again, if there is none now.
+    pub(super) fn full(&self, zone: &TimeZone) -> String {
+        let frees_at = self.frees_at.filter(|_| self.used >= self.limit);
+        let frees_at =
+            frees_at.map(|at| format!(", room for one again at {}", times::full_in(Some(at), zone)));
+        format!("{}{}", self.short(), frees_at.unwrap_or_default())
+    }
+}

@@ -1,0 +1,116 @@
+//! `outboxd explain`: why a message waits or stopped.
+//!
+//! What stands in a ticket afterwards is the daemon's own sentence and its own list of rules, in its order; nothing is
+//! concluded here. Times are in the account's zone.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
+use super::client::{Client, segment};
+use super::exit::{Exit, Failure};
+use super::read::One;
+use super::{render, times};
+
+#[derive(Deserialize)]
+struct Explanation {
+    id: String,
+    account_id: Option<String>,
+    state: String,
+    reason: Option<String>,
+    why: Option<String>,
+    actor: Option<String>,
+    until: Option<Timestamp>,
+    zone: Option<String>,
+    waits_for: Option<String>,
+    #[serde(default)]
+    ahead: u64,
+    held_by: Option<String>,
+    now: Option<Timestamp>,
+    sentence: Option<String>,
+    #[serde(default)]
+    gates: Vec<Gate>,
+}
+
+#[derive(Deserialize)]
+struct Gate {
+    gate: String,
+    open: bool,
+    until: Option<Timestamp>,
+    waits_for: Option<String>,
+    why: Option<String>,
+}
+
+/// Says why a message waits or stopped.
+pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
+    let answer = client.get(&format!("/v1/messages/{}/explain", segment(&one.id)), &[]).await?;
+    if one.json.json {
+        return answer.pass_on();
+    }
+    let explanation: Explanation = answer.read()?;
+    render::print(&explanation.text())?;
+    Ok(Exit::Done)
+}
+
+impl Explanation {
+    fn text(&self) -> String {
+        let sentence = self.sentence.as_ref().or(self.why.as_ref()).or(self.reason.as_ref());
+        let sentence = render::line(sentence.map_or("-", String::as_str));
+        let zone = times::zone(self.zone.as_deref());
+        let until = match (self.waits_for.as_deref(), self.until) {
+            (Some("person"), _) => Some("a person acts".to_owned()),
+            (waits_for, Some(at)) => {
+                let local = times::full_in(Some(at), &zone);
+                let distance = self.now.map(|now| format!(", {}", times::distance(at, now)));
+                let least = if waits_for == Some("not_before") { "not before " } else { "" };
+                Some(format!("{least}{local}{}", distance.unwrap_or_default()))
+            }
+            (_, None) => None,
+        };
+        let facts = [
+            ("message", Some(self.id.clone())),
+            ("account", self.account_id.clone()),
+            ("state", Some(self.state.clone())),
+            ("reason", self.reason.clone()),
+            ("until", until),
+            ("who acts", self.actor.clone()),
+            ("ahead", (self.ahead > 0).then(|| self.ahead.to_string())),
+            ("held by", self.held_by.clone()),
+            ("asked", self.now.map(|now| times::full_in(Some(now), &zone))),
+        ];
+        let known: Vec<(&str, String)> =
+            facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let gates = if self.gates.is_empty() { String::new() } else { format!("\n{}", self.gates(&zone)) };
+        format!("{sentence}\n\n{}{gates}", render::pairs(&known))
+    }
+
+    /// The rules in their order; `>` marks the first closed one, which decides.
+    fn gates(&self, zone: &TimeZone) -> String {
+        let width = self.gates.iter().map(|gate| gate.gate.len()).max().unwrap_or(0);
+        let binding = self.gates.iter().position(|gate| !gate.open);
+        let mut shown = String::from("rules, in the order in which they are asked:\n");
+        for (index, gate) in self.gates.iter().enumerate() {
+            let mark = if Some(index) == binding { '>' } else { ' ' };
+            let name = render::line(&gate.gate);
+            let row = match gate.open {
+                true => format!("{mark} {name:width$}  open"),
+                false => format!("{mark} {name:width$}  closed{}", gate.closed(zone)),
+            };
+            shown += &format!("{row}\n");
+        }
+        shown
+    }
+}
+
+impl Gate {
+    fn closed(&self, zone: &TimeZone) -> String {
+        let until = match (self.waits_for.as_deref(), self.until) {
+            (Some("person"), _) => " until a person acts".to_owned(),
+            (Some("not_before"), Some(at)) => format!(", not before {}", times::full_in(Some(at), zone)),
+            (_, Some(at)) => format!(" until {}", times::full_in(Some(at), zone)),
+            (_, None) => String::new(),
+        };
+        let why = self.why.as_ref().map(|why| format!(". {}", render::line(why)));
+        format!("{until}{}", why.unwrap_or_default())
+    }
+}

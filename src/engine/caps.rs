@@ -1,0 +1,79 @@
+//! The caps of an account: what each leaves, and the one that a table with room for one shows.
+
+use super::EngineHandle;
+use super::selection::selected;
+use crate::domain::account::Account;
+use crate::domain::caps::{Kind, Window};
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::policy::decide::Verdict;
+use crate::policy::hours::{Hours, account_seed, hours_at};
+use crate::policy::quota::{Budget, budgets, used_up};
+use crate::policy::warm_up::Lowering;
+use crate::store::StoreError;
+
+impl EngineHandle {
+    /// Every cap of `account` as it stands now, and whether its hours are open.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn budget(&self, account: &Account) -> Result<(Vec<Budget>, Hours), StoreError> {
+        self.budget_with(account, &self.policy(&account.id)).await
+    }
+
+    /// The same if `policy` were in force.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn budget_with(
+        &self,
+        account: &Account,
+        policy: &Policy,
+    ) -> Result<(Vec<Budget>, Hours), StoreError> {
+        let now = self.now();
+        let ledger = self.ledger_of(account, policy).await?;
+        let seed = account_seed(account.id.as_str());
+        let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
+        let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
+        Ok((budgets(policy, &lowering, &ledger, now), hours))
+    }
+
+    /// The cap that binds `account`: of those that are used up, the one that a message waits for
+    /// longest. While none of them binds it, that of a day on all kinds, or the first there is.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn binding_cap(&self, account: &Account) -> Result<Option<Budget>, StoreError> {
+        let policy = self.policy(&account.id);
+        if policy.caps.list.is_empty() {
+            return Ok(None);
+        }
+        let now = self.now();
+        let ledger = self.ledger_of(account, &policy).await?;
+        let seed = account_seed(account.id.as_str());
+        let lowering = Lowering::new(&policy, &account.history, account.last_call_at, seed, now);
+        let budgets = budgets(&policy, &lowering, &ledger, now);
+        if budgets.iter().any(|budget| budget.left() == 0)
+            && let Some(kind) = self.capped_kind(account).await?
+            && let Some(binding) = used_up(&policy, &lowering, &ledger, kind, now)
+        {
+            return Ok(Some(binding));
+        }
+        let of_day = |budget: &&Budget| {
+            budget.cap.kind.is_none() && matches!(budget.cap.window, Window::Hours24 | Window::Day)
+        };
+        Ok(budgets.iter().find(of_day).or_else(|| budgets.first()).copied())
+    }
+
+    /// The kind of the message that a cap holds, if one does.
+    async fn capped_kind(&self, account: &Account) -> Result<Option<Kind>, StoreError> {
+        let Some(selected) = selected(&self.shared, &account.id, self.now(), None).await? else {
+            return Ok(None);
+        };
+        let capped = |verdict: &Verdict| {
+            matches!(verdict, Verdict::Wait { reason: Reason::Cap | Reason::WarmUp | Reason::HalfCaps, .. })
+        };
+        let place = selected.selection.verdicts.iter().position(capped);
+        Ok(place.map(|place| selected.candidate(place).1.kind))
+    }
+}

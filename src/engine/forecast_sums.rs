@@ -1,0 +1,203 @@
+//! What a forecast is told as: sums of accounts and campaigns, and the messages of a few.
+//!
+//! Sums are made account by account, so that a forecast of everything takes the room of its answer and of one queue.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use super::forecast::{ForecastRequest, Prepared};
+use crate::domain::message::{AccountId, MessageId};
+use crate::domain::reason::Reason;
+use crate::policy::forecast::{Day, Expected, Forecast};
+
+/// Accounts, campaigns and messages that an answer lists; sums count all of them.
+const LISTED: usize = 1000;
+
+/// What is expected.
+#[derive(Debug, Clone, Default)]
+pub struct Forecasts {
+    /// Of all messages.
+    pub total: Summary,
+    /// Of the accounts, the first thousand by their ids.
+    pub accounts: Vec<AccountForecast>,
+    /// How many accounts there are.
+    pub account_count: u64,
+    /// Of the campaigns, the first thousand that were met.
+    pub campaigns: BTreeMap<Option<String>, Summary>,
+    /// Whether there are more campaigns.
+    pub campaigns_are_cut: bool,
+    /// Of messages, at most a thousand; those of an account in the order of their middle times.
+    pub messages: Vec<(AccountId, ExpectedMessage)>,
+    /// Sums of campaigns for which there was no room.
+    spill: Summary,
+}
+
+/// How many messages go within the time, and when the last one does.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Messages.
+    pub messages: u64,
+    /// Those that go within the time in every run.
+    pub sent: u64,
+    /// Earliest, middle and latest time of the last one that goes.
+    pub last_at: Option<[Timestamp; 3]>,
+    /// Why the others do not, in the first run, and how many they are.
+    pub waiting: BTreeMap<Reason, u64>,
+}
+
+/// What is expected of one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedMessage {
+    /// Which; `None` is one that was only supposed.
+    pub id: Option<MessageId>,
+    /// Its campaign.
+    pub campaign: Option<String>,
+    /// Earliest, middle and latest time of the runs; `None` if it was not sent in every run.
+    pub at: Option<[Timestamp; 3]>,
+    /// Why not, in the first run.
+    pub waits_for: Option<Reason>,
+}
+
+/// What is expected of one account.
+#[derive(Debug, Clone)]
+pub struct AccountForecast {
+    /// Which.
+    pub account_id: AccountId,
+    /// Of its messages.
+    pub summary: Summary,
+    /// Of its days in the account's zone, in the first run.
+    pub days: Vec<ExpectedDay>,
+    /// The account's zone.
+    pub zone: TimeZone,
+}
+
+/// What is expected of one day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExpectedDay {
+    /// In the account's zone.
+    pub date: Date,
+    /// Messages that are sent.
+    pub sends: u32,
+    /// What binds them.
+    pub bound_by: Option<Reason>,
+}
+
+impl Forecasts {
+    /// Adds one account.
+    pub(super) fn add(
+        &mut self,
+        request: &ForecastRequest,
+        id: AccountId,
+        zone: TimeZone,
+        prepared: &Prepared,
+        runs: &[Forecast],
+    ) {
+        if prepared.queued.is_empty() {
+            return;
+        }
+        let mut summary = Summary::default();
+        let mut listed: Vec<ExpectedMessage> = Vec::new();
+        for (place, queued) in prepared.queued.iter().enumerate() {
+            let (at, waits_for) = (times(place, runs), waits_for(runs[0].messages[place]));
+            summary.add(at, waits_for);
+            let campaign = &prepared.lanes[queued.lane].campaign;
+            if request.campaign.is_some() && *campaign != request.campaign {
+                continue;
+            }
+            self.campaign(campaign).add(at, waits_for);
+            if request.lists {
+                listed.push(ExpectedMessage {
+                    id: prepared.ids[place],
+                    campaign: campaign.clone(),
+                    at,
+                    waits_for,
+                });
+            }
+        }
+        listed.sort_by_key(|message| message.at.map_or(Timestamp::MAX, |[_, middle, _]| middle));
+        let room = LISTED.saturating_sub(self.messages.len());
+        self.messages.extend(listed.into_iter().take(room).map(|message| (id.clone(), message)));
+        self.total.join(&summary);
+        self.account_count += 1;
+        if self.accounts.len() < LISTED {
+            let day = |day: &Day| ExpectedDay { date: day.date, sends: day.sends, bound_by: day.bound_by };
+            // Of all accounts the days would be a large table that nobody asked for.
+            let days = if request.account_id.is_some() || request.lists { &runs[0].days[..] } else { &[] };
+            self.accounts.push(AccountForecast {
+                account_id: id,
+                summary,
+                days: days.iter().map(day).collect(),
+                zone,
+            });
+        }
+    }
+
+    /// The sums of a campaign; of one for which there is no room, sums that are forgotten.
+    fn campaign(&mut self, campaign: &Option<String>) -> &mut Summary {
+        if !self.campaigns.contains_key(campaign) && self.campaigns.len() >= LISTED {
+            self.campaigns_are_cut = true;
+            return &mut self.spill;
+        }
+        self.campaigns.entry(campaign.clone()).or_default()
+    }
+}
+
+impl Summary {
+    fn add(&mut self, at: Option<[Timestamp; 3]>, waits_for: Option<Reason>) {
+        self.messages += 1;
+        match at {
+            Some(at) => {
+                self.sent += 1;
+                self.last(at);
+            }
+            // Sent in the first run but not in all of them: the time that was looked at was too short.
+            None => *self.waiting.entry(waits_for.unwrap_or(Reason::Turn)).or_default() += 1,
+        }
+    }
+
+    fn last(&mut self, at: [Timestamp; 3]) {
+        let last = self.last_at.get_or_insert(at);
+        for (last, at) in last.iter_mut().zip(at) {
+            *last = at.max(*last);
+        }
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.messages += other.messages;
+        self.sent += other.sent;
+        other.last_at.into_iter().for_each(|at| self.last(at));
+        for (reason, messages) in &other.waiting {
+            *self.waiting.entry(*reason).or_default() += messages;
+        }
+    }
+
+    /// Whether all of them go within the time.
+    pub fn is_done(&self) -> bool {
+        self.sent == self.messages
+    }
+}
+
+/// Earliest, middle and latest time of a message, if it goes in every run.
+pub(super) fn times(place: usize, runs: &[Forecast]) -> Option<[Timestamp; 3]> {
+    let mut times = runs.iter().map(|run| sent_at(run.messages[place])).collect::<Option<Vec<_>>>()?;
+    times.sort_unstable();
+    Some([times[0], times[times.len() / 2], times[times.len() - 1]])
+}
+
+fn sent_at(expected: Expected) -> Option<Timestamp> {
+    match expected {
+        Expected::Sent(at) => Some(at),
+        Expected::Expired | Expected::Waiting(_) => None,
+    }
+}
+
+fn waits_for(expected: Expected) -> Option<Reason> {
+    match expected {
+        Expected::Sent(_) => None,
+        Expected::Expired => Some(Reason::Expired),
+        Expected::Waiting(reason) => Some(reason),
+    }
+}

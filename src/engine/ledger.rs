@@ -1,0 +1,144 @@
+//! What a running account has sent, kept between its steps: each step reads only what came since the one before.
+//!
+//! The database stays the judge. What is kept are sends whose outcome is known, which never changes; from the first open
+//! call on everything is read again, so that a call that reached nobody stops counting. A clock that was set back, other
+//! caps, an error or an account that rests drop what is kept, and all that its caps can count is read anew (P4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{EngineHandle, Shared};
+use crate::domain::account::Account;
+use crate::domain::caps::Ledger;
+use crate::domain::message::AccountId;
+use crate::domain::policy::Policy;
+use crate::store::StoreError;
+
+/// An account keeps at most so many sends in memory, about 5 MB; with more it reads them at every step.
+const MOST: usize = 200_000;
+/// A calendar day of any zone is shorter.
+const LONGEST_DAY: Duration = Duration::from_secs(48 * 3600);
+
+/// What is kept of one account.
+#[derive(Default)]
+pub(super) struct KeptLedger(Option<Kept>);
+
+struct Kept {
+    ledger: Arc<Ledger>,
+    /// It is complete from here,
+    from: Timestamp,
+    /// and up to here; what began then or later is read again.
+    settled_to: Timestamp,
+}
+
+impl KeptLedger {
+    /// Forgets what is kept.
+    pub(super) fn forget(&mut self) {
+        self.0 = None;
+    }
+
+    /// What `account` has sent, as far back as the caps of `policy` count at `now`.
+    ///
+    /// # Errors
+    /// When the queue cannot be read; then nothing is kept.
+    pub(super) async fn read(
+        &mut self,
+        shared: &Shared,
+        account: &AccountId,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<Arc<Ledger>, StoreError> {
+        let since = begin(policy, now);
+        // Behind a clock that was set back, sends are stored out of order.
+        let usable = |kept: &Kept| kept.from <= since && kept.settled_to <= now;
+        let Some(mut kept) = self.0.take().filter(usable) else {
+            return self.read_anew(shared, account, since, now).await;
+        };
+        let new = shared.store.sent_since(account, kept.settled_to).await?;
+        let ledger = Arc::make_mut(&mut kept.ledger);
+        ledger.forget_from(kept.settled_to);
+        for (at, kind) in &new.sends {
+            ledger.push(*at, *kind);
+        }
+        ledger.forget_before(since);
+        let last = new.sends.last().map(|(at, _)| *at);
+        kept.settled_to = new.open_from.or(last).unwrap_or(kept.settled_to);
+        let ledger = Arc::clone(&kept.ledger);
+        self.keep(kept, now);
+        Ok(ledger)
+    }
+
+    async fn read_anew(
+        &mut self,
+        shared: &Shared,
+        account: &AccountId,
+        since: Timestamp,
+        now: Timestamp,
+    ) -> Result<Arc<Ledger>, StoreError> {
+        let found = shared.store.sent_since(account, since).await?;
+        let last = found.sends.last().map(|(at, _)| *at);
+        let settled_to = found.open_from.or(last).unwrap_or(since);
+        let ledger = Arc::new(Ledger::new(found.sends));
+        self.keep(Kept { ledger: Arc::clone(&ledger), from: since, settled_to }, now);
+        Ok(ledger)
+    }
+
+    fn keep(&mut self, kept: Kept, now: Timestamp) {
+        let is_kept = kept.settled_to <= now && kept.ledger.sends(None).len() <= MOST;
+        self.0 = is_kept.then_some(kept);
+    }
+}
+
+impl EngineHandle {
+    /// What `account` has sent, as far back as the caps of `policy` count now.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub(super) async fn ledger(&self, account: &AccountId, policy: &Policy) -> Result<Ledger, StoreError> {
+        let found = self.shared.store.sent_since(account, begin(policy, self.now())).await?;
+        Ok(Ledger::new(found.sends))
+    }
+
+    /// The same of an account that is known; one that made no call in that time is not looked up.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub(super) async fn ledger_of(&self, account: &Account, policy: &Policy) -> Result<Ledger, StoreError> {
+        let since = begin(policy, self.now());
+        match account.last_call_at {
+            Some(at) if at >= since => self.ledger(&account.id, policy).await,
+            Some(_) | None => Ok(Ledger::default()),
+        }
+    }
+}
+
+/// From when on the caps of `policy` count at `now`.
+pub(super) fn begin(policy: &Policy, now: Timestamp) -> Timestamp {
+    let windows = policy.caps.list.iter().map(|cap| cap.window.rolling().unwrap_or(LONGEST_DAY));
+    let spread = policy.rhythm.spread.then_some(LONGEST_DAY);
+    let reach = windows.chain(spread).max().unwrap_or_default();
+    now.checked_sub(reach).unwrap_or(Timestamp::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::caps::parse_caps;
+
+    #[test]
+    fn only_what_the_windows_need_is_read() {
+        let now = "2026-11-22T09:00:00Z".parse::<Timestamp>().unwrap();
+        let hours = |caps: &str| {
+            let mut policy = Policy::unlimited();
+            policy.caps.list = parse_caps(None, caps).unwrap();
+            now.duration_since(begin(&policy, now)).as_hours()
+        };
+        assert_eq!(hours(""), 0);
+        assert_eq!(hours("10/hour"), 1);
+        assert_eq!(hours("10/hour, 100/24h"), 24);
+        assert_eq!(hours("100/day"), 48, "longer than any day");
+        assert_eq!(hours("100/24h, 400/7d"), 7 * 24);
+    }
+}

@@ -1,0 +1,82 @@
+//! When accounts are looked at again: one timer an account, however often it was woken.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use jiff::Timestamp;
+
+use crate::domain::message::AccountId;
+
+/// The timers, earliest first. Who sets one names the one that it replaces, so that none is left behind.
+#[derive(Debug, Default)]
+pub(super) struct Timers(BTreeSet<(Timestamp, AccountId)>);
+
+/// How many timers there are, for whoever watches.
+#[derive(Debug, Default)]
+pub(super) struct TimerCount(AtomicUsize);
+
+impl TimerCount {
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Timers {
+    /// Replaces the timer of `id` at `old`, if it has one, by one at `new`.
+    pub(super) fn replace(&mut self, id: &AccountId, old: Option<Timestamp>, new: Option<Timestamp>) {
+        if old == new {
+            return;
+        }
+        // The set owns its key, so the one that goes is the one that comes.
+        let key = old.and_then(|at| self.0.take(&(at, id.clone())));
+        if let Some(at) = new {
+            let id = key.map_or_else(|| id.clone(), |(_, id)| id);
+            self.0.insert((at, id));
+        }
+    }
+
+    /// When the first one comes.
+    pub(super) fn first(&self) -> Option<Timestamp> {
+        self.0.first().map(|(at, _)| *at)
+    }
+
+    /// Whose timer came at `now` or before; it is gone then.
+    pub(super) fn pop(&mut self, now: Timestamp) -> Option<AccountId> {
+        if self.first()? > now {
+            return None;
+        }
+        self.0.pop_first().map(|(_, id)| id)
+    }
+
+    /// Tells how many there are.
+    pub(super) fn count_into(&self, count: &TimerCount) {
+        count.0.store(self.0.len(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_has_one_timer_however_often_it_is_set() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let (one, other) = (AccountId::new("acc_1"), AccountId::new("acc_2"));
+        let mut timers = Timers::default();
+        let mut old = None;
+        for second in (1..1000).rev() {
+            timers.replace(&one, old, Some(at(second)));
+            old = Some(at(second));
+        }
+        timers.replace(&other, None, Some(at(1)));
+        assert_eq!(timers.0.len(), 2);
+        assert_eq!(timers.first(), Some(at(1)));
+        assert_eq!(timers.pop(at(0)), None);
+        assert_eq!(timers.pop(at(1)), Some(one.clone()));
+        assert_eq!(timers.pop(at(1)), Some(other.clone()));
+        assert_eq!(timers.pop(at(9999)), None);
+        timers.replace(&other, None, Some(at(5)));
+        timers.replace(&other, Some(at(5)), None);
+        assert_eq!(timers.first(), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! What an account keeps between its steps, and what runs beside the runtime's thread.
+
+use std::time::Duration;
+
+use outboxd::domain::caps::parse_caps;
+use outboxd::domain::message::NewMessage;
+use outboxd::domain::policy::Gap;
+use outboxd::engine::ForecastRequest;
+
+use super::bench::Bench;
+use super::carrier::Answer;
+use super::time::seconds;
+use crate::queue::{account, at, to_chat};
+
+const SEED: u64 = 20_261_122;
+
+fn everything() -> ForecastRequest {
+    ForecastRequest { account_id: None, campaign: None, days: 300, runs: 1, lists: false, with: Vec::new() }
+}
+
+#[tokio::test]
+async fn an_account_that_waits_has_one_timer_however_often_it_is_woken() {
+    let mut bench = Bench::new(SEED).await;
+    for number in 0..3 {
+        let later = NewMessage {
+            not_before: Some(at(86_400)),
+            account_id: account(&number.to_string()),
+            ..to_chat("c", "x")
+        };
+        bench.enqueue(later).await;
+    }
+    bench.start().await;
+    bench.settle().await;
+    for _ in 0..50 {
+        (0..3).for_each(|number| bench.handle().wake(account(&number.to_string())));
+        bench.settle().await;
+    }
+    assert_eq!(bench.handle().timers(), 3);
+    bench.finish().await;
+}
+
+/// The same caps hold whether an account remembers what it sent or a restart makes it read everything again; what reached
+/// nobody does not count.
+#[tokio::test]
+async fn what_an_account_remembers_of_its_sends_is_what_the_queue_holds() {
+    let mut times = Vec::new();
+    for restarts in [false, true] {
+        let mut bench = Bench::new(SEED).await;
+        bench.policy.gap = Gap { min: seconds(60), max: seconds(60) };
+        bench.policy.caps.list = parse_caps(None, "4/hour, 9/24h").unwrap();
+        bench.provider.script(vec![
+            Answer::Sent,
+            Answer::Refused,
+            Answer::Sent,
+            Answer::Unknown,
+            Answer::Sent,
+        ]);
+        for number in 0..14 {
+            bench.enqueue(to_chat(&format!("c{number}"), "x")).await;
+        }
+        bench.start().await;
+        for sent in 1..=11 {
+            bench.until_sent(sent).await;
+            bench.settle().await;
+            if restarts {
+                bench.restart().await;
+            }
+        }
+        let sent: Vec<i64> =
+            bench.sends().iter().map(|call| call.wall.duration_since(at(0)).as_secs()).collect();
+        assert!(sent[5] >= 3600, "four an hour, without the refused one: {sent:?}");
+        assert!(sent[4] < 3600, "the refused one reached nobody: {sent:?}");
+        assert!(sent[10] >= 86_400, "nine a day: {sent:?}");
+        times.push(sent.iter().map(|second| second / 120).collect::<Vec<_>>());
+        bench.finish().await;
+    }
+    assert_eq!(times[0], times[1], "with and without restarts, to two minutes");
+}
+
+/// The runtime has one thread: while it is held by a forecast, nothing else of the daemon's runs.
+#[tokio::test]
+async fn the_runtime_goes_on_while_a_forecast_and_an_audit_run() {
+    let mut bench = Bench::new(SEED).await;
+    let many = (0..3000)
+        .map(|number| NewMessage { not_before: Some(at(3600)), ..to_chat(&format!("c{number}"), "x") });
+    bench.store().enqueue(many.collect(), outboxd::store::EnqueueMode::Each, at(0)).await.unwrap();
+    bench.start().await;
+    bench.settle().await;
+    let handle = bench.handle();
+    let forecast = handle.forecast(ForecastRequest { runs: 7, ..everything() });
+    let mut turns = 0_u64;
+    let found = tokio::select! {
+        found = forecast => found.unwrap(),
+        () = async { loop { turns += 1; tokio::task::yield_now().await; } } => unreachable!(),
+    };
+    assert_eq!((found.total.messages, found.total.sent), (3000, 3000));
+    // Held by the forecast the runtime would get a turn between two reads of the queue, about ten times.
+    assert!(turns > 500, "{turns} turns of the runtime while a forecast of 3,000 messages ran");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_forecast_ends_when_nobody_waits_for_it_and_when_the_daemon_stops() {
+    let mut bench = Bench::new(SEED).await;
+    let many = (0..3000)
+        .map(|number| NewMessage { not_before: Some(at(3600)), ..to_chat(&format!("c{number}"), "x") });
+    bench.store().enqueue(many.collect(), outboxd::store::EnqueueMode::Each, at(0)).await.unwrap();
+    bench.start().await;
+    bench.settle().await;
+    let handle = bench.handle();
+    let endless =
+        || handle.forecast(ForecastRequest { account_id: Some(account("1")), runs: 200, ..everything() });
+    tokio::select! {
+        _ended = endless() => panic!("200 runs take seconds"),
+        () = outboxd::clock::Clock::sleep(&outboxd::clock::SystemClock::new(), Duration::from_millis(300)) => {}
+    }
+    // The place of the one that was given up is free again.
+    let short = ForecastRequest { days: 1, ..everything() };
+    assert_eq!(handle.forecast(short).await.unwrap().total.messages, 3000);
+    let (ended, ()) = tokio::join!(endless(), bench.stop(seconds(0)));
+    assert!(ended.is_err(), "the daemon stops");
+    bench.finish().await;
+}
