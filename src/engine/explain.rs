@@ -219,7 +219,7 @@ impl EngineHandle {
         let claim = self.shared.live.claim_of(account);
         let claim = claim.filter(|claim| message.is_none_or(|id| claim.message_id == id));
         Live {
-            storage_failing_until: self.shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
+            storage_failing_until: self.shared.storage_trouble().map(|trouble| trouble.next_try_at),
             api_unreachable_until: self.shared.live.api_health(self.now()).unreachable_until,
             api_busy_until: None,
             typing_until: claim.map(|claim| claim.typing_until(self.now(), self.shared.clock.monotonic())),

@@ -35,6 +35,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::domain::message::AccountId;
 use crate::domain::policy::{Policies, Policy};
+use crate::policy::settle::after;
 use crate::provider::Provider;
 use crate::store::{Store, StoreError};
 
@@ -70,6 +71,9 @@ pub struct EngineParts {
     pub seed: u64,
 }
 
+/// While another program keeps the queue locked, the writer asks for the lock all the time; what waits is told so.
+const WHILE_LOCKED: Duration = Duration::from_secs(1);
+
 /// What every task of the engine shares.
 struct Shared {
     store: Store,
@@ -94,6 +98,18 @@ impl Shared {
     /// The rules of all accounts as they are now.
     fn policies(&self) -> Policies {
         self.policies.read().expect("nothing panics while holding it").clone()
+    }
+
+    /// Why the queue cannot be written or read: the last try failed, or the writer waits for another program's lock.
+    fn storage_trouble(&self) -> Option<StorageTrouble> {
+        let failed = self.live.storage_trouble();
+        let Some(since) = self.store.blocked_since() else { return failed };
+        let next_try_at = after(self.clock.now(), WHILE_LOCKED);
+        let locked = StorageTrouble { since, next_try_at, error: StoreError::Busy.to_string() };
+        Some(failed.map_or(locked, |failed| StorageTrouble {
+            next_try_at: failed.next_try_at.max(next_try_at),
+            ..failed
+        }))
     }
 
     /// The rules of `account`, which may be changed while it runs.
@@ -224,7 +240,7 @@ impl EngineHandle {
 
     /// Why the queue cannot be written or read, if the last try failed.
     pub fn storage_trouble(&self) -> Option<StorageTrouble> {
-        self.shared.live.storage_trouble()
+        self.shared.storage_trouble()
     }
 
     /// Whether the API can be reached, as far as the last call knows.
