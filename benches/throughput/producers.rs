@@ -3,7 +3,7 @@
 //! They are Python processes, because that is what producers are; the bare table is written by the same program.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -196,7 +196,7 @@ impl Round {
     }
 }
 
-fn start(database: &PathBuf, producers: u32) -> Vec<Producer> {
+fn start(database: &Path, producers: u32) -> Vec<Producer> {
     (0..producers).map(|number| Producer::start(database, &number.to_string(), u32::MAX, SECONDS)).collect()
 }
 

@@ -58,7 +58,8 @@ impl Intake {
         let clock = Arc::clone(self.doors.engine.clock());
         let asked_at = clock.monotonic();
         let mut batch = next(&self.doors, &mut self.inserts).await?;
-        let is_busy = self.gathering.found(clock.monotonic().saturating_sub(asked_at));
+        let waited = clock.monotonic().saturating_sub(asked_at);
+        let is_busy = self.gathering.found(waited, batch.admissions.len());
         while batch.is_full {
             let admitted = self.doors.store.admit(batch.admissions);
             let (admitted, following) = tokio::join!(admitted, next(&self.doors, &mut self.inserts));
@@ -160,15 +161,18 @@ struct Gathering {
 impl Gathering {
     /// A producer whose next row is there within this time does not wait for what becomes of the last one.
     const WITHOUT_A_PAUSE: Duration = Duration::from_millis(6);
-    const SHORTEST: Duration = Duration::from_millis(2);
+    const SHORTEST: Duration = Duration::from_millis(8);
     /// Nobody sees this beside a gap of seconds, and it leaves the lock to producers for most of the time.
     const LONGEST: Duration = Duration::from_millis(50);
 
-    /// Rows were found after waiting this long for them; answers whether somebody inserts without a pause.
-    fn found(&mut self, waited: Duration) -> bool {
-        self.pause = match waited {
-            waited if waited >= Self::WITHOUT_A_PAUSE => Duration::ZERO,
-            _ => (self.pause * 2).clamp(Self::SHORTEST, Self::LONGEST),
+    /// So many rows were found after waiting so long for them; answers whether somebody inserts without a pause. Who
+    /// has inserted only one meanwhile most likely waits for what becomes of it.
+    fn found(&mut self, waited: Duration, rows: usize) -> bool {
+        let waits_for_us = !self.pause.is_zero() && rows < 2;
+        self.pause = if waited >= Self::WITHOUT_A_PAUSE || waits_for_us {
+            Duration::ZERO
+        } else {
+            (self.pause * 2).clamp(Self::SHORTEST, Self::LONGEST)
         };
         self.pause == Self::LONGEST
     }
@@ -215,11 +219,14 @@ mod tests {
     fn rows_gather_longer_and_longer_while_a_producer_inserts_without_a_pause() {
         let mut gathering = Gathering::default();
         let mut pauses = vec![gathering.pause()];
-        for waited_ms in [100, 0, 0, 1, 2, 0, 0, 0, 0, 9, 0] {
-            gathering.found(ms(waited_ms));
+        let found =
+            [(100, 1), (0, 1), (1, 3), (0, 9), (5, 9), (0, 2), (0, 9), (9, 9), (0, 1), (0, 1), (0, 1)];
+        for (waited_ms, rows) in found {
+            gathering.found(ms(waited_ms), rows);
             pauses.push(gathering.pause());
         }
-        let expected = [0, 0, 2, 4, 8, 16, 32, 50, 50, 50, 0, 2];
+        // The last three: a producer that inserts a row when it knows what became of the one before.
+        let expected = [0, 0, 8, 16, 32, 50, 50, 50, 0, 8, 0, 8];
         let expected: Vec<_> =
             expected.into_iter().map(|pause| Some(ms(pause)).filter(|_| pause > 0)).collect();
         assert_eq!(pauses, expected);
