@@ -2,7 +2,8 @@
 //!
 //! The floor is SQLite itself: the same table without triggers, the same pragmas, the same disk, written through
 //! rusqlite with nothing around it. The daemon and, for draining, the sandbox are processes of their own; everything
-//! shares the machine's cores. Prints a table, then one line of JSON. About ten minutes.
+//! shares the machine's cores. Prints a table, then one line of JSON. About a
+//! quarter of an hour; figures move with the disk and with whoever else uses the machine, so each is told with its spread.
 
 #[path = "throughput/client.rs"]
 mod client;
@@ -16,6 +17,8 @@ mod memory;
 mod outage;
 #[path = "throughput/process.rs"]
 mod process;
+#[path = "throughput/producers.rs"]
+mod producers;
 #[path = "throughput/scale.rs"]
 mod scale;
 #[path = "throughput/scenes.rs"]
@@ -27,8 +30,10 @@ use std::fmt::Write as _;
 pub(crate) struct Figure {
     /// What was measured.
     pub(crate) name: &'static str,
-    /// How much.
+    /// How much: the round in the middle.
     pub(crate) value: f64,
+    /// The least and the most of its rounds.
+    pub(crate) spread: Option<[f64; 2]>,
     /// Of what.
     pub(crate) unit: &'static str,
     /// The value it is held against, in the same unit.
@@ -37,6 +42,38 @@ pub(crate) struct Figure {
     pub(crate) goal: &'static str,
     /// Whether it is.
     pub(crate) met: bool,
+}
+
+impl Figure {
+    /// The middle of several rounds.
+    pub(crate) fn median(
+        name: &'static str,
+        mut rounds: Vec<f64>,
+        unit: &'static str,
+        goal: &'static str,
+        meets: impl Fn(f64) -> bool,
+    ) -> Self {
+        rounds.sort_by(f64::total_cmp);
+        let value = rounds[rounds.len() / 2];
+        let spread = Some([rounds[0], rounds[rounds.len() - 1]]);
+        Self { name, value, spread, unit, floor: None, goal, met: meets(value) }
+    }
+
+    /// The round whose ratio to the floor that was measured in turn with it is the middle one.
+    pub(crate) fn beside_floor(
+        name: &'static str,
+        mut rounds: Vec<(f64, f64)>,
+        unit: &'static str,
+        goal: &'static str,
+        least_ratio: f64,
+    ) -> Self {
+        rounds.sort_by(|one, other| (one.0 / one.1).total_cmp(&(other.0 / other.1)));
+        let (value, floor) = rounds[rounds.len() / 2];
+        let least = rounds.iter().map(|round| round.0).fold(f64::INFINITY, f64::min);
+        let most = rounds.iter().map(|round| round.0).fold(0.0, f64::max);
+        let met = value >= least_ratio * floor;
+        Self { name, value, spread: Some([least, most]), unit, floor: Some(floor), goal, met }
+    }
 }
 
 fn main() {
@@ -52,6 +89,12 @@ fn main() {
     let runs = |scene: &str| wanted.is_empty() || wanted.iter().any(|name| name == scene);
     if runs("enqueue") {
         scenes::enqueue(folder.path(), &mut figures);
+    }
+    if runs("insert") {
+        producers::insert(folder.path(), &mut figures);
+    }
+    if runs("producers") {
+        producers::producers(folder.path(), &mut figures);
     }
     if runs("latency") {
         scenes::latency(folder.path(), &mut figures);
@@ -81,17 +124,27 @@ fn main() {
 }
 
 fn report(figures: &[Figure]) {
-    println!("\n| figure | measured | floor | ratio | goal | met |\n| --- | --- | --- | --- | --- | --- |");
+    println!(
+        "\n| figure | median | spread | floor | ratio | goal | met |\n| --- | --- | --- | --- | --- | --- | --- |"
+    );
     let mut json = String::new();
-    for Figure { name, value, unit, floor, goal, met } in figures {
+    for Figure { name, value, spread, unit, floor, goal, met } in figures {
         let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
         let ratio = floor.map_or(String::new(), |floor| format!("{:.2}", value / floor));
         let floor_text = floor.map_or(String::new(), number);
         let met_text = if *met { "yes" } else { "NO" };
-        println!("| {name} | {} {unit} | {floor_text} | {ratio} | {goal} | {met_text} |", number(*value));
+        let spread_text =
+            spread.map_or(String::new(), |[least, most]| format!("{} to {}", number(least), number(most)));
+        let median = number(*value);
+        println!(
+            "| {name} | {median} {unit} | {spread_text} | {floor_text} | {ratio} | {goal} | {met_text} |"
+        );
         let comma = if json.is_empty() { "{" } else { "," };
         write!(json, "{comma}\"{name}\":{{\"value\":{value:.3},\"unit\":\"{unit}\",\"met\":{met}")
             .expect("a string");
+        if let Some([least, most]) = spread {
+            write!(json, ",\"least\":{least:.3},\"most\":{most:.3}").expect("a string");
+        }
         if let Some(floor) = floor {
             write!(json, ",\"floor\":{floor:.0},\"ratio\":{:.3}", value / floor).expect("a string");
         }

@@ -12,8 +12,11 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Makes the table, without its triggers.
+    /// Makes the table anew, without its triggers.
     pub(crate) fn open(folder: &Path) -> Self {
+        for file in ["floor.db", "floor.db-wal", "floor.db-shm"] {
+            let _another_scene_made_it = std::fs::remove_file(folder.join(file));
+        }
         Self { connection: open(&folder.join("floor.db")), arrival: 0 }
     }
 
@@ -26,6 +29,20 @@ impl Floor {
             insert(&self.connection, self.arrival);
         }
         f64::from(rows) / began.elapsed().as_secs_f64()
+    }
+
+    /// Milliseconds of each of so many single rows, with a moment of rest between them.
+    #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+    pub(crate) fn latencies(&mut self, rows: u32) -> Vec<f64> {
+        let mut each = Vec::new();
+        for _ in 0..rows {
+            self.arrival += 1;
+            let began = Instant::now();
+            insert(&self.connection, self.arrival);
+            each.push(began.elapsed().as_secs_f64() * 1e3);
+            super::process::pause(std::time::Duration::from_millis(10));
+        }
+        each
     }
 
     /// Rows a second with a thousand rows a commit.
@@ -54,14 +71,13 @@ fn open(path: &Path) -> Connection {
         .expect("pragmas");
     let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/0001_queue.sql"));
     connection.execute_batch(&schema.expect("the migration")).expect("the schema");
-    for trigger in [
-        "messages_insert",
-        "messages_inserted",
-        "messages_inserted_elsewhere",
-        "messages_move",
-        "messages_moved",
-        "messages_delete",
-    ] {
+    let triggers =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'").and_then(|mut found| {
+            found
+                .query_map([], |row| row.get::<_, String>(0))
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        });
+    for trigger in triggers.expect("their names") {
         connection.execute_batch(&format!("DROP TRIGGER {trigger}")).expect("drop");
     }
     connection

@@ -40,6 +40,7 @@ pub(crate) fn memory(folder: &Path, figures: &mut Vec<Figure>) {
         figures.push(Figure {
             name,
             value,
+            spread: None,
             unit: "MiB",
             floor: None,
             goal,

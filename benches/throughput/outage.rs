@@ -68,7 +68,7 @@ pub(crate) fn outage(folder: &Path, figures: &mut Vec<Figure>) {
         ("outage_accounts_resting", f64::from(resting), "accounts", "none", resting == 0),
         ("outage_all_go_on_after", on_again, "s", "within 75", on_again <= 75.0),
     ] {
-        figures.push(Figure { name, value, unit, floor: None, goal, met });
+        figures.push(Figure { name, value, unit, floor: None, spread: None, goal, met });
     }
     runtime.block_on(sandbox.stop());
 }

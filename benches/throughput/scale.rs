@@ -200,5 +200,5 @@ fn figure(
         rounds[rounds.len() - 1],
         rounds.len()
     );
-    figures.push(Figure { name, value, unit, floor, goal, met: value < most });
+    figures.push(Figure { name, value, unit, floor, spread: None, goal, met: value < most });
 }

@@ -3,7 +3,12 @@
 //!
 //! What the table's own CHECKs and trigger can see was refused at the INSERT already; here a row becomes `queued`, or
 //! `rejected` with its `error` filled in, so that its producer finds the reason where it put the message.
+//!
+//! A row alone goes on at once. Beside a producer that inserts without a pause, rows are gathered for a moment before
+//! they are admitted together: each admission takes the lock that the producer needs. Of a backlog, the next batch is
+//! read and judged while the one before is written.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,37 +20,113 @@ use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::refusal::Refusal;
 use crate::store::{Admission, ForeignInserts, Inserted, StoreError};
 
-/// Rows judged in one transaction: few enough that a producer never waits for its next INSERT.
-const ROWS: u32 = 500;
+/// Rows judged in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With fewer, a
+/// backlog of many accounts writes the same pages of their indexes again and again.
+const ROWS: u32 = 2000;
+/// So many are judged on the spot; more leave the runtime's thread.
+const FEW_ROWS: usize = 50;
 /// The pause after the queue failed.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Serves the SQL door until the engine is told to stop.
-pub async fn run(doors: Arc<Doors>, mut inserts: ForeignInserts) {
+pub async fn run(doors: Arc<Doors>, inserts: ForeignInserts) {
     let clock = Arc::clone(doors.engine.clock());
+    let mut intake = Intake { doors, inserts, gathering: Gathering::default(), woken: Woken::default() };
     loop {
-        let served = async { admit(&doors, inserts.next(ROWS, &clock).await?).await };
+        let doors = Arc::clone(&intake.doors);
         tokio::select! {
             () = doors.engine.stopping() => return,
-            served = served => if let Err(error) = served {
+            served = intake.serve() => if let Err(error) = served {
                 tracing::error!(error = error.chain(), "rows of other programs cannot be taken in; trying again");
-                inserts.look_again();
+                intake.inserts.look_again();
                 clock.sleep(AFTER_ERROR).await;
             },
         }
     }
 }
 
-async fn admit(doors: &Doors, rows: Vec<Inserted>) -> Result<(), StoreError> {
+struct Intake {
+    doors: Arc<Doors>,
+    inserts: ForeignInserts,
+    gathering: Gathering,
+    woken: Woken,
+}
+
+impl Intake {
+    /// Takes in what there is until nothing is known to wait.
+    async fn serve(&mut self) -> Result<(), StoreError> {
+        let clock = Arc::clone(self.doors.engine.clock());
+        let asked_at = clock.monotonic();
+        let mut batch = next(&self.doors, &mut self.inserts).await?;
+        let waited = clock.monotonic().saturating_sub(asked_at);
+        let is_busy = self.gathering.found(waited, batch.admissions.len());
+        while batch.is_full {
+            let admitted = self.doors.store.admit(batch.admissions);
+            let (admitted, following) = tokio::join!(admitted, next(&self.doors, &mut self.inserts));
+            admitted?;
+            self.wake(batch.accounts, true);
+            batch = following?;
+        }
+        self.doors.store.admit(batch.admissions).await?;
+        self.wake(batch.accounts, is_busy);
+        if let Some(pause) = self.gathering.pause() {
+            clock.sleep(pause).await;
+            self.inserts.look_now();
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, accounts: HashMap<AccountId, Timestamp>, is_busy: bool) {
+        let now = self.doors.engine.now();
+        if !is_busy {
+            self.woken = Woken::default();
+            return self.doors.engine.wake_at(accounts);
+        }
+        let woken = &mut self.woken;
+        let coalesced = accounts.into_iter().map(|(account, due_at)| {
+            let at = woken.wake_at(&account, due_at, now);
+            (account, at)
+        });
+        self.doors.engine.wake_at(coalesced);
+    }
+}
+
+/// Rows that were judged and are admitted together.
+#[derive(Default)]
+struct Batch {
+    admissions: Vec<Admission>,
+    /// The accounts that have something new, and when the first of it is due.
+    accounts: HashMap<AccountId, Timestamp>,
+    /// Whether more rows wait.
+    is_full: bool,
+}
+
+/// The next rows, as soon as there are some.
+async fn next(doors: &Arc<Doors>, inserts: &mut ForeignInserts) -> Result<Batch, StoreError> {
+    let rows = inserts.next(ROWS, doors.engine.clock()).await?;
+    let is_full = inserts.more_wait();
+    if rows.len() <= FEW_ROWS {
+        return Ok(Batch { is_full, ..judge_all(doors, &rows) });
+    }
+    let doors = Arc::clone(doors);
+    let judged = tokio::task::spawn_blocking(move || judge_all(&doors, &rows)).await;
+    match judged {
+        Ok(batch) => Ok(Batch { is_full, ..batch }),
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn judge_all(doors: &Doors, rows: &[Inserted]) -> Batch {
     let now = doors.engine.now();
-    let mut accounts: Vec<(AccountId, Timestamp)> = Vec::new();
-    let mut admissions = Vec::with_capacity(rows.len());
-    for row in &rows {
-        admissions.push(match judge(doors, row) {
+    let mut batch = Batch { admissions: Vec::with_capacity(rows.len()), ..Batch::default() };
+    for row in rows {
+        batch.admissions.push(match judge(doors, row) {
             Ok((message, blobs)) => {
                 let due_at = message.not_before.map_or(now, |at| at.max(now));
-                accounts.push((message.account_id.clone(), due_at));
-                Admission::queue(row, &message, blobs, now, doors.recovered.stale_before)
+                let admission = Admission::queue(row, &message, blobs, now, doors.recovered.stale_before);
+                let earliest = batch.accounts.entry(message.account_id).or_insert(due_at);
+                *earliest = due_at.min(*earliest);
+                admission
             }
             Err(why) => {
                 tracing::info!(arrival = row.arrival.0, why, "rejected a row of another program");
@@ -53,9 +134,7 @@ async fn admit(doors: &Doors, rows: Vec<Inserted>) -> Result<(), StoreError> {
             }
         });
     }
-    doors.store.admit(admissions).await?;
-    doors.engine.wake_at(accounts);
-    Ok(())
+    batch
 }
 
 /// The one validation; a row that expired while nobody looked is queued and then expires, as it would have.
@@ -70,4 +149,105 @@ fn judge(doors: &Doors, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), Strin
     }
     let message = draft.validate(&doors.rules, row.created_at).map_err(told)?;
     Ok((message, blobs))
+}
+
+/// How long rows are left to gather before they are admitted: not at all, or longer and longer while a producer inserts
+/// without a pause.
+#[derive(Default)]
+struct Gathering {
+    pause: Duration,
+}
+
+impl Gathering {
+    /// A producer whose next row is there within this time does not wait for what becomes of the last one.
+    const WITHOUT_A_PAUSE: Duration = Duration::from_millis(6);
+    const SHORTEST: Duration = Duration::from_millis(8);
+    /// Nobody sees this beside a gap of seconds, and it leaves the lock to producers for most of the time.
+    const LONGEST: Duration = Duration::from_millis(50);
+
+    /// So many rows were found after waiting so long for them; answers whether somebody inserts without a pause. Who
+    /// has inserted only one meanwhile most likely waits for what becomes of it.
+    fn found(&mut self, waited: Duration, rows: usize) -> bool {
+        let waits_for_us = !self.pause.is_zero() && rows < 2;
+        self.pause = if waited >= Self::WITHOUT_A_PAUSE || waits_for_us {
+            Duration::ZERO
+        } else {
+            (self.pause * 2).clamp(Self::SHORTEST, Self::LONGEST)
+        };
+        self.pause == Self::LONGEST
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        Some(self.pause).filter(|pause| !pause.is_zero())
+    }
+}
+
+/// When each account was woken last, or will be: each batch of a busy producer has something for the same accounts, and
+/// looking at an account costs more than taking in its row. It is kept while somebody inserts without a pause.
+#[derive(Default)]
+struct Woken {
+    accounts: HashMap<AccountId, Timestamp>,
+}
+
+impl Woken {
+    /// An account is woken once in this time; the pauses between its sends are longer.
+    const MOMENT: Duration = Duration::from_secs(1);
+
+    /// When to wake `account` for something that is due at `due_at`.
+    fn wake_at(&mut self, account: &AccountId, due_at: Timestamp, now: Timestamp) -> Timestamp {
+        if due_at > now {
+            return due_at;
+        }
+        let in_a_moment = |from: Timestamp| from.checked_add(Self::MOMENT).unwrap_or(from);
+        // A clock that was set back makes what was noted worthless.
+        let last = self.accounts.get(account).copied().filter(|last| *last <= in_a_moment(now));
+        let at = last.map_or(now, |last| if last > now { last } else { now.max(in_a_moment(last)) });
+        self.accounts.insert(account.clone(), at);
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn rows_gather_longer_and_longer_while_a_producer_inserts_without_a_pause() {
+        let mut gathering = Gathering::default();
+        let mut pauses = vec![gathering.pause()];
+        let found =
+            [(100, 1), (0, 1), (1, 3), (0, 9), (5, 9), (0, 2), (0, 9), (9, 9), (0, 1), (0, 1), (0, 1)];
+        for (waited_ms, rows) in found {
+            gathering.found(ms(waited_ms), rows);
+            pauses.push(gathering.pause());
+        }
+        // The last three: a producer that inserts a row when it knows what became of the one before.
+        let expected = [0, 0, 8, 16, 32, 50, 50, 50, 0, 8, 0, 8];
+        let expected: Vec<_> =
+            expected.into_iter().map(|pause| Some(ms(pause)).filter(|_| pause > 0)).collect();
+        assert_eq!(pauses, expected);
+    }
+
+    #[test]
+    fn an_account_that_many_batches_are_for_is_woken_once_in_a_moment() {
+        let at = |ms: i64| Timestamp::from_millisecond(1_000_000 + ms).expect("a time");
+        let (one, other) = (AccountId::new("acc_1"), AccountId::new("acc_2"));
+        let mut woken = Woken::default();
+        assert_eq!(woken.wake_at(&one, at(0), at(0)), at(0), "at once, the first time");
+        assert_eq!(woken.wake_at(&one, at(50), at(50)), at(1000), "for the rest when the moment is over");
+        assert_eq!(woken.wake_at(&one, at(900), at(900)), at(1000));
+        assert_eq!(woken.wake_at(&other, at(900), at(900)), at(900), "another account");
+        assert_eq!(
+            woken.wake_at(&one, at(9000), at(910)),
+            at(9000),
+            "what is due later wakes nobody earlier"
+        );
+        assert_eq!(woken.wake_at(&one, at(1020), at(1020)), at(2000), "it was woken at 1000");
+        assert_eq!(woken.wake_at(&one, at(4000), at(4000)), at(4000), "and not since 2000");
+        assert_eq!(woken.wake_at(&one, at(-9000), at(-9000)), at(-9000), "a clock that was set back");
+    }
 }

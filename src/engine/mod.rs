@@ -47,6 +47,7 @@ use crate::domain::message::AccountId;
 use crate::domain::policy::{Policies, Policy};
 use crate::policy::hours::account_seed;
 use crate::policy::pace::draw_start;
+use crate::policy::settle::after;
 use crate::provider::Provider;
 use crate::store::{Store, StoreError};
 
@@ -81,6 +82,9 @@ pub struct EngineParts {
     /// Seed of the gaps and delays.
     pub seed: u64,
 }
+
+/// While another program keeps the queue locked, the writer asks for the lock all the time; what waits is told so.
+const WHILE_LOCKED: Duration = Duration::from_secs(1);
 
 /// What every task of the engine shares.
 struct Shared {
@@ -121,6 +125,18 @@ impl Shared {
             Some(wait) => self.clock.sleep(wait).await,
             None => std::future::pending().await,
         }
+    }
+
+    /// Why the queue cannot be written or read: the last try failed, or the writer waits for another program's lock.
+    fn storage_trouble(&self) -> Option<StorageTrouble> {
+        let failed = self.live.storage_trouble();
+        let Some(since) = self.store.blocked_since() else { return failed };
+        let next_try_at = after(self.clock.now(), WHILE_LOCKED);
+        let locked = StorageTrouble { since, next_try_at, error: StoreError::Busy.to_string() };
+        Some(failed.map_or(locked, |failed| StorageTrouble {
+            next_try_at: failed.next_try_at.max(next_try_at),
+            ..failed
+        }))
     }
 
     /// The rules of `account`, which may be changed while it runs.
@@ -293,7 +309,7 @@ impl EngineHandle {
 
     /// Why the queue cannot be written or read, if the last try failed.
     pub fn storage_trouble(&self) -> Option<StorageTrouble> {
-        self.shared.live.storage_trouble()
+        self.shared.storage_trouble()
     }
 
     /// How many accounts rest until a time, as the supervisor last counted: one timer each.

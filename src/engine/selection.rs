@@ -126,7 +126,7 @@ pub(super) async fn selected(
 /// What is known only while running, but for the typing indicator.
 pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
     Live {
-        storage_failing_until: shared.live.storage_trouble().map(|trouble| trouble.next_try_at),
+        storage_failing_until: shared.storage_trouble().map(|trouble| trouble.next_try_at),
         api_unreachable_until: shared.api.health().unreachable_until,
         api_busy_until: shared.api.busy_until(account),
         typing_until: None,

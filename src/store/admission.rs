@@ -98,14 +98,15 @@ impl Admission {
     }
 }
 
-/// The oldest rows, at most so many and at most 32 MiB of files (but always one): a row may carry 20 MB in base64.
+/// The oldest rows after one, at most so many and at most 16 MiB of them (but always one): a row may carry 20 MB in
+/// base64.
 pub(super) const INSERTED: &str = "SELECT m.arrival, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
        m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.dedupe_key \
      FROM (SELECT arrival, sum(bytes) OVER (ORDER BY arrival) - bytes AS before FROM \
-            (SELECT arrival, coalesce(octet_length(attachments), 0) AS bytes FROM messages WHERE state = 'new' \
-             ORDER BY arrival LIMIT ?1)) AS t \
-     CROSS JOIN messages AS m ON m.arrival = t.arrival WHERE t.before < 33554432 ORDER BY t.arrival";
+            (SELECT arrival, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
+             WHERE state = 'new' AND arrival > ?2 ORDER BY arrival LIMIT ?1)) AS t \
+     CROSS JOIN messages AS m ON m.arrival = t.arrival WHERE t.before < 16777216 ORDER BY t.arrival";
 
 impl Store {
     /// Rows that other programs inserted and nobody has looked at, oldest first.
@@ -113,7 +114,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
-        inserted(&self.inner.readers, limit).await
+        inserted(&self.inner.readers, Arrival(0), limit).await
     }
 
     /// Queues or rejects such rows; answers how many were still there to be judged.
@@ -125,8 +126,12 @@ impl Store {
     }
 }
 
-pub(super) async fn inserted(connection: impl SqliteExecutor<'_>, limit: u32) -> Result<Vec<Inserted>> {
-    let rows = sqlx::query(INSERTED).bind(limit).fetch_all(connection).await?;
+pub(super) async fn inserted(
+    connection: impl SqliteExecutor<'_>,
+    after: Arrival,
+    limit: u32,
+) -> Result<Vec<Inserted>> {
+    let rows = sqlx::query(INSERTED).bind(limit).bind(after.0).fetch_all(connection).await?;
     rows.iter().map(read_inserted).collect()
 }
 

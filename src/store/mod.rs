@@ -215,12 +215,13 @@ impl Store {
         self.inner.writer.points.set(at_point);
     }
 
-    /// A round trip through the writer: a healthy queue answers within milliseconds.
+    /// A round trip through the writer: a healthy queue answers within milliseconds, and one that is locked is told of
+    /// within a second.
     ///
     /// # Errors
     /// What SQLite says.
     pub async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.inner.writer.solo(now, |_connection| Box::pin(async { Ok(()) })).await
+        self.inner.writer.ping(now).await
     }
 
     /// Notes beside the database that somebody has it open, and how far it has come: at least every few minutes.

@@ -20,6 +20,7 @@ use super::admission::{self, Inserted};
 use super::rows::Result;
 use super::{Store, sqlite};
 use crate::clock::Clock;
+use crate::domain::message::Arrival;
 
 /// How often it is asked beside the kernel's word.
 const SAFETY: Duration = Duration::from_secs(5);
@@ -46,6 +47,10 @@ pub struct ForeignInserts {
     events: Option<EventStream<Vec<u8>>>,
     /// Whether there may be rows already, without a word of the kernel's.
     look_first: bool,
+    /// The last row that was returned: those up to it are being judged.
+    after: Arrival,
+    /// Whether more rows waited when it was.
+    more_wait: bool,
     /// The end of what the writer was doing when the log was last looked at.
     seen_activity: u64,
 }
@@ -63,7 +68,16 @@ impl Store {
             tracing::warn!(file = %wal.display(), "the kernel cannot watch this file; looking 4 times a second instead");
         }
         let store = self.clone();
-        Ok(ForeignInserts { store, connection, wal, events, look_first: true, seen_activity: 0 })
+        Ok(ForeignInserts {
+            store,
+            connection,
+            wal,
+            events,
+            look_first: true,
+            after: Arrival(0),
+            more_wait: false,
+            seen_activity: 0,
+        })
     }
 }
 
@@ -85,8 +99,8 @@ enum Pace {
 }
 
 impl ForeignInserts {
-    /// Returns rows that nobody has looked at as soon as there are some, oldest first and at most `limit`.
-    /// Cancel-safe.
+    /// Returns rows that nobody has looked at as soon as there are some, oldest first and at most `limit`; each once,
+    /// unless it is told to look again. Cancel-safe.
     ///
     /// # Errors
     /// What SQLite says.
@@ -94,10 +108,12 @@ impl ForeignInserts {
         let mut pace = Pace::Quiet;
         loop {
             if std::mem::replace(&mut self.look_first, true) {
-                let rows = admission::inserted(&mut self.connection, limit).await?;
-                if !rows.is_empty() {
+                let rows = admission::inserted(&mut self.connection, self.after, limit).await?;
+                if let Some(last) = rows.last() {
+                    self.after = last.arrival;
                     // When these are judged the log is written, which is reason enough to ask for the rest.
-                    self.look_first = rows.len() == limit as usize;
+                    self.more_wait = rows.len() == limit as usize;
+                    self.look_first = self.more_wait;
                     return Ok(rows);
                 }
             }
@@ -105,9 +121,19 @@ impl ForeignInserts {
         }
     }
 
-    /// Asks once more without a word of the kernel's: the rows that were returned could not be judged.
-    pub fn look_again(&mut self) {
+    /// Whether the rows that were returned last were as many as were asked for.
+    pub fn more_wait(&self) -> bool {
+        self.more_wait
+    }
+
+    /// Looks at once the next time: there has been time for more.
+    pub fn look_now(&mut self) {
         self.look_first = true;
+    }
+
+    /// Returns all once more, without a word of the kernel's: the rows that were returned could not be judged.
+    pub fn look_again(&mut self) {
+        (self.look_first, self.after) = (true, Arrival(0));
     }
 
     /// Waits until there is a reason to ask again; a write while it waits is one.
@@ -126,7 +152,12 @@ impl ForeignInserts {
         let gone = tokio::select! {
             biased;
             event = events.next() => is_gone(event),
-            () = clock.sleep(wait) => return then,
+            () = clock.sleep(wait) => {
+                if pace == Pace::Quiet {
+                    self.after = Arrival(0);
+                }
+                return then;
+            }
         };
         if gone {
             self.events = watch_file(&self.wal);

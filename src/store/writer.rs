@@ -10,7 +10,7 @@
 //! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ use super::checkpoint::{self, Checkpointer};
 use super::group::{Answers, Group, Ticket};
 use super::mark::Mark;
 use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
-use super::patience::Patience;
+use super::patience::WriteLock;
 use super::points::{Point, Points};
 use super::rows::Result;
 use crate::clock::{Clock, SystemClock};
@@ -50,22 +50,29 @@ const BREATH_EVERY: Duration = Duration::from_millis(1500);
 /// if this share of the time was spent writing: with less, they meet a free moment soon enough.
 const SATURATED: f64 = 0.9;
 
+/// A queue that has not answered within this time is not well.
+const HEALTHY_WITHIN: Duration = Duration::from_millis(800);
+
+/// How often an idle writer looks whether a lock that was told of is free again.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
+
 /// A verb that has a transaction of its own.
-pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, bool> + Send>;
+pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, ()> + Send>;
 
 enum Verb {
     Enqueue(Ticket<EnqueueBatch, Vec<Enqueued>>),
     Admit(Ticket<Vec<Admission>, usize>),
     Begin(Ticket<Intent, Begun>),
     Settle(Box<Ticket<Settlement, bool>>),
-    Solo(Timestamp, Solo),
+    Solo(Solo),
+    Ping(Timestamp, oneshot::Sender<Result<()>>),
 }
 
 /// The handle of the writer task.
 pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
-    blocked_since: Arc<AtomicI64>,
+    lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
     clock: SystemClock,
     pub(super) points: Points,
@@ -83,7 +90,7 @@ impl Writer {
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let blocked_since = Arc::new(AtomicI64::new(0));
+        let lock = Arc::new(WriteLock::new(database, clock));
         let activity = Arc::new(AtomicU64::new(0));
         let (checkpoint_due, due) = mpsc::channel(1);
         let checkpointer = Checkpointer { connection: beside, activity: Arc::clone(&activity), clock };
@@ -91,10 +98,9 @@ impl Writer {
             connection,
             run,
             mark,
-            database,
             known,
             clock,
-            blocked_since: Arc::clone(&blocked_since),
+            lock: Arc::clone(&lock),
             activity: Arc::clone(&activity),
             checkpoint_due,
             may_stay_awake: awake::is_possible(),
@@ -102,21 +108,11 @@ impl Writer {
         let tracker = TaskTracker::new();
         let tasks = vec![tracker.spawn(work.serve(receiver)), tracker.spawn(checkpointer.serve(due))];
         let points = Points::default();
-        Ok(Self {
-            verbs: Mutex::new(Some(sender)),
-            tasks: Mutex::new(tasks),
-            blocked_since,
-            activity,
-            clock,
-            points,
-        })
+        Ok(Self { verbs: Mutex::new(Some(sender)), tasks: Mutex::new(tasks), lock, activity, clock, points })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
-        match self.blocked_since.load(Ordering::Relaxed) {
-            0 => None,
-            since => Timestamp::from_millisecond(since).ok(),
-        }
+        self.lock.blocked_since()
     }
 
     /// A number that grows whenever a transaction of ours begins or ends: odd while one is open.
@@ -167,6 +163,19 @@ impl Writer {
         self.ask(settlement, |ticket| Verb::Settle(Box::new(ticket))).await
     }
 
+    /// Takes the lock and lets go of it, within [`HEALTHY_WITHIN`].
+    pub(super) async fn ping(&self, now: Timestamp) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let answered = async {
+            self.send(Verb::Ping(now, reply)).await?;
+            self.answered(answer).await
+        };
+        tokio::select! {
+            answered = answered => answered,
+            () = self.clock.sleep(HEALTHY_WITHIN) => Err(StoreError::Busy),
+        }
+    }
+
     /// Runs `verb` in a transaction of its own, which is committed if it answers `Ok`.
     pub(super) async fn solo<A, F>(&self, now: Timestamp, verb: F) -> Result<A>
     where
@@ -174,43 +183,15 @@ impl Writer {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let clock = self.clock;
+        let lock = Arc::clone(&self.lock);
         let solo: Solo = Box::new(move |connection| {
             Box::pin(async move {
-                let result = transaction(connection, clock, verb).await;
-                let busy = matches!(result, Err(StoreError::Busy));
-                let _the_caller_may_have_left = reply.send(result);
-                busy
+                let _the_caller_may_have_left = reply.send(lock.transaction(connection, now, verb).await);
             })
         });
-        self.send(Verb::Solo(now, solo)).await?;
+        self.send(Verb::Solo(solo)).await?;
         self.answered(answer).await
     }
-}
-
-/// BEGIN IMMEDIATE, `verb`, COMMIT; or ROLLBACK.
-async fn transaction<A, F>(connection: &mut SqliteConnection, clock: SystemClock, verb: F) -> Result<A>
-where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>>,
-{
-    let mut patience = Patience::new(clock);
-    while let Err(error) = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await {
-        let error = StoreError::from(error);
-        if !matches!(error, StoreError::Busy) || !patience.is_left().await {
-            return Err(error);
-        }
-    }
-    let result = match verb(connection).await {
-        Ok(answer) => {
-            sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answer).map_err(Into::into)
-        }
-        Err(error) => Err(error),
-    };
-    if result.is_err() {
-        // A failed COMMIT may have rolled back already; then this fails, and that is all right.
-        let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-    }
-    result
 }
 
 /// The task's own state.
@@ -218,10 +199,9 @@ struct Work {
     connection: SqliteConnection,
     run: i64,
     mark: Arc<Mark>,
-    database: PathBuf,
     known: KnownAccounts,
     clock: SystemClock,
-    blocked_since: Arc<AtomicI64>,
+    lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
     checkpoint_due: mpsc::Sender<()>,
     may_stay_awake: bool,
@@ -233,7 +213,7 @@ impl Work {
         let (mut window, mut written) = (clock.monotonic(), Duration::ZERO);
         let mut waiting = Vec::with_capacity(512);
         let mut unmoved = 0_u32;
-        while receiver.recv_many(&mut waiting, 512).await > 0 {
+        while self.next(&mut receiver, &mut waiting).await > 0 {
             let began = clock.monotonic();
             if began - window >= BREATH_EVERY {
                 if written >= (began - window).mul_f64(SATURATED) {
@@ -241,7 +221,7 @@ impl Work {
                 }
                 (window, written) = (clock.monotonic(), Duration::ZERO);
             }
-            let began = clock.monotonic();
+            let (began, waited) = (clock.monotonic(), self.lock.waited());
             self.activity.fetch_add(1, Ordering::Relaxed);
             let mut group = Group::default();
             for verb in waiting.drain(..) {
@@ -254,10 +234,13 @@ impl Work {
                     Verb::Admit(ticket) => group.admissions.push(ticket),
                     Verb::Begin(ticket) => group.begins.push(ticket),
                     Verb::Settle(ticket) => group.settlements.push(*ticket),
-                    Verb::Solo(now, solo) => {
+                    Verb::Solo(solo) => {
                         self.commit(std::mem::take(&mut group)).await;
-                        let busy = solo(&mut self.connection).await;
-                        self.note_busy(busy, now);
+                        solo(&mut self.connection).await;
+                    }
+                    Verb::Ping(now, reply) => {
+                        self.commit(std::mem::take(&mut group)).await;
+                        self.ping(now, reply).await;
                     }
                 }
                 if group.rows() >= ROWS_PER_COMMIT {
@@ -265,7 +248,8 @@ impl Work {
                 }
             }
             self.commit(group).await;
-            written += clock.monotonic() - began;
+            // Waiting for the lock keeps nobody from it.
+            written += (clock.monotonic() - began).saturating_sub(self.lock.waited() - waited);
             self.activity.fetch_add(1, Ordering::Relaxed);
             unmoved = unmoved.saturating_add(1);
             if unmoved >= checkpoint::COMMITS && self.checkpoint_due.try_send(()).is_ok() {
@@ -276,6 +260,28 @@ impl Work {
         let _nothing_left_to_write = self.connection.close().await;
     }
 
+    /// What has gathered, as soon as there is some. While nobody asks, somebody must find out that a lock that was told
+    /// of is free again.
+    async fn next(&mut self, receiver: &mut mpsc::Receiver<Verb>, waiting: &mut Vec<Verb>) -> usize {
+        while self.lock.blocked_since().is_some() {
+            tokio::select! {
+                biased;
+                count = receiver.recv_many(waiting, 512) => return count,
+                () = self.clock.sleep(BETWEEN_LOOKS) => self.lock.look(&mut self.connection).await,
+            }
+        }
+        receiver.recv_many(waiting, 512).await
+    }
+
+    /// Those who have left are not pinged for: while the lock is held, their questions gather.
+    async fn ping(&mut self, now: Timestamp, reply: oneshot::Sender<Result<()>>) {
+        if reply.is_closed() {
+            return;
+        }
+        let answer = self.lock.transaction(&mut self.connection, now, |_| Box::pin(async { Ok(()) })).await;
+        let _the_caller_may_have_left = reply.send(answer);
+    }
+
     async fn commit(&mut self, group: Group) {
         if group.len() == 0 {
             return;
@@ -284,15 +290,13 @@ impl Work {
         let awake_for =
             if self.may_stay_awake && group.is_one_message() { awake::AWAKE } else { Duration::ZERO };
         let until = clock.monotonic() + awake_for;
-        match awake::awake(self.write_patiently(&group), || clock.monotonic() < until).await {
+        match awake::awake(self.write(&group), || clock.monotonic() < until).await {
             Ok(answers) => {
-                self.note_busy(false, Timestamp::UNIX_EPOCH);
                 self.note_calls(&group, &answers);
                 group.answer(answers);
             }
             // Waiting longer is the caller's choice; nobody's verb is lost by asking again.
             Err(StoreError::Busy) => {
-                self.note_busy(true, group.asked_at());
                 for one in group.alone() {
                     one.refuse(StoreError::Busy);
                 }
@@ -301,7 +305,7 @@ impl Work {
             Err(error) => {
                 tracing::debug!(%error, members = group.len(), "a group commit failed; trying each member alone");
                 for one in group.alone() {
-                    match self.write_patiently(&one).await {
+                    match self.write(&one).await {
                         Ok(answers) => {
                             self.note_calls(&one, &answers);
                             one.answer(answers);
@@ -313,32 +317,18 @@ impl Work {
         }
     }
 
-    async fn write_patiently(&mut self, group: &Group) -> Result<Answers> {
-        let mut patience = Patience::new(self.clock);
-        loop {
-            match self.write(group).await {
-                Err(StoreError::Busy) if patience.is_left().await => {}
-                result => return result,
-            }
-        }
-    }
-
-    /// Takes the lock at once or not at all.
+    /// Writes at once if the lock is free, else when the writer has it.
     async fn write(&mut self, group: &Group) -> Result<Answers> {
-        let Self { connection, run, known, clock, .. } = self;
-        let (run, clock) = (*run, *clock);
-        if group.is_one_statement(known) {
-            return statements(connection, run, known, clock, group).await;
-        }
-        if group.only_begins() {
-            let begun = attempts::begin_alone(connection, run, &group.dated_begins(clock.monotonic())).await;
-            if begun.is_err() {
-                let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+        match self.write_in_one_call(group).await {
+            Some(Err(StoreError::Busy)) | None => {}
+            Some(result) => {
+                self.lock.had();
+                return result;
             }
-            return begun.map(Answers::of_begins);
         }
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        let result = match statements(connection, run, known, clock, group).await {
+        self.lock.begin(&mut self.connection, group.asked_at()).await?;
+        let Self { connection, run, known, clock, .. } = self;
+        let result = match statements(connection, *run, known, *clock, group).await {
             Ok(answers) => {
                 sqlx::query("COMMIT").execute(&mut *connection).await.map(|_| answers).map_err(Into::into)
             }
@@ -353,24 +343,28 @@ impl Work {
         result
     }
 
+    /// Where one call to SQLite's thread suffices, it takes the lock as well, or fails at once.
+    async fn write_in_one_call(&mut self, group: &Group) -> Option<Result<Answers>> {
+        let Self { connection, run, known, clock, .. } = self;
+        let (run, clock) = (*run, *clock);
+        if group.is_one_statement(known) {
+            return Some(statements(connection, run, known, clock, group).await);
+        }
+        if !group.only_begins() {
+            return None;
+        }
+        let begun = attempts::begin_alone(connection, run, &group.dated_begins(clock.monotonic())).await;
+        if begun.is_err() {
+            let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
+        }
+        Some(begun.map(Answers::of_begins))
+    }
+
     /// Before the caller hears of it: a call must not be made that the mark does not know of.
     fn note_calls(&self, group: &Group, answers: &Answers) {
         let mut begun = group.begins.iter().zip(&answers.begins);
         if let Some((ticket, _)) = begun.rfind(|(_, begun)| **begun == Begun::Granted) {
             self.mark.note_call(ticket.ask.arrival.0, ticket.ask.number);
-        }
-    }
-
-    fn note_busy(&self, busy: bool, asked_at: Timestamp) {
-        if !busy {
-            self.blocked_since.store(0, Ordering::Relaxed);
-        } else if self.blocked_since.load(Ordering::Relaxed) == 0 {
-            self.blocked_since.store(asked_at.as_millisecond(), Ordering::Relaxed);
-            let holder = super::holder::holder(&self.database);
-            tracing::warn!(
-                holder = holder.as_deref().unwrap_or("unknown"),
-                "another program keeps the database locked; nothing can be accepted or sent until it lets go"
-            );
         }
     }
 }

@@ -36,10 +36,16 @@ fn rows(text: &str) -> Vec<Vec<&str>> {
 
 #[test]
 fn the_trigger_allows_the_moves_of_the_code_and_no_other() {
-    let list = between(SCHEMA, "OLD.state || ' to ' || NEW.state NOT IN (", ")\nBEGIN");
-    let pairs: Vec<Move> = quoted(list)
-        .into_iter()
-        .map(|pair| pair.split_once(" to ").map(|(from, to)| (from.to_owned(), to.to_owned())).unwrap())
+    let cases = between(SCHEMA, "AND NOT CASE OLD.state", "ELSE 0 END");
+    let pairs: Vec<Move> = cases
+        .split("WHEN ")
+        .skip(1)
+        .flat_map(|case| {
+            let words = quoted(case);
+            let moves: Vec<Move> =
+                words[1..].iter().map(|to| (words[0].to_owned(), (*to).to_owned())).collect();
+            moves
+        })
         .collect();
     assert_eq!(pairs.len(), MOVES.len(), "a move stands there twice");
     assert_eq!(pairs.into_iter().collect::<BTreeSet<_>>(), moves_of_the_code());

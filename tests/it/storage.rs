@@ -61,6 +61,38 @@ async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
     assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
 }
 
+/// A producer that keeps the write lock: what is due waits for the storage from within a second on, and says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_while_another_program_keeps_the_lock_waits_for_the_storage() {
+    let clock = SystemClock::new();
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let due = Clock::now(&clock) + jiff::SignedDuration::from_millis(800);
+    let timed = json!({"account_id": "acc_1", "chat_id": "c", "text": "x", "typing": false, "not_before": due.to_string()});
+    let id = daemon.enqueue(&timed.to_string()).await;
+    let other = rusqlite::Connection::open(house.database()).expect("the database");
+    other.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+    other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
+    let reason = async || daemon.get(&format!("/v1/messages/{id}")).await.1["reason"].clone();
+    assert!(eventually(async || reason().await == "storage").await, "{}", reason().await);
+    let told_after = Clock::now(&clock).duration_since(due);
+    assert!(told_after.as_millis() < 3000, "told only {told_after} after it was due");
+    // From then on it never says anything else.
+    while Clock::now(&clock).duration_since(due).as_millis() < 8000 {
+        let (reason, health) = (reason().await, daemon.get("/healthz"));
+        let asked = clock.monotonic();
+        let (status, _) = health.await;
+        let answered_after = clock.monotonic() - asked;
+        assert_eq!((reason, status), (json!("storage"), 503));
+        assert!(answered_after.as_millis() < 2500, "/healthz took {answered_after:?}");
+        clock.sleep(std::time::Duration::from_millis(100)).await;
+    }
+    assert_eq!(house.sandbox.world().delivered_count(), 0);
+    other.execute_batch("COMMIT").expect("let go");
+    daemon.becomes(&id, "sent").await;
+    assert!(eventually(async || daemon.get("/healthz").await.0 == 200).await);
+}
+
 /// The answer comes when it cannot be written down: it is kept until it can.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_that_cannot_be_recorded_is_recorded_when_the_disk_is_back() {

@@ -82,7 +82,7 @@ async fn no_hot_statement_looks_at_every_row() {
         let text = plans[name].join("\n");
         assert!(text.contains(part), "{name} lacks {part:?}:\n{text}");
     };
-    has("inserted", "SCAN messages USING INDEX messages_new");
+    has("inserted", "SEARCH messages USING INDEX messages_new (arrival>?)");
     has("next_expiry", "SEARCH messages USING COVERING INDEX messages_expiring");
     has("expire", "USING COVERING INDEX messages_expiring (expires_at>? AND expires_at<?)");
     for (name, table) in [

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use outboxd::clock::{Clock, SystemClock};
@@ -73,8 +74,11 @@ async fn rows_beyond_the_limit_follow_and_rows_that_could_not_be_judged_come_aga
     }
     let mut watch = queue.store.watch().await.unwrap();
     assert_eq!(told(&mut watch, 1, &clock).await, [1], "what was there before counts as new");
+    assert!(watch.more_wait());
+    assert_eq!(told(&mut watch, 1, &clock).await, [2], "the next is read while the first is judged");
     reject(&queue, 1).await;
-    assert_eq!(told(&mut watch, 1, &clock).await, [2]);
+    watch.look_again();
+    assert_eq!(told(&mut watch, 1, &clock).await, [2], "it was not judged");
     reject(&queue, 2).await;
     // Nothing is written from here on.
     let mut watch = queue.store.watch().await.unwrap();
@@ -144,20 +148,87 @@ async fn a_lock_of_another_program_is_waited_for_and_an_intent_is_dated_after_it
     queue.check();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_lock_that_is_held_for_longer_than_the_patience_is_told() {
+/// A batch holds at most so many bytes, whatever they are.
+#[tokio::test]
+async fn few_large_rows_are_read_at_once_and_all_of_them_in_the_end() {
     let queue = Queue::new().await;
+    let text = "x".repeat(7 << 20);
+    for _ in 0..5 {
+        insert(&queue.sql(), &text);
+    }
+    let clock = system_clock();
+    let mut watch = queue.store.watch().await.unwrap();
+    for expected in [&[1, 2, 3][..], &[4, 5]] {
+        assert_eq!(told(&mut watch, 100, &clock).await, expected);
+        watch.look_now();
+    }
+}
+
+/// It lets go of the lock for some microseconds at a time, and the writer must meet one of these moments.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_producer_that_commits_without_a_pause_does_not_keep_the_writer_out() {
+    let queue = Queue::new().await;
+    let clock = SystemClock::new();
+    let other = queue.sql();
+    let commits = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&commits);
+    let producer = std::thread::spawn(move || {
+        let sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) SELECT count(*) FROM n";
+        // Half a millisecond or more inside the transaction, nothing outside; until the test is over.
+        while Arc::strong_count(&counted) > 1 {
+            other.execute_batch(&format!("BEGIN IMMEDIATE; {sql}; COMMIT")).expect("it has its turns");
+            counted.fetch_add(1, Ordering::Relaxed);
+            // On a machine with more to run than cores, a program is not always stopped inside its transaction.
+            std::thread::yield_now();
+        }
+    });
+    let mut before = 0;
+    for number in 0..15 {
+        while commits.load(Ordering::Relaxed) == before {
+            clock.sleep(Duration::from_millis(1)).await;
+        }
+        before = commits.load(Ordering::Relaxed);
+        let message = to_chat("c", &format!("message {number}"));
+        let stored = queue.store.enqueue(vec![message], EnqueueMode::Each, at(0)).await;
+        assert!(stored.is_ok(), "message {number}: {stored:?}");
+    }
+    drop(commits);
+    tokio::task::spawn_blocking(move || producer.join()).await.unwrap().unwrap();
+    queue.check();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_that_is_held_is_told_within_a_second_and_waited_for_for_five() {
+    let queue = Queue::new().await;
+    let clock = SystemClock::new();
     let other = queue.sql();
     let kept = queue.enqueue(to_chat("c", "x"), at(0)).await;
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let stored = queue.store.enqueue(vec![to_chat("d", "y")], EnqueueMode::Each, at(6)).await;
+    let began = clock.monotonic();
+    let mut stored = Box::pin(queue.store.enqueue(vec![to_chat("d", "y")], EnqueueMode::Each, at(6)));
+    tokio::select! {
+        stored = &mut stored => panic!("it was told only at the end: {stored:?}"),
+        pinged = queue.store.ping(at(6)) => assert!(matches!(pinged, Err(StoreError::Busy)), "{pinged:?}"),
+    }
+    assert_eq!(
+        queue.store.blocked_since(),
+        Some(at(6)),
+        "told {:?} after the lock",
+        clock.monotonic() - began
+    );
+    let stored = stored.await;
     assert!(matches!(stored, Err(StoreError::Busy)), "{stored:?}");
+    assert!(clock.monotonic() - began > Duration::from_secs(4), "it gave up early");
     assert_eq!(queue.store.blocked_since(), Some(at(6)));
     let cancelled = queue.store.cancel(kept, at(7)).await;
     assert!(matches!(cancelled, Err(StoreError::Busy)), "{cancelled:?}");
     other.execute_batch("COMMIT").unwrap();
+    // Nobody writes, and yet it is found out.
+    while queue.store.blocked_since().is_some() {
+        assert!(clock.monotonic() - began < Duration::from_secs(60), "the lock is free and said to be held");
+        clock.sleep(Duration::from_millis(10)).await;
+    }
     queue.enqueue(to_chat("d", "y"), at(8)).await;
-    assert_eq!(queue.store.blocked_since(), None);
     queue.check();
 }
 
