@@ -20,7 +20,8 @@ const LONGEST_TYPING: Duration = Duration::from_secs(12);
 const WINDOW: Duration = Duration::from_secs(60);
 
 pub(crate) fn limiter(folder: &Path, figures: &mut Vec<Figure>) {
-    let figure = |name, value, unit, goal, met| Figure { name, value, unit, floor: None, spread: None, goal, met };
+    let figure =
+        |name, value, unit, goal, met| Figure { name, value, unit, floor: None, spread: None, goal, met };
     for (accounts, cpu, spread) in [
         (500, "limiter_500_cpu", "limiter_500_sends_apart"),
         (5000, "limiter_5000_cpu", "limiter_5000_sends_apart"),

@@ -33,8 +33,12 @@ pub(super) async fn show(
     State(doors): State<Arc<Doors>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let message = find(&doors, &id).await?;
+    let mut message = find(&doors, &id).await?;
     let attempts = doors.store.attempts(message.arrival).await?;
+    if usize::try_from(message.attempts).is_ok_and(|known| known != attempts.len()) {
+        // It was sent between the two reads: what is shown of it is at least as new as its attempts.
+        message = find(&doors, &id).await?;
+    }
     let standing = doors.engine.explain(&message).await?.standing;
     let mut shown = render::message(&message, standing);
     shown["text"] = json!(message.text);
