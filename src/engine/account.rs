@@ -242,7 +242,6 @@ fn is_shared(reason: Reason) -> bool {
         Reason::DaemonPaused
             | Reason::KeyRefused
             | Reason::Restored
-            | Reason::ApiUnreachable
             | Reason::Cap
             | Reason::WarmUp
             | Reason::HalfCaps

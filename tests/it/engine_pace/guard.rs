@@ -169,12 +169,12 @@ async fn a_slow_api_makes_progress() {
 async fn accounts_that_wait_for_a_permit_say_so_with_a_time_and_go_in_turn() {
     let mut bench = Bench::new(SEED).await;
     bench.rates = (5, 2);
+    bench.start().await;
     for n in 0..100 {
         for m in 0..4 {
             bench.enqueue(of(n, &format!("m{m}"))).await;
         }
     }
-    bench.start().await;
     bench.advance(seconds(2)).await;
     let waiting = bench.queue().lines("SELECT id FROM messages WHERE state = 'queued' AND text = 'm0'");
     assert!(waiting.len() > 80);
@@ -241,10 +241,10 @@ async fn typing_is_followed_by_its_send_although_requests_are_short() {
 async fn an_account_that_is_paused_while_it_waits_gives_its_place_back() {
     let mut bench = Bench::new(SEED).await;
     bench.rates = (1, 1);
+    bench.start().await;
     for n in 0..20 {
         bench.enqueue(of(n, "x")).await;
     }
-    bench.start().await;
     bench.advance(seconds(3)).await;
     for n in 3..18 {
         let request = outboxd::store::PauseRequest::default();
