@@ -196,8 +196,8 @@ CREATE INDEX messages_new ON messages (arrival) WHERE state = 'new';
 -- The ready messages of each lane of an account, in order.
 CREATE INDEX messages_due ON messages (account_id, lane, due_at, arrival)
   WHERE state = 'queued' AND retry_at IS NULL AND blocked_by IS NULL;
--- The queued messages of a thread, and those that another message blocks.
-CREATE INDEX messages_thread ON messages (account_id, thread) WHERE state = 'queued';
+-- The queued messages of a thread that none blocks, and those that another message blocks.
+CREATE INDEX messages_thread ON messages (account_id, thread) WHERE state = 'queued' AND blocked_by IS NULL;
 CREATE INDEX messages_blocked ON messages (blocked_by) WHERE blocked_by IS NOT NULL;
 -- What was sent to somebody, or is to be, that starts a chat; and when last.
 CREATE INDEX messages_person ON messages (account_id, thread, sent_at) WHERE users_ids IS NOT NULL;

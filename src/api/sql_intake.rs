@@ -61,34 +61,40 @@ impl Intake {
         let waited = clock.monotonic().saturating_sub(asked_at);
         let is_busy = self.gathering.found(waited, batch.admissions.len());
         while batch.is_full {
-            let admitted = self.doors.store.admit(batch.admissions);
-            let (admitted, following) = tokio::join!(admitted, next(&self.doors, &mut self.inserts));
+            let Self { doors, inserts, woken, .. } = self;
+            let (admissions, accounts) = (batch.admissions, batch.accounts);
+            // Woken at once: the next rows may be long in coming.
+            let admitted = async {
+                doors.store.admit(admissions).await?;
+                wake(doors, woken, accounts, true);
+                Ok::<(), StoreError>(())
+            };
+            let (admitted, following) = tokio::join!(admitted, next(doors, inserts));
             admitted?;
-            self.wake(batch.accounts, true);
             batch = following?;
         }
         self.doors.store.admit(batch.admissions).await?;
-        self.wake(batch.accounts, is_busy);
+        wake(&self.doors, &mut self.woken, batch.accounts, is_busy);
         if let Some(pause) = self.gathering.pause() {
             clock.sleep(pause).await;
             self.inserts.look_now();
         }
         Ok(())
     }
+}
 
-    fn wake(&mut self, accounts: HashMap<AccountId, Timestamp>, is_busy: bool) {
-        let now = self.doors.engine.now();
-        if !is_busy {
-            self.woken = Woken::default();
-            return self.doors.engine.wake_at(accounts);
-        }
-        let woken = &mut self.woken;
-        let coalesced = accounts.into_iter().map(|(account, due_at)| {
-            let at = woken.wake_at(&account, due_at, now);
-            (account, at)
-        });
-        self.doors.engine.wake_at(coalesced);
+/// Wakes accounts for what was admitted; beside a busy producer each at most now and then.
+fn wake(doors: &Doors, woken: &mut Woken, accounts: HashMap<AccountId, Timestamp>, is_busy: bool) {
+    let now = doors.engine.now();
+    if !is_busy {
+        *woken = Woken::default();
+        return doors.engine.wake_at(accounts);
     }
+    let coalesced = accounts.into_iter().map(|(account, due_at)| {
+        let at = woken.wake_at(&account, due_at, now);
+        (account, at)
+    });
+    doors.engine.wake_at(coalesced);
 }
 
 /// Rows that were judged and are admitted together.

@@ -115,6 +115,9 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     if run.lost_call {
         let verify_at = super::recover::first_read(&shared.policies(), now);
         shared.store.abandon(run.id.clone(), now, verify_at).await?;
+        let monotonic = shared.clock.monotonic();
+        let pause = shared.policy(&run.id).gap.max + pace::CUT;
+        shared.pace.set(&run.id, monotonic + pause, monotonic);
         shared.doubts.notify_one();
         run.lost_call = false;
     }
@@ -124,9 +127,11 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     };
     if selected.candidates.has_more_retries {
         shared.store.return_retries(run.id.clone(), now).await?;
+        shared.api.stays(&run.id);
         return Ok(Wake::Now);
     }
     if defer(shared, run, &selected).await? {
+        shared.api.stays(&run.id);
         return Ok(Wake::Now);
     }
     let wake = match selected.selection.next {
@@ -219,18 +224,16 @@ async fn act(
             shared.api.stays(&run.id);
             Ok(Wake::Idle)
         }
-        // The guard wakes every account when the API can be reached again.
+        // The guard wakes the account when the API can be reached again.
         Verdict::Wait { reason: Reason::ApiUnreachable, .. } => {
             shared.live.release(&run.id);
-            Ok(Wake::Idle)
+            Ok(if shared.api.waits_for_api(&run.id) { Wake::Idle } else { Wake::Now })
         }
-        Verdict::Wait { until, .. } => {
+        // A call that another run left open, or that is just ending.
+        Verdict::Wait { reason: Reason::InFlight, .. } => Ok(Wake::At(after(now, Duration::from_secs(1)))),
+        Verdict::Wait { .. } => {
             shared.live.release(&run.id);
-            Ok(match until {
-                Until::At(at) => Wake::At(at),
-                Until::NotBefore(at) => Wake::At(at.max(after(now, Duration::from_secs(1)))),
-                Until::Person => Wake::Idle,
-            })
+            Ok(Wake::Idle)
         }
     }
 }

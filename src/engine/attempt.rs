@@ -82,15 +82,26 @@ pub(super) async fn attempt(
     paced(shared, &run.id, gap);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
-        let open_call = permit.begin();
-        let reply = make(shared, call).await;
-        let blame = open_call.ended(reply.outcome.problem());
+        let (reply, blame) = match permit.begin_send() {
+            Some(open_call) => {
+                let reply = make(shared, call).await;
+                let blame = open_call.ended(reply.outcome.problem());
+                (reply, blame)
+            }
+            None => (not_called(), Blame::default()),
+        };
         paced(shared, &run.id, gap);
         settle(shared, run, &candidate, facts, gap, (reply, blame)).await;
     }
     .instrument(span)
     .await;
     Ok(Wake::Now)
+}
+
+/// The API failed while the intent was written: no call was made.
+fn not_called() -> Reply {
+    let problem = Problem::local("api_failing", "the API failed before the call began, so none was made");
+    Reply { phase: Phase::Claimed, outcome: Outcome::NotSent { problem, hold: Hold::Api } }
 }
 
 /// From now on the account pauses for `gap`.

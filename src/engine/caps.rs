@@ -31,7 +31,7 @@ impl EngineHandle {
         policy: &Policy,
     ) -> Result<(Vec<Budget>, Hours), StoreError> {
         let now = self.now();
-        let ledger = self.ledger_of(account, policy).await?;
+        let ledger = self.ledger(&account.id, policy).await?;
         let seed = account_seed(account.id.as_str());
         let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
         let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
@@ -49,7 +49,7 @@ impl EngineHandle {
             return Ok(None);
         }
         let now = self.now();
-        let ledger = self.ledger_of(account, &policy).await?;
+        let ledger = self.ledger(&account.id, &policy).await?;
         let seed = account_seed(account.id.as_str());
         let lowering = Lowering::new(&policy, &account.history, account.last_call_at, seed, now);
         let budgets = budgets(&policy, &lowering, &ledger, now);

@@ -184,7 +184,7 @@ impl EngineHandle {
         // Messages that are no candidates may wait for a cap as well.
         let ledger = match policy.caps.list.is_empty() {
             true => None,
-            false => Some(self.ledger_of(&account, &policy).await?),
+            false => Some(self.ledger(&account.id, &policy).await?),
         };
         let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.id.as_str()), now);
         let daemon = daemon.clone();

@@ -10,7 +10,6 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{EngineHandle, Shared};
-use crate::domain::account::Account;
 use crate::domain::caps::Ledger;
 use crate::domain::message::AccountId;
 use crate::domain::policy::Policy;
@@ -63,6 +62,7 @@ impl KeptLedger {
             ledger.push(*at, *kind);
         }
         ledger.forget_before(since);
+        kept.from = kept.from.max(since);
         let last = new.sends.last().map(|(at, _)| *at);
         kept.settled_to = new.open_from.or(last).unwrap_or(kept.settled_to);
         let ledger = Arc::clone(&kept.ledger);
@@ -99,18 +99,6 @@ impl EngineHandle {
     pub(super) async fn ledger(&self, account: &AccountId, policy: &Policy) -> Result<Ledger, StoreError> {
         let found = self.shared.store.sent_since(account, begin(policy, self.now())).await?;
         Ok(Ledger::new(found.sends))
-    }
-
-    /// The same of an account that is known; one that made no call in that time is not looked up.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
-    pub(super) async fn ledger_of(&self, account: &Account, policy: &Policy) -> Result<Ledger, StoreError> {
-        let since = begin(policy, self.now());
-        match account.last_call_at {
-            Some(at) if at >= since => self.ledger(&account.id, policy).await,
-            Some(_) | None => Ok(Ledger::default()),
-        }
     }
 }
 

@@ -19,8 +19,10 @@ use crate::store::StoreError;
 
 /// Steps that run at once; each may have a call in flight.
 const MAX_STEPS: usize = 1024;
-/// The longest sleep: a wall clock that was set is noticed, and expired messages are swept, after at most this.
+/// Expired messages are swept, and accounts are looked at for a new snapshot, this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+/// A wall clock that was set is noticed after at most this: less than the longest gap of the guide.
+const LONGEST_SLEEP: Duration = Duration::from_secs(15);
 /// The wall clock is gently corrected all the time; from this much on it was set.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// The pause of an account after the store failed it.
@@ -118,10 +120,10 @@ impl Supervisor {
     fn until_next(&self) -> Duration {
         let timer = self.timers.first();
         let facts = (!self.reads_facts).then_some(self.facts_at);
-        let Some(at) = timer.into_iter().chain(facts).min() else { return HEARTBEAT };
+        let Some(at) = timer.into_iter().chain(facts).min() else { return LONGEST_SLEEP };
         Duration::try_from(at.duration_since(self.shared.clock.now()))
             .unwrap_or(Duration::ZERO)
-            .min(HEARTBEAT)
+            .min(LONGEST_SLEEP)
     }
 
     fn begin_steps(&mut self) {

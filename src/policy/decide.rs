@@ -123,6 +123,21 @@ pub fn decide(facts: &Facts<'_>) -> Verdict {
     Verdict::Wait { reason: first.reason, until: opens_at(facts, &gates) }
 }
 
+/// When a closed gate opens next: then there may be something to do, although others are still closed.
+pub fn first_opening(facts: &Facts<'_>) -> Option<Timestamp> {
+    let gates = gates(facts).into_iter().filter(|gate| !is_opened_by_others(gate.reason));
+    let ends = gates.filter_map(|gate| match gate.closed {
+        Some(Until::At(at) | Until::NotBefore(at)) => Some(at),
+        Some(Until::Person) | None => None,
+    });
+    ends.filter(|at| *at > facts.now).min()
+}
+
+/// Whether what waits for this is woken when it ends: by the send before it, or by the API guard.
+fn is_opened_by_others(reason: Reason) -> bool {
+    matches!(reason, Reason::Turn | Reason::ApiBusy | Reason::ApiUnreachable)
+}
+
 /// Whether what waits for this lets other messages of the account go.
 pub fn concerns_message_only(reason: Reason) -> bool {
     matches!(

@@ -6,14 +6,13 @@
 
 use jiff::Timestamp;
 
-use super::decide::{Facts, Live, Until, Verdict, concerns_message_only, decide};
+use super::decide::{Facts, Live, Until, Verdict, concerns_message_only, decide, first_opening};
 use super::hours::Hours;
 use super::order::{Share, place};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::Ledger;
 use crate::domain::lane::Lane;
 use crate::domain::policy::Policy;
-use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
 
 /// Everything about an account that a selection depends on, but for its messages.
@@ -68,7 +67,7 @@ pub struct Selection {
     pub next: Option<usize>,
     /// The verdict on each entry, in the order of the entries.
     pub verdicts: Vec<Verdict>,
-    /// When an entry that waits for a time of its own may go.
+    /// When a gate of an entry opens next, and the selection may be another.
     pub wake_at: Option<Timestamp>,
 }
 
@@ -88,11 +87,6 @@ impl Selection {
     }
 }
 
-/// Whether what waits for this is woken when it ends: by the send before it, or by the API guard.
-fn wakes_by_itself(reason: Reason) -> bool {
-    matches!(reason, Reason::Turn | Reason::ApiBusy | Reason::ApiUnreachable)
-}
-
 /// Picks the message that goes next. Entries must hold the first ready message of each class, and may hold others.
 pub fn select(situation: &Situation<'_>, entries: &[Entry<'_>]) -> Selection {
     let mut order: Vec<usize> = (0..entries.len()).collect();
@@ -106,11 +100,12 @@ pub fn select(situation: &Situation<'_>, entries: &[Entry<'_>]) -> Selection {
         let Entry { message, typing_until, .. } = entries[index];
         let ahead = u64::from(selection.next.is_some() && message.is_ready(situation.now));
         let message = Waiting { ahead, held_by: None, ..message.clone() };
-        let verdict = decide(&situation.facts(&message, typing_until));
-        if let Verdict::Wait { reason, until: Until::At(at) | Until::NotBefore(at) } = verdict
-            && !wakes_by_itself(reason)
-        {
-            selection.wake_at = Some(selection.wake_at.map_or(at, |earlier| earlier.min(at)));
+        let facts = situation.facts(&message, typing_until);
+        let verdict = decide(&facts);
+        // Shown is the time at which all gates are open; looked at again is what waits when the first of them opens, because
+        // other messages of its class may wait for less.
+        if matches!(verdict, Verdict::Wait { until: Until::At(_) | Until::NotBefore(_), .. }) {
+            selection.wake_at = selection.wake_at.into_iter().chain(first_opening(&facts)).min();
         }
         let waits_alone = matches!(verdict, Verdict::Wait { reason, .. } if concerns_message_only(reason));
         if selection.next.is_none() && !waits_alone {

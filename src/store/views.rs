@@ -149,7 +149,8 @@ fn select(text: &str, ahead: &str) -> String {
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.verify_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.verify_at) AS holder_retry_at, {ahead} AS ahead, {STARTED} AS started_at, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
-         LEFT JOIN messages h ON h.arrival = m.blocked_by",
+         LEFT JOIN messages h ON h.arrival = \
+         coalesce((SELECT b.blocked_by FROM messages b WHERE b.arrival = m.blocked_by), m.blocked_by)",
         target = rows::TARGET_COLUMNS,
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,

@@ -18,6 +18,12 @@ use crate::policy::settle::Blame;
 const MAX_RISKED: u32 = 5;
 /// Failures in a row that open it.
 const OPENS_AFTER: u32 = 3;
+/// So many failed sends of so many accounts, none of them answered in between, are trouble of the API, whatever its reads
+/// say.
+const FAILING_SENDS: u32 = 3;
+const FAILING_ACCOUNTS: usize = 2;
+/// The pause after a send on trial that failed is so many times that of a probe: a message is risked to find out.
+const TRIAL_PAUSE: u32 = 5;
 /// Sends that wait because nothing was answered have a read find out after this time.
 const SILENCE: Duration = Duration::from_secs(3);
 /// A probe that has no answer by then has failed.
@@ -63,6 +69,11 @@ pub(super) struct Breaker {
     /// Permits to send that are out and not used yet, and with those the sends that started since the last answer.
     granted: u32,
     risked: u32,
+    /// Sends on their way.
+    sends_out: u32,
+    /// Accounts whose sends failed since one was answered, up to [`FAILING_ACCOUNTS`] of them, and how many did.
+    failed_senders: Vec<AccountId>,
+    failed_sends: u32,
     /// Since when a send waits for an answer to anything.
     silent_since: Option<Duration>,
     /// Failed sends of each account of which it is not known yet whose trouble they are.
@@ -102,18 +113,20 @@ impl Breaker {
         self.open.map_or(silent, |open| Some(open.probe_at))
     }
 
-    /// The account whose read is the probe.
-    pub(super) fn begin_probe(&mut self, now: Duration) -> Option<AccountId> {
-        let account = self.account.clone()?;
+    /// An account that has work.
+    pub(super) fn account(&self) -> Option<&AccountId> {
+        self.account.as_ref()
+    }
+
+    pub(super) fn probe_begins(&mut self, now: Duration) {
         self.probing = Some(now);
-        Some(account)
     }
 
     /// What the probe heard; answers whether the breaker closed.
     pub(super) fn probed(&mut self, heard: Heard, now: Duration, dice: &mut Dice) -> bool {
         self.probing = None;
         match heard {
-            Heard::Answer => self.answered(false),
+            Heard::Answer => self.answered(false, true),
             Heard::Trouble | Heard::Neither => {
                 self.tally.failures += 1;
                 self.failures = self.failures.saturating_add(1);
@@ -132,7 +145,11 @@ impl Breaker {
 
     /// Whether a send may start.
     pub(super) fn may_send(&self) -> bool {
-        self.open.is_none() && self.risked < if self.on_trial { 1 } else { MAX_RISKED }
+        let has_room = match self.on_trial {
+            true => self.granted + self.sends_out == 0,
+            false => self.risked < MAX_RISKED,
+        };
+        self.open.is_none() && has_room
     }
 
     /// A send waits although there would be a permit.
@@ -158,6 +175,7 @@ impl Breaker {
 
     pub(super) fn send_begins(&mut self) {
         self.granted = self.granted.saturating_sub(1);
+        self.sends_out += 1;
     }
 
     pub(super) fn send_returned(&mut self) {
@@ -174,10 +192,11 @@ impl Breaker {
         dice: &mut Dice,
     ) -> (Blame, bool) {
         let earlier = if ended.is_send { self.own.remove(account).unwrap_or(0) } else { 0 };
+        self.sends_out = self.sends_out.saturating_sub(u32::from(ended.is_send));
         match ended.heard {
             Heard::Neither => (Blame { is_own: false, earlier }, false),
             Heard::Answer => {
-                let closed = self.answered(ended.is_send);
+                let closed = self.answered(ended.is_send, false);
                 (Blame { is_own: false, earlier }, closed)
             }
             Heard::Trouble => {
@@ -187,17 +206,24 @@ impl Breaker {
         }
     }
 
-    fn answered(&mut self, is_send: bool) -> bool {
+    fn answered(&mut self, is_send: bool, is_probe: bool) -> bool {
         self.tally.answers += 1;
         self.failures = 0;
         self.risked = self.granted;
         self.silent_since = None;
-        for (account, failures) in self.suspects.drain() {
-            *self.own.entry(account).or_default() += failures;
+        // While the sends of several accounts fail, an answered read says nothing of them.
+        if is_send || !self.sends_fail() {
+            for (account, failures) in self.suspects.drain() {
+                *self.own.entry(account).or_default() += failures;
+            }
         }
-        let closed = self.open.take().is_some();
+        // While sends fail, reads that are answered meanwhile do not shorten the pause before the next trial.
+        let closes = is_send || is_probe || !self.sends_fail();
+        let closed = closes && self.open.take().is_some();
         if is_send {
             self.sends_failed = false;
+            self.failed_senders.clear();
+            self.failed_sends = 0;
         } else if closed {
             self.on_trial = self.sends_failed;
         }
@@ -211,7 +237,13 @@ impl Breaker {
     fn failed(&mut self, account: &AccountId, ended: Ended, now: Duration, dice: &mut Dice) -> bool {
         let answers = self.tally.answers - ended.began.answers;
         let others = self.tally.failures - ended.began.failures;
-        let is_own = answers > 2 * others;
+        if ended.is_send && !ended.no_connection {
+            self.failed_sends = self.failed_sends.saturating_add(1);
+            if self.failed_senders.len() < FAILING_ACCOUNTS && !self.failed_senders.contains(account) {
+                self.failed_senders.push(account.clone());
+            }
+        }
+        let is_own = answers > 2 * others && !self.sends_fail();
         self.tally.failures += 1;
         self.failures = self.failures.saturating_add(1);
         if ended.is_send && ended.no_connection {
@@ -224,11 +256,20 @@ impl Breaker {
         }
         let opens = self.failures >= OPENS_AFTER
             || (ended.no_connection && answers == 0)
-            || (self.on_trial && ended.is_send && !is_own);
+            || (ended.is_send && !is_own && (self.on_trial || self.sends_fail()));
         if self.open.is_none() && opens {
             self.open(now, dice);
+            if self.on_trial && self.sends_fail() {
+                let pause = self.open.map_or(now, |open| open.probe_at).saturating_sub(now);
+                self.open = Some(Open { probe_at: now + pause * TRIAL_PAUSE });
+            }
         }
         is_own && !ended.no_connection
+    }
+
+    /// Whether sends fail for several accounts.
+    fn sends_fail(&self) -> bool {
+        self.failed_sends >= FAILING_SENDS && self.failed_senders.len() >= FAILING_ACCOUNTS
     }
 
     fn open(&mut self, now: Duration, dice: &mut Dice) {

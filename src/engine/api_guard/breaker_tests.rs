@@ -52,7 +52,7 @@ impl World {
         let at = self.breaker.probe_at().expect("a probe is due");
         let waited = at.saturating_sub(self.now);
         self.now = at;
-        assert!(self.breaker.begin_probe(at).is_some());
+        self.breaker.probe_begins(at);
         self.breaker.probed(heard, self.now, &mut self.dice);
         waited
     }
@@ -224,5 +224,42 @@ fn an_answer_soon_after_puts_the_blame_on_those_that_failed() {
             Some(_) => _ = world.probe(Heard::Answer),
             None => _ = world.read(1, Heard::Answer),
         }
+    }
+}
+
+/// Only sends fail while reads and typing are answered all the time: it is trouble of the API all the same.
+#[test]
+fn sends_of_several_accounts_that_fail_go_on_trial_one_at_a_time_although_reads_are_answered() {
+    let mut world = World::new();
+    let mut risked = 0;
+    let mut blamed = 0;
+    while world.now < s(600) {
+        world.now += s(1);
+        world.read(50, Heard::Answer);
+        if world.breaker.probe_at().is_some_and(|at| at <= world.now) {
+            world.breaker.probe_begins(world.now);
+            world.breaker.probed(Heard::Answer, world.now, &mut world.dice);
+        }
+        let started: Vec<_> = (0..20).filter_map(|n| world.send(n)).collect();
+        risked += started.len();
+        for call in started {
+            world.now += Duration::from_millis(50);
+            world.read(50, Heard::Answer);
+            blamed += u32::from(world.ends(call, Heard::Trouble).is_own);
+        }
+    }
+    assert!(risked <= 20, "{risked} messages risked in ten minutes");
+    assert!(blamed <= 2, "{blamed} calls were blamed on their accounts");
+    let mut sent = 0;
+    while sent < 50 {
+        world.now += s(1);
+        assert!(world.now < s(1200), "it goes on soon after: {sent}");
+        if world.breaker.probe_at().is_some_and(|at| at <= world.now) {
+            world.breaker.probe_begins(world.now);
+            world.breaker.probed(Heard::Answer, world.now, &mut world.dice);
+        }
+        let started: Vec<_> = (0..20).filter_map(|n| world.send(n)).collect();
+        sent += started.len();
+        started.into_iter().for_each(|call| _ = world.ends(call, Heard::Answer));
     }
 }

@@ -11,6 +11,8 @@ mod permits;
 mod pump;
 mod rates;
 
+use std::collections::BTreeSet;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -61,6 +63,10 @@ struct State {
     pump_at: Option<Duration>,
     /// The breaker closed and the accounts have not been woken yet.
     closed: bool,
+    /// Accounts whose steps ended because the API fails: they are woken when it answers, and their reads are the probes.
+    waiting_for_api: BTreeSet<AccountId>,
+    /// The account of the last probe: the next one is of another account.
+    probed: Option<AccountId>,
 }
 
 /// The right to make one request.
@@ -81,6 +87,20 @@ pub(super) struct OpenCall {
     began: Tally,
 }
 
+impl State {
+    /// The account whose read is the next probe, if one is known: another one each time, because one account's reads may fail
+    /// alone.
+    fn begin_probe(&mut self, now: Duration) -> Option<AccountId> {
+        let waiting = &self.waiting_for_api;
+        let after = self.probed.as_ref().and_then(|last| waiting.range((Excluded(last), Unbounded)).next());
+        let account = after.or_else(|| waiting.first()).cloned();
+        let account = account.or_else(|| self.breaker.account().cloned())?;
+        self.breaker.probe_begins(now);
+        self.probed = Some(account.clone());
+        Some(account)
+    }
+}
+
 impl ApiGuard {
     pub(super) fn new(rates: RequestRates, clock: Arc<dyn Clock>, wakeups: Arc<Wakeups>, seed: u64) -> Self {
         let state = State {
@@ -89,6 +109,8 @@ impl ApiGuard {
             dice: clock::dice(seed.rotate_left(16)),
             pump_at: None,
             closed: false,
+            waiting_for_api: BTreeSet::new(),
+            probed: None,
         };
         Self {
             clock,
@@ -111,6 +133,7 @@ impl ApiGuard {
         let State { permits, breaker, .. } = &mut *state;
         breaker.works(account);
         if breaker.is_open() {
+            state.waiting_for_api.insert(account.clone());
             return None;
         }
         permits.enter(account, kind, now, breaker);
@@ -154,6 +177,17 @@ impl ApiGuard {
         if permits.step_ended(account, breaker) {
             self.grant(&mut state, self.clock.monotonic(), None);
         }
+    }
+
+    /// The step of `account` ends because the API fails, and the account is woken when it answers; `false` if it does not
+    /// fail any more.
+    pub(super) fn waits_for_api(&self, account: &AccountId) -> bool {
+        let mut state = self.state();
+        let fails = state.breaker.is_open();
+        if fails {
+            state.waiting_for_api.insert(account.clone());
+        }
+        fails
     }
 
     /// The step of `account` that runs goes on waiting for what was asked for before.
@@ -206,6 +240,12 @@ impl ApiGuard {
 }
 
 impl Permit {
+    /// The message leaves now; `None` if the API has failed since the permit was given, and then no call may be made.
+    pub(super) fn begin_send(self) -> Option<OpenCall> {
+        let is_open = self.guard.state().breaker.is_open();
+        (!is_open).then(|| self.begin())
+    }
+
     /// The request leaves now.
     pub(super) fn begin(mut self) -> OpenCall {
         self.used = true;

@@ -12,10 +12,6 @@ use super::breaker::PROBE_TIMEOUT;
 use crate::domain::message::AccountId;
 use crate::domain::outcome::{Heard, Problem};
 use crate::engine::Shared;
-use crate::store::StoreError;
-
-/// The accounts that could not be read to be woken are read again after this time.
-const WAKE_AGAIN: Duration = Duration::from_secs(2);
 
 /// Runs until the engine stops. A probe that is under way then is given up.
 pub(in crate::engine) async fn run(shared: Arc<Shared>) {
@@ -26,12 +22,7 @@ pub(in crate::engine) async fn run(shared: Arc<Shared>) {
             let shared = Arc::clone(&shared);
             probes.spawn(async move { probe(&shared, account).await });
         }
-        let closed = std::mem::take(&mut shared.api.state().closed);
-        if closed && let Err(error) = go_on(&shared).await {
-            tracing::warn!(error = %error.chain(), "the accounts cannot be woken yet; trying again soon");
-            shared.api.state().closed = true;
-        }
-        let wait = if shared.api.state().closed { Some(WAKE_AGAIN) } else { wait };
+        go_on(&shared);
         tokio::select! {
             biased;
             () = shared.stopping.cancelled() => break,
@@ -49,7 +40,7 @@ fn look(shared: &Shared) -> (Option<AccountId>, Option<Duration>) {
     let now = guard.clock.monotonic();
     let mut state = guard.state();
     let is_due = state.breaker.probe_at().is_some_and(|at| at <= now);
-    let account = if is_due { state.breaker.begin_probe(now) } else { None };
+    let account = if is_due { state.begin_probe(now) } else { None };
     // What is due earlier than this is found here and needs no word.
     state.pump_at = Some(Duration::ZERO);
     let State { permits, breaker, .. } = &mut *state;
@@ -88,11 +79,16 @@ async fn probe(shared: &Shared, account: AccountId) {
     }
 }
 
-/// The API can be reached again: the accounts go on.
-async fn go_on(shared: &Shared) -> Result<(), StoreError> {
+/// The API can be reached again: the accounts that waited for it go on.
+fn go_on(shared: &Shared) {
+    let waiting = {
+        let mut state = shared.api.state();
+        if !std::mem::take(&mut state.closed) {
+            return;
+        }
+        std::mem::take(&mut state.waiting_for_api)
+    };
     tracing::info!("the Unipile API can be reached again");
-    let accounts = shared.store.accounts_with_work().await?;
     let now = shared.clock.now();
-    shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
-    Ok(())
+    shared.wakeups.add(waiting.into_iter().map(|account| (account, now)));
 }

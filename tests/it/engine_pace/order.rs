@@ -10,11 +10,12 @@ use outboxd::domain::policy::{Breaks, Order};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::engine::{ForecastRequest, Until};
+use outboxd::store::{PauseRequest, Scope};
 
 use super::SEED;
 use super::bench::Bench;
 use super::time::seconds;
-use crate::queue::{at, to_chat, to_user};
+use crate::queue::{account, at, to_chat, to_user};
 
 const HOUR: Duration = seconds(3600);
 
@@ -185,5 +186,49 @@ async fn the_forecast_is_what_the_engine_then_does() {
     bench.until_sent(33).await;
     let sent: Vec<jiff::Timestamp> = bench.sends()[1..].iter().map(|call| call.wall).collect();
     assert_eq!(sent, expected, "seed {SEED}");
+    bench.finish().await;
+}
+
+/// What is shown for one message is when it goes; the account is looked at again when the first of its gates opens, because
+/// another message may wait for less.
+#[tokio::test]
+async fn a_message_that_waits_for_less_than_the_first_of_its_class_goes_in_time() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.order.per_recipient = 24 * HOUR;
+    let person = |user: &str, text: &str| NewMessage { text: text.into(), ..to_user(user, Inbox::OfPolicy) };
+    bench.enqueue(person("u1", "first")).await;
+    bench.start().await;
+    bench.until_sent(1).await;
+    bench.settle().await;
+    let until = bench.clock_now() + HOUR;
+    let pause = PauseRequest { until: Some(until), note: None };
+    bench.store().pause(Scope::Account(account("1")), pause, bench.clock_now()).await.unwrap();
+    bench.enqueue(person("u1", "rests until tomorrow")).await;
+    let free = bench.enqueue(person("u2", "free")).await;
+    let view = bench.store().message(free, bench.clock_now()).await.unwrap().unwrap();
+    let standing = bench.handle().explain(&view).await.unwrap().standing;
+    assert_eq!((standing.reason, standing.until), (Reason::AccountPaused, Some(Until::At(until))));
+    bench.until_sent(2).await;
+    assert_eq!(bench.sends()[1].text, "free");
+    let late = bench.sends()[1].wall.duration_since(until);
+    assert!((0..=20).contains(&late.as_secs()), "{late:?} after the time that was shown");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_urgent_message_that_is_due_later_is_not_held_by_one_that_waits_for_the_hours() {
+    let mut bench = Bench::new(SEED).await;
+    // The clock begins at nine.
+    let week = std::array::from_fn(|_| parse_spans("09:00-10:00").unwrap());
+    bench.policy.calendar = Some(Calendar { week, ..Calendar::always() });
+    bench.enqueue(NewMessage { not_before: Some(at(0) + 12 * HOUR), ..to_chat("a", "normal") }).await;
+    let precedence = Precedence { urgent: true, ignore_hours: true, ..Precedence::default() };
+    let urgent = NewMessage { not_before: Some(at(0) + 13 * HOUR), precedence, ..to_chat("b", "urgent") };
+    bench.enqueue(urgent).await;
+    bench.start().await;
+    bench.advance(12 * HOUR + seconds(60)).await;
+    bench.restart().await;
+    bench.until_sent(1).await;
+    assert_eq!((bench.sends()[0].text.as_str(), bench.sends()[0].wall), ("urgent", at(0) + 13 * HOUR));
     bench.finish().await;
 }

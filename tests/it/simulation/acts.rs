@@ -76,6 +76,7 @@ pub(crate) async fn pause(life: &Life<'_>, notes: &mut Notes, account: Option<&s
     // The later one replaces the earlier.
     end_pauses(notes, account, from);
     notes.pauses.push(Pause { account: account.map(str::to_owned), from, to: None, until });
+    life.handle().wake_everything().await.expect("the queue answers");
 }
 
 /// Lets an account, or everything, go on.

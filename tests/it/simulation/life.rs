@@ -37,6 +37,8 @@ pub(crate) struct Universe {
     pub(crate) seed: u64,
     /// What was said and not done, or done and not said.
     pub(crate) wrongs: Mutex<Vec<String>>,
+    /// How far the wall clock is from the monotonic one, and when it was last set.
+    clocks: Mutex<(i64, Duration)>,
     pub(crate) rates: RequestRates,
     /// Accounts that are looked at whenever nothing is at work.
     pub(crate) watched: u64,
@@ -88,7 +90,18 @@ impl Universe {
             0 => RequestRates { total: few(10), burst: few(10), account: few(2) },
             _ => RequestRates { total: many, burst: many, account: many },
         };
-        Self { folder, clock, carrier, stop, policies, seed, wrongs: Mutex::default(), rates, watched: 3 }
+        Self {
+            folder,
+            clock,
+            carrier,
+            stop,
+            policies,
+            seed,
+            wrongs: Mutex::default(),
+            clocks: Mutex::default(),
+            rates,
+            watched: 3,
+        }
     }
 
     pub(crate) fn database(&self) -> PathBuf {
@@ -262,15 +275,24 @@ impl<'a> Life<'a> {
     async fn check(&self) {
         let Universe { clock, carrier, policies, .. } = self.universe;
         let events = carrier.count("SELECT coalesce(max(seq), 0) FROM events", &[]);
-        let wall = clock.now().as_millisecond()
-            - i64::try_from(clock.monotonic().as_millis()).expect("not that long");
+        let monotonic = clock.monotonic();
+        let wall =
+            clock.now().as_millisecond() - i64::try_from(monotonic.as_millis()).expect("not that long");
+        let set = {
+            let mut clocks = self.universe.clocks.lock().expect("nothing panics while holding it");
+            if clocks.0 != wall {
+                *clocks = (wall, monotonic);
+            }
+            clocks.1
+        };
         let calls = i64::try_from(carrier.left().len()).expect("not so many");
-        let happened = (events + (calls << 24) + (wall << 40)).cast_unsigned();
+        let failures = i64::from(self.handle().api_health().failures);
+        let happened = (events + (calls << 24) + (failures << 36) + (wall << 42)).cast_unsigned();
         let longest = |account: &AccountId| {
             let policy = policies.of(account);
             policy.rhythm.breaks.map_or(policy.gap.max, |breaks| breaks.max)
         };
-        self.truth.at_rest(happened, self.universe.watched, longest).await;
+        self.truth.at_rest(happened, self.universe.watched, (monotonic, set), longest).await;
         self.universe.wrongs.lock().expect("nothing panics while holding it").extend(self.truth.take());
         self.settle().await;
     }

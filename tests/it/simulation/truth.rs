@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use outboxd::domain::message::{AccountId, Arrival};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
+use outboxd::domain::time_text;
 use outboxd::engine::{EngineHandle, Until};
 use outboxd::store::{MessageFilter, MessageView, Store};
 
@@ -18,17 +19,26 @@ use crate::queue::account;
 /// How long after a shown time an account may begin, beside its longest gap: the call before it, and a start of its own.
 const LATE: Duration = seconds(100);
 
+/// The engine looks at the wall clock at least this often.
+const NOTICED: Duration = seconds(16);
+
 /// The checks of one process.
 pub(crate) struct Truth {
     running: Mutex<Option<(Store, EngineHandle)>>,
     /// The earliest time that was shown for each account since anything last happened to it.
     shown: Mutex<HashMap<AccountId, (Timestamp, u64)>>,
+    looked: Mutex<Looked>,
     wrongs: Mutex<Vec<String>>,
 }
 
 impl Truth {
     pub(crate) fn new() -> Self {
-        Self { running: Mutex::default(), shown: Mutex::default(), wrongs: Mutex::default() }
+        Self {
+            running: Mutex::default(),
+            shown: Mutex::default(),
+            looked: Mutex::default(),
+            wrongs: Mutex::default(),
+        }
     }
 
     pub(crate) fn watch(&self, store: Store, handle: EngineHandle) {
@@ -64,6 +74,16 @@ impl Truth {
         store.messages(&filter, handle.now()).await.expect("the queue answers").messages
     }
 
+    /// Whether something changes for this account, or for all, at this very time.
+    async fn happens_now(&self, account: &AccountId) -> bool {
+        let Some((store, handle)) = self.running() else { return false };
+        let (path, account, now) = (store.path().to_owned(), account.to_string(), time_text(handle.now()));
+        const SQL: &str = "SELECT count(*) FROM events WHERE at >= ?2 AND (account_id = ?1 OR account_id IS NULL) AND seq > \
+             (SELECT max(seq) FROM events) - 50";
+        let connection = rusqlite::Connection::open(path).expect("the queue");
+        connection.query_row(SQL, [account, now], |row| row.get::<_, i64>(0)).expect("a count") > 0
+    }
+
     /// The engine is about to write the intent to send this message.
     pub(crate) async fn begins(&self, arrival: Arrival) {
         let Some((_, handle)) = self.running() else { return };
@@ -81,40 +101,48 @@ impl Truth {
             .filter(|(_, standing)| standing.reason == Reason::Now)
             .map(|(arrival, _)| *arrival)
             .collect();
-        if now != [arrival] {
+        // What happens to the account in this very instant may change what goes next after it was picked.
+        let happens = self.happens_now(&account).await;
+        // If the API fails between the pick and the call, none is made.
+        let fails = told.iter().any(|(_, standing)| standing.reason == Reason::ApiUnreachable);
+        if now != [arrival] && !happens && !fails {
             let at = handle.now();
             self.wrong(format!("{account} sends {arrival:?} at {at}, and `now` are {now:?}: {told:?}"));
         }
     }
 
     /// Nothing is at work: nothing may be `now`, and no shown time may have passed for long. `happened` changes with all that
-    /// happens to any account.
+    /// happens to any account, `set` is when the wall clock was last set, by the monotonic clock.
     pub(crate) async fn at_rest(
         &self,
         happened: u64,
         accounts: u64,
+        (monotonic, set): (Duration, Duration),
         longest_gap: impl Fn(&AccountId) -> Duration,
     ) {
         let Some((_, handle)) = self.running() else { return };
-        if handle.is_stopping() {
+        let now = handle.now();
+        // The engine notices a clock that was set after a while.
+        let is_set = monotonic < set + NOTICED;
+        // While nothing happens, what was shown stays until the first of its times.
+        if handle.is_stopping() || is_set || self.looked.lock().expect("whole").is_fresh(happened, now) {
             return;
         }
-        let now = handle.now();
+        let mut next = Timestamp::MAX;
         for id in (0..accounts).map(|n| account(&n.to_string())) {
             let standing = handle.next_standing(&id).await.expect("the queue answers");
-            let until = match standing {
-                Some(standing) if standing.reason == Reason::Now => {
-                    self.wrong(format!("{id} rests at {now} although a message is `now`"));
-                    None
-                }
-                Some(standing) => standing.until,
-                None => None,
-            };
+            let is_now = standing.as_ref().is_some_and(|standing| standing.reason == Reason::Now);
+            if is_now {
+                self.wrong(format!("{id} rests at {now} although a message is `now`"));
+            }
+            // While the API fails, every probe is shown anew.
+            let standing = standing.filter(|standing| !is_now && standing.reason != Reason::ApiUnreachable);
             let mut shown = self.shown.lock().expect("nothing panics while holding it");
-            let Some(Until::At(until)) = until else {
+            let Some(Until::At(until)) = standing.and_then(|standing| standing.until) else {
                 shown.remove(&id);
                 continue;
             };
+            next = next.min(until);
             let (first, since) = *shown.entry(id.clone()).or_insert((until, happened));
             if since != happened {
                 shown.insert(id, (until, happened));
@@ -124,5 +152,20 @@ impl Truth {
                 self.wrong(format!("{id} was to send at {first}, and nothing was sent by {now}"));
             }
         }
+        *self.looked.lock().expect("whole") = Looked { happened, until: next };
+    }
+}
+
+/// What the last look depended on.
+#[derive(Default)]
+struct Looked {
+    happened: u64,
+    /// The first of the times that were shown.
+    until: Timestamp,
+}
+
+impl Looked {
+    fn is_fresh(&self, happened: u64, now: Timestamp) -> bool {
+        self.happened == happened && now < self.until
     }
 }
