@@ -101,7 +101,7 @@ impl Store {
     /// # Errors
     /// What SQLite says; then no call may be made.
     pub async fn begin_attempt(&self, intent: Intent) -> Result<Begun> {
-        self.inner.writer.points.pass(Point::Begins(intent.arrival)).await;
+        self.inner.writer.points.pass(Point::Begins(intent.account_id.clone(), intent.arrival)).await;
         self.inner.writer.begin(intent).await
     }
 

@@ -6,18 +6,18 @@ use std::sync::{Arc, OnceLock};
 
 use futures_util::future::BoxFuture;
 
-use crate::domain::message::Arrival;
+use crate::domain::message::{AccountId, Arrival};
 
 /// Where in a verb that writes.
 #[doc(hidden)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Point {
     /// Nothing of it is written.
     Asked,
     /// Its transaction is over, and whoever asked does not know yet.
     Written,
-    /// The intent to send this message is about to be asked for.
-    Begins(Arrival),
+    /// The intent to send this message of this account is about to be asked for.
+    Begins(AccountId, Arrival),
 }
 
 /// What a test does there; a run whose point never returns has stopped there.

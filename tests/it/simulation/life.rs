@@ -211,7 +211,7 @@ impl<'a> Life<'a> {
             Box::pin(async move {
                 match point {
                     Point::Asked | Point::Written => stop.point().await,
-                    Point::Begins(arrival) => checks.begins(arrival).await,
+                    Point::Begins(account, arrival) => checks.begins(&account, arrival).await,
                 }
             })
         }));

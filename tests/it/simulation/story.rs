@@ -162,7 +162,7 @@ pub(super) fn tell(seed: u64) -> Told {
     default.retry.max_retries = 4;
     default.read_back.absent = Absent::Resend;
     // Now and then campaigns wait for dates, caps, hours and rests in every mix.
-    let many_campaigns = seed % 8 == 3;
+    let many_campaigns = seed % 10 == 3;
     if many_campaigns {
         default.order.per_recipient = seconds(3600);
     }
@@ -204,7 +204,7 @@ impl Teller {
     fn campaigns_begin(&mut self, universe: &Universe) {
         universe.stop.arm(None);
         let told = universe.live(async |life| {
-            for _ in 0..self.dice.random_range(60..150) {
+            for _ in 0..self.dice.random_range(50..110) {
                 self.give_one(life).await;
             }
             life.pass(seconds(120)).await;

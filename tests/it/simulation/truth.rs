@@ -63,10 +63,10 @@ impl Truth {
         self.wrongs.lock().expect("nothing panics while holding it").push(what);
     }
 
-    async fn queued(&self, account: Option<&AccountId>) -> Vec<MessageView> {
+    async fn queued(&self, account: &AccountId) -> Vec<MessageView> {
         let (store, handle) = self.running().expect("it runs");
         let filter = MessageFilter {
-            account_id: account.cloned(),
+            account_id: Some(account.clone()),
             states: vec![StateName::Queued],
             limit: 1000,
             ..Default::default()
@@ -85,14 +85,9 @@ impl Truth {
     }
 
     /// The engine is about to write the intent to send this message.
-    pub(crate) async fn begins(&self, arrival: Arrival) {
+    pub(crate) async fn begins(&self, account: &AccountId, arrival: Arrival) {
         let Some((_, handle)) = self.running() else { return };
-        let queued = self.queued(None).await;
-        let Some(own) = queued.iter().find(|view| view.arrival == arrival) else {
-            return self.wrong(format!("{arrival:?} is about to be sent and is not queued"));
-        };
-        let account = own.account.id.clone();
-        let queued: Vec<MessageView> = queued.into_iter().filter(|view| view.account.id == account).collect();
+        let queued = self.queued(account).await;
         let standings = handle.standings(&queued).await.expect("the queue answers");
         let told: Vec<_> =
             queued.iter().zip(&standings).map(|(view, standing)| (view.arrival, standing)).collect();
@@ -101,11 +96,10 @@ impl Truth {
             .filter(|(_, standing)| standing.reason == Reason::Now)
             .map(|(arrival, _)| *arrival)
             .collect();
-        // What happens to the account in this very instant may change what goes next after it was picked.
-        let happens = self.happens_now(&account).await;
         // If the API fails between the pick and the call, none is made.
         let fails = told.iter().any(|(_, standing)| standing.reason == Reason::ApiUnreachable);
-        if now != [arrival] && !happens && !fails {
+        // What happens to the account in this very instant may change what goes next after it was picked.
+        if now != [arrival] && !fails && !self.happens_now(account).await {
             let at = handle.now();
             self.wrong(format!("{account} sends {arrival:?} at {at}, and `now` are {now:?}: {told:?}"));
         }
