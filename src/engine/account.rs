@@ -97,6 +97,8 @@ impl AccountRun {
     }
 }
 
+/// The request to show a short indicator may take this long.
+const SHORTEST_TYPING: Duration = Duration::from_secs(1);
 /// Accounts that become free within this time of midnight were held by the day.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(2);
 
@@ -297,7 +299,7 @@ async fn typing(
             shown
         }
         // It has missed its moment; the send does not wait for it.
-        () = shared.clock.sleep(lasts) => Ok(()),
+        () = shared.clock.sleep(lasts.max(SHORTEST_TYPING)) => Ok(()),
         () = shared.stopping.cancelled() => Ok(()),
     };
     if let Err(problem) = shown {

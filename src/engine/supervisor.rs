@@ -21,8 +21,8 @@ use crate::store::StoreError;
 const MAX_STEPS: usize = 1024;
 /// Expired messages are swept, and accounts are looked at for a new snapshot, this often.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// A wall clock that was set is noticed after at most this: less than the longest gap of the guide.
-const LONGEST_SLEEP: Duration = Duration::from_secs(15);
+/// A wall clock that was set is noticed after at most this: the longest gap of the guide.
+const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 /// The wall clock is gently corrected all the time; from this much on it was set.
 const CLOCK_STEP: Duration = Duration::from_secs(1);
 /// The pause of an account after the store failed it.

@@ -65,7 +65,9 @@ pub(super) struct Breaker {
     tries: u32,
     /// Whether a send failed since one was answered.
     sends_failed: bool,
+    /// Sends go one at a time, the next one not before `trial_at`.
     on_trial: bool,
+    trial_at: Duration,
     /// Permits to send that are out and not used yet, and with those the sends that started since the last answer.
     granted: u32,
     risked: u32,
@@ -126,7 +128,7 @@ impl Breaker {
     pub(super) fn probed(&mut self, heard: Heard, now: Duration, dice: &mut Dice) -> bool {
         self.probing = None;
         match heard {
-            Heard::Answer => self.answered(false, true),
+            Heard::Answer => self.answered(false),
             Heard::Trouble | Heard::Neither => {
                 self.tally.failures += 1;
                 self.failures = self.failures.saturating_add(1);
@@ -144,9 +146,9 @@ impl Breaker {
     }
 
     /// Whether a send may start.
-    pub(super) fn may_send(&self) -> bool {
+    pub(super) fn may_send(&self, now: Duration) -> bool {
         let has_room = match self.on_trial {
-            true => self.granted + self.sends_out == 0,
+            true => self.granted + self.sends_out == 0 && self.trial_at <= now,
             false => self.risked < MAX_RISKED,
         };
         self.open.is_none() && has_room
@@ -159,7 +161,8 @@ impl Breaker {
 
     /// When a send that waits for an answer may go on at the earliest.
     pub(super) fn silent_until(&self, now: Duration) -> Option<Duration> {
-        (!self.may_send()).then(|| self.silent_since.unwrap_or(now) + SILENCE)
+        let at = self.silent_since.unwrap_or(now) + SILENCE;
+        (!self.may_send(now)).then(|| if self.on_trial { at.max(self.trial_at) } else { at })
     }
 
     pub(super) fn works(&mut self, account: &AccountId) {
@@ -196,7 +199,7 @@ impl Breaker {
         match ended.heard {
             Heard::Neither => (Blame { is_own: false, earlier }, false),
             Heard::Answer => {
-                let closed = self.answered(ended.is_send, false);
+                let closed = self.answered(ended.is_send);
                 (Blame { is_own: false, earlier }, closed)
             }
             Heard::Trouble => {
@@ -206,7 +209,7 @@ impl Breaker {
         }
     }
 
-    fn answered(&mut self, is_send: bool, is_probe: bool) -> bool {
+    fn answered(&mut self, is_send: bool) -> bool {
         self.tally.answers += 1;
         self.failures = 0;
         self.risked = self.granted;
@@ -217,13 +220,12 @@ impl Breaker {
                 *self.own.entry(account).or_default() += failures;
             }
         }
-        // While sends fail, reads that are answered meanwhile do not shorten the pause before the next trial.
-        let closes = is_send || is_probe || !self.sends_fail();
-        let closed = closes && self.open.take().is_some();
+        let closed = self.open.take().is_some();
         if is_send {
             self.sends_failed = false;
             self.failed_senders.clear();
             self.failed_sends = 0;
+            self.trial_at = Duration::ZERO;
         } else if closed {
             self.on_trial = self.sends_failed;
         }
@@ -256,13 +258,14 @@ impl Breaker {
         }
         let opens = self.failures >= OPENS_AFTER
             || (ended.no_connection && answers == 0)
-            || (ended.is_send && !is_own && (self.on_trial || self.sends_fail()));
+            || (self.on_trial && ended.is_send && !is_own && !self.sends_fail());
         if self.open.is_none() && opens {
             self.open(now, dice);
-            if self.on_trial && self.sends_fail() {
-                let pause = self.open.map_or(now, |open| open.probe_at).saturating_sub(now);
-                self.open = Some(Open { probe_at: now + pause * TRIAL_PAUSE });
-            }
+        } else if ended.is_send && self.sends_fail() {
+            // Reads are answered, so only sends wait.
+            self.tries = self.tries.saturating_add(1);
+            self.on_trial = true;
+            self.trial_at = now + pace::draw_api_pause(dice, self.tries) * TRIAL_PAUSE;
         }
         is_own && !ended.no_connection
     }

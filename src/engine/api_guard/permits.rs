@@ -254,7 +254,7 @@ impl Permits {
 
     /// The waiter that goes first; otherwise when one might.
     fn first(&self, now: Duration, breaker: &mut Breaker) -> Result<(usize, Key), Option<Duration>> {
-        let may_send = breaker.may_send();
+        let may_send = breaker.may_send(now);
         if !may_send && (!self.queues[TYPED].is_empty() || !self.queues[SEND].is_empty()) {
             breaker.send_waits(now);
         }

@@ -20,7 +20,7 @@ use crate::queue::account;
 const LATE: Duration = seconds(100);
 
 /// The engine looks at the wall clock at least this often.
-const NOTICED: Duration = seconds(16);
+const NOTICED: Duration = seconds(21);
 
 /// The checks of one process.
 pub(crate) struct Truth {
