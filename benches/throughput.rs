@@ -5,6 +5,8 @@
 //! shares the machine's cores. Prints a table, then one line of JSON. About a
 //! quarter of an hour; figures move with the disk and with whoever else uses the machine, so each is told with its spread.
 
+#[path = "throughput/campaigns.rs"]
+mod campaigns;
 #[path = "throughput/client.rs"]
 mod client;
 #[path = "throughput/floor.rs"]
@@ -104,6 +106,9 @@ fn main() {
     }
     if runs("pick") {
         scenes::pick(folder.path(), &mut figures);
+    }
+    if runs("campaigns") {
+        campaigns::campaigns(folder.path(), &mut figures);
     }
     if runs("idle") {
         scenes::idle(folder.path(), &mut figures);

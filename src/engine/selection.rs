@@ -16,7 +16,7 @@ use crate::policy::decide::{Live, Verdict};
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::policy::order::Share;
 use crate::policy::select::{Entry, Selection, Situation, select};
-use crate::store::{Candidate, Candidates, StoreError};
+use crate::store::{Asker, Candidate, Candidates, StoreError};
 
 /// A selection, and everything it was made from.
 pub(super) struct Selected {
@@ -94,7 +94,9 @@ pub(super) async fn selected(
     now: Timestamp,
     kept: Option<&mut KeptLedger>,
 ) -> Result<Option<Selected>, StoreError> {
-    let Some(mut candidates) = shared.store.candidates(account, now).await? else { return Ok(None) };
+    let asker = if kept.is_some() { Asker::Engine } else { Asker::People };
+    let found = shared.store.candidates_for(asker, account, now).await?;
+    let Some(mut candidates) = found else { return Ok(None) };
     let policy = shared.policy(account);
     candidates.account.next_call_at =
         shared.pace.next_call_at(&candidates.account, &policy, now, shared.clock.monotonic());

@@ -282,6 +282,13 @@ impl Supervisor {
 async fn sweep(shared: &Shared, now: Timestamp) {
     let swept = async {
         shared.store.note_alive(now).await?;
+        // A fault that has passed is not told of for longer than this, also where nothing is to be sent.
+        if shared.live.storage_trouble().is_some()
+            && shared.store.ping(now).await.is_ok()
+            && shared.live.storage_works()
+        {
+            tracing::info!("the queue can be written again");
+        }
         if shared.store.next_expiry().await?.is_some_and(|at| at <= now) {
             let accounts = shared.store.expire(now).await?;
             shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));

@@ -206,7 +206,7 @@ impl Store {
         Ok(AccountPage { accounts, next })
     }
 
-    /// The accounts, or only one, in the order of their ids: all at once, so for tests and the demo only.
+    /// The accounts, or only one, in the order of their ids: all at once, so not for a list of everything.
     ///
     /// # Errors
     /// What SQLite says.

@@ -64,7 +64,7 @@ impl Store {
         found.iter().map(read).collect()
     }
 
-    /// What is known of the accounts, or of only one: all at once, so for tests only.
+    /// What is known of the accounts, or of only one: all at once, so not for a list of everything.
     ///
     /// # Errors
     /// What SQLite says.

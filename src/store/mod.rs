@@ -80,7 +80,7 @@ pub use review::{Decision, EvidenceView, Reviewed, Which};
 pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
 pub use set_aside::InmailHold;
 pub use totals::{Producer, Totals};
-pub use turn::{Candidate, Candidates};
+pub use turn::{Asker, Candidate, Candidates};
 pub use views::{AttemptView, MessageFilter, MessageView, Page};
 pub use watch::ForeignInserts;
 pub use withdraw::Cancelled;

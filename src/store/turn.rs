@@ -53,6 +53,15 @@ pub struct Candidate {
     pub reached: u64,
 }
 
+/// Who asks: a long list of a person's must not keep the engine waiting (`reader.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// A step of an account.
+    Engine,
+    /// `explain`, a list, `top`.
+    People,
+}
+
 /// The candidates of an account: what `policy::select` picks from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidates {
@@ -114,16 +123,33 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn candidates(&self, account: &AccountId, now: Timestamp) -> Result<Option<Candidates>> {
+        self.candidates_for(Asker::Engine, account, now).await
+    }
+
+    /// The same for whoever asks.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn candidates_for(
+        &self,
+        asker: Asker,
+        account: &AccountId,
+        now: Timestamp,
+    ) -> Result<Option<Candidates>> {
         static SQL: std::sync::LazyLock<std::sync::Arc<str>> =
             std::sync::LazyLock::new(|| candidates_sql().into());
         // Made of the constants above; nothing of a producer's is in it.
         let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
         let query = query.bind(account.as_str().to_owned()).bind(time_text(now));
-        let found = self
-            .inner
-            .reader
-            .read(|connection| Box::pin(async move { Ok(query.fetch_all(connection).await?) }));
-        let found = found.await?;
+        let found = match asker {
+            Asker::Engine => {
+                let reader = &self.inner.reader;
+                reader
+                    .read(|connection| Box::pin(async move { Ok(query.fetch_all(connection).await?) }))
+                    .await?
+            }
+            Asker::People => query.fetch_all(&self.inner.readers).await?,
+        };
         let Some(row) = found.first() else { return Ok(None) };
         let messages = found.iter().map(read_candidate).collect::<Result<Vec<_>>>()?;
         let due = messages.iter().filter(|message| message.retry_at.is_some_and(|at| at <= now));
@@ -163,16 +189,6 @@ impl Store {
              WHERE t.account_id = a.id) AS turns FROM accounts a WHERE a.id = ?1";
         let row = sqlx::query(SQL).bind(account.as_str()).fetch_optional(&self.inner.readers).await?;
         row.as_ref().map_or_else(|| Ok((0, HashMap::new())), read_turns)
-    }
-
-    /// The accounts that have messages waiting: where a run begins.
-    ///
-    /// # Errors
-    /// What SQLite says.
-    pub async fn accounts_with_work(&self) -> Result<Vec<AccountId>> {
-        const SQL: &str = "SELECT account_id FROM counts WHERE state = 'queued' AND n > 0";
-        let ids: Vec<String> = sqlx::query_scalar(SQL).fetch_all(&self.inner.readers).await?;
-        Ok(ids.into_iter().map(AccountId::new).collect())
     }
 }
 

@@ -36,6 +36,7 @@ mod queue;
 mod read_back;
 mod restored;
 mod sandbox;
+mod selection;
 mod simulation;
 mod simulation_api;
 mod sql_door;

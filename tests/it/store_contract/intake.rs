@@ -35,7 +35,7 @@ async fn a_row_of_another_program_is_seen_oldest_first_and_queued_once() {
     insert(&queue, "users_ids, inbox_id", "'[\"u\"]', ''");
     insert(&queue, "chat_id", "'c'");
     assert_eq!(queue.store.accounts(None).await.unwrap().len(), 0, "nobody has looked yet");
-    assert_eq!(queue.store.accounts_with_work().await.unwrap(), []);
+    assert_eq!(queue.store.account_ids(None, true, 10).await.unwrap(), []);
 
     assert_eq!(queue.store.inserted(1).await.unwrap().len(), 1, "at most as many as were asked for");
     let rows = queue.store.inserted(10).await.unwrap();
@@ -54,7 +54,7 @@ async fn a_row_of_another_program_is_seen_oldest_first_and_queued_once() {
             format!("queued|turn|user:u|{created}|1")
         ]
     );
-    assert_eq!(queue.store.accounts_with_work().await.unwrap(), [account("1")]);
+    assert_eq!(queue.store.account_ids(None, true, 10).await.unwrap(), [account("1")]);
     queue.check();
 }
 
