@@ -113,7 +113,9 @@ pub(crate) async fn review(life: &Life<'_>, drops: bool) {
         let sent = read(SENT, &[&account, &text]).len();
         let deliveries = life.universe.carrier.world.deliveries();
         let arrived = deliveries.iter().filter(|one| one.account_id == account && one.text == text).count();
-        let decision = match arrived > sent {
+        // What was never called cannot have arrived.
+        let called = life.universe.carrier.count("SELECT attempts FROM messages WHERE id = ?1", &[&id]) > 0;
+        let decision = match called && arrived > sent {
             true => Decision::Sent,
             false if drops => Decision::Drop,
             false => Decision::Resend,
