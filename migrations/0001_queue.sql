@@ -59,7 +59,7 @@ CREATE TABLE accounts (
   rules            TEXT,                        -- JSON object: rules that were changed while a daemon ran
   attention        INTEGER NOT NULL DEFAULT 2   -- 0: needs a person, 1: messages wait, 2: neither; kept by triggers
 ) STRICT, WITHOUT ROWID;
--- Pages of accounts, those that need somebody first.
+-- Pages of accounts, those that need an operator first.
 CREATE INDEX accounts_by_attention ON accounts (attention, id);
 CREATE INDEX accounts_down ON accounts (id) WHERE down_cause IS NOT NULL;
 

@@ -174,7 +174,9 @@ async fn pause_scope(
     let paused = doors
         .carry_out(async move {
             let paused = work.store.pause(scope.clone(), request, work.engine.now()).await?;
-            wake(&work, scope).await?;
+            if paused != Paused::Unknown {
+                wake(&work, scope).await?;
+            }
             Ok(paused)
         })
         .await?;

@@ -195,7 +195,7 @@ impl Engine {
             giving_up: CancellationToken::new(),
         });
         let handle = EngineHandle { shared: Arc::clone(&shared) };
-        handle.begin_with_everything().await?;
+        handle.wake_all(true).await?;
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
         let tasks = TaskTracker::new();
         let supervisor = tasks.spawn(supervisor.run());
@@ -249,28 +249,23 @@ impl EngineHandle {
         self.shared.wakeups.add(accounts);
     }
 
-    /// The same at the start, each account at a time of its own.
-    async fn begin_with_everything(&self) -> Result<(), StoreError> {
-        let (now, mut after) = (self.now(), None);
-        loop {
-            let accounts = self.shared.store.account_ids(after.as_ref(), true, AT_ONCE).await?;
-            if accounts.len() > 1 || after.is_some() {
-                spread_starts(&self.shared, &accounts);
-            }
-            let Some(last) = accounts.last().cloned() else { return Ok(()) };
-            after = Some(last);
-            self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
-        }
-    }
-
     /// Has every account with messages waiting looked at.
     ///
     /// # Errors
     /// When the queue cannot be read.
     pub async fn wake_everything(&self) -> Result<(), StoreError> {
+        self.wake_all(false).await
+    }
+
+    /// Wakes every account with queued messages, a page at a time. `spreads` delays each by a time of its own, unless there
+    /// is only one.
+    async fn wake_all(&self, spreads: bool) -> Result<(), StoreError> {
         let (now, mut after) = (self.now(), None);
         loop {
             let accounts = self.shared.store.account_ids(after.as_ref(), true, AT_ONCE).await?;
+            if spreads && (accounts.len() > 1 || after.is_some()) {
+                spread_starts(&self.shared, &accounts);
+            }
             let Some(last) = accounts.last().cloned() else { return Ok(()) };
             after = Some(last);
             self.shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
