@@ -3,7 +3,7 @@
 //! The floor is SQLite itself: the same table without triggers, the same pragmas, the same disk, written through
 //! rusqlite with nothing around it. The daemon and, for draining, the sandbox are processes of their own; everything
 //! shares the machine's cores. Prints a table, then one line of JSON. About a
-//! quarter of an hour; figures move with the disk and with whoever else uses the machine, so each is told with its spread.
+//! quarter of an hour; figures move with the disk and with whoever else uses the machine, so each is printed with its spread.
 
 #[path = "throughput/campaigns.rs"]
 mod campaigns;

@@ -25,7 +25,7 @@ impl Client {
         self.request("GET", path, "application/json", b"")
     }
 
-    /// Posts a body that is no text.
+    /// Posts a binary body.
     pub(crate) fn post_bytes(&mut self, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
         self.request("POST", path, content_type, body)
     }

@@ -68,7 +68,7 @@ fn scene(folder: &Path, accounts: usize, typing: &str) -> Seen {
         assert_eq!(client.post("/v1/messages", "application/x-ndjson", &body).0, 200);
     }
     client.post("/v1/resume", "application/json", "");
-    // Once all have asked, what is left is the waiting.
+    // From here on the accounts only wait for permits.
     pause(Duration::from_secs(10));
     let before = cpu_ticks(daemon.pid());
     pause(WINDOW);

@@ -1,5 +1,5 @@
 //! An outage of the API as a whole: a hundred accounts, 502 to everything. How many messages it risks, and how soon all
-//! accounts go on. A minute of it stands for ten, because what is risked is risked at its beginning;
+//! accounts go on. One minute represents ten, because messages are risked only at the start;
 //! `OUTBOXD_BENCH_OUTAGE_S=600` takes the whole time.
 
 use std::path::Path;

@@ -110,7 +110,7 @@ fn ndjson(client: &mut Client, batch: &str, requests: u32) -> f64 {
     f64::from(requests) * 1000.0 / seconds
 }
 
-/// Rounds of what is no rate.
+/// Rounds of figures that are not rates.
 const LATENCY_ROUNDS: usize = 5;
 const LATENCY_MESSAGES: u32 = 400;
 

@@ -53,7 +53,7 @@ pub(super) async fn show(
     row(&doors, &view, &daemon, known.get(&id)).await.map(Json)
 }
 
-/// The zone that times of one account, or of all, are told in.
+/// The zone in which the times of one account, or of all, are shown.
 pub(super) async fn zone(
     State(doors): State<Arc<Doors>>,
     Path(id): Path<String>,

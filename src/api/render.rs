@@ -168,7 +168,7 @@ fn local(until: Option<Until>, zone: &TimeZone) -> Value {
     }
 }
 
-/// A time of a zone; one that comes twice there is told by its offset.
+/// A time in a zone; a time that occurs twice there is shown with its offset.
 fn local_time(at: Timestamp, zone: &TimeZone) -> String {
     let zoned = at.to_zoned(zone.clone());
     let is_twice =
