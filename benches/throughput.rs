@@ -27,6 +27,10 @@ mod scale;
 mod scenes;
 
 use std::fmt::Write as _;
+use std::path::Path;
+
+/// Measures in a folder, and adds its figures.
+type Scene = fn(&Path, &mut Vec<Figure>);
 
 /// One measured figure.
 pub(crate) struct Figure {
@@ -47,6 +51,19 @@ pub(crate) struct Figure {
 }
 
 impl Figure {
+    /// A row of the table.
+    fn row(&self) -> String {
+        let Self { name, value, spread, unit, floor, goal, met } = self;
+        let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
+        let ratio = floor.map_or(String::new(), |floor| format!("{:.2}", value / floor));
+        let floor = floor.map_or(String::new(), number);
+        let met = if *met { "yes" } else { "NO" };
+        let spread =
+            spread.map_or(String::new(), |[least, most]| format!("{} to {}", number(least), number(most)));
+        let median = number(*value);
+        format!("| {name} | {median} {unit} | {spread} | {floor} | {ratio} | {goal} | {met} |")
+    }
+
     /// The middle of several rounds.
     pub(crate) fn median(
         name: &'static str,
@@ -88,42 +105,29 @@ fn main() {
     // `cargo bench --bench throughput -- latency drain` runs only those.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let runs = |scene: &str| wanted.is_empty() || wanted.iter().any(|name| name == scene);
-    if runs("enqueue") {
-        scenes::enqueue(folder.path(), &mut figures);
-    }
-    if runs("insert") {
-        producers::insert(folder.path(), &mut figures);
-    }
-    if runs("producers") {
-        producers::producers(folder.path(), &mut figures);
-    }
-    if runs("latency") {
-        scenes::latency(folder.path(), &mut figures);
-    }
-    if runs("drain") {
-        scenes::drain(folder.path(), &mut figures);
-    }
-    if runs("pick") {
-        scenes::pick(folder.path(), &mut figures);
-    }
-    if runs("campaigns") {
-        campaigns::campaigns(folder.path(), &mut figures);
-    }
-    if runs("idle") {
-        scenes::idle(folder.path(), &mut figures);
-    }
-    if runs("memory") {
-        memory::memory(folder.path(), &mut figures);
-    }
-    if runs("outage") {
-        outage::outage(folder.path(), &mut figures);
-    }
-    if runs("limiter") {
-        limiter::limiter(folder.path(), &mut figures);
-    }
-    if runs("scale") {
-        scale::scale(folder.path(), &mut figures);
+    let scenes: [(&str, Scene); 12] = [
+        ("enqueue", scenes::enqueue),
+        ("insert", producers::insert),
+        ("producers", producers::producers),
+        ("latency", scenes::latency),
+        ("drain", scenes::drain),
+        ("pick", scenes::pick),
+        ("campaigns", campaigns::campaigns),
+        ("idle", scenes::idle),
+        ("memory", memory::memory),
+        ("outage", outage::outage),
+        ("limiter", limiter::limiter),
+        ("scale", scale::scale),
+    ];
+    for (name, scene) in scenes {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            let before = figures.len();
+            scene(folder.path(), &mut figures);
+            // A run that is cut short has told what it measured.
+            for figure in &figures[before..] {
+                println!("{}", figure.row());
+            }
+        }
     }
     report(&figures);
 }
@@ -133,17 +137,9 @@ fn report(figures: &[Figure]) {
         "\n| figure | median | spread | floor | ratio | goal | met |\n| --- | --- | --- | --- | --- | --- | --- |"
     );
     let mut json = String::new();
-    for Figure { name, value, spread, unit, floor, goal, met } in figures {
-        let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
-        let ratio = floor.map_or(String::new(), |floor| format!("{:.2}", value / floor));
-        let floor_text = floor.map_or(String::new(), number);
-        let met_text = if *met { "yes" } else { "NO" };
-        let spread_text =
-            spread.map_or(String::new(), |[least, most]| format!("{} to {}", number(least), number(most)));
-        let median = number(*value);
-        println!(
-            "| {name} | {median} {unit} | {spread_text} | {floor_text} | {ratio} | {goal} | {met_text} |"
-        );
+    for figure in figures {
+        println!("{}", figure.row());
+        let Figure { name, value, spread, unit, floor, met, .. } = figure;
         let comma = if json.is_empty() { "{" } else { "," };
         write!(json, "{comma}\"{name}\":{{\"value\":{value:.3},\"unit\":\"{unit}\",\"met\":{met}")
             .expect("a string");

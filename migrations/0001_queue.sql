@@ -14,7 +14,9 @@ CREATE TABLE runs (
   version    TEXT NOT NULL,
   pid        INTEGER NOT NULL,
   boot_id    TEXT,                    -- the start of the machine that it belongs to, where the system tells
-  boot_ms    INTEGER                  -- when its monotonic clock began, after that start
+  boot_ms    INTEGER,                 -- when its monotonic clock began, after that start
+  clock_at   TEXT,                    -- what the wall clock showed when the run began, or when it was last set,
+  clock_ms   INTEGER                  -- and the time since the start of the machine, read together with it
 ) STRICT;
 
 -- What concerns every account at once: exactly one row.
@@ -25,6 +27,7 @@ CREATE TABLE daemon (
   pause_note     TEXT,
   key_refused_at TEXT,                -- Unipile refuses the key or the subscription: nothing is sent
   key_problem    TEXT,
+  written_at     TEXT,                -- when it was last tried whether the queue can be written
   queue_id       TEXT,                -- what copies of this queue have in common
   restored_at    TEXT,                -- it is a copy or was restored from a backup: nothing is sent until somebody lets it go
   restored_why   TEXT
@@ -518,6 +521,15 @@ BEGIN
   UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
 END;
 
+-- What blocks each message that is queued: an unsettled message of its thread, or an earlier one that is retried.
+CREATE VIEW blockers (arrival, blocked_by) AS
+SELECT m.arrival, coalesce(
+         (SELECT min(u.arrival) FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread
+             AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
+         (SELECT min(r.arrival) FROM messages r WHERE r.account_id = m.account_id AND r.thread = m.thread
+             AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (m.due_at, m.arrival)))
+  FROM messages m;
+
 -- Order in a thread. An unsettled message blocks every queued message of its thread; a retried one blocks those that come
 -- after it. `blocked_by` is the only record of this: the engine and `explain` both read it.
 CREATE TRIGGER messages_blocks AFTER UPDATE OF state, retry_at ON messages
@@ -532,21 +544,13 @@ END;
 CREATE TRIGGER messages_unblocks AFTER UPDATE OF state, retry_at ON messages
 WHEN NEW.state NOT IN ('sending', 'uncertain', 'review') AND (NEW.state <> 'queued' OR NEW.retry_at IS NULL)
 BEGIN
-  UPDATE messages SET blocked_by = coalesce(
-     (SELECT min(u.arrival) FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
-         AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
-     (SELECT min(r.arrival) FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
-         AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (messages.due_at, messages.arrival)))
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = messages.arrival)
    WHERE blocked_by = NEW.arrival AND state = 'queued';
 END;
 
 CREATE TRIGGER messages_joins AFTER UPDATE OF state ON messages WHEN NEW.state = 'queued' AND OLD.state <> 'queued'
 BEGIN
-  UPDATE messages SET blocked_by = coalesce(
-     (SELECT min(u.arrival) FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
-         AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
-     (SELECT min(r.arrival) FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
-         AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (NEW.due_at, NEW.arrival)))
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = NEW.arrival)
    WHERE arrival = NEW.arrival AND (
      EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
                AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')
@@ -592,11 +596,7 @@ END;
 
 CREATE TRIGGER messages_queued AFTER INSERT ON messages WHEN NEW.state = 'queued'
 BEGIN
-  UPDATE messages SET blocked_by = coalesce(
-     (SELECT min(u.arrival) FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
-         AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
-     (SELECT min(r.arrival) FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
-         AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (NEW.due_at, NEW.arrival)))
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = NEW.arrival)
    WHERE arrival = NEW.arrival AND (
      EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
                AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')

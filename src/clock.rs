@@ -33,6 +33,10 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
     /// Completes after `duration` of monotonic time.
     fn sleep(&self, duration: Duration) -> Sleep;
+    /// Time since an arbitrary start that no clock step moves and that goes on while the machine is suspended.
+    fn elapsed(&self) -> Duration {
+        self.monotonic()
+    }
     /// When the machine was started; `None` where the system does not tell.
     fn boot(&self) -> Option<Boot> {
         None
@@ -70,11 +74,14 @@ impl Clock for SystemClock {
         Box::pin(tokio::time::sleep(duration))
     }
 
+    fn elapsed(&self) -> Duration {
+        let since_start = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        Duration::try_from(since_start).unwrap_or_default()
+    }
+
     fn boot(&self) -> Option<Boot> {
-        let read = |path: &str| std::fs::read_to_string(path).ok();
-        let id = read("/proc/sys/kernel/random/boot_id")?.trim().to_owned();
-        let seconds: f64 = read("/proc/uptime")?.split_whitespace().next()?.parse().ok()?;
-        Some(Boot { id, passed: Duration::try_from_secs_f64(seconds).ok()? })
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        Some(Boot { id, passed: self.elapsed() })
     }
 }
 

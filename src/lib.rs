@@ -22,6 +22,7 @@
 //! | [`cli`] | one file per group of verbs; talks to the socket | the store |
 //! | [`app`] | the composition root: serve, demo, tests | |
 //! | [`config`], [`telemetry`] | settings in three layers; logs | |
+//! | [`tasks`] | tasks whose end ends the process | everything else |
 //!
 //! `ARCHITECTURE.md` has the promises P1 to P8 and who may name whom; a test enforces both.
 
@@ -36,4 +37,5 @@ pub mod policy;
 pub mod provider;
 pub mod sandbox;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;

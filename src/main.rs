@@ -16,10 +16,21 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => code,
         Err(failure) => {
-            failure.report();
-            failure.exit().into()
+            let exit = failure.exit();
+            report(failure);
+            exit.into()
         }
     }
+}
+
+/// Reports on a thread of its own: a pipe that nobody empties must not keep the process from ending.
+fn report(failure: cli::Failure) {
+    let (done, reported) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        failure.report();
+        done.send(()).ok();
+    });
+    reported.recv_timeout(Duration::from_secs(1)).ok();
 }
 
 /// A daemon gets one worker beside SQLite's threads: its work is small, and every hop between threads costs more than it

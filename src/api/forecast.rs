@@ -50,7 +50,7 @@ pub(super) async fn forecast_with(
         Input::Many(rows, _files) => rows,
         Input::One(value, uploads) => {
             let drafted = wire::draft_with(value, uploads, &doors.attachments);
-            let message = drafted.and_then(|(draft, _)| draft.validate(&doors.rules, doors.engine.now()));
+            let message = drafted.and_then(|(draft, _)| draft.validate(&doors.rules(), doors.engine.now()));
             vec![InputRow { line: None, message }]
         }
     };

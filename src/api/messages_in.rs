@@ -198,7 +198,7 @@ fn lines(doors: &Doors, body: &Bytes) -> Input {
 
 fn parse(doors: &Doors, value: Value, files: &mut Files) -> Result<NewMessage, Vec<Refusal>> {
     let (draft, blobs) = wire::draft(value, &doors.attachments)?;
-    let message = draft.validate(&doors.rules, doors.engine.now())?;
+    let message = draft.validate(&doors.rules(), doors.engine.now())?;
     files.keep(blobs)?;
     Ok(message)
 }
@@ -221,7 +221,7 @@ async fn one(
         }
         draft.dedupe_key = Some(key);
     }
-    let message = draft.validate(&doors.rules, doors.engine.now()).map_err(unprocessable)?;
+    let message = draft.validate(&doors.rules(), doors.engine.now()).map_err(unprocessable)?;
     let stored = store(Arc::clone(doors), vec![message], blobs, EnqueueMode::Each).await?;
     match stored.into_iter().next() {
         Some(Enqueued::Accepted(id)) => {

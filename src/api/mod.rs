@@ -13,6 +13,7 @@ mod body;
 mod error;
 mod facts;
 mod forecast;
+mod health;
 mod messages;
 mod messages_in;
 mod multipart;
@@ -27,7 +28,7 @@ mod wire;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 
 use axum::Router;
 use axum::extract::Request;
@@ -71,21 +72,24 @@ pub struct DoorParts {
     pub warnings: Vec<String>,
     /// Works out changed rules.
     pub policy_desk: PolicyDesk,
+    /// How many log lines were dropped since the start.
+    pub dropped_log_lines: fn() -> u64,
 }
 
 /// The doors' shared state.
 pub struct Doors {
     store: Store,
     engine: EngineHandle,
-    rules: Rules,
+    rules: RwLock<Arc<Rules>>,
     attachments: AttachmentRules,
     body_bytes: usize,
     batch_rows: usize,
     atomic_rows: usize,
     backup_folder: Option<PathBuf>,
     recovered: Recovered,
-    warnings: Vec<String>,
-    policy_desk: PolicyDesk,
+    warnings: RwLock<Vec<String>>,
+    policy_desk: RwLock<PolicyDesk>,
+    dropped_log_lines: fn() -> u64,
     tasks: TaskTracker,
 }
 
@@ -104,22 +108,49 @@ impl Doors {
             recovered,
             warnings,
             policy_desk,
+            dropped_log_lines,
         } = parts;
         let tasks = TaskTracker::new();
         Arc::new(Self {
             store,
             engine,
-            rules,
+            rules: RwLock::new(Arc::new(rules)),
             attachments,
             body_bytes,
             batch_rows,
             atomic_rows,
             backup_folder,
             recovered,
-            warnings,
-            policy_desk,
+            warnings: RwLock::new(warnings),
+            policy_desk: RwLock::new(policy_desk),
+            dropped_log_lines,
             tasks,
         })
+    }
+
+    /// What a message must keep to.
+    fn rules(&self) -> Arc<Rules> {
+        Arc::clone(&self.rules.read().expect("nothing panics while holding it"))
+    }
+
+    fn policy_desk(&self) -> PolicyDesk {
+        Arc::clone(&self.policy_desk.read().expect("nothing panics while holding it"))
+    }
+
+    /// Warnings about the configuration.
+    fn warnings(&self) -> Vec<String> {
+        self.warnings.read().expect("nothing panics while holding it").clone()
+    }
+
+    /// Checks messages and changed rules by another configuration from now on.
+    pub fn set_rules(&self, rules: Rules, policy_desk: PolicyDesk) {
+        *self.rules.write().expect("nothing panics while holding it") = Arc::new(rules);
+        *self.policy_desk.write().expect("nothing panics while holding it") = policy_desk;
+    }
+
+    /// Shows other warnings about the configuration from now on.
+    pub fn set_warnings(&self, warnings: Vec<String>) {
+        *self.warnings.write().expect("nothing panics while holding it") = warnings;
     }
 
     /// Runs `work` to its end even if whoever asked for it hangs up.
@@ -161,7 +192,10 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
         .route("/v1/accounts", get(accounts::list))
         .route("/v1/forecast", get(forecast::forecast).post(forecast::forecast_with))
-        .route("/healthz", get(status::healthz))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/readyz/take-in", get(health::can_take_in))
+        .route("/readyz/send", get(health::can_send))
         .merge(without_parameters)
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)

@@ -87,7 +87,7 @@ pub(super) async fn change(
         }
     }
     let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
-    let policy = (doors.policy_desk)(&account.id, &rules).map_err(unprocessable)?;
+    let policy = doors.policy_desk()(&account.id, &rules).map_err(unprocessable)?;
     let above = above_today(&doors, &account, &policy).await?;
     if !above.is_empty() {
         return Err(unprocessable(above));

@@ -153,7 +153,7 @@ fn judge(doors: &Doors, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), Strin
         let load = || attachments::load(files, attachments::Uploads::default(), &doors.attachments);
         (draft.attachments, blobs) = tokio::task::block_in_place(load).map_err(told)?;
     }
-    let message = draft.validate(&doors.rules, row.created_at).map_err(told)?;
+    let message = draft.validate(&doors.rules(), row.created_at).map_err(told)?;
     Ok((message, blobs))
 }
 

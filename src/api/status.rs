@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, render};
+use super::{Doors, health, render};
 use crate::domain::state::StateName;
 use crate::engine::StorageTrouble;
 use crate::store::{Producer, Totals};
@@ -45,6 +45,8 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
             "counts": render::counts(&totals.counts),
         },
         "accounts": totals.accounts,
+        "ready": health::readiness(&doors, &totals.daemon).await.json(),
+        "log_lines_dropped": (doors.dropped_log_lines)(),
         "recovered": {
             "sending": 0,
             "uncertain": doors.recovered.uncertain.len(),
@@ -58,13 +60,8 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
     })))
 }
 
-pub(super) async fn healthz(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
-    doors.store.ping(doors.engine.now()).await?;
-    Ok(Json(json!({ "ok": true })))
-}
-
 fn warnings(doors: &Doors, totals: &Totals) -> Vec<String> {
-    let mut warnings = doors.warnings.clone();
+    let mut warnings = doors.warnings();
     for Producer { sqlite_version, .. } in
         totals.producers.iter().filter(|producer| is_faulty(&producer.sqlite_version))
     {

@@ -5,17 +5,20 @@
 //! way gets its grace, then the queue is closed.
 
 mod demo;
+mod reload;
 mod rules;
 mod sandbox;
 mod serve;
+mod watchdog;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::{Stream, StreamExt};
 use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
 
 use crate::api::{self, AttachmentRules, DoorParts, Doors, Socket};
 use crate::clock::{Clock, SystemClock, ambient_seed};
@@ -23,6 +26,8 @@ use crate::config::Settings;
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
 use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
+use crate::tasks::{Pulse, Tasks};
+use crate::telemetry;
 
 pub use demo::{DemoOptions, demo};
 pub use sandbox::sandbox;
@@ -31,13 +36,19 @@ pub use serve::serve;
 /// Requests of clients that have not finished when the daemon stops get this long.
 const CLOSING_REQUESTS: Duration = Duration::from_secs(5);
 
+/// After a task has failed, what still works gets this long to store what became of its calls.
+const AFTER_FAILURE: Duration = Duration::from_secs(10);
+
 /// A running daemon.
 pub struct Application {
     engine: Engine,
     store: Store,
     doors: Arc<Doors>,
-    http: JoinHandle<std::io::Result<()>>,
+    tasks: Tasks,
+    http: JoinHandle<()>,
     intake: JoinHandle<()>,
+    /// Asks the intake whether it goes round.
+    intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
     /// What the last run left behind.
     pub recovered: Recovered,
@@ -53,6 +64,42 @@ fn rates(settings: &Settings) -> RequestRates {
         burst: unipile.burst,
         account: unipile.account_requests_per_second,
     }
+}
+
+fn door_parts(
+    settings: &Settings,
+    store: Store,
+    engine: EngineHandle,
+    recovered: Recovered,
+    warnings: Vec<String>,
+) -> DoorParts {
+    DoorParts {
+        store,
+        engine,
+        rules: settings.rules(),
+        attachments: AttachmentRules {
+            max_bytes: settings.limits.attachment_bytes as u64,
+            roots: settings.attachments.roots.clone(),
+        },
+        body_bytes: settings.api.body_bytes,
+        batch_rows: settings.api.batch_rows,
+        atomic_rows: settings.api.atomic_rows,
+        backup_folder: settings.store.backup_folder.clone(),
+        recovered,
+        warnings,
+        policy_desk: rules::desk(&settings.policy_book),
+        dropped_log_lines: telemetry::dropped_lines,
+    }
+}
+
+/// What about the machine an operator should know.
+fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
+    let boot = clock.boot().is_none().then(|| {
+        "the start of the machine cannot be told (/proc/sys/kernel/random/boot_id is not readable): \
+         after a restart, pauses and rests rely on the wall clock alone"
+            .to_owned()
+    });
+    store.place_warning().into_iter().chain(boot).collect()
 }
 
 impl Application {
@@ -89,7 +136,7 @@ impl Application {
             .await
             .with_context(|| format!("cannot open the queue {}", options.path.display()))?;
         let mut warnings = warnings;
-        if let Some(warning) = store.place_warning() {
+        for warning in host_warnings(&store, clock.as_ref()) {
             tracing::warn!("{warning}");
             warnings.push(warning);
         }
@@ -110,33 +157,26 @@ impl Application {
         };
         let commits = store.watch().await.context("cannot watch the queue")?;
         let (engine, recovered) = Engine::start(parts).await.context("cannot take stock of the queue")?;
-        let doors = Doors::new(DoorParts {
-            store: store.clone(),
-            engine: engine.handle(),
-            rules: settings.rules(),
-            attachments: AttachmentRules {
-                max_bytes: settings.limits.attachment_bytes as u64,
-                roots: settings.attachments.roots.clone(),
-            },
-            body_bytes: settings.api.body_bytes,
-            batch_rows: settings.api.batch_rows,
-            atomic_rows: settings.api.atomic_rows,
-            backup_folder: settings.store.backup_folder.clone(),
-            recovered: recovered.clone(),
-            warnings,
-            policy_desk: rules::desk(&settings.policy_book),
-        });
-        let tasks = TaskTracker::new();
-        let intake = tasks.spawn(api::run_sql_intake(Arc::clone(&doors), commits));
+        let doors =
+            Doors::new(door_parts(settings, store.clone(), engine.handle(), recovered.clone(), warnings));
+        let tasks = Tasks::default();
+        let intake_pulse = commits.pulse();
+        let intake = tasks.spawn("intake", api::run_sql_intake(Arc::clone(&doors), commits));
         let stopping = engine.handle();
         let serving = socket.serve(api::router(Arc::clone(&doors)), async move { stopping.stopping().await });
-        let http = tasks.spawn(serving);
+        let http = tasks.spawn("HTTP server", async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the socket takes no more requests");
+            }
+        });
         Ok(Self {
             engine,
             store,
             doors,
+            tasks,
             http,
             intake,
+            intake_pulse,
             clock,
             recovered,
             socket: settings.api.socket.clone(),
@@ -154,11 +194,64 @@ impl Application {
         &self.store
     }
 
+    /// Runs until the first of the signals `stop` comes, then stops in good order; a second one stops at once.
+    ///
+    /// # Errors
+    /// When a task ended or stands still without which the daemon cannot do its work (P9), or the end of the run could
+    /// not be stored. What was on its way is looked at by the next run.
+    pub async fn run_until_stopped(
+        self,
+        mut stop: impl Stream<Item = &'static str> + Unpin,
+        watchdog: Option<Duration>,
+    ) -> anyhow::Result<ExitCode> {
+        let parts = watchdog::parts(&self.store, &self.engine(), Arc::clone(&self.intake_pulse));
+        let failed: anyhow::Error = tokio::select! {
+            biased;
+            Some(signal) = stop.next() => return self.stop_on(signal, stop).await,
+            ended = self.store.tasks().ended() => ended.into(),
+            ended = self.engine.tasks().ended() => ended.into(),
+            ended = self.tasks.ended() => ended.into(),
+            Err(stalled) = watchdog::watch(parts, Arc::clone(&self.clock), watchdog) => stalled.into(),
+        };
+        tracing::error!(error = %failed, "the daemon cannot go on and ends; what is on its way is settled by the next start");
+        let clock = Arc::clone(&self.clock);
+        tokio::select! {
+            _what_can_still_be_stored = self.stop() => {}
+            () = clock.sleep(AFTER_FAILURE) => {}
+        }
+        Err(failed)
+    }
+
+    async fn stop_on(
+        self,
+        signal: &'static str,
+        mut stop: impl Stream<Item = &'static str> + Unpin,
+    ) -> anyhow::Result<ExitCode> {
+        tracing::info!(signal, "stopping; a second signal stops at once");
+        serve::notify_systemd(&[sd_notify::NotifyState::Stopping]);
+        tokio::select! {
+            stopped = self.stop() => stopped?,
+            Some(signal) = stop.next() => {
+                tracing::warn!(signal, "stopped at once; calls that were on their way are looked at by the next start");
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        tracing::info!("stopped");
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The tasks without which the daemon cannot do its work, and a way to end each, for a test.
+    #[doc(hidden)]
+    pub fn all_tasks(&self) -> [Tasks; 3] {
+        [self.store.tasks().clone(), self.engine.tasks().clone(), self.tasks.clone()]
+    }
+
     /// Stops: closes the doors, lets what is on its way finish within the configured grace, closes the queue.
     ///
     /// # Errors
     /// When the queue cannot note the end of the run; it is whole all the same.
     pub async fn stop(self) -> anyhow::Result<()> {
+        self.tasks.may_end();
         self.engine.stop(self.grace).await;
         let closing = async {
             let _served_until_the_end = self.http.await;

@@ -1,23 +1,27 @@
-//! `outboxd serve`: the daemon, until a signal stops it.
+//! `outboxd serve`: the daemon, until a signal stops it or a part of it fails.
 
 use std::process::ExitCode;
 
+use futures_util::Stream;
+use futures_util::stream;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Application;
+use super::reload::Reloader;
 use crate::config::Loaded;
 
-/// Runs the daemon until SIGTERM or SIGINT. A second signal ends it at once; what was on its way is found and told at
-/// the next start.
+/// Runs the daemon until SIGTERM, SIGINT or SIGQUIT. A second signal ends it at once; what was on its way is looked at
+/// by the next start. SIGHUP reloads the configuration.
 ///
 /// # Errors
-/// Whatever keeps it from starting, in words.
+/// What keeps it from starting, or made it end.
 pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     for warning in loaded.warnings() {
         tracing::warn!("{warning}");
     }
-    let mut signals = Signals::new()?;
+    let stop = Box::pin(stop_signals()?);
+    let hang_up = signal(SignalKind::hangup())?;
     let warnings = loaded.warnings().to_vec();
     let application = Application::start(&loaded.settings, warnings).await?;
     tracing::info!(
@@ -26,42 +30,54 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
         socket = %application.socket.display(),
         "running"
     );
-    tell_systemd(&[NotifyState::Ready]);
-    let signal = signals.next().await;
-    tracing::info!(signal, "stopping; a second signal stops at once");
-    tell_systemd(&[NotifyState::Stopping]);
-    tokio::select! {
-        stopped = application.stop() => stopped?,
-        signal = signals.next() => {
-            tracing::warn!(signal, "stopped at once; calls that were on their way are told at the next start");
-            return Ok(ExitCode::FAILURE);
-        }
-    }
-    tracing::info!("stopped");
-    Ok(ExitCode::SUCCESS)
+    notify_systemd(&[NotifyState::Ready]);
+    #[cfg(debug_assertions)]
+    failpoint(&application);
+    let reloads = reload_on(hang_up, Reloader::new(&application, loaded));
+    let ended = tokio::select! {
+        ended = application.run_until_stopped(stop, sd_notify::watchdog_enabled()) => ended?,
+        () = reloads => unreachable!("it waits for the next signal for ever"),
+    };
+    Ok(ended)
 }
 
-/// Without systemd there is nobody to tell, and that is no error.
-fn tell_systemd(states: &[NotifyState<'_>]) {
+/// Reloads the configuration whenever SIGHUP comes.
+async fn reload_on(mut hang_up: Signal, mut reloader: Reloader) {
+    loop {
+        hang_up.recv().await;
+        notify_systemd(&[NotifyState::Reloading]);
+        reloader.reload().await;
+        notify_systemd(&[NotifyState::Ready]);
+    }
+}
+
+/// Without systemd nothing listens, and that is not an error.
+pub(super) fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "systemd was not told");
+        tracing::debug!(%error, "systemd could not be notified");
     }
 }
 
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+/// The names of the signals that stop the daemon, as they come.
+fn stop_signals() -> std::io::Result<impl Stream<Item = &'static str>> {
+    let signals = [
+        (signal(SignalKind::terminate())?, "SIGTERM"),
+        (signal(SignalKind::interrupt())?, "SIGINT"),
+        (signal(SignalKind::quit())?, "SIGQUIT"),
+    ];
+    let streams = signals.map(|(signal, name)| {
+        Box::pin(stream::unfold(signal, move |mut signal| async move {
+            signal.recv().await;
+            Some((name, signal))
+        }))
+    });
+    Ok(stream::select_all(streams))
 }
 
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
+/// Ends the task that the variable `FAILPOINT_END_TASK` names, as a bug in it would; only in builds for tests.
+#[cfg(debug_assertions)]
+fn failpoint(application: &Application) {
+    let Ok(name) = std::env::var("FAILPOINT_END_TASK") else { return };
+    let ended = application.all_tasks().iter().any(|tasks| tasks.end(&name));
+    tracing::warn!(name, ended, "a failpoint ends a task");
 }

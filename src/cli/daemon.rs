@@ -62,5 +62,6 @@ fn log(settings: &LogSettings) -> Result<(), Failure> {
 }
 
 fn ended(result: anyhow::Result<ExitCode>) -> Result<Exit, Failure> {
+    telemetry::flush();
     result.map(Exit::Other).map_err(Failure::unexpected)
 }

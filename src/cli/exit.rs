@@ -27,6 +27,10 @@ pub enum Exit {
     NotFound,
     /// The audit found that a promise was broken.
     Broken,
+    /// The daemon runs and cannot take in messages.
+    CannotTakeIn,
+    /// The daemon runs and can send nothing.
+    CannotSend,
     /// Somebody else ended it with a code of its own.
     Other(ExitCode),
 }
@@ -41,7 +45,9 @@ Exit codes:
   3  the daemon is not running
   4  refused: bad input, the wrong state, a conflict
   5  no such message or account
-  6  the audit found a broken promise";
+  6  the audit found a broken promise
+  7  status: the daemon cannot take in messages
+  8  status: the daemon can send nothing now";
 
     /// The code that the process ends with.
     pub fn into_code(self) -> ExitCode {
@@ -53,6 +59,8 @@ Exit codes:
             Self::Refused => ExitCode::from(4),
             Self::NotFound => ExitCode::from(5),
             Self::Broken => ExitCode::from(6),
+            Self::CannotTakeIn => ExitCode::from(7),
+            Self::CannotSend => ExitCode::from(8),
             Self::Other(code) => code,
         }
     }

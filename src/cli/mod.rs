@@ -19,6 +19,7 @@ mod explain;
 mod facts;
 mod forecast;
 mod limits;
+mod overview;
 mod read;
 mod render;
 mod review;

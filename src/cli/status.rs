@@ -4,25 +4,18 @@
 //! locked), then the counts, then account by account, and last the one thing to do, if there is one. What to do is the
 //! daemon's own word (`next_step`). Ages are counted from the daemon's clock, so that two clocks cannot disagree here.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::Json;
 use super::cap::Cap;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::facts::Facts;
+use super::overview::{Counts, Daemon, Paused, counts};
 use super::render;
 use super::times::{self, Times};
-
-/// The states in the order of a message's life, as the counts are read.
-const ORDER: [&str; 10] =
-    ["new", "queued", "sending", "uncertain", "review", "sent", "failed", "cancelled", "expired", "rejected"];
 
 /// `outboxd status`.
 #[derive(Debug, Args)]
@@ -38,61 +31,6 @@ pub(super) struct Status {
     limit: u64,
     #[command(flatten)]
     json: Json,
-}
-
-type Counts = BTreeMap<String, u64>;
-
-#[derive(Deserialize)]
-struct Daemon {
-    version: String,
-    pid: Option<u32>,
-    started_at: Option<Timestamp>,
-    now: Timestamp,
-    paused: Option<Paused>,
-    key_refused: Option<Value>,
-    api: Option<Api>,
-    queue: Queue,
-    accounts: Option<u64>,
-    recovered: Option<Recovered>,
-    #[serde(default)]
-    warnings: Vec<String>,
-    next_step: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Paused {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    note: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Api {
-    reachable: bool,
-    #[serde(default)]
-    failures: u64,
-    next_try_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Queue {
-    path: Option<String>,
-    blocked_since: Option<Timestamp>,
-    blocked_by: Option<String>,
-    #[serde(default)]
-    counts: Counts,
-}
-
-#[derive(Deserialize)]
-struct Recovered {
-    #[serde(default)]
-    uncertain: u64,
-    #[serde(default)]
-    replanned: u64,
-    #[serde(default)]
-    stale: u64,
-    #[serde(default)]
-    clean_stop: bool,
 }
 
 #[derive(Deserialize)]
@@ -149,10 +87,12 @@ pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Fail
 
 async fn everything(client: &Client, limit: u64, json: Json) -> Result<Exit, Failure> {
     let answer = client.get("/v1/status", &[]).await?;
-    if json.json {
-        return answer.pass_on();
-    }
     let daemon: Daemon = answer.read()?;
+    let exit = daemon.exit();
+    if json.json {
+        answer.pass_on()?;
+        return Ok(exit);
+    }
     let limit = limit.to_string();
     let accounts: Accounts = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
     let mut shown = daemon.text();
@@ -168,93 +108,7 @@ async fn everything(client: &Client, limit: u64, json: Json) -> Result<Exit, Fai
         shown += &format!("\nnext: {}\n", render::line(step));
     }
     render::print(&shown)?;
-    Ok(Exit::Done)
-}
-
-impl Daemon {
-    /// What concerns every account.
-    fn text(&self) -> String {
-        let pid = self.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        let since =
-            self.started_at.map(|at| format!(", running for {}", times::length(self.now.duration_since(at))));
-        let mut shown =
-            render::line(&format!("outboxd {}{pid}{}", self.version, since.unwrap_or_default())) + "\n";
-        let path = self.queue.path.as_deref().unwrap_or("-");
-        shown += &render::pairs(&[
-            ("queue", path.to_owned()),
-            ("messages", counts(&self.queue.counts)),
-            ("last start", self.recovered.as_ref().map_or_else(|| "-".to_owned(), Recovered::text)),
-        ]);
-        let troubles = self.troubles();
-        for trouble in troubles.iter().chain(&self.warnings) {
-            shown += &format!("warning: {}\n", render::line(trouble));
-        }
-        shown
-    }
-
-    /// What keeps everything from being sent.
-    fn troubles(&self) -> Vec<String> {
-        let paused = self
-            .paused
-            .as_ref()
-            .map(|paused| format!("all sending is paused{}", paused.text(&TimeZone::system())));
-        let refused =
-            self.key_refused.as_ref().filter(|refused| **refused != Value::Bool(false)).map(|refused| {
-                let problem = refused.get("problem").unwrap_or(refused).as_str();
-                let problem = problem.map(|problem| format!(": {problem}"));
-                format!("Unipile refuses the API key or the subscription{}", problem.unwrap_or_default())
-            });
-        let api = self.api.as_ref().filter(|api| !api.reachable).map(|api| {
-            let next = api.next_try_at.map(|at| format!(", next try {}", times::distance(at, self.now)));
-            let failures = if api.failures == 1 { "failure" } else { "failures" };
-            format!(
-                "the Unipile API cannot be reached ({} {failures}{})",
-                api.failures,
-                next.unwrap_or_default()
-            )
-        });
-        let blocked = self.queue.blocked_since.map(|at| {
-            let long = times::length(self.now.duration_since(at));
-            let who = self.queue.blocked_by.as_deref().unwrap_or("another program");
-            format!("{who} has kept the queue locked for {long}, so nothing is sent")
-        });
-        [paused, refused, api, blocked].into_iter().flatten().collect()
-    }
-}
-
-impl Paused {
-    /// Since when, until when and why.
-    fn text(&self, zone: &TimeZone) -> String {
-        let since = self.since.map(|at| format!(" since {}", times::full_in(Some(at), zone)));
-        let until = match self.until {
-            Some(at) => format!(" until {}", times::full_in(Some(at), zone)),
-            None => " until it is resumed".to_owned(),
-        };
-        let note = self.note.as_ref().filter(|note| !note.is_empty()).map(|note| format!(": {note}"));
-        format!("{}{until}{}", since.unwrap_or_default(), note.unwrap_or_default())
-    }
-}
-
-impl Recovered {
-    /// What it found when it started.
-    fn text(&self) -> String {
-        let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
-        let stale = if self.stale > 0 { format!(", {} stale", self.stale) } else { String::new() };
-        let (uncertain, replanned) = (self.uncertain, self.replanned);
-        format!("{before}: 0 sending, {uncertain} uncertain, {replanned} re-planned, 0 flushed{stale}")
-    }
-}
-
-/// `118 queued, 2040 sent`.
-fn counts(counts: &Counts) -> String {
-    let known = ORDER.iter().filter_map(|state| counts.get_key_value(*state));
-    let others = counts.iter().filter(|(state, _)| !ORDER.contains(&state.as_str()));
-    let shown: Vec<String> = known
-        .chain(others)
-        .filter(|(_, number)| **number > 0)
-        .map(|(state, number)| format!("{number} {state}"))
-        .collect();
-    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+    Ok(exit)
 }
 
 /// Every account, page by page, in an order that stays while messages go.

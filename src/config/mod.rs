@@ -1,4 +1,4 @@
-//! The configuration: built-in defaults < file < environment, read once at the start and never again.
+//! The configuration: built-in defaults < file < environment, read at the start and again on SIGHUP.
 //!
 //! `cli` loads it and hands each part to whom it concerns. Nothing is guessed: an unknown key, a wrong type, a value
 //! without sense refuse to start, all of them at once, each with its key, its place and the way out (P7). Keys and
@@ -6,6 +6,7 @@
 //! ([`environment`] hands that to the caller), so that a test loads what it likes. Of ours it names only `domain`.
 
 mod carries;
+mod changes;
 mod effective;
 mod keys;
 mod layers;
@@ -28,6 +29,7 @@ use crate::domain::validate::Rules;
 use keys::Keys;
 use read::Reader;
 
+pub use changes::Change;
 pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 
@@ -185,6 +187,7 @@ pub struct Loaded {
     pub sources: Sources,
     effective: String,
     warnings: Vec<String>,
+    values: changes::Values,
 }
 
 /// What the settings were read from, beside the built-in defaults.
@@ -246,6 +249,7 @@ impl Settings {
         Ok(Loaded {
             effective: effective::render(&keys, &layers, &api_key),
             warnings: effective::warnings(&settings, &layers, file),
+            values: changes::values(&layers),
             settings,
             sources: Sources {
                 file: file.map(Path::to_owned),

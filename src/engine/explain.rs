@@ -10,7 +10,7 @@ use super::selection::{Selected, live, selected};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::{Kind, Ledger};
 use crate::domain::message::{AccountId, MessageId};
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Policies, Policy};
 use crate::domain::reason::{Actor, Reason};
 use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
@@ -157,6 +157,11 @@ impl EngineHandle {
         policies.accounts.insert(account.clone(), Arc::new(policy));
         drop(policies);
         self.wake(account);
+    }
+
+    /// Puts other rules in force for every account, each from its next step on.
+    pub fn set_policies(&self, policies: Policies) {
+        *self.shared.policies.write().expect("nothing panics while holding it") = policies;
     }
 
     /// The rules of `account`.

@@ -5,6 +5,7 @@
 //! caps, an error or an account that rests drop what is kept, and all that its caps can count is read anew (P4).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -30,6 +31,8 @@ struct Kept {
     from: Timestamp,
     /// and up to here; what began then or later is read again.
     settled_to: Timestamp,
+    /// How often the wall clock had been set when it was read: stored times move with it.
+    clock_steps: u64,
 }
 
 impl KeptLedger {
@@ -50,8 +53,9 @@ impl KeptLedger {
         now: Timestamp,
     ) -> Result<Arc<Ledger>, StoreError> {
         let since = begin(policy, now);
-        // Behind a clock that was set back, sends are stored out of order.
-        let usable = |kept: &Kept| kept.from <= since && kept.settled_to <= now;
+        let clock_steps = shared.clock_steps.load(Ordering::Relaxed);
+        let usable =
+            |kept: &Kept| kept.from <= since && kept.settled_to <= now && kept.clock_steps == clock_steps;
         let Some(mut kept) = self.0.take().filter(usable) else {
             return self.read_anew(shared, account, since, now).await;
         };
@@ -77,11 +81,12 @@ impl KeptLedger {
         since: Timestamp,
         now: Timestamp,
     ) -> Result<Arc<Ledger>, StoreError> {
+        let clock_steps = shared.clock_steps.load(Ordering::Relaxed);
         let found = shared.store.sent_since(account, since).await?;
         let last = found.sends.last().map(|(at, _)| *at);
         let settled_to = found.open_from.or(last).unwrap_or(since);
         let ledger = Arc::new(Ledger::new(found.sends));
-        self.keep(Kept { ledger: Arc::clone(&ledger), from: since, settled_to }, now);
+        self.keep(Kept { ledger: Arc::clone(&ledger), from: since, settled_to, clock_steps }, now);
         Ok(ledger)
     }
 

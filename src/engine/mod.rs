@@ -32,7 +32,7 @@ mod verify;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -40,7 +40,6 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::{self, Clock};
 use crate::domain::message::AccountId;
@@ -50,6 +49,7 @@ use crate::policy::pace::draw_start;
 use crate::policy::settle::after;
 use crate::provider::Provider;
 use crate::store::{Store, StoreError};
+use crate::tasks::{Pulse, Tasks};
 
 pub use crate::policy::decide::{Gate, Until};
 pub use crate::policy::hours::Hours;
@@ -105,8 +105,14 @@ struct Shared {
     work: work::Work,
     /// Told whenever an outcome became unknown.
     doubts: Notify,
-    /// Both clocks when the run began.
+    /// Asks the supervisor whether it goes round.
+    pulse: Pulse,
+    /// The wall clock and the monotonic one when the run began.
     began: (Timestamp, Duration),
+    /// The clock that goes on while the machine is suspended, read with them.
+    began_elapsed: Duration,
+    /// How often the wall clock was set since.
+    clock_steps: AtomicU64,
     /// Nothing new begins.
     stopping: CancellationToken,
     /// What is on its way is given up.
@@ -148,6 +154,7 @@ impl Shared {
 /// A running engine.
 pub struct Engine {
     handle: EngineHandle,
+    tasks: Tasks,
     supervisor: JoinHandle<()>,
     verifier: JoinHandle<()>,
     pump: JoinHandle<()>,
@@ -166,6 +173,7 @@ impl Engine {
     /// When the queue cannot be read or written; then nothing was sent.
     pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
         let began = (parts.clock.now(), parts.clock.monotonic());
+        let began_elapsed = parts.clock.elapsed();
         let recovered =
             recover::recover(&parts.store, parts.clock.boot(), began, &parts.policies, parts.stale_after)
                 .await?;
@@ -181,6 +189,8 @@ impl Engine {
             pace: pace::Pace::new(began),
             joining: AtomicUsize::new(0),
             began,
+            began_elapsed,
+            clock_steps: AtomicU64::new(0),
             store: parts.store,
             provider: parts.provider,
             clock: parts.clock,
@@ -191,17 +201,23 @@ impl Engine {
             timers: timers::TimerCount::default(),
             work: work::Work::new(),
             doubts: Notify::new(),
+            pulse: Pulse::default(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
         });
         let handle = EngineHandle { shared: Arc::clone(&shared) };
         handle.wake_all(true).await?;
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
-        let tasks = TaskTracker::new();
-        let supervisor = tasks.spawn(supervisor.run());
-        let verifier = tasks.spawn(verify::Verifier::new(Arc::clone(&shared)).run());
-        let pump = tasks.spawn(api_guard::run(Arc::clone(&shared)));
-        Ok((Self { handle, supervisor, verifier, pump }, recovered))
+        let tasks = Tasks::default();
+        let supervisor = tasks.spawn("supervisor", supervisor.run());
+        let verifier = tasks.spawn("reconciler", verify::Verifier::new(Arc::clone(&shared)).run());
+        let pump = tasks.spawn("API guard", api_guard::run(Arc::clone(&shared)));
+        Ok((Self { handle, tasks, supervisor, verifier, pump }, recovered))
+    }
+
+    /// The tasks that the engine cannot do without.
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     /// What the rest of the daemon may ask.
@@ -213,6 +229,7 @@ impl Engine {
     /// recorded as an unknown outcome. Returns when every attempt is settled.
     pub async fn stop(self, grace: Duration) {
         let shared = &self.handle.shared;
+        self.tasks.may_end();
         shared.stopping.cancel();
         shared.work.finish().await;
         // What it was reading proves nothing yet and is read again.
@@ -280,6 +297,11 @@ impl EngineHandle {
     /// The engine's own clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
+    }
+
+    /// Completes when the supervisor has gone round.
+    pub async fn beat(&self) {
+        self.shared.pulse.beat().await;
     }
 
     /// Since when it runs.

@@ -7,12 +7,21 @@ use jiff::Timestamp;
 use crate::clock::Boot;
 use crate::domain::policy::Policies;
 use crate::policy::settle::after;
-use crate::store::{Recovered, Store, StoreError, VerifyAt};
+use crate::store::{ClockReading, ClockStep, Recovered, Store, StoreError, VerifyAt};
 
 /// When an account's chats are read back for the first time after something that happened `now`.
 pub(super) fn first_read(policies: &Policies, now: Timestamp) -> VerifyAt {
     let policies = policies.clone();
     Box::new(move |account| policies.of(account).read_back.after.first().map(|first| after(now, *first)))
+}
+
+pub(super) fn log_step(step: ClockStep) {
+    tracing::warn!(
+        by_s = step.by().as_secs(),
+        from = %step.from,
+        to = %step.to,
+        "the wall clock was set: rests, retries and what the caps count move with it"
+    );
 }
 
 /// Takes stock, has the chats of calls that were on their way read back, and logs it.
@@ -23,11 +32,20 @@ pub(super) async fn recover(
     policies: &Policies,
     stale_after: Option<Duration>,
 ) -> Result<Recovered, StoreError> {
+    let reading = ClockReading { wall: now, boot: boot.clone().map(|boot| (boot.id, boot.passed)) };
+    let step = store.clock_step_since_last_run(&reading).await?;
+    match step {
+        Some(step) => {
+            log_step(step);
+            store.move_times(step, reading).await?;
+        }
+        None => store.note_clocks(reading).await?,
+    }
     if let Some(boot) = boot {
         let began = boot.passed.saturating_sub(monotonic);
         store.keep_pauses(boot.id, began, boot.passed, now).await?;
     }
-    let recovered = store.recover(now, first_read(policies, now), stale_after).await?;
+    let recovered = store.recover(now, first_read(policies, now), stale_after, step).await?;
     tracing::info!(
         uncertain = recovered.uncertain.len(),
         replanned = recovered.queued,

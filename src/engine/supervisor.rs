@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -15,7 +16,7 @@ use super::facts;
 use super::timers::Timers;
 use crate::domain::message::AccountId;
 use crate::policy::settle::after;
-use crate::store::StoreError;
+use crate::store::{ClockReading, ClockStep, StoreError};
 
 /// Steps that run at once; each may have a call in flight.
 const MAX_STEPS: usize = 1024;
@@ -23,8 +24,8 @@ const MAX_STEPS: usize = 1024;
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A wall clock that was set is noticed after at most this: the longest gap of the guide.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
-/// The wall clock is gently corrected all the time; from this much on it was set.
-const CLOCK_STEP: Duration = Duration::from_secs(1);
+/// While steps run, after at most this: what they store is by the time that they saw.
+const WHILE_STEPPING: Duration = Duration::from_secs(1);
 /// The pause of an account after the store failed it.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
 /// An account that rests for longer than this forgets what it has sent; it is read anew then.
@@ -44,9 +45,14 @@ enum Slot {
 
 /// What a task of the supervisor's ends with.
 enum Done {
-    Step { id: AccountId, result: std::thread::Result<(Box<AccountRun>, Result<Wake, StoreError>)> },
+    Step {
+        id: AccountId,
+        result: std::thread::Result<(Box<AccountRun>, Result<Wake, StoreError>)>,
+    },
     Sweep,
     Facts,
+    /// The clocks that stored times follow now; `None` if they could not be written.
+    Clock(Option<(Timestamp, Duration)>),
 }
 
 pub(super) struct Supervisor {
@@ -61,14 +67,16 @@ pub(super) struct Supervisor {
     /// When the facts of accounts are looked at next, and whether that is going on.
     facts_at: Timestamp,
     reads_facts: bool,
-    /// Both clocks when they were last read.
-    looked_at: (Timestamp, Duration),
+    /// The wall clock, and the one that nobody sets, when they were last known to agree.
+    clocks: (Timestamp, Duration),
+    /// Whether stored times are following a clock that was set; nothing begins meanwhile.
+    follows_clock: bool,
 }
 
 impl Supervisor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let swept_at = shared.clock.now();
-        let looked_at = (swept_at, shared.clock.monotonic());
+        let clocks = (shared.began.0, shared.began_elapsed);
         Self {
             shared,
             slots: HashMap::new(),
@@ -79,23 +87,31 @@ impl Supervisor {
             swept_at,
             facts_at: after(swept_at, facts::FIRST),
             reads_facts: false,
-            looked_at,
+            clocks,
+            follows_clock: false,
         }
     }
 
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         loop {
-            self.notice_clock_step();
-            self.fire();
-            self.begin_steps();
+            shared.pulse.round();
+            let wait = match self.follow_clock() {
+                true => {
+                    self.fire();
+                    self.begin_steps();
+                    self.until_next()
+                }
+                false => LONGEST_SLEEP,
+            };
             self.timers.count_into(&shared.timers);
-            let sleep = shared.clock.sleep(self.until_next());
+            let sleep = shared.clock.sleep(wait);
             tokio::select! {
                 biased;
                 () = shared.stopping.cancelled() => break,
                 Some(done) = self.tasks.join_next() => self.ended(done),
                 accounts = shared.wakeups.take() => accounts.into_iter().for_each(|(id, at)| self.wake_at(id, at)),
+                () = shared.pulse.asked() => {}
                 () = sleep => {}
             }
         }
@@ -103,14 +119,37 @@ impl Supervisor {
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// A wall clock that was set back leaves every timer too late: those who wait for one are looked at now.
-    fn notice_clock_step(&mut self) {
-        let now = (self.shared.clock.now(), self.shared.clock.monotonic());
-        let then = std::mem::replace(&mut self.looked_at, now);
-        let expected = after(then.0, now.1.saturating_sub(then.1));
-        if after(now.0, CLOCK_STEP) >= expected {
-            return;
+    /// If the wall clock was set, has all stored times follow it. Returns whether the stored times can be relied on.
+    fn follow_clock(&mut self) -> bool {
+        if self.follows_clock {
+            return false;
         }
+        let (now, elapsed) = (self.shared.clock.now(), self.shared.clock.elapsed());
+        let expected = after(self.clocks.0, elapsed.saturating_sub(self.clocks.1));
+        let Some(step) = ClockStep::between(expected, now) else { return true };
+        super::recover::log_step(step);
+        self.follows_clock = true;
+        let shared = Arc::clone(&self.shared);
+        let boot = self.shared.clock.boot().map(|boot| (boot.id, boot.passed));
+        let reading = ClockReading { wall: now, boot };
+        self.tasks.spawn(async move {
+            let moved = shared.store.move_times(step, reading).await;
+            if let Err(error) = &moved {
+                shared.live.storage_failed(now, AFTER_STORE_ERROR, error.chain());
+                shared.clock.sleep(AFTER_STORE_ERROR).await;
+            }
+            Done::Clock(moved.is_ok().then_some((now, elapsed)))
+        });
+        false
+    }
+
+    /// Stored times have followed the wall clock as it was at `clocks`, or could not be written.
+    fn followed_clock(&mut self, clocks: Option<(Timestamp, Duration)>) {
+        self.follows_clock = false;
+        let Some(clocks) = clocks else { return };
+        self.clocks = clocks;
+        self.shared.clock_steps.fetch_add(1, Ordering::Relaxed);
+        self.shared.doubts.notify_one();
         let waits = |slot: &Slot| matches!(slot, Slot::Resting { wake_at: Some(_), .. });
         let waiting = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| id.clone());
         let waiting: Vec<AccountId> = waiting.collect();
@@ -118,12 +157,11 @@ impl Supervisor {
     }
 
     fn until_next(&self) -> Duration {
+        let longest = if self.steps > 0 { WHILE_STEPPING } else { LONGEST_SLEEP };
         let timer = self.timers.first();
         let facts = (!self.reads_facts).then_some(self.facts_at);
-        let Some(at) = timer.into_iter().chain(facts).min() else { return LONGEST_SLEEP };
-        Duration::try_from(at.duration_since(self.shared.clock.now()))
-            .unwrap_or(Duration::ZERO)
-            .min(LONGEST_SLEEP)
+        let Some(at) = timer.into_iter().chain(facts).min() else { return longest };
+        Duration::try_from(at.duration_since(self.shared.clock.now())).unwrap_or(Duration::ZERO).min(longest)
     }
 
     fn begin_steps(&mut self) {
@@ -227,7 +265,9 @@ impl Supervisor {
                 self.reads_facts = false;
                 return;
             }
-            Ok(Done::Sweep) | Err(_) => return,
+            Ok(Done::Clock(clocks)) => return self.followed_clock(clocks),
+            Ok(Done::Sweep) => return,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         self.steps -= 1;
         let again = matches!(self.slots.get(&id), Some(Slot::Stepping { again: true }));
@@ -284,7 +324,7 @@ async fn sweep(shared: &Shared, now: Timestamp) {
         shared.store.note_alive(now).await?;
         // A fault that has passed is not told of for longer than this, also where nothing is to be sent.
         if shared.live.storage_trouble().is_some()
-            && shared.store.ping(now).await.is_ok()
+            && shared.store.test_write(now).await.is_ok()
             && shared.live.storage_works()
         {
             tracing::info!("the queue can be written again");

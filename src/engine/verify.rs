@@ -94,8 +94,8 @@ impl Verifier {
                     self.plan = plan;
                     wait
                 }
-                // A bug in a round must not end all of them; the queue still knows what is uncertain.
-                Some(Err(_)) | None => Some(AFTER_STORE_ERROR),
+                // The end of this task ends the process; the queue still knows what is uncertain.
+                Some(Err(_)) | None => return,
             };
             tokio::select! {
                 biased;

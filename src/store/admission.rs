@@ -69,7 +69,8 @@ impl Admission {
         at: Timestamp,
         stale_before: Option<Timestamp>,
     ) -> Self {
-        let due_at = due_at(message, row.created_at);
+        // A row whose producer's clock was ahead is due now.
+        let due_at = due_at(message, row.created_at.min(at));
         let admitted = AdmittedMessage {
             account_id: message.account_id.clone(),
             thread: message.target.thread(),

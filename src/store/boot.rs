@@ -17,8 +17,8 @@ use crate::domain::time_text;
 /// The end of a call is not known by this clock: no call is taken to have lasted longer than that.
 const LONGEST_CALL: Duration = Duration::from_secs(300);
 
-/// The system tells the time since its start in hundredths of a second.
-const COARSE: Duration = Duration::from_millis(10);
+/// Times are stored in whole milliseconds.
+const COARSE: Duration = Duration::from_millis(1);
 
 impl Store {
     /// Begins the clock of this run, whose monotonic clock began `began` after the machine started as `boot`, and keeps the

@@ -8,7 +8,7 @@
 //! The verbs stand in `messages.rs` and `insert.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs`
 //! (intent and settling), `evidence.rs` (reading back), `review.rs` (what a person decides), `accounts.rs` (pauses),
 //! `rehearsal.rs` (what enqueueing would say), `turn.rs` and `ledger.rs` (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs`
-//! (what people read), `audit.rs` and `backup.rs`. `watch.rs` notices what other programs INSERT.
+//! (what people read), `audit.rs` and `backup.rs`. `clock_step.rs` follows a wall clock that was set; `watch.rs` notices what other programs INSERT.
 
 mod account_limits;
 mod account_views;
@@ -21,6 +21,7 @@ mod backup;
 mod blobs;
 mod boot;
 mod checkpoint;
+mod clock_step;
 mod evidence;
 mod facts;
 mod filesystem;
@@ -58,6 +59,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use sqlx::SqlitePool;
 
+use crate::tasks::Tasks;
+
 pub use account_limits::IntentLimits;
 pub use account_views::{
     AccountCursor, AccountFilter, AccountOrder, AccountPage, AccountView, Attention, Counts,
@@ -67,6 +70,7 @@ pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach, PastSend};
 pub use backup::{Backup, BackupError};
+pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
 pub use evidence::{JudgedAs, Judgement, OpenDoubt};
 pub use ledger::SentSince;
 pub use lock::LockHeld;
@@ -163,6 +167,7 @@ struct Inner {
     writer: writer::Writer,
     run: i64,
     mark: Arc<mark::Mark>,
+    tasks: Tasks,
     /// Held until the last clone is gone: no second daemon on this database.
     _lock: lock::Lock,
 }
@@ -182,11 +187,19 @@ impl Store {
         let run = runs::begin(&mut connection, now).await?;
         sqlite::end_patience(&mut connection, &path).await?;
         let readers = sqlite::open_readers(&path, options.readers).await?;
-        let reader = reader::Reader::start(sqlite::open_reader(&path).await?);
+        let tasks = Tasks::default();
+        let reader = reader::Reader::start(sqlite::open_reader(&path).await?, &tasks);
         let beside = sqlite::open_checkpointer(&path).await?;
-        let writer = writer::Writer::start(connection, beside, run, Arc::clone(&mark), path.clone()).await?;
-        let inner = Inner { path, readers, reader, writer, run, mark, _lock: lock };
+        let database = path.clone();
+        let writer =
+            writer::Writer::start(connection, beside, run, Arc::clone(&mark), database, &tasks).await?;
+        let inner = Inner { path, readers, reader, writer, run, mark, tasks, _lock: lock };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The tasks that the queue cannot do without.
+    pub fn tasks(&self) -> &Tasks {
+        &self.inner.tasks
     }
 
     /// The database file.
@@ -221,7 +234,15 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.inner.writer.ping(now).await
+        self.inner.writer.ping(now, false).await
+    }
+
+    /// Writes a row: a queue on a full disk refuses. A round trip otherwise as [`Store::ping`].
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn test_write(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.writer.ping(now, true).await
     }
 
     /// Notes beside the database that somebody has it open, and how far it has come: at least every few minutes.
@@ -244,6 +265,7 @@ impl Store {
     pub async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
         self.end_run(now).await?;
         self.note_alive(now).await?;
+        self.inner.tasks.may_end();
         // The writer is the last to go: it moves the write-ahead log back, so that a clean stop leaves one whole file.
         self.inner.reader.stop().await;
         self.inner.readers.close().await;

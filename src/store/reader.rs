@@ -11,10 +11,10 @@ use futures_util::future::BoxFuture;
 use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
 
 use super::StoreError;
 use super::rows::Result;
+use crate::tasks::Tasks;
 
 /// Questions that may wait; beyond that whoever asks waits for room.
 const QUEUE: usize = 1024;
@@ -28,9 +28,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn start(connection: SqliteConnection) -> Self {
+    pub(super) fn start(connection: SqliteConnection, tasks: &Tasks) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let task = TaskTracker::new().spawn(serve(connection, receiver));
+        let task = tasks.spawn("reader", serve(connection, receiver));
         Self { questions: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
     }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use super::Store;
+use super::clock_step::ClockStep;
 use super::rows::{self, Result};
 use crate::domain::account::Restored;
 use crate::domain::message::{AccountId, MessageId};
@@ -52,6 +53,7 @@ impl Store {
     /// Takes stock of what the last run left behind, once, before anything is sent. A refused key is forgotten: a
     /// start is how a person says that it has been mended. `verify_at` says when an account's chats are read back. If no
     /// daemon had the queue open for `stale_after`, what was due longer ago than that waits for a person (P4).
+    /// `clock_step` is by how much the wall clock was set since the last run.
     ///
     /// # Errors
     /// What SQLite says.
@@ -60,9 +62,10 @@ impl Store {
         now: Timestamp,
         verify_at: VerifyAt,
         stale_after: Option<Duration>,
+        clock_step: Option<ClockStep>,
     ) -> Result<Recovered> {
         let run = self.inner.run;
-        let stale_before = self.stale_before(now, stale_after);
+        let stale_before = self.stale_before(now, stale_after, clock_step);
         let mut stale = 0;
         let mut from = stale_before.map(|before| (before, 0));
         while let Some((before, after)) = from {
@@ -86,9 +89,16 @@ impl Store {
     }
 
     /// Before which time a message must have been due to be stale, if no daemon was there for so long.
-    fn stale_before(&self, now: Timestamp, stale_after: Option<Duration>) -> Option<Timestamp> {
+    fn stale_before(
+        &self,
+        now: Timestamp,
+        stale_after: Option<Duration>,
+        clock_step: Option<ClockStep>,
+    ) -> Option<Timestamp> {
         let before = now.checked_sub(stale_after?).ok()?;
-        (self.inner.mark.last_alive_at()? <= before).then_some(before)
+        let set_by = clock_step.map(ClockStep::by).unwrap_or_default();
+        let alive_at = self.inner.mark.last_alive_at()?;
+        (alive_at.checked_add(set_by).unwrap_or(alive_at) <= before).then_some(before)
     }
 
     /// Leaves the open call of `account` to reading back: the code that made it is gone.

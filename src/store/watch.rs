@@ -21,6 +21,7 @@ use super::rows::Result;
 use super::{Store, sqlite};
 use crate::clock::Clock;
 use crate::domain::message::Arrival;
+use crate::tasks::Pulse;
 
 /// How often it is asked beside the kernel's word.
 const SAFETY: Duration = Duration::from_secs(5);
@@ -53,6 +54,7 @@ pub struct ForeignInserts {
     more_wait: bool,
     /// The end of what the writer was doing when the log was last looked at.
     seen_activity: u64,
+    pulse: Arc<Pulse>,
 }
 
 impl Store {
@@ -77,6 +79,7 @@ impl Store {
             after: Arrival(0),
             more_wait: false,
             seen_activity: 0,
+            pulse: Arc::default(),
         })
     }
 }
@@ -107,6 +110,7 @@ impl ForeignInserts {
     pub async fn next(&mut self, limit: u32, clock: &Arc<dyn Clock>) -> Result<Vec<Inserted>> {
         let mut pace = Pace::Quiet;
         loop {
+            self.pulse.round();
             if std::mem::replace(&mut self.look_first, true) {
                 let rows = admission::inserted(&mut self.connection, self.after, limit).await?;
                 if let Some(last) = rows.last() {
@@ -119,6 +123,11 @@ impl ForeignInserts {
             }
             pace = self.stir(pace, clock).await;
         }
+    }
+
+    /// Asks the task that watches whether it goes round.
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
     }
 
     /// Whether the rows that were returned last were as many as were asked for.
@@ -152,6 +161,8 @@ impl ForeignInserts {
         let gone = tokio::select! {
             biased;
             event = events.next() => is_gone(event),
+            // Asked whether it goes round: looks, and waits again.
+            () = self.pulse.asked() => return pace,
             () = clock.sleep(wait) => {
                 if pace == Pace::Quiet {
                     self.after = Arrival(0);

@@ -19,7 +19,6 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio_util::task::TaskTracker;
 
 use super::StoreError;
 use super::admission::{self, Admission};
@@ -33,6 +32,8 @@ use super::patience::WriteLock;
 use super::points::{Point, Points};
 use super::rows::Result;
 use crate::clock::{Clock, SystemClock};
+use crate::domain::time_text;
+use crate::tasks::Tasks;
 
 /// Verbs that may wait for the writer; beyond that a caller waits for room.
 const QUEUE: usize = 4096;
@@ -65,13 +66,12 @@ enum Verb {
     Begin(Ticket<Intent, Begun>),
     Settle(Box<Ticket<Settlement, bool>>),
     Solo(Solo),
-    Ping(Timestamp, oneshot::Sender<Result<()>>),
 }
 
 /// The handle of the writer task.
 pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
     lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
     clock: SystemClock,
@@ -86,6 +86,7 @@ impl Writer {
         run: i64,
         mark: Arc<Mark>,
         database: PathBuf,
+        tasks: &Tasks,
     ) -> Result<Self> {
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
@@ -105,10 +106,13 @@ impl Writer {
             checkpoint_due,
             may_stay_awake: awake::is_possible(),
         };
-        let tracker = TaskTracker::new();
-        let tasks = vec![tracker.spawn(work.serve(receiver)), tracker.spawn(checkpointer.serve(due))];
+        let handles = vec![
+            tasks.spawn("writer", work.serve(receiver)),
+            tasks.spawn("checkpointer", checkpointer.serve(due)),
+        ];
         let points = Points::default();
-        Ok(Self { verbs: Mutex::new(Some(sender)), tasks: Mutex::new(tasks), lock, activity, clock, points })
+        let verbs = Mutex::new(Some(sender));
+        Ok(Self { verbs, handles: Mutex::new(handles), lock, activity, clock, points })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -123,9 +127,9 @@ impl Writer {
     /// Lets the writer finish what it was given, then ends it.
     pub(super) async fn stop(&self) {
         drop(self.verbs.lock().expect("nothing panics while holding it").take());
-        let tasks = std::mem::take(&mut *self.tasks.lock().expect("nothing panics while holding it"));
-        for task in tasks {
-            let _a_panic_was_reported_already = task.await;
+        let handles = std::mem::take(&mut *self.handles.lock().expect("nothing panics while holding it"));
+        for handle in handles {
+            let _a_panic_was_reported_already = handle.await;
         }
     }
 
@@ -163,11 +167,30 @@ impl Writer {
         self.ask(settlement, |ticket| Verb::Settle(Box::new(ticket))).await
     }
 
-    /// Takes the lock and lets go of it, within [`HEALTHY_WITHIN`].
-    pub(super) async fn ping(&self, now: Timestamp) -> Result<()> {
+    /// Takes the lock, writes a row if it should, and lets go of it, within [`HEALTHY_WITHIN`].
+    pub(super) async fn ping(&self, now: Timestamp, writes: bool) -> Result<()> {
+        const WRITE: &str = "UPDATE daemon SET written_at = ?1 WHERE id = 1";
         let (reply, answer) = oneshot::channel();
+        let lock = Arc::clone(&self.lock);
+        let ping: Solo = Box::new(move |connection| {
+            Box::pin(async move {
+                // While the lock is held, questions gather whose callers have left.
+                if reply.is_closed() {
+                    return;
+                }
+                let answer = lock.transaction(connection, now, move |connection| {
+                    Box::pin(async move {
+                        if writes {
+                            sqlx::query(WRITE).bind(time_text(now)).execute(connection).await?;
+                        }
+                        Ok(())
+                    })
+                });
+                let _the_caller_may_have_left = reply.send(answer.await);
+            })
+        });
         let answered = async {
-            self.send(Verb::Ping(now, reply)).await?;
+            self.send(Verb::Solo(ping)).await?;
             self.answered(answer).await
         };
         tokio::select! {
@@ -238,10 +261,6 @@ impl Work {
                         self.commit(std::mem::take(&mut group)).await;
                         solo(&mut self.connection).await;
                     }
-                    Verb::Ping(now, reply) => {
-                        self.commit(std::mem::take(&mut group)).await;
-                        self.ping(now, reply).await;
-                    }
                 }
                 if group.rows() >= ROWS_PER_COMMIT {
                     self.commit(std::mem::take(&mut group)).await;
@@ -271,15 +290,6 @@ impl Work {
             }
         }
         receiver.recv_many(waiting, 512).await
-    }
-
-    /// Those who have left are not pinged for: while the lock is held, their questions gather.
-    async fn ping(&mut self, now: Timestamp, reply: oneshot::Sender<Result<()>>) {
-        if reply.is_closed() {
-            return;
-        }
-        let answer = self.lock.transaction(&mut self.connection, now, |_| Box::pin(async { Ok(()) })).await;
-        let _the_caller_may_have_left = reply.send(answer);
     }
 
     async fn commit(&mut self, group: Group) {

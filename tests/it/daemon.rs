@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use outboxd::clock::{Clock, SystemClock};
+use outboxd::config::Settings;
 use outboxd::sandbox::{Call, Delivery, Sandbox, SandboxConfig};
 use serde_json::Value;
 
@@ -97,13 +98,36 @@ impl House {
             .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("OUTBOXD_STORE_PATH", self.database())
-            .env("OUTBOXD_API_SOCKET", self.socket())
-            .env("OUTBOXD_UNIPILE_BASE_URL", self.sandbox.url())
-            .env("OUTBOXD_UNIPILE_API_KEY", "sandbox-key")
-            .env("OUTBOXD_ENGINE_SEED", "20261122")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)));
+            .envs(self.variables());
         command
+    }
+
+    /// What configures the daemon.
+    fn variables(&self) -> Vec<(String, String)> {
+        let path = |path: PathBuf| path.to_str().expect("a plain path").to_owned();
+        let fixed = [
+            ("OUTBOXD_STORE_PATH", path(self.database())),
+            ("OUTBOXD_API_SOCKET", path(self.socket())),
+            ("OUTBOXD_UNIPILE_BASE_URL", self.sandbox.url()),
+            ("OUTBOXD_UNIPILE_API_KEY", "sandbox-key".to_owned()),
+            ("OUTBOXD_ENGINE_SEED", "20261122".to_owned()),
+        ];
+        let fixed = fixed.into_iter().map(|(name, value)| (name.to_owned(), value));
+        fixed.chain(self.environment.iter().cloned()).collect()
+    }
+
+    /// The settings of a daemon of this house, to start it in this process.
+    pub(crate) fn settings(&self) -> Settings {
+        let mut variables = std::collections::BTreeMap::new();
+        variables.extend(self.variables());
+        Settings::load(None, variables.into_iter()).expect("they are right").settings
+    }
+
+    /// A client of the daemon's socket.
+    pub(crate) fn client(&self) -> reqwest::Client {
+        let client =
+            reqwest::Client::builder().unix_socket(self.socket()).timeout(Duration::from_secs(20)).build();
+        client.expect("a client")
     }
 
     /// Starts the daemon and waits until it answers.
@@ -123,9 +147,7 @@ impl House {
             None => Stdio::from(log),
         };
         let child = self.outboxd(&["serve"]).stderr(stderr).spawn().expect("the daemon starts");
-        let client =
-            reqwest::Client::builder().unix_socket(self.socket()).timeout(Duration::from_secs(20)).build();
-        let mut daemon = Daemon { child, writer, client: client.expect("a client") };
+        let mut daemon = Daemon { child, writer, client: self.client() };
         let up = eventually(async || {
             if let Some(status) = daemon.child.try_wait().expect("a process") {
                 panic!("the daemon ended with {status}: {}", self.log());

@@ -15,6 +15,7 @@ mod order;
 mod outcomes;
 mod stops;
 pub(crate) mod time;
+mod wall_clock;
 mod work;
 
 use std::time::Duration;

@@ -44,4 +44,5 @@ mod storage;
 mod store_contract;
 mod store_plans;
 mod store_sharing;
+mod supervision;
 mod tidy;

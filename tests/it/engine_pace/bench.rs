@@ -59,6 +59,8 @@ pub(super) struct Bench {
     pub(super) policy: Policy,
     /// Requests a second in total and of one account, for the next start.
     pub(super) rates: (u32, u32),
+    /// For the next start.
+    pub(super) stale_after: Option<Duration>,
     seed: u64,
     engine: Option<Engine>,
     /// Tasks that live while nothing is at work.
@@ -75,6 +77,7 @@ impl Bench {
             clock,
             policy: policy(),
             rates: (1_000_000, 1_000_000),
+            stale_after: None,
             seed,
             engine: None,
             at_rest: 0,
@@ -144,7 +147,7 @@ impl Bench {
             clock: Arc::new(self.clock.clone()),
             policies: Policies { default: Arc::new(self.policy.clone()), accounts: HashMap::new() },
             rates,
-            stale_after: None,
+            stale_after: self.stale_after,
             facts_age: seconds(6 * 3600),
             seed: self.seed,
         };
@@ -219,6 +222,23 @@ impl Bench {
         }
     }
 
+    pub(super) fn clock_monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    /// Starts again on the same file after a stop, without a goodbye to the queue.
+    pub(super) async fn reopen(&mut self) {
+        let queue = self.queue.take().expect("the queue is open");
+        self.queue = Some(queue.crash(self.clock.now()).await);
+        self.start().await;
+    }
+
+    /// Stops, and says goodbye to the queue.
+    pub(super) async fn stop_and_close(&mut self) {
+        self.stop(seconds(0)).await;
+        self.store().close(self.clock.now()).await.expect("closed");
+    }
+
     /// Stops and starts again on the same file, with a goodbye to the queue.
     pub(super) async fn restart(&mut self) {
         self.stop(seconds(0)).await;
@@ -230,9 +250,7 @@ impl Bench {
     /// The same without a goodbye.
     pub(super) async fn crash(&mut self) {
         self.stop(seconds(0)).await;
-        let queue = self.queue.take().expect("the queue is open");
-        self.queue = Some(queue.crash(self.clock.now()).await);
-        self.start().await;
+        self.reopen().await;
     }
 
     /// Stops and looks whether the queue is whole.

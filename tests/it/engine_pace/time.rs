@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use outboxd::clock::{Clock, Sleep};
+use outboxd::clock::{Boot, Clock, Sleep};
 
 use crate::queue::at;
 
@@ -23,13 +23,20 @@ pub(crate) struct FakeClock(Arc<Mutex<Time>>);
 struct Time {
     wall: Timestamp,
     monotonic: Duration,
+    boot_id: Option<String>,
     sleepers: BTreeMap<(Duration, u64), Option<Waker>>,
     slept: u64,
 }
 
 impl FakeClock {
     pub(crate) fn new() -> Self {
-        let time = Time { wall: at(0), monotonic: Duration::ZERO, sleepers: BTreeMap::new(), slept: 0 };
+        let time = Time {
+            wall: at(0),
+            monotonic: Duration::ZERO,
+            boot_id: None,
+            sleepers: BTreeMap::new(),
+            slept: 0,
+        };
         Self(Arc::new(Mutex::new(time)))
     }
 
@@ -41,6 +48,11 @@ impl FakeClock {
     pub(crate) fn set_wall_by(&self, by: SignedDuration) {
         let mut time = self.time();
         time.wall += by;
+    }
+
+    /// The start of the machine that this is; `None`: the system does not tell.
+    pub(crate) fn set_boot_id(&self, id: Option<&str>) {
+        self.time().boot_id = id.map(str::to_owned);
     }
 
     /// When the next sleep ends.
@@ -72,6 +84,11 @@ impl Clock for FakeClock {
 
     fn monotonic(&self) -> Duration {
         self.time().monotonic
+    }
+
+    fn boot(&self) -> Option<Boot> {
+        let time = self.time();
+        Some(Boot { id: time.boot_id.clone()?, passed: time.monotonic })
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {

@@ -1,27 +1,45 @@
 //! Logs: short lines for a person at a terminal, fields for the journal, JSON lines for everything else.
 //!
-//! `main` calls [`init`] once, after the configuration is loaded. Libraries are held at `warn`, unless the level names
-//! them. Which of message bodies and keys may be logged is not decided here: none, and whoever logs keeps to it (P8).
+//! [`init`] is called once, after the configuration is loaded; [`set_level`] changes the level of a running daemon.
+//! Libraries are held at `warn`, unless the level names them. Nothing that reads the log can hold the daemon up: lines go
+//! through a bounded buffer to a thread of their own (`sink.rs`), and those that find no room are dropped and counted
+//! ([`dropped_lines`]). Message bodies and keys are never logged; whoever logs keeps to it (P8).
+
+mod sink;
 
 use std::io::{self, IsTerminal};
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
 
 use crate::config::{LogFormat, LogSettings};
+use sink::{Buffered, Journal, Target};
 
-/// Libraries that tell too much at `info` and below.
+/// Libraries that log too much at `info` and below.
 const QUIET: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn";
+
+/// At the end, lines that are still in the buffer get this long to be written.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// What a running log can be asked.
+struct Running {
+    buffered: Buffered,
+    level: reload::Handle<EnvFilter, Registry>,
+}
+
+static RUNNING: OnceLock<Running> = OnceLock::new();
 
 /// Why logging could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The level cannot be parsed.
-    #[error("log.level {level:?} is no log filter; write it as in \"info,outboxd::engine=debug\"")]
+    #[error("log.level {level:?} is not a log filter; write it as in \"info,outboxd::engine=debug\"")]
     Level {
         /// The level as it was configured.
         level: String,
@@ -31,7 +49,7 @@ pub enum TelemetryError {
     /// The journal was asked for by name and cannot be reached.
     #[error("log.format is \"journald\", but the journal cannot be reached; set it to \"auto\" or \"json\"")]
     Journal(#[source] io::Error),
-    /// Somebody set up logging before.
+    /// Logging was set up before.
     #[error("logging has been set up already")]
     Twice(#[source] TryInitError),
 }
@@ -42,19 +60,60 @@ pub enum TelemetryError {
 /// A bad level, a journal that was asked for by name and cannot be reached, or a second call.
 pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
     let filter = filter(&log.level)?;
-    let layer = match chosen(log.format, io::stderr().is_terminal(), stderr_is_journal()) {
-        LogFormat::Journald => match tracing_journald::layer() {
-            Ok(journal) => {
-                let journal = journal.with_field_prefix(Some("OUTBOXD".to_owned()));
-                journal.with_syslog_identifier("outboxd".to_owned()).boxed()
-            }
+    let format = chosen(log.format, io::stderr().is_terminal(), stderr_is_journal());
+    let (target, format) = match format {
+        LogFormat::Journald => match Journal::connect() {
+            Ok(journal) => (Target::Journal(journal), format),
             Err(error) if log.format == LogFormat::Journald => return Err(TelemetryError::Journal(error)),
-            Err(_) => json(),
+            Err(_) => (Target::Stderr, LogFormat::Json),
         },
-        LogFormat::Human => human(),
-        LogFormat::Json | LogFormat::Auto => json(),
+        LogFormat::Human | LogFormat::Json | LogFormat::Auto => (Target::Stderr, format),
     };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init().map_err(TelemetryError::Twice)
+    let buffered = Buffered::start(target);
+    let layer = match format {
+        LogFormat::Human => human(buffered.clone()),
+        LogFormat::Json | LogFormat::Journald | LogFormat::Auto => json(buffered.clone()),
+    };
+    let (filter, level) = reload::Layer::new(filter);
+    let subscriber = tracing_subscriber::registry().with(layer.with_filter(filter));
+    subscriber.try_init().map_err(TelemetryError::Twice)?;
+    RUNNING.get_or_init(|| Running { buffered, level });
+    log_panics();
+    Ok(())
+}
+
+/// Logs from now on at `level`.
+///
+/// # Errors
+/// A bad level; then nothing changes.
+pub fn set_level(level: &str) -> Result<(), TelemetryError> {
+    let filter = filter(level)?;
+    if let Some(running) = RUNNING.get() {
+        // The subscriber lives as long as the process.
+        running.level.reload(filter).ok();
+    }
+    Ok(())
+}
+
+/// Lines that were dropped since the start, because what reads the log was too slow or could not be written.
+pub fn dropped_lines() -> u64 {
+    RUNNING.get().map_or(0, |running| running.buffered.dropped())
+}
+
+/// Waits until the lines that were logged are written, for at most a second.
+pub fn flush() {
+    if let Some(running) = RUNNING.get() {
+        running.buffered.flush(FLUSH);
+    }
+}
+
+/// A panic is logged as everything else is: writing it to standard error could block.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let what = panic.payload_as_str().unwrap_or("a panic without a message");
+        tracing::error!(place, what, "a part of the daemon panicked; this is a bug, please report it");
+    }));
 }
 
 /// The filter of `level`, with the libraries held back where the level would let them through.
@@ -88,14 +147,14 @@ fn stderr_is_journal() -> bool {
     stderr.is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
 }
 
-fn human() -> Box<dyn Layer<Registry> + Send + Sync> {
+fn human(buffered: Buffered) -> Box<dyn Layer<Registry> + Send + Sync> {
     let colour =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    fmt::layer().compact().with_ansi(colour).with_writer(io::stderr).boxed()
+    fmt::layer().compact().with_ansi(colour).with_writer(buffered).boxed()
 }
 
-fn json() -> Box<dyn Layer<Registry> + Send + Sync> {
-    fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(io::stderr).boxed()
+fn json(buffered: Buffered) -> Box<dyn Layer<Registry> + Send + Sync> {
+    fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(buffered).boxed()
 }
 
 #[cfg(test)]

@@ -1,0 +1,126 @@
+//! Whether the daemon is alive, can take in messages, and can send them (P9): for probes, and for `outboxd status`.
+//!
+//! `/healthz` is for what restarts a daemon, `/readyz` for what wakes a person: its parts are `take_in` (the queue can be
+//! written) and `send` (nothing holds every account at once), each with a reason.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::error::ApiError;
+use super::{Doors, render};
+use crate::domain::account::Daemon;
+
+/// Why something cannot be done now.
+pub(super) struct Unready {
+    /// A stable word.
+    reason: &'static str,
+    /// The same for a person.
+    detail: String,
+    /// When it is tried again, or ends.
+    until: Option<Timestamp>,
+}
+
+/// What the daemon can do.
+pub(super) struct Readiness {
+    take_in: Option<Unready>,
+    send: Option<Unready>,
+}
+
+impl Readiness {
+    pub(super) fn json(&self) -> Value {
+        json!({
+            "ready": self.take_in.is_none() && self.send.is_none(),
+            "take_in": part(self.take_in.as_ref()),
+            "send": part(self.send.as_ref()),
+        })
+    }
+}
+
+fn part(unready: Option<&Unready>) -> Value {
+    match unready {
+        None => json!({ "ok": true }),
+        Some(Unready { reason, detail, until }) => {
+            json!({ "ok": false, "reason": reason, "detail": detail, "until": render::time(*until) })
+        }
+    }
+}
+
+/// Looks whether the queue can be written, and whether anything holds every account.
+pub(super) async fn readiness(doors: &Doors, daemon: &Daemon) -> Readiness {
+    let storage = storage(doors).await;
+    let send = storage.as_ref().map(|(detail, until)| Unready {
+        reason: "storage",
+        detail: detail.clone(),
+        until: *until,
+    });
+    let send = send.or_else(|| held(doors, daemon));
+    let take_in = storage.map(|(detail, until)| Unready { reason: "storage", detail, until });
+    Readiness { take_in, send }
+}
+
+/// Why the queue cannot be written, if so.
+async fn storage(doors: &Doors) -> Option<(String, Option<Timestamp>)> {
+    if let Err(error) = doors.store.test_write(doors.engine.now()).await {
+        return Some((error.chain(), None));
+    }
+    let trouble = doors.engine.storage_trouble()?;
+    Some((trouble.error, Some(trouble.next_try_at)))
+}
+
+/// What holds every account, the most lasting first.
+fn held(doors: &Doors, daemon: &Daemon) -> Option<Unready> {
+    let now = doors.engine.now();
+    if let Some(restored) = &daemon.restored {
+        let detail = format!("the queue is a copy or was restored from a backup: {}", restored.why);
+        return Some(Unready { reason: "restored", detail, until: None });
+    }
+    if let Some(key) = &daemon.key_refused {
+        let detail = format!("Unipile refuses the API key or the subscription: {}", key.problem);
+        return Some(Unready { reason: "key_refused", detail, until: None });
+    }
+    if let Some(pause) = daemon.pause.as_ref().filter(|pause| pause.holds(now)) {
+        let detail = "all sending is paused".to_owned();
+        return Some(Unready { reason: "paused", detail, until: pause.until });
+    }
+    let api = doors.engine.api_health();
+    let until = api.unreachable_until?;
+    let detail = format!("the Unipile API does not answer, {} failures in a row", api.failures);
+    Some(Unready { reason: "api_unreachable", detail, until: Some(until) })
+}
+
+/// Alive, and able to write the queue.
+pub(super) async fn healthz(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
+    doors.store.test_write(doors.engine.now()).await?;
+    Ok(Json(json!({ "ok": true })))
+}
+
+pub(super) async fn readyz(State(doors): State<Arc<Doors>>) -> Result<Response, ApiError> {
+    let readiness = find(&doors).await?;
+    let is_ready = readiness.take_in.is_none() && readiness.send.is_none();
+    Ok((status(is_ready), Json(readiness.json())).into_response())
+}
+
+pub(super) async fn can_take_in(State(doors): State<Arc<Doors>>) -> Result<Response, ApiError> {
+    let unready = find(&doors).await?.take_in;
+    Ok((status(unready.is_none()), Json(part(unready.as_ref()))).into_response())
+}
+
+pub(super) async fn can_send(State(doors): State<Arc<Doors>>) -> Result<Response, ApiError> {
+    let unready = find(&doors).await?.send;
+    Ok((status(unready.is_none()), Json(part(unready.as_ref()))).into_response())
+}
+
+async fn find(doors: &Doors) -> Result<Readiness, ApiError> {
+    let daemon = doors.store.daemon().await?;
+    Ok(readiness(doors, &daemon).await)
+}
+
+fn status(is_ready: bool) -> StatusCode {
+    if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
+}

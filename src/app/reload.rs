@@ -1,0 +1,100 @@
+//! SIGHUP: reads the configuration again, puts in force what can change while the daemon runs, and says what changed.
+//!
+//! A configuration that cannot be used changes nothing: the one that was read last stays in force, and `status` says so.
+
+use std::sync::Arc;
+
+use super::{Application, rules};
+use crate::api::Doors;
+use crate::config::{Change, Loaded, Settings, environment};
+use crate::engine::EngineHandle;
+use crate::store::Store;
+use crate::telemetry;
+
+/// Reloads the configuration of a running daemon.
+pub(super) struct Reloader {
+    store: Store,
+    engine: EngineHandle,
+    doors: Arc<Doors>,
+    /// What is in force.
+    loaded: Loaded,
+}
+
+impl Reloader {
+    /// Of a daemon that runs with `loaded`.
+    pub(super) fn new(application: &Application, loaded: Loaded) -> Self {
+        Self {
+            store: application.store.clone(),
+            engine: application.engine(),
+            doors: Arc::clone(&application.doors),
+            loaded,
+        }
+    }
+
+    /// Reads the same file and the environment again.
+    pub(super) async fn reload(&mut self) {
+        let read = Settings::load(self.loaded.sources.file.as_deref(), environment());
+        let newer = match read {
+            Ok(newer) => newer,
+            Err(error) => {
+                for problem in &error.problems {
+                    tracing::error!(%problem, "the configuration is not reloaded");
+                }
+                let problem = error.problems.first().map(ToString::to_string).unwrap_or_default();
+                return self.refuse(&problem);
+            }
+        };
+        let changes = self.loaded.changes(&newer);
+        if let Err(error) = self.put_in_force(&newer).await {
+            tracing::error!(error = format!("{error:#}"), "the configuration is not reloaded");
+            return self.refuse(&format!("{error:#}"));
+        }
+        log(&changes);
+        let mut warnings = newer.warnings().to_vec();
+        let waiting: Vec<&str> =
+            changes.iter().filter(|change| !change.is_live).map(|change| change.key.as_str()).collect();
+        if !waiting.is_empty() {
+            warnings.push(format!(
+                "changed in the configuration, in force after a restart: {}",
+                waiting.join(", ")
+            ));
+        }
+        self.warn(warnings);
+        // What needs a restart is compared with what the daemon was started with.
+        self.loaded.adopt_live(&newer);
+    }
+
+    async fn put_in_force(&self, newer: &Loaded) -> anyhow::Result<()> {
+        let settings = &newer.settings;
+        let policies = rules::in_force(&self.store, settings, self.engine.now()).await?;
+        telemetry::set_level(&settings.log.level)?;
+        self.engine.set_policies(policies);
+        self.doors.set_rules(settings.rules(), rules::desk(&settings.policy_book));
+        self.engine.wake_everything().await?;
+        Ok(())
+    }
+
+    fn refuse(&self, problem: &str) {
+        let mut warnings = self.loaded.warnings().to_vec();
+        warnings
+            .push(format!("the configuration could not be reloaded, the old one stays in force: {problem}"));
+        self.warn(warnings);
+    }
+
+    fn warn(&self, mut warnings: Vec<String>) {
+        warnings.extend(super::host_warnings(&self.store, self.engine.clock().as_ref()));
+        self.doors.set_warnings(warnings);
+    }
+}
+
+fn log(changes: &[Change]) {
+    if changes.is_empty() {
+        tracing::info!("the configuration was read again; nothing changed");
+    }
+    for Change { key, from, to, is_live } in changes {
+        match is_live {
+            true => tracing::info!(key, from, to, "the configuration changed"),
+            false => tracing::warn!(key, from, to, "the configuration changed; this needs a restart"),
+        }
+    }
+}

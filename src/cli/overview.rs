@@ -1,0 +1,188 @@
+//! The daemon in `outboxd status`: how it goes as a whole, what keeps everything from being sent, and the exit code for
+//! scripts.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::exit::Exit;
+use super::{render, times};
+
+/// The states in the order of a message's life, as the counts are read.
+const ORDER: [&str; 10] =
+    ["new", "queued", "sending", "uncertain", "review", "sent", "failed", "cancelled", "expired", "rejected"];
+
+pub(super) type Counts = BTreeMap<String, u64>;
+
+#[derive(Deserialize)]
+pub(super) struct Daemon {
+    version: String,
+    pid: Option<u32>,
+    started_at: Option<Timestamp>,
+    pub(super) now: Timestamp,
+    paused: Option<Paused>,
+    key_refused: Option<Value>,
+    api: Option<Api>,
+    queue: Queue,
+    pub(super) accounts: Option<u64>,
+    recovered: Option<Recovered>,
+    #[serde(default)]
+    warnings: Vec<String>,
+    pub(super) next_step: Option<String>,
+    ready: Option<Ready>,
+    #[serde(default)]
+    log_lines_dropped: u64,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    take_in: Ability,
+    send: Ability,
+}
+
+#[derive(Deserialize)]
+struct Ability {
+    ok: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Paused {
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+    note: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Api {
+    reachable: bool,
+    #[serde(default)]
+    failures: u64,
+    next_try_at: Option<Timestamp>,
+}
+
+#[derive(Deserialize)]
+struct Queue {
+    path: Option<String>,
+    blocked_since: Option<Timestamp>,
+    blocked_by: Option<String>,
+    #[serde(default)]
+    counts: Counts,
+}
+
+#[derive(Deserialize)]
+struct Recovered {
+    #[serde(default)]
+    uncertain: u64,
+    #[serde(default)]
+    replanned: u64,
+    #[serde(default)]
+    stale: u64,
+    #[serde(default)]
+    clean_stop: bool,
+}
+
+impl Daemon {
+    /// What a script should know: whether messages are taken in, and whether they can be sent.
+    pub(super) fn exit(&self) -> Exit {
+        match &self.ready {
+            Some(ready) if !ready.take_in.ok => Exit::CannotTakeIn,
+            Some(ready) if !ready.send.ok => Exit::CannotSend,
+            _ => Exit::Done,
+        }
+    }
+
+    fn lines_dropped(&self) -> Option<String> {
+        let dropped = self.log_lines_dropped;
+        let lines = if dropped == 1 { "line was" } else { "lines were" };
+        let why = "what reads the log is too slow, or its disk is full";
+        (dropped > 0).then(|| format!("{dropped} log {lines} dropped since the start: {why}"))
+    }
+
+    /// What concerns every account.
+    pub(super) fn text(&self) -> String {
+        let pid = self.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+        let since =
+            self.started_at.map(|at| format!(", running for {}", times::length(self.now.duration_since(at))));
+        let mut shown =
+            render::line(&format!("outboxd {}{pid}{}", self.version, since.unwrap_or_default())) + "\n";
+        let path = self.queue.path.as_deref().unwrap_or("-");
+        shown += &render::pairs(&[
+            ("queue", path.to_owned()),
+            ("messages", counts(&self.queue.counts)),
+            ("last start", self.recovered.as_ref().map_or_else(|| "-".to_owned(), Recovered::text)),
+        ]);
+        let mut troubles = self.troubles();
+        troubles.extend(self.lines_dropped());
+        for trouble in troubles.iter().chain(&self.warnings) {
+            shown += &format!("warning: {}\n", render::line(trouble));
+        }
+        shown
+    }
+
+    /// What keeps everything from being sent.
+    fn troubles(&self) -> Vec<String> {
+        let paused = self
+            .paused
+            .as_ref()
+            .map(|paused| format!("all sending is paused{}", paused.text(&TimeZone::system())));
+        let refused =
+            self.key_refused.as_ref().filter(|refused| **refused != Value::Bool(false)).map(|refused| {
+                let problem = refused.get("problem").unwrap_or(refused).as_str();
+                let problem = problem.map(|problem| format!(": {problem}"));
+                format!("Unipile refuses the API key or the subscription{}", problem.unwrap_or_default())
+            });
+        let api = self.api.as_ref().filter(|api| !api.reachable).map(|api| {
+            let next = api.next_try_at.map(|at| format!(", next try {}", times::distance(at, self.now)));
+            let failures = if api.failures == 1 { "failure" } else { "failures" };
+            format!(
+                "the Unipile API cannot be reached ({} {failures}{})",
+                api.failures,
+                next.unwrap_or_default()
+            )
+        });
+        let blocked = self.queue.blocked_since.map(|at| {
+            let long = times::length(self.now.duration_since(at));
+            let who = self.queue.blocked_by.as_deref().unwrap_or("another program");
+            format!("{who} has kept the queue locked for {long}, so nothing is sent")
+        });
+        [paused, refused, api, blocked].into_iter().flatten().collect()
+    }
+}
+
+impl Paused {
+    /// Since when, until when and why.
+    pub(super) fn text(&self, zone: &TimeZone) -> String {
+        let since = self.since.map(|at| format!(" since {}", times::full_in(Some(at), zone)));
+        let until = match self.until {
+            Some(at) => format!(" until {}", times::full_in(Some(at), zone)),
+            None => " until it is resumed".to_owned(),
+        };
+        let note = self.note.as_ref().filter(|note| !note.is_empty()).map(|note| format!(": {note}"));
+        format!("{}{until}{}", since.unwrap_or_default(), note.unwrap_or_default())
+    }
+}
+
+impl Recovered {
+    /// What it found when it started.
+    fn text(&self) -> String {
+        let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
+        let stale = if self.stale > 0 { format!(", {} stale", self.stale) } else { String::new() };
+        let (uncertain, replanned) = (self.uncertain, self.replanned);
+        format!("{before}: 0 sending, {uncertain} uncertain, {replanned} re-planned, 0 flushed{stale}")
+    }
+}
+
+/// `118 queued, 2040 sent`.
+pub(super) fn counts(counts: &Counts) -> String {
+    let known = ORDER.iter().filter_map(|state| counts.get_key_value(*state));
+    let others = counts.iter().filter(|(state, _)| !ORDER.contains(&state.as_str()));
+    let shown: Vec<String> = known
+        .chain(others)
+        .filter(|(_, number)| **number > 0)
+        .map(|(state, number)| format!("{number} {state}"))
+        .collect();
+    if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }
+}

@@ -1,0 +1,75 @@
+//! What differs between two configurations, key by key, and whether a running daemon can take it over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use secrecy::ExposeSecret;
+
+use super::Loaded;
+use super::keys::ACCOUNT;
+use super::layers::{Layers, Leaf};
+use super::secret::{KEY as API_KEY, SHOWN};
+
+/// Keys that a running daemon takes over, by the beginning of their path.
+const LIVE: [&str; 5] = ["policy.", "account.", "log.level", "limits.text_chars", "accounts.known_only"];
+
+/// A key whose value changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The full key, such as `policy.default.gap.min`.
+    pub key: String,
+    /// What it was; empty: it was not set.
+    pub from: String,
+    /// What it is; empty: it is not set any more.
+    pub to: String,
+    /// Whether a running daemon takes it over.
+    pub is_live: bool,
+}
+
+/// The values of all keys as text, the API key aside.
+pub(super) type Values = BTreeMap<String, String>;
+
+pub(super) fn values(layers: &Layers) -> Values {
+    let text = |leaf: &Leaf| leaf.value.to_string();
+    let own = layers.leaves.iter().filter(|(path, _)| path.as_str() != API_KEY);
+    let own = own.map(|(path, leaf)| (path.clone(), text(leaf)));
+    let accounts = layers.accounts.iter().flat_map(|(id, table)| {
+        table
+            .iter()
+            .map(move |(path, leaf)| (format!("{ACCOUNT}.\"{}\".{path}", id.escape_debug()), text(leaf)))
+    });
+    own.chain(accounts).collect()
+}
+
+fn is_live(key: &str) -> bool {
+    LIVE.iter().any(|live| key.starts_with(live))
+}
+
+impl Loaded {
+    /// What is different in `newer`, sorted by key. The API key is never shown.
+    pub fn changes(&self, newer: &Self) -> Vec<Change> {
+        let keys: BTreeSet<&String> = self.values.keys().chain(newer.values.keys()).collect();
+        let of = |values: &Values, key: &String| values.get(key).cloned().unwrap_or_default();
+        let changed = keys.into_iter().map(|key| Change {
+            from: of(&self.values, key),
+            to: of(&newer.values, key),
+            is_live: is_live(key),
+            key: key.clone(),
+        });
+        let mut changes: Vec<Change> = changed.filter(|change| change.from != change.to).collect();
+        let key = |loaded: &Self| {
+            loaded.settings.unipile.api_key.as_ref().map(|key| key.expose_secret().to_owned())
+        };
+        if key(self) != key(newer) {
+            let shown = || SHOWN.to_owned();
+            changes.push(Change { key: API_KEY.to_owned(), from: shown(), to: shown(), is_live: false });
+        }
+        changes
+    }
+
+    /// Takes over from `newer` what a running daemon takes over; the rest stays as the daemon was started.
+    pub fn adopt_live(&mut self, newer: &Self) {
+        self.values.retain(|key, _| !is_live(key));
+        let live = newer.values.iter().filter(|(key, _)| is_live(key));
+        self.values.extend(live.map(|(key, value)| (key.clone(), value.clone())));
+    }
+}

@@ -1,0 +1,223 @@
+//! The wall clock was set: moves the times that the daemon itself made, so that everything keeps its length (P1, P3, P4).
+//!
+//! Stored times are of the wall clock. When that clock is set, a retry in five minutes would come in an hour and five
+//! minutes, and a cap of 24 hours would forget or remember a day too much. So all such times move by as much as the clock
+//! did. What a person or a producer gave as a date (`not_before`, `expires_at`, the end of a pause) stays where it is.
+//!
+//! The engine calls [`Store::move_times`] before it sends anything by the new time. The last transaction moves the
+//! times and notes the clocks of this run, so that a crash neither skips a step nor follows it twice.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::Store;
+use super::rows::{self, Result};
+use crate::domain::caps::LEDGER_REACH;
+use crate::domain::time_text;
+
+/// A difference below this is a correction of the clock, not a step.
+pub const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
+
+/// Older attempts are counted by no cap and stay as they are.
+const REACH: Duration = LEDGER_REACH.saturating_add(Duration::from_secs(24 * 3600));
+
+/// Messages are looked through so many at a time, so that other programs can write in between.
+const ROWS: i64 = 20_000;
+
+/// The wall clock was set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockStep {
+    /// What it would show if it had not been set.
+    pub from: Timestamp,
+    /// What it shows.
+    pub to: Timestamp,
+}
+
+impl ClockStep {
+    /// The step between what the clock should show and what it shows, if that is one.
+    pub fn between(from: Timestamp, to: Timestamp) -> Option<Self> {
+        (to.duration_since(from).abs() >= CLOCK_STEP).then_some(Self { from, to })
+    }
+
+    /// By how much; negative: it was set back.
+    pub fn by(self) -> SignedDuration {
+        self.to.duration_since(self.from)
+    }
+}
+
+/// The time of another clock that nobody sets, read together with the wall clock.
+#[derive(Debug, Clone)]
+pub struct ClockReading {
+    /// What the wall clock showed.
+    pub wall: Timestamp,
+    /// Which start of the machine it is, and the time since, where the system tells.
+    pub boot: Option<(String, Duration)>,
+}
+
+impl Store {
+    /// By how much the wall clock was set since the last run. After a start of the machine, nothing but a clock that shows
+    /// a time before the newest event is known to be wrong.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn clock_step_since_last_run(&self, reading: &ClockReading) -> Result<Option<ClockStep>> {
+        const LAST: &str = "SELECT boot_id, clock_at, clock_ms, \
+               (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS newest FROM runs \
+             WHERE id < ?1 AND clock_at IS NOT NULL ORDER BY id DESC LIMIT 1";
+        let query = sqlx::query(LAST).bind(self.inner.run);
+        let Some(row) = query.fetch_optional(&self.inner.readers).await? else { return Ok(None) };
+        let same_boot = reading
+            .boot
+            .as_ref()
+            .filter(|(id, _)| row.try_get::<Option<&str>, _>("boot_id").ok().flatten() == Some(id.as_str()));
+        if let Some((_, passed)) = same_boot {
+            let passed = passed.saturating_sub(milliseconds(row.try_get("clock_ms")?));
+            let clock_at = rows::required_time(&row, "clock_at")?;
+            return Ok(ClockStep::between(
+                clock_at.checked_add(passed).unwrap_or(Timestamp::MAX),
+                reading.wall,
+            ));
+        }
+        let newest = rows::time(&row, "newest")?.unwrap_or(reading.wall);
+        Ok(ClockStep::between(newest, reading.wall).filter(|step| step.by().is_negative()))
+    }
+
+    /// Moves every time that the daemon made by `step`, and notes the clocks as they are now.
+    ///
+    /// # Errors
+    /// What SQLite says; then it can be called again with the same step.
+    pub async fn move_times(&self, step: ClockStep, reading: ClockReading) -> Result<()> {
+        let mut from = step.by().is_negative().then_some(0);
+        while let Some(after) = from {
+            let verb = self
+                .inner
+                .writer
+                .solo(step.to, move |connection| Box::pin(clamp_due(connection, step.to, after)));
+            from = verb.await?;
+        }
+        let run = self.inner.run;
+        let verb = self.inner.writer.solo(step.to, move |connection| {
+            Box::pin(async move {
+                if step.by().is_negative() {
+                    restore_order(connection, step.to).await?;
+                }
+                shift(connection, step).await?;
+                note_clocks(connection, run, &reading).await?;
+                const EVENT: &str =
+                    "INSERT INTO events (at, kind, detail) VALUES (?1, 'daemon.clock_set', ?2)";
+                let detail = format!("{} s", step.by().as_secs());
+                sqlx::query(EVENT).bind(time_text(step.to)).bind(detail).execute(connection).await?;
+                Ok(())
+            })
+        });
+        verb.await
+    }
+
+    /// Notes the clocks as this run found them.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn note_clocks(&self, reading: ClockReading) -> Result<()> {
+        let run = self.inner.run;
+        let verb = self.inner.writer.solo(reading.wall, move |connection| {
+            Box::pin(async move { note_clocks(connection, run, &reading).await })
+        });
+        verb.await
+    }
+}
+
+async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &ClockReading) -> Result<()> {
+    const NOTE: &str =
+        "UPDATE runs SET clock_at = ?2, clock_ms = ?3, boot_id = coalesce(?4, boot_id) WHERE id = ?1";
+    let passed =
+        reading.boot.as_ref().map(|(_, passed)| i64::try_from(passed.as_millis()).unwrap_or(i64::MAX));
+    let query = sqlx::query(NOTE).bind(run).bind(time_text(reading.wall)).bind(passed.unwrap_or_default());
+    query.bind(reading.boot.as_ref().map(|(id, _)| id)).execute(connection).await?;
+    Ok(())
+}
+
+/// Messages that nobody scheduled are due now, not when the clock shows again what it showed when they came. Returns where
+/// to go on.
+async fn clamp_due(connection: &mut SqliteConnection, now: Timestamp, after: i64) -> Result<Option<i64>> {
+    const CLAMP: &str = "UPDATE messages SET due_at = max(?1, coalesce(not_before, '')) \
+         WHERE arrival > ?2 AND arrival <= ?3 AND state = 'queued' AND due_at > max(?1, coalesce(not_before, ''))";
+    const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
+    let up_to = after.saturating_add(ROWS);
+    let query = sqlx::query(CLAMP).bind(time_text(now)).bind(after).bind(up_to);
+    query.execute(&mut *connection).await?;
+    let more: bool = sqlx::query_scalar(MORE).bind(up_to).fetch_one(connection).await?;
+    Ok(more.then_some(up_to))
+}
+
+/// What rests on the due times of messages: which is the first of its lane, and which waits for a retry of its thread.
+async fn restore_order(connection: &mut SqliteConnection, now: Timestamp) -> Result<()> {
+    const LANES: &str = "UPDATE lanes SET (due_at, arrival) = (SELECT m.due_at, m.arrival FROM messages m \
+           WHERE m.account_id = lanes.account_id AND m.lane = (SELECT f.lane FROM messages f WHERE f.arrival = lanes.arrival) \
+             AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL ORDER BY m.due_at, m.arrival LIMIT 1) \
+         WHERE due_at >= ?1";
+    const BLOCKED: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = messages.arrival) \
+         WHERE state = 'queued' AND arrival IN ( \
+             SELECT m.arrival FROM messages r INDEXED BY messages_retry_thread CROSS JOIN messages m INDEXED BY messages_thread \
+               ON m.account_id = r.account_id AND m.thread = r.thread AND m.state = 'queued' AND m.blocked_by IS NULL \
+              WHERE r.state = 'queued' AND r.retry_at IS NOT NULL \
+             UNION ALL SELECT m.arrival FROM messages r INDEXED BY messages_retry_thread \
+               CROSS JOIN messages m INDEXED BY messages_blocked ON m.blocked_by = r.arrival \
+              WHERE r.state = 'queued' AND r.retry_at IS NOT NULL) \
+           AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.arrival = messages.arrival)";
+    sqlx::query(LANES).bind(time_text(now)).execute(&mut *connection).await?;
+    sqlx::query(BLOCKED).execute(connection).await?;
+    Ok(())
+}
+
+/// Moves what has a length: retries, rests, read-backs, and what the caps count.
+async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
+    // `?2` is the oldest time that is moved.
+    const TIMES: [(&str, &[&str], &str); 7] = [
+        ("messages INDEXED BY messages_retry", &["retry_at"], "state = 'queued' AND retry_at IS NOT NULL"),
+        (
+            "messages INDEXED BY messages_verify",
+            &["verify_at"],
+            "state = 'uncertain' AND verify_at IS NOT NULL",
+        ),
+        // The time of what evidence settled is the provider's.
+        (
+            "messages",
+            &["sent_at"],
+            "settled_by IN ('answer', 'person') AND arrival IN (SELECT t.arrival FROM attempts t WHERE t.started_at >= ?2)",
+        ),
+        ("attempts", &["started_at", "ended_at"], "started_at >= ?2"),
+        (
+            "accounts",
+            &[
+                "hold_until",
+                "last_call_at",
+                "next_call_at",
+                "first_call_at",
+                "warm_up_again_at",
+                "throttled_at",
+                "half_caps_until",
+            ],
+            "TRUE",
+        ),
+        ("inmail_holds", &["until"], "TRUE"),
+        ("account_facts", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
+    ];
+    let by = format!("{:+.3} seconds", step.by().as_secs_f64());
+    let oldest = time_text(step.from.checked_sub(REACH).unwrap_or(Timestamp::MIN));
+    for (table, columns, which) in TIMES {
+        let moved = columns.iter().map(|column| {
+            format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})")
+        });
+        let moved = moved.collect::<Vec<_>>().join(", ");
+        let sql = format!("UPDATE {table} SET {moved} WHERE {which}");
+        // Made of the constants above.
+        sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+fn milliseconds(milliseconds: Option<i64>) -> Duration {
+    Duration::from_millis(milliseconds.and_then(|ms| u64::try_from(ms).ok()).unwrap_or_default())
+}

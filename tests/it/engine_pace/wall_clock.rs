@@ -1,0 +1,234 @@
+//! A wall clock that is set, by seconds and by years, while the engine runs and while it does not: nothing waits for a date
+//! that only a wrong clock made, and everything keeps its length (P1, P3, P4).
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use outboxd::domain::caps::parse_caps;
+use outboxd::domain::message::NewMessage;
+use outboxd::domain::state::StateName;
+
+use super::bench::Bench;
+use super::carrier::{Answer, Kind};
+use super::time::seconds;
+use super::{SEED, assert_paced};
+use crate::queue::to_chat;
+
+const HOURS: [i64; 6] = [-1, 1, -26, 26, -24 * 400, 24 * 4000];
+
+/// When the clock is set: while the engine runs, or between two runs of the same start of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum When {
+    Running,
+    Stopped,
+}
+
+const WHEN: [When; 2] = [When::Running, When::Stopped];
+
+/// Sets the wall clock by so many hours.
+async fn set_clock(bench: &mut Bench, hours: i64, when: When) {
+    let by = SignedDuration::from_hours(hours);
+    match when {
+        When::Running => bench.clock.set_wall_by(by),
+        When::Stopped => {
+            bench.stop(seconds(0)).await;
+            bench.clock.set_wall_by(by);
+            bench.reopen().await;
+        }
+    }
+}
+
+async fn bench() -> Bench {
+    let bench = Bench::new(SEED).await;
+    bench.clock.set_boot_id(Some("this start"));
+    bench
+}
+
+/// The time between the last two calls, in seconds.
+fn last_pause(bench: &Bench) -> u64 {
+    let sends = bench.sends();
+    (sends[sends.len() - 1].at_ms - sends[sends.len() - 2].at_ms) / 1000
+}
+
+/// H16
+#[tokio::test]
+async fn messages_that_wait_when_the_clock_is_set_go_at_their_pace_and_in_order() {
+    for when in WHEN {
+        for hours in HOURS {
+            let mut bench = bench().await;
+            for n in 0..4 {
+                bench.enqueue(to_chat("c", &format!("m{n}"))).await;
+            }
+            bench.start().await;
+            bench.until_sent(1).await;
+            set_clock(&mut bench, hours, when).await;
+            bench.enqueue(to_chat("c", "later")).await;
+            let ends_at = bench.clock_monotonic() + seconds(120);
+            bench.until(|bench| bench.sends().len() == 5 || bench.clock_monotonic() > ends_at).await;
+            let texts: Vec<String> = bench.sends().into_iter().map(|call| call.text).collect();
+            assert_eq!(texts, ["m0", "m1", "m2", "m3", "later"], "{hours} h, {when:?}");
+            assert_paced(&bench, &format!("clock set by {hours} h, {when:?}"));
+            bench.finish().await;
+        }
+    }
+}
+
+/// Without anything that tells one start of the machine from the next, a clock that shows a time before the newest
+/// event is known to be wrong.
+#[tokio::test]
+async fn a_clock_that_is_set_back_over_a_start_of_the_machine_holds_nothing_up() {
+    for hours in [-1, -26, -24 * 4000] {
+        let mut bench = Bench::new(SEED).await;
+        for n in 0..3 {
+            bench.enqueue(to_chat("c", &format!("m{n}"))).await;
+        }
+        bench.start().await;
+        bench.until_sent(1).await;
+        set_clock(&mut bench, hours, When::Stopped).await;
+        let ends_at = bench.clock_monotonic() + seconds(60);
+        bench.until(|bench| bench.sends().len() == 3 || bench.clock_monotonic() > ends_at).await;
+        assert_eq!(bench.sends().len(), 3, "{hours} h");
+        bench.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_date_of_the_producer_stays_where_it_is() {
+    for when in WHEN {
+        let mut bench = bench().await;
+        let not_before = bench.clock_now() + SignedDuration::from_mins(90);
+        bench.enqueue(NewMessage { not_before: Some(not_before), ..to_chat("c", "x") }).await;
+        bench.start().await;
+        bench.advance(seconds(600)).await;
+        set_clock(&mut bench, -1, when).await;
+        bench.until_sent(1).await;
+        assert!(bench.sends()[0].wall >= not_before, "{when:?}");
+        assert!(
+            bench.sends()[0].at_ms >= 150 * 60 * 1000,
+            "{when:?}: an hour later, as the clock was set back"
+        );
+        bench.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_retry_keeps_its_length() {
+    for when in WHEN {
+        for hours in HOURS {
+            let mut bench = bench().await;
+            bench.provider.script(vec![Answer::NotSent]);
+            bench.enqueue(to_chat("c", "x")).await;
+            bench.start().await;
+            bench.until_sent(1).await;
+            bench.advance(seconds(5)).await;
+            set_clock(&mut bench, hours, when).await;
+            bench.until_sent(2).await;
+            let pause = last_pause(&bench);
+            assert!(
+                (20..=62).contains(&pause),
+                "{hours} h, {when:?}: {pause} s for a backoff of at most 60 s"
+            );
+            bench.finish().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rest_keeps_its_length() {
+    for when in WHEN {
+        for hours in HOURS {
+            let mut bench = bench().await;
+            bench.provider.script(vec![Answer::ApiLimited(seconds(7200))]);
+            bench.enqueue(to_chat("c", "x")).await;
+            bench.start().await;
+            bench.until_sent(1).await;
+            bench.advance(seconds(60)).await;
+            set_clock(&mut bench, hours, when).await;
+            bench.until_sent(2).await;
+            let pause = last_pause(&bench);
+            assert!((7199..=7260).contains(&pause), "{hours} h, {when:?}: {pause} s instead of 7200");
+            bench.finish().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_cap_keeps_its_length() {
+    for when in WHEN {
+        for hours in HOURS {
+            let mut bench = bench().await;
+            bench.policy.caps.list = parse_caps(None, "2/hour").unwrap();
+            for n in 0..3 {
+                bench.enqueue(to_chat(&format!("c{n}"), "x")).await;
+            }
+            bench.start().await;
+            bench.until_sent(2).await;
+            bench.advance(seconds(600)).await;
+            set_clock(&mut bench, hours, when).await;
+            bench.until_sent(3).await;
+            let sends = bench.sends();
+            let window = (sends[2].at_ms - sends[0].at_ms) / 1000;
+            assert!((3600..3630).contains(&window), "{hours} h, {when:?}: the third went after {window} s");
+            bench.finish().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_read_back_keeps_its_length() {
+    for when in WHEN {
+        for hours in HOURS {
+            let mut bench = bench().await;
+            bench.provider.script(vec![Answer::Unknown]);
+            let id = bench.enqueue(to_chat("c", "x")).await;
+            bench.start().await;
+            bench.until_sent(1).await;
+            bench.advance(seconds(20)).await;
+            assert_eq!(bench.state(id).await.0, StateName::Uncertain);
+            set_clock(&mut bench, hours, when).await;
+            bench.until(|bench| !bench.provider.calls_of(Kind::Read).is_empty()).await;
+            let read_ms = bench.provider.calls_of(Kind::Read)[0].at_ms;
+            let after = Duration::from_millis(read_ms - bench.sends()[0].at_ms).as_secs();
+            assert!((58..=70).contains(&after), "{hours} h, {when:?}: read after {after} s instead of 60");
+            bench.finish().await;
+        }
+    }
+}
+
+/// H17
+#[tokio::test]
+async fn a_clock_that_is_ahead_over_an_instant_restart_makes_nothing_stale() {
+    let mut bench = bench().await;
+    bench.stale_after = Some(seconds(3600));
+    for n in 0..3 {
+        bench.enqueue(to_chat("c", &format!("m{n}"))).await;
+    }
+    bench.start().await;
+    bench.until_sent(1).await;
+    bench.stop_and_close().await;
+    bench.clock.set_wall_by(SignedDuration::from_hours(24));
+    bench.reopen().await;
+    bench.until_sent(3).await;
+    assert_paced(&bench, "a clock that is a day ahead over a restart");
+    bench.finish().await;
+}
+
+/// An attempt that was stored between the setting of the clock and its notice waits no longer than it should either.
+#[tokio::test]
+async fn a_clock_that_is_set_twice_in_a_row_moves_nothing_twice() {
+    let mut bench = bench().await;
+    bench.provider.script(vec![Answer::ApiLimited(seconds(7200))]);
+    bench.enqueue(to_chat("c", "x")).await;
+    bench.start().await;
+    bench.until_sent(1).await;
+    for hours in [24, -24, 1, -1] {
+        bench.advance(seconds(60)).await;
+        set_clock(&mut bench, hours, When::Running).await;
+        bench.advance(seconds(60)).await;
+        set_clock(&mut bench, 0, When::Stopped).await;
+    }
+    bench.until_sent(2).await;
+    let pause = last_pause(&bench);
+    assert!((7199..=7260).contains(&pause), "{pause} s instead of 7200");
+    bench.finish().await;
+}

@@ -1,0 +1,244 @@
+//! It never falls silent (P9): a part that ends takes the process with it, probes and systemd hear the truth, and nothing that
+//! reads from the daemon holds it up. The real process throughout.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::daemon::{House, eventually, run};
+
+/// The tasks that the daemon cannot do without.
+const TASKS: [&str; 8] =
+    ["writer", "checkpointer", "reader", "supervisor", "reconciler", "API guard", "intake", "HTTP server"];
+
+fn message(chat: &str, text: &str) -> String {
+    json!({ "account_id": "acc_1", "chat_id": chat, "text": text }).to_string()
+}
+
+/// A process that ends with the test.
+struct Killed(std::process::Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ended_already = self.0.kill();
+        let _ended_already = self.0.wait();
+    }
+}
+
+/// H12
+#[tokio::test]
+async fn a_task_that_ends_ends_the_process_and_is_named() {
+    let house = House::new().await;
+    for name in TASKS {
+        let mut serve = house.outboxd(&["serve"]);
+        serve.env("FAILPOINT_END_TASK", name).stderr(Stdio::piped());
+        let child = serve.spawn().unwrap();
+        let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{name}: systemd restarts what fails; {log}");
+        assert!(log.contains(&format!("error: the {name} ended")), "{name} is named: {log}");
+    }
+}
+
+/// The list above is complete.
+#[tokio::test]
+async fn every_task_is_watched() {
+    let house = House::new().await;
+    let settings = house.settings();
+    let application = outboxd::app::Application::start(&settings, Vec::new()).await.unwrap();
+    let mut names: Vec<&str> = application.all_tasks().iter().flat_map(|tasks| tasks.names()).collect();
+    names.sort_unstable();
+    let mut expected = TASKS.to_vec();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    application.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn systemd_hears_that_it_is_ready_alive_reloading_and_stopping() {
+    let house = House::new().await;
+    let path = house.path("notify.sock");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_nonblocking(true).unwrap();
+    let house = house.set("NOTIFY_SOCKET", path.to_str().unwrap()).set("WATCHDOG_USEC", "300000");
+    let mut daemon = house.serve().await;
+    let mut heard = Vec::new();
+    let mut hear = async |wanted: &str| {
+        eventually(async || {
+            let mut buffer = [0; 1024];
+            while let Ok(length) = systemd.recv(&mut buffer) {
+                heard.extend(String::from_utf8_lossy(&buffer[..length]).lines().map(str::to_owned));
+            }
+            heard.iter().any(|line| line == wanted)
+        })
+        .await
+    };
+    for wanted in ["READY=1", "WATCHDOG=1"] {
+        assert!(hear(wanted).await, "{wanted} is not said");
+    }
+    daemon.signal("-HUP");
+    assert!(hear("RELOADING=1").await, "a reload is not announced");
+    daemon.signal("-TERM");
+    assert!(hear("STOPPING=1").await, "the stop is not announced");
+    assert_eq!(daemon.ended().await, Some(0));
+}
+
+#[tokio::test]
+async fn every_stop_signal_stops_in_good_order() {
+    let house = House::new().await.hasty();
+    for signal in ["-TERM", "-INT", "-QUIT"] {
+        let mut daemon = house.serve().await;
+        daemon.signal(signal);
+        assert_eq!(daemon.ended().await, Some(0), "{signal}");
+    }
+    let clean = house.sql("SELECT count(*) || '' FROM runs WHERE stopped_at IS NOT NULL");
+    assert_eq!(clean, ["3"], "each run noted its end");
+}
+
+/// A log pipe that nobody reads: messages go, clients are answered, what was dropped is counted, and it stops.
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_nothing_up() {
+    let house = House::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "30");
+    let mut serve = house.outboxd(&["serve"]);
+    let mut child = Killed(serve.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let client = house.client();
+    let get = async |path: &str| {
+        let answer = client.get(format!("http://outboxd{path}")).send().await.ok()?;
+        answer.json::<serde_json::Value>().await.ok()
+    };
+    assert!(eventually(async || get("/healthz").await.is_some()).await, "it answers");
+    // Each of these rows is rejected, which is a line of the log.
+    house.sql(
+        "INSERT INTO messages (account_id, chat_id, text) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
+         WHERE i < 12000) SELECT 'acc_1', 'chat_0', 'longer than thirty characters: ' || i FROM n RETURNING id",
+    );
+    let dropped = eventually(async || {
+        let status = get("/v1/status").await.unwrap();
+        status["log_lines_dropped"].as_u64().unwrap() > 0
+    });
+    assert!(dropped.await, "what found no room is counted");
+    let body = message("chat_1", "nobody reads the log");
+    let accepted = client.post("http://outboxd/v1/messages").body(body).send().await.unwrap();
+    assert_eq!(accepted.status(), 201);
+    house.delivered(1).await;
+    let shown = run(house.outboxd(&["status"]), "").1;
+    assert!(shown.contains("log lines were dropped since the start"), "{shown}");
+    let ended = run(
+        {
+            let mut kill = std::process::Command::new("sh");
+            kill.args(["-c", &format!("kill -TERM {}", child.0.id())]);
+            kill
+        },
+        "",
+    );
+    assert!(ended.0);
+    let stopped = eventually(async || child.0.try_wait().unwrap().is_some_and(|status| status.success()));
+    assert!(stopped.await, "it stops although its log is full");
+}
+
+/// H11
+#[tokio::test]
+async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_is_wrong() {
+    let house = House::new().await;
+    let file = house.path("outboxd.toml");
+    let write = |text: &str| std::fs::write(&file, text).unwrap();
+    write("[policy.default]\ngap.min = \"30s\"\ngap.max = \"40s\"\n");
+    let daemon = house.serve().await;
+    let warnings = async || daemon.get("/v1/status").await.1["warnings"].to_string();
+    let log_has = async |what: &str| eventually(async || house.log().contains(what)).await;
+
+    write(
+        "[policy.default]\ngap.min = \"50s\"\ngap.max = \"60s\"\n[limits]\ntext_chars = 20\n[api]\nbatch_rows = 7\n",
+    );
+    daemon.signal("-HUP");
+    assert!(
+        log_has("\"key\":\"policy.default.gap.min\",\"from\":\"30s\",\"to\":\"50s\"").await,
+        "{}",
+        house.log()
+    );
+    assert!(
+        log_has("this needs a restart").await && house.log().contains("api.batch_rows"),
+        "{}",
+        house.log()
+    );
+    assert!(eventually(async || warnings().await.contains("in force after a restart: api.batch_rows")).await);
+    let (status, refused) =
+        daemon.post("/v1/messages", &message("chat_1", "more than twenty characters")).await;
+    assert_eq!(status, 422, "the new limit is in force: {refused}");
+    daemon.enqueue(&message("chat_1", "short")).await;
+    house.delivered(1).await;
+    daemon.enqueue(&message("chat_2", "second")).await;
+    let shown = daemon.get("/v1/accounts/acc_1").await.1;
+    let until: jiff::Timestamp = shown["next_call_at"].as_str().unwrap().parse().unwrap();
+    let last: jiff::Timestamp = shown["last_call_at"].as_str().unwrap().parse().unwrap();
+    assert!(
+        until.duration_since(last) >= jiff::SignedDuration::from_secs(50),
+        "the new gap is in force: {shown}"
+    );
+
+    write("[policy.default]\ngap.min = \"5 parsecs\"\n[nonsense]\n");
+    daemon.signal("-HUP");
+    let kept = eventually(async || warnings().await.contains("the old one stays in force"));
+    assert!(kept.await, "{}", warnings().await);
+    let log = house.log();
+    assert!(log.contains("gap.min") && log.contains("nonsense"), "every mistake is logged: {log}");
+    assert_eq!(daemon.post("/v1/messages", &message("chat_1", "still more than twenty")).await.0, 422);
+    daemon.stop().await;
+}
+
+/// T11: what cannot be done is said by `/readyz`, by `status` and by its exit code, and `/healthz` does not lie.
+#[tokio::test]
+async fn a_daemon_that_can_send_nothing_says_so() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let code = |arguments: &[&str]| {
+        let output = house.outboxd(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(
+        daemon.get("/readyz").await,
+        (200, json!({ "ready": true, "take_in": { "ok": true }, "send": { "ok": true } }))
+    );
+    assert_eq!(code(&["status"]).0, Some(0));
+
+    assert_eq!(code(&["pause", "--all"]).0, Some(0));
+    let (status, ready) = daemon.get("/readyz").await;
+    assert_eq!((status, &ready["send"]["reason"]), (503, &json!("paused")), "{ready}");
+    assert_eq!(daemon.get("/readyz/take-in").await.0, 200);
+    assert_eq!(daemon.get("/readyz/send").await.0, 503);
+    assert_eq!(daemon.get("/healthz").await.0, 200, "a restart would not help");
+    assert_eq!(code(&["status"]).0, Some(8));
+    assert_eq!(code(&["status", "--json"]).0, Some(8));
+    assert_eq!(code(&["resume", "--all"]).0, Some(0));
+    assert_eq!(code(&["status"]).0, Some(0));
+
+    daemon.stop().await;
+    let house = house.set("OUTBOXD_UNIPILE_API_KEY", "another-key");
+    let daemon = house.serve().await;
+    daemon.enqueue(&message("chat_1", "x")).await;
+    assert!(eventually(async || daemon.get("/readyz").await.0 == 503).await);
+    let ready = daemon.get("/readyz").await.1;
+    assert_eq!(ready["send"]["reason"], "key_refused", "{ready}");
+    assert_eq!(house.outboxd(&["status"]).output().unwrap().status.code(), Some(8));
+    daemon.stop().await;
+}
+
+/// While another program keeps the queue locked, probes say so within a second, and no message can be taken in.
+#[tokio::test]
+async fn a_locked_queue_is_not_ready_to_take_in() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let locker = rusqlite::Connection::open(house.database()).unwrap();
+    locker.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let asked = std::time::Duration::from_secs(1);
+    let answer = tokio::time::timeout(asked + Duration::from_millis(500), daemon.get("/readyz")).await;
+    let (status, ready) = answer.expect("within a second or so");
+    assert_eq!((status, &ready["take_in"]["reason"]), (503, &json!("storage")), "{ready}");
+    assert_eq!(house.outboxd(&["status"]).output().unwrap().status.code(), Some(7));
+    locker.execute_batch("COMMIT").unwrap();
+    assert!(eventually(async || daemon.get("/readyz").await.0 == 200).await, "and it comes back");
+    daemon.stop().await;
+}
