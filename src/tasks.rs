@@ -128,8 +128,13 @@ impl Pulse {
     /// Completes when the task has gone round once more.
     pub async fn beat(&self) {
         let mut rounds = self.rounds.subscribe();
-        self.asked.notify_one();
+        self.ask();
         let _the_sender_lives_as_long_as_self = rounds.changed().await;
+    }
+
+    /// Has the task go round.
+    pub fn ask(&self) {
+        self.asked.notify_one();
     }
 
     /// For the task: completes when it is asked.

@@ -71,6 +71,10 @@ pub(super) async fn attempt(
     };
     shared.live.release(&run.id);
     run.looks.forget();
+    if shared.wall_clock_was_set() {
+        // What was decided by the old time is decided again.
+        return Ok(Wake::Now);
+    }
     let begun = shared.store.begin_attempt(intent).await?;
     if shared.live.storage_works() {
         tracing::info!("the queue can be written again");
@@ -170,6 +174,7 @@ async fn settle(
     gap: Duration,
     (reply, blame): (Reply, Blame),
 ) {
+    shared.follow_wall_clock().await;
     let now = shared.clock.now();
     let (reply, credits_spent) = understood(candidate, reply);
     let outcome = reply.outcome.as_str();

@@ -5,7 +5,6 @@
 //! caps, an error or an account that rests drop what is kept, and all that its caps can count is read anew (P4).
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -53,7 +52,7 @@ impl KeptLedger {
         now: Timestamp,
     ) -> Result<Arc<Ledger>, StoreError> {
         let since = begin(policy, now);
-        let clock_steps = shared.clock_steps.load(Ordering::Relaxed);
+        let clock_steps = shared.wall_clock.steps();
         let usable =
             |kept: &Kept| kept.from <= since && kept.settled_to <= now && kept.clock_steps == clock_steps;
         let Some(mut kept) = self.0.take().filter(usable) else {
@@ -81,7 +80,7 @@ impl KeptLedger {
         since: Timestamp,
         now: Timestamp,
     ) -> Result<Arc<Ledger>, StoreError> {
-        let clock_steps = shared.clock_steps.load(Ordering::Relaxed);
+        let clock_steps = shared.wall_clock.steps();
         let found = shared.store.sent_since(account, since).await?;
         let last = found.sends.last().map(|(at, _)| *at);
         let settled_to = found.open_from.or(last).unwrap_or(since);

@@ -29,10 +29,11 @@ mod supervisor;
 mod target;
 mod timers;
 mod verify;
+mod wall_clock;
 mod work;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -109,10 +110,7 @@ struct Shared {
     pulse: Pulse,
     /// The wall clock and the monotonic one when the run began.
     began: (Timestamp, Duration),
-    /// The clock that goes on while the machine is suspended, read with them.
-    began_elapsed: Duration,
-    /// How often the wall clock was set since.
-    clock_steps: AtomicU64,
+    wall_clock: wall_clock::WallClock,
     /// Nothing new begins.
     stopping: CancellationToken,
     /// What is on its way is given up.
@@ -173,7 +171,7 @@ impl Engine {
     /// When the queue cannot be read or written; then nothing was sent.
     pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
         let began = (parts.clock.now(), parts.clock.monotonic());
-        let began_elapsed = parts.clock.elapsed();
+        let wall_clock = wall_clock::WallClock::new(parts.clock.as_ref());
         let recovered =
             recover::recover(&parts.store, parts.clock.boot(), began, &parts.policies, parts.stale_after)
                 .await?;
@@ -189,8 +187,7 @@ impl Engine {
             pace: pace::Pace::new(began),
             joining: AtomicUsize::new(0),
             began,
-            began_elapsed,
-            clock_steps: AtomicU64::new(0),
+            wall_clock,
             store: parts.store,
             provider: parts.provider,
             clock: parts.clock,

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -16,7 +15,7 @@ use super::facts;
 use super::timers::Timers;
 use crate::domain::message::AccountId;
 use crate::policy::settle::after;
-use crate::store::{ClockReading, ClockStep, StoreError};
+use crate::store::{ClockReading, StoreError};
 
 /// Steps that run at once; each may have a call in flight.
 const MAX_STEPS: usize = 1024;
@@ -67,8 +66,6 @@ pub(super) struct Supervisor {
     /// When the facts of accounts are looked at next, and whether that is going on.
     facts_at: Timestamp,
     reads_facts: bool,
-    /// The wall clock, and the one that nobody sets, when they were last known to agree.
-    clocks: (Timestamp, Duration),
     /// Whether stored times are following a clock that was set; nothing begins meanwhile.
     follows_clock: bool,
 }
@@ -76,7 +73,6 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let swept_at = shared.clock.now();
-        let clocks = (shared.began.0, shared.began_elapsed);
         Self {
             shared,
             slots: HashMap::new(),
@@ -87,7 +83,6 @@ impl Supervisor {
             swept_at,
             facts_at: after(swept_at, facts::FIRST),
             reads_facts: false,
-            clocks,
             follows_clock: false,
         }
     }
@@ -125,8 +120,7 @@ impl Supervisor {
             return false;
         }
         let (now, elapsed) = (self.shared.clock.now(), self.shared.clock.elapsed());
-        let expected = after(self.clocks.0, elapsed.saturating_sub(self.clocks.1));
-        let Some(step) = ClockStep::between(expected, now) else { return true };
+        let Some(step) = self.shared.wall_clock.step((now, elapsed)) else { return true };
         super::recover::log_step(step);
         self.follows_clock = true;
         let shared = Arc::clone(&self.shared);
@@ -147,8 +141,7 @@ impl Supervisor {
     fn followed_clock(&mut self, clocks: Option<(Timestamp, Duration)>) {
         self.follows_clock = false;
         let Some(clocks) = clocks else { return };
-        self.clocks = clocks;
-        self.shared.clock_steps.fetch_add(1, Ordering::Relaxed);
+        self.shared.wall_clock.agree(clocks);
         self.shared.doubts.notify_one();
         let waits = |slot: &Slot| matches!(slot, Slot::Resting { wake_at: Some(_), .. });
         let waiting = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| id.clone());

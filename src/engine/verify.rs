@@ -205,6 +205,7 @@ async fn look(shared: &Shared, arrival: Arrival, blind: Blindness) -> Result<Loo
     let started_at = by_monotonic.map_or(doubt.started_at, |at| at.min(doubt.started_at));
     let since = started_at.checked_sub(LOOK_BACK).unwrap_or(doubt.started_at);
     let read = read(shared, &doubt, policy, since).await;
+    shared.follow_wall_clock().await;
     let now = shared.clock.now();
     let is_read = read.is_ok();
     let (finding, seen, blind_for) = match read {

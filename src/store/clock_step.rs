@@ -138,11 +138,12 @@ async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &Cloc
     Ok(())
 }
 
-/// Messages that nobody scheduled are due now, not when the clock shows again what it showed when they came. Returns where
-/// to go on.
+/// Messages that nobody scheduled are due now, not when the clock shows again what it showed when they came; those that are
+/// not settled may be queued again. Returns where to go on.
 async fn clamp_due(connection: &mut SqliteConnection, now: Timestamp, after: i64) -> Result<Option<i64>> {
     const CLAMP: &str = "UPDATE messages SET due_at = max(?1, coalesce(not_before, '')) \
-         WHERE arrival > ?2 AND arrival <= ?3 AND state = 'queued' AND due_at > max(?1, coalesce(not_before, ''))";
+         WHERE arrival > ?2 AND arrival <= ?3 AND due_at > max(?1, coalesce(not_before, '')) \
+           AND state IN ('queued', 'sending', 'uncertain', 'review')";
     const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
     let up_to = after.saturating_add(ROWS);
     let query = sqlx::query(CLAMP).bind(time_text(now)).bind(after).bind(up_to);

@@ -64,6 +64,9 @@ struct Row {
     dropped: bool,
 }
 
+/// Stored times are in whole milliseconds, also after the wall clock was set many times.
+const ROUNDING: Duration = Duration::from_millis(100);
+
 /// Says everything that breaks one promise.
 type Judge<'a> = fn(&Evidence<'a>) -> Vec<String>;
 
@@ -223,7 +226,7 @@ impl<'a> Evidence<'a> {
         self.universe.policies.of(&outboxd::domain::message::AccountId::new(account))
     }
 
-    /// Caps and hours hold, by the clock that the daemon saw. After LinkedIn said "too many", and that was recorded, the account rests for its cooldown.
+    /// Caps hold by the clock that nobody sets, hours by the one that the daemon saw. After LinkedIn said "too many", and that was recorded, the account rests for its cooldown.
     fn p4_never_outside_the_limits(&self) -> Vec<String> {
         const RECORDED: &str = "SELECT count(*) FROM attempts t JOIN messages m ON m.arrival = t.arrival \
              WHERE t.account_id = ?1 AND m.text = ?2 AND t.outcome = 'throttled'";
@@ -234,9 +237,8 @@ impl<'a> Evidence<'a> {
             if recorded == 0 {
                 continue;
             }
-            let set_forward: Duration =
-                self.notes.forward.iter().filter(|(when, _)| *when >= at).map(|(_, by)| *by).sum();
-            let rest = self.policy(&account).cooldown.first.saturating_sub(set_forward);
+            // Whatever the wall clock did meanwhile.
+            let rest = self.policy(&account).cooldown.first.saturating_sub(ROUNDING);
             let early =
                 self.left.iter().find(|call| call.account == account && call.at > at && call.at - at < rest);
             if let Some(call) = early {
@@ -246,7 +248,8 @@ impl<'a> Evidence<'a> {
         for (account, window, most) in &self.notes.caps {
             let own: Vec<&Left> = self.left.iter().filter(|call| call.account == *account).collect();
             for (index, call) in own.iter().enumerate() {
-                let counts = |before: &&&Left| before.reaches && before.wall > call.wall - *window;
+                let counts =
+                    |before: &&&Left| before.reaches && before.at + window.saturating_sub(ROUNDING) > call.at;
                 let sent = own[..index].iter().filter(counts).count();
                 if sent >= *most {
                     wrong.push(format!(
