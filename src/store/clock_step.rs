@@ -26,6 +26,10 @@ const REACH: Duration = LEDGER_REACH.saturating_add(Duration::from_secs(24 * 360
 /// Messages are looked through so many at a time, so that other programs can write in between.
 const ROWS: i64 = 20_000;
 
+/// A clock that was set is noticed within 20 s. What came in meanwhile is due later than this before the notice, so that what
+/// waited already goes first.
+const NOTICED_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+
 /// The wall clock was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockStep {
@@ -89,19 +93,20 @@ impl Store {
     /// # Errors
     /// What SQLite says; then it can be called again with the same step.
     pub async fn move_times(&self, step: ClockStep, reading: ClockReading) -> Result<()> {
+        let due_at = step.to.checked_sub(NOTICED_WITHIN).unwrap_or(step.to);
         let mut from = step.by().is_negative().then_some(0);
         while let Some(after) = from {
             let verb = self
                 .inner
                 .writer
-                .solo(step.to, move |connection| Box::pin(clamp_due(connection, step.to, after)));
+                .solo(step.to, move |connection| Box::pin(clamp_due(connection, due_at, after)));
             from = verb.await?;
         }
         let run = self.inner.run;
         let verb = self.inner.writer.solo(step.to, move |connection| {
             Box::pin(async move {
                 if step.by().is_negative() {
-                    restore_order(connection, step.to).await?;
+                    restore_order(connection, due_at).await?;
                 }
                 shift(connection, step).await?;
                 note_clocks(connection, run, &reading).await?;
@@ -138,22 +143,22 @@ async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &Cloc
     Ok(())
 }
 
-/// Messages that nobody scheduled are due now, not when the clock shows again what it showed when they came; those that are
-/// not settled may be queued again. Returns where to go on.
-async fn clamp_due(connection: &mut SqliteConnection, now: Timestamp, after: i64) -> Result<Option<i64>> {
+/// Messages that nobody scheduled are due at `latest`, not when the clock shows again what it showed when they came, and go in
+/// the order in which they came; those that are not settled may be queued again. Returns where to go on.
+async fn clamp_due(connection: &mut SqliteConnection, latest: Timestamp, after: i64) -> Result<Option<i64>> {
     const CLAMP: &str = "UPDATE messages SET due_at = max(?1, coalesce(not_before, '')) \
          WHERE arrival > ?2 AND arrival <= ?3 AND due_at > max(?1, coalesce(not_before, '')) \
            AND state IN ('queued', 'sending', 'uncertain', 'review')";
     const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
     let up_to = after.saturating_add(ROWS);
-    let query = sqlx::query(CLAMP).bind(time_text(now)).bind(after).bind(up_to);
+    let query = sqlx::query(CLAMP).bind(time_text(latest)).bind(after).bind(up_to);
     query.execute(&mut *connection).await?;
     let more: bool = sqlx::query_scalar(MORE).bind(up_to).fetch_one(connection).await?;
     Ok(more.then_some(up_to))
 }
 
 /// What rests on the due times of messages: which is the first of its lane, and which waits for a retry of its thread.
-async fn restore_order(connection: &mut SqliteConnection, now: Timestamp) -> Result<()> {
+async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> Result<()> {
     const LANES: &str = "UPDATE lanes SET (due_at, arrival) = (SELECT m.due_at, m.arrival FROM messages m \
            WHERE m.account_id = lanes.account_id AND m.lane = (SELECT f.lane FROM messages f WHERE f.arrival = lanes.arrival) \
              AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL ORDER BY m.due_at, m.arrival LIMIT 1) \
@@ -167,7 +172,7 @@ async fn restore_order(connection: &mut SqliteConnection, now: Timestamp) -> Res
                CROSS JOIN messages m INDEXED BY messages_blocked ON m.blocked_by = r.arrival \
               WHERE r.state = 'queued' AND r.retry_at IS NOT NULL) \
            AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.arrival = messages.arrival)";
-    sqlx::query(LANES).bind(time_text(now)).execute(&mut *connection).await?;
+    sqlx::query(LANES).bind(time_text(latest)).execute(&mut *connection).await?;
     sqlx::query(BLOCKED).execute(connection).await?;
     Ok(())
 }

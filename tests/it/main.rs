@@ -46,3 +46,4 @@ mod store_plans;
 mod store_sharing;
 mod supervision;
 mod tidy;
+mod wrong_clock;

@@ -1,0 +1,70 @@
+//! The real process under a wall clock that is wrong by years, ahead and behind, while it runs and between two runs (H16, H17).
+//!
+//! libfaketime stands between the process and its wall clock and reads the offset from a file; the clock that counts since the
+//! machine was started is left alone, as it is when a person or NTP sets the time.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::daemon::{House, eventually, gaps};
+
+/// The library, if it is installed (Debian's package `faketime`; .ci/run installs it).
+fn library() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?;
+    let found = folders.flatten().map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    found.into_iter().find(|library| library.exists())
+}
+
+fn set_clock(house: &House, seconds: i64) {
+    // Replaced as a whole: the daemon reads it all the time.
+    std::fs::write(house.path("offset.new"), format!("{seconds:+}")).unwrap();
+    std::fs::rename(house.path("offset.new"), house.path("offset")).unwrap();
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
+    const YEARS: i64 = 400 * 86_400;
+    let Some(library) = library() else {
+        eprintln!("libfaketime is not installed; the real process is not run under a wrong clock");
+        return;
+    };
+    let house = House::new().await.hasty();
+    let offset = house.path("offset");
+    let house = house
+        .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "300ms")
+        .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "400ms")
+        .set("LD_PRELOAD", library.to_str().unwrap())
+        .set("FAKETIME_TIMESTAMP_FILE", offset.to_str().unwrap())
+        .set("FAKETIME_NO_CACHE", "1")
+        .set("DONT_FAKE_MONOTONIC", "1");
+    let mut expected = 0;
+    // Where the clock stands when a run begins, and what it is set to while it runs.
+    for (begins, set_to) in [(0, YEARS), (YEARS, 0), (0, -YEARS), (-YEARS, YEARS), (0, -3600)] {
+        set_clock(&house, begins);
+        let daemon = house.serve().await;
+        for n in 0..4 {
+            let text = format!("from {begins} to {set_to}, message {n}");
+            let message = json!({ "account_id": "acc_1", "chat_id": "chat_1", "text": text });
+            daemon.enqueue(&message.to_string()).await;
+        }
+        house.delivered(expected + 1).await;
+        set_clock(&house, set_to);
+        let last = json!({ "account_id": "acc_1", "chat_id": "chat_1", "text": format!("after {set_to}") });
+        daemon.enqueue(&last.to_string()).await;
+        expected += 5;
+        let delivered = house.delivered(expected).await;
+        assert_eq!(delivered.last().unwrap().text, format!("after {set_to}"), "in order");
+        daemon.stop().await;
+    }
+    let world = house.sandbox.world();
+    let pauses = gaps(&world.deliveries(), "acc_1");
+    assert!(pauses.iter().all(|pause| *pause >= Duration::from_millis(290)), "{pauses:?}");
+    let set = house.sql("SELECT detail FROM events WHERE kind = 'daemon.clock_set' ORDER BY seq");
+    assert!(set.len() >= 5, "each time it was set it was noticed: {set:?}");
+    let none_waits =
+        eventually(async || house.sql("SELECT id FROM messages WHERE state <> 'sent'").is_empty());
+    assert!(none_waits.await);
+}
