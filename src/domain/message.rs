@@ -3,6 +3,8 @@
 //! A [`Draft`] is what came through a door, still in the producer's words; [`NewMessage`] is what
 //! `domain/validate.rs` made of it, once. Ids of Unipile's are opaque: kept as they came, never parsed.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use uuid::Uuid;
@@ -16,12 +18,12 @@ macro_rules! opaque_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Takes the id as it came.
             pub fn new(id: impl Into<String>) -> Self {
-                Self(id.into())
+                Self(id.into().into())
             }
             /// The id as it came.
             pub fn as_str(&self) -> &str {

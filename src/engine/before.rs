@@ -35,15 +35,15 @@ const UNREAD_FOR: Duration = Duration::from_secs(60);
 /// So long before the typing begins, the chat is looked up.
 const AHEAD: Duration = Duration::from_secs(5);
 
-/// What looks of this run have shown.
+/// What looks of this run have shown. Most accounts have none: what is large lies apart.
 #[derive(Default)]
 pub(super) struct Looks {
     /// The message that may go, until this time of the monotonic clock.
     cleared: Option<(MessageId, Duration)>,
     /// Where a first message goes: into the chat, if there is one.
-    routed: Option<Routed>,
+    routed: Option<Box<Routed>>,
     /// The inbox that starts chats, until this time of the monotonic clock.
-    inbox: Option<(InboxId, Duration)>,
+    inbox: Option<Box<(InboxId, Duration)>>,
     /// Looks that failed in a row.
     pub(super) failed: u32,
 }
@@ -170,7 +170,7 @@ async fn route(
     };
     shared.store.note_route(candidate.arrival, why, now).await?;
     let until = shared.clock.monotonic() + early + early + GOOD_FOR;
-    run.looks.routed = Some(Routed { message_id: candidate.id, chat_id, until });
+    run.looks.routed = Some(Box::new(Routed { message_id: candidate.id, chat_id, until }));
     Ok(Look::Wake(Wake::Now))
 }
 
@@ -187,8 +187,9 @@ async fn clear(
         return Ok(Look::Clear);
     }
     let inbox_id = target::inbox_of(&candidate.target, &candidate.extras, policy);
-    let unseen = inbox_id
-        .filter(|id| !run.looks.inbox.as_ref().is_some_and(|(seen, until)| seen == id && monotonic < *until));
+    let unseen = inbox_id.filter(|id| {
+        !run.looks.inbox.as_deref().is_some_and(|(seen, until)| seen == id && monotonic < *until)
+    });
     let credit = credit_of(candidate);
     if unseen.is_none() && credit.is_none() {
         return Ok(Look::Clear);
@@ -204,7 +205,7 @@ async fn clear(
                 return Ok(Look::Wake(Wake::Now));
             }
         };
-        run.looks.inbox = Some((inbox_id, shared.clock.monotonic() + good_for));
+        run.looks.inbox = Some(Box::new((inbox_id, shared.clock.monotonic() + good_for)));
     }
     if let Some(credit) = credit
         && let Some(wake) = credits(shared, run, candidate, credit, policy, now).await?

@@ -121,3 +121,44 @@ async fn a_forecast_ends_when_nobody_waits_for_it_and_when_the_daemon_stops() {
     assert!(ended.is_err(), "the daemon stops");
     bench.finish().await;
 }
+
+/// Caps that are changed to a shorter window and back while the account runs: nothing that the long window counts is forgotten (P4).
+#[tokio::test]
+async fn caps_that_are_changed_to_a_shorter_window_and_back_forget_nothing() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.gap = Gap { min: seconds(60), max: seconds(60) };
+    bench.policy.caps.list = parse_caps(None, "5/24h").unwrap();
+    for number in 0..9 {
+        bench.enqueue(to_chat(&format!("c{number}"), "x")).await;
+    }
+    bench.start().await;
+    bench.until_sent(3).await;
+    let whole = bench.policy.clone();
+    let mut short = whole.clone();
+    short.caps.list = parse_caps(None, "1/hour").unwrap();
+    bench.handle().set_policy(account("1"), short);
+    bench.until_sent(4).await;
+    bench.handle().set_policy(account("1"), whole);
+    bench.until_sent(6).await;
+    let sends = bench.sends();
+    let window = (sends[5].at_ms - sends[0].at_ms) / 1000;
+    assert!(window >= 86_400, "the sixth went {window} s after the first");
+    bench.finish().await;
+}
+
+/// A call that panicked may have reached somebody: the account pauses as after any call (P3).
+#[tokio::test]
+async fn the_pause_holds_after_a_panic_in_a_call() {
+    let mut bench = Bench::new(SEED).await;
+    bench.policy.gap = Gap { min: seconds(300), max: seconds(400) };
+    bench.provider.script(vec![Answer::Panic]);
+    for number in 0..2 {
+        bench.enqueue(to_chat(&format!("c{number}"), "x")).await;
+    }
+    bench.start().await;
+    bench.until_sent(2).await;
+    let sends = bench.sends();
+    let pause = (sends[1].at_ms - sends[0].at_ms) / 1000;
+    assert!(pause >= 300, "only {pause} s after the panic, which itself rests the account for 60 s");
+    bench.finish().await;
+}
