@@ -137,7 +137,7 @@ impl Account {
                 && query.kind.as_deref().is_none_or(|kind| kind == chat.kind())
                 && query.before.is_none_or(|before| at < before)
                 && query.after.is_none_or(|after| at > after)
-                && query.is_archived.is_none_or(|archived| archived == chat.inbox_id.ends_with("_ARCHIVED"))
+                && query.is_archived.is_none_or(|archived| archived == chat.is_archived())
                 && query.is_unread.is_none_or(|unread| unread == (chat.unread() > 0))
                 && query.below.as_ref().is_none_or(|(below, last)| (at, *id) < (*below, last))
         };

@@ -69,6 +69,20 @@ impl fmt::Debug for Content {
 }
 
 impl Attachment {
+    /// A file as somebody attaches it by hand.
+    pub fn new(filename: &str, content_type: &str, content: &[u8]) -> Self {
+        Self {
+            filename: filename.to_owned(),
+            content_type: content_type.to_owned(),
+            send_mode: None,
+            voice_note: None,
+            duration: None,
+            bytes: length(content),
+            fnv1a: fnv1a(content),
+            content: Content(Some(content.into())),
+        }
+    }
+
     /// The decoded content; `None` if the sandbox keeps no bodies, or if this was read back over HTTP.
     pub fn content(&self) -> Option<&[u8]> {
         self.content.0.as_deref()

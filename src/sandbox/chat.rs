@@ -1,7 +1,8 @@
 //! Chats and the messages in them, as they can be read back.
 //!
 //! Kept by `account`. The ledger says what reached whom and can be cleared; this is what LinkedIn shows, and stays.
-//! Messages are only ever added, so that the place of one in its chat is a cursor that stays good.
+//! Messages are added at the end, unless a test writes one in the past, so that the place of one in its chat is a cursor
+//! that stays good.
 
 use jiff::Timestamp;
 
@@ -35,6 +36,50 @@ pub(super) struct Message {
     pub(super) quote_id: Option<String>,
     pub(super) source: Option<ForwardSource>,
     pub(super) subject: Option<String>,
+    pub(super) is_deleted: bool,
+    pub(super) is_edited: bool,
+}
+
+/// A message that was not sent through the API: somebody wrote it with LinkedIn's own means.
+#[derive(Debug, Clone, Default)]
+pub struct ByHand {
+    /// Its id in its chat; another message with the same id is replaced.
+    pub id: String,
+    /// Its text.
+    pub text: String,
+    /// Whether the account wrote it, otherwise whom the chat is with.
+    pub is_sender: bool,
+    /// When it was written; `None` is now.
+    pub at: Option<Timestamp>,
+    /// Its files.
+    pub attachments: Vec<Attachment>,
+    /// The message of the chat that it replies to.
+    pub quote_id: Option<String>,
+    /// The message that it forwards.
+    pub source: Option<ForwardSource>,
+    /// Its subject.
+    pub subject: Option<String>,
+    /// Whether somebody deleted it since.
+    pub is_deleted: bool,
+    /// Whether somebody edited it since.
+    pub is_edited: bool,
+}
+
+impl ByHand {
+    pub(super) fn message(self, now: Timestamp) -> Message {
+        Message {
+            id: self.id,
+            text: self.text,
+            is_sender: self.is_sender,
+            timestamp: self.at.unwrap_or(now),
+            attachments: self.attachments,
+            quote_id: self.quote_id,
+            source: self.source,
+            subject: self.subject,
+            is_deleted: self.is_deleted,
+            is_edited: self.is_edited,
+        }
+    }
 }
 
 impl Chat {
@@ -63,12 +108,22 @@ impl Chat {
         self.messages.iter().rev().take_while(|message| !message.is_sender).count()
     }
 
-    /// Adds `message`; one with the same id is replaced where it stands.
+    /// Adds `message` at its time; one with the same id is replaced where it stands.
     pub(super) fn put(&mut self, message: Message) {
         match self.messages.iter_mut().find(|other| other.id == message.id) {
             Some(other) => *other = message,
-            None => self.messages.push(message),
+            None => {
+                let later =
+                    self.messages.iter().rev().take_while(|other| other.timestamp > message.timestamp);
+                let place = self.messages.len() - later.count();
+                self.messages.insert(place, message);
+            }
         }
+    }
+
+    /// Whether it lies in an archive.
+    pub(super) fn is_archived(&self) -> bool {
+        self.inbox_id.ends_with("_ARCHIVED")
     }
 
     /// Who sent `message`, of an account that is the user `me`.

@@ -54,8 +54,11 @@ For you, without a key:
   PUT    /sandbox/accounts/{id}                 {\"name\": \"Ada\", \"status\": \"errored\", \"products\": {\"classic\": \"errored\"}}
   PUT    /sandbox/accounts/{id}/credits         {\"classic\": 3, \"recruiter\": 0}
   PUT    /sandbox/accounts/{id}/inboxes         [{\"id\": \"CLASSIC_PRIMARY\", \"disabled\": true}]
-  PUT    /sandbox/accounts/{id}/chats           {\"chat_id\": \"2-abc\", \"user_id\": \"ACoA1\", \"readonly\": true}
-  POST   /sandbox/accounts/{id}/messages        {\"chat_id\": \"2-abc\", \"id\": \"m1\", \"text\": \"hi\", \"is_sender\": false}
+  PUT    /sandbox/accounts/{id}/chats           {\"chat_id\": \"2-abc\", \"user_id\": \"ACoA1\", \"readonly\": true}; a group:
+                                                {\"chat_id\": \"2-abc\", \"users_ids\": [\"ACoA1\", \"ACoA2\"], \"name\": \"Team\"}
+  POST   /sandbox/accounts/{id}/messages        {\"chat_id\": \"2-abc\", \"id\": \"m1\", \"text\": \"hi\", \"is_sender\": false}, written by
+                                                hand; also timestamp, attachments, quote_id, forward {\"chat_id\",
+                                                \"message_id\"}, subject, is_deleted, is_edited
 
 A fault, of which only \"kind\" is required (without \"times\" it lasts, without \"endpoint\" it meets every POST):
 
@@ -78,7 +81,7 @@ pub(super) fn routes(service: Service) -> Router {
         .route("/sandbox/calls", get(calls))
         .route("/sandbox/count", get(count))
         .route("/sandbox/faults", get(faults).post(add_fault).delete(clear_faults))
-        .route("/sandbox/deliveries/{seq}/attachments/{n}", get(verbs::attachment))
+        .route("/sandbox/deliveries/{seq}/attachments/{n}", get(verbs::attachment_of))
         .route("/sandbox/accounts/{account_id}", put(verbs::set_account))
         .route("/sandbox/accounts/{account_id}/credits", put(verbs::set_credits))
         .route("/sandbox/accounts/{account_id}/inboxes", put(verbs::set_inboxes))

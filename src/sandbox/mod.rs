@@ -41,6 +41,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::SystemClock;
 
 pub use attachment::{Attachment, SendMode};
+pub use chat::ByHand;
 pub use endpoint::Endpoint;
 pub use faults::{Fault, FaultKind};
 pub use ledger::{Call, Delivery, DeliveryKind, ForwardSource};

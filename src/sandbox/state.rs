@@ -232,6 +232,8 @@ impl State {
             quote_id: delivery.quote_id.clone(),
             source: delivery.source.clone(),
             subject: subject.filter(|_| keep_bodies),
+            is_deleted: false,
+            is_edited: false,
         });
         self.ledger.enter_delivery(delivery);
         id
@@ -287,7 +289,7 @@ fn view(account: &mut Account, target: &Target, read: &Read, now: Timestamp) -> 
         Read::InmailCredits { service } => views::credits(account, service.as_deref()),
         Read::UserChat => views::user_chat(account, target.user_id.as_deref().unwrap_or_default()),
         Read::Chats(query) => views::chats(account, target.inbox_id.as_deref(), query),
-        Read::Chat => views::chat(chat_of(target), chat()),
+        Read::Chat => views::chat(account, chat_of(target), chat()),
         Read::Messages(query) => views::messages(account, chat_of(target), chat(), query),
         Read::Message => {
             let id = target.message_id.as_deref().unwrap_or_default();

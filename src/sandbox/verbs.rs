@@ -9,6 +9,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::attachment;
+use super::chat::ByHand;
+use super::ledger::ForwardSource;
 use super::reply::Problem;
 use super::server::Service;
 use super::strict::{Fields, Invalid};
@@ -114,13 +117,20 @@ pub(super) async fn set_chat(
     body: Bytes,
 ) -> Response {
     changed(&service, &body, |world, body| {
-        let fields = Fields::of(body, "", &["chat_id", "user_id", "readonly"])?;
+        let fields = Fields::of(body, "", &["chat_id", "user_id", "users_ids", "name", "readonly"])?;
         let chat_id = fields.string("chat_id")?;
         let user_id = fields.optional_string("user_id")?;
+        let name = fields.optional_string("name")?;
         let readonly = fields.optional_boolean("readonly")?;
-        match user_id {
-            Some(user) => world.add_chat_with_user(&account_id, user, chat_id),
-            None => world.add_chat(&account_id, chat_id),
+        let all = fields.optional_array("users_ids")?;
+        let users: Option<Vec<&str>> = all.iter().map(Value::as_str).collect();
+        match (user_id, users) {
+            (Some(user), Some(users)) if users.is_empty() => {
+                world.add_chat_with_user(&account_id, user, chat_id);
+            }
+            (None, Some(users)) if users.is_empty() => world.add_chat(&account_id, chat_id),
+            (None, Some(users)) => world.add_group(&account_id, chat_id, &users, name),
+            _ => return Err(Invalid("users_ids must be an array of user ids, without user_id".to_owned())),
         }
         match readonly {
             Some(true) => world.set_readonly(&account_id, chat_id),
@@ -138,16 +148,47 @@ pub(super) async fn add_message(
     body: Bytes,
 ) -> Response {
     changed(&service, &body, |world, body| {
-        let fields = Fields::of(body, "", &["chat_id", "id", "text", "is_sender"])?;
-        let (chat_id, id, text) = (fields.string("chat_id")?, fields.string("id")?, fields.string("text")?);
-        let is_sender = fields.optional_boolean("is_sender")?.unwrap_or(false);
-        world.add_message(&account_id, chat_id, id, text, is_sender);
+        let known = [
+            "chat_id",
+            "id",
+            "text",
+            "is_sender",
+            "timestamp",
+            "attachments",
+            "quote_id",
+            "forward",
+            "subject",
+            "is_deleted",
+            "is_edited",
+        ];
+        let fields = Fields::of(body, "", &known)?;
+        let flag = |name| Ok::<_, Invalid>(fields.optional_boolean(name)?.unwrap_or(false));
+        let at = fields
+            .optional_string("timestamp")?
+            .map(|text| text.parse().map_err(|_| Invalid(format!("timestamp must be a time, not {text:?}"))));
+        let source = fields.optional_object("forward", &["chat_id", "message_id"])?.map(|source| {
+            let (chat_id, message_id) = (source.string("chat_id")?, source.string("message_id")?);
+            Ok::<_, Invalid>(ForwardSource { chat_id: chat_id.to_owned(), message_id: message_id.to_owned() })
+        });
+        let message = ByHand {
+            id: fields.string("id")?.to_owned(),
+            text: fields.string("text")?.to_owned(),
+            is_sender: flag("is_sender")?,
+            at: at.transpose()?,
+            attachments: attachment::read_all(&fields)?,
+            quote_id: fields.optional_string("quote_id")?.map(str::to_owned),
+            source: source.transpose()?,
+            subject: fields.optional_string("subject")?.map(str::to_owned),
+            is_deleted: flag("is_deleted")?,
+            is_edited: flag("is_edited")?,
+        };
+        world.write_by_hand(&account_id, fields.string("chat_id")?, message);
         Ok(())
     })
 }
 
 /// `GET /sandbox/deliveries/{seq}/attachments/{n}`: the decoded bytes; the first attachment is 0.
-pub(super) async fn attachment(
+pub(super) async fn attachment_of(
     State(service): State<Service>,
     Path((seq, index)): Path<(String, String)>,
 ) -> Response {

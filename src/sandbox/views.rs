@@ -78,7 +78,7 @@ pub(super) fn user_chat(account: &Account, user: &str) -> Value {
     json!({ "object": "ChatLookup", "data": data })
 }
 
-pub(super) fn chat(id: &str, chat: &Chat) -> Value {
+pub(super) fn chat(account: &Account, id: &str, chat: &Chat) -> Value {
     let user = chat.users.first().filter(|_| !chat.is_group);
     let mut view = json!({
         "object": "Chat",
@@ -87,12 +87,24 @@ pub(super) fn chat(id: &str, chat: &Chat) -> Value {
         "type": chat.kind(),
         "is_group": chat.is_group,
         "is_1to1": !chat.is_group,
+        "is_channel": false,
+        "is_pinned": false,
         "is_readonly": chat.readonly,
+        "is_archived": chat.is_archived(),
+        "muted_until": null,
         "restrictions": if chat.readonly { vec!["send_message"] } else { Vec::new() },
         "created_at": time(chat.created_at),
         "unread_count": chat.unread(),
         "folders": [chat.inbox_id],
+        "provider": account.provider,
     });
+    if chat.is_group {
+        let others = chat.users.iter().map(|user| participant(user, user, false));
+        let all: Vec<Value> =
+            [participant(&account.user_id, &account.name, true)].into_iter().chain(others).collect();
+        view["participants_count"] = json!(all.len());
+        view["participants"] = all.into();
+    }
     if let Some(user) = user {
         view["user_id"] = json!(user);
     }
@@ -106,10 +118,15 @@ pub(super) fn chat(id: &str, chat: &Chat) -> Value {
     view
 }
 
+fn participant(id: &str, name: &str, is_self: bool) -> Value {
+    let user = json!({ "object": "User", "id": id, "type": "individual", "display_name": name });
+    json!({ "object": "GroupParticipant", "is_self": is_self, "is_admin": is_self, "user": user })
+}
+
 /// A page of the chats of `account`, of one inbox if it is named, the one with the newest message first.
 pub(super) fn chats(account: &Account, inbox_id: Option<&str>, query: &ChatsQuery) -> Value {
     let (found, cursor) = account.page_of_chats(inbox_id, query);
-    let data: Vec<Value> = found.into_iter().map(|(id, chat)| self::chat(id, chat)).collect();
+    let data: Vec<Value> = found.into_iter().map(|(id, chat)| self::chat(account, id, chat)).collect();
     let mut view = json!({ "data": data });
     if let Some(cursor) = cursor {
         view["next_cursor"] = json!(cursor);
@@ -141,8 +158,8 @@ pub(super) fn message(account: &Account, chat_id: &str, chat: &Chat, message: &M
         "is_seen": false,
         "is_delivered": true,
         "is_hidden": false,
-        "is_deleted": false,
-        "is_edited": false,
+        "is_deleted": message.is_deleted,
+        "is_edited": message.is_edited,
         "is_pinned": false,
         "is_event": false,
         "is_mentionned": false,
@@ -192,12 +209,21 @@ fn attachment(id: &str, file: &Attachment) -> Value {
     view.insert("type".into(), json!(kind));
     view.insert("mimetype".into(), json!(file.content_type));
     view.insert("file_size".into(), json!(file.bytes));
+    view.insert("is_inline".into(), json!(false));
     view.insert("url".into(), json!(format!("att://{id}")));
     match kind {
-        "file" => view.insert("filename".into(), json!(file.filename)),
-        "audio" => view.insert("voice_note".into(), json!(file.voice_note.unwrap_or(false))),
-        _ => None,
-    };
+        "file" => _ = view.insert("filename".into(), json!(file.filename)),
+        "audio" => _ = view.insert("voice_note".into(), json!(file.voice_note.unwrap_or(false))),
+        "img" => _ = view.insert("sticker".into(), json!(false)),
+        _ => {
+            view.insert("gif".into(), json!(false));
+            // Nobody looks into the film.
+            view.insert("size".into(), json!({ "height": 720, "width": 1280 }));
+        }
+    }
+    if let Some(duration) = file.duration.as_ref().filter(|_| matches!(kind, "audio" | "video")) {
+        view.insert("duration".into(), json!(duration));
+    }
     Value::Object(view)
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::SandboxConfig;
 use super::account::{Account, Credits, Inbox};
 use super::attachment::Attachment;
-use super::chat::Message;
+use super::chat::ByHand;
 use super::endpoint::Target;
 use super::faults::{self, Fault, FaultKind};
 use super::ledger::{Arrival, Call, Delivery};
@@ -113,18 +113,33 @@ impl World {
     /// Adds a message to `chat_id`, which comes to exist; one with the same id is replaced. It is no delivery.
     /// With `is_sender` the account wrote it, otherwise whom it is with.
     pub fn add_message(&self, account: &str, chat_id: &str, id: &str, text: &str, is_sender: bool) {
+        let (id, text) = (id.to_owned(), text.to_owned());
+        self.write_by_hand(account, chat_id, ByHand { id, text, is_sender, ..ByHand::default() });
+    }
+
+    /// Adds a message to `chat_id`, which comes to exist. It is no delivery.
+    pub fn write_by_hand(&self, account: &str, chat_id: &str, message: ByHand) {
+        self.on(account, |account, now| account.use_chat(chat_id, now).put(message.message(now)));
+    }
+
+    /// Makes `chat_id` exist on `account` as a group of the account and `users`.
+    pub fn add_group(&self, account: &str, chat_id: &str, users: &[&str], name: Option<&str>) {
         self.on(account, |account, now| {
-            let message = Message {
-                id: id.to_owned(),
-                text: text.to_owned(),
-                is_sender,
-                timestamp: now,
-                attachments: Vec::new(),
-                quote_id: None,
-                source: None,
-                subject: None,
-            };
-            account.use_chat(chat_id, now).put(message);
+            let chat = account.use_chat(chat_id, now);
+            chat.users = users.iter().map(|user| (*user).to_owned()).collect();
+            chat.is_group = true;
+            chat.name = Some(name.map_or_else(|| users.join(", "), str::to_owned));
+        });
+    }
+
+    /// Deletes the message `id` of `chat_id`, as its sender may; it goes on being shown, marked as deleted.
+    pub fn delete_message(&self, account: &str, chat_id: &str, id: &str) {
+        self.on(account, |account, now| {
+            let messages = &mut account.use_chat(chat_id, now).messages;
+            messages
+                .iter_mut()
+                .filter(|message| message.id == id)
+                .for_each(|message| message.is_deleted = true);
         });
     }
 

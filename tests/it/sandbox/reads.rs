@@ -261,3 +261,109 @@ async fn a_wrong_read_is_refused_and_the_parameter_named() {
     let (status, page) = bench.get(MESSAGES).await;
     assert_eq!((status.as_u16(), &page["data"]), (200, &json!([])), "any chat is there");
 }
+
+/// D21: what Unipile's SDK requires of a chat, a picture, a film and a sound (its generated models).
+#[tokio::test]
+async fn chats_and_files_have_every_field_that_the_vendors_sdk_requires() {
+    let bench = Bench::start().await;
+    let files = json!([
+        { "content": "Zm9v", "content_type": "image/png", "filename": "a.png" },
+        { "content": "Zm9v", "content_type": "video/mp4", "filename": "a.mp4", "metadata": { "duration": 4 } },
+        { "content": "Zm9v", "content_type": "audio/ogg", "filename": "a.ogg" },
+        { "content": "Zm9v", "content_type": "application/pdf", "filename": "a.pdf" },
+    ]);
+    let group = json!({ "text": "x", "users_ids": ["ada", "bob"], "name": "Team", "attachments": files });
+    assert_eq!(bench.post(START, group).await.0, 200);
+    assert_eq!(bench.post(START, json!({ "text": "x", "users_ids": "eve" })).await.0, 200);
+    let required = |value: &Value, fields: &[&str]| {
+        let missing: Vec<&&str> = fields.iter().filter(|field| value.get(**field).is_none()).collect();
+        assert!(missing.is_empty(), "{missing:?} are missing: {value}");
+    };
+    let chats = bench.fresh("/v2/acc_1/chats").await;
+    let [direct, group] = [&chats["data"][0], &chats["data"][1]];
+    for chat in [direct, group] {
+        let fields = [
+            "object",
+            "id",
+            "name",
+            "muted_until",
+            "is_group",
+            "is_1to1",
+            "is_channel",
+            "type",
+            "is_pinned",
+            "is_readonly",
+            "is_archived",
+            "folders",
+            "unread_count",
+            "provider",
+        ];
+        required(chat, &fields);
+        assert_eq!(
+            (&chat["is_channel"], &chat["is_pinned"], &chat["provider"]),
+            (&json!(false), &json!(false), &json!("linkedin"))
+        );
+    }
+    assert_eq!((direct.get("participants"), &group["participants_count"]), (None, &json!(3)));
+    let people = group["participants"].as_array().unwrap();
+    let told: Vec<_> =
+        people.iter().map(|one| (one["user"]["id"].as_str().unwrap(), one["is_self"] == true)).collect();
+    assert_eq!(told, [("user-of-acc_1", true), ("ada", false), ("bob", false)]);
+    for one in people {
+        required(one, &["object", "is_self", "is_admin", "user"]);
+        assert_eq!((&one["object"], &one["user"]["object"]), (&json!("GroupParticipant"), &json!("User")));
+    }
+    let path =
+        format!("/v2/acc_1/chats/{}", group["id"].as_str().unwrap().replace('/', "%2F").replace('=', "%3D"));
+    assert_eq!(&bench.fresh(&path).await, group, "alone as in a list");
+
+    let message = bench.fresh(&format!("{path}/messages")).await["data"][0].clone();
+    let files = message["attachments"].as_array().unwrap();
+    for file in files {
+        required(file, &["object", "id", "type", "mimetype", "url", "is_inline"]);
+    }
+    assert_eq!(files[0]["sticker"], false);
+    required(&files[1]["size"], &["height", "width"]);
+    assert_eq!((&files[1]["gif"], &files[1]["duration"]), (&json!(false), &json!(4)));
+    assert_eq!((&files[2]["voice_note"], &files[3]["filename"]), (&json!(false), &json!("a.pdf")));
+}
+
+#[tokio::test]
+async fn what_people_write_by_hand_is_shown_and_is_no_delivery() {
+    let bench = Bench::start().await;
+    let tell = async |method: Method, path: &str, body: Value| {
+        bench.own(method, &format!("/sandbox/accounts/acc_1/{path}"), &body.to_string()).await.0
+    };
+    let group = json!({ "chat_id": "g", "users_ids": ["ada", "bob"], "name": "Team" });
+    assert_eq!(tell(Method::PUT, "chats", group).await, 204);
+    assert_eq!(bench.fresh("/v2/acc_1/chats/g").await["participants_count"], 3);
+    let file = json!({ "content": "Zm9v", "content_type": "application/pdf", "filename": "a.pdf" });
+    for message in [
+        json!({ "chat_id": "g", "id": "m2", "text": "two", "is_sender": true, "quote_id": "m1", "attachments": [file] }),
+        json!({ "chat_id": "g", "id": "m1", "text": "one", "is_sender": true, "timestamp": "2026-01-01T00:00:00.000Z",
+            "forward": { "chat_id": "c", "message_id": "f" }, "is_deleted": true, "is_edited": true, "subject": "S" }),
+    ] {
+        assert_eq!(tell(Method::POST, "messages", message).await, 204);
+    }
+    let page = bench.fresh("/v2/acc_1/chats/g/messages").await;
+    assert_eq!(ids(&page), ["m2", "m1"], "in the order of their times");
+    let [second, first] = [&page["data"][0], &page["data"][1]];
+    assert_eq!(
+        (&second["quoted"]["id"], &second["attachments"][0]["filename"]),
+        (&json!("m1"), &json!("a.pdf"))
+    );
+    assert_eq!((&first["is_deleted"], &first["is_edited"]), (&json!(true), &json!(true)));
+    assert_eq!((&first["forwarded"]["id"], &first["specifics"]["subject"]), (&json!("f"), &json!("S")));
+    assert_eq!(first["timestamp"], "2026-01-01T00:00:00.000Z");
+    bench.sandbox.world().delete_message("acc_1", "g", "m2");
+    assert_eq!(bench.fresh("/v2/acc_1/chats/g/messages").await["data"][0]["is_deleted"], true);
+    assert_eq!(bench.delivered(), 0);
+    for (path, body) in [
+        ("chats", json!({ "chat_id": "g", "users_ids": [7] })),
+        ("chats", json!({ "chat_id": "g", "users_ids": ["a", "b"], "user_id": "a" })),
+        ("messages", json!({ "chat_id": "g", "id": "m", "text": "x", "timestamp": "yesterday" })),
+    ] {
+        let method = if path == "chats" { Method::PUT } else { Method::POST };
+        assert_eq!(tell(method, path, body.clone()).await, 400, "{body}");
+    }
+}
