@@ -183,6 +183,8 @@ pub const UNTYPED_ANSWER: &str = "outboxd/untyped_answer";
 pub const UNTYPED_SUCCESS: &str = "outboxd/untyped_success";
 /// No connection was made, so no byte of the request left.
 pub const CANNOT_CONNECT: &str = "outboxd/cannot_connect";
+/// A connection was made, or was being made, and no byte of the request's body left.
+pub const NOT_WRITTEN: &str = "outboxd/not_written";
 
 impl Problem {
     /// What this problem says of the API as a whole.
@@ -193,6 +195,8 @@ impl Problem {
             UNTYPED_ANSWER
             | UNTYPED_SUCCESS
             | CANNOT_CONNECT
+            | NOT_WRITTEN
+            | "outboxd/cut_off"
             | "outboxd/timeout"
             | "outboxd/no_answer"
             | "outboxd/broken_answer"

@@ -26,7 +26,7 @@ use crate::policy::order::{self, Share};
 use crate::policy::pace::CUT;
 use crate::policy::plan::{Plan, plan};
 use crate::policy::settle::{Blame, after, consequence};
-use crate::provider::{Call, CallAttachment, Content, Reply};
+use crate::provider::{Call, CallAttachment, Content, Handed, Progress, Reply};
 use crate::store::{Begun, Candidate, InmailHold, Intent, IntentLimits, Settlement, Store, StoreError};
 
 /// How long to wait before the outcome is recorded once more.
@@ -128,18 +128,31 @@ fn prepare(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Po
         target: call_target(candidate, policy),
         text: candidate.text.clone(),
         attachments: files(shared, candidate),
+        progress: Progress::default(),
     }
 }
 
-/// Makes the call; a daemon that cannot wait any longer leaves its outcome unknown.
+/// Makes the call. A daemon that cannot wait any longer leaves its outcome unknown, unless it did not leave as a whole.
 async fn make(shared: &Shared, call: Call) -> Reply {
+    let progress = call.progress.clone();
     tokio::select! {
         reply = shared.provider.send(call) => reply,
-        () = shared.giving_up.cancelled() => {
-            let problem = Problem::local("stopped", "the daemon had to stop before the answer came");
-            Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
-        }
+        () = shared.giving_up.cancelled() => given_up(progress.stop()),
     }
+}
+
+fn given_up(handed: Handed) -> Reply {
+    let (phase, what) = match handed {
+        Handed::Nothing => (Phase::Connecting, "the daemon had to stop before the request was written"),
+        Handed::Part => (Phase::Written, "the daemon had to stop before the request was written as a whole"),
+        Handed::All => (Phase::Written, "the daemon had to stop before the answer came"),
+    };
+    let problem = Problem::local("stopped", what);
+    let outcome = match handed {
+        Handed::Nothing | Handed::Part => Outcome::NotSent { problem, hold: Hold::Api },
+        Handed::All => Outcome::Uncertain { phase, problem },
+    };
+    Reply { phase, outcome }
 }
 
 /// The files of a message, whose bytes stay in the store until they are sent.

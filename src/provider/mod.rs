@@ -4,6 +4,7 @@
 //! far it got and what became of it, decided by one pure function (`wire.rs`, `classify`). A provider never repeats a
 //! call by itself: every attempt is counted by the queue. What is read (`reads.rs`) is read anew, never from a cache.
 
+mod progress;
 mod reads;
 mod retry_after;
 mod stream;
@@ -21,6 +22,7 @@ use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Outcome, Phase, Problem};
 use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 
+pub use progress::{Handed, Progress};
 pub use unipile::{Unipile, UnipileOptions};
 pub use wire::{Answer, Expected, classify, request};
 
@@ -35,6 +37,8 @@ pub struct Call {
     pub text: String,
     /// The files that go with it.
     pub attachments: Vec<CallAttachment>,
+    /// How much of it was handed to the connection.
+    pub progress: Progress,
 }
 
 /// A file of a call: what is known of it, and where its bytes come from.

@@ -1,4 +1,4 @@
-//! A request body with files, streamed: their base64 is made piece by piece while it is sent, so that sending 20 MB holds
+//! The body of a send as a stream: the base64 of files is made piece by piece while it is sent, so that sending 20 MB holds
 //! a few hundred kilobytes.
 
 use std::io;
@@ -25,6 +25,10 @@ pub(super) fn body(
     let mut parts = Vec::new();
     // The object stays open for one more field.
     let mut text = base.to_string();
+    if attachments.is_empty() {
+        let length = text.len() as u64;
+        return (length, stream::try_unfold(vec![Part::Text(text)], next));
+    }
     text.pop();
     text.push_str(",\"attachments\":[");
     let mut length = 0;

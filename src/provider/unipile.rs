@@ -1,7 +1,7 @@
 //! The Unipile API v2 over HTTP.
 //!
-//! The client repeats nothing: no redirects, no retries. What failed before a connection stood certainly reached
-//! nobody; everything after that may have. Idle connections are let go of after a few seconds, because a server that
+//! The client repeats nothing: no redirects, no retries. A call without an answer certainly reached nobody if its body was
+//! not handed to the connection as a whole; everything after that may have. Idle connections are let go of after a few seconds, because a server that
 //! closes one while we write on it would leave a message's outcome unknown for no good reason: at one call every 10 to
 //! 20 seconds a new connection costs less than a person's look into a chat.
 
@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::progress::Handed;
 use super::retry_after::retry_after;
 use super::wire::{self, Answer, Expected, classify};
 use super::{Call, Composing, Dialect, Pages, Provider, Reply, stream};
@@ -60,7 +61,7 @@ impl Unipile {
     pub fn new(options: &UnipileOptions) -> Result<Self, reqwest::Error> {
         // One crypto library for the whole program; a second installation is a harmless no.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
-        let mut headers = HeaderMap::new();
+        let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         if let Ok(mut key) = HeaderValue::from_str(options.api_key.expose_secret()) {
             key.set_sensitive(true);
             headers.insert("x-api-key", key);
@@ -82,17 +83,13 @@ impl Unipile {
 
     async fn call(&self, call: Call) -> Reply {
         let (path, body, expected) = wire::request(&call, self.dialect);
+        let (length, body) = stream::body(&body, call.attachments);
+        let body = call.progress.watch(length, body);
         let request = self.client.post(format!("{}{path}", self.base_url));
-        let request = if call.attachments.is_empty() {
-            request.json(&body)
-        } else {
-            let (length, stream) = stream::body(&body, call.attachments);
-            let request = request.header(CONTENT_TYPE, "application/json").header(CONTENT_LENGTH, length);
-            request.body(reqwest::Body::wrap_stream(stream))
-        };
-        match request.send().await {
+        let request = request.header(CONTENT_TYPE, "application/json").header(CONTENT_LENGTH, length);
+        match request.body(reqwest::Body::wrap_stream(body)).send().await {
             Ok(response) => read(response, expected, self.clock.now()).await,
-            Err(error) => not_answered(&error),
+            Err(error) => unanswered(&error, call.progress.stop()),
         }
     }
 
@@ -209,7 +206,20 @@ fn broken(status: u16, what: String) -> Reply {
     Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
 }
 
-/// A call without an answer: certainly not sent only if no connection stood.
+/// A send without an answer. Nobody can have acted on a request whose body did not leave as a whole.
+fn unanswered(error: &reqwest::Error, handed: Handed) -> Reply {
+    let (phase, kind, hold) = match handed {
+        Handed::Nothing if !error.is_builder() && !error.is_connect() => {
+            (Phase::Connecting, "not_written", Hold::Api)
+        }
+        // The API may have taken offence at this very message, so it waits alone.
+        Handed::Part => (Phase::Written, "cut_off", Hold::Message),
+        Handed::Nothing | Handed::All => return not_answered(error),
+    };
+    Reply { phase, outcome: Outcome::NotSent { problem: Problem::local(kind, chain(error)), hold } }
+}
+
+/// A request without an answer: certainly not acted on only if no connection was made.
 pub(super) fn not_answered(error: &reqwest::Error) -> Reply {
     if error.is_builder() {
         let problem = Problem::local("invalid_request", chain(error));

@@ -250,6 +250,7 @@ mod tests {
             target,
             text: "Hi \"you\"\n".into(),
             attachments: Vec::new(),
+            progress: crate::provider::Progress::default(),
         }
     }
 

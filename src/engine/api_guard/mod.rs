@@ -27,7 +27,7 @@ use self::rates::Rates;
 use super::Wakeups;
 use crate::clock::{self, Clock, Dice};
 use crate::domain::message::AccountId;
-use crate::domain::outcome::{CANNOT_CONNECT, Heard, Problem};
+use crate::domain::outcome::{CANNOT_CONNECT, Heard, NOT_WRITTEN, Problem};
 use crate::domain::seen::Unread;
 use crate::policy::settle::{Blame, after};
 use crate::provider::{Pages, Paging};
@@ -280,7 +280,8 @@ impl OpenCall {
     /// The call ended so; answers whose trouble it is.
     pub(super) fn ended(self, problem: Option<&Problem>) -> Blame {
         let heard = problem.map_or(Heard::Answer, Problem::heard);
-        let no_connection = problem.is_some_and(|problem| problem.kind == CANNOT_CONNECT);
+        let no_connection =
+            problem.is_some_and(|problem| [CANNOT_CONNECT, NOT_WRITTEN].contains(&problem.kind.as_str()));
         let ended = Ended { heard, is_send: self.is_send, no_connection, began: self.began };
         let now = self.guard.clock.monotonic();
         let mut state = self.guard.state();

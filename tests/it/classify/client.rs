@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use outboxd::clock::SystemClock;
+use outboxd::domain::attachment::Attachment;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{Outcome, Phase, Problem};
 use outboxd::provider::{
-    Call, CallTarget, Composing, Dialect, Provider, Recipients, Reply, Unipile, UnipileOptions,
+    Call, CallAttachment, CallTarget, Composing, Content, Dialect, Progress, Provider, Recipients, Reply,
+    Unipile, UnipileOptions,
 };
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
@@ -37,6 +40,7 @@ fn call(target: CallTarget) -> Call {
         target,
         text: "Hello \"Ada\",\n👋".into(),
         attachments: Vec::new(),
+        progress: Progress::default(),
     }
 }
 
@@ -214,13 +218,73 @@ async fn a_handshake_that_does_not_end_reached_nobody() {
     assert_eq!(told(&reply), (Phase::Connecting, "not sent: api".into(), "outboxd/cannot_connect".into()));
 }
 
+/// A body that is not handed to the connection reached nobody, whatever kept it back.
+#[tokio::test]
+async fn a_call_that_ends_before_its_body_left_reached_nobody() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let options = UnipileOptions {
+        dialect: Dialect::Specifics,
+        // A handshake that does not end within the time of the whole call.
+        base_url: format!("https://{}", listener.local_addr().unwrap()),
+        api_key: "k".to_owned().into(),
+        connect_timeout: PATIENT,
+        request_timeout: Duration::from_millis(200),
+        clock: Arc::new(SystemClock::new()),
+    };
+    let reply = Unipile::new(&options).unwrap().send(into_chat()).await;
+    assert_eq!(told(&reply), (Phase::Connecting, "not sent: api".into(), "outboxd/not_written".into()));
+}
+
+/// The bytes of a file that ends with an error, after so many pieces.
+struct Breaking(u32);
+
+impl Content for Breaking {
+    fn piece(&self, piece: u32) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>> {
+        let bytes =
+            if piece < self.0 { Ok(Some(vec![0; 3 << 16])) } else { Err("the disk fails".to_owned()) };
+        Box::pin(std::future::ready(bytes))
+    }
+}
+
+/// Nobody acts on a request that ends in the middle of its body.
+#[tokio::test]
+async fn a_call_that_ends_in_the_middle_of_its_body_reached_nobody() {
+    let sandbox = sandbox().await;
+    for pieces in [0, 1, 20] {
+        let attachment = Attachment {
+            filename: "a.bin".into(),
+            content_type: "application/octet-stream".into(),
+            send_mode: None,
+            voice_note: false,
+            duration: None,
+            size: 20 << 20,
+            sha256: String::new(),
+        };
+        let file = CallAttachment { attachment, content: Arc::new(Breaking(pieces)) };
+        let call = Call { attachments: vec![file], ..into_chat() };
+        let reply = client(&sandbox.url(), PATIENT).send(call).await;
+        assert_eq!(
+            told(&reply),
+            (Phase::Written, "not sent: message".into(), "outboxd/cut_off".into()),
+            "{pieces}"
+        );
+    }
+    assert_eq!(sandbox.world().delivered_count(), 0);
+}
+
 #[tokio::test]
 async fn a_connection_that_closes_before_an_answer_is_an_unknown_outcome() {
-    for peer in [Peer::answering("").await, Peer::closing().await, Peer::answering("HTTP/1.1 2").await] {
+    for peer in [Peer::answering("").await, Peer::answering("HTTP/1.1 2").await] {
         let reply = client(&peer.url, PATIENT).send(into_chat()).await;
         assert_eq!(told(&reply), (Phase::Written, "uncertain: written".into(), "outboxd/no_answer".into()));
         assert!(peer.requests().len() <= 1, "a call is never repeated");
     }
+    // One that closes at once may do so before the body was handed over.
+    let peer = Peer::closing().await;
+    let reply = client(&peer.url, PATIENT).send(into_chat()).await;
+    let (_, outcome, kind) = told(&reply);
+    let expected = [("uncertain: written", "outboxd/no_answer"), ("not sent: api", "outboxd/not_written")];
+    assert!(expected.contains(&(outcome.as_str(), kind.as_str())), "{reply:?}");
 }
 
 #[tokio::test]
@@ -279,6 +343,7 @@ async fn the_key_the_agent_and_the_exact_body_are_on_the_wire() {
         "x-api-key: sandbox-key".to_owned(),
         format!("user-agent: outboxd/{}", env!("CARGO_PKG_VERSION")),
         "content-type: application/json".to_owned(),
+        "accept: application/json".to_owned(),
     ] {
         assert!(headers.contains(&expected), "{expected} is missing: {headers:?}");
     }
