@@ -3,6 +3,8 @@
 //! The codes are part of the contract: they stand in SQL (`messages.reason`), in JSON and in `docs/reasons.md`,
 //! which a test compares with this list. A code is never reused for something else.
 
+use super::outcome::DownCause;
+
 /// Who has to do something before the message goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Actor {
@@ -106,6 +108,16 @@ impl Reason {
     /// Whether a message can be set aside for it until a time, without an attempt.
     pub fn sets_aside(self) -> bool {
         matches!(self, Self::InmailCredits | Self::ChatLookup | Self::RecipientRest)
+    }
+
+    /// Why messages wait while an account, or the key, is down for `cause`.
+    pub fn of_down(cause: DownCause) -> Self {
+        match cause {
+            DownCause::Disconnected => Self::AccountDisconnected,
+            DownCause::Restricted => Self::AccountRestricted,
+            DownCause::Throttled => Self::AccountThrottled,
+            DownCause::Key => Self::KeyRefused,
+        }
     }
 
     /// The reason of that code.

@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 
 use super::message::ChatId;
-use super::outcome::{Outcome, Problem};
+use super::outcome::{Heard, Hold, Outcome, Problem};
 use super::reason::Reason;
 
 /// The name of a state, as SQL, JSON and the command line write it.
@@ -209,9 +209,14 @@ impl Sending {
         match outcome {
             Outcome::Accepted { chat_id, message_ids } => Settled::Sent { at: now, chat_id, message_ids },
             Outcome::Refused(problem) => Settled::Failed { reason: Reason::Refused, problem },
-            Outcome::NotSent { problem, .. } => match again() {
+            Outcome::NotSent { problem, hold } => match again() {
                 Again::WithItsAccount => {
-                    Settled::Queued { reason: Reason::Turn, retry_at: None, spent_retry: false, problem }
+                    let reason = match hold {
+                        Hold::Account(_) => Reason::ApiRateLimited,
+                        Hold::Api if problem.heard() == Heard::Trouble => Reason::ApiUnreachable,
+                        Hold::Message | Hold::Credits | Hold::Api => Reason::Turn,
+                    };
+                    Settled::Queued { reason, retry_at: None, spent_retry: false, problem }
                 }
                 Again::At(at) => {
                     Settled::Queued { reason: Reason::Retry, retry_at: Some(at), spent_retry: true, problem }
@@ -224,8 +229,9 @@ impl Sending {
                 },
                 Again::Never => Settled::Failed { reason: Reason::RetriesSpent, problem },
             },
-            Outcome::AccountDown { problem, .. } => {
-                Settled::Queued { reason: Reason::Turn, retry_at: None, spent_retry: false, problem }
+            Outcome::AccountDown { cause, problem } => {
+                let reason = Reason::of_down(cause);
+                Settled::Queued { reason, retry_at: None, spent_retry: false, problem }
             }
             Outcome::Throttled(problem) | Outcome::Uncertain { problem, .. } => match verify_at {
                 Some(verify_at) => Settled::Uncertain { verify_at, problem },

@@ -291,7 +291,11 @@ async fn account_events(connection: &mut SqliteConnection, settlement: &Settleme
     }
     if let Some(down) = &settlement.account_down {
         let query = sqlx::query(EVENT).bind(&at).bind("account.down").bind(account);
-        query.bind(down.cause.as_str()).bind(&down.problem).execute(&mut *connection).await?;
+        query
+            .bind(Reason::of_down(down.cause).as_str())
+            .bind(&down.problem)
+            .execute(&mut *connection)
+            .await?;
     }
     if let Some(down) = &settlement.key_refused {
         sqlx::query(KEY).bind(&at).bind(&down.problem).execute(&mut *connection).await?;

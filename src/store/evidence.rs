@@ -3,6 +3,7 @@
 //! A judgement counts only if the message is still uncertain about the very attempt that was looked for, so that a
 //! late one changes nothing. Each look is kept, whether it showed anything or not, and so is what a person decides.
 
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -182,11 +183,21 @@ fn read_rival(row: &SqliteRow) -> Result<Rival> {
     })
 }
 
+/// The reason of a message that comes back into the queue at `?1`: what holds its account, or its turn.
+pub(super) fn reason_in_queue(at: &str) -> String {
+    format!(
+        "(SELECT CASE WHEN d.key_refused_at IS NOT NULL THEN 'key_refused' WHEN a.down_cause IS NOT NULL THEN 'account_' || a.down_cause \
+           WHEN a.hold_until > {at} THEN a.hold_reason ELSE 'turn' END FROM accounts a, daemon d WHERE a.id = messages.account_id AND d.id = 1)"
+    )
+}
+
 async fn judge(connection: &mut SqliteConnection, judgement: Judgement) -> Result<bool> {
     // A read that only goes on is no change of state.
     const AGAIN: &str = "UPDATE messages SET verify_at = ?3, reads = reads + ?4, updated_at = ?5 \
          WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
-    const JUDGE: &str = "UPDATE messages SET state = ?3, reason = ?4, verify_at = NULL, reads = reads + 1, \
+    static JUDGE: LazyLock<Arc<str>> =
+        LazyLock::new(|| JUDGED.replace("{in_queue}", &reason_in_queue("?5")).into());
+    const JUDGED: &str = "UPDATE messages SET state = ?3, reason = iif(?3 = 'queued', {in_queue}, ?4), verify_at = NULL, reads = reads + 1, \
            chat_id = coalesce(?6, chat_id), provider_message_ids = coalesce(?7, provider_message_ids), \
            sent_at = coalesce(?8, sent_at), settled_by = ?9, resends = resends + ?10, \
            error = iif(?3 = 'sent', NULL, error), retry_at = NULL, updated_at = ?5 \
@@ -211,7 +222,11 @@ async fn judge(connection: &mut SqliteConnection, judgement: Judgement) -> Resul
                 }
                 JudgedAs::Queued | JudgedAs::Review(_) | JudgedAs::Again { .. } => (None, None, None),
             };
-            let query = sqlx::query(JUDGE).bind(arrival.0).bind(attempt).bind(state.as_str());
+            // Made of constants; values are bound.
+            let query = sqlx::query(AssertSqlSafe(Arc::clone(&JUDGE)))
+                .bind(arrival.0)
+                .bind(attempt)
+                .bind(state.as_str());
             let query = query.bind(reason.as_str()).bind(&at).bind(chat_id).bind(ids).bind(&sent_at);
             let query = query.bind(sent_at.as_ref().map(|_| "evidence"));
             query.bind(i32::from(verdict == JudgedAs::Queued)).fetch_optional(&mut *connection).await?

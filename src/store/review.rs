@@ -1,13 +1,14 @@
 //! What a person decides about a message whose outcome could not be found out, and all that is known of it.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
-use super::evidence::keep;
+use super::evidence::{keep, reason_in_queue};
 use super::rows::{self, Result};
 use crate::domain::message::{AccountId, Arrival, MessageId};
 use crate::domain::reason::Reason;
@@ -177,10 +178,15 @@ impl Store {
     }
 }
 
-/// When it was sent nobody knows better than its last call.
-const SETTLED: &str = "retry_at = NULL, settled_by = iif(?5 = 'sent', 'person', NULL), \
-     sent_at = iif(?5 = 'sent', coalesce((SELECT t.started_at FROM attempts t WHERE t.arrival = messages.arrival \
-       AND t.number = messages.attempts), ?4), NULL), updated_at = ?4, state = ?5, reason = ?6";
+/// What a decision changes. When it was sent nobody knows better than its last call.
+static SETTLED: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "retry_at = NULL, settled_by = iif(?5 = 'sent', 'person', NULL), \
+           sent_at = iif(?5 = 'sent', coalesce((SELECT t.started_at FROM attempts t WHERE t.arrival = messages.arrival \
+             AND t.number = messages.attempts), ?4), NULL), updated_at = ?4, state = ?5, reason = iif(?5 = 'queued', {}, ?6)",
+        reason_in_queue("?4")
+    )
+});
 
 fn reason(decision: Decision) -> Reason {
     match decision {
@@ -198,8 +204,9 @@ async fn review_some(
     now: Timestamp,
 ) -> Result<Vec<AccountId>> {
     let sql = format!(
-        "UPDATE messages SET {SETTLED} WHERE arrival IN (SELECT arrival FROM messages INDEXED BY messages_unsettled WHERE {WHICH} LIMIT 500) \
-         RETURNING arrival, attempts, account_id"
+        "UPDATE messages SET {} WHERE arrival IN (SELECT arrival FROM messages INDEXED BY messages_unsettled WHERE {WHICH} LIMIT 500) \
+         RETURNING arrival, attempts, account_id",
+        *SETTLED
     );
     let at = time_text(now);
     // Made of constants; values are bound.
@@ -234,7 +241,7 @@ async fn review(
     }
     let (arrival, at): (i64, String) = (row.try_get("arrival")?, time_text(now));
     // Made of constants; values are bound.
-    let query = sqlx::query(AssertSqlSafe(format!("UPDATE messages SET {SETTLED} WHERE arrival = ?1")));
+    let query = sqlx::query(AssertSqlSafe(format!("UPDATE messages SET {} WHERE arrival = ?1", *SETTLED)));
     let query = query.bind(arrival).bind(None::<&str>).bind(None::<&str>).bind(&at);
     query.bind(decision.becomes().as_str()).bind(reason(decision).as_str()).execute(&mut *connection).await?;
     let attempt = rows::count(&row, "attempts")?;

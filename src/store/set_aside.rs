@@ -233,8 +233,8 @@ async fn note_down(connection: &mut SqliteConnection, account: AccountId, down: 
         DownCause::Disconnected | DownCause::Restricted | DownCause::Throttled => {
             let query = sqlx::query(ACCOUNT).bind(account.as_str()).bind(down.cause.as_str());
             query.bind(&at).bind(&down.problem).execute(&mut *connection).await?;
-            let cause = down.cause.as_str();
-            event(connection, &at, "account.down", Some(account.as_str()), cause, &down.problem).await
+            let reason = Reason::of_down(down.cause).as_str();
+            event(connection, &at, "account.down", Some(account.as_str()), reason, &down.problem).await
         }
     }
 }

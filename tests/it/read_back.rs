@@ -273,3 +273,59 @@ async fn review_on_the_command_line_lists_shows_and_settles() {
     let (ok, refused) = run(house.outboxd(&["review", &id, "sent", "--yes"]), "");
     assert!(!ok && refused.contains("is sent and not in review"), "{refused}");
 }
+
+/// H18: what stops an account is the one reason of its message, everywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_its_account_keeps_back_has_one_reason_everywhere() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let limited = FaultKind::Error {
+        status: 429,
+        error_type: "api/too_many_requests".into(),
+        title: "t".into(),
+        detail: "d".into(),
+        retry_after: Some(3600),
+        delivered: false,
+    };
+    for (account, fault, reason, kind) in [
+        ("acc_1", Fault::disconnected(), "account_disconnected", "account.down"),
+        ("acc_2", Fault::restricted(), "account_restricted", "account.down"),
+        ("acc_3", Fault::new(limited), "api_rate_limited", "account.hold"),
+    ] {
+        house.sandbox.fault(fault.on(account));
+        let id =
+            daemon.enqueue(&json!({"account_id": account, "chat_id": "c", "text": "x"}).to_string()).await;
+        let called =
+            async || daemon.get(&format!("/v1/messages/{id}")).await.1["attempts"][0]["ended_at"].is_string();
+        assert!(eventually(called).await);
+        let row = house.sql(&format!("SELECT reason FROM messages WHERE id = '{id}'"));
+        let events = house.sql(&format!(
+            "SELECT reason FROM events WHERE message_id = '{id}' AND kind = 'message.queued' ORDER BY seq DESC LIMIT 1"
+        ));
+        let of_account = house
+            .sql(&format!("SELECT reason FROM events WHERE account_id = '{account}' AND kind = '{kind}'"));
+        let explained = daemon.get(&format!("/v1/messages/{id}/explain")).await.1["reason"].clone();
+        assert_eq!(
+            (row, events, of_account, explained),
+            (vec![reason.to_owned()], vec![reason.to_owned()], vec![reason.to_owned()], json!(reason))
+        );
+    }
+}
+
+/// And so has one that comes back into the queue while its account rests.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_sent_again_during_a_rest_says_what_it_waits_for() {
+    let house = House::new()
+        .await
+        .hasty()
+        .reading_back("100ms, 300ms")
+        .set("OUTBOXD_POLICY_DEFAULT_READ_BACK_ABSENT", "resend");
+    house.sandbox.fault(Fault::provider_429());
+    let daemon = house.serve().await;
+    let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
+    let message = daemon.becomes(&id, "queued").await;
+    let again = async || daemon.get(&format!("/v1/messages/{id}")).await.1["reads"] == 2;
+    assert!(eventually(again).await, "{message}");
+    assert_eq!(house.sql(&format!("SELECT reason FROM messages WHERE id = '{id}'")), ["cooldown"]);
+    assert_eq!(daemon.get(&format!("/v1/messages/{id}/explain")).await.1["reason"], "cooldown");
+}

@@ -342,7 +342,7 @@ async fn what_an_answer_does_to_its_account_is_stored_with_it() {
         events,
         [
             "account.hold|acc_1|api_rate_limited|2026-11-22T09:11:40.000Z",
-            "account.down|acc_1|disconnected|sign in"
+            "account.down|acc_1|account_disconnected|sign in"
         ]
     );
     queue.check();
