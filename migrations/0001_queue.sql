@@ -233,6 +233,7 @@ CREATE TABLE attempts (
   gap_ms     INTEGER NOT NULL,        -- the pause drawn for it
   started_at TEXT NOT NULL,
   monotonic_ms INTEGER NOT NULL,      -- the same by the run's monotonic clock, which nobody sets
+  provider_at TEXT,                   -- the same by the provider's clock and no later than that, if it was known
   fingerprint TEXT NOT NULL,          -- SHA-256 of what was asked for: endpoint, recipients, text, files
   chat_id    TEXT,                    -- the chat that the call went into, where that is known
   ended_at   TEXT,                    -- NULL: on its way
@@ -258,6 +259,17 @@ CREATE TABLE evidence (
   detail  TEXT                        -- in words, without anybody's text
 ) STRICT;
 CREATE INDEX evidence_by_message ON evidence (arrival);
+
+-- Messages of the account that chats showed when they were read back, each with the read that showed it first: what was
+-- there before a call is not what the call sent. A chat has those that its last read showed.
+CREATE TABLE seen_messages (
+  account_id   TEXT NOT NULL,
+  chat_id      TEXT NOT NULL,
+  message_id   TEXT NOT NULL,
+  run          INTEGER NOT NULL,
+  monotonic_ms INTEGER NOT NULL,      -- by the run's monotonic clock
+  PRIMARY KEY (account_id, chat_id, message_id)
+) STRICT, WITHOUT ROWID;
 
 -- The bytes of attachments, each once however many messages carry them, in pieces of 192 KiB.
 CREATE TABLE blobs (

@@ -179,7 +179,6 @@ fn retry(reader: &mut Reader<'_>, account: Option<&str>) -> Retry {
 
 fn read_back(reader: &mut Reader<'_>, account: Option<&str>) -> ReadBack {
     let after = reader.durations(find(reader, account, "read_back.after"));
-    let skew = reader.duration(find(reader, account, "read_back.skew")).unwrap_or_default();
     let absent = find(reader, account, "read_back.absent");
     let absent = match reader.text(absent) {
         Some("resend") => Absent::Resend,
@@ -190,7 +189,7 @@ fn read_back(reader: &mut Reader<'_>, account: Option<&str>) -> ReadBack {
             Absent::Review
         }
     };
-    ReadBack { after, skew, absent }
+    ReadBack { after, absent }
 }
 
 fn route(reader: &mut Reader<'_>, account: Option<&str>) -> Route {

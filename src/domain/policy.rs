@@ -77,7 +77,7 @@ impl Policy {
                 factor: 4,
                 max: Duration::from_secs(3600),
             },
-            read_back: ReadBack { after: Vec::new(), skew: none, absent: Absent::Review },
+            read_back: ReadBack { after: Vec::new(), absent: Absent::Review },
             inbox_id: None,
             route: Route::NewChat,
             inmail: InMail { reserve: 0, recheck: Duration::from_secs(3600) },
@@ -246,8 +246,6 @@ pub struct Retry {
 pub struct ReadBack {
     /// How long after the call each read comes, growing; empty leaves it to a person at once.
     pub after: Vec<Duration>,
-    /// How far the provider's clock and this machine's may be apart.
-    pub skew: Duration,
     /// What becomes of a message that is not there when it was read the last time.
     pub absent: Absent,
 }

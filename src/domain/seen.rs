@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::message::{ChatId, InboxId};
+use super::message::{ChatId, Extras, InboxId, Target, UserId};
 use super::outcome::{DownCause, Hold, Problem};
 use super::state::StateName;
 
@@ -16,16 +16,29 @@ use super::state::StateName;
 pub struct Rival {
     /// Its state.
     pub state: StateName,
-    /// When its call began.
+    /// When its call began, by this machine's clock.
     pub started_at: Timestamp,
+    /// When its call began, by the provider's clock, if that was known.
+    pub provider_at: Option<Timestamp>,
     /// The chat that it went into, where that is known.
     pub chat_id: Option<ChatId>,
     /// Its ids, where the provider told them.
     pub message_ids: Vec<String>,
-    /// The conversation inside which its order is kept.
-    pub thread: String,
+    /// Where it goes.
+    pub target: Target,
     /// Its text.
     pub text: String,
+    /// What it says besides its text.
+    pub extras: Extras,
+}
+
+/// The provider's time at some moment, as far as its answers tell: not before `earliest`, not after `latest`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProviderTime {
+    /// Lower bound.
+    pub earliest: Timestamp,
+    /// Upper bound.
+    pub latest: Timestamp,
 }
 
 /// A message as a chat shows it.
@@ -33,29 +46,44 @@ pub struct Rival {
 pub struct SeenMessage {
     /// The provider's id, unique inside its chat.
     pub id: String,
-    /// Whether the account wrote it.
-    pub is_sender: bool,
+    /// Whether the account wrote it; `None` if the provider does not tell.
+    pub is_sender: Option<bool>,
     /// When the provider dates it.
     pub at: Timestamp,
     /// Its text; empty if it has none.
     pub text: String,
     /// Its files.
     pub attachments: Vec<SeenAttachment>,
-    /// The message that it replies to.
-    pub quoted_id: Option<String>,
-    /// Whether it was forwarded from elsewhere.
-    pub is_forwarded: bool,
-    /// The message that was forwarded, where the provider tells.
-    pub forwarded_id: Option<String>,
+    /// The message that it replies to, if it is a reply.
+    pub quote: Option<Pointer>,
+    /// The message that was forwarded, if it is a forward.
+    pub forward: Option<Pointer>,
+    /// Its subject; InMails of some products have one.
+    pub subject: Option<String>,
+    /// Whether somebody deleted it.
+    pub is_deleted: bool,
+    /// Whether somebody edited it.
+    pub is_edited: bool,
+}
+
+/// What a message as a chat shows it points to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pointer {
+    /// The id of the other message, where the provider tells it.
+    pub id: Option<String>,
+    /// The text of the other message, where the provider shows it.
+    pub text: Option<String>,
 }
 
 /// A file of a message as a chat shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SeenAttachment {
     /// Its name, which is told for documents only.
     pub filename: Option<String>,
     /// Its length in bytes, where it is told.
     pub size: Option<u64>,
+    /// Its MIME type, where it is told.
+    pub content_type: Option<String>,
 }
 
 /// A chat of several people.
@@ -67,6 +95,17 @@ pub struct SeenGroup {
     pub name: Option<String>,
     /// When something was last written in it, where it is told.
     pub last_message_at: Option<Timestamp>,
+    /// Everybody in it but the account itself; `None` if not all of them are told.
+    pub members: Option<Vec<Member>>,
+}
+
+/// Somebody in a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// The user id.
+    pub id: UserId,
+    /// The public identifier, where it is told.
+    pub public_identifier: Option<String>,
 }
 
 /// A place in which chats lie.

@@ -85,6 +85,12 @@ impl Specifics {
         &self.tree
     }
 
+    /// The subject that its recipient sees, where the product has one.
+    pub fn subject(&self) -> Option<&str> {
+        let paths = ["/linkedin/sales_navigator/subject", "/linkedin/recruiter/subject"];
+        paths.into_iter().find_map(|path| self.tree.pointer(path)).and_then(Value::as_str)
+    }
+
     /// The product it names.
     pub fn product(&self) -> Product {
         self.product

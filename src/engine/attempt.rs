@@ -20,6 +20,7 @@ use crate::domain::message::{AccountId, Target};
 use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
 use crate::domain::policy::Policy;
 use crate::domain::state::{Sending, Settled, StateName};
+use crate::domain::whole_milliseconds;
 use crate::policy::decide::Facts;
 use crate::policy::hours::Hours;
 use crate::policy::order::{self, Share};
@@ -55,6 +56,7 @@ pub(super) async fn attempt(
         gap,
         next_call_at: after(now, gap + CUT),
         monotonic: shared.clock.monotonic(),
+        provider_at: shared.provider.time().map(|time| whole_milliseconds(time.earliest)),
         fingerprint: call.fingerprint(),
         chat_id: call.target.chat_id().cloned(),
         limits: IntentLimits {

@@ -15,6 +15,7 @@ mod attempt;
 mod audit;
 mod before;
 mod caps;
+mod chats;
 mod explain;
 mod facts;
 mod forecast;

@@ -2,7 +2,8 @@
 //!
 //! One task for all accounts. It sleeps until the next read is due and does nothing while nothing is uncertain. Reads
 //! reach nobody, so they keep no pace of an account, but each page takes a permit of the API guard.
-//! What a read says is decided in `policy/evidence.rs`; this finds the chats, reads them and writes the judgement down.
+//! Chats are read in `chats.rs`; what they say is decided in `policy/evidence.rs` and `policy/read_back.rs`, and written
+//! down here.
 //! Deadlines are kept by the monotonic clock: setting the wall clock makes no read come early, and the last one proves
 //! absence only if real time has passed.
 
@@ -11,21 +12,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use tokio::task::JoinSet;
 
 use super::Shared;
-use super::api_guard::Kind;
-use super::target::inbox_of;
-use crate::domain::message::{AccountId, Arrival, ChatId, Target};
-use crate::domain::outcome::{Heard, Hold, Problem};
+use super::chats::{self, Seen};
+use crate::domain::message::Arrival;
+use crate::domain::outcome::{Heard, Hold};
 use crate::domain::policy::Policy;
-use crate::domain::seen::{Rival, Unread};
-use crate::policy::evidence::{
-    Doubt, Finding, LOOK_BACK, NextStep, Sight, Trace, examine, next_step, pause_after,
-};
-use crate::policy::settle::{Blame, after};
-use crate::provider::Pages;
+use crate::domain::seen::Unread;
+use crate::policy::read_back::{Doubt, NextStep, next_step, pause_after};
+use crate::policy::settle::after;
 use crate::store::{JudgedAs, Judgement, OpenDoubt, StoreError};
 
 /// Chats that are read at once.
@@ -35,9 +31,6 @@ const MAX_READS: usize = 8;
 const AFTER_TROUBLE: Duration = Duration::from_secs(60);
 /// The pause after the queue failed.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
-/// Groups that are looked into for one message; in a group chat of its own it is among the latest.
-const MAX_GROUPS: usize = 20;
-
 pub(super) struct Verifier {
     shared: Arc<Shared>,
     plan: Plan,
@@ -199,27 +192,21 @@ async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreErro
 async fn look(shared: &Shared, arrival: Arrival, blind: Blindness) -> Result<Looked, StoreError> {
     let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(Looked::Gone) };
     let policy = &*shared.policy(&doubt.account_id);
-    // A wall clock that was set since the call is set right by the time that has passed.
-    let began = doubt.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
-    let by_monotonic = began.and_then(|passed| shared.clock.now().checked_sub(passed).ok());
-    let started_at = by_monotonic.map_or(doubt.started_at, |at| at.min(doubt.started_at));
-    let since = started_at.checked_sub(LOOK_BACK).unwrap_or(doubt.started_at);
-    let read = read(shared, &doubt, policy, since).await;
+    let read = chats::read(shared, &doubt, policy).await;
     shared.follow_wall_clock().await;
     let now = shared.clock.now();
     let is_read = read.is_ok();
     let (finding, seen, blind_for) = match read {
         Ok(sights) => {
-            let rivals = shared.store.rivals(&doubt, since).await?;
-            let finding = find(&doubt, policy, started_at, &rivals, &sights);
-            let seen = told(&finding, &sights);
+            let finding = chats::find(shared, &doubt, &sights).await?;
+            let seen = Seen::of(shared, &finding, &sights);
             (Some(finding), seen, None)
         }
         Err((unread, blame)) => {
             let answered = blind.times > 0 && shared.api.answers() > blind.answers;
             let is_own = blame.is_own || answered;
             let blind_for = blind_for(&unread, is_own, blind.times, policy);
-            (None, ("unread", format!("could not be read: {}", unread.problem)), blind_for)
+            (None, Seen::nothing(shared, &unread), blind_for)
         }
     };
     let doubt_now = Doubt { reads: doubt.reads, resends: doubt.resends };
@@ -263,9 +250,10 @@ async fn judge(
     shared: &Shared,
     doubt: &OpenDoubt,
     step: NextStep,
-    (finding, seen): (&'static str, String),
+    seen: Seen,
     now: jiff::Timestamp,
 ) -> Result<(), StoreError> {
+    let finding = seen.finding;
     let (id, account) = (doubt.id, doubt.account_id.clone());
     match &step {
         NextStep::Sent { .. } => {
@@ -288,112 +276,19 @@ async fn judge(
         NextStep::Review(reason) => JudgedAs::Review(reason),
     };
     let settles = !matches!(verdict, JudgedAs::Again { .. });
-    let judgement =
-        Judgement { arrival: doubt.arrival, attempt: doubt.attempt, at: now, verdict, finding, seen };
+    let judgement = Judgement {
+        arrival: doubt.arrival,
+        attempt: doubt.attempt,
+        at: now,
+        verdict,
+        finding,
+        seen: seen.words,
+        shown: seen.shown,
+        shown_at: seen.at,
+    };
     if shared.store.judge(judgement).await? && settles {
         // Later messages to the same chat may go now.
         shared.wakeups.add([(account, now)]);
     }
     Ok(())
-}
-
-fn find(
-    doubt: &OpenDoubt,
-    policy: &Policy,
-    started_at: jiff::Timestamp,
-    rivals: &[Rival],
-    sights: &[Sight],
-) -> Finding {
-    let forwarded_id = match &doubt.target {
-        Target::Forward { source_message_id, .. } => Some(source_message_id.as_str()),
-        Target::Chat(_) | Target::User { .. } | Target::Group { .. } => None,
-    };
-    let trace = Trace {
-        started_at,
-        thread: &doubt.target.thread(),
-        text: &doubt.text,
-        attachments: &doubt.extras.attachments,
-        quote_id: doubt.extras.quote_id.as_deref(),
-        forwarded_id,
-    };
-    examine(&trace, policy.read_back.skew, rivals, sights)
-}
-
-/// What was seen, without anybody's words (P8).
-fn told(finding: &Finding, sights: &[Sight]) -> (&'static str, String) {
-    let messages: usize = sights.iter().map(|sight| sight.messages.len()).sum();
-    let (word, what) = match finding {
-        Finding::Found { .. } => ("found", "it is among them"),
-        Finding::Partly => ("partly", "a part of it is among them"),
-        Finding::CannotTell => ("cannot_tell", "some of them may be it"),
-        Finding::Busy => ("busy", "another message with the same words is on its way"),
-        Finding::Absent => ("absent", "it is not among them"),
-    };
-    let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
-    let (chats, messages) = (plural(sights.len(), "chat"), plural(messages, "message"));
-    (word, format!("{chats} read back, {messages} seen: {what}"))
-}
-
-/// A read that showed nothing, and whose trouble that is.
-type Blind = (Unread, Blame);
-
-/// Reads every chat that the message can have gone into.
-async fn read(
-    shared: &Shared,
-    doubt: &OpenDoubt,
-    policy: &Policy,
-    since: jiff::Timestamp,
-) -> Result<Vec<Sight>, Blind> {
-    let account = &doubt.account_id;
-    let provider = &shared.provider;
-    let mut chats: Vec<ChatId> = doubt.chat_id.iter().cloned().collect();
-    match &doubt.target {
-        Target::Chat(chat_id) | Target::Forward { chat_id, .. } => add(&mut chats, [chat_id.clone()]),
-        Target::User { user_id, .. } => {
-            let read = |_pages| provider.chats_with(account.clone(), user_id.clone());
-            add(&mut chats, call(shared, account, read).await?);
-        }
-        Target::Group { .. } => {
-            let inbox_id = inbox_of(&doubt.target, &doubt.extras, policy);
-            // A group that we made is no older than the call, but clocks may be wrong.
-            let read = |pages| provider.groups_since(account.clone(), inbox_id, since, pages);
-            let groups = call(shared, account, read).await?;
-            if groups.len() > MAX_GROUPS {
-                let what = format!(
-                    "{} group chats were written in since; that is too many to look into",
-                    groups.len()
-                );
-                let problem = Box::new(Problem::local("too_many_chats", what));
-                return Err((Unread { problem, down: None, hold: None }, Blame::default()));
-            }
-            add(&mut chats, groups.into_iter().map(|group| group.chat_id));
-        }
-    }
-    let mut sights = Vec::with_capacity(chats.len());
-    for chat_id in chats {
-        let read = |pages| provider.messages_since(account.clone(), chat_id.clone(), since, pages);
-        let messages = call(shared, account, read).await?;
-        sights.push(Sight { chat_id, messages });
-    }
-    Ok(sights)
-}
-
-/// One read with a permit.
-async fn call<'a, T>(
-    shared: &'a Shared,
-    account: &AccountId,
-    read: impl FnOnce(Pages) -> BoxFuture<'a, Result<T, Unread>>,
-) -> Result<T, Blind> {
-    let call = shared.api.wait(account, Kind::Reconcile).await.begin();
-    let read = read(shared.api.pages(account, Kind::Reconcile)).await;
-    let blame = call.ended_read(&read);
-    read.map_err(|unread| (unread, blame))
-}
-
-fn add(chats: &mut Vec<ChatId>, more: impl IntoIterator<Item = ChatId>) {
-    for chat_id in more {
-        if !chats.contains(&chat_id) {
-            chats.push(chat_id);
-        }
-    }
 }

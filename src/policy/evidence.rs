@@ -1,48 +1,42 @@
 //! Did it reach the recipient? Pure: what a chat shows, held against what one attempt may have sent (P2).
 //!
-//! Unipile has no idempotency key and a message carries no mark of ours, so an attempt is recognised by what it said,
-//! when, and by whom: ours is what the account itself wrote, in the time of the attempt, with the same words once white
-//! space is set aside and the same files, under an id that no other message of the queue already owns. The same words
-//! sent twice on purpose are told apart by counting. Finding nothing proves something only after the last read; what
-//! cannot be told is left to a person, never guessed.
+//! Unipile has no idempotency key and a message carries no mark of ours, so an attempt is recognised by its conversation
+//! (a group by its members), by what it says (`likeness.rs`) and by when: after its call by the provider's own clock. An
+//! id that another message of the queue owns, or that an earlier read saw before the call, is never taken for it, and the
+//! same words sent twice on purpose are told apart by counting. Whatever else it can be is left to a person. What
+//! follows from a finding is in `read_back.rs`.
 //!
 //! A `SeenMessage` may come from anywhere: a read today, a webhook some day.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::likeness::{Content, Gap, Likeness, likeness, same_words, unmatched};
 use super::settle::after;
 use crate::domain::attachment::Attachment;
-use crate::domain::message::ChatId;
-use crate::domain::policy::{Absent, ReadBack};
-use crate::domain::reason::Reason;
-use crate::domain::seen::{Rival, SeenAttachment, SeenMessage};
+use crate::domain::message::{ChatId, Target, UserId};
+use crate::domain::seen::{Member, Rival, SeenMessage};
 use crate::domain::state::StateName;
 
 /// How much further back than the attempt a chat is read: a message with the same words that is dated before the
-/// attempt may be it, if a clock was wrong by hours. It is no proof, but nothing is sent again then.
+/// attempt may be it, if a date is wrong by hours. It is no proof, but nothing is sent again then.
 pub const LOOK_BACK: Duration = Duration::from_secs(26 * 60 * 60);
-/// Reads beyond the schedule while the last one failed.
-const MORE_READS: usize = 4;
-/// The pause before the next read while another message with the same words is being sent.
-const WHILE_SENDING: Duration = Duration::from_secs(60);
+/// A message that is dated later than this after the call may as well have been written by hand since.
+const LATEST: Duration = Duration::from_secs(10 * 60);
 
 /// What one attempt may have sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Trace<'a> {
-    /// When the call began, by this machine's clock.
+    /// When the call began, by the provider's clock and no later than that; `None` if that is not known.
+    pub began: Option<Timestamp>,
+    /// The same by this machine's clock.
     pub started_at: Timestamp,
-    /// The conversation inside which its order is kept (`Target::thread`).
-    pub thread: &'a str,
-    /// Its text.
-    pub text: &'a str,
-    /// Its files.
-    pub attachments: &'a [Attachment],
-    /// The message that it replies to.
-    pub quote_id: Option<&'a str>,
-    /// The message that it forwards.
-    pub forwarded_id: Option<&'a str>,
+    /// Where it goes.
+    pub target: &'a Target,
+    /// What it says.
+    pub content: Content<'a>,
 }
 
 /// One chat as it was read.
@@ -50,8 +44,12 @@ pub struct Trace<'a> {
 pub struct Sight {
     /// The chat.
     pub chat_id: ChatId,
+    /// Who is in it, if it is a group and all of them are told.
+    pub members: Option<Vec<Member>>,
     /// Its messages, in any order.
     pub messages: Vec<SeenMessage>,
+    /// Ids of those that an earlier read showed before the call began.
+    pub known_before: BTreeSet<String>,
 }
 
 /// What a read says about an attempt.
@@ -69,211 +67,300 @@ pub enum Finding {
     /// A part of it is there.
     Partly,
     /// Something like it is there, but not surely it.
-    CannotTell,
+    CannotTell(Unsure),
     /// Another message with the same words is on its way just now.
     Busy,
     /// It is not there.
     Absent,
 }
 
+/// A message that may be what the attempt sent, and why it is not sure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsure {
+    /// The reason.
+    pub why: Why,
+    /// The chat that it is in.
+    pub chat_id: ChatId,
+    /// Its id.
+    pub message_id: String,
+    /// Dated so by the provider.
+    pub at: Timestamp,
+}
+
+/// Why a message is not surely what the attempt sent; in the order in which one is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// As many other messages of the queue may be behind what is shown.
+    Others,
+    /// When the call began is not known by the provider's clock.
+    NoClock,
+    /// It is dated before the call.
+    Before,
+    /// It is dated long after the call.
+    Late,
+    /// It is not like it in everything.
+    Gap(Gap),
+    /// It is in a group that is not known to have the same members.
+    Group,
+}
+
+impl Why {
+    /// What is said of such a message.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Others => "has the same words, but another message of the queue may be behind it",
+            Self::NoClock => "has the same words, but whether it is older than the call is not known",
+            Self::Before => "has the same words, but is dated before the call",
+            Self::Late => "has the same words, but is dated long after the call",
+            Self::Gap(gap) => gap.words(),
+            Self::Group => "has the same words, but is in a group that is not known to have the same members",
+        }
+    }
+}
+
 /// Looks for the attempt in all chats that it can have gone into.
-pub fn examine(trace: &Trace<'_>, skew: Duration, rivals: &[Rival], sights: &[Sight]) -> Finding {
-    let mut findings: Vec<Finding> =
-        sights.iter().map(|sight| examine_chat(trace, skew, rivals, sight)).collect();
+pub fn examine(trace: &Trace<'_>, rivals: &[Rival], sights: &[Sight]) -> Finding {
+    let looks = sights.iter().map(|sight| Look::new(trace, rivals, sight).finding());
+    let mut findings: Vec<Finding> = looks.collect();
     // What says most comes first.
     findings.sort_by_key(|finding| match finding {
         Finding::Found { .. } => 0,
         Finding::Busy => 1,
-        Finding::CannotTell => 2,
+        Finding::CannotTell(_) => 2,
         Finding::Partly => 3,
         Finding::Absent => 4,
     });
     findings.into_iter().next().unwrap_or(Finding::Absent)
 }
 
-fn examine_chat(trace: &Trace<'_>, skew: Duration, rivals: &[Rival], sight: &Sight) -> Finding {
-    // The chat of a message to a user may be unknown: it can be the one that another names by its id.
-    let here = |rival: &&Rival| match &rival.chat_id {
-        Some(chat_id) => *chat_id == sight.chat_id,
-        None => rival.thread == trace.thread || trace.thread.starts_with("chat:"),
+/// Whether a group with these members is the one that is started with `users_ids`. Ids are opaque and people have several,
+/// so a difference proves nothing.
+pub fn is_group_of(users_ids: &[UserId], members: &[Member]) -> bool {
+    let is = |user: &UserId, member: &Member| {
+        let identifier = member.public_identifier.as_deref();
+        member.id == *user || identifier.is_some_and(|name| name.eq_ignore_ascii_case(user.as_str()))
     };
-    let owned =
-        |id: &str| rivals.iter().filter(here).any(|rival| rival.message_ids.iter().any(|own| own == id));
-    let mut ours: Vec<&SeenMessage> =
-        sight.messages.iter().filter(|message| message.is_sender && !owned(&message.id)).collect();
-    ours.sort_by_key(|message| message.at);
-    let earliest = trace.started_at.checked_sub(skew).unwrap_or(Timestamp::MIN);
-    let (before, since): (Vec<&SeenMessage>, Vec<&SeenMessage>) =
-        ours.into_iter().partition(|message| message.at < earliest);
-    let whole: Vec<&SeenMessage> = since.iter().copied().filter(|message| is_whole(trace, message)).collect();
-    // Messages with the same words whose ids nobody knows: each of them may be behind one of those that are shown.
-    let nameless: Vec<&Rival> = rivals
-        .iter()
-        .filter(here)
-        .filter(|rival| rival.message_ids.is_empty() && same_words(&rival.text, trace.text))
-        .collect();
-    if whole.len() > nameless.len() {
-        let earlier = nameless.iter().filter(|rival| rival.started_at < trace.started_at).count();
-        let found = whole[earlier.min(whole.len() - 1)];
-        return Finding::Found {
-            chat_id: sight.chat_id.clone(),
-            message_ids: vec![found.id.clone()],
-            at: found.at,
-        };
-    }
-    if nameless.iter().any(|rival| rival.state == StateName::Sending) {
-        return Finding::Busy;
-    }
-    if !whole.is_empty() || before.iter().any(|message| is_whole(trace, message)) {
-        return Finding::CannotTell;
-    }
-    match in_parts(trace, sight, &since) {
-        // The parts may be another message's.
-        Finding::Found { .. } | Finding::Partly if !nameless.is_empty() => Finding::CannotTell,
-        found => found,
-    }
+    let distinct: BTreeSet<&UserId> = users_ids.iter().collect();
+    distinct.len() == members.len()
+        && distinct.iter().all(|user| members.iter().any(|member| is(user, member)))
 }
 
-/// The provider may split text and files into messages of their own.
-fn in_parts(trace: &Trace<'_>, sight: &Sight, since: &[&SeenMessage]) -> Finding {
-    if trace.attachments.is_empty() {
-        return Finding::Absent;
-    }
-    let mut ids = Vec::new();
-    let mut at = None;
-    let text =
-        since.iter().find(|message| !message.text.trim().is_empty() && same_words(&message.text, trace.text));
-    let has_text = text.is_some() || trace.text.trim().is_empty();
-    // The message with the text may have some of the files.
-    let files =
-        since.iter().filter(|message| message.text.trim().is_empty() && !message.attachments.is_empty());
-    let mut missing: Vec<&Attachment> = trace.attachments.iter().collect();
-    for message in text.into_iter().chain(files) {
-        let before = missing.len();
-        for seen in &message.attachments {
-            if let Some(place) = missing.iter().position(|file| is_file(file, seen)) {
-                missing.remove(place);
-            }
-        }
-        if missing.len() < before || text.is_some_and(|text| text.id == message.id) {
-            ids.push(message.id.clone());
-            at = at.max(Some(message.at));
-        }
-    }
-    match at {
-        None => Finding::Absent,
-        Some(at) if has_text && missing.is_empty() => {
-            Finding::Found { chat_id: sight.chat_id.clone(), message_ids: ids, at }
-        }
-        Some(_) => Finding::Partly,
-    }
-}
-
-fn is_whole(trace: &Trace<'_>, message: &SeenMessage) -> bool {
-    if let Some(source) = trace.forwarded_id {
-        // Where the provider does not tell what was forwarded, the words that go with it must do.
-        return message.is_forwarded
-            && match &message.forwarded_id {
-                Some(id) => id == source,
-                None => same_words(&message.text, trace.text),
-            };
-    }
-    let same_quote = match (trace.quote_id, &message.quoted_id) {
-        (Some(ours), Some(theirs)) => ours == theirs,
-        (None, Some(_)) => false,
-        (Some(_) | None, None) => true,
-    };
-    same_quote
-        && !message.is_forwarded
-        && same_words(&message.text, trace.text)
-        && same_files(trace.attachments, &message.attachments)
-}
-
-/// Whether two texts are the same but for white space and line ends, which a provider may change.
-fn same_words(one: &str, other: &str) -> bool {
-    one.split_whitespace().eq(other.split_whitespace())
-}
-
-fn same_files(ours: &[Attachment], seen: &[SeenAttachment]) -> bool {
-    let mut missing: Vec<&SeenAttachment> = seen.iter().collect();
-    ours.len() == seen.len()
-        && ours.iter().all(|file| match missing.iter().position(|seen| is_file(file, seen)) {
-            Some(place) => {
-                missing.remove(place);
-                true
-            }
-            None => false,
-        })
-}
-
-/// Name and size count where the provider tells them.
-fn is_file(ours: &Attachment, seen: &SeenAttachment) -> bool {
-    seen.filename.as_ref().is_none_or(|name| *name == ours.filename)
-        && seen.size.is_none_or(|size| size == ours.size)
-}
-
-/// What a message with an unknown outcome has been through.
+/// When a message is dated, seen from the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Doubt {
-    /// Reads that it has had, whether they showed something or not.
-    pub reads: u32,
-    /// How often it was queued again because it was not there.
-    pub resends: u32,
+enum Dated {
+    Before,
+    Since,
+    Late,
+    /// The call's time is not known by the same clock.
+    Unknown,
 }
 
-/// What follows from a read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NextStep {
-    /// It is sent, by evidence.
-    Sent {
-        /// The chat.
-        chat_id: ChatId,
-        /// The ids.
-        message_ids: Vec<String>,
-        /// When the provider dates it.
-        at: Timestamp,
-    },
-    /// It is read again.
-    Again {
-        /// Then.
-        verify_at: Timestamp,
-        /// Whether this read counts.
-        counts: bool,
-    },
-    /// It is certainly absent, and goes out once more.
-    Queue,
-    /// A person decides.
-    Review(Reason),
+/// One chat, held against the attempt.
+struct Look<'a> {
+    trace: &'a Trace<'a>,
+    sight: &'a Sight,
+    /// Messages that may be ours, the oldest first: by the account, and nobody else's as far as ids tell.
+    ours: Vec<&'a SeenMessage>,
+    /// Other messages of the queue whose ids nobody knows and that may have gone into this chat.
+    nameless: Vec<&'a Rival>,
 }
 
-/// What to do after a read of the schedule; `None` is one that failed, which proves nothing.
-pub fn next_step(doubt: Doubt, finding: Option<Finding>, read_back: &ReadBack, now: Timestamp) -> NextStep {
-    let reads = usize::try_from(doubt.reads).unwrap_or(usize::MAX).saturating_add(1);
-    let is_last = reads >= read_back.after.len();
-    let again = NextStep::Again { verify_at: after(now, pause_after(reads, read_back)), counts: true };
-    let unless_last = |step: NextStep| if is_last { step } else { again.clone() };
-    match finding {
-        Some(Finding::Found { chat_id, message_ids, at }) => NextStep::Sent { chat_id, message_ids, at },
-        Some(Finding::Busy) => NextStep::Again { verify_at: after(now, WHILE_SENDING), counts: false },
-        Some(Finding::Partly) => unless_last(NextStep::Review(Reason::PartlyInChat)),
-        Some(Finding::CannotTell) => unless_last(NextStep::Review(Reason::CannotTell)),
-        Some(Finding::Absent) => unless_last(match read_back.absent {
-            Absent::Resend if doubt.resends == 0 => NextStep::Queue,
-            Absent::Resend | Absent::Review => NextStep::Review(Reason::NotInChat),
-        }),
-        None if reads >= read_back.after.len().saturating_add(MORE_READS) => {
-            NextStep::Review(Reason::ChatUnreadable)
+impl<'a> Look<'a> {
+    fn new(trace: &'a Trace<'a>, rivals: &'a [Rival], sight: &'a Sight) -> Self {
+        let here: Vec<&Rival> = rivals.iter().filter(|rival| is_here(trace, rival, sight)).collect();
+        let owned = |id: &String| here.iter().any(|rival| rival.message_ids.contains(id));
+        let may_be_ours = |message: &&SeenMessage| {
+            message.is_sender != Some(false)
+                && !owned(&message.id)
+                && !sight.known_before.contains(&message.id)
+        };
+        let mut ours: Vec<&SeenMessage> = sight.messages.iter().filter(may_be_ours).collect();
+        ours.sort_by_key(|message| message.at);
+        let nameless = here.into_iter().filter(|rival| rival.message_ids.is_empty()).collect();
+        Self { trace, sight, ours, nameless }
+    }
+
+    fn finding(&self) -> Finding {
+        let content = &self.trace.content;
+        let same: Vec<&SeenMessage> =
+            self.ours.iter().copied().filter(|seen| likeness(content, seen) == Likeness::Same).collect();
+        // Each of them may be behind one of those that are shown.
+        let explains = |rival: &&&Rival| {
+            let content = Content::of(&rival.target, &rival.text, &rival.extras);
+            let is_twin = same_words(&rival.text, self.trace.content.text);
+            is_twin
+                && (same.is_empty() || same.iter().any(|seen| likeness(&content, seen) != Likeness::Other))
+        };
+        let twins: Vec<&Rival> = self.nameless.iter().filter(explains).copied().collect();
+        let is_ours = self.is_conversation();
+        if is_ours && let Some(found) = self.counted(&same, &twins) {
+            return self.found(vec![found.id.clone()], found.at);
         }
-        None => again,
+        if twins.iter().any(|rival| rival.state == StateName::Sending) {
+            return Finding::Busy;
+        }
+        let parts = if is_ours { self.in_parts() } else { Finding::Absent };
+        match (&parts, twins.is_empty()) {
+            (Finding::Found { .. }, true) => return parts,
+            // The parts may be another message's.
+            (Finding::Found { message_ids, at, .. }, false) => {
+                let id = message_ids.first().cloned().unwrap_or_default();
+                return self.unsure(Why::Others, id, *at);
+            }
+            _ => {}
+        }
+        self.perhaps(&same, &twins).unwrap_or(parts)
+    }
+
+    /// Whether the chat is the conversation that the attempt goes to.
+    fn is_conversation(&self) -> bool {
+        match self.trace.target {
+            Target::Group { users_ids, .. } => {
+                self.sight.members.as_ref().is_some_and(|members| is_group_of(users_ids, members))
+            }
+            Target::Chat(_) | Target::User { .. } | Target::Forward { .. } => true,
+        }
+    }
+
+    fn dated(&self, message: &SeenMessage) -> Dated {
+        let began = self.trace.began.map(|began| match message.at.subsec_nanosecond() {
+            // A date of whole seconds may have lost its fraction.
+            0 => Timestamp::from_second(began.as_second()).unwrap_or(began),
+            _ => began,
+        });
+        match began {
+            None => Dated::Unknown,
+            Some(began) if message.at < began => Dated::Before,
+            Some(began) if message.at > after(began, LATEST) => Dated::Late,
+            Some(_) => Dated::Since,
+        }
+    }
+
+    /// The message that is ours: there are more of them than other calls that can be behind them. The order of the calls
+    /// is that of the messages.
+    fn counted(&self, same: &[&'a SeenMessage], twins: &[&Rival]) -> Option<&'a SeenMessage> {
+        let began = self.trace.began?;
+        let provider_at = |rival: &Rival| {
+            let ago = rival.started_at.duration_since(self.trace.started_at);
+            rival.provider_at.or_else(|| began.checked_add(ago).ok()).unwrap_or(began)
+        };
+        let first = twins.iter().map(|rival| provider_at(rival)).min().unwrap_or(began).min(began);
+        let is_since = |message: &&&SeenMessage| self.dated(message) == Dated::Since;
+        let counts = |message: &&&SeenMessage| match self.dated(message) {
+            Dated::Since => true,
+            Dated::Before => message.at >= first,
+            Dated::Late | Dated::Unknown => false,
+        };
+        let counted: Vec<&SeenMessage> = same.iter().filter(counts).copied().collect();
+        if counted.len() <= twins.len() {
+            return None;
+        }
+        let earlier = twins.iter().filter(|rival| rival.started_at < self.trace.started_at).count();
+        let in_order = counted.iter().skip(earlier).find(is_since);
+        in_order.or_else(|| counted.iter().rfind(is_since)).copied()
+    }
+
+    /// The provider may split text and files into messages of their own.
+    fn in_parts(&self) -> Finding {
+        let content = &self.trace.content;
+        if content.attachments.is_empty() || content.forwarded_id.is_some() {
+            return Finding::Absent;
+        }
+        let words = Content { attachments: &[], ..*content };
+        let untouched =
+            |message: &&&SeenMessage| !message.is_deleted && !message.is_edited && message.forward.is_none();
+        let since: Vec<&SeenMessage> = self
+            .ours
+            .iter()
+            .filter(|message| matches!(self.dated(message), Dated::Since | Dated::Unknown))
+            .filter(untouched)
+            .copied()
+            .collect();
+        let is_words = |message: &&&SeenMessage| {
+            let bare = SeenMessage { attachments: Vec::new(), ..(**message).clone() };
+            !message.text.trim().is_empty() && likeness(&words, &bare) == Likeness::Same
+        };
+        let text = since.iter().find(is_words).copied();
+        // The message with the text may have some of the files.
+        let files = since.iter().filter(|message| message.text.trim().is_empty()).copied();
+        let mut missing: Vec<&Attachment> = content.attachments.iter().collect();
+        let (mut ids, mut at) = (Vec::new(), None);
+        for message in text.into_iter().chain(files) {
+            let before = missing.len();
+            missing = unmatched(missing, &message.attachments, Likeness::Same).0;
+            if missing.len() < before || text.is_some_and(|text| text.id == message.id) {
+                ids.push(message.id.clone());
+                at = at.max(Some(message.at));
+            }
+        }
+        let has_text = text.is_some() || content.text.trim().is_empty();
+        match (at, ids.first()) {
+            (Some(at), Some(id)) if has_text && missing.is_empty() => match self.trace.began {
+                Some(_) => self.found(ids, at),
+                None => self.unsure(Why::NoClock, id.clone(), at),
+            },
+            (Some(_), Some(_)) => Finding::Partly,
+            _ => Finding::Absent,
+        }
+    }
+
+    /// The first message that may be ours and is not surely.
+    fn perhaps(&self, same: &[&SeenMessage], twins: &[&Rival]) -> Option<Finding> {
+        if !self.is_conversation() {
+            return self.perhaps_of_another_group(twins);
+        }
+        let content = &self.trace.content;
+        let whole = same.first().map(|message| match self.dated(message) {
+            Dated::Unknown => (Why::NoClock, *message),
+            Dated::Before => (Why::Before, *message),
+            Dated::Late => (Why::Late, *message),
+            Dated::Since => (Why::Others, *message),
+        });
+        let in_part = || {
+            self.ours.iter().find_map(|message| match (likeness(content, message), self.dated(message)) {
+                (Likeness::Perhaps(gap), Dated::Since | Dated::Late | Dated::Unknown) => {
+                    Some((Why::Gap(gap), *message))
+                }
+                _ => None,
+            })
+        };
+        let (why, message) = whole.or_else(in_part)?;
+        Some(self.unsure(why, message.id.clone(), message.at))
+    }
+
+    /// The same in a group that may be another one. As many as calls to that very group explain are not ours.
+    fn perhaps_of_another_group(&self, twins: &[&Rival]) -> Option<Finding> {
+        let explained = if self.sight.members.is_some() { twins.len() } else { 0 };
+        let may_be = |message: &&&SeenMessage| {
+            self.dated(message) != Dated::Before && likeness(&self.trace.content, message) != Likeness::Other
+        };
+        let message = self.ours.iter().filter(may_be).nth(explained)?;
+        Some(self.unsure(Why::Group, message.id.clone(), message.at))
+    }
+
+    fn found(&self, message_ids: Vec<String>, at: Timestamp) -> Finding {
+        Finding::Found { chat_id: self.sight.chat_id.clone(), message_ids, at }
+    }
+
+    fn unsure(&self, why: Why, message_id: String, at: Timestamp) -> Finding {
+        Finding::CannotTell(Unsure { why, chat_id: self.sight.chat_id.clone(), message_id, at })
     }
 }
 
-/// The pause after read number `reads`; beyond the schedule it is the last one.
-pub fn pause_after(reads: usize, read_back: &ReadBack) -> Duration {
-    let at = |index: usize| read_back.after.get(index).copied().unwrap_or_default();
-    let last = read_back.after.len().saturating_sub(1);
-    let index = reads.min(last);
-    at(index).saturating_sub(if index == 0 { Duration::ZERO } else { at(index - 1) })
+/// Whether another message of the queue can have gone into this chat.
+fn is_here(trace: &Trace<'_>, rival: &Rival, sight: &Sight) -> bool {
+    if let Some(chat_id) = &rival.chat_id {
+        return *chat_id == sight.chat_id;
+    }
+    match (&rival.target, trace.target) {
+        // A chat that is named by its id may be with anybody.
+        (_, Target::Chat(_) | Target::Forward { .. }) => true,
+        (Target::Group { users_ids, .. }, Target::Group { .. }) => {
+            sight.members.as_ref().is_none_or(|members| is_group_of(users_ids, members))
+        }
+        (Target::User { user_id, .. }, Target::User { user_id: ours, .. }) => user_id == ours,
+        (Target::Chat(_) | Target::Forward { .. } | Target::User { .. } | Target::Group { .. }, _) => false,
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! What is taken for evidence, and what is not.
 
 use super::*;
+use crate::domain::message::{Extras, Inbox};
+use crate::domain::seen::{Pointer, SeenAttachment};
 
 const NOW: i64 = 1_800_000_000;
-const SKEW: Duration = Duration::from_secs(120);
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(NOW + seconds).unwrap()
@@ -12,13 +13,15 @@ fn at(seconds: i64) -> Timestamp {
 fn seen(id: &str, seconds: i64, text: &str) -> SeenMessage {
     SeenMessage {
         id: id.into(),
-        is_sender: true,
+        is_sender: Some(true),
         at: at(seconds),
         text: text.into(),
         attachments: Vec::new(),
-        quoted_id: None,
-        is_forwarded: false,
-        forwarded_id: None,
+        quote: None,
+        forward: None,
+        subject: None,
+        is_deleted: false,
+        is_edited: false,
     }
 }
 
@@ -34,205 +37,283 @@ fn file(name: &str, size: u64) -> Attachment {
     }
 }
 
-fn seen_file(name: Option<&str>, size: Option<u64>) -> SeenAttachment {
-    SeenAttachment { filename: name.map(Into::into), size }
+fn seen_file(name: &str, size: u64) -> SeenAttachment {
+    let content_type = Some("application/pdf".into());
+    SeenAttachment { filename: Some(name.into()), size: Some(size), content_type }
 }
 
-fn trace(text: &str) -> Trace<'_> {
-    Trace { started_at: at(0), thread: "chat:c", text, attachments: &[], quote_id: None, forwarded_id: None }
+fn user(id: &str) -> Target {
+    Target::User { user_id: UserId::new(id), inbox: Inbox::OfPolicy }
+}
+
+fn group(ids: &[&str]) -> Target {
+    Target::Group { users_ids: ids.iter().map(|id| UserId::new(*id)).collect(), inbox: Inbox::OfPolicy }
+}
+
+fn chat() -> Target {
+    Target::Chat(ChatId::new("c"))
+}
+
+fn members(ids: &[&str]) -> Option<Vec<Member>> {
+    Some(ids.iter().map(|id| Member { id: UserId::new(*id), public_identifier: None }).collect())
+}
+
+/// A call at second 0.
+struct Asked {
+    target: Target,
+    text: &'static str,
+    extras: Extras,
+    began: Option<Timestamp>,
+}
+
+fn asked(target: Target, text: &'static str) -> Asked {
+    Asked { target, text, extras: Extras::default(), began: Some(at(0)) }
+}
+
+fn with_files(text: &'static str, files: &[Attachment]) -> Asked {
+    let extras = Extras { attachments: files.to_vec(), ..Extras::default() };
+    Asked { extras, ..asked(chat(), text) }
 }
 
 fn rival(state: StateName, seconds: i64, ids: &[&str], text: &str) -> Rival {
     Rival {
         state,
         started_at: at(seconds),
+        provider_at: None,
         chat_id: None,
         message_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-        thread: "user:u".into(),
+        target: user("u"),
         text: text.into(),
+        extras: Extras::default(),
     }
 }
 
-fn sight(messages: Vec<SeenMessage>) -> Vec<Sight> {
-    vec![Sight { chat_id: ChatId::new("c"), messages }]
+fn sight(messages: Vec<SeenMessage>) -> Sight {
+    Sight { chat_id: ChatId::new("c"), members: None, messages, known_before: BTreeSet::new() }
+}
+
+fn examined(asked: &Asked, rivals: &[&Rival], sights: &[Sight]) -> Finding {
+    let rivals: Vec<Rival> = rivals.iter().copied().cloned().collect();
+    let content = Content::of(&asked.target, asked.text, &asked.extras);
+    let trace = Trace { began: asked.began, started_at: at(0), target: &asked.target, content };
+    examine(&trace, &rivals, sights)
 }
 
 /// The id that was found, or the word for what was not.
-fn look(trace: &Trace<'_>, rivals: &[&Rival], messages: Vec<SeenMessage>) -> String {
-    let rivals: Vec<Rival> = rivals.iter().copied().cloned().collect();
-    match examine(trace, SKEW, &rivals, &sight(messages)) {
+fn word(finding: &Finding) -> String {
+    match finding {
         Finding::Found { message_ids, .. } => message_ids.join("+"),
         Finding::Partly => "partly".into(),
-        Finding::CannotTell => "cannot tell".into(),
+        Finding::CannotTell(unsure) => format!("{:?}: {}", unsure.why, unsure.message_id),
         Finding::Busy => "busy".into(),
         Finding::Absent => "absent".into(),
     }
 }
 
+fn look(asked: &Asked, rivals: &[&Rival], messages: Vec<SeenMessage>) -> String {
+    word(&examined(asked, rivals, &[sight(messages)]))
+}
+
 #[test]
-fn ours_is_what_the_account_wrote_in_the_time_of_the_attempt_with_the_same_words() {
-    let hello = trace("Hello  Carla,\r\nhow are you?");
-    let theirs = SeenMessage { is_sender: false, ..seen("m", 2, "Hello Carla, how are you?") };
+fn ours_is_what_the_account_wrote_since_the_call_with_the_same_words() {
+    let hello = asked(chat(), "Hello  Carla,\r\nhow are you?");
+    let theirs = SeenMessage { is_sender: Some(false), ..seen("m", 2, "Hello Carla, how are you?") };
     assert_eq!(look(&hello, &[], vec![seen("m", 2, "Hello Carla,\nhow are you? ")]), "m");
     assert_eq!(look(&hello, &[], vec![theirs]), "absent", "the other side wrote it");
     assert_eq!(look(&hello, &[], vec![seen("m", 2, "Hello Carla, how are you")]), "absent", "other words");
     assert_eq!(look(&hello, &[], vec![]), "absent");
-    assert_eq!(look(&hello, &[], vec![seen("m", -119, "Hello Carla, how are you?")]), "m", "within the skew");
+}
+
+/// E4: dates are compared with the call's time by the same clock, the provider's.
+#[test]
+fn the_same_words_written_before_the_call_or_long_after_it_are_no_proof_and_nothing_is_sent_again() {
+    let hi = asked(chat(), "hi");
+    for (seconds, expected) in [
+        (-80_000, "Before: m"),
+        (-30, "Before: m"),
+        (-1, "Before: m"),
+        (0, "m"),
+        (599, "m"),
+        (601, "Late: m"),
+        (80_000, "Late: m"),
+    ] {
+        assert_eq!(look(&hi, &[], vec![seen("m", seconds, "hi")]), expected, "{seconds} s");
+    }
+    // Some providers date to the second.
+    let half = Asked { began: Timestamp::from_millisecond(NOW * 1000 + 500).ok(), ..asked(chat(), "hi") };
+    let dated = |ms: i64| SeenMessage {
+        at: Timestamp::from_millisecond(NOW * 1000 + ms).unwrap(),
+        ..seen("m", 0, "hi")
+    };
+    for (ms, expected) in [(500, "m"), (499, "Before: m"), (0, "m"), (-1000, "Before: m"), (1000, "m")] {
+        assert_eq!(look(&half, &[], vec![dated(ms)]), expected, "{ms} ms");
+    }
+    // Ours is there as well.
+    assert_eq!(look(&hi, &[], vec![seen("by hand", -30, "hi"), seen("ours", 1, "hi")]), "ours");
+    let known = rival(StateName::Sent, -3600, &["m"], "hi");
+    assert_eq!(look(&hi, &[&known], vec![seen("m", -3600, "hi")]), "absent", "it is another's");
+    let unknown = Asked { began: None, ..asked(chat(), "hi") };
+    assert_eq!(look(&unknown, &[], vec![seen("m", 1, "hi")]), "NoClock: m");
+    assert_eq!(look(&unknown, &[], vec![]), "absent");
 }
 
 #[test]
-fn the_same_words_dated_before_the_attempt_are_no_proof_but_nothing_is_sent_again() {
-    assert_eq!(look(&trace("hi"), &[], vec![seen("m", -3600, "hi")]), "cannot tell");
-    let known = rival(StateName::Sent, -3600, &["m"], "hi");
-    assert_eq!(look(&trace("hi"), &[&known], vec![seen("m", -3600, "hi")]), "absent", "it is another's");
+fn what_an_earlier_read_saw_before_the_call_is_not_it() {
+    let hi = asked(chat(), "hi");
+    let known_before = BTreeSet::from(["m".to_owned()]);
+    let sight = Sight { known_before, ..sight(vec![seen("m", 1, "hi")]) };
+    assert_eq!(word(&examined(&hi, &[], &[sight])), "absent");
 }
 
 #[test]
 fn an_id_that_another_message_owns_is_not_ours() {
     let other = rival(StateName::Sent, -20, &["m1"], "hi");
-    assert_eq!(look(&trace("hi"), &[&other], vec![seen("m1", -20, "hi")]), "absent");
-    assert_eq!(look(&trace("hi"), &[&other], vec![seen("m1", -20, "hi"), seen("m2", 1, "hi")]), "m2");
+    let hi = asked(chat(), "hi");
+    assert_eq!(look(&hi, &[&other], vec![seen("m1", -20, "hi")]), "absent");
+    assert_eq!(look(&hi, &[&other], vec![seen("m1", -20, "hi"), seen("m2", 1, "hi")]), "m2");
     // Ids are unique only inside their chat.
     let elsewhere = Rival { chat_id: Some(ChatId::new("d")), ..other };
-    assert_eq!(look(&trace("hi"), &[&elsewhere], vec![seen("m1", 1, "hi")]), "m1");
+    assert_eq!(look(&hi, &[&elsewhere], vec![seen("m1", 1, "hi")]), "m1");
 }
 
 #[test]
 fn the_same_words_twice_are_told_apart_by_counting() {
+    let hi = asked(chat(), "hi");
     let nameless = rival(StateName::Sent, -15, &[], "hi");
-    assert_eq!(look(&trace("hi"), &[&nameless], vec![seen("m1", -14, "hi")]), "cannot tell");
+    assert_eq!(look(&hi, &[&nameless], vec![seen("m1", -14, "hi")]), "Before: m1");
+    assert_eq!(look(&hi, &[&nameless], vec![seen("m1", 1, "hi")]), "Others: m1", "it may have come late");
     let both = vec![seen("m1", -14, "hi"), seen("m2", 1, "hi")];
-    assert_eq!(look(&trace("hi"), &[&nameless], both.clone()), "m2", "the earlier one is the earlier call's");
+    assert_eq!(look(&hi, &[&nameless], both.clone()), "m2", "the earlier one is the earlier call's");
     let later = rival(StateName::Uncertain, 15, &[], "hi");
-    assert_eq!(look(&trace("hi"), &[&later], both), "m1");
-    assert_eq!(look(&trace("hi"), &[&later], vec![]), "absent");
+    assert_eq!(look(&hi, &[&later], vec![seen("m1", 1, "hi"), seen("m2", 16, "hi")]), "m1");
+    assert_eq!(look(&hi, &[&later], vec![seen("m1", 16, "hi")]), "Others: m1");
+    assert_eq!(look(&hi, &[&later], vec![]), "absent");
     let other_words = rival(StateName::Uncertain, 15, &[], "ho");
-    assert_eq!(look(&trace("hi"), &[&other_words], vec![seen("m1", 1, "hi")]), "m1");
+    assert_eq!(look(&hi, &[&other_words], vec![seen("m1", 1, "hi")]), "m1");
     let on_its_way = rival(StateName::Sending, 15, &[], "hi");
-    assert_eq!(look(&trace("hi"), &[&on_its_way], vec![seen("m1", 16, "hi")]), "busy");
+    assert_eq!(look(&hi, &[&on_its_way], vec![seen("m1", 16, "hi")]), "busy");
+    // A forward without words is not behind a file without words.
+    let target = Target::Forward {
+        source_chat_id: ChatId::new("s"),
+        source_message_id: "q".into(),
+        chat_id: ChatId::new("c"),
+    };
+    let forward =
+        Rival { target, chat_id: Some(ChatId::new("c")), ..rival(StateName::Uncertain, -5, &[], "") };
+    let a_file = with_files("", &[file("cv.pdf", 10)]);
+    let shown = SeenMessage { attachments: vec![seen_file("cv.pdf", 10)], ..seen("m", 1, "") };
+    assert_eq!(look(&a_file, &[&forward], vec![shown]), "m");
 }
 
 #[test]
 fn the_same_words_to_another_person_are_no_rival() {
     let uncertain = rival(StateName::Uncertain, -5, &[], "hi");
-    let to = |thread| Trace { thread, ..trace("hi") };
     let shown = || vec![seen("m", 1, "hi")];
-    assert_eq!(look(&to("user:v"), &[&uncertain], shown()), "m");
-    assert_eq!(look(&to("user:u"), &[&uncertain], shown()), "cannot tell");
-    assert_eq!(look(&to("chat:c"), &[&uncertain], shown()), "cannot tell", "the chat may be with that user");
+    assert_eq!(look(&asked(user("v"), "hi"), &[&uncertain], shown()), "m");
+    assert_eq!(look(&asked(user("u"), "hi"), &[&uncertain], shown()), "Others: m");
+    let into_chat = asked(chat(), "hi");
+    assert_eq!(look(&into_chat, &[&uncertain], shown()), "Others: m", "the chat may be with that user");
+}
+
+/// E1, E2: a group is known by its members.
+#[test]
+fn a_message_in_another_group_is_not_ours() {
+    let all = asked(group(&["a", "b"]), "all");
+    let of = |ids: Option<Vec<Member>>| Sight { members: ids, ..sight(vec![seen("m", 1, "all")]) };
+    let told = |rivals: &[&Rival], sights: &[Sight]| word(&examined(&all, rivals, sights));
+    assert_eq!(told(&[], &[of(members(&["b", "a"]))]), "m");
+    for other in
+        [members(&["a", "c"]), members(&["a"]), members(&["a", "b", "c"]), members(&["c", "d"]), None]
+    {
+        assert_eq!(told(&[], &[of(other.clone())]), "Group: m", "{other:?}");
+    }
+    // The other group was sent the same words by the queue: nothing is left to explain.
+    let mut other = Rival { target: group(&["c", "d"]), ..rival(StateName::Uncertain, -20, &[], "all") };
+    assert_eq!(told(&[&other], &[of(members(&["c", "d"]))]), "absent");
+    assert_eq!(told(&[&other], &[of(None)]), "Group: m", "it may be either group");
+    other.message_ids = vec!["m".into()];
+    assert_eq!(told(&[&other], &[of(members(&["c", "d"]))]), "absent");
+    assert_eq!(told(&[&other], &[of(members(&["c", "d"])), of(members(&["a", "b"]))]), "m");
+    // The same words of another group by hand, an hour ago.
+    let long_ago = Sight { members: members(&["c", "d"]), ..sight(vec![seen("m", -3600, "all")]) };
+    assert_eq!(told(&[], &[long_ago]), "absent");
 }
 
 #[test]
-fn files_agree_in_number_and_in_what_is_told_of_them() {
-    let files = [file("cv.pdf", 10), file("photo.jpg", 20)];
-    let with_files = Trace { attachments: &files, ..trace("see") };
-    let message = |attachments: Vec<SeenAttachment>| vec![SeenMessage { attachments, ..seen("m", 1, "see") }];
-    let pdf = seen_file(Some("cv.pdf"), Some(10));
-    let photo = seen_file(None, Some(20));
-    assert_eq!(look(&with_files, &[], message(vec![photo.clone(), pdf.clone()])), "m");
-    assert_eq!(look(&with_files, &[], message(vec![pdf.clone()])), "partly");
-    assert_eq!(look(&with_files, &[], message(vec![])), "partly", "the words without the files");
-    assert_eq!(look(&with_files, &[], message(vec![pdf, seen_file(None, Some(21))])), "partly");
-    assert_eq!(
-        look(&trace("see"), &[], message(vec![photo])),
-        "absent",
-        "a message with files is another one"
-    );
+fn members_are_known_by_each_of_their_ids() {
+    let users = |ids: &[&str]| ids.iter().map(|id| UserId::new(*id)).collect::<Vec<_>>();
+    let ada = Member { id: UserId::new("ACo1"), public_identifier: Some("ada-l".into()) };
+    let bob = Member { id: UserId::new("ACo2"), public_identifier: None };
+    let both = [ada, bob];
+    assert!(is_group_of(&users(&["ACo2", "ACo1"]), &both));
+    assert!(is_group_of(&users(&["Ada-L", "ACo2"]), &both));
+    assert!(is_group_of(&users(&["ACo1", "ACo2", "ACo2"]), &both), "named twice");
+    assert!(!is_group_of(&users(&["ACo1"]), &both));
+    assert!(!is_group_of(&users(&["ACo1", "bob"]), &both));
 }
 
 #[test]
 fn a_message_that_the_provider_split_is_found_in_its_parts() {
-    let files = [file("cv.pdf", 10), file("photo.jpg", 20)];
-    let with_files = Trace { attachments: &files, ..trace("see") };
-    let part =
-        |id: &str, size| SeenMessage { attachments: vec![seen_file(None, Some(size))], ..seen(id, 2, "") };
-    assert_eq!(look(&with_files, &[], vec![seen("t", 1, "see"), part("a", 10), part("b", 20)]), "t+a+b");
-    assert_eq!(look(&with_files, &[], vec![seen("t", 1, "see"), part("a", 10)]), "partly");
-    assert_eq!(look(&with_files, &[], vec![part("a", 10), part("b", 20)]), "partly", "the words are missing");
-    let wordless = Trace { attachments: &files, ..trace("") };
-    assert_eq!(look(&wordless, &[], vec![part("a", 10), part("b", 20)]), "a+b");
-    assert_eq!(look(&wordless, &[], vec![part("x", 99)]), "absent");
+    let both = with_files("see", &[file("cv.pdf", 10), file("b.pdf", 20)]);
+    let part = |id: &str, name: &str, size| SeenMessage {
+        attachments: vec![seen_file(name, size)],
+        ..seen(id, 2, "")
+    };
+    let (first, second) = (|| part("a", "cv.pdf", 10), || part("b", "b.pdf", 20));
+    assert_eq!(look(&both, &[], vec![seen("t", 1, "see"), first(), second()]), "t+a+b");
+    assert_eq!(look(&both, &[], vec![seen("t", 1, "see"), first()]), "partly");
+    assert_eq!(look(&both, &[], vec![seen("t", 1, "see")]), "partly", "the words without the files");
+    assert_eq!(look(&both, &[], vec![first(), second()]), "partly", "the words are missing");
+    assert_eq!(look(&both, &[], vec![seen("t", -5, "see"), first(), second()]), "partly", "older words");
+    let wordless = with_files("", &[file("cv.pdf", 10), file("b.pdf", 20)]);
+    assert_eq!(look(&wordless, &[], vec![first(), second()]), "a+b");
+    assert_eq!(look(&wordless, &[], vec![part("x", "x.pdf", 99)]), "absent");
+    let unknown = Asked { began: None, ..wordless };
+    assert_eq!(look(&unknown, &[], vec![first(), second()]), "NoClock: a");
 }
 
 #[test]
 fn parts_may_be_another_messages() {
-    let files = [file("cv.pdf", 10)];
-    let with_files = Trace { attachments: &files, ..trace("see") };
-    let part = SeenMessage { attachments: vec![seen_file(None, Some(10))], ..seen("a", 2, "") };
-    let nameless = rival(StateName::Uncertain, 3, &[], "see");
-    assert_eq!(look(&with_files, &[], vec![seen("t", 1, "see"), part.clone()]), "t+a");
-    assert_eq!(look(&with_files, &[&nameless], vec![seen("t", 1, "see"), part]), "cannot tell");
+    let one = with_files("see", &[file("cv.pdf", 10)]);
+    let part = SeenMessage { attachments: vec![seen_file("cv.pdf", 10)], ..seen("a", 2, "") };
+    let mut nameless = rival(StateName::Uncertain, 3, &[], "see");
+    nameless.extras.attachments = one.extras.attachments.clone();
+    assert_eq!(look(&one, &[], vec![seen("t", 1, "see"), part.clone()]), "t+a");
+    assert_eq!(look(&one, &[&nameless], vec![seen("t", 1, "see"), part]), "Others: t");
 }
 
 #[test]
-fn replies_and_forwards_are_told_by_what_they_point_to() {
-    let reply = Trace { quote_id: Some("q"), ..trace("yes") };
-    let quoting =
-        |id: Option<&str>| vec![SeenMessage { quoted_id: id.map(Into::into), ..seen("m", 1, "yes") }];
-    assert_eq!(look(&reply, &[], quoting(Some("q"))), "m");
-    assert_eq!(look(&reply, &[], quoting(Some("other"))), "absent");
-    assert_eq!(look(&trace("yes"), &[], quoting(Some("q"))), "absent");
-    let forward = Trace { forwarded_id: Some("s"), ..trace("look") };
-    let forwarded = |id: Option<&str>, text: &str| {
-        vec![SeenMessage { is_forwarded: true, forwarded_id: id.map(Into::into), ..seen("m", 1, text) }]
+fn what_is_like_it_but_not_in_everything_is_left_to_a_person() {
+    let mut reply = asked(chat(), "yes");
+    reply.extras.quote_id = Some("q".into());
+    assert_eq!(look(&reply, &[], vec![seen("m", 1, "yes")]), "Gap(Quote): m", "E19");
+    let quoting = |id: &str| SeenMessage {
+        quote: Some(Pointer { id: Some(id.into()), text: None }),
+        ..seen("m", 1, "yes")
     };
-    assert_eq!(look(&forward, &[], forwarded(Some("s"), "")), "m");
-    assert_eq!(look(&forward, &[], forwarded(Some("other"), "look")), "absent");
-    assert_eq!(look(&forward, &[], forwarded(None, "look")), "m");
-    assert_eq!(look(&forward, &[], vec![seen("m", 1, "look")]), "absent");
-    assert_eq!(look(&trace("look"), &[], forwarded(Some("s"), "look")), "absent");
+    assert_eq!(look(&reply, &[], vec![quoting("q")]), "m");
+    assert_eq!(look(&reply, &[], vec![seen("by hand", 1, "yes"), quoting("q")]), "m");
+    assert_eq!(look(&reply, &[], vec![SeenMessage { at: at(-5), ..quoting("other") }]), "absent");
+    // E6: deleted ones, with or without their words.
+    let hi = asked(chat(), "hi");
+    let deleted = |seconds, text| SeenMessage { is_deleted: true, ..seen("m", seconds, text) };
+    assert_eq!(look(&hi, &[], vec![deleted(1, "hi")]), "Gap(Deleted): m");
+    assert_eq!(look(&hi, &[], vec![deleted(1, "")]), "Gap(Deleted): m");
+    assert_eq!(look(&hi, &[], vec![deleted(1, "ho")]), "absent");
+    assert_eq!(look(&hi, &[], vec![deleted(-30, "")]), "absent", "it is older");
+    let owner = rival(StateName::Sent, -20, &["m"], "ho");
+    assert_eq!(look(&hi, &[&owner], vec![deleted(1, "")]), "absent", "it was another message of the queue");
+    let edited = SeenMessage { is_edited: true, ..seen("m", 1, "hi!") };
+    assert_eq!(look(&hi, &[], vec![edited]), "Gap(Edited): m");
 }
 
 #[test]
 fn of_several_chats_the_one_with_the_message_decides() {
-    let empty = Sight { chat_id: ChatId::new("a"), messages: vec![] };
-    let with = Sight { chat_id: ChatId::new("b"), messages: vec![seen("m", 1, "hi")] };
-    let finding = examine(&trace("hi"), SKEW, &[], &[empty.clone(), with]);
+    let empty = Sight { chat_id: ChatId::new("a"), ..sight(vec![]) };
+    let with = Sight { chat_id: ChatId::new("b"), ..sight(vec![seen("m", 1, "hi")]) };
+    let hi = asked(user("u"), "hi");
+    let finding = examined(&hi, &[], &[empty.clone(), with]);
     assert!(matches!(finding, Finding::Found { chat_id, .. } if chat_id == ChatId::new("b")));
-    assert_eq!(examine(&trace("hi"), SKEW, &[], &[empty]), Finding::Absent);
-    assert_eq!(examine(&trace("hi"), SKEW, &[], &[]), Finding::Absent, "no chat with the recipient");
-}
-
-fn read_back(absent: Absent) -> ReadBack {
-    let after = [60, 180, 600, 1800].map(Duration::from_secs).to_vec();
-    ReadBack { after, skew: SKEW, absent }
-}
-
-/// Every read of a message that is never found, as seconds since the call, and how it ends.
-fn schedule(read_back: &ReadBack, mut finding: impl FnMut(u32) -> Option<Finding>, resends: u32) -> String {
-    let mut now = after(at(0), read_back.after[0]);
-    let mut printed = Vec::new();
-    for reads in 0..20 {
-        printed.push((now.as_second() - NOW).to_string());
-        match next_step(Doubt { reads, resends }, finding(reads), read_back, now) {
-            NextStep::Again { verify_at, .. } => now = verify_at,
-            NextStep::Sent { .. } => return format!("{} sent", printed.join(" ")),
-            NextStep::Queue => return format!("{} queued", printed.join(" ")),
-            NextStep::Review(reason) => return format!("{} {}", printed.join(" "), reason.as_str()),
-        }
-    }
-    panic!("it never ends: {printed:?}");
-}
-
-#[test]
-fn the_schedule_ends_and_only_the_last_read_proves_absence() {
-    let absent = |_| Some(Finding::Absent);
-    let (review, resend) = (read_back(Absent::Review), read_back(Absent::Resend));
-    assert_eq!(schedule(&review, absent, 0), "60 180 600 1800 not_in_chat");
-    assert_eq!(schedule(&resend, absent, 0), "60 180 600 1800 queued");
-    assert_eq!(schedule(&resend, absent, 1), "60 180 600 1800 not_in_chat", "once only");
-    assert_eq!(schedule(&review, |_| Some(Finding::Partly), 0), "60 180 600 1800 partly_in_chat");
-    assert_eq!(schedule(&resend, |_| Some(Finding::CannotTell), 0), "60 180 600 1800 cannot_tell");
-    // A read that failed proves nothing: the last one must have shown the chat.
-    let last_fails = |reads| if reads == 3 { None } else { Some(Finding::Absent) };
-    assert_eq!(schedule(&resend, last_fails, 0), "60 180 600 1800 3000 queued");
-    let ends = "60 180 600 1800 3000 4200 5400 6600 chat_unreadable";
-    assert_eq!(schedule(&resend, |_| None, 0), ends);
-}
-
-#[test]
-fn a_schedule_of_one_read_is_one() {
-    let once = ReadBack { after: vec![Duration::from_secs(5)], ..read_back(Absent::Resend) };
-    assert_eq!(schedule(&once, |_| Some(Finding::Absent), 0), "5 queued");
-    assert_eq!(schedule(&once, |_| None, 0), "5 10 15 20 25 chat_unreadable");
+    assert_eq!(examined(&hi, &[], &[empty]), Finding::Absent);
+    assert_eq!(examined(&hi, &[], &[]), Finding::Absent, "no chat with the recipient");
 }

@@ -7,7 +7,9 @@
 mod progress;
 mod reads;
 mod retry_after;
+mod shapes;
 mod stream;
+mod their_clock;
 mod unipile;
 mod wire;
 
@@ -20,7 +22,7 @@ use serde_json::Value;
 use crate::domain::attachment::Attachment;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Outcome, Phase, Problem};
-use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
+use crate::domain::seen::{Credits, ProviderTime, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 
 pub use progress::{Handed, Progress};
 pub use unipile::{Unipile, UnipileOptions};
@@ -250,4 +252,7 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// When it could not be read.
     fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>>;
+
+    /// What time it is by the clock that dates messages; `None` while no answer has told.
+    fn time(&self) -> Option<ProviderTime>;
 }

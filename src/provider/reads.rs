@@ -10,11 +10,12 @@ use serde_json::Value;
 
 use super::Pages;
 use super::retry_after::retry_after;
+use super::shapes::{array, group, message, odd, required, text, unread};
 use super::unipile::{self, Unipile};
 use super::wire::{Answer, Expected, classify, segment};
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::outcome::{Outcome, Problem, UNTYPED_SUCCESS};
-use crate::domain::seen::{Credits, SeenAccount, SeenAttachment, SeenGroup, SeenInbox, SeenMessage, Unread};
+use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 
 type Result<T> = std::result::Result<T, Unread>;
 
@@ -24,6 +25,8 @@ const MAX_PAGE_BYTES: usize = 16 << 20;
 const PAGE: usize = 100;
 /// A list that goes on beyond so many pages is not read to its end, and says so.
 const MAX_PAGES: usize = 50;
+/// Groups of a list without participants that are looked up one by one.
+const MOST_LOOKED_UP: usize = 20;
 
 impl Unipile {
     pub(super) async fn read_messages(
@@ -63,7 +66,14 @@ impl Unipile {
         };
         // A chat that does not say when something was written in it is looked into as well.
         let wanted = |group: &SeenGroup| group.last_message_at.is_none_or(|at| at > since);
-        self.list((&path, "type=group"), pages, group, wanted).await
+        let mut groups = self.list((&path, "type=group"), pages, group, wanted).await?;
+        // A list may leave the participants out; the chat itself shows them.
+        for found in groups.iter_mut().filter(|found| found.members.is_none()).take(MOST_LOOKED_UP) {
+            pages.next_page().await;
+            let body = self.get(&format!("/v2/{account}/chats/{}", segment(found.chat_id.as_str()))).await?;
+            found.members = group(&body)?.members;
+        }
+        Ok(groups)
     }
 
     pub(super) async fn read_inboxes(&self, account_id: &AccountId, pages: &Pages) -> Result<Vec<SeenInbox>> {
@@ -137,11 +147,13 @@ impl Unipile {
 
     async fn get(&self, path_and_query: &str) -> Result<Value> {
         let request = self.client.get(format!("{}{path_and_query}", self.base_url));
+        let asked = self.clock.elapsed();
         let response = request.header(CACHE_CONTROL, "no-cache").send().await;
         let mut response = response.map_err(|error| of_outcome(unipile::not_answered(&error).outcome))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), self.clock.now());
         let cached = is_cached(response.headers());
+        let dated = self.their_clock.heard(asked, response.headers());
         let body = unipile::whole(&mut response, MAX_PAGE_BYTES).await;
         let body = body.map_err(|what| {
             unread(Problem { status: Some(status), ..Problem::local("broken_answer", what) })
@@ -164,6 +176,7 @@ impl Unipile {
             let local = Problem::local("unexpected_success", "the answer to a read is an error");
             return Err(unread(Problem { status, ..local }));
         }
+        self.their_clock.learn(dated);
         Ok(value)
     }
 }
@@ -172,10 +185,6 @@ impl Unipile {
 fn is_cached(headers: &HeaderMap) -> bool {
     let hit = headers.get("x-cache").and_then(|value| value.to_str().ok());
     hit.is_some_and(|value| value.to_ascii_uppercase().contains("HIT"))
-}
-
-fn unread(problem: Problem) -> Unread {
-    Unread { problem: Box::new(problem), down: None, hold: None }
 }
 
 /// What the outcome of a call would be says what stops reads as well.
@@ -192,58 +201,4 @@ fn of_outcome(outcome: Outcome) -> Unread {
             Unread { problem: Box::new(problem), down: Some(cause), hold: None }
         }
     }
-}
-
-fn message(value: &Value) -> Result<SeenMessage> {
-    let attachments = value.get("attachments").and_then(Value::as_array).into_iter().flatten();
-    let attachment = |file: &Value| SeenAttachment {
-        filename: text(file, "filename"),
-        size: file.get("file_size").and_then(Value::as_u64),
-    };
-    let forwarded = value.get("forwarded").filter(|forwarded| forwarded.is_object());
-    let flag = |name: &str| value.get(name).and_then(Value::as_bool).unwrap_or(false);
-    Ok(SeenMessage {
-        id: required(value, "id")?,
-        // A message that does not say who wrote it is not taken for ours.
-        is_sender: flag("is_sender") && !flag("is_event"),
-        at: time(value, "timestamp")?.ok_or_else(|| odd("timestamp", value))?,
-        text: text(value, "text").unwrap_or_default(),
-        attachments: attachments.map(attachment).collect(),
-        quoted_id: value.get("quoted").and_then(|quoted| text(quoted, "id")),
-        is_forwarded: forwarded.is_some(),
-        forwarded_id: forwarded.and_then(|forwarded| text(forwarded, "id")),
-    })
-}
-
-fn group(value: &Value) -> Result<SeenGroup> {
-    let last_message_at = match time(value, "last_message_timestamp")? {
-        Some(at) => Some(at),
-        None => time(value, "updated_at")?,
-    };
-    Ok(SeenGroup { chat_id: ChatId::new(required(value, "id")?), name: text(value, "name"), last_message_at })
-}
-
-fn text(value: &Value, field: &str) -> Option<String> {
-    value.get(field).and_then(Value::as_str).map(str::to_owned)
-}
-
-fn required(value: &Value, field: &str) -> Result<String> {
-    text(value, field).ok_or_else(|| odd(field, value))
-}
-
-fn time(value: &Value, field: &str) -> Result<Option<Timestamp>> {
-    let Some(text) = text(value, field) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| odd(field, value))
-}
-
-fn array<'a>(value: &'a Value, field: &str) -> Result<&'a Vec<Value>> {
-    value.get(field).and_then(Value::as_array).ok_or_else(|| odd(field, value))
-}
-
-/// An answer without a field that the description promises; its content may be a person's words and is not repeated.
-fn odd(field: &str, value: &Value) -> Unread {
-    let fields: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
-    let what =
-        format!("`{field}` is missing or is not what the description says, beside: {}", fields.join(", "));
-    unread(Problem::local("unexpected_success", what))
 }

@@ -38,7 +38,7 @@ fn until(text: &str, sent_at: Timestamp) -> Option<Duration> {
 }
 
 /// A date in any of the three forms of RFC 9110, section 5.6.7.
-fn date(text: &str) -> Option<Timestamp> {
+pub(super) fn date(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
 }
 

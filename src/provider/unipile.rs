@@ -15,12 +15,13 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::progress::Handed;
 use super::retry_after::retry_after;
+use super::their_clock::TheirClock;
 use super::wire::{self, Answer, Expected, classify};
 use super::{Call, Composing, Dialect, Pages, Provider, Reply, stream};
 use crate::clock::Clock;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
-use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
-use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
+use crate::domain::outcome::{Heard, Hold, Outcome, Phase, Problem};
+use crate::domain::seen::{Credits, ProviderTime, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 
 /// No answer of Unipile's to a send is longer; what is longer is no answer of Unipile's.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -51,6 +52,7 @@ pub struct Unipile {
     pub(super) base_url: String,
     dialect: Dialect,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) their_clock: TheirClock,
 }
 
 impl Unipile {
@@ -78,7 +80,9 @@ impl Unipile {
             .no_proxy()
             .build()?;
         let base_url = options.base_url.trim_end_matches('/').to_owned();
-        Ok(Self { client, base_url, dialect: options.dialect, clock: Arc::clone(&options.clock) })
+        let their_clock = TheirClock::new(Arc::clone(&options.clock));
+        let clock = Arc::clone(&options.clock);
+        Ok(Self { client, base_url, dialect: options.dialect, clock, their_clock })
     }
 
     async fn call(&self, call: Call) -> Reply {
@@ -87,8 +91,16 @@ impl Unipile {
         let body = call.progress.watch(length, body);
         let request = self.client.post(format!("{}{path}", self.base_url));
         let request = request.header(CONTENT_TYPE, "application/json").header(CONTENT_LENGTH, length);
+        let asked = self.clock.elapsed();
         match request.body(reqwest::Body::wrap_stream(body)).send().await {
-            Ok(response) => read(response, expected, self.clock.now()).await,
+            Ok(response) => {
+                let dated = self.their_clock.heard(asked, response.headers());
+                let reply = read(response, expected, self.clock.now()).await;
+                if reply.outcome.heard() == Heard::Answer {
+                    self.their_clock.learn(dated);
+                }
+                reply
+            }
             Err(error) => unanswered(&error, call.progress.stop()),
         }
     }
@@ -173,6 +185,10 @@ impl Provider for Unipile {
 
     fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
         Box::pin(async move { self.read_account(&account_id).await })
+    }
+
+    fn time(&self) -> Option<ProviderTime> {
+        self.their_clock.now()
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Intent {
     pub next_call_at: Timestamp,
     /// When it begins by the process's monotonic clock.
     pub monotonic: Duration,
+    /// When it begins by the provider's clock and no later than that, if it is known.
+    pub provider_at: Option<Timestamp>,
     /// A hash of what is asked for.
     pub fingerprint: String,
     /// The chat that the call goes into, where that is known.
@@ -129,9 +131,9 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', r
      RETURNING messages.arrival";
 
 pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, kind, run, gap_ms, started_at, monotonic_ms, fingerprint, \
-       chat_id) \
+       chat_id, provider_at) \
      SELECT value ->> 0, value ->> 1, value ->> 3, value -> 9 ->> 'kind', ?2, value ->> 4, value ->> 2, value ->> 6, value ->> 7, \
-       value ->> 8 \
+       value ->> 8, value ->> 10 \
      FROM jsonb_each(?1)";
 
 pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at, \
@@ -220,6 +222,7 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
             intent.fingerprint,
             intent.chat_id.as_ref().map(ChatId::as_str),
             limits_json(&intent.limits),
+            intent.provider_at.map(time_text),
         ])
     });
     Value::Array(rows.collect()).to_string()

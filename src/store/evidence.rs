@@ -3,6 +3,7 @@
 //! A judgement counts only if the message is still uncertain about the very attempt that was looked for, so that a
 //! late one changes nothing. Each look is kept, whether it showed anything or not, and so is what a person decides.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -32,8 +33,12 @@ pub struct OpenDoubt {
     pub attempt: u32,
     /// When its call began.
     pub started_at: Timestamp,
+    /// The same by the provider's clock and no later than that, if it was known then.
+    pub provider_at: Option<Timestamp>,
     /// The same by the monotonic clock of this run; `None` if another run made the call.
     pub monotonic: Option<Duration>,
+    /// Which start of the machine it was made in, and how long after it; `None` where the system does not tell.
+    pub boot: Option<(String, Duration)>,
     /// The chat that the call went into, where that was known.
     pub chat_id: Option<ChatId>,
     /// Where it goes.
@@ -63,6 +68,10 @@ pub struct Judgement {
     pub finding: &'static str,
     /// What was seen, in words without anybody's text.
     pub seen: String,
+    /// The ids that each chat showed to the look.
+    pub shown: Vec<(ChatId, Vec<String>)>,
+    /// When the look ended, by the monotonic clock of this run.
+    pub shown_at: Duration,
 }
 
 /// What becomes of an uncertain message.
@@ -90,13 +99,25 @@ pub enum JudgedAs {
     Review(Reason),
 }
 
+/// Messages that were there before a call, by runs and their monotonic clocks: nobody sets those.
+const KNOWN_BEFORE: &str = "SELECT s.chat_id, s.message_id FROM attempts t JOIN seen_messages s ON s.account_id = t.account_id \
+     WHERE t.arrival = ?1 AND t.number = ?2 AND s.chat_id IN (SELECT value FROM json_each(?3)) \
+       AND (s.run, s.monotonic_ms) < (t.run, t.monotonic_ms)";
+
 pub(super) const WAITING: &str = "SELECT arrival, account_id, verify_at FROM messages INDEXED BY messages_verify WHERE state = 'uncertain' ORDER BY verify_at";
 
 /// Attempts of other messages that reached, or may have reached, somebody since a time.
-pub(super) const RIVALS: &str = "SELECT m.state, t.started_at, coalesce(m.chat_id, t.chat_id) AS chat_id, m.provider_message_ids, m.text, m.thread \
-     FROM attempts t JOIN messages m ON m.arrival = t.arrival \
-     WHERE t.account_id = ?1 AND t.started_at >= ?2 AND t.arrival <> ?3 \
-       AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled'))";
+pub(super) static RIVALS: LazyLock<Arc<str>> = LazyLock::new(|| {
+    format!(
+        "SELECT m.state, t.started_at, t.provider_at, coalesce(m.chat_id, t.chat_id) AS went_into, \
+           m.provider_message_ids, m.text, {} \
+         FROM attempts t JOIN messages m ON m.arrival = t.arrival \
+         WHERE t.account_id = ?1 AND t.started_at >= ?2 AND t.arrival <> ?3 \
+           AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled'))",
+        rows::TARGET_COLUMNS
+    )
+    .into()
+});
 
 impl Store {
     /// The messages whose chats are to be read back, and when; the next one first.
@@ -119,8 +140,9 @@ impl Store {
     pub async fn doubt(&self, arrival: Arrival) -> Result<Option<OpenDoubt>> {
         let sql = format!(
             "SELECT m.arrival, m.id, m.account_id, m.attempts, m.reads, m.resends, m.text, {}, t.started_at, \
-               t.monotonic_ms, t.run, t.chat_id AS attempt_chat_id \
+               t.provider_at, t.monotonic_ms, t.run, t.chat_id AS attempt_chat_id, r.boot_id, r.boot_ms \
              FROM messages m JOIN attempts t ON t.arrival = m.arrival AND t.number = m.attempts \
+             LEFT JOIN runs r ON r.id = t.run \
              WHERE m.arrival = ?1 AND m.state = 'uncertain'",
             rows::TARGET_COLUMNS
         );
@@ -132,14 +154,21 @@ impl Store {
 
     fn read_doubt(&self, row: &SqliteRow) -> Result<OpenDoubt> {
         let ours = row.try_get::<i64, _>("run")? == self.inner.run;
-        let monotonic = u64::try_from(row.try_get::<i64, _>("monotonic_ms")?).unwrap_or(0);
+        let milliseconds = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
+        let monotonic = milliseconds(row.try_get("monotonic_ms")?);
+        let boot = match (row.try_get("boot_id")?, row.try_get("boot_ms")?) {
+            (Some(id), Some(began)) => Some((id, milliseconds(began) + monotonic)),
+            _ => None,
+        };
         Ok(OpenDoubt {
             arrival: Arrival(row.try_get("arrival")?),
             id: rows::message_id(row, "id")?,
             account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
             attempt: rows::count(row, "attempts")?,
             started_at: rows::required_time(row, "started_at")?,
-            monotonic: ours.then(|| Duration::from_millis(monotonic)),
+            provider_at: rows::time(row, "provider_at")?,
+            monotonic: ours.then_some(monotonic),
+            boot,
             chat_id: row.try_get::<Option<String>, _>("attempt_chat_id")?.map(ChatId::new),
             target: rows::target(row)?,
             extras: rows::extras(row)?,
@@ -154,9 +183,31 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn rivals(&self, doubt: &OpenDoubt, since: Timestamp) -> Result<Vec<Rival>> {
-        let query = sqlx::query(RIVALS).bind(doubt.account_id.as_str()).bind(time_text(since));
+        // Made of constants; values are bound.
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(&RIVALS))).bind(doubt.account_id.as_str());
+        let query = query.bind(time_text(since));
         let found = query.bind(doubt.arrival.0).fetch_all(&self.inner.readers).await?;
         found.iter().map(read_rival).collect()
+    }
+
+    /// Ids of messages in these chats that a look showed before the call of `doubt` began.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn known_before(
+        &self,
+        doubt: &OpenDoubt,
+        chats: &[ChatId],
+    ) -> Result<HashMap<ChatId, BTreeSet<String>>> {
+        let chats: Vec<&str> = chats.iter().map(ChatId::as_str).collect();
+        let query = sqlx::query(KNOWN_BEFORE).bind(doubt.arrival.0).bind(doubt.attempt);
+        let found = query.bind(json!(chats).to_string()).fetch_all(&self.inner.readers).await?;
+        let mut known: HashMap<ChatId, BTreeSet<String>> = HashMap::new();
+        for row in &found {
+            let chat_id = ChatId::new(row.try_get::<String, _>("chat_id")?);
+            known.entry(chat_id).or_default().insert(row.try_get("message_id")?);
+        }
+        Ok(known)
     }
 
     /// Writes down what a look says; `false` if the message is not uncertain about that attempt any more.
@@ -164,8 +215,8 @@ impl Store {
     /// # Errors
     /// What SQLite says; then it stays uncertain and is looked for again.
     pub async fn judge(&self, judgement: Judgement) -> Result<bool> {
-        let at = judgement.at;
-        self.inner.writer.solo(at, move |connection| Box::pin(judge(connection, judgement))).await
+        let (at, run) = (judgement.at, self.inner.run);
+        self.inner.writer.solo(at, move |connection| Box::pin(judge(connection, run, judgement))).await
     }
 }
 
@@ -176,10 +227,12 @@ fn read_rival(row: &SqliteRow) -> Result<Rival> {
     Ok(Rival {
         state: rows::state(row)?,
         started_at: rows::required_time(row, "started_at")?,
-        chat_id: row.try_get::<Option<String>, _>("chat_id")?.map(ChatId::new),
+        provider_at: rows::time(row, "provider_at")?,
+        chat_id: row.try_get::<Option<String>, _>("went_into")?.map(ChatId::new),
         message_ids: message_ids.transpose()?.unwrap_or_default(),
-        thread: row.try_get("thread")?,
+        target: rows::target(row)?,
         text: row.try_get("text")?,
+        extras: rows::extras(row)?,
     })
 }
 
@@ -191,7 +244,7 @@ pub(super) fn reason_in_queue(at: &str) -> String {
     )
 }
 
-async fn judge(connection: &mut SqliteConnection, judgement: Judgement) -> Result<bool> {
+async fn judge(connection: &mut SqliteConnection, run: i64, judgement: Judgement) -> Result<bool> {
     // A read that only goes on is no change of state.
     const AGAIN: &str = "UPDATE messages SET verify_at = ?3, reads = reads + ?4, updated_at = ?5 \
          WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
@@ -202,7 +255,7 @@ async fn judge(connection: &mut SqliteConnection, judgement: Judgement) -> Resul
            sent_at = coalesce(?8, sent_at), settled_by = ?9, resends = resends + ?10, \
            error = iif(?3 = 'sent', NULL, error), retry_at = NULL, updated_at = ?5 \
          WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
-    let Judgement { arrival, attempt, at, verdict, finding, seen } = judgement;
+    let Judgement { arrival, attempt, at, verdict, finding, seen, shown, shown_at } = judgement;
     let at = time_text(at);
     let (state, reason) = match &verdict {
         JudgedAs::Sent { .. } => (StateName::Sent, Reason::Delivered),
@@ -236,7 +289,31 @@ async fn judge(connection: &mut SqliteConnection, judgement: Judgement) -> Resul
         return Ok(false);
     }
     keep(connection, arrival.0, attempt, &at, ("read_back", finding), Some(&seen)).await?;
+    for (chat_id, ids) in shown {
+        remember(connection, (arrival, &chat_id), &ids, (run, shown_at)).await?;
+    }
     Ok(true)
+}
+
+/// Remembers what a chat shows, each message with the first look that showed it.
+async fn remember(
+    connection: &mut SqliteConnection,
+    (arrival, chat_id): (Arrival, &ChatId),
+    ids: &[String],
+    (run, at): (i64, Duration),
+) -> Result<()> {
+    const FORGET: &str = "DELETE FROM seen_messages WHERE account_id = (SELECT account_id FROM messages WHERE arrival = ?1) \
+         AND chat_id = ?2 AND message_id NOT IN (SELECT value FROM json_each(?3))";
+    const REMEMBER: &str = "INSERT INTO seen_messages (account_id, chat_id, message_id, run, monotonic_ms) \
+         SELECT m.account_id, ?2, j.value, ?4, ?5 FROM json_each(?3) j JOIN messages m ON m.arrival = ?1 WHERE true \
+         ON CONFLICT DO NOTHING";
+    let ids = json!(ids).to_string();
+    let query = sqlx::query(FORGET).bind(arrival.0).bind(chat_id.as_str()).bind(&ids);
+    query.execute(&mut *connection).await?;
+    let at = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+    let query = sqlx::query(REMEMBER).bind(arrival.0).bind(chat_id.as_str()).bind(&ids);
+    query.bind(run).bind(at).execute(connection).await?;
+    Ok(())
 }
 
 pub(super) async fn keep(

@@ -49,7 +49,6 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("policy.default.route", "existing chat", "route: ExistingChat"),
     ("policy.default.read_back.absent", "resend", "absent: Resend"),
     ("policy.default.read_back.after", "7s, 77s", "after: [7s, 77s]"),
-    ("policy.default.read_back.skew", "77s", "skew: 77s"),
     ("policy.default.retry.base", "77s", "base: 77s"),
     ("policy.default.retry.factor", "7", "factor: 7"),
     ("policy.default.retry.max", "77m", "max: 4620s"),

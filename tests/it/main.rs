@@ -21,6 +21,7 @@ mod daemon;
 mod doors;
 mod engine_pace;
 mod every_message;
+mod evidence;
 mod facts;
 mod fault_matrix;
 mod flat;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{DownCause, Hold};
-use outboxd::domain::seen::Unread;
+use outboxd::domain::seen::{Member, Pointer, Unread};
 use outboxd::provider::{Pages, Paging, Provider, Unipile, Unlimited};
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ async fn messages_are_read_to_the_end_of_the_time_asked_for() {
         (230, "m229", "m0"),
         "newest first"
     );
-    assert_eq!((found[0].is_sender, found[1].is_sender), (false, true));
+    assert_eq!((found[0].is_sender, found[1].is_sender), (Some(false), Some(true)));
     assert!(found.iter().all(|message| message.at > since && message.text == "hi"));
     assert_eq!(all_fresh(&sandbox), 3, "pages of a hundred");
     // H13: each page after the first is asked for, as a request of its own.
@@ -125,9 +125,17 @@ async fn a_message_shows_its_files_its_quote_and_its_source() {
     let files: Vec<_> =
         message.attachments.iter().map(|file| (file.filename.as_deref(), file.size)).collect();
     assert_eq!(files, [(Some("cv.pdf"), Some(3)), (None, Some(4))], "only documents tell their name");
-    assert_eq!((quoting.quoted_id.as_ref(), quoting.is_forwarded), (Some(&first), false));
-    assert_eq!((forwarded.is_forwarded, forwarded.forwarded_id.as_ref()), (true, Some(&first)));
-    assert!(found.iter().all(|message| message.is_sender));
+    let types: Vec<_> = message.attachments.iter().map(|file| file.content_type.as_deref()).collect();
+    assert_eq!(types, [Some("application/pdf"), Some("image/png")]);
+    let source = || Some(Pointer { id: Some(first.clone()), text: Some("look".into()) });
+    assert_eq!((&quoting.quote, &quoting.forward), (&source(), &None));
+    assert_eq!((&forwarded.quote, &forwarded.forward), (&None, &source()));
+    assert!(found.iter().all(|message| message.is_sender == Some(true)));
+    assert!(found.iter().all(|message| !message.is_deleted && !message.is_edited));
+    sandbox.world().delete_message("acc_1", "c", &first);
+    let found =
+        client.messages_since(account(), ChatId::new("c"), Timestamp::UNIX_EPOCH, all()).await.unwrap();
+    assert_eq!(found.iter().map(|message| message.is_deleted).collect::<Vec<_>>(), [false, false, true]);
 }
 
 #[tokio::test]
@@ -148,6 +156,8 @@ async fn groups_are_read_until_one_is_too_old_from_one_inbox_or_from_all() {
     let found = client.groups_since(account(), Some(primary.clone()), since, all()).await.unwrap();
     assert_eq!(found.len(), 101, "neither the old one, nor the one elsewhere, nor a chat of two");
     assert_eq!(found[0].name.as_deref(), Some("Team"));
+    let member = |id: &str| Member { id: UserId::new(id), public_identifier: None };
+    assert_eq!(found[0].members, Some(vec![member("a"), member("b")]), "without the account itself");
     assert!(found.iter().all(|group| group.last_message_at.unwrap() > since));
     assert_eq!(all_fresh(&sandbox), 2, "two pages");
     assert_eq!(client.groups_since(account(), None, since, all()).await.unwrap().len(), 102);
@@ -326,17 +336,83 @@ async fn what_is_optional_may_be_missing() {
         .messages_since(account(), ChatId::new("c"), Timestamp::UNIX_EPOCH, all())
         .await;
     let found = found.unwrap();
-    assert!(
-        found.iter().all(|message| !message.is_sender),
-        "who says nothing, and an event, is not us: {found:?}"
-    );
-    let peer = Peer::answering(&http("200 OK", "", r#"{"data":[{"id":"c"}]}"#)).await;
+    let senders: Vec<_> = found.iter().map(|message| message.is_sender).collect();
+    assert_eq!(senders, [None, Some(false)], "who says nothing is nobody, and an event is not ours");
+    let peer = Peer::answering(&http("200 OK", "", r#"{"id":"c","data":[{"id":"c"}]}"#)).await;
     let groups = client(&peer.url, PATIENT)
         .groups_since(account(), None, SystemClock::new().now(), all())
         .await
         .unwrap();
     assert_eq!(groups[0].last_message_at, None, "a group that does not say when is looked into");
+    assert_eq!(groups[0].members, None);
+    assert!(peer.requests()[1].starts_with("GET /v2/acc_1/chats/c "), "its people are looked up");
     let peer = Peer::answering(&http("200 OK", "", r#"{"status":"invented","is_locked":true}"#)).await;
     let found = client(&peer.url, PATIENT).account(account()).await.unwrap();
     assert_eq!((found.name, &*found.provider, &*found.status, found.is_locked), (None, "", "invented", true));
+}
+
+/// The members of the one group of a list.
+async fn members(chat: Value) -> Option<Vec<String>> {
+    let body = json!({ "data": [chat], "id": "c" }).to_string();
+    let peer = Peer::answering(&http("200 OK", "", &body)).await;
+    let groups = client(&peer.url, PATIENT).groups_since(account(), None, Timestamp::UNIX_EPOCH, all()).await;
+    let members = groups.unwrap().remove(0).members?;
+    Some(members.into_iter().map(|member| member.id.to_string()).collect())
+}
+
+#[tokio::test]
+async fn a_group_is_known_only_if_all_of_its_people_are_told() {
+    let person = |id: &str, is_self: bool| json!({ "object": "GroupParticipant", "is_self": is_self, "user": { "id": id, "public_identifier": "p" } });
+    let chat = |participants: Value, count: Option<u64>| match count {
+        Some(count) => json!({ "id": "c", "participants": participants, "participants_count": count }),
+        None => json!({ "id": "c", "participants": participants }),
+    };
+    let known = |ids: &[&str]| Some(ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>());
+    let three = || json!([person("me", true), person("a", false), person("b", false)]);
+    assert_eq!(members(chat(three(), None)).await, known(&["a", "b"]));
+    assert_eq!(members(chat(three(), Some(3))).await, known(&["a", "b"]));
+    assert_eq!(members(chat(three(), Some(4))).await, None, "one is missing");
+    let others = || json!([person("a", false), person("b", false)]);
+    assert_eq!(members(chat(others(), Some(3))).await, known(&["a", "b"]), "the account is left out");
+    assert_eq!(members(chat(others(), Some(4))).await, None);
+    assert_eq!(members(chat(json!([{ "id": "a" }, { "id": "b" }]), None)).await, known(&["a", "b"]));
+    assert_eq!(members(chat(json!([person("a", false), {}]), None)).await, None);
+    assert_eq!(members(chat(json!([]), None)).await, None);
+}
+
+/// The provider's clock, by the `Date` of its own answers.
+#[tokio::test]
+async fn the_providers_time_is_that_of_its_answers() {
+    let (sandbox, fresh) = sandbox().await;
+    assert_eq!(fresh.time(), None, "nothing was answered yet");
+    fresh.inboxes(account(), all()).await.unwrap();
+    let time = fresh.time().unwrap();
+    let now = SystemClock::new().now();
+    assert!(time.earliest <= now && now <= time.latest + Duration::from_secs(1), "{time:?}, {now}");
+    assert!(time.latest.duration_since(time.earliest) < jiff::SignedDuration::from_secs(3), "{time:?}");
+    drop(sandbox);
+
+    let good = r#"{"data":[]}"#;
+    let date = "date: Wed, 21 Oct 2015 07:28:00 GMT\r\n";
+    let then: Timestamp = "2015-10-21T07:28:00Z".parse().unwrap();
+    for (status, headers, body, expected) in [
+        ("200 OK", date.to_owned(), good, Some(then)),
+        ("200 OK", String::new(), good, None),
+        ("200 OK", "date: yesterday\r\n".to_owned(), good, None),
+        ("200 OK", format!("{date}age: 60\r\n"), good, None),
+        ("200 OK", format!("{date}age: 0\r\n"), good, Some(then)),
+        ("200 OK", format!("{date}x-cache: HIT\r\n"), good, None),
+        ("200 OK", date.to_owned(), "<html>", None),
+        ("502 Bad Gateway", date.to_owned(), "<html>", None),
+    ] {
+        let peer = Peer::answering(&http(status, &headers, body)).await;
+        let client = client(&peer.url, PATIENT);
+        let _it_may_fail = client.inboxes(account(), all()).await;
+        let told = client.time();
+        assert_eq!(told.is_some(), expected.is_some(), "{status} {headers} {body}");
+        if let Some((time, then)) = told.zip(expected) {
+            let after = time.earliest.duration_since(then);
+            assert!(!after.is_negative() && after < jiff::SignedDuration::from_secs(30), "{time:?}");
+        }
+    }
 }

@@ -171,6 +171,7 @@ impl Queue {
             gap: Duration::from_secs(12),
             next_call_at: now + Duration::from_secs(12),
             monotonic: Duration::from_secs(1),
+            provider_at: None,
             fingerprint: "f".repeat(64),
             chat_id: None,
             limits: IntentLimits::new(Kind::Message),

@@ -260,6 +260,7 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                     gap: Duration::from_secs(10),
                     next_call_at: at(11),
                     monotonic: Duration::ZERO,
+                    provider_at: None,
                     fingerprint: String::new(),
                     chat_id: None,
                     limits: outboxd::store::IntentLimits::new(outboxd::domain::caps::Kind::Message),

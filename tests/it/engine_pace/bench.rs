@@ -36,11 +36,7 @@ pub(crate) fn policy() -> Policy {
             min: seconds(2),
             max: seconds(12),
         },
-        read_back: ReadBack {
-            after: [60, 180, 600, 1800].map(seconds).to_vec(),
-            skew: seconds(120),
-            absent: Absent::Review,
-        },
+        read_back: ReadBack { after: [60, 180, 600, 1800].map(seconds).to_vec(), absent: Absent::Review },
         retry: Retry { max_retries: 50, base: seconds(60), factor: 4, max: seconds(3600) },
         cooldown: Cooldown { first: seconds(7200), ..Policy::unlimited().cooldown },
         inbox_id: Some(InboxId::new("CLASSIC_PRIMARY")),

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use outboxd::clock::Clock;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
-use outboxd::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
+use outboxd::domain::seen::{Credits, ProviderTime, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
 use outboxd::provider::{Call, CallTarget, Composing, Pages, Provider, Recipients, Reply};
 
 use super::time::FakeClock;
@@ -372,6 +372,11 @@ impl Provider for FakeProvider {
                 is_locked: false,
             })
         })
+    }
+
+    fn time(&self) -> Option<ProviderTime> {
+        let now = self.clock.now();
+        Some(ProviderTime { earliest: now, latest: now })
     }
 }
 

@@ -100,6 +100,8 @@ pub(super) struct Sky {
     throttled: Vec<(String, String, Duration)>,
     tickets: u64,
     held: usize,
+    /// Whether this process has heard an answer, and with it the time.
+    pub(super) knows_time: bool,
 }
 
 /// The network and what is behind it; outlives every process.
@@ -231,8 +233,9 @@ impl Carrier {
         statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)).expect("a count")
     }
 
-    /// Lets go of the queue's file.
+    /// Lets go of the queue's file; the next process has heard nothing yet.
     pub(crate) fn look_away(&self) {
+        self.sky().knows_time = false;
         *self.judge.lock().expect("nothing panics while holding it") = None;
     }
 
@@ -281,6 +284,7 @@ impl Carrier {
         let reply = if answered > TIMEOUT {
             unknown("timeout")
         } else {
+            self.sky().knows_time |= matches!(with, With::Answer | With::Error(..));
             self.answer(ticket, with, expected, (&account, &call.text))
         };
         // It is answered, and nobody knows.

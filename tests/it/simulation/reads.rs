@@ -1,6 +1,7 @@
 //! The other half of the network: what is read is read from the sandbox's world at once, without what is not shown yet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
@@ -8,12 +9,14 @@ use outboxd::clock::Clock;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::outcome::Problem;
 use outboxd::domain::seen::{
-    Credits, SeenAccount, SeenAttachment, SeenGroup, SeenInbox, SeenMessage, Unread,
+    Credits, Member, Pointer, ProviderTime, SeenAccount, SeenAttachment, SeenGroup, SeenInbox, SeenMessage,
+    Unread,
 };
 use outboxd::provider::{Call, Composing, Pages, Provider, Reply};
 use serde_json::Value;
 
 use super::carrier::{Carrier, count};
+use crate::queue::at;
 
 impl Carrier {
     /// Every entry of a list, or nothing.
@@ -28,6 +31,7 @@ impl Carrier {
         if !self.weather().answers_read(account.as_str(), number) {
             return Err(unread());
         }
+        self.sky().knows_time = true;
         let mut found = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -117,6 +121,7 @@ impl Provider for Carrier {
                 last_message_at: chat["last_message_timestamp"]
                     .as_str()
                     .map(|at| at.parse().expect("a time")),
+                members: Some(members(chat)),
             };
             let groups = found.iter().map(group);
             Ok(groups.filter(|group| group.last_message_at.is_none_or(|at| at > since)).collect())
@@ -150,20 +155,32 @@ impl Provider for Carrier {
             Ok(SeenAccount { name: None, provider, status, products: BTreeMap::new(), is_locked: false })
         })
     }
+
+    /// To the second, as a `Date` tells it.
+    fn time(&self) -> Option<ProviderTime> {
+        let second = self.clock.monotonic().as_secs();
+        let earliest = at(0) + Duration::from_secs(second);
+        let time = ProviderTime { earliest, latest: earliest + Duration::from_secs(1) };
+        self.sky().knows_time.then_some(time)
+    }
 }
 
 fn seen(message: &Value) -> SeenMessage {
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    let forwarded = Some(&message["forwarded"]).filter(|forwarded| forwarded.is_object());
+    let pointer = |value: &Value| {
+        value.is_object().then(|| Pointer { id: text(&value["id"]), text: text(&value["text"]) })
+    };
     SeenMessage {
         id: text(&message["id"]).expect("an id"),
-        is_sender: message["is_sender"] == true,
+        is_sender: message["is_sender"].as_bool(),
         at: message["timestamp"].as_str().expect("a time").parse().expect("a time"),
         text: text(&message["text"]).unwrap_or_default(),
         attachments: message["attachments"].as_array().into_iter().flatten().map(file).collect(),
-        quoted_id: text(&message["quoted"]["id"]),
-        is_forwarded: forwarded.is_some(),
-        forwarded_id: forwarded.and_then(|forwarded| text(&forwarded["id"])),
+        quote: pointer(&message["quoted"]),
+        forward: pointer(&message["forwarded"]),
+        subject: text(&message["specifics"]["subject"]),
+        is_deleted: message["is_deleted"] == true,
+        is_edited: message["is_edited"] == true,
     }
 }
 
@@ -171,7 +188,19 @@ fn file(file: &Value) -> SeenAttachment {
     SeenAttachment {
         filename: file["filename"].as_str().map(str::to_owned),
         size: file["file_size"].as_u64(),
+        content_type: file["mimetype"].as_str().map(str::to_owned),
     }
+}
+
+/// Everybody in a group but the account itself.
+fn members(chat: &Value) -> Vec<Member> {
+    let participants = chat["participants"].as_array().expect("a group lists its people").iter();
+    let others = participants.filter(|one| one["is_self"] == false);
+    let member = |one: &Value| Member {
+        id: UserId::new(one["user"]["id"].as_str().expect("an id")),
+        public_identifier: None,
+    };
+    others.map(member).collect()
 }
 
 fn segment(id: &str) -> String {

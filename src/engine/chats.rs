@@ -1,0 +1,208 @@
+//! The chats that an uncertain message can have gone into: read anew, and held against its attempt.
+//!
+//! Called by `verify.rs`. Each request takes a permit of the API guard; the first that fails ends the reading, because a
+//! chat that was not read may be the one with the message. Messages are dated by the provider, so the time of the call is
+//! told by its clock as well, whatever the clock of this machine says.
+
+use std::collections::{BTreeSet, HashSet};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::Shared;
+use super::api_guard::Kind;
+use super::target::inbox_of;
+use crate::domain::message::{AccountId, ChatId, Target, UserId};
+use crate::domain::outcome::Problem;
+use crate::domain::policy::Policy;
+use crate::domain::seen::{Member, SeenGroup, Unread};
+use crate::domain::time_text;
+use crate::policy::evidence::{Finding, LOOK_BACK, Sight, Trace, examine, is_group_of};
+use crate::policy::likeness::Content;
+use crate::policy::settle::Blame;
+use crate::provider::Pages;
+use crate::store::{OpenDoubt, StoreError};
+
+/// Groups that are read for one message; a group of its own is among the latest.
+const MAX_GROUPS: usize = 20;
+/// Times are stored in whole milliseconds.
+const COARSE: Duration = Duration::from_millis(1);
+
+/// A read that showed nothing, and whose trouble that is.
+pub(super) type Blind = (Unread, Blame);
+
+/// What a look saw, for the record.
+pub(super) struct Seen {
+    /// In one word.
+    pub(super) finding: &'static str,
+    /// In words without anybody's text (P8).
+    pub(super) words: String,
+    /// The account's messages in each chat.
+    pub(super) shown: Vec<(ChatId, Vec<String>)>,
+    /// When the look ended, by the monotonic clock.
+    pub(super) at: Duration,
+}
+
+/// Reads every chat that the message can have gone into.
+pub(super) async fn read(shared: &Shared, doubt: &OpenDoubt, policy: &Policy) -> Result<Vec<Sight>, Blind> {
+    let known = began(shared, doubt);
+    let since = look_back(known.unwrap_or_else(|| by_wall_clock(shared, doubt)));
+    let sights = read_since(shared, doubt, policy, since).await?;
+    match began(shared, doubt) {
+        // The first answer told the provider's time, and the read began at another one.
+        Some(began) if known.is_none() && look_back(began) < since => {
+            read_since(shared, doubt, policy, look_back(began)).await
+        }
+        _ => Ok(sights),
+    }
+}
+
+fn look_back(began: Timestamp) -> Timestamp {
+    began.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN)
+}
+
+/// When the call began by the provider's clock, and no later than that: as it was noted with the intent, or counted back
+/// from the provider's time now by a clock that nobody sets.
+fn began(shared: &Shared, doubt: &OpenDoubt) -> Option<Timestamp> {
+    if let Some(at) = doubt.provider_at {
+        return Some(at);
+    }
+    let time = shared.provider.time()?;
+    let passed = match doubt.monotonic {
+        Some(began) => shared.clock.monotonic().checked_sub(began)?,
+        None => {
+            let ((id, began), boot) = (doubt.boot.as_ref()?, shared.clock.boot()?);
+            (*id == boot.id).then(|| boot.passed.saturating_sub(*began) + COARSE)?
+        }
+    };
+    time.earliest.checked_sub(passed).ok()
+}
+
+/// When the call began by this machine's clock. A clock that was set since is set right by the time that has passed.
+fn by_wall_clock(shared: &Shared, doubt: &OpenDoubt) -> Timestamp {
+    let passed = doubt.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
+    let by_monotonic = passed.and_then(|passed| shared.clock.now().checked_sub(passed).ok());
+    by_monotonic.map_or(doubt.started_at, |at| at.min(doubt.started_at))
+}
+
+/// Holds what was read against the attempt.
+pub(super) async fn find(
+    shared: &Shared,
+    doubt: &OpenDoubt,
+    sights: &[Sight],
+) -> Result<Finding, StoreError> {
+    let started_at = by_wall_clock(shared, doubt);
+    let rivals = shared.store.rivals(doubt, look_back(started_at)).await?;
+    let chats: Vec<ChatId> = sights.iter().map(|sight| sight.chat_id.clone()).collect();
+    let mut known = shared.store.known_before(doubt, &chats).await?;
+    let sights: Vec<Sight> = sights
+        .iter()
+        .map(|sight| {
+            let known_before = known.remove(&sight.chat_id).unwrap_or_default();
+            Sight { known_before, ..sight.clone() }
+        })
+        .collect();
+    let content = Content::of(&doubt.target, &doubt.text, &doubt.extras);
+    let trace = Trace { began: began(shared, doubt), started_at, target: &doubt.target, content };
+    Ok(examine(&trace, &rivals, &sights))
+}
+
+impl Seen {
+    /// What was found in chats that were read.
+    pub(super) fn of(shared: &Shared, finding: &Finding, sights: &[Sight]) -> Self {
+        let messages: usize = sights.iter().map(|sight| sight.messages.len()).sum();
+        let (word, what) = match finding {
+            Finding::Found { chat_id, message_ids, at } => {
+                let (ids, at) = (message_ids.join(", "), time_text(*at));
+                ("found", format!("it is there as {ids} in chat {chat_id}, dated {at}"))
+            }
+            Finding::Partly => ("partly", "a part of it is among them".to_owned()),
+            Finding::CannotTell(unsure) => {
+                let (id, chat_id, at) = (&unsure.message_id, &unsure.chat_id, time_text(unsure.at));
+                ("cannot_tell", format!("message {id} in chat {chat_id}, dated {at}, {}", unsure.why.words()))
+            }
+            Finding::Busy => ("busy", "another message with the same words is on its way".to_owned()),
+            Finding::Absent => ("absent", "it is not among them".to_owned()),
+        };
+        let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+        let (chats, messages) = (plural(sights.len(), "chat"), plural(messages, "message"));
+        let own = |sight: &Sight| {
+            let own = sight.messages.iter().filter(|message| message.is_sender != Some(false));
+            (sight.chat_id.clone(), own.map(|message| message.id.clone()).collect())
+        };
+        Self {
+            finding: word,
+            words: format!("{chats} read back, {messages} seen: {what}"),
+            shown: sights.iter().map(own).collect(),
+            at: shared.clock.monotonic(),
+        }
+    }
+
+    /// A look that showed nothing.
+    pub(super) fn nothing(shared: &Shared, unread: &Unread) -> Self {
+        let words = format!("could not be read: {}", unread.problem);
+        Self { finding: "unread", words, shown: Vec::new(), at: shared.clock.monotonic() }
+    }
+}
+
+async fn read_since(
+    shared: &Shared,
+    doubt: &OpenDoubt,
+    policy: &Policy,
+    since: Timestamp,
+) -> Result<Vec<Sight>, Blind> {
+    let account = &doubt.account_id;
+    let provider = &shared.provider;
+    let mut chats: Vec<(ChatId, Option<Vec<Member>>)> = Vec::new();
+    chats.extend(doubt.chat_id.clone().map(|chat_id| (chat_id, None)));
+    match &doubt.target {
+        Target::Chat(chat_id) | Target::Forward { chat_id, .. } => chats.push((chat_id.clone(), None)),
+        Target::User { user_id, .. } => {
+            let read = |_pages| provider.chats_with(account.clone(), user_id.clone());
+            chats.extend(call(shared, account, read).await?.into_iter().map(|chat_id| (chat_id, None)));
+        }
+        Target::Group { users_ids, .. } => {
+            let inbox_id = inbox_of(&doubt.target, &doubt.extras, policy);
+            // A group that we made is no older than the call, but clocks may be wrong.
+            let read = |pages| provider.groups_since(account.clone(), inbox_id, since, pages);
+            let groups = chosen(users_ids, call(shared, account, read).await?)?;
+            chats.extend(groups.into_iter().map(|group| (group.chat_id, group.members)));
+        }
+    }
+    let mut known = HashSet::new();
+    chats.retain(|(chat_id, _)| known.insert(chat_id.clone()));
+    let mut sights = Vec::with_capacity(chats.len());
+    for (chat_id, members) in chats {
+        let read = |pages| provider.messages_since(account.clone(), chat_id.clone(), since, pages);
+        let messages = call(shared, account, read).await?;
+        sights.push(Sight { chat_id, members, messages, known_before: BTreeSet::new() });
+    }
+    Ok(sights)
+}
+
+/// The groups that are read: those with the same members first.
+fn chosen(users_ids: &[UserId], groups: Vec<SeenGroup>) -> Result<Vec<SeenGroup>, Blind> {
+    if groups.len() > MAX_GROUPS {
+        let what =
+            format!("{} group chats were written in since; that is too many to look into", groups.len());
+        let problem = Box::new(Problem::local("too_many_chats", what));
+        return Err((Unread { problem, down: None, hold: None }, Blame::default()));
+    }
+    let is_same =
+        |group: &SeenGroup| group.members.as_ref().is_some_and(|members| is_group_of(users_ids, members));
+    let (same, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_same);
+    Ok(same.into_iter().chain(others).collect())
+}
+
+/// One read with a permit.
+async fn call<'a, T>(
+    shared: &'a Shared,
+    account: &AccountId,
+    read: impl FnOnce(Pages) -> BoxFuture<'a, Result<T, Unread>>,
+) -> Result<T, Blind> {
+    let call = shared.api.wait(account, Kind::Reconcile).await.begin();
+    let read = read(shared.api.pages(account, Kind::Reconcile)).await;
+    let blame = call.ended_read(&read);
+    read.map_err(|unread| (unread, blame))
+}

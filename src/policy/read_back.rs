@@ -1,0 +1,87 @@
+//! What follows from a read of a chat: it is settled, read again, or left to a person. Pure.
+//!
+//! The reads of a message come on the schedule of its policy. Finding nothing proves something only at the last of them,
+//! and only if that one worked. What was found is judged in `evidence.rs`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::evidence::Finding;
+use super::settle::after;
+use crate::domain::message::ChatId;
+use crate::domain::policy::{Absent, ReadBack};
+use crate::domain::reason::Reason;
+
+/// Reads beyond the schedule while the last one failed.
+const MORE_READS: usize = 4;
+/// The pause before the next read while another message with the same words is being sent.
+const WHILE_SENDING: Duration = Duration::from_secs(60);
+
+/// What a message with an unknown outcome has been through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Reads that it has had, whether they showed something or not.
+    pub reads: u32,
+    /// How often it was queued again because it was not there.
+    pub resends: u32,
+}
+
+/// What follows from a read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextStep {
+    /// It is sent, by evidence.
+    Sent {
+        /// The chat.
+        chat_id: ChatId,
+        /// The ids.
+        message_ids: Vec<String>,
+        /// When the provider dates it.
+        at: Timestamp,
+    },
+    /// It is read again.
+    Again {
+        /// Then.
+        verify_at: Timestamp,
+        /// Whether this read counts.
+        counts: bool,
+    },
+    /// It is certainly absent, and goes out once more.
+    Queue,
+    /// A person decides.
+    Review(Reason),
+}
+
+/// What to do after a read of the schedule; `None` is one that failed, which proves nothing.
+pub fn next_step(doubt: Doubt, finding: Option<Finding>, read_back: &ReadBack, now: Timestamp) -> NextStep {
+    let reads = usize::try_from(doubt.reads).unwrap_or(usize::MAX).saturating_add(1);
+    let is_last = reads >= read_back.after.len();
+    let again = NextStep::Again { verify_at: after(now, pause_after(reads, read_back)), counts: true };
+    let unless_last = |step: NextStep| if is_last { step } else { again.clone() };
+    match finding {
+        Some(Finding::Found { chat_id, message_ids, at }) => NextStep::Sent { chat_id, message_ids, at },
+        Some(Finding::Busy) => NextStep::Again { verify_at: after(now, WHILE_SENDING), counts: false },
+        Some(Finding::Partly) => unless_last(NextStep::Review(Reason::PartlyInChat)),
+        Some(Finding::CannotTell(_)) => unless_last(NextStep::Review(Reason::CannotTell)),
+        Some(Finding::Absent) => unless_last(match read_back.absent {
+            Absent::Resend if doubt.resends == 0 => NextStep::Queue,
+            Absent::Resend | Absent::Review => NextStep::Review(Reason::NotInChat),
+        }),
+        None if reads >= read_back.after.len().saturating_add(MORE_READS) => {
+            NextStep::Review(Reason::ChatUnreadable)
+        }
+        None => again,
+    }
+}
+
+/// The pause after read number `reads`; beyond the schedule it is the last one.
+pub fn pause_after(reads: usize, read_back: &ReadBack) -> Duration {
+    let at = |index: usize| read_back.after.get(index).copied().unwrap_or_default();
+    let last = read_back.after.len().saturating_sub(1);
+    let index = reads.min(last);
+    at(index).saturating_sub(if index == 0 { Duration::ZERO } else { at(index - 1) })
+}
+
+#[cfg(test)]
+#[path = "read_back_tests.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+//! Unipile's messages and chats, out of the JSON of a read.
+//!
+//! Called by `reads.rs`. A field that the description promises and that is missing is an error; one that may be missing
+//! stays unknown. Unknown is never turned into an answer.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::domain::message::{ChatId, UserId};
+use crate::domain::outcome::Problem;
+use crate::domain::seen::{Member, Pointer, SeenAttachment, SeenGroup, SeenMessage, Unread};
+
+type Result<T> = std::result::Result<T, Unread>;
+
+pub(super) fn message(value: &Value) -> Result<SeenMessage> {
+    let attachments = value.get("attachments").and_then(Value::as_array).into_iter().flatten();
+    let is_sender =
+        if flag(value, "is_event") == Some(true) { Some(false) } else { flag(value, "is_sender") };
+    Ok(SeenMessage {
+        id: required(value, "id")?,
+        is_sender,
+        at: time(value, "timestamp")?.ok_or_else(|| odd("timestamp", value))?,
+        text: text(value, "text").unwrap_or_default(),
+        attachments: attachments.map(attachment).collect(),
+        quote: pointer(value, "quoted"),
+        forward: pointer(value, "forwarded"),
+        subject: value.get("specifics").and_then(|own| text(own, "subject")).filter(|text| !text.is_empty()),
+        is_deleted: flag(value, "is_deleted").unwrap_or(false),
+        is_edited: flag(value, "is_edited").unwrap_or(false),
+    })
+}
+
+fn pointer(value: &Value, field: &str) -> Option<Pointer> {
+    let other = value.get(field).filter(|other| other.is_object())?;
+    Some(Pointer { id: text(other, "id"), text: text(other, "text") })
+}
+
+fn attachment(file: &Value) -> SeenAttachment {
+    SeenAttachment {
+        filename: text(file, "filename"),
+        size: file.get("file_size").and_then(whole),
+        content_type: text(file, "mimetype"),
+    }
+}
+
+/// A whole number, which may be written with a fraction of zero.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be a whole number of a size that a file has"
+)]
+fn whole(value: &Value) -> Option<u64> {
+    let is_whole = |number: &f64| number.fract() == 0.0 && (0.0..1e15).contains(number);
+    value.as_u64().or_else(|| value.as_f64().filter(is_whole).map(|number| number as u64))
+}
+
+/// A flag; some answers write it as 0 or 1.
+fn flag(value: &Value, field: &str) -> Option<bool> {
+    match value.get(field)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) if number.as_u64() == Some(1) => Some(true),
+        Value::Number(number) if number.as_u64() == Some(0) => Some(false),
+        _ => None,
+    }
+}
+
+pub(super) fn group(value: &Value) -> Result<SeenGroup> {
+    let last_message_at = match time(value, "last_message_timestamp")? {
+        Some(at) => Some(at),
+        None => time(value, "updated_at")?,
+    };
+    let chat_id = ChatId::new(required(value, "id")?);
+    Ok(SeenGroup { chat_id, name: text(value, "name"), last_message_at, members: members(value) })
+}
+
+/// Everybody but the account itself, if everybody is told.
+fn members(chat: &Value) -> Option<Vec<Member>> {
+    let participants = chat.get("participants").and_then(Value::as_array).filter(|all| !all.is_empty())?;
+    let is_self = |participant: &&Value| flag(participant, "is_self") == Some(true);
+    let tells_self = participants.iter().any(|participant| is_self(&participant));
+    let told = participants.len() + usize::from(!tells_self);
+    let count = chat.get("participants_count").and_then(whole);
+    if count.is_some_and(|count| usize::try_from(count).map_or(true, |count| count > told)) {
+        return None;
+    }
+    let others = participants.iter().filter(|participant| !is_self(participant));
+    let member = |participant: &Value| {
+        let user = participant.get("user").filter(|user| user.is_object()).unwrap_or(participant);
+        Some(Member {
+            id: UserId::new(text(user, "id")?),
+            public_identifier: text(user, "public_identifier"),
+        })
+    };
+    others.map(member).collect()
+}
+
+pub(super) fn text(value: &Value, field: &str) -> Option<String> {
+    value.get(field).and_then(Value::as_str).map(str::to_owned)
+}
+
+pub(super) fn required(value: &Value, field: &str) -> Result<String> {
+    text(value, field).ok_or_else(|| odd(field, value))
+}
+
+fn time(value: &Value, field: &str) -> Result<Option<Timestamp>> {
+    let Some(text) = text(value, field) else { return Ok(None) };
+    text.parse().map(Some).map_err(|_| odd(field, value))
+}
+
+pub(super) fn array<'a>(value: &'a Value, field: &str) -> Result<&'a Vec<Value>> {
+    value.get(field).and_then(Value::as_array).ok_or_else(|| odd(field, value))
+}
+
+/// An answer without a field that the description promises; its content may be a person's words and is not repeated.
+pub(super) fn odd(field: &str, value: &Value) -> Unread {
+    let fields: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    let what =
+        format!("`{field}` is missing or is not what the description says, beside: {}", fields.join(", "));
+    unread(Problem::local("unexpected_success", what))
+}
+
+pub(super) fn unread(problem: Problem) -> Unread {
+    Unread { problem: Box::new(problem), down: None, hold: None }
+}
