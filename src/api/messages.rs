@@ -43,8 +43,9 @@ pub(super) async fn show(
     let mut shown = render::message(&message, standing);
     shown["text"] = json!(message.text);
     shown["zone"] = json!(render::zone(&doors.engine.policy(&message.account.id).zone));
-    shown["attempts"] = attempts.iter().map(render::attempt).collect();
-    shown["evidence"] = doors.store.evidence(message.arrival).await?.iter().map(render::evidence).collect();
+    let evidence = doors.store.evidence(message.arrival).await?;
+    shown["attempts"] = attempts.iter().map(|attempt| render::attempt(attempt, &evidence)).collect();
+    shown["evidence"] = evidence.iter().map(render::evidence).collect();
     Ok(Json(shown))
 }
 
@@ -55,8 +56,9 @@ pub(super) async fn explain(
     let message = find(&doors, &id).await?;
     let explanation = doors.engine.explain(&message).await?;
     let attempts = doors.store.attempts(message.arrival).await?;
+    let evidence = doors.store.evidence(message.arrival).await?;
     let expected = doors.engine.expected(&message).await?;
-    Ok(Json(render::explanation(&message, &explanation, &attempts, expected)))
+    Ok(Json(render::explanation(&message, &explanation, (&attempts, &evidence), expected)))
 }
 
 pub(super) async fn cancel(

@@ -44,6 +44,20 @@ fn until(until: Option<Until>) -> (Value, Value) {
     }
 }
 
+/// Why it stands as it does: of a sent message, how that is known.
+fn why(message: &MessageView, standing: &Standing) -> String {
+    let ids = message.provider_message_ids.join(", ");
+    match message.settled_by.as_deref() {
+        Some("evidence") => {
+            format!(
+                "It reached the provider. No clear answer came; reading its chat back found it there as {ids}."
+            )
+        }
+        Some("person") => "It was sent: a person looked and said so.".to_owned(),
+        _ => standing.reason.sentence().to_owned(),
+    }
+}
+
 fn standing_into(row: &mut Value, standing: Standing) {
     let (at, waits_for) = until(standing.until);
     row["reason"] = json!(standing.reason.as_str());
@@ -81,17 +95,21 @@ pub(super) fn message(message: &MessageView, standing: Standing) -> Value {
         "route": message.route,
         "sent_at": time(message.sent_at),
         "settled_by": message.settled_by,
+        "settled_at": time(message.settled_by.as_ref().map(|_| message.updated_at)),
         "reads": message.reads,
         "provider_message_ids": message.provider_message_ids,
         "created_at": time(Some(message.created_at)),
         "updated_at": time(Some(message.updated_at)),
     });
+    let why = why(message, &standing);
     standing_into(&mut row, standing);
+    row["why"] = json!(why);
     row
 }
 
-/// One attempt.
-pub(super) fn attempt(attempt: &AttemptView) -> Value {
+/// One attempt, with the last thing that was found out about it since.
+pub(super) fn attempt(attempt: &AttemptView, known: &[EvidenceView]) -> Value {
+    let last = known.iter().rfind(|one| one.attempt == attempt.number);
     json!({
         "number": attempt.number,
         "started_at": time(Some(attempt.started_at)),
@@ -105,6 +123,7 @@ pub(super) fn attempt(attempt: &AttemptView) -> Value {
         "req_id": attempt.req_id,
         "gap_ms": attempt.gap_ms,
         "fingerprint": attempt.fingerprint,
+        "evidence": last.map(evidence),
     })
 }
 
@@ -123,7 +142,7 @@ pub(super) fn evidence(evidence: &EvidenceView) -> Value {
 pub(super) fn explanation(
     message: &MessageView,
     explanation: &Explanation,
-    attempts: &[AttemptView],
+    (attempts, known): (&[AttemptView], &[EvidenceView]),
     expected: Option<[Timestamp; 3]>,
 ) -> Value {
     let mut row = json!({
@@ -138,11 +157,12 @@ pub(super) fn explanation(
         "until_local": local(explanation.standing.until, &explanation.zone),
         "expected_at": time(expected.map(|[_, middle, _]| middle)),
         "expected_range": expected.map(|[first, _, last]| [time(Some(first)), time(Some(last))]),
-        "sentence": sentence(message, explanation, expected),
-        "story": story(message, attempts),
+        "sentence": sentence(message, explanation, known, expected),
+        "story": story(message, attempts, known),
         "gates": gates(&explanation.gates),
     });
     standing_into(&mut row, explanation.standing.clone());
+    row["why"] = json!(why(message, &explanation.standing));
     row
 }
 
@@ -178,8 +198,13 @@ fn local_time(at: Timestamp, zone: &TimeZone) -> String {
 }
 
 /// One paragraph that a support ticket can quote.
-fn sentence(message: &MessageView, explanation: &Explanation, expected: Option<[Timestamp; 3]>) -> String {
-    let mut text = format!("{}: {}", headline(message.state), explanation.standing.reason.sentence());
+fn sentence(
+    message: &MessageView,
+    explanation: &Explanation,
+    known: &[EvidenceView],
+    expected: Option<[Timestamp; 3]>,
+) -> String {
+    let mut text = format!("{}: {}", headline(message.state), why(message, &explanation.standing));
     if let Some(rule) = &explanation.standing.rule {
         text.push_str(&format!(" The rule: {rule}."));
     }
@@ -208,6 +233,12 @@ fn sentence(message: &MessageView, explanation: &Explanation, expected: Option<[
     if let Some(sent_at) = message.sent_at {
         text.push_str(&format!(" That was at {}.", local_time(sent_at, &explanation.zone)));
     }
+    let is_settled = matches!(message.settled_by.as_deref(), Some("evidence" | "person"));
+    if let Some(last) = known.last().filter(|_| is_settled || message.state == StateName::Review) {
+        let (at, who) = (local_time(last.at, &explanation.zone), who(last));
+        let detail = last.detail.as_deref().unwrap_or(&last.finding);
+        text.push_str(&format!(" {who} at {at}: {detail}."));
+    }
     if let Some(error) = &message.error {
         text.push_str(&format!(" Last answer: {error}."));
     }
@@ -218,7 +249,7 @@ fn sentence(message: &MessageView, explanation: &Explanation, expected: Option<[
 }
 
 /// What became of it so far, in order.
-fn story(message: &MessageView, attempts: &[AttemptView]) -> Vec<Value> {
+fn story(message: &MessageView, attempts: &[AttemptView], known: &[EvidenceView]) -> Vec<Value> {
     let line = |at: Option<Timestamp>, what: String| json!({ "at": time(at), "what": what });
     let mut lines = vec![line(Some(message.created_at), "it was put in".to_owned())];
     for attempt in attempts {
@@ -229,12 +260,25 @@ fn story(message: &MessageView, attempts: &[AttemptView]) -> Vec<Value> {
             let kind = attempt.kind.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
             lines.push(line(Some(ended_at), format!("call {number} ended: {outcome}{kind}")));
         }
+        for one in known.iter().filter(|one| one.attempt == number) {
+            let detail = one.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
+            let finding = one.finding.replace('_', " ");
+            lines.push(line(Some(one.at), format!("{} about call {number}: {finding}{detail}", who(one))));
+        }
     }
     if message.waiting.is_none() {
         let state = headline(message.state).to_lowercase();
         lines.push(line(Some(message.updated_at), format!("{state}: {}", message.reason.sentence())));
     }
     lines
+}
+
+/// Where a thing that is known of an attempt comes from, to begin a sentence with.
+fn who(evidence: &EvidenceView) -> &'static str {
+    match evidence.source.as_str() {
+        "person" => "A person said",
+        _ => "Read back",
+    }
 }
 
 fn headline(state: StateName) -> &'static str {

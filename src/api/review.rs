@@ -32,7 +32,7 @@ pub(super) async fn show(
     let mut shown = render::message(&message, doors.engine.explain(&message).await?.standing);
     shown["text"] = json!(message.text);
     shown["zone"] = json!(render::zone(&doors.engine.policy(&message.account.id).zone));
-    shown["attempts"] = attempts.iter().map(render::attempt).collect();
+    shown["attempts"] = attempts.iter().map(|attempt| render::attempt(attempt, &evidence)).collect();
     shown["evidence"] = evidence.iter().map(render::evidence).collect();
     shown["choices"] = match message.state {
         StateName::Review => Decision::ALL

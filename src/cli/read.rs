@@ -93,6 +93,8 @@ struct Message {
     error: Option<String>,
     route: Option<String>,
     sent_at: Option<Timestamp>,
+    settled_by: Option<String>,
+    settled_at: Option<Timestamp>,
     provider_message_ids: Option<Vec<String>>,
     created_at: Option<Timestamp>,
     updated_at: Option<Timestamp>,
@@ -127,6 +129,16 @@ struct Attempt {
     title: Option<String>,
     detail: Option<String>,
     req_id: Option<String>,
+    evidence: Option<Evidence>,
+}
+
+/// The last thing that was found out about an attempt.
+#[derive(Deserialize)]
+struct Evidence {
+    at: Option<Timestamp>,
+    source: String,
+    finding: String,
+    detail: Option<String>,
 }
 
 /// Lists messages, page by page.
@@ -253,6 +265,14 @@ fn facts(message: &Message) -> String {
         Some("not_before") => time(message.until).map(|at| format!("not before {at}")),
         _ => time(message.until),
     };
+    let settled = message.settled_by.as_deref().and_then(|by| {
+        let at = time(message.settled_at)?;
+        match by {
+            "evidence" => Some(format!("by reading the chat back, at {at}")),
+            "person" => Some(format!("by a person, at {at}")),
+            _ => None,
+        }
+    });
     let chat = message.chat_id.clone().filter(|_| message.users_ids.is_some());
     let ids = message.provider_message_ids.as_ref().filter(|ids| !ids.is_empty());
     let facts = [
@@ -268,6 +288,7 @@ fn facts(message: &Message) -> String {
         ("route", message.route.clone()),
         ("error", message.error.clone()),
         ("sent", time(message.sent_at)),
+        ("settled", settled),
         ("provider ids", ids.map(|ids| ids.join(", "))),
         ("typing", message.typing.map(|typing| if typing { "yes" } else { "no" }.to_owned())),
         ("not before", time(message.not_before)),
@@ -294,6 +315,12 @@ impl Attempt {
         let parts = [phase, status, self.kind.clone(), self.title.clone(), self.detail.clone(), req_id];
         for part in parts.into_iter().flatten() {
             line = format!("{line}; {part}");
+        }
+        if let Some(Evidence { at, source, finding, detail }) = &self.evidence {
+            let who = if source == "person" { "a person said" } else { "read back" };
+            let (at, detail) = (times::full_in(*at, zone), detail.as_deref().unwrap_or_default());
+            let colon = if detail.is_empty() { "" } else { ": " };
+            line = format!("{line}; then {who} at {at}: {}{colon}{detail}", finding.replace('_', " "));
         }
         render::line(&line)
     }

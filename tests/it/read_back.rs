@@ -274,6 +274,57 @@ async fn review_on_the_command_line_lists_shows_and_settles() {
     assert!(!ok && refused.contains("is sent and not in review"), "{refused}");
 }
 
+/// T13: what evidence settled says so, and which evidence.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
+    let house = house_with_a_cut(true).await;
+    let daemon = house.serve().await;
+    let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
+    let message = daemon.becomes(&id, "sent").await;
+    let provider_id = house.sandbox.world().deliveries()[0].message_id.clone();
+    let attempt = &message["attempts"][0];
+    assert_eq!(
+        (&attempt["outcome"], &attempt["evidence"]["finding"]),
+        (&json!("uncertain"), &json!("found"))
+    );
+    assert_eq!(message["settled_at"], attempt["evidence"]["at"], "{message}");
+    for words in [&message["why"], &attempt["evidence"]["detail"]] {
+        assert!(words.as_str().unwrap().contains(&provider_id), "{words}");
+    }
+    assert!(message["why"].as_str().unwrap().contains("reading its chat back"), "{message}");
+    let (_, listed) = daemon.get("/v1/messages").await;
+    assert_eq!(listed["data"][0]["why"], message["why"]);
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    let sentence = explained["sentence"].as_str().unwrap();
+    assert!(sentence.contains("Read back at") && sentence.contains("it is there as"), "{sentence}");
+    let story = explained["story"].to_string();
+    assert!(story.contains("Read back about call 1: found: 1 chat read back"), "{story}");
+    let (ok, shown) = run(house.outboxd(&["show", &id]), "");
+    for part in
+        ["by reading the chat back, at ", "uncertain; ", "; then read back at ", ": found: ", &provider_id]
+    {
+        assert!(ok && shown.contains(part), "{part}: {shown}");
+    }
+
+    // A person's word as well.
+    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+    let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "y"}"#).await;
+    daemon.becomes(&id, "review").await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    let sentence = explained["sentence"].as_str().unwrap();
+    assert!(sentence.contains("1 chat read back, 1 message seen: it is not among them"), "{sentence}");
+    decide(&daemon, &id, json!({"decision": "sent", "note": "I saw it"})).await;
+    let message = daemon.becomes(&id, "sent").await;
+    assert!(message["why"].as_str().unwrap().contains("a person"), "{message}");
+    let (ok, shown) = run(house.outboxd(&["show", &id]), "");
+    assert!(
+        ok && shown.contains("; then a person said at ") && shown.contains(": sent: I saw it"),
+        "{shown}"
+    );
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    assert!(explained["sentence"].as_str().unwrap().contains("A person said at"), "{explained}");
+}
+
 /// H18: what stops an account is the one reason of its message, everywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_its_account_keeps_back_has_one_reason_everywhere() {
