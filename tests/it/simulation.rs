@@ -3,7 +3,7 @@
 //! (P1 to P6).
 //!
 //! `story.rs` draws what happens, `life.rs` lets one process live and die, `carrier.rs` and `reads.rs` are the network, `stop.rs` stops a
-//! run at one of its calls, `acts.rs` are the people, `truth.rs` holds `explain` against the engine, `checkers.rs` the judges, one for each promise. A seed that fails is
+//! run at one of its calls, `acts.rs` are producers and operators, `people.rs` those who write by hand at the same time, `truth.rs` holds `explain` against the engine, `checkers.rs` the judges, one for each promise. A seed that fails is
 //! printed with the command that replays it:
 //!
 //!     OUTBOXD_SIM_SEED=42 cargo test --test it simulation
@@ -14,6 +14,7 @@ pub(crate) mod acts;
 pub(crate) mod carrier;
 pub(crate) mod checkers;
 pub(crate) mod life;
+mod people;
 mod reads;
 pub(crate) mod stop;
 mod story;
@@ -80,6 +81,7 @@ fn every_seed_keeps_every_promise() {
             sum.refused_instances,
             sum.by_evidence,
             sum.reviews,
+            sum.by_hand,
         ];
         assert!(rare.iter().all(|happened| *happened >= count / 4), "{sum:?}");
         assert!(sum.deliveries >= count * 10 && sum.resends > 0 && sum.cooldowns > 0, "{sum:?}");

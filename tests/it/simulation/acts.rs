@@ -11,7 +11,7 @@ use outboxd::store::{
     Cancelled, Decision, EnqueueMode, Enqueued, MessageFilter, PauseRequest, Paused, Reviewed, Scope,
 };
 
-use super::checkers::{Asked, Notes, Pause};
+use super::checkers::{Asked, Notes, Pause, SAID, said};
 use super::life::Life;
 
 /// Gives `message`, which has a key, to the queue: again, if it was not acknowledged before.
@@ -100,7 +100,12 @@ fn scope(account: Option<&str>) -> Scope {
 /// A person looks at what waits for one, knows what arrived, and decides: what arrived is sent, what did not goes again
 /// or, with `drops`, is dropped.
 pub(crate) async fn review(life: &Life<'_>, drops: bool) {
-    const WAITING: &str = "SELECT id, account_id, text FROM messages WHERE state = 'review' ORDER BY arrival";
+    let waiting = format!(
+        "SELECT m.id, m.account_id, {SAID} FROM messages m WHERE m.state = 'review' ORDER BY m.arrival"
+    );
+    let all_sent = format!(
+        "SELECT m.id, m.account_id, {SAID} FROM messages m WHERE m.account_id = ?1 AND m.state = 'sent'"
+    );
     let read = |sql: &str, values: &[&str]| -> Vec<(String, String, String)> {
         let connection = rusqlite::Connection::open(life.universe.database()).expect("the queue");
         let mut statement = connection.prepare(sql).expect("SQL");
@@ -108,11 +113,10 @@ pub(crate) async fn review(life: &Life<'_>, drops: bool) {
         let rows = statement.query_map(rusqlite::params_from_iter(values), row).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
     };
-    for (id, account, text) in read(WAITING, &[]) {
-        const SENT: &str = "SELECT id, account_id, text FROM messages WHERE account_id = ?1 AND text = ?2 AND state = 'sent'";
-        let sent = read(SENT, &[&account, &text]).len();
+    for (id, account, what) in read(&waiting, &[]) {
+        let sent = read(&all_sent, &[&account]).iter().filter(|(_, _, said)| *said == what).count();
         let deliveries = life.universe.carrier.world.deliveries();
-        let arrived = deliveries.iter().filter(|one| one.account_id == account && one.text == text).count();
+        let arrived = deliveries.iter().filter(|one| one.account_id == account && said(one) == what).count();
         // What was never called cannot have arrived.
         let called = life.universe.carrier.count("SELECT attempts FROM messages WHERE id = ?1", &[&id]) > 0;
         let decision = match called && arrived > sent {

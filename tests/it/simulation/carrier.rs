@@ -19,6 +19,7 @@ use outboxd::sandbox::{SandboxConfig, World};
 use rusqlite::Connection;
 use serde_json::Value;
 
+use super::people::{self, Hand};
 use super::stop::StopAt;
 use crate::engine_pace::time::FakeClock;
 use crate::queue::at;
@@ -57,6 +58,10 @@ pub(crate) trait Weather: Send + Sync {
     /// Whether typing and what is asked of an account itself are answered now.
     fn answers_account(&self) -> bool {
         true
+    }
+    /// What somebody writes by hand as the `number`th call of an account begins.
+    fn by_hand(&self, _account: &str, _number: u64) -> Option<Hand> {
+        None
     }
     /// How long a message is not shown that was delivered as the account's `number`th.
     fn lag(&self, account: &str, number: u64) -> Duration;
@@ -100,6 +105,8 @@ pub(super) struct Sky {
     throttled: Vec<(String, String, Duration)>,
     tickets: u64,
     held: usize,
+    /// Messages that people wrote by hand.
+    by_hand: u64,
     /// Whether this process has heard an answer, and with it the time.
     pub(super) knows_time: bool,
 }
@@ -233,6 +240,11 @@ impl Carrier {
         statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)).expect("a count")
     }
 
+    /// How many messages people wrote by hand.
+    pub(crate) fn by_hand(&self) -> u64 {
+        self.sky().by_hand
+    }
+
     /// Lets go of the queue's file; the next process has heard nothing yet.
     pub(crate) fn look_away(&self) {
         self.sky().knows_time = false;
@@ -256,6 +268,11 @@ impl Carrier {
             let outcome = Outcome::NotSent { problem, hold: Hold::Api };
             return Reply { phase: Phase::Connecting, outcome };
         };
+        if let Some(hand) = self.weather().by_hand(&account, number) {
+            let written = self.sky().by_hand;
+            let is_written = people::write(&self.world, &call, hand, written, at(0) + now);
+            self.sky().by_hand += u64::from(is_written);
+        }
         let ticket = {
             let mut sky = self.sky();
             sky.tickets += 1;

@@ -56,7 +56,8 @@ pub(crate) struct Notes {
 /// A row of the queue.
 struct Row {
     account: String,
-    text: String,
+    /// Everything that it says, as [`said`] writes it.
+    said: String,
     state: String,
     reason: String,
     ids: Vec<String>,
@@ -66,6 +67,24 @@ struct Row {
 
 /// Stored times are in whole milliseconds, also after the wall clock was set many times.
 const ROUNDING: Duration = Duration::from_millis(100);
+
+/// All that a message of the queue `m` says and that a delivery shows: its text, what it replies to, what it forwards, its
+/// files, and the members of its group.
+pub(crate) const SAID: &str = "m.text || '|' || coalesce(m.quote_id, '') || '|' || coalesce(m.forward ->> '$.chat_id' || '/' || (m.forward ->> '$.message_id'), '') \
+     || '|' || coalesce((SELECT group_concat(value ->> '$.filename' || ' ' || (value ->> '$.size')) FROM json_each(m.attachments)), '') \
+     || '|' || CASE WHEN json_valid(m.users_ids) AND json_array_length(m.users_ids) > 1 \
+          THEN (SELECT group_concat(value) FROM (SELECT value FROM json_each(m.users_ids) ORDER BY value)) ELSE '' END";
+
+/// The same of a delivery.
+pub(crate) fn said(delivery: &Delivery) -> String {
+    let source = delivery.source.as_ref().map(|source| format!("{}/{}", source.chat_id, source.message_id));
+    let files = delivery.attachments.iter().map(|file| format!("{} {}", file.filename, file.bytes));
+    let mut group = if delivery.recipients.len() > 1 { delivery.recipients.clone() } else { Vec::new() };
+    group.sort();
+    let quote = delivery.quote_id.clone().unwrap_or_default();
+    let files = files.collect::<Vec<_>>().join(",");
+    format!("{}|{quote}|{}|{files}|{}", delivery.text, source.unwrap_or_default(), group.join(","))
+}
 
 /// Says everything that breaks one promise.
 type Judge<'a> = fn(&Evidence<'a>) -> Vec<String>;
@@ -132,8 +151,8 @@ impl<'a> Evidence<'a> {
         left.chain(arrived).chain(events).chain(looks).chain(set).collect::<Vec<_>>().join("\n")
     }
 
-    fn deliveries_of(&self, account: &str, text: &str) -> usize {
-        self.deliveries.iter().filter(|one| one.account_id == account && one.text == text).count()
+    fn deliveries_of(&self, account: &str, what: &str) -> usize {
+        self.deliveries.iter().filter(|one| one.account_id == account && said(one) == what).count()
     }
 
     /// What was acknowledged is there, ends, and its end is true.
@@ -167,7 +186,7 @@ impl<'a> Evidence<'a> {
     fn words(&self) -> BTreeMap<(String, String), (usize, usize)> {
         let mut words: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
         for row in self.rows.values() {
-            let (sent, dropped) = words.entry((row.account.clone(), row.text.clone())).or_default();
+            let (sent, dropped) = words.entry((row.account.clone(), row.said.clone())).or_default();
             *sent += usize::from(row.state == "sent");
             *dropped += usize::from(row.dropped);
         }
@@ -192,7 +211,7 @@ impl<'a> Evidence<'a> {
                     wrong.push(format!("{key} and {other} both own {id}"));
                 }
                 let own = self.deliveries.iter().find(|one| one.message_id == *id);
-                if own.is_none_or(|one| one.account_id != row.account || one.text != row.text) {
+                if own.is_none_or(|one| one.account_id != row.account || said(one) != row.said) {
                     wrong.push(format!("{key} owns {id}, which is not its own"));
                 }
             }
@@ -339,15 +358,17 @@ impl<'a> Evidence<'a> {
 
 /// Every row under its key.
 fn rows(sql: &Connection) -> HashMap<String, Row> {
-    const SQL: &str = "SELECT dedupe_key, account_id, text, state, reason, provider_message_ids, state = 'cancelled' \
-           AND EXISTS (SELECT 1 FROM events e WHERE e.message_id = m.id AND e.kind = 'message.review') FROM messages m";
-    let mut statement = sql.prepare(SQL).expect("SQL");
+    let query = format!(
+        "SELECT dedupe_key, account_id, {SAID}, state, reason, provider_message_ids, state = 'cancelled' \
+           AND EXISTS (SELECT 1 FROM events e WHERE e.message_id = m.id AND e.kind = 'message.review') FROM messages m"
+    );
+    let mut statement = sql.prepare(&query).expect("SQL");
     let row = |row: &rusqlite::Row<'_>| {
         let ids: Option<String> = row.get(5)?;
         let ids = ids.map(|ids| serde_json::from_str(&ids).expect("an array of ids")).unwrap_or_default();
-        let (account, text, state, reason) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
+        let (account, said, state, reason) = (row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?);
         let dropped = row.get(6)?;
-        Ok((row.get(0)?, Row { account, text, state, reason, ids, dropped }))
+        Ok((row.get(0)?, Row { account, said, state, reason, ids, dropped }))
     };
     statement.query_map([], row).expect("rows").collect::<Result<_, _>>().expect("rows")
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use outboxd::clock::{Clock, Dice, dice};
+use outboxd::domain::attachment::{Attachment, Blob};
 use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::caps::parse_caps;
 use outboxd::domain::lane::Precedence;
@@ -20,6 +21,7 @@ use super::acts;
 use super::carrier::{Fate, Weather, With};
 use super::checkers::{Evidence, Notes};
 use super::life::{Life, Universe};
+use super::people::Hand;
 use crate::engine_pace::bench::policy;
 use crate::engine_pace::time::seconds;
 use crate::queue::{account, at, keyed, to_chat, to_user};
@@ -43,6 +45,7 @@ pub(super) struct Told {
     pub(super) reviews: u64,
     pub(super) resends: u64,
     pub(super) cooldowns: u64,
+    pub(super) by_hand: u64,
 }
 
 impl Told {
@@ -60,6 +63,7 @@ impl Told {
             (&mut self.reviews, other.reviews),
             (&mut self.resends, other.resends),
             (&mut self.cooldowns, other.cooldowns),
+            (&mut self.by_hand, other.by_hand),
         ];
         pairs.into_iter().for_each(|(sum, one)| *sum += one);
     }
@@ -125,6 +129,17 @@ impl Weather for Storm {
         own_dice(self.0, "read", account, number).random_range(0..6) > 0
     }
 
+    fn by_hand(&self, account: &str, number: u64) -> Option<Hand> {
+        let mut dice = own_dice(self.0, "hand", account, number);
+        match dice.random_range(0..12) {
+            0 => Some(Hand::Before(dice.random_range(2..60))),
+            1 => Some(Hand::Before(dice.random_range(60..7200))),
+            2 => Some(Hand::Deleted),
+            3..=4 => Some(Hand::NotQuite),
+            _ => None,
+        }
+    }
+
     fn lag(&self, account: &str, number: u64) -> Duration {
         ms(own_dice(self.0, "lag", account, number).random_range(0..55_000))
     }
@@ -140,6 +155,23 @@ impl Weather for Calm {
     fn lag(&self, _: &str, _: u64) -> Duration {
         Duration::ZERO
     }
+}
+
+/// Attaches a file of this name, and answers its bytes.
+fn attach(message: &mut NewMessage, filename: &str) -> Blob {
+    let bytes = format!("%PDF {filename}").into_bytes();
+    let file = Attachment {
+        filename: filename.to_owned(),
+        content_type: "application/pdf".into(),
+        send_mode: None,
+        voice_note: false,
+        duration: None,
+        size: bytes.len() as u64,
+        sha256: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    let blob = Blob { sha256: file.sha256.clone(), bytes: Arc::new(bytes) };
+    message.extras.attachments.push(file);
+    blob
 }
 
 /// A story while it is told.
@@ -287,9 +319,24 @@ impl Teller {
     }
 
     async fn give_one(&mut self, life: &mut Life<'_>) {
-        let message = self.draw_message(life);
+        let mut message = self.draw_message(life);
         let key = message.dedupe_key.clone().unwrap();
-        let id = acts::give(life, &mut self.notes, message, Vec::new()).await;
+        let mut blobs = Vec::new();
+        if matches!(message.target, Target::Chat(_)) {
+            match self.below(6) {
+                0 => message.extras.quote_id = Some(format!("q{}", self.below(2))),
+                1 => {
+                    // A file, now and then with words.
+                    let file = format!("cv {}.pdf", self.numbered);
+                    blobs.push(attach(&mut message, &file));
+                    if self.below(2) == 0 {
+                        message.text.clear();
+                    }
+                }
+                _ => {}
+            }
+        }
+        let id = acts::give(life, &mut self.notes, message, blobs).await;
         self.given.push((key, id));
     }
 
@@ -302,12 +349,12 @@ impl Teller {
         let target = match self.below(10) {
             0..=1 => to_user(&format!("u{}", self.below(3)), Inbox::OfPolicy).target,
             2 => Target::Group {
-                users_ids: vec![UserId::new(format!("g{number}")), UserId::new("h")],
+                users_ids: vec![UserId::new(format!("g{}", self.below(5))), UserId::new("h")],
                 inbox: Inbox::OfPolicy,
             },
             3 => Target::Forward {
                 source_chat_id: ChatId::new("source"),
-                source_message_id: format!("m{number}"),
+                source_message_id: format!("m{}", self.below(5)),
                 chat_id: ChatId::new(format!("c{}", self.below(4))),
             },
             _ => to_chat(&format!("c{}", self.below(4)), "").target,
@@ -426,6 +473,7 @@ impl Teller {
         self.told.cooldowns = count("count(*) FROM events WHERE reason = 'cooldown'");
         self.told.deliveries = universe.carrier.world.delivered_count() as u64;
         self.told.calls = universe.carrier.left().len() as u64;
+        self.told.by_hand = universe.carrier.by_hand();
         self.told
     }
 }

@@ -1,0 +1,95 @@
+//! People who write by hand while a call is on its way: nearly the same, so that only a close look tells it from what the
+//! call sends. Nothing that they write is a delivery.
+
+use jiff::Timestamp;
+use outboxd::provider::{Call, CallTarget, Recipients};
+use outboxd::sandbox::{Attachment, ByHand, ForwardSource, World};
+
+use crate::engine_pace::time::seconds;
+
+/// What somebody writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hand {
+    /// The same, so many seconds before the call.
+    Before(u64),
+    /// The same, and deletes it.
+    Deleted,
+    /// What sets it apart is missing or different: the quote, the file, the forwarded message, the members of the group.
+    NotQuite,
+}
+
+/// Somebody writes, as the account, what is like `call`, which begins `now`; answers whether there was a place for it.
+pub(super) fn write(world: &World, call: &Call, hand: Hand, number: u64, now: Timestamp) -> bool {
+    let account = call.account_id.as_str();
+    let id = format!("by hand {number}");
+    let chat_id = match &call.target {
+        CallTarget::Chat { chat_id, .. } | CallTarget::Forward { chat_id, .. } => chat_id.to_string(),
+        CallTarget::Start { recipients: Recipients::Group { users_ids, .. }, .. } => {
+            let chat_id = format!("group by hand {number}");
+            let mut users: Vec<&str> = users_ids.iter().map(|user| user.as_str()).collect();
+            if hand == Hand::NotQuite {
+                // One more, one less, or somebody else.
+                match number % 3 {
+                    0 => users.push("somebody else"),
+                    1 => _ = users.pop(),
+                    _ => users[0] = "somebody else",
+                }
+            }
+            world.add_group(account, &chat_id, &users, None);
+            chat_id
+        }
+        CallTarget::Start { recipients: Recipients::One(_), .. } => return false,
+    };
+    let same = ByHand {
+        id,
+        text: call.text.clone(),
+        is_sender: true,
+        at: Some(now),
+        attachments: call.attachments.iter().map(|file| file_like(file, "")).collect(),
+        quote_id: quote(call),
+        source: source(call, ""),
+        ..ByHand::default()
+    };
+    let message = match hand {
+        Hand::Before(before) => ByHand { at: Some(now - seconds(before)), ..same },
+        Hand::Deleted => ByHand { is_deleted: true, ..same },
+        Hand::NotQuite => match &call.target {
+            CallTarget::Forward { .. } => ByHand { source: source(call, " not"), ..same },
+            CallTarget::Start { .. } => same,
+            CallTarget::Chat { .. } if !call.attachments.is_empty() => {
+                let others = call.attachments.iter().map(|file| file_like(file, "other "));
+                ByHand { attachments: others.collect(), ..same }
+            }
+            CallTarget::Chat { quote_id: Some(_), .. } => ByHand { quote_id: None, ..same },
+            CallTarget::Chat { quote_id: None, .. } => {
+                ByHand { text: format!("{}, by the way", same.text), ..same }
+            }
+        },
+    };
+    world.write_by_hand(account, &chat_id, message);
+    true
+}
+
+fn quote(call: &Call) -> Option<String> {
+    match &call.target {
+        CallTarget::Chat { quote_id, .. } => quote_id.clone(),
+        CallTarget::Start { .. } | CallTarget::Forward { .. } => None,
+    }
+}
+
+fn source(call: &Call, other: &str) -> Option<ForwardSource> {
+    match &call.target {
+        CallTarget::Forward { source_chat_id, source_message_id, .. } => Some(ForwardSource {
+            chat_id: source_chat_id.to_string(),
+            message_id: format!("{source_message_id}{other}"),
+        }),
+        CallTarget::Chat { .. } | CallTarget::Start { .. } => None,
+    }
+}
+
+/// A file of the same size; another one has another name.
+fn file_like(file: &outboxd::provider::CallAttachment, other: &str) -> Attachment {
+    let size = usize::try_from(file.attachment.size).expect("a small file");
+    let name = format!("{other}{}", file.attachment.filename);
+    Attachment::new(&name, &file.attachment.content_type, &vec![0; size])
+}
