@@ -391,8 +391,8 @@ impl Teller {
 
     /// Somebody, or NTP, sets the wall clock.
     fn set_clock(&mut self, universe: &Universe, runs: bool) {
-        let steps = [2, 15, 60, 600, 3600];
-        let by = steps[usize::try_from(self.below(5)).unwrap()];
+        let steps = [2, 15, 60, 600, 3600, 26 * 3600, 9 * 86_400];
+        let by = steps[usize::try_from(self.below(7)).unwrap()];
         let by = SignedDuration::from_secs(by);
         // Without a word about the start of the machine, a clock that was set forward between two runs cannot be known.
         let may_be_ahead = runs || universe.tells_boot();
