@@ -109,6 +109,10 @@ impl Application {
     /// Whatever keeps the daemon from running, in words; then nothing was sent and nothing runs.
     pub async fn start(settings: &Settings, warnings: Vec<String>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        settings.require_usable_proxy()?;
+        if let Some(sentence) = settings.unipile.proxy.sentence() {
+            tracing::info!("{sentence}");
+        }
         let options = UnipileOptions {
             base_url: settings.unipile.base_url.clone(),
             api_key: settings.require_api_key()?,

@@ -1,8 +1,9 @@
 //! `outboxd check`: what the daemon would run with, and where each value comes from.
 //!
-//! It reads what `serve` reads and nothing else: no socket, no database, no network. The effective configuration goes
-//! to standard output and is itself a configuration file; warnings go to standard error and do not change the exit
-//! code. A configuration that cannot be used never gets here: loading it has failed with every problem on a line.
+//! It reads what `serve` reads and nothing else: no socket, no database, no network. The effective configuration
+//! goes to standard output and is itself a configuration file; warnings go to standard error and do not change the exit
+//! code. What keeps `serve` from starting with this configuration is an error here too, in the same words: loading it has
+//! failed with every problem on a line, there is no key, or the proxy cannot be used.
 
 use serde_json::json;
 
@@ -12,20 +13,25 @@ use crate::config::Loaded;
 
 /// Shows the configuration in force.
 pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
+    loaded.settings.require_api_key().map_err(|error| Failure::config(error, None))?;
+    loaded.settings.require_usable_proxy().map_err(|error| Failure::config(error, None))?;
+    let proxy = loaded.settings.unipile.proxy.sentence();
+    let warnings = loaded.warnings();
     let sources = &loaded.sources;
     let file = sources.file.as_ref().map(|file| file.display().to_string());
     if json {
         let shown = json!({
             "file": file,
             "variables": sources.variables,
+            "proxy": proxy,
             "carries": loaded.carries(),
-            "warnings": loaded.warnings(),
+            "warnings": warnings,
             "settings_toml": loaded.effective_toml(),
         });
         render::json(&shown.to_string())?;
         return Ok(Exit::Done);
     }
-    for warning in loaded.warnings() {
+    for warning in warnings {
         render::note(&format!("warning: {warning}"));
     }
     let file = file.unwrap_or_else(|| "none; built-in defaults".to_owned());
@@ -35,7 +41,8 @@ pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
     };
     let toml = loaded.effective_toml();
     let carries = loaded.carries();
+    let proxy = proxy.map(|sentence| format!("# {}\n", render::line(&sentence))).unwrap_or_default();
     let file = render::line(&file);
-    render::print(&format!("# file: {file}\n# environment: {variables}\n# {carries}\n{toml}"))?;
+    render::print(&format!("# file: {file}\n# environment: {variables}\n{proxy}# {carries}\n{toml}"))?;
     Ok(Exit::Done)
 }

@@ -65,9 +65,6 @@ fn quoted(text: &str) -> String {
 /// What an operator should know, although it is allowed.
 pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>) -> Vec<String> {
     let mut warnings = Vec::new();
-    if settings.unipile.api_key.is_none() {
-        warnings.push(super::secret::missing().to_string());
-    }
     warnings.extend(exposed_key(layers, file));
     let own = settings.policies.accounts.iter().map(|(id, policy)| (format!("{ACCOUNT}.\"{id}\""), policy));
     let mut short: Vec<String> = std::iter::once((POLICY.to_owned(), &settings.policies.default))

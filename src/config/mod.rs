@@ -14,6 +14,7 @@ mod limits;
 mod policies;
 mod presets;
 mod problem;
+mod proxy;
 mod read;
 mod secret;
 
@@ -32,6 +33,7 @@ use read::Reader;
 pub use changes::Change;
 pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
+pub use proxy::Proxy;
 
 /// Everything that can be configured. Its `Debug` shows that there is an API key, never the key.
 #[derive(Debug, Clone)]
@@ -91,6 +93,8 @@ pub struct UnipileSettings {
     pub base_url: String,
     /// The API key: visible ASCII, fit for a header. See [`Settings::require_api_key`].
     pub api_key: Option<SecretString>,
+    /// How requests reach it.
+    pub proxy: Proxy,
     /// Whether requests are worded as in Unipile's guide instead of its SDKs.
     pub guide_dialect: bool,
     /// Longest wait for a connection.
@@ -226,10 +230,12 @@ impl Settings {
         env: impl Iterator<Item = (String, String)>,
     ) -> Result<Loaded, ConfigError> {
         let mut credentials = None;
-        let mut variables = Vec::new();
+        let (mut variables, mut proxies) = (Vec::new(), Vec::new());
         for (name, value) in env {
             if name == secret::CREDENTIALS {
                 credentials = Some(value);
+            } else if Proxy::is_variable(&name) {
+                proxies.push((name, value));
             } else if Keys::claims(&name) {
                 variables.push((name, value));
             }
@@ -242,7 +248,7 @@ impl Settings {
         };
         let mut reader = Reader { layers: &layers, problems };
         let api_key = secret::read(&mut reader, credentials.as_deref());
-        let settings = Self::read(&mut reader, api_key.secret.clone());
+        let settings = Self::read(&mut reader, api_key.secret.clone(), &proxies);
         if !reader.problems.is_empty() {
             return Err(ConfigError { problems: reader.problems });
         }
@@ -258,7 +264,8 @@ impl Settings {
         })
     }
 
-    fn read(reader: &mut Reader<'_>, api_key: Option<SecretString>) -> Self {
+    fn read(reader: &mut Reader<'_>, api_key: Option<SecretString>, proxies: &[(String, String)]) -> Self {
+        let base_url = reader.base_url("unipile.base_url");
         Self {
             store: StoreSettings {
                 path: reader.database("store.path"),
@@ -275,7 +282,8 @@ impl Settings {
                 atomic_rows: reader.size("api.atomic_rows", 1..=50_000),
             },
             unipile: UnipileSettings {
-                base_url: reader.base_url("unipile.base_url"),
+                proxy: Proxy::of(proxies, &base_url),
+                base_url,
                 guide_dialect: reader.guide_dialect("unipile.dialect"),
                 api_key,
                 connect_timeout: reader.timeout("unipile.connect_timeout"),
@@ -315,6 +323,14 @@ impl Settings {
     /// There is none; the error lists the three ways to give it.
     pub fn require_api_key(&self) -> Result<SecretString, ConfigError> {
         self.unipile.api_key.clone().ok_or_else(secret::missing)
+    }
+
+    /// Refuses a proxy that would not be used.
+    ///
+    /// # Errors
+    /// The variable that names it, and what to write instead.
+    pub fn require_usable_proxy(&self) -> Result<(), ConfigError> {
+        self.unipile.proxy.require()
     }
 
     /// The limits that every door applies.

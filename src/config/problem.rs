@@ -12,6 +12,14 @@ pub struct ConfigError {
     pub problems: Vec<Problem>,
 }
 
+impl ConfigError {
+    /// What was found when a value of `key` was used; `message` says it all.
+    pub fn at(key: &str, message: &str) -> Self {
+        let message = format!("{key}: {message}");
+        Self { problems: vec![Problem::new(key, "", &message, "", message.clone())] }
+    }
+}
+
 /// One thing that is wrong with the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {

@@ -90,11 +90,30 @@ fn checked(reader: &mut Reader<'_>, leaf: &Leaf, holder: &str, text: &str) -> Op
     } else if !key.chars().all(|c| (' '..='~').contains(&c)) {
         let fix = "copy the key again, alone and on one line";
         ("holds a line end, a control character or a letter outside ASCII", fix)
+    } else if key.starts_with(QUOTES) || key.ends_with(QUOTES) {
+        ("stands in quotes, which would be sent as a part of it", "write the key alone, without quotes")
+    } else if is_assignment(key) {
+        let fix = "write the key alone, without a name and an equals sign before it";
+        ("begins with a name and an equals sign, as in an environment file", fix)
+    } else if key.contains(' ') {
+        ("holds a space", "write the key alone, without a name such as Bearer or X-API-KEY: before it")
     } else {
         return Some(SecretString::from(key));
     };
     reader.add(leaf, &format!("{holder} {what}"), fix);
     None
+}
+
+const QUOTES: [char; 5] = ['"', '\'', '`', '<', '>'];
+
+/// Whether it is a line such as `UNIPILE_API_KEY=…`. Base64 has an equals sign at its end only.
+fn is_assignment(key: &str) -> bool {
+    let is_name = |name: &str| {
+        let name = name.strip_prefix("export ").unwrap_or(name).trim();
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    key.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty())
 }
 
 /// What to tell whoever needs the key when there is none.

@@ -68,7 +68,11 @@ impl Unipile {
             key.set_sensitive(true);
             headers.insert("x-api-key", key);
         }
-        let client = reqwest::Client::builder()
+        let base_url = options.base_url.trim_end_matches('/').to_owned();
+        let builder = reqwest::Client::builder();
+        // http is for this machine only; otherwise the proxy of the environment is used (`config/proxy.rs`).
+        let builder = if base_url.starts_with("http:") { builder.no_proxy() } else { builder };
+        let client = builder
             .user_agent(concat!("outboxd/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .connect_timeout(options.connect_timeout)
@@ -77,9 +81,7 @@ impl Unipile {
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .no_proxy()
             .build()?;
-        let base_url = options.base_url.trim_end_matches('/').to_owned();
         let their_clock = TheirClock::new(Arc::clone(&options.clock));
         let clock = Arc::clone(&options.clock);
         Ok(Self { client, base_url, dialect: options.dialect, clock, their_clock })

@@ -121,7 +121,8 @@ fn a_reader_that_goes_away_is_no_error() {
     for arguments in [&["list"][..], &["list", "--json"], &["check"], &["check", "--json"]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = fake.command(arguments).stdout(writer).output().unwrap();
+        let key = ("OUTBOXD_UNIPILE_API_KEY", "k");
+        let output = fake.command(arguments).env(key.0, key.1).stdout(writer).output().unwrap();
         let ran = Ran::of(output);
         assert!(ran.code == 0 && !ran.err.contains("error") && !ran.err.contains("panic"), "{ran:?}");
     }
