@@ -45,7 +45,7 @@ use crate::store::Store;
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
 pub use policy::PolicyDesk;
-pub use socket::{Socket, SocketError};
+pub use socket::{Socket, SocketError, SocketName};
 pub use sql_intake::run as run_sql_intake;
 
 /// What the doors need.

@@ -1,15 +1,27 @@
-//! The Unix socket: bound without ever taking it from a living daemon or deleting what is no socket.
+//! The Unix socket: bound under its own name, without taking it from a living daemon or deleting what is no socket.
 
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use axum::Router;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// A bound socket; serving it ends when it is told to.
 pub struct Socket {
     listener: UnixListener,
+    name: SocketName,
+}
+
+/// The path of a bound socket, and which file it stood for when it was bound.
+#[derive(Debug, Clone)]
+pub struct SocketName {
     path: PathBuf,
+    id: (u64, u64),
 }
 
 /// Why the socket cannot be bound.
@@ -43,22 +55,23 @@ impl Socket {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(SocketError::NotASocket(path.to_owned()));
             }
-            Ok(_) if UnixStream::connect(path).await.is_ok() => {
-                return Err(SocketError::Alive(path.to_owned()));
-            }
-            Ok(_) | Err(_) => {}
+            Ok(_) => remove_dead(path).await?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(source) => return Err(failed(source)),
         }
-        // Bound beside its place and moved there when its permissions are right: nobody meets it earlier.
-        let mut beside = path.as_os_str().to_owned();
-        beside.push("~");
-        let beside = PathBuf::from(beside);
-        if std::fs::symlink_metadata(&beside).is_ok_and(|found| found.file_type().is_socket()) {
-            std::fs::remove_file(&beside).map_err(failed)?;
-        }
-        let listener = UnixListener::bind(&beside).map_err(failed)?;
-        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
-        std::fs::rename(&beside, path).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned() })
+        // Nobody can connect before it listens, and by then its permissions are right. It is bound under its final name:
+        // the kernel lists sockets by the name of their bind, and systemd-tmpfiles removes a socket that is not listed.
+        let socket = UnixSocket::new_stream().map_err(failed)?;
+        socket.bind(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+        let id = id(&std::fs::symlink_metadata(path).map_err(failed)?);
+        let listener = socket.listen(BACKLOG).map_err(failed)?;
+        Ok(Self { listener, name: SocketName { path: path.to_owned(), id } })
+    }
+
+    /// Its name, for whoever watches that it stays.
+    pub fn name(&self) -> &SocketName {
+        &self.name
     }
 
     /// Serves `router` until `stop` completes and every request that was begun is answered; then removes the socket.
@@ -71,7 +84,50 @@ impl Socket {
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         let served = axum::serve(self.listener, router).with_graceful_shutdown(stop).await;
-        let _gone_already = std::fs::remove_file(&self.path);
+        // Not that of another daemon.
+        if self.name.taken_away().is_none() {
+            let _gone_already = std::fs::remove_file(&self.name.path);
+        }
         served
     }
+}
+
+impl SocketName {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Why nobody can reach the socket any more, if its path was removed or replaced.
+    pub fn taken_away(&self) -> Option<String> {
+        let what = match std::fs::symlink_metadata(&self.path) {
+            Ok(found) if id(&found) == self.id => return None,
+            Ok(_) => "was replaced",
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                "was removed or renamed"
+            }
+            // That it cannot be looked at says nothing about the socket.
+            Err(_) => return None,
+        };
+        Some(format!("the socket {} {what} while this daemon listened on it", self.path.display()))
+    }
+}
+
+/// Removes a socket that nobody listens on.
+async fn remove_dead(path: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Io { path: path.to_owned(), source };
+    match UnixStream::connect(path).await {
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(failed)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // Its queue of connections is full: somebody listens.
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(SocketError::Alive(path.to_owned())),
+        Ok(_) => Err(SocketError::Alive(path.to_owned())),
+        Err(source) => Err(failed(source)),
+    }
+}
+
+fn id(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
 }

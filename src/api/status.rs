@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::{Doors, health, render};
 use crate::domain::state::StateName;
 use crate::engine::StorageTrouble;
-use crate::store::{Producer, Totals};
+use crate::store::{Producer, Totals, WriteAheadLog};
+
+/// A new queue is told of for so long after its first start.
+const NEW_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
     let totals = doors.store.totals().await?;
@@ -22,6 +25,7 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
     let blocked = blocked_since.map(|_| blocked_by.clone().unwrap_or_else(|| "another program".to_owned()));
     let down = doors.store.accounts_down().await?;
     let trouble = doors.engine.storage_trouble();
+    let log = doors.store.write_ahead_log();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
@@ -43,6 +47,9 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
                 json!({ "since": render::time(Some(trouble.since)), "next_try_at": render::time(Some(trouble.next_try_at)), "error": trouble.error })
             }),
             "counts": render::counts(&totals.counts),
+            "wal_bytes": log.bytes,
+            "wal_held_by": log.held_by,
+            "producers": totals.producers.iter().map(producer).collect::<Value>(),
         },
         "accounts": totals.accounts,
         "ready": health::readiness(&doors, &totals.daemon).await.json(),
@@ -55,26 +62,42 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
             "stale": doors.recovered.stale,
             "clean_stop": doors.recovered.clean_stop,
         },
-        "warnings": warnings(&doors, &totals),
+        "warnings": warnings(&doors, &log),
         "next_step": next_step(&totals, blocked.as_deref(), trouble.as_ref(), health.failures, &down, now),
     })))
 }
 
-fn warnings(doors: &Doors, totals: &Totals) -> Vec<String> {
+fn producer(producer: &Producer) -> Value {
+    json!({
+        "sqlite_version": producer.sqlite_version,
+        "first_seen_at": render::time(Some(producer.first_seen_at)),
+        "wal_reset_bug": has_wal_reset_bug(&producer.sqlite_version),
+    })
+}
+
+fn warnings(doors: &Doors, log: &WriteAheadLog) -> Vec<String> {
     let mut warnings = doors.warnings();
-    for Producer { sqlite_version, .. } in
-        totals.producers.iter().filter(|producer| is_faulty(&producer.sqlite_version))
-    {
+    if doors.store.is_new() && doors.engine.now().duration_since(doors.engine.started_at()) < NEW_FOR {
+        let path = doors.store.path().display();
         warnings.push(format!(
-            "a program with SQLite {sqlite_version} writes into the queue; versions before 3.51.3 can damage it when they \
-             checkpoint: have it set PRAGMA wal_autocheckpoint = 0 (docs/sql.md)"
+            "this queue is new: there was none at {path}; if there should be one, stop, correct store.path and start again"
+        ));
+    }
+    if log.is_long() {
+        let holder = log.held_by.as_deref().unwrap_or("another program");
+        warnings.push(format!(
+            "{} has grown to {} MB because {holder} keeps a read transaction open: end that transaction or program, and \
+             the log shrinks by itself",
+            log.path.display(),
+            log.bytes >> 20,
         ));
     }
     warnings
 }
 
-/// Whether this SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but for 3.44.6 and 3.50.7 and later patches of those.
-fn is_faulty(version: &str) -> bool {
+/// Whether this SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but for 3.44.6 and 3.50.7 and later patches of those. That
+/// it may do harm is for the documents to say: whether a producer checkpoints cannot be seen from here.
+fn has_wal_reset_bug(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
     match (part(), part(), part()) {
@@ -108,7 +131,7 @@ fn next_step(
     }
     if let Some(restored) = &totals.daemon.restored {
         return Some(format!(
-            "this queue is a copy or was restored from a backup ({}): cancel what was sent since, then: outboxd resume --all --restored",
+            "the queue is held as a restored copy ({}): cancel what was sent since, then: outboxd resume --all --restored",
             restored.why
         ));
     }
@@ -137,15 +160,15 @@ fn next_step(
 
 #[cfg(test)]
 mod tests {
-    use super::is_faulty;
+    use super::has_wal_reset_bug;
 
     #[test]
     fn the_wal_reset_bug_is_told_by_the_version() {
         for version in ["3.40.1", "3.44.5", "3.45.0", "3.50.6", "3.51.2", "3.7.0"] {
-            assert!(is_faulty(version), "{version}");
+            assert!(has_wal_reset_bug(version), "{version}");
         }
         for version in ["3.44.6", "3.50.7", "3.51.3", "3.52.0", "4.0.0"] {
-            assert!(!is_faulty(version), "{version}");
+            assert!(!has_wal_reset_bug(version), "{version}");
         }
     }
 }

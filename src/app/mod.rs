@@ -5,10 +5,12 @@
 //! way gets its grace, then the queue is closed.
 
 mod demo;
+mod place;
 mod reload;
 mod rules;
 mod sandbox;
 mod serve;
+mod watch_files;
 mod watchdog;
 
 use std::path::PathBuf;
@@ -18,9 +20,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::{Stream, StreamExt};
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, AttachmentRules, DoorParts, Doors, Socket};
+use crate::api::{self, AttachmentRules, DoorParts, Doors, Socket, SocketName};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
@@ -30,6 +33,7 @@ use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
 
 pub use demo::{DemoOptions, demo};
+pub use place::check_place;
 pub use sandbox::sandbox;
 pub use serve::serve;
 
@@ -54,6 +58,7 @@ pub struct Application {
     pub recovered: Recovered,
     /// Where the socket is.
     pub socket: PathBuf,
+    socket_name: SocketName,
     grace: Duration,
 }
 
@@ -99,7 +104,19 @@ fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
          after a restart, pauses and rests rely on the wall clock alone"
             .to_owned()
     });
-    store.place_warning().into_iter().chain(boot).collect()
+    store.place_warnings().into_iter().chain(boot).collect()
+}
+
+/// Opens the queue.
+async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store> {
+    let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
+    Store::open(&options, now).await.map_err(|error| match place::refused(&error) {
+        Some(refused) => refused.into(),
+        None => {
+            let what = format!("cannot open the queue {}", options.path.display());
+            anyhow::Error::new(error).context(what)
+        }
+    })
 }
 
 impl Application {
@@ -135,10 +152,7 @@ impl Application {
         provider: Arc<dyn Provider>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
-        let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
-        let store = Store::open(&options, clock.now())
-            .await
-            .with_context(|| format!("cannot open the queue {}", options.path.display()))?;
+        let store = open_store(settings, clock.now()).await?;
         let mut warnings = warnings;
         for warning in host_warnings(&store, clock.as_ref()) {
             tracing::warn!("{warning}");
@@ -167,6 +181,7 @@ impl Application {
         let intake_pulse = commits.pulse();
         let intake = tasks.spawn("intake", api::run_sql_intake(Arc::clone(&doors), commits));
         let stopping = engine.handle();
+        let socket_name = socket.name().clone();
         let serving = socket.serve(api::router(Arc::clone(&doors)), async move { stopping.stopping().await });
         let http = tasks.spawn("HTTP server", async move {
             if let Err(error) = serving.await {
@@ -184,6 +199,7 @@ impl Application {
             clock,
             recovered,
             socket: settings.api.socket.clone(),
+            socket_name,
             grace: settings.engine.shutdown_grace,
         })
     }
@@ -215,6 +231,9 @@ impl Application {
             ended = self.store.tasks().ended() => ended.into(),
             ended = self.engine.tasks().ended() => ended.into(),
             ended = self.tasks.ended() => ended.into(),
+            reason = watch_files::taken_away(&self.store, &self.socket_name, self.clock.as_ref()) => {
+                anyhow::anyhow!(reason)
+            }
             Err(stalled) = watchdog::watch(parts, Arc::clone(&self.clock), watchdog) => stalled.into(),
         };
         tracing::error!(error = %failed, "the daemon cannot go on and ends; what is on its way is settled by the next start");

@@ -7,8 +7,8 @@ use futures_util::stream;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::Application;
 use super::reload::Reloader;
+use super::{Application, place};
 use crate::config::Loaded;
 
 /// Runs the daemon until SIGTERM, SIGINT or SIGQUIT. A second signal ends it at once; what was on its way is looked at
@@ -30,6 +30,9 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
         socket = %application.socket.display(),
         "running"
     );
+    if application.store().is_new() {
+        tracing::warn!("{}", place::new_queue(&loaded.settings.store.path));
+    }
     notify_systemd(&[NotifyState::Ready]);
     #[cfg(debug_assertions)]
     failpoint(&application);

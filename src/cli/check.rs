@@ -1,14 +1,15 @@
 //! `outboxd check`: what the daemon would run with, and where each value comes from.
 //!
-//! It reads what `serve` reads and nothing else: no socket, no database, no network. The effective configuration
+//! It reads what `serve` reads, and of the database only the header: no socket, no network. The effective configuration
 //! goes to standard output and is itself a configuration file; warnings go to standard error and do not change the exit
 //! code. What keeps `serve` from starting with this configuration is an error here too, in the same words: loading it has
-//! failed with every problem on a line, there is no key, or the proxy cannot be used.
+//! failed with every problem on a line, there is no key, or `store.path` names a file that is not a queue.
 
 use serde_json::json;
 
 use super::exit::{Exit, Failure};
 use super::render;
+use crate::app;
 use crate::config::Loaded;
 
 /// Shows the configuration in force.
@@ -16,7 +17,8 @@ pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
     loaded.settings.require_api_key().map_err(|error| Failure::config(error, None))?;
     loaded.settings.require_usable_proxy().map_err(|error| Failure::config(error, None))?;
     let proxy = loaded.settings.unipile.proxy.sentence();
-    let warnings = loaded.warnings();
+    let place = app::check_place(&loaded.settings).map_err(|error| Failure::config(error, None))?;
+    let warnings: Vec<&String> = loaded.warnings().iter().chain(&place).collect();
     let sources = &loaded.sources;
     let file = sources.file.as_ref().map(|file| file.display().to_string());
     if json {

@@ -80,8 +80,8 @@ impl Store {
         let solo = self.inner.writer.solo(now, move |connection| Box::pin(accept_restored(connection, now)));
         let accepted = solo.await?;
         let was = accepted.is_some();
-        if let Some(queue) = accepted {
-            self.inner.mark.accept(queue, now);
+        if let Some((queue, seq)) = accepted {
+            self.inner.mark.accept(queue, seq, now);
         }
         Ok(was)
     }
@@ -114,7 +114,11 @@ async fn pause(
 }
 
 /// A person lets a queue go that was held as a restored copy.
-async fn accept_restored(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<String>> {
+async fn accept_restored(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<Option<(String, i64)>> {
+    const SEQ: &str = "SELECT max(seq) FROM events";
     // Under a new name: the queue that it was copied from would be a restored one here.
     const SQL: &str = "UPDATE daemon SET restored_at = NULL, restored_why = NULL, queue_id = lower(hex(randomblob(16))) \
          WHERE restored_at IS NOT NULL RETURNING queue_id";
@@ -122,7 +126,7 @@ async fn accept_restored(connection: &mut SqliteConnection, now: Timestamp) -> R
         return Ok(None);
     };
     event(connection, &Scope::Everything, "accepted", &time_text(now), None).await?;
-    Ok(Some(queue))
+    Ok(Some((queue, sqlx::query_scalar(SEQ).fetch_one(connection).await?)))
 }
 
 async fn resume(

@@ -87,6 +87,8 @@ impl Store {
             return Err(BackupError::Damaged(sound));
         }
         mark::hold(&mut copy, "outboxd backup made it", now).await?;
+        // Another version of the file than the one that the log beside the queue belongs to.
+        sqlx::query("PRAGMA user_version = 0").execute(&mut copy).await?;
         let messages: i64 = sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&mut copy).await?;
         copy.close().await?;
         Ok(u64::try_from(messages).unwrap_or(0))

@@ -1,22 +1,42 @@
 //! On what kind of file system the queue lies: on some, locks do not hold, and two daemons could send the same message (P3).
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// File systems whose locks hold on one machine only, or not at all (SQLite's page on how a database is corrupted).
 const SHARED: [&str; 12] =
     ["9p", "afs", "ceph", "cifs", "fuse", "glusterfs", "lustre", "nfs", "nfs4", "smb2", "smb3", "virtiofs"];
 
-/// A warning, if locks may not hold where `database` lies.
-pub(super) fn warning(database: &Path) -> Option<String> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
-    let kind = kind_of(&mounts, database)?;
-    is_shared(&kind).then(|| {
-        format!(
-            "the queue {} lies on a file system of type {kind}, where locks may not hold: two daemons could send the same \
-             message; move it to a local disk",
-            database.display()
-        )
-    })
+/// File systems on which the kernel turns `flock` into record locks, which are SQLite's (flock(2), nfs(5)).
+const MIXES_LOCKS: [&str; 7] = ["9p", "afs", "cifs", "nfs", "nfs4", "smb2", "smb3"];
+
+/// Warnings about the place of `database`: locks may not hold there, or it has a second name.
+pub(super) fn warnings(database: &Path) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let queue = database.display();
+    if let Some(kind) = kind_at(database).filter(|kind| is_shared(kind)) {
+        warnings.push(format!(
+            "the queue {queue} lies on a file system of type {kind}, where locks may not hold: two daemons could send the same \
+             message; move it to a local disk"
+        ));
+    }
+    let names = std::fs::metadata(database).map_or(1, |found| found.nlink());
+    if names > 1 {
+        warnings.push(format!(
+            "the queue {queue} has {names} names (hard links): a program that writes through another one than this daemon \
+             uses damages it; remove the others (`find -samefile {queue}` shows them)"
+        ));
+    }
+    warnings
+}
+
+/// Whether `flock` on `database` is kept apart from SQLite's locks.
+pub(super) fn keeps_locks_apart(database: &Path) -> bool {
+    kind_at(database).is_none_or(|kind| !MIXES_LOCKS.contains(&kind.as_str()))
+}
+
+fn kind_at(database: &Path) -> Option<String> {
+    kind_of(&std::fs::read_to_string("/proc/self/mountinfo").ok()?, database)
 }
 
 fn is_shared(kind: &str) -> bool {

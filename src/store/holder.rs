@@ -1,41 +1,84 @@
-//! Which program keeps the queue locked, by the kernel's list of locks: for the operator who has to end its transaction.
+//! Which program holds a lock of the queue, by the kernel's list of locks (proc(5), `/proc/locks`): for the operator who has
+//! to end it. Where the system hides that list nobody is named.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// The byte of the shared-memory file that whoever writes into a write-ahead log locks (SQLite's page on its WAL format).
-const WRITE_LOCK: u64 = 120;
+use super::place::FileId;
 
-/// `process 4242 (python3)`, if somebody holds the write lock and the kernel tells who.
+/// The byte of the shared-memory file that a program locks while it writes (SQLite's page on its WAL format).
+const WRITE_LOCK: u64 = 120;
+/// The bytes of which a program locks one while it reads.
+const READ_LOCKS: [u64; 5] = [123, 124, 125, 126, 127];
+
+/// The program that holds the write lock, such as `process 4242 (python3)`.
 pub(super) fn holder(database: &Path) -> Option<String> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let inode = shared_memory(database)?;
+    let writes = |lock: &Held| lock.writes && lock.covers(WRITE_LOCK);
+    held(&locks, "POSIX", inode).find(writes).map(|lock| named(lock.process))
+}
+
+/// Another program that has a read transaction open.
+pub(super) fn reader(database: &Path) -> Option<String> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let inode = shared_memory(database)?;
+    let own = std::process::id();
+    let reads = |lock: &Held| lock.process != own && READ_LOCKS.iter().any(|byte| lock.covers(*byte));
+    held(&locks, "POSIX", inode).find(reads).map(|lock| named(lock.process))
+}
+
+/// The process that holds `flock` on a file, by its number.
+pub(super) fn file_holder(file: FileId) -> Option<String> {
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    held(&locks, "FLOCK", file.inode()).next().map(|lock| lock.process.to_string())
+}
+
+fn shared_memory(database: &Path) -> Option<u64> {
     let mut shared = database.as_os_str().to_owned();
     shared.push("-shm");
-    let inode = std::fs::metadata(shared).ok()?.ino();
-    let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let process = process_of(&locks, inode)?;
+    Some(std::fs::metadata(shared).ok()?.ino())
+}
+
+fn named(process: u32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default();
     match name.trim() {
-        "" => Some(format!("process {process}")),
-        name => Some(format!("process {process} ({name})")),
+        "" => format!("process {process}"),
+        name => format!("process {process} ({name})"),
     }
 }
 
-/// The process that has the write lock on the file `inode` (proc(5), `/proc/locks`).
-fn process_of(locks: &str, inode: u64) -> Option<u32> {
-    locks.lines().find_map(|line| {
+/// One lock of the list.
+struct Held {
+    process: u32,
+    writes: bool,
+    from: u64,
+    to: u64,
+}
+
+impl Held {
+    fn covers(&self, byte: u64) -> bool {
+        (self.from..=self.to).contains(&byte)
+    }
+}
+
+/// The locks of `kind` on the file `inode`. One that belongs to an open file and not to a process has no process number,
+/// and one that is only waited for (`->`) has a field more: both are passed over.
+fn held<'a>(locks: &'a str, kind: &'a str, inode: u64) -> impl Iterator<Item = Held> + 'a {
+    locks.lines().filter_map(move |line| {
         let fields: Vec<&str> = line.split_whitespace().collect();
-        let [_, _, _, "WRITE", process, file, from, to] = fields[..] else { return None };
-        let is_it = file.rsplit(':').next()?.parse() == Ok(inode);
-        let covers = from.parse::<u64>().ok()? <= WRITE_LOCK
-            && (to == "EOF" || to.parse::<u64>().is_ok_and(|to| WRITE_LOCK <= to));
-        // A lock that belongs to an open file and not to a process has no number of one.
-        if is_it && covers { process.parse().ok() } else { None }
+        let [_, its_kind, _, access, process, file, from, to] = fields[..] else { return None };
+        let is_it = its_kind == kind && file.rsplit(':').next()?.parse() == Ok(inode);
+        let to = if to == "EOF" { u64::MAX } else { to.parse().ok()? };
+        let lock =
+            Held { process: process.parse().ok()?, writes: access == "WRITE", from: from.parse().ok()?, to };
+        is_it.then_some(lock)
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::process_of;
+    use super::*;
 
     const LOCKS: &str = "\
 1: FLOCK  ADVISORY  WRITE 19354 fe:00:77 0 EOF
@@ -44,11 +87,21 @@ mod tests {
 3: -> POSIX  ADVISORY  WRITE 25335 fe:00:99 120 120
 4: OFDLCK ADVISORY  WRITE -1 fe:00:55 120 120
 5: POSIX  ADVISORY  WRITE 4 fe:00:44 124 124
+6: POSIX  ADVISORY  READ 4711 fe:00:99 124 124
 ";
 
     #[test]
-    fn only_who_has_the_write_lock_of_this_file_is_named() {
-        let named = [99, 77, 55, 44, 9].map(|inode| process_of(LOCKS, inode));
-        assert_eq!(named, [Some(25334), Some(19354), None, None, None]);
+    fn only_who_has_the_lock_of_this_file_is_named() {
+        let writer = |inode| {
+            let writes = |lock: &Held| lock.writes && lock.covers(WRITE_LOCK);
+            held(LOCKS, "POSIX", inode).find(writes).map(|lock| lock.process)
+        };
+        assert_eq!([99, 77, 55, 44, 9].map(writer), [Some(25334), None, None, None, None]);
+        let reader = |inode| {
+            let reads = |lock: &Held| READ_LOCKS.iter().any(|byte| lock.covers(*byte));
+            held(LOCKS, "POSIX", inode).find(reads).map(|lock| lock.process)
+        };
+        assert_eq!([99, 44, 77].map(reader), [Some(4711), Some(4), None]);
+        assert_eq!(held(LOCKS, "FLOCK", 77).map(|lock| lock.process).next(), Some(19354));
     }
 }

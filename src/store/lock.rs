@@ -1,19 +1,32 @@
-//! One daemon per queue: a lock file beside the database, held for as long as the process lives (P3).
+//! One daemon per queue (P3): two locks, held for as long as the process lives.
 //!
-//! The kernel lets go of the lock when the process ends, however it ends, so a stale file is no obstacle. The file
-//! says who holds it, for the error that the second daemon prints.
+//! The first is `flock` on the database file itself, so every name of the file meets it: a link, a hard link, a bind mount.
+//! It does not interact with SQLite's locks, which are POSIX record locks. But closing any descriptor of a file drops the
+//! process's record locks on it, so this descriptor is closed after SQLite's. On network file systems the kernel turns
+//! `flock` into record locks, which would lock SQLite out; there the first lock is not taken. The second is `flock` on the
+//! file `….lock` beside the database: it refuses a second daemon on another file that was put under the same name while the
+//! first one runs.
+//!
+//! The kernel releases both when the process ends, however it ends, so a stale lock file is no obstacle.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::StoreError;
+use super::holder;
+use super::place::FileId;
 use super::sqlite::MODE;
 
 /// Another daemon has the queue.
 #[derive(Debug, thiserror::Error)]
-#[error("another outboxd (process {holder}) has the queue {}; stop it, or give this one another store.path", path.display())]
+#[error(
+    "another outboxd (process {holder}) has the queue {}, perhaps under another name of the file; stop it, or give this one \
+     another store.path",
+    path.display()
+)]
 pub struct LockHeld {
     /// The database.
     pub path: PathBuf,
@@ -21,38 +34,89 @@ pub struct LockHeld {
     pub holder: String,
 }
 
-/// The lock; letting go of it is dropping it.
+/// The two locks; letting go of them is dropping them.
 pub(super) struct Lock {
-    _file: File,
+    path: PathBuf,
+    database: File,
+    /// Whether `database` itself is locked.
+    on_file: bool,
+    name: Mutex<File>,
 }
 
 impl Lock {
-    pub(super) fn take(database: &Path) -> Result<Self, StoreError> {
-        let path = lock_path(database);
-        let failed = |source| StoreError::File { path: path.clone(), source };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(MODE)
-            .open(&path)
-            .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _unreadable_is_unknown = file.read_to_string(&mut holder);
-                let holder = holder.trim();
-                let holder = if holder.is_empty() { "unknown" } else { holder }.to_owned();
-                return Err(LockHeld { path: database.to_owned(), holder }.into());
+    /// Takes both locks on `path`, which exists. `on_file` says whether the file system keeps locks on the file apart from
+    /// SQLite's.
+    pub(super) fn take(path: &Path, on_file: bool) -> Result<Self, StoreError> {
+        let name = lock_name(path)?;
+        let failed = |source| StoreError::File { path: path.to_owned(), source };
+        let database = File::options().read(true).write(true).open(path).map_err(failed)?;
+        if on_file {
+            match database.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    let id = FileId::of(&database.metadata().map_err(failed)?);
+                    let holder = holder::file_holder(id).unwrap_or_else(|| "unknown".to_owned());
+                    return Err(LockHeld { path: path.to_owned(), holder }.into());
+                }
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
-        file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-        writeln!(file, "{}", std::process::id()).map_err(failed)?;
-        Ok(Self { _file: file })
+        Ok(Self { path: path.to_owned(), database, on_file, name: Mutex::new(name) })
     }
+
+    /// The database file, opened.
+    pub(super) fn database(&self) -> &File {
+        &self.database
+    }
+
+    /// Takes the lock file again if it was removed or replaced meanwhile. While the database itself is locked it does not
+    /// matter that another process holds the new lock file for a moment: it is about to be refused.
+    ///
+    /// # Errors
+    /// When another daemon holds the only lock, or the file cannot be made.
+    pub(super) fn renew(&self) -> Result<(), StoreError> {
+        let path = lock_path(&self.path);
+        let mut name = self.name.lock().expect("nothing panics while holding it");
+        let ours = name.metadata().map(|found| FileId::of(&found)).ok();
+        let there = std::fs::metadata(&path).map(|found| FileId::of(&found)).ok();
+        if ours != there {
+            *name = match lock_name(&self.path) {
+                Err(StoreError::Locked(_)) if self.on_file => return Ok(()),
+                locked => locked?,
+            };
+            tracing::warn!(path = %path.display(), "the lock file was removed or replaced; it is locked again");
+        }
+        Ok(())
+    }
+}
+
+/// Locks the file that stands for the database's name.
+fn lock_name(database: &Path) -> Result<File, StoreError> {
+    let path = lock_path(database);
+    let failed = |source| StoreError::File { path: path.clone(), source };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(MODE)
+        .open(&path)
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _unreadable_is_unknown = file.read_to_string(&mut holder);
+            let holder = holder.trim();
+            let holder = if holder.is_empty() { "unknown" } else { holder }.to_owned();
+            return Err(LockHeld { path: database.to_owned(), holder }.into());
+        }
+        Err(TryLockError::Error(source)) => return Err(failed(source)),
+    }
+    // The process, for the error that a second daemon prints.
+    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(file)
 }
 
 fn lock_path(database: &Path) -> PathBuf {

@@ -1,10 +1,14 @@
-//! The mark beside the database: how a copy that was restored from a backup is recognised (P2, P4).
+//! The restore guard, the file `….mark` beside the database: recognises a database that does not know what was sent last
+//! (P2, P4).
 //!
-//! A backup that is put back would send last week's queue again: in it those messages are still waiting. So what the
-//! database says is held against a small file beside it, which a copy of the database does not bring along or which is
-//! newer than the copy: it names the queue, the last call that was made, and how far its events had come. It is written
-//! after each commit that begins calls and once in a while, in place and without a flush: a mark that lags behind after
-//! a power cut is older than the database, and that is no sign of a restored one.
+//! A backup that is put back would send last week's queue again: in it those messages are still waiting. A database that is
+//! gone would take them all in again. So the database is compared with a small file beside it, which names the queue, the
+//! last call that was made, and how far its events had come. If the database knows less, it is held: it takes messages in
+//! and sends nothing until a person says so. The guard is written after each commit that begins calls and once in a while,
+//! in place and without a flush: after a power cut it may be older than the database, and that is no sign of a restored one.
+//!
+//! It also remembers which version of the database file the write-ahead log belongs to: SQLite would apply a log to
+//! whatever file it finds beside it, and so damage a copy that was put back.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -14,17 +18,21 @@ use std::sync::Mutex;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::SqliteConnection;
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::StoreError;
+use super::place::{Content, Version};
 use super::rows::Result;
-use super::sqlite::MODE;
+use super::sqlite::{self, MODE};
 use crate::domain::time_text;
 
 /// The length of the file; what is shorter is filled up with spaces, so that writing it never needs room on the disk.
 const BYTES: usize = 512;
 
-/// What a mark says.
+/// A log of this length or less holds its own header and no page.
+const LOG_HEADER_BYTES: u64 = 32;
+
+/// What the guard says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Noted {
     /// The queue that it belongs to.
@@ -35,6 +43,8 @@ struct Noted {
     seq: i64,
     /// When a daemon last had the queue open.
     alive_at: Option<Timestamp>,
+    /// The version of the database file while the log is in use; `None` if that is not known.
+    version: Option<Version>,
 }
 
 impl Noted {
@@ -49,57 +59,129 @@ impl Noted {
             },
             seq: value.get("seq")?.as_i64()?,
             alive_at: value.get("alive_at").and_then(Value::as_str).and_then(|text| text.parse().ok()),
+            version: value.get("version").and_then(|version| {
+                let part = |at: usize| i32::try_from(version.get(at)?.as_i64()?).ok();
+                Some(Version { user: part(0)?, schema: part(1)? })
+            }),
         })
+    }
+
+    /// Whether the queue that it names has a history, which a new database would not know.
+    fn has_history(&self) -> bool {
+        self.call.is_some() || self.seq > 0
     }
 
     fn line(&self) -> String {
         let call = self.call.map(|(arrival, number)| [arrival, number]);
         let line = json!({
             "queue": self.queue, "call": call, "seq": self.seq, "alive_at": self.alive_at.map(time_text),
+            "version": self.version.map(|version| [version.user, version.schema]),
         });
         format!("{:<width$}\n", line.to_string(), width = BYTES - 1)
     }
 }
 
-/// The open mark of a queue.
+/// The open guard of a queue.
 pub(super) struct Mark {
+    path: PathBuf,
     file: File,
+    /// What it said when it was opened.
+    found: Option<Noted>,
     noted: Mutex<Noted>,
-    /// When a daemon last had the queue open, as it was found.
-    found_alive_at: Option<Timestamp>,
 }
 
 impl Mark {
-    /// Opens the mark of `database`, makes it if the queue is new, and holds the queue if the two do not fit.
+    /// Opens the guard of `database`, or makes an empty one.
     ///
     /// # Errors
-    /// When the file cannot be made or SQLite refuses.
-    pub(super) async fn open(
-        database: &Path,
-        connection: &mut SqliteConnection,
-        now: Timestamp,
-    ) -> Result<Self> {
+    /// When the file cannot be made or read.
+    pub(super) fn open(database: &Path) -> Result<Self> {
         let path = path(database);
         let failed = |source| StoreError::File { path: path.clone(), source };
         let options =
             File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
         let file = options.map_err(failed)?;
         let found = read(&file).map_err(failed)?;
-        let queue = queue_id(connection).await?;
-        let found_alive_at = found.as_ref().and_then(|found| found.alive_at);
-        let why = why_restored(connection, found.as_ref(), &queue).await?;
-        let mark = Self { file, noted: Mutex::new(found.unwrap_or_default()), found_alive_at };
-        match why {
-            // The mark stays as it is: it is the newer of the two.
-            Some(why) => hold(connection, why, now).await?,
-            None => mark.change(|noted| noted.queue = queue),
+        Ok(Self { noted: Mutex::new(found.clone().unwrap_or_default()), found, path, file })
+    }
+
+    /// Refuses a log that does not belong to the database beside it; to be asked before SQLite opens the two.
+    ///
+    /// # Errors
+    /// [`StoreError::StaleLog`].
+    pub(super) fn check_log(&self, database: &Path, content: Content) -> Result<()> {
+        let log = sqlite::wal_path(database);
+        let length = std::fs::metadata(&log).map_or(0, |found| found.len());
+        let belongs = match (content, self.found.as_ref().and_then(|found| found.version)) {
+            (Content::Empty, _) => false,
+            (Content::Queue(version), Some(noted)) => version == noted,
+            (Content::Queue(_), None) => true,
+        };
+        if belongs || length <= LOG_HEADER_BYTES {
+            // From here on the file's version changes, and is not known until it has.
+            self.note_version(None);
+            return Ok(());
         }
-        Ok(mark)
+        Err(StoreError::StaleLog {
+            database: database.to_owned(),
+            log,
+            shared: sqlite::shm_path(database),
+            guard: self.path.clone(),
+        })
+    }
+
+    /// Compares the database with what the guard says, and holds the queue if it does not know all of that.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) async fn check(
+        &self,
+        connection: &mut SqliteConnection,
+        is_new: bool,
+        now: Timestamp,
+    ) -> Result<()> {
+        let queue = queue_id(connection).await?;
+        match why_restored(connection, self.found.as_ref(), &queue, is_new).await? {
+            // The guard stays as it is: it is the newer of the two.
+            Some(why) => hold(connection, why, now).await,
+            None => {
+                self.change(|noted| noted.queue = queue);
+                Ok(())
+            }
+        }
+    }
+
+    /// Gives the database file a version of its own, and remembers it for as long as the log is in use.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub(super) async fn draw_version(&self, connection: &mut SqliteConnection) -> Result<()> {
+        let user: i32 =
+            sqlx::query_scalar("SELECT 1 + (random() & 1073741823)").fetch_one(&mut *connection).await?;
+        // A pragma takes no bound parameter.
+        let set = AssertSqlSafe(format!("PRAGMA user_version = {user}"));
+        sqlx::query(set).execute(&mut *connection).await?;
+        let schema: i32 = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&mut *connection).await?;
+        let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
+        let (busy, pages, moved): (i32, i32, i32) = moved;
+        // While another program reads an older snapshot, the file keeps its old version; then a log is not judged.
+        if busy == 0 && pages == moved {
+            self.note_version(Some(Version { user, schema }));
+        }
+        Ok(())
+    }
+
+    /// After a power cut this must not be older than the database.
+    fn note_version(&self, version: Option<Version>) {
+        self.change(|noted| noted.version = version);
+        if let Err(error) = self.file.sync_data() {
+            tracing::warn!(%error, path = %self.path.display(), "the restore guard cannot be flushed");
+        }
     }
 
     /// When a daemon last had the queue open; `None` if nobody knows.
     pub(super) fn last_alive_at(&self) -> Option<Timestamp> {
-        self.found_alive_at
+        self.found.as_ref().and_then(|found| found.alive_at)
     }
 
     /// A call was begun.
@@ -112,16 +194,18 @@ impl Mark {
         self.change(|noted| (noted.seq, noted.alive_at) = (noted.seq.max(seq), Some(now)));
     }
 
-    /// A person has let a restored queue go: from now on the mark is its own, under its new name.
-    pub(super) fn accept(&self, queue: String, now: Timestamp) {
-        self.change(|noted| *noted = Noted { queue, call: None, seq: 0, alive_at: Some(now) });
+    /// A person has released a held queue: from now on the guard is its own, under its new name.
+    pub(super) fn accept(&self, queue: String, seq: i64, now: Timestamp) {
+        self.change(|noted| {
+            *noted = Noted { queue, call: None, seq, alive_at: Some(now), version: noted.version };
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut Noted)) {
         let mut noted = self.noted.lock().expect("nothing panics while holding it");
         change(&mut noted);
         if let Err(error) = self.file.write_all_at(noted.line().as_bytes(), 0) {
-            tracing::warn!(%error, "the mark beside the database cannot be written; a restored copy may not be recognised");
+            tracing::warn!(%error, "the restore guard cannot be written; a restored copy may not be recognised");
         }
     }
 }
@@ -144,21 +228,28 @@ async fn queue_id(connection: &mut SqliteConnection) -> Result<String> {
     Ok(sqlx::query_scalar("SELECT queue_id FROM daemon WHERE id = 1").fetch_one(connection).await?)
 }
 
-/// Why the database is taken for a restored copy, if it is. One that never called anybody can do no harm.
+/// Why the database is held, if it is. A copy that never called anybody, without a guard of another queue, can do no harm.
 async fn why_restored(
     connection: &mut SqliteConnection,
     found: Option<&Noted>,
     queue: &str,
+    is_new: bool,
 ) -> Result<Option<&'static str>> {
     const CALLED: &str = "SELECT EXISTS (SELECT 1 FROM attempts)";
     const LATEST: &str = "SELECT coalesce(max(seq), 0) FROM events";
     const CALL: &str = "SELECT EXISTS (SELECT 1 FROM attempts WHERE arrival = ?1 AND number = ?2)";
     let called: bool = sqlx::query_scalar(CALLED).fetch_one(&mut *connection).await?;
     let Some(found) = found else {
-        return Ok(called.then_some("the mark that stands beside a queue is missing"));
+        return Ok(called.then_some("the restore guard that lies beside a queue is missing"));
     };
     if found.queue != queue {
-        return Ok(called.then_some("the mark beside it belongs to another queue"));
+        return Ok(match (found.has_history(), is_new) {
+            (true, true) => {
+                Some("the database is gone, and the restore guard of the one that was here is not")
+            }
+            (true, false) => Some("the restore guard beside it belongs to another queue"),
+            (false, _) => called.then_some("the restore guard beside it belongs to another queue"),
+        });
     }
     if let Some((arrival, number)) = found.call {
         let made: bool =

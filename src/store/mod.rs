@@ -22,8 +22,10 @@ mod blobs;
 mod boot;
 mod checkpoint;
 mod clock_step;
+mod error;
 mod evidence;
 mod facts;
+mod files;
 mod filesystem;
 mod group;
 mod holder;
@@ -34,6 +36,7 @@ mod mark;
 mod messages;
 mod outside;
 mod patience;
+mod place;
 mod points;
 mod queue_view;
 mod reader;
@@ -70,7 +73,9 @@ pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach, PastSend};
 pub use backup::{Backup, BackupError};
+pub use checkpoint::WriteAheadLog;
 pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
+pub use error::StoreError;
 pub use evidence::{JudgedAs, Judgement, OpenDoubt};
 pub use ledger::SentSince;
 pub use lock::LockHeld;
@@ -168,24 +173,41 @@ struct Inner {
     run: i64,
     mark: Arc<mark::Mark>,
     tasks: Tasks,
-    /// Held until the last clone is gone: no second daemon on this database.
-    _lock: lock::Lock,
+    files: files::Files,
+    is_new: bool,
+    /// Held until the last clone is gone: no second daemon on this database. Closed after SQLite's descriptors.
+    lock: lock::Lock,
 }
 
 impl Store {
     /// Opens the queue, brings it to this version's schema and begins a run.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another daemon has it, [`StoreError::Pragma`] when the file system does not let
-    /// SQLite keep the settings that the promises rest on, and what SQLite says otherwise.
+    /// [`StoreError::Locked`] when another daemon has it, [`StoreError::NotOurs`] and its like when something else lies
+    /// there, [`StoreError::StaleLog`] when a file was put back beside the log of another one, [`StoreError::Pragma`] when
+    /// the file system does not let SQLite keep the settings that the promises rest on, and what SQLite says otherwise.
     pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
-        // One path for one file: a link to the database must not let a second daemon in.
-        let path = sqlite::resolve(&options.path)?;
-        let lock = lock::Lock::take(&path)?;
+        let path = place::resolve(&options.path)?;
+        // Before anything is made beside it: what is not ours is left alone.
+        place::look(&path)?;
+        sqlite::make(&path)?;
+        let is_local = filesystem::keeps_locks_apart(&path);
+        let lock = lock::Lock::take(&path, is_local)?;
+        let content = place::content(lock.database(), &path)?;
+        let is_new = content == place::Content::Empty;
+        let mark = Arc::new(mark::Mark::open(&path)?);
+        mark.check_log(&path, content)?;
+        if is_new {
+            sqlite::stamp(&path).await?;
+        }
         let mut connection = sqlite::open_writer(&path).await?;
-        let mark = Arc::new(mark::Mark::open(&path, &mut connection, now).await?);
+        mark.check(&mut connection, is_new, now).await?;
+        mark.draw_version(&mut connection).await?;
         let run = runs::begin(&mut connection, now).await?;
         sqlite::end_patience(&mut connection, &path).await?;
+        let opened = lock.database().metadata();
+        let opened = opened.map_err(|source| StoreError::File { path: path.clone(), source })?;
+        let files = files::Files::new(&options.path, &path, &opened, is_local);
         let readers = sqlite::open_readers(&path, options.readers).await?;
         let tasks = Tasks::default();
         let reader = reader::Reader::start(sqlite::open_reader(&path).await?, &tasks);
@@ -193,7 +215,7 @@ impl Store {
         let database = path.clone();
         let writer =
             writer::Writer::start(connection, beside, run, Arc::clone(&mark), database, &tasks).await?;
-        let inner = Inner { path, readers, reader, writer, run, mark, tasks, _lock: lock };
+        let inner = Inner { path, readers, reader, writer, run, mark, tasks, files, is_new, lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -207,9 +229,23 @@ impl Store {
         &self.inner.path
     }
 
-    /// What about the queue's place an operator should know, if anything.
-    pub fn place_warning(&self) -> Option<String> {
-        filesystem::warning(&self.inner.path)
+    /// What about the queue's place an operator should know.
+    pub fn place_warnings(&self) -> Vec<String> {
+        filesystem::warnings(&self.inner.path)
+    }
+
+    /// Whether there is a queue at `path` already.
+    ///
+    /// # Errors
+    /// What keeps [`Store::open`] from using what is there.
+    pub fn exists(path: &Path) -> Result<bool, StoreError> {
+        let content = place::look(&place::resolve(path)?)?;
+        Ok(content.is_some_and(|content| content != place::Content::Empty))
+    }
+
+    /// Whether there was no queue at this path before.
+    pub fn is_new(&self) -> bool {
+        self.inner.is_new
     }
 
     /// Since when another program's transaction keeps the writer from committing, if it does.
@@ -271,79 +307,5 @@ impl Store {
         self.inner.readers.close().await;
         self.inner.writer.stop().await;
         Ok(())
-    }
-}
-
-/// What can go wrong with the queue itself.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another daemon has this database.
-    #[error(transparent)]
-    Locked(#[from] LockHeld),
-    /// A file beside the database could not be made.
-    #[error("cannot use {path}; may this user write to its folder?")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: std::io::Error,
-    },
-    /// A setting did not take effect.
-    #[error("SQLite keeps {pragma} = {found} where {wanted} is needed; is {path} on a local file system?")]
-    Pragma {
-        /// The database.
-        path: PathBuf,
-        /// Which setting.
-        pragma: &'static str,
-        /// What was asked for.
-        wanted: String,
-        /// What it is.
-        found: String,
-    },
-    /// The database is older or newer than this program can read.
-    #[error("the database cannot be brought to this version; if a newer outboxd wrote it, run that one")]
-    Migrate(#[from] sqlx::migrate::MigrateError),
-    /// Another program holds the write lock for longer than the writer waits.
-    #[error("another program keeps the database locked; end its transaction")]
-    Busy,
-    /// A stored value is not one that this program writes.
-    #[error("the database holds {value:?} as {what}, which no version writes")]
-    Corrupt {
-        /// What it should be.
-        what: &'static str,
-        /// What it is.
-        value: String,
-    },
-    /// SQLite refused.
-    #[error("the database refused")]
-    Sqlite(#[source] sqlx::Error),
-    /// The writer has stopped.
-    #[error("the queue is closed")]
-    Closed,
-}
-
-impl StoreError {
-    /// The error with its causes, for a log line.
-    pub fn chain(&self) -> String {
-        use std::error::Error as _;
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let what = cause.to_string();
-            // Some repeat what is behind them.
-            if !text.contains(&what) {
-                text.push_str(": ");
-                text.push_str(&what);
-            }
-            source = cause.source();
-        }
-        text
-    }
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        if sqlite::is_busy(&error) { Self::Busy } else { Self::Sqlite(error) }
     }
 }

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Row, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
 
 use super::StoreError;
+use super::place::APPLICATION_ID;
 
 /// How long a connection of ours waits for another program's transaction before it says so.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,6 +20,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// We move the write-ahead log back at this many pages: below the 1,000 at which a producer's own library would, so
 /// that a library with the WAL-reset bug (SQLite before 3.51.3) normally never does.
 const CHECKPOINT_PAGES: &str = "900";
+
+/// SQLite cuts the log to this length when it begins it anew.
+pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
 /// Brings the schema to this version; what was released is never edited.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -43,18 +47,6 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// The database's own path, through every link; its folder is made if it is missing.
-pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
-    let failed = |source| StoreError::File { path: path.to_owned(), source };
-    if let Ok(real) = std::fs::canonicalize(path) {
-        return Ok(real);
-    }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let name = path.file_name().ok_or_else(|| failed(std::io::ErrorKind::InvalidFilename.into()))?;
-    Ok(std::fs::canonicalize(folder).map_err(failed)?.join(name))
-}
-
 /// Files of the queue are for their owner and group, as the socket is; SQLite gives those beside the database the same.
 pub(super) const MODE: u32 = 0o660;
 
@@ -64,23 +56,34 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
     made.map(drop).map_err(|source| StoreError::File { path: path.to_owned(), source })
 }
 
+/// Makes an empty file a queue of ours, without a schema yet. The log is not used for that: from now on the header of the
+/// file itself says whose it is.
+pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
+    let mut connection = options(path).connect().await?;
+    // A pragma takes no bound parameter.
+    let sql = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
+    sqlx::query(sql).execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
 /// Opens the one connection that writes, with the schema of this version.
 pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreError> {
-    make(path)?;
     let mut connection = options(path)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        .pragma("journal_size_limit", "67108864")
+        .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
         .connect()
         .await?;
+    let limit = LOG_LIMIT_BYTES.to_string();
     for (pragma, wanted) in [
         ("journal_mode", "wal"),
         ("synchronous", "2"),
         ("foreign_keys", "1"),
         ("busy_timeout", "5000"),
         ("wal_autocheckpoint", CHECKPOINT_PAGES),
-        ("journal_size_limit", "67108864"),
+        ("journal_size_limit", limit.as_str()),
     ] {
         read_back(&mut connection, path, pragma, wanted).await?;
     }
@@ -94,9 +97,10 @@ pub(super) async fn end_patience(connection: &mut SqliteConnection, path: &Path)
     read_back(connection, path, "busy_timeout", "0").await
 }
 
-/// Opens a connection that moves the log (`checkpoint.rs`), as durably as the writer writes it.
+/// Opens a connection that moves the log (`checkpoint.rs`), as durably as the writer writes it. It waits for nobody's lock.
 pub(super) async fn open_checkpointer(path: &Path) -> Result<SqliteConnection, StoreError> {
-    let mut connection = options(path).synchronous(SqliteSynchronous::Full).connect().await?;
+    let options = options(path).busy_timeout(Duration::ZERO).synchronous(SqliteSynchronous::Full);
+    let mut connection = options.connect().await?;
     read_back(&mut connection, path, "synchronous", "2").await?;
     Ok(connection)
 }
@@ -145,7 +149,16 @@ pub(super) async fn open_copy(path: &Path) -> Result<SqliteConnection, StoreErro
 
 /// The write-ahead log of a database.
 pub(super) fn wal_path(database: &Path) -> PathBuf {
+    beside(database, "-wal")
+}
+
+/// The memory that programs share while they have the database open.
+pub(super) fn shm_path(database: &Path) -> PathBuf {
+    beside(database, "-shm")
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
-    name.push("-wal");
+    name.push(suffix);
     PathBuf::from(name)
 }

@@ -20,7 +20,6 @@ use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::StoreError;
 use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
 use super::awake;
@@ -31,6 +30,7 @@ use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
 use super::patience::WriteLock;
 use super::points::{Point, Points};
 use super::rows::Result;
+use super::{StoreError, sqlite};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::time_text;
 use crate::tasks::Tasks;
@@ -91,10 +91,11 @@ impl Writer {
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let lock = Arc::new(WriteLock::new(database, clock));
         let activity = Arc::new(AtomicU64::new(0));
         let (checkpoint_due, due) = mpsc::channel(1);
-        let checkpointer = Checkpointer { connection: beside, activity: Arc::clone(&activity), clock };
+        let log = sqlite::wal_path(&database);
+        let lock = Arc::new(WriteLock::new(database, clock));
+        let checkpointer = Checkpointer { connection: beside, log, activity: Arc::clone(&activity), clock };
         let work = Work {
             connection,
             run,

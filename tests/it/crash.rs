@@ -208,19 +208,6 @@ async fn a_second_daemon_through_a_link_is_refused_as_well() {
     assert!(!ok && said.contains(&format!("process {}", daemon.pid())), "{said}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_is_missing_is_made() {
-    let house = House::new().await;
-    let mut serve = house.outboxd(&["serve"]);
-    serve.env("OUTBOXD_STORE_PATH", house.path("new/folder/queue.db"));
-    let log = std::fs::File::create(house.path("log")).expect("a log");
-    let mut child = serve.stderr(log).spawn().expect("it starts");
-    let made = eventually(async || house.path("new/folder/queue.db").exists()).await;
-    child.kill().expect("it runs");
-    child.wait().expect("it ended");
-    assert!(made, "{}", house.log());
-}
-
 /// P5: an expiry that passes while another program holds the lock is seen when the intent gets it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_expires_while_the_lock_is_held_is_not_sent() {

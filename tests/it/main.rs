@@ -24,6 +24,7 @@ mod every_message;
 mod evidence;
 mod facts;
 mod fault_matrix;
+mod files;
 mod flat;
 mod http_in;
 mod http_out;

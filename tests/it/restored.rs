@@ -261,7 +261,7 @@ async fn the_queue_from_before_a_restore_is_a_restored_one_as_well() {
     put_back(&house, &house.path("before.db"));
     let daemon = house.serve().await;
     let (_, status) = daemon.get("/v1/status").await;
-    assert_eq!(status["restored"]["why"], "the mark beside it belongs to another queue", "{status}");
+    assert_eq!(status["restored"]["why"], "the restore guard beside it belongs to another queue", "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

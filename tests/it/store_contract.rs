@@ -349,7 +349,7 @@ async fn the_file_is_kept_as_the_promises_need_it() {
     );
     assert_eq!(strict, [""; 0], "every table is STRICT");
     // In memory there is no write-ahead log: the promises cannot be kept, so it must not start.
-    let options = outboxd::store::StoreOptions { path: "/proc/outboxd/queue.db".into(), readers: 1 };
+    let options = outboxd::store::StoreOptions { path: "/proc/queue.db".into(), readers: 1 };
     let Err(error) = outboxd::store::Store::open(&options, at(0)).await else { panic!("opened") };
     assert!(matches!(error, StoreError::File { .. }), "{error:?}");
 }

@@ -1,0 +1,134 @@
+//! What can go wrong with the queue itself, in words that say what to do.
+
+use std::path::PathBuf;
+
+use super::{LockHeld, sqlite};
+
+/// What can go wrong with the queue itself.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another daemon has this database.
+    #[error(transparent)]
+    Locked(#[from] LockHeld),
+    /// There is no folder for a new database.
+    #[error(
+        "there is no queue {path}, and no folder {folder} to make one in; correct store.path, or make the folder \
+         (mkdir -p {folder})"
+    )]
+    NoFolder {
+        /// The database.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The database's path is a link to a file that does not exist.
+    #[error(
+        "{path} is a link to {target}, which does not exist; correct the link, or remove it to begin a new queue"
+    )]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// What it points to.
+        target: PathBuf,
+    },
+    /// What is there is no SQLite database.
+    #[error(
+        "{path} is not a SQLite database and is left as it is; correct store.path, or, if this was the queue, put a backup \
+         in its place (docs/operations.md)"
+    )]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The database belongs to another program.
+    #[error(
+        "{path} is a SQLite database of another program and is left as it is; give store.path a file of its own (a queue \
+         that was made anew with .dump: docs/operations.md)"
+    )]
+    NotOurs {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The write-ahead log was written for another version of the database file.
+    #[error(
+        "{log} does not belong to {database}: it was written for another version of that file, and SQLite would damage the \
+         queue with it. If {database} was put back from a copy, remove {log} and {shared} and start again. If all of them \
+         were put here together, remove {guard} instead; the queue then starts held (docs/operations.md)"
+    )]
+    StaleLog {
+        /// The database.
+        database: PathBuf,
+        /// Its write-ahead log.
+        log: PathBuf,
+        /// Its shared memory.
+        shared: PathBuf,
+        /// The restore guard.
+        guard: PathBuf,
+    },
+    /// A file beside the database could not be made.
+    #[error("cannot use {path}; may this user write to its folder?")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A setting did not take effect.
+    #[error("SQLite keeps {pragma} = {found} where {wanted} is needed; is {path} on a local file system?")]
+    Pragma {
+        /// The database.
+        path: PathBuf,
+        /// Which setting.
+        pragma: &'static str,
+        /// What was asked for.
+        wanted: String,
+        /// What it is.
+        found: String,
+    },
+    /// The database is older or newer than this program can read.
+    #[error("the database cannot be brought to this version; if a newer outboxd wrote it, run that one")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Another program holds the write lock for longer than the writer waits.
+    #[error("another program keeps the database locked; end its transaction")]
+    Busy,
+    /// A stored value is not one that this program writes.
+    #[error("the database holds {value:?} as {what}, which no version writes")]
+    Corrupt {
+        /// What it should be.
+        what: &'static str,
+        /// What it is.
+        value: String,
+    },
+    /// SQLite refused.
+    #[error("the database refused")]
+    Sqlite(#[source] sqlx::Error),
+    /// The writer has stopped.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+impl StoreError {
+    /// The error with its causes, for a log line.
+    pub fn chain(&self) -> String {
+        use std::error::Error as _;
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let what = cause.to_string();
+            // Some repeat what is behind them.
+            if !text.contains(&what) {
+                text.push_str(": ");
+                text.push_str(&what);
+            }
+            source = cause.source();
+        }
+        text
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if sqlite::is_busy(&error) { Self::Busy } else { Self::Sqlite(error) }
+    }
+}

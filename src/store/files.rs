@@ -1,0 +1,75 @@
+//! The files of the queue under their names: whether each is still the one that this daemon has open (P9).
+//!
+//! A file that was removed, or replaced by another one, stays open here. What was written into it from then on would be
+//! acknowledged and found by nobody; so `app` asks every few seconds and ends the daemon.
+
+use std::fs::Metadata;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::place::FileId;
+use super::{StoreError, sqlite};
+
+/// The names, and what each stood for when the queue was opened.
+pub(super) struct Files {
+    database: (PathBuf, FileId),
+    /// The write-ahead log and the shared memory.
+    beside: [(PathBuf, Option<FileId>); 2],
+    /// Network file systems may number a file anew while it is open; there only its absence is noticed.
+    keeps_numbers: bool,
+}
+
+impl Files {
+    /// `name` is the database as it was configured, `path` its real path and `opened` what is open.
+    pub(super) fn new(name: &Path, path: &Path, opened: &Metadata, keeps_numbers: bool) -> Self {
+        let beside = [sqlite::wal_path(path), sqlite::shm_path(path)];
+        Self {
+            database: (name.to_owned(), FileId::of(opened)),
+            beside: beside.map(|path| {
+                let id = std::fs::metadata(&path).ok().map(|found| FileId::of(&found));
+                (path, id)
+            }),
+            keeps_numbers,
+        }
+    }
+
+    /// Which file was taken away, if one was.
+    pub(super) fn taken_away(&self) -> Option<String> {
+        let (database, id) = &self.database;
+        let beside = self.beside.iter().filter_map(|(path, id)| id.map(|id| (path, id)));
+        let changed = std::iter::once((database, *id)).chain(beside).find_map(|(path, id)| {
+            let what = match std::fs::metadata(path) {
+                Ok(found) if FileId::of(&found) == id || !self.keeps_numbers => return None,
+                Ok(_) => "was replaced by another file",
+                Err(error) if is_gone(&error) => "was removed or renamed",
+                // That it cannot be looked at says nothing about the file.
+                Err(_) => return None,
+            };
+            Some(format!("{} {what} while this daemon had it open", path.display()))
+        });
+        changed.map(|changed| {
+            format!(
+                "{changed}; what is written into it now would be lost. Put the right files back, then start outboxd again \
+                 (docs/operations.md)"
+            )
+        })
+    }
+}
+
+fn is_gone(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+impl super::Store {
+    /// Why this daemon must not go on: a file of the queue was taken away, or its lock is another daemon's.
+    pub fn taken_away(&self) -> Option<String> {
+        self.inner.files.taken_away().or_else(|| match self.inner.lock.renew() {
+            Err(error @ StoreError::Locked(_)) => Some(format!("the lock of the queue was lost: {error}")),
+            Err(error) => {
+                tracing::warn!(error = error.chain(), "the lock file was removed and cannot be made again");
+                None
+            }
+            Ok(()) => None,
+        })
+    }
+}

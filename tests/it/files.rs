@@ -1,0 +1,356 @@
+//! The files of a queue: one daemon for each, whatever its name; a file that is not the right one is held or refused (P2, P3).
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, House, eventually, texts};
+
+fn body(number: usize) -> String {
+    let text = format!("message {number}");
+    json!({"account_id": "acc_1", "chat_id": format!("c{number}"), "text": text, "dedupe_key": text})
+        .to_string()
+}
+
+/// Starts `command` as a daemon that should end by itself; its exit code, if it did, and all that it said.
+async fn ends(mut command: Command) -> (Option<i32>, String) {
+    let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut code = None;
+    let clock = outboxd::clock::SystemClock::new();
+    while outboxd::clock::Clock::monotonic(&clock).as_secs() < 10 && code.is_none() {
+        code = child.try_wait().expect("a process").and_then(|status| status.code());
+        outboxd::clock::Clock::sleep(&clock, std::time::Duration::from_millis(20)).await;
+    }
+    let _ended_already = child.kill();
+    let said = child.wait_with_output().expect("it ended").stderr;
+    (code, String::from_utf8_lossy(&said).into_owned())
+}
+
+/// A second daemon of the house, on another socket.
+fn second(house: &House, database: &Path) -> Command {
+    let mut command = house.outboxd(&["serve"]);
+    command.env("OUTBOXD_STORE_PATH", database).env("OUTBOXD_API_SOCKET", house.path("second.sock"));
+    command
+}
+
+async fn stop(mut daemon: Daemon) {
+    daemon.signal("-TERM");
+    daemon.ended().await;
+}
+
+async fn sent(daemon: &Daemon, number: usize) -> String {
+    let id = daemon.enqueue(&body(number)).await;
+    daemon.becomes(&id, "sent").await;
+    id
+}
+
+fn beside(house: &House, suffix: &str) -> std::path::PathBuf {
+    house.path(&format!("queue.db{suffix}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_is_refused_by_every_name_of_the_file() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    sent(&daemon, 1).await;
+    std::os::unix::fs::symlink(house.database(), house.path("link.db")).expect("a link");
+    std::fs::hard_link(house.database(), house.path("hard.db")).expect("a hard link");
+    std::os::unix::fs::symlink(house.path(""), house.path("folder")).expect("a link to the folder");
+    let pid = format!("process {}", daemon.pid());
+    for removed in [false, true] {
+        if removed {
+            std::fs::remove_file(beside(&house, ".lock")).expect("the lock file is there");
+        }
+        for name in ["queue.db", "link.db", "hard.db", "folder/queue.db", "./hard.db"] {
+            let (code, said) = ends(second(&house, &house.path(name))).await;
+            assert_eq!(code, Some(1), "{name}, lock file removed: {removed}: {said}");
+            assert!(said.contains("another outboxd") && said.contains("store.path"), "{name}: {said}");
+            assert!(said.contains(&pid), "{name}: {said}");
+        }
+    }
+    // A bind mount of the file alone, where this user may make one.
+    std::fs::write(house.path("mounted.db"), "").expect("a place to mount on");
+    let (database, mounted) = (house.database(), house.path("mounted.db"));
+    let script = format!("mount --bind {} {} && exec \"$@\"", database.display(), mounted.display());
+    let plain = second(&house, &mounted);
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
+        .arg(plain.get_program());
+    command.args(plain.get_args()).env_clear().current_dir(house.path(""));
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let may_mount = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "true"])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if may_mount {
+        let (code, said) = ends(command).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("another outboxd"), "{said}");
+    }
+    // The first one goes on, and says that the file has several names.
+    sent(&daemon, 2).await;
+    stop(daemon).await;
+    let daemon = house.serve().await;
+    let (_, status) = daemon.get("/v1/status").await;
+    assert!(status["warnings"].to_string().contains("2 names"), "{}", status["warnings"]);
+}
+
+/// Another file under the same name, while the first daemon still runs: its lock is of the name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_another_file_of_the_same_name_is_refused() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    sent(&daemon, 1).await;
+    std::fs::copy(house.database(), house.path("copy.db")).expect("a copy");
+    std::fs::rename(house.path("copy.db"), house.database()).expect("replaced");
+    let (code, said) = ends(second(&house, &house.database())).await;
+    assert!(code == Some(1) && said.contains("another outboxd"), "{code:?} {said}");
+    drop(daemon);
+}
+
+/// SQLite would write the pages of the log into whatever file lies beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_beside_the_log_of_a_killed_run_is_refused_until_the_log_is_removed() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    sent(&daemon, 1).await;
+    stop(daemon).await;
+    std::fs::copy(house.database(), house.path("stopped.db")).expect("a copy");
+    let daemon = house.serve().await;
+    sent(&daemon, 2).await;
+    assert_eq!(daemon.post("/v1/backup", r#"{"name": "made.db"}"#).await.0, 200);
+    let vacuumed = house.path("vacuumed.db");
+    house.sql(&format!("VACUUM INTO '{}'", vacuumed.display()));
+    sent(&daemon, 3).await;
+    daemon.kill();
+    let log = std::fs::read(beside(&house, "-wal")).expect("a killed run leaves its log");
+    assert!(log.len() > 4096, "with pages in it");
+    for copy in [house.path("stopped.db"), house.path("backups").join("made.db"), vacuumed] {
+        std::fs::copy(&copy, house.database()).expect("put back");
+        std::fs::write(beside(&house, "-wal"), &log).expect("the log is left");
+        let (code, said) = ends(house.outboxd(&["serve"])).await;
+        assert_eq!(code, Some(1), "{}: {said}", copy.display());
+        for name in ["queue.db-wal", "queue.db-shm", "remove"] {
+            assert!(said.contains(name), "{said}");
+        }
+        let left = std::fs::read(house.database()).expect("the database");
+        assert_eq!(left, std::fs::read(&copy).expect("the copy"), "the copy is as it was put back");
+        assert_eq!(std::fs::read(beside(&house, "-wal")).expect("the log"), log);
+    }
+    // What it says is the way out: then the copy is recognised as one.
+    for side in ["-wal", "-shm"] {
+        let _where_there_is_one = std::fs::remove_file(beside(&house, side));
+    }
+    let daemon = house.serve().await;
+    assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string());
+    daemon.kill();
+    // Nor is a log left alone, whose database is gone.
+    std::fs::remove_file(house.database()).expect("gone");
+    std::fs::write(beside(&house, "-wal"), &log).expect("the log is left");
+    let (code, said) = ends(house.outboxd(&["serve"])).await;
+    assert!(code == Some(1) && said.contains("queue.db-wal"), "{code:?} {said}");
+    assert_eq!(std::fs::read(beside(&house, "-wal")).expect("the log"), log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
+    let house = House::new().await.hasty();
+    for number in 1..=4 {
+        let daemon = house.serve().await;
+        assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
+        sent(&daemon, number).await;
+        daemon.kill();
+        assert!(std::fs::metadata(beside(&house, "-wal")).is_ok_and(|log| log.len() > 4096));
+    }
+    // Moved as a whole, with its log and its guard.
+    let daemon = house.serve().await;
+    sent(&daemon, 5).await;
+    daemon.kill();
+    let other = House::new().await.hasty();
+    for suffix in ["", "-wal", "-shm", ".mark"] {
+        std::fs::copy(beside(&house, suffix), beside(&other, suffix)).expect("moved");
+    }
+    let daemon = other.serve().await;
+    assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
+    assert_eq!(daemon.get("/v1/status").await.1["queue"]["counts"]["sent"], 5);
+}
+
+/// How a database comes to know less than was sent from it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Lost {
+    Removed,
+    Emptied,
+    /// A plain copy of the file of a running daemon, from before anything was queued.
+    OlderFile,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_has_lost_what_it_sent_is_held_while_its_guard_is_there() {
+    for lost in [Lost::Removed, Lost::Emptied, Lost::OlderFile] {
+        let house = House::new().await.hasty();
+        let daemon = house.serve().await;
+        std::fs::copy(house.database(), house.path("older.db")).expect("a copy");
+        sent(&daemon, 1).await;
+        stop(daemon).await;
+        match lost {
+            Lost::Removed => std::fs::remove_file(house.database()).expect("removed"),
+            Lost::Emptied => std::fs::write(house.database(), "").expect("emptied"),
+            Lost::OlderFile => {
+                std::fs::copy(house.path("older.db"), house.database()).expect("put back");
+            }
+        }
+        let daemon = house.serve().await;
+        // The producer's script runs again: its keys are not known any more.
+        let (code, again) = daemon.post("/v1/messages", &body(1)).await;
+        assert_eq!(code, 201, "{lost:?}: {again}");
+        let id = again["id"].as_str().expect("an id");
+        let (_, message) = daemon.get(&format!("/v1/messages/{id}")).await;
+        assert_eq!(message["reason"], "restored", "{lost:?}: {message}");
+        let (_, status) = daemon.get("/v1/status").await;
+        assert!(status["restored"]["why"].is_string(), "{lost:?}: {status}");
+        let step = status["next_step"].as_str().unwrap_or_default();
+        assert!(step.contains("outboxd resume --all --restored"), "{lost:?}: {status}");
+        // It stays held over a restart, and goes on when somebody says so.
+        daemon.kill();
+        let daemon = house.serve().await;
+        assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string(), "{lost:?}");
+        assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1"], "{lost:?}");
+        daemon.post(&format!("/v1/messages/{id}/cancel"), "").await;
+        assert_eq!(daemon.post("/v1/resume", r#"{"restored": true}"#).await.0, 200);
+        sent(&daemon, 2).await;
+        // The released queue is the queue from now on, also if it is lost before its next call.
+        daemon.kill();
+        let daemon = house.serve().await;
+        assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null, "{lost:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_released_queue_that_is_lost_before_its_next_call_is_held_as_well() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    sent(&daemon, 1).await;
+    stop(daemon).await;
+    std::fs::remove_file(house.path("queue.db.mark")).expect("the guard is there");
+    let daemon = house.serve().await;
+    assert_eq!(daemon.post("/v1/resume", r#"{"restored": true}"#).await.0, 200);
+    daemon.kill();
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::remove_file(beside(&house, suffix)).expect("removed");
+    }
+    let daemon = house.serve().await;
+    assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string());
+}
+
+/// Every file of the folder, with its content.
+fn everything(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| (path.clone(), std::fs::read(&path).unwrap_or_default()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_another_program_is_refused_and_left_as_it_is() {
+    let house = House::new().await;
+    let folder = house.path("theirs");
+    std::fs::create_dir(&folder).expect("a folder");
+    let theirs = |name: &str, sql: &str| {
+        let connection = rusqlite::Connection::open(folder.join(name)).expect("a database");
+        connection.execute_batch(sql).expect("SQL");
+    };
+    theirs("plain.db", "CREATE TABLE notes (text TEXT); INSERT INTO notes VALUES ('theirs')");
+    theirs("wal.db", "PRAGMA journal_mode = WAL; CREATE TABLE notes (text TEXT)");
+    theirs("similar.db", "CREATE TABLE messages (id TEXT, text TEXT); CREATE TABLE runs (id INTEGER)");
+    theirs("marked.db", "PRAGMA application_id = 1; CREATE TABLE notes (text TEXT)");
+    std::fs::write(folder.join("people.csv"), "name,text\nAnna,Hello\n").expect("written");
+    std::fs::write(folder.join("zeros.db"), vec![0; 8192]).expect("written");
+    std::fs::write(folder.join("half.db"), b"SQLite format 3\0").expect("written");
+    let before = everything(&folder);
+    for name in ["plain.db", "wal.db", "similar.db", "marked.db", "people.csv", "zeros.db", "half.db"] {
+        let (code, said) = ends(second(&house, &folder.join(name))).await;
+        assert_eq!(code, Some(2), "{name}: {said}");
+        assert!(said.contains(name) && said.contains("store.path"), "{name}: {said}");
+        let mut check = house.outboxd(&["check"]);
+        check.env("OUTBOXD_STORE_PATH", folder.join(name));
+        let (checked, told) = ends(check).await;
+        assert_eq!(checked, Some(2), "{name}: {told}");
+        assert_eq!(everything(&folder), before, "{name}");
+    }
+    let (code, said) = ends(second(&house, &folder)).await;
+    assert!(code == Some(2) && said.contains("is not a SQLite database"), "{code:?} {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_path_makes_no_folders_and_a_new_queue_is_told_of() {
+    let house = House::new().await;
+    let typo = house.path("outbxd").join("state").join("queue.db");
+    let (code, said) = ends(second(&house, &typo)).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("outbxd/state") && said.contains("store.path"), "{said}");
+    assert!(!house.path("outbxd").exists(), "no folder is made");
+    std::os::unix::fs::symlink(house.path("gone.db"), house.path("link.db")).expect("a link");
+    let (code, said) = ends(second(&house, &house.path("link.db"))).await;
+    assert!(code == Some(2) && said.contains("gone.db"), "{code:?} {said}");
+    let check = |house: &House| crate::daemon::run(house.outboxd(&["check"]), "");
+    let (ok, said) = check(&house);
+    assert!(ok && said.contains("warning: there is no queue") && said.contains("queue.db"), "{said}");
+    let daemon = house.serve().await;
+    assert!(house.log().contains("made a new, empty queue"), "{}", house.log());
+    let (_, status) = daemon.get("/v1/status").await;
+    assert!(status["warnings"].to_string().contains("this queue is new"), "{status}");
+    daemon.kill();
+    let daemon = house.serve().await;
+    let (_, status) = daemon.get("/v1/status").await;
+    assert!(!status["warnings"].to_string().contains("this queue is new"), "{status}");
+    assert_eq!(house.log().matches("made a new, empty queue").count(), 1);
+    let (ok, said) = check(&house);
+    assert!(ok && !said.contains("there is no queue"), "{said}");
+}
+
+/// What takes something away from under a running daemon, and the name that it must say.
+const TAKEN: [(&str, &str); 8] = [
+    ("rm queue.db", "queue.db was removed"),
+    ("mv queue.db other.db", "queue.db was removed"),
+    ("cp queue.db new.db && mv new.db queue.db", "queue.db was replaced"),
+    ("rm queue.db-wal", "queue.db-wal was removed"),
+    ("rm queue.db-shm", "queue.db-shm was removed"),
+    ("rm queue.sock", "queue.sock was removed"),
+    ("mv queue.sock elsewhere.sock", "queue.sock was removed"),
+    ("mv queue.sock x && touch queue.sock", "queue.sock was replaced"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_from_which_something_is_taken_away_ends_and_says_what() {
+    for (script, said) in TAKEN {
+        let house = House::new().await.hasty();
+        let mut daemon = house.serve().await;
+        sent(&daemon, 1).await;
+        let done = Command::new("sh").args(["-c", script]).current_dir(house.path("")).status();
+        assert!(done.is_ok_and(|status| status.success()), "{script}");
+        let clock = outboxd::clock::SystemClock::new();
+        assert_eq!(daemon.ended().await, Some(1), "{script}: {}", house.log());
+        let took = outboxd::clock::Clock::monotonic(&clock);
+        assert!(took.as_secs() < 8, "{script}: ended after {took:?}");
+        assert!(house.log().contains(said), "{script}: {}", house.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_file_that_is_removed_is_made_again_and_nothing_ends() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    let lock = beside(&house, ".lock");
+    std::fs::remove_file(&lock).expect("it is there");
+    let again = eventually(async || lock.exists()).await;
+    assert!(again, "{}", house.log());
+    sent(&daemon, 1).await;
+    assert_eq!(daemon.get("/healthz").await.0, 200);
+}
