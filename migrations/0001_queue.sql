@@ -25,6 +25,7 @@ CREATE TABLE daemon (
   paused_at      TEXT,
   paused_until   TEXT,
   pause_note     TEXT,
+  resumed_at     TEXT,                -- somebody last resumed everything
   key_refused_at TEXT,                -- Unipile refuses the key or the subscription: nothing is sent
   key_problem    TEXT,
   written_at     TEXT,                -- when it was last tried whether the queue can be written
@@ -34,13 +35,14 @@ CREATE TABLE daemon (
 ) STRICT;
 INSERT INTO daemon (id) VALUES (1);
 
--- One row per Unipile account, made by its first message. Everything that pace and limits need survives a restart here.
+-- One row per Unipile account, made by its first message or because the configuration names it. Everything that pace and limits need survives a restart here.
 CREATE TABLE accounts (
   id           TEXT PRIMARY KEY CHECK (id GLOB 'acc_*'),
   created_at   TEXT NOT NULL,
   paused_at    TEXT,                  -- somebody paused it
   paused_until TEXT,                  -- NULL: until somebody resumes it
   pause_note   TEXT,
+  resumed_at   TEXT,                  -- somebody last resumed it: what was called before says nothing about it any more
   down_cause   TEXT CHECK (down_cause IN ('disconnected', 'restricted', 'throttled')),
   down_at      TEXT,
   down_problem TEXT,
@@ -154,7 +156,7 @@ CREATE TABLE messages (
   urgent       INTEGER,               -- 1: goes before all that is not urgent, inside caps and pace
   ignore_hours INTEGER,               -- 1: and outside the account's hours; only where it is urgent
   allow_repeat INTEGER,               -- 1: the same text may start a chat with the same person again
-  dedupe_key   TEXT,                  -- unique: a second INSERT with it conflicts
+  dedupe_key   TEXT,                  -- unique among the messages that did not fail: see messages_dedupe
 
   -- What the daemon writes. An INSERT that sets one of these is refused.
   state        TEXT NOT NULL DEFAULT 'new' CHECK (state IN
@@ -192,8 +194,11 @@ CREATE TABLE messages (
   CHECK (state <> 'uncertain' OR verify_at IS NOT NULL)
 ) STRICT;
 
--- A producer's idempotency.
-CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key) WHERE dedupe_key IS NOT NULL;
+-- A producer's idempotency. A message that failed, was cancelled or was rejected leaves its key to others.
+CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key)
+  WHERE dedupe_key IS NOT NULL AND state <> 'failed' AND state <> 'cancelled' AND state <> 'rejected';
+CREATE INDEX messages_released ON messages (dedupe_key)
+  WHERE dedupe_key IS NOT NULL AND (state = 'failed' OR state = 'cancelled' OR state = 'rejected');
 -- Rows of other programs that nobody has looked at.
 CREATE INDEX messages_new ON messages (arrival) WHERE state = 'new';
 -- The ready messages of each lane of an account, in order.
@@ -477,7 +482,8 @@ BEGIN
   -- producer's INSERT applies to this one too, so the row becomes (1, 1) under OR REPLACE only.
   INSERT OR IGNORE INTO replaced (id, yes)
   SELECT 1, 1
-   WHERE EXISTS (SELECT 1 FROM messages m WHERE m.dedupe_key = NEW.dedupe_key)
+   WHERE EXISTS (SELECT 1 FROM messages m WHERE m.dedupe_key = NEW.dedupe_key
+                    AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected')
       OR EXISTS (SELECT 1 FROM messages m WHERE m.id = NEW.id)
       OR EXISTS (SELECT 1 FROM messages m WHERE m.arrival = NEW.arrival);
   SELECT RAISE(ABORT, 'outboxd: INSERT OR REPLACE would delete a message; use ON CONFLICT DO NOTHING')

@@ -214,6 +214,9 @@ async fn resume_scope(
             let now = work.engine.now();
             let accepted = restored && work.store.accept_restored(now).await?;
             let resumed = work.store.resume(scope.clone(), lift_hold, now).await?;
+            if resumed == Resumed::Unknown {
+                return Ok(resumed);
+            }
             if let (true, Scope::Account(id)) = (lift_hold, &scope) {
                 // Their credits are read anew before one of them goes.
                 for credit in [Credit::Classic, Credit::Recruiter] {
@@ -254,7 +257,7 @@ fn pause_request(body: &[u8], now: Timestamp) -> Result<PauseRequest, ApiError> 
     let until = match wire::option_string(&mut options, "until")? {
         None => None,
         Some(text) => {
-            let at: Timestamp = text.parse().map_err(|_| {
+            let at = crate::domain::parse_time(&text).ok_or_else(|| {
                 let fix = "write RFC 3339 with a zone, such as 2026-11-23T09:00:00+01:00";
                 refuse("until", format!("is no time: {text:?}"), fix)
             })?;

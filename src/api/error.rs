@@ -35,7 +35,7 @@ impl ApiError {
         let fix = if what == "message" {
             "list them with GET /v1/messages"
         } else {
-            "an account exists from its first message on; list them with GET /v1/accounts"
+            "an account exists from its first message on, or if the configuration names it; list them with GET /v1/accounts"
         };
         let problem = format!("names no {what}: {id}");
         Self::one(StatusCode::NOT_FOUND, Refusal::new(RefusalCode::NotFound, "id", problem, fix))

@@ -11,7 +11,8 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::messages_in::{self, Input, InputRow, dedupe_conflict, refused_row, repeated};
+use super::messages_in::{self, Input, InputRow};
+use super::verdicts::{dedupe_conflict, refused_row, repeated, taken};
 use super::{Doors, body, render, wire};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::refusal::{Refusal, RefusalCode};
@@ -107,6 +108,7 @@ async fn supposed(doors: &Doors, rows: Vec<InputRow>) -> Result<Supposed, ApiErr
         }
     }
     let verdicts = doors.store.rehearse(&good, doors.engine.now()).await?;
+    let states = doors.store.states(&taken(&verdicts)).await?;
     let (mut fresh, mut duplicates) = (Vec::new(), 0);
     for ((message, (index, line)), verdict) in good.into_iter().zip(places).zip(verdicts) {
         let (refusal, id) = match verdict {
@@ -118,7 +120,7 @@ async fn supposed(doors: &Doors, rows: Vec<InputRow>) -> Result<Supposed, ApiErr
                 duplicates += 1;
                 continue;
             }
-            Enqueued::Conflict(id) => (dedupe_conflict(id), id),
+            Enqueued::Conflict(id) => (dedupe_conflict(id, states.get(&id).copied()), id),
             Enqueued::Repeat(id) => (repeated(id), id),
             Enqueued::Refused => return Err(ApiError::internal()),
         };

@@ -12,10 +12,12 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::attachments::Uploads;
-use super::error::{ApiError, refusal_json};
+use super::error::ApiError;
+use super::verdicts::{RowVerdict, batch_answer, batch_refused, dedupe_conflict, repeated, taken};
 use super::{Doors, body, multipart, wire};
 use crate::domain::attachment::Blob;
-use crate::domain::message::{MessageId, NewMessage};
+use crate::domain::json;
+use crate::domain::message::NewMessage;
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::store::{EnqueueMode, Enqueued};
 
@@ -62,13 +64,6 @@ impl Files {
         let hashes: HashSet<&str> = carried.map(|file| file.sha256.as_str()).collect();
         hashes.into_iter().filter_map(|hash| self.blobs.get(hash).cloned()).collect()
     }
-}
-
-/// What became of a row.
-enum RowVerdict {
-    Accepted(MessageId),
-    Duplicate(MessageId),
-    Refused(Vec<Refusal>, Option<MessageId>),
 }
 
 /// The body, by its content type and its first character.
@@ -168,9 +163,7 @@ async fn apart(
 }
 
 fn json_body(doors: &Doors, body: &Bytes) -> Result<Input, ApiError> {
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| ApiError::bad_request(wire::malformed(&error, None)))?;
-    match value {
+    match wire::json(body)? {
         Value::Array(rows) => {
             let mut files = Files::default();
             let row = |value| InputRow { line: None, message: parse(doors, value, &mut files) };
@@ -188,8 +181,8 @@ fn lines(doors: &Doors, body: &Bytes) -> Input {
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
-        let message = serde_json::from_slice(line)
-            .map_err(|error| vec![wire::malformed(&error, Some(index + 1))])
+        let message = json::parse(line)
+            .map_err(|error| vec![wire::unreadable(&error, Some(index + 1))])
             .and_then(|value| parse(doors, value, &mut files));
         rows.push(InputRow { line: Some(index + 1), message });
     }
@@ -229,23 +222,16 @@ async fn one(
                 .into_response())
         }
         Some(Enqueued::Duplicate(id)) => {
-            Ok(Json(json!({ "id": id.to_string(), "duplicate": true })).into_response())
+            let state = doors.store.states(&[id]).await?.get(&id).map(|state| state.as_str());
+            Ok(Json(json!({ "id": id.to_string(), "duplicate": true, "state": state })).into_response())
         }
-        Some(Enqueued::Conflict(id)) => Err(ApiError::conflict(id.to_string(), dedupe_conflict(id))),
+        Some(Enqueued::Conflict(id)) => {
+            let state = doors.store.states(&[id]).await?.get(&id).copied();
+            Err(ApiError::conflict(id.to_string(), dedupe_conflict(id, state)))
+        }
         Some(Enqueued::Repeat(id)) => Err(ApiError::conflict(id.to_string(), repeated(id))),
         Some(Enqueued::Refused) | None => Err(ApiError::internal()),
     }
-}
-
-pub(super) fn dedupe_conflict(id: MessageId) -> Refusal {
-    let problem = format!("belongs to message {id}, which says something else");
-    Refusal::new(RefusalCode::DedupeConflict, "dedupe_key", problem, "use another key for another message")
-}
-
-pub(super) fn repeated(id: MessageId) -> Refusal {
-    let problem = format!("was queued for this person before, as message {id}");
-    let fix = "write something else, or set `allow_repeat`";
-    Refusal::new(RefusalCode::RepeatedText, "text", problem, fix)
 }
 
 /// Stores and wakes, whether or not the client waits for it.
@@ -316,11 +302,14 @@ async fn many(
             }
         };
         stored_any = true;
+        let states = doors.store.states(&taken(&stored)).await.unwrap_or_default();
         for (index, stored) in indices.into_iter().zip(stored) {
             verdicts[index] = Some(match stored {
                 Enqueued::Accepted(id) => RowVerdict::Accepted(id),
-                Enqueued::Duplicate(id) => RowVerdict::Duplicate(id),
-                Enqueued::Conflict(id) => RowVerdict::Refused(vec![dedupe_conflict(id)], Some(id)),
+                Enqueued::Duplicate(id) => RowVerdict::Duplicate(id, states.get(&id).copied()),
+                Enqueued::Conflict(id) => {
+                    RowVerdict::Refused(vec![dedupe_conflict(id, states.get(&id).copied())], Some(id))
+                }
                 Enqueued::Repeat(id) => RowVerdict::Refused(vec![repeated(id)], Some(id)),
                 Enqueued::Refused => batch_refused(),
             });
@@ -328,54 +317,4 @@ async fn many(
         good = rest;
     }
     Ok(batch_answer(&lines, &verdicts, atomic))
-}
-
-/// What is wrong with a row.
-pub(super) fn refused_row(
-    index: usize,
-    line: Option<usize>,
-    refusals: &[Refusal],
-    existing: Option<MessageId>,
-) -> Value {
-    let errors: Vec<Value> = refusals.iter().map(refusal_json).collect();
-    let mut row = json!({ "index": index, "error": errors.first(), "errors": errors });
-    if let Some(line) = line {
-        row["line"] = json!(line);
-    }
-    if let Some(id) = existing {
-        row["existing_id"] = json!(id.to_string());
-    }
-    row
-}
-
-fn batch_refused() -> RowVerdict {
-    let fix = "mend the others and send the batch again";
-    let problem = "another row of this all-or-none batch was refused";
-    RowVerdict::Refused(vec![Refusal::new(RefusalCode::BatchRefused, "", problem, fix)], None)
-}
-
-fn batch_answer(lines: &[Option<usize>], verdicts: &[Option<RowVerdict>], atomic: bool) -> Response {
-    let (mut accepted, mut duplicates, mut refused) = (0, 0, 0);
-    let mut results = Vec::with_capacity(verdicts.len());
-    for (index, (line, verdict)) in lines.iter().zip(verdicts).enumerate() {
-        results.push(match verdict {
-            Some(RowVerdict::Accepted(id)) => {
-                accepted += 1;
-                json!({ "index": index, "id": id.to_string() })
-            }
-            Some(RowVerdict::Duplicate(id)) => {
-                duplicates += 1;
-                json!({ "index": index, "id": id.to_string(), "duplicate": true })
-            }
-            Some(RowVerdict::Refused(refusals, existing)) => {
-                refused += 1;
-                refused_row(index, *line, refusals, *existing)
-            }
-            None => json!({ "index": index }),
-        });
-    }
-    let status = if atomic && refused > 0 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let body =
-        json!({ "accepted": accepted, "duplicates": duplicates, "refused": refused, "results": results });
-    (status, Json(body)).into_response()
 }

@@ -10,6 +10,7 @@
 mod accounts;
 mod attachments;
 mod body;
+mod drain;
 mod error;
 mod facts;
 mod forecast;
@@ -24,6 +25,7 @@ mod review;
 mod socket;
 mod sql_intake;
 mod status;
+mod verdicts;
 mod wire;
 
 use std::future::Future;
@@ -35,6 +37,7 @@ use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 
 use crate::domain::refusal::{Refusal, RefusalCode};
@@ -90,6 +93,8 @@ pub struct Doors {
     warnings: RwLock<Vec<String>>,
     policy_desk: RwLock<PolicyDesk>,
     dropped_log_lines: fn() -> u64,
+    /// Whoever changes the rules of accounts holds this from reading them to putting them in force.
+    policy_change: Semaphore,
     tasks: TaskTracker,
 }
 
@@ -124,6 +129,7 @@ impl Doors {
             warnings: RwLock::new(warnings),
             policy_desk: RwLock::new(policy_desk),
             dropped_log_lines,
+            policy_change: Semaphore::new(1),
             tasks,
         })
     }
@@ -159,6 +165,11 @@ impl Doors {
         work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
         self.tasks.spawn(work).await.unwrap_or_else(|_panic| Err(ApiError::internal()))
+    }
+
+    /// The turn to change the rules of accounts: what is read of them meanwhile is what is in force.
+    pub async fn policy_turn(&self) -> SemaphorePermit<'_> {
+        self.policy_change.acquire().await.expect("it is never closed")
     }
 
     /// Waits for work that was begun and whose client has gone.
@@ -199,6 +210,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .merge(without_parameters)
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
+        // Not a layer of the routes: it must meet the fallbacks as well.
+        .layer(middleware::from_fn_with_state(Arc::clone(&doors), drain::drain))
         .with_state(doors)
 }
 

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::attachments::Uploads;
 use super::error::ApiError;
 use super::wire;
+use crate::domain::json::{self, JsonError};
 use crate::domain::refusal::{Refusal, RefusalCode};
 
 const MESSAGE: &str = "message";
@@ -72,9 +73,14 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<(Value, Uplo
 
 async fn json_of(part: Field<'_>) -> Result<Value, ApiError> {
     let bytes = part.bytes().await.map_err(broken)?;
-    let value: Value = serde_json::from_slice(&bytes).map_err(|error| {
-        let refusal = wire::malformed(&error, None);
-        ApiError::bad_request(Refusal { field: MESSAGE.to_owned(), ..refusal })
+    let value = json::parse(&bytes).map_err(|error| match error {
+        JsonError::Malformed(_) => {
+            let refusal = wire::unreadable(&error, None);
+            ApiError::bad_request(Refusal { field: MESSAGE.to_owned(), ..refusal })
+        }
+        JsonError::Twice { .. } => {
+            ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, wire::unreadable(&error, None))
+        }
     })?;
     if value.is_object() {
         return Ok(value);

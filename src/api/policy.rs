@@ -66,15 +66,28 @@ pub(super) async fn change(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    let changes: Value = serde_json::from_slice(&body)
-        .map_err(|error| ApiError::bad_request(wire::malformed(&error, None)))?;
-    let Value::Object(changes) = changes else {
+    let Value::Object(changes) = wire::json(&body)? else {
         let fix =
             "send an object of keys and values, such as {\"gap.min\": \"30s\"}; null takes a change back";
         let refusal = Refusal::new(RefusalCode::WrongType, "", "the body is no JSON object", fix);
         return Err(ApiError::bad_request(refusal));
     };
-    let account = find(&doors, &id).await?;
+    let work = Arc::clone(&doors);
+    let account_id = id.clone();
+    // To its end, whether or not the client waits: what is stored must also be in force.
+    let rules = doors.carry_out(async move { put_in_force(&work, &account_id, changes).await }).await?;
+    Ok(Json(json!({ "account_id": id, "policy": rules })))
+}
+
+/// Applies changes to the rules as they are, and puts them in force. One change at a time: two that came at once would each
+/// begin with the rules from before the other.
+async fn put_in_force(
+    doors: &Doors,
+    id: &str,
+    changes: Map<String, Value>,
+) -> Result<Map<String, Value>, ApiError> {
+    let _turn = doors.policy_turn().await;
+    let account = find(doors, id).await?;
     let mut rules = doors.store.rules(&account.id).await?;
     for (key, value) in &changes {
         match value {
@@ -88,21 +101,14 @@ pub(super) async fn change(
     }
     let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
     let policy = doors.policy_desk()(&account.id, &rules).map_err(unprocessable)?;
-    let above = above_today(&doors, &account, &policy).await?;
+    let above = above_today(doors, &account, &policy).await?;
     if !above.is_empty() {
         return Err(unprocessable(above));
     }
-    let work = Arc::clone(&doors);
-    let kept = rules.clone();
-    doors
-        .carry_out(async move {
-            let now = work.engine.now();
-            work.store.set_rules(account.id.clone(), kept, Value::Object(changes), now).await?;
-            work.engine.set_policy(account.id, policy);
-            Ok(())
-        })
-        .await?;
-    Ok(Json(json!({ "account_id": id, "policy": rules })))
+    let now = doors.engine.now();
+    doors.store.set_rules(account.id.clone(), rules.clone(), Value::Object(changes), now).await?;
+    doors.engine.set_policy(account.id, policy);
+    Ok(rules)
 }
 
 /// A cap that today is above already would stop the account at once, which is what `pause` is for.

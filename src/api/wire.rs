@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::attachments::{self, AttachmentRules, Uploads};
 use super::error::ApiError;
 use crate::domain::attachment::Blob;
+use crate::domain::json::{self, JsonError};
 use crate::domain::message::{AccountId, Arrival, Draft};
 use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::state::StateName;
@@ -165,8 +166,27 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Not JSON: where, and what was expected there.
-pub(super) fn malformed(error: &serde_json::Error, line_of_batch: Option<usize>) -> Refusal {
+/// Reads a body, or a part of one.
+pub(super) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
+    json::parse(bytes).map_err(|error| {
+        let status = match error {
+            JsonError::Malformed(_) => StatusCode::BAD_REQUEST,
+            JsonError::Twice { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        };
+        ApiError::one(status, unreadable(&error, None))
+    })
+}
+
+/// Why JSON was refused: where, and what was expected there.
+pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> Refusal {
+    let error = match error {
+        JsonError::Malformed(error) => error,
+        JsonError::Twice { key, line, column } => {
+            let line = line_of_batch.unwrap_or(*line);
+            let problem = format!("is given twice; the second one is at line {line}, column {column}");
+            return Refusal::new(RefusalCode::DuplicateField, key.as_str(), problem, "give it once");
+        }
+    };
     let line = line_of_batch.unwrap_or(error.line());
     let what = error.to_string();
     // serde_json ends its message with " at line 1 column 7"; the line of a batch is another one.
@@ -181,8 +201,7 @@ pub(super) fn options(body: &[u8], known: &[&str]) -> Result<Map<String, Value>,
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
     }
-    let value: Value =
-        serde_json::from_slice(body).map_err(|error| ApiError::bad_request(malformed(&error, None)))?;
+    let value = json(body)?;
     let Value::Object(object) = value else {
         return Err(ApiError::bad_request(wrong_type("", "a JSON object, or no body", &value)));
     };

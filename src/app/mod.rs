@@ -32,6 +32,7 @@ use crate::store::{Store, StoreOptions};
 use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
 
+pub use crate::domain::parse_time;
 pub use demo::{DemoOptions, demo};
 pub use place::check_place;
 pub use sandbox::sandbox;
@@ -107,16 +108,19 @@ fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
     store.place_warnings().into_iter().chain(boot).collect()
 }
 
-/// Opens the queue.
+/// Opens the queue, with a row for each account that the configuration names.
 async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store> {
     let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
-    Store::open(&options, now).await.map_err(|error| match place::refused(&error) {
+    let store = Store::open(&options, now).await.map_err(|error| match place::refused(&error) {
         Some(refused) => refused.into(),
         None => {
             let what = format!("cannot open the queue {}", options.path.display());
             anyhow::Error::new(error).context(what)
         }
-    })
+    })?;
+    let configured = settings.policies.accounts.keys().cloned().collect();
+    store.make_accounts(configured, now).await.context("cannot add the configured accounts")?;
+    Ok(store)
 }
 
 impl Application {

@@ -66,6 +66,9 @@ impl Reloader {
 
     async fn put_in_force(&self, newer: &Loaded) -> anyhow::Result<()> {
         let settings = &newer.settings;
+        let _turn = self.doors.policy_turn().await;
+        let named = settings.policies.accounts.keys().cloned().collect();
+        self.store.make_accounts(named, self.engine.now()).await?;
         let policies = rules::in_force(&self.store, settings, self.engine.now()).await?;
         telemetry::set_level(&settings.log.level)?;
         self.engine.set_policies(policies);

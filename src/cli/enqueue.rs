@@ -5,6 +5,7 @@
 //! whichever way it comes. A file is streamed in one request and never held as a whole; whether good rows are kept
 //! beside bad ones is the caller's choice (`--atomic`).
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -173,6 +174,7 @@ struct Stored {
     id: String,
     #[serde(default)]
     duplicate: bool,
+    state: Option<String>,
 }
 
 async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
@@ -198,7 +200,8 @@ async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
     }
     let stored: Stored = answer.read()?;
     if stored.duplicate {
-        render::note("this message is in the queue already, under the same --dedupe-key");
+        let state = stored.state.map(|state| format!(" and is {}", render::line(&state))).unwrap_or_default();
+        render::note(&format!("this message was queued before under the same --dedupe-key{state}"));
     }
     render::print(&format!("{}\n", render::line(&stored.id)))?;
     Ok(Exit::Done)
@@ -309,6 +312,8 @@ pub(super) struct Row {
     #[serde(default)]
     errors: Vec<Refusal>,
     line: Option<u64>,
+    /// Of a duplicate: what became of the message that was queued before.
+    state: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -332,12 +337,13 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
     for row in &verdicts.results {
         refused(row);
     }
-    let Verdicts { accepted, duplicates, refused, .. } = verdicts;
-    match enqueue.json.json {
-        true => render::json(&answer.body)?,
-        false => {
-            render::print(&format!("{accepted} accepted, {duplicates} duplicates, {refused} refused\n"))?
-        }
+    let Verdicts { accepted, duplicates, refused, results } = verdicts;
+    let states = states(&results);
+    let line = format!("{accepted} accepted, {duplicates} duplicates{states}, {refused} refused\n");
+    if enqueue.json.json {
+        render::json(&answer.body)?
+    } else {
+        render::print(&line)?
     }
     if refused == 0 {
         return Ok(Exit::Done);
@@ -347,6 +353,17 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
         false => "the other rows are stored; mend these and send them alone",
     });
     Ok(Exit::Refused)
+}
+
+/// What became of the messages that were queued before: ` (2 sent, 1 queued)`.
+fn states(rows: &[Row]) -> String {
+    let mut counts = BTreeMap::<&str, u64>::new();
+    for state in rows.iter().filter_map(|row| row.state.as_deref()) {
+        *counts.entry(state).or_default() += 1;
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(state, n)| format!("{n} {}", render::line(state))).collect();
+    if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) }
 }
 
 /// The rows of `file`, read while they are sent.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
+use crate::app;
 use crate::clock::{Clock, SystemClock};
 
 const FORMS: &str =
@@ -34,7 +35,7 @@ pub(super) fn parse_time(text: &str) -> Result<Typed, String> {
     if let Ok(at) = text.parse::<Zoned>() {
         return Ok(Typed::At(at.timestamp()));
     }
-    if let Ok(at) = text.parse::<Timestamp>() {
+    if let Some(at) = app::parse_time(text) {
         return Ok(Typed::At(at));
     }
     // Whether it has a form that is known; in UTC no time is skipped.

@@ -67,6 +67,8 @@ pub enum RefusalCode {
     MissingField,
     /// A field nobody knows.
     UnknownField,
+    /// A key that an object has twice.
+    DuplicateField,
     /// A field of the wrong JSON or SQL type.
     WrongType,
     /// A value outside what is allowed.
@@ -99,6 +101,7 @@ impl RefusalCode {
         match self {
             Self::MissingField => "missing_field",
             Self::UnknownField => "unknown_field",
+            Self::DuplicateField => "duplicate_field",
             Self::WrongType => "wrong_type",
             Self::InvalidValue => "invalid_value",
             Self::Contradiction => "contradiction",

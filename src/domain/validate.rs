@@ -304,11 +304,11 @@ impl Faults {
 
     fn time(&mut self, field: &str, value: Option<String>) -> Option<Timestamp> {
         let value = value?;
-        match value.parse::<Timestamp>() {
-            Ok(at) if (0..=253_402_300_799_999).contains(&at.as_millisecond()) => {
+        match super::parse_time(&value) {
+            Some(at) if (0..=253_402_300_799_999).contains(&at.as_millisecond()) => {
                 Some(super::whole_milliseconds(at))
             }
-            Ok(_) => {
+            Some(_) => {
                 self.add(
                     RefusalCode::InvalidValue,
                     field,
@@ -317,7 +317,7 @@ impl Faults {
                 );
                 None
             }
-            Err(_) => {
+            None => {
                 let problem = format!("is no time: {:?}", shortened(&value));
                 let fix = "write RFC 3339 with a zone, such as 2026-11-22T09:21:00.000Z";
                 self.add(RefusalCode::InvalidValue, field, problem, fix);

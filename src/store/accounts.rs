@@ -4,12 +4,16 @@
 //! after the acknowledgement no new call begins. Saying it twice is no error and is told as such.
 
 use jiff::Timestamp;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use super::Store;
 use super::rows::Result;
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
+
+/// Rows of accounts that one transaction makes.
+const ACCOUNTS_AT_ONCE: usize = 10_000;
 
 /// What is paused or resumed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +38,7 @@ pub struct PauseRequest {
 pub enum Paused {
     /// It holds from now on.
     Done,
-    /// It held already; its end and note are the new ones.
+    /// It held already; its end is the new one, and so is its note, if one is given.
     Already,
     /// There is no such account.
     Unknown,
@@ -72,6 +76,28 @@ impl Store {
             .await
     }
 
+    /// Makes rows for accounts that the configuration names, so that they can be paused and shown before their first
+    /// message.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn make_accounts(&self, ids: Vec<AccountId>, now: Timestamp) -> Result<()> {
+        const SQL: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
+             ON CONFLICT (id) DO NOTHING";
+        for some in ids.chunks(ACCOUNTS_AT_ONCE) {
+            let list: Vec<&str> = some.iter().map(AccountId::as_str).collect();
+            let list = json!(list).to_string();
+            let solo = self.inner.writer.solo(now, move |connection| {
+                Box::pin(async move {
+                    sqlx::query(SQL).bind(list).bind(time_text(now)).execute(connection).await?;
+                    Ok(())
+                })
+            });
+            solo.await?;
+        }
+        Ok(())
+    }
+
     /// Lets a queue go that was held because it is a copy or was restored; answers whether it was.
     ///
     /// # Errors
@@ -97,9 +123,12 @@ async fn pause(
         "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM daemon WHERE ?1 = ?1",
         "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM accounts WHERE id = ?1",
     ];
+    // A pause that holds keeps its beginning, and its note unless there is a new one; an empty note takes it away.
     const PAUSE: [&str; 2] = [
-        "UPDATE daemon SET paused_at = ?2, paused_until = ?3, pause_note = ?4 WHERE ?1 = ?1",
-        "UPDATE accounts SET paused_at = ?2, paused_until = ?3, pause_note = ?4 WHERE id = ?1",
+        "UPDATE daemon SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, \
+           pause_note = nullif(coalesce(?4, iif(?5, pause_note, NULL)), '') WHERE ?1 = ?1",
+        "UPDATE accounts SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, \
+           pause_note = nullif(coalesce(?4, iif(?5, pause_note, NULL)), '') WHERE id = ?1",
     ];
     let (which, id) = addressed(&scope);
     let at = time_text(now);
@@ -107,17 +136,14 @@ async fn pause(
         sqlx::query_scalar(WAS[which]).bind(id).bind(&at).fetch_optional(&mut *connection).await?;
     let Some(was) = was else { return Ok(Paused::Unknown) };
     let until = request.until.map(time_text);
-    let query = sqlx::query(PAUSE[which]).bind(id).bind(&at).bind(&until).bind(&request.note);
+    let query = sqlx::query(PAUSE[which]).bind(id).bind(&at).bind(&until).bind(&request.note).bind(was);
     query.execute(&mut *connection).await?;
     event(connection, &scope, "paused", &at, request.note.as_deref()).await?;
     Ok(if was { Paused::Already } else { Paused::Done })
 }
 
 /// A person lets a queue go that was held as a restored copy.
-async fn accept_restored(
-    connection: &mut SqliteConnection,
-    now: Timestamp,
-) -> Result<Option<(String, i64)>> {
+async fn accept_restored(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<(String, i64)>> {
     const SEQ: &str = "SELECT max(seq) FROM events";
     // Under a new name: the queue that it was copied from would be a restored one here.
     const SQL: &str = "UPDATE daemon SET restored_at = NULL, restored_why = NULL, queue_id = lower(hex(randomblob(16))) \
@@ -141,8 +167,8 @@ async fn resume(
     ];
     const RESUME: [&str; 2] = [
         "UPDATE daemon SET paused_at = NULL, paused_until = NULL, pause_note = NULL, key_refused_at = NULL, \
-           key_problem = NULL WHERE ?1 = ?1",
-        "UPDATE accounts SET paused_at = NULL, paused_until = NULL, pause_note = NULL, down_cause = NULL, \
+           key_problem = NULL, resumed_at = ?2 WHERE ?1 = ?1",
+        "UPDATE accounts SET resumed_at = ?2, paused_at = NULL, paused_until = NULL, pause_note = NULL, down_cause = NULL, \
            down_at = NULL, down_problem = NULL, failures = 0, \
            warm_up_again_at = CASE WHEN down_cause = 'restricted' THEN ?2 ELSE warm_up_again_at END, \
            hold_reason = CASE WHEN ?3 THEN NULL ELSE hold_reason END, \

@@ -11,6 +11,7 @@ use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
 use super::{Store, blobs};
 use crate::domain::attachment::{Attachment, Blob};
+use crate::domain::json;
 use crate::domain::message::{AccountId, Arrival, Draft, NewMessage};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
@@ -192,7 +193,7 @@ fn readable_text(row: &SqliteRow, column: &str) -> std::result::Result<Option<St
 /// SQLite takes more for JSON than can be sent: numbers beyond all measure, half a surrogate pair, endless nesting.
 fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Value>, String> {
     let text = readable_text(row, column)?;
-    let parsed = text.map(|text| serde_json::from_str(&text)).transpose();
+    let parsed = text.map(|text| json::parse(text.as_bytes())).transpose();
     parsed.map_err(|error| {
         let what = error.to_string();
         format!("`{column}` is JSON that cannot be read: {what}; write plain JSON")

@@ -246,15 +246,23 @@ pub(super) const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, ph
                   value ->> 16 AS detail, value ->> 17 AS req_id FROM jsonb_each(?1)) AS j \
      WHERE attempts.arrival = j.arrival AND attempts.number = j.number AND attempts.ended_at IS NULL";
 
+/// A call that began before somebody resumed the account says nothing of what was mended since: it neither takes the account
+/// down again nor counts the failures from before.
 pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(accounts.next_call_at, ''), j.next_call_at), \
-       hold_reason = coalesce(j.hold_reason, accounts.hold_reason), hold_until = coalesce(j.hold_until, accounts.hold_until), \
-       down_cause = coalesce(j.down_cause, accounts.down_cause), down_at = coalesce(j.down_at, accounts.down_at), \
-       down_problem = coalesce(j.down_problem, accounts.down_problem), \
-       failures = j.history ->> 'failures', throttles = j.history ->> 'throttles', \
+       hold_reason = iif(j.is_old AND j.hold_reason = 'failures', accounts.hold_reason, coalesce(j.hold_reason, accounts.hold_reason)), \
+       hold_until = iif(j.is_old AND j.hold_reason = 'failures', accounts.hold_until, coalesce(j.hold_until, accounts.hold_until)), \
+       down_cause = coalesce(iif(j.is_old, NULL, j.down_cause), accounts.down_cause), \
+       down_at = coalesce(iif(j.is_old, NULL, j.down_at), accounts.down_at), \
+       down_problem = coalesce(iif(j.is_old, NULL, j.down_problem), accounts.down_problem), \
+       failures = iif(j.is_old, min(j.history ->> 'failures', 1), j.history ->> 'failures'), \
+       throttles = j.history ->> 'throttles', \
        throttled_at = j.history ->> 'throttled_at', half_caps_until = j.history ->> 'half_caps_until' \
      FROM (SELECT value ->> 18 AS id, value ->> 19 AS next_call_at, value ->> 20 AS hold_reason, \
                   value ->> 21 AS hold_until, value ->> 22 AS down_cause, value ->> 23 AS down_at, \
-                  value ->> 24 AS down_problem, value -> 27 AS history FROM jsonb_each(?1)) AS j \
+                  value ->> 24 AS down_problem, value -> 27 AS history, \
+                  coalesce(a.resumed_at > t.started_at, 0) AS is_old \
+           FROM jsonb_each(?1) CROSS JOIN attempts AS t ON t.arrival = value ->> 0 AND t.number = value ->> 1 \
+             CROSS JOIN accounts AS a ON a.id = value ->> 18) AS j \
      WHERE accounts.id = j.id";
 
 /// Settles attempts: three statements, however many there are.
@@ -284,15 +292,19 @@ pub(super) async fn settle(
 async fn account_events(connection: &mut SqliteConnection, settlement: &Settlement) -> Result<()> {
     const EVENT: &str =
         "INSERT INTO events (at, kind, account_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
-    const KEY: &str =
-        "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL";
+    // Nor does a call that began before somebody resumed say that the new key is refused.
+    const KEY: &str = "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.arrival = ?3 AND t.number = ?4 AND t.started_at < daemon.resumed_at)";
+    const IS_DOWN: &str = "SELECT down_cause IS NOT NULL FROM accounts WHERE id = ?1";
     let at = time_text(settlement.at);
     let account = settlement.account_id.as_str();
     if let Some(hold) = &settlement.hold {
         let query = sqlx::query(EVENT).bind(&at).bind("account.hold").bind(account);
         query.bind(hold.reason.as_str()).bind(time_text(hold.until)).execute(&mut *connection).await?;
     }
-    if let Some(down) = &settlement.account_down {
+    if let Some(down) = &settlement.account_down
+        && sqlx::query_scalar(IS_DOWN).bind(account).fetch_optional(&mut *connection).await? == Some(true)
+    {
         let query = sqlx::query(EVENT).bind(&at).bind("account.down").bind(account);
         query
             .bind(Reason::of_down(down.cause).as_str())
@@ -301,9 +313,12 @@ async fn account_events(connection: &mut SqliteConnection, settlement: &Settleme
             .await?;
     }
     if let Some(down) = &settlement.key_refused {
-        sqlx::query(KEY).bind(&at).bind(&down.problem).execute(&mut *connection).await?;
-        let query = sqlx::query(EVENT).bind(&at).bind("daemon.key_refused").bind(None::<&str>);
-        query.bind(Reason::KeyRefused.as_str()).bind(&down.problem).execute(&mut *connection).await?;
+        let query = sqlx::query(KEY).bind(&at).bind(&down.problem).bind(settlement.arrival.0);
+        let refused = query.bind(settlement.number).execute(&mut *connection).await?;
+        if refused.rows_affected() > 0 {
+            let query = sqlx::query(EVENT).bind(&at).bind("daemon.key_refused").bind(None::<&str>);
+            query.bind(Reason::KeyRefused.as_str()).bind(&down.problem).execute(&mut *connection).await?;
+        }
     }
     Ok(())
 }

@@ -22,7 +22,9 @@ macro_rules! insert_into {
                campaign, dedupe_key, reason, due_at, thread, created_at, \"group\", name, specifics, quote_id, forward, \
                attachments, lane, priority, urgent, ignore_hours, allow_repeat, updated_at, state, run) ",
             $($values,)+
-            " ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL DO NOTHING"
+            // In the words of the index `messages_dedupe`.
+            " ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL AND state <> 'failed' AND state <> 'cancelled' \
+               AND state <> 'rejected' DO NOTHING"
         )
     };
 }

@@ -14,6 +14,7 @@ use super::rows::{self, Result};
 use super::{Store, blobs};
 use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, MessageId, NewMessage};
+use crate::domain::state::StateName;
 use crate::domain::time_text;
 
 /// What to do with the good rows of a batch that has bad ones.
@@ -30,9 +31,10 @@ pub enum EnqueueMode {
 pub enum Enqueued {
     /// Stored, under this id.
     Accepted(MessageId),
-    /// The same message is stored already: its `dedupe_key` and all it says are equal.
+    /// The same message is stored already: its `dedupe_key` and all it says are equal. One that failed, was cancelled or was
+    /// rejected does not count: its key may be used again.
     Duplicate(MessageId),
-    /// Its `dedupe_key` belongs to a message that says something else.
+    /// Its `dedupe_key` belongs to such a message that says something else.
     Conflict(MessageId),
     /// This message says the same to the same person: not stored.
     Repeat(MessageId),
@@ -66,6 +68,20 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Enqueued>> {
         self.inner.writer.enqueue(EnqueueBatch::new(messages, blobs, mode, now)).await
+    }
+
+    /// The states of messages by their ids; those that do not exist are left out.
+    ///
+    /// # Errors
+    /// What SQLite says.
+    pub async fn states(&self, ids: &[MessageId]) -> Result<HashMap<MessageId, StateName>> {
+        const SQL: &str = "SELECT id, state FROM messages WHERE id IN (SELECT value FROM json_each(?1))";
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<String> = ids.iter().map(|id| id.0.hyphenated().to_string()).collect();
+        let found = sqlx::query(SQL).bind(json!(ids).to_string()).fetch_all(&self.inner.readers).await?;
+        found.iter().map(|row| Ok((rows::message_id(row, "id")?, rows::state(row)?))).collect()
     }
 }
 
@@ -286,7 +302,8 @@ async fn conflicts_of(
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
          m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
          m.priority, m.urgent, m.ignore_hours, m.allow_repeat \
-         FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1))";
+         FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1)) \
+           AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected'";
     let keys: Vec<&str> =
         batch.rows.iter().filter_map(|(_, message)| message.dedupe_key.as_deref()).collect();
     if keys.is_empty() {

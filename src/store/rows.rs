@@ -12,6 +12,7 @@ use crate::domain::account::{Account, AccountHold, Daemon, Down, History, Pause,
 use crate::domain::lane::Precedence;
 use crate::domain::message::{AccountId, ChatId, Extras, Inbox, InboxId, MessageId, Target, UserId};
 use crate::domain::outcome::DownCause;
+use crate::domain::parse_time;
 use crate::domain::reason::Reason;
 use crate::domain::specifics::Specifics;
 use crate::domain::state::StateName;
@@ -24,7 +25,7 @@ pub(super) fn corrupt(what: &'static str, value: impl Into<String>) -> StoreErro
 
 pub(super) fn time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>> {
     let text: Option<&str> = row.try_get(column)?;
-    text.map(|text| text.parse().map_err(|_| corrupt(column, text))).transpose()
+    text.map(|text| parse_time(text).ok_or_else(|| corrupt(column, text))).transpose()
 }
 
 pub(super) fn required_time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {

@@ -229,6 +229,12 @@ impl Store {
 /// So many rows are looked through one by one rather than an index be used that may hold more of them.
 const FEW: i64 = 5_000;
 
+/// The indexes of keys, of the message that holds one and of those that have released it, with their own words.
+const KEYS: [(&str, &str); 2] = [
+    ("messages_dedupe", "q.state <> 'failed' AND q.state <> 'cancelled' AND q.state <> 'rejected'"),
+    ("messages_released", "(q.state = 'failed' OR q.state = 'cancelled' OR q.state = 'rejected')"),
+];
+
 /// The places of the messages of a page, the newest first, and the values of the numbered places in it, from `?2` on. Each
 /// state is a subquery of its own that an index gives in the order of arrival, so that few matches among many rows are
 /// found as soon as many. `by_account` chooses the index where an account and a campaign are asked for.
@@ -253,9 +259,8 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
             index = index.or(Some(of_column));
         }
     }
-    if let Some(before) = filter.before {
-        conditions.push_str(&format!(" AND q.arrival < {}", before.0));
-    }
+    let before = filter.before.map(|before| format!(" AND q.arrival < {}", before.0));
+    conditions.push_str(&before.unwrap_or_default());
     let limit = u64::from(filter.limit) + 1;
     let part = |index: Option<&str>, states: String| {
         let by = index.map(|index| format!(" INDEXED BY {index}")).unwrap_or_default();
@@ -268,7 +273,8 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
         if words.is_empty() { String::new() } else { format!(" AND q.state IN ('{}')", words.join("', '")) };
     match index {
         // Few messages have the same key or chat; without any condition the rows are in order as they are.
-        Some("messages_dedupe" | "messages_by_chat") => return (part(index, in_states), values),
+        Some("messages_dedupe") => return (of_key(part, &in_states, limit), values),
+        Some("messages_by_chat") => return (part(index, in_states), values),
         None if words.is_empty() => return (part(None, in_states), values),
         _ => {}
     }
@@ -291,6 +297,12 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
         format!("SELECT arrival FROM ({}) ORDER BY arrival DESC LIMIT {limit}", parts.join(" UNION ALL ")),
         values,
     )
+}
+
+fn of_key(part: impl Fn(Option<&str>, String) -> String, states: &str, limit: u64) -> String {
+    let of =
+        |(index, words)| format!("SELECT * FROM ({})", part(Some(index), format!(" AND {words}{states}")));
+    KEYS.map(of).join(" UNION ALL ") + &format!(" ORDER BY arrival DESC LIMIT {limit}")
 }
 
 fn read_message(row: &SqliteRow) -> Result<MessageView> {

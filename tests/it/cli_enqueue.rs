@@ -75,12 +75,12 @@ fn the_text_can_come_from_a_file_without_its_last_line_end() {
 #[test]
 fn one_message_is_answered_with_its_id() {
     let conflict = r#"{"error": {"code": "dedupe_conflict", "field": "dedupe_key", "problem": "belongs to another message", "fix": "use a new key"}, "existing_id": "0192"}"#;
-    let again = "this message is in the queue already, under the same --dedupe-key\n";
+    let again = "this message was queued before under the same --dedupe-key and is sent\n";
     let told = "error: `dedupe_key` belongs to another message; use a new key (that message is 0192)\n";
     let stored = r#"{"id": "0193", "state": "queued"}"#;
     for (status, body, code, out, err) in [
         (201, stored, 0, "0193\n", ""),
-        (200, r#"{"id": "0193", "duplicate": true}"#, 0, "0193\n", again),
+        (200, r#"{"id": "0193", "duplicate": true, "state": "sent"}"#, 0, "0193\n", again),
         (409, conflict, 4, "", told),
     ] {
         let (_, ran) = one(ROUTE, status, body, &with(&["--text", "Hi", "--dedupe-key", "k"]));

@@ -293,7 +293,7 @@ async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
     assert_eq!(house.sql("SELECT count(*) || '' FROM messages"), ["2"], "nothing was queued");
     // What enqueueing the same file then says.
     let output = house.outboxd(&["enqueue", "all.ndjson"]).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "7 accepted, 3 duplicates, 4 refused\n");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "7 accepted, 3 duplicates (3 queued), 4 refused\n");
     daemon.stop().await;
 }
 

@@ -1,6 +1,6 @@
 //! Pausing and resuming: durable, told apart from what held already, and never undoing more than was asked (P5).
 
-use outboxd::domain::account::{AccountHold, Down, Pause};
+use outboxd::domain::account::{AccountHold, Down, History, Pause};
 use outboxd::domain::outcome::DownCause;
 use outboxd::domain::reason::Reason;
 use outboxd::store::{Begun, PauseRequest, Paused, Resumed, Scope, Settlement};
@@ -42,8 +42,8 @@ async fn a_pause_holds_after_a_crash_and_is_told_when_it_held_already() {
         let store = &queue.store;
         let again = store.pause(scope.clone(), PauseRequest::default(), at(3)).await.unwrap();
         assert_eq!(again, Paused::Already, "{scope:?}");
-        let pause = Pause { since: at(3), until: None, note: None };
-        assert_eq!(pause_of(&queue, &scope).await, Some(pause), "its end and note are the new ones");
+        let pause = Pause { since: at(1), until: None, note: Some("why".into()) };
+        assert_eq!(pause_of(&queue, &scope).await, Some(pause), "only its end is the new one");
         assert_eq!(store.resume(scope.clone(), false, at(4)).await.unwrap(), Resumed::Done);
         assert_eq!(pause_of(&queue, &scope).await, None, "{scope:?}");
         assert_eq!(store.resume(scope.clone(), false, at(5)).await.unwrap(), Resumed::WasNotPaused);
@@ -126,6 +126,45 @@ async fn resuming_mends_what_was_down_and_lifts_a_forced_rest_only_if_asked() {
     assert_eq!(queue.store.resume(mine(), true, at(900)).await.unwrap(), Resumed::WasNotPaused, "it is over");
     assert_eq!(queue.store.resume(mine(), true, at(899)).await.unwrap(), Resumed::Done);
     assert_eq!(account_now().await.hold, None);
+    queue.check();
+}
+
+/// The answer of a call that began before somebody resumed says nothing of what was mended since.
+#[tokio::test]
+async fn an_answer_to_a_call_from_before_a_resume_does_not_undo_it() {
+    let queue = held_and_down().await;
+    let id = queue.value("SELECT id FROM messages").parse().expect("an id");
+    assert_eq!(queue.store.resume(mine(), true, at(200)).await.unwrap(), Resumed::Done);
+    assert_eq!(queue.begin(id, 2, at(201)).await, Begun::Granted);
+    // While that call is on its way: everything is paused, the account too, and both are resumed.
+    for scope in [mine(), Scope::Everything] {
+        queue.store.pause(scope.clone(), PauseRequest::default(), at(210)).await.unwrap();
+        assert_eq!(queue.store.resume(scope, false, at(220)).await.unwrap(), Resumed::Done);
+    }
+    let down = |cause| Some(Down { cause, since: at(230), problem: "old news".into() });
+    let settlement = Settlement {
+        account_down: down(DownCause::Disconnected),
+        key_refused: down(DownCause::Key),
+        hold: Some(AccountHold { reason: Reason::Failures, until: at(5000) }),
+        history: History { failures: 7, ..History::default() },
+        ..queue.settlement(id, 2, back_in_place()).await
+    };
+    assert!(queue.store.settle(settlement).await.unwrap());
+    let account = queue.store.accounts(None).await.unwrap().remove(0).account;
+    assert_eq!((account.down, account.hold, account.history.failures), (None, None, 1));
+    assert_eq!(queue.store.totals().await.unwrap().daemon.key_refused, None);
+    // A rest that the provider asked for holds all the same, and a call from after the resume counts in full.
+    assert_eq!(queue.begin(id, 3, at(400)).await, Begun::Granted);
+    let settlement = Settlement {
+        account_down: down(DownCause::Restricted),
+        ..queue.settlement(id, 3, back_in_place()).await
+    };
+    assert!(queue.store.settle(settlement).await.unwrap());
+    let account = queue.store.accounts(None).await.unwrap().remove(0).account;
+    assert_eq!(account.down.map(|down| down.cause), Some(DownCause::Restricted));
+    let downs =
+        queue.value("SELECT count(*) FROM events WHERE kind IN ('account.down', 'daemon.key_refused')");
+    assert_eq!(downs, "2", "the first one, and the last one");
     queue.check();
 }
 

@@ -1,0 +1,75 @@
+//! Bodies that nobody reads are read to their end and thrown away, whatever the path and the answer.
+//!
+//! A server that answers and closes while its client still writes makes many clients lose the answer to a broken pipe. So
+//! each body is wrapped: when a handler drops it before its end (a path that takes none, an unknown one, a refusal), what
+//! is left of it is read by a task of its own, up to [`MOST`] bytes and [`LONGEST`].
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use futures_util::{Stream, StreamExt};
+
+use super::Doors;
+
+/// Most bytes of one body that are read for nobody.
+const MOST: usize = 1 << 30;
+
+/// How long such a body is read.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Wraps the body of every request that has one.
+pub(super) async fn drain(State(doors): State<Arc<Doors>>, request: Request, next: Next) -> Response {
+    if request.body().is_end_stream() {
+        return next.run(request).await;
+    }
+    let wrap = |body: Body| Body::from_stream(Drained { body: Some(body.into_data_stream()), doors });
+    next.run(request.map(wrap)).await
+}
+
+/// A body that is read to its end even if it is dropped before.
+struct Drained {
+    body: Option<BodyDataStream>,
+    doors: Arc<Doors>,
+}
+
+impl Stream for Drained {
+    type Item = Result<Bytes, axum::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = body.poll_next_unpin(context);
+        if matches!(polled, Poll::Ready(None | Some(Err(_)))) {
+            self.body = None;
+        }
+        polled
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take() else { return };
+        let engine = self.doors.engine.clone();
+        self.doors.tasks.spawn(async move {
+            let read = async {
+                let mut bytes = 0_usize;
+                while let Some(Ok(data)) = body.next().await {
+                    bytes = bytes.saturating_add(data.len());
+                    if bytes > MOST {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                () = read => {}
+                () = engine.clock().sleep(LONGEST) => {}
+                () = engine.stopping() => {}
+            }
+        });
+    }
+}

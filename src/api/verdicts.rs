@@ -1,0 +1,96 @@
+//! What became of each row of a request, and the answer that says so.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::error::refusal_json;
+use crate::domain::message::MessageId;
+use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::state::StateName;
+use crate::store::Enqueued;
+
+/// What became of a row.
+pub(super) enum RowVerdict {
+    Accepted(MessageId),
+    Duplicate(MessageId, Option<StateName>),
+    Refused(Vec<Refusal>, Option<MessageId>),
+}
+
+/// The key belongs to message `id`, which is in `state`.
+pub(super) fn dedupe_conflict(id: MessageId, state: Option<StateName>) -> Refusal {
+    let state = state.map(|state| format!(" and is `{}`", state.as_str())).unwrap_or_default();
+    let problem = format!("belongs to message {id}, which says something else{state}");
+    Refusal::new(RefusalCode::DedupeConflict, "dedupe_key", problem, "use another key for another message")
+}
+
+pub(super) fn repeated(id: MessageId) -> Refusal {
+    let problem = format!("was queued for this person before, as message {id}");
+    let fix = "write something else, or set `allow_repeat`";
+    Refusal::new(RefusalCode::RepeatedText, "text", problem, fix)
+}
+
+/// The messages whose keys were given again.
+pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
+    let taken = verdicts.iter().filter_map(|verdict| match verdict {
+        Enqueued::Duplicate(id) | Enqueued::Conflict(id) => Some(*id),
+        Enqueued::Accepted(_) | Enqueued::Repeat(_) | Enqueued::Refused => None,
+    });
+    taken.collect()
+}
+
+/// What is wrong with a row.
+pub(super) fn refused_row(
+    index: usize,
+    line: Option<usize>,
+    refusals: &[Refusal],
+    existing: Option<MessageId>,
+) -> Value {
+    let errors: Vec<Value> = refusals.iter().map(refusal_json).collect();
+    let mut row = json!({ "index": index, "error": errors.first(), "errors": errors });
+    if let Some(line) = line {
+        row["line"] = json!(line);
+    }
+    if let Some(id) = existing {
+        row["existing_id"] = json!(id.to_string());
+    }
+    row
+}
+
+pub(super) fn batch_refused() -> RowVerdict {
+    let fix = "mend the others and send the batch again";
+    let problem = "another row of this all-or-none batch was refused";
+    RowVerdict::Refused(vec![Refusal::new(RefusalCode::BatchRefused, "", problem, fix)], None)
+}
+
+pub(super) fn batch_answer(
+    lines: &[Option<usize>],
+    verdicts: &[Option<RowVerdict>],
+    atomic: bool,
+) -> Response {
+    let (mut accepted, mut duplicates, mut refused) = (0, 0, 0);
+    let mut results = Vec::with_capacity(verdicts.len());
+    for (index, (line, verdict)) in lines.iter().zip(verdicts).enumerate() {
+        results.push(match verdict {
+            Some(RowVerdict::Accepted(id)) => {
+                accepted += 1;
+                json!({ "index": index, "id": id.to_string() })
+            }
+            Some(RowVerdict::Duplicate(id, state)) => {
+                duplicates += 1;
+                let state = state.map(StateName::as_str);
+                json!({ "index": index, "id": id.to_string(), "duplicate": true, "state": state })
+            }
+            Some(RowVerdict::Refused(refusals, existing)) => {
+                refused += 1;
+                refused_row(index, *line, refusals, *existing)
+            }
+            None => json!({ "index": index }),
+        });
+    }
+    let status = if atomic && refused > 0 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let body =
+        json!({ "accepted": accepted, "duplicates": duplicates, "refused": refused, "results": results });
+    (status, Json(body)).into_response()
+}
