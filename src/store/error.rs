@@ -1,6 +1,6 @@
 //! What can go wrong with the queue itself, in words that say what to do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{LockHeld, sqlite};
 
@@ -48,6 +48,18 @@ pub enum StoreError {
     NotOurs {
         /// The file.
         path: PathBuf,
+    },
+    /// The database cannot be read.
+    #[error(
+        "the queue {path} is damaged; put a backup in its place (docs/operations.md), or save what can be saved with \
+         `sqlite3 {path} .recover`"
+    )]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: sqlx::Error,
     },
     /// The write-ahead log was written for another version of the database file.
     #[error(
@@ -109,6 +121,20 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What SQLite said when it opened `path`: that a file is damaged has a way out of its own.
+    pub(super) fn when_opening(self, path: &Path) -> Self {
+        use sqlx::migrate::MigrateError;
+        match self {
+            Self::Sqlite(source)
+            | Self::Migrate(MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _))
+                if sqlite::is_damaged(&source) =>
+            {
+                Self::Damaged { path: path.to_owned(), source }
+            }
+            other => other,
+        }
+    }
+
     /// The error with its causes, for a log line.
     pub fn chain(&self) -> String {
         use std::error::Error as _;

@@ -188,6 +188,10 @@ impl Store {
     /// the file system does not let SQLite keep the settings that the promises rest on, and what SQLite says otherwise.
     pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
         let path = place::resolve(&options.path)?;
+        Self::open_at(path.clone(), options, now).await.map_err(|error| error.when_opening(&path))
+    }
+
+    async fn open_at(path: PathBuf, options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
         // Before anything is made beside it: what is not ours is left alone.
         place::look(&path)?;
         sqlite::make(&path)?;

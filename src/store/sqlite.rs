@@ -27,14 +27,20 @@ pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
 /// Brings the schema to this version; what was released is never edited.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// Whether `error` says that another program holds the lock.
+/// Whether `error` says that another program holds the lock: SQLITE_BUSY or SQLITE_LOCKED.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
-    // SQLITE_BUSY and SQLITE_LOCKED with all their extended codes.
-    error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .and_then(|code| code.parse::<u32>().ok())
-        .is_some_and(|code| matches!(code & 0xff, 5 | 6))
+    matches!(code(error), Some(5 | 6))
+}
+
+/// Whether `error` says that the file is damaged: SQLITE_CORRUPT or SQLITE_NOTADB.
+pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(11 | 26))
+}
+
+/// SQLite's own code without what extends it.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

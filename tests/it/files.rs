@@ -289,6 +289,29 @@ async fn a_file_of_another_program_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_queue_is_refused_with_the_ways_out() {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    sent(&daemon, 1).await;
+    stop(daemon).await;
+    let whole = std::fs::read(house.database()).expect("the database");
+    let damaged = [
+        ("cut off", whole[..8192].to_vec()),
+        ("overwritten", [&whole[..4096], &vec![0xA5; 40_960], &whole[45_056..]].concat()),
+        ("with a page size that is none", [&whole[..16], &[0, 3], &whole[18..]].concat()),
+    ];
+    for (how, bytes) in damaged {
+        std::fs::write(house.database(), &bytes).expect("damaged");
+        let (code, said) = ends(house.outboxd(&["serve"])).await;
+        assert_eq!(code, Some(1), "{how}: {said}");
+        for part in ["queue.db is damaged", "backup", ".recover"] {
+            assert!(said.contains(part), "{how}: {said}");
+        }
+    }
+    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mistyped_path_makes_no_folders_and_a_new_queue_is_told_of() {
     let house = House::new().await;
     let typo = house.path("outbxd").join("state").join("queue.db");
