@@ -7,7 +7,7 @@ use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::place::FileId;
+use super::place::{self, Content, FileId};
 use super::{StoreError, sqlite};
 
 /// The names, and what each stood for when the queue was opened.
@@ -61,8 +61,13 @@ fn is_gone(error: &std::io::Error) -> bool {
 }
 
 impl super::Store {
-    /// Why this daemon must not go on: a file of the queue was taken away, or its lock is another daemon's.
+    /// Why this daemon must not go on: a file of the queue was taken away, or its lock is another daemon's. To be asked every
+    /// few seconds; it also has the restore guard remember the version of the file.
     pub fn taken_away(&self) -> Option<String> {
+        // Through the descriptor that is open: closing one of its own would drop SQLite's locks.
+        if let Ok(Content::Queue(version)) = place::content(self.inner.lock.database(), &self.inner.path) {
+            self.inner.mark.note_file(version);
+        }
         self.inner.files.taken_away().or_else(|| match self.inner.lock.renew() {
             Err(error @ StoreError::Locked(_)) => Some(format!("the lock of the queue was lost: {error}")),
             Err(error) => {

@@ -15,6 +15,7 @@ use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -88,6 +89,8 @@ pub(super) struct Mark {
     /// What it said when it was opened.
     found: Option<Noted>,
     noted: Mutex<Noted>,
+    /// The version that this run has given the file; 0: none yet.
+    drawn: AtomicI32,
 }
 
 impl Mark {
@@ -102,7 +105,8 @@ impl Mark {
             File::options().read(true).write(true).create(true).truncate(false).mode(MODE).open(&path);
         let file = options.map_err(failed)?;
         let found = read(&file).map_err(failed)?;
-        Ok(Self { noted: Mutex::new(found.clone().unwrap_or_default()), found, path, file })
+        let noted = Mutex::new(found.clone().unwrap_or_default());
+        Ok(Self { noted, found, path, file, drawn: AtomicI32::new(0) })
     }
 
     /// Refuses a log that does not belong to the database beside it; to be asked before SQLite opens the two.
@@ -112,10 +116,11 @@ impl Mark {
     pub(super) fn check_log(&self, database: &Path, content: Content) -> Result<()> {
         let log = sqlite::wal_path(database);
         let length = std::fs::metadata(&log).map_or(0, |found| found.len());
-        let belongs = match (content, self.found.as_ref().and_then(|found| found.version)) {
-            (Content::Empty, _) => false,
-            (Content::Queue(version), Some(noted)) => version == noted,
-            (Content::Queue(_), None) => true,
+        let belongs = match content {
+            Content::Empty => false,
+            Content::Queue(version) => {
+                self.found.as_ref().and_then(|found| found.version).is_none_or(|noted| noted == version)
+            }
         };
         if belongs || length <= LOG_HEADER_BYTES {
             // From here on the file's version changes, and is not known until it has.
@@ -164,7 +169,8 @@ impl Mark {
         let schema: i32 = sqlx::query_scalar("PRAGMA schema_version").fetch_one(&mut *connection).await?;
         let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
         let (busy, pages, moved): (i32, i32, i32) = moved;
-        // While another program reads an older snapshot, the file keeps its old version; then a log is not judged.
+        self.drawn.store(user, Ordering::Relaxed);
+        // While another program reads an older snapshot, the file keeps its old version; `note_file` sees when it has not.
         if busy == 0 && pages == moved {
             self.note_version(Some(Version { user, schema }));
         }
@@ -176,6 +182,14 @@ impl Mark {
         self.change(|noted| noted.version = version);
         if let Err(error) = self.file.sync_data() {
             tracing::warn!(%error, path = %self.path.display(), "the restore guard cannot be flushed");
+        }
+    }
+
+    /// The file has this version now. Another program may change the schema, by an index of its own or as Litestream does.
+    pub(super) fn note_file(&self, version: Version) {
+        let noted = self.noted.lock().expect("nothing panics while holding it").version;
+        if version.user == self.drawn.load(Ordering::Relaxed) && noted != Some(version) {
+            self.note_version(Some(version));
         }
     }
 
@@ -197,7 +211,7 @@ impl Mark {
     /// A person has released a held queue: from now on the guard is its own, under its new name.
     pub(super) fn accept(&self, queue: String, seq: i64, now: Timestamp) {
         self.change(|noted| {
-            *noted = Noted { queue, call: None, seq, alive_at: Some(now), version: noted.version };
+            (noted.queue, noted.call, noted.seq, noted.alive_at) = (queue, None, seq, Some(now));
         });
     }
 

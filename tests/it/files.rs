@@ -156,6 +156,13 @@ async fn a_copy_beside_the_log_of_a_killed_run_is_refused_until_the_log_is_remov
     assert_eq!(std::fs::read(beside(&house, "-wal")).expect("the log"), log);
 }
 
+/// Runs SQL as another program, whatever it returns.
+fn tamper(house: &House, sql: &str) {
+    let connection = rusqlite::Connection::open(house.database()).expect("the database");
+    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+    connection.execute_batch(sql).expect("SQL");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
     let house = House::new().await.hasty();
@@ -166,9 +173,25 @@ async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
         daemon.kill();
         assert!(std::fs::metadata(beside(&house, "-wal")).is_ok_and(|log| log.len() > 4096));
     }
+    // Another program adds an index of its own, which the file may have or not yet when the daemon is killed.
+    for (number, is_moved) in [(5, false), (6, true)] {
+        let daemon = house.serve().await;
+        let noted = || {
+            let text = std::fs::read_to_string(beside(&house, ".mark")).expect("the guard");
+            serde_json::from_str::<Value>(&text).expect("JSON")["version"].clone()
+        };
+        let before = noted();
+        tamper(&house, &format!("CREATE INDEX mine_{number} ON messages (created_at)"));
+        if is_moved {
+            tamper(&house, "PRAGMA wal_checkpoint(PASSIVE)");
+            assert!(eventually(async || noted() != before).await, "{before}");
+        }
+        sent(&daemon, number).await;
+        daemon.kill();
+    }
     // Moved as a whole, with its log and its guard.
     let daemon = house.serve().await;
-    sent(&daemon, 5).await;
+    sent(&daemon, 7).await;
     daemon.kill();
     let other = House::new().await.hasty();
     for suffix in ["", "-wal", "-shm", ".mark"] {
@@ -176,7 +199,7 @@ async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
     }
     let daemon = other.serve().await;
     assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
-    assert_eq!(daemon.get("/v1/status").await.1["queue"]["counts"]["sent"], 5);
+    assert_eq!(daemon.get("/v1/status").await.1["queue"]["counts"]["sent"], 7);
 }
 
 /// How a database comes to know less than was sent from it.
