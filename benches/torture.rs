@@ -58,6 +58,7 @@ fn main() -> ExitCode {
     let mut producer = producer::Producer::new(plan);
     let mut left_at_last_kill = 0;
     for kill in 0..plan.kills {
+        house.set_clock_to(dice.random_range(0..64));
         let daemon = house.serve();
         if dice.random_range(0..8) == 0 {
             // Somewhere in its start.
@@ -68,11 +69,15 @@ fn main() -> ExitCode {
             assert!(up, "seed {}: the daemon does not start: {}", plan.seed, house.log());
             let killer = daemon.kill_after(moment);
             producer.give(&house, kill);
+            if dice.random_range(0..4) == 0 {
+                house.set_clock_to(dice.random_range(0..64));
+            }
             killer.join().expect("the killer ends");
         }
         daemon.kill();
         left_at_last_kill = house.unfinished();
     }
+    house.set_clock(0);
     let daemon = house.serve();
     let patience = clock.monotonic() + Duration::from_secs(240);
     let mut waits = true;
@@ -84,6 +89,12 @@ fn main() -> ExitCode {
     }
     daemon.kill();
     let verdict = judge::judge(&house, plan, producer.acknowledged());
+    let clocks = if house.has_wrong_clocks() {
+        "wrong by up to 400 days"
+    } else {
+        "right: libfaketime is not installed"
+    };
+    println!("wall clocks: {clocks}");
     verdict.print(plan, left_at_last_kill, clock.monotonic());
     if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

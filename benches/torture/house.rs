@@ -47,12 +47,23 @@ request_timeout = "1s"
 level = "warn"
 "#;
 
+/// What the wall clock of a daemon is off by, in seconds, at its start and while it runs.
+const OFF_BY: [i64; 8] = [0, 0, 2, -2, 3600, -3600, 26 * 3600, -400 * 86_400];
+
+/// libfaketime, if it is installed (Debian's package `faketime`).
+fn libfaketime() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?;
+    let mut found = folders.flatten().map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+    found.find(|library| library.exists())
+}
+
 /// A sandbox that runs, and a folder for the queue.
 pub(crate) struct House {
     folder: tempfile::TempDir,
     sandbox: Child,
     address: String,
     seed: u64,
+    libfaketime: Option<PathBuf>,
 }
 
 /// A daemon that runs, or has been killed.
@@ -80,7 +91,27 @@ impl House {
         BufReader::new(out).read_line(&mut line).expect("its first line");
         let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address");
         let address = url.trim_end_matches([';', '.']).to_owned();
-        Self { folder, sandbox, address, seed }
+        let house = Self { folder, sandbox, address, seed, libfaketime: libfaketime() };
+        house.set_clock(0);
+        house
+    }
+
+    /// Sets the wall clock of the daemons, where that is possible, to one of the times that are drawn from `draw`.
+    pub(crate) fn set_clock_to(&self, draw: usize) {
+        self.set_clock(OFF_BY[draw % OFF_BY.len()]);
+    }
+
+    /// Sets the wall clock of the daemons to so many seconds off.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        let (new, path) = (self.folder.path().join("offset.new"), self.folder.path().join("offset"));
+        // Replaced as a whole: the daemon reads it all the time.
+        std::fs::write(&new, format!("{seconds:+}")).expect("a file");
+        std::fs::rename(new, path).expect("a file");
+    }
+
+    /// Whether the daemons have a wall clock that is wrong at times.
+    pub(crate) fn has_wrong_clocks(&self) -> bool {
+        self.libfaketime.is_some()
     }
 
     /// The queue.
@@ -101,10 +132,16 @@ impl House {
     /// Starts a daemon, and does not wait for it.
     pub(crate) fn serve(&self) -> Daemon {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_outboxd"))
-            .arg("serve")
-            .current_dir(self.folder.path())
-            .env_clear()
+        let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
+        command.arg("serve").current_dir(self.folder.path()).env_clear();
+        if let Some(library) = &self.libfaketime {
+            command
+                .env("LD_PRELOAD", library)
+                .env("FAKETIME_TIMESTAMP_FILE", self.folder.path().join("offset"))
+                .env("FAKETIME_NO_CACHE", "1")
+                .env("DONT_FAKE_MONOTONIC", "1");
+        }
+        let child = command
             .env("OUTBOXD_CONFIG", self.folder.path().join("outboxd.toml"))
             .env("OUTBOXD_STORE_PATH", self.database())
             .env("OUTBOXD_API_SOCKET", self.socket())

@@ -137,11 +137,16 @@ fn rows(sql: &rusqlite::Connection, deliveries: &[Value], verdict: &mut Verdict)
 
 /// Messages whose outcome was unknown for longer than their reads take.
 fn stuck(sql: &rusqlite::Connection, verdict: &mut Verdict) {
-    const SQL: &str = "WITH lives AS (SELECT message_id, kind, at, lead(at) OVER (PARTITION BY message_id ORDER BY seq) AS next \
+    // Times are of a wall clock that is set; by how much is in the events.
+    const SQL: &str = "WITH lives AS (SELECT message_id, kind, at, seq, \
+             lead(at) OVER (PARTITION BY message_id ORDER BY seq) AS next, \
+             lead(seq) OVER (PARTITION BY message_id ORDER BY seq) AS next_seq \
            FROM events WHERE message_id IS NOT NULL) \
-         SELECT CAST(round((julianday(next) - julianday(l.at)) * 86400000) AS INTEGER), \
+         SELECT CAST(round((julianday(next) - julianday(l.at)) * 86400000 - 1000 * \
+             (SELECT coalesce(sum(CAST(c.detail AS REAL)), 0) FROM events c \
+               WHERE c.kind = 'daemon.clock_set' AND c.seq BETWEEN l.seq AND l.next_seq)) AS INTEGER), \
            (SELECT count(*) FROM evidence e JOIN messages m ON m.arrival = e.arrival \
-             WHERE m.id = l.message_id AND e.finding = 'unread' AND e.at BETWEEN l.at AND l.next) \
+             WHERE m.id = l.message_id AND e.finding = 'unread') \
          FROM lives l WHERE kind IN ('message.uncertain', 'message.sending') AND next IS NOT NULL";
     let mut statement = sql.prepare(SQL).expect("SQL");
     let mut rows = statement.query([]).expect("rows");

@@ -65,7 +65,7 @@ impl Store {
         clock_step: Option<ClockStep>,
     ) -> Result<Recovered> {
         let run = self.inner.run;
-        let stale_before = self.stale_before(now, stale_after, clock_step);
+        let stale_before = self.stale_before(now, stale_after, clock_step).await?;
         let mut stale = 0;
         let mut from = stale_before.map(|before| (before, 0));
         while let Some((before, after)) = from {
@@ -89,16 +89,23 @@ impl Store {
     }
 
     /// Before which time a message must have been due to be stale, if no daemon was there for so long.
-    fn stale_before(
+    async fn stale_before(
         &self,
         now: Timestamp,
         stale_after: Option<Duration>,
         clock_step: Option<ClockStep>,
-    ) -> Option<Timestamp> {
-        let before = now.checked_sub(stale_after?).ok()?;
+    ) -> Result<Option<Timestamp>> {
+        // The guard's time may be of a clock that was set right before the last run ended.
+        const CLOCKS: &str = "SELECT clock_at FROM runs WHERE id < ?1 ORDER BY id DESC LIMIT 1";
+        let Some(before) = stale_after.and_then(|after| now.checked_sub(after).ok()) else { return Ok(None) };
+        let Some(alive_at) = self.inner.mark.last_alive_at() else { return Ok(None) };
+        let query = sqlx::query(CLOCKS).bind(self.inner.run);
+        let row = query.fetch_optional(&self.inner.readers).await?;
+        let clock_at = row.map_or(Ok(None), |row| rows::time(&row, "clock_at"))?;
+        let alive_at = clock_at.map_or(alive_at, |clock_at| clock_at.max(alive_at));
         let set_by = clock_step.map(ClockStep::by).unwrap_or_default();
-        let alive_at = self.inner.mark.last_alive_at()?;
-        (alive_at.checked_add(set_by).unwrap_or(alive_at) <= before).then_some(before)
+        let alive_at = alive_at.checked_add(set_by).unwrap_or(alive_at);
+        Ok((alive_at <= before).then_some(before))
     }
 
     /// Leaves the open call of `account` to reading back: the code that made it is gone.

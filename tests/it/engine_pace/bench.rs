@@ -229,12 +229,6 @@ impl Bench {
         self.start().await;
     }
 
-    /// Stops, and says goodbye to the queue.
-    pub(super) async fn stop_and_close(&mut self) {
-        self.stop(seconds(0)).await;
-        self.store().close(self.clock.now()).await.expect("closed");
-    }
-
     /// Stops and starts again on the same file, with a goodbye to the queue.
     pub(super) async fn restart(&mut self) {
         self.stop(seconds(0)).await;
