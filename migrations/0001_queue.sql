@@ -24,6 +24,7 @@ CREATE TABLE daemon (
   id             INTEGER PRIMARY KEY CHECK (id = 1),
   paused_at      TEXT,
   paused_until   TEXT,
+  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a length and moves with a wall clock that is set
   pause_note     TEXT,
   resumed_at     TEXT,                -- somebody last resumed everything
   key_refused_at TEXT,                -- Unipile refuses the key or the subscription: nothing is sent
@@ -41,6 +42,7 @@ CREATE TABLE accounts (
   created_at   TEXT NOT NULL,
   paused_at    TEXT,                  -- somebody paused it
   paused_until TEXT,                  -- NULL: until somebody resumes it
+  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a length and moves with a wall clock that is set
   pause_note   TEXT,
   resumed_at   TEXT,                  -- somebody last resumed it: what was called before says nothing about it any more
   down_cause   TEXT CHECK (down_cause IN ('disconnected', 'restricted', 'throttled')),
@@ -156,6 +158,7 @@ CREATE TABLE messages (
   urgent       INTEGER,               -- 1: goes before all that is not urgent, inside caps and pace
   ignore_hours INTEGER,               -- 1: and outside the account's hours; only where it is urgent
   allow_repeat INTEGER,               -- 1: the same text may start a chat with the same person again
+  allow_placeholders INTEGER,         -- 1: the text may hold what looks like a placeholder, such as {{name}}
   dedupe_key   TEXT,                  -- unique among the messages that did not fail: see messages_dedupe
 
   -- What the daemon writes. An INSERT that sets one of these is refused.
@@ -187,6 +190,7 @@ CREATE TABLE messages (
   created_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   updated_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   run          INTEGER,               -- the daemon's run that took it in; NULL while it is new
+  revision     INTEGER NOT NULL DEFAULT 0,  -- counts the daemon's changes; a change that does not count is another program's
 
   CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
   CHECK (state <> 'queued' OR (due_at IS NOT NULL AND thread IS NOT NULL AND lane IS NOT NULL)),
@@ -396,6 +400,8 @@ BEGIN
    WHERE NEW.blocked_by IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: lane belongs to the daemon; leave it out; use priority and campaign')
    WHERE NEW.lane IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: revision belongs to the daemon; leave it out')
+   WHERE NEW.revision IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
    WHERE NEW.attempts IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: retries belongs to the daemon; leave it out')
@@ -411,6 +417,11 @@ BEGIN
    WHERE NEW.updated_at IS NOT NEW.created_at;
   SELECT RAISE(ABORT, 'outboxd: account_id is missing; name the Unipile account that sends, acc_...')
    WHERE NEW.account_id IS NULL OR NEW.account_id = '';
+  SELECT RAISE(ABORT, 'outboxd: account_id, chat_id or users_ids has white space around it; remove it')
+   WHERE NEW.account_id <> trim(NEW.account_id, ' ' || char(9) || char(10) || char(13) || char(160))
+      OR NEW.chat_id <> trim(NEW.chat_id, ' ' || char(9) || char(10) || char(13) || char(160))
+      OR (NEW.users_ids NOT GLOB '[[]*'
+          AND NEW.users_ids <> trim(NEW.users_ids, ' ' || char(9) || char(10) || char(13) || char(160)));
   SELECT RAISE(ABORT, 'outboxd: account_id does not begin with acc_; name the Unipile account that sends')
    WHERE NEW.account_id NOT GLOB 'acc_*';
   SELECT RAISE(ABORT, 'outboxd: there is no recipient; set chat_id for a chat that exists, or users_ids to start one')
@@ -465,8 +476,9 @@ BEGIN
    WHERE NEW.typing IS NOT NULL AND NEW.typing NOT IN (0, 1);
   SELECT RAISE(ABORT, 'outboxd: priority is no whole number from -100 to 100')
    WHERE NEW.priority NOT BETWEEN -100 AND 100;
-  SELECT RAISE(ABORT, 'outboxd: urgent, ignore_hours or allow_repeat is neither 0 nor 1')
-   WHERE NEW.urgent NOT IN (0, 1) OR NEW.ignore_hours NOT IN (0, 1) OR NEW.allow_repeat NOT IN (0, 1);
+  SELECT RAISE(ABORT, 'outboxd: urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1')
+   WHERE NEW.urgent NOT IN (0, 1) OR NEW.ignore_hours NOT IN (0, 1) OR NEW.allow_repeat NOT IN (0, 1)
+      OR NEW.allow_placeholders NOT IN (0, 1);
   SELECT RAISE(ABORT, 'outboxd: ignore_hours is for urgent messages; set urgent = 1 as well, or leave it out')
    WHERE NEW.ignore_hours IS 1 AND NEW.urgent IS NOT 1;
   SELECT RAISE(ABORT, 'outboxd: not_before is no time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
@@ -641,6 +653,17 @@ END;
 CREATE TRIGGER turns_forgotten AFTER DELETE ON turns
 BEGIN
   UPDATE lanes SET finish = 0 WHERE account_id = OLD.account_id AND campaign = OLD.campaign;
+END;
+
+-- Messages are changed by the daemon alone: an UPDATE of another program would race the sender, or skip what is checked at
+-- the INSERT. (`blocked_by` is kept by the triggers above.)
+CREATE TRIGGER messages_update BEFORE UPDATE OF arrival, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
+  options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
+  allow_repeat, allow_placeholders, dedupe_key, state, reason, error, due_at, retry_at, verify_at, reads, resends, settled_by, route,
+  thread, lane, attempts, retries, sent_at, provider_message_ids, created_at, updated_at, run, revision ON messages
+WHEN NEW.revision IS NOT OLD.revision + 1
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; take one back with: outboxd cancel <id>, then INSERT what should go instead');
 END;
 
 -- A message leaves a trace for ever; taking it back is `outboxd cancel`.

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
@@ -167,7 +168,9 @@ async fn pause_scope(
     account: Option<String>,
     body: &[u8],
 ) -> Result<Json<Value>, ApiError> {
-    let request = pause_request(body, doors.engine.now())?;
+    let zone =
+        account.as_ref().map_or(TimeZone::UTC, |id| doors.engine.policy(&AccountId::new(id)).zone.clone());
+    let request = pause_request(body, doors.engine.now(), zone)?;
     let until = request.until;
     let scope = scope(account.as_ref());
     let work = Arc::clone(&doors);
@@ -248,29 +251,40 @@ async fn wake(doors: &Doors, scope: Scope) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn pause_request(body: &[u8], now: Timestamp) -> Result<PauseRequest, ApiError> {
+fn pause_request(body: &[u8], now: Timestamp, zone: TimeZone) -> Result<PauseRequest, ApiError> {
     let refuse = |field: &str, problem: String, fix: &str| {
         let refusal = Refusal::new(RefusalCode::InvalidValue, field, problem, fix);
         ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
     };
-    let mut options = wire::options(body, &["until", "note"])?;
-    let until = match wire::option_string(&mut options, "until")? {
-        None => None,
-        Some(text) => {
+    let mut options = wire::options(body, &["until", "for", "note"])?;
+    let date = wire::option_string(&mut options, "until")?;
+    let length = wire::option_string(&mut options, "for")?;
+    let has_length = length.is_some();
+    let until = match (date, length) {
+        (None, None) => None,
+        (Some(_), Some(_)) => {
+            return Err(refuse("for", "is given beside `until`".to_owned(), "give one of them"));
+        }
+        (Some(text), None) => {
             let at = crate::domain::parse_time(&text).ok_or_else(|| {
                 let fix = "write RFC 3339 with a zone, such as 2026-11-23T09:00:00+01:00";
                 refuse("until", format!("is no time: {text:?}"), fix)
             })?;
-            if at <= now {
-                return Err(refuse(
-                    "until",
-                    format!("has passed: {text}"),
-                    "give a time in the future, or none",
-                ));
-            }
-            Some(crate::domain::whole_milliseconds(at))
+            Some(at)
+        }
+        (None, Some(text)) => {
+            let span = text.trim().parse::<jiff::Span>().ok().filter(|span| span.is_positive());
+            let ends = span.and_then(|span| now.to_zoned(zone).checked_add(span).ok());
+            let ends = ends.ok_or_else(|| {
+                refuse("for", format!("is not a length of time: {text:?}"), "write 30m, 2h or 1d")
+            })?;
+            Some(ends.timestamp())
         }
     };
+    if until.is_some_and(|at| at <= now) {
+        return Err(refuse("until", "has passed".to_owned(), "give a time in the future, or none"));
+    }
+    let until = until.map(crate::domain::whole_milliseconds);
     let note = wire::option_string(&mut options, "note")?;
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS || note.contains('\0')) {
         return Err(refuse(
@@ -279,5 +293,32 @@ fn pause_request(body: &[u8], now: Timestamp) -> Result<PauseRequest, ApiError> 
             "shorten it",
         ));
     }
-    Ok(PauseRequest { until, note })
+    Ok(PauseRequest { until, has_length, note })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_a_day_of_the_zone() {
+        let zone = TimeZone::get("Europe/Berlin").unwrap();
+        let autumn: Timestamp = "2026-10-24T12:00:00Z".parse().unwrap();
+        let later = |length: &str| {
+            let request =
+                pause_request(json!({ "for": length }).to_string().as_bytes(), autumn, zone.clone());
+            let request = request.ok().unwrap();
+            assert!(request.has_length);
+            request.until.unwrap().to_string()
+        };
+        assert_eq!(later("1d"), "2026-10-25T13:00:00Z", "25 hours");
+        assert_eq!(later("PT24H"), "2026-10-25T12:00:00Z");
+        for wrong in [
+            json!({ "for": "-2h" }),
+            json!({ "for": "soon" }),
+            json!({ "for": "2h", "until": "2027-01-01T00:00:00Z" }),
+        ] {
+            assert!(pause_request(wrong.to_string().as_bytes(), autumn, zone.clone()).is_err(), "{wrong}");
+        }
+    }
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::domain::attachment::{Attachment, Blob, Medium, SendMode};
+use crate::domain::ids::is_invisible;
 use crate::domain::refusal::{Refusal, RefusalCode};
 
 /// The fields of an attachment.
@@ -132,12 +133,15 @@ impl Reading<'_> {
             );
             return None;
         };
-        if name.len() > 255 || name.contains('/') || name.chars().any(char::is_control) {
-            let fix = "give a plain name of at most 255 bytes, such as offer.pdf";
+        // Programs on Windows give the whole path.
+        let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
+        let is_hidden = |c: char| c.is_control() || is_invisible(c);
+        if name.len() > 255 || name.is_empty() || matches!(name, "." | "..") || name.chars().any(is_hidden) {
+            let fix = "give a plain name of at most 255 bytes without control or direction characters, such as offer.pdf";
             self.add(RefusalCode::InvalidValue, &field, "is no file name", fix);
             return None;
         }
-        Some(name)
+        Some(name.to_owned())
     }
 
     fn bytes(&mut self, at: &str, object: &Map<String, Value>, name: Option<&str>) -> Option<Vec<u8>> {

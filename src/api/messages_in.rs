@@ -126,12 +126,18 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 
 /// What the body holds.
 pub(super) async fn read(doors: &Arc<Doors>, headers: &HeaderMap, body: Bytes) -> Result<Input, ApiError> {
+    // The byte order mark of a file that was written on Windows.
+    let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body };
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
-            apart(doors, body, |doors, body| Ok(lines(doors, body))).await
+            apart(doors, body, |doors, body| {
+                wire::are_lines(body)?;
+                Ok(lines(doors, body))
+            })
+            .await
         }
         // The form type is what curl says when it is told nothing.
         "" | "application/json" | "application/x-www-form-urlencoded" => apart(doors, body, json_body).await,

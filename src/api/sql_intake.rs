@@ -153,6 +153,10 @@ fn judge(doors: &Doors, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), Strin
         let load = || attachments::load(files, attachments::Uploads::default(), &doors.attachments);
         (draft.attachments, blobs) = tokio::task::block_in_place(load).map_err(told)?;
     }
+    if let Some(field) = draft.untrimmed() {
+        // The row keeps what its producer wrote, so it cannot be trimmed here.
+        return Err(format!("`{field}` has white space around an id; remove it"));
+    }
     let message = draft.validate(&doors.rules(), row.created_at).map_err(told)?;
     Ok((message, blobs))
 }

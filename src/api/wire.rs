@@ -14,7 +14,7 @@ use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documents.
-pub(super) const FIELDS: [&str; 21] = [
+pub(super) const FIELDS: [&str; 22] = [
     "account_id",
     "chat_id",
     "users_ids",
@@ -35,6 +35,7 @@ pub(super) const FIELDS: [&str; 21] = [
     "urgent",
     "ignore_hours",
     "allow_repeat",
+    "allow_placeholders",
     "dedupe_key",
 ];
 
@@ -88,6 +89,7 @@ pub(super) fn draft_with(
         urgent: boolean(&mut object, "urgent", &mut faults),
         ignore_hours: boolean(&mut object, "ignore_hours", &mut faults),
         allow_repeat: boolean(&mut object, "allow_repeat", &mut faults),
+        allow_placeholders: boolean(&mut object, "allow_placeholders", &mut faults),
         dedupe_key: string(&mut object, "dedupe_key", &mut faults),
     };
     if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }
@@ -194,6 +196,26 @@ pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> Ref
     let problem = format!("is no JSON at line {line}, column {}: {what}", error.column());
     let fix = "send one object, an array of objects, or one object a line as application/x-ndjson";
     Refusal::new(RefusalCode::MalformedJson, "", format!("the body {problem}"), fix)
+}
+
+/// Refuses as a whole what is not one JSON object a line: a CSV, or one array.
+pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
+    let first = body.split(|byte| *byte == b'\n').find(|line| !line.iter().all(u8::is_ascii_whitespace));
+    let first = first.unwrap_or_default().trim_ascii();
+    let refuse = |problem: &str, fix: &str| {
+        Err(ApiError::bad_request(Refusal::new(RefusalCode::MalformedJson, "", problem, fix)))
+    };
+    match first.first() {
+        Some(b'[') => {
+            let fix = "write one object a line, or send the array as application/json";
+            refuse("the body is a JSON array, and one JSON object a line is expected", fix)
+        }
+        Some(byte) if *byte != b'{' && first.iter().any(|byte| matches!(byte, b',' | b';' | b'\t')) => {
+            let fix = "write each row as a JSON object on a line of its own, such as {\"account_id\": …, \"users_ids\": …, \"text\": …}";
+            refuse("the body is a CSV table, and one JSON object a line is expected", fix)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A JSON object of options, or nothing at all; refuses unknown ones.

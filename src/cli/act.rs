@@ -5,7 +5,7 @@
 //! be what happens when an argument is forgotten.
 
 use clap::Args;
-use jiff::Timestamp;
+use jiff::{Span, Timestamp};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Map, Value, json};
@@ -46,8 +46,8 @@ pub(super) struct Pause {
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
     until: Option<Typed>,
     /// For so long: 30m, 2h, 1d
-    #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_for, conflicts_with = "until")]
-    length: Option<Typed>,
+    #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_length, conflicts_with = "until")]
+    length: Option<Span>,
     /// Why, for whoever asks `outboxd status`
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
@@ -134,12 +134,14 @@ pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failu
     let path = pause.whom.path("pause")?;
     let client = globals.client()?;
     let account = pause.whom.account.as_deref();
-    let until = match pause.until.or(pause.length) {
+    let until = match pause.until {
         Some(typed) => Some(typed.resolve(&client, account).await?),
         None => None,
     };
     let mut body = Map::new();
     body.extend(until.map(|at| ("until".to_owned(), times::wire(at).into())));
+    // By the daemon's clock: a length stays one when a clock is wrong.
+    body.extend(pause.length.map(|span| ("for".to_owned(), span.to_string().into())));
     body.extend(pause.note.map(|note| ("note".to_owned(), note.into())));
     let answer = client.post(&path, &Value::Object(body)).await?;
     told(&answer, pause.json, |paused: Paused| {

@@ -6,33 +6,23 @@
 //! beside bad ones is the caller's choice (`--atomic`).
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Poll, ready};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
-use futures_util::stream;
-use http_body_util::StreamBody;
-use hyper::body::{Bytes, Frame};
 use jiff::Timestamp;
-use reqwest::{Body, StatusCode};
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncRead, ReadBuf};
 
 use super::Json;
 use super::client::{Client, Refusal, parse_id};
 use super::exit::{Exit, Failure};
+use super::files::{open, rows, text_of, unreadable};
 use super::render;
 use super::times::{self, Typed};
-
-/// Read and sent at a time, in bytes.
-const CHUNK: usize = 64 * 1024;
 
 /// `outboxd enqueue`.
 #[derive(Debug, Args)]
@@ -45,7 +35,7 @@ pub(super) struct Enqueue {
     #[arg(value_name = "FILE", conflicts_with_all = [
         "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
         "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "priority", "urgent",
-        "ignore_hours", "allow_repeat", "dedupe_key",
+        "ignore_hours", "allow_repeat", "allow_placeholders", "dedupe_key",
     ])]
     file: Option<PathBuf>,
     /// With FILE: take every row or none
@@ -90,6 +80,9 @@ pub(super) struct Enqueue {
     /// The same text may start a chat with the same person again
     #[arg(long)]
     allow_repeat: bool,
+    /// The text may hold what looks like a placeholder, such as {{name}}
+    #[arg(long)]
+    allow_placeholders: bool,
     /// Your idempotency key: the same message under the same key is queued once
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
@@ -245,6 +238,7 @@ fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> R
         ("urgent", enqueue.urgent.then(|| true.into())),
         ("ignore_hours", enqueue.ignore_hours.then(|| true.into())),
         ("allow_repeat", enqueue.allow_repeat.then(|| true.into())),
+        ("allow_placeholders", enqueue.allow_placeholders.then(|| true.into())),
         ("dedupe_key", enqueue.dedupe_key.map(Value::from)),
     ];
     let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -264,36 +258,6 @@ fn attachment(file: &Path, form: &Form) -> Result<Value, Failure> {
         attachment["voice_note"] = json!(true);
     }
     Ok(attachment)
-}
-
-/// The text in `file`. Editors and `echo` end it with a line end, which nobody wants to send.
-fn text_of(file: &Path) -> Result<String, Failure> {
-    let mut text = String::new();
-    let read = open(file)?.read_to_string(&mut text);
-    read.map_err(|error| unreadable(file, &error))?;
-    let end = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text).len());
-    text.truncate(end.unwrap_or(text.len()));
-    Ok(text)
-}
-
-/// `file`, or standard input.
-fn open(file: &Path) -> Result<File, Failure> {
-    let opened = match file == Path::new("-") {
-        true => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
-        false => File::open(file),
-    };
-    let opened = opened.map_err(|error| unreadable(file, &error))?;
-    match opened.metadata() {
-        Ok(metadata) if metadata.is_dir() => {
-            Err(unreadable(file, &std::io::Error::from(std::io::ErrorKind::IsADirectory)))
-        }
-        _ => Ok(opened),
-    }
-}
-
-fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
-    let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-    Failure::usage(format!("{} cannot be read: {error}", render::line(&name)))
 }
 
 #[derive(Deserialize)]
@@ -366,11 +330,6 @@ fn states(rows: &[Row]) -> String {
     if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) }
 }
 
-/// The rows of `file`, read while they are sent.
-pub(super) fn rows(file: &Path) -> Result<Body, Failure> {
-    Ok(Body::wrap(StreamBody::new(chunks(open(file)?))))
-}
-
 /// Says what is wrong with a row. One that is refused only because of others is not worth a line.
 pub(super) fn refused(row: &Row) {
     let Some(RowRefusal { refusal, line }) = &row.error else { return };
@@ -382,19 +341,4 @@ pub(super) fn refused(row: &Row) {
     for refusal in all {
         render::note(&format!("error: line {line}: {}", refusal.line()));
     }
-}
-
-/// `file` in pieces, read as fast as the daemon takes them.
-fn chunks(file: File) -> impl stream::Stream<Item = std::io::Result<Frame<Bytes>>> + Send + Sync {
-    let mut file = tokio::fs::File::from_std(file);
-    let mut buffer = vec![0; CHUNK];
-    stream::poll_fn(move |context| {
-        let mut space = ReadBuf::new(&mut buffer);
-        let read = ready!(Pin::new(&mut file).poll_read(context, &mut space));
-        Poll::Ready(match read {
-            Err(error) => Some(Err(error)),
-            Ok(()) if space.filled().is_empty() => None,
-            Ok(()) => Some(Ok(Frame::data(Bytes::copy_from_slice(space.filled())))),
-        })
-    })
 }

@@ -9,8 +9,9 @@ use serde::Deserialize;
 
 use super::Json;
 use super::client::Client;
-use super::enqueue::{self, Row, rows};
+use super::enqueue::{self, Row};
 use super::exit::{Exit, Failure};
+use super::files::rows;
 use super::{render, times};
 
 /// `outboxd forecast`.

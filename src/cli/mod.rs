@@ -17,6 +17,7 @@ mod enqueue;
 mod exit;
 mod explain;
 mod facts;
+mod files;
 mod forecast;
 mod limits;
 mod overview;

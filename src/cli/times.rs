@@ -25,8 +25,6 @@ pub(super) enum Typed {
     At(Timestamp),
     /// A time of some zone, as it was typed.
     Local(String),
-    /// So long from now.
-    For(Span),
 }
 
 /// Reads a time on the command line as far as it can be read without a zone.
@@ -45,14 +43,14 @@ pub(super) fn parse_time(text: &str) -> Result<Typed, String> {
     }
 }
 
-/// Reads how long from now, on the command line.
-pub(super) fn parse_for(text: &str) -> Result<Typed, String> {
+/// Reads a length of time on the command line.
+pub(super) fn parse_length(text: &str) -> Result<Span, String> {
     let fix = "write 30m, 2h or 1d";
     let span: Span = text.trim().parse().map_err(|_| format!("this is no length of time; {fix}"))?;
     if !span.is_positive() {
         return Err(format!("this is not ahead; {fix}"));
     }
-    Ok(Typed::For(span))
+    Ok(span)
 }
 
 impl Typed {
@@ -60,7 +58,7 @@ impl Typed {
     pub(super) async fn resolve(&self, client: &Client, account: Option<&str>) -> Result<Timestamp, Failure> {
         let zone = match self {
             Self::At(at) => return Ok(*at),
-            Self::Local(_) | Self::For(_) => zone_of(client, account).await?,
+            Self::Local(_) => zone_of(client, account).await?,
         };
         self.meant(&now().to_zoned(zone)).map_err(Failure::usage)
     }
@@ -69,11 +67,6 @@ impl Typed {
     fn meant(&self, now: &Zoned) -> Result<Timestamp, String> {
         match self {
             Self::At(at) => Ok(*at),
-            Self::For(span) => {
-                let then = now.checked_add(*span);
-                then.map(|then| then.timestamp())
-                    .map_err(|_| "this is too long; write 30m, 2h or 1d".to_owned())
-            }
             Self::Local(text) => match local(text, now) {
                 Some(Meant::Day(date)) => {
                     let begins = date.to_zoned(now.time_zone().clone());
@@ -339,14 +332,6 @@ mod tests {
         assert_eq!(one("2026-10-25T00:30:00Z"), "2026-10-25 02:30:00+02:00 Europe/Berlin");
         assert_eq!(one("2026-10-25T01:30:00Z"), "2026-10-25 02:30:00+01:00 Europe/Berlin");
         assert_eq!(one("2026-10-25T02:30:00Z"), "2026-10-25 03:30:00 Europe/Berlin");
-    }
-
-    #[test]
-    fn a_day_is_a_day_of_the_zone() {
-        let autumn = berlin("2026-10-24T12:00:00Z");
-        let later = |text: &str| parse_for(text).unwrap().meant(&autumn).map(wire);
-        assert_eq!(later("1d").as_deref(), Ok("2026-10-25T13:00:00.000Z"), "25 hours");
-        assert_eq!(later("24h").as_deref(), Ok("2026-10-25T12:00:00.000Z"));
     }
 
     #[test]

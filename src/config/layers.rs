@@ -13,7 +13,7 @@ use super::keys::{ACCOUNT, BUILT_IN, Key, Keys, Kind, POLICY, join};
 use super::policies::Table;
 use super::presets;
 use super::problem::Problem;
-use crate::domain::validate::MAX_ID_BYTES;
+use crate::domain::ids::MAX_ID_BYTES;
 
 /// A value and who set it.
 #[derive(Debug, Clone)]

@@ -15,9 +15,9 @@ use super::layers::{Layers, Leaf};
 use super::problem::Problem;
 use super::read::Reader;
 use super::{limits, presets};
+use crate::domain::ids::MAX_ID_BYTES;
 use crate::domain::message::{AccountId, InboxId};
 use crate::domain::policy::{Absent, Gap, InMail, Policies, Policy, ReadBack, Retry, Route, Typing};
-use crate::domain::validate::MAX_ID_BYTES;
 
 /// The least pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
 pub(super) const SHORTEST_GAP: Duration = Duration::from_secs(10);

@@ -120,8 +120,26 @@ pub struct Draft {
     pub ignore_hours: Option<bool>,
     /// The same text may start a chat with the same person again.
     pub allow_repeat: Option<bool>,
+    /// The text may hold what looks like a placeholder of a template.
+    pub allow_placeholders: Option<bool>,
     /// The producer's idempotency key.
     pub dedupe_key: Option<String>,
+}
+
+impl Draft {
+    /// The first field with white space around an id.
+    pub fn untrimmed(&self) -> Option<&'static str> {
+        let has_space = |id: &str| id.trim() != id;
+        let ids = [
+            ("account_id", &self.account_id),
+            ("chat_id", &self.chat_id),
+            ("inbox_id", &self.inbox_id),
+            ("quote_id", &self.quote_id),
+        ];
+        let found = ids.into_iter().find(|(_, id)| id.as_deref().is_some_and(has_space));
+        let user = self.users_ids.iter().flatten().any(|id| has_space(id));
+        found.map(|(field, _)| field).or(user.then_some("users_ids"))
+    }
 }
 
 /// Where a message goes, and so which endpoint sends it.

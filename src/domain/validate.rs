@@ -10,13 +10,12 @@ use jiff::Timestamp;
 
 use serde_json::Value;
 
+use super::ids::{self, IdOf, is_invisible};
 use super::lane::Precedence;
 use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessage, Target, UserId};
+use super::placeholders;
 use super::refusal::{Refusal, RefusalCode};
 use super::specifics::Specifics;
-
-/// Longest id, label or key that is taken, in bytes. Unipile publishes none; the longest id seen is under 200.
-pub const MAX_ID_BYTES: usize = 512;
 
 /// The configured limits of the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +55,12 @@ impl Draft {
         let wordless = forwards || !extras.attachments.is_empty();
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
         let text = faults.text(self.text, wordless, rules);
+        if self.allow_placeholders != Some(true) {
+            let subject = extras.specifics.as_ref().and_then(Specifics::subject);
+            faults.filled_in("text", text.as_deref());
+            faults.filled_in("specifics", subject);
+            faults.filled_in("name", extras.name.as_deref());
+        }
         let not_before = faults.time("not_before", self.not_before);
         let expires_at = faults.time("expires_at", self.expires_at);
         faults.order_of_times(not_before, expires_at, now);
@@ -99,8 +104,10 @@ impl Faults {
 
     fn account(&mut self, id: Option<String>, rules: &Rules) -> Option<AccountId> {
         let fix = "name the Unipile account that sends, `acc_…`";
-        let id = match id.filter(|id| !id.is_empty()) {
-            Some(id) => self.id("account_id", id)?,
+        let id = match id.filter(|id| !id.trim().is_empty()) {
+            Some(id) => {
+                ids::id("account_id", &id, IdOf::Account).map_err(|refusal| self.0.push(refusal)).ok()?
+            }
             None => {
                 self.add(RefusalCode::MissingField, "account_id", "is missing", fix);
                 return None;
@@ -179,7 +186,7 @@ impl Faults {
         }
         let mut ids = Vec::with_capacity(many);
         for id in users_ids {
-            ids.push(UserId::new(self.id("users_ids", id)?));
+            ids.push(UserId::new(self.person(id)?));
         }
         if (1..many).any(|index| ids[..index].contains(&ids[index])) {
             let fix = "name each member once";
@@ -265,7 +272,7 @@ impl Faults {
             self.add(RefusalCode::Contradiction, "quote_id", "does not go with this form", fix);
             return None;
         }
-        self.label("quote_id", quote_id)
+        quote_id.and_then(|quote_id| self.id("quote_id", quote_id))
     }
 
     /// What depends on the target and the extras together.
@@ -281,7 +288,11 @@ impl Faults {
     }
 
     fn text(&mut self, text: Option<String>, may_be_empty: bool, rules: &Rules) -> Option<String> {
-        let text = text.unwrap_or_default();
+        let mut text = text.unwrap_or_default();
+        // The byte order mark of a file that was read as it is.
+        if let Some(rest) = text.strip_prefix('\u{feff}') {
+            text = rest.to_owned();
+        }
         if text.is_empty() && may_be_empty {
             return Some(text);
         }
@@ -300,6 +311,15 @@ impl Faults {
             return None;
         }
         Some(text)
+    }
+
+    /// Refuses what a template left unfilled.
+    fn filled_in(&mut self, field: &str, text: Option<&str>) {
+        if let Some(found) = text.and_then(placeholders::find) {
+            let problem = format!("holds {found:?}, which looks like a value that was not filled in");
+            let fix = "fill it in, or set `allow_placeholders` if it is meant";
+            self.add(RefusalCode::InvalidValue, field, problem, fix);
+        }
     }
 
     fn time(&mut self, field: &str, value: Option<String>) -> Option<Timestamp> {
@@ -343,37 +363,18 @@ impl Faults {
     }
 
     fn label(&mut self, field: &str, value: Option<String>) -> Option<String> {
-        value.and_then(|value| self.id(field, value))
-    }
-
-    /// An id, label or key: not empty, not endless, no control characters.
-    fn id(&mut self, field: &str, value: String) -> Option<String> {
-        if value.is_empty() {
-            self.add(RefusalCode::MissingField, field, "is empty", "give a value, or leave it out");
-            return None;
-        }
-        if value.len() > MAX_ID_BYTES {
-            let problem = format!("holds {} bytes, {MAX_ID_BYTES} are allowed", value.len());
-            self.add(RefusalCode::TooLong, field, problem, "shorten it");
-            return None;
-        }
-        if matches!(value.as_str(), "." | "..") {
-            // It would be one step up in the path of the call, not an id.
-            self.add(RefusalCode::InvalidValue, field, "is no id", "give the id as Unipile tells it");
-            return None;
-        }
-        if value.chars().any(|c| c.is_control() || is_invisible(c)) {
-            let problem = "holds a control or an invisible character";
-            self.add(RefusalCode::InvalidValue, field, problem, "remove it");
-            return None;
-        }
+        let value = value?;
+        ids::label(field, &value).map_err(|refusal| self.0.push(refusal)).ok()?;
         Some(value)
     }
-}
 
-/// Zero-width characters and marks of writing direction: an id that holds one is not what it looks like.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    fn id(&mut self, field: &str, value: String) -> Option<String> {
+        ids::id(field, &value, IdOf::Other).map_err(|refusal| self.0.push(refusal)).ok()
+    }
+
+    fn person(&mut self, value: String) -> Option<String> {
+        ids::id("users_ids", &value, IdOf::Person).map_err(|refusal| self.0.push(refusal)).ok()
+    }
 }
 
 fn shortened(value: &str) -> String {

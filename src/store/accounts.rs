@@ -29,6 +29,8 @@ pub enum Scope {
 pub struct PauseRequest {
     /// Until when; `None` until it is resumed.
     pub until: Option<Timestamp>,
+    /// Whether `until` was given as a length: then it moves with a wall clock that is set.
+    pub has_length: bool,
     /// Why, in their words.
     pub note: Option<String>,
 }
@@ -125,9 +127,9 @@ async fn pause(
     ];
     // A pause that holds keeps its beginning, and its note unless there is a new one; an empty note takes it away.
     const PAUSE: [&str; 2] = [
-        "UPDATE daemon SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, \
+        "UPDATE daemon SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, pause_has_length = ?6, \
            pause_note = nullif(coalesce(?4, iif(?5, pause_note, NULL)), '') WHERE ?1 = ?1",
-        "UPDATE accounts SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, \
+        "UPDATE accounts SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, pause_has_length = ?6, \
            pause_note = nullif(coalesce(?4, iif(?5, pause_note, NULL)), '') WHERE id = ?1",
     ];
     let (which, id) = addressed(&scope);
@@ -137,6 +139,7 @@ async fn pause(
     let Some(was) = was else { return Ok(Paused::Unknown) };
     let until = request.until.map(time_text);
     let query = sqlx::query(PAUSE[which]).bind(id).bind(&at).bind(&until).bind(&request.note).bind(was);
+    let query = query.bind(request.has_length);
     query.execute(&mut *connection).await?;
     event(connection, &scope, "paused", &at, request.note.as_deref()).await?;
     Ok(if was { Paused::Already } else { Paused::Done })

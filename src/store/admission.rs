@@ -104,7 +104,7 @@ impl Admission {
 /// base64.
 pub(super) const INSERTED: &str = "SELECT m.arrival, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
-       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.dedupe_key \
+       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.dedupe_key \
      FROM (SELECT arrival, sum(bytes) OVER (ORDER BY arrival) - bytes AS before FROM \
             (SELECT arrival, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
              WHERE state = 'new' AND arrival > ?2 ORDER BY arrival LIMIT ?1)) AS t \
@@ -181,6 +181,7 @@ fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
         urgent: flag("urgent")?,
         ignore_hours: flag("ignore_hours")?,
         allow_repeat: flag("allow_repeat")?,
+        allow_placeholders: flag("allow_placeholders")?,
         dedupe_key: readable_text(row, "dedupe_key")?,
     })
 }
@@ -200,7 +201,7 @@ fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Va
     })
 }
 
-pub(super) const ADMIT: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
+pub(super) const ADMIT: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
        lane = j.lane, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
                   value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \

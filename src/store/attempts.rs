@@ -116,7 +116,7 @@ impl Store {
     }
 }
 
-pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET state = 'sending', reason = 'in_flight', attempts = j.number, \
+pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'sending', reason = 'in_flight', attempts = j.number, \
        retry_at = NULL, updated_at = j.at, run = ?2 \
      FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, \
                   value -> 9 ->> 'closes_at' AS closes_at FROM jsonb_each(?1)) AS j, \
@@ -228,7 +228,7 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
     Value::Array(rows.collect()).to_string()
 }
 
-pub(super) const SETTLE_MESSAGE: &str = "UPDATE messages SET state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
+pub(super) const SETTLE_MESSAGE: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
        retries = messages.retries + j.spent, sent_at = j.sent_at, chat_id = coalesce(messages.chat_id, j.chat_id), \
        provider_message_ids = j.ids, updated_at = j.at, verify_at = j.verify_at, settled_by = j.settled_by, \
        reads = iif(j.verify_at IS NULL, messages.reads, 0) \

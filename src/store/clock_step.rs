@@ -146,7 +146,7 @@ async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &Cloc
 /// Messages that nobody scheduled are due at `latest`, not when the clock shows again what it showed when they came, and go in
 /// the order in which they came; those that are not settled may be queued again. Returns where to go on.
 async fn clamp_due(connection: &mut SqliteConnection, latest: Timestamp, after: i64) -> Result<Option<i64>> {
-    const CLAMP: &str = "UPDATE messages SET due_at = max(?1, coalesce(not_before, '')) \
+    const CLAMP: &str = "UPDATE messages SET revision = messages.revision + 1, due_at = max(?1, coalesce(not_before, '')) \
          WHERE arrival > ?2 AND arrival <= ?3 AND due_at > max(?1, coalesce(not_before, '')) \
            AND state IN ('queued', 'sending', 'uncertain', 'review')";
     const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
@@ -180,7 +180,7 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 /// Moves what has a length: retries, rests, read-backs, and what the caps count.
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
     // `?2` is the oldest time that is moved.
-    const TIMES: [(&str, &[&str], &str); 7] = [
+    const TIMES: [(&str, &[&str], &str); 10] = [
         ("messages INDEXED BY messages_retry", &["retry_at"], "state = 'queued' AND retry_at IS NOT NULL"),
         (
             "messages INDEXED BY messages_verify",
@@ -204,9 +204,13 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
                 "warm_up_again_at",
                 "throttled_at",
                 "half_caps_until",
+                "resumed_at",
             ],
             "TRUE",
         ),
+        ("accounts", &["paused_until"], "pause_has_length = 1"),
+        ("daemon", &["paused_until"], "pause_has_length = 1"),
+        ("daemon", &["resumed_at"], "TRUE"),
         ("inmail_holds", &["until"], "TRUE"),
         ("account_facts", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
     ];
@@ -217,7 +221,8 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
             format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})")
         });
         let moved = moved.collect::<Vec<_>>().join(", ");
-        let sql = format!("UPDATE {table} SET {moved} WHERE {which}");
+        let counted = if table.starts_with("messages") { "revision = revision + 1, " } else { "" };
+        let sql = format!("UPDATE {table} SET {counted}{moved} WHERE {which}");
         // Made of the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }

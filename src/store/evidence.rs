@@ -246,11 +246,11 @@ pub(super) fn reason_in_queue(at: &str) -> String {
 
 async fn judge(connection: &mut SqliteConnection, run: i64, judgement: Judgement) -> Result<bool> {
     // A read that only goes on is no change of state.
-    const AGAIN: &str = "UPDATE messages SET verify_at = ?3, reads = reads + ?4, updated_at = ?5 \
+    const AGAIN: &str = "UPDATE messages SET revision = messages.revision + 1, verify_at = ?3, reads = reads + ?4, updated_at = ?5 \
          WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
     static JUDGE: LazyLock<Arc<str>> =
         LazyLock::new(|| JUDGED.replace("{in_queue}", &reason_in_queue("?5")).into());
-    const JUDGED: &str = "UPDATE messages SET state = ?3, reason = iif(?3 = 'queued', {in_queue}, ?4), verify_at = NULL, reads = reads + 1, \
+    const JUDGED: &str = "UPDATE messages SET revision = messages.revision + 1, state = ?3, reason = iif(?3 = 'queued', {in_queue}, ?4), verify_at = NULL, reads = reads + 1, \
            chat_id = coalesce(?6, chat_id), provider_message_ids = coalesce(?7, provider_message_ids), \
            sent_at = coalesce(?8, sent_at), settled_by = ?9, resends = resends + ?10, \
            error = iif(?3 = 'sent', NULL, error), retry_at = NULL, updated_at = ?5 \

@@ -59,7 +59,8 @@ impl Before {
             }
         }
         if message.lane().kind.starts_chat() && !message.precedence.allow_repeat {
-            let opening = (message.account_id.to_string(), message.target.thread(), message.text.clone());
+            let opening =
+                (message.account_id.to_string(), message.target.thread(), message.text.trim().to_owned());
             if let Some(existing) = self.openings.get(&opening) {
                 return Enqueued::Repeat(*existing);
             }

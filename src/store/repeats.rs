@@ -11,6 +11,9 @@ use sqlx::{Row, SqliteConnection};
 use super::rows::{self, Result};
 use crate::domain::message::{MessageId, NewMessage};
 
+/// What is cut off the ends of a text before it is compared, here and in [`REPEATS`].
+const WHITE_SPACE: [char; 5] = [' ', '\t', '\n', '\r', '\u{a0}'];
+
 /// A message whose words are looked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sought {
@@ -28,7 +31,8 @@ impl Sought {
         asks.then(|| Self {
             account_id: message.account_id.to_string(),
             thread: message.target.thread(),
-            text: message.text.clone(),
+            // White space around it makes no other text.
+            text: message.text.trim_matches(WHITE_SPACE).to_owned(),
             dedupe_key: message.dedupe_key.clone(),
         })
     }
@@ -45,7 +49,7 @@ pub(super) enum Repeated {
 
 pub(super) const REPEATS: &str = "SELECT j.key, r.id FROM jsonb_each(?1) AS j CROSS JOIN messages AS r INDEXED BY messages_person \
        ON r.account_id = j.value ->> 0 AND r.thread = j.value ->> 1 AND r.users_ids IS NOT NULL \
-     WHERE r.text = j.value ->> 2 AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
+     WHERE trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = j.value ->> 2 AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
        AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent')";
 
 /// Those of `rows` that repeat something, by their place. A row that asks for nothing is `None`.

@@ -204,7 +204,7 @@ async fn review_some(
     now: Timestamp,
 ) -> Result<Vec<AccountId>> {
     let sql = format!(
-        "UPDATE messages SET {} WHERE arrival IN (SELECT arrival FROM messages INDEXED BY messages_unsettled WHERE {WHICH} LIMIT 500) \
+        "UPDATE messages SET revision = messages.revision + 1, {} WHERE arrival IN (SELECT arrival FROM messages INDEXED BY messages_unsettled WHERE {WHICH} LIMIT 500) \
          RETURNING arrival, attempts, account_id",
         *SETTLED
     );
@@ -241,7 +241,10 @@ async fn review(
     }
     let (arrival, at): (i64, String) = (row.try_get("arrival")?, time_text(now));
     // Made of constants; values are bound.
-    let query = sqlx::query(AssertSqlSafe(format!("UPDATE messages SET {} WHERE arrival = ?1", *SETTLED)));
+    let query = sqlx::query(AssertSqlSafe(format!(
+        "UPDATE messages SET revision = messages.revision + 1, {} WHERE arrival = ?1",
+        *SETTLED
+    )));
     let query = query.bind(arrival).bind(None::<&str>).bind(None::<&str>).bind(&at);
     query.bind(decision.becomes().as_str()).bind(reason(decision).as_str()).execute(&mut *connection).await?;
     let attempt = rows::count(&row, "attempts")?;

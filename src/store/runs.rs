@@ -171,7 +171,7 @@ async fn hold_stale(
     after: i64,
     now: Timestamp,
 ) -> Result<(u64, Option<i64>)> {
-    const SQL: &str = "UPDATE messages SET state = 'review', reason = 'stale', retry_at = NULL, updated_at = ?2 \
+    const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'review', reason = 'stale', retry_at = NULL, updated_at = ?2 \
          WHERE arrival > ?3 AND arrival <= ?4 AND state = 'queued' AND due_at < ?1 \
            AND (expires_at IS NULL OR expires_at > ?2)";
     const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
@@ -192,7 +192,7 @@ async fn in_doubt(
     const FOUND: &str = "SELECT m.arrival, m.id, m.account_id, a.started_at, a.gap_ms FROM messages m \
          JOIN attempts a ON a.arrival = m.arrival AND a.number = m.attempts \
          WHERE m.state = 'sending' AND (?1 IS NULL OR m.account_id = ?1)";
-    const MESSAGES: &str = "UPDATE messages SET state = iif(j.verify_at IS NULL, 'review', 'uncertain'), \
+    const MESSAGES: &str = "UPDATE messages SET revision = messages.revision + 1, state = iif(j.verify_at IS NULL, 'review', 'uncertain'), \
            reason = iif(j.verify_at IS NULL, 'outcome_unknown', 'reading_back'), verify_at = j.verify_at, reads = 0, \
            error = ?2, updated_at = ?3 \
          FROM (SELECT value ->> 0 AS arrival, value ->> 3 AS verify_at FROM json_each(?1)) AS j \

@@ -26,10 +26,10 @@ pub struct InmailHold {
 }
 
 /// Those that are due before the hold ends: a later one would come back too early.
-pub(super) const HOLD: &str = "UPDATE messages SET retry_at = ?3, reason = 'inmail_credits', updated_at = ?4 \
+pub(super) const HOLD: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?3, reason = 'inmail_credits', updated_at = ?4 \
      WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND due_at <= ?3 AND (retry_at IS NULL OR retry_at < ?3)";
 
-pub(super) const RELEASE: &str = "UPDATE messages SET retry_at = NULL, reason = 'turn', updated_at = ?3 \
+pub(super) const RELEASE: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?3 \
      WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND reason = 'inmail_credits'";
 
 impl Store {
@@ -84,7 +84,7 @@ impl Store {
         error: String,
         now: Timestamp,
     ) -> Result<()> {
-        const SQL: &str = "UPDATE messages SET retry_at = ?2, reason = ?3, error = ?4, updated_at = ?5 \
+        const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = ?3, error = ?4, updated_at = ?5 \
              WHERE arrival = ?1 AND state = 'queued'";
         self.inner
             .writer
@@ -109,7 +109,7 @@ impl Store {
         error: String,
         now: Timestamp,
     ) -> Result<bool> {
-        const SQL: &str = "UPDATE messages SET state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
+        const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
              WHERE arrival = ?1 AND state = 'queued'";
         self.inner
             .writer
@@ -208,7 +208,7 @@ async fn note_route(
     route: String,
     now: Timestamp,
 ) -> Result<()> {
-    const NOTE: &str = "UPDATE messages SET route = ?2, error = NULL, updated_at = ?3 \
+    const NOTE: &str = "UPDATE messages SET revision = messages.revision + 1, route = ?2, error = NULL, updated_at = ?3 \
          WHERE arrival = ?1 AND state = 'queued' AND route IS NOT ?2 RETURNING account_id, id";
     const EVENT: &str = "INSERT INTO events (at, kind, account_id, message_id, detail) VALUES (?1, 'route.chosen', ?2, ?3, ?4)";
     let at = time_text(now);

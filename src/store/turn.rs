@@ -114,7 +114,7 @@ pub(super) fn candidates_sql() -> String {
     )
 }
 
-pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET retry_at = NULL, reason = 'turn', updated_at = ?2 \
+pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?2 \
      WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
 
 impl Store {

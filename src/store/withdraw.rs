@@ -34,7 +34,7 @@ pub enum Cancelled {
 pub(super) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages INDEXED BY messages_expiring \
      WHERE state = 'queued' AND expires_at IS NOT NULL";
 
-pub(super) const EXPIRE: &str = "UPDATE messages SET state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
+pub(super) const EXPIRE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
      (SELECT arrival FROM messages INDEXED BY messages_expiring WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
      RETURNING account_id";
 
@@ -67,8 +67,7 @@ impl Store {
 
 async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
     const LOOK: &str = "SELECT arrival, account_id, state, attempts FROM messages WHERE id = ?1";
-    const CANCEL: &str =
-        "UPDATE messages SET state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
+    const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
     let id = id.0.hyphenated().to_string();
     let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
         return Ok(Cancelled::Unknown);

@@ -230,7 +230,7 @@ fn act(connection: &Connection, seed: &mut u64) {
         _ => {
             let (from, to) = MOVES[draw(seed, MOVES.len())];
             let sql = format!(
-                "UPDATE messages SET state = '{to}', due_at = '2026-11-22T09:00:00.000Z', thread = 't', lane = '1 100 m -', \
+                "UPDATE messages SET revision = revision + 1, state = '{to}', due_at = '2026-11-22T09:00:00.000Z', thread = 't', lane = '1 100 m -', \
                    verify_at = '2026-11-22T09:00:00.000Z', sent_at = '2026-11-22T09:00:00.000Z', settled_by = 'answer' \
                  WHERE arrival = (SELECT arrival FROM messages WHERE account_id = 'acc_{id}' AND state = '{from}' LIMIT 1) \
                    AND NOT ('{to}' = 'sending' AND EXISTS (SELECT 1 FROM messages WHERE account_id = 'acc_{id}' AND state = 'sending'))"

@@ -3,6 +3,7 @@
 mod attachments;
 mod bad_forms;
 mod before_calls;
+mod broken_rows;
 mod classify;
 mod cli_act;
 mod cli_check;

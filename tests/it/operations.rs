@@ -74,7 +74,7 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
     tamper(
         &house,
         &format!(
-            "UPDATE messages SET chat_id = 'c1', provider_message_ids = (SELECT provider_message_ids FROM messages WHERE id = '{}') WHERE id = '{}'",
+            "UPDATE messages SET revision = revision + 1, chat_id = 'c1', provider_message_ids = (SELECT provider_message_ids FROM messages WHERE id = '{}') WHERE id = '{}'",
             ids[0], ids[1]
         ),
     );
@@ -82,7 +82,10 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
     assert!(found.len() == 1 && found[0].0 == "P2" && found[0].1.contains("claims the id"), "{found:?}");
     tamper(
         &house,
-        &format!("UPDATE messages SET provider_message_ids = '[\"other\"]' WHERE id = '{}'", ids[1]),
+        &format!(
+            "UPDATE messages SET revision = revision + 1, provider_message_ids = '[\"other\"]' WHERE id = '{}'",
+            ids[1]
+        ),
     );
 
     // A pause that was not kept, inside a run and between two.
@@ -125,7 +128,7 @@ async fn an_audit_knows_who_may_ignore_the_hours() {
     let id = daemon.enqueue(&urgent.to_string()).await;
     daemon.becomes(&id, "sent").await;
     assert_eq!(breaches(&daemon).await, []);
-    tamper(&house, "UPDATE messages SET ignore_hours = NULL");
+    tamper(&house, "UPDATE messages SET revision = revision + 1, ignore_hours = NULL");
     assert_eq!(
         breaches(&daemon).await,
         [("P4".to_owned(), "was sent outside the account's hours".to_owned())]

@@ -142,7 +142,11 @@ fn was_off_for(house: &House, hours: u32) {
     let earlier =
         |column: &str| format!("{column} = strftime('%Y-%m-%dT%H:%M:%fZ', {column}, '-{hours} hours')");
     for sql in [
-        format!("UPDATE messages SET {}, {}", earlier("created_at"), earlier("due_at")),
+        format!(
+            "UPDATE messages SET revision = revision + 1, {}, {}",
+            earlier("created_at"),
+            earlier("due_at")
+        ),
         format!("UPDATE runs SET {}", earlier("started_at")),
     ] {
         house.sql(&sql);
@@ -273,7 +277,7 @@ async fn what_has_expired_meanwhile_expires_and_needs_nobody() {
     daemon.signal("-TERM");
     daemon.ended().await;
     was_off_for(&house, 25);
-    house.sql("UPDATE messages SET expires_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 hours')");
+    house.sql("UPDATE messages SET revision = revision + 1, expires_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 hours')");
     let daemon = house.serve().await;
     daemon.post("/v1/resume", "").await;
     daemon.becomes(&id, "expired").await;

@@ -233,7 +233,8 @@ async fn a_producer_cannot_move_a_message_where_it_cannot_go() {
     let queue = Queue::new().await;
     let id = queue.enqueue(to_chat("c", "x"), at(0)).await;
     for state in ["new", "sent", "uncertain", "rejected", "nonsense"] {
-        let sql = format!("UPDATE messages SET state = '{state}', sent_at = created_at");
+        let sql =
+            format!("UPDATE messages SET revision = revision + 1, state = '{state}', sent_at = created_at");
         let error = queue.sql().execute(&sql, []).unwrap_err().to_string();
         assert!(error.contains("docs/lifecycle.md"), "{state}: {error}");
     }

@@ -197,12 +197,12 @@ async fn a_send_costs_the_same_however_many_messages_and_campaigns_wait() {
             connection.query_row("SELECT min(arrival) FROM messages", [], |row| row.get(0)).unwrap();
         let id = format!("WHERE arrival = {first}");
         found.push([
-            steps(&connection, &format!("UPDATE messages SET state = 'sending', attempts = 1 {id}")),
+            steps(&connection, &format!("UPDATE messages SET revision = revision + 1, state = 'sending', attempts = 1 {id}")),
             steps(
                 &connection,
-                &format!("UPDATE messages SET state = 'queued', retry_at = '2026-12-01T00:00:00.000Z' {id}"),
+                &format!("UPDATE messages SET revision = revision + 1, state = 'queued', retry_at = '2026-12-01T00:00:00.000Z' {id}"),
             ),
-            steps(&connection, &format!("UPDATE messages SET retry_at = NULL {id}")),
+            steps(&connection, &format!("UPDATE messages SET revision = revision + 1, retry_at = NULL {id}")),
             steps(&connection, "INSERT INTO turns VALUES ('acc_0', 'c00001', 5)"),
             steps(&connection, "DELETE FROM turns WHERE account_id = 'acc_0' AND reached <= 5"),
         ]);

@@ -242,3 +242,32 @@ async fn a_locked_queue_is_not_ready_to_take_in() {
     assert!(eventually(async || daemon.get("/readyz").await.0 == 200).await, "and it comes back");
     daemon.stop().await;
 }
+
+/// H7: systemd's `ProcSubset=pid` hides /proc/sys. The daemon works, and says what it cannot know.
+#[tokio::test]
+async fn a_system_that_hides_the_start_of_the_machine_is_told_of_and_sends() {
+    let house = House::new().await.hasty();
+    let serve = house.outboxd(&["serve"]);
+    let hidden = "mount -t proc -o subset=pid proc /proc && exec \"$0\" serve";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--mount", "sh", "-c", hidden]).arg(serve.get_program());
+    command.env_clear().current_dir(house.path(".")).stderr(Stdio::piped());
+    command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = Killed(command.spawn().unwrap());
+    let client = house.client();
+    let up = eventually(async || {
+        let ended = child.0.try_wait().unwrap();
+        ended.is_some() || client.get("http://outboxd/healthz").send().await.is_ok()
+    });
+    assert!(up.await);
+    if let Some(status) = child.0.try_wait().unwrap() {
+        eprintln!("this machine does not let a test mount /proc ({status}); ProcSubset=pid is not tried");
+        return;
+    }
+    let accepted =
+        client.post("http://outboxd/v1/messages").body(message("chat_1", "x")).send().await.unwrap();
+    assert_eq!(accepted.status(), 201);
+    house.delivered(1).await;
+    let shown = run(house.outboxd(&["status"]), "").1;
+    assert!(shown.contains("the start of the machine cannot be told"), "{shown}");
+}

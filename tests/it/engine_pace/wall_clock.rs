@@ -7,6 +7,7 @@ use jiff::SignedDuration;
 use outboxd::domain::caps::parse_caps;
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::state::StateName;
+use outboxd::store::{PauseRequest, Scope};
 
 use super::bench::Bench;
 use super::carrier::{Answer, Kind};
@@ -169,6 +170,35 @@ async fn a_cap_keeps_its_length() {
             let sends = bench.sends();
             let window = (sends[2].at_ms - sends[0].at_ms) / 1000;
             assert!((3600..3630).contains(&window), "{hours} h, {when:?}: the third went after {window} s");
+            bench.finish().await;
+        }
+    }
+}
+
+/// A pause of two hours lasts two hours; a pause until a date lasts until the clock shows it.
+#[tokio::test]
+async fn a_pause_of_a_length_keeps_it_and_a_pause_until_a_date_does_not_move() {
+    for when in WHEN {
+        for (hours, has_length, expected) in [
+            (-26, true, 7200..=7260),
+            (26, true, 7200..=7260),
+            (-1, false, 10_800..=10_860),
+            (1, false, 3600..=3660),
+        ] {
+            let mut bench = bench().await;
+            let until = Some(bench.clock_now() + SignedDuration::from_hours(2));
+            let pause = PauseRequest { until, has_length, note: None };
+            bench.store().pause(Scope::Everything, pause, bench.clock_now()).await.unwrap();
+            bench.enqueue(to_chat("c", "x")).await;
+            bench.start().await;
+            bench.advance(seconds(60)).await;
+            set_clock(&mut bench, hours, when).await;
+            bench.until_sent(1).await;
+            let after = bench.sends()[0].at_ms / 1000;
+            assert!(
+                expected.contains(&after),
+                "{hours} h, {when:?}, length {has_length}: sent after {after} s"
+            );
             bench.finish().await;
         }
     }

@@ -68,7 +68,7 @@ pub(crate) async fn pause(life: &Life<'_>, notes: &mut Notes, account: Option<&s
     let now = life.universe.clock.now();
     let until = for_.map(|duration| now + duration);
     // The event has the note: by it the judge knows a pause that ends by itself.
-    let request = PauseRequest { until, note: until.map(|_| "ends by itself".into()) };
+    let request = PauseRequest { until, has_length: false, note: until.map(|_| "ends by itself".into()) };
     if life.store.pause(scope(account), request, now).await.expect("the queue answers") == Paused::Unknown {
         return;
     }

@@ -35,7 +35,7 @@ async fn a_granted_intent_is_on_disk_with_the_attempt_and_the_pace() {
 async fn stop(queue: &Queue, id: outboxd::domain::message::MessageId, what: &str) {
     let store = &queue.store;
     let mine = Scope::Account(account("1"));
-    let until = |seconds| PauseRequest { until: Some(at(seconds)), note: None };
+    let until = |seconds| PauseRequest { until: Some(at(seconds)), has_length: false, note: None };
     match what {
         "nothing" => {}
         "cancelled" => drop(store.cancel(id, at(1)).await.expect("cancelled")),
@@ -47,9 +47,14 @@ async fn stop(queue: &Queue, id: outboxd::domain::message::MessageId, what: &str
         }
         "daemon paused until later" => drop(store.pause(Scope::Everything, until(51), at(1)).await),
         "daemon paused until now" => drop(store.pause(Scope::Everything, until(50), at(1)).await),
-        "expired" => set(queue, "UPDATE messages SET expires_at = '2026-11-22T09:00:50.000Z'"),
+        "expired" => {
+            set(queue, "UPDATE messages SET revision = revision + 1, expires_at = '2026-11-22T09:00:50.000Z'")
+        }
         "expires in a millisecond" => {
-            set(queue, "UPDATE messages SET expires_at = '2026-11-22T09:00:50.001Z'");
+            set(
+                queue,
+                "UPDATE messages SET revision = revision + 1, expires_at = '2026-11-22T09:00:50.001Z'",
+            );
         }
         "held" => set(
             queue,

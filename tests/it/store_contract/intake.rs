@@ -110,7 +110,8 @@ async fn cancelling_works_until_the_call_is_on_its_way() {
     queue.attempt(done, 1, sent()).await;
     queue.attempt(refused, 1, failed()).await;
     let connection = queue.sql();
-    let sql = "UPDATE messages SET expires_at = '2026-11-22T09:00:50.000Z' WHERE id = ?1";
+    let sql =
+        "UPDATE messages SET revision = revision + 1, expires_at = '2026-11-22T09:00:50.000Z' WHERE id = ?1";
     connection.execute(sql, [expiring.to_string()]).unwrap();
     queue.store.expire(at(60)).await.unwrap();
     assert_eq!(queue.begin(sending, 1, at(90)).await, Begun::Granted);

@@ -1,0 +1,214 @@
+//! Rows as spreadsheets, templates and people make them: refused by every way in, in words that say what to do; and nothing
+//! of a message is changed but by the daemon (P7).
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, House, eventually, run};
+
+/// A daemon that sends nothing, because everything is paused.
+async fn quiet() -> (House, Daemon) {
+    let house = House::new().await.hasty();
+    let daemon = house.serve().await;
+    daemon.post("/v1/pause", "").await;
+    (house, daemon)
+}
+
+/// Puts one row in by SQL; what the INSERT, or the daemon after it, says against it.
+async fn refused_by_sql(house: &House, account: &str, user: &str, text: &str) -> Option<String> {
+    let connection = rusqlite::Connection::open(house.database()).unwrap();
+    connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    let sql = "INSERT INTO messages (account_id, users_ids, text) VALUES (?1, ?2, ?3) RETURNING id";
+    let inserted = connection.query_row(sql, [account, user, text], |row| row.get::<_, String>(0));
+    let id = match inserted {
+        Ok(id) => id,
+        Err(error) => return Some(error.to_string()),
+    };
+    let mut found = (String::new(), None);
+    let judged = eventually(async || {
+        let sql = "SELECT state, error FROM messages WHERE id = ?1";
+        found = connection.query_row(sql, [&id], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        found.0 != "new"
+    });
+    assert!(judged.await);
+    if found.0 == "rejected" { found.1 } else { None }
+}
+
+/// What each way in says against a row; `None`: it took it.
+async fn verdicts(
+    house: &House,
+    daemon: &Daemon,
+    account: &str,
+    user: &str,
+    text: &str,
+) -> [Option<String>; 4] {
+    let body = json!({ "account_id": account, "users_ids": user, "text": text, "allow_repeat": true });
+    let (status, answer) = daemon.post("/v1/messages", &body.to_string()).await;
+    let socket = (status != 201).then(|| answer.to_string());
+    let (_, batch) = daemon.post("/v1/messages", &format!("[{body}]")).await;
+    let row = (batch["accepted"] != 1).then(|| batch.to_string());
+    let arguments = [
+        "enqueue",
+        "--allow-repeat",
+        &format!("--account={account}"),
+        &format!("--user={user}"),
+        &format!("--text={text}"),
+    ];
+    let (ok, said) = run(house.outboxd(&arguments), "");
+    let line = (!ok).then_some(said);
+    [socket, row, line, refused_by_sql(house, account, user, text).await]
+}
+
+/// D2, D3, D4
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_meant_is_refused_by_every_way_in() {
+    let (house, daemon) = quiet().await;
+    let rows = [
+        ("acc_1", "NULL", "hello", "missing value"),
+        ("acc_1", "undefined", "hello", "missing value"),
+        ("acc_1", "#N/A", "hello", "missing value"),
+        ("acc_1", "[object Object]", "hello", ""),
+        ("acc_1", "{{ $json.id }}", "hello", "placeholder"),
+        ("acc_1", "ACoA1,ACoA2", "hello", "one id"),
+        ("acc_1", "https://www.linkedin.com/in/foo/", "hello", "Get a User Profile"),
+        ("acc_1", "linkedin.com/in/foo?utm=x", "hello", "Get a User Profile"),
+        ("acc_1", "foo-bar-123", "hello", "Get a User Profile"),
+        ("acc_1", "ACoA1", "Hi {{first_name}}, how are you?", "allow_placeholders"),
+        ("acc_1", "ACoA1", "Hi [First Name], how are you?", "allow_placeholders"),
+        ("acc_1", "ACoA1", "Hi , how are you?", "allow_placeholders"),
+        ("acc_1", "ACoA1", "Hi nan, how are you?", "allow_placeholders"),
+        ("acc_1", "ACoA1", "undefined", "allow_placeholders"),
+    ];
+    for (account, user, text, says) in rows {
+        for (way, verdict) in verdicts(&house, &daemon, account, user, text).await.into_iter().enumerate() {
+            let said = verdict.unwrap_or_else(|| panic!("way {way} took {user:?} {text:?}"));
+            assert!(said.contains(says), "way {way}, {user:?} {text:?}: {said}");
+        }
+    }
+    let queued = house.sql("SELECT id FROM messages WHERE state NOT IN ('rejected')");
+    assert_eq!(queued, [""; 0], "nothing of it would be sent");
+    for text in ["Hi {{first_name}}", "Hi ,"] {
+        let body =
+            json!({ "account_id": "acc_1", "users_ids": "ACoA1", "text": text, "allow_placeholders": true });
+        daemon.enqueue(&body.to_string()).await;
+    }
+    let said = refused_by_sql(&house, "acc_1", "ACoA1", "Hi Jane, how are you?").await;
+    assert_eq!(said, None);
+    daemon.stop().await;
+}
+
+/// D1, D5: white space around an id or a text makes no other person, account or text.
+#[tokio::test(flavor = "multi_thread")]
+async fn white_space_makes_nobody_else() {
+    let (house, daemon) = quiet().await;
+    let first = json!({ "account_id": "acc_1", "users_ids": "ACoAX", "text": "Same text" });
+    daemon.enqueue(&first.to_string()).await;
+    for (account, user, text) in [
+        ("acc_1", "ACoAX ", "Same text"),
+        ("acc_1 ", "ACoAX", "Same text"),
+        ("acc_1", " ACoAX", "Same text"),
+        ("acc_1", "ACoAX\u{a0}", "Same text"),
+        ("acc_1", "ACoAX", "Same text "),
+        ("acc_1", "ACoAX", "\nSame text\n"),
+    ] {
+        let body = json!({ "account_id": account, "users_ids": user, "text": text });
+        let (status, answer) = daemon.post("/v1/messages", &body.to_string()).await;
+        assert_eq!((status, &answer["error"]["code"]), (409, &json!("repeated_text")), "{body}: {answer}");
+        let said = refused_by_sql(&house, account, user, text).await;
+        assert!(said.is_some(), "{body} by SQL");
+    }
+    assert!(
+        daemon
+            .post(
+                "/v1/messages",
+                &json!({ "account_id": "acc_1", "users_ids": "  ", "text": "x" }).to_string()
+            )
+            .await
+            .0
+            == 422
+    );
+    assert_eq!(house.sql("SELECT id FROM accounts"), ["acc_1"]);
+    daemon.stop().await;
+}
+
+/// D6, D7
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_other_programs_are_read_or_named_as_what_they_are() {
+    let (house, daemon) = quiet().await;
+    let row = json!({ "account_id": "acc_1", "chat_id": "c1", "text": "first" });
+    std::fs::write(house.path("rows.jsonl"), format!("\u{feff}{row}\r\n")).unwrap();
+    let (ok, said) = run(house.outboxd(&["enqueue", "rows.jsonl"]), "");
+    assert!(ok && said.contains("1 accepted"), "{said}");
+    std::fs::write(house.path("text.txt"), "\u{feff}Hello\r\n").unwrap();
+    let (ok, said) =
+        run(house.outboxd(&["enqueue", "--account", "acc_1", "--chat", "c2", "--text-file", "text.txt"]), "");
+    assert!(ok, "{said}");
+    assert_eq!(house.sql("SELECT text FROM messages WHERE chat_id = 'c2'"), ["Hello"]);
+
+    let csv = "first_name,linkedin_url,company\nJane,https://linkedin.com/in/jane,ACME\n".repeat(50);
+    std::fs::write(house.path("prospects.csv"), csv).unwrap();
+    let (ok, said) = run(house.outboxd(&["enqueue", "prospects.csv"]), "");
+    assert!(!ok && said.contains("CSV") && said.lines().count() == 1, "{said}");
+    std::fs::write(house.path("array.json"), format!("[{row}]")).unwrap();
+    let (ok, said) = run(house.outboxd(&["enqueue", "array.json"]), "");
+    assert!(!ok && said.contains("JSON array") && said.lines().count() == 1, "{said}");
+    daemon.stop().await;
+}
+
+/// D8
+#[tokio::test(flavor = "multi_thread")]
+async fn file_names_lose_their_folders_and_hide_nothing() {
+    let (house, daemon) = quiet().await;
+    let with = |name: &str| {
+        json!({ "account_id": "acc_1", "chat_id": "c1", "text": "x", "attachments": [{ "filename": name, "content": "aGVsbG8=" }] })
+            .to_string()
+    };
+    let id = daemon.enqueue(&with("C:\\Users\\jane\\cv.pdf")).await;
+    let shown = daemon.get(&format!("/v1/messages/{id}")).await.1;
+    assert_eq!(shown["attachments"][0]["filename"], "cv.pdf", "{shown}");
+    for name in ["..", ".", "cv\u{202e}fdp.exe", "cv\u{200b}.pdf", "/tmp/", "a\u{7}.pdf"] {
+        let (status, answer) = daemon.post("/v1/messages", &with(name)).await;
+        assert_eq!(status, 422, "{name:?}: {answer}");
+    }
+    drop(house);
+    daemon.stop().await;
+}
+
+/// D10
+#[tokio::test(flavor = "multi_thread")]
+async fn another_program_changes_and_deletes_no_message() {
+    let (house, daemon) = quiet().await;
+    let id = daemon
+        .enqueue(&json!({ "account_id": "acc_1", "users_ids": "ACoA1", "text": "Hello" }).to_string())
+        .await;
+    let before = daemon.get(&format!("/v1/messages/{id}")).await.1;
+    let connection = rusqlite::Connection::open(house.database()).unwrap();
+    for change in [
+        "text = 'changed'",
+        "text = ''",
+        "users_ids = 'ACoA2'",
+        "state = 'sent'",
+        "state = 'sending', updated_at = '2027-01-01T00:00:00.000Z'",
+        "state = 'cancelled'",
+        "account_id = 'acc_2'",
+        "priority = 5000",
+        "due_at = '2020-01-01T00:00:00.000Z'",
+        "dedupe_key = 'k'",
+        "revision = 7",
+    ] {
+        let refused =
+            connection.execute(&format!("UPDATE messages SET {change}"), []).unwrap_err().to_string();
+        assert!(refused.contains("outboxd cancel"), "{change}: {refused}");
+    }
+    assert!(connection.execute("DELETE FROM messages", []).is_err());
+    let upsert = "INSERT INTO messages (id, account_id, users_ids, text) VALUES (?1, 'acc_1', 'ACoA1', 'changed') \
+         ON CONFLICT (id) DO UPDATE SET text = excluded.text";
+    assert!(connection.execute(upsert, [&id]).is_err());
+    let after = daemon.get(&format!("/v1/messages/{id}")).await.1;
+    let told =
+        |message: &Value| (message["text"].clone(), message["state"].clone(), message["users_ids"].clone());
+    assert_eq!(told(&before), told(&after));
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    daemon.becomes(&id, "sent").await;
+    daemon.stop().await;
+}
