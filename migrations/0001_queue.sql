@@ -418,10 +418,10 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: account_id is missing; name the Unipile account that sends, acc_...')
    WHERE NEW.account_id IS NULL OR NEW.account_id = '';
   SELECT RAISE(ABORT, 'outboxd: account_id, chat_id or users_ids has white space around it; remove it')
-   WHERE NEW.account_id <> trim(NEW.account_id, ' ' || char(9) || char(10) || char(13) || char(160))
-      OR NEW.chat_id <> trim(NEW.chat_id, ' ' || char(9) || char(10) || char(13) || char(160))
-      OR (NEW.users_ids NOT GLOB '[[]*'
-          AND NEW.users_ids <> trim(NEW.users_ids, ' ' || char(9) || char(10) || char(13) || char(160)));
+   WHERE (NEW.account_id <> trim(NEW.account_id, ' ' || char(9) || char(10) || char(13) || char(160)) AND trim(NEW.account_id, ' ' || char(9) || char(10) || char(13) || char(160)) <> '')
+      OR (NEW.chat_id <> trim(NEW.chat_id, ' ' || char(9) || char(10) || char(13) || char(160)) AND trim(NEW.chat_id, ' ' || char(9) || char(10) || char(13) || char(160)) <> '')
+      OR (NEW.users_ids NOT GLOB '[[]*' AND NEW.users_ids <> trim(NEW.users_ids, ' ' || char(9) || char(10) || char(13) || char(160))
+          AND trim(NEW.users_ids, ' ' || char(9) || char(10) || char(13) || char(160)) <> '');
   SELECT RAISE(ABORT, 'outboxd: account_id does not begin with acc_; name the Unipile account that sends')
    WHERE NEW.account_id NOT GLOB 'acc_*';
   SELECT RAISE(ABORT, 'outboxd: there is no recipient; set chat_id for a chat that exists, or users_ids to start one')

@@ -80,7 +80,9 @@ impl Reading<'_> {
         }
         let faults_before = self.faults.len();
         let filename = self.filename(&at, &object);
-        let bytes = self.bytes(&at, &object, filename.as_deref())?;
+        // An upload is found under the name that it came with.
+        let given = object.get("filename").and_then(Value::as_str).or(filename.as_deref());
+        let bytes = self.bytes(&at, &object, given)?;
         let filename = filename?;
         let content_type = self.content_type(&at, &object, &filename, &bytes)?;
         let send_mode = self.send_mode(&at, &object, &content_type);

@@ -1,3 +1,5 @@
+//! What templates leave unfilled, and what people write that only looks like it.
+
 use super::find;
 
 #[test]

@@ -46,16 +46,11 @@ pub(super) struct Seen {
 
 /// Reads every chat that the message can have gone into.
 pub(super) async fn read(shared: &Shared, doubt: &OpenDoubt, policy: &Policy) -> Result<Vec<Sight>, Blind> {
-    let known = began(shared, doubt);
-    let since = look_back(known.unwrap_or_else(|| by_wall_clock(shared, doubt)));
+    let since = look_back(began(shared, doubt).unwrap_or_else(|| estimate(shared, doubt)));
     let sights = read_since(shared, doubt, policy, since).await?;
-    match began(shared, doubt) {
-        // The first answer told the provider's time, and the read began at another one.
-        Some(began) if known.is_none() && look_back(began) < since => {
-            read_since(shared, doubt, policy, look_back(began)).await
-        }
-        _ => Ok(sights),
-    }
+    // The first answer told the provider's time, and the read began at another one.
+    let earlier = look_back(began(shared, doubt).unwrap_or_else(|| estimate(shared, doubt)));
+    if earlier < since { read_since(shared, doubt, policy, earlier).await } else { Ok(sights) }
 }
 
 fn look_back(began: Timestamp) -> Timestamp {
@@ -84,6 +79,15 @@ fn by_wall_clock(shared: &Shared, doubt: &OpenDoubt) -> Timestamp {
     let passed = doubt.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
     let by_monotonic = passed.and_then(|passed| shared.clock.now().checked_sub(passed).ok());
     by_monotonic.map_or(doubt.started_at, |at| at.min(doubt.started_at))
+}
+
+/// About when the call began by the provider's clock, where that is not known: as long ago as this machine's clock says. Good
+/// enough to look back from, not to date a message by.
+fn estimate(shared: &Shared, doubt: &OpenDoubt) -> Timestamp {
+    let by_ours = by_wall_clock(shared, doubt);
+    let passed = shared.clock.now().duration_since(by_ours);
+    let by_theirs = shared.provider.time().and_then(|time| time.earliest.checked_sub(passed).ok());
+    by_theirs.unwrap_or(by_ours)
 }
 
 /// Holds what was read against the attempt.

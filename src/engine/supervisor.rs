@@ -23,8 +23,6 @@ const MAX_STEPS: usize = 1024;
 const HEARTBEAT: Duration = Duration::from_secs(30);
 /// A wall clock that was set is noticed after at most this: the longest gap of the guide.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
-/// While steps run, after at most this: what they store is by the time that they saw.
-const WHILE_STEPPING: Duration = Duration::from_secs(1);
 /// The pause of an account after the store failed it.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
 /// An account that rests for longer than this forgets what it has sent; it is read anew then.
@@ -150,11 +148,12 @@ impl Supervisor {
     }
 
     fn until_next(&self) -> Duration {
-        let longest = if self.steps > 0 { WHILE_STEPPING } else { LONGEST_SLEEP };
         let timer = self.timers.first();
         let facts = (!self.reads_facts).then_some(self.facts_at);
-        let Some(at) = timer.into_iter().chain(facts).min() else { return longest };
-        Duration::try_from(at.duration_since(self.shared.clock.now())).unwrap_or(Duration::ZERO).min(longest)
+        let Some(at) = timer.into_iter().chain(facts).min() else { return LONGEST_SLEEP };
+        Duration::try_from(at.duration_since(self.shared.clock.now()))
+            .unwrap_or(Duration::ZERO)
+            .min(LONGEST_SLEEP)
     }
 
     fn begin_steps(&mut self) {

@@ -43,7 +43,12 @@ fn text() -> impl Strategy<Value = String> {
 
 /// An opaque id: whatever a provider may think of.
 fn id() -> impl Strategy<Value = String> {
-    "[A-Za-z][A-Za-z0-9:/=%+?#&;, é._~-]{0,30}"
+    // What stands for a missing value, and addresses, are refused (`domain/ids.rs`).
+    let can_be_one = |id: &String| {
+        !["://", "%%"].iter().any(|mark| id.contains(mark))
+            && !["na", "n/a", "nan", "nil", "null", "none"].contains(&id.to_lowercase().as_str())
+    };
+    "[A-Z][A-Za-z0-9:/=%+?#&é._~-]{0,30}".prop_filter("it can be an id", can_be_one)
 }
 
 fn file() -> impl Strategy<Value = File> {

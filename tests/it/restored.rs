@@ -147,7 +147,8 @@ fn was_off_for(house: &House, hours: u32) {
             earlier("created_at"),
             earlier("due_at")
         ),
-        format!("UPDATE runs SET {}", earlier("started_at")),
+        // Of another start of the machine: the time since this one tells how long nobody ran.
+        format!("UPDATE runs SET boot_id = 'another', {}, {}", earlier("started_at"), earlier("clock_at")),
     ] {
         house.sql(&sql);
     }

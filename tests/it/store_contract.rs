@@ -21,7 +21,10 @@ use tokio::task::JoinSet;
 use crate::queue::{Queue, account, at, keyed, to_chat, to_user};
 
 /// Columns that no message has when it comes, and `options`, which the socket writes as `specifics`.
-const DAEMONS: [&str; 9] = [
+const DAEMONS: [&str; 11] = [
+    // Judged at the door and not kept.
+    "allow_placeholders",
+    "revision",
     "options",
     "error",
     "retry_at",

@@ -39,6 +39,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "src/provider/",
             "src/cli/client.rs",
             "src/cli/enqueue.rs",
+            "src/cli/files.rs",
             "src/app/demo.rs",
             "src/config/read.rs",
             "src/config/effective.rs",

@@ -293,7 +293,7 @@ impl Teller {
                 let account = self.some_account();
                 acts::resume(life, &mut self.notes, account.as_deref()).await;
             }
-            8 => self.set_clock(life.universe, true),
+            8 => self.set_clock(life.universe),
             9 => {
                 let second = life.universe.open().await;
                 assert!(matches!(second, Err(StoreError::Locked(_))), "seed {}", self.seed);
@@ -390,12 +390,13 @@ impl Teller {
     }
 
     /// Somebody, or NTP, sets the wall clock.
-    fn set_clock(&mut self, universe: &Universe, runs: bool) {
-        let steps = [2, 15, 60, 600, 3600, 26 * 3600, 9 * 86_400];
+    fn set_clock(&mut self, universe: &Universe) {
+        let steps = [2, 15, 60, 600, 3600, 26 * 3600, 2 * 86_400];
         let by = steps[usize::try_from(self.below(7)).unwrap()];
         let by = SignedDuration::from_secs(by);
-        // Without a word about the start of the machine, a clock that was set forward between two runs cannot be known.
-        let may_be_ahead = runs || universe.tells_boot();
+        // Without a word about the start of the machine, a clock that was set forward right before a death, or between two
+        // runs, cannot be known.
+        let may_be_ahead = universe.tells_boot();
         let by = if self.below(2) == 0 && may_be_ahead { by } else { -by };
         self.note_step(universe, by);
         universe.clock.set_wall_by(by);
@@ -418,7 +419,7 @@ impl Teller {
         };
         let end = universe.clock.monotonic() + ms(pause);
         if self.below(4) == 0 {
-            self.set_clock(universe, false);
+            self.set_clock(universe);
         }
         // What had left arrives.
         while let Some(due) = universe.carrier.next_delivery().filter(|due| *due <= end) {

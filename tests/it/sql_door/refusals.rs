@@ -8,7 +8,7 @@ use crate::queue::Queue;
 const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
 
 /// What a producer may set.
-const PRODUCERS: [&str; 22] = [
+const PRODUCERS: [&str; 23] = [
     "id",
     "account_id",
     "chat_id",
@@ -30,6 +30,7 @@ const PRODUCERS: [&str; 22] = [
     "urgent",
     "ignore_hours",
     "allow_repeat",
+    "allow_placeholders",
     "dedupe_key",
 ];
 
@@ -58,6 +59,7 @@ const DAEMONS: &[(&str, &[&str])] = &[
     ("created_at", &["'2020-01-01T00:00:00.000Z'", "datetime('now')", "'2999-01-01T00:00:00.000Z'"]),
     ("updated_at", &["'2020-01-01T00:00:00.000Z'"]),
     ("run", &["0", "2"]),
+    ("revision", &["1", "-1"]),
 ];
 
 fn refusal(queue: &Queue, columns: &str, values: &str) -> String {
@@ -107,6 +109,13 @@ const RULES: &[(&str, &str, &str)] = &[
     ("users_ids", "'u'", "chat_id and users_ids are both set"),
     ("chat_id, users_ids", "NULL, ''", "users_ids is empty"),
     ("chat_id, users_ids", "NULL, '  '", "users_ids is empty"),
+    ("chat_id", "'c '", "account_id, chat_id or users_ids has white space around it"),
+    ("account_id", "'acc_1' || char(160)", "account_id, chat_id or users_ids has white space around it"),
+    (
+        "chat_id, users_ids",
+        "NULL, char(9) || 'u'",
+        "account_id, chat_id or users_ids has white space around it",
+    ),
     ("chat_id, users_ids", "NULL, '[\"u\"'", "users_ids begins like a JSON array but is none"),
     ("chat_id, users_ids", "NULL, '[u]'", "users_ids begins like a JSON array but is none"),
     ("specifics, options", "'{}', '{}'", "specifics and options are both set"),
@@ -147,9 +156,18 @@ const RULES: &[(&str, &str, &str)] = &[
     ("typing", "-1", "typing is neither 0 nor 1"),
     ("priority", "101", "priority is no whole number from -100 to 100"),
     ("priority", "-101", "priority is no whole number from -100 to 100"),
-    ("urgent", "2", "urgent, ignore_hours or allow_repeat is neither 0 nor 1"),
-    ("allow_repeat", "-1", "urgent, ignore_hours or allow_repeat is neither 0 nor 1"),
-    ("urgent, ignore_hours", "1, 7", "urgent, ignore_hours or allow_repeat is neither 0 nor 1"),
+    ("urgent", "2", "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1"),
+    (
+        "allow_placeholders",
+        "2",
+        "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1",
+    ),
+    ("allow_repeat", "-1", "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1"),
+    (
+        "urgent, ignore_hours",
+        "1, 7",
+        "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1",
+    ),
     ("ignore_hours", "1", "ignore_hours is for urgent messages"),
     ("urgent, ignore_hours", "0, 1", "ignore_hours is for urgent messages"),
     ("not_before", "'tomorrow'", "not_before is no time"),

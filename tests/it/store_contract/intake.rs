@@ -63,7 +63,7 @@ async fn a_row_that_only_the_daemon_can_judge_is_rejected_with_the_reason_in_wor
     let queue = Queue::new().await;
     insert(&queue, "chat_id, expires_at", "'c', '2001-01-01T00:00:00.000Z'");
     insert(&queue, "chat_id", "'..'");
-    insert(&queue, "users_ids", "char(10) || '[1]'");
+    insert(&queue, "users_ids", "'NULL'");
     let rows = queue.store.inserted(10).await.unwrap();
     let now = rows[0].created_at;
     let admissions = rows.iter().map(|row| admission(row, now)).collect();
@@ -73,7 +73,7 @@ async fn a_row_that_only_the_daemon_can_judge_is_rejected_with_the_reason_in_wor
         [
             "rejected|invalid|`expires_at` has passed: 2001-01-01T00:00:00.000Z; give a time in the future|-",
             "rejected|invalid|`chat_id` is no id; give the id as Unipile tells it|-",
-            "rejected|invalid|`users_ids` is not an array of strings; queue one message per person|-",
+            "rejected|invalid|`users_ids` is \"NULL\", which stands for a missing value; give the id, or leave the row out|-",
         ]
     );
     assert_eq!(queue.value("SELECT count(*) FROM accounts"), "0", "a rejected row makes no account");
