@@ -10,8 +10,9 @@ use super::{ACCOUNTS, Plan};
 
 /// How much longer than the schedule a message may be uncertain: for each read that failed the schedule's last pause,
 const AFTER_A_FAILED_READ: Duration = Duration::from_millis(2500);
-/// and for the deaths of the daemon this.
-const FOR_RESTARTS: Duration = Duration::from_secs(5);
+/// and for the deaths of the daemon this. Under libfaketime, which reads its file at each look at the clock, a start takes
+/// longer.
+const FOR_RESTARTS: Duration = Duration::from_secs(10);
 
 /// One kind of text on one account: what the queue says of it, and what arrived.
 #[derive(Debug, Default)]
