@@ -78,12 +78,15 @@ impl Tasks {
         task: impl Future<Output = T> + Send + 'static,
     ) -> JoinHandle<T> {
         let report = Report { name, tasks: self.clone() };
-        let mut state = self.state();
         let handle = self.shared.tracker.spawn(async move {
             let _report = report;
             task.await
         });
-        state.running.push((name, handle.abort_handle()));
+        let mut state = self.state();
+        if !handle.is_finished() {
+            state.running.push((name, handle.abort_handle()));
+        }
+        drop(state);
         handle
     }
 

@@ -170,13 +170,14 @@ async fn pause_scope(
 ) -> Result<Json<Value>, ApiError> {
     let zone =
         account.as_ref().map_or(TimeZone::UTC, |id| doors.engine.policy(&AccountId::new(id)).zone.clone());
-    let request = pause_request(body, doors.engine.now(), zone)?;
+    let now = doors.engine.settled_now().await;
+    let request = pause_request(body, now, zone)?;
     let until = request.until;
     let scope = scope(account.as_ref());
     let work = Arc::clone(&doors);
     let paused = doors
         .carry_out(async move {
-            let paused = work.store.pause(scope.clone(), request, work.engine.now()).await?;
+            let paused = work.store.pause(scope.clone(), request, now).await?;
             if paused != Paused::Unknown {
                 wake(&work, scope).await?;
             }

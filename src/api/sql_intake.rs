@@ -19,12 +19,15 @@ use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::refusal::Refusal;
 use crate::store::{Admission, ForeignInserts, Inserted, StoreError};
+use crate::tasks::Pulse;
 
 /// Rows judged in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With fewer, a
 /// backlog of many accounts writes the same pages of their indexes again and again.
 const ROWS: u32 = 2000;
 /// So many are judged on the spot; more leave the runtime's thread.
 const FEW_ROWS: usize = 50;
+/// Files of one transaction, in bytes: with more, the rest of the rows comes in the next one.
+const FILE_BYTES: usize = 16 << 20;
 /// The pause after the queue failed.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
@@ -110,24 +113,38 @@ struct Batch {
 /// The next rows, as soon as there are some.
 async fn next(doors: &Arc<Doors>, inserts: &mut ForeignInserts) -> Result<Batch, StoreError> {
     let rows = inserts.next(ROWS, doors.engine.clock()).await?;
-    let is_full = inserts.more_wait();
-    if rows.len() <= FEW_ROWS {
-        return Ok(Batch { is_full, ..judge_all(doors, &rows) });
+    let mut is_full = inserts.more_wait();
+    let (pulse, last) = (inserts.pulse(), rows.last().map(|row| row.arrival));
+    let batch = if rows.len() <= FEW_ROWS {
+        judge_all(doors, &rows, &pulse)
+    } else {
+        let doors = Arc::clone(doors);
+        match tokio::task::spawn_blocking(move || judge_all(&doors, &rows, &pulse)).await {
+            Ok(batch) => batch,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    };
+    let judged = batch.admissions.last().map(Admission::arrival);
+    if let Some(judged) = judged.filter(|judged| Some(*judged) != last) {
+        inserts.go_on_after(judged);
+        is_full = true;
     }
-    let doors = Arc::clone(doors);
-    let judged = tokio::task::spawn_blocking(move || judge_all(&doors, &rows)).await;
-    match judged {
-        Ok(batch) => Ok(Batch { is_full, ..batch }),
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
+    Ok(Batch { is_full, ..batch })
 }
 
-fn judge_all(doors: &Doors, rows: &[Inserted]) -> Batch {
+/// Judges rows until their files are too many to hold; at least one.
+fn judge_all(doors: &Doors, rows: &[Inserted], pulse: &Pulse) -> Batch {
     let now = doors.engine.now();
     let mut batch = Batch { admissions: Vec::with_capacity(rows.len()), ..Batch::default() };
+    let mut bytes = 0;
     for row in rows {
+        if bytes > FILE_BYTES {
+            break;
+        }
+        pulse.round();
         batch.admissions.push(match judge(doors, row) {
             Ok((message, blobs)) => {
+                bytes += blobs.iter().map(|blob| blob.bytes.len()).sum::<usize>();
                 let due_at = message.not_before.map_or(now, |at| at.max(now));
                 let admission = Admission::queue(row, &message, blobs, now, doors.recovered.stale_before);
                 let earliest = batch.accounts.entry(message.account_id).or_insert(due_at);

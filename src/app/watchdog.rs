@@ -11,13 +11,15 @@ use futures_util::future::BoxFuture;
 use sd_notify::NotifyState;
 
 use super::serve::notify_systemd;
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineHandle;
 use crate::store::{Store, StoreError};
 use crate::tasks::Pulse;
 
 /// How often the parts are asked, at most.
 const EVERY: Duration = Duration::from_secs(15);
+/// How often it is looked whether another program keeps the queue locked.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 /// A part that has not answered for so long stands still. The unit's `WatchdogSec` is longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -50,14 +52,22 @@ pub(super) fn parts(store: &Store, engine: &EngineHandle, intake: Arc<Pulse>) ->
         move || -> BoxFuture<'static, ()> {
             let (pulse, store) = (Arc::clone(&intake), store.clone());
             Box::pin(async move {
-                // It waits for the writer, which waits for the lock.
-                if store.blocked_since().is_none() {
-                    pulse.beat().await;
+                // It may wait for the writer, which waits for the lock.
+                tokio::select! {
+                    () = pulse.beat() => {}
+                    () = is_blocked(&store) => {}
                 }
             })
         }
     };
     vec![("writer", Box::new(writer)), ("supervisor", Box::new(supervisor)), ("intake", Box::new(intake))]
+}
+
+/// Completes when the writer is known to wait for another program's lock.
+async fn is_blocked(store: &Store) {
+    while store.blocked_since().is_none() {
+        SystemClock::new().sleep(BETWEEN_LOOKS).await;
+    }
 }
 
 /// Completes when the writer answered, with an error or without, or is known to wait for another program's lock.
@@ -79,6 +89,8 @@ pub(super) async fn watch(
     loop {
         for (name, ask) in &parts {
             tokio::select! {
+                // A process that was stopped for a while finds both: the answer counts.
+                biased;
                 () = ask() => {}
                 () = clock.sleep(LIMIT) => return Err(Stalled(name)),
             }

@@ -9,8 +9,6 @@ use std::sync::LazyLock;
 
 use regex_lite::Regex;
 
-use super::ids::MISSING;
-
 /// Words that stand for a person's data, in small letters and without what separates their parts.
 const DATA: [&str; 60] = [
     "firstname",
@@ -81,7 +79,9 @@ const SHORTEST_IN_ANGLES: usize = 8;
 /// Braces, brackets and the like around a word.
 static AROUND_A_WORD: LazyLock<Regex> = LazyLock::new(|| {
     let word = r"[\s#]*([A-Za-zÀ-ÿ][A-Za-zÀ-ÿ0-9_.\- ]{1,30}?)\s*";
-    pattern(&format!(r"[#$]?\{{{word}\}}|\[{word}\]|<{{1,2}}{word}>{{1,2}}|«{word}»|%{word}%"))
+    let close = r"[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ0-9_.\-]{1,30}";
+    // Percentages stand around words as well, brackets before the address of a link.
+    pattern(&format!(r"[#$]?\{{{word}\}}|\[{word}\](?:[^(]|$)|<{{1,2}}{word}>{{1,2}}|«{word}»|%({close})%"))
 });
 
 /// Marks that only templates use.
@@ -92,11 +92,15 @@ static TEMPLATE: LazyLock<Regex> =
 static GREETING: LazyLock<Regex> = LazyLock::new(|| {
     let greetings = "hi|hello|hey|dear|hallo|hoi|liebe|lieber|guten tag|sehr geehrter herr|sehr geehrte frau|bonjour|salut|cher|chère|\
          hola|querido|querida|estimado|estimada|ciao|buongiorno|caro|cara|gentile|olá|oi|prezado|prezada|beste|hej|hei|dzień dobry|cześć";
-    let missing = r"nan|null|none|undefined|nil|n/a|#n/a|\(null\)|\[object object\]";
+    // Nan and Nil are names.
+    let missing = r"nan|NaN|NAN|nil|NIL|(?i:null|none|undefined|n/a|#n/a|\(null\)|\[object object\])";
     pattern(&format!(
-        r"(?im)^[ \t]*(?:{greetings})(?:[ \t\x{{a0}}]+,|[ \t\x{{a0}}]+(?:{missing})[ \t]*(?:[,!.:;]|$))"
+        r"(?m)^[ \t]*(?i:{greetings})(?:[ \t\x{{a0}}]+,|[ \t\x{{a0}}]+(?:{missing})[ \t]*(?:[,!.:;]|$))"
     ))
 });
+
+/// Texts that are nothing but a missing value. (`None` is an answer.)
+const NO_TEXT: [&str; 8] = ["null", "NULL", "undefined", "nan", "NaN", "(null)", "<null>", "n/a"];
 
 /// What spreadsheets and programs write in place of a value, and nobody means.
 const NEVER_MEANT: [&str; 5] = ["[object Object]", "#N/A", "#REF!", "#VALUE!", "#NAME?"];
@@ -107,7 +111,7 @@ fn pattern(pattern: &str) -> Regex {
 
 /// The first thing in `text` that looks unfilled.
 pub(super) fn find(text: &str) -> Option<String> {
-    if MISSING.contains(&text.trim().to_lowercase().as_str()) {
+    if NO_TEXT.contains(&text.trim()) {
         return Some(text.trim().to_owned());
     }
     let template =
@@ -125,7 +129,10 @@ fn around_a_word(text: &str) -> Option<String> {
         let letters: String =
             word.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect();
         let in_angles = whole.as_str().starts_with('<') && !whole.as_str().starts_with("<<");
-        let is_code = in_angles && letters.chars().count() < SHORTEST_IN_ANGLES;
+        let is_short = letters.chars().count() < SHORTEST_IN_ANGLES;
+        // Guillemets are quotation marks: around one plain word they are no placeholder.
+        let is_quoted = whole.as_str().starts_with('«') && !word.contains(['_', ' ']);
+        let is_code = (in_angles && is_short) || is_quoted;
         if DATA.contains(&letters.as_str()) && !is_code {
             return Some(whole.as_str().to_owned());
         }

@@ -189,8 +189,7 @@ async fn settle(
     gap: Duration,
     (reply, blame): (Reply, Blame),
 ) {
-    shared.follow_wall_clock().await;
-    let now = shared.clock.now();
+    let now = shared.settled_now().await;
     let (reply, credits_spent) = understood(candidate, reply);
     let outcome = reply.outcome.as_str();
     let problem = reply.outcome.problem().cloned();

@@ -20,8 +20,8 @@ const SMALL: usize = 1024;
 
 /// The pauses of the accounts.
 pub(super) struct Pace {
-    /// Both clocks when the run began: stored times are understood by them.
-    began: (Timestamp, Duration),
+    /// Both clocks when the run began, or when stored times followed a wall clock that was set: they are understood by them.
+    anchor: Mutex<(Timestamp, Duration)>,
     /// The end of the pause after the last call.
     paused: Mutex<Ends>,
     /// The end of the delay before the first one.
@@ -38,7 +38,12 @@ struct Ends {
 
 impl Pace {
     pub(super) fn new(began: (Timestamp, Duration)) -> Self {
-        Self { began, paused: Mutex::default(), delayed: Mutex::default() }
+        Self { anchor: Mutex::new(began), paused: Mutex::default(), delayed: Mutex::default() }
+    }
+
+    /// Stored times have followed a wall clock that was set.
+    pub(super) fn follow(&self, clocks: (Timestamp, Duration)) {
+        *self.anchor.lock().expect("nothing panics while holding it") = clocks;
     }
 
     /// The earliest time of the account's next call. What this process saw with its monotonic clock beats what is stored by
@@ -62,7 +67,7 @@ impl Pace {
         if let Some(until) = paused.by_account.get(&account.id) {
             return Some(*until);
         }
-        let (wall, began) = self.began;
+        let (wall, began) = *self.anchor.lock().expect("nothing panics while holding it");
         let stored = account.next_call_at?.duration_since(wall);
         let longest = account.history.last_gap.unwrap_or(policy.gap.max) + CUT;
         let until = began + Duration::try_from(stored).unwrap_or_default().min(longest);

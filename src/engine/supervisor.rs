@@ -140,6 +140,8 @@ impl Supervisor {
         self.follows_clock = false;
         let Some(clocks) = clocks else { return };
         self.shared.wall_clock.agree(clocks);
+        let (now, monotonic) = (self.shared.clock.now(), self.shared.clock.monotonic());
+        self.shared.pace.follow((now, monotonic));
         self.shared.doubts.notify_one();
         let waits = |slot: &Slot| matches!(slot, Slot::Resting { wake_at: Some(_), .. });
         let waiting = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| id.clone());

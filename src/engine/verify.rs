@@ -193,8 +193,7 @@ async fn look(shared: &Shared, arrival: Arrival, blind: Blindness) -> Result<Loo
     let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(Looked::Gone) };
     let policy = &*shared.policy(&doubt.account_id);
     let read = chats::read(shared, &doubt, policy).await;
-    shared.follow_wall_clock().await;
-    let now = shared.clock.now();
+    let now = shared.settled_now().await;
     let is_read = read.is_ok();
     let (finding, seen, blind_for) = match read {
         Ok(sights) => {

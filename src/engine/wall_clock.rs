@@ -1,7 +1,7 @@
 //! Whether the wall clock was set: compared with the clock that goes on while the machine is suspended and that nobody sets.
 //!
 //! The supervisor has the stored times follow (`Store::move_times`). Until they have, nothing may be stored by the new
-//! time, or it would be moved along: an intent waits for the next step, an outcome for [`Shared::follow_wall_clock`].
+//! time, or it would be moved along: an intent waits for the next step, everything else for [`Shared::settled_now`].
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,10 +10,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::{EngineHandle, Shared};
 use crate::clock::Clock;
 use crate::policy::settle::after;
 use crate::store::ClockStep;
+
+/// A client is not kept waiting for longer than this.
+const AT_MOST: Duration = Duration::from_secs(2);
 
 /// The two clocks when the stored times last agreed with them.
 pub(super) struct WallClock {
@@ -53,18 +56,29 @@ impl Shared {
         self.wall_clock.step((self.clock.now(), self.clock.elapsed())).is_some()
     }
 
-    /// Waits until the stored times have followed a wall clock that was set, or the daemon stops.
-    pub(super) async fn follow_wall_clock(&self) {
+    /// The time by which something may be stored: waits until the stored times have followed a wall clock that was set. If the
+    /// daemon stops first, it is the time that the clock would show; the next start moves it with the others.
+    pub(super) async fn settled_now(&self) -> Timestamp {
         loop {
             let followed = self.wall_clock.followed.notified();
-            if !self.wall_clock_was_set() {
-                return;
-            }
+            let now = self.clock.now();
+            let Some(step) = self.wall_clock.step((now, self.clock.elapsed())) else { return now };
             self.pulse.ask();
             tokio::select! {
                 () = followed => {}
-                () = self.stopping.cancelled() => return,
+                () = self.stopping.cancelled() => return step.from,
             }
+        }
+    }
+}
+
+impl EngineHandle {
+    /// The time by which a person's word may be stored: see `Shared::settled_now`. A queue that cannot be written is not waited
+    /// for: then the word cannot be stored either.
+    pub async fn settled_now(&self) -> Timestamp {
+        tokio::select! {
+            now = self.shared.settled_now() => now,
+            () = self.shared.clock.sleep(AT_MOST) => self.now(),
         }
     }
 }

@@ -91,6 +91,11 @@ impl Admission {
         Self { arrival: row.arrival, at, verdict: Err(why) }
     }
 
+    /// The row.
+    pub fn arrival(&self) -> Arrival {
+        self.arrival
+    }
+
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
         self.verdict.as_ref().map_or(true, |row| row.blobs.is_empty() && known.contains(&row.account_id))
     }

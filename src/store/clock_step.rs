@@ -205,6 +205,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
                 "throttled_at",
                 "half_caps_until",
                 "resumed_at",
+                "down_at",
             ],
             "TRUE",
         ),

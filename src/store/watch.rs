@@ -135,6 +135,11 @@ impl ForeignInserts {
         self.more_wait
     }
 
+    /// Returns the rows after `arrival` once more: those up to it are being judged.
+    pub fn go_on_after(&mut self, arrival: Arrival) {
+        (self.after, self.look_first, self.more_wait) = (arrival, true, true);
+    }
+
     /// Looks at once the next time: there has been time for more.
     pub fn look_now(&mut self) {
         self.look_first = true;

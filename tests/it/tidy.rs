@@ -19,7 +19,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
-    ("api", &["engine", "store", "domain"]),
+    ("api", &["engine", "store", "domain", "tasks"]),
     (
         "app",
         &["api", "engine", "store", "provider", "sandbox", "config", "telemetry", "tasks", "clock", "domain"],
