@@ -23,6 +23,8 @@ use crate::store::{EnqueueMode, Enqueued};
 
 /// A longer body is taken apart on a thread of its own: 50,000 rows take half a second, in which nothing would be sent.
 const LONG_BODY: usize = 256 << 10;
+/// An answer with more verdicts is written on a thread of its own.
+const FEW_VERDICTS: usize = 1000;
 /// Most bytes of files, each counted once, that one request holds in memory.
 const REQUEST_FILE_BYTES: u64 = 256 << 20;
 
@@ -291,9 +293,12 @@ async fn many(
     let mode = if atomic { EnqueueMode::All } else { EnqueueMode::Each };
     let rows_at_once = if atomic { good.len().max(1) } else { doors.batch_rows };
     let mut stored_any = false;
-    while !good.is_empty() {
-        let rest = good.split_off(good.len().min(rows_at_once));
-        let (indices, messages): (Vec<usize>, Vec<NewMessage>) = good.into_iter().unzip();
+    let mut good = good.into_iter();
+    loop {
+        let (indices, messages): (Vec<usize>, Vec<NewMessage>) = good.by_ref().take(rows_at_once).unzip();
+        if indices.is_empty() {
+            break;
+        }
         let blobs = files.of(&messages);
         let stored = match store(Arc::clone(&doors), messages, blobs, mode).await {
             Ok(stored) => stored,
@@ -301,7 +306,7 @@ async fn many(
             // What was stored before must be told; only the rest may be sent again.
             Err(error) => {
                 let refusals = error.into_refusals();
-                for index in indices.into_iter().chain(rest.into_iter().map(|(index, _)| index)) {
+                for index in indices.into_iter().chain(good.map(|(index, _)| index)) {
                     verdicts[index] = Some(RowVerdict::Refused(refusals.clone(), None));
                 }
                 break;
@@ -320,7 +325,20 @@ async fn many(
                 Enqueued::Refused => batch_refused(),
             });
         }
-        good = rest;
     }
-    Ok(batch_answer(&lines, &verdicts, atomic))
+    answered(&doors, lines, verdicts, atomic).await
+}
+
+/// The answer to a batch. One of megabytes takes long to write; the other tasks go on meanwhile.
+async fn answered(
+    doors: &Doors,
+    lines: Vec<Option<usize>>,
+    verdicts: Vec<Option<RowVerdict>>,
+    atomic: bool,
+) -> Result<Response, ApiError> {
+    if lines.len() <= FEW_VERDICTS {
+        return Ok(batch_answer(&lines, &verdicts, atomic));
+    }
+    let answer = doors.tasks.spawn_blocking(move || batch_answer(&lines, &verdicts, atomic)).await;
+    answer.map_err(|_a_panic_was_reported| ApiError::internal())
 }
