@@ -215,7 +215,7 @@ async fn resume_scope(
     let work = Arc::clone(&doors);
     let resumed = doors
         .carry_out(async move {
-            let now = work.engine.now();
+            let now = work.engine.settled_now().await;
             let accepted = restored && work.store.accept_restored(now).await?;
             let resumed = work.store.resume(scope.clone(), lift_hold, now).await?;
             if resumed == Resumed::Unknown {

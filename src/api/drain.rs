@@ -1,4 +1,4 @@
-//! Bodies that nobody reads are read to their end and thrown away, whatever the path and the answer.
+//! Drains request bodies that no handler read, whatever the path and the answer.
 //!
 //! A server that answers and closes while its client still writes makes many clients lose the answer to a broken pipe. So
 //! each body is wrapped: when a handler drops it before its end (a path that takes none, an unknown one, a refusal), what
@@ -17,7 +17,7 @@ use futures_util::{Stream, StreamExt};
 
 use super::Doors;
 
-/// Most bytes of one body that are read for nobody.
+/// Drains at most so many bytes of one body.
 const MOST: usize = 1 << 30;
 
 /// How long such a body is read.

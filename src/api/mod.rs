@@ -93,7 +93,7 @@ pub struct Doors {
     warnings: RwLock<Vec<String>>,
     policy_desk: RwLock<PolicyDesk>,
     dropped_log_lines: fn() -> u64,
-    /// Whoever changes the rules of accounts holds this from reading them to putting them in force.
+    /// Serializes changes of account rules, from reading them to putting them in force.
     policy_change: Semaphore,
     tasks: TaskTracker,
 }

@@ -1,4 +1,4 @@
-//! The Unix socket: bound under its own name, without taking it from a living daemon or deleting what is no socket.
+//! The Unix socket: bound under its own name. It neither takes the name from a running daemon nor deletes other files.
 
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -69,7 +69,7 @@ impl Socket {
         Ok(Self { listener, name: SocketName { path: path.to_owned(), id } })
     }
 
-    /// Its name, for whoever watches that it stays.
+    /// Its name, so that its removal can be noticed.
     pub fn name(&self) -> &SocketName {
         &self.name
     }

@@ -221,7 +221,7 @@ impl Application {
     /// Runs until the first of the signals `stop` comes, then stops in good order; a second one stops at once.
     ///
     /// # Errors
-    /// When a task ended or stands still without which the daemon cannot do its work (P9), or the end of the run could
+    /// When a task ended or hangs without which the daemon cannot do its work (P9), or the end of the run could
     /// not be stored. What was on its way is looked at by the next run.
     pub async fn run_until_stopped(
         self,

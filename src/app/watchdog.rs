@@ -20,7 +20,7 @@ use crate::tasks::Pulse;
 const EVERY: Duration = Duration::from_secs(15);
 /// How often it is looked whether another program keeps the queue locked.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// A part that has not answered for so long stands still. The unit's `WatchdogSec` is longer.
+/// A part that has not answered for so long hangs. The unit's `WatchdogSec` is longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A part of the daemon that did not answer.

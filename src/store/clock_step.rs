@@ -2,7 +2,7 @@
 //!
 //! Stored times are of the wall clock. When that clock is set, a retry in five minutes would come in an hour and five
 //! minutes, and a cap of 24 hours would forget or remember a day too much. So all such times move by as much as the clock
-//! did. What a person or a producer gave as a date (`not_before`, `expires_at`, the end of a pause) stays where it is.
+//! did. What a person or a producer gave as a date (`not_before`, `expires_at`, a pause until a date) stays where it is.
 //!
 //! The engine calls [`Store::move_times`] before it sends anything by the new time. The last transaction moves the
 //! times and notes the clocks of this run, so that a crash neither skips a step nor follows it twice.
