@@ -105,10 +105,11 @@ fn main() {
     // `cargo bench --bench throughput -- latency drain` runs only those.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let scenes: [(&str, Scene); 12] = [
+    let scenes: [(&str, Scene); 13] = [
         ("enqueue", scenes::enqueue),
         ("insert", producers::insert),
         ("producers", producers::producers),
+        ("backlog", producers::backlog),
         ("latency", scenes::latency),
         ("drain", scenes::drain),
         ("pick", scenes::pick),

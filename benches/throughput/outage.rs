@@ -28,14 +28,44 @@ const ENDPOINTS: [Endpoint; 10] = [
     Endpoint::ListMessages,
 ];
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+/// Rounds, each with a queue and a sandbox of its own.
+const ROUNDS: usize = 5;
+
 pub(crate) fn outage(folder: &Path, figures: &mut Vec<Figure>) {
+    let seen: Vec<Seen> = (0..ROUNDS).map(|round| scene(folder, round)).collect();
+    let each = |part: fn(&Seen) -> f64| seen.iter().map(part).collect::<Vec<f64>>();
+    let worst = |part: fn(&Seen) -> f64| seen.iter().map(part).fold(0.0, f64::max);
+    let risked = |seen: &Seen| f64::from(seen.risked);
+    let resting = |seen: &Seen| f64::from(seen.resting);
+    let on_again = |seen: &Seen| seen.on_again.as_secs_f64();
+    for (name, part, unit, goal, most) in [
+        ("outage_messages_risked", risked as fn(&Seen) -> f64, "messages", "never over 5", 5.0),
+        ("outage_accounts_resting", resting, "accounts", "none in any round", 0.0),
+        ("outage_all_go_on_after", on_again, "s", "never over 75", 75.0),
+    ] {
+        figures.push(Figure::median(name, each(part), unit, goal, |_| worst(part) <= most));
+    }
+}
+
+/// What came of one outage.
+struct Seen {
+    /// Messages whose call was made and got no answer of Unipile's.
+    risked: u32,
+    /// Accounts that were blamed.
+    resting: u32,
+    /// From the end of the outage until each account has sent.
+    on_again: Duration,
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+fn scene(folder: &Path, round: usize) -> Seen {
     let lasts = std::env::var("OUTBOXD_BENCH_OUTAGE_S").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.expect("a runtime");
     let sandbox = runtime.block_on(Sandbox::start(SandboxConfig::default())).expect("the sandbox");
     let pace = [("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "2s"), ("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "4s")];
-    let (_daemon, database, socket) = process::daemon(folder, "outage", &sandbox.url(), &pace);
+    let (_daemon, database, socket) =
+        process::daemon(folder, &format!("outage{round}"), &sandbox.url(), &pace);
     let mut client = Client::connect(&socket);
     let line = |number: usize| {
         let account = number % ACCOUNTS;
@@ -62,15 +92,9 @@ pub(crate) fn outage(folder: &Path, figures: &mut Vec<Figure>) {
     while senders_after(world, before) < ACCOUNTS && began.elapsed() < Duration::from_secs(180) {
         pause(Duration::from_millis(100));
     }
-    let on_again = began.elapsed().as_secs_f64();
-    for (name, value, unit, goal, met) in [
-        ("outage_messages_risked", f64::from(risked), "messages", "at most 5", risked <= 5),
-        ("outage_accounts_resting", f64::from(resting), "accounts", "none", resting == 0),
-        ("outage_all_go_on_after", on_again, "s", "within 75", on_again <= 75.0),
-    ] {
-        figures.push(Figure { name, value, unit, floor: None, spread: None, goal, met });
-    }
+    let on_again = began.elapsed();
     runtime.block_on(sandbox.stop());
+    Seen { risked, resting, on_again }
 }
 
 /// Accounts that have sent since so many deliveries.

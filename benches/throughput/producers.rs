@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rusqlite::{Connection, params};
+
 use super::Figure;
 use super::client::Client;
 use super::floor::Floor;
@@ -85,6 +87,44 @@ pub(crate) fn insert(folder: &Path, figures: &mut Vec<Figure>) {
     });
     let goal = "at least 0.5 of the floor";
     figures.push(Figure::beside_floor("insert_1_producer", rounds.collect(), "rows/s", goal, 0.5));
+}
+
+/// Rows that other programs inserted while the daemon was away: how soon they are admitted.
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+pub(crate) fn backlog(folder: &Path, figures: &mut Vec<Figure>) {
+    const ROWS: usize = 200_000;
+    const ACCOUNTS: usize = 1000;
+    let round = |number: usize| {
+        let name = format!("backlog{number}");
+        let (daemon, database, _) = process::daemon(folder, &name, "http://127.0.0.1:9", &[]);
+        drop(daemon);
+        let mut producer = Connection::open(&database).expect("open");
+        for first in (0..ROWS).step_by(2000) {
+            let rows = producer.transaction().expect("begin");
+            for row in first..first + 2000 {
+                let values = params![format!("acc_{}", row % ACCOUNTS), format!("chat_{row}"), TEXT, LATER];
+                rows.prepare_cached(
+                    "INSERT INTO messages (account_id, chat_id, text, not_before) VALUES (?1, ?2, ?3, ?4)",
+                )
+                .and_then(|mut insert| insert.execute(values))
+                .expect("insert");
+            }
+            rows.commit().expect("commit");
+        }
+        let began = Instant::now();
+        let (_daemon, ..) = process::daemon(folder, &name, "http://127.0.0.1:9", &[]);
+        let left = |producer: &Connection| -> bool {
+            let sql = "SELECT EXISTS (SELECT 1 FROM messages WHERE state = 'new')";
+            producer.query_row(sql, [], |row| row.get(0)).expect("a count")
+        };
+        while left(&producer) {
+            assert!(began.elapsed() < Duration::from_secs(120), "not admitted within two minutes");
+            pause(Duration::from_millis(20));
+        }
+        ROWS as f64 / began.elapsed().as_secs_f64()
+    };
+    let rounds = (0..5).map(round).collect();
+    figures.push(Figure::median("backlog", rounds, "rows/s", "at least 25,000", |rate| rate >= 25_000.0));
 }
 
 /// The gap of the account that sends meanwhile, and how long each part of a round takes.

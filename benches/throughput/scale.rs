@@ -11,7 +11,7 @@ use outboxd::store::{EnqueueMode, Store, StoreOptions};
 use super::Figure;
 use super::client::Client;
 use super::process::{self, pause};
-use super::scenes::{LATER, TEXT, resident_mib};
+use super::scenes::{LATER, TEXT, message_json, resident_mib};
 
 const ACCOUNTS: usize = 100_000;
 const MESSAGES: usize = 900_000;
@@ -19,6 +19,8 @@ const MESSAGES: usize = 900_000;
 const OF_ONE: usize = 100_000;
 /// Rounds of each figure.
 const ROUNDS: usize = 7;
+/// Rows of about 32 MB.
+const NDJSON_ROWS: usize = 90_000;
 /// Questions of a round; the round is their mean.
 const QUESTIONS: u32 = 20;
 
@@ -34,6 +36,7 @@ pub(crate) fn scale(folder: &Path, figures: &mut Vec<Figure>) {
     figure(figures, "scale_idle_rss", vec![resident], "MiB", None, ("under 120 MiB", 120.0));
     questions(figures, &few, &socket);
     stalls(figures, &socket);
+    health(figures, &socket);
     wakeups(figures, many.pid(), &socket);
     let after = resident_mib(many.pid());
     figure(figures, "scale_rss_after_all_of_it", vec![after], "MiB", None, ("under 160 MiB", 160.0));
@@ -143,18 +146,58 @@ fn stalls(figures: &mut Vec<Figure>, socket: &Path) {
     }
 }
 
+/// How long `/healthz`, which writes a row, takes while something long is done.
+fn health(figures: &mut Vec<Figure>, socket: &Path) {
+    let forecast = || assert_eq!(Client::connect(socket).get("/v1/forecast").0, 200);
+    let ndjson = || {
+        let body: String = (0..NDJSON_ROWS).map(|number| message_json(number) + "\n").collect();
+        let (status, answer) = Client::connect(socket).post("/v1/messages", "application/x-ndjson", &body);
+        assert_eq!(status, 200, "{answer:.200}");
+    };
+    let accounts = || {
+        let mut client = Client::connect(socket);
+        let mut cursor = String::new();
+        for _ in 0..200 {
+            let (status, answer) = client.get(&format!("/v1/accounts?sort=id&limit=50{cursor}"));
+            assert_eq!(status, 200, "{answer:.200}");
+            let next = answer.split("\"next_cursor\":\"").nth(1).and_then(|rest| rest.split('"').next());
+            cursor = format!("&cursor={}", next.expect("the next page"));
+        }
+    };
+    let works: [(&str, &dyn Fn()); 3] = [
+        ("scale_healthz_p99_forecast_of_all", &forecast),
+        ("scale_healthz_p99_ndjson_32_mb", &ndjson),
+        ("scale_healthz_p99_10000_accounts", &accounts),
+    ];
+    for (name, work) in works {
+        let round = || {
+            let mut answers = answers_during(socket, "/healthz", work);
+            answers.sort_by(f64::total_cmp);
+            answers[(answers.len() - 1) * 99 / 100]
+        };
+        let mut rounds: Vec<f64> = (0..5).map(|_| round()).collect();
+        rounds.sort_by(f64::total_cmp);
+        figure(figures, name, rounds, "ms", None, ("under 50 ms", 50.0));
+    }
+}
+
 /// Milliseconds.
 fn longest_wait(socket: &Path, work: impl FnOnce()) -> f64 {
+    answers_during(socket, "/v1/accounts/acc_1/zone", work).into_iter().fold(0.0, f64::max)
+}
+
+/// Milliseconds of each answer while `work` is done.
+fn answers_during(socket: &Path, path: &str, work: impl FnOnce()) -> Vec<f64> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let probe = scope.spawn(|| {
             let mut client = Client::connect(socket);
-            let mut longest = 0.0_f64;
+            let mut answers = Vec::new();
             while !done.load(Ordering::Relaxed) {
-                longest = longest.max(timed(|| assert_eq!(client.get("/v1/accounts/acc_1/zone").0, 200)));
+                answers.push(timed(|| assert_eq!(client.get(path).0, 200)) * 1000.0);
                 pause(Duration::from_millis(1));
             }
-            longest * 1000.0
+            answers
         });
         work();
         done.store(true, Ordering::Relaxed);

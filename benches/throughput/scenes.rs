@@ -20,7 +20,7 @@ pub(crate) const TEXT: &str = "Hi Carla, I saw your talk in Porto and liked how 
 /// A daemon that has accepted messages it must not send yet.
 pub(crate) const LATER: &str = "2099-01-01T00:00:00.000Z";
 
-fn message_json(number: usize) -> String {
+pub(crate) fn message_json(number: usize) -> String {
     let account = number % 100;
     format!(
         "{{\"account_id\":\"acc_{account}\",\"chat_id\":\"chat_{number}\",\"text\":\"{TEXT}\",\"not_before\":\"{LATER}\"}}"
