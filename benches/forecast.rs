@@ -14,8 +14,8 @@ use outboxd::domain::caps::{Kind, Ledger, parse_caps};
 use outboxd::domain::lane::Lane;
 use outboxd::domain::message::{AccountId, ChatId, Extras, NewMessage, Target};
 use outboxd::domain::policy::{Caps, Gap, Policy};
+use outboxd::policy::fair_share::FairShare;
 use outboxd::policy::forecast::{Expected, Queued, Start, forecast};
-use outboxd::policy::order::Turns;
 use outboxd::store::{EnqueueMode, Store, StoreOptions};
 
 const ACCOUNTS: usize = 1000;
@@ -63,7 +63,7 @@ fn run(
         account: &Account::new(id.clone()),
         policy: &policy(),
         ledger: &Ledger::default(),
-        turns: &Turns::default(),
+        turns: &FairShare::default(),
         lanes,
         queued,
         started: &HashMap::new(),
@@ -84,8 +84,8 @@ async fn prepared(store: &Store, id: &AccountId) -> (Vec<Lane>, Vec<Queued>) {
             due_at: message.due_at,
             ready_at: message.due_at,
             expires_at: message.expires_at,
-            arrival: message.arrival,
-            thread: message.arrival.unsigned_abs(),
+            seq: message.seq,
+            thread: message.seq.unsigned_abs(),
             waits_for: None,
         });
     }
@@ -139,7 +139,7 @@ fn errors(now: Timestamp) {
             due_at: now,
             ready_at: now,
             expires_at: None,
-            arrival: i64::try_from(of).expect("fewer than 2^63"),
+            seq: i64::try_from(of).expect("fewer than 2^63"),
             thread: of as u64,
             waits_for: None,
         })

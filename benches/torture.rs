@@ -5,24 +5,27 @@
 //! moments that the seed decides, some of them before it has opened its socket. Unipile is the sandbox in a process of
 //! its own: it delivers and cuts the connection, delivers after the client has given up, answers 5xx before and after
 //! delivery, half answers and garbage, to reads as well. In the end its ledger is held against the queue's rows
-//! (`judge.rs`); neither the daemon's word nor its code is asked. Prints a table and a line of JSON, and fails if anything
+//! (`judge.rs`), and what the daemon said it would do against what it did (`witness.rs`); none of its code is used. Prints a table and a line of JSON, and fails if anything
 //! went twice, was lost or stuck, or came too fast. About three minutes.
 //!
 //! `--kills N` and `--messages N` make it shorter or longer.
 
+#[path = "torture/env.rs"]
+mod env;
 #[path = "torture/faults.rs"]
 mod faults;
-#[path = "torture/house.rs"]
-mod house;
 #[path = "torture/judge.rs"]
 mod judge;
 #[path = "torture/producer.rs"]
 mod producer;
+#[path = "torture/witness.rs"]
+mod witness;
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use outboxd::clock::{Clock, SystemClock};
+use outboxd::clock::{Clock, Dice, SystemClock};
 use rand::RngExt;
 
 /// What a run is made of.
@@ -52,44 +55,22 @@ fn main() -> ExitCode {
         }
     };
     let clock = SystemClock::new();
-    let house = house::House::new(plan.seed);
+    let env = env::TestEnv::new(plan.seed);
     let mut dice = outboxd::clock::dice(plan.seed);
-    faults::lay(&house, plan.messages, &mut dice);
+    faults::lay(&env, plan.messages, &mut dice);
     let mut producer = producer::Producer::new(plan);
-    let mut left_at_last_kill = 0;
-    for kill in 0..plan.kills {
-        house.set_clock_to(dice.random_range(0..64));
-        let daemon = house.serve();
-        if dice.random_range(0..8) == 0 {
-            // Somewhere in its start.
-            house::pause(Duration::from_millis(dice.random_range(1..40)));
-        } else {
-            let moment = Duration::from_millis(dice.random_range(0..700));
-            let up = daemon.opened();
-            assert!(up, "seed {}: the daemon does not start: {}", plan.seed, house.log());
-            let killer = daemon.kill_after(moment);
-            producer.give(&house, kill);
-            if dice.random_range(0..4) == 0 {
-                house.set_clock_to(dice.random_range(0..64));
-            }
-            killer.join().expect("the killer ends");
-        }
-        daemon.kill();
-        left_at_last_kill = house.unfinished();
-    }
-    house.set_clock(0);
-    let daemon = house.serve();
-    let patience = clock.monotonic() + Duration::from_secs(240);
-    let mut waits = true;
-    while waits && clock.monotonic() < patience {
-        waits = !producer.give_rest(&house) || house.unfinished() > 0;
-        // Whatever waits behind them in the same chat goes on.
-        producer::decide(&house);
-        house::pause(Duration::from_millis(200));
-    }
-    daemon.kill();
-    let verdict = judge::judge(&house, plan, producer.acknowledged());
-    let clocks = if house.has_wrong_clocks() {
+    let done = AtomicBool::new(false);
+    let (left_at_last_kill, seen) = std::thread::scope(|scope| {
+        let witness = scope.spawn(|| witness::watch(&env, &done));
+        let left = {
+            // The witness ends however the lives do.
+            let _ends = Ends(&done);
+            lives(&env, plan, &mut producer, &mut dice)
+        };
+        (left, witness.join().expect("the witness ends"))
+    });
+    let verdict = judge::judge(&env, plan, producer.acknowledged(), seen);
+    let clocks = if env.has_wrong_clocks() {
         "wrong by up to 400 days"
     } else {
         "right: libfaketime is not installed"
@@ -97,6 +78,53 @@ fn main() -> ExitCode {
     println!("wall clocks: {clocks}");
     verdict.print(plan, left_at_last_kill, clock.monotonic());
     if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Sets a flag when it goes out of scope.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Kills the daemon as often as planned, then lets it finish. Returns how much was unfinished at the last kill.
+fn lives(env: &env::TestEnv, plan: Plan, producer: &mut producer::Producer, dice: &mut Dice) -> i64 {
+    let clock = SystemClock::new();
+    let mut left_at_last_kill = 0;
+    for kill in 0..plan.kills {
+        env.set_clock_to(dice.random_range(0..64));
+        let daemon = env.serve();
+        if dice.random_range(0..8) == 0 {
+            // Somewhere in its start.
+            env::pause(Duration::from_millis(dice.random_range(1..40)));
+        } else {
+            let moment = Duration::from_millis(dice.random_range(0..700));
+            let up = daemon.opened();
+            assert!(up, "seed {}: the daemon does not start: {}", plan.seed, env.log());
+            let killer = daemon.kill_after(moment);
+            producer.give(env, kill);
+            if dice.random_range(0..4) == 0 {
+                env.set_clock_to(dice.random_range(0..64));
+            }
+            killer.join().expect("the killer ends");
+        }
+        daemon.kill();
+        left_at_last_kill = env.unfinished();
+    }
+    env.set_clock(0);
+    let daemon = env.serve();
+    let deadline = clock.monotonic() + Duration::from_secs(240);
+    let mut waits = true;
+    while waits && clock.monotonic() < deadline {
+        waits = !producer.give_rest(env) || env.unfinished() > 0;
+        // Whatever waits behind them in the same chat goes on.
+        producer::decide(env);
+        env::pause(Duration::from_millis(200));
+    }
+    daemon.kill();
+    left_at_last_kill
 }
 
 fn plan(arguments: impl Iterator<Item = String>) -> Result<Plan, String> {

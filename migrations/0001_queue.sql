@@ -62,7 +62,7 @@ CREATE TABLE accounts (
   failures         INTEGER NOT NULL DEFAULT 0,  -- attempts in a row that failed
   break_left       INTEGER,           -- sends until the next break; NULL: none has been drawn
   on_break         INTEGER NOT NULL DEFAULT 0,  -- 1: the pause before its next call is a break
-  turn_floor       INTEGER NOT NULL DEFAULT 0,  -- where the campaign whose turn it was last began it
+  virtual_time       INTEGER NOT NULL DEFAULT 0,  -- where the campaign whose turn it was last began it
   rules            TEXT,                        -- JSON object: rules that were changed while a daemon ran
   attention        INTEGER NOT NULL DEFAULT 2   -- 0: needs a person, 1: messages wait, 2: neither; kept by triggers
 ) STRICT, WITHOUT ROWID;
@@ -70,17 +70,17 @@ CREATE TABLE accounts (
 CREATE INDEX accounts_by_attention ON accounts (attention, id);
 CREATE INDEX accounts_down ON accounts (id) WHERE down_cause IS NOT NULL;
 
--- How far each campaign of an account is, where it is ahead of `turn_floor`; '' is that of messages without one.
-CREATE TABLE turns (
+-- How far each campaign of an account is, where it is ahead of `virtual_time`; '' is that of messages without one.
+CREATE TABLE fair_shares (
   account_id TEXT NOT NULL,
   campaign   TEXT NOT NULL,
-  reached    INTEGER NOT NULL,
+  finish     INTEGER NOT NULL,
   PRIMARY KEY (account_id, campaign)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX turns_behind ON turns (account_id, reached);
+CREATE INDEX fair_shares_behind ON fair_shares (account_id, finish);
 
 -- What Unipile knows of an account, as it was last read; each part with its time. No promise rests on it.
-CREATE TABLE account_facts (
+CREATE TABLE account_snapshots (
   account_id      TEXT PRIMARY KEY,
   tried_at        TEXT,               -- when it was last tried to read it all
   problem         TEXT,               -- what kept a part from being read then
@@ -98,20 +98,20 @@ CREATE TABLE account_facts (
 
 -- The first ready message of each lane of an account, kept by triggers (messages_ready, messages_unready). A message is
 -- ready if it is queued, is not retried at a later time, and no earlier message of its thread blocks it. `finish` is
--- that of its campaign in `turns`, or 0.
+-- that of its campaign in `fair_shares`, or 0.
 CREATE TABLE lanes (
   account_id TEXT NOT NULL,
   campaign   TEXT NOT NULL,           -- '': messages without one
   class      TEXT NOT NULL,           -- urgency, priority, kind and hours: the rest of messages.lane
   finish     INTEGER NOT NULL,
   due_at     TEXT NOT NULL,
-  arrival    INTEGER NOT NULL,
+  seq    INTEGER NOT NULL,
   PRIMARY KEY (account_id, campaign, class)
 ) STRICT, WITHOUT ROWID;
 -- The lane of each class that goes first.
-CREATE INDEX lanes_first ON lanes (account_id, class, finish, due_at, arrival);
+CREATE INDEX lanes_first ON lanes (account_id, class, finish, due_at, seq);
 -- The lane that becomes due next.
-CREATE INDEX lanes_due ON lanes (account_id, due_at, arrival);
+CREATE INDEX lanes_due ON lanes (account_id, due_at, seq);
 
 -- While a row stands here, the InMails of that account and balance wait.
 CREATE TABLE inmail_holds (
@@ -124,7 +124,7 @@ CREATE TABLE inmail_holds (
 
 CREATE TABLE messages (
   -- Order of arrival.
-  arrival      INTEGER PRIMARY KEY,
+  seq      INTEGER PRIMARY KEY,
   -- A UUID, version 7 unless the producer chose it.
   id           TEXT NOT NULL UNIQUE DEFAULT (lower(
                  substr(printf('%012x', CAST(strftime('%s', 'now') AS INTEGER) * 1000
@@ -166,9 +166,9 @@ CREATE TABLE messages (
                  ('new', 'queued', 'sending', 'uncertain', 'review', 'sent', 'failed', 'cancelled', 'expired', 'rejected')),
   reason       TEXT NOT NULL DEFAULT 'admission',  -- why it waits or stopped (docs/reasons.md)
   error        TEXT,                  -- what was wrong, in words; Unipile's answer verbatim
-  due_at       TEXT,                  -- its arrival or not_before: messages of an account go in this order
+  due_at       TEXT,                  -- its seq or not_before: messages of an account go in this order
   retry_at     TEXT,                  -- not tried again before this
-  verify_at    TEXT,                  -- uncertain: when its chat is read back next
+  reconcile_at    TEXT,                  -- uncertain: when its chat is read back next
   reads        INTEGER NOT NULL DEFAULT 0,  -- how often its chat was read back
   resends      INTEGER NOT NULL DEFAULT 0,  -- how often it was queued again because it was not there
   settled_by   TEXT CHECK (settled_by IN ('answer', 'evidence', 'person')),  -- how it is known to be sent
@@ -195,7 +195,7 @@ CREATE TABLE messages (
   CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
   CHECK (state <> 'queued' OR (due_at IS NOT NULL AND thread IS NOT NULL AND lane IS NOT NULL)),
   CHECK (state <> 'sent' OR (sent_at IS NOT NULL AND settled_by IS NOT NULL)),
-  CHECK (state <> 'uncertain' OR verify_at IS NOT NULL)
+  CHECK (state <> 'uncertain' OR reconcile_at IS NOT NULL)
 ) STRICT;
 
 -- A producer's idempotency. A message that failed, was cancelled or was rejected leaves its key to others.
@@ -204,9 +204,9 @@ CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key)
 CREATE INDEX messages_released ON messages (dedupe_key)
   WHERE dedupe_key IS NOT NULL AND (state = 'failed' OR state = 'cancelled' OR state = 'rejected');
 -- Rows of other programs that nobody has looked at.
-CREATE INDEX messages_new ON messages (arrival) WHERE state = 'new';
+CREATE INDEX messages_new ON messages (seq) WHERE state = 'new';
 -- The ready messages of each lane of an account, in order.
-CREATE INDEX messages_due ON messages (account_id, lane, due_at, arrival)
+CREATE INDEX messages_due ON messages (account_id, lane, due_at, seq)
   WHERE state = 'queued' AND retry_at IS NULL AND blocked_by IS NULL;
 -- The queued messages of a thread that none blocks, and those that another message blocks.
 CREATE INDEX messages_thread ON messages (account_id, thread) WHERE state = 'queued' AND blocked_by IS NULL;
@@ -219,13 +219,13 @@ CREATE INDEX messages_retry_thread ON messages (account_id, thread) WHERE state 
 -- Threads that wait for an outcome.
 CREATE INDEX messages_unsettled ON messages (account_id, thread) WHERE state IN ('sending', 'uncertain', 'review');
 -- Messages whose chats are to be read back.
-CREATE INDEX messages_verify ON messages (verify_at) WHERE state = 'uncertain';
+CREATE INDEX messages_reconcile ON messages (reconcile_at) WHERE state = 'uncertain';
 -- At most one call in flight per account, whatever the code believes.
 CREATE UNIQUE INDEX messages_in_flight ON messages (account_id) WHERE state = 'sending';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
 -- InMails, which wait together when their credits are spent.
 CREATE INDEX messages_inmail ON messages (account_id, credit) WHERE state = 'queued' AND credit IS NOT NULL;
--- Lists: each index ends in `arrival` (the rowid), so that the rows of one state come in their order. They hold the state as
+-- Lists: each index ends in `seq` (the rowid), so that the rows of one state come in their order. They hold the state as
 -- an expression, because without statistics SQLite would take an index on `state` before every better one.
 CREATE INDEX messages_by_account ON messages (account_id, state || '');
 CREATE INDEX messages_by_state ON messages (state || '') WHERE state <> 'new';
@@ -234,7 +234,7 @@ CREATE INDEX messages_by_chat ON messages (chat_id) WHERE chat_id IS NOT NULL;
 
 -- One row per call: written before its first byte leaves, closed when its outcome is known.
 CREATE TABLE attempts (
-  arrival    INTEGER NOT NULL REFERENCES messages (arrival),
+  seq    INTEGER NOT NULL REFERENCES messages (seq),
   number     INTEGER NOT NULL,        -- from 1
   account_id TEXT NOT NULL,
   kind       TEXT NOT NULL CHECK (kind IN ('message', 'new_chat', 'inmail', 'forward')),
@@ -253,25 +253,25 @@ CREATE TABLE attempts (
   title      TEXT,
   detail     TEXT,
   req_id     TEXT,
-  PRIMARY KEY (arrival, number)
+  PRIMARY KEY (seq, number)
 ) STRICT, WITHOUT ROWID;
 -- What the caps count, without looking at the rows themselves.
 CREATE INDEX attempts_by_account ON attempts (account_id, started_at, kind, outcome);
 
 -- What is known about attempts with an unknown outcome: every look into a chat, and what a person decided.
 CREATE TABLE evidence (
-  arrival INTEGER NOT NULL REFERENCES messages (arrival),
+  seq INTEGER NOT NULL REFERENCES messages (seq),
   number  INTEGER NOT NULL,           -- of the attempt
   at      TEXT NOT NULL,
-  source  TEXT NOT NULL CHECK (source IN ('read_back', 'webhook', 'person')),
+  source  TEXT NOT NULL CHECK (source IN ('reconcile', 'webhook', 'person')),
   finding TEXT NOT NULL,              -- found, partly, cannot_tell, busy, absent, unread; a person: sent, resend, drop
   detail  TEXT                        -- in words, without anybody's text
 ) STRICT;
-CREATE INDEX evidence_by_message ON evidence (arrival);
+CREATE INDEX evidence_by_message ON evidence (seq);
 
 -- Messages of the account that chats showed when they were read back, each with the read that showed it first: what was
 -- there before a call is not what the call sent. A chat has those that its last read showed.
-CREATE TABLE seen_messages (
+CREATE TABLE observed_messages (
   account_id   TEXT NOT NULL,
   chat_id      TEXT NOT NULL,
   message_id   TEXT NOT NULL,
@@ -384,8 +384,8 @@ BEGIN
    WHERE NEW.due_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: retry_at belongs to the daemon; leave it out')
    WHERE NEW.retry_at IS NOT NULL;
-  SELECT RAISE(ABORT, 'outboxd: verify_at belongs to the daemon; leave it out')
-   WHERE NEW.verify_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: reconcile_at belongs to the daemon; leave it out')
+   WHERE NEW.reconcile_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: reads belongs to the daemon; leave it out')
    WHERE NEW.reads IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: resends belongs to the daemon; leave it out')
@@ -497,12 +497,12 @@ BEGIN
    WHERE EXISTS (SELECT 1 FROM messages m WHERE m.dedupe_key = NEW.dedupe_key
                     AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected')
       OR EXISTS (SELECT 1 FROM messages m WHERE m.id = NEW.id)
-      OR EXISTS (SELECT 1 FROM messages m WHERE m.arrival = NEW.arrival);
+      OR EXISTS (SELECT 1 FROM messages m WHERE m.seq = NEW.seq);
   SELECT RAISE(ABORT, 'outboxd: INSERT OR REPLACE would delete a message; use ON CONFLICT DO NOTHING')
     FROM replaced WHERE yes = 1;
 END;
 
--- Every arrival is an event and is counted. No statement here can conflict, because the conflict clause of the
+-- Every seq is an event and is counted. No statement here can conflict, because the conflict clause of the
 -- producer's own INSERT (OR IGNORE, OR REPLACE) would apply to it.
 CREATE TRIGGER messages_inserted AFTER INSERT ON messages
 BEGIN
@@ -517,8 +517,8 @@ END;
 CREATE TRIGGER messages_inserted_elsewhere AFTER INSERT ON messages WHEN NEW.state = 'new'
 BEGIN
   -- Arrivals have no holes. (Before the INSERT the number that SQLite gives is not known.)
-  SELECT RAISE(ABORT, 'outboxd: arrival belongs to the daemon; leave it out')
-   WHERE NEW.arrival <> 1 + (SELECT coalesce(max(arrival), 0) FROM messages WHERE arrival < NEW.arrival);
+  SELECT RAISE(ABORT, 'outboxd: seq belongs to the daemon; leave it out')
+   WHERE NEW.seq <> 1 + (SELECT coalesce(max(seq), 0) FROM messages WHERE seq < NEW.seq);
   INSERT INTO producers (sqlite_version, first_seen_at)
   SELECT sqlite_version(), NEW.created_at
    WHERE NOT EXISTS (SELECT 1 FROM producers p WHERE p.sqlite_version = sqlite_version());
@@ -552,12 +552,12 @@ BEGIN
 END;
 
 -- What blocks each message that is queued: an unsettled message of its thread, or an earlier one that is retried.
-CREATE VIEW blockers (arrival, blocked_by) AS
-SELECT m.arrival, coalesce(
-         (SELECT min(u.arrival) FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread
+CREATE VIEW blockers (seq, blocked_by) AS
+SELECT m.seq, coalesce(
+         (SELECT min(u.seq) FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread
              AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
-         (SELECT min(r.arrival) FROM messages r WHERE r.account_id = m.account_id AND r.thread = m.thread
-             AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.arrival) < (m.due_at, m.arrival)))
+         (SELECT min(r.seq) FROM messages r WHERE r.account_id = m.account_id AND r.thread = m.thread
+             AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.seq) < (m.due_at, m.seq)))
   FROM messages m;
 
 -- Order in a thread. An unsettled message blocks every queued message of its thread; a retried one blocks those that come
@@ -566,22 +566,22 @@ CREATE TRIGGER messages_blocks AFTER UPDATE OF state, retry_at ON messages
 WHEN (NEW.state IN ('uncertain', 'review') AND OLD.state NOT IN ('uncertain', 'review'))
   OR (NEW.state = 'queued' AND NEW.retry_at IS NOT NULL AND (OLD.retry_at IS NULL OR OLD.state <> 'queued'))
 BEGIN
-  UPDATE messages SET blocked_by = NEW.arrival
+  UPDATE messages SET blocked_by = NEW.seq
    WHERE account_id = NEW.account_id AND thread = NEW.thread AND state = 'queued' AND blocked_by IS NULL
-     AND arrival <> NEW.arrival AND (NEW.state <> 'queued' OR (due_at, arrival) > (NEW.due_at, NEW.arrival));
+     AND seq <> NEW.seq AND (NEW.state <> 'queued' OR (due_at, seq) > (NEW.due_at, NEW.seq));
 END;
 
 CREATE TRIGGER messages_unblocks AFTER UPDATE OF state, retry_at ON messages
 WHEN NEW.state NOT IN ('sending', 'uncertain', 'review') AND (NEW.state <> 'queued' OR NEW.retry_at IS NULL)
 BEGIN
-  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = messages.arrival)
-   WHERE blocked_by = NEW.arrival AND state = 'queued';
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq)
+   WHERE blocked_by = NEW.seq AND state = 'queued';
 END;
 
 CREATE TRIGGER messages_joins AFTER UPDATE OF state ON messages WHEN NEW.state = 'queued' AND OLD.state <> 'queued'
 BEGIN
-  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = NEW.arrival)
-   WHERE arrival = NEW.arrival AND (
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = NEW.seq)
+   WHERE seq = NEW.seq AND (
      EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
                AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')
      OR EXISTS (SELECT 1 FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
@@ -590,7 +590,7 @@ END;
 
 CREATE TRIGGER messages_leaves AFTER UPDATE OF state ON messages WHEN NEW.state <> 'queued' AND OLD.blocked_by IS NOT NULL
 BEGIN
-  UPDATE messages SET blocked_by = NULL WHERE arrival = NEW.arrival;
+  UPDATE messages SET blocked_by = NULL WHERE seq = NEW.seq;
 END;
 
 -- `lanes` follows what is ready. Triggers run in any order, so each looks at the rows as they are, not at OLD and NEW.
@@ -598,68 +598,68 @@ CREATE TRIGGER messages_ready AFTER UPDATE OF state, retry_at, blocked_by ON mes
 WHEN NEW.state = 'queued' AND NEW.retry_at IS NULL AND NEW.blocked_by IS NULL
   AND (OLD.state <> 'queued' OR OLD.retry_at IS NOT NULL OR OLD.blocked_by IS NOT NULL)
 BEGIN
-  INSERT INTO lanes (account_id, campaign, class, finish, due_at, arrival)
+  INSERT INTO lanes (account_id, campaign, class, finish, due_at, seq)
   SELECT m.account_id, substr(m.lane, 11), substr(m.lane, 1, 9),
-         coalesce((SELECT t.reached FROM turns t WHERE t.account_id = m.account_id AND t.campaign = substr(m.lane, 11)), 0),
-         m.due_at, m.arrival
-    FROM messages m WHERE m.arrival = NEW.arrival AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL
-  ON CONFLICT (account_id, campaign, class) DO UPDATE SET due_at = excluded.due_at, arrival = excluded.arrival
-   WHERE (excluded.due_at, excluded.arrival) < (lanes.due_at, lanes.arrival);
+         coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = m.account_id AND t.campaign = substr(m.lane, 11)), 0),
+         m.due_at, m.seq
+    FROM messages m WHERE m.seq = NEW.seq AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL
+  ON CONFLICT (account_id, campaign, class) DO UPDATE SET due_at = excluded.due_at, seq = excluded.seq
+   WHERE (excluded.due_at, excluded.seq) < (lanes.due_at, lanes.seq);
 END;
 
 CREATE TRIGGER messages_unready AFTER UPDATE OF state, retry_at, blocked_by ON messages
 WHEN OLD.state = 'queued' AND OLD.retry_at IS NULL AND OLD.blocked_by IS NULL
   AND (NEW.state <> 'queued' OR NEW.retry_at IS NOT NULL OR NEW.blocked_by IS NOT NULL)
 BEGIN
-  UPDATE lanes SET due_at = n.due_at, arrival = n.arrival
-    FROM (SELECT m.due_at, m.arrival FROM messages m WHERE m.account_id = OLD.account_id AND m.lane = OLD.lane
+  UPDATE lanes SET due_at = n.due_at, seq = n.seq
+    FROM (SELECT m.due_at, m.seq FROM messages m WHERE m.account_id = OLD.account_id AND m.lane = OLD.lane
              AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL
-           ORDER BY m.due_at, m.arrival LIMIT 1) AS n
+           ORDER BY m.due_at, m.seq LIMIT 1) AS n
    WHERE lanes.account_id = OLD.account_id AND lanes.campaign = substr(OLD.lane, 11)
-     AND lanes.class = substr(OLD.lane, 1, 9) AND lanes.arrival = OLD.arrival;
+     AND lanes.class = substr(OLD.lane, 1, 9) AND lanes.seq = OLD.seq;
   DELETE FROM lanes
    WHERE account_id = OLD.account_id AND campaign = substr(OLD.lane, 11) AND class = substr(OLD.lane, 1, 9)
-     AND arrival = OLD.arrival
-     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.arrival = OLD.arrival AND m.state = 'queued' AND m.retry_at IS NULL
+     AND seq = OLD.seq
+     AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.seq = OLD.seq AND m.state = 'queued' AND m.retry_at IS NULL
                        AND m.blocked_by IS NULL);
 END;
 
 CREATE TRIGGER messages_queued AFTER INSERT ON messages WHEN NEW.state = 'queued'
 BEGIN
-  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = NEW.arrival)
-   WHERE arrival = NEW.arrival AND (
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = NEW.seq)
+   WHERE seq = NEW.seq AND (
      EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
                AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')
      OR EXISTS (SELECT 1 FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
                   AND r.state = 'queued' AND r.retry_at IS NOT NULL));
-  INSERT INTO lanes (account_id, campaign, class, finish, due_at, arrival)
+  INSERT INTO lanes (account_id, campaign, class, finish, due_at, seq)
   SELECT m.account_id, substr(m.lane, 11), substr(m.lane, 1, 9),
-         coalesce((SELECT t.reached FROM turns t WHERE t.account_id = m.account_id AND t.campaign = substr(m.lane, 11)), 0),
-         m.due_at, m.arrival
-    FROM messages m WHERE m.arrival = NEW.arrival AND m.retry_at IS NULL AND m.blocked_by IS NULL
-  ON CONFLICT (account_id, campaign, class) DO UPDATE SET due_at = excluded.due_at, arrival = excluded.arrival
-   WHERE (excluded.due_at, excluded.arrival) < (lanes.due_at, lanes.arrival);
+         coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = m.account_id AND t.campaign = substr(m.lane, 11)), 0),
+         m.due_at, m.seq
+    FROM messages m WHERE m.seq = NEW.seq AND m.retry_at IS NULL AND m.blocked_by IS NULL
+  ON CONFLICT (account_id, campaign, class) DO UPDATE SET due_at = excluded.due_at, seq = excluded.seq
+   WHERE (excluded.due_at, excluded.seq) < (lanes.due_at, lanes.seq);
 END;
 
--- `lanes.finish` follows `turns`.
-CREATE TRIGGER turns_begun AFTER INSERT ON turns
+-- `lanes.finish` follows `fair_shares`.
+CREATE TRIGGER fair_shares_begun AFTER INSERT ON fair_shares
 BEGIN
-  UPDATE lanes SET finish = NEW.reached WHERE account_id = NEW.account_id AND campaign = NEW.campaign;
+  UPDATE lanes SET finish = NEW.finish WHERE account_id = NEW.account_id AND campaign = NEW.campaign;
 END;
-CREATE TRIGGER turns_moved AFTER UPDATE OF reached ON turns
+CREATE TRIGGER fair_shares_moved AFTER UPDATE OF finish ON fair_shares
 BEGIN
-  UPDATE lanes SET finish = NEW.reached WHERE account_id = NEW.account_id AND campaign = NEW.campaign;
+  UPDATE lanes SET finish = NEW.finish WHERE account_id = NEW.account_id AND campaign = NEW.campaign;
 END;
-CREATE TRIGGER turns_forgotten AFTER DELETE ON turns
+CREATE TRIGGER fair_shares_forgotten AFTER DELETE ON fair_shares
 BEGIN
   UPDATE lanes SET finish = 0 WHERE account_id = OLD.account_id AND campaign = OLD.campaign;
 END;
 
 -- Messages are changed by the daemon alone: an UPDATE of another program would race the sender, or skip what is checked at
 -- the INSERT. (`blocked_by` is kept by the triggers above.)
-CREATE TRIGGER messages_update BEFORE UPDATE OF arrival, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
+CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
   options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
-  allow_repeat, allow_placeholders, dedupe_key, state, reason, error, due_at, retry_at, verify_at, reads, resends, settled_by, route,
+  allow_repeat, allow_placeholders, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
   thread, lane, attempts, retries, sent_at, provider_message_ids, created_at, updated_at, run, revision ON messages
 WHEN NEW.revision IS NOT OLD.revision + 1
 BEGIN

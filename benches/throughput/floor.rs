@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 /// SQLite alone: one connection, the queue's own table, nothing around it.
 pub(crate) struct Floor {
     connection: Connection,
-    arrival: u32,
+    seq: u32,
 }
 
 impl Floor {
@@ -17,7 +17,7 @@ impl Floor {
         for file in ["floor.db", "floor.db-wal", "floor.db-shm"] {
             let _another_scene_made_it = std::fs::remove_file(folder.join(file));
         }
-        Self { connection: open(&folder.join("floor.db")), arrival: 0 }
+        Self { connection: open(&folder.join("floor.db")), seq: 0 }
     }
 
     /// Rows a second with one row a commit.
@@ -25,8 +25,8 @@ impl Floor {
     pub(crate) fn single(&mut self, rows: u32) -> f64 {
         let began = Instant::now();
         for _ in 0..rows {
-            self.arrival += 1;
-            insert(&self.connection, self.arrival);
+            self.seq += 1;
+            insert(&self.connection, self.seq);
         }
         f64::from(rows) / began.elapsed().as_secs_f64()
     }
@@ -36,9 +36,9 @@ impl Floor {
     pub(crate) fn latencies(&mut self, rows: u32) -> Vec<f64> {
         let mut each = Vec::new();
         for _ in 0..rows {
-            self.arrival += 1;
+            self.seq += 1;
             let began = Instant::now();
-            insert(&self.connection, self.arrival);
+            insert(&self.connection, self.seq);
             each.push(began.elapsed().as_secs_f64() * 1e3);
             super::process::pause(std::time::Duration::from_millis(10));
         }
@@ -52,8 +52,8 @@ impl Floor {
         for _ in 0..commits {
             let transaction = self.connection.transaction().expect("begin");
             for _ in 0..1000 {
-                self.arrival += 1;
-                insert(&transaction, self.arrival);
+                self.seq += 1;
+                insert(&transaction, self.seq);
             }
             transaction.commit().expect("commit");
         }
@@ -83,12 +83,12 @@ fn open(path: &Path) -> Connection {
     connection
 }
 
-fn insert(connection: &Connection, arrival: u32) {
+fn insert(connection: &Connection, seq: u32) {
     const SQL: &str = "INSERT INTO messages (id, account_id, chat_id, text, not_before, state, reason, due_at, thread, lane, \
          created_at, updated_at, run) VALUES (?1, ?2, ?3, ?4, ?7, 'queued', 'scheduled', ?7, ?6, '1 100 m -', ?5, ?5, 1)";
-    let id = format!("01a2033b-0160-7000-8000-{arrival:012x}");
-    let account = format!("acc_{}", arrival % 100);
-    let chat = format!("chat_{arrival}");
+    let id = format!("01a2033b-0160-7000-8000-{seq:012x}");
+    let account = format!("acc_{}", seq % 100);
+    let chat = format!("chat_{seq}");
     let thread = format!("chat:{chat}");
     let now = "2026-11-22T09:21:00.000Z";
     let mut statement = connection.prepare_cached(SQL).expect("prepare");

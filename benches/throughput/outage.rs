@@ -84,7 +84,7 @@ fn scene(folder: &Path, round: usize) -> Seen {
     let reader = Connection::open(&database).expect("open");
     let count = |sql: &str| -> u32 { reader.query_row(sql, [], |row| row.get(0)).expect("a count") };
     pause(Duration::from_secs(lasts));
-    let risked = count("SELECT count(DISTINCT arrival) FROM attempts WHERE outcome = 'uncertain'");
+    let risked = count("SELECT count(DISTINCT seq) FROM attempts WHERE outcome = 'uncertain'");
     let resting = count("SELECT count(*) FROM events WHERE kind = 'account.hold'");
     let before = world.delivered_count();
     world.clear_faults();

@@ -127,7 +127,7 @@ pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
     let sandbox = runtime.block_on(Sandbox::start(SandboxConfig::default())).expect("the sandbox");
     let (_daemon, database, _) = process::daemon(folder, "latency", &sandbox.url(), &[]);
     let producer = Connection::open(&database).expect("open");
-    producer.busy_timeout(Duration::from_secs(5)).expect("patience");
+    producer.busy_timeout(Duration::from_secs(5)).expect("busy timeout");
     producer.pragma_update(None, "wal_autocheckpoint", 0).expect("pragma");
     let world = sandbox.world();
     let mut floor = Floor::open(folder);
@@ -144,9 +144,9 @@ pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
                 .prepare_cached("INSERT INTO messages (account_id, chat_id, text) VALUES (?1, ?2, ?3)")
                 .and_then(|mut statement| statement.execute(params![account, chat, TEXT]))
                 .expect("insert");
-            let patience = Instant::now() + Duration::from_secs(10);
+            let deadline = Instant::now() + Duration::from_secs(10);
             while world.delivered_count() <= number {
-                assert!(Instant::now() < patience, "message {number} was not sent within 10 s");
+                assert!(Instant::now() < deadline, "message {number} was not sent within 10 s");
                 pause(Duration::from_micros(500));
             }
             let deliveries = world.deliveries_after(number as u64);

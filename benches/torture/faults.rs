@@ -4,21 +4,21 @@ use outboxd::clock::Dice;
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use super::house::House;
+use super::env::TestEnv;
 
 /// Lays faults for a run of `messages`.
-pub(crate) fn lay(house: &House, messages: usize, dice: &mut Dice) {
+pub(crate) fn lay(env: &TestEnv, messages: usize, dice: &mut Dice) {
     let reach = u32::try_from(messages).expect("a number of messages") * 6 / 5;
     for _ in 0..messages * 2 / 5 {
         let skip = dice.random_range(0..reach);
-        house.sandbox_post("/sandbox/faults", &json!({"times": 1, "skip": skip, "kind": of_a_call(dice)}));
+        env.sandbox_post("/sandbox/faults", &json!({"times": 1, "skip": skip, "kind": of_a_call(dice)}));
     }
     for endpoint in ["list_messages", "get_user_chat", "list_chats"] {
         for _ in 0..messages / 40 {
             let skip = dice.random_range(0..messages / 2);
             let kind = of_a_read(dice);
             let fault = json!({"endpoint": endpoint, "times": 1, "skip": skip, "kind": kind});
-            house.sandbox_post("/sandbox/faults", &fault);
+            env.sandbox_post("/sandbox/faults", &fault);
         }
     }
     // What meets none of them takes a moment before it is delivered or after it: time for a kill.
@@ -26,7 +26,7 @@ pub(crate) fn lay(house: &House, messages: usize, dice: &mut Dice) {
     for kind in
         [json!({"latency": {"before_delivery_ms": lag}}), json!({"latency_after_delivery_ms": lag + 20})]
     {
-        house.sandbox_post("/sandbox/faults", &json!({"times": messages, "kind": kind}));
+        env.sandbox_post("/sandbox/faults", &json!({"times": messages, "kind": kind}));
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::house::{GAP_MIN, House, LAST_READ};
+use super::env::{GAP_MIN, LAST_READ, TestEnv};
+use super::witness::Seen;
 use super::{ACCOUNTS, Plan};
 
 /// How much longer than the schedule a message may be uncertain: for each read that failed the schedule's last pause,
@@ -48,13 +49,14 @@ pub(crate) struct Verdict {
     too_close: usize,
     shortest_gap: Option<Duration>,
     damaged: usize,
+    said: Seen,
 }
 
 /// Holds the ledger against the queue.
-pub(crate) fn judge(house: &House, plan: Plan, acknowledged: &BTreeSet<usize>) -> Verdict {
-    let sql = house.sql();
-    let mut verdict = Verdict::default();
-    let ledger = house.sandbox_get("/sandbox/ledger");
+pub(crate) fn judge(env: &TestEnv, plan: Plan, acknowledged: &BTreeSet<usize>, said: Seen) -> Verdict {
+    let sql = env.sql();
+    let mut verdict = Verdict { said, ..Verdict::default() };
+    let ledger = env.sandbox_get("/sandbox/ledger");
     let deliveries = ledger.as_array().expect("an array");
     verdict.deliveries = deliveries.len();
     rows(&sql, deliveries, &mut verdict);
@@ -74,7 +76,7 @@ pub(crate) fn judge(house: &House, plan: Plan, acknowledged: &BTreeSet<usize>) -
     verdict.lost += acknowledged.iter().filter(|number| !keys.contains(&format!("key {number}"))).count();
     verdict.unfinished += plan.messages - acknowledged.len();
     stuck(&sql, &mut verdict);
-    gaps(house, &sql, &mut verdict);
+    gaps(env, &sql, &mut verdict);
     verdict
 }
 
@@ -146,7 +148,7 @@ fn stuck(sql: &rusqlite::Connection, verdict: &mut Verdict) {
          SELECT CAST(round((julianday(next) - julianday(l.at)) * 86400000 - 1000 * \
              (SELECT coalesce(sum(CAST(c.detail AS REAL)), 0) FROM events c \
                WHERE c.kind = 'daemon.clock_set' AND c.seq BETWEEN l.seq AND l.next_seq)) AS INTEGER), \
-           (SELECT count(*) FROM evidence e JOIN messages m ON m.arrival = e.arrival \
+           (SELECT count(*) FROM evidence e JOIN messages m ON m.seq = e.seq \
              WHERE m.id = l.message_id AND e.finding = 'unread') \
          FROM lives l WHERE kind IN ('message.uncertain', 'message.sending') AND next IS NOT NULL";
     let mut statement = sql.prepare(SQL).expect("SQL");
@@ -162,8 +164,8 @@ fn stuck(sql: &rusqlite::Connection, verdict: &mut Verdict) {
 }
 
 /// The pauses between the calls of each account, by their arrival at the sandbox; and that each had its intent.
-fn gaps(house: &House, sql: &rusqlite::Connection, verdict: &mut Verdict) {
-    let calls = house.sandbox_get("/sandbox/calls");
+fn gaps(env: &TestEnv, sql: &rusqlite::Connection, verdict: &mut Verdict) {
+    let calls = env.sandbox_get("/sandbox/calls");
     let writes = ["start_chat_from_inbox", "start_chat", "send_message", "forward_message"];
     for account in 0..ACCOUNTS {
         let id = format!("acc_{account}");
@@ -186,7 +188,7 @@ fn gaps(house: &House, sql: &rusqlite::Connection, verdict: &mut Verdict) {
 
 impl Verdict {
     /// What must be nothing.
-    fn sins(&self) -> [(&'static str, usize); 9] {
+    fn sins(&self) -> [(&'static str, usize); 11] {
         [
             ("twice", self.twice),
             ("lost", self.lost),
@@ -197,12 +199,14 @@ impl Verdict {
             ("sent with an id that is not its own", self.foreign_ids),
             ("said to be absent, and was there", self.said_absent_and_was_there),
             ("damaged pages", self.damaged),
+            ("called now, and another went", self.said.broken),
+            ("not sent at the time shown", self.said.overdue),
         ]
     }
 
     /// Whether nothing went wrong.
     pub(crate) fn is_good(&self) -> bool {
-        self.sins().iter().all(|(_, count)| *count == 0) && self.gaps > 0
+        self.sins().iter().all(|(_, count)| *count == 0) && self.gaps > 0 && self.said.held > 0
     }
 
     /// A table, then one line of JSON.
@@ -223,6 +227,7 @@ impl Verdict {
         println!("| other ends | {} |", per(&self.others));
         println!("| longest time with an unknown outcome | {:?} |", self.longest_uncertain);
         println!("| pauses between calls, the shortest | {}, {shortest:?} |", self.gaps);
+        println!("| looks in which a message was `now` and its account sent next | {} |", self.said.held);
         for (name, count) in self.sins() {
             println!("| **{name}** | **{count}** |");
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::house::House;
+use super::env::TestEnv;
 use super::{ACCOUNTS, Plan};
 
 /// Messages of one request.
@@ -32,24 +32,24 @@ impl Producer {
     }
 
     /// Gives what is due in life number `life`; the daemon may be killed meanwhile.
-    pub(crate) fn give(&mut self, house: &House, life: usize) {
+    pub(crate) fn give(&mut self, env: &TestEnv, life: usize) {
         // All of them by two thirds of the lives.
         let share = (self.plan.messages / 2) * life * 3 / (self.plan.kills.max(1) * 2);
         let due = (self.plan.messages / 2 + share).min(self.plan.messages);
-        self.give_until(house, due);
+        self.give_until(env, due);
     }
 
     /// Gives all that was not taken; answers whether everything is.
-    pub(crate) fn give_rest(&mut self, house: &House) -> bool {
-        self.give_until(house, self.plan.messages);
+    pub(crate) fn give_rest(&mut self, env: &TestEnv) -> bool {
+        self.give_until(env, self.plan.messages);
         self.acknowledged.len() == self.plan.messages
     }
 
-    fn give_until(&mut self, house: &House, due: usize) {
+    fn give_until(&mut self, env: &TestEnv, due: usize) {
         let missing: Vec<usize> = (0..due).filter(|number| !self.acknowledged.contains(number)).collect();
         for batch in missing.chunks(BATCH) {
             // Every fourth batch comes as another program's INSERTs, in one transaction.
-            let taken = if batch[0] / BATCH % 4 == 3 { insert(house, batch) } else { post(house, batch) };
+            let taken = if batch[0] / BATCH % 4 == 3 { insert(env, batch) } else { post(env, batch) };
             if !taken {
                 return;
             }
@@ -97,14 +97,14 @@ fn message(number: usize) -> Value {
 }
 
 /// A person looks at each message in review and then at the ledger: what arrived is sent, what did not is dropped.
-pub(crate) fn decide(house: &House) {
+pub(crate) fn decide(env: &TestEnv) {
     const WAITING: &str = "SELECT id, account_id, text, (SELECT count(*) FROM messages s WHERE s.account_id = m.account_id \
            AND s.text = m.text AND s.state = 'sent') FROM messages m WHERE state = 'review'";
-    let sql = house.sql();
+    let sql = env.sql();
     let mut statement = sql.prepare(WAITING).expect("SQL");
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     let waiting = statement.query_map([], row).expect("rows").collect::<Result<Vec<_>, _>>().expect("rows");
-    let ledger = if waiting.is_empty() { Value::Null } else { house.sandbox_get("/sandbox/ledger") };
+    let ledger = if waiting.is_empty() { Value::Null } else { env.sandbox_get("/sandbox/ledger") };
     for (id, account, text, sent) in waiting {
         let (id, account, text, sent): (String, String, String, i64) = (id, account, text, sent);
         let same = |one: &&Value| one["account_id"] == account.as_str() && one["text"] == text.as_str();
@@ -113,14 +113,14 @@ pub(crate) fn decide(house: &House) {
             if i64::try_from(arrived).is_ok_and(|arrived| arrived > sent) { "sent" } else { "drop" };
         let body = json!({ "decision": decision }).to_string();
         let _asked_again_if_it_fails =
-            ask(house, &format!("/v1/messages/{id}/review"), "application/json", &body);
+            ask(env, &format!("/v1/messages/{id}/review"), "application/json", &body);
     }
 }
 
 /// Whether the daemon took all of them, as far as it lived to say so.
-fn post(house: &House, batch: &[usize]) -> bool {
+fn post(env: &TestEnv, batch: &[usize]) -> bool {
     let lines: Vec<String> = batch.iter().map(|number| message(*number).to_string()).collect();
-    let Some(answer) = ask(house, "/v1/messages", "application/x-ndjson", &lines.join("\n")) else {
+    let Some(answer) = ask(env, "/v1/messages", "application/x-ndjson", &lines.join("\n")) else {
         return false;
     };
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
@@ -132,13 +132,26 @@ fn post(house: &House, batch: &[usize]) -> bool {
 }
 
 /// What the daemon answers, if it lives long enough.
-fn ask(house: &House, path: &str, content_type: &str, body: &str) -> Option<String> {
+fn ask(env: &TestEnv, path: &str, content_type: &str, body: &str) -> Option<String> {
     let length = body.len();
-    let request = format!(
-        "POST {path} HTTP/1.1\r\nhost: o\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
-         content-length: {length}\r\n\r\n{body}"
-    );
-    let mut stream = UnixStream::connect(house.socket()).ok()?;
+    request(
+        env,
+        &format!(
+            "POST {path} HTTP/1.1\r\nhost: o\r\nconnection: close\r\ncontent-type: {content_type}\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        ),
+    )
+}
+
+/// What the daemon shows, if it lives long enough.
+pub(crate) fn get(env: &TestEnv, path: &str) -> Option<Value> {
+    let answer = request(env, &format!("GET {path} HTTP/1.1\r\nhost: o\r\nconnection: close\r\n\r\n"))?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    head.starts_with("HTTP/1.1 200").then(|| serde_json::from_str(body).ok())?
+}
+
+fn request(env: &TestEnv, request: &str) -> Option<String> {
+    let mut stream = UnixStream::connect(env.socket()).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).ok()?;
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
@@ -147,8 +160,8 @@ fn ask(house: &House, path: &str, content_type: &str, body: &str) -> Option<Stri
 }
 
 /// The same as INSERTs; what is there already stays as it is.
-fn insert(house: &House, batch: &[usize]) -> bool {
-    let mut connection = house.sql();
+fn insert(env: &TestEnv, batch: &[usize]) -> bool {
+    let mut connection = env.sql();
     let Ok(transaction) = connection.transaction() else { return false };
     for number in batch {
         let message = message(*number);

@@ -11,11 +11,11 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, facts, render, wire};
+use super::{AppState, account_snapshot, render, wire};
 use crate::domain::account::Daemon;
-use crate::domain::facts::AccountFacts;
+use crate::domain::account_snapshot::AccountSnapshot;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::specifics::Credit;
 use crate::store::{
     AccountCursor, AccountFilter, AccountOrder, AccountView, Attention, PauseRequest, Paused, Resumed, Scope,
@@ -28,62 +28,62 @@ const NOTE_CHARS: usize = 500;
 const PAGE: [u32; 2] = [50, 500];
 
 pub(super) async fn list(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, ApiError> {
     let filter = filter(parameters)?;
-    let daemon = doors.store.daemon().await?;
-    let page = doors.store.account_page(&filter).await?;
+    let daemon = state.store.daemon().await?;
+    let page = state.store.account_page(&filter).await?;
     let ids: Vec<&AccountId> = page.accounts.iter().map(|view| &view.account.id).collect();
-    let known = doors.store.facts_of(&ids).await?;
+    let known = state.store.snapshots_of(&ids).await?;
     let mut data = Vec::with_capacity(page.accounts.len());
     for view in &page.accounts {
-        data.push(row(&doors, view, &daemon, known.get(&view.account.id)).await?);
+        data.push(row(&state, view, &daemon, known.get(&view.account.id)).await?);
     }
     Ok(Json(json!({ "data": data, "next_cursor": page.next.as_ref().map(cursor_text) })))
 }
 
 pub(super) async fn show(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let daemon = doors.store.daemon().await?;
+    let daemon = state.store.daemon().await?;
     let id = AccountId::new(id);
-    let view = doors.store.account(&id).await?.ok_or_else(|| ApiError::not_found("account", id.as_str()))?;
-    let known = doors.store.facts_of(&[&id]).await?;
-    row(&doors, &view, &daemon, known.get(&id)).await.map(Json)
+    let view = state.store.account(&id).await?.ok_or_else(|| ApiError::not_found("account", id.as_str()))?;
+    let known = state.store.snapshots_of(&[&id]).await?;
+    row(&state, &view, &daemon, known.get(&id)).await.map(Json)
 }
 
 /// The zone in which the times of one account, or of all, are shown.
 pub(super) async fn zone(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     // The rules know the zone of an account before its first message.
-    let policy = doors.engine.policy(&AccountId::new(id.clone()));
+    let policy = state.engine.policy(&AccountId::new(id.clone()));
     let zone = render::zone(&policy.zone);
-    Ok(Json(json!({ "account_id": id, "zone": zone, "now": render::time(Some(doors.engine.now())) })))
+    Ok(Json(json!({ "account_id": id, "zone": zone, "now": render::time(Some(state.engine.now())) })))
 }
 
 /// An account with why nothing goes now, its binding cap and what Unipile knows of it.
 async fn row(
-    doors: &Doors,
+    state: &AppState,
     view: &AccountView,
     daemon: &Daemon,
-    known: Option<&AccountFacts>,
+    known: Option<&AccountSnapshot>,
 ) -> Result<Value, ApiError> {
-    let standing = doors.engine.account_standing(view, daemon).await?;
-    let mut row = render::account(view, standing, doors.engine.now());
-    let cap = doors.engine.binding_cap(&view.account).await?;
+    let wait_status = state.engine.account_wait_status(view, daemon).await?;
+    let mut row = render::account(view, wait_status, state.engine.now());
+    let cap = state.engine.binding_cap(&view.account).await?;
     row["cap"] = cap.as_ref().map_or(Value::Null, render::budget);
-    row["zone"] = json!(render::zone(&doors.engine.policy(&view.account.id).zone));
-    row["unipile"] = facts::facts(doors, known);
+    row["zone"] = json!(render::zone(&state.engine.policy(&view.account.id).zone));
+    row["unipile"] = account_snapshot::account_snapshot(state, known);
     Ok(row)
 }
 
 fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> {
     let refuse = |field: &str, problem: String, fix: &str| {
-        ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, field, problem, fix))
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
     };
     let mut filter =
         AccountFilter { attention: Vec::new(), order: AccountOrder::default(), after: None, limit: PAGE[0] };
@@ -113,7 +113,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> 
             }
             _unknown => {
                 let known = ["attention", "sort", "limit", "cursor"];
-                return Err(ApiError::bad_request(Refusal::unknown_field(&name, known)));
+                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
             }
         }
     }
@@ -130,33 +130,33 @@ fn cursor(text: &str) -> Option<AccountCursor> {
 }
 
 pub(super) async fn pause(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    pause_scope(doors, Some(id), &body).await
+    pause_scope(state, Some(id), &body).await
 }
 
 pub(super) async fn pause_everything(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    pause_scope(doors, None, &body).await
+    pause_scope(state, None, &body).await
 }
 
 pub(super) async fn resume(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    resume_scope(doors, Some(id), &body).await
+    resume_scope(state, Some(id), &body).await
 }
 
 pub(super) async fn resume_everything(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
-    resume_scope(doors, None, &body).await
+    resume_scope(state, None, &body).await
 }
 
 fn scope(account: Option<&String>) -> Scope {
@@ -164,19 +164,19 @@ fn scope(account: Option<&String>) -> Scope {
 }
 
 async fn pause_scope(
-    doors: Arc<Doors>,
+    state: Arc<AppState>,
     account: Option<String>,
     body: &[u8],
 ) -> Result<Json<Value>, ApiError> {
     let zone =
-        account.as_ref().map_or(TimeZone::UTC, |id| doors.engine.policy(&AccountId::new(id)).zone.clone());
-    let now = doors.engine.settled_now().await;
+        account.as_ref().map_or(TimeZone::UTC, |id| state.engine.policy(&AccountId::new(id)).zone.clone());
+    let now = state.engine.settled_now().await;
     let request = pause_request(body, now, zone)?;
     let until = request.until;
     let scope = scope(account.as_ref());
-    let work = Arc::clone(&doors);
-    let paused = doors
-        .carry_out(async move {
+    let work = Arc::clone(&state);
+    let paused = state
+        .spawn_detached(async move {
             let paused = work.store.pause(scope.clone(), request, now).await?;
             if paused != Paused::Unknown {
                 wake(&work, scope).await?;
@@ -191,14 +191,14 @@ async fn pause_scope(
     };
     let mut answer = json!({ "paused": true, "already_paused": already, "until": render::time(until) });
     if let Some(id) = account {
-        answer["zone"] = json!(render::zone(&doors.engine.policy(&AccountId::new(id.clone())).zone));
+        answer["zone"] = json!(render::zone(&state.engine.policy(&AccountId::new(id.clone())).zone));
         answer["account_id"] = json!(id);
     }
     Ok(Json(answer))
 }
 
 async fn resume_scope(
-    doors: Arc<Doors>,
+    state: Arc<AppState>,
     account: Option<String>,
     body: &[u8],
 ) -> Result<Json<Value>, ApiError> {
@@ -208,13 +208,13 @@ async fn resume_scope(
     if restored && account.is_some() {
         let fix = "say it to everything: POST /v1/resume, or `outboxd resume --all --restored`";
         let problem = "concerns the whole queue and not one account";
-        let refusal = Refusal::new(RefusalCode::Contradiction, "restored", problem, fix);
+        let refusal = FieldError::new(FieldErrorCode::Contradiction, "restored", problem, fix);
         return Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal));
     }
     let scope = scope(account.as_ref());
-    let work = Arc::clone(&doors);
-    let resumed = doors
-        .carry_out(async move {
+    let work = Arc::clone(&state);
+    let resumed = state
+        .spawn_detached(async move {
             let now = work.engine.settled_now().await;
             let accepted = restored && work.store.accept_restored(now).await?;
             let resumed = work.store.resume(scope.clone(), lift_hold, now).await?;
@@ -239,22 +239,22 @@ async fn resume_scope(
     let mut answer = json!({ "resumed": true, "was_paused": was_paused });
     match account {
         Some(id) => answer["account_id"] = json!(id),
-        None => answer["restored"] = render::restored(doors.store.daemon().await?.restored.as_ref()),
+        None => answer["restored"] = render::restored(state.store.daemon().await?.restored.as_ref()),
     }
     Ok(Json(answer))
 }
 
-async fn wake(doors: &Doors, scope: Scope) -> Result<(), ApiError> {
+async fn wake(state: &AppState, scope: Scope) -> Result<(), ApiError> {
     match scope {
-        Scope::Everything => doors.engine.wake_everything().await?,
-        Scope::Account(id) => doors.engine.wake(id),
+        Scope::Everything => state.engine.wake_everything().await?,
+        Scope::Account(id) => state.engine.wake(id),
     }
     Ok(())
 }
 
 fn pause_request(body: &[u8], now: Timestamp, zone: TimeZone) -> Result<PauseRequest, ApiError> {
     let refuse = |field: &str, problem: String, fix: &str| {
-        let refusal = Refusal::new(RefusalCode::InvalidValue, field, problem, fix);
+        let refusal = FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix);
         ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
     };
     let mut options = wire::options(body, &["until", "for", "note"])?;

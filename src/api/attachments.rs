@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::domain::attachment::{Attachment, Blob, Medium, SendMode};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::ids::is_invisible;
-use crate::domain::refusal::{Refusal, RefusalCode};
 
 /// The fields of an attachment.
 const FIELDS: [&str; 7] =
@@ -39,15 +39,19 @@ pub(super) type Uploads = HashMap<String, Bytes>;
 pub(super) type Loaded = (Vec<Attachment>, Vec<Blob>);
 
 /// Reads and checks the `attachments` of a message; reports everything that is wrong.
-pub(super) fn load(value: Value, uploads: Uploads, rules: &AttachmentRules) -> Result<Loaded, Vec<Refusal>> {
+pub(super) fn load(
+    value: Value,
+    uploads: Uploads,
+    rules: &AttachmentRules,
+) -> Result<Loaded, Vec<FieldError>> {
     let Value::Array(list) = value else {
         let fix = "give an array of {\"path\" or \"content\", …}, see docs/messages.md";
-        return Err(vec![Refusal::new(RefusalCode::WrongType, "attachments", "is no array", fix)]);
+        return Err(vec![FieldError::new(FieldErrorCode::WrongType, "attachments", "is no array", fix)]);
     };
     let mut reading = Reading { rules, uploads, faults: Vec::new(), total: 0 };
     if list.len() > MOST {
         let problem = format!("holds {} files, {MOST} are allowed", list.len());
-        reading.add(RefusalCode::TooLong, "attachments", problem, "send them with several messages");
+        reading.add(FieldErrorCode::TooLong, "attachments", problem, "send them with several messages");
         return Err(reading.faults);
     }
     let loaded: Vec<(Attachment, Blob)> =
@@ -58,23 +62,28 @@ pub(super) fn load(value: Value, uploads: Uploads, rules: &AttachmentRules) -> R
 struct Reading<'a> {
     rules: &'a AttachmentRules,
     uploads: Uploads,
-    faults: Vec<Refusal>,
+    faults: Vec<FieldError>,
     total: u64,
 }
 
 impl Reading<'_> {
-    fn add(&mut self, code: RefusalCode, field: &str, problem: impl Into<String>, fix: &str) {
-        self.faults.push(Refusal::new(code, field, problem, fix));
+    fn add(&mut self, code: FieldErrorCode, field: &str, problem: impl Into<String>, fix: &str) {
+        self.faults.push(FieldError::new(code, field, problem, fix));
     }
 
     fn one(&mut self, index: usize, value: Value) -> Option<(Attachment, Blob)> {
         let at = format!("attachments[{index}]");
         let Value::Object(object) = value else {
-            self.add(RefusalCode::WrongType, &at, "is no JSON object", "give {\"path\" or \"content\", …}");
+            self.add(
+                FieldErrorCode::WrongType,
+                &at,
+                "is no JSON object",
+                "give {\"path\" or \"content\", …}",
+            );
             return None;
         };
         for name in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
-            let mut refusal = Refusal::unknown_field(name, FIELDS);
+            let mut refusal = FieldError::unknown_field(name, FIELDS);
             refusal.field = format!("{at}.{name}");
             self.faults.push(refusal);
         }
@@ -95,7 +104,7 @@ impl Reading<'_> {
             Some(_) => {
                 let field = format!("{at}.duration");
                 self.add(
-                    RefusalCode::WrongType,
+                    FieldErrorCode::WrongType,
                     &field,
                     "is no number of seconds",
                     "give a number, not negative",
@@ -118,7 +127,7 @@ impl Reading<'_> {
         let given = match object.get("filename") {
             Some(Value::String(name)) => Some(name.clone()),
             Some(_) => {
-                self.add(RefusalCode::WrongType, &field, "is no string", "give the file's name");
+                self.add(FieldErrorCode::WrongType, &field, "is no string", "give the file's name");
                 return None;
             }
             None => object
@@ -128,7 +137,7 @@ impl Reading<'_> {
         };
         let Some(name) = given.filter(|name| !name.trim().is_empty()) else {
             self.add(
-                RefusalCode::MissingField,
+                FieldErrorCode::MissingField,
                 &field,
                 "is missing",
                 "give the file's name with its extension",
@@ -140,7 +149,7 @@ impl Reading<'_> {
         let is_hidden = |c: char| c.is_control() || is_invisible(c);
         if name.len() > 255 || name.is_empty() || matches!(name, "." | "..") || name.chars().any(is_hidden) {
             let fix = "give a plain name of at most 255 bytes without control or direction characters, such as offer.pdf";
-            self.add(RefusalCode::InvalidValue, &field, "is no file name", fix);
+            self.add(FieldErrorCode::InvalidValue, &field, "is no file name", fix);
             return None;
         }
         Some(name.to_owned())
@@ -152,7 +161,7 @@ impl Reading<'_> {
             (None, Some(Value::String(content))) => self.base64(&format!("{at}.content"), content)?,
             (Some(_), Some(_)) => {
                 self.add(
-                    RefusalCode::Contradiction,
+                    FieldErrorCode::Contradiction,
                     &format!("{at}.path"),
                     "stands beside `content`",
                     "give one of them",
@@ -162,7 +171,7 @@ impl Reading<'_> {
             (None, None) => self.uploaded(at, name)?,
             (Some(_), None) | (None, Some(_)) => {
                 self.add(
-                    RefusalCode::WrongType,
+                    FieldErrorCode::WrongType,
                     at,
                     "has a `path` or `content` that is no string",
                     "give a string",
@@ -172,7 +181,7 @@ impl Reading<'_> {
         };
         if bytes.is_empty() {
             self.add(
-                RefusalCode::InvalidValue,
+                FieldErrorCode::InvalidValue,
                 at,
                 "is an empty file",
                 "leave it out, or give one with content",
@@ -188,7 +197,7 @@ impl Reading<'_> {
             return Some(bytes.into());
         }
         let fix = "give `path`, or `content` in base64, or upload a file of this name (docs/messages.md)";
-        self.add(RefusalCode::MissingField, at, "has neither `path` nor `content`", fix);
+        self.add(FieldErrorCode::MissingField, at, "has neither `path` nor `content`", fix);
         None
     }
 
@@ -200,7 +209,7 @@ impl Reading<'_> {
             let problem =
                 format!("brings the files of this message to {} bytes, {most} are allowed", self.total);
             let fix = "send smaller files, or several messages (LinkedIn takes 20 MB in all)";
-            self.add(RefusalCode::TooLong, at, problem, fix);
+            self.add(FieldErrorCode::TooLong, at, problem, fix);
         }
         self.total <= most
     }
@@ -210,7 +219,7 @@ impl Reading<'_> {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 let fix = "encode the file with standard base64 and padding, without line ends";
-                self.add(RefusalCode::InvalidValue, field, format!("is no base64: {error}"), fix);
+                self.add(FieldErrorCode::InvalidValue, field, format!("is no base64: {error}"), fix);
                 None
             }
         }
@@ -218,7 +227,7 @@ impl Reading<'_> {
 
     fn file(&mut self, field: &str, path: &str) -> Option<Vec<u8>> {
         let refused = |reading: &mut Self, problem: String, fix: &str| {
-            reading.add(RefusalCode::InvalidValue, field, problem, fix);
+            reading.add(FieldErrorCode::InvalidValue, field, problem, fix);
             None
         };
         if self.rules.roots.is_empty() {
@@ -294,7 +303,7 @@ impl Reading<'_> {
             Some(given) => {
                 let problem = format!("is no MIME type: {given}");
                 self.add(
-                    RefusalCode::InvalidValue,
+                    FieldErrorCode::InvalidValue,
                     &field,
                     problem,
                     "write type/subtype, such as application/pdf",
@@ -313,12 +322,12 @@ impl Reading<'_> {
         let field = format!("{at}.send_mode");
         let value = object.get("send_mode")?;
         let Some(mode) = value.as_str().and_then(SendMode::parse) else {
-            self.add(RefusalCode::InvalidValue, &field, format!("is {value}"), "use native or file");
+            self.add(FieldErrorCode::InvalidValue, &field, format!("is {value}"), "use native or file");
             return None;
         };
         if mode == SendMode::Native && Medium::of(content_type) == Medium::Document {
             let problem = format!("is native for {content_type}, and a document is always a file");
-            self.add(RefusalCode::Contradiction, &field, problem, "leave it out");
+            self.add(FieldErrorCode::Contradiction, &field, problem, "leave it out");
         }
         Some(mode)
     }
@@ -330,17 +339,17 @@ impl Reading<'_> {
             Some(Value::Bool(true)) if Medium::of(content_type) == Medium::Audio => {
                 if object.get("send_mode").is_some_and(|mode| mode == "file") {
                     let fix = "leave send_mode out: a voice note is played, not downloaded";
-                    self.add(RefusalCode::Contradiction, &field, "stands beside send_mode file", fix);
+                    self.add(FieldErrorCode::Contradiction, &field, "stands beside send_mode file", fix);
                 }
                 true
             }
             Some(Value::Bool(true)) => {
                 let problem = format!("is true for {content_type}");
-                self.add(RefusalCode::Contradiction, &field, problem, "only audio can be a voice note");
+                self.add(FieldErrorCode::Contradiction, &field, problem, "only audio can be a voice note");
                 false
             }
             Some(_) => {
-                self.add(RefusalCode::WrongType, &field, "is no boolean", "give true or false");
+                self.add(FieldErrorCode::WrongType, &field, "is no boolean", "give true or false");
                 false
             }
         }

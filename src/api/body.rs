@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use http_body_util::BodyExt;
 
 use super::error::ApiError;
-use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 
 /// How much of a body over the limit is read to be polite, as a multiple of the limit.
 const POLITE: usize = 16;
@@ -31,8 +31,8 @@ pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError
 }
 
 fn broken_off() -> ApiError {
-    let refusal = Refusal::new(
-        RefusalCode::InvalidValue,
+    let refusal = FieldError::new(
+        FieldErrorCode::InvalidValue,
         "",
         "the body broke off, so nothing of it was stored",
         "send it again",
@@ -42,7 +42,11 @@ fn broken_off() -> ApiError {
 
 fn too_large(limit: usize) -> ApiError {
     let problem = format!("the body is longer than {limit} bytes");
-    let refusal =
-        Refusal::new(RefusalCode::TooLong, "", problem, "send smaller batches, or raise api.body_bytes");
+    let refusal = FieldError::new(
+        FieldErrorCode::TooLong,
+        "",
+        problem,
+        "send smaller batches, or raise api.body_bytes",
+    );
     ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal)
 }

@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::{Stream, StreamExt};
 
-use super::Doors;
+use super::AppState;
 
 /// Drains at most so many bytes of one body.
 const MOST: usize = 1 << 30;
@@ -24,18 +24,18 @@ const MOST: usize = 1 << 30;
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Wraps the body of every request that has one.
-pub(super) async fn drain(State(doors): State<Arc<Doors>>, request: Request, next: Next) -> Response {
+pub(super) async fn drain(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let wrap = |body: Body| Body::from_stream(Drained { body: Some(body.into_data_stream()), doors });
+    let wrap = |body: Body| Body::from_stream(Drained { body: Some(body.into_data_stream()), state });
     next.run(request.map(wrap)).await
 }
 
 /// A body that is read to its end even if it is dropped before.
 struct Drained {
     body: Option<BodyDataStream>,
-    doors: Arc<Doors>,
+    state: Arc<AppState>,
 }
 
 impl Stream for Drained {
@@ -54,8 +54,8 @@ impl Stream for Drained {
 impl Drop for Drained {
     fn drop(&mut self) {
         let Some(mut body) = self.body.take() else { return };
-        let engine = self.doors.engine.clone();
-        self.doors.tasks.spawn(async move {
+        let engine = self.state.engine.clone();
+        self.state.tasks.spawn(async move {
             let read = async {
                 let mut bytes = 0_usize;
                 while let Some(Ok(data)) = body.next().await {

@@ -5,7 +5,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::state::StateName;
 use crate::store::StoreError;
 
@@ -13,21 +13,21 @@ use crate::store::StoreError;
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
-    refusals: Vec<Refusal>,
+    refusals: Vec<FieldError>,
     existing_id: Option<String>,
     code: Option<&'static str>,
 }
 
 impl ApiError {
-    pub(super) fn new(status: StatusCode, refusals: Vec<Refusal>) -> Self {
+    pub(super) fn new(status: StatusCode, refusals: Vec<FieldError>) -> Self {
         Self { status, refusals, existing_id: None, code: None }
     }
 
-    pub(super) fn one(status: StatusCode, refusal: Refusal) -> Self {
+    pub(super) fn one(status: StatusCode, refusal: FieldError) -> Self {
         Self::new(status, vec![refusal])
     }
 
-    pub(super) fn bad_request(refusal: Refusal) -> Self {
+    pub(super) fn bad_request(refusal: FieldError) -> Self {
         Self::one(StatusCode::BAD_REQUEST, refusal)
     }
 
@@ -38,10 +38,10 @@ impl ApiError {
             "an account exists from its first message on, or if the configuration names it; list them with GET /v1/accounts"
         };
         let problem = format!("names no {what}: {id}");
-        Self::one(StatusCode::NOT_FOUND, Refusal::new(RefusalCode::NotFound, "id", problem, fix))
+        Self::one(StatusCode::NOT_FOUND, FieldError::new(FieldErrorCode::NotFound, "id", problem, fix))
     }
 
-    pub(super) fn conflict(existing_id: String, refusal: Refusal) -> Self {
+    pub(super) fn conflict(existing_id: String, refusal: FieldError) -> Self {
         Self { existing_id: Some(existing_id), ..Self::one(StatusCode::CONFLICT, refusal) }
     }
 
@@ -60,21 +60,25 @@ impl ApiError {
             | StateName::Expired
             | StateName::Rejected => "nothing is left to do",
         };
-        Self::one(StatusCode::CONFLICT, Refusal::new(RefusalCode::WrongState, "id", problem, fix))
+        Self::one(StatusCode::CONFLICT, FieldError::new(FieldErrorCode::WrongState, "id", problem, fix))
     }
 
     /// Something that no request should be able to cause.
     pub(super) fn internal() -> Self {
-        let refusal = Refusal::new(RefusalCode::InvalidValue, "", "the daemon failed", "look into its log");
+        let refusal =
+            FieldError::new(FieldErrorCode::InvalidValue, "", "the daemon failed", "look into its log");
         Self { code: Some("internal"), ..Self::one(StatusCode::INTERNAL_SERVER_ERROR, refusal) }
     }
 
     fn unavailable(problem: &str, fix: &str) -> Self {
-        Self::one(StatusCode::SERVICE_UNAVAILABLE, Refusal::new(RefusalCode::Unavailable, "", problem, fix))
+        Self::one(
+            StatusCode::SERVICE_UNAVAILABLE,
+            FieldError::new(FieldErrorCode::Unavailable, "", problem, fix),
+        )
     }
 
     /// What is wrong, for the verdict on a row of a batch whose earlier rows are stored.
-    pub(super) fn into_refusals(self) -> Vec<Refusal> {
+    pub(super) fn into_refusals(self) -> Vec<FieldError> {
         self.refusals
     }
 
@@ -92,7 +96,7 @@ impl ApiError {
 }
 
 /// A refusal as JSON.
-pub(super) fn refusal_json(refusal: &Refusal) -> Value {
+pub(super) fn refusal_json(refusal: &FieldError) -> Value {
     json!({
         "code": refusal.code.as_str(),
         "field": refusal.field,
@@ -127,12 +131,12 @@ impl From<StoreError> for ApiError {
 
 pub(super) async fn no_such_path(uri: Uri) -> ApiError {
     let problem = format!("there is no path {}", uri.path());
-    let refusal = Refusal::new(RefusalCode::NotFound, "", problem, "see docs/http.md");
+    let refusal = FieldError::new(FieldErrorCode::NotFound, "", problem, "see docs/http.md");
     ApiError { code: Some("no_such_path"), ..ApiError::one(StatusCode::NOT_FOUND, refusal) }
 }
 
 pub(super) async fn no_such_method(uri: Uri) -> ApiError {
     let problem = format!("{} does not take this method", uri.path());
-    let refusal = Refusal::new(RefusalCode::InvalidValue, "", problem, "see docs/http.md");
+    let refusal = FieldError::new(FieldErrorCode::InvalidValue, "", problem, "see docs/http.md");
     ApiError { code: Some("method_not_allowed"), ..ApiError::one(StatusCode::METHOD_NOT_ALLOWED, refusal) }
 }

@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::error::ApiError;
 use super::messages_in::{self, Input, InputRow};
 use super::verdicts::{dedupe_conflict, refused_row, repeated, taken};
-use super::{Doors, body, render, wire};
+use super::{AppState, body, render, wire};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, NewMessage};
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
 use crate::store::Enqueued;
 
@@ -27,38 +27,38 @@ const MOST_DAYS: u32 = 366;
 const RUNS: [u32; 2] = [7, 1];
 
 pub(super) async fn forecast(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, ApiError> {
     let request = asked(parameters)?;
     if let Some(id) = &request.account_id
-        && doors.store.account(id).await?.is_none()
+        && state.store.account(id).await?.is_none()
     {
         return Err(ApiError::not_found("account", id.as_str()));
     }
-    answer(&doors, request).await.map(Json)
+    answer(&state, request).await.map(Json)
 }
 
 pub(super) async fn forecast_with(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {
     let mut request = asked(parameters)?;
-    let body = body::read(body, doors.body_bytes).await?;
-    let rows = match messages_in::read(&doors, &headers, body).await? {
+    let body = body::read(body, state.body_bytes).await?;
+    let rows = match messages_in::read(&state, &headers, body).await? {
         Input::Many(rows, _files) => rows,
         Input::One(value, uploads) => {
-            let drafted = wire::draft_with(value, uploads, &doors.attachments);
-            let message = drafted.and_then(|(draft, _)| draft.validate(&doors.rules(), doors.engine.now()));
+            let drafted = wire::draft_with(value, uploads, &state.attachments);
+            let message = drafted.and_then(|(draft, _)| draft.validate(&state.rules(), state.engine.now()));
             vec![InputRow { line: None, message }]
         }
     };
-    let Supposed { fresh, duplicates, refused } = supposed(&doors, rows).await?;
+    let Supposed { fresh, duplicates, refused } = supposed(&state, rows).await?;
     (request.with, request.lists) = (fresh, true);
     let supposed = json!({ "messages": request.with.len(), "duplicates": duplicates, "refused": refused });
-    let mut answer = answer(&doors, request).await?;
+    let mut answer = answer(&state, request).await?;
     answer["with"] = supposed;
     Ok(Json(answer))
 }
@@ -73,12 +73,12 @@ fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError>
                 days = value.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days)).ok_or_else(|| {
                     let problem = format!("is not a number from 1 to {MOST_DAYS}: {value}");
                     let fix = format!("leave it out for {DAYS}");
-                    ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "days", problem, fix))
+                    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "days", problem, fix))
                 })?;
             }
             _unknown => {
                 let known = ["account_id", "campaign", "days"];
-                return Err(ApiError::bad_request(Refusal::unknown_field(&name, known)));
+                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
             }
         }
     }
@@ -96,7 +96,7 @@ struct Supposed {
     refused: Vec<Value>,
 }
 
-async fn supposed(doors: &Doors, rows: Vec<InputRow>) -> Result<Supposed, ApiError> {
+async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, ApiError> {
     let (mut good, mut places, mut bad) = (Vec::new(), Vec::new(), Vec::new());
     for (index, row) in rows.into_iter().enumerate() {
         match row.message {
@@ -107,8 +107,8 @@ async fn supposed(doors: &Doors, rows: Vec<InputRow>) -> Result<Supposed, ApiErr
             Err(refusals) => bad.push((index, refused_row(index, row.line, &refusals, None))),
         }
     }
-    let verdicts = doors.store.rehearse(&good, doors.engine.now()).await?;
-    let states = doors.store.states(&taken(&verdicts)).await?;
+    let verdicts = state.store.rehearse(&good, state.engine.now()).await?;
+    let states = state.store.states(&taken(&verdicts)).await?;
     let (mut fresh, mut duplicates) = (Vec::new(), 0);
     for ((message, (index, line)), verdict) in good.into_iter().zip(places).zip(verdicts) {
         let (refusal, id) = match verdict {
@@ -130,16 +130,16 @@ async fn supposed(doors: &Doors, rows: Vec<InputRow>) -> Result<Supposed, ApiErr
     Ok(Supposed { fresh, duplicates, refused: bad.into_iter().map(|(_, row)| row).collect() })
 }
 
-async fn answer(doors: &Doors, request: ForecastRequest) -> Result<Value, ApiError> {
+async fn answer(state: &AppState, request: ForecastRequest) -> Result<Value, ApiError> {
     let (days, runs, lists) = (request.days, request.runs, request.lists);
-    let found = doors.engine.forecast(request).await?;
+    let found = state.engine.forecast(request).await?;
     let campaign = |(name, of): (&Option<String>, &Summary)| {
         let mut row = summary(of);
         row["campaign"] = json!(name);
         row
     };
     Ok(json!({
-        "now": render::time(Some(doors.engine.now())),
+        "now": render::time(Some(state.engine.now())),
         "days": days,
         "runs": runs,
         "total": summary(&found.total),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, render};
+use super::{AppState, render};
 use crate::domain::account::Daemon;
 
 /// Why something cannot be done now.
@@ -52,30 +52,30 @@ fn part(unready: Option<&Unready>) -> Value {
 }
 
 /// Looks whether the queue can be written, and whether anything holds every account.
-pub(super) async fn readiness(doors: &Doors, daemon: &Daemon) -> Readiness {
-    let storage = storage(doors).await;
+pub(super) async fn readiness(state: &AppState, daemon: &Daemon) -> Readiness {
+    let storage = storage(state).await;
     let send = storage.as_ref().map(|(detail, until)| Unready {
         reason: "storage",
         detail: detail.clone(),
         until: *until,
     });
-    let send = send.or_else(|| held(doors, daemon));
+    let send = send.or_else(|| held(state, daemon));
     let take_in = storage.map(|(detail, until)| Unready { reason: "storage", detail, until });
     Readiness { take_in, send }
 }
 
 /// Why the queue cannot be written, if so.
-async fn storage(doors: &Doors) -> Option<(String, Option<Timestamp>)> {
-    if let Err(error) = doors.store.test_write(doors.engine.now()).await {
+async fn storage(state: &AppState) -> Option<(String, Option<Timestamp>)> {
+    if let Err(error) = state.store.test_write(state.engine.now()).await {
         return Some((error.chain(), None));
     }
-    let trouble = doors.engine.storage_trouble()?;
+    let trouble = state.engine.storage_trouble()?;
     Some((trouble.error, Some(trouble.next_try_at)))
 }
 
 /// What holds every account, the most lasting first.
-fn held(doors: &Doors, daemon: &Daemon) -> Option<Unready> {
-    let now = doors.engine.now();
+fn held(state: &AppState, daemon: &Daemon) -> Option<Unready> {
+    let now = state.engine.now();
     if let Some(restored) = &daemon.restored {
         let detail = format!("the queue is a copy or was restored from a backup: {}", restored.why);
         return Some(Unready { reason: "restored", detail, until: None });
@@ -88,37 +88,37 @@ fn held(doors: &Doors, daemon: &Daemon) -> Option<Unready> {
         let detail = "all sending is paused".to_owned();
         return Some(Unready { reason: "paused", detail, until: pause.until });
     }
-    let api = doors.engine.api_health();
+    let api = state.engine.api_health();
     let until = api.unreachable_until?;
     let detail = format!("the Unipile API does not answer, {} failures in a row", api.failures);
     Some(Unready { reason: "api_unreachable", detail, until: Some(until) })
 }
 
 /// Alive, and able to write the queue.
-pub(super) async fn healthz(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
-    doors.store.test_write(doors.engine.now()).await?;
+pub(super) async fn healthz(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
+    state.store.test_write(state.engine.now()).await?;
     Ok(Json(json!({ "ok": true })))
 }
 
-pub(super) async fn readyz(State(doors): State<Arc<Doors>>) -> Result<Response, ApiError> {
-    let readiness = find(&doors).await?;
+pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+    let readiness = find(&state).await?;
     let is_ready = readiness.take_in.is_none() && readiness.send.is_none();
     Ok((status(is_ready), Json(readiness.json())).into_response())
 }
 
-pub(super) async fn can_take_in(State(doors): State<Arc<Doors>>) -> Result<Response, ApiError> {
-    let unready = find(&doors).await?.take_in;
+pub(super) async fn can_take_in(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+    let unready = find(&state).await?.take_in;
     Ok((status(unready.is_none()), Json(part(unready.as_ref()))).into_response())
 }
 
-pub(super) async fn can_send(State(doors): State<Arc<Doors>>) -> Result<Response, ApiError> {
-    let unready = find(&doors).await?.send;
+pub(super) async fn can_send(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+    let unready = find(&state).await?.send;
     Ok((status(unready.is_none()), Json(part(unready.as_ref()))).into_response())
 }
 
-async fn find(doors: &Doors) -> Result<Readiness, ApiError> {
-    let daemon = doors.store.daemon().await?;
-    Ok(readiness(doors, &daemon).await)
+async fn find(state: &AppState) -> Result<Readiness, ApiError> {
+    let daemon = state.store.daemon().await?;
+    Ok(readiness(state, &daemon).await)
 }
 
 fn status(is_ready: bool) -> StatusCode {

@@ -7,68 +7,68 @@ use axum::extract::{Path, Query, State};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, render, wire};
+use super::{AppState, render, wire};
 use crate::domain::message::MessageId;
 use crate::domain::state::StateName;
-use crate::engine::Standing;
+use crate::engine::WaitStatus;
 use crate::store::{Cancelled, MessageView};
 
 pub(super) async fn list(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Value>, ApiError> {
     let filter = wire::filter(parameters)?;
-    let page = doors.store.messages(&filter, doors.engine.now()).await?;
-    let standings = doors.engine.standings(&page.messages).await?;
-    let row = |(message, standing): (&MessageView, Standing)| {
-        let mut row = render::message(message, standing);
+    let page = state.store.messages(&filter, state.engine.now()).await?;
+    let wait_statuses = state.engine.wait_statuses(&page.messages).await?;
+    let row = |(message, wait_status): (&MessageView, WaitStatus)| {
+        let mut row = render::message(message, wait_status);
         row["attempts"] = json!(message.attempts);
         row
     };
-    let data: Vec<Value> = page.messages.iter().zip(standings).map(row).collect();
-    Ok(Json(json!({ "data": data, "next_cursor": page.next.map(|arrival| arrival.0.to_string()) })))
+    let data: Vec<Value> = page.messages.iter().zip(wait_statuses).map(row).collect();
+    Ok(Json(json!({ "data": data, "next_cursor": page.next.map(|seq| seq.0.to_string()) })))
 }
 
 pub(super) async fn show(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let mut message = find(&doors, &id).await?;
-    let attempts = doors.store.attempts(message.arrival).await?;
+    let mut message = find(&state, &id).await?;
+    let attempts = state.store.attempts(message.seq).await?;
     if usize::try_from(message.attempts).is_ok_and(|known| known != attempts.len()) {
         // It was sent between the two reads: what is shown of it is at least as new as its attempts.
-        message = find(&doors, &id).await?;
+        message = find(&state, &id).await?;
     }
-    let standing = doors.engine.explain(&message).await?.standing;
-    let mut shown = render::message(&message, standing);
+    let wait_status = state.engine.explain(&message).await?.wait_status;
+    let mut shown = render::message(&message, wait_status);
     shown["text"] = json!(message.text);
-    shown["zone"] = json!(render::zone(&doors.engine.policy(&message.account.id).zone));
-    let evidence = doors.store.evidence(message.arrival).await?;
+    shown["zone"] = json!(render::zone(&state.engine.policy(&message.account.id).zone));
+    let evidence = state.store.evidence(message.seq).await?;
     shown["attempts"] = attempts.iter().map(|attempt| render::attempt(attempt, &evidence)).collect();
     shown["evidence"] = evidence.iter().map(render::evidence).collect();
     Ok(Json(shown))
 }
 
 pub(super) async fn explain(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let message = find(&doors, &id).await?;
-    let explanation = doors.engine.explain(&message).await?;
-    let attempts = doors.store.attempts(message.arrival).await?;
-    let evidence = doors.store.evidence(message.arrival).await?;
-    let expected = doors.engine.expected(&message).await?;
+    let message = find(&state, &id).await?;
+    let explanation = state.engine.explain(&message).await?;
+    let attempts = state.store.attempts(message.seq).await?;
+    let evidence = state.store.evidence(message.seq).await?;
+    let expected = state.engine.expected(&message).await?;
     Ok(Json(render::explanation(&message, &explanation, (&attempts, &evidence), expected)))
 }
 
 pub(super) async fn cancel(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
     let message_id = parse(&id)?;
-    let work = Arc::clone(&doors);
-    let cancelled = doors
-        .carry_out(async move {
+    let work = Arc::clone(&state);
+    let cancelled = state
+        .spawn_detached(async move {
             let cancelled = work.store.cancel(message_id, work.engine.now()).await?;
             if let Cancelled::Done { account_id, .. } = &cancelled {
                 work.engine.wake(account_id.clone());
@@ -87,8 +87,8 @@ pub(super) async fn cancel(
     }
 }
 
-pub(super) async fn find(doors: &Doors, id: &str) -> Result<MessageView, ApiError> {
-    let message = doors.store.message(parse(id)?, doors.engine.now()).await?;
+pub(super) async fn find(state: &AppState, id: &str) -> Result<MessageView, ApiError> {
+    let message = state.store.message(parse(id)?, state.engine.now()).await?;
     message.ok_or_else(|| ApiError::not_found("message", id))
 }
 

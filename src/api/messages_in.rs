@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 use super::attachments::Uploads;
 use super::error::ApiError;
 use super::verdicts::{RowVerdict, batch_answer, batch_refused, dedupe_conflict, repeated, taken};
-use super::{Doors, body, multipart, wire};
+use super::{AppState, body, multipart, wire};
 use crate::domain::attachment::Blob;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::json;
 use crate::domain::message::NewMessage;
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::store::{EnqueueMode, Enqueued};
 
 /// A longer body is taken apart on a thread of its own: 50,000 rows take half a second, in which nothing would be sent.
@@ -31,7 +31,7 @@ const REQUEST_FILE_BYTES: u64 = 256 << 20;
 /// One row of a request: its line in the body, if lines count, and what was made of it.
 pub(super) struct InputRow {
     pub(super) line: Option<usize>,
-    pub(super) message: Result<NewMessage, Vec<Refusal>>,
+    pub(super) message: Result<NewMessage, Vec<FieldError>>,
 }
 
 /// The bytes of the files of a whole request, each once.
@@ -43,7 +43,7 @@ pub(super) struct Files {
 
 impl Files {
     /// Keeps what is new, up to the limit of one request.
-    fn keep(&mut self, blobs: Vec<Blob>) -> Result<(), Vec<Refusal>> {
+    fn keep(&mut self, blobs: Vec<Blob>) -> Result<(), Vec<FieldError>> {
         for blob in blobs {
             if self.blobs.contains_key(&blob.sha256) {
                 continue;
@@ -52,7 +52,7 @@ impl Files {
             if bytes > REQUEST_FILE_BYTES {
                 let problem = format!("bring the files of this request over {REQUEST_FILE_BYTES} bytes");
                 let fix = "send smaller batches";
-                return Err(vec![Refusal::new(RefusalCode::TooLong, "attachments", problem, fix)]);
+                return Err(vec![FieldError::new(FieldErrorCode::TooLong, "attachments", problem, fix)]);
             }
             self.bytes = bytes;
             self.blobs.insert(blob.sha256.clone(), blob);
@@ -75,27 +75,27 @@ pub(super) enum Input {
 }
 
 pub(super) async fn enqueue(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    let body = body::read(body, doors.body_bytes).await?;
+    let body = body::read(body, state.body_bytes).await?;
     let atomic = atomic(&parameters)?;
     let key = idempotency_key(&headers)?;
-    match read(&doors, &headers, body).await? {
-        Input::One(value, uploads) => one(&doors, value, uploads, key).await,
+    match read(&state, &headers, body).await? {
+        Input::One(value, uploads) => one(&state, value, uploads, key).await,
         Input::Many(..) if key.is_some() => {
             let fix = "give each row its own dedupe_key";
             let problem = "is for a single message";
-            Err(ApiError::bad_request(Refusal::new(
-                RefusalCode::Contradiction,
+            Err(ApiError::bad_request(FieldError::new(
+                FieldErrorCode::Contradiction,
                 "Idempotency-Key",
                 problem,
                 fix,
             )))
         }
-        Input::Many(rows, files) => many(doors, rows, files, atomic).await,
+        Input::Many(rows, files) => many(state, rows, files, atomic).await,
     }
 }
 
@@ -108,10 +108,12 @@ fn atomic(parameters: &[(String, String)]) -> Result<bool, ApiError> {
             ("atomic", other) => {
                 let problem = format!("is {other:?}");
                 let refusal =
-                    Refusal::new(RefusalCode::InvalidValue, "atomic", problem, "give true or false");
+                    FieldError::new(FieldErrorCode::InvalidValue, "atomic", problem, "give true or false");
                 return Err(ApiError::bad_request(refusal));
             }
-            (unknown, _) => return Err(ApiError::bad_request(Refusal::unknown_field(unknown, ["atomic"]))),
+            (unknown, _) => {
+                return Err(ApiError::bad_request(FieldError::unknown_field(unknown, ["atomic"])));
+            }
         }
     }
     Ok(atomic)
@@ -121,13 +123,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     value.to_str().map(|key| Some(key.to_owned())).map_err(|_| {
         let fix = "use visible ASCII characters";
-        let refusal = Refusal::new(RefusalCode::InvalidValue, "Idempotency-Key", "is not text", fix);
+        let refusal = FieldError::new(FieldErrorCode::InvalidValue, "Idempotency-Key", "is not text", fix);
         ApiError::bad_request(refusal)
     })
 }
 
 /// What the body holds.
-pub(super) async fn read(doors: &Arc<Doors>, headers: &HeaderMap, body: Bytes) -> Result<Input, ApiError> {
+pub(super) async fn read(state: &Arc<AppState>, headers: &HeaderMap, body: Bytes) -> Result<Input, ApiError> {
     // The byte order mark of a file that was written on Windows.
     let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body };
     let content_type =
@@ -135,14 +137,14 @@ pub(super) async fn read(doors: &Arc<Doors>, headers: &HeaderMap, body: Bytes) -
     let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match essence.as_str() {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
-            apart(doors, body, |doors, body| {
+            apart(state, body, |state, body| {
                 wire::are_lines(body)?;
-                Ok(lines(doors, body))
+                Ok(lines(state, body))
             })
             .await
         }
         // The form type is what curl says when it is told nothing.
-        "" | "application/json" | "application/x-www-form-urlencoded" => apart(doors, body, json_body).await,
+        "" | "application/json" | "application/x-www-form-urlencoded" => apart(state, body, json_body).await,
         "multipart/form-data" => {
             let (message, uploads) = multipart::read(content_type, body).await?;
             Ok(Input::One(message, uploads))
@@ -150,7 +152,7 @@ pub(super) async fn read(doors: &Arc<Doors>, headers: &HeaderMap, body: Bytes) -
         other => {
             let problem = format!("is {other}");
             let fix = "send application/json, application/x-ndjson or multipart/form-data";
-            let refusal = Refusal::new(RefusalCode::InvalidValue, "Content-Type", problem, fix);
+            let refusal = FieldError::new(FieldErrorCode::InvalidValue, "Content-Type", problem, fix);
             Err(ApiError::one(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
         }
     }
@@ -158,23 +160,23 @@ pub(super) async fn read(doors: &Arc<Doors>, headers: &HeaderMap, body: Bytes) -
 
 /// Takes a body apart, a long one beside the runtime's thread.
 async fn apart(
-    doors: &Arc<Doors>,
+    state: &Arc<AppState>,
     body: Bytes,
-    read: fn(&Doors, &Bytes) -> Result<Input, ApiError>,
+    read: fn(&AppState, &Bytes) -> Result<Input, ApiError>,
 ) -> Result<Input, ApiError> {
     if body.len() <= LONG_BODY {
-        return read(doors, &body);
+        return read(state, &body);
     }
-    let work = Arc::clone(doors);
-    let read = doors.tasks.spawn_blocking(move || read(&work, &body)).await;
+    let work = Arc::clone(state);
+    let read = state.tasks.spawn_blocking(move || read(&work, &body)).await;
     read.unwrap_or_else(|_a_panic_was_reported| Err(ApiError::internal()))
 }
 
-fn json_body(doors: &Doors, body: &Bytes) -> Result<Input, ApiError> {
+fn json_body(state: &AppState, body: &Bytes) -> Result<Input, ApiError> {
     match wire::json(body)? {
         Value::Array(rows) => {
             let mut files = Files::default();
-            let row = |value| InputRow { line: None, message: parse(doors, value, &mut files) };
+            let row = |value| InputRow { line: None, message: parse(state, value, &mut files) };
             let rows = rows.into_iter().map(row).collect();
             Ok(Input::Many(rows, files))
         }
@@ -182,7 +184,7 @@ fn json_body(doors: &Doors, body: &Bytes) -> Result<Input, ApiError> {
     }
 }
 
-fn lines(doors: &Doors, body: &Bytes) -> Input {
+fn lines(state: &AppState, body: &Bytes) -> Input {
     let mut rows = Vec::new();
     let mut files = Files::default();
     for (index, line) in body.split(|byte| *byte == b'\n').enumerate() {
@@ -191,50 +193,50 @@ fn lines(doors: &Doors, body: &Bytes) -> Input {
         }
         let message = json::parse(line)
             .map_err(|error| vec![wire::unreadable(&error, Some(index + 1))])
-            .and_then(|value| parse(doors, value, &mut files));
+            .and_then(|value| parse(state, value, &mut files));
         rows.push(InputRow { line: Some(index + 1), message });
     }
     Input::Many(rows, files)
 }
 
-fn parse(doors: &Doors, value: Value, files: &mut Files) -> Result<NewMessage, Vec<Refusal>> {
-    let (draft, blobs) = wire::draft(value, &doors.attachments)?;
-    let message = draft.validate(&doors.rules(), doors.engine.now())?;
+fn parse(state: &AppState, value: Value, files: &mut Files) -> Result<NewMessage, Vec<FieldError>> {
+    let (draft, blobs) = wire::draft(value, &state.attachments)?;
+    let message = draft.validate(&state.rules(), state.engine.now())?;
     files.keep(blobs)?;
     Ok(message)
 }
 
 /// A single message has the status code to say what became of it.
 async fn one(
-    doors: &Arc<Doors>,
+    state: &Arc<AppState>,
     value: Value,
     uploads: Uploads,
     key: Option<String>,
 ) -> Result<Response, ApiError> {
     let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
-    let (mut draft, blobs) = wire::draft_with(value, uploads, &doors.attachments).map_err(unprocessable)?;
+    let (mut draft, blobs) = wire::draft_with(value, uploads, &state.attachments).map_err(unprocessable)?;
     if let Some(key) = key {
         if draft.dedupe_key.as_ref().is_some_and(|own| *own != key) {
             let fix = "give one of them";
             let problem = "differs from the header Idempotency-Key";
-            let refusal = Refusal::new(RefusalCode::Contradiction, "dedupe_key", problem, fix);
+            let refusal = FieldError::new(FieldErrorCode::Contradiction, "dedupe_key", problem, fix);
             return Err(unprocessable(vec![refusal]));
         }
         draft.dedupe_key = Some(key);
     }
-    let message = draft.validate(&doors.rules(), doors.engine.now()).map_err(unprocessable)?;
-    let stored = store(Arc::clone(doors), vec![message], blobs, EnqueueMode::Each).await?;
+    let message = draft.validate(&state.rules(), state.engine.now()).map_err(unprocessable)?;
+    let stored = store(Arc::clone(state), vec![message], blobs, EnqueueMode::Each).await?;
     match stored.into_iter().next() {
         Some(Enqueued::Accepted(id)) => {
             Ok((StatusCode::CREATED, Json(json!({ "id": id.to_string(), "state": "queued" })))
                 .into_response())
         }
         Some(Enqueued::Duplicate(id)) => {
-            let state = doors.store.states(&[id]).await?.get(&id).map(|state| state.as_str());
+            let state = state.store.states(&[id]).await?.get(&id).map(|state| state.as_str());
             Ok(Json(json!({ "id": id.to_string(), "duplicate": true, "state": state })).into_response())
         }
         Some(Enqueued::Conflict(id)) => {
-            let state = doors.store.states(&[id]).await?.get(&id).copied();
+            let state = state.store.states(&[id]).await?.get(&id).copied();
             Err(ApiError::conflict(id.to_string(), dedupe_conflict(id, state)))
         }
         Some(Enqueued::Repeat(id)) => Err(ApiError::conflict(id.to_string(), repeated(id))),
@@ -244,14 +246,14 @@ async fn one(
 
 /// Stores and wakes, whether or not the client waits for it.
 async fn store(
-    doors: Arc<Doors>,
+    state: Arc<AppState>,
     messages: Vec<NewMessage>,
     blobs: Vec<Blob>,
     mode: EnqueueMode,
 ) -> Result<Vec<Enqueued>, ApiError> {
-    let work = Arc::clone(&doors);
-    doors
-        .carry_out(async move {
+    let work = Arc::clone(&state);
+    state
+        .spawn_detached(async move {
             let now = work.engine.now();
             let due = |message: &NewMessage| message.not_before.map_or(now, |at| at.max(now));
             let accounts: Vec<_> =
@@ -264,15 +266,15 @@ async fn store(
 }
 
 async fn many(
-    doors: Arc<Doors>,
+    state: Arc<AppState>,
     rows: Vec<InputRow>,
     files: Files,
     atomic: bool,
 ) -> Result<Response, ApiError> {
-    if atomic && rows.len() > doors.atomic_rows {
-        let problem = format!("{} rows in an atomic batch, {} are allowed", rows.len(), doors.atomic_rows);
+    if atomic && rows.len() > state.atomic_rows {
+        let problem = format!("{} rows in an atomic batch, {} are allowed", rows.len(), state.atomic_rows);
         let fix = "send smaller batches, or leave ?atomic=true out";
-        let refusal = Refusal::new(RefusalCode::TooLong, "", problem, fix);
+        let refusal = FieldError::new(FieldErrorCode::TooLong, "", problem, fix);
         return Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal));
     }
     let spoiled = atomic && rows.iter().any(|row| row.message.is_err());
@@ -291,7 +293,7 @@ async fn many(
         }
     }
     let mode = if atomic { EnqueueMode::All } else { EnqueueMode::Each };
-    let rows_at_once = if atomic { good.len().max(1) } else { doors.batch_rows };
+    let rows_at_once = if atomic { good.len().max(1) } else { state.batch_rows };
     let mut stored_any = false;
     let mut good = good.into_iter();
     loop {
@@ -300,7 +302,7 @@ async fn many(
             break;
         }
         let blobs = files.of(&messages);
-        let stored = match store(Arc::clone(&doors), messages, blobs, mode).await {
+        let stored = match store(Arc::clone(&state), messages, blobs, mode).await {
             Ok(stored) => stored,
             Err(error) if !stored_any => return Err(error),
             // What was stored before must be told; only the rest may be sent again.
@@ -313,7 +315,7 @@ async fn many(
             }
         };
         stored_any = true;
-        let states = doors.store.states(&taken(&stored)).await.unwrap_or_default();
+        let states = state.store.states(&taken(&stored)).await.unwrap_or_default();
         for (index, stored) in indices.into_iter().zip(stored) {
             verdicts[index] = Some(match stored {
                 Enqueued::Accepted(id) => RowVerdict::Accepted(id),
@@ -326,12 +328,12 @@ async fn many(
             });
         }
     }
-    answered(&doors, lines, verdicts, atomic).await
+    answered(&state, lines, verdicts, atomic).await
 }
 
 /// The answer to a batch. One of megabytes takes long to write; the other tasks go on meanwhile.
 async fn answered(
-    doors: &Doors,
+    state: &AppState,
     lines: Vec<Option<usize>>,
     verdicts: Vec<Option<RowVerdict>>,
     atomic: bool,
@@ -339,6 +341,6 @@ async fn answered(
     if lines.len() <= FEW_VERDICTS {
         return Ok(batch_answer(&lines, &verdicts, atomic));
     }
-    let answer = doors.tasks.spawn_blocking(move || batch_answer(&lines, &verdicts, atomic)).await;
+    let answer = state.tasks.spawn_blocking(move || batch_answer(&lines, &verdicts, atomic)).await;
     answer.map_err(|_a_panic_was_reported| ApiError::internal())
 }

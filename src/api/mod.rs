@@ -1,18 +1,18 @@
-//! The doors: HTTP on a Unix socket, and rows that other programs INSERT (`sql_intake.rs`).
+//! The ways in: HTTP on a Unix socket, and rows that other programs INSERT (`sql_intake.rs`).
 //!
 //! `docs/http.md` is the contract; each route stands in the file of its noun. A door checks what only it can see
 //! (JSON, fields, types), hands a draft to the one validation in `domain/validate.rs`, calls one verb of the store,
 //! wakes the engine, and renders. It knows no SQL and nothing of Unipile.
 //!
 //! A handler's future is dropped when its client hangs up, so whatever must happen after a commit (waking the engine)
-//! runs in a task of its own (`Doors::carry_out`).
+//! runs in a task of its own (`AppState::spawn_detached`).
 
+mod account_snapshot;
 mod accounts;
 mod attachments;
 mod body;
 mod drain;
 mod error;
-mod facts;
 mod forecast;
 mod health;
 mod messages;
@@ -40,25 +40,25 @@ use axum::routing::{get, post};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 
-use crate::domain::refusal::{Refusal, RefusalCode};
-use crate::domain::validate::Rules;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
+use crate::domain::validate::ValidationLimits;
 use crate::engine::{EngineHandle, Recovered};
 use crate::store::Store;
 
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
-pub use policy::PolicyDesk;
+pub use policy::PolicyResolver;
 pub use socket::{Socket, SocketError, SocketName};
 pub use sql_intake::run as run_sql_intake;
 
-/// What the doors need.
-pub struct DoorParts {
+/// What the socket and the intake need.
+pub struct AppParts {
     /// The queue.
     pub store: Store,
     /// The engine.
     pub engine: EngineHandle,
     /// What a message must keep to.
-    pub rules: Rules,
+    pub rules: ValidationLimits,
     /// What attachments must keep to.
     pub attachments: AttachmentRules,
     /// Longest request body, in bytes.
@@ -74,16 +74,16 @@ pub struct DoorParts {
     /// Warnings about the configuration.
     pub warnings: Vec<String>,
     /// Works out changed rules.
-    pub policy_desk: PolicyDesk,
+    pub policy_resolver: PolicyResolver,
     /// How many log lines were dropped since the start.
     pub dropped_log_lines: fn() -> u64,
 }
 
-/// The doors' shared state.
-pub struct Doors {
+/// What all handlers share.
+pub struct AppState {
     store: Store,
     engine: EngineHandle,
-    rules: RwLock<Arc<Rules>>,
+    rules: RwLock<Arc<ValidationLimits>>,
     attachments: AttachmentRules,
     body_bytes: usize,
     batch_rows: usize,
@@ -91,17 +91,17 @@ pub struct Doors {
     backup_folder: Option<PathBuf>,
     recovered: Recovered,
     warnings: RwLock<Vec<String>>,
-    policy_desk: RwLock<PolicyDesk>,
+    policy_resolver: RwLock<PolicyResolver>,
     dropped_log_lines: fn() -> u64,
     /// Serializes changes of account rules, from reading them to putting them in force.
     policy_change: Semaphore,
     tasks: TaskTracker,
 }
 
-impl Doors {
-    /// Makes the doors; opens none.
-    pub fn new(parts: DoorParts) -> Arc<Self> {
-        let DoorParts {
+impl AppState {
+    /// Creates the state; opens no socket.
+    pub fn new(parts: AppParts) -> Arc<Self> {
+        let AppParts {
             store,
             engine,
             rules,
@@ -112,7 +112,7 @@ impl Doors {
             backup_folder,
             recovered,
             warnings,
-            policy_desk,
+            policy_resolver,
             dropped_log_lines,
         } = parts;
         let tasks = TaskTracker::new();
@@ -127,7 +127,7 @@ impl Doors {
             backup_folder,
             recovered,
             warnings: RwLock::new(warnings),
-            policy_desk: RwLock::new(policy_desk),
+            policy_resolver: RwLock::new(policy_resolver),
             dropped_log_lines,
             policy_change: Semaphore::new(1),
             tasks,
@@ -135,12 +135,12 @@ impl Doors {
     }
 
     /// What a message must keep to.
-    fn rules(&self) -> Arc<Rules> {
+    fn rules(&self) -> Arc<ValidationLimits> {
         Arc::clone(&self.rules.read().expect("nothing panics while holding it"))
     }
 
-    fn policy_desk(&self) -> PolicyDesk {
-        Arc::clone(&self.policy_desk.read().expect("nothing panics while holding it"))
+    fn policy_resolver(&self) -> PolicyResolver {
+        Arc::clone(&self.policy_resolver.read().expect("nothing panics while holding it"))
     }
 
     /// Warnings about the configuration.
@@ -149,9 +149,9 @@ impl Doors {
     }
 
     /// Checks messages and changed rules by another configuration from now on.
-    pub fn set_rules(&self, rules: Rules, policy_desk: PolicyDesk) {
+    pub fn set_limits(&self, rules: ValidationLimits, policy_resolver: PolicyResolver) {
         *self.rules.write().expect("nothing panics while holding it") = Arc::new(rules);
-        *self.policy_desk.write().expect("nothing panics while holding it") = policy_desk;
+        *self.policy_resolver.write().expect("nothing panics while holding it") = policy_resolver;
     }
 
     /// Shows other warnings about the configuration from now on.
@@ -160,7 +160,7 @@ impl Doors {
     }
 
     /// Runs `work` to its end even if whoever asked for it hangs up.
-    async fn carry_out<T: Send + 'static>(
+    async fn spawn_detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
     ) -> Result<T, ApiError> {
@@ -180,7 +180,7 @@ impl Doors {
 }
 
 /// The routes of `docs/http.md`.
-pub fn router(doors: Arc<Doors>) -> Router {
+pub fn router(state: Arc<AppState>) -> Router {
     let without_parameters = Router::new()
         .route("/v1/messages/{id}", get(messages::show))
         .route("/v1/messages/{id}/explain", get(messages::explain))
@@ -211,8 +211,8 @@ pub fn router(doors: Arc<Doors>) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         // Not a layer of the routes: it must meet the fallbacks as well.
-        .layer(middleware::from_fn_with_state(Arc::clone(&doors), drain::drain))
-        .with_state(doors)
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), drain::drain))
+        .with_state(state)
 }
 
 /// A parameter that would be ignored is refused: `POST /v1/pause?account_id=acc_1` would pause every account.
@@ -224,7 +224,7 @@ async fn refuse_parameters(request: Request, next: Next) -> Result<Response, Api
             let name = parameter.split('=').next().unwrap_or_default();
             let problem = format!("is a query parameter, and {} takes none", request.uri().path());
             let fix = "leave it out; docs/http.md has what the path takes";
-            Err(ApiError::bad_request(Refusal::new(RefusalCode::UnknownField, name, problem, fix)))
+            Err(ApiError::bad_request(FieldError::new(FieldErrorCode::UnknownField, name, problem, fix)))
         }
     }
 }

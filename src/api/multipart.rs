@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::attachments::Uploads;
 use super::error::ApiError;
 use super::wire;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::json::{self, JsonError};
-use crate::domain::refusal::{Refusal, RefusalCode};
 
 const MESSAGE: &str = "message";
 const FILES: &str = "attachments";
@@ -27,7 +27,7 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<(Value, Uplo
     let boundary = multer::parse_boundary(content_type).map_err(|_| {
         let fix = "have your client write the header (curl -F does)";
         let problem = "is multipart/form-data without a boundary";
-        ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "Content-Type", problem, fix))
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "Content-Type", problem, fix))
     })?;
     let stream = futures_util::stream::iter([Ok::<Bytes, std::io::Error>(body)]);
     let mut parts = Multipart::new(stream, boundary);
@@ -38,12 +38,12 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<(Value, Uplo
         let Some(part) = parts.next_field().await.map_err(broken)? else { break };
         if count >= MOST_PARTS {
             let problem = format!("has more than {MOST_PARTS} parts");
-            return Err(refused(RefusalCode::TooLong, "", &problem, "send fewer files"));
+            return Err(refused(FieldErrorCode::TooLong, "", &problem, "send fewer files"));
         }
         match part.name() {
             Some(MESSAGE) if message.is_some() => {
                 let fix = "send one message, or several as JSON";
-                return Err(refused(RefusalCode::Contradiction, MESSAGE, "is given twice", fix));
+                return Err(refused(FieldErrorCode::Contradiction, MESSAGE, "is given twice", fix));
             }
             Some(MESSAGE) => message = Some(json_of(part).await?),
             Some(FILES) => {
@@ -52,20 +52,20 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<(Value, Uplo
                 if uploads.insert(name.clone(), bytes).is_some() {
                     let problem = format!("holds two files named {name}");
                     let fix = "give each its own name: -F 'attachments=@path;filename=other.pdf'";
-                    return Err(refused(RefusalCode::Contradiction, FILES, &problem, fix));
+                    return Err(refused(FieldErrorCode::Contradiction, FILES, &problem, fix));
                 }
                 files.push(entry);
             }
             other => {
                 let name = other.unwrap_or_default().to_owned();
-                let refusal = Refusal::unknown_field(&name, [MESSAGE, FILES]);
+                let refusal = FieldError::unknown_field(&name, [MESSAGE, FILES]);
                 return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, vec![refusal]));
             }
         }
     }
     let Some(mut message) = message else {
         let fix = "give the message as JSON in a part of that name";
-        return Err(refused(RefusalCode::MissingField, MESSAGE, "is missing", fix));
+        return Err(refused(FieldErrorCode::MissingField, MESSAGE, "is missing", fix));
     };
     attach(&mut message, files);
     Ok((message, uploads))
@@ -76,7 +76,7 @@ async fn json_of(part: Field<'_>) -> Result<Value, ApiError> {
     let value = json::parse(&bytes).map_err(|error| match error {
         JsonError::Malformed(_) => {
             let refusal = wire::unreadable(&error, None);
-            ApiError::bad_request(Refusal { field: MESSAGE.to_owned(), ..refusal })
+            ApiError::bad_request(FieldError { field: MESSAGE.to_owned(), ..refusal })
         }
         JsonError::Twice { .. } => {
             ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, wire::unreadable(&error, None))
@@ -86,14 +86,14 @@ async fn json_of(part: Field<'_>) -> Result<Value, ApiError> {
         return Ok(value);
     }
     let fix = "upload files with one message; send several without files as JSON";
-    Err(refused(RefusalCode::WrongType, MESSAGE, "is no JSON object", fix))
+    Err(refused(FieldErrorCode::WrongType, MESSAGE, "is no JSON object", fix))
 }
 
 /// The name of a file, and what is known of it.
 fn described(part: &Field<'_>) -> Result<(String, Value), ApiError> {
     let Some(name) = part.file_name().filter(|name| !name.is_empty()) else {
         let fix = "upload a file with its name: -F 'attachments=@offer.pdf'";
-        return Err(refused(RefusalCode::MissingField, FILES, "holds a part without a file name", fix));
+        return Err(refused(FieldErrorCode::MissingField, FILES, "holds a part without a file name", fix));
     };
     let mut entry = json!({ "filename": name });
     let content_type = part.headers().get("content-type").and_then(|value| value.to_str().ok());
@@ -130,13 +130,13 @@ fn attach(message: &mut Value, files: Vec<Value>) {
     }
 }
 
-fn refused(code: RefusalCode, field: &str, problem: &str, fix: &str) -> ApiError {
-    ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, Refusal::new(code, field, problem, fix))
+fn refused(code: FieldErrorCode, field: &str, problem: &str, fix: &str) -> ApiError {
+    ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, FieldError::new(code, field, problem, fix))
 }
 
 /// The body is no multipart body after all.
 fn broken(error: multer::Error) -> ApiError {
     let problem = format!("the body is no whole multipart/form-data: {error}");
     let fix = "send it again, whole, with the boundary that the header names";
-    ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "", problem, fix))
+    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "", problem, fix))
 }

@@ -10,16 +10,16 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, render, wire};
-use crate::domain::refusal::{Refusal, RefusalCode};
+use super::{AppState, render, wire};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::time_text;
 use crate::store::BackupError;
 
 /// Longest name of a backup, in bytes: what file systems take, less what is put behind it while it is written.
 const NAME_BYTES: usize = 200;
 
-pub(super) async fn audit(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
-    let audit = doors.engine.audit().await?;
+pub(super) async fn audit(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
+    let audit = state.engine.audit().await?;
     let breach = |breach: &crate::store::Breach| {
         json!({
             "promise": breach.promise,
@@ -39,18 +39,18 @@ pub(super) async fn audit(State(doors): State<Arc<Doors>>) -> Result<Json<Value>
     })))
 }
 
-pub(super) async fn backup(State(doors): State<Arc<Doors>>, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn backup(State(state): State<Arc<AppState>>, body: Bytes) -> Result<Json<Value>, ApiError> {
     let mut options = wire::options(&body, &["name"])?;
-    let now = doors.engine.now();
+    let now = state.engine.now();
     let name = match wire::option_string(&mut options, "name")? {
         Some(name) => checked(name)?,
         // No colons: some file systems take none.
         None => format!("outboxd-{}.db", time_text(now).replace(':', "-")),
     };
-    let folder = doors.backup_folder.clone().unwrap_or_else(|| doors.store.backup_folder());
-    let work = Arc::clone(&doors);
+    let folder = state.backup_folder.clone().unwrap_or_else(|| state.store.backup_folder());
+    let work = Arc::clone(&state);
     let path = folder.join(&name);
-    let made = doors.carry_out(async move { Ok(work.store.backup(&path, now).await) }).await?;
+    let made = state.spawn_detached(async move { Ok(work.store.backup(&path, now).await) }).await?;
     let made = made.map_err(|error| refused(&name, &error))?;
     tracing::info!(path = %made.path.display(), bytes = made.bytes, messages = made.messages, "backup made");
     Ok(Json(json!({
@@ -73,7 +73,7 @@ fn checked(name: String) -> Result<String, ApiError> {
         _ => "is no plain file name".to_owned(),
     };
     let fix = "give a name such as before-upgrade.db; the folder is store.backup_folder";
-    let refusal = Refusal::new(RefusalCode::InvalidValue, "name", problem, fix);
+    let refusal = FieldError::new(FieldErrorCode::InvalidValue, "name", problem, fix);
     Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal))
 }
 
@@ -82,22 +82,22 @@ fn refused(name: &str, error: &BackupError) -> ApiError {
     tracing::error!(error = why, "no backup was made");
     let (status, code, fix) = match error {
         BackupError::Exists(_) => {
-            (StatusCode::CONFLICT, RefusalCode::InvalidValue, "give another name; nothing is replaced")
+            (StatusCode::CONFLICT, FieldErrorCode::InvalidValue, "give another name; nothing is replaced")
         }
         BackupError::File { .. } => {
             let fix = "see that the folder exists, has room, and that the daemon's user may write to it";
-            (StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable, fix)
+            (StatusCode::SERVICE_UNAVAILABLE, FieldErrorCode::Unavailable, fix)
         }
         BackupError::Damaged(_) => {
             let fix = "restore the queue from an older backup (docs/operations.md)";
-            (StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable, fix)
+            (StatusCode::SERVICE_UNAVAILABLE, FieldErrorCode::Unavailable, fix)
         }
         BackupError::Store(_) => {
             let fix = "see that the disk has room for another copy of the queue, and try again";
-            (StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Unavailable, fix)
+            (StatusCode::SERVICE_UNAVAILABLE, FieldErrorCode::Unavailable, fix)
         }
     };
-    ApiError::one(status, Refusal::new(code, "name", format!("{name}: no backup was made: {why}"), fix))
+    ApiError::one(status, FieldError::new(code, "name", format!("{name}: no backup was made: {why}"), fix))
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -12,29 +12,29 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::{Doors, render, wire};
+use super::{AppState, render, wire};
 use crate::domain::account::Account;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::policy::Policy;
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::engine::{Budget, Hours};
 
 /// Works out the rules of an account from values that beat its configuration; whoever puts the daemon together knows
 /// how. The keys are paths below `policy.default`.
-pub type PolicyDesk =
-    Arc<dyn Fn(&AccountId, &Map<String, Value>) -> Result<Policy, Vec<Refusal>> + Send + Sync>;
+pub type PolicyResolver =
+    Arc<dyn Fn(&AccountId, &Map<String, Value>) -> Result<Policy, Vec<FieldError>> + Send + Sync>;
 
 pub(super) async fn budget(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let account = find(&doors, &id).await?;
-    let (budgets, hours) = doors.engine.budget(&account).await?;
+    let account = find(&state, &id).await?;
+    let (budgets, hours) = state.engine.budget(&account).await?;
     let caps: Vec<Value> = budgets.iter().map(render::budget).collect();
     Ok(Json(json!({
         "account_id": id,
-        "now": render::time(Some(doors.engine.now())),
-        "zone": render::zone(&doors.engine.policy(&account.id).zone),
+        "now": render::time(Some(state.engine.now())),
+        "zone": render::zone(&state.engine.policy(&account.id).zone),
         "caps": caps,
         "hours": hours_json(hours),
     })))
@@ -53,42 +53,42 @@ fn hours_json(hours: Hours) -> Value {
 }
 
 pub(super) async fn show(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let account = find(&doors, &id).await?;
-    let rules = doors.store.rules(&account.id).await?;
+    let account = find(&state, &id).await?;
+    let rules = state.store.rules(&account.id).await?;
     Ok(Json(json!({ "account_id": id, "policy": rules })))
 }
 
 pub(super) async fn change(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let Value::Object(changes) = wire::json(&body)? else {
         let fix =
             "send an object of keys and values, such as {\"gap.min\": \"30s\"}; null takes a change back";
-        let refusal = Refusal::new(RefusalCode::WrongType, "", "the body is no JSON object", fix);
+        let refusal = FieldError::new(FieldErrorCode::WrongType, "", "the body is no JSON object", fix);
         return Err(ApiError::bad_request(refusal));
     };
-    let work = Arc::clone(&doors);
+    let work = Arc::clone(&state);
     let account_id = id.clone();
     // To its end, whether or not the client waits: what is stored must also be in force.
-    let rules = doors.carry_out(async move { put_in_force(&work, &account_id, changes).await }).await?;
+    let rules = state.spawn_detached(async move { put_in_force(&work, &account_id, changes).await }).await?;
     Ok(Json(json!({ "account_id": id, "policy": rules })))
 }
 
 /// Applies changes to the rules as they are, and puts them in force. One change at a time: two that came at once would each
 /// begin with the rules from before the other.
 async fn put_in_force(
-    doors: &Doors,
+    state: &AppState,
     id: &str,
     changes: Map<String, Value>,
 ) -> Result<Map<String, Value>, ApiError> {
-    let _turn = doors.policy_turn().await;
-    let account = find(doors, id).await?;
-    let mut rules = doors.store.rules(&account.id).await?;
+    let _turn = state.policy_turn().await;
+    let account = find(state, id).await?;
+    let mut rules = state.store.rules(&account.id).await?;
     for (key, value) in &changes {
         match value {
             Value::Null => {
@@ -100,21 +100,25 @@ async fn put_in_force(
         }
     }
     let unprocessable = |refusals| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, refusals);
-    let policy = doors.policy_desk()(&account.id, &rules).map_err(unprocessable)?;
-    let above = above_today(doors, &account, &policy).await?;
+    let policy = state.policy_resolver()(&account.id, &rules).map_err(unprocessable)?;
+    let above = above_today(state, &account, &policy).await?;
     if !above.is_empty() {
         return Err(unprocessable(above));
     }
-    let now = doors.engine.now();
-    doors.store.set_rules(account.id.clone(), rules.clone(), Value::Object(changes), now).await?;
-    doors.engine.set_policy(account.id, policy);
+    let now = state.engine.now();
+    state.store.set_rules(account.id.clone(), rules.clone(), Value::Object(changes), now).await?;
+    state.engine.set_policy(account.id, policy);
     Ok(rules)
 }
 
 /// A cap that today is above already would stop the account at once, which is what `pause` is for.
-async fn above_today(doors: &Doors, account: &Account, policy: &Policy) -> Result<Vec<Refusal>, ApiError> {
-    let (before, _) = doors.engine.budget(account).await?;
-    let (after, _) = doors.engine.budget_with(account, policy).await?;
+async fn above_today(
+    state: &AppState,
+    account: &Account,
+    policy: &Policy,
+) -> Result<Vec<FieldError>, ApiError> {
+    let (before, _) = state.engine.budget(account).await?;
+    let (after, _) = state.engine.budget_with(account, policy).await?;
     let was = |budget: &Budget| before.iter().any(|old| old.cap == budget.cap);
     let refuse = |budget: &Budget| {
         let problem = format!(
@@ -124,12 +128,12 @@ async fn above_today(doors: &Doors, account: &Account, policy: &Policy) -> Resul
             budget.used
         );
         let fix = "wait, give a higher cap, or pause the account";
-        Refusal::new(RefusalCode::InvalidValue, format!("caps.{}", budget.cap.name()), problem, fix)
+        FieldError::new(FieldErrorCode::InvalidValue, format!("caps.{}", budget.cap.name()), problem, fix)
     };
     Ok(after.iter().filter(|budget| !was(budget) && budget.used > budget.cap.most).map(refuse).collect())
 }
 
-async fn find(doors: &Doors, id: &str) -> Result<Account, ApiError> {
-    let view = doors.store.account(&AccountId::new(id)).await?;
+async fn find(state: &AppState, id: &str) -> Result<Account, ApiError> {
+    let view = state.store.account(&AccountId::new(id)).await?;
     view.map(|view| view.account).ok_or_else(|| ApiError::not_found("account", id))
 }

@@ -1,4 +1,4 @@
-//! JSON out: how messages, accounts and standings look.
+//! JSON out: how messages, accounts and wait_statuses look.
 
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -8,7 +8,7 @@ use crate::domain::account::{Account, Down, Pause, Restored};
 use crate::domain::reason::Actor;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
-use crate::engine::{Budget, Explanation, Gate, Standing, Until};
+use crate::engine::{Budget, Explanation, Gate, Until, WaitStatus};
 use crate::store::{AccountView, AttemptView, Counts, EvidenceView, MessageView};
 
 /// A time, or null.
@@ -45,7 +45,7 @@ fn until(until: Option<Until>) -> (Value, Value) {
 }
 
 /// Why it stands as it does: of a sent message, how that is known.
-fn why(message: &MessageView, standing: &Standing) -> String {
+fn why(message: &MessageView, wait_status: &WaitStatus) -> String {
     let ids = message.provider_message_ids.join(", ");
     match message.settled_by.as_deref() {
         Some("evidence") => {
@@ -54,22 +54,22 @@ fn why(message: &MessageView, standing: &Standing) -> String {
             )
         }
         Some("person") => "It was sent: a person looked and said so.".to_owned(),
-        _ => standing.reason.sentence().to_owned(),
+        _ => wait_status.reason.sentence().to_owned(),
     }
 }
 
-fn standing_into(row: &mut Value, standing: Standing) {
-    let (at, waits_for) = until(standing.until);
-    row["reason"] = json!(standing.reason.as_str());
-    row["rule"] = json!(standing.rule);
-    row["why"] = json!(standing.reason.sentence());
-    row["actor"] = json!(standing.actor().as_str());
+fn standing_into(row: &mut Value, wait_status: WaitStatus) {
+    let (at, waits_for) = until(wait_status.until);
+    row["reason"] = json!(wait_status.reason.as_str());
+    row["rule"] = json!(wait_status.rule);
+    row["why"] = json!(wait_status.reason.sentence());
+    row["actor"] = json!(wait_status.actor().as_str());
     row["until"] = at;
     row["waits_for"] = waits_for;
 }
 
 /// A message without its text and attempts.
-pub(super) fn message(message: &MessageView, standing: Standing) -> Value {
+pub(super) fn message(message: &MessageView, wait_status: WaitStatus) -> Value {
     let mut row = json!({
         "id": message.id.to_string(),
         "account_id": message.account.id.as_str(),
@@ -101,8 +101,8 @@ pub(super) fn message(message: &MessageView, standing: Standing) -> Value {
         "created_at": time(Some(message.created_at)),
         "updated_at": time(Some(message.updated_at)),
     });
-    let why = why(message, &standing);
-    standing_into(&mut row, standing);
+    let why = why(message, &wait_status);
+    standing_into(&mut row, wait_status);
     row["why"] = json!(why);
     row
 }
@@ -138,7 +138,7 @@ pub(super) fn evidence(evidence: &EvidenceView) -> Value {
     })
 }
 
-/// The whole judgement on a message.
+/// The whole reconciliation on a message.
 pub(super) fn explanation(
     message: &MessageView,
     explanation: &Explanation,
@@ -151,18 +151,18 @@ pub(super) fn explanation(
         "state": message.state.as_str(),
         "error": message.error,
         "now": time(Some(explanation.now)),
-        "ahead": explanation.ahead,
-        "held_by": explanation.held_by.map(|id| id.to_string()),
+        "queue_position": explanation.queue_position,
+        "blocked_by": explanation.blocked_by.map(|id| id.to_string()),
         "zone": zone(&explanation.zone),
-        "until_local": local(explanation.standing.until, &explanation.zone),
+        "until_local": local(explanation.wait_status.until, &explanation.zone),
         "expected_at": time(expected.map(|[_, middle, _]| middle)),
         "expected_range": expected.map(|[first, _, last]| [time(Some(first)), time(Some(last))]),
         "sentence": sentence(message, explanation, known, expected),
         "story": story(message, attempts, known),
         "gates": gates(&explanation.gates),
     });
-    standing_into(&mut row, explanation.standing.clone());
-    row["why"] = json!(why(message, &explanation.standing));
+    standing_into(&mut row, explanation.wait_status.clone());
+    row["why"] = json!(why(message, &explanation.wait_status));
     row
 }
 
@@ -204,11 +204,11 @@ fn sentence(
     known: &[EvidenceView],
     expected: Option<[Timestamp; 3]>,
 ) -> String {
-    let mut text = format!("{}: {}", headline(message.state), why(message, &explanation.standing));
-    if let Some(rule) = &explanation.standing.rule {
+    let mut text = format!("{}: {}", headline(message.state), why(message, &explanation.wait_status));
+    if let Some(rule) = &explanation.wait_status.rule {
         text.push_str(&format!(" The rule: {rule}."));
     }
-    match explanation.standing.until {
+    match explanation.wait_status.until {
         Some(Until::At(at)) if at > explanation.now => {
             text.push_str(&format!(" It goes on at {}.", local_time(at, &explanation.zone)));
         }
@@ -221,10 +221,10 @@ fn sentence(
         let at = local_time(middle, &explanation.zone);
         text.push_str(&format!(" If nothing else comes up, it is sent at about {at}."));
     }
-    if explanation.ahead > 0 {
-        text.push_str(&format!(" {} go first.", explanation.ahead));
+    if explanation.queue_position > 0 {
+        text.push_str(&format!(" {} go first.", explanation.queue_position));
     }
-    if let Some(id) = explanation.held_by {
+    if let Some(id) = explanation.blocked_by {
         text.push_str(&format!(" It waits for message {id}."));
     }
     if let Some(route) = &message.route {
@@ -242,7 +242,7 @@ fn sentence(
     if let Some(error) = &message.error {
         text.push_str(&format!(" Last answer: {error}."));
     }
-    if explanation.standing.actor() == Actor::Operator {
+    if explanation.wait_status.actor() == Actor::Operator {
         text.push_str(" Somebody who runs the daemon must act.");
     }
     text
@@ -330,7 +330,7 @@ pub(super) fn down(down: Option<&Down>) -> Value {
 }
 
 /// An account with why nothing goes now, if something waits.
-pub(super) fn account(view: &AccountView, standing: Option<Standing>, now: Timestamp) -> Value {
+pub(super) fn account(view: &AccountView, wait_status: Option<WaitStatus>, now: Timestamp) -> Value {
     let account = &view.account;
     let hold = account.hold.filter(|hold| hold.until > now);
     let mut row = json!({
@@ -348,8 +348,8 @@ pub(super) fn account(view: &AccountView, standing: Option<Standing>, now: Times
         "counts": counts(&view.counts),
         "last_error": view.last_error,
     });
-    if let Some(standing) = standing {
-        standing_into(&mut row, standing);
+    if let Some(wait_status) = wait_status {
+        standing_into(&mut row, wait_status);
     }
     row
 }

@@ -12,10 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
 use super::messages::{find, parse};
-use super::{Doors, render, wire};
+use super::{AppState, render, wire};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::state::StateName;
 use crate::store::{Decision, MessageView, Reviewed, Which};
 
@@ -23,21 +23,21 @@ use crate::store::{Decision, MessageView, Reviewed, Which};
 const NOTE_CHARS: usize = 500;
 
 pub(super) async fn show(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let message = find(&doors, &id).await?;
-    let attempts = doors.store.attempts(message.arrival).await?;
-    let evidence = doors.store.evidence(message.arrival).await?;
-    let mut shown = render::message(&message, doors.engine.explain(&message).await?.standing);
+    let message = find(&state, &id).await?;
+    let attempts = state.store.attempts(message.seq).await?;
+    let evidence = state.store.evidence(message.seq).await?;
+    let mut shown = render::message(&message, state.engine.explain(&message).await?.wait_status);
     shown["text"] = json!(message.text);
-    shown["zone"] = json!(render::zone(&doors.engine.policy(&message.account.id).zone));
+    shown["zone"] = json!(render::zone(&state.engine.policy(&message.account.id).zone));
     shown["attempts"] = attempts.iter().map(|attempt| render::attempt(attempt, &evidence)).collect();
     shown["evidence"] = evidence.iter().map(render::evidence).collect();
     shown["choices"] = match message.state {
         StateName::Review => Decision::ALL
             .iter()
-            .map(|decision| json!({ "decision": decision.as_str(), "will": will(*decision, &message, &doors) }))
+            .map(|decision| json!({ "decision": decision.as_str(), "will": will(*decision, &message, &state) }))
             .collect(),
         StateName::New
         | StateName::Queued
@@ -53,15 +53,15 @@ pub(super) async fn show(
 }
 
 pub(super) async fn decide(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let mut options = wire::options(&body, &["decision", "note", "dry_run"])?;
     let (decision, note) = decision_and_note(&mut options)?;
     let dry_run = wire::option_boolean(&mut options, "dry_run")?.unwrap_or(false);
-    let message = find(&doors, &id).await?;
-    let will = will(decision, &message, &doors);
+    let message = find(&state, &id).await?;
+    let will = will(decision, &message, &state);
     if message.state != StateName::Review {
         return Err(ApiError::wrong_state(message.state, "not in review"));
     }
@@ -74,9 +74,9 @@ pub(super) async fn decide(
         return Ok(answer(StateName::Review));
     }
     let message_id = parse(&id)?;
-    let work = Arc::clone(&doors);
-    let reviewed = doors
-        .carry_out(async move {
+    let work = Arc::clone(&state);
+    let reviewed = state
+        .spawn_detached(async move {
             let reviewed = work.store.review(message_id, decision, note, work.engine.now()).await?;
             if let Reviewed::Done { account_id } = &reviewed {
                 work.engine.wake(account_id.clone());
@@ -93,7 +93,7 @@ pub(super) async fn decide(
 
 /// The same decision for every message that is in review for one reason.
 pub(super) async fn decide_all(
-    State(doors): State<Arc<Doors>>,
+    State(state): State<Arc<AppState>>,
     body: Bytes,
 ) -> Result<Json<Value>, ApiError> {
     let known = ["decision", "note", "dry_run", "reason", "account_id", "campaign"];
@@ -121,10 +121,10 @@ pub(super) async fn decide_all(
         Json(json!({ "decision": decision.as_str(), "messages": messages, "dry_run": dry_run, "will": will }))
     };
     if dry_run {
-        return Ok(answer(doors.store.in_review(&which).await?));
+        return Ok(answer(state.store.in_review(&which).await?));
     }
-    let (work, meant) = (Arc::clone(&doors), which.clone());
-    let settled = doors.carry_out(async move {
+    let (work, meant) = (Arc::clone(&state), which.clone());
+    let settled = state.spawn_detached(async move {
         let now = work.engine.now();
         let (settled, accounts) = work.store.review_all(meant, decision, note, now).await?;
         work.engine.wake_at(accounts.into_iter().map(|account| (account, now)));
@@ -146,11 +146,16 @@ const REASONS: [Reason; 6] = [
 fn reason(word: Option<String>) -> Result<Reason, ApiError> {
     let fix = format!("give one of: {}", REASONS.map(Reason::as_str).join(", "));
     let Some(word) = word else {
-        return Err(unprocessable(Refusal::new(RefusalCode::MissingField, "reason", "is missing", fix)));
+        return Err(unprocessable(FieldError::new(
+            FieldErrorCode::MissingField,
+            "reason",
+            "is missing",
+            fix,
+        )));
     };
     REASONS.into_iter().find(|reason| reason.as_str() == word).ok_or_else(|| {
         let problem = format!("is {word:?}, for which no message is in review");
-        unprocessable(Refusal::new(RefusalCode::InvalidValue, "reason", problem, fix))
+        unprocessable(FieldError::new(FieldErrorCode::InvalidValue, "reason", problem, fix))
     })
 }
 
@@ -159,7 +164,7 @@ fn decision_and_note(options: &mut Map<String, Value>) -> Result<(Decision, Opti
     let note = wire::option_string(options, "note")?;
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS) {
         let problem = format!("holds more than {NOTE_CHARS} characters");
-        return Err(unprocessable(Refusal::new(RefusalCode::TooLong, "note", problem, "shorten it")));
+        return Err(unprocessable(FieldError::new(FieldErrorCode::TooLong, "note", problem, "shorten it")));
     }
     Ok((decision, note))
 }
@@ -167,20 +172,25 @@ fn decision_and_note(options: &mut Map<String, Value>) -> Result<(Decision, Opti
 fn decision(word: Option<String>) -> Result<Decision, ApiError> {
     let fix = "give one of: sent, resend, drop";
     let Some(word) = word else {
-        return Err(unprocessable(Refusal::new(RefusalCode::MissingField, "decision", "is missing", fix)));
+        return Err(unprocessable(FieldError::new(
+            FieldErrorCode::MissingField,
+            "decision",
+            "is missing",
+            fix,
+        )));
     };
     Decision::parse(&word).ok_or_else(|| {
         let problem = format!("is {word:?}");
-        unprocessable(Refusal::new(RefusalCode::InvalidValue, "decision", problem, fix))
+        unprocessable(FieldError::new(FieldErrorCode::InvalidValue, "decision", problem, fix))
     })
 }
 
-fn unprocessable(refusal: Refusal) -> ApiError {
+fn unprocessable(refusal: FieldError) -> ApiError {
     ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
 }
 
 /// What a decision does, as a sentence.
-fn will(decision: Decision, message: &MessageView, doors: &Doors) -> String {
+fn will(decision: Decision, message: &MessageView, state: &AppState) -> String {
     let to = match (&message.chat_id, &message.users_ids) {
         (Some(chat_id), _) => format!("chat {chat_id}"),
         (None, Some(users)) => format!("user {}", users.join(", ")),
@@ -200,7 +210,7 @@ fn will(decision: Decision, message: &MessageView, doors: &Doors) -> String {
             "Message {id} becomes `sent`: you say that {to} has it. It is never sent{again}; {goes_on}."
         ),
         Decision::Resend => {
-            let now = doors.engine.now();
+            let now = state.engine.now();
             let expired = message.expires_at.is_some_and(|at| at <= now);
             let expires = if expired { " Its expires_at has passed, so it will expire instead." } else { "" };
             format!(

@@ -14,11 +14,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Doors, attachments};
+use super::{AppState, attachments};
 use crate::domain::attachment::Blob;
+use crate::domain::field_error::FieldError;
 use crate::domain::message::{AccountId, NewMessage};
-use crate::domain::refusal::Refusal;
-use crate::store::{Admission, ForeignInserts, Inserted, StoreError};
+use crate::store::{Admission, ExternalInserts, Inserted, StoreError};
 use crate::tasks::Pulse;
 
 /// Rows judged in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With fewer, a
@@ -32,13 +32,13 @@ const FILE_BYTES: usize = 16 << 20;
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Serves the SQL door until the engine is told to stop.
-pub async fn run(doors: Arc<Doors>, inserts: ForeignInserts) {
-    let clock = Arc::clone(doors.engine.clock());
-    let mut intake = Intake { doors, inserts, gathering: Gathering::default(), woken: Woken::default() };
+pub async fn run(state: Arc<AppState>, inserts: ExternalInserts) {
+    let clock = Arc::clone(state.engine.clock());
+    let mut intake = Intake { state, inserts, gathering: Gathering::default(), woken: Woken::default() };
     loop {
-        let doors = Arc::clone(&intake.doors);
+        let state = Arc::clone(&intake.state);
         tokio::select! {
-            () = doors.engine.stopping() => return,
+            () = state.engine.stopping() => return,
             served = intake.serve() => if let Err(error) = served {
                 tracing::error!(error = error.chain(), "rows of other programs cannot be taken in; trying again");
                 intake.inserts.look_again();
@@ -49,8 +49,8 @@ pub async fn run(doors: Arc<Doors>, inserts: ForeignInserts) {
 }
 
 struct Intake {
-    doors: Arc<Doors>,
-    inserts: ForeignInserts,
+    state: Arc<AppState>,
+    inserts: ExternalInserts,
     gathering: Gathering,
     woken: Woken,
 }
@@ -58,26 +58,26 @@ struct Intake {
 impl Intake {
     /// Takes in what there is until nothing is known to wait.
     async fn serve(&mut self) -> Result<(), StoreError> {
-        let clock = Arc::clone(self.doors.engine.clock());
+        let clock = Arc::clone(self.state.engine.clock());
         let asked_at = clock.monotonic();
-        let mut batch = next(&self.doors, &mut self.inserts).await?;
+        let mut batch = next(&self.state, &mut self.inserts).await?;
         let waited = clock.monotonic().saturating_sub(asked_at);
         let is_busy = self.gathering.found(waited, batch.admissions.len());
         while batch.is_full {
-            let Self { doors, inserts, woken, .. } = self;
+            let Self { state, inserts, woken, .. } = self;
             let (admissions, accounts) = (batch.admissions, batch.accounts);
             // Woken at once: the next rows may be long in coming.
             let admitted = async {
-                doors.store.admit(admissions).await?;
-                wake(doors, woken, accounts, true);
+                state.store.admit(admissions).await?;
+                wake(state, woken, accounts, true);
                 Ok::<(), StoreError>(())
             };
-            let (admitted, following) = tokio::join!(admitted, next(doors, inserts));
+            let (admitted, following) = tokio::join!(admitted, next(state, inserts));
             admitted?;
             batch = following?;
         }
-        self.doors.store.admit(batch.admissions).await?;
-        wake(&self.doors, &mut self.woken, batch.accounts, is_busy);
+        self.state.store.admit(batch.admissions).await?;
+        wake(&self.state, &mut self.woken, batch.accounts, is_busy);
         if let Some(pause) = self.gathering.pause() {
             clock.sleep(pause).await;
             self.inserts.look_now();
@@ -87,17 +87,17 @@ impl Intake {
 }
 
 /// Wakes accounts for what was admitted; beside a busy producer each at most now and then.
-fn wake(doors: &Doors, woken: &mut Woken, accounts: HashMap<AccountId, Timestamp>, is_busy: bool) {
-    let now = doors.engine.now();
+fn wake(state: &AppState, woken: &mut Woken, accounts: HashMap<AccountId, Timestamp>, is_busy: bool) {
+    let now = state.engine.now();
     if !is_busy {
         *woken = Woken::default();
-        return doors.engine.wake_at(accounts);
+        return state.engine.wake_at(accounts);
     }
     let coalesced = accounts.into_iter().map(|(account, due_at)| {
         let at = woken.wake_at(&account, due_at, now);
         (account, at)
     });
-    doors.engine.wake_at(coalesced);
+    state.engine.wake_at(coalesced);
 }
 
 /// Rows that were judged and are admitted together.
@@ -111,20 +111,20 @@ struct Batch {
 }
 
 /// The next rows, as soon as there are some.
-async fn next(doors: &Arc<Doors>, inserts: &mut ForeignInserts) -> Result<Batch, StoreError> {
-    let rows = inserts.next(ROWS, doors.engine.clock()).await?;
+async fn next(state: &Arc<AppState>, inserts: &mut ExternalInserts) -> Result<Batch, StoreError> {
+    let rows = inserts.next(ROWS, state.engine.clock()).await?;
     let mut is_full = inserts.more_wait();
-    let (pulse, last) = (inserts.pulse(), rows.last().map(|row| row.arrival));
+    let (pulse, last) = (inserts.pulse(), rows.last().map(|row| row.seq));
     let batch = if rows.len() <= FEW_ROWS {
-        judge_all(doors, &rows, &pulse)
+        judge_all(state, &rows, &pulse)
     } else {
-        let doors = Arc::clone(doors);
-        match tokio::task::spawn_blocking(move || judge_all(&doors, &rows, &pulse)).await {
+        let state = Arc::clone(state);
+        match tokio::task::spawn_blocking(move || judge_all(&state, &rows, &pulse)).await {
             Ok(batch) => batch,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
     };
-    let judged = batch.admissions.last().map(Admission::arrival);
+    let judged = batch.admissions.last().map(Admission::seq);
     if let Some(judged) = judged.filter(|judged| Some(*judged) != last) {
         inserts.go_on_after(judged);
         is_full = true;
@@ -133,8 +133,8 @@ async fn next(doors: &Arc<Doors>, inserts: &mut ForeignInserts) -> Result<Batch,
 }
 
 /// Judges rows until their files are too many to hold; at least one.
-fn judge_all(doors: &Doors, rows: &[Inserted], pulse: &Pulse) -> Batch {
-    let now = doors.engine.now();
+fn judge_all(state: &AppState, rows: &[Inserted], pulse: &Pulse) -> Batch {
+    let now = state.engine.now();
     let mut batch = Batch { admissions: Vec::with_capacity(rows.len()), ..Batch::default() };
     let mut bytes = 0;
     for row in rows {
@@ -142,17 +142,17 @@ fn judge_all(doors: &Doors, rows: &[Inserted], pulse: &Pulse) -> Batch {
             break;
         }
         pulse.round();
-        batch.admissions.push(match judge(doors, row) {
+        batch.admissions.push(match judge(state, row) {
             Ok((message, blobs)) => {
                 bytes += blobs.iter().map(|blob| blob.bytes.len()).sum::<usize>();
                 let due_at = message.not_before.map_or(now, |at| at.max(now));
-                let admission = Admission::queue(row, &message, blobs, now, doors.recovered.stale_before);
+                let admission = Admission::queue(row, &message, blobs, now, state.recovered.stale_before);
                 let earliest = batch.accounts.entry(message.account_id).or_insert(due_at);
                 *earliest = due_at.min(*earliest);
                 admission
             }
             Err(why) => {
-                tracing::info!(arrival = row.arrival.0, why, "rejected a row of another program");
+                tracing::info!(seq = row.seq.0, why, "rejected a row of another program");
                 Admission::reject(row, why, now)
             }
         });
@@ -161,20 +161,20 @@ fn judge_all(doors: &Doors, rows: &[Inserted], pulse: &Pulse) -> Batch {
 }
 
 /// The one validation; a row that expired while nobody looked is queued and then expires, as it would have.
-fn judge(doors: &Doors, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), String> {
+fn judge(state: &AppState, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), String> {
     let mut draft = row.draft.clone()?;
     let told =
-        |refusals: Vec<Refusal>| refusals.iter().map(Refusal::to_string).collect::<Vec<_>>().join("; ");
+        |refusals: Vec<FieldError>| refusals.iter().map(FieldError::to_string).collect::<Vec<_>>().join("; ");
     let mut blobs = Vec::new();
     if let Some(files) = row.attachments.clone() {
-        let load = || attachments::load(files, attachments::Uploads::default(), &doors.attachments);
+        let load = || attachments::load(files, attachments::Uploads::default(), &state.attachments);
         (draft.attachments, blobs) = tokio::task::block_in_place(load).map_err(told)?;
     }
     if let Some(field) = draft.untrimmed() {
         // The row keeps what its producer wrote, so it cannot be trimmed here.
         return Err(format!("`{field}` has white space around an id; remove it"));
     }
-    let message = draft.validate(&doors.rules(), row.created_at).map_err(told)?;
+    let message = draft.validate(&state.rules(), row.created_at).map_err(told)?;
     Ok((message, blobs))
 }
 

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{Doors, health, render};
+use super::{AppState, health, render};
 use crate::domain::state::StateName;
 use crate::engine::StorageTrouble;
 use crate::store::{Producer, Totals, WriteAheadLog};
@@ -16,20 +16,20 @@ use crate::store::{Producer, Totals, WriteAheadLog};
 /// A new queue is told of for so long after its first start.
 const NEW_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value>, ApiError> {
-    let totals = doors.store.totals().await?;
-    let now = doors.engine.now();
-    let health = doors.engine.api_health();
-    let blocked_since = doors.store.blocked_since();
-    let blocked_by = doors.store.blocked_by();
+pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
+    let totals = state.store.totals().await?;
+    let now = state.engine.now();
+    let health = state.engine.api_health();
+    let blocked_since = state.store.blocked_since();
+    let blocked_by = state.store.blocked_by();
     let blocked = blocked_since.map(|_| blocked_by.clone().unwrap_or_else(|| "another program".to_owned()));
-    let down = doors.store.accounts_down().await?;
-    let trouble = doors.engine.storage_trouble();
-    let log = doors.store.write_ahead_log();
+    let down = state.store.accounts_down().await?;
+    let trouble = state.engine.storage_trouble();
+    let log = state.store.write_ahead_log();
     Ok(Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "pid": std::process::id(),
-        "started_at": render::time(Some(doors.engine.started_at())),
+        "started_at": render::time(Some(state.engine.started_at())),
         "now": render::time(Some(now)),
         "paused": render::pause(totals.daemon.pause.as_ref(), now),
         "key_refused": render::down(totals.daemon.key_refused.as_ref()),
@@ -40,7 +40,7 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
             "next_try_at": render::time(health.unreachable_until),
         },
         "queue": {
-            "path": doors.store.path().display().to_string(),
+            "path": state.store.path().display().to_string(),
             "blocked_since": render::time(blocked_since),
             "blocked_by": blocked_by,
             "trouble": trouble.as_ref().map(|trouble| {
@@ -48,21 +48,21 @@ pub(super) async fn status(State(doors): State<Arc<Doors>>) -> Result<Json<Value
             }),
             "counts": render::counts(&totals.counts),
             "wal_bytes": log.bytes,
-            "wal_held_by": log.held_by,
+            "wal_held_by": log.blocked_by,
             "producers": totals.producers.iter().map(producer).collect::<Value>(),
         },
         "accounts": totals.accounts,
-        "ready": health::readiness(&doors, &totals.daemon).await.json(),
-        "log_lines_dropped": (doors.dropped_log_lines)(),
+        "ready": health::readiness(&state, &totals.daemon).await.json(),
+        "log_lines_dropped": (state.dropped_log_lines)(),
         "recovered": {
             "sending": 0,
-            "uncertain": doors.recovered.uncertain.len(),
-            "replanned": doors.recovered.queued,
+            "uncertain": state.recovered.uncertain.len(),
+            "replanned": state.recovered.queued,
             "flushed": 0,
-            "stale": doors.recovered.stale,
-            "clean_stop": doors.recovered.clean_stop,
+            "stale": state.recovered.stale,
+            "clean_stop": state.recovered.clean_stop,
         },
-        "warnings": warnings(&doors, &log),
+        "warnings": warnings(&state, &log),
         "next_step": next_step(&totals, blocked.as_deref(), trouble.as_ref(), health.failures, &down, now),
     })))
 }
@@ -75,16 +75,16 @@ fn producer(producer: &Producer) -> Value {
     })
 }
 
-fn warnings(doors: &Doors, log: &WriteAheadLog) -> Vec<String> {
-    let mut warnings = doors.warnings();
-    if doors.store.is_new() && doors.engine.now().duration_since(doors.engine.started_at()) < NEW_FOR {
-        let path = doors.store.path().display();
+fn warnings(state: &AppState, log: &WriteAheadLog) -> Vec<String> {
+    let mut warnings = state.warnings();
+    if state.store.is_new() && state.engine.now().duration_since(state.engine.started_at()) < NEW_FOR {
+        let path = state.store.path().display();
         warnings.push(format!(
             "this queue is new: there was none at {path}; if there should be one, stop, correct store.path and start again"
         ));
     }
     if log.is_long() {
-        let holder = log.held_by.as_deref().unwrap_or("another program");
+        let holder = log.blocked_by.as_deref().unwrap_or("another program");
         warnings.push(format!(
             "{} has grown to {} MB because {holder} keeps a read transaction open: end that transaction or program, and \
              the log shrinks by itself",

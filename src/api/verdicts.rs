@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::error::refusal_json;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::MessageId;
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::domain::state::StateName;
 use crate::store::Enqueued;
 
@@ -15,20 +15,25 @@ use crate::store::Enqueued;
 pub(super) enum RowVerdict {
     Accepted(MessageId),
     Duplicate(MessageId, Option<StateName>),
-    Refused(Vec<Refusal>, Option<MessageId>),
+    Refused(Vec<FieldError>, Option<MessageId>),
 }
 
 /// The key belongs to message `id`, which is in `state`.
-pub(super) fn dedupe_conflict(id: MessageId, state: Option<StateName>) -> Refusal {
+pub(super) fn dedupe_conflict(id: MessageId, state: Option<StateName>) -> FieldError {
     let state = state.map(|state| format!(" and is `{}`", state.as_str())).unwrap_or_default();
     let problem = format!("belongs to message {id}, which says something else{state}");
-    Refusal::new(RefusalCode::DedupeConflict, "dedupe_key", problem, "use another key for another message")
+    FieldError::new(
+        FieldErrorCode::DedupeConflict,
+        "dedupe_key",
+        problem,
+        "use another key for another message",
+    )
 }
 
-pub(super) fn repeated(id: MessageId) -> Refusal {
+pub(super) fn repeated(id: MessageId) -> FieldError {
     let problem = format!("was queued for this person before, as message {id}");
     let fix = "write something else, or set `allow_repeat`";
-    Refusal::new(RefusalCode::RepeatedText, "text", problem, fix)
+    FieldError::new(FieldErrorCode::RepeatedText, "text", problem, fix)
 }
 
 /// The messages whose keys were given again.
@@ -44,7 +49,7 @@ pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
 pub(super) fn refused_row(
     index: usize,
     line: Option<usize>,
-    refusals: &[Refusal],
+    refusals: &[FieldError],
     existing: Option<MessageId>,
 ) -> Value {
     let errors: Vec<Value> = refusals.iter().map(refusal_json).collect();
@@ -61,7 +66,7 @@ pub(super) fn refused_row(
 pub(super) fn batch_refused() -> RowVerdict {
     let fix = "mend the others and send the batch again";
     let problem = "another row of this all-or-none batch was refused";
-    RowVerdict::Refused(vec![Refusal::new(RefusalCode::BatchRefused, "", problem, fix)], None)
+    RowVerdict::Refused(vec![FieldError::new(FieldErrorCode::BatchRefused, "", problem, fix)], None)
 }
 
 pub(super) fn batch_answer(

@@ -7,9 +7,9 @@ use serde_json::{Map, Value};
 use super::attachments::{self, AttachmentRules, Uploads};
 use super::error::ApiError;
 use crate::domain::attachment::Blob;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::json::{self, JsonError};
-use crate::domain::message::{AccountId, Arrival, Draft};
-use crate::domain::refusal::{Refusal, RefusalCode};
+use crate::domain::message::{AccountId, Draft, Seq};
 use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
@@ -40,7 +40,7 @@ pub(super) const FIELDS: [&str; 22] = [
 ];
 
 /// Reads one message with the bytes of its files; reports every field that is unknown or of the wrong type.
-pub(super) fn draft(value: Value, rules: &AttachmentRules) -> Result<(Draft, Vec<Blob>), Vec<Refusal>> {
+pub(super) fn draft(value: Value, rules: &AttachmentRules) -> Result<(Draft, Vec<Blob>), Vec<FieldError>> {
     draft_with(value, Uploads::default(), rules)
 }
 
@@ -49,14 +49,14 @@ pub(super) fn draft_with(
     value: Value,
     uploads: Uploads,
     rules: &AttachmentRules,
-) -> Result<(Draft, Vec<Blob>), Vec<Refusal>> {
+) -> Result<(Draft, Vec<Blob>), Vec<FieldError>> {
     let Value::Object(mut object) = value else {
         let problem = format!("a message is a JSON object, not {}", kind(&value));
-        return Err(vec![Refusal::new(RefusalCode::WrongType, "", problem, "see docs/http.md")]);
+        return Err(vec![FieldError::new(FieldErrorCode::WrongType, "", problem, "see docs/http.md")]);
     };
     let mut faults = Vec::new();
     for name in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
-        faults.push(Refusal::unknown_field(name, FIELDS));
+        faults.push(FieldError::unknown_field(name, FIELDS));
     }
     // Files are read and decoded here, which takes its time; the other tasks go on meanwhile.
     let loaded = taken(&mut object, "attachments")
@@ -100,7 +100,7 @@ fn taken(object: &mut Map<String, Value>, field: &str) -> Option<Value> {
     object.remove(field).filter(|value| !value.is_null())
 }
 
-fn string(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal>) -> Option<String> {
+fn string(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<FieldError>) -> Option<String> {
     match taken(object, field)? {
         Value::String(text) => Some(text),
         other => {
@@ -110,7 +110,7 @@ fn string(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal
     }
 }
 
-fn boolean(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal>) -> Option<bool> {
+fn boolean(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<FieldError>) -> Option<bool> {
     match taken(object, field)? {
         Value::Bool(value) => Some(value),
         other => {
@@ -120,7 +120,7 @@ fn boolean(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusa
     }
 }
 
-fn whole(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal>) -> Option<i64> {
+fn whole(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<FieldError>) -> Option<i64> {
     let value = taken(object, field)?;
     let number = value.as_i64();
     if number.is_none() {
@@ -133,7 +133,7 @@ fn whole(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<Refusal>
     number
 }
 
-fn users_ids(object: &mut Map<String, Value>, faults: &mut Vec<Refusal>) -> Option<Vec<String>> {
+fn users_ids(object: &mut Map<String, Value>, faults: &mut Vec<FieldError>) -> Option<Vec<String>> {
     let ids = match taken(object, "users_ids")? {
         Value::String(id) => return Some(vec![id]),
         Value::Array(ids) => ids,
@@ -152,9 +152,9 @@ fn users_ids(object: &mut Map<String, Value>, faults: &mut Vec<Refusal>) -> Opti
     Some(read)
 }
 
-fn wrong_type(field: &str, wanted: &str, found: &Value) -> Refusal {
+fn wrong_type(field: &str, wanted: &str, found: &Value) -> FieldError {
     let problem = format!("is {}", kind(found));
-    Refusal::new(RefusalCode::WrongType, field, problem, format!("give {wanted}"))
+    FieldError::new(FieldErrorCode::WrongType, field, problem, format!("give {wanted}"))
 }
 
 fn kind(value: &Value) -> &'static str {
@@ -180,13 +180,13 @@ pub(super) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
 }
 
 /// Why JSON was refused: where, and what was expected there.
-pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> Refusal {
+pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> FieldError {
     let error = match error {
         JsonError::Malformed(error) => error,
         JsonError::Twice { key, line, column } => {
             let line = line_of_batch.unwrap_or(*line);
             let problem = format!("is given twice; the second one is at line {line}, column {column}");
-            return Refusal::new(RefusalCode::DuplicateField, key.as_str(), problem, "give it once");
+            return FieldError::new(FieldErrorCode::DuplicateField, key.as_str(), problem, "give it once");
         }
     };
     let line = line_of_batch.unwrap_or(error.line());
@@ -195,7 +195,7 @@ pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> Ref
     let what = what.split(" at line ").next().unwrap_or_default();
     let problem = format!("is no JSON at line {line}, column {}: {what}", error.column());
     let fix = "send one object, an array of objects, or one object a line as application/x-ndjson";
-    Refusal::new(RefusalCode::MalformedJson, "", format!("the body {problem}"), fix)
+    FieldError::new(FieldErrorCode::MalformedJson, "", format!("the body {problem}"), fix)
 }
 
 /// Refuses as a whole what is not one JSON object a line: a CSV, or one array.
@@ -203,7 +203,7 @@ pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
     let first = body.split(|byte| *byte == b'\n').find(|line| !line.iter().all(u8::is_ascii_whitespace));
     let first = first.unwrap_or_default().trim_ascii();
     let refuse = |problem: &str, fix: &str| {
-        Err(ApiError::bad_request(Refusal::new(RefusalCode::MalformedJson, "", problem, fix)))
+        Err(ApiError::bad_request(FieldError::new(FieldErrorCode::MalformedJson, "", problem, fix)))
     };
     match first.first() {
         Some(b'[') => {
@@ -227,10 +227,10 @@ pub(super) fn options(body: &[u8], known: &[&str]) -> Result<Map<String, Value>,
     let Value::Object(object) = value else {
         return Err(ApiError::bad_request(wrong_type("", "a JSON object, or no body", &value)));
     };
-    let unknown: Vec<Refusal> = object
+    let unknown: Vec<FieldError> = object
         .keys()
         .filter(|name| !known.contains(&name.as_str()))
-        .map(|name| Refusal::unknown_field(name, known.iter().copied()))
+        .map(|name| FieldError::unknown_field(name, known.iter().copied()))
         .collect();
     if unknown.is_empty() {
         Ok(object)
@@ -269,7 +269,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
             "state" => filter.states.extend(states(&value)?),
             "limit" => filter.limit = limit(&value, 500)?,
             "cursor" => filter.before = Some(cursor(&value)?),
-            _unknown => return Err(ApiError::bad_request(Refusal::unknown_field(&name, KNOWN))),
+            _unknown => return Err(ApiError::bad_request(FieldError::unknown_field(&name, KNOWN))),
         }
     }
     Ok(filter)
@@ -279,12 +279,12 @@ fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
     let state = |word: &str| {
         StateName::parse(word.trim()).ok_or_else(|| {
             let all = StateName::ALL.map(StateName::as_str);
-            let fix = match crate::domain::refusal::nearest(word, &all) {
+            let fix = match crate::domain::field_error::nearest(word, &all) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("use one of: {}", all.join(", ")),
             };
             let problem = format!("is no state: {word}");
-            ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "state", problem, fix))
+            ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "state", problem, fix))
         })
     };
     words.split(',').map(state).collect()
@@ -295,13 +295,13 @@ pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
     text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
         let problem = format!("is not a number from 1 to {most}: {text}");
         let fix = "leave it out for 50, and follow next_cursor for more";
-        ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "limit", problem, fix))
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "limit", problem, fix))
     })
 }
 
-fn cursor(text: &str) -> Result<Arrival, ApiError> {
-    text.parse().map(Arrival).map_err(|_| {
+fn cursor(text: &str) -> Result<Seq, ApiError> {
+    text.parse().map(Seq).map_err(|_| {
         let fix = "give next_cursor of the page before, as it came";
-        ApiError::bad_request(Refusal::new(RefusalCode::InvalidValue, "cursor", "is no cursor", fix))
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is no cursor", fix))
     })
 }

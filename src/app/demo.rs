@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::domain::state::StateName;
 use crate::sandbox::{Delivery, Sandbox, SandboxConfig};
-use crate::store::ForeignInsert;
+use crate::store::ExternalInsert;
 
 /// How to run the demo.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,7 +81,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<ExitCode> {
         println!("8 go in through the socket, 5 by an INSERT of another connection.\n");
     }
     by_socket(&application).await?;
-    let inserts: Vec<ForeignInsert> = BY_INSERT.iter().map(foreign_insert).collect();
+    let inserts: Vec<ExternalInsert> = BY_INSERT.iter().map(foreign_insert).collect();
     crate::store::insert_from_outside(&settings.store.path, &inserts)
         .await
         .context("the INSERT was refused")?;
@@ -130,8 +130,8 @@ fn is_user(recipient: &str) -> bool {
     recipient.starts_with("USER_")
 }
 
-fn foreign_insert((account, recipient, text): &(&str, &str, &str)) -> ForeignInsert {
-    ForeignInsert {
+fn foreign_insert((account, recipient, text): &(&str, &str, &str)) -> ExternalInsert {
+    ExternalInsert {
         account_id: (*account).to_owned(),
         chat_id: (!is_user(recipient)).then(|| (*recipient).to_owned()),
         users_ids: is_user(recipient).then(|| (*recipient).to_owned()),
@@ -213,8 +213,8 @@ impl Screen {
         table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
         table.set_header(["account", "sent", "waiting", "now", "next in"]);
         for view in application.store().accounts(None).await? {
-            let standing = engine.account_standing(&view, &daemon).await?;
-            let next = match standing.as_ref().and_then(|standing| standing.until) {
+            let wait_status = engine.account_wait_status(&view, &daemon).await?;
+            let next = match wait_status.as_ref().and_then(|wait_status| wait_status.until) {
                 Some(crate::engine::Until::At(at)) if at > now => {
                     format!("{:.0} s", at.duration_since(now).as_secs_f64().ceil())
                 }
@@ -224,7 +224,7 @@ impl Screen {
                 view.account.id.to_string(),
                 view.counts.of(StateName::Sent).to_string(),
                 view.counts.of(StateName::Queued).to_string(),
-                standing.map_or("done", |standing| standing.reason.as_str()).to_owned(),
+                wait_status.map_or("done", |wait_status| wait_status.reason.as_str()).to_owned(),
                 next,
             ]);
         }

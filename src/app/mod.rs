@@ -1,13 +1,13 @@
 //! The composition root: puts the parts together for `serve`, for `demo` and for the tests, and takes them apart again.
 //!
 //! The order matters both ways. Starting: the queue is locked and opened, the last run's leftovers are looked at, then
-//! the engine runs, then the doors open. Stopping: the doors close and the engine begins nothing new, what is on its
+//! the engine runs, then the socket opens. Stopping: the socket closes and the engine begins nothing new, what is on its
 //! way gets its grace, then the queue is closed.
 
 mod demo;
+mod limits;
 mod place;
 mod reload;
-mod rules;
 mod sandbox;
 mod serve;
 mod watch_files;
@@ -23,7 +23,7 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, AttachmentRules, DoorParts, Doors, Socket, SocketName};
+use crate::api::{self, AppParts, AppState, AttachmentRules, Socket, SocketName};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
@@ -48,7 +48,7 @@ const AFTER_FAILURE: Duration = Duration::from_secs(10);
 pub struct Application {
     engine: Engine,
     store: Store,
-    doors: Arc<Doors>,
+    state: Arc<AppState>,
     tasks: Tasks,
     http: JoinHandle<()>,
     intake: JoinHandle<()>,
@@ -78,8 +78,8 @@ fn door_parts(
     engine: EngineHandle,
     recovered: Recovered,
     warnings: Vec<String>,
-) -> DoorParts {
-    DoorParts {
+) -> AppParts {
+    AppParts {
         store,
         engine,
         rules: settings.rules(),
@@ -93,7 +93,7 @@ fn door_parts(
         backup_folder: settings.store.backup_folder.clone(),
         recovered,
         warnings,
-        policy_desk: rules::desk(&settings.policy_book),
+        policy_resolver: limits::policy_resolver(&settings.policy_book),
         dropped_log_lines: telemetry::dropped_lines,
     }
 }
@@ -166,27 +166,27 @@ impl Application {
         let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
         let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
         tracing::info!(seed, "gaps and delays are drawn from this seed");
-        let policies = rules::in_force(&store, settings, clock.now()).await?;
+        let policies = limits::in_force(&store, settings, clock.now()).await?;
         let parts = EngineParts {
             store: store.clone(),
             provider,
             clock: Arc::clone(&clock),
             policies,
             rates: rates(settings),
-            facts_age: settings.accounts.refresh,
+            snapshot_age: settings.accounts.refresh,
             stale_after: settings.engine.stale_after,
             seed,
         };
         let commits = store.watch().await.context("cannot watch the queue")?;
         let (engine, recovered) = Engine::start(parts).await.context("cannot take stock of the queue")?;
-        let doors =
-            Doors::new(door_parts(settings, store.clone(), engine.handle(), recovered.clone(), warnings));
+        let state =
+            AppState::new(door_parts(settings, store.clone(), engine.handle(), recovered.clone(), warnings));
         let tasks = Tasks::default();
         let intake_pulse = commits.pulse();
-        let intake = tasks.spawn("intake", api::run_sql_intake(Arc::clone(&doors), commits));
+        let intake = tasks.spawn("intake", api::run_sql_intake(Arc::clone(&state), commits));
         let stopping = engine.handle();
         let socket_name = socket.name().clone();
-        let serving = socket.serve(api::router(Arc::clone(&doors)), async move { stopping.stopping().await });
+        let serving = socket.serve(api::router(Arc::clone(&state)), async move { stopping.stopping().await });
         let http = tasks.spawn("HTTP server", async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the socket takes no more requests");
@@ -195,7 +195,7 @@ impl Application {
         Ok(Self {
             engine,
             store,
-            doors,
+            state,
             tasks,
             http,
             intake,
@@ -273,7 +273,7 @@ impl Application {
         [self.store.tasks().clone(), self.engine.tasks().clone(), self.tasks.clone()]
     }
 
-    /// Stops: closes the doors, lets what is on its way finish within the configured grace, closes the queue.
+    /// Stops: closes the socket, lets what is on its way finish within the configured grace, closes the queue.
     ///
     /// # Errors
     /// When the queue cannot note the end of the run; it is whole all the same.
@@ -282,7 +282,7 @@ impl Application {
         self.engine.stop(self.grace).await;
         let closing = async {
             let _served_until_the_end = self.http.await;
-            self.doors.finish().await;
+            self.state.finish().await;
         };
         tokio::select! {
             () = closing => {}

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use super::{Application, rules};
-use crate::api::Doors;
+use super::{Application, limits};
+use crate::api::AppState;
 use crate::config::{Change, Loaded, Settings, environment};
 use crate::engine::EngineHandle;
 use crate::store::Store;
@@ -15,7 +15,7 @@ use crate::telemetry;
 pub(super) struct Reloader {
     store: Store,
     engine: EngineHandle,
-    doors: Arc<Doors>,
+    state: Arc<AppState>,
     /// What is in force.
     loaded: Loaded,
 }
@@ -26,7 +26,7 @@ impl Reloader {
         Self {
             store: application.store.clone(),
             engine: application.engine(),
-            doors: Arc::clone(&application.doors),
+            state: Arc::clone(&application.state),
             loaded,
         }
     }
@@ -66,13 +66,13 @@ impl Reloader {
 
     async fn put_in_force(&self, newer: &Loaded) -> anyhow::Result<()> {
         let settings = &newer.settings;
-        let _turn = self.doors.policy_turn().await;
+        let _turn = self.state.policy_turn().await;
         let named = settings.policies.accounts.keys().cloned().collect();
         self.store.make_accounts(named, self.engine.now()).await?;
-        let policies = rules::in_force(&self.store, settings, self.engine.now()).await?;
+        let policies = limits::in_force(&self.store, settings, self.engine.now()).await?;
         telemetry::set_level(&settings.log.level)?;
         self.engine.set_policies(policies);
-        self.doors.set_rules(settings.rules(), rules::desk(&settings.policy_book));
+        self.state.set_limits(settings.rules(), limits::policy_resolver(&settings.policy_book));
         self.engine.wake_everything().await?;
         Ok(())
     }
@@ -86,7 +86,7 @@ impl Reloader {
 
     fn warn(&self, mut warnings: Vec<String>) {
         warnings.extend(super::host_warnings(&self.store, self.engine.clock().as_ref()));
-        self.doors.set_warnings(warnings);
+        self.state.set_warnings(warnings);
     }
 }
 

@@ -24,8 +24,8 @@ struct Explanation {
     zone: Option<String>,
     waits_for: Option<String>,
     #[serde(default)]
-    ahead: u64,
-    held_by: Option<String>,
+    queue_position: u64,
+    blocked_by: Option<String>,
     now: Option<Timestamp>,
     sentence: Option<String>,
     #[serde(default)]
@@ -74,8 +74,8 @@ impl Explanation {
             ("reason", self.reason.clone()),
             ("until", until),
             ("who acts", self.actor.clone()),
-            ("ahead", (self.ahead > 0).then(|| self.ahead.to_string())),
-            ("held by", self.held_by.clone()),
+            ("queue_position", (self.queue_position > 0).then(|| self.queue_position.to_string())),
+            ("blocked by", self.blocked_by.clone()),
             ("asked", self.now.map(|now| times::full_in(Some(now), &zone))),
         ];
         let known: Vec<(&str, String)> =

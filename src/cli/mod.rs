@@ -6,6 +6,7 @@
 //! `config`, `telemetry` and `clock`; what the API answers is read into types of its own, so that a newer daemon may
 //! say more than this command line knows.
 
+mod account_snapshot;
 mod act;
 mod audit;
 mod backup;
@@ -16,7 +17,6 @@ mod daemon;
 mod enqueue;
 mod exit;
 mod explain;
-mod facts;
 mod files;
 mod forecast;
 mod limits;

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Json;
+use super::account_snapshot::AccountSnapshot;
 use super::cap::Cap;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
-use super::facts::Facts;
 use super::overview::{Counts, Daemon, Paused, counts};
 use super::render;
 use super::times::{self, Times};
@@ -60,7 +60,7 @@ struct Account {
     cap: Option<Cap>,
     last_error: Option<String>,
     zone: Option<String>,
-    unipile: Option<Facts>,
+    unipile: Option<AccountSnapshot>,
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use crate::domain::refusal::nearest;
+use crate::domain::field_error::nearest;
 
 /// The defaults, as the repository ships them.
 pub(super) const BUILT_IN: &str = include_str!("../../config/outboxd.toml");

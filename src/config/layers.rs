@@ -103,7 +103,7 @@ impl Source for Layer {
     }
 }
 
-/// Turns TOML into a layer, and refuses what the built-in file does not know.
+/// FairShare TOML into a layer, and refuses what the built-in file does not know.
 struct Checker<'a> {
     keys: &'a Keys,
     place: Option<String>,

@@ -12,8 +12,8 @@ use super::presets;
 use super::read::Reader;
 use crate::domain::calendar::{self, Calendar, WEEKDAYS};
 use crate::domain::caps::{self, Cap, Kind, Window};
-use crate::domain::policy::{Breaks, Caps, Cooldown, Fault, Order, Rhythm, Shape, WarmUp};
-use crate::domain::refusal::nearest;
+use crate::domain::field_error::nearest;
+use crate::domain::policy::{Breaks, Caps, Cooldown, Order, ParseError, Rhythm, Shape, WarmUp};
 use crate::domain::rule_text::{parse_break_after, parse_ramp, parse_weights};
 
 /// Most sends a day that need no consent. No limit is published: Unipile's pages and what public tools allow.
@@ -23,7 +23,11 @@ const CEILINGS: [(Option<Kind>, u32); 3] = [(None, 150), (Some(Kind::NewChat), 8
 const HOLIDAYS_BYTES: u64 = 1 << 20;
 
 /// Reads a text with a parser of the domain; a problem gets the leaf's key and place, and is `None`.
-fn parsed<T>(reader: &mut Reader<'_>, leaf: &Leaf, parse: impl Fn(&str) -> Result<T, Fault>) -> Option<T> {
+fn parsed<T>(
+    reader: &mut Reader<'_>,
+    leaf: &Leaf,
+    parse: impl Fn(&str) -> Result<T, ParseError>,
+) -> Option<T> {
     let config::ValueKind::String(text) = &leaf.value else { return None };
     parse(text).map_err(|fault| reader.add(leaf, &fault.what, fault.fix)).ok()
 }

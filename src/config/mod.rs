@@ -26,7 +26,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 use crate::domain::policy::Policies;
-use crate::domain::validate::Rules;
+use crate::domain::validate::ValidationLimits;
 use keys::Keys;
 use read::Reader;
 
@@ -334,9 +334,12 @@ impl Settings {
     }
 
     /// The limits that every door applies.
-    pub fn rules(&self) -> Rules {
+    pub fn rules(&self) -> ValidationLimits {
         let known = || self.policies.accounts.keys().cloned().collect::<HashSet<_>>();
-        Rules { max_text_chars: self.limits.text_chars, known_accounts: self.accounts.known_only.then(known) }
+        ValidationLimits {
+            max_text_chars: self.limits.text_chars,
+            known_accounts: self.accounts.known_only.then(known),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::read::Reader;
 use super::{limits, presets};
 use crate::domain::ids::MAX_ID_BYTES;
 use crate::domain::message::{AccountId, InboxId};
-use crate::domain::policy::{Absent, Gap, InMail, Policies, Policy, ReadBack, Retry, Route, Typing};
+use crate::domain::policy::{Absent, Gap, InMail, Policies, Policy, ReconcilePolicy, Retry, Route, Typing};
 
 /// The least pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
 pub(super) const SHORTEST_GAP: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
         order: limits::order(reader, account),
         typing: typing(reader, account),
         retry: retry(reader, account),
-        read_back: read_back(reader, account),
+        reconcile: reconcile(reader, account),
         inbox_id: inbox_id(reader, account),
         route: route(reader, account),
         inmail: inmail(reader, account),
@@ -177,9 +177,9 @@ fn retry(reader: &mut Reader<'_>, account: Option<&str>) -> Retry {
     Retry { max_retries, base: base.unwrap_or_default(), factor, max: max.unwrap_or_default() }
 }
 
-fn read_back(reader: &mut Reader<'_>, account: Option<&str>) -> ReadBack {
-    let after = reader.durations(find(reader, account, "read_back.after"));
-    let absent = find(reader, account, "read_back.absent");
+fn reconcile(reader: &mut Reader<'_>, account: Option<&str>) -> ReconcilePolicy {
+    let after = reader.durations(find(reader, account, "reconcile.after"));
+    let absent = find(reader, account, "reconcile.absent");
     let absent = match reader.text(absent) {
         Some("resend") => Absent::Resend,
         Some("review") | None => Absent::Review,
@@ -189,7 +189,7 @@ fn read_back(reader: &mut Reader<'_>, account: Option<&str>) -> ReadBack {
             Absent::Review
         }
     };
-    ReadBack { after, absent }
+    ReconcilePolicy { after, absent }
 }
 
 fn route(reader: &mut Reader<'_>, account: Option<&str>) -> Route {

@@ -1,4 +1,4 @@
-//! Turns merged values into typed ones, and notes every problem on the way.
+//! FairShare merged values into typed ones, and notes every problem on the way.
 //!
 //! A method that finds a problem answers a stand-in, so that reading goes on and all problems are told at once;
 //! `Settings::load` throws everything away if there was one. A nil value has been reported already and stays silent.
@@ -17,7 +17,7 @@ use tracing_subscriber::EnvFilter;
 use super::LogFormat;
 use super::layers::{Layers, Leaf};
 use super::problem::Problem;
-use crate::domain::refusal::nearest;
+use crate::domain::field_error::nearest;
 
 /// Longest duration that is taken: beyond it somebody mistyped, and sums of times could overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::ToSpan;
 use jiff::civil::{Date, Weekday};
 
-use super::policy::Fault;
+use super::policy::ParseError;
 
 /// Minutes of a whole day on the clock.
 pub const DAY: u16 = 24 * 60;
@@ -74,17 +74,20 @@ impl Calendar {
     ///
     /// # Errors
     /// What does not fit together: the weekday that it is about, if it is about one.
-    pub fn check(&self) -> Result<(), (Option<usize>, Fault)> {
+    pub fn check(&self) -> Result<(), (Option<usize>, ParseError)> {
         if self.week.iter().all(Vec::is_empty) {
             let fix = "open one day at least, or pause the account";
-            return Err((None, Fault::new("no day of the week is open", fix)));
+            return Err((None, ParseError::new("no day of the week is open", fix)));
         }
         for (day, spans) in self.week.iter().enumerate() {
             let next = self.week[(day + 1) % 7].first();
             let over = spans.last().zip(next).filter(|(last, next)| last.to > next.from + DAY);
             if over.is_some() {
                 let what = format!("goes over midnight into the hours of {}", WEEKDAYS[(day + 1) % 7]);
-                return Err((Some(day), Fault::new(what, "end it earlier, or begin the next day later")));
+                return Err((
+                    Some(day),
+                    ParseError::new(what, "end it earlier, or begin the next day later"),
+                ));
             }
             let minutes = |time: Duration| u128::from(time.as_secs()) / 60;
             let shortest = match (spans.first(), spans.last()) {
@@ -99,7 +102,7 @@ impl Calendar {
             };
             if shortest.1 >= u128::from(shortest.0) {
                 let what = "is shorter than what start_late and end_early may take from it";
-                return Err((Some(day), Fault::new(what, "lower hours.start_late and hours.end_early")));
+                return Err((Some(day), ParseError::new(what, "lower hours.start_late and hours.end_early")));
             }
         }
         Ok(())
@@ -110,16 +113,16 @@ impl Calendar {
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
-pub fn parse_spans(text: &str) -> Result<Vec<Span>, Fault> {
+pub fn parse_spans(text: &str) -> Result<Vec<Span>, ParseError> {
     let mut spans = Vec::new();
     for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
         let fix = "write \"09:00-18:00\", several with a comma, \"00:00-24:00\" for the whole day, \"\" for a day off";
         let ends = part.split_once('-').and_then(|(from, to)| Some((minutes(from)?, minutes(to)?)));
         let Some((from, to)) = ends else {
-            return Err(Fault::new(format!("{part:?} is no span of hours"), fix));
+            return Err(ParseError::new(format!("{part:?} is no span of hours"), fix));
         };
         if from == to || from == DAY {
-            return Err(Fault::new(format!("{part:?} is empty"), fix));
+            return Err(ParseError::new(format!("{part:?} is empty"), fix));
         }
         spans.push(Span { from, to: if to < from { to + DAY } else { to } });
     }
@@ -128,7 +131,7 @@ pub fn parse_spans(text: &str) -> Result<Vec<Span>, Fault> {
     // What goes over midnight must not come round to the day's own beginning.
     let round = spans.first().zip(spans.last()).is_some_and(|(first, last)| last.to > first.from + DAY);
     if overlap || round {
-        return Err(Fault::new("has spans that overlap", "make one span of them"));
+        return Err(ParseError::new("has spans that overlap", "make one span of them"));
     }
     Ok(spans)
 }
@@ -149,7 +152,7 @@ fn minutes(text: &str) -> Option<u16> {
 ///
 /// # Errors
 /// What is wrong, with its line if there are several, and what to write instead.
-pub fn parse_days_off(text: &str) -> Result<Vec<(Date, Date)>, Fault> {
+pub fn parse_days_off(text: &str) -> Result<Vec<(Date, Date)>, ParseError> {
     let fix = "write dates as in \"2026-12-24..2027-01-02, 2027-04-05\", or one a line";
     let several = text.trim().lines().count() > 1;
     let mut days = Vec::new();
@@ -159,14 +162,14 @@ pub fn parse_days_off(text: &str) -> Result<Vec<(Date, Date)>, Fault> {
             let place = if several { format!("line {}: ", index + 1) } else { String::new() };
             let (first, last) = part.split_once("..").unwrap_or((part, part));
             let (Some(first), Some(last)) = (date(first), date(last)) else {
-                return Err(Fault::new(format!("{place}{part:?} is no date"), fix));
+                return Err(ParseError::new(format!("{place}{part:?} is no date"), fix));
             };
             if last < first {
-                return Err(Fault::new(format!("{place}{part:?} ends before it begins"), fix));
+                return Err(ParseError::new(format!("{place}{part:?} ends before it begins"), fix));
             }
             if (last - first).get_days() > LONGEST_RANGE {
                 let fix = "give at most a year; pause the account to stop it for longer";
-                return Err(Fault::new(format!("{place}{part:?} is longer than a year"), fix));
+                return Err(ParseError::new(format!("{place}{part:?} is longer than a year"), fix));
             }
             days.push((first, last));
         }

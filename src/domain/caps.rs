@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::message::{Extras, Target};
-use super::policy::Fault;
+use super::policy::ParseError;
 use super::specifics::{Product, Specifics};
 
 /// What a send is, as far as caps tell sends apart.
@@ -147,25 +147,25 @@ impl fmt::Display for Cap {
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
-pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, Fault> {
+pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, ParseError> {
     let mut caps: Vec<Cap> = Vec::new();
     for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
         let fix =
             "write a number, a slash and hour, 24h, 7d or day, as in \"100/24h, 400/7d\"; \"\" is no cap";
         let Some((number, word)) = part.split_once('/') else {
-            return Err(Fault::new(format!("{part:?} is no cap"), fix));
+            return Err(ParseError::new(format!("{part:?} is no cap"), fix));
         };
         let Some(window) = Window::ALL.into_iter().find(|window| window.as_str() == word.trim()) else {
-            return Err(Fault::new(format!("{:?} is no window", word.trim()), fix));
+            return Err(ParseError::new(format!("{:?} is no window", word.trim()), fix));
         };
         let most = match number.trim().parse::<u32>() {
             Ok(0) => {
                 let fix = "give at least 1, or pause the account";
-                return Err(Fault::new(format!("{part:?} would let nothing through"), fix));
+                return Err(ParseError::new(format!("{part:?} would let nothing through"), fix));
             }
             Ok(most) if most <= LARGEST_CAP => most,
             _ => {
-                return Err(Fault::new(
+                return Err(ParseError::new(
                     format!("{:?} is no number from 1 to {LARGEST_CAP}", number.trim()),
                     fix,
                 ));
@@ -173,7 +173,7 @@ pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, Fault> {
         };
         if caps.iter().any(|cap| cap.window == window) {
             let fix = "give each window once";
-            return Err(Fault::new(format!("names {} twice", window.as_str()), fix));
+            return Err(ParseError::new(format!("names {} twice", window.as_str()), fix));
         }
         caps.push(Cap { kind, window, most });
     }

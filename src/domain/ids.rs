@@ -3,7 +3,7 @@
 //! Spreadsheets and templates leave words such as `NULL` or `{{id}}` where a value is missing; people paste the address of
 //! a profile. Called as they are, each of these is a wasted call, or a message to somebody else.
 
-use super::refusal::{Refusal, RefusalCode};
+use super::field_error::{FieldError, FieldErrorCode};
 
 /// Longest id, label or key that is taken, in bytes. Unipile publishes none; the longest id seen is under 200.
 pub const MAX_ID_BYTES: usize = 512;
@@ -44,10 +44,10 @@ const PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Ge
 ///
 /// # Errors
 /// Why it cannot be an id.
-pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, Refusal> {
+pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldError> {
     let value = value.trim();
     let refuse =
-        |problem: String, fix: &str| Err(Refusal::new(RefusalCode::InvalidValue, field, problem, fix));
+        |problem: String, fix: &str| Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix));
     label(field, value)?;
     if MISSING.contains(&value.to_lowercase().as_str()) {
         return refuse(
@@ -70,8 +70,9 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, Refusal> 
 }
 
 /// The id of a recipient: what a profile's address or URN names is taken where it holds the id.
-fn person(field: &str, value: &str) -> Result<String, Refusal> {
-    let refuse = |problem: String| Err(Refusal::new(RefusalCode::InvalidValue, field, problem, PROFILE_FIX));
+fn person(field: &str, value: &str) -> Result<String, FieldError> {
+    let refuse =
+        |problem: String| Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, PROFILE_FIX));
     let named = value.strip_prefix("urn:li:").and_then(|urn| urn.rsplit(':').next());
     let named = named.or_else(|| profile_name(value));
     match named {
@@ -104,22 +105,22 @@ fn is_public_name(value: &str) -> bool {
 }
 
 /// Without what separates ids from each other.
-fn plain(field: &str, value: &str) -> Result<String, Refusal> {
+fn plain(field: &str, value: &str) -> Result<String, FieldError> {
     let separator = value.chars().find(|c| c.is_whitespace() || matches!(c, ',' | ';' | '"'));
     let Some(separator) = separator else { return Ok(value.to_owned()) };
     let problem = format!("holds {separator:?}, which no id does");
     let fix = "give one id; those of a group are an array";
-    Err(Refusal::new(RefusalCode::InvalidValue, field, problem, fix))
+    Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
 }
 
 /// A label or key: not empty, not endless, no control characters.
 ///
 /// # Errors
 /// Why it cannot be one.
-pub(super) fn label(field: &str, value: &str) -> Result<(), Refusal> {
+pub(super) fn label(field: &str, value: &str) -> Result<(), FieldError> {
     if value.is_empty() {
-        return Err(Refusal::new(
-            RefusalCode::MissingField,
+        return Err(FieldError::new(
+            FieldErrorCode::MissingField,
             field,
             "is empty",
             "give a value, or leave it out",
@@ -127,16 +128,16 @@ pub(super) fn label(field: &str, value: &str) -> Result<(), Refusal> {
     }
     if value.len() > MAX_ID_BYTES {
         let problem = format!("holds {} bytes, {MAX_ID_BYTES} are allowed", value.len());
-        return Err(Refusal::new(RefusalCode::TooLong, field, problem, "shorten it"));
+        return Err(FieldError::new(FieldErrorCode::TooLong, field, problem, "shorten it"));
     }
     if matches!(value, "." | "..") {
         // It would be one step up in the path of the call, not an id.
         let fix = "give the id as Unipile tells it";
-        return Err(Refusal::new(RefusalCode::InvalidValue, field, "is no id", fix));
+        return Err(FieldError::new(FieldErrorCode::InvalidValue, field, "is no id", fix));
     }
     if value.chars().any(|c| c.is_control() || is_invisible(c)) {
         let problem = "holds a control or an invisible character";
-        return Err(Refusal::new(RefusalCode::InvalidValue, field, problem, "remove it"));
+        return Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, "remove it"));
     }
     Ok(())
 }

@@ -1,10 +1,10 @@
 //! A lane: the messages of an account that are alike in everything that decides whose turn it is, but for their age.
 //!
-//! Inside a lane the older goes first; between lanes `policy/order.rs` decides. A lane is written as a text that stands
+//! Inside a lane the older goes first; between lanes `policy/fair_share.rs` decides. A lane is written as a text that stands
 //! in SQL (`messages.lane`), so that the first message of each lane is found through an index.
 
 use super::caps::Kind;
-use super::refusal::{Refusal, RefusalCode};
+use super::field_error::{FieldError, FieldErrorCode};
 
 /// What decides whose turn it is, beside age.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,19 +75,24 @@ impl Precedence {
         urgent: Option<bool>,
         ignore_hours: Option<bool>,
         allow_repeat: Option<bool>,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Self, FieldError> {
         let asked = priority.unwrap_or_default();
         let range = -i64::from(PRIORITY)..=i64::from(PRIORITY);
         let Some(priority) = i8::try_from(asked).ok().filter(|_| range.contains(&asked)) else {
             let fix = format!("give a whole number from -{PRIORITY} to {PRIORITY}");
-            return Err(Refusal::new(RefusalCode::InvalidValue, "priority", format!("is {asked}"), fix));
+            return Err(FieldError::new(
+                FieldErrorCode::InvalidValue,
+                "priority",
+                format!("is {asked}"),
+                fix,
+            ));
         };
         let [urgent, ignore_hours, allow_repeat] =
             [urgent, ignore_hours, allow_repeat].map(Option::unwrap_or_default);
         if ignore_hours && !urgent {
             let problem = "is for urgent messages only";
             let fix = "set `urgent` as well, or leave it out";
-            return Err(Refusal::new(RefusalCode::Contradiction, "ignore_hours", problem, fix));
+            return Err(FieldError::new(FieldErrorCode::Contradiction, "ignore_hours", problem, fix));
         }
         Ok(Self { priority, urgent, ignore_hours, allow_repeat })
     }
@@ -133,7 +138,7 @@ mod tests {
             assert_eq!(checked(Some(asked), None, None, None).unwrap_err().field, "priority");
         }
         let refused = checked(None, Some(false), Some(true), None).unwrap_err();
-        assert_eq!((refused.field.as_str(), refused.code), ("ignore_hours", RefusalCode::Contradiction));
+        assert_eq!((refused.field.as_str(), refused.code), ("ignore_hours", FieldErrorCode::Contradiction));
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl std::str::FromStr for MessageId {
 
 /// Order of arrival in the queue: the row number of `messages`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Arrival(pub i64);
+pub struct Seq(pub i64);
 
 /// What came through a door, before anybody looked at it. `None` is "not given".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,21 +4,21 @@
 //! The edges (HTTP, SQL, command line, Unipile's JSON) own their wire types and turn them into these once.
 
 pub mod account;
+pub mod account_snapshot;
 pub mod attachment;
 pub mod calendar;
 pub mod caps;
-pub mod facts;
+pub mod field_error;
 pub mod ids;
 pub mod json;
 pub mod lane;
 pub mod message;
+pub mod observed;
 pub mod outcome;
 mod placeholders;
 pub mod policy;
 pub mod reason;
-pub mod refusal;
 pub mod rule_text;
-pub mod seen;
 pub mod specifics;
 pub mod state;
 pub mod validate;

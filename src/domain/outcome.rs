@@ -18,36 +18,36 @@ pub enum Outcome {
         message_ids: Vec<String>,
     },
     /// Refused for good: this message cannot be sent as it is.
-    Refused(Problem),
+    Refused(ProviderError),
     /// It certainly reached nobody, and may be tried again.
     NotSent {
         /// What happened.
-        problem: Problem,
+        problem: ProviderError,
         /// What must wait, and how long.
         hold: Hold,
     },
     /// The provider itself throttled the account; whether this message reached anybody is not certain.
-    Throttled(Problem),
+    Throttled(ProviderError),
     /// The account, or the key, cannot send at all; the message keeps its place.
     AccountDown {
         /// What is down, and who must act.
         cause: DownCause,
         /// What happened.
-        problem: Problem,
+        problem: ProviderError,
     },
     /// Nobody knows whether it reached somebody.
     Uncertain {
         /// How far the call got.
         phase: Phase,
         /// What happened.
-        problem: Problem,
+        problem: ProviderError,
     },
 }
 
 impl Outcome {
     /// What it says of the API as a whole.
     pub fn heard(&self) -> Heard {
-        self.problem().map_or(Heard::Answer, Problem::heard)
+        self.problem().map_or(Heard::Answer, ProviderError::heard)
     }
 
     /// The word under which `attempts.outcome` keeps it.
@@ -63,7 +63,7 @@ impl Outcome {
     }
 
     /// What went wrong, unless nothing did.
-    pub fn problem(&self) -> Option<&Problem> {
+    pub fn problem(&self) -> Option<&ProviderError> {
         match self {
             Self::Accepted { .. } => None,
             Self::Refused(problem)
@@ -146,7 +146,7 @@ impl Phase {
 
 /// What was answered or went wrong, kept verbatim: nothing that came is thrown away.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Problem {
+pub struct ProviderError {
     /// HTTP status, if there was an answer.
     pub status: Option<u16>,
     /// Unipile's `type`, such as `provider/unprocessable_entity`; ours begin with `outboxd/`.
@@ -159,7 +159,7 @@ pub struct Problem {
     pub req_id: Option<String>,
 }
 
-impl Problem {
+impl ProviderError {
     /// Something that happened on this side of the wire; `kind` is prefixed with `outboxd/`.
     pub fn local(kind: &str, detail: impl Into<String>) -> Self {
         Self { kind: format!("outboxd/{kind}"), detail: Some(detail.into()), ..Self::default() }
@@ -186,7 +186,7 @@ pub const CANNOT_CONNECT: &str = "outboxd/cannot_connect";
 /// A connection was made, or was being made, and no byte of the request's body left.
 pub const NOT_WRITTEN: &str = "outboxd/not_written";
 
-impl Problem {
+impl ProviderError {
     /// What this problem says of the API as a whole.
     pub fn heard(&self) -> Heard {
         match self.kind.as_str() {
@@ -225,7 +225,7 @@ impl Problem {
     }
 }
 
-impl std::fmt::Display for Problem {
+impl std::fmt::Display for ProviderError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.kind)?;
         if let Some(status) = self.status {

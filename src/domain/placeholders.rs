@@ -7,7 +7,7 @@
 
 use std::sync::LazyLock;
 
-use regex_lite::Regex;
+use regex::Regex;
 
 /// Words that stand for a person's data, in small letters and without what separates their parts.
 const DATA: [&str; 60] = [

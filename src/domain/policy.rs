@@ -32,7 +32,7 @@ pub struct Policy {
     /// Repeats of calls that certainly reached nobody.
     pub retry: Retry,
     /// What is done about calls that may have reached somebody.
-    pub read_back: ReadBack,
+    pub reconcile: ReconcilePolicy,
     /// Where new chats start; `None` starts them without an inbox.
     pub inbox_id: Option<InboxId>,
     /// Where a first message to one person goes.
@@ -77,7 +77,7 @@ impl Policy {
                 factor: 4,
                 max: Duration::from_secs(3600),
             },
-            read_back: ReadBack { after: Vec::new(), absent: Absent::Review },
+            reconcile: ReconcilePolicy { after: Vec::new(), absent: Absent::Review },
             inbox_id: None,
             route: Route::NewChat,
             inmail: InMail { reserve: 0, recheck: Duration::from_secs(3600) },
@@ -88,14 +88,14 @@ impl Policy {
 
 /// What is wrong with a value, and what to write instead; the door adds which field it is (P7).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ParseError {
     /// What is wrong, as a clause.
     pub what: String,
     /// The way out, as an imperative clause.
     pub fix: &'static str,
 }
 
-impl Fault {
+impl ParseError {
     /// Both parts.
     pub fn new(what: impl Into<String>, fix: &'static str) -> Self {
         Self { what: what.into(), fix }
@@ -189,14 +189,14 @@ pub struct Cooldown {
 pub struct Order {
     /// At equal priority, messages in chats before those that start one.
     pub follow_ups_first: bool,
-    /// Turns that a campaign gets for one of another; those not named have 1.
+    /// FairShare that a campaign gets for one of another; those not named have 1.
     pub weights: Vec<(String, u32)>,
     /// Least time between two messages that we start to one person; zero: none.
     pub per_recipient: Duration,
 }
 
 impl Order {
-    /// Turns of this campaign for one of another.
+    /// FairShare of this campaign for one of another.
     pub fn weight(&self, campaign: &str) -> u32 {
         self.weights.iter().find(|(name, _)| name == campaign).map_or(1, |(_, weight)| *weight)
     }
@@ -243,7 +243,7 @@ pub struct Retry {
 
 /// Reading the chat back after a call with an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReadBack {
+pub struct ReconcilePolicy {
     /// How long after the call each read comes, growing; empty leaves it to a person at once.
     pub after: Vec<Duration>,
     /// What becomes of a message that is not there when it was read the last time.

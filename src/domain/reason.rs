@@ -88,7 +88,7 @@ reasons! {
     Break, "break", Nobody, "The account takes a break after several sends.";
     Typing, "typing", Nobody, "The typing indicator is shown.";
     Now, "now", Nobody, "Nothing holds it; it is about to be sent.";
-    ReadingBack, "reading_back", Nobody, "Whether it reached the recipient is not known yet; the chat is read back to find out.";
+    Reconciling, "reconciling", Nobody, "Whether it reached the recipient is not known yet; the chat is read back to find out.";
     Stale, "stale", Operator, "It was due long before the daemon started; somebody must say whether it still matters.";
     OutcomeUnknown, "outcome_unknown", Operator, "The call may or may not have reached the recipient, and reading chats back is switched off; look into the chat before anything is sent again.";
     NotInChat, "not_in_chat", Operator, "It may have been sent and was not in the chat when it was last read back; look before anything is sent again.";
@@ -106,7 +106,7 @@ reasons! {
 
 impl Reason {
     /// Whether a message can be set aside for it until a time, without an attempt.
-    pub fn sets_aside(self) -> bool {
+    pub fn defers(self) -> bool {
         matches!(self, Self::InmailCredits | Self::ChatLookup | Self::RecipientRest)
     }
 

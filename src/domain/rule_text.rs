@@ -1,8 +1,8 @@
-//! Rules that are written as a text: the ramp of a warm-up, the weights of campaigns, when a break comes.
+//! ValidationLimits that are written as a text: the ramp of a warm-up, the weights of campaigns, when a break comes.
 //!
 //! Each is read here once, for the configuration and for the API, and says what is wrong and what to write instead.
 
-use super::policy::Fault;
+use super::policy::ParseError;
 
 /// Longest ramp, in days.
 const LONGEST_RAMP: usize = 90;
@@ -11,7 +11,7 @@ const LONGEST_RAMP: usize = 90;
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
-pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, Fault> {
+pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, ParseError> {
     let fix =
         "write \"20% + 6% a day\", or a percentage for each day as in \"5, 10, 20, 40, 70\"; \"\" is none";
     let text = text.trim();
@@ -19,13 +19,16 @@ pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, Fault> {
         return Ok(None);
     }
     let percent = |word: &str| word.trim().trim_end_matches('%').trim_end().parse::<u32>().ok();
-    let no_ramp = || Fault::new(format!("{text:?} is no ramp"), fix);
+    let no_ramp = || ParseError::new(format!("{text:?} is no ramp"), fix);
     let ramp: Vec<u32> = match text.split_once('+') {
         Some((first, step)) => {
             let first = percent(first).ok_or_else(no_ramp)?;
             let step = percent(step.trim().trim_end_matches("a day")).ok_or_else(no_ramp)?;
             if step == 0 && first < 100 {
-                return Err(Fault::new(format!("{text:?} never ends"), "let it grow by at least 1% a day"));
+                return Err(ParseError::new(
+                    format!("{text:?} never ends"),
+                    "let it grow by at least 1% a day",
+                ));
             }
             let percents = (0..100).map(|day| first.saturating_add(step.saturating_mul(day)));
             percents.take_while(|percent| *percent < 100).collect()
@@ -33,19 +36,19 @@ pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, Fault> {
         None => text.split(',').map(percent).collect::<Option<_>>().ok_or_else(no_ramp)?,
     };
     if let Some(percent) = ramp.iter().find(|percent| **percent == 0 || **percent > 100) {
-        return Err(Fault::new(format!("{percent}% is not between 1% and 100%"), fix));
+        return Err(ParseError::new(format!("{percent}% is not between 1% and 100%"), fix));
     }
     if ramp.windows(2).any(|pair| pair[1] < pair[0]) {
-        return Err(Fault::new(
+        return Err(ParseError::new(
             format!("{text:?} goes down"),
             "let each day have at least what the one before had",
         ));
     }
     if ramp.len() > LONGEST_RAMP {
-        return Err(Fault::new(format!("takes {} days", ramp.len()), "let it end within 90 days"));
+        return Err(ParseError::new(format!("takes {} days", ramp.len()), "let it end within 90 days"));
     }
     if ramp.is_empty() {
-        return Err(Fault::new(format!("{text:?} begins at the end"), fix));
+        return Err(ParseError::new(format!("{text:?} begins at the end"), fix));
     }
     Ok(Some(ramp))
 }
@@ -54,7 +57,7 @@ pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, Fault> {
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
-pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, Fault> {
+pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, ParseError> {
     let fix =
         "write campaigns with their turns, as in \"vip=3, nurture=1\", 1 to 100; \"\" gives each the same";
     let mut weights: Vec<(String, u32)> = Vec::new();
@@ -63,11 +66,11 @@ pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, Fault> {
         match pair {
             Some((name, Ok(turns))) if !name.is_empty() && (1..=100).contains(&turns) => {
                 if weights.iter().any(|(other, _)| other == name) {
-                    return Err(Fault::new(format!("names {name:?} twice"), "give each campaign once"));
+                    return Err(ParseError::new(format!("names {name:?} twice"), "give each campaign once"));
                 }
                 weights.push((name.to_owned(), turns));
             }
-            _ => return Err(Fault::new(format!("{part:?} is no weight"), fix)),
+            _ => return Err(ParseError::new(format!("{part:?} is no weight"), fix)),
         }
     }
     Ok(weights)
@@ -77,7 +80,7 @@ pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, Fault> {
 ///
 /// # Errors
 /// What is wrong, and what to write instead.
-pub fn parse_break_after(text: &str) -> Result<Option<(u32, u32)>, Fault> {
+pub fn parse_break_after(text: &str) -> Result<Option<(u32, u32)>, ParseError> {
     let text = text.trim();
     if text.is_empty() {
         return Ok(None);
@@ -90,7 +93,7 @@ pub fn parse_break_after(text: &str) -> Result<Option<(u32, u32)>, Fault> {
         _ => {
             let fix =
                 "write the fewest and the most sends between two breaks, as in \"15-30\"; \"\" is no breaks";
-            Err(Fault::new(format!("{text:?} is no number of sends"), fix))
+            Err(ParseError::new(format!("{text:?} is no number of sends"), fix))
         }
     }
 }

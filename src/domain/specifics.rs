@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use super::refusal::{Refusal, RefusalCode};
+use super::field_error::{FieldError, FieldErrorCode};
 
 /// A checked object, and what it makes of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Specifics {
     ///
     /// # Errors
     /// Everything that is wrong, each with the path of its field.
-    pub fn parse(field: &str, tree: Value) -> Result<Self, Vec<Refusal>> {
+    pub fn parse(field: &str, tree: Value) -> Result<Self, Vec<FieldError>> {
         let mut check = Check { faults: Vec::new() };
         let product = check.specifics(field, &tree);
         match product {
@@ -125,7 +125,7 @@ impl Product {
 }
 
 struct Check {
-    faults: Vec<Refusal>,
+    faults: Vec<FieldError>,
 }
 
 impl Check {
@@ -146,12 +146,12 @@ impl Check {
             }
             (None, _) => {
                 let fix = "name one of classic, sales_navigator and recruiter, or leave it out";
-                self.add(RefusalCode::MissingField, &path, "names no product", fix);
+                self.add(FieldErrorCode::MissingField, &path, "names no product", fix);
                 None
             }
             (Some(_), Some(_)) => {
                 let fix = "name one of classic, sales_navigator and recruiter";
-                self.add(RefusalCode::Contradiction, &path, "names several products", fix);
+                self.add(FieldErrorCode::Contradiction, &path, "names several products", fix);
                 None
             }
         }
@@ -165,7 +165,7 @@ impl Check {
             Some(Value::Bool(inmail)) => *inmail,
             Some(_) => {
                 self.add(
-                    RefusalCode::WrongType,
+                    FieldErrorCode::WrongType,
                     &format!("{path}.inmail"),
                     "is no boolean",
                     "give true or false",
@@ -220,28 +220,28 @@ impl Check {
         let one = when.contains_key("days") != when.contains_key("weeks");
         if !(one && (number("days", 3, 28) || number("weeks", 1, 4))) {
             let fix = "give either days from 3 to 28 or weeks from 1 to 4";
-            self.add(RefusalCode::InvalidValue, &path, "says no time that Recruiter takes", fix);
+            self.add(FieldErrorCode::InvalidValue, &path, "says no time that Recruiter takes", fix);
         }
     }
 
-    fn add(&mut self, code: RefusalCode, path: &str, problem: &str, fix: &str) {
-        self.faults.push(Refusal::new(code, path, problem, fix));
+    fn add(&mut self, code: FieldErrorCode, path: &str, problem: &str, fix: &str) {
+        self.faults.push(FieldError::new(code, path, problem, fix));
     }
 
     fn required<'v>(&mut self, path: &str, value: Option<&'v Value>) -> Option<&'v Value> {
         if value.is_none() {
-            self.add(RefusalCode::MissingField, path, "is missing", "give it");
+            self.add(FieldErrorCode::MissingField, path, "is missing", "give it");
         }
         value
     }
 
     fn object<'v>(&mut self, path: &str, value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
         let Value::Object(object) = value else {
-            self.add(RefusalCode::WrongType, path, "is no JSON object", "see docs/messages.md");
+            self.add(FieldErrorCode::WrongType, path, "is no JSON object", "see docs/messages.md");
             return None;
         };
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
-            let mut refusal = Refusal::unknown_field(name, known.iter().copied());
+            let mut refusal = FieldError::unknown_field(name, known.iter().copied());
             refusal.field = format!("{path}.{name}");
             self.faults.push(refusal);
         }
@@ -251,16 +251,16 @@ impl Check {
     fn text(&mut self, path: &str, object: &Map<String, Value>, name: &str, required: bool) {
         let path = format!("{path}.{name}");
         match object.get(name) {
-            None if required => self.add(RefusalCode::MissingField, &path, "is missing", "give it"),
+            None if required => self.add(FieldErrorCode::MissingField, &path, "is missing", "give it"),
             None => {}
             Some(Value::String(text)) if text.trim().is_empty() => {
-                self.add(RefusalCode::MissingField, &path, "is empty", "give it, or leave it out");
+                self.add(FieldErrorCode::MissingField, &path, "is empty", "give it, or leave it out");
             }
             Some(Value::String(text)) if text.contains('\0') => {
-                self.add(RefusalCode::InvalidValue, &path, "holds a NUL character", "remove it");
+                self.add(FieldErrorCode::InvalidValue, &path, "holds a NUL character", "remove it");
             }
             Some(Value::String(_)) => {}
-            Some(_) => self.add(RefusalCode::WrongType, &path, "is no string", "give a string"),
+            Some(_) => self.add(FieldErrorCode::WrongType, &path, "is no string", "give a string"),
         }
     }
 
@@ -268,7 +268,7 @@ impl Check {
         let Some(value) = object.get(name) else { return };
         if !value.as_str().is_some_and(|word| words.contains(&word)) {
             let fix = format!("use one of: {}", words.join(", "));
-            self.add(RefusalCode::InvalidValue, &format!("{path}.{name}"), &format!("is {value}"), &fix);
+            self.add(FieldErrorCode::InvalidValue, &format!("{path}.{name}"), &format!("is {value}"), &fix);
         }
     }
 }

@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 
 use super::message::ChatId;
-use super::outcome::{Heard, Hold, Outcome, Problem};
+use super::outcome::{Heard, Hold, Outcome, ProviderError};
 use super::reason::Reason;
 
 /// The name of a state, as SQL, JSON and the command line write it.
@@ -143,28 +143,28 @@ pub enum Settled {
         /// Whether this spent one of its retries.
         spent_retry: bool,
         /// What was answered.
-        problem: Problem,
+        problem: ProviderError,
     },
     /// Refused for good.
     Failed {
         /// Stable code.
         reason: Reason,
         /// What was answered, verbatim.
-        problem: Problem,
+        problem: ProviderError,
     },
     /// The chat is read back to find out.
     Uncertain {
         /// When it is read first.
-        verify_at: Timestamp,
+        reconcile_at: Timestamp,
         /// What is known.
-        problem: Problem,
+        problem: ProviderError,
     },
     /// A person must look.
     Review {
         /// Stable code.
         reason: Reason,
         /// What is known.
-        problem: Problem,
+        problem: ProviderError,
     },
 }
 
@@ -198,12 +198,12 @@ impl Sending {
     /// Turns the outcome of the call into the state it leaves behind: the one screen where outcomes become states.
     ///
     /// `again` is asked only for a message that was certainly not sent. An unknown outcome never returns to the
-    /// queue by itself (P2): the chat is read back at `verify_at`, or a person looks where there is no such time.
+    /// queue by itself (P2): the chat is read back at `reconcile_at`, or a person looks where there is no such time.
     pub fn settle(
         self,
         outcome: Outcome,
         now: Timestamp,
-        verify_at: Option<Timestamp>,
+        reconcile_at: Option<Timestamp>,
         again: impl FnOnce() -> Again,
     ) -> Settled {
         match outcome {
@@ -233,8 +233,8 @@ impl Sending {
                 let reason = Reason::of_down(cause);
                 Settled::Queued { reason, retry_at: None, spent_retry: false, problem }
             }
-            Outcome::Throttled(problem) | Outcome::Uncertain { problem, .. } => match verify_at {
-                Some(verify_at) => Settled::Uncertain { verify_at, problem },
+            Outcome::Throttled(problem) | Outcome::Uncertain { problem, .. } => match reconcile_at {
+                Some(reconcile_at) => Settled::Uncertain { reconcile_at, problem },
                 None => Settled::Review { reason: Reason::OutcomeUnknown, problem },
             },
         }
@@ -263,15 +263,15 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_never_returns_to_the_queue_by_itself() {
-        let problem = Problem::local("timeout", "no answer");
+        let problem = ProviderError::local("timeout", "no answer");
         let now = Timestamp::UNIX_EPOCH;
         let unknown =
             Outcome::Uncertain { phase: super::super::outcome::Phase::Written, problem: problem.clone() };
         for outcome in [unknown, Outcome::Throttled(problem)] {
-            for (verify_at, state) in [(Some(now), StateName::Uncertain), (None, StateName::Review)] {
+            for (reconcile_at, state) in [(Some(now), StateName::Uncertain), (None, StateName::Review)] {
                 let sending = Sending { attempt: 1, retries: 0 };
                 let settled =
-                    sending.settle(outcome.clone(), now, verify_at, || panic!("a retry was considered"));
+                    sending.settle(outcome.clone(), now, reconcile_at, || panic!("a retry was considered"));
                 assert_eq!(settled.name(), state);
             }
         }
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn what_settles_an_attempt_is_a_move_of_the_table() {
-        let problem = Problem::local("x", "y");
+        let problem = ProviderError::local("x", "y");
         let now = Timestamp::UNIX_EPOCH;
         for settled in [
             Settled::Sent { at: now, chat_id: None, message_ids: vec![] },
@@ -290,7 +290,7 @@ mod tests {
                 problem: problem.clone(),
             },
             Settled::Failed { reason: Reason::Refused, problem: problem.clone() },
-            Settled::Uncertain { verify_at: now, problem: problem.clone() },
+            Settled::Uncertain { reconcile_at: now, problem: problem.clone() },
             Settled::Review { reason: Reason::OutcomeUnknown, problem },
         ] {
             assert!(StateName::Sending.may_become(settled.name()), "{settled:?}");

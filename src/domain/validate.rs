@@ -2,7 +2,7 @@
 //!
 //! The socket, the command line (through the socket) and rows that other programs INSERT all end here, so that
 //! a producer gets the same answer whichever way it came. What only the JSON or SQL layer can see (an unknown
-//! field, a wrong type) is refused there, with the same [`Refusal`].
+//! field, a wrong type) is refused there, with the same [`FieldError`].
 
 use std::collections::HashSet;
 
@@ -10,16 +10,16 @@ use jiff::Timestamp;
 
 use serde_json::Value;
 
+use super::field_error::{FieldError, FieldErrorCode};
 use super::ids::{self, IdOf, is_invisible};
 use super::lane::Precedence;
 use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessage, Target, UserId};
 use super::placeholders;
-use super::refusal::{Refusal, RefusalCode};
 use super::specifics::Specifics;
 
 /// The configured limits of the door.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct ValidationLimits {
     /// Longest text, in characters.
     pub max_text_chars: usize,
     /// `Some`: only these accounts are taken (`accounts.known_only`).
@@ -30,8 +30,8 @@ impl Draft {
     /// Checks everything and reports everything, not only the first fault.
     ///
     /// # Errors
-    /// At least one [`Refusal`], in the order of the fields.
-    pub fn validate(self, rules: &Rules, now: Timestamp) -> Result<NewMessage, Vec<Refusal>> {
+    /// At least one [`FieldError`], in the order of the fields.
+    pub fn validate(self, rules: &ValidationLimits, now: Timestamp) -> Result<NewMessage, Vec<FieldError>> {
         let mut faults = Faults(Vec::new());
         let account_id = faults.account(self.account_id, rules);
         let specifics = faults.specifics(self.specifics, self.options);
@@ -50,7 +50,7 @@ impl Draft {
         };
         if forwards && !extras.attachments.is_empty() {
             let fix = "leave them out, or send them with a message of their own";
-            faults.add(RefusalCode::Contradiction, "attachments", "stand beside `forward`", fix);
+            faults.add(FieldErrorCode::Contradiction, "attachments", "stand beside `forward`", fix);
         }
         let wordless = forwards || !extras.attachments.is_empty();
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
@@ -95,37 +95,37 @@ struct Group {
 }
 
 /// What was found so far.
-struct Faults(Vec<Refusal>);
+struct Faults(Vec<FieldError>);
 
 impl Faults {
-    fn add(&mut self, code: RefusalCode, field: &str, problem: impl Into<String>, fix: &str) {
-        self.0.push(Refusal::new(code, field, problem, fix));
+    fn add(&mut self, code: FieldErrorCode, field: &str, problem: impl Into<String>, fix: &str) {
+        self.0.push(FieldError::new(code, field, problem, fix));
     }
 
-    fn account(&mut self, id: Option<String>, rules: &Rules) -> Option<AccountId> {
+    fn account(&mut self, id: Option<String>, rules: &ValidationLimits) -> Option<AccountId> {
         let fix = "name the Unipile account that sends, `acc_…`";
         let id = match id.filter(|id| !id.trim().is_empty()) {
             Some(id) => {
                 ids::id("account_id", &id, IdOf::Account).map_err(|refusal| self.0.push(refusal)).ok()?
             }
             None => {
-                self.add(RefusalCode::MissingField, "account_id", "is missing", fix);
+                self.add(FieldErrorCode::MissingField, "account_id", "is missing", fix);
                 return None;
             }
         };
         if id == "acc_" {
-            self.add(RefusalCode::InvalidValue, "account_id", "names no account after `acc_`", fix);
+            self.add(FieldErrorCode::InvalidValue, "account_id", "names no account after `acc_`", fix);
             return None;
         }
         if !id.starts_with("acc_") {
-            self.add(RefusalCode::InvalidValue, "account_id", "does not begin with `acc_`", fix);
+            self.add(FieldErrorCode::InvalidValue, "account_id", "does not begin with `acc_`", fix);
             return None;
         }
         let id = AccountId::new(id);
         if rules.known_accounts.as_ref().is_some_and(|known| !known.contains(&id)) {
             let problem = format!("names {id}, which the configuration does not");
             let fix = "add an [account.\"acc_…\"] table, or set accounts.known_only = false";
-            self.add(RefusalCode::UnknownAccount, "account_id", problem, fix);
+            self.add(FieldErrorCode::UnknownAccount, "account_id", problem, fix);
             return None;
         }
         Some(id)
@@ -141,22 +141,22 @@ impl Faults {
         match (chat_id, users_ids) {
             (Some(_), Some(_)) => {
                 let fix = "give `chat_id` for a chat that exists, or `users_ids` to start one";
-                self.add(RefusalCode::Contradiction, "chat_id", "stands beside `users_ids`", fix);
+                self.add(FieldErrorCode::Contradiction, "chat_id", "stands beside `users_ids`", fix);
                 None
             }
             (None, None) => {
                 let fix = "give `chat_id` for a chat that exists, or `users_ids` to start one";
-                self.add(RefusalCode::MissingField, "chat_id", "and `users_ids` are both missing", fix);
+                self.add(FieldErrorCode::MissingField, "chat_id", "and `users_ids` are both missing", fix);
                 None
             }
             (Some(chat_id), None) => {
                 if inbox_id.is_some() {
                     let fix = "leave it out: an inbox is for starting a chat";
-                    self.add(RefusalCode::Contradiction, "inbox_id", "stands beside `chat_id`", fix);
+                    self.add(FieldErrorCode::Contradiction, "inbox_id", "stands beside `chat_id`", fix);
                 }
                 if group.asked == Some(true) {
                     let fix = "leave it out: a chat that exists is a group or is none";
-                    self.add(RefusalCode::Contradiction, "group", "stands beside `chat_id`", fix);
+                    self.add(FieldErrorCode::Contradiction, "group", "stands beside `chat_id`", fix);
                 }
                 self.id("chat_id", chat_id).map(|id| Target::Chat(ChatId::new(id)))
             }
@@ -175,13 +175,13 @@ impl Faults {
         if many > 1 && !is_group {
             let problem = format!("holds {many} ids, which would start ONE group chat with all of them");
             let fix = "queue one message per person, or say group: true if one chat is meant";
-            self.add(RefusalCode::InvalidValue, "users_ids", problem, fix);
+            self.add(FieldErrorCode::InvalidValue, "users_ids", problem, fix);
             return None;
         }
         if many == 1 && is_group {
             let field = if group.asked.is_some() { "group" } else { "name" };
             let fix = "name at least two users, or leave it out";
-            self.add(RefusalCode::Contradiction, field, "makes a group of one", fix);
+            self.add(FieldErrorCode::Contradiction, field, "makes a group of one", fix);
             return None;
         }
         let mut ids = Vec::with_capacity(many);
@@ -190,13 +190,13 @@ impl Faults {
         }
         if (1..many).any(|index| ids[..index].contains(&ids[index])) {
             let fix = "name each member once";
-            self.add(RefusalCode::InvalidValue, "users_ids", "names somebody twice", fix);
+            self.add(FieldErrorCode::InvalidValue, "users_ids", "names somebody twice", fix);
             return None;
         }
         match (ids.len(), is_group) {
             (0, _) => {
                 let fix = "name the recipient's user id";
-                self.add(RefusalCode::MissingField, "users_ids", "is empty", fix);
+                self.add(FieldErrorCode::MissingField, "users_ids", "is empty", fix);
                 None
             }
             (_, true) => Some(Target::Group { users_ids: ids, inbox }),
@@ -208,7 +208,7 @@ impl Faults {
         let (field, tree) = match (specifics, options) {
             (Some(_), Some(_)) => {
                 let fix = "they are two names of one object; give one";
-                self.add(RefusalCode::Contradiction, "options", "stands beside `specifics`", fix);
+                self.add(FieldErrorCode::Contradiction, "options", "stands beside `specifics`", fix);
                 return None;
             }
             (Some(tree), None) => ("specifics", tree),
@@ -221,32 +221,42 @@ impl Faults {
     fn forward(&mut self, forward: Value, chat_id: Option<String>, starts: bool) -> Option<Target> {
         if starts {
             let fix = "forward into a chat that exists, `chat_id`";
-            self.add(RefusalCode::Contradiction, "users_ids", "stands beside `forward`", fix);
+            self.add(FieldErrorCode::Contradiction, "users_ids", "stands beside `forward`", fix);
         }
         let Some(chat_id) = chat_id else {
             let fix = "name the chat that the message is forwarded into";
-            self.add(RefusalCode::MissingField, "chat_id", "is missing", fix);
+            self.add(FieldErrorCode::MissingField, "chat_id", "is missing", fix);
             return None;
         };
         let Value::Object(mut source) = forward else {
             let fix = "give {\"chat_id\": …, \"message_id\": …} of the message to forward";
-            self.add(RefusalCode::WrongType, "forward", "is no JSON object", fix);
+            self.add(FieldErrorCode::WrongType, "forward", "is no JSON object", fix);
             return None;
         };
         let mut part = |name: &str| match source.remove(name) {
             Some(Value::String(id)) => self.id(&format!("forward.{name}"), id),
             Some(_) => {
-                self.add(RefusalCode::WrongType, &format!("forward.{name}"), "is no string", "give the id");
+                self.add(
+                    FieldErrorCode::WrongType,
+                    &format!("forward.{name}"),
+                    "is no string",
+                    "give the id",
+                );
                 None
             }
             None => {
-                self.add(RefusalCode::MissingField, &format!("forward.{name}"), "is missing", "give the id");
+                self.add(
+                    FieldErrorCode::MissingField,
+                    &format!("forward.{name}"),
+                    "is missing",
+                    "give the id",
+                );
                 None
             }
         };
         let (source_chat_id, source_message_id) = (part("chat_id"), part("message_id"));
         for name in source.keys() {
-            let mut refusal = Refusal::unknown_field(name, ["chat_id", "message_id"]);
+            let mut refusal = FieldError::unknown_field(name, ["chat_id", "message_id"]);
             refusal.field = format!("forward.{name}");
             self.0.push(refusal);
         }
@@ -260,7 +270,7 @@ impl Faults {
     fn only_when_starting(&mut self, field: &str, value: Option<String>, starts: bool) -> Option<String> {
         if value.is_some() && !starts {
             let fix = "leave it out: it is for starting a chat";
-            self.add(RefusalCode::Contradiction, field, "stands beside `chat_id`", fix);
+            self.add(FieldErrorCode::Contradiction, field, "stands beside `chat_id`", fix);
             return None;
         }
         self.label(field, value)
@@ -269,7 +279,7 @@ impl Faults {
     fn quote_id(&mut self, quote_id: Option<String>, starts: bool, forwards: bool) -> Option<String> {
         if quote_id.is_some() && (starts || forwards) {
             let fix = "leave it out: only a message into a chat that exists can reply to one";
-            self.add(RefusalCode::Contradiction, "quote_id", "does not go with this form", fix);
+            self.add(FieldErrorCode::Contradiction, "quote_id", "does not go with this form", fix);
             return None;
         }
         quote_id.and_then(|quote_id| self.id("quote_id", quote_id))
@@ -279,15 +289,15 @@ impl Faults {
     fn fits(&mut self, extras: &Extras, target: Option<&Target>, inbox_beside_forward: bool) {
         if inbox_beside_forward {
             let fix = "leave it out: an inbox is for starting a chat";
-            self.add(RefusalCode::Contradiction, "inbox_id", "stands beside `forward`", fix);
+            self.add(FieldErrorCode::Contradiction, "inbox_id", "stands beside `forward`", fix);
         }
         if extras.specifics.is_some() && matches!(target, Some(Target::Chat(_) | Target::Forward { .. })) {
             let fix = "leave it out: InMail, subject and the like are for starting a chat";
-            self.add(RefusalCode::Contradiction, "specifics", "stands beside `chat_id`", fix);
+            self.add(FieldErrorCode::Contradiction, "specifics", "stands beside `chat_id`", fix);
         }
     }
 
-    fn text(&mut self, text: Option<String>, may_be_empty: bool, rules: &Rules) -> Option<String> {
+    fn text(&mut self, text: Option<String>, may_be_empty: bool, rules: &ValidationLimits) -> Option<String> {
         let mut text = text.unwrap_or_default();
         // The byte order mark of a file that was read as it is.
         if let Some(rest) = text.strip_prefix('\u{feff}') {
@@ -297,17 +307,17 @@ impl Faults {
             return Some(text);
         }
         if text.chars().all(|c| c.is_whitespace() || is_invisible(c)) {
-            self.add(RefusalCode::MissingField, "text", "is empty", "give the text to send");
+            self.add(FieldErrorCode::MissingField, "text", "is empty", "give the text to send");
             return None;
         }
         if text.contains('\0') {
-            self.add(RefusalCode::InvalidValue, "text", "holds a NUL character", "remove it");
+            self.add(FieldErrorCode::InvalidValue, "text", "holds a NUL character", "remove it");
             return None;
         }
         let chars = text.chars().count();
         if chars > rules.max_text_chars {
             let problem = format!("holds {chars} characters, {} are allowed", rules.max_text_chars);
-            self.add(RefusalCode::TooLong, "text", problem, "shorten it, or raise limits.text_chars");
+            self.add(FieldErrorCode::TooLong, "text", problem, "shorten it, or raise limits.text_chars");
             return None;
         }
         Some(text)
@@ -318,7 +328,7 @@ impl Faults {
         if let Some(found) = text.and_then(placeholders::find) {
             let problem = format!("holds {found:?}, which looks like a value that was not filled in");
             let fix = "fill it in, or set `allow_placeholders` if it is meant";
-            self.add(RefusalCode::InvalidValue, field, problem, fix);
+            self.add(FieldErrorCode::InvalidValue, field, problem, fix);
         }
     }
 
@@ -330,7 +340,7 @@ impl Faults {
             }
             Some(_) => {
                 self.add(
-                    RefusalCode::InvalidValue,
+                    FieldErrorCode::InvalidValue,
                     field,
                     "is outside the years 1970 to 9999",
                     "give a nearer time",
@@ -340,7 +350,7 @@ impl Faults {
             None => {
                 let problem = format!("is no time: {:?}", shortened(&value));
                 let fix = "write RFC 3339 with a zone, such as 2026-11-22T09:21:00.000Z";
-                self.add(RefusalCode::InvalidValue, field, problem, fix);
+                self.add(FieldErrorCode::InvalidValue, field, problem, fix);
                 None
             }
         }
@@ -355,10 +365,10 @@ impl Faults {
         let Some(expires_at) = expires_at else { return };
         if expires_at <= now {
             let problem = format!("has passed: {}", super::time_text(expires_at));
-            self.add(RefusalCode::InvalidValue, "expires_at", problem, "give a time in the future");
+            self.add(FieldErrorCode::InvalidValue, "expires_at", problem, "give a time in the future");
         } else if not_before.is_some_and(|from| from >= expires_at) {
             let fix = "give an expiry after `not_before`, or leave one of them out";
-            self.add(RefusalCode::Contradiction, "expires_at", "is not after `not_before`", fix);
+            self.add(FieldErrorCode::Contradiction, "expires_at", "is not after `not_before`", fix);
         }
     }
 

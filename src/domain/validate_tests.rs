@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn rules() -> Rules {
-    Rules { max_text_chars: 20, known_accounts: None }
+fn rules() -> ValidationLimits {
+    ValidationLimits { max_text_chars: 20, known_accounts: None }
 }
 
 fn now() -> Timestamp {
@@ -50,7 +50,7 @@ fn s(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn assert_each_is_told(cases: Vec<(&str, Draft, &str, RefusalCode)>) {
+fn assert_each_is_told(cases: Vec<(&str, Draft, &str, FieldErrorCode)>) {
     for (name, draft, field, code) in cases {
         let refusals = draft.validate(&rules(), now()).expect_err(name);
         assert_eq!(refusals.len(), 1, "{name}: {refusals:?}");
@@ -62,65 +62,70 @@ fn assert_each_is_told(cases: Vec<(&str, Draft, &str, RefusalCode)>) {
 #[test]
 fn each_fault_of_an_address_names_its_field_and_a_way_out() {
     assert_each_is_told(vec![
-        ("no account", Draft { account_id: None, ..good() }, "account_id", RefusalCode::MissingField),
-        ("no acc_", Draft { account_id: s("bob"), ..good() }, "account_id", RefusalCode::InvalidValue),
-        ("no recipient", Draft { chat_id: None, ..good() }, "chat_id", RefusalCode::MissingField),
+        ("no account", Draft { account_id: None, ..good() }, "account_id", FieldErrorCode::MissingField),
+        ("no acc_", Draft { account_id: s("bob"), ..good() }, "account_id", FieldErrorCode::InvalidValue),
+        ("no recipient", Draft { chat_id: None, ..good() }, "chat_id", FieldErrorCode::MissingField),
         (
             "both",
             Draft { users_ids: Some(vec!["u".into()]), ..good() },
             "chat_id",
-            RefusalCode::Contradiction,
+            FieldErrorCode::Contradiction,
         ),
         (
             "group by mistake",
             Draft { chat_id: None, users_ids: Some(vec!["a".into(), "b".into()]), ..good() },
             "users_ids",
-            RefusalCode::InvalidValue,
+            FieldErrorCode::InvalidValue,
         ),
         (
             "nobody",
             Draft { chat_id: None, users_ids: Some(vec![]), ..good() },
             "users_ids",
-            RefusalCode::MissingField,
+            FieldErrorCode::MissingField,
         ),
-        ("inbox and chat", Draft { inbox_id: s("X"), ..good() }, "inbox_id", RefusalCode::Contradiction),
+        ("inbox and chat", Draft { inbox_id: s("X"), ..good() }, "inbox_id", FieldErrorCode::Contradiction),
     ]);
 }
 
 #[test]
 fn each_fault_of_a_content_names_its_field_and_a_way_out() {
     assert_each_is_told(vec![
-        ("no text", Draft { text: None, ..good() }, "text", RefusalCode::MissingField),
-        ("blank text", Draft { text: s(" \n"), ..good() }, "text", RefusalCode::MissingField),
-        ("long text", Draft { text: s(&"ä".repeat(21)), ..good() }, "text", RefusalCode::TooLong),
-        ("NUL", Draft { text: s("a\0b"), ..good() }, "text", RefusalCode::InvalidValue),
+        ("no text", Draft { text: None, ..good() }, "text", FieldErrorCode::MissingField),
+        ("blank text", Draft { text: s(" \n"), ..good() }, "text", FieldErrorCode::MissingField),
+        ("long text", Draft { text: s(&"ä".repeat(21)), ..good() }, "text", FieldErrorCode::TooLong),
+        ("NUL", Draft { text: s("a\0b"), ..good() }, "text", FieldErrorCode::InvalidValue),
         (
             "not a time",
             Draft { not_before: s("tomorrow"), ..good() },
             "not_before",
-            RefusalCode::InvalidValue,
+            FieldErrorCode::InvalidValue,
         ),
         (
             "no zone",
             Draft { not_before: s("2026-11-22T12:00:00"), ..good() },
             "not_before",
-            RefusalCode::InvalidValue,
+            FieldErrorCode::InvalidValue,
         ),
         (
             "past",
             Draft { expires_at: s("2026-11-22T11:59:59Z"), ..good() },
             "expires_at",
-            RefusalCode::InvalidValue,
+            FieldErrorCode::InvalidValue,
         ),
         (
             "never open",
             Draft { not_before: s("2026-11-24T00:00:00Z"), expires_at: s("2026-11-23T00:00:00Z"), ..good() },
             "expires_at",
-            RefusalCode::Contradiction,
+            FieldErrorCode::Contradiction,
         ),
-        ("empty key", Draft { dedupe_key: s(""), ..good() }, "dedupe_key", RefusalCode::MissingField),
-        ("long key", Draft { dedupe_key: s(&"k".repeat(513)), ..good() }, "dedupe_key", RefusalCode::TooLong),
-        ("NUL id", Draft { chat_id: s("a\0"), ..good() }, "chat_id", RefusalCode::InvalidValue),
+        ("empty key", Draft { dedupe_key: s(""), ..good() }, "dedupe_key", FieldErrorCode::MissingField),
+        (
+            "long key",
+            Draft { dedupe_key: s(&"k".repeat(513)), ..good() },
+            "dedupe_key",
+            FieldErrorCode::TooLong,
+        ),
+        ("NUL id", Draft { chat_id: s("a\0"), ..good() }, "chat_id", FieldErrorCode::InvalidValue),
     ]);
 }
 
@@ -132,64 +137,69 @@ fn each_fault_of_a_form_names_its_field_and_a_way_out() {
     let inmail = serde_json::json!({"linkedin": {"classic": {"inmail": true}}});
     let source = serde_json::json!({"chat_id": "c", "message_id": "m"});
     assert_each_is_told(vec![
-        ("group of one", Draft { group: Some(true), ..start() }, "group", RefusalCode::Contradiction),
-        ("named group of one", Draft { name: s("G"), ..start() }, "name", RefusalCode::Contradiction),
+        ("group of one", Draft { group: Some(true), ..start() }, "group", FieldErrorCode::Contradiction),
+        ("named group of one", Draft { name: s("G"), ..start() }, "name", FieldErrorCode::Contradiction),
         (
             "twice",
             Draft { users_ids: users(&["a", "a"]), group: Some(true), ..start() },
             "users_ids",
-            RefusalCode::InvalidValue,
+            FieldErrorCode::InvalidValue,
         ),
         (
             "not a group",
             Draft { users_ids: users(&["a", "b"]), group: Some(false), name: s("G"), ..start() },
             "users_ids",
-            RefusalCode::InvalidValue,
+            FieldErrorCode::InvalidValue,
         ),
-        ("group in a chat", Draft { group: Some(true), ..good() }, "group", RefusalCode::Contradiction),
-        ("name in a chat", Draft { name: s("G"), ..good() }, "name", RefusalCode::Contradiction),
+        ("group in a chat", Draft { group: Some(true), ..good() }, "group", FieldErrorCode::Contradiction),
+        ("name in a chat", Draft { name: s("G"), ..good() }, "name", FieldErrorCode::Contradiction),
         (
             "both words",
             Draft { specifics: Some(inmail.clone()), options: Some(inmail.clone()), ..start() },
             "options",
-            RefusalCode::Contradiction,
+            FieldErrorCode::Contradiction,
         ),
         (
             "InMail in a chat",
             Draft { specifics: Some(inmail), ..good() },
             "specifics",
-            RefusalCode::Contradiction,
+            FieldErrorCode::Contradiction,
         ),
-        ("quote at the start", Draft { quote_id: s("q"), ..start() }, "quote_id", RefusalCode::Contradiction),
+        (
+            "quote at the start",
+            Draft { quote_id: s("q"), ..start() },
+            "quote_id",
+            FieldErrorCode::Contradiction,
+        ),
         (
             "quote and forward",
             Draft { quote_id: s("q"), forward: Some(source.clone()), ..good() },
             "quote_id",
-            RefusalCode::Contradiction,
+            FieldErrorCode::Contradiction,
         ),
         (
             "forward nowhere",
             Draft { chat_id: None, forward: Some(source.clone()), ..good() },
             "chat_id",
-            RefusalCode::MissingField,
+            FieldErrorCode::MissingField,
         ),
         (
             "forward to a user",
             Draft { forward: Some(source), users_ids: users(&["a"]), ..good() },
             "users_ids",
-            RefusalCode::Contradiction,
+            FieldErrorCode::Contradiction,
         ),
         (
             "forward what",
             Draft { forward: Some(serde_json::json!({"chat_id": "c"})), ..good() },
             "forward.message_id",
-            RefusalCode::MissingField,
+            FieldErrorCode::MissingField,
         ),
         (
             "forward as text",
             Draft { forward: Some(serde_json::json!("m")), ..good() },
             "forward",
-            RefusalCode::WrongType,
+            FieldErrorCode::WrongType,
         ),
     ]);
 }
@@ -217,7 +227,8 @@ fn every_fault_is_reported_at_once() {
 
 #[test]
 fn an_undeclared_account_is_refused_when_only_known_ones_are_taken() {
-    let rules = Rules { known_accounts: Some(HashSet::from([AccountId::new("acc_2")])), ..rules() };
+    let rules =
+        ValidationLimits { known_accounts: Some(HashSet::from([AccountId::new("acc_2")])), ..rules() };
     let refusals = good().validate(&rules, now()).unwrap_err();
-    assert_eq!(refusals[0].code, RefusalCode::UnknownAccount);
+    assert_eq!(refusals[0].code, FieldErrorCode::UnknownAccount);
 }

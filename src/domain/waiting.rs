@@ -17,7 +17,7 @@ pub struct Waiting {
     /// Set while it waits to be tried again.
     pub retry_at: Option<Timestamp>,
     /// Why it waits until `retry_at`, if not because an attempt failed.
-    pub set_aside: Option<Reason>,
+    pub deferred: Option<Reason>,
     /// Whether it goes outside the account's hours as well.
     pub ignores_hours: bool,
     /// When this person was last sent a message that started a chat.
@@ -25,21 +25,21 @@ pub struct Waiting {
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
     /// The earlier message of its thread that is not settled.
-    pub held_by: Option<HeldBy>,
+    pub blocked_by: Option<BlockedBy>,
     /// How many messages of its account go first.
-    pub ahead: u64,
+    pub queue_position: u64,
 }
 
 impl Waiting {
     /// Whether it could go now but for its account and the messages before it.
     pub fn is_ready(&self, now: Timestamp) -> bool {
-        self.due_at <= now && self.retry_at.is_none_or(|at| at <= now) && self.held_by.is_none()
+        self.due_at <= now && self.retry_at.is_none_or(|at| at <= now) && self.blocked_by.is_none()
     }
 }
 
 /// An earlier message to the same chat or recipient that is not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeldBy {
+pub struct BlockedBy {
     /// Which.
     pub id: MessageId,
     /// In which state.

@@ -7,17 +7,17 @@ use jiff::{SignedDuration, Timestamp};
 use super::Shared;
 use super::api_guard::Kind;
 use super::attempt;
-use super::before::{self, Look, Looks};
 use super::ledger::KeptLedger;
 use super::live::Claim;
+use super::preflight::{self, Look, Preflight};
 use super::selection::{Selected, selected};
 use crate::clock::{self, KeptDice};
 use crate::domain::message::{AccountId, ChatId, MessageId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::decide::{Until, Verdict, gates};
+use crate::policy::fair_share::Share;
 use crate::policy::hours::{self, account_seed};
-use crate::policy::order::Share;
 use crate::policy::pace;
 use crate::policy::settle::after;
 use crate::provider::Composing;
@@ -45,7 +45,7 @@ pub(super) struct AccountRun {
     /// A step of this account ended in a bug: its call may be open with nobody waiting for its answer.
     pub(super) lost_call: bool,
     /// What was looked up for the next message.
-    pub(super) looks: Looks,
+    pub(super) preflight: Preflight,
     /// What the account waited for last, if that ends for many accounts at one moment.
     waited_for: Option<Reason>,
     /// What it has sent.
@@ -56,8 +56,8 @@ impl AccountRun {
     pub(super) fn new(id: AccountId, seed: u64) -> Self {
         let dice = clock::kept_dice(seed ^ account_seed(id.as_str()));
         let gap_dice = clock::kept_dice(gap_seed(seed, &id));
-        let (looks, sent) = (Looks::default(), KeptLedger::default());
-        Self { id, dice, gap_dice, plan: None, lost_call: false, looks, waited_for: None, sent }
+        let (preflight, sent) = (Preflight::default(), KeptLedger::default());
+        Self { id, dice, gap_dice, plan: None, lost_call: false, preflight, waited_for: None, sent }
     }
 
     /// Remembers what the account waits for.
@@ -115,12 +115,12 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     }
     let now = shared.clock.now();
     if run.lost_call {
-        let verify_at = super::recover::first_read(&shared.policies(), now);
-        shared.store.abandon(run.id.clone(), now, verify_at).await?;
+        let reconcile_at = super::recover::first_read(&shared.policies(), now);
+        shared.store.abandon(run.id.clone(), now, reconcile_at).await?;
         let monotonic = shared.clock.monotonic();
         let pause = shared.policy(&run.id).gap.max + pace::CUT;
         shared.pace.set(&run.id, monotonic + pause, monotonic);
-        shared.doubts.notify_one();
+        shared.unresolved.notify_one();
         run.lost_call = false;
     }
     let Some(selected) = selected(shared, &run.id, now, Some(&mut run.sent)).await? else {
@@ -162,15 +162,15 @@ async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result
             continue;
         }
         if matches!(verdict, Verdict::Wait { reason: Reason::RecipientRest, .. }) {
-            let gates = gates(&selected.situation().facts(message, None));
+            let gates = gates(&selected.selection_input().for_message(message, None));
             let rest = gates.into_iter().find(|gate| gate.reason == Reason::RecipientRest);
             if let Some(Until::At(until)) = rest.and_then(|gate| gate.closed) {
                 let why = "this person was sent a message that started a chat a short time ago".to_owned();
-                shared.store.set_aside(candidate.arrival, Reason::RecipientRest, until, why, now).await?;
+                shared.store.defer(candidate.seq, Reason::RecipientRest, until, why, now).await?;
                 return Ok(true);
             }
         }
-        if before::held(shared, run, candidate, now).await? {
+        if preflight::held(shared, run, candidate, now).await? {
             return Ok(true);
         }
     }
@@ -196,7 +196,7 @@ async fn act(
     let may_type =
         matches!(verdict, Verdict::Send | Verdict::Wait { reason: Reason::Gap | Reason::Break, .. });
     if may_type {
-        let looks = before::look(shared, run, &mut candidate, policy, verdict, now, free_at).await?;
+        let looks = preflight::look(shared, run, &mut candidate, policy, verdict, now, free_at).await?;
         if let Look::Wake(wake) = looks {
             return Ok(wake);
         }
@@ -207,10 +207,10 @@ async fn act(
     }
     match *verdict {
         Verdict::Send => {
-            let facts = selected.situation().facts(message, None);
-            let share = Share { floor: selected.candidates.floor, reached: candidate.reached };
+            let input = selected.selection_input().for_message(message, None);
+            let share = Share { virtual_time: selected.candidates.virtual_time, finish: candidate.finish };
             let share = selected.takes_turns(&candidate).then_some(share);
-            attempt::attempt(shared, run, candidate, &facts, share).await
+            attempt::attempt(shared, run, candidate, &input, share).await
         }
         Verdict::Stop { .. } => {
             let expired = shared.store.expire(now).await?;

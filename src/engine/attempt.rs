@@ -13,17 +13,17 @@ use tracing::Instrument;
 use super::Shared;
 use super::account::{AccountRun, Wake};
 use super::api_guard::Kind;
-use super::before;
+use super::preflight;
 use super::target::call_target;
 use crate::domain::attachment::Attachment;
 use crate::domain::message::{AccountId, Target};
-use crate::domain::outcome::{Hold, Outcome, Phase, Problem};
+use crate::domain::outcome::{Hold, Outcome, Phase, ProviderError};
 use crate::domain::policy::Policy;
 use crate::domain::state::{Sending, Settled, StateName};
 use crate::domain::whole_milliseconds;
-use crate::policy::decide::Facts;
+use crate::policy::decide::DecisionInput;
+use crate::policy::fair_share::{self, Share};
 use crate::policy::hours::Hours;
-use crate::policy::order::{self, Share};
 use crate::policy::pace::CUT;
 use crate::policy::plan::{Plan, plan};
 use crate::policy::settle::{Blame, after, consequence};
@@ -38,18 +38,18 @@ pub(super) async fn attempt(
     shared: &Shared,
     run: &mut AccountRun,
     candidate: Candidate,
-    facts: &Facts<'_>,
+    input: &DecisionInput<'_>,
     share: Option<Share>,
 ) -> Result<Wake, StoreError> {
-    let Facts { now, policy, .. } = *facts;
+    let DecisionInput { now, policy, .. } = *input;
     // Without one the guard keeps the account's place and wakes it.
     let Some(permit) = shared.api.ask(&run.id, Kind::Send) else { return Ok(Wake::Idle) };
-    let Plan { pause, warms_up_again } = plan(facts, &mut run.gap_dice);
+    let Plan { pause, warms_up_again } = plan(input, &mut run.gap_dice);
     let gap = pause.gap;
     let number = candidate.attempts + 1;
     let call = prepare(shared, run, &candidate, policy);
     let intent = Intent {
-        arrival: candidate.arrival,
+        seq: candidate.seq,
         account_id: run.id.clone(),
         number,
         at: now,
@@ -60,19 +60,19 @@ pub(super) async fn attempt(
         fingerprint: call.fingerprint(),
         chat_id: call.target.chat_id().cloned(),
         limits: IntentLimits {
-            kind: facts.message.kind,
+            kind: input.message.kind,
             break_left: pause.break_left,
             on_break: pause.on_break,
             warms_up_again,
             turn: share.map(|share| turn_of(&candidate, share, policy)),
-            closes_at: match facts.hours {
+            closes_at: match input.hours {
                 Hours::Open { until } => Some(until),
                 Hours::Always | Hours::Closed { .. } => None,
             },
         },
     };
     shared.live.release(&run.id);
-    run.looks.forget();
+    run.preflight.forget();
     if shared.wall_clock_was_set() {
         // What was decided by the old time is decided again.
         return Ok(Wake::Now);
@@ -97,7 +97,7 @@ pub(super) async fn attempt(
             None => (not_called(), Blame::default()),
         };
         paced(shared, &run.id, gap);
-        settle(shared, run, &candidate, facts, gap, (reply, blame)).await;
+        settle(shared, run, &candidate, input, gap, (reply, blame)).await;
     }
     .instrument(span)
     .await;
@@ -106,7 +106,8 @@ pub(super) async fn attempt(
 
 /// The API failed while the intent was written: no call was made.
 fn not_called() -> Reply {
-    let problem = Problem::local("api_failing", "the API failed before the call began, so none was made");
+    let problem =
+        ProviderError::local("api_failing", "the API failed before the call began, so none was made");
     Reply { phase: Phase::Claimed, outcome: Outcome::NotSent { problem, hold: Hold::Api } }
 }
 
@@ -118,9 +119,9 @@ fn paced(shared: &Shared, account: &AccountId, gap: Duration) {
 
 /// The turn that the message's campaign takes.
 fn turn_of(candidate: &Candidate, share: Share, policy: &Policy) -> (String, u64, u64) {
-    let campaign = order::campaign(&candidate.lane);
-    let (floor, reached) = share.after(campaign, &policy.order);
-    (campaign.to_owned(), floor, reached)
+    let campaign = fair_share::campaign(&candidate.lane);
+    let (virtual_time, finish) = share.after(campaign, &policy.order);
+    (campaign.to_owned(), virtual_time, finish)
 }
 
 /// The call that sends `candidate`.
@@ -149,7 +150,7 @@ fn given_up(handed: Handed) -> Reply {
         Handed::Part => (Phase::Written, "the daemon had to stop before the request was written as a whole"),
         Handed::All => (Phase::Written, "the daemon had to stop before the answer came"),
     };
-    let problem = Problem::local("stopped", what);
+    let problem = ProviderError::local("stopped", what);
     let outcome = match handed {
         Handed::Nothing | Handed::Part => Outcome::NotSent { problem, hold: Hold::Api },
         Handed::All => Outcome::Uncertain { phase, problem },
@@ -185,7 +186,7 @@ async fn settle(
     shared: &Shared,
     run: &mut AccountRun,
     candidate: &Candidate,
-    facts: &Facts<'_>,
+    input: &DecisionInput<'_>,
     gap: Duration,
     (reply, blame): (Reply, Blame),
 ) {
@@ -194,12 +195,12 @@ async fn settle(
     let outcome = reply.outcome.as_str();
     let problem = reply.outcome.problem().cloned();
     let sending = Sending { attempt: candidate.attempts + 1, retries: candidate.retries };
-    let history = &facts.account.history;
-    let consequence = consequence(sending, reply.outcome, blame, now, facts.policy, history, &mut run.dice);
+    let history = &input.account.history;
+    let consequence = consequence(sending, reply.outcome, blame, now, input.policy, history, &mut run.dice);
     log_outcome(outcome, problem.as_ref(), &consequence.message);
     let key_refused = consequence.key_refused.is_some();
     let settlement = Settlement {
-        arrival: candidate.arrival,
+        seq: candidate.seq,
         account_id: run.id.clone(),
         number: candidate.attempts + 1,
         at: now,
@@ -216,10 +217,10 @@ async fn settle(
     let is_doubt = settlement.message.name() == StateName::Uncertain;
     record(shared, settlement).await;
     if is_doubt {
-        shared.doubts.notify_one();
+        shared.unresolved.notify_one();
     }
     if let Some(why) = credits_spent {
-        inmails_wait(shared, run, candidate, facts.policy, why).await;
+        inmails_wait(shared, run, candidate, input.policy, why).await;
     }
     if key_refused {
         tracing::error!(
@@ -240,7 +241,7 @@ fn understood(candidate: &Candidate, reply: Reply) -> (Reply, Option<String>) {
             Outcome::Accepted { chat_id, message_ids }
         }
         Outcome::Refused(problem)
-            if before::credit_of(candidate).is_some() && before::hints_at_credits(&problem) =>
+            if preflight::credit_of(candidate).is_some() && preflight::hints_at_credits(&problem) =>
         {
             let why = format!("the provider refused an InMail: {problem}");
             let outcome = Outcome::NotSent { problem, hold: Hold::Credits };
@@ -259,7 +260,7 @@ async fn inmails_wait(
     policy: &Policy,
     why: String,
 ) {
-    let Some(credit) = before::credit_of(candidate) else { return };
+    let Some(credit) = preflight::credit_of(candidate) else { return };
     let now = shared.clock.now();
     let hold = InmailHold { until: after(now, policy.inmail.recheck), why };
     tracing::warn!(account_id = %run.id, credit = credit.as_str(), "the provider refused an InMail as if its credits were spent; InMails wait, the rest goes on");
@@ -294,7 +295,7 @@ async fn record(shared: &Shared, settlement: Settlement) {
     }
 }
 
-fn log_outcome(outcome: &str, problem: Option<&Problem>, message: &Settled) {
+fn log_outcome(outcome: &str, problem: Option<&ProviderError>, message: &Settled) {
     let kind = problem.map(|problem| problem.kind.as_str());
     let status = problem.and_then(|problem| problem.status);
     let req_id = problem.and_then(|problem| problem.req_id.as_deref());

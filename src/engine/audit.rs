@@ -26,7 +26,7 @@ pub struct Audit {
 }
 
 impl EngineHandle {
-    /// Looks through every attempt of the queue. Asks nobody outside.
+    /// Preflight through every attempt of the queue. Asks nobody outside.
     ///
     /// # Errors
     /// When the queue cannot be read, or the daemon stops.

@@ -14,15 +14,15 @@ use super::Shared;
 use super::api_guard::Kind;
 use super::target::inbox_of;
 use crate::domain::message::{AccountId, ChatId, Target, UserId};
-use crate::domain::outcome::Problem;
+use crate::domain::observed::{Member, ObservedGroup, Unread};
+use crate::domain::outcome::ProviderError;
 use crate::domain::policy::Policy;
-use crate::domain::seen::{Member, SeenGroup, Unread};
 use crate::domain::time_text;
-use crate::policy::evidence::{Finding, LOOK_BACK, Sight, Trace, examine, is_group_of};
+use crate::policy::evidence::{ChatHistory, Finding, Fingerprint, LOOK_BACK, examine, is_group_of};
 use crate::policy::likeness::Content;
 use crate::policy::settle::Blame;
 use crate::provider::Pages;
-use crate::store::{OpenDoubt, StoreError};
+use crate::store::{StoreError, UnresolvedAttempt};
 
 /// Groups that are read for one message; a group of its own is among the latest.
 const MAX_GROUPS: usize = 20;
@@ -45,12 +45,16 @@ pub(super) struct Seen {
 }
 
 /// Reads every chat that the message can have gone into.
-pub(super) async fn read(shared: &Shared, doubt: &OpenDoubt, policy: &Policy) -> Result<Vec<Sight>, Blind> {
-    let since = look_back(began(shared, doubt).unwrap_or_else(|| estimate(shared, doubt)));
-    let sights = read_since(shared, doubt, policy, since).await?;
+pub(super) async fn read(
+    shared: &Shared,
+    unresolved: &UnresolvedAttempt,
+    policy: &Policy,
+) -> Result<Vec<ChatHistory>, Blind> {
+    let since = look_back(began(shared, unresolved).unwrap_or_else(|| estimate(shared, unresolved)));
+    let histories = read_since(shared, unresolved, policy, since).await?;
     // The first answer told the provider's time, and the read began at another one.
-    let earlier = look_back(began(shared, doubt).unwrap_or_else(|| estimate(shared, doubt)));
-    if earlier < since { read_since(shared, doubt, policy, earlier).await } else { Ok(sights) }
+    let earlier = look_back(began(shared, unresolved).unwrap_or_else(|| estimate(shared, unresolved)));
+    if earlier < since { read_since(shared, unresolved, policy, earlier).await } else { Ok(histories) }
 }
 
 fn look_back(began: Timestamp) -> Timestamp {
@@ -59,15 +63,15 @@ fn look_back(began: Timestamp) -> Timestamp {
 
 /// When the call began by the provider's clock, and no later than that: as it was noted with the intent, or counted back
 /// from the provider's time now by a clock that nobody sets.
-fn began(shared: &Shared, doubt: &OpenDoubt) -> Option<Timestamp> {
-    if let Some(at) = doubt.provider_at {
+fn began(shared: &Shared, unresolved: &UnresolvedAttempt) -> Option<Timestamp> {
+    if let Some(at) = unresolved.provider_at {
         return Some(at);
     }
     let time = shared.provider.time()?;
-    let passed = match doubt.monotonic {
+    let passed = match unresolved.monotonic {
         Some(began) => shared.clock.monotonic().checked_sub(began)?,
         None => {
-            let ((id, began), boot) = (doubt.boot.as_ref()?, shared.clock.boot()?);
+            let ((id, began), boot) = (unresolved.boot.as_ref()?, shared.clock.boot()?);
             (*id == boot.id).then(|| boot.passed.saturating_sub(*began) + COARSE)?
         }
     };
@@ -75,16 +79,16 @@ fn began(shared: &Shared, doubt: &OpenDoubt) -> Option<Timestamp> {
 }
 
 /// When the call began by this machine's clock. A clock that was set since is set right by the time that has passed.
-fn by_wall_clock(shared: &Shared, doubt: &OpenDoubt) -> Timestamp {
-    let passed = doubt.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
+fn by_wall_clock(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
+    let passed = unresolved.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
     let by_monotonic = passed.and_then(|passed| shared.clock.now().checked_sub(passed).ok());
-    by_monotonic.map_or(doubt.started_at, |at| at.min(doubt.started_at))
+    by_monotonic.map_or(unresolved.started_at, |at| at.min(unresolved.started_at))
 }
 
 /// About when the call began by the provider's clock, where that is not known: as long ago as this machine's clock says. Good
 /// enough to look back from, not to date a message by.
-fn estimate(shared: &Shared, doubt: &OpenDoubt) -> Timestamp {
-    let by_ours = by_wall_clock(shared, doubt);
+fn estimate(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
+    let by_ours = by_wall_clock(shared, unresolved);
     let passed = shared.clock.now().duration_since(by_ours);
     let by_theirs = shared.provider.time().and_then(|time| time.earliest.checked_sub(passed).ok());
     by_theirs.unwrap_or(by_ours)
@@ -93,29 +97,30 @@ fn estimate(shared: &Shared, doubt: &OpenDoubt) -> Timestamp {
 /// Holds what was read against the attempt.
 pub(super) async fn find(
     shared: &Shared,
-    doubt: &OpenDoubt,
-    sights: &[Sight],
+    unresolved: &UnresolvedAttempt,
+    histories: &[ChatHistory],
 ) -> Result<Finding, StoreError> {
-    let started_at = by_wall_clock(shared, doubt);
-    let rivals = shared.store.rivals(doubt, look_back(started_at)).await?;
-    let chats: Vec<ChatId> = sights.iter().map(|sight| sight.chat_id.clone()).collect();
-    let mut known = shared.store.known_before(doubt, &chats).await?;
-    let sights: Vec<Sight> = sights
+    let started_at = by_wall_clock(shared, unresolved);
+    let other_attempts = shared.store.other_attempts(unresolved, look_back(started_at)).await?;
+    let chats: Vec<ChatId> = histories.iter().map(|history| history.chat_id.clone()).collect();
+    let mut known = shared.store.known_before(unresolved, &chats).await?;
+    let histories: Vec<ChatHistory> = histories
         .iter()
-        .map(|sight| {
-            let known_before = known.remove(&sight.chat_id).unwrap_or_default();
-            Sight { known_before, ..sight.clone() }
+        .map(|history| {
+            let known_before = known.remove(&history.chat_id).unwrap_or_default();
+            ChatHistory { known_before, ..history.clone() }
         })
         .collect();
-    let content = Content::of(&doubt.target, &doubt.text, &doubt.extras);
-    let trace = Trace { began: began(shared, doubt), started_at, target: &doubt.target, content };
-    Ok(examine(&trace, &rivals, &sights))
+    let content = Content::of(&unresolved.target, &unresolved.text, &unresolved.extras);
+    let fingerprint =
+        Fingerprint { began: began(shared, unresolved), started_at, target: &unresolved.target, content };
+    Ok(examine(&fingerprint, &other_attempts, &histories))
 }
 
 impl Seen {
     /// What was found in chats that were read.
-    pub(super) fn of(shared: &Shared, finding: &Finding, sights: &[Sight]) -> Self {
-        let messages: usize = sights.iter().map(|sight| sight.messages.len()).sum();
+    pub(super) fn of(shared: &Shared, finding: &Finding, histories: &[ChatHistory]) -> Self {
+        let messages: usize = histories.iter().map(|history| history.messages.len()).sum();
         let (word, what) = match finding {
             Finding::Found { chat_id, message_ids, at } => {
                 let (ids, at) = (message_ids.join(", "), time_text(*at));
@@ -130,15 +135,15 @@ impl Seen {
             Finding::Absent => ("absent", "it is not among them".to_owned()),
         };
         let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
-        let (chats, messages) = (plural(sights.len(), "chat"), plural(messages, "message"));
-        let own = |sight: &Sight| {
-            let own = sight.messages.iter().filter(|message| message.is_sender != Some(false));
-            (sight.chat_id.clone(), own.map(|message| message.id.clone()).collect())
+        let (chats, messages) = (plural(histories.len(), "chat"), plural(messages, "message"));
+        let own = |history: &ChatHistory| {
+            let own = history.messages.iter().filter(|message| message.is_sender != Some(false));
+            (history.chat_id.clone(), own.map(|message| message.id.clone()).collect())
         };
         Self {
             finding: word,
             words: format!("{chats} read back, {messages} seen: {what}"),
-            shown: sights.iter().map(own).collect(),
+            shown: histories.iter().map(own).collect(),
             at: shared.clock.monotonic(),
         }
     }
@@ -152,22 +157,22 @@ impl Seen {
 
 async fn read_since(
     shared: &Shared,
-    doubt: &OpenDoubt,
+    unresolved: &UnresolvedAttempt,
     policy: &Policy,
     since: Timestamp,
-) -> Result<Vec<Sight>, Blind> {
-    let account = &doubt.account_id;
+) -> Result<Vec<ChatHistory>, Blind> {
+    let account = &unresolved.account_id;
     let provider = &shared.provider;
     let mut chats: Vec<(ChatId, Option<Vec<Member>>)> = Vec::new();
-    chats.extend(doubt.chat_id.clone().map(|chat_id| (chat_id, None)));
-    match &doubt.target {
+    chats.extend(unresolved.chat_id.clone().map(|chat_id| (chat_id, None)));
+    match &unresolved.target {
         Target::Chat(chat_id) | Target::Forward { chat_id, .. } => chats.push((chat_id.clone(), None)),
         Target::User { user_id, .. } => {
             let read = |_pages| provider.chats_with(account.clone(), user_id.clone());
             chats.extend(call(shared, account, read).await?.into_iter().map(|chat_id| (chat_id, None)));
         }
         Target::Group { users_ids, .. } => {
-            let inbox_id = inbox_of(&doubt.target, &doubt.extras, policy);
+            let inbox_id = inbox_of(&unresolved.target, &unresolved.extras, policy);
             // A group that we made is no older than the call, but clocks may be wrong.
             let read = |pages| provider.groups_since(account.clone(), inbox_id, since, pages);
             let groups = chosen(users_ids, call(shared, account, read).await?)?;
@@ -176,25 +181,25 @@ async fn read_since(
     }
     let mut known = HashSet::new();
     chats.retain(|(chat_id, _)| known.insert(chat_id.clone()));
-    let mut sights = Vec::with_capacity(chats.len());
+    let mut histories = Vec::with_capacity(chats.len());
     for (chat_id, members) in chats {
         let read = |pages| provider.messages_since(account.clone(), chat_id.clone(), since, pages);
         let messages = call(shared, account, read).await?;
-        sights.push(Sight { chat_id, members, messages, known_before: BTreeSet::new() });
+        histories.push(ChatHistory { chat_id, members, messages, known_before: BTreeSet::new() });
     }
-    Ok(sights)
+    Ok(histories)
 }
 
 /// The groups that are read: those with the same members first.
-fn chosen(users_ids: &[UserId], groups: Vec<SeenGroup>) -> Result<Vec<SeenGroup>, Blind> {
+fn chosen(users_ids: &[UserId], groups: Vec<ObservedGroup>) -> Result<Vec<ObservedGroup>, Blind> {
     if groups.len() > MAX_GROUPS {
         let what =
             format!("{} group chats were written in since; that is too many to look into", groups.len());
-        let problem = Box::new(Problem::local("too_many_chats", what));
+        let problem = Box::new(ProviderError::local("too_many_chats", what));
         return Err((Unread { problem, down: None, hold: None }, Blame::default()));
     }
     let is_same =
-        |group: &SeenGroup| group.members.as_ref().is_some_and(|members| is_group_of(users_ids, members));
+        |group: &ObservedGroup| group.members.as_ref().is_some_and(|members| is_group_of(users_ids, members));
     let (same, others): (Vec<_>, Vec<_>) = groups.into_iter().partition(is_same);
     Ok(same.into_iter().chain(others).collect())
 }

@@ -14,13 +14,13 @@ use crate::domain::policy::{Policies, Policy};
 use crate::domain::reason::{Actor, Reason};
 use crate::domain::state::StateName;
 use crate::domain::waiting::Waiting;
-use crate::policy::decide::{Facts, Gate, Live, Until, Verdict, decide, gates};
+use crate::policy::decide::{DecisionInput, Gate, Live, Until, Verdict, decide, gates};
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::store::{AccountView, MessageView, StoreError};
 
 /// Where a message or an account stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct WaitStatus {
     /// The one reason.
     pub reason: Reason,
     /// What it waits for; `None` once it is final or goes now.
@@ -29,7 +29,7 @@ pub struct Standing {
     pub rule: Option<String>,
 }
 
-impl Standing {
+impl WaitStatus {
     fn new(reason: Reason, until: Option<Until>) -> Self {
         Self { reason, until, rule: None }
     }
@@ -45,19 +45,19 @@ impl Standing {
     }
 }
 
-/// A standing with every gate that led to it.
+/// A wait status with every gate that led to it.
 #[derive(Debug, Clone)]
 pub struct Explanation {
     /// When it was asked.
     pub now: Timestamp,
     /// The outcome.
-    pub standing: Standing,
+    pub wait_status: WaitStatus,
     /// Each gate in order, for a queued message.
     pub gates: Vec<Gate>,
     /// How many messages of the account go first.
-    pub ahead: u64,
+    pub queue_position: u64,
     /// The message whose outcome it waits for, if order in its chat holds it.
-    pub held_by: Option<MessageId>,
+    pub blocked_by: Option<MessageId>,
     /// The account's zone, to tell times in.
     pub zone: jiff::tz::TimeZone,
 }
@@ -67,21 +67,21 @@ impl EngineHandle {
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn standings(&self, messages: &[MessageView]) -> Result<Vec<Standing>, StoreError> {
+    pub async fn wait_statuses(&self, messages: &[MessageView]) -> Result<Vec<WaitStatus>, StoreError> {
         let mut views: HashMap<&AccountId, View> = HashMap::new();
-        let mut standings = Vec::with_capacity(messages.len());
+        let mut wait_statuses = Vec::with_capacity(messages.len());
         for message in messages {
             if message.waiting.is_none() {
-                standings.push(of_state(message));
+                wait_statuses.push(of_state(message));
                 continue;
             }
             let account = &message.account.id;
             if !views.contains_key(account) {
                 views.insert(account, self.view(&message.account, &message.daemon).await?);
             }
-            standings.push(views[account].judge(message).0);
+            wait_statuses.push(views[account].judge(message).0);
         }
-        Ok(standings)
+        Ok(wait_statuses)
     }
 
     /// Where `message` stands, with every gate.
@@ -91,16 +91,16 @@ impl EngineHandle {
     pub async fn explain(&self, message: &MessageView) -> Result<Explanation, StoreError> {
         let view = self.view(&message.account, &message.daemon).await?;
         let waiting = message.waiting.as_ref();
-        let (standing, gates) = match waiting {
+        let (wait_status, gates) = match waiting {
             Some(_) => view.judge(message),
             None => (of_state(message), Vec::new()),
         };
         Ok(Explanation {
             now: view.now,
-            standing,
+            wait_status,
             gates,
-            ahead: waiting.map_or(0, |waiting| waiting.ahead),
-            held_by: waiting.and_then(|waiting| waiting.held_by).map(|held_by| held_by.id),
+            queue_position: waiting.map_or(0, |waiting| waiting.queue_position),
+            blocked_by: waiting.and_then(|waiting| waiting.blocked_by).map(|blocked_by| blocked_by.id),
             zone: view.policy.zone.clone(),
         })
     }
@@ -109,16 +109,16 @@ impl EngineHandle {
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn account_standing(
+    pub async fn account_wait_status(
         &self,
         account: &AccountView,
         daemon: &Daemon,
-    ) -> Result<Option<Standing>, StoreError> {
+    ) -> Result<Option<WaitStatus>, StoreError> {
         if account.counts.of(StateName::Queued) == 0 {
             return Ok(None);
         }
-        if let Some(standing) = self.next_standing(&account.account.id).await? {
-            return Ok(Some(standing));
+        if let Some(wait_status) = self.next_wait_status(&account.account.id).await? {
+            return Ok(Some(wait_status));
         }
         let view = self.view(&account.account, daemon).await?;
         // All of it is blocked by messages that are not settled: reading back may settle them, otherwise a person.
@@ -128,13 +128,13 @@ impl EngineHandle {
             ignores_hours: false,
             due_at: view.now,
             retry_at: None,
-            set_aside: None,
+            deferred: None,
             started_at: None,
             expires_at: None,
-            held_by: None,
-            ahead: 0,
+            blocked_by: None,
+            queue_position: 0,
         };
-        Ok(Some(judge_blocked(&view.facts(&message), blocked)))
+        Ok(Some(judge_blocked(&view.input(&message), blocked)))
     }
 
     /// Where the message that goes next on `account` stands, or the one that waits for the shortest time; `None` while nothing
@@ -142,13 +142,13 @@ impl EngineHandle {
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn next_standing(&self, account: &AccountId) -> Result<Option<Standing>, StoreError> {
+    pub async fn next_wait_status(&self, account: &AccountId) -> Result<Option<WaitStatus>, StoreError> {
         let Some(selected) = selected(&self.shared, account, self.now(), None).await? else {
             return Ok(None);
         };
         let Some((place, verdict)) = selected.selection.standing() else { return Ok(None) };
         let (_, message) = selected.candidate(place);
-        Ok(Some(standing(&selected.situation().facts(message, None), verdict)))
+        Ok(Some(wait_status(&selected.selection_input().for_message(message, None), verdict)))
     }
 
     /// Puts other rules in force for `account`, from its next step on.
@@ -220,59 +220,59 @@ struct View {
 }
 
 impl View {
-    fn facts<'a>(&'a self, message: &'a Waiting) -> Facts<'a> {
+    fn input<'a>(&'a self, message: &'a Waiting) -> DecisionInput<'a> {
         let Self { now, account, daemon, policy, hours, live, ledger, .. } = self;
         let ledger = ledger.as_ref();
-        Facts { now: *now, daemon, account, message, live: *live, policy, hours: *hours, ledger }
+        DecisionInput { now: *now, daemon, account, message, live: *live, policy, hours: *hours, ledger }
     }
 
     /// Where a queued message stands, with its gates: the selection's verdict if it is a candidate; otherwise the message
     /// that goes next is before it.
-    fn judge(&self, message: &MessageView) -> (Standing, Vec<Gate>) {
+    fn judge(&self, message: &MessageView) -> (WaitStatus, Vec<Gate>) {
         let Some(waiting) = &message.waiting else { return (of_state(message), Vec::new()) };
         let selected = self.selected.as_ref();
-        let place = selected.and_then(|selected| selected.place(message.arrival));
+        let place = selected.and_then(|selected| selected.place(message.seq));
         let goes_next = place.is_some() && selected.and_then(|selected| selected.selection.next) == place;
         let another_goes = !goes_next && selected.is_some_and(|selected| selected.selection.next.is_some());
-        let ahead = match (waiting.is_ready(self.now), another_goes) {
-            (true, true) => waiting.ahead.max(1),
-            (true, false) if !goes_next => waiting.ahead,
+        let queue_position = match (waiting.is_ready(self.now), another_goes) {
+            (true, true) => waiting.queue_position.max(1),
+            (true, false) if !goes_next => waiting.queue_position,
             (true, false) | (false, _) => 0,
         };
-        let waiting = Waiting { ahead, ..waiting.clone() };
-        let mut facts = self.facts(&waiting);
+        let waiting = Waiting { queue_position, ..waiting.clone() };
+        let mut input = self.input(&waiting);
         if goes_next {
-            facts.live.typing_until = selected.and_then(|selected| selected.typing_until(message.id));
+            input.live.typing_until = selected.and_then(|selected| selected.typing_until(message.id));
         }
-        (standing(&facts, &decide(&facts)), gates(&facts).to_vec())
+        (wait_status(&input, &decide(&input)), gates(&input).to_vec())
     }
 }
 
 /// A verdict in words.
-fn standing(facts: &Facts<'_>, verdict: &Verdict) -> Standing {
+fn wait_status(input: &DecisionInput<'_>, verdict: &Verdict) -> WaitStatus {
     match *verdict {
-        Verdict::Send => Standing::new(Reason::Now, Some(Until::At(facts.now))),
+        Verdict::Send => WaitStatus::new(Reason::Now, Some(Until::At(input.now))),
         Verdict::Wait { reason, until } => {
-            let rule = gates(facts).into_iter().find(|gate| gate.closed.is_some()).and_then(|gate| gate.rule);
-            Standing { rule, ..Standing::new(reason, Some(until)) }
+            let rule = gates(input).into_iter().find(|gate| gate.closed.is_some()).and_then(|gate| gate.rule);
+            WaitStatus { rule, ..WaitStatus::new(reason, Some(until)) }
         }
-        Verdict::Stop { reason } => Standing::new(reason, None),
+        Verdict::Stop { reason } => WaitStatus::new(reason, None),
     }
 }
 
 /// What holds messages that are all blocked: the account's pace comes after that.
-fn judge_blocked(facts: &Facts<'_>, blocked: Until) -> Standing {
-    let mut before = gates(facts).into_iter().take_while(|gate| gate.reason != Reason::ChatOrder);
+fn judge_blocked(input: &DecisionInput<'_>, blocked: Until) -> WaitStatus {
+    let mut before = gates(input).into_iter().take_while(|gate| gate.reason != Reason::ChatOrder);
     match before.find(|gate| gate.closed.is_some()) {
-        Some(gate) => Standing { reason: gate.reason, until: gate.closed, rule: gate.rule },
-        None => Standing::new(Reason::ChatOrder, Some(blocked)),
+        Some(gate) => WaitStatus { reason: gate.reason, until: gate.closed, rule: gate.rule },
+        None => WaitStatus::new(Reason::ChatOrder, Some(blocked)),
     }
 }
 
-fn of_state(message: &MessageView) -> Standing {
+fn of_state(message: &MessageView) -> WaitStatus {
     let until = match message.state {
         StateName::Review => Some(Until::Person),
-        StateName::Uncertain => message.verify_at.map(Until::At),
+        StateName::Uncertain => message.reconcile_at.map(Until::At),
         StateName::New
         | StateName::Queued
         | StateName::Sending
@@ -282,5 +282,5 @@ fn of_state(message: &MessageView) -> Standing {
         | StateName::Expired
         | StateName::Rejected => None,
     };
-    Standing::new(message.reason, until)
+    WaitStatus::new(message.reason, until)
 }

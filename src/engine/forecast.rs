@@ -20,9 +20,9 @@ use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId, NewMessage};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
+use crate::policy::fair_share::FairShare;
 use crate::policy::forecast::{Forecast, Queued, Start, forecast_while};
 use crate::policy::hours::account_seed;
-use crate::policy::order::Turns;
 use crate::policy::settle::after;
 use crate::store::{MessageView, QueuedMessage, StoreError};
 
@@ -44,7 +44,7 @@ pub struct ForecastRequest {
     pub account_id: Option<AccountId>,
     /// Only messages with this label are summed by campaign and listed.
     pub campaign: Option<String>,
-    /// Looks so far.
+    /// Preflight so far.
     pub days: u32,
     /// How often each account is run, at least once.
     pub runs: u32,
@@ -128,10 +128,10 @@ impl EngineHandle {
         let account = store.account(&id).await?.map_or_else(|| Account::new(id.clone()), |view| view.account);
         let mut prepared = self.prepared(&id).await?;
         prepared.suppose(&with, now);
-        let (floor, reached) = store.turns(&id).await?;
+        let (virtual_time, finish) = store.fair_shares(&id).await?;
         let since = now.checked_sub(CALLS_SINCE).unwrap_or(now);
         let call = store.call_takes_ms(&id, since).await?;
-        let (policy, turns) = (self.policy(&id), Turns { floor, reached });
+        let (policy, turns) = (self.policy(&id), FairShare { virtual_time, finish });
         let ledger = self.ledger(&id, &policy).await?;
         let account = self.paced(&account);
         let (seed, daemon) = (self.shared.seed, Arc::clone(daemon));
@@ -168,7 +168,7 @@ impl EngineHandle {
         loop {
             let part = self.shared.store.queued(account, after, PART).await?;
             let Some(last) = part.last() else { return Ok(prepared) };
-            after = last.arrival;
+            after = last.seq;
             prepared.add(&part);
         }
     }
@@ -220,7 +220,7 @@ impl Prepared {
                 due_at: message.due_at,
                 ready_at: message.retry_at.map_or(message.due_at, |at| at.max(message.due_at)),
                 expires_at: message.expires_at,
-                arrival: message.arrival,
+                seq: message.seq,
                 thread,
                 waits_for: message.is_held.then_some(Reason::ChatOrder),
             });
@@ -229,8 +229,8 @@ impl Prepared {
 
     /// Adds messages that are only supposed, as if they had come after all others.
     fn suppose(&mut self, with: &[NewMessage], now: Timestamp) {
-        let last = self.queued.last().map_or(0, |message| message.arrival);
-        for (message, arrival) in with.iter().zip(last + 1..) {
+        let last = self.queued.last().map_or(0, |message| message.seq);
+        for (message, seq) in with.iter().zip(last + 1..) {
             let due_at = message.not_before.map_or(now, |at| at.max(now));
             let lane = self.lane(&message.lane());
             self.ids.push(None);
@@ -239,7 +239,7 @@ impl Prepared {
                 due_at,
                 ready_at: due_at,
                 expires_at: message.expires_at,
-                arrival,
+                seq,
                 thread: account_seed(&message.target.thread()),
                 waits_for: None,
             });

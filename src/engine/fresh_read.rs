@@ -1,6 +1,6 @@
 //! One read for a message that is about to go: with a permit, and what is left when it fails.
 //!
-//! Called by `before.rs`. A read that is limited rests the account, as a limited send does; one that is refused for good
+//! Called by `preflight.rs`. A read that is limited rests the account, as a limited send does; one that is refused for good
 //! is not made again; anything else is tried again after a pause that grows. Trouble of the API is the guard's affair.
 
 use std::time::Duration;
@@ -12,9 +12,9 @@ use super::Shared;
 use super::account::{AccountRun, Wake};
 use super::api_guard::Kind;
 use crate::domain::account::Down;
-use crate::domain::outcome::Problem;
+use crate::domain::observed::Unread;
+use crate::domain::outcome::ProviderError;
 use crate::domain::reason::Reason;
-use crate::domain::seen::Unread;
 use crate::policy::settle::{Rest, after, rest_after_read};
 use crate::provider::Pages;
 use crate::store::{AccountRest, Candidate, StoreError};
@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 const LONGEST_AGAIN: Duration = Duration::from_secs(3600);
 
 /// Whether a refused look-up says that there is no such user.
-pub(super) fn is_about_the_user(problem: &Problem) -> bool {
+pub(super) fn is_about_the_user(problem: &ProviderError) -> bool {
     let words = [&problem.title, &problem.detail].into_iter().flatten();
     problem.kind.ends_with("/invalid_parameters")
         && words.map(|text| text.to_lowercase()).any(|text| text.contains("user"))
@@ -40,13 +40,13 @@ pub(super) async fn refuse(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     tracing::warn!(account_id = %run.id, message_id = %candidate.id, error, "failed");
-    shared.store.refuse(candidate.arrival, Reason::Refused, error, now).await?;
+    shared.store.refuse(candidate.seq, Reason::Refused, error, now).await?;
     Ok(())
 }
 
 /// Nobody waits for this read any longer; that says nothing of the API.
 pub(super) fn gave_up() -> Unread {
-    let problem = Problem::local("gave_up", "the message did not wait for the answer");
+    let problem = ProviderError::local("gave_up", "the message did not wait for the answer");
     Unread { problem: Box::new(problem), down: None, hold: None }
 }
 
@@ -73,9 +73,9 @@ pub(super) enum Failed {
     /// Something else than the message holds the account now; deciding again tells.
     Elsewhere,
     /// The read is tried again then.
-    Until { until: Timestamp, problem: Problem },
+    Until { until: Timestamp, problem: ProviderError },
     /// Trying again would give the same answer.
-    ForGood(Problem),
+    ForGood(ProviderError),
 }
 
 pub(super) async fn failed(
@@ -102,10 +102,10 @@ pub(super) async fn failed(
         return Ok(Failed::Elsewhere);
     }
     if unread.problem.is_final() {
-        run.looks.failed = 0;
+        run.preflight.failed = 0;
         return Ok(Failed::ForGood(*unread.problem));
     }
-    let wait = AGAIN.saturating_mul(2_u32.saturating_pow(run.looks.failed)).min(LONGEST_AGAIN);
-    run.looks.failed = run.looks.failed.saturating_add(1);
+    let wait = AGAIN.saturating_mul(2_u32.saturating_pow(run.preflight.failed)).min(LONGEST_AGAIN);
+    run.preflight.failed = run.preflight.failed.saturating_add(1);
     Ok(Failed::Until { until: after(now, wait), problem: *unread.problem })
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::domain::message::{AccountId, MessageId};
-use crate::domain::outcome::Problem;
+use crate::domain::outcome::ProviderError;
 use crate::policy::settle::after;
 
 /// The queue cannot be written or read.
@@ -24,7 +24,7 @@ pub struct StorageTrouble {
     pub error: String,
 }
 
-/// The right to send a message, held while the recipient sees somebody typing. Letting go of it leaves no trace.
+/// The right to send a message, held while the recipient sees somebody typing. Letting go of it leaves nothing behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) message_id: MessageId,
@@ -52,7 +52,7 @@ struct ReadRest {
     until: Duration,
     /// Rests in a row; each is twice as long.
     times: u32,
-    problem: Problem,
+    problem: ProviderError,
 }
 
 /// The longest rest of such reads, unless a longer one was asked for.
@@ -92,7 +92,7 @@ impl LiveState {
     }
 
     /// What of an account is not read for now, because the last read was limited or refused: the problem it met.
-    pub(super) fn reads_rest(&self, account: &AccountId, monotonic: Duration) -> Option<Problem> {
+    pub(super) fn reads_rest(&self, account: &AccountId, monotonic: Duration) -> Option<ProviderError> {
         let rests = self.read_rests.lock().expect("nothing panics while holding it");
         rests.get(account).filter(|rest| monotonic < rest.until).map(|rest| rest.problem.clone())
     }
@@ -101,7 +101,7 @@ impl LiveState {
     pub(super) fn rest_reads(
         &self,
         account: &AccountId,
-        problem: Problem,
+        problem: ProviderError,
         pause: Duration,
         monotonic: Duration,
     ) {

@@ -1,4 +1,4 @@
-//! The engine: one loop per account, one supervisor that sleeps for all of them, and one verifier (`verify.rs`) that
+//! The engine: one loop per account, one supervisor that sleeps for all of them, and one reconciler (`verify.rs`) that
 //! reads chats back to settle what is uncertain.
 //!
 //! An account runs by repeating `step` (`account.rs`): read what is stored, let `policy/` decide, act once, say when
@@ -10,26 +10,26 @@
 //! The engine knows the store's verbs, the provider's trait and the clock; it never sees SQL, HTTP or JSON.
 
 mod account;
+mod account_sync;
 mod api_guard;
 mod attempt;
 mod audit;
-mod before;
 mod caps;
 mod chats;
 mod explain;
-mod facts;
 mod forecast;
 mod forecast_sums;
 mod fresh_read;
 mod ledger;
 mod live;
 mod pace;
+mod preflight;
+mod reconcile;
 mod recover;
 mod selection;
 mod supervisor;
 mod target;
 mod timers;
-mod verify;
 mod wall_clock;
 mod work;
 
@@ -59,7 +59,7 @@ pub use crate::policy::quota::Budget;
 pub use crate::store::Recovered;
 pub use api_guard::{ApiHealth, RequestRates};
 pub use audit::Audit;
-pub use explain::{Explanation, Standing};
+pub use explain::{Explanation, WaitStatus};
 pub use forecast::ForecastRequest;
 pub use forecast_sums::{AccountForecast, ExpectedDay, ExpectedMessage, Forecasts, Summary};
 pub use live::StorageTrouble;
@@ -77,7 +77,7 @@ pub struct EngineParts {
     /// How fast requests may go to the API.
     pub rates: RequestRates,
     /// How old what is known of an account may become before it is read again.
-    pub facts_age: Duration,
+    pub snapshot_age: Duration,
     /// What was due longer ago than this when the engine starts waits for a person, if no daemon was there meanwhile;
     /// `None` sends it in its turn.
     pub stale_after: Option<Duration>,
@@ -93,7 +93,7 @@ struct Shared {
     store: Store,
     provider: Arc<dyn Provider>,
     clock: Arc<dyn Clock>,
-    facts_age: Duration,
+    snapshot_age: Duration,
     policies: RwLock<Policies>,
     seed: u64,
     wakeups: Arc<Wakeups>,
@@ -101,12 +101,12 @@ struct Shared {
     pace: pace::Pace,
     /// Every request takes a permit here.
     api: Arc<api_guard::ApiGuard>,
-    /// Tasks of the verifier's that only wait for its reads.
+    /// Tasks of the reconciler's that only wait for its reads.
     joining: AtomicUsize,
     timers: timers::TimerCount,
     work: work::Work,
     /// Told whenever an outcome became unknown.
-    doubts: Notify,
+    unresolved: Notify,
     /// Asks the supervisor whether it goes round.
     pulse: Pulse,
     /// The wall clock and the monotonic one when the run began.
@@ -155,7 +155,7 @@ pub struct Engine {
     handle: EngineHandle,
     tasks: Tasks,
     supervisor: JoinHandle<()>,
-    verifier: JoinHandle<()>,
+    reconciler: JoinHandle<()>,
     pump: JoinHandle<()>,
 }
 
@@ -192,13 +192,13 @@ impl Engine {
             store: parts.store,
             provider: parts.provider,
             clock: parts.clock,
-            facts_age: parts.facts_age,
+            snapshot_age: parts.snapshot_age,
             policies: RwLock::new(parts.policies),
             seed: parts.seed,
             wakeups,
             timers: timers::TimerCount::default(),
             work: work::Work::new(),
-            doubts: Notify::new(),
+            unresolved: Notify::new(),
             pulse: Pulse::default(),
             stopping: CancellationToken::new(),
             giving_up: CancellationToken::new(),
@@ -208,9 +208,9 @@ impl Engine {
         let supervisor = supervisor::Supervisor::new(Arc::clone(&shared));
         let tasks = Tasks::default();
         let supervisor = tasks.spawn("supervisor", supervisor.run());
-        let verifier = tasks.spawn("reconciler", verify::Verifier::new(Arc::clone(&shared)).run());
+        let reconciler = tasks.spawn("reconciler", reconcile::Reconciler::new(Arc::clone(&shared)).run());
         let pump = tasks.spawn("API guard", api_guard::run(Arc::clone(&shared)));
-        Ok((Self { handle, tasks, supervisor, verifier, pump }, recovered))
+        Ok((Self { handle, tasks, supervisor, reconciler, pump }, recovered))
     }
 
     /// The tasks that the engine cannot do without.
@@ -231,7 +231,7 @@ impl Engine {
         shared.stopping.cancel();
         shared.work.finish().await;
         // What it was reading proves nothing yet and is read again.
-        let _a_panic_was_reported_already = self.verifier.await;
+        let _a_panic_was_reported_already = self.reconciler.await;
         // Nothing asks for a permit any more.
         let _a_panic_was_reported_already = self.pump.await;
         let mut supervisor = self.supervisor;
@@ -319,7 +319,7 @@ impl EngineHandle {
 
     /// Whether what was read of an account at `at` should have been read anew since.
     pub fn is_old(&self, at: Timestamp) -> bool {
-        facts::is_old(at, self.now(), self.shared.facts_age)
+        account_sync::is_old(at, self.now(), self.shared.snapshot_age)
     }
 
     /// Why the queue cannot be written or read, if the last try failed.

@@ -7,12 +7,12 @@ use jiff::Timestamp;
 use crate::clock::Boot;
 use crate::domain::policy::Policies;
 use crate::policy::settle::after;
-use crate::store::{ClockReading, ClockStep, Recovered, Store, StoreError, VerifyAt};
+use crate::store::{ClockReading, ClockStep, ReconcileAt, Recovered, Store, StoreError};
 
 /// When an account's chats are read back for the first time after something that happened `now`.
-pub(super) fn first_read(policies: &Policies, now: Timestamp) -> VerifyAt {
+pub(super) fn first_read(policies: &Policies, now: Timestamp) -> ReconcileAt {
     let policies = policies.clone();
-    Box::new(move |account| policies.of(account).read_back.after.first().map(|first| after(now, *first)))
+    Box::new(move |account| policies.of(account).reconcile.after.first().map(|first| after(now, *first)))
 }
 
 pub(super) fn log_step(step: ClockStep) {

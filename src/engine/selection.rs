@@ -8,14 +8,14 @@ use jiff::Timestamp;
 use super::Shared;
 use super::ledger::KeptLedger;
 use crate::domain::caps::Ledger;
-use crate::domain::message::{AccountId, Arrival, MessageId};
+use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
 use crate::policy::decide::{Live, Verdict};
+use crate::policy::fair_share::Share;
 use crate::policy::hours::{Hours, account_seed, hours_at};
-use crate::policy::order::Share;
-use crate::policy::select::{Entry, Selection, Situation, select};
+use crate::policy::select::{Entry, Selection, SelectionInput, select};
 use crate::store::{Asker, Candidate, Candidates, StoreError};
 
 /// A selection, and everything it was made from.
@@ -36,8 +36,8 @@ pub(super) struct Selected {
 
 impl Selected {
     /// What a verdict on a message of the account depends on, but for the message.
-    pub(super) fn situation(&self) -> Situation<'_> {
-        Situation {
+    pub(super) fn selection_input(&self) -> SelectionInput<'_> {
+        SelectionInput {
             now: self.now,
             daemon: &self.candidates.daemon,
             account: &self.candidates.account,
@@ -54,8 +54,8 @@ impl Selected {
     }
 
     /// The place of this message, if it is a candidate.
-    pub(super) fn place(&self, arrival: Arrival) -> Option<usize> {
-        self.candidates.messages.iter().position(|candidate| candidate.arrival == arrival)
+    pub(super) fn place(&self, seq: Seq) -> Option<usize> {
+        self.candidates.messages.iter().position(|candidate| candidate.seq == seq)
     }
 
     /// Until when the typing indicator is shown for this message, if it is.
@@ -65,18 +65,18 @@ impl Selected {
 
     /// Whether a send of `candidate` is a turn of its campaign: where there never was a campaign, none is counted.
     pub(super) fn takes_turns(&self, candidate: &Candidate) -> bool {
-        self.candidates.takes_turns || self.candidates.floor > 0 || candidate.lane.campaign.is_some()
+        self.candidates.takes_turns || self.candidates.virtual_time > 0 || candidate.lane.campaign.is_some()
     }
 
     fn select(&mut self) {
         let entry = |(candidate, message)| {
-            let Candidate { lane, reached, arrival, id, .. }: &Candidate = candidate;
-            let share = Share { floor: self.candidates.floor, reached: *reached };
-            Entry { message, lane, share, arrival: arrival.0, typing_until: self.typing_until(*id) }
+            let Candidate { lane, finish, seq, id, .. }: &Candidate = candidate;
+            let share = Share { virtual_time: self.candidates.virtual_time, finish: *finish };
+            Entry { message, lane, share, seq: seq.0, typing_until: self.typing_until(*id) }
         };
         let entries: Vec<Entry<'_>> =
             self.candidates.messages.iter().zip(&self.messages).map(entry).collect();
-        self.selection = select(&self.situation(), &entries);
+        self.selection = select(&self.selection_input(), &entries);
     }
 
     /// Whether the selection depends on what the account has sent.
@@ -141,11 +141,11 @@ fn waiting(candidate: &Candidate) -> Waiting {
         kind: lane.kind,
         due_at: candidate.due_at,
         retry_at: candidate.retry_at,
-        set_aside: candidate.set_aside,
+        deferred: candidate.deferred,
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: candidate.started_at,
         expires_at: candidate.expires_at,
-        held_by: None,
-        ahead: 0,
+        blocked_by: None,
+        queue_position: 0,
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use super::account::{AccountRun, Wake, step};
-use super::facts;
+use super::account_sync;
 use super::timers::Timers;
 use crate::domain::message::AccountId;
 use crate::policy::settle::after;
@@ -47,7 +47,7 @@ enum Done {
         result: std::thread::Result<(Box<AccountRun>, Result<Wake, StoreError>)>,
     },
     Sweep,
-    Facts,
+    DecisionInput,
     /// The clocks that stored times follow now; `None` if they could not be written.
     Clock(Option<(Timestamp, Duration)>),
 }
@@ -61,9 +61,9 @@ pub(super) struct Supervisor {
     tasks: JoinSet<Done>,
     steps: usize,
     swept_at: Timestamp,
-    /// When the facts of accounts are looked at next, and whether that is going on.
-    facts_at: Timestamp,
-    reads_facts: bool,
+    /// When accounts are synced next, and whether one is being synced.
+    sync_at: Timestamp,
+    is_syncing: bool,
     /// Whether stored times are following a clock that was set; nothing begins meanwhile.
     follows_clock: bool,
 }
@@ -79,8 +79,8 @@ impl Supervisor {
             tasks: JoinSet::new(),
             steps: 0,
             swept_at,
-            facts_at: after(swept_at, facts::FIRST),
-            reads_facts: false,
+            sync_at: after(swept_at, account_sync::FIRST),
+            is_syncing: false,
             follows_clock: false,
         }
     }
@@ -142,7 +142,7 @@ impl Supervisor {
         self.shared.wall_clock.agree(clocks);
         let (now, monotonic) = (self.shared.clock.now(), self.shared.clock.monotonic());
         self.shared.pace.follow((now, monotonic));
-        self.shared.doubts.notify_one();
+        self.shared.unresolved.notify_one();
         let waits = |slot: &Slot| matches!(slot, Slot::Resting { wake_at: Some(_), .. });
         let waiting = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| id.clone());
         let waiting: Vec<AccountId> = waiting.collect();
@@ -151,8 +151,8 @@ impl Supervisor {
 
     fn until_next(&self) -> Duration {
         let timer = self.timers.first();
-        let facts = (!self.reads_facts).then_some(self.facts_at);
-        let Some(at) = timer.into_iter().chain(facts).min() else { return LONGEST_SLEEP };
+        let input = (!self.is_syncing).then_some(self.sync_at);
+        let Some(at) = timer.into_iter().chain(input).min() else { return LONGEST_SLEEP };
         Duration::try_from(at.duration_since(self.shared.clock.now()))
             .unwrap_or(Duration::ZERO)
             .min(LONGEST_SLEEP)
@@ -200,7 +200,7 @@ impl Supervisor {
     fn wake(&mut self, id: AccountId) {
         let seed = self.shared.seed;
         let slot = self.slots.entry(id.clone()).or_insert_with(|| {
-            self.facts_at = self.facts_at.min(after(self.shared.clock.now(), facts::FIRST));
+            self.sync_at = self.sync_at.min(after(self.shared.clock.now(), account_sync::FIRST));
             Slot::Resting { run: Box::new(AccountRun::new(id.clone(), seed)), wake_at: None }
         });
         match slot {
@@ -234,29 +234,29 @@ impl Supervisor {
                 Done::Sweep
             });
         }
-        self.read_facts(now);
+        self.read_snapshot(now);
     }
 
-    /// Has the facts of accounts read where they are due, one round at a time.
-    fn read_facts(&mut self, now: Timestamp) {
-        let due = self.facts_at <= now || self.facts_at > after(now, HEARTBEAT);
-        if self.reads_facts || !due {
+    /// Syncs the accounts whose snapshot is old, one round at a time.
+    fn read_snapshot(&mut self, now: Timestamp) {
+        let due = self.sync_at <= now || self.sync_at > after(now, HEARTBEAT);
+        if self.is_syncing || !due {
             return;
         }
-        (self.facts_at, self.reads_facts) = (after(now, HEARTBEAT), true);
+        (self.sync_at, self.is_syncing) = (after(now, HEARTBEAT), true);
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
             // A bug in it must not end it for ever.
-            let _a_panic_was_reported = AssertUnwindSafe(facts::refresh(&shared)).catch_unwind().await;
-            Done::Facts
+            let _a_panic_was_reported = AssertUnwindSafe(account_sync::refresh(&shared)).catch_unwind().await;
+            Done::DecisionInput
         });
     }
 
     fn ended(&mut self, done: Result<Done, tokio::task::JoinError>) {
         let (id, result) = match done {
             Ok(Done::Step { id, result }) => (id, result),
-            Ok(Done::Facts) => {
-                self.reads_facts = false;
+            Ok(Done::DecisionInput) => {
+                self.is_syncing = false;
                 return;
             }
             Ok(Done::Clock(clocks)) => return self.followed_clock(clocks),

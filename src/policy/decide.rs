@@ -15,7 +15,7 @@ use crate::domain::outcome::DownCause;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
-use crate::domain::waiting::{HeldBy, Waiting};
+use crate::domain::waiting::{BlockedBy, Waiting};
 
 /// What to do with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,7 +62,7 @@ pub struct Live {
 
 /// All that a verdict depends on.
 #[derive(Debug, Clone)]
-pub struct Facts<'a> {
+pub struct DecisionInput<'a> {
     /// The time of the verdict.
     pub now: Timestamp,
     /// What concerns every account.
@@ -81,7 +81,7 @@ pub struct Facts<'a> {
     pub ledger: Option<&'a Ledger>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> DecisionInput<'a> {
     /// The same at another time, if nothing is sent until then.
     fn at(&self, now: Timestamp) -> Self {
         let (policy, seed) = (self.policy, account_seed(self.account.id.as_str()));
@@ -114,23 +114,23 @@ pub struct Gate {
 }
 
 /// Send, wait or stop: the first closed gate gives the reason, and the time is the one at which all gates are open.
-pub fn decide(facts: &Facts<'_>) -> Verdict {
-    if facts.message.expires_at.is_some_and(|expires_at| expires_at <= facts.now) {
+pub fn decide(input: &DecisionInput<'_>) -> Verdict {
+    if input.message.expires_at.is_some_and(|expires_at| expires_at <= input.now) {
         return Verdict::Stop { reason: Reason::Expired };
     }
-    let gates = gates(facts);
+    let gates = gates(input);
     let Some(first) = gates.iter().find(|gate| gate.closed.is_some()) else { return Verdict::Send };
-    Verdict::Wait { reason: first.reason, until: opens_at(facts, &gates) }
+    Verdict::Wait { reason: first.reason, until: opens_at(input, &gates) }
 }
 
 /// When a closed gate opens next: then there may be something to do, although others are still closed.
-pub fn first_opening(facts: &Facts<'_>) -> Option<Timestamp> {
-    let gates = gates(facts).into_iter().filter(|gate| !is_opened_by_others(gate.reason));
+pub fn first_opening(input: &DecisionInput<'_>) -> Option<Timestamp> {
+    let gates = gates(input).into_iter().filter(|gate| !is_opened_by_others(gate.reason));
     let ends = gates.filter_map(|gate| match gate.closed {
         Some(Until::At(at) | Until::NotBefore(at)) => Some(at),
         Some(Until::Person) | None => None,
     });
-    ends.filter(|at| *at > facts.now).min()
+    ends.filter(|at| *at > input.now).min()
 }
 
 /// Whether what waits for this is woken when it ends: by the send before it, or by the API guard.
@@ -160,8 +160,8 @@ const OPENINGS: usize = 100;
 
 /// When all gates are open: caps against hours, hours against days off, rests against warm-up. `closed` are the gates as
 /// they stand now, at least one of them closed. A message that expires before waits until then.
-fn opens_at(facts: &Facts<'_>, gates: &[Gate]) -> Until {
-    let (mut at, mut is_exact) = (facts.now, true);
+fn opens_at(input: &DecisionInput<'_>, gates: &[Gate]) -> Until {
+    let (mut at, mut is_exact) = (input.now, true);
     let first = gates.iter().find(|gate| gate.closed.is_some()).map(|gate| gate.reason);
     for gate in gates {
         // Who goes first at a later time is not known now.
@@ -176,7 +176,7 @@ fn opens_at(facts: &Facts<'_>, gates: &[Gate]) -> Until {
         }
     }
     for _ in 0..OPENINGS {
-        let then = facts.at(at);
+        let then = input.at(at);
         let latest =
             timed_gates(&then).into_iter().filter_map(|gate| gate.closed).try_fold(at, |latest, until| {
                 match until {
@@ -190,7 +190,7 @@ fn opens_at(facts: &Facts<'_>, gates: &[Gate]) -> Until {
             Some(_) => break,
         }
     }
-    match facts.message.expires_at {
+    match input.message.expires_at {
         Some(expires_at) if expires_at <= at => Until::At(expires_at),
         Some(_) | None if is_exact => Until::At(at),
         Some(_) | None => Until::NotBefore(at),
@@ -198,14 +198,14 @@ fn opens_at(facts: &Facts<'_>, gates: &[Gate]) -> Until {
 }
 
 /// The gates that only depend on the time, if nothing else happens.
-fn timed_gates(facts: &Facts<'_>) -> impl IntoIterator<Item = Gate> {
+fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
     let follows_others = |reason| matches!(reason, Reason::ChatOrder | Reason::Turn | Reason::InFlight);
-    gates(facts).into_iter().filter(move |gate| !follows_others(gate.reason))
+    gates(input).into_iter().filter(move |gate| !follows_others(gate.reason))
 }
 
 /// Every gate in its order, open or closed.
-pub fn gates(facts: &Facts<'_>) -> [Gate; 24] {
-    let Facts { now, daemon, account, message, live, .. } = facts;
+pub fn gates(input: &DecisionInput<'_>) -> [Gate; 24] {
+    let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
     let paused = |pause: &Option<crate::domain::account::Pause>| {
@@ -217,7 +217,7 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 24] {
     let held = |reason: Reason| {
         account.hold.filter(|hold| hold.reason == reason).and_then(|hold| later(Some(hold.until)))
     };
-    let set_aside = |reason: Reason| later(message.retry_at).filter(|_| message.set_aside == Some(reason));
+    let deferred = |reason: Reason| later(message.retry_at).filter(|_| message.deferred == Some(reason));
     let gap = later(account.next_call_at);
     let gate = |reason: Reason, closed: Option<Until>| Gate { reason, closed, rule: None };
     [
@@ -234,15 +234,15 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 24] {
         gate(Reason::Failures, held(Reason::Failures)),
         gate(Reason::ApiRateLimited, held(Reason::ApiRateLimited)),
         gate(Reason::Scheduled, later(Some(message.due_at))),
-        gate(Reason::Retry, later(message.retry_at).filter(|_| message.set_aside.is_none())),
-        gate(Reason::InmailCredits, set_aside(Reason::InmailCredits)),
-        gate(Reason::ChatLookup, set_aside(Reason::ChatLookup)),
-        gate(Reason::ChatOrder, message.held_by.map(|held_by| chat_order(held_by, facts))),
-        gate(Reason::RecipientRest, set_aside(Reason::RecipientRest).or_else(|| later(rests_until(facts)))),
-        gate(Reason::OutsideHours, outside_hours(facts)),
-        cap(facts),
-        gate(Reason::Turn, (message.ahead > 0).then(|| Until::NotBefore(turn(facts)))),
-        gate(Reason::InFlight, account.in_flight.then(|| Until::NotBefore(next_call(facts)))),
+        gate(Reason::Retry, later(message.retry_at).filter(|_| message.deferred.is_none())),
+        gate(Reason::InmailCredits, deferred(Reason::InmailCredits)),
+        gate(Reason::ChatLookup, deferred(Reason::ChatLookup)),
+        gate(Reason::ChatOrder, message.blocked_by.map(|blocked_by| chat_order(blocked_by, input))),
+        gate(Reason::RecipientRest, deferred(Reason::RecipientRest).or_else(|| later(rests_until(input)))),
+        gate(Reason::OutsideHours, outside_hours(input)),
+        cap(input),
+        gate(Reason::Turn, (message.queue_position > 0).then(|| Until::NotBefore(turn(input)))),
+        gate(Reason::InFlight, account.in_flight.then(|| Until::NotBefore(next_call(input)))),
         // While the indicator is shown, its end and the gap's are one time; "typing" says more.
         if let Some(typing) = later(live.typing_until) {
             gate(Reason::Typing, Some(typing))
@@ -256,35 +256,35 @@ pub fn gates(facts: &Facts<'_>) -> [Gate; 24] {
 }
 
 /// The earliest time at which the account may call again, by its pace alone.
-fn next_call(facts: &Facts<'_>) -> Timestamp {
-    facts.account.next_call_at.map_or(facts.now, |at| at.max(facts.now))
+fn next_call(input: &DecisionInput<'_>) -> Timestamp {
+    input.account.next_call_at.map_or(input.now, |at| at.max(input.now))
 }
 
 /// Until when nothing that starts a chat goes to this person.
-fn rests_until(facts: &Facts<'_>) -> Option<Timestamp> {
-    let started_at = facts.message.started_at.filter(|_| facts.message.kind.starts_chat())?;
-    Some(started_at.checked_add(facts.policy.order.per_recipient).unwrap_or(Timestamp::MAX))
+fn rests_until(input: &DecisionInput<'_>) -> Option<Timestamp> {
+    let started_at = input.message.started_at.filter(|_| input.message.kind.starts_chat())?;
+    Some(started_at.checked_add(input.policy.order.per_recipient).unwrap_or(Timestamp::MAX))
 }
 
-fn outside_hours(facts: &Facts<'_>) -> Option<Until> {
-    match facts.hours {
-        Hours::Closed { .. } if facts.message.ignores_hours => None,
+fn outside_hours(input: &DecisionInput<'_>) -> Option<Until> {
+    match input.hours {
+        Hours::Closed { .. } if input.message.ignores_hours => None,
         Hours::Always | Hours::Open { .. } => None,
         Hours::Closed { opens_at } => Some(opens_at.map_or(Until::Person, Until::At)),
     }
 }
 
 /// The caps, and by their reason what lowers the one that is used up.
-fn cap(facts: &Facts<'_>) -> Gate {
+fn cap(input: &DecisionInput<'_>) -> Gate {
     let open = Gate { reason: Reason::Cap, closed: None, rule: None };
-    if facts.policy.caps.list.is_empty() {
+    if input.policy.caps.list.is_empty() {
         return open;
     }
-    let Some(ledger) = facts.ledger else {
-        return Gate { closed: Some(Until::NotBefore(facts.now)), ..open };
+    let Some(ledger) = input.ledger else {
+        return Gate { closed: Some(Until::NotBefore(input.now)), ..open };
     };
-    let kind = facts.message.kind;
-    let Some(budget) = quota::used_up(facts.policy, &facts.lowering(), ledger, kind, facts.now) else {
+    let kind = input.message.kind;
+    let Some(budget) = quota::used_up(input.policy, &input.lowering(), ledger, kind, input.now) else {
         return open;
     };
     let reason = match budget.lowered_by.filter(|_| budget.used < budget.cap.most) {
@@ -296,15 +296,15 @@ fn cap(facts: &Facts<'_>) -> Gate {
     Gate { reason, closed: Some(Until::At(budget.frees_at)), rule }
 }
 
-/// The earliest time of a turn: each message ahead takes at least one pause.
-fn turn(facts: &Facts<'_>) -> Timestamp {
-    let ahead = u32::try_from(facts.message.ahead).unwrap_or(u32::MAX);
-    let pauses = facts.policy.gap.min.saturating_mul(ahead);
-    next_call(facts).checked_add(pauses).unwrap_or(Timestamp::MAX)
+/// The earliest time of a turn: each message queue_position takes at least one pause.
+fn turn(input: &DecisionInput<'_>) -> Timestamp {
+    let queue_position = u32::try_from(input.message.queue_position).unwrap_or(u32::MAX);
+    let pauses = input.policy.gap.min.saturating_mul(queue_position);
+    next_call(input).checked_add(pauses).unwrap_or(Timestamp::MAX)
 }
 
-fn chat_order(held_by: HeldBy, facts: &Facts<'_>) -> Until {
-    match held_by.state {
+fn chat_order(blocked_by: BlockedBy, input: &DecisionInput<'_>) -> Until {
+    match blocked_by.state {
         StateName::Review => Until::Person,
         StateName::New
         | StateName::Queued
@@ -315,7 +315,7 @@ fn chat_order(held_by: HeldBy, facts: &Facts<'_>) -> Until {
         | StateName::Cancelled
         | StateName::Expired
         | StateName::Rejected => {
-            Until::NotBefore(held_by.retry_at.unwrap_or(facts.now).max(next_call(facts)))
+            Until::NotBefore(blocked_by.retry_at.unwrap_or(input.now).max(next_call(input)))
         }
     }
 }

@@ -39,12 +39,12 @@ impl World {
             kind: Kind::NewChat,
             due_at: at(0),
             retry_at: None,
-            set_aside: None,
+            deferred: None,
             ignores_hours: false,
             started_at: None,
             expires_at: None,
-            held_by: None,
-            ahead: 0,
+            blocked_by: None,
+            queue_position: 0,
         };
         let seconds = Duration::from_secs;
         let gap = Gap { min: seconds(10), max: seconds(20) };
@@ -61,18 +61,27 @@ impl World {
         world
     }
 
-    fn facts(&self, now: Timestamp) -> Facts<'_> {
+    fn input(&self, now: Timestamp) -> DecisionInput<'_> {
         let Self { daemon, account, message, live, policy, hours, ledger } = self;
-        Facts { now, daemon, account, message, live: *live, policy, hours: *hours, ledger: ledger.as_ref() }
+        DecisionInput {
+            now,
+            daemon,
+            account,
+            message,
+            live: *live,
+            policy,
+            hours: *hours,
+            ledger: ledger.as_ref(),
+        }
     }
 
     fn verdict_at(&self, now: Timestamp) -> Verdict {
         // The hours are those of `now`, as whoever asks looks them up.
         match self.hours {
             Hours::Closed { opens_at: Some(opens_at) } if opens_at <= now => {
-                decide(&Facts { hours: Hours::Open { until: at(100_000) }, ..self.facts(now) })
+                decide(&DecisionInput { hours: Hours::Open { until: at(100_000) }, ..self.input(now) })
             }
-            Hours::Always | Hours::Open { .. } | Hours::Closed { .. } => decide(&self.facts(now)),
+            Hours::Always | Hours::Open { .. } | Hours::Closed { .. } => decide(&self.input(now)),
         }
     }
 }
@@ -85,12 +94,12 @@ fn down(cause: DownCause) -> Option<Down> {
     Some(Down { cause, since: at(0), problem: "said".into() })
 }
 
-fn held_by(state: StateName, retry_at: Option<Timestamp>) -> Option<HeldBy> {
-    Some(HeldBy { id: MessageId(uuid::Uuid::nil()), state, retry_at })
+fn blocked_by(state: StateName, retry_at: Option<Timestamp>) -> Option<BlockedBy> {
+    Some(BlockedBy { id: MessageId(uuid::Uuid::nil()), state, retry_at })
 }
 
-fn set_aside(world: &mut World, reason: Reason) {
-    (world.message.retry_at, world.message.set_aside) = (Some(at(500)), Some(reason));
+fn defer(world: &mut World, reason: Reason) {
+    (world.message.retry_at, world.message.deferred) = (Some(at(500)), Some(reason));
 }
 
 fn hold(reason: Reason) -> Option<AccountHold> {
@@ -131,19 +140,19 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
         (Reason::ApiRateLimited, till, World::with(|w| w.account.hold = hold(Reason::ApiRateLimited))),
         (Reason::Scheduled, till, World::with(|w| w.message.due_at = at(500))),
         (Reason::Retry, till, World::with(|w| w.message.retry_at = Some(at(500)))),
-        (Reason::InmailCredits, till, World::with(|w| set_aside(w, Reason::InmailCredits))),
-        (Reason::ChatLookup, till, World::with(|w| set_aside(w, Reason::ChatLookup))),
+        (Reason::InmailCredits, till, World::with(|w| defer(w, Reason::InmailCredits))),
+        (Reason::ChatLookup, till, World::with(|w| defer(w, Reason::ChatLookup))),
         (
             Reason::ChatOrder,
             Until::NotBefore(at(500)),
-            World::with(|w| w.message.held_by = held_by(StateName::Queued, Some(at(500)))),
+            World::with(|w| w.message.blocked_by = blocked_by(StateName::Queued, Some(at(500)))),
         ),
         (
             Reason::ChatOrder,
             Until::Person,
-            World::with(|w| w.message.held_by = held_by(StateName::Review, None)),
+            World::with(|w| w.message.blocked_by = blocked_by(StateName::Review, None)),
         ),
-        (Reason::Turn, Until::NotBefore(at(130)), World::with(|w| w.message.ahead = 3)),
+        (Reason::Turn, Until::NotBefore(at(130)), World::with(|w| w.message.queue_position = 3)),
         (Reason::InFlight, Until::NotBefore(at(100)), World::with(|w| w.account.in_flight = true)),
         (Reason::Typing, till, World::with(|w| w.live.typing_until = Some(at(500)))),
         (Reason::Gap, till, World::with(|w| w.account.next_call_at = Some(at(500)))),
@@ -229,7 +238,7 @@ fn every_gate_has_a_test_of_its_own_and_stands_in_the_documents_at_its_place() {
     let world = World::open();
     let tested: Vec<Reason> = closed_worlds().into_iter().map(|(reason, _, _)| reason).collect();
     let document = include_str!("../../docs/pacing.md");
-    for (index, gate) in gates(&world.facts(at(100))).iter().enumerate() {
+    for (index, gate) in gates(&world.input(at(100))).iter().enumerate() {
         assert!(tested.contains(&gate.reason), "{:?}", gate.reason);
         let row = format!("| {} | `{}`", index + 1, gate.reason.as_str());
         assert!(document.contains(&row), "docs/pacing.md has no row that begins {row:?}");
@@ -241,7 +250,7 @@ fn the_first_closed_gate_is_the_reason_whatever_else_is_closed() {
     let (mut order, mut world) = (Vec::new(), World::open());
     world.ledger = Some(sent(4));
     world.hours = Hours::Closed { opens_at: Some(at(500)) };
-    world.message.ahead = 1;
+    world.message.queue_position = 1;
     world.account.next_call_at = Some(at(500));
     world.daemon.pause = pause(None);
     // Each gate that is opened uncovers the next one.
@@ -249,7 +258,7 @@ fn the_first_closed_gate_is_the_reason_whatever_else_is_closed() {
         |w| w.daemon.pause = None,
         |w| w.hours = Hours::Always,
         |w| w.ledger = Some(Ledger::default()),
-        |w| w.message.ahead = 0,
+        |w| w.message.queue_position = 0,
         |w| w.account.next_call_at = None,
     ];
     for open in openers {
@@ -266,7 +275,7 @@ fn the_first_closed_gate_is_the_reason_whatever_else_is_closed() {
 #[test]
 fn a_used_up_cap_names_itself() {
     let world = World::with(|w| w.ledger = Some(sent(4)));
-    let gate = gates(&world.facts(at(100))).into_iter().find(|gate| gate.reason == Reason::Cap).unwrap();
+    let gate = gates(&world.input(at(100))).into_iter().find(|gate| gate.reason == Reason::Cap).unwrap();
     assert_eq!(gate.rule.as_deref(), Some("caps.new_chat 4/hour, 4 of 4 used"));
     let message = World::with(|w| {
         w.ledger = Some(sent(4));

@@ -4,9 +4,9 @@
 //! (a group by its members), by what it says (`likeness.rs`) and by when: after its call by the provider's own clock. An
 //! id that another message of the queue owns, or that an earlier read saw before the call, is never taken for it, and the
 //! same words sent twice on purpose are told apart by counting. Whatever else it can be is left to a person. What
-//! follows from a finding is in `read_back.rs`.
+//! follows from a finding is in `reconcile.rs`.
 //!
-//! A `SeenMessage` may come from anywhere: a read today, a webhook some day.
+//! A `ObservedMessage` may come from anywhere: a read today, a webhook some day.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::likeness::{Content, Gap, Likeness, likeness, same_words, unmatched};
 use super::settle::after;
 use crate::domain::attachment::Attachment;
 use crate::domain::message::{ChatId, Target, UserId};
-use crate::domain::seen::{Member, Rival, SeenMessage};
+use crate::domain::observed::{Member, ObservedMessage, OtherAttempt};
 use crate::domain::state::StateName;
 
 /// How much further back than the attempt a chat is read: a message with the same words that is dated before the
@@ -28,7 +28,7 @@ const LATEST: Duration = Duration::from_secs(10 * 60);
 
 /// What one attempt may have sent.
 #[derive(Debug, Clone, Copy)]
-pub struct Trace<'a> {
+pub struct Fingerprint<'a> {
     /// When the call began, by the provider's clock and no later than that; `None` if that is not known.
     pub began: Option<Timestamp>,
     /// The same by this machine's clock.
@@ -41,13 +41,13 @@ pub struct Trace<'a> {
 
 /// One chat as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sight {
+pub struct ChatHistory {
     /// The chat.
     pub chat_id: ChatId,
     /// Who is in it, if it is a group and all of them are told.
     pub members: Option<Vec<Member>>,
     /// Its messages, in any order.
-    pub messages: Vec<SeenMessage>,
+    pub messages: Vec<ObservedMessage>,
     /// Ids of those that an earlier read showed before the call began.
     pub known_before: BTreeSet<String>,
 }
@@ -119,8 +119,12 @@ impl Why {
 }
 
 /// Looks for the attempt in all chats that it can have gone into.
-pub fn examine(trace: &Trace<'_>, rivals: &[Rival], sights: &[Sight]) -> Finding {
-    let looks = sights.iter().map(|sight| Look::new(trace, rivals, sight).finding());
+pub fn examine(
+    fingerprint: &Fingerprint<'_>,
+    other_attempts: &[OtherAttempt],
+    histories: &[ChatHistory],
+) -> Finding {
+    let looks = histories.iter().map(|history| Look::new(fingerprint, other_attempts, history).finding());
     let mut findings: Vec<Finding> = looks.collect();
     // What says most comes first.
     findings.sort_by_key(|finding| match finding {
@@ -157,46 +161,51 @@ enum Dated {
 
 /// One chat, held against the attempt.
 struct Look<'a> {
-    trace: &'a Trace<'a>,
-    sight: &'a Sight,
+    fingerprint: &'a Fingerprint<'a>,
+    history: &'a ChatHistory,
     /// Messages that may be ours, the oldest first: by the account, and nobody else's as far as ids tell.
-    ours: Vec<&'a SeenMessage>,
+    ours: Vec<&'a ObservedMessage>,
     /// Other messages of the queue whose ids nobody knows and that may have gone into this chat.
-    nameless: Vec<&'a Rival>,
+    nameless: Vec<&'a OtherAttempt>,
 }
 
 impl<'a> Look<'a> {
-    fn new(trace: &'a Trace<'a>, rivals: &'a [Rival], sight: &'a Sight) -> Self {
-        let here: Vec<&Rival> = rivals.iter().filter(|rival| is_here(trace, rival, sight)).collect();
-        let owned = |id: &String| here.iter().any(|rival| rival.message_ids.contains(id));
-        let may_be_ours = |message: &&SeenMessage| {
+    fn new(
+        fingerprint: &'a Fingerprint<'a>,
+        other_attempts: &'a [OtherAttempt],
+        history: &'a ChatHistory,
+    ) -> Self {
+        let here: Vec<&OtherAttempt> =
+            other_attempts.iter().filter(|other| is_here(fingerprint, other, history)).collect();
+        let owned = |id: &String| here.iter().any(|other| other.message_ids.contains(id));
+        let may_be_ours = |message: &&ObservedMessage| {
             message.is_sender != Some(false)
                 && !owned(&message.id)
-                && !sight.known_before.contains(&message.id)
+                && !history.known_before.contains(&message.id)
         };
-        let mut ours: Vec<&SeenMessage> = sight.messages.iter().filter(may_be_ours).collect();
+        let mut ours: Vec<&ObservedMessage> = history.messages.iter().filter(may_be_ours).collect();
         ours.sort_by_key(|message| message.at);
-        let nameless = here.into_iter().filter(|rival| rival.message_ids.is_empty()).collect();
-        Self { trace, sight, ours, nameless }
+        let nameless = here.into_iter().filter(|other| other.message_ids.is_empty()).collect();
+        Self { fingerprint, history, ours, nameless }
     }
 
     fn finding(&self) -> Finding {
-        let content = &self.trace.content;
-        let same: Vec<&SeenMessage> =
+        let content = &self.fingerprint.content;
+        let same: Vec<&ObservedMessage> =
             self.ours.iter().copied().filter(|seen| likeness(content, seen) == Likeness::Same).collect();
         // Each of them may be behind one of those that are shown.
-        let explains = |rival: &&&Rival| {
-            let content = Content::of(&rival.target, &rival.text, &rival.extras);
-            let is_twin = same_words(&rival.text, self.trace.content.text);
+        let explains = |other: &&&OtherAttempt| {
+            let content = Content::of(&other.target, &other.text, &other.extras);
+            let is_twin = same_words(&other.text, self.fingerprint.content.text);
             is_twin
                 && (same.is_empty() || same.iter().any(|seen| likeness(&content, seen) != Likeness::Other))
         };
-        let twins: Vec<&Rival> = self.nameless.iter().filter(explains).copied().collect();
+        let twins: Vec<&OtherAttempt> = self.nameless.iter().filter(explains).copied().collect();
         let is_ours = self.is_conversation();
         if is_ours && let Some(found) = self.counted(&same, &twins) {
             return self.found(vec![found.id.clone()], found.at);
         }
-        if twins.iter().any(|rival| rival.state == StateName::Sending) {
+        if twins.iter().any(|other| other.state == StateName::Sending) {
             return Finding::Busy;
         }
         let parts = if is_ours { self.in_parts() } else { Finding::Absent };
@@ -214,16 +223,16 @@ impl<'a> Look<'a> {
 
     /// Whether the chat is the conversation that the attempt goes to.
     fn is_conversation(&self) -> bool {
-        match self.trace.target {
+        match self.fingerprint.target {
             Target::Group { users_ids, .. } => {
-                self.sight.members.as_ref().is_some_and(|members| is_group_of(users_ids, members))
+                self.history.members.as_ref().is_some_and(|members| is_group_of(users_ids, members))
             }
             Target::Chat(_) | Target::User { .. } | Target::Forward { .. } => true,
         }
     }
 
-    fn dated(&self, message: &SeenMessage) -> Dated {
-        let began = self.trace.began.map(|began| match message.at.subsec_nanosecond() {
+    fn dated(&self, message: &ObservedMessage) -> Dated {
+        let began = self.fingerprint.began.map(|began| match message.at.subsec_nanosecond() {
             // A date of whole seconds may have lost its fraction.
             0 => Timestamp::from_second(began.as_second()).unwrap_or(began),
             _ => began,
@@ -238,46 +247,47 @@ impl<'a> Look<'a> {
 
     /// The message that is ours: there are more of them than other calls that can be behind them. The order of the calls
     /// is that of the messages.
-    fn counted(&self, same: &[&'a SeenMessage], twins: &[&Rival]) -> Option<&'a SeenMessage> {
-        let began = self.trace.began?;
-        let provider_at = |rival: &Rival| {
-            let ago = rival.started_at.duration_since(self.trace.started_at);
-            rival.provider_at.or_else(|| began.checked_add(ago).ok()).unwrap_or(began)
+    fn counted(&self, same: &[&'a ObservedMessage], twins: &[&OtherAttempt]) -> Option<&'a ObservedMessage> {
+        let began = self.fingerprint.began?;
+        let provider_at = |other: &OtherAttempt| {
+            let ago = other.started_at.duration_since(self.fingerprint.started_at);
+            other.provider_at.or_else(|| began.checked_add(ago).ok()).unwrap_or(began)
         };
-        let first = twins.iter().map(|rival| provider_at(rival)).min().unwrap_or(began).min(began);
-        let is_since = |message: &&&SeenMessage| self.dated(message) == Dated::Since;
-        let counts = |message: &&&SeenMessage| match self.dated(message) {
+        let first = twins.iter().map(|other| provider_at(other)).min().unwrap_or(began).min(began);
+        let is_since = |message: &&&ObservedMessage| self.dated(message) == Dated::Since;
+        let counts = |message: &&&ObservedMessage| match self.dated(message) {
             Dated::Since => true,
             Dated::Before => message.at >= first,
             Dated::Late | Dated::Unknown => false,
         };
-        let counted: Vec<&SeenMessage> = same.iter().filter(counts).copied().collect();
+        let counted: Vec<&ObservedMessage> = same.iter().filter(counts).copied().collect();
         if counted.len() <= twins.len() {
             return None;
         }
-        let earlier = twins.iter().filter(|rival| rival.started_at < self.trace.started_at).count();
+        let earlier = twins.iter().filter(|other| other.started_at < self.fingerprint.started_at).count();
         let in_order = counted.iter().skip(earlier).find(is_since);
         in_order.or_else(|| counted.iter().rfind(is_since)).copied()
     }
 
     /// The provider may split text and files into messages of their own.
     fn in_parts(&self) -> Finding {
-        let content = &self.trace.content;
+        let content = &self.fingerprint.content;
         if content.attachments.is_empty() || content.forwarded_id.is_some() {
             return Finding::Absent;
         }
         let words = Content { attachments: &[], ..*content };
-        let untouched =
-            |message: &&&SeenMessage| !message.is_deleted && !message.is_edited && message.forward.is_none();
-        let since: Vec<&SeenMessage> = self
+        let untouched = |message: &&&ObservedMessage| {
+            !message.is_deleted && !message.is_edited && message.forward.is_none()
+        };
+        let since: Vec<&ObservedMessage> = self
             .ours
             .iter()
             .filter(|message| matches!(self.dated(message), Dated::Since | Dated::Unknown))
             .filter(untouched)
             .copied()
             .collect();
-        let is_words = |message: &&&SeenMessage| {
-            let bare = SeenMessage { attachments: Vec::new(), ..(**message).clone() };
+        let is_words = |message: &&&ObservedMessage| {
+            let bare = ObservedMessage { attachments: Vec::new(), ..(**message).clone() };
             !message.text.trim().is_empty() && likeness(&words, &bare) == Likeness::Same
         };
         let text = since.iter().find(is_words).copied();
@@ -295,7 +305,7 @@ impl<'a> Look<'a> {
         }
         let has_text = text.is_some() || content.text.trim().is_empty();
         match (at, ids.first()) {
-            (Some(at), Some(id)) if has_text && missing.is_empty() => match self.trace.began {
+            (Some(at), Some(id)) if has_text && missing.is_empty() => match self.fingerprint.began {
                 Some(_) => self.found(ids, at),
                 None => self.unsure(Why::NoClock, id.clone(), at),
             },
@@ -305,11 +315,11 @@ impl<'a> Look<'a> {
     }
 
     /// The first message that may be ours and is not surely.
-    fn perhaps(&self, same: &[&SeenMessage], twins: &[&Rival]) -> Option<Finding> {
+    fn perhaps(&self, same: &[&ObservedMessage], twins: &[&OtherAttempt]) -> Option<Finding> {
         if !self.is_conversation() {
             return self.perhaps_of_another_group(twins);
         }
-        let content = &self.trace.content;
+        let content = &self.fingerprint.content;
         let whole = same.first().map(|message| match self.dated(message) {
             Dated::Unknown => (Why::NoClock, *message),
             Dated::Before => (Why::Before, *message),
@@ -329,34 +339,35 @@ impl<'a> Look<'a> {
     }
 
     /// The same in a group that may be another one. As many as calls to that very group explain are not ours.
-    fn perhaps_of_another_group(&self, twins: &[&Rival]) -> Option<Finding> {
-        let explained = if self.sight.members.is_some() { twins.len() } else { 0 };
-        let may_be = |message: &&&SeenMessage| {
-            self.dated(message) != Dated::Before && likeness(&self.trace.content, message) != Likeness::Other
+    fn perhaps_of_another_group(&self, twins: &[&OtherAttempt]) -> Option<Finding> {
+        let explained = if self.history.members.is_some() { twins.len() } else { 0 };
+        let may_be = |message: &&&ObservedMessage| {
+            self.dated(message) != Dated::Before
+                && likeness(&self.fingerprint.content, message) != Likeness::Other
         };
         let message = self.ours.iter().filter(may_be).nth(explained)?;
         Some(self.unsure(Why::Group, message.id.clone(), message.at))
     }
 
     fn found(&self, message_ids: Vec<String>, at: Timestamp) -> Finding {
-        Finding::Found { chat_id: self.sight.chat_id.clone(), message_ids, at }
+        Finding::Found { chat_id: self.history.chat_id.clone(), message_ids, at }
     }
 
     fn unsure(&self, why: Why, message_id: String, at: Timestamp) -> Finding {
-        Finding::CannotTell(Unsure { why, chat_id: self.sight.chat_id.clone(), message_id, at })
+        Finding::CannotTell(Unsure { why, chat_id: self.history.chat_id.clone(), message_id, at })
     }
 }
 
 /// Whether another message of the queue can have gone into this chat.
-fn is_here(trace: &Trace<'_>, rival: &Rival, sight: &Sight) -> bool {
-    if let Some(chat_id) = &rival.chat_id {
-        return *chat_id == sight.chat_id;
+fn is_here(fingerprint: &Fingerprint<'_>, other: &OtherAttempt, history: &ChatHistory) -> bool {
+    if let Some(chat_id) = &other.chat_id {
+        return *chat_id == history.chat_id;
     }
-    match (&rival.target, trace.target) {
+    match (&other.target, fingerprint.target) {
         // A chat that is named by its id may be with anybody.
         (_, Target::Chat(_) | Target::Forward { .. }) => true,
         (Target::Group { users_ids, .. }, Target::Group { .. }) => {
-            sight.members.as_ref().is_none_or(|members| is_group_of(users_ids, members))
+            history.members.as_ref().is_none_or(|members| is_group_of(users_ids, members))
         }
         (Target::User { user_id, .. }, Target::User { user_id: ours, .. }) => user_id == ours,
         (Target::Chat(_) | Target::Forward { .. } | Target::User { .. } | Target::Group { .. }, _) => false,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::domain::message::{Extras, Inbox};
-use crate::domain::seen::{Pointer, SeenAttachment};
+use crate::domain::observed::{ObservedAttachment, Pointer};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -10,8 +10,8 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(NOW + seconds).unwrap()
 }
 
-fn seen(id: &str, seconds: i64, text: &str) -> SeenMessage {
-    SeenMessage {
+fn seen(id: &str, seconds: i64, text: &str) -> ObservedMessage {
+    ObservedMessage {
         id: id.into(),
         is_sender: Some(true),
         at: at(seconds),
@@ -37,9 +37,9 @@ fn file(name: &str, size: u64) -> Attachment {
     }
 }
 
-fn seen_file(name: &str, size: u64) -> SeenAttachment {
+fn seen_file(name: &str, size: u64) -> ObservedAttachment {
     let content_type = Some("application/pdf".into());
-    SeenAttachment { filename: Some(name.into()), size: Some(size), content_type }
+    ObservedAttachment { filename: Some(name.into()), size: Some(size), content_type }
 }
 
 fn user(id: &str) -> Target {
@@ -75,8 +75,8 @@ fn with_files(text: &'static str, files: &[Attachment]) -> Asked {
     Asked { extras, ..asked(chat(), text) }
 }
 
-fn rival(state: StateName, seconds: i64, ids: &[&str], text: &str) -> Rival {
-    Rival {
+fn other(state: StateName, seconds: i64, ids: &[&str], text: &str) -> OtherAttempt {
+    OtherAttempt {
         state,
         started_at: at(seconds),
         provider_at: None,
@@ -88,15 +88,15 @@ fn rival(state: StateName, seconds: i64, ids: &[&str], text: &str) -> Rival {
     }
 }
 
-fn sight(messages: Vec<SeenMessage>) -> Sight {
-    Sight { chat_id: ChatId::new("c"), members: None, messages, known_before: BTreeSet::new() }
+fn history(messages: Vec<ObservedMessage>) -> ChatHistory {
+    ChatHistory { chat_id: ChatId::new("c"), members: None, messages, known_before: BTreeSet::new() }
 }
 
-fn examined(asked: &Asked, rivals: &[&Rival], sights: &[Sight]) -> Finding {
-    let rivals: Vec<Rival> = rivals.iter().copied().cloned().collect();
+fn examined(asked: &Asked, other_attempts: &[&OtherAttempt], histories: &[ChatHistory]) -> Finding {
+    let other_attempts: Vec<OtherAttempt> = other_attempts.iter().copied().cloned().collect();
     let content = Content::of(&asked.target, asked.text, &asked.extras);
-    let trace = Trace { began: asked.began, started_at: at(0), target: &asked.target, content };
-    examine(&trace, &rivals, sights)
+    let fingerprint = Fingerprint { began: asked.began, started_at: at(0), target: &asked.target, content };
+    examine(&fingerprint, &other_attempts, histories)
 }
 
 /// The id that was found, or the word for what was not.
@@ -110,14 +110,14 @@ fn word(finding: &Finding) -> String {
     }
 }
 
-fn look(asked: &Asked, rivals: &[&Rival], messages: Vec<SeenMessage>) -> String {
-    word(&examined(asked, rivals, &[sight(messages)]))
+fn look(asked: &Asked, other_attempts: &[&OtherAttempt], messages: Vec<ObservedMessage>) -> String {
+    word(&examined(asked, other_attempts, &[history(messages)]))
 }
 
 #[test]
 fn ours_is_what_the_account_wrote_since_the_call_with_the_same_words() {
     let hello = asked(chat(), "Hello  Carla,\r\nhow are you?");
-    let theirs = SeenMessage { is_sender: Some(false), ..seen("m", 2, "Hello Carla, how are you?") };
+    let theirs = ObservedMessage { is_sender: Some(false), ..seen("m", 2, "Hello Carla, how are you?") };
     assert_eq!(look(&hello, &[], vec![seen("m", 2, "Hello Carla,\nhow are you? ")]), "m");
     assert_eq!(look(&hello, &[], vec![theirs]), "absent", "the other side wrote it");
     assert_eq!(look(&hello, &[], vec![seen("m", 2, "Hello Carla, how are you")]), "absent", "other words");
@@ -141,7 +141,7 @@ fn the_same_words_written_before_the_call_or_long_after_it_are_no_proof_and_noth
     }
     // Some providers date to the second.
     let half = Asked { began: Timestamp::from_millisecond(NOW * 1000 + 500).ok(), ..asked(chat(), "hi") };
-    let dated = |ms: i64| SeenMessage {
+    let dated = |ms: i64| ObservedMessage {
         at: Timestamp::from_millisecond(NOW * 1000 + ms).unwrap(),
         ..seen("m", 0, "hi")
     };
@@ -150,7 +150,7 @@ fn the_same_words_written_before_the_call_or_long_after_it_are_no_proof_and_noth
     }
     // Ours is there as well.
     assert_eq!(look(&hi, &[], vec![seen("by hand", -30, "hi"), seen("ours", 1, "hi")]), "ours");
-    let known = rival(StateName::Sent, -3600, &["m"], "hi");
+    let known = other(StateName::Sent, -3600, &["m"], "hi");
     assert_eq!(look(&hi, &[&known], vec![seen("m", -3600, "hi")]), "absent", "it is another's");
     let unknown = Asked { began: None, ..asked(chat(), "hi") };
     assert_eq!(look(&unknown, &[], vec![seen("m", 1, "hi")]), "NoClock: m");
@@ -161,36 +161,36 @@ fn the_same_words_written_before_the_call_or_long_after_it_are_no_proof_and_noth
 fn what_an_earlier_read_saw_before_the_call_is_not_it() {
     let hi = asked(chat(), "hi");
     let known_before = BTreeSet::from(["m".to_owned()]);
-    let sight = Sight { known_before, ..sight(vec![seen("m", 1, "hi")]) };
-    assert_eq!(word(&examined(&hi, &[], &[sight])), "absent");
+    let history = ChatHistory { known_before, ..history(vec![seen("m", 1, "hi")]) };
+    assert_eq!(word(&examined(&hi, &[], &[history])), "absent");
 }
 
 #[test]
 fn an_id_that_another_message_owns_is_not_ours() {
-    let other = rival(StateName::Sent, -20, &["m1"], "hi");
+    let other = other(StateName::Sent, -20, &["m1"], "hi");
     let hi = asked(chat(), "hi");
     assert_eq!(look(&hi, &[&other], vec![seen("m1", -20, "hi")]), "absent");
     assert_eq!(look(&hi, &[&other], vec![seen("m1", -20, "hi"), seen("m2", 1, "hi")]), "m2");
     // Ids are unique only inside their chat.
-    let elsewhere = Rival { chat_id: Some(ChatId::new("d")), ..other };
+    let elsewhere = OtherAttempt { chat_id: Some(ChatId::new("d")), ..other };
     assert_eq!(look(&hi, &[&elsewhere], vec![seen("m1", 1, "hi")]), "m1");
 }
 
 #[test]
 fn the_same_words_twice_are_told_apart_by_counting() {
     let hi = asked(chat(), "hi");
-    let nameless = rival(StateName::Sent, -15, &[], "hi");
+    let nameless = other(StateName::Sent, -15, &[], "hi");
     assert_eq!(look(&hi, &[&nameless], vec![seen("m1", -14, "hi")]), "Before: m1");
     assert_eq!(look(&hi, &[&nameless], vec![seen("m1", 1, "hi")]), "Others: m1", "it may have come late");
     let both = vec![seen("m1", -14, "hi"), seen("m2", 1, "hi")];
     assert_eq!(look(&hi, &[&nameless], both.clone()), "m2", "the earlier one is the earlier call's");
-    let later = rival(StateName::Uncertain, 15, &[], "hi");
+    let later = other(StateName::Uncertain, 15, &[], "hi");
     assert_eq!(look(&hi, &[&later], vec![seen("m1", 1, "hi"), seen("m2", 16, "hi")]), "m1");
     assert_eq!(look(&hi, &[&later], vec![seen("m1", 16, "hi")]), "Others: m1");
     assert_eq!(look(&hi, &[&later], vec![]), "absent");
-    let other_words = rival(StateName::Uncertain, 15, &[], "ho");
+    let other_words = other(StateName::Uncertain, 15, &[], "ho");
     assert_eq!(look(&hi, &[&other_words], vec![seen("m1", 1, "hi")]), "m1");
-    let on_its_way = rival(StateName::Sending, 15, &[], "hi");
+    let on_its_way = other(StateName::Sending, 15, &[], "hi");
     assert_eq!(look(&hi, &[&on_its_way], vec![seen("m1", 16, "hi")]), "busy");
     // A forward without words is not behind a file without words.
     let target = Target::Forward {
@@ -199,15 +199,15 @@ fn the_same_words_twice_are_told_apart_by_counting() {
         chat_id: ChatId::new("c"),
     };
     let forward =
-        Rival { target, chat_id: Some(ChatId::new("c")), ..rival(StateName::Uncertain, -5, &[], "") };
+        OtherAttempt { target, chat_id: Some(ChatId::new("c")), ..other(StateName::Uncertain, -5, &[], "") };
     let a_file = with_files("", &[file("cv.pdf", 10)]);
-    let shown = SeenMessage { attachments: vec![seen_file("cv.pdf", 10)], ..seen("m", 1, "") };
+    let shown = ObservedMessage { attachments: vec![seen_file("cv.pdf", 10)], ..seen("m", 1, "") };
     assert_eq!(look(&a_file, &[&forward], vec![shown]), "m");
 }
 
 #[test]
 fn the_same_words_to_another_person_are_no_rival() {
-    let uncertain = rival(StateName::Uncertain, -5, &[], "hi");
+    let uncertain = other(StateName::Uncertain, -5, &[], "hi");
     let shown = || vec![seen("m", 1, "hi")];
     assert_eq!(look(&asked(user("v"), "hi"), &[&uncertain], shown()), "m");
     assert_eq!(look(&asked(user("u"), "hi"), &[&uncertain], shown()), "Others: m");
@@ -219,8 +219,10 @@ fn the_same_words_to_another_person_are_no_rival() {
 #[test]
 fn a_message_in_another_group_is_not_ours() {
     let all = asked(group(&["a", "b"]), "all");
-    let of = |ids: Option<Vec<Member>>| Sight { members: ids, ..sight(vec![seen("m", 1, "all")]) };
-    let told = |rivals: &[&Rival], sights: &[Sight]| word(&examined(&all, rivals, sights));
+    let of = |ids: Option<Vec<Member>>| ChatHistory { members: ids, ..history(vec![seen("m", 1, "all")]) };
+    let told = |other_attempts: &[&OtherAttempt], histories: &[ChatHistory]| {
+        word(&examined(&all, other_attempts, histories))
+    };
     assert_eq!(told(&[], &[of(members(&["b", "a"]))]), "m");
     for other in
         [members(&["a", "c"]), members(&["a"]), members(&["a", "b", "c"]), members(&["c", "d"]), None]
@@ -228,14 +230,15 @@ fn a_message_in_another_group_is_not_ours() {
         assert_eq!(told(&[], &[of(other.clone())]), "Group: m", "{other:?}");
     }
     // The other group was sent the same words by the queue: nothing is left to explain.
-    let mut other = Rival { target: group(&["c", "d"]), ..rival(StateName::Uncertain, -20, &[], "all") };
+    let mut other =
+        OtherAttempt { target: group(&["c", "d"]), ..other(StateName::Uncertain, -20, &[], "all") };
     assert_eq!(told(&[&other], &[of(members(&["c", "d"]))]), "absent");
     assert_eq!(told(&[&other], &[of(None)]), "Group: m", "it may be either group");
     other.message_ids = vec!["m".into()];
     assert_eq!(told(&[&other], &[of(members(&["c", "d"]))]), "absent");
     assert_eq!(told(&[&other], &[of(members(&["c", "d"])), of(members(&["a", "b"]))]), "m");
     // The same words of another group by hand, an hour ago.
-    let long_ago = Sight { members: members(&["c", "d"]), ..sight(vec![seen("m", -3600, "all")]) };
+    let long_ago = ChatHistory { members: members(&["c", "d"]), ..history(vec![seen("m", -3600, "all")]) };
     assert_eq!(told(&[], &[long_ago]), "absent");
 }
 
@@ -255,7 +258,7 @@ fn members_are_known_by_each_of_their_ids() {
 #[test]
 fn a_message_that_the_provider_split_is_found_in_its_parts() {
     let both = with_files("see", &[file("cv.pdf", 10), file("b.pdf", 20)]);
-    let part = |id: &str, name: &str, size| SeenMessage {
+    let part = |id: &str, name: &str, size| ObservedMessage {
         attachments: vec![seen_file(name, size)],
         ..seen(id, 2, "")
     };
@@ -275,8 +278,8 @@ fn a_message_that_the_provider_split_is_found_in_its_parts() {
 #[test]
 fn parts_may_be_another_messages() {
     let one = with_files("see", &[file("cv.pdf", 10)]);
-    let part = SeenMessage { attachments: vec![seen_file("cv.pdf", 10)], ..seen("a", 2, "") };
-    let mut nameless = rival(StateName::Uncertain, 3, &[], "see");
+    let part = ObservedMessage { attachments: vec![seen_file("cv.pdf", 10)], ..seen("a", 2, "") };
+    let mut nameless = other(StateName::Uncertain, 3, &[], "see");
     nameless.extras.attachments = one.extras.attachments.clone();
     assert_eq!(look(&one, &[], vec![seen("t", 1, "see"), part.clone()]), "t+a");
     assert_eq!(look(&one, &[&nameless], vec![seen("t", 1, "see"), part]), "Others: t");
@@ -287,30 +290,30 @@ fn what_is_like_it_but_not_in_everything_is_left_to_a_person() {
     let mut reply = asked(chat(), "yes");
     reply.extras.quote_id = Some("q".into());
     assert_eq!(look(&reply, &[], vec![seen("m", 1, "yes")]), "Gap(Quote): m", "E19");
-    let quoting = |id: &str| SeenMessage {
+    let quoting = |id: &str| ObservedMessage {
         quote: Some(Pointer { id: Some(id.into()), text: None }),
         ..seen("m", 1, "yes")
     };
     assert_eq!(look(&reply, &[], vec![quoting("q")]), "m");
     assert_eq!(look(&reply, &[], vec![seen("by hand", 1, "yes"), quoting("q")]), "m");
-    assert_eq!(look(&reply, &[], vec![SeenMessage { at: at(-5), ..quoting("other") }]), "absent");
+    assert_eq!(look(&reply, &[], vec![ObservedMessage { at: at(-5), ..quoting("other") }]), "absent");
     // E6: deleted ones, with or without their words.
     let hi = asked(chat(), "hi");
-    let deleted = |seconds, text| SeenMessage { is_deleted: true, ..seen("m", seconds, text) };
+    let deleted = |seconds, text| ObservedMessage { is_deleted: true, ..seen("m", seconds, text) };
     assert_eq!(look(&hi, &[], vec![deleted(1, "hi")]), "Gap(Deleted): m");
     assert_eq!(look(&hi, &[], vec![deleted(1, "")]), "Gap(Deleted): m");
     assert_eq!(look(&hi, &[], vec![deleted(1, "ho")]), "absent");
     assert_eq!(look(&hi, &[], vec![deleted(-30, "")]), "absent", "it is older");
-    let owner = rival(StateName::Sent, -20, &["m"], "ho");
+    let owner = other(StateName::Sent, -20, &["m"], "ho");
     assert_eq!(look(&hi, &[&owner], vec![deleted(1, "")]), "absent", "it was another message of the queue");
-    let edited = SeenMessage { is_edited: true, ..seen("m", 1, "hi!") };
+    let edited = ObservedMessage { is_edited: true, ..seen("m", 1, "hi!") };
     assert_eq!(look(&hi, &[], vec![edited]), "Gap(Edited): m");
 }
 
 #[test]
 fn of_several_chats_the_one_with_the_message_decides() {
-    let empty = Sight { chat_id: ChatId::new("a"), ..sight(vec![]) };
-    let with = Sight { chat_id: ChatId::new("b"), ..sight(vec![seen("m", 1, "hi")]) };
+    let empty = ChatHistory { chat_id: ChatId::new("a"), ..history(vec![]) };
+    let with = ChatHistory { chat_id: ChatId::new("b"), ..history(vec![seen("m", 1, "hi")]) };
     let hi = asked(user("u"), "hi");
     let finding = examined(&hi, &[], &[empty.clone(), with]);
     assert!(matches!(finding, Finding::Found { chat_id, .. } if chat_id == ChatId::new("b")));

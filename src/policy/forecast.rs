@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use rand::Rng;
 
-use super::decide::{Facts, Live, Until, Verdict, gates};
+use super::decide::{DecisionInput, Live, Until, Verdict, gates};
+use super::fair_share::FairShare;
 use super::hours::{self, Hours, account_seed, hours_at};
 use super::lanes::Lanes;
-use super::order::Turns;
 use super::plan::{Plan, plan};
-use super::select::{Entry, Situation, select};
+use super::select::{Entry, SelectionInput, select};
 use super::settle::after;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::Ledger;
@@ -37,7 +37,7 @@ pub struct Queued {
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
     /// Order of arrival.
-    pub arrival: i64,
+    pub seq: i64,
     /// The chat or recipient, as a number.
     pub thread: u64,
     /// Waits for something that no time brings.
@@ -60,7 +60,7 @@ pub struct Start<'a> {
     /// What it has sent.
     pub ledger: &'a Ledger,
     /// How far its campaigns are.
-    pub turns: &'a Turns,
+    pub turns: &'a FairShare,
     /// Its lanes.
     pub lanes: &'a [Lane],
     /// What waits.
@@ -191,11 +191,11 @@ impl<'a> Run<'a> {
             message: &messages[place],
             lane: &self.start.lanes[*lane],
             share: self.ready.share(*lane),
-            arrival: self.start.queued[*index].arrival,
+            seq: self.start.queued[*index].seq,
             typing_until: None,
         };
         let entries: Vec<Entry<'_>> = first.iter().enumerate().map(entry).collect();
-        let selection = select(&self.situation(hours), &entries);
+        let selection = select(&self.selection_input(hours), &entries);
         let rests = selection.verdicts.iter().enumerate().find_map(|(place, verdict)| match verdict {
             Verdict::Wait { reason: Reason::RecipientRest, until: Until::At(until) } => Some((place, *until)),
             Verdict::Wait { .. } | Verdict::Send | Verdict::Stop { .. } => None,
@@ -222,7 +222,7 @@ impl<'a> Run<'a> {
             }
         }
         let binding = selection.standing().map(|(place, _)| {
-            let closed = gates(&self.situation(hours).facts(&messages[place], None)).into_iter();
+            let closed = gates(&self.selection_input(hours).for_message(&messages[place], None)).into_iter();
             closed.filter_map(|gate| Some((gate.reason, gate.closed?))).next()
         });
         self.wait_for(binding.flatten())
@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
             }
             self.later.pop();
             let message = &self.start.queued[index];
-            self.ready.push(message.lane, message.due_at, message.arrival, index);
+            self.ready.push(message.lane, message.due_at, message.seq, index);
         }
     }
 
@@ -265,16 +265,16 @@ impl<'a> Run<'a> {
             ignores_hours: lane.urgent && lane.ignore_hours,
             due_at: message.due_at,
             retry_at: None,
-            set_aside: None,
+            deferred: None,
             started_at: started_at.copied(),
             expires_at: message.expires_at,
-            held_by: None,
-            ahead: 0,
+            blocked_by: None,
+            queue_position: 0,
         }
     }
 
-    fn situation(&self, hours: Hours) -> Situation<'_> {
-        Situation {
+    fn selection_input(&self, hours: Hours) -> SelectionInput<'_> {
+        SelectionInput {
             now: self.now,
             daemon: self.start.daemon,
             account: &self.account,
@@ -285,8 +285,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn facts<'b>(&'b self, message: &'b Waiting, hours: Hours) -> Facts<'b> {
-        self.situation(hours).facts(message, None)
+    fn decision_input<'b>(&'b self, message: &'b Waiting, hours: Hours) -> DecisionInput<'b> {
+        self.selection_input(hours).for_message(message, None)
     }
 
     /// The hours at this instant; looked up again only when they change.
@@ -309,7 +309,7 @@ impl<'a> Run<'a> {
 
     fn send(&mut self, lane: usize, index: usize, message: &Waiting, dice: &mut impl Rng) {
         let hours = self.hours();
-        let Plan { pause, warms_up_again } = plan(&self.facts(message, hours), dice);
+        let Plan { pause, warms_up_again } = plan(&self.decision_input(message, hours), dice);
         self.ready.pop(lane);
         self.messages[index] = Expected::Sent(self.now);
         self.today().sends += 1;

@@ -69,15 +69,15 @@ impl World {
         let mut queued = Vec::new();
         for (lane, (_, count)) in lanes.iter().enumerate() {
             for _ in 0..*count {
-                let arrival = i64::try_from(queued.len()).unwrap();
-                let due_at = now - SignedDuration::from_secs(1_000_000 - arrival);
+                let seq = i64::try_from(queued.len()).unwrap();
+                let due_at = now - SignedDuration::from_secs(1_000_000 - seq);
                 queued.push(Queued {
                     lane,
                     due_at,
                     ready_at: due_at,
                     expires_at: None,
-                    arrival,
-                    thread: arrival.unsigned_abs(),
+                    seq,
+                    thread: seq.unsigned_abs(),
                     waits_for: None,
                 });
             }
@@ -97,7 +97,7 @@ impl World {
             account: &self.account,
             policy: &self.policy,
             ledger: &Ledger::default(),
-            turns: &Turns::default(),
+            turns: &FairShare::default(),
             lanes: &self.lanes,
             queued: &self.queued,
             started: &self.started,

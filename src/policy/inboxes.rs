@@ -1,7 +1,7 @@
 //! Whether a chat may be started from an inbox, by what Unipile shows of the account's inboxes.
 
 use crate::domain::message::InboxId;
-use crate::domain::seen::SeenInbox;
+use crate::domain::observed::ObservedInbox;
 
 /// Only a product's primary inbox starts chats; the others are views (Unipile's pages on LinkedIn messaging).
 const PRIMARY: &str = "_PRIMARY";
@@ -10,7 +10,7 @@ const COMPANY: &str = "COMPANY";
 
 /// Says why no chat can be started from `wanted`, with the inboxes that would do; `None` if one can be, or if nothing
 /// is known of any inbox.
-pub fn objection(wanted: &InboxId, inboxes: &[SeenInbox]) -> Option<String> {
+pub fn objection(wanted: &InboxId, inboxes: &[ObservedInbox]) -> Option<String> {
     if inboxes.is_empty() {
         return None;
     }
@@ -45,8 +45,10 @@ fn is_company(id: &InboxId) -> bool {
 mod tests {
     use super::*;
 
-    fn inboxes(list: &[(&str, bool)]) -> Vec<SeenInbox> {
-        list.iter().map(|(id, disabled)| SeenInbox { id: InboxId::new(*id), disabled: *disabled }).collect()
+    fn inboxes(list: &[(&str, bool)]) -> Vec<ObservedInbox> {
+        list.iter()
+            .map(|(id, disabled)| ObservedInbox { id: InboxId::new(*id), disabled: *disabled })
+            .collect()
     }
 
     #[test]

@@ -8,12 +8,12 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use jiff::Timestamp;
 
-use super::order::{Share, Turns, campaign};
+use super::fair_share::{FairShare, Share, campaign};
 use crate::domain::caps::Kind;
 use crate::domain::lane::Lane;
 use crate::domain::policy::Order;
 
-/// What a lane's first message is sorted by inside its class: how far its campaign is, due time, arrival.
+/// What a lane's first message is sorted by inside its class: how far its campaign is, due time, seq.
 type Rank = (u64, Timestamp, i64);
 
 /// A ready message: due time, order of arrival, and its place in the caller's list.
@@ -33,13 +33,13 @@ pub struct Lanes<'a> {
     by_campaign: HashMap<&'a str, Vec<usize>>,
     /// Lanes with a ready message, by rank, of each class.
     classes: Vec<BTreeSet<(Rank, usize)>>,
-    turns: Turns,
+    turns: FairShare,
     waiting: usize,
 }
 
 impl<'a> Lanes<'a> {
     /// Without any message.
-    pub fn new(lanes: &'a [Lane], turns: Turns) -> Self {
+    pub fn new(lanes: &'a [Lane], turns: FairShare) -> Self {
         let mut keys: HashMap<ClassKey, usize> = HashMap::new();
         let mut by_campaign: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut class_of = Vec::with_capacity(lanes.len());
@@ -72,8 +72,8 @@ impl<'a> Lanes<'a> {
     }
 
     /// Adds a message to a lane.
-    pub fn push(&mut self, lane: usize, due_at: Timestamp, arrival: i64, index: usize) {
-        let added = Reverse((due_at, arrival, index));
+    pub fn push(&mut self, lane: usize, due_at: Timestamp, seq: i64, index: usize) {
+        let added = Reverse((due_at, seq, index));
         if self.ready[lane].peek().is_none_or(|first| added > *first) {
             self.leave(lane);
             self.ready[lane].push(added);
@@ -117,28 +117,28 @@ impl<'a> Lanes<'a> {
         self.catch_up();
     }
 
-    /// Campaigns that the floor has caught up with are equal again.
+    /// Campaigns that the virtual time has caught up with are equal again.
     fn catch_up(&mut self) {
         for class in 0..self.classes.len() {
             loop {
                 let ahead = ((1, Timestamp::MIN, i64::MIN), 0)..;
                 let behind = self.classes[class].range(ahead).next();
-                let Some(((reached, _, _), lane)) = behind.copied() else { break };
-                if reached > self.turns.floor {
+                let Some(((finish, _, _), lane)) = behind.copied() else { break };
+                if finish > self.turns.virtual_time {
                     break;
                 }
-                self.leave_as(lane, reached);
+                self.leave_as(lane, finish);
                 self.enter(lane);
             }
         }
     }
 
-    /// Its rank; all that are not ahead of the floor are equal.
+    /// Its rank; all that are not ahead of the virtual time are equal.
     fn rank(&self, lane: usize) -> Option<Rank> {
-        let Reverse((due_at, arrival, _)) = self.ready[lane].peek()?;
+        let Reverse((due_at, seq, _)) = self.ready[lane].peek()?;
         let share = self.share(lane);
-        let reached = if share.reached > share.floor { share.reached } else { 0 };
-        Some((reached, *due_at, *arrival))
+        let finish = if share.finish > share.virtual_time { share.finish } else { 0 };
+        Some((finish, *due_at, *seq))
     }
 
     fn leave(&mut self, lane: usize) {
@@ -147,9 +147,9 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    fn leave_as(&mut self, lane: usize, reached: u64) {
-        if let Some((_, due_at, arrival)) = self.rank(lane) {
-            self.classes[self.class_of[lane]].remove(&((reached, due_at, arrival), lane));
+    fn leave_as(&mut self, lane: usize, finish: u64) {
+        if let Some((_, due_at, seq)) = self.rank(lane) {
+            self.classes[self.class_of[lane]].remove(&((finish, due_at, seq), lane));
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a> Lanes<'a> {
 mod tests {
     use super::*;
     use crate::domain::policy::Policy;
-    use crate::policy::order::place;
+    use crate::policy::fair_share::place;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
@@ -188,21 +188,21 @@ mod tests {
             let lanes: Vec<Lane> = kinds.flat_map(|kind| (0..4).map(move |index| lane((index, kind)))).collect();
             let mut order = Policy::unlimited().order;
             order.weights = vec![("c1".to_owned(), weight)];
-            let mut found = Lanes::new(&lanes, Turns::default());
-            let mut turns = Turns::default();
+            let mut found = Lanes::new(&lanes, FairShare::default());
+            let mut turns = FairShare::default();
             let mut all: BTreeMap<i64, (usize, Timestamp)> = BTreeMap::new();
-            for (arrival, (lane, due, what)) in (0..).zip(steps) {
+            for (seq, (lane, due, what)) in (0..).zip(steps) {
                 if what > 0 {
-                    found.push(lane, at(due), arrival, usize::try_from(arrival).unwrap());
-                    all.insert(arrival, (lane, at(due)));
+                    found.push(lane, at(due), seq, usize::try_from(seq).unwrap());
+                    all.insert(seq, (lane, at(due)));
                 }
-                let rank = |lane: usize, arrival: i64, due: Timestamp| {
-                    place(&lanes[lane], &order, turns.of(campaign(&lanes[lane])), due, arrival)
+                let rank = |lane: usize, seq: i64, due: Timestamp| {
+                    place(&lanes[lane], &order, turns.of(campaign(&lanes[lane])), due, seq)
                 };
-                let first = all.iter().map(|(arrival, (lane, due))| (rank(*lane, *arrival, *due), *lane)).min();
+                let first = all.iter().map(|(seq, (lane, due))| (rank(*lane, *seq, *due), *lane)).min();
                 let of_classes = found.first_of_classes().map(|(lane, index)| {
-                    let arrival = i64::try_from(index).unwrap();
-                    (rank(lane, arrival, all[&arrival].1), lane)
+                    let seq = i64::try_from(index).unwrap();
+                    (rank(lane, seq, all[&seq].1), lane)
                 });
                 prop_assert_eq!(of_classes.min(), first);
                 if let Some((place, lane)) = first.filter(|_| what < 2) {

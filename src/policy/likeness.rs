@@ -7,7 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::domain::attachment::{Attachment, Medium};
 use crate::domain::message::{Extras, Target};
-use crate::domain::seen::{SeenAttachment, SeenMessage};
+use crate::domain::observed::{ObservedAttachment, ObservedMessage};
 
 /// What a call says.
 #[derive(Debug, Clone, Copy)]
@@ -86,7 +86,7 @@ impl Gap {
 }
 
 /// How much `message` is like what a call with `content` makes.
-pub fn likeness(content: &Content<'_>, message: &SeenMessage) -> Likeness {
+pub fn likeness(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     if message.is_sender == Some(false) {
         return Likeness::Other;
     }
@@ -111,12 +111,12 @@ pub fn likeness(content: &Content<'_>, message: &SeenMessage) -> Likeness {
     gaps.into_iter().flatten().next().map_or(Likeness::Same, Likeness::Perhaps)
 }
 
-fn is_empty(message: &SeenMessage) -> bool {
+fn is_empty(message: &ObservedMessage) -> bool {
     message.text.trim().is_empty() && message.attachments.is_empty()
 }
 
 /// A forward of the message `source`.
-fn forward(content: &Content<'_>, source: &str, message: &SeenMessage) -> Likeness {
+fn forward(content: &Content<'_>, source: &str, message: &ObservedMessage) -> Likeness {
     let Some(forwarded) = &message.forward else { return Likeness::Other };
     match &forwarded.id {
         None => Likeness::Perhaps(Gap::Source),
@@ -132,7 +132,7 @@ fn forward(content: &Content<'_>, source: &str, message: &SeenMessage) -> Likene
     }
 }
 
-fn ordinary(content: &Content<'_>, message: &SeenMessage) -> Likeness {
+fn ordinary(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     let words = match same_words(&message.text, content.text) {
         true => Likeness::Same,
         false if message.is_edited => Likeness::Perhaps(Gap::Edited),
@@ -151,7 +151,7 @@ fn weakest(parts: impl IntoIterator<Item = Likeness>) -> Likeness {
     })
 }
 
-fn quote(content: &Content<'_>, message: &SeenMessage) -> Likeness {
+fn quote(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     match (content.quote_id, &message.quote) {
         (None, None) => Likeness::Same,
         (None, Some(_)) => Likeness::Other,
@@ -164,7 +164,7 @@ fn quote(content: &Content<'_>, message: &SeenMessage) -> Likeness {
     }
 }
 
-fn subject(content: &Content<'_>, message: &SeenMessage) -> Likeness {
+fn subject(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     match (content.subject, &message.subject) {
         (None, None) => Likeness::Same,
         (Some(ours), Some(seen)) if same_words(ours, seen) => Likeness::Same,
@@ -174,7 +174,7 @@ fn subject(content: &Content<'_>, message: &SeenMessage) -> Likeness {
 }
 
 /// All files of both, one by one; the surest pairs are made first.
-fn files(content: &Content<'_>, message: &SeenMessage) -> Likeness {
+fn files(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     if content.attachments.len() != message.attachments.len() {
         return Likeness::Other;
     }
@@ -192,10 +192,10 @@ fn files(content: &Content<'_>, message: &SeenMessage) -> Likeness {
 /// What is left of both lists when each file is paired with one that is this much like it.
 pub(super) fn unmatched<'o, 's>(
     ours: impl IntoIterator<Item = &'o Attachment>,
-    seen: impl IntoIterator<Item = &'s SeenAttachment>,
+    seen: impl IntoIterator<Item = &'s ObservedAttachment>,
     alike: Likeness,
-) -> (Vec<&'o Attachment>, Vec<&'s SeenAttachment>) {
-    let mut seen: Vec<&SeenAttachment> = seen.into_iter().collect();
+) -> (Vec<&'o Attachment>, Vec<&'s ObservedAttachment>) {
+    let mut seen: Vec<&ObservedAttachment> = seen.into_iter().collect();
     let mut left = Vec::new();
     for file in ours {
         match seen.iter().position(|seen| self::file(file, seen) == alike) {
@@ -209,7 +209,7 @@ pub(super) fn unmatched<'o, 's>(
 /// A file is the same if its size and its name or type are told and are the same, and nothing that is told differs. It is
 /// another one if it is of another medium, or if neither name nor size are the same. A provider may write pictures anew,
 /// whose names it does not tell: their size and type exclude nothing.
-pub(super) fn file(ours: &Attachment, seen: &SeenAttachment) -> Likeness {
+pub(super) fn file(ours: &Attachment, seen: &ObservedAttachment) -> Likeness {
     let name = seen.filename.as_ref().map(|name| same_words(name, &ours.filename));
     let size = seen.size.map(|size| size == ours.size);
     let kind = seen.content_type.as_ref().map(|kind| same_type(kind, &ours.content_type));

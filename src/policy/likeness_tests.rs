@@ -1,13 +1,13 @@
 //! What is the same, what may be, and what is not.
 
 use super::*;
-use crate::domain::seen::Pointer;
+use crate::domain::observed::Pointer;
 
 const CONTENT: Content<'_> =
     Content { text: "yes", attachments: &[], quote_id: None, forwarded_id: None, subject: None };
 
-fn seen(text: &str) -> SeenMessage {
-    SeenMessage {
+fn seen(text: &str) -> ObservedMessage {
+    ObservedMessage {
         id: "m".into(),
         is_sender: Some(true),
         at: jiff::Timestamp::UNIX_EPOCH,
@@ -37,8 +37,12 @@ fn attachment(filename: &str, content_type: &str, size: u64) -> Attachment {
     }
 }
 
-fn shown(filename: Option<&str>, content_type: Option<&str>, size: Option<u64>) -> SeenAttachment {
-    SeenAttachment { filename: filename.map(Into::into), size, content_type: content_type.map(Into::into) }
+fn shown(filename: Option<&str>, content_type: Option<&str>, size: Option<u64>) -> ObservedAttachment {
+    ObservedAttachment {
+        filename: filename.map(Into::into),
+        size,
+        content_type: content_type.map(Into::into),
+    }
 }
 
 #[test]
@@ -61,7 +65,7 @@ fn texts_are_the_same_but_for_white_space_and_the_form_of_unicode() {
 #[test]
 fn a_reply_is_a_reply_to_the_same_message() {
     let reply = Content { quote_id: Some("q"), ..CONTENT };
-    let quoting = |quote| SeenMessage { quote, ..seen("yes") };
+    let quoting = |quote| ObservedMessage { quote, ..seen("yes") };
     let quote = Likeness::Perhaps(Gap::Quote);
     assert_eq!(likeness(&reply, &quoting(pointer(Some("q"), ""))), Likeness::Same);
     assert_eq!(likeness(&reply, &quoting(pointer(Some("other"), ""))), Likeness::Other);
@@ -75,7 +79,7 @@ fn a_reply_is_a_reply_to_the_same_message() {
 fn a_forward_is_a_forward_of_the_same_message_if_that_is_told() {
     let wordless = Content { forwarded_id: Some("s"), text: "", ..CONTENT };
     let commented = Content { text: "look", ..wordless };
-    let of = |id: Option<&str>, text: &str| SeenMessage { forward: pointer(id, "source"), ..seen(text) };
+    let of = |id: Option<&str>, text: &str| ObservedMessage { forward: pointer(id, "source"), ..seen(text) };
     assert_eq!(likeness(&wordless, &of(Some("s"), "")), Likeness::Same);
     assert_eq!(likeness(&wordless, &of(Some("s"), "source")), Likeness::Same, "shown with what it forwards");
     assert_eq!(likeness(&wordless, &of(Some("s"), "look")), Likeness::Perhaps(Gap::Comment));
@@ -124,7 +128,7 @@ fn files_agree_in_number_and_each_with_one_of_the_others() {
     let (pdf, png) = ("application/pdf", "image/png");
     let ours = [attachment("a.png", png, 20), attachment("cv.pdf", pdf, 10)];
     let content = Content { attachments: &ours, ..CONTENT };
-    let message = |attachments| SeenMessage { attachments, ..seen("yes") };
+    let message = |attachments| ObservedMessage { attachments, ..seen("yes") };
     let cv = || shown(Some("cv.pdf"), Some(pdf), Some(10));
     let picture = |size| shown(None, Some(png), size);
     assert_eq!(likeness(&content, &message(vec![cv(), picture(Some(20))])), Likeness::Same);
@@ -140,21 +144,21 @@ fn files_agree_in_number_and_each_with_one_of_the_others() {
 
 #[test]
 fn what_was_changed_or_is_not_told_proves_nothing() {
-    let gap = |message: &SeenMessage| likeness(&CONTENT, message);
-    assert_eq!(gap(&SeenMessage { is_deleted: true, ..seen("yes") }), Likeness::Perhaps(Gap::Deleted));
-    assert_eq!(gap(&SeenMessage { is_deleted: true, ..seen("") }), Likeness::Perhaps(Gap::Deleted));
-    assert_eq!(gap(&SeenMessage { is_deleted: true, ..seen("no") }), Likeness::Other);
-    assert_eq!(gap(&SeenMessage { is_edited: true, ..seen("yes") }), Likeness::Perhaps(Gap::Edited));
-    assert_eq!(gap(&SeenMessage { is_edited: true, ..seen("no") }), Likeness::Perhaps(Gap::Edited));
-    assert_eq!(gap(&SeenMessage { is_sender: None, ..seen("yes") }), Likeness::Perhaps(Gap::Sender));
-    assert_eq!(gap(&SeenMessage { is_sender: None, ..seen("no") }), Likeness::Other);
-    let theirs = SeenMessage { is_sender: Some(false), is_deleted: true, ..seen("") };
+    let gap = |message: &ObservedMessage| likeness(&CONTENT, message);
+    assert_eq!(gap(&ObservedMessage { is_deleted: true, ..seen("yes") }), Likeness::Perhaps(Gap::Deleted));
+    assert_eq!(gap(&ObservedMessage { is_deleted: true, ..seen("") }), Likeness::Perhaps(Gap::Deleted));
+    assert_eq!(gap(&ObservedMessage { is_deleted: true, ..seen("no") }), Likeness::Other);
+    assert_eq!(gap(&ObservedMessage { is_edited: true, ..seen("yes") }), Likeness::Perhaps(Gap::Edited));
+    assert_eq!(gap(&ObservedMessage { is_edited: true, ..seen("no") }), Likeness::Perhaps(Gap::Edited));
+    assert_eq!(gap(&ObservedMessage { is_sender: None, ..seen("yes") }), Likeness::Perhaps(Gap::Sender));
+    assert_eq!(gap(&ObservedMessage { is_sender: None, ..seen("no") }), Likeness::Other);
+    let theirs = ObservedMessage { is_sender: Some(false), is_deleted: true, ..seen("") };
     assert_eq!(gap(&theirs), Likeness::Other);
 }
 
 #[test]
 fn a_subject_is_part_of_what_is_said() {
-    let with = |subject: Option<&str>| SeenMessage { subject: subject.map(Into::into), ..seen("yes") };
+    let with = |subject: Option<&str>| ObservedMessage { subject: subject.map(Into::into), ..seen("yes") };
     let offer = Content { subject: Some("An offer"), ..CONTENT };
     assert_eq!(likeness(&offer, &with(Some("An  offer "))), Likeness::Same);
     assert_eq!(likeness(&offer, &with(Some("Another"))), Likeness::Other);

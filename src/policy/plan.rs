@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rand::Rng;
 
-use super::decide::Facts;
+use super::decide::DecisionInput;
 use super::hours::{self, account_seed};
 use super::pace::{self, Pause};
 use super::quota;
@@ -22,32 +22,32 @@ pub struct Plan {
     pub warms_up_again: bool,
 }
 
-/// Draws what a send at `facts.now` leaves behind.
-pub fn plan(facts: &Facts<'_>, dice: &mut impl Rng) -> Plan {
-    let history = &facts.account.history;
+/// Draws what a send at `input.now` leaves behind.
+pub fn plan(input: &DecisionInput<'_>, dice: &mut impl Rng) -> Plan {
+    let history = &input.account.history;
     // Whoever was quiet for as long as a break has had one.
-    let rested = facts.policy.rhythm.breaks.is_some_and(|breaks| quiet(facts) >= breaks.min);
+    let rested = input.policy.rhythm.breaks.is_some_and(|breaks| quiet(input) >= breaks.min);
     let break_left = history.break_left.filter(|_| !rested || history.on_break);
-    let pause = pace::draw_pause(dice, facts.policy, spread_target(facts), break_left);
-    Plan { pause, warms_up_again: facts.lowering().begins_again() }
+    let pause = pace::draw_pause(dice, input.policy, spread_target(input), break_left);
+    Plan { pause, warms_up_again: input.lowering().begins_again() }
 }
 
 /// How long the account has called nobody.
-fn quiet(facts: &Facts<'_>) -> Duration {
-    let since = |last: Timestamp| Duration::try_from(facts.now.duration_since(last)).unwrap_or_default();
-    facts.account.last_call_at.map_or(Duration::MAX, since)
+fn quiet(input: &DecisionInput<'_>) -> Duration {
+    let since = |last: Timestamp| Duration::try_from(input.now.duration_since(last)).unwrap_or_default();
+    input.account.last_call_at.map_or(Duration::MAX, since)
 }
 
 /// The gap with which what is left of the day's caps lasts for what is left of the day's hours.
-fn spread_target(facts: &Facts<'_>) -> Option<Duration> {
-    let policy = facts.policy;
+fn spread_target(input: &DecisionInput<'_>) -> Option<Duration> {
+    let policy = input.policy;
     if !policy.rhythm.spread {
         return None;
     }
     let none = Ledger::default();
-    let ledger = facts.ledger.unwrap_or(&none);
-    let left = quota::left_of_day(policy, &facts.lowering(), ledger, facts.message.kind, facts.now)?;
-    let seed = account_seed(facts.account.id.as_str());
-    let open = hours::open_time_left(policy.calendar.as_ref(), &policy.zone, seed, facts.now);
+    let ledger = input.ledger.unwrap_or(&none);
+    let left = quota::left_of_day(policy, &input.lowering(), ledger, input.message.kind, input.now)?;
+    let seed = account_seed(input.account.id.as_str());
+    let open = hours::open_time_left(policy.calendar.as_ref(), &policy.zone, seed, input.now);
     Some(open / left.max(1))
 }

@@ -1,14 +1,14 @@
 //! The one selection: which message of an account goes next, and why each other candidate waits and until when (P6).
 //!
 //! The engine acts on what [`select`] answers, `explain`, lists and `top` show it, and the forecast runs it forward. It
-//! needs no more than the first ready message of each class of lanes (`store/turn.rs` in SQL, `lanes.rs` in memory):
+//! needs no more than the first ready message of each class of lanes (`store/candidates.rs` in SQL, `lanes.rs` in memory):
 //! whatever holds one of these messages for its kind holds every other of its class.
 
 use jiff::Timestamp;
 
-use super::decide::{Facts, Live, Until, Verdict, concerns_message_only, decide, first_opening};
+use super::decide::{DecisionInput, Live, Until, Verdict, concerns_message_only, decide, first_opening};
+use super::fair_share::{Share, place};
 use super::hours::Hours;
-use super::order::{Share, place};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::Ledger;
 use crate::domain::lane::Lane;
@@ -17,7 +17,7 @@ use crate::domain::waiting::Waiting;
 
 /// Everything about an account that a selection depends on, but for its messages.
 #[derive(Debug, Clone, Copy)]
-pub struct Situation<'a> {
+pub struct SelectionInput<'a> {
     /// The time of the selection.
     pub now: Timestamp,
     /// What concerns every account.
@@ -30,32 +30,41 @@ pub struct Situation<'a> {
     pub policy: &'a Policy,
     /// Whether its hours are open at `now`.
     pub hours: Hours,
-    /// What it has sent; see [`Facts::ledger`].
+    /// What it has sent; see [`DecisionInput::ledger`].
     pub ledger: Option<&'a Ledger>,
 }
 
-impl<'a> Situation<'a> {
+impl<'a> SelectionInput<'a> {
     /// What a verdict on `message` depends on.
-    pub fn facts<'b>(&self, message: &'b Waiting, typing_until: Option<Timestamp>) -> Facts<'b>
+    pub fn for_message<'b>(&self, message: &'b Waiting, typing_until: Option<Timestamp>) -> DecisionInput<'b>
     where
         'a: 'b,
     {
         let Self { now, daemon, account, live, policy, hours, ledger } = *self;
-        Facts { now, daemon, account, message, live: Live { typing_until, ..live }, policy, hours, ledger }
+        DecisionInput {
+            now,
+            daemon,
+            account,
+            message,
+            live: Live { typing_until, ..live },
+            policy,
+            hours,
+            ledger,
+        }
     }
 }
 
 /// A message that may go next.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// The message; `ahead` and `held_by` are not looked at.
+    /// The message; `queue_position` and `blocked_by` are not looked at.
     pub message: &'a Waiting,
     /// The lane that it waits in.
     pub lane: &'a Lane,
     /// How far its campaign is.
     pub share: Share,
     /// Order of arrival.
-    pub arrival: i64,
+    pub seq: i64,
     /// Set while the typing indicator is shown for it.
     pub typing_until: Option<Timestamp>,
 }
@@ -88,24 +97,24 @@ impl Selection {
 }
 
 /// Picks the message that goes next. Entries must hold the first ready message of each class, and may hold others.
-pub fn select(situation: &Situation<'_>, entries: &[Entry<'_>]) -> Selection {
+pub fn select(input: &SelectionInput<'_>, entries: &[Entry<'_>]) -> Selection {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_cached_key(|index| {
-        let Entry { message, lane, share, arrival, .. } = &entries[*index];
-        let place = place(lane, &situation.policy.order, *share, message.due_at, *arrival);
-        (!message.is_ready(situation.now), place)
+        let Entry { message, lane, share, seq, .. } = &entries[*index];
+        let place = place(lane, &input.policy.order, *share, message.due_at, *seq);
+        (!message.is_ready(input.now), place)
     });
     let mut selection = Selection { next: None, verdicts: vec![Verdict::Send; entries.len()], wake_at: None };
     for index in order {
         let Entry { message, typing_until, .. } = entries[index];
-        let ahead = u64::from(selection.next.is_some() && message.is_ready(situation.now));
-        let message = Waiting { ahead, held_by: None, ..message.clone() };
-        let facts = situation.facts(&message, typing_until);
-        let verdict = decide(&facts);
+        let queue_position = u64::from(selection.next.is_some() && message.is_ready(input.now));
+        let message = Waiting { queue_position, blocked_by: None, ..message.clone() };
+        let input = input.for_message(&message, typing_until);
+        let verdict = decide(&input);
         // Shown is the time at which all gates are open; looked at again is what waits when the first of them opens, because
         // other messages of its class may wait for less.
         if matches!(verdict, Verdict::Wait { until: Until::At(_) | Until::NotBefore(_), .. }) {
-            selection.wake_at = selection.wake_at.into_iter().chain(first_opening(&facts)).min();
+            selection.wake_at = selection.wake_at.into_iter().chain(first_opening(&input)).min();
         }
         let waits_alone = matches!(verdict, Verdict::Wait { reason, .. } if concerns_message_only(reason));
         if selection.next.is_none() && !waits_alone {

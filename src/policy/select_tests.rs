@@ -39,12 +39,12 @@ impl World {
             kind,
             due_at,
             retry_at: None,
-            set_aside: None,
+            deferred: None,
             ignores_hours: false,
             started_at: None,
             expires_at: None,
-            held_by: None,
-            ahead: 0,
+            blocked_by: None,
+            queue_position: 0,
         };
         self.messages.push((lane, message, Share::default()));
         &mut self.messages.last_mut().unwrap().1
@@ -52,7 +52,7 @@ impl World {
 
     fn select(&self) -> Selection {
         let seed = crate::policy::hours::account_seed(self.account.id.as_str());
-        let situation = Situation {
+        let input = SelectionInput {
             now: self.now,
             daemon: &self.daemon,
             account: &self.account,
@@ -63,10 +63,10 @@ impl World {
         };
         let mut entries: Vec<Entry<'_>> = Vec::new();
         for (index, (lane, message, share)) in self.messages.iter().enumerate() {
-            let arrival = i64::try_from(index).unwrap();
-            entries.push(Entry { message, lane, share: *share, arrival, typing_until: None });
+            let seq = i64::try_from(index).unwrap();
+            entries.push(Entry { message, lane, share: *share, seq, typing_until: None });
         }
-        select(&situation, &entries)
+        select(&input, &entries)
     }
 }
 

@@ -9,10 +9,10 @@ use rand::Rng;
 
 use super::pace;
 use crate::domain::account::{AccountHold, Down, History};
-use crate::domain::outcome::{DownCause, Heard, Hold, Outcome, Problem};
+use crate::domain::observed::Unread;
+use crate::domain::outcome::{DownCause, Heard, Hold, Outcome, ProviderError};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
-use crate::domain::seen::Unread;
 use crate::domain::state::{Again, Sending, Settled};
 
 /// What an outcome does to the message and to its account.
@@ -90,8 +90,8 @@ pub fn consequence(
             }
         }
     }
-    let verify_at = policy.read_back.after.first().map(|first| after(now, *first));
-    let message = sending.settle(outcome, now, verify_at, || again);
+    let reconcile_at = policy.reconcile.after.first().map(|first| after(now, *first));
+    let message = sending.settle(outcome, now, reconcile_at, || again);
     Consequence { message, hold, account_down, key_refused, history }
 }
 
@@ -152,7 +152,7 @@ fn is_accounts_fault(outcome: &Outcome, blame: Blame) -> bool {
 }
 
 /// Whether the words of a refusal are about whom the message is for.
-fn speaks_of_recipient(problem: &Problem) -> bool {
+fn speaks_of_recipient(problem: &ProviderError) -> bool {
     const WORDS: [&str; 10] = [
         "recipient",
         "user",
@@ -198,7 +198,7 @@ pub fn rest_after_read(
 }
 
 /// The provider throttled the account: the rest grows each time, and a second time within a week needs a person.
-fn throttled(history: &History, problem: &Problem, now: Timestamp, policy: &Policy) -> Rest {
+fn throttled(history: &History, problem: &ProviderError, now: Timestamp, policy: &Policy) -> Rest {
     let cooldown = &policy.cooldown;
     let mut history = history.clone();
     let so_soon = within(history.throttled_at, now, cooldown.person_within);

@@ -1,7 +1,7 @@
 //! What a call leaves behind for its account: rests that grow, half caps, failures in a row.
 
 use super::*;
-use crate::domain::outcome::{Phase, Problem};
+use crate::domain::outcome::{Phase, ProviderError};
 use crate::domain::policy::Cooldown;
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
@@ -34,12 +34,17 @@ fn settle_blamed(outcome: Outcome, blame: Blame, now: Timestamp, history: &Histo
     consequence(Sending { attempt: 1, retries: 0 }, outcome, blame, now, &policy(), history, &mut dice)
 }
 
-fn answered(kind: &str, status: u16, detail: &str) -> Problem {
-    Problem { status: Some(status), kind: kind.into(), detail: Some(detail.into()), ..Problem::default() }
+fn answered(kind: &str, status: u16, detail: &str) -> ProviderError {
+    ProviderError {
+        status: Some(status),
+        kind: kind.into(),
+        detail: Some(detail.into()),
+        ..ProviderError::default()
+    }
 }
 
-fn problem() -> Problem {
-    Problem::local("x", "y")
+fn problem() -> ProviderError {
+    ProviderError::local("x", "y")
 }
 
 #[test]
@@ -119,7 +124,7 @@ fn what_concerns_a_recipient_or_the_message_counts_for_nothing() {
         answered(permissions, 403, "The profile can't be accessed."),
         answered(permissions, 403, "The recipient does not allow incoming InMails."),
         answered("outboxd/untyped_answer", 413, "too large"),
-        Problem::local("invalid_request", "no header"),
+        ProviderError::local("invalid_request", "no header"),
     ] {
         let consequence = settle(Outcome::Refused(problem.clone()), at(0), &history);
         assert_eq!((consequence.history, consequence.hold), (history.clone(), None), "{problem}");
@@ -136,8 +141,8 @@ fn trouble_of_the_api_counts_only_where_the_api_answered_others() {
     let history = History { failures: 2, ..History::default() };
     let own = Blame { is_own: true, earlier: 0 };
     for problem in [
-        Problem::local("timeout", "no answer in time"),
-        Problem::local("no_answer", "reset"),
+        ProviderError::local("timeout", "no answer in time"),
+        ProviderError::local("no_answer", "reset"),
         answered("outboxd/untyped_answer", 502, "<html>"),
         answered("outboxd/untyped_success", 200, "<html>"),
         answered("api/internal_error", 500, ""),
@@ -164,7 +169,7 @@ fn a_page_of_a_gateway_leaves_its_message_in_its_place_unless_others_pass() {
     assert_eq!(kept(Blame::default()), (false, false));
     assert_eq!(kept(Blame { is_own: true, earlier: 0 }), (true, true));
     assert_eq!(kept(Blame { is_own: false, earlier: 2 }), (true, true));
-    let problem = Problem::local("cannot_connect", "no route");
+    let problem = ProviderError::local("cannot_connect", "no route");
     let outcome = Outcome::NotSent { problem, hold: Hold::Api };
     let blame = Blame { is_own: true, earlier: 0 };
     let consequence = settle_blamed(outcome, blame, at(0), &History::default());

@@ -21,8 +21,10 @@ use serde_json::Value;
 
 use crate::domain::attachment::Attachment;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
-use crate::domain::outcome::{Outcome, Phase, Problem};
-use crate::domain::seen::{Credits, ProviderTime, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
+use crate::domain::observed::{
+    Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
+};
+use crate::domain::outcome::{Outcome, Phase, ProviderError};
 
 pub use progress::{Handed, Progress};
 pub use unipile::{Unipile, UnipileOptions};
@@ -199,7 +201,7 @@ pub trait Provider: Send + Sync + 'static {
         account_id: AccountId,
         chat_id: ChatId,
         composing: Composing,
-    ) -> BoxFuture<'_, Result<(), Problem>>;
+    ) -> BoxFuture<'_, Result<(), ProviderError>>;
 
     /// The messages of a chat that are dated after `since`, newest first, read anew.
     ///
@@ -211,7 +213,7 @@ pub trait Provider: Send + Sync + 'static {
         chat_id: ChatId,
         since: Timestamp,
         pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>>;
+    ) -> BoxFuture<'_, Result<Vec<ObservedMessage>, Unread>>;
 
     /// The chats that exist with one user, the latest first, read anew.
     ///
@@ -233,13 +235,17 @@ pub trait Provider: Send + Sync + 'static {
         inbox_id: Option<InboxId>,
         since: Timestamp,
         pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>>;
+    ) -> BoxFuture<'_, Result<Vec<ObservedGroup>, Unread>>;
 
     /// The inboxes of an account, read anew.
     ///
     /// # Errors
     /// When they could not be read.
-    fn inboxes(&self, account_id: AccountId, pages: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>>;
+    fn inboxes(
+        &self,
+        account_id: AccountId,
+        pages: Pages,
+    ) -> BoxFuture<'_, Result<Vec<ObservedInbox>, Unread>>;
 
     /// The InMails that an account may still send, read anew.
     ///
@@ -251,7 +257,7 @@ pub trait Provider: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it could not be read.
-    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>>;
+    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<ObservedAccount, Unread>>;
 
     /// What time it is by the clock that dates messages; `None` while no answer has told.
     fn time(&self) -> Option<ProviderTime>;

@@ -14,8 +14,10 @@ use super::shapes::{array, group, message, odd, required, text, unread};
 use super::unipile::{self, Unipile};
 use super::wire::{Answer, Expected, classify, segment};
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
-use crate::domain::outcome::{Outcome, Problem, UNTYPED_SUCCESS};
-use crate::domain::seen::{Credits, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
+use crate::domain::observed::{
+    Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, Unread,
+};
+use crate::domain::outcome::{Outcome, ProviderError, UNTYPED_SUCCESS};
 
 type Result<T> = std::result::Result<T, Unread>;
 
@@ -35,7 +37,7 @@ impl Unipile {
         chat_id: &ChatId,
         since: Timestamp,
         pages: &Pages,
-    ) -> Result<Vec<SeenMessage>> {
+    ) -> Result<Vec<ObservedMessage>> {
         let path =
             format!("/v2/{}/chats/{}/messages", segment(account_id.as_str()), segment(chat_id.as_str()));
         let query = format!("after={}", segment(&crate::domain::time_text(since)));
@@ -58,14 +60,14 @@ impl Unipile {
         inbox_id: Option<&InboxId>,
         since: Timestamp,
         pages: &Pages,
-    ) -> Result<Vec<SeenGroup>> {
+    ) -> Result<Vec<ObservedGroup>> {
         let account = segment(account_id.as_str());
         let path = match inbox_id {
             Some(inbox_id) => format!("/v2/{account}/inboxes/{}/chats", segment(inbox_id.as_str())),
             None => format!("/v2/{account}/chats"),
         };
         // A chat that does not say when something was written in it is looked into as well.
-        let wanted = |group: &SeenGroup| group.last_message_at.is_none_or(|at| at > since);
+        let wanted = |group: &ObservedGroup| group.last_message_at.is_none_or(|at| at > since);
         let mut groups = self.list((&path, "type=group"), pages, group, wanted).await?;
         // A list may leave the participants out; the chat itself shows them.
         for found in groups.iter_mut().filter(|found| found.members.is_none()).take(MOST_LOOKED_UP) {
@@ -76,11 +78,15 @@ impl Unipile {
         Ok(groups)
     }
 
-    pub(super) async fn read_inboxes(&self, account_id: &AccountId, pages: &Pages) -> Result<Vec<SeenInbox>> {
+    pub(super) async fn read_inboxes(
+        &self,
+        account_id: &AccountId,
+        pages: &Pages,
+    ) -> Result<Vec<ObservedInbox>> {
         let path = format!("/v2/{}/inboxes", segment(account_id.as_str()));
         let inbox = |value: &Value| {
             let disabled = value.get("disabled").and_then(Value::as_bool).unwrap_or(false);
-            Ok(SeenInbox { id: InboxId::new(required(value, "id")?), disabled })
+            Ok(ObservedInbox { id: InboxId::new(required(value, "id")?), disabled })
         };
         self.list((&path, ""), pages, inbox, |_| true).await
     }
@@ -93,11 +99,11 @@ impl Unipile {
         Ok(credits.iter().filter_map(number).collect())
     }
 
-    pub(super) async fn read_account(&self, account_id: &AccountId) -> Result<SeenAccount> {
+    pub(super) async fn read_account(&self, account_id: &AccountId) -> Result<ObservedAccount> {
         let body = self.get(&format!("/v2/accounts/{}", segment(account_id.as_str()))).await?;
         let products = body.pointer("/metadata/products_connection_status").and_then(Value::as_object);
         let product = |(name, status): (&String, &Value)| Some((name.clone(), status.as_str()?.to_owned()));
-        Ok(SeenAccount {
+        Ok(ObservedAccount {
             name: text(&body, "name"),
             provider: text(&body, "provider").unwrap_or_default(),
             status: required(&body, "status")?,
@@ -142,7 +148,10 @@ impl Unipile {
                 return Ok(found);
             }
         }
-        Err(unread(Problem::local("too_many_pages", format!("the list goes on beyond {MAX_PAGES} pages"))))
+        Err(unread(ProviderError::local(
+            "too_many_pages",
+            format!("the list goes on beyond {MAX_PAGES} pages"),
+        )))
     }
 
     async fn get(&self, path_and_query: &str) -> Result<Value> {
@@ -156,7 +165,7 @@ impl Unipile {
         let dated = self.their_clock.heard(asked, response.headers());
         let body = unipile::whole(&mut response, MAX_PAGE_BYTES).await;
         let body = body.map_err(|what| {
-            unread(Problem { status: Some(status), ..Problem::local("broken_answer", what) })
+            unread(ProviderError { status: Some(status), ..ProviderError::local("broken_answer", what) })
         })?;
         if !(200..300).contains(&status) {
             let answer = Answer { expected: Expected::MessageSent, status, retry_after, body: &body };
@@ -164,17 +173,20 @@ impl Unipile {
         }
         if cached {
             let what = "the answer came from a cache although a fresh one was asked for";
-            return Err(unread(Problem { status: Some(status), ..Problem::local("stale_answer", what) }));
+            return Err(unread(ProviderError {
+                status: Some(status),
+                ..ProviderError::local("stale_answer", what)
+            }));
         }
         let status = Some(status);
         let value: Option<Value> = serde_json::from_slice(&body).ok();
         let Some(value) = value.filter(Value::is_object) else {
-            let local = Problem::local("", "the answer to a read is not Unipile's");
-            return Err(unread(Problem { status, kind: UNTYPED_SUCCESS.to_owned(), ..local }));
+            let local = ProviderError::local("", "the answer to a read is not Unipile's");
+            return Err(unread(ProviderError { status, kind: UNTYPED_SUCCESS.to_owned(), ..local }));
         };
         if value.get("object").and_then(Value::as_str) == Some("Error") {
-            let local = Problem::local("unexpected_success", "the answer to a read is an error");
-            return Err(unread(Problem { status, ..local }));
+            let local = ProviderError::local("unexpected_success", "the answer to a read is an error");
+            return Err(unread(ProviderError { status, ..local }));
         }
         self.their_clock.learn(dated);
         Ok(value)
@@ -190,7 +202,7 @@ fn is_cached(headers: &HeaderMap) -> bool {
 /// What the outcome of a call would be says what stops reads as well.
 fn of_outcome(outcome: Outcome) -> Unread {
     match outcome {
-        Outcome::Accepted { .. } => unread(Problem::default()),
+        Outcome::Accepted { .. } => unread(ProviderError::default()),
         Outcome::Refused(problem) | Outcome::Throttled(problem) | Outcome::Uncertain { problem, .. } => {
             unread(problem)
         }

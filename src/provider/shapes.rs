@@ -7,16 +7,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::domain::message::{ChatId, UserId};
-use crate::domain::outcome::Problem;
-use crate::domain::seen::{Member, Pointer, SeenAttachment, SeenGroup, SeenMessage, Unread};
+use crate::domain::observed::{Member, ObservedAttachment, ObservedGroup, ObservedMessage, Pointer, Unread};
+use crate::domain::outcome::ProviderError;
 
 type Result<T> = std::result::Result<T, Unread>;
 
-pub(super) fn message(value: &Value) -> Result<SeenMessage> {
+pub(super) fn message(value: &Value) -> Result<ObservedMessage> {
     let attachments = value.get("attachments").and_then(Value::as_array).into_iter().flatten();
     let is_sender =
         if flag(value, "is_event") == Some(true) { Some(false) } else { flag(value, "is_sender") };
-    Ok(SeenMessage {
+    Ok(ObservedMessage {
         id: required(value, "id")?,
         is_sender,
         at: time(value, "timestamp")?.ok_or_else(|| odd("timestamp", value))?,
@@ -35,8 +35,8 @@ fn pointer(value: &Value, field: &str) -> Option<Pointer> {
     Some(Pointer { id: text(other, "id"), text: text(other, "text") })
 }
 
-fn attachment(file: &Value) -> SeenAttachment {
-    SeenAttachment {
+fn attachment(file: &Value) -> ObservedAttachment {
+    ObservedAttachment {
         filename: text(file, "filename"),
         size: file.get("file_size").and_then(whole),
         content_type: text(file, "mimetype"),
@@ -64,13 +64,13 @@ fn flag(value: &Value, field: &str) -> Option<bool> {
     }
 }
 
-pub(super) fn group(value: &Value) -> Result<SeenGroup> {
+pub(super) fn group(value: &Value) -> Result<ObservedGroup> {
     let last_message_at = match time(value, "last_message_timestamp")? {
         Some(at) => Some(at),
         None => time(value, "updated_at")?,
     };
     let chat_id = ChatId::new(required(value, "id")?);
-    Ok(SeenGroup { chat_id, name: text(value, "name"), last_message_at, members: members(value) })
+    Ok(ObservedGroup { chat_id, name: text(value, "name"), last_message_at, members: members(value) })
 }
 
 /// Everybody but the account itself, if everybody is told.
@@ -116,9 +116,9 @@ pub(super) fn odd(field: &str, value: &Value) -> Unread {
     let fields: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let what =
         format!("`{field}` is missing or is not what the description says, beside: {}", fields.join(", "));
-    unread(Problem::local("unexpected_success", what))
+    unread(ProviderError::local("unexpected_success", what))
 }
 
-pub(super) fn unread(problem: Problem) -> Unread {
+pub(super) fn unread(problem: ProviderError) -> Unread {
     Unread { problem: Box::new(problem), down: None, hold: None }
 }

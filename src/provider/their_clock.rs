@@ -11,7 +11,7 @@ use reqwest::header::{AGE, DATE, HeaderMap};
 
 use super::retry_after::date;
 use crate::clock::Clock;
-use crate::domain::seen::ProviderTime;
+use crate::domain::observed::ProviderTime;
 
 /// Two clocks drift apart by at most one part in so many (100 ppm).
 const DRIFT: u32 = 10_000;

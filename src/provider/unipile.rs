@@ -20,8 +20,10 @@ use super::wire::{self, Answer, Expected, classify};
 use super::{Call, Composing, Dialect, Pages, Provider, Reply, stream};
 use crate::clock::Clock;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
-use crate::domain::outcome::{Heard, Hold, Outcome, Phase, Problem};
-use crate::domain::seen::{Credits, ProviderTime, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
+use crate::domain::observed::{
+    Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
+};
+use crate::domain::outcome::{Heard, Hold, Outcome, Phase, ProviderError};
 
 /// No answer of Unipile's to a send is longer; what is longer is no answer of Unipile's.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -112,7 +114,7 @@ impl Unipile {
         account_id: &AccountId,
         chat_id: &ChatId,
         composing: Composing,
-    ) -> Result<(), Problem> {
+    ) -> Result<(), ProviderError> {
         let action = match composing {
             Composing::Typing => "typing",
             Composing::Recording => "recording",
@@ -145,7 +147,7 @@ impl Provider for Unipile {
         account_id: AccountId,
         chat_id: ChatId,
         composing: Composing,
-    ) -> BoxFuture<'_, Result<(), Problem>> {
+    ) -> BoxFuture<'_, Result<(), ProviderError>> {
         Box::pin(async move { self.composing(&account_id, &chat_id, composing).await })
     }
 
@@ -155,7 +157,7 @@ impl Provider for Unipile {
         chat_id: ChatId,
         since: Timestamp,
         pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
+    ) -> BoxFuture<'_, Result<Vec<ObservedMessage>, Unread>> {
         Box::pin(async move { self.read_messages(&account_id, &chat_id, since, &pages).await })
     }
 
@@ -173,11 +175,15 @@ impl Provider for Unipile {
         inbox_id: Option<InboxId>,
         since: Timestamp,
         pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
+    ) -> BoxFuture<'_, Result<Vec<ObservedGroup>, Unread>> {
         Box::pin(async move { self.read_groups(&account_id, inbox_id.as_ref(), since, &pages).await })
     }
 
-    fn inboxes(&self, account_id: AccountId, pages: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+    fn inboxes(
+        &self,
+        account_id: AccountId,
+        pages: Pages,
+    ) -> BoxFuture<'_, Result<Vec<ObservedInbox>, Unread>> {
         Box::pin(async move { self.read_inboxes(&account_id, &pages).await })
     }
 
@@ -185,7 +191,7 @@ impl Provider for Unipile {
         Box::pin(async move { self.read_credits(&account_id).await })
     }
 
-    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
+    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<ObservedAccount, Unread>> {
         Box::pin(async move { self.read_account(&account_id).await })
     }
 
@@ -220,7 +226,7 @@ pub(super) async fn whole(response: &mut reqwest::Response, most: usize) -> Resu
 }
 
 fn broken(status: u16, what: String) -> Reply {
-    let problem = Problem { status: Some(status), ..Problem::local("broken_answer", what) };
+    let problem = ProviderError { status: Some(status), ..ProviderError::local("broken_answer", what) };
     Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
 }
 
@@ -234,22 +240,22 @@ fn unanswered(error: &reqwest::Error, handed: Handed) -> Reply {
         Handed::Part => (Phase::Written, "cut_off", Hold::Message),
         Handed::Nothing | Handed::All => return not_answered(error),
     };
-    Reply { phase, outcome: Outcome::NotSent { problem: Problem::local(kind, chain(error)), hold } }
+    Reply { phase, outcome: Outcome::NotSent { problem: ProviderError::local(kind, chain(error)), hold } }
 }
 
 /// A request without an answer: certainly not acted on only if no connection was made.
 pub(super) fn not_answered(error: &reqwest::Error) -> Reply {
     if error.is_builder() {
-        let problem = Problem::local("invalid_request", chain(error));
+        let problem = ProviderError::local("invalid_request", chain(error));
         return Reply { phase: Phase::Claimed, outcome: Outcome::Refused(problem) };
     }
     if error.is_connect() {
-        let problem = Problem::local("cannot_connect", chain(error));
+        let problem = ProviderError::local("cannot_connect", chain(error));
         let outcome = Outcome::NotSent { problem, hold: Hold::Api };
         return Reply { phase: Phase::Connecting, outcome };
     }
     let kind = if error.is_timeout() { "timeout" } else { "no_answer" };
-    let problem = Problem::local(kind, chain(error));
+    let problem = ProviderError::local(kind, chain(error));
     Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
 }
 

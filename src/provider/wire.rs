@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use super::{Call, CallTarget, Dialect, Recipients};
 use crate::domain::message::ChatId;
-use crate::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem, UNTYPED_ANSWER, UNTYPED_SUCCESS};
+use crate::domain::outcome::{
+    DownCause, Hold, Outcome, Phase, ProviderError, UNTYPED_ANSWER, UNTYPED_SUCCESS,
+};
 
 /// Which success body a call expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +173,7 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
 
 /// What an answer means that is not Unipile's own: something on the way to it answered in its place. A 4xx means that
 /// the request was not passed on, which is trouble of the API and never of the message or its account.
-fn by_gateway(answer: &Answer<'_>, problem: Problem) -> Outcome {
+fn by_gateway(answer: &Answer<'_>, problem: ProviderError) -> Outcome {
     match answer.status {
         // The request is too large for the gateway, and stays so.
         413 | 414 | 431 => Outcome::Refused(problem),
@@ -187,12 +189,15 @@ fn by_gateway(answer: &Answer<'_>, problem: Problem) -> Outcome {
 fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
     let uncertain = |problem| Outcome::Uncertain {
         phase: Phase::Answered,
-        problem: Problem { status: Some(answer.status), ..problem },
+        problem: ProviderError { status: Some(answer.status), ..problem },
     };
-    let unknown = |what: String| uncertain(Problem::local("unexpected_success", what));
+    let unknown = |what: String| uncertain(ProviderError::local("unexpected_success", what));
     let Some(object) = body.and_then(|body| body.get("object")).and_then(Value::as_str) else {
         let what = format!("the answer is not Unipile's: {}", excerpt(answer.body));
-        return uncertain(Problem { kind: UNTYPED_SUCCESS.to_owned(), ..Problem::local("", what) });
+        return uncertain(ProviderError {
+            kind: UNTYPED_SUCCESS.to_owned(),
+            ..ProviderError::local("", what)
+        });
     };
     if object != answer.expected.object() {
         let expected = answer.expected.object();
@@ -213,17 +218,17 @@ fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
 }
 
 /// Unipile's error, or what a gateway said in its place.
-fn problem(answer: &Answer<'_>, body: Option<&Value>) -> Problem {
+fn problem(answer: &Answer<'_>, body: Option<&Value>) -> ProviderError {
     let text = |field: &str| body.and_then(|body| body.get(field)).and_then(Value::as_str).map(str::to_owned);
     let is_error = text("object").is_some_and(|object| object == "Error");
     // Gateways answer with problem documents as well, whose type is `about:blank` or an address.
     let is_ours = |kind: &String| is_error || kind.starts_with("api/") || kind.starts_with("provider/");
     let Some(kind) = text("type").filter(is_ours) else {
         let detail = format!("an answer without an error type: {}", excerpt(answer.body));
-        let local = Problem { kind: UNTYPED_ANSWER.to_owned(), ..Problem::local("", detail) };
-        return Problem { status: Some(answer.status), ..local };
+        let local = ProviderError { kind: UNTYPED_ANSWER.to_owned(), ..ProviderError::local("", detail) };
+        return ProviderError { status: Some(answer.status), ..local };
     };
-    Problem {
+    ProviderError {
         status: Some(answer.status),
         kind,
         title: text("title"),

@@ -18,7 +18,7 @@ pub struct IntentLimits {
     pub on_break: bool,
     /// Whether the warm-up begins again with it.
     pub warms_up_again: bool,
-    /// The campaign that takes its turn, the account's new floor, and how far the campaign is then.
+    /// The campaign that takes its turn, the account's new virtual time, and how far the campaign is then.
     pub turn: Option<(String, u64, u64)>,
     /// When the account's hours end: a call that would begin then must not be made (P4).
     pub closes_at: Option<Timestamp>,
@@ -32,15 +32,15 @@ impl IntentLimits {
 }
 
 /// How far the campaigns are whose turns these are.
-pub(super) const BEGIN_TURN: &str = "INSERT INTO turns (account_id, campaign, reached) \
-     SELECT j.id, j.campaign, j.reached FROM (SELECT value ->> 3 AS id, value -> 9 ->> 'campaign' AS campaign, \
-       value -> 9 ->> 'reached' AS reached FROM jsonb_each(?1)) AS j WHERE j.campaign IS NOT NULL \
-     ON CONFLICT (account_id, campaign) DO UPDATE SET reached = excluded.reached";
+pub(super) const BEGIN_TURN: &str = "INSERT INTO fair_shares (account_id, campaign, finish) \
+     SELECT j.id, j.campaign, j.finish FROM (SELECT value ->> 3 AS id, value -> 9 ->> 'campaign' AS campaign, \
+       value -> 9 ->> 'finish' AS finish FROM jsonb_each(?1)) AS j WHERE j.campaign IS NOT NULL \
+     ON CONFLICT (account_id, campaign) DO UPDATE SET finish = excluded.finish";
 
-/// Campaigns that are not ahead of the floor are where everybody begins.
-pub(super) const FORGET_TURNS: &str = "DELETE FROM turns WHERE account_id IN \
+/// Campaigns that are not ahead of the virtual time are where everybody begins.
+pub(super) const FORGET_TURNS: &str = "DELETE FROM fair_shares WHERE account_id IN \
      (SELECT j.value ->> 3 FROM jsonb_each(?1) AS j WHERE j.value -> 9 ->> 'campaign' IS NOT NULL) \
-     AND reached <= (SELECT a.turn_floor FROM accounts a WHERE a.id = turns.account_id)";
+     AND finish <= (SELECT a.virtual_time FROM accounts a WHERE a.id = fair_shares.account_id)";
 
 pub(super) fn limits_json(limits: &IntentLimits) -> Value {
     json!({
@@ -50,8 +50,8 @@ pub(super) fn limits_json(limits: &IntentLimits) -> Value {
         "on_break": u8::from(limits.on_break),
         "warms_up_again": u8::from(limits.warms_up_again),
         "campaign": limits.turn.as_ref().map(|(campaign, _, _)| campaign),
-        "floor": limits.turn.as_ref().map(|(_, floor, _)| floor),
-        "reached": limits.turn.as_ref().map(|(_, _, reached)| reached),
+        "virtual_time": limits.turn.as_ref().map(|(_, virtual_time, _)| virtual_time),
+        "finish": limits.turn.as_ref().map(|(_, _, finish)| finish),
     })
 }
 

@@ -130,14 +130,14 @@ pub(super) const ONE: &str = "WHERE a.id = ?1";
 
 /// The view of the accounts that `which` selects from `accounts a`.
 pub(super) fn view_sql(which: &str) -> String {
-    const NEWEST: &str = "SELECT max(w.arrival) AS arrival FROM messages w INDEXED BY messages_by_account WHERE w.account_id = a.id AND w.state || ''";
+    const NEWEST: &str = "SELECT max(w.seq) AS seq FROM messages w INDEXED BY messages_by_account WHERE w.account_id = a.id AND w.state || ''";
     format!(
         "SELECT {account}, a.attention, (SELECT group_concat(c.state || '=' || c.n) FROM counts c WHERE c.account_id = a.id) AS counts, \
            (SELECT min(l.due_at) FROM lanes l WHERE l.account_id = a.id) AS oldest_due_at, \
            (SELECT max(t.started_at) FROM attempts t WHERE t.account_id = a.id AND t.outcome = 'accepted') AS last_sent_at, \
-           (SELECT min(u.verify_at) FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = a.id \
+           (SELECT min(u.reconcile_at) FROM messages u INDEXED BY messages_unsettled WHERE u.account_id = a.id \
             AND u.state IN ('sending', 'uncertain', 'review')) AS next_read_at, \
-           (SELECT e.error FROM messages e WHERE e.arrival = (SELECT max(n.arrival) FROM ({NEWEST} = 'failed' \
+           (SELECT e.error FROM messages e WHERE e.seq = (SELECT max(n.seq) FROM ({NEWEST} = 'failed' \
               UNION ALL {NEWEST} = 'review' UNION ALL {NEWEST} = 'uncertain') AS n)) AS last_error \
          FROM accounts a {which}",
         account = rows::ACCOUNT_COLUMNS,

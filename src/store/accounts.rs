@@ -63,7 +63,10 @@ impl Store {
     /// # Errors
     /// What SQLite says; then it is not paused.
     pub async fn pause(&self, scope: Scope, request: PauseRequest, now: Timestamp) -> Result<Paused> {
-        self.inner.writer.solo(now, move |connection| Box::pin(pause(connection, scope, request, now))).await
+        self.inner
+            .writer
+            .exclusive(now, move |connection| Box::pin(pause(connection, scope, request, now)))
+            .await
     }
 
     /// Lets it go on: ends a pause, and says that whatever was down has been mended. A forced rest goes on unless
@@ -74,7 +77,7 @@ impl Store {
     pub async fn resume(&self, scope: Scope, lift_hold: bool, now: Timestamp) -> Result<Resumed> {
         self.inner
             .writer
-            .solo(now, move |connection| Box::pin(resume(connection, scope, lift_hold, now)))
+            .exclusive(now, move |connection| Box::pin(resume(connection, scope, lift_hold, now)))
             .await
     }
 
@@ -89,13 +92,13 @@ impl Store {
         for some in ids.chunks(ACCOUNTS_AT_ONCE) {
             let list: Vec<&str> = some.iter().map(AccountId::as_str).collect();
             let list = json!(list).to_string();
-            let solo = self.inner.writer.solo(now, move |connection| {
+            let exclusive = self.inner.writer.exclusive(now, move |connection| {
                 Box::pin(async move {
                     sqlx::query(SQL).bind(list).bind(time_text(now)).execute(connection).await?;
                     Ok(())
                 })
             });
-            solo.await?;
+            exclusive.await?;
         }
         Ok(())
     }
@@ -105,8 +108,9 @@ impl Store {
     /// # Errors
     /// What SQLite says; then it stays held.
     pub async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
-        let solo = self.inner.writer.solo(now, move |connection| Box::pin(accept_restored(connection, now)));
-        let accepted = solo.await?;
+        let exclusive =
+            self.inner.writer.exclusive(now, move |connection| Box::pin(accept_restored(connection, now)));
+        let accepted = exclusive.await?;
         let was = accepted.is_some();
         if let Some((queue, seq)) = accepted {
             self.inner.mark.accept(queue, seq, now);

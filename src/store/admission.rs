@@ -12,7 +12,7 @@ use super::rows::{self, Result};
 use super::{Store, blobs};
 use crate::domain::attachment::{Attachment, Blob};
 use crate::domain::json;
-use crate::domain::message::{AccountId, Arrival, Draft, NewMessage};
+use crate::domain::message::{AccountId, Draft, NewMessage, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
@@ -20,7 +20,7 @@ use crate::domain::time_text;
 #[derive(Debug, Clone)]
 pub struct Inserted {
     /// Its place in the queue.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// When it was inserted.
     pub created_at: Timestamp,
     /// What it says; `Err` names what could not even be read.
@@ -33,7 +33,7 @@ pub struct Inserted {
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// Which row.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// When it was judged.
     pub at: Timestamp,
     /// Taken as this message, or rejected with these words.
@@ -83,17 +83,17 @@ impl Admission {
             attachments: message.extras.attachments.clone(),
             blobs,
         };
-        Self { arrival: row.arrival, at, verdict: Ok(admitted) }
+        Self { seq: row.seq, at, verdict: Ok(admitted) }
     }
 
     /// Rejects the row, saying why.
     pub fn reject(row: &Inserted, why: String, at: Timestamp) -> Self {
-        Self { arrival: row.arrival, at, verdict: Err(why) }
+        Self { seq: row.seq, at, verdict: Err(why) }
     }
 
     /// The row.
-    pub fn arrival(&self) -> Arrival {
-        self.arrival
+    pub fn seq(&self) -> Seq {
+        self.seq
     }
 
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
@@ -107,13 +107,13 @@ impl Admission {
 
 /// The oldest rows after one, at most so many and at most 16 MiB of them (but always one): a row may carry 20 MB in
 /// base64.
-pub(super) const INSERTED: &str = "SELECT m.arrival, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
+pub(super) const INSERTED: &str = "SELECT m.seq, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
        m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.dedupe_key \
-     FROM (SELECT arrival, sum(bytes) OVER (ORDER BY arrival) - bytes AS before FROM \
-            (SELECT arrival, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
-             WHERE state = 'new' AND arrival > ?2 ORDER BY arrival LIMIT ?1)) AS t \
-     CROSS JOIN messages AS m ON m.arrival = t.arrival WHERE t.before < 16777216 ORDER BY t.arrival";
+     FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM \
+            (SELECT seq, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
+             WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1)) AS t \
+     CROSS JOIN messages AS m ON m.seq = t.seq WHERE t.before < 16777216 ORDER BY t.seq";
 
 impl Store {
     /// Rows that other programs inserted and nobody has looked at, oldest first.
@@ -121,7 +121,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
-        inserted(&self.inner.readers, Arrival(0), limit).await
+        inserted(&self.inner.readers, Seq(0), limit).await
     }
 
     /// Queues or rejects such rows; answers how many were still there to be judged.
@@ -135,7 +135,7 @@ impl Store {
 
 pub(super) async fn inserted(
     connection: impl SqliteExecutor<'_>,
-    after: Arrival,
+    after: Seq,
     limit: u32,
 ) -> Result<Vec<Inserted>> {
     let rows = sqlx::query(INSERTED).bind(limit).bind(after.0).fetch_all(connection).await?;
@@ -144,13 +144,13 @@ pub(super) async fn inserted(
 
 /// A row that cannot be read is told about, never passed over: it must not keep the others waiting.
 fn read_inserted(row: &SqliteRow) -> Result<Inserted> {
-    let arrival = Arrival(row.try_get("arrival")?);
+    let seq = Seq(row.try_get("seq")?);
     let created_at = rows::required_time(row, "created_at")?;
     let attachments = match readable_json(row, "attachments") {
         Ok(attachments) => attachments,
-        Err(why) => return Ok(Inserted { arrival, created_at, draft: Err(why), attachments: None }),
+        Err(why) => return Ok(Inserted { seq, created_at, draft: Err(why), attachments: None }),
     };
-    Ok(Inserted { arrival, created_at, draft: read_draft(row), attachments })
+    Ok(Inserted { seq, created_at, draft: read_draft(row), attachments })
 }
 
 fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
@@ -208,10 +208,10 @@ fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Va
 
 pub(super) const ADMIT: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
        lane = j.lane, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
-     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
+     FROM (SELECT value ->> 0 AS seq, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
                   value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \
                   value ->> 7 AS attachments, value ->> 8 AS lane FROM jsonb_each(?1)) AS j \
-     WHERE messages.arrival = j.arrival AND messages.state = 'new'";
+     WHERE messages.seq = j.seq AND messages.state = 'new'";
 
 /// Judges rows that other programs inserted, all with one statement.
 pub(super) async fn admit(
@@ -247,9 +247,9 @@ pub(super) async fn admit(
 
 /// The verdict on a row, as the statement takes it.
 fn as_json(admission: &Admission, repeated: Option<&Repeated>) -> Value {
-    let (arrival, at) = (admission.arrival.0, time_text(admission.at));
+    let (seq, at) = (admission.seq.0, time_text(admission.at));
     let reject =
-        |why: &str| json!([arrival, "rejected", Reason::Invalid.as_str(), why, null, null, at, null, null]);
+        |why: &str| json!([seq, "rejected", Reason::Invalid.as_str(), why, null, null, at, null, null]);
     match (&admission.verdict, repeated) {
         (Ok(row), None) => {
             let (state, reason) = match row.is_stale {
@@ -259,7 +259,7 @@ fn as_json(admission: &Admission, repeated: Option<&Repeated>) -> Value {
             };
             let due_at = time_text(row.due_at);
             let files = blobs::to_json(&row.attachments).map(|files| files.to_string());
-            json!([arrival, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane])
+            json!([seq, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane])
         }
         (Ok(_), Some(Repeated::Stored(id))) => {
             let fix = "write something else, or set `allow_repeat` = 1";

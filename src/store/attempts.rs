@@ -13,11 +13,11 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::Store;
 use super::account_limits::{BEGIN_TURN, FORGET_TURNS, IntentLimits, history_json, limits_json};
-use super::points::Point;
+use super::failpoints::Failpoint;
 use super::rows::Result;
 use crate::domain::account::{AccountHold, Down, History};
-use crate::domain::message::{AccountId, Arrival, ChatId};
-use crate::domain::outcome::{Phase, Problem};
+use crate::domain::message::{AccountId, ChatId, Seq};
+use crate::domain::outcome::{Phase, ProviderError};
 use crate::domain::reason::Reason;
 use crate::domain::state::Settled;
 use crate::domain::{time_text, whole_milliseconds};
@@ -26,7 +26,7 @@ use crate::domain::{time_text, whole_milliseconds};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Intent {
     /// The message.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// Its account.
     pub account_id: AccountId,
     /// Number of the attempt, from 1: one more than the message has had.
@@ -70,7 +70,7 @@ pub enum Begun {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// The message.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// Its account.
     pub account_id: AccountId,
     /// Number of the attempt.
@@ -82,7 +82,7 @@ pub struct Settlement {
     /// The outcome's word, for the record.
     pub outcome: &'static str,
     /// What was answered, unless it was accepted.
-    pub problem: Option<Problem>,
+    pub problem: Option<ProviderError>,
     /// The state that the message is left in.
     pub message: Settled,
     /// No call of the account before this.
@@ -103,7 +103,7 @@ impl Store {
     /// # Errors
     /// What SQLite says; then no call may be made.
     pub async fn begin_attempt(&self, intent: Intent) -> Result<Begun> {
-        self.inner.writer.points.pass(Point::Begins(intent.account_id.clone(), intent.arrival)).await;
+        self.inner.writer.failpoints.pass(Failpoint::Begins(intent.account_id.clone(), intent.seq)).await;
         self.inner.writer.begin(intent).await
     }
 
@@ -118,19 +118,19 @@ impl Store {
 
 pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'sending', reason = 'in_flight', attempts = j.number, \
        retry_at = NULL, updated_at = j.at, run = ?2 \
-     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, \
+     FROM (SELECT value ->> 0 AS seq, value ->> 1 AS number, value ->> 2 AS at, \
                   value -> 9 ->> 'closes_at' AS closes_at FROM jsonb_each(?1)) AS j, \
           daemon AS d, accounts AS a \
-     WHERE messages.arrival = j.arrival AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
+     WHERE messages.seq = j.seq AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
        AND messages.blocked_by IS NULL \
        AND a.id = messages.account_id AND d.id = 1 \
        AND (messages.expires_at IS NULL OR messages.expires_at > j.at) AND (j.closes_at IS NULL OR j.closes_at > j.at) \
        AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
        AND a.down_cause IS NULL AND (a.paused_at IS NULL OR a.paused_until <= j.at) \
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
-     RETURNING messages.arrival";
+     RETURNING messages.seq";
 
-pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, account_id, kind, run, gap_ms, started_at, monotonic_ms, fingerprint, \
+pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (seq, number, account_id, kind, run, gap_ms, started_at, monotonic_ms, fingerprint, \
        chat_id, provider_at) \
      SELECT value ->> 0, value ->> 1, value ->> 3, value -> 9 ->> 'kind', ?2, value ->> 4, value ->> 2, value ->> 6, value ->> 7, \
        value ->> 8, value ->> 10 \
@@ -138,7 +138,7 @@ pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (arrival, number, a
 
 pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at, last_gap_ms = j.gap_ms, next_call_at = j.next_call_at, \
        first_call_at = coalesce(accounts.first_call_at, j.at), break_left = j.limits ->> 'break_left', \
-       on_break = j.limits ->> 'on_break', turn_floor = coalesce(j.limits ->> 'floor', accounts.turn_floor), \
+       on_break = j.limits ->> 'on_break', virtual_time = coalesce(j.limits ->> 'floor', accounts.virtual_time), \
        warm_up_again_at = CASE WHEN j.limits ->> 'warms_up_again' THEN j.at ELSE accounts.warm_up_again_at END \
      FROM (SELECT value ->> 2 AS at, value ->> 3 AS id, value ->> 4 AS gap_ms, value ->> 5 AS next_call_at, \
                   value -> 9 AS limits \
@@ -147,9 +147,9 @@ pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at,
 
 /// Those of the intents that were granted in this transaction: the message is being sent, by an attempt that is not
 /// written yet.
-const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.arrival = j.value ->> 0 AND m.state = 'sending' \
+const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.seq = j.value ->> 0 AND m.state = 'sending' \
        AND m.attempts = j.value ->> 1) \
-     AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.arrival = j.value ->> 0 AND t.number = j.value ->> 1)";
+     AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.seq = j.value ->> 0 AND t.number = j.value ->> 1)";
 
 /// Intents as one call of SQLite's thread, which costs more than its statements: their whole transaction. The statements
 /// after the first one look for what the first one granted.
@@ -177,7 +177,7 @@ pub(super) async fn begin_alone(
 }
 
 fn verdict(intent: &Intent, granted: &[i64]) -> Begun {
-    if granted.contains(&intent.arrival.0) { Begun::Granted } else { Begun::Withdrawn }
+    if granted.contains(&intent.seq.0) { Begun::Granted } else { Begun::Withdrawn }
 }
 
 /// Writes intents: three statements, however many there are.
@@ -192,7 +192,7 @@ pub(super) async fn begin(
     let asked = intents_json(intents.iter());
     let granted: Vec<i64> =
         sqlx::query_scalar(BEGIN_MESSAGE).bind(&asked).bind(run).fetch_all(&mut *connection).await?;
-    let is_granted = |intent: &Intent| granted.contains(&intent.arrival.0);
+    let is_granted = |intent: &Intent| granted.contains(&intent.seq.0);
     if !granted.is_empty() {
         let written = if granted.len() == intents.len() {
             asked
@@ -212,7 +212,7 @@ pub(super) async fn begin(
 fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
     let rows = intents.map(|intent| {
         json!([
-            intent.arrival.0,
+            intent.seq.0,
             intent.number,
             time_text(intent.at),
             intent.account_id.as_str(),
@@ -230,21 +230,21 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
 
 pub(super) const SETTLE_MESSAGE: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, retry_at = j.retry_at, \
        retries = messages.retries + j.spent, sent_at = j.sent_at, chat_id = coalesce(messages.chat_id, j.chat_id), \
-       provider_message_ids = j.ids, updated_at = j.at, verify_at = j.verify_at, settled_by = j.settled_by, \
-       reads = iif(j.verify_at IS NULL, messages.reads, 0) \
-     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 3 AS state, \
+       provider_message_ids = j.ids, updated_at = j.at, reconcile_at = j.reconcile_at, settled_by = j.settled_by, \
+       reads = iif(j.reconcile_at IS NULL, messages.reads, 0) \
+     FROM (SELECT value ->> 0 AS seq, value ->> 1 AS number, value ->> 2 AS at, value ->> 3 AS state, \
                   value ->> 4 AS reason, value ->> 5 AS error, value ->> 6 AS retry_at, value ->> 7 AS spent, \
-                  value ->> 8 AS sent_at, value ->> 9 AS chat_id, value ->> 10 AS ids, value ->> 25 AS verify_at, \
+                  value ->> 8 AS sent_at, value ->> 9 AS chat_id, value ->> 10 AS ids, value ->> 25 AS reconcile_at, \
                   value ->> 26 AS settled_by FROM jsonb_each(?1)) AS j \
-     WHERE messages.arrival = j.arrival AND messages.state = 'sending' AND messages.attempts = j.number \
-     RETURNING messages.arrival";
+     WHERE messages.seq = j.seq AND messages.state = 'sending' AND messages.attempts = j.number \
+     RETURNING messages.seq";
 
 pub(super) const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, phase = j.phase, outcome = j.outcome, status = j.status, \
        type = j.type, title = j.title, detail = j.detail, req_id = j.req_id \
-     FROM (SELECT value ->> 0 AS arrival, value ->> 1 AS number, value ->> 2 AS at, value ->> 11 AS phase, \
+     FROM (SELECT value ->> 0 AS seq, value ->> 1 AS number, value ->> 2 AS at, value ->> 11 AS phase, \
                   value ->> 12 AS outcome, value ->> 13 AS status, value ->> 14 AS type, value ->> 15 AS title, \
                   value ->> 16 AS detail, value ->> 17 AS req_id FROM jsonb_each(?1)) AS j \
-     WHERE attempts.arrival = j.arrival AND attempts.number = j.number AND attempts.ended_at IS NULL";
+     WHERE attempts.seq = j.seq AND attempts.number = j.number AND attempts.ended_at IS NULL";
 
 /// A call that began before somebody resumed the account says nothing of what was mended since: it neither takes the account
 /// down again nor counts the failures from before.
@@ -261,7 +261,7 @@ pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(
                   value ->> 21 AS hold_until, value ->> 22 AS down_cause, value ->> 23 AS down_at, \
                   value ->> 24 AS down_problem, value -> 27 AS history, \
                   coalesce(a.resumed_at > t.started_at, 0) AS is_old \
-           FROM jsonb_each(?1) CROSS JOIN attempts AS t ON t.arrival = value ->> 0 AND t.number = value ->> 1 \
+           FROM jsonb_each(?1) CROSS JOIN attempts AS t ON t.seq = value ->> 0 AND t.number = value ->> 1 \
              CROSS JOIN accounts AS a ON a.id = value ->> 18) AS j \
      WHERE accounts.id = j.id";
 
@@ -276,7 +276,7 @@ pub(super) async fn settle(
     let rows = settlements_json(settlements);
     let settled: Vec<i64> =
         sqlx::query_scalar(SETTLE_MESSAGE).bind(&rows).fetch_all(&mut *connection).await?;
-    let is_settled = |settlement: &Settlement| settled.contains(&settlement.arrival.0);
+    let is_settled = |settlement: &Settlement| settled.contains(&settlement.seq.0);
     // A late answer touches neither its attempt nor its account.
     let in_time: Vec<&Settlement> = settlements.iter().copied().filter(|one| is_settled(one)).collect();
     let rows = if in_time.len() == settlements.len() { rows } else { settlements_json(&in_time) };
@@ -294,7 +294,7 @@ async fn account_events(connection: &mut SqliteConnection, settlement: &Settleme
         "INSERT INTO events (at, kind, account_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     // Nor does a call that began before somebody resumed say that the new key is refused.
     const KEY: &str = "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL \
-         AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.arrival = ?3 AND t.number = ?4 AND t.started_at < daemon.resumed_at)";
+         AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.seq = ?3 AND t.number = ?4 AND t.started_at < daemon.resumed_at)";
     const IS_DOWN: &str = "SELECT down_cause IS NOT NULL FROM accounts WHERE id = ?1";
     let at = time_text(settlement.at);
     let account = settlement.account_id.as_str();
@@ -313,7 +313,7 @@ async fn account_events(connection: &mut SqliteConnection, settlement: &Settleme
             .await?;
     }
     if let Some(down) = &settlement.key_refused {
-        let query = sqlx::query(KEY).bind(&at).bind(&down.problem).bind(settlement.arrival.0);
+        let query = sqlx::query(KEY).bind(&at).bind(&down.problem).bind(settlement.seq.0);
         let refused = query.bind(settlement.number).execute(&mut *connection).await?;
         if refused.rows_affected() > 0 {
             let query = sqlx::query(EVENT).bind(&at).bind("daemon.key_refused").bind(None::<&str>);
@@ -339,17 +339,17 @@ fn settlement_json(settlement: &Settlement) -> Value {
         Settled::Failed { reason, .. } | Settled::Review { reason, .. } => {
             (*reason, None, false, None, None, None)
         }
-        Settled::Uncertain { .. } => (Reason::ReadingBack, None, false, None, None, None),
+        Settled::Uncertain { .. } => (Reason::Reconciling, None, false, None, None, None),
     };
-    let verify_at = match &settlement.message {
-        Settled::Uncertain { verify_at, .. } => Some(time_text(*verify_at)),
+    let reconcile_at = match &settlement.message {
+        Settled::Uncertain { reconcile_at, .. } => Some(time_text(*reconcile_at)),
         Settled::Sent { .. } | Settled::Queued { .. } | Settled::Failed { .. } | Settled::Review { .. } => {
             None
         }
     };
     let problem = settlement.problem.as_ref();
     json!([
-        settlement.arrival.0,
+        settlement.seq.0,
         settlement.number,
         time_text(settlement.at),
         settlement.message.name().as_str(),
@@ -374,7 +374,7 @@ fn settlement_json(settlement: &Settlement) -> Value {
         settlement.account_down.as_ref().map(|down| down.cause.as_str()),
         settlement.account_down.as_ref().map(|down| time_text(down.since)),
         settlement.account_down.as_ref().map(|down| &down.problem),
-        verify_at,
+        reconcile_at,
         sent_at.map(|_| "answer"),
         history_json(&settlement.history),
     ])

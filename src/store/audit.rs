@@ -50,11 +50,11 @@ pub struct Audited {
 /// Messages that were accepted by more than one call, or called again after they were found.
 const TWICE: &str = "SELECT m.account_id, m.id, t.started_at AS at, \
        'was accepted by call ' || e.number || ' and called again as number ' || t.number AS what \
-     FROM attempts e JOIN attempts t ON t.arrival = e.arrival AND t.number > e.number JOIN messages m ON m.arrival = e.arrival \
+     FROM attempts e JOIN attempts t ON t.seq = e.seq AND t.number > e.number JOIN messages m ON m.seq = e.seq \
      WHERE e.outcome = 'accepted' \
      UNION ALL SELECT m.account_id, m.id, t.started_at, \
        'was found in its chat after call ' || e.number || ' and called again as number ' || t.number \
-     FROM evidence e JOIN attempts t ON t.arrival = e.arrival AND t.number > e.number JOIN messages m ON m.arrival = e.arrival \
+     FROM evidence e JOIN attempts t ON t.seq = e.seq AND t.number > e.number JOIN messages m ON m.seq = e.seq \
      WHERE e.finding = 'found' LIMIT ?1";
 
 /// Ids of the provider's that two messages claim in one chat.
@@ -69,7 +69,7 @@ const HASTY: &str = "SELECT account_id, id, at, 'began ' || passed || ' ms after
      FROM (SELECT t.account_id, m.id, t.started_at AS at, lag(t.gap_ms) OVER w AS gap_ms, \
              CASE WHEN lag(t.run) OVER w = t.run THEN t.monotonic_ms - lag(t.monotonic_ms) OVER w \
                   ELSE CAST(round((julianday(t.started_at) - julianday(lag(t.started_at) OVER w)) * 86400000) AS INTEGER) END AS passed \
-           FROM attempts t JOIN messages m ON m.arrival = t.arrival \
+           FROM attempts t JOIN messages m ON m.seq = t.seq \
            WINDOW w AS (PARTITION BY t.account_id ORDER BY t.run, t.monotonic_ms)) \
      WHERE passed >= 0 AND passed < gap_ms LIMIT ?1";
 
@@ -106,10 +106,10 @@ impl Store {
     /// What SQLite says.
     pub async fn sends(&self, account: &AccountId, before: &[PastSend], limit: u32) -> Result<Vec<PastSend>> {
         const SQL: &str = "SELECT t.started_at, t.kind, m.id, coalesce(m.urgent AND m.ignore_hours, 0) AS ignores_hours \
-             FROM attempts t INDEXED BY attempts_by_account JOIN messages m ON m.arrival = t.arrival \
+             FROM attempts t INDEXED BY attempts_by_account JOIN messages m ON m.seq = t.seq \
              WHERE t.account_id = ?1 AND t.started_at >= ?2 \
                AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled')) \
-             ORDER BY t.started_at, t.kind, t.outcome, t.arrival, t.number LIMIT ?3 OFFSET ?4";
+             ORDER BY t.started_at, t.kind, t.outcome, t.seq, t.number LIMIT ?3 OFFSET ?4";
         // Several may have begun in one millisecond; those that are known are passed over.
         let from = before.last().map(|last| last.at);
         let known = before.iter().rev().take_while(|send| Some(send.at) == from).count();

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use sqlx::Connection;
 use tokio_util::task::TaskTracker;
 
-use super::{Store, StoreError, mark, sqlite};
+use super::{Store, StoreError, restore_guard, sqlite};
 
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Store {
         if sound != "ok" {
             return Err(BackupError::Damaged(sound));
         }
-        mark::hold(&mut copy, "outboxd backup made it", now).await?;
+        restore_guard::hold(&mut copy, "outboxd backup made it", now).await?;
         // Another version of the file than the one that the log beside the queue belongs to.
         sqlx::query("PRAGMA user_version = 0").execute(&mut copy).await?;
         let messages: i64 = sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&mut copy).await?;

@@ -36,7 +36,7 @@ impl Store {
         let run = self.inner.run;
         self.inner
             .writer
-            .solo(now, move |connection| {
+            .exclusive(now, move |connection| {
                 Box::pin(async move {
                     const NOTE: &str = "UPDATE runs SET boot_id = ?2, boot_ms = ?3 WHERE id = ?1";
                     let query = sqlx::query(NOTE).bind(run).bind(&boot).bind(milliseconds(began));

@@ -43,7 +43,7 @@ pub struct WriteAheadLog {
     pub bytes: u64,
     /// If it is too long: the program that has a read transaction open, such as `process 4242 (python3)`; `None` if the
     /// system does not tell.
-    pub held_by: Option<String>,
+    pub blocked_by: Option<String>,
 }
 
 impl WriteAheadLog {
@@ -58,8 +58,8 @@ impl Store {
     pub fn write_ahead_log(&self) -> WriteAheadLog {
         let path = sqlite::wal_path(&self.inner.path);
         let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
-        let held_by = if bytes > LONG_LOG_BYTES { holder::reader(&self.inner.path) } else { None };
-        WriteAheadLog { path, bytes, held_by }
+        let blocked_by = if bytes > LONG_LOG_BYTES { holder::reader(&self.inner.path) } else { None };
+        WriteAheadLog { path, bytes, blocked_by }
     }
 }
 

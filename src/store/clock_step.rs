@@ -99,11 +99,11 @@ impl Store {
             let verb = self
                 .inner
                 .writer
-                .solo(step.to, move |connection| Box::pin(clamp_due(connection, due_at, after)));
+                .exclusive(step.to, move |connection| Box::pin(clamp_due(connection, due_at, after)));
             from = verb.await?;
         }
         let run = self.inner.run;
-        let verb = self.inner.writer.solo(step.to, move |connection| {
+        let verb = self.inner.writer.exclusive(step.to, move |connection| {
             Box::pin(async move {
                 if step.by().is_negative() {
                     restore_order(connection, due_at).await?;
@@ -126,7 +126,7 @@ impl Store {
     /// What SQLite says.
     pub async fn note_clocks(&self, reading: ClockReading) -> Result<()> {
         let run = self.inner.run;
-        let verb = self.inner.writer.solo(reading.wall, move |connection| {
+        let verb = self.inner.writer.exclusive(reading.wall, move |connection| {
             Box::pin(async move { note_clocks(connection, run, &reading).await })
         });
         verb.await
@@ -147,9 +147,9 @@ async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &Cloc
 /// the order in which they came; those that are not settled may be queued again. Returns where to go on.
 async fn clamp_due(connection: &mut SqliteConnection, latest: Timestamp, after: i64) -> Result<Option<i64>> {
     const CLAMP: &str = "UPDATE messages SET revision = messages.revision + 1, due_at = max(?1, coalesce(not_before, '')) \
-         WHERE arrival > ?2 AND arrival <= ?3 AND due_at > max(?1, coalesce(not_before, '')) \
+         WHERE seq > ?2 AND seq <= ?3 AND due_at > max(?1, coalesce(not_before, '')) \
            AND state IN ('queued', 'sending', 'uncertain', 'review')";
-    const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
+    const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE seq > ?1)";
     let up_to = after.saturating_add(ROWS);
     let query = sqlx::query(CLAMP).bind(time_text(latest)).bind(after).bind(up_to);
     query.execute(&mut *connection).await?;
@@ -159,19 +159,19 @@ async fn clamp_due(connection: &mut SqliteConnection, latest: Timestamp, after: 
 
 /// What rests on the due times of messages: which is the first of its lane, and which waits for a retry of its thread.
 async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> Result<()> {
-    const LANES: &str = "UPDATE lanes SET (due_at, arrival) = (SELECT m.due_at, m.arrival FROM messages m \
-           WHERE m.account_id = lanes.account_id AND m.lane = (SELECT f.lane FROM messages f WHERE f.arrival = lanes.arrival) \
-             AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL ORDER BY m.due_at, m.arrival LIMIT 1) \
+    const LANES: &str = "UPDATE lanes SET (due_at, seq) = (SELECT m.due_at, m.seq FROM messages m \
+           WHERE m.account_id = lanes.account_id AND m.lane = (SELECT f.lane FROM messages f WHERE f.seq = lanes.seq) \
+             AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL ORDER BY m.due_at, m.seq LIMIT 1) \
          WHERE due_at >= ?1";
-    const BLOCKED: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.arrival = messages.arrival) \
-         WHERE state = 'queued' AND arrival IN ( \
-             SELECT m.arrival FROM messages r INDEXED BY messages_retry_thread CROSS JOIN messages m INDEXED BY messages_thread \
+    const BLOCKED: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq) \
+         WHERE state = 'queued' AND seq IN ( \
+             SELECT m.seq FROM messages r INDEXED BY messages_retry_thread CROSS JOIN messages m INDEXED BY messages_thread \
                ON m.account_id = r.account_id AND m.thread = r.thread AND m.state = 'queued' AND m.blocked_by IS NULL \
               WHERE r.state = 'queued' AND r.retry_at IS NOT NULL \
-             UNION ALL SELECT m.arrival FROM messages r INDEXED BY messages_retry_thread \
-               CROSS JOIN messages m INDEXED BY messages_blocked ON m.blocked_by = r.arrival \
+             UNION ALL SELECT m.seq FROM messages r INDEXED BY messages_retry_thread \
+               CROSS JOIN messages m INDEXED BY messages_blocked ON m.blocked_by = r.seq \
               WHERE r.state = 'queued' AND r.retry_at IS NOT NULL) \
-           AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.arrival = messages.arrival)";
+           AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq)";
     sqlx::query(LANES).bind(time_text(latest)).execute(&mut *connection).await?;
     sqlx::query(BLOCKED).execute(connection).await?;
     Ok(())
@@ -183,15 +183,15 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
     const TIMES: [(&str, &[&str], &str); 10] = [
         ("messages INDEXED BY messages_retry", &["retry_at"], "state = 'queued' AND retry_at IS NOT NULL"),
         (
-            "messages INDEXED BY messages_verify",
-            &["verify_at"],
-            "state = 'uncertain' AND verify_at IS NOT NULL",
+            "messages INDEXED BY messages_reconcile",
+            &["reconcile_at"],
+            "state = 'uncertain' AND reconcile_at IS NOT NULL",
         ),
         // The time of what evidence settled is the provider's.
         (
             "messages",
             &["sent_at"],
-            "settled_by IN ('answer', 'person') AND arrival IN (SELECT t.arrival FROM attempts t WHERE t.started_at >= ?2)",
+            "settled_by IN ('answer', 'person') AND seq IN (SELECT t.seq FROM attempts t WHERE t.started_at >= ?2)",
         ),
         ("attempts", &["started_at", "ended_at"], "started_at >= ?2"),
         (
@@ -213,7 +213,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         ("daemon", &["paused_until"], "pause_has_length = 1"),
         ("daemon", &["resumed_at"], "TRUE"),
         ("inmail_holds", &["until"], "TRUE"),
-        ("account_facts", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
+        ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
     ];
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());
     let oldest = time_text(step.from.checked_sub(REACH).unwrap_or(Timestamp::MIN));

@@ -11,6 +11,7 @@
 //! (what people read), `audit.rs` and `backup.rs`. `clock_step.rs` follows a wall clock that was set; `watch.rs` notices what other programs INSERT.
 
 mod account_limits;
+mod account_snapshot;
 mod account_views;
 mod accounts;
 mod admission;
@@ -20,11 +21,13 @@ mod awake;
 mod backup;
 mod blobs;
 mod boot;
+mod candidates;
 mod checkpoint;
 mod clock_step;
+mod defer;
 mod error;
-mod evidence;
-mod facts;
+mod external_insert;
+mod failpoints;
 mod files;
 mod filesystem;
 mod group;
@@ -32,28 +35,25 @@ mod holder;
 mod insert;
 mod ledger;
 mod lock;
-mod mark;
 mod messages;
-mod outside;
-mod patience;
 mod place;
-mod points;
 mod queue_view;
 mod reader;
+mod reconcile;
 mod rehearsal;
 mod repeats;
+mod restore_guard;
 mod rests;
 mod review;
 mod rows;
 mod rules;
 mod runs;
-mod set_aside;
 mod sqlite;
 mod totals;
-mod turn;
 mod views;
 mod watch;
 mod withdraw;
+mod write_lock;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -73,33 +73,33 @@ pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach, PastSend};
 pub use backup::{Backup, BackupError};
+pub use candidates::{Asker, Candidate, Candidates};
 pub use checkpoint::WriteAheadLog;
 pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
+pub use defer::InmailHold;
 pub use error::StoreError;
-pub use evidence::{JudgedAs, Judgement, OpenDoubt};
+pub use external_insert::{ExternalInsert, insert_from_outside};
+#[doc(hidden)]
+pub use failpoints::{AtFailpoint, Failpoint};
 pub use ledger::SentSince;
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
-pub use outside::{ForeignInsert, insert_from_outside};
-#[doc(hidden)]
-pub use points::{AtPoint, Point};
 pub use queue_view::QueuedMessage;
+pub use reconcile::{ReconciledAs, Reconciliation, UnresolvedAttempt};
 pub use rests::AccountRest;
 pub use review::{Decision, EvidenceView, Reviewed, Which};
-pub use runs::{Recovered, RecoveredAttempt, VerifyAt};
-pub use set_aside::InmailHold;
+pub use runs::{ReconcileAt, Recovered, RecoveredAttempt};
 pub use totals::{Producer, Totals};
-pub use turn::{Asker, Candidate, Candidates};
 pub use views::{AttemptView, MessageFilter, MessageView, Page};
-pub use watch::ForeignInserts;
+pub use watch::ExternalInserts;
 pub use withdraw::Cancelled;
 
 /// The statements that must stay fast however long the queue is, for the test that holds their query plans.
 #[doc(hidden)]
 pub mod plans {
     use super::{
-        AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, insert, ledger,
-        queue_view, repeats, set_aside, totals, turn, views, withdraw,
+        AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, defer,
+        insert, ledger, queue_view, repeats, totals, views, withdraw,
     };
 
     /// Name and text of each.
@@ -108,7 +108,7 @@ pub mod plans {
             ("begin_message", attempts::BEGIN_MESSAGE),
             ("begin_attempt", attempts::BEGIN_ATTEMPT),
             ("begin_account", attempts::BEGIN_ACCOUNT),
-            ("return_retries", turn::RETURN_RETRIES),
+            ("return_retries", candidates::RETURN_RETRIES),
             ("repeats", repeats::REPEATS),
             ("begin_turn", account_limits::BEGIN_TURN),
             ("forget_turns", account_limits::FORGET_TURNS),
@@ -119,14 +119,14 @@ pub mod plans {
             ("insert_many", insert::INSERT_MANY),
             ("inserted", admission::INSERTED),
             ("admit", admission::ADMIT),
-            ("hold_inmails", set_aside::HOLD),
-            ("release_inmails", set_aside::RELEASE),
+            ("hold_inmails", defer::HOLD),
+            ("release_inmails", defer::RELEASE),
             ("next_expiry", withdraw::NEXT_EXPIRY),
             ("expire", withdraw::EXPIRE),
             ("ledger", ledger::LEDGER),
         ];
         let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
-        std::iter::once(("candidates", turn::candidates_sql())).chain(fixed).collect()
+        std::iter::once(("candidates", candidates::candidates_sql())).chain(fixed).collect()
     }
 
     /// The statement that finds the places of a page of messages, and the values that it is given from `?2` on.
@@ -171,7 +171,7 @@ struct Inner {
     reader: reader::Reader,
     writer: writer::Writer,
     run: i64,
-    mark: Arc<mark::Mark>,
+    mark: Arc<restore_guard::RestoreGuard>,
     tasks: Tasks,
     files: files::Files,
     is_new: bool,
@@ -199,7 +199,7 @@ impl Store {
         let lock = lock::Lock::take(&path, is_local)?;
         let content = place::content(lock.database(), &path)?;
         let is_new = content == place::Content::Empty;
-        let mark = Arc::new(mark::Mark::open(&path)?);
+        let mark = Arc::new(restore_guard::RestoreGuard::open(&path)?);
         mark.check_log(&path, content)?;
         if is_new {
             sqlite::stamp(&path).await?;
@@ -208,7 +208,7 @@ impl Store {
         mark.check(&mut connection, is_new, now).await?;
         mark.draw_version(&mut connection).await?;
         let run = runs::begin(&mut connection, now).await?;
-        sqlite::end_patience(&mut connection, &path).await?;
+        sqlite::disable_busy_timeout(&mut connection, &path).await?;
         let opened = lock.database().metadata();
         let opened = opened.map_err(|source| StoreError::File { path: path.clone(), source })?;
         let files = files::Files::new(&options.path, &path, &opened, is_local);
@@ -264,8 +264,8 @@ impl Store {
 
     /// From now on `at_point` is called before and after each verb that writes, so that a test can stop a run there.
     #[doc(hidden)]
-    pub fn set_points(&self, at_point: AtPoint) {
-        self.inner.writer.points.set(at_point);
+    pub fn set_points(&self, at_point: AtFailpoint) {
+        self.inner.writer.failpoints.set(at_point);
     }
 
     /// A round trip through the writer: a healthy queue answers within milliseconds, and one that is locked is told of

@@ -17,7 +17,7 @@ pub struct QueuedMessage {
     /// Its id.
     pub id: MessageId,
     /// Its place in the queue.
-    pub arrival: i64,
+    pub seq: i64,
     /// In which lane it waits.
     pub lane: Lane,
     /// Since or from when it is due.
@@ -34,12 +34,12 @@ pub struct QueuedMessage {
     pub started_at: Option<Timestamp>,
 }
 
-pub(super) const QUEUED: &str = "SELECT m.id, m.arrival, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, \
-       EXISTS (SELECT 1 FROM messages b WHERE b.arrival = m.blocked_by AND b.state <> 'queued') AS is_held, \
+pub(super) const QUEUED: &str = "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, \
+       EXISTS (SELECT 1 FROM messages b WHERE b.seq = m.blocked_by AND b.state <> 'queued') AS is_held, \
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
-     FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.arrival > ?2 \
-     ORDER BY m.arrival LIMIT ?3";
+     FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.seq > ?2 \
+     ORDER BY m.seq LIMIT ?3";
 
 /// How long the last calls of an account took, on average, in milliseconds.
 const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at)) * 86400000) FROM \
@@ -70,7 +70,7 @@ fn read(row: &SqliteRow) -> Result<QueuedMessage> {
     let lane: &str = row.try_get("lane")?;
     Ok(QueuedMessage {
         id: rows::message_id(row, "id")?,
-        arrival: row.try_get("arrival")?,
+        seq: row.try_get("seq")?,
         lane: Lane::parse(lane).ok_or_else(|| corrupt("lane", lane))?,
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,

@@ -26,7 +26,10 @@ impl Store {
     /// # Errors
     /// What SQLite says; then it does not rest.
     pub async fn rest(&self, account: AccountId, rest: AccountRest, now: Timestamp) -> Result<()> {
-        self.inner.writer.solo(now, move |connection| Box::pin(write(connection, account, rest, now))).await
+        self.inner
+            .writer
+            .exclusive(now, move |connection| Box::pin(write(connection, account, rest, now)))
+            .await
     }
 }
 

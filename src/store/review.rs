@@ -8,9 +8,9 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
-use super::evidence::{keep, reason_in_queue};
+use super::reconcile::{keep, reason_in_queue};
 use super::rows::{self, Result};
-use crate::domain::message::{AccountId, Arrival, MessageId};
+use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
@@ -89,7 +89,7 @@ pub struct EvidenceView {
     pub attempt: u32,
     /// When it was found.
     pub at: Timestamp,
-    /// `read_back` or `person`.
+    /// `reconcile` or `person`.
     pub source: String,
     /// What was found or decided.
     pub finding: String,
@@ -111,7 +111,7 @@ impl Store {
     ) -> Result<Reviewed> {
         self.inner
             .writer
-            .solo(now, move |connection| Box::pin(review(connection, id, decision, note, now)))
+            .exclusive(now, move |connection| Box::pin(review(connection, id, decision, note, now)))
             .await
     }
 
@@ -129,11 +129,10 @@ impl Store {
         let (mut settled, mut accounts) = (0, HashSet::new());
         loop {
             let (which, note) = (which.clone(), note.clone());
-            let solo = self
-                .inner
-                .writer
-                .solo(now, move |connection| Box::pin(review_some(connection, which, decision, note, now)));
-            let some = solo.await?;
+            let exclusive = self.inner.writer.exclusive(now, move |connection| {
+                Box::pin(review_some(connection, which, decision, note, now))
+            });
+            let some = exclusive.await?;
             if some.is_empty() {
                 return Ok((settled, accounts));
             }
@@ -161,10 +160,10 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn evidence(&self, arrival: Arrival) -> Result<Vec<EvidenceView>> {
+    pub async fn evidence(&self, seq: Seq) -> Result<Vec<EvidenceView>> {
         const SQL: &str =
-            "SELECT number, at, source, finding, detail FROM evidence WHERE arrival = ?1 ORDER BY at, rowid";
-        let found = sqlx::query(SQL).bind(arrival.0).fetch_all(&self.inner.readers).await?;
+            "SELECT number, at, source, finding, detail FROM evidence WHERE seq = ?1 ORDER BY at, rowid";
+        let found = sqlx::query(SQL).bind(seq.0).fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
             Ok(EvidenceView {
                 attempt: rows::count(row, "number")?,
@@ -182,7 +181,7 @@ impl Store {
 static SETTLED: LazyLock<String> = LazyLock::new(|| {
     format!(
         "retry_at = NULL, settled_by = iif(?5 = 'sent', 'person', NULL), \
-           sent_at = iif(?5 = 'sent', coalesce((SELECT t.started_at FROM attempts t WHERE t.arrival = messages.arrival \
+           sent_at = iif(?5 = 'sent', coalesce((SELECT t.started_at FROM attempts t WHERE t.seq = messages.seq \
              AND t.number = messages.attempts), ?4), NULL), updated_at = ?4, state = ?5, reason = iif(?5 = 'queued', {}, ?6)",
         reason_in_queue("?4")
     )
@@ -204,8 +203,8 @@ async fn review_some(
     now: Timestamp,
 ) -> Result<Vec<AccountId>> {
     let sql = format!(
-        "UPDATE messages SET revision = messages.revision + 1, {} WHERE arrival IN (SELECT arrival FROM messages INDEXED BY messages_unsettled WHERE {WHICH} LIMIT 500) \
-         RETURNING arrival, attempts, account_id",
+        "UPDATE messages SET revision = messages.revision + 1, {} WHERE seq IN (SELECT seq FROM messages INDEXED BY messages_unsettled WHERE {WHICH} LIMIT 500) \
+         RETURNING seq, attempts, account_id",
         *SETTLED
     );
     let at = time_text(now);
@@ -216,8 +215,8 @@ async fn review_some(
     let mut accounts = Vec::new();
     for row in query.fetch_all(&mut *connection).await? {
         let attempt = rows::count(&row, "attempts")?;
-        let arrival: i64 = row.try_get("arrival")?;
-        keep(connection, arrival, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
+        let seq: i64 = row.try_get("seq")?;
+        keep(connection, seq, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
         accounts.push(AccountId::new(row.try_get::<String, _>("account_id")?));
     }
     Ok(accounts)
@@ -230,7 +229,7 @@ async fn review(
     note: Option<String>,
     now: Timestamp,
 ) -> Result<Reviewed> {
-    const LOOK: &str = "SELECT arrival, account_id, state, attempts FROM messages WHERE id = ?1";
+    const LOOK: &str = "SELECT seq, account_id, state, attempts FROM messages WHERE id = ?1";
     let id = id.0.hyphenated().to_string();
     let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
         return Ok(Reviewed::Unknown);
@@ -239,15 +238,15 @@ async fn review(
     if state != StateName::Review {
         return Ok(Reviewed::NotInReview(state));
     }
-    let (arrival, at): (i64, String) = (row.try_get("arrival")?, time_text(now));
+    let (seq, at): (i64, String) = (row.try_get("seq")?, time_text(now));
     // Made of constants; values are bound.
     let query = sqlx::query(AssertSqlSafe(format!(
-        "UPDATE messages SET revision = messages.revision + 1, {} WHERE arrival = ?1",
+        "UPDATE messages SET revision = messages.revision + 1, {} WHERE seq = ?1",
         *SETTLED
     )));
-    let query = query.bind(arrival).bind(None::<&str>).bind(None::<&str>).bind(&at);
+    let query = query.bind(seq).bind(None::<&str>).bind(None::<&str>).bind(&at);
     query.bind(decision.becomes().as_str()).bind(reason(decision).as_str()).execute(&mut *connection).await?;
     let attempt = rows::count(&row, "attempts")?;
-    keep(connection, arrival, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
+    keep(connection, seq, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
     Ok(Reviewed::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?) })
 }

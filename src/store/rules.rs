@@ -51,7 +51,7 @@ impl Store {
         let text = (!rules.is_empty()).then(|| Value::Object(rules).to_string());
         self.inner
             .writer
-            .solo(now, move |connection| {
+            .exclusive(now, move |connection| {
                 Box::pin(async move {
                     sqlx::query(SET).bind(account.as_str()).bind(text).execute(&mut *connection).await?;
                     let query = sqlx::query(EVENT).bind(time_text(now)).bind(account.as_str());

@@ -15,7 +15,7 @@ use super::clock_step::ClockStep;
 use super::rows::{self, Result};
 use crate::domain::account::Restored;
 use crate::domain::message::{AccountId, MessageId};
-use crate::domain::outcome::Problem;
+use crate::domain::outcome::ProviderError;
 use crate::domain::time_text;
 
 /// What the last run left behind.
@@ -36,7 +36,7 @@ pub struct Recovered {
 }
 
 /// When the chats of an account are read back for the first time; `None`: never, a person looks.
-pub type VerifyAt = Box<dyn Fn(&AccountId) -> Option<Timestamp> + Send + Sync>;
+pub type ReconcileAt = Box<dyn Fn(&AccountId) -> Option<Timestamp> + Send + Sync>;
 
 /// A call that was on its way when the last run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct RecoveredAttempt {
 
 impl Store {
     /// Takes stock of what the last run left behind, once, before anything is sent. A refused key is forgotten: a
-    /// start is how a person says that it has been mended. `verify_at` says when an account's chats are read back. If no
+    /// start is how a person says that it has been mended. `reconcile_at` says when an account's chats are read back. If no
     /// daemon had the queue open for `stale_after`, what was due longer ago than that waits for a person (P4).
     /// `clock_step` is by how much the wall clock was set since the last run.
     ///
@@ -60,7 +60,7 @@ impl Store {
     pub async fn recover(
         &self,
         now: Timestamp,
-        verify_at: VerifyAt,
+        reconcile_at: ReconcileAt,
         stale_after: Option<Duration>,
         clock_step: Option<ClockStep>,
     ) -> Result<Recovered> {
@@ -69,19 +69,19 @@ impl Store {
         let mut stale = 0;
         let mut from = stale_before.map(|before| (before, 0));
         while let Some((before, after)) = from {
-            let solo = self
+            let exclusive = self
                 .inner
                 .writer
-                .solo(now, move |connection| Box::pin(hold_stale(connection, before, after, now)));
-            let (held, next) = solo.await?;
+                .exclusive(now, move |connection| Box::pin(hold_stale(connection, before, after, now)));
+            let (held, next) = exclusive.await?;
             stale += held;
             from = next.map(|after| (before, after));
         }
         let recovered = self
             .inner
             .writer
-            .solo(now, move |connection| {
-                Box::pin(async move { recover(connection, run, now, &verify_at).await })
+            .exclusive(now, move |connection| {
+                Box::pin(async move { recover(connection, run, now, &reconcile_at).await })
             })
             .await?;
         let restored = self.daemon().await?.restored;
@@ -112,11 +112,13 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn abandon(&self, account: AccountId, now: Timestamp, verify_at: VerifyAt) -> Result<()> {
+    pub async fn abandon(&self, account: AccountId, now: Timestamp, reconcile_at: ReconcileAt) -> Result<()> {
         self.inner
             .writer
-            .solo(now, move |connection| {
-                Box::pin(async move { in_doubt(connection, Some(&account), now, &verify_at).await.map(drop) })
+            .exclusive(now, move |connection| {
+                Box::pin(
+                    async move { in_doubt(connection, Some(&account), now, &reconcile_at).await.map(drop) },
+                )
             })
             .await
     }
@@ -125,7 +127,7 @@ impl Store {
         let run = self.inner.run;
         self.inner
             .writer
-            .solo(now, move |connection| {
+            .exclusive(now, move |connection| {
                 Box::pin(async move {
                     const SQL: &str = "UPDATE runs SET stopped_at = ?2 WHERE id = ?1";
                     sqlx::query(SQL).bind(run).bind(time_text(now)).execute(connection).await?;
@@ -146,13 +148,13 @@ async fn recover(
     connection: &mut SqliteConnection,
     run: i64,
     now: Timestamp,
-    verify_at: &VerifyAt,
+    reconcile_at: &ReconcileAt,
 ) -> Result<Recovered> {
     const QUEUED: &str = "SELECT n FROM totals WHERE what = 'queued'";
     const LAST_RUN: &str = "SELECT stopped_at IS NOT NULL FROM runs WHERE id < ?1 ORDER BY id DESC LIMIT 1";
     const FORGET: &str =
         "UPDATE daemon SET key_refused_at = NULL, key_problem = NULL WHERE key_refused_at IS NOT NULL";
-    let uncertain = in_doubt(connection, None, now, verify_at).await?;
+    let uncertain = in_doubt(connection, None, now, reconcile_at).await?;
     sqlx::query(FORGET).execute(&mut *connection).await?;
     let queued: i64 = sqlx::query_scalar(QUEUED).fetch_one(&mut *connection).await?;
     let last: Option<bool> = sqlx::query_scalar(LAST_RUN).bind(run).fetch_optional(connection).await?;
@@ -172,9 +174,9 @@ async fn hold_stale(
     now: Timestamp,
 ) -> Result<(u64, Option<i64>)> {
     const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'review', reason = 'stale', retry_at = NULL, updated_at = ?2 \
-         WHERE arrival > ?3 AND arrival <= ?4 AND state = 'queued' AND due_at < ?1 \
+         WHERE seq > ?3 AND seq <= ?4 AND state = 'queued' AND due_at < ?1 \
            AND (expires_at IS NULL OR expires_at > ?2)";
-    const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE arrival > ?1)";
+    const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE seq > ?1)";
     let up_to = after.saturating_add(STALE_STEP);
     let query = sqlx::query(SQL).bind(time_text(before)).bind(time_text(now)).bind(after).bind(up_to);
     let held = query.execute(&mut *connection).await?.rows_affected();
@@ -187,18 +189,18 @@ async fn in_doubt(
     connection: &mut SqliteConnection,
     only: Option<&AccountId>,
     now: Timestamp,
-    verify_at: &VerifyAt,
+    reconcile_at: &ReconcileAt,
 ) -> Result<Vec<RecoveredAttempt>> {
-    const FOUND: &str = "SELECT m.arrival, m.id, m.account_id, a.started_at, a.gap_ms FROM messages m \
-         JOIN attempts a ON a.arrival = m.arrival AND a.number = m.attempts \
+    const FOUND: &str = "SELECT m.seq, m.id, m.account_id, a.started_at, a.gap_ms FROM messages m \
+         JOIN attempts a ON a.seq = m.seq AND a.number = m.attempts \
          WHERE m.state = 'sending' AND (?1 IS NULL OR m.account_id = ?1)";
-    const MESSAGES: &str = "UPDATE messages SET revision = messages.revision + 1, state = iif(j.verify_at IS NULL, 'review', 'uncertain'), \
-           reason = iif(j.verify_at IS NULL, 'outcome_unknown', 'reading_back'), verify_at = j.verify_at, reads = 0, \
+    const MESSAGES: &str = "UPDATE messages SET revision = messages.revision + 1, state = iif(j.reconcile_at IS NULL, 'review', 'uncertain'), \
+           reason = iif(j.reconcile_at IS NULL, 'outcome_unknown', 'reconciling'), reconcile_at = j.reconcile_at, reads = 0, \
            error = ?2, updated_at = ?3 \
-         FROM (SELECT value ->> 0 AS arrival, value ->> 3 AS verify_at FROM json_each(?1)) AS j \
-         WHERE messages.arrival = j.arrival";
+         FROM (SELECT value ->> 0 AS seq, value ->> 3 AS reconcile_at FROM json_each(?1)) AS j \
+         WHERE messages.seq = j.seq";
     const ATTEMPTS: &str = "UPDATE attempts SET ended_at = ?4, outcome = 'uncertain', type = ?2, detail = ?3 \
-         WHERE arrival IN (SELECT value ->> 0 FROM json_each(?1)) AND ended_at IS NULL";
+         WHERE seq IN (SELECT value ->> 0 FROM json_each(?1)) AND ended_at IS NULL";
     const ACCOUNTS: &str = "UPDATE accounts SET next_call_at = max(coalesce(next_call_at, ''), j.at) \
          FROM (SELECT value ->> 1 AS id, value ->> 2 AS at FROM json_each(?1)) AS j WHERE accounts.id = j.id";
     let mut in_doubt = Vec::new();
@@ -208,9 +210,9 @@ async fn in_doubt(
         let gap = Duration::from_millis(row.try_get::<i64, _>("gap_ms")?.try_into().unwrap_or(0));
         let next_call_at = now.checked_add(gap).unwrap_or(Timestamp::MAX);
         let account_id = AccountId::new(account_id);
-        let verify_at = verify_at(&account_id).map(time_text);
-        let arrival: i64 = row.try_get("arrival")?;
-        rows.push(json!([arrival, account_id.as_str(), time_text(next_call_at), verify_at]));
+        let reconcile_at = reconcile_at(&account_id).map(time_text);
+        let seq: i64 = row.try_get("seq")?;
+        rows.push(json!([seq, account_id.as_str(), time_text(next_call_at), reconcile_at]));
         in_doubt.push(RecoveredAttempt {
             message_id: rows::message_id(&row, "id")?,
             account_id,
@@ -221,7 +223,7 @@ async fn in_doubt(
         return Ok(in_doubt);
     }
     let rows = serde_json::Value::Array(rows).to_string();
-    let problem = Problem::local("stopped_while_sending", "the daemon stopped before the answer came");
+    let problem = ProviderError::local("stopped_while_sending", "the daemon stopped before the answer came");
     let at = time_text(now);
     sqlx::query(MESSAGES).bind(&rows).bind(problem.to_string()).bind(&at).execute(&mut *connection).await?;
     let attempts = sqlx::query(ATTEMPTS).bind(&rows).bind(&problem.kind).bind(&problem.detail).bind(&at);

@@ -91,27 +91,30 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
         ("wal_autocheckpoint", CHECKPOINT_PAGES),
         ("journal_size_limit", limit.as_str()),
     ] {
-        read_back(&mut connection, path, pragma, wanted).await?;
+        check_pragma(&mut connection, path, pragma, wanted).await?;
     }
     MIGRATOR.run(&mut connection).await?;
     Ok(connection)
 }
 
 /// From now on the connection has a lock at once or not at all: the writer waits by itself (`writer.rs`).
-pub(super) async fn end_patience(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+pub(super) async fn disable_busy_timeout(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), StoreError> {
     sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *connection).await?;
-    read_back(connection, path, "busy_timeout", "0").await
+    check_pragma(connection, path, "busy_timeout", "0").await
 }
 
 /// Opens a connection that moves the log (`checkpoint.rs`), as durably as the writer writes it. It waits for nobody's lock.
 pub(super) async fn open_checkpointer(path: &Path) -> Result<SqliteConnection, StoreError> {
     let options = options(path).busy_timeout(Duration::ZERO).synchronous(SqliteSynchronous::Full);
     let mut connection = options.connect().await?;
-    read_back(&mut connection, path, "synchronous", "2").await?;
+    check_pragma(&mut connection, path, "synchronous", "2").await?;
     Ok(connection)
 }
 
-async fn read_back(
+async fn check_pragma(
     connection: &mut SqliteConnection,
     path: &Path,
     pragma: &'static str,

@@ -8,17 +8,17 @@ use super::Store;
 use super::rows::{self, Result, corrupt};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
-use crate::domain::message::{AccountId, Arrival, MessageId};
+use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
-use crate::domain::waiting::{HeldBy, Waiting};
+use crate::domain::waiting::{BlockedBy, Waiting};
 
 /// A stored message, and all that its turn depends on.
 #[derive(Debug, Clone)]
 pub struct MessageView {
     /// Its place in the queue.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// Its id.
     pub id: MessageId,
     /// Its account.
@@ -74,7 +74,7 @@ pub struct MessageView {
     /// When it last changed.
     pub updated_at: Timestamp,
     /// When its chat is read back next, while it is uncertain.
-    pub verify_at: Option<Timestamp>,
+    pub reconcile_at: Option<Timestamp>,
     /// How often its chat was read back.
     pub reads: u32,
     /// How it is known to be sent: `answer`, `evidence` or `person`.
@@ -97,7 +97,7 @@ pub struct MessageFilter {
     /// Only with this key.
     pub dedupe_key: Option<String>,
     /// Only those that arrived before this one.
-    pub before: Option<Arrival>,
+    pub before: Option<Seq>,
     /// At most so many.
     pub limit: u32,
 }
@@ -108,7 +108,7 @@ pub struct Page {
     /// The messages.
     pub messages: Vec<MessageView>,
     /// Where the next page begins, if there is one.
-    pub next: Option<Arrival>,
+    pub next: Option<Seq>,
 }
 
 /// One attempt at sending a message.
@@ -140,17 +140,17 @@ pub struct AttemptView {
     pub fingerprint: String,
 }
 
-fn select(text: &str, ahead: &str) -> String {
+fn select(text: &str, queue_position: &str) -> String {
     const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
-        "SELECT m.arrival, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
+        "SELECT m.seq, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.provider_message_ids, \
-           m.created_at, m.updated_at, m.due_at, m.retry_at, m.verify_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
-           coalesce(h.retry_at, h.verify_at) AS holder_retry_at, {ahead} AS ahead, {STARTED} AS started_at, m.account_id AS message_account_id, {account}, {daemon} \
+           m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
+           coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
-         LEFT JOIN messages h ON h.arrival = \
-         coalesce((SELECT b.blocked_by FROM messages b WHERE b.arrival = m.blocked_by), m.blocked_by)",
+         LEFT JOIN messages h ON h.seq = \
+         coalesce((SELECT b.blocked_by FROM messages b WHERE b.seq = m.blocked_by), m.blocked_by)",
         target = rows::TARGET_COLUMNS,
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
@@ -161,11 +161,11 @@ fn select(text: &str, ahead: &str) -> String {
 const MOST_AHEAD: u32 = 10_000;
 
 /// How many ready messages of its lane go before a queued message, up to `most`.
-fn ahead(most: u32) -> String {
+fn queue_position(most: u32) -> String {
     format!(
         "CASE WHEN m.state <> 'queued' THEN 0 ELSE (SELECT count(*) FROM (SELECT 1 FROM messages e INDEXED BY messages_due \
            WHERE e.account_id = m.account_id AND e.state = 'queued' AND e.retry_at IS NULL AND e.blocked_by IS NULL \
-             AND e.lane = m.lane AND e.due_at <= m.due_at AND (e.due_at, e.arrival) < (m.due_at, m.arrival) LIMIT {most})) END"
+             AND e.lane = m.lane AND e.due_at <= m.due_at AND (e.due_at, e.seq) < (m.due_at, m.seq) LIMIT {most})) END"
     )
 }
 
@@ -176,7 +176,7 @@ impl Store {
     /// What SQLite says.
     pub async fn message(&self, id: MessageId, now: Timestamp) -> Result<Option<MessageView>> {
         // Made of constants; values are bound.
-        let sql = AssertSqlSafe(format!("{} WHERE m.id = ?2", select("m.text", &ahead(MOST_AHEAD))));
+        let sql = AssertSqlSafe(format!("{} WHERE m.id = ?2", select("m.text", &queue_position(MOST_AHEAD))));
         let query = sqlx::query(sql).bind(time_text(now)).bind(id.0.hyphenated().to_string());
         query.fetch_optional(&self.inner.readers).await?.as_ref().map(read_message).transpose()
     }
@@ -191,9 +191,9 @@ impl Store {
             _ => true,
         };
         let (page, values) = page_sql(filter, by_account);
-        let list = select("NULL", &ahead(1));
+        let list = select("NULL", &queue_position(1));
         // The page is made of constants and numbered places; every value is bound.
-        let sql = AssertSqlSafe(format!("{list} WHERE m.arrival IN ({page}) ORDER BY m.arrival DESC"));
+        let sql = AssertSqlSafe(format!("{list} WHERE m.seq IN ({page}) ORDER BY m.seq DESC"));
         let mut query = sqlx::query(sql).bind(time_text(now));
         for value in values {
             query = query.bind(value);
@@ -203,7 +203,7 @@ impl Store {
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         let more = messages.len() > limit;
         messages.truncate(limit);
-        let next = messages.last().filter(|_| more).map(|message| message.arrival);
+        let next = messages.last().filter(|_| more).map(|message| message.seq);
         Ok(Page { messages, next })
     }
 
@@ -218,10 +218,10 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn attempts(&self, arrival: Arrival) -> Result<Vec<AttemptView>> {
+    pub async fn attempts(&self, seq: Seq) -> Result<Vec<AttemptView>> {
         const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms, fingerprint \
-             FROM attempts WHERE arrival = ?1 ORDER BY number";
-        let found = sqlx::query(SQL).bind(arrival.0).fetch_all(&self.inner.readers).await?;
+             FROM attempts WHERE seq = ?1 ORDER BY number";
+        let found = sqlx::query(SQL).bind(seq.0).fetch_all(&self.inner.readers).await?;
         found.iter().map(read_attempt).collect()
     }
 }
@@ -259,13 +259,13 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
             index = index.or(Some(of_column));
         }
     }
-    let before = filter.before.map(|before| format!(" AND q.arrival < {}", before.0));
+    let before = filter.before.map(|before| format!(" AND q.seq < {}", before.0));
     conditions.push_str(&before.unwrap_or_default());
     let limit = u64::from(filter.limit) + 1;
     let part = |index: Option<&str>, states: String| {
         let by = index.map(|index| format!(" INDEXED BY {index}")).unwrap_or_default();
         format!(
-            "SELECT q.arrival FROM messages q{by} WHERE true{conditions}{states} ORDER BY q.arrival DESC LIMIT {limit}"
+            "SELECT q.seq FROM messages q{by} WHERE true{conditions}{states} ORDER BY q.seq DESC LIMIT {limit}"
         )
     };
     let words: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
@@ -293,16 +293,13 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
         format!("SELECT * FROM ({part})")
     };
     let parts: Vec<String> = wanted.map(of_state).collect();
-    (
-        format!("SELECT arrival FROM ({}) ORDER BY arrival DESC LIMIT {limit}", parts.join(" UNION ALL ")),
-        values,
-    )
+    (format!("SELECT seq FROM ({}) ORDER BY seq DESC LIMIT {limit}", parts.join(" UNION ALL ")), values)
 }
 
 fn of_key(part: impl Fn(Option<&str>, String) -> String, states: &str, limit: u64) -> String {
     let of =
         |(index, words)| format!("SELECT * FROM ({})", part(Some(index), format!(" AND {words}{states}")));
-    KEYS.map(of).join(" UNION ALL ") + &format!(" ORDER BY arrival DESC LIMIT {limit}")
+    KEYS.map(of).join(" UNION ALL ") + &format!(" ORDER BY seq DESC LIMIT {limit}")
 }
 
 fn read_message(row: &SqliteRow) -> Result<MessageView> {
@@ -315,7 +312,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         None => Account::new(AccountId::new(row.try_get::<String, _>("message_account_id")?)),
     };
     Ok(MessageView {
-        arrival: Arrival(row.try_get("arrival")?),
+        seq: Seq(row.try_get("seq")?),
         id: rows::message_id(row, "id")?,
         account,
         daemon: rows::daemon(row)?,
@@ -350,7 +347,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
         created_at: rows::required_time(row, "created_at")?,
         updated_at: rows::required_time(row, "updated_at")?,
-        verify_at: rows::time(row, "verify_at")?,
+        reconcile_at: rows::time(row, "reconcile_at")?,
         reads: rows::count(row, "reads")?,
         settled_by: row.try_get("settled_by")?,
         waiting: (state == StateName::Queued).then(|| read_waiting(row)).transpose()?,
@@ -358,13 +355,13 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
 }
 
 fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
-    let held_by = match row.try_get::<Option<&str>, _>("holder_id")? {
+    let blocked_by = match row.try_get::<Option<&str>, _>("holder_id")? {
         None => None,
         Some(_) => {
             let word: &str = row.try_get("holder_state")?;
             let state = StateName::parse(word).ok_or_else(|| corrupt("state", word))?;
             let retry_at = rows::time(row, "holder_retry_at")?;
-            Some(HeldBy { id: rows::message_id(row, "holder_id")?, state, retry_at })
+            Some(BlockedBy { id: rows::message_id(row, "holder_id")?, state, retry_at })
         }
     };
     let lane: &str = row.try_get("lane")?;
@@ -373,12 +370,12 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         kind: lane.kind,
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
-        set_aside: rows::reason(row, "reason")?.filter(|reason| reason.sets_aside()),
+        deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: rows::time(row, "started_at")?,
         expires_at: rows::time(row, "expires_at")?,
-        held_by,
-        ahead: u64::try_from(row.try_get::<i64, _>("ahead")?).unwrap_or(0),
+        blocked_by,
+        queue_position: u64::try_from(row.try_get::<i64, _>("queue_position")?).unwrap_or(0),
     })
 }
 

@@ -20,7 +20,7 @@ use super::admission::{self, Inserted};
 use super::rows::Result;
 use super::{Store, sqlite};
 use crate::clock::Clock;
-use crate::domain::message::Arrival;
+use crate::domain::message::Seq;
 use crate::tasks::Pulse;
 
 /// How often it is asked beside the kernel's word.
@@ -41,7 +41,7 @@ const WHILE_OWN: Duration = Duration::from_millis(3);
 const OWN_IN_A_ROW: u32 = 3;
 
 /// Watches one database.
-pub struct ForeignInserts {
+pub struct ExternalInserts {
     store: Store,
     connection: SqliteConnection,
     wal: PathBuf,
@@ -49,7 +49,7 @@ pub struct ForeignInserts {
     /// Whether there may be rows already, without a word of the kernel's.
     look_first: bool,
     /// The last row that was returned: those up to it are being judged.
-    after: Arrival,
+    after: Seq,
     /// Whether more rows waited when it was.
     more_wait: bool,
     /// The end of what the writer was doing when the log was last looked at.
@@ -62,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn watch(&self) -> Result<ForeignInserts> {
+    pub async fn watch(&self) -> Result<ExternalInserts> {
         let connection = sqlite::open_reader(&self.inner.path).await?;
         let wal = sqlite::wal_path(&self.inner.path);
         let events = watch_file(&wal);
@@ -70,13 +70,13 @@ impl Store {
             tracing::warn!(file = %wal.display(), "the kernel cannot watch this file; looking 4 times a second instead");
         }
         let store = self.clone();
-        Ok(ForeignInserts {
+        Ok(ExternalInserts {
             store,
             connection,
             wal,
             events,
             look_first: true,
-            after: Arrival(0),
+            after: Seq(0),
             more_wait: false,
             seen_activity: 0,
             pulse: Arc::default(),
@@ -101,7 +101,7 @@ enum Pace {
     After(Duration),
 }
 
-impl ForeignInserts {
+impl ExternalInserts {
     /// Returns rows that nobody has looked at as soon as there are some, oldest first and at most `limit`; each once,
     /// unless it is told to look again. Cancel-safe.
     ///
@@ -114,7 +114,7 @@ impl ForeignInserts {
             if std::mem::replace(&mut self.look_first, true) {
                 let rows = admission::inserted(&mut self.connection, self.after, limit).await?;
                 if let Some(last) = rows.last() {
-                    self.after = last.arrival;
+                    self.after = last.seq;
                     // When these are judged the log is written, which is reason enough to ask for the rest.
                     self.more_wait = rows.len() == limit as usize;
                     self.look_first = self.more_wait;
@@ -135,9 +135,9 @@ impl ForeignInserts {
         self.more_wait
     }
 
-    /// Returns the rows after `arrival` once more: those up to it are being judged.
-    pub fn go_on_after(&mut self, arrival: Arrival) {
-        (self.after, self.look_first, self.more_wait) = (arrival, true, true);
+    /// Returns the rows after `seq` once more: those up to it are being judged.
+    pub fn go_on_after(&mut self, seq: Seq) {
+        (self.after, self.look_first, self.more_wait) = (seq, true, true);
     }
 
     /// Looks at once the next time: there has been time for more.
@@ -147,7 +147,7 @@ impl ForeignInserts {
 
     /// Returns all once more, without a word of the kernel's: the rows that were returned could not be judged.
     pub fn look_again(&mut self) {
-        (self.look_first, self.after) = (true, Arrival(0));
+        (self.look_first, self.after) = (true, Seq(0));
     }
 
     /// Waits until there is a reason to ask again; a write while it waits is one.
@@ -170,7 +170,7 @@ impl ForeignInserts {
             () = self.pulse.asked() => return pace,
             () = clock.sleep(wait) => {
                 if pace == Pace::Quiet {
-                    self.after = Arrival(0);
+                    self.after = Seq(0);
                 }
                 return then;
             }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
 use super::Store;
-use super::evidence::keep;
+use super::reconcile::keep;
 use super::review::Decision;
 use super::rows::{self, Result};
 use crate::domain::message::{AccountId, MessageId};
@@ -34,8 +34,8 @@ pub enum Cancelled {
 pub(super) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages INDEXED BY messages_expiring \
      WHERE state = 'queued' AND expires_at IS NOT NULL";
 
-pub(super) const EXPIRE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'expired', reason = 'expired', updated_at = ?1 WHERE arrival IN \
-     (SELECT arrival FROM messages INDEXED BY messages_expiring WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
+pub(super) const EXPIRE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'expired', reason = 'expired', updated_at = ?1 WHERE seq IN \
+     (SELECT seq FROM messages INDEXED BY messages_expiring WHERE state = 'queued' AND expires_at IS NOT NULL AND expires_at <= ?1 LIMIT 500) \
      RETURNING account_id";
 
 impl Store {
@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn cancel(&self, id: MessageId, now: Timestamp) -> Result<Cancelled> {
-        self.inner.writer.solo(now, move |connection| Box::pin(cancel(connection, id, now))).await
+        self.inner.writer.exclusive(now, move |connection| Box::pin(cancel(connection, id, now))).await
     }
 
     /// Ends what was not sent before its expiry, at most 500 at a time; answers the accounts concerned.
@@ -52,7 +52,7 @@ impl Store {
     /// # Errors
     /// What SQLite says.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<AccountId>> {
-        self.inner.writer.solo(now, move |connection| Box::pin(expire(connection, now))).await
+        self.inner.writer.exclusive(now, move |connection| Box::pin(expire(connection, now))).await
     }
 
     /// When the next message expires.
@@ -66,7 +66,7 @@ impl Store {
 }
 
 async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
-    const LOOK: &str = "SELECT arrival, account_id, state, attempts FROM messages WHERE id = ?1";
+    const LOOK: &str = "SELECT seq, account_id, state, attempts FROM messages WHERE id = ?1";
     const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
     let id = id.0.hyphenated().to_string();
     let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
@@ -82,8 +82,8 @@ async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp
     let at = time_text(now);
     sqlx::query(CANCEL).bind(&id).bind(&at).execute(&mut *connection).await?;
     if was == StateName::Review {
-        let (arrival, attempt) = (row.try_get("arrival")?, rows::count(&row, "attempts")?);
-        keep(connection, arrival, attempt, &at, ("person", Decision::Drop.as_str()), None).await?;
+        let (seq, attempt) = (row.try_get("seq")?, rows::count(&row, "attempts")?);
+        keep(connection, seq, attempt, &at, ("person", Decision::Drop.as_str()), None).await?;
     }
     Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
 }

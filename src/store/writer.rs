@@ -4,8 +4,8 @@
 //! commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling and admissions of one
 //! transaction are one statement each, however many there are, because the price is the call to SQLite's thread and
 //! not the row. Every caller is answered after the commit. A transaction holds at most [`ROWS_PER_COMMIT`] rows, and
-//! a writer that is never idle lets go of the lock for a moment now and then ([`BREATH`]), so that a producer with
-//! SQLite's usual 5 s of patience never sees `database is locked`.
+//! a writer that is never idle lets go of the lock for a moment now and then ([`YIELD_LOCK_FOR`]), so that a producer with
+//! a busy timeout of 5 s never sees `database is locked`.
 //!
 //! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
 
@@ -24,12 +24,12 @@ use super::admission::{self, Admission};
 use super::attempts::{self, Begun, Intent, Settlement};
 use super::awake;
 use super::checkpoint::{self, Checkpointer};
+use super::failpoints::{Failpoint, Failpoints};
 use super::group::{Answers, Group, Ticket};
-use super::mark::Mark;
 use super::messages::{self, EnqueueBatch, Enqueued, KnownAccounts};
-use super::patience::WriteLock;
-use super::points::{Point, Points};
+use super::restore_guard::RestoreGuard;
 use super::rows::Result;
+use super::write_lock::WriteLock;
 use super::{StoreError, sqlite};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::time_text;
@@ -43,13 +43,13 @@ const ROWS_PER_COMMIT: usize = 2000;
 
 /// Who waits for SQLite's lock does not queue for it but looks every 100 ms, and would never meet the instant
 /// between two commits: so it is left free for longer than that,
-const BREATH: Duration = Duration::from_millis(120);
+const YIELD_LOCK_FOR: Duration = Duration::from_millis(120);
 
 /// three times within the 5 s of the usual busy timeout,
-const BREATH_EVERY: Duration = Duration::from_millis(1500);
+const YIELD_LOCK_EVERY: Duration = Duration::from_millis(1500);
 
 /// if this share of the time was spent writing: with less, they meet a free moment soon enough.
-const SATURATED: f64 = 0.9;
+const WRITE_SATURATION: f64 = 0.9;
 
 /// A queue that has not answered within this time is not well.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(800);
@@ -58,14 +58,14 @@ const HEALTHY_WITHIN: Duration = Duration::from_millis(800);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// A verb that has a transaction of its own.
-pub(super) type Solo = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, ()> + Send>;
+pub(super) type Exclusive = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, ()> + Send>;
 
 enum Verb {
     Enqueue(Ticket<EnqueueBatch, Vec<Enqueued>>),
     Admit(Ticket<Vec<Admission>, usize>),
     Begin(Ticket<Intent, Begun>),
     Settle(Box<Ticket<Settlement, bool>>),
-    Solo(Solo),
+    Exclusive(Exclusive),
 }
 
 /// The handle of the writer task.
@@ -75,7 +75,7 @@ pub(super) struct Writer {
     lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
     clock: SystemClock,
-    pub(super) points: Points,
+    pub(super) failpoints: Failpoints,
 }
 
 impl Writer {
@@ -84,7 +84,7 @@ impl Writer {
         mut connection: SqliteConnection,
         beside: SqliteConnection,
         run: i64,
-        mark: Arc<Mark>,
+        mark: Arc<RestoreGuard>,
         database: PathBuf,
         tasks: &Tasks,
     ) -> Result<Self> {
@@ -111,9 +111,9 @@ impl Writer {
             tasks.spawn("writer", work.serve(receiver)),
             tasks.spawn("checkpointer", checkpointer.serve(due)),
         ];
-        let points = Points::default();
+        let failpoints = Failpoints::default();
         let verbs = Mutex::new(Some(sender));
-        Ok(Self { verbs, handles: Mutex::new(handles), lock, activity, clock, points })
+        Ok(Self { verbs, handles: Mutex::new(handles), lock, activity, clock, failpoints })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -142,12 +142,12 @@ impl Writer {
 
     async fn answered<A>(&self, answer: oneshot::Receiver<Result<A>>) -> Result<A> {
         let answer = answer.await.map_err(|_| StoreError::Closed)?;
-        self.points.pass(Point::Written).await;
+        self.failpoints.pass(Failpoint::Written).await;
         answer
     }
 
     async fn send(&self, verb: Verb) -> Result<()> {
-        self.points.pass(Point::Asked).await;
+        self.failpoints.pass(Failpoint::Asked).await;
         let verbs = self.verbs.lock().expect("nothing panics while holding it").clone();
         verbs.ok_or(StoreError::Closed)?.send(verb).await.map_err(|_| StoreError::Closed)
     }
@@ -173,7 +173,7 @@ impl Writer {
         const WRITE: &str = "UPDATE daemon SET written_at = ?1 WHERE id = 1";
         let (reply, answer) = oneshot::channel();
         let lock = Arc::clone(&self.lock);
-        let ping: Solo = Box::new(move |connection| {
+        let ping: Exclusive = Box::new(move |connection| {
             Box::pin(async move {
                 // While the lock is held, questions gather whose callers have left.
                 if reply.is_closed() {
@@ -191,7 +191,7 @@ impl Writer {
             })
         });
         let answered = async {
-            self.send(Verb::Solo(ping)).await?;
+            self.send(Verb::Exclusive(ping)).await?;
             self.answered(answer).await
         };
         tokio::select! {
@@ -201,19 +201,19 @@ impl Writer {
     }
 
     /// Runs `verb` in a transaction of its own, which is committed if it answers `Ok`.
-    pub(super) async fn solo<A, F>(&self, now: Timestamp, verb: F) -> Result<A>
+    pub(super) async fn exclusive<A, F>(&self, now: Timestamp, verb: F) -> Result<A>
     where
         A: Send + 'static,
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
         let lock = Arc::clone(&self.lock);
-        let solo: Solo = Box::new(move |connection| {
+        let exclusive: Exclusive = Box::new(move |connection| {
             Box::pin(async move {
                 let _the_caller_may_have_left = reply.send(lock.transaction(connection, now, verb).await);
             })
         });
-        self.send(Verb::Solo(solo)).await?;
+        self.send(Verb::Exclusive(exclusive)).await?;
         self.answered(answer).await
     }
 }
@@ -222,7 +222,7 @@ impl Writer {
 struct Work {
     connection: SqliteConnection,
     run: i64,
-    mark: Arc<Mark>,
+    mark: Arc<RestoreGuard>,
     known: KnownAccounts,
     clock: SystemClock,
     lock: Arc<WriteLock>,
@@ -239,9 +239,9 @@ impl Work {
         let mut unmoved = 0_u32;
         while self.next(&mut receiver, &mut waiting).await > 0 {
             let began = clock.monotonic();
-            if began - window >= BREATH_EVERY {
-                if written >= (began - window).mul_f64(SATURATED) {
-                    clock.sleep(BREATH).await;
+            if began - window >= YIELD_LOCK_EVERY {
+                if written >= (began - window).mul_f64(WRITE_SATURATION) {
+                    clock.sleep(YIELD_LOCK_FOR).await;
                 }
                 (window, written) = (clock.monotonic(), Duration::ZERO);
             }
@@ -258,9 +258,9 @@ impl Work {
                     Verb::Admit(ticket) => group.admissions.push(ticket),
                     Verb::Begin(ticket) => group.begins.push(ticket),
                     Verb::Settle(ticket) => group.settlements.push(*ticket),
-                    Verb::Solo(solo) => {
+                    Verb::Exclusive(exclusive) => {
                         self.commit(std::mem::take(&mut group)).await;
-                        solo(&mut self.connection).await;
+                        exclusive(&mut self.connection).await;
                     }
                 }
                 if group.rows() >= ROWS_PER_COMMIT {
@@ -375,7 +375,7 @@ impl Work {
     fn note_calls(&self, group: &Group, answers: &Answers) {
         let mut begun = group.begins.iter().zip(&answers.begins);
         if let Some((ticket, _)) = begun.rfind(|(_, begun)| **begun == Begun::Granted) {
-            self.mark.note_call(ticket.ask.arrival.0, ticket.ask.number);
+            self.mark.note_call(ticket.ask.seq.0, ticket.ask.number);
         }
     }
 }

@@ -6,7 +6,7 @@ use outboxd::sandbox::Delivery;
 use rand::RngExt;
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, run};
+use crate::daemon::{Daemon, TestEnv, run};
 
 const SEED: u64 = 20_261_122;
 
@@ -32,15 +32,15 @@ fn arrived(delivery: &Delivery) -> Vec<(String, String, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_every_length_arrive_byte_for_byte() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     // Around the ends of base64 groups and of the pieces they are stored in.
     let piece = 192 * 1024;
     for (index, length) in [1, 2, 3, 4, piece - 1, piece, piece + 1, 3 * piece + 2].into_iter().enumerate() {
         let content = bytes(length);
         let file = json!([{"filename": "a \"quoted\" näme.bin", "content": STANDARD.encode(&content)}]);
         daemon.enqueue(&message(&file)).await;
-        let delivery = house.delivered(index + 1).await.remove(index);
+        let delivery = env.delivered(index + 1).await.remove(index);
         let expected = ("a \"quoted\" näme.bin".to_owned(), "application/octet-stream".to_owned(), content);
         assert!(arrived(&delivery) == [expected], "seed {SEED}: {length} bytes");
         assert_eq!(delivery.text, "");
@@ -49,15 +49,15 @@ async fn files_of_every_length_arrive_byte_for_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn several_files_by_base64_and_path_keep_their_kinds_and_modes() {
-    let house = House::new().await.hasty();
-    let house = {
-        let root = house.path("files");
+    let env = TestEnv::new().await.hasty();
+    let env = {
+        let root = env.path("files");
         std::fs::create_dir(&root).expect("a folder");
-        house.set("OUTBOXD_ATTACHMENTS_ROOTS", root.to_str().expect("text"))
+        env.set("OUTBOXD_ATTACHMENTS_ROOTS", root.to_str().expect("text"))
     };
-    let pdf = house.path("files/offer.pdf");
+    let pdf = env.path("files/offer.pdf");
     std::fs::write(&pdf, b"%PDF-1.7 an offer").expect("a file");
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let png = [b"\x89PNG\r\n\x1a\n".as_slice(), &bytes(100)].concat();
     let files = json!([
         {"filename": "picture", "content": STANDARD.encode(&png), "send_mode": "file"},
@@ -67,13 +67,13 @@ async fn several_files_by_base64_and_path_keep_their_kinds_and_modes() {
     let id = daemon.enqueue(&message(&files)).await;
     // The file may go as soon as the message is accepted.
     std::fs::remove_file(&pdf).expect("it is there");
-    let delivery = house.delivered(1).await.remove(0);
+    let delivery = env.delivered(1).await.remove(0);
     let kinds: Vec<(String, String)> =
         arrived(&delivery).into_iter().map(|(name, kind, _)| (name, kind)).collect();
     let expected = [("picture", "image/png"), ("offer.pdf", "application/pdf"), ("hello.mp3", "audio/mpeg")];
     assert_eq!(kinds, expected.map(|(name, kind)| (name.to_owned(), kind.to_owned())));
     assert_eq!(arrived(&delivery)[1].2, b"%PDF-1.7 an offer");
-    let call = house.writes().pop().expect("a call");
+    let call = env.writes().pop().expect("a call");
     let sent = &call.body["attachments"];
     assert_eq!((&sent[0]["send_mode"], &sent[1]["send_mode"]), (&json!("file"), &Value::Null), "{sent}");
     assert_eq!((&sent[2]["voice_note"], &sent[2]["send_mode"]), (&json!(true), &json!("native")));
@@ -85,28 +85,28 @@ async fn several_files_by_base64_and_path_keep_their_kinds_and_modes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_file_of_many_messages_is_stored_once_by_every_door() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let content = STANDARD.encode(bytes(300_000));
     let file = json!([{"filename": "deck.pdf", "content": content}]);
     let lines: Vec<String> = (0..20).map(|_| message(&file)).collect();
     let (status, answer) =
         daemon.post_as("/v1/messages", "application/x-ndjson", lines.join("\n").into_bytes()).await;
     assert_eq!((status, &answer["accepted"]), (200, &json!(20)), "{answer}");
-    let path = house.path("deck.pdf");
+    let path = env.path("deck.pdf");
     std::fs::write(&path, bytes(300_000)).expect("a file");
     let flags = ["enqueue", "--account", "acc_1", "--chat", "c", "--attach", "deck.pdf"];
-    let (ok, said) = run(house.outboxd(&flags), "");
+    let (ok, said) = run(env.outboxd(&flags), "");
     assert!(ok, "{said}");
-    house.sql(&format!(
+    env.sql(&format!(
         "INSERT INTO messages (account_id, chat_id, attachments) VALUES ('acc_2', 'c', '{file}') RETURNING id"
     ));
-    let deliveries = house.delivered(22).await;
+    let deliveries = env.delivered(22).await;
     let hashes: std::collections::BTreeSet<u64> =
         deliveries.iter().map(|one| one.attachments[0].fnv1a).collect();
     assert_eq!(hashes.len(), 1);
-    assert_eq!(house.sql("SELECT count(*) || ' ' || sum(size) FROM blobs"), ["1 300000"]);
-    let inline = house.sql("SELECT coalesce(max(octet_length(attachments)), 0) || '' FROM messages");
+    assert_eq!(env.sql("SELECT count(*) || ' ' || sum(size) FROM blobs"), ["1 300000"]);
+    let inline = env.sql("SELECT coalesce(max(octet_length(attachments)), 0) || '' FROM messages");
     assert!(inline[0].parse::<u32>().is_ok_and(|bytes| bytes < 500), "the row keeps no bytes: {inline:?}");
 }
 
@@ -121,18 +121,18 @@ async fn refused(daemon: &Daemon, file: &Value, field: &str, part: &str) {
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "a table")]
 async fn every_bad_file_is_told_and_leaves_no_blob_behind() {
-    let house = House::new().await.hasty().set("OUTBOXD_LIMITS_ATTACHMENT_BYTES", "1000");
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_ATTACHMENT_BYTES", "1000");
     for folder in ["files", "secret"] {
-        std::fs::create_dir(house.path(folder)).expect("a folder");
+        std::fs::create_dir(env.path(folder)).expect("a folder");
     }
-    std::fs::write(house.path("secret/key"), "secret").expect("a file");
-    std::fs::write(house.path("files/empty.txt"), "").expect("a file");
-    std::fs::write(house.path("files/large.txt"), vec![b'x'; 1001]).expect("a file");
-    std::os::unix::fs::symlink(house.path("secret/key"), house.path("files/link")).expect("a link");
-    let root = house.path("files").to_str().expect("text").to_owned();
-    let house = house.set("OUTBOXD_ATTACHMENTS_ROOTS", &root);
-    let daemon = house.serve().await;
-    let at = |name: &str| json!({"path": house.path(name)});
+    std::fs::write(env.path("secret/key"), "secret").expect("a file");
+    std::fs::write(env.path("files/empty.txt"), "").expect("a file");
+    std::fs::write(env.path("files/large.txt"), vec![b'x'; 1001]).expect("a file");
+    std::os::unix::fs::symlink(env.path("secret/key"), env.path("files/link")).expect("a link");
+    let root = env.path("files").to_str().expect("text").to_owned();
+    let env = env.set("OUTBOXD_ATTACHMENTS_ROOTS", &root);
+    let daemon = env.serve().await;
+    let at = |name: &str| json!({"path": env.path(name)});
     let content = |fields: Value| {
         let mut file = json!({"filename": "a.pdf", "content": "QUJD"});
         file.as_object_mut().expect("an object").extend(fields.as_object().expect("an object").clone());
@@ -173,8 +173,8 @@ async fn every_bad_file_is_told_and_leaves_no_blob_behind() {
     // Good files beside a text that is not: nothing is kept either.
     let long = json!({"account_id": "acc_1", "attachments": [content(json!({}))]}).to_string();
     assert_eq!(daemon.post("/v1/messages", &long).await.0, 422);
-    assert_eq!(house.sql("SELECT count(*) || '' FROM blobs"), ["0"]);
-    let id = house.sql(&format!(
+    assert_eq!(env.sql("SELECT count(*) || '' FROM blobs"), ["0"]);
+    let id = env.sql(&format!(
         "INSERT INTO messages (account_id, chat_id, attachments) VALUES ('acc_1', 'c', '[{}]') RETURNING id",
         cases[3].0
     ));
@@ -183,14 +183,14 @@ async fn every_bad_file_is_told_and_leaves_no_blob_behind() {
         rejected["error"].as_str().is_some_and(|error| error.contains("outside the allowed folders")),
         "{rejected}"
     );
-    assert_eq!(house.writes().len(), 0);
+    assert_eq!(env.writes().len(), 0);
 }
 
 /// A message of a conflicting key brings no bytes; without roots no path is read at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_keeps_no_bytes_and_no_path_is_read_unless_configured() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
     let keyed = |text: &str, files: Value| {
         json!({"account_id": "acc_1", "chat_id": "c", "text": text, "dedupe_key": "k", "attachments": files})
@@ -205,6 +205,6 @@ async fn a_conflict_keeps_no_bytes_and_no_path_is_read_unless_configured() {
         409,
         "another file is another content"
     );
-    assert_eq!(house.sql("SELECT count(*) || '' FROM blobs"), ["1"]);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM blobs"), ["1"]);
     refused(&daemon, &json!({"path": "/etc/hostname"}), "attachments[0].path", "none may be read").await;
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, run};
+use crate::daemon::{Daemon, TestEnv, run};
 
 /// A message that is wrong: its fields beside the account, the field that is named, a part of what is said, and a part
 /// of the way out.
@@ -114,15 +114,15 @@ impl Bad {
         );
     }
 
-    fn by_command_line(&self, house: &House) {
+    fn by_command_line(&self, env: &TestEnv) {
         let message = self.message().to_string();
-        let (ok, said) = run(house.outboxd(&["enqueue", "-"]), &message);
+        let (ok, said) = run(env.outboxd(&["enqueue", "-"]), &message);
         assert!(!ok && said.contains(self.field), "{message}: {said}");
         assert!(said.contains(self.problem) && said.contains(self.fix), "{message}: {said}");
     }
 
     /// Refused at the INSERT where SQL can see it, otherwise as a row that says so.
-    async fn by_sql(&self, house: &House, daemon: &Daemon) -> bool {
+    async fn by_sql(&self, env: &TestEnv, daemon: &Daemon) -> bool {
         let message = self.message();
         let fields = message.as_object().unwrap();
         let columns: Vec<String> = fields.keys().map(|name| format!("\"{name}\"")).collect();
@@ -133,7 +133,7 @@ impl Bad {
             other => other.to_string(),
         };
         let values: Vec<String> = fields.values().map(value).collect();
-        let connection = rusqlite::Connection::open(house.database()).unwrap();
+        let connection = rusqlite::Connection::open(env.database()).unwrap();
         connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
         let sql = format!(
             "INSERT INTO messages ({}) VALUES ({}) RETURNING id",
@@ -162,18 +162,18 @@ impl Bad {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_sent_is_refused_by_each_door_and_leaves_nothing_behind() {
-    let house = House::new().await.hasty().set("OUTBOXD_LIMITS_ATTACHMENT_BYTES", "10");
-    let root = house.path("").canonicalize().unwrap();
-    let house = house.set("OUTBOXD_ATTACHMENTS_ROOTS", root.to_str().unwrap());
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_ATTACHMENT_BYTES", "10");
+    let root = env.path("").canonicalize().unwrap();
+    let env = env.set("OUTBOXD_ATTACHMENTS_ROOTS", root.to_str().unwrap());
+    let daemon = env.serve().await;
     let mut at_the_insert = 0;
     for bad in bad_ones() {
         bad.by_socket(&daemon).await;
-        bad.by_command_line(&house);
-        at_the_insert += usize::from(bad.by_sql(&house, &daemon).await);
+        bad.by_command_line(&env);
+        at_the_insert += usize::from(bad.by_sql(&env, &daemon).await);
     }
     assert!(at_the_insert >= 3, "{at_the_insert}");
-    assert_eq!(house.sql("SELECT count(*) || '' FROM blobs"), ["0"]);
-    assert_eq!(house.sql("SELECT count(*) || '' FROM messages WHERE state <> 'rejected'"), ["0"]);
-    assert_eq!(house.writes().len(), 0);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM blobs"), ["0"]);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM messages WHERE state <> 'rejected'"), ["0"]);
+    assert_eq!(env.writes().len(), 0);
 }

@@ -4,19 +4,19 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, eventually, run};
+use crate::daemon::{Daemon, TestEnv, eventually, run};
 
 /// A daemon that sends nothing, because everything is paused.
-async fn quiet() -> (House, Daemon) {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+async fn quiet() -> (TestEnv, Daemon) {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
-    (house, daemon)
+    (env, daemon)
 }
 
 /// Puts one row in by SQL; what the INSERT, or the daemon after it, says against it.
-async fn refused_by_sql(house: &House, account: &str, user: &str, text: &str) -> Option<String> {
-    let connection = rusqlite::Connection::open(house.database()).unwrap();
+async fn refused_by_sql(env: &TestEnv, account: &str, user: &str, text: &str) -> Option<String> {
+    let connection = rusqlite::Connection::open(env.database()).unwrap();
     connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     let sql = "INSERT INTO messages (account_id, users_ids, text) VALUES (?1, ?2, ?3) RETURNING id";
     let inserted = connection.query_row(sql, [account, user, text], |row| row.get::<_, String>(0));
@@ -36,7 +36,7 @@ async fn refused_by_sql(house: &House, account: &str, user: &str, text: &str) ->
 
 /// What each way in says against a row; `None`: it took it.
 async fn verdicts(
-    house: &House,
+    env: &TestEnv,
     daemon: &Daemon,
     account: &str,
     user: &str,
@@ -54,15 +54,15 @@ async fn verdicts(
         &format!("--user={user}"),
         &format!("--text={text}"),
     ];
-    let (ok, said) = run(house.outboxd(&arguments), "");
+    let (ok, said) = run(env.outboxd(&arguments), "");
     let line = (!ok).then_some(said);
-    [socket, row, line, refused_by_sql(house, account, user, text).await]
+    [socket, row, line, refused_by_sql(env, account, user, text).await]
 }
 
 /// D2, D3, D4
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_meant_is_refused_by_every_way_in() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let rows = [
         ("acc_1", "NULL", "hello", "missing value"),
         ("acc_1", "undefined", "hello", "missing value"),
@@ -80,19 +80,19 @@ async fn what_cannot_be_meant_is_refused_by_every_way_in() {
         ("acc_1", "ACoA1", "undefined", "allow_placeholders"),
     ];
     for (account, user, text, says) in rows {
-        for (way, verdict) in verdicts(&house, &daemon, account, user, text).await.into_iter().enumerate() {
+        for (way, verdict) in verdicts(&env, &daemon, account, user, text).await.into_iter().enumerate() {
             let said = verdict.unwrap_or_else(|| panic!("way {way} took {user:?} {text:?}"));
             assert!(said.contains(says), "way {way}, {user:?} {text:?}: {said}");
         }
     }
-    let queued = house.sql("SELECT id FROM messages WHERE state NOT IN ('rejected')");
+    let queued = env.sql("SELECT id FROM messages WHERE state NOT IN ('rejected')");
     assert_eq!(queued, [""; 0], "nothing of it would be sent");
     for text in ["Hi {{first_name}}", "Hi ,"] {
         let body =
             json!({ "account_id": "acc_1", "users_ids": "ACoA1", "text": text, "allow_placeholders": true });
         daemon.enqueue(&body.to_string()).await;
     }
-    let said = refused_by_sql(&house, "acc_1", "ACoA1", "Hi Jane, how are you?").await;
+    let said = refused_by_sql(&env, "acc_1", "ACoA1", "Hi Jane, how are you?").await;
     assert_eq!(said, None);
     daemon.stop().await;
 }
@@ -100,7 +100,7 @@ async fn what_cannot_be_meant_is_refused_by_every_way_in() {
 /// D1, D5: white space around an id or a text makes no other person, account or text.
 #[tokio::test(flavor = "multi_thread")]
 async fn white_space_makes_nobody_else() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let first = json!({ "account_id": "acc_1", "users_ids": "ACoAX", "text": "Same text" });
     daemon.enqueue(&first.to_string()).await;
     for (account, user, text) in [
@@ -114,7 +114,7 @@ async fn white_space_makes_nobody_else() {
         let body = json!({ "account_id": account, "users_ids": user, "text": text });
         let (status, answer) = daemon.post("/v1/messages", &body.to_string()).await;
         assert_eq!((status, &answer["error"]["code"]), (409, &json!("repeated_text")), "{body}: {answer}");
-        let said = refused_by_sql(&house, account, user, text).await;
+        let said = refused_by_sql(&env, account, user, text).await;
         assert!(said.is_some(), "{body} by SQL");
     }
     assert!(
@@ -127,30 +127,30 @@ async fn white_space_makes_nobody_else() {
             .0
             == 422
     );
-    assert_eq!(house.sql("SELECT id FROM accounts"), ["acc_1"]);
+    assert_eq!(env.sql("SELECT id FROM accounts"), ["acc_1"]);
     daemon.stop().await;
 }
 
 /// D6, D7
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_other_programs_are_read_or_named_as_what_they_are() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let row = json!({ "account_id": "acc_1", "chat_id": "c1", "text": "first" });
-    std::fs::write(house.path("rows.jsonl"), format!("\u{feff}{row}\r\n")).unwrap();
-    let (ok, said) = run(house.outboxd(&["enqueue", "rows.jsonl"]), "");
+    std::fs::write(env.path("rows.jsonl"), format!("\u{feff}{row}\r\n")).unwrap();
+    let (ok, said) = run(env.outboxd(&["enqueue", "rows.jsonl"]), "");
     assert!(ok && said.contains("1 accepted"), "{said}");
-    std::fs::write(house.path("text.txt"), "\u{feff}Hello\r\n").unwrap();
+    std::fs::write(env.path("text.txt"), "\u{feff}Hello\r\n").unwrap();
     let (ok, said) =
-        run(house.outboxd(&["enqueue", "--account", "acc_1", "--chat", "c2", "--text-file", "text.txt"]), "");
+        run(env.outboxd(&["enqueue", "--account", "acc_1", "--chat", "c2", "--text-file", "text.txt"]), "");
     assert!(ok, "{said}");
-    assert_eq!(house.sql("SELECT text FROM messages WHERE chat_id = 'c2'"), ["Hello"]);
+    assert_eq!(env.sql("SELECT text FROM messages WHERE chat_id = 'c2'"), ["Hello"]);
 
     let csv = "first_name,linkedin_url,company\nJane,https://linkedin.com/in/jane,ACME\n".repeat(50);
-    std::fs::write(house.path("prospects.csv"), csv).unwrap();
-    let (ok, said) = run(house.outboxd(&["enqueue", "prospects.csv"]), "");
+    std::fs::write(env.path("prospects.csv"), csv).unwrap();
+    let (ok, said) = run(env.outboxd(&["enqueue", "prospects.csv"]), "");
     assert!(!ok && said.contains("CSV") && said.lines().count() == 1, "{said}");
-    std::fs::write(house.path("array.json"), format!("[{row}]")).unwrap();
-    let (ok, said) = run(house.outboxd(&["enqueue", "array.json"]), "");
+    std::fs::write(env.path("array.json"), format!("[{row}]")).unwrap();
+    let (ok, said) = run(env.outboxd(&["enqueue", "array.json"]), "");
     assert!(!ok && said.contains("JSON array") && said.lines().count() == 1, "{said}");
     daemon.stop().await;
 }
@@ -158,7 +158,7 @@ async fn files_of_other_programs_are_read_or_named_as_what_they_are() {
 /// D8
 #[tokio::test(flavor = "multi_thread")]
 async fn file_names_lose_their_folders_and_hide_nothing() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let with = |name: &str| {
         json!({ "account_id": "acc_1", "chat_id": "c1", "text": "x", "attachments": [{ "filename": name, "content": "aGVsbG8=" }] })
             .to_string()
@@ -170,19 +170,19 @@ async fn file_names_lose_their_folders_and_hide_nothing() {
         let (status, answer) = daemon.post("/v1/messages", &with(name)).await;
         assert_eq!(status, 422, "{name:?}: {answer}");
     }
-    drop(house);
+    drop(env);
     daemon.stop().await;
 }
 
 /// D10
 #[tokio::test(flavor = "multi_thread")]
 async fn another_program_changes_and_deletes_no_message() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let id = daemon
         .enqueue(&json!({ "account_id": "acc_1", "users_ids": "ACoA1", "text": "Hello" }).to_string())
         .await;
     let before = daemon.get(&format!("/v1/messages/{id}")).await.1;
-    let connection = rusqlite::Connection::open(house.database()).unwrap();
+    let connection = rusqlite::Connection::open(env.database()).unwrap();
     for change in [
         "text = 'changed'",
         "text = ''",

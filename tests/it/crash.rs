@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use outboxd::sandbox::{Fault, FaultKind};
 
-use crate::daemon::{House, eventually, gaps, run, texts};
+use crate::daemon::{TestEnv, eventually, gaps, run, texts};
 
 fn message(account: &str, number: usize) -> String {
     format!(r#"{{"account_id":"{account}","chat_id":"c{number}","text":"message {number}","typing":false}}"#)
@@ -13,22 +13,22 @@ fn message(account: &str, number: usize) -> String {
 /// Kill -9 between the call and its answer, in the middle of a queue, at the real pace.
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_in_the_middle_of_a_call_loses_nothing_repeats_nothing_and_keeps_the_gap() {
-    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s").reading_back("1s, 2s");
+    let env = TestEnv::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s").reconciling("1s, 2s");
     let slow = FaultKind::LatencyAfterDelivery(Duration::from_secs(30));
-    house.sandbox.fault(Fault::new(slow));
-    let daemon = house.serve().await;
+    env.sandbox.fault(Fault::new(slow));
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&message("acc_1", 1)).await;
     let second = daemon.enqueue(&message("acc_1", 2)).await;
     // Delivered, but its answer is on its way for half a minute.
-    house.delivered(1).await;
+    env.delivered(1).await;
     daemon.kill();
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let found = daemon.becomes(&first, "sent").await;
     assert_eq!((&found["settled_by"], &found["reads"]), (&"evidence".into(), &1.into()), "{found}");
     let recovered = "recovered: 0 sending, 1 uncertain, 1 re-planned, 0 flushed";
-    assert!(house.log().contains(recovered), "{}", house.log());
+    assert!(env.log().contains(recovered), "{}", env.log());
     daemon.becomes(&second, "sent").await;
-    let deliveries = house.delivered(2).await;
+    let deliveries = env.delivered(2).await;
     assert_eq!(texts(&deliveries), ["message 1", "message 2"]);
     let gap = gaps(&deliveries, "acc_1")[0];
     assert!(gap >= Duration::from_secs(10), "the gap across the restart is {gap:?}");
@@ -39,21 +39,21 @@ async fn kill_9_in_the_middle_of_a_call_loses_nothing_repeats_nothing_and_keeps_
 /// The pause that was drawn before the kill still holds after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_between_two_sends_keeps_the_gap() {
-    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s");
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&message("acc_1", 1)).await;
     daemon.enqueue(&message("acc_1", 2)).await;
     daemon.becomes(&first, "sent").await;
     daemon.kill();
-    let _daemon = house.serve().await;
-    let deliveries = house.delivered(2).await;
+    let _daemon = env.serve().await;
+    let deliveries = env.delivered(2).await;
     assert_eq!(texts(&deliveries), ["message 1", "message 2"]);
     let gap = gaps(&deliveries, "acc_1")[0];
     assert!(gap >= Duration::from_secs(10) && gap < Duration::from_secs(30), "{gap:?}");
 }
 
 /// One call in five breaks: before it is delivered, after it, or in its answer.
-fn lay_faults(house: &House, calls: u32, dice: &mut outboxd::clock::Dice) {
+fn lay_faults(env: &TestEnv, calls: u32, dice: &mut outboxd::clock::Dice) {
     use rand::RngExt;
     for _ in 0..calls / 5 {
         let delivered = dice.random_range(0..2) == 0;
@@ -64,10 +64,10 @@ fn lay_faults(house: &House, calls: u32, dice: &mut outboxd::clock::Dice) {
             3 => Fault::new(FaultKind::HalfAnswer { delivered }),
             _ => Fault::new(FaultKind::Cut { delivered }),
         };
-        house.sandbox.fault(fault.after(dice.random_range(0..calls)));
+        env.sandbox.fault(fault.after(dice.random_range(0..calls)));
     }
     let lag = FaultKind::Latency { before_delivery: Duration::from_millis(3) };
-    house.sandbox.fault(Fault::new(lag).always());
+    env.sandbox.fault(Fault::new(lag).always());
 }
 
 /// Twenty kills at moments that the seed decides, while calls break: each message is delivered at most once, none is
@@ -78,31 +78,30 @@ async fn twenty_kills_while_calls_break_lose_nothing_repeat_nothing_and_keep_the
     const SEED: u64 = 20_261_122;
     let mut dice = outboxd::clock::dice(SEED);
     let clock = outboxd::clock::SystemClock::new();
-    let resend = ("OUTBOXD_POLICY_DEFAULT_READ_BACK_ABSENT", "resend");
+    let resend = ("OUTBOXD_POLICY_DEFAULT_RECONCILE_ABSENT", "resend");
     let least = Duration::from_millis(40);
-    let house = House::new().await.hasty().reading_back("200ms, 400ms").set(resend.0, resend.1);
-    let house =
-        house.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "40ms").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "80ms");
-    lay_faults(&house, 400, &mut dice);
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().reconciling("200ms, 400ms").set(resend.0, resend.1);
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "40ms").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "80ms");
+    lay_faults(&env, 400, &mut dice);
+    let daemon = env.serve().await;
     let lines: Vec<String> = (0..400).map(|number| message(&format!("acc_{}", number % 8), number)).collect();
     let (status, answer) =
         daemon.post_as("/v1/messages", "application/x-ndjson", lines.join("\n").into_bytes()).await;
     assert_eq!((status, answer["accepted"].as_u64()), (200, Some(400)), "{answer}");
     daemon.kill();
     for _ in 0..20 {
-        let daemon = house.serve().await;
+        let daemon = env.serve().await;
         outboxd::clock::Clock::sleep(&clock, Duration::from_millis(dice.random_range(1..120))).await;
         daemon.kill();
     }
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let settled = eventually(async || {
         let (_, status) = daemon.get("/v1/status").await;
         let counts = &status["queue"]["counts"];
         ["queued", "sending", "uncertain"].iter().all(|state| counts[state].is_null())
     });
-    assert!(settled.await, "seed {SEED}: the queue does not empty: {}", house.log());
-    let deliveries = house.sandbox.world().deliveries();
+    assert!(settled.await, "seed {SEED}: the queue does not empty: {}", env.log());
+    let deliveries = env.sandbox.world().deliveries();
     let mut sent = texts(&deliveries);
     let delivered = sent.len();
     sent.dedup();
@@ -112,11 +111,11 @@ async fn twenty_kills_while_calls_break_lose_nothing_repeat_nothing_and_keep_the
     // One that was absent twice is left to a person, who is told so truly.
     assert_eq!(count("sent") + count("review"), 400, "seed {SEED}: {status}");
     assert_eq!(delivered as u64, count("sent"), "seed {SEED}: {status}");
-    let reasons = house.sql("SELECT DISTINCT reason FROM messages WHERE state = 'review'");
+    let reasons = env.sql("SELECT DISTINCT reason FROM messages WHERE state = 'review'");
     assert!(reasons.iter().all(|reason| reason == "not_in_chat"), "seed {SEED}: {reasons:?}");
     for account in 0..8 {
         let id = format!("acc_{account}");
-        let calls = house.writes();
+        let calls = env.writes();
         let times: Vec<Duration> =
             calls.iter().filter(|call| call.account_id == id).map(|call| call.at_monotonic).collect();
         let closest = times.windows(2).map(|pair| pair[1] - pair[0]).min();
@@ -126,15 +125,15 @@ async fn twenty_kills_while_calls_break_lose_nothing_repeat_nothing_and_keep_the
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_the_call_on_its_way_finish_and_says_goodbye() {
-    let house = House::new().await;
-    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_millis(700))));
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await;
+    env.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_millis(700))));
+    let mut daemon = env.serve().await;
     let id = daemon.enqueue(&message("acc_1", 1)).await;
-    house.delivered(1).await;
+    env.delivered(1).await;
     daemon.signal("-TERM");
-    assert_eq!(daemon.ended().await, Some(0), "{}", house.log());
-    assert!(!house.socket().exists(), "the socket is gone");
-    let daemon = house.serve().await;
+    assert_eq!(daemon.ended().await, Some(0), "{}", env.log());
+    assert!(!env.socket().exists(), "the socket is gone");
+    let daemon = env.serve().await;
     assert_eq!(daemon.becomes(&id, "sent").await["attempts"].as_array().map(Vec::len), Some(1));
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["recovered"]["clean_stop"], true);
@@ -142,14 +141,14 @@ async fn sigterm_lets_the_call_on_its_way_finish_and_says_goodbye() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_outlasts_the_grace_is_told_as_unknown_and_left_to_a_person_where_nothing_is_read_back() {
-    let house = House::new().await.set("OUTBOXD_ENGINE_SHUTDOWN_GRACE", "300ms").reading_back("");
-    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(60))));
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await.set("OUTBOXD_ENGINE_SHUTDOWN_GRACE", "300ms").reconciling("");
+    env.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(60))));
+    let mut daemon = env.serve().await;
     let id = daemon.enqueue(&message("acc_1", 1)).await;
-    house.delivered(1).await;
+    env.delivered(1).await;
     daemon.signal("-TERM");
-    assert_eq!(daemon.ended().await, Some(0), "{}", house.log());
-    let daemon = house.serve().await;
+    assert_eq!(daemon.ended().await, Some(0), "{}", env.log());
+    let daemon = env.serve().await;
     let review = daemon.becomes(&id, "review").await;
     assert_eq!(review["reason"], "outcome_unknown");
     assert!(review["error"].as_str().is_some_and(|error| error.contains("outboxd/stopped")), "{review}");
@@ -157,29 +156,29 @@ async fn a_call_that_outlasts_the_grace_is_told_as_unknown_and_left_to_a_person_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_stops_at_once_and_the_next_start_tells() {
-    let house = House::new().await;
-    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(60))));
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await;
+    env.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(60))));
+    let mut daemon = env.serve().await;
     let id = daemon.enqueue(&message("acc_1", 1)).await;
-    house.delivered(1).await;
+    env.delivered(1).await;
     daemon.signal("-TERM");
-    assert!(eventually(async || house.log().contains("a second signal stops at once")).await);
+    assert!(eventually(async || env.log().contains("a second signal stops at once")).await);
     daemon.signal("-INT");
-    assert_eq!(daemon.ended().await, Some(1), "{}", house.log());
-    let daemon = house.serve().await;
+    assert_eq!(daemon.ended().await, Some(1), "{}", env.log());
+    let daemon = env.serve().await;
     let uncertain = daemon.becomes(&id, "uncertain").await;
-    assert_eq!((&uncertain["reason"], &uncertain["waits_for"]), (&"reading_back".into(), &"time".into()));
+    assert_eq!((&uncertain["reason"], &uncertain["waits_for"]), (&"reconciling".into(), &"time".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_the_same_queue_is_refused_and_names_the_first() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
-    let (ok, said) = run(house.outboxd(&["serve"]), "");
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    let (ok, said) = run(env.outboxd(&["serve"]), "");
     assert!(!ok && said.contains(&format!("process {}", daemon.pid())), "{said}");
     // Another queue on the same socket is refused as well, and the first goes on answering.
-    let mut other = house.outboxd(&["serve"]);
-    other.env("OUTBOXD_STORE_PATH", house.path("other.db"));
+    let mut other = env.outboxd(&["serve"]);
+    other.env("OUTBOXD_STORE_PATH", env.path("other.db"));
     let (ok, said) = run(other, "");
     assert!(!ok && said.contains("another daemon answers"), "{said}");
     assert_eq!(daemon.get("/healthz").await.0, 200);
@@ -187,23 +186,21 @@ async fn a_second_daemon_on_the_same_queue_is_refused_and_names_the_first() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_that_is_no_socket_is_left_alone() {
-    let house = House::new().await;
-    std::fs::write(house.socket(), "precious").expect("a file");
-    let (ok, said) = run(house.outboxd(&["serve"]), "");
+    let env = TestEnv::new().await;
+    std::fs::write(env.socket(), "precious").expect("a file");
+    let (ok, said) = run(env.outboxd(&["serve"]), "");
     assert!(!ok && said.contains("is no socket"), "{said}");
-    assert_eq!(std::fs::read_to_string(house.socket()).expect("it is there"), "precious");
+    assert_eq!(std::fs::read_to_string(env.socket()).expect("it is there"), "precious");
 }
 
 /// P3: a link to the database is the same database.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_through_a_link_is_refused_as_well() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
-    std::os::unix::fs::symlink(house.database(), house.path("link.db")).expect("a link");
-    let mut other = house.outboxd(&["serve"]);
-    other
-        .env("OUTBOXD_STORE_PATH", house.path("link.db"))
-        .env("OUTBOXD_API_SOCKET", house.path("other.sock"));
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    std::os::unix::fs::symlink(env.database(), env.path("link.db")).expect("a link");
+    let mut other = env.outboxd(&["serve"]);
+    other.env("OUTBOXD_STORE_PATH", env.path("link.db")).env("OUTBOXD_API_SOCKET", env.path("other.sock"));
     let (ok, said) = run(other, "");
     assert!(!ok && said.contains(&format!("process {}", daemon.pid())), "{said}");
 }
@@ -213,8 +210,8 @@ async fn a_second_daemon_through_a_link_is_refused_as_well() {
 async fn a_message_that_expires_while_the_lock_is_held_is_not_sent() {
     use outboxd::clock::Clock;
     let clock = outboxd::clock::SystemClock::new();
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let after = |ms: u64| outboxd::domain::time_text(clock.now() + Duration::from_millis(ms));
     let (from, until) = (after(700), after(1700));
     let id = daemon
@@ -222,11 +219,11 @@ async fn a_message_that_expires_while_the_lock_is_held_is_not_sent() {
             r#"{{"account_id":"acc_1","chat_id":"c","text":"late","not_before":"{from}","expires_at":"{until}"}}"#
         ))
         .await;
-    let other = rusqlite::Connection::open(house.database()).expect("the database");
-    other.busy_timeout(Duration::from_secs(5)).expect("patience");
+    let other = rusqlite::Connection::open(env.database()).expect("the database");
+    other.busy_timeout(Duration::from_secs(5)).expect("busy timeout");
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     clock.sleep(Duration::from_millis(2500)).await;
     other.execute_batch("COMMIT").expect("it lets go");
     daemon.becomes(&id, "expired").await;
-    assert_eq!(house.writes().len(), 0);
+    assert_eq!(env.writes().len(), 0);
 }

@@ -20,7 +20,7 @@ use crate::engine_pace::bench::policy;
 use crate::engine_pace::time::seconds;
 use crate::queue::{account, keyed, to_chat, to_user};
 use crate::simulation::acts;
-use crate::simulation::carrier::{Fate, Weather, With};
+use crate::simulation::carrier::{Fate, FaultPlan, With};
 use crate::simulation::checkers::{Evidence, Notes};
 use crate::simulation::life::{Life, Universe};
 
@@ -30,7 +30,7 @@ const SEED: u64 = 20_261_125;
 #[derive(Default)]
 struct ByText(Mutex<HashMap<String, u64>>);
 
-impl Weather for ByText {
+impl FaultPlan for ByText {
     fn of_call(&self, call: &Call, _: u64) -> Fate {
         let mut calls = self.0.lock().unwrap();
         let tries = calls.entry(call.text.clone()).or_default();
@@ -68,10 +68,10 @@ fn universe() -> Universe {
     policy.typing.enabled = true;
     policy.cooldown.first = seconds(120);
     // Still longer than the client waits, and than a message takes to show.
-    policy.read_back.after = vec![seconds(40), seconds(120), seconds(240)];
-    policy.read_back.absent = Absent::Resend;
+    policy.reconcile.after = vec![seconds(40), seconds(120), seconds(240)];
+    policy.reconcile.absent = Absent::Resend;
     let mut careful = policy.clone();
-    careful.read_back.absent = Absent::Review;
+    careful.reconcile.absent = Absent::Review;
     Universe::new(SEED, Arc::new(ByText::default()), policy, HashMap::from([(account("2"), careful)]))
 }
 
@@ -121,7 +121,7 @@ fn messages() -> Vec<(NewMessage, Vec<Blob>)> {
 }
 
 /// What is done in each life, from its beginning: what was acknowledged before changes nothing.
-async fn story(life: &mut Life<'_>, notes: &mut Notes) -> bool {
+async fn scenario(life: &mut Life<'_>, notes: &mut Notes) -> bool {
     for (message, blobs) in messages() {
         let key = message.text.clone();
         let id = acts::give(life, notes, message, blobs).await;
@@ -144,11 +144,11 @@ fn run(k: Option<u64>) -> u64 {
     let universe = universe();
     let mut notes = Notes::default();
     universe.stop.arm(k);
-    let told = universe.live(async |life| story(life, &mut notes).await);
+    let told = universe.live(async |life| scenario(life, &mut notes).await);
     let calls = universe.stop.passed();
     let finished = told.or_else(|| {
         universe.stop.arm(None);
-        universe.live(async |life| story(life, &mut notes).await)
+        universe.live(async |life| scenario(life, &mut notes).await)
     });
     assert_eq!(finished, Some(true), "stopped at call {k:?}: the queue does not come to its end");
     let wrongs = Evidence::new(&universe, &notes).wrongs();

@@ -11,7 +11,7 @@ use outboxd::sandbox::{Call, Delivery, Sandbox, SandboxConfig};
 use serde_json::Value;
 
 /// Where a daemon lives, and the world it sends to; daemons come and go in it.
-pub(crate) struct House {
+pub(crate) struct TestEnv {
     folder: tempfile::TempDir,
     pub(crate) sandbox: Sandbox,
     environment: Vec<(String, String)>,
@@ -26,7 +26,7 @@ pub(crate) struct Daemon {
     client: reqwest::Client,
 }
 
-impl House {
+impl TestEnv {
     pub(crate) async fn new() -> Self {
         // The first test of the process installs it; for the others it is there.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
@@ -60,8 +60,8 @@ impl House {
     }
 
     /// Reads back what is uncertain so long after the call; "" leaves it to a person.
-    pub(crate) fn reading_back(self, after: &str) -> Self {
-        self.set("OUTBOXD_POLICY_DEFAULT_READ_BACK_AFTER", after)
+    pub(crate) fn reconciling(self, after: &str) -> Self {
+        self.set("OUTBOXD_POLICY_DEFAULT_RECONCILE_AFTER", after)
     }
 
     pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
@@ -81,7 +81,7 @@ impl House {
         self.folder.path().join(name)
     }
 
-    /// The binary with this house's environment, in its folder.
+    /// The binary with this environment, in its folder.
     pub(crate) fn outboxd(&self, arguments: &[&str]) -> Command {
         let binary = env!("CARGO_BIN_EXE_outboxd");
         let mut command = match self.ignores_file_limits {
@@ -116,7 +116,7 @@ impl House {
         fixed.chain(self.environment.iter().cloned()).collect()
     }
 
-    /// The settings of a daemon of this house, to start it in this process.
+    /// The settings of a daemon of this environment, to start it in this process.
     pub(crate) fn settings(&self) -> Settings {
         let mut variables = std::collections::BTreeMap::new();
         variables.extend(self.variables());
@@ -158,7 +158,7 @@ impl House {
         daemon
     }
 
-    /// Everything the daemons of this house logged.
+    /// Everything the daemons of this environment logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
@@ -180,13 +180,13 @@ impl House {
     /// Runs SQL as another program would, on a connection of its own; answers the first column of what it returns.
     pub(crate) fn sql(&self, sql: &str) -> Vec<String> {
         let connection = rusqlite::Connection::open(self.database()).expect("the database");
-        connection.busy_timeout(Duration::from_secs(5)).expect("patience");
+        connection.busy_timeout(Duration::from_secs(5)).expect("busy timeout");
         let mut statement = connection.prepare(sql).expect("SQL");
         let rows = statement.query_map([], |row| row.get(0)).expect("it runs");
         rows.collect::<Result<_, _>>().expect("text")
     }
 
-    /// Runs a program in the house's folder with `input` on its standard input; `None` if it is not installed.
+    /// Runs a program in the environment's folder with `input` on its standard input; `None` if it is not installed.
     pub(crate) fn run(&self, program: &str, arguments: &[&str], input: &str) -> Option<(bool, String)> {
         let there = Command::new(program).arg("--version").stdout(Stdio::null()).status();
         let mut command = Command::new(program);

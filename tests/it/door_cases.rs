@@ -3,14 +3,14 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, run};
+use crate::daemon::{Daemon, TestEnv, run};
 
 /// A daemon that sends nothing, because everything is paused.
-async fn quiet() -> (House, Daemon) {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+async fn quiet() -> (TestEnv, Daemon) {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
-    (house, daemon)
+    (env, daemon)
 }
 
 fn keyed(text: &str) -> String {
@@ -19,7 +19,7 @@ fn keyed(text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_can_be_used_again_when_its_message_was_cancelled() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let first = daemon.enqueue(&keyed("hello")).await;
     let (code, again) = daemon.post("/v1/messages", &keyed("hello")).await;
     assert_eq!(
@@ -38,9 +38,9 @@ async fn a_key_can_be_used_again_when_its_message_was_cancelled() {
         "{batch}"
     );
     let arguments = ["enqueue", "--account", "acc_1", "--user", "U1", "--text", "hello", "--dedupe-key", "k"];
-    let (ok, said) = run(house.outboxd(&arguments), "");
+    let (ok, said) = run(env.outboxd(&arguments), "");
     assert!(ok && said.contains("queued before") && said.contains("is queued"), "{said}");
-    let (ok, said) = run(house.outboxd(&["enqueue", "-"]), &keyed("hello"));
+    let (ok, said) = run(env.outboxd(&["enqueue", "-"]), &keyed("hello"));
     assert!(ok && said.contains("0 accepted, 1 duplicates (1 queued), 0 refused"), "{said}");
 
     assert_eq!(daemon.post(&format!("/v1/messages/{first}/cancel"), "").await.0, 200);
@@ -51,7 +51,7 @@ async fn a_key_can_be_used_again_when_its_message_was_cancelled() {
         let sql = format!(
             "INSERT INTO messages (account_id, users_ids, text, dedupe_key) VALUES ('acc_1', 'U1', 'by SQL', 'k') {tail} RETURNING id"
         );
-        house.sql(&sql)
+        env.sql(&sql)
     };
     assert!(insert("ON CONFLICT DO NOTHING").is_empty(), "the second one has the key");
     assert_eq!(daemon.post(&format!("/v1/messages/{second}/cancel"), "").await.0, 200);
@@ -66,17 +66,17 @@ async fn a_key_can_be_used_again_when_its_message_was_cancelled() {
     assert_eq!(ids, [&fourth, &third, &second, &first], "{listed}");
     // REPLACE deletes nothing: not the one that has the key, and there is nothing to delete otherwise.
     let replace = "INSERT OR REPLACE INTO messages (account_id, users_ids, text, dedupe_key) VALUES ('acc_1', 'U1', 'x', 'k')";
-    let connection = rusqlite::Connection::open(house.database()).expect("the queue");
-    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+    let connection = rusqlite::Connection::open(env.database()).expect("the queue");
+    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
     let refused = connection.execute(replace, []).expect_err("it has the key").to_string();
     assert!(refused.contains("would delete a message"), "{refused}");
-    assert_eq!(house.sql("SELECT count(*) || '' FROM messages"), ["4"]);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM messages"), ["4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_a_failed_or_rejected_message_can_be_used_again_and_that_of_a_sent_one_cannot() {
     use outboxd::sandbox::{Fault, FaultKind};
-    let house = House::new().await.hasty();
+    let env = TestEnv::new().await.hasty();
     let refused = FaultKind::Error {
         status: 422,
         error_type: "provider/unprocessable_entity".into(),
@@ -85,8 +85,8 @@ async fn a_key_of_a_failed_or_rejected_message_can_be_used_again_and_that_of_a_s
         retry_after: None,
         delivered: false,
     };
-    house.sandbox.fault(Fault::new(refused));
-    let daemon = house.serve().await;
+    env.sandbox.fault(Fault::new(refused));
+    let daemon = env.serve().await;
     let failed = daemon.enqueue(&keyed("hello")).await;
     daemon.becomes(&failed, "failed").await;
     let sent = daemon.enqueue(&keyed("hello")).await;
@@ -98,7 +98,7 @@ async fn a_key_of_a_failed_or_rejected_message_can_be_used_again_and_that_of_a_s
         let sql = format!(
             "INSERT INTO messages (account_id, chat_id, text, dedupe_key) VALUES ('acc_1', 'c', {text}, 'r') RETURNING id"
         );
-        house.sql(&sql).remove(0)
+        env.sql(&sql).remove(0)
     };
     daemon.becomes(&row("printf('%.9000c', 'x')"), "rejected").await;
     daemon.becomes(&row("'shorter'"), "sent").await;
@@ -106,7 +106,7 @@ async fn a_key_of_a_failed_or_rejected_message_can_be_used_again_and_that_of_a_s
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_that_a_json_object_has_twice_is_refused_and_named() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let twice = r#"{"account_id": "acc_1", "chat_id": "c", "text": "one", "text": "two"}"#;
     let deep = r#"{"account_id": "acc_1", "users_ids": "U", "text": "x", "specifics": {"linkedin": {"classic": {"inmail": true, "inmail": false}}}}"#;
     for (body, field) in [(twice, "text"), (deep, "specifics.linkedin.classic.inmail")] {
@@ -118,7 +118,7 @@ async fn a_key_that_a_json_object_has_twice_is_refused_and_named() {
             "{refused}"
         );
         assert!(error["problem"].as_str().is_some_and(|said| said.contains("twice")), "{refused}");
-        let (ok, said) = run(house.outboxd(&["enqueue", "-"]), body);
+        let (ok, said) = run(env.outboxd(&["enqueue", "-"]), body);
         assert!(!ok && said.contains(field) && said.contains("twice"), "{said}");
     }
     let good = r#"{"account_id": "acc_1", "chat_id": "c", "text": "good"}"#;
@@ -144,7 +144,7 @@ async fn a_key_that_a_json_object_has_twice_is_refused_and_named() {
     assert_eq!((code, &refused["error"]["field"]), (422, &json!("gap.min")), "{refused}");
     let by_sql = "INSERT INTO messages (account_id, users_ids, text, specifics) VALUES ('acc_1', 'U', 'x', \
          '{\"linkedin\": {}, \"linkedin\": {\"classic\": {\"inmail\": true}}}') RETURNING id";
-    let rejected = daemon.becomes(&house.sql(by_sql).remove(0), "rejected").await;
+    let rejected = daemon.becomes(&env.sql(by_sql).remove(0), "rejected").await;
     assert!(
         rejected["error"].as_str().is_some_and(|said| said.contains("linkedin") && said.contains("twice")),
         "{rejected}"
@@ -153,7 +153,7 @@ async fn a_key_that_a_json_object_has_twice_is_refused_and_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_moment_of_the_last_year_is_a_time_by_every_way_in() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     let last = json!("9999-12-30T22:00:00.999Z");
     for expires_at in ["9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59+00:00"] {
         let body = json!({"account_id": "acc_1", "chat_id": "c", "text": "x", "expires_at": expires_at});
@@ -162,13 +162,13 @@ async fn the_last_moment_of_the_last_year_is_a_time_by_every_way_in() {
     }
     let insert = "INSERT INTO messages (account_id, chat_id, text, expires_at, dedupe_key) VALUES \
          ('acc_1', 'c', 'by SQL', '9999-12-31T23:59:59.999Z', 'k') RETURNING id";
-    let id = house.sql(insert).remove(0);
+    let id = env.sql(insert).remove(0);
     let shown = daemon.becomes(&id, "queued").await;
     assert_eq!(shown["expires_at"], last, "{shown}");
     let same = json!({"account_id": "acc_1", "chat_id": "c", "text": "by SQL", "expires_at": "9999-12-31T23:59:59.999Z", "dedupe_key": "k"});
     assert_eq!(daemon.post("/v1/messages", &same.to_string()).await.1["duplicate"], true);
     let (ok, said) = run(
-        house.outboxd(&[
+        env.outboxd(&[
             "enqueue",
             "--account",
             "acc_1",
@@ -196,13 +196,13 @@ async fn the_last_moment_of_the_last_year_is_a_time_by_every_way_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_only_the_configuration_names_can_be_asked_about_and_paused() {
-    let house = House::new().await.hasty();
+    let env = TestEnv::new().await.hasty();
     std::fs::write(
-        house.path("outboxd.toml"),
+        env.path("outboxd.toml"),
         "[account.\"acc_new\"]\nzone = \"Europe/Berlin\"\ncaps.all = \"40/24h\"\n",
     )
     .expect("written");
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     for arguments in [
         &["budget", "acc_new"][..],
         &["policy", "acc_new"],
@@ -210,7 +210,7 @@ async fn an_account_that_only_the_configuration_names_can_be_asked_about_and_pau
         &["status", "acc_new"],
         &["pause", "acc_new", "--note", "not yet"],
     ] {
-        let (ok, said) = run(house.outboxd(arguments), "");
+        let (ok, said) = run(env.outboxd(arguments), "");
         assert!(ok, "{arguments:?}: {said}");
     }
     let (_, budget) = daemon.get("/v1/accounts/acc_new/budget").await;
@@ -229,9 +229,9 @@ async fn an_account_that_only_the_configuration_names_can_be_asked_about_and_pau
     let first = daemon.enqueue(r#"{"account_id": "acc_new", "chat_id": "c", "text": "x"}"#).await;
     assert_eq!(daemon.get(&format!("/v1/messages/{first}")).await.1["reason"], "account_paused");
     daemon.kill();
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert_eq!(daemon.get("/v1/accounts").await.1["data"].as_array().map(Vec::len), Some(1));
-    let (ok, said) = run(house.outboxd(&["resume", "acc_new"]), "");
+    let (ok, said) = run(env.outboxd(&["resume", "acc_new"]), "");
     assert!(ok, "{said}");
     daemon.becomes(&first, "sent").await;
     // One that nobody names is still unknown.
@@ -242,8 +242,8 @@ async fn an_account_that_only_the_configuration_names_can_be_asked_about_and_pau
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pausing_again_keeps_the_note_and_the_beginning() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     daemon
         .enqueue(
             r#"{"account_id": "acc_1", "chat_id": "c", "text": "x", "not_before": "2099-01-01T00:00:00Z"}"#,
@@ -269,7 +269,7 @@ async fn pausing_again_keeps_the_note_and_the_beginning() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_rules_that_many_change_at_once_none_is_lost() {
-    let (house, daemon) = quiet().await;
+    let (env, daemon) = quiet().await;
     daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c", "text": "x"}"#).await;
     let daemon = std::sync::Arc::new(daemon);
     let rules = [
@@ -307,5 +307,5 @@ async fn of_rules_that_many_change_at_once_none_is_lost() {
         (vec!["all", "message", "new_chat"], &json!("Europe/Paris")),
         "{budget}"
     );
-    drop(house);
+    drop(env);
 }

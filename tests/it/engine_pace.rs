@@ -4,15 +4,15 @@
 //! schedule is exact however slow the machine is. `bench.rs` says how "at work" is known, `time.rs` is the clock, `carrier.rs` the provider.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-mod before;
+mod account_sync;
 pub(crate) mod bench;
 mod carrier;
-mod facts;
+mod fair_share;
 mod guard;
 mod limits;
-mod looks;
-mod order;
 mod outcomes;
+mod preflight;
+mod preflight_outcomes;
 mod stops;
 pub(crate) mod time;
 mod wall_clock;

@@ -13,7 +13,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use serde_json::{Value, json};
 
-use crate::daemon::{House, eventually, run};
+use crate::daemon::{TestEnv, eventually, run};
 
 /// Messages, each of which goes in by three doors.
 const MESSAGES: usize = 40;
@@ -291,8 +291,8 @@ async fn what_reaches_the_sandbox_is_what_was_put_in_by_whichever_door() {
     let seed = std::env::var("OUTBOXD_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(outboxd::clock::ambient_seed);
     println!("seed {seed}");
-    let house = House::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "100000");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "100000");
+    let daemon = env.serve().await;
     let messages = messages(seed);
     // An account for each message and door, so that nothing waits for anything and each is found again.
     let account = |door: &str, index: usize| format!("acc_{door}{index}");
@@ -304,25 +304,25 @@ async fn what_reaches_the_sandbox_is_what_was_put_in_by_whichever_door() {
         .enumerate()
         .map(|(index, one)| one.written(&account("line", index)).to_string())
         .collect();
-    let (ok, said) = run(house.outboxd(&["enqueue", "-"]), &lines.join("\n"));
+    let (ok, said) = run(env.outboxd(&["enqueue", "-"]), &lines.join("\n"));
     assert!(ok, "seed {seed}: {said}");
-    let database = rusqlite::Connection::open(house.database()).unwrap();
+    let database = rusqlite::Connection::open(env.database()).unwrap();
     database.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     for (index, message) in messages.iter().enumerate() {
         message.insert(&database, &account("sql", index));
     }
     let all = 3 * MESSAGES;
-    let done = eventually(async || house.sandbox.world().delivered_count() >= all);
+    let done = eventually(async || env.sandbox.world().delivered_count() >= all);
     assert!(
         done.await,
         "seed {seed}: {:?}",
-        house.sql("SELECT reason || ' ' || coalesce(error, '') FROM messages WHERE state <> 'sent'")
+        env.sql("SELECT reason || ' ' || coalesce(error, '') FROM messages WHERE state <> 'sent'")
     );
-    let deliveries = house.delivered(all).await;
+    let deliveries = env.delivered(all).await;
     assert_eq!(deliveries.len(), all, "seed {seed}: each once");
     let delivery_of: HashMap<&str, &Delivery> =
         deliveries.iter().map(|one| (&*one.account_id, one)).collect();
-    let writes = house.writes();
+    let writes = env.writes();
     let call_of: HashMap<&str, &Call> = writes.iter().map(|call| (&*call.account_id, call)).collect();
     assert_eq!((delivery_of.len(), call_of.len(), writes.len()), (all, all, all), "seed {seed}");
     for (index, message) in messages.iter().enumerate() {

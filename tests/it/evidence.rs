@@ -9,7 +9,7 @@ use outboxd::clock::{Clock, SystemClock};
 use outboxd::sandbox::{Attachment, ByHand, Delivery, Fault, FaultKind, ForwardSource, World};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House};
+use crate::daemon::{Daemon, TestEnv};
 
 fn now() -> Timestamp {
     SystemClock::new().now()
@@ -23,11 +23,11 @@ fn ago(seconds: u64, message: ByHand) -> ByHand {
     ByHand { at: Some(now() - Duration::from_secs(seconds)), ..message }
 }
 
-/// A house in which every call is cut off before its delivery and read back twice.
-async fn house() -> House {
-    let house = House::new().await.hasty().reading_back("1s, 2s");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
-    house
+/// A env in which every call is cut off before its delivery and read back twice.
+async fn env() -> TestEnv {
+    let env = TestEnv::new().await.hasty().reconciling("1s, 2s");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+    env
 }
 
 async fn enqueue(daemon: &Daemon, body: &Value) -> String {
@@ -38,19 +38,19 @@ async fn enqueue(daemon: &Daemon, body: &Value) -> String {
 
 /// What becomes of a call that was cut off before its delivery, when somebody writes before and after it.
 async fn undelivered(body: &Value, before: impl Fn(&World), after: impl Fn(&World)) -> Value {
-    let house = house().await;
-    before(house.sandbox.world());
-    let daemon = house.serve().await;
+    let env = env().await;
+    before(env.sandbox.world());
+    let daemon = env.serve().await;
     let id = enqueue(&daemon, body).await;
     daemon.becomes(&id, "uncertain").await;
-    after(house.sandbox.world());
+    after(env.sandbox.world());
     let mut last = Value::Null;
     let settled = crate::daemon::eventually(async || {
         last = daemon.get(&format!("/v1/messages/{id}")).await.1;
         last["state"] != "uncertain"
     });
     assert!(settled.await, "{last}");
-    assert_eq!(house.sandbox.world().deliveries(), Vec::<Delivery>::new());
+    assert_eq!(env.sandbox.world().deliveries(), Vec::<Delivery>::new());
     last
 }
 
@@ -69,13 +69,13 @@ fn nobody(_: &World) {}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn e1_of_two_groups_that_are_sent_the_same_words_each_has_its_own() {
-    let house = house().await;
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
-    let daemon = house.serve().await;
+    let env = env().await;
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let daemon = env.serve().await;
     let lost = enqueue(&daemon, &json!({"users_ids": ["U1", "U2"], "name": "A", "text": "all"})).await;
     let arrived = enqueue(&daemon, &json!({"users_ids": ["U3", "U4"], "name": "B", "text": "all"})).await;
     let sent = daemon.becomes(&arrived, "sent").await;
-    let delivery = house.sandbox.world().deliveries().remove(0);
+    let delivery = env.sandbox.world().deliveries().remove(0);
     assert_eq!((&sent["settled_by"], &sent["chat_id"]), (&json!("evidence"), &json!(delivery.chat_id)));
     assert_review("E1", &daemon.becomes(&lost, "review").await, "not_in_chat", "it is not among them");
 }
@@ -212,18 +212,18 @@ async fn the_same_words_in_another_product_or_by_the_other_side_are_another_mess
 /// What is there beside it does not hide it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_arrived_is_found_among_what_was_written_by_hand() {
-    let house = House::new().await.hasty().reading_back("1s, 2s");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }).times(2));
-    let world = house.sandbox.world();
+    let env = TestEnv::new().await.hasty().reconciling("1s, 2s");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }).times(2));
+    let world = env.sandbox.world();
     world.write_by_hand("acc_1", "c1", ago(30, by_hand("yes")));
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let reply = enqueue(&daemon, &json!({"chat_id": "c1", "text": "yes", "quote_id": "q1"})).await;
     let group = enqueue(&daemon, &json!({"users_ids": ["U1", "U2"], "name": "A", "text": "all"})).await;
     daemon.becomes(&group, "uncertain").await;
     world.write_by_hand("acc_1", "c1", ByHand { id: "without quote".into(), ..by_hand("yes") });
     world.add_group("acc_1", "g", &["U1", "U3"], Some("A"));
     world.write_by_hand("acc_1", "g", by_hand("all"));
-    for (id, delivery) in [&reply, &group].into_iter().zip(house.delivered(2).await) {
+    for (id, delivery) in [&reply, &group].into_iter().zip(env.delivered(2).await) {
         let message = daemon.becomes(id, "sent").await;
         assert_eq!(message["settled_by"], "evidence", "{message}");
         assert_eq!(message["provider_message_ids"], json!([delivery.message_id]));
@@ -233,18 +233,18 @@ async fn what_arrived_is_found_among_what_was_written_by_hand() {
 /// Whatever its date says: what an earlier read showed was there before the call.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_read_showed_is_not_what_a_later_call_sent() {
-    let house = House::new().await.hasty().reading_back("200ms, 400ms");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }).times(2));
+    let env = TestEnv::new().await.hasty().reconciling("200ms, 400ms");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }).times(2));
     let in_a_minute = ByHand { at: Some(now() + Duration::from_secs(60)), ..by_hand("second") };
-    house.sandbox.world().write_by_hand("acc_1", "c1", in_a_minute);
-    let daemon = house.serve().await;
+    env.sandbox.world().write_by_hand("acc_1", "c1", in_a_minute);
+    let daemon = env.serve().await;
     let first = enqueue(&daemon, &json!({"chat_id": "c1", "text": "first"})).await;
     assert_review("the first", &daemon.becomes(&first, "review").await, "not_in_chat", "1 message seen");
     daemon.post(&format!("/v1/messages/{first}/review"), r#"{"decision": "drop"}"#).await;
     let daemon = {
         // It is remembered over restarts.
         daemon.kill();
-        house.serve().await
+        env.serve().await
     };
     let second = enqueue(&daemon, &json!({"chat_id": "c1", "text": "second"})).await;
     assert_review("the second", &daemon.becomes(&second, "review").await, "not_in_chat", "1 message seen");
@@ -255,16 +255,16 @@ async fn what_an_earlier_read_showed_is_not_what_a_later_call_sent() {
 async fn a_call_that_did_not_leave_before_a_stop_is_queued_again() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
-    let house = House::new()
+    let env = TestEnv::new()
         .await
         .hasty()
-        .reading_back("1s, 2s")
+        .reconciling("1s, 2s")
         .set("OUTBOXD_UNIPILE_BASE_URL", &url)
         .set("OUTBOXD_ENGINE_SHUTDOWN_GRACE", "300ms");
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let id = enqueue(&daemon, &json!({"chat_id": "c1", "text": "hi"})).await;
     daemon.becomes(&id, "sending").await;
     daemon.stop().await;
-    let row = house.sql("SELECT m.state || ' ' || m.reason || ' ' || t.outcome FROM messages m JOIN attempts t ON t.arrival = m.arrival");
+    let row = env.sql("SELECT m.state || ' ' || m.reason || ' ' || t.outcome FROM messages m JOIN attempts t ON t.seq = m.seq");
     assert_eq!(row, ["queued turn not_sent"]);
 }

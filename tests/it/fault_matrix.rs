@@ -14,7 +14,7 @@ use std::time::Duration;
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House};
+use crate::daemon::{Daemon, TestEnv};
 
 const BEGIN: &str = "<!-- the table of faults: written by the test fault_matrix -->\n";
 const END: &str = "<!-- end of the table -->";
@@ -131,7 +131,7 @@ fn answer_then_reset(mut stream: TcpStream) {
 /// `for_good`: the API never answers again, so what is uncertain stays so for as long as it is away.
 async fn row(
     daemon: &Daemon,
-    house: &House,
+    env: &TestEnv,
     (fault, for_good): (&'static str, bool),
     id: &str,
     account: &str,
@@ -141,7 +141,7 @@ async fn row(
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let by = message["settled_by"].as_str().map(|by| format!(" by {by}")).unwrap_or_default();
     let delivered =
-        house.sandbox.world().deliveries().iter().filter(|delivery| delivery.account_id == account).count();
+        env.sandbox.world().deliveries().iter().filter(|delivery| delivery.account_id == account).count();
     Row {
         fault,
         attempt: format!("{} | `{}`", text(&first["phase"]), text(&first["outcome"])),
@@ -168,13 +168,13 @@ async fn settled(daemon: &Daemon, id: &str, for_good: bool) -> Value {
 }
 
 async fn sandbox_rows() -> Vec<Row> {
-    let house =
-        House::new().await.hasty().reading_back("1s, 3s, 8s").set("OUTBOXD_UNIPILE_REQUEST_TIMEOUT", "2s");
-    let daemon = house.serve().await;
+    let env =
+        TestEnv::new().await.hasty().reconciling("1s, 3s, 8s").set("OUTBOXD_UNIPILE_REQUEST_TIMEOUT", "2s");
+    let daemon = env.serve().await;
     let mut waiting = Vec::new();
     for (index, (fault, kind)) in of_the_sandbox().into_iter().enumerate() {
         let account = format!("acc_{index}");
-        house.sandbox.fault(Fault::new(kind).on(&account));
+        env.sandbox.fault(Fault::new(kind).on(&account));
         let body =
             json!({"account_id": account, "chat_id": "c", "text": format!("text {index}"), "typing": false});
         let id = daemon.enqueue(&body.to_string()).await;
@@ -190,24 +190,24 @@ async fn sandbox_rows() -> Vec<Row> {
     }
     let mut rows = Vec::new();
     for (fault, id, account) in &waiting {
-        rows.push(row(&daemon, &house, (fault, false), id, account).await);
+        rows.push(row(&daemon, &env, (fault, false), id, account).await);
     }
     rows
 }
 
 /// A fault of the connection itself: one daemon each, whose API is `url`.
 async fn of_the_connection(fault: &'static str, url: &str, big: bool) -> Row {
-    let house = House::new().await.hasty().reading_back("100ms, 200ms");
-    let house = house.set("OUTBOXD_UNIPILE_BASE_URL", url);
-    let house = house.set("OUTBOXD_UNIPILE_REQUEST_TIMEOUT", "1s");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().reconciling("100ms, 200ms");
+    let env = env.set("OUTBOXD_UNIPILE_BASE_URL", url);
+    let env = env.set("OUTBOXD_UNIPILE_REQUEST_TIMEOUT", "1s");
+    let daemon = env.serve().await;
     let mut body = json!({"account_id": "acc_1", "chat_id": "c", "text": "x", "typing": false});
     if big {
         // Larger than every buffer between the two, so that the reset comes while it is written.
         body["attachments"] = json!([{"filename": "a.bin", "content": "A".repeat(12 << 20)}]);
     }
     let id = daemon.enqueue(&body.to_string()).await;
-    row(&daemon, &house, (fault, true), &id, "acc_1").await
+    row(&daemon, &env, (fault, true), &id, "acc_1").await
 }
 
 async fn connection_rows() -> Vec<Row> {
@@ -229,9 +229,9 @@ async fn connection_rows() -> Vec<Row> {
 /// A connection that was kept from the call before, and is reset after bytes of the next one were written.
 async fn pooled_row() -> Row {
     let server = listen(answer_then_reset);
-    let house =
-        House::new().await.hasty().reading_back("100ms, 200ms").set("OUTBOXD_UNIPILE_BASE_URL", &server.url);
-    let daemon = house.serve().await;
+    let env =
+        TestEnv::new().await.hasty().reconciling("100ms, 200ms").set("OUTBOXD_UNIPILE_BASE_URL", &server.url);
+    let daemon = env.serve().await;
     let message = |n: u32| {
         json!({"account_id": "acc_1", "chat_id": format!("c{n}"), "text": "x", "typing": false}).to_string()
     };
@@ -239,7 +239,7 @@ async fn pooled_row() -> Row {
     daemon.becomes(&first, "sent").await;
     let second = daemon.enqueue(&message(2)).await;
     let fault = "reset on a kept connection after bytes were written";
-    let row = row(&daemon, &house, (fault, true), &second, "acc_1").await;
+    let row = row(&daemon, &env, (fault, true), &second, "acc_1").await;
     let attempts = daemon.get(&format!("/v1/messages/{second}")).await.1["attempts"].as_array().map(Vec::len);
     assert_eq!(attempts, Some(1), "no library repeated it");
     row

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, eventually, texts};
+use crate::daemon::{Daemon, TestEnv, eventually, texts};
 
 fn body(number: usize) -> String {
     let text = format!("message {number}");
@@ -28,10 +28,10 @@ async fn ends(mut command: Command) -> (Option<i32>, String) {
     (code, String::from_utf8_lossy(&said).into_owned())
 }
 
-/// A second daemon of the house, on another socket.
-fn second(house: &House, database: &Path) -> Command {
-    let mut command = house.outboxd(&["serve"]);
-    command.env("OUTBOXD_STORE_PATH", database).env("OUTBOXD_API_SOCKET", house.path("second.sock"));
+/// A second daemon of the env, on another socket.
+fn second(env: &TestEnv, database: &Path) -> Command {
+    let mut command = env.outboxd(&["serve"]);
+    command.env("OUTBOXD_STORE_PATH", database).env("OUTBOXD_API_SOCKET", env.path("second.sock"));
     command
 }
 
@@ -46,40 +46,40 @@ async fn sent(daemon: &Daemon, number: usize) -> String {
     id
 }
 
-fn beside(house: &House, suffix: &str) -> std::path::PathBuf {
-    house.path(&format!("queue.db{suffix}"))
+fn beside(env: &TestEnv, suffix: &str) -> std::path::PathBuf {
+    env.path(&format!("queue.db{suffix}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_is_refused_by_every_name_of_the_file() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     sent(&daemon, 1).await;
-    std::os::unix::fs::symlink(house.database(), house.path("link.db")).expect("a link");
-    std::fs::hard_link(house.database(), house.path("hard.db")).expect("a hard link");
-    std::os::unix::fs::symlink(house.path(""), house.path("folder")).expect("a link to the folder");
+    std::os::unix::fs::symlink(env.database(), env.path("link.db")).expect("a link");
+    std::fs::hard_link(env.database(), env.path("hard.db")).expect("a hard link");
+    std::os::unix::fs::symlink(env.path(""), env.path("folder")).expect("a link to the folder");
     let pid = format!("process {}", daemon.pid());
     for removed in [false, true] {
         if removed {
-            std::fs::remove_file(beside(&house, ".lock")).expect("the lock file is there");
+            std::fs::remove_file(beside(&env, ".lock")).expect("the lock file is there");
         }
         for name in ["queue.db", "link.db", "hard.db", "folder/queue.db", "./hard.db"] {
-            let (code, said) = ends(second(&house, &house.path(name))).await;
+            let (code, said) = ends(second(&env, &env.path(name))).await;
             assert_eq!(code, Some(1), "{name}, lock file removed: {removed}: {said}");
             assert!(said.contains("another outboxd") && said.contains("store.path"), "{name}: {said}");
             assert!(said.contains(&pid), "{name}: {said}");
         }
     }
     // A bind mount of the file alone, where this user may make one.
-    std::fs::write(house.path("mounted.db"), "").expect("a place to mount on");
-    let (database, mounted) = (house.database(), house.path("mounted.db"));
+    std::fs::write(env.path("mounted.db"), "").expect("a place to mount on");
+    let (database, mounted) = (env.database(), env.path("mounted.db"));
     let script = format!("mount --bind {} {} && exec \"$@\"", database.display(), mounted.display());
-    let plain = second(&house, &mounted);
+    let plain = second(&env, &mounted);
     let mut command = Command::new("unshare");
     command
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script, "sh"])
         .arg(plain.get_program());
-    command.args(plain.get_args()).env_clear().current_dir(house.path(""));
+    command.args(plain.get_args()).env_clear().current_dir(env.path(""));
     command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let may_mount = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "true"])
@@ -94,7 +94,7 @@ async fn a_second_daemon_is_refused_by_every_name_of_the_file() {
     // The first one goes on, and says that the file has several names.
     sent(&daemon, 2).await;
     stop(daemon).await;
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let (_, status) = daemon.get("/v1/status").await;
     assert!(status["warnings"].to_string().contains("2 names"), "{}", status["warnings"]);
 }
@@ -102,12 +102,12 @@ async fn a_second_daemon_is_refused_by_every_name_of_the_file() {
 /// Another file under the same name, while the first daemon still runs: its lock is of the name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_another_file_of_the_same_name_is_refused() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     sent(&daemon, 1).await;
-    std::fs::copy(house.database(), house.path("copy.db")).expect("a copy");
-    std::fs::rename(house.path("copy.db"), house.database()).expect("replaced");
-    let (code, said) = ends(second(&house, &house.database())).await;
+    std::fs::copy(env.database(), env.path("copy.db")).expect("a copy");
+    std::fs::rename(env.path("copy.db"), env.database()).expect("replaced");
+    let (code, said) = ends(second(&env, &env.database())).await;
     assert!(code == Some(1) && said.contains("another outboxd"), "{code:?} {said}");
     drop(daemon);
 }
@@ -115,87 +115,87 @@ async fn a_second_daemon_on_another_file_of_the_same_name_is_refused() {
 /// SQLite would write the pages of the log into whatever file lies beside it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_beside_the_log_of_a_killed_run_is_refused_until_the_log_is_removed() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     sent(&daemon, 1).await;
     stop(daemon).await;
-    std::fs::copy(house.database(), house.path("stopped.db")).expect("a copy");
-    let daemon = house.serve().await;
+    std::fs::copy(env.database(), env.path("stopped.db")).expect("a copy");
+    let daemon = env.serve().await;
     sent(&daemon, 2).await;
     assert_eq!(daemon.post("/v1/backup", r#"{"name": "made.db"}"#).await.0, 200);
-    let vacuumed = house.path("vacuumed.db");
-    house.sql(&format!("VACUUM INTO '{}'", vacuumed.display()));
+    let vacuumed = env.path("vacuumed.db");
+    env.sql(&format!("VACUUM INTO '{}'", vacuumed.display()));
     sent(&daemon, 3).await;
     daemon.kill();
-    let log = std::fs::read(beside(&house, "-wal")).expect("a killed run leaves its log");
+    let log = std::fs::read(beside(&env, "-wal")).expect("a killed run leaves its log");
     assert!(log.len() > 4096, "with pages in it");
-    for copy in [house.path("stopped.db"), house.path("backups").join("made.db"), vacuumed] {
-        std::fs::copy(&copy, house.database()).expect("put back");
-        std::fs::write(beside(&house, "-wal"), &log).expect("the log is left");
-        let (code, said) = ends(house.outboxd(&["serve"])).await;
+    for copy in [env.path("stopped.db"), env.path("backups").join("made.db"), vacuumed] {
+        std::fs::copy(&copy, env.database()).expect("put back");
+        std::fs::write(beside(&env, "-wal"), &log).expect("the log is left");
+        let (code, said) = ends(env.outboxd(&["serve"])).await;
         assert_eq!(code, Some(1), "{}: {said}", copy.display());
         for name in ["queue.db-wal", "queue.db-shm", "remove"] {
             assert!(said.contains(name), "{said}");
         }
-        let left = std::fs::read(house.database()).expect("the database");
+        let left = std::fs::read(env.database()).expect("the database");
         assert_eq!(left, std::fs::read(&copy).expect("the copy"), "the copy is as it was put back");
-        assert_eq!(std::fs::read(beside(&house, "-wal")).expect("the log"), log);
+        assert_eq!(std::fs::read(beside(&env, "-wal")).expect("the log"), log);
     }
     // What it says is the way out: then the copy is recognised as one.
     for side in ["-wal", "-shm"] {
-        let _where_there_is_one = std::fs::remove_file(beside(&house, side));
+        let _where_there_is_one = std::fs::remove_file(beside(&env, side));
     }
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string());
     daemon.kill();
     // Nor is a log left alone, whose database is gone.
-    std::fs::remove_file(house.database()).expect("gone");
-    std::fs::write(beside(&house, "-wal"), &log).expect("the log is left");
-    let (code, said) = ends(house.outboxd(&["serve"])).await;
+    std::fs::remove_file(env.database()).expect("gone");
+    std::fs::write(beside(&env, "-wal"), &log).expect("the log is left");
+    let (code, said) = ends(env.outboxd(&["serve"])).await;
     assert!(code == Some(1) && said.contains("queue.db-wal"), "{code:?} {said}");
-    assert_eq!(std::fs::read(beside(&house, "-wal")).expect("the log"), log);
+    assert_eq!(std::fs::read(beside(&env, "-wal")).expect("the log"), log);
 }
 
 /// Runs SQL as another program, whatever it returns.
-fn tamper(house: &House, sql: &str) {
-    let connection = rusqlite::Connection::open(house.database()).expect("the database");
-    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+fn tamper(env: &TestEnv, sql: &str) {
+    let connection = rusqlite::Connection::open(env.database()).expect("the database");
+    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
     connection.execute_batch(sql).expect("SQL");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
-    let house = House::new().await.hasty();
+    let env = TestEnv::new().await.hasty();
     for number in 1..=4 {
-        let daemon = house.serve().await;
+        let daemon = env.serve().await;
         assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
         sent(&daemon, number).await;
         daemon.kill();
-        assert!(std::fs::metadata(beside(&house, "-wal")).is_ok_and(|log| log.len() > 4096));
+        assert!(std::fs::metadata(beside(&env, "-wal")).is_ok_and(|log| log.len() > 4096));
     }
     // Another program adds an index of its own, which the file may have or not yet when the daemon is killed.
     for (number, is_moved) in [(5, false), (6, true)] {
-        let daemon = house.serve().await;
+        let daemon = env.serve().await;
         let noted = || {
-            let text = std::fs::read_to_string(beside(&house, ".mark")).expect("the guard");
+            let text = std::fs::read_to_string(beside(&env, ".mark")).expect("the guard");
             serde_json::from_str::<Value>(&text).expect("JSON")["version"].clone()
         };
         let before = noted();
-        tamper(&house, &format!("CREATE INDEX mine_{number} ON messages (created_at)"));
+        tamper(&env, &format!("CREATE INDEX mine_{number} ON messages (created_at)"));
         if is_moved {
-            tamper(&house, "PRAGMA wal_checkpoint(PASSIVE)");
+            tamper(&env, "PRAGMA wal_checkpoint(PASSIVE)");
             assert!(eventually(async || noted() != before).await, "{before}");
         }
         sent(&daemon, number).await;
         daemon.kill();
     }
     // Moved as a whole, with its log and its guard.
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     sent(&daemon, 7).await;
     daemon.kill();
-    let other = House::new().await.hasty();
+    let other = TestEnv::new().await.hasty();
     for suffix in ["", "-wal", "-shm", ".mark"] {
-        std::fs::copy(beside(&house, suffix), beside(&other, suffix)).expect("moved");
+        std::fs::copy(beside(&env, suffix), beside(&other, suffix)).expect("moved");
     }
     let daemon = other.serve().await;
     assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
@@ -214,19 +214,19 @@ enum Lost {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_has_lost_what_it_sent_is_held_while_its_guard_is_there() {
     for lost in [Lost::Removed, Lost::Emptied, Lost::OlderFile] {
-        let house = House::new().await.hasty();
-        let daemon = house.serve().await;
-        std::fs::copy(house.database(), house.path("older.db")).expect("a copy");
+        let env = TestEnv::new().await.hasty();
+        let daemon = env.serve().await;
+        std::fs::copy(env.database(), env.path("older.db")).expect("a copy");
         sent(&daemon, 1).await;
         stop(daemon).await;
         match lost {
-            Lost::Removed => std::fs::remove_file(house.database()).expect("removed"),
-            Lost::Emptied => std::fs::write(house.database(), "").expect("emptied"),
+            Lost::Removed => std::fs::remove_file(env.database()).expect("removed"),
+            Lost::Emptied => std::fs::write(env.database(), "").expect("emptied"),
             Lost::OlderFile => {
-                std::fs::copy(house.path("older.db"), house.database()).expect("put back");
+                std::fs::copy(env.path("older.db"), env.database()).expect("put back");
             }
         }
-        let daemon = house.serve().await;
+        let daemon = env.serve().await;
         // The producer's script runs again: its keys are not known any more.
         let (code, again) = daemon.post("/v1/messages", &body(1)).await;
         assert_eq!(code, 201, "{lost:?}: {again}");
@@ -239,33 +239,33 @@ async fn a_queue_that_has_lost_what_it_sent_is_held_while_its_guard_is_there() {
         assert!(step.contains("outboxd resume --all --restored"), "{lost:?}: {status}");
         // It stays held over a restart, and goes on when somebody says so.
         daemon.kill();
-        let daemon = house.serve().await;
+        let daemon = env.serve().await;
         assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string(), "{lost:?}");
-        assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1"], "{lost:?}");
+        assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1"], "{lost:?}");
         daemon.post(&format!("/v1/messages/{id}/cancel"), "").await;
         assert_eq!(daemon.post("/v1/resume", r#"{"restored": true}"#).await.0, 200);
         sent(&daemon, 2).await;
         // The released queue is the queue from now on, also if it is lost before its next call.
         daemon.kill();
-        let daemon = house.serve().await;
+        let daemon = env.serve().await;
         assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null, "{lost:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_released_queue_that_is_lost_before_its_next_call_is_held_as_well() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     sent(&daemon, 1).await;
     stop(daemon).await;
-    std::fs::remove_file(house.path("queue.db.mark")).expect("the guard is there");
-    let daemon = house.serve().await;
+    std::fs::remove_file(env.path("queue.db.mark")).expect("the guard is there");
+    let daemon = env.serve().await;
     assert_eq!(daemon.post("/v1/resume", r#"{"restored": true}"#).await.0, 200);
     daemon.kill();
     for suffix in ["", "-wal", "-shm"] {
-        std::fs::remove_file(beside(&house, suffix)).expect("removed");
+        std::fs::remove_file(beside(&env, suffix)).expect("removed");
     }
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string());
 }
 
@@ -282,8 +282,8 @@ fn everything(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_another_program_is_refused_and_left_as_it_is() {
-    let house = House::new().await;
-    let folder = house.path("theirs");
+    let env = TestEnv::new().await;
+    let folder = env.path("theirs");
     std::fs::create_dir(&folder).expect("a folder");
     let theirs = |name: &str, sql: &str| {
         let connection = rusqlite::Connection::open(folder.join(name)).expect("a database");
@@ -298,66 +298,66 @@ async fn a_file_of_another_program_is_refused_and_left_as_it_is() {
     std::fs::write(folder.join("half.db"), b"SQLite format 3\0").expect("written");
     let before = everything(&folder);
     for name in ["plain.db", "wal.db", "similar.db", "marked.db", "people.csv", "zeros.db", "half.db"] {
-        let (code, said) = ends(second(&house, &folder.join(name))).await;
+        let (code, said) = ends(second(&env, &folder.join(name))).await;
         assert_eq!(code, Some(2), "{name}: {said}");
         assert!(said.contains(name) && said.contains("store.path"), "{name}: {said}");
-        let mut check = house.outboxd(&["check"]);
+        let mut check = env.outboxd(&["check"]);
         check.env("OUTBOXD_STORE_PATH", folder.join(name));
         let (checked, told) = ends(check).await;
         assert_eq!(checked, Some(2), "{name}: {told}");
         assert_eq!(everything(&folder), before, "{name}");
     }
-    let (code, said) = ends(second(&house, &folder)).await;
+    let (code, said) = ends(second(&env, &folder)).await;
     assert!(code == Some(2) && said.contains("is not a SQLite database"), "{code:?} {said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_queue_is_refused_with_the_ways_out() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     sent(&daemon, 1).await;
     stop(daemon).await;
-    let whole = std::fs::read(house.database()).expect("the database");
+    let whole = std::fs::read(env.database()).expect("the database");
     let damaged = [
         ("cut off", whole[..8192].to_vec()),
         ("overwritten", [&whole[..4096], &vec![0xA5; 40_960], &whole[45_056..]].concat()),
         ("with a page size that is none", [&whole[..16], &[0, 3], &whole[18..]].concat()),
     ];
     for (how, bytes) in damaged {
-        std::fs::write(house.database(), &bytes).expect("damaged");
-        let (code, said) = ends(house.outboxd(&["serve"])).await;
+        std::fs::write(env.database(), &bytes).expect("damaged");
+        let (code, said) = ends(env.outboxd(&["serve"])).await;
         assert_eq!(code, Some(1), "{how}: {said}");
         for part in ["queue.db is damaged", "backup", ".recover"] {
             assert!(said.contains(part), "{how}: {said}");
         }
     }
-    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1"]);
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mistyped_path_makes_no_folders_and_a_new_queue_is_told_of() {
-    let house = House::new().await;
-    let typo = house.path("outbxd").join("state").join("queue.db");
-    let (code, said) = ends(second(&house, &typo)).await;
+    let env = TestEnv::new().await;
+    let typo = env.path("outbxd").join("state").join("queue.db");
+    let (code, said) = ends(second(&env, &typo)).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("outbxd/state") && said.contains("store.path"), "{said}");
-    assert!(!house.path("outbxd").exists(), "no folder is made");
-    std::os::unix::fs::symlink(house.path("gone.db"), house.path("link.db")).expect("a link");
-    let (code, said) = ends(second(&house, &house.path("link.db"))).await;
+    assert!(!env.path("outbxd").exists(), "no folder is made");
+    std::os::unix::fs::symlink(env.path("gone.db"), env.path("link.db")).expect("a link");
+    let (code, said) = ends(second(&env, &env.path("link.db"))).await;
     assert!(code == Some(2) && said.contains("gone.db"), "{code:?} {said}");
-    let check = |house: &House| crate::daemon::run(house.outboxd(&["check"]), "");
-    let (ok, said) = check(&house);
+    let check = |env: &TestEnv| crate::daemon::run(env.outboxd(&["check"]), "");
+    let (ok, said) = check(&env);
     assert!(ok && said.contains("warning: there is no queue") && said.contains("queue.db"), "{said}");
-    let daemon = house.serve().await;
-    assert!(house.log().contains("made a new, empty queue"), "{}", house.log());
+    let daemon = env.serve().await;
+    assert!(env.log().contains("made a new, empty queue"), "{}", env.log());
     let (_, status) = daemon.get("/v1/status").await;
     assert!(status["warnings"].to_string().contains("this queue is new"), "{status}");
     daemon.kill();
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let (_, status) = daemon.get("/v1/status").await;
     assert!(!status["warnings"].to_string().contains("this queue is new"), "{status}");
-    assert_eq!(house.log().matches("made a new, empty queue").count(), 1);
-    let (ok, said) = check(&house);
+    assert_eq!(env.log().matches("made a new, empty queue").count(), 1);
+    let (ok, said) = check(&env);
     assert!(ok && !said.contains("there is no queue"), "{said}");
 }
 
@@ -376,27 +376,27 @@ const TAKEN: [(&str, &str); 8] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_from_which_something_is_taken_away_ends_and_says_what() {
     for (script, said) in TAKEN {
-        let house = House::new().await.hasty();
-        let mut daemon = house.serve().await;
+        let env = TestEnv::new().await.hasty();
+        let mut daemon = env.serve().await;
         sent(&daemon, 1).await;
-        let done = Command::new("sh").args(["-c", script]).current_dir(house.path("")).status();
+        let done = Command::new("sh").args(["-c", script]).current_dir(env.path("")).status();
         assert!(done.is_ok_and(|status| status.success()), "{script}");
         let clock = outboxd::clock::SystemClock::new();
-        assert_eq!(daemon.ended().await, Some(1), "{script}: {}", house.log());
+        assert_eq!(daemon.ended().await, Some(1), "{script}: {}", env.log());
         let took = outboxd::clock::Clock::monotonic(&clock);
         assert!(took.as_secs() < 8, "{script}: ended after {took:?}");
-        assert!(house.log().contains(said), "{script}: {}", house.log());
+        assert!(env.log().contains(said), "{script}: {}", env.log());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lock_file_that_is_removed_is_made_again_and_nothing_ends() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
-    let lock = beside(&house, ".lock");
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let lock = beside(&env, ".lock");
     std::fs::remove_file(&lock).expect("it is there");
     let again = eventually(async || lock.exists()).await;
-    assert!(again, "{}", house.log());
+    assert!(again, "{}", env.log());
     sent(&daemon, 1).await;
     assert_eq!(daemon.get("/healthz").await.0, 200);
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use outboxd::domain::message::{AccountId, Arrival};
+use outboxd::domain::message::{AccountId, Seq};
 use outboxd::domain::state::StateName;
 use outboxd::store::plans::{account_page, flat_statements, message_page};
 use outboxd::store::{AccountFilter, AccountOrder, Attention, MessageFilter};
@@ -21,7 +21,7 @@ fn fill(connection: &Connection, rows: u32, accounts: u32) {
          WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {accounts}) \
          INSERT INTO accounts (id, created_at) SELECT printf('acc_%06d', i), '2026-11-22T09:00:00.000Z' FROM n; \
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
-         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, campaign, dedupe_key, run, verify_at, \
+         INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, campaign, dedupe_key, run, reconcile_at, \
            sent_at, settled_by, created_at, updated_at) \
          SELECT printf('acc_%06d', i % {accounts}), 'c' || i, 'x', \
            CASE WHEN i < 20 THEN 'review' WHEN i < 40 THEN 'failed' WHEN i < 50 THEN 'uncertain' ELSE 'queued' END, 'turn', \
@@ -163,8 +163,8 @@ fn draw_filter(seed: &mut u64) -> (MessageFilter, String) {
     }
     if draw(seed, 2) == 0 {
         let before = i64::try_from(draw(seed, 320)).unwrap();
-        conditions.push(format!("arrival < {before}"));
-        filter.before = Some(Arrival(before));
+        conditions.push(format!("seq < {before}"));
+        filter.before = Some(Seq(before));
     }
     (filter, conditions.join(" AND "))
 }
@@ -188,13 +188,13 @@ async fn every_filter_finds_what_looking_at_each_row_finds() {
     }
     for round in 0..400 {
         let (filter, conditions) = draw_filter(&mut seed);
-        let sql = format!("SELECT arrival FROM messages WHERE {conditions} ORDER BY arrival DESC");
+        let sql = format!("SELECT seq FROM messages WHERE {conditions} ORDER BY seq DESC");
         let all = queue.lines(&sql);
         let page = queue.store.messages(&filter, at(0)).await.unwrap();
-        let found: Vec<String> = page.messages.iter().map(|message| message.arrival.0.to_string()).collect();
+        let found: Vec<String> = page.messages.iter().map(|message| message.seq.0.to_string()).collect();
         let wanted = usize::try_from(filter.limit).unwrap().min(all.len());
         assert_eq!(found, all[..wanted], "round {round}: {filter:?}");
-        let next = page.next.map(|arrival| arrival.0.to_string());
+        let next = page.next.map(|seq| seq.0.to_string());
         assert_eq!(next, (all.len() > wanted).then(|| all[wanted - 1].clone()), "round {round}: {filter:?}");
     }
 }
@@ -231,8 +231,8 @@ fn act(connection: &Connection, seed: &mut u64) {
             let (from, to) = MOVES[draw(seed, MOVES.len())];
             let sql = format!(
                 "UPDATE messages SET revision = revision + 1, state = '{to}', due_at = '2026-11-22T09:00:00.000Z', thread = 't', lane = '1 100 m -', \
-                   verify_at = '2026-11-22T09:00:00.000Z', sent_at = '2026-11-22T09:00:00.000Z', settled_by = 'answer' \
-                 WHERE arrival = (SELECT arrival FROM messages WHERE account_id = 'acc_{id}' AND state = '{from}' LIMIT 1) \
+                   reconcile_at = '2026-11-22T09:00:00.000Z', sent_at = '2026-11-22T09:00:00.000Z', settled_by = 'answer' \
+                 WHERE seq = (SELECT seq FROM messages WHERE account_id = 'acc_{id}' AND state = '{from}' LIMIT 1) \
                    AND NOT ('{to}' = 'sending' AND EXISTS (SELECT 1 FROM messages WHERE account_id = 'acc_{id}' AND state = 'sending'))"
             );
             connection.execute_batch(&sql).unwrap();

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House};
+use crate::daemon::{Daemon, TestEnv};
 
-async fn quiet() -> (House, Daemon) {
+async fn quiet() -> (TestEnv, Daemon) {
     // Nothing is sent here: what is accepted waits for another century.
-    let house = House::new().await.set("OUTBOXD_API_BODY_BYTES", "20000").set("OUTBOXD_API_ATOMIC_ROWS", "5");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.set("OUTBOXD_API_BODY_BYTES", "20000").set("OUTBOXD_API_ATOMIC_ROWS", "5");
+    let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
-    (house, daemon)
+    (env, daemon)
 }
 
 fn good() -> Value {
@@ -30,7 +30,7 @@ fn without(field: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_message_is_told_what_is_wrong_where_and_what_to_do() {
-    let (_house, daemon) = quiet().await;
+    let (_env, daemon) = quiet().await;
     let cases: Vec<(String, u16, &str, &str)> = vec![
         (without("account_id"), 422, "missing_field", "account_id"),
         (with("account_id", json!("me")), 422, "invalid_value", "account_id"),
@@ -70,7 +70,7 @@ async fn every_bad_message_is_told_what_is_wrong_where_and_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_points_at_its_place_and_at_what_was_meant() {
-    let (_house, daemon) = quiet().await;
+    let (_env, daemon) = quiet().await;
     let (_, answer) = daemon.post("/v1/messages", "{\"account_id\": \"acc_1\",\n \"text\": }").await;
     let problem = answer["error"]["problem"].as_str().unwrap_or_default().to_owned();
     assert!(problem.contains("line 2, column 10"), "{problem}");
@@ -95,7 +95,7 @@ async fn an_error_points_at_its_place_and_at_what_was_meant() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_takes_the_good_rows_and_says_what_each_bad_one_lacks() {
-    let (_house, daemon) = quiet().await;
+    let (_env, daemon) = quiet().await;
     let batch =
         json!([good(), {"account_id": "acc_1"}, 7, {"account_id": "acc_2", "users_ids": ["u"], "text": "t"}]);
     let (status, answer) = daemon.post("/v1/messages", &batch.to_string()).await;
@@ -120,7 +120,7 @@ async fn a_batch_takes_the_good_rows_and_says_what_each_bad_one_lacks() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_atomic_batch_is_all_or_none() {
-    let (_house, daemon) = quiet().await;
+    let (_env, daemon) = quiet().await;
     let bad = json!([good(), {"account_id": "acc_1"}]).to_string();
     let (status, answer) = daemon.post("/v1/messages?atomic=true", &bad).await;
     assert_eq!((status, &answer["accepted"], &answer["refused"]), (422, &json!(0), &json!(2)), "{answer}");
@@ -147,7 +147,7 @@ async fn an_atomic_batch_is_all_or_none() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_makes_enqueueing_repeatable_and_another_content_a_conflict() {
-    let (_house, daemon) = quiet().await;
+    let (_env, daemon) = quiet().await;
     let key = ("idempotency-key", "campaign-7/row-12");
     let (status, first) = daemon.post_with("/v1/messages", key, &good().to_string()).await;
     assert_eq!(status, 201, "{first}");

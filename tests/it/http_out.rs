@@ -4,7 +4,7 @@ use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::daemon::{House, eventually};
+use crate::daemon::{TestEnv, eventually};
 
 fn body(account: &str, chat: &str, text: &str) -> String {
     json!({"account_id": account, "chat_id": chat, "text": text, "campaign": "spring"}).to_string()
@@ -12,8 +12,8 @@ fn body(account: &str, chat: &str, text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_filter_and_page_without_texts() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
     let mut ids = Vec::new();
     for number in 0..7 {
@@ -60,8 +60,8 @@ async fn lists_filter_and_page_without_texts() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn explain_names_one_reason_and_every_gate() {
-    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_ZONE", "Europe/Berlin");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.set("OUTBOXD_POLICY_DEFAULT_ZONE", "Europe/Berlin");
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;
     let second = daemon.enqueue(&body("acc_1", "c2", "second")).await;
     // The first shows its typing indicator before it goes, then the second waits for the gap.
@@ -99,8 +99,8 @@ async fn explain_names_one_reason_and_every_gate() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pause_stops_at_once_and_resume_goes_on() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     assert_eq!(
         daemon.post("/v1/accounts/acc_1/pause", "").await.0,
         404,
@@ -127,7 +127,7 @@ async fn pause_stops_at_once_and_resume_goes_on() {
         (&explained["reason"], &explained["until"]),
         (&json!("account_paused"), &json!("2099-01-01T09:00:00.000Z"))
     );
-    assert_eq!(house.writes().len(), 0);
+    assert_eq!(env.writes().len(), 0);
     let (_, resumed) = daemon.post("/v1/accounts/acc_1/resume", "").await;
     assert_eq!(resumed, json!({"account_id": "acc_1", "resumed": true, "was_paused": true}));
     daemon.becomes(&id, "sent").await;
@@ -146,8 +146,8 @@ async fn pause_stops_at_once_and_resume_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cancel_takes_back_what_waits_and_refuses_what_is_too_late() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
     let waiting = daemon.enqueue(&body("acc_1", "c1", "never")).await;
     let (status, answer) = daemon.post(&format!("/v1/messages/{waiting}/cancel"), "").await;
@@ -159,7 +159,7 @@ async fn cancel_takes_back_what_waits_and_refuses_what_is_too_late() {
     daemon.becomes(&sent, "sent").await;
     let (status, answer) = daemon.post(&format!("/v1/messages/{sent}/cancel"), "").await;
     assert_eq!((status, &answer["error"]["code"]), (409, &json!("wrong_state")), "{answer}");
-    house.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(2))));
+    env.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(2))));
     let sending = daemon.enqueue(&body("acc_1", "c3", "on its way")).await;
     daemon.becomes(&sending, "sending").await;
     assert_eq!(daemon.post(&format!("/v1/messages/{sending}/cancel"), "").await.0, 409);
@@ -168,14 +168,14 @@ async fn cancel_takes_back_what_waits_and_refuses_what_is_too_late() {
         assert_eq!(daemon.get(&format!("/v1/messages/{id}")).await.0, 404);
         assert_eq!(daemon.get(&format!("/v1/messages/{id}/explain")).await.0, 404);
     }
-    let texts: Vec<String> = house.delivered(2).await.into_iter().map(|one| one.text).collect();
+    let texts: Vec<String> = env.delivered(2).await.into_iter().map(|one| one.text).collect();
     assert!(!texts.contains(&"never".to_owned()), "{texts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_tells_its_story_with_what_was_answered() {
-    let house = House::new().await.hasty();
-    house.sandbox.world().disconnect("acc_gone");
+    let env = TestEnv::new().await.hasty();
+    env.sandbox.world().disconnect("acc_gone");
     let refused = FaultKind::Error {
         status: 422,
         error_type: "provider/unprocessable_entity".into(),
@@ -184,8 +184,8 @@ async fn a_message_tells_its_story_with_what_was_answered() {
         retry_after: None,
         delivered: false,
     };
-    house.sandbox.fault(Fault::new(refused).on("acc_1"));
-    let daemon = house.serve().await;
+    env.sandbox.fault(Fault::new(refused).on("acc_1"));
+    let daemon = env.serve().await;
     let failed = daemon.enqueue(&body("acc_1", "c1", "hello")).await;
     let failed = daemon.becomes(&failed, "failed").await;
     assert_eq!(
@@ -205,7 +205,7 @@ async fn a_message_tells_its_story_with_what_was_answered() {
 
     let kept = daemon.enqueue(&body("acc_gone", "c1", "hello")).await;
     let down = eventually(async || daemon.get("/v1/accounts/acc_gone").await.1["standing"] == "down").await;
-    assert!(down, "{}", house.log());
+    assert!(down, "{}", env.log());
     let (_, explained) = daemon.get(&format!("/v1/messages/{kept}/explain")).await;
     assert_eq!(
         (&explained["reason"], &explained["state"]),
@@ -214,18 +214,18 @@ async fn a_message_tells_its_story_with_what_was_answered() {
     assert_eq!(explained["actor"], "operator");
     let (_, status) = daemon.get("/v1/status").await;
     assert!(status["next_step"].as_str().is_some_and(|step| step.contains("acc_gone")), "{status}");
-    house.sandbox.world().reconnect("acc_gone");
+    env.sandbox.world().reconnect("acc_gone");
     daemon.post("/v1/accounts/acc_gone/resume", "").await;
     daemon.becomes(&kept, "sent").await;
     // P8: what was said is nobody's business but the recipient's.
-    assert!(!house.log().contains("hello"), "{}", house.log());
-    assert!(!house.log().contains("sandbox-key"));
+    assert!(!env.log().contains("hello"), "{}", env.log());
+    assert!(!env.log().contains("sandbox-key"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn paths_and_methods_that_are_none_are_told() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
     assert_eq!(daemon.get("/healthz").await, (200, json!({"ok": true})));
     let (status, answer) = daemon.get("/v1/mesages").await;
     assert_eq!((status, &answer["error"]["code"]), (404, &json!("no_such_path")));
@@ -242,14 +242,14 @@ async fn paths_and_methods_that_are_none_are_told() {
 /// P6: an account of which only a person can release something does not say "now".
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_waits_for_a_person_says_so() {
-    let house = House::new().await.hasty().reading_back("");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().reconciling("");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;
     daemon.becomes(&first, "review").await;
     let second = daemon.enqueue(&body("acc_1", "c1", "second")).await;
     let (_, explained) = daemon.get(&format!("/v1/messages/{second}/explain")).await;
-    assert_eq!((&explained["reason"], &explained["held_by"]), (&json!("chat_order"), &json!(first)));
+    assert_eq!((&explained["reason"], &explained["blocked_by"]), (&json!("chat_order"), &json!(first)));
     let (_, account) = daemon.get("/v1/accounts/acc_1").await;
     assert_eq!(
         (&account["reason"], &account["waits_for"]),
@@ -267,21 +267,20 @@ async fn an_account_that_waits_for_a_person_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_says_that_it_waits_for_a_person_while_it_pauses_too() {
     let pause = "10m";
-    let house = House::new().await.hasty().reading_back("");
-    let house =
-        house.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", pause).set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", pause);
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().reconciling("");
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", pause).set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", pause);
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;
     daemon.becomes(&first, "review").await;
     daemon.enqueue(&body("acc_1", "c1", "second")).await;
-    let standing = async || {
+    let wait_status = async || {
         let (_, account) = daemon.get("/v1/accounts/acc_1").await;
         (account["reason"].clone(), account["waits_for"].clone())
     };
-    assert_eq!(standing().await, (json!("chat_order"), json!("person")));
+    assert_eq!(wait_status().await, (json!("chat_order"), json!("person")));
     daemon.enqueue(&body("acc_1", "c2", "third")).await;
-    assert_eq!(standing().await, (json!("gap"), json!("time")), "this one goes after the pause");
+    assert_eq!(wait_status().await, (json!("gap"), json!("time")), "this one goes after the pause");
     daemon.post("/v1/accounts/acc_1/pause", "").await;
-    assert_eq!(standing().await.0, json!("account_paused"));
+    assert_eq!(wait_status().await.0, json!("account_paused"));
 }

@@ -118,7 +118,7 @@ async fn the_database_refuses_every_other_move() {
     for (from, to) in StateName::ALL.into_iter().flat_map(|from| StateName::ALL.map(|to| (from, to))) {
         let sql = format!(
             "BEGIN; DROP TRIGGER messages_insert; \
-             INSERT INTO messages (account_id, chat_id, text, state, due_at, thread, lane, sent_at, settled_by, verify_at) \
+             INSERT INTO messages (account_id, chat_id, text, state, due_at, thread, lane, sent_at, settled_by, reconcile_at) \
              VALUES ('acc_1', 'c', 'x', '{}', '2026-11-22T09:00:00.000Z', 'chat:c', '1 100 m -', '2026-11-22T09:00:00.000Z', 'answer', \
                '2026-11-22T09:00:00.000Z'); \
              UPDATE messages SET revision = revision + 1, state = '{}';",

@@ -4,7 +4,7 @@
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, eventually, run};
+use crate::daemon::{Daemon, TestEnv, eventually, run};
 
 async fn patch(daemon: &Daemon, account: &str, body: &Value) -> (u16, Value) {
     daemon.patch(&format!("/v1/accounts/{account}/policy"), &body.to_string()).await
@@ -16,10 +16,10 @@ fn hello(user: &str, text: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_rules_are_checked_kept_and_in_force_at_once() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     assert_eq!(daemon.post("/v1/messages", &hello("U1", "one")).await.0, 201);
-    house.delivered(1).await;
+    env.delivered(1).await;
 
     let (status, unknown) = patch(&daemon, "acc_nobody", &json!({})).await;
     assert_eq!((status, &unknown["error"]["code"]), (404, &json!("not_found")), "{unknown}");
@@ -42,7 +42,7 @@ async fn changed_rules_are_checked_kept_and_in_force_at_once() {
     for n in 2..=4 {
         assert_eq!(daemon.post("/v1/messages", &hello(&format!("U{n}"), "more")).await.0, 201);
     }
-    house.delivered(2).await;
+    env.delivered(2).await;
     let (_, budget) = daemon.get("/v1/accounts/acc_1/budget").await;
     let cap = &budget["caps"][0];
     assert_eq!(
@@ -53,7 +53,7 @@ async fn changed_rules_are_checked_kept_and_in_force_at_once() {
     assert_eq!((status, above["error"]["field"].as_str()), (422, Some("caps.all")), "{above}");
 
     daemon.kill();
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let (_, listed) = daemon.get("/v1/messages?state=queued").await;
     for message in listed["data"].as_array().unwrap() {
         assert_eq!(
@@ -62,14 +62,14 @@ async fn changed_rules_are_checked_kept_and_in_force_at_once() {
         );
     }
     assert_eq!(
-        house.sql("SELECT detail FROM events WHERE kind = 'account.policy'"),
+        env.sql("SELECT detail FROM events WHERE kind = 'account.policy'"),
         ["{\"caps.all\":\"2/24h\"}"]
     );
-    let (ok, said) = run(house.outboxd(&["budget", "acc_1"]), "");
+    let (ok, said) = run(env.outboxd(&["budget", "acc_1"]), "");
     assert!(ok && said.contains("all\t24h\t2\t2\t0\t"), "{said}");
-    let (ok, said) = run(house.outboxd(&["policy", "acc_1", "caps.all="]), "");
+    let (ok, said) = run(env.outboxd(&["policy", "acc_1", "caps.all="]), "");
     assert!(ok && said.contains("its rules are those of the configuration"), "{said}");
-    house.delivered(4).await;
+    env.delivered(4).await;
     daemon.stop().await;
 }
 
@@ -86,18 +86,18 @@ async fn explanations(daemon: &Daemon, now: jiff::Timestamp) {
     let (_, sent) = daemon.get("/v1/messages?state=sent").await;
     let id = sent["data"][0]["id"].as_str().unwrap();
     let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
-    let story: Vec<&str> =
+    let scenario: Vec<&str> =
         explained["story"].as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap()).collect();
     assert_eq!(
-        story,
+        scenario,
         ["it was put in", "call 1 began", "call 1 ended: accepted", "sent: It reached the provider."]
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_supposed() {
-    let house = House::new().await.set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "2/24h");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "2/24h");
+    let daemon = env.serve().await;
     assert_eq!(daemon.post("/v1/pause", "{\"until\": \"2999-01-01T00:00:00Z\"}").await.0, 200);
     for n in 1..=5 {
         let mut message: Value = serde_json::from_str(&hello(&format!("U{n}"), "hi")).unwrap();
@@ -112,12 +112,12 @@ async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_suppose
     );
     assert_eq!(paused["messages"][0]["waits_for"], "daemon_paused");
     assert_eq!(paused["accounts"][0]["waiting"][0]["reason"], "daemon_paused", "{paused}");
-    let (ok, said) = run(house.outboxd(&["forecast", "--account", "acc_1"]), "");
+    let (ok, said) = run(env.outboxd(&["forecast", "--account", "acc_1"]), "");
     assert!(ok && said.contains("5 messages, 0 of them within 30 days; 5 wait: "), "{said}");
     assert!(said.contains("(daemon_paused)"), "the pause is why: {said}");
     assert_eq!(daemon.post("/v1/pause", "{\"until\": null}").await.0, 200);
     assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
-    house.delivered(2).await;
+    env.delivered(2).await;
 
     let (status, forecast) = daemon.get("/v1/forecast?account_id=acc_1&days=5").await;
     assert_eq!(status, 200, "{forecast}");
@@ -139,14 +139,14 @@ async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_suppose
     let days = account["days"].as_array().unwrap();
     assert!(days.iter().any(|day| day["bound_by"] == "cap"), "{account}");
 
-    std::fs::write(house.path("more.ndjson"), format!("{}\n{}\n", hello("V1", "hi"), hello("V2", "hi")))
+    std::fs::write(env.path("more.ndjson"), format!("{}\n{}\n", hello("V1", "hi"), hello("V2", "hi")))
         .unwrap();
     let (ok, said) =
-        run(house.outboxd(&["forecast", "--account", "acc_1", "--days", "5", "--with", "more.ndjson"]), "");
+        run(env.outboxd(&["forecast", "--account", "acc_1", "--days", "5", "--with", "more.ndjson"]), "");
     assert!(ok && said.contains("acc_1: 5 messages, the last one goes at"), "{said}");
-    assert_eq!(house.sql("SELECT count(*) || '' FROM messages"), ["5"], "nothing was queued");
-    std::fs::write(house.path("bad.ndjson"), "{\"account_id\": \"acc_1\"}\n").unwrap();
-    let (ok, said) = run(house.outboxd(&["forecast", "--with", "bad.ndjson"]), "");
+    assert_eq!(env.sql("SELECT count(*) || '' FROM messages"), ["5"], "nothing was queued");
+    std::fs::write(env.path("bad.ndjson"), "{\"account_id\": \"acc_1\"}\n").unwrap();
+    let (ok, said) = run(env.outboxd(&["forecast", "--with", "bad.ndjson"]), "");
     assert!(!ok && said.contains("error: line 1: "), "{said}");
     explanations(&daemon, now).await;
     let (status, bad) = daemon.get("/v1/forecast?days=0").await;
@@ -156,8 +156,8 @@ async fn a_forecast_tells_when_the_queue_goes_out_also_with_what_is_only_suppose
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_text_to_the_same_person_is_refused_unless_it_is_allowed() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let (_, first) = daemon.post("/v1/messages", &hello("U1", "hi")).await;
     let (status, again) = daemon.post("/v1/messages", &hello("U1", "hi")).await;
     assert_eq!(
@@ -186,7 +186,7 @@ async fn the_same_text_to_the_same_person_is_refused_unless_it_is_allowed() {
     assert_eq!((&verdicts["accepted"], &verdicts["refused"]), (&json!(3), &json!(1)), "{verdicts}");
     assert_eq!(verdicts["results"][1]["existing_id"], verdicts["results"][0]["id"]);
 
-    let connection = rusqlite::Connection::open(house.database()).unwrap();
+    let connection = rusqlite::Connection::open(env.database()).unwrap();
     connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     connection
         .execute_batch(
@@ -195,10 +195,10 @@ async fn the_same_text_to_the_same_person_is_refused_unless_it_is_allowed() {
         )
         .unwrap();
     let settled = crate::daemon::eventually(async || {
-        house.sql("SELECT 'x' FROM messages WHERE state = 'new'").is_empty()
+        env.sql("SELECT 'x' FROM messages WHERE state = 'new'").is_empty()
     });
     assert!(settled.await);
-    let rejected = house.sql("SELECT error FROM messages WHERE state = 'rejected' ORDER BY arrival");
+    let rejected = env.sql("SELECT error FROM messages WHERE state = 'rejected' ORDER BY seq");
     assert_eq!(rejected.len(), 2, "{rejected:?}");
     assert!(rejected[0].starts_with("`text` was queued for this person before, as message "), "{rejected:?}");
     assert!(
@@ -210,7 +210,7 @@ async fn the_same_text_to_the_same_person_is_refused_unless_it_is_allowed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn top_tells_in_a_row_what_an_account_does_and_what_went_wrong_last() {
-    let house = House::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "3/24h");
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "3/24h");
     let refusal = FaultKind::Error {
         status: 422,
         error_type: "provider/unprocessable_entity".to_owned(),
@@ -219,17 +219,17 @@ async fn top_tells_in_a_row_what_an_account_does_and_what_went_wrong_last() {
         retry_after: None,
         delivered: false,
     };
-    house.sandbox.fault(Fault::new(refusal));
-    let daemon = house.serve().await;
+    env.sandbox.fault(Fault::new(refusal));
+    let daemon = env.serve().await;
     let failed = daemon.enqueue(&hello("U1", "one")).await;
     daemon.becomes(&failed, "failed").await;
     for number in 2..=6 {
         daemon.enqueue(&hello(&format!("U{number}"), "more")).await;
     }
-    house.delivered(3).await;
+    env.delivered(3).await;
     let mut said = String::new();
     let capped = eventually(async || {
-        said = run(house.outboxd(&["top"]), "").1;
+        said = run(env.outboxd(&["top"]), "").1;
         said.contains("\tcap\t")
     });
     assert!(capped.await, "{said}");
@@ -237,17 +237,17 @@ async fn top_tells_in_a_row_what_an_account_does_and_what_went_wrong_last() {
     assert_eq!((row[1], row[2], row[3]), ("active", "cap", "3/3 24h"), "{said}");
     assert!(row[5].parse::<u64>().is_ok_and(|waiting| waiting > 0), "{said}");
     assert!(row[8].contains("422"), "{said}");
-    let (ok, said) = run(house.outboxd(&["top", "--json", "--limit", "1"]), "");
+    let (ok, said) = run(env.outboxd(&["top", "--json", "--limit", "1"]), "");
     let told: Value = serde_json::from_str(&said).unwrap();
     assert!(ok && told["data"][0]["last_error"].as_str().unwrap().contains("422"), "{told}");
-    let (ok, said) = run(house.outboxd(&["top", "--every", "0"]), "");
+    let (ok, said) = run(env.outboxd(&["top", "--every", "0"]), "");
     assert!(!ok && said.contains("--every"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let row = |account: &str, user: &str, more: Value| {
         let mut row = json!({"account_id": account, "users_ids": user, "text": "hi"});
         row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -256,9 +256,9 @@ async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
     let eight: Vec<String> = (0..8)
         .map(|n| row(&format!("acc_{}", n % 3), &format!("U{n}"), json!({"dedupe_key": format!("k{n}")})))
         .collect();
-    std::fs::write(house.path("eight.ndjson"), eight.join("\n")).unwrap();
+    std::fs::write(env.path("eight.ndjson"), eight.join("\n")).unwrap();
     // No account has a message yet.
-    let (ok, said) = run(house.outboxd(&["forecast", "--with", "eight.ndjson", "--json"]), "");
+    let (ok, said) = run(env.outboxd(&["forecast", "--with", "eight.ndjson", "--json"]), "");
     let told: Value = serde_json::from_str(&said).unwrap();
     assert!(ok, "{said}");
     assert_eq!((&told["total"]["messages"], &told["account_count"]), (&json!(8), &json!(3)), "{told}");
@@ -280,8 +280,8 @@ async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
         &bad,
     ]
     .concat();
-    std::fs::write(house.path("all.ndjson"), lines.join("\n")).unwrap();
-    let output = house.outboxd(&["forecast", "--with", "all.ndjson"]).output().unwrap();
+    std::fs::write(env.path("all.ndjson"), lines.join("\n")).unwrap();
+    let output = env.outboxd(&["forecast", "--with", "all.ndjson"]).output().unwrap();
     let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(4), "as enqueue ends when rows were refused: {said}");
     for line in [11, 13, 14, 15] {
@@ -290,27 +290,27 @@ async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
     assert_eq!(said.matches("error: line ").count(), 4, "{said}");
     assert!(said.contains("supposed: 7 messages; 3 duplicates are counted once; 4 refused"), "{said}");
     assert!(out.contains("acc_7: 1 message, ") && out.contains("acc_0: 3 messages, "), "{out}");
-    assert_eq!(house.sql("SELECT count(*) || '' FROM messages"), ["2"], "nothing was queued");
+    assert_eq!(env.sql("SELECT count(*) || '' FROM messages"), ["2"], "nothing was queued");
     // What enqueueing the same file then says.
-    let output = house.outboxd(&["enqueue", "all.ndjson"]).output().unwrap();
+    let output = env.outboxd(&["enqueue", "all.ndjson"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "7 accepted, 3 duplicates (3 queued), 4 refused\n");
     daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_binding_cap_is_shown_and_times_are_of_the_zone_of_the_account() {
-    let house = House::new()
+    let env = TestEnv::new()
         .await
         .hasty()
         .set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "100/24h")
         .set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "2/24h")
         .set("OUTBOXD_CONFIG", "zones.toml");
-    std::fs::write(house.path("zones.toml"), "[account.acc_1]\nzone = \"America/New_York\"\n").unwrap();
-    let daemon = house.serve().await;
+    std::fs::write(env.path("zones.toml"), "[account.acc_1]\nzone = \"America/New_York\"\n").unwrap();
+    let daemon = env.serve().await;
     for number in 1..=4 {
         daemon.enqueue(&hello(&format!("U{number}"), "hi")).await;
     }
-    house.delivered(2).await;
+    env.delivered(2).await;
     let mut row = Value::Null;
     let capped = eventually(async || {
         row = daemon.get("/v1/accounts").await.1["data"][0].clone();
@@ -322,15 +322,15 @@ async fn the_binding_cap_is_shown_and_times_are_of_the_zone_of_the_account() {
         (&json!("new_chat"), &json!(2), &json!(2))
     );
     assert_eq!((&row["zone"], &row["attention"]), (&json!("America/New_York"), &json!("waiting")));
-    let (_, said) = run(house.outboxd(&["top"]), "");
+    let (_, said) = run(env.outboxd(&["top"]), "");
     assert!(said.contains("\t2/2 new_chat 24h\t"), "{said}");
-    let (_, said) = run(house.outboxd(&["status", "acc_1"]), "");
+    let (_, said) = run(env.outboxd(&["status", "acc_1"]), "");
     assert!(
         said.contains("2/2 new_chat 24h, room for one again at ") && said.contains(" America/New_York"),
         "{said}"
     );
     assert_eq!(daemon.get("/v1/accounts/acc_never_seen/zone").await.1["zone"], "UTC");
-    let (ok, said) = run(house.outboxd(&["pause", "acc_1", "--until", "tomorrow 09:00"]), "");
+    let (ok, said) = run(env.outboxd(&["pause", "acc_1", "--until", "tomorrow 09:00"]), "");
     assert!(ok && said.ends_with(" 09:00:00 America/New_York\n"), "{said}");
     let (_, shown) = daemon.get("/v1/accounts?attention=person").await;
     assert_eq!(shown["data"], json!([]));

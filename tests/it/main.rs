@@ -1,8 +1,8 @@
-//! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the house.
+//! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the env.
 
+mod account_sync;
 mod attachments;
 mod bad_forms;
-mod before_calls;
 mod broken_rows;
 mod classify;
 mod cli_act;
@@ -24,7 +24,6 @@ mod doors;
 mod engine_pace;
 mod every_message;
 mod evidence;
-mod facts;
 mod fault_matrix;
 mod files;
 mod flat;
@@ -35,9 +34,10 @@ mod limits_doors;
 mod messages_doc;
 mod multipart;
 mod operations;
+mod preflight;
 mod provider_reads;
 mod queue;
-mod read_back;
+mod reconcile;
 mod restored;
 mod sandbox;
 mod selection;

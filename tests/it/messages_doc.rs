@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::daemon::{Daemon, House, eventually, run};
+use crate::daemon::{Daemon, TestEnv, eventually, run};
 
 /// One form, as the page shows it.
 struct Form {
@@ -58,27 +58,27 @@ fn form(section: &str) -> Form {
 
 impl Form {
     /// Puts the form in by each door, one after the other; answers how often.
-    async fn put_in(&self, house: &House, daemon: &Daemon) -> usize {
+    async fn put_in(&self, env: &TestEnv, daemon: &Daemon) -> usize {
         let (status, answer) = daemon.post_with("/v1/messages", ("accept", "*/*"), &self.posted).await;
         assert_eq!(status, 201, "{}: {answer}", self.title);
-        let program = house.outboxd(&[]);
+        let program = env.outboxd(&[]);
         let folder = std::path::Path::new(program.get_program()).parent().expect("a folder").to_owned();
         let mut shell = Command::new("/bin/sh");
         shell
             .args(["-c", &format!("{} --allow-repeat", self.command)])
-            .current_dir(house.path(""))
+            .current_dir(env.path(""))
             .env("PATH", folder)
-            .env("OUTBOXD_SOCKET", house.socket());
+            .env("OUTBOXD_SOCKET", env.socket());
         let (ok, said) = run(shell, "");
         assert!(ok, "{}: {said}", self.title);
         // The same person gets the same text by each door, which has to be allowed.
         let allowed = self.sql.replacen("messages (", "messages (allow_repeat, ", 1);
-        house.sql(&format!("{} RETURNING id", allowed.replacen("VALUES (", "VALUES (1, ", 1)));
+        env.sql(&format!("{} RETURNING id", allowed.replacen("VALUES (", "VALUES (1, ", 1)));
         let Some(upload) = &self.upload else { return 3 };
-        let socket = house.socket().display().to_string();
-        match house.run("curl", &["--version"], "") {
+        let socket = env.socket().display().to_string();
+        match env.run("curl", &["--version"], "") {
             Some(_) => {
-                let (ok, said) = house
+                let (ok, said) = env
                     .run(
                         "sh",
                         &[
@@ -104,15 +104,14 @@ impl Form {
 }
 
 /// The indicator is shown for a moment only.
-fn typing_quickly(house: House) -> House {
+fn typing_quickly(env: TestEnv) -> TestEnv {
     let keys = ["BASE", "PER_CHAR_MIN", "PER_CHAR_MAX", "MIN"];
-    keys.into_iter()
-        .fold(house, |house, key| house.set(&format!("OUTBOXD_POLICY_DEFAULT_TYPING_{key}"), "0s"))
+    keys.into_iter().fold(env, |env, key| env.set(&format!("OUTBOXD_POLICY_DEFAULT_TYPING_{key}"), "0s"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_example_goes_out_as_the_page_says_by_each_door() {
-    let house = typing_quickly(House::new().await.hasty());
+    let env = typing_quickly(TestEnv::new().await.hasty());
     let files: [(&str, &[u8]); 4] = [
         ("offer.pdf", b"%PDF-1.7"),
         ("photo.png", b"\x89PNG\r\n\x1a\n"),
@@ -120,21 +119,21 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
         ("voice.mp3", b"ID3voice"),
     ];
     for (name, bytes) in files {
-        std::fs::write(house.path(name), bytes).expect("a file");
+        std::fs::write(env.path(name), bytes).expect("a file");
     }
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let forms = forms();
     assert!(forms.len() >= 12, "{} forms", forms.len());
     let (mut delivered, mut indicators) = (0, 0);
     for form in &forms {
-        let times = form.put_in(&house, &daemon).await;
+        let times = form.put_in(&env, &daemon).await;
         delivered += times;
-        house.delivered(delivered).await;
+        env.delivered(delivered).await;
         // A delivery is told before its answer is noted.
-        let answered = || house.writes().iter().all(|call| call.status.is_some());
+        let answered = || env.writes().iter().all(|call| call.status.is_some());
         assert!(eventually(async || answered()).await, "{}", form.title);
         let (shown, calls): (Vec<_>, Vec<_>) =
-            house.writes().into_iter().partition(|call| call.path.contains("/composing?"));
+            env.writes().into_iter().partition(|call| call.path.contains("/composing?"));
         let shown = &shown[indicators..];
         indicators += shown.len();
         let expected: Vec<&str> = form.after.iter().flat_map(|path| vec![path.as_str(); times]).collect();
@@ -155,14 +154,14 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
 /// In the guide's words the same forms say `options`, and one recipient is an array of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guides_dialect_says_the_same_in_its_words() {
-    let house = typing_quickly(House::new().await.hasty()).set("OUTBOXD_UNIPILE_DIALECT", "guide");
-    let daemon = house.serve().await;
+    let env = typing_quickly(TestEnv::new().await.hasty()).set("OUTBOXD_UNIPILE_DIALECT", "guide");
+    let daemon = env.serve().await;
     for (index, form) in forms().iter().enumerate() {
         // A producer may use the guide's word as well.
         let posted = form.posted.replace("\"specifics\"", "\"options\"");
         daemon.enqueue(&posted).await;
-        house.delivered(index + 1).await;
-        let call = house.writes().pop().expect("a call");
+        env.delivered(index + 1).await;
+        let call = env.writes().pop().expect("a call");
         let mut body = form.body.clone();
         if let Some(specifics) = body.as_object_mut().and_then(|body| body.remove("specifics")) {
             body["options"] = specifics;

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House};
+use crate::daemon::{Daemon, TestEnv};
 
 const BOUNDARY: &str = "----7d1";
 const GOOD: &str = r#"{"account_id":"acc_1","chat_id":"c","text":"look"}"#;
@@ -41,8 +41,8 @@ fn message(text: &str) -> Part<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn uploaded_files_arrive_byte_for_byte_with_what_is_said_about_them() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     // Line ends, the boundary's own beginning and every byte there is.
     let awkward: Vec<u8> = (0..=255).chain(*b"\r\n--\r\n----7d\r\n--").chain((0..=255).rev()).collect();
     let said = json!({
@@ -58,7 +58,7 @@ async fn uploaded_files_arrive_byte_for_byte_with_what_is_said_about_them() {
     ];
     let (status, answer) = upload(&daemon, &parts).await;
     assert_eq!(status, 201, "{answer}");
-    let delivery = house.delivered(1).await.remove(0);
+    let delivery = env.delivered(1).await.remove(0);
     let arrived: Vec<(&str, &str, &[u8])> = delivery
         .attachments
         .iter()
@@ -83,8 +83,8 @@ async fn uploaded_files_arrive_byte_for_byte_with_what_is_said_about_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_has_an_idempotency_key_as_any_message_has() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
     let keyed = r#"{"account_id":"acc_1","chat_id":"c","dedupe_key":"k"}"#;
     let file = |bytes: &'static [u8]| ("attachments", Some("a.pdf"), None, bytes);
@@ -95,14 +95,14 @@ async fn an_upload_has_an_idempotency_key_as_any_message_has() {
         409,
         "other bytes are another content"
     );
-    assert_eq!(house.sql("SELECT count(*) || '' FROM blobs"), ["1"]);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM blobs"), ["1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::too_many_lines, reason = "a table")]
 async fn each_way_in_which_an_upload_is_wrong_is_told_and_leaves_nothing_behind() {
-    let house = House::new().await.set("OUTBOXD_LIMITS_ATTACHMENT_BYTES", "1000");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.set("OUTBOXD_LIMITS_ATTACHMENT_BYTES", "1000");
+    let daemon = env.serve().await;
     let file = |name: &'static str| ("attachments", Some(name), None, b"x".as_slice());
     let large = vec![b'x'; 1001];
     let many: Vec<String> = (0..70).map(|n| format!("{n}.txt")).collect();
@@ -168,7 +168,7 @@ async fn each_way_in_which_an_upload_is_wrong_is_told_and_leaves_nothing_behind(
     let (status, answer) = daemon.post_as("/v1/messages", "multipart/mixed; boundary=x", whole).await;
     assert_eq!(status, 415, "{answer}");
     assert_eq!(
-        house.sql("SELECT (SELECT count(*) FROM blobs) || ' ' || (SELECT count(*) FROM messages)"),
+        env.sql("SELECT (SELECT count(*) FROM blobs) || ' ' || (SELECT count(*) FROM messages)"),
         ["0 0"]
     );
 }

@@ -3,27 +3,27 @@
 use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, run};
+use crate::daemon::{Daemon, TestEnv, run};
 
 fn body(account: &str, number: usize) -> String {
     json!({"account_id": account, "chat_id": format!("c{number}"), "text": format!("message {number}"), "typing": false}).to_string()
 }
 
 /// A daemon that has sent three messages, one account twice.
-async fn used() -> (House, Daemon, Vec<String>) {
-    let house = House::new()
+async fn used() -> (TestEnv, Daemon, Vec<String>) {
+    let env = TestEnv::new()
         .await
         .hasty()
         .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "20ms")
         .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "20ms");
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let mut ids = Vec::new();
     for (account, number) in [("acc_1", 1), ("acc_1", 2), ("acc_2", 3)] {
         let id = daemon.enqueue(&body(account, number)).await;
         daemon.becomes(&id, "sent").await;
         ids.push(id);
     }
-    (house, daemon, ids)
+    (env, daemon, ids)
 }
 
 async fn breaches(daemon: &Daemon) -> Vec<(String, String)> {
@@ -36,25 +36,25 @@ async fn breaches(daemon: &Daemon) -> Vec<(String, String)> {
 }
 
 /// What the schema forbids to everybody is done here with its guards off.
-fn tamper(house: &House, sql: &str) {
-    let connection = rusqlite::Connection::open(house.database()).expect("the queue");
-    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+fn tamper(env: &TestEnv, sql: &str) {
+    let connection = rusqlite::Connection::open(env.database()).expect("the queue");
+    connection.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
     connection.execute(sql, []).unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
-    let (house, daemon, ids) = used().await;
+    let (env, daemon, ids) = used().await;
     assert_eq!(breaches(&daemon).await, []);
-    let (ok, said) = run(house.outboxd(&["audit"]), "");
+    let (ok, said) = run(env.outboxd(&["audit"]), "");
     assert!(ok && said.contains("Every promise was kept: 3 calls of 3 messages"), "{said}");
 
     // A second call of a message that was accepted.
     tamper(
-        &house,
+        &env,
         &format!(
-            "INSERT INTO attempts (arrival, number, account_id, run, gap_ms, started_at, monotonic_ms, fingerprint, ended_at, phase, outcome, kind) \
-         SELECT arrival, 2, account_id, run, gap_ms, started_at, monotonic_ms + 60000, fingerprint, ended_at, phase, outcome, kind FROM attempts WHERE arrival = (SELECT arrival FROM messages WHERE id = '{}')",
+            "INSERT INTO attempts (seq, number, account_id, run, gap_ms, started_at, monotonic_ms, fingerprint, ended_at, phase, outcome, kind) \
+         SELECT seq, 2, account_id, run, gap_ms, started_at, monotonic_ms + 60000, fingerprint, ended_at, phase, outcome, kind FROM attempts WHERE seq = (SELECT seq FROM messages WHERE id = '{}')",
             ids[2]
         ),
     );
@@ -64,15 +64,15 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
         found[0].0 == "P2" && found[0].1.contains("accepted by call 1 and called again as number 2"),
         "{found:?}"
     );
-    let code = house.outboxd(&["audit"]).output().expect("it runs").status.code();
+    let code = env.outboxd(&["audit"]).output().expect("it runs").status.code();
     assert_eq!(code, Some(6));
-    let (_, said) = run(house.outboxd(&["audit"]), "");
+    let (_, said) = run(env.outboxd(&["audit"]), "");
     assert!(said.contains("P2") && said.contains("acc_2") && said.contains(&ids[2]), "{said}");
-    tamper(&house, "DELETE FROM attempts WHERE number = 2");
+    tamper(&env, "DELETE FROM attempts WHERE number = 2");
 
     // Two messages claim one id in one chat.
     tamper(
-        &house,
+        &env,
         &format!(
             "UPDATE messages SET revision = revision + 1, chat_id = 'c1', provider_message_ids = (SELECT provider_message_ids FROM messages WHERE id = '{}') WHERE id = '{}'",
             ids[0], ids[1]
@@ -81,7 +81,7 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
     let found = breaches(&daemon).await;
     assert!(found.len() == 1 && found[0].0 == "P2" && found[0].1.contains("claims the id"), "{found:?}");
     tamper(
-        &house,
+        &env,
         &format!(
             "UPDATE messages SET revision = revision + 1, provider_message_ids = '[\"other\"]' WHERE id = '{}'",
             ids[1]
@@ -89,26 +89,26 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
     );
 
     // A pause that was not kept, inside a run and between two.
-    tamper(&house, "UPDATE attempts SET gap_ms = 3600000 WHERE account_id = 'acc_1'");
+    tamper(&env, "UPDATE attempts SET gap_ms = 3600000 WHERE account_id = 'acc_1'");
     let found = breaches(&daemon).await;
     assert!(
         found.len() == 1 && found[0].0 == "P3" && found[0].1.contains("whose pause was 3600000 ms"),
         "{found:?}"
     );
-    tamper(&house, "UPDATE attempts SET run = run + 1, monotonic_ms = 0 WHERE arrival = 2");
+    tamper(&env, "UPDATE attempts SET run = run + 1, monotonic_ms = 0 WHERE seq = 2");
     assert_eq!(breaches(&daemon).await.len(), 1, "the wall clock tells between two runs");
-    tamper(&house, "UPDATE attempts SET gap_ms = 1");
+    tamper(&env, "UPDATE attempts SET gap_ms = 1");
     assert_eq!(breaches(&daemon).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_holds_sends_against_hours_and_caps() {
-    let (house, mut daemon, _) = used().await;
+    let (env, mut daemon, _) = used().await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    let file = house.path("outboxd.toml");
+    let file = env.path("outboxd.toml");
     std::fs::write(&file, "[account.\"acc_1\"]\ncaps.message = \"1/24h\"\n").expect("written");
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let found = breaches(&daemon).await;
     assert_eq!(found, [("P4".to_owned(), "was number 2 of a cap of caps.message 1/24h".to_owned())]);
 }
@@ -116,19 +116,19 @@ async fn an_audit_holds_sends_against_hours_and_caps() {
 /// A producer may say that hours do not matter: that is no breach.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_knows_who_may_ignore_the_hours() {
-    let house = House::new().await.hasty();
+    let env = TestEnv::new().await.hasty();
     let now = Clock::now(&SystemClock::new());
     let days =
         [0, 24].map(|hours| (now + jiff::SignedDuration::from_hours(hours)).to_string()[..10].to_owned());
     let closed = format!("[account.\"acc_1\"]\nzone = \"UTC\"\nhours.days_off = \"{}\"\n", days.join(", "));
-    std::fs::write(house.path("outboxd.toml"), closed).expect("written");
-    let daemon = house.serve().await;
+    std::fs::write(env.path("outboxd.toml"), closed).expect("written");
+    let daemon = env.serve().await;
     let mut urgent: Value = serde_json::from_str(&body("acc_1", 1)).expect("JSON");
     (urgent["urgent"], urgent["ignore_hours"]) = (json!(true), json!(true));
     let id = daemon.enqueue(&urgent.to_string()).await;
     daemon.becomes(&id, "sent").await;
     assert_eq!(breaches(&daemon).await, []);
-    tamper(&house, "UPDATE messages SET revision = revision + 1, ignore_hours = NULL");
+    tamper(&env, "UPDATE messages SET revision = revision + 1, ignore_hours = NULL");
     assert_eq!(
         breaches(&daemon).await,
         [("P4".to_owned(), "was sent outside the account's hours".to_owned())]
@@ -137,20 +137,20 @@ async fn an_audit_knows_who_may_ignore_the_hours() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_whole_and_starts_held_wherever_it_is_put_back() {
-    let (house, daemon, _) = used().await;
+    let (env, daemon, _) = used().await;
     daemon.post("/v1/pause", "").await;
     let waiting = daemon.enqueue(&body("acc_1", 4)).await;
-    let (ok, said) = run(house.outboxd(&["backup", "copy.db"]), "");
-    let path = house.path("backups").join("copy.db");
+    let (ok, said) = run(env.outboxd(&["backup", "copy.db"]), "");
+    let path = env.path("backups").join("copy.db");
     assert!(ok && said.contains(&path.display().to_string()) && said.contains("4 messages"), "{said}");
-    assert!(!house.path("backups").join("copy.db.partial").exists());
+    assert!(!env.path("backups").join("copy.db.partial").exists());
     let (status, named) = daemon.post("/v1/backup", "").await;
     assert_eq!(status, 200, "{named}");
     assert!(named["path"].as_str().unwrap().contains("/backups/outboxd-20"), "{named}");
     daemon.kill();
 
     // Put back on another machine: another folder, without a mark.
-    let elsewhere = House::new().await.hasty();
+    let elsewhere = TestEnv::new().await.hasty();
     std::fs::copy(&path, elsewhere.database()).expect("put back");
     let daemon = elsewhere.serve().await;
     daemon.post("/v1/resume", "").await;
@@ -165,7 +165,7 @@ async fn a_backup_is_whole_and_starts_held_wherever_it_is_put_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
-    let (house, daemon, _) = used().await;
+    let (env, daemon, _) = used().await;
     for name in ["../evil.db", "/tmp/evil.db", "a/b.db", "", ".hidden", "..", "new\nline", &"n".repeat(201)] {
         let (status, answer) = daemon.post("/v1/backup", &json!({ "name": name }).to_string()).await;
         assert_eq!((status, &answer["error"]["field"]), (422, &json!("name")), "{name:?}: {answer}");
@@ -177,9 +177,9 @@ async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
     assert_eq!(daemon.post("/v1/backup", r#"{"nam": "a.db"}"#).await.0, 422);
     // A file where the folder should be.
     drop(daemon);
-    std::fs::write(house.path("file"), "").expect("written");
-    let house = house.set("OUTBOXD_STORE_BACKUP_FOLDER", "file");
-    let daemon = house.serve().await;
+    std::fs::write(env.path("file"), "").expect("written");
+    let env = env.set("OUTBOXD_STORE_BACKUP_FOLDER", "file");
+    let daemon = env.serve().await;
     let (status, answer) = daemon.post("/v1/backup", "").await;
     assert_eq!(status, 503, "{answer}");
     assert!(answer["error"]["fix"].as_str().unwrap().contains("may write"), "{answer}");
@@ -188,8 +188,8 @@ async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
 /// A full or missing folder for temporary files keeps nothing from working: none is used.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_temporary_folder_is_needed() {
-    let house = House::new().await.hasty().set("SQLITE_TMPDIR", "/nowhere").set("TMPDIR", "/nowhere");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().set("SQLITE_TMPDIR", "/nowhere").set("TMPDIR", "/nowhere");
+    let daemon = env.serve().await;
     let id = daemon.enqueue(&body("acc_1", 1)).await;
     daemon.becomes(&id, "sent").await;
     assert_eq!(breaches(&daemon).await, []);
@@ -199,11 +199,11 @@ async fn no_temporary_folder_is_needed() {
 /// A producer that forgets its transaction: nothing is sent, it is told who must end it, and it goes on by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_keeps_the_queue_locked_is_named() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&body("acc_1", 1)).await;
     daemon.becomes(&first, "sent").await;
-    let producer = rusqlite::Connection::open(house.database()).expect("the queue");
+    let producer = rusqlite::Connection::open(env.database()).expect("the queue");
     producer.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     let (status, refused) = daemon.post("/v1/messages", &body("acc_1", 2)).await;
     assert_eq!(status, 503, "{refused}");
@@ -211,8 +211,8 @@ async fn a_program_that_keeps_the_queue_locked_is_named() {
     let me = format!("process {}", std::process::id());
     assert!(status["queue"]["blocked_by"].as_str().is_some_and(|by| by.starts_with(&me)), "{status}");
     assert!(status["next_step"].as_str().is_some_and(|step| step.contains(&me)), "{status}");
-    assert!(house.log().contains(&me), "{}", house.log());
-    let (ok, said) = run(house.outboxd(&["status"]), "");
+    assert!(env.log().contains(&me), "{}", env.log());
+    let (ok, said) = run(env.outboxd(&["status"]), "");
     assert!(!ok && said.contains(&format!("{me} (")) && said.contains("has kept the queue locked"), "{said}");
     producer.execute_batch("ROLLBACK").expect("let go");
     let second = daemon.enqueue(&body("acc_1", 3)).await;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use outboxd::domain::account::History;
 use outboxd::domain::caps::Kind;
-use outboxd::domain::message::{AccountId, Arrival, ChatId, Inbox, MessageId, NewMessage, Target, UserId};
-use outboxd::domain::outcome::{Phase, Problem};
+use outboxd::domain::message::{AccountId, ChatId, Inbox, MessageId, NewMessage, Seq, Target, UserId};
+use outboxd::domain::outcome::{Phase, ProviderError};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::{MOVES, Settled, StateName};
 use outboxd::store::{
@@ -164,7 +164,7 @@ impl Queue {
     pub(crate) async fn intent(&self, id: MessageId, number: u32, now: Timestamp) -> Intent {
         let view = self.view(id).await;
         Intent {
-            arrival: view.arrival,
+            seq: view.seq,
             account_id: view.account.id,
             number,
             at: now,
@@ -194,7 +194,7 @@ impl Queue {
             | Settled::Review { problem, .. } => Some(problem.clone()),
         };
         Settlement {
-            arrival: view.arrival,
+            seq: view.seq,
             account_id: view.account.id,
             number,
             at: at(100),
@@ -252,7 +252,7 @@ impl Queue {
 
         let wrong = self.lines(
             "SELECT m.id, m.state, m.attempts, count(a.number), coalesce(sum(a.number IS NOT NULL AND a.ended_at IS NULL), 0) AS open FROM messages m \
-             LEFT JOIN attempts a ON a.arrival = m.arrival GROUP BY m.arrival \
+             LEFT JOIN attempts a ON a.seq = m.seq GROUP BY m.seq \
              HAVING count(a.number) <> m.attempts OR open <> (m.state = 'sending')",
         );
         assert_eq!(wrong, [""; 0], "attempts that do not fit their messages");
@@ -271,25 +271,25 @@ impl Queue {
 /// and who blocks whom in a thread. Each statement finds what is wrong.
 pub(crate) const ORDER_IS_WRONG: [&str; 3] = [
     "SELECT 'lanes', * FROM (SELECT account_id, substr(lane, 11) AS campaign, substr(lane, 1, 9) AS class, \
-         min(due_at || printf(' %09d', arrival)) AS first FROM messages \
+         min(due_at || printf(' %09d', seq)) AS first FROM messages \
          WHERE state = 'queued' AND retry_at IS NULL AND blocked_by IS NULL GROUP BY 1, 2, 3) AS r \
-       FULL JOIN (SELECT account_id AS a, campaign AS c, class AS k, due_at || printf(' %09d', arrival) AS f FROM lanes) AS l \
+       FULL JOIN (SELECT account_id AS a, campaign AS c, class AS k, due_at || printf(' %09d', seq) AS f FROM lanes) AS l \
          ON l.a = r.account_id AND l.c = r.campaign AND l.k = r.class WHERE f IS NOT first",
-    "SELECT 'finish', l.account_id, l.campaign, l.finish, t.reached FROM lanes l \
-       LEFT JOIN turns t ON t.account_id = l.account_id AND t.campaign = l.campaign WHERE l.finish <> coalesce(t.reached, 0)",
+    "SELECT 'finish', l.account_id, l.campaign, l.finish, t.finish FROM lanes l \
+       LEFT JOIN fair_shares t ON t.account_id = l.account_id AND t.campaign = l.campaign WHERE l.finish <> coalesce(t.finish, 0)",
     "WITH blockers AS (SELECT account_id, thread, max(state <> 'queued') AS unsettled, \
-         min(iif(state = 'queued', due_at || printf(' %09d', arrival), NULL)) AS retried FROM messages \
+         min(iif(state = 'queued', due_at || printf(' %09d', seq), NULL)) AS retried FROM messages \
          WHERE state IN ('uncertain', 'review') OR (state = 'queued' AND retry_at IS NOT NULL) GROUP BY 1, 2) \
-       SELECT 'blocked', m.arrival, m.state, m.blocked_by, b.state FROM messages m LEFT JOIN messages b ON b.arrival = m.blocked_by \
+       SELECT 'blocked', m.seq, m.state, m.blocked_by, b.state FROM messages m LEFT JOIN messages b ON b.seq = m.blocked_by \
        LEFT JOIN blockers k ON k.account_id = m.account_id AND k.thread = m.thread \
        WHERE CASE WHEN m.state <> 'queued' THEN m.blocked_by IS NOT NULL \
-         WHEN m.blocked_by IS NULL THEN k.unsettled OR k.retried < m.due_at || printf(' %09d', m.arrival) \
+         WHEN m.blocked_by IS NULL THEN k.unsettled OR k.retried < m.due_at || printf(' %09d', m.seq) \
          ELSE NOT (b.account_id = m.account_id AND b.thread = m.thread \
            AND (b.state IN ('sending', 'uncertain', 'review') OR b.state = 'queued' AND b.retry_at IS NOT NULL)) END",
 ];
 
-pub(crate) fn problem() -> Problem {
-    Problem {
+pub(crate) fn problem() -> ProviderError {
+    ProviderError {
         status: Some(500),
         kind: "api/internal_error".into(),
         title: Some("Internal error".into()),
@@ -319,4 +319,4 @@ pub(crate) fn review() -> Settled {
 }
 
 /// Nothing of the queue has this place.
-pub(crate) const NOWHERE: Arrival = Arrival(999_999);
+pub(crate) const NOWHERE: Seq = Seq(999_999);

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, run, texts};
+use crate::daemon::{Daemon, TestEnv, run, texts};
 
-async fn standing(daemon: &Daemon, id: &str) -> (Value, Value) {
+async fn wait_status(daemon: &Daemon, id: &str) -> (Value, Value) {
     let (_, message) = daemon.get(&format!("/v1/messages/{id}")).await;
     (message["reason"].clone(), message["waits_for"].clone())
 }
@@ -17,97 +17,97 @@ fn body(number: usize) -> String {
 }
 
 /// The database as a clean stop leaves it: one file.
-fn copy(house: &House, to: &Path) {
-    let log = format!("{}-wal", house.database().display());
+fn copy(env: &TestEnv, to: &Path) {
+    let log = format!("{}-wal", env.database().display());
     assert!(!Path::new(&log).exists(), "a clean stop leaves nothing in the write-ahead log");
-    std::fs::copy(house.database(), to).expect("a copy");
+    std::fs::copy(env.database(), to).expect("a copy");
 }
 
-fn put_back(house: &House, from: &Path) {
+fn put_back(env: &TestEnv, from: &Path) {
     for side in ["-wal", "-shm"] {
-        let _where_there_is_one = std::fs::remove_file(format!("{}{side}", house.database().display()));
+        let _where_there_is_one = std::fs::remove_file(format!("{}{side}", env.database().display()));
     }
-    std::fs::copy(from, house.database()).expect("a restored file");
+    std::fs::copy(from, env.database()).expect("a restored file");
 }
 
 /// Yesterday's database under today's mark: what has been sent since would go out again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
-    let house = House::new().await.hasty();
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let mut daemon = env.serve().await;
     let first = daemon.enqueue(&body(1)).await;
     daemon.becomes(&first, "sent").await;
     assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
     let second = daemon.enqueue(&body(2)).await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    copy(&house, &house.path("snapshot.db"));
+    copy(&env, &env.path("snapshot.db"));
 
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
     daemon.becomes(&second, "sent").await;
     // Without a goodbye: the mark is there at once.
     daemon.kill();
-    put_back(&house, &house.path("snapshot.db"));
-    let daemon = house.serve().await;
-    assert_eq!(standing(&daemon, &second).await, (json!("restored"), json!("person")));
-    assert!(house.log().contains("was restored from a backup"), "{}", house.log());
+    put_back(&env, &env.path("snapshot.db"));
+    let daemon = env.serve().await;
+    assert_eq!(wait_status(&daemon, &second).await, (json!("restored"), json!("person")));
+    assert!(env.log().contains("was restored from a backup"), "{}", env.log());
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["restored"]["why"], "it does not know the last call that was made from this queue");
     assert!(status["next_step"].as_str().unwrap().contains("outboxd resume --all --restored"), "{status}");
     // Resuming alone does not mean that somebody has looked.
     daemon.post("/v1/resume", "").await;
-    assert_eq!(standing(&daemon, &second).await.0, "restored");
+    assert_eq!(wait_status(&daemon, &second).await.0, "restored");
     let third = daemon.enqueue(&body(3)).await;
-    assert_eq!(standing(&daemon, &third).await.0, "restored");
+    assert_eq!(wait_status(&daemon, &third).await.0, "restored");
     // It stays so over restarts.
     daemon.kill();
-    let daemon = house.serve().await;
-    assert_eq!(standing(&daemon, &second).await.0, "restored");
+    let daemon = env.serve().await;
+    assert_eq!(wait_status(&daemon, &second).await.0, "restored");
     assert_eq!(daemon.post(&format!("/v1/messages/{second}/cancel"), "").await.0, 200);
-    let (ok, said) = run(house.outboxd(&["resume", "--all", "--restored"]), "");
+    let (ok, said) = run(env.outboxd(&["resume", "--all", "--restored"]), "");
     assert!(ok && said.contains("everything goes on"), "{said}");
     daemon.becomes(&third, "sent").await;
     daemon.kill();
     // From now on it is the queue.
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
-    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
 }
 
 /// What a copy has forgotten need not be a call: a cancellation or a pause counts as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_has_forgotten_a_cancellation_is_recognised() {
-    let house = House::new().await.hasty();
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let mut daemon = env.serve().await;
     let first = daemon.enqueue(&body(1)).await;
     daemon.becomes(&first, "sent").await;
     daemon.post("/v1/pause", "").await;
     let second = daemon.enqueue(&body(2)).await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    copy(&house, &house.path("snapshot.db"));
-    let mut daemon = house.serve().await;
+    copy(&env, &env.path("snapshot.db"));
+    let mut daemon = env.serve().await;
     daemon.post(&format!("/v1/messages/{second}/cancel"), "").await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    put_back(&house, &house.path("snapshot.db"));
-    let daemon = house.serve().await;
+    put_back(&env, &env.path("snapshot.db"));
+    let daemon = env.serve().await;
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["restored"]["why"], "it does not know the last things that happened to this queue");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_without_its_mark_is_held_and_a_queue_that_never_called_is_not() {
-    let house = House::new().await.hasty();
-    let mark = house.path("queue.db.mark");
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let mark = env.path("queue.db.mark");
+    let mut daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
     let first = daemon.enqueue(&body(1)).await;
     daemon.signal("-TERM");
     daemon.ended().await;
     std::fs::remove_file(&mark).expect("the mark is there");
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null);
     daemon.post("/v1/resume", "").await;
     daemon.becomes(&first, "sent").await;
@@ -117,28 +117,28 @@ async fn a_copy_without_its_mark_is_held_and_a_queue_that_never_called_is_not() 
             None => std::fs::remove_file(&mark).expect("the mark is there"),
             Some(content) => std::fs::write(&mark, format!("{content:<600}")).expect("written"),
         }
-        let daemon = house.serve().await;
+        let daemon = env.serve().await;
         assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string(), "{content:?}");
-        let (ok, said) = run(house.outboxd(&["resume", "--all", "--restored"]), "");
+        let (ok, said) = run(env.outboxd(&["resume", "--all", "--restored"]), "");
         assert!(ok, "{said}");
         daemon.kill();
     }
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null, "the mark was written anew");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn restored_concerns_everything_and_is_refused_for_an_account() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let (code, answer) = daemon.post("/v1/accounts/acc_1/resume", r#"{"restored": true}"#).await;
     assert_eq!((code, &answer["error"]["field"]), (422, &json!("restored")), "{answer}");
-    let (ok, said) = run(house.outboxd(&["resume", "acc_1", "--restored"]), "");
+    let (ok, said) = run(env.outboxd(&["resume", "acc_1", "--restored"]), "");
     assert!(!ok && said.contains("--all"), "{said}");
 }
 
 /// Dates the queue and its mark back by so many hours: the machine was off.
-fn was_off_for(house: &House, hours: u32) {
+fn was_off_for(env: &TestEnv, hours: u32) {
     let earlier =
         |column: &str| format!("{column} = strftime('%Y-%m-%dT%H:%M:%fZ', {column}, '-{hours} hours')");
     for sql in [
@@ -150,9 +150,9 @@ fn was_off_for(house: &House, hours: u32) {
         // Of another start of the machine: the time since this one tells how long nobody ran.
         format!("UPDATE runs SET boot_id = 'another', {}, {}", earlier("started_at"), earlier("clock_at")),
     ] {
-        house.sql(&sql);
+        env.sql(&sql);
     }
-    let mark = house.path("queue.db.mark");
+    let mark = env.path("queue.db.mark");
     let text = std::fs::read_to_string(&mark).expect("the mark");
     let mut value: Value = serde_json::from_str(&text).expect("JSON");
     let at: jiff::Timestamp = value["alive_at"].as_str().expect("a time").parse().expect("a time");
@@ -161,9 +161,9 @@ fn was_off_for(house: &House, hours: u32) {
     std::fs::write(&mark, format!("{:<511}\n", value.to_string())).expect("written");
 }
 
-async fn queue_that_was_off(hours: u32, stale_after: &str) -> (House, Daemon, [String; 2]) {
-    let house = House::new().await.hasty().set("OUTBOXD_ENGINE_STALE_AFTER", stale_after);
-    let mut daemon = house.serve().await;
+async fn queue_that_was_off(hours: u32, stale_after: &str) -> (TestEnv, Daemon, [String; 2]) {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_ENGINE_STALE_AFTER", stale_after);
+    let mut daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
     let by_socket = daemon.enqueue(&body(1)).await;
     daemon.signal("-TERM");
@@ -171,16 +171,16 @@ async fn queue_that_was_off(hours: u32, stale_after: &str) -> (House, Daemon, [S
     // While nobody was there another program went on inserting.
     let insert =
         "INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_1', 'c2', 'message 2') RETURNING id";
-    let by_sql = house.sql(insert).remove(0);
-    was_off_for(&house, hours);
-    let daemon = house.serve().await;
+    let by_sql = env.sql(insert).remove(0);
+    was_off_for(&env, hours);
+    let daemon = env.serve().await;
     daemon.post("/v1/resume", "").await;
-    (house, daemon, [by_socket, by_sql])
+    (env, daemon, [by_socket, by_sql])
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_due_long_before_the_start_waits_for_a_person() {
-    let (house, daemon, ids) = queue_that_was_off(25, "24h").await;
+    let (env, daemon, ids) = queue_that_was_off(25, "24h").await;
     for id in &ids {
         let message = daemon.becomes(id, "review").await;
         assert_eq!((&message["reason"], &message["actor"]), (&json!("stale"), &json!("operator")));
@@ -188,24 +188,24 @@ async fn what_was_due_long_before_the_start_waits_for_a_person() {
     let fresh = daemon.enqueue(&body(3)).await;
     daemon.becomes(&fresh, "sent").await;
     assert_eq!(daemon.get("/v1/status").await.1["recovered"]["stale"], 1, "the other one came by SQL");
-    let (ok, told) = run(house.outboxd(&["review", "--reason", "stale", "resend", "--dry-run"]), "");
+    let (ok, told) = run(env.outboxd(&["review", "--reason", "stale", "resend", "--dry-run"]), "");
     assert!(
         ok && told.starts_with("2 messages that are in review as `stale` go back into the queue"),
         "{told}"
     );
-    let (ok, said) = run(house.outboxd(&["review", &ids[0], "drop", "--yes"]), "");
+    let (ok, said) = run(env.outboxd(&["review", &ids[0], "drop", "--yes"]), "");
     assert!(ok, "{said}");
     let (ok, said) =
-        run(house.outboxd(&["review", "--reason", "stale", "resend", "--yes", "--account", "acc_1"]), "");
+        run(env.outboxd(&["review", "--reason", "stale", "resend", "--yes", "--account", "acc_1"]), "");
     assert!(ok && said.starts_with("1 messages"), "{said}");
     daemon.becomes(&ids[1], "sent").await;
-    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 2", "message 3"]);
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 2", "message 3"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shorter_absence_or_a_switched_off_guard_holds_nothing() {
     for (hours, stale_after) in [(23, "24h"), (25, "0s")] {
-        let (_house, daemon, ids) = queue_that_was_off(hours, stale_after).await;
+        let (_env, daemon, ids) = queue_that_was_off(hours, stale_after).await;
         for id in &ids {
             daemon.becomes(id, "sent").await;
         }
@@ -214,8 +214,8 @@ async fn a_shorter_absence_or_a_switched_off_guard_holds_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deciding_about_all_needs_a_reason_and_a_decision() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     for (body, field) in [
         ("", "decision"),
         (r#"{"decision": "resend"}"#, "reason"),
@@ -234,7 +234,7 @@ async fn deciding_about_all_needs_a_reason_and_a_decision() {
         &["review", "x", "--note", "n"],
         &["review", "--account", "acc_1"],
     ] {
-        let (ok, said) = run(house.outboxd(arguments), "");
+        let (ok, said) = run(env.outboxd(arguments), "");
         assert!(!ok && said.contains("error"), "{arguments:?}: {said}");
     }
 }
@@ -242,44 +242,44 @@ async fn deciding_about_all_needs_a_reason_and_a_decision() {
 /// What was sent after a restore is not in the queue from before it: putting that one back would send it again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_from_before_a_restore_is_a_restored_one_as_well() {
-    let house = House::new().await.hasty();
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let mut daemon = env.serve().await;
     let first = daemon.enqueue(&body(1)).await;
     daemon.becomes(&first, "sent").await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    copy(&house, &house.path("before.db"));
-    let mut daemon = house.serve().await;
+    copy(&env, &env.path("before.db"));
+    let mut daemon = env.serve().await;
     assert_eq!(daemon.post("/v1/backup", r#"{"name": "copy.db"}"#).await.0, 200);
     daemon.signal("-TERM");
     daemon.ended().await;
-    put_back(&house, &house.path("backups").join("copy.db"));
-    let mut daemon = house.serve().await;
+    put_back(&env, &env.path("backups").join("copy.db"));
+    let mut daemon = env.serve().await;
     // Resuming alone lets nothing go, and says so.
-    let (ok, said) = run(house.outboxd(&["resume", "--all"]), "");
+    let (ok, said) = run(env.outboxd(&["resume", "--all"]), "");
     assert!(ok && said.contains("still held"), "{said}");
     daemon.post("/v1/resume", r#"{"restored": true}"#).await;
     let second = daemon.enqueue(&body(2)).await;
     daemon.becomes(&second, "sent").await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    put_back(&house, &house.path("before.db"));
-    let daemon = house.serve().await;
+    put_back(&env, &env.path("before.db"));
+    let daemon = env.serve().await;
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["restored"]["why"], "the restore guard beside it belongs to another queue", "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_expired_meanwhile_expires_and_needs_nobody() {
-    let house = House::new().await.hasty();
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let mut daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
     let id = daemon.enqueue(&body(1)).await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    was_off_for(&house, 25);
-    house.sql("UPDATE messages SET revision = revision + 1, expires_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 hours')");
-    let daemon = house.serve().await;
+    was_off_for(&env, 25);
+    env.sql("UPDATE messages SET revision = revision + 1, expires_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 hours')");
+    let daemon = env.serve().await;
     daemon.post("/v1/resume", "").await;
     daemon.becomes(&id, "expired").await;
 }
@@ -288,15 +288,15 @@ async fn what_has_expired_meanwhile_expires_and_needs_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_the_queue_are_not_for_everybody() {
     use std::os::unix::fs::PermissionsExt;
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let id = daemon.enqueue(&body(1)).await;
     daemon.becomes(&id, "sent").await;
     assert_eq!(daemon.post("/v1/backup", r#"{"name": "copy.db"}"#).await.0, 200);
     for name in
         ["queue.db", "queue.db-wal", "queue.db-shm", "queue.db.lock", "queue.db.mark", "backups/copy.db"]
     {
-        let mode = std::fs::metadata(house.path(name))
+        let mode = std::fs::metadata(env.path(name))
             .unwrap_or_else(|error| panic!("{name}: {error}"))
             .permissions()
             .mode();

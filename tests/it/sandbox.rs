@@ -221,12 +221,12 @@ async fn the_ledger_can_be_read_and_cleared_over_http() {
     assert_eq!((status.as_u16(), answer.as_array().unwrap().len()), (200, 3));
     assert!(answer[0]["at_monotonic_ms"].is_u64());
     let (_, answer) = bench.own(Method::GET, "/sandbox/ledger?after_seq=1", "").await;
-    let read_back: Vec<Delivery> = serde_json::from_value(answer).unwrap();
-    assert_eq!(read_back.iter().map(|delivery| delivery.seq).collect::<Vec<_>>(), [2, 3]);
-    assert_eq!(read_back[0].message_id, bench.sandbox.world().deliveries()[1].message_id);
+    let reconcile: Vec<Delivery> = serde_json::from_value(answer).unwrap();
+    assert_eq!(reconcile.iter().map(|delivery| delivery.seq).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(reconcile[0].message_id, bench.sandbox.world().deliveries()[1].message_id);
     let (_, answer) = bench.own(Method::GET, "/sandbox/calls?after_seq=2", "").await;
-    let read_back: Vec<Call> = serde_json::from_value(answer).unwrap();
-    assert_eq!((read_back.len(), &read_back[0].body), (1, &json!({ "text": "hello" })));
+    let reconcile: Vec<Call> = serde_json::from_value(answer).unwrap();
+    assert_eq!((reconcile.len(), &reconcile[0].body), (1, &json!({ "text": "hello" })));
     assert_eq!(bench.own(Method::GET, "/sandbox/calls?since=2", "").await.0, 400);
     let (_, answer) = bench.own(Method::GET, "/sandbox/count", "").await;
     assert_eq!(answer, json!({ "deliveries": 3, "calls": 3 }));

@@ -2,7 +2,7 @@
 //! network that breaks, and a process that is killed, stopped and started again while clocks are set back and forth
 //! (P1 to P6).
 //!
-//! `story.rs` draws what happens, `life.rs` lets one process live and die, `carrier.rs` and `reads.rs` are the network, `stop.rs` stops a
+//! `scenario.rs` draws what happens, `life.rs` lets one process live and die, `carrier.rs` and `reads.rs` are the network, `stop.rs` stops a
 //! run at one of its calls, `acts.rs` are producers and operators, `people.rs` those who write by hand at the same time, `truth.rs` holds `explain` against the engine, `checkers.rs` the judges, one for each promise. A seed that fails is
 //! printed with the command that replays it:
 //!
@@ -16,8 +16,8 @@ pub(crate) mod checkers;
 pub(crate) mod life;
 mod people;
 mod reads;
+mod scenario;
 pub(crate) mod stop;
-mod story;
 mod truth;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use story::Told;
+use scenario::Told;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 200;
@@ -55,7 +55,7 @@ fn every_seed_keeps_every_promise() {
                     if seed >= first + count || failed.lock().unwrap().len() >= 5 {
                         return;
                     }
-                    match catch_unwind(AssertUnwindSafe(|| story::tell(seed))) {
+                    match catch_unwind(AssertUnwindSafe(|| scenario::tell(seed))) {
                         Ok(told) if told.wrongs.is_empty() => sum.lock().unwrap().add(&told),
                         Ok(told) => failed.lock().unwrap().push((seed, told.wrongs.join("\n    "))),
                         Err(_) => failed.lock().unwrap().push((seed, "it panicked, see above".to_owned())),

@@ -18,7 +18,7 @@ use crate::engine_pace::bench::policy;
 use crate::engine_pace::time::{FakeClock, seconds};
 use crate::queue::{account, keyed, to_chat, to_user};
 use crate::simulation::acts;
-use crate::simulation::carrier::{Fate, Weather, With};
+use crate::simulation::carrier::{Fate, FaultPlan, With};
 use crate::simulation::checkers::{Evidence, Notes};
 use crate::simulation::life::{Life, Universe};
 
@@ -50,7 +50,7 @@ impl Outage {
     }
 }
 
-impl Weather for Outage {
+impl FaultPlan for Outage {
     fn of_call(&self, _: &Call, _: u64) -> Fate {
         let ms = Duration::from_millis;
         if !self.is_on() {
@@ -87,7 +87,7 @@ fn tell(seed: u64) -> Vec<String> {
     rules.typing.enabled = dice.random_range(0..2) == 0;
     rules.route = if dice.random_range(0..2) == 0 { Route::ExistingChat } else { Route::NewChat };
     rules.retry.max_retries = 4;
-    rules.read_back.absent = Absent::Resend;
+    rules.reconcile.absent = Absent::Resend;
     rules.cooldown.failures = 3;
     let trouble = match seed % 4 {
         0 => Trouble::Pages(502),
@@ -103,8 +103,8 @@ fn tell(seed: u64) -> Vec<String> {
     universe.watched = ACCOUNTS;
     universe.rates = RequestRates { total: number(10), burst: number(10), account: number(2) };
     let clock = universe.clock.clone();
-    let weather = Outage { clock, from, to: from + lasts, trouble, seed };
-    universe.carrier.set_weather(Arc::new(weather));
+    let fault_plan = Outage { clock, from, to: from + lasts, trouble, seed };
+    universe.carrier.set_weather(Arc::new(fault_plan));
     let mut notes = Notes::default();
     let mut wrongs = Vec::new();
     let told = universe.live(async |life| {

@@ -6,32 +6,32 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::daemon::{House, run};
+use crate::daemon::{TestEnv, run};
 
 /// systemd-tmpfiles removes a socket that the kernel does not list under its name.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_longest_path_starts_and_the_kernel_knows_the_socket_by_it() {
-    let house = House::new().await;
-    let folder = house.path("").display().to_string();
+    let env = TestEnv::new().await;
+    let folder = env.path("").display().to_string();
     let name = "s".repeat(107 - folder.len());
     let path = format!("{folder}{name}");
     assert_eq!(path.len(), 107);
-    let house = house.set("OUTBOXD_API_SOCKET", &path);
+    let env = env.set("OUTBOXD_API_SOCKET", &path);
     let child =
-        house.outboxd(&["serve"]).stderr(std::fs::File::create(house.path("log")).expect("a log")).spawn();
+        env.outboxd(&["serve"]).stderr(std::fs::File::create(env.path("log")).expect("a log")).spawn();
     let mut child = child.expect("it starts");
     let client =
         reqwest::Client::builder().unix_socket(Path::new(&path).to_owned()).build().expect("a client");
     let up = crate::daemon::eventually(async || {
-        assert_eq!(child.try_wait().expect("a process"), None, "{}", house.log());
+        assert_eq!(child.try_wait().expect("a process"), None, "{}", env.log());
         client.get("http://outboxd/healthz").send().await.is_ok()
     });
-    assert!(up.await, "{}", house.log());
+    assert!(up.await, "{}", env.log());
     let listed = std::fs::read_to_string("/proc/net/unix").expect("the kernel's list");
     assert!(listed.lines().any(|line| line.ends_with(&format!(" {path}"))), "not listed under its name");
     let mode = std::fs::metadata(&path).expect("the socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    let (ok, said) = run(house.outboxd(&["status"]), "");
+    let (ok, said) = run(env.outboxd(&["status"]), "");
     assert!(ok, "{said}");
     child.kill().expect("it runs");
     child.wait().expect("it ended");
@@ -58,9 +58,9 @@ fn late_body(socket: &Path, request: &str, body: &[u8]) -> std::io::Result<u16> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_client_that_sends_a_body_sees_its_answer() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
-    let socket = house.socket();
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    let socket = env.socket();
     let asked = tokio::task::spawn_blocking(move || {
         let id = "01937b3e-8f00-7000-8000-000000000000";
         let long = vec![b' '; 3 << 20];

@@ -86,7 +86,7 @@ async fn the_defaults_are_an_id_of_version_7_this_moment_and_new() {
         insert(&connection, "account_id, chat_id, text", "'acc_1', 'c', 'x'").unwrap();
     }
     let after = clock.now();
-    let rows = queue.lines("SELECT id, created_at, updated_at, state, reason FROM messages ORDER BY arrival");
+    let rows = queue.lines("SELECT id, created_at, updated_at, state, reason FROM messages ORDER BY seq");
     let mut ids = BTreeSet::new();
     for row in rows {
         let cells: Vec<&str> = row.split('|').collect();
@@ -191,7 +191,7 @@ async fn insert_or_replace_never_removes_a_message() {
     insert(&connection, "account_id, chat_id, text, dedupe_key", "'acc_1', 'c', 'z', 'new'").unwrap();
     // As in nearly every program but this test: nothing else protects a message with attempts.
     connection.pragma_update(None, "foreign_keys", false).unwrap();
-    let before = queue.lines("SELECT * FROM messages ORDER BY arrival");
+    let before = queue.lines("SELECT * FROM messages ORDER BY seq");
     let id = |id: MessageId| format!("'{id}'");
     let cases = [
         ("dedupe_key", "'done'".to_owned()),
@@ -199,9 +199,9 @@ async fn insert_or_replace_never_removes_a_message() {
         ("dedupe_key", "'new'".to_owned()),
         ("id", id(done)),
         ("id", id(waiting)),
-        ("arrival", "1".to_owned()),
-        ("arrival", "2".to_owned()),
-        ("arrival", "3".to_owned()),
+        ("seq", "1".to_owned()),
+        ("seq", "2".to_owned()),
+        ("seq", "3".to_owned()),
     ];
     for (column, value) in cases {
         for verb in ["REPLACE", "INSERT OR REPLACE"] {
@@ -209,7 +209,7 @@ async fn insert_or_replace_never_removes_a_message() {
                 "{verb} INTO messages (account_id, chat_id, text, {column}) VALUES ('acc_1', 'c', 'again', {value})"
             );
             let replaced = connection.execute(&sql, []);
-            assert_eq!(queue.lines("SELECT * FROM messages ORDER BY arrival"), before, "{sql}: {replaced:?}");
+            assert_eq!(queue.lines("SELECT * FROM messages ORDER BY seq"), before, "{sql}: {replaced:?}");
             let error = replaced.unwrap_err().to_string();
             assert!(error.contains("outboxd: ") && error.contains("ON CONFLICT DO NOTHING"), "{error}");
             queue.check();
@@ -221,7 +221,7 @@ async fn insert_or_replace_never_removes_a_message() {
 async fn a_message_is_never_deleted() {
     let queue = Queue::new().await;
     queue.enqueue(to_chat("c", "x"), at(0)).await;
-    for sql in ["DELETE FROM messages", "DELETE FROM messages WHERE arrival = 1"] {
+    for sql in ["DELETE FROM messages", "DELETE FROM messages WHERE seq = 1"] {
         let error = queue.sql().execute(sql, []).unwrap_err().to_string();
         assert_eq!(error, "outboxd: messages are not deleted; cancel them with: outboxd cancel <id>");
     }
@@ -254,9 +254,9 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                 let message = NewMessage { account_id: mine.clone(), ..to_chat("c", "x") };
                 let verdicts = store.enqueue(vec![message], EnqueueMode::Each, at(0)).await.expect("stored");
                 let [Enqueued::Accepted(id)] = verdicts[..] else { panic!("{verdicts:?}") };
-                let arrival = store.message(id, at(0)).await.expect("read").expect("there").arrival;
+                let seq = store.message(id, at(0)).await.expect("read").expect("there").seq;
                 let intent = outboxd::store::Intent {
-                    arrival,
+                    seq,
                     account_id: mine.clone(),
                     number: 1,
                     at: at(1),
@@ -270,7 +270,7 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                 };
                 assert_eq!(store.begin_attempt(intent).await.expect("an answer"), Begun::Granted);
                 let settlement = outboxd::store::Settlement {
-                    arrival,
+                    seq,
                     account_id: mine.clone(),
                     number: 1,
                     at: at(2),
@@ -294,7 +294,7 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_producer_with_five_seconds_of_patience_never_meets_a_lock() {
+async fn a_producer_with_a_busy_timeout_of_5_s_never_meets_a_lock() {
     const ROWS: usize = 250;
     let queue = Queue::new().await;
     let stop = Arc::new(AtomicBool::new(false));

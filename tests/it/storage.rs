@@ -6,7 +6,7 @@ use std::process::Command;
 use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, eventually, texts};
+use crate::daemon::{Daemon, TestEnv, eventually, texts};
 
 fn body(number: usize) -> String {
     json!({"account_id": "acc_1", "chat_id": format!("c{number}"), "text": format!("message {number}"), "typing": false}).to_string()
@@ -27,8 +27,8 @@ async fn trouble(daemon: &Daemon) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
-    let house = House::new().await.hasty().ignoring_file_limits();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().ignoring_file_limits();
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&body(1)).await;
     daemon.becomes(&first, "sent").await;
     daemon.post("/v1/pause", "").await;
@@ -39,7 +39,7 @@ async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
     let timed = json!({"account_id": "acc_1", "chat_id": "c3", "text": "message 3", "typing": false, "not_before": not_before});
     let third = daemon.enqueue(&timed.to_string()).await;
     limit_files(&daemon, Some(1));
-    assert!(eventually(async || trouble(&daemon).await["error"].is_string()).await, "{}", house.log());
+    assert!(eventually(async || trouble(&daemon).await["error"].is_string()).await, "{}", env.log());
     let (_, status) = daemon.get("/v1/status").await;
     let error = status["queue"]["trouble"]["error"].as_str().expect("an error").to_owned();
     assert!(error.contains("full") || error.contains("I/O"), "{error}");
@@ -47,31 +47,31 @@ async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
     let storage =
         eventually(async || daemon.get(&format!("/v1/messages/{third}")).await.1["reason"] == "storage")
             .await;
-    assert!(storage, "explain says why: {}", house.log());
+    assert!(storage, "explain says why: {}", env.log());
     // What cannot be kept is not acknowledged.
     let (code, refused) = daemon.post("/v1/messages", &body(4)).await;
     assert_eq!(code, 503, "{refused}");
-    assert_eq!(house.sandbox.world().delivered_count(), 2, "no call without a durable intent");
-    assert!(house.log().contains("nothing is sent until it works again"), "{}", house.log());
+    assert_eq!(env.sandbox.world().delivered_count(), 2, "no call without a durable intent");
+    assert!(env.log().contains("nothing is sent until it works again"), "{}", env.log());
 
     limit_files(&daemon, None);
     daemon.becomes(&third, "sent").await;
     assert_eq!(trouble(&daemon).await, Value::Null);
-    assert!(house.log().contains("the queue can be written again"), "{}", house.log());
-    assert_eq!(texts(&house.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
+    assert!(env.log().contains("the queue can be written again"), "{}", env.log());
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
 }
 
 /// A producer that keeps the write lock: what is due waits for the storage from within a second on, and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_while_another_program_keeps_the_lock_waits_for_the_storage() {
     let clock = SystemClock::new();
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let due = Clock::now(&clock) + jiff::SignedDuration::from_millis(800);
     let timed = json!({"account_id": "acc_1", "chat_id": "c", "text": "x", "typing": false, "not_before": due.to_string()});
     let id = daemon.enqueue(&timed.to_string()).await;
-    let other = rusqlite::Connection::open(house.database()).expect("the database");
-    other.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+    let other = rusqlite::Connection::open(env.database()).expect("the database");
+    other.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
     let reason = async || daemon.get(&format!("/v1/messages/{id}")).await.1["reason"].clone();
     assert!(eventually(async || reason().await == "storage").await, "{}", reason().await);
@@ -87,7 +87,7 @@ async fn what_is_due_while_another_program_keeps_the_lock_waits_for_the_storage(
         assert!(answered_after.as_millis() < 1000, "/healthz took {answered_after:?}");
         clock.sleep(std::time::Duration::from_millis(100)).await;
     }
-    assert_eq!(house.sandbox.world().delivered_count(), 0);
+    assert_eq!(env.sandbox.world().delivered_count(), 0);
     other.execute_batch("COMMIT").expect("let go");
     daemon.becomes(&id, "sent").await;
     assert!(eventually(async || daemon.get("/healthz").await.0 == 200).await);
@@ -96,27 +96,27 @@ async fn what_is_due_while_another_program_keeps_the_lock_waits_for_the_storage(
 /// The answer comes when it cannot be written down: it is kept until it can.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_that_cannot_be_recorded_is_recorded_when_the_disk_is_back() {
-    let house = House::new().await.hasty().ignoring_file_limits();
+    let env = TestEnv::new().await.hasty().ignoring_file_limits();
     let slow = outboxd::sandbox::FaultKind::LatencyAfterDelivery(std::time::Duration::from_millis(700));
-    house.sandbox.fault(outboxd::sandbox::Fault::new(slow));
-    let daemon = house.serve().await;
+    env.sandbox.fault(outboxd::sandbox::Fault::new(slow));
+    let daemon = env.serve().await;
     let first = daemon.enqueue(&body(1)).await;
-    house.delivered(1).await;
+    env.delivered(1).await;
     limit_files(&daemon, Some(1));
     assert!(
-        eventually(async || house.log().contains("the outcome cannot be recorded yet")).await,
+        eventually(async || env.log().contains("the outcome cannot be recorded yet")).await,
         "{}",
-        house.log()
+        env.log()
     );
     limit_files(&daemon, None);
     let message = daemon.becomes(&first, "sent").await;
-    assert_eq!((&message["settled_by"], house.sandbox.world().delivered_count()), (&json!("answer"), 1));
+    assert_eq!((&message["settled_by"], env.sandbox.world().delivered_count()), (&json!("answer"), 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_page_stops_sending_and_says_so() {
-    let house = House::new().await.hasty();
-    let mut daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let mut daemon = env.serve().await;
     // Due when the daemon runs again.
     let not_before = (Clock::now(&SystemClock::new()) + jiff::SignedDuration::from_secs(2)).to_string();
     let due = |number: u32| {
@@ -128,39 +128,39 @@ async fn a_damaged_page_stops_sending_and_says_so() {
     daemon.signal("-TERM");
     daemon.ended().await;
     // Every page but the schema's: whatever is read first is damaged.
-    let path = house.database();
+    let path = env.database();
     let mut bytes = std::fs::read(&path).expect("the queue");
-    let roots = house.sql("SELECT CAST(rootpage AS TEXT) FROM sqlite_schema WHERE name IN ('messages', 'messages_due', 'attempts') AND rootpage > 0");
+    let roots = env.sql("SELECT CAST(rootpage AS TEXT) FROM sqlite_schema WHERE name IN ('messages', 'messages_due', 'attempts') AND rootpage > 0");
     for root in roots {
         let at = (root.parse::<usize>().expect("a page") - 1) * 4096;
         bytes[at..at + 64].fill(0xA5);
     }
     std::fs::write(&path, &bytes).expect("damaged");
     // It refuses to start, or it runs and says that it cannot send: what it must not do is send.
-    let log = std::fs::File::create(house.path("damaged")).expect("a log file");
-    let mut serve = house.outboxd(&["serve"]).stderr(log).spawn().expect("it starts");
+    let log = std::fs::File::create(env.path("damaged")).expect("a log file");
+    let mut serve = env.outboxd(&["serve"]).stderr(log).spawn().expect("it starts");
     let told = eventually(async || {
-        let said = std::fs::read_to_string(house.path("damaged")).unwrap_or_default();
+        let said = std::fs::read_to_string(env.path("damaged")).unwrap_or_default();
         said.contains("malformed") || said.contains("corrupt")
     });
     let told = told.await;
     let _ended_already = serve.kill();
     let _ended_already = serve.wait();
-    assert!(told, "{}", std::fs::read_to_string(house.path("damaged")).unwrap_or_default());
-    assert_eq!(house.sandbox.world().delivered_count(), 0);
+    assert!(told, "{}", std::fs::read_to_string(env.path("damaged")).unwrap_or_default());
+    assert_eq!(env.sandbox.world().delivered_count(), 0);
 }
 
 /// A program that keeps a read transaction open keeps SQLite from beginning the log anew: it is told, and it ends by itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_a_reader_keeps_long_is_told_of_and_cut_when_the_reader_has_gone() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let queue = async || daemon.get("/v1/status").await.1["queue"].clone();
     let warned = async || daemon.get("/v1/status").await.1["warnings"].to_string();
-    let reader = rusqlite::Connection::open(house.database()).expect("the database");
+    let reader = rusqlite::Connection::open(env.database()).expect("the database");
     reader.execute_batch("BEGIN; SELECT count(*) FROM messages").expect("a snapshot");
-    let writer = rusqlite::Connection::open(house.database()).expect("the database");
-    writer.busy_timeout(std::time::Duration::from_secs(5)).expect("patience");
+    let writer = rusqlite::Connection::open(env.database()).expect("the database");
+    writer.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
     let insert =
         "INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_1', 'c', printf('%.9000000c', 'x'))";
     for _ in 0..8 {
@@ -173,7 +173,7 @@ async fn a_log_that_a_reader_keeps_long_is_told_of_and_cut_when_the_reader_has_g
         told.contains("queue.db-wal") && told.contains("read transaction") && told.contains(&me),
         "{told}"
     );
-    let (ok, said) = crate::daemon::run(house.outboxd(&["status"]), "");
+    let (ok, said) = crate::daemon::run(env.outboxd(&["status"]), "");
     assert!(ok && said.contains("read transaction"), "{said}");
     reader.execute_batch("COMMIT").expect("let go");
     let cut =
@@ -185,9 +185,9 @@ async fn a_log_that_a_reader_keeps_long_is_told_of_and_cut_when_the_reader_has_g
 /// Whether a producer moves the log cannot be seen, so no warning says that it might.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_with_an_old_sqlite_is_listed_and_nobody_is_warned_for_ever() {
-    let house = House::new().await;
-    let daemon = house.serve().await;
-    house.sql("INSERT INTO producers (sqlite_version, first_seen_at) VALUES ('3.40.1', '2026-11-22T09:00:00.000Z') RETURNING sqlite_version");
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    env.sql("INSERT INTO producers (sqlite_version, first_seen_at) VALUES ('3.40.1', '2026-11-22T09:00:00.000Z') RETURNING sqlite_version");
     let (_, status) = daemon.get("/v1/status").await;
     assert!(!status["warnings"].to_string().contains("SQLite"), "{status}");
     let expected = json!([{"sqlite_version": "3.40.1", "first_seen_at": "2026-11-22T09:00:00.000Z", "wal_reset_bug": true}]);

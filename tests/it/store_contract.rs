@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod attempts;
+mod candidates;
 mod intake;
 mod pauses;
 mod runs;
-mod turn;
 mod views;
 
 use outboxd::domain::attachment::Attachment;
@@ -28,7 +28,7 @@ const DAEMONS: [&str; 11] = [
     "options",
     "error",
     "retry_at",
-    "verify_at",
+    "reconcile_at",
     "settled_by",
     "route",
     "blocked_by",
@@ -139,7 +139,7 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
     together.store.enqueue(messages.to_vec(), EnqueueMode::Each, at(1)).await.unwrap();
     let columns =
         alone.lines("SELECT '\"' || name || '\"' FROM pragma_table_info('messages') WHERE name <> 'id'");
-    let sql = format!("SELECT json_array({}) FROM messages ORDER BY arrival", columns.join(", "));
+    let sql = format!("SELECT json_array({}) FROM messages ORDER BY seq", columns.join(", "));
     let rows = alone.lines(&sql);
     assert_eq!((rows.len(), &rows), (messages.len(), &together.lines(&sql)));
     for column in columns.iter().filter(|column| !DAEMONS.contains(&column.trim_matches('"'))) {
@@ -223,7 +223,7 @@ async fn a_mixed_batch_is_judged_row_by_row() {
     assert_eq!(verdicts[4], Enqueued::Duplicate(new));
     assert_eq!(verdicts[5], Enqueued::Conflict(new));
     assert!(matches!(verdicts[6], Enqueued::Accepted(_)), "two messages without a key are two messages");
-    let texts = queue.lines("SELECT text FROM messages ORDER BY arrival");
+    let texts = queue.lines("SELECT text FROM messages ORDER BY seq");
     assert_eq!(texts, ["old", "no key", "new", "no key"]);
     assert_eq!(queue.view(new).await.text.as_deref(), Some("new"));
     queue.check();
@@ -303,7 +303,7 @@ async fn one_bad_member_of_a_group_commit_takes_no_other_down() {
     assert!(matches!(second.unwrap()[..], [Enqueued::Accepted(_)]));
     let all = queue.store.enqueue(vec![to_chat("c", "3"), bad], EnqueueMode::Each, at(0)).await;
     assert!(all.is_err(), "{all:?}");
-    assert_eq!(queue.lines("SELECT text FROM messages ORDER BY arrival"), ["1", "2"]);
+    assert_eq!(queue.lines("SELECT text FROM messages ORDER BY seq"), ["1", "2"]);
     queue.check();
 }
 

@@ -82,7 +82,7 @@ async fn no_hot_statement_looks_at_every_row() {
         let text = plans[name].join("\n");
         assert!(text.contains(part), "{name} lacks {part:?}:\n{text}");
     };
-    has("inserted", "SEARCH messages USING INDEX messages_new (arrival>?)");
+    has("inserted", "SEARCH messages USING INDEX messages_new (seq>?)");
     has("next_expiry", "SEARCH messages USING COVERING INDEX messages_expiring");
     has("expire", "USING COVERING INDEX messages_expiring (expires_at>? AND expires_at<?)");
     for (name, table) in [
@@ -105,7 +105,7 @@ async fn no_hot_statement_looks_at_every_row() {
     for name in ["begin_message", "settle_message"] {
         has(name, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)");
     }
-    has("settle_attempt", "SEARCH attempts USING PRIMARY KEY (arrival=? AND number=?)");
+    has("settle_attempt", "SEARCH attempts USING PRIMARY KEY (seq=? AND number=?)");
     has("ledger", "SEARCH attempts USING COVERING INDEX attempts_by_account (account_id=? AND started_at>?)");
     has("settle_account", "SEARCH accounts USING PRIMARY KEY (id=?)");
 }
@@ -193,9 +193,8 @@ async fn a_send_costs_the_same_however_many_messages_and_campaigns_wait() {
     for (rows, campaigns) in [(1_000_u32, 10), (200_000, 10), (20_000, 10_000)] {
         let queue = waiting(rows, campaigns).await;
         let connection = queue.sql();
-        let first: i64 =
-            connection.query_row("SELECT min(arrival) FROM messages", [], |row| row.get(0)).unwrap();
-        let id = format!("WHERE arrival = {first}");
+        let first: i64 = connection.query_row("SELECT min(seq) FROM messages", [], |row| row.get(0)).unwrap();
+        let id = format!("WHERE seq = {first}");
         found.push([
             steps(&connection, &format!("UPDATE messages SET revision = revision + 1, state = 'sending', attempts = 1 {id}")),
             steps(
@@ -203,8 +202,8 @@ async fn a_send_costs_the_same_however_many_messages_and_campaigns_wait() {
                 &format!("UPDATE messages SET revision = revision + 1, state = 'queued', retry_at = '2026-12-01T00:00:00.000Z' {id}"),
             ),
             steps(&connection, &format!("UPDATE messages SET revision = revision + 1, retry_at = NULL {id}")),
-            steps(&connection, "INSERT INTO turns VALUES ('acc_0', 'c00001', 5)"),
-            steps(&connection, "DELETE FROM turns WHERE account_id = 'acc_0' AND reached <= 5"),
+            steps(&connection, "INSERT INTO fair_shares VALUES ('acc_0', 'c00001', 5)"),
+            steps(&connection, "DELETE FROM fair_shares WHERE account_id = 'acc_0' AND reached <= 5"),
         ]);
         queue.check_order();
     }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use outboxd::clock::{Clock, SystemClock};
-use outboxd::domain::message::Arrival;
-use outboxd::store::{Begun, Cancelled, EnqueueMode, ForeignInserts, Inserted, StoreError};
+use outboxd::domain::message::Seq;
+use outboxd::store::{Begun, Cancelled, EnqueueMode, ExternalInserts, Inserted, StoreError};
 use rusqlite::Connection;
 
 use crate::queue::{Queue, at, to_chat};
@@ -23,7 +23,7 @@ fn insert(connection: &Connection, text: &str) {
 }
 
 /// What the watcher tells next, within 20 s.
-async fn told(watch: &mut ForeignInserts, limit: u32, clock: &Arc<dyn Clock>) -> Vec<i64> {
+async fn told(watch: &mut ExternalInserts, limit: u32, clock: &Arc<dyn Clock>) -> Vec<i64> {
     tokio::select! {
         rows = watch.next(limit, clock) => arrivals(&rows.unwrap()),
         () = clock.sleep(Duration::from_secs(20)) => panic!("the INSERT was not noticed"),
@@ -31,13 +31,13 @@ async fn told(watch: &mut ForeignInserts, limit: u32, clock: &Arc<dyn Clock>) ->
 }
 
 fn arrivals(rows: &[Inserted]) -> Vec<i64> {
-    rows.iter().map(|row| row.arrival.0).collect()
+    rows.iter().map(|row| row.seq.0).collect()
 }
 
 /// Takes a row out of the new ones, as the daemon would.
-async fn reject(queue: &Queue, arrival: i64) {
+async fn reject(queue: &Queue, seq: i64) {
     let rows = queue.store.inserted(100).await.unwrap();
-    let row = rows.iter().find(|row| row.arrival == Arrival(arrival)).unwrap();
+    let row = rows.iter().find(|row| row.seq == Seq(seq)).unwrap();
     let admission = outboxd::store::Admission::reject(row, "no".into(), at(1));
     assert_eq!(queue.store.admit(vec![admission]).await.unwrap(), 1);
 }
@@ -248,9 +248,9 @@ async fn the_log_is_moved_into_the_database_while_nobody_writes() {
     }
     let (pages, _) = log();
     assert!(pages > before && pages < 900, "SQLite moved it by itself: {pages} pages");
-    let patience = clock.monotonic() + Duration::from_secs(20);
+    let deadline = clock.monotonic() + Duration::from_secs(20);
     while log() != (pages, pages) {
-        assert!(clock.monotonic() < patience, "the log was not moved: {:?}", log());
+        assert!(clock.monotonic() < deadline, "the log was not moved: {:?}", log());
         clock.sleep(Duration::from_millis(5)).await;
     }
     queue.check();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::{House, eventually, run};
+use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
 const TASKS: [&str; 8] =
@@ -31,9 +31,9 @@ impl Drop for Killed {
 /// H12
 #[tokio::test]
 async fn a_task_that_ends_ends_the_process_and_is_named() {
-    let house = House::new().await;
+    let env = TestEnv::new().await;
     for name in TASKS {
-        let mut serve = house.outboxd(&["serve"]);
+        let mut serve = env.outboxd(&["serve"]);
         serve.env("FAILPOINT_END_TASK", name).stderr(Stdio::piped());
         let child = serve.spawn().unwrap();
         let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
@@ -46,8 +46,8 @@ async fn a_task_that_ends_ends_the_process_and_is_named() {
 /// The list above is complete.
 #[tokio::test]
 async fn every_task_is_watched() {
-    let house = House::new().await;
-    let settings = house.settings();
+    let env = TestEnv::new().await;
+    let settings = env.settings();
     let application = outboxd::app::Application::start(&settings, Vec::new()).await.unwrap();
     let mut names: Vec<&str> = application.all_tasks().iter().flat_map(|tasks| tasks.names()).collect();
     names.sort_unstable();
@@ -59,12 +59,12 @@ async fn every_task_is_watched() {
 
 #[tokio::test]
 async fn systemd_hears_that_it_is_ready_alive_reloading_and_stopping() {
-    let house = House::new().await;
-    let path = house.path("notify.sock");
+    let env = TestEnv::new().await;
+    let path = env.path("notify.sock");
     let systemd = UnixDatagram::bind(&path).unwrap();
     systemd.set_nonblocking(true).unwrap();
-    let house = house.set("NOTIFY_SOCKET", path.to_str().unwrap()).set("WATCHDOG_USEC", "300000");
-    let mut daemon = house.serve().await;
+    let env = env.set("NOTIFY_SOCKET", path.to_str().unwrap()).set("WATCHDOG_USEC", "300000");
+    let mut daemon = env.serve().await;
     let mut heard = Vec::new();
     let mut hear = async |wanted: &str| {
         eventually(async || {
@@ -88,30 +88,30 @@ async fn systemd_hears_that_it_is_ready_alive_reloading_and_stopping() {
 
 #[tokio::test]
 async fn every_stop_signal_stops_in_good_order() {
-    let house = House::new().await.hasty();
+    let env = TestEnv::new().await.hasty();
     for signal in ["-TERM", "-INT", "-QUIT"] {
-        let mut daemon = house.serve().await;
+        let mut daemon = env.serve().await;
         daemon.signal(signal);
         assert_eq!(daemon.ended().await, Some(0), "{signal}");
     }
-    let clean = house.sql("SELECT count(*) || '' FROM runs WHERE stopped_at IS NOT NULL");
+    let clean = env.sql("SELECT count(*) || '' FROM runs WHERE stopped_at IS NOT NULL");
     assert_eq!(clean, ["3"], "each run noted its end");
 }
 
 /// A log pipe that nobody reads: messages go, clients are answered, what was dropped is counted, and it stops.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nothing_up() {
-    let house = House::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "30");
-    let mut serve = house.outboxd(&["serve"]);
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "30");
+    let mut serve = env.outboxd(&["serve"]);
     let mut child = Killed(serve.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
-    let client = house.client();
+    let client = env.client();
     let get = async |path: &str| {
         let answer = client.get(format!("http://outboxd{path}")).send().await.ok()?;
         answer.json::<serde_json::Value>().await.ok()
     };
     assert!(eventually(async || get("/healthz").await.is_some()).await, "it answers");
     // Each of these rows is rejected, which is a line of the log.
-    house.sql(
+    env.sql(
         "INSERT INTO messages (account_id, chat_id, text) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
          WHERE i < 12000) SELECT 'acc_1', 'chat_0', 'longer than thirty characters: ' || i FROM n RETURNING id",
     );
@@ -123,8 +123,8 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
     let body = message("chat_1", "nobody reads the log");
     let accepted = client.post("http://outboxd/v1/messages").body(body).send().await.unwrap();
     assert_eq!(accepted.status(), 201);
-    house.delivered(1).await;
-    let shown = run(house.outboxd(&["status"]), "").1;
+    env.delivered(1).await;
+    let shown = run(env.outboxd(&["status"]), "").1;
     assert!(shown.contains("log lines were dropped since the start"), "{shown}");
     let ended = run(
         {
@@ -142,13 +142,13 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
 /// H11
 #[tokio::test]
 async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_is_wrong() {
-    let house = House::new().await;
-    let file = house.path("outboxd.toml");
+    let env = TestEnv::new().await;
+    let file = env.path("outboxd.toml");
     let write = |text: &str| std::fs::write(&file, text).unwrap();
     write("[policy.default]\ngap.min = \"30s\"\ngap.max = \"40s\"\n");
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let warnings = async || daemon.get("/v1/status").await.1["warnings"].to_string();
-    let log_has = async |what: &str| eventually(async || house.log().contains(what)).await;
+    let log_has = async |what: &str| eventually(async || env.log().contains(what)).await;
 
     write(
         "[policy.default]\ngap.min = \"50s\"\ngap.max = \"60s\"\n[limits]\ntext_chars = 20\n[api]\nbatch_rows = 7\n",
@@ -157,19 +157,15 @@ async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_i
     assert!(
         log_has("\"key\":\"policy.default.gap.min\",\"from\":\"30s\",\"to\":\"50s\"").await,
         "{}",
-        house.log()
+        env.log()
     );
-    assert!(
-        log_has("this needs a restart").await && house.log().contains("api.batch_rows"),
-        "{}",
-        house.log()
-    );
+    assert!(log_has("this needs a restart").await && env.log().contains("api.batch_rows"), "{}", env.log());
     assert!(eventually(async || warnings().await.contains("in force after a restart: api.batch_rows")).await);
     let (status, refused) =
         daemon.post("/v1/messages", &message("chat_1", "more than twenty characters")).await;
     assert_eq!(status, 422, "the new limit is in force: {refused}");
     daemon.enqueue(&message("chat_1", "short")).await;
-    house.delivered(1).await;
+    env.delivered(1).await;
     daemon.enqueue(&message("chat_2", "second")).await;
     let shown = daemon.get("/v1/accounts/acc_1").await.1;
     let until: jiff::Timestamp = shown["next_call_at"].as_str().unwrap().parse().unwrap();
@@ -183,7 +179,7 @@ async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_i
     daemon.signal("-HUP");
     let kept = eventually(async || warnings().await.contains("the old one stays in force"));
     assert!(kept.await, "{}", warnings().await);
-    let log = house.log();
+    let log = env.log();
     assert!(log.contains("gap.min") && log.contains("nonsense"), "every mistake is logged: {log}");
     assert_eq!(daemon.post("/v1/messages", &message("chat_1", "still more than twenty")).await.0, 422);
     daemon.stop().await;
@@ -192,10 +188,10 @@ async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_i
 /// T11: what cannot be done is said by `/readyz`, by `status` and by its exit code, and `/healthz` does not lie.
 #[tokio::test]
 async fn a_daemon_that_can_send_nothing_says_so() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let code = |arguments: &[&str]| {
-        let output = house.outboxd(arguments).output().unwrap();
+        let output = env.outboxd(arguments).output().unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
     assert_eq!(
@@ -216,28 +212,28 @@ async fn a_daemon_that_can_send_nothing_says_so() {
     assert_eq!(code(&["status"]).0, Some(0));
 
     daemon.stop().await;
-    let house = house.set("OUTBOXD_UNIPILE_API_KEY", "another-key");
-    let daemon = house.serve().await;
+    let env = env.set("OUTBOXD_UNIPILE_API_KEY", "another-key");
+    let daemon = env.serve().await;
     daemon.enqueue(&message("chat_1", "x")).await;
     assert!(eventually(async || daemon.get("/readyz").await.0 == 503).await);
     let ready = daemon.get("/readyz").await.1;
     assert_eq!(ready["send"]["reason"], "key_refused", "{ready}");
-    assert_eq!(house.outboxd(&["status"]).output().unwrap().status.code(), Some(8));
+    assert_eq!(env.outboxd(&["status"]).output().unwrap().status.code(), Some(8));
     daemon.stop().await;
 }
 
 /// While another program keeps the queue locked, probes say so within a second, and no message can be taken in.
 #[tokio::test]
 async fn a_locked_queue_is_not_ready_to_take_in() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
-    let locker = rusqlite::Connection::open(house.database()).unwrap();
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let locker = rusqlite::Connection::open(env.database()).unwrap();
     locker.execute_batch("BEGIN IMMEDIATE").unwrap();
     let asked = std::time::Duration::from_secs(1);
     let answer = tokio::time::timeout(asked + Duration::from_millis(500), daemon.get("/readyz")).await;
     let (status, ready) = answer.expect("within a second or so");
     assert_eq!((status, &ready["take_in"]["reason"]), (503, &json!("storage")), "{ready}");
-    assert_eq!(house.outboxd(&["status"]).output().unwrap().status.code(), Some(7));
+    assert_eq!(env.outboxd(&["status"]).output().unwrap().status.code(), Some(7));
     locker.execute_batch("COMMIT").unwrap();
     assert!(eventually(async || daemon.get("/readyz").await.0 == 200).await, "and it comes back");
     daemon.stop().await;
@@ -246,15 +242,15 @@ async fn a_locked_queue_is_not_ready_to_take_in() {
 /// H7: systemd's `ProcSubset=pid` hides /proc/sys. The daemon works, and says what it cannot know.
 #[tokio::test]
 async fn a_system_that_hides_the_start_of_the_machine_is_told_of_and_sends() {
-    let house = House::new().await.hasty();
-    let serve = house.outboxd(&["serve"]);
+    let env = TestEnv::new().await.hasty();
+    let serve = env.outboxd(&["serve"]);
     let hidden = "mount -t proc -o subset=pid proc /proc && exec \"$0\" serve";
     let mut command = std::process::Command::new("unshare");
     command.args(["--mount", "sh", "-c", hidden]).arg(serve.get_program());
-    command.env_clear().current_dir(house.path(".")).stderr(Stdio::piped());
+    command.env_clear().current_dir(env.path(".")).stderr(Stdio::piped());
     command.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = Killed(command.spawn().unwrap());
-    let client = house.client();
+    let client = env.client();
     let up = eventually(async || {
         let ended = child.0.try_wait().unwrap();
         ended.is_some() || client.get("http://outboxd/healthz").send().await.is_ok()
@@ -267,7 +263,7 @@ async fn a_system_that_hides_the_start_of_the_machine_is_told_of_and_sends() {
     let accepted =
         client.post("http://outboxd/v1/messages").body(message("chat_1", "x")).send().await.unwrap();
     assert_eq!(accepted.status(), 201);
-    house.delivered(1).await;
-    let shown = run(house.outboxd(&["status"]), "").1;
+    env.delivered(1).await;
+    let shown = run(env.outboxd(&["status"]), "").1;
     assert!(shown.contains("the start of the machine cannot be told"), "{shown}");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::daemon::{House, eventually, gaps};
+use crate::daemon::{TestEnv, eventually, gaps};
 
 /// The library, if it is installed (Debian's package `faketime`; .ci/run installs it).
 fn library() -> Option<PathBuf> {
@@ -18,10 +18,10 @@ fn library() -> Option<PathBuf> {
     found.into_iter().find(|library| library.exists())
 }
 
-fn set_clock(house: &House, seconds: i64) {
+fn set_clock(env: &TestEnv, seconds: i64) {
     // Replaced as a whole: the daemon reads it all the time.
-    std::fs::write(house.path("offset.new"), format!("{seconds:+}")).unwrap();
-    std::fs::rename(house.path("offset.new"), house.path("offset")).unwrap();
+    std::fs::write(env.path("offset.new"), format!("{seconds:+}")).unwrap();
+    std::fs::rename(env.path("offset.new"), env.path("offset")).unwrap();
 }
 
 #[tokio::test]
@@ -31,9 +31,9 @@ async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
         eprintln!("libfaketime is not installed; the real process is not run under a wrong clock");
         return;
     };
-    let house = House::new().await.hasty();
-    let offset = house.path("offset");
-    let house = house
+    let env = TestEnv::new().await.hasty();
+    let offset = env.path("offset");
+    let env = env
         .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "300ms")
         .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "400ms")
         .set("LD_PRELOAD", library.to_str().unwrap())
@@ -43,28 +43,27 @@ async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
     let mut expected = 0;
     // Where the clock stands when a run begins, and what it is set to while it runs.
     for (begins, set_to) in [(0, YEARS), (YEARS, 0), (0, -YEARS), (-YEARS, YEARS), (0, -3600)] {
-        set_clock(&house, begins);
-        let daemon = house.serve().await;
+        set_clock(&env, begins);
+        let daemon = env.serve().await;
         for n in 0..4 {
             let text = format!("from {begins} to {set_to}, message {n}");
             let message = json!({ "account_id": "acc_1", "chat_id": "chat_1", "text": text });
             daemon.enqueue(&message.to_string()).await;
         }
-        house.delivered(expected + 1).await;
-        set_clock(&house, set_to);
+        env.delivered(expected + 1).await;
+        set_clock(&env, set_to);
         let last = json!({ "account_id": "acc_1", "chat_id": "chat_1", "text": format!("after {set_to}") });
         daemon.enqueue(&last.to_string()).await;
         expected += 5;
-        let delivered = house.delivered(expected).await;
+        let delivered = env.delivered(expected).await;
         assert_eq!(delivered.last().unwrap().text, format!("after {set_to}"), "in order");
         daemon.stop().await;
     }
-    let world = house.sandbox.world();
+    let world = env.sandbox.world();
     let pauses = gaps(&world.deliveries(), "acc_1");
     assert!(pauses.iter().all(|pause| *pause >= Duration::from_millis(290)), "{pauses:?}");
-    let set = house.sql("SELECT detail FROM events WHERE kind = 'daemon.clock_set' ORDER BY seq");
+    let set = env.sql("SELECT detail FROM events WHERE kind = 'daemon.clock_set' ORDER BY seq");
     assert!(set.len() >= 5, "each time it was set it was noticed: {set:?}");
-    let none_waits =
-        eventually(async || house.sql("SELECT id FROM messages WHERE state <> 'sent'").is_empty());
+    let none_waits = eventually(async || env.sql("SELECT id FROM messages WHERE state <> 'sent'").is_empty());
     assert!(none_waits.await);
 }

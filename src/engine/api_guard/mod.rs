@@ -1,7 +1,7 @@
 //! The API guard: every request takes a permit here, in order of asking, and none while the API as a whole fails.
 //!
 //! Steps call [`ApiGuard::ask`] and end if there is no permit yet: the guard keeps their account's place and wakes it.
-//! Tasks that read (`verify.rs`, `facts.rs`) wait in [`ApiGuard::wait`]. One task, the pump (`pump.rs`), sleeps
+//! Tasks that read (`reconcile.rs`, `account_sync.rs`) wait in [`ApiGuard::wait`]. One task, the pump (`pump.rs`), sleeps
 //! until the next permit or probe, whatever the number of those that wait. The rates are in `rates.rs`, the order in
 //! `permits.rs`, and what failed calls lead to in `breaker.rs`. None of it carries a promise: a restart forgets it.
 
@@ -27,8 +27,8 @@ use self::rates::Rates;
 use super::Wakeups;
 use crate::clock::{self, Clock, Dice};
 use crate::domain::message::AccountId;
-use crate::domain::outcome::{CANNOT_CONNECT, Heard, NOT_WRITTEN, Problem};
-use crate::domain::seen::Unread;
+use crate::domain::observed::Unread;
+use crate::domain::outcome::{CANNOT_CONNECT, Heard, NOT_WRITTEN, ProviderError};
 use crate::policy::settle::{Blame, after};
 use crate::provider::{Pages, Paging};
 
@@ -278,8 +278,8 @@ impl Drop for Permit {
 
 impl OpenCall {
     /// The call ended so; answers whose trouble it is.
-    pub(super) fn ended(self, problem: Option<&Problem>) -> Blame {
-        let heard = problem.map_or(Heard::Answer, Problem::heard);
+    pub(super) fn ended(self, problem: Option<&ProviderError>) -> Blame {
+        let heard = problem.map_or(Heard::Answer, ProviderError::heard);
         let no_connection =
             problem.is_some_and(|problem| [CANNOT_CONNECT, NOT_WRITTEN].contains(&problem.kind.as_str()));
         let ended = Ended { heard, is_send: self.is_send, no_connection, began: self.began };

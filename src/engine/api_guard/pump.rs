@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::State;
 use super::breaker::PROBE_TIMEOUT;
 use crate::domain::message::AccountId;
-use crate::domain::outcome::{Heard, Problem};
+use crate::domain::outcome::{Heard, ProviderError};
 use crate::engine::Shared;
 
 /// Runs until the engine stops. A probe that is under way then is given up.
@@ -61,11 +61,11 @@ async fn probe(shared: &Shared, account: AccountId) {
         biased;
         read = read => match read {
             Ok(read) => read.err().map(|unread| *unread.problem),
-            Err(_panic) => Some(Problem::local("panic", "the read panicked")),
+            Err(_panic) => Some(ProviderError::local("panic", "the read panicked")),
         },
-        () = shared.clock.sleep(PROBE_TIMEOUT) => Some(Problem::local("timeout", "no answer in time")),
+        () = shared.clock.sleep(PROBE_TIMEOUT) => Some(ProviderError::local("timeout", "no answer in time")),
     };
-    let heard = problem.as_ref().map_or(Heard::Answer, Problem::heard);
+    let heard = problem.as_ref().map_or(Heard::Answer, ProviderError::heard);
     let guard = &shared.api;
     let now = guard.clock.monotonic();
     let mut state = guard.state();

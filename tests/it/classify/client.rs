@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use outboxd::clock::SystemClock;
 use outboxd::domain::attachment::Attachment;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
-use outboxd::domain::outcome::{Outcome, Phase, Problem};
+use outboxd::domain::outcome::{Outcome, Phase, ProviderError};
 use outboxd::provider::{
     Call, CallAttachment, CallTarget, Composing, Content, Dialect, Progress, Provider, Recipients, Reply,
     Unipile, UnipileOptions,
@@ -112,7 +112,7 @@ async fn composing_is_shown_and_its_failure_is_told() {
     sandbox.fault(Fault::provider_429());
     assert_eq!(composing().await.unwrap_err().kind, "provider/too_many_requests");
     sandbox.world().disconnect("acc_1");
-    let problem: Problem = composing().await.unwrap_err();
+    let problem: ProviderError = composing().await.unwrap_err();
     assert_eq!((problem.kind.as_str(), problem.status), ("provider/invalid_authorization", Some(401)));
     assert_eq!(sandbox.world().delivered_count(), 0);
     sandbox.stop().await;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{InboxId, MessageId, NewMessage};
 use outboxd::domain::policy::{
-    Absent, Cooldown, Gap, InMail, Order, Policies, Policy, ReadBack, Retry, Typing,
+    Absent, Cooldown, Gap, InMail, Order, Policies, Policy, ReconcilePolicy, Retry, Typing,
 };
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
@@ -36,7 +36,10 @@ pub(crate) fn policy() -> Policy {
             min: seconds(2),
             max: seconds(12),
         },
-        read_back: ReadBack { after: [60, 180, 600, 1800].map(seconds).to_vec(), absent: Absent::Review },
+        reconcile: ReconcilePolicy {
+            after: [60, 180, 600, 1800].map(seconds).to_vec(),
+            absent: Absent::Review,
+        },
         retry: Retry { max_retries: 50, base: seconds(60), factor: 4, max: seconds(3600) },
         cooldown: Cooldown { first: seconds(7200), ..Policy::unlimited().cooldown },
         inbox_id: Some(InboxId::new("CLASSIC_PRIMARY")),
@@ -133,7 +136,7 @@ impl Bench {
             at_rest = at_rest.min(live_tasks());
             self.real.sleep(Duration::from_millis(1)).await;
         }
-        self.at_rest = at_rest + 3; // and the supervisor, the verifier and the pump
+        self.at_rest = at_rest + 3; // and the supervisor, the reconciler and the pump
         let rate = |n: u32| std::num::NonZeroU32::new(n).expect("not zero");
         let (total, own) = self.rates;
         let rates = RequestRates { total: rate(total), burst: rate(total), account: rate(own) };
@@ -144,7 +147,7 @@ impl Bench {
             policies: Policies { default: Arc::new(self.policy.clone()), accounts: HashMap::new() },
             rates,
             stale_after: self.stale_after,
-            facts_age: seconds(6 * 3600),
+            snapshot_age: seconds(6 * 3600),
             seed: self.seed,
         };
         let (engine, recovered) = Engine::start(parts).await.expect("started");
@@ -201,7 +204,7 @@ impl Bench {
     /// Stops the engine; time passes meanwhile as it must.
     pub(super) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("the engine runs");
-        // The verifier and the pump end first.
+        // The reconciler and the pump end first.
         self.at_rest -= 2;
         let end = self.clock.monotonic() + seconds(3600);
         let time_passes = async {

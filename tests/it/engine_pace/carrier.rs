@@ -8,8 +8,10 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use outboxd::clock::Clock;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
-use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, Problem};
-use outboxd::domain::seen::{Credits, ProviderTime, SeenAccount, SeenGroup, SeenInbox, SeenMessage, Unread};
+use outboxd::domain::observed::{
+    Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
+};
+use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, ProviderError};
 use outboxd::provider::{Call, CallTarget, Composing, Pages, Provider, Recipients, Reply};
 
 use super::time::FakeClock;
@@ -66,13 +68,13 @@ struct Seen {
     script_of: HashMap<String, VecDeque<Answer>>,
     composing_is_broken: bool,
     /// What each chat shows, oldest first.
-    shown: HashMap<String, Vec<SeenMessage>>,
+    shown: HashMap<String, Vec<ObservedMessage>>,
     /// The chats with each user.
     chats_with: HashMap<String, Vec<String>>,
     /// Reads of a chat that fail from now on.
     unreadable: usize,
     /// Inboxes in place of the one that every account has.
-    inboxes: Option<Vec<SeenInbox>>,
+    inboxes: Option<Vec<ObservedInbox>>,
     /// InMails left, in place of ten.
     credits: Option<Credits>,
     /// Unipile's word for the accounts; running unless it is set.
@@ -123,7 +125,8 @@ impl FakeProvider {
     }
 
     pub(super) fn set_inboxes(&self, inboxes: &[(&str, bool)]) {
-        let inbox = |(id, disabled): &(&str, bool)| SeenInbox { id: InboxId::new(*id), disabled: *disabled };
+        let inbox =
+            |(id, disabled): &(&str, bool)| ObservedInbox { id: InboxId::new(*id), disabled: *disabled };
         self.seen().inboxes = Some(inboxes.iter().map(inbox).collect());
     }
 
@@ -241,8 +244,8 @@ impl FakeProvider {
     }
 }
 
-fn problem(kind: &str) -> Problem {
-    Problem { kind: kind.into(), detail: Some("as scripted".into()), ..Problem::default() }
+fn problem(kind: &str) -> ProviderError {
+    ProviderError { kind: kind.into(), detail: Some("as scripted".into()), ..ProviderError::default() }
 }
 
 fn outcome_of(answer: Answer) -> (Phase, Outcome) {
@@ -255,12 +258,12 @@ fn outcome_of(answer: Answer) -> (Phase, Outcome) {
         Answer::Refused => Outcome::Refused(problem("provider/unprocessable_entity")),
         Answer::Forbidden => Outcome::Refused(problem("provider/insufficient_permissions")),
         Answer::Page403 => {
-            let page = Problem { status: Some(403), ..problem("outboxd/untyped_answer") };
+            let page = ProviderError { status: Some(403), ..problem("outboxd/untyped_answer") };
             Outcome::NotSent { problem: page, hold: Hold::Api }
         }
         Answer::RefusedForCredits => {
             let detail = Some("The account has no InMail credits left.".into());
-            Outcome::Refused(Problem { detail, ..problem("provider/unprocessable_entity") })
+            Outcome::Refused(ProviderError { detail, ..problem("provider/unprocessable_entity") })
         }
         Answer::NotSent => not_sent(Hold::Message, "api/proxy_auth_error"),
         Answer::NoConnection => {
@@ -288,11 +291,11 @@ impl Provider for FakeProvider {
         account_id: AccountId,
         chat_id: ChatId,
         _composing: Composing,
-    ) -> BoxFuture<'_, Result<(), Problem>> {
+    ) -> BoxFuture<'_, Result<(), ProviderError>> {
         Box::pin(async move {
             self.record(Kind::Composing, &account_id, chat_id.to_string(), String::new());
             let broken = self.seen().composing_is_broken;
-            if broken { Err(Problem::local("no_answer", "broken")) } else { Ok(()) }
+            if broken { Err(ProviderError::local("no_answer", "broken")) } else { Ok(()) }
         })
     }
 
@@ -302,7 +305,7 @@ impl Provider for FakeProvider {
         chat_id: ChatId,
         since: Timestamp,
         _pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
+    ) -> BoxFuture<'_, Result<Vec<ObservedMessage>, Unread>> {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, chat_id.to_string(), String::new());
             let mut seen = self.seen();
@@ -338,17 +341,21 @@ impl Provider for FakeProvider {
         _inbox_id: Option<InboxId>,
         _since: Timestamp,
         _pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
+    ) -> BoxFuture<'_, Result<Vec<ObservedGroup>, Unread>> {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, "groups".into(), String::new());
             Ok(Vec::new())
         })
     }
 
-    fn inboxes(&self, account_id: AccountId, _pages: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+    fn inboxes(
+        &self,
+        account_id: AccountId,
+        _pages: Pages,
+    ) -> BoxFuture<'_, Result<Vec<ObservedInbox>, Unread>> {
         Box::pin(async move {
             self.fact(&account_id, "inboxes").await?;
-            let usual = || vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }];
+            let usual = || vec![ObservedInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }];
             Ok(self.seen().inboxes.clone().unwrap_or_else(usual))
         })
     }
@@ -361,10 +368,10 @@ impl Provider for FakeProvider {
         })
     }
 
-    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
+    fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<ObservedAccount, Unread>> {
         Box::pin(async move {
             self.fact(&account_id, "account").await?;
-            Ok(SeenAccount {
+            Ok(ObservedAccount {
                 name: None,
                 provider: "linkedin".into(),
                 status: self.seen().status.unwrap_or("running").into(),

@@ -55,9 +55,9 @@ async fn an_outage_risks_five_messages_and_no_account_is_blamed() {
     assert_eq!(rests(&bench).await, 0, "no account rests");
     let waiting = bench.queue().value("SELECT id FROM messages WHERE state = 'queued' LIMIT 1");
     let view = bench.store().message(waiting.parse().unwrap(), bench.clock_now()).await.unwrap().unwrap();
-    let standing = bench.handle().explain(&view).await.unwrap().standing;
-    assert_eq!(standing.reason, Reason::ApiUnreachable);
-    assert!(matches!(standing.until, Some(Until::At(at)) if at > bench.clock_now()), "{standing:?}");
+    let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
+    assert_eq!(wait_status.reason, Reason::ApiUnreachable);
+    assert!(matches!(wait_status.until, Some(Until::At(at)) if at > bench.clock_now()), "{wait_status:?}");
     bench.provider.forget_script();
     bench.provider.break_facts(&[]);
     bench.advance(seconds(90)).await;
@@ -181,9 +181,9 @@ async fn accounts_that_wait_for_a_permit_say_so_with_a_time_and_go_in_turn() {
     let mut shown = Vec::new();
     for id in &waiting {
         let view = bench.store().message(id.parse().unwrap(), bench.clock_now()).await.unwrap().unwrap();
-        let standing = bench.handle().explain(&view).await.unwrap().standing;
-        assert_eq!(standing.reason, Reason::ApiBusy);
-        let Some(Until::At(at)) = standing.until else { panic!("{standing:?}") };
+        let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
+        assert_eq!(wait_status.reason, Reason::ApiBusy);
+        let Some(Until::At(at)) = wait_status.until else { panic!("{wait_status:?}") };
         shown.push((view.account.id.to_string(), at));
     }
     bench.advance(seconds(200)).await;

@@ -8,7 +8,7 @@ use outboxd::domain::message::{MessageId, NewMessage};
 use outboxd::domain::policy::{Breaks, Caps, Cooldown, Policy, WarmUp};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::engine::{Standing, Until};
+use outboxd::engine::{Until, WaitStatus};
 use outboxd::store::{Resumed, Scope};
 
 use super::SEED;
@@ -32,9 +32,9 @@ async fn enqueue(bench: &Bench, count: usize) -> Vec<MessageId> {
 }
 
 /// Why the account's first waiting message waits.
-async fn standing(bench: &Bench, id: MessageId) -> Standing {
+async fn wait_status(bench: &Bench, id: MessageId) -> WaitStatus {
     let view = bench.store().message(id, bench.clock_now()).await.unwrap().unwrap();
-    bench.handle().explain(&view).await.unwrap().standing
+    bench.handle().explain(&view).await.unwrap().wait_status
 }
 
 fn times(bench: &Bench) -> Vec<u64> {
@@ -52,7 +52,7 @@ async fn a_cap_counts_what_may_have_reached_somebody_and_holds_over_a_restart() 
     // The refused one reached nobody, the unknown one may have.
     assert_eq!(times(&bench).len(), 4);
     let first_at = at(0);
-    let waits = standing(&bench, ids[4]).await;
+    let waits = wait_status(&bench, ids[4]).await;
     assert_eq!((waits.reason, waits.until), (Reason::Cap, Some(Until::At(first_at + 24 * HOUR))));
     assert_eq!(waits.rule.as_deref(), Some("caps.all 3/24h, 3 of 3 used"));
     bench.restart().await;
@@ -60,7 +60,7 @@ async fn a_cap_counts_what_may_have_reached_somebody_and_holds_over_a_restart() 
     bench.crash().await;
     bench.advance(HOUR).await;
     assert_eq!(times(&bench).len(), 4, "nothing is forgotten");
-    assert_eq!(standing(&bench, ids[4]).await, waits);
+    assert_eq!(wait_status(&bench, ids[4]).await, waits);
     bench.until_sent(5).await;
     assert_eq!(times(&bench)[4], 24 * 3_600_000, "the moment at which the first send has left the window");
     let sends = bench.sends();
@@ -81,7 +81,7 @@ async fn outside_its_hours_nothing_goes_and_what_is_overdue_goes_at_the_usual_pa
     bench.policy.calendar = Some(Calendar { week, ..Calendar::always() });
     let ids = enqueue(&bench, 60).await;
     bench.start().await;
-    let waits = standing(&bench, ids[0]).await;
+    let waits = wait_status(&bench, ids[0]).await;
     assert_eq!((waits.reason, waits.until), (Reason::OutsideHours, Some(Until::At(at(1800)))));
     bench.advance(seconds(1800) + seconds(100)).await;
     bench.restart().await;
@@ -115,7 +115,7 @@ async fn failures_in_a_row_make_the_account_rest_and_say_so() {
     bench.advance(HOUR).await;
     assert_eq!(times(&bench).len(), 5, "two before the restart and one after it are three in a row");
     let failed_at = bench.sends()[4].wall;
-    let waits = standing(&bench, ids[5]).await;
+    let waits = wait_status(&bench, ids[5]).await;
     assert_eq!((waits.reason, waits.until), (Reason::Failures, Some(Until::At(failed_at + 24 * HOUR))));
     let event = "SELECT reason FROM events WHERE kind = 'account.hold'";
     assert_eq!(bench.queue().lines(event), ["failures"]);
@@ -138,13 +138,13 @@ async fn a_throttled_account_rests_then_has_half_its_caps_and_a_second_time_wait
     let ids = enqueue(&bench, 12).await;
     bench.start().await;
     bench.advance(seconds(60)).await;
-    assert_eq!(standing(&bench, ids[1]).await.reason, Reason::Cooldown);
+    assert_eq!(wait_status(&bench, ids[1]).await.reason, Reason::Cooldown);
     bench.restart().await;
     bench.until_sent(2).await;
     assert_eq!(times(&bench)[1], 24 * 3_600_000);
     bench.advance(seconds(600)).await;
     assert_eq!(times(&bench).len(), 4, "half of six, the throttled one has left the window");
-    let waits = standing(&bench, ids[4]).await;
+    let waits = wait_status(&bench, ids[4]).await;
     assert_eq!(
         (waits.reason, waits.rule.as_deref()),
         (Reason::HalfCaps, Some("caps.all 6/hour, 3 of 3 used"))
@@ -153,7 +153,7 @@ async fn a_throttled_account_rests_then_has_half_its_caps_and_a_second_time_wait
     bench.provider.script(vec![Answer::Throttled]);
     bench.until_sent(5).await;
     bench.settle().await;
-    let waits = standing(&bench, ids[5]).await;
+    let waits = wait_status(&bench, ids[5]).await;
     assert_eq!((waits.reason, waits.until), (Reason::AccountThrottled, Some(Until::Person)));
     bench.restart().await;
     bench.advance(72 * HOUR).await;
@@ -174,7 +174,7 @@ async fn the_warm_up_begins_again_when_a_restriction_was_mended() {
     bench.start().await;
     bench.advance(HOUR).await;
     assert_eq!(times(&bench).len(), 2);
-    let waits = standing(&bench, ids[2]).await;
+    let waits = wait_status(&bench, ids[2]).await;
     assert_eq!((waits.reason, waits.rule.as_deref()), (Reason::WarmUp, Some("caps.all 10/24h, 2 of 2 used")));
     let midnight = at(15 * 3600);
     assert_eq!(waits.until, Some(Until::At(midnight)), "the limit rises before the window has room");
@@ -209,7 +209,7 @@ async fn a_break_holds_over_a_restart() {
     bench.until_sent(3).await;
     bench.settle().await;
     bench.crash().await;
-    assert_eq!(standing(&bench, ids[3]).await.reason, Reason::Break);
+    assert_eq!(wait_status(&bench, ids[3]).await.reason, Reason::Break);
     bench.until_sent(7).await;
     let gaps: Vec<u64> = times(&bench).windows(2).map(|pair| pair[1] - pair[0]).collect();
     let long: Vec<bool> = gaps.iter().map(|gap| *gap >= 600_000).collect();

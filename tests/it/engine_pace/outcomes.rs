@@ -41,7 +41,7 @@ async fn a_limit_of_the_api_holds_its_account_only_and_spends_nothing() {
     assert!((605_000..=620_000).contains(&(times[1] - times[0])), "seed {SEED}: {times:?}");
     bench.settle().await;
     assert_eq!(bench.state(limited).await.0, StateName::Sent);
-    assert_eq!(bench.queue().lines("SELECT attempts, retries FROM messages WHERE arrival = 1"), ["2|0"]);
+    assert_eq!(bench.queue().lines("SELECT attempts, retries FROM messages WHERE seq = 1"), ["2|0"]);
     bench.finish().await;
 }
 
@@ -54,7 +54,7 @@ async fn a_limit_of_the_provider_has_the_chat_read_back_and_rests_the_account() 
     bench.enqueue(of("2", "a", "other account")).await;
     bench.start().await;
     bench.advance(seconds(1799)).await;
-    assert_eq!(bench.state(throttled).await, (StateName::Uncertain, Reason::ReadingBack));
+    assert_eq!(bench.state(throttled).await, (StateName::Uncertain, Reason::Reconciling));
     bench.advance(seconds(5400)).await;
     assert_eq!((times(&bench, "1").len(), times(&bench, "2").len()), (1, 1));
     bench.advance(seconds(60)).await;
@@ -78,8 +78,8 @@ async fn an_unknown_outcome_waits_for_a_person_and_is_never_called_again() {
     let texts: Vec<String> = bench.sends().into_iter().map(|call| call.text).collect();
     assert_eq!(texts, ["unknown", "other chat"]);
     let view = bench.store().message(behind, bench.handle().now()).await.unwrap().unwrap();
-    let standing = bench.handle().explain(&view).await.unwrap().standing;
-    assert_eq!((standing.reason, standing.until), (Reason::ChatOrder, Some(Until::Person)));
+    let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
+    assert_eq!((wait_status.reason, wait_status.until), (Reason::ChatOrder, Some(Until::Person)));
     bench.restart().await;
     bench.advance(seconds(3600)).await;
     assert_eq!(bench.sends().len(), 2, "a restart changes nothing about it");
@@ -103,9 +103,9 @@ async fn without_a_connection_a_read_finds_out_when_the_api_is_back_and_no_messa
     let health = bench.handle().api_health();
     assert!(health.failures >= 10, "{health:?}");
     let view = bench.store().message(id, bench.clock_now()).await.unwrap().unwrap();
-    let standing = bench.handle().explain(&view).await.unwrap().standing;
+    let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
     let until = health.unreachable_until.expect("the next probe");
-    assert_eq!((standing.reason, standing.until), (Reason::ApiUnreachable, Some(Until::At(until))));
+    assert_eq!((wait_status.reason, wait_status.until), (Reason::ApiUnreachable, Some(Until::At(until))));
     assert!(until > bench.clock_now() && until <= bench.clock_now() + seconds(60));
     bench.provider.break_facts(&[]);
     bench.until_sent(2).await;
@@ -232,7 +232,7 @@ async fn a_step_that_panics_leaves_its_message_to_a_person_and_the_account_goes_
     bench.enqueue(to_chat("b", "next")).await;
     bench.start().await;
     bench.until_sent(2).await;
-    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::ReadingBack));
+    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::Reconciling));
     let times = times(&bench, "1");
     assert!(times[1] - times[0] >= 60_000, "it rests for a minute: {times:?}");
     bench.finish().await;
@@ -248,8 +248,8 @@ async fn the_time_that_is_explained_is_the_time_of_the_send() {
     bench.until_sent(1).await;
     let view = bench.store().message(second, bench.clock_now()).await.unwrap().unwrap();
     let explained = bench.handle().explain(&view).await.unwrap();
-    assert_eq!(explained.standing.reason, Reason::Gap);
-    let Some(Until::At(time)) = explained.standing.until else { panic!("{explained:?}") };
+    assert_eq!(explained.wait_status.reason, Reason::Gap);
+    let Some(Until::At(time)) = explained.wait_status.until else { panic!("{explained:?}") };
     bench.until_sent(2).await;
     assert_eq!(bench.sends()[1].wall, time);
     bench.finish().await;

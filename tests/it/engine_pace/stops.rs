@@ -36,7 +36,7 @@ async fn a_pause_while_somebody_types_stops_the_send() {
             bench.advance(seconds(600)).await;
             assert_eq!(bench.sends().len(), 0, "{scope:?}, woken {woken}");
             assert_eq!(bench.state(id).await.0, StateName::Queued);
-            assert_eq!(bench.queue().value("SELECT count(*) FROM attempts"), "0", "it left no trace");
+            assert_eq!(bench.queue().value("SELECT count(*) FROM attempts"), "0", "it left nothing behind");
             bench.store().resume(scope.clone(), false, bench.clock_now()).await.unwrap();
             bench.handle().wake(account("1"));
             bench.until_sent(1).await;
@@ -107,7 +107,7 @@ async fn stopping_with_a_call_that_hangs_settles_it_at_the_end_of_the_grace() {
     let begun = bench.clock.monotonic();
     bench.stop(seconds(25)).await;
     assert_eq!(bench.clock.monotonic() - begun, seconds(25));
-    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::ReadingBack));
+    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::Reconciling));
     assert_eq!(bench.queue().lines("SELECT outcome, type FROM attempts"), ["uncertain|outboxd/stopped"]);
     assert_eq!(bench.state(next).await.0, StateName::Queued);
     assert_eq!(bench.sends().len(), 1);
@@ -157,6 +157,6 @@ async fn a_crash_in_the_middle_of_a_call_is_found_by_the_next_run() {
         ("next", 12_000),
         "the gap of the lost call counts from now"
     );
-    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::ReadingBack));
+    assert_eq!(bench.state(id).await, (StateName::Uncertain, Reason::Reconciling));
     bench.finish().await;
 }

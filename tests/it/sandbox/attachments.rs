@@ -52,9 +52,9 @@ async fn an_attachment_is_kept_as_it_was_sent() {
     let (_, answer) = bench.own(Method::GET, "/sandbox/ledger", "").await;
     assert_eq!(answer[0]["attachments"][0]["voice_note"], true);
     assert!(answer[0]["attachments"][0].get("content").is_none());
-    let read_back: Vec<Delivery> = serde_json::from_value(answer).unwrap();
-    assert_eq!(read_back[0].attachments, delivery.attachments, "the hash tells, the bytes are not repeated");
-    assert_eq!(read_back[0].attachments[0].content(), None);
+    let reconcile: Vec<Delivery> = serde_json::from_value(answer).unwrap();
+    assert_eq!(reconcile[0].attachments, delivery.attachments, "the hash tells, the bytes are not repeated");
+    assert_eq!(reconcile[0].attachments[0].content(), None);
 }
 
 #[tokio::test]

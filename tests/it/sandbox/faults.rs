@@ -104,7 +104,7 @@ async fn latency_before_delivery_holds_the_delivery_back() {
     assert_eq!(bench.send().await.unwrap().status(), 200);
     assert!(clock.monotonic() >= latency);
     let (call, delivery) = (bench.last_call(), world.deliveries().pop().unwrap());
-    assert_eq!(delivery.at_monotonic, call.at_monotonic, "arrival counts, not the end of the latency");
+    assert_eq!(delivery.at_monotonic, call.at_monotonic, "seq counts, not the end of the latency");
 
     bench.sandbox.fault(Fault::new(FaultKind::Latency { before_delivery: latency }));
     unanswered_until(bench.send(), "the call arrives", || world.call_count() == 3).await;

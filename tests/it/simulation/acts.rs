@@ -100,9 +100,8 @@ fn scope(account: Option<&str>) -> Scope {
 /// A person looks at what waits for one, knows what arrived, and decides: what arrived is sent, what did not goes again
 /// or, with `drops`, is dropped.
 pub(crate) async fn review(life: &Life<'_>, drops: bool) {
-    let waiting = format!(
-        "SELECT m.id, m.account_id, {SAID} FROM messages m WHERE m.state = 'review' ORDER BY m.arrival"
-    );
+    let waiting =
+        format!("SELECT m.id, m.account_id, {SAID} FROM messages m WHERE m.state = 'review' ORDER BY m.seq");
     let all_sent = format!(
         "SELECT m.id, m.account_id, {SAID} FROM messages m WHERE m.account_id = ?1 AND m.state = 'sent'"
     );
@@ -142,11 +141,11 @@ pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
     let now = life.universe.clock.now();
     let page = life.store.messages(&filter, now).await.expect("the queue answers");
     for view in &page.messages {
-        let standing = life.handle().explain(view).await.expect("the queue answers").standing;
+        let wait_status = life.handle().explain(view).await.expect("the queue answers").wait_status;
         let waits_in_the_past =
-            matches!(standing.until, Some(Until::At(at)) if at < now && view.state == StateName::Queued);
-        if waits_in_the_past || (standing.until.is_none() && standing.reason.as_str().is_empty()) {
-            notes.unexplained.push(format!("{} in {:?} at {now}: {standing:?}", view.id, view.state));
+            matches!(wait_status.until, Some(Until::At(at)) if at < now && view.state == StateName::Queued);
+        if waits_in_the_past || (wait_status.until.is_none() && wait_status.reason.as_str().is_empty()) {
+            notes.unexplained.push(format!("{} in {:?} at {now}: {wait_status:?}", view.id, view.state));
         }
     }
 }

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use outboxd::clock::{Clock, Sleep};
-use outboxd::domain::outcome::{Hold, Outcome, Phase, Problem};
+use outboxd::domain::outcome::{Hold, Outcome, Phase, ProviderError};
 use outboxd::provider::{Answer, Call, Dialect, Expected, Reply, classify, request};
 use outboxd::sandbox::{SandboxConfig, World};
 use rusqlite::Connection;
@@ -50,7 +50,7 @@ pub(crate) enum With {
 }
 
 /// What is decided about a call, and about a read: whether it fails.
-pub(crate) trait Weather: Send + Sync {
+pub(crate) trait FaultPlan: Send + Sync {
     /// Of the `number`th call of an account, from 0.
     fn of_call(&self, call: &Call, number: u64) -> Fate;
     /// Of the `number`th read of an account: whether it is answered.
@@ -115,7 +115,7 @@ pub(super) struct Sky {
 pub(crate) struct Carrier {
     pub(crate) clock: FakeClock,
     pub(crate) world: World,
-    weather: Mutex<Arc<dyn Weather>>,
+    fault_plan: Mutex<Arc<dyn FaultPlan>>,
     pub(super) stop: Arc<StopAt>,
     database: PathBuf,
     /// Somebody else's look at the queue.
@@ -141,7 +141,7 @@ impl Clock for Theirs {
 impl Carrier {
     pub(crate) fn new(
         clock: FakeClock,
-        weather: Arc<dyn Weather>,
+        fault_plan: Arc<dyn FaultPlan>,
         stop: Arc<StopAt>,
         database: PathBuf,
     ) -> Self {
@@ -149,7 +149,7 @@ impl Carrier {
         Self {
             clock,
             world,
-            weather: Mutex::new(weather),
+            fault_plan: Mutex::new(fault_plan),
             stop,
             database,
             judge: Mutex::default(),
@@ -161,13 +161,13 @@ impl Carrier {
         self.sky.lock().expect("nothing panics while holding it")
     }
 
-    pub(super) fn weather(&self) -> Arc<dyn Weather> {
-        Arc::clone(&self.weather.lock().expect("nothing panics while holding it"))
+    pub(super) fn fault_plan(&self) -> Arc<dyn FaultPlan> {
+        Arc::clone(&self.fault_plan.lock().expect("nothing panics while holding it"))
     }
 
     /// From now on it is like this.
-    pub(crate) fn set_weather(&self, weather: Arc<dyn Weather>) {
-        *self.weather.lock().expect("nothing panics while holding it") = weather;
+    pub(crate) fn set_weather(&self, fault_plan: Arc<dyn FaultPlan>) {
+        *self.fault_plan.lock().expect("nothing panics while holding it") = fault_plan;
     }
 
     /// Every call that left, oldest first.
@@ -193,7 +193,7 @@ impl Carrier {
     /// Delivers what is due.
     pub(crate) fn deliver(&self) {
         let now = self.clock.monotonic();
-        let weather = self.weather();
+        let fault_plan = self.fault_plan();
         let mut sky = self.sky();
         let (mut due, rest): (Vec<Flying>, Vec<Flying>) =
             std::mem::take(&mut sky.flying).into_iter().partition(|flying| flying.due <= now);
@@ -203,7 +203,7 @@ impl Carrier {
             let (status, answer) = self.ask("POST", &path, Some(&body));
             let value: Option<Value> = serde_json::from_slice(&answer).ok();
             if let Some(id) = value.as_ref().and_then(|value| value["message_id"].as_str()) {
-                sky.shown_at.insert(id.to_owned(), now + weather.lag(&account, number));
+                sky.shown_at.insert(id.to_owned(), now + fault_plan.lag(&account, number));
             }
             sky.said.insert(ticket, (status, answer));
         }
@@ -227,7 +227,7 @@ impl Carrier {
 
     /// Whether the queue's file says, to somebody else, that this call is about to be made.
     fn has_intent(&self, call: &Call) -> bool {
-        const SQL: &str = "SELECT count(*) FROM messages m JOIN attempts t ON t.arrival = m.arrival AND t.number = m.attempts \
+        const SQL: &str = "SELECT count(*) FROM messages m JOIN attempts t ON t.seq = m.seq AND t.number = m.attempts \
              WHERE m.account_id = ?1 AND m.text = ?2 AND m.state = 'sending' AND t.ended_at IS NULL";
         self.count(SQL, &[call.account_id.as_str(), call.text.as_str()]) == 1
     }
@@ -262,13 +262,13 @@ impl Carrier {
         }
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let number = count(&mut self.sky().calls, &account);
-        let fate = self.weather().of_call(&call, number);
+        let fate = self.fault_plan().of_call(&call, number);
         let Fate::Arrives { delivered, answered, with } = fate else {
-            let problem = Problem::local("cannot_connect", "as decided");
+            let problem = ProviderError::local("cannot_connect", "as decided");
             let outcome = Outcome::NotSent { problem, hold: Hold::Api };
             return Reply { phase: Phase::Connecting, outcome };
         };
-        if let Some(hand) = self.weather().by_hand(&account, number) {
+        if let Some(hand) = self.fault_plan().by_hand(&account, number) {
             let written = self.sky().by_hand;
             let is_written = people::write(&self.world, &call, hand, written, at(0) + now);
             self.sky().by_hand += u64::from(is_written);
@@ -360,7 +360,7 @@ pub(super) fn count(counts: &mut HashMap<String, u64>, account: &str) -> u64 {
 }
 
 fn unknown(kind: &str) -> Reply {
-    let problem = Problem::local(kind, "as decided");
+    let problem = ProviderError::local(kind, "as decided");
     Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
 }
 

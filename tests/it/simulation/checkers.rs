@@ -141,7 +141,7 @@ impl<'a> Evidence<'a> {
         );
         let looks = self.lines(
             "SELECT e.at || ' ' || m.account_id || ' ' || m.text || ': ' || e.source || ' ' || e.finding || ' ' || coalesce(e.detail, '') \
-             FROM evidence e JOIN messages m ON m.arrival = e.arrival ORDER BY e.rowid",
+             FROM evidence e JOIN messages m ON m.seq = e.seq ORDER BY e.rowid",
         );
         let set = self
             .notes
@@ -247,7 +247,7 @@ impl<'a> Evidence<'a> {
 
     /// Caps hold by the clock that nobody sets, hours by the one that the daemon saw. After LinkedIn said "too many", and that was recorded, the account rests for its cooldown.
     fn p4_never_outside_the_limits(&self) -> Vec<String> {
-        const RECORDED: &str = "SELECT count(*) FROM attempts t JOIN messages m ON m.arrival = t.arrival \
+        const RECORDED: &str = "SELECT count(*) FROM attempts t JOIN messages m ON m.seq = t.seq \
              WHERE t.account_id = ?1 AND m.text = ?2 AND t.outcome = 'throttled'";
         let mut wrong = Vec::new();
         for (account, text, at) in self.universe.carrier.throttled() {
@@ -335,11 +335,11 @@ impl<'a> Evidence<'a> {
         let mut wrong = self.notes.unexplained.clone();
         wrong.extend(self.lines(
             "SELECT id || ' is ' || state || ' without a reason or a time' FROM messages WHERE reason = '' \
-               OR (state = 'uncertain' AND verify_at IS NULL) OR (state = 'queued' AND due_at IS NULL)",
+               OR (state = 'uncertain' AND reconcile_at IS NULL) OR (state = 'queued' AND due_at IS NULL)",
         ));
         wrong.extend(self.lines(
             "SELECT id || ' has ' || count(t.number) || ' attempts and says ' || m.attempts FROM messages m \
-             LEFT JOIN attempts t ON t.arrival = m.arrival GROUP BY m.arrival HAVING count(t.number) <> m.attempts",
+             LEFT JOIN attempts t ON t.seq = m.seq GROUP BY m.seq HAVING count(t.number) <> m.attempts",
         ));
         let untrue =
             std::mem::take(&mut *self.universe.wrongs.lock().expect("nothing panics while holding it"));

@@ -18,10 +18,10 @@ use outboxd::domain::message::AccountId;
 use outboxd::domain::policy::{Policies, Policy};
 use outboxd::engine::{Engine, EngineHandle, EngineParts, RequestRates};
 use outboxd::provider::Provider;
-use outboxd::store::{Point, Store, StoreError, StoreOptions};
+use outboxd::store::{Failpoint, Store, StoreError, StoreOptions};
 use tokio::sync::Notify;
 
-use super::carrier::{Carrier, Weather};
+use super::carrier::{Carrier, FaultPlan};
 use super::stop::StopAt;
 use super::truth::Truth;
 use crate::engine_pace::bench::live_tasks;
@@ -72,7 +72,7 @@ impl Universe {
     /// `policies` of accounts that differ.
     pub(crate) fn new(
         seed: u64,
-        weather: Arc<dyn Weather>,
+        fault_plan: Arc<dyn FaultPlan>,
         default: Policy,
         accounts: HashMap<outboxd::domain::message::AccountId, Policy>,
     ) -> Self {
@@ -83,7 +83,7 @@ impl Universe {
         let clock = FakeClock::new();
         let stop = Arc::new(StopAt::default());
         let database = folder.path().join("queue.db");
-        let carrier = Arc::new(Carrier::new(clock.clone(), weather, Arc::clone(&stop), database));
+        let carrier = Arc::new(Carrier::new(clock.clone(), fault_plan, Arc::clone(&stop), database));
         let accounts = accounts.into_iter().map(|(id, policy)| (id, Arc::new(policy))).collect();
         let policies = Policies { default: Arc::new(default), accounts };
         let many = NonZeroU32::new(1_000_000).expect("not zero");
@@ -122,7 +122,7 @@ impl Universe {
     }
 
     /// Lets one process live for as long as `story` lasts, and then kills it; `None` if it was stopped before.
-    pub(crate) fn live<T>(&self, story: impl AsyncFnOnce(&mut Life<'_>) -> T) -> Option<T> {
+    pub(crate) fn live<T>(&self, scenario: impl AsyncFnOnce(&mut Life<'_>) -> T) -> Option<T> {
         let rest = Arc::new(Rest::default());
         let (parked, carrier) = (Arc::clone(&rest), Arc::clone(&self.carrier));
         // A thread that parks has nothing to do; if no task but those at rest is alive, nobody has.
@@ -134,7 +134,7 @@ impl Universe {
         let told = runtime.block_on(async {
             let work = async {
                 let mut life = Life::begin(self, Arc::clone(&rest)).await;
-                story(&mut life).await
+                scenario(&mut life).await
             };
             tokio::select! {
                 biased;
@@ -209,7 +209,7 @@ impl Rest {
 impl<'a> Life<'a> {
     async fn begin(universe: &'a Universe, rest: Arc<Rest>) -> Self {
         let store = universe.open().await.expect("the queue opens");
-        // And the supervisor, the verifier and the pump.
+        // And the supervisor, the reconciler and the pump.
         rest.tasks.store(tasks_at_rest(&store).await + 3, Ordering::Relaxed);
         let stop = Arc::clone(&universe.stop);
         let truth = Arc::new(Truth::new());
@@ -218,8 +218,8 @@ impl<'a> Life<'a> {
             let (stop, checks) = (Arc::clone(&stop), Arc::clone(&checks));
             Box::pin(async move {
                 match point {
-                    Point::Asked | Point::Written => stop.point().await,
-                    Point::Begins(account, arrival) => checks.begins(&account, arrival).await,
+                    Failpoint::Asked | Failpoint::Written => stop.point().await,
+                    Failpoint::Begins(account, seq) => checks.begins(&account, seq).await,
                 }
             })
         }));
@@ -231,7 +231,7 @@ impl<'a> Life<'a> {
             clock: Arc::new(LifeClock { clock, born, tells_boot: universe.tells_boot() }),
             policies: universe.policies.clone(),
             rates: universe.rates,
-            facts_age: seconds(6 * 3600),
+            snapshot_age: seconds(6 * 3600),
             stale_after: Some(seconds(86_400)),
             seed: universe.seed,
         };
@@ -308,7 +308,7 @@ impl<'a> Life<'a> {
     /// Stops in good order, with a goodbye.
     pub(crate) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("it runs");
-        // The verifier and the pump end first.
+        // The reconciler and the pump end first.
         self.rest.tasks.fetch_sub(2, Ordering::Relaxed);
         let time_passes = async {
             loop {

@@ -7,11 +7,11 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use outboxd::clock::Clock;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
-use outboxd::domain::outcome::Problem;
-use outboxd::domain::seen::{
-    Credits, Member, Pointer, ProviderTime, SeenAccount, SeenAttachment, SeenGroup, SeenInbox, SeenMessage,
-    Unread,
+use outboxd::domain::observed::{
+    Credits, Member, ObservedAccount, ObservedAttachment, ObservedGroup, ObservedInbox, ObservedMessage,
+    Pointer, ProviderTime, Unread,
 };
+use outboxd::domain::outcome::ProviderError;
 use outboxd::provider::{Call, Composing, Pages, Provider, Reply};
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ impl Carrier {
     ) -> Result<Vec<Value>, Unread> {
         self.stop.point().await;
         let number = count(&mut self.sky().reads, account.as_str());
-        if !self.weather().answers_read(account.as_str(), number) {
+        if !self.fault_plan().answers_read(account.as_str(), number) {
             return Err(unread());
         }
         self.sky().knows_time = true;
@@ -57,7 +57,7 @@ impl Carrier {
         chat: ChatId,
         since: Timestamp,
         pages: Pages,
-    ) -> Result<Vec<SeenMessage>, Unread> {
+    ) -> Result<Vec<ObservedMessage>, Unread> {
         let (own, chat) = (segment(account.as_str()), segment(chat.as_str()));
         let after = segment(&outboxd::domain::time_text(since));
         let path = format!("/v2/{own}/chats/{chat}/messages?limit=100&after={after}");
@@ -77,12 +77,17 @@ impl Provider for Carrier {
         Box::pin(self.carry(call))
     }
 
-    fn set_composing(&self, _: AccountId, _: ChatId, _: Composing) -> BoxFuture<'_, Result<(), Problem>> {
+    fn set_composing(
+        &self,
+        _: AccountId,
+        _: ChatId,
+        _: Composing,
+    ) -> BoxFuture<'_, Result<(), ProviderError>> {
         Box::pin(async {
             self.stop.point().await;
-            match self.weather().answers_account() {
+            match self.fault_plan().answers_account() {
                 true => Ok(()),
-                false => Err(Problem::local("timeout", "as decided")),
+                false => Err(ProviderError::local("timeout", "as decided")),
             }
         })
     }
@@ -93,7 +98,7 @@ impl Provider for Carrier {
         chat_id: ChatId,
         since: Timestamp,
         pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenMessage>, Unread>> {
+    ) -> BoxFuture<'_, Result<Vec<ObservedMessage>, Unread>> {
         Box::pin(self.messages(account_id, chat_id, since, pages))
     }
 
@@ -111,11 +116,11 @@ impl Provider for Carrier {
         _inbox_id: Option<InboxId>,
         since: Timestamp,
         pages: Pages,
-    ) -> BoxFuture<'_, Result<Vec<SeenGroup>, Unread>> {
+    ) -> BoxFuture<'_, Result<Vec<ObservedGroup>, Unread>> {
         Box::pin(async move {
             let path = format!("/v2/{}/chats?type=group&limit=100", segment(account.as_str()));
             let found = self.list(&account, path, Some(pages)).await?;
-            let group = |chat: &Value| SeenGroup {
+            let group = |chat: &Value| ObservedGroup {
                 chat_id: ChatId::new(chat["id"].as_str().expect("an id")),
                 name: chat["name"].as_str().map(str::to_owned),
                 last_message_at: chat["last_message_timestamp"]
@@ -128,10 +133,10 @@ impl Provider for Carrier {
         })
     }
 
-    fn inboxes(&self, _: AccountId, _: Pages) -> BoxFuture<'_, Result<Vec<SeenInbox>, Unread>> {
+    fn inboxes(&self, _: AccountId, _: Pages) -> BoxFuture<'_, Result<Vec<ObservedInbox>, Unread>> {
         Box::pin(async {
-            match self.weather().answers_account() {
-                true => Ok(vec![SeenInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]),
+            match self.fault_plan().answers_account() {
+                true => Ok(vec![ObservedInbox { id: InboxId::new("CLASSIC_PRIMARY"), disabled: false }]),
                 false => Err(unread()),
             }
         })
@@ -139,20 +144,20 @@ impl Provider for Carrier {
 
     fn inmail_credits(&self, _: AccountId) -> BoxFuture<'_, Result<Credits, Unread>> {
         Box::pin(async {
-            match self.weather().answers_account() {
+            match self.fault_plan().answers_account() {
                 true => Ok(Credits::from([("classic".to_owned(), 10)])),
                 false => Err(unread()),
             }
         })
     }
 
-    fn account(&self, _: AccountId) -> BoxFuture<'_, Result<SeenAccount, Unread>> {
+    fn account(&self, _: AccountId) -> BoxFuture<'_, Result<ObservedAccount, Unread>> {
         Box::pin(async {
-            if !self.weather().answers_account() {
+            if !self.fault_plan().answers_account() {
                 return Err(unread());
             }
             let (provider, status) = ("linkedin".into(), "running".into());
-            Ok(SeenAccount { name: None, provider, status, products: BTreeMap::new(), is_locked: false })
+            Ok(ObservedAccount { name: None, provider, status, products: BTreeMap::new(), is_locked: false })
         })
     }
 
@@ -165,12 +170,12 @@ impl Provider for Carrier {
     }
 }
 
-fn seen(message: &Value) -> SeenMessage {
+fn seen(message: &Value) -> ObservedMessage {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let pointer = |value: &Value| {
         value.is_object().then(|| Pointer { id: text(&value["id"]), text: text(&value["text"]) })
     };
-    SeenMessage {
+    ObservedMessage {
         id: text(&message["id"]).expect("an id"),
         is_sender: message["is_sender"].as_bool(),
         at: message["timestamp"].as_str().expect("a time").parse().expect("a time"),
@@ -184,8 +189,8 @@ fn seen(message: &Value) -> SeenMessage {
     }
 }
 
-fn file(file: &Value) -> SeenAttachment {
-    SeenAttachment {
+fn file(file: &Value) -> ObservedAttachment {
+    ObservedAttachment {
         filename: file["filename"].as_str().map(str::to_owned),
         size: file["file_size"].as_u64(),
         content_type: file["mimetype"].as_str().map(str::to_owned),
@@ -208,5 +213,5 @@ fn segment(id: &str) -> String {
 }
 
 fn unread() -> Unread {
-    Unread { problem: Box::new(Problem::local("timeout", "as decided")), down: None, hold: None }
+    Unread { problem: Box::new(ProviderError::local("timeout", "as decided")), down: None, hold: None }
 }

@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 #[derive(Debug, Default)]
 struct Count {
-    /// Points that were passed since the count began.
+    /// Failpoints that were passed since the count began.
     passed: u64,
     /// The one that is not passed.
     at: Option<u64>,

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outboxd::domain::message::{AccountId, Arrival};
+use outboxd::domain::message::{AccountId, Seq};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::domain::time_text;
@@ -85,23 +85,23 @@ impl Truth {
     }
 
     /// The engine is about to write the intent to send this message.
-    pub(crate) async fn begins(&self, account: &AccountId, arrival: Arrival) {
+    pub(crate) async fn begins(&self, account: &AccountId, seq: Seq) {
         let Some((_, handle)) = self.running() else { return };
         let queued = self.queued(account).await;
-        let standings = handle.standings(&queued).await.expect("the queue answers");
+        let wait_statuses = handle.wait_statuses(&queued).await.expect("the queue answers");
         let told: Vec<_> =
-            queued.iter().zip(&standings).map(|(view, standing)| (view.arrival, standing)).collect();
-        let now: Vec<Arrival> = told
+            queued.iter().zip(&wait_statuses).map(|(view, wait_status)| (view.seq, wait_status)).collect();
+        let now: Vec<Seq> = told
             .iter()
-            .filter(|(_, standing)| standing.reason == Reason::Now)
-            .map(|(arrival, _)| *arrival)
+            .filter(|(_, wait_status)| wait_status.reason == Reason::Now)
+            .map(|(seq, _)| *seq)
             .collect();
         // If the API fails between the pick and the call, none is made.
-        let fails = told.iter().any(|(_, standing)| standing.reason == Reason::ApiUnreachable);
+        let fails = told.iter().any(|(_, wait_status)| wait_status.reason == Reason::ApiUnreachable);
         // What happens to the account in this very instant may change what goes next after it was picked.
-        if now != [arrival] && !fails && !self.happens_now(account).await {
+        if now != [seq] && !fails && !self.happens_now(account).await {
             let at = handle.now();
-            self.wrong(format!("{account} sends {arrival:?} at {at}, and `now` are {now:?}: {told:?}"));
+            self.wrong(format!("{account} sends {seq:?} at {at}, and `now` are {now:?}: {told:?}"));
         }
     }
 
@@ -124,15 +124,16 @@ impl Truth {
         }
         let mut next = Timestamp::MAX;
         for id in (0..accounts).map(|n| account(&n.to_string())) {
-            let standing = handle.next_standing(&id).await.expect("the queue answers");
-            let is_now = standing.as_ref().is_some_and(|standing| standing.reason == Reason::Now);
+            let wait_status = handle.next_wait_status(&id).await.expect("the queue answers");
+            let is_now = wait_status.as_ref().is_some_and(|wait_status| wait_status.reason == Reason::Now);
             if is_now {
                 self.wrong(format!("{id} rests at {now} although a message is `now`"));
             }
             // While the API fails, every probe is shown anew.
-            let standing = standing.filter(|standing| !is_now && standing.reason != Reason::ApiUnreachable);
+            let wait_status =
+                wait_status.filter(|wait_status| !is_now && wait_status.reason != Reason::ApiUnreachable);
             let mut shown = self.shown.lock().expect("nothing panics while holding it");
-            let Some(Until::At(until)) = standing.and_then(|standing| standing.until) else {
+            let Some(Until::At(until)) = wait_status.and_then(|wait_status| wait_status.until) else {
                 shown.remove(&id);
                 continue;
             };

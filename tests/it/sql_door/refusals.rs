@@ -36,14 +36,14 @@ const PRODUCERS: [&str; 23] = [
 
 /// What is the daemon's, each with values that somebody might set.
 const DAEMONS: &[(&str, &[&str])] = &[
-    ("arrival", &["7", "-1", "0", "9223372036854775807"]),
+    ("seq", &["7", "-1", "0", "9223372036854775807"]),
     ("state", &["'queued'", "'sent'", "'nonsense'"]),
     ("reason", &["'now'", "''"]),
     ("error", &["''", "'x'"]),
     ("due_at", &["'2026-11-22T09:00:00.000Z'"]),
     ("retry_at", &["'2026-11-22T09:00:00.000Z'"]),
     ("blocked_by", &["1"]),
-    ("verify_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("reconcile_at", &["'2026-11-22T09:00:00.000Z'"]),
     ("reads", &["1"]),
     ("resends", &["1"]),
     ("settled_by", &["'person'"]),

@@ -18,7 +18,7 @@ async fn a_granted_intent_is_on_disk_with_the_attempt_and_the_pace() {
     assert_eq!(queue.begin(id, 1, at(5)).await, Begun::Granted);
     let queue = queue.crash(at(6)).await;
     assert_eq!(queue.state(id).await, (StateName::Sending, Reason::InFlight));
-    let columns = "arrival, number, account_id, run, gap_ms, ended_at, phase, outcome, length(fingerprint)";
+    let columns = "seq, number, account_id, run, gap_ms, ended_at, phase, outcome, length(fingerprint)";
     let attempts = queue.lines(&format!("SELECT {columns} FROM attempts"));
     assert_eq!(attempts, ["1|1|acc_1|1|12000|-|claimed|-|64"]);
     // It is dated when it is written, which is never before it was asked for.
@@ -103,7 +103,7 @@ async fn the_intent_looks_once_more_at_everything_that_may_stop_it() {
         assert_eq!(queue.begin(id, 1, at(50)).await, expected, "{what}");
         if expected == Begun::Withdrawn {
             let after = queue.lines("SELECT m.*, a.* FROM messages m JOIN accounts a");
-            assert_eq!(after, before, "{what}: a withdrawn intent leaves no trace");
+            assert_eq!(after, before, "{what}: a withdrawn intent leaves nothing behind");
         }
         queue.check();
     }
@@ -137,7 +137,7 @@ async fn an_intent_with_another_number_is_withdrawn() {
     assert_eq!(queue.begin(id, 2, at(300)).await, Begun::Granted);
     assert_eq!(queue.begin(id, 2, at(301)).await, Begun::Withdrawn, "it is on its way");
     let mut intent = queue.intent(id, 1, at(1)).await;
-    intent.arrival = NOWHERE;
+    intent.seq = NOWHERE;
     assert_eq!(queue.store.begin_attempt(intent).await.unwrap(), Begun::Withdrawn, "no such message");
     queue.check();
 }

@@ -17,7 +17,7 @@ fn insert(queue: &Queue, columns: &str, values: &str) -> i64 {
 
 /// What the doors make of a row.
 fn admission(row: &Inserted, now: jiff::Timestamp) -> Admission {
-    let rules = outboxd::domain::validate::Rules { max_text_chars: 100, known_accounts: None };
+    let rules = outboxd::domain::validate::ValidationLimits { max_text_chars: 100, known_accounts: None };
     let judged = match row.draft.clone() {
         Ok(draft) => draft.validate(&rules, now).map_err(|refusals| refusals[0].to_string()),
         Err(why) => Err(why),
@@ -39,7 +39,7 @@ async fn a_row_of_another_program_is_seen_oldest_first_and_queued_once() {
 
     assert_eq!(queue.store.inserted(1).await.unwrap().len(), 1, "at most as many as were asked for");
     let rows = queue.store.inserted(10).await.unwrap();
-    assert_eq!(rows.iter().map(|row| row.arrival.0).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(rows.iter().map(|row| row.seq.0).collect::<Vec<_>>(), [1, 2, 3]);
     let now = rows[2].created_at + std::time::Duration::from_secs(1);
     let admissions: Vec<Admission> = rows.iter().map(|row| admission(row, now)).collect();
     assert_eq!(queue.store.admit(admissions.clone()).await.unwrap(), 3);
@@ -48,7 +48,7 @@ async fn a_row_of_another_program_is_seen_oldest_first_and_queued_once() {
 
     let created = outboxd::domain::time_text(rows[1].created_at);
     assert_eq!(
-        queue.lines("SELECT state, reason, thread, due_at, run FROM messages ORDER BY arrival")[..2],
+        queue.lines("SELECT state, reason, thread, due_at, run FROM messages ORDER BY seq")[..2],
         [
             "queued|scheduled|chat:c|2999-01-01T00:00:00.000Z|1".to_owned(),
             format!("queued|turn|user:u|{created}|1")
@@ -69,7 +69,7 @@ async fn a_row_that_only_the_daemon_can_judge_is_rejected_with_the_reason_in_wor
     let admissions = rows.iter().map(|row| admission(row, now)).collect();
     assert_eq!(queue.store.admit(admissions).await.unwrap(), 3);
     assert_eq!(
-        queue.lines("SELECT state, reason, error, due_at FROM messages ORDER BY arrival"),
+        queue.lines("SELECT state, reason, error, due_at FROM messages ORDER BY seq"),
         [
             "rejected|invalid|`expires_at` has passed: 2001-01-01T00:00:00.000Z; give a time in the future|-",
             "rejected|invalid|`chat_id` is no id; give the id as Unipile tells it|-",
@@ -129,10 +129,10 @@ async fn cancelling_works_until_the_call_is_on_its_way() {
         (MessageId(uuid::Uuid::nil()), Cancelled::Unknown),
     ];
     for (id, expected) in cases {
-        let before = queue.lines("SELECT * FROM messages ORDER BY arrival");
+        let before = queue.lines("SELECT * FROM messages ORDER BY seq");
         let verdict = queue.store.cancel(id, at(600)).await.unwrap();
         assert_eq!(verdict, expected, "{id}");
-        let changed = queue.lines("SELECT * FROM messages ORDER BY arrival") != before;
+        let changed = queue.lines("SELECT * FROM messages ORDER BY seq") != before;
         assert_eq!(changed, matches!(verdict, Cancelled::Done { .. }), "{verdict:?}");
     }
     queue.check();

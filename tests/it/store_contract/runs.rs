@@ -8,7 +8,7 @@ use outboxd::store::{Begun, Recovered, RecoveredAttempt};
 use crate::queue::{Queue, account, at, back_in_place, retry, sent, to_chat, to_the_second};
 
 /// Chats are read back so many seconds after 9:00.
-fn verify_after(seconds: i64) -> outboxd::store::VerifyAt {
+fn verify_after(seconds: i64) -> outboxd::store::ReconcileAt {
     Box::new(move |_| Some(at(seconds)))
 }
 
@@ -55,7 +55,7 @@ async fn a_call_that_was_on_its_way_is_read_back_and_its_gap_counts_from_now() {
     recovered.uncertain[0].started_at = to_the_second(recovered.uncertain[0].started_at);
     let attempt = RecoveredAttempt { message_id: caught, account_id: account("1"), started_at: at(200) };
     assert_eq!(recovered, Recovered { uncertain: vec![attempt], queued: 2, ..Recovered::default() });
-    assert_eq!(queue.state(caught).await, (StateName::Uncertain, Reason::ReadingBack));
+    assert_eq!(queue.state(caught).await, (StateName::Uncertain, Reason::Reconciling));
     let error = queue.view(caught).await.error.unwrap();
     assert_eq!(error, "outboxd/stopped_while_sending: the daemon stopped before the answer came");
     let open = "SELECT number, ended_at, outcome, type, detail FROM attempts ORDER BY number";
@@ -63,7 +63,7 @@ async fn a_call_that_was_on_its_way_is_read_back_and_its_gap_counts_from_now() {
         queue.lines(open)[1],
         "2|2026-11-22T09:05:00.000Z|uncertain|outboxd/stopped_while_sending|the daemon stopped before the answer came"
     );
-    assert_eq!(queue.view(caught).await.verify_at, Some(at(60)));
+    assert_eq!(queue.view(caught).await.reconcile_at, Some(at(60)));
     let next = queue.lines("SELECT id, next_call_at FROM accounts ORDER BY id");
     assert_eq!(next, ["acc_1|2026-11-22T09:05:12.000Z", "acc_2|-"], "now and the gap that was drawn");
     assert_eq!(queue.state(behind).await.0, StateName::Queued);
@@ -119,7 +119,7 @@ async fn abandoning_a_call_concerns_its_account_only() {
         assert_eq!(queue.begin(id, 1, at(10)).await, Begun::Granted);
     }
     queue.store.abandon(account("1"), at(20), verify_after(60)).await.unwrap();
-    assert_eq!(queue.state(first).await, (StateName::Uncertain, Reason::ReadingBack));
+    assert_eq!(queue.state(first).await, (StateName::Uncertain, Reason::Reconciling));
     assert_eq!(queue.state(other).await.0, StateName::Sending);
     queue.store.abandon(account("1"), at(21), verify_after(60)).await.unwrap();
     queue.check();

@@ -34,7 +34,7 @@ async fn a_message_knows_its_place() {
     assert!(queue.view(done).await.waiting.is_none() && queue.view(in_review).await.waiting.is_none());
     let place = async |id| {
         let waiting = queue.store.message(id, at(300)).await.unwrap().unwrap().waiting.unwrap();
-        (waiting.ahead, waiting.held_by.map(|held_by| held_by.id))
+        (waiting.queue_position, waiting.blocked_by.map(|blocked_by| blocked_by.id))
     };
     assert_eq!(place(retrying).await, (0, None));
     assert_eq!(place(behind).await, (0, Some(retrying)));
@@ -42,12 +42,15 @@ async fn a_message_knows_its_place() {
     assert_eq!(place(other).await, (0, None));
     let last = queue.enqueue(to_chat("d", "last"), at(6)).await;
     assert_eq!(place(last).await, (1, None), "behind what is free");
-    let held_by = queue.store.message(behind, at(300)).await.unwrap().unwrap().waiting.unwrap().held_by;
-    let held_by = held_by.unwrap();
-    assert_eq!((held_by.state, held_by.retry_at), (StateName::Queued, Some(at(500))));
+    let blocked_by = queue.store.message(behind, at(300)).await.unwrap().unwrap().waiting.unwrap().blocked_by;
+    let blocked_by = blocked_by.unwrap();
+    assert_eq!((blocked_by.state, blocked_by.retry_at), (StateName::Queued, Some(at(500))));
     let after = queue.enqueue(to_chat("c", "behind review"), at(7)).await;
-    let held_by = queue.store.message(after, at(300)).await.unwrap().unwrap().waiting.unwrap().held_by;
-    assert_eq!(held_by.map(|held_by| (held_by.id, held_by.state)), Some((in_review, StateName::Review)));
+    let blocked_by = queue.store.message(after, at(300)).await.unwrap().unwrap().waiting.unwrap().blocked_by;
+    assert_eq!(
+        blocked_by.map(|blocked_by| (blocked_by.id, blocked_by.state)),
+        Some((in_review, StateName::Review))
+    );
     assert!(queue.store.message(MessageId(uuid::Uuid::nil()), at(0)).await.unwrap().is_none());
 }
 
@@ -55,7 +58,7 @@ async fn a_message_knows_its_place() {
 async fn a_list_is_newest_first_without_texts_and_takes_every_filter() {
     let (queue, [done, _, behind, in_review, _, other]) = lively().await;
     let all = list(&queue, MessageFilter::default()).await;
-    let arrivals: Vec<i64> = all.iter().map(|message| message.arrival.0).collect();
+    let arrivals: Vec<i64> = all.iter().map(|message| message.seq.0).collect();
     assert_eq!(arrivals, [6, 5, 4, 3, 2, 1]);
     assert!(all.iter().all(|message| message.text.is_none()));
     let ids = async |filter| {
@@ -85,7 +88,7 @@ async fn pages_follow_each_other_without_a_gap() {
             let filter = MessageFilter { limit, before, ..MessageFilter::default() };
             let page = queue.store.messages(&filter, at(300)).await.unwrap();
             assert!(page.messages.len() <= usize::try_from(limit).unwrap());
-            seen.extend(page.messages.iter().map(|message| message.arrival.0));
+            seen.extend(page.messages.iter().map(|message| message.seq.0));
             let Some(next) = page.next else { break };
             before = Some(next);
         }
@@ -97,7 +100,7 @@ async fn pages_follow_each_other_without_a_gap() {
 async fn the_attempts_of_a_message_are_told_in_order() {
     let (queue, [_, retrying, ..]) = lively().await;
     assert_eq!(queue.begin(retrying, 2, at(600)).await, Begun::Granted);
-    let attempts = queue.store.attempts(queue.view(retrying).await.arrival).await.unwrap();
+    let attempts = queue.store.attempts(queue.view(retrying).await.seq).await.unwrap();
     assert_eq!(attempts.len(), 2);
     let first = &attempts[0];
     assert_eq!((first.number, first.ended_at), (1, Some(at(100))));

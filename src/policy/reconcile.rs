@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::evidence::Finding;
 use super::settle::after;
 use crate::domain::message::ChatId;
-use crate::domain::policy::{Absent, ReadBack};
+use crate::domain::policy::{Absent, ReconcilePolicy};
 use crate::domain::reason::Reason;
 
 /// Reads beyond the schedule while the last one failed.
@@ -20,7 +20,7 @@ const WHILE_SENDING: Duration = Duration::from_secs(60);
 
 /// What a message with an unknown outcome has been through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Doubt {
+pub struct Tries {
     /// Reads that it has had, whether they showed something or not.
     pub reads: u32,
     /// How often it was queued again because it was not there.
@@ -42,7 +42,7 @@ pub enum NextStep {
     /// It is read again.
     Again {
         /// Then.
-        verify_at: Timestamp,
+        reconcile_at: Timestamp,
         /// Whether this read counts.
         counts: bool,
     },
@@ -53,21 +53,26 @@ pub enum NextStep {
 }
 
 /// What to do after a read of the schedule; `None` is one that failed, which proves nothing.
-pub fn next_step(doubt: Doubt, finding: Option<Finding>, read_back: &ReadBack, now: Timestamp) -> NextStep {
-    let reads = usize::try_from(doubt.reads).unwrap_or(usize::MAX).saturating_add(1);
-    let is_last = reads >= read_back.after.len();
-    let again = NextStep::Again { verify_at: after(now, pause_after(reads, read_back)), counts: true };
+pub fn next_step(
+    tries: Tries,
+    finding: Option<Finding>,
+    reconcile: &ReconcilePolicy,
+    now: Timestamp,
+) -> NextStep {
+    let reads = usize::try_from(tries.reads).unwrap_or(usize::MAX).saturating_add(1);
+    let is_last = reads >= reconcile.after.len();
+    let again = NextStep::Again { reconcile_at: after(now, pause_after(reads, reconcile)), counts: true };
     let unless_last = |step: NextStep| if is_last { step } else { again.clone() };
     match finding {
         Some(Finding::Found { chat_id, message_ids, at }) => NextStep::Sent { chat_id, message_ids, at },
-        Some(Finding::Busy) => NextStep::Again { verify_at: after(now, WHILE_SENDING), counts: false },
+        Some(Finding::Busy) => NextStep::Again { reconcile_at: after(now, WHILE_SENDING), counts: false },
         Some(Finding::Partly) => unless_last(NextStep::Review(Reason::PartlyInChat)),
         Some(Finding::CannotTell(_)) => unless_last(NextStep::Review(Reason::CannotTell)),
-        Some(Finding::Absent) => unless_last(match read_back.absent {
-            Absent::Resend if doubt.resends == 0 => NextStep::Queue,
+        Some(Finding::Absent) => unless_last(match reconcile.absent {
+            Absent::Resend if tries.resends == 0 => NextStep::Queue,
             Absent::Resend | Absent::Review => NextStep::Review(Reason::NotInChat),
         }),
-        None if reads >= read_back.after.len().saturating_add(MORE_READS) => {
+        None if reads >= reconcile.after.len().saturating_add(MORE_READS) => {
             NextStep::Review(Reason::ChatUnreadable)
         }
         None => again,
@@ -75,13 +80,13 @@ pub fn next_step(doubt: Doubt, finding: Option<Finding>, read_back: &ReadBack, n
 }
 
 /// The pause after read number `reads`; beyond the schedule it is the last one.
-pub fn pause_after(reads: usize, read_back: &ReadBack) -> Duration {
-    let at = |index: usize| read_back.after.get(index).copied().unwrap_or_default();
-    let last = read_back.after.len().saturating_sub(1);
+pub fn pause_after(reads: usize, reconcile: &ReconcilePolicy) -> Duration {
+    let at = |index: usize| reconcile.after.get(index).copied().unwrap_or_default();
+    let last = reconcile.after.len().saturating_sub(1);
     let index = reads.min(last);
     at(index).saturating_sub(if index == 0 { Duration::ZERO } else { at(index - 1) })
 }
 
 #[cfg(test)]
-#[path = "read_back_tests.rs"]
+#[path = "reconcile_tests.rs"]
 mod tests;

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,6 +14,8 @@ use serde_json::Value;
 
 /// The least pause between two calls of an account: what P3 is judged by.
 pub(crate) const GAP_MIN: Duration = Duration::from_millis(300);
+/// The longest pause between two calls.
+pub(crate) const GAP_MAX: Duration = Duration::from_millis(1100);
 /// The last read-back after a call.
 pub(crate) const LAST_READ: Duration = Duration::from_secs(4);
 
@@ -36,8 +39,8 @@ caps.all = ""
 caps.new_chat = ""
 cooldown.failures = 0
 order.per_recipient = "0s"
-read_back.after = "500ms, 1500ms, 4s"
-read_back.absent = "resend"
+reconcile.after = "500ms, 1500ms, 4s"
+reconcile.absent = "resend"
 [unipile]
 requests_per_second = 1000
 burst = 1000
@@ -58,12 +61,13 @@ fn libfaketime() -> Option<PathBuf> {
 }
 
 /// A sandbox that runs, and a folder for the queue.
-pub(crate) struct House {
+pub(crate) struct TestEnv {
     folder: tempfile::TempDir,
     sandbox: Child,
     address: String,
     seed: u64,
     libfaketime: Option<PathBuf>,
+    clocks_set: AtomicUsize,
 }
 
 /// A daemon that runs, or has been killed.
@@ -72,13 +76,13 @@ pub(crate) struct Daemon {
     socket: PathBuf,
 }
 
-impl House {
+impl TestEnv {
     /// Starts the sandbox.
     pub(crate) fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
         let mut configuration = CONFIGURATION.to_owned();
         for account in 15..super::ACCOUNTS {
-            configuration.push_str(&format!("[account.acc_{account}]\nread_back.absent = \"review\"\n"));
+            configuration.push_str(&format!("[account.acc_{account}]\nreconcile.absent = \"review\"\n"));
         }
         std::fs::write(folder.path().join("outboxd.toml"), configuration).expect("a file");
         let mut sandbox = Command::new(env!("CARGO_BIN_EXE_outboxd"))
@@ -91,9 +95,16 @@ impl House {
         BufReader::new(out).read_line(&mut line).expect("its first line");
         let url = line.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address");
         let address = url.trim_end_matches([';', '.']).to_owned();
-        let house = Self { folder, sandbox, address, seed, libfaketime: libfaketime() };
-        house.set_clock(0);
-        house
+        let env = Self {
+            folder,
+            sandbox,
+            address,
+            seed,
+            libfaketime: libfaketime(),
+            clocks_set: AtomicUsize::new(0),
+        };
+        env.set_clock(0);
+        env
     }
 
     /// Sets the wall clock of the daemons, where that is possible, to one of the times that are drawn from `draw`.
@@ -104,9 +115,15 @@ impl House {
     /// Sets the wall clock of the daemons to so many seconds off.
     pub(crate) fn set_clock(&self, seconds: i64) {
         let (new, path) = (self.folder.path().join("offset.new"), self.folder.path().join("offset"));
+        self.clocks_set.fetch_add(1, Ordering::Relaxed);
         // Replaced as a whole: the daemon reads it all the time.
         std::fs::write(&new, format!("{seconds:+}")).expect("a file");
         std::fs::rename(new, path).expect("a file");
+    }
+
+    /// How often that has been done.
+    pub(crate) fn clocks_set(&self) -> usize {
+        self.clocks_set.load(Ordering::Relaxed)
     }
 
     /// Whether the daemons have a wall clock that is wrong at times.
@@ -119,12 +136,12 @@ impl House {
         self.folder.path().join("queue.db")
     }
 
-    /// Where a daemon of this house listens.
+    /// Where a daemon of this environment listens.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("queue.sock")
     }
 
-    /// What the daemons of this house said.
+    /// What the daemons of this environment said.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
@@ -158,7 +175,7 @@ impl House {
     /// A connection to the queue as another program has it.
     pub(crate) fn sql(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.database()).expect("the queue");
-        connection.busy_timeout(Duration::from_secs(10)).expect("patience");
+        connection.busy_timeout(Duration::from_secs(10)).expect("busy timeout");
         connection
     }
 
@@ -195,7 +212,7 @@ impl House {
     }
 }
 
-impl Drop for House {
+impl Drop for TestEnv {
     fn drop(&mut self) {
         let _gone_already = self.sandbox.kill();
         let _gone_already = self.sandbox.wait();

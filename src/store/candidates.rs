@@ -14,7 +14,7 @@ use super::Store;
 use super::rows::{self, Result};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::Lane;
-use crate::domain::message::{AccountId, Arrival, Extras, MessageId, Target};
+use crate::domain::message::{AccountId, Extras, MessageId, Seq, Target};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
@@ -22,7 +22,7 @@ use crate::domain::time_text;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its place in the queue.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// Its id.
     pub id: MessageId,
     /// Attempts it has had.
@@ -42,15 +42,15 @@ pub struct Candidate {
     /// When it may be tried again; in the past if it was tried before.
     pub retry_at: Option<Timestamp>,
     /// Why it was set aside until then, if not because an attempt failed.
-    pub set_aside: Option<Reason>,
+    pub deferred: Option<Reason>,
     /// Not to be sent from then on.
     pub expires_at: Option<Timestamp>,
     /// In which it waits.
     pub lane: Lane,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
-    /// How far its campaign is; 0 if it is not ahead of the floor.
-    pub reached: u64,
+    /// How far its campaign is; 0 if it is not ahead of the virtual time.
+    pub finish: u64,
 }
 
 /// Who asks: a long list of a person's must not keep the engine waiting (`reader.rs`).
@@ -72,7 +72,7 @@ pub struct Candidates {
     /// Of each class of lanes the ready message that goes first, due retries, and what becomes due or is retried next.
     pub messages: Vec<Candidate>,
     /// How far the campaigns of the account are.
-    pub floor: u64,
+    pub virtual_time: u64,
     /// Whether campaigns take turns: one of them has had one.
     pub takes_turns: bool,
     /// Whether so many retries are due that not all are among the messages; see [`Store::return_retries`].
@@ -86,7 +86,7 @@ const DUE_RETRIES: usize = 32;
 /// each: campaigns that are not ahead come first, by due time, then those that are, by how far. So it takes the same
 /// time however many messages and campaigns wait.
 pub(super) fn candidates_sql() -> String {
-    const MESSAGE: &str = "m.arrival, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
+    const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
          m.retry_at, m.reason, m.expires_at";
     const LANE: &str = "FROM lanes f WHERE f.account_id = ?1 AND f.class = classes.class AND f.due_at <= ?2";
@@ -96,18 +96,18 @@ pub(super) fn candidates_sql() -> String {
         "WITH RECURSIVE classes(class) AS (SELECT min(l.class) FROM lanes l WHERE l.account_id = ?1 \
            UNION ALL SELECT (SELECT min(n.class) FROM lanes n WHERE n.account_id = ?1 AND n.class > classes.class) \
              FROM classes WHERE classes.class IS NOT NULL), \
-         picked(arrival) AS (SELECT coalesce( \
-             (SELECT f.arrival {LANE} AND f.finish = 0 ORDER BY f.due_at, f.arrival LIMIT 1), \
-             (SELECT f.arrival {LANE} AND f.finish > 0 ORDER BY f.finish, f.due_at, f.arrival LIMIT 1)) FROM classes \
-           UNION ALL SELECT * FROM (SELECT f.arrival FROM lanes f WHERE f.account_id = ?1 AND f.due_at > ?2 \
-             ORDER BY f.due_at, f.arrival LIMIT 1) \
-           UNION ALL SELECT * FROM (SELECT r.arrival {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
-           UNION ALL SELECT * FROM (SELECT r.arrival {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1)) \
+         picked(seq) AS (SELECT coalesce( \
+             (SELECT f.seq {LANE} AND f.finish = 0 ORDER BY f.due_at, f.seq LIMIT 1), \
+             (SELECT f.seq {LANE} AND f.finish > 0 ORDER BY f.finish, f.due_at, f.seq LIMIT 1)) FROM classes \
+           UNION ALL SELECT * FROM (SELECT f.seq FROM lanes f WHERE f.account_id = ?1 AND f.due_at > ?2 \
+             ORDER BY f.due_at, f.seq LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
+           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
              AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, \
-           coalesce((SELECT t.reached FROM turns t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS reached, \
-           EXISTS (SELECT 1 FROM turns t WHERE t.account_id = ?1) AS takes_turns, a.turn_floor, {account}, {daemon} \
-         FROM picked CROSS JOIN messages AS m ON m.arrival = picked.arrival, accounts AS a, daemon AS d \
+           coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
+           EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
+         FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
          WHERE a.id = ?1 AND d.id = 1",
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
@@ -156,7 +156,7 @@ impl Store {
         Ok(Some(Candidates {
             daemon: rows::daemon(row)?,
             account: rows::account(row)?,
-            floor: row.try_get::<i64, _>("turn_floor")?.unsigned_abs(),
+            virtual_time: row.try_get::<i64, _>("virtual_time")?.unsigned_abs(),
             takes_turns: row.try_get("takes_turns")?,
             has_more_retries: due.count() >= DUE_RETRIES,
             messages,
@@ -170,7 +170,7 @@ impl Store {
     pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
         self.inner
             .writer
-            .solo(now, move |connection| {
+            .exclusive(now, move |connection| {
                 Box::pin(async move {
                     let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
                     query.execute(connection).await?;
@@ -180,27 +180,27 @@ impl Store {
             .await
     }
 
-    /// How far the campaigns of `account` are: the floor, and those ahead of it.
+    /// How far the campaigns of `account` are: the virtual time, and those ahead of it.
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn turns(&self, account: &AccountId) -> Result<(u64, HashMap<String, u64>)> {
-        const SQL: &str = "SELECT a.turn_floor, (SELECT json_group_object(t.campaign, t.reached) FROM turns t \
+    pub async fn fair_shares(&self, account: &AccountId) -> Result<(u64, HashMap<String, u64>)> {
+        const SQL: &str = "SELECT a.virtual_time, (SELECT json_group_object(t.campaign, t.finish) FROM fair_shares t \
              WHERE t.account_id = a.id) AS turns FROM accounts a WHERE a.id = ?1";
         let row = sqlx::query(SQL).bind(account.as_str()).fetch_optional(&self.inner.readers).await?;
-        row.as_ref().map_or_else(|| Ok((0, HashMap::new())), read_turns)
+        row.as_ref().map_or_else(|| Ok((0, HashMap::new())), read_fair_shares)
     }
 }
 
-fn read_turns(row: &SqliteRow) -> Result<(u64, HashMap<String, u64>)> {
-    let reached = serde_json::from_str(row.try_get("turns")?);
-    let reached = reached.map_err(|error| rows::corrupt("turns", error.to_string()))?;
-    Ok((row.try_get::<i64, _>("turn_floor")?.unsigned_abs(), reached))
+fn read_fair_shares(row: &SqliteRow) -> Result<(u64, HashMap<String, u64>)> {
+    let finish = serde_json::from_str(row.try_get("turns")?);
+    let finish = finish.map_err(|error| rows::corrupt("turns", error.to_string()))?;
+    Ok((row.try_get::<i64, _>("virtual_time")?.unsigned_abs(), finish))
 }
 
 fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
     Ok(Candidate {
-        arrival: Arrival(row.try_get("arrival")?),
+        seq: Seq(row.try_get("seq")?),
         id: rows::message_id(row, "id")?,
         attempts: rows::count(row, "attempts")?,
         retries: rows::count(row, "retries")?,
@@ -210,11 +210,11 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         typing: row.try_get("typing")?,
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
-        set_aside: rows::reason(row, "reason")?.filter(|reason| reason.sets_aside()),
+        deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         expires_at: rows::time(row, "expires_at")?,
         lane: Lane::parse(row.try_get("lane")?)
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,
         started_at: rows::time(row, "started_at")?,
-        reached: row.try_get::<i64, _>("reached")?.unsigned_abs(),
+        finish: row.try_get::<i64, _>("finish")?.unsigned_abs(),
     })
 }

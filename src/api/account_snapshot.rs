@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::Doors;
+use super::AppState;
 use super::render::time;
-use crate::domain::facts::AccountFacts;
+use crate::domain::account_snapshot::AccountSnapshot;
 
-/// The facts of one account, or null if none was ever looked for.
-pub(super) fn facts(doors: &Doors, facts: Option<&AccountFacts>) -> Value {
-    let Some(facts) = facts else { return Value::Null };
-    let account = facts.account.as_ref();
+/// The snapshot of one account, or null if none was ever looked for.
+pub(super) fn account_snapshot(state: &AppState, snapshot: Option<&AccountSnapshot>) -> Value {
+    let Some(snapshot) = snapshot else { return Value::Null };
+    let account = snapshot.account.as_ref();
     let seen = account.map(|account| &account.value);
-    let inboxes = facts.inboxes.as_ref();
+    let inboxes = snapshot.inboxes.as_ref();
     let list = inboxes.map(|inboxes| {
-        let inbox = |inbox: &crate::domain::seen::SeenInbox| {
+        let inbox = |inbox: &crate::domain::observed::ObservedInbox| {
             json!({ "id": inbox.id.as_str(), "disabled": inbox.disabled })
         };
         inboxes.value.iter().map(inbox).collect::<Vec<_>>()
@@ -27,10 +27,10 @@ pub(super) fn facts(doors: &Doors, facts: Option<&AccountFacts>) -> Value {
         "read_at": time(account.map(|account| account.at)),
         "inboxes": list,
         "inboxes_read_at": time(inboxes.map(|inboxes| inboxes.at)),
-        "credits": facts.credits.as_ref().map(|credits| &credits.value),
-        "credits_read_at": time(facts.credits.as_ref().map(|credits| credits.at)),
-        "is_old": account.is_none_or(|account| doors.engine.is_old(account.at)),
-        "tried_at": time(facts.tried_at),
-        "problem": facts.problem,
+        "credits": snapshot.credits.as_ref().map(|credits| &credits.value),
+        "credits_read_at": time(snapshot.credits.as_ref().map(|credits| credits.at)),
+        "is_old": account.is_none_or(|account| state.engine.is_old(account.at)),
+        "tried_at": time(snapshot.tried_at),
+        "problem": snapshot.problem,
     })
 }

@@ -5,8 +5,8 @@
 
 use jiff::Timestamp;
 
-use super::outcome::Problem;
-use super::seen::{Credits, SeenAccount, SeenInbox};
+use super::observed::{Credits, ObservedAccount, ObservedInbox};
+use super::outcome::ProviderError;
 
 /// A part of the facts, and when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,11 +19,11 @@ pub struct ReadAt<T> {
 
 /// What is known of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccountFacts {
+pub struct AccountSnapshot {
     /// Who it is and how it stands.
-    pub account: Option<ReadAt<SeenAccount>>,
+    pub account: Option<ReadAt<ObservedAccount>>,
     /// Its inboxes.
-    pub inboxes: Option<ReadAt<Vec<SeenInbox>>>,
+    pub inboxes: Option<ReadAt<Vec<ObservedInbox>>>,
     /// The InMails that it may still send.
     pub credits: Option<ReadAt<Credits>>,
     /// When it was last tried to read all of it.
@@ -41,13 +41,13 @@ pub struct Reading {
     /// Whether it was tried to read all of it, and not only a part that somebody needed.
     pub is_whole: bool,
     /// Who it is and how it stands.
-    pub account: Option<SeenAccount>,
+    pub account: Option<ObservedAccount>,
     /// Its inboxes.
-    pub inboxes: Option<Vec<SeenInbox>>,
+    pub inboxes: Option<Vec<ObservedInbox>>,
     /// The InMails that it may still send.
     pub credits: Option<Credits>,
     /// What kept a part from being read.
-    pub problem: Option<Problem>,
+    pub problem: Option<ProviderError>,
 }
 
 impl Reading {

@@ -5,18 +5,15 @@
 use outboxd::sandbox::{DeliveryKind, Endpoint};
 use serde_json::json;
 
-use crate::daemon::{House, eventually};
+use crate::daemon::{TestEnv, eventually};
 
 const INMAIL: &str = r#""specifics":{"linkedin":{"classic":{"inmail":true}}}"#;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_from_an_inbox_that_cannot_makes_no_call() {
-    let house = House::new().await.hasty();
-    house
-        .sandbox
-        .world()
-        .set_inboxes("acc_1", [("CLASSIC_PRIMARY", true), ("SALES_NAVIGATOR_PRIMARY", false)]);
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    env.sandbox.world().set_inboxes("acc_1", [("CLASSIC_PRIMARY", true), ("SALES_NAVIGATOR_PRIMARY", false)]);
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id":"acc_1","users_ids":"ada","text":"hi"}"#).await;
     let failed = daemon.becomes(&id, "failed").await;
     let said = "`inbox_id` CLASSIC_PRIMARY is disabled at present; use SALES_NAVIGATOR_PRIMARY";
@@ -25,15 +22,15 @@ async fn a_start_from_an_inbox_that_cannot_makes_no_call() {
     let other =
         r#"{"account_id":"acc_1","users_ids":"ada","inbox_id":"SALES_NAVIGATOR_PRIMARY","text":"hi"}"#;
     daemon.enqueue(other).await;
-    assert_eq!(house.delivered(1).await[0].inbox_id.as_deref(), Some("SALES_NAVIGATOR_PRIMARY"));
-    assert_eq!(house.writes().len(), 1);
+    assert_eq!(env.delivered(1).await[0].inbox_id.as_deref(), Some("SALES_NAVIGATOR_PRIMARY"));
+    assert_eq!(env.writes().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_reserve_of_inmails_is_not_touched_whatever_the_cache_says() {
-    let house = House::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_INMAIL_RECHECK", "300ms");
-    let world = house.sandbox.world().clone();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_INMAIL_RECHECK", "300ms");
+    let world = env.sandbox.world().clone();
+    let daemon = env.serve().await;
     world.set_credits("acc_1", Some(7), None, None);
     let rows: Vec<String> = (0..5)
         .map(|n| format!(r#"{{"account_id":"acc_1","users_ids":"u{n}","text":"inmail {n}",{INMAIL}}}"#))
@@ -44,16 +41,16 @@ async fn the_reserve_of_inmails_is_not_touched_whatever_the_cache_says() {
     let texts = |deliveries: &[outboxd::sandbox::Delivery]| {
         deliveries.iter().map(|one| one.text.clone()).collect::<Vec<_>>()
     };
-    assert_eq!(texts(&house.delivered(3).await), ["inmail 0", "inmail 1", "chat"]);
+    assert_eq!(texts(&env.delivered(3).await), ["inmail 0", "inmail 1", "chat"]);
     let third = answer["results"][2]["id"].as_str().unwrap();
     let (_, explained) = daemon.get(&format!("/v1/messages/{third}/explain")).await;
     assert_eq!(explained["reason"], "inmail_credits", "{explained}");
     assert!(explained["sentence"].as_str().unwrap().contains("5 classic credits are left"), "{explained}");
     // Somebody answered, and LinkedIn gave one back: that happens behind the cache.
     world.set_credits("acc_1", Some(6), None, None);
-    assert_eq!(texts(&house.delivered(4).await)[3], "inmail 2");
+    assert_eq!(texts(&env.delivered(4).await)[3], "inmail 2");
     world.set_credits("acc_1", Some(20), None, None);
-    assert_eq!(texts(&house.delivered(6).await)[4..], ["inmail 3", "inmail 4"]);
+    assert_eq!(texts(&env.delivered(6).await)[4..], ["inmail 3", "inmail 4"]);
     let credits = |call: &&outboxd::sandbox::Call| call.endpoint == Endpoint::GetInmailCredits;
     assert!(
         world.calls().iter().filter(credits).all(|call| call.cache_control.as_deref() == Some("no-cache"))
@@ -63,10 +60,10 @@ async fn the_reserve_of_inmails_is_not_touched_whatever_the_cache_says() {
 /// Somebody bought credits and does not want to wait an hour: they are read at once, and a reserve stays one.
 #[tokio::test(flavor = "multi_thread")]
 async fn lifting_a_hold_reads_the_credits_at_once() {
-    let house = House::new().await.hasty();
-    let world = house.sandbox.world().clone();
+    let env = TestEnv::new().await.hasty();
+    let world = env.sandbox.world().clone();
     world.set_credits("acc_1", Some(5), None, None);
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     let id = daemon
         .enqueue(&format!(r#"{{"account_id":"acc_1","users_ids":"u","text":"inmail",{INMAIL}}}"#))
         .await;
@@ -84,7 +81,7 @@ async fn lifting_a_hold_reads_the_credits_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_message_goes_into_the_chat_that_unipile_knows() {
-    let house = House::new()
+    let env = TestEnv::new()
         .await
         .hasty()
         .set("OUTBOXD_POLICY_DEFAULT_ROUTE", "existing chat")
@@ -93,21 +90,21 @@ async fn a_first_message_goes_into_the_chat_that_unipile_knows() {
         .set("OUTBOXD_POLICY_DEFAULT_TYPING_PER_CHAR_MIN", "1ms")
         .set("OUTBOXD_POLICY_DEFAULT_TYPING_PER_CHAR_MAX", "1ms")
         .set("OUTBOXD_POLICY_DEFAULT_TYPING_MIN", "1ms");
-    house.sandbox.world().add_chat_with_user("acc_1", "a/da", "2-old/1==");
-    let daemon = house.serve().await;
+    env.sandbox.world().add_chat_with_user("acc_1", "a/da", "2-old/1==");
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id":"acc_1","users_ids":"a/da","text":"hello again"}"#).await;
     let sent = daemon.becomes(&id, "sent").await;
-    let delivery = house.delivered(1).await.remove(0);
+    let delivery = env.delivered(1).await.remove(0);
     assert_eq!((delivery.kind, delivery.chat_id.as_str()), (DeliveryKind::Message, "2-old/1=="));
     assert_eq!(sent["chat_id"], "2-old/1==");
     let why = "existing chat 2-old/1==: Unipile knows it as the chat with this person";
     assert_eq!(sent["route"], why);
-    let endpoints: Vec<Endpoint> = house.writes().iter().map(|call| call.endpoint).collect();
+    let endpoints: Vec<Endpoint> = env.writes().iter().map(|call| call.endpoint).collect();
     assert_eq!(endpoints, [Endpoint::SetComposing, Endpoint::SendMessage]);
-    let (_, shown) = crate::daemon::run(house.outboxd(&["show", &id]), "");
+    let (_, shown) = crate::daemon::run(env.outboxd(&["show", &id]), "");
     assert!(shown.contains(why), "{shown}");
     let id = daemon.enqueue(r#"{"account_id":"acc_1","users_ids":"bob","text":"hello"}"#).await;
     let sent = daemon.becomes(&id, "sent").await;
     assert_eq!(sent["route"], "new chat: Unipile knows no chat with this person");
-    assert_eq!(house.delivered(2).await[1].kind, DeliveryKind::StartChat);
+    assert_eq!(env.delivered(2).await[1].kind, DeliveryKind::StartChat);
 }

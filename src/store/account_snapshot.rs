@@ -9,20 +9,20 @@ use sqlx::{Row, SqliteConnection};
 
 use super::Store;
 use super::rows::{self, Result, corrupt};
-use crate::domain::facts::{AccountFacts, ReadAt, Reading};
+use crate::domain::account_snapshot::{AccountSnapshot, ReadAt, Reading};
 use crate::domain::message::{AccountId, InboxId};
-use crate::domain::seen::{Credits, SeenAccount, SeenInbox};
+use crate::domain::observed::{Credits, ObservedAccount, ObservedInbox};
 use crate::domain::time_text;
 
 /// Accounts with messages waiting whose facts are due: never read, too old, or not read when it was last tried. A try
 /// in the future is none: the clock was set back.
-const DUE: &str = "SELECT c.account_id FROM counts c LEFT JOIN account_facts f ON f.account_id = c.account_id \
+const DUE: &str = "SELECT c.account_id FROM counts c LEFT JOIN account_snapshots f ON f.account_id = c.account_id \
        LEFT JOIN accounts a ON a.id = c.account_id \
      WHERE c.state = 'queued' AND c.n > 0 \
        AND (f.tried_at IS NULL OR f.tried_at <= ?1 OR ((f.problem IS NOT NULL OR a.down_cause = 'disconnected') AND f.tried_at <= ?2) OR f.tried_at > ?3) \
      ORDER BY f.tried_at LIMIT ?4";
 
-const NOTE: &str = "INSERT INTO account_facts (account_id, tried_at, problem, name, provider, status, is_locked, products, read_at, \
+const NOTE: &str = "INSERT INTO account_snapshots (account_id, tried_at, problem, name, provider, status, is_locked, products, read_at, \
        inboxes, inboxes_read_at, credits, credits_read_at) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) \
      ON CONFLICT (account_id) DO UPDATE SET tried_at = coalesce(?2, tried_at), problem = CASE WHEN ?2 IS NULL THEN problem ELSE ?3 END, \
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn facts_due(
+    pub async fn snapshots_due(
         &self,
         now: Timestamp,
         age: std::time::Duration,
@@ -54,13 +54,14 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn facts_of(&self, accounts: &[&AccountId]) -> Result<HashMap<AccountId, AccountFacts>> {
+    pub async fn snapshots_of(&self, accounts: &[&AccountId]) -> Result<HashMap<AccountId, AccountSnapshot>> {
         const SQL: &str =
-            "SELECT f.* FROM json_each(?1) AS j CROSS JOIN account_facts f ON f.account_id = j.value";
+            "SELECT f.* FROM json_each(?1) AS j CROSS JOIN account_snapshots f ON f.account_id = j.value";
         let ids: Vec<&str> = accounts.iter().map(|id| id.as_str()).collect();
         let found = sqlx::query(SQL).bind(json!(ids).to_string()).fetch_all(&self.inner.readers).await?;
-        let read =
-            |row: &SqliteRow| Ok((AccountId::new(row.try_get::<String, _>("account_id")?), read_facts(row)?));
+        let read = |row: &SqliteRow| {
+            Ok((AccountId::new(row.try_get::<String, _>("account_id")?), read_snapshot(row)?))
+        };
         found.iter().map(read).collect()
     }
 
@@ -68,14 +69,15 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn facts(&self, only: Option<&AccountId>) -> Result<HashMap<AccountId, AccountFacts>> {
+    pub async fn snapshots(&self, only: Option<&AccountId>) -> Result<HashMap<AccountId, AccountSnapshot>> {
         if let Some(id) = only {
-            return self.facts_of(&[id]).await;
+            return self.snapshots_of(&[id]).await;
         }
-        let ids: Vec<String> =
-            sqlx::query_scalar("SELECT account_id FROM account_facts").fetch_all(&self.inner.readers).await?;
+        let ids: Vec<String> = sqlx::query_scalar("SELECT account_id FROM account_snapshots")
+            .fetch_all(&self.inner.readers)
+            .await?;
         let ids: Vec<AccountId> = ids.into_iter().map(AccountId::new).collect();
-        self.facts_of(&ids.iter().collect::<Vec<_>>()).await
+        self.snapshots_of(&ids.iter().collect::<Vec<_>>()).await
     }
 
     /// Keeps what was read of `account`; what was not read stays as it was known. Answers whether it may send again:
@@ -83,14 +85,14 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn note_facts(&self, account: AccountId, reading: Reading) -> Result<bool> {
+    pub async fn sync_account(&self, account: AccountId, reading: Reading) -> Result<bool> {
         let at = reading.at;
-        self.inner.writer.solo(at, move |connection| Box::pin(note(connection, account, reading))).await
+        self.inner.writer.exclusive(at, move |connection| Box::pin(note(connection, account, reading))).await
     }
 }
 
 async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Reading) -> Result<bool> {
-    const WAS: &str = "SELECT status FROM account_facts WHERE account_id = ?1";
+    const WAS: &str = "SELECT status FROM account_snapshots WHERE account_id = ?1";
     const EVENT: &str =
         "INSERT INTO events (at, kind, account_id, detail) VALUES (?1, 'account.status', ?2, ?3)";
     let at = time_text(reading.at);
@@ -131,7 +133,7 @@ async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Re
 async fn connected(
     connection: &mut SqliteConnection,
     account: &AccountId,
-    seen: &SeenAccount,
+    seen: &ObservedAccount,
     now: Timestamp,
 ) -> Result<bool> {
     const DOWN: &str = "UPDATE accounts SET down_cause = 'disconnected', down_at = ?2, down_problem = ?3 \
@@ -163,12 +165,12 @@ async fn connected(
 /// A status that was read so soon after a refused call may be older than that.
 const SETTLED: std::time::Duration = std::time::Duration::from_secs(120);
 
-fn inboxes_json(inboxes: &[SeenInbox]) -> String {
-    let inbox = |inbox: &SeenInbox| json!({ "id": inbox.id.as_str(), "disabled": inbox.disabled });
+fn inboxes_json(inboxes: &[ObservedInbox]) -> String {
+    let inbox = |inbox: &ObservedInbox| json!({ "id": inbox.id.as_str(), "disabled": inbox.disabled });
     Value::Array(inboxes.iter().map(inbox).collect()).to_string()
 }
 
-fn read_facts(row: &SqliteRow) -> Result<AccountFacts> {
+fn read_snapshot(row: &SqliteRow) -> Result<AccountSnapshot> {
     let account = match rows::time(row, "read_at")? {
         None => None,
         Some(at) => Some(ReadAt { at, value: read_account(row)? }),
@@ -186,12 +188,12 @@ fn read_facts(row: &SqliteRow) -> Result<AccountFacts> {
         _ => None,
     };
     let problem = row.try_get("problem")?;
-    Ok(AccountFacts { account, inboxes, credits, tried_at: rows::time(row, "tried_at")?, problem })
+    Ok(AccountSnapshot { account, inboxes, credits, tried_at: rows::time(row, "tried_at")?, problem })
 }
 
-fn read_account(row: &SqliteRow) -> Result<SeenAccount> {
+fn read_account(row: &SqliteRow) -> Result<ObservedAccount> {
     let products = rows::json(row, "products")?.unwrap_or_else(|| json!({}));
-    Ok(SeenAccount {
+    Ok(ObservedAccount {
         name: row.try_get("name")?,
         provider: row.try_get::<Option<String>, _>("provider")?.unwrap_or_default(),
         status: row.try_get::<Option<String>, _>("status")?.unwrap_or_default(),
@@ -200,11 +202,11 @@ fn read_account(row: &SqliteRow) -> Result<SeenAccount> {
     })
 }
 
-fn read_inboxes(inboxes: &Value) -> Result<Vec<SeenInbox>> {
+fn read_inboxes(inboxes: &Value) -> Result<Vec<ObservedInbox>> {
     let inbox = |inbox: &Value| {
         let id = inbox.get("id").and_then(Value::as_str).ok_or_else(|| corrupt("inboxes", "no id"))?;
         let disabled = inbox.get("disabled").and_then(Value::as_bool).unwrap_or(false);
-        Ok(SeenInbox { id: InboxId::new(id), disabled })
+        Ok(ObservedInbox { id: InboxId::new(id), disabled })
     };
     inboxes.as_array().into_iter().flatten().map(inbox).collect()
 }

@@ -1,8 +1,8 @@
-//! The verifier: reads chats back to find out what became of calls with an unknown outcome (P2).
+//! The reconciler: reads chats back to find out what became of calls with an unknown outcome (P2).
 //!
 //! One task for all accounts. It sleeps until the next read is due and does nothing while nothing is uncertain. Reads
 //! reach nobody, so they keep no pace of an account, but each page takes a permit of the API guard.
-//! Chats are read in `chats.rs`; what they say is decided in `policy/evidence.rs` and `policy/read_back.rs`, and written
+//! Chats are read in `chats.rs`; what they say is decided in `policy/evidence.rs` and `policy/reconcile.rs`, and written
 //! down here.
 //! Deadlines are kept by the monotonic clock: setting the wall clock makes no read come early, and the last one proves
 //! absence only if real time has passed.
@@ -16,13 +16,13 @@ use tokio::task::JoinSet;
 
 use super::Shared;
 use super::chats::{self, Seen};
-use crate::domain::message::Arrival;
+use crate::domain::message::Seq;
+use crate::domain::observed::Unread;
 use crate::domain::outcome::{Heard, Hold};
 use crate::domain::policy::Policy;
-use crate::domain::seen::Unread;
-use crate::policy::read_back::{Doubt, NextStep, next_step, pause_after};
+use crate::policy::reconcile::{NextStep, Tries, next_step, pause_after};
 use crate::policy::settle::after;
-use crate::store::{JudgedAs, Judgement, OpenDoubt, StoreError};
+use crate::store::{ReconciledAs, Reconciliation, StoreError, UnresolvedAttempt};
 
 /// Chats that are read at once.
 const MAX_READS: usize = 8;
@@ -31,7 +31,7 @@ const MAX_READS: usize = 8;
 const AFTER_TROUBLE: Duration = Duration::from_secs(60);
 /// The pause after the queue failed.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
-pub(super) struct Verifier {
+pub(super) struct Reconciler {
     shared: Arc<Shared>,
     plan: Plan,
 }
@@ -40,12 +40,12 @@ pub(super) struct Verifier {
 #[derive(Default)]
 struct Plan {
     /// When each uncertain message is looked for, by the monotonic clock.
-    due: HashMap<Arrival, Duration>,
-    /// Looks in a row that could show nothing, through no fault of the message's.
-    blind: HashMap<Arrival, Blindness>,
+    due: HashMap<Seq, Duration>,
+    /// Preflight in a row that could show nothing, through no fault of the message's.
+    blind: HashMap<Seq, Blindness>,
 }
 
-/// Looks in a row that could show nothing.
+/// Preflight in a row that could show nothing.
 #[derive(Debug, Clone, Copy, Default)]
 struct Blindness {
     times: u32,
@@ -65,7 +65,7 @@ enum Looked {
     Blind,
 }
 
-impl Verifier {
+impl Reconciler {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, plan: Plan::default() }
     }
@@ -93,7 +93,7 @@ impl Verifier {
             tokio::select! {
                 biased;
                 () = shared.stopping.cancelled() => break,
-                () = shared.doubts.notified() => {}
+                () = shared.unresolved.notified() => {}
                 () = shared.sleep(wait) => {}
             }
         }
@@ -101,7 +101,7 @@ impl Verifier {
     }
 }
 
-/// Looks for every message that is due; answers when the others are, and how long until the next one.
+/// Preflight for every message that is due; answers when the others are, and how long until the next one.
 async fn round(shared: Arc<Shared>, mut plan: Plan) -> (Plan, Option<Duration>) {
     if let Err(error) = look_at_those_due(&shared, &mut plan).await {
         tracing::warn!(error = error.chain(), "uncertain messages cannot be looked for; trying again soon");
@@ -116,39 +116,39 @@ async fn look_at_those_due(shared: &Arc<Shared>, plan: &mut Plan) -> Result<(), 
     loop {
         bring_in_line(shared, plan).await?;
         let now = shared.clock.monotonic();
-        let ready = plan.due.iter().filter(|(_, at)| **at <= now).map(|(arrival, _)| *arrival);
-        let ready: Vec<Arrival> = ready.take(MAX_READS).collect();
+        let ready = plan.due.iter().filter(|(_, at)| **at <= now).map(|(seq, _)| *seq);
+        let ready: Vec<Seq> = ready.take(MAX_READS).collect();
         if ready.is_empty() {
             return Ok(());
         }
         let mut reads = JoinSet::new();
-        for arrival in ready {
+        for seq in ready {
             // Whatever becomes of this look, the next one is not at once; a look that ends well plans the next by what it
             // wrote.
-            plan.due.insert(arrival, now + AFTER_TROUBLE);
+            plan.due.insert(seq, now + AFTER_TROUBLE);
             let shared = Arc::clone(shared);
-            let blind = plan.blind.get(&arrival).copied().unwrap_or_default();
-            reads.spawn(async move { (arrival, look(&shared, arrival, blind).await) });
+            let blind = plan.blind.get(&seq).copied().unwrap_or_default();
+            reads.spawn(async move { (seq, look(&shared, seq, blind).await) });
         }
         while let Some(read) = join_next(shared, &mut reads).await {
             // A panic was reported already.
-            let Ok((arrival, result)) = read else { continue };
+            let Ok((seq, result)) = read else { continue };
             match result {
                 Ok(Looked::Gone) => {}
                 Ok(Looked::Done) => {
-                    plan.due.remove(&arrival);
-                    plan.blind.remove(&arrival);
+                    plan.due.remove(&seq);
+                    plan.blind.remove(&seq);
                 }
                 // A chat that cannot be read is not blameless the next time either.
-                Ok(Looked::Unread) => _ = plan.due.remove(&arrival),
+                Ok(Looked::Unread) => _ = plan.due.remove(&seq),
                 Ok(Looked::Blind) => {
-                    plan.due.remove(&arrival);
-                    let blind = plan.blind.entry(arrival).or_default();
+                    plan.due.remove(&seq);
+                    let blind = plan.blind.entry(seq).or_default();
                     *blind = Blindness { times: blind.times + 1, answers: shared.api.answers() };
                 }
                 // One message that cannot be looked for must not keep the others from it.
                 Err(error) => tracing::warn!(
-                    arrival = arrival.0,
+                    seq = seq.0,
                     error = error.chain(),
                     "an uncertain message cannot be looked for; trying again in a minute"
                 ),
@@ -170,35 +170,35 @@ async fn join_next<T: 'static>(
 
 /// Brings the deadlines in line with what is uncertain now.
 async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreError> {
-    let doubts = shared.store.doubts().await?;
+    let unresolved = shared.store.unresolved_attempts().await?;
     let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
-    let mut planned = HashMap::with_capacity(doubts.len());
-    for (arrival, account, verify_at) in doubts {
-        let at = plan.due.get(&arrival).copied().unwrap_or_else(|| {
+    let mut planned = HashMap::with_capacity(unresolved.len());
+    for (seq, account, reconcile_at) in unresolved {
+        let at = plan.due.get(&seq).copied().unwrap_or_else(|| {
             // A stored time cannot lie further ahead than the longest pause, unless the wall clock was set back.
-            let read_back = &shared.policy(&account).read_back;
-            let longest = (0..=read_back.after.len()).map(|reads| pause_after(reads, read_back)).max();
+            let reconcile = &shared.policy(&account).reconcile;
+            let longest = (0..=reconcile.after.len()).map(|reads| pause_after(reads, reconcile)).max();
             let longest = longest.unwrap_or_default().max(Duration::from_secs(60));
-            monotonic + Duration::try_from(verify_at.duration_since(now)).unwrap_or_default().min(longest)
+            monotonic + Duration::try_from(reconcile_at.duration_since(now)).unwrap_or_default().min(longest)
         });
-        planned.insert(arrival, at);
+        planned.insert(seq, at);
     }
-    plan.blind.retain(|arrival, _| planned.contains_key(arrival));
+    plan.blind.retain(|seq, _| planned.contains_key(seq));
     plan.due = planned;
     Ok(())
 }
 
 /// One look for one message, after `blind` ones that could show nothing.
-async fn look(shared: &Shared, arrival: Arrival, blind: Blindness) -> Result<Looked, StoreError> {
-    let Some(doubt) = shared.store.doubt(arrival).await? else { return Ok(Looked::Gone) };
-    let policy = &*shared.policy(&doubt.account_id);
-    let read = chats::read(shared, &doubt, policy).await;
+async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, StoreError> {
+    let Some(unresolved) = shared.store.unresolved_attempt(seq).await? else { return Ok(Looked::Gone) };
+    let policy = &*shared.policy(&unresolved.account_id);
+    let read = chats::read(shared, &unresolved, policy).await;
     let now = shared.settled_now().await;
     let is_read = read.is_ok();
     let (finding, seen, blind_for) = match read {
-        Ok(sights) => {
-            let finding = chats::find(shared, &doubt, &sights).await?;
-            let seen = Seen::of(shared, &finding, &sights);
+        Ok(histories) => {
+            let finding = chats::find(shared, &unresolved, &histories).await?;
+            let seen = Seen::of(shared, &finding, &histories);
             (Some(finding), seen, None)
         }
         Err((unread, blame)) => {
@@ -208,15 +208,15 @@ async fn look(shared: &Shared, arrival: Arrival, blind: Blindness) -> Result<Loo
             (None, Seen::nothing(shared, &unread), blind_for)
         }
     };
-    let doubt_now = Doubt { reads: doubt.reads, resends: doubt.resends };
-    let step = match (next_step(doubt_now, finding, &policy.read_back, now), blind_for) {
+    let tries = Tries { reads: unresolved.reads, resends: unresolved.resends };
+    let step = match (next_step(tries, finding, &policy.reconcile, now), blind_for) {
         // No reason to bother a person about the message, and no read that counts.
         (NextStep::Again { .. } | NextStep::Review(_), Some(pause)) => {
-            NextStep::Again { verify_at: after(now, pause), counts: false }
+            NextStep::Again { reconcile_at: after(now, pause), counts: false }
         }
         (step, _) => step,
     };
-    judge(shared, &doubt, step, seen, now).await?;
+    judge(shared, &unresolved, step, seen, now).await?;
     Ok(match (is_read, blind_for) {
         (true, _) => Looked::Done,
         (false, Some(_)) => Looked::Blind,
@@ -237,7 +237,7 @@ fn blind_for(unread: &Unread, is_own: bool, times: u32, policy: &Policy) -> Opti
     if unread.down.is_none() && limit.is_none() && !api_fails {
         return None;
     }
-    let longest = pause_after(policy.read_back.after.len(), &policy.read_back);
+    let longest = pause_after(policy.reconcile.after.len(), &policy.reconcile);
     let longest = if longest.is_zero() { AFTER_TROUBLE } else { longest };
     let grown = AFTER_TROUBLE.saturating_mul(2_u32.saturating_pow(times)).min(longest);
     // What is down is not so for a minute.
@@ -247,19 +247,19 @@ fn blind_for(unread: &Unread, is_own: bool, times: u32, policy: &Policy) -> Opti
 
 async fn judge(
     shared: &Shared,
-    doubt: &OpenDoubt,
+    unresolved: &UnresolvedAttempt,
     step: NextStep,
     seen: Seen,
     now: jiff::Timestamp,
 ) -> Result<(), StoreError> {
     let finding = seen.finding;
-    let (id, account) = (doubt.id, doubt.account_id.clone());
+    let (id, account) = (unresolved.id, unresolved.account_id.clone());
     match &step {
         NextStep::Sent { .. } => {
             tracing::info!(message_id = %id, account_id = %account, "found in the chat: it was sent")
         }
-        NextStep::Again { verify_at, .. } => {
-            tracing::info!(message_id = %id, account_id = %account, %verify_at, finding, "not settled yet; its chat is read again");
+        NextStep::Again { reconcile_at, .. } => {
+            tracing::info!(message_id = %id, account_id = %account, %reconcile_at, finding, "not settled yet; its chat is read again");
         }
         NextStep::Queue => {
             tracing::warn!(message_id = %id, account_id = %account, "not in the chat at the last read; it is sent once more")
@@ -269,15 +269,17 @@ async fn judge(
         }
     }
     let verdict = match step {
-        NextStep::Sent { chat_id, message_ids, at } => JudgedAs::Sent { chat_id, message_ids, sent_at: at },
-        NextStep::Again { verify_at, counts } => JudgedAs::Again { verify_at, counts },
-        NextStep::Queue => JudgedAs::Queued,
-        NextStep::Review(reason) => JudgedAs::Review(reason),
+        NextStep::Sent { chat_id, message_ids, at } => {
+            ReconciledAs::Sent { chat_id, message_ids, sent_at: at }
+        }
+        NextStep::Again { reconcile_at, counts } => ReconciledAs::Again { reconcile_at, counts },
+        NextStep::Queue => ReconciledAs::Queued,
+        NextStep::Review(reason) => ReconciledAs::Review(reason),
     };
-    let settles = !matches!(verdict, JudgedAs::Again { .. });
-    let judgement = Judgement {
-        arrival: doubt.arrival,
-        attempt: doubt.attempt,
+    let settles = !matches!(verdict, ReconciledAs::Again { .. });
+    let reconciliation = Reconciliation {
+        seq: unresolved.seq,
+        attempt: unresolved.attempt,
         at: now,
         verdict,
         finding,
@@ -285,7 +287,7 @@ async fn judge(
         shown: seen.shown,
         shown_at: seen.at,
     };
-    if shared.store.judge(judgement).await? && settles {
+    if shared.store.reconcile(reconciliation).await? && settles {
         // Later messages to the same chat may go now.
         shared.wakeups.add([(account, now)]);
     }

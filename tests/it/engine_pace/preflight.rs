@@ -136,15 +136,15 @@ async fn inmails_wait_while_only_the_reserve_is_left_and_the_rest_of_the_account
 
     let view = bench.store().message(inmails[1], bench.clock_now()).await.unwrap().unwrap();
     let explained = bench.handle().explain(&view).await.unwrap();
-    assert_eq!(explained.standing.reason, Reason::InmailCredits);
+    assert_eq!(explained.wait_status.reason, Reason::InmailCredits);
     let closed: Vec<Reason> =
         explained.gates.iter().filter(|gate| gate.closed.is_some()).map(|gate| gate.reason).collect();
     assert_eq!(closed, [Reason::InmailCredits], "and no other gate claims it");
     assert_eq!(view.error.as_deref(), Some("5 classic credits are left and 5 are kept back"));
     let account = bench.store().accounts(None).await.unwrap().remove(0);
     let daemon = bench.store().totals().await.unwrap().daemon;
-    let standing = bench.handle().account_standing(&account, &daemon).await.unwrap().unwrap();
-    assert_eq!(standing.reason, Reason::InmailCredits);
+    let wait_status = bench.handle().account_wait_status(&account, &daemon).await.unwrap().unwrap();
+    assert_eq!(wait_status.reason, Reason::InmailCredits);
 
     // A new one waits with the others, without a read; so do all after a restart.
     let reads = facts(&bench, "credits");
@@ -296,7 +296,7 @@ async fn a_look_up_that_fails_never_guesses_and_holds_only_its_message() {
     assert!(error.starts_with("outboxd/timeout"), "{error}");
     bench.advance(seconds(1200)).await;
     assert_eq!(bench.sends().len(), 1, "however long it lasts");
-    assert_eq!(bench.queue().value("SELECT retries FROM messages WHERE arrival = 1"), "0");
+    assert_eq!(bench.queue().value("SELECT retries FROM messages WHERE seq = 1"), "0");
     bench.provider.break_facts(&[]);
     bench.until_sent(2).await;
     assert_eq!(bench.sends()[1].chat, "2-latest");

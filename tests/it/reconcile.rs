@@ -5,13 +5,13 @@ use std::time::Duration;
 use outboxd::sandbox::{Endpoint, Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, House, eventually, run, texts};
+use crate::daemon::{Daemon, TestEnv, eventually, run, texts};
 
-/// A house whose first call is delivered and whose answer never comes.
-async fn house_with_a_cut(delivered: bool) -> House {
-    let house = House::new().await.hasty().reading_back("100ms, 300ms");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered }));
-    house
+/// A env whose first call is delivered and whose answer never comes.
+async fn env_with_a_cut(delivered: bool) -> TestEnv {
+    let env = TestEnv::new().await.hasty().reconciling("100ms, 300ms");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered }));
+    env
 }
 
 async fn decide(daemon: &Daemon, id: &str, body: Value) -> (u16, Value) {
@@ -47,31 +47,31 @@ async fn each_form_that_was_delivered_without_an_answer_is_found_and_not_sent_ag
         ),
     ];
     for (name, mut body) in forms {
-        let house = house_with_a_cut(true).await;
-        let daemon = house.serve().await;
+        let env = env_with_a_cut(true).await;
+        let daemon = env.serve().await;
         body["account_id"] = json!("acc_1");
         let id = daemon.enqueue(&body.to_string()).await;
         let message = daemon.becomes(&id, "sent").await;
-        let deliveries = house.sandbox.world().deliveries();
+        let deliveries = env.sandbox.world().deliveries();
         assert_eq!(deliveries.len(), 1, "{name}");
         assert_eq!(message["settled_by"], "evidence", "{name}: {message}");
         assert_eq!(message["provider_message_ids"], json!([deliveries[0].message_id]), "{name}");
         assert_eq!(message["chat_id"], deliveries[0].chat_id, "{name}");
         assert_eq!(message["evidence"][0]["finding"], "found", "{name}: {message}");
-        let reads = house.sandbox.world().calls().into_iter().filter(|call| call.path.contains("?after="));
+        let reads = env.sandbox.world().calls().into_iter().filter(|call| call.path.contains("?after="));
         let fresh: Vec<_> = reads.map(|call| call.cache_control).collect();
         assert!(
             !fresh.is_empty() && fresh.iter().all(|control| control.as_deref() == Some("no-cache")),
             "{fresh:?}"
         );
-        assert!(!house.log().contains("hello"), "P8: {}", house.log());
+        assert!(!env.log().contains("hello"), "P8: {}", env.log());
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_at_the_last_read_waits_for_a_person_who_decides() {
-    let house = house_with_a_cut(false).await;
-    let daemon = house.serve().await;
+    let env = env_with_a_cut(false).await;
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "first"}"#).await;
     let behind = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "second"}"#).await;
     let message = daemon.becomes(&id, "review").await;
@@ -103,7 +103,7 @@ async fn what_is_not_there_at_the_last_read_waits_for_a_person_who_decides() {
         (&json!("person"), &json!("resend"), &json!("I looked"))
     );
     assert_eq!(
-        house.sandbox.world().deliveries().iter().map(|one| one.text.as_str()).collect::<Vec<_>>(),
+        env.sandbox.world().deliveries().iter().map(|one| one.text.as_str()).collect::<Vec<_>>(),
         ["first", "second"]
     );
 }
@@ -113,8 +113,8 @@ async fn a_person_may_say_sent_or_drop_and_later_messages_go_on() {
     for (decision, state, settled_by) in
         [("sent", "sent", json!("person")), ("drop", "cancelled", Value::Null)]
     {
-        let house = house_with_a_cut(false).await;
-        let daemon = house.serve().await;
+        let env = env_with_a_cut(false).await;
+        let daemon = env.serve().await;
         let id = daemon.enqueue(r#"{"account_id": "acc_1", "users_ids": "U1", "text": "first"}"#).await;
         let behind = daemon.enqueue(r#"{"account_id": "acc_1", "users_ids": "U1", "text": "second"}"#).await;
         daemon.becomes(&id, "review").await;
@@ -124,7 +124,7 @@ async fn a_person_may_say_sent_or_drop_and_later_messages_go_on() {
         assert_eq!(message["settled_by"], settled_by, "{message}");
         assert_eq!(message["sent_at"].is_string(), decision == "sent");
         daemon.becomes(&behind, "sent").await;
-        assert_eq!(texts(&house.sandbox.world().deliveries()), ["second"]);
+        assert_eq!(texts(&env.sandbox.world().deliveries()), ["second"]);
         // It is decided.
         let (code, refused) = decide(&daemon, &id, json!({"decision": "resend"})).await;
         assert_eq!((code, &refused["error"]["code"]), (409, &json!("wrong_state")), "{refused}");
@@ -133,8 +133,8 @@ async fn a_person_may_say_sent_or_drop_and_later_messages_go_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_decision_that_is_none_says_what_would_be() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
     daemon.becomes(&id, "sent").await;
     for (body, code, field) in [
@@ -157,38 +157,38 @@ async fn a_decision_that_is_none_says_what_would_be() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_certainly_absent_goes_out_once_more_where_the_policy_says_so() {
-    let house = House::new()
+    let env = TestEnv::new()
         .await
         .hasty()
-        .reading_back("100ms, 300ms")
-        .set("OUTBOXD_POLICY_DEFAULT_READ_BACK_ABSENT", "resend");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }).times(2));
-    let daemon = house.serve().await;
+        .reconciling("100ms, 300ms")
+        .set("OUTBOXD_POLICY_DEFAULT_RECONCILE_ABSENT", "resend");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }).times(2));
+    let daemon = env.serve().await;
     let once = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "once"}"#).await;
     let message = daemon.becomes(&once, "review").await;
     assert_eq!(message["attempts"].as_array().unwrap().len(), 2, "sent again once only: {message}");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
     let again = daemon.enqueue(r#"{"account_id": "acc_2", "chat_id": "c1", "text": "again"}"#).await;
     let message = daemon.becomes(&again, "sent").await;
     assert_eq!(
         (&message["settled_by"], message["attempts"].as_array().unwrap().len()),
         (&json!("answer"), 2)
     );
-    assert_eq!(texts(&house.sandbox.world().deliveries()), ["again"]);
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["again"]);
 }
 
 /// The same words twice on purpose, the second of them cut off before its delivery: the first one is no evidence.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_words_sent_before_are_no_evidence() {
-    let house = House::new().await.hasty().reading_back("100ms, 300ms");
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().reconciling("100ms, 300ms");
+    let daemon = env.serve().await;
     let body = r#"{"account_id": "acc_1", "chat_id": "c1", "text": "again"}"#;
     let first = daemon.enqueue(body).await;
     daemon.becomes(&first, "sent").await;
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
     let second = daemon.enqueue(body).await;
     assert_eq!(daemon.becomes(&second, "review").await["reason"], "not_in_chat");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
     let third = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c9", "text": "again"}"#).await;
     assert_eq!(daemon.becomes(&third, "sent").await["settled_by"], "evidence");
 }
@@ -196,18 +196,18 @@ async fn the_same_words_sent_before_are_no_evidence() {
 /// A read that fails proves nothing, however often.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_that_cannot_be_read_is_no_proof_of_absence() {
-    let house = House::new()
+    let env = TestEnv::new()
         .await
         .hasty()
-        .reading_back("50ms, 100ms")
-        .set("OUTBOXD_POLICY_DEFAULT_READ_BACK_ABSENT", "resend");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
-    house.sandbox.fault(Fault::internal_error(false).at(Endpoint::ListMessages).always());
-    let daemon = house.serve().await;
+        .reconciling("50ms, 100ms")
+        .set("OUTBOXD_POLICY_DEFAULT_RECONCILE_ABSENT", "resend");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    env.sandbox.fault(Fault::internal_error(false).at(Endpoint::ListMessages).always());
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
     let message = daemon.becomes(&id, "review").await;
     assert_eq!((&message["reason"], &message["reads"]), (&json!("chat_unreadable"), &json!(6)), "{message}");
-    assert_eq!(house.sandbox.world().delivered_count(), 1);
+    assert_eq!(env.sandbox.world().delivered_count(), 1);
     let detail = message["evidence"][0]["detail"].as_str().unwrap();
     assert!(detail.contains("api/internal_error"), "{detail}");
 }
@@ -215,10 +215,10 @@ async fn a_chat_that_cannot_be_read_is_no_proof_of_absence() {
 /// While its account is disconnected nothing can be seen, so nobody is asked; when it is back the message is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_do_not_count_while_the_account_is_down() {
-    let house = House::new().await.hasty().reading_back("50ms, 100ms");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
-    house.sandbox.fault(Fault::disconnected().at(Endpoint::ListMessages).times(12));
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty().reconciling("50ms, 100ms");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    env.sandbox.fault(Fault::disconnected().at(Endpoint::ListMessages).times(12));
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
     let message = daemon.becomes(&id, "sent").await;
     assert_eq!(message["settled_by"], "evidence", "{message}");
@@ -228,33 +228,33 @@ async fn reads_do_not_count_while_the_account_is_down() {
 /// A stop while a chat is read loses nothing: the next run reads it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_while_reading_back_changes_nothing() {
-    let house = House::new().await.hasty().reading_back("100ms, 300ms");
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let env = TestEnv::new().await.hasty().reconciling("100ms, 300ms");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
     let slow = FaultKind::Latency { before_delivery: Duration::from_secs(30) };
-    house.sandbox.fault(Fault::new(slow).at(Endpoint::ListMessages));
-    let daemon = house.serve().await;
+    env.sandbox.fault(Fault::new(slow).at(Endpoint::ListMessages));
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
     daemon.becomes(&id, "uncertain").await;
     let reading =
-        async || house.sandbox.world().calls().iter().any(|call| call.endpoint == Endpoint::ListMessages);
+        async || env.sandbox.world().calls().iter().any(|call| call.endpoint == Endpoint::ListMessages);
     assert!(eventually(reading).await);
     daemon.kill();
-    let daemon = house.serve().await;
+    let daemon = env.serve().await;
     assert_eq!(daemon.becomes(&id, "sent").await["settled_by"], "evidence");
-    assert_eq!(house.sandbox.world().delivered_count(), 1);
+    assert_eq!(env.sandbox.world().delivered_count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn review_on_the_command_line_lists_shows_and_settles() {
-    let house = house_with_a_cut(false).await;
-    let daemon = house.serve().await;
-    let (ok, said) = run(house.outboxd(&["review"]), "");
+    let env = env_with_a_cut(false).await;
+    let daemon = env.serve().await;
+    let (ok, said) = run(env.outboxd(&["review"]), "");
     assert!(ok && said.contains("nothing waits for a person"), "{said}");
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "the words"}"#).await;
     daemon.becomes(&id, "review").await;
-    let (ok, listed) = run(house.outboxd(&["review"]), "");
+    let (ok, listed) = run(env.outboxd(&["review"]), "");
     assert!(ok && listed.contains(&id) && listed.contains("not_in_chat"), "{listed}");
-    let (ok, shown) = run(house.outboxd(&["review", &id]), "");
+    let (ok, shown) = run(env.outboxd(&["review", &id]), "");
     for part in [
         "the words",
         "1 chat read back, 0 messages seen",
@@ -263,25 +263,25 @@ async fn review_on_the_command_line_lists_shows_and_settles() {
     ] {
         assert!(ok && shown.contains(part), "{part}: {shown}");
     }
-    let (ok, refused) = run(house.outboxd(&["review", &id, "sent"]), "");
+    let (ok, refused) = run(env.outboxd(&["review", &id, "sent"]), "");
     assert!(!ok && refused.contains("--yes") && refused.contains("becomes `sent`"), "{refused}");
-    let (ok, told) = run(house.outboxd(&["review", &id, "drop", "--dry-run"]), "");
+    let (ok, told) = run(env.outboxd(&["review", &id, "drop", "--dry-run"]), "");
     assert!(ok && told.contains("becomes `cancelled`"), "{told}");
     assert_eq!(daemon.get(&format!("/v1/messages/{id}")).await.1["state"], "review");
-    let (ok, done) = run(house.outboxd(&["review", &id, "sent", "--yes", "--note", "seen"]), "");
+    let (ok, done) = run(env.outboxd(&["review", &id, "sent", "--yes", "--note", "seen"]), "");
     assert!(ok && done.contains("It is sent now"), "{done}");
-    let (ok, refused) = run(house.outboxd(&["review", &id, "sent", "--yes"]), "");
+    let (ok, refused) = run(env.outboxd(&["review", &id, "sent", "--yes"]), "");
     assert!(!ok && refused.contains("is sent and not in review"), "{refused}");
 }
 
 /// T13: what evidence settled says so, and which evidence.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
-    let house = house_with_a_cut(true).await;
-    let daemon = house.serve().await;
+    let env = env_with_a_cut(true).await;
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
     let message = daemon.becomes(&id, "sent").await;
-    let provider_id = house.sandbox.world().deliveries()[0].message_id.clone();
+    let provider_id = env.sandbox.world().deliveries()[0].message_id.clone();
     let attempt = &message["attempts"][0];
     assert_eq!(
         (&attempt["outcome"], &attempt["evidence"]["finding"]),
@@ -299,7 +299,7 @@ async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
     assert!(sentence.contains("Read back at") && sentence.contains("it is there as"), "{sentence}");
     let story = explained["story"].to_string();
     assert!(story.contains("Read back about call 1: found: 1 chat read back"), "{story}");
-    let (ok, shown) = run(house.outboxd(&["show", &id]), "");
+    let (ok, shown) = run(env.outboxd(&["show", &id]), "");
     for part in
         ["by reading the chat back, at ", "uncertain; ", "; then read back at ", ": found: ", &provider_id]
     {
@@ -307,7 +307,7 @@ async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
     }
 
     // A person's word as well.
-    house.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "y"}"#).await;
     daemon.becomes(&id, "review").await;
     let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
@@ -316,7 +316,7 @@ async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
     decide(&daemon, &id, json!({"decision": "sent", "note": "I saw it"})).await;
     let message = daemon.becomes(&id, "sent").await;
     assert!(message["why"].as_str().unwrap().contains("a person"), "{message}");
-    let (ok, shown) = run(house.outboxd(&["show", &id]), "");
+    let (ok, shown) = run(env.outboxd(&["show", &id]), "");
     assert!(
         ok && shown.contains("; then a person said at ") && shown.contains(": sent: I saw it"),
         "{shown}"
@@ -328,8 +328,8 @@ async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
 /// H18: what stops an account is the one reason of its message, everywhere.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_its_account_keeps_back_has_one_reason_everywhere() {
-    let house = House::new().await.hasty();
-    let daemon = house.serve().await;
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let limited = FaultKind::Error {
         status: 429,
         error_type: "api/too_many_requests".into(),
@@ -343,18 +343,18 @@ async fn a_message_that_its_account_keeps_back_has_one_reason_everywhere() {
         ("acc_2", Fault::restricted(), "account_restricted", "account.down"),
         ("acc_3", Fault::new(limited), "api_rate_limited", "account.hold"),
     ] {
-        house.sandbox.fault(fault.on(account));
+        env.sandbox.fault(fault.on(account));
         let id =
             daemon.enqueue(&json!({"account_id": account, "chat_id": "c", "text": "x"}).to_string()).await;
         let called =
             async || daemon.get(&format!("/v1/messages/{id}")).await.1["attempts"][0]["ended_at"].is_string();
         assert!(eventually(called).await);
-        let row = house.sql(&format!("SELECT reason FROM messages WHERE id = '{id}'"));
-        let events = house.sql(&format!(
+        let row = env.sql(&format!("SELECT reason FROM messages WHERE id = '{id}'"));
+        let events = env.sql(&format!(
             "SELECT reason FROM events WHERE message_id = '{id}' AND kind = 'message.queued' ORDER BY seq DESC LIMIT 1"
         ));
-        let of_account = house
-            .sql(&format!("SELECT reason FROM events WHERE account_id = '{account}' AND kind = '{kind}'"));
+        let of_account =
+            env.sql(&format!("SELECT reason FROM events WHERE account_id = '{account}' AND kind = '{kind}'"));
         let explained = daemon.get(&format!("/v1/messages/{id}/explain")).await.1["reason"].clone();
         assert_eq!(
             (row, events, of_account, explained),
@@ -366,17 +366,17 @@ async fn a_message_that_its_account_keeps_back_has_one_reason_everywhere() {
 /// And so has one that comes back into the queue while its account rests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_sent_again_during_a_rest_says_what_it_waits_for() {
-    let house = House::new()
+    let env = TestEnv::new()
         .await
         .hasty()
-        .reading_back("100ms, 300ms")
-        .set("OUTBOXD_POLICY_DEFAULT_READ_BACK_ABSENT", "resend");
-    house.sandbox.fault(Fault::provider_429());
-    let daemon = house.serve().await;
+        .reconciling("100ms, 300ms")
+        .set("OUTBOXD_POLICY_DEFAULT_RECONCILE_ABSENT", "resend");
+    env.sandbox.fault(Fault::provider_429());
+    let daemon = env.serve().await;
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "x"}"#).await;
     let message = daemon.becomes(&id, "queued").await;
     let again = async || daemon.get(&format!("/v1/messages/{id}")).await.1["reads"] == 2;
     assert!(eventually(again).await, "{message}");
-    assert_eq!(house.sql(&format!("SELECT reason FROM messages WHERE id = '{id}'")), ["cooldown"]);
+    assert_eq!(env.sql(&format!("SELECT reason FROM messages WHERE id = '{id}'")), ["cooldown"]);
     assert_eq!(daemon.get(&format!("/v1/messages/{id}/explain")).await.1["reason"], "cooldown");
 }

@@ -14,19 +14,23 @@ fn unsure() -> Finding {
     Finding::CannotTell(Unsure { why: Why::Before, chat_id, message_id, at: at(-5) })
 }
 
-fn read_back(absent: Absent) -> ReadBack {
+fn reconcile(absent: Absent) -> ReconcilePolicy {
     let after = [60, 180, 600, 1800].map(Duration::from_secs).to_vec();
-    ReadBack { after, absent }
+    ReconcilePolicy { after, absent }
 }
 
 /// Every read of a message that is never found, as seconds since the call, and how it ends.
-fn schedule(read_back: &ReadBack, mut finding: impl FnMut(u32) -> Option<Finding>, resends: u32) -> String {
-    let mut now = after(at(0), read_back.after[0]);
+fn schedule(
+    reconcile: &ReconcilePolicy,
+    mut finding: impl FnMut(u32) -> Option<Finding>,
+    resends: u32,
+) -> String {
+    let mut now = after(at(0), reconcile.after[0]);
     let mut printed = Vec::new();
     for reads in 0..20 {
         printed.push((now.as_second() - NOW).to_string());
-        match next_step(Doubt { reads, resends }, finding(reads), read_back, now) {
-            NextStep::Again { verify_at, .. } => now = verify_at,
+        match next_step(Tries { reads, resends }, finding(reads), reconcile, now) {
+            NextStep::Again { reconcile_at, .. } => now = reconcile_at,
             NextStep::Sent { .. } => return format!("{} sent", printed.join(" ")),
             NextStep::Queue => return format!("{} queued", printed.join(" ")),
             NextStep::Review(reason) => return format!("{} {}", printed.join(" "), reason.as_str()),
@@ -38,7 +42,7 @@ fn schedule(read_back: &ReadBack, mut finding: impl FnMut(u32) -> Option<Finding
 #[test]
 fn the_schedule_ends_and_only_the_last_read_proves_absence() {
     let absent = |_| Some(Finding::Absent);
-    let (review, resend) = (read_back(Absent::Review), read_back(Absent::Resend));
+    let (review, resend) = (reconcile(Absent::Review), reconcile(Absent::Resend));
     assert_eq!(schedule(&review, absent, 0), "60 180 600 1800 not_in_chat");
     assert_eq!(schedule(&resend, absent, 0), "60 180 600 1800 queued");
     assert_eq!(schedule(&resend, absent, 1), "60 180 600 1800 not_in_chat", "once only");
@@ -53,7 +57,7 @@ fn the_schedule_ends_and_only_the_last_read_proves_absence() {
 
 #[test]
 fn a_schedule_of_one_read_is_one() {
-    let once = ReadBack { after: vec![Duration::from_secs(5)], ..read_back(Absent::Resend) };
+    let once = ReconcilePolicy { after: vec![Duration::from_secs(5)], ..reconcile(Absent::Resend) };
     assert_eq!(schedule(&once, |_| Some(Finding::Absent), 0), "5 queued");
     assert_eq!(schedule(&once, |_| None, 0), "5 10 15 20 25 chat_unreadable");
 }

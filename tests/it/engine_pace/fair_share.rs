@@ -59,8 +59,8 @@ async fn a_used_up_cap_of_new_chats_lets_the_chats_go_on() {
     bench.until_sent(2).await;
     assert_eq!(texts(&bench), ["u1", "chat"]);
     let view = bench.store().message(second, bench.clock_now()).await.unwrap().unwrap();
-    let standing = bench.handle().explain(&view).await.unwrap().standing;
-    assert_eq!((standing.reason, standing.until), (Reason::Cap, Some(Until::At(at(0) + 24 * HOUR))));
+    let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
+    assert_eq!((wait_status.reason, wait_status.until), (Reason::Cap, Some(Until::At(at(0) + 24 * HOUR))));
     bench.restart().await;
     bench.enqueue(to_chat("d", "another chat")).await;
     bench.until_sent(4).await;
@@ -104,7 +104,11 @@ async fn campaigns_take_turns_by_weight_also_over_a_restart() {
         assert_eq!(three.iter().filter(|text| *text == "small").count(), 1, "{sent:?}");
     }
     bench.until_sent(18).await;
-    assert_eq!(bench.queue().value("SELECT count(*) <= 2 FROM turns"), "1", "what is behind is forgotten");
+    assert_eq!(
+        bench.queue().value("SELECT count(*) <= 2 FROM fair_shares"),
+        "1",
+        "what is behind is forgotten"
+    );
     bench.finish().await;
 }
 
@@ -143,9 +147,9 @@ async fn the_same_person_is_not_started_with_again_for_a_while_and_nobody_waits_
     bench.advance(HOUR).await;
     assert_eq!(texts(&bench), ["first", "other"]);
     let view = bench.store().message(again, bench.clock_now()).await.unwrap().unwrap();
-    let standing = bench.handle().explain(&view).await.unwrap().standing;
+    let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
     assert_eq!(
-        (standing.reason, standing.until),
+        (wait_status.reason, wait_status.until),
         (Reason::RecipientRest, Some(Until::At(at(0) + 24 * HOUR)))
     );
     bench.crash().await;
@@ -206,8 +210,8 @@ async fn a_message_that_waits_for_less_than_the_first_of_its_class_goes_in_time(
     bench.enqueue(person("u1", "rests until tomorrow")).await;
     let free = bench.enqueue(person("u2", "free")).await;
     let view = bench.store().message(free, bench.clock_now()).await.unwrap().unwrap();
-    let standing = bench.handle().explain(&view).await.unwrap().standing;
-    assert_eq!((standing.reason, standing.until), (Reason::AccountPaused, Some(Until::At(until))));
+    let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
+    assert_eq!((wait_status.reason, wait_status.until), (Reason::AccountPaused, Some(Until::At(until))));
     bench.until_sent(2).await;
     assert_eq!(bench.sends()[1].text, "free");
     let late = bench.sends()[1].wall.duration_since(until);

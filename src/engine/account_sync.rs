@@ -11,10 +11,10 @@ use jiff::Timestamp;
 
 use super::Shared;
 use super::api_guard::Kind;
-use crate::domain::facts::Reading;
+use crate::domain::account_snapshot::Reading;
 use crate::domain::message::AccountId;
-use crate::domain::outcome::{Hold, Problem};
-use crate::domain::seen::Unread;
+use crate::domain::observed::Unread;
+use crate::domain::outcome::{Hold, ProviderError};
 use crate::provider::Pages;
 
 /// What could not be read is tried again after so long.
@@ -28,10 +28,10 @@ const ROUND: u32 = 10;
 /// The provider whose accounts have inboxes and InMail credits.
 pub(super) const LINKEDIN: &str = "linkedin";
 
-/// Reads the facts of the accounts that are due.
+/// Syncs the accounts that are due.
 pub(super) async fn refresh(shared: &Shared) {
     let now = shared.clock.now();
-    let due = match shared.store.facts_due(now, shared.facts_age, AGAIN, ROUND).await {
+    let due = match shared.store.snapshots_due(now, shared.snapshot_age, AGAIN, ROUND).await {
         Ok(due) => due,
         Err(error) => {
             tracing::warn!(error = error.chain(), "cannot tell which accounts to read; trying again soon");
@@ -58,7 +58,7 @@ pub(super) async fn note(shared: &Shared, account: &AccountId, reading: Reading)
     if let Some(problem) = &reading.problem {
         tracing::debug!(account_id = %account, %problem, "not all of the account could be read");
     }
-    match shared.store.note_facts(account.clone(), reading).await {
+    match shared.store.sync_account(account.clone(), reading).await {
         Ok(true) => {
             tracing::info!(account_id = %account, "the account is connected again and goes on at its pace");
             shared.wakeups.add([(account.clone(), shared.clock.now())]);
@@ -105,7 +105,7 @@ async fn call<'a, T>(
     account: &AccountId,
     read: impl FnOnce(Pages) -> BoxFuture<'a, Result<T, Unread>>,
     rest: &mut Option<Duration>,
-) -> Result<T, Problem> {
+) -> Result<T, ProviderError> {
     let call = shared.api.wait(account, Kind::Snapshot).await.begin();
     let read = read(shared.api.pages(account, Kind::Snapshot)).await;
     call.ended_read(&read);

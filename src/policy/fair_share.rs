@@ -18,24 +18,27 @@ const TURN: u64 = 1_000_000;
 
 /// How far the campaigns of an account are.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Turns {
+pub struct FairShare {
     /// Where the campaign whose turn it was last began it.
-    pub floor: u64,
+    pub virtual_time: u64,
     /// Where each campaign that had a turn is now; the empty name is that of messages without one.
-    pub reached: HashMap<String, u64>,
+    pub finish: HashMap<String, u64>,
 }
 
-impl Turns {
+impl FairShare {
     /// How far `campaign` is.
     pub fn of(&self, campaign: &str) -> Share {
-        Share { floor: self.floor, reached: self.reached.get(campaign).copied().unwrap_or_default() }
+        Share {
+            virtual_time: self.virtual_time,
+            finish: self.finish.get(campaign).copied().unwrap_or_default(),
+        }
     }
 
     /// Notes a turn of `campaign`.
     pub fn take(&mut self, campaign: &str, order: &Order) {
-        let (floor, reached) = self.of(campaign).after(campaign, order);
-        self.floor = floor;
-        self.reached.insert(campaign.to_owned(), reached);
+        let (virtual_time, finish) = self.of(campaign).after(campaign, order);
+        self.virtual_time = virtual_time;
+        self.finish.insert(campaign.to_owned(), finish);
     }
 }
 
@@ -43,18 +46,18 @@ impl Turns {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Share {
     /// Where the campaign whose turn it was last began it.
-    pub floor: u64,
-    /// Where this campaign is; 0 if it is not ahead of the floor.
-    pub reached: u64,
+    pub virtual_time: u64,
+    /// Where this campaign is; 0 if it is not ahead of the virtual time.
+    pub finish: u64,
 }
 
 impl Share {
     /// Where its next turn begins.
     pub fn begin(self) -> u64 {
-        self.reached.max(self.floor)
+        self.finish.max(self.virtual_time)
     }
 
-    /// Where the account and the campaign are after a turn of it: the new floor, and how far it is.
+    /// Where the account and the campaign are after a turn of it: the new virtual time, and how far it is.
     pub fn after(self, campaign: &str, order: &Order) -> (u64, u64) {
         let begin = self.begin();
         (begin, begin + TURN / u64::from(order.weight(campaign).max(1)))
@@ -69,10 +72,10 @@ pub fn campaign(lane: &Lane) -> &str {
 /// What the order of a lane's first message depends on: the smaller goes first.
 pub type Place = (bool, Reverse<i8>, bool, u64, Timestamp, i64);
 
-/// The place of a lane's first message, which became due at `due_at` and arrived as `arrival`.
-pub fn place(lane: &Lane, order: &Order, share: Share, due_at: Timestamp, arrival: i64) -> Place {
+/// The place of a lane's first message, which became due at `due_at` and arrived as `seq`.
+pub fn place(lane: &Lane, order: &Order, share: Share, due_at: Timestamp, seq: i64) -> Place {
     let starts = order.follow_ups_first && lane.kind.starts_chat();
-    (!lane.urgent, Reverse(lane.priority), starts, share.begin(), due_at, arrival)
+    (!lane.urgent, Reverse(lane.priority), starts, share.begin(), due_at, seq)
 }
 
 #[cfg(test)]
@@ -96,7 +99,7 @@ mod tests {
     }
 
     /// The campaigns of so many turns, when each of these always has messages, all of the same age.
-    fn turns_of(campaigns: &[&str], order: &Order, turns: &mut Turns, count: usize) -> String {
+    fn turns_of(campaigns: &[&str], order: &Order, turns: &mut FairShare, count: usize) -> String {
         let mut taken = String::new();
         for _ in 0..count {
             let first = campaigns.iter().enumerate().min_by_key(|(index, name)| {
@@ -111,16 +114,16 @@ mod tests {
 
     #[test]
     fn campaigns_take_turns_by_their_weights() {
-        let mut turns = Turns::default();
+        let mut turns = FairShare::default();
         assert_eq!(turns_of(&["a", "b", "c"], &order(&[]), &mut turns, 9), "abcabcabc");
-        let taken = turns_of(&["a", "b"], &order(&[("a", 3)]), &mut Turns::default(), 16);
+        let taken = turns_of(&["a", "b"], &order(&[("a", 3)]), &mut FairShare::default(), 16);
         assert_eq!(taken.matches('a').count(), 12, "{taken}");
         assert!(!taken.contains("aaaaa") && !taken.contains("bb"), "spread, not in blocks: {taken}");
     }
 
     #[test]
     fn a_campaign_that_was_away_neither_catches_up_nor_waits() {
-        let (order, mut turns) = (order(&[]), Turns::default());
+        let (order, mut turns) = (order(&[]), FairShare::default());
         turns_of(&["a"], &order, &mut turns, 1000);
         let taken = turns_of(&["a", "b"], &order, &mut turns, 10);
         assert!(taken.matches('b').count() <= 6, "{taken}");
@@ -155,7 +158,7 @@ mod tests {
             let names = &names[..weights.len()];
             let pairs: Vec<(&str, u32)> = names.iter().copied().zip(weights.iter().copied()).collect();
             let order = order(&pairs);
-            let mut turns = Turns::default();
+            let mut turns = FairShare::default();
             turns_of(&names[..1], &order, &mut turns, before);
             let sum: u32 = weights.iter().sum();
             let taken = turns_of(names, &order, &mut turns, sum as usize * 4);

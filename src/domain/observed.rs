@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::message::{ChatId, Extras, InboxId, Target, UserId};
-use super::outcome::{DownCause, Hold, Problem};
+use super::outcome::{DownCause, Hold, ProviderError};
 use super::state::StateName;
 
 /// Another message of the account that may be behind what a chat shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rival {
+pub struct OtherAttempt {
     /// Its state.
     pub state: StateName,
     /// When its call began, by this machine's clock.
@@ -43,7 +43,7 @@ pub struct ProviderTime {
 
 /// A message as a chat shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenMessage {
+pub struct ObservedMessage {
     /// The provider's id, unique inside its chat.
     pub id: String,
     /// Whether the account wrote it; `None` if the provider does not tell.
@@ -53,7 +53,7 @@ pub struct SeenMessage {
     /// Its text; empty if it has none.
     pub text: String,
     /// Its files.
-    pub attachments: Vec<SeenAttachment>,
+    pub attachments: Vec<ObservedAttachment>,
     /// The message that it replies to, if it is a reply.
     pub quote: Option<Pointer>,
     /// The message that was forwarded, if it is a forward.
@@ -77,7 +77,7 @@ pub struct Pointer {
 
 /// A file of a message as a chat shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SeenAttachment {
+pub struct ObservedAttachment {
     /// Its name, which is told for documents only.
     pub filename: Option<String>,
     /// Its length in bytes, where it is told.
@@ -88,7 +88,7 @@ pub struct SeenAttachment {
 
 /// A chat of several people.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenGroup {
+pub struct ObservedGroup {
     /// The chat.
     pub chat_id: ChatId,
     /// Its name.
@@ -110,7 +110,7 @@ pub struct Member {
 
 /// A place in which chats lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenInbox {
+pub struct ObservedInbox {
     /// Its id, such as `CLASSIC_PRIMARY`.
     pub id: InboxId,
     /// Whether messaging is disabled in it at present.
@@ -122,7 +122,7 @@ pub type Credits = BTreeMap<String, u64>;
 
 /// What Unipile knows of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenAccount {
+pub struct ObservedAccount {
     /// Its name.
     pub name: Option<String>,
     /// `linkedin`, `whatsapp`, …
@@ -139,7 +139,7 @@ pub struct SeenAccount {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
     /// What went wrong.
-    pub problem: Box<Problem>,
+    pub problem: Box<ProviderError>,
     /// Set if the account or the key cannot be used at all.
     pub down: Option<DownCause>,
     /// Set if something must wait before the next call.

@@ -38,7 +38,7 @@ const LOG_HEADER_BYTES: u64 = 32;
 struct Noted {
     /// The queue that it belongs to.
     queue: String,
-    /// The last call that was begun: arrival and number of its attempt.
+    /// The last call that was begun: seq and number of its attempt.
     call: Option<(i64, i64)>,
     /// The newest event that was seen.
     seq: i64,
@@ -73,7 +73,7 @@ impl Noted {
     }
 
     fn line(&self) -> String {
-        let call = self.call.map(|(arrival, number)| [arrival, number]);
+        let call = self.call.map(|(seq, number)| [seq, number]);
         let line = json!({
             "queue": self.queue, "call": call, "seq": self.seq, "alive_at": self.alive_at.map(time_text),
             "version": self.version.map(|version| [version.user, version.schema]),
@@ -83,7 +83,7 @@ impl Noted {
 }
 
 /// The open guard of a queue.
-pub(super) struct Mark {
+pub(super) struct RestoreGuard {
     path: PathBuf,
     file: File,
     /// What it said when it was opened.
@@ -93,7 +93,7 @@ pub(super) struct Mark {
     drawn: AtomicI32,
 }
 
-impl Mark {
+impl RestoreGuard {
     /// Opens the guard of `database`, or makes an empty one.
     ///
     /// # Errors
@@ -199,8 +199,8 @@ impl Mark {
     }
 
     /// A call was begun.
-    pub(super) fn note_call(&self, arrival: i64, number: u32) {
-        self.change(|noted| noted.call = Some((arrival, i64::from(number))));
+    pub(super) fn note_call(&self, seq: i64, number: u32) {
+        self.change(|noted| noted.call = Some((seq, i64::from(number))));
     }
 
     /// The daemon lives, and this is the newest event.
@@ -251,7 +251,7 @@ async fn why_restored(
 ) -> Result<Option<&'static str>> {
     const CALLED: &str = "SELECT EXISTS (SELECT 1 FROM attempts)";
     const LATEST: &str = "SELECT coalesce(max(seq), 0) FROM events";
-    const CALL: &str = "SELECT EXISTS (SELECT 1 FROM attempts WHERE arrival = ?1 AND number = ?2)";
+    const CALL: &str = "SELECT EXISTS (SELECT 1 FROM attempts WHERE seq = ?1 AND number = ?2)";
     let called: bool = sqlx::query_scalar(CALLED).fetch_one(&mut *connection).await?;
     let Some(found) = found else {
         return Ok(called.then_some("the restore guard that lies beside a queue is missing"));
@@ -265,9 +265,8 @@ async fn why_restored(
             (false, _) => called.then_some("the restore guard beside it belongs to another queue"),
         });
     }
-    if let Some((arrival, number)) = found.call {
-        let made: bool =
-            sqlx::query_scalar(CALL).bind(arrival).bind(number).fetch_one(&mut *connection).await?;
+    if let Some((seq, number)) = found.call {
+        let made: bool = sqlx::query_scalar(CALL).bind(seq).bind(number).fetch_one(&mut *connection).await?;
         if !made {
             return Ok(Some("it does not know the last call that was made from this queue"));
         }

@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection};
 use super::Store;
 use super::rows::{self, Result};
 use crate::domain::account::Down;
-use crate::domain::message::{AccountId, Arrival};
+use crate::domain::message::{AccountId, Seq};
 use crate::domain::outcome::DownCause;
 use crate::domain::reason::Reason;
 use crate::domain::specifics::Credit;
@@ -57,7 +57,7 @@ impl Store {
     ) -> Result<()> {
         self.inner
             .writer
-            .solo(now, move |connection| Box::pin(hold_inmails(connection, account, credit, hold, now)))
+            .exclusive(now, move |connection| Box::pin(hold_inmails(connection, account, credit, hold, now)))
             .await
     }
 
@@ -68,7 +68,7 @@ impl Store {
     pub async fn release_inmails(&self, account: AccountId, credit: Credit, now: Timestamp) -> Result<()> {
         self.inner
             .writer
-            .solo(now, move |connection| Box::pin(release_inmails(connection, account, credit, now)))
+            .exclusive(now, move |connection| Box::pin(release_inmails(connection, account, credit, now)))
             .await
     }
 
@@ -76,21 +76,21 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn set_aside(
+    pub async fn defer(
         &self,
-        arrival: Arrival,
+        seq: Seq,
         reason: Reason,
         until: Timestamp,
         error: String,
         now: Timestamp,
     ) -> Result<()> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = ?3, error = ?4, updated_at = ?5 \
-             WHERE arrival = ?1 AND state = 'queued'";
+             WHERE seq = ?1 AND state = 'queued'";
         self.inner
             .writer
-            .solo(now, move |connection| {
+            .exclusive(now, move |connection| {
                 Box::pin(async move {
-                    let query = sqlx::query(SQL).bind(arrival.0).bind(time_text(until)).bind(reason.as_str());
+                    let query = sqlx::query(SQL).bind(seq.0).bind(time_text(until)).bind(reason.as_str());
                     query.bind(error).bind(time_text(now)).execute(connection).await?;
                     Ok(())
                 })
@@ -102,20 +102,14 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn refuse(
-        &self,
-        arrival: Arrival,
-        reason: Reason,
-        error: String,
-        now: Timestamp,
-    ) -> Result<bool> {
+    pub async fn refuse(&self, seq: Seq, reason: Reason, error: String, now: Timestamp) -> Result<bool> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
-             WHERE arrival = ?1 AND state = 'queued'";
+             WHERE seq = ?1 AND state = 'queued'";
         self.inner
             .writer
-            .solo(now, move |connection| {
+            .exclusive(now, move |connection| {
                 Box::pin(async move {
-                    let query = sqlx::query(SQL).bind(arrival.0).bind(reason.as_str()).bind(error);
+                    let query = sqlx::query(SQL).bind(seq.0).bind(reason.as_str()).bind(error);
                     let done = query.bind(time_text(now)).execute(connection).await?;
                     Ok(done.rows_affected() > 0)
                 })
@@ -127,10 +121,10 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn note_route(&self, arrival: Arrival, route: String, now: Timestamp) -> Result<()> {
+    pub async fn note_route(&self, seq: Seq, route: String, now: Timestamp) -> Result<()> {
         self.inner
             .writer
-            .solo(now, move |connection| Box::pin(note_route(connection, arrival, route, now)))
+            .exclusive(now, move |connection| Box::pin(note_route(connection, seq, route, now)))
             .await
     }
 
@@ -140,7 +134,10 @@ impl Store {
     /// What SQLite says.
     pub async fn note_down(&self, account: AccountId, down: Down) -> Result<()> {
         let at = down.since;
-        self.inner.writer.solo(at, move |connection| Box::pin(note_down(connection, account, down))).await
+        self.inner
+            .writer
+            .exclusive(at, move |connection| Box::pin(note_down(connection, account, down)))
+            .await
     }
 }
 
@@ -204,15 +201,15 @@ async fn release_inmails(
 
 async fn note_route(
     connection: &mut SqliteConnection,
-    arrival: Arrival,
+    seq: Seq,
     route: String,
     now: Timestamp,
 ) -> Result<()> {
     const NOTE: &str = "UPDATE messages SET revision = messages.revision + 1, route = ?2, error = NULL, updated_at = ?3 \
-         WHERE arrival = ?1 AND state = 'queued' AND route IS NOT ?2 RETURNING account_id, id";
+         WHERE seq = ?1 AND state = 'queued' AND route IS NOT ?2 RETURNING account_id, id";
     const EVENT: &str = "INSERT INTO events (at, kind, account_id, message_id, detail) VALUES (?1, 'route.chosen', ?2, ?3, ?4)";
     let at = time_text(now);
-    let query = sqlx::query(NOTE).bind(arrival.0).bind(&route).bind(&at);
+    let query = sqlx::query(NOTE).bind(seq.0).bind(&route).bind(&at);
     let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(()) };
     let query = sqlx::query(EVENT).bind(&at).bind(row.try_get::<&str, _>("account_id")?);
     query.bind(row.try_get::<&str, _>("id")?).bind(&route).execute(connection).await?;

@@ -10,7 +10,7 @@ use super::rows::Result;
 
 /// A message as another program inserts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignInsert {
+pub struct ExternalInsert {
     /// The account that sends.
     pub account_id: String,
     /// A chat that exists.
@@ -25,7 +25,7 @@ pub struct ForeignInsert {
 ///
 /// # Errors
 /// What SQLite says, such as the words of the insert trigger; then none is inserted.
-pub async fn insert_from_outside(database: &Path, rows: &[ForeignInsert]) -> Result<()> {
+pub async fn insert_from_outside(database: &Path, rows: &[ExternalInsert]) -> Result<()> {
     const SQL: &str = "INSERT INTO messages (account_id, chat_id, users_ids, text) VALUES (?1, ?2, ?3, ?4)";
     let options =
         sqlx::sqlite::SqliteConnectOptions::new().filename(database).pragma("wal_autocheckpoint", "0");

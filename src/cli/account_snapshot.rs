@@ -10,7 +10,7 @@ use super::times;
 
 /// The field `unipile` of an account.
 #[derive(Deserialize)]
-pub(super) struct Facts {
+pub(super) struct AccountSnapshot {
     name: Option<String>,
     provider: Option<String>,
     status: Option<String>,
@@ -34,7 +34,7 @@ struct Inbox {
     disabled: bool,
 }
 
-impl Facts {
+impl AccountSnapshot {
     /// A row for each thing that is known, its times in the account's `zone`.
     pub(super) fn rows(&self, zone: &TimeZone) -> Vec<(&'static str, String)> {
         let read = |at: Option<Timestamp>| at.map(|at| format!(" (read {})", times::full_in(Some(at), zone)));

@@ -1,6 +1,6 @@
 //! Messages with an unknown outcome: what is looked for in their chats, and what a look settles (P2).
 //!
-//! A judgement counts only if the message is still uncertain about the very attempt that was looked for, so that a
+//! A reconciliation counts only if the message is still uncertain about the very attempt that was looked for, so that a
 //! late one changes nothing. Each look is kept, whether it showed anything or not, and so is what a person decides.
 
 use std::collections::{BTreeSet, HashMap};
@@ -14,22 +14,22 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
 use super::rows::{self, Result, corrupt};
-use crate::domain::message::{AccountId, Arrival, ChatId, Extras, MessageId, Target};
+use crate::domain::message::{AccountId, ChatId, Extras, MessageId, Seq, Target};
+use crate::domain::observed::OtherAttempt;
 use crate::domain::reason::Reason;
-use crate::domain::seen::Rival;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 
 /// A message whose outcome is not known, with all that it can be recognised by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenDoubt {
+pub struct UnresolvedAttempt {
     /// Its place in the queue.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// Its id.
     pub id: MessageId,
     /// Its account.
     pub account_id: AccountId,
-    /// Number of the attempt that is in doubt.
+    /// Number of the attempt that is unresolved.
     pub attempt: u32,
     /// When its call began.
     pub started_at: Timestamp,
@@ -55,15 +55,15 @@ pub struct OpenDoubt {
 
 /// What a look into the chat, or a person, says about an uncertain message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
+pub struct Reconciliation {
     /// The message.
-    pub arrival: Arrival,
+    pub seq: Seq,
     /// Number of the attempt that was looked for.
     pub attempt: u32,
     /// When it was judged.
     pub at: Timestamp,
     /// The state it is left in.
-    pub verdict: JudgedAs,
+    pub verdict: ReconciledAs,
     /// What the look found: `found`, `partly`, `cannot_tell`, `busy`, `absent` or `unread`.
     pub finding: &'static str,
     /// What was seen, in words without anybody's text.
@@ -76,7 +76,7 @@ pub struct Judgement {
 
 /// What becomes of an uncertain message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum JudgedAs {
+pub enum ReconciledAs {
     /// It was found.
     Sent {
         /// In this chat.
@@ -89,7 +89,7 @@ pub enum JudgedAs {
     /// It is looked for again.
     Again {
         /// Then.
-        verify_at: Timestamp,
+        reconcile_at: Timestamp,
         /// Whether this look counts as one of the schedule.
         counts: bool,
     },
@@ -100,19 +100,19 @@ pub enum JudgedAs {
 }
 
 /// Messages that were there before a call, by runs and their monotonic clocks: nobody sets those.
-const KNOWN_BEFORE: &str = "SELECT s.chat_id, s.message_id FROM attempts t JOIN seen_messages s ON s.account_id = t.account_id \
-     WHERE t.arrival = ?1 AND t.number = ?2 AND s.chat_id IN (SELECT value FROM json_each(?3)) \
+const KNOWN_BEFORE: &str = "SELECT s.chat_id, s.message_id FROM attempts t JOIN observed_messages s ON s.account_id = t.account_id \
+     WHERE t.seq = ?1 AND t.number = ?2 AND s.chat_id IN (SELECT value FROM json_each(?3)) \
        AND (s.run, s.monotonic_ms) < (t.run, t.monotonic_ms)";
 
-pub(super) const WAITING: &str = "SELECT arrival, account_id, verify_at FROM messages INDEXED BY messages_verify WHERE state = 'uncertain' ORDER BY verify_at";
+pub(super) const WAITING: &str = "SELECT seq, account_id, reconcile_at FROM messages INDEXED BY messages_reconcile WHERE state = 'uncertain' ORDER BY reconcile_at";
 
 /// Attempts of other messages that reached, or may have reached, somebody since a time.
 pub(super) static RIVALS: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!(
         "SELECT m.state, t.started_at, t.provider_at, coalesce(m.chat_id, t.chat_id) AS went_into, \
            m.provider_message_ids, m.text, {} \
-         FROM attempts t JOIN messages m ON m.arrival = t.arrival \
-         WHERE t.account_id = ?1 AND t.started_at >= ?2 AND t.arrival <> ?3 \
+         FROM attempts t JOIN messages m ON m.seq = t.seq \
+         WHERE t.account_id = ?1 AND t.started_at >= ?2 AND t.seq <> ?3 \
            AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled'))",
         rows::TARGET_COLUMNS
     )
@@ -124,11 +124,11 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn doubts(&self) -> Result<Vec<(Arrival, AccountId, Timestamp)>> {
+    pub async fn unresolved_attempts(&self) -> Result<Vec<(Seq, AccountId, Timestamp)>> {
         let found = sqlx::query(WAITING).fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
             let account = AccountId::new(row.try_get::<String, _>("account_id")?);
-            Ok((Arrival(row.try_get("arrival")?), account, rows::required_time(row, "verify_at")?))
+            Ok((Seq(row.try_get("seq")?), account, rows::required_time(row, "reconcile_at")?))
         };
         found.iter().map(read).collect()
     }
@@ -137,22 +137,21 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn doubt(&self, arrival: Arrival) -> Result<Option<OpenDoubt>> {
+    pub async fn unresolved_attempt(&self, seq: Seq) -> Result<Option<UnresolvedAttempt>> {
         let sql = format!(
-            "SELECT m.arrival, m.id, m.account_id, m.attempts, m.reads, m.resends, m.text, {}, t.started_at, \
+            "SELECT m.seq, m.id, m.account_id, m.attempts, m.reads, m.resends, m.text, {}, t.started_at, \
                t.provider_at, t.monotonic_ms, t.run, t.chat_id AS attempt_chat_id, r.boot_id, r.boot_ms \
-             FROM messages m JOIN attempts t ON t.arrival = m.arrival AND t.number = m.attempts \
+             FROM messages m JOIN attempts t ON t.seq = m.seq AND t.number = m.attempts \
              LEFT JOIN runs r ON r.id = t.run \
-             WHERE m.arrival = ?1 AND m.state = 'uncertain'",
+             WHERE m.seq = ?1 AND m.state = 'uncertain'",
             rows::TARGET_COLUMNS
         );
         // Made of constants; the value is bound.
-        let found =
-            sqlx::query(AssertSqlSafe(sql)).bind(arrival.0).fetch_optional(&self.inner.readers).await?;
-        found.as_ref().map(|row| self.read_doubt(row)).transpose()
+        let found = sqlx::query(AssertSqlSafe(sql)).bind(seq.0).fetch_optional(&self.inner.readers).await?;
+        found.as_ref().map(|row| self.read_unresolved(row)).transpose()
     }
 
-    fn read_doubt(&self, row: &SqliteRow) -> Result<OpenDoubt> {
+    fn read_unresolved(&self, row: &SqliteRow) -> Result<UnresolvedAttempt> {
         let ours = row.try_get::<i64, _>("run")? == self.inner.run;
         let milliseconds = |number: i64| Duration::from_millis(u64::try_from(number).unwrap_or(0));
         let monotonic = milliseconds(row.try_get("monotonic_ms")?);
@@ -160,8 +159,8 @@ impl Store {
             (Some(id), Some(began)) => Some((id, milliseconds(began) + monotonic)),
             _ => None,
         };
-        Ok(OpenDoubt {
-            arrival: Arrival(row.try_get("arrival")?),
+        Ok(UnresolvedAttempt {
+            seq: Seq(row.try_get("seq")?),
             id: rows::message_id(row, "id")?,
             account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
             attempt: rows::count(row, "attempts")?,
@@ -182,25 +181,29 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says.
-    pub async fn rivals(&self, doubt: &OpenDoubt, since: Timestamp) -> Result<Vec<Rival>> {
+    pub async fn other_attempts(
+        &self,
+        unresolved: &UnresolvedAttempt,
+        since: Timestamp,
+    ) -> Result<Vec<OtherAttempt>> {
         // Made of constants; values are bound.
-        let query = sqlx::query(AssertSqlSafe(Arc::clone(&RIVALS))).bind(doubt.account_id.as_str());
+        let query = sqlx::query(AssertSqlSafe(Arc::clone(&RIVALS))).bind(unresolved.account_id.as_str());
         let query = query.bind(time_text(since));
-        let found = query.bind(doubt.arrival.0).fetch_all(&self.inner.readers).await?;
-        found.iter().map(read_rival).collect()
+        let found = query.bind(unresolved.seq.0).fetch_all(&self.inner.readers).await?;
+        found.iter().map(read_other_attempt).collect()
     }
 
-    /// Ids of messages in these chats that a look showed before the call of `doubt` began.
+    /// Ids of messages in these chats that a look showed before the call of `unresolved` began.
     ///
     /// # Errors
     /// What SQLite says.
     pub async fn known_before(
         &self,
-        doubt: &OpenDoubt,
+        unresolved: &UnresolvedAttempt,
         chats: &[ChatId],
     ) -> Result<HashMap<ChatId, BTreeSet<String>>> {
         let chats: Vec<&str> = chats.iter().map(ChatId::as_str).collect();
-        let query = sqlx::query(KNOWN_BEFORE).bind(doubt.arrival.0).bind(doubt.attempt);
+        let query = sqlx::query(KNOWN_BEFORE).bind(unresolved.seq.0).bind(unresolved.attempt);
         let found = query.bind(json!(chats).to_string()).fetch_all(&self.inner.readers).await?;
         let mut known: HashMap<ChatId, BTreeSet<String>> = HashMap::new();
         for row in &found {
@@ -214,17 +217,20 @@ impl Store {
     ///
     /// # Errors
     /// What SQLite says; then it stays uncertain and is looked for again.
-    pub async fn judge(&self, judgement: Judgement) -> Result<bool> {
-        let (at, run) = (judgement.at, self.inner.run);
-        self.inner.writer.solo(at, move |connection| Box::pin(judge(connection, run, judgement))).await
+    pub async fn reconcile(&self, reconciliation: Reconciliation) -> Result<bool> {
+        let (at, run) = (reconciliation.at, self.inner.run);
+        self.inner
+            .writer
+            .exclusive(at, move |connection| Box::pin(reconcile(connection, run, reconciliation)))
+            .await
     }
 }
 
-fn read_rival(row: &SqliteRow) -> Result<Rival> {
+fn read_other_attempt(row: &SqliteRow) -> Result<OtherAttempt> {
     let ids: Option<&str> = row.try_get("provider_message_ids")?;
     let message_ids =
         ids.map(|ids| serde_json::from_str(ids).map_err(|_| corrupt("provider_message_ids", ids)));
-    Ok(Rival {
+    Ok(OtherAttempt {
         state: rows::state(row)?,
         started_at: rows::required_time(row, "started_at")?,
         provider_at: rows::time(row, "provider_at")?,
@@ -244,53 +250,59 @@ pub(super) fn reason_in_queue(at: &str) -> String {
     )
 }
 
-async fn judge(connection: &mut SqliteConnection, run: i64, judgement: Judgement) -> Result<bool> {
+async fn reconcile(
+    connection: &mut SqliteConnection,
+    run: i64,
+    reconciliation: Reconciliation,
+) -> Result<bool> {
     // A read that only goes on is no change of state.
-    const AGAIN: &str = "UPDATE messages SET revision = messages.revision + 1, verify_at = ?3, reads = reads + ?4, updated_at = ?5 \
-         WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
-    static JUDGE: LazyLock<Arc<str>> =
-        LazyLock::new(|| JUDGED.replace("{in_queue}", &reason_in_queue("?5")).into());
-    const JUDGED: &str = "UPDATE messages SET revision = messages.revision + 1, state = ?3, reason = iif(?3 = 'queued', {in_queue}, ?4), verify_at = NULL, reads = reads + 1, \
+    const AGAIN: &str = "UPDATE messages SET revision = messages.revision + 1, reconcile_at = ?3, reads = reads + ?4, updated_at = ?5 \
+         WHERE seq = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING seq";
+    static RECONCILE: LazyLock<Arc<str>> =
+        LazyLock::new(|| RECONCILED.replace("{in_queue}", &reason_in_queue("?5")).into());
+    const RECONCILED: &str = "UPDATE messages SET revision = messages.revision + 1, state = ?3, reason = iif(?3 = 'queued', {in_queue}, ?4), reconcile_at = NULL, reads = reads + 1, \
            chat_id = coalesce(?6, chat_id), provider_message_ids = coalesce(?7, provider_message_ids), \
            sent_at = coalesce(?8, sent_at), settled_by = ?9, resends = resends + ?10, \
            error = iif(?3 = 'sent', NULL, error), retry_at = NULL, updated_at = ?5 \
-         WHERE arrival = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING arrival";
-    let Judgement { arrival, attempt, at, verdict, finding, seen, shown, shown_at } = judgement;
+         WHERE seq = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING seq";
+    let Reconciliation { seq, attempt, at, verdict, finding, seen, shown, shown_at } = reconciliation;
     let at = time_text(at);
     let (state, reason) = match &verdict {
-        JudgedAs::Sent { .. } => (StateName::Sent, Reason::Delivered),
-        JudgedAs::Queued => (StateName::Queued, Reason::Turn),
-        JudgedAs::Review(reason) => (StateName::Review, *reason),
-        JudgedAs::Again { .. } => (StateName::Uncertain, Reason::ReadingBack),
+        ReconciledAs::Sent { .. } => (StateName::Sent, Reason::Delivered),
+        ReconciledAs::Queued => (StateName::Queued, Reason::Turn),
+        ReconciledAs::Review(reason) => (StateName::Review, *reason),
+        ReconciledAs::Again { .. } => (StateName::Uncertain, Reason::Reconciling),
     };
     let written = match &verdict {
-        JudgedAs::Again { verify_at, counts } => {
-            let query = sqlx::query(AGAIN).bind(arrival.0).bind(attempt).bind(time_text(*verify_at));
+        ReconciledAs::Again { reconcile_at, counts } => {
+            let query = sqlx::query(AGAIN).bind(seq.0).bind(attempt).bind(time_text(*reconcile_at));
             query.bind(i32::from(*counts)).bind(&at).fetch_optional(&mut *connection).await?
         }
-        JudgedAs::Sent { .. } | JudgedAs::Queued | JudgedAs::Review(_) => {
+        ReconciledAs::Sent { .. } | ReconciledAs::Queued | ReconciledAs::Review(_) => {
             let (chat_id, ids, sent_at) = match &verdict {
-                JudgedAs::Sent { chat_id, message_ids, sent_at } => {
+                ReconciledAs::Sent { chat_id, message_ids, sent_at } => {
                     (Some(chat_id.as_str()), Some(json!(message_ids).to_string()), Some(time_text(*sent_at)))
                 }
-                JudgedAs::Queued | JudgedAs::Review(_) | JudgedAs::Again { .. } => (None, None, None),
+                ReconciledAs::Queued | ReconciledAs::Review(_) | ReconciledAs::Again { .. } => {
+                    (None, None, None)
+                }
             };
             // Made of constants; values are bound.
-            let query = sqlx::query(AssertSqlSafe(Arc::clone(&JUDGE)))
-                .bind(arrival.0)
+            let query = sqlx::query(AssertSqlSafe(Arc::clone(&RECONCILE)))
+                .bind(seq.0)
                 .bind(attempt)
                 .bind(state.as_str());
             let query = query.bind(reason.as_str()).bind(&at).bind(chat_id).bind(ids).bind(&sent_at);
             let query = query.bind(sent_at.as_ref().map(|_| "evidence"));
-            query.bind(i32::from(verdict == JudgedAs::Queued)).fetch_optional(&mut *connection).await?
+            query.bind(i32::from(verdict == ReconciledAs::Queued)).fetch_optional(&mut *connection).await?
         }
     };
     if written.is_none() {
         return Ok(false);
     }
-    keep(connection, arrival.0, attempt, &at, ("read_back", finding), Some(&seen)).await?;
+    keep(connection, seq.0, attempt, &at, ("reconcile", finding), Some(&seen)).await?;
     for (chat_id, ids) in shown {
-        remember(connection, (arrival, &chat_id), &ids, (run, shown_at)).await?;
+        remember(connection, (seq, &chat_id), &ids, (run, shown_at)).await?;
     }
     Ok(true)
 }
@@ -298,35 +310,35 @@ async fn judge(connection: &mut SqliteConnection, run: i64, judgement: Judgement
 /// Remembers what a chat shows, each message with the first look that showed it.
 async fn remember(
     connection: &mut SqliteConnection,
-    (arrival, chat_id): (Arrival, &ChatId),
+    (seq, chat_id): (Seq, &ChatId),
     ids: &[String],
     (run, at): (i64, Duration),
 ) -> Result<()> {
-    const FORGET: &str = "DELETE FROM seen_messages WHERE account_id = (SELECT account_id FROM messages WHERE arrival = ?1) \
+    const FORGET: &str = "DELETE FROM observed_messages WHERE account_id = (SELECT account_id FROM messages WHERE seq = ?1) \
          AND chat_id = ?2 AND message_id NOT IN (SELECT value FROM json_each(?3))";
-    const REMEMBER: &str = "INSERT INTO seen_messages (account_id, chat_id, message_id, run, monotonic_ms) \
-         SELECT m.account_id, ?2, j.value, ?4, ?5 FROM json_each(?3) j JOIN messages m ON m.arrival = ?1 WHERE true \
+    const REMEMBER: &str = "INSERT INTO observed_messages (account_id, chat_id, message_id, run, monotonic_ms) \
+         SELECT m.account_id, ?2, j.value, ?4, ?5 FROM json_each(?3) j JOIN messages m ON m.seq = ?1 WHERE true \
          ON CONFLICT DO NOTHING";
     let ids = json!(ids).to_string();
-    let query = sqlx::query(FORGET).bind(arrival.0).bind(chat_id.as_str()).bind(&ids);
+    let query = sqlx::query(FORGET).bind(seq.0).bind(chat_id.as_str()).bind(&ids);
     query.execute(&mut *connection).await?;
     let at = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
-    let query = sqlx::query(REMEMBER).bind(arrival.0).bind(chat_id.as_str()).bind(&ids);
+    let query = sqlx::query(REMEMBER).bind(seq.0).bind(chat_id.as_str()).bind(&ids);
     query.bind(run).bind(at).execute(connection).await?;
     Ok(())
 }
 
 pub(super) async fn keep(
     connection: &mut SqliteConnection,
-    arrival: i64,
+    seq: i64,
     attempt: u32,
     at: &str,
     (source, finding): (&str, &str),
     detail: Option<&str>,
 ) -> Result<()> {
     const SQL: &str =
-        "INSERT INTO evidence (arrival, number, at, source, finding, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let query = sqlx::query(SQL).bind(arrival).bind(attempt).bind(at).bind(source).bind(finding);
+        "INSERT INTO evidence (seq, number, at, source, finding, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let query = sqlx::query(SQL).bind(seq).bind(attempt).bind(at).bind(source).bind(finding);
     query.bind(detail).execute(connection).await?;
     Ok(())
 }

@@ -19,7 +19,7 @@ use super::rows::Result;
 use crate::clock::{Clock, SystemClock};
 
 /// The writer asks for the lock for as long as SQLite usually would,
-const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// and says that it does not get it from this time on.
 const TELL_AFTER: Duration = Duration::from_millis(500);
@@ -67,7 +67,7 @@ impl WriteLock {
         Duration::from_micros(self.waited_us.load(Ordering::Relaxed))
     }
 
-    /// Begins a transaction that has the lock, or answers `Busy` after [`BUSY_PATIENCE`]. `asked_at` is when somebody
+    /// Begins a transaction that has the lock, or answers `Busy` after [`BUSY_TIMEOUT`]. `asked_at` is when somebody
     /// first wanted what it is for.
     pub(super) async fn begin(&self, connection: &mut SqliteConnection, asked_at: Timestamp) -> Result<()> {
         let since = self.clock.monotonic();
@@ -82,7 +82,7 @@ impl WriteLock {
             if waited >= TELL_AFTER {
                 self.not_had(asked_at);
             }
-            if waited >= BUSY_PATIENCE {
+            if waited >= BUSY_TIMEOUT {
                 break Err(error);
             }
             asked += 1;
@@ -178,9 +178,9 @@ mod tests {
         let each = Duration::from_micros(60);
         let (asked, _) = asked_while(Duration::from_millis(30), each);
         assert!(asked >= 250, "{asked} questions in the first 30 ms");
-        let (asked, asking) = asked_while(BUSY_PATIENCE, each);
-        assert!(asking < BUSY_PATIENCE / 10, "{asked} questions took {asking:?}");
-        let (asked, asking) = asked_while(BUSY_PATIENCE, each * 4);
-        assert!(asking < BUSY_PATIENCE / 5, "{asked} questions took {asking:?}, on a slow machine");
+        let (asked, asking) = asked_while(BUSY_TIMEOUT, each);
+        assert!(asking < BUSY_TIMEOUT / 10, "{asked} questions took {asking:?}");
+        let (asked, asking) = asked_while(BUSY_TIMEOUT, each * 4);
+        assert!(asking < BUSY_TIMEOUT / 5, "{asked} questions took {asking:?}, on a slow machine");
     }
 }

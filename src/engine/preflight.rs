@@ -13,13 +13,13 @@ use jiff::Timestamp;
 use super::Shared;
 use super::account::{AccountRun, Wake};
 use super::fresh_read::{Failed, failed, gave_up, is_about_the_user, read, refuse};
-use super::{facts, target};
-use crate::domain::facts::Reading;
+use super::{account_sync, target};
+use crate::domain::account_snapshot::Reading;
 use crate::domain::message::{ChatId, InboxId, MessageId, Target, UserId};
-use crate::domain::outcome::Problem;
+use crate::domain::observed::Credits;
+use crate::domain::outcome::ProviderError;
 use crate::domain::policy::{Policy, Route};
 use crate::domain::reason::Reason;
-use crate::domain::seen::Credits;
 use crate::domain::specifics::{Credit, Specifics};
 use crate::policy::decide::Verdict;
 use crate::policy::inboxes::objection;
@@ -28,7 +28,7 @@ use crate::store::{Candidate, InmailHold, StoreError};
 
 /// What was looked up decides for this long.
 const GOOD_FOR: Duration = Duration::from_secs(10);
-/// The first sight of an account's inboxes keeps its message no longer than this.
+/// The first read of an account's inboxes keeps its message no longer than this.
 const FIRST_SIGHT: Duration = Duration::from_secs(5);
 /// An inbox that nobody could read is not read again for this long.
 const UNREAD_FOR: Duration = Duration::from_secs(60);
@@ -37,14 +37,14 @@ const AHEAD: Duration = Duration::from_secs(5);
 
 /// What looks of this run have shown. Most accounts have none: what is large lies apart.
 #[derive(Default)]
-pub(super) struct Looks {
+pub(super) struct Preflight {
     /// The message that may go, until this time of the monotonic clock.
     cleared: Option<(MessageId, Duration)>,
     /// Where a first message goes: into the chat, if there is one.
     routed: Option<Box<Routed>>,
     /// The inbox that starts chats, until this time of the monotonic clock.
     inbox: Option<Box<(InboxId, Duration)>>,
-    /// Looks that failed in a row.
+    /// Preflight that failed in a row.
     pub(super) failed: u32,
 }
 
@@ -57,7 +57,7 @@ struct Routed {
     until: Duration,
 }
 
-impl Looks {
+impl Preflight {
     /// An attempt is made: the next one looks again.
     pub(super) fn forget(&mut self) {
         (self.cleared, self.routed, self.failed) = (None, None, 0);
@@ -99,10 +99,10 @@ async fn aside(
 ) -> Result<(), StoreError> {
     let (until, why) = (hold.until, hold.why.clone());
     shared.store.hold_inmails(run.id.clone(), credit, hold, now).await?;
-    shared.store.set_aside(candidate.arrival, Reason::InmailCredits, until, why, now).await
+    shared.store.defer(candidate.seq, Reason::InmailCredits, until, why, now).await
 }
 
-/// Looks up what the next message needs to be sent, or to be typed before that.
+/// Preflight up what the next message needs to be sent, or to be typed before that.
 pub(super) async fn look(
     shared: &Shared,
     run: &mut AccountRun,
@@ -118,7 +118,7 @@ pub(super) async fn look(
     }
 }
 
-/// Looks where a first message to one person goes, and has `candidate` go there.
+/// Preflight where a first message to one person goes, and has `candidate` go there.
 async fn route(
     shared: &Shared,
     run: &mut AccountRun,
@@ -129,7 +129,7 @@ async fn route(
 ) -> Result<Look, StoreError> {
     let Some(user_id) = may_be_routed(candidate, policy) else { return Ok(Look::Clear) };
     let monotonic = shared.clock.monotonic();
-    let known = run.looks.routed.as_ref();
+    let known = run.preflight.routed.as_ref();
     if let Some(routed) = known.filter(|known| known.message_id == candidate.id && monotonic < known.until) {
         if let Some(chat_id) = &routed.chat_id {
             candidate.target = Target::Chat(chat_id.clone());
@@ -156,7 +156,7 @@ async fn route(
             Failed::Elsewhere => return Ok(Look::Wake(Wake::Now)),
             Failed::Until { until, problem } => {
                 let error = problem.to_string();
-                shared.store.set_aside(candidate.arrival, Reason::ChatLookup, until, error, now).await?;
+                shared.store.defer(candidate.seq, Reason::ChatLookup, until, error, now).await?;
                 return Ok(Look::Wake(Wake::Now));
             }
             Failed::ForGood(problem) if is_about_the_user(&problem) => {
@@ -168,13 +168,13 @@ async fn route(
             Failed::ForGood(problem) => (None, format!("new chat: the look-up was refused: {problem}")),
         },
     };
-    shared.store.note_route(candidate.arrival, why, now).await?;
+    shared.store.note_route(candidate.seq, why, now).await?;
     let until = shared.clock.monotonic() + early + early + GOOD_FOR;
-    run.looks.routed = Some(Box::new(Routed { message_id: candidate.id, chat_id, until }));
+    run.preflight.routed = Some(Box::new(Routed { message_id: candidate.id, chat_id, until }));
     Ok(Look::Wake(Wake::Now))
 }
 
-/// Looks whether `candidate`, which nothing holds, can be sent from its inbox and with its credits.
+/// Preflight whether `candidate`, which nothing holds, can be sent from its inbox and with its credits.
 async fn clear(
     shared: &Shared,
     run: &mut AccountRun,
@@ -183,12 +183,12 @@ async fn clear(
     now: Timestamp,
 ) -> Result<Look, StoreError> {
     let monotonic = shared.clock.monotonic();
-    if run.looks.cleared.is_some_and(|(id, until)| id == candidate.id && monotonic < until) {
+    if run.preflight.cleared.is_some_and(|(id, until)| id == candidate.id && monotonic < until) {
         return Ok(Look::Clear);
     }
     let inbox_id = target::inbox_of(&candidate.target, &candidate.extras, policy);
     let unseen = inbox_id.filter(|id| {
-        !run.looks.inbox.as_deref().is_some_and(|(seen, until)| seen == id && monotonic < *until)
+        !run.preflight.inbox.as_deref().is_some_and(|(seen, until)| seen == id && monotonic < *until)
     });
     let credit = credit_of(candidate);
     if unseen.is_none() && credit.is_none() {
@@ -196,23 +196,23 @@ async fn clear(
     }
     if let Some(inbox_id) = unseen {
         let good_for = match inbox(shared, run, &inbox_id, now).await? {
-            Inbox::Good => shared.facts_age,
+            Inbox::Good => shared.snapshot_age,
             Inbox::Unread => UNREAD_FOR,
             Inbox::Wake(wake) => return Ok(Look::Wake(wake)),
             Inbox::Bad(error) => {
                 tracing::warn!(account_id = %run.id, message_id = %candidate.id, error, "failed: the inbox cannot start a chat");
-                shared.store.refuse(candidate.arrival, Reason::InboxUnusable, error, now).await?;
+                shared.store.refuse(candidate.seq, Reason::InboxUnusable, error, now).await?;
                 return Ok(Look::Wake(Wake::Now));
             }
         };
-        run.looks.inbox = Some(Box::new((inbox_id, shared.clock.monotonic() + good_for)));
+        run.preflight.inbox = Some(Box::new((inbox_id, shared.clock.monotonic() + good_for)));
     }
     if let Some(credit) = credit
         && let Some(wake) = credits(shared, run, candidate, credit, policy, now).await?
     {
         return Ok(Look::Wake(wake));
     }
-    run.looks.cleared = Some((candidate.id, shared.clock.monotonic() + GOOD_FOR));
+    run.preflight.cleared = Some((candidate.id, shared.clock.monotonic() + GOOD_FOR));
     Ok(Look::Wake(Wake::Now))
 }
 
@@ -234,13 +234,13 @@ async fn inbox(
     inbox_id: &InboxId,
     now: Timestamp,
 ) -> Result<Inbox, StoreError> {
-    let known = shared.store.facts(Some(&run.id)).await?.remove(&run.id).unwrap_or_default();
-    if known.account.is_some_and(|account| account.value.provider != facts::LINKEDIN) {
+    let known = shared.store.snapshots(Some(&run.id)).await?.remove(&run.id).unwrap_or_default();
+    if known.account.is_some_and(|account| account.value.provider != account_sync::LINKEDIN) {
         return Ok(Inbox::Good);
     }
     let most = match &known.inboxes {
         Some(inboxes) if objection(inbox_id, &inboxes.value).is_none() => return Ok(Inbox::Good),
-        Some(_) => facts::PATIENCE,
+        Some(_) => account_sync::PATIENCE,
         None => FIRST_SIGHT,
     };
     let account = run.id.clone();
@@ -265,7 +265,7 @@ async fn inbox(
     };
     let objection = objection(inbox_id, &inboxes);
     let reading = Reading { inboxes: Some(inboxes), ..Reading::part(shared.clock.now()) };
-    facts::note(shared, &run.id, reading).await;
+    account_sync::note(shared, &run.id, reading).await;
     Ok(objection.map_or(Inbox::Good, Inbox::Bad))
 }
 
@@ -285,7 +285,7 @@ async fn credits(
         Ok(Ok(credits)) => {
             let spent = spent(&credits, credit, policy);
             let reading = Reading { credits: Some(credits), ..Reading::part(shared.clock.now()) };
-            facts::note(shared, &run.id, reading).await;
+            account_sync::note(shared, &run.id, reading).await;
             match spent {
                 None => {
                     if shared.store.inmail_hold(&run.id, credit).await?.is_some() {
@@ -326,7 +326,7 @@ fn spent(credits: &Credits, credit: Credit, policy: &Policy) -> Option<String> {
 }
 
 /// Why a refusal means that credits are spent, if it hints at that: Unipile has no error type for it.
-pub(super) fn hints_at_credits(problem: &Problem) -> bool {
+pub(super) fn hints_at_credits(problem: &ProviderError) -> bool {
     let words = [&problem.title, &problem.detail].into_iter().flatten();
     words.map(|text| text.to_lowercase()).any(|text| text.contains("credit"))
 }

@@ -18,7 +18,7 @@ use outboxd::store::StoreError;
 use rand::RngExt;
 
 use super::acts;
-use super::carrier::{Fate, Weather, With};
+use super::carrier::{Fate, FaultPlan, With};
 use super::checkers::{Evidence, Notes};
 use super::life::{Life, Universe};
 use super::people::Hand;
@@ -87,7 +87,7 @@ const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-impl Weather for Storm {
+impl FaultPlan for Storm {
     fn of_call(&self, call: &Call, number: u64) -> Fate {
         let mut dice = own_dice(self.0, "call", call.account_id.as_str(), number);
         let soon = ms(dice.random_range(20..2000));
@@ -145,7 +145,7 @@ impl Weather for Storm {
     }
 }
 
-impl Weather for Calm {
+impl FaultPlan for Calm {
     fn of_call(&self, _: &Call, _: u64) -> Fate {
         Fate::Arrives { delivered: Some(ms(100)), answered: ms(300), with: With::Answer }
     }
@@ -192,14 +192,14 @@ pub(super) fn tell(seed: u64) -> Told {
     let mut default = policy();
     default.typing.enabled = dice.random_range(0..2) == 0;
     default.retry.max_retries = 4;
-    default.read_back.absent = Absent::Resend;
+    default.reconcile.absent = Absent::Resend;
     // Now and then campaigns wait for dates, caps, hours and rests in every mix.
     let many_campaigns = seed % 10 == 3;
     if many_campaigns {
         default.order.per_recipient = seconds(3600);
     }
     let mut careful = default.clone();
-    careful.read_back.absent = Absent::Review;
+    careful.reconcile.absent = Absent::Review;
     // One account has caps, one works by day now and then, one is free.
     let mut capped = default.clone();
     capped.caps.list = parse_caps(None, "4/hour, 20/24h").unwrap();

@@ -6,9 +6,9 @@ use std::fmt;
 
 /// One thing that is wrong with what a producer or an operator handed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct FieldError {
     /// Stable code for programs, such as `missing_field`.
-    pub code: RefusalCode,
+    pub code: FieldErrorCode,
     /// The field, parameter or key it is about; empty when it is about the whole.
     pub field: String,
     /// What is wrong, as a clause: "holds 9,120 characters, 8,000 are allowed".
@@ -17,10 +17,10 @@ pub struct Refusal {
     pub fix: String,
 }
 
-impl Refusal {
+impl FieldError {
     /// Names the field, the problem and the way out.
     pub fn new(
-        code: RefusalCode,
+        code: FieldErrorCode,
         field: impl Into<String>,
         problem: impl Into<String>,
         fix: impl Into<String>,
@@ -35,7 +35,7 @@ impl Refusal {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("use one of: {}", known.join(", ")),
         };
-        Self::new(RefusalCode::UnknownField, field, "is not a known field", fix)
+        Self::new(FieldErrorCode::UnknownField, field, "is not a known field", fix)
     }
 }
 
@@ -50,7 +50,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .map(|(_, name)| name)
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for FieldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_empty() {
             write!(f, "{}; {}", self.problem, self.fix)
@@ -62,7 +62,7 @@ impl fmt::Display for Refusal {
 
 /// The kinds of refusals, stable for programs that read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefusalCode {
+pub enum FieldErrorCode {
     /// Something required is absent or empty.
     MissingField,
     /// A field nobody knows.
@@ -95,7 +95,7 @@ pub enum RefusalCode {
     BatchRefused,
 }
 
-impl RefusalCode {
+impl FieldErrorCode {
     /// The code as JSON and the command line show it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -128,9 +128,9 @@ mod tests {
         for (given, near) in
             [("user_ids", "users_ids"), ("chatId", "chat_id"), ("txt", "text"), ("TEXT", "text")]
         {
-            let refusal = Refusal::unknown_field(given, known);
+            let refusal = FieldError::unknown_field(given, known);
             assert_eq!(refusal.fix, format!("did you mean `{near}`?"), "{given}");
         }
-        assert!(Refusal::unknown_field("banana", known).fix.starts_with("use one of: account_id"));
+        assert!(FieldError::unknown_field("banana", known).fix.starts_with("use one of: account_id"));
     }
 }

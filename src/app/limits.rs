@@ -5,22 +5,22 @@ use std::sync::Arc;
 use anyhow::Context;
 use jiff::Timestamp;
 
-use crate::api::PolicyDesk;
+use crate::api::PolicyResolver;
 use crate::config::{PolicyBook, Problem, Settings};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::policy::Policies;
-use crate::domain::refusal::{Refusal, RefusalCode};
 use crate::store::{PauseRequest, Scope, Store};
 
 /// What works out changed rules.
-pub(super) fn desk(book: &PolicyBook) -> PolicyDesk {
+pub(super) fn policy_resolver(book: &PolicyBook) -> PolicyResolver {
     let book = book.clone();
     Arc::new(move |account, values| {
         book.policy(account, values).map_err(|problems| problems.into_iter().map(refusal).collect())
     })
 }
 
-fn refusal(problem: Problem) -> Refusal {
-    Refusal::new(RefusalCode::InvalidValue, problem.key, problem.what, problem.fix)
+fn refusal(problem: Problem) -> FieldError {
+    FieldError::new(FieldErrorCode::InvalidValue, problem.key, problem.what, problem.fix)
 }
 
 /// The rules in force: the configuration's, and what was changed in former runs. An account whose changes do not fit the

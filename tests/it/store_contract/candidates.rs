@@ -15,7 +15,7 @@ use crate::queue::{
 struct Turn {
     account: Account,
     daemon: Daemon,
-    /// Those that may go, by due time and arrival.
+    /// Those that may go, by due time and seq.
     heads: Vec<Candidate>,
     /// When another one may.
     next_due_at: Option<jiff::Timestamp>,
@@ -26,7 +26,7 @@ async fn turn_of(queue: &Queue, name: &str, seconds: i64) -> Option<Turn> {
     let ready_at = |one: &Candidate| one.retry_at.map_or(one.due_at, |retry_at| retry_at.max(one.due_at));
     let (mut heads, later): (Vec<_>, Vec<_>) =
         candidates.messages.into_iter().partition(|one| ready_at(one) <= at(seconds));
-    heads.sort_by_key(|head| (head.due_at, head.arrival));
+    heads.sort_by_key(|head| (head.due_at, head.seq));
     let next_due_at = later.iter().map(ready_at).min();
     Some(Turn { account: candidates.account, daemon: candidates.daemon, heads, next_due_at })
 }
@@ -85,7 +85,7 @@ async fn the_order_is_by_due_time_and_then_by_arrival() {
     queue.enqueue(scheduled("a", "at 50", 50), at(0)).await;
     queue.enqueue(scheduled("b", "at 20", 20), at(0)).await;
     queue.enqueue(to_chat("c", "at 10"), at(10)).await;
-    queue.enqueue(scheduled("d", "at 20, later arrival", 20), at(11)).await;
+    queue.enqueue(scheduled("d", "at 20, later seq", 20), at(11)).await;
     assert_eq!(first_text(&queue, 9).await, None);
     assert_eq!(turn(&queue, 9).await.next_due_at, Some(at(10)));
     let mut order = Vec::new();
@@ -94,7 +94,7 @@ async fn the_order_is_by_due_time_and_then_by_arrival() {
         order.push(candidate.text);
         queue.attempt(candidate.id, 1, sent()).await;
     }
-    assert_eq!(order, ["at 10", "at 20", "at 20, later arrival", "at 50"]);
+    assert_eq!(order, ["at 10", "at 20", "at 20, later seq", "at 50"]);
     queue.check();
 }
 
@@ -241,14 +241,14 @@ async fn a_blocked_message_knows_which_one_it_waits_for() {
     queue.attempt(first, 1, retry(at(500))).await;
     let third = queue.enqueue(to_chat("a", "third"), at(2)).await;
     for blocked in [second, third] {
-        let held_by = queue.view(blocked).await.waiting.unwrap().held_by.unwrap();
-        assert_eq!((held_by.id, held_by.retry_at), (first, Some(at(500))));
+        let blocked_by = queue.view(blocked).await.waiting.unwrap().blocked_by.unwrap();
+        assert_eq!((blocked_by.id, blocked_by.retry_at), (first, Some(at(500))));
         assert_eq!(queue.begin(blocked, 1, at(200)).await, Begun::Withdrawn);
     }
     queue.attempt(first, 2, review()).await;
-    assert_eq!(queue.view(third).await.waiting.unwrap().held_by.unwrap().state, StateName::Review);
+    assert_eq!(queue.view(third).await.waiting.unwrap().blocked_by.unwrap().state, StateName::Review);
     queue.store.cancel(first, at(600)).await.unwrap();
-    assert_eq!(queue.view(third).await.waiting.unwrap().held_by, None);
+    assert_eq!(queue.view(third).await.waiting.unwrap().blocked_by, None);
     assert_eq!(first_text(&queue, 600).await.as_deref(), Some("second"));
     queue.check();
 }
@@ -263,8 +263,8 @@ async fn a_retried_urgent_message_does_not_block_an_earlier_one_of_its_chat() {
     queue.attempt(retried, 1, retry(at(3600))).await;
     let normal = queue.enqueue(to_chat("c", "normal"), at(50)).await;
     let later = queue.enqueue(to_chat("c", "later"), at(101)).await;
-    assert_eq!(queue.view(normal).await.waiting.unwrap().held_by, None);
-    assert_eq!(queue.view(later).await.waiting.unwrap().held_by.map(|by| by.id), Some(retried));
+    assert_eq!(queue.view(normal).await.waiting.unwrap().blocked_by, None);
+    assert_eq!(queue.view(later).await.waiting.unwrap().blocked_by.map(|by| by.id), Some(retried));
     assert_eq!(first_text(&queue, 200).await.as_deref(), Some("normal"));
     queue.check();
 }
@@ -278,8 +278,8 @@ async fn due_retries_return_to_their_places() {
         ids.push(queue.enqueue(to_chat(&format!("c{n}"), &format!("{n:02}")), at(n)).await);
     }
     for id in ids.iter().rev() {
-        let arrival = queue.view(*id).await.arrival;
-        queue.store.set_aside(arrival, Reason::ChatLookup, at(500), String::new(), at(100)).await.unwrap();
+        let seq = queue.view(*id).await.seq;
+        queue.store.defer(seq, Reason::ChatLookup, at(500), String::new(), at(100)).await.unwrap();
     }
     queue.enqueue(to_chat("new", "new"), at(400)).await;
     queue.check_order();

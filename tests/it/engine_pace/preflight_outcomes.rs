@@ -3,25 +3,25 @@
 use std::time::Duration;
 
 use outboxd::domain::message::{Inbox, MessageId, NewMessage};
-use outboxd::domain::outcome::{Hold, Problem};
+use outboxd::domain::observed::Unread;
+use outboxd::domain::outcome::{Hold, ProviderError};
 use outboxd::domain::policy::Route;
 use outboxd::domain::reason::Reason;
-use outboxd::domain::seen::Unread;
 use outboxd::domain::state::StateName;
 
 use super::SEED;
-use super::before::inmail;
 use super::bench::Bench;
 use super::carrier::Kind;
+use super::preflight::inmail;
 use super::time::seconds;
 use crate::queue::{account, to_chat, to_user};
 
 fn unread(kind: &str, status: u16, detail: &str, hold: Option<Hold>) -> Option<Unread> {
-    let problem = Problem {
+    let problem = ProviderError {
         status: Some(status),
         kind: kind.into(),
         detail: Some(detail.into()),
-        ..Problem::default()
+        ..ProviderError::default()
     };
     Some(Unread { problem: Box::new(problem), down: None, hold })
 }
@@ -173,7 +173,7 @@ async fn account_data_that_is_refused_is_read_less_and_less_often() {
     bench.advance(seconds(4 * 3600)).await;
     bench.provider.set_unread("credits", None);
     bench.advance(seconds(8 * 3600)).await;
-    let known = bench.store().facts(None).await.unwrap().remove(&account("1")).unwrap();
+    let known = bench.store().snapshots(None).await.unwrap().remove(&account("1")).unwrap();
     assert_eq!(known.problem, None);
     bench.finish().await;
 }
