@@ -18,7 +18,9 @@ use crate::domain::observed::{Member, ObservedGroup, Unread};
 use crate::domain::outcome::ProviderError;
 use crate::domain::policy::Policy;
 use crate::domain::time_text;
-use crate::policy::evidence::{ChatHistory, Finding, Fingerprint, LOOK_BACK, examine, is_group_of};
+use crate::policy::evidence::{
+    ChatHistory, Finding, Fingerprint, LOOK_BACK, LOOK_BACK_BY_WALL_CLOCK, examine, is_group_of,
+};
 use crate::policy::likeness::Content;
 use crate::policy::settle::Blame;
 use crate::provider::Pages;
@@ -50,15 +52,21 @@ pub(super) async fn read(
     unresolved: &UnresolvedAttempt,
     policy: &Policy,
 ) -> Result<Vec<ChatHistory>, Blind> {
-    let since = look_back(began(shared, unresolved).unwrap_or_else(|| estimate(shared, unresolved)));
+    let since = look_from(shared, unresolved);
     let histories = read_since(shared, unresolved, policy, since).await?;
     // The first answer told the provider's time, and the read began at another one.
-    let earlier = look_back(began(shared, unresolved).unwrap_or_else(|| estimate(shared, unresolved)));
+    let earlier = look_from(shared, unresolved);
     if earlier < since { read_since(shared, unresolved, policy, earlier).await } else { Ok(histories) }
 }
 
-fn look_back(began: Timestamp) -> Timestamp {
-    began.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN)
+/// From when on chats are read. Where the provider's time of the call is not known, the wall clock may have been wrong by more
+/// than anybody noticed, so much more is read.
+fn look_from(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
+    let (began, reach) = match began(shared, unresolved) {
+        Some(began) => (began, LOOK_BACK),
+        None => (estimate(shared, unresolved), LOOK_BACK_BY_WALL_CLOCK),
+    };
+    began.checked_sub(reach).unwrap_or(Timestamp::MIN)
 }
 
 /// When the call began by the provider's clock, and no later than that: as it was noted with the intent, or counted back
@@ -85,10 +93,10 @@ fn by_wall_clock(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
     by_monotonic.map_or(unresolved.started_at, |at| at.min(unresolved.started_at))
 }
 
-/// About when the call began by the provider's clock, where that is not known: as long ago as this machine's clock says. Good
-/// enough to look back from, not to date a message by.
+/// About when the call began by the provider's clock, where that is not known: as long ago as this machine's clock says, and
+/// never in the future. Good enough to look back from, not to date a message by.
 fn estimate(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
-    let by_ours = by_wall_clock(shared, unresolved);
+    let by_ours = by_wall_clock(shared, unresolved).min(shared.clock.now());
     let passed = shared.clock.now().duration_since(by_ours);
     let by_theirs = shared.provider.time().and_then(|time| time.earliest.checked_sub(passed).ok());
     by_theirs.unwrap_or(by_ours)
@@ -101,7 +109,10 @@ pub(super) async fn find(
     histories: &[ChatHistory],
 ) -> Result<Finding, StoreError> {
     let started_at = by_wall_clock(shared, unresolved);
-    let other_attempts = shared.store.other_attempts(unresolved, look_back(started_at)).await?;
+    let other_attempts = shared
+        .store
+        .other_attempts(unresolved, started_at.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN))
+        .await?;
     let chats: Vec<ChatId> = histories.iter().map(|history| history.chat_id.clone()).collect();
     let mut known = shared.store.known_before(unresolved, &chats).await?;
     let histories: Vec<ChatHistory> = histories

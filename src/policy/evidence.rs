@@ -23,6 +23,9 @@ use crate::domain::state::StateName;
 /// How much further back than the attempt a chat is read: a message with the same words that is dated before the
 /// attempt may be it, if a date is wrong by hours. It is no proof, but nothing is sent again then.
 pub const LOOK_BACK: Duration = Duration::from_secs(26 * 60 * 60);
+/// The same where the time of the call is known by this machine's wall clock alone, which may have been set by days more than
+/// once while no daemon ran.
+pub const LOOK_BACK_BY_WALL_CLOCK: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 /// A message that is dated later than this after the call may as well have been written by hand since.
 const LATEST: Duration = Duration::from_secs(10 * 60);
 

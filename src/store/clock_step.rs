@@ -20,8 +20,11 @@ use crate::domain::time_text;
 /// A difference below this is a correction of the clock, not a step.
 pub const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
 
-/// Older attempts are counted by no cap and stay as they are.
+/// Older attempts are counted by no cap and stay as they are, unless an outcome is still unknown.
 const REACH: Duration = LEDGER_REACH.saturating_add(Duration::from_secs(24 * 3600));
+
+/// An unresolved attempt is held against the other calls since this long before it, with room for clocks that are off.
+const REACH_OF_UNRESOLVED: Duration = Duration::from_secs(2 * 24 * 3600);
 
 /// Messages are looked through so many at a time, so that other programs can write in between.
 const ROWS: i64 = 20_000;
@@ -216,7 +219,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
     ];
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());
-    let oldest = time_text(step.from.checked_sub(REACH).unwrap_or(Timestamp::MIN));
+    let oldest = time_text(oldest(connection, step).await?);
     for (table, columns, which) in TIMES {
         let moved = columns.iter().map(|column| {
             format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})")
@@ -228,6 +231,18 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
     Ok(())
+}
+
+/// The oldest attempt that is moved. How long ago an unresolved one began is what its chat is read back from, however long the
+/// daemon was away.
+async fn oldest(connection: &mut SqliteConnection, step: ClockStep) -> Result<Timestamp> {
+    const UNRESOLVED: &str = "SELECT min(t.started_at) AS started_at FROM messages m INDEXED BY messages_unsettled \
+         JOIN attempts t ON t.seq = m.seq AND t.number = m.attempts WHERE m.state IN ('sending', 'uncertain', 'review') AND m.state <> 'review'";
+    let row = sqlx::query(UNRESOLVED).fetch_one(connection).await?;
+    let before = |at: Timestamp, reach: Duration| at.checked_sub(reach).unwrap_or(Timestamp::MIN);
+    let counted = before(step.from, REACH);
+    let unresolved = rows::time(&row, "started_at")?.map(|at| before(at, REACH_OF_UNRESOLVED));
+    Ok(unresolved.map_or(counted, |at| at.min(counted)))
 }
 
 fn milliseconds(milliseconds: Option<i64>) -> Duration {

@@ -69,12 +69,12 @@ pub(crate) async fn pause(life: &Life<'_>, notes: &mut Notes, account: Option<&s
     let until = for_.map(|duration| now + duration);
     // The event has the note: by it the judge knows a pause that ends by itself.
     let request = PauseRequest { until, has_length: false, note: until.map(|_| "ends by itself".into()) };
+    // The later one replaces the earlier. If the process dies meanwhile, either may hold.
+    let from = life.universe.clock.monotonic();
+    end_pauses(notes, account, from);
     if life.store.pause(scope(account), request, now).await.expect("the queue answers") == Paused::Unknown {
         return;
     }
-    let from = life.universe.clock.monotonic();
-    // The later one replaces the earlier.
-    end_pauses(notes, account, from);
     notes.pauses.push(Pause { account: account.map(str::to_owned), from, to: None, until });
     life.handle().wake_everything().await.expect("the queue answers");
 }
