@@ -1,8 +1,8 @@
-//! `cargo bench --bench forecast`: a million queued messages on a thousand accounts run forward, from the queue on disk,
-//! and how far a forecast is from what then happens. Prints lines of figures. About a minute and a half.
+//! `cargo bench --bench forecast`: forecasts a million queued messages on a thousand accounts, read from the queue on
+//! disk, and measures the error of a forecast. Prints lines of figures. Takes about a minute and a half.
 //!
-//! What happens is another run of the same rules with other dice and with calls that take from 0.3 to 3 s: the error is
-//! that of not knowing the dice, not that of other rules.
+//! The reference is another run of the same rules with other dice and with calls that take from 0.3 to 3 s: the error
+//! is that of not knowing the dice, not that of other rules.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use outboxd::clock::{Clock, SystemClock, dice};
 use outboxd::domain::account::{Account, Daemon};
-use outboxd::domain::caps::{Kind, Ledger, parse_caps};
+use outboxd::domain::caps::{Ledger, parse_caps};
+use outboxd::domain::kind::Kind;
 use outboxd::domain::lane::Lane;
 use outboxd::domain::message::{AccountId, ChatId, Extras, NewMessage, Target};
 use outboxd::domain::policy::{Caps, Gap, Policy};
@@ -47,7 +48,7 @@ fn policy() -> Policy {
     Policy { gap, caps: Caps { list, jitter_percent: 0 }, ..Policy::unlimited() }
 }
 
-/// What is expected of an account with this queue.
+/// Forecasts when each message of this queue is sent.
 fn run(
     id: &AccountId,
     lanes: &[Lane],
@@ -130,7 +131,7 @@ async fn measure() {
     errors(now);
 }
 
-/// How far the middle of seven runs is from another run with other dice, in minutes.
+/// Prints how far the median of seven runs is from another run with other dice, in minutes.
 fn errors(now: Timestamp) {
     let lanes = [Lane::of(Kind::Message)];
     let queued: Vec<Queued> = (0..MESSAGES)

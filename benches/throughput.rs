@@ -1,9 +1,10 @@
-//! `cargo bench --bench throughput`: what the queue can carry, each figure beside a floor measured in turn with it.
+//! `cargo bench --bench throughput`: how much load the queue carries; each rate next to a floor that is measured in
+//! turn with it.
 //!
-//! The floor is SQLite itself: the same table without triggers, the same pragmas, the same disk, written through
-//! rusqlite with nothing around it. The daemon and, for draining, the sandbox are processes of their own; everything
-//! shares the machine's cores. Prints a table, then one line of JSON. About a
-//! quarter of an hour; figures move with the disk and with whoever else uses the machine, so each is printed with its spread.
+//! The floor is SQLite alone: the same table without triggers, the same pragmas, the same disk, written through
+//! rusqlite with nothing around it. The daemon and, for draining, the sandbox are processes of their own; all of them
+//! share the machine's cores. Prints a table, then one line of JSON. Takes about a quarter of an hour. Figures vary
+//! with the disk and with the other load on the machine, so each is printed with its spread.
 
 #[path = "throughput/campaigns.rs"]
 mod campaigns;
@@ -29,33 +30,32 @@ mod scenes;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Measures in a folder, and adds its figures.
+/// Measures in a folder and appends its figures.
 type Scene = fn(&Path, &mut Vec<Figure>);
 
 /// One measured figure.
 pub(crate) struct Figure {
-    /// What was measured.
     pub(crate) name: &'static str,
-    /// How much: the round in the middle.
+    /// Median of the rounds.
     pub(crate) value: f64,
-    /// The least and the most of its rounds.
+    /// Lowest and highest of the rounds.
     pub(crate) spread: Option<[f64; 2]>,
-    /// Of what.
     pub(crate) unit: &'static str,
-    /// The value it is held against, in the same unit.
+    /// Value to compare with, in the same unit.
     pub(crate) floor: Option<f64>,
-    /// What it must be, in words.
+    /// What the value must be, in words.
     pub(crate) goal: &'static str,
-    /// Whether it is.
+    /// Whether the goal is met.
     pub(crate) met: bool,
 }
 
 impl Figure {
-    /// A row of the table.
+    /// Formats a row of the table.
     fn row(&self) -> String {
         let Self { name, value, spread, unit, floor, goal, met } = self;
         let number = |value: f64| if value >= 100.0 { format!("{value:.0}") } else { format!("{value:.2}") };
-        let ratio = floor.map_or(String::new(), |floor| format!("{:.2}", value / floor));
+        let ratio =
+            floor.filter(|floor| *floor > 0.0).map_or(String::new(), |floor| format!("{:.2}", value / floor));
         let floor = floor.map_or(String::new(), number);
         let met = if *met { "yes" } else { "NO" };
         let spread =
@@ -64,7 +64,7 @@ impl Figure {
         format!("| {name} | {median} {unit} | {spread} | {floor} | {ratio} | {goal} | {met} |")
     }
 
-    /// The middle of several rounds.
+    /// Returns the median of several rounds.
     pub(crate) fn median(
         name: &'static str,
         mut rounds: Vec<f64>,
@@ -78,7 +78,7 @@ impl Figure {
         Self { name, value, spread, unit, floor: None, goal, met: meets(value) }
     }
 
-    /// The round whose ratio to the floor that was measured in turn with it is the middle one.
+    /// Returns the round with the median ratio to the floor; each floor is measured in turn with its round.
     pub(crate) fn beside_floor(
         name: &'static str,
         mut rounds: Vec<(f64, f64)>,
@@ -96,13 +96,13 @@ impl Figure {
 }
 
 fn main() {
-    // `cargo test --benches` and filters pass arguments; a bench run has none that matter here.
+    // `cargo test --benches` and filters pass arguments; a bench run needs none of them.
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on the disk under test");
     let mut figures = Vec::new();
-    // `cargo bench --bench throughput -- latency drain` runs only those.
+    // `cargo bench --bench throughput -- latency drain` runs only those two.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let scenes: [(&str, Scene); 13] = [
@@ -124,7 +124,7 @@ fn main() {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             let before = figures.len();
             scene(folder.path(), &mut figures);
-            // A run that is cut short has told what it measured.
+            // Printed at once, so that a run that is cut short still shows what it measured.
             for figure in &figures[before..] {
                 println!("{}", figure.row());
             }
@@ -147,7 +147,7 @@ fn report(figures: &[Figure]) {
         if let Some([least, most]) = spread {
             write!(json, ",\"least\":{least:.3},\"most\":{most:.3}").expect("a string");
         }
-        if let Some(floor) = floor {
+        if let Some(floor) = floor.filter(|floor| *floor > 0.0) {
             write!(json, ",\"floor\":{floor:.0},\"ratio\":{:.3}", value / floor).expect("a string");
         }
         json.push('}');

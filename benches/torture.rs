@@ -1,12 +1,13 @@
-//! `cargo bench --bench torture -- --seed N`: the real process, killed with `kill -9` again and again while everything
-//! around it breaks (P1, P2, P3).
+//! `cargo bench --bench torture -- --seed N`: the real process, killed with `kill -9` again and again while
+//! everything around it breaks (P1, P2, P3).
 //!
-//! 2,000 messages of 20 accounts come through two doors, the socket and plain INSERTs, while the daemon is killed at 200
-//! moments that the seed decides, some of them before it has opened its socket. Unipile is the sandbox in a process of
-//! its own: it delivers and cuts the connection, delivers after the client has given up, answers 5xx before and after
-//! delivery, half answers and garbage, to reads as well. In the end its ledger is held against the queue's rows
-//! (`judge.rs`), and what the daemon said it would do against what it did (`witness.rs`); none of its code is used. Prints a table and a line of JSON, and fails if anything
-//! went twice, was lost or stuck, or came too fast. About three minutes.
+//! 2,000 messages of 20 accounts come in through the socket and through plain INSERTs, while the daemon is killed at
+//! 200 moments that the seed decides, some of them before it has opened its socket. Unipile is the sandbox in a
+//! process of its own: it delivers and cuts the connection, delivers after the client has given up, answers 5xx
+//! before and after delivery, half answers and garbage, to reads as well. In the end its ledger is compared with the
+//! queue's rows (`judge.rs`), and what the daemon said it would do with what it did (`witness.rs`); none of the
+//! daemon's code is used. Prints a table and a line of JSON, and fails if anything was sent twice, was lost or stuck,
+//! or came too fast. Takes about three minutes.
 //!
 //! `--kills N` and `--messages N` make it shorter or longer.
 
@@ -28,18 +29,15 @@ use std::time::Duration;
 use outboxd::clock::{Clock, Dice, SystemClock};
 use rand::RngExt;
 
-/// What a run is made of.
+/// Parameters of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Of everything that is drawn.
+    /// Seed of everything that is drawn.
     pub(crate) seed: u64,
-    /// How often the daemon is killed.
     pub(crate) kills: usize,
-    /// How many messages there are.
     pub(crate) messages: usize,
 }
 
-/// Accounts that send.
 pub(crate) const ACCOUNTS: usize = 20;
 
 fn main() -> ExitCode {
@@ -63,7 +61,7 @@ fn main() -> ExitCode {
     let (left_at_last_kill, seen) = std::thread::scope(|scope| {
         let witness = scope.spawn(|| witness::watch(&env, &done));
         let left = {
-            // The witness ends however the lives do.
+            // Ends the witness however the lives end.
             let _ends = Ends(&done);
             lives(&env, plan, &mut producer, &mut dice)
         };
@@ -89,7 +87,8 @@ impl Drop for Ends<'_> {
     }
 }
 
-/// Kills the daemon as often as planned, then lets it finish. Returns how much was unfinished at the last kill.
+/// Kills the daemon as often as planned, then lets it finish. Returns how many messages were unfinished at the last
+/// kill.
 fn lives(env: &env::TestEnv, plan: Plan, producer: &mut producer::Producer, dice: &mut Dice) -> i64 {
     let clock = SystemClock::new();
     let mut left_at_last_kill = 0;
@@ -97,7 +96,7 @@ fn lives(env: &env::TestEnv, plan: Plan, producer: &mut producer::Producer, dice
         env.set_clock_to(dice.random_range(0..64));
         let daemon = env.serve();
         if dice.random_range(0..8) == 0 {
-            // Somewhere in its start.
+            // Kills it during its start.
             env::pause(Duration::from_millis(dice.random_range(1..40)));
         } else {
             let moment = Duration::from_millis(dice.random_range(0..700));
@@ -119,7 +118,7 @@ fn lives(env: &env::TestEnv, plan: Plan, producer: &mut producer::Producer, dice
     let mut waits = true;
     while waits && clock.monotonic() < deadline {
         waits = !producer.give_rest(env) || env.unfinished() > 0;
-        // Whatever waits behind them in the same chat goes on.
+        // Lets messages that wait behind those in review in the same chat continue.
         producer::decide(env);
         env::pause(Duration::from_millis(200));
     }

@@ -443,13 +443,13 @@ BEGIN
               THEN json_array_length(NEW.users_ids) > 1 END AND NEW."group" IS NOT 1 AND NEW.name IS NULL;
   SELECT RAISE(ABORT, 'outboxd: specifics and options are both set; they are two names of one object, set one')
    WHERE NEW.specifics IS NOT NULL AND NEW.options IS NOT NULL;
-  SELECT RAISE(ABORT, 'outboxd: specifics is no JSON object; see docs/messages.md')
+  SELECT RAISE(ABORT, 'outboxd: specifics is not a JSON object; see docs/messages.md')
    WHERE CASE WHEN json_valid(NEW.specifics) THEN json_type(NEW.specifics) <> 'object' ELSE NEW.specifics IS NOT NULL END;
-  SELECT RAISE(ABORT, 'outboxd: options is no JSON object; see docs/messages.md')
+  SELECT RAISE(ABORT, 'outboxd: options is not a JSON object; see docs/messages.md')
    WHERE CASE WHEN json_valid(NEW.options) THEN json_type(NEW.options) <> 'object' ELSE NEW.options IS NOT NULL END;
   SELECT RAISE(ABORT, 'outboxd: specifics and options are for starting a chat; leave them out beside chat_id')
    WHERE (NEW.specifics IS NOT NULL OR NEW.options IS NOT NULL) AND NEW.chat_id IS NOT NULL;
-  SELECT RAISE(ABORT, 'outboxd: forward is no JSON object; write {"chat_id": ..., "message_id": ...} of the message to forward')
+  SELECT RAISE(ABORT, 'outboxd: forward is not a JSON object; write {"chat_id": ..., "message_id": ...} of the message to forward')
    WHERE CASE WHEN json_valid(NEW.forward)
               THEN json_type(NEW.forward, '$.chat_id') IS NOT 'text' OR json_type(NEW.forward, '$.message_id') IS NOT 'text'
               ELSE NEW.forward IS NOT NULL END;
@@ -459,12 +459,12 @@ BEGIN
    WHERE NEW.quote_id IS NOT NULL AND (NEW.users_ids IS NOT NULL OR NEW.forward IS NOT NULL);
   SELECT RAISE(ABORT, 'outboxd: name and "group" are for starting a chat; leave them out beside chat_id')
    WHERE (NEW.name IS NOT NULL OR NEW."group" IS 1) AND NEW.chat_id IS NOT NULL;
-  SELECT RAISE(ABORT, 'outboxd: inbox_id stands beside chat_id; an inbox is for starting a chat, leave it out')
+  SELECT RAISE(ABORT, 'outboxd: inbox_id cannot be combined with chat_id; an inbox is for starting a chat, leave it out')
    WHERE NEW.inbox_id IS NOT NULL AND NEW.chat_id IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: text is empty; give the text to send')
    WHERE NEW.text IS NULL OR (trim(NEW.text, ' ' || char(9) || char(10) || char(13)) = ''
                               AND NOT (NEW.text = '' AND (NEW.forward IS NOT NULL OR NEW.attachments IS NOT NULL)));
-  SELECT RAISE(ABORT, 'outboxd: attachments is no JSON array with a file in it; see docs/messages.md')
+  SELECT RAISE(ABORT, 'outboxd: attachments is not a JSON array with a file in it; see docs/messages.md')
    WHERE CASE WHEN json_valid(NEW.attachments)
               THEN json_type(NEW.attachments) <> 'array' OR json_array_length(NEW.attachments) = 0
               ELSE NEW.attachments IS NOT NULL END;
@@ -474,20 +474,20 @@ BEGIN
    WHERE instr(NEW.text, char(0)) > 0;
   SELECT RAISE(ABORT, 'outboxd: typing is neither 0 nor 1')
    WHERE NEW.typing IS NOT NULL AND NEW.typing NOT IN (0, 1);
-  SELECT RAISE(ABORT, 'outboxd: priority is no whole number from -100 to 100')
+  SELECT RAISE(ABORT, 'outboxd: priority is not a whole number from -100 to 100')
    WHERE NEW.priority NOT BETWEEN -100 AND 100;
   SELECT RAISE(ABORT, 'outboxd: urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1')
    WHERE NEW.urgent NOT IN (0, 1) OR NEW.ignore_hours NOT IN (0, 1) OR NEW.allow_repeat NOT IN (0, 1)
       OR NEW.allow_placeholders NOT IN (0, 1);
   SELECT RAISE(ABORT, 'outboxd: ignore_hours is for urgent messages; set urgent = 1 as well, or leave it out')
    WHERE NEW.ignore_hours IS 1 AND NEW.urgent IS NOT 1;
-  SELECT RAISE(ABORT, 'outboxd: not_before is no time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
+  SELECT RAISE(ABORT, 'outboxd: not_before is not a time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
    WHERE NEW.not_before IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.not_before) IS NOT NEW.not_before;
-  SELECT RAISE(ABORT, 'outboxd: expires_at is no time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 day'')')
+  SELECT RAISE(ABORT, 'outboxd: expires_at is not a time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 day'')')
    WHERE NEW.expires_at IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.expires_at) IS NOT NEW.expires_at;
   SELECT RAISE(ABORT, 'outboxd: dedupe_key is empty; leave it out or give a key')
    WHERE NEW.dedupe_key = '';
-  SELECT RAISE(ABORT, 'outboxd: id is no UUID in small letters; leave it out')
+  SELECT RAISE(ABORT, 'outboxd: id is not a UUID in small letters; leave it out')
    WHERE NOT (length(NEW.id) = 36 AND length(replace(NEW.id, '-', '')) = 32
               AND replace(NEW.id, '-', '') NOT GLOB '*[^0-9a-f]*' AND NEW.id GLOB '????????-????-????-????-????????????');
   -- REPLACE would delete the message that is in the way, with all that became of it. The conflict clause of the
@@ -502,7 +502,7 @@ BEGIN
     FROM replaced WHERE yes = 1;
 END;
 
--- Every seq is an event and is counted. No statement here can conflict, because the conflict clause of the
+-- Every arrival is an event and is counted. No statement here can conflict, because the conflict clause of the
 -- producer's own INSERT (OR IGNORE, OR REPLACE) would apply to it.
 CREATE TRIGGER messages_inserted AFTER INSERT ON messages
 BEGIN

@@ -1,8 +1,8 @@
-//! Time and chance: the only place that reads a clock or the system's randomness.
+//! Time and randomness: the only module that reads a clock or the system's random numbers.
 //!
-//! Everything else is handed a [`Clock`] or [`Dice`], so that a test can move time and replay a seed.
-//! Two clocks are read: the wall clock, which calendars and stored times need and which can be set back or
-//! forward under us, and the monotonic clock, which a gap needs. Neither is derived from the other.
+//! All other code receives a [`Clock`] or [`Dice`] as an argument, so that a test can move time and replay a seed.
+//! There are two clocks: the wall clock, which calendars and stored times need and which can be set back or forward
+//! at any time, and the monotonic clock, which gaps need. Neither is derived from the other.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -13,44 +13,46 @@ use jiff::Timestamp;
 use rand::rngs::ChaCha12Rng;
 use rand::{Rng as _, SeedableRng, TryRng};
 
-/// A future that borrows nothing, as [`Clock::sleep`] returns it.
+/// The future that [`Clock::sleep`] returns; it borrows nothing.
 pub type Sleep = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// How long ago the machine was started.
+/// The last start of the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Boot {
-    /// Which start it was; another one has another id.
+    /// Id of this start; every start has a different one.
     pub id: String,
-    /// The time since, by a clock that nobody sets and that goes on while the machine is suspended.
+    /// Time since the start, by a clock that cannot be set and that continues while the machine is suspended.
     pub passed: Duration,
 }
 
-/// Where `now` comes from.
+/// A source of time.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock, UTC, cut to whole milliseconds (the precision of every stored time).
+    /// Returns the wall-clock time in UTC, rounded down to whole milliseconds (the precision of every stored time).
     fn now(&self) -> Timestamp;
-    /// Time since an arbitrary start that no clock step moves. It stands still while the machine is suspended.
+    /// Returns the time since an arbitrary start. Clock steps do not affect it; it stops while the machine is
+    /// suspended.
     fn monotonic(&self) -> Duration;
     /// Completes after `duration` of monotonic time.
     fn sleep(&self, duration: Duration) -> Sleep;
-    /// Time since an arbitrary start that no clock step moves and that goes on while the machine is suspended.
+    /// Returns the time since an arbitrary start. Clock steps do not affect it; it continues while the machine is
+    /// suspended.
     fn elapsed(&self) -> Duration {
         self.monotonic()
     }
-    /// When the machine was started; `None` where the system does not tell.
+    /// Returns the last start of the machine; `None` if the system does not provide it.
     fn boot(&self) -> Option<Boot> {
         None
     }
 }
 
-/// The machine's clocks.
+/// The clocks of this machine.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
     started: std::time::Instant,
 }
 
 impl SystemClock {
-    /// Starts the monotonic clock at zero.
+    /// Creates a clock whose monotonic time begins at zero.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
     #[expect(clippy::new_without_default, reason = "reading a clock is not a default")]
     pub fn new() -> Self {
@@ -85,24 +87,24 @@ impl Clock for SystemClock {
     }
 }
 
-/// Seeded randomness whose sequence is the same in every release (ChaCha12).
+/// A seeded random number generator with the same sequence in every release (ChaCha12).
 pub type Dice = ChaCha12Rng;
 
-/// Dice that repeat themselves for the same `seed`.
+/// Returns a generator that repeats its sequence for the same `seed`.
 pub fn dice(seed: u64) -> Dice {
     Dice::seed_from_u64(seed)
 }
 
-/// The same sequence as [`dice`], kept in a few bytes: for 100,000 accounts that each draw now and then. A draw takes about
-/// half a microsecond, because the sequence is found anew each time.
+/// The same sequence as [`dice`], stored in 16 bytes: for 100,000 accounts that each draw occasionally. A draw takes
+/// about half a microsecond, because it computes the position in the sequence each time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptDice {
     seed: u64,
-    /// Words drawn.
+    /// Number of words drawn.
     drawn: u64,
 }
 
-/// Dice that draw what [`dice`] of the same `seed` draws.
+/// Returns a generator with the same sequence as [`dice`] of the same `seed`.
 pub fn kept_dice(seed: u64) -> KeptDice {
     KeptDice { seed, drawn: 0 }
 }
@@ -134,7 +136,7 @@ impl TryRng for KeptDice {
     }
 }
 
-/// A seed that nobody chose, from the operating system: at least 1, short enough to be copied by hand.
+/// Returns a random seed from the operating system: at least 1, and short enough to copy by hand.
 #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for randomness")]
 pub fn ambient_seed() -> u64 {
     u64::from(rand::random::<u32>().max(1))
@@ -149,7 +151,7 @@ mod tests {
         for seed in [0, 7, u64::MAX] {
             let (mut dice, mut kept) = (dice(seed), kept_dice(seed));
             for round in 0..200_usize {
-                // An odd word before a long one, over the end of every block.
+                // A 32-bit word before a 64-bit one, across the end of every block.
                 if round % 3 == 0 {
                     assert_eq!(kept.next_u32(), dice.next_u32(), "seed {seed}, round {round}");
                 }

@@ -1,7 +1,7 @@
-//! The binary: read the command line, make a runtime, do what was asked, answer with an exit code.
+//! The binary: parses the command line, creates a runtime, runs the command and returns its exit code.
 //!
-//! Everything that can be decided is decided in [`outboxd::cli`]. What is left here is what a process has only one of:
-//! its arguments, its runtime, its standard error and its exit code. An error is printed once, and only here.
+//! [`outboxd::cli`] makes all decisions. This file contains only what exists once per process: arguments, runtime,
+//! standard error and exit code. An error is printed once, and only here.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reports on a thread of its own: a pipe that nobody empties must not keep the process from ending.
+/// Reports the failure on a separate thread: a full pipe must not keep the process from ending.
 fn report(failure: cli::Failure) {
     let (done, reported) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
@@ -33,8 +33,9 @@ fn report(failure: cli::Failure) {
     reported.recv_timeout(Duration::from_secs(1)).ok();
 }
 
-/// A daemon gets one worker beside SQLite's threads: its work is small, and every hop between threads costs more than it
-/// saves (docs/performance.md). A verb that asks one question needs no thread of its own.
+/// Runs the command. A daemon gets one worker in addition to SQLite's threads: its work is small, and every hop
+/// between threads costs more than it saves (docs/performance.md). A command that makes one request needs no worker
+/// thread.
 fn run(cli: Cli) -> Result<ExitCode, cli::Failure> {
     let mut builder = match cli.is_daemon() {
         true => tokio::runtime::Builder::new_multi_thread(),
@@ -44,7 +45,7 @@ fn run(cli: Cli) -> Result<ExitCode, cli::Failure> {
         cli::Failure::unexpected(anyhow::Error::new(error).context("the runtime cannot be started"))
     })?;
     let done = runtime.block_on(cli::run(cli)).map(Exit::into_code);
-    // A read of standard input that nobody waits for any more must not hold up the end.
+    // A pending read of standard input must not delay the exit.
     runtime.shutdown_timeout(Duration::ZERO);
     done
 }

@@ -1,7 +1,7 @@
-//! Tasks that the daemon cannot do without (P9): each has a name, and the end of one that was not told to end is reported.
+//! Essential tasks (P9): each has a name, and an unexpected end is reported.
 //!
-//! `store/`, `engine/` and `app/` spawn theirs through a [`Tasks`] each; `app` waits for the first report and ends the
-//! process. A [`Pulse`] asks a task that goes round in a loop whether it still does.
+//! `store/`, `engine/` and `app/` each spawn their tasks through a [`Tasks`]; `app` waits for the first report and
+//! ends the process. A [`Pulse`] checks whether a task that runs in a loop still makes progress.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -35,11 +35,11 @@ impl Default for Shared {
     }
 }
 
-/// A task that ended without being told to.
+/// A task that ended unexpectedly.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the {name} {}", if *.panicked { "panicked; this is a bug, please report it" } else { "ended" })]
 pub struct TaskEnded {
-    /// Which task.
+    /// Name of the task.
     pub name: &'static str,
     /// Whether it panicked.
     pub panicked: bool,
@@ -90,25 +90,25 @@ impl Tasks {
         handle
     }
 
-    /// From now on the end of a task is no news: the daemon stops.
+    /// Stops reporting ends of tasks, because the daemon is stopping.
     pub fn may_end(&self) {
         self.state().may_end = true;
     }
 
-    /// Completes when a task has ended that was not told to.
+    /// Completes when a task has ended unexpectedly.
     pub async fn ended(&self) -> TaskEnded {
         let mut ended = self.shared.ended.subscribe();
         let found = ended.wait_for(Option::is_some).await.expect("the sender lives as long as `self`");
         found.clone().expect("it was waited for")
     }
 
-    /// The names of the tasks that run.
+    /// Returns the names of the running tasks.
     #[doc(hidden)]
     pub fn names(&self) -> Vec<&'static str> {
         self.state().running.iter().map(|(name, _)| *name).collect()
     }
 
-    /// Ends the task `name` as a bug would, for a test; answers whether there is one.
+    /// Ends the task `name` like a bug, for tests; returns whether it exists.
     #[doc(hidden)]
     pub fn end(&self, name: &str) -> bool {
         let state = self.state();
@@ -120,7 +120,7 @@ impl Tasks {
     }
 }
 
-/// Asks a task whether it still goes round.
+/// Checks whether the loop of a task still makes progress.
 #[derive(Debug, Default)]
 pub struct Pulse {
     asked: Notify,
@@ -128,24 +128,24 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    /// Completes when the task has gone round once more.
+    /// Requests a round of the loop, and completes after it.
     pub async fn beat(&self) {
         let mut rounds = self.rounds.subscribe();
         self.ask();
         let _the_sender_lives_as_long_as_self = rounds.changed().await;
     }
 
-    /// Has the task go round.
+    /// Requests a round of the loop.
     pub fn ask(&self) {
         self.asked.notify_one();
     }
 
-    /// For the task: completes when it is asked.
+    /// Completes when a round is requested; for the task itself.
     pub async fn asked(&self) {
         self.asked.notified().await;
     }
 
-    /// For the task: it goes round.
+    /// Records a completed round; for the task itself.
     pub fn round(&self) {
         self.rounds.send_modify(|rounds| *rounds = rounds.wrapping_add(1));
     }

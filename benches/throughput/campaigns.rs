@@ -1,5 +1,5 @@
-//! 10,000 campaigns on one account: the time to read what a selection is made from, with one campaign and with all, and
-//! while all of them wait for a date.
+//! 10,000 campaigns on one account: the time to read the candidates of a selection, with one campaign, with all of
+//! them, and while all of them wait for a date.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! A lean HTTP client on a Unix socket, so that what is measured is the daemon and not the load.
+//! A lean HTTP client on a Unix socket, so that the bench measures the daemon and not the load generator.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,6 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects.
     pub(crate) fn connect(socket: &Path) -> Self {
         Self { stream: BufReader::new(UnixStream::connect(socket).expect("the daemon listens")) }
     }
@@ -20,7 +19,7 @@ impl Client {
         self.post_bytes(path, content_type, body.as_bytes())
     }
 
-    /// Asks for `path` and returns the status and the answer.
+    /// Requests `path` and returns the status and the answer.
     pub(crate) fn get(&mut self, path: &str) -> (u16, String) {
         self.request("GET", path, "application/json", b"")
     }

@@ -1,4 +1,4 @@
-//! What the disk and SQLite can do with nothing around them.
+//! The floor: what the disk and SQLite can do with nothing around them.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,7 +12,7 @@ pub(crate) struct Floor {
 }
 
 impl Floor {
-    /// Makes the table anew, without its triggers.
+    /// Creates the table anew, without its triggers.
     pub(crate) fn open(folder: &Path) -> Self {
         for file in ["floor.db", "floor.db-wal", "floor.db-shm"] {
             let _another_scene_made_it = std::fs::remove_file(folder.join(file));
@@ -20,7 +20,7 @@ impl Floor {
         Self { connection: open(&folder.join("floor.db")), seq: 0 }
     }
 
-    /// Rows a second with one row a commit.
+    /// Returns rows per second with one row per commit.
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     pub(crate) fn single(&mut self, rows: u32) -> f64 {
         let began = Instant::now();
@@ -31,7 +31,7 @@ impl Floor {
         f64::from(rows) / began.elapsed().as_secs_f64()
     }
 
-    /// Milliseconds of each of so many single rows, with a moment of rest between them.
+    /// Returns the milliseconds of each of `rows` single inserts, with a pause of 10 ms between them.
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     pub(crate) fn latencies(&mut self, rows: u32) -> Vec<f64> {
         let mut each = Vec::new();
@@ -45,7 +45,7 @@ impl Floor {
         each
     }
 
-    /// Rows a second with a thousand rows a commit.
+    /// Returns rows per second with a thousand rows per commit.
     #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
     pub(crate) fn batch(&mut self, commits: u32) -> f64 {
         let began = Instant::now();

@@ -1,5 +1,5 @@
-//! More accounts than requests: 500 and 5,000 that are all free, at ten requests a second. What the waiting costs, whether
-//! they are served in turn, and whether typing is followed by its message.
+//! More accounts than requests: 500 and 5,000 accounts that are all free, at ten requests a second. Measures what the
+//! waiting costs, whether they are served in turn, and whether typing is followed by its message.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,12 +14,12 @@ use super::scenes::{TEXT, cpu_ticks};
 
 const RATE: (&str, &str) = ("OUTBOXD_UNIPILE_REQUESTS_PER_SECOND", "10");
 const BURST: (&str, &str) = ("OUTBOXD_UNIPILE_BURST", "10");
-/// Typing takes its time as the defaults have it: 2 to 12 s.
+/// Typing takes as long as by default: 2 to 12 s.
 const LONGEST_TYPING: Duration = Duration::from_secs(12);
-/// What is measured.
+/// Time over which the CPU is measured.
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Rounds of each scene.
+/// Rounds of each scenario.
 const ROUNDS: usize = 5;
 
 pub(crate) fn limiter(folder: &Path, figures: &mut Vec<Figure>) {
@@ -56,11 +56,11 @@ fn cpu_figure(figures: &mut Vec<Figure>, name: &'static str, seen: &[Seen]) {
 
 struct Seen {
     cpu: f64,
-    /// Between the account with most sends and that with fewest.
+    /// Sends of the account with most minus those of the account with fewest.
     apart: u32,
-    /// The longest time from typing to the send that followed it.
+    /// Longest time from typing to the send that followed it.
     latest: Duration,
-    /// Typing that ended more than a second before the end and was followed by no send.
+    /// Typing calls that no send followed, although more than the longest typing and a second passed.
     unsent: u32,
 }
 
@@ -93,7 +93,7 @@ fn scene(folder: &Path, accounts: usize, typing: &str, round: usize) -> Seen {
     seen
 }
 
-/// The kernel counts in hundredths of a second, so ticks a second are per cent.
+/// Computes the figures of a round. The kernel counts in hundredths of a second, so ticks a second are per cent.
 fn judge(sandbox: &Sandbox, accounts: usize, cpu: f64) -> Seen {
     let world = sandbox.world();
     let mut sends = BTreeMap::<String, Vec<Duration>>::new();

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::process::{self, pause};
 use super::scenes::delivered;
 
-/// The largest message that LinkedIn takes, all of it one file.
+/// The largest message that LinkedIn accepts, all of it one file.
 const FILE_BYTES: usize = 20 << 20;
 const ACCOUNTS: usize = 8;
 
@@ -24,7 +24,7 @@ pub(crate) fn memory(folder: &Path, figures: &mut Vec<Figure>) {
         assert_eq!(status, 201, "{answer}");
     }
     let taken_in = peak_mib(daemon.pid());
-    // The peak begins anew (proc(5), clear_refs).
+    // Resets the peak (proc(5), clear_refs).
     std::fs::write(format!("/proc/{}/clear_refs", daemon.pid()), "5").expect("it is our own process");
     client.post("/v1/resume", "application/json", "");
     let address = url.trim_start_matches("http://").to_owned();
@@ -49,7 +49,7 @@ pub(crate) fn memory(folder: &Path, figures: &mut Vec<Figure>) {
     }
 }
 
-/// A message with one file that no other account has.
+/// Returns a message with a file that no other account has.
 fn upload(account: usize) -> Vec<u8> {
     let message = format!("{{\"account_id\":\"acc_{account}\",\"chat_id\":\"c\"}}");
     let mut body = format!(
@@ -65,7 +65,7 @@ fn upload(account: usize) -> Vec<u8> {
     body
 }
 
-/// The most that was resident.
+/// Returns the peak resident memory.
 fn peak_mib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("a size");

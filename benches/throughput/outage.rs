@@ -1,6 +1,6 @@
-//! An outage of the API as a whole: a hundred accounts, 502 to everything. How many messages it risks, and how soon all
-//! accounts go on. One minute represents ten, because messages are risked only at the start;
-//! `OUTBOXD_BENCH_OUTAGE_S=600` takes the whole time.
+//! An outage of the API as a whole: a hundred accounts, 502 to everything. Measures how many messages it risks, and
+//! how soon all accounts continue. One minute represents ten, because messages are risked only at the start;
+//! `OUTBOXD_BENCH_OUTAGE_S=600` runs the whole time.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ const ENDPOINTS: [Endpoint; 10] = [
     Endpoint::ListMessages,
 ];
 
-/// Rounds, each with a queue and a sandbox of its own.
+/// Rounds, each with its own queue and sandbox.
 const ROUNDS: usize = 5;
 
 pub(crate) fn outage(folder: &Path, figures: &mut Vec<Figure>) {
@@ -47,13 +47,13 @@ pub(crate) fn outage(folder: &Path, figures: &mut Vec<Figure>) {
     }
 }
 
-/// What came of one outage.
+/// Result of one outage.
 struct Seen {
-    /// Messages whose call was made and got no answer of Unipile's.
+    /// Messages whose call was made and got no answer from Unipile.
     risked: u32,
-    /// Accounts that were blamed.
+    /// Accounts that were put on hold.
     resting: u32,
-    /// From the end of the outage until each account has sent.
+    /// Time from the end of the outage until each account has sent.
     on_again: Duration,
 }
 
@@ -97,7 +97,7 @@ fn scene(folder: &Path, round: usize) -> Seen {
     Seen { risked, resting, on_again }
 }
 
-/// Accounts that have sent since so many deliveries.
+/// Returns the number of accounts that have sent since the first `before` deliveries.
 fn senders_after(world: &World, before: usize) -> usize {
     let after = u64::try_from(before).expect("a count");
     let deliveries = world.deliveries_after(after);

@@ -1,17 +1,16 @@
-//! The daemon and the sandbox as processes of their own, ended when they go out of scope.
+//! The daemon and the sandbox as processes, killed when they go out of scope.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// A running process of ours.
+/// A child process.
 pub(crate) struct Running {
     child: Child,
 }
 
 impl Running {
-    /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -24,7 +23,8 @@ impl Drop for Running {
     }
 }
 
-/// A daemon on a database in `folder`, as fast as it may be.
+/// Starts a daemon on a database in `folder`, as fast as the configuration allows; returns its database and its
+/// socket as well.
 pub(crate) fn daemon(
     folder: &Path,
     name: &str,
@@ -64,7 +64,7 @@ pub(crate) fn daemon(
     panic!("the daemon did not open its socket within 20 s");
 }
 
-/// A sandbox; answers its address too.
+/// Starts a sandbox; returns its address as well.
 pub(crate) fn sandbox() -> (Running, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_outboxd"))
         .args(["sandbox", "--listen", "127.0.0.1:0"])
@@ -78,7 +78,6 @@ pub(crate) fn sandbox() -> (Running, String) {
     (Running { child }, url.trim_end_matches([';', '.']).to_owned())
 }
 
-/// Waits.
 #[expect(clippy::disallowed_methods, reason = "a benchmark has a thread to wait in")]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);

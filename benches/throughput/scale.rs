@@ -1,5 +1,5 @@
-//! 100,000 accounts and a million messages: what people ask takes the same time as among few, and what takes long keeps
-//! nothing else waiting. Each figure is the median of several rounds, told with the fastest and the slowest.
+//! 100,000 accounts and a million messages: queries take the same time as with few, and long work blocks nothing
+//! else. Each figure is the median of several rounds, printed with the fastest and the slowest.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,18 +19,18 @@ const MESSAGES: usize = 900_000;
 const OF_ONE: usize = 100_000;
 /// Rounds of each figure.
 const ROUNDS: usize = 7;
-/// Rows of about 32 MB.
+/// Rows that make about 32 MB.
 const NDJSON_ROWS: usize = 90_000;
-/// Questions of a round; the round is their mean.
+/// Requests of a round; the round is their mean.
 const QUESTIONS: u32 = 20;
 
-/// Asks and measures.
+/// Runs all measurements.
 pub(crate) fn scale(folder: &Path, figures: &mut Vec<Figure>) {
     fill(&folder.join("few.db"), 1, 10, 0);
     fill(&folder.join("many.db"), ACCOUNTS, MESSAGES, OF_ONE);
     let (_few, _, few) = process::daemon(folder, "few", "http://127.0.0.1:9", &[]);
     let (many, _, socket) = process::daemon(folder, "many", "http://127.0.0.1:9", &[]);
-    // It looks at every account once; a page of a million rows is read back by the kernel meanwhile.
+    // At its start the daemon looks at every account once, and the kernel reads the pages of a million rows back.
     pause(Duration::from_secs(60));
     let resident = resident_mib(many.pid());
     figure(figures, "scale_idle_rss", vec![resident], "MiB", None, ("under 120 MiB", 120.0));
@@ -42,7 +42,7 @@ pub(crate) fn scale(folder: &Path, figures: &mut Vec<Figure>) {
     figure(figures, "scale_rss_after_all_of_it", vec![after], "MiB", None, ("under 160 MiB", 160.0));
 }
 
-/// Puts messages in whose time has not come.
+/// Enqueues messages that are not due yet.
 fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
@@ -73,7 +73,7 @@ fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
     });
 }
 
-/// What a person asks, among one account and among all of them.
+/// Measures queries with one account in the queue and with all of them.
 fn questions(figures: &mut Vec<Figure>, few: &Path, many: &Path) {
     for (name, path) in [
         ("scale_accounts_page", "/v1/accounts"),
@@ -102,7 +102,7 @@ fn questions(figures: &mut Vec<Figure>, few: &Path, many: &Path) {
     figure(figures, "scale_explain", all, "ms", Some(one[one.len() / 2]), ("under 20 ms", 20.0));
 }
 
-/// Milliseconds of a question, one for each round, the fastest first.
+/// Returns the milliseconds of a query for each round, fastest first.
 fn asked(socket: &Path, path: &str) -> Vec<f64> {
     let mut client = Client::connect(socket);
     let mut round = || {
@@ -120,7 +120,7 @@ fn asked(socket: &Path, path: &str) -> Vec<f64> {
     rounds
 }
 
-/// The longest that a request which needs nothing but the runtime waits while something long is done.
+/// Measures the longest wait of a request that needs only the runtime, while long work is done.
 fn stalls(figures: &mut Vec<Figure>, socket: &Path) {
     let backup = |number: usize| format!("{{\"name\":\"scale-{number}.db\"}}");
     for (name, method, path) in [
@@ -146,7 +146,7 @@ fn stalls(figures: &mut Vec<Figure>, socket: &Path) {
     }
 }
 
-/// How long `/healthz`, which writes a row, takes while something long is done.
+/// Measures how long `/healthz`, which writes a row, takes while long work is done.
 fn health(figures: &mut Vec<Figure>, socket: &Path) {
     let forecast = || assert_eq!(Client::connect(socket).get("/v1/forecast").0, 200);
     let ndjson = || {
@@ -181,12 +181,12 @@ fn health(figures: &mut Vec<Figure>, socket: &Path) {
     }
 }
 
-/// Milliseconds.
+/// Returns the longest answer while `work` runs, in milliseconds.
 fn longest_wait(socket: &Path, work: impl FnOnce()) -> f64 {
     answers_during(socket, "/v1/accounts/acc_1/zone", work).into_iter().fold(0.0, f64::max)
 }
 
-/// Milliseconds of each answer while `work` is done.
+/// Returns the milliseconds of each answer while `work` runs.
 fn answers_during(socket: &Path, path: &str, work: impl FnOnce()) -> Vec<f64> {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -205,7 +205,7 @@ fn answers_during(socket: &Path, path: &str, work: impl FnOnce()) -> Vec<f64> {
     })
 }
 
-/// Every account is woken again and again; each waits for the same time as before.
+/// Measures how memory grows as every account is woken again and again; each then waits for the same time as before.
 fn wakeups(figures: &mut Vec<Figure>, pid: u32, socket: &Path) {
     let mut client = Client::connect(socket);
     let mut wake = || {
@@ -213,7 +213,7 @@ fn wakeups(figures: &mut Vec<Figure>, pid: u32, socket: &Path) {
         pause(Duration::from_secs(15));
         resident_mib(pid)
     };
-    // The first times find room for what is at work at once.
+    // The first rounds allocate the memory for accounts that work at the same time.
     let before = (0..2).map(|_| wake()).fold(0.0, f64::max);
     let mut grown: Vec<f64> = (0..5).map(|_| (wake() - before).max(0.0)).collect();
     grown.sort_by(f64::total_cmp);
@@ -227,7 +227,7 @@ fn timed(work: impl FnOnce()) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-/// Tells the round in the middle, with the first and the last one.
+/// Prints and records the median round, with the first and the last one.
 fn figure(
     figures: &mut Vec<Figure>,
     name: &'static str,

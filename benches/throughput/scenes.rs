@@ -1,4 +1,4 @@
-//! The scenes: enqueueing, the way from an INSERT to the API call, draining, picking, doing nothing.
+//! The basic scenarios: enqueue, INSERT to API call, drain, selection, idle.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -13,11 +13,11 @@ use super::client::Client;
 use super::floor::Floor;
 use super::process::{self, pause};
 
-/// A message of an ordinary length.
+/// A message of ordinary length.
 pub(crate) const TEXT: &str = "Hi Carla, I saw your talk in Porto and liked how you explained the trade-offs. We are looking for \
      somebody who has run queues in production. Would you have a quarter of an hour next week?";
 
-/// A daemon that has accepted messages it must not send yet.
+/// A `not_before` that keeps accepted messages from being sent.
 pub(crate) const LATER: &str = "2099-01-01T00:00:00.000Z";
 
 pub(crate) fn message_json(number: usize) -> String {
@@ -34,11 +34,11 @@ fn timed(work: impl FnOnce()) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-/// Rounds of enqueueing: the disk and whoever else uses the machine change from minute to minute, so each figure and its
-/// floor are measured in turn, and what is told is the round in the middle.
+/// Rounds of enqueueing. The disk and the other load on the machine change from minute to minute, so each figure and
+/// its floor are measured in turn, and the reported figure is the median round.
 const ROUNDS: usize = 7;
 
-/// One producer, 64 producers, and NDJSON.
+/// Measures one producer, 64 producers, and NDJSON.
 pub(crate) fn enqueue(folder: &Path, figures: &mut Vec<Figure>) {
     let mut floor = Floor::open(folder);
     let (_daemon, _, socket) = process::daemon(folder, "enqueue", "http://127.0.0.1:9", &[]);
@@ -71,7 +71,7 @@ pub(crate) fn enqueue(folder: &Path, figures: &mut Vec<Figure>) {
     ));
 }
 
-/// Messages a second, each in a request of its own that waits for the answer to the one before.
+/// Returns messages per second, one per request, each sent after the answer to the one before.
 fn one_at_a_time(client: &mut Client, messages: usize) -> f64 {
     let seconds = timed(|| {
         for number in 0..messages {
@@ -99,7 +99,7 @@ fn sixty_four_at_once(socket: &Path) -> f64 {
     (64 * each) as f64 / seconds
 }
 
-/// Rows a second, a thousand in each request.
+/// Returns rows per second, a thousand per request.
 fn ndjson(client: &mut Client, batch: &str, requests: u32) -> f64 {
     let seconds = timed(|| {
         for _ in 0..requests {
@@ -119,7 +119,7 @@ fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
     values[((values.len() - 1) as f64 * share) as usize]
 }
 
-/// From before the INSERT of another connection to the arrival of the call at the sandbox.
+/// Measures the time from before the INSERT on another connection to the arrival of the call at the sandbox.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -133,7 +133,7 @@ pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
     let mut floor = Floor::open(folder);
     let (mut middle, mut slowest, mut raw) = (Vec::new(), Vec::new(), Vec::new());
     let mut number = 0_usize;
-    // The first round opens connections and files.
+    // The first round opens connections and files, and is not counted.
     for round in 0..=LATENCY_ROUNDS {
         let mut latencies = Vec::new();
         for _ in 0..LATENCY_MESSAGES {
@@ -153,7 +153,7 @@ pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
             let delivery = deliveries.last().expect("the delivery that was counted");
             latencies.push((delivery.at_monotonic - inserted_at).as_secs_f64() * 1e3);
             number += 1;
-            // The daemon settles and falls silent: what is measured is an account that is idle.
+            // Lets the daemon become idle: this measures an account at rest.
             pause(Duration::from_millis(10));
         }
         let inserts = floor.latencies(LATENCY_MESSAGES);
@@ -172,7 +172,7 @@ pub(crate) fn latency(folder: &Path, figures: &mut Vec<Figure>) {
     runtime.block_on(sandbox.stop());
 }
 
-/// 200 accounts with a gap of nothing: the daemon and the sandbox share the cores.
+/// Measures 200 accounts without a gap: the daemon and the sandbox share the cores.
 pub(crate) fn drain(folder: &Path, figures: &mut Vec<Figure>) {
     let rounds = (0..DRAIN_ROUNDS).map(|round| drained(folder, &format!("drain{round}"))).collect();
     figures.push(Figure::median("drain", rounds, "sends/s", "at least 1,000", |rate| rate >= 1000.0));
@@ -180,7 +180,7 @@ pub(crate) fn drain(folder: &Path, figures: &mut Vec<Figure>) {
 
 const DRAIN_ROUNDS: usize = 5;
 
-/// Sends a second, of a queue of its own.
+/// Returns sends per second, on a queue of its own.
 fn drained(folder: &Path, name: &str) -> f64 {
     const MESSAGES: usize = 10_000;
     let (_sandbox, url) = process::sandbox();
@@ -214,7 +214,7 @@ fn drained(folder: &Path, name: &str) -> f64 {
     MESSAGES as f64 / seconds
 }
 
-/// How many messages the sandbox at `address` has delivered.
+/// Returns how many messages the sandbox at `address` has delivered.
 pub(crate) fn delivered(address: &str) -> usize {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).expect("the sandbox listens");
@@ -225,7 +225,7 @@ pub(crate) fn delivered(address: &str) -> usize {
     after.chars().take_while(char::is_ascii_digit).collect::<String>().parse().expect("a number")
 }
 
-/// Time to find an account's next message, with a thousand and with a million waiting.
+/// Measures the time to find an account's next message, with a thousand and with a million waiting.
 pub(crate) fn pick(folder: &Path, figures: &mut Vec<Figure>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -236,7 +236,7 @@ pub(crate) fn pick(folder: &Path, figures: &mut Vec<Figure>) {
         fill(&store, 1000, now).await;
         let small = time_of_selection(&store, now).await;
         fill(&store, 999_000, now).await;
-        // The kernel still writes a gigabyte back; that is not what is measured.
+        // The kernel still writes a gigabyte back, which this must not measure.
         pause(Duration::from_secs(5));
         [small, time_of_selection(&store, now).await]
     });
@@ -283,7 +283,7 @@ async fn fill(store: &Store, rows: usize, now: jiff::Timestamp) {
     }
 }
 
-/// Median microseconds.
+/// Returns the median in microseconds.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 pub(crate) async fn time_of_selection(store: &Store, now: jiff::Timestamp) -> f64 {
     let account = AccountId::new("acc_1");
@@ -298,7 +298,7 @@ pub(crate) async fn time_of_selection(store: &Store, now: jiff::Timestamp) -> f6
     times[times.len() / 2]
 }
 
-/// 10,000 accounts and 100,000 messages whose time has not come.
+/// Measures 10,000 accounts and 100,000 messages that are not due yet.
 pub(crate) fn idle(folder: &Path, figures: &mut Vec<Figure>) {
     let (daemon, database, socket) = process::daemon(folder, "idle", "http://127.0.0.1:9", &[]);
     let mut client = Client::connect(&socket);
@@ -316,7 +316,7 @@ pub(crate) fn idle(folder: &Path, figures: &mut Vec<Figure>) {
     }
     drop(client);
     drop(daemon);
-    // As it would be after a restart, once it has looked at every account.
+    // The state after a restart, once the daemon has looked at every account.
     let (daemon, ..) = process::daemon(folder, "idle", "http://127.0.0.1:9", &[]);
     assert!(database.exists());
     pause(Duration::from_secs(10));
@@ -356,7 +356,7 @@ pub(crate) fn cpu_ticks(pid: u32) -> u64 {
     [11, 12].iter().map(|index| fields[*index].parse::<u64>().expect("ticks")).sum()
 }
 
-/// What is resident now.
+/// Returns the current resident memory.
 pub(crate) fn resident_mib(pid: u32) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a size");

@@ -1,4 +1,4 @@
-//! The daemon and the sandbox as processes, and the folder that they live in.
+//! The test environment: the daemon and the sandbox as processes, and the folder that they work in.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -12,15 +12,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The least pause between two calls of an account: what P3 is judged by.
+/// Shortest pause between two calls of an account; the check of P3 uses it.
 pub(crate) const GAP_MIN: Duration = Duration::from_millis(300);
-/// The longest pause between two calls.
+/// Longest pause between two calls of an account.
 pub(crate) const GAP_MAX: Duration = Duration::from_millis(1100);
-/// The last read-back after a call.
+/// Time of the last read-back after a call.
 pub(crate) const LAST_READ: Duration = Duration::from_secs(4);
 
-/// Pauses far below what anybody may use, so that a run ends within minutes; the last five accounts leave what is
-/// absent to a person, the others send it once more.
+/// Pauses far below what a real configuration may use, so that a run ends within minutes; on the last five accounts a
+/// message that is absent goes to review, on the others it is sent once more.
 const CONFIGURATION: &str = r#"
 [policy]
 allow_gap_below_10s = true
@@ -50,7 +50,7 @@ request_timeout = "1s"
 level = "warn"
 "#;
 
-/// What the wall clock of a daemon is off by, in seconds, at its start and while it runs.
+/// Errors of a daemon's wall clock in seconds, at its start and while it runs.
 const OFF_BY: [i64; 8] = [0, 0, 2, -2, 3600, -3600, 26 * 3600, -400 * 86_400];
 
 /// libfaketime, if it is installed (Debian's package `faketime`).
@@ -60,7 +60,7 @@ fn libfaketime() -> Option<PathBuf> {
     found.find(|library| library.exists())
 }
 
-/// A sandbox that runs, and a folder for the queue.
+/// A running sandbox, and a folder for the queue.
 pub(crate) struct TestEnv {
     folder: tempfile::TempDir,
     sandbox: Child,
@@ -70,7 +70,7 @@ pub(crate) struct TestEnv {
     clocks_set: AtomicUsize,
 }
 
-/// A daemon that runs, or has been killed.
+/// A daemon that runs or has been killed.
 pub(crate) struct Daemon {
     child: Arc<Mutex<Child>>,
     socket: PathBuf,
@@ -107,46 +107,45 @@ impl TestEnv {
         env
     }
 
-    /// Sets the wall clock of the daemons, where that is possible, to one of the times that are drawn from `draw`.
+    /// Sets the wall clock of the daemons, where that is possible, to the error of [`OFF_BY`] that `draw` selects.
     pub(crate) fn set_clock_to(&self, draw: usize) {
         self.set_clock(OFF_BY[draw % OFF_BY.len()]);
     }
 
-    /// Sets the wall clock of the daemons to so many seconds off.
+    /// Sets the wall clock of the daemons off by `seconds`.
     pub(crate) fn set_clock(&self, seconds: i64) {
         let (new, path) = (self.folder.path().join("offset.new"), self.folder.path().join("offset"));
         self.clocks_set.fetch_add(1, Ordering::Relaxed);
-        // Replaced as a whole: the daemon reads it all the time.
+        // Replaces the whole file: the daemon reads it all the time.
         std::fs::write(&new, format!("{seconds:+}")).expect("a file");
         std::fs::rename(new, path).expect("a file");
     }
 
-    /// How often that has been done.
+    /// Returns how often the wall clock was set.
     pub(crate) fn clocks_set(&self) -> usize {
         self.clocks_set.load(Ordering::Relaxed)
     }
 
-    /// Whether the daemons have a wall clock that is wrong at times.
+    /// Returns whether the daemons' wall clock can be wrong.
     pub(crate) fn has_wrong_clocks(&self) -> bool {
         self.libfaketime.is_some()
     }
 
-    /// The queue.
     pub(crate) fn database(&self) -> PathBuf {
         self.folder.path().join("queue.db")
     }
 
-    /// Where a daemon of this environment listens.
+    /// Returns the socket of this environment's daemons.
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("queue.sock")
     }
 
-    /// What the daemons of this environment said.
+    /// Returns what the daemons of this environment have logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Starts a daemon, and does not wait for it.
+    /// Starts a daemon without waiting for it.
     pub(crate) fn serve(&self) -> Daemon {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log"));
         let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
@@ -172,27 +171,27 @@ impl TestEnv {
         Daemon { child: Arc::new(Mutex::new(child)), socket: self.socket() }
     }
 
-    /// A connection to the queue as another program has it.
+    /// Opens a connection to the queue, as another program does.
     pub(crate) fn sql(&self) -> rusqlite::Connection {
         let connection = rusqlite::Connection::open(self.database()).expect("the queue");
         connection.busy_timeout(Duration::from_secs(10)).expect("busy timeout");
         connection
     }
 
-    /// Messages that are neither in a final state nor with a person.
+    /// Returns the number of messages that are neither in a final state nor in review.
     pub(crate) fn unfinished(&self) -> i64 {
         const SQL: &str =
             "SELECT count(*) FROM messages WHERE state IN ('new', 'queued', 'sending', 'uncertain')";
         self.sql().query_row(SQL, [], |row| row.get(0)).unwrap_or(i64::MAX)
     }
 
-    /// What the sandbox answers.
+    /// Returns the sandbox's answer to a GET.
     pub(crate) fn sandbox_get(&self, path: &str) -> Value {
         let answer = self.sandbox(&format!("GET {path} HTTP/1.1\r\nhost: s\r\nconnection: close\r\n\r\n"));
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Tells the sandbox something.
+    /// Posts `body` to the sandbox.
     pub(crate) fn sandbox_post(&self, path: &str, body: &Value) {
         let body = body.to_string();
         let length = body.len();
@@ -231,7 +230,7 @@ impl Daemon {
         false
     }
 
-    /// `kill -9` in a while, whatever goes on meanwhile.
+    /// Kills it with `kill -9` after `moment`, whatever else is going on then.
     pub(crate) fn kill_after(&self, moment: Duration) -> JoinHandle<()> {
         let child = Arc::clone(&self.child);
         std::thread::spawn(move || {
@@ -240,7 +239,7 @@ impl Daemon {
         })
     }
 
-    /// `kill -9`, unless it is dead.
+    /// Kills it with `kill -9`, unless it is dead.
     pub(crate) fn kill(&self) {
         end(&self.child);
     }
@@ -258,7 +257,6 @@ fn end(child: &Mutex<Child>) {
     let _gone_already = child.wait();
 }
 
-/// Waits.
 #[expect(clippy::disallowed_methods, reason = "a benchmark has a thread to wait in")]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);

@@ -1,4 +1,4 @@
-//! What goes wrong at the sandbox: some two calls in five meet a fault of their own, and reads of chats meet some too.
+//! What goes wrong at the sandbox: about two calls in five meet a fault of their own, and some reads of chats do too.
 
 use outboxd::clock::Dice;
 use rand::RngExt;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::env::TestEnv;
 
-/// Lays faults for a run of `messages`.
+/// Adds the faults for a run of `messages`.
 pub(crate) fn lay(env: &TestEnv, messages: usize, dice: &mut Dice) {
     let reach = u32::try_from(messages).expect("a number of messages") * 6 / 5;
     for _ in 0..messages * 2 / 5 {
@@ -21,7 +21,7 @@ pub(crate) fn lay(env: &TestEnv, messages: usize, dice: &mut Dice) {
             env.sandbox_post("/sandbox/faults", &fault);
         }
     }
-    // What meets none of them takes a moment before it is delivered or after it: time for a kill.
+    // Calls without a fault of their own take a moment before or after the delivery: time for a kill.
     let lag = dice.random_range(20..60);
     for kind in
         [json!({"latency": {"before_delivery_ms": lag}}), json!({"latency_after_delivery_ms": lag + 20})]
@@ -33,7 +33,8 @@ pub(crate) fn lay(env: &TestEnv, messages: usize, dice: &mut Dice) {
 fn of_a_call(dice: &mut Dice) -> Value {
     let delivered = dice.random_range(0..2) == 0;
     match dice.random_range(0..20) {
-        // Longer than the client waits: delivered when it has long given up, or at once and never answered in time.
+        // Above the client's timeout of 1 s: delivered after the client has given up, or delivered at once and
+        // answered too late.
         0..=1 => json!({"latency": {"before_delivery_ms": dice.random_range(300..1500)}}),
         2..=4 => json!({"latency_after_delivery_ms": dice.random_range(200..1500)}),
         5..=9 => json!({"cut": {"delivered": delivered}}),
@@ -42,7 +43,7 @@ fn of_a_call(dice: &mut Dice) -> Value {
         13..=15 => json!({"garbage": {"status": 502, "delivered": delivered}}),
         16..=17 => error(500, "api/internal_error", delivered),
         18 => error(504, "provider/timeout", delivered),
-        // Certainly not sent, and tried again.
+        // Certainly not sent, and retried.
         _ => error(407, "api/proxy_auth_error", false),
     }
 }

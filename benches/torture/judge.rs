@@ -1,4 +1,4 @@
-//! The end of a run: the sandbox's ledger against the queue's rows. Nothing of the daemon's code is used.
+//! The final check of a run: compares the sandbox's ledger with the queue's rows. It uses none of the daemon's code.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,13 +9,14 @@ use super::env::{GAP_MIN, LAST_READ, TestEnv};
 use super::witness::Seen;
 use super::{ACCOUNTS, Plan};
 
-/// How much longer than the schedule a message may be uncertain: for each read that failed the schedule's last pause,
+/// How much longer than the schedule a message may be uncertain for each read that failed: the last pause of the
+/// schedule.
 const AFTER_A_FAILED_READ: Duration = Duration::from_millis(2500);
-/// and for the deaths of the daemon this. Under libfaketime, which reads its file at each look at the clock, a start takes
-/// longer.
+/// How much longer than the schedule a message may be uncertain for the deaths of the daemon. Under libfaketime,
+/// which reads its file at each look at the clock, a start takes longer.
 const FOR_RESTARTS: Duration = Duration::from_secs(10);
 
-/// One kind of text on one account: what the queue says of it, and what arrived.
+/// One text on one account: what the queue says of it, and how often it arrived.
 #[derive(Debug, Default)]
 struct Words {
     sent: usize,
@@ -25,7 +26,7 @@ struct Words {
     delivered: usize,
 }
 
-/// What a run showed.
+/// Result of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
     rows: usize,
@@ -52,7 +53,7 @@ pub(crate) struct Verdict {
     said: Seen,
 }
 
-/// Holds the ledger against the queue.
+/// Compares the ledger with the queue.
 pub(crate) fn judge(env: &TestEnv, plan: Plan, acknowledged: &BTreeSet<usize>, said: Seen) -> Verdict {
     let sql = env.sql();
     let mut verdict = Verdict { said, ..Verdict::default() };
@@ -80,7 +81,7 @@ pub(crate) fn judge(env: &TestEnv, plan: Plan, acknowledged: &BTreeSet<usize>, s
     verdict
 }
 
-/// States, ids and deliveries of each text.
+/// Counts states, ids and deliveries of each text.
 fn rows(sql: &rusqlite::Connection, deliveries: &[Value], verdict: &mut Verdict) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut words: BTreeMap<(String, String), Words> = BTreeMap::new();
@@ -108,14 +109,14 @@ fn rows(sql: &rusqlite::Connection, deliveries: &[Value], verdict: &mut Verdict)
                 verdict.by_evidence += usize::from(get(4) == "evidence");
                 let own: Vec<String> = serde_json::from_str(&get(5)).unwrap_or_default();
                 for id in own {
-                    // Each id is one that arrived with these words, and nobody else's.
+                    // Each id must be that of a delivery with this text, and belong to no other message.
                     match ids.get_mut(&(account.clone(), id)) {
                         Some((arrived, taken)) if *arrived == said && !*taken => *taken = true,
                         _ => verdict.foreign_ids += 1,
                     }
                 }
             }
-            // A person was asked, who saw in the ledger that it is not there and dropped it.
+            // It was in review, and a person who saw in the ledger that it did not arrive dropped it.
             "cancelled" | "review" if !get(7).is_empty() => {
                 let reason = get(7);
                 entry.review += 1;
@@ -130,7 +131,7 @@ fn rows(sql: &rusqlite::Connection, deliveries: &[Value], verdict: &mut Verdict)
         }
     }
     for word in words.values() {
-        // More arrived than there are messages that may have: a failed one has not.
+        // More arrived than may have: a failed message must not have arrived.
         verdict.twice += word.delivered.saturating_sub(word.sent + word.review);
         verdict.lost += word.sent.saturating_sub(word.delivered);
         let there = word.delivered.saturating_sub(word.sent);
@@ -138,9 +139,9 @@ fn rows(sql: &rusqlite::Connection, deliveries: &[Value], verdict: &mut Verdict)
     }
 }
 
-/// Messages whose outcome was unknown for longer than their reads take.
+/// Counts messages whose outcome was unknown for longer than their reads take.
 fn stuck(sql: &rusqlite::Connection, verdict: &mut Verdict) {
-    // Times are of a wall clock that is set; by how much is in the events.
+    // These are times of a wall clock that is set; the events say by how much.
     const SQL: &str = "WITH lives AS (SELECT message_id, kind, at, seq, \
              lead(at) OVER (PARTITION BY message_id ORDER BY seq) AS next, \
              lead(seq) OVER (PARTITION BY message_id ORDER BY seq) AS next_seq \
@@ -163,7 +164,8 @@ fn stuck(sql: &rusqlite::Connection, verdict: &mut Verdict) {
     }
 }
 
-/// The pauses between the calls of each account, by their arrival at the sandbox; and that each had its intent.
+/// Checks the pauses between the calls of each account, by their arrival at the sandbox, and that each call had its
+/// intent.
 fn gaps(env: &TestEnv, sql: &rusqlite::Connection, verdict: &mut Verdict) {
     let calls = env.sandbox_get("/sandbox/calls");
     let writes = ["start_chat_from_inbox", "start_chat", "send_message", "forward_message"];
@@ -177,7 +179,7 @@ fn gaps(env: &TestEnv, sql: &rusqlite::Connection, verdict: &mut Verdict) {
         let attempts: i64 = sql.query_row(SQL, [&id], |row| row.get(0)).expect("a count");
         verdict.without_intent += times.len().saturating_sub(usize::try_from(attempts).unwrap_or(0));
         for pair in times.windows(2) {
-            // Both are cut to milliseconds.
+            // Both times are truncated to milliseconds.
             let gap = Duration::from_millis(pair[1] - pair[0] + 1);
             verdict.gaps += 1;
             verdict.too_close += usize::from(gap < GAP_MIN);
@@ -187,7 +189,7 @@ fn gaps(env: &TestEnv, sql: &rusqlite::Connection, verdict: &mut Verdict) {
 }
 
 impl Verdict {
-    /// What must be nothing.
+    /// Returns the counts that must be zero.
     fn sins(&self) -> [(&'static str, usize); 11] {
         [
             ("twice", self.twice),
@@ -204,12 +206,12 @@ impl Verdict {
         ]
     }
 
-    /// Whether nothing went wrong.
+    /// Returns whether nothing went wrong.
     pub(crate) fn is_good(&self) -> bool {
         self.sins().iter().all(|(_, count)| *count == 0) && self.gaps > 0 && self.said.held > 0
     }
 
-    /// A table, then one line of JSON.
+    /// Prints a table, then one line of JSON.
     pub(crate) fn print(&self, plan: Plan, left_at_last_kill: i64, lasted: Duration) {
         let review: usize = self.review.values().sum();
         let per = |counts: &BTreeMap<String, usize>| {

@@ -1,5 +1,5 @@
-//! Whoever queues the messages: half of them before the first kill, the rest while the daemon dies, and what was not
-//! acknowledged is given again under the same key.
+//! The producer: queues half of the messages before the first kill and the rest while the daemon is killed, and
+//! repeats what was not acknowledged under the same key.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -11,35 +11,35 @@ use serde_json::{Value, json};
 use super::env::TestEnv;
 use super::{ACCOUNTS, Plan};
 
-/// Messages of one request.
+/// Messages per request.
 const BATCH: usize = 50;
 
-/// The messages of a run, and which of them were taken.
+/// The messages of a run, and which of them were acknowledged.
 pub(crate) struct Producer {
     plan: Plan,
     acknowledged: BTreeSet<usize>,
 }
 
 impl Producer {
-    /// Has given nothing yet.
+    /// Creates a producer that has enqueued nothing yet.
     pub(crate) fn new(plan: Plan) -> Self {
         Self { plan, acknowledged: BTreeSet::new() }
     }
 
-    /// The numbers of the messages that were taken.
+    /// Returns the numbers of the acknowledged messages.
     pub(crate) fn acknowledged(&self) -> &BTreeSet<usize> {
         &self.acknowledged
     }
 
-    /// Gives what is due in life number `life`; the daemon may be killed meanwhile.
+    /// Enqueues what is due in life number `life`; the daemon may be killed meanwhile.
     pub(crate) fn give(&mut self, env: &TestEnv, life: usize) {
-        // All of them by two thirds of the lives.
+        // All of them are due by two thirds of the lives.
         let share = (self.plan.messages / 2) * life * 3 / (self.plan.kills.max(1) * 2);
         let due = (self.plan.messages / 2 + share).min(self.plan.messages);
         self.give_until(env, due);
     }
 
-    /// Gives all that was not taken; answers whether everything is.
+    /// Enqueues all that was not acknowledged; returns whether everything is now.
     pub(crate) fn give_rest(&mut self, env: &TestEnv) -> bool {
         self.give_until(env, self.plan.messages);
         self.acknowledged.len() == self.plan.messages
@@ -58,7 +58,7 @@ impl Producer {
     }
 }
 
-/// What message `number` says; every fortieth says what the one before it in its chat says.
+/// Returns the text of message `number`; one in forty repeats the text of the message before it in its chat.
 pub(crate) fn text(number: usize) -> String {
     let says = if number % 800 >= 780 { number - ACCOUNTS } else { number };
     format!("message {says}")
@@ -96,7 +96,8 @@ fn message(number: usize) -> Value {
     message
 }
 
-/// A person looks at each message in review and then at the ledger: what arrived is sent, what did not is dropped.
+/// Decides each message in review as a person would who reads the ledger: what arrived is sent, what did not is
+/// dropped.
 pub(crate) fn decide(env: &TestEnv) {
     const WAITING: &str = "SELECT id, account_id, text, (SELECT count(*) FROM messages s WHERE s.account_id = m.account_id \
            AND s.text = m.text AND s.state = 'sent') FROM messages m WHERE state = 'review'";
@@ -117,7 +118,7 @@ pub(crate) fn decide(env: &TestEnv) {
     }
 }
 
-/// Whether the daemon took all of them, as far as it lived to say so.
+/// Posts `batch`; returns whether the daemon took all of it and lived to say so.
 fn post(env: &TestEnv, batch: &[usize]) -> bool {
     let lines: Vec<String> = batch.iter().map(|number| message(*number).to_string()).collect();
     let Some(answer) = ask(env, "/v1/messages", "application/x-ndjson", &lines.join("\n")) else {
@@ -126,12 +127,12 @@ fn post(env: &TestEnv, batch: &[usize]) -> bool {
     let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
     let Ok(verdicts) = serde_json::from_str::<Value>(body) else { return false };
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {verdicts}");
-    // What was taken before, and not acknowledged, is told as a duplicate.
+    // A message that was taken before, but not acknowledged, counts as a duplicate.
     assert!(verdicts["refused"] == 0, "{verdicts}");
     true
 }
 
-/// What the daemon answers, if it lives long enough.
+/// Returns the daemon's answer to a POST, if it lives long enough.
 fn ask(env: &TestEnv, path: &str, content_type: &str, body: &str) -> Option<String> {
     let length = body.len();
     request(
@@ -143,7 +144,7 @@ fn ask(env: &TestEnv, path: &str, content_type: &str, body: &str) -> Option<Stri
     )
 }
 
-/// What the daemon shows, if it lives long enough.
+/// Returns the daemon's answer to a GET, if it lives long enough.
 pub(crate) fn get(env: &TestEnv, path: &str) -> Option<Value> {
     let answer = request(env, &format!("GET {path} HTTP/1.1\r\nhost: o\r\nconnection: close\r\n\r\n"))?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
@@ -159,7 +160,7 @@ fn request(env: &TestEnv, request: &str) -> Option<String> {
     Some(answer)
 }
 
-/// The same as INSERTs; what is there already stays as it is.
+/// Inserts `batch` with SQL; existing rows stay unchanged.
 fn insert(env: &TestEnv, batch: &[usize]) -> bool {
     let mut connection = env.sql();
     let Ok(transaction) = connection.transaction() else { return false };

@@ -1,8 +1,8 @@
-//! Asks the daemon, while it lives, what it is about to send and when, and holds that against what it then does (P6).
+//! Reads from the running daemon what it is about to send and when, and compares that with what it then does (P6).
 //!
-//! Each look asks about one account. What was `now` must be what the account sends next, and a shown time must not pass
-//! without a send. A look counts only while the same process lives, its clock is not set, and nothing else happens to the
-//! account.
+//! Each look is at one account. The message that was `now` must be the one that the account sends next, and a shown
+//! time must not pass without a send. A look counts only while the same process lives, its clock is not set, and
+//! nothing else happens to the account.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,28 +16,29 @@ use super::ACCOUNTS;
 use super::env::{GAP_MAX, TestEnv, pause};
 use super::producer::get;
 
-/// How late a send may be beside its longest pause: a call that takes long, a retry, two cores that are busy.
+/// How late a send may be in addition to its longest pause: a call that takes long, a retry, two cores that are busy.
 const LATE: Duration = Duration::from_secs(4);
-/// Between two looks.
+/// Pause between two looks.
 const EVERY: Duration = Duration::from_millis(15);
-/// What the daemon is asked for: the first messages that an account has.
+/// Messages of an account that a look reads, from the first.
 const ROWS: usize = 200;
 
 /// One message that was `now`.
 struct Now {
     account: String,
     message: String,
-    /// The newest event before the daemon was asked, and the process that answered.
+    /// The newest event before the look.
     seq: i64,
+    /// The process that answered.
     run: i64,
 }
 
-/// What was seen.
+/// What the witness saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Looks in which a message was `now` whose account sent next while nothing else happened.
+    /// Looks in which a message was `now` and its account sent next while nothing else happened.
     pub(crate) held: usize,
-    /// Of these, those after which another message went.
+    /// Of these, those after which another message was sent.
     pub(crate) broken: usize,
     /// Shown times that passed without a send.
     pub(crate) overdue: usize,
@@ -52,7 +53,7 @@ struct Shown {
     clocks: usize,
 }
 
-/// Looks until `done`, then judges what it saw.
+/// Looks until `done`, then checks what it saw.
 pub(crate) fn watch(env: &TestEnv, done: &AtomicBool) -> Seen {
     let clock = SystemClock::new();
     let (mut seen, mut nows, mut shown) = (Seen::default(), Vec::new(), HashMap::new());
@@ -73,7 +74,7 @@ pub(crate) fn watch(env: &TestEnv, done: &AtomicBool) -> Seen {
         if let [message] = ids[..] {
             nows.push(Now { account: account.clone(), message: message.to_owned(), seq, run });
         }
-        // Trouble of the API moves every time, and makes no event.
+        // The times of an API outage move with every probe, without an event.
         let times =
             rows.iter().filter(|row| row["waits_for"] == "time" && row["reason"] != "api_unreachable");
         let Some(first) = times.filter_map(|row| row["id"].as_str()).next() else { continue };
@@ -98,7 +99,7 @@ pub(crate) fn watch(env: &TestEnv, done: &AtomicBool) -> Seen {
     seen
 }
 
-/// The newest event of the account or of all, the process that runs, and how often its clock was set.
+/// Returns the newest event of the account or of all, the running process, and how often its clock was set.
 fn position(env: &TestEnv, account: &str) -> Option<(i64, i64, usize)> {
     const SQL: &str = "SELECT (SELECT coalesce(max(seq), 0) FROM events WHERE account_id = ?1 OR account_id IS NULL), \
          (SELECT coalesce(max(id), 0) FROM runs)";
@@ -111,7 +112,7 @@ fn queued(env: &TestEnv, account: &str) -> Option<Vec<Value>> {
     list["data"].as_array().cloned()
 }
 
-/// From now until the time that the daemon shows, by its own clock.
+/// Returns the time from now until the time that the daemon shows, by the daemon's own clock.
 fn wait(env: &TestEnv, message: &str) -> Option<Duration> {
     let explained = get(env, &format!("/v1/messages/{message}/explain"))?;
     let time = |name: &str| explained[name].as_str()?.parse::<jiff::Timestamp>().ok();
@@ -119,7 +120,7 @@ fn wait(env: &TestEnv, message: &str) -> Option<Duration> {
     Some(Duration::try_from(time("until")?.duration_since(time("now")?)).unwrap_or_default())
 }
 
-/// What each account sent after it was asked.
+/// Compares each look with what its account sent next.
 fn judge(sql: &Connection, nows: &[Now], seen: &mut Seen) {
     const NEXT: &str = "SELECT e.kind, e.message_id, (SELECT t.run FROM messages m JOIN attempts t ON t.seq = m.seq \
            WHERE m.id = e.message_id AND t.started_at = e.at LIMIT 1) FROM events e \

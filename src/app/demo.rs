@@ -1,8 +1,8 @@
-//! `outboxd demo`: the whole product against the sandbox in about a minute and a half, at its real pace.
+//! `outboxd demo`: runs the whole product against the sandbox at its real pace, in about a minute and a half.
 //!
-//! One process holds the sandbox and the daemon; between them is real HTTP, below them a real database in a temporary
-//! folder. Messages come in through the socket and by an INSERT of a connection that is not the daemon's. In the end
-//! the sandbox's own ledger is compared with the promises, and a broken one makes the demo fail.
+//! One process contains the sandbox and the daemon, with real HTTP between them and a real database in a temporary
+//! folder. Messages arrive through the socket and by an INSERT on a connection that is not the daemon's. At the end
+//! the sandbox's own ledger is compared with the promises, and a broken promise makes the demo fail.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -19,19 +19,19 @@ use crate::domain::state::StateName;
 use crate::sandbox::{Delivery, Sandbox, SandboxConfig};
 use crate::store::ExternalInsert;
 
-/// How to run the demo.
+/// Options of the demo.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct DemoOptions {
-    /// Seed of the gaps; drawn if not given.
+    /// Seed of the gaps; random if not given.
     pub seed: Option<u64>,
-    /// The result as JSON instead of text.
+    /// Prints the result as JSON instead of text.
     pub json: bool,
 }
 
-/// The demo gives up after this long: five gaps of 20 s, and as much again.
+/// Timeout of the demo: five gaps of 20 s, doubled.
 const PATIENCE: Duration = Duration::from_secs(200);
 
-/// Through the socket: account, recipient, text. A recipient in capitals is a user, another a chat.
+/// Messages through the socket: account, recipient, text. A recipient in capitals is a user, any other a chat.
 const BY_SOCKET: [(&str, &str, &str); 8] = [
     (
         "acc_anna",
@@ -55,7 +55,7 @@ const BY_SOCKET: [(&str, &str, &str); 8] = [
     ("acc_mira", "USER_IVAN", "Hi Ivan, thank you for your application."),
 ];
 
-/// By an INSERT.
+/// Messages by an INSERT.
 const BY_INSERT: [(&str, &str, &str); 5] = [
     ("acc_anna", "chat-with-bruno", "PS: the role is remote."),
     ("acc_anna", "USER_JUN", "Hi Jun, is your team hiring?"),
@@ -67,7 +67,7 @@ const BY_INSERT: [(&str, &str, &str); 5] = [
 /// Runs the demo.
 ///
 /// # Errors
-/// Whatever keeps it from running; a broken promise is not an error but a failing exit code.
+/// Returns an error if the demo cannot run. A broken promise is not an error but a failing exit code.
 pub async fn demo(options: DemoOptions) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let sandbox = Sandbox::start(SandboxConfig::default()).await.context("cannot start the sandbox")?;
@@ -125,7 +125,7 @@ fn settings(folder: &std::path::Path, sandbox: &Sandbox, seed: u64) -> anyhow::R
     Ok(Settings::load(None, environment.into_iter())?.settings)
 }
 
-/// A name in capitals is a user to start a chat with.
+/// Returns whether `recipient` is a user to start a chat with: these names are in capitals.
 fn is_user(recipient: &str) -> bool {
     recipient.starts_with("USER_")
 }
@@ -139,7 +139,7 @@ fn foreign_insert((account, recipient, text): &(&str, &str, &str)) -> ExternalIn
     }
 }
 
-/// One message a line, in one request, as a producer would.
+/// Queues messages as a producer does: one per line, in one request.
 async fn by_socket(application: &Application) -> anyhow::Result<()> {
     let mut body = String::new();
     for (account, recipient, text) in BY_SOCKET {
@@ -155,7 +155,7 @@ async fn by_socket(application: &Application) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A live table on a terminal, a line for each delivery elsewhere, nothing for a program.
+/// Progress output: a live table on a terminal, a line per delivery elsewhere, nothing for a program.
 struct Screen {
     mode: Mode,
     rows_drawn: usize,
@@ -231,7 +231,7 @@ impl Screen {
         let drawn = table.to_string();
         let mut out = std::io::stdout().lock();
         if self.rows_drawn > 0 {
-            // Back to the first line of the last drawing, and clear from there.
+            // Moves to the first line of the last table, and clears from there.
             write!(out, "\x1b[{}A\x1b[J", self.rows_drawn)?;
         }
         writeln!(out, "{drawn}")?;
@@ -241,7 +241,7 @@ impl Screen {
     }
 }
 
-/// What the sandbox's ledger says, held against the promises.
+/// Result of checking the sandbox's ledger against the promises.
 struct Report {
     accounts: BTreeMap<String, Vec<Duration>>,
     delivered: usize,
@@ -279,7 +279,7 @@ impl Report {
         Self { accounts, delivered: deliveries.len(), broken }
     }
 
-    /// Smallest, mean and largest gap in seconds.
+    /// Returns the smallest, mean and largest gap in seconds.
     fn figures(gaps: &[Duration]) -> Option<[f64; 3]> {
         let min = gaps.iter().min()?.as_secs_f64();
         let max = gaps.iter().max()?.as_secs_f64();

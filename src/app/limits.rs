@@ -1,17 +1,19 @@
-//! The rules of accounts that were changed while a daemon ran: put in force at the start, and worked out for the door.
+//! Account rules that were changed at run time: applied at the start, and validated for the API.
+//!
+//! The store keeps the changes; `config` computes the resulting policies.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::Timestamp;
 
-use crate::api::PolicyResolver;
 use crate::config::{PolicyBook, Problem, Settings};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::policy::Policies;
+use crate::http::PolicyResolver;
 use crate::store::{PauseRequest, Scope, Store};
 
-/// What works out changed rules.
+/// Returns the function that computes a policy from changed rules.
 pub(super) fn policy_resolver(book: &PolicyBook) -> PolicyResolver {
     let book = book.clone();
     Arc::new(move |account, values| {
@@ -23,8 +25,9 @@ fn refusal(problem: Problem) -> FieldError {
     FieldError::new(FieldErrorCode::InvalidValue, problem.key, problem.what, problem.fix)
 }
 
-/// The rules in force: the configuration's, and what was changed in former runs. An account whose changes do not fit the
-/// configuration any more is paused: neither the old rules nor the new ones are what somebody asked for.
+/// Returns the policies in force: those of the configuration, with the changes of former runs. If the changes of an
+/// account no longer fit the configuration, the account is paused: neither the old rules nor the new ones are
+/// intended.
 pub(super) async fn in_force(store: &Store, settings: &Settings, now: Timestamp) -> anyhow::Result<Policies> {
     let mut policies = settings.policies.clone();
     let changed = store.all_rules().await.context("cannot read the changed rules of the accounts")?;

@@ -1,8 +1,7 @@
-//! The composition root: puts the parts together for `serve`, for `demo` and for the tests, and takes them apart again.
+//! The composition root: assembles the parts for `serve`, `demo` and the tests, and shuts them down.
 //!
-//! The order matters both ways. Starting: the queue is locked and opened, the last run's leftovers are looked at, then
-//! the engine runs, then the socket opens. Stopping: the socket closes and the engine begins nothing new, what is on its
-//! way gets its grace, then the queue is closed.
+//! The order matters. Start: lock and open the queue, recover what the last run left, start the engine, open the
+//! socket. Stop: close the socket and start nothing new, give calls in flight their grace period, close the queue.
 
 mod demo;
 mod limits;
@@ -23,14 +22,15 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
-use crate::api::{self, AppParts, AppState, AttachmentRules, Socket, SocketName};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
+use crate::http::{AppParts, AppState, AttachmentRules, Socket, SocketName};
 use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
 use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
+use crate::{http, intake};
 
 pub use crate::domain::parse_time;
 pub use demo::{DemoOptions, demo};
@@ -38,10 +38,10 @@ pub use place::check_place;
 pub use sandbox::sandbox;
 pub use serve::serve;
 
-/// Requests of clients that have not finished when the daemon stops get this long.
+/// How long client requests in progress may take to finish when the daemon stops.
 const CLOSING_REQUESTS: Duration = Duration::from_secs(5);
 
-/// After a task has failed, what still works gets this long to store what became of its calls.
+/// After a task has failed, how long the others may take to store the outcomes of their calls.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// A running daemon.
@@ -52,12 +52,12 @@ pub struct Application {
     tasks: Tasks,
     http: JoinHandle<()>,
     intake: JoinHandle<()>,
-    /// Asks the intake whether it goes round.
+    /// Checks whether the intake still makes progress.
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
-    /// What the last run left behind.
+    /// What the start recovered from the last run.
     pub recovered: Recovered,
-    /// Where the socket is.
+    /// Path of the socket.
     pub socket: PathBuf,
     socket_name: SocketName,
     grace: Duration,
@@ -82,7 +82,7 @@ fn door_parts(
     AppParts {
         store,
         engine,
-        rules: settings.rules(),
+        limits: settings.rules(),
         attachments: AttachmentRules {
             max_bytes: settings.limits.attachment_bytes as u64,
             roots: settings.attachments.roots.clone(),
@@ -98,7 +98,7 @@ fn door_parts(
     }
 }
 
-/// What about the machine an operator should know.
+/// Returns warnings about the machine.
 fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
     let boot = clock.boot().is_none().then(|| {
         "the start of the machine cannot be told (/proc/sys/kernel/random/boot_id is not readable): \
@@ -108,7 +108,7 @@ fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
     store.place_warnings().into_iter().chain(boot).collect()
 }
 
-/// Opens the queue, with a row for each account that the configuration names.
+/// Opens the queue, and adds a row for each account that the configuration names.
 async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store> {
     let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
     let store = Store::open(&options, now).await.map_err(|error| match place::refused(&error) {
@@ -124,10 +124,10 @@ async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store
 }
 
 impl Application {
-    /// Starts everything that `settings` describe, with Unipile as they name it.
+    /// Starts the daemon as `settings` describe, with the Unipile API that they name.
     ///
     /// # Errors
-    /// Whatever keeps the daemon from running, in words; then nothing was sent and nothing runs.
+    /// Returns why the daemon cannot run; in that case nothing was sent and nothing runs.
     pub async fn start(settings: &Settings, warnings: Vec<String>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         settings.require_usable_proxy()?;
@@ -146,10 +146,10 @@ impl Application {
         Self::start_with(settings, warnings, Arc::new(provider), clock).await
     }
 
-    /// Starts with another provider and another clock.
+    /// Starts the daemon with the given provider and clock.
     ///
     /// # Errors
-    /// As [`Application::start`].
+    /// See [`Application::start`].
     pub async fn start_with(
         settings: &Settings,
         warnings: Vec<String>,
@@ -162,7 +162,7 @@ impl Application {
             tracing::warn!("{warning}");
             warnings.push(warning);
         }
-        // Before anything is sent: a daemon that nobody can reach must not begin.
+        // Before anything is sent: a daemon that cannot be reached must not start.
         let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
         let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
         tracing::info!(seed, "gaps and delays are drawn from this seed");
@@ -183,10 +183,11 @@ impl Application {
             AppState::new(door_parts(settings, store.clone(), engine.handle(), recovered.clone(), warnings));
         let tasks = Tasks::default();
         let intake_pulse = commits.pulse();
-        let intake = tasks.spawn("intake", api::run_sql_intake(Arc::clone(&state), commits));
+        let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits));
         let stopping = engine.handle();
         let socket_name = socket.name().clone();
-        let serving = socket.serve(api::router(Arc::clone(&state)), async move { stopping.stopping().await });
+        let serving =
+            socket.serve(http::router(Arc::clone(&state)), async move { stopping.stopping().await });
         let http = tasks.spawn("HTTP server", async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the socket takes no more requests");
@@ -208,21 +209,21 @@ impl Application {
         })
     }
 
-    /// What may be asked of the engine.
+    /// Returns a handle to the engine.
     pub fn engine(&self) -> EngineHandle {
         self.engine.handle()
     }
 
-    /// The queue.
+    /// Returns the queue.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Runs until the first of the signals `stop` comes, then stops in good order; a second one stops at once.
+    /// Runs until the first signal from `stop`, then stops gracefully; a second signal stops at once.
     ///
     /// # Errors
-    /// When a task ended or hangs without which the daemon cannot do its work (P9), or the end of the run could
-    /// not be stored. What was on its way is looked at by the next run.
+    /// Returns an error if an essential task ended or hangs (P9), or if the end of the run could not be stored. The
+    /// next start recovers calls that were in flight.
     pub async fn run_until_stopped(
         self,
         mut stop: impl Stream<Item = &'static str> + Unpin,
@@ -267,16 +268,17 @@ impl Application {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// The tasks without which the daemon cannot do its work, and a way to end each, for a test.
+    /// Returns the essential tasks, with a way to end each, for tests.
     #[doc(hidden)]
     pub fn all_tasks(&self) -> [Tasks; 3] {
         [self.store.tasks().clone(), self.engine.tasks().clone(), self.tasks.clone()]
     }
 
-    /// Stops: closes the socket, lets what is on its way finish within the configured grace, closes the queue.
+    /// Stops: closes the socket, lets calls in flight finish within the configured grace period, and closes the
+    /// queue.
     ///
     /// # Errors
-    /// When the queue cannot note the end of the run; it is whole all the same.
+    /// Returns an error if the queue cannot record the end of the run; the queue is intact nevertheless.
     pub async fn stop(self) -> anyhow::Result<()> {
         self.tasks.may_end();
         self.engine.stop(self.grace).await;

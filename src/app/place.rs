@@ -1,14 +1,16 @@
-//! What lies at `store.path`, in words for an operator: `serve`, `status` and `check` say the same.
+//! The state of `store.path`, in words for an operator.
+//!
+//! `serve`, `status` and `check` use the same sentences.
 
 use std::path::Path;
 
 use crate::config::{ConfigError, Settings};
 use crate::store::{Store, StoreError};
 
-/// Why the configured place cannot be used, or that `serve` makes a new queue there.
+/// Checks the configured path; returns a warning if `serve` would create a new queue there.
 ///
 /// # Errors
-/// Something that is not a queue of ours is there.
+/// Returns an error if the path contains something that is not a queue.
 pub fn check_place(settings: &Settings) -> Result<Option<String>, ConfigError> {
     let path = &settings.store.path;
     match Store::exists(path) {
@@ -19,13 +21,13 @@ pub fn check_place(settings: &Settings) -> Result<Option<String>, ConfigError> {
         ))),
         Err(error) => match refused(&error) {
             Some(refused) => Err(refused),
-            // Whoever checks may not be the daemon's user, and a folder may be made by systemd at the start.
+            // `check` may run as another user than the daemon, and systemd may create the folder at the start.
             None => Ok(Some(error.chain())),
         },
     }
 }
 
-/// The problem of the configuration that `error` tells of, if it is one.
+/// Returns the configuration problem that `error` describes, if it is one.
 pub(super) fn refused(error: &StoreError) -> Option<ConfigError> {
     match error {
         StoreError::NotOurs { .. } | StoreError::NotADatabase { .. } | StoreError::DanglingLink { .. } => {
@@ -35,7 +37,7 @@ pub(super) fn refused(error: &StoreError) -> Option<ConfigError> {
     }
 }
 
-/// What a daemon says that has made a new queue.
+/// Returns the message about a newly created queue.
 pub(super) fn new_queue(path: &Path) -> String {
     format!(
         "made a new, empty queue {}: there was none; if there should be one, stop, correct store.path and start again",

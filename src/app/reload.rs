@@ -1,13 +1,13 @@
-//! SIGHUP: reads the configuration again, puts in force what can change while the daemon runs, and says what changed.
+//! SIGHUP: reads the configuration again, applies what can change at run time, and logs the changes.
 //!
-//! A configuration that cannot be used changes nothing: the one that was read last stays in force, and `status` says so.
+//! An invalid configuration changes nothing: the last valid one stays in force, and `status` says so.
 
 use std::sync::Arc;
 
 use super::{Application, limits};
-use crate::api::AppState;
 use crate::config::{Change, Loaded, Settings, environment};
 use crate::engine::EngineHandle;
+use crate::http::AppState;
 use crate::store::Store;
 use crate::telemetry;
 
@@ -16,12 +16,12 @@ pub(super) struct Reloader {
     store: Store,
     engine: EngineHandle,
     state: Arc<AppState>,
-    /// What is in force.
+    /// The configuration in force.
     loaded: Loaded,
 }
 
 impl Reloader {
-    /// Of a daemon that runs with `loaded`.
+    /// Creates the reloader of a daemon that runs with `loaded`.
     pub(super) fn new(application: &Application, loaded: Loaded) -> Self {
         Self {
             store: application.store.clone(),
@@ -60,7 +60,7 @@ impl Reloader {
             ));
         }
         self.warn(warnings);
-        // What needs a restart is compared with what the daemon was started with.
+        // Keys that need a restart keep the values with which the daemon was started, for the next comparison.
         self.loaded.adopt_live(&newer);
     }
 

@@ -1,4 +1,6 @@
-//! `outboxd sandbox`: the stand-in for Unipile on loopback, for trying out a daemon or a program of one's own.
+//! `outboxd sandbox`: a simulated Unipile API on loopback, to try out a daemon or test another program.
+//!
+//! It runs only the sandbox, without a daemon.
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -9,12 +11,12 @@ use anyhow::Context;
 use crate::clock::ambient_seed;
 use crate::sandbox::{Sandbox, SandboxConfig};
 
-/// Serves the sandbox until it is interrupted. Its ids begin with `seed`, or with one that no other run has.
+/// Serves the sandbox until it is interrupted. Its ids are derived from `seed`, or from a random seed.
 ///
 /// # Errors
-/// When the address is not a loopback one or cannot be bound.
+/// Returns an error if the address is not a loopback address or cannot be bound.
 pub async fn sandbox(listen: SocketAddr, seed: Option<u64>) -> anyhow::Result<ExitCode> {
-    // Ids that another run gave already would look like messages that went twice.
+    // Ids that an earlier run has already given would look like messages that were sent twice.
     let seed = seed.unwrap_or_else(ambient_seed);
     let config = SandboxConfig { listen, seed, ..SandboxConfig::default() };
     let key = config.api_key.clone();
@@ -22,7 +24,7 @@ pub async fn sandbox(listen: SocketAddr, seed: Option<u64>) -> anyhow::Result<Ex
         Sandbox::start(config).await.with_context(|| format!("cannot serve the sandbox on {listen}"))?;
     let url = sandbox.url();
     let told = format!(
-        "The sandbox stands in for Unipile at {url}; nothing leaves this machine.\n\n\
+        "The sandbox plays Unipile at {url}; nothing leaves this machine.\n\n\
          Point a daemon at it:\n  \
            OUTBOXD_UNIPILE_BASE_URL={url} OUTBOXD_UNIPILE_API_KEY={key} outboxd serve\n\n\
          Or call it yourself:\n  \
@@ -32,7 +34,7 @@ pub async fn sandbox(listen: SocketAddr, seed: Option<u64>) -> anyhow::Result<Ex
          What it can break:  curl -s {url}/\n\n\
          Ctrl-C ends it.\n"
     );
-    // Whoever started it may have closed its output; it serves all the same.
+    // Ignores an error: the output may be closed, and the sandbox works without it.
     let _unheard = std::io::stdout().write_all(told.as_bytes());
     tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
     sandbox.stop().await;

@@ -1,4 +1,6 @@
-//! `outboxd serve`: the daemon, until a signal stops it or a part of it fails.
+//! `outboxd serve`: runs the daemon until a signal stops it or a part of it fails.
+//!
+//! Handles signals, reloads and systemd notifications; `app/mod.rs` starts and stops the parts.
 
 use std::process::ExitCode;
 
@@ -11,11 +13,11 @@ use super::reload::Reloader;
 use super::{Application, place};
 use crate::config::Loaded;
 
-/// Runs the daemon until SIGTERM, SIGINT or SIGQUIT. A second signal ends it at once; what was on its way is looked at
-/// by the next start. SIGHUP reloads the configuration.
+/// Runs the daemon until SIGTERM, SIGINT or SIGQUIT. A second signal ends it at once, and the next start recovers
+/// calls that were in flight. SIGHUP reloads the configuration.
 ///
 /// # Errors
-/// What keeps it from starting, or made it end.
+/// Returns why the daemon could not start, or why it ended.
 pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     for warning in loaded.warnings() {
         tracing::warn!("{warning}");
@@ -44,7 +46,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     Ok(ended)
 }
 
-/// Reloads the configuration whenever SIGHUP comes.
+/// Reloads the configuration on every SIGHUP.
 async fn reload_on(mut hang_up: Signal, mut reloader: Reloader) {
     loop {
         hang_up.recv().await;
@@ -54,14 +56,14 @@ async fn reload_on(mut hang_up: Signal, mut reloader: Reloader) {
     }
 }
 
-/// Without systemd nothing listens, and that is not an error.
+/// Notifies systemd. Without systemd there is no listener, which is not an error.
 pub(super) fn notify_systemd(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "systemd could not be notified");
     }
 }
 
-/// The names of the signals that stop the daemon, as they come.
+/// Returns a stream with the names of the stop signals received.
 fn stop_signals() -> std::io::Result<impl Stream<Item = &'static str>> {
     let signals = [
         (signal(SignalKind::terminate())?, "SIGTERM"),
@@ -77,7 +79,7 @@ fn stop_signals() -> std::io::Result<impl Stream<Item = &'static str>> {
     Ok(stream::select_all(streams))
 }
 
-/// Ends the task that the variable `FAILPOINT_END_TASK` names, as a bug in it would; only in builds for tests.
+/// Ends the task that the variable `FAILPOINT_END_TASK` names, like a bug in it; only in builds for tests.
 #[cfg(debug_assertions)]
 fn failpoint(application: &Application) {
     let Ok(name) = std::env::var("FAILPOINT_END_TASK") else { return };

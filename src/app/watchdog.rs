@@ -1,7 +1,8 @@
-//! The watchdog (P9): asks the writer, the supervisor and the intake every few seconds whether they still go round, and
-//! tells systemd. One that does not answer for [`LIMIT`] ends the process, so that whatever restarts it can.
+//! The watchdog (P9): polls the writer, the supervisor and the intake every few seconds, and notifies systemd.
 //!
-//! While another program keeps the queue locked, the writer and the intake wait for it; a restart would not help.
+//! If one of them does not answer within [`LIMIT`], the process ends, so that its supervisor can restart it. While
+//! another program keeps the queue locked, the writer and the intake wait for the lock; a restart would not help
+//! then.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,11 +17,11 @@ use crate::engine::EngineHandle;
 use crate::store::{Store, StoreError};
 use crate::tasks::Pulse;
 
-/// How often the parts are asked, at most.
+/// Maximum interval between two rounds of polling.
 const EVERY: Duration = Duration::from_secs(15);
-/// How often it is looked whether another program keeps the queue locked.
+/// Interval between two checks whether another program keeps the queue locked.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
-/// A part that has not answered for so long hangs. The unit's `WatchdogSec` is longer.
+/// A part that has not answered for this long hangs. The unit's `WatchdogSec` is longer.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A part of the daemon that did not answer.
@@ -28,10 +29,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 #[error("the {0} has not answered for {limit} s", limit = LIMIT.as_secs())]
 pub(super) struct Stalled(pub(super) &'static str);
 
-/// Asks a part of the daemon, and completes when it answered.
+/// Polls a part of the daemon; completes when it has answered.
 pub(super) type Ask = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The parts that are asked.
+/// Returns the parts to poll.
 pub(super) fn parts(store: &Store, engine: &EngineHandle, intake: Arc<Pulse>) -> Vec<(&'static str, Ask)> {
     let writer = {
         let (store, engine) = (store.clone(), engine.clone());
@@ -52,7 +53,7 @@ pub(super) fn parts(store: &Store, engine: &EngineHandle, intake: Arc<Pulse>) ->
         move || -> BoxFuture<'static, ()> {
             let (pulse, store) = (Arc::clone(&intake), store.clone());
             Box::pin(async move {
-                // It may wait for the writer, which waits for the lock.
+                // The intake may wait for the writer, which waits for the lock.
                 tokio::select! {
                     () = pulse.beat() => {}
                     () = is_blocked(&store) => {}
@@ -70,7 +71,7 @@ async fn is_blocked(store: &Store) {
     }
 }
 
-/// Completes when the writer answered, with an error or without, or is known to wait for another program's lock.
+/// Completes when the writer has answered, even with an error, or is known to wait for another program's lock.
 async fn writer_answers(store: &Store, engine: &EngineHandle) {
     while let Err(StoreError::Busy) = store.ping(engine.now()).await {
         if store.blocked_since().is_some() {
@@ -79,7 +80,8 @@ async fn writer_answers(store: &Store, engine: &EngineHandle) {
     }
 }
 
-/// Asks all parts again and again; returns when one stands still. `systemd` is how often systemd wants to hear.
+/// Polls all parts repeatedly; returns when one hangs. `systemd` is the interval within which systemd expects a sign
+/// of life.
 pub(super) async fn watch(
     parts: Vec<(&'static str, Ask)>,
     clock: Arc<dyn Clock>,
@@ -89,7 +91,7 @@ pub(super) async fn watch(
     loop {
         for (name, ask) in &parts {
             tokio::select! {
-                // A process that was stopped for a while finds both: the answer counts.
+                // A process that was stopped for a while finds both ready: the answer counts.
                 biased;
                 () = ask() => {}
                 () = clock.sleep(LIMIT) => return Err(Stalled(name)),
@@ -108,7 +110,7 @@ mod tests {
     use crate::clock::Sleep;
     use jiff::Timestamp;
 
-    /// Time that passes at once.
+    /// A clock whose sleeps end at once.
     struct Hasty;
 
     impl Clock for Hasty {

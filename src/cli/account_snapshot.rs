@@ -1,4 +1,6 @@
-//! What Unipile knows of an account, as `outboxd status <account>` shows it.
+//! Unipile's last known view of an account, as `outboxd status <account>` shows it.
+//!
+//! Every time is shown in the account's zone.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +37,7 @@ struct Inbox {
 }
 
 impl AccountSnapshot {
-    /// A row for each thing that is known, its times in the account's `zone`.
+    /// Returns a row for each known part, with its times in the account's `zone`.
     pub(super) fn rows(&self, zone: &TimeZone) -> Vec<(&'static str, String)> {
         let read = |at: Option<Timestamp>| at.map(|at| format!(" (read {})", times::full_in(Some(at), zone)));
         let inboxes = self.inboxes.as_ref().map(|inboxes| {
@@ -61,7 +63,7 @@ impl AccountSnapshot {
         rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 
-    /// Who it is and how it stands.
+    /// Returns identity and status.
     fn account(&self) -> Option<String> {
         let status = self.status.as_ref()?;
         let name = self.name.as_ref().map(|name| format!("{name}, "));
@@ -84,7 +86,7 @@ impl Inbox {
     }
 }
 
-/// `classic running, company errored`.
+/// Formats a map as `classic running, company errored`.
 fn pairs<T: std::fmt::Display>(map: &BTreeMap<String, T>) -> String {
     map.iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
 }

@@ -1,8 +1,8 @@
-//! The verbs that act on what is queued: `cancel`, `pause`, `resume`.
+//! Commands that act on the queue: `cancel`, `pause`, `resume`.
 //!
-//! Each says what it did and what was the case before, so that doing it twice is harmless and visible. What it acts on
-//! is always named: `pause` and `resume` without an account do nothing but ask for one, because "everything" must not
-//! be what happens when an argument is forgotten.
+//! Each reports what it did and the state before, so that a repetition is harmless and visible. The scope is always
+//! explicit: `pause` and `resume` without an account only ask for one, because a forgotten argument must not mean
+//! "everything".
 
 use clap::Args;
 use jiff::{Span, Timestamp};
@@ -18,20 +18,20 @@ use super::{Globals, Json, render};
 /// `outboxd cancel`.
 #[derive(Debug, Args)]
 pub(super) struct Cancel {
-    /// The messages
+    /// Ids of the messages
     #[arg(required = true, value_name = "ID", value_parser = parse_id)]
     ids: Vec<String>,
     #[command(flatten)]
     json: Json,
 }
 
-/// Whom it concerns.
+/// The scope of a pause or a resumption.
 #[derive(Debug, Args)]
 struct Whom {
-    /// The account
+    /// Id of the account
     #[arg(value_name = "ACCOUNT", value_parser = parse_id, conflicts_with = "all")]
     account: Option<String>,
-    /// Everything this daemon sends
+    /// All sending of this daemon
     #[arg(long)]
     all: bool,
 }
@@ -41,14 +41,14 @@ struct Whom {
 pub(super) struct Pause {
     #[command(flatten)]
     whom: Whom,
-    /// Until then: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the zone of the account
-    /// (with --all: of this machine); without it until `outboxd resume`
+    /// End of the pause: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone
+    /// (with --all: this machine's zone); default: until `outboxd resume`
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
     until: Option<Typed>,
-    /// For so long: 30m, 2h, 1d
+    /// Length of the pause: 30m, 2h, 1d
     #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_length, conflicts_with = "until")]
     length: Option<Span>,
-    /// Why, for whoever asks `outboxd status`
+    /// Reason for the pause; `outboxd status` shows it
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
     #[command(flatten)]
@@ -60,10 +60,10 @@ pub(super) struct Pause {
 pub(super) struct Resume {
     #[command(flatten)]
     whom: Whom,
-    /// End a forced rest as well, such as the one after LinkedIn said "too many"
+    /// Also end a forced rest, such as the one after LinkedIn answered "too many requests"
     #[arg(long)]
     lift_hold: bool,
-    /// With --all: let a queue go that is held because it is a copy or was restored from a backup
+    /// With --all: release a queue that is held because it is a copy or was restored from a backup
     #[arg(long, requires = "all")]
     restored: bool,
     #[command(flatten)]
@@ -93,8 +93,8 @@ struct Resumed {
     was_paused: bool,
 }
 
-/// Withdraws messages, each on its own: one that cannot be withdrawn does not keep the others. The first
-/// that could not be decides the exit code.
+/// Cancels messages one by one: a failure for one does not affect the others. The first failure determines the exit
+/// code.
 pub(super) async fn cancel(client: &Client, cancel: Cancel) -> Result<Exit, Failure> {
     let mut first = Exit::Done;
     for id in &cancel.ids {
@@ -129,7 +129,7 @@ impl Cancelled {
     }
 }
 
-/// Stops sending.
+/// Pauses sending.
 pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failure> {
     let path = pause.whom.path("pause")?;
     let client = globals.client()?;
@@ -140,7 +140,7 @@ pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failu
     };
     let mut body = Map::new();
     body.extend(until.map(|at| ("until".to_owned(), times::wire(at).into())));
-    // By the daemon's clock: a length stays one when a clock is wrong.
+    // The daemon computes the end by its own clock, so the length is right even if this machine's clock is wrong.
     body.extend(pause.length.map(|span| ("for".to_owned(), span.to_string().into())));
     body.extend(pause.note.map(|note| ("note".to_owned(), note.into())));
     let answer = client.post(&path, &Value::Object(body)).await?;
@@ -154,7 +154,7 @@ pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failu
     })
 }
 
-/// Goes on sending.
+/// Resumes sending.
 pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Failure> {
     let path = resume.whom.path("resume")?;
     let mut body = Map::new();
@@ -167,13 +167,12 @@ pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Fa
             return "still held as a copy that was restored: see docs/operations.md, then add --restored\n"
                 .to_owned();
         }
-        let before =
-            if resumed.was_paused { "" } else { " (it was not paused; what was mended is tried again)" };
+        let before = if resumed.was_paused { "" } else { " (it was not paused; what was fixed is retried)" };
         format!("{} goes on{before}\n", resume.whom.name())
     })
 }
 
-/// Shows an answer: to a program as it is, to a person as `line`.
+/// Shows an answer: to a program as JSON, to a person as `line`.
 fn told<T: DeserializeOwned>(
     answer: &Answer,
     json: Json,
@@ -186,7 +185,7 @@ fn told<T: DeserializeOwned>(
 }
 
 impl Whom {
-    /// The route of `verb`, for one account or for everything.
+    /// Returns the path of `verb`, for one account or for everything.
     fn path(&self, verb: &str) -> Result<String, Failure> {
         match &self.account {
             Some(account) => Ok(format!("/v1/accounts/{}/{verb}", segment(account))),
@@ -197,12 +196,12 @@ impl Whom {
         }
     }
 
-    /// What it is called in a sentence.
+    /// Returns the name of the scope in a sentence.
     fn name(&self) -> String {
         self.account.as_deref().map_or_else(|| "everything".to_owned(), render::line)
     }
 
-    /// How the command line names it.
+    /// Returns the argument that selects the scope.
     fn argument(&self) -> String {
         self.account.as_deref().map_or_else(|| "--all".to_owned(), render::line)
     }

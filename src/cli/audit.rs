@@ -1,4 +1,6 @@
-//! `outboxd audit`: were the promises kept? The exit code tells a script, the lines a person.
+//! `outboxd audit`: checks whether every promise was kept.
+//!
+//! The exit code is for scripts, the printed lines are for people.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -38,7 +40,7 @@ struct Breach {
     what: String,
 }
 
-/// Asks the daemon and shows what it found.
+/// Requests an audit from the daemon and shows its findings.
 pub(super) async fn audit(client: &Client, audit: Audit) -> Result<Exit, Failure> {
     let answer = client.get_at_length("/v1/audit").await?;
     let found: Found = answer.read()?;

@@ -1,4 +1,6 @@
-//! `outboxd backup`: the daemon writes a copy of its queue; this only asks and shows where it is.
+//! `outboxd backup`: requests a backup from the daemon and shows its path.
+//!
+//! The daemon writes the copy; this command does not open the database.
 
 use clap::Args;
 use serde::Deserialize;
@@ -12,7 +14,7 @@ use super::render;
 /// `outboxd backup`.
 #[derive(Debug, Args)]
 pub(super) struct Backup {
-    /// Its name, without a folder; default: named after the time
+    /// File name of the backup, without a folder; default: a name with the current time
     #[arg(value_name = "NAME")]
     name: Option<String>,
     #[command(flatten)]
@@ -26,7 +28,7 @@ struct Made {
     messages: u64,
 }
 
-/// Asks for a copy; answers when it is whole and on disk.
+/// Requests a backup; returns when it is complete and on disk.
 pub(super) async fn backup(client: &Client, backup: Backup) -> Result<Exit, Failure> {
     let body = backup.name.map_or_else(|| json!({}), |name| json!({ "name": name }));
     let answer = client.post_at_length("/v1/backup", &body).await?;

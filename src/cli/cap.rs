@@ -1,4 +1,6 @@
 //! The cap that binds an account, as tables and `outboxd status ACCOUNT` show it.
+//!
+//! It is the field `cap` of an account in the API.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -17,7 +19,7 @@ pub(super) struct Cap {
 }
 
 impl Cap {
-    /// `40/40 new_chat 24h`, or that there is none.
+    /// Formats the cap as `40/40 new_chat 24h`, or `no cap`.
     pub(super) fn text(cap: Option<&Self>) -> String {
         cap.map_or_else(|| "no cap".to_owned(), Self::short)
     }
@@ -30,7 +32,7 @@ impl Cap {
         }
     }
 
-    /// The same with the time at which there is room again, if there is none now.
+    /// Adds the time at which there is room again, if there is none now.
     pub(super) fn full(&self, zone: &TimeZone) -> String {
         let frees_at = self.frees_at.filter(|_| self.used >= self.limit);
         let frees_at =

@@ -1,9 +1,10 @@
-//! `outboxd check`: what the daemon would run with, and where each value comes from.
+//! `outboxd check`: shows the configuration that the daemon would run with, and where each value comes from.
 //!
-//! It reads what `serve` reads, and of the database only the header: no socket, no network. The effective configuration
-//! goes to standard output and is itself a configuration file; warnings go to standard error and do not change the exit
-//! code. What keeps `serve` from starting with this configuration is an error here too, in the same words: loading it has
-//! failed with every problem on a line, there is no key, or `store.path` names a file that is not a queue.
+//! It reads everything that `serve` reads, but only the header of the database: no socket, no network. The effective
+//! configuration goes to standard output and is itself a valid configuration file; warnings go to standard error and
+//! do not change the exit code. Everything in the configuration that prevents `serve` from starting is an error here,
+//! with the same message: all problems of loading, one per line, a missing key, or a `store.path` that is not a
+//! queue.
 
 use serde_json::json;
 
@@ -12,7 +13,7 @@ use super::render;
 use crate::app;
 use crate::config::Loaded;
 
-/// Shows the configuration in force.
+/// Shows the effective configuration.
 pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
     loaded.settings.require_api_key().map_err(|error| Failure::config(error, None))?;
     loaded.settings.require_usable_proxy().map_err(|error| Failure::config(error, None))?;

@@ -1,9 +1,9 @@
-//! The daemon's API, as a verb asks it: one request over the Unix socket, one answer, or a [`Failure`] that says why not.
+//! The client of the daemon's API: one request over the Unix socket, one answer, or a [`Failure`] that says why not.
 //!
-//! What can go wrong on the way is told apart here and nowhere else: no daemon (which socket, why, what to do), something
-//! that is not outboxd, a daemon that does not answer, a refusal. The forms are those of `docs/http.md`. An answer keeps
-//! its text as it came, for `--json`; what a verb needs of it is read leniently, so that a newer daemon may say more.
-//! Nothing is repeated on its own: only the person knows whether a request may go twice.
+//! Only this module distinguishes what can go wrong on the way: no daemon (which socket, why, what to do), a server
+//! that is not outboxd, a daemon that does not answer, a refusal. `docs/http.md` defines the format. An answer keeps
+//! its original text, for `--json`; the fields that a command needs are read leniently, so that a newer daemon may
+//! send more. Nothing is retried automatically: only the user knows whether a request may be sent twice.
 
 use std::error::Error as StdError;
 use std::io;
@@ -20,11 +20,11 @@ use serde_json::Value;
 use super::exit::{Exit, Failure};
 use super::render;
 
-/// How long the daemon may take to answer. A commit takes milliseconds; a full disk or a locked queue takes seconds.
+/// Timeout of an ordinary request. A commit takes milliseconds; a full disk or a locked queue takes seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How long a batch may take, its producer behind a pipe included, or what concerns the whole queue.
+/// Timeout of a batch, including its producer behind a pipe, and of requests about the whole queue.
 const BATCH_WITHIN: Duration = Duration::from_secs(600);
-/// What stands in a path segment as it is.
+/// Characters that are percent-encoded in a path segment.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A client of one daemon.
@@ -34,23 +34,23 @@ pub(super) struct Client {
     socket: PathBuf,
 }
 
-/// What the daemon answered: JSON, whatever its status.
+/// An answer of the daemon: JSON, with any status.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: StatusCode,
-    /// As it came.
+    /// The unchanged text of the answer.
     pub(super) body: String,
     socket: PathBuf,
 }
 
-/// Whether it matters that a request may have been heard although nobody answered.
+/// Whether a request may have had an effect even if no answer arrived.
 #[derive(Debug, Clone, Copy)]
 enum Asked {
     ToShow,
     ToAct,
 }
 
-/// One thing that the daemon refused.
+/// One problem that the daemon reported.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Refusal {
     #[serde(default)]
@@ -62,7 +62,7 @@ pub(super) struct Refusal {
     fix: String,
 }
 
-/// The form of every error.
+/// The format of every error.
 #[derive(Debug, Deserialize)]
 struct ErrorBody {
     error: Refusal,
@@ -72,7 +72,7 @@ struct ErrorBody {
 }
 
 impl Refusal {
-    /// The line that a person reads.
+    /// Returns the line that is shown to a person.
     pub(super) fn line(&self) -> String {
         let mut line = match self.field.as_str() {
             "" => self.problem.clone(),
@@ -86,13 +86,13 @@ impl Refusal {
 }
 
 impl Client {
-    /// A client of the daemon on `socket`; connects when it is first asked.
+    /// Creates a client of the daemon on `socket`; it connects with the first request.
     pub(super) fn new(socket: &Path) -> Result<Self, Failure> {
         rustls::crypto::ring::default_provider().install_default().ok();
         let http = reqwest::Client::builder()
             .unix_socket(socket)
             .no_proxy()
-            // No TLS on a socket file: this spares the reading of the machine's certificates, and the need for any.
+            // A Unix socket needs no TLS. This saves reading the machine's certificates, and works without any.
             .tls_certs_only([])
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_secs(5))
@@ -102,32 +102,32 @@ impl Client {
         Ok(Self { http, socket: socket.to_owned() })
     }
 
-    /// Asks for what stands at `path`.
+    /// Sends a GET request.
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
         self.send(self.request(Method::GET, path).query(query), Asked::ToShow).await
     }
 
-    /// Asks for something for which the daemon looks through all of its queue.
+    /// Sends a GET request for which the daemon reads its whole queue; long timeout.
     pub(super) async fn get_at_length(&self, path: &str) -> Result<Answer, Failure> {
         self.send(self.request(Method::GET, path).timeout(BATCH_WITHIN), Asked::ToShow).await
     }
 
-    /// Asks for something to be done with all of its queue.
+    /// Sends a POST request that acts on the whole queue; long timeout.
     pub(super) async fn post_at_length(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
         self.send(self.request(Method::POST, path).timeout(BATCH_WITHIN).json(body), Asked::ToAct).await
     }
 
-    /// Asks for something to be done.
+    /// Sends a POST request.
     pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
         self.send(self.request(Method::POST, path).json(body), Asked::ToAct).await
     }
 
-    /// Asks for something to be changed.
+    /// Sends a PATCH request.
     pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
         self.send(self.request(Method::PATCH, path).json(body), Asked::ToAct).await
     }
 
-    /// Sends rows, one JSON object a line.
+    /// Sends rows, one JSON object per line.
     pub(super) async fn post_rows(&self, path: &str, rows: reqwest::Body) -> Result<Answer, Failure> {
         let request = self.request(Method::POST, path).timeout(BATCH_WITHIN).body(rows);
         self.send(request.header(header::CONTENT_TYPE, "application/x-ndjson"), Asked::ToAct).await
@@ -149,7 +149,7 @@ impl Client {
         }
     }
 
-    /// Why there is no answer.
+    /// Returns why there is no answer.
     fn lost(&self, error: reqwest::Error, asked: Asked) -> Failure {
         let socket = render::line(&self.socket.display().to_string());
         if error.is_connect()
@@ -182,7 +182,7 @@ impl Client {
     }
 }
 
-/// No daemon, and what to do.
+/// Returns the failure for a daemon that is not running, with what to do.
 fn not_running(shown: &str, socket: &Path, cause: &io::Error) -> Failure {
     let start = "start it with `outboxd serve`, or name another socket with `--socket PATH`";
     let is_socket = std::fs::metadata(socket).is_ok_and(|socket| socket.file_type().is_socket());
@@ -191,7 +191,7 @@ fn not_running(shown: &str, socket: &Path, cause: &io::Error) -> Failure {
         io::ErrorKind::ConnectionRefused if !is_socket => {
             ("that is not a socket".to_owned(), "name the daemon's socket with `--socket PATH`")
         }
-        io::ErrorKind::ConnectionRefused => ("nobody listens on it".to_owned(), start),
+        io::ErrorKind::ConnectionRefused => ("no daemon listens on it".to_owned(), start),
         io::ErrorKind::PermissionDenied => {
             let fix = "join the group that owns the socket (`ls -l` shows it), or name another socket with `--socket PATH`";
             return Failure::told(
@@ -205,23 +205,23 @@ fn not_running(shown: &str, socket: &Path, cause: &io::Error) -> Failure {
 }
 
 impl Answer {
-    /// What a verb needs of it.
+    /// Reads the fields that a command needs.
     ///
     /// # Errors
-    /// The daemon refused, or what answered is no daemon.
+    /// Returns a failure if the daemon refused, or if the server is not outboxd.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         self.accepted()?;
         serde_json::from_str(&self.body).map_err(|_| self.foreign())
     }
 
-    /// Shows it to a program, refused or not.
+    /// Prints the answer as JSON, whether accepted or refused.
     pub(super) fn pass_on(&self) -> Result<Exit, Failure> {
         render::json(&self.body)?;
         self.accepted()?;
         Ok(Exit::Done)
     }
 
-    /// What the daemon refused, as a failure with a line for each problem.
+    /// Returns the daemon's refusal as a failure with a line for each problem.
     pub(super) fn accepted(&self) -> Result<(), Failure> {
         if self.status.is_success() {
             return Ok(());
@@ -242,7 +242,7 @@ impl Answer {
         Err(Failure::lines(exit, lines))
     }
 
-    /// It has none of the forms of our API.
+    /// Returns the failure for an answer that does not have the format of the API.
     pub(super) fn foreign(&self) -> Failure {
         let start: String = self.body.chars().take(80).collect();
         let text = format!(
@@ -255,21 +255,21 @@ impl Answer {
     }
 }
 
-/// An id on the command line: any that can be a segment of a path.
+/// Parses an id on the command line; accepts everything that can be a path segment.
 pub(super) fn parse_id(text: &str) -> Result<String, String> {
     match text {
         "" => Err("it is empty; give an id".to_owned()),
-        "." | ".." => Err("this is no id".to_owned()),
+        "." | ".." => Err("this is not an id".to_owned()),
         id => Ok(id.to_owned()),
     }
 }
 
-/// `id` as one segment of a path.
+/// Encodes `id` as one path segment.
 pub(super) fn segment(id: &str) -> String {
     utf8_percent_encode(id, SEGMENT).to_string()
 }
 
-/// The first error of type `E` below `error`.
+/// Returns the first error of type `E` in the chain below `error`.
 fn source<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
     let below = std::iter::successors(error.source(), |error| (*error).source());
     below.into_iter().find_map(|error| error.downcast_ref::<E>())

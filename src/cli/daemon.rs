@@ -1,7 +1,7 @@
-//! The verbs that run something until it is stopped: `serve`, `demo`, `sandbox`.
+//! Commands that run until they are stopped: `serve`, `demo`, `sandbox`.
 //!
-//! They set up logging, as no other verb does, and hand over to `app`. How they end is `app`'s to say; an error of
-//! theirs is reported by `main` with its chain. Nothing of the daemon's work is done here.
+//! They set up logging, as no other command does, and call `app`, which decides how they end; `main` reports an error
+//! with its chain. This module contains none of the daemon's work.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,10 +17,10 @@ use crate::telemetry;
 /// `outboxd demo`.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Repeat the demo that had this seed
+    /// Repeat the demo with this seed
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Print what happened as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }
@@ -28,15 +28,15 @@ pub(super) struct Demo {
 /// `outboxd sandbox`.
 #[derive(Debug, Args)]
 pub(super) struct Sandbox {
-    /// Where to listen; loopback addresses only
+    /// Address to listen on; loopback addresses only
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8750")]
     listen: SocketAddr,
-    /// Give the ids that the run with this seed gave; without it, ids that no other run gives
+    /// Give the same ids as the run with this seed; default: ids that differ in every run
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seed: Option<u64>,
 }
 
-/// Runs the daemon. A socket named on the command line is where it listens, as it is where the other verbs look.
+/// Runs the daemon. A socket given on the command line overrides the configured one, as for the other commands.
 pub(super) async fn serve(mut loaded: Loaded, socket: Option<PathBuf>) -> Result<Exit, Failure> {
     log(&loaded.settings.log)?;
     if let Some(socket) = socket {
@@ -45,7 +45,7 @@ pub(super) async fn serve(mut loaded: Loaded, socket: Option<PathBuf>) -> Result
     ended(Box::pin(app::serve(loaded)).await)
 }
 
-/// Runs the demo; its story goes to standard output, so only warnings are logged beside it.
+/// Runs the demo; its narration goes to standard output, so only warnings are logged.
 pub(super) async fn demo(demo: Demo) -> Result<Exit, Failure> {
     log(&LogSettings { level: "warn".to_owned(), format: LogFormat::Auto })?;
     ended(Box::pin(app::demo(app::DemoOptions { seed: demo.seed, json: demo.json })).await)

@@ -1,9 +1,9 @@
-//! `outboxd enqueue`: one message from flags, or many from a file of lines.
+//! `outboxd enqueue`: queues one message from flags, or many from a file of lines.
 //!
-//! One message is answered with its id; a batch with a summary, and each refused row with its line number and what is
-//! wrong with it. Nothing is judged here: the daemon's door is the one judge, so that a row is refused in the same words
-//! whichever way it comes. A file is streamed in one request and never held as a whole; whether good rows are kept
-//! beside bad ones is the caller's choice (`--atomic`).
+//! For one message it prints the id; for a batch a summary, and each refused row with its line number and its
+//! problems. The command validates nothing itself: the daemon does, so that a row gets the same error on every path.
+//! A file is streamed in one request and never held in memory as a whole; with `--atomic`, one bad row prevents the
+//! others from being stored.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -31,108 +31,108 @@ use super::times::{self, Typed};
        outboxd enqueue [--atomic] <FILE>"
 )]
 pub(super) struct Enqueue {
-    /// Messages as JSON, one a line, with the fields of docs/http.md; `-` reads standard input
+    /// File of messages as JSON, one per line, with the fields of docs/http.md; `-` reads standard input
     #[arg(value_name = "FILE", conflicts_with_all = [
         "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
         "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "priority", "urgent",
         "ignore_hours", "allow_repeat", "allow_placeholders", "dedupe_key",
     ])]
     file: Option<PathBuf>,
-    /// With FILE: take every row or none
+    /// With FILE: store all rows or none
     #[arg(long, requires = "file", conflicts_with_all = ["account", "target", "content"])]
     atomic: bool,
-    /// The Unipile account that sends, `acc_…`
+    /// Unipile account that sends, `acc_…`
     #[arg(long, value_name = "ID", required_unless_present = "file")]
     account: Option<String>,
     #[command(flatten)]
     target: Target,
     #[command(flatten)]
     form: Form,
-    /// With --user: the inbox to start the chat in; default: `policy.inbox_id`
+    /// With --user: inbox to start the chat in; default: `policy.inbox_id`
     #[arg(long, value_name = "ID", conflicts_with = "chat")]
     inbox: Option<String>,
     #[command(flatten)]
     content: Content,
-    /// Show the typing indicator first, whatever the account's policy says
+    /// Show the typing indicator first, overriding the account's policy
     #[arg(long, overrides_with = "no_typing")]
     typing: bool,
-    /// Do not show it
+    /// Do not show the typing indicator
     #[arg(long, overrides_with = "typing")]
     no_typing: bool,
-    /// Not earlier: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone
+    /// Do not send before: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
     not_before: Option<Typed>,
-    /// Not from then on: it expires instead
+    /// Expire the message if it is not sent by then
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
     expires_at: Option<Typed>,
-    /// Your label, to filter by
+    /// Your label for a group of messages, to filter by
     #[arg(long, value_name = "LABEL")]
     campaign: Option<String>,
-    /// -100 to 100: the higher goes first
+    /// Priority from -100 to 100; higher goes first
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i64>,
-    /// Goes before all that is not urgent, inside caps and pace
+    /// Send before everything that is not urgent; caps and pace still apply
     #[arg(long)]
     urgent: bool,
-    /// With --urgent: goes outside the account's hours as well
+    /// With --urgent: send outside the account's hours as well
     #[arg(long, requires = "urgent")]
     ignore_hours: bool,
-    /// The same text may start a chat with the same person again
+    /// Allow the same text to start a chat with the same person again
     #[arg(long)]
     allow_repeat: bool,
-    /// The text may hold what looks like a placeholder, such as {{name}}
+    /// Allow text that looks like an unfilled placeholder, such as {{name}}
     #[arg(long)]
     allow_placeholders: bool,
-    /// Your idempotency key: the same message under the same key is queued once
+    /// Your idempotency key: the same message with the same key is queued only once
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
     #[command(flatten)]
     json: Json,
 }
 
-/// Whom it goes to.
+/// The recipient.
 #[derive(Debug, Args)]
 #[group(id = "target", required = false, multiple = false)]
 struct Target {
-    /// Send into this chat
+    /// Send into this existing chat
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     chat: Option<String>,
-    /// Start a chat with this user; several are one group, and need --group or --name
+    /// Start a chat with this user; several users form one group and need --group or --name
     #[arg(long, value_name = "ID", value_parser = parse_id)]
     user: Vec<String>,
 }
 
-/// What goes beyond one text to one person.
+/// Everything beyond one text to one person.
 #[derive(Debug, Args)]
 struct Form {
-    /// Say that several --user are meant as ONE group chat
+    /// Confirm that several --user form ONE group chat
     #[arg(long, conflicts_with = "chat")]
     group: bool,
-    /// With --user: the name of the group
+    /// With --user: name of the group; implies --group
     #[arg(long, conflicts_with = "chat")]
     name: Option<String>,
-    /// With --user: send it as an InMail, which costs a credit
+    /// With --user: send as an InMail, which costs a credit
     #[arg(long, conflicts_with_all = ["chat", "specifics"])]
     inmail: bool,
-    /// With --user: what is particular to the provider, as JSON (docs/messages.md)
+    /// With --user: provider-specific options, as JSON (docs/messages.md)
     #[arg(long, value_name = "JSON", conflicts_with = "chat", value_parser = json_object)]
     specifics: Option<Value>,
-    /// With --chat: the message that is replied to
+    /// With --chat: message to reply to
     #[arg(long, value_name = "ID", conflicts_with = "user")]
     quote: Option<String>,
-    /// A file to send with it; several are allowed
+    /// File to attach; may be repeated
     #[arg(long, value_name = "FILE", conflicts_with = "forward_chat")]
     attach: Vec<PathBuf>,
-    /// With --attach: show it as LinkedIn would (native), or as a file to download
+    /// With --attach: display it as LinkedIn does (native), or as a file to download
     #[arg(long, value_name = "MODE", value_parser = ["native", "file"], requires = "attach")]
     send_mode: Option<String>,
-    /// With --attach: the audio file is a voice note
+    /// With --attach: mark the audio file as a voice note
     #[arg(long, requires = "attach")]
     voice_note: bool,
-    /// With --chat: forward a message into it; this is the chat that the message is in
+    /// With --chat: forward a message into it; this is the chat that contains the message
     #[arg(long, value_name = "ID", requires = "forward_message", conflicts_with_all = ["user", "quote"])]
     forward_chat: Option<String>,
-    /// The message to forward
+    /// Message to forward
     #[arg(long, value_name = "ID", requires = "forward_chat")]
     forward_message: Option<String>,
 }
@@ -142,19 +142,19 @@ fn json_object(text: &str) -> Result<Value, String> {
     if value.is_object() { Ok(value) } else { Err("no JSON object".to_owned()) }
 }
 
-/// What it says.
+/// The text, or a file with it.
 #[derive(Debug, Args)]
 #[group(id = "content", required = false, multiple = false)]
 struct Content {
-    /// The text; one that begins with a hyphen is written --text='- so', so that no flag is ever sent by mistake
+    /// Text to send; write one that begins with a hyphen as --text='- so', so that a flag is never sent by mistake
     #[arg(long)]
     text: Option<String>,
-    /// The file that holds the text, without its last line end; `-` reads standard input
+    /// File with the text, without its last line end; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     text_file: Option<PathBuf>,
 }
 
-/// Puts one message or many into the queue.
+/// Queues one message or many.
 pub(super) async fn enqueue(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
     match &enqueue.file {
         Some(file) => batch(client, file, &enqueue).await,
@@ -171,7 +171,7 @@ struct Stored {
 }
 
 async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
-    // clap could only name one of the two ways; the API would name fields and not flags.
+    // clap could name only one of the two options; the API would name fields instead of flags.
     if enqueue.target.chat.is_none() && enqueue.target.user.is_empty() {
         return Err(Failure::usage("say whom it goes to: `--chat ID` for a chat, `--user ID` to start one"));
     }
@@ -200,7 +200,7 @@ async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The message as the API takes it; what was not given is left out.
+/// Builds the message in the format of the API; omits fields that were not given.
 fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> Result<Value, Failure> {
     let text = match enqueue.content.text_file {
         Some(file) => Some(text_of(&file)?),
@@ -245,7 +245,7 @@ fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> R
     Ok(Value::Object(given.collect::<Map<_, _>>()))
 }
 
-/// A file as the API takes it: read here, so that the daemon needs no right to.
+/// Reads an attachment here, so that the daemon needs no permission to read the file.
 fn attachment(file: &Path, form: &Form) -> Result<Value, Failure> {
     let mut bytes = Vec::new();
     open(file)?.read_to_end(&mut bytes).map_err(|error| unreadable(file, &error))?;
@@ -276,7 +276,7 @@ pub(super) struct Row {
     #[serde(default)]
     errors: Vec<Refusal>,
     line: Option<u64>,
-    /// Of a duplicate: what became of the message that was queued before.
+    /// For a duplicate: the state of the message that was queued before.
     state: Option<String>,
 }
 
@@ -290,7 +290,7 @@ struct RowRefusal {
 async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, Failure> {
     let path = if enqueue.atomic { "/v1/messages?atomic=true" } else { "/v1/messages" };
     let answer = client.post_rows(path, rows(file)?).await?;
-    // A refused batch as a whole is answered with 422 and a verdict for each row all the same.
+    // An atomic batch that was refused as a whole has status 422 and still a verdict for each row.
     let verdicts = match serde_json::from_str::<Verdicts>(&answer.body) {
         Ok(verdicts) if answer.status.is_success() || answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
             verdicts
@@ -313,13 +313,13 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
         return Ok(Exit::Done);
     }
     render::note(match enqueue.atomic {
-        true => "nothing was stored; mend these rows and send the whole batch again",
-        false => "the other rows are stored; mend these and send them alone",
+        true => "nothing was stored; fix these rows and send the whole batch again",
+        false => "the other rows are stored; fix these and send them again",
     });
     Ok(Exit::Refused)
 }
 
-/// What became of the messages that were queued before: ` (2 sent, 1 queued)`.
+/// Returns the states of the messages that were queued before: ` (2 sent, 1 queued)`.
 fn states(rows: &[Row]) -> String {
     let mut counts = BTreeMap::<&str, u64>::new();
     for state in rows.iter().filter_map(|row| row.state.as_deref()) {
@@ -330,7 +330,7 @@ fn states(rows: &[Row]) -> String {
     if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) }
 }
 
-/// Says what is wrong with a row. One that is refused only because of others is not worth a line.
+/// Prints the problems of a row; skips a row that was refused only because of others.
 pub(super) fn refused(row: &Row) {
     let Some(RowRefusal { refusal, line }) = &row.error else { return };
     if refusal.code == "batch_refused" {

@@ -1,8 +1,8 @@
-//! How a command ends: the exit codes, and the one type of everything that can go wrong.
+//! How a command ends: the exit codes, and the one type for everything that can go wrong.
 //!
-//! A script decides by the code, a person by the text. Both stand here and nowhere else: every verb returns an [`Exit`]
-//! or a [`Failure`], and `main` reports the failure once. Each line on standard error begins with `error: ` and ends
-//! with what to do. The codes are documented in `--help` ([`Exit::HELP`]); a code is never given another meaning.
+//! Scripts use the code, people the text. Both are defined only here: every command returns an [`Exit`] or a
+//! [`Failure`], and `main` reports the failure once. Each line on standard error begins with `error: ` and ends with
+//! what to do. `--help` documents the codes ([`Exit::HELP`]); the meaning of a code never changes.
 
 use std::fmt;
 use std::io::Write;
@@ -10,28 +10,28 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 
-/// How a command ended.
+/// The result of a command.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Exit {
-    /// What was asked is done.
+    /// The command succeeded.
     Done,
-    /// Something went wrong that should not.
+    /// An unexpected failure.
     Unexpected,
     /// The command line or the configuration is wrong.
     Usage,
     /// No daemon answers on the socket.
     NotRunning,
-    /// The daemon refused it: bad input, the wrong state, a conflict.
+    /// The daemon refused the request: bad input, the wrong state, a conflict.
     Refused,
     /// There is no such message or account.
     NotFound,
-    /// The audit found that a promise was broken.
+    /// The audit found a broken promise.
     Broken,
-    /// The daemon runs and cannot take in messages.
+    /// The daemon runs, but cannot accept messages.
     CannotTakeIn,
-    /// The daemon runs and can send nothing.
+    /// The daemon runs, but can send nothing.
     CannotSend,
-    /// Somebody else ended it with a code of its own.
+    /// `app` chose the exit code.
     Other(ExitCode),
 }
 
@@ -49,7 +49,7 @@ Exit codes:
   7  status: the daemon cannot take in messages
   8  status: the daemon can send nothing now";
 
-    /// The code that the process ends with.
+    /// Returns the exit code of the process.
     pub fn into_code(self) -> ExitCode {
         match self {
             Self::Done => ExitCode::SUCCESS,
@@ -72,13 +72,13 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command did not do what was asked.
+/// Why a command failed.
 #[derive(Debug)]
 pub struct Failure(Kind);
 
 #[derive(Debug)]
 enum Kind {
-    /// Nobody reads standard output any more, as in `| head`: nothing is wrong.
+    /// Standard output was closed, as by `| head`; not an error.
     ReaderGone,
     Config(ConfigError, Option<&'static str>),
     Told(Exit, Vec<String>),
@@ -86,7 +86,7 @@ enum Kind {
 }
 
 impl Failure {
-    /// Something that should not happen; its chain is shown.
+    /// Returns an unexpected failure; its chain is shown.
     pub fn unexpected(error: anyhow::Error) -> Self {
         match error.downcast::<ConfigError>() {
             Ok(error) => Self(Kind::Config(error, None)),
@@ -94,27 +94,27 @@ impl Failure {
         }
     }
 
-    /// A wrong command line that clap could not see.
+    /// Returns a usage error that clap cannot detect.
     pub(super) fn usage(line: impl Into<String>) -> Self {
         Self::told(Exit::Usage, line)
     }
 
-    /// A configuration that cannot be used, and what else the person may do.
+    /// Returns a configuration error, with an optional hint about what else to do.
     pub(super) fn config(error: ConfigError, hint: Option<&'static str>) -> Self {
         Self(Kind::Config(error, hint))
     }
 
-    /// An expected ending with one line for a person.
+    /// Returns an expected failure with one line for a person.
     pub(super) fn told(exit: Exit, line: impl Into<String>) -> Self {
         Self(Kind::Told(exit, vec![line.into()]))
     }
 
-    /// An expected ending with a line for each thing that is wrong.
+    /// Returns an expected failure with a line for each problem.
     pub(super) fn lines(exit: Exit, lines: Vec<String>) -> Self {
         Self(Kind::Told(exit, lines))
     }
 
-    /// The same, each line beginning with what it is about.
+    /// Prefixes each line with its subject.
     pub(super) fn about(self, what: &str) -> Self {
         match self.0 {
             Kind::Told(exit, lines) => {
@@ -124,12 +124,12 @@ impl Failure {
         }
     }
 
-    /// Standard output was closed.
+    /// Returns the result for a closed standard output.
     pub(super) fn reader_gone() -> Self {
         Self(Kind::ReaderGone)
     }
 
-    /// What the process ends with.
+    /// Returns the exit code of this failure.
     pub fn exit(&self) -> Exit {
         match &self.0 {
             Kind::ReaderGone => Exit::Done,
@@ -139,14 +139,14 @@ impl Failure {
         }
     }
 
-    /// Writes it to standard error. That nobody reads it is no reason to panic.
+    /// Writes the failure to standard error. A write error is ignored.
     pub fn report(&self) {
         std::io::stderr().lock().write_all(self.to_string().as_bytes()).ok();
     }
 }
 
 impl fmt::Display for Failure {
-    /// Whole lines, each with its `error: `.
+    /// Writes complete lines, each with `error: `.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Kind::ReaderGone => Ok(()),

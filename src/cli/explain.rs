@@ -1,7 +1,7 @@
-//! `outboxd explain`: why a message waits or stopped.
+//! `outboxd explain`: shows why a message waits or stopped.
 //!
-//! What stands in a ticket afterwards is the daemon's own sentence and its own list of rules, in its order; nothing is
-//! concluded here. Times are in the account's zone.
+//! The sentence and the ordered list of rules come from the daemon, so that a support ticket quotes the daemon; this
+//! command derives nothing itself. Times are in the account's zone.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -41,7 +41,7 @@ struct Gate {
     why: Option<String>,
 }
 
-/// Says why a message waits or stopped.
+/// Shows why a message waits or stopped.
 pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
     let answer = client.get(&format!("/v1/messages/{}/explain", segment(&one.id)), &[]).await?;
     if one.json.json {
@@ -84,7 +84,7 @@ impl Explanation {
         format!("{sentence}\n\n{}{gates}", render::pairs(&known))
     }
 
-    /// The rules in their order; `>` marks the first closed one, which decides.
+    /// Lists the rules in order; `>` marks the first closed one, which decides.
     fn gates(&self, zone: &TimeZone) -> String {
         let width = self.gates.iter().map(|gate| gate.gate.len()).max().unwrap_or(0);
         let binding = self.gates.iter().position(|gate| !gate.open);

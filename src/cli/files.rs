@@ -1,4 +1,6 @@
-//! Files that the command line reads: a text, rows that are streamed, `-` for standard input.
+//! Input files of the command line: a text, or rows that are streamed; `-` is standard input.
+//!
+//! A file that cannot be read is a usage error.
 
 use std::fs::File;
 use std::io::Read;
@@ -16,21 +18,21 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::exit::Failure;
 use super::render;
 
-/// Read and sent at a time, in bytes.
+/// Number of bytes read and sent at a time.
 const CHUNK: usize = 64 * 1024;
 
-/// The text in `file`. Editors and `echo` end it with a line end, which nobody wants to send.
+/// Returns the text in `file`. Removes one trailing line end, which editors and `echo` add.
 pub(super) fn text_of(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = open(file)?.read_to_string(&mut text);
     read.map_err(|error| unreadable(file, &error))?;
     let end = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text).len());
     text.truncate(end.unwrap_or(text.len()));
-    // The byte order mark of editors on Windows.
+    // Removes the byte order mark of editors on Windows.
     Ok(text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned))
 }
 
-/// `file`, or standard input.
+/// Opens `file`, or standard input.
 pub(super) fn open(file: &Path) -> Result<File, Failure> {
     let opened = match file == Path::new("-") {
         true => std::io::stdin().as_fd().try_clone_to_owned().map(File::from),
@@ -50,12 +52,12 @@ pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
     Failure::usage(format!("{} cannot be read: {error}", render::line(&name)))
 }
 
-/// The rows of `file`, read while they are sent.
+/// Returns the rows of `file` as a body that is read while it is sent.
 pub(super) fn rows(file: &Path) -> Result<Body, Failure> {
     Ok(Body::wrap(StreamBody::new(chunks(open(file)?))))
 }
 
-/// `file` in pieces, read as fast as the daemon takes them.
+/// Streams `file` in chunks, as fast as the daemon accepts them.
 fn chunks(file: File) -> impl stream::Stream<Item = std::io::Result<Frame<Bytes>>> + Send + Sync {
     let mut file = tokio::fs::File::from_std(file);
     let mut buffer = vec![0; CHUNK];

@@ -1,4 +1,6 @@
-//! `outboxd forecast`: when the queue goes out, and what binds each day.
+//! `outboxd forecast`: shows when the queue will be sent, and what limits each day.
+//!
+//! The daemon simulates the queue; this command only shows the result.
 
 use std::path::PathBuf;
 
@@ -17,16 +19,16 @@ use super::{render, times};
 /// `outboxd forecast`.
 #[derive(Debug, Args)]
 pub(super) struct Forecast {
-    /// Only this account; its times come as ranges of several runs
+    /// Only this account; its times are ranges from several simulation runs
     #[arg(long, value_name = "ACCOUNT")]
     account: Option<String>,
     /// Only messages with this label
     #[arg(long, value_name = "LABEL")]
     campaign: Option<String>,
-    /// How many days ahead to look
+    /// Number of days to look ahead
     #[arg(long, value_name = "DAYS", default_value_t = 30)]
     days: u32,
-    /// As if the messages of this file had been queued as well, one a line; nothing is queued
+    /// Include the messages of this file, one per line, as if they were queued; queues nothing
     #[arg(long, value_name = "FILE")]
     with: Option<PathBuf>,
     #[command(flatten)]
@@ -44,7 +46,7 @@ struct Answered {
     campaigns: Vec<Summary>,
 }
 
-/// What became of the rows of `--with`.
+/// Verdicts on the rows of `--with`.
 #[derive(Deserialize)]
 struct Supposed {
     messages: u64,
@@ -76,7 +78,7 @@ struct Summary {
     waiting: Vec<Waiting>,
 }
 
-/// Why messages do not go within the time.
+/// Why messages are not sent within the horizon.
 #[derive(Deserialize)]
 struct Waiting {
     reason: String,
@@ -91,7 +93,7 @@ struct Day {
     bound_by: Option<String>,
 }
 
-/// Asks the daemon and shows what it expects.
+/// Requests a forecast from the daemon and shows it.
 pub(super) async fn forecast(client: &Client, forecast: Forecast) -> Result<Exit, Failure> {
     let days = forecast.days.to_string();
     let mut query = vec![("days", days.as_str())];
@@ -123,7 +125,7 @@ pub(super) async fn forecast(client: &Client, forecast: Forecast) -> Result<Exit
 }
 
 impl Supposed {
-    /// Says what is wrong with rows, and how many are supposed; answers how many are wrong.
+    /// Prints the problems of rows, and how many rows are included; returns how many have problems.
     fn told(&self) -> usize {
         self.refused.iter().for_each(enqueue::refused);
         let Self { messages, duplicates, refused } = self;
@@ -136,7 +138,7 @@ impl Supposed {
 }
 
 impl Answered {
-    /// A line for each account and campaign, and the days of the account that was asked for.
+    /// Returns a line for each account and campaign, and the days of the requested account.
     fn text(&self, forecast: &Forecast) -> String {
         let mut shown = String::new();
         for account in &self.accounts {
@@ -166,7 +168,7 @@ impl Answered {
 }
 
 impl Summary {
-    /// `118 messages, the last one goes at …`, or why some of them do not go.
+    /// Formats `118 messages, the last one goes at …`, or why some of them are not sent.
     fn text(&self, days: u32, zone: &TimeZone) -> String {
         let messages = if self.messages == 1 { "message" } else { "messages" };
         let begin = format!("{} {messages}", self.messages);

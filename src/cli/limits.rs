@@ -1,4 +1,6 @@
-//! `outboxd budget` and `outboxd policy`: what the caps of an account leave, and changing its rules.
+//! `outboxd budget` and `outboxd policy`: show what is left of an account's caps, and change its rules.
+//!
+//! The daemon validates changed rules.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -13,7 +15,7 @@ use super::{render, times};
 /// `outboxd budget`.
 #[derive(Debug, Args)]
 pub(super) struct Budget {
-    /// The account
+    /// Id of the account
     #[arg(value_name = "ACCOUNT")]
     account: String,
     #[command(flatten)]
@@ -23,17 +25,17 @@ pub(super) struct Budget {
 /// `outboxd policy`.
 #[derive(Debug, Args)]
 pub(super) struct Policy {
-    /// The account
+    /// Id of the account
     #[arg(value_name = "ACCOUNT")]
     account: String,
-    /// Rules to change, with the keys below policy.default: gap.min=30s; an empty value takes a change back
+    /// Rules to change, with the keys below policy.default: gap.min=30s; an empty value reverts a change
     #[arg(value_name = "KEY=VALUE", value_parser = parse_change)]
     changes: Vec<(String, Value)>,
     #[command(flatten)]
     json: Json,
 }
 
-/// What a word means: a number or true or false where it is one, else text.
+/// Parses `KEY=VALUE`; the value is a number or a boolean if it looks like one, else text.
 fn parse_change(text: &str) -> Result<(String, Value), String> {
     let (key, value) = text.split_once('=').ok_or("write a key, = and a value, such as gap.min=30s")?;
     let value = match value {
@@ -72,7 +74,7 @@ struct Hours {
     opens_at: Option<Timestamp>,
 }
 
-/// Shows what the caps leave.
+/// Shows what is left of the caps.
 pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Failure> {
     let answer = client.get(&format!("/v1/accounts/{}/budget", segment(&budget.account)), &[]).await?;
     if budget.json.json {
@@ -110,7 +112,7 @@ struct Rules {
     policy: Map<String, Value>,
 }
 
-/// Shows the rules that were changed, or changes some.
+/// Shows the changed rules, or changes some.
 pub(super) async fn policy(client: &Client, policy: Policy) -> Result<Exit, Failure> {
     let path = format!("/v1/accounts/{}/policy", segment(&policy.account));
     let answer = match policy.changes.is_empty() {

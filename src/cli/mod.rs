@@ -1,10 +1,10 @@
-//! The command line: what may be typed, and which file does it.
+//! The command line: the commands and their arguments, and the file that runs each.
 //!
-//! `main` calls [`parse`] and [`run`]. A verb that runs something (`serve`, `demo`, `sandbox`) calls `app`; every other
-//! verb asks the running daemon over its socket, so that the database has one owner. The text that a person sees in
-//! `--help` is the documentation of the verbs: it stands on the types below. Beside `app`, this module names only
-//! `config`, `telemetry` and `clock`; what the API answers is read into types of its own, so that a newer daemon may
-//! say more than this command line knows.
+//! `main` calls [`parse`] and [`run`]. A command that runs something (`serve`, `demo`, `sandbox`) calls `app`; every
+//! other command calls the running daemon over its socket, so that the database has one owner. `--help` shows the doc
+//! comments of the types below, which are the documentation of the commands. Besides `app`, this module uses only
+//! `config`, `telemetry` and `clock`. Answers of the API are read into separate types, so that a newer daemon may
+//! send more fields.
 
 mod account_snapshot;
 mod act;
@@ -48,77 +48,77 @@ pub struct Cli {
     verb: Verb,
 }
 
-/// The heading of what every verb understands, so that it stands last in each help.
+/// The help heading of the global options, which places them last in each help text.
 const EVERYWHERE: &str = "Where the daemon is";
 
-/// What every verb understands.
+/// Options of every command.
 #[derive(Debug, Args)]
 struct Globals {
-    /// The configuration; default: ./outboxd.toml, else /etc/outboxd/outboxd.toml, else the built-in one
+    /// Configuration file; default: ./outboxd.toml, else /etc/outboxd/outboxd.toml, else the built-in defaults
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "FILE")]
     #[arg(env = "OUTBOXD_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
-    /// The daemon's socket; default: `api.socket` of the configuration
+    /// Socket of the daemon; default: `api.socket` of the configuration
     #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH")]
     #[arg(env = "OUTBOXD_SOCKET", hide_env_values = true)]
     socket: Option<PathBuf>,
 }
 
-/// The verbs, in the order in which a person meets them.
+/// The commands, in the order in which a new user needs them.
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run the daemon: take messages in and send them
+    /// Run the daemon: accept messages and send them
     Serve,
-    /// Watch the whole thing work against the sandbox; needs no key and keeps nothing
+    /// Show the daemon at work against the sandbox; needs no API key and leaves nothing behind
     Demo(daemon::Demo),
-    /// Stand in for Unipile, to test against
+    /// Run a simulated Unipile API, to test against
     Sandbox(daemon::Sandbox),
-    /// Check the configuration and show what is in force, and why
+    /// Check the configuration, and show each value in effect and its source
     Check(Json),
-    /// Put one message, or a file of them, into the queue
+    /// Queue one message, or a file of them
     Enqueue(Box<enqueue::Enqueue>),
-    /// List messages, the newest first
+    /// List messages, newest first
     List(read::List),
     /// Show one message with its text and every attempt
     Show(read::One),
-    /// Say why a message waits or stopped, and until when
+    /// Show why a message waits or stopped, and until when
     Explain(read::One),
-    /// Say when the queue goes out, and what binds each day
+    /// Forecast when the queue will be sent, and what limits each day
     Forecast(forecast::Forecast),
-    /// Show what the caps of an account leave
+    /// Show what is left of the caps of an account
     Budget(limits::Budget),
     /// Show or change the rules of an account while the daemon runs
     Policy(limits::Policy),
-    /// Withdraw messages that are not sent yet
+    /// Cancel messages that have not been sent
     Cancel(act::Cancel),
     /// Decide about messages that may or may not have been sent
     Review(review::Review),
-    /// Stop sending, for one account or for all; what is queued stays
+    /// Pause sending, for one account or for all; queued messages stay queued
     Pause(act::Pause),
-    /// Go on sending
+    /// Resume sending
     Resume(act::Resume),
-    /// Look whether the promises were kept, from the queue alone
+    /// Check from the queue alone whether every promise was kept
     Audit(audit::Audit),
-    /// Write a consistent copy of the queue, while the daemon goes on
+    /// Write a consistent backup of the queue while the daemon runs
     Backup(backup::Backup),
-    /// Say how it goes, account by account, and what to do next
+    /// Show the state of the daemon and of each account, and what to do next
     Status(status::Status),
-    /// Watch the accounts: what each sends, waits for, and has left of its day
+    /// Show the accounts live: what each sends, waits for, and has left of its caps
     Top(top::Top),
 }
 
-/// For programs.
+/// Output for programs.
 #[derive(Debug, Clone, Copy, Args)]
 struct Json {
-    /// Print JSON, exactly as the daemon answers it (indented only on a terminal)
+    /// Print JSON, exactly as the daemon returns it (indented only on a terminal)
     #[arg(long)]
     json: bool,
 }
 
-/// Reads the command line. What is an error or a request for help has been shown already.
+/// Parses the command line. Prints usage errors and requested help.
 ///
 /// # Errors
-/// How to end, if there is nothing to run.
+/// Returns how to exit, if there is no command to run.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
     Cli::try_parse_from(arguments).map_err(|shown| {
         shown.print().ok();
@@ -126,10 +126,10 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit>
     })
 }
 
-/// Does what was asked.
+/// Runs the command.
 ///
 /// # Errors
-/// Whatever kept it from being done, ready to be reported.
+/// Returns why the command failed, ready to be reported.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { globals, verb } = cli;
     match verb {
@@ -156,20 +156,20 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
 }
 
 impl Cli {
-    /// Whether it runs until it is stopped, and so deserves more than one thread.
+    /// Returns whether the command runs until it is stopped, and therefore gets more than one thread.
     pub fn is_daemon(&self) -> bool {
         matches!(self.verb, Verb::Serve | Verb::Demo(_) | Verb::Sandbox(_))
     }
 }
 
 impl Globals {
-    /// The configuration, for the verbs that need all of it.
+    /// Loads the configuration, for commands that need all of it.
     fn load(&self) -> Result<Loaded, Failure> {
         self.load_or(None)
     }
 
-    /// A client of the daemon. With a socket named, the configuration is not even read: whoever may use the socket
-    /// need not be allowed to read a file that may hold the API key.
+    /// Creates a client of the daemon. With `--socket` it does not read the configuration: a user of the socket may
+    /// lack permission to read a file that may contain the API key.
     fn client(&self) -> Result<Client, Failure> {
         const HINT: &str =
             "The configuration was read to find the daemon's socket; `--socket PATH` does without it.";

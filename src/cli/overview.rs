@@ -1,5 +1,7 @@
-//! The daemon in `outboxd status`: how it goes as a whole, what keeps everything from being sent, and the exit code for
+//! The daemon's part of `outboxd status`: its overall state, what prevents all sending, and the exit code for
 //! scripts.
+//!
+//! `status.rs` adds the accounts.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +13,7 @@ use serde_json::Value;
 use super::exit::Exit;
 use super::{render, times};
 
-/// The states in the order of a message's life, as the counts are read.
+/// The states in the order of a message's life, for the counts.
 const ORDER: [&str; 10] =
     ["new", "queued", "sending", "uncertain", "review", "sent", "failed", "cancelled", "expired", "rejected"];
 
@@ -85,7 +87,7 @@ struct Recovered {
 }
 
 impl Daemon {
-    /// What a script should know: whether messages are taken in, and whether they can be sent.
+    /// Returns the exit code for scripts: whether the daemon accepts messages, and whether it can send them.
     pub(super) fn exit(&self) -> Exit {
         match &self.ready {
             Some(ready) if !ready.take_in.ok => Exit::CannotTakeIn,
@@ -101,7 +103,7 @@ impl Daemon {
         (dropped > 0).then(|| format!("{dropped} log {lines} dropped since the start: {why}"))
     }
 
-    /// What concerns every account.
+    /// Returns everything that concerns the daemon as a whole.
     pub(super) fn text(&self) -> String {
         let pid = self.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         let since =
@@ -122,7 +124,7 @@ impl Daemon {
         shown
     }
 
-    /// What keeps everything from being sent.
+    /// Returns what prevents all sending.
     fn troubles(&self) -> Vec<String> {
         let paused = self
             .paused
@@ -153,7 +155,7 @@ impl Daemon {
 }
 
 impl Paused {
-    /// Since when, until when and why.
+    /// Formats beginning, end and reason of the pause.
     pub(super) fn text(&self, zone: &TimeZone) -> String {
         let since = self.since.map(|at| format!(" since {}", times::full_in(Some(at), zone)));
         let until = match self.until {
@@ -166,7 +168,7 @@ impl Paused {
 }
 
 impl Recovered {
-    /// What it found when it started.
+    /// Formats what the daemon recovered at its start.
     fn text(&self) -> String {
         let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
         let stale = if self.stale > 0 { format!(", {} stale", self.stale) } else { String::new() };
@@ -175,7 +177,7 @@ impl Recovered {
     }
 }
 
-/// `118 queued, 2040 sent`.
+/// Formats counts as `118 queued, 2040 sent`.
 pub(super) fn counts(counts: &Counts) -> String {
     let known = ORDER.iter().filter_map(|state| counts.get_key_value(*state));
     let others = counts.iter().filter(|(state, _)| !ORDER.contains(&state.as_str()));

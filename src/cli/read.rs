@@ -1,7 +1,7 @@
-//! The verbs that look at messages: `list` and `show`.
+//! Commands that show messages: `list` and `show`.
 //!
-//! They only ask and show. On a terminal a list is a table with short times of the account's or this machine's
-//! zone; for a program it is a row of tab-separated cells a message, with the API's times and no header.
+//! They only read. On a terminal, a list is a table with short times in the account's or this machine's zone; for a
+//! program, it is one row of tab-separated cells per message, with the API's times and without a header.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Times};
 
-/// The most that the API answers in one page.
+/// Maximum number of messages per page of the API.
 const PAGE: u64 = 500;
 
 /// `outboxd list`.
@@ -24,23 +24,23 @@ const PAGE: u64 = 500;
 header:\n  outboxd list --campaign spring --state queued --all | cut -f1 | xargs outboxd cancel"
 )]
 pub(super) struct List {
-    /// Only of this account
+    /// Only messages of this account
     #[arg(long, value_name = "ID")]
     account: Option<String>,
-    /// Only in these states, separated by commas: new, queued, sending, uncertain, review, sent, failed, cancelled,
-    /// expired, rejected
+    /// Only messages in these states, separated by commas: new, queued, sending, uncertain, review, sent, failed,
+    /// cancelled, expired, rejected
     #[arg(long, value_name = "STATES")]
     state: Option<String>,
-    /// Only with this label
+    /// Only messages with this label
     #[arg(long, value_name = "LABEL")]
     campaign: Option<String>,
-    /// Only to this chat
+    /// Only messages to this chat
     #[arg(long, value_name = "ID")]
     chat: Option<String>,
-    /// At most so many
+    /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
-    /// All of them; with --json one page a line
+    /// Show all messages; with --json one page per line
     #[arg(long, conflicts_with = "limit")]
     all: bool,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Every message that waits for a person.
+    /// Returns the options that list every message in review.
     pub(super) fn in_review(json: Json) -> Self {
         let state = Some("review".to_owned());
         Self { account: None, state, campaign: None, chat: None, limit: u64::MAX, all: true, json }
@@ -58,7 +58,7 @@ impl List {
 /// `outboxd show` and `outboxd explain`.
 #[derive(Debug, Args)]
 pub(super) struct One {
-    /// The message
+    /// Id of the message
     #[arg(value_name = "ID", value_parser = parse_id)]
     pub(super) id: String,
     #[command(flatten)]
@@ -71,7 +71,7 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-/// A message as the API shows it, as far as a person wants to see it.
+/// The fields of a message that are shown to a person.
 #[derive(Deserialize)]
 struct Message {
     id: String,
@@ -101,7 +101,7 @@ struct Message {
     zone: Option<String>,
 }
 
-/// One user, or a list of them.
+/// One user, or a list of users.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Users {
@@ -109,7 +109,7 @@ enum Users {
     Several(Vec<String>),
 }
 
-/// What only the single view has.
+/// The fields that only the view of a single message has.
 #[derive(Deserialize)]
 struct Detail {
     text: Option<String>,
@@ -132,7 +132,7 @@ struct Attempt {
     evidence: Option<Evidence>,
 }
 
-/// The last thing that was found out about an attempt.
+/// The latest evidence about an attempt.
 #[derive(Deserialize)]
 struct Evidence {
     at: Option<Timestamp>,
@@ -189,7 +189,7 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// The filters, and the size of the next page.
+/// Returns the filters and the size of the next page as query parameters.
 fn query<'a>(list: &'a List, limit: &'a str, cursor: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
     let parameters = [
         ("account_id", list.account.as_deref()),
@@ -214,7 +214,7 @@ fn row(message: &Message, times: &Times) -> Vec<String> {
 }
 
 impl Message {
-    /// Whom it goes to: the user with whom a chat is started, otherwise the chat.
+    /// Returns the recipient: the user with whom a chat is started, otherwise the chat.
     fn to(&self) -> String {
         let users = match &self.users_ids {
             Some(Users::One(user)) => user.clone(),
@@ -238,7 +238,7 @@ pub(super) async fn show(client: &Client, one: One) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// A message with its text and its attempts, as it is shown to a person.
+/// Formats a message with its text and its attempts for a person.
 pub(super) fn shown(answer: &Answer) -> Result<String, Failure> {
     let message: Message = answer.read()?;
     let detail: Detail = answer.read()?;
@@ -252,7 +252,7 @@ pub(super) fn shown(answer: &Answer) -> Result<String, Failure> {
     Ok(shown)
 }
 
-/// All that is known of it, a line each; what is not set is left out.
+/// Formats the fields of a message, one per line; omits those that are not set.
 fn facts(message: &Message) -> String {
     let why = match (&message.why, &message.reason) {
         (Some(why), Some(reason)) => Some(format!("{why} ({reason})")),
@@ -283,7 +283,7 @@ fn facts(message: &Message) -> String {
         ("inbox", message.inbox_id.clone()),
         ("state", Some(message.state.clone())),
         ("why", why),
-        ("who acts", message.actor.clone().filter(|actor| actor != "nobody")),
+        ("who acts", message.actor.clone().filter(|actor| actor != "none")),
         ("until", waits),
         ("route", message.route.clone()),
         ("error", message.error.clone()),
@@ -304,7 +304,7 @@ fn facts(message: &Message) -> String {
 }
 
 impl Attempt {
-    /// The attempt in a line, with all that support would ask for.
+    /// Formats the attempt as one line, with all details that a support request needs.
     fn line(&self, zone: &TimeZone) -> String {
         let began = times::full_in(self.started_at, zone);
         let outcome = self.outcome.as_deref().unwrap_or("no outcome yet");

@@ -1,8 +1,8 @@
-//! What the verbs write: text and tables for a person, tabs and JSON for a program.
+//! Output of the commands: text and tables for a person, tabs and JSON for a program.
 //!
-//! Standard output is what was asked for, standard error what is said about it. A reader that goes away (`| head`) ends
-//! the command quietly. What came from outside may hold control characters, which could move a terminal's cursor:
-//! [`line()`] and [`text()`] take their power from them. JSON is passed on as it came, indented only on a terminal.
+//! Results go to standard output, remarks and errors to standard error. A closed output (`| head`) ends the command
+//! quietly. External text may contain control characters, which could move a terminal's cursor: [`line()`] and
+//! [`text()`] replace them. JSON is passed through unchanged, and indented only on a terminal.
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
@@ -10,12 +10,12 @@ use comfy_table::{LineStyle, Table, presets};
 
 use super::exit::Failure;
 
-/// Whether a person sees standard output directly.
+/// Returns whether standard output is a terminal.
 pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Writes `text` to standard output, as it is.
+/// Writes `text` unchanged to standard output.
 pub(super) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
@@ -27,7 +27,7 @@ pub(super) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// Writes a line to standard error. That nobody reads it is no failure.
+/// Writes a line to standard error. A write error is ignored.
 pub(super) fn note(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();
 }
@@ -41,7 +41,7 @@ pub(super) fn json(document: &str) -> Result<(), Failure> {
     }
 }
 
-/// `document`, which is JSON, with a line for each value; order and numbers stay as they are.
+/// Indents the JSON in `document`, one value per line; keeps the order of keys and the form of numbers.
 fn indented(document: &str) -> String {
     let mut shown = String::new();
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
@@ -89,23 +89,23 @@ fn line_end(shown: &mut String, depth: usize) {
     shown.extend(std::iter::repeat_n("  ", depth));
 }
 
-/// `text` on one line, without power over a terminal.
+/// Returns `text` as one line, without control characters.
 pub(super) fn line(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// `text` with its lines, each indented, without power over a terminal.
+/// Returns the lines of `text`, each indented and without control characters.
 pub(super) fn text(text: &str) -> String {
     text.lines().map(|row| format!("  {}\n", line(row))).collect()
 }
 
-/// Names and values, a line each, the values below each other.
+/// Formats names and values, one pair per line, with the values aligned.
 pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     pairs.iter().map(|(name, value)| format!("{name:width$}  {}\n", line(value))).collect()
 }
 
-/// A table for a person.
+/// Formats a table for a person.
 pub(super) fn table(header: &[String], rows: &[Vec<String>]) -> String {
     let rule = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
@@ -114,14 +114,14 @@ pub(super) fn table(header: &[String], rows: &[Vec<String>]) -> String {
     for row in rows {
         table.add_row(row.iter().map(|cell| line(cell)));
     }
-    // Two spaces between two columns, none before the first.
+    // Two spaces between columns, none before the first.
     table.column_iter_mut().for_each(|column| {
         column.set_padding((0, 1));
     });
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// Rows for a program: a tab between two cells, no header, so that `cut`, `wc` and `xargs` need no help.
+/// Formats rows for a program: tabs between cells and no header, ready for `cut`, `wc` and `xargs`.
 pub(super) fn tabbed(rows: &[Vec<String>]) -> String {
     rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect::<Vec<_>>().join("\t") + "\n").collect()
 }

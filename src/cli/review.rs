@@ -1,6 +1,7 @@
-//! `outboxd review`: what needs a person, with everything that is known, and the decision.
+//! `outboxd review`: lists and shows messages that need a decision, and makes the decision.
 //!
-//! The sentences are the daemon's own: what a decision will do is asked with `dry_run`, shown, and only then done.
+//! The sentences come from the daemon: the command requests the effect of a decision with `dry_run`, shows it, and
+//! only then makes the decision.
 
 use std::io::{IsTerminal, Write};
 
@@ -24,26 +25,26 @@ outboxd review ID sent      you see it in the chat\n  outboxd review ID resend  
 outboxd review ID drop      leave it\n\nFor all that are in review for one reason: outboxd review --reason stale resend"
 )]
 pub(super) struct Review {
-    /// The message, and what you decide: sent, resend or drop. Without a decision all that is known is shown, without a
-    /// message all that wait are listed
+    /// Message and decision: sent, resend or drop. Without a decision, show all that is known; without a message,
+    /// list all that wait
     #[arg(value_name = "ID [DECISION]", value_parser = parse_id, num_args = 0..=2)]
     words: Vec<String>,
-    /// Decide about every message that is in review for this reason: stale, not_in_chat, …
+    /// Decide about every message in review for this reason: stale, not_in_chat, …
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// With --reason: only of this account
+    /// With --reason: only messages of this account
     #[arg(long, value_name = "ID", requires = "reason")]
     account: Option<String>,
-    /// With --reason: only with this label
+    /// With --reason: only messages with this label
     #[arg(long, value_name = "LABEL", requires = "reason")]
     campaign: Option<String>,
-    /// Why, for whoever looks later
+    /// Note on the decision, recorded with it
     #[arg(long, value_name = "TEXT")]
     note: Option<String>,
-    /// Do it without asking
+    /// Decide without asking for confirmation
     #[arg(long)]
     yes: bool,
-    /// Only say what it would do
+    /// Only show what the decision would do
     #[arg(long, conflicts_with = "yes")]
     dry_run: bool,
     #[command(flatten)]
@@ -80,7 +81,7 @@ struct Decided {
     will: String,
 }
 
-/// Lists, shows or settles.
+/// Lists, shows or settles messages in review.
 pub(super) async fn review(client: &Client, review: Review) -> Result<Exit, Failure> {
     let words: Vec<&str> = review.words.iter().map(String::as_str).collect();
     match (&review.reason, words.as_slice()) {
@@ -170,7 +171,7 @@ async fn decide(client: &Client, review: &Review, path: &str, mut asked: Value) 
     Ok(Exit::Done)
 }
 
-/// What was not said is left out.
+/// Removes the fields that were not given.
 fn given(mut asked: Value) -> Value {
     if let Some(object) = asked.as_object_mut() {
         object.retain(|_, value| !value.is_null());
@@ -178,11 +179,11 @@ fn given(mut asked: Value) -> Value {
     asked
 }
 
-/// Says what will happen and asks; a script must say `--yes`.
+/// Shows the effect and asks for confirmation; a script must pass `--yes`.
 fn confirmed(will: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
-            "nothing was changed, because there is nobody to ask: add --yes to do it. It would do this: {}",
+            "nothing was changed, because this is not a terminal and nothing can be asked: add --yes to do it. It would do this: {}",
             render::line(will)
         )));
     }

@@ -1,8 +1,8 @@
-//! `outboxd status`: how it goes, in the order in which an operator asks.
+//! `outboxd status`: the state of the daemon and its accounts, in the order in which an operator needs it.
 //!
-//! First the daemon and what concerns everything (a pause, a refused key, an API that does not answer, a queue that is
-//! locked), then the counts, then account by account, and last the one thing to do, if there is one. What to do is the
-//! daemon's own word (`next_step`). Ages are counted from the daemon's clock, so that two clocks cannot disagree here.
+//! First the daemon and everything that affects all accounts (a pause, a refused key, an API that does not answer, a
+//! locked queue), then the counts, then each account, and last the one thing to do, if there is one, which the daemon
+//! provides (`next_step`). Ages are relative to the daemon's clock, so that two clocks cannot disagree here.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -20,13 +20,13 @@ use super::times::{self, Times};
 /// `outboxd status`.
 #[derive(Debug, Args)]
 pub(super) struct Status {
-    /// Only this account, with all that is known of it
+    /// Show only this account, with all that is known about it
     #[arg(value_name = "ACCOUNT", value_parser = parse_id)]
     account: Option<String>,
-    /// Only the table of accounts, every one; piped, its cells are separated by tabs
+    /// Show only the complete table of accounts; piped, its cells are separated by tabs
     #[arg(long, conflicts_with = "account")]
     accounts: bool,
-    /// At most so many accounts below the queue: first those that need somebody, then those with messages waiting
+    /// Maximum number of accounts: first those that need a person, then those with messages waiting
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
     limit: u64,
     #[command(flatten)]
@@ -76,7 +76,7 @@ struct Hold {
     until: Option<Timestamp>,
 }
 
-/// Says how it goes.
+/// Shows the status.
 pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Failure> {
     match &status.account {
         Some(account) => one(client, account, status.json).await,
@@ -111,7 +111,7 @@ async fn everything(client: &Client, limit: u64, json: Json) -> Result<Exit, Fai
     Ok(exit)
 }
 
-/// Every account, page by page, in an order that stays while messages go.
+/// Shows every account, page by page, in an order that does not change while messages are sent.
 async fn accounts(client: &Client, json: Json) -> Result<Exit, Failure> {
     let terminal = render::is_terminal();
     let (mut cursor, mut shown, mut any) = (None::<String>, Vec::new(), false);
@@ -167,7 +167,7 @@ impl Account {
         ]
     }
 
-    /// How long the oldest message has been due, or when it will be.
+    /// Formats how long the oldest message has been due, or when it will be.
     fn oldest(&self, now: Timestamp) -> String {
         match self.oldest_due_at {
             None => "-".to_owned(),
@@ -180,7 +180,7 @@ impl Account {
         Times::Exact.show(self.oldest_due_at)
     }
 
-    /// All that is known of it.
+    /// Formats everything known about the account.
     fn text(&self) -> String {
         let zone = times::zone(self.zone.as_deref());
         let time = |at: Option<Timestamp>| at.map(|at| times::full_in(Some(at), &zone));
@@ -206,7 +206,7 @@ impl Account {
             ("account", Some(self.id.clone())),
             ("state", Some(self.standing.clone())),
             ("why", why),
-            ("who acts", self.actor.clone().filter(|actor| actor != "nobody")),
+            ("who acts", self.actor.clone().filter(|actor| actor != "none")),
             ("next", next),
             ("paused", self.paused.as_ref().map(|paused| paused.text(&zone).trim_start().to_owned())),
             ("down", down),
@@ -226,11 +226,11 @@ impl Account {
         render::pairs(&known) + &step.unwrap_or_default()
     }
 
-    /// What a person can do about it.
+    /// Returns what a person can do about the account.
     fn step(&self) -> Option<String> {
         let id = &self.id;
         if self.down.is_some() {
-            return Some(format!("mend the account at Unipile, then say so with `outboxd resume {id}`"));
+            return Some(format!("fix the account at Unipile, then run `outboxd resume {id}`"));
         }
         if self.paused.is_some() {
             return Some(format!("`outboxd resume {id}` goes on"));

@@ -1,9 +1,9 @@
-//! Times, as a person types them and as a person reads them.
+//! Parses and formats times for people.
 //!
-//! One rule for both: where one account is meant, a time is of that account's zone; else of this machine's. What is shown
-//! always names its zone. RFC 3339 needs none and is what programs get and give: UTC with milliseconds. What is not known
-//! is `-`, and a time that may still move is shown as "not before". A time that a change of the clocks skips, or gives
-//! twice, is refused rather than guessed.
+//! Both follow one rule: where one account is concerned, a time is in that account's zone, otherwise in this
+//! machine's. Output always names its zone. RFC 3339 needs none; programs send and receive it, in UTC with
+//! milliseconds. An unknown time is `-`, and a time that may still change is shown as "not before". A local time that
+//! a clock change skips or repeats is refused rather than guessed.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -18,16 +18,16 @@ use crate::clock::{Clock, SystemClock};
 const FORMS: &str =
     "write 2026-11-22T09:00:00Z, or \"2026-11-22 09:00\", 09:00 or \"tomorrow 09:00\" in the account's zone";
 
-/// A time on the command line, before it is known in whose zone it is meant.
+/// A time on the command line, before its zone is known.
 #[derive(Debug, Clone)]
 pub(super) enum Typed {
-    /// An instant.
+    /// An instant, independent of a zone.
     At(Timestamp),
-    /// A time of some zone, as it was typed.
+    /// A local time, as typed.
     Local(String),
 }
 
-/// Reads a time on the command line as far as it can be read without a zone.
+/// Parses a time on the command line as far as possible without a zone.
 pub(super) fn parse_time(text: &str) -> Result<Typed, String> {
     let text = text.trim();
     if let Ok(at) = text.parse::<Zoned>() {
@@ -36,17 +36,17 @@ pub(super) fn parse_time(text: &str) -> Result<Typed, String> {
     if let Some(at) = app::parse_time(text) {
         return Ok(Typed::At(at));
     }
-    // Whether it has a form that is known; in UTC no time is skipped.
+    // Only checks the form: in UTC no local time is skipped.
     match local(text, &now().to_zoned(TimeZone::UTC)) {
         Some(_) => Ok(Typed::Local(text.to_owned())),
-        None => Err(format!("this is no time; {FORMS}")),
+        None => Err(format!("this is not a time; {FORMS}")),
     }
 }
 
-/// Reads a length of time on the command line.
+/// Parses a length of time on the command line.
 pub(super) fn parse_length(text: &str) -> Result<Span, String> {
     let fix = "write 30m, 2h or 1d";
-    let span: Span = text.trim().parse().map_err(|_| format!("this is no length of time; {fix}"))?;
+    let span: Span = text.trim().parse().map_err(|_| format!("this is not a length of time; {fix}"))?;
     if !span.is_positive() {
         return Err(format!("this is not ahead; {fix}"));
     }
@@ -54,7 +54,7 @@ pub(super) fn parse_length(text: &str) -> Result<Span, String> {
 }
 
 impl Typed {
-    /// What is meant, in the zone of `account` or of this machine. The daemon knows the zone of an account.
+    /// Returns the instant, in the zone of `account` or of this machine; the daemon provides an account's zone.
     pub(super) async fn resolve(&self, client: &Client, account: Option<&str>) -> Result<Timestamp, Failure> {
         let zone = match self {
             Self::At(at) => return Ok(*at),
@@ -63,7 +63,7 @@ impl Typed {
         self.meant(&now().to_zoned(zone)).map_err(Failure::usage)
     }
 
-    /// What is meant at `now`, in the zone of `now`.
+    /// Returns the instant at `now`, in the zone of `now`.
     fn meant(&self, now: &Zoned) -> Result<Timestamp, String> {
         match self {
             Self::At(at) => Ok(*at),
@@ -72,7 +72,7 @@ impl Typed {
                     let begins = date.to_zoned(now.time_zone().clone());
                     begins
                         .map(|begins| begins.timestamp())
-                        .map_err(|_| format!("{text:?} is no day that there is"))
+                        .map_err(|_| format!("{text:?} is not a day that there is"))
                 }
                 Some(Meant::Time(at)) => once(at, now.time_zone()),
                 Some(Meant::Next(time)) => {
@@ -83,19 +83,19 @@ impl Typed {
                     let tomorrow = now.date().tomorrow().map_err(|_| "there is no tomorrow".to_owned())?;
                     once(tomorrow.to_datetime(time), now.time_zone())
                 }
-                None => Err(format!("this is no time; {FORMS}")),
+                None => Err(format!("this is not a time; {FORMS}")),
             },
         }
     }
 }
 
-/// The instant that is `at` in `zone`, if there is exactly one.
+/// Returns the instant of the local time `at` in `zone`, if there is exactly one.
 fn once(at: DateTime, zone: &TimeZone) -> Result<Timestamp, String> {
     let name = name(zone, at.to_zoned(zone.clone()).ok().as_ref());
     let shown = at.strftime("%Y-%m-%d %H:%M:%S");
     match zone.to_ambiguous_timestamp(at).offset() {
         AmbiguousOffset::Unambiguous { .. } => {
-            zone.to_timestamp(at).map_err(|_| format!("{shown} is no time that there is"))
+            zone.to_timestamp(at).map_err(|_| format!("{shown} is not a time that there is"))
         }
         AmbiguousOffset::Gap { .. } => Err(format!(
             "{shown} does not exist in {name}: the clocks are set forward over it; write another time"
@@ -112,17 +112,17 @@ fn once(at: DateTime, zone: &TimeZone) -> Result<Timestamp, String> {
     }
 }
 
-/// What was typed, before a zone is known.
+/// A parsed local time.
 enum Meant {
     /// The beginning of a day.
     Day(Date),
-    /// A time of a day.
+    /// A time on a certain day.
     Time(DateTime),
-    /// The next time that it is so late.
+    /// The next occurrence of a time of day.
     Next(Time),
 }
 
-/// What `text` means on the day of `now`.
+/// Parses `text`, relative to the day of `now`.
 fn local(text: &str, now: &Zoned) -> Option<Meant> {
     let on = |date: Date, text: &str| Some(Meant::Time(date.to_datetime(text.trim().parse::<Time>().ok()?)));
     if let Some(rest) = text.strip_prefix("tomorrow ") {
@@ -147,7 +147,7 @@ struct ZoneOf {
     zone: String,
 }
 
-/// The zone of `account`, as the daemon knows it; this machine's for none.
+/// Returns the zone of `account`, as the daemon knows it; without an account, this machine's zone.
 pub(super) async fn zone_of(client: &Client, account: Option<&str>) -> Result<TimeZone, Failure> {
     let Some(account) = account else { return Ok(TimeZone::system()) };
     let answer: ZoneOf = client.get(&format!("/v1/accounts/{}/zone", segment(account)), &[]).await?.read()?;
@@ -160,17 +160,17 @@ pub(super) async fn zone_of(client: &Client, account: Option<&str>) -> Result<Ti
     })
 }
 
-/// The zone that an answer names; this machine's if it names none.
+/// Returns the zone that an answer names; this machine's if it names none.
 pub(super) fn zone(name: Option<&str>) -> TimeZone {
     name.and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(TimeZone::system)
 }
 
-/// The time.
+/// Returns the current time of this machine.
 pub(super) fn now() -> Timestamp {
     SystemClock::new().now()
 }
 
-/// What a zone is called.
+/// Returns the name of a zone.
 fn name(zone: &TimeZone, at: Option<&Zoned>) -> String {
     match zone.iana_name() {
         Some("Etc/Unknown" | "Etc/UTC") => "UTC".to_owned(),
@@ -179,32 +179,32 @@ fn name(zone: &TimeZone, at: Option<&Zoned>) -> String {
     }
 }
 
-/// `at` as the API takes it.
+/// Formats `at` for the API.
 pub(super) fn wire(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// How times are shown.
+/// How times are formatted.
 #[derive(Debug, Clone)]
 pub(super) enum Times {
-    /// For a program: as the API has them.
+    /// For a program: in the form of the API.
     Exact,
-    /// For a person: in the zone of `now`, today's without the date.
+    /// For a person: in the zone of `now`; times of today without the date.
     Short { now: Zoned },
 }
 
 impl Times {
-    /// For a person who looks at one account, or at several, now.
+    /// Returns the format for a person, in `zone` and relative to this machine's current time.
     pub(super) fn of(zone: TimeZone) -> Self {
         Self::Short { now: now().to_zoned(zone) }
     }
 
-    /// For a person at this machine, at the daemon's `now`.
+    /// Returns the format for a person at this machine, relative to the daemon's `now`.
     pub(super) fn at(now: Timestamp) -> Self {
         Self::Short { now: now.to_zoned(TimeZone::system()) }
     }
 
-    /// A time, or `-`.
+    /// Formats a time, or `-`.
     pub(super) fn show(&self, at: Option<Timestamp>) -> String {
         match (self, at) {
             (_, None) => "-".to_owned(),
@@ -217,7 +217,7 @@ impl Times {
         }
     }
 
-    /// What is waited for, in the words of `waits_for`.
+    /// Formats what a message or an account waits for, according to `waits_for`.
     pub(super) fn wait(&self, until: Option<Timestamp>, waits_for: Option<&str>) -> String {
         match (waits_for, until) {
             (Some("person"), _) => "a person".to_owned(),
@@ -226,7 +226,7 @@ impl Times {
         }
     }
 
-    /// The zone of what is shown, such as `Europe/Berlin`.
+    /// Returns the name of the zone in use, such as `Europe/Berlin`.
     pub(super) fn zone(&self) -> String {
         match self {
             Self::Exact => "UTC".to_owned(),
@@ -235,12 +235,13 @@ impl Times {
     }
 }
 
-/// A time with this machine's zone, as a ticket quotes it; or `-`.
+/// Formats a time in this machine's zone, in a form that a ticket can quote; or `-`.
 pub(super) fn full(at: Option<Timestamp>) -> String {
     full_in(at, &TimeZone::system())
 }
 
-/// A time with its zone, as a ticket quotes it; or `-`. One that comes twice there is told by its offset.
+/// Formats a time with its zone, in a form that a ticket can quote; or `-`. A local time that occurs twice has its
+/// offset.
 pub(super) fn full_in(at: Option<Timestamp>, zone: &TimeZone) -> String {
     let Some(at) = at else { return "-".to_owned() };
     let zoned = at.to_zoned(zone.clone());
@@ -250,7 +251,7 @@ pub(super) fn full_in(at: Option<Timestamp>, zone: &TimeZone) -> String {
     format!("{} {}", zoned.strftime(form), name(zone, Some(&zoned)))
 }
 
-/// How long it is from `now` to `at`: `in 12 s`, `3 min ago`, `now`.
+/// Formats the distance from `now` to `at`: `in 12 s`, `3 min ago`, `now`.
 pub(super) fn distance(at: Timestamp, now: Timestamp) -> String {
     let away = at.duration_since(now);
     match away.as_secs() {
@@ -260,7 +261,7 @@ pub(super) fn distance(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// A length of time in its largest unit and the one below.
+/// Formats a length of time in its largest unit and the one below.
 pub(super) fn length(away: SignedDuration) -> String {
     let seconds = away.as_secs().unsigned_abs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);

@@ -1,8 +1,8 @@
-//! `outboxd top`: a live view, a row an account, those first that need somebody or have messages waiting.
+//! `outboxd top`: a live view with a row per account; accounts that need a person or have messages waiting come
+//! first.
 //!
-//! Each drawing asks the daemon anew, once for all rows: each has the cap that binds it and the last thing that went wrong.
-//! Nothing is worked out here. On a terminal it is drawn again until it is interrupted; for a program it
-//! is told once.
+//! Each refresh makes one request for all rows; each row has the cap that binds the account and its last error. The
+//! command computes nothing itself. On a terminal it refreshes until it is interrupted; for a program it prints once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,19 +20,19 @@ use super::render;
 use super::times::{self, Times};
 use crate::clock::{Clock, SystemClock};
 
-/// Longest part of an error in a row, in characters.
+/// Maximum length of an error in a row, in characters.
 const ERROR_CHARS: usize = 60;
 
 /// `outboxd top`.
 #[derive(Debug, Args)]
 pub(super) struct Top {
-    /// Seconds between two drawings
+    /// Seconds between two refreshes
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
-    /// At most so many accounts
+    /// Maximum number of accounts
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: u16,
-    /// Draw once and end
+    /// Print once and exit
     #[arg(long)]
     once: bool,
     #[command(flatten)]
@@ -66,13 +66,13 @@ struct Account {
     last_error: Option<String>,
 }
 
-/// One account, and as it was answered.
+/// One account, parsed and as received.
 struct Row {
     shown: Value,
     account: Account,
 }
 
-/// Draws again and again.
+/// Draws the view until it is interrupted, or once.
 pub(super) async fn top(client: &Client, top: Top) -> Result<Exit, Failure> {
     let clock = SystemClock::new();
     let again = render::is_terminal() && !top.once && !top.json.json;
@@ -87,13 +87,13 @@ pub(super) async fn top(client: &Client, top: Top) -> Result<Exit, Failure> {
             render::print(&draw(&status, &rows))?;
             return Ok(Exit::Done);
         }
-        // From the upper left corner of an empty screen.
+        // Clears the screen and starts in the upper left corner.
         render::print(&format!("\x1b[2J\x1b[H{}", draw(&status, &rows)))?;
         clock.sleep(Duration::from_secs(top.every)).await;
     }
 }
 
-/// The accounts that need somebody, then those that have something waiting: the daemon's order.
+/// Fetches the accounts in the daemon's order: those that need a person first, then those with messages waiting.
 async fn rows(client: &Client, limit: u16) -> Result<Vec<Row>, Failure> {
     let limit = limit.to_string();
     let accounts: Accounts = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
@@ -108,7 +108,7 @@ impl Account {
 }
 
 impl Row {
-    /// What was sent of the cap that binds.
+    /// Formats how much of the binding cap is used.
     fn sent(&self) -> String {
         Cap::text(self.account.cap.as_ref())
     }

@@ -1,28 +1,30 @@
-//! What a rate of requests carries: how many accounts that send all the time, at the pace of `policy.default`.
+//! The capacity of a request rate: how many accounts can send continuously at the pace of `policy.default`.
+//!
+//! `outboxd check` shows it.
 
 use std::time::Duration;
 
 use super::Settings;
 use crate::domain::policy::{Policy, Route};
 
-/// What one message asks of the API, at most: itself, and what goes before it.
+/// Returns the maximum number of API requests per message, and a list of them.
 fn requests(policy: &Policy) -> (u32, String) {
     let mut parts = vec!["the send"];
     if policy.typing.enabled {
         parts.push("typing");
     }
-    // A first message looks for its chat; an InMail reads its credits in the same place.
+    // A first message looks up its chat; an InMail reads its credits in the same place.
     parts.push(if policy.route == Route::ExistingChat { "the look-up of its chat" } else { "a look-up" });
     let count = u32::try_from(parts.len()).unwrap_or(u32::MAX);
     (count, parts.join(", "))
 }
 
-/// The mean pause between two messages, without breaks.
+/// Returns the mean pause between two messages, without breaks.
 fn mean_gap(policy: &Policy) -> Duration {
     ((policy.gap.min + policy.gap.max) / 2).max(Duration::from_millis(1))
 }
 
-/// Accounts that send all the time and are never kept waiting by `rate` requests a second.
+/// Returns the number of accounts that can send continuously without waiting for `rate` requests a second.
 fn accounts(rate: u32, policy: &Policy) -> u64 {
     let a_message = f64::from(requests(policy).0);
     // Rounded down; casts saturate.
@@ -46,7 +48,7 @@ mod tests {
     use super::*;
     use crate::domain::policy::Gap;
 
-    /// S4: the defaults carry 500 accounts at the pace of Unipile's guide.
+    /// S4: the defaults are enough for 500 accounts at the pace of Unipile's guide.
     #[test]
     fn a_hundred_requests_a_second_carry_five_hundred_accounts_at_the_pace_of_the_guide() {
         let gap = Gap { min: Duration::from_secs(10), max: Duration::from_secs(20) };

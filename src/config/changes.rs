@@ -1,4 +1,6 @@
-//! What differs between two configurations, key by key, and whether a running daemon can take it over.
+//! The differences between two configurations, key by key, and whether a running daemon can apply each.
+//!
+//! A reload uses this to log the changes and to report the keys that need a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +11,7 @@ use super::keys::ACCOUNT;
 use super::layers::{Layers, Leaf};
 use super::secret::{KEY as API_KEY, SHOWN};
 
-/// Keys that a running daemon takes over, by the beginning of their path.
+/// Keys that a running daemon can apply, by prefix of their path.
 const LIVE: [&str; 5] = ["policy.", "account.", "log.level", "limits.text_chars", "accounts.known_only"];
 
 /// A key whose value changed.
@@ -17,15 +19,15 @@ const LIVE: [&str; 5] = ["policy.", "account.", "log.level", "limits.text_chars"
 pub struct Change {
     /// The full key, such as `policy.default.gap.min`.
     pub key: String,
-    /// What it was; empty: it was not set.
+    /// Old value; empty if the key was not set.
     pub from: String,
-    /// What it is; empty: it is not set any more.
+    /// New value; empty if the key is no longer set.
     pub to: String,
-    /// Whether a running daemon takes it over.
+    /// Whether a running daemon applies it.
     pub is_live: bool,
 }
 
-/// The values of all keys as text, the API key aside.
+/// The values of all keys as text, except the API key.
 pub(super) type Values = BTreeMap<String, String>;
 
 pub(super) fn values(layers: &Layers) -> Values {
@@ -45,7 +47,7 @@ fn is_live(key: &str) -> bool {
 }
 
 impl Loaded {
-    /// What is different in `newer`, sorted by key. The API key is never shown.
+    /// Returns the differences in `newer`, sorted by key. Never contains the API key.
     pub fn changes(&self, newer: &Self) -> Vec<Change> {
         let keys: BTreeSet<&String> = self.values.keys().chain(newer.values.keys()).collect();
         let of = |values: &Values, key: &String| values.get(key).cloned().unwrap_or_default();
@@ -66,7 +68,7 @@ impl Loaded {
         changes
     }
 
-    /// Takes over from `newer` what a running daemon takes over; the rest stays as the daemon was started.
+    /// Copies the live keys from `newer`; the others keep the values with which the daemon started.
     pub fn adopt_live(&mut self, newer: &Self) {
         self.values.retain(|key, _| !is_live(key));
         let live = newer.values.iter().filter(|(key, _)| is_live(key));

@@ -1,7 +1,7 @@
-//! What is in force, as a TOML file: each key once, and behind it the place that set it.
+//! The effective configuration as TOML: each key once, followed by the place that set it.
 //!
-//! Loading this text again gives the same settings, the API key aside: of that only `"<set>"` is shown (P8).
-//! The warnings stand here as well, because both tell an operator what the daemon is about to do.
+//! Loading this text again gives the same settings, except for the API key, which appears as `"<set>"` (P8). The
+//! warnings about risky settings are here as well, because both tell an operator what the daemon is about to do.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::layers::{Layers, Leaf};
 use super::policies::SHORTEST_GAP;
 use super::secret::{ApiKey, KEY as API_KEY, SHOWN};
 
-/// The configuration in force.
+/// Returns the effective configuration.
 pub(super) fn render(keys: &Keys, layers: &Layers, key: &ApiKey) -> String {
     let mut text = String::from("# The configuration in force. A line without a comment is a default.\n");
     let mut section = "";
@@ -53,7 +53,7 @@ fn line(name: &str, leaf: &Leaf, secret: bool) -> String {
     }
 }
 
-/// A comment ends with its line, so a path must not hold a line end.
+/// Replaces control characters in a path: a comment ends at the end of its line.
 fn one_line(place: &str) -> String {
     place.replace(char::is_control, "?")
 }
@@ -62,7 +62,7 @@ fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// What an operator should know, although it is allowed.
+/// Returns warnings about settings that are allowed but risky.
 pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>) -> Vec<String> {
     let mut warnings = Vec::new();
     warnings.extend(exposed_key(layers, file));
@@ -113,7 +113,7 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
     warnings
 }
 
-/// The API key stands in a file that others may read.
+/// Returns a warning if the API key is in a file that others may read.
 fn exposed_key(layers: &Layers, file: Option<&Path>) -> Option<String> {
     let file = file?;
     let leaf = layers.leaves.get(API_KEY)?;
@@ -122,7 +122,9 @@ fn exposed_key(layers: &Layers, file: Option<&Path>) -> Option<String> {
     let mode = std::fs::metadata(file).ok()?.mode() & 0o777;
     (written && set && mode & 0o077 != 0).then(|| {
         let path = file.display();
-        format!("{API_KEY} stands in {path}, which others may read (mode 0{mode:o}): chmod 0600, or use api_key_file")
+        format!(
+            "{API_KEY} is in {path}, which others may read (mode 0{mode:o}): chmod 0600, or use api_key_file"
+        )
     })
 }
 

@@ -1,7 +1,7 @@
-//! The keys that exist: read from the built-in `config/outboxd.toml`, so that keys, types and defaults stand once.
+//! The known keys, read from the built-in `config/outboxd.toml`: keys, types and defaults are defined only there.
 //!
-//! A key's type is the type of its default. Its environment variable is made from its path here and never taken
-//! apart again, so an underscore in a key's name is no ambiguity.
+//! The type of a key is the type of its default. The name of its environment variable is derived from its path here
+//! and never parsed back, so an underscore in a key's name is not ambiguous.
 
 use toml::de::{DeTable, DeValue};
 
@@ -9,13 +9,13 @@ use crate::domain::field_error::nearest;
 
 /// The defaults, as the repository ships them.
 pub(super) const BUILT_IN: &str = include_str!("../../config/outboxd.toml");
-/// The keys under this path may stand again in every `[account."acc_…"]` table.
+/// The keys below this path may also appear in every `[account."acc_…"]` table.
 pub(super) const POLICY: &str = "policy.default";
-/// The table of tables that override the policy, account by account.
+/// The table of tables that override the policy of single accounts.
 pub(super) const ACCOUNT: &str = "account";
 
 const PREFIX: &str = "OUTBOXD_";
-/// Variables with our prefix that the command line reads itself.
+/// Variables with our prefix that the command line reads.
 const NOT_KEYS: [&str; 2] = ["OUTBOXD_CONFIG", "OUTBOXD_SOCKET"];
 
 /// The type of a key's value.
@@ -27,7 +27,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind, as a problem names what was expected.
+    /// Returns the name of the type, for "expected …" in an error.
     pub(super) fn expected(self) -> &'static str {
         match self {
             Self::Text => "text in quotes",
@@ -40,17 +40,17 @@ impl Kind {
 /// A key with a default.
 #[derive(Debug)]
 pub(super) struct Key {
-    /// Its path, such as `policy.default.gap.min`.
+    /// Full path, such as `policy.default.gap.min`.
     pub(super) path: String,
     pub(super) kind: Kind,
     /// The environment variable that sets it.
     pub(super) variable: String,
-    /// Its default, as the built-in file writes it.
+    /// The default, as the built-in file writes it.
     default: String,
 }
 
 impl Key {
-    /// The table under whose header the key is written, and its path below that.
+    /// Returns the table under whose header the key is written, and its path below that.
     pub(super) fn section(&self) -> (&str, &str) {
         match self.below_policy() {
             Some(rest) => (POLICY, rest),
@@ -58,18 +58,18 @@ impl Key {
         }
     }
 
-    /// The key with its default, as a file may write it.
+    /// Returns the key with its default, as in a file.
     pub(super) fn example(&self) -> String {
         let name = self.path.rsplit('.').next().unwrap_or(&self.path);
         format!("{name} = {}", self.default)
     }
 
-    /// The variable with the key's default, as a shell may write it.
+    /// Returns the variable with the key's default, as in a shell.
     pub(super) fn example_variable(&self) -> String {
         format!("{}={}", self.variable, self.default)
     }
 
-    /// The path below `[policy.default]` or an account's table, where the key can stand there.
+    /// Returns the path below `[policy.default]` or an account's table, if the key is allowed there.
     pub(super) fn below_policy(&self) -> Option<&str> {
         self.path.strip_prefix(POLICY)?.strip_prefix('.')
     }
@@ -80,7 +80,7 @@ impl Key {
 pub(super) struct Keys(Vec<Key>);
 
 impl Keys {
-    /// Reads them from the built-in file.
+    /// Reads the keys from the built-in file.
     pub(super) fn built_in() -> Self {
         let table =
             DeTable::parse(BUILT_IN).expect("the built-in configuration is TOML, and a test loads it");
@@ -98,12 +98,12 @@ impl Keys {
         self.0.iter().find(|key| key.path == path)
     }
 
-    /// Whether keys stand below `path`.
+    /// Returns whether `path` has keys below it.
     pub(super) fn is_table(&self, path: &str) -> bool {
         self.0.iter().any(|key| below(&key.path, path).is_some())
     }
 
-    /// The names directly below `path` ("" is the top level), each once.
+    /// Returns the names directly below `path` ("" is the top level), each once.
     fn names(&self, path: &str) -> Vec<&str> {
         let mut names: Vec<&str> = match path {
             "" => vec![ACCOUNT],
@@ -119,7 +119,7 @@ impl Keys {
         names
     }
 
-    /// The way out for a name that does not exist in table `path`, which the file shows as `shown`.
+    /// Returns a suggestion for an unknown name in table `path`, which the file writes as `shown`.
     pub(super) fn hint(&self, name: &str, path: &str, shown: &str) -> String {
         let names = self.names(path);
         if let Some(near) = nearest(name, &names) {
@@ -132,7 +132,7 @@ impl Keys {
         }
     }
 
-    /// The way out for a path below `policy.default` that does not exist.
+    /// Returns a suggestion for an unknown path below `policy.default`.
     pub(super) fn hint_below(&self, path: &str) -> String {
         let paths: Vec<&str> = self.0.iter().filter_map(Key::below_policy).collect();
         match nearest(path, &paths) {
@@ -141,16 +141,16 @@ impl Keys {
         }
     }
 
-    /// Whether `variable` claims to be ours.
+    /// Returns whether the prefix marks `variable` as ours.
     pub(super) fn claims(variable: &str) -> bool {
         variable.starts_with(PREFIX) && !NOT_KEYS.contains(&variable)
     }
 
-    /// The way out for a variable that sets nothing.
+    /// Returns a suggestion for a variable that sets no key.
     pub(super) fn variable_hint(&self, variable: &str) -> String {
         let word = variable.strip_prefix(PREFIX).unwrap_or(variable);
         if word.starts_with("ACCOUNT_") {
-            return "the rules of one account stand in the file: [account.\"acc_…\"]".to_owned();
+            return "the rules of one account belong in the file: [account.\"acc_…\"]".to_owned();
         }
         let names: Vec<&str> = self.0.iter().filter_map(|key| key.variable.strip_prefix(PREFIX)).collect();
         match nearest(word, &names) {
@@ -163,12 +163,12 @@ impl Keys {
     }
 }
 
-/// `name` below `path`.
+/// Joins `path` and `name` with a dot.
 pub(super) fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// What of `path` lies below `table`, if it does.
+/// Returns the part of `path` below `table`, if `path` is below it.
 fn below<'a>(path: &'a str, table: &str) -> Option<&'a str> {
     if table.is_empty() { Some(path) } else { path.strip_prefix(table)?.strip_prefix('.') }
 }

@@ -1,8 +1,8 @@
 //! The layers of the configuration: built-in < file < environment, each value with the place that set it.
 //!
-//! Here every key is known or refused, and every value has its key's type; what a value means is judged in
-//! `config/read.rs`. The `config` crate does the merging and carries the places. A value of the wrong type is
-//! reported and stays in the layers as nil, so that nothing is concluded from the default it would have replaced.
+//! This module refuses unknown keys and values of the wrong type; `config/read.rs` checks what a value means. The
+//! `config` crate merges the layers and tracks the places. A value of the wrong type is reported and becomes nil, so
+//! that nothing is derived from the default that it would have replaced.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,33 +10,34 @@ use std::path::Path;
 use config::{Config, Map, Source, Value, ValueKind};
 
 use super::keys::{ACCOUNT, BUILT_IN, Key, Keys, Kind, POLICY, join};
-use super::policies::Table;
-use super::presets;
 use super::problem::Problem;
 use crate::domain::ids::MAX_ID_BYTES;
 
-/// A value and who set it.
+/// A value and the place that set it.
 #[derive(Debug, Clone)]
 pub(super) struct Leaf {
-    /// The full key under which it was set; for what an account inherits, the key of the default.
+    /// The full key under which it was set; for an inherited value, the key of the default.
     pub(super) key: String,
     /// The file or the environment variable; `None` is the built-in default.
     pub(super) place: Option<String>,
-    /// Of the key's type, or nil where a problem has been reported.
+    /// A value of the key's type, or nil if a problem has been reported.
     pub(super) value: ValueKind,
 }
+
+/// An account's table, keyed by the path below `policy.default`.
+pub(super) type Table = BTreeMap<String, Leaf>;
 
 /// All values, merged.
 #[derive(Debug, Clone)]
 pub(super) struct Layers {
     /// The value of every key.
     pub(super) leaves: BTreeMap<String, Leaf>,
-    /// Account id to what its table sets, by the path below `policy.default`.
+    /// The table of each account id.
     pub(super) accounts: BTreeMap<String, Table>,
 }
 
-/// Reads and merges the layers; `variables` are those that claim to be ours. `None`: the file could not be read, and
-/// nothing should be concluded from the other layers alone.
+/// Reads and merges the layers; `variables` are those with our prefix. Returns `None` if the file could not be read:
+/// nothing should be derived from the other layers alone.
 pub(super) fn read(
     keys: &Keys,
     file: Option<&Path>,
@@ -65,11 +66,7 @@ pub(super) fn read(
         return None;
     }
     match builder.build().and_then(|config| config.collect()) {
-        Ok(merged) => {
-            let mut layers = Layers::of(keys, &Value::new(None, merged));
-            presets::expand(&mut layers);
-            Some(layers)
-        }
+        Ok(merged) => Some(Layers::of(keys, &Value::new(None, merged))),
         Err(error) => {
             problems.push(Problem::file("the configuration", &format!(" cannot be merged: {error}")));
             None
@@ -77,7 +74,8 @@ pub(super) fn read(
     }
 }
 
-/// The file as TOML. The error names line and column but quotes no line: it might hold the API key.
+/// Parses the file as TOML. The error names line and column but does not quote the line, which might contain the API
+/// key.
 fn parse(path: &Path, place: &str) -> Result<toml::Table, Problem> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Problem::file(place, &format!(" cannot be read: {error}")))?;
@@ -89,7 +87,7 @@ fn parse(path: &Path, place: &str) -> Result<toml::Table, Problem> {
     })
 }
 
-/// One layer, as the `config` crate takes it.
+/// One layer, in the form that the `config` crate expects.
 #[derive(Debug, Clone)]
 struct Layer(Map<String, Value>);
 
@@ -103,7 +101,7 @@ impl Source for Layer {
     }
 }
 
-/// FairShare TOML into a layer, and refuses what the built-in file does not know.
+/// Converts TOML into a layer, and refuses what the built-in file does not have.
 struct Checker<'a> {
     keys: &'a Keys,
     place: Option<String>,
@@ -115,7 +113,7 @@ impl Checker<'_> {
         Layer(self.table(table, "", ""))
     }
 
-    /// The values of `table`: `path` is where it stands among the keys, `shown` where it stands in the file.
+    /// Returns the values of `table`: `path` is its path among the keys, `shown` its path in the file.
     fn table(&mut self, table: &toml::Table, path: &str, shown: &str) -> Map<String, Value> {
         let mut values = Map::new();
         for (name, value) in table {
@@ -184,7 +182,7 @@ impl Checker<'_> {
     }
 }
 
-/// The layer of the environment. Values are text; each becomes what its key's type asks for.
+/// Builds the layer of the environment. Values are text; each is converted to the type of its key.
 fn environment(keys: &Keys, variables: &[(String, String)], problems: &mut Vec<Problem>) -> Layer {
     let mut root = Value::new(None, Map::<String, Value>::new());
     for (variable, text) in variables {
@@ -214,7 +212,7 @@ fn environment(keys: &Keys, variables: &[(String, String)], problems: &mut Vec<P
     }
 }
 
-/// Puts `value` at `path`, making the tables on the way.
+/// Inserts `value` at `path`, and creates missing tables.
 fn insert(table: &mut Value, path: &str, value: Value) {
     let ValueKind::Table(map) = &mut table.kind else { return };
     match path.split_once('.') {
@@ -263,7 +261,7 @@ fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
     })
 }
 
-/// A name as TOML writes it: quoted unless it is bare.
+/// Returns a name as TOML writes it: quoted unless it is bare.
 fn written(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) }

@@ -1,28 +1,31 @@
 //! The limits of an account: rhythm, caps, hours, warm-up, cooldowns and the order of its messages.
 //!
-//! The texts are taken apart in `domain/`, which says what is wrong with one; here it gets its key and its place, and
-//! what is right by itself is held against the rest: the hours against each other and the zone, the caps against the
-//! most that needs no consent.
+//! `domain/` parses the texts and says what is wrong with one; this module adds the key and its place. It then checks
+//! values that are valid alone against each other: the hours against each other and the zone, the caps against the
+//! highest number that needs no consent.
 
 use jiff::tz::TimeZone;
 
 use super::layers::Leaf;
-use super::policies::find;
 use super::presets;
 use super::read::Reader;
 use crate::domain::calendar::{self, Calendar, WEEKDAYS};
-use crate::domain::caps::{self, Cap, Kind, Window};
+use crate::domain::caps::{self, Cap, Window};
 use crate::domain::field_error::nearest;
-use crate::domain::policy::{Breaks, Caps, Cooldown, Order, ParseError, Rhythm, Shape, WarmUp};
+use crate::domain::kind::Kind;
+use crate::domain::parse_error::ParseError;
+use crate::domain::policy::{Breaks, Caps, Cooldown, Order, Rhythm, Shape, WarmUp};
 use crate::domain::rule_text::{parse_break_after, parse_ramp, parse_weights};
 
-/// Most sends a day that need no consent. No limit is published: Unipile's pages and what public tools allow.
+/// Highest numbers of sends a day that need no consent. No limit is published; these follow Unipile's pages and
+/// public tools.
 const CEILINGS: [(Option<Kind>, u32); 3] = [(None, 150), (Some(Kind::NewChat), 80), (Some(Kind::InMail), 50)];
 
-/// Longest file of holidays, in bytes.
+/// Maximum size of a holidays file, in bytes.
 const HOLIDAYS_BYTES: u64 = 1 << 20;
 
-/// Reads a text with a parser of the domain; a problem gets the leaf's key and place, and is `None`.
+/// Parses a text with a parser of `domain/`. Reports a problem with the leaf's key and place, and then returns
+/// `None`.
 fn parsed<T>(
     reader: &mut Reader<'_>,
     leaf: &Leaf,
@@ -33,43 +36,43 @@ fn parsed<T>(
 }
 
 pub(super) fn rhythm(reader: &mut Reader<'_>, account: Option<&str>) -> Rhythm {
-    let preset = find(reader, account, presets::KEY);
+    let preset = reader.of(account, presets::KEY);
     if let Some(name) = reader.text(preset).filter(|name| !presets::names().contains(name)) {
         let fix = match nearest(name, &presets::names()) {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("write one of {}", presets::names().join(", ")),
         };
-        reader.add(preset, &format!("{name:?} is no preset"), &fix);
+        reader.add(preset, &format!("{name:?} is not a preset"), &fix);
     }
-    let leaf = find(reader, account, "gap.shape");
+    let leaf = reader.of(account, "gap.shape");
     let shape = match reader.text(leaf) {
         None => Shape::Uniform,
         Some(text) => {
             match [Shape::Uniform, Shape::LogNormal].into_iter().find(|shape| shape.as_str() == text) {
                 Some(shape) => shape,
                 None => {
-                    reader.add(leaf, &format!("{text:?} is no shape"), "write uniform or log-normal");
+                    reader.add(leaf, &format!("{text:?} is not a shape"), "write uniform or log-normal");
                     Shape::Uniform
                 }
             }
         }
     };
-    let after = find(reader, account, "breaks.after");
+    let after = reader.of(account, "breaks.after");
     let after = parsed(reader, after, parse_break_after).flatten();
-    let [low, high] = ["breaks.min", "breaks.max"].map(|path| find(reader, account, path));
+    let [low, high] = ["breaks.min", "breaks.max"].map(|path| reader.of(account, path));
     let (min, max) = (reader.positive_duration(low), reader.positive_duration(high));
     reader.ordered((low, min), (high, max));
     let breaks = after.zip(min.zip(max));
     Rhythm {
         shape,
-        spread: reader.flag(find(reader, account, "gap.spread")),
+        spread: reader.flag(reader.of(account, "gap.spread")),
         breaks: breaks.map(|((after_min, after_max), (min, max))| Breaks { after_min, after_max, min, max }),
     }
 }
 
 pub(super) fn caps(reader: &mut Reader<'_>, account: Option<&str>, spread: bool) -> Caps {
     let leaf_of = |reader: &Reader<'_>, kind: Option<Kind>| {
-        find(reader, account, &format!("caps.{}", kind.map_or("all", Kind::as_str))).clone()
+        reader.of(account, &format!("caps.{}", kind.map_or("all", Kind::as_str))).clone()
     };
     let mut list = Vec::new();
     let mut all_read = true;
@@ -86,7 +89,7 @@ pub(super) fn caps(reader: &mut Reader<'_>, account: Option<&str>, spread: bool)
         };
         list.iter().filter(of_day).map(|cap| cap.most).min()
     };
-    // What could not be read has been told; it is not "no cap" as well.
+    // An unreadable cap has already been reported; it does not count as "no cap" as well.
     let consented = reader.flag(reader.leaf("policy.allow_high_caps")) || !all_read;
     for (kind, most) in CEILINGS {
         let what = match daily(kind) {
@@ -101,12 +104,12 @@ pub(super) fn caps(reader: &mut Reader<'_>, account: Option<&str>, spread: bool)
     }
     if spread && all_read && daily(None).is_none() {
         let fix = "give caps.all a limit for 24h or day";
-        reader.add(find(reader, account, "gap.spread"), "has no day's cap to spread", fix);
+        reader.add(reader.of(account, "gap.spread"), "has no day's cap to spread", fix);
     }
-    Caps { list, jitter_percent: reader.count(find(reader, account, "caps.jitter_percent"), 0..=90) }
+    Caps { list, jitter_percent: reader.count(reader.of(account, "caps.jitter_percent"), 0..=90) }
 }
 
-/// The caps are above what is advised, or missing, with consent.
+/// Returns whether the caps are above the advised numbers, or missing, with consent.
 pub(super) fn are_high(caps: &Caps) -> bool {
     CEILINGS.iter().any(|(kind, most)| {
         let counts = |cap: &&Cap| cap.kind.is_none() || cap.kind == *kind;
@@ -115,24 +118,24 @@ pub(super) fn are_high(caps: &Caps) -> bool {
     })
 }
 
-/// The calendar, if it ever closes; and the zone.
+/// Reads the calendar, which is `None` if it never closes, and the zone.
 pub(super) fn calendar(
     reader: &mut Reader<'_>,
     account: Option<&str>,
     caps: &Caps,
 ) -> (Option<Calendar>, TimeZone) {
-    let days = WEEKDAYS.map(|day| find(reader, account, &format!("hours.{day}")));
+    let days = WEEKDAYS.map(|day| reader.of(account, &format!("hours.{day}")));
     let week = days.map(|leaf| parsed(reader, leaf, calendar::parse_spans));
     let all_read = week.iter().all(Option::is_some);
     let [late, early] =
-        ["hours.start_late", "hours.end_early"].map(|path| reader.duration(find(reader, account, path)));
-    let named = find(reader, account, "hours.days_off");
+        ["hours.start_late", "hours.end_early"].map(|path| reader.duration(reader.of(account, path)));
+    let named = reader.of(account, "hours.days_off");
     let mut days_off = parsed(reader, named, calendar::parse_days_off).unwrap_or_default();
-    days_off.extend(holidays(reader, find(reader, account, "hours.holidays")));
+    days_off.extend(holidays(reader, reader.of(account, "hours.holidays")));
     let calendar = Calendar {
         week: week.map(Option::unwrap_or_default),
         start_late: late.unwrap_or_default(),
-        // Set by the gap, which is read beside it.
+        // The caller derives it from the gap.
         spread: std::time::Duration::ZERO,
         end_early: early.unwrap_or_default(),
         days_off: calendar::merged(days_off),
@@ -140,16 +143,16 @@ pub(super) fn calendar(
     if let (true, Err((day, fault))) = (all_read, calendar.check()) {
         reader.add(days[day.unwrap_or(0)], &fault.what, fault.fix);
     }
-    let zone_leaf = find(reader, account, "zone");
+    let zone_leaf = reader.of(account, "zone");
     let unnamed = reader.text(zone_leaf).is_some_and(str::is_empty);
     let zone = if unnamed { None } else { reader.zone(zone_leaf) };
     let hours = !calendar.is_always_open();
     if unnamed {
         let of_hours = ["hours.days_off", "hours.holidays", "hours.start_late", "hours.end_early"];
-        let of_hours = of_hours.map(|path| find(reader, account, path));
+        let of_hours = of_hours.map(|path| reader.of(account, path));
         let set = days.into_iter().chain(of_hours).find(|leaf| leaf.place.is_some()).filter(|_| hours);
         let by_day = caps.list.iter().find(|cap| cap.window == Window::Day);
-        let by_day = by_day.map(|cap| find(reader, account, &format!("caps.{}", cap.name())));
+        let by_day = by_day.map(|cap| reader.of(account, &format!("caps.{}", cap.name())));
         for leaf in set.into_iter().chain(by_day) {
             let fix = "set zone to the account's IANA zone, such as \"Europe/Paris\" or \"UTC\"";
             reader.add(leaf, "needs a zone, and the account has none", fix);
@@ -158,7 +161,7 @@ pub(super) fn calendar(
     (Some(calendar).filter(|_| hours), zone.unwrap_or(TimeZone::UTC))
 }
 
-/// The dates of a file of holidays.
+/// Reads the dates of a holidays file.
 fn holidays(reader: &mut Reader<'_>, leaf: &Leaf) -> Vec<(jiff::civil::Date, jiff::civil::Date)> {
     let Some(path) = reader.text(leaf).filter(|path| !path.is_empty()).map(str::to_owned) else {
         return Vec::new();
@@ -184,44 +187,44 @@ fn holidays(reader: &mut Reader<'_>, leaf: &Leaf) -> Vec<(jiff::civil::Date, jif
 }
 
 pub(super) fn warm_up(reader: &mut Reader<'_>, account: Option<&str>) -> Option<WarmUp> {
-    let leaf = find(reader, account, "warm_up.ramp");
+    let leaf = reader.of(account, "warm_up.ramp");
     let ramp = parsed(reader, leaf, parse_ramp).flatten();
-    let leaf = find(reader, account, "warm_up.start");
+    let leaf = reader.of(account, "warm_up.start");
     let start = reader.text(leaf).filter(|text| !text.is_empty()).and_then(|text| {
         let date = calendar::date(text);
         if date.is_none() {
             let fix = "write a date, such as \"2026-12-01\"; \"\" is the day of the first send";
-            reader.add(leaf, &format!("{text:?} is no date"), fix);
+            reader.add(leaf, &format!("{text:?} is not a date"), fix);
         }
         date
     });
-    let quiet = reader.duration(find(reader, account, "warm_up.after_quiet"));
+    let quiet = reader.duration(reader.of(account, "warm_up.after_quiet"));
     let after_quiet = quiet.filter(|quiet| !quiet.is_zero());
     ramp.map(|ramp| WarmUp { ramp, start, after_quiet })
 }
 
 pub(super) fn cooldown(reader: &mut Reader<'_>, account: Option<&str>) -> Cooldown {
-    let [low, high] = ["cooldown.first", "cooldown.max"].map(|path| find(reader, account, path));
+    let [low, high] = ["cooldown.first", "cooldown.max"].map(|path| reader.of(account, path));
     let (first, max) = (reader.positive_duration(low), reader.positive_duration(high));
     reader.ordered((low, first), (high, max));
     let [within, half, pause] = ["cooldown.person_within", "cooldown.half_caps", "cooldown.failures_pause"]
-        .map(|path| reader.duration(find(reader, account, path)).unwrap_or_default());
+        .map(|path| reader.duration(reader.of(account, path)).unwrap_or_default());
     Cooldown {
         first: first.unwrap_or_default(),
-        factor: reader.count(find(reader, account, "cooldown.factor"), 1..=100),
+        factor: reader.count(reader.of(account, "cooldown.factor"), 1..=100),
         max: max.unwrap_or_default(),
         person_within: within,
         half_caps: half,
-        failures: reader.count(find(reader, account, "cooldown.failures"), 0..=1000),
+        failures: reader.count(reader.of(account, "cooldown.failures"), 0..=1000),
         failures_pause: pause,
     }
 }
 
 pub(super) fn order(reader: &mut Reader<'_>, account: Option<&str>) -> Order {
-    let weights = find(reader, account, "order.weights");
+    let weights = reader.of(account, "order.weights");
     Order {
-        follow_ups_first: reader.flag(find(reader, account, "order.follow_ups_first")),
+        follow_ups_first: reader.flag(reader.of(account, "order.follow_ups_first")),
         weights: parsed(reader, weights, parse_weights).unwrap_or_default(),
-        per_recipient: reader.duration(find(reader, account, "order.per_recipient")).unwrap_or_default(),
+        per_recipient: reader.duration(reader.of(account, "order.per_recipient")).unwrap_or_default(),
     }
 }

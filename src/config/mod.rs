@@ -1,9 +1,10 @@
 //! The configuration: built-in defaults < file < environment, read at the start and again on SIGHUP.
 //!
-//! `cli` loads it and hands each part to whom it concerns. Nothing is guessed: an unknown key, a wrong type, a value
-//! without sense refuse to start, all of them at once, each with its key, its place and the way out (P7). Keys and
-//! defaults stand once, in `config/outboxd.toml`, which is compiled in. It reads no clock and no environment by itself
-//! ([`environment`] hands that to the caller), so that a test loads what it likes. Of ours it names only `domain`.
+//! `cli` loads it and hands each part to the module that needs it. Nothing is guessed: an unknown key, a wrong type
+//! or an invalid value prevents the start, and all problems are reported at once, each with its key, its place and
+//! the fix (P7). Keys and defaults are defined only in `config/outboxd.toml`, which is compiled in. The module reads
+//! no clock, and the caller passes the environment in ([`environment`]), so that a test can load anything. It depends
+//! only on `domain`.
 
 mod carries;
 mod changes;
@@ -35,111 +36,111 @@ pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 pub use proxy::Proxy;
 
-/// Everything that can be configured. Its `Debug` shows that there is an API key, never the key.
+/// All settings. `Debug` shows that there is an API key, but never the key.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `[store]`: the database.
     pub store: StoreSettings,
     /// `[api]`: the socket.
     pub api: ApiSettings,
-    /// `[unipile]`: the API that messages go to.
+    /// `[unipile]`: the API that sends the messages.
     pub unipile: UnipileSettings,
-    /// `[limits]`: what a message may hold.
+    /// `[limits]`: maximum sizes of a message.
     pub limits: LimitSettings,
-    /// `[attachments]`: which files may be named.
+    /// `[attachments]`: which files may be given by path.
     pub attachments: AttachmentSettings,
-    /// `[accounts]`: who may send.
+    /// `[accounts]`: which accounts may send.
     pub accounts: AccountSettings,
-    /// `[policy.default]` and every `[account."acc_…"]`, whole.
+    /// `[policy.default]` and every `[account."acc_…"]`, resolved.
     pub policies: Policies,
-    /// `[engine]`: the sending itself.
+    /// `[engine]`: sending, starting and stopping.
     pub engine: EngineSettings,
-    /// `[log]`: what is written where.
+    /// `[log]`: level and format of the log.
     pub log: LogSettings,
-    /// What works out an account's rules when they are changed while the daemon runs.
+    /// Computes an account's policy when its rules are changed while the daemon runs.
     pub policy_book: PolicyBook,
 }
 
 /// `[store]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreSettings {
-    /// The database file; relative to the working directory.
+    /// Path of the database; relative to the working directory.
     pub path: PathBuf,
-    /// Connections that read, beside the one that writes; at least 1.
+    /// Number of read connections, in addition to the one that writes; at least 1.
     pub readers: u32,
-    /// Where backups lie; `None`: in a folder `backups` beside the queue.
+    /// Folder of the backups; `None`: the folder `backups` next to the queue.
     pub backup_folder: Option<PathBuf>,
 }
 
 /// `[api]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiSettings {
-    /// The Unix socket; relative to the working directory, at most 107 bytes.
+    /// Path of the Unix socket; relative to the working directory, at most 107 bytes.
     pub socket: PathBuf,
-    /// Permissions of the socket, as `chmod` takes them.
+    /// Permissions of the socket, in the octal form of `chmod`.
     pub socket_mode: u32,
-    /// Largest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub body_bytes: usize,
-    /// Rows that one commit takes from a large request; at least 1.
+    /// Maximum number of rows of a large request in one commit; at least 1.
     pub batch_rows: usize,
-    /// Most rows of a request that is taken as a whole or not at all; at least 1.
+    /// Maximum number of rows in an atomic request; at least 1.
     pub atomic_rows: usize,
 }
 
 /// `[unipile]`.
 #[derive(Debug, Clone)]
 pub struct UnipileSettings {
-    /// Address of the API without `/v2` and without a closing slash; https, or http on this machine.
+    /// URL of the API without `/v2` and without a trailing slash; https, or http on this machine.
     pub base_url: String,
-    /// The API key: visible ASCII, fit for a header. See [`Settings::require_api_key`].
+    /// API key: visible ASCII, valid in a header. See [`Settings::require_api_key`].
     pub api_key: Option<SecretString>,
-    /// How requests reach it.
+    /// Proxy for requests to the API.
     pub proxy: Proxy,
-    /// Whether requests are worded as in Unipile's guide instead of its SDKs.
+    /// Whether requests use the form of Unipile's guide instead of its SDKs.
     pub guide_dialect: bool,
-    /// Longest wait for a connection.
+    /// Connect timeout.
     pub connect_timeout: Duration,
-    /// Longest wait for a whole answer.
+    /// Timeout of a request, including its complete answer.
     pub request_timeout: Duration,
-    /// Requests a second, all accounts together.
+    /// Requests per second, all accounts together.
     pub requests_per_second: NonZeroU32,
-    /// Requests that may go at once after a quiet time.
+    /// Number of requests that may go at once after an idle period.
     pub burst: NonZeroU32,
-    /// Requests a second of one account.
+    /// Requests per second of one account.
     pub account_requests_per_second: NonZeroU32,
 }
 
 /// `[limits]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LimitSettings {
-    /// Longest text of a message, in characters.
+    /// Maximum length of a text, in characters.
     pub text_chars: usize,
-    /// Longest sum of the files of one message, in bytes after decoding.
+    /// Maximum total size of the files of one message, in bytes after decoding.
     pub attachment_bytes: usize,
 }
 
 /// `[attachments]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachmentSettings {
-    /// Folders from which files may be named by path; none: no path is taken.
+    /// Folders from which files may be given by path; none: paths are refused.
     pub roots: Vec<PathBuf>,
 }
 
 /// `[accounts]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountSettings {
-    /// Whether only accounts that the file names are taken.
+    /// Whether only accounts named in the file are accepted.
     pub known_only: bool,
-    /// How old what is known of an account may become before it is read again.
+    /// Maximum age of an account's snapshot before it is read again.
     pub refresh: Duration,
 }
 
 /// `[engine]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineSettings {
-    /// How long calls under way may take to finish on a stop.
+    /// How long calls in flight may take to finish when the daemon stops.
     pub shutdown_grace: Duration,
-    /// What was due longer ago than this at a start waits for a person; `None` sends it in its turn.
+    /// Messages that were due longer ago than this at a start wait for a person; `None` sends them in their turn.
     pub stale_after: Option<Duration>,
     /// Seed of the random gaps; `None` draws one at each start.
     pub seed: Option<u64>,
@@ -148,30 +149,30 @@ pub struct EngineSettings {
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
-    /// A filter as `tracing_subscriber::EnvFilter` takes it, such as `info,outboxd::engine=debug`.
+    /// Filter for `tracing_subscriber::EnvFilter`, such as `info,outboxd::engine=debug`.
     pub level: String,
-    /// How lines look and where they go.
+    /// Format and destination.
     pub format: LogFormat,
 }
 
-/// How lines look and where they go.
+/// Format and destination of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Human on a terminal, journald under systemd, otherwise JSON.
+    /// Human on a terminal, journald under systemd, JSON otherwise.
     Auto,
     /// Short lines on standard error.
     Human,
-    /// One JSON object a line on standard error.
+    /// One JSON object per line on standard error.
     Json,
-    /// Fields in the system's journal.
+    /// Structured fields in the system's journal.
     Journald,
 }
 
 impl LogFormat {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 4] = [Self::Auto, Self::Human, Self::Json, Self::Journald];
 
-    /// The word that the file uses.
+    /// Returns the word in the configuration file.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
@@ -182,39 +183,40 @@ impl LogFormat {
     }
 }
 
-/// Settings, and what an operator may want to know about them.
+/// Settings, and what an operator needs to know about them.
 #[derive(Debug, Clone)]
 pub struct Loaded {
-    /// The settings.
+    /// The validated settings.
     pub settings: Settings,
-    /// What was read.
+    /// Where the settings come from.
     pub sources: Sources,
     effective: String,
     warnings: Vec<String>,
     values: changes::Values,
 }
 
-/// What the settings were read from, beside the built-in defaults.
+/// Where the settings come from, in addition to the built-in defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// The file, as it was named.
+    /// The file, under the name that was given.
     pub file: Option<PathBuf>,
     /// The environment variables that set a key, sorted.
     pub variables: Vec<String>,
 }
 
 impl Loaded {
-    /// The configuration in force as TOML, each key with the place that set it; the API key is only `"<set>"`.
+    /// Returns the effective configuration as TOML, each key with the place that set it; the API key appears as
+    /// `"<set>"`.
     pub fn effective_toml(&self) -> &str {
         &self.effective
     }
 
-    /// How many accounts that send all the time the rate of requests carries, in one sentence.
+    /// Returns one sentence with the number of accounts that can send continuously at the configured request rate.
     pub fn carries(&self) -> String {
         carries::sentence(&self.settings)
     }
 
-    /// What is allowed but an operator should know; to be logged at the start.
+    /// Returns warnings about allowed but risky settings, to be logged at the start.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -224,7 +226,7 @@ impl Settings {
     /// Reads `file` if one is given (see [`find_file`]) and the variables of `env` (see [`environment`]).
     ///
     /// # Errors
-    /// All that is wrong with them, at once.
+    /// Returns every problem at once.
     pub fn load(
         file: Option<&Path>,
         env: impl Iterator<Item = (String, String)>,
@@ -243,9 +245,10 @@ impl Settings {
         variables.sort();
         let keys = Keys::built_in();
         let mut problems = Vec::new();
-        let Some(layers) = layers::read(&keys, file, &variables, &mut problems) else {
+        let Some(mut layers) = layers::read(&keys, file, &variables, &mut problems) else {
             return Err(ConfigError { problems });
         };
+        presets::expand(&mut layers);
         let mut reader = Reader { layers: &layers, problems };
         let api_key = secret::read(&mut reader, credentials.as_deref());
         let settings = Self::read(&mut reader, api_key.secret.clone(), &proxies);
@@ -317,23 +320,23 @@ impl Settings {
         }
     }
 
-    /// The API key, for whoever cannot work without it.
+    /// Returns the API key, for callers that cannot work without it.
     ///
     /// # Errors
-    /// There is none; the error lists the three ways to give it.
+    /// Returns an error that lists the three ways to set the key if there is none.
     pub fn require_api_key(&self) -> Result<SecretString, ConfigError> {
         self.unipile.api_key.clone().ok_or_else(secret::missing)
     }
 
-    /// Refuses a proxy that would not be used.
+    /// Refuses a proxy setting that the HTTP client would ignore.
     ///
     /// # Errors
-    /// The variable that names it, and what to write instead.
+    /// Returns the variable that sets it, and what to write instead.
     pub fn require_usable_proxy(&self) -> Result<(), ConfigError> {
         self.unipile.proxy.require()
     }
 
-    /// The limits that every door applies.
+    /// Returns the limits of the validation, which are the same for HTTP, SQL and the command line.
     pub fn rules(&self) -> ValidationLimits {
         let known = || self.policies.accounts.keys().cloned().collect::<HashSet<_>>();
         ValidationLimits {
@@ -343,16 +346,16 @@ impl Settings {
     }
 }
 
-/// The file to use when none is given: `./outboxd.toml`, else `/etc/outboxd/outboxd.toml`, else none.
+/// Returns the default file: `./outboxd.toml`, else `/etc/outboxd/outboxd.toml`, else none.
 ///
-/// One that exists and cannot be read is answered too, so that loading says so instead of passing it over.
+/// Returns a file that exists but cannot be read as well, so that loading it reports the error.
 pub fn find_file() -> Option<PathBuf> {
     let places = ["./outboxd.toml", "/etc/outboxd/outboxd.toml"];
     places.into_iter().map(PathBuf::from).find(|path| path.try_exists().unwrap_or(true))
 }
 
-/// The environment of this process. What is not Unicode is kept with replacement characters, so that a variable of
-/// ours is refused by its key and not passed over.
+/// Returns the environment of this process. Values that are not Unicode get replacement characters, so that such a
+/// variable is refused under its key instead of being skipped.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))

@@ -1,9 +1,8 @@
-//! The rules of every account: `[policy.default]`, and what each `[account."acc_…"]` table changes in it.
+//! The policies of all accounts: `[policy.default]`, with the overrides of each `[account."acc_…"]` table.
 //!
-//! An account inherits value by value, so a table that sets only `gap.min` keeps the default's `gap.max`; what does
-//! not fit together is told with the account's key.
+//! An account inherits each value separately, so a table that sets only `gap.min` keeps the default's `gap.max`.
+//! Conflicts between values are reported under the account's key.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,10 +18,10 @@ use crate::domain::ids::MAX_ID_BYTES;
 use crate::domain::message::{AccountId, InboxId};
 use crate::domain::policy::{Absent, Gap, InMail, Policies, Policy, ReconcilePolicy, Retry, Route, Typing};
 
-/// The least pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
+/// Shortest pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
 pub(super) const SHORTEST_GAP: Duration = Duration::from_secs(10);
 
-/// Accounts with the same hours begin within this time of each other, or within a gap if that is shorter.
+/// Maximum spread of the beginnings of accounts with the same hours; a shorter gap lowers it.
 const LONGEST_SPREAD: Duration = Duration::from_secs(60);
 
 /// Reads the policy of every account.
@@ -60,7 +59,7 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
     }
 }
 
-/// The rules as the layers have them, to work out those of an account whose rules are changed while the daemon runs.
+/// The configured rules, kept to compute the policy of an account whose rules are changed while the daemon runs.
 #[derive(Clone)]
 pub struct PolicyBook {
     layers: Layers,
@@ -73,18 +72,18 @@ impl std::fmt::Debug for PolicyBook {
 }
 
 impl PolicyBook {
-    /// Of what the layers say about policies, and nothing else: the API key stays behind.
+    /// Copies what the layers say about policies and nothing else; in particular not the API key.
     pub(super) fn new(layers: &Layers) -> Self {
         let leaves = layers.leaves.iter().filter(|(path, _)| path.starts_with("policy."));
         let leaves = leaves.map(|(path, leaf)| (path.clone(), leaf.clone())).collect();
         Self { layers: Layers { leaves, accounts: layers.accounts.clone() } }
     }
 
-    /// The rules of `account` with these values in place of what its table says; each key is a path below
+    /// Returns the policy of `account` with `values` in place of those in its table; each key is a path below
     /// `policy.default`, such as `gap.min`.
     ///
     /// # Errors
-    /// Everything that is wrong with them, each with its key.
+    /// Returns every problem, each with its key.
     pub fn policy(&self, account: &AccountId, values: &Map<String, Value>) -> Result<Policy, Vec<Problem>> {
         let keys = Keys::built_in();
         let mut problems = Vec::new();
@@ -105,7 +104,7 @@ impl PolicyBook {
     }
 }
 
-/// A value of a request as the layers hold it.
+/// Converts a value of a request to a leaf of the layers.
 fn leaf(keys: &Keys, path: &str, value: &Value) -> Result<Leaf, Problem> {
     let Some(key) = keys.get(&join(POLICY, path)) else {
         return Err(Problem::unknown_key(path, "the request", &keys.hint_below(path)));
@@ -124,17 +123,8 @@ fn leaf(keys: &Keys, path: &str, value: &Value) -> Result<Leaf, Problem> {
     Ok(Leaf { key: path.to_owned(), place: Some("the request".to_owned()), value })
 }
 
-/// An account's table, by the path below `policy.default`.
-pub(super) type Table = BTreeMap<String, Leaf>;
-
-/// The account's own value, else the default's.
-pub(super) fn find<'a>(reader: &Reader<'a>, account: Option<&str>, path: &str) -> &'a Leaf {
-    let own = account.and_then(|id| reader.layers.accounts.get(id)).and_then(|table| table.get(path));
-    own.unwrap_or_else(|| reader.leaf(&join(POLICY, path)))
-}
-
 fn gap(reader: &mut Reader<'_>, account: Option<&str>) -> Gap {
-    let (low, high) = (find(reader, account, "gap.min"), find(reader, account, "gap.max"));
+    let (low, high) = (reader.of(account, "gap.min"), reader.of(account, "gap.max"));
     let (min, max) = (reader.duration(low), reader.duration(high));
     reader.ordered((low, min), (high, max));
     let allowed = reader.flag(reader.leaf("policy.allow_gap_below_10s"));
@@ -150,12 +140,12 @@ fn gap(reader: &mut Reader<'_>, account: Option<&str>) -> Gap {
 }
 
 fn typing(reader: &mut Reader<'_>, account: Option<&str>) -> Typing {
-    let enabled = reader.flag(find(reader, account, "typing.enabled"));
-    let base = reader.duration(find(reader, account, "typing.base"));
-    let [slow, fast] = ["typing.per_char_max", "typing.per_char_min"].map(|path| find(reader, account, path));
+    let enabled = reader.flag(reader.of(account, "typing.enabled"));
+    let base = reader.duration(reader.of(account, "typing.base"));
+    let [slow, fast] = ["typing.per_char_max", "typing.per_char_min"].map(|path| reader.of(account, path));
     let (per_char_min, per_char_max) = (reader.duration(fast), reader.duration(slow));
     reader.ordered((fast, per_char_min), (slow, per_char_max));
-    let [low, high] = ["typing.min", "typing.max"].map(|path| find(reader, account, path));
+    let [low, high] = ["typing.min", "typing.max"].map(|path| reader.of(account, path));
     let (min, max) = (reader.duration(low), reader.positive_duration(high));
     reader.ordered((low, min), (high, max));
     Typing {
@@ -169,17 +159,17 @@ fn typing(reader: &mut Reader<'_>, account: Option<&str>) -> Typing {
 }
 
 fn retry(reader: &mut Reader<'_>, account: Option<&str>) -> Retry {
-    let max_retries = reader.count(find(reader, account, "retry.max_retries"), 0..=1000);
-    let factor = reader.count(find(reader, account, "retry.factor"), 1..=100);
-    let [low, high] = ["retry.base", "retry.max"].map(|path| find(reader, account, path));
+    let max_retries = reader.count(reader.of(account, "retry.max_retries"), 0..=1000);
+    let factor = reader.count(reader.of(account, "retry.factor"), 1..=100);
+    let [low, high] = ["retry.base", "retry.max"].map(|path| reader.of(account, path));
     let (base, max) = (reader.positive_duration(low), reader.positive_duration(high));
     reader.ordered((low, base), (high, max));
     Retry { max_retries, base: base.unwrap_or_default(), factor, max: max.unwrap_or_default() }
 }
 
 fn reconcile(reader: &mut Reader<'_>, account: Option<&str>) -> ReconcilePolicy {
-    let after = reader.durations(find(reader, account, "reconcile.after"));
-    let absent = find(reader, account, "reconcile.absent");
+    let after = reader.durations(reader.of(account, "reconcile.after"));
+    let absent = reader.of(account, "reconcile.absent");
     let absent = match reader.text(absent) {
         Some("resend") => Absent::Resend,
         Some("review") | None => Absent::Review,
@@ -193,25 +183,25 @@ fn reconcile(reader: &mut Reader<'_>, account: Option<&str>) -> ReconcilePolicy 
 }
 
 fn route(reader: &mut Reader<'_>, account: Option<&str>) -> Route {
-    let leaf = find(reader, account, "route");
+    let leaf = reader.of(account, "route");
     match reader.text(leaf) {
         None | Some("new chat") => Route::NewChat,
         Some("existing chat") => Route::ExistingChat,
         Some(other) => {
-            reader.add(leaf, &format!("{other:?} is no route"), "write \"new chat\" or \"existing chat\"");
+            reader.add(leaf, &format!("{other:?} is not a route"), "write \"new chat\" or \"existing chat\"");
             Route::NewChat
         }
     }
 }
 
 fn inmail(reader: &mut Reader<'_>, account: Option<&str>) -> InMail {
-    let reserve = reader.count(find(reader, account, "inmail.reserve"), 0..=100_000);
-    let recheck = reader.positive_duration(find(reader, account, "inmail.recheck"));
+    let reserve = reader.count(reader.of(account, "inmail.reserve"), 0..=100_000);
+    let recheck = reader.positive_duration(reader.of(account, "inmail.recheck"));
     InMail { reserve, recheck: recheck.unwrap_or_default() }
 }
 
 fn inbox_id(reader: &mut Reader<'_>, account: Option<&str>) -> Option<InboxId> {
-    let leaf = find(reader, account, "inbox_id");
+    let leaf = reader.of(account, "inbox_id");
     let id = reader.text(leaf)?;
     if id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
         let fix = "give the id of an inbox, such as \"CLASSIC_PRIMARY\", or \"\" for none";

@@ -1,20 +1,20 @@
-//! Named sets of rules: a preset gives the keys that its table leaves out, and an account's comes before the default's.
+//! Named sets of rules. A preset gives the keys that its table leaves out; an account's preset overrides the
+//! default's.
 //!
-//! They fill the layers before anything is read, so that the effective configuration shows what is in force, and where
-//! from. `guide` says what the built-in defaults say, so that an account can have them beside another default.
+//! Presets fill the layers before anything is read, so that the effective configuration shows every value and its
+//! source. `guide` repeats the built-in defaults, so that an account can have them when the default policy differs.
 
 use config::ValueKind;
 
 use super::keys::{POLICY, join};
-use super::layers::{Layers, Leaf};
-use super::policies::Table;
+use super::layers::{Layers, Leaf, Table};
 
-/// The key that names one.
+/// The key that names a preset.
 pub(super) const KEY: &str = "preset";
-/// How a value that a preset gave says where it is from.
+/// Prefix of the place of a value that a preset gave.
 const PLACE: &str = "preset ";
 
-/// The value of a key, as the file would write it.
+/// The value of a key, as in the file.
 #[derive(Debug, Clone, Copy)]
 enum Given {
     Text(&'static str),
@@ -45,12 +45,12 @@ const PRESETS: [(&str, &[(&str, Given)]); 2] = [
     ),
 ];
 
-/// The names that `preset` may have.
+/// Returns the valid names for `preset`.
 pub(super) fn names() -> Vec<&'static str> {
     PRESETS.iter().map(|(name, _)| *name).collect()
 }
 
-/// Lets the preset that each table names fill what the table leaves out.
+/// Fills what each table leaves out from the preset that it names.
 pub(super) fn expand(layers: &mut Layers) {
     let default = join(POLICY, KEY);
     for (path, given) in values(layers.leaves.get(&default)) {
@@ -67,7 +67,7 @@ pub(super) fn expand(layers: &mut Layers) {
     }
 }
 
-/// The same for one account's table, anew.
+/// Fills one account's table from its preset again, after dropping the values of an earlier preset.
 pub(super) fn expand_account(table: &mut Table) {
     table.retain(|_, leaf| !leaf.place.as_ref().is_some_and(|place| place.starts_with(PLACE)));
     for (path, given) in values(table.get(KEY)) {

@@ -1,37 +1,37 @@
-//! What is wrong with the configuration: each problem with its key, where it was set, and what to do (P7).
+//! Configuration problems: each with its key, the place that set it, and what to do (P7).
 //!
-//! Loading collects all problems, so that an operator repairs a file in one go. A problem never quotes the API key,
-//! nor a line of the file that might hold it.
+//! Loading collects all problems, so that an operator can fix a file in one pass. A problem never quotes the API key,
+//! nor a line of the file that might contain it.
 
 use std::fmt;
 
-/// Why the configuration was refused: one problem or more.
+/// Why the configuration was refused: one or more problems.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// All that was found, in the order in which it was looked at; never empty.
+    /// All problems, in the order of the checks; never empty.
     pub problems: Vec<Problem>,
 }
 
 impl ConfigError {
-    /// What was found when a value of `key` was used; `message` says it all.
+    /// Returns an error found when a value of `key` was used; `message` is complete.
     pub fn at(key: &str, message: &str) -> Self {
         let message = format!("{key}: {message}");
         Self { problems: vec![Problem::new(key, "", &message, "", message.clone())] }
     }
 }
 
-/// One thing that is wrong with the configuration.
+/// One problem in the configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// The key, such as `policy.default.gap`; empty when it is about a whole file or an unknown variable.
+    /// The key, such as `policy.default.gap`; empty if it concerns a whole file or an unknown variable.
     pub key: String,
-    /// The file or the environment variable that set it; empty when nothing did.
+    /// The file or the environment variable that set it; empty if it was not set.
     pub place: String,
-    /// What is wrong with it, as a clause.
+    /// The problem, as a clause.
     pub what: String,
-    /// The way out; empty when the clause says it.
+    /// How to fix it; empty if the problem says so.
     pub fix: String,
-    /// The whole sentence for a person: what is wrong, where, and the way out.
+    /// The complete sentence for a person: problem, place and fix.
     pub message: String,
 }
 
@@ -41,7 +41,7 @@ impl Problem {
         Self { key, place, what, fix, message }
     }
 
-    /// A value of `key` that cannot be used.
+    /// Returns a problem with a value of `key`.
     pub(super) fn value(key: &str, place: &str, what: &str, fix: &str) -> Self {
         let message = match place {
             "" => format!("{key}: {what}; {fix}"),
@@ -50,19 +50,19 @@ impl Problem {
         Self::new(key, place, what, fix, message)
     }
 
-    /// A key that does not exist, with the way out.
+    /// Returns a problem for an unknown key, with a suggestion.
     pub(super) fn unknown_key(key: &str, place: &str, fix: &str) -> Self {
         let message = format!("unknown key `{key}` in {place}; {fix}");
         Self::new(key, place, "is not a known key", fix, message)
     }
 
-    /// An environment variable that is ours by its prefix and sets no key.
+    /// Returns a problem for an environment variable that has our prefix and sets no key.
     pub(super) fn unknown_variable(variable: &str, fix: &str) -> Self {
         let message = format!("unknown environment variable {variable}; {fix}");
         Self::new("", variable, "is not known", fix, message)
     }
 
-    /// A file that cannot be read as a whole.
+    /// Returns a problem with a file as a whole.
     pub(super) fn file(place: &str, what: &str) -> Self {
         Self::new("", place, what.trim_start(), "", format!("{place}{what}"))
     }

@@ -1,13 +1,13 @@
-//! The proxy that requests to Unipile go through, from the variables that curl and most programs read.
+//! The proxy for requests to Unipile, from the variables that curl and most programs read.
 //!
-//! The HTTP client reads them itself. This asks the same matcher what it makes of them, so that `check` and the log show
-//! what is used, without credentials, and so that a value that would be ignored is refused.
+//! The HTTP client reads the variables itself. This module applies the same matcher to them, so that `check` and the
+//! log show the proxy in use, without credentials, and so that a value that the client would ignore is refused.
 
 use hyper_util::client::proxy::matcher::Matcher;
 
 use super::problem::{ConfigError, Problem};
 
-/// The names of a variable: the first that is set counts.
+/// The names of a variable; the first that is set counts.
 const HTTPS: [&str; 2] = ["HTTPS_PROXY", "https_proxy"];
 const ALL: [&str; 2] = ["ALL_PROXY", "all_proxy"];
 const NO: [&str; 2] = ["NO_PROXY", "no_proxy"];
@@ -15,29 +15,29 @@ const NO: [&str; 2] = ["NO_PROXY", "no_proxy"];
 /// How requests reach the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Proxy {
-    /// Directly.
+    /// Directly, because no variable sets a proxy for it.
     None,
     /// Through a proxy.
     Through {
-        /// Its address, without credentials.
+        /// Address of the proxy, without credentials.
         url: String,
-        /// The variable that names it.
+        /// The variable that sets it.
         variable: &'static str,
     },
-    /// Directly, because a variable says so.
+    /// Directly, because a variable exempts the host.
     Bypassed {
-        /// That variable.
+        /// The variable that exempts it.
         variable: &'static str,
     },
-    /// A variable names something that is no proxy.
+    /// A variable does not contain the address of an HTTP proxy.
     Unusable {
-        /// That variable.
+        /// The variable that is wrong.
         variable: &'static str,
     },
 }
 
 impl Proxy {
-    /// What the client of `base_url` makes of `variables`.
+    /// Returns how the HTTP client for `base_url` interprets `variables`.
     pub(super) fn of(variables: &[(String, String)], base_url: &str) -> Self {
         let set = |names: [&'static str; 2]| {
             let value = |name: &'static str| variables.iter().find(|(known, _)| known == name);
@@ -48,7 +48,7 @@ impl Proxy {
         else {
             return Self::None;
         };
-        // http is for this machine only, which no proxy is asked for.
+        // http is for this machine only, and never uses a proxy.
         let Some(destination) =
             base_url.parse::<hyper::Uri>().ok().filter(|_| base_url.starts_with("https:"))
         else {
@@ -68,7 +68,7 @@ impl Proxy {
         }
     }
 
-    /// In one line for an operator, if there is something to say.
+    /// Returns one line for an operator, if a variable affects the requests.
     pub fn sentence(&self) -> Option<String> {
         match self {
             Self::None | Self::Unusable { .. } => None,
@@ -81,7 +81,7 @@ impl Proxy {
         }
     }
 
-    /// Refuses what would be ignored.
+    /// Refuses a value that the client would ignore.
     pub(super) fn require(&self) -> Result<(), ConfigError> {
         match self {
             Self::Unusable { variable } => {
@@ -93,7 +93,7 @@ impl Proxy {
         }
     }
 
-    /// Whether a variable of the environment is one of these.
+    /// Returns whether `name` is one of the proxy variables.
     pub(super) fn is_variable(name: &str) -> bool {
         [HTTPS, ALL, NO].concat().contains(&name)
     }

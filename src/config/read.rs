@@ -1,7 +1,8 @@
-//! FairShare merged values into typed ones, and notes every problem on the way.
+//! Converts merged values to typed ones, and collects every problem on the way.
 //!
-//! A method that finds a problem answers a stand-in, so that reading goes on and all problems are told at once;
-//! `Settings::load` throws everything away if there was one. A nil value has been reported already and stays silent.
+//! A method that finds a problem returns a placeholder value, so that reading continues and all problems are reported
+//! at once; `Settings::load` discards everything if there was one. A nil value has already been reported, and adds no
+//! problem.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -15,13 +16,14 @@ use jiff::tz::TimeZone;
 use tracing_subscriber::EnvFilter;
 
 use super::LogFormat;
+use super::keys::{POLICY, join};
 use super::layers::{Layers, Leaf};
 use super::problem::Problem;
 use crate::domain::field_error::nearest;
 
-/// Longest duration that is taken: beyond it somebody mistyped, and sums of times could overflow.
+/// Longest accepted duration: a longer one is a mistake, and sums of times could overflow.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
-/// `sun_path` of Linux without its closing zero byte.
+/// Length of Linux's `sun_path` without its terminating zero byte.
 const LONGEST_SOCKET_PATH: usize = 107;
 const DURATION_FIX: &str = "write a number with a unit, such as 10s, 500ms, 1m 30s (the largest unit is h)";
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
@@ -33,12 +35,18 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The value of `key`.
+    /// Returns the value of `key`.
     pub(super) fn leaf(&self, key: &str) -> &'a Leaf {
         self.layers.leaves.get(key).expect("every key that is read stands in config/outboxd.toml")
     }
 
-    /// Notes a problem with `leaf`, once: accounts inherit the default's values and so its problems.
+    /// Returns the account's own value of a key below `policy.default`, or else the default's.
+    pub(super) fn of(&self, account: Option<&str>, path: &str) -> &'a Leaf {
+        let own = account.and_then(|id| self.layers.accounts.get(id)).and_then(|table| table.get(path));
+        own.unwrap_or_else(|| self.leaf(&join(POLICY, path)))
+    }
+
+    /// Adds a problem with `leaf`, once: accounts inherit the default's values, and so its problems.
     pub(super) fn add(&mut self, leaf: &Leaf, what: &str, fix: &str) {
         self.add_at(&leaf.key, leaf.place.as_deref().unwrap_or_default(), what, fix);
     }
@@ -61,7 +69,7 @@ impl<'a> Reader<'a> {
         matches!(leaf.value, ValueKind::Boolean(true))
     }
 
-    /// A whole number inside `range`.
+    /// Reads a whole number within `range`.
     pub(super) fn count(&mut self, leaf: &Leaf, range: RangeInclusive<u32>) -> u32 {
         let ValueKind::I64(number) = leaf.value else { return *range.start() };
         match u32::try_from(number) {
@@ -74,12 +82,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// As [`Reader::count`], for sizes in memory.
+    /// Reads a size in memory, like [`Reader::count`].
     pub(super) fn size(&mut self, key: &str, range: RangeInclusive<u32>) -> usize {
         usize::try_from(self.count(self.leaf(key), range)).unwrap_or(usize::MAX)
     }
 
-    /// A whole number from 1 to `most`.
+    /// Reads a whole number from 1 to `most`.
     pub(super) fn rate(&mut self, key: &str, most: u32) -> NonZeroU32 {
         NonZeroU32::new(self.count(self.leaf(key), 1..=most)).unwrap_or(NonZeroU32::MIN)
     }
@@ -94,7 +102,7 @@ impl<'a> Reader<'a> {
         seed.ok().filter(|seed| *seed != 0)
     }
 
-    /// A duration that may be zero; `None` where it is none.
+    /// Reads a duration, which may be zero; returns `None` if the text is not a duration.
     pub(super) fn duration(&mut self, leaf: &'a Leaf) -> Option<Duration> {
         let text = self.text(leaf)?;
         let Ok(signed) = SpanParser::new().parse_duration(text.trim()) else {
@@ -114,7 +122,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A duration that zero would make senseless.
+    /// Reads a duration greater than zero.
     pub(super) fn positive_duration(&mut self, leaf: &'a Leaf) -> Option<Duration> {
         let duration = self.duration(leaf)?;
         if duration.is_zero() {
@@ -124,7 +132,7 @@ impl<'a> Reader<'a> {
         Some(duration)
     }
 
-    /// Durations that grow, separated by commas; none if the text is empty.
+    /// Reads ascending durations, separated by commas; empty text is an empty list.
     pub(super) fn durations(&mut self, leaf: &'a Leaf) -> Vec<Duration> {
         let Some(text) = self.text(leaf) else { return Vec::new() };
         let mut found = Vec::new();
@@ -151,12 +159,12 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// As [`Reader::positive_duration`], with a stand-in.
+    /// Reads a duration greater than zero; returns zero after a problem.
     pub(super) fn timeout(&mut self, key: &str) -> Duration {
         self.positive_duration(self.leaf(key)).unwrap_or_default()
     }
 
-    /// Notes a lower end that lies above its upper end; each is named by the last part of its key.
+    /// Adds a problem if the lower bound is above the upper one; names each by the last part of its key.
     pub(super) fn ordered(&mut self, low: (&Leaf, Option<Duration>), high: (&Leaf, Option<Duration>)) {
         let ((low, Some(least)), (high, Some(most))) = (low, high) else { return };
         if least <= most {
@@ -180,12 +188,12 @@ impl<'a> Reader<'a> {
         let leaf = self.leaf(key);
         let path = self.text(leaf);
         if path.is_some_and(|path| path.is_empty() || path.contains('\0')) {
-            self.add(leaf, "is no path", "give the path of a file");
+            self.add(leaf, "is not a path", "give the path of a file");
         }
         PathBuf::from(path.unwrap_or_default())
     }
 
-    /// A path of the database: SQLite gives some names a meaning of their own.
+    /// Reads the path of the database; refuses `:memory:`, which is a special name for SQLite.
     pub(super) fn database(&mut self, key: &str) -> PathBuf {
         let path = self.path(key);
         if path.as_os_str() == ":memory:" {
@@ -205,7 +213,7 @@ impl<'a> Reader<'a> {
         path
     }
 
-    /// File permissions in octal.
+    /// Reads file permissions in octal.
     pub(super) fn mode(&mut self, key: &str) -> u32 {
         let leaf = self.leaf(key);
         let Some(text) = self.text(leaf) else { return 0 };
@@ -214,13 +222,13 @@ impl<'a> Reader<'a> {
             Ok(mode) if octal && mode <= 0o777 => mode,
             _ => {
                 let fix = "write octal digits, such as \"0660\" for owner and group";
-                self.add(leaf, &format!("{text:?} is no file mode"), fix);
+                self.add(leaf, &format!("{text:?} is not a file mode"), fix);
                 0
             }
         }
     }
 
-    /// The URL of the API without a closing slash.
+    /// Reads the URL of the API, without a trailing slash.
     pub(super) fn base_url(&mut self, key: &str) -> String {
         let leaf = self.leaf(key);
         let Some(text) = self.text(leaf) else { return String::new() };
@@ -230,7 +238,7 @@ impl<'a> Reader<'a> {
         text.trim_end_matches('/').to_owned()
     }
 
-    /// An IANA zone.
+    /// Reads an IANA zone.
     pub(super) fn zone(&mut self, leaf: &'a Leaf) -> Option<TimeZone> {
         let name = self.text(leaf)?;
         match TimeZone::get(name) {
@@ -240,14 +248,14 @@ impl<'a> Reader<'a> {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => "give an IANA name, such as \"Europe/Paris\" or \"UTC\"".to_owned(),
                 };
-                self.add(leaf, &format!("{name:?} is no known time zone"), &fix);
+                self.add(leaf, &format!("{name:?} is not a known time zone"), &fix);
                 None
             }
         }
     }
 
-    /// A filter of log levels. `EnvFilter` takes a mistyped level for the name of a module and then logs nothing else,
-    /// so a lone word that is no level is refused here.
+    /// Reads a filter of log levels. `EnvFilter` takes a mistyped level for the name of a module and then logs
+    /// nothing else, so a single word that is not a level is refused here.
     pub(super) fn log_level(&mut self, key: &str) -> String {
         let leaf = self.leaf(key);
         let Some(text) = self.text(leaf) else { return String::new() };
@@ -257,17 +265,17 @@ impl<'a> Reader<'a> {
         for word in lone_words {
             if !LEVELS.contains(&word.to_lowercase().as_str()) {
                 let near = nearest(word, &LEVELS).map(|near| format!("did you mean {near:?}?"));
-                self.add(leaf, &format!("{word:?} is no level"), near.as_deref().unwrap_or(fix));
+                self.add(leaf, &format!("{word:?} is not a level"), near.as_deref().unwrap_or(fix));
                 return text.to_owned();
             }
         }
         if let Err(error) = EnvFilter::builder().parse(text) {
-            self.add(leaf, &format!("{text:?} is no log filter: {error}"), fix);
+            self.add(leaf, &format!("{text:?} is not a log filter: {error}"), fix);
         }
         text.to_owned()
     }
 
-    /// Folders, separated by colons as in PATH.
+    /// Reads folders, separated by colons as in PATH.
     pub(super) fn folders(&mut self, key: &str) -> Vec<PathBuf> {
         let leaf = self.leaf(key);
         let Some(text) = self.text(leaf) else { return Vec::new() };
@@ -279,14 +287,14 @@ impl<'a> Reader<'a> {
         folders
     }
 
-    /// Whether the API is spoken to as its guide shows.
+    /// Reads whether requests use the form of Unipile's guide.
     pub(super) fn guide_dialect(&mut self, key: &str) -> bool {
         let leaf = self.leaf(key);
         match self.text(leaf) {
             None | Some("specifics") => false,
             Some("guide") => true,
             Some(other) => {
-                self.add(leaf, &format!("{other:?} is no dialect"), "write specifics or guide");
+                self.add(leaf, &format!("{other:?} is not a dialect"), "write specifics or guide");
                 false
             }
         }
@@ -298,14 +306,15 @@ impl<'a> Reader<'a> {
         match LogFormat::ALL.into_iter().find(|format| format.as_str() == text) {
             Some(format) => format,
             None => {
-                self.add(leaf, &format!("{text:?} is no format"), "write auto, human, json or journald");
+                self.add(leaf, &format!("{text:?} is not a format"), "write auto, human, json or journald");
                 LogFormat::Auto
             }
         }
     }
 }
 
-/// Whether `text` can be the API's address; it is not quoted back, because a URL may hold a password.
+/// Checks whether `text` is a valid URL for the API. The error does not quote it, because a URL may contain a
+/// password.
 fn checked_url(text: &str) -> Result<(), (&'static str, &'static str)> {
     let example = "write it as in \"https://api.unipile.com\"";
     let url = reqwest::Url::parse(text).map_err(|_| ("is not a URL", example))?;
@@ -338,7 +347,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// The zone that `name` most likely meant: a city without its continent, or a slip of the pen.
+/// Returns the zone that `name` most likely means: a city without its continent, or a typing error.
 fn nearest_zone(name: &str) -> Option<String> {
     let names: Vec<String> = jiff::tz::db().available().map(|zone| zone.to_string()).collect();
     let city = |zone: &&String| zone.rsplit('/').next().is_some_and(|city| city.eq_ignore_ascii_case(name));

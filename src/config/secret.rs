@@ -1,7 +1,7 @@
-//! The API key: from `unipile.api_key`, from the file that `unipile.api_key_file` names, or from systemd.
+//! The API key: from `unipile.api_key`, from the file in `unipile.api_key_file`, or from systemd.
 //!
-//! It leaves this file only as a [`SecretString`], and no problem quotes it (P8). That there is none is no error of
-//! loading: the commands that only read do not need it.
+//! The key leaves this file only as a [`SecretString`], and no problem quotes it (P8). A missing key is not an error
+//! of loading, because commands that only read do not need it.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use super::layers::Leaf;
 use super::problem::{ConfigError, Problem};
 use super::read::Reader;
 
-/// The variable in which systemd names the folder of a service's credentials.
+/// The variable in which systemd passes the folder of a service's credentials.
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-/// The key of the configuration that holds the secret.
+/// The configuration key for the secret.
 pub(super) const KEY: &str = "unipile.api_key";
-/// The credential that holds the key.
+/// The systemd credential with the key.
 const CREDENTIAL: &str = "unipile_api_key";
-/// What the effective configuration shows instead of a key.
+/// The text that the effective configuration shows in place of the key.
 pub(super) const SHOWN: &str = "<set>";
 const WAYS: &str = "set the environment variable OUTBOXD_UNIPILE_API_KEY (or unipile.api_key), or name a file in \
                     unipile.api_key_file, or give the service the systemd credential unipile_api_key";
 
-/// The key, and the credential file if it came from there.
+/// The key, and the credential file if the key came from there.
 #[derive(Debug, Default)]
 pub(super) struct ApiKey {
     pub(super) secret: Option<SecretString>,
@@ -37,7 +37,7 @@ pub(super) fn read(reader: &mut Reader<'_>, credentials: Option<&str>) -> ApiKey
     if !given.trim().is_empty() {
         if !path.is_empty() {
             let from = file.place.as_deref().unwrap_or_default();
-            let what = format!("stands beside unipile.api_key_file (in {from})");
+            let what = format!("cannot be combined with unipile.api_key_file (in {from})");
             reader.add(key, &what, "keep one of the two");
         }
         return ApiKey { secret: checked(reader, key, "the key", given), credential: None };
@@ -80,18 +80,18 @@ fn credential(reader: &mut Reader<'_>, folder: &Path) -> ApiKey {
     }
 }
 
-/// The key without the white space around it, if a header can carry it; `holder` is what a problem calls it.
+/// Trims the key and checks that a header can carry it; `holder` is its name in a problem.
 fn checked(reader: &mut Reader<'_>, leaf: &Leaf, holder: &str, text: &str) -> Option<SecretString> {
     let key = text.trim();
     let (what, fix) = if key.is_empty() {
         ("is empty", "put the API key there")
     } else if key == SHOWN {
-        ("is only the mark that stands for a key in printed configurations", "put the API key there")
+        ("is the placeholder of a key in printed configurations", "put the API key there")
     } else if !key.chars().all(|c| (' '..='~').contains(&c)) {
         let fix = "copy the key again, alone and on one line";
         ("holds a line end, a control character or a letter outside ASCII", fix)
     } else if key.starts_with(QUOTES) || key.ends_with(QUOTES) {
-        ("stands in quotes, which would be sent as a part of it", "write the key alone, without quotes")
+        ("is in quotes, which would be sent as a part of it", "write the key alone, without quotes")
     } else if is_assignment(key) {
         let fix = "write the key alone, without a name and an equals sign before it";
         ("begins with a name and an equals sign, as in an environment file", fix)
@@ -106,7 +106,7 @@ fn checked(reader: &mut Reader<'_>, leaf: &Leaf, holder: &str, text: &str) -> Op
 
 const QUOTES: [char; 5] = ['"', '\'', '`', '<', '>'];
 
-/// Whether it is a line such as `UNIPILE_API_KEY=…`. Base64 has an equals sign at its end only.
+/// Returns whether the key looks like a line such as `UNIPILE_API_KEY=…`. Base64 has equals signs only at its end.
 fn is_assignment(key: &str) -> bool {
     let is_name = |name: &str| {
         let name = name.strip_prefix("export ").unwrap_or(name).trim();
@@ -116,7 +116,7 @@ fn is_assignment(key: &str) -> bool {
     key.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty())
 }
 
-/// What to tell whoever needs the key when there is none.
+/// Returns the error for callers that need the key when there is none.
 pub(super) fn missing() -> ConfigError {
     ConfigError { problems: vec![Problem::value(KEY, "", "there is no API key", WAYS)] }
 }

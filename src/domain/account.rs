@@ -1,4 +1,6 @@
-//! An account as the queue knows it: whether it may send, and when again.
+//! An account as the queue stores it: whether it may send, and when it may send again.
+//!
+//! The store loads and saves these types; the engine and `policy/` decide with them.
 
 use std::time::Duration;
 
@@ -8,52 +10,52 @@ use super::message::AccountId;
 use super::outcome::DownCause;
 use super::reason::Reason;
 
-/// What the store holds of one account; everything that a promise needs survives a restart here.
+/// Stored state of one account. Everything that a promise needs is here, so that it survives a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
-    /// Its id.
+    /// Account id, `acc_…`.
     pub id: AccountId,
-    /// Set while somebody has paused it.
+    /// Set while the account is paused.
     pub pause: Option<Pause>,
-    /// Set while it cannot send for a reason that a person must mend.
+    /// Set while the account cannot send and a person must fix the cause.
     pub down: Option<Down>,
-    /// Set while it must rest.
+    /// Set while the account must rest.
     pub hold: Option<AccountHold>,
-    /// When its last call began.
+    /// When the last call of the account began.
     pub last_call_at: Option<Timestamp>,
-    /// The earliest time of its next call: the last one plus the gap that was drawn for it (P3).
+    /// Earliest time of the next call: the last one plus the gap drawn for it (P3).
     pub next_call_at: Option<Timestamp>,
-    /// Whether a call is on its way.
+    /// Whether a call of the account is in flight.
     pub in_flight: bool,
-    /// What its limits remember.
+    /// What the account's limits remember.
     pub history: History,
 }
 
-/// What the limits of an account remember beside the sends themselves.
+/// What the limits of an account remember in addition to its sends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// Its first call of all.
+    /// When the account's first call ever began.
     pub first_call_at: Option<Timestamp>,
-    /// When its warm-up began again, after a restriction or a long quiet time.
+    /// When the warm-up restarted, after a restriction or a long idle period.
     pub warm_up_again_at: Option<Timestamp>,
-    /// When the provider last throttled it.
+    /// When the provider last throttled the account.
     pub throttled_at: Option<Timestamp>,
-    /// How often in a row it was throttled, each within 30 days of the one before.
+    /// Number of throttles in a row, each within 30 days of the one before.
     pub throttles: u32,
-    /// Its caps are halved until then.
+    /// The caps are halved until this time.
     pub half_caps_until: Option<Timestamp>,
-    /// Attempts in a row that failed.
+    /// Number of attempts in a row that failed.
     pub failures: u32,
-    /// Sends until the next break; `None` where none has been drawn.
+    /// Sends until the next break; `None` if no number has been drawn.
     pub break_left: Option<u32>,
     /// Whether the pause before its next call is a break.
     pub on_break: bool,
-    /// The pause that was drawn for its last call.
+    /// The pause drawn for the last call.
     pub last_gap: Option<Duration>,
 }
 
 impl Account {
-    /// An account that has sent nothing and that nothing holds.
+    /// Returns an account that has sent nothing and that nothing blocks.
     pub fn new(id: AccountId) -> Self {
         Self {
             id,
@@ -68,60 +70,60 @@ impl Account {
     }
 }
 
-/// A pause that somebody asked for.
+/// A pause of one account, or of all sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Since when.
+    /// When the pause began.
     pub since: Timestamp,
-    /// Until when; `None` until it is resumed.
+    /// When the pause ends; `None` lasts until `resume`.
     pub until: Option<Timestamp>,
-    /// In the words of whoever paused it.
+    /// The reason that was given for the pause.
     pub note: Option<String>,
 }
 
 impl Pause {
-    /// Whether it still holds.
+    /// Returns whether the pause is still in force at `now`.
     pub fn holds(&self, now: Timestamp) -> bool {
         self.until.is_none_or(|until| now < until)
     }
 }
 
-/// Something is down until a person has mended it and said `resume`.
+/// An account, or the key, that cannot send until a person has fixed the cause and run `resume`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Down {
-    /// What is down.
+    /// Why it cannot send.
     pub cause: DownCause,
-    /// Since when.
+    /// When the problem was first seen.
     pub since: Timestamp,
-    /// What Unipile answered.
+    /// Unipile's answer.
     pub problem: String,
 }
 
 /// A forced rest of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountHold {
-    /// Why.
+    /// Why the account rests.
     pub reason: Reason,
-    /// Until when.
+    /// When the rest ends.
     pub until: Timestamp,
 }
 
-/// What concerns every account at once.
+/// State that applies to every account at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Daemon {
     /// Set while all sending is paused.
     pub pause: Option<Pause>,
-    /// Set while the key is refused.
+    /// Set while Unipile refuses the key.
     pub key_refused: Option<Down>,
-    /// Set while the queue is held because it is a copy, or was restored from a backup.
+    /// Set while the queue is held because it is a copy or was restored from a backup.
     pub restored: Option<Restored>,
 }
 
-/// A queue that was recognised as a restored copy.
+/// A queue that the daemon recognized as a restored copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// When it was recognised.
+    /// When the daemon recognized it.
     pub since: Timestamp,
-    /// By what.
+    /// How the daemon recognized it.
     pub why: String,
 }

@@ -1,62 +1,62 @@
-//! What Unipile knows of an account, as it was last read: who it is, how it stands, its inboxes and its InMail credits.
+//! Unipile's last known view of an account: identity, status, inboxes and InMail credits.
 //!
-//! Each part carries the time at which it was read, so that an old reading is seen to be one. Nothing that a promise
-//! needs rests on it: what decides about a send is read anew.
+//! Each part carries the time at which it was read, so that old data is visible as old. No promise depends on a
+//! snapshot: whatever decides about a send is read again.
 
 use jiff::Timestamp;
 
 use super::observed::{Credits, ObservedAccount, ObservedInbox};
 use super::outcome::ProviderError;
 
-/// A part of the facts, and when it was read.
+/// A part of the snapshot, and when it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReadAt<T> {
-    /// What was read.
+    /// The value as read.
     pub value: T,
-    /// When.
+    /// When it was read.
     pub at: Timestamp,
 }
 
-/// What is known of an account.
+/// Last known view of an account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AccountSnapshot {
-    /// Who it is and how it stands.
+    /// Identity and status.
     pub account: Option<ReadAt<ObservedAccount>>,
-    /// Its inboxes.
+    /// The account's inboxes.
     pub inboxes: Option<ReadAt<Vec<ObservedInbox>>>,
-    /// The InMails that it may still send.
+    /// InMails that the account may still send.
     pub credits: Option<ReadAt<Credits>>,
-    /// When it was last tried to read all of it.
+    /// When a read of the whole snapshot was last tried.
     pub tried_at: Option<Timestamp>,
-    /// What kept a part from being read when it was last tried.
+    /// Why the last try could not read a part.
     pub problem: Option<String>,
 }
 
-/// What one try at reading the facts of an account showed. A part that could not be read is `None` and leaves what is
-/// known of it as it is.
+/// Result of one try at reading a snapshot. A part that could not be read is `None` and leaves the known value
+/// unchanged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// When it was read.
+    /// When the try was made.
     pub at: Timestamp,
-    /// Whether it was tried to read all of it, and not only a part that somebody needed.
+    /// Whether the try covered the whole snapshot, rather than only a part that a caller needed.
     pub is_whole: bool,
-    /// Who it is and how it stands.
+    /// Identity and status.
     pub account: Option<ObservedAccount>,
-    /// Its inboxes.
+    /// The account's inboxes.
     pub inboxes: Option<Vec<ObservedInbox>>,
-    /// The InMails that it may still send.
+    /// InMails that the account may still send.
     pub credits: Option<Credits>,
-    /// What kept a part from being read.
+    /// Why a part could not be read.
     pub problem: Option<ProviderError>,
 }
 
 impl Reading {
-    /// A reading of everything at `at` that has shown nothing yet.
+    /// Returns an empty reading of the whole snapshot at `at`.
     pub fn new(at: Timestamp) -> Self {
         Self { at, is_whole: true, account: None, inboxes: None, credits: None, problem: None }
     }
 
-    /// A reading of a part.
+    /// Returns an empty reading of a part at `at`.
     pub fn part(at: Timestamp) -> Self {
         Self { is_whole: false, ..Self::new(at) }
     }

@@ -1,37 +1,39 @@
-//! A file that goes with a message: what is known of it. Its bytes are a blob of the store, known by their hash.
+//! A file that is sent with a message: its metadata.
+//!
+//! The bytes are a blob in the store, found by their hash.
 
 use serde_json::Number;
 
-/// A file of a message.
+/// Metadata of a file that belongs to a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
-    /// Its name, with an extension.
+    /// File name, with an extension.
     pub filename: String,
-    /// Its MIME type; decides how the provider treats it.
+    /// MIME type; decides how the provider treats the file.
     pub content_type: String,
-    /// How it is shown, where the producer says.
+    /// How the file is displayed, if the producer says.
     pub send_mode: Option<SendMode>,
-    /// Whether it is a voice note.
+    /// Whether the file is a voice note.
     pub voice_note: bool,
-    /// How long it plays, in seconds.
+    /// Playing time, in seconds.
     pub duration: Option<Number>,
-    /// Its length in bytes, never 0.
+    /// Length in bytes, never 0.
     pub size: u64,
-    /// The hash of its bytes, in hexadecimal.
+    /// SHA-256 hash of the bytes, in hexadecimal.
     pub sha256: String,
 }
 
-/// How a picture, a sound or a film is shown.
+/// How an image, audio or video file is displayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendMode {
-    /// As the provider would show its own.
+    /// As the provider displays its own media.
     Native,
     /// As a file to download.
     File,
 }
 
 impl SendMode {
-    /// Unipile's word.
+    /// Returns Unipile's word for this mode.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -39,13 +41,13 @@ impl SendMode {
         }
     }
 
-    /// The mode of that word.
+    /// Returns the mode with this word.
     pub fn parse(word: &str) -> Option<Self> {
         [Self::Native, Self::File].into_iter().find(|mode| mode.as_str() == word)
     }
 }
 
-/// What kind of file Unipile takes it for, by its MIME type.
+/// The kind of file that Unipile infers from the MIME type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Medium {
     /// `image/*`.
@@ -59,7 +61,7 @@ pub enum Medium {
 }
 
 impl Medium {
-    /// The kind of `content_type`.
+    /// Returns the kind of `content_type`.
     pub fn of(content_type: &str) -> Self {
         match content_type.split('/').next() {
             Some("image") => Self::Image,
@@ -70,11 +72,11 @@ impl Medium {
     }
 }
 
-/// The bytes of an attachment, stored once however many messages carry them.
+/// The bytes of an attachment, stored once no matter how many messages carry them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
-    /// Their hash, in hexadecimal.
+    /// SHA-256 hash of the bytes, in hexadecimal.
     pub sha256: String,
-    /// The bytes.
+    /// The content of the file.
     pub bytes: std::sync::Arc<Vec<u8>>,
 }

@@ -1,51 +1,51 @@
-//! When an account works: hours for each weekday, days off, and how much a day may begin late and end early.
+//! When an account works: hours for each weekday, days off, and how late a day may begin and how early it may end.
 //!
-//! A span is what the clock on the wall of the account's zone shows; which instants those are, across daylight-saving
-//! changes, is worked out in `policy/hours.rs`. What is written becomes a type here, once, for every door.
+//! A span is wall-clock time in the account's zone; `policy/hours.rs` computes the instants, across daylight-saving
+//! changes. Text is parsed into these types here, once, for the configuration and for the API.
 
 use std::time::Duration;
 
 use jiff::ToSpan;
 use jiff::civil::{Date, Weekday};
 
-use super::policy::ParseError;
+use super::parse_error::ParseError;
 
-/// Minutes of a whole day on the clock.
+/// Minutes of a whole day.
 pub const DAY: u16 = 24 * 60;
 
 /// The weekdays in the order of [`Calendar::week`].
 pub const WEEKDAYS: [&str; 7] =
     ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
-/// The longest range of days off: beyond it somebody mistyped a year.
+/// Longest range of days off, in days: a longer one is a mistyped year.
 const LONGEST_RANGE: i32 = 366;
 
-/// From one clock time to another, in minutes after the midnight that its day begins with.
+/// From one wall-clock time to another, in minutes after the midnight at which its day begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span {
-    /// Open from then on, below 1440.
+    /// Start, inclusive; below 1440.
     pub from: u16,
-    /// Closed from then on; above 1440 it goes over midnight, never beyond 24 hours.
+    /// End, exclusive; above 1440 the span crosses midnight. It never exceeds 24 hours.
     pub to: u16,
 }
 
-/// When an account works.
+/// The working hours of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calendar {
-    /// The spans that begin on each weekday, Monday first, in order; none: that day is off.
+    /// Spans that begin on each weekday, Monday first, in order; an empty list is a day off.
     pub week: [Vec<Span>; 7],
-    /// The first span of a day begins up to this late, drawn for each day.
+    /// The first span of a day begins up to this late; drawn for each day.
     pub start_late: Duration,
-    /// Every span begins up to this late, so that accounts with the same hours do not all send at one moment.
+    /// Every span begins up to this late, so that accounts with the same hours do not all send at the same moment.
     pub spread: Duration,
-    /// The last span of a day ends up to this early, drawn for each day.
+    /// The last span of a day ends up to this early; drawn for each day.
     pub end_early: Duration,
     /// First and last day of each time off, in order.
     pub days_off: Vec<(Date, Date)>,
 }
 
 impl Calendar {
-    /// Open at all times.
+    /// Returns a calendar that is always open.
     pub fn always() -> Self {
         let whole = vec![Span { from: 0, to: DAY }];
         let (start_late, spread, end_early) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
@@ -53,27 +53,27 @@ impl Calendar {
         Self { week, start_late, spread, end_early, days_off: Vec::new() }
     }
 
-    /// Whether it never closes.
+    /// Returns whether the calendar never closes.
     pub fn is_always_open(&self) -> bool {
         *self == Self::always()
     }
 
-    /// The spans that begin on this weekday.
+    /// Returns the spans that begin on this weekday.
     pub fn spans(&self, weekday: Weekday) -> &[Span] {
         &self.week[usize::from(weekday.to_monday_zero_offset().unsigned_abs())]
     }
 
-    /// Whether nothing is sent on `date`.
+    /// Returns whether `date` is a day off.
     pub fn is_off(&self, date: Date) -> bool {
         let after = self.days_off.partition_point(|(first, _)| *first <= date);
-        // Ranges are merged, so only the last one that has begun can hold the day.
+        // Ranges are merged, so only the last one that has begun can include the day.
         after > 0 && self.days_off[after - 1].1 >= date
     }
 
-    /// Looks at it as a whole: each part may be right and the sum not.
+    /// Checks the calendar as a whole: each part may be valid and the combination not.
     ///
     /// # Errors
-    /// What does not fit together: the weekday that it is about, if it is about one.
+    /// Returns the conflict, with the index of its weekday if it concerns one.
     pub fn check(&self) -> Result<(), (Option<usize>, ParseError)> {
         if self.week.iter().all(Vec::is_empty) {
             let fix = "open one day at least, or pause the account";
@@ -109,17 +109,17 @@ impl Calendar {
     }
 }
 
-/// Reads `"09:00-12:00, 13:00-18:00"`; empty text is a day off.
+/// Parses `"09:00-12:00, 13:00-18:00"`; empty text is a day off.
 ///
 /// # Errors
-/// What is wrong, and what to write instead.
+/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_spans(text: &str) -> Result<Vec<Span>, ParseError> {
     let mut spans = Vec::new();
     for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
         let fix = "write \"09:00-18:00\", several with a comma, \"00:00-24:00\" for the whole day, \"\" for a day off";
         let ends = part.split_once('-').and_then(|(from, to)| Some((minutes(from)?, minutes(to)?)));
         let Some((from, to)) = ends else {
-            return Err(ParseError::new(format!("{part:?} is no span of hours"), fix));
+            return Err(ParseError::new(format!("{part:?} is not a span of hours"), fix));
         };
         if from == to || from == DAY {
             return Err(ParseError::new(format!("{part:?} is empty"), fix));
@@ -128,7 +128,7 @@ pub fn parse_spans(text: &str) -> Result<Vec<Span>, ParseError> {
     }
     spans.sort_unstable();
     let overlap = spans.windows(2).any(|pair| pair[0].to > pair[1].from);
-    // What goes over midnight must not come round to the day's own beginning.
+    // A span that crosses midnight must not reach the beginning of its own day again.
     let round = spans.first().zip(spans.last()).is_some_and(|(first, last)| last.to > first.from + DAY);
     if overlap || round {
         return Err(ParseError::new("has spans that overlap", "make one span of them"));
@@ -136,7 +136,7 @@ pub fn parse_spans(text: &str) -> Result<Vec<Span>, ParseError> {
     Ok(spans)
 }
 
-/// `09:30` as minutes; `24:00` is the end of the day.
+/// Parses `09:30` as minutes; `24:00` is the end of the day.
 fn minutes(text: &str) -> Option<u16> {
     let (hour, minute) = text.trim().split_once(':')?;
     let digits = |part: &str| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_digit());
@@ -148,10 +148,10 @@ fn minutes(text: &str) -> Option<u16> {
     (minute < 60 && total <= DAY).then_some(total)
 }
 
-/// Reads days off: dates and ranges, separated by commas or line ends; what follows a `#` is a comment.
+/// Parses days off: dates and ranges, separated by commas or line ends; `#` begins a comment.
 ///
 /// # Errors
-/// What is wrong, with its line if there are several, and what to write instead.
+/// Returns a [`ParseError`] with the problem, its line number if there are several lines, and the fix.
 pub fn parse_days_off(text: &str) -> Result<Vec<(Date, Date)>, ParseError> {
     let fix = "write dates as in \"2026-12-24..2027-01-02, 2027-04-05\", or one a line";
     let several = text.trim().lines().count() > 1;
@@ -162,7 +162,7 @@ pub fn parse_days_off(text: &str) -> Result<Vec<(Date, Date)>, ParseError> {
             let place = if several { format!("line {}: ", index + 1) } else { String::new() };
             let (first, last) = part.split_once("..").unwrap_or((part, part));
             let (Some(first), Some(last)) = (date(first), date(last)) else {
-                return Err(ParseError::new(format!("{place}{part:?} is no date"), fix));
+                return Err(ParseError::new(format!("{place}{part:?} is not a date"), fix));
             };
             if last < first {
                 return Err(ParseError::new(format!("{place}{part:?} ends before it begins"), fix));
@@ -177,14 +177,14 @@ pub fn parse_days_off(text: &str) -> Result<Vec<(Date, Date)>, ParseError> {
     Ok(merged(days))
 }
 
-/// `2026-12-24` and nothing else: jiff would take more forms.
+/// Parses `2026-12-24` and no other form: jiff accepts more.
 pub fn date(text: &str) -> Option<Date> {
     let text = text.trim();
     let form = text.len() == 10 && text.bytes().all(|c| c.is_ascii_digit() || c == b'-');
     text.parse().ok().filter(|_| form)
 }
 
-/// Ranges in order, with those that touch made one.
+/// Sorts ranges and merges those that touch or overlap.
 pub fn merged(mut days: Vec<(Date, Date)>) -> Vec<(Date, Date)> {
     days.sort_unstable();
     let mut merged: Vec<(Date, Date)> = Vec::with_capacity(days.len());
@@ -215,15 +215,15 @@ mod tests {
     #[test]
     fn every_mistake_in_spans_says_what_to_write() {
         for (text, what) in [
-            ("9-18", "\"9-18\" is no span of hours"),
-            ("9:00-18:00", "\"9:00-18:00\" is no span of hours"),
-            ("09:00-18:60", "\"09:00-18:60\" is no span of hours"),
-            ("09:00-24:01", "\"09:00-24:01\" is no span of hours"),
+            ("9-18", "\"9-18\" is not a span of hours"),
+            ("9:00-18:00", "\"9:00-18:00\" is not a span of hours"),
+            ("09:00-18:60", "\"09:00-18:60\" is not a span of hours"),
+            ("09:00-24:01", "\"09:00-24:01\" is not a span of hours"),
             ("09:00-09:00", "\"09:00-09:00\" is empty"),
             ("24:00-08:00", "\"24:00-08:00\" is empty"),
             ("09:00-13:00, 12:00-18:00", "has spans that overlap"),
             ("01:00-03:00, 22:00-02:00", "has spans that overlap"),
-            ("09:00-18:00,", "\"\" is no span of hours"),
+            ("09:00-18:00,", "\"\" is not a span of hours"),
         ] {
             assert_eq!(parse_spans(text).unwrap_err().what, what);
         }
@@ -245,9 +245,9 @@ mod tests {
             assert_eq!(calendar.is_off(day), off, "{day}");
         }
         for (text, what) in [
-            ("2026-02-30", "\"2026-02-30\" is no date"),
-            ("24.12.2026", "\"24.12.2026\" is no date"),
-            ("2026-12-25\nsoon", "line 2: \"soon\" is no date"),
+            ("2026-02-30", "\"2026-02-30\" is not a date"),
+            ("24.12.2026", "\"24.12.2026\" is not a date"),
+            ("2026-12-25\nsoon", "line 2: \"soon\" is not a date"),
             ("2026-12-25..2026-12-24", "\"2026-12-25..2026-12-24\" ends before it begins"),
             ("2026-12-25..2062-12-24", "\"2026-12-25..2062-12-24\" is longer than a year"),
         ] {

@@ -1,75 +1,17 @@
 //! How many sends an account may make: a cap is a number of sends of one kind in one window.
 //!
-//! What is written (`"100/24h, 400/7d"`) becomes a type here, once, for the configuration and for the API; what it
-//! means at a given time is worked out in `policy/quota.rs`. The [`Ledger`] is what was sent, as the caps count it.
+//! Text (`"100/24h, 400/7d"`) is parsed into a type here, once, for the configuration and for the API;
+//! `policy/quota.rs` applies the caps at a given time. The [`Ledger`] lists the sends that the caps count.
 
 use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::message::{Extras, Target};
-use super::policy::ParseError;
-use super::specifics::{Product, Specifics};
+use super::kind::Kind;
+use super::parse_error::ParseError;
 
-/// What a send is, as far as caps tell sends apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A message into a chat that exists.
-    Message,
-    /// A first message, which starts a chat.
-    NewChat,
-    /// A first message that costs a credit: InMail, Sales Navigator, Recruiter.
-    InMail,
-    /// A message that is forwarded.
-    Forward,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Message, Self::NewChat, Self::InMail, Self::Forward];
-
-    /// The word in SQL, JSON and the configuration's keys.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::NewChat => "new_chat",
-            Self::InMail => "inmail",
-            Self::Forward => "forward",
-        }
-    }
-
-    /// The kind of that word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// The kind of a message that goes there and says this besides.
-    pub fn of(target: &Target, extras: &Extras) -> Self {
-        match target {
-            Target::Chat(_) => Self::Message,
-            Target::Forward { .. } => Self::Forward,
-            Target::User { .. } | Target::Group { .. } => {
-                match extras.specifics.as_ref().map(Specifics::product) {
-                    None | Some(Product::Classic { inmail: false }) => Self::NewChat,
-                    Some(
-                        Product::Classic { inmail: true } | Product::SalesNavigator | Product::Recruiter,
-                    ) => Self::InMail,
-                }
-            }
-        }
-    }
-
-    /// Whether it starts a chat.
-    pub fn starts_chat(self) -> bool {
-        match self {
-            Self::NewChat | Self::InMail => true,
-            Self::Message | Self::Forward => false,
-        }
-    }
-}
-
-/// The time in which a cap counts.
+/// The period over which a cap counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Window {
     /// Any 60 minutes.
@@ -78,15 +20,15 @@ pub enum Window {
     Hours24,
     /// Any 7 times 24 hours.
     Days7,
-    /// A calendar day of the account's zone.
+    /// A calendar day in the account's zone.
     Day,
 }
 
 impl Window {
-    /// All of them.
+    /// All windows.
     pub const ALL: [Self; 4] = [Self::Hour, Self::Hours24, Self::Days7, Self::Day];
 
-    /// The word behind the slash.
+    /// Returns the word after the slash.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hour => "hour",
@@ -96,7 +38,7 @@ impl Window {
         }
     }
 
-    /// Its length; `None` for a calendar day, which may have 23 hours or 25.
+    /// Returns the length of the window; `None` for a calendar day, which may have 23 or 25 hours.
     pub fn rolling(self) -> Option<Duration> {
         match self {
             Self::Hour => Some(Duration::from_secs(3600)),
@@ -107,56 +49,56 @@ impl Window {
     }
 }
 
-/// The longest window: no older send is ever counted.
+/// The longest window: no cap counts an older send.
 pub const LEDGER_REACH: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Largest number that a cap may have.
 pub const LARGEST_CAP: u32 = 1_000_000;
 
-/// At most so many sends in a window.
+/// An upper limit on the sends in a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cap {
-    /// Sends of this kind; `None` counts all together.
+    /// Counts sends of this kind; `None` counts all kinds together.
     pub kind: Option<Kind>,
-    /// In this window.
+    /// The period over which it counts.
     pub window: Window,
-    /// At least 1.
+    /// Maximum number of sends; at least 1.
     pub most: u32,
 }
 
 impl Cap {
-    /// Whether a send of `kind` counts.
+    /// Returns whether a send of `kind` counts towards this cap.
     pub fn counts(&self, kind: Kind) -> bool {
         self.kind.is_none_or(|own| own == kind)
     }
 
-    /// The configuration's name of what it counts: `all`, `new_chat`, …
+    /// Returns the configuration's name for the kind that it counts: `all`, `new_chat`, …
     pub fn name(&self) -> &'static str {
         self.kind.map_or("all", Kind::as_str)
     }
 }
 
 impl fmt::Display for Cap {
-    /// `caps.new_chat 40/24h`, as an operator finds it in the configuration.
+    /// Writes `caps.new_chat 40/24h`, the form in which the configuration has it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "caps.{} {}/{}", self.name(), self.most, self.window.as_str())
     }
 }
 
-/// Reads `"100/24h, 400/7d"`; empty text is no cap.
+/// Parses `"100/24h, 400/7d"`; empty text means no cap.
 ///
 /// # Errors
-/// What is wrong, and what to write instead.
+/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, ParseError> {
     let mut caps: Vec<Cap> = Vec::new();
     for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
         let fix =
-            "write a number, a slash and hour, 24h, 7d or day, as in \"100/24h, 400/7d\"; \"\" is no cap";
+            "write a number, a slash and hour, 24h, 7d or day, as in \"100/24h, 400/7d\"; \"\" means no cap";
         let Some((number, word)) = part.split_once('/') else {
-            return Err(ParseError::new(format!("{part:?} is no cap"), fix));
+            return Err(ParseError::new(format!("{part:?} is not a cap"), fix));
         };
         let Some(window) = Window::ALL.into_iter().find(|window| window.as_str() == word.trim()) else {
-            return Err(ParseError::new(format!("{:?} is no window", word.trim()), fix));
+            return Err(ParseError::new(format!("{:?} is not a window", word.trim()), fix));
         };
         let most = match number.trim().parse::<u32>() {
             Ok(0) => {
@@ -166,7 +108,7 @@ pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, ParseError
             Ok(most) if most <= LARGEST_CAP => most,
             _ => {
                 return Err(ParseError::new(
-                    format!("{:?} is no number from 1 to {LARGEST_CAP}", number.trim()),
+                    format!("{:?} is not a number from 1 to {LARGEST_CAP}", number.trim()),
                     fix,
                 ));
             }
@@ -180,7 +122,7 @@ pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, ParseError
     Ok(caps)
 }
 
-/// What an account has sent that may have reached somebody, as far back as a cap can count.
+/// Sends of an account that may have reached a recipient, as far back as a cap can count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     all: Vec<Timestamp>,
@@ -188,7 +130,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Of these sends, in any order.
+    /// Returns a ledger of these sends, which may be in any order.
     pub fn new(sends: impl IntoIterator<Item = (Timestamp, Kind)>) -> Self {
         let mut sends: Vec<(Timestamp, Kind)> = sends.into_iter().collect();
         sends.sort_by_key(|(at, _)| *at);
@@ -199,21 +141,22 @@ impl Ledger {
         ledger
     }
 
-    /// One send more, not earlier than those before.
+    /// Adds one send; a time earlier than the last one counts as the last one.
     pub fn push(&mut self, at: Timestamp, kind: Kind) {
         let at = self.all.last().map_or(at, |last| at.max(*last));
         self.all.push(at);
         self.kinds[kind as usize].push(at);
     }
 
-    /// Forgets the sends at `at` and later.
+    /// Drops the sends at `at` and later.
     pub fn forget_from(&mut self, at: Timestamp) {
         for sends in std::iter::once(&mut self.all).chain(&mut self.kinds) {
             sends.truncate(sends.partition_point(|sent| *sent < at));
         }
     }
 
-    /// Forgets sends earlier than `at`, once they are half of all: what no window counts is harmless and costs room alone.
+    /// Drops sends earlier than `at`, once they are more than half of all: no window counts them, so they only cost
+    /// memory.
     pub fn forget_before(&mut self, at: Timestamp) {
         let old = self.all.partition_point(|sent| *sent < at);
         if old * 2 > self.all.len() {
@@ -223,12 +166,12 @@ impl Ledger {
         }
     }
 
-    /// The times of the sends of `kind`, or of all, in order.
+    /// Returns the times of the sends of `kind`, or of all kinds, in order.
     pub fn sends(&self, kind: Option<Kind>) -> &[Timestamp] {
         kind.map_or(&self.all, |kind| &self.kinds[kind as usize])
     }
 
-    /// How many were sent at `since` or later.
+    /// Returns the number of sends at `since` or later.
     pub fn since(&self, kind: Option<Kind>, since: Timestamp) -> usize {
         let sends = self.sends(kind);
         sends.len() - sends.partition_point(|at| *at < since)
@@ -253,13 +196,13 @@ mod tests {
     fn every_mistake_says_what_to_write() {
         for (text, what) in [
             ("0/day", "\"0/day\" would let nothing through"),
-            ("100", "\"100\" is no cap"),
-            ("100/week", "\"week\" is no window"),
-            ("-3/day", "\"-3\" is no number from 1 to 1000000"),
-            ("1.5/day", "\"1.5\" is no number from 1 to 1000000"),
-            ("9999999/day", "\"9999999\" is no number from 1 to 1000000"),
+            ("100", "\"100\" is not a cap"),
+            ("100/week", "\"week\" is not a window"),
+            ("-3/day", "\"-3\" is not a number from 1 to 1000000"),
+            ("1.5/day", "\"1.5\" is not a number from 1 to 1000000"),
+            ("9999999/day", "\"9999999\" is not a number from 1 to 1000000"),
             ("5/day, 6/day", "names day twice"),
-            ("5/day,", "\"\" is no cap"),
+            ("5/day,", "\"\" is not a cap"),
         ] {
             let fault = parse_caps(None, text).unwrap_err();
             assert_eq!(fault.what, what);

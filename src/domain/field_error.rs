@@ -1,24 +1,24 @@
-//! Why something was refused at a door: which field, what is wrong with it, what to do instead (P7).
+//! Why input was refused: which field, what is wrong with it, and how to fix it (P7).
 //!
-//! Every door shows the same three parts; nothing is refused with less.
+//! HTTP, SQL and the command line all show these three parts; no input is refused with less.
 
 use std::fmt;
 
-/// One thing that is wrong with what a producer or an operator handed in.
+/// One problem with the input of a producer or an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
     /// Stable code for programs, such as `missing_field`.
     pub code: FieldErrorCode,
-    /// The field, parameter or key it is about; empty when it is about the whole.
+    /// The field, parameter or key with the problem; empty if it concerns the input as a whole.
     pub field: String,
-    /// What is wrong, as a clause: "holds 9,120 characters, 8,000 are allowed".
+    /// The problem, as a clause: "holds 9,120 characters, 8,000 are allowed".
     pub problem: String,
-    /// The way out, as an imperative clause: "split the text".
+    /// How to fix it, as an imperative clause: "split the text".
     pub fix: String,
 }
 
 impl FieldError {
-    /// Names the field, the problem and the way out.
+    /// Returns an error that names the field, the problem and the fix.
     pub fn new(
         code: FieldErrorCode,
         field: impl Into<String>,
@@ -28,7 +28,7 @@ impl FieldError {
         Self { code, field: field.into(), problem: problem.into(), fix: fix.into() }
     }
 
-    /// A field that is not known, with the nearest one that is.
+    /// Returns an error for an unknown field; suggests the nearest known one.
     pub fn unknown_field<'a>(field: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
         let fix = match nearest(field, &known) {
@@ -39,7 +39,7 @@ impl FieldError {
     }
 }
 
-/// The known name that `word` most likely meant, if one is close enough to be worth asking.
+/// Returns the known name nearest to `word`, if one is close enough to suggest.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     let lower = word.to_lowercase();
     known
@@ -60,43 +60,43 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// The kinds of refusals, stable for programs that read them.
+/// Kinds of field errors, stable for programs that read them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FieldErrorCode {
-    /// Something required is absent or empty.
+    /// A required field is missing or empty.
     MissingField,
-    /// A field nobody knows.
+    /// The field does not exist.
     UnknownField,
-    /// A key that an object has twice.
+    /// An object has the same key twice.
     DuplicateField,
-    /// A field of the wrong JSON or SQL type.
+    /// The field has the wrong JSON or SQL type.
     WrongType,
-    /// A value outside what is allowed.
+    /// The value is outside the allowed range or set.
     InvalidValue,
-    /// Two fields that exclude each other.
+    /// Two fields exclude each other.
     Contradiction,
-    /// Longer or larger than the configured limit.
+    /// The value is longer or larger than the configured limit.
     TooLong,
-    /// Not JSON, or not the JSON document that the door takes.
+    /// The input is not JSON, or not the JSON document that the endpoint accepts.
     MalformedJson,
-    /// The account is not named in the configuration and `accounts.known_only` is on.
+    /// The configuration does not name the account, and `accounts.known_only` is on.
     UnknownAccount,
-    /// The `dedupe_key` belongs to a message with another content.
+    /// The `dedupe_key` belongs to a message with different content.
     DedupeConflict,
     /// The same text was queued for the same person before.
     RepeatedText,
     /// The message or account does not exist.
     NotFound,
-    /// The state does not allow it.
+    /// The state of the message or account does not allow the action.
     WrongState,
-    /// The queue could not take it just now.
+    /// The queue could not accept the input at the moment.
     Unavailable,
-    /// A good row of an atomic batch that another row made fail.
+    /// A valid row of an atomic batch that failed because of another row.
     BatchRefused,
 }
 
 impl FieldErrorCode {
-    /// The code as JSON and the command line show it.
+    /// Returns the code as JSON and the command line show it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MissingField => "missing_field",

@@ -1,25 +1,25 @@
-//! Ids at every door, by one function: trimmed, and refused where they cannot be one (P7).
+//! Validates ids, for HTTP, SQL and the command line alike: trims them, and refuses what cannot be an id (P7).
 //!
-//! Spreadsheets and templates leave words such as `NULL` or `{{id}}` where a value is missing; people paste the address of
-//! a profile. Called as they are, each of these is a wasted call, or a message to somebody else.
+//! Spreadsheets and templates leave words such as `NULL` or `{{id}}` in place of a missing value, and people paste
+//! the address of a profile. Used unchanged, each of these is a wasted call, or a message to the wrong person.
 
 use super::field_error::{FieldError, FieldErrorCode};
 
-/// Longest id, label or key that is taken, in bytes. Unipile publishes none; the longest id seen is under 200.
+/// Longest accepted id, label or key, in bytes. Unipile publishes no limit; the longest id seen is under 200.
 pub const MAX_ID_BYTES: usize = 512;
 
-/// What an id names.
+/// The kind of object that an id identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IdOf {
-    /// A recipient, who has a public name and an address as well.
+    /// A recipient, who also has a public name and a profile address.
     Person,
-    /// An account.
+    /// A Unipile account.
     Account,
-    /// A chat, an inbox, a message: opaque.
+    /// A chat, an inbox or a message: opaque.
     Other,
 }
 
-/// What spreadsheets and programs write where there is no value, in small letters.
+/// Words that spreadsheets and programs write for a missing value, in lower case.
 pub(super) const MISSING: [&str; 15] = [
     "null",
     "undefined",
@@ -40,10 +40,10 @@ pub(super) const MISSING: [&str; 15] = [
 
 const PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Get a User Profile tells for it";
 
-/// An id without the white space around it.
+/// Trims and validates an id.
 ///
 /// # Errors
-/// Why it cannot be an id.
+/// Returns why the value cannot be an id.
 pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldError> {
     let value = value.trim();
     let refuse =
@@ -51,7 +51,7 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
     label(field, value)?;
     if MISSING.contains(&value.to_lowercase().as_str()) {
         return refuse(
-            format!("is {value:?}, which stands for a missing value"),
+            format!("is {value:?}, which means a missing value"),
             "give the id, or leave the row out",
         );
     }
@@ -63,13 +63,13 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
         IdOf::Person => person(field, value),
         IdOf::Account => plain(field, value),
         IdOf::Other if value.contains("://") => {
-            refuse(format!("is {value:?}, an address"), "give the id as Unipile tells it")
+            refuse(format!("is {value:?}, an address"), "give the id as Unipile returns it")
         }
         IdOf::Other => Ok(value.to_owned()),
     }
 }
 
-/// The id of a recipient: what a profile's address or URN names is taken where it holds the id.
+/// Validates the id of a recipient; extracts it from a profile's address or URN if that contains the id.
 fn person(field: &str, value: &str) -> Result<String, FieldError> {
     let refuse =
         |problem: String| Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, PROFILE_FIX));
@@ -87,7 +87,7 @@ fn person(field: &str, value: &str) -> Result<String, FieldError> {
     }
 }
 
-/// The name in the address of a LinkedIn profile, with or without its scheme and what follows.
+/// Returns the name in the address of a LinkedIn profile, with or without scheme, query and fragment.
 fn profile_name(value: &str) -> Option<&str> {
     let (host, path) = value.split_once("://").map_or(value, |(_, rest)| rest).split_once('/')?;
     let is_linkedin = host == "linkedin.com" || host.ends_with(".linkedin.com");
@@ -95,7 +95,8 @@ fn profile_name(value: &str) -> Option<&str> {
     is_linkedin.then_some(name)
 }
 
-/// Whether it looks like `jane-doe` or `jane-doe-123`: small letters and hyphens, as LinkedIn makes public names of.
+/// Returns whether it looks like `jane-doe` or `jane-doe-123`: lower-case letters and hyphens, LinkedIn's public
+/// names.
 fn is_public_name(value: &str) -> bool {
     let parts: Vec<&str> = value.split('-').collect();
     let is_small =
@@ -104,7 +105,7 @@ fn is_public_name(value: &str) -> bool {
     parts.iter().all(|part| is_small(part)) && parts.iter().filter(is_word).count() > 1
 }
 
-/// Without what separates ids from each other.
+/// Refuses characters that separate ids from each other.
 fn plain(field: &str, value: &str) -> Result<String, FieldError> {
     let separator = value.chars().find(|c| c.is_whitespace() || matches!(c, ',' | ';' | '"'));
     let Some(separator) = separator else { return Ok(value.to_owned()) };
@@ -113,10 +114,10 @@ fn plain(field: &str, value: &str) -> Result<String, FieldError> {
     Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
 }
 
-/// A label or key: not empty, not endless, no control characters.
+/// Validates a label or key: not empty, at most [`MAX_ID_BYTES`] long, no control characters.
 ///
 /// # Errors
-/// Why it cannot be one.
+/// Returns why the value is not valid.
 pub(super) fn label(field: &str, value: &str) -> Result<(), FieldError> {
     if value.is_empty() {
         return Err(FieldError::new(
@@ -131,9 +132,9 @@ pub(super) fn label(field: &str, value: &str) -> Result<(), FieldError> {
         return Err(FieldError::new(FieldErrorCode::TooLong, field, problem, "shorten it"));
     }
     if matches!(value, "." | "..") {
-        // It would be one step up in the path of the call, not an id.
-        let fix = "give the id as Unipile tells it";
-        return Err(FieldError::new(FieldErrorCode::InvalidValue, field, "is no id", fix));
+        // In the path of a call it would be a relative path segment, not an id.
+        let fix = "give the id as Unipile returns it";
+        return Err(FieldError::new(FieldErrorCode::InvalidValue, field, "is not an id", fix));
     }
     if value.chars().any(|c| c.is_control() || is_invisible(c)) {
         let problem = "holds a control or an invisible character";
@@ -142,7 +143,8 @@ pub(super) fn label(field: &str, value: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// Zero-width characters and marks of writing direction: a name that holds one is not what it looks like.
+/// Returns whether `c` is a zero-width character or a mark of writing direction: a name with one is not what it looks
+/// like.
 pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

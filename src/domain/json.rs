@@ -1,5 +1,7 @@
-//! JSON in which no object has a key twice. `serde_json` keeps the last of two values without a word, and a message would be
-//! sent with a text or to a person that its producer did not mean.
+//! Parses JSON and refuses objects with duplicate keys.
+//!
+//! `serde_json` silently keeps the last of two values; a message could then go out with the wrong text or to the
+//! wrong person.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,15 +12,15 @@ use serde_json::{Map, Number, Value};
 /// Why JSON was refused.
 #[derive(Debug)]
 pub enum JsonError {
-    /// It is no JSON.
+    /// The input is not JSON.
     Malformed(serde_json::Error),
-    /// An object has a key twice.
+    /// An object has the same key twice.
     Twice {
         /// The path to the key, such as `specifics.linkedin`.
         key: String,
-        /// Where it stands the second time, both from 1.
+        /// Line of the second occurrence, from 1.
         line: usize,
-        /// The column, in bytes.
+        /// Column of the second occurrence, in bytes, from 1.
         column: usize,
     },
 }
@@ -34,7 +36,7 @@ impl fmt::Display for JsonError {
     }
 }
 
-/// Reads one JSON document.
+/// Parses one JSON document.
 ///
 /// # Errors
 /// See [`JsonError`].
@@ -49,11 +51,11 @@ pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     })
 }
 
-/// Reads a value; keeps the path of a key that is given twice.
+/// Parses a value; records the path of a duplicate key.
 struct Strict<'a>(&'a RefCell<Option<String>>);
 
 impl Strict<'_> {
-    /// An error below `part` concerns a path that begins with it.
+    /// Prefixes the recorded path with `part`.
     fn below(&self, part: &str) {
         if let Some(path) = self.0.borrow_mut().as_mut() {
             let dot = if path.starts_with('[') { "" } else { "." };

@@ -1,36 +1,36 @@
-//! A lane: the messages of an account that are alike in everything that decides whose turn it is, but for their age.
+//! A lane: messages of one account that are equal in everything that decides the order of sending, except age.
 //!
-//! Inside a lane the older goes first; between lanes `policy/fair_share.rs` decides. A lane is written as a text that stands
-//! in SQL (`messages.lane`), so that the first message of each lane is found through an index.
+//! Within a lane the oldest goes first; between lanes `policy/fair_share.rs` decides. SQL stores a lane as text
+//! (`messages.lane`), so that an index finds the first message of each lane.
 
-use super::caps::Kind;
 use super::field_error::{FieldError, FieldErrorCode};
+use super::kind::Kind;
 
-/// What decides whose turn it is, beside age.
+/// Everything except age that decides the order of sending.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Lane {
-    /// Goes before all that is not urgent.
+    /// Goes before everything that is not urgent.
     pub urgent: bool,
-    /// Goes outside the account's hours as well; only where it is urgent.
+    /// Is sent outside the account's hours as well; only if urgent.
     pub ignore_hours: bool,
-    /// The higher goes first; -100 to 100.
+    /// -100 to 100; higher goes first.
     pub priority: i8,
-    /// What it is.
+    /// The kind of send.
     pub kind: Kind,
     /// The producer's label; campaigns take turns.
     pub campaign: Option<String>,
 }
 
-/// The largest priority, and with a minus the smallest.
+/// The largest priority; its negative is the smallest.
 pub const PRIORITY: i8 = 100;
 
 impl Lane {
-    /// An ordinary message of that kind.
+    /// Returns the lane of an ordinary message of `kind`.
     pub fn of(kind: Kind) -> Self {
         Self { urgent: false, ignore_hours: false, priority: 0, kind, campaign: None }
     }
 
-    /// The text, as SQL has it: `1 100 n - vip`. Urgent lanes and higher priorities sort first.
+    /// Returns the text stored in SQL: `1 100 n - vip`. Urgent lanes and higher priorities sort first.
     pub fn text(&self) -> String {
         let urgent = if self.urgent { '0' } else { '1' };
         let priority = i16::from(PRIORITY) - i16::from(self.priority);
@@ -39,7 +39,7 @@ impl Lane {
         format!("{urgent} {priority:03} {} {hours}{campaign}", letter(self.kind))
     }
 
-    /// The lane of that text.
+    /// Parses the text that [`Lane::text`] writes.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.splitn(5, ' ');
         let urgent = parts.next()? == "0";
@@ -52,24 +52,24 @@ impl Lane {
     }
 }
 
-/// What lets a message go before others, or again.
+/// Flags that let a message go before others, or let it repeat an earlier one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Precedence {
-    /// -100 to 100, the higher goes first.
+    /// -100 to 100; higher goes first.
     pub priority: i8,
-    /// Goes before all that is not urgent; inside caps, pace and suppression.
+    /// Goes before everything that is not urgent; caps, pace and suppression still apply.
     pub urgent: bool,
-    /// Goes outside the account's hours as well; only where it is urgent.
+    /// Is sent outside the account's hours as well; only if urgent.
     pub ignore_hours: bool,
     /// The same text may start a chat with the same person again.
     pub allow_repeat: bool,
 }
 
 impl Precedence {
-    /// Of what a producer said about it.
+    /// Validates the values that a producer gave; a missing one takes its default.
     ///
     /// # Errors
-    /// What is wrong with one of them.
+    /// Returns the first value that is not valid.
     pub fn checked(
         priority: Option<i64>,
         urgent: Option<bool>,

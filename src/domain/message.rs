@@ -1,7 +1,7 @@
 //! A message: what a producer queues, and the identifiers around it.
 //!
-//! A [`Draft`] is what came through a door, still in the producer's words; [`NewMessage`] is what
-//! `domain/validate.rs` made of it, once. Ids of Unipile's are opaque: kept as they came, never parsed.
+//! A [`Draft`] is unvalidated input; [`NewMessage`] is the result of its validation in `domain/validate.rs`.
+//! Unipile's ids are opaque: they are stored unchanged and never parsed.
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::attachment::Attachment;
-use super::caps::Kind;
+use super::kind::Kind;
 use super::lane::{Lane, Precedence};
-use super::specifics::Specifics;
+use super::specifics::{Product, Specifics};
 
 macro_rules! opaque_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -21,11 +21,11 @@ macro_rules! opaque_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// Takes the id as it came.
+            /// Wraps the id unchanged.
             pub fn new(id: impl Into<String>) -> Self {
                 Self(id.into().into())
             }
-            /// The id as it came.
+            /// Returns the id unchanged.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -44,11 +44,11 @@ opaque_id! {
     AccountId
 }
 opaque_id! {
-    /// A conversation, in Unipile's word; unique only inside its account.
+    /// A conversation ("chat" is Unipile's word); unique only within its account.
     ChatId
 }
 opaque_id! {
-    /// A recipient: a user id, or an organization's.
+    /// A recipient: the id of a user or of an organization.
     UserId
 }
 opaque_id! {
@@ -56,7 +56,7 @@ opaque_id! {
     InboxId
 }
 
-/// A message's own id, a UUID (version 7 where the daemon makes it).
+/// Our id of a message, a UUID (version 7 if the daemon generates it).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub Uuid);
 
@@ -77,57 +77,57 @@ impl std::str::FromStr for MessageId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub i64);
 
-/// What came through a door, before anybody looked at it. `None` is "not given".
+/// Unvalidated input. `None` means "not given".
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Draft {
     /// See [`NewMessage::account_id`].
     pub account_id: Option<String>,
     /// An existing chat; excludes `users_ids`.
     pub chat_id: Option<String>,
-    /// Whom to start a chat with; excludes `chat_id`.
+    /// The users to start a chat with; excludes `chat_id`.
     pub users_ids: Option<Vec<String>>,
     /// The inbox to start the chat from; `""` starts it without one.
     pub inbox_id: Option<String>,
-    /// Says that several users are meant as one group.
+    /// Confirms that several users are meant as one group.
     pub group: Option<bool>,
-    /// The group's name.
+    /// Name of the group.
     pub name: Option<String>,
-    /// What is particular to the provider, in the words of Unipile's SDKs.
+    /// Provider-specific options, in the form of Unipile's SDKs.
     pub specifics: Option<Value>,
-    /// The same in the words of Unipile's guide; excludes `specifics`.
+    /// The same options in the form of Unipile's guide; excludes `specifics`.
     pub options: Option<Value>,
-    /// The message of the chat that is replied to.
+    /// The message in the chat that this one replies to.
     pub quote_id: Option<String>,
-    /// The message that is forwarded into `chat_id`.
+    /// The message to forward into `chat_id`.
     pub forward: Option<Value>,
-    /// The files, read and checked by the door.
+    /// The files; the input layer has already read and checked them.
     pub attachments: Vec<Attachment>,
-    /// The text.
+    /// Text to send.
     pub text: Option<String>,
     /// Overrides the account's typing policy for this message.
     pub typing: Option<bool>,
-    /// RFC 3339 time.
+    /// Not sent before this RFC 3339 time.
     pub not_before: Option<String>,
-    /// RFC 3339 time.
+    /// Not sent from this RFC 3339 time on.
     pub expires_at: Option<String>,
-    /// The producer's label.
+    /// The producer's label for a group of messages.
     pub campaign: Option<String>,
-    /// -100 to 100, the higher goes first.
+    /// -100 to 100; higher goes first.
     pub priority: Option<i64>,
-    /// Goes before all that is not urgent.
+    /// Goes before everything that is not urgent.
     pub urgent: Option<bool>,
-    /// Goes outside the account's hours as well.
+    /// Is sent outside the account's hours as well.
     pub ignore_hours: Option<bool>,
-    /// The same text may start a chat with the same person again.
+    /// Allows the same text to start a chat with the same person again.
     pub allow_repeat: Option<bool>,
-    /// The text may hold what looks like a placeholder of a template.
+    /// Allows text that looks like an unfilled template placeholder.
     pub allow_placeholders: Option<bool>,
     /// The producer's idempotency key.
     pub dedupe_key: Option<String>,
 }
 
 impl Draft {
-    /// The first field with white space around an id.
+    /// Returns the first field whose id has surrounding white space.
     pub fn untrimmed(&self) -> Option<&'static str> {
         let has_space = |id: &str| id.trim() != id;
         let ids = [
@@ -142,49 +142,49 @@ impl Draft {
     }
 }
 
-/// Where a message goes, and so which endpoint sends it.
+/// Where a message goes; decides which endpoint sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Send a Message into a chat that exists.
+    /// Send a Message into an existing chat.
     Chat(ChatId),
-    /// Start a Chat with one user; from an inbox, or from the account's default one.
+    /// Start a Chat with one user, from the given inbox or the account's default one.
     User {
         /// The recipient.
         user_id: UserId,
-        /// Which inbox.
+        /// The inbox to start from.
         inbox: Inbox,
     },
-    /// Start a Chat with several users, who become one group.
+    /// Start a Chat with several users, as one group.
     Group {
         /// The members, at least two.
         users_ids: Vec<UserId>,
-        /// Which inbox.
+        /// The inbox to start from.
         inbox: Inbox,
     },
     /// Forward a Message from one chat into another.
     Forward {
-        /// The chat that the message is in.
+        /// The chat that contains the message.
         source_chat_id: ChatId,
-        /// The message.
+        /// Id of the message to forward.
         source_message_id: String,
-        /// Where it goes.
+        /// The chat to forward it into.
         chat_id: ChatId,
     },
 }
 
-/// The inbox that a chat is started from.
+/// The inbox from which a chat is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Inbox {
-    /// The one of the account's policy.
+    /// The inbox that the account's policy names.
     OfPolicy,
-    /// This one: Start a Chat from Inbox.
+    /// This inbox: Start a Chat from Inbox.
     Named(InboxId),
-    /// None, for providers without inboxes: Start a Chat.
+    /// No inbox, for providers without inboxes: Start a Chat.
     Without,
 }
 
 impl Target {
-    /// The conversation whose order is kept: messages of one account with the same thread do not overtake.
+    /// Returns the key of the conversation: messages of one account with the same key are sent in order.
     pub fn thread(&self) -> String {
         match self {
             Self::Chat(chat_id) | Self::Forward { chat_id, .. } => format!("chat:{chat_id}"),
@@ -198,16 +198,16 @@ impl Target {
     }
 }
 
-/// What a message says beyond text and target.
+/// Content of a message in addition to text and target.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extras {
-    /// The name of a group.
+    /// Name of the group.
     pub name: Option<String>,
-    /// What is particular to the provider, when a chat is started.
+    /// Provider-specific options for starting a chat.
     pub specifics: Option<Specifics>,
-    /// The message that is replied to, in a chat that exists.
+    /// The message that this one replies to, in an existing chat.
     pub quote_id: Option<String>,
-    /// The files that go with it.
+    /// Attached files.
     pub attachments: Vec<Attachment>,
 }
 
@@ -218,29 +218,44 @@ pub struct NewMessage {
     pub account_id: AccountId,
     /// Where it goes.
     pub target: Target,
-    /// What it says besides, which depends on its target.
+    /// Additional content; which fields are allowed depends on the target.
     pub extras: Extras,
-    /// Its text; empty only where something is forwarded or attached.
+    /// Text to send; empty only for a forward or a message with attachments.
     pub text: String,
     /// Overrides the account's typing policy.
     pub typing: Option<bool>,
-    /// Not to be sent earlier.
+    /// Earliest time at which it may be sent.
     pub not_before: Option<Timestamp>,
-    /// Not to be sent from then on.
+    /// Time from which it is no longer sent.
     pub expires_at: Option<Timestamp>,
-    /// The producer's label.
+    /// The producer's label for a group of messages.
     pub campaign: Option<String>,
-    /// What lets it go before others.
+    /// Priority and the other flags that affect the order of sending.
     pub precedence: Precedence,
     /// The producer's idempotency key, unique in the queue.
     pub dedupe_key: Option<String>,
 }
 
+/// Returns the kind of a message with this target and content.
+fn kind_of(target: &Target, extras: &Extras) -> Kind {
+    match target {
+        Target::Chat(_) => Kind::Message,
+        Target::Forward { .. } => Kind::Forward,
+        Target::User { .. } | Target::Group { .. } => match extras.specifics.as_ref().map(Specifics::product)
+        {
+            None | Some(Product::Classic { inmail: false }) => Kind::NewChat,
+            Some(Product::Classic { inmail: true } | Product::SalesNavigator | Product::Recruiter) => {
+                Kind::InMail
+            }
+        },
+    }
+}
+
 impl NewMessage {
-    /// The lane in which it waits.
+    /// Returns the lane in which the message waits.
     pub fn lane(&self) -> Lane {
         let Precedence { priority, urgent, ignore_hours, .. } = self.precedence;
-        let kind = Kind::of(&self.target, &self.extras);
+        let kind = kind_of(&self.target, &self.extras);
         Lane { urgent, ignore_hours, priority, kind, campaign: self.campaign.clone() }
     }
 }

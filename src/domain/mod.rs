@@ -1,7 +1,7 @@
-//! The words of the house as types: what a message, an account, a state, a reason and an outcome are.
+//! Domain types: messages, accounts, states, reasons, outcomes and policies.
 //!
-//! Everybody may name this module and it names nobody: no I/O, no clock, no async, no wire format.
-//! The edges (HTTP, SQL, command line, Unipile's JSON) own their wire types and turn them into these once.
+//! Every module may use this one; it uses no other, and has no I/O, no clock, no async and no wire format. The edges
+//! (HTTP, SQL, command line, Unipile's JSON) have their own wire types and convert them to these once.
 
 pub mod account;
 pub mod account_snapshot;
@@ -11,10 +11,12 @@ pub mod caps;
 pub mod field_error;
 pub mod ids;
 pub mod json;
+pub mod kind;
 pub mod lane;
 pub mod message;
 pub mod observed;
 pub mod outcome;
+pub mod parse_error;
 mod placeholders;
 pub mod policy;
 pub mod reason;
@@ -24,20 +26,20 @@ pub mod state;
 pub mod validate;
 pub mod waiting;
 
-/// Writes a time as every table, answer and log shows it: UTC, RFC 3339, whole milliseconds, fixed width.
+/// Formats a time as every table, answer and log shows it: UTC, RFC 3339, whole milliseconds, fixed width.
 ///
-/// Fixed width makes text order the order of time.
+/// Because of the fixed width, sorting the text sorts by time.
 pub fn time_text(at: jiff::Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// `at` without its fraction of a millisecond, towards the past: the precision of every stored time.
+/// Rounds `at` down to whole milliseconds, the precision of every stored time.
 pub fn whole_milliseconds(at: jiff::Timestamp) -> jiff::Timestamp {
     jiff::Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
-/// Reads an RFC 3339 time as a producer writes it. The last two days of the year 9999, which many programs write for
-/// "never", lie beyond the last time that can be told in every zone, and are read as that one.
+/// Parses an RFC 3339 time. Many programs write the last two days of the year 9999 for "never"; these lie beyond the
+/// last time that can be expressed in every zone, and are read as that time.
 pub fn parse_time(text: &str) -> Option<jiff::Timestamp> {
     use jiff::fmt::temporal::Pieces;
     if let Ok(at) = text.parse() {

@@ -1,7 +1,7 @@
-//! What a read of the provider shows: the other side's view of accounts, chats and messages.
+//! What a read from the provider returns: its view of accounts, chats and messages.
 //!
-//! Made by `provider/`, judged by `policy/`; ids are opaque and unique only inside what they belong to. Nothing here
-//! is believed beyond what it says: a list that could not be read to its end is an error and not a short list.
+//! `provider/` creates these values, `policy/` evaluates them. Ids are opaque and unique only within their parent. A
+//! value proves no more than it says: a list that could not be read to its end is an error, not a short list.
 
 use std::collections::BTreeMap;
 
@@ -11,28 +11,28 @@ use super::message::{ChatId, Extras, InboxId, Target, UserId};
 use super::outcome::{DownCause, Hold, ProviderError};
 use super::state::StateName;
 
-/// Another message of the account that may be behind what a chat shows.
+/// Another message of the account that could account for a message seen in a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OtherAttempt {
-    /// Its state.
+    /// State of that message.
     pub state: StateName,
     /// When its call began, by this machine's clock.
     pub started_at: Timestamp,
-    /// When its call began, by the provider's clock, if that was known.
+    /// When its call began, by the provider's clock, if known.
     pub provider_at: Option<Timestamp>,
-    /// The chat that it went into, where that is known.
+    /// The chat that it went into, if known.
     pub chat_id: Option<ChatId>,
-    /// Its ids, where the provider told them.
+    /// The provider's ids of it, if known.
     pub message_ids: Vec<String>,
     /// Where it goes.
     pub target: Target,
-    /// Its text.
+    /// Text of that message.
     pub text: String,
-    /// What it says besides its text.
+    /// Its content in addition to the text.
     pub extras: Extras,
 }
 
-/// The provider's time at some moment, as far as its answers tell: not before `earliest`, not after `latest`.
+/// The provider's time at some moment, as far as its answers show: not before `earliest`, not after `latest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProviderTime {
     /// Lower bound.
@@ -41,107 +41,107 @@ pub struct ProviderTime {
     pub latest: Timestamp,
 }
 
-/// A message as a chat shows it.
+/// A message as shown in a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedMessage {
     /// The provider's id, unique inside its chat.
     pub id: String,
-    /// Whether the account wrote it; `None` if the provider does not tell.
+    /// Whether the account wrote it; `None` if the provider does not say.
     pub is_sender: Option<bool>,
-    /// When the provider dates it.
+    /// The provider's timestamp.
     pub at: Timestamp,
-    /// Its text; empty if it has none.
+    /// Text of the message; empty if it has none.
     pub text: String,
-    /// Its files.
+    /// Attached files.
     pub attachments: Vec<ObservedAttachment>,
     /// The message that it replies to, if it is a reply.
     pub quote: Option<Pointer>,
     /// The message that was forwarded, if it is a forward.
     pub forward: Option<Pointer>,
-    /// Its subject; InMails of some products have one.
+    /// Subject; InMails of some products have one.
     pub subject: Option<String>,
-    /// Whether somebody deleted it.
+    /// Whether the message has been deleted.
     pub is_deleted: bool,
-    /// Whether somebody edited it.
+    /// Whether the message has been edited.
     pub is_edited: bool,
 }
 
-/// What a message as a chat shows it points to.
+/// Another message to which a message in a chat refers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Pointer {
-    /// The id of the other message, where the provider tells it.
+    /// Id of the other message, if the provider shows it.
     pub id: Option<String>,
-    /// The text of the other message, where the provider shows it.
+    /// Text of the other message, if the provider shows it.
     pub text: Option<String>,
 }
 
-/// A file of a message as a chat shows it.
+/// A file of a message in a chat.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ObservedAttachment {
-    /// Its name, which is told for documents only.
+    /// File name; the provider gives it for documents only.
     pub filename: Option<String>,
-    /// Its length in bytes, where it is told.
+    /// Length in bytes, if given.
     pub size: Option<u64>,
-    /// Its MIME type, where it is told.
+    /// MIME type, if given.
     pub content_type: Option<String>,
 }
 
 /// A chat of several people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedGroup {
-    /// The chat.
+    /// Id of the chat.
     pub chat_id: ChatId,
-    /// Its name.
+    /// Name of the group.
     pub name: Option<String>,
-    /// When something was last written in it, where it is told.
+    /// When the last message was written, if given.
     pub last_message_at: Option<Timestamp>,
-    /// Everybody in it but the account itself; `None` if not all of them are told.
+    /// All members except the account; `None` if the list is incomplete.
     pub members: Option<Vec<Member>>,
 }
 
-/// Somebody in a group.
+/// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     /// The user id.
     pub id: UserId,
-    /// The public identifier, where it is told.
+    /// The public identifier, if given.
     pub public_identifier: Option<String>,
 }
 
-/// A place in which chats lie.
+/// An inbox of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedInbox {
-    /// Its id, such as `CLASSIC_PRIMARY`.
+    /// Inbox id, such as `CLASSIC_PRIMARY`.
     pub id: InboxId,
-    /// Whether messaging is disabled in it at present.
+    /// Whether messaging is currently disabled in it.
     pub disabled: bool,
 }
 
-/// InMails that an account may still send, by product; a product that is not subscribed to is absent.
+/// InMails that an account may still send, by product; a product without a subscription is absent.
 pub type Credits = BTreeMap<String, u64>;
 
-/// What Unipile knows of an account.
+/// Unipile's view of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedAccount {
-    /// Its name.
+    /// Display name of the account.
     pub name: Option<String>,
     /// `linkedin`, `whatsapp`, …
     pub provider: String,
-    /// `running`, `disconnected`, `errored`, `degraded`, `partial`, or what is invented next.
+    /// `running`, `disconnected`, `errored`, `degraded`, `partial`, or a value that Unipile adds later.
     pub status: String,
-    /// The status of each product, such as `classic`.
+    /// Status of each product, such as `classic`.
     pub products: BTreeMap<String, String>,
-    /// Whether Unipile has locked its access to the API.
+    /// Whether Unipile has locked the account's access to the API.
     pub is_locked: bool,
 }
 
-/// A read that showed nothing, which proves nothing.
+/// A read that failed, and so proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unread {
-    /// What went wrong.
+    /// The error.
     pub problem: Box<ProviderError>,
     /// Set if the account or the key cannot be used at all.
     pub down: Option<DownCause>,
-    /// Set if something must wait before the next call.
+    /// Set if the next call must wait.
     pub hold: Option<Hold>,
 }

@@ -1,56 +1,56 @@
-//! What the provider did with one call.
+//! The outcome of one call to the provider.
 //!
-//! Decided in one pure place (`provider/wire.rs`, `classify`); turned into a state in `domain/state.rs`.
-//! The question that rules the enum is not "did it fail" but "can it have reached somebody".
+//! `classify` in `provider/wire.rs` decides it, without I/O; `domain/state.rs` turns it into a state. The enum is
+//! built around the question "can it have reached the recipient", not "did it fail".
 
 use std::time::Duration;
 
 use super::message::ChatId;
 
-/// What became of one call.
+/// The outcome of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It reached the provider.
+    /// The message reached the provider.
     Accepted {
-        /// The chat, where the answer names one (starting a chat does, sending into one does not).
+        /// The chat, if the answer names one (starting a chat does, sending into one does not).
         chat_id: Option<ChatId>,
-        /// Ids of the messages it became; several when the provider splits it, none when it says none.
+        /// Ids of the resulting messages; several if the provider splits it, none if the answer has none.
         message_ids: Vec<String>,
     },
-    /// Refused for good: this message cannot be sent as it is.
+    /// Refused for good: this message cannot be sent unchanged.
     Refused(ProviderError),
-    /// It certainly reached nobody, and may be tried again.
+    /// It certainly did not reach the recipient, and may be retried.
     NotSent {
-        /// What happened.
+        /// The error.
         problem: ProviderError,
-        /// What must wait, and how long.
+        /// What must wait, and for how long.
         hold: Hold,
     },
-    /// The provider itself throttled the account; whether this message reached anybody is not certain.
+    /// The provider itself throttled the account; this message may or may not have reached the recipient.
     Throttled(ProviderError),
-    /// The account, or the key, cannot send at all; the message keeps its place.
+    /// The account, or the key, cannot send at all; the message keeps its place in the queue.
     AccountDown {
-        /// What is down, and who must act.
+        /// What cannot send, and so who must act.
         cause: DownCause,
-        /// What happened.
+        /// The error.
         problem: ProviderError,
     },
-    /// Nobody knows whether it reached somebody.
+    /// It may or may not have reached the recipient.
     Uncertain {
         /// How far the call got.
         phase: Phase,
-        /// What happened.
+        /// The error.
         problem: ProviderError,
     },
 }
 
 impl Outcome {
-    /// What it says of the API as a whole.
+    /// Returns what the outcome shows about the API as a whole.
     pub fn heard(&self) -> Heard {
         self.problem().map_or(Heard::Answer, ProviderError::heard)
     }
 
-    /// The word under which `attempts.outcome` keeps it.
+    /// Returns the word stored in `attempts.outcome`.
     pub fn as_str(&self) -> &'static str {
         match self {
             Self::Accepted { .. } => "accepted",
@@ -62,7 +62,7 @@ impl Outcome {
         }
     }
 
-    /// What went wrong, unless nothing did.
+    /// Returns the error, if there is one.
     pub fn problem(&self) -> Option<&ProviderError> {
         match self {
             Self::Accepted { .. } => None,
@@ -75,16 +75,16 @@ impl Outcome {
     }
 }
 
-/// What waits after a call that certainly reached nobody.
+/// What must wait after a call that certainly did not reach the recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// This message, by its retry policy.
     Message,
-    /// The account, because Unipile limits its calls; for as long as it said, if it did.
+    /// The account, because Unipile limits its calls; for the given time, if Unipile gave one.
     Account(Option<Duration>),
-    /// The InMails of the account, because their credits are spent.
+    /// The account's InMails, because its credits are spent.
     Credits,
-    /// Everything, because the API could not be reached.
+    /// All calls, because the API could not be reached.
     Api,
 }
 
@@ -97,12 +97,12 @@ pub enum DownCause {
     Restricted,
     /// The provider throttled the account again so soon that a person must decide.
     Throttled,
-    /// The API key or the subscription is refused: concerns every account.
+    /// Unipile refuses the API key or the subscription; affects every account.
     Key,
 }
 
 impl DownCause {
-    /// The word under which it is stored.
+    /// Returns the word under which it is stored.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Disconnected => "disconnected",
@@ -112,28 +112,28 @@ impl DownCause {
         }
     }
 
-    /// The cause of that word.
+    /// Returns the cause with this word.
     pub fn parse(word: &str) -> Option<Self> {
         let all = [Self::Disconnected, Self::Restricted, Self::Throttled, Self::Key];
         all.into_iter().find(|cause| cause.as_str() == word)
     }
 }
 
-/// How far a call got; each is at least as far as the one before.
+/// How far a call got, in ascending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// The intent is durable, nothing else is known.
+    /// The intent is durable; nothing else is known.
     Claimed,
     /// A connection was being made; no byte of the request left.
     Connecting,
     /// Bytes of the request may have left.
     Written,
-    /// An answer came, whole.
+    /// A complete answer arrived.
     Answered,
 }
 
 impl Phase {
-    /// The word under which `attempts.phase` keeps it.
+    /// Returns the word stored in `attempts.phase`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Claimed => "claimed",
@@ -144,42 +144,42 @@ impl Phase {
     }
 }
 
-/// What was answered or went wrong, kept verbatim: nothing that came is thrown away.
+/// An error from the provider or from this side, kept verbatim and in full.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProviderError {
     /// HTTP status, if there was an answer.
     pub status: Option<u16>,
-    /// Unipile's `type`, such as `provider/unprocessable_entity`; ours begin with `outboxd/`.
+    /// Unipile's `type`, such as `provider/unprocessable_entity`; our own begin with `outboxd/`.
     pub kind: String,
     /// Unipile's `title`.
     pub title: Option<String>,
-    /// Unipile's `detail`, or what happened here.
+    /// Unipile's `detail`, or a description of what happened locally.
     pub detail: Option<String>,
     /// Unipile's `req_id`, to quote to their support.
     pub req_id: Option<String>,
 }
 
 impl ProviderError {
-    /// Something that happened on this side of the wire; `kind` is prefixed with `outboxd/`.
+    /// Returns an error that happened on this side of the wire; prefixes `kind` with `outboxd/`.
     pub fn local(kind: &str, detail: impl Into<String>) -> Self {
         Self { kind: format!("outboxd/{kind}"), detail: Some(detail.into()), ..Self::default() }
     }
 }
 
-/// What the end of a call says of the API as a whole.
+/// What the end of a call shows about the API as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
     /// Unipile itself answered.
     Answer,
-    /// The API failed: no answer came, or something other than Unipile answered, or Unipile reports its own failure.
+    /// The API failed: no answer arrived, something other than Unipile answered, or Unipile reported its own failure.
     Trouble,
-    /// Neither is certain.
+    /// The call shows neither.
     Neither,
 }
 
 /// An answer that is not Unipile's: a gateway's page, an empty body, a foreign JSON object.
 pub const UNTYPED_ANSWER: &str = "outboxd/untyped_answer";
-/// The same with a status of success.
+/// An answer that is not Unipile's, with a status of success.
 pub const UNTYPED_SUCCESS: &str = "outboxd/untyped_success";
 /// No connection was made, so no byte of the request left.
 pub const CANNOT_CONNECT: &str = "outboxd/cannot_connect";
@@ -187,10 +187,10 @@ pub const CANNOT_CONNECT: &str = "outboxd/cannot_connect";
 pub const NOT_WRITTEN: &str = "outboxd/not_written";
 
 impl ProviderError {
-    /// What this problem says of the API as a whole.
+    /// Returns what this error shows about the API as a whole.
     pub fn heard(&self) -> Heard {
         match self.kind.as_str() {
-            // A gateway refuses the size of the request: that is the message's fault.
+            // A gateway refuses the size of the request, which is the message's fault.
             UNTYPED_ANSWER if matches!(self.status, Some(413 | 414 | 431)) => Heard::Neither,
             UNTYPED_ANSWER
             | UNTYPED_SUCCESS
@@ -212,14 +212,14 @@ impl ProviderError {
         }
     }
 
-    /// Whether Unipile or the provider refused the request for good: repeating it gives the same answer.
+    /// Returns whether Unipile or the provider refused the request for good: repeating it gives the same answer.
     pub fn is_final(&self) -> bool {
         let is_temporary = matches!(self.status, Some(401 | 407 | 408 | 425 | 429));
         let refused = self.status.is_some_and(|status| (400..500).contains(&status) || status == 501);
         self.heard() == Heard::Answer && refused && !is_temporary
     }
 
-    /// Whether the provider itself, not Unipile, said that there were too many requests.
+    /// Returns whether the provider itself, not Unipile, reported too many requests.
     pub fn is_throttling(&self) -> bool {
         self.kind == "provider/too_many_requests"
     }

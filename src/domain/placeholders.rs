@@ -1,15 +1,16 @@
-//! Finds what a template left unfilled in a text (P7): `{{first_name}}`, `[NAME]`, an empty greeting, `Hi nan,`.
+//! Finds unfilled template placeholders in a text (P7): `{{first_name}}`, `[NAME]`, an empty greeting, `Hi nan,`.
 //!
-//! The forms are those of the tools that outreach teams export from: double braces (Handlebars, Jinja, HubSpot, lemlist), single
-//! braces (Python's `format`, Expandi), brackets (written by hand), `%NAME%` (ActiveCampaign), `*|NAME|*` (Mailchimp), `${name}`
-//! (JavaScript), `<<name>>` (mail merge in word processors). One pair of braces or brackets is taken for a placeholder only around
-//! words that stand for a person's data, because code, prices and notes use them as well.
+//! The forms are those of the tools from which outreach teams export: double braces (Handlebars, Jinja, HubSpot,
+//! lemlist), single braces (Python's `format`, Expandi), brackets (written by hand), `%NAME%` (ActiveCampaign),
+//! `*|NAME|*` (Mailchimp), `${name}` (JavaScript), `<<name>>` (mail merge in word processors). A single pair of
+//! braces or brackets counts as a placeholder only around the name of personal data, because code, prices and notes
+//! use them too.
 
 use std::sync::LazyLock;
 
 use regex::Regex;
 
-/// Words that stand for a person's data, in small letters and without what separates their parts.
+/// Names of personal data, in lower case and without separators between their parts.
 const DATA: [&str; 60] = [
     "firstname",
     "lastname",
@@ -73,43 +74,44 @@ const DATA: [&str; 60] = [
     "bedrijf",
 ];
 
-/// Between a single pair of angle brackets only longer words are taken for a placeholder: `<name>` stands in code as well.
+/// Minimum length, in letters, of a placeholder in single angle brackets: shorter names, such as `<name>`, occur in
+/// code.
 const SHORTEST_IN_ANGLES: usize = 8;
 
-/// Braces, brackets and the like around a word.
+/// A word in braces, brackets, angle brackets, guillemets or percent signs.
 static AROUND_A_WORD: LazyLock<Regex> = LazyLock::new(|| {
     let word = r"[\s#]*([A-Za-zÀ-ÿ][A-Za-zÀ-ÿ0-9_.\- ]{1,30}?)\s*";
     let close = r"[A-Za-zÀ-ÿ][A-Za-zÀ-ÿ0-9_.\-]{1,30}";
-    // Percentages stand around words as well, brackets before the address of a link.
+    // Percent signs also occur around ordinary words, and brackets before the address of a link.
     pattern(&format!(r"[#$]?\{{{word}\}}|\[{word}\](?:[^(]|$)|<{{1,2}}{word}>{{1,2}}|«{word}»|%({close})%"))
 });
 
-/// Marks that only templates use.
+/// Markers that only templates use.
 static TEMPLATE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\{\{[^{}\n]*[^{}\s][^{}\n]*\}\}|\{%[^%\n]{1,80}%\}|\*\|[A-Za-z_:]{2,40}\|\*"));
 
-/// A greeting and a comma with nothing between them, or a word for a missing value.
+/// A greeting followed by a comma with nothing in between, or by a word for a missing value.
 static GREETING: LazyLock<Regex> = LazyLock::new(|| {
     let greetings = "hi|hello|hey|dear|hallo|hoi|liebe|lieber|guten tag|sehr geehrter herr|sehr geehrte frau|bonjour|salut|cher|chère|\
          hola|querido|querida|estimado|estimada|ciao|buongiorno|caro|cara|gentile|olá|oi|prezado|prezada|beste|hej|hei|dzień dobry|cześć";
-    // Nan and Nil are names.
+    // Nan and Nil are given names.
     let missing = r"nan|NaN|NAN|nil|NIL|(?i:null|none|undefined|n/a|#n/a|\(null\)|\[object object\])";
     pattern(&format!(
         r"(?m)^[ \t]*(?i:{greetings})(?:[ \t\x{{a0}}]+,|[ \t\x{{a0}}]+(?:{missing})[ \t]*(?:[,!.:;]|$))"
     ))
 });
 
-/// Texts that are nothing but a missing value. (`None` is an answer.)
+/// Texts that consist only of a missing value. (`None` is an answer.)
 const NO_TEXT: [&str; 8] = ["null", "NULL", "undefined", "nan", "NaN", "(null)", "<null>", "n/a"];
 
-/// What spreadsheets and programs write in place of a value, and nobody means.
+/// Values that spreadsheets and programs write for an error or a missing value, and that no text contains on purpose.
 const NEVER_MEANT: [&str; 5] = ["[object Object]", "#N/A", "#REF!", "#VALUE!", "#NAME?"];
 
 fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a test compiles it")
 }
 
-/// The first thing in `text` that looks unfilled.
+/// Returns the first unfilled placeholder in `text`.
 pub(super) fn find(text: &str) -> Option<String> {
     if NO_TEXT.contains(&text.trim()) {
         return Some(text.trim().to_owned());
@@ -130,7 +132,7 @@ fn around_a_word(text: &str) -> Option<String> {
             word.chars().filter(|c| c.is_alphabetic()).flat_map(char::to_lowercase).collect();
         let in_angles = whole.as_str().starts_with('<') && !whole.as_str().starts_with("<<");
         let is_short = letters.chars().count() < SHORTEST_IN_ANGLES;
-        // Guillemets are quotation marks: around one plain word they are no placeholder.
+        // Guillemets are quotation marks: a single plain word in them is not a placeholder.
         let is_quoted = whole.as_str().starts_with('«') && !word.contains(['_', ' ']);
         let is_code = (in_angles && is_short) || is_quoted;
         if DATA.contains(&letters.as_str()) && !is_code {

@@ -1,4 +1,5 @@
-//! What templates leave unfilled, and what people write that only looks like it.
+//! Tests of the placeholder search: texts with unfilled placeholders are found, ordinary texts in many languages
+//! are not.
 
 use super::find;
 
@@ -56,7 +57,7 @@ fn what_a_template_left_unfilled_is_found() {
     );
 }
 
-/// In ten languages and more: brackets, prices, code, smileys.
+/// Ordinary texts in ten languages and more, with brackets, prices, code and smileys.
 const HARMLESS: &[&str] = &[
     // English
     "Hi Jane, how are you?",

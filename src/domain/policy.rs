@@ -1,4 +1,6 @@
-//! The rules of an account, as the configuration states them. What they mean is decided in `policy/`.
+//! The rules of an account, as the configuration states them.
+//!
+//! `policy/` applies them; the configuration and the API parse them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,36 +17,36 @@ use super::message::{AccountId, InboxId};
 pub struct Policy {
     /// The pause between two sends.
     pub gap: Gap,
-    /// How the pause is drawn, and longer ones now and then.
+    /// Distribution of the pause, and breaks.
     pub rhythm: Rhythm,
-    /// How many sends in which time.
+    /// Maximum numbers of sends over time.
     pub caps: Caps,
-    /// When it works; `None` is always.
+    /// Working hours; `None` is always open.
     pub calendar: Option<Calendar>,
-    /// How a new account begins; `None` is at once.
+    /// How a new account begins; `None` is at full caps.
     pub warm_up: Option<WarmUp>,
-    /// What it does after the provider or its own failures told it to rest.
+    /// How long the account rests after throttling or repeated failures.
     pub cooldown: Cooldown,
-    /// Whose message goes first, and how soon the same person is written to again.
+    /// Which message goes first, and how soon the same person may be contacted again.
     pub order: Order,
     /// The typing indicator before a message in a chat.
     pub typing: Typing,
-    /// Repeats of calls that certainly reached nobody.
+    /// Retries of calls that certainly did not reach the recipient.
     pub retry: Retry,
-    /// What is done about calls that may have reached somebody.
+    /// How calls that may have reached the recipient are resolved.
     pub reconcile: ReconcilePolicy,
-    /// Where new chats start; `None` starts them without an inbox.
+    /// The inbox from which new chats start; `None` starts them without one.
     pub inbox_id: Option<InboxId>,
     /// Where a first message to one person goes.
     pub route: Route,
     /// How InMail credits are spent.
     pub inmail: InMail,
-    /// IANA zone of its hours and calendar days, and in which its times are told.
+    /// IANA zone of the hours and calendar days, and of the times shown for this account.
     pub zone: jiff::tz::TimeZone,
 }
 
 impl Policy {
-    /// No rule at all: no pause, no cap, always open. What a test or a benchmark begins with.
+    /// Returns a policy without rules: no pause, no cap, always open. A starting point for tests and benchmarks.
     pub fn unlimited() -> Self {
         let none = Duration::ZERO;
         Self {
@@ -86,44 +88,28 @@ impl Policy {
     }
 }
 
-/// What is wrong with a value, and what to write instead; the door adds which field it is (P7).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParseError {
-    /// What is wrong, as a clause.
-    pub what: String,
-    /// The way out, as an imperative clause.
-    pub fix: &'static str,
-}
-
-impl ParseError {
-    /// Both parts.
-    pub fn new(what: impl Into<String>, fix: &'static str) -> Self {
-        Self { what: what.into(), fix }
-    }
-}
-
-/// How the pause is drawn, and longer ones now and then.
+/// Distribution of the pause, and breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rhythm {
-    /// The distribution.
+    /// Distribution from which a pause is drawn.
     pub shape: Shape,
-    /// Whether pauses grow so that the day's caps last the day's hours.
+    /// Whether pauses grow so that the day's caps last for the day's hours.
     pub spread: bool,
     /// A long pause after some sends.
     pub breaks: Option<Breaks>,
 }
 
-/// The distribution that pauses are drawn from.
+/// Distribution from which a pause is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
-    /// Every length between the two ends alike.
+    /// Every length between the two bounds is equally likely.
     Uniform,
-    /// Mostly near the middle and now and then much longer, cut off at the two ends.
+    /// Mostly near the middle and occasionally much longer, cut off at the two bounds.
     LogNormal,
 }
 
 impl Shape {
-    /// The word in the configuration.
+    /// Returns the word in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Uniform => "uniform",
@@ -132,71 +118,71 @@ impl Shape {
     }
 }
 
-/// A long pause after some sends; both are drawn anew each time.
+/// A long pause after some sends; number and length are drawn each time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Breaks {
-    /// After at least so many sends.
+    /// Minimum number of sends before a break.
     pub after_min: u32,
-    /// After at most so many.
+    /// Maximum number of sends before a break.
     pub after_max: u32,
-    /// At least so long.
+    /// Minimum length of a break.
     pub min: Duration,
-    /// At most so long.
+    /// Maximum length of a break.
     pub max: Duration,
 }
 
-/// How many sends in which time.
+/// Maximum numbers of sends over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caps {
-    /// Each of them holds.
+    /// The caps; every one applies.
     pub list: Vec<Cap>,
-    /// By up to so many percent each is lowered, drawn for each day; never raised.
+    /// Each cap is lowered by up to this percentage, drawn for each day; never raised.
     pub jitter_percent: u32,
 }
 
-/// How a new account begins: so many percent of its caps on each day.
+/// How a new account begins: a percentage of its caps on each day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WarmUp {
-    /// Percent of the first, second, … day; afterwards all.
+    /// Percentage on the first, second, … day; the full caps afterwards.
     pub ramp: Vec<u32>,
-    /// Its first day; `None` is that of the first send.
+    /// First day of the warm-up; `None` is the day of the first send.
     pub start: Option<Date>,
-    /// An account that sent nothing for so long begins again; `None` never.
+    /// An account that sent nothing for this long restarts its warm-up; `None` never does.
     pub after_quiet: Option<Duration>,
 }
 
-/// What an account does after it was throttled, or failed several times in a row.
+/// How an account rests after it was throttled, or failed several times in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cooldown {
-    /// Rest after the provider throttled it.
+    /// Length of the rest after the provider throttled the account.
     pub first: Duration,
-    /// How many times as long each further rest is, when it is throttled again within 30 days.
+    /// Factor by which each further rest grows if the account is throttled again within 30 days.
     pub factor: u32,
-    /// No rest is longer.
+    /// Maximum length of a rest.
     pub max: Duration,
-    /// Throttled again within this time, it waits for a person; zero: never.
+    /// If throttled again within this time, the account waits for a person; zero: never.
     pub person_within: Duration,
-    /// After the rest its caps are halved for so long.
+    /// How long the caps are halved after the rest.
     pub half_caps: Duration,
-    /// So many failed attempts in a row pause it; 0: never.
+    /// Number of failed attempts in a row that pauses the account; 0: never.
     pub failures: u32,
-    /// For so long.
+    /// How long the account pauses after that many failures.
     pub failures_pause: Duration,
 }
 
-/// Whose message goes first.
+/// Which message goes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// At equal priority, messages in chats before those that start one.
+    /// At equal priority, messages in existing chats go before those that start one.
     pub follow_ups_first: bool,
-    /// FairShare that a campaign gets for one of another; those not named have 1.
+    /// Shares of named campaigns; others have 1.
     pub weights: Vec<(String, u32)>,
-    /// Least time between two messages that we start to one person; zero: none.
+    /// Minimum time between two messages that start a chat with the same person; zero: none.
     pub per_recipient: Duration,
 }
 
 impl Order {
-    /// FairShare of this campaign for one of another.
+    /// Returns the share of this campaign relative to 1.
     pub fn weight(&self, campaign: &str) -> u32 {
         self.weights.iter().find(|(name, _)| name == campaign).map_or(1, |(_, weight)| *weight)
     }
@@ -211,83 +197,83 @@ pub struct Gap {
     pub max: Duration,
 }
 
-/// The typing indicator. Its time lies inside the gap, not on top of it.
+/// The typing indicator. Its time is part of the gap, not added to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Typing {
-    /// Whether it is shown where the message does not say.
+    /// Whether it is shown if the message does not say.
     pub enabled: bool,
     /// Time before the first character.
     pub base: Duration,
-    /// Least time a character takes.
+    /// Minimum time per character.
     pub per_char_min: Duration,
-    /// Most time a character takes.
+    /// Maximum time per character.
     pub per_char_max: Duration,
-    /// Never shorter than this.
+    /// Minimum total time.
     pub min: Duration,
-    /// Never longer than this.
+    /// Maximum total time.
     pub max: Duration,
 }
 
-/// Exponential retries with full jitter.
+/// Exponential backoff with full jitter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// How often a message is tried again before it has failed.
+    /// Number of retries before the message fails.
     pub max_retries: u32,
-    /// Upper end of the first delay.
+    /// Upper bound of the first delay.
     pub base: Duration,
-    /// By how much the upper end grows each time.
+    /// Factor by which the upper bound grows each time.
     pub factor: u32,
-    /// The upper end never exceeds this.
+    /// Maximum of the upper bound.
     pub max: Duration,
 }
 
-/// Reading the chat back after a call with an unknown outcome.
+/// Reads the chat back after a call with an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReconcilePolicy {
-    /// How long after the call each read comes, growing; empty leaves it to a person at once.
+    /// Delay of each read after the call, ascending; empty leaves it to a person at once.
     pub after: Vec<Duration>,
-    /// What becomes of a message that is not there when it was read the last time.
+    /// What happens to a message that the last read did not find.
     pub absent: Absent,
 }
 
-/// What becomes of a message that was not found.
+/// What happens to a message that was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
     /// A person decides.
     Review,
-    /// It is sent once more, and if that is uncertain as well, a person decides.
+    /// It is sent once more; if that is uncertain as well, a person decides.
     Resend,
 }
 
 /// Where a first message to one person goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// Start a Chat, which appends where one exists.
+    /// Start a Chat, which appends to an existing chat.
     NewChat,
-    /// Into the chat that exists, as Unipile knows it at that moment; only where there is none, Start a Chat.
+    /// The existing chat, as Unipile knows it at that moment; Start a Chat only if there is none.
     ExistingChat,
 }
 
 /// How InMail credits are spent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InMail {
-    /// Credits that are kept back.
+    /// Number of credits to keep in reserve.
     pub reserve: u32,
     /// How long InMails wait before the credits are read again.
     pub recheck: Duration,
 }
 
-/// The policy of every account: the default, and what the configuration names.
+/// The default policy, and the policies of the accounts that the configuration names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policies {
-    /// For every account that is not named.
+    /// Policy of every account that the configuration does not name.
     pub default: Arc<Policy>,
-    /// For those that are.
+    /// Policies of the named accounts.
     pub accounts: HashMap<AccountId, Arc<Policy>>,
 }
 
 impl Policies {
-    /// The policy of `account`.
+    /// Returns the policy of `account`.
     pub fn of(&self, account: &AccountId) -> &Arc<Policy> {
         self.accounts.get(account).unwrap_or(&self.default)
     }

@@ -1,16 +1,18 @@
-//! ValidationLimits that are written as a text: the ramp of a warm-up, the weights of campaigns, when a break comes.
+//! Rules that are written as text: the ramp of a warm-up, the weights of campaigns, the number of sends before a
+//! break.
 //!
-//! Each is read here once, for the configuration and for the API, and says what is wrong and what to write instead.
+//! Each is parsed here once, for the configuration and for the API; an error says what is wrong and what to write
+//! instead.
 
-use super::policy::ParseError;
+use super::parse_error::ParseError;
 
-/// Longest ramp, in days.
+/// Maximum length of a ramp, in days.
 const LONGEST_RAMP: usize = 90;
 
-/// Reads a ramp: `"20% + 6% a day"`, or a percentage for each day as in `"5, 10, 20, 40, 70"`; empty text is none.
+/// Parses a ramp: `"20% + 6% a day"`, or a percentage for each day as in `"5, 10, 20, 40, 70"`; empty text is none.
 ///
 /// # Errors
-/// What is wrong, and what to write instead.
+/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, ParseError> {
     let fix =
         "write \"20% + 6% a day\", or a percentage for each day as in \"5, 10, 20, 40, 70\"; \"\" is none";
@@ -19,7 +21,7 @@ pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, ParseError> {
         return Ok(None);
     }
     let percent = |word: &str| word.trim().trim_end_matches('%').trim_end().parse::<u32>().ok();
-    let no_ramp = || ParseError::new(format!("{text:?} is no ramp"), fix);
+    let no_ramp = || ParseError::new(format!("{text:?} is not a ramp"), fix);
     let ramp: Vec<u32> = match text.split_once('+') {
         Some((first, step)) => {
             let first = percent(first).ok_or_else(no_ramp)?;
@@ -53,10 +55,10 @@ pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, ParseError> {
     Ok(Some(ramp))
 }
 
-/// Reads `"vip=3, nurture=1"`: turns of a campaign for one of another.
+/// Parses `"vip=3, nurture=1"`: each campaign's share relative to 1.
 ///
 /// # Errors
-/// What is wrong, and what to write instead.
+/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, ParseError> {
     let fix =
         "write campaigns with their turns, as in \"vip=3, nurture=1\", 1 to 100; \"\" gives each the same";
@@ -70,16 +72,16 @@ pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, ParseError> {
                 }
                 weights.push((name.to_owned(), turns));
             }
-            _ => return Err(ParseError::new(format!("{part:?} is no weight"), fix)),
+            _ => return Err(ParseError::new(format!("{part:?} is not a weight"), fix)),
         }
     }
     Ok(weights)
 }
 
-/// Reads `"15-30"`: after how many sends a break comes; empty text is never.
+/// Parses `"15-30"`: the minimum and maximum number of sends before a break; empty text is never.
 ///
 /// # Errors
-/// What is wrong, and what to write instead.
+/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_break_after(text: &str) -> Result<Option<(u32, u32)>, ParseError> {
     let text = text.trim();
     if text.is_empty() {
@@ -91,9 +93,8 @@ pub fn parse_break_after(text: &str) -> Result<Option<(u32, u32)>, ParseError> {
     match ends {
         Some((low, high)) if (1..=high).contains(&low) && high <= 10_000 => Ok(Some((low, high))),
         _ => {
-            let fix =
-                "write the fewest and the most sends between two breaks, as in \"15-30\"; \"\" is no breaks";
-            Err(ParseError::new(format!("{text:?} is no number of sends"), fix))
+            let fix = "write the fewest and the most sends between two breaks, as in \"15-30\"; \"\" means no breaks";
+            Err(ParseError::new(format!("{text:?} is not a number of sends"), fix))
         }
     }
 }
@@ -112,7 +113,7 @@ mod tests {
         assert_eq!(parse_ramp("5, 10%,20").unwrap().unwrap(), [5, 10, 20]);
         assert_eq!(parse_ramp(" ").unwrap(), None);
         for (text, what) in [
-            ("soon", "\"soon\" is no ramp"),
+            ("soon", "\"soon\" is not a ramp"),
             ("20% + 0%", "\"20% + 0%\" never ends"),
             ("0, 50", "0% is not between 1% and 100%"),
             ("50, 120", "120% is not between 1% and 100%"),
@@ -133,8 +134,8 @@ mod tests {
         };
         assert_eq!((order.weight("vip"), order.weight("a=b"), order.weight("other")), (3, 2, 1));
         for (text, what) in [
-            ("vip", "\"vip\" is no weight"),
-            ("vip=0", "\"vip=0\" is no weight"),
+            ("vip", "\"vip\" is not a weight"),
+            ("vip=0", "\"vip=0\" is not a weight"),
             ("vip=1, vip=2", "names \"vip\" twice"),
         ] {
             assert_eq!(parse_weights(text).unwrap_err().what, what);
@@ -142,7 +143,10 @@ mod tests {
         assert_eq!(parse_break_after("15-30").unwrap(), Some((15, 30)));
         assert_eq!(parse_break_after("").unwrap(), None);
         for text in ["15", "30-15", "0-5", "a-b"] {
-            assert_eq!(parse_break_after(text).unwrap_err().what, format!("{text:?} is no number of sends"));
+            assert_eq!(
+                parse_break_after(text).unwrap_err().what,
+                format!("{text:?} is not a number of sends")
+            );
         }
     }
 }

@@ -1,26 +1,26 @@
-//! What is particular to a provider when a chat is started: InMail, organizations, applicants, Sales Navigator, Recruiter.
+//! Provider-specific options for starting a chat: InMail, organizations, applicants, Sales Navigator, Recruiter.
 //!
-//! Producers write it as `specifics` (Unipile's SDKs) or `options` (Unipile's guide); it is the same object, and here
-//! it is checked once, against the fields and enums that Unipile's descriptions name. What is kept is the checked tree,
-//! so that exactly what was put in goes out.
+//! Producers write them as `specifics` (Unipile's SDKs) or `options` (Unipile's guide), which are the same object. It
+//! is validated here once, against the fields and enums in Unipile's API descriptions. The validated tree is kept, so
+//! that the daemon sends exactly the producer's object.
 
 use serde_json::{Map, Value};
 
 use super::field_error::{FieldError, FieldErrorCode};
 
-/// A checked object, and what it makes of the message.
+/// A validated object, and the product that it selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Specifics {
     tree: Value,
     product: Product,
 }
 
-/// The product of LinkedIn's that a chat is started with; each has an inbox of its own.
+/// The LinkedIn product with which a chat is started; each has its own inbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Product {
     /// LinkedIn itself.
     Classic {
-        /// As an InMail, which costs a credit.
+        /// Sends an InMail, which costs a credit.
         inmail: bool,
     },
     /// Sales Navigator.
@@ -29,20 +29,20 @@ pub enum Product {
     Recruiter,
 }
 
-/// The balance that an InMail is taken from; each product has its own.
+/// The balance from which an InMail is paid; each product has its own.
 ///
-/// Sales Navigator has one too, but a message to a connection is taken from none, and nobody tells which is which: what
-/// goes through it is left to the provider.
+/// Sales Navigator has one too, but messages to connections cost nothing, and no field distinguishes the two: the
+/// provider decides about messages through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Credit {
-    /// LinkedIn's own.
+    /// LinkedIn's own balance.
     Classic,
-    /// Recruiter's.
+    /// Recruiter's balance.
     Recruiter,
 }
 
 impl Credit {
-    /// Its name in the answer of Get InMail Credits, and in `messages.credit`.
+    /// Returns its name in the answer of Get InMail Credits, and in `messages.credit`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Classic => "classic",
@@ -67,10 +67,10 @@ const CHANNELS: [&str; 8] = [
 ];
 
 impl Specifics {
-    /// Checks `tree`, which the producer called `field` (`specifics` or `options`).
+    /// Validates `tree`, which the producer called `field` (`specifics` or `options`).
     ///
     /// # Errors
-    /// Everything that is wrong, each with the path of its field.
+    /// Returns every problem, each with the path of its field.
     pub fn parse(field: &str, tree: Value) -> Result<Self, Vec<FieldError>> {
         let mut check = Check { faults: Vec::new() };
         let product = check.specifics(field, &tree);
@@ -80,24 +80,24 @@ impl Specifics {
         }
     }
 
-    /// The checked object.
+    /// Returns the validated object.
     pub fn tree(&self) -> &Value {
         &self.tree
     }
 
-    /// The subject that its recipient sees, where the product has one.
+    /// Returns the subject that the recipient sees, if the product has one.
     pub fn subject(&self) -> Option<&str> {
         let paths = ["/linkedin/sales_navigator/subject", "/linkedin/recruiter/subject"];
         paths.into_iter().find_map(|path| self.tree.pointer(path)).and_then(Value::as_str)
     }
 
-    /// The product it names.
+    /// Returns the selected product.
     pub fn product(&self) -> Product {
         self.product
     }
 
-    /// The balance that the message is taken from, if it is an InMail. One to an applicant costs nothing (Unipile's
-    /// guide). The column `messages.credit` says the same in SQL.
+    /// Returns the balance from which the message is paid, if it is an InMail. One to an applicant costs nothing
+    /// (Unipile's guide). The column `messages.credit` says the same in SQL.
     pub fn credit(&self) -> Option<Credit> {
         match self.product {
             Product::Classic { inmail } => {
@@ -114,7 +114,7 @@ impl Specifics {
 }
 
 impl Product {
-    /// The inbox from which only this product may start a chat; LinkedIn itself uses the account's own.
+    /// Returns the only inbox from which this product may start a chat; LinkedIn itself uses the account's own.
     pub fn inbox_id(self) -> Option<&'static str> {
         match self {
             Self::Classic { .. } => None,
@@ -167,7 +167,7 @@ impl Check {
                 self.add(
                     FieldErrorCode::WrongType,
                     &format!("{path}.inmail"),
-                    "is no boolean",
+                    "is not a boolean",
                     "give true or false",
                 );
                 false
@@ -237,7 +237,7 @@ impl Check {
 
     fn object<'v>(&mut self, path: &str, value: &'v Value, known: &[&str]) -> Option<&'v Map<String, Value>> {
         let Value::Object(object) = value else {
-            self.add(FieldErrorCode::WrongType, path, "is no JSON object", "see docs/messages.md");
+            self.add(FieldErrorCode::WrongType, path, "is not a JSON object", "see docs/messages.md");
             return None;
         };
         for name in object.keys().filter(|name| !known.contains(&name.as_str())) {
@@ -260,7 +260,7 @@ impl Check {
                 self.add(FieldErrorCode::InvalidValue, &path, "holds a NUL character", "remove it");
             }
             Some(Value::String(_)) => {}
-            Some(_) => self.add(FieldErrorCode::WrongType, &path, "is no string", "give a string"),
+            Some(_) => self.add(FieldErrorCode::WrongType, &path, "is not a string", "give a string"),
         }
     }
 

@@ -1,9 +1,8 @@
-//! The life of a message: its states, and the moves between them.
+//! The lifecycle of a message: its states, and the transitions between them.
 //!
-//! [`MOVES`] is the one table: `migrations/` holds its SQL form (the CHECK on `messages.state` and the trigger
-//! that refuses any other move), `docs/lifecycle.md` its diagram, and a test holds the three together.
-//! [`Sending`] is consumed by the only move that leaves it, so that an attempt cannot be settled twice in the code
-//! either.
+//! [`MOVES`] is the one table: `migrations/` has its SQL form (the CHECK on `messages.state` and the trigger that
+//! refuses any other transition), `docs/lifecycle.md` its diagram, and a test compares the three. The only transition
+//! out of [`Sending`] consumes it, so that the code cannot settle an attempt twice either.
 
 use jiff::Timestamp;
 
@@ -14,13 +13,13 @@ use super::reason::Reason;
 /// The name of a state, as SQL, JSON and the command line write it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum StateName {
-    /// Inserted by SQL, not yet looked at.
+    /// Inserted by SQL, not yet admitted.
     New,
-    /// Waits for its turn.
+    /// Waits to be sent.
     Queued,
-    /// The intent to send is durable; the call may be on its way.
+    /// The intent to send is durable; the call may be in flight.
     Sending,
-    /// Nobody knows yet whether it reached the recipient.
+    /// It is not yet known whether it reached the recipient.
     Uncertain,
     /// A person must decide.
     Review,
@@ -28,11 +27,11 @@ pub enum StateName {
     Sent,
     /// Was refused for good, or its retries are spent.
     Failed,
-    /// Withdrawn.
+    /// Cancelled by a person or a program.
     Cancelled,
     /// Not sent before `expires_at`.
     Expired,
-    /// Refused after an INSERT by what only the daemon can judge.
+    /// Refused after an INSERT by a check that only the daemon can make.
     Rejected,
 }
 
@@ -51,7 +50,7 @@ impl StateName {
         Self::Rejected,
     ];
 
-    /// The word used everywhere.
+    /// Returns the word used everywhere.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::New => "new",
@@ -67,12 +66,12 @@ impl StateName {
         }
     }
 
-    /// The state of that word.
+    /// Returns the state with this word.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Whether nothing happens to the message any more.
+    /// Returns whether the state is final.
     pub fn is_final(self) -> bool {
         match self {
             Self::New | Self::Queued | Self::Sending | Self::Uncertain | Self::Review => false,
@@ -80,13 +79,13 @@ impl StateName {
         }
     }
 
-    /// Whether [`MOVES`] has a move from here to `to`.
+    /// Returns whether [`MOVES`] has a transition from this state to `to`.
     pub fn may_become(self, to: Self) -> bool {
         MOVES.iter().any(|(from, _, target)| *from == self && *target == to)
     }
 }
 
-/// Every move: from, what happens, to.
+/// Every transition: from, event, to.
 pub const MOVES: &[(StateName, &str, StateName)] = &[
     (StateName::New, "admitted", StateName::Queued),
     (StateName::New, "refused by the daemon", StateName::Rejected),
@@ -110,66 +109,66 @@ pub const MOVES: &[(StateName, &str, StateName)] = &[
     (StateName::Review, "a person drops it", StateName::Cancelled),
 ];
 
-/// The states in which a message has been sent at least once with an outcome that is not settled.
+/// The states of a message that has had at least one attempt whose outcome is not settled.
 pub const UNSETTLED: [StateName; 3] = [StateName::Sending, StateName::Uncertain, StateName::Review];
 
-/// A message whose intent is durable. The only way out of it is [`Sending::settle`].
+/// A message whose intent is durable. [`Sending::settle`] is the only way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sending {
     /// Number of this attempt, from 1.
     pub attempt: u32,
-    /// Retries that earlier attempts of this message spent.
+    /// Number of retries that earlier attempts of this message spent.
     pub retries: u32,
 }
 
-/// What a settled attempt left the message in.
+/// The state in which a settled attempt leaves the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settled {
     /// Reached the provider.
     Sent {
-        /// Unipile's answer came at.
+        /// When Unipile's answer arrived.
         at: Timestamp,
-        /// The chat, where the answer names one.
+        /// The chat, if the answer names one.
         chat_id: Option<ChatId>,
-        /// The provider's ids; several when it split text and attachments.
+        /// The provider's ids; several if it split text and attachments.
         message_ids: Vec<String>,
     },
-    /// Goes back to its place.
+    /// Returns to its place in the queue.
     Queued {
         /// Why it was not sent.
         reason: Reason,
-        /// The earliest time of the next attempt, if the message itself must wait (not its account).
+        /// Earliest time of the next attempt, if the message itself must wait (not its account).
         retry_at: Option<Timestamp>,
         /// Whether this spent one of its retries.
         spent_retry: bool,
-        /// What was answered.
+        /// The error, verbatim.
         problem: ProviderError,
     },
     /// Refused for good.
     Failed {
         /// Stable code.
         reason: Reason,
-        /// What was answered, verbatim.
+        /// The error, verbatim.
         problem: ProviderError,
     },
     /// The chat is read back to find out.
     Uncertain {
-        /// When it is read first.
+        /// When the first read is due.
         reconcile_at: Timestamp,
-        /// What is known.
+        /// The error so far.
         problem: ProviderError,
     },
     /// A person must look.
     Review {
         /// Stable code.
         reason: Reason,
-        /// What is known.
+        /// The error so far.
         problem: ProviderError,
     },
 }
 
 impl Settled {
-    /// The state that the message is left in.
+    /// Returns the state in which the message is left.
     pub fn name(&self) -> StateName {
         match self {
             Self::Sent { .. } => StateName::Sent,
@@ -181,24 +180,25 @@ impl Settled {
     }
 }
 
-/// When a message that was certainly not sent may be tried again.
+/// When a message that was certainly not sent may be retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Again {
-    /// When its account may send again; the message did nothing wrong.
+    /// When its account may send again; the message itself is not at fault.
     WithItsAccount,
     /// Not before this time, and one retry is spent.
     At(Timestamp),
-    /// Not before this time, when credits are looked at again; one retry is spent.
+    /// Not before this time, when the credits are read again; one retry is spent.
     WithCredits(Timestamp),
     /// Never: its retries are spent.
     Never,
 }
 
 impl Sending {
-    /// Turns the outcome of the call into the state it leaves behind: the one screen where outcomes become states.
+    /// Turns the outcome of the call into the resulting state; all outcomes become states here.
     ///
-    /// `again` is asked only for a message that was certainly not sent. An unknown outcome never returns to the
-    /// queue by itself (P2): the chat is read back at `reconcile_at`, or a person looks where there is no such time.
+    /// Calls `again` only for a message that was certainly not sent. A message with an unknown outcome never returns
+    /// to the queue automatically (P2): the chat is read back at `reconcile_at`, or a person looks if there is no
+    /// such time.
     pub fn settle(
         self,
         outcome: Outcome,

@@ -1,8 +1,8 @@
-//! The one validation behind every door: a [`Draft`] becomes a [`NewMessage`], or says all that is wrong with it.
+//! The one validation of messages: turns a [`Draft`] into a [`NewMessage`], or returns everything that is wrong.
 //!
-//! The socket, the command line (through the socket) and rows that other programs INSERT all end here, so that
-//! a producer gets the same answer whichever way it came. What only the JSON or SQL layer can see (an unknown
-//! field, a wrong type) is refused there, with the same [`FieldError`].
+//! The socket, the command line (through the socket) and rows that other programs INSERT all end here, so that a
+//! producer gets the same answer on every path. The JSON and SQL layers refuse what only they can see (an unknown
+//! field, a wrong type), with the same [`FieldError`].
 
 use std::collections::HashSet;
 
@@ -17,20 +17,20 @@ use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessag
 use super::placeholders;
 use super::specifics::Specifics;
 
-/// The configured limits of the door.
+/// Configured limits of the validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ValidationLimits {
-    /// Longest text, in characters.
+    /// Maximum length of a text, in characters.
     pub max_text_chars: usize,
-    /// `Some`: only these accounts are taken (`accounts.known_only`).
+    /// `Some`: only these accounts are accepted (`accounts.known_only`).
     pub known_accounts: Option<HashSet<AccountId>>,
 }
 
 impl Draft {
-    /// Checks everything and reports everything, not only the first fault.
+    /// Validates the draft and reports every problem, not only the first.
     ///
     /// # Errors
-    /// At least one [`FieldError`], in the order of the fields.
+    /// Returns at least one [`FieldError`], in the order of the fields.
     pub fn validate(self, rules: &ValidationLimits, now: Timestamp) -> Result<NewMessage, Vec<FieldError>> {
         let mut faults = Faults(Vec::new());
         let account_id = faults.account(self.account_id, rules);
@@ -50,7 +50,12 @@ impl Draft {
         };
         if forwards && !extras.attachments.is_empty() {
             let fix = "leave them out, or send them with a message of their own";
-            faults.add(FieldErrorCode::Contradiction, "attachments", "stand beside `forward`", fix);
+            faults.add(
+                FieldErrorCode::Contradiction,
+                "attachments",
+                "cannot be combined with `forward`",
+                fix,
+            );
         }
         let wordless = forwards || !extras.attachments.is_empty();
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
@@ -87,14 +92,14 @@ impl Draft {
     }
 }
 
-/// How the producer said that several users are one group.
+/// How the producer marked several users as one group.
 #[derive(Clone, Copy)]
 struct Group {
     asked: Option<bool>,
     name: bool,
 }
 
-/// What was found so far.
+/// Problems found so far.
 struct Faults(Vec<FieldError>);
 
 impl Faults {
@@ -141,7 +146,12 @@ impl Faults {
         match (chat_id, users_ids) {
             (Some(_), Some(_)) => {
                 let fix = "give `chat_id` for a chat that exists, or `users_ids` to start one";
-                self.add(FieldErrorCode::Contradiction, "chat_id", "stands beside `users_ids`", fix);
+                self.add(
+                    FieldErrorCode::Contradiction,
+                    "chat_id",
+                    "cannot be combined with `users_ids`",
+                    fix,
+                );
                 None
             }
             (None, None) => {
@@ -152,11 +162,21 @@ impl Faults {
             (Some(chat_id), None) => {
                 if inbox_id.is_some() {
                     let fix = "leave it out: an inbox is for starting a chat";
-                    self.add(FieldErrorCode::Contradiction, "inbox_id", "stands beside `chat_id`", fix);
+                    self.add(
+                        FieldErrorCode::Contradiction,
+                        "inbox_id",
+                        "cannot be combined with `chat_id`",
+                        fix,
+                    );
                 }
                 if group.asked == Some(true) {
                     let fix = "leave it out: a chat that exists is a group or is none";
-                    self.add(FieldErrorCode::Contradiction, "group", "stands beside `chat_id`", fix);
+                    self.add(
+                        FieldErrorCode::Contradiction,
+                        "group",
+                        "cannot be combined with `chat_id`",
+                        fix,
+                    );
                 }
                 self.id("chat_id", chat_id).map(|id| Target::Chat(ChatId::new(id)))
             }
@@ -190,7 +210,7 @@ impl Faults {
         }
         if (1..many).any(|index| ids[..index].contains(&ids[index])) {
             let fix = "name each member once";
-            self.add(FieldErrorCode::InvalidValue, "users_ids", "names somebody twice", fix);
+            self.add(FieldErrorCode::InvalidValue, "users_ids", "names a person twice", fix);
             return None;
         }
         match (ids.len(), is_group) {
@@ -208,7 +228,12 @@ impl Faults {
         let (field, tree) = match (specifics, options) {
             (Some(_), Some(_)) => {
                 let fix = "they are two names of one object; give one";
-                self.add(FieldErrorCode::Contradiction, "options", "stands beside `specifics`", fix);
+                self.add(
+                    FieldErrorCode::Contradiction,
+                    "options",
+                    "cannot be combined with `specifics`",
+                    fix,
+                );
                 return None;
             }
             (Some(tree), None) => ("specifics", tree),
@@ -221,7 +246,7 @@ impl Faults {
     fn forward(&mut self, forward: Value, chat_id: Option<String>, starts: bool) -> Option<Target> {
         if starts {
             let fix = "forward into a chat that exists, `chat_id`";
-            self.add(FieldErrorCode::Contradiction, "users_ids", "stands beside `forward`", fix);
+            self.add(FieldErrorCode::Contradiction, "users_ids", "cannot be combined with `forward`", fix);
         }
         let Some(chat_id) = chat_id else {
             let fix = "name the chat that the message is forwarded into";
@@ -230,7 +255,7 @@ impl Faults {
         };
         let Value::Object(mut source) = forward else {
             let fix = "give {\"chat_id\": …, \"message_id\": …} of the message to forward";
-            self.add(FieldErrorCode::WrongType, "forward", "is no JSON object", fix);
+            self.add(FieldErrorCode::WrongType, "forward", "is not a JSON object", fix);
             return None;
         };
         let mut part = |name: &str| match source.remove(name) {
@@ -239,7 +264,7 @@ impl Faults {
                 self.add(
                     FieldErrorCode::WrongType,
                     &format!("forward.{name}"),
-                    "is no string",
+                    "is not a string",
                     "give the id",
                 );
                 None
@@ -270,7 +295,7 @@ impl Faults {
     fn only_when_starting(&mut self, field: &str, value: Option<String>, starts: bool) -> Option<String> {
         if value.is_some() && !starts {
             let fix = "leave it out: it is for starting a chat";
-            self.add(FieldErrorCode::Contradiction, field, "stands beside `chat_id`", fix);
+            self.add(FieldErrorCode::Contradiction, field, "cannot be combined with `chat_id`", fix);
             return None;
         }
         self.label(field, value)
@@ -285,21 +310,21 @@ impl Faults {
         quote_id.and_then(|quote_id| self.id("quote_id", quote_id))
     }
 
-    /// What depends on the target and the extras together.
+    /// Checks combinations of target and extras.
     fn fits(&mut self, extras: &Extras, target: Option<&Target>, inbox_beside_forward: bool) {
         if inbox_beside_forward {
             let fix = "leave it out: an inbox is for starting a chat";
-            self.add(FieldErrorCode::Contradiction, "inbox_id", "stands beside `forward`", fix);
+            self.add(FieldErrorCode::Contradiction, "inbox_id", "cannot be combined with `forward`", fix);
         }
         if extras.specifics.is_some() && matches!(target, Some(Target::Chat(_) | Target::Forward { .. })) {
             let fix = "leave it out: InMail, subject and the like are for starting a chat";
-            self.add(FieldErrorCode::Contradiction, "specifics", "stands beside `chat_id`", fix);
+            self.add(FieldErrorCode::Contradiction, "specifics", "cannot be combined with `chat_id`", fix);
         }
     }
 
     fn text(&mut self, text: Option<String>, may_be_empty: bool, rules: &ValidationLimits) -> Option<String> {
         let mut text = text.unwrap_or_default();
-        // The byte order mark of a file that was read as it is.
+        // Removes the byte order mark of a file that was read unchanged.
         if let Some(rest) = text.strip_prefix('\u{feff}') {
             text = rest.to_owned();
         }
@@ -323,7 +348,7 @@ impl Faults {
         Some(text)
     }
 
-    /// Refuses what a template left unfilled.
+    /// Refuses unfilled template placeholders.
     fn filled_in(&mut self, field: &str, text: Option<&str>) {
         if let Some(found) = text.and_then(placeholders::find) {
             let problem = format!("holds {found:?}, which looks like a value that was not filled in");
@@ -348,7 +373,7 @@ impl Faults {
                 None
             }
             None => {
-                let problem = format!("is no time: {:?}", shortened(&value));
+                let problem = format!("is not a time: {:?}", shortened(&value));
                 let fix = "write RFC 3339 with a zone, such as 2026-11-22T09:21:00.000Z";
                 self.add(FieldErrorCode::InvalidValue, field, problem, fix);
                 None

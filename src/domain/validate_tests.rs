@@ -1,4 +1,6 @@
-//! What is taken, and what is said about what is not.
+//! Tests of the validation: which drafts are accepted, and which field and code each refusal names.
+//!
+//! Each table lists one mistake per draft.
 
 use super::*;
 

@@ -1,37 +1,39 @@
-//! A queued message as far as its turn depends on it: what the store reads and `policy/decide.rs` judges.
+//! A queued message, reduced to the fields that decide when it is sent.
+//!
+//! The store reads it; `policy/decide.rs` decides with it.
 
 use jiff::Timestamp;
 
-use super::caps::Kind;
+use super::kind::Kind;
 use super::message::MessageId;
 use super::reason::Reason;
 use super::state::StateName;
 
-/// A queued message, as far as its turn depends on it.
+/// The fields of a queued message that decide when it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting {
-    /// What it is, as far as caps tell.
+    /// Kind of the send, as the caps count it.
     pub kind: Kind,
-    /// When it became due: its arrival, or its `not_before`.
+    /// When the message became due: its arrival, or its `not_before`.
     pub due_at: Timestamp,
-    /// Set while it waits to be tried again.
+    /// Time of the next retry; set while the message waits for it.
     pub retry_at: Option<Timestamp>,
-    /// Why it waits until `retry_at`, if not because an attempt failed.
+    /// Why it waits until `retry_at`, if no failed attempt is the reason.
     pub deferred: Option<Reason>,
-    /// Whether it goes outside the account's hours as well.
+    /// Whether it is sent outside the account's hours as well.
     pub ignores_hours: bool,
-    /// When this person was last sent a message that started a chat.
+    /// When this person last received a message that started a chat.
     pub started_at: Option<Timestamp>,
-    /// Not to be sent from then on.
+    /// Time from which it is no longer sent.
     pub expires_at: Option<Timestamp>,
-    /// The earlier message of its thread that is not settled.
+    /// The earlier, unsettled message of the same thread.
     pub blocked_by: Option<BlockedBy>,
-    /// How many messages of its account go first.
+    /// Number of the account's messages that go before it.
     pub queue_position: u64,
 }
 
 impl Waiting {
-    /// Whether it could go now but for its account and the messages before it.
+    /// Returns whether only its account and the messages before it can still hold it back.
     pub fn is_ready(&self, now: Timestamp) -> bool {
         self.due_at <= now && self.retry_at.is_none_or(|at| at <= now) && self.blocked_by.is_none()
     }
@@ -40,10 +42,10 @@ impl Waiting {
 /// An earlier message to the same chat or recipient that is not settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockedBy {
-    /// Which.
+    /// Id of that message.
     pub id: MessageId,
-    /// In which state.
+    /// State of that message.
     pub state: StateName,
-    /// When it is tried again, if that is known.
+    /// When that message is retried, if known.
     pub retry_at: Option<Timestamp>,
 }

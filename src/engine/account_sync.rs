@@ -1,8 +1,9 @@
-//! Keeps what Unipile knows of the accounts fresh enough: who they are, how they stand, inboxes and credits.
+//! Keeps the account snapshots fresh: identity, connection status, inboxes and InMail credits.
 //!
-//! A task of the supervisor's beside the sending, so that a read that hangs or fails delays nobody; what was known stays
-//! then, with its age. Only accounts with messages waiting are read: an account at rest makes no calls. Each page takes a
-//! permit of the API guard. Reads that are limited, or refused for good, are made again after a pause that grows.
+//! The supervisor runs this in a task of its own, so that a read that hangs or fails delays no send; the previous
+//! snapshot then stays, with its age. Only accounts with waiting messages are read: an idle account makes no calls.
+//! Each page takes a permit of the API guard. Reads that are limited, or refused for good, are retried after a
+//! growing pause.
 
 use std::time::Duration;
 
@@ -17,13 +18,13 @@ use crate::domain::observed::Unread;
 use crate::domain::outcome::{Hold, ProviderError};
 use crate::provider::Pages;
 
-/// What could not be read is tried again after so long.
+/// How long to wait before a failed read is retried.
 const AGAIN: Duration = Duration::from_secs(5 * 60);
-/// An account that turns up is read after so long: its first message goes first.
+/// Delay before a new account is read for the first time: its first message goes first.
 pub(super) const FIRST: Duration = Duration::from_secs(1);
-/// No read of a fact in the way of a message takes longer.
+/// Timeout of a snapshot read that a message waits for.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
-/// Accounts of one round; with three reads each they take one request a second of the API's rate.
+/// Accounts per round; with three reads each they take one request per second of the API's rate.
 const ROUND: u32 = 10;
 /// The provider whose accounts have inboxes and InMail credits.
 pub(super) const LINKEDIN: &str = "linkedin";
@@ -40,7 +41,7 @@ pub(super) async fn refresh(shared: &Shared) {
     };
     for account in due {
         if let Some(problem) = shared.live.reads_rest(&account, shared.clock.monotonic()) {
-            // As if it had been read again: others are due as well.
+            // Count it as a read, because other accounts are due as well.
             let reading = Reading { problem: Some(problem), ..Reading::new(shared.clock.now()) };
             note(shared, &account, reading).await;
             continue;
@@ -53,7 +54,7 @@ pub(super) async fn refresh(shared: &Shared) {
     }
 }
 
-/// Keeps a reading; that it cannot be kept stops nobody.
+/// Stores a reading. A failure here is logged and ignored.
 pub(super) async fn note(shared: &Shared, account: &AccountId, reading: Reading) {
     if let Some(problem) = &reading.problem {
         tracing::debug!(account_id = %account, %problem, "not all of the account could be read");
@@ -76,7 +77,7 @@ async fn read(shared: &Shared, account: &AccountId) -> Reading {
     let mut rest = None;
     match call(shared, account, |_pages| provider.account(account.clone()), &mut rest).await {
         Ok(seen) => reading.account = Some(seen),
-        // Whatever keeps the account itself from being read keeps the rest from being read.
+        // Whatever prevents the read of the account prevents the other reads as well.
         Err(problem) => reading.problem = Some(problem),
     }
     let is_linkedin = reading.account.as_ref().is_some_and(|seen| seen.provider == LINKEDIN);
@@ -99,7 +100,7 @@ async fn read(shared: &Shared, account: &AccountId) -> Reading {
     reading
 }
 
-/// One read with a permit; `rest` becomes the pause that it asks for, if it was limited or refused for good.
+/// Makes one read with a permit. If the read was limited or refused for good, raises `rest` to the requested pause.
 async fn call<'a, T>(
     shared: &'a Shared,
     account: &AccountId,
@@ -119,7 +120,7 @@ async fn call<'a, T>(
     })
 }
 
-/// Whether a reading of `at` is old: not read for twice the age at which it should have been.
+/// Returns whether a reading of `at` is stale: older than twice the age at which it should have been read again.
 pub(super) fn is_old(at: Timestamp, now: Timestamp, age: Duration) -> bool {
     Duration::try_from(now.duration_since(at)).is_ok_and(|passed| passed > age.saturating_mul(2))
 }

@@ -1,8 +1,8 @@
-//! One attempt: the durable intent, the call, and what it leaves behind.
+//! One attempt: the durable intent, the call, and its consequences.
 //!
 //! The order is the promise (P2): no byte leaves before the intent is on disk. If the outcome cannot be recorded,
-//! recording is tried until it can be or the daemon stops; the next run finds the open attempt and has its chat read
-//! back.
+//! recording is retried until it succeeds or the daemon stops; the next run finds the open attempt and reconciles it
+//! by reading its chat back.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use futures_util::future::BoxFuture;
 use tracing::Instrument;
 
 use super::Shared;
-use super::account::{AccountRun, Wake};
 use super::api_guard::Kind;
 use super::preflight;
+use super::run::{AccountRun, Wake};
 use super::target::call_target;
 use crate::domain::attachment::Attachment;
 use crate::domain::message::{AccountId, Target};
@@ -30,10 +30,10 @@ use crate::policy::settle::{Blame, after, consequence};
 use crate::provider::{Call, CallAttachment, Content, Handed, Progress, Reply};
 use crate::store::{Begun, Candidate, InmailHold, Intent, IntentLimits, Settlement, Store, StoreError};
 
-/// How long to wait before the outcome is recorded once more.
+/// The pause before recording an outcome is retried.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 
-/// Sends `candidate`, unless something changed since it was chosen.
+/// Sends `candidate`, unless something changed since it was selected.
 pub(super) async fn attempt(
     shared: &Shared,
     run: &mut AccountRun,
@@ -42,7 +42,7 @@ pub(super) async fn attempt(
     share: Option<Share>,
 ) -> Result<Wake, StoreError> {
     let DecisionInput { now, policy, .. } = *input;
-    // Without one the guard keeps the account's place and wakes it.
+    // Without a permit, the guard keeps the account's place and wakes it.
     let Some(permit) = shared.api.ask(&run.id, Kind::Send) else { return Ok(Wake::Idle) };
     let Plan { pause, warms_up_again } = plan(input, &mut run.gap_dice);
     let gap = pause.gap;
@@ -74,7 +74,7 @@ pub(super) async fn attempt(
     shared.live.release(&run.id);
     run.preflight.forget();
     if shared.wall_clock_was_set() {
-        // What was decided by the old time is decided again.
+        // The decision used the old time, so the next step decides again.
         return Ok(Wake::Now);
     }
     let begun = shared.store.begin_attempt(intent).await?;
@@ -82,7 +82,7 @@ pub(super) async fn attempt(
         tracing::info!("the queue can be written again");
     }
     if begun == Begun::Withdrawn {
-        // Paused, cancelled or expired in this very moment; the next look tells which.
+        // The message was paused, cancelled or expired at this very moment; the next step finds out which.
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }
     paced(shared, &run.id, gap);
@@ -104,27 +104,27 @@ pub(super) async fn attempt(
     Ok(Wake::Now)
 }
 
-/// The API failed while the intent was written: no call was made.
+/// Returns the reply if the API failed while the intent was written: no call was made.
 fn not_called() -> Reply {
     let problem =
         ProviderError::local("api_failing", "the API failed before the call began, so none was made");
     Reply { phase: Phase::Claimed, outcome: Outcome::NotSent { problem, hold: Hold::Api } }
 }
 
-/// From now on the account pauses for `gap`.
+/// Pauses the account for `gap` from now on.
 fn paced(shared: &Shared, account: &AccountId, gap: Duration) {
     let now = shared.clock.monotonic();
     shared.pace.set(account, now + gap + CUT, now);
 }
 
-/// The turn that the message's campaign takes.
+/// Returns the message's campaign, with the virtual time and the finish after its turn.
 fn turn_of(candidate: &Candidate, share: Share, policy: &Policy) -> (String, u64, u64) {
     let campaign = fair_share::campaign(&candidate.lane);
     let (virtual_time, finish) = share.after(campaign, &policy.order);
     (campaign.to_owned(), virtual_time, finish)
 }
 
-/// The call that sends `candidate`.
+/// Builds the call that sends `candidate`.
 fn prepare(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Policy) -> Call {
     Call {
         account_id: run.id.clone(),
@@ -135,7 +135,8 @@ fn prepare(shared: &Shared, run: &AccountRun, candidate: &Candidate, policy: &Po
     }
 }
 
-/// Makes the call. A daemon that cannot wait any longer leaves its outcome unknown, unless it did not leave as a whole.
+/// Makes the call. If the daemon cannot wait any longer, the outcome is unknown, unless the request was not written
+/// as a whole.
 async fn make(shared: &Shared, call: Call) -> Reply {
     let progress = call.progress.clone();
     tokio::select! {
@@ -158,7 +159,7 @@ fn given_up(handed: Handed) -> Reply {
     Reply { phase, outcome }
 }
 
-/// The files of a message, whose bytes stay in the store until they are sent.
+/// Returns the files of a message; their bytes stay in the store until they are sent.
 fn files(shared: &Shared, candidate: &Candidate) -> Vec<CallAttachment> {
     let file = |attachment: &Attachment| CallAttachment {
         attachment: attachment.clone(),
@@ -167,7 +168,7 @@ fn files(shared: &Shared, candidate: &Candidate) -> Vec<CallAttachment> {
     candidate.extras.attachments.iter().map(file).collect()
 }
 
-/// Bytes in the store.
+/// The bytes of a file in the store.
 struct StoredContent {
     store: Store,
     sha256: String,
@@ -181,7 +182,7 @@ impl Content for StoredContent {
     }
 }
 
-/// Records what the call leaves behind, in one transaction.
+/// Records the consequences of the call in one transaction.
 async fn settle(
     shared: &Shared,
     run: &mut AccountRun,
@@ -224,13 +225,13 @@ async fn settle(
     }
     if key_refused {
         tracing::error!(
-            "Unipile refuses the API key or the subscription: nothing is sent until it is mended and `outboxd resume` is said"
+            "Unipile refuses the API key or the subscription: nothing is sent; fix it, then run `outboxd resume --all`"
         );
     }
 }
 
-/// What only the message tells about an answer: the chat that it went into, and a refusal that means spent credits,
-/// with its words.
+/// Completes the reply with what only the message determines: the chat that it went into, and whether a refusal means
+/// spent credits; the second value is then the reason.
 fn understood(candidate: &Candidate, reply: Reply) -> (Reply, Option<String>) {
     let outcome = match reply.outcome {
         Outcome::Accepted { chat_id: None, message_ids } => {
@@ -252,7 +253,7 @@ fn understood(candidate: &Candidate, reply: Reply) -> (Reply, Option<String>) {
     (Reply { outcome, ..reply }, None)
 }
 
-/// The other InMails wait as well; if that cannot be written, each is refused in its turn.
+/// Holds the account's other InMails as well; if that cannot be written, each of them is refused in its turn.
 async fn inmails_wait(
     shared: &Shared,
     run: &AccountRun,
@@ -269,15 +270,13 @@ async fn inmails_wait(
     }
 }
 
-/// Recording an outcome must not fail: it is tried until it is done or the daemon must stop.
+/// Records an outcome. This must not fail: it is retried until it succeeds or the daemon must stop.
 async fn record(shared: &Shared, settlement: Settlement) {
     loop {
         match shared.store.settle(settlement.clone()).await {
             Ok(true) => return,
             Ok(false) => {
-                tracing::error!(
-                    "this attempt was settled by somebody else; its outcome is in this line only"
-                );
+                tracing::error!("this attempt was settled already; its outcome is in this line only");
                 return;
             }
             Err(error) if shared.giving_up.is_cancelled() => {

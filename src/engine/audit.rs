@@ -1,7 +1,8 @@
-//! Were the promises kept? What the database says (P2, P3) and each account's sends held against its rules (P4).
+//! Audits whether the promises were kept: the database itself (P2, P3), and each account's sends against its rules
+//! (P4).
 //!
-//! Accounts and their sends are read a part at a time and judged on a thread of their own (`work.rs`), so that looking
-//! through all that was ever sent keeps nothing waiting.
+//! Accounts and their sends are read in parts and checked on a thread of their own (`work.rs`), so that scanning
+//! everything that was ever sent blocks nothing.
 
 use super::EngineHandle;
 use crate::domain::message::AccountId;
@@ -9,24 +10,24 @@ use crate::policy::audit::{Sent, breaches};
 use crate::policy::hours::account_seed;
 use crate::store::{Audited, Breach, PastSend, StoreError};
 
-/// Most breaches that are told.
+/// The most breaches that are reported.
 const MOST: u32 = 1000;
-/// Accounts, and sends of one, that are read at a time.
+/// How many accounts, or sends of one account, are read at a time.
 const PART: u32 = 500;
 
-/// What an audit found.
+/// The result of an audit.
 #[derive(Debug, Clone)]
 pub struct Audit {
-    /// How much was looked at.
+    /// How much was audited.
     pub audited: Audited,
-    /// What breaks a promise, the oldest first.
+    /// What breaks a promise, oldest first.
     pub breaches: Vec<Breach>,
-    /// Whether there are more than are told.
+    /// Whether there are more breaches than are reported.
     pub is_cut: bool,
 }
 
 impl EngineHandle {
-    /// Preflight through every attempt of the queue. Asks nobody outside.
+    /// Audits every attempt of the queue. Makes no call to the API.
     ///
     /// # Errors
     /// When the queue cannot be read, or the daemon stops.
@@ -40,7 +41,7 @@ impl EngineHandle {
             let ids = store.account_ids(after.as_ref(), false, PART).await?;
             for id in &ids {
                 found.extend(self.audit_of(id).await?);
-                // One more than is told, so that what is cut is known.
+                // Keep one more than is reported, so that a cut is noticed.
                 found.sort_by_key(|breach| breach.at);
                 found.truncate(most + 1);
             }
@@ -52,7 +53,7 @@ impl EngineHandle {
         Ok(Audit { audited: store.audited().await?, breaches: found, is_cut })
     }
 
-    /// What of `account` broke its hours and caps.
+    /// Returns the sends of `account` that broke its hours or caps.
     async fn audit_of(&self, account: &AccountId) -> Result<Vec<Breach>, StoreError> {
         let policy = self.policy(account);
         if policy.calendar.is_none() && policy.caps.list.is_empty() {

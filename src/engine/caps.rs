@@ -1,9 +1,12 @@
-//! The caps of an account: what each leaves, and the one that a table with room for one shows.
+//! The caps of an account: what is left of each, and the one to show where there is room for only one.
+//!
+//! The HTTP API calls this. It counts with the same functions that decide about sends.
 
 use super::EngineHandle;
 use super::selection::selected;
 use crate::domain::account::Account;
-use crate::domain::caps::{Kind, Window};
+use crate::domain::caps::Window;
+use crate::domain::kind::Kind;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::decide::Verdict;
@@ -13,7 +16,7 @@ use crate::policy::warm_up::Lowering;
 use crate::store::StoreError;
 
 impl EngineHandle {
-    /// Every cap of `account` as it stands now, and whether its hours are open.
+    /// Returns every cap of `account` in its current state, and whether the account's hours are open.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -21,7 +24,7 @@ impl EngineHandle {
         self.budget_with(account, &self.policy(&account.id)).await
     }
 
-    /// The same if `policy` were in force.
+    /// Returns the same as `budget` if `policy` were in force.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -38,8 +41,8 @@ impl EngineHandle {
         Ok((budgets(policy, &lowering, &ledger, now), hours))
     }
 
-    /// The cap that binds `account`: of those that are used up, the one that a message waits for
-    /// longest. While none of them binds it, that of a day on all kinds, or the first there is.
+    /// Returns the cap that binds `account`: of those that are used up, the one that a message waits for longest. If
+    /// none of them binds it, returns the cap of a day on all kinds, or else the first cap.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -65,7 +68,7 @@ impl EngineHandle {
         Ok(budgets.iter().find(of_day).or_else(|| budgets.first()).copied())
     }
 
-    /// The kind of the message that a cap holds, if one does.
+    /// Returns the kind of the message that a cap holds, if one does.
     async fn capped_kind(&self, account: &Account) -> Result<Option<Kind>, StoreError> {
         let Some(selected) = selected(&self.shared, &account.id, self.now(), None).await? else {
             return Ok(None);

@@ -1,8 +1,8 @@
-//! The chats that an uncertain message can have gone into: read anew, and held against its attempt.
+//! The chats that an uncertain message may have gone into: reads them again and compares them with the attempt.
 //!
-//! Called by `verify.rs`. Each request takes a permit of the API guard; the first that fails ends the reading, because a
-//! chat that was not read may be the one with the message. Messages are dated by the provider, so the time of the call is
-//! told by its clock as well, whatever the clock of this machine says.
+//! `reconcile.rs` calls this. Each request takes a permit of the API guard; the first that fails ends the read,
+//! because a chat that was not read may be the one with the message. The provider dates messages, so the time of the
+//! call is determined on its clock as well, whatever this machine's clock shows.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
@@ -26,27 +26,27 @@ use crate::policy::settle::Blame;
 use crate::provider::Pages;
 use crate::store::{StoreError, UnresolvedAttempt};
 
-/// Groups that are read for one message; a group of its own is among the latest.
+/// The most groups that are read for one message, otherwise the read fails; a group of its own is among the latest.
 const MAX_GROUPS: usize = 20;
-/// Times are stored in whole milliseconds.
+/// The resolution of stored times: whole milliseconds.
 const COARSE: Duration = Duration::from_millis(1);
 
-/// A read that showed nothing, and whose trouble that is.
+/// A read that failed, and who is to blame.
 pub(super) type Blind = (Unread, Blame);
 
-/// What a look saw, for the record.
+/// The result of a read, for the record.
 pub(super) struct Seen {
-    /// In one word.
+    /// The finding in one word.
     pub(super) finding: &'static str,
-    /// In words without anybody's text (P8).
+    /// The finding in words, without the text of any message (P8).
     pub(super) words: String,
-    /// The account's messages in each chat.
+    /// The ids of the account's messages in each chat.
     pub(super) shown: Vec<(ChatId, Vec<String>)>,
-    /// When the look ended, by the monotonic clock.
+    /// When the read ended, on the monotonic clock.
     pub(super) at: Duration,
 }
 
-/// Reads every chat that the message can have gone into.
+/// Reads every chat that the message may have gone into.
 pub(super) async fn read(
     shared: &Shared,
     unresolved: &UnresolvedAttempt,
@@ -54,13 +54,13 @@ pub(super) async fn read(
 ) -> Result<Vec<ChatHistory>, Blind> {
     let since = look_from(shared, unresolved);
     let histories = read_since(shared, unresolved, policy, since).await?;
-    // The first answer told the provider's time, and the read began at another one.
+    // The first answer reveals the provider's time; if the read should have begun earlier, it is made again.
     let earlier = look_from(shared, unresolved);
     if earlier < since { read_since(shared, unresolved, policy, earlier).await } else { Ok(histories) }
 }
 
-/// From when on chats are read. Where the provider's time of the call is not known, the wall clock may have been wrong by more
-/// than anybody noticed, so much more is read.
+/// Returns the time from which chats are read. If the provider's time of the call is unknown, the wall clock may have
+/// been wrong by more than was noticed, so the read goes back much further.
 fn look_from(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
     let (began, reach) = match began(shared, unresolved) {
         Some(began) => (began, LOOK_BACK),
@@ -69,8 +69,8 @@ fn look_from(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
     began.checked_sub(reach).unwrap_or(Timestamp::MIN)
 }
 
-/// When the call began by the provider's clock, and no later than that: as it was noted with the intent, or counted back
-/// from the provider's time now by a clock that nobody sets.
+/// Returns when the call began on the provider's clock, or somewhat earlier: as recorded with the intent, or counted
+/// back from the provider's current time by a clock that is never set.
 fn began(shared: &Shared, unresolved: &UnresolvedAttempt) -> Option<Timestamp> {
     if let Some(at) = unresolved.provider_at {
         return Some(at);
@@ -86,15 +86,15 @@ fn began(shared: &Shared, unresolved: &UnresolvedAttempt) -> Option<Timestamp> {
     time.earliest.checked_sub(passed).ok()
 }
 
-/// When the call began by this machine's clock. A clock that was set since is set right by the time that has passed.
+/// Returns when the call began on this machine's clock. A clock that was set since is corrected by the elapsed time.
 fn by_wall_clock(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
     let passed = unresolved.monotonic.and_then(|began| shared.clock.monotonic().checked_sub(began));
     let by_monotonic = passed.and_then(|passed| shared.clock.now().checked_sub(passed).ok());
     by_monotonic.map_or(unresolved.started_at, |at| at.min(unresolved.started_at))
 }
 
-/// About when the call began by the provider's clock, where that is not known: as long ago as this machine's clock says, and
-/// never in the future. Good enough to look back from, not to date a message by.
+/// Estimates when the call began on the provider's clock, if that is unknown: as long ago as this machine's clock
+/// shows, and never in the future. Good enough to look back from, not to date a message by.
 fn estimate(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
     let by_ours = by_wall_clock(shared, unresolved).min(shared.clock.now());
     let passed = shared.clock.now().duration_since(by_ours);
@@ -102,7 +102,7 @@ fn estimate(shared: &Shared, unresolved: &UnresolvedAttempt) -> Timestamp {
     by_theirs.unwrap_or(by_ours)
 }
 
-/// Holds what was read against the attempt.
+/// Compares what was read with the attempt.
 pub(super) async fn find(
     shared: &Shared,
     unresolved: &UnresolvedAttempt,
@@ -129,7 +129,7 @@ pub(super) async fn find(
 }
 
 impl Seen {
-    /// What was found in chats that were read.
+    /// Describes what was found in chats that were read.
     pub(super) fn of(shared: &Shared, finding: &Finding, histories: &[ChatHistory]) -> Self {
         let messages: usize = histories.iter().map(|history| history.messages.len()).sum();
         let (word, what) = match finding {
@@ -159,7 +159,7 @@ impl Seen {
         }
     }
 
-    /// A look that showed nothing.
+    /// Describes a read that failed.
     pub(super) fn nothing(shared: &Shared, unread: &Unread) -> Self {
         let words = format!("could not be read: {}", unread.problem);
         Self { finding: "unread", words, shown: Vec::new(), at: shared.clock.monotonic() }
@@ -184,7 +184,7 @@ async fn read_since(
         }
         Target::Group { users_ids, .. } => {
             let inbox_id = inbox_of(&unresolved.target, &unresolved.extras, policy);
-            // A group that we made is no older than the call, but clocks may be wrong.
+            // A group that this call started is not older than the call, but clocks may be wrong.
             let read = |pages| provider.groups_since(account.clone(), inbox_id, since, pages);
             let groups = chosen(users_ids, call(shared, account, read).await?)?;
             chats.extend(groups.into_iter().map(|group| (group.chat_id, group.members)));
@@ -201,7 +201,7 @@ async fn read_since(
     Ok(histories)
 }
 
-/// The groups that are read: those with the same members first.
+/// Returns the groups to read, those with the same members first.
 fn chosen(users_ids: &[UserId], groups: Vec<ObservedGroup>) -> Result<Vec<ObservedGroup>, Blind> {
     if groups.len() > MAX_GROUPS {
         let what =
@@ -215,7 +215,7 @@ fn chosen(users_ids: &[UserId], groups: Vec<ObservedGroup>) -> Result<Vec<Observ
     Ok(same.into_iter().chain(others).collect())
 }
 
-/// One read with a permit.
+/// Makes one read with a permit.
 async fn call<'a, T>(
     shared: &'a Shared,
     account: &AccountId,

@@ -1,4 +1,7 @@
-//! Why a message or an account waits, by the very selection that sends (P6).
+//! Explains why a message or an account waits, with the very selection that sends (P6).
+//!
+//! The API and the command line show the result. `set_policy` and `set_policies` replace the policies of a running
+//! engine.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,7 +11,8 @@ use jiff::Timestamp;
 use super::EngineHandle;
 use super::selection::{Selected, live, selected};
 use crate::domain::account::{Account, Daemon};
-use crate::domain::caps::{Kind, Ledger};
+use crate::domain::caps::Ledger;
+use crate::domain::kind::Kind;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::policy::{Policies, Policy};
 use crate::domain::reason::{Actor, Reason};
@@ -18,14 +22,14 @@ use crate::policy::decide::{DecisionInput, Gate, Live, Until, Verdict, decide, g
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::store::{AccountView, MessageView, StoreError};
 
-/// Where a message or an account stands.
+/// Why a message or an account waits, and until when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitStatus {
     /// The one reason.
     pub reason: Reason,
-    /// What it waits for; `None` once it is final or goes now.
+    /// What it waits for; `None` if it does not wait.
     pub until: Option<Until>,
-    /// Which rule it is, where the reason alone does not say.
+    /// The rule that applies, where the reason alone does not identify it.
     pub rule: Option<String>,
 }
 
@@ -34,12 +38,12 @@ impl WaitStatus {
         Self { reason, until, rule: None }
     }
 
-    /// Who must act: nobody while a time will do.
+    /// Returns who must act, if waiting alone does not help.
     pub fn actor(&self) -> Actor {
         match self.until {
-            Some(Until::At(_) | Until::NotBefore(_)) => Actor::Nobody,
-            // Order in a chat needs nobody, unless the message before needs a person.
-            Some(Until::Person) if self.reason.actor() == Actor::Nobody => Actor::Operator,
+            Some(Until::At(_) | Until::NotBefore(_)) => Actor::NoOne,
+            // A message behind another one in its chat needs no action, unless the other one needs a person.
+            Some(Until::Person) if self.reason.actor() == Actor::NoOne => Actor::Operator,
             Some(Until::Person) | None => self.reason.actor(),
         }
     }
@@ -48,22 +52,22 @@ impl WaitStatus {
 /// A wait status with every gate that led to it.
 #[derive(Debug, Clone)]
 pub struct Explanation {
-    /// When it was asked.
+    /// The time of the explanation.
     pub now: Timestamp,
-    /// The outcome.
+    /// The resulting wait status.
     pub wait_status: WaitStatus,
-    /// Each gate in order, for a queued message.
+    /// Each gate in order, for a queued message; empty otherwise.
     pub gates: Vec<Gate>,
     /// How many messages of the account go first.
     pub queue_position: u64,
-    /// The message whose outcome it waits for, if order in its chat holds it.
+    /// The message whose outcome it waits for, if chat order blocks it.
     pub blocked_by: Option<MessageId>,
-    /// The account's zone, to tell times in.
+    /// The account's time zone, in which times are shown.
     pub zone: jiff::tz::TimeZone,
 }
 
 impl EngineHandle {
-    /// Where each of these messages stands, in their order.
+    /// Returns the wait status of each message, in their order.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -84,7 +88,7 @@ impl EngineHandle {
         Ok(wait_statuses)
     }
 
-    /// Where `message` stands, with every gate.
+    /// Explains `message`, with every gate.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -105,7 +109,7 @@ impl EngineHandle {
         })
     }
 
-    /// Why `account` sends nothing now; `None` if nothing waits on it.
+    /// Returns why `account` sends nothing now; `None` if it has no queued message.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -121,7 +125,8 @@ impl EngineHandle {
             return Ok(Some(wait_status));
         }
         let view = self.view(&account.account, daemon).await?;
-        // All of it is blocked by messages that are not settled: reading back may settle them, otherwise a person.
+        // All messages are blocked by unsettled ones: a read of their chats may settle those, otherwise a person
+        // does.
         let blocked = account.next_read_at.map_or(Until::Person, Until::NotBefore);
         let message = Waiting {
             kind: Kind::Message,
@@ -137,8 +142,8 @@ impl EngineHandle {
         Ok(Some(judge_blocked(&view.input(&message), blocked)))
     }
 
-    /// Where the message that goes next on `account` stands, or the one that waits for the shortest time; `None` while nothing
-    /// could become due by itself.
+    /// Returns the wait status of the message that goes next on `account`, or of the one that waits for the shortest
+    /// time; `None` while no message can become due without an event.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -151,7 +156,7 @@ impl EngineHandle {
         Ok(Some(wait_status(&selected.selection_input().for_message(message, None), verdict)))
     }
 
-    /// Puts other rules in force for `account`, from its next step on.
+    /// Puts another policy in force for `account`, from its next step on.
     pub fn set_policy(&self, account: AccountId, policy: Policy) {
         let mut policies = self.shared.policies.write().expect("nothing panics while holding it");
         policies.accounts.insert(account.clone(), Arc::new(policy));
@@ -159,17 +164,17 @@ impl EngineHandle {
         self.wake(account);
     }
 
-    /// Puts other rules in force for every account, each from its next step on.
+    /// Puts other policies in force for every account, from its next step on.
     pub fn set_policies(&self, policies: Policies) {
         *self.shared.policies.write().expect("nothing panics while holding it") = policies;
     }
 
-    /// The rules of `account`.
+    /// Returns the policy of `account`.
     pub fn policy(&self, account: &AccountId) -> Arc<Policy> {
         self.shared.policy(account)
     }
 
-    /// The account with its pace as a step would see it now.
+    /// Returns the account with the pace that a step would see now.
     pub(super) fn paced(&self, account: &Account) -> Account {
         let (now, monotonic) = (self.now(), self.shared.clock.monotonic());
         let policy = self.policy(&account.id);
@@ -177,7 +182,7 @@ impl EngineHandle {
         Account { next_call_at, ..account.clone() }
     }
 
-    /// Everything that verdicts on the messages of `account` depend on now.
+    /// Reads everything that verdicts on the messages of `account` depend on now.
     async fn view(&self, account: &Account, daemon: &Daemon) -> Result<View, StoreError> {
         let now = self.now();
         let policy = self.policy(&account.id);
@@ -186,7 +191,7 @@ impl EngineHandle {
             Some(selected) => selected.candidates.account.clone(),
             None => self.paced(account),
         };
-        // Messages that are no candidates may wait for a cap as well.
+        // Messages that are not candidates may wait for a cap as well.
         let ledger = match policy.caps.list.is_empty() {
             true => None,
             false => Some(self.ledger(&account.id, &policy).await?),
@@ -215,7 +220,7 @@ struct View {
     hours: Hours,
     live: Live,
     ledger: Option<Ledger>,
-    /// `None` while nothing of it could become due by itself.
+    /// `None` while no message of the account can become due without an event.
     selected: Option<Selected>,
 }
 
@@ -226,8 +231,8 @@ impl View {
         DecisionInput { now: *now, daemon, account, message, live: *live, policy, hours: *hours, ledger }
     }
 
-    /// Where a queued message stands, with its gates: the selection's verdict if it is a candidate; otherwise the message
-    /// that goes next is before it.
+    /// Decides about a queued message and returns its gates: the selection's verdict if it is a candidate; otherwise
+    /// the message that goes next is ahead of it.
     fn judge(&self, message: &MessageView) -> (WaitStatus, Vec<Gate>) {
         let Some(waiting) = &message.waiting else { return (of_state(message), Vec::new()) };
         let selected = self.selected.as_ref();
@@ -248,7 +253,7 @@ impl View {
     }
 }
 
-/// A verdict in words.
+/// Converts a verdict into a wait status.
 fn wait_status(input: &DecisionInput<'_>, verdict: &Verdict) -> WaitStatus {
     match *verdict {
         Verdict::Send => WaitStatus::new(Reason::Now, Some(Until::At(input.now))),
@@ -260,7 +265,8 @@ fn wait_status(input: &DecisionInput<'_>, verdict: &Verdict) -> WaitStatus {
     }
 }
 
-/// What holds messages that are all blocked: the account's pace comes after that.
+/// Returns what holds messages that are all blocked; the gates after chat order, such as the account's pace, do not
+/// matter.
 fn judge_blocked(input: &DecisionInput<'_>, blocked: Until) -> WaitStatus {
     let mut before = gates(input).into_iter().take_while(|gate| gate.reason != Reason::ChatOrder);
     match before.find(|gate| gate.closed.is_some()) {

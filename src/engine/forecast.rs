@@ -1,10 +1,10 @@
-//! When the queue goes out, by the very function that sends: each account is run forward without sending, several
-//! times with other dice, so that a time is told with how much it may vary.
+//! Forecasts when the queue goes out, with the very function that sends: runs each account forward without sending,
+//! several times with different dice, so that each time comes with its range.
 //!
-//! Running forward takes a thread of its own (`work.rs`): the runtime goes on sending. An account's queue is read a part at a
-//! time, and of each account only sums are kept, so that a million messages take the room of the longest queue.
+//! The runs take a thread of their own (`work.rs`), so the runtime keeps sending. An account's queue is read in parts
+//! and only sums are kept per account, so that a million messages need the memory of the longest queue.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::EngineHandle;
-use super::account::gap_seed;
-use super::forecast_sums::{Forecasts, times};
+use super::forecast_sums::{ForecastRequest, Forecasts, Prepared, times};
+use super::run::gap_seed;
 use crate::clock;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::Lane;
-use crate::domain::message::{AccountId, MessageId, NewMessage};
+use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::policy::fair_share::FairShare;
@@ -26,46 +26,19 @@ use crate::policy::hours::account_seed;
 use crate::policy::settle::after;
 use crate::store::{MessageView, QueuedMessage, StoreError};
 
-/// How long a call takes where nothing is known of it.
+/// How long a call is assumed to take if no call was measured.
 const CALL: Duration = Duration::from_secs(1);
-/// Calls of the last days tell how long one takes.
+/// How far back the duration of calls is measured.
 const CALLS_SINCE: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Messages of a queue that are read at a time: decoding them takes about a millisecond.
+/// Messages of a queue that are read at a time; decoding them takes about a millisecond.
 const PART: u32 = 500;
-/// Accounts that are looked up at a time.
+/// Accounts that are read at a time.
 const ACCOUNTS: u32 = 500;
 /// A longer queue is run fewer times, so that the times of all runs fit into memory.
 const RUN_MESSAGES: usize = 700_000;
 
-/// What is asked.
-#[derive(Debug, Clone)]
-pub struct ForecastRequest {
-    /// Only of this account.
-    pub account_id: Option<AccountId>,
-    /// Only messages with this label are summed by campaign and listed.
-    pub campaign: Option<String>,
-    /// Preflight so far.
-    pub days: u32,
-    /// How often each account is run, at least once.
-    pub runs: u32,
-    /// Whether messages are listed.
-    pub lists: bool,
-    /// As if these had been queued as well.
-    pub with: Vec<NewMessage>,
-}
-
-/// What an account's messages are made of for the runs.
-#[derive(Default)]
-pub(super) struct Prepared {
-    pub(super) lanes: Vec<Lane>,
-    places: HashMap<Lane, usize>,
-    pub(super) queued: Vec<Queued>,
-    pub(super) ids: Vec<Option<MessageId>>,
-    started: HashMap<u64, Timestamp>,
-}
-
 impl EngineHandle {
-    /// Runs the accounts forward.
+    /// Runs the requested accounts forward.
     ///
     /// # Errors
     /// When the queue cannot be read, or the daemon stops.
@@ -91,7 +64,7 @@ impl EngineHandle {
             let Some(last) = ids.into_iter().next_back() else { break };
             after = Some(last);
         }
-        // Accounts without queued messages; of some nothing is known at all.
+        // Accounts without queued messages; the store may not know some of them.
         for (id, with) in with {
             forecasts = self.forecast_one(id, &daemon, &request, with, forecasts).await?;
         }
@@ -115,7 +88,7 @@ impl EngineHandle {
         self.run_forward(id, daemon, [request.days, request.runs], with, add).await
     }
 
-    /// Runs `account` forward, and lets `sum` make of it what is asked for, on a thread of its own.
+    /// Runs `account` forward and lets `sum` reduce the runs, on a thread of its own.
     async fn run_forward<T: Send + 'static>(
         &self,
         id: AccountId,
@@ -161,7 +134,7 @@ impl EngineHandle {
         .await
     }
 
-    /// The queue of `account`, read a part at a time.
+    /// Reads the queue of `account` in parts.
     async fn prepared(&self, account: &AccountId) -> Result<Prepared, StoreError> {
         let mut prepared = Prepared::default();
         let mut after = 0;
@@ -173,8 +146,8 @@ impl EngineHandle {
         }
     }
 
-    /// When a queued message is expected to go: earliest, middle and latest of some runs. `None` for one that is not
-    /// queued, does not go within 60 days, or stands in a very long queue.
+    /// Returns when a queued message is expected to go: the earliest, middle and latest time of the runs. `None` if
+    /// it is not queued, does not go within 60 days, or is in a queue of more than 20,000 messages.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -194,7 +167,7 @@ impl EngineHandle {
     }
 }
 
-/// A queue longer than this is not run forward for the sake of one message.
+/// A queue longer than this is not run forward for a single message.
 const LONGEST: u64 = 20_000;
 
 impl Prepared {
@@ -227,7 +200,7 @@ impl Prepared {
         }
     }
 
-    /// Adds messages that are only supposed, as if they had come after all others.
+    /// Adds hypothetical messages, as if they had arrived after all others.
     fn suppose(&mut self, with: &[NewMessage], now: Timestamp) {
         let last = self.queued.last().map_or(0, |message| message.seq);
         for (message, seq) in with.iter().zip(last + 1..) {

@@ -1,87 +1,115 @@
-//! What a forecast is told as: sums of accounts and campaigns, and the messages of a few.
+//! The request and the result of a forecast: sums of accounts and campaigns, and a limited list of messages.
 //!
-//! Sums are made account by account, so that a forecast of everything takes the room of its answer and of one queue.
+//! Sums are made account by account, so that a forecast of everything needs the memory of its result and of one
+//! queue.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use super::forecast::{ForecastRequest, Prepared};
-use crate::domain::message::{AccountId, MessageId};
+use crate::domain::lane::Lane;
+use crate::domain::message::{AccountId, MessageId, NewMessage};
 use crate::domain::reason::Reason;
-use crate::policy::forecast::{Day, Expected, Forecast};
+use crate::policy::forecast::{Day, Expected, Forecast, Queued};
 
-/// Accounts, campaigns and messages that an answer lists; sums count all of them.
+/// The most accounts, campaigns and messages that a result lists; sums count all of them.
 const LISTED: usize = 1000;
 
-/// What is expected.
+/// What to forecast.
+#[derive(Debug, Clone)]
+pub struct ForecastRequest {
+    /// Limits the forecast to this account.
+    pub account_id: Option<AccountId>,
+    /// Limits the sums by campaign and the list to messages with this label.
+    pub campaign: Option<String>,
+    /// How many days to look ahead.
+    pub days: u32,
+    /// How often each account is run, at least once.
+    pub runs: u32,
+    /// Whether messages are listed.
+    pub lists: bool,
+    /// Messages to add as if they had been queued as well.
+    pub with: Vec<NewMessage>,
+}
+
+/// An account's messages, prepared for the runs.
+#[derive(Default)]
+pub(super) struct Prepared {
+    pub(super) lanes: Vec<Lane>,
+    pub(super) places: HashMap<Lane, usize>,
+    pub(super) queued: Vec<Queued>,
+    pub(super) ids: Vec<Option<MessageId>>,
+    pub(super) started: HashMap<u64, Timestamp>,
+}
+
+/// The result of a forecast.
 #[derive(Debug, Clone, Default)]
 pub struct Forecasts {
-    /// Of all messages.
+    /// The sums of all messages.
     pub total: Summary,
-    /// Of the accounts, the first thousand by their ids.
+    /// The forecasts of the accounts, the first thousand by their ids.
     pub accounts: Vec<AccountForecast>,
-    /// How many accounts there are.
+    /// How many accounts have messages.
     pub account_count: u64,
-    /// Of the campaigns, the first thousand that were met.
+    /// The sums of the campaigns, the first thousand that were found.
     pub campaigns: BTreeMap<Option<String>, Summary>,
-    /// Whether there are more campaigns.
+    /// Whether there are more campaigns than are listed.
     pub campaigns_are_cut: bool,
-    /// Of messages, at most a thousand; those of an account in the order of their middle times.
+    /// The forecasts of messages, at most a thousand; those of an account in the order of their middle times.
     pub messages: Vec<(AccountId, ExpectedMessage)>,
     /// Sums of campaigns for which there was no room.
     spill: Summary,
 }
 
-/// How many messages go within the time, and when the last one does.
+/// How many messages go within the forecast, and when the last one does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Messages.
+    /// How many messages there are.
     pub messages: u64,
-    /// Those that go within the time in every run.
+    /// How many go within the forecast in every run.
     pub sent: u64,
-    /// Earliest, middle and latest time of the last one that goes.
+    /// Earliest, middle and latest time of the last message that goes.
     pub last_at: Option<[Timestamp; 3]>,
-    /// Why the others do not, in the first run, and how many they are.
+    /// Why the other messages do not go, in the first run, and how many they are.
     pub waiting: BTreeMap<Reason, u64>,
 }
 
-/// What is expected of one message.
+/// The forecast of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedMessage {
-    /// Which; `None` is one that was only supposed.
+    /// The message's id; `None` for a hypothetical message.
     pub id: Option<MessageId>,
-    /// Its campaign.
+    /// The message's campaign, if it has one.
     pub campaign: Option<String>,
     /// Earliest, middle and latest time of the runs; `None` if it was not sent in every run.
     pub at: Option<[Timestamp; 3]>,
-    /// Why not, in the first run.
+    /// Why it does not go, in the first run.
     pub waits_for: Option<Reason>,
 }
 
-/// What is expected of one account.
+/// The forecast of one account.
 #[derive(Debug, Clone)]
 pub struct AccountForecast {
-    /// Which.
+    /// The account's id.
     pub account_id: AccountId,
-    /// Of its messages.
+    /// The sums of its messages.
     pub summary: Summary,
-    /// Of its days in the account's zone, in the first run.
+    /// Its days in the account's zone, in the first run.
     pub days: Vec<ExpectedDay>,
-    /// The account's zone.
+    /// The account's time zone.
     pub zone: TimeZone,
 }
 
-/// What is expected of one day.
+/// The forecast of one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpectedDay {
-    /// In the account's zone.
+    /// The date in the account's zone.
     pub date: Date,
-    /// Messages that are sent.
+    /// How many messages are sent on that day.
     pub sends: u32,
-    /// What binds them.
+    /// What limits the sends of that day, if anything.
     pub bound_by: Option<Reason>,
 }
 
@@ -124,7 +152,7 @@ impl Forecasts {
         self.account_count += 1;
         if self.accounts.len() < LISTED {
             let day = |day: &Day| ExpectedDay { date: day.date, sends: day.sends, bound_by: day.bound_by };
-            // Of all accounts the days would be a large table that nobody asked for.
+            // For all accounts, the days would be a large table that the request did not ask for.
             let days = if request.account_id.is_some() || request.lists { &runs[0].days[..] } else { &[] };
             self.accounts.push(AccountForecast {
                 account_id: id,
@@ -135,7 +163,7 @@ impl Forecasts {
         }
     }
 
-    /// The sums of a campaign; of one for which there is no room, sums that are forgotten.
+    /// Returns the sums of a campaign; for a campaign that does not fit, sums that are discarded.
     fn campaign(&mut self, campaign: &Option<String>) -> &mut Summary {
         if !self.campaigns.contains_key(campaign) && self.campaigns.len() >= LISTED {
             self.campaigns_are_cut = true;
@@ -153,7 +181,7 @@ impl Summary {
                 self.sent += 1;
                 self.last(at);
             }
-            // Sent in the first run but not in all of them: the time that was looked at was too short.
+            // Sent in the first run but not in all of them: the forecast was too short.
             None => *self.waiting.entry(waits_for.unwrap_or(Reason::Turn)).or_default() += 1,
         }
     }
@@ -174,13 +202,13 @@ impl Summary {
         }
     }
 
-    /// Whether all of them go within the time.
+    /// Returns whether all messages go within the forecast.
     pub fn is_done(&self) -> bool {
         self.sent == self.messages
     }
 }
 
-/// Earliest, middle and latest time of a message, if it goes in every run.
+/// Returns the earliest, middle and latest time of a message, if it goes in every run.
 pub(super) fn times(place: usize, runs: &[Forecast]) -> Option<[Timestamp; 3]> {
     let mut times = runs.iter().map(|run| sent_at(run.messages[place])).collect::<Option<Vec<_>>>()?;
     times.sort_unstable();

@@ -1,7 +1,7 @@
-//! One read for a message that is about to go: with a permit, and what is left when it fails.
+//! One read for a message that is about to go: makes it with a permit, and decides what follows if it fails.
 //!
-//! Called by `preflight.rs`. A read that is limited rests the account, as a limited send does; one that is refused for good
-//! is not made again; anything else is tried again after a pause that grows. Trouble of the API is the guard's affair.
+//! `preflight.rs` calls this. A read that is limited rests the account, as a limited send does; one that is refused
+//! for good is not retried; anything else is retried after a growing pause. The API guard handles trouble of the API.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::Shared;
-use super::account::{AccountRun, Wake};
 use super::api_guard::Kind;
+use super::run::{AccountRun, Wake};
 use crate::domain::account::Down;
 use crate::domain::observed::Unread;
 use crate::domain::outcome::ProviderError;
@@ -19,19 +19,19 @@ use crate::policy::settle::{Rest, after, rest_after_read};
 use crate::provider::Pages;
 use crate::store::{AccountRest, Candidate, StoreError};
 
-/// A look that failed is taken again after this, and after twice as long each time that it fails again.
+/// The pause before a failed look-up is retried; it doubles with each further failure.
 const AGAIN: Duration = Duration::from_secs(60);
-/// The longest of these pauses.
+/// The longest pause before a retry.
 const LONGEST_AGAIN: Duration = Duration::from_secs(3600);
 
-/// Whether a refused look-up says that there is no such user.
+/// Returns whether a refused look-up says that there is no such user.
 pub(super) fn is_about_the_user(problem: &ProviderError) -> bool {
     let words = [&problem.title, &problem.detail].into_iter().flatten();
     problem.kind.ends_with("/invalid_parameters")
         && words.map(|text| text.to_lowercase()).any(|text| text.contains("user"))
 }
 
-/// Ends a message for which no call is made.
+/// Fails a message without making a call.
 pub(super) async fn refuse(
     shared: &Shared,
     run: &AccountRun,
@@ -44,19 +44,19 @@ pub(super) async fn refuse(
     Ok(())
 }
 
-/// Nobody waits for this read any longer; that says nothing of the API.
+/// Returns the error of a read that the message no longer waits for; it says nothing about the API.
 pub(super) fn gave_up() -> Unread {
     let problem = ProviderError::local("gave_up", "the message did not wait for the answer");
     Unread { problem: Box::new(problem), down: None, hold: None }
 }
 
-/// One read with a permit; the error is when to look again.
+/// Makes one read with a permit; the error says when the account runs again.
 pub(super) async fn read<'a, T>(
     shared: &'a Shared,
     run: &AccountRun,
     reading: impl FnOnce(Pages) -> BoxFuture<'a, Result<T, Unread>>,
 ) -> Result<Result<T, Unread>, Wake> {
-    // Without one the guard keeps the account's place and wakes it.
+    // Without a permit, the guard keeps the account's place and wakes it.
     let Some(permit) = shared.api.ask(&run.id, Kind::Look) else { return Err(Wake::Idle) };
     let call = permit.begin();
     tokio::select! {
@@ -68,13 +68,13 @@ pub(super) async fn read<'a, T>(
     }
 }
 
-/// What a failed read leaves.
+/// What follows from a failed read.
 pub(super) enum Failed {
-    /// Something else than the message holds the account now; deciding again tells.
+    /// Something other than the message holds the account now; the next step decides again.
     Elsewhere,
-    /// The read is tried again then.
+    /// The read is retried at `until`.
     Until { until: Timestamp, problem: ProviderError },
-    /// Trying again would give the same answer.
+    /// A retry would give the same answer.
     ForGood(ProviderError),
 }
 

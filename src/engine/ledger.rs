@@ -1,8 +1,9 @@
-//! What a running account has sent, kept between its steps: each step reads only what came since the one before.
+//! What a running account has sent, kept between its steps: each step reads only what was added since the one before.
 //!
-//! The database stays the judge. What is kept are sends whose outcome is known, which never changes; from the first open
-//! call on everything is read again, so that a call that reached nobody stops counting. A clock that was set back, other
-//! caps, an error or an account that rests drop what is kept, and all that its caps can count is read anew (P4).
+//! The database remains the source of truth. The ledger keeps sends whose outcome is known, which never changes; from
+//! the first open call on, everything is read again, so that a call that reached no recipient stops counting. A clock
+//! that was set back, other caps, an error or an account that rests drop the ledger, and everything that its caps can
+//! count is read again (P4).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,35 +16,35 @@ use crate::domain::message::AccountId;
 use crate::domain::policy::Policy;
 use crate::store::StoreError;
 
-/// An account keeps at most so many sends in memory, about 5 MB; with more it reads them at every step.
+/// The most sends that an account keeps in memory, about 5 MB; with more it reads them at every step.
 const MOST: usize = 200_000;
-/// A calendar day of any zone is shorter.
+/// An upper bound for the length of a calendar day in any zone.
 const LONGEST_DAY: Duration = Duration::from_secs(48 * 3600);
 
-/// What is kept of one account.
+/// The ledger that one account keeps.
 #[derive(Default)]
 pub(super) struct KeptLedger(Option<Kept>);
 
 struct Kept {
     ledger: Arc<Ledger>,
-    /// It is complete from here,
+    /// The ledger is complete from this time on.
     from: Timestamp,
-    /// and up to here; what began then or later is read again.
+    /// The ledger is settled up to this time; what began then or later is read again.
     settled_to: Timestamp,
-    /// How often the wall clock had been set when it was read: stored times move with it.
+    /// How often the wall clock had been set when the ledger was read: stored times move with it.
     clock_steps: u64,
 }
 
 impl KeptLedger {
-    /// Forgets what is kept.
+    /// Drops the ledger.
     pub(super) fn forget(&mut self) {
         self.0 = None;
     }
 
-    /// What `account` has sent, as far back as the caps of `policy` count at `now`.
+    /// Returns what `account` has sent, as far back as the caps of `policy` count at `now`.
     ///
     /// # Errors
-    /// When the queue cannot be read; then nothing is kept.
+    /// When the queue cannot be read; the ledger is dropped then.
     pub(super) async fn read(
         &mut self,
         shared: &Shared,
@@ -96,7 +97,7 @@ impl KeptLedger {
 }
 
 impl EngineHandle {
-    /// What `account` has sent, as far back as the caps of `policy` count now.
+    /// Returns what `account` has sent, as far back as the caps of `policy` count now.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -106,7 +107,7 @@ impl EngineHandle {
     }
 }
 
-/// From when on the caps of `policy` count at `now`.
+/// Returns the time from which the caps of `policy` count at `now`.
 pub(super) fn begin(policy: &Policy, now: Timestamp) -> Timestamp {
     let windows = policy.caps.list.iter().map(|cap| cap.window.rolling().unwrap_or(LONGEST_DAY));
     let spread = policy.rhythm.spread.then_some(LONGEST_DAY);

@@ -1,5 +1,5 @@
-//! What the engine knows only while it runs: whether the queue can be written, and for which messages the typing
-//! indicator is shown. (What it knows of the API is in `api_guard/`.)
+//! What the engine knows only while it runs: whether the queue can be written, for which messages the typing
+//! indicator is shown, and which accounts are not read for now. (What it knows about the API is in `api_guard/`.)
 //!
 //! None of it carries a promise: pace and pauses are in the store.
 
@@ -13,27 +13,28 @@ use crate::domain::message::{AccountId, MessageId};
 use crate::domain::outcome::ProviderError;
 use crate::policy::settle::after;
 
-/// The queue cannot be written or read.
+/// Trouble with the queue: it cannot be written or read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StorageTrouble {
-    /// Since when.
+    /// When the trouble began.
     pub since: Timestamp,
-    /// When it is tried again.
+    /// When the queue is tried again.
     pub next_try_at: Timestamp,
-    /// What the last try said.
+    /// The error of the last try.
     pub error: String,
 }
 
-/// The right to send a message, held while the recipient sees somebody typing. Letting go of it leaves nothing behind.
+/// The right to send a message, held while the recipient sees the typing indicator. Releasing it leaves nothing
+/// behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) message_id: MessageId,
-    /// By the monotonic clock, which nobody sets.
+    /// The end of the typing on the monotonic clock, which is never set.
     pub(super) typing_until: Duration,
 }
 
 impl Claim {
-    /// The end of the typing as the wall clock would tell it now.
+    /// Returns the end of the typing on the wall clock.
     pub(super) fn typing_until(&self, now: Timestamp, monotonic: Duration) -> Timestamp {
         after(now, self.typing_until.saturating_sub(monotonic))
     }
@@ -46,20 +47,20 @@ pub(super) struct LiveState {
     read_rests: Mutex<HashMap<AccountId, ReadRest>>,
 }
 
-/// What is known of an account is not read until then.
+/// A pause in the snapshot reads of an account.
 struct ReadRest {
-    /// By the monotonic clock.
+    /// The end of the pause on the monotonic clock.
     until: Duration,
-    /// Rests in a row; each is twice as long.
+    /// Pauses in a row; each is twice as long as the one before.
     times: u32,
     problem: ProviderError,
 }
 
-/// The longest rest of such reads, unless a longer one was asked for.
+/// The longest pause of such reads, unless the API requested a longer one.
 const LONGEST_READ_REST: Duration = Duration::from_secs(6 * 3600);
 
 impl LiveState {
-    /// The queue failed and is tried again after `pause`; answers whether that is news.
+    /// Records that the queue failed and is tried again after `pause`; returns whether the error is new.
     pub(super) fn storage_failed(&self, now: Timestamp, pause: Duration, error: String) -> bool {
         let mut storage = self.storage.lock().expect("nothing panics while holding it");
         let since = storage.as_ref().map(|trouble| trouble.since);
@@ -69,12 +70,12 @@ impl LiveState {
         is_news
     }
 
-    /// An intent could be written; answers whether that is news.
+    /// Records that an intent could be written; returns whether the queue had failed before.
     pub(super) fn storage_works(&self) -> bool {
         self.storage.lock().expect("nothing panics while holding it").take().is_some()
     }
 
-    /// Why nothing can be written, if so.
+    /// Returns the last trouble with the queue, if it has not passed.
     pub(super) fn storage_trouble(&self) -> Option<StorageTrouble> {
         self.storage.lock().expect("nothing panics while holding it").clone()
     }
@@ -91,13 +92,13 @@ impl LiveState {
         self.claims.lock().expect("nothing panics while holding it").get(account).copied()
     }
 
-    /// What of an account is not read for now, because the last read was limited or refused: the problem it met.
+    /// Returns the problem for which an account is not read for now: its last read was limited or refused.
     pub(super) fn reads_rest(&self, account: &AccountId, monotonic: Duration) -> Option<ProviderError> {
         let rests = self.read_rests.lock().expect("nothing panics while holding it");
         rests.get(account).filter(|rest| monotonic < rest.until).map(|rest| rest.problem.clone())
     }
 
-    /// Rests the reads of an account for `pause`, and for twice as long each time in a row.
+    /// Pauses the reads of an account for `pause`, and for twice as long each time in a row.
     pub(super) fn rest_reads(
         &self,
         account: &AccountId,
@@ -112,7 +113,7 @@ impl LiveState {
         rests.insert(account.clone(), rest);
     }
 
-    /// A read went well.
+    /// Ends the pause of an account's reads after a successful read.
     pub(super) fn end_read_rest(&self, account: &AccountId) {
         self.read_rests.lock().expect("nothing panics while holding it").remove(account);
     }

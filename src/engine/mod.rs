@@ -1,15 +1,12 @@
-//! The engine: one loop per account, one supervisor that sleeps for all of them, and one reconciler (`verify.rs`) that
-//! reads chats back to settle what is uncertain.
+//! The engine: one loop per account, one supervisor that sleeps for all, one reconciler for uncertain messages.
 //!
-//! An account runs by repeating `step` (`account.rs`): read what is stored, let `policy/` decide, act once, say when
-//! to look again. Nobody else sends, so there is never a second call in flight on an account. A wake-up (an enqueue,
-//! an INSERT, a resume, a timer) carries nothing but a time: the step reads everything again, so a wake-up too many is
-//! harmless and one that comes while a step runs is remembered. Accounts without work cost no task, and while nothing is due
-//! the whole engine is one sleeping future.
-//!
-//! The engine knows the store's verbs, the provider's trait and the clock; it never sees SQL, HTTP or JSON.
+//! An account runs by repeating `step` (`step.rs`): read what is stored, let `policy/` decide, act once, say when to
+//! run again. Only steps send, so an account never has a second call in flight. A wake-up (an enqueue, an INSERT, a
+//! resume, a timer) carries only a time: the step reads everything again, so an extra wake-up is harmless, and one
+//! that arrives during a step is remembered. Accounts without work cost no task; while nothing is due, the whole
+//! engine is one sleeping future. The engine knows the store's verbs, the provider's trait and the clock; it never
+//! sees SQL, HTTP or JSON.
 
-mod account;
 mod account_sync;
 mod api_guard;
 mod attempt;
@@ -26,7 +23,9 @@ mod pace;
 mod preflight;
 mod reconcile;
 mod recover;
+mod run;
 mod selection;
+mod step;
 mod supervisor;
 mod target;
 mod timers;
@@ -60,35 +59,35 @@ pub use crate::store::Recovered;
 pub use api_guard::{ApiHealth, RequestRates};
 pub use audit::Audit;
 pub use explain::{Explanation, WaitStatus};
-pub use forecast::ForecastRequest;
-pub use forecast_sums::{AccountForecast, ExpectedDay, ExpectedMessage, Forecasts, Summary};
+pub use forecast_sums::{AccountForecast, ExpectedDay, ExpectedMessage, ForecastRequest, Forecasts, Summary};
 pub use live::StorageTrouble;
 
-/// What an engine is made of.
+/// The parts that an engine is built from.
 pub struct EngineParts {
-    /// The queue.
+    /// The store with the queue.
     pub store: Store,
-    /// Whoever carries the messages.
+    /// The provider that carries the messages.
     pub provider: Arc<dyn Provider>,
-    /// Time.
+    /// The source of time.
     pub clock: Arc<dyn Clock>,
-    /// The rules of the accounts.
+    /// The policies of the accounts.
     pub policies: Policies,
     /// How fast requests may go to the API.
     pub rates: RequestRates,
-    /// How old what is known of an account may become before it is read again.
+    /// How old an account snapshot may become before it is read again.
     pub snapshot_age: Duration,
-    /// What was due longer ago than this when the engine starts waits for a person, if no daemon was there meanwhile;
-    /// `None` sends it in its turn.
+    /// When the engine starts, messages that were due longer ago than this wait for a person, if no daemon ran
+    /// meanwhile; `None` sends them in their turn.
     pub stale_after: Option<Duration>,
     /// Seed of the gaps and delays.
     pub seed: u64,
 }
 
-/// While another program keeps the queue locked, the writer asks for the lock all the time; what waits is told so.
+/// While another program locks the queue, the writer retries all the time; waiting messages show this as the next
+/// try.
 const WHILE_LOCKED: Duration = Duration::from_secs(1);
 
-/// What every task of the engine shares.
+/// The state that all tasks of the engine share.
 struct Shared {
     store: Store,
     provider: Arc<dyn Provider>,
@@ -101,30 +100,30 @@ struct Shared {
     pace: pace::Pace,
     /// Every request takes a permit here.
     api: Arc<api_guard::ApiGuard>,
-    /// Tasks of the reconciler's that only wait for its reads.
+    /// Tasks of the reconciler that only wait for its reads.
     joining: AtomicUsize,
     timers: timers::TimerCount,
     work: work::Work,
-    /// Told whenever an outcome became unknown.
+    /// Notified whenever an outcome becomes unknown.
     unresolved: Notify,
-    /// Asks the supervisor whether it goes round.
+    /// Checks that the supervisor's loop still runs.
     pulse: Pulse,
-    /// The wall clock and the monotonic one when the run began.
+    /// The wall clock and the monotonic clock when the run began.
     began: (Timestamp, Duration),
     wall_clock: wall_clock::WallClock,
-    /// Nothing new begins.
+    /// Cancelled when the engine stops: nothing new begins.
     stopping: CancellationToken,
-    /// What is on its way is given up.
+    /// Cancelled when calls in flight are given up.
     giving_up: CancellationToken,
 }
 
 impl Shared {
-    /// The rules of all accounts as they are now.
+    /// Returns the current policies of all accounts.
     fn policies(&self) -> Policies {
         self.policies.read().expect("nothing panics while holding it").clone()
     }
 
-    /// Sleeps for `wait`, or without an end.
+    /// Sleeps for `wait`, or forever if it is `None`.
     async fn sleep(&self, wait: Option<Duration>) {
         match wait {
             Some(wait) => self.clock.sleep(wait).await,
@@ -132,7 +131,8 @@ impl Shared {
         }
     }
 
-    /// Why the queue cannot be written or read: the last try failed, or the writer waits for another program's lock.
+    /// Returns why the queue cannot be written or read: the last try failed, or the writer waits for another
+    /// program's lock.
     fn storage_trouble(&self) -> Option<StorageTrouble> {
         let failed = self.live.storage_trouble();
         let Some(since) = self.store.blocked_since() else { return failed };
@@ -144,7 +144,7 @@ impl Shared {
         }))
     }
 
-    /// The rules of `account`, which may be changed while it runs.
+    /// Returns the policy of `account`, which may change while the account runs.
     fn policy(&self, account: &AccountId) -> Arc<Policy> {
         Arc::clone(self.policies.read().expect("nothing panics while holding it").of(account))
     }
@@ -159,17 +159,17 @@ pub struct Engine {
     pump: JoinHandle<()>,
 }
 
-/// What the rest of the daemon may ask of the engine. Cheap to clone.
+/// The interface of the engine to the rest of the daemon. Cheap to clone.
 #[derive(Clone)]
 pub struct EngineHandle {
     shared: Arc<Shared>,
 }
 
 impl Engine {
-    /// Takes stock of what the last run left behind, then begins to send.
+    /// Recovers what the last run left behind, then begins to send.
     ///
     /// # Errors
-    /// When the queue cannot be read or written; then nothing was sent.
+    /// When the queue cannot be read or written; nothing was sent then.
     pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
         let began = (parts.clock.now(), parts.clock.monotonic());
         let wall_clock = wall_clock::WallClock::new(parts.clock.as_ref());
@@ -213,26 +213,26 @@ impl Engine {
         Ok((Self { handle, tasks, supervisor, reconciler, pump }, recovered))
     }
 
-    /// The tasks that the engine cannot do without.
+    /// Returns the tasks without which the engine cannot run.
     pub fn tasks(&self) -> &Tasks {
         &self.tasks
     }
 
-    /// What the rest of the daemon may ask.
+    /// Returns the interface for the rest of the daemon.
     pub fn handle(&self) -> EngineHandle {
         self.handle.clone()
     }
 
-    /// Stops: nothing new begins, what is on its way has `grace` to finish, and what has not finished by then is
-    /// recorded as an unknown outcome. Returns when every attempt is settled.
+    /// Stops: nothing new begins, calls in flight have `grace` to finish, and those that have not finished by then
+    /// are recorded as unknown outcomes. Returns when every attempt is settled.
     pub async fn stop(self, grace: Duration) {
         let shared = &self.handle.shared;
         self.tasks.may_end();
         shared.stopping.cancel();
         shared.work.finish().await;
-        // What it was reading proves nothing yet and is read again.
+        // A read in progress proves nothing yet and is made again by the next run.
         let _a_panic_was_reported_already = self.reconciler.await;
-        // Nothing asks for a permit any more.
+        // No task requests a permit any more.
         let _a_panic_was_reported_already = self.pump.await;
         let mut supervisor = self.supervisor;
         tokio::select! {
@@ -243,7 +243,8 @@ impl Engine {
     }
 }
 
-/// Accounts that are free when the daemon starts do not all send at once: each waits for a time of its own within its gap.
+/// Delays accounts that are free when the daemon starts, each by a time of its own within its gap, so that they do
+/// not all send at once.
 fn spread_starts(shared: &Shared, accounts: &[AccountId]) {
     let now = shared.clock.monotonic();
     for account in accounts {
@@ -254,17 +255,17 @@ fn spread_starts(shared: &Shared, accounts: &[AccountId]) {
 }
 
 impl EngineHandle {
-    /// Has the account looked at: something about it changed.
+    /// Wakes the account because something about it changed.
     pub fn wake(&self, account: AccountId) {
         self.shared.wakeups.add([(account, self.now())]);
     }
 
-    /// Has accounts looked at when something of theirs becomes due; before, there is nothing new to see.
+    /// Wakes accounts when something of theirs becomes due; before that there is nothing new for them.
     pub fn wake_at(&self, accounts: impl IntoIterator<Item = (AccountId, Timestamp)>) {
         self.shared.wakeups.add(accounts);
     }
 
-    /// Has every account with messages waiting looked at.
+    /// Wakes every account with waiting messages.
     ///
     /// # Errors
     /// When the queue cannot be read.
@@ -272,8 +273,8 @@ impl EngineHandle {
         self.wake_all(false).await
     }
 
-    /// Wakes every account with queued messages, a page at a time. `spreads` delays each by a time of its own, unless there
-    /// is only one.
+    /// Wakes every account with queued messages, a page at a time. `spreads` delays each by a time of its own, unless
+    /// there is only one.
     async fn wake_all(&self, spreads: bool) -> Result<(), StoreError> {
         let (now, mut after) = (self.now(), None);
         loop {
@@ -287,59 +288,59 @@ impl EngineHandle {
         }
     }
 
-    /// The engine's own time.
+    /// Returns the time of the engine's clock.
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 
-    /// The engine's own clock.
+    /// Returns the engine's clock.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
     }
 
-    /// Completes when the supervisor has gone round.
+    /// Completes when the supervisor's loop has run once.
     pub async fn beat(&self) {
         self.shared.pulse.beat().await;
     }
 
-    /// Since when it runs.
+    /// Returns when the engine started.
     pub fn started_at(&self) -> Timestamp {
         self.shared.began.0
     }
 
-    /// Whether it has been told to stop.
+    /// Returns whether the engine is stopping.
     pub fn is_stopping(&self) -> bool {
         self.shared.stopping.is_cancelled()
     }
 
-    /// Completes when it has been told to stop.
+    /// Completes when the engine begins to stop.
     pub async fn stopping(&self) {
         self.shared.stopping.cancelled().await;
     }
 
-    /// Whether what was read of an account at `at` should have been read anew since.
+    /// Returns whether what was read of an account at `at` should have been read again since.
     pub fn is_old(&self, at: Timestamp) -> bool {
         account_sync::is_old(at, self.now(), self.shared.snapshot_age)
     }
 
-    /// Why the queue cannot be written or read, if the last try failed.
+    /// Returns why the queue cannot be written or read, if it cannot.
     pub fn storage_trouble(&self) -> Option<StorageTrouble> {
         self.shared.storage_trouble()
     }
 
-    /// How many accounts rest until a time, as the supervisor last counted: one timer each.
+    /// Returns how many accounts rest until a time, as the supervisor last counted: one timer each.
     #[doc(hidden)]
     pub fn timers(&self) -> usize {
         self.shared.timers.get()
     }
 
-    /// Whether the API can be reached, as far as the last call knows.
+    /// Returns whether the API can be reached, as of the last call.
     pub fn api_health(&self) -> ApiHealth {
         self.shared.api.health()
     }
 
-    /// Tasks of the engine that only wait for a permit, or for tasks that do. For a test that moves time when nothing is
-    /// at work.
+    /// Returns how many tasks of the engine only wait for a permit, or for tasks that do. For tests that advance time
+    /// when nothing is working.
     #[doc(hidden)]
     pub fn suspended(&self) -> usize {
         let (tasks, reconciles) = self.shared.api.waiting_tasks();
@@ -347,10 +348,10 @@ impl EngineHandle {
     }
 }
 
-/// Accounts that are woken at once.
+/// The most accounts that are woken at once.
 const AT_ONCE: u32 = 1000;
 
-/// Accounts that somebody wants looked at, and when at the latest; bounded by their number, never lost.
+/// Accounts to run, and when at the latest; bounded by their number, never lost.
 #[derive(Default)]
 struct Wakeups {
     accounts: Mutex<HashMap<AccountId, Timestamp>>,
@@ -367,7 +368,7 @@ impl Wakeups {
         self.notify.notify_one();
     }
 
-    /// Returns some as soon as there are any; a wake-up before the call counts.
+    /// Returns some accounts as soon as there are any; wake-ups before the call count.
     async fn take(&self) -> HashMap<AccountId, Timestamp> {
         loop {
             let taken = self.some();
@@ -378,7 +379,7 @@ impl Wakeups {
         }
     }
 
-    /// Takes at most [`AT_ONCE`]: all accounts at once would keep the runtime's thread for too long.
+    /// Takes at most [`AT_ONCE`]: taking all accounts at once would block the runtime's thread for too long.
     fn some(&self) -> HashMap<AccountId, Timestamp> {
         let mut waiting = self.accounts.lock().expect("nothing panics while holding it");
         if waiting.len() <= AT_ONCE as usize {

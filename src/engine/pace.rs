@@ -1,7 +1,7 @@
-//! When each account may call next, by the monotonic clock, which nobody sets (P3).
+//! When each account may call next, on the monotonic clock, which is never set (P3).
 //!
-//! The engine's step and `explain` both ask here, so that what is shown is what is done. Only what this process did or
-//! looked at is here; the rest is in the store.
+//! The engine's step and `explain` both read it here, so that what is shown is what is done. It holds only what this
+//! process did or looked up; the rest is in the store.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -15,24 +15,24 @@ use crate::domain::policy::Policy;
 use crate::policy::pace::CUT;
 use crate::policy::settle::after;
 
-/// Entries that are kept without looking for those that have passed.
+/// Entries that are kept without pruning those that have passed.
 const SMALL: usize = 1024;
 
-/// The pauses of the accounts.
 pub(super) struct Pace {
-    /// Both clocks when the run began, or when stored times followed a wall clock that was set: they are understood by them.
+    /// Both clocks when the run began, or when stored times last followed a wall clock that was set; stored times are
+    /// converted by them.
     anchor: Mutex<(Timestamp, Duration)>,
-    /// The end of the pause after the last call.
+    /// The end of the pause after the last call of each account.
     paused: Mutex<Ends>,
-    /// The end of the delay before the first one.
+    /// The end of the delay before the first call of each account.
     delayed: Mutex<Ends>,
 }
 
-/// No call of an account before a time of the monotonic clock.
+/// The times on the monotonic clock before which accounts make no call.
 #[derive(Default)]
 struct Ends {
     by_account: HashMap<AccountId, Duration>,
-    /// With so many entries, those that have passed are removed.
+    /// The number of entries at which those that have passed are pruned.
     prune_at: usize,
 }
 
@@ -41,13 +41,14 @@ impl Pace {
         Self { anchor: Mutex::new(began), paused: Mutex::default(), delayed: Mutex::default() }
     }
 
-    /// Stored times have followed a wall clock that was set.
+    /// Adopts new clocks after stored times have followed a wall clock that was set.
     pub(super) fn follow(&self, clocks: (Timestamp, Duration)) {
         *self.anchor.lock().expect("nothing panics while holding it") = clocks;
     }
 
-    /// The earliest time of the account's next call. What this process saw with its monotonic clock beats what is stored by
-    /// the wall clock; and a stored time can lie at most one gap ahead, unless the clock was set back.
+    /// Returns the earliest time of the account's next call. What this process saw on its monotonic clock takes
+    /// precedence over what is stored by the wall clock; and a stored time can lie at most one gap ahead, unless the
+    /// clock was set back.
     pub(super) fn next_call_at(
         &self,
         account: &Account,
@@ -78,12 +79,12 @@ impl Pace {
         Some(until)
     }
 
-    /// A call was made, or has ended: the next one is not before `until` of the monotonic clock.
+    /// Records that a call was made, or has ended: the next one is not before `until` on the monotonic clock.
     pub(super) fn set(&self, account: &AccountId, until: Duration, monotonic: Duration) {
         self.paused.lock().expect("nothing panics while holding it").put(account.clone(), until, monotonic);
     }
 
-    /// Delays the account's next call until `until` of the monotonic clock.
+    /// Delays the account's next call until `until` on the monotonic clock.
     pub(super) fn delay(&self, account: &AccountId, until: Duration, monotonic: Duration) {
         self.delayed.lock().expect("nothing panics while holding it").put(account.clone(), until, monotonic);
     }

@@ -1,21 +1,21 @@
-//! What is looked up before a call: the inbox that starts a chat, the credits of an InMail, the chat that may exist.
+//! Preflight: looks up the inbox that starts a chat, the credits of an InMail, and the chat that may already exist.
 //!
-//! Called by a step once nothing else holds the message (or only the gap, for a chat that somebody is to be seen typing
-//! in). Every look is a read of the provider's, fresh and in the rate of requests; what it shows is good for a moment
-//! ([`GOOD_FOR`]), in which the step decides again, because much can happen during a read. A read that fails never guesses:
-//! the message is set aside and the account goes on, except for inboxes, which Unipile itself checks as well. A read that is
-//! limited rests the account as a limited send does; one that is refused for good ends in words.
+//! A step calls this once nothing else holds the message (or only the gap, if the chat is to show the typing
+//! indicator). Every look-up is a fresh read from the provider, within the request rate; its result is valid for
+//! [`GOOD_FOR`], and the step decides again, because much can happen during a read. A failed read never leads to a
+//! guess: the message is deferred and the account goes on, except for inboxes, which Unipile checks as well. A
+//! limited read rests the account as a limited send does; one that is refused for good says why on the message.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::Shared;
-use super::account::{AccountRun, Wake};
 use super::fresh_read::{Failed, failed, gave_up, is_about_the_user, read, refuse};
+use super::run::{AccountRun, Routed, Wake};
 use super::{account_sync, target};
 use crate::domain::account_snapshot::Reading;
-use crate::domain::message::{ChatId, InboxId, MessageId, Target, UserId};
+use crate::domain::message::{InboxId, Target, UserId};
 use crate::domain::observed::Credits;
 use crate::domain::outcome::ProviderError;
 use crate::domain::policy::{Policy, Route};
@@ -26,53 +26,24 @@ use crate::policy::inboxes::objection;
 use crate::policy::settle::after;
 use crate::store::{Candidate, InmailHold, StoreError};
 
-/// What was looked up decides for this long.
+/// How long the result of a look-up is valid.
 const GOOD_FOR: Duration = Duration::from_secs(10);
-/// The first read of an account's inboxes keeps its message no longer than this.
+/// The longest that the first read of an account's inboxes delays its message.
 const FIRST_SIGHT: Duration = Duration::from_secs(5);
-/// An inbox that nobody could read is not read again for this long.
+/// How long an inbox that could not be read is not read again.
 const UNREAD_FOR: Duration = Duration::from_secs(60);
-/// So long before the typing begins, the chat is looked up.
+/// How long before the typing begins the chat is looked up.
 const AHEAD: Duration = Duration::from_secs(5);
-
-/// What looks of this run have shown. Most accounts have none: what is large lies apart.
-#[derive(Default)]
-pub(super) struct Preflight {
-    /// The message that may go, until this time of the monotonic clock.
-    cleared: Option<(MessageId, Duration)>,
-    /// Where a first message goes: into the chat, if there is one.
-    routed: Option<Box<Routed>>,
-    /// The inbox that starts chats, until this time of the monotonic clock.
-    inbox: Option<Box<(InboxId, Duration)>>,
-    /// Preflight that failed in a row.
-    pub(super) failed: u32,
-}
-
-/// Where a first message goes.
-struct Routed {
-    message_id: MessageId,
-    /// The chat that exists, if there is one.
-    chat_id: Option<ChatId>,
-    /// Good until this time of the monotonic clock.
-    until: Duration,
-}
-
-impl Preflight {
-    /// An attempt is made: the next one looks again.
-    pub(super) fn forget(&mut self) {
-        (self.cleared, self.routed, self.failed) = (None, None, 0);
-    }
-}
 
 /// Whether the step goes on with the message.
 pub(super) enum Look {
-    /// It does.
+    /// The step goes on.
     Clear,
-    /// It does not; the account is looked at again then.
+    /// The step ends, and says when the account runs again.
     Wake(Wake),
 }
 
-/// Steps an InMail aside while its credits are held; that needs no look at anything.
+/// Defers an InMail while its credits are held, which needs no read; returns whether it did.
 pub(super) async fn held(
     shared: &Shared,
     run: &AccountRun,
@@ -88,7 +59,7 @@ pub(super) async fn held(
     Ok(true)
 }
 
-/// Sets aside all InMails of a balance that are due, and `candidate` whatever SQL takes it for.
+/// Defers all InMails of a balance that are due, and `candidate` even if the store does not count it among them.
 async fn aside(
     shared: &Shared,
     run: &AccountRun,
@@ -102,7 +73,7 @@ async fn aside(
     shared.store.defer(candidate.seq, Reason::InmailCredits, until, why, now).await
 }
 
-/// Preflight up what the next message needs to be sent, or to be typed before that.
+/// Looks up what the next message needs before it is sent, or before its typing is shown.
 pub(super) async fn look(
     shared: &Shared,
     run: &mut AccountRun,
@@ -118,7 +89,7 @@ pub(super) async fn look(
     }
 }
 
-/// Preflight where a first message to one person goes, and has `candidate` go there.
+/// Looks up where a first message to one person goes, and redirects `candidate` to the chat that exists.
 async fn route(
     shared: &Shared,
     run: &mut AccountRun,
@@ -174,7 +145,7 @@ async fn route(
     Ok(Look::Wake(Wake::Now))
 }
 
-/// Preflight whether `candidate`, which nothing holds, can be sent from its inbox and with its credits.
+/// Looks up whether `candidate`, which nothing holds, can be sent from its inbox and with its credits.
 async fn clear(
     shared: &Shared,
     run: &mut AccountRun,
@@ -216,18 +187,18 @@ async fn clear(
     Ok(Look::Wake(Wake::Now))
 }
 
-/// What is known of an inbox.
+/// Whether an inbox can start a chat.
 enum Inbox {
     Good,
     Bad(String),
-    /// Nobody can tell at present.
+    /// The inboxes cannot be read at present.
     Unread,
-    /// The account is looked at again then.
+    /// The step ends, and says when the account runs again.
     Wake(Wake),
 }
 
-/// Judges by what is known; what speaks against an inbox is read anew before it counts, and an inbox that nobody can
-/// read is left to Unipile to refuse.
+/// Checks an inbox against the last snapshot. An objection is confirmed by a fresh read before it counts; if the
+/// inboxes cannot be read, Unipile decides.
 async fn inbox(
     shared: &Shared,
     run: &mut AccountRun,
@@ -269,7 +240,8 @@ async fn inbox(
     Ok(objection.map_or(Inbox::Good, Inbox::Bad))
 }
 
-/// Reads the credits and holds all InMails of the balance if none may be spent; then answers when to look again.
+/// Reads the credits and holds all InMails of the balance if none may be spent; then returns when the account runs
+/// again.
 async fn credits(
     shared: &Shared,
     run: &mut AccountRun,
@@ -311,7 +283,7 @@ async fn credits(
     Ok(Some(Wake::Now))
 }
 
-/// Why no credit of this balance may be spent, if none may.
+/// Returns why no credit of this balance may be spent, if none may.
 fn spent(credits: &Credits, credit: Credit, policy: &Policy) -> Option<String> {
     let name = credit.as_str();
     match (credits.get(name), credit) {
@@ -320,18 +292,18 @@ fn spent(credits: &Credits, credit: Credit, policy: &Policy) -> Option<String> {
             Some(format!("{left} {name} credits are left and {} are kept back", policy.inmail.reserve))
         }
         (None, Credit::Classic) => Some("the account has no subscription with InMail".to_owned()),
-        // Recruiter seats that share a pool tell no balance; the provider judges.
+        // Recruiter seats that share a pool report no balance, so the provider decides.
         (None, Credit::Recruiter) => None,
     }
 }
 
-/// Why a refusal means that credits are spent, if it hints at that: Unipile has no error type for it.
+/// Returns whether a refusal hints at spent credits: Unipile has no error type for them.
 pub(super) fn hints_at_credits(problem: &ProviderError) -> bool {
     let words = [&problem.title, &problem.detail].into_iter().flatten();
     words.map(|text| text.to_lowercase()).any(|text| text.contains("credit"))
 }
 
-/// The balance that `candidate` is taken from.
+/// Returns the balance that `candidate` is paid from.
 pub(super) fn credit_of(candidate: &Candidate) -> Option<Credit> {
     match &candidate.target {
         Target::User { .. } | Target::Group { .. } => {
@@ -341,8 +313,8 @@ pub(super) fn credit_of(candidate: &Candidate) -> Option<Credit> {
     }
 }
 
-/// Whom `candidate` is for, if it may as well go into a chat that exists: whatever is particular to the provider can
-/// only be said when a chat is started.
+/// Returns the user whom `candidate` is for, if it may go into an existing chat as well: provider-specific options
+/// can only be set when a chat is started.
 fn may_be_routed(candidate: &Candidate, policy: &Policy) -> Option<UserId> {
     match (&candidate.target, policy.route) {
         (Target::User { user_id, .. }, Route::ExistingChat) if candidate.extras.specifics.is_none() => {

@@ -1,11 +1,10 @@
 //! The reconciler: reads chats back to find out what became of calls with an unknown outcome (P2).
 //!
 //! One task for all accounts. It sleeps until the next read is due and does nothing while nothing is uncertain. Reads
-//! reach nobody, so they keep no pace of an account, but each page takes a permit of the API guard.
-//! Chats are read in `chats.rs`; what they say is decided in `policy/evidence.rs` and `policy/reconcile.rs`, and written
-//! down here.
-//! Deadlines are kept by the monotonic clock: setting the wall clock makes no read come early, and the last one proves
-//! absence only if real time has passed.
+//! reach no recipient, so they need not keep an account's pace, but each page takes a permit of the API guard.
+//! `chats.rs` reads the chats, `policy/evidence.rs` and `policy/reconcile.rs` decide, and this file writes the
+//! result. Deadlines use the monotonic clock: setting the wall clock makes no read come early, and the last one
+//! proves absence only if real time has passed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,44 +23,44 @@ use crate::policy::reconcile::{NextStep, Tries, next_step, pause_after};
 use crate::policy::settle::after;
 use crate::store::{ReconciledAs, Reconciliation, StoreError, UnresolvedAttempt};
 
-/// Chats that are read at once.
+/// The most messages that are reconciled at once.
 const MAX_READS: usize = 8;
-/// The pause after a look at one message that ended in an error or a bug, and the shortest one between two reads that do
-/// not count.
+/// The pause after a look at one message that ended in an error or a panic, and the shortest one between two reads
+/// that do not count.
 const AFTER_TROUBLE: Duration = Duration::from_secs(60);
-/// The pause after the queue failed.
+/// The pause after a store error.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
 pub(super) struct Reconciler {
     shared: Arc<Shared>,
     plan: Plan,
 }
 
-/// What is looked for, and when.
+/// Which messages are reconciled, and when.
 #[derive(Default)]
 struct Plan {
-    /// When each uncertain message is looked for, by the monotonic clock.
+    /// When each uncertain message is reconciled next, on the monotonic clock.
     due: HashMap<Seq, Duration>,
-    /// Preflight in a row that could show nothing, through no fault of the message's.
+    /// Messages whose last reads failed through no fault of their own.
     blind: HashMap<Seq, Blindness>,
 }
 
-/// Preflight in a row that could show nothing.
+/// Reads in a row that failed through no fault of the message.
 #[derive(Debug, Clone, Copy, Default)]
 struct Blindness {
     times: u32,
-    /// Answers that the API had given by then, to anything.
+    /// Answers that the API had given by then, to any call.
     answers: u64,
 }
 
-/// What became of a look.
+/// The result of one look at a message.
 enum Looked {
-    /// There was nothing to look for, or another program holds it.
+    /// There is nothing to reconcile, or another program holds the message.
     Gone,
-    /// It is settled, or planned anew.
+    /// The message is settled, or its next read is planned.
     Done,
-    /// It could not be read, and that counts: others were answered meanwhile.
+    /// The chat could not be read, and that counts: the API answered other calls meanwhile.
     Unread,
-    /// It could not be read through no fault of its own.
+    /// The chat could not be read, through no fault of the message.
     Blind,
 }
 
@@ -70,10 +69,10 @@ impl Reconciler {
         Self { shared, plan: Plan::default() }
     }
 
-    /// Runs until the engine stops. A read that is under way then is given up: it proves nothing.
+    /// Runs until the engine stops. A read in progress is then cancelled: it proves nothing.
     pub(super) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        // A task of its own for whatever is at work, so that this one is only ever asleep or waiting for it.
+        // The work runs in a task of its own, so that this one only sleeps or waits for it.
         let mut tasks = JoinSet::new();
         loop {
             tasks.spawn(round(Arc::clone(&shared), std::mem::take(&mut self.plan)));
@@ -87,7 +86,7 @@ impl Reconciler {
                     self.plan = plan;
                     wait
                 }
-                // The end of this task ends the process; the queue still knows what is uncertain.
+                // The end of this task ends the process; the store still knows what is uncertain.
                 Some(Err(_)) | None => return,
             };
             tokio::select! {
@@ -101,7 +100,7 @@ impl Reconciler {
     }
 }
 
-/// Preflight for every message that is due; answers when the others are, and how long until the next one.
+/// Reconciles every message that is due; returns the deadlines of the others, and how long until the next one.
 async fn round(shared: Arc<Shared>, mut plan: Plan) -> (Plan, Option<Duration>) {
     if let Err(error) = look_at_those_due(&shared, &mut plan).await {
         tracing::warn!(error = error.chain(), "uncertain messages cannot be looked for; trying again soon");
@@ -123,8 +122,8 @@ async fn look_at_those_due(shared: &Arc<Shared>, plan: &mut Plan) -> Result<(), 
         }
         let mut reads = JoinSet::new();
         for seq in ready {
-            // Whatever becomes of this look, the next one is not at once; a look that ends well plans the next by what it
-            // wrote.
+            // Whatever this look results in, the next one is not at once; after a look that succeeds, the time that
+            // it stored applies.
             plan.due.insert(seq, now + AFTER_TROUBLE);
             let shared = Arc::clone(shared);
             let blind = plan.blind.get(&seq).copied().unwrap_or_default();
@@ -139,14 +138,14 @@ async fn look_at_those_due(shared: &Arc<Shared>, plan: &mut Plan) -> Result<(), 
                     plan.due.remove(&seq);
                     plan.blind.remove(&seq);
                 }
-                // A chat that cannot be read is not blameless the next time either.
+                // The count of blind reads stays: a chat that cannot be read has no excuse the next time either.
                 Ok(Looked::Unread) => _ = plan.due.remove(&seq),
                 Ok(Looked::Blind) => {
                     plan.due.remove(&seq);
                     let blind = plan.blind.entry(seq).or_default();
                     *blind = Blindness { times: blind.times + 1, answers: shared.api.answers() };
                 }
-                // One message that cannot be looked for must not keep the others from it.
+                // A message that cannot be reconciled must not block the others.
                 Err(error) => tracing::warn!(
                     seq = seq.0,
                     error = error.chain(),
@@ -157,7 +156,7 @@ async fn look_at_those_due(shared: &Arc<Shared>, plan: &mut Plan) -> Result<(), 
     }
 }
 
-/// The next look that ends; this task only waits meanwhile.
+/// Waits for the next look that ends, and counts this task as waiting.
 async fn join_next<T: 'static>(
     shared: &Shared,
     reads: &mut JoinSet<T>,
@@ -188,7 +187,7 @@ async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreErro
     Ok(())
 }
 
-/// One look for one message, after `blind` ones that could show nothing.
+/// Looks at one message once, after `blind` reads that failed through no fault of its own.
 async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, StoreError> {
     let Some(unresolved) = shared.store.unresolved_attempt(seq).await? else { return Ok(Looked::Gone) };
     let policy = &*shared.policy(&unresolved.account_id);
@@ -210,7 +209,7 @@ async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, Sto
     };
     let tries = Tries { reads: unresolved.reads, resends: unresolved.resends };
     let step = match (next_step(tries, finding, &policy.reconcile, now), blind_for) {
-        // No reason to bother a person about the message, and no read that counts.
+        // The failure is no reason to involve a person, and the read does not count.
         (NextStep::Again { .. } | NextStep::Review(_), Some(pause)) => {
             NextStep::Again { reconcile_at: after(now, pause), counts: false }
         }
@@ -224,9 +223,9 @@ async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, Sto
     })
 }
 
-/// The pause before the next look, if this one could show nothing through no fault of the message's: the account is
-/// down or limited, or the API fails. (If the API answered others since the last such look, it is this chat that cannot
-/// be read.) It grows from a minute to the longest pause between two reads.
+/// Returns the pause before the next look, if this one failed through no fault of the message: the account is down or
+/// limited, or the API fails. (If the API answered other calls since the last such look, it is this chat that cannot
+/// be read.) The pause grows from a minute to the longest pause between two reads.
 fn blind_for(unread: &Unread, is_own: bool, times: u32, policy: &Policy) -> Option<Duration> {
     let limit = match unread.hold {
         Some(Hold::Account(said)) => Some(said.unwrap_or_default()),
@@ -240,7 +239,7 @@ fn blind_for(unread: &Unread, is_own: bool, times: u32, policy: &Policy) -> Opti
     let longest = pause_after(policy.reconcile.after.len(), &policy.reconcile);
     let longest = if longest.is_zero() { AFTER_TROUBLE } else { longest };
     let grown = AFTER_TROUBLE.saturating_mul(2_u32.saturating_pow(times)).min(longest);
-    // What is down is not so for a minute.
+    // An account that is down stays down for longer than a minute.
     let pause = if unread.down.is_some() { longest } else { grown };
     Some(pause.max(limit.unwrap_or_default()))
 }

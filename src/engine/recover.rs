@@ -1,4 +1,6 @@
-//! The first thing a run does: find out what the last one was doing when it ended, and say so.
+//! Recovery, the first thing that a run does: finds out what the last run was doing when it ended, and logs it.
+//!
+//! `Engine::start` calls this before anything is sent. Stored times follow a clock that was set while no daemon ran.
 
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use crate::domain::policy::Policies;
 use crate::policy::settle::after;
 use crate::store::{ClockReading, ClockStep, ReconcileAt, Recovered, Store, StoreError};
 
-/// When an account's chats are read back for the first time after something that happened `now`.
+/// Returns a function that gives the time of an account's first read after something that happened at `now`.
 pub(super) fn first_read(policies: &Policies, now: Timestamp) -> ReconcileAt {
     let policies = policies.clone();
     Box::new(move |account| policies.of(account).reconcile.after.first().map(|first| after(now, *first)))
@@ -24,7 +26,7 @@ pub(super) fn log_step(step: ClockStep) {
     );
 }
 
-/// Takes stock, has the chats of calls that were on their way read back, and logs it.
+/// Recovers the store, has calls that were in flight reconciled, and logs the result.
 pub(super) async fn recover(
     store: &Store,
     boot: Option<Boot>,

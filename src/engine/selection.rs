@@ -1,5 +1,6 @@
-//! Which message of an account goes next: read from the store and picked by `policy::select`, for the engine's step as for
-//! `explain`, lists and `top` (P6).
+//! Which message of an account goes next: reads the candidates from the store and lets `policy::select` pick one.
+//!
+//! The engine's step uses it, and so do `explain`, lists and `top` (P6).
 
 use std::sync::Arc;
 
@@ -22,20 +23,20 @@ use crate::store::{Asker, Candidate, Candidates, StoreError};
 pub(super) struct Selected {
     pub(super) now: Timestamp,
     pub(super) policy: Arc<Policy>,
-    /// With the account's pace as it is now.
+    /// The candidates; the account has its current pace.
     pub(super) candidates: Candidates,
     pub(super) selection: Selection,
-    /// The candidates' messages, as a verdict looks at them.
+    /// The candidates' messages, in the form that a verdict needs.
     messages: Vec<Waiting>,
     hours: Hours,
     live: Live,
-    /// The message that the typing indicator is shown for, and until when.
+    /// The message for which the typing indicator is shown, and until when.
     typing: Option<(MessageId, Timestamp)>,
     ledger: Option<Arc<Ledger>>,
 }
 
 impl Selected {
-    /// What a verdict on a message of the account depends on, but for the message.
+    /// Returns everything that a verdict on a message of the account depends on, except the message.
     pub(super) fn selection_input(&self) -> SelectionInput<'_> {
         SelectionInput {
             now: self.now,
@@ -48,22 +49,23 @@ impl Selected {
         }
     }
 
-    /// The candidate at this place, and what a verdict on it looks at.
+    /// Returns the candidate at this place, and the form of it that a verdict needs.
     pub(super) fn candidate(&self, place: usize) -> (&Candidate, &Waiting) {
         (&self.candidates.messages[place], &self.messages[place])
     }
 
-    /// The place of this message, if it is a candidate.
+    /// Returns the place of this message, if it is a candidate.
     pub(super) fn place(&self, seq: Seq) -> Option<usize> {
         self.candidates.messages.iter().position(|candidate| candidate.seq == seq)
     }
 
-    /// Until when the typing indicator is shown for this message, if it is.
+    /// Returns until when the typing indicator is shown for this message, if it is shown.
     pub(super) fn typing_until(&self, id: MessageId) -> Option<Timestamp> {
         self.typing.filter(|(typed, _)| *typed == id).map(|(_, until)| until)
     }
 
-    /// Whether a send of `candidate` is a turn of its campaign: where there never was a campaign, none is counted.
+    /// Returns whether a send of `candidate` is a turn of its campaign; an account that never had a campaign counts
+    /// no turns.
     pub(super) fn takes_turns(&self, candidate: &Candidate) -> bool {
         self.candidates.takes_turns || self.candidates.virtual_time > 0 || candidate.lane.campaign.is_some()
     }
@@ -79,7 +81,7 @@ impl Selected {
         self.selection = select(&self.selection_input(), &entries);
     }
 
-    /// Whether the selection depends on what the account has sent.
+    /// Returns whether the selection depends on what the account has sent.
     fn asks_for_ledger(&self) -> bool {
         let by_cap = |verdict: &Verdict| matches!(verdict, Verdict::Wait { reason: Reason::Cap, .. });
         self.selection.verdicts.iter().any(by_cap)
@@ -87,7 +89,8 @@ impl Selected {
     }
 }
 
-/// Reads the candidates of `account` and picks; `kept` is what a running account keeps of its sends. `None` while nothing of it could ever become due by itself.
+/// Reads the candidates of `account` and selects one; `kept` is the ledger that a running account keeps. Returns
+/// `None` while no message of the account can become due without an event.
 pub(super) async fn selected(
     shared: &Shared,
     account: &AccountId,
@@ -115,7 +118,7 @@ pub(super) async fn selected(
         candidates,
     };
     selected.select();
-    // What was sent is read only where nothing before the caps decides.
+    // The ledger is read only where no gate before the caps decides.
     if selected.asks_for_ledger() {
         let mut none = KeptLedger::default();
         let kept = kept.unwrap_or(&mut none);
@@ -125,7 +128,7 @@ pub(super) async fn selected(
     Ok(Some(selected))
 }
 
-/// What is known only while running, but for the typing indicator.
+/// Returns what is known only while running, except the typing indicator.
 pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
     Live {
         storage_failing_until: shared.storage_trouble().map(|trouble| trouble.next_try_at),

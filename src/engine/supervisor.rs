@@ -1,4 +1,7 @@
-//! The one place that sleeps: keeps a timer for each account and runs its steps, one at a time.
+//! The supervisor, the one place that sleeps: keeps a timer for each account and runs its steps, one at a time.
+//!
+//! Wake-ups and timers make an account ready; at most [`MAX_STEPS`] steps of different accounts run at once. It also
+//! sweeps expired messages, syncs account snapshots, and makes stored times follow a wall clock that was set.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::AssertUnwindSafe;
@@ -10,44 +13,45 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 
 use super::Shared;
-use super::account::{AccountRun, Wake, step};
 use super::account_sync;
+use super::run::{AccountRun, Wake};
+use super::step::step;
 use super::timers::Timers;
 use crate::domain::message::AccountId;
 use crate::policy::settle::after;
 use crate::store::{ClockReading, StoreError};
 
-/// Steps that run at once; each may have a call in flight.
+/// The most steps that run at once; each may have a call in flight.
 const MAX_STEPS: usize = 1024;
-/// Expired messages are swept, and accounts are looked at for a new snapshot, this often.
+/// How often expired messages are swept and accounts are checked for an old snapshot.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-/// A wall clock that was set is noticed after at most this: the longest gap of the guide.
+/// The longest time before a wall clock that was set is noticed: the longest gap of the guide.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
-/// The pause of an account after the store failed it.
+/// The pause of an account after a store error.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
-/// An account that rests for longer than this forgets what it has sent; it is read anew then.
+/// An account that rests for longer than this drops its ledger and reads it again afterwards.
 const SOON: Duration = Duration::from_secs(60);
-/// The pause of an account after a bug.
+/// The pause of an account after a panic, or after a row that could not be read.
 const AFTER_PANIC: Duration = Duration::from_secs(60);
 
-/// One account.
+/// The state of one account.
 enum Slot {
     /// Waits for its time or a wake-up.
     Resting { run: Box<AccountRun>, wake_at: Option<Timestamp> },
     /// In the ready queue.
     Ready { run: Box<AccountRun> },
-    /// A step runs; `again` remembers a wake-up that came meanwhile.
+    /// A step runs; `again` remembers a wake-up that arrived meanwhile.
     Stepping { again: bool },
 }
 
-/// What a task of the supervisor's ends with.
+/// The result of a task of the supervisor.
 enum Done {
     Step {
         id: AccountId,
         result: std::thread::Result<(Box<AccountRun>, Result<Wake, StoreError>)>,
     },
     Sweep,
-    DecisionInput,
+    Synced,
     /// The clocks that stored times follow now; `None` if they could not be written.
     Clock(Option<(Timestamp, Duration)>),
 }
@@ -55,16 +59,17 @@ enum Done {
 pub(super) struct Supervisor {
     shared: Arc<Shared>,
     slots: HashMap<AccountId, Slot>,
-    /// One for each account that rests until a time.
+    /// One timer for each account that rests until a time.
     timers: Timers,
     ready: VecDeque<AccountId>,
     tasks: JoinSet<Done>,
     steps: usize,
     swept_at: Timestamp,
-    /// When accounts are synced next, and whether one is being synced.
+    /// When accounts are synced next.
     sync_at: Timestamp,
+    /// Whether accounts are being synced.
     is_syncing: bool,
-    /// Whether stored times are following a clock that was set; nothing begins meanwhile.
+    /// Whether stored times are following a wall clock that was set; nothing begins meanwhile.
     follows_clock: bool,
 }
 
@@ -108,11 +113,11 @@ impl Supervisor {
                 () = sleep => {}
             }
         }
-        // What is on its way settles itself, in time or when it is given up.
+        // Calls in flight settle themselves, in time or when they are given up.
         while self.tasks.join_next().await.is_some() {}
     }
 
-    /// If the wall clock was set, has all stored times follow it. Returns whether the stored times can be relied on.
+    /// Makes all stored times follow the wall clock if it was set. Returns whether the stored times can be relied on.
     fn follow_clock(&mut self) -> bool {
         if self.follows_clock {
             return false;
@@ -135,7 +140,7 @@ impl Supervisor {
         false
     }
 
-    /// Stored times have followed the wall clock as it was at `clocks`, or could not be written.
+    /// Goes on after stored times have followed the wall clock as of `clocks`, or could not be written.
     fn followed_clock(&mut self, clocks: Option<(Timestamp, Duration)>) {
         self.follows_clock = false;
         let Some(clocks) = clocks else { return };
@@ -151,8 +156,8 @@ impl Supervisor {
 
     fn until_next(&self) -> Duration {
         let timer = self.timers.first();
-        let input = (!self.is_syncing).then_some(self.sync_at);
-        let Some(at) = timer.into_iter().chain(input).min() else { return LONGEST_SLEEP };
+        let sync = (!self.is_syncing).then_some(self.sync_at);
+        let Some(at) = timer.into_iter().chain(sync).min() else { return LONGEST_SLEEP };
         Duration::try_from(at.duration_since(self.shared.clock.now()))
             .unwrap_or(Duration::ZERO)
             .min(LONGEST_SLEEP)
@@ -180,13 +185,13 @@ impl Supervisor {
         }
     }
 
-    /// Somebody wants the account looked at, at `at` at the latest.
+    /// Wakes the account at `at` at the latest.
     fn wake_at(&mut self, id: AccountId, at: Timestamp) {
         if at <= self.shared.clock.now() {
             return self.wake(id);
         }
         match self.slots.get_mut(&id) {
-            // It looks by itself in time.
+            // Its own timer is early enough.
             Some(Slot::Resting { wake_at: Some(own), .. }) if *own <= at => {}
             Some(Slot::Resting { wake_at, .. }) => {
                 self.timers.replace(&id, *wake_at, Some(at));
@@ -196,7 +201,7 @@ impl Supervisor {
         }
     }
 
-    /// Somebody wants the account looked at now.
+    /// Wakes the account now.
     fn wake(&mut self, id: AccountId) {
         let seed = self.shared.seed;
         let slot = self.slots.entry(id.clone()).or_insert_with(|| {
@@ -217,7 +222,7 @@ impl Supervisor {
         }
     }
 
-    /// Some timer has come.
+    /// Wakes the accounts whose timers have fired, and begins the sweep and the sync when they are due.
     fn fire(&mut self) {
         let now = self.shared.clock.now();
         while let Some(id) = self.timers.pop(now) {
@@ -246,16 +251,16 @@ impl Supervisor {
         (self.sync_at, self.is_syncing) = (after(now, HEARTBEAT), true);
         let shared = Arc::clone(&self.shared);
         self.tasks.spawn(async move {
-            // A bug in it must not end it for ever.
+            // A panic in it must not end it forever.
             let _a_panic_was_reported = AssertUnwindSafe(account_sync::refresh(&shared)).catch_unwind().await;
-            Done::DecisionInput
+            Done::Synced
         });
     }
 
     fn ended(&mut self, done: Result<Done, tokio::task::JoinError>) {
         let (id, result) = match done {
             Ok(Done::Step { id, result }) => (id, result),
-            Ok(Done::DecisionInput) => {
+            Ok(Done::Synced) => {
                 self.is_syncing = false;
                 return;
             }
@@ -271,12 +276,12 @@ impl Supervisor {
             Ok((run, Err(error))) => {
                 let text = error.chain();
                 if matches!(error, StoreError::Corrupt { .. }) {
-                    // One row that cannot be read is its account's affair and no failing disk.
+                    // One row that cannot be read concerns its account only; it does not mean that the disk fails.
                     tracing::error!(account_id = %id, error = text, "a row of the account cannot be read; the account rests for a minute");
                     return self.rest(id, run, Some(after(now, AFTER_PANIC)));
                 }
                 let is_news = self.shared.live.storage_failed(now, AFTER_STORE_ERROR, text.clone());
-                // Once is enough: a lock was told by the writer, and every account meets the same fault.
+                // Log it once: the writer has reported a lock, and every account meets the same error.
                 if is_news && !matches!(error, StoreError::Busy) {
                     tracing::error!(account_id = %id, error = text, "the queue failed: nothing is sent until it works again");
                 }
@@ -312,11 +317,11 @@ impl Supervisor {
     }
 }
 
-/// Ends what was not sent before its expiry, and notes that the daemon lives.
+/// Expires what was not sent in time, and records that the daemon is alive.
 async fn sweep(shared: &Shared, now: Timestamp) {
     let swept = async {
         shared.store.note_alive(now).await?;
-        // A fault that has passed is not told of for longer than this, also where nothing is to be sent.
+        // A fault that has passed is reported for one more heartbeat at most, even if nothing is to be sent.
         if shared.live.storage_trouble().is_some()
             && shared.store.test_write(now).await.is_ok()
             && shared.live.storage_works()

@@ -1,4 +1,6 @@
-//! The endpoint that a message's form needs, and the inbox that it starts from.
+//! The endpoint that a message needs, and the inbox that it starts from.
+//!
+//! `attempt.rs` builds the call with it; `preflight.rs` and `chats.rs` use the inbox.
 
 use crate::domain::message::{Extras, Inbox, InboxId, Target};
 use crate::domain::policy::Policy;
@@ -6,7 +8,7 @@ use crate::domain::specifics::{Product, Specifics};
 use crate::provider::{CallTarget, Recipients};
 use crate::store::Candidate;
 
-/// The endpoint and the recipient of a message.
+/// Returns the endpoint and the recipient of a message.
 pub(super) fn call_target(candidate: &Candidate, policy: &Policy) -> CallTarget {
     let extras = &candidate.extras;
     let start = |recipients: Recipients| CallTarget::Start {
@@ -30,7 +32,7 @@ pub(super) fn call_target(candidate: &Candidate, policy: &Policy) -> CallTarget 
     }
 }
 
-/// The inbox from which a chat is started; `None` without one, or for a message in a chat.
+/// Returns the inbox from which a chat is started; `None` without one, or for a message in a chat.
 pub(super) fn inbox_of(target: &Target, extras: &Extras, policy: &Policy) -> Option<InboxId> {
     let inbox = match target {
         Target::User { inbox, .. } | Target::Group { inbox, .. } => inbox,

@@ -1,4 +1,6 @@
-//! When accounts are looked at again: one timer an account, however often it was woken.
+//! When accounts run again: one timer per account, however often it was woken.
+//!
+//! The supervisor sets, replaces and pops the timers.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,11 +9,11 @@ use jiff::Timestamp;
 
 use crate::domain::message::AccountId;
 
-/// The timers, earliest first. Who sets one names the one that it replaces, so that none is left behind.
+/// The timers, earliest first. The caller names the timer that it replaces, so that none is left behind.
 #[derive(Debug, Default)]
 pub(super) struct Timers(BTreeSet<(Timestamp, AccountId)>);
 
-/// How many timers there are, for whoever watches.
+/// The number of timers, for monitoring.
 #[derive(Debug, Default)]
 pub(super) struct TimerCount(AtomicUsize);
 
@@ -22,12 +24,12 @@ impl TimerCount {
 }
 
 impl Timers {
-    /// Replaces the timer of `id` at `old`, if it has one, by one at `new`.
+    /// Replaces the timer of `id` at `old`, if it has one, with one at `new`.
     pub(super) fn replace(&mut self, id: &AccountId, old: Option<Timestamp>, new: Option<Timestamp>) {
         if old == new {
             return;
         }
-        // The set owns its key, so the one that goes is the one that comes.
+        // The set owns its key, so the key of the removed timer is reused for the new one.
         let key = old.and_then(|at| self.0.take(&(at, id.clone())));
         if let Some(at) = new {
             let id = key.map_or_else(|| id.clone(), |(_, id)| id);
@@ -35,12 +37,12 @@ impl Timers {
         }
     }
 
-    /// When the first one comes.
+    /// Returns when the first timer fires.
     pub(super) fn first(&self) -> Option<Timestamp> {
         self.0.first().map(|(at, _)| *at)
     }
 
-    /// Whose timer came at `now` or before; it is gone then.
+    /// Removes the first timer that fires at `now` or earlier; returns its account.
     pub(super) fn pop(&mut self, now: Timestamp) -> Option<AccountId> {
         if self.first()? > now {
             return None;
@@ -48,7 +50,7 @@ impl Timers {
         self.0.pop_first().map(|(_, id)| id)
     }
 
-    /// Tells how many there are.
+    /// Stores the number of timers in `count`.
     pub(super) fn count_into(&self, count: &TimerCount) {
         count.0.store(self.0.len(), Ordering::Relaxed);
     }

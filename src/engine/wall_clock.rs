@@ -1,7 +1,9 @@
-//! Whether the wall clock was set: compared with the clock that goes on while the machine is suspended and that nobody sets.
+//! Detects that the wall clock was set, by a clock that keeps running while the machine is suspended and is never
+//! set.
 //!
-//! The supervisor has the stored times follow (`Store::move_times`). Until they have, nothing may be stored by the new
-//! time, or it would be moved along: an intent waits for the next step, everything else for [`Shared::settled_now`].
+//! The supervisor makes the stored times follow (`Store::move_times`). Until they have, nothing may be stored with
+//! the new time, or it would be moved as well: an intent waits for the next step, everything else for
+//! [`Shared::settled_now`].
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,7 +17,7 @@ use crate::clock::Clock;
 use crate::policy::settle::after;
 use crate::store::ClockStep;
 
-/// A client is not kept waiting for longer than this.
+/// The longest that a client is kept waiting.
 const AT_MOST: Duration = Duration::from_secs(2);
 
 /// The two clocks when the stored times last agreed with them.
@@ -31,33 +33,34 @@ impl WallClock {
         Self { agreed, steps: AtomicU64::new(0), followed: Notify::new() }
     }
 
-    /// By how much it was set since the stored times agreed with it.
+    /// Returns by how much the clock was set since the stored times agreed with it, if it was set.
     pub(super) fn step(&self, (now, elapsed): (Timestamp, Duration)) -> Option<ClockStep> {
         let agreed = *self.agreed.lock().expect("nothing panics while holding it");
         ClockStep::between(after(agreed.0, elapsed.saturating_sub(agreed.1)), now)
     }
 
-    /// The stored times have followed.
+    /// Records that the stored times have followed.
     pub(super) fn agree(&self, clocks: (Timestamp, Duration)) {
         *self.agreed.lock().expect("nothing panics while holding it") = clocks;
         self.steps.fetch_add(1, Ordering::Relaxed);
         self.followed.notify_waiters();
     }
 
-    /// How often the stored times have followed a clock that was set.
+    /// Returns how often the stored times have followed a clock that was set.
     pub(super) fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
     }
 }
 
 impl Shared {
-    /// Whether the wall clock was set and the stored times have not followed yet.
+    /// Returns whether the wall clock was set and the stored times have not followed yet.
     pub(super) fn wall_clock_was_set(&self) -> bool {
         self.wall_clock.step((self.clock.now(), self.clock.elapsed())).is_some()
     }
 
-    /// The time by which something may be stored: waits until the stored times have followed a wall clock that was set. If the
-    /// daemon stops first, it is the time that the clock would show; the next start moves it with the others.
+    /// Returns a time that may be stored: waits until the stored times have followed a wall clock that was set. If
+    /// the daemon stops first, returns the time that the clock would show had it not been set; the next start moves
+    /// it with the others.
     pub(super) async fn settled_now(&self) -> Timestamp {
         loop {
             let followed = self.wall_clock.followed.notified();
@@ -73,8 +76,8 @@ impl Shared {
 }
 
 impl EngineHandle {
-    /// The time by which a person's word may be stored: see `Shared::settled_now`. A queue that cannot be written is not waited
-    /// for: then the word cannot be stored either.
+    /// Returns the time with which a person's request may be stored; see `Shared::settled_now`. Waits at most 2 s: if
+    /// the queue cannot be written, the request cannot be stored either.
     pub async fn settled_now(&self) -> Timestamp {
         tokio::select! {
             now = self.shared.settled_now() => now,

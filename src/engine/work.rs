@@ -1,7 +1,7 @@
-//! Work that takes the processor for longer than a few milliseconds, on a thread of its own beside the runtime's.
+//! Work that takes the processor for longer than a few milliseconds, on a thread of its own outside the runtime.
 //!
-//! One piece runs at a time, in order of asking: two cores also send. A piece is told when nobody waits for it any more or
-//! the daemon stops, and is waited for when the engine stops.
+//! One piece runs at a time, in request order, because the same two cores also send. A piece can check whether its
+//! caller has gone or the daemon stops; the engine waits for it when it stops.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::EngineHandle;
 use crate::store::StoreError;
 
 impl EngineHandle {
-    /// Runs `work` on a thread of its own. It asks what it is given whether it should go on.
+    /// Runs `work` on a thread of its own. `work` calls its argument to find out whether it should go on.
     ///
     /// # Errors
     /// [`StoreError::Closed`] if the daemon stops meanwhile, or the work panicked.
@@ -26,11 +26,11 @@ impl EngineHandle {
         if stop.is_cancelled() {
             return Err(StoreError::Closed);
         }
-        // Dropped with this future, when whoever asked has gone.
+        // Dropped with this future, when the caller has gone.
         let _guard = stop.clone().drop_guard();
         let asked = stop.clone();
         let done = self.shared.work.tasks.spawn_blocking(move || {
-            // Taken for as long as it runs, even if nobody waits for it any more.
+            // Held while the work runs, even if the caller has gone.
             let _place = place;
             work(&|| !asked.is_cancelled())
         });
@@ -42,7 +42,7 @@ impl EngineHandle {
     }
 }
 
-/// The threads beside the runtime's.
+/// The threads for such work.
 pub(super) struct Work {
     places: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -53,7 +53,7 @@ impl Work {
         Self { places: Arc::new(Semaphore::new(1)), tasks: TaskTracker::new() }
     }
 
-    /// Waits for what runs, which has been told to stop.
+    /// Waits for the work that still runs; its token is cancelled already.
     pub(super) async fn finish(&self) {
         self.places.close();
         self.tasks.close();

@@ -1,4 +1,6 @@
-//! Were the limits kept? Pure: an account's sends of the past held against its rules as they are now (P4).
+//! Audits the limits. Pure: compares an account's past sends with its rules as they are configured now (P4).
+//!
+//! `engine/audit.rs` calls this for one account at a time.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -7,26 +9,27 @@ use jiff::Timestamp;
 
 use super::hours::hours_at;
 use crate::domain::calendar::Calendar;
-use crate::domain::caps::{Cap, Kind};
+use crate::domain::caps::Cap;
+use crate::domain::kind::Kind;
 use crate::domain::policy::Policy;
 
-/// A send of the past, as far as limits concern it.
+/// A past send, with what the limits depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sent {
     /// When its call began.
     pub at: Timestamp,
-    /// What it was.
+    /// The kind of the message.
     pub kind: Kind,
-    /// Whether its producer said that hours do not matter.
+    /// Whether its producer set it to ignore the hours.
     pub ignores_hours: bool,
 }
 
-/// Which of `sends` (oldest first) were made while the hours were closed or above a cap, by their place, and what of it;
-/// `seed` is the account's (`hours::account_seed`). Caps are taken as configured: what warm-up and rests lowered them to
-/// at the time is not known any more.
+/// Returns which of `sends` (oldest first) were made while the hours were closed or above a cap: the place of each,
+/// and what it broke. `seed` is the account's (`hours::account_seed`). Caps are taken as configured: what warm-up and
+/// rests lowered them to at the time is no longer known.
 pub fn breaches(policy: &Policy, seed: u64, sends: &[Sent]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    // How far accounts were spread depends on the gap at that time.
+    // How far accounts were spread depends on the gap at that time, so the spread is ignored.
     let calendar = policy.calendar.clone().map(|calendar| Calendar { spread: Duration::ZERO, ..calendar });
     for (place, sent) in sends.iter().enumerate() {
         let open = || hours_at(calendar.as_ref(), &policy.zone, seed, sent.at).are_open();

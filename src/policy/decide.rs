@@ -1,8 +1,8 @@
-//! The one judge: may this message go now, and if not, why and until when (P4, P5, P6).
+//! The one decision: may this message go now, and if not, why and until when (P4, P5, P6).
 //!
-//! The engine asks before every send, `explain` asks for a support ticket, the list asks for its "why" column;
-//! all three get their answer from [`gates`]. The gates stand in a fixed order, from what concerns everything to
-//! what concerns this message alone; the first that is closed is the one reason. `docs/pacing.md` lists them.
+//! The engine calls this before every send, `explain` for a support ticket, and the list for its "why" column; all
+//! three get their answer from [`gates`]. The gates are in a fixed order, from what concerns everything to what
+//! concerns this message alone; the first that is closed is the one reason. `docs/pacing.md` lists them.
 
 use jiff::Timestamp;
 
@@ -20,18 +20,18 @@ use crate::domain::waiting::{BlockedBy, Waiting};
 /// What to do with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Send it.
+    /// Send it now.
     Send,
-    /// Leave it where it is.
+    /// Leave it in the queue.
     Wait {
-        /// Why.
+        /// Why it waits.
         reason: Reason,
         /// What it waits for.
         until: Until,
     },
-    /// It must not be sent any more.
+    /// Never send it.
     Stop {
-        /// Why.
+        /// Why it must not be sent any more.
         reason: Reason,
     },
 }
@@ -39,11 +39,11 @@ pub enum Verdict {
 /// What a waiting message waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// This time.
+    /// Until this time.
     At(Timestamp),
-    /// At least this time; then what stands before it is looked at again.
+    /// At least until this time; then whatever is ahead of it is checked again.
     NotBefore(Timestamp),
-    /// A person.
+    /// Until a person acts.
     Person,
 }
 
@@ -56,40 +56,41 @@ pub struct Live {
     pub api_unreachable_until: Option<Timestamp>,
     /// Set while the limit of requests to the API as a whole is used up.
     pub api_busy_until: Option<Timestamp>,
-    /// Set while the typing indicator is shown for this very message.
+    /// Set while the typing indicator is shown for this message.
     pub typing_until: Option<Timestamp>,
 }
 
-/// All that a verdict depends on.
+/// Everything that a verdict depends on.
 #[derive(Debug, Clone)]
 pub struct DecisionInput<'a> {
     /// The time of the verdict.
     pub now: Timestamp,
-    /// What concerns every account.
+    /// The state of the daemon, which concerns every account.
     pub daemon: &'a Daemon,
-    /// The account.
+    /// The account that sends the message.
     pub account: &'a Account,
-    /// The message.
+    /// The message to decide about.
     pub message: &'a Waiting,
     /// What is known only while running.
     pub live: Live,
-    /// The account's rules.
+    /// The policy of the account.
     pub policy: &'a Policy,
-    /// Whether its hours are open at `now`: `hours_at` with its calendar.
+    /// Whether the account's hours are open at `now`: `hours_at` with its calendar.
     pub hours: Hours,
-    /// What it has sent. `None` has not been read: the caps then count as used up, so that nobody sends without.
+    /// What the account has sent. `None` if it has not been read: the caps then count as used up, so that no send
+    /// ignores them.
     pub ledger: Option<&'a Ledger>,
 }
 
 impl<'a> DecisionInput<'a> {
-    /// The same at another time, if nothing is sent until then.
+    /// Returns the same input at another time, if nothing is sent until then.
     fn at(&self, now: Timestamp) -> Self {
         let (policy, seed) = (self.policy, account_seed(self.account.id.as_str()));
         let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
         Self { now, hours, ..self.clone() }
     }
 
-    /// What lowers the account's caps.
+    /// Returns what lowers the account's caps.
     pub fn lowering(&self) -> Lowering<'a> {
         let account = self.account;
         Lowering::new(
@@ -102,18 +103,18 @@ impl<'a> DecisionInput<'a> {
     }
 }
 
-/// One rule's say about a message.
+/// The answer of one rule about a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gate {
-    /// The reason it gives when it is closed.
+    /// The reason that the gate gives when it is closed.
     pub reason: Reason,
-    /// `None`: open. Otherwise what it waits for.
+    /// `None` if the gate is open, otherwise what the message waits for.
     pub closed: Option<Until>,
-    /// Which rule it is, where the reason alone does not say: `caps.new_chat 40/24h, 40 of 40 used`.
+    /// The rule that applies, where the reason alone does not identify it: `caps.new_chat 40/24h, 40 of 40 used`.
     pub rule: Option<String>,
 }
 
-/// Send, wait or stop: the first closed gate gives the reason, and the time is the one at which all gates are open.
+/// Decides to send, wait or stop: the first closed gate gives the reason, and the time is when all gates are open.
 pub fn decide(input: &DecisionInput<'_>) -> Verdict {
     if input.message.expires_at.is_some_and(|expires_at| expires_at <= input.now) {
         return Verdict::Stop { reason: Reason::Expired };
@@ -123,7 +124,7 @@ pub fn decide(input: &DecisionInput<'_>) -> Verdict {
     Verdict::Wait { reason: first.reason, until: opens_at(input, &gates) }
 }
 
-/// When a closed gate opens next: then there may be something to do, although others are still closed.
+/// Returns when a closed gate opens next: there may be something to do then, although others are still closed.
 pub fn first_opening(input: &DecisionInput<'_>) -> Option<Timestamp> {
     let gates = gates(input).into_iter().filter(|gate| !is_opened_by_others(gate.reason));
     let ends = gates.filter_map(|gate| match gate.closed {
@@ -133,12 +134,12 @@ pub fn first_opening(input: &DecisionInput<'_>) -> Option<Timestamp> {
     ends.filter(|at| *at > input.now).min()
 }
 
-/// Whether what waits for this is woken when it ends: by the send before it, or by the API guard.
+/// Returns whether something else wakes a message that waits for this: the send before it, or the API guard.
 fn is_opened_by_others(reason: Reason) -> bool {
     matches!(reason, Reason::Turn | Reason::ApiBusy | Reason::ApiUnreachable)
 }
 
-/// Whether what waits for this lets other messages of the account go.
+/// Returns whether a message that waits for this lets other messages of the account go.
 pub fn concerns_message_only(reason: Reason) -> bool {
     matches!(
         reason,
@@ -155,16 +156,16 @@ pub fn concerns_message_only(reason: Reason) -> bool {
     )
 }
 
-/// Times at which gates close and open again, one after the other, that are followed before the last one is taken as it is.
+/// How often gates may close and open again, one after the other, before the last time that was found is used.
 const OPENINGS: usize = 100;
 
-/// When all gates are open: caps against hours, hours against days off, rests against warm-up. `closed` are the gates as
-/// they stand now, at least one of them closed. A message that expires before waits until then.
+/// Returns when all gates are open: caps against hours, hours against days off, rests against warm-up. `gates` is
+/// their current state, at least one of them closed. A message that expires before then waits until it expires.
 fn opens_at(input: &DecisionInput<'_>, gates: &[Gate]) -> Until {
     let (mut at, mut is_exact) = (input.now, true);
     let first = gates.iter().find(|gate| gate.closed.is_some()).map(|gate| gate.reason);
     for gate in gates {
-        // Who goes first at a later time is not known now.
+        // Which message goes first at a later time is not known now.
         if matches!(gate.reason, Reason::Turn | Reason::InFlight) && first != Some(gate.reason) {
             continue;
         }
@@ -197,13 +198,13 @@ fn opens_at(input: &DecisionInput<'_>, gates: &[Gate]) -> Until {
     }
 }
 
-/// The gates that only depend on the time, if nothing else happens.
+/// Returns the gates that depend only on the time, if nothing else happens.
 fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
     let follows_others = |reason| matches!(reason, Reason::ChatOrder | Reason::Turn | Reason::InFlight);
     gates(input).into_iter().filter(move |gate| !follows_others(gate.reason))
 }
 
-/// Every gate in its order, open or closed.
+/// Returns every gate in its order, open or closed.
 pub fn gates(input: &DecisionInput<'_>) -> [Gate; 24] {
     let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
@@ -243,7 +244,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 24] {
         cap(input),
         gate(Reason::Turn, (message.queue_position > 0).then(|| Until::NotBefore(turn(input)))),
         gate(Reason::InFlight, account.in_flight.then(|| Until::NotBefore(next_call(input)))),
-        // While the indicator is shown, its end and the gap's are one time; "typing" says more.
+        // While the indicator is shown, its end and that of the gap are the same; "typing" says more.
         if let Some(typing) = later(live.typing_until) {
             gate(Reason::Typing, Some(typing))
         } else if account.history.on_break {
@@ -255,12 +256,12 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 24] {
     ]
 }
 
-/// The earliest time at which the account may call again, by its pace alone.
+/// Returns the earliest time at which the account may call again, by its pace alone.
 fn next_call(input: &DecisionInput<'_>) -> Timestamp {
     input.account.next_call_at.map_or(input.now, |at| at.max(input.now))
 }
 
-/// Until when nothing that starts a chat goes to this person.
+/// Returns until when no message that starts a chat goes to this person.
 fn rests_until(input: &DecisionInput<'_>) -> Option<Timestamp> {
     let started_at = input.message.started_at.filter(|_| input.message.kind.starts_chat())?;
     Some(started_at.checked_add(input.policy.order.per_recipient).unwrap_or(Timestamp::MAX))
@@ -274,7 +275,7 @@ fn outside_hours(input: &DecisionInput<'_>) -> Option<Until> {
     }
 }
 
-/// The caps, and by their reason what lowers the one that is used up.
+/// Returns the gate of the caps; its reason is what lowers the cap that is used up.
 fn cap(input: &DecisionInput<'_>) -> Gate {
     let open = Gate { reason: Reason::Cap, closed: None, rule: None };
     if input.policy.caps.list.is_empty() {
@@ -296,7 +297,7 @@ fn cap(input: &DecisionInput<'_>) -> Gate {
     Gate { reason, closed: Some(Until::At(budget.frees_at)), rule }
 }
 
-/// The earliest time of a turn: each message queue_position takes at least one pause.
+/// Returns the earliest time of a turn: each message ahead takes at least one pause.
 fn turn(input: &DecisionInput<'_>) -> Timestamp {
     let queue_position = u32::try_from(input.message.queue_position).unwrap_or(u32::MAX);
     let pauses = input.policy.gap.min.saturating_mul(queue_position);

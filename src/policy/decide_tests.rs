@@ -1,8 +1,9 @@
-//! One row per reason: the state of the world that makes it the binding one.
+//! Tests of the gates: one row per reason, with a state that makes it the binding one.
 
 use super::*;
 use crate::domain::account::{AccountHold, Down, Pause, Restored};
-use crate::domain::caps::{Kind, parse_caps};
+use crate::domain::caps::parse_caps;
+use crate::domain::kind::Kind;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::policy::{Caps, Gap, WarmUp};
 use proptest::prelude::*;
@@ -23,7 +24,7 @@ struct World {
 }
 
 impl World {
-    /// Everything open, now is `at(100)`.
+    /// Returns a world in which everything is open; now is `at(100)`.
     fn open() -> Self {
         let account = Account {
             id: AccountId::new("acc_1"),
@@ -76,7 +77,7 @@ impl World {
     }
 
     fn verdict_at(&self, now: Timestamp) -> Verdict {
-        // The hours are those of `now`, as whoever asks looks them up.
+        // The hours are those of `now`, as a caller would look them up.
         match self.hours {
             Hours::Closed { opens_at: Some(opens_at) } if opens_at <= now => {
                 decide(&DecisionInput { hours: Hours::Open { until: at(100_000) }, ..self.input(now) })
@@ -106,12 +107,12 @@ fn hold(reason: Reason) -> Option<AccountHold> {
     Some(AccountHold { reason, until: at(500) })
 }
 
-/// So many new chats, one a second until shortly before `at(-96)`.
+/// Returns a ledger of this many new chats, one per second, the last one at `at(-97)`.
 fn sent(chats: i64) -> Ledger {
     Ledger::new((0..chats).map(|n| (at(-97 - n), Kind::NewChat)))
 }
 
-/// The worlds in the order of the gates: each is closed at exactly one of them.
+/// Returns worlds that are each closed at exactly one gate.
 fn closed_worlds() -> Vec<(Reason, Until, World)> {
     let till = Until::At(at(500));
     let mut worlds = vec![
@@ -163,7 +164,7 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
     worlds
 }
 
-/// The same for the gates of the account's limits.
+/// Returns the same for the gates of the account's limits.
 fn worlds_of_limits() -> Vec<(Reason, Until, World)> {
     let till = Until::At(at(500));
     vec![
@@ -285,8 +286,8 @@ fn a_used_up_cap_names_itself() {
 }
 
 proptest! {
-    /// P6: never more than one reason, and waiting until the time that was named leads somewhere: no verdict names
-    /// a time that is not in the future.
+    /// P6: there is never more than one reason, and waiting until the named time leads somewhere: no verdict names a
+    /// time that is not in the future.
     #[test]
     fn a_named_time_lies_in_the_future(
         next_call in proptest::option::of(0i64..1000),

@@ -1,12 +1,11 @@
-//! Did it reach the recipient? Pure: what a chat shows, held against what one attempt may have sent (P2).
+//! Did a call reach the recipient? Pure: compares what a chat shows with what one attempt may have sent (P2).
 //!
-//! Unipile has no idempotency key and a message carries no mark of ours, so an attempt is recognised by its conversation
-//! (a group by its members), by what it says (`likeness.rs`) and by when: after its call by the provider's own clock. An
-//! id that another message of the queue owns, or that an earlier read saw before the call, is never taken for it, and the
-//! same words sent twice on purpose are told apart by counting. Whatever else it can be is left to a person. What
-//! follows from a finding is in `reconcile.rs`.
-//!
-//! A `ObservedMessage` may come from anywhere: a read today, a webhook some day.
+//! Unipile has no idempotency key and a message carries no mark of ours, so an attempt is recognised by its
+//! conversation (a group by its members), by its content (`likeness.rs`) and by its date: after its call on the
+//! provider's own clock. An id that another message of the queue owns, or that an earlier read saw before the call,
+//! is never accepted, and the same words sent twice on purpose are distinguished by counting. Any other possibility
+//! is left to a person. `reconcile.rs` decides what follows from a finding. An `ObservedMessage` may come from any
+//! source: a read today, a webhook later.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -20,95 +19,95 @@ use crate::domain::message::{ChatId, Target, UserId};
 use crate::domain::observed::{Member, ObservedMessage, OtherAttempt};
 use crate::domain::state::StateName;
 
-/// How much further back than the attempt a chat is read: a message with the same words that is dated before the
-/// attempt may be it, if a date is wrong by hours. It is no proof, but nothing is sent again then.
+/// How far back before the attempt a chat is read. A message with the same words that is dated before the attempt may
+/// be it, if a date is wrong by hours. It is not proof, but nothing is sent again then.
 pub const LOOK_BACK: Duration = Duration::from_secs(26 * 60 * 60);
-/// The same where the time of the call is known by this machine's wall clock alone, which may have been set by days more than
-/// once while no daemon ran.
+/// How far back a chat is read if the time of the call is known only by this machine's wall clock, which may have
+/// been set by days more than once while no daemon ran.
 pub const LOOK_BACK_BY_WALL_CLOCK: Duration = Duration::from_secs(31 * 24 * 60 * 60);
-/// A message that is dated later than this after the call may as well have been written by hand since.
+/// A message that is dated more than this after the call may as well have been written by hand.
 const LATEST: Duration = Duration::from_secs(10 * 60);
 
 /// What one attempt may have sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Fingerprint<'a> {
-    /// When the call began, by the provider's clock and no later than that; `None` if that is not known.
+    /// When the call began on the provider's clock, or somewhat earlier; `None` if that is not known.
     pub began: Option<Timestamp>,
-    /// The same by this machine's clock.
+    /// When the call began on this machine's clock.
     pub started_at: Timestamp,
-    /// Where it goes.
+    /// Where the message goes.
     pub target: &'a Target,
-    /// What it says.
+    /// What the message contains.
     pub content: Content<'a>,
 }
 
 /// One chat as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChatHistory {
-    /// The chat.
+    /// The id of the chat.
     pub chat_id: ChatId,
-    /// Who is in it, if it is a group and all of them are told.
+    /// The members, if it is a group and the provider reports all of them.
     pub members: Option<Vec<Member>>,
-    /// Its messages, in any order.
+    /// The messages, in any order.
     pub messages: Vec<ObservedMessage>,
-    /// Ids of those that an earlier read showed before the call began.
+    /// Ids of the messages that an earlier read showed before the call began.
     pub known_before: BTreeSet<String>,
 }
 
 /// What a read says about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// It is there.
+    /// The message is in the chat.
     Found {
-        /// In this chat.
+        /// The chat that contains it.
         chat_id: ChatId,
-        /// Under these ids.
+        /// Its ids there; several if the provider split it.
         message_ids: Vec<String>,
-        /// Dated so by the provider.
+        /// Its date, set by the provider.
         at: Timestamp,
     },
-    /// A part of it is there.
+    /// A part of the message is in the chat.
     Partly,
-    /// Something like it is there, but not surely it.
+    /// A similar message is in the chat, but it is not certain that it is this one.
     CannotTell(Unsure),
-    /// Another message with the same words is on its way just now.
+    /// Another message with the same words is being sent just now.
     Busy,
-    /// It is not there.
+    /// The message is not in the chat.
     Absent,
 }
 
-/// A message that may be what the attempt sent, and why it is not sure.
+/// A message that may be what the attempt sent, and why that is not certain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unsure {
-    /// The reason.
+    /// Why it is not certain.
     pub why: Why,
-    /// The chat that it is in.
+    /// The chat that contains it.
     pub chat_id: ChatId,
-    /// Its id.
+    /// The id of the message.
     pub message_id: String,
-    /// Dated so by the provider.
+    /// Its date, set by the provider.
     pub at: Timestamp,
 }
 
-/// Why a message is not surely what the attempt sent; in the order in which one is told.
+/// Why a message is not certainly what the attempt sent, in the order in which the reasons are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
-    /// As many other messages of the queue may be behind what is shown.
+    /// As many other messages of the queue may account for what is shown.
     Others,
-    /// When the call began is not known by the provider's clock.
+    /// The time of the call is not known on the provider's clock.
     NoClock,
     /// It is dated before the call.
     Before,
     /// It is dated long after the call.
     Late,
-    /// It is not like it in everything.
+    /// It does not match in everything.
     Gap(Gap),
     /// It is in a group that is not known to have the same members.
     Group,
 }
 
 impl Why {
-    /// What is said of such a message.
+    /// Returns the words that describe such a message.
     pub fn words(self) -> &'static str {
         match self {
             Self::Others => "has the same words, but another message of the queue may be behind it",
@@ -121,7 +120,7 @@ impl Why {
     }
 }
 
-/// Looks for the attempt in all chats that it can have gone into.
+/// Looks for the attempt in all chats that it may have gone into.
 pub fn examine(
     fingerprint: &Fingerprint<'_>,
     other_attempts: &[OtherAttempt],
@@ -129,7 +128,7 @@ pub fn examine(
 ) -> Finding {
     let looks = histories.iter().map(|history| Look::new(fingerprint, other_attempts, history).finding());
     let mut findings: Vec<Finding> = looks.collect();
-    // What says most comes first.
+    // The strongest finding comes first.
     findings.sort_by_key(|finding| match finding {
         Finding::Found { .. } => 0,
         Finding::Busy => 1,
@@ -140,8 +139,8 @@ pub fn examine(
     findings.into_iter().next().unwrap_or(Finding::Absent)
 }
 
-/// Whether a group with these members is the one that is started with `users_ids`. Ids are opaque and people have several,
-/// so a difference proves nothing.
+/// Returns whether a group with these members is the one that is started with `users_ids`. Ids are opaque and people
+/// have several, so a difference proves nothing.
 pub fn is_group_of(users_ids: &[UserId], members: &[Member]) -> bool {
     let is = |user: &UserId, member: &Member| {
         let identifier = member.public_identifier.as_deref();
@@ -152,23 +151,23 @@ pub fn is_group_of(users_ids: &[UserId], members: &[Member]) -> bool {
         && distinct.iter().all(|user| members.iter().any(|member| is(user, member)))
 }
 
-/// When a message is dated, seen from the call.
+/// The date of a message, relative to the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Dated {
     Before,
     Since,
     Late,
-    /// The call's time is not known by the same clock.
+    /// The time of the call is not known on the same clock.
     Unknown,
 }
 
-/// One chat, held against the attempt.
+/// One chat, compared with the attempt.
 struct Look<'a> {
     fingerprint: &'a Fingerprint<'a>,
     history: &'a ChatHistory,
-    /// Messages that may be ours, the oldest first: by the account, and nobody else's as far as ids tell.
+    /// Messages that may be ours, oldest first: sent by the account, and no other message's as far as ids show.
     ours: Vec<&'a ObservedMessage>,
-    /// Other messages of the queue whose ids nobody knows and that may have gone into this chat.
+    /// Other messages of the queue whose ids are unknown and that may have gone into this chat.
     nameless: Vec<&'a OtherAttempt>,
 }
 
@@ -196,7 +195,7 @@ impl<'a> Look<'a> {
         let content = &self.fingerprint.content;
         let same: Vec<&ObservedMessage> =
             self.ours.iter().copied().filter(|seen| likeness(content, seen) == Likeness::Same).collect();
-        // Each of them may be behind one of those that are shown.
+        // Each of them may account for one of the messages that are shown.
         let explains = |other: &&&OtherAttempt| {
             let content = Content::of(&other.target, &other.text, &other.extras);
             let is_twin = same_words(&other.text, self.fingerprint.content.text);
@@ -214,7 +213,7 @@ impl<'a> Look<'a> {
         let parts = if is_ours { self.in_parts() } else { Finding::Absent };
         match (&parts, twins.is_empty()) {
             (Finding::Found { .. }, true) => return parts,
-            // The parts may be another message's.
+            // The parts may belong to another message.
             (Finding::Found { message_ids, at, .. }, false) => {
                 let id = message_ids.first().cloned().unwrap_or_default();
                 return self.unsure(Why::Others, id, *at);
@@ -224,7 +223,7 @@ impl<'a> Look<'a> {
         self.perhaps(&same, &twins).unwrap_or(parts)
     }
 
-    /// Whether the chat is the conversation that the attempt goes to.
+    /// Returns whether the chat is the conversation that the attempt goes to.
     fn is_conversation(&self) -> bool {
         match self.fingerprint.target {
             Target::Group { users_ids, .. } => {
@@ -236,7 +235,7 @@ impl<'a> Look<'a> {
 
     fn dated(&self, message: &ObservedMessage) -> Dated {
         let began = self.fingerprint.began.map(|began| match message.at.subsec_nanosecond() {
-            // A date of whole seconds may have lost its fraction.
+            // A date in whole seconds may have lost its fraction.
             0 => Timestamp::from_second(began.as_second()).unwrap_or(began),
             _ => began,
         });
@@ -248,8 +247,8 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The message that is ours: there are more of them than other calls that can be behind them. The order of the calls
-    /// is that of the messages.
+    /// Returns the message that is ours, if there are more of them than other calls can account for. The messages are
+    /// in the order of the calls.
     fn counted(&self, same: &[&'a ObservedMessage], twins: &[&OtherAttempt]) -> Option<&'a ObservedMessage> {
         let began = self.fingerprint.began?;
         let provider_at = |other: &OtherAttempt| {
@@ -272,7 +271,7 @@ impl<'a> Look<'a> {
         in_order.or_else(|| counted.iter().rfind(is_since)).copied()
     }
 
-    /// The provider may split text and files into messages of their own.
+    /// Looks for the text and the files in separate messages, because the provider may split them.
     fn in_parts(&self) -> Finding {
         let content = &self.fingerprint.content;
         if content.attachments.is_empty() || content.forwarded_id.is_some() {
@@ -317,7 +316,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    /// The first message that may be ours and is not surely.
+    /// Returns the first message that may be ours but is not certainly.
     fn perhaps(&self, same: &[&ObservedMessage], twins: &[&OtherAttempt]) -> Option<Finding> {
         if !self.is_conversation() {
             return self.perhaps_of_another_group(twins);
@@ -341,7 +340,8 @@ impl<'a> Look<'a> {
         Some(self.unsure(why, message.id.clone(), message.at))
     }
 
-    /// The same in a group that may be another one. As many as calls to that very group explain are not ours.
+    /// Returns the same in a group that may be another one. As many as calls to that very group account for are not
+    /// ours.
     fn perhaps_of_another_group(&self, twins: &[&OtherAttempt]) -> Option<Finding> {
         let explained = if self.history.members.is_some() { twins.len() } else { 0 };
         let may_be = |message: &&&ObservedMessage| {
@@ -361,13 +361,13 @@ impl<'a> Look<'a> {
     }
 }
 
-/// Whether another message of the queue can have gone into this chat.
+/// Returns whether another message of the queue may have gone into this chat.
 fn is_here(fingerprint: &Fingerprint<'_>, other: &OtherAttempt, history: &ChatHistory) -> bool {
     if let Some(chat_id) = &other.chat_id {
         return *chat_id == history.chat_id;
     }
     match (&other.target, fingerprint.target) {
-        // A chat that is named by its id may be with anybody.
+        // A chat that is given by its id may be with any user.
         (_, Target::Chat(_) | Target::Forward { .. }) => true,
         (Target::Group { users_ids, .. }, Target::Group { .. }) => {
             history.members.as_ref().is_none_or(|members| is_group_of(users_ids, members))

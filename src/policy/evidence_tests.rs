@@ -1,4 +1,4 @@
-//! What is taken for evidence, and what is not.
+//! Tests of what counts as evidence, and what does not.
 
 use super::*;
 use crate::domain::message::{Extras, Inbox};
@@ -99,7 +99,7 @@ fn examined(asked: &Asked, other_attempts: &[&OtherAttempt], histories: &[ChatHi
     examine(&fingerprint, &other_attempts, histories)
 }
 
-/// The id that was found, or the word for what was not.
+/// Returns the id that was found, or a word for any other finding.
 fn word(finding: &Finding) -> String {
     match finding {
         Finding::Found { message_ids, .. } => message_ids.join("+"),
@@ -124,7 +124,7 @@ fn ours_is_what_the_account_wrote_since_the_call_with_the_same_words() {
     assert_eq!(look(&hello, &[], vec![]), "absent");
 }
 
-/// E4: dates are compared with the call's time by the same clock, the provider's.
+/// E4: dates are compared with the time of the call on the same clock, the provider's.
 #[test]
 fn the_same_words_written_before_the_call_or_long_after_it_are_no_proof_and_nothing_is_sent_again() {
     let hi = asked(chat(), "hi");
@@ -192,7 +192,7 @@ fn the_same_words_twice_are_told_apart_by_counting() {
     assert_eq!(look(&hi, &[&other_words], vec![seen("m1", 1, "hi")]), "m1");
     let on_its_way = other(StateName::Sending, 15, &[], "hi");
     assert_eq!(look(&hi, &[&on_its_way], vec![seen("m1", 16, "hi")]), "busy");
-    // A forward without words is not behind a file without words.
+    // A forward without words cannot account for a file without words.
     let target = Target::Forward {
         source_chat_id: ChatId::new("s"),
         source_message_id: "q".into(),
@@ -215,7 +215,7 @@ fn the_same_words_to_another_person_are_no_rival() {
     assert_eq!(look(&into_chat, &[&uncertain], shown()), "Others: m", "the chat may be with that user");
 }
 
-/// E1, E2: a group is known by its members.
+/// E1, E2: a group is identified by its members.
 #[test]
 fn a_message_in_another_group_is_not_ours() {
     let all = asked(group(&["a", "b"]), "all");
@@ -229,7 +229,7 @@ fn a_message_in_another_group_is_not_ours() {
     {
         assert_eq!(told(&[], &[of(other.clone())]), "Group: m", "{other:?}");
     }
-    // The other group was sent the same words by the queue: nothing is left to explain.
+    // The queue sent the same words to the other group, which accounts for all that is shown.
     let mut other =
         OtherAttempt { target: group(&["c", "d"]), ..other(StateName::Uncertain, -20, &[], "all") };
     assert_eq!(told(&[&other], &[of(members(&["c", "d"]))]), "absent");
@@ -237,7 +237,7 @@ fn a_message_in_another_group_is_not_ours() {
     other.message_ids = vec!["m".into()];
     assert_eq!(told(&[&other], &[of(members(&["c", "d"]))]), "absent");
     assert_eq!(told(&[&other], &[of(members(&["c", "d"])), of(members(&["a", "b"]))]), "m");
-    // The same words of another group by hand, an hour ago.
+    // The same words were sent to another group by hand, an hour ago.
     let long_ago = ChatHistory { members: members(&["c", "d"]), ..history(vec![seen("m", -3600, "all")]) };
     assert_eq!(told(&[], &[long_ago]), "absent");
 }

@@ -1,9 +1,9 @@
-//! Whose turn it is: the first messages of an account's lanes, in the order in which they may go.
+//! Fair share: orders the first messages of an account's lanes, and counts the turns of its campaigns.
 //!
-//! Urgent before the rest, then the higher priority, then (where the policy says so) messages in chats before those that
-//! start one, then campaigns by turns, then the older. Campaigns take turns by virtual time: each turn moves a campaign
-//! on by the less the more weight it has, and the one that is furthest behind goes first; one that was away begins where
-//! the others are, so that it neither has to catch up nor may.
+//! Urgent messages go before the rest, then the higher priority, then (if the policy says so) messages in chats
+//! before those that start one, then campaigns by turns, then the older message. Campaigns take turns by virtual
+//! time: each turn advances a campaign by the less the more weight it has, and the one that is furthest behind goes
+//! first. One that was away begins where the others are, so that it neither has to catch up nor may.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -13,20 +13,20 @@ use jiff::Timestamp;
 use crate::domain::lane::Lane;
 use crate::domain::policy::Order;
 
-/// How far one turn moves a campaign of weight 1.
+/// How far one turn advances a campaign of weight 1.
 const TURN: u64 = 1_000_000;
 
-/// How far the campaigns of an account are.
+/// The progress of an account's campaigns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FairShare {
-    /// Where the campaign whose turn it was last began it.
+    /// The virtual time at which the last turn began.
     pub virtual_time: u64,
-    /// Where each campaign that had a turn is now; the empty name is that of messages without one.
+    /// The finish of each campaign that had a turn; messages without a campaign use the empty name.
     pub finish: HashMap<String, u64>,
 }
 
 impl FairShare {
-    /// How far `campaign` is.
+    /// Returns the progress of `campaign`.
     pub fn of(&self, campaign: &str) -> Share {
         Share {
             virtual_time: self.virtual_time,
@@ -34,7 +34,7 @@ impl FairShare {
         }
     }
 
-    /// Notes a turn of `campaign`.
+    /// Records a turn of `campaign`.
     pub fn take(&mut self, campaign: &str, order: &Order) {
         let (virtual_time, finish) = self.of(campaign).after(campaign, order);
         self.virtual_time = virtual_time;
@@ -42,37 +42,37 @@ impl FairShare {
     }
 }
 
-/// How far one campaign of an account is.
+/// The progress of one campaign of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Share {
-    /// Where the campaign whose turn it was last began it.
+    /// The virtual time at which the account's last turn began.
     pub virtual_time: u64,
-    /// Where this campaign is; 0 if it is not ahead of the virtual time.
+    /// The finish of this campaign; 0 if it is not ahead of the virtual time.
     pub finish: u64,
 }
 
 impl Share {
-    /// Where its next turn begins.
+    /// Returns where the campaign's next turn begins.
     pub fn begin(self) -> u64 {
         self.finish.max(self.virtual_time)
     }
 
-    /// Where the account and the campaign are after a turn of it: the new virtual time, and how far it is.
+    /// Returns the virtual time of the account and the finish of the campaign after a turn of `campaign`.
     pub fn after(self, campaign: &str, order: &Order) -> (u64, u64) {
         let begin = self.begin();
         (begin, begin + TURN / u64::from(order.weight(campaign).max(1)))
     }
 }
 
-/// The campaign of a lane, by the name under which it takes turns.
+/// Returns the campaign of a lane, by the name under which it takes turns.
 pub fn campaign(lane: &Lane) -> &str {
     lane.campaign.as_deref().unwrap_or_default()
 }
 
-/// What the order of a lane's first message depends on: the smaller goes first.
+/// The sort key of a lane's first message: the smaller goes first.
 pub type Place = (bool, Reverse<i8>, bool, u64, Timestamp, i64);
 
-/// The place of a lane's first message, which became due at `due_at` and arrived as `seq`.
+/// Returns the sort key of a lane's first message, which became due at `due_at` and arrived as `seq`.
 pub fn place(lane: &Lane, order: &Order, share: Share, due_at: Timestamp, seq: i64) -> Place {
     let starts = order.follow_ups_first && lane.kind.starts_chat();
     (!lane.urgent, Reverse(lane.priority), starts, share.begin(), due_at, seq)
@@ -81,7 +81,7 @@ pub fn place(lane: &Lane, order: &Order, share: Share, due_at: Timestamp, seq: i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::caps::Kind;
+    use crate::domain::kind::Kind;
     use crate::domain::policy::Policy;
     use proptest::prelude::*;
 
@@ -98,7 +98,7 @@ mod tests {
         Lane { campaign: Some(campaign.to_owned()), ..Lane::of(Kind::Message) }
     }
 
-    /// The campaigns of so many turns, when each of these always has messages, all of the same age.
+    /// Returns the campaigns of the next `count` turns, if each of these always has messages, all of the same age.
     fn turns_of(campaigns: &[&str], order: &Order, turns: &mut FairShare, count: usize) -> String {
         let mut taken = String::new();
         for _ in 0..count {
@@ -151,7 +151,8 @@ mod tests {
     }
 
     proptest! {
-        /// No campaign starves: whatever the weights and whoever else has messages, one that has them gets its share.
+        /// No campaign starves: whatever the weights and the messages of others, a campaign that has messages gets
+        /// its share.
         #[test]
         fn no_campaign_starves(weights in proptest::collection::vec(1u32..20, 2..6), before in 0usize..50) {
             let names = ["a", "b", "c", "d", "e", "f"];

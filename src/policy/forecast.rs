@@ -1,7 +1,8 @@
-//! The queue of one account run forward without sending: when each message goes, and what binds each day.
+//! Runs the queue of one account forward without sending: when each message goes, and what binds each day.
 //!
-//! `select` picks, the pauses are drawn by `plan.rs`: what the engine runs. A forecast supposes that nothing new arrives, that every call is accepted after the usual time, and that nobody pauses
-//! or resumes anything; what waits for a person waits for ever.
+//! As in the engine, `select` picks the message and `plan.rs` draws the pauses. A forecast assumes that nothing new
+//! arrives, that every call is accepted after the usual time, and that no person pauses or resumes anything; a
+//! message that waits for a person waits forever.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -25,81 +26,81 @@ use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
 
-/// A queued message, as far as its time depends on it.
+/// A queued message, with what its time depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queued {
-    /// Its place among the lanes.
+    /// The index of its lane.
     pub lane: usize,
     /// When it became or becomes due.
     pub due_at: Timestamp,
-    /// Not before: `due_at`, or its retry if that is later.
+    /// The earliest time at which it may go: `due_at`, or its retry if that is later.
     pub ready_at: Timestamp,
-    /// Not to be sent from then on.
+    /// The time from which it must not be sent.
     pub expires_at: Option<Timestamp>,
     /// Order of arrival.
     pub seq: i64,
     /// The chat or recipient, as a number.
     pub thread: u64,
-    /// Waits for something that no time brings.
+    /// A reason that no time resolves, if it waits for one.
     pub waits_for: Option<Reason>,
 }
 
-/// Where a forecast begins.
+/// The starting point of a forecast.
 #[derive(Debug, Clone, Copy)]
 pub struct Start<'a> {
-    /// Its first instant.
+    /// The first instant of the forecast.
     pub now: Timestamp,
-    /// It looks no further.
+    /// The end of the forecast.
     pub until: Timestamp,
-    /// What concerns every account.
+    /// The state of the daemon, which concerns every account.
     pub daemon: &'a Daemon,
-    /// The account.
+    /// The account that is run forward.
     pub account: &'a Account,
-    /// Its rules.
+    /// The policy of the account.
     pub policy: &'a Policy,
-    /// What it has sent.
+    /// What the account has sent.
     pub ledger: &'a Ledger,
-    /// How far its campaigns are.
+    /// The progress of its campaigns.
     pub turns: &'a FairShare,
-    /// Its lanes.
+    /// The lanes of its messages.
     pub lanes: &'a [Lane],
-    /// What waits.
+    /// Its queued messages.
     pub queued: &'a [Queued],
-    /// When somebody was last written to with a message that started a chat, by thread.
+    /// When each thread last got a message that started a chat.
     pub started: &'a HashMap<u64, Timestamp>,
     /// How long a call takes.
     pub call: Duration,
 }
 
-/// What is expected of a message.
+/// The forecast of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// It is sent then.
+    /// It is sent at this time.
     Sent(Timestamp),
     /// It expires before its turn.
     Expired,
-    /// It still waits when the forecast ends.
+    /// It still waits for this reason when the forecast ends.
     Waiting(Reason),
 }
 
-/// What is expected of a day.
+/// The forecast of a day.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Day {
-    /// In the account's zone.
+    /// The date in the account's zone.
     pub date: Date,
-    /// Messages that are sent.
+    /// How many messages are sent.
     pub sends: u32,
-    /// What those that were due waited for longest; the hours only if it was nothing else.
+    /// The reason for which due messages waited longest; the hours only if there was no other reason.
     pub bound_by: Option<Reason>,
     waits: Vec<(Reason, Duration)>,
 }
 
-/// What is expected of an account.
+/// The forecast of an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forecast {
-    /// Of each message, in the order in which they were given.
+    /// The forecast of each message, in the order of the input.
     pub messages: Vec<Expected>,
-    /// Of each day on which something was sent or waited for.
+    /// Each day on which a message was sent or waited.
     pub days: Vec<Day>,
 }
 
@@ -108,7 +109,7 @@ pub fn forecast(start: &Start<'_>, dice: &mut impl Rng) -> Forecast {
     forecast_while(start, dice, || true)
 }
 
-/// Runs the account forward for as long as `goes_on` says so, which is asked every thousand steps.
+/// Runs the account forward while `goes_on` returns true; it is called every thousand steps.
 pub fn forecast_while(start: &Start<'_>, dice: &mut impl Rng, goes_on: impl Fn() -> bool) -> Forecast {
     let mut run = Run::new(start);
     let mut steps = 0_u32;
@@ -126,11 +127,11 @@ struct Run<'a> {
     now: Timestamp,
     account: Account,
     ledger: Ledger,
-    /// What may go.
+    /// Messages that may go now.
     ready: Lanes<'a>,
-    /// What may go later.
+    /// Messages that may go later, by time.
     later: BinaryHeap<Reverse<(Timestamp, usize)>>,
-    /// Nothing of these threads goes before.
+    /// Threads, and the time before which no message of theirs goes.
     held: HashMap<u64, Timestamp>,
     /// Chats that the forecast itself started.
     started: HashMap<u64, Timestamp>,
@@ -160,7 +161,7 @@ impl<'a> Run<'a> {
             last_reason: Reason::Turn,
             seed: account_seed(start.account.id.as_str()),
         };
-        // A call that is on its way ends by itself.
+        // A call in flight ends without any action.
         run.account.in_flight = false;
         for (index, message) in start.queued.iter().enumerate() {
             match message.waits_for {
@@ -174,7 +175,7 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// One send, one expiry, or one wait; `false` when nothing more happens by itself.
+    /// Makes one send, one expiry or one wait; returns `false` when nothing more can happen.
     fn step(&mut self, dice: &mut impl Rng) -> bool {
         self.ripen();
         let first: Vec<(usize, usize)> = self.ready.first_of_classes().collect();
@@ -239,7 +240,7 @@ impl<'a> Run<'a> {
             self.last_reason = reason;
         }
         let Some(at) = ends_at.into_iter().chain(ripe).min() else { return false };
-        // While something is ready it is that which waits, whatever becomes ready next.
+        // If a message is ready, its reason counts, whatever becomes ready next.
         let reason = binding.map_or(Reason::Scheduled, |(reason, _)| reason);
         self.wait(at.max(self.now), reason, ends_at.is_some());
         true
@@ -289,7 +290,7 @@ impl<'a> Run<'a> {
         self.selection_input(hours).for_message(message, None)
     }
 
-    /// The hours at this instant; looked up again only when they change.
+    /// Returns the hours at this instant; looks them up again only when they change.
     fn hours(&mut self) -> Hours {
         if let Some((hours, good_until)) = self.hours
             && self.now < good_until
@@ -338,7 +339,7 @@ impl<'a> Run<'a> {
         self.later.push(Reverse((until, index)));
     }
 
-    /// Lets the time pass until then; what it was waited for counts for each day in between.
+    /// Advances the time to `until`; the wait counts for each day in between.
     fn wait(&mut self, until: Timestamp, reason: Reason, counts: bool) {
         let until = until.min(self.start.until);
         while counts && self.now < until {
@@ -355,7 +356,7 @@ impl<'a> Run<'a> {
         self.now = until;
     }
 
-    /// The day of this instant.
+    /// Returns the day of this instant.
     fn today(&mut self) -> &mut Day {
         if self.now >= self.day_ends || self.days.is_empty() {
             let zone = &self.start.policy.zone;
@@ -374,7 +375,7 @@ impl<'a> Run<'a> {
             self.messages[*index] = Expected::Waiting(Reason::Scheduled);
         }
         for day in &mut self.days {
-            // Every night is outside the hours: that binds a day only where nothing else does.
+            // Every night is outside the hours, so the hours bind a day only if nothing else does.
             let rank = |(reason, time): &(Reason, Duration)| (*reason != Reason::OutsideHours, *time);
             day.bound_by = day.waits.iter().max_by_key(|wait| rank(wait)).map(|(reason, _)| *reason);
         }

@@ -1,8 +1,9 @@
-//! Whole schedules, printed; and what must hold for every schedule, whatever the rules and the queue.
+//! Tests on whole schedules, printed; and what must hold for every schedule, whatever the rules and the queue.
 
 use super::*;
 use crate::domain::calendar::{Calendar, parse_spans};
-use crate::domain::caps::{Kind, parse_caps};
+use crate::domain::caps::parse_caps;
+use crate::domain::kind::Kind;
 use crate::domain::message::AccountId;
 use crate::domain::policy::{Breaks, Caps, Gap, Policy, Rhythm, Shape, WarmUp};
 use crate::domain::rule_text::parse_ramp;
@@ -32,7 +33,7 @@ fn caps(texts: &[(Option<Kind>, &str)]) -> Caps {
     Caps { list, jitter_percent: 0 }
 }
 
-/// What the documents take for their example: the preset `calm` in Paris.
+/// Returns the policy of the documentation's example: the preset `calm` in Paris.
 fn calm() -> Policy {
     Policy {
         gap: Gap { min: seconds(90), max: seconds(900) },
@@ -53,7 +54,7 @@ fn calm() -> Policy {
     }
 }
 
-/// An account with so many messages of each lane, one a second.
+/// An account with a number of messages in each lane, one per second.
 struct World {
     account: Account,
     policy: Policy,
@@ -106,7 +107,7 @@ impl World {
         forecast(&start, &mut ChaCha12Rng::seed_from_u64(seed))
     }
 
-    /// When each was sent, in order, with its lane.
+    /// Returns when each message was sent, in order, with its lane.
     fn sends(&self, forecast: &Forecast) -> Vec<(Timestamp, usize)> {
         let sent =
             forecast.messages.iter().zip(&self.queued).filter_map(|(expected, message)| match expected {
@@ -151,7 +152,7 @@ fn two_weeks_of_a_new_account_in_paris() {
     );
 }
 
-/// One day of the documents, line by line.
+/// Returns one day of the documentation, line by line.
 fn worked_day() -> String {
     let lanes = [(Lane::of(Kind::NewChat), 12), (Lane::of(Kind::Message), 12)];
     let world = World::new(calm(), &lanes, "2026-11-23T07:00:00Z");

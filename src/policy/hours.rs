@@ -1,10 +1,10 @@
-//! Whether an account's day is open, and when it opens: the calendar on the real time line (P4).
+//! Whether an account's hours are open, and when they open: the calendar on the real time line (P4).
 //!
-//! One definition carries both daylight-saving changes: a span is open at exactly those instants at which the clock on
-//! the wall of the account's zone shows a time inside it. An hour that does not exist is open at no instant, an hour
-//! that exists twice is open twice. A day off is closed from midnight to midnight, also for a span that came over
-//! midnight. How late a day begins and how early it ends is drawn from the account and the date alone, so that a
-//! restart changes nothing.
+//! One definition covers both daylight-saving changes: a span is open at exactly those instants at which the local
+//! time of the account's zone is inside it. An hour that does not exist is open at no instant; an hour that exists
+//! twice is open twice. A day off is closed from midnight to midnight, also for a span that began before midnight.
+//! How late a day begins and how early it ends is drawn from the account and the date alone, so that a restart
+//! changes nothing.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::domain::calendar::{Calendar, DAY, Span};
 /// Whether an account's hours are open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hours {
-    /// At all times.
+    /// Open at all times.
     Always,
-    /// From some time before until this one.
+    /// Open now, and closed at some time before.
     Open {
-        /// Closed from then on; never more than ten days ahead, where it is looked at again.
+        /// When they close; at most ten days ahead, when they are looked up again.
         until: Timestamp,
     },
-    /// Closed.
+    /// Closed now.
     Closed {
         /// When they open next; `None` if not within two years.
         opens_at: Option<Timestamp>,
@@ -32,7 +32,7 @@ pub enum Hours {
 }
 
 impl Hours {
-    /// Whether something may be sent.
+    /// Returns whether something may be sent.
     pub fn are_open(&self) -> bool {
         match self {
             Self::Always | Self::Open { .. } => true,
@@ -41,16 +41,16 @@ impl Hours {
     }
 }
 
-/// How many days are looked at together.
+/// How many days are computed together.
 const CHUNK: i32 = 10;
-/// Nobody plans further ahead.
+/// How many days ahead an opening is searched for.
 const LOOK_AHEAD: i32 = 731;
 
-/// Whether `calendar` is open at `now` in `zone`; `seed` is the account's, see [`account_seed`].
+/// Returns whether `calendar` is open at `now` in `zone`; `seed` is the account's, see [`account_seed`].
 pub fn hours_at(calendar: Option<&Calendar>, zone: &TimeZone, seed: u64, now: Timestamp) -> Hours {
     let Some(calendar) = calendar else { return Hours::Always };
     let today = zone.to_datetime(now).date();
-    // A span of yesterday may have come over midnight.
+    // A span of yesterday may continue over midnight.
     let mut first = today.saturating_sub(1.day());
     for _ in 0..LOOK_AHEAD / CHUNK {
         let after = first.saturating_add(CHUNK.days());
@@ -68,7 +68,7 @@ pub fn hours_at(calendar: Option<&Calendar>, zone: &TimeZone, seed: u64, now: Ti
     Hours::Closed { opens_at: None }
 }
 
-/// The open times of the days from `first` to the one before `after`, in order; those that touch are one.
+/// Returns the open times of the days from `first` to the one before `after`, in order; those that touch are merged.
 pub fn openings(
     calendar: &Calendar,
     zone: &TimeZone,
@@ -90,7 +90,7 @@ pub fn openings(
     join(found)
 }
 
-/// The spans that begin on `date`, on the wall's clock: shortened at both ends of the day, and cut by days off.
+/// Returns the spans that begin on `date`, in local time: shortened at both ends of the day, and cut by days off.
 fn spans_of(calendar: &Calendar, seed: u64, date: Date) -> Vec<(DateTime, DateTime)> {
     if calendar.is_off(date) {
         return Vec::new();
@@ -116,7 +116,7 @@ fn spans_of(calendar: &Calendar, seed: u64, date: Date) -> Vec<(DateTime, DateTi
     shortened.filter(|(from, to)| from < to).collect()
 }
 
-/// What is drawn for a date, each independent of the others.
+/// What is drawn for a date; the draws are independent of each other.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Draw {
     /// How late the day begins.
@@ -132,7 +132,7 @@ fn part_of(most: Duration, seed: u64, date: Date, draw: Draw) -> SignedDuration 
     SignedDuration::from_millis((draw_of(seed, date, draw) * most as f64) as i64)
 }
 
-/// A number from 0 up to 1 that only this account, date and purpose have.
+/// Returns a number from 0 up to 1 that depends on this account, date and purpose alone.
 pub(super) fn draw_of(seed: u64, date: Date, draw: Draw) -> f64 {
     let day = i64::from(date.year()) * 10_000 + i64::from(date.month()) * 100 + i64::from(date.day());
     let mut word = seed ^ day.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ ((draw as u64) << 56);
@@ -142,13 +142,13 @@ pub(super) fn draw_of(seed: u64, date: Date, draw: Draw) -> f64 {
     (((word ^ (word >> 31)) >> 11) as f64) / (1_u64 << 53) as f64
 }
 
-/// A stable number for an account, from which its days are drawn (FNV-1a).
+/// Returns a stable number for an account, from which its days are drawn (FNV-1a).
 pub fn account_seed(id: &str) -> u64 {
     id.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The instants at which the wall's clock shows a time from `from` up to `to`.
+/// Returns the instants at which local time is between `from` and `to`.
 fn instants(zone: &TimeZone, from: DateTime, to: DateTime) -> Vec<(Timestamp, Timestamp)> {
     let offset = |at: DateTime| match zone.to_ambiguous_timestamp(at).offset() {
         AmbiguousOffset::Unambiguous { offset } => Some(offset),
@@ -159,7 +159,7 @@ fn instants(zone: &TimeZone, from: DateTime, to: DateTime) -> Vec<(Timestamp, Ti
     {
         return pair(first.to_timestamp(from).ok(), last.to_timestamp(to).ok()).into_iter().collect();
     }
-    // An offset changes in between, or at an end: look at each stretch of one offset by itself.
+    // The offset changes in between, or at an end: examine each stretch of one offset separately.
     let Ok(begin) = jiff::tz::Offset::UTC.to_timestamp(from.saturating_sub(26.hours())) else {
         return Vec::new();
     };
@@ -195,7 +195,7 @@ fn join(mut found: Vec<(Timestamp, Timestamp)>) -> Vec<(Timestamp, Timestamp)> {
     joined
 }
 
-/// How much of the account's day is still open from `now` on, until the next midnight of its zone.
+/// Returns how much of the account's day is still open from `now` on, until the next midnight of its zone.
 pub fn open_time_left(calendar: Option<&Calendar>, zone: &TimeZone, seed: u64, now: Timestamp) -> Duration {
     let today = zone.to_datetime(now).date();
     let midnight = day_after(zone, today);
@@ -211,12 +211,12 @@ pub fn open_time_left(calendar: Option<&Calendar>, zone: &TimeZone, seed: u64, n
     }
 }
 
-/// The first instant of `date` in `zone`; the end of time if there is none.
+/// Returns the first instant of `date` in `zone`, or the end of time if there is none.
 pub fn day_of(zone: &TimeZone, date: Date) -> Timestamp {
     date.to_zoned(zone.clone()).map_or(Timestamp::MAX, |day| day.timestamp())
 }
 
-/// The first instant of the day after `date`.
+/// Returns the first instant of the day after `date`.
 pub fn day_after(zone: &TimeZone, date: Date) -> Timestamp {
     date.tomorrow().map_or(Timestamp::MAX, |next| day_of(zone, next))
 }

@@ -1,5 +1,5 @@
-//! Calendars as text: a week, both daylight-saving changes in three zones, weekends that are not Saturday and Sunday,
-//! a leap day; and the one definition of "open", checked instant by instant.
+//! Tests of calendars as text: a week, both daylight-saving changes in three zones, weekends that are not Saturday
+//! and Sunday, a leap day; and the one definition of "open", checked instant by instant.
 
 use super::*;
 use crate::domain::calendar::{WEEKDAYS, parse_days_off, parse_spans};
@@ -10,7 +10,7 @@ fn zone(name: &str) -> TimeZone {
     TimeZone::get(name).unwrap()
 }
 
-/// Hours for each weekday, Monday first.
+/// Returns a calendar with these hours for each weekday, Monday first.
 fn week(days: [&str; 7]) -> Calendar {
     Calendar { week: days.map(|text| parse_spans(text).unwrap()), ..Calendar::always() }
 }
@@ -21,7 +21,7 @@ fn every_day(hours: &str) -> Calendar {
 
 const OFFICE: [&str; 7] = ["09:00-18:00", "09:00-18:00", "09:00-18:00", "09:00-18:00", "09:00-18:00", "", ""];
 
-/// The open times of some days as text: local times with their offsets, and how long each lasts.
+/// Returns the open times of some days as text: local times with their offsets, and how long each lasts.
 fn printed(calendar: &Calendar, zone_name: &str, first: Date, days: i32) -> String {
     let zone = zone(zone_name);
     let shown = |at: Timestamp| {
@@ -214,7 +214,8 @@ fn the_open_time_left_ends_at_midnight() {
     assert_eq!(left(None, "2026-03-29T00:00:00"), 23 * 60, "a day that loses an hour");
 }
 
-/// Open, by the definition alone: what the wall's clock shows lies in a span of today, or of yesterday over midnight.
+/// Returns whether the hours are open by the definition alone: local time is in a span of today, or of yesterday over
+/// midnight.
 fn shows_open(calendar: &Calendar, zone: &TimeZone, at: Timestamp) -> bool {
     let wall = zone.to_datetime(at);
     let minute = u16::try_from(wall.hour()).unwrap() * 60 + u16::try_from(wall.minute()).unwrap();
@@ -239,8 +240,8 @@ fn some_hours() -> impl Strategy<Value = &'static str> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
-    /// P4: open exactly when the clock on the wall says so, in every zone, also when the clock is moved; and the named
-    /// ends are the real ones, to the millisecond.
+    /// P4: the hours are open exactly when local time says so, in every zone, also when the clock changes; and the
+    /// named ends are the real ones, to the millisecond.
     #[test]
     fn open_is_what_the_clock_on_the_wall_shows(
         days in proptest::array::uniform7(some_hours()),
@@ -274,10 +275,10 @@ proptest! {
         prop_assert!(edge > now);
         let before = at(edge.as_millisecond() - 1);
         prop_assert_eq!(shows_open(&calendar, &zone, before), open_until_then);
-        // What is looked at in parts may name an end that is none; then it is open beyond it.
+        // Hours that are computed in parts may name an end that is none; then they are open beyond it.
         let long = edge.duration_since(now) > SignedDuration::from_hours(24 * 8);
         prop_assert!(long || shows_open(&calendar, &zone, edge) != open_until_then, "{edge}");
-        // Nothing changes in between (every quarter of an hour is looked at: no span has a finer end).
+        // Nothing changes in between (checked every quarter of an hour: no span has a finer end).
         let mut between = now;
         while between < edge && !long {
             prop_assert_eq!(shows_open(&calendar, &zone, between), open_until_then, "{}", between);

@@ -1,15 +1,18 @@
-//! Whether a chat may be started from an inbox, by what Unipile shows of the account's inboxes.
+//! Whether a chat may be started from an inbox, according to the account's inboxes that Unipile reports.
+//!
+//! `engine/preflight.rs` calls this before a message starts a chat.
 
 use crate::domain::message::InboxId;
 use crate::domain::observed::ObservedInbox;
 
-/// Only a product's primary inbox starts chats; the others are views (Unipile's pages on LinkedIn messaging).
+/// How the id of a product's primary inbox ends. Only these start chats; the others are views (Unipile's pages on
+/// LinkedIn messaging).
 const PRIMARY: &str = "_PRIMARY";
-/// Inboxes of company pages, which answer and never begin.
+/// How the ids of company pages' inboxes begin; company pages answer and never start a chat.
 const COMPANY: &str = "COMPANY";
 
-/// Says why no chat can be started from `wanted`, with the inboxes that would do; `None` if one can be, or if nothing
-/// is known of any inbox.
+/// Returns why no chat can be started from `wanted`, with the inboxes that would do; `None` if one can be, or if no
+/// inbox is known.
 pub fn objection(wanted: &InboxId, inboxes: &[ObservedInbox]) -> Option<String> {
     if inboxes.is_empty() {
         return None;
@@ -18,7 +21,7 @@ pub fn objection(wanted: &InboxId, inboxes: &[ObservedInbox]) -> Option<String> 
     let what = match found {
         None => "does not exist on this account",
         Some(_) if is_company(wanted) => "belongs to a company page, and company pages cannot start chats",
-        Some(_) if !is_primary(wanted) => "is no primary inbox, and only those start chats",
+        Some(_) if !is_primary(wanted) => "is not a primary inbox, and only those start chats",
         Some(inbox) if inbox.disabled => "is disabled at present",
         Some(_) => return None,
     };
@@ -63,7 +66,7 @@ mod tests {
         let cases = [
             ("CLASSIC_PRIMARY", None),
             ("RECRUITER_PRIMARY", None),
-            ("CLASSIC_INMAIL", Some("is no primary inbox")),
+            ("CLASSIC_INMAIL", Some("is not a primary inbox")),
             ("SALES_NAVIGATOR_PRIMARY", Some("is disabled")),
             ("COMPANY_7_PRIMARY", Some("company pages cannot start chats")),
             ("ELSEWHERE", Some("does not exist")),

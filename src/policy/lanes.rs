@@ -1,7 +1,8 @@
 //! The ready messages of one account in memory, as the table `lanes` keeps them on disk: for each class of lanes, the
-//! message that goes first. Adding, removing and finding cost the logarithm of what waits, however many lanes there are.
+//! message that goes first.
 //!
-//! The forecast runs on this; a test holds it against the store.
+//! Adding, removing and finding take logarithmic time in the number of waiting messages, however many lanes there
+//! are. The forecast runs on this; a test compares it with the store.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap, HashMap};
@@ -9,11 +10,11 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 use jiff::Timestamp;
 
 use super::fair_share::{FairShare, Share, campaign};
-use crate::domain::caps::Kind;
+use crate::domain::kind::Kind;
 use crate::domain::lane::Lane;
 use crate::domain::policy::Order;
 
-/// What a lane's first message is sorted by inside its class: how far its campaign is, due time, seq.
+/// The sort key of a lane's first message inside its class: the finish of its campaign, due time, seq.
 type Rank = (u64, Timestamp, i64);
 
 /// A ready message: due time, order of arrival, and its place in the caller's list.
@@ -27,18 +28,16 @@ type ClassKey = (bool, bool, i8, Kind);
 pub struct Lanes<'a> {
     lanes: &'a [Lane],
     ready: Vec<BinaryHeap<Ready>>,
-    /// The class of each lane.
     class_of: Vec<usize>,
-    /// The lanes of each campaign.
     by_campaign: HashMap<&'a str, Vec<usize>>,
-    /// Lanes with a ready message, by rank, of each class.
+    /// The lanes with a ready message, by rank, for each class.
     classes: Vec<BTreeSet<(Rank, usize)>>,
     turns: FairShare,
     waiting: usize,
 }
 
 impl<'a> Lanes<'a> {
-    /// Without any message.
+    /// Creates the lanes without any message.
     pub fn new(lanes: &'a [Lane], turns: FairShare) -> Self {
         let mut keys: HashMap<ClassKey, usize> = HashMap::new();
         let mut by_campaign: HashMap<&str, Vec<usize>> = HashMap::new();
@@ -61,12 +60,12 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// Whether nothing is ready.
+    /// Returns whether no message is ready.
     pub fn is_empty(&self) -> bool {
         self.waiting == 0
     }
 
-    /// How far the campaign of a lane is.
+    /// Returns the progress of a lane's campaign.
     pub fn share(&self, lane: usize) -> Share {
         self.turns.of(campaign(&self.lanes[lane]))
     }
@@ -93,7 +92,8 @@ impl<'a> Lanes<'a> {
         self.enter(lane);
     }
 
-    /// Of each class with a ready message: the lane that goes first, and that message's place in the caller's list.
+    /// Returns, for each class with a ready message, the lane that goes first and the place of its message in the
+    /// caller's list.
     pub fn first_of_classes(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         self.classes.iter().filter_map(|class| {
             let (_, lane) = class.first()?;
@@ -102,12 +102,12 @@ impl<'a> Lanes<'a> {
         })
     }
 
-    /// The places of all that is ready.
+    /// Returns the places of all ready messages.
     pub fn all(&self) -> impl Iterator<Item = usize> + '_ {
         self.ready.iter().flatten().map(|Reverse((_, _, index))| *index)
     }
 
-    /// Notes a turn of the campaign of `lane`.
+    /// Records a turn of the campaign of `lane`.
     pub fn take_turn(&mut self, lane: usize, order: &Order) {
         let name = campaign(&self.lanes[lane]);
         let siblings = self.by_campaign.get(name).cloned().unwrap_or_default();
@@ -117,7 +117,7 @@ impl<'a> Lanes<'a> {
         self.catch_up();
     }
 
-    /// Campaigns that the virtual time has caught up with are equal again.
+    /// Makes campaigns equal again that the virtual time has caught up with.
     fn catch_up(&mut self) {
         for class in 0..self.classes.len() {
             loop {
@@ -133,7 +133,7 @@ impl<'a> Lanes<'a> {
         }
     }
 
-    /// Its rank; all that are not ahead of the virtual time are equal.
+    /// Returns the rank of `lane`; all that are not ahead of the virtual time are equal.
     fn rank(&self, lane: usize) -> Option<Rank> {
         let Reverse((due_at, seq, _)) = self.ready[lane].peek()?;
         let share = self.share(lane);
@@ -173,7 +173,8 @@ mod tests {
     }
 
     proptest! {
-        /// The first of the classes hold the message that goes first of all, whatever was added, sent and weighted.
+        /// The first messages of the classes include the one that goes first of all, whatever was added, sent and
+        /// weighted.
         #[test]
         fn the_first_of_the_classes_hold_the_first_of_all(
             steps in proptest::collection::vec((0usize..12, 0i64..20, 0u8..3), 1..120),

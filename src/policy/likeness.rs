@@ -1,7 +1,8 @@
-//! Whether a message that a chat shows can be what a call sent: its words, its files and what it points to. Pure.
+//! Whether a message in a chat can be what a call sent: compares its words, its files and its references. Pure.
 //!
-//! Three answers: it says the same in all that the provider tells, it may be it although something is not told or was
-//! changed, or it is something else. Only the first one can prove that a call arrived (P2). Used by `evidence.rs`.
+//! There are three results: it matches in everything that the provider reports, it may be the same although something
+//! is not reported or was changed, or it is another message. Only the first can prove that a call arrived (P2).
+//! `evidence.rs` uses this.
 
 use unicode_normalization::UnicodeNormalization;
 
@@ -9,23 +10,23 @@ use crate::domain::attachment::{Attachment, Medium};
 use crate::domain::message::{Extras, Target};
 use crate::domain::observed::{ObservedAttachment, ObservedMessage};
 
-/// What a call says.
+/// The content of a call.
 #[derive(Debug, Clone, Copy)]
 pub struct Content<'a> {
-    /// Its text.
+    /// The text of the message.
     pub text: &'a str,
-    /// Its files.
+    /// The files of the message.
     pub attachments: &'a [Attachment],
-    /// The message that it replies to.
+    /// The id of the message that it replies to.
     pub quote_id: Option<&'a str>,
-    /// The message that it forwards.
+    /// The id of the message that it forwards.
     pub forwarded_id: Option<&'a str>,
-    /// Its subject.
+    /// The subject of the message.
     pub subject: Option<&'a str>,
 }
 
 impl<'a> Content<'a> {
-    /// What a message to `target` says.
+    /// Returns the content of a message to `target`.
     pub fn of(target: &'a Target, text: &'a str, extras: &'a Extras) -> Self {
         let forwarded_id = match target {
             Target::Forward { source_message_id, .. } => Some(source_message_id.as_str()),
@@ -37,40 +38,40 @@ impl<'a> Content<'a> {
     }
 }
 
-/// How much a message that is shown is like what a call says.
+/// How well an observed message matches the content of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {
-    /// In all that is told.
+    /// It matches in everything that is reported.
     Same,
-    /// It may be it, but for this.
+    /// It may match, except for this.
     Perhaps(Gap),
     /// It is another message.
     Other,
 }
 
-/// Why a message that looks like what a call says is not surely it.
+/// Why a message that resembles the content of a call is not certainly it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gap {
     /// It was deleted.
     Deleted,
     /// It was edited.
     Edited,
-    /// Who wrote it is not told.
+    /// Its sender is not reported.
     Sender,
     /// It is not shown as a reply to the same message.
     Quote,
-    /// What it forwards is not told.
+    /// The message that it forwards is not reported.
     Source,
     /// It forwards the same message with other words.
     Comment,
-    /// Not enough is told of its files, or they differ in a part.
+    /// Its files are not fully reported, or they differ in a part.
     Files,
     /// It is not shown with the same subject.
     Subject,
 }
 
 impl Gap {
-    /// What is said of such a message.
+    /// Returns the words that describe such a message.
     pub fn words(self) -> &'static str {
         match self {
             Self::Deleted => "was deleted, so it is not known what it said or who wrote it",
@@ -85,7 +86,7 @@ impl Gap {
     }
 }
 
-/// How much `message` is like what a call with `content` makes.
+/// Returns how well `message` matches what a call with `content` sends.
 pub fn likeness(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     if message.is_sender == Some(false) {
         return Likeness::Other;
@@ -96,7 +97,7 @@ pub fn likeness(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
         None => ordinary(content, message),
     };
     let gap = match kind {
-        // A deleted message may have lost what it said.
+        // A deleted message may have lost its content.
         Likeness::Other if message.is_deleted && is_empty(message) => return Likeness::Perhaps(Gap::Deleted),
         Likeness::Other => return Likeness::Other,
         Likeness::Perhaps(gap) => Some(gap),
@@ -115,7 +116,7 @@ fn is_empty(message: &ObservedMessage) -> bool {
     message.text.trim().is_empty() && message.attachments.is_empty()
 }
 
-/// A forward of the message `source`.
+/// Compares `message` with a forward of the message `source`.
 fn forward(content: &Content<'_>, source: &str, message: &ObservedMessage) -> Likeness {
     let Some(forwarded) = &message.forward else { return Likeness::Other };
     match &forwarded.id {
@@ -142,7 +143,7 @@ fn ordinary(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     weakest(parts)
 }
 
-/// The least like of several parts; of two that are not sure the first.
+/// Returns the weakest match of several parts; of two that are uncertain, the first.
 fn weakest(parts: impl IntoIterator<Item = Likeness>) -> Likeness {
     parts.into_iter().fold(Likeness::Same, |whole, part| match (whole, part) {
         (Likeness::Other, _) | (_, Likeness::Other) => Likeness::Other,
@@ -173,7 +174,7 @@ fn subject(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     }
 }
 
-/// All files of both, one by one; the surest pairs are made first.
+/// Compares all files of both, one by one; the surest pairs are made first.
 fn files(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     if content.attachments.len() != message.attachments.len() {
         return Likeness::Other;
@@ -189,7 +190,7 @@ fn files(content: &Content<'_>, message: &ObservedMessage) -> Likeness {
     }
 }
 
-/// What is left of both lists when each file is paired with one that is this much like it.
+/// Returns what is left of both lists after each file is paired with one that matches it to this degree.
 pub(super) fn unmatched<'o, 's>(
     ours: impl IntoIterator<Item = &'o Attachment>,
     seen: impl IntoIterator<Item = &'s ObservedAttachment>,
@@ -206,9 +207,9 @@ pub(super) fn unmatched<'o, 's>(
     (left, seen)
 }
 
-/// A file is the same if its size and its name or type are told and are the same, and nothing that is told differs. It is
-/// another one if it is of another medium, or if neither name nor size are the same. A provider may write pictures anew,
-/// whose names it does not tell: their size and type exclude nothing.
+/// Compares two files. They are the same if the size and the name or type are reported and equal, and nothing that is
+/// reported differs. They are different if they are of another medium, or if neither name nor size are the same. A
+/// provider may re-encode pictures, whose names it does not report: their size and type exclude nothing.
 pub(super) fn file(ours: &Attachment, seen: &ObservedAttachment) -> Likeness {
     let name = seen.filename.as_ref().map(|name| same_words(name, &ours.filename));
     let size = seen.size.map(|size| size == ours.size);
@@ -224,13 +225,14 @@ pub(super) fn file(ours: &Attachment, seen: &ObservedAttachment) -> Likeness {
     }
 }
 
-/// Whether two MIME types are the same but for case and parameters.
+/// Returns whether two MIME types are the same except for case and parameters.
 fn same_type(one: &str, other: &str) -> bool {
     let bare = |text: &str| text.split(';').next().unwrap_or_default().trim().to_lowercase();
     bare(one) == bare(other)
 }
 
-/// Whether two texts are the same but for white space, line ends and the form of Unicode, which a provider may change.
+/// Returns whether two texts are the same except for white space, line ends and the form of Unicode, which a provider
+/// may change.
 pub(super) fn same_words(one: &str, other: &str) -> bool {
     let fold =
         |text: &str| -> Vec<String> { text.split_whitespace().map(|word| word.nfc().collect()).collect() };

@@ -1,4 +1,4 @@
-//! What is the same, what may be, and what is not.
+//! Tests of what matches, what may match, and what does not.
 
 use super::*;
 use crate::domain::observed::Pointer;
@@ -112,7 +112,7 @@ fn a_file_is_the_same_by_size_and_name_or_type() {
         (&cv, Some("other.pdf"), Some(pdf), None, other),
         (&cv, None, Some(png), Some(10), other),
         (&picture, None, Some(png), Some(20), same),
-        // A provider may write a picture anew.
+        // A provider may re-encode a picture.
         (&picture, None, Some(png), Some(21), perhaps),
         (&picture, None, Some("image/jpeg"), Some(20), perhaps),
         (&picture, None, Some("image/jpeg"), Some(21), perhaps),

@@ -1,7 +1,7 @@
 //! Every rule about when a message may go, as pure functions of (now, what is stored, dice).
 //!
-//! The engine acts on what these answer and `explain` shows it; nobody else judges. No clock, no async, no I/O:
-//! `now` and the dice are arguments, so a test can print a whole schedule.
+//! The engine acts on the results and `explain` shows them; no other code decides. No clock, no async, no I/O: `now`
+//! and the dice are arguments, so a test can print a whole schedule.
 
 pub mod audit;
 pub mod decide;

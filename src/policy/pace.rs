@@ -1,7 +1,7 @@
-//! How long to pause, to type, and to wait before trying again: the draws behind every human-like delay.
+//! How long to pause, to type, and to wait before a retry: the draws behind every human-like delay.
 //!
-//! Each takes the dice as an argument; the engine seeds them once and stores what was drawn with the attempt, so
-//! that a gap holds over a restart (P3) instead of being drawn anew.
+//! Each takes the dice as an argument; the engine seeds them once and stores what was drawn with the attempt, so that
+//! a gap survives a restart (P3) instead of being drawn again.
 
 use std::time::Duration;
 
@@ -9,29 +9,29 @@ use rand::{Rng, RngExt};
 
 use crate::domain::policy::{Breaks, Gap, Policy, Retry, Shape, Typing};
 
-/// The pause after a send, uniform between the two ends, in whole milliseconds.
+/// Draws the pause after a send, uniform between the two ends, in whole milliseconds.
 pub fn draw_gap(dice: &mut impl Rng, gap: Gap) -> Duration {
     between(dice, gap.min, gap.max)
 }
 
-/// Stored times are cut to milliseconds; a pause is longer by one, so that cutting never shortens it.
+/// Added to every pause, because stored times are cut to milliseconds: cutting never shortens a pause.
 pub const CUT: Duration = Duration::from_millis(1);
 
 /// The pause after one send, and what it leaves for the ones after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
-    /// How long.
+    /// How long the pause lasts.
     pub gap: Duration,
-    /// Whether it is a break.
+    /// Whether the pause is a break.
     pub on_break: bool,
-    /// Sends until the next break; `None` where the policy has none.
+    /// Sends until the next break; `None` if the policy has no breaks.
     pub break_left: Option<u32>,
 }
 
 /// Draws the pause after a send: a gap or, when its turn has come, a break.
 ///
-/// `target` is the gap that spreading asks for on average, and `break_left` how many sends there are until the next
-/// break, this one included. Never shorter than `gap.min` (P3).
+/// `target` is the average gap that spreading needs, and `break_left` is the number of sends until the next break,
+/// this one included. The pause is never shorter than `gap.min` (P3).
 pub fn draw_pause(
     dice: &mut impl Rng,
     policy: &Policy,
@@ -53,7 +53,7 @@ fn draw_break_after(dice: &mut impl Rng, breaks: &Breaks) -> u32 {
     dice.random_range(breaks.after_min..=breaks.after_max.max(breaks.after_min))
 }
 
-/// A gap of the given shape; with a target above the middle of the two ends, around that target.
+/// Draws a gap of the given shape; with a target above the middle of the two ends, around that target.
 fn draw_spread(dice: &mut impl Rng, gap: Gap, shape: Shape, target: Option<Duration>) -> Duration {
     let middle = (gap.min + gap.max) / 2;
     let target = target.filter(|target| *target > middle);
@@ -73,13 +73,13 @@ fn draw_spread(dice: &mut impl Rng, gap: Gap, shape: Shape, target: Option<Durat
     }
 }
 
-/// Standard deviation of the logarithm of a spread gap: two thirds of them lie within a factor of 1.5.
+/// Standard deviation of the logarithm of a spread gap: two thirds of the gaps lie within a factor of 1.5.
 const SPREAD_SIGMA: f64 = 0.4;
 
-/// Log-normal, drawn again while it lies outside the two ends.
+/// Draws from a log-normal distribution, again while the result lies outside the two ends.
 fn log_normal(dice: &mut impl Rng, median: f64, sigma: f64, ends: Gap) -> Duration {
     for _ in 0..64 {
-        // Box and Muller: two even numbers make one of the normal distribution.
+        // Box and Muller: two uniform numbers make one of the normal distribution.
         let (u, v): (f64, f64) = (dice.random(), dice.random());
         let normal = (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos();
         let drawn = Duration::from_millis((median * (sigma * normal).exp()) as u64);
@@ -90,36 +90,37 @@ fn log_normal(dice: &mut impl Rng, median: f64, sigma: f64, ends: Gap) -> Durati
     between(dice, ends.min, ends.max)
 }
 
-/// How long an account waits before its first send when many accounts become free at one moment.
+/// Draws how long an account waits before its first send when many accounts become free at one moment.
 pub fn draw_start(dice: &mut impl Rng, gap: Gap) -> Duration {
     between(dice, Duration::ZERO, gap.max)
 }
 
-/// How long the typing indicator is shown before a text of `chars` characters.
+/// Draws how long the typing indicator is shown before a text of `chars` characters.
 pub fn draw_typing(dice: &mut impl Rng, typing: &Typing, chars: usize) -> Duration {
     let per_char = between(dice, typing.per_char_min, typing.per_char_max);
     let chars = u32::try_from(chars).unwrap_or(u32::MAX);
     typing.base.saturating_add(per_char.saturating_mul(chars)).clamp(typing.min, typing.max.max(typing.min))
 }
 
-/// The delay before retry number `retry` (from 1): exponential, with full jitter, never under a second.
+/// Draws the delay before retry number `retry` (from 1): exponential, with full jitter, never under a second.
 ///
-/// Full jitter draws from the whole range, so that what failed together does not come back together.
+/// Full jitter draws from the whole range, so that messages that failed together are not retried together.
 pub fn draw_retry(dice: &mut impl Rng, retry: u32, policy: &Retry) -> Duration {
     between(dice, Duration::from_secs(1), retry_ceiling(retry, policy).max(Duration::from_secs(1)))
 }
 
-/// The longest delay that [`draw_retry`] can answer.
+/// Returns the longest delay that [`draw_retry`] can return.
 pub fn retry_ceiling(retry: u32, policy: &Retry) -> Duration {
     let factor = policy.factor.saturating_pow(retry.saturating_sub(1));
     policy.base.saturating_mul(factor).min(policy.max)
 }
 
-/// No wait that was named is trusted beyond a day: a garbled header must not stop an account for good.
+/// The longest requested wait that is trusted: a garbled header must not stop an account for good.
 const LONGEST_API_HOLD: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long an account holds still after Unipile limited its calls: what it said plus 5 to 20 s; 15 minutes where
-/// it said nothing. Unipile's windows are fixed, so coming back at the very second is both rude and conspicuous.
+/// Draws how long an account rests after Unipile limited its calls: the requested wait, or 15 minutes if none was
+/// requested, plus 5 to 20 s. Unipile's windows are fixed, so coming back at the very second is both rude and
+/// conspicuous.
 pub fn draw_api_hold(dice: &mut impl Rng, said: Option<Duration>) -> Duration {
     let said = said.unwrap_or(Duration::from_secs(15 * 60)).min(LONGEST_API_HOLD);
     said.saturating_add(between(dice, Duration::from_secs(5), Duration::from_secs(20)))
@@ -128,7 +129,8 @@ pub fn draw_api_hold(dice: &mut impl Rng, said: Option<Duration>) -> Duration {
 /// The longest pause before an unreachable API is tried again.
 const LONGEST_API_PAUSE: Duration = Duration::from_secs(60);
 
-/// The pause before an unreachable API is tried again: doubles from 2 s to 60 s, with full jitter above one second.
+/// Draws the pause before an unreachable API is tried again: doubles from 2 s to 60 s, with full jitter above one
+/// second.
 pub fn draw_api_pause(dice: &mut impl Rng, failures: u32) -> Duration {
     let ceiling = Duration::from_secs(2_u64.saturating_pow(failures.clamp(1, 6))).min(LONGEST_API_PAUSE);
     between(dice, Duration::from_secs(1), ceiling)

@@ -1,6 +1,7 @@
-//! What a send that begins now leaves for the ones after it: the pause, the next break, the warm-up's beginning.
+//! What a send that begins now determines for the ones after it: the pause, the next break, the start of the warm-up.
 //!
-//! The engine draws it, stores it with the intent and then calls; the forecast draws it the same way and calls nobody.
+//! The engine draws it, stores it with the intent and then calls; the forecast draws it the same way and makes no
+//! call.
 
 use std::time::Duration;
 
@@ -13,32 +14,32 @@ use super::pace::{self, Pause};
 use super::quota;
 use crate::domain::caps::Ledger;
 
-/// What a send leaves behind.
+/// What a send determines for the ones after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
-    /// The pause after it.
+    /// The pause after the send.
     pub pause: Pause,
-    /// Whether the warm-up begins again with it.
+    /// Whether the warm-up begins again with this send.
     pub warms_up_again: bool,
 }
 
-/// Draws what a send at `input.now` leaves behind.
+/// Draws the plan of a send at `input.now`.
 pub fn plan(input: &DecisionInput<'_>, dice: &mut impl Rng) -> Plan {
     let history = &input.account.history;
-    // Whoever was quiet for as long as a break has had one.
+    // An idle period as long as a break counts as one.
     let rested = input.policy.rhythm.breaks.is_some_and(|breaks| quiet(input) >= breaks.min);
     let break_left = history.break_left.filter(|_| !rested || history.on_break);
     let pause = pace::draw_pause(dice, input.policy, spread_target(input), break_left);
     Plan { pause, warms_up_again: input.lowering().begins_again() }
 }
 
-/// How long the account has called nobody.
+/// Returns the time since the account's last call.
 fn quiet(input: &DecisionInput<'_>) -> Duration {
     let since = |last: Timestamp| Duration::try_from(input.now.duration_since(last)).unwrap_or_default();
     input.account.last_call_at.map_or(Duration::MAX, since)
 }
 
-/// The gap with which what is left of the day's caps lasts for what is left of the day's hours.
+/// Returns the gap at which the rest of the day's caps lasts for the rest of the day's hours.
 fn spread_target(input: &DecisionInput<'_>) -> Option<Duration> {
     let policy = input.policy;
     if !policy.rhythm.spread {

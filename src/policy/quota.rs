@@ -1,47 +1,48 @@
 //! The caps of an account: how much of each is used, and when the next send has room (P4).
 //!
-//! A rolling window of length W holds the sends later than now minus W: what was sent exactly W ago has left it. A send
-//! counts when its intent is written, whatever becomes of it, unless it certainly reached nobody. The ledger is
-//! recounted from the database; nothing here is remembered.
+//! A rolling window of length W holds the sends later than now minus W: a send made exactly W ago has left it. A send
+//! counts from the moment that its intent is written, whatever its outcome, unless it certainly reached no recipient.
+//! The ledger is recounted from the database; this module remembers nothing.
 
 use jiff::Timestamp;
 
 use super::hours;
 use super::warm_up::{LoweredBy, Lowering};
-use crate::domain::caps::{Cap, Kind, Ledger, Window};
+use crate::domain::caps::{Cap, Ledger, Window};
+use crate::domain::kind::Kind;
 use crate::domain::policy::Policy;
 
-/// One cap as it stands now.
+/// The current state of one cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
-    /// As configured.
+    /// The cap as configured.
     pub cap: Cap,
-    /// What it is now; never more than configured.
+    /// The current limit; never more than configured.
     pub limit: u32,
-    /// Why it is less than configured, if it is.
+    /// Why the limit is lower than configured, if it is.
     pub lowered_by: Option<LoweredBy>,
-    /// Sends in its window.
+    /// Sends in the window of the cap.
     pub used: u32,
-    /// When the next send has room; now where there is some.
+    /// When the next send has room; now if there is room.
     pub frees_at: Timestamp,
 }
 
 impl Budget {
-    /// Sends that still have room.
+    /// Returns how many sends still have room.
     pub fn left(&self) -> u32 {
         self.limit.saturating_sub(self.used)
     }
 }
 
-/// Longest look ahead, in steps: more changes than these between now and a free place there are none.
+/// The longest search, in steps: there are never more changes than these between now and a free place.
 const STEPS: usize = 200;
 
-/// Every cap of the policy as it stands at `now`.
+/// Returns the state of every cap of the policy at `now`.
 pub fn budgets(policy: &Policy, lowering: &Lowering<'_>, ledger: &Ledger, now: Timestamp) -> Vec<Budget> {
     policy.caps.list.iter().map(|cap| budget(policy, lowering, ledger, *cap, now)).collect()
 }
 
-/// The cap that a send of `kind` waits for longest, if one is used up.
+/// Returns the cap that a send of `kind` waits for longest, if one is used up.
 pub fn used_up(
     policy: &Policy,
     lowering: &Lowering<'_>,
@@ -69,7 +70,7 @@ fn budget(policy: &Policy, lowering: &Lowering<'_>, ledger: &Ledger, cap: Cap, n
     Budget { cap, limit, lowered_by, used, frees_at: frees_at(policy, lowering, ledger, &cap, now) }
 }
 
-/// Sends in the window that ends at `at`.
+/// Returns the number of sends in the window that ends at `at`.
 fn used(policy: &Policy, ledger: &Ledger, cap: &Cap, at: Timestamp) -> u32 {
     let count = match cap.window.rolling() {
         Some(length) => {
@@ -82,7 +83,7 @@ fn used(policy: &Policy, ledger: &Ledger, cap: &Cap, at: Timestamp) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The first instant from `now` on at which less than the limit is used, if nothing more is sent.
+/// Returns the first instant from `now` on at which less than the limit is used, if nothing more is sent.
 fn frees_at(
     policy: &Policy,
     lowering: &Lowering<'_>,
@@ -100,7 +101,7 @@ fn frees_at(
         let frees = match cap.window.rolling() {
             Some(length) => {
                 let sends = ledger.sends(cap.kind);
-                // So many of the newest fill the limit; the oldest of them must leave the window.
+                // This many of the newest sends fill the limit; the oldest of them must leave the window.
                 let oldest = sends[sends.len() - limit as usize];
                 oldest.checked_add(length).unwrap_or(Timestamp::MAX)
             }
@@ -112,7 +113,8 @@ fn frees_at(
     at
 }
 
-/// What a calendar day or 24 hours leave for `kind` from `since` (the day's beginning) on; `None` without such a cap.
+/// Returns what the caps on a calendar day or 24 hours leave for `kind`, counted from the beginning of the day;
+/// `None` without such a cap.
 pub fn left_of_day(
     policy: &Policy,
     lowering: &Lowering<'_>,

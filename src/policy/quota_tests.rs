@@ -1,5 +1,5 @@
-//! Caps at their edges: a window to the millisecond, a cap that is lowered, the moment at which a place is free; and
-//! that no window ever holds more than its cap.
+//! Tests of caps at their edges: a window to the millisecond, a cap that is lowered, the moment at which a place is
+//! free; and that no window ever holds more than its cap.
 
 use super::*;
 use crate::domain::account::History;
@@ -165,7 +165,8 @@ fn caps_are_halved_after_a_cooldown_and_never_to_nothing() {
 
 #[test]
 fn a_lower_cap_of_tomorrow_is_taken_into_account_today() {
-    // Jitter lowers each day's cap by its own amount; a place that a rolling window frees tomorrow must fit tomorrow's.
+    // Jitter lowers each day's cap by its own amount, so a place that a rolling window frees tomorrow must fit
+    // tomorrow's cap.
     let mut policy = policy(&[(None, "10/24h")]);
     policy.caps.jitter_percent = 90;
     let history = History::default();
@@ -188,8 +189,8 @@ fn a_lower_cap_of_tomorrow_is_taken_into_account_today() {
 }
 
 proptest! {
-    /// P4: whoever sends only when no cap is used up never has more than the cap in any window, whatever comes when;
-    /// and the moment that is named is the first at which there is room.
+    /// P4: an account that sends only when no cap is used up never has more than the cap in any window, whatever the
+    /// pauses; and the moment that is named is the first at which there is room.
     #[test]
     fn no_window_ever_holds_more_than_its_cap(
         hourly in 1u32..4, daily in 1u32..8, weekly in 1u32..30, by_day in 1u32..8,

@@ -1,7 +1,7 @@
-//! What follows from a read of a chat: it is settled, read again, or left to a person. Pure.
+//! What follows from a read of a chat: the message is settled, read again, or left to a person. Pure.
 //!
-//! The reads of a message come on the schedule of its policy. Finding nothing proves something only at the last of them,
-//! and only if that one worked. What was found is judged in `evidence.rs`.
+//! The reads of a message follow the schedule of its policy. An absent message proves something only at the last
+//! read, and only if that one worked. `evidence.rs` decides what was found.
 
 use std::time::Duration;
 
@@ -13,46 +13,46 @@ use crate::domain::message::ChatId;
 use crate::domain::policy::{Absent, ReconcilePolicy};
 use crate::domain::reason::Reason;
 
-/// Reads beyond the schedule while the last one failed.
+/// Reads beyond the schedule while reads fail.
 const MORE_READS: usize = 4;
 /// The pause before the next read while another message with the same words is being sent.
 const WHILE_SENDING: Duration = Duration::from_secs(60);
 
-/// What a message with an unknown outcome has been through.
+/// What was tried for a message with an unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tries {
-    /// Reads that it has had, whether they showed something or not.
+    /// Reads so far, whether they showed something or not.
     pub reads: u32,
-    /// How often it was queued again because it was not there.
+    /// How often the message was queued again because it was absent.
     pub resends: u32,
 }
 
 /// What follows from a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NextStep {
-    /// It is sent, by evidence.
+    /// The message was sent, by evidence.
     Sent {
-        /// The chat.
+        /// The chat that contains it.
         chat_id: ChatId,
-        /// The ids.
+        /// Its ids in the chat.
         message_ids: Vec<String>,
-        /// When the provider dates it.
+        /// Its date, set by the provider.
         at: Timestamp,
     },
-    /// It is read again.
+    /// The chat is read again.
     Again {
-        /// Then.
+        /// When it is read again.
         reconcile_at: Timestamp,
         /// Whether this read counts.
         counts: bool,
     },
-    /// It is certainly absent, and goes out once more.
+    /// The message is certainly absent, and is sent once more.
     Queue,
     /// A person decides.
     Review(Reason),
 }
 
-/// What to do after a read of the schedule; `None` is one that failed, which proves nothing.
+/// Returns what to do after a read of the schedule; `None` is a read that failed, which proves nothing.
 pub fn next_step(
     tries: Tries,
     finding: Option<Finding>,
@@ -79,7 +79,7 @@ pub fn next_step(
     }
 }
 
-/// The pause after read number `reads`; beyond the schedule it is the last one.
+/// Returns the pause after read number `reads`; beyond the schedule it is the last pause.
 pub fn pause_after(reads: usize, reconcile: &ReconcilePolicy) -> Duration {
     let at = |index: usize| reconcile.after.get(index).copied().unwrap_or_default();
     let last = reconcile.after.len().saturating_sub(1);

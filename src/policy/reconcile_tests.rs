@@ -1,4 +1,4 @@
-//! When a chat is read again, and how it ends.
+//! Tests of when a chat is read again, and how that ends.
 
 use super::*;
 use crate::policy::evidence::{Unsure, Why};
@@ -19,7 +19,7 @@ fn reconcile(absent: Absent) -> ReconcilePolicy {
     ReconcilePolicy { after, absent }
 }
 
-/// Every read of a message that is never found, as seconds since the call, and how it ends.
+/// Returns every read of a message as seconds since the call, and how the schedule ends.
 fn schedule(
     reconcile: &ReconcilePolicy,
     mut finding: impl FnMut(u32) -> Option<Finding>,

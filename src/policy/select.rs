@@ -1,7 +1,7 @@
 //! The one selection: which message of an account goes next, and why each other candidate waits and until when (P6).
 //!
-//! The engine acts on what [`select`] answers, `explain`, lists and `top` show it, and the forecast runs it forward. It
-//! needs no more than the first ready message of each class of lanes (`store/candidates.rs` in SQL, `lanes.rs` in memory):
+//! The engine acts on the result of [`select`], `explain`, lists and `top` show it, and the forecast runs it forward.
+//! It needs only the first ready message of each class of lanes (`store/candidates.rs` in SQL, `lanes.rs` in memory):
 //! whatever holds one of these messages for its kind holds every other of its class.
 
 use jiff::Timestamp;
@@ -15,27 +15,27 @@ use crate::domain::lane::Lane;
 use crate::domain::policy::Policy;
 use crate::domain::waiting::Waiting;
 
-/// Everything about an account that a selection depends on, but for its messages.
+/// Everything about an account that a selection depends on, except its messages.
 #[derive(Debug, Clone, Copy)]
 pub struct SelectionInput<'a> {
     /// The time of the selection.
     pub now: Timestamp,
-    /// What concerns every account.
+    /// The state of the daemon, which concerns every account.
     pub daemon: &'a Daemon,
-    /// The account.
+    /// The account that sends.
     pub account: &'a Account,
-    /// What is known only while running, but for the typing indicator.
+    /// What is known only while running, except the typing indicator.
     pub live: Live,
-    /// The account's rules.
+    /// The policy of the account.
     pub policy: &'a Policy,
-    /// Whether its hours are open at `now`.
+    /// Whether the account's hours are open at `now`.
     pub hours: Hours,
-    /// What it has sent; see [`DecisionInput::ledger`].
+    /// What the account has sent; see [`DecisionInput::ledger`].
     pub ledger: Option<&'a Ledger>,
 }
 
 impl<'a> SelectionInput<'a> {
-    /// What a verdict on `message` depends on.
+    /// Returns everything that a verdict on `message` depends on.
     pub fn for_message<'b>(&self, message: &'b Waiting, typing_until: Option<Timestamp>) -> DecisionInput<'b>
     where
         'a: 'b,
@@ -57,11 +57,11 @@ impl<'a> SelectionInput<'a> {
 /// A message that may go next.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry<'a> {
-    /// The message; `queue_position` and `blocked_by` are not looked at.
+    /// The message; its `queue_position` and `blocked_by` are ignored.
     pub message: &'a Waiting,
     /// The lane that it waits in.
     pub lane: &'a Lane,
-    /// How far its campaign is.
+    /// The progress of its campaign.
     pub share: Share,
     /// Order of arrival.
     pub seq: i64,
@@ -72,17 +72,17 @@ pub struct Entry<'a> {
 /// Which message goes next, and the verdict on each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// The place among the entries of the one that goes next: nothing holds it, or something that holds them all.
+    /// The place of the entry that goes next: nothing holds it, or something that holds all entries.
     pub next: Option<usize>,
     /// The verdict on each entry, in the order of the entries.
     pub verdicts: Vec<Verdict>,
-    /// When a gate of an entry opens next, and the selection may be another.
+    /// When a gate of an entry opens next, and the selection may change.
     pub wake_at: Option<Timestamp>,
 }
 
 impl Selection {
-    /// Why the account sends nothing now: the verdict on the message that goes next, or the one that is the first to end.
-    /// `None` without an entry.
+    /// Returns why the account sends nothing now: the verdict on the message that goes next, or else the verdict that
+    /// ends first. `None` without an entry.
     pub fn standing(&self) -> Option<(usize, &Verdict)> {
         let first = self.next.or_else(|| {
             let end = |verdict: &Verdict| match verdict {
@@ -96,7 +96,8 @@ impl Selection {
     }
 }
 
-/// Picks the message that goes next. Entries must hold the first ready message of each class, and may hold others.
+/// Picks the message that goes next. The entries must include the first ready message of each class, and may include
+/// others.
 pub fn select(input: &SelectionInput<'_>, entries: &[Entry<'_>]) -> Selection {
     let mut order: Vec<usize> = (0..entries.len()).collect();
     order.sort_by_cached_key(|index| {
@@ -111,8 +112,8 @@ pub fn select(input: &SelectionInput<'_>, entries: &[Entry<'_>]) -> Selection {
         let message = Waiting { queue_position, blocked_by: None, ..message.clone() };
         let input = input.for_message(&message, typing_until);
         let verdict = decide(&input);
-        // Shown is the time at which all gates are open; looked at again is what waits when the first of them opens, because
-        // other messages of its class may wait for less.
+        // The verdict shows the time at which all gates are open, but the account runs again when the first of them
+        // opens, because other messages of its class may wait for less.
         if matches!(verdict, Verdict::Wait { until: Until::At(_) | Until::NotBefore(_), .. }) {
             selection.wake_at = selection.wake_at.into_iter().chain(first_opening(&input)).min();
         }

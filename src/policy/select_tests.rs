@@ -1,16 +1,17 @@
-//! What is picked, and what every other candidate is told.
+//! Tests of what is selected, and of the verdict on every other candidate.
 
 use super::*;
 use crate::domain::account::Pause;
 use crate::domain::calendar::{Calendar, parse_spans};
-use crate::domain::caps::{Kind, parse_caps};
+use crate::domain::caps::parse_caps;
+use crate::domain::kind::Kind;
 use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
 use crate::policy::hours::hours_at;
 use jiff::tz::TimeZone;
 use std::time::Duration;
 
-/// Monday, 23 November 2026, midnight UTC, and so many hours.
+/// Returns Monday, 23 November 2026, midnight UTC, plus this many hours.
 fn hour(hours: f64) -> Timestamp {
     let midnight: Timestamp = "2026-11-23T00:00:00Z".parse().unwrap();
     midnight + Duration::from_secs_f64(hours * 3600.0)

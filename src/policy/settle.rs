@@ -1,6 +1,6 @@
-//! What a call leaves behind: the state of its message, and what its account must now do.
+//! What follows from a call: the new state of its message, and what its account must do.
 //!
-//! Pure: the engine hands in the outcome and writes the answer in one transaction (`Store::settle`).
+//! Pure: the engine passes in the outcome and writes the result in one transaction (`Store::settle`).
 
 use std::time::Duration;
 
@@ -15,34 +15,34 @@ use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::state::{Again, Sending, Settled};
 
-/// What an outcome does to the message and to its account.
+/// The consequences of an outcome for the message and its account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consequence {
     /// The message's new state.
     pub message: Settled,
     /// A rest that the account must take.
     pub hold: Option<AccountHold>,
-    /// The account is down until a person has mended it.
+    /// Set if the account is down until a person fixes it.
     pub account_down: Option<Down>,
-    /// The key is refused: nothing can be sent.
+    /// Set if the key is refused: nothing can be sent.
     pub key_refused: Option<Down>,
     /// What the account's limits remember from now on.
     pub history: History,
 }
 
-/// Whose trouble a call is that the API failed.
+/// Who is to blame for a failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Blame {
-    /// The API answered others properly since the call began, so the trouble is the account's or the message's.
+    /// Whether the API answered others properly since the call began, so that the account or the message is to blame.
     pub is_own: bool,
-    /// Earlier failures of the account that turned out to be its own after they were settled.
+    /// Earlier failures of the account that turned out to be its own fault after they were settled.
     pub earlier: u32,
 }
 
 /// Being throttled again within this time makes the rest longer.
 const THROTTLED_AGAIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// Works out the consequence of `outcome`.
+/// Returns the consequences of `outcome`.
 pub fn consequence(
     sending: Sending,
     outcome: Outcome,
@@ -95,7 +95,7 @@ pub fn consequence(
     Consequence { message, hold, account_down, key_refused, history }
 }
 
-/// A message that a gateway refuses while others pass waits alone, by its retries.
+/// Makes a message that a gateway refuses while others pass wait alone, by its retries.
 fn blamed(outcome: Outcome, blame: Blame) -> Outcome {
     match outcome {
         Outcome::NotSent { problem, hold: Hold::Api }
@@ -107,8 +107,8 @@ fn blamed(outcome: Outcome, blame: Blame) -> Outcome {
     }
 }
 
-/// Counts attempts that failed in a row by the account's own fault; enough of them make the account rest, and then the
-/// count begins again. What concerns a recipient, the message or the API counts for nothing.
+/// Counts attempts that failed in a row through the account's own fault; enough of them make the account rest, and
+/// then the count begins again. Failures that concern a recipient, the message or the API do not count.
 fn failures(
     outcome: &Outcome,
     blame: Blame,
@@ -140,7 +140,7 @@ fn is_accounts_fault(outcome: &Outcome, blame: Blame) -> bool {
             match problem.heard() {
                 Heard::Trouble => blame.is_own,
                 Heard::Neither => false,
-                // Another request is in its way: that concerns the message.
+                // Another request conflicts with it, which concerns the message.
                 Heard::Answer => !problem.kind.ends_with("/conflict"),
             }
         }
@@ -151,7 +151,7 @@ fn is_accounts_fault(outcome: &Outcome, blame: Blame) -> bool {
     }
 }
 
-/// Whether the words of a refusal are about whom the message is for.
+/// Returns whether the words of a refusal are about the recipient.
 fn speaks_of_recipient(problem: &ProviderError) -> bool {
     const WORDS: [&str; 10] = [
         "recipient",
@@ -172,15 +172,15 @@ fn speaks_of_recipient(problem: &ProviderError) -> bool {
 /// A rest that an account must take, and what its limits remember of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rest {
-    /// The rest.
+    /// The reason of the rest, and when it ends.
     pub hold: AccountHold,
     /// Set if a person must decide.
     pub account_down: Option<Down>,
-    /// What its limits remember from now on.
+    /// What the account's limits remember from now on.
     pub history: History,
 }
 
-/// The rest after a read that was limited, the same as after a send; `None` if it was not limited.
+/// Returns the rest after a read that was limited, the same as after a send; `None` if it was not limited.
 pub fn rest_after_read(
     unread: &Unread,
     now: Timestamp,
@@ -197,7 +197,8 @@ pub fn rest_after_read(
     Some(Rest { hold, account_down: None, history: history.clone() })
 }
 
-/// The provider throttled the account: the rest grows each time, and a second time within a week needs a person.
+/// Returns the rest of an account that the provider throttled: it grows each time, and a second time within
+/// `person_within` needs a person.
 fn throttled(history: &History, problem: &ProviderError, now: Timestamp, policy: &Policy) -> Rest {
     let cooldown = &policy.cooldown;
     let mut history = history.clone();
@@ -213,12 +214,12 @@ fn throttled(history: &History, problem: &ProviderError, now: Timestamp, policy:
     Rest { hold, account_down: so_soon.then_some(down), history }
 }
 
-/// Whether `then` lies at most so long before `now`.
+/// Returns whether `then` lies less than `time` before `now`.
 fn within(then: Option<Timestamp>, now: Timestamp, time: Duration) -> bool {
     then.is_some_and(|then| !time.is_zero() && now < after(then, time))
 }
 
-/// `now` plus `delay`, or the end of time.
+/// Returns `now` plus `delay`, or the end of time.
 pub fn after(now: Timestamp, delay: std::time::Duration) -> Timestamp {
     now.checked_add(delay).unwrap_or(Timestamp::MAX)
 }

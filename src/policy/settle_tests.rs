@@ -1,4 +1,4 @@
-//! What a call leaves behind for its account: rests that grow, half caps, failures in a row.
+//! Tests of what follows from a call for its account: rests that grow, half caps, failures in a row.
 
 use super::*;
 use crate::domain::outcome::{Phase, ProviderError};
@@ -50,7 +50,7 @@ fn problem() -> ProviderError {
 #[test]
 fn each_throttling_within_a_month_rests_longer_and_a_second_within_a_week_waits_for_a_person() {
     let mut history = History::default();
-    // Days of the throttlings, and the rest in hours; whether a person must decide.
+    // The day of each throttling, the rest in hours, and whether a person must decide.
     for (day, rest, person) in
         [(0, 24, false), (3, 48, true), (20, 96, false), (45, 168, false), (90, 24, false)]
     {
@@ -107,7 +107,7 @@ fn what_is_not_the_messages_fault_counts_for_nothing() {
     }
 }
 
-/// H1: a list of people who cannot be written to is no trouble of the account.
+/// H1: a list of people who cannot be written to is not the account's fault.
 #[test]
 fn what_concerns_a_recipient_or_the_message_counts_for_nothing() {
     let history = History { failures: 2, ..History::default() };
@@ -157,7 +157,7 @@ fn trouble_of_the_api_counts_only_where_the_api_answered_others() {
     }
 }
 
-/// H3: a gateway's page spends no retry, unless it is for this message alone.
+/// H3: the page of a gateway spends no retry, unless it concerns this message alone.
 #[test]
 fn a_page_of_a_gateway_leaves_its_message_in_its_place_unless_others_pass() {
     let problem = answered("outboxd/untyped_answer", 403, "<html>");
@@ -176,7 +176,7 @@ fn a_page_of_a_gateway_leaves_its_message_in_its_place_unless_others_pass() {
     assert!(matches!(consequence.message, Settled::Queued { retry_at: None, spent_retry: false, .. }));
 }
 
-/// H6: a look-up that is limited rests the account as a send's answer would.
+/// H6: a limited look-up rests the account as a limited send does.
 #[test]
 fn a_limited_read_rests_the_account() {
     let mut dice = ChaCha12Rng::seed_from_u64(7);

@@ -1,4 +1,5 @@
-//! How much of its caps an account may use on a day: the warm-up, the half caps after a cooldown, and the day's jitter.
+//! How much of its caps an account may use on a day: the warm-up, the half caps after a cooldown, and the daily
+//! jitter.
 //!
 //! All three only lower a cap, and none lowers it to nothing: a cap of 1 stays 1. They change at midnights of the
 //! account's zone and at the end of the half caps, and at no other time.
@@ -22,19 +23,19 @@ pub struct Lowering<'a> {
     now: Timestamp,
 }
 
-/// The strongest reason for which a cap is lower than configured.
+/// The strongest reason why a cap is lower than configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoweredBy {
-    /// By the warm-up.
+    /// The warm-up.
     WarmUp,
-    /// By the half caps after a cooldown.
+    /// The half caps after a cooldown.
     HalfCaps,
-    /// By the day's jitter.
+    /// The daily jitter.
     Jitter,
 }
 
 impl LoweredBy {
-    /// The word in JSON.
+    /// Returns the word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::WarmUp => "warm_up",
@@ -45,7 +46,7 @@ impl LoweredBy {
 }
 
 impl<'a> Lowering<'a> {
-    /// As it stands at `now`; `seed` is the account's.
+    /// Creates the lowering of the caps at `now`; `seed` is the account's.
     pub fn new(
         policy: &'a Policy,
         history: &'a History,
@@ -56,14 +57,15 @@ impl<'a> Lowering<'a> {
         Self { policy, history, last_call_at, seed, now }
     }
 
-    /// Whether a send at `now` comes after so long a quiet time that the warm-up begins again; the intent notes it.
+    /// Returns whether a send at `now` follows so long a quiet time that the warm-up begins again; the intent records
+    /// it.
     pub fn begins_again(&self) -> bool {
         let quiet = self.policy.warm_up.as_ref().and_then(|warm_up| warm_up.after_quiet);
         let since = self.last_call_at.and_then(|last| Duration::try_from(self.now.duration_since(last)).ok());
         quiet.zip(since).is_some_and(|(quiet, since)| since >= quiet)
     }
 
-    /// Percent of the caps on the day of `at`, by the warm-up.
+    /// Returns the percentage of the caps that the warm-up allows on the day of `at`.
     pub fn warm_up_percent(&self, at: Timestamp) -> u32 {
         let Some(warm_up) = &self.policy.warm_up else { return 100 };
         let date = |at: Timestamp| self.zone().to_datetime(at).date();
@@ -72,7 +74,7 @@ impl<'a> Lowering<'a> {
             (None, Some(start)) => Some(start),
             (None, None) => self.history.first_call_at.map(date),
         };
-        // Until something is sent the first day is still to come.
+        // Until something is sent, the first day is still to come.
         let first = if self.begins_again() { date(self.now) } else { begun.unwrap_or_else(|| date(at)) };
         let day = usize::try_from((date(at) - first).get_days()).unwrap_or(0);
         warm_up.ramp.get(day).copied().unwrap_or(100)
@@ -82,7 +84,7 @@ impl<'a> Lowering<'a> {
         &self.policy.zone
     }
 
-    /// What a cap of `most` is at `at`, and what lowers it.
+    /// Returns what a cap of `most` is at `at`, and what lowers it.
     pub fn limit(&self, most: u32, at: Timestamp) -> (u32, Option<LoweredBy>) {
         let percent = self.warm_up_percent(at);
         let halved = self.history.half_caps_until.is_some_and(|until| at < until);
@@ -111,7 +113,7 @@ impl<'a> Lowering<'a> {
         (limit, (limit < most).then_some(by))
     }
 
-    /// When a limit may next be another than at `at`; `None` if it never changes.
+    /// Returns when a limit may next differ from that at `at`; `None` if it never changes.
     pub fn next_change(&self, at: Timestamp) -> Option<Timestamp> {
         let half_ends = self.history.half_caps_until.filter(|until| at < *until);
         let by_day = self.policy.caps.jitter_percent > 0 || self.policy.warm_up.is_some();

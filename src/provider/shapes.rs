@@ -115,7 +115,7 @@ pub(super) fn array<'a>(value: &'a Value, field: &str) -> Result<&'a Vec<Value>>
 pub(super) fn odd(field: &str, value: &Value) -> Unread {
     let fields: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let what =
-        format!("`{field}` is missing or is not what the description says, beside: {}", fields.join(", "));
+        format!("`{field}` is missing or is not what the description says; found: {}", fields.join(", "));
     unread(ProviderError::local("unexpected_success", what))
 }
 

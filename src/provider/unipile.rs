@@ -25,7 +25,7 @@ use crate::domain::observed::{
 };
 use crate::domain::outcome::{Heard, Hold, Outcome, Phase, ProviderError};
 
-/// No answer of Unipile's to a send is longer; what is longer is no answer of Unipile's.
+/// No answer of Unipile's to a send is longer; what is longer is not an answer of Unipile's.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
 /// A typing indicator that takes longer has missed its moment.

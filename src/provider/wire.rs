@@ -208,7 +208,7 @@ fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(id)) => vec![id.clone()],
         Some(Value::Array(ids)) => ids.iter().filter_map(|id| id.as_str().map(str::to_owned)).collect(),
-        Some(_) => return unknown(format!("message_id is no id: {}", excerpt(answer.body))),
+        Some(_) => return unknown(format!("message_id is not an id: {}", excerpt(answer.body))),
     };
     let chat_id = field("chat_id").and_then(Value::as_str).map(ChatId::new);
     if answer.expected == Expected::ChatStarted && chat_id.is_none() {

@@ -1,6 +1,6 @@
-//! One account: how it stands, what it may use, and its chats.
+//! One account: its status, what it may use, and its chats.
 //!
-//! Changed by `state` on behalf of requests and by `world` on behalf of tests. An account begins as an ordinary one:
+//! Changed by `state` on behalf of requests and by `world` on behalf of tests. A new account is an ordinary one:
 //! LinkedIn, running, with all inboxes and ten InMail credits.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,7 +13,7 @@ use super::chat::Chat;
 use super::reads::{self, ChatsQuery};
 use super::reply::Problem;
 
-/// The inbox of what was started without one.
+/// Inbox of a chat that was started without one.
 const FIRST_INBOX: &str = "CLASSIC_PRIMARY";
 
 #[derive(Debug)]
@@ -21,17 +21,17 @@ pub(super) struct Account {
     pub(super) name: String,
     pub(super) provider: String,
     pub(super) status: String,
-    /// How each product stands.
+    /// Status of each product, by name.
     pub(super) products: BTreeMap<String, String>,
-    /// Whether the service answers 403, whatever the status says.
+    /// Whether the service answers 403; a disconnected account answers 401 all the same.
     restricted: bool,
     pub(super) inboxes: Vec<Inbox>,
     pub(super) credits: Credits,
     pub(super) created_at: Timestamp,
-    /// The LinkedIn user that the account is.
+    /// Id of the LinkedIn user that this account is.
     pub(super) user_id: String,
     pub(super) chats: HashMap<String, Chat>,
-    /// The chats with each user, oldest first. Groups are not in it.
+    /// Chats with each user, oldest first; without groups.
     direct: HashMap<String, Vec<String>>,
     pub(super) cache: Cache,
 }
@@ -42,7 +42,7 @@ pub(super) struct Inbox {
     pub(super) disabled: bool,
 }
 
-/// InMail credits by product; `None` is a product without any subscription.
+/// InMail credits by product; `None` is a product without a subscription.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Credits {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,7 +54,7 @@ pub(super) struct Credits {
 }
 
 impl Account {
-    /// The account `id` as it is when nobody said anything else.
+    /// Returns a new account `id` with the defaults.
     pub(super) fn new(id: &str, now: Timestamp) -> Self {
         let inboxes = [
             FIRST_INBOX,
@@ -97,7 +97,7 @@ impl Account {
         self.restricted = restricted;
     }
 
-    /// Whether the account may be used at all.
+    /// Checks that the account may be used: 401 if it is disconnected, 403 if it is restricted.
     pub(super) fn check_standing(&self) -> Result<(), Problem> {
         match (self.status.as_str(), self.restricted) {
             ("disconnected", _) => Err(Problem::disconnected()),
@@ -106,7 +106,7 @@ impl Account {
         }
     }
 
-    /// Only an enabled primary inbox starts chats; the other ones are views.
+    /// Checks that `inbox_id` may start chats: only an enabled primary inbox does; the others are views.
     pub(super) fn may_start_chats(&self, inbox_id: &str) -> Result<(), Problem> {
         let refused = |why: &str| Err(Problem::invalid_parameters("provider", why));
         match self.inbox(inbox_id)? {
@@ -118,14 +118,14 @@ impl Account {
         }
     }
 
-    /// The inbox `id`, which may be disabled: it can still be read.
+    /// Returns the inbox `id`, even a disabled one, which can still be read.
     pub(super) fn inbox(&self, id: &str) -> Result<&Inbox, Problem> {
         let missing = || Problem::resource_not_found("api", &format!("Inbox {id} does not exist."));
         self.inboxes.iter().find(|inbox| inbox.id == id).ok_or_else(missing)
     }
 
-    /// The chats that `query` asks for, of one inbox if it is named, and the cursor to go on below, if there are more.
-    /// The one in which something was written last comes first.
+    /// Returns the chats that match `query`, of one inbox if `inbox_id` names it, newest message first; and the
+    /// cursor of the next page, if there is one.
     pub(super) fn page_of_chats(
         &self,
         inbox_id: Option<&str>,
@@ -150,7 +150,7 @@ impl Account {
         (found, cursor)
     }
 
-    /// Whether `chat_id` takes messages; one that does not exist yet will.
+    /// Checks that `chat_id` accepts messages; a chat that does not exist yet does.
     pub(super) fn may_write(&self, chat_id: &str) -> Result<(), Problem> {
         if self.chats.get(chat_id).is_some_and(|chat| chat.readonly) {
             return Err(Problem::insufficient_permissions(&format!("Chat {chat_id} is read-only.")));
@@ -158,7 +158,7 @@ impl Account {
         Ok(())
     }
 
-    /// Whether an InMail may be sent.
+    /// Checks that an InMail may be sent.
     pub(super) fn has_credit(&self) -> Result<(), Problem> {
         match self.credits.classic {
             None => Err(Problem::insufficient_permissions("The account has no subscription with InMail.")),
@@ -167,30 +167,30 @@ impl Account {
         }
     }
 
-    /// Uses up one credit for an InMail.
+    /// Takes one credit for an InMail.
     pub(super) fn take_credit(&mut self) -> Result<(), Problem> {
         self.has_credit()?;
         self.credits.classic = self.credits.classic.map(|left| left - 1);
         Ok(())
     }
 
-    /// The chats with `user`, oldest first.
+    /// Returns the chats with `user`, oldest first.
     pub(super) fn chats_with(&self, user: &str) -> &[String] {
         self.direct.get(user).map_or(&[], Vec::as_slice)
     }
 
-    /// The chat that a new message to `user` goes into, if there is one.
+    /// Returns the chat that a new message to `user` goes into, if there is one.
     pub(super) fn chat_with(&self, user: &str) -> Option<&String> {
         self.chats_with(user).last()
     }
 
-    /// The chat `chat_id`, made to exist.
+    /// Returns the chat `chat_id`, creating it if necessary.
     pub(super) fn use_chat(&mut self, chat_id: &str, now: Timestamp) -> &mut Chat {
         let first = || Chat::new(Vec::new(), FIRST_INBOX.to_owned(), now);
         self.chats.entry(chat_id.to_owned()).or_insert_with(first)
     }
 
-    /// Makes `chat_id` the latest chat with `user`, and exist.
+    /// Makes `chat_id` the latest chat with `user`, creating it if necessary.
     pub(super) fn add_direct_chat(&mut self, user: &str, chat_id: &str, now: Timestamp) {
         self.use_chat(chat_id, now).users = vec![user.to_owned()];
         let chats = self.direct.entry(user.to_owned()).or_default();
@@ -200,7 +200,7 @@ impl Account {
 }
 
 impl Chat {
-    /// A chat of `users` that was started from `inbox_id`, or from none.
+    /// Returns a new chat of `users` in `inbox_id`, or in the default inbox.
     pub(super) fn started(users: Vec<String>, inbox_id: Option<&String>, now: Timestamp) -> Self {
         Self::new(users, inbox_id.map_or(FIRST_INBOX, String::as_str).to_owned(), now)
     }

@@ -1,7 +1,7 @@
 //! Attachments: how they are read from a request, and what the ledger keeps of each.
 //!
-//! Read by `requests` and `specifics`, kept in deliveries and chats. The content is decoded once and shared by whoever
-//! keeps it; length and hash stay when bodies are not kept, so that a test can always compare what arrived.
+//! Read by `requests` and `specifics`, kept in deliveries and chats. The content is decoded once and shared between
+//! them; length and hash stay when bodies are not kept, so that a test can always compare what arrived.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,45 +12,45 @@ use serde_json::{Number, Value};
 use super::base64;
 use super::strict::{Fields, Invalid};
 
-/// What LinkedIn Classic takes in one message, decoded: 20 MB (the vendor's guide, "Send messages").
+/// Total size that LinkedIn Classic accepts in one message, decoded: 20 MB (the vendor's guide, "Send messages").
 pub(super) const LARGEST_MESSAGE_BYTES: u64 = 20 << 20;
 
-/// The longest base64 that a ledger entry repeats word for word.
+/// The longest base64 that a ledger entry keeps verbatim.
 const LONGEST_QUOTED_BYTES: usize = 64 << 10;
 
 /// An attachment as it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attachment {
-    /// As sent.
+    /// File name, as sent.
     pub filename: String,
-    /// The MIME type, as sent.
+    /// MIME type, as sent.
     pub content_type: String,
-    /// As sent; `None` means the default, [`SendMode::Native`].
+    /// How the recipient sees it, as sent; `None` means the default, [`SendMode::Native`].
     pub send_mode: Option<SendMode>,
-    /// As sent.
+    /// Whether it is a voice note, as sent.
     pub voice_note: Option<bool>,
     /// `metadata.duration`, as sent.
     pub duration: Option<Number>,
     /// Length of the decoded content.
     pub bytes: u64,
-    /// The 64-bit FNV-1a hash of the decoded content.
+    /// 64-bit FNV-1a hash of the decoded content.
     pub fnv1a: u64,
     #[serde(skip)]
     content: Content,
 }
 
-/// How a medium is shown to its recipient.
+/// How an attachment is shown to its recipient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SendMode {
-    /// As a picture, a voice message or a film.
+    /// As a picture, a voice message or a video.
     Native,
-    /// As a file to be opened.
+    /// As a file that the recipient opens.
     File,
 }
 
-/// Decoded bytes, if they are kept. Two are always equal: the hash tells whether contents differ, and an attachment
-/// that was read back over HTTP is the same one without its content.
+/// Decoded bytes, if they are kept. Any two compare as equal: the hash shows whether contents differ, and an
+/// attachment that was read back over HTTP equals the original although it has no content.
 #[derive(Clone, Default)]
 struct Content(Option<Arc<[u8]>>);
 
@@ -69,7 +69,7 @@ impl fmt::Debug for Content {
 }
 
 impl Attachment {
-    /// A file as somebody attaches it by hand.
+    /// Creates an attachment as a person sends it by hand: without the options of the API.
     pub fn new(filename: &str, content_type: &str, content: &[u8]) -> Self {
         Self {
             filename: filename.to_owned(),
@@ -83,12 +83,13 @@ impl Attachment {
         }
     }
 
-    /// The decoded content; `None` if the sandbox keeps no bodies, or if this was read back over HTTP.
+    /// Returns the decoded content; `None` if the sandbox keeps no bodies, or if the attachment was read back over
+    /// HTTP.
     pub fn content(&self) -> Option<&[u8]> {
         self.content.0.as_deref()
     }
 
-    /// The same content, shared.
+    /// Returns the content without copying it.
     pub(super) fn shared_content(&self) -> Option<Arc<[u8]>> {
         self.content.0.clone()
     }
@@ -98,7 +99,7 @@ impl Attachment {
     }
 }
 
-/// The `attachments` of `fields`; absent is none.
+/// Reads the `attachments` of `fields`; absent means none.
 pub(super) fn read_all(fields: &Fields<'_>) -> Result<Vec<Attachment>, Invalid> {
     let items = fields.optional_array("attachments")?.iter().enumerate();
     items.map(|(index, item)| read(item, &format!("{}[{index}]", fields.name("attachments")))).collect()
@@ -142,7 +143,7 @@ fn read(item: &Value, path: &str) -> Result<Attachment, Invalid> {
     })
 }
 
-/// `type/subtype`, perhaps with parameters behind a semicolon.
+/// Returns whether `text` is `type/subtype`, optionally with parameters after a semicolon.
 fn is_mime(text: &str) -> bool {
     let token = |part: &str| {
         let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte);
@@ -165,7 +166,7 @@ fn fnv1a(content: &[u8]) -> u64 {
     content.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
-/// Replaces each long `content` of a file within `value` by a word about it: a ledger that held the base64 too would
+/// Replaces each long `content` of a file within `value` by its length: a ledger that kept the base64 as well would
 /// hold everything twice.
 pub(super) fn shorten(value: &mut Value) {
     match value {

@@ -1,15 +1,15 @@
 //! Base64 as attachments carry it: the standard alphabet, padded, nothing else (RFC 4648, section 4).
 //!
-//! Called by `attachment`. It is strict where decoders differ: line breaks, the URL alphabet, missing padding and bits
-//! that are set beyond the last byte are all refused, so that a client with a sloppy encoder is found out here. Written
-//! by hand because no dependency of ours does it; the bytes go straight into the memory that keeps them.
+//! Called by `attachment`. It is strict where decoders differ: it refuses line breaks, the URL alphabet, missing
+//! padding and bits that are set beyond the last byte, so that a client with a sloppy encoder is caught here. Written
+//! by hand, so that the bytes go straight into the memory that keeps them.
 
 use std::sync::Arc;
 
-/// What is no letter of the alphabet.
+/// Marks a byte outside the alphabet.
 const NONE: u8 = 0xff;
 
-/// The six bits of each letter.
+/// The six bits that each letter encodes.
 const BITS: [u8; 256] = {
     let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut bits = [NONE; 256];
@@ -21,7 +21,7 @@ const BITS: [u8; 256] = {
     bits
 };
 
-/// The bytes that `base64` stands for; `None` if it is not base64.
+/// Decodes `base64`; `None` if it is not valid base64.
 pub(super) fn decode(base64: &str) -> Option<Arc<[u8]>> {
     let letters = base64.trim_end_matches('=').as_bytes();
     let padding = base64.len() - letters.len();

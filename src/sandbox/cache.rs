@@ -1,8 +1,8 @@
-//! The response cache of the service: an answer to a GET is repeated for an hour, unless the caller asks otherwise.
+//! The response cache of the service: it repeats an answer to a GET for an hour, unless the caller opts out.
 //!
-//! One per account, used by `state`. A change by the account's own POST empties it; what happens on LinkedIn's side, or
-//! to a POST whose answer got lost, does not. That is the trap it sets: a client that forgets `Cache-Control: no-cache`
-//! decides on what was true an hour ago.
+//! One per account, used by `state`. A change by the account's own POST empties it; what happens on LinkedIn's side,
+//! or to a POST whose answer got lost, does not. That is the trap it sets: a client that forgets `Cache-Control:
+//! no-cache` decides on data that is up to an hour old.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,7 +23,7 @@ struct Entry {
 }
 
 impl Cache {
-    /// The answer to `key` and its age, if there is one that `control` takes.
+    /// Returns the answer to `key` and its age, if there is one that `control` accepts.
     pub(super) fn get(&self, key: &str, control: CacheControl, now: Duration) -> Option<(&str, Duration)> {
         let entry = self.0.get(key)?;
         let age = now.saturating_sub(entry.stored_at);
@@ -35,7 +35,7 @@ impl Cache {
         (age < oldest).then_some((&entry.body, age))
     }
 
-    /// Keeps `body` as the answer to `key`, unless `control` forbids it.
+    /// Stores `body` as the answer to `key`, unless `control` forbids it.
     pub(super) fn put(&mut self, key: &str, control: CacheControl, now: Duration, body: &str) {
         if control == CacheControl::NoStore {
             return;
@@ -49,20 +49,20 @@ impl Cache {
     }
 }
 
-/// What a request says about the cache.
+/// The cache directive of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CacheControl {
     Default,
-    /// A fresh answer, which is not kept either.
+    /// A fresh answer, which is not stored.
     NoStore,
-    /// A fresh answer, which is kept.
+    /// A fresh answer, which is stored.
     NoCache,
-    /// An answer that is younger than this.
+    /// An answer younger than this.
     MaxAge(Duration),
 }
 
 impl CacheControl {
-    /// Reads the header; of several directives the strictest counts, and unknown ones do not.
+    /// Reads the header. The strictest of several directives counts; unknown ones are ignored.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
         let directives = values.flat_map(|value| value.split(',')).map(|one| one.trim().to_ascii_lowercase());

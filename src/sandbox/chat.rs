@@ -1,8 +1,8 @@
-//! Chats and the messages in them, as they can be read back.
+//! Chats and their messages, as reads return them.
 //!
-//! Kept by `account`. The ledger says what reached whom and can be cleared; this is what LinkedIn shows, and stays.
-//! Messages are added at the end, unless a test writes one in the past, so that the place of one in its chat is a cursor
-//! that stays good.
+//! Kept by `account`. The ledger records what reached whom and can be cleared; this is what LinkedIn shows, and
+//! stays. Messages are appended, unless a test writes one in the past, so that the position of a message in its chat
+//! is a stable cursor.
 
 use jiff::Timestamp;
 
@@ -12,7 +12,7 @@ use super::reads::MessagesQuery;
 
 #[derive(Debug)]
 pub(super) struct Chat {
-    /// Whom it is with; empty if nobody ever said.
+    /// Users in the chat besides the account; empty if no request named them.
     pub(super) users: Vec<String>,
     pub(super) is_group: bool,
     pub(super) name: Option<String>,
@@ -30,7 +30,7 @@ pub(super) struct Message {
     pub(super) text: String,
     /// Whether the account sent it.
     pub(super) is_sender: bool,
-    /// When the recipient had it.
+    /// When the recipient received it.
     pub(super) timestamp: Timestamp,
     pub(super) attachments: Vec<Attachment>,
     pub(super) quote_id: Option<String>,
@@ -40,28 +40,28 @@ pub(super) struct Message {
     pub(super) is_edited: bool,
 }
 
-/// A message that was not sent through the API: somebody wrote it with LinkedIn's own means.
+/// A message that was not sent through the API: a person wrote it in LinkedIn itself.
 #[derive(Debug, Clone, Default)]
 pub struct ByHand {
-    /// Its id in its chat; another message with the same id is replaced.
+    /// Id in its chat; another message with the same id is replaced.
     pub id: String,
-    /// Its text.
+    /// Text of the message.
     pub text: String,
-    /// Whether the account wrote it, otherwise whom the chat is with.
+    /// Whether the account wrote it; otherwise the other user of the chat did.
     pub is_sender: bool,
-    /// When it was written; `None` is now.
+    /// When it was written; `None` means now.
     pub at: Option<Timestamp>,
-    /// Its files.
+    /// Attached files.
     pub attachments: Vec<Attachment>,
-    /// The message of the chat that it replies to.
+    /// Id of the message in the chat that it replies to.
     pub quote_id: Option<String>,
-    /// The message that it forwards.
+    /// Original of the message, if it is a forward.
     pub source: Option<ForwardSource>,
-    /// Its subject.
+    /// Subject line.
     pub subject: Option<String>,
-    /// Whether somebody deleted it since.
+    /// Whether it has been deleted since.
     pub is_deleted: bool,
-    /// Whether somebody edited it since.
+    /// Whether it has been edited since.
     pub is_edited: bool,
 }
 
@@ -88,27 +88,27 @@ impl Chat {
         Self { users, is_group: false, name: None, inbox_id, readonly: false, created_at: now, messages }
     }
 
-    /// The message `id`, if it is in this chat.
+    /// Returns the message `id`, if it is in this chat.
     pub(super) fn message(&self, id: &str) -> Option<&Message> {
         self.messages.iter().rev().find(|message| message.id == id)
     }
 
-    /// Its `type`.
+    /// Returns the chat's `type`, as the API names it.
     pub(super) fn kind(&self) -> &'static str {
         if self.is_group { "group" } else { "1to1" }
     }
 
-    /// When something was last written in it, or else when it was made.
+    /// Returns when the last message was written, or when the chat was created.
     pub(super) fn last_at(&self) -> Timestamp {
         self.messages.last().map_or(self.created_at, |message| message.timestamp)
     }
 
-    /// How many messages of others came since the account last wrote.
+    /// Returns the number of messages from others since the account last wrote.
     pub(super) fn unread(&self) -> usize {
         self.messages.iter().rev().take_while(|message| !message.is_sender).count()
     }
 
-    /// Adds `message` at its time; one with the same id is replaced where it stands.
+    /// Inserts `message` at its time, or replaces the message with the same id in place.
     pub(super) fn put(&mut self, message: Message) {
         match self.messages.iter_mut().find(|other| other.id == message.id) {
             Some(other) => *other = message,
@@ -121,17 +121,17 @@ impl Chat {
         }
     }
 
-    /// Whether it lies in an archive.
     pub(super) fn is_archived(&self) -> bool {
         self.inbox_id.ends_with("_ARCHIVED")
     }
 
-    /// Who sent `message`, of an account that is the user `me`.
+    /// Returns who sent `message`; `me` is the account's own user id.
     pub(super) fn sender<'a>(&'a self, message: &Message, me: &'a str) -> &'a str {
         if message.is_sender { me } else { self.users.first().map_or("somebody", String::as_str) }
     }
 
-    /// The newest messages that `query` asks for, and the place to go on below, if there are more.
+    /// Returns the newest messages that match `query`, and the position below which the next page starts, if there is
+    /// one.
     pub(super) fn page(&self, query: &MessagesQuery, me: &str) -> (Vec<&Message>, Option<usize>) {
         let wanted = |message: &Message| {
             query.before.is_none_or(|before| message.timestamp < before)

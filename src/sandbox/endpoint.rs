@@ -1,14 +1,14 @@
-//! Which endpoint of the API a request is for, read off its method and path.
+//! Which endpoint of the API a request addresses, derived from its path.
 //!
-//! Called by `methods` for every request. An endpoint is added here, gets its check in `requests` or `reads` and its
-//! effect in `state`. Paths are taken apart before they are decoded, because an id is one segment even if it
-//! contains `/`; a router that decodes first would tear it.
+//! Called by `methods` for every request. A new endpoint is added here, gets its check in `requests` or `reads` and
+//! its effect in `state`. Paths are split before they are decoded, because an id is one segment even if it contains
+//! `/`; a router that decodes first would split the id.
 
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 
-/// An endpoint of the API as far as the sandbox imitates it.
+/// An endpoint of the API that the sandbox imitates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Endpoint {
@@ -45,7 +45,7 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// Whether it only reads, and so has the method GET.
+    /// Returns whether the endpoint only reads, and so has the method GET.
     pub fn is_read(self) -> bool {
         match self {
             Self::StartChatFromInbox
@@ -66,13 +66,13 @@ impl Endpoint {
         }
     }
 
-    /// The only method that it has.
+    /// Returns the only method that the endpoint accepts.
     pub(super) fn method(self) -> Method {
         if self.is_read() { Method::GET } else { Method::POST }
     }
 }
 
-/// What a request aims at: the endpoint and the decoded ids of its path.
+/// What a request addresses: the endpoint and the decoded ids of its path.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) endpoint: Endpoint,
@@ -85,7 +85,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Reads `path`, which is still percent-encoded.
+    /// Parses `path`, which is still percent-encoded.
     pub(super) fn of(path: &str) -> Target {
         let path = if path == "/v2/accounts/" { "/v2/accounts" } else { path };
         let segments: Option<Vec<String>> = path.split('/').skip(1).map(decoded).collect();
@@ -130,7 +130,7 @@ impl Target {
     }
 }
 
-/// One decoded segment; an empty one or one that is not UTF-8 names nothing.
+/// Decodes one segment; `None` if it is empty or not UTF-8.
 fn decoded(segment: &str) -> Option<String> {
     let text = percent_decode_str(segment).decode_utf8().ok()?;
     if text.is_empty() { None } else { Some(text.into_owned()) }

@@ -1,10 +1,10 @@
-//! Faults on demand: what goes wrong, for whom, how often.
+//! Fault injection: what goes wrong, for which requests, and how often.
 //!
-//! Laid by tests through `Sandbox::fault` and by people through `POST /sandbox/faults`; used by `methods`. A fault
-//! meets only requests that would have succeeded: a refused one uses nothing up, so that `times: 1` is exactly one.
-//! `delivered` says whether the recipient got the message nevertheless, which only the ledger can tell afterwards.
-//! One without an endpoint meets typing calls too, but no reads: how often a client looks is its own affair, and a
-//! fault that was meant for its next message would be used up.
+//! Added by tests through `Sandbox::fault` and by people through `POST /sandbox/faults`; applied by `methods`. A
+//! fault applies only to requests that would have succeeded: a refused request uses nothing up, so that `times: 1` is
+//! exactly one. `delivered` says whether the recipient receives the message nevertheless, which only the ledger shows
+//! afterwards. A fault without an endpoint applies to typing calls too, but not to reads: how often a client reads is
+//! its own affair, and a read would use up a fault that was meant for its next message.
 
 use std::time::Duration;
 
@@ -16,138 +16,139 @@ use super::ledger::milliseconds;
 use super::reply::Problem;
 use super::strict::{Fields, Invalid};
 
-/// Something that goes wrong with certain requests.
+/// A fault to inject into certain requests.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Value")]
 pub struct Fault {
-    /// Only requests of this account; `None` means of any.
+    /// Account whose requests it applies to; `None` means any account.
     pub account: Option<String>,
-    /// Only requests to this endpoint; `None` means to any that is not a read.
+    /// Endpoint that it applies to; `None` means any that is not a read.
     pub endpoint: Option<Endpoint>,
-    /// How many requests it spoils; `None` means all of them.
+    /// Number of requests that it applies to; `None` means all of them.
     pub times: Option<u32>,
-    /// How many matching requests it lets by first. Those may meet the next fault.
+    /// Number of matching requests that pass first. Those may meet the next fault.
     pub skip: u32,
     /// What goes wrong.
     pub kind: FaultKind,
 }
 
-/// What goes wrong.
+/// What goes wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FaultKind {
-    /// Nothing happens for a while, then all is well. The delivery comes even if the caller has hung up by then.
+    /// Delays the delivery, and the answer with it. The delivery happens even if the caller has hung up by then.
     Latency {
-        /// From the arrival of the request to its delivery.
+        /// Time from the arrival of the request to its delivery.
         #[serde(rename = "before_delivery_ms", with = "milliseconds")]
         before_delivery: Duration,
     },
-    /// Delivered at once, answered only after this time.
+    /// Delivers at once and answers only after this time.
     #[serde(rename = "latency_after_delivery_ms")]
     LatencyAfterDelivery(#[serde(with = "milliseconds")] Duration),
-    /// An answer in the error shape of the API.
+    /// Answers in the error format of the API.
     Error {
-        /// The HTTP status, 200 to 599.
+        /// HTTP status, 200 to 599.
         status: u16,
-        /// The `type`, such as `api/internal_error`.
+        /// The `type` field, such as `api/internal_error`.
         #[serde(rename = "type")]
         error_type: String,
-        /// The `title`.
+        /// The `title` field.
         title: String,
-        /// The `detail`.
+        /// The `detail` field.
         detail: String,
         /// The `retry-after` header, in seconds.
         retry_after: Option<u64>,
-        /// Whether the recipient has the message nevertheless.
+        /// Whether the recipient receives the message nevertheless.
         delivered: bool,
     },
-    /// The connection closes without an answer.
+    /// Closes the connection without an answer.
     Cut {
-        /// Whether the recipient has the message nevertheless.
+        /// Whether the recipient receives the message nevertheless.
         delivered: bool,
     },
-    /// All headers of a success, but the connection closes after half of the body.
+    /// Sends all headers of a success, then closes the connection after half of the body.
     HalfAnswer {
-        /// Whether the recipient has the message.
+        /// Whether the recipient receives the message.
         delivered: bool,
     },
-    /// A body that is not JSON: HTML as a gateway sends it, or broken JSON if the status is a success.
+    /// Sends a body that is not JSON: HTML as a gateway sends it, or broken JSON if the status is a success.
     Garbage {
-        /// The HTTP status, 200 to 599.
+        /// HTTP status, 200 to 599.
         status: u16,
-        /// Whether the recipient has the message nevertheless.
+        /// Whether the recipient receives the message nevertheless.
         delivered: bool,
     },
-    /// Delivered and answered, but the body trickles in over this time.
+    /// Delivers at once and sends the body in small pieces over this time.
     #[serde(rename = "slow_body_ms")]
     SlowBody(#[serde(with = "milliseconds")] Duration),
 }
 
 impl Fault {
-    /// `kind`, once, for the next request that succeeds on any account and endpoint, reads excepted.
+    /// Creates a fault that applies once, to the next request that succeeds, on any account and any endpoint but
+    /// reads.
     pub fn new(kind: FaultKind) -> Self {
         Self { account: None, endpoint: None, times: Some(1), skip: 0, kind }
     }
 
-    /// Unipile's own limiter: certainly not sent. `retry_after` is in seconds.
+    /// Returns a 429 of Unipile's own rate limiter: certainly not sent. `retry_after` is in seconds.
     pub fn api_429(retry_after: u64) -> Self {
         let title = "We only allow 100 requests. Retry later.";
         let problem = Problem::new(429, "api/too_many_requests", title, "Too many requests.");
         Self::error(Problem { retry_after: Some(retry_after), ..problem }, false)
     }
 
-    /// LinkedIn's limiter, without a retry window.
+    /// Returns a 429 of LinkedIn's rate limiter, without a retry window.
     pub fn provider_429() -> Self {
         let detail = "The provider limits this account.";
         Self::error(Problem::new(429, "provider/too_many_requests", "Too many requests", detail), false)
     }
 
-    /// A 500 of Unipile, after the delivery if `delivered`.
+    /// Returns a 500 of Unipile, after the delivery if `delivered`.
     pub fn internal_error(delivered: bool) -> Self {
         let detail = "Something went wrong.";
         Self::error(Problem::new(500, "api/internal_error", "Internal error", detail), delivered)
     }
 
-    /// HTML from a gateway in between (502, 503, 504), after the delivery if `delivered`.
+    /// Returns the HTML page of a gateway (502, 503, 504), after the delivery if `delivered`.
     pub fn gateway(status: u16, delivered: bool) -> Self {
         Self::new(FaultKind::Garbage { status, delivered })
     }
 
-    /// One 401 as if the account were disconnected; `World::disconnect` makes it stay.
+    /// Returns one 401, as if the account were disconnected; `World::disconnect` makes it permanent.
     pub fn disconnected() -> Self {
         Self::error(Problem::disconnected(), false)
     }
 
-    /// One 403 as if the account were restricted; `World::restrict` makes it stay.
+    /// Returns one 403, as if the account were restricted; `World::restrict` makes it permanent.
     pub fn restricted() -> Self {
         Self::error(Problem::restricted(), false)
     }
 
-    /// The same fault, only for `account`.
+    /// Limits the fault to requests of `account`.
     pub fn on(mut self, account: impl Into<String>) -> Self {
         self.account = Some(account.into());
         self
     }
 
-    /// The same fault, only at `endpoint`.
+    /// Limits the fault to requests to `endpoint`.
     pub fn at(mut self, endpoint: Endpoint) -> Self {
         self.endpoint = Some(endpoint);
         self
     }
 
-    /// The same fault, `times` times.
+    /// Applies the fault to `times` requests.
     pub fn times(mut self, times: u32) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// The same fault, for every matching request until faults are cleared.
+    /// Applies the fault to every matching request until faults are cleared.
     pub fn always(mut self) -> Self {
         self.times = None;
         self
     }
 
-    /// The same fault, after `skip` matching requests went by.
+    /// Lets `skip` matching requests pass first.
     pub fn after(mut self, skip: u32) -> Self {
         self.skip = skip;
         self
@@ -164,7 +165,7 @@ impl Fault {
     }
 }
 
-/// What the first fault of `faults` that meets this request does to it. Spent faults are removed.
+/// Returns what the first matching fault of `faults` does to this request. Removes used-up faults.
 pub(super) fn take(faults: &mut Vec<Fault>, account: &str, endpoint: Endpoint) -> Option<FaultKind> {
     faults.retain(|fault| fault.times != Some(0));
     for fault in faults.iter_mut().filter(|fault| fault.matches(account, endpoint)) {
@@ -189,7 +190,7 @@ impl TryFrom<Value> for Fault {
 }
 
 fn read(value: &Value) -> Result<Fault, Invalid> {
-    // The form that serializing gives has null for what is not set.
+    // A serialized fault has null for what is not set.
     let present = |fields: &Fields<'_>, name: &str| fields.get(name).is_some_and(|value| !value.is_null());
     let fields = Fields::of(value, "", &["account", "endpoint", "times", "skip", "kind"])?;
     let number = |name, range| {

@@ -1,7 +1,7 @@
 //! The routes: `/v2` as the API has it, and `/sandbox` for people and for tests in other processes.
 //!
-//! Everything under `/sandbox` is without a key, which is why the sandbox listens on loopback only. Durations are
-//! milliseconds. Errors have the shape of the API's own, and name the field.
+//! Everything under `/sandbox` needs no key, which is why the sandbox listens on loopback only. Durations are in
+//! milliseconds. Errors have the format of the API's own, and name the field.
 
 use axum::Json;
 use axum::Router;
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::faults::Fault;
 use super::methods;
 use super::reply::Problem;
-use super::server::Service;
+use super::service::Service;
 use super::verbs::{self, refused};
 
 const GUIDE: &str = "\
@@ -73,7 +73,7 @@ A fault, of which only \"kind\" is required (without \"times\" it lasts, without
              {\"error\": {\"status\": 429, \"type\": \"api/too_many_requests\", \"retry_after\": 30, \"delivered\": false}}
 ";
 
-/// All routes over `service`.
+/// Returns all routes, served by `service`.
 pub(super) fn routes(service: Service) -> Router {
     Router::new()
         .route("/", get(guide))
@@ -133,7 +133,7 @@ async fn faults(State(service): State<Service>) -> Response {
     Json(service.world.faults()).into_response()
 }
 
-/// Takes the body as it is: whoever types `curl -d` has no JSON content type, and should not need one.
+/// Accepts any content type: `curl -d` does not send JSON's, and should not need to.
 async fn add_fault(State(service): State<Service>, body: Bytes) -> Response {
     match serde_json::from_slice::<Fault>(&body) {
         Ok(fault) => {
@@ -149,7 +149,7 @@ async fn clear_faults(State(service): State<Service>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-/// The only query parameter there is; absent means from the start.
+/// Parses the only query parameter there is; absent means from the start.
 fn after_seq(query: Option<&str>) -> Result<u64, Problem> {
     let Some(query) = query.filter(|query| !query.is_empty()) else { return Ok(0) };
     let number = query.strip_prefix("after_seq=").and_then(|number| number.parse().ok());

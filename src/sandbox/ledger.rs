@@ -1,8 +1,8 @@
 //! What reached the sandbox, in order: every call, and every delivery to a recipient.
 //!
-//! Written by `world`, read by tests and by `GET /sandbox/ledger` and `/sandbox/calls`; the same types read those
-//! answers back in another process. A call is in it even if it was refused or cut; a delivery is in it once the
-//! recipient has it, whatever the caller was told. Nothing here is bounded: a test reads all of it, and
+//! Written by `world`, read by tests and by `GET /sandbox/ledger` and `/sandbox/calls`; the same types parse those
+//! answers in another process. A call is recorded even if it was refused or cut; a delivery is recorded once the
+//! recipient has it, whatever the caller was answered. The ledger is not bounded: a test reads all of it, and
 //! `keep_bodies = false` keeps an entry to a few hundred bytes.
 
 use std::time::Duration;
@@ -17,80 +17,80 @@ use super::endpoint::Endpoint;
 /// A request that arrived completely.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Call {
-    /// Counts calls from 1; it goes on when the ledger is cleared.
+    /// Number of the call, counted from 1; clearing the ledger does not reset it.
     pub seq: u64,
-    /// The account of the path; empty for [`Endpoint::Unknown`].
+    /// Account of the path; empty for [`Endpoint::Unknown`].
     pub account_id: String,
-    /// What the request was for.
+    /// Endpoint that the request addressed.
     pub endpoint: Endpoint,
-    /// The inbox of the path, decoded.
+    /// Inbox of the path, decoded.
     pub inbox_id: Option<String>,
-    /// The chat of the path, decoded.
+    /// Chat of the path, decoded.
     pub chat_id: Option<String>,
-    /// The message of the path, decoded.
+    /// Message of the path, decoded.
     pub message_id: Option<String>,
-    /// The `Cache-Control` of the request, as it stood on the wire.
+    /// The `Cache-Control` header of the request, exactly as sent.
     pub cache_control: Option<String>,
-    /// Path and query as they stood on the wire.
+    /// Path and query, exactly as sent.
     pub path: String,
-    /// Wall clock when the last byte of the request was in.
+    /// Wall clock when the last byte of the request arrived.
     pub at: Timestamp,
-    /// The same moment, since the sandbox started.
+    /// The same moment, as time since the sandbox started.
     #[serde(rename = "at_monotonic_ms", with = "milliseconds")]
     pub at_monotonic: Duration,
-    /// The HTTP status of the answer; `None` while there is none, and for good if either side hung up before it.
+    /// HTTP status of the answer; `None` while there is none, and for good if either side hung up before it.
     pub status: Option<u16>,
-    /// The JSON body; text if it was not JSON, null if it was empty or bodies are not kept. Base64 of more than 64 KiB
-    /// is replaced by its length: the delivery has the bytes.
+    /// JSON body; text if it was not JSON, null if it was empty or bodies are not kept. Base64 of more than 64 KiB is
+    /// replaced by its length: the delivery has the bytes.
     pub body: Value,
 }
 
-/// A message that a recipient has.
+/// A message that reached its recipient.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// Counts deliveries from 1; it goes on when the ledger is cleared.
+    /// Number of the delivery, counted from 1; clearing the ledger does not reset it.
     pub seq: u64,
-    /// The account that sent.
+    /// Account that sent it.
     pub account_id: String,
-    /// The inbox that the chat was started from, if this started it from one.
+    /// Inbox that the chat was started from, if this message started it from one.
     pub inbox_id: Option<String>,
-    /// The chat it arrived in, new or old.
+    /// Chat that it arrived in, new or existing.
     pub chat_id: String,
-    /// The users of that chat; empty if no request ever named them.
+    /// Users of that chat; empty if no request named them.
     pub recipients: Vec<String>,
-    /// The name of that chat: a group has one, a chat with one user only if it was given one.
+    /// Name of that chat: a group has one, a chat with one user only if it was given one.
     pub name: Option<String>,
-    /// The message; empty if bodies are not kept.
+    /// Text of the message; empty if bodies are not kept.
     pub text: String,
-    /// The id of the message.
+    /// Id of the message.
     pub message_id: String,
     /// How it was sent.
     pub kind: DeliveryKind,
-    /// Wall clock when the request was in, before any injected latency.
+    /// Wall clock when the request arrived, before any injected latency.
     pub at: Timestamp,
-    /// The same moment, since the sandbox started.
+    /// The same moment, as time since the sandbox started.
     #[serde(rename = "at_monotonic_ms", with = "milliseconds")]
     pub at_monotonic: Duration,
-    /// What was attached.
+    /// Attached files.
     pub attachments: Vec<Attachment>,
-    /// The message that it answers, as sent.
+    /// Id of the message that it replies to, as sent.
     pub quote_id: Option<String>,
-    /// What was forwarded, if this is a forward.
+    /// Original of the message, if this is a forward.
     pub source: Option<ForwardSource>,
-    /// The provider options as received; not kept without bodies.
+    /// Provider options as received; not kept without bodies.
     pub specifics: Option<Value>,
-    /// The provider options as received under the name that the guide gives them; not kept without bodies.
+    /// Provider options as received under the name that the guide gives them; not kept without bodies.
     pub options: Option<Value>,
-    /// The topic that an organization sees, given or by default; `None` if the recipient is none.
+    /// Topic that an organization sees, given or by default; `None` if the recipient is not an organization.
     pub company_topic: Option<String>,
 }
 
-/// The message that a forward took along.
+/// The original of a forwarded message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForwardSource {
-    /// The chat that it is in.
+    /// Chat that it is in.
     pub chat_id: String,
-    /// Its id in that chat.
+    /// Id in that chat.
     pub message_id: String,
 }
 
@@ -98,7 +98,7 @@ pub struct ForwardSource {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryKind {
-    /// By either of the endpoints that start a chat, even if the chat was there before.
+    /// Through either of the endpoints that start a chat, even if the chat existed before.
     StartChat,
     /// Into an existing chat.
     Message,
@@ -106,7 +106,7 @@ pub enum DeliveryKind {
     Forward,
 }
 
-/// When a request was complete, on both clocks.
+/// When a request had arrived completely, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) at: Timestamp,
@@ -123,7 +123,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Enters `call` under the next number, which is answered.
+    /// Records `call` under the next number and returns that number.
     pub(super) fn enter_call(&mut self, mut call: Call) -> u64 {
         self.last_call += 1;
         call.seq = self.last_call;
@@ -131,7 +131,7 @@ impl Ledger {
         self.last_call
     }
 
-    /// Notes what call `seq` was answered with, if it is still in the ledger.
+    /// Records the answer to call `seq`, if the ledger still has that call.
     pub(super) fn answered(&mut self, seq: u64, status: Option<u16>) {
         let Some(first) = self.calls.first().map(|call| call.seq) else { return };
         let index = seq.checked_sub(first).and_then(|index| usize::try_from(index).ok());
@@ -140,36 +140,36 @@ impl Ledger {
         }
     }
 
-    /// Enters `delivery` under the next number.
+    /// Records `delivery` under the next number.
     pub(super) fn enter_delivery(&mut self, mut delivery: Delivery) {
         self.last_delivery += 1;
         delivery.seq = self.last_delivery;
         self.deliveries.push(delivery);
     }
 
-    /// The calls with a number above `after`.
+    /// Returns the calls with a number above `after`.
     pub(super) fn calls_after(&self, after: u64) -> &[Call] {
         &self.calls[self.calls.partition_point(|call| call.seq <= after)..]
     }
 
-    /// The deliveries with a number above `after`.
+    /// Returns the deliveries with a number above `after`.
     pub(super) fn deliveries_after(&self, after: u64) -> &[Delivery] {
         &self.deliveries[self.deliveries.partition_point(|delivery| delivery.seq <= after)..]
     }
 
-    /// The delivery with the number `seq`, if it is still in the ledger.
+    /// Returns the delivery `seq`, if the ledger still has it.
     pub(super) fn delivery(&self, seq: u64) -> Option<&Delivery> {
         self.deliveries_after(seq.checked_sub(1)?).first().filter(|delivery| delivery.seq == seq)
     }
 
-    /// Forgets both lists, not their numbering: a reader's `after_seq` stays good.
+    /// Empties both lists but keeps the numbering: a reader's `after_seq` stays valid.
     pub(super) fn clear(&mut self) {
         self.calls = Vec::new();
         self.deliveries = Vec::new();
     }
 }
 
-/// A duration as whole milliseconds.
+/// Serializes a duration as whole milliseconds.
 pub(super) mod milliseconds {
     use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! The way of one request through `/v2`: read, check, enter into the ledger, carry out, answer.
+//! The path of one request through `/v2`: read, check, record in the ledger, execute, answer.
 //!
-//! Called by `http` for everything that is not the sandbox's own. Checks come in the order of the service: the key,
-//! the path, the shape of the request, then whether what it names exists; only what passes all of them meets faults.
-//! From there on the work has a task of its own: a caller that hangs up does not take its message back.
+//! Called by `http` for everything that is not the sandbox's own. Checks run in the order of the service: the key,
+//! the path, the format of the request, then whether what it names exists; only a request that passes all of them
+//! meets faults. It then runs in a task of its own: a caller that hangs up does not take its message back.
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
@@ -20,11 +20,11 @@ use super::query::Query;
 use super::reads::Read;
 use super::reply::{Manner, Problem, Reply};
 use super::requests::{self, Request};
-use super::server::Service;
+use super::service::Service;
 use super::strict::Invalid;
 use super::world::World;
 
-/// 20 MB of attachments are 27 MB of base64; the service's own limit is not known.
+/// Limit of a request body: 20 MB of attachments are 27 MB of base64; the service's own limit is not known.
 const LARGEST_BODY_BYTES: usize = 64 << 20;
 
 /// Answers a request to `/v2/…`.
@@ -38,7 +38,7 @@ pub(super) async fn answer(service: Service, request: HttpRequest<Body>) -> Resp
         {
             (Bytes::new(), true)
         }
-        // The caller broke off, so the request never reached us.
+        // The caller disconnected, so the request never arrived.
         Err(_) => return Reply::cut().into_response(world.clock()),
     };
     let Entered { seq, target, arrival, verdict } = enter(world, &parts, bytes, too_large);
@@ -50,8 +50,16 @@ pub(super) async fn answer(service: Service, request: HttpRequest<Body>) -> Resp
     reply.into_response(world.clock())
 }
 
-/// The same without a connection, in no time and without faults.
-pub(super) fn answer_at_once(world: &World, request: HttpRequest<Vec<u8>>) -> axum::http::Response<Vec<u8>> {
+impl World {
+    /// Answers a request to `/v2/…` at once, as strictly as over HTTP: a message is delivered before this returns.
+    /// Faults apply only to requests over HTTP; here the caller simulates the network.
+    pub fn answer(&self, request: HttpRequest<Vec<u8>>) -> axum::http::Response<Vec<u8>> {
+        answer_at_once(self, request)
+    }
+}
+
+/// Implements [`World::answer`]: without a connection, without delay and without faults.
+fn answer_at_once(world: &World, request: HttpRequest<Vec<u8>>) -> axum::http::Response<Vec<u8>> {
     let (parts, body) = request.into_parts();
     let Entered { seq, target, arrival, verdict } = enter(world, &parts, Bytes::from(body), false);
     let carried_out = verdict.and_then(|request| world.carry_out(&target, arrival, &request));
@@ -63,7 +71,7 @@ pub(super) fn answer_at_once(world: &World, request: HttpRequest<Vec<u8>>) -> ax
     reply.into_whole()
 }
 
-/// A request in the ledger, and whether it may be carried out.
+/// A request in the ledger, and whether it may be executed.
 struct Entered {
     seq: u64,
     target: Target,
@@ -80,7 +88,7 @@ fn enter(world: &World, parts: &Parts, bytes: Bytes, too_large: bool) -> Entered
     Entered { seq, target, arrival, verdict }
 }
 
-/// A request body before anyone asks whether it is right.
+/// A request body before it is checked.
 enum Payload {
     Empty,
     Json(Value),
@@ -98,7 +106,7 @@ impl Payload {
         }
     }
 
-    /// As the ledger keeps it.
+    /// Returns the body as the ledger keeps it.
     fn into_value(self) -> Value {
         match self {
             Self::Empty => Value::Null,
@@ -116,7 +124,7 @@ fn oversized() -> Problem {
     Problem::new(413, "api/invalid_parameters", "Payload too large", &detail)
 }
 
-/// Everything that can be wrong with a request, in the order in which the service would notice.
+/// Checks everything that can be wrong with a request, in the order in which the service would notice.
 fn check(world: &World, parts: &Parts, target: &Target, body: &Payload) -> Result<Request, Problem> {
     let key = parts.headers.get("x-api-key").ok_or_else(|| {
         Problem::new(401, "api/missing_authorization", "Missing authorization", "X-API-KEY is required.")
@@ -163,7 +171,7 @@ fn shape(parts: &Parts, endpoint: Endpoint, body: &Payload) -> Result<Request, I
     }
 }
 
-/// Set Composing Status: its query has one `action`, nothing else.
+/// Parses the query of Set Composing Status: one `action`, nothing else.
 fn composing(query: &str) -> Result<Request, Invalid> {
     match Query::of(query, &["action"])?.get("action") {
         Some("typing" | "recording") => Ok(Request::SetComposing),
@@ -184,7 +192,7 @@ fn is_json(headers: &HeaderMap) -> bool {
     mime.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// Carries `request` out in a task of its own, so that it goes on if the caller hangs up.
+/// Executes `request` in a task of its own, so that it completes even if the caller hangs up.
 async fn carried_out(
     service: &Service,
     seq: u64,
@@ -201,10 +209,10 @@ async fn carried_out(
     }
 }
 
-/// What happens to a good request: usually what it asks for, otherwise the fault that it meets.
+/// Does what a valid request demands, or applies the fault that it meets.
 ///
-/// The response cache learns of a change only when the service has answered it: what was delivered behind a fault
-/// leaves it as it was, and a caller that then reads without `no-cache` is told what was before.
+/// The response cache is emptied only when the service has answered: a message that was delivered behind a fault
+/// leaves it unchanged, and a caller that then reads without `no-cache` gets the old data.
 async fn perform(world: &World, seq: u64, target: &Target, arrival: Arrival, request: &Request) -> Reply {
     let deliver = || {
         let reply = world.carry_out(target, arrival, request).unwrap_or_else(|problem| problem.reply(seq));

@@ -1,13 +1,13 @@
-//! A stand-in for the Unipile API v2 and the LinkedIn behind it, served over real HTTP on loopback.
+//! A fake of the Unipile API v2 and of the LinkedIn behind it, served over real HTTP on loopback.
 //!
 //! Tests, the demo and the benchmarks run the real client against it. It is strict about requests, so that a body
-//! which the service would refuse or silently cut is noticed here, and it keeps its own ledger of what reached whom
-//! and when, which is what tests judge by: never the daemon's own word. Faults are made on demand ([`Fault`]).
+//! which the service would refuse or silently cut is noticed here. It keeps its own ledger of what reached whom and
+//! when; tests check this ledger, never the daemon's own word. Faults are injected on demand ([`Fault`]).
 //!
-//! `server` owns sockets and tasks, `http` and `verbs` the routes for people, `methods` the way of a request through
-//! `/v2`, `requests` and `reads` what one may ask, `state` what it does, `views` what a read answers, `world` all of it
-//! for tests. Of our own code it may name only `crate::clock`: it must not share a
-//! type, and with it a mistake, with the client it checks. It never listens on anything but loopback.
+//! `server` owns sockets and tasks, `http` and `verbs` the routes for people, `methods` the path of a request through
+//! `/v2`, `requests` and `reads` the checks of their formats, `state` what requests do, `views` the answers to reads,
+//! `world` all of it for tests. Of our own code it may name only `crate::clock`: it must not share a type, and with
+//! it a mistake, with the client it checks. It never listens on anything but loopback.
 
 mod account;
 mod attachment;
@@ -24,6 +24,7 @@ mod reads;
 mod reply;
 mod requests;
 mod server;
+mod service;
 mod specifics;
 mod state;
 mod strict;
@@ -47,23 +48,23 @@ pub use faults::{Fault, FaultKind};
 pub use ledger::{Call, Delivery, DeliveryKind, ForwardSource};
 pub use world::World;
 
-/// How a sandbox behaves. The default listens on a free port of 127.0.0.1 and accepts every account and chat.
+/// Configuration of a sandbox. The default listens on a free port of 127.0.0.1 and accepts every account and chat.
 #[derive(Debug, Clone)]
 pub struct SandboxConfig {
-    /// Where to listen; only loopback addresses are accepted, port 0 picks a free one.
+    /// Address to listen on; only loopback addresses are accepted, port 0 picks a free port.
     pub listen: SocketAddr,
-    /// The only value of `X-API-KEY` that is let in.
+    /// The only `X-API-KEY` that is accepted.
     pub api_key: String,
-    /// The accounts that exist; `None` means that each `acc_…` exists from its first use.
+    /// Accounts that exist; `None` means that each `acc_…` exists from its first use.
     pub accounts: Option<Vec<String>>,
     /// Whether an unknown chat id is created on its first use, and an unknown message can be forwarded. An id that
-    /// starts with `missing` never is there.
+    /// starts with `missing` never exists.
     pub any_chat: bool,
     /// Whether request bodies, texts and the content of attachments are kept. Without them a load test needs far less
-    /// memory, and messages are read back with an empty text.
+    /// memory, and reads return messages with an empty text.
     pub keep_bodies: bool,
-    /// What the ids of chats and messages begin with, so that two runs with different seeds never give the same id. With 0
-    /// they are plain numbers, for tests that name them.
+    /// Seed that the ids of chats and messages begin with, so that two runs with different seeds never produce the
+    /// same id. With 0 they are plain numbers, for tests that name them.
     pub seed: u64,
 }
 
@@ -80,7 +81,7 @@ impl Default for SandboxConfig {
     }
 }
 
-/// A running sandbox. Dropping it asks its tasks to end; [`Sandbox::stop`] also waits for them.
+/// A running sandbox. Dropping it cancels its tasks; [`Sandbox::stop`] also waits for them.
 #[derive(Debug)]
 pub struct Sandbox {
     address: SocketAddr,
@@ -94,7 +95,7 @@ impl Sandbox {
     ///
     /// # Errors
     ///
-    /// `InvalidInput` if the address is not a loopback address, otherwise whatever binding answered.
+    /// `InvalidInput` if the address is not a loopback address, otherwise the error of the bind.
     pub async fn start(config: SandboxConfig) -> std::io::Result<Sandbox> {
         if !config.listen.ip().is_loopback() {
             return Err(std::io::Error::new(
@@ -110,27 +111,29 @@ impl Sandbox {
         let world = Arc::new(World::new(config, Arc::new(SystemClock::new())));
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
-        let service = server::Service { world: Arc::clone(&world), tasks: tasks.clone(), stop: stop.clone() };
+        let service =
+            service::Service { world: Arc::clone(&world), tasks: tasks.clone(), stop: stop.clone() };
         tasks.spawn(server::accept(listener, service));
         Ok(Sandbox { address, world, tasks, stop: stop.drop_guard() })
     }
 
-    /// The base URL, without a slash at its end: `http://127.0.0.1:PORT`.
+    /// Returns the base URL, without a trailing slash: `http://127.0.0.1:PORT`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What exists in the sandbox and what has happened to it.
+    /// Returns what exists in the sandbox and what has happened to it.
     pub fn world(&self) -> &Arc<World> {
         &self.world
     }
 
-    /// Lays `fault` in the way of future requests, behind the faults that are already there.
+    /// Adds `fault` for future requests, after the faults that are already there.
     pub fn fault(&self, fault: Fault) {
         self.world.add_fault(fault);
     }
 
-    /// Refuses new connections, cuts the open ones, gives up injected latencies, and waits until all of it ended.
+    /// Refuses new connections, cuts the open ones, abandons injected latencies, and waits until everything has
+    /// ended.
     pub async fn stop(self) {
         let Sandbox { tasks, stop, .. } = self;
         drop(stop); // cancels the token

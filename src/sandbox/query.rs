@@ -1,4 +1,4 @@
-//! Query strings, read as strictly as bodies: an unknown parameter, or one that is given twice, is refused by name.
+//! Query strings, read as strictly as bodies: an unknown or repeated parameter is refused by name.
 //!
 //! Used by `reads` and by `methods` for the endpoints that have no query at all.
 
@@ -12,7 +12,7 @@ use super::strict::Invalid;
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Reads `query`, which is still percent-encoded.
+    /// Parses `query`, which is still percent-encoded.
     pub(super) fn of(query: &str, known: &[&str]) -> Result<Self, Invalid> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -30,17 +30,17 @@ impl Query {
         Ok(Self(parameters))
     }
 
-    /// The value of `name`, if it is there.
+    /// Returns the value of `name`, if it is present.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
-    /// The same as a string of its own.
+    /// Returns the value of `name` as an owned string.
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.get(name).map(str::to_owned)
     }
 
-    /// A whole number of at least `least` that may be absent.
+    /// Reads an optional whole number of at least `least`.
     pub(super) fn number(&self, name: &str, least: usize) -> Result<Option<usize>, Invalid> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match value.parse() {
@@ -49,7 +49,7 @@ impl Query {
         }
     }
 
-    /// `true` or `false`, or absent.
+    /// Reads an optional `true` or `false`.
     pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Invalid> {
         match self.get(name) {
             None => Ok(None),
@@ -59,7 +59,7 @@ impl Query {
         }
     }
 
-    /// A time that may be absent, in the one form that the API is known to take.
+    /// Reads an optional time, in the one format that the API is known to accept.
     pub(super) fn time(&self, name: &str) -> Result<Option<Timestamp>, Invalid> {
         let Some(value) = self.get(name) else { return Ok(None) };
         match value.parse::<Timestamp>() {

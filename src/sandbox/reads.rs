@@ -1,7 +1,7 @@
 //! The reads of the API and their queries.
 //!
-//! Read off a request by `methods`, answered by `views`. The API says only that `limit` is a ceiling and that a page
-//! may be shorter; the pages here are small, so that a client which reads one page only is found out.
+//! Parsed from a request by `methods`, answered by `views`. The API says only that `limit` is a ceiling and that a
+//! page may be shorter; the pages here are small, so that a client which reads only one page is caught.
 
 use jiff::Timestamp;
 
@@ -9,11 +9,11 @@ use super::endpoint::Endpoint;
 use super::query::Query;
 use super::strict::Invalid;
 
-/// A read, with all that its query says.
+/// A read with its parsed query.
 #[derive(Debug)]
 pub(super) enum Read {
     Inboxes,
-    /// Of one product only, if it is named.
+    /// Credits of one product if it is named, otherwise of all.
     InmailCredits {
         service: Option<String>,
     },
@@ -26,34 +26,34 @@ pub(super) enum Read {
     Message,
 }
 
-/// Which accounts.
+/// Query of the list of accounts.
 #[derive(Debug)]
 pub(super) struct AccountsQuery {
     pub(super) status: Option<String>,
     pub(super) provider: Option<String>,
     /// Part of a name or an id.
     pub(super) search: Option<String>,
-    /// Accounts of the sandbox are in no scope, so that only `none` finds any.
+    /// Accounts of the sandbox have no scope, so that only `none` matches any.
     pub(super) account_scope_id: Option<String>,
     pub(super) offset: usize,
     pub(super) limit: usize,
 }
 
-/// Which messages of a chat.
+/// Query of the messages of a chat.
 #[derive(Debug)]
 pub(super) struct MessagesQuery {
     pub(super) before: Option<Timestamp>,
     pub(super) after: Option<Timestamp>,
-    /// The sender.
+    /// Only messages of this sender.
     pub(super) user_id: Option<String>,
-    /// Only messages older than the one at this place of the chat.
+    /// Only messages older than the one at this position of the chat.
     pub(super) below: Option<usize>,
     pub(super) limit: usize,
-    /// Whether an offset was given, which LinkedIn does not know.
+    /// Whether an offset was given, which LinkedIn does not support.
     pub(super) has_offset: bool,
 }
 
-/// Which chats of an account.
+/// Query of the chats of an account.
 #[derive(Debug)]
 pub(super) struct ChatsQuery {
     /// `1to1`, `group` or `channel`.
@@ -62,28 +62,28 @@ pub(super) struct ChatsQuery {
     pub(super) after: Option<Timestamp>,
     pub(super) is_archived: Option<bool>,
     pub(super) is_unread: Option<bool>,
-    /// Only chats that come after this one: when something was last written in it, and its id.
+    /// Only chats that come after this one: the time of its last message, and its id.
     pub(super) below: Option<(Timestamp, String)>,
     pub(super) limit: usize,
-    /// Whether an offset was given, which LinkedIn does not know.
+    /// Whether an offset was given, which LinkedIn does not support.
     pub(super) has_offset: bool,
 }
 
-/// What every cursor of the sandbox begins with.
+/// Prefix of every cursor of the sandbox.
 const CURSOR: &str = "cur_";
 
-/// The cursor that goes on below the message at `place` of its chat.
+/// Returns the cursor of the page below the message at `place` of its chat.
 pub(super) fn cursor(place: usize) -> String {
     format!("{CURSOR}{place}")
 }
 
-/// The cursor that goes on below the chat `id`, in which something was last written at `at`.
+/// Returns the cursor of the page below the chat `id`, whose last message was written at `at`.
 pub(super) fn chats_cursor(at: Timestamp, id: &str) -> String {
     format!("{CURSOR}{}:{id}", at.as_nanosecond())
 }
 
 impl Read {
-    /// Reads `query`, as sent to `endpoint`, which is a read.
+    /// Parses `query`, as sent to `endpoint`, which is a read.
     pub(super) fn of(endpoint: Endpoint, query: &str) -> Result<Self, Invalid> {
         if endpoint == Endpoint::GetInmailCredits {
             return credits(&Query::of(query, &["service"])?);

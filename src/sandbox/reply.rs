@@ -1,7 +1,8 @@
-//! Answers: what the API says on success and on error, and how the bytes go out.
+//! Answers: what the API returns on success and on error, and how the bytes are sent.
 //!
-//! Made by `methods`, turned into HTTP here. A reply also carries its manner, because a fault may want it cut, halved
-//! or slow. A cut is a marker on the response; `server` sees it and drops the connection, which only it can do.
+//! Created by `methods`, converted to HTTP here. A reply also carries its manner, because a fault may want it cut,
+//! halved or slow. A cut is a marker on the response; `server` sees it and drops the connection, which only it can
+//! do.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::clock::Clock;
 
 const JSON: &str = "application/json; charset=utf-8";
 
-/// The marker of a response that must not be sent: the connection is dropped instead.
+/// Marks a response that must not be sent: the connection is dropped instead.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cut;
 
@@ -42,43 +43,44 @@ impl Problem {
         }
     }
 
-    /// 400, found by `thrower` (`api` or `provider`).
+    /// Returns a 400 raised by `thrower` (`api` or `provider`).
     pub(super) fn invalid_parameters(thrower: &str, detail: &str) -> Self {
         Self::new(400, &format!("{thrower}/invalid_parameters"), "Invalid parameters", detail)
     }
 
-    /// 404, found by `thrower` (`api` or `provider`).
+    /// Returns a 404 raised by `thrower` (`api` or `provider`).
     pub(super) fn resource_not_found(thrower: &str, detail: &str) -> Self {
         Self::new(404, &format!("{thrower}/resource_not_found"), "Resource not found", detail)
     }
 
-    /// 401: the owner of the account must authenticate again.
+    /// Returns a 401: the owner of the account must authenticate again.
     pub(super) fn disconnected() -> Self {
         let title = "Invalid authorization";
         Self::new(401, "provider/invalid_authorization", title, "Account is disconnected.")
     }
 
-    /// 403: the service does not allow this account.
+    /// Returns a 403: the service does not allow this account.
     pub(super) fn restricted() -> Self {
         Self::new(403, "api/account_restricted", "Account restricted", "Account is restricted.")
     }
 
-    /// 403: LinkedIn does not let this account do that.
+    /// Returns a 403: LinkedIn does not let this account do that.
     pub(super) fn insufficient_permissions(detail: &str) -> Self {
         Self::new(403, "provider/insufficient_permissions", "Insufficient permissions", detail)
     }
 
-    /// 422: LinkedIn understood, and refuses.
+    /// Returns a 422: LinkedIn understood the request and refuses it.
     pub(super) fn unprocessable_entity(detail: &str) -> Self {
         Self::new(422, "provider/unprocessable_entity", "Unprocessable entity", detail)
     }
 
-    /// 415: LinkedIn does not take these files. The status is inferred: the description tells the type only.
+    /// Returns a 415: LinkedIn does not accept these files. The status is inferred: the description gives only the
+    /// type.
     pub(super) fn invalid_file(detail: &str) -> Self {
         Self::new(415, "provider/invalid_file", "Invalid file", detail)
     }
 
-    /// The whole answer to call `seq`.
+    /// Returns the complete answer to call `seq`.
     pub(super) fn reply(self, seq: u64) -> Reply {
         let error = WireError {
             object: "Error",
@@ -119,7 +121,7 @@ impl Success {
     }
 }
 
-/// How the bytes of a reply go out.
+/// How the bytes of a reply are sent.
 #[derive(Debug)]
 pub(super) enum Manner {
     Whole,
@@ -131,7 +133,7 @@ pub(super) enum Manner {
     Cut,
 }
 
-/// An answer on its way out.
+/// An answer that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Reply {
     status: u16,
@@ -139,7 +141,7 @@ pub(super) struct Reply {
     body: String,
     retry_after: Option<u64>,
     limits: bool,
-    /// Whether it comes from the response cache, and its age; `None` if it has nothing to do with that.
+    /// Whether the response cache had the answer, and its age; `None` if the cache does not apply.
     cache: Option<(bool, Duration)>,
     manner: Manner,
 }
@@ -150,17 +152,17 @@ impl Reply {
         Self { status, content_type, body, retry_after: None, limits: false, cache: None, manner }
     }
 
-    /// A success with `body`, which is JSON.
+    /// Returns a success with `body`, which is JSON.
     pub(super) fn json(body: String) -> Self {
         Self::new(200, JSON, body)
     }
 
-    /// No answer at all.
+    /// Returns the reply that closes the connection without an answer.
     pub(super) fn cut() -> Self {
         Self::new(500, JSON, String::new()).in_manner(Manner::Cut)
     }
 
-    /// Something that no JSON parser accepts.
+    /// Returns a body that no JSON parser accepts.
     pub(super) fn garbage(status: u16) -> Self {
         if status < 300 {
             return Self::new(status, JSON, r#"{"object":"MessageSent","message_id":"#.to_owned());
@@ -178,12 +180,12 @@ impl Reply {
         Self { limits: true, ..self }
     }
 
-    /// Adds the headers of the response cache: whether it had this answer, and how old it is.
+    /// Adds the headers of the response cache: whether it had this answer, and the age of the answer.
     pub(super) fn with_cache(self, hit: bool, age: Duration) -> Self {
         Self { cache: Some((hit, age)), ..self }
     }
 
-    /// The HTTP status that goes out, if any does.
+    /// Returns the HTTP status that is sent, if any.
     pub(super) fn status(&self) -> Option<u16> {
         match self.manner {
             Manner::Cut => None,
@@ -195,7 +197,7 @@ impl Reply {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 
-    /// The HTTP response; `clock` paces a slow one.
+    /// Converts the reply to an HTTP response; `clock` paces a slow one.
     pub(super) fn into_response(self, clock: Arc<dyn Clock>) -> Response {
         let code = self.code();
         let mut headers = HeaderMap::new();
@@ -216,7 +218,7 @@ impl Reply {
         response
     }
 
-    /// The same with its whole body, for whoever asks without a connection.
+    /// Converts the reply to a response with its whole body, for callers without a connection.
     pub(super) fn into_whole(self) -> axum::http::Response<Vec<u8>> {
         let mut headers = HeaderMap::new();
         self.put_headers(&mut headers);
@@ -247,7 +249,7 @@ impl Reply {
 fn half(body: &Bytes) -> Body {
     let first = body.slice(..body.len() / 2);
     let end = async {
-        // Lets the connection write out the first half before it learns that no second one comes.
+        // Lets the connection write the first half before it learns that there is no second one.
         tokio::task::yield_now().await;
         Err(std::io::Error::new(std::io::ErrorKind::ConnectionAborted, "half an answer was asked for"))
     };

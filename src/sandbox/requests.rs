@@ -1,8 +1,8 @@
 //! The requests of the API, checked as strictly as its description allows.
 //!
-//! Called by `methods` before anything happens. The service is believed to drop unknown properties silently; this
-//! refuses them, because a dropped `inmail: true` sends a plain message. Provider options have a file of their own,
-//! and so have attachments and the queries of reads.
+//! Called by `methods` before anything happens. The service is believed to drop unknown properties silently; the
+//! sandbox refuses them, because a dropped `inmail: true` sends a plain message. Provider options, attachments and
+//! the queries of reads have files of their own.
 
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ use super::reads::Read;
 use super::specifics::{self, Specifics};
 use super::strict::{Fields, Invalid};
 
-/// A request that may be carried out.
+/// A request in a valid format.
 #[derive(Debug)]
 pub(super) enum Request {
     /// Start a Chat, with or without an inbox.
@@ -24,7 +24,7 @@ pub(super) enum Request {
     ForwardMessage { chat_id: String, text: String },
     /// Set Composing Status.
     SetComposing,
-    /// Any GET; `key` is its path and query, by which it is cached.
+    /// Any GET; `key` is its path and query, the key of the cached answer.
     Read { read: Read, key: String, control: CacheControl },
 }
 
@@ -34,21 +34,21 @@ pub(super) struct StartChat {
     pub(super) recipients: Recipients,
     pub(super) name: Option<String>,
     pub(super) content: Content,
-    /// The provider options in the form of the API's description, as received.
+    /// Provider options in the form of the API's description, as received.
     pub(super) specifics: Option<Value>,
-    /// The same in the form of the guide, as received; never both.
+    /// Provider options in the form of the guide, as received; never both.
     pub(super) options: Option<Value>,
-    /// What either of them means.
+    /// Parsed form of whichever was received.
     pub(super) meaning: Specifics,
 }
 
 impl StartChat {
-    /// Whether it uses up an InMail credit, which a chat without a message does not.
+    /// Returns whether it uses up an InMail credit; a chat without a message does not.
     pub(super) fn takes_credit(&self) -> bool {
         self.meaning.takes_credit && !self.content.is_empty()
     }
 
-    /// The topic that an organization sees; other recipients see none. An organization's id is all digits.
+    /// Returns the topic that an organization sees; other recipients see none. An organization's id is all digits.
     pub(super) fn company_topic(&self) -> Option<String> {
         let Recipients::One(id) = &self.recipients else { return None };
         if !id.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -58,7 +58,7 @@ impl StartChat {
     }
 }
 
-/// Whom a new chat is with.
+/// The users that a new chat is with.
 #[derive(Debug)]
 pub(super) enum Recipients {
     One(String),
@@ -73,13 +73,13 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Whether there is nothing to deliver.
+    /// Returns whether there is nothing to deliver.
     pub(super) fn is_empty(&self) -> bool {
         self.text.is_empty() && self.attachments.is_empty()
     }
 }
 
-/// Reads `body`, as sent to `endpoint`, which is one of those that have a body.
+/// Parses `body`, as sent to `endpoint`, which must be an endpoint with a body.
 pub(super) fn read(endpoint: Endpoint, body: &Value) -> Result<Request, Invalid> {
     match endpoint {
         Endpoint::StartChatFromInbox | Endpoint::StartChat => start_chat(body),
@@ -145,7 +145,7 @@ fn forward_message(body: &Value) -> Result<Request, Invalid> {
     })
 }
 
-/// A string or an array of one is a chat with one user, a longer array a group.
+/// Reads the recipients: a string or an array of one is a chat with one user, a longer array a group.
 fn recipients(fields: &Fields<'_>) -> Result<Recipients, Invalid> {
     let expected = "a user id or an array of user ids, none of them empty";
     let value = fields.required("users_ids")?;

@@ -1,11 +1,10 @@
 //! Sockets and tasks: accepts connections, serves each, and can drop one without an answer.
 //!
-//! Started by `Sandbox::start`. It does not use `axum::serve`, which answers whatever happens: here a response that
-//! carries the marker [`Cut`] becomes an error of the service, upon which hyper closes the connection. Every task
-//! belongs to one tracker and ends when the token is cancelled.
+//! Started by `Sandbox::start`. It does not use `axum::serve`, which always answers: here a response that carries the
+//! marker [`Cut`] becomes an error of the service, upon which hyper closes the connection. Every task belongs to one
+//! tracker and ends when the token is cancelled.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::Response;
@@ -15,20 +14,10 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::http;
 use super::reply::Cut;
-use super::world::World;
-
-/// What every request needs.
-#[derive(Debug, Clone)]
-pub(super) struct Service {
-    pub(super) world: Arc<World>,
-    pub(super) tasks: TaskTracker,
-    pub(super) stop: CancellationToken,
-}
+use super::service::Service;
 
 type Routes = TowerToHyperService<axum::Router>;
 
@@ -42,7 +31,7 @@ pub(super) async fn accept(listener: TcpListener, service: Service) {
                 service.tasks.spawn(service.stop.clone().run_until_cancelled_owned(connection));
             }
             Err(error) => {
-                // Out of file descriptors, mostly: accepting again at once would only spin.
+                // Usually it is out of file descriptors: accepting again at once would only spin.
                 tracing::warn!(%error, "the sandbox cannot accept a connection");
                 service.world.clock().sleep(Duration::from_millis(50)).await;
             }

@@ -1,27 +1,27 @@
-//! The provider options of a new chat (`specifics`, or `options` as the guide calls them), checked for their shape.
+//! The provider options of a new chat (`specifics`, or `options` as the guide calls them), checked for their format.
 //!
-//! Called by `requests`. What has an effect here is returned; the rest only has to be right. The object itself goes
-//! into the ledger as it was received.
+//! Called by `requests`. Options that have an effect here are returned; the rest is only checked. The object itself
+//! goes into the ledger as it was received.
 
 use serde_json::Value;
 
 use super::attachment::{self, Attachment};
 use super::strict::{Fields, Invalid};
 
-/// What the provider options of a new chat mean for the sandbox.
+/// Provider options of a new chat that have an effect in the sandbox.
 #[derive(Debug, Default)]
 pub(super) struct Specifics {
     /// Whether it is an InMail that takes a credit; one to an applicant takes none.
     pub(super) takes_credit: bool,
-    /// The topic for an organization, if one was given.
+    /// Topic for an organization, if one was given.
     pub(super) company_topic: Option<String>,
-    /// The subject, which only Sales Navigator and Recruiter know.
+    /// Subject, which only Sales Navigator and Recruiter have.
     pub(super) subject: Option<String>,
-    /// What Recruiter attaches to its later message.
+    /// Attachments of Recruiter's follow-up message.
     pub(super) follow_up: Vec<Attachment>,
 }
 
-/// Reads `provider`, the object that holds `linkedin`.
+/// Parses `provider`, the object that holds `linkedin`.
 pub(super) fn read(provider: &Fields<'_>) -> Result<Specifics, Invalid> {
     let mut specifics = Specifics::default();
     let products = ["classic", "sales_navigator", "recruiter"];
@@ -80,7 +80,7 @@ fn recruiter(fields: &Fields<'_>, specifics: &mut Specifics) -> Result<(), Inval
     scheduled_for(follow_up.required("scheduled_for")?, &follow_up.name("scheduled_for"))
 }
 
-/// Either days or weeks from now, never both.
+/// Checks that the time is either days or weeks from now, never both.
 fn scheduled_for(value: &Value, path: &str) -> Result<(), Invalid> {
     let fields = Fields::of(value, path, &["days", "weeks", "timezone"])?;
     fields.optional_string("timezone")?;

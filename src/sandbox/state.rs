@@ -1,8 +1,8 @@
-//! What requests do: whether one may be carried out, and what it changes.
+//! What requests do: whether one may be executed, and what it changes.
 //!
-//! Called by `world`, which holds the lock. A request is admitted when it arrives and carried out when the message is
-//! delivered, so that one that was cut before its delivery leaves no trace but its call. What may have been used up
-//! in between is checked at both times.
+//! Called by `world`, which holds the lock. A request is admitted when it arrives and executed when the message is
+//! delivered, so that one that is cut before its delivery leaves no trace but its call. What may be used up in
+//! between is checked both times.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,7 +31,7 @@ pub(super) struct State {
     last_message: u64,
 }
 
-/// When something happens, on both clocks.
+/// A moment, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Moment {
     pub(super) now: Timestamp,
@@ -39,12 +39,12 @@ pub(super) struct Moment {
 }
 
 impl State {
-    /// The account `id`, made to exist.
+    /// Returns the account `id`, creating it if necessary.
     pub(super) fn account(&mut self, id: &str, now: Timestamp) -> &mut Account {
         self.accounts.entry(id.to_owned()).or_insert_with(|| Account::new(id, now))
     }
 
-    /// Whether what `target` and `request` name exists and may be used.
+    /// Checks that what `target` and `request` name exists and may be used.
     pub(super) fn admit(
         &self,
         config: &SandboxConfig,
@@ -98,7 +98,7 @@ impl State {
         }
     }
 
-    /// Does what `request` asks for: this is the moment at which a recipient has the message.
+    /// Executes `request`: at this moment the recipient receives the message.
     pub(super) fn carry_out(
         &mut self,
         config: &SandboxConfig,
@@ -170,7 +170,7 @@ impl State {
         Ok(Success::ChatStarted { chat_id, message_id })
     }
 
-    /// The chat with these users: the one that is there if it is with one user, otherwise a new one.
+    /// Returns the chat with these users: the latest existing one for a single user, otherwise a new one.
     fn start_chat(
         &mut self,
         config: &SandboxConfig,
@@ -184,7 +184,7 @@ impl State {
             return chat_id.clone();
         }
         self.last_chat += 1;
-        // Awkward on purpose: a client that does not encode ids is found out at once.
+        // Awkward on purpose: a client that does not encode ids fails at once.
         let new_id = format!("2-chat/{}==", number(config, self.last_chat));
         let account = self.account(&target.account_id, now);
         let chat = match &start.recipients {
@@ -203,7 +203,7 @@ impl State {
         new_id
     }
 
-    /// Enters `delivery` and its message under a new id, which is answered.
+    /// Records `delivery` and its message under a new id, and returns that id.
     fn deliver(
         &mut self,
         config: &SandboxConfig,
@@ -249,7 +249,7 @@ impl State {
         moment: Moment,
     ) -> Reply {
         if let Read::Accounts(query) = read {
-            // Only those of the configuration, if it names any; they are all there from the start.
+            // Only the configured accounts, if any are configured; all of those exist from the start.
             let listed = config.accounts.as_deref();
             for id in listed.unwrap_or_default() {
                 self.account(id, moment.now);
@@ -270,7 +270,7 @@ impl State {
     }
 }
 
-/// The `nth` id of this run.
+/// Returns the `nth` id of this run.
 fn number(config: &SandboxConfig, nth: u64) -> String {
     match config.seed {
         0 => format!("{nth:06}"),
@@ -278,7 +278,7 @@ fn number(config: &SandboxConfig, nth: u64) -> String {
     }
 }
 
-/// The answer to a read that is about one account and may be cached.
+/// Returns the answer to a read of one account that may be cached.
 fn view(account: &mut Account, target: &Target, read: &Read, now: Timestamp) -> String {
     if let Some(chat_id) = &target.chat_id {
         account.use_chat(chat_id, now);
@@ -316,7 +316,7 @@ fn may_start(account: &Account, start: &StartChat) -> Result<(), Problem> {
     if start.takes_credit() { account.has_credit() } else { Ok(()) }
 }
 
-/// Whether the attachments of one message are together small enough.
+/// Checks that the attachments of one message do not exceed the limit together.
 fn weigh(attachments: &[Attachment]) -> Result<(), Problem> {
     let bytes: u64 = attachments.iter().map(|attachment| attachment.bytes).sum();
     if bytes > LARGEST_MESSAGE_BYTES {
@@ -334,7 +334,7 @@ fn chat_exists(config: &SandboxConfig, account: &Account, chat_id: &str) -> Resu
     Err(Problem::resource_not_found("provider", &format!("Chat {chat_id} does not exist.")))
 }
 
-/// Whether the message of the path is in the chat of the path; with `any`, one that nobody knows may be, too.
+/// Checks that the message of the path is in the chat of the path; with `any`, it may also be unknown.
 fn message_exists(account: &Account, target: &Target, any: bool) -> Result<(), Problem> {
     let id = target.message_id.as_deref().unwrap_or_default();
     let known = account.chats.get(chat_of(target)).is_some_and(|chat| chat.message(id).is_some());
@@ -349,7 +349,7 @@ fn chat_of(target: &Target) -> &str {
     target.chat_id.as_deref().expect("the endpoint has a chat in its path")
 }
 
-/// A delivery into `chat_id` that still lacks its ids and what it consists of.
+/// Returns a delivery into `chat_id` that still lacks its ids and its content.
 fn draft(target: &Target, arrival: Arrival, kind: DeliveryKind, chat_id: &str) -> Delivery {
     Delivery {
         seq: 0, // the ledger numbers it

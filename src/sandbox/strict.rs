@@ -1,18 +1,18 @@
 //! Reads JSON objects field by field and refuses what the contract does not know.
 //!
 //! Used by `requests` and `faults`. Serde's derive could refuse unknown fields too, but not say which field had the
-//! wrong type; here every refusal names the field by its whole path (`attachments[0].content`). `null` is refused
-//! like any other wrong type: the contract calls no request field nullable.
+//! wrong type; here every refusal names the field by its full path (`attachments[0].content`). `null` is refused like
+//! any other wrong type: no request field of the contract is nullable.
 
 use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-/// What is wrong with a request, with the name of the field.
+/// What is wrong with a request; names the field.
 #[derive(Debug)]
 pub(super) struct Invalid(pub(super) String);
 
-/// A JSON object whose fields are all known, and where it stands in the body.
+/// A JSON object whose fields are all known, and its path in the body.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
     path: String,
@@ -20,7 +20,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// `value`, which stands at `path` (empty for the body itself), as an object with no field beyond `known`.
+    /// Checks that `value`, found at `path` (empty for the body itself), is an object with no field beyond `known`.
     pub(super) fn of(value: &'a Value, path: &str, known: &[&str]) -> Result<Self, Invalid> {
         let Value::Object(map) = value else {
             let what = if path.is_empty() { "the body" } else { path };
@@ -35,44 +35,44 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The whole path of `field`.
+    /// Returns the full path of `field`.
     pub(super) fn name(&self, field: &str) -> String {
         if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
     }
 
-    /// The value of `field`, if it is there.
+    /// Returns the value of `field`, if it is present.
     pub(super) fn get(&self, field: &str) -> Option<&'a Value> {
         self.map.get(field)
     }
 
-    /// The value of `field`, which must be there.
+    /// Returns the value of `field`, which must be present.
     pub(super) fn required(&self, field: &str) -> Result<&'a Value, Invalid> {
         self.get(field).ok_or_else(|| Invalid(format!("{} is required", self.name(field))))
     }
 
-    /// A required string.
+    /// Reads a required string.
     pub(super) fn string(&self, field: &str) -> Result<&'a str, Invalid> {
         let value = self.required(field)?;
         value.as_str().ok_or_else(|| self.wrong(field, "a string", value))
     }
 
-    /// A string that may be absent.
+    /// Reads an optional string.
     pub(super) fn optional_string(&self, field: &str) -> Result<Option<&'a str>, Invalid> {
         self.get(field).map(|_| self.string(field)).transpose()
     }
 
-    /// A required boolean.
+    /// Reads a required boolean.
     pub(super) fn boolean(&self, field: &str) -> Result<bool, Invalid> {
         let value = self.required(field)?;
         value.as_bool().ok_or_else(|| self.wrong(field, "true or false", value))
     }
 
-    /// A boolean that may be absent.
+    /// Reads an optional boolean.
     pub(super) fn optional_boolean(&self, field: &str) -> Result<Option<bool>, Invalid> {
         self.get(field).map(|_| self.boolean(field)).transpose()
     }
 
-    /// A required whole number within `range`.
+    /// Reads a required whole number within `range`.
     pub(super) fn integer(&self, field: &str, range: RangeInclusive<u64>) -> Result<u64, Invalid> {
         let value = self.required(field)?;
         let number = value.as_u64().filter(|number| range.contains(number));
@@ -80,7 +80,7 @@ impl<'a> Fields<'a> {
         number.ok_or_else(|| self.wrong(field, &expected(), value))
     }
 
-    /// A whole number within `range` that may be absent.
+    /// Reads an optional whole number within `range`.
     pub(super) fn optional_integer(
         &self,
         field: &str,
@@ -89,7 +89,7 @@ impl<'a> Fields<'a> {
         self.get(field).map(|_| self.integer(field, range)).transpose()
     }
 
-    /// A string out of `choices` that may be absent.
+    /// Checks an optional string against `choices`.
     pub(super) fn optional_choice(&self, field: &str, choices: &[&str]) -> Result<(), Invalid> {
         match self.optional_string(field)? {
             Some(choice) if !choices.contains(&choice) => Err(Invalid(format!(
@@ -101,12 +101,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// An object that may be absent.
+    /// Reads an optional object.
     pub(super) fn optional_object(&self, field: &str, known: &[&str]) -> Result<Option<Fields<'a>>, Invalid> {
         self.get(field).map(|value| Fields::of(value, &self.name(field), known)).transpose()
     }
 
-    /// An array that may be absent; absent is empty.
+    /// Reads an optional array; absent means empty.
     pub(super) fn optional_array(&self, field: &str) -> Result<&'a [Value], Invalid> {
         match self.get(field) {
             None => Ok(&[]),
@@ -115,7 +115,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The refusal of `value` in `field`.
+    /// Returns the refusal of `value` in `field`.
     pub(super) fn wrong(&self, field: &str, expected: &str, value: &Value) -> Invalid {
         let found = match value {
             Value::Number(number) => number.to_string(),
@@ -125,7 +125,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// The JSON name of what `value` is.
+/// Returns the name of the JSON type of `value`.
 fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

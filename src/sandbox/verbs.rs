@@ -1,7 +1,7 @@
-//! The routes under `/sandbox` that change accounts and chats, and the one that hands out what was attached.
+//! The routes under `/sandbox` that change accounts and chats, and the one that serves attachments.
 //!
-//! Mounted by `http`. Each does what the verb of the same name on `World` does. Bodies are taken as they are: whoever
-//! types `curl -d` has no JSON content type, and should not need one. They are as strict as the API's own.
+//! Mounted by `http`. Each does what the method of the same name on `World` does. Bodies need no JSON content type,
+//! which `curl -d` does not send. They are checked as strictly as the API's own.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -13,11 +13,11 @@ use super::attachment;
 use super::chat::ByHand;
 use super::ledger::ForwardSource;
 use super::reply::Problem;
-use super::server::Service;
+use super::service::Service;
 use super::strict::{Fields, Invalid};
 use super::world::World;
 
-/// What a refusal looks like here: without a number, since it is no call of the ledger.
+/// Returns a refusal without a call number, since such a request is not in the ledger.
 pub(super) fn refused(service: &Service, problem: Problem) -> Response {
     problem.reply(0).into_response(service.world.clock())
 }
@@ -39,7 +39,7 @@ pub(super) async fn tell_account(
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// `PUT /sandbox/accounts/{id}`: what is not named stays as it is.
+/// `PUT /sandbox/accounts/{id}`: what is not named stays unchanged.
 pub(super) async fn set_account(
     State(service): State<Service>,
     Path(account_id): Path<String>,
@@ -89,7 +89,7 @@ pub(super) async fn set_credits(
     })
 }
 
-/// `PUT /sandbox/accounts/{id}/inboxes`: all of them.
+/// `PUT /sandbox/accounts/{id}/inboxes`: replaces all of them.
 pub(super) async fn set_inboxes(
     State(service): State<Service>,
     Path(account_id): Path<String>,
@@ -110,7 +110,7 @@ pub(super) async fn set_inboxes(
     })
 }
 
-/// `PUT /sandbox/accounts/{id}/chats`: makes a chat exist, with a user if one is named.
+/// `PUT /sandbox/accounts/{id}/chats`: creates a chat, with a user or as a group if users are named.
 pub(super) async fn set_chat(
     State(service): State<Service>,
     Path(account_id): Path<String>,
@@ -209,7 +209,7 @@ pub(super) async fn attachment_of(
     ([(header::CONTENT_TYPE, content_type)], Bytes::from_owner(content)).into_response()
 }
 
-/// Reads `body` as JSON, makes the change, and answers 204, or 400 with what is wrong.
+/// Parses `body` as JSON, makes the change, and answers 204, or 400 with what is wrong.
 fn changed(
     service: &Service,
     body: &Bytes,
@@ -223,7 +223,7 @@ fn changed(
     }
 }
 
-/// The products of an account and how each stands.
+/// Reads the products of an account and the status of each.
 fn pairs(fields: &Fields<'_>, products: &Value) -> Result<Vec<(String, String)>, Invalid> {
     let wrong = || fields.wrong("products", "an object of strings", products);
     let Value::Object(map) = products else { return Err(wrong()) };

@@ -1,7 +1,7 @@
-//! The answers to reads, in the shapes of the API's description.
+//! The answers to reads, in the formats of the API's description.
 //!
-//! Called by `state` with what is there. Fields that the description calls optional are left out where the sandbox has
-//! nothing to say, so that a client which counts on them is found out.
+//! Called by `state` with the data. Fields that the description calls optional are left out where the sandbox has
+//! nothing to say, so that a client which relies on them is caught.
 
 use serde_json::{Map, Value, json};
 
@@ -26,7 +26,7 @@ pub(super) fn account(id: &str, account: &Account) -> Value {
     })
 }
 
-/// The page of `all` that `query` asks for, sorted by name.
+/// Returns the page of `all` that `query` selects, sorted by name.
 pub(super) fn accounts<'a>(
     all: impl Iterator<Item = (&'a String, &'a Account)>,
     query: &AccountsQuery,
@@ -55,7 +55,7 @@ pub(super) fn inboxes(account: &Account) -> Value {
     json!({ "total_count": data.len(), "data": data })
 }
 
-/// The credits of `service`, or of all products.
+/// Returns the credits of `service`, or of all products.
 pub(super) fn credits(account: &Account, service: Option<&str>) -> Value {
     let all = account.credits;
     let credits = match service {
@@ -67,7 +67,7 @@ pub(super) fn credits(account: &Account, service: Option<&str>) -> Value {
     json!({ "object": "InmailCredits", "credits": credits })
 }
 
-/// The chats with `user`, the latest first.
+/// Returns the chats with `user`, latest first.
 pub(super) fn user_chat(account: &Account, user: &str) -> Value {
     let chats = account.chats_with(user).iter().rev().filter_map(|id| Some((id, account.chats.get(id)?)));
     let data: Vec<Value> = chats
@@ -123,7 +123,7 @@ fn participant(id: &str, name: &str, is_self: bool) -> Value {
     json!({ "object": "GroupParticipant", "is_self": is_self, "is_admin": is_self, "user": user })
 }
 
-/// A page of the chats of `account`, of one inbox if it is named, the one with the newest message first.
+/// Returns a page of the chats of `account`, of one inbox if it is named, newest message first.
 pub(super) fn chats(account: &Account, inbox_id: Option<&str>, query: &ChatsQuery) -> Value {
     let (found, cursor) = account.page_of_chats(inbox_id, query);
     let data: Vec<Value> = found.into_iter().map(|(id, chat)| self::chat(account, id, chat)).collect();
@@ -134,7 +134,7 @@ pub(super) fn chats(account: &Account, inbox_id: Option<&str>, query: &ChatsQuer
     view
 }
 
-/// A page of the messages of `chat`, newest first.
+/// Returns a page of the messages of `chat`, newest first.
 pub(super) fn messages(account: &Account, chat_id: &str, chat: &Chat, query: &MessagesQuery) -> Value {
     let (found, below) = chat.page(query, &account.user_id);
     let data: Vec<Value> =
@@ -180,7 +180,7 @@ pub(super) fn message(account: &Account, chat_id: &str, chat: &Chat, message: &M
     view
 }
 
-/// A message within another; its text is left out if nobody knows it.
+/// Returns a message within another; its text is left out if the message is unknown.
 fn other_message(object: &str, id: &str, message: Option<&Message>) -> Value {
     let mut view =
         json!({ "object": object, "id": id, "attachments": message.map_or_else(Vec::new, attachments) });
@@ -217,7 +217,7 @@ fn attachment(id: &str, file: &Attachment) -> Value {
         "img" => _ = view.insert("sticker".into(), json!(false)),
         _ => {
             view.insert("gif".into(), json!(false));
-            // Nobody looks into the film.
+            // A constant: the sandbox does not decode videos.
             view.insert("size".into(), json!({ "height": 720, "width": 1280 }));
         }
     }
@@ -227,7 +227,7 @@ fn attachment(id: &str, file: &Attachment) -> Value {
     Value::Object(view)
 }
 
-/// UTC with milliseconds, as the API writes every time.
+/// Formats a time as the API does: UTC with milliseconds.
 fn time(time: jiff::Timestamp) -> String {
     format!("{time:.3}")
 }

@@ -1,13 +1,13 @@
 //! What exists in the sandbox and what has happened, as tests see and change it: accounts, chats, faults, the ledger.
 //!
 //! Changed by `methods` on behalf of requests, and directly by tests. One mutex guards all of it; it is held for a
-//! few map operations and never across an `.await`. What requests do to it is in `state`. What a test changes here
-//! happens on LinkedIn's side: the response cache of the service does not learn of it.
+//! few map operations and never across an `.await`. The effects of requests are in `state`. A change that a test
+//! makes here happens on LinkedIn's side: the response cache of the service does not learn of it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use axum::http::header;
 use axum::http::request::Parts;
-use axum::http::{Request as HttpRequest, Response as HttpResponse, header};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -18,13 +18,12 @@ use super::chat::ByHand;
 use super::endpoint::Target;
 use super::faults::{self, Fault, FaultKind};
 use super::ledger::{Arrival, Call, Delivery};
-use super::methods;
 use super::reply::{Problem, Reply};
 use super::requests::Request;
 use super::state::{Moment, State};
 use crate::clock::Clock;
 
-/// Everything the sandbox knows.
+/// The whole state of the sandbox.
 pub struct World {
     config: SandboxConfig,
     clock: Arc<dyn Clock>,
@@ -32,48 +31,42 @@ pub struct World {
 }
 
 impl World {
-    /// A world by itself, without a socket, whose time is that of `clock`: for a simulation.
+    /// Creates a world without a socket that runs on `clock`, for a simulation.
     pub fn new(config: SandboxConfig, clock: Arc<dyn Clock>) -> Self {
         Self { config, clock, state: Mutex::default() }
     }
 
-    /// Answers a request to `/v2/…` at once, as strictly as over HTTP: what is delivered is delivered before this returns.
-    /// Faults wait for requests that come over HTTP; here the caller plays the network.
-    pub fn answer(&self, request: HttpRequest<Vec<u8>>) -> HttpResponse<Vec<u8>> {
-        methods::answer_at_once(self, request)
-    }
-
-    /// All deliveries so far, oldest first.
+    /// Returns all deliveries so far, oldest first.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.deliveries_after(0)
     }
 
-    /// The deliveries with a `seq` above `after`, oldest first.
+    /// Returns the deliveries with a `seq` above `after`, oldest first.
     pub fn deliveries_after(&self, after: u64) -> Vec<Delivery> {
         self.state().ledger.deliveries_after(after).to_vec()
     }
 
-    /// All calls so far, oldest first, including those that were refused or cut.
+    /// Returns all calls so far, oldest first, including those that were refused or cut.
     pub fn calls(&self) -> Vec<Call> {
         self.calls_after(0)
     }
 
-    /// The calls with a `seq` above `after`, oldest first.
+    /// Returns the calls with a `seq` above `after`, oldest first.
     pub fn calls_after(&self, after: u64) -> Vec<Call> {
         self.state().ledger.calls_after(after).to_vec()
     }
 
-    /// How many deliveries the ledger holds, without copying them.
+    /// Returns how many deliveries the ledger holds, without copying them.
     pub fn delivered_count(&self) -> usize {
         self.state().ledger.deliveries_after(0).len()
     }
 
-    /// The sandbox's own monotonic clock, by which arrivals are told.
+    /// Returns the time of the sandbox's own monotonic clock, which dates arrivals.
     pub fn elapsed(&self) -> std::time::Duration {
         self.clock.monotonic()
     }
 
-    /// How many calls the ledger holds, without copying them.
+    /// Returns how many calls the ledger holds, without copying them.
     pub fn call_count(&self) -> usize {
         self.state().ledger.calls_after(0).len()
     }
@@ -83,12 +76,12 @@ impl World {
         self.state().ledger.clear();
     }
 
-    /// Lays `fault` in the way of future requests, behind those that are there.
+    /// Adds `fault` for future requests, after the faults that are already there.
     pub fn add_fault(&self, fault: Fault) {
         self.state().faults.push(fault);
     }
 
-    /// The faults that are not used up.
+    /// Returns the faults that are not used up.
     pub fn faults(&self) -> Vec<Fault> {
         self.state().faults.clone()
     }
@@ -98,31 +91,31 @@ impl World {
         self.state().faults.clear();
     }
 
-    /// Makes `chat_id` exist on `account`.
+    /// Creates `chat_id` on `account`.
     pub fn add_chat(&self, account: &str, chat_id: &str) {
         self.on(account, |account, now| {
             account.use_chat(chat_id, now);
         });
     }
 
-    /// Makes `chat_id` exist on `account` as the latest chat with `user`: starting one with that user appends to it.
+    /// Creates `chat_id` on `account` as the latest chat with `user`: starting a chat with that user appends to it.
     pub fn add_chat_with_user(&self, account: &str, user: &str, chat_id: &str) {
         self.on(account, |account, now| account.add_direct_chat(user, chat_id, now));
     }
 
-    /// Adds a message to `chat_id`, which comes to exist; one with the same id is replaced. It is no delivery.
-    /// With `is_sender` the account wrote it, otherwise whom it is with.
+    /// Adds a message to `chat_id`, creating the chat if necessary; replaces a message with the same id. It is not a
+    /// delivery. With `is_sender` the account wrote it, otherwise the other user of the chat did.
     pub fn add_message(&self, account: &str, chat_id: &str, id: &str, text: &str, is_sender: bool) {
         let (id, text) = (id.to_owned(), text.to_owned());
         self.write_by_hand(account, chat_id, ByHand { id, text, is_sender, ..ByHand::default() });
     }
 
-    /// Adds a message to `chat_id`, which comes to exist. It is no delivery.
+    /// Adds a message to `chat_id`, creating the chat if necessary. It is not a delivery.
     pub fn write_by_hand(&self, account: &str, chat_id: &str, message: ByHand) {
         self.on(account, |account, now| account.use_chat(chat_id, now).put(message.message(now)));
     }
 
-    /// Makes `chat_id` exist on `account` as a group of the account and `users`.
+    /// Creates `chat_id` on `account` as a group of the account and `users`.
     pub fn add_group(&self, account: &str, chat_id: &str, users: &[&str], name: Option<&str>) {
         self.on(account, |account, now| {
             let chat = account.use_chat(chat_id, now);
@@ -132,7 +125,7 @@ impl World {
         });
     }
 
-    /// Deletes the message `id` of `chat_id`, as its sender may; it goes on being shown, marked as deleted.
+    /// Marks the message `id` of `chat_id` as deleted, as its sender may; reads still show it.
     pub fn delete_message(&self, account: &str, chat_id: &str, id: &str) {
         self.on(account, |account, now| {
             let messages = &mut account.use_chat(chat_id, now).messages;
@@ -143,18 +136,19 @@ impl World {
         });
     }
 
-    /// From now on a message into `chat_id` answers 403 `provider/insufficient_permissions`. The chat comes to exist.
+    /// Makes `chat_id` read-only, creating it if necessary: a message into it answers 403
+    /// `provider/insufficient_permissions`.
     pub fn set_readonly(&self, account: &str, chat_id: &str) {
         self.on(account, |account, now| account.use_chat(chat_id, now).readonly = true);
     }
 
-    /// Ends what [`World::set_readonly`] began.
+    /// Undoes [`World::set_readonly`].
     pub fn set_writable(&self, account: &str, chat_id: &str) {
         self.on(account, |account, now| account.use_chat(chat_id, now).readonly = false);
     }
 
-    /// The InMail credits of `account` by product; `None` is a product without a subscription. Each InMail of LinkedIn
-    /// Classic takes one of `classic`. An answer in the response cache stays as it is.
+    /// Sets the InMail credits of `account` by product; `None` is a product without a subscription. Each InMail of
+    /// LinkedIn Classic takes one of `classic`. An answer in the response cache stays unchanged.
     pub fn set_credits(
         &self,
         account: &str,
@@ -166,15 +160,15 @@ impl World {
         self.on(account, |account, _| account.credits = credits);
     }
 
-    /// All inboxes of `account`, each with its id and whether it is disabled. Only an enabled `…_PRIMARY` one starts
-    /// chats.
+    /// Sets all inboxes of `account`, each with its id and whether it is disabled. Only an enabled `…_PRIMARY` inbox
+    /// starts chats.
     pub fn set_inboxes(&self, account: &str, inboxes: impl IntoIterator<Item = (impl Into<String>, bool)>) {
         let inboxes = inboxes.into_iter().map(|(id, disabled)| Inbox { id: id.into(), disabled }).collect();
         self.on(account, |account, _| account.inboxes = inboxes);
     }
 
-    /// How `account` reads: its name, provider, status, and the status of each product. None of it is checked, so that
-    /// a client can be shown what nobody documented. With the status `disconnected` its methods answer 401.
+    /// Sets how `account` reads: its name, provider, status, and the status of each product. None of it is checked,
+    /// so that a test can show a client undocumented values. With the status `disconnected` its methods answer 401.
     pub fn set_account(
         &self,
         account: &str,
@@ -193,13 +187,13 @@ impl World {
         });
     }
 
-    /// From now on every call of `account` answers 401 `provider/invalid_authorization`, and it and its products read
+    /// Makes the methods of `account` answer 401 `provider/invalid_authorization`; it and its products read
     /// `disconnected`.
     pub fn disconnect(&self, account: &str) {
         self.on(account, |account, _| account.disconnect());
     }
 
-    /// From now on every call of `account` answers 403 `api/account_restricted`, although it reads `running`.
+    /// Makes the methods of `account` answer 403 `api/account_restricted`, although it reads `running`.
     pub fn restrict(&self, account: &str) {
         self.on(account, |account, _| account.restrict());
     }
@@ -217,17 +211,17 @@ impl World {
         Arc::clone(&self.clock)
     }
 
-    /// Now, on both clocks.
+    /// Returns the current moment, on both clocks.
     pub(super) fn arrival(&self) -> Arrival {
         Arrival { at: self.clock.now(), at_monotonic: self.clock.monotonic() }
     }
 
-    /// Attachment `index` of delivery `seq`, if the ledger has it.
+    /// Returns attachment `index` of delivery `seq`, if the ledger has it.
     pub(super) fn attachment(&self, seq: u64, index: usize) -> Option<Attachment> {
         self.state().ledger.delivery(seq)?.attachments.get(index).cloned()
     }
 
-    /// Enters a request into the ledger and answers its number.
+    /// Records a request in the ledger and returns its number.
     pub(super) fn enter_call(&self, target: &Target, parts: &Parts, arrival: Arrival, body: Value) -> u64 {
         let cache_control = parts.headers.get(header::CACHE_CONTROL).and_then(|value| value.to_str().ok());
         let call = Call {
@@ -247,27 +241,27 @@ impl World {
         self.state().ledger.enter_call(call)
     }
 
-    /// Notes what call `seq` was answered with.
+    /// Records the answer to call `seq`.
     pub(super) fn answered(&self, seq: u64, status: Option<u16>) {
         self.state().ledger.answered(seq, status);
     }
 
-    /// Whether what a request names exists and may be used.
+    /// Checks that what a request names exists and may be used.
     pub(super) fn admit(&self, target: &Target, request: &Request) -> Result<(), Problem> {
         let now = self.clock.now();
         self.state().admit(&self.config, target, request, now)
     }
 
-    /// The fault that this request meets, if any; it is used up by that.
+    /// Returns the fault that this request meets, if any, and uses it up.
     pub(super) fn take_fault(&self, target: &Target) -> Option<FaultKind> {
         faults::take(&mut self.state().faults, &target.account_id, target.endpoint)
     }
 
-    /// Does what `request` asks for: this is the moment at which a recipient has the message.
+    /// Executes `request`: at this moment the recipient receives the message.
     ///
     /// # Errors
     ///
-    /// When something that it needs was used up since it was admitted.
+    /// Fails if something that it needs was used up since it was admitted.
     pub(super) fn carry_out(
         &self,
         target: &Target,
@@ -278,7 +272,7 @@ impl World {
         self.state().carry_out(&self.config, target, arrival, request, moment)
     }
 
-    /// Empties the response cache of the account, if `target` changed something.
+    /// Empties the response cache of the account, unless `target` is a read.
     pub(super) fn answered_by_the_service(&self, target: &Target) {
         if !target.endpoint.is_read()
             && let Some(account) = self.state().accounts.get_mut(&target.account_id)
@@ -287,7 +281,7 @@ impl World {
         }
     }
 
-    /// Changes `account`, which comes to exist.
+    /// Changes `account`, creating it if necessary.
     pub(super) fn on<T>(&self, account: &str, change: impl FnOnce(&mut Account, Timestamp) -> T) -> T {
         let now = self.clock.now();
         change(self.state().account(account, now), now)

@@ -1,43 +1,45 @@
-//! What the limits of an account note with an intent and with its outcome, and how campaigns take turns on disk.
+//! Limits of an account on disk.
+//!
+//! What an intent and its outcome record for the account's limits, and how far each campaign is in the fair share.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::domain::account::History;
-use crate::domain::caps::Kind;
+use crate::domain::kind::Kind;
 use crate::domain::time_text;
 
-/// What the limits of an account note with an intent.
+/// What an intent records for the account's limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntentLimits {
-    /// What it is, as the caps count it.
+    /// Kind of the send, as the caps count it.
     pub kind: Kind,
-    /// Sends until the next break.
+    /// Sends left until the next break.
     pub break_left: Option<u32>,
     /// Whether the pause is a break.
     pub on_break: bool,
-    /// Whether the warm-up begins again with it.
+    /// Whether the warm-up starts again with this send.
     pub warms_up_again: bool,
-    /// The campaign that takes its turn, the account's new virtual time, and how far the campaign is then.
+    /// The campaign that is served, the account's new virtual time, and the campaign's new finish.
     pub turn: Option<(String, u64, u64)>,
-    /// When the account's hours end: a call that would begin then must not be made (P4).
+    /// When the account's hours end. A call that would begin at or after this time must not be made (P4).
     pub closes_at: Option<Timestamp>,
 }
 
 impl IntentLimits {
-    /// Of an account that has neither breaks, nor a warm-up, nor hours.
+    /// Limits of an account that has no breaks, no warm-up and no hours.
     pub fn new(kind: Kind) -> Self {
         Self { kind, break_left: None, on_break: false, warms_up_again: false, turn: None, closes_at: None }
     }
 }
 
-/// How far the campaigns are whose turns these are.
+/// Records the finish of the campaigns that are served.
 pub(super) const BEGIN_TURN: &str = "INSERT INTO fair_shares (account_id, campaign, finish) \
      SELECT j.id, j.campaign, j.finish FROM (SELECT value ->> 3 AS id, value -> 9 ->> 'campaign' AS campaign, \
        value -> 9 ->> 'finish' AS finish FROM jsonb_each(?1)) AS j WHERE j.campaign IS NOT NULL \
      ON CONFLICT (account_id, campaign) DO UPDATE SET finish = excluded.finish";
 
-/// Campaigns that are not ahead of the virtual time are where everybody begins.
+/// Deletes campaigns that are not ahead of the virtual time: every campaign starts there.
 pub(super) const FORGET_TURNS: &str = "DELETE FROM fair_shares WHERE account_id IN \
      (SELECT j.value ->> 3 FROM jsonb_each(?1) AS j WHERE j.value -> 9 ->> 'campaign' IS NOT NULL) \
      AND finish <= (SELECT a.virtual_time FROM accounts a WHERE a.id = fair_shares.account_id)";

@@ -1,4 +1,6 @@
-//! What Unipile knows of the accounts: kept over restarts, written part by part as it is read.
+//! The account snapshot: what Unipile reports about each account.
+//!
+//! Snapshots survive restarts and are written part by part, as each part is read.
 
 use std::collections::HashMap;
 
@@ -14,8 +16,8 @@ use crate::domain::message::{AccountId, InboxId};
 use crate::domain::observed::{Credits, ObservedAccount, ObservedInbox};
 use crate::domain::time_text;
 
-/// Accounts with messages waiting whose facts are due: never read, too old, or not read when it was last tried. A try
-/// in the future is none: the clock was set back.
+/// Selects accounts with waiting messages whose snapshot is due: never read, too old, or the last read failed. A last
+/// read in the future does not count: the clock was set back.
 const DUE: &str = "SELECT c.account_id FROM counts c LEFT JOIN account_snapshots f ON f.account_id = c.account_id \
        LEFT JOIN accounts a ON a.id = c.account_id \
      WHERE c.state = 'queued' AND c.n > 0 \
@@ -32,11 +34,12 @@ const NOTE: &str = "INSERT INTO account_snapshots (account_id, tried_at, problem
        credits = coalesce(?12, credits), credits_read_at = coalesce(?13, credits_read_at)";
 
 impl Store {
-    /// The accounts with messages waiting whose facts are older than `age`, or could not be read when that was last
-    /// tried, longer than `again` ago; at most `limit` of them, the oldest first.
+    /// Returns accounts with waiting messages whose snapshot is older than `age`, or whose last read failed longer
+    /// than `again` ago. Returns at most `limit` accounts, oldest snapshot first.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn snapshots_due(
         &self,
         now: Timestamp,
@@ -50,10 +53,11 @@ impl Store {
         Ok(ids.into_iter().map(AccountId::new).collect())
     }
 
-    /// What is known of these accounts; those of which nothing was ever read are absent.
+    /// Returns the snapshots of these accounts. Accounts that were never read are absent.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn snapshots_of(&self, accounts: &[&AccountId]) -> Result<HashMap<AccountId, AccountSnapshot>> {
         const SQL: &str =
             "SELECT f.* FROM json_each(?1) AS j CROSS JOIN account_snapshots f ON f.account_id = j.value";
@@ -65,10 +69,12 @@ impl Store {
         found.iter().map(read).collect()
     }
 
-    /// What is known of the accounts, or of only one: all at once, so not for a list of everything.
+    /// Returns the snapshots of all accounts, or of one. It reads everything at once, so it does not suit a list of
+    /// all accounts.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn snapshots(&self, only: Option<&AccountId>) -> Result<HashMap<AccountId, AccountSnapshot>> {
         if let Some(id) = only {
             return self.snapshots_of(&[id]).await;
@@ -80,11 +86,12 @@ impl Store {
         self.snapshots_of(&ids.iter().collect::<Vec<_>>()).await
     }
 
-    /// Keeps what was read of `account`; what was not read stays as it was known. Answers whether it may send again:
-    /// an account that is connected again goes on by itself, a restricted one never does.
+    /// Stores what was read of `account`; parts that were not read keep their last value. Returns whether the account
+    /// may send again: an account that is connected again resumes, a restricted one does not.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn sync_account(&self, account: AccountId, reading: Reading) -> Result<bool> {
         let at = reading.at;
         self.inner.writer.exclusive(at, move |connection| Box::pin(note(connection, account, reading))).await
@@ -128,8 +135,8 @@ async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Re
     }
 }
 
-/// What Unipile says of an account stops it at once, and lets it go on when it is connected again. A reading of the
-/// first moments after a refused call may be older than the refusal, so it does not count.
+/// Takes an account down as soon as Unipile reports it as stopped, and resumes it when Unipile reports it as
+/// connected. A read in the first moments after a refused call may be older than the refusal and does not count.
 async fn connected(
     connection: &mut SqliteConnection,
     account: &AccountId,
@@ -162,7 +169,7 @@ async fn connected(
     Ok(kind == "account.resumed")
 }
 
-/// A status that was read so soon after a refused call may be older than that.
+/// A status read this soon after a refused call may be older than the refusal.
 const SETTLED: std::time::Duration = std::time::Duration::from_secs(120);
 
 fn inboxes_json(inboxes: &[ObservedInbox]) -> String {

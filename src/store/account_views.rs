@@ -1,4 +1,4 @@
-//! What people read of accounts: how each stands and what waits on it, a page at a time. Only reads; nothing is counted row
+//! Read-only views of accounts: each account's status and what waits on it, a page at a time. Nothing is counted row
 //! by row, and a page takes the same time among 100,000 accounts as among ten.
 
 use jiff::Timestamp;
@@ -11,33 +11,33 @@ use crate::domain::account::Account;
 use crate::domain::message::AccountId;
 use crate::domain::state::StateName;
 
-/// How many messages are in each state.
+/// Number of messages in each state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts(pub Vec<(StateName, u64)>);
 
 impl Counts {
-    /// How many are in `state`.
+    /// Returns the number of messages in `state`.
     pub fn of(&self, state: StateName) -> u64 {
         self.0.iter().find(|(name, _)| *name == state).map_or(0, |(_, n)| *n)
     }
 }
 
-/// What an account asks of an operator.
+/// What an account needs from an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attention {
-    /// It is down, or a message of it is in review.
+    /// The account is down, or one of its messages is in review.
     Person,
-    /// Messages wait or are on their way.
+    /// Messages wait or are being sent.
     Waiting,
     /// Neither.
     None,
 }
 
 impl Attention {
-    /// All of them, in the order of lists.
+    /// Every value, in list order.
     pub const ALL: [Self; 3] = [Self::Person, Self::Waiting, Self::None];
 
-    /// The word in JSON.
+    /// Returns the word used in JSON.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Person => "person",
@@ -46,12 +46,12 @@ impl Attention {
         }
     }
 
-    /// The attention of that word.
+    /// Parses the word used in JSON.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|attention| attention.as_str() == word)
     }
 
-    /// Its number in the column `attention`.
+    /// Returns its number in the column `attention`.
     fn rank(self) -> i64 {
         match self {
             Self::Person => 0,
@@ -65,35 +65,35 @@ impl Attention {
     }
 }
 
-/// In which order accounts are listed.
+/// Sort order of an account list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AccountOrder {
     /// By [`Attention`], then by id.
     #[default]
     Attention,
-    /// By id alone: an account keeps its place while its messages change.
+    /// By id alone: an account keeps its place when its messages change.
     Id,
 }
 
-/// Where a page of accounts ends.
+/// Position where a page of accounts ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountCursor {
-    /// The attention of its last account.
+    /// Attention of the last account.
     pub attention: Attention,
-    /// The id of that account.
+    /// Id of the last account.
     pub id: String,
 }
 
 /// Which accounts to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountFilter {
-    /// Only these; empty means all.
+    /// Only accounts with one of these; empty means all.
     pub attention: Vec<Attention>,
-    /// In which order.
+    /// Sort order.
     pub order: AccountOrder,
-    /// Only those behind this one.
+    /// Only accounts after this position.
     pub after: Option<AccountCursor>,
-    /// At most so many.
+    /// Maximum number of accounts.
     pub limit: u32,
 }
 
@@ -102,33 +102,33 @@ pub struct AccountFilter {
 pub struct AccountPage {
     /// The accounts.
     pub accounts: Vec<AccountView>,
-    /// Where the next page begins, if there is one.
+    /// Position where the next page begins, if there is one.
     pub next: Option<AccountCursor>,
 }
 
-/// An account with what waits on it.
+/// An account and what waits on it.
 #[derive(Debug, Clone)]
 pub struct AccountView {
     /// The account.
     pub account: Account,
-    /// What it asks of an operator.
+    /// What it needs from an operator.
     pub attention: Attention,
-    /// Its messages by state.
+    /// Number of its messages in each state.
     pub counts: Counts,
     /// When the oldest waiting message became due.
     pub oldest_due_at: Option<Timestamp>,
-    /// When it last sent one.
+    /// When it last sent a message.
     pub last_sent_at: Option<Timestamp>,
-    /// When the next chat of its is read back.
+    /// When one of its chats is next read to reconcile a message.
     pub next_read_at: Option<Timestamp>,
-    /// What went wrong with the newest message that failed or has no known outcome.
+    /// Error of the newest message that failed or whose outcome is unknown.
     pub last_error: Option<String>,
 }
 
-/// Which account a statement of [`view_sql`] is about.
+/// Condition that restricts [`view_sql`] to one account.
 pub(super) const ONE: &str = "WHERE a.id = ?1";
 
-/// The view of the accounts that `which` selects from `accounts a`.
+/// Builds the view of the accounts that `which` selects from `accounts a`.
 pub(super) fn view_sql(which: &str) -> String {
     const NEWEST: &str = "SELECT max(w.seq) AS seq FROM messages w INDEXED BY messages_by_account WHERE w.account_id = a.id AND w.state || ''";
     format!(
@@ -144,8 +144,8 @@ pub(super) fn view_sql(which: &str) -> String {
     )
 }
 
-/// The statement behind [`Store::account_page`]: one ordered subquery for each attention, merged. `?1` is the id that the
-/// page begins behind.
+/// Builds the statement behind [`Store::account_page`]: one ordered subquery for each attention, merged. `?1` is the
+/// id after which the page begins.
 pub(super) fn page_sql(filter: &AccountFilter) -> String {
     let wanted = Attention::ALL.into_iter();
     let wanted = wanted.filter(|one| filter.attention.is_empty() || filter.attention.contains(one));
@@ -177,23 +177,25 @@ pub(super) fn page_sql(filter: &AccountFilter) -> String {
 }
 
 impl Store {
-    /// One account with what waits on it.
+    /// Returns one account and what waits on it.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn account(&self, id: &AccountId) -> Result<Option<AccountView>> {
-        // Made of constants; values are bound.
+        // Built from constants; values are bound.
         let query = sqlx::query(AssertSqlSafe(view_sql(ONE))).bind(id.as_str());
         query.fetch_optional(&self.inner.readers).await?.as_ref().map(read_view).transpose()
     }
 
-    /// A page of accounts with what waits on them.
+    /// Returns a page of accounts and what waits on them.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn account_page(&self, filter: &AccountFilter) -> Result<AccountPage> {
         let after = filter.after.as_ref().map_or("", |after| after.id.as_str());
-        // Made of constants and numbers; values are bound.
+        // Built from constants and numbers; values are bound.
         let found =
             sqlx::query(AssertSqlSafe(page_sql(filter))).bind(after).fetch_all(&self.inner.readers).await?;
         let mut accounts = found.iter().map(read_view).collect::<Result<Vec<_>>>()?;
@@ -206,10 +208,12 @@ impl Store {
         Ok(AccountPage { accounts, next })
     }
 
-    /// The accounts, or only one, in the order of their ids: all at once, so not for a list of everything.
+    /// Returns all accounts, or one, ordered by id. It reads everything at once, so it does not suit a list of all
+    /// accounts.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn accounts(&self, only: Option<&AccountId>) -> Result<Vec<AccountView>> {
         let filter =
             AccountFilter { attention: Vec::new(), order: AccountOrder::Id, after: None, limit: 1_000_000 };
@@ -219,11 +223,12 @@ impl Store {
         }
     }
 
-    /// The ids of at most `limit` accounts behind `after`, in their order; with `queued`, only of those that have queued
-    /// messages.
+    /// Returns the ids of at most `limit` accounts after `after`, in order; with `queued`, only accounts that have
+    /// queued messages.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn account_ids(
         &self,
         after: Option<&AccountId>,
@@ -255,7 +260,7 @@ fn read_view(row: &SqliteRow) -> Result<AccountView> {
     })
 }
 
-/// Reads `state=n,state=n`, as the counts of a group are written.
+/// Parses `state=n,state=n`, the format in which the counts of a group are stored.
 pub(super) fn read_counts(text: &str) -> Result<Counts> {
     let pair = |pair: &str| {
         let (state, n) = pair.split_once('=')?;

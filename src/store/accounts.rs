@@ -1,7 +1,7 @@
-//! Pausing and resuming, for one account or for everything (P5).
+//! Pauses and resumes one account or all sending (P5).
 //!
-//! A pause is durable before it is acknowledged, and the intent of every call looks at it in its own transaction:
-//! after the acknowledgement no new call begins. Saying it twice is no error and is told as such.
+//! A pause is durable before it is acknowledged, and every intent checks it in its own transaction, so no new call
+//! begins after the acknowledgement. Pausing or resuming twice is not an error; the result says that nothing changed.
 
 use jiff::Timestamp;
 use serde_json::json;
@@ -12,7 +12,7 @@ use super::rows::Result;
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
 
-/// Rows of accounts that one transaction makes.
+/// Account rows created per transaction.
 const ACCOUNTS_AT_ONCE: usize = 10_000;
 
 /// What is paused or resumed.
@@ -24,44 +24,45 @@ pub enum Scope {
     Account(AccountId),
 }
 
-/// A pause that somebody asks for.
+/// A request to pause.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PauseRequest {
-    /// Until when; `None` until it is resumed.
+    /// End of the pause; `None` until it is resumed.
     pub until: Option<Timestamp>,
-    /// Whether `until` was given as a length: then it moves with a wall clock that is set.
+    /// Whether `until` was given as a duration. It then moves with a wall clock that is set.
     pub has_length: bool,
-    /// Why, in their words.
+    /// Reason, as the operator wrote it.
     pub note: Option<String>,
 }
 
-/// What became of a pause.
+/// Result of a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Paused {
-    /// It holds from now on.
+    /// The pause is in effect.
     Done,
-    /// It held already; its end is the new one, and so is its note, if one is given.
+    /// A pause was already in effect; its end is replaced, and so is its note if the request has one.
     Already,
     /// There is no such account.
     Unknown,
 }
 
-/// What became of resuming.
+/// Result of resuming.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resumed {
-    /// It goes on.
+    /// Sending resumes.
     Done,
-    /// Nothing held it.
+    /// Nothing was paused, held or down.
     WasNotPaused,
     /// There is no such account.
     Unknown,
 }
 
 impl Store {
-    /// Stops sending at once and durably.
+    /// Pauses sending, immediately and durably.
     ///
     /// # Errors
-    /// What SQLite says; then it is not paused.
+    ///
+    /// Returns an error if SQLite fails; nothing is paused then.
     pub async fn pause(&self, scope: Scope, request: PauseRequest, now: Timestamp) -> Result<Paused> {
         self.inner
             .writer
@@ -69,11 +70,13 @@ impl Store {
             .await
     }
 
-    /// Lets it go on: ends a pause, and says that whatever was down has been mended. A forced rest goes on unless
-    /// it is lifted explicitly: who ends a pause need not know that the provider throttled the account.
+    /// Resumes sending: ends a pause, and clears what was down, because the cause counts as fixed. A forced rest
+    /// remains unless `lift_hold` is set: the person who ends a pause may not know that the provider throttled the
+    /// account.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn resume(&self, scope: Scope, lift_hold: bool, now: Timestamp) -> Result<Resumed> {
         self.inner
             .writer
@@ -81,11 +84,12 @@ impl Store {
             .await
     }
 
-    /// Makes rows for accounts that the configuration names, so that they can be paused and shown before their first
-    /// message.
+    /// Creates rows for the accounts that the configuration names, so that they can be paused and shown before their
+    /// first message.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn make_accounts(&self, ids: Vec<AccountId>, now: Timestamp) -> Result<()> {
         const SQL: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
              ON CONFLICT (id) DO NOTHING";
@@ -103,10 +107,11 @@ impl Store {
         Ok(())
     }
 
-    /// Lets a queue go that was held because it is a copy or was restored; answers whether it was.
+    /// Releases a queue that was held because it is a copy or was restored. Returns whether it was held.
     ///
     /// # Errors
-    /// What SQLite says; then it stays held.
+    ///
+    /// Returns an error if SQLite fails; the queue stays held then.
     pub async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
         let exclusive =
             self.inner.writer.exclusive(now, move |connection| Box::pin(accept_restored(connection, now)));
@@ -129,7 +134,7 @@ async fn pause(
         "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM daemon WHERE ?1 = ?1",
         "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM accounts WHERE id = ?1",
     ];
-    // A pause that holds keeps its beginning, and its note unless there is a new one; an empty note takes it away.
+    // A pause in effect keeps its start, and its note unless the request has one; an empty note removes it.
     const PAUSE: [&str; 2] = [
         "UPDATE daemon SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, pause_has_length = ?6, \
            pause_note = nullif(coalesce(?4, iif(?5, pause_note, NULL)), '') WHERE ?1 = ?1",
@@ -149,10 +154,10 @@ async fn pause(
     Ok(if was { Paused::Already } else { Paused::Done })
 }
 
-/// A person lets a queue go that was held as a restored copy.
+/// Releases a queue that was held as a restored copy.
 async fn accept_restored(connection: &mut SqliteConnection, now: Timestamp) -> Result<Option<(String, i64)>> {
     const SEQ: &str = "SELECT max(seq) FROM events";
-    // Under a new name: the queue that it was copied from would be a restored one here.
+    // The queue gets a new name: for this database, the queue that it was copied from would be a restored one.
     const SQL: &str = "UPDATE daemon SET restored_at = NULL, restored_why = NULL, queue_id = lower(hex(randomblob(16))) \
          WHERE restored_at IS NOT NULL RETURNING queue_id";
     let Some(queue) = sqlx::query_scalar(SQL).fetch_optional(&mut *connection).await? else {
@@ -194,7 +199,7 @@ async fn resume(
     Ok(Resumed::Done)
 }
 
-/// Which statement, and the id that it is about.
+/// Returns which statement applies, and the id to bind.
 fn addressed(scope: &Scope) -> (usize, &str) {
     match scope {
         Scope::Everything => (0, ""),

@@ -1,5 +1,5 @@
-//! Admission: what other programs INSERT is looked at once and queued or rejected. A batch is one statement, fed with
-//! one JSON document, however many rows it has.
+//! Admission: checks the rows that other programs INSERT, and queues or rejects each. A batch is one statement that
+//! reads one JSON document, however many rows it has.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -16,27 +16,27 @@ use crate::domain::message::{AccountId, Draft, NewMessage, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
-/// A row that another program inserted and nobody has looked at.
+/// A row inserted by another program and not yet admitted.
 #[derive(Debug, Clone)]
 pub struct Inserted {
-    /// Its place in the queue.
+    /// Its sequence number in the queue.
     pub seq: Seq,
     /// When it was inserted.
     pub created_at: Timestamp,
-    /// What it says; `Err` names what could not even be read.
+    /// The message; `Err` names what could not be read.
     pub draft: std::result::Result<Draft, String>,
-    /// Its files, as the producer wrote them.
+    /// Its attachments, as the producer wrote them.
     pub attachments: Option<Value>,
 }
 
-/// The verdict on such a row.
+/// The decision about an inserted row.
 #[derive(Debug, Clone)]
 pub struct Admission {
     /// Which row.
     pub seq: Seq,
-    /// When it was judged.
+    /// When the decision was made.
     pub at: Timestamp,
-    /// Taken as this message, or rejected with these words.
+    /// The admitted message, or the reason for the rejection.
     pub verdict: std::result::Result<AdmittedMessage, String>,
 }
 
@@ -45,24 +45,24 @@ pub struct Admission {
 pub struct AdmittedMessage {
     /// Its account.
     pub account_id: AccountId,
-    /// Inside which its order is kept.
+    /// The thread whose order it keeps.
     pub thread: String,
-    /// In which it waits for its turn.
+    /// The lane in which it waits.
     pub lane: String,
-    /// What it says, where it must not repeat another message.
+    /// What to search for, if it must not repeat another message.
     pub(super) sought: Option<Sought>,
-    /// Since when it may go.
+    /// When it becomes due.
     pub due_at: Timestamp,
-    /// Whether a person must say first whether it still matters.
+    /// Whether a person must first confirm that it still matters.
     pub is_stale: bool,
-    /// Its files.
+    /// Its attachments.
     pub attachments: Vec<Attachment>,
-    /// Their bytes.
+    /// The bytes of its attachments.
     pub blobs: Vec<Blob>,
 }
 
 impl Admission {
-    /// Queues the row as `message`; one that was due before `stale_before` waits for a person.
+    /// Queues the row as `message`. A message that was due before `stale_before` waits for a person.
     pub fn queue(
         row: &Inserted,
         message: &NewMessage,
@@ -70,7 +70,7 @@ impl Admission {
         at: Timestamp,
         stale_before: Option<Timestamp>,
     ) -> Self {
-        // A row whose producer's clock was ahead is due now.
+        // If the producer's clock was ahead, the row is due now.
         let due_at = due_at(message, row.created_at.min(at));
         let admitted = AdmittedMessage {
             account_id: message.account_id.clone(),
@@ -86,12 +86,12 @@ impl Admission {
         Self { seq: row.seq, at, verdict: Ok(admitted) }
     }
 
-    /// Rejects the row, saying why.
+    /// Rejects the row for the reason `why`.
     pub fn reject(row: &Inserted, why: String, at: Timestamp) -> Self {
         Self { seq: row.seq, at, verdict: Err(why) }
     }
 
-    /// The row.
+    /// Returns the row's sequence number.
     pub fn seq(&self) -> Seq {
         self.seq
     }
@@ -105,8 +105,8 @@ impl Admission {
     }
 }
 
-/// The oldest rows after one, at most so many and at most 16 MiB of them (but always one): a row may carry 20 MB in
-/// base64.
+/// Selects the oldest rows after a given one: limited in number, and to 16 MiB in total (but always at least one
+/// row), because a row may carry 20 MB in base64.
 pub(super) const INSERTED: &str = "SELECT m.seq, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
        m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.dedupe_key \
@@ -116,18 +116,20 @@ pub(super) const INSERTED: &str = "SELECT m.seq, m.created_at, m.account_id, m.c
      CROSS JOIN messages AS m ON m.seq = t.seq WHERE t.before < 16777216 ORDER BY t.seq";
 
 impl Store {
-    /// Rows that other programs inserted and nobody has looked at, oldest first.
+    /// Returns rows that other programs inserted and that are not yet admitted, oldest first.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
         inserted(&self.inner.readers, Seq(0), limit).await
     }
 
-    /// Queues or rejects such rows; answers how many were still there to be judged.
+    /// Queues or rejects inserted rows. Returns how many of them still existed.
     ///
     /// # Errors
-    /// What SQLite says; then none of them is judged.
+    ///
+    /// Returns an error if SQLite fails; no row is admitted or rejected then.
     pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
         self.inner.writer.admit(admissions).await
     }
@@ -142,7 +144,7 @@ pub(super) async fn inserted(
     rows.iter().map(read_inserted).collect()
 }
 
-/// A row that cannot be read is told about, never passed over: it must not keep the others waiting.
+/// Reads an inserted row. An unreadable row is reported, never skipped: it must not block the others.
 fn read_inserted(row: &SqliteRow) -> Result<Inserted> {
     let seq = Seq(row.try_get("seq")?);
     let created_at = rows::required_time(row, "created_at")?;
@@ -182,7 +184,7 @@ fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
         campaign: readable_text(row, "campaign")?,
         priority: row
             .try_get("priority")
-            .map_err(|_| "`priority` is no whole number from -100 to 100".to_owned())?,
+            .map_err(|_| "`priority` is not a whole number from -100 to 100".to_owned())?,
         urgent: flag("urgent")?,
         ignore_hours: flag("ignore_hours")?,
         allow_repeat: flag("allow_repeat")?,
@@ -191,12 +193,12 @@ fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
     })
 }
 
-/// SQLite takes any bytes for text; what is no UTF-8 cannot be sent.
+/// SQLite accepts any bytes as text; text that is not UTF-8 cannot be sent.
 fn readable_text(row: &SqliteRow, column: &str) -> std::result::Result<Option<String>, String> {
     row.try_get(column).map_err(|_| format!("`{column}` is not UTF-8; encode it so before it is inserted"))
 }
 
-/// SQLite takes more for JSON than can be sent: numbers beyond all measure, half a surrogate pair, endless nesting.
+/// SQLite accepts JSON that cannot be sent: numbers out of range, unpaired surrogates, nesting without limit.
 fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Value>, String> {
     let text = readable_text(row, column)?;
     let parsed = text.map(|text| json::parse(text.as_bytes())).transpose();
@@ -213,7 +215,7 @@ pub(super) const ADMIT: &str = "UPDATE messages SET revision = messages.revision
                   value ->> 7 AS attachments, value ->> 8 AS lane FROM jsonb_each(?1)) AS j \
      WHERE messages.seq = j.seq AND messages.state = 'new'";
 
-/// Judges rows that other programs inserted, all with one statement.
+/// Queues or rejects rows that other programs inserted, with one statement.
 pub(super) async fn admit(
     connection: &mut SqliteConnection,
     run: i64,
@@ -240,12 +242,13 @@ pub(super) async fn admit(
             blobs::put(connection, blob).await?;
         }
     }
-    // Nobody else judges, so a row that was not there is one that its producer cancelled meanwhile.
+    // Only this statement decides about inserted rows, so a missing row was cancelled by its producer in the
+    // meantime.
     let judged = usize::try_from(judged).unwrap_or(usize::MAX);
     Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())
 }
 
-/// The verdict on a row, as the statement takes it.
+/// Encodes the decision about a row for the statement.
 fn as_json(admission: &Admission, repeated: Option<&Repeated>) -> Value {
     let (seq, at) = (admission.seq.0, time_text(admission.at));
     let reject =
@@ -258,7 +261,7 @@ fn as_json(admission: &Admission, repeated: Option<&Repeated>) -> Value {
                 false => ("queued", Reason::Turn),
             };
             let due_at = time_text(row.due_at);
-            let files = blobs::to_json(&row.attachments).map(|files| files.to_string());
+            let files = rows::attachments_to_json(&row.attachments).map(|files| files.to_string());
             json!([seq, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane])
         }
         (Ok(_), Some(Repeated::Stored(id))) => {

@@ -1,8 +1,8 @@
-//! The two durable steps around a call: the intent before its first byte leaves, and what became of it.
+//! The two durable steps around a call: the intent before its first byte leaves, and the settlement with its outcome.
 //!
-//! The intent looks once more: it is written only if the message is still queued and nothing stopped it, its
-//! account or everything meanwhile (P2, P5), and it moves the account's pace in the same transaction (P3). Settling
-//! checks the attempt's number, so that a late answer changes nothing.
+//! The intent checks again: it is written only if the message is still queued and neither the message, its account
+//! nor all sending was stopped in the meantime (P2, P5). The same transaction advances the account's pace (P3).
+//! Settling checks the attempt's number, so a late answer changes nothing.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -29,28 +29,28 @@ pub struct Intent {
     pub seq: Seq,
     /// Its account.
     pub account_id: AccountId,
-    /// Number of the attempt, from 1: one more than the message has had.
+    /// Number of the attempt, starting at 1: one more than the message's previous attempts.
     pub number: u32,
     /// When the call begins.
     pub at: Timestamp,
-    /// The pause drawn for it.
+    /// The gap drawn for it.
     pub gap: Duration,
-    /// No call of the account before this.
+    /// The account makes no call before this time.
     pub next_call_at: Timestamp,
-    /// When it begins by the process's monotonic clock.
+    /// When the call begins, by the process's monotonic clock.
     pub monotonic: Duration,
-    /// When it begins by the provider's clock and no later than that, if it is known.
+    /// Latest time at which the call can begin by the provider's clock, if that clock is known.
     pub provider_at: Option<Timestamp>,
-    /// A hash of what is asked for.
+    /// Hash of the request.
     pub fingerprint: String,
-    /// The chat that the call goes into, where that is known.
+    /// The chat that the call writes to, if known.
     pub chat_id: Option<ChatId>,
-    /// What the account's limits note with it.
+    /// What it records for the account's limits.
     pub limits: IntentLimits,
 }
 
 impl Intent {
-    /// The same intent after it has waited.
+    /// Returns the same intent, delayed by `waited`.
     pub(super) fn later_by(&self, waited: Duration) -> Self {
         let later = |at: Timestamp| whole_milliseconds(at.checked_add(waited).unwrap_or(Timestamp::MAX));
         Self { at: later(self.at), next_call_at: later(self.next_call_at), ..self.clone() }
@@ -62,11 +62,11 @@ impl Intent {
 pub enum Begun {
     /// The intent is durable: make the call.
     Granted,
-    /// Something changed meanwhile: make no call, look again.
+    /// Something changed in the meantime: make no call, check again.
     Withdrawn,
 }
 
-/// What became of one call.
+/// Outcome of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// The message.
@@ -81,19 +81,19 @@ pub struct Settlement {
     pub phase: Phase,
     /// The outcome's word, for the record.
     pub outcome: &'static str,
-    /// What was answered, unless it was accepted.
+    /// The provider's error, unless the message was accepted.
     pub problem: Option<ProviderError>,
-    /// The state that the message is left in.
+    /// State in which the message is left.
     pub message: Settled,
-    /// No call of the account before this.
+    /// The account makes no call before this time.
     pub next_call_at: Timestamp,
     /// A rest that the account must take.
     pub hold: Option<AccountHold>,
     /// What the account's limits remember from now on.
     pub history: History,
-    /// The account is down.
+    /// Set if the account is down.
     pub account_down: Option<Down>,
-    /// The key is refused.
+    /// Set if the provider refused the API key.
     pub key_refused: Option<Down>,
 }
 
@@ -101,16 +101,18 @@ impl Store {
     /// Makes the intent to call durable, unless something stops it.
     ///
     /// # Errors
-    /// What SQLite says; then no call may be made.
+    ///
+    /// Returns an error if SQLite fails; no call may be made then.
     pub async fn begin_attempt(&self, intent: Intent) -> Result<Begun> {
         self.inner.writer.failpoints.pass(Failpoint::Begins(intent.account_id.clone(), intent.seq)).await;
         self.inner.writer.begin(intent).await
     }
 
-    /// Records what became of a call; `false` if that attempt was not open any more.
+    /// Records the outcome of a call. Returns `false` if the attempt was no longer open.
     ///
     /// # Errors
-    /// What SQLite says; the attempt stays open and must be settled again.
+    ///
+    /// Returns an error if SQLite fails; the attempt stays open and must be settled again.
     pub async fn settle(&self, settlement: Settlement) -> Result<bool> {
         self.inner.writer.settle(settlement).await
     }
@@ -145,14 +147,13 @@ pub(super) const BEGIN_ACCOUNT: &str = "UPDATE accounts SET last_call_at = j.at,
            FROM jsonb_each(?1)) AS j \
      WHERE accounts.id = j.id";
 
-/// Those of the intents that were granted in this transaction: the message is being sent, by an attempt that is not
-/// written yet.
+/// Condition for intents granted in this transaction: the message is `sending`, and its attempt is not yet written.
 const GRANTED: &str = "EXISTS (SELECT 1 FROM messages m WHERE m.seq = j.value ->> 0 AND m.state = 'sending' \
        AND m.attempts = j.value ->> 1) \
      AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.seq = j.value ->> 0 AND t.number = j.value ->> 1)";
 
-/// Intents as one call of SQLite's thread, which costs more than its statements: their whole transaction. The statements
-/// after the first one look for what the first one granted.
+/// All intents as one call to SQLite's thread, which costs more than the statements themselves: their whole
+/// transaction. The statements after the first look for what the first one granted.
 static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
     let attempt =
         BEGIN_ATTEMPT.replace("FROM jsonb_each(?1)", &format!("FROM jsonb_each(?1) AS j WHERE {GRANTED}"));
@@ -163,14 +164,14 @@ static BEGIN: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!("BEGIN IMMEDIATE; {BEGIN_MESSAGE}; {account}; {turn}; {FORGET_TURNS}; {attempt}; COMMIT").into()
 });
 
-/// Writes intents in a transaction of their own; the caller rolls back what fails.
+/// Writes intents in a transaction of their own. The caller rolls back on failure.
 pub(super) async fn begin_alone(
     connection: &mut SqliteConnection,
     run: i64,
     intents: &[Intent],
 ) -> Result<Vec<Begun>> {
     let asked = intents_json(intents.iter());
-    // Made of the constants above; nothing of a producer's is in it.
+    // Built from the constants above; it contains nothing from a producer.
     let query = sqlx::query_scalar(AssertSqlSafe(Arc::clone(&BEGIN))).bind(&asked).bind(run);
     let granted: Vec<i64> = query.fetch_all(connection).await?;
     Ok(intents.iter().map(|intent| verdict(intent, &granted)).collect())
@@ -180,7 +181,7 @@ fn verdict(intent: &Intent, granted: &[i64]) -> Begun {
     if granted.contains(&intent.seq.0) { Begun::Granted } else { Begun::Withdrawn }
 }
 
-/// Writes intents: three statements, however many there are.
+/// Writes intents with three statements, however many intents there are.
 pub(super) async fn begin(
     connection: &mut SqliteConnection,
     run: i64,
@@ -246,8 +247,8 @@ pub(super) const SETTLE_ATTEMPT: &str = "UPDATE attempts SET ended_at = j.at, ph
                   value ->> 16 AS detail, value ->> 17 AS req_id FROM jsonb_each(?1)) AS j \
      WHERE attempts.seq = j.seq AND attempts.number = j.number AND attempts.ended_at IS NULL";
 
-/// A call that began before somebody resumed the account says nothing of what was mended since: it neither takes the account
-/// down again nor counts the failures from before.
+/// A call that began before a person resumed the account says nothing about what was fixed since. It neither takes
+/// the account down again nor counts earlier failures.
 pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(coalesce(accounts.next_call_at, ''), j.next_call_at), \
        hold_reason = iif(j.is_old AND j.hold_reason = 'failures', accounts.hold_reason, coalesce(j.hold_reason, accounts.hold_reason)), \
        hold_until = iif(j.is_old AND j.hold_reason = 'failures', accounts.hold_until, coalesce(j.hold_until, accounts.hold_until)), \
@@ -265,7 +266,7 @@ pub(super) const SETTLE_ACCOUNT: &str = "UPDATE accounts SET next_call_at = max(
              CROSS JOIN accounts AS a ON a.id = value ->> 18) AS j \
      WHERE accounts.id = j.id";
 
-/// Settles attempts: three statements, however many there are.
+/// Settles attempts with three statements, however many attempts there are.
 pub(super) async fn settle(
     connection: &mut SqliteConnection,
     settlements: &[&Settlement],
@@ -277,7 +278,7 @@ pub(super) async fn settle(
     let settled: Vec<i64> =
         sqlx::query_scalar(SETTLE_MESSAGE).bind(&rows).fetch_all(&mut *connection).await?;
     let is_settled = |settlement: &Settlement| settled.contains(&settlement.seq.0);
-    // A late answer touches neither its attempt nor its account.
+    // A late answer changes neither its attempt nor its account.
     let in_time: Vec<&Settlement> = settlements.iter().copied().filter(|one| is_settled(one)).collect();
     let rows = if in_time.len() == settlements.len() { rows } else { settlements_json(&in_time) };
     sqlx::query(SETTLE_ATTEMPT).bind(&rows).execute(&mut *connection).await?;
@@ -288,11 +289,11 @@ pub(super) async fn settle(
     Ok(settlements.iter().map(|settlement| is_settled(settlement)).collect())
 }
 
-/// What stops more than one message is rare and has an event of its own.
+/// Records the event for a failure that stops more than one message. Such failures are rare.
 async fn account_events(connection: &mut SqliteConnection, settlement: &Settlement) -> Result<()> {
     const EVENT: &str =
         "INSERT INTO events (at, kind, account_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
-    // Nor does a call that began before somebody resumed say that the new key is refused.
+    // A call that began before a person resumed does not show that the new key is refused either.
     const KEY: &str = "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL \
          AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.seq = ?3 AND t.number = ?4 AND t.started_at < daemon.resumed_at)";
     const IS_DOWN: &str = "SELECT down_cause IS NOT NULL FROM accounts WHERE id = ?1";

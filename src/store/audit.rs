@@ -1,4 +1,6 @@
-//! What the database alone tells about the promises: for `outboxd audit`. Only reads.
+//! Checks the promises against the database alone, for `outboxd audit`.
+//!
+//! Everything here is read-only.
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -6,14 +8,14 @@ use sqlx::sqlite::SqliteRow;
 
 use super::Store;
 use super::rows::{self, Result, corrupt};
-use crate::domain::caps::Kind;
+use crate::domain::kind::Kind;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::time_text;
 
-/// Something that breaks a promise.
+/// A violation of a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
-    /// Which promise: `P2`, `P3` or `P4`.
+    /// The promise: `P2`, `P3` or `P4`.
     pub promise: &'static str,
     /// The account.
     pub account_id: AccountId,
@@ -21,33 +23,33 @@ pub struct Breach {
     pub message_id: Option<MessageId>,
     /// When it happened.
     pub at: Timestamp,
-    /// What, in words.
+    /// Description.
     pub what: String,
 }
 
-/// A send of the past.
+/// A past send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PastSend {
     /// The message.
     pub id: MessageId,
     /// When its call began.
     pub at: Timestamp,
-    /// What it was, as caps count it.
+    /// Its kind, as the caps count it.
     pub kind: Kind,
-    /// Whether its producer said that hours do not matter.
+    /// Whether its producer asked to ignore hours.
     pub ignores_hours: bool,
 }
 
-/// How much was looked at.
+/// How much the audit covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Audited {
-    /// Messages.
+    /// Number of messages.
     pub messages: u64,
-    /// Calls.
+    /// Number of calls.
     pub attempts: u64,
 }
 
-/// Messages that were accepted by more than one call, or called again after they were found.
+/// Selects messages that more than one call sent, or that were called again after they were found.
 const TWICE: &str = "SELECT m.account_id, m.id, t.started_at AS at, \
        'was accepted by call ' || e.number || ' and called again as number ' || t.number AS what \
      FROM attempts e JOIN attempts t ON t.seq = e.seq AND t.number > e.number JOIN messages m ON m.seq = e.seq \
@@ -57,14 +59,14 @@ const TWICE: &str = "SELECT m.account_id, m.id, t.started_at AS at, \
      FROM evidence e JOIN attempts t ON t.seq = e.seq AND t.number > e.number JOIN messages m ON m.seq = e.seq \
      WHERE e.finding = 'found' LIMIT ?1";
 
-/// Ids of the provider's that two messages claim in one chat.
+/// Selects provider ids that two messages claim in one chat.
 const CLAIMED: &str = "SELECT account_id, max(id) AS id, max(sent_at) AS at, \
        'claims the id ' || mid || ', as ' || (count(*) - 1) || ' other message(s) of its chat do' AS what \
      FROM (SELECT m.account_id, m.id, m.sent_at, m.chat_id, j.value AS mid FROM messages m, json_each(m.provider_message_ids) j \
            WHERE m.provider_message_ids IS NOT NULL) GROUP BY account_id, chat_id, mid HAVING count(*) > 1 LIMIT ?1";
 
-/// Calls that began before the pause of the call before was over. Inside one run the monotonic clock tells, which nobody
-/// sets; between two runs the wall clock does, unless it was set back.
+/// Selects calls that began before the previous call's gap was over. Within a run the monotonic clock decides,
+/// because it cannot be set; between two runs the wall clock decides, unless it was set back.
 const HASTY: &str = "SELECT account_id, id, at, 'began ' || passed || ' ms after the call before, whose pause was ' || gap_ms || ' ms' AS what \
      FROM (SELECT t.account_id, m.id, t.started_at AS at, lag(t.gap_ms) OVER w AS gap_ms, \
              CASE WHEN lag(t.run) OVER w = t.run THEN t.monotonic_ms - lag(t.monotonic_ms) OVER w \
@@ -74,10 +76,11 @@ const HASTY: &str = "SELECT account_id, id, at, 'began ' || passed || ' ms after
      WHERE passed >= 0 AND passed < gap_ms LIMIT ?1";
 
 impl Store {
-    /// What breaks P2 and P3 by what the database says, at most `limit` of each kind.
+    /// Returns violations of P2 and P3 that the database shows, at most `limit` of each kind.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn breaches(&self, limit: u32) -> Result<Vec<Breach>> {
         let mut found = Vec::new();
         for (promise, sql) in [("P2", TWICE), ("P2", CLAIMED), ("P3", HASTY)] {
@@ -88,10 +91,11 @@ impl Store {
         Ok(found)
     }
 
-    /// How much there is to look at.
+    /// Returns how much there is to audit.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn audited(&self) -> Result<Audited> {
         const SQL: &str = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM attempts)";
         let (messages, attempts): (i64, i64) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;
@@ -99,18 +103,19 @@ impl Store {
         Ok(Audited { messages: count(messages), attempts: count(attempts) })
     }
 
-    /// At most `limit` sends of `account` that reached, or may have reached, somebody, oldest first: those behind the ones that
-    /// are in `before` already.
+    /// Returns at most `limit` sends of `account` that reached or may have reached a recipient, oldest first,
+    /// continuing after those in `before`.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn sends(&self, account: &AccountId, before: &[PastSend], limit: u32) -> Result<Vec<PastSend>> {
         const SQL: &str = "SELECT t.started_at, t.kind, m.id, coalesce(m.urgent AND m.ignore_hours, 0) AS ignores_hours \
              FROM attempts t INDEXED BY attempts_by_account JOIN messages m ON m.seq = t.seq \
              WHERE t.account_id = ?1 AND t.started_at >= ?2 \
                AND (t.outcome IS NULL OR t.outcome IN ('accepted', 'uncertain', 'throttled')) \
              ORDER BY t.started_at, t.kind, t.outcome, t.seq, t.number LIMIT ?3 OFFSET ?4";
-        // Several may have begun in one millisecond; those that are known are passed over.
+        // Several may have begun in the same millisecond; those already known are skipped.
         let from = before.last().map(|last| last.at);
         let known = before.iter().rev().take_while(|send| Some(send.at) == from).count();
         let query = sqlx::query(SQL).bind(account.as_str()).bind(from.map(time_text).unwrap_or_default());

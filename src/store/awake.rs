@@ -1,25 +1,25 @@
-//! Waits for SQLite's thread without falling asleep.
+//! Busy-polls for the result of SQLite's thread.
 //!
-//! Waking a thread of the runtime takes a good part of the time of the commit that it waits for. A program that enqueues
-//! one message after the other waits for each of these commits alone, so for it the thread stays awake (busy waiting, as
-//! a mutex does before it sleeps); docs/performance.md has what that brings. Nobody waits like that for a send, so sends
-//! do without.
+//! Waking a thread of the runtime takes a good part of the time of the commit that it waits for. A program that
+//! enqueues one message after the other waits for each of these commits in turn, so for that case the thread stays
+//! awake (busy waiting, as a mutex does before it sleeps); docs/performance.md has the measurements. No caller waits
+//! like that for a send, so sends do not busy-poll.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
 
-/// For so long it is worth it: a commit with its flush takes 0.2 ms on a fast disk (the floor in `docs/performance.md`).
-/// On a slow one, waking does not matter.
+/// Busy-polls for at most 300 µs: a commit with its flush takes 0.2 ms on a fast disk (the floor in
+/// `docs/performance.md`). On a slow disk, the time to wake a thread does not matter.
 pub(super) const AWAKE: Duration = Duration::from_micros(300);
 
-/// Whether SQLite's thread has a core of its own to run on meanwhile.
+/// Returns whether SQLite's thread has a core of its own to run on in the meantime.
 pub(super) fn is_possible() -> bool {
     std::thread::available_parallelism().is_ok_and(|cores| cores.get() > 1)
 }
 
-/// Asks `work` again and again while `stay_awake`, and the runtime's other tasks in between; from then on, whenever it is
-/// woken.
+/// Polls `work` repeatedly while `stay_awake` returns true, yielding to the runtime's other tasks in between. After
+/// that, polls only when woken.
 pub(super) async fn awake<F: Future>(work: F, stay_awake: impl Fn() -> bool) -> F::Output {
     let mut work = pin!(work);
     poll_fn(|context| {
@@ -41,7 +41,7 @@ mod tests {
 
     use super::*;
 
-    /// Counts how often it is called.
+    /// Counts how often it is polled.
     struct Calls(AtomicU32);
 
     impl Wake for Calls {

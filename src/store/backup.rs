@@ -1,7 +1,8 @@
-//! A backup: a whole, consistent copy of the queue, made while the daemon goes on.
+//! Backup: a complete, consistent copy of the queue, made while the daemon runs.
 //!
-//! SQLite writes it (`VACUUM INTO`) from one snapshot; producers and sending go on beside it. The copy is checked, marked as
-//! a copy, so that it starts held wherever it is put back (`mark.rs`), flushed, and only then gets its name.
+//! SQLite writes the copy (`VACUUM INTO`) from one snapshot; producers and sending continue meanwhile. The copy is
+//! checked, marked as a copy so that it starts held wherever it is restored (`restore_guard.rs`), flushed, and only
+//! then renamed to its final name.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,36 +13,36 @@ use tokio_util::task::TaskTracker;
 
 use super::{Store, StoreError, restore_guard, sqlite};
 
-/// A backup that was made.
+/// A completed backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backup {
     /// Where it is.
     pub path: PathBuf,
-    /// Its length in bytes.
+    /// Size in bytes.
     pub bytes: u64,
-    /// Messages in it.
+    /// Number of messages in it.
     pub messages: u64,
 }
 
-/// Why there is no backup.
+/// Why a backup failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// Nothing is ever replaced.
+    /// The file exists; a backup never replaces a file.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
     /// The folder cannot be used.
     #[error("cannot write {}", path.display())]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         source: std::io::Error,
     },
-    /// The copy that was written is not whole.
+    /// The copy is incomplete or damaged.
     #[error("the copy is damaged: {0}; so may be the queue")]
     Damaged(String),
-    /// SQLite refused.
+    /// SQLite returned an error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -53,10 +54,11 @@ impl From<sqlx::Error> for BackupError {
 }
 
 impl Store {
-    /// Writes a copy of the queue to `path`, whose folder is made if it is missing.
+    /// Writes a copy of the queue to `path`, creating its folder if it is missing.
     ///
     /// # Errors
-    /// See [`BackupError`]; then there is no file of that name, or it is the one that was there.
+    ///
+    /// See [`BackupError`]; then no file of that name exists, or the existing one is unchanged.
     pub async fn backup(&self, path: &Path, now: Timestamp) -> Result<Backup, BackupError> {
         let mut name = path.as_os_str().to_owned();
         name.push(".partial");
@@ -65,7 +67,7 @@ impl Store {
         beside(move || prepare(&place, &files)).await?;
         let made = self.copy(&partial, now).await;
         let place = path.to_owned();
-        // Flushing a large file takes half a second, in which the runtime's thread goes on.
+        // Flushing a large file takes half a second; the runtime's thread continues meanwhile.
         beside(move || {
             let finished = made.and_then(|messages| finish(&partial, place, messages));
             let _nothing_half_done_is_left = remove(&partial);
@@ -74,7 +76,7 @@ impl Store {
         .await
     }
 
-    /// The copy itself; answers how many messages it holds.
+    /// Makes the copy. Returns the number of messages in it.
     async fn copy(&self, to: &Path, now: Timestamp) -> Result<u64, BackupError> {
         let to_text = to.display().to_string();
         let mut source = sqlite::open_copier(&self.inner.path).await?;
@@ -87,20 +89,20 @@ impl Store {
             return Err(BackupError::Damaged(sound));
         }
         restore_guard::hold(&mut copy, "outboxd backup made it", now).await?;
-        // Another version of the file than the one that the log beside the queue belongs to.
+        // A different version of the file than the one that the queue's write-ahead log belongs to.
         sqlx::query("PRAGMA user_version = 0").execute(&mut copy).await?;
         let messages: i64 = sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&mut copy).await?;
         copy.close().await?;
         Ok(u64::try_from(messages).unwrap_or(0))
     }
 
-    /// The folder of backups where none is configured: beside the queue.
+    /// Returns the default folder for backups, next to the queue.
     pub fn backup_folder(&self) -> PathBuf {
         self.inner.path.parent().unwrap_or(Path::new(".")).join("backups")
     }
 }
 
-/// Does what waits for the disk on a thread of its own, to its end.
+/// Runs blocking disk work to its end on a thread of its own.
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BackupError> + Send + 'static,
 ) -> Result<T, BackupError> {
@@ -113,7 +115,7 @@ fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
     move |source| BackupError::File { path, source }
 }
 
-/// Makes the folder and an empty file for the copy.
+/// Creates the folder and an empty file for the copy.
 fn prepare(path: &Path, partial: &Path) -> Result<(), BackupError> {
     if path.exists() {
         return Err(BackupError::Exists(path.to_owned()));
@@ -124,13 +126,13 @@ fn prepare(path: &Path, partial: &Path) -> Result<(), BackupError> {
     Ok(sqlite::make(partial)?)
 }
 
-/// Flushes the copy and gives it its name.
+/// Flushes the copy and renames it to its final name.
 fn finish(partial: &Path, path: PathBuf, messages: u64) -> Result<Backup, BackupError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let file = File::open(partial).map_err(failed(partial))?;
     file.sync_all().map_err(failed(partial))?;
     let bytes = file.metadata().map_err(failed(partial))?.len();
-    // A link fails where a file has come to be meanwhile; a rename would replace it.
+    // A link fails if the file exists by now; a rename would replace it.
     std::fs::hard_link(partial, &path).map_err(|source| match source.kind() {
         std::io::ErrorKind::AlreadyExists => BackupError::Exists(path.clone()),
         _ => failed(&path)(source),

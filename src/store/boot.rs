@@ -1,9 +1,9 @@
-//! The pause of each account when a run begins, by the clock of the machine that nobody sets (P3).
+//! Restores each account's gap when a run begins, by the machine's boot clock, which cannot be set (P3).
 //!
-//! Stored times are of the wall clock. If it was set forward while no daemon ran, a pause that still lasts looks as if it
-//! were over. So each run notes which start of the machine it belongs to and when, after that start, its own monotonic
-//! clock began; with that the age of a call of an earlier run is known whatever the wall clock says, as long as the
-//! machine has not been started anew. Nothing is ever shortened here.
+//! Stored times are wall-clock times. If the wall clock was set forward while no daemon ran, a gap that still lasts
+//! looks as if it were over. So each run records which boot of the machine it belongs to, and how long after that
+//! boot its own monotonic clock began. That gives the age of a call of an earlier run whatever the wall clock says,
+//! as long as the machine has not been rebooted. Nothing is ever shortened here.
 
 use std::time::Duration;
 
@@ -14,18 +14,19 @@ use super::Store;
 use super::rows::{self, Result};
 use crate::domain::time_text;
 
-/// The end of a call is not known by this clock: no call is taken to have lasted longer than that.
+/// This clock does not record the end of a call, so a call is assumed to have lasted at most this long.
 const LONGEST_CALL: Duration = Duration::from_secs(300);
 
 /// Times are stored in whole milliseconds.
 const COARSE: Duration = Duration::from_millis(1);
 
 impl Store {
-    /// Begins the clock of this run, whose monotonic clock began `began` after the machine started as `boot`, and keeps the
-    /// pauses that still last `passed` after that start.
+    /// Records that this run's monotonic clock began `began` after the boot `boot`, and keeps the gaps that still
+    /// last `passed` after that boot.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn keep_pauses(
         &self,
         boot: String,
@@ -57,12 +58,12 @@ async fn keep(connection: &mut SqliteConnection, boot: &str, passed: Duration, n
     for row in sqlx::query(LAST_CALLS).bind(boot).fetch_all(&mut *connection).await? {
         let gap = duration(row.try_get("gap_ms")?);
         let (began_at, free_at) = (rows::time(&row, "last_call_at")?, rows::time(&row, "next_call_at")?);
-        // The pause counts from the end of the call.
+        // The gap counts from the end of the call.
         let whole = began_at
             .zip(free_at)
             .and_then(|(began_at, free_at)| Duration::try_from(free_at.duration_since(began_at)).ok());
         let whole = whole.unwrap_or(gap).clamp(gap, gap + LONGEST_CALL);
-        // A container's machine may seem to have started later than the call: then all of the pause is left.
+        // In a container, the machine may seem to have booted after the call: then the whole gap is left.
         let age = passed.saturating_sub(duration(row.try_get("began_ms")?) + COARSE);
         let left = whole.saturating_sub(age);
         if !left.is_zero() {

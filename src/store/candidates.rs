@@ -1,8 +1,8 @@
-//! What a selection is made from: the candidates of an account, its state and the daemon's, read in one statement and so
-//! one consistent picture.
+//! The input of a selection: an account's candidates, its state and the daemon's, read in one statement and so from
+//! one consistent snapshot.
 //!
-//! Triggers keep the first ready message of each lane in the table `lanes`, so the candidates are found in the same time
-//! whether ten messages wait or a million; `tests/it/store_plans.rs` holds the query plan.
+//! Triggers keep the first ready message of each lane in the table `lanes`, so finding the candidates takes the same
+//! time whether ten messages wait or a million; `tests/it/store_plans.rs` checks the query plan.
 
 use std::collections::HashMap;
 
@@ -18,73 +18,74 @@ use crate::domain::message::{AccountId, Extras, MessageId, Seq, Target};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
-/// A message that may go next.
+/// A message that may be sent next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Its place in the queue.
+    /// Its sequence number in the queue.
     pub seq: Seq,
     /// Its id.
     pub id: MessageId,
-    /// Attempts it has had.
+    /// Number of attempts so far.
     pub attempts: u32,
-    /// Retries it has spent.
+    /// Number of retries spent.
     pub retries: u32,
-    /// Where it goes.
+    /// Its recipient or chat.
     pub target: Target,
-    /// What it says besides its text.
+    /// Its content besides the text.
     pub extras: Extras,
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// Its own wish about typing.
+    /// Its own setting for the typing indicator.
     pub typing: Option<bool>,
-    /// Since when it is due.
+    /// When it becomes due.
     pub due_at: Timestamp,
-    /// When it may be tried again; in the past if it was tried before.
+    /// When it may be retried; in the past if it was retried before.
     pub retry_at: Option<Timestamp>,
-    /// Why it was set aside until then, if not because an attempt failed.
+    /// Why it was deferred until `retry_at`, if not because an attempt failed.
     pub deferred: Option<Reason>,
-    /// Not to be sent from then on.
+    /// It must not be sent from this time on.
     pub expires_at: Option<Timestamp>,
-    /// In which it waits.
+    /// The lane in which it waits.
     pub lane: Lane,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
-    /// How far its campaign is; 0 if it is not ahead of the virtual time.
+    /// Finish of its campaign; 0 if it is not ahead of the virtual time.
     pub finish: u64,
 }
 
-/// Who asks: a long list of a person's must not keep the engine waiting (`reader.rs`).
+/// Who reads: a person's long list must not delay the engine (`reader.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
-    /// A step of an account.
+    /// The engine, in a step of an account.
     Engine,
-    /// `explain`, a list, `top`.
+    /// A person: `explain`, a list, `top`.
     People,
 }
 
-/// The candidates of an account: what `policy::select` picks from.
+/// The candidates of an account, from which `policy::select` picks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidates {
-    /// What concerns every account.
+    /// State that concerns every account.
     pub daemon: Daemon,
     /// The account.
     pub account: Account,
-    /// Of each class of lanes the ready message that goes first, due retries, and what becomes due or is retried next.
+    /// The ready message that goes first in each class of lanes, due retries, and what next becomes due or is
+    /// retried.
     pub messages: Vec<Candidate>,
-    /// How far the campaigns of the account are.
+    /// Virtual time of the account's campaigns.
     pub virtual_time: u64,
-    /// Whether campaigns take turns: one of them has had one.
+    /// Whether campaigns take turns: at least one of them has been served.
     pub takes_turns: bool,
-    /// Whether so many retries are due that not all are among the messages; see [`Store::return_retries`].
+    /// Whether more retries are due than `messages` holds; see [`Store::return_retries`].
     pub has_more_retries: bool,
 }
 
-/// Due retries that are read with the others; where more are due, they return to their lanes first.
+/// Due retries read with the other candidates. If more are due, they return to their lanes first.
 const DUE_RETRIES: usize = 32;
 
-/// The statement behind [`Store::candidates`]. It steps from class to class of an account's lanes and reads one row of
-/// each: campaigns that are not ahead come first, by due time, then those that are, by how far. So it takes the same
-/// time however many messages and campaigns wait.
+/// Builds the statement behind [`Store::candidates`]. It steps through the classes of an account's lanes and reads
+/// one row of each: first campaigns that are not ahead, by due time, then those that are, by finish. So it takes the
+/// same time however many messages and campaigns wait.
 pub(super) fn candidates_sql() -> String {
     const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
@@ -118,18 +119,20 @@ pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages
      WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
 
 impl Store {
-    /// The candidates of `account`; `None` while it has nothing that could ever become due by itself.
+    /// Returns the candidates of `account`; `None` if it has no message that can become due without a further change.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn candidates(&self, account: &AccountId, now: Timestamp) -> Result<Option<Candidates>> {
         self.candidates_for(Asker::Engine, account, now).await
     }
 
-    /// The same for whoever asks.
+    /// Returns the candidates of `account`, read for `asker`.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn candidates_for(
         &self,
         asker: Asker,
@@ -138,7 +141,7 @@ impl Store {
     ) -> Result<Option<Candidates>> {
         static SQL: std::sync::LazyLock<std::sync::Arc<str>> =
             std::sync::LazyLock::new(|| candidates_sql().into());
-        // Made of the constants above; nothing of a producer's is in it.
+        // Built from the constants above; it contains nothing from a producer.
         let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
         let query = query.bind(account.as_str().to_owned()).bind(time_text(now));
         let found = match asker {
@@ -163,10 +166,11 @@ impl Store {
         }))
     }
 
-    /// Returns the messages whose retry is due to their lanes, at the places that they had.
+    /// Returns messages whose retry is due to their lanes, in their original order.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
         self.inner
             .writer
@@ -180,10 +184,11 @@ impl Store {
             .await
     }
 
-    /// How far the campaigns of `account` are: the virtual time, and those ahead of it.
+    /// Returns the fair share of `account`: the virtual time, and the finish of each campaign ahead of it.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn fair_shares(&self, account: &AccountId) -> Result<(u64, HashMap<String, u64>)> {
         const SQL: &str = "SELECT a.virtual_time, (SELECT json_group_object(t.campaign, t.finish) FROM fair_shares t \
              WHERE t.account_id = a.id) AS turns FROM accounts a WHERE a.id = ?1";

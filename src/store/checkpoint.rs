@@ -1,12 +1,11 @@
-//! Moves the write-ahead log back into the database in moments in which nobody writes, and keeps the log short.
+//! Checkpoints the write-ahead log while no program writes, and keeps the log short.
 //!
-//! SQLite does the first by itself, in the commit that makes the log longer than so many pages (`sqlite.rs`). It takes that
-//! commit several milliseconds, and it may be the very intent that a call waits for. So it is done before it comes to
-//! that, on a connection of its own, beside which the writer can go on. Under load there is no such moment, and
-//! SQLite's own way remains.
-//!
-//! While any program keeps a read transaction open, SQLite cannot begin the log anew, and it grows with every commit. That
-//! cannot be helped from here; it is told in `status`, and when the reader has gone the file is cut short again.
+//! SQLite checkpoints in the commit that makes the log exceed a page limit (`sqlite.rs`). That takes the commit
+//! several milliseconds, and it may be the very intent that a call waits for. So this task checkpoints earlier, on a
+//! connection of its own that does not block the writer. Under load it finds no idle moment, and SQLite's own
+//! checkpoint remains. While any program keeps a read transaction open, SQLite cannot restart the log, which grows
+//! with every commit. The daemon cannot prevent that; `status` reports it, and the log is truncated once the reader
+//! is gone.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,42 +18,43 @@ use tokio::sync::mpsc;
 use super::{Store, holder, sqlite};
 use crate::clock::{Clock, SystemClock};
 
-/// After this many commits the log is worth moving: at about ten pages each, some way before SQLite would.
+/// Commits after which a checkpoint is worthwhile: at about ten pages each, well before SQLite's own limit.
 pub(super) const COMMITS: u32 = 64;
 
-/// A writer that has written nothing for so long rests.
+/// A writer that has written nothing for this long is idle.
 const REST: Duration = Duration::from_millis(2);
 
-/// How long to wait before looking again whether the writer rests.
+/// Delay before checking again whether the writer is idle.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
-/// How often the length of the log is looked at.
+/// How often the length of the log is checked.
 const CUT_EVERY: Duration = Duration::from_secs(5);
 
-/// A longer log is told of, and cut as soon as SQLite lets it: the limit that SQLite itself cuts it to when it begins it anew.
+/// A longer log is reported, and truncated as soon as SQLite allows it. SQLite itself truncates to the same limit
+/// when it restarts the log.
 const LONG_LOG_BYTES: u64 = sqlite::LOG_LIMIT_BYTES;
 
 /// The write-ahead log of the queue.
 #[derive(Debug, Clone)]
 pub struct WriteAheadLog {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// If it is too long: the program that has a read transaction open, such as `process 4242 (python3)`; `None` if the
-    /// system does not tell.
+    /// If the log is too long: the program that keeps a read transaction open, such as `process 4242 (python3)`;
+    /// `None` if the operating system does not show it.
     pub blocked_by: Option<String>,
 }
 
 impl WriteAheadLog {
-    /// Whether it is longer than it should be.
+    /// Returns whether the log is longer than its limit.
     pub fn is_long(&self) -> bool {
         self.bytes > LONG_LOG_BYTES
     }
 }
 
 impl Store {
-    /// How long the write-ahead log is.
+    /// Returns the path and length of the write-ahead log.
     pub fn write_ahead_log(&self) -> WriteAheadLog {
         let path = sqlite::wal_path(&self.inner.path);
         let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
@@ -63,17 +63,17 @@ impl Store {
     }
 }
 
-/// The task that moves the log.
+/// The task that checkpoints the log.
 pub(super) struct Checkpointer {
     pub(super) connection: SqliteConnection,
     pub(super) log: PathBuf,
-    /// The writer's: see `Writer::activity`.
+    /// The writer's activity counter; see `Writer::activity`.
     pub(super) activity: Arc<AtomicU64>,
     pub(super) clock: SystemClock,
 }
 
 impl Checkpointer {
-    /// Moves the log each time that `due` says so, and cuts it when it is long, until the other end of `due` is gone.
+    /// Checkpoints on each message from `due`, and truncates the log when it is long, until `due` is closed.
     pub(super) async fn serve(mut self, mut due: mpsc::Receiver<()>) {
         loop {
             tokio::select! {
@@ -95,8 +95,8 @@ impl Checkpointer {
         self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)").await;
     }
 
-    /// First everything is moved, which keeps nobody waiting; if then nothing is left, the file is cut, which takes the
-    /// lock for a moment only.
+    /// First copies all pages, which blocks no other program. If nothing is left, truncates the file, which holds the
+    /// lock only for a moment.
     async fn cut_log(&mut self, due: &mpsc::Receiver<()>) {
         let length = std::fs::metadata(&self.log).map_or(0, |found| found.len());
         if length > LONG_LOG_BYTES
@@ -108,8 +108,8 @@ impl Checkpointer {
         }
     }
 
-    /// Returns whether it was busy, the pages of the log and how many were moved. What cannot be moved now, the next
-    /// checkpoint will.
+    /// Returns whether the checkpoint was busy, the number of pages in the log, and how many were copied. The next
+    /// checkpoint copies what this one could not.
     async fn checkpoint(&mut self, pragma: &'static str) -> Option<(i32, i32, i32)> {
         match sqlx::query_as(pragma).fetch_one(&mut self.connection).await {
             Ok(moved) => Some(moved),

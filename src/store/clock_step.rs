@@ -1,11 +1,11 @@
-//! The wall clock was set: moves the times that the daemon itself made, so that everything keeps its length (P1, P3, P4).
+//! Follows a wall clock that was set: moves the times that the daemon made, so that each duration is kept (P1, P3,
+//! P4).
 //!
-//! Stored times are of the wall clock. When that clock is set, a retry in five minutes would come in an hour and five
-//! minutes, and a cap of 24 hours would forget or remember a day too much. So all such times move by as much as the clock
-//! did. What a person or a producer gave as a date (`not_before`, `expires_at`, a pause until a date) stays where it is.
-//!
-//! The engine calls [`Store::move_times`] before it sends anything by the new time. The last transaction moves the
-//! times and notes the clocks of this run, so that a crash neither skips a step nor follows it twice.
+//! Stored times are wall-clock times. After a step of the clock, a retry in five minutes would come in an hour and
+//! five minutes, and a cap of 24 hours would forget or remember a day too much. So all such times move by the size of
+//! the step. Dates from a person or a producer (`not_before`, `expires_at`, a pause until a date) do not move. The
+//! engine calls [`Store::move_times`] before it sends anything by the new time. The last transaction moves the times
+//! and records this run's clocks, so that a crash neither skips a step nor applies it twice.
 
 use std::time::Duration;
 
@@ -17,58 +17,60 @@ use super::rows::{self, Result};
 use crate::domain::caps::LEDGER_REACH;
 use crate::domain::time_text;
 
-/// A difference below this is a correction of the clock, not a step.
+/// A smaller difference is a correction of the clock, not a step.
 pub const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
 
-/// Older attempts are counted by no cap and stay as they are, unless an outcome is still unknown.
+/// No cap counts older attempts; they do not move, unless their outcome is still unknown.
 const REACH: Duration = LEDGER_REACH.saturating_add(Duration::from_secs(24 * 3600));
 
-/// An unresolved attempt is held against the other calls since this long before it, with room for clocks that are off.
+/// An unresolved attempt is compared with other calls since this long before it, with a margin for clocks that are
+/// off.
 const REACH_OF_UNRESOLVED: Duration = Duration::from_secs(2 * 24 * 3600);
 
-/// Messages are looked through so many at a time, so that other programs can write in between.
+/// Rows per transaction, so that other programs can write in between.
 const ROWS: i64 = 20_000;
 
-/// A clock that was set is noticed within 20 s. What came in meanwhile is due later than this before the notice, so that what
-/// waited already goes first.
+/// A step of the clock is noticed within 20 s. Messages that arrived in between become due later than this before the
+/// notice, so that messages already waiting go first.
 const NOTICED_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
-/// The wall clock was set.
+/// A step of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockStep {
-    /// What it would show if it had not been set.
+    /// The time that the clock would show without the step.
     pub from: Timestamp,
-    /// What it shows.
+    /// The time that the clock shows.
     pub to: Timestamp,
 }
 
 impl ClockStep {
-    /// The step between what the clock should show and what it shows, if that is one.
+    /// Returns the step from the expected time to the shown time, if the difference is large enough.
     pub fn between(from: Timestamp, to: Timestamp) -> Option<Self> {
         (to.duration_since(from).abs() >= CLOCK_STEP).then_some(Self { from, to })
     }
 
-    /// By how much; negative: it was set back.
+    /// Returns the size of the step; negative if the clock was set back.
     pub fn by(self) -> SignedDuration {
         self.to.duration_since(self.from)
     }
 }
 
-/// The time of another clock that nobody sets, read together with the wall clock.
+/// A reading of a clock that cannot be set, together with the wall clock.
 #[derive(Debug, Clone)]
 pub struct ClockReading {
-    /// What the wall clock showed.
+    /// The wall-clock time.
     pub wall: Timestamp,
-    /// Which start of the machine it is, and the time since, where the system tells.
+    /// The machine's boot id and the time since boot, if the operating system provides them.
     pub boot: Option<(String, Duration)>,
 }
 
 impl Store {
-    /// By how much the wall clock was set since the last run. After a start of the machine, nothing but a clock that shows
-    /// a time before the newest event is known to be wrong.
+    /// Returns the step of the wall clock since the last run. After a reboot, a step is recognised only if the clock
+    /// shows a time before the newest event.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn clock_step_since_last_run(&self, reading: &ClockReading) -> Result<Option<ClockStep>> {
         const LAST: &str = "SELECT boot_id, clock_at, clock_ms, \
                (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS newest FROM runs \
@@ -91,10 +93,11 @@ impl Store {
         Ok(ClockStep::between(newest, reading.wall).filter(|step| step.by().is_negative()))
     }
 
-    /// Moves every time that the daemon made by `step`, and notes the clocks as they are now.
+    /// Moves every time that the daemon made by `step`, and records the clocks as they are now.
     ///
     /// # Errors
-    /// What SQLite says; then it can be called again with the same step.
+    ///
+    /// Returns an error if SQLite fails; it can then be called again with the same step.
     pub async fn move_times(&self, step: ClockStep, reading: ClockReading) -> Result<()> {
         let due_at = step.to.checked_sub(NOTICED_WITHIN).unwrap_or(step.to);
         let mut from = step.by().is_negative().then_some(0);
@@ -123,10 +126,11 @@ impl Store {
         verb.await
     }
 
-    /// Notes the clocks as this run found them.
+    /// Records the clocks as this run found them.
     ///
     /// # Errors
-    /// What SQLite says.
+    ///
+    /// Returns an error if SQLite fails.
     pub async fn note_clocks(&self, reading: ClockReading) -> Result<()> {
         let run = self.inner.run;
         let verb = self.inner.writer.exclusive(reading.wall, move |connection| {
@@ -146,8 +150,9 @@ async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &Cloc
     Ok(())
 }
 
-/// Messages that nobody scheduled are due at `latest`, not when the clock shows again what it showed when they came, and go in
-/// the order in which they came; those that are not settled may be queued again. Returns where to go on.
+/// Makes messages without a scheduled time due at `latest`, rather than when the clock shows their arrival time
+/// again, in the order of their arrival. Messages that are not settled are included because they may be queued again.
+/// Returns where to continue.
 async fn clamp_due(connection: &mut SqliteConnection, latest: Timestamp, after: i64) -> Result<Option<i64>> {
     const CLAMP: &str = "UPDATE messages SET revision = messages.revision + 1, due_at = max(?1, coalesce(not_before, '')) \
          WHERE seq > ?2 AND seq <= ?3 AND due_at > max(?1, coalesce(not_before, '')) \
@@ -160,7 +165,8 @@ async fn clamp_due(connection: &mut SqliteConnection, latest: Timestamp, after: 
     Ok(more.then_some(up_to))
 }
 
-/// What rests on the due times of messages: which is the first of its lane, and which waits for a retry of its thread.
+/// Recomputes what depends on due times: the first message of each lane, and which messages wait for a retry of their
+/// thread.
 async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> Result<()> {
     const LANES: &str = "UPDATE lanes SET (due_at, seq) = (SELECT m.due_at, m.seq FROM messages m \
            WHERE m.account_id = lanes.account_id AND m.lane = (SELECT f.lane FROM messages f WHERE f.seq = lanes.seq) \
@@ -180,7 +186,7 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
     Ok(())
 }
 
-/// Moves what has a length: retries, rests, read-backs, and what the caps count.
+/// Moves times that are part of a duration: retries, rests, reconciliations, and what the caps count.
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
     // `?2` is the oldest time that is moved.
     const TIMES: [(&str, &[&str], &str); 10] = [
@@ -190,7 +196,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
             &["reconcile_at"],
             "state = 'uncertain' AND reconcile_at IS NOT NULL",
         ),
-        // The time of what evidence settled is the provider's.
+        // If evidence settled the message, the time is the provider's.
         (
             "messages",
             &["sent_at"],
@@ -227,14 +233,14 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         let moved = moved.collect::<Vec<_>>().join(", ");
         let counted = if table.starts_with("messages") { "revision = revision + 1, " } else { "" };
         let sql = format!("UPDATE {table} SET {counted}{moved} WHERE {which}");
-        // Made of the constants above.
+        // Built from the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
     Ok(())
 }
 
-/// The oldest attempt that is moved. How long ago an unresolved one began is what its chat is read back from, however long the
-/// daemon was away.
+/// Returns the oldest attempt that is moved. The start of an unresolved attempt determines how far back its chat is
+/// read, however long the daemon was stopped.
 async fn oldest(connection: &mut SqliteConnection, step: ClockStep) -> Result<Timestamp> {
     const UNRESOLVED: &str = "SELECT min(t.started_at) AS started_at FROM messages m INDEXED BY messages_unsettled \
          JOIN attempts t ON t.seq = m.seq AND t.number = m.attempts WHERE m.state IN ('sending', 'uncertain', 'review') AND m.state <> 'review'";

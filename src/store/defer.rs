@@ -2,7 +2,7 @@
 //! messages whose chat could not be looked up; and those that cannot be sent as they are.
 //!
 //! What is set aside has a `retry_at` and spends no retry; later messages of its thread wait behind it, as behind any
-//! message that is tried again. What is written here is no promise: whoever sends looks again.
+//! message that is tried again. What is written here is not a promise: whoever sends looks again.
 
 use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};

@@ -7,9 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
-use super::blobs;
 use super::messages::due_at;
-use super::rows::Result;
+use super::rows::{self, Result};
 use crate::domain::message::{Inbox, MessageId, NewMessage, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
@@ -88,7 +87,7 @@ impl InsertedRow {
             message.extras.specifics.as_ref().map(|specifics| specifics.tree().to_string()).into(),
             message.extras.quote_id.as_deref().into(),
             forward.map(|source| source.to_string()).into(),
-            blobs::to_json(&message.extras.attachments).map(|files| files.to_string()).into(),
+            rows::attachments_to_json(&message.extras.attachments).map(|files| files.to_string()).into(),
             message.lane().text().into(),
             (message.precedence.priority != 0).then_some(message.precedence.priority).into(),
             message.precedence.urgent.then_some(1).into(),

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::Store;
 use super::rows::{Result, corrupt};
-use crate::domain::caps::Kind;
+use crate::domain::kind::Kind;
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
 

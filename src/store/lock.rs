@@ -7,7 +7,7 @@
 //! file `….lock` beside the database: it refuses a second daemon on another file that was put under the same name while the
 //! first one runs.
 //!
-//! The kernel releases both when the process ends, however it ends, so a stale lock file is no obstacle.
+//! The kernel releases both when the process ends, however it ends, so a stale lock file is not an obstacle.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};

@@ -255,7 +255,7 @@ async fn reconcile(
     run: i64,
     reconciliation: Reconciliation,
 ) -> Result<bool> {
-    // A read that only goes on is no change of state.
+    // A read that only goes on is not a change of state.
     const AGAIN: &str = "UPDATE messages SET revision = messages.revision + 1, reconcile_at = ?3, reads = reads + ?4, updated_at = ?5 \
          WHERE seq = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING seq";
     static RECONCILE: LazyLock<Arc<str>> =

@@ -20,7 +20,7 @@ pub(super) struct Sought {
     pub(super) account_id: String,
     pub(super) thread: String,
     pub(super) text: String,
-    /// The same message under the same key is no repeat but a duplicate.
+    /// The same message under the same key is not a repeat but a duplicate.
     dedupe_key: Option<String>,
 }
 

@@ -5,7 +5,7 @@
 //! gone would take them all in again. So the database is compared with a small file beside it, which names the queue, the
 //! last call that was made, and how far its events had come. If the database knows less, it is held: it takes messages in
 //! and sends nothing until a person says so. The guard is written after each commit that begins calls and once in a while,
-//! in place and without a flush: after a power cut it may be older than the database, and that is no sign of a restored one.
+//! in place and without a flush: after a power cut it may be older than the database, and that is not a sign of a restored one.
 //!
 //! It also remembers which version of the database file the write-ahead log belongs to: SQLite would apply a log to
 //! whatever file it finds beside it, and so damage a copy that was put back.
@@ -254,15 +254,15 @@ async fn why_restored(
     const CALL: &str = "SELECT EXISTS (SELECT 1 FROM attempts WHERE seq = ?1 AND number = ?2)";
     let called: bool = sqlx::query_scalar(CALLED).fetch_one(&mut *connection).await?;
     let Some(found) = found else {
-        return Ok(called.then_some("the restore guard that lies beside a queue is missing"));
+        return Ok(called.then_some("the restore guard next to a queue is missing"));
     };
     if found.queue != queue {
         return Ok(match (found.has_history(), is_new) {
             (true, true) => {
                 Some("the database is gone, and the restore guard of the one that was here is not")
             }
-            (true, false) => Some("the restore guard beside it belongs to another queue"),
-            (false, _) => called.then_some("the restore guard beside it belongs to another queue"),
+            (true, false) => Some("the restore guard next to it belongs to another queue"),
+            (false, _) => called.then_some("the restore guard next to it belongs to another queue"),
         });
     }
     if let Some((seq, number)) = found.call {

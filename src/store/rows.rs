@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::Value;
+use serde_json::{Number, Value, json};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
 use crate::domain::account::{Account, AccountHold, Daemon, Down, History, Pause, Restored};
+use crate::domain::attachment::{Attachment, SendMode};
 use crate::domain::lane::Precedence;
 use crate::domain::message::{AccountId, ChatId, Extras, Inbox, InboxId, MessageId, Target, UserId};
 use crate::domain::outcome::DownCause;
@@ -110,7 +111,7 @@ pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
         let text = tree.to_string();
         Specifics::parse("specifics", tree).map_err(|_| unreadable("specifics", &text))
     });
-    let attachments = json(row, "attachments")?.map(|files| super::blobs::from_json(&files)).transpose()?;
+    let attachments = json(row, "attachments")?.map(|files| attachments_from_json(&files)).transpose()?;
     Ok(Extras {
         name: row.try_get("name")?,
         specifics: checked.transpose()?,
@@ -132,7 +133,7 @@ pub(super) fn precedence(row: &SqliteRow) -> Result<Precedence> {
     })
 }
 
-/// A producer's text, for people to look at: what is no UTF-8 is shown as far as it can be.
+/// A producer's text, for people to look at: what is not UTF-8 is shown as far as it can be.
 pub(super) fn shown_text(row: &SqliteRow, column: &'static str) -> Result<Option<String>> {
     let bytes: Option<&[u8]> = row.try_get_unchecked(column)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
@@ -235,4 +236,48 @@ pub(super) fn daemon(row: &SqliteRow) -> Result<Daemon> {
 fn pause(row: &SqliteRow, [since, until, note]: [&'static str; 3]) -> Result<Option<Pause>> {
     let Some(since) = time(row, since)? else { return Ok(None) };
     Ok(Some(Pause { since, until: time(row, until)?, note: row.try_get(note)? }))
+}
+
+/// Attachments in `messages.attachments` once they are accepted: without their bytes.
+pub(super) fn attachments_to_json(attachments: &[Attachment]) -> Option<Value> {
+    let one = |attachment: &Attachment| {
+        let mut row = json!({
+            "filename": attachment.filename,
+            "content_type": attachment.content_type,
+            "size": attachment.size,
+            "sha256": attachment.sha256,
+        });
+        if let Some(mode) = attachment.send_mode {
+            row["send_mode"] = json!(mode.as_str());
+        }
+        if attachment.voice_note {
+            row["voice_note"] = json!(true);
+        }
+        if let Some(duration) = &attachment.duration {
+            row["duration"] = json!(duration);
+        }
+        row
+    };
+    (!attachments.is_empty()).then(|| attachments.iter().map(one).collect())
+}
+
+/// Reads what [`attachments_to_json`] wrote.
+fn attachments_from_json(value: &Value) -> Result<Vec<Attachment>> {
+    let one = |row: &Value| {
+        let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);
+        let duration: Option<Number> = row.get("duration").and_then(|number| number.as_number().cloned());
+        Some(Attachment {
+            filename: text("filename")?,
+            content_type: text("content_type")?,
+            send_mode: text("send_mode").as_deref().and_then(SendMode::parse),
+            voice_note: row.get("voice_note").is_some_and(|yes| yes == true),
+            duration,
+            size: row.get("size").and_then(Value::as_u64)?,
+            sha256: text("sha256")?,
+        })
+    };
+    let rows = value.as_array().ok_or_else(|| corrupt("attachments", "no array"))?;
+    rows.iter()
+        .map(|row| one(row).ok_or_else(|| corrupt("attachments", "a file that lacks a field")))
+        .collect()
 }

@@ -1,9 +1,9 @@
-//! Logs: short lines for a person at a terminal, fields for the journal, JSON lines for everything else.
+//! Logs: short lines on a terminal, structured fields for the journal, JSON lines otherwise.
 //!
-//! [`init`] is called once, after the configuration is loaded; [`set_level`] changes the level of a running daemon.
-//! Libraries are held at `warn`, unless the level names them. Nothing that reads the log can hold the daemon up: lines go
-//! through a bounded buffer to a thread of their own (`sink.rs`), and those that find no room are dropped and counted
-//! ([`dropped_lines`]). Message bodies and keys are never logged; whoever logs keeps to it (P8).
+//! [`init`] is called once, after the configuration is loaded; [`set_level`] changes the level at run time. Libraries
+//! log at `warn`, unless the level names them. A slow reader of the log cannot block the daemon: lines go through a
+//! bounded buffer to a separate thread (`sink.rs`), and lines that do not fit are dropped and counted
+//! ([`dropped_lines`]). Message bodies and keys are never logged; every caller must observe this (P8).
 
 mod sink;
 
@@ -24,10 +24,10 @@ use sink::{Buffered, Journal, Target};
 /// Libraries that log too much at `info` and below.
 const QUIET: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,reqwest=warn,rustls=warn";
 
-/// At the end, lines that are still in the buffer get this long to be written.
+/// How long buffered lines may take to be written at the end.
 const FLUSH: Duration = Duration::from_secs(1);
 
-/// What a running log can be asked.
+/// Handles to the running log.
 struct Running {
     buffered: Buffered,
     level: reload::Handle<EnvFilter, Registry>,
@@ -41,23 +41,23 @@ pub enum TelemetryError {
     /// The level cannot be parsed.
     #[error("log.level {level:?} is not a log filter; write it as in \"info,outboxd::engine=debug\"")]
     Level {
-        /// The level as it was configured.
+        /// The configured level.
         level: String,
-        /// What is wrong with it.
+        /// The parser's error.
         source: ParseError,
     },
-    /// The journal was asked for by name and cannot be reached.
+    /// The configuration requires the journal, and it cannot be reached.
     #[error("log.format is \"journald\", but the journal cannot be reached; set it to \"auto\" or \"json\"")]
     Journal(#[source] io::Error),
-    /// Logging was set up before.
+    /// Logging has already been set up.
     #[error("logging has been set up already")]
     Twice(#[source] TryInitError),
 }
 
-/// Starts logging as `log` says.
+/// Starts logging with the settings in `log`.
 ///
 /// # Errors
-/// A bad level, a journal that was asked for by name and cannot be reached, or a second call.
+/// Returns an error for an invalid level, a required journal that cannot be reached, or a second call.
 pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
     let filter = filter(&log.level)?;
     let format = chosen(log.format, io::stderr().is_terminal(), stderr_is_journal());
@@ -82,32 +82,32 @@ pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-/// Logs from now on at `level`.
+/// Changes the level of the running log.
 ///
 /// # Errors
-/// A bad level; then nothing changes.
+/// Returns an error for an invalid level, and changes nothing.
 pub fn set_level(level: &str) -> Result<(), TelemetryError> {
     let filter = filter(level)?;
     if let Some(running) = RUNNING.get() {
-        // The subscriber lives as long as the process.
+        // The subscriber lives as long as the process, so this does not fail.
         running.level.reload(filter).ok();
     }
     Ok(())
 }
 
-/// Lines that were dropped since the start, because what reads the log was too slow or could not be written.
+/// Returns the number of lines dropped since the start, because the log's reader was too slow or a write failed.
 pub fn dropped_lines() -> u64 {
     RUNNING.get().map_or(0, |running| running.buffered.dropped())
 }
 
-/// Waits until the lines that were logged are written, for at most a second.
+/// Waits until buffered lines are written, for at most a second.
 pub fn flush() {
     if let Some(running) = RUNNING.get() {
         running.buffered.flush(FLUSH);
     }
 }
 
-/// A panic is logged as everything else is: writing it to standard error could block.
+/// Logs panics like everything else: writing them to standard error could block.
 fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
@@ -116,7 +116,7 @@ fn log_panics() {
     }));
 }
 
-/// The filter of `level`, with the libraries held back where the level would let them through.
+/// Returns the filter for `level`; limits libraries to `warn` unless the level is stricter or names them.
 fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     let parse = |directives: &str| {
         let parsed = EnvFilter::builder().parse(directives);
@@ -129,7 +129,7 @@ fn filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     }
 }
 
-/// What `auto` stands for here; anything else stands for itself.
+/// Resolves `auto`; returns other formats unchanged.
 fn chosen(format: LogFormat, terminal: bool, journal: bool) -> LogFormat {
     match format {
         LogFormat::Auto if terminal => LogFormat::Human,
@@ -139,8 +139,8 @@ fn chosen(format: LogFormat, terminal: bool, journal: bool) -> LogFormat {
     }
 }
 
-/// Whether standard error goes to the journal. systemd names the stream by device and inode, and the variable is
-/// inherited by children whose standard error goes elsewhere, so the two are compared.
+/// Returns whether standard error goes to the journal. systemd identifies the stream by device and inode. Children
+/// inherit the variable even if their standard error goes elsewhere, so the two are compared.
 fn stderr_is_journal() -> bool {
     let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     let stderr = std::fs::metadata("/proc/self/fd/2");

@@ -1,4 +1,6 @@
-//! Where log lines go: through a bounded buffer to a thread that may wait for its reader as long as it must.
+//! The destination of log lines: a bounded buffer, and a thread that may block on its reader.
+//!
+//! Lines that do not fit into the buffer are dropped and counted.
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
@@ -11,14 +13,14 @@ use serde_json::{Map, Value};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder};
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that may wait to be written, about 2 MB.
+/// Capacity of the buffer in lines, about 2 MB.
 const LINES: usize = 8192;
-/// How often [`Buffered::flush`] looks.
+/// Polling interval of [`Buffered::flush`].
 const BETWEEN_LOOKS: Duration = Duration::from_millis(5);
-/// Where journald takes entries with fields.
+/// The socket on which journald accepts structured entries.
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// Where the lines go in the end.
+/// The final destination of the lines.
 pub(super) enum Target {
     Stderr,
     Journal(Journal),
@@ -28,7 +30,7 @@ pub(super) enum Target {
 pub(super) struct Journal(());
 
 impl Journal {
-    /// Looks whether the journal can be reached.
+    /// Checks whether the journal can be reached.
     pub(super) fn connect() -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(JOURNAL).map(|()| Self(()))
     }
@@ -44,7 +46,7 @@ impl Journal {
                 "level" => priority = priority_of(&text),
                 "message" => message = text,
                 "target" => shown.push(("TARGET".to_owned(), text)),
-                // The journal has a time of its own.
+                // The journal has its own timestamp.
                 "timestamp" => {}
                 name => shown.push((field(name), text)),
             }
@@ -53,7 +55,7 @@ impl Journal {
     }
 }
 
-/// The name of a field in the journal: `OUTBOXD_ACCOUNT_ID`.
+/// Returns the journal's name for a field: `OUTBOXD_ACCOUNT_ID`.
 fn field(name: &str) -> String {
     let letters = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' });
     format!("OUTBOXD_{}", letters.collect::<String>())
@@ -69,7 +71,7 @@ fn priority_of(level: &str) -> Priority {
     }
 }
 
-/// What became of the lines.
+/// Numbers of lines by result.
 #[derive(Debug, Default)]
 struct Counts {
     offered: AtomicU64,
@@ -77,7 +79,7 @@ struct Counts {
     failed: AtomicU64,
 }
 
-/// Writes on the thread of the buffer, and counts.
+/// Writes lines on the thread of the buffer, and counts them.
 struct Sink {
     target: Target,
     counts: Arc<Counts>,
@@ -108,24 +110,24 @@ pub(super) struct Buffered {
 }
 
 impl Buffered {
-    /// Starts the thread that writes.
+    /// Starts the writing thread.
     pub(super) fn start(target: Target) -> Self {
         let counts = Arc::new(Counts::default());
         let sink = Sink { target, counts: Arc::clone(&counts) };
         let builder =
             NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).thread_name("log");
         let (writer, guard) = builder.finish(sink);
-        // Its drop could block on a reader that does not read. `flush` waits for a bounded time instead.
+        // Dropping the guard could block on a stalled reader. `flush` waits for a bounded time instead.
         std::mem::forget(guard);
         Self { refused: writer.error_counter(), writer, counts }
     }
 
-    /// Lines that found no room or could not be written.
+    /// Returns the number of lines that did not fit into the buffer or could not be written.
     pub(super) fn dropped(&self) -> u64 {
         self.refused.dropped_lines() as u64 + self.counts.failed.load(Ordering::Relaxed)
     }
 
-    /// Waits until what was offered is written or dropped, for at most `limit`.
+    /// Waits until all lines so far are written or dropped, for at most `limit`.
     #[expect(clippy::disallowed_methods, reason = "the process ends; no runtime is left to sleep on")]
     pub(super) fn flush(&self, limit: Duration) {
         let looks = limit.as_millis() / BETWEEN_LOOKS.as_millis();
@@ -143,7 +145,7 @@ impl<'a> MakeWriter<'a> for Buffered {
     type Writer = NonBlocking;
 
     fn make_writer(&'a self) -> NonBlocking {
-        // Each event asks for a writer once and writes one line.
+        // Each event requests a writer once and writes one line.
         self.counts.offered.fetch_add(1, Ordering::Relaxed);
         self.writer.clone()
     }

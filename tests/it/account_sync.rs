@@ -1,4 +1,4 @@
-//! What Unipile knows of the accounts, as the daemon keeps and shows it: over restarts, and whatever the reads do.
+//! What Unipile says about the accounts, as the daemon stores and shows it: across restarts, and while reads fail.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::BTreeMap;

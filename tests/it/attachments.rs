@@ -1,4 +1,5 @@
-//! Files: by base64, by path and from the command line, byte for byte to the sandbox; stored once; and every bad one told.
+//! Files: by base64, by path and from the command line, byte for byte to the sandbox; stored once; each bad file
+//! refused by name.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,7 +20,7 @@ fn message(attachments: &Value) -> String {
     json!({"account_id": "acc_1", "chat_id": "c", "attachments": attachments}).to_string()
 }
 
-/// Name, type, mode and bytes of each file that arrived.
+/// Returns name, type and bytes of each file that arrived.
 fn arrived(delivery: &Delivery) -> Vec<(String, String, Vec<u8>)> {
     let files = delivery.attachments.iter();
     files
@@ -34,7 +35,7 @@ fn arrived(delivery: &Delivery) -> Vec<(String, String, Vec<u8>)> {
 async fn files_of_every_length_arrive_byte_for_byte() {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
-    // Around the ends of base64 groups and of the pieces they are stored in.
+    // Lengths around the ends of base64 groups and of the pieces that store a file.
     let piece = 192 * 1024;
     for (index, length) in [1, 2, 3, 4, piece - 1, piece, piece + 1, 3 * piece + 2].into_iter().enumerate() {
         let content = bytes(length);
@@ -65,7 +66,7 @@ async fn several_files_by_base64_and_path_keep_their_kinds_and_modes() {
         {"filename": "hello.mp3", "content": STANDARD.encode(b"sound"), "voice_note": true, "duration": 2.5},
     ]);
     let id = daemon.enqueue(&message(&files)).await;
-    // The file may go as soon as the message is accepted.
+    // The file may be removed as soon as the message is accepted.
     std::fs::remove_file(&pdf).expect("it is there");
     let delivery = env.delivered(1).await.remove(0);
     let kinds: Vec<(String, String)> =
@@ -110,7 +111,7 @@ async fn the_same_file_of_many_messages_is_stored_once_by_every_door() {
     assert!(inline[0].parse::<u32>().is_ok_and(|bytes| bytes < 500), "the row keeps no bytes: {inline:?}");
 }
 
-/// A fault by socket leaves no blob; by SQL it stands in the row.
+/// Posts a message with a bad file, which must be refused with this field and a problem that contains `part`.
 async fn refused(daemon: &Daemon, file: &Value, field: &str, part: &str) {
     let (status, answer) = daemon.post("/v1/messages", &message(&json!([file]))).await;
     let error = &answer["error"];
@@ -140,7 +141,7 @@ async fn every_bad_file_is_told_and_leaves_no_blob_behind() {
     };
     let cases = [
         (at("files/missing.txt"), "attachments[0].path", "cannot be read"),
-        (at("files"), "attachments[0].path", "is no file"),
+        (at("files"), "attachments[0].path", "is not a file"),
         (at("secret/key"), "attachments[0].path", "outside the allowed folders"),
         (at("files/link"), "attachments[0].path", "outside the allowed folders"),
         (at("files/../secret/key"), "attachments[0].path", "outside the allowed folders"),
@@ -170,7 +171,7 @@ async fn every_bad_file_is_told_and_leaves_no_blob_behind() {
     let half = content(json!({"content": STANDARD.encode([0; 600])}));
     let (status, answer) = daemon.post("/v1/messages", &message(&json!([half, half]))).await;
     assert_eq!((status, answer["error"]["field"].as_str()), (422, Some("attachments[1]")), "{answer}");
-    // Good files beside a text that is not: nothing is kept either.
+    // Good files with a message that is refused: nothing is stored either.
     let long = json!({"account_id": "acc_1", "attachments": [content(json!({}))]}).to_string();
     assert_eq!(daemon.post("/v1/messages", &long).await.0, 422);
     assert_eq!(env.sql("SELECT count(*) || '' FROM blobs"), ["0"]);
@@ -186,7 +187,7 @@ async fn every_bad_file_is_told_and_leaves_no_blob_behind() {
     assert_eq!(env.writes().len(), 0);
 }
 
-/// A message of a conflicting key brings no bytes; without roots no path is read at all.
+/// A message with a conflicting key stores no bytes; without configured roots no path is read at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conflict_keeps_no_bytes_and_no_path_is_read_unless_configured() {
     let env = TestEnv::new().await;

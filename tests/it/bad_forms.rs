@@ -1,12 +1,13 @@
-//! What cannot be sent is refused at each door, with the field and the way out, and leaves nothing behind (P7).
+//! A message that cannot be sent is refused through each interface, with the field and the fix, and leaves nothing
+//! behind (P7).
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, run};
 
-/// A message that is wrong: its fields beside the account, the field that is named, a part of what is said, and a part
-/// of the way out.
+/// A bad message: its fields besides the account, the field that the refusal names, a part of the problem, and a part
+/// of the fix.
 struct Bad {
     fields: Value,
     field: &'static str,
@@ -121,7 +122,7 @@ impl Bad {
         assert!(said.contains(self.problem) && said.contains(self.fix), "{message}: {said}");
     }
 
-    /// Refused at the INSERT where SQL can see it, otherwise as a row that says so.
+    /// Expects a refusal at the INSERT where SQL can see the problem, otherwise a row that states it.
     async fn by_sql(&self, env: &TestEnv, daemon: &Daemon) -> bool {
         let message = self.message();
         let fields = message.as_object().unwrap();
@@ -142,7 +143,7 @@ impl Bad {
         );
         let inserted: Result<String, _> =
             connection.query_row(&sql, rusqlite::params_from_iter(values), |row| row.get(0));
-        // SQL names its columns, and the first part of a path is one.
+        // SQL names its columns; the first part of a path is the column.
         let column = self.field.split(['.', '[']).next().unwrap_or_default();
         match inserted {
             Err(refused) => {

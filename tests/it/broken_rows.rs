@@ -1,12 +1,12 @@
-//! Rows as spreadsheets, templates and people make them: refused by every way in, in words that say what to do; and nothing
-//! of a message is changed but by the daemon (P7).
+//! Rows as spreadsheets, templates and people make them: every interface refuses them, in words that say what to do;
+//! and only the daemon changes messages (P7).
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
 
-/// A daemon that sends nothing, because everything is paused.
+/// Starts a daemon that sends nothing, because everything is paused.
 async fn quiet() -> (TestEnv, Daemon) {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
@@ -14,7 +14,7 @@ async fn quiet() -> (TestEnv, Daemon) {
     (env, daemon)
 }
 
-/// Puts one row in by SQL; what the INSERT, or the daemon after it, says against it.
+/// Inserts one row by SQL; returns why the INSERT, or the daemon after it, refuses the row.
 async fn refused_by_sql(env: &TestEnv, account: &str, user: &str, text: &str) -> Option<String> {
     let connection = rusqlite::Connection::open(env.database()).unwrap();
     connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
@@ -34,7 +34,7 @@ async fn refused_by_sql(env: &TestEnv, account: &str, user: &str, text: &str) ->
     if found.0 == "rejected" { found.1 } else { None }
 }
 
-/// What each way in says against a row; `None`: it took it.
+/// Returns why each interface refuses a row; `None` if it accepts it.
 async fn verdicts(
     env: &TestEnv,
     daemon: &Daemon,
@@ -97,7 +97,7 @@ async fn what_cannot_be_meant_is_refused_by_every_way_in() {
     daemon.stop().await;
 }
 
-/// D1, D5: white space around an id or a text makes no other person, account or text.
+/// D1, D5: white space around an id or a text does not make another person, account or text.
 #[tokio::test(flavor = "multi_thread")]
 async fn white_space_makes_nobody_else() {
     let (env, daemon) = quiet().await;

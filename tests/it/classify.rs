@@ -1,5 +1,6 @@
-//! What each answer means: a fixture for every row of the contract's table of error types, and the real client against
-//! sockets that break in every way (P2). The question is always whether the call can have reached somebody.
+//! What each answer means: a fixture for every row of the contract's table of error types, and the real client
+//! against sockets that break in every way (P2). The question is always whether the call may have reached its
+//! recipient.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 pub(crate) mod client;
@@ -11,7 +12,7 @@ use outboxd::domain::outcome::{DownCause, Heard, Hold, Outcome, Phase};
 use outboxd::provider::{Answer, Expected, classify};
 use serde_json::{Value, json};
 
-/// An outcome as one word, with what it holds.
+/// Returns an outcome as one word, with what it holds.
 pub(crate) fn word(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Accepted { .. } => "accepted".into(),
@@ -34,7 +35,7 @@ pub(crate) fn word(outcome: &Outcome) -> String {
     }
 }
 
-/// type, every status that a source gives for it, outcome. In the order of the contract's section 11.
+/// Type, every status that a source gives for it, outcome; in the order of the contract's section 11.
 const TABLE: &[(&str, &[u16], &str)] = &[
     ("api/invalid_parameters", &[400], "refused"),
     ("provider/invalid_parameters", &[400], "refused"),
@@ -69,7 +70,8 @@ const TABLE: &[(&str, &[u16], &str)] = &[
     ("provider/timeout", &[504], "uncertain: answered"),
 ];
 
-/// Status of an answer, its outcome if its type is not known, and its outcome if it is not Unipile's: a page of a gateway.
+/// Status of an answer, its outcome if its type is not known, and its outcome if it is not Unipile's, such as a
+/// gateway's page.
 const UNTYPED: &[(u16, &str, &str)] = &[
     (300, "uncertain: answered", "uncertain: answered"),
     (302, "uncertain: answered", "uncertain: answered"),
@@ -81,7 +83,7 @@ const UNTYPED: &[(u16, &str, &str)] = &[
     (403, "refused", "not sent: api"),
     (404, "refused", "not sent: api"),
     (407, "refused", "not sent: api"),
-    // It may mean that whoever is behind the gateway was slow, and not that nothing arrived; so may a 499.
+    // It may mean that the server behind the gateway was slow, and not that nothing arrived; so may a 499.
     (408, "not sent: message", "uncertain: answered"),
     (410, "refused", "not sent: api"),
     (413, "refused", "refused"),
@@ -114,7 +116,7 @@ fn error(kind: &str, status: u16) -> Value {
 fn every_type_of_the_contract_has_its_outcome_whatever_its_status() {
     assert_eq!(TABLE.len(), 31, "the contract's list");
     for (kind, statuses, expected) in TABLE {
-        // Sources disagree about some statuses: the type alone decides, on a status that nobody told too.
+        // Sources disagree about some statuses: the type alone decides, even with a status that no source gives.
         for status in statuses.iter().chain(&[418, 503]) {
             for endpoint in [Expected::ChatStarted, Expected::MessageSent] {
                 let body = error(kind, *status).to_string();
@@ -172,7 +174,7 @@ fn an_answer_of_an_unknown_type_or_of_none_is_judged_by_its_status_and_kept() {
     }
 }
 
-/// H2, H3: what fails without Unipile's saying so is trouble of the API, and what Unipile says is an answer.
+/// H2, H3: a failure without Unipile's type is trouble of the API; an error with it is an answer.
 #[test]
 fn an_answer_tells_whether_the_api_as_a_whole_fails() {
     let heard = |status, body: &str| meaning(Expected::MessageSent, status, None, body.as_bytes()).heard();

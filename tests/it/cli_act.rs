@@ -1,4 +1,4 @@
-//! `outboxd cancel`, `pause` and `resume`: what is asked for, and what is said about what was the case before.
+//! `outboxd cancel`, `pause` and `resume`: the requests, and the output, which depends on the state before.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use serde_json::{Value, json};
@@ -73,7 +73,7 @@ fn pausing_and_resuming_name_what_they_concern() {
             "POST /v1/resume",
             mended,
             json!({"lift_hold": true}),
-            "everything goes on (it was not paused; what was mended is tried again)\n".to_owned(),
+            "everything goes on (it was not paused; what was fixed is retried)\n".to_owned(),
         ),
     ] {
         let (asked, ran) = one(route, 200, answer, arguments);
@@ -107,7 +107,7 @@ fn everything_is_never_meant_by_saying_nothing() {
     }
 }
 
-/// What is meant by a time that names no zone: that of the account, or this machine's (Berlin) for everything.
+/// A time without a zone is in the zone of the account, or in this machine's (Berlin) if it is for everything.
 #[test]
 fn a_time_without_a_zone_is_of_the_account_or_else_of_this_machine() {
     let zone = r#"{"account_id": "acc_1", "zone": "America/New_York", "now": "2026-11-22T09:00:00.000Z"}"#;

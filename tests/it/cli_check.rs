@@ -1,4 +1,4 @@
-//! `outboxd check`: the configuration in force and where it comes from, warnings, and every mistake on a line.
+//! `outboxd check`: the configuration in force and where it comes from, warnings, and every mistake on its own line.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use serde_json::Value;
@@ -54,7 +54,7 @@ fn warnings_are_told_and_do_not_fail() {
     assert!(ran.err.lines().all(|line| line.starts_with("warning: ")), "{}", ran.err);
 }
 
-/// What keeps `serve` from starting with this configuration is an error of `check`, in the same words.
+/// Whatever keeps `serve` from starting with this configuration is an error of `check`, in the same words.
 #[test]
 fn check_and_serve_give_the_same_answer() {
     const PROXY: &str = "HTTPS_PROXY";
@@ -102,7 +102,7 @@ fn check_and_serve_give_the_same_answer() {
         assert!(!checked.err.contains("k3y") && !served.err.contains("k3y"), "{checked:?}");
         assert_eq!(checked.out, "", "{environment:?}");
     }
-    // Base64 may end in equals signs, and a key may hold one before its last part.
+    // Base64 may end in equals signs, and a key may contain one before its last part.
     for good in ["abcDEF123==", "abc.def=", "a-b_c=d", "AbC+/9=="] {
         let ran = run("", &[(file, &of_file(good))], &["check"]);
         assert_eq!(ran.code, 0, "{good}: {ran:?}");

@@ -1,4 +1,4 @@
-//! Every way in which a verb can fail to get an answer, each exit code, and what a person is told.
+//! Every way in which a command can fail to get an answer, each exit code, and the message that it prints.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::io::{Read, Write};
@@ -24,14 +24,14 @@ fn no_daemon_says_which_socket_why_and_what_to_do() {
     std::fs::write(folder.path().join("file"), "").unwrap();
     for (socket, why) in [
         ("none.sock", format!("there is no such file; {START}")),
-        ("dead.sock", format!("nobody listens on it; {START}")),
+        ("dead.sock", format!("no daemon listens on it; {START}")),
         ("file", "that is not a socket; name the daemon's socket with `--socket PATH`".to_owned()),
     ] {
         run(socket).is(3, "", &format!("error: the daemon is not running on {socket}: {why}\n"));
     }
 }
 
-/// Root may do everything, so as root the command is run as somebody else, if the binary can be.
+/// Root may do everything, so as root the test runs the command as another user, if that user can run the binary.
 #[test]
 fn a_socket_of_another_group_says_so() {
     let folder = tempfile::tempdir().unwrap();
@@ -164,7 +164,7 @@ fn a_wrong_command_line_is_2_and_help_is_0() {
         (&["lst"], 2, "unrecognized subcommand 'lst'"),
         (&["show"], 2, "<ID>"),
         (&["show", ""], 2, "give an id"),
-        (&["show", ".."], 2, "this is no id"),
+        (&["show", ".."], 2, "this is not an id"),
         (&["list", "--limit", "0"], 2, "--limit"),
         (&["pause", "acc_1", "--until", "noon"], 2, "tomorrow 09:00"),
         (&["pause", "acc_1", "--for=-2h"], 2, "this is not ahead; write 30m, 2h or 1d"),

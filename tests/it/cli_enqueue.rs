@@ -1,4 +1,4 @@
-//! `outboxd enqueue`: what is sent for each flag, and what a person or a script is told of each answer.
+//! `outboxd enqueue`: the request for each flag, and the output for people and scripts for each answer.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::io::{Read, Write};
@@ -127,7 +127,7 @@ fn a_batch_is_one_request_and_each_refused_row_is_named() {
     let rows = "{\"text\": \"a\"}\n{\"text\": \"b\"}\n";
     let fake = Answers::default().on(ROUTE, 200, MIXED).start();
     fake.file("rows", rows);
-    let told = format!("{ROWS}the other rows are stored; mend these and send them alone\n");
+    let told = format!("{ROWS}the other rows are stored; fix these and send them again\n");
     fake.run(&["enqueue", "rows"]).is(4, "2 accepted, 1 duplicates, 2 refused\n", &told);
     fake.run_with(rows, &["enqueue", "-"]).is(4, "2 accepted, 1 duplicates, 2 refused\n", &told);
     fake.run(&["enqueue", "--json", "rows"]).is(4, &format!("{MIXED}\n"), &told);
@@ -149,7 +149,7 @@ fn an_atomic_batch_names_only_the_rows_to_mend() {
         {"index": 1, "error": {"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it", "line": 2}}]}"#;
     let fake = Answers::default().on(ROUTE, 422, refused).start();
     let told = "error: line 2: `text` is empty; give it\n\
-                nothing was stored; mend these rows and send the whole batch again\n";
+                nothing was stored; fix these rows and send the whole batch again\n";
     fake.run(&["enqueue", "--atomic", "-"]).is(4, "0 accepted, 0 duplicates, 2 refused\n", told);
     assert_eq!(fake.asked()[0].what, "POST /v1/messages?atomic=true");
     let large =

@@ -1,5 +1,5 @@
-//! A daemon that only answers: the API of docs/http.md on a Unix socket in a folder of its own, with the answers that a
-//! test gives it, and a record of what it was asked. The command line is run as users run it, as a process.
+//! A fake daemon: the API of docs/http.md on a Unix socket in a folder of its own, with canned answers and a record
+//! of the requests. The command line runs as users run it, as a process.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::io::Write;
@@ -19,13 +19,13 @@ use tokio::task::JoinSet;
 /// One request, as it arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
-    /// `GET /v1/status`, with the query.
+    /// Method, path and query, such as `GET /v1/status`.
     pub(crate) what: String,
     pub(crate) content_type: String,
     pub(crate) body: String,
 }
 
-/// What a route answers.
+/// The canned answer of a route.
 #[derive(Debug, Clone)]
 struct Canned {
     route: String,
@@ -36,11 +36,11 @@ struct Canned {
 
 type Shared = Arc<(Vec<Canned>, Mutex<Vec<Asked>>)>;
 
-/// The answers that a daemon will give.
+/// The answers of a fake daemon.
 #[derive(Default)]
 pub(crate) struct Answers(Vec<Canned>);
 
-/// A daemon that only answers. It ends with its value.
+/// A fake daemon. Dropping it ends it.
 pub(crate) struct Fake {
     folder: TempDir,
     shared: Shared,
@@ -48,7 +48,6 @@ pub(crate) struct Fake {
     _runtime: Runtime,
 }
 
-/// How a command ended.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -56,7 +55,7 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// What was asked of a daemon that answers `body` to `route` and nothing else, and how the command ended.
+/// Runs the command against a fake daemon with one canned answer; returns the requests, and how the command ended.
 pub(crate) fn one(route: &str, status: u16, body: &str, arguments: &[&str]) -> (Vec<Asked>, Ran) {
     let fake = Answers::default().on(route, status, body).start();
     let ran = fake.run(arguments);
@@ -64,12 +63,12 @@ pub(crate) fn one(route: &str, status: u16, body: &str, arguments: &[&str]) -> (
 }
 
 impl Answers {
-    /// `GET /v1/status` and the like, without the query, and the JSON that is answered.
+    /// Answers `route`, such as `GET /v1/status` without the query, with this JSON.
     pub(crate) fn on(self, route: &str, status: u16, body: &str) -> Self {
         self.with(route, status, "application/json", body)
     }
 
-    /// An answer that is not JSON.
+    /// Answers `route` with a body of any type.
     pub(crate) fn with(mut self, route: &str, status: u16, content_type: &'static str, body: &str) -> Self {
         let (route, body) = (route.to_owned(), body.to_owned());
         self.0.push(Canned { route, status, content_type, body });
@@ -91,7 +90,7 @@ impl Answers {
     }
 }
 
-/// The answer for the route; one that is asked again is answered by the next of the same route, if there is one.
+/// Returns the answer of the route; the n-th request gets the n-th answer of its route, or the last one.
 async fn answer(State(shared): State<Shared>, request: Request) -> Response<Body> {
     let route = format!("{} {}", request.method(), request.uri().path());
     let what = format!("{} {}", request.method(), request.uri());
@@ -118,7 +117,7 @@ impl Fake {
         Ran::of(self.command(arguments).output().unwrap())
     }
 
-    /// The same with something on standard input.
+    /// Runs the command line with `input` on standard input.
     pub(crate) fn run_with(&self, input: &str, arguments: &[&str]) -> Ran {
         let mut child: Child = self
             .command(arguments)
@@ -131,27 +130,27 @@ impl Fake {
         Ran::of(child.wait_with_output().unwrap())
     }
 
-    /// The command, in the folder of this daemon, where the default socket is its own.
+    /// Returns the command, in the folder of this daemon, where the default socket is its own.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = outboxd(arguments);
         command.current_dir(self.folder.path());
         command
     }
 
-    /// A file in the daemon's folder.
+    /// Writes a file into the daemon's folder.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    /// All that was asked so far.
+    /// Returns all requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.shared.1.lock().unwrap().clone()
     }
 }
 
-/// The binary, in a known environment.
+/// Returns the binary as a command, in a known environment.
 pub(crate) fn outboxd(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_outboxd"));
     command.args(arguments).env_clear().env("TZ", "Europe/Berlin").stdin(Stdio::null());

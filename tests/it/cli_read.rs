@@ -1,4 +1,4 @@
-//! `outboxd list`, `show` and `explain`: the question that is asked, and every character of the answer.
+//! `outboxd list`, `show` and `explain`: the request, and every character of the output.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use crate::cli_fake::{Answers, one};
@@ -140,7 +140,7 @@ attempts:
         "",
     );
     let sent = r#"{"id": "1", "account_id": "acc_1", "chat_id": "chat_9", "users_ids": null, "text": "Hi", "state": "sent",
-        "reason": "delivered", "why": "Unipile accepted it.", "actor": "nobody", "sent_at": "2026-11-22T08:00:00.000Z",
+        "reason": "delivered", "why": "Unipile accepted it.", "actor": "none", "sent_at": "2026-11-22T08:00:00.000Z",
         "provider_message_ids": ["m1", "m2"], "attempts": []}"#;
     let shown = "\
 id            1
@@ -162,7 +162,7 @@ attempts: none
 #[test]
 fn an_explanation_can_be_quoted_in_a_ticket() {
     let waiting = r#"{"id": "0193", "account_id": "acc_1", "state": "queued", "reason": "turn", "why": "Earlier messages of the account go first.",
-        "actor": "nobody", "until": "2026-11-22T09:21:12.000Z", "until_local": "2026-11-22 04:21:12 America/New_York", "zone": "America/New_York", "waits_for": "not_before",
+        "actor": "none", "until": "2026-11-22T09:21:12.000Z", "until_local": "2026-11-22 04:21:12 America/New_York", "zone": "America/New_York", "waits_for": "not_before",
         "ahead": 2, "blocked_by": null, "now": "2026-11-22T09:21:00.000Z",
         "sentence": "Two earlier messages of acc_1 go first, so it goes not before 10:21:12.",
         "gates": [{"gate": "daemon_paused", "open": true}, {"gate": "chat_order", "open": true},

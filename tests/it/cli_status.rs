@@ -1,4 +1,4 @@
-//! `outboxd status`: the glance in the evening, and the one account that a client calls about.
+//! `outboxd status`: the overview of all accounts, and the details of one.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use crate::cli_fake::{Answers, Fake, one};
@@ -17,7 +17,7 @@ const TROUBLED: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11
     "warnings": ["the clock was set back"], "next_step": "set a new API key"}"#;
 
 const ACCOUNTS: &str = r#"{"data": [
-    {"id": "acc_1", "standing": "active", "reason": "gap", "why": "The account pauses between two sends.", "actor": "nobody",
+    {"id": "acc_1", "standing": "active", "reason": "gap", "why": "The account pauses between two sends.", "actor": "none",
      "until": "2026-11-22T09:21:12.000Z", "waits_for": "time", "paused": null, "down": null, "hold": null,
      "last_sent_at": "2026-11-22T09:20:50.000Z", "oldest_due_at": "2026-11-22T08:00:00.000Z", "counts": {"queued": 118, "sent": 2040},
      "cap": {"cap": "new_chat", "window": "24h", "limit": 40, "used": 40, "frees_at": "2026-11-23T08:02:00.000Z"}},
@@ -103,7 +103,7 @@ messages   1 queued, 1 uncertain
 last call  2026-11-22 10:00:00 Europe/Berlin
 next call  not before 2026-11-22 10:00:20 Europe/Berlin
 
-next: mend the account at Unipile, then say so with `outboxd resume acc_2`
+next: fix the account at Unipile, then run `outboxd resume acc_2`
 ";
     let (asked, ran) = one("GET /v1/accounts/acc_2", 200, down, &["status", "acc_2"]);
     ran.is(0, shown, "");
@@ -144,7 +144,7 @@ fn every_account_is_asked_for_page_by_page() {
         asked,
         ["GET /v1/accounts?sort=id&limit=500", "GET /v1/accounts?sort=id&limit=500&cursor=none%3Aacc_2"]
     );
-    // The glance asks for one page and says that there is more.
+    // The overview requests one page and says that there is more.
     let first = page(["acc_1", "acc_2"], r#""none:acc_2""#);
     let once = fake(CALM, &first);
     let ran = once.run(&["status"]);

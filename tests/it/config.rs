@@ -1,5 +1,5 @@
-//! The configuration as an operator meets it: what is taken from where, what is shown of it, and where the key comes
-//! from (P8). What a mistake is answered stands in `config_refusals.rs`.
+//! The configuration as an operator sees it: the sources of each value, what is shown of it, and where the key comes
+//! from (P8). `config_refusals.rs` tests the mistakes.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const BUILT_IN: &str = include_str!("../../config/outboxd.toml");
 const KEY: &str = "k3y-NOBODY-may-see";
 
-/// A folder with an `outboxd.toml` of this text, readable by its owner only.
+/// Creates a folder with an `outboxd.toml` of this text, readable by its owner only.
 pub(crate) fn folder(text: &str) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("outboxd.toml");
@@ -37,7 +37,7 @@ pub(crate) fn defaults() -> Loaded {
     Settings::load(None, std::iter::empty()).unwrap()
 }
 
-/// Path, environment variable and default (as text) of every key of the built-in file.
+/// Returns path, environment variable and default (as text) of every key of the built-in file.
 pub(crate) fn every_key() -> Vec<(String, String, String)> {
     fn collect(table: &toml::Table, path: &str, keys: &mut Vec<(String, String, String)>) {
         for (name, value) in table {
@@ -55,7 +55,7 @@ pub(crate) fn every_key() -> Vec<(String, String, String)> {
     keys
 }
 
-/// All settings but the key, as text that two loads can be compared by.
+/// Returns all settings but the key, as text to compare two loads by.
 pub(crate) fn shown(settings: &Settings) -> String {
     let mut settings = settings.clone();
     settings.unipile.api_key = None;

@@ -1,11 +1,11 @@
-//! Every key of the configuration changes something of its own.
+//! Every key of the configuration changes a setting of its own.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use outboxd::config::Settings;
 
 use crate::config::{defaults, every_key, shown};
 
-/// A value of each key that is not its default, and what the settings then show.
+/// For each key a value that is not its default, and what the settings then show.
 const OTHERS: &[(&str, &str, &str)] = &[
     ("accounts.known_only", "true", "known_only: true"),
     ("accounts.refresh", "77s", "refresh: 77s"),
@@ -76,7 +76,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
 
 #[test]
 fn every_key_changes_something_of_its_own() {
-    // Told in other tests: these show in no setting of their own.
+    // Covered by other tests: these do not show in a setting of their own.
     let elsewhere = [
         "policy.allow_gap_below_10s",
         "policy.allow_high_caps",

@@ -1,4 +1,4 @@
-//! The limits of an account as an operator writes them: presets, hours and holidays, what a request may change.
+//! The limits of an account as an operator writes them: presets, hours and holidays, and what a request may change.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use outboxd::config::{Loaded, PolicyBook};
@@ -83,7 +83,7 @@ fn each_day_has_its_hours_and_holidays_come_from_a_file() {
 
     std::fs::write(&file, "2027-01-01\n1st of May\n").unwrap();
     let error = load(&text, &[]).unwrap_err().to_string();
-    assert!(error.contains(&format!("{}: line 2: \"1st of May\" is no date", file.display())), "{error}");
+    assert!(error.contains(&format!("{}: line 2: \"1st of May\" is not a date", file.display())), "{error}");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_request_is_refused_with_its_key_and_the_way_out() {
             json!({"hours.monday": "09:00-18:00"}),
             "hours.monday in the request: needs a zone, and the account has none;",
         ),
-        (json!({"zone": "Mars/Base"}), "zone in the request: \"Mars/Base\" is no known time zone;"),
+        (json!({"zone": "Mars/Base"}), "zone in the request: \"Mars/Base\" is not a known time zone;"),
     ] {
         let problems = asked(&loaded.settings.policy_book, "acc_1", values.clone()).unwrap_err();
         assert!(problems.iter().any(|problem| problem.starts_with(expected)), "{values}: {problems:?}");

@@ -1,11 +1,11 @@
-//! What every mistake in the configuration is answered: its key, its place, the way out, and all at once (P7).
+//! How every mistake in the configuration is refused: with its key, its place, the fix, and all of them at once (P7).
 
 use std::path::Path;
 
 use crate::config::{folder, load, load_file};
 
-/// Two lines a case: what the file says (`&` for a line end), and its only problem: how it begins (FILE is the path),
-/// and after `…` what else it says.
+/// Two lines per case: the content of the file (`&` for a line end), and its only problem: how it begins (FILE is the
+/// path), and after `…` what else it contains.
 const BAD_FILES: &str = r#"
 polcy.default.zone = "UTC"
   unknown key `polcy` in FILE; did you mean `policy`?
@@ -86,11 +86,11 @@ policy.default.gap.min = "9s"
 account.acc_1.gap.min = "9999ms"
   account."acc_1".gap.min in FILE: 9999ms is below 10s; …set policy.allow_gap_below_10s = true
 policy.default.zone = "Europe/Pariss"
-  policy.default.zone in FILE: "Europe/Pariss" is no known time zone; did you mean "Europe/Paris"?
+  policy.default.zone in FILE: "Europe/Pariss" is not a known time zone; did you mean "Europe/Paris"?
 account.acc_1.zone = "tokyo"
-  account."acc_1".zone in FILE: "tokyo" is no known time zone; did you mean "Asia/Tokyo"?
+  account."acc_1".zone in FILE: "tokyo" is not a known time zone; did you mean "Asia/Tokyo"?
 policy.default.zone = " "
-  policy.default.zone in FILE: " " is no known time zone; give an IANA name
+  policy.default.zone in FILE: " " is not a known time zone; give an IANA name
 policy.default.hours.monday = "09:00-18:00"
   policy.default.hours.monday in FILE: needs a zone, and the account has none; set zone to the account's IANA zone
 account.acc_1.hours.days_off = "2026-12-25"
@@ -98,7 +98,7 @@ account.acc_1.hours.days_off = "2026-12-25"
 account.acc_1.caps.all = "50/day"
   account."acc_1".caps.all in FILE: needs a zone, and the account has none; set zone
 policy.default = { zone = "UTC", hours.monday = "9-18" }
-  policy.default.hours.monday in FILE: "9-18" is no span of hours; write "09:00-18:00"
+  policy.default.hours.monday in FILE: "9-18" is not a span of hours; write "09:00-18:00"
 policy.default = { zone = "UTC", hours.monday = "09:00-13:00, 12:00-18:00" }
   policy.default.hours.monday in FILE: has spans that overlap; make one span of them
 policy.default = { zone = "UTC", hours = { monday = "22:00-06:00", tuesday = "05:00-09:00" } }
@@ -108,13 +108,13 @@ policy.default = { zone = "UTC", hours = { monday = "09:00-10:00", start_late = 
 account.acc_1 = { zone = "UTC", hours = { monday="",tuesday="",wednesday="",thursday="",friday="",saturday="",sunday="" } }
   account."acc_1".hours.monday in FILE: no day of the week is open; open one day at least, or pause the account
 policy.default = { zone = "UTC", hours.days_off = "2026-02-30" }
-  policy.default.hours.days_off in FILE: "2026-02-30" is no date; write dates as in
+  policy.default.hours.days_off in FILE: "2026-02-30" is not a date; write dates as in
 policy.default = { zone = "UTC", hours.holidays = "/no/such/file" }
   policy.default.hours.holidays in FILE: /no/such/file cannot be read: …name a text file with a date a line
 policy.default.caps.all = "0/day"
   policy.default.caps.all in FILE: "0/day" would let nothing through; give at least 1, or pause the account
 policy.default.caps.message = "5 a day"
-  policy.default.caps.message in FILE: "5 a day" is no cap; write a number, a slash and
+  policy.default.caps.message in FILE: "5 a day" is not a cap; write a number, a slash and
 policy.default.caps.all = ""
   policy.default.caps.all in FILE: sets no limit a day; 150 is the most that is advised; …policy.allow_high_caps = true
 account.acc_1.caps.all = "151/24h"
@@ -128,19 +128,19 @@ policy.default.caps.jitter_percent = 91
 policy.default.warm_up.ramp = "20% + 0%"
   policy.default.warm_up.ramp in FILE: "20% + 0%" never ends; let it grow
 policy.default.warm_up.start = "soon"
-  policy.default.warm_up.start in FILE: "soon" is no date; write a date
+  policy.default.warm_up.start in FILE: "soon" is not a date; write a date
 policy.default.preset = "clam"
-  policy.default.preset in FILE: "clam" is no preset; did you mean "calm"?
+  policy.default.preset in FILE: "clam" is not a preset; did you mean "calm"?
 policy.default.gap.shape = "normal"
-  policy.default.gap.shape in FILE: "normal" is no shape; write uniform or log-normal
+  policy.default.gap.shape in FILE: "normal" is not a shape; write uniform or log-normal
 policy.default.breaks.after = "30-15"
-  policy.default.breaks.after in FILE: "30-15" is no number of sends; write the fewest and the most
+  policy.default.breaks.after in FILE: "30-15" is not a number of sends; write the fewest and the most
 policy.default.breaks.min = "16m"
   policy.default.breaks in FILE and the built-in defaults: min 16m is above max 15m; make max
 policy.default.cooldown.first = "200h"
   policy.default.cooldown in FILE and the built-in defaults: first 200h is above max 168h; make max
 policy.default.order.weights = "vip"
-  policy.default.order.weights in FILE: "vip" is no weight; write campaigns with their turns
+  policy.default.order.weights in FILE: "vip" is not a weight; write campaigns with their turns
 policy = { allow_high_caps = true, default = { gap.spread = true, caps.all = "400/7d" } }
   policy.default.gap.spread in FILE: has no day's cap to spread; give caps.all a limit for 24h or day
 account.bob.zone = "UTC"
@@ -152,13 +152,13 @@ account.bob.zone = "UTC"
 policy.default.inbox_id = "a\tb"
   policy.default.inbox_id in FILE: is too long or holds a control character; …CLASSIC_PRIMARY
 api.socket_mode = "0888"
-  api.socket_mode in FILE: "0888" is no file mode; write octal digits, such as "0660"
+  api.socket_mode in FILE: "0888" is not a file mode; write octal digits, such as "0660"
 api.socket_mode = "rw"
-  api.socket_mode in FILE: "rw" is no file mode; write octal digits
+  api.socket_mode in FILE: "rw" is not a file mode; write octal digits
 api.socket_mode = "1777"
-  api.socket_mode in FILE: "1777" is no file mode; write octal digits
+  api.socket_mode in FILE: "1777" is not a file mode; write octal digits
 api.socket = ""
-  api.socket in FILE: is no path; give the path of a file
+  api.socket in FILE: is not a path; give the path of a file
 store.path = ":memory:"
   store.path in FILE: is a database in memory; …lost at a stop
 unipile.base_url = "api.unipile.com"
@@ -176,7 +176,7 @@ unipile.base_url = "https://a:b@host"
 unipile.base_url = "https://host/?a=b"
   unipile.base_url in FILE: holds a query or a fragment; write it as in
 unipile = { api_key = "a", api_key_file = "/b" }
-  unipile.api_key in FILE: stands beside unipile.api_key_file (in FILE); keep one of the two
+  unipile.api_key in FILE: cannot be combined with unipile.api_key_file (in FILE); keep one of the two
 unipile.api_key_file = "/no/such"
   unipile.api_key_file in FILE: /no/such cannot be read: No such file …name a file that holds the API key
 unipile.api_key = "a\nb"
@@ -184,13 +184,13 @@ unipile.api_key = "a\nb"
 unipile.api_key = "schlüssel"
   unipile.api_key in FILE: the key holds a line end, a control character or a letter outside ASCII; copy the key again
 log.level = "inof"
-  log.level in FILE: "inof" is no level; did you mean "info"?
+  log.level in FILE: "inof" is not a level; did you mean "info"?
 log.level = ""
-  log.level in FILE: "" is no level; write a level
+  log.level in FILE: "" is not a level; write a level
 log.level = "outboxd=loud"
-  log.level in FILE: "outboxd=loud" is no log filter: …write a level
+  log.level in FILE: "outboxd=loud" is not a log filter: …write a level
 log.format = "pretty"
-  log.format in FILE: "pretty" is no format; write auto, human, json or journald
+  log.format in FILE: "pretty" is not a format; write auto, human, json or journald
 [store] & path = "a" & readers = = 2
   FILE, line 3, column 11: not TOML:
 [store] & path = "a" & path = "b"
@@ -216,7 +216,7 @@ fn each_bad_file_is_refused_with_key_place_and_way_out() {
     }
 }
 
-/// As [`BAD_FILES`], with a variable.
+/// Like [`BAD_FILES`], with an environment variable.
 const BAD_VARIABLES: &str = r#"
 OUTBOXD_UNIPILE_APIKEY=x
   unknown environment variable OUTBOXD_UNIPILE_APIKEY; did you mean OUTBOXD_UNIPILE_API_KEY?
@@ -225,7 +225,7 @@ OUTBOXD_POLICY_DEFAULT_GAP=10s
 OUTBOXD_PORT_80_TCP=x
   unknown environment variable OUTBOXD_PORT_80_TCP; a key's variable is OUTBOXD_ and its path in capitals
 OUTBOXD_ACCOUNT_ACC_1_ZONE=UTC
-  unknown environment variable OUTBOXD_ACCOUNT_ACC_1_ZONE; the rules of one account stand in the file
+  unknown environment variable OUTBOXD_ACCOUNT_ACC_1_ZONE; the rules of one account belong in the file
 OUTBOXD_STORE_READERS=many
   store.readers in OUTBOXD_STORE_READERS: expected a whole number, got "many"; set OUTBOXD_STORE_READERS=2
 OUTBOXD_STORE_READERS=
@@ -235,7 +235,7 @@ OUTBOXD_ACCOUNTS_KNOWN_ONLY=yes
 OUTBOXD_POLICY_DEFAULT_GAP_MIN=25s
   policy.default.gap in OUTBOXD_POLICY_DEFAULT_GAP_MIN and the built-in defaults: min 25s is above max 20s; make max
 OUTBOXD_POLICY_DEFAULT_ZONE=Mars
-  policy.default.zone in OUTBOXD_POLICY_DEFAULT_ZONE: "Mars" is no known time zone; give an IANA name
+  policy.default.zone in OUTBOXD_POLICY_DEFAULT_ZONE: "Mars" is not a known time zone; give an IANA name
 "#;
 
 #[test]

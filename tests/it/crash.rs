@@ -1,4 +1,4 @@
-//! Stopping in every way, and what the next start makes of it (P1, P2, P3).
+//! Every way to stop, and what the next start does about it (P1, P2, P3).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ fn message(account: &str, number: usize) -> String {
     format!(r#"{{"account_id":"{account}","chat_id":"c{number}","text":"message {number}","typing":false}}"#)
 }
 
-/// Kill -9 between the call and its answer, in the middle of a queue, at the real pace.
+/// `kill -9` between the call and its answer, in the middle of a queue, at the real pace.
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_in_the_middle_of_a_call_loses_nothing_repeats_nothing_and_keeps_the_gap() {
     let env = TestEnv::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s").reconciling("1s, 2s");
@@ -19,7 +19,7 @@ async fn kill_9_in_the_middle_of_a_call_loses_nothing_repeats_nothing_and_keeps_
     let daemon = env.serve().await;
     let first = daemon.enqueue(&message("acc_1", 1)).await;
     let second = daemon.enqueue(&message("acc_1", 2)).await;
-    // Delivered, but its answer is on its way for half a minute.
+    // Delivered, but its answer takes half a minute.
     env.delivered(1).await;
     daemon.kill();
     let daemon = env.serve().await;
@@ -36,7 +36,7 @@ async fn kill_9_in_the_middle_of_a_call_loses_nothing_repeats_nothing_and_keeps_
     assert_eq!(status["recovered"]["uncertain"], 1);
 }
 
-/// The pause that was drawn before the kill still holds after it.
+/// The pause that was drawn before the kill still applies after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_between_two_sends_keeps_the_gap() {
     let env = TestEnv::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s");
@@ -52,7 +52,7 @@ async fn kill_9_between_two_sends_keeps_the_gap() {
     assert!(gap >= Duration::from_secs(10) && gap < Duration::from_secs(30), "{gap:?}");
 }
 
-/// One call in five breaks: before it is delivered, after it, or in its answer.
+/// Breaks one call in five: before its delivery, after it, or in its answer.
 fn lay_faults(env: &TestEnv, calls: u32, dice: &mut outboxd::clock::Dice) {
     use rand::RngExt;
     for _ in 0..calls / 5 {
@@ -71,7 +71,7 @@ fn lay_faults(env: &TestEnv, calls: u32, dice: &mut outboxd::clock::Dice) {
 }
 
 /// Twenty kills at moments that the seed decides, while calls break: each message is delivered at most once, none is
-/// lost, and no two calls of an account are closer than its gap. `cargo bench --bench torture` is the long one.
+/// lost, and no two calls of an account are closer than its gap. `cargo bench --bench torture` is the long version.
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_kills_while_calls_break_lose_nothing_repeat_nothing_and_keep_the_gap() {
     use rand::RngExt;
@@ -108,7 +108,7 @@ async fn twenty_kills_while_calls_break_lose_nothing_repeat_nothing_and_keep_the
     assert_eq!(sent.len(), delivered, "seed {SEED}: something was delivered twice");
     let (_, status) = daemon.get("/v1/status").await;
     let count = |state: &str| status["queue"]["counts"][state].as_u64().unwrap_or(0);
-    // One that was absent twice is left to a person, who is told so truly.
+    // A message that was absent twice goes to review, with the true reason.
     assert_eq!(count("sent") + count("review"), 400, "seed {SEED}: {status}");
     assert_eq!(delivered as u64, count("sent"), "seed {SEED}: {status}");
     let reasons = env.sql("SELECT DISTINCT reason FROM messages WHERE state = 'review'");
@@ -176,7 +176,7 @@ async fn a_second_daemon_on_the_same_queue_is_refused_and_names_the_first() {
     let daemon = env.serve().await;
     let (ok, said) = run(env.outboxd(&["serve"]), "");
     assert!(!ok && said.contains(&format!("process {}", daemon.pid())), "{said}");
-    // Another queue on the same socket is refused as well, and the first goes on answering.
+    // Another queue on the same socket is refused as well, and the first daemon keeps answering.
     let mut other = env.outboxd(&["serve"]);
     other.env("OUTBOXD_STORE_PATH", env.path("other.db"));
     let (ok, said) = run(other, "");
@@ -189,7 +189,7 @@ async fn a_path_that_is_no_socket_is_left_alone() {
     let env = TestEnv::new().await;
     std::fs::write(env.socket(), "precious").expect("a file");
     let (ok, said) = run(env.outboxd(&["serve"]), "");
-    assert!(!ok && said.contains("is no socket"), "{said}");
+    assert!(!ok && said.contains("is not a socket"), "{said}");
     assert_eq!(std::fs::read_to_string(env.socket()).expect("it is there"), "precious");
 }
 
@@ -205,7 +205,7 @@ async fn a_second_daemon_through_a_link_is_refused_as_well() {
     assert!(!ok && said.contains(&format!("process {}", daemon.pid())), "{said}");
 }
 
-/// P5: an expiry that passes while another program holds the lock is seen when the intent gets it.
+/// P5: an expiry that passes while another program holds the lock is noticed when the intent gets the lock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_expires_while_the_lock_is_held_is_not_sent() {
     use outboxd::clock::Clock;

@@ -1,9 +1,10 @@
-//! The crash sweep: one run of a mixed queue, stopped at its k-th call of the store or the provider, for every k (P1 to P6).
+//! The crash sweep: one run of a mixed queue, stopped at its k-th call of the store or the provider, for every k (P1
+//! to P6).
 //!
-//! Each stop is the death of a process (`simulation/life.rs`): before a verb of the store is handed over, after its commit
-//! and before anybody knows, with the intent on disk and no byte sent, with the request sent and perhaps delivered, with
-//! the answer there and not recorded, and before each read. The next process goes on; then the ledger is judged by the
-//! checkers of the simulation.
+//! Each stop is the death of a process (`simulation/life.rs`): before a verb of the store is handed over, after its
+//! commit and before its caller learns of it, with the intent on disk and no byte sent, with the request sent and
+//! perhaps delivered, with the answer there and not recorded, and before each read. The next process continues; then
+//! the checkers of the simulation check the ledger.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::HashMap;
@@ -26,7 +27,7 @@ use crate::simulation::life::{Life, Universe};
 
 const SEED: u64 = 20_261_125;
 
-/// What happens to a text the first time; the second time all is well.
+/// Fault plan by text: fails the first call of certain texts, and none after it.
 #[derive(Default)]
 struct ByText(Mutex<HashMap<String, u64>>);
 
@@ -67,7 +68,7 @@ fn universe() -> Universe {
     let mut policy = policy();
     policy.typing.enabled = true;
     policy.cooldown.first = seconds(120);
-    // Still longer than the client waits, and than a message takes to show.
+    // The last read still comes after the client's timeout, and after the time that a message takes to show.
     policy.reconcile.after = vec![seconds(40), seconds(120), seconds(240)];
     policy.reconcile.absent = Absent::Resend;
     let mut careful = policy.clone();
@@ -75,7 +76,7 @@ fn universe() -> Universe {
     Universe::new(SEED, Arc::new(ByText::default()), policy, HashMap::from([(account("2"), careful)]))
 }
 
-/// The queue: every form, and every kind of outcome.
+/// Returns the queue: every form of message, and every kind of outcome.
 fn messages() -> Vec<(NewMessage, Vec<Blob>)> {
     let group = |text: &str| {
         let users_ids = vec![UserId::new("eve"), UserId::new("mallory")];
@@ -120,7 +121,7 @@ fn messages() -> Vec<(NewMessage, Vec<Blob>)> {
     messages.into_iter().map(key).collect()
 }
 
-/// What is done in each life, from its beginning: what was acknowledged before changes nothing.
+/// Runs the same steps in each life; what was acknowledged before changes nothing.
 async fn scenario(life: &mut Life<'_>, notes: &mut Notes) -> bool {
     for (message, blobs) in messages() {
         let key = message.text.clone();
@@ -139,7 +140,7 @@ async fn scenario(life: &mut Life<'_>, notes: &mut Notes) -> bool {
     finished
 }
 
-/// Runs it with a stop at call number `k`; answers how many calls there were.
+/// Runs the sweep's scenario with a stop at call number `k`; returns how many calls there were.
 fn run(k: Option<u64>) -> u64 {
     let universe = universe();
     let mut notes = Notes::default();

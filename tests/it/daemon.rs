@@ -1,4 +1,5 @@
-//! The real binary on a temporary database and socket against a sandbox in this process: verbs for the black-box tests.
+//! The real binary on a temporary database and socket against a sandbox in this process: helpers for the black-box
+//! tests.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use outboxd::config::Settings;
 use outboxd::sandbox::{Call, Delivery, Sandbox, SandboxConfig};
 use serde_json::Value;
 
-/// Where a daemon lives, and the world it sends to; daemons come and go in it.
+/// The test environment: the folder of a daemon and the sandbox that it sends to; daemons start and end in it.
 pub(crate) struct TestEnv {
     folder: tempfile::TempDir,
     pub(crate) sandbox: Sandbox,
@@ -21,21 +22,21 @@ pub(crate) struct TestEnv {
 /// A running `outboxd serve`.
 pub(crate) struct Daemon {
     child: Child,
-    /// Writes its log, where it cannot do so itself.
+    /// Writes the daemon's log, if the daemon cannot do so itself.
     writer: Option<Child>,
     client: reqwest::Client,
 }
 
 impl TestEnv {
     pub(crate) async fn new() -> Self {
-        // The first test of the process installs it; for the others it is there.
+        // The first test of the process installs it; for the others this fails.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let sandbox = Sandbox::start(SandboxConfig::default()).await.expect("a sandbox");
         Self { folder, sandbox, environment: Vec::new(), ignores_file_limits: false }
     }
 
-    /// Sends without pauses, without caps and without typing, in the order of arrival.
+    /// Configures sends without pauses, caps and typing, in the order of arrival.
     pub(crate) fn hasty(self) -> Self {
         self.set("OUTBOXD_POLICY_ALLOW_GAP_BELOW_10S", "true")
             .set("OUTBOXD_POLICY_ALLOW_HIGH_CAPS", "true")
@@ -53,13 +54,13 @@ impl TestEnv {
             .set("OUTBOXD_UNIPILE_ACCOUNT_REQUESTS_PER_SECOND", "1000")
     }
 
-    /// A limit on the size of files makes a write fail instead of ending the process, as a full disk does.
+    /// Makes a limit on the size of files fail a write, as a full disk does, instead of ending the process.
     pub(crate) fn ignoring_file_limits(mut self) -> Self {
         self.ignores_file_limits = true;
         self
     }
 
-    /// Reads back what is uncertain so long after the call; "" leaves it to a person.
+    /// Sets the times of the read-backs after a call with an unknown outcome; "" leaves it to review.
     pub(crate) fn reconciling(self, after: &str) -> Self {
         self.set("OUTBOXD_POLICY_DEFAULT_RECONCILE_AFTER", after)
     }
@@ -81,11 +82,11 @@ impl TestEnv {
         self.folder.path().join(name)
     }
 
-    /// The binary with this environment, in its folder.
+    /// Returns the binary as a command with this environment, in its folder.
     pub(crate) fn outboxd(&self, arguments: &[&str]) -> Command {
         let binary = env!("CARGO_BIN_EXE_outboxd");
         let mut command = match self.ignores_file_limits {
-            // A signal that is ignored stays so in what the shell becomes.
+            // A signal that is ignored stays ignored after `exec`.
             true => {
                 let mut shell = Command::new("sh");
                 shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", binary]);
@@ -102,7 +103,7 @@ impl TestEnv {
         command
     }
 
-    /// What configures the daemon.
+    /// Returns the environment variables that configure the daemon.
     fn variables(&self) -> Vec<(String, String)> {
         let path = |path: PathBuf| path.to_str().expect("a plain path").to_owned();
         let fixed = [
@@ -116,14 +117,14 @@ impl TestEnv {
         fixed.chain(self.environment.iter().cloned()).collect()
     }
 
-    /// The settings of a daemon of this environment, to start it in this process.
+    /// Returns the settings of a daemon of this environment, to start it in this process.
     pub(crate) fn settings(&self) -> Settings {
         let mut variables = std::collections::BTreeMap::new();
         variables.extend(self.variables());
         Settings::load(None, variables.into_iter()).expect("they are right").settings
     }
 
-    /// A client of the daemon's socket.
+    /// Returns a client of the daemon's socket.
     pub(crate) fn client(&self) -> reqwest::Client {
         let client =
             reqwest::Client::builder().unix_socket(self.socket()).timeout(Duration::from_secs(20)).build();
@@ -134,7 +135,7 @@ impl TestEnv {
     pub(crate) async fn serve(&self) -> Daemon {
         let log =
             std::fs::File::options().create(true).append(true).open(self.path("log")).expect("a log file");
-        // A limit on the daemon's files concerns its log as well, unless another program writes that.
+        // A limit on the daemon's files applies to its log as well, unless another program writes that.
         let mut writer = self.ignores_file_limits.then(|| {
             Command::new("cat")
                 .stdin(Stdio::piped())
@@ -158,7 +159,7 @@ impl TestEnv {
         daemon
     }
 
-    /// Everything the daemons of this environment logged.
+    /// Returns everything that the daemons of this environment logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
     }
@@ -171,13 +172,13 @@ impl TestEnv {
         world.deliveries()
     }
 
-    /// The calls so far that were no reads, oldest first.
+    /// Returns the calls so far that are not reads, oldest first.
     pub(crate) fn writes(&self) -> Vec<Call> {
         let calls = self.sandbox.world().calls().into_iter();
         calls.filter(|call| !call.endpoint.is_read()).collect()
     }
 
-    /// Runs SQL as another program would, on a connection of its own; answers the first column of what it returns.
+    /// Runs SQL as another program would, on a connection of its own; returns the first column of the result.
     pub(crate) fn sql(&self, sql: &str) -> Vec<String> {
         let connection = rusqlite::Connection::open(self.database()).expect("the database");
         connection.busy_timeout(Duration::from_secs(5)).expect("busy timeout");
@@ -195,11 +196,11 @@ impl TestEnv {
     }
 }
 
-/// Runs `command` with `input`; answers whether it succeeded and all that it said.
+/// Runs `command` with `input`; returns whether it succeeded, and its output.
 pub(crate) fn run(mut command: Command, input: &str) -> (bool, String) {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
-    // A program that reads nothing may have closed it already.
+    // A program that does not read its input may have closed it already.
     let _closed_early = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let output = child.wait_with_output().expect("it ends");
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -212,26 +213,26 @@ impl Daemon {
         self.child.id()
     }
 
-    /// `kill -9`.
+    /// Kills it with `kill -9`.
     pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ended");
     }
 
     pub(crate) fn signal(&self, signal: &str) {
-        // The shell's own: a machine without procps has no program of that name.
+        // The shell's own `kill`: a machine without procps has no program of that name.
         let sent =
             Command::new("sh").args(["-c", &format!("kill {signal} {}", self.pid())]).status().expect("sh");
         assert!(sent.success());
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Stops it with SIGTERM and waits until it has ended.
     pub(crate) async fn stop(mut self) {
         self.signal("-TERM");
         assert_eq!(self.ended().await, Some(0));
     }
 
-    /// Waits for its end; answers its exit code.
+    /// Waits for its end; returns its exit code.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let child = &mut self.child;
         let mut code = None;
@@ -269,14 +270,14 @@ impl Daemon {
         answer(request.body(body.to_owned())).await
     }
 
-    /// Puts one message in through the socket; answers its id.
+    /// Enqueues one message through the socket; returns its id.
     pub(crate) async fn enqueue(&self, body: &str) -> String {
         let (status, answer) = self.post("/v1/messages", body).await;
         assert_eq!(status, 201, "{answer}");
         answer["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Waits until the message is in `state`; answers it.
+    /// Waits until the message is in `state`; returns it.
     pub(crate) async fn becomes(&self, id: &str, state: &str) -> Value {
         let mut last = Value::Null;
         let became = eventually(async || {
@@ -305,7 +306,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Asks again and again until `question` is answered with yes, for at most 60 s.
+/// Polls `question` until it is true, for at most 60 s.
 pub(crate) async fn eventually(mut question: impl AsyncFnMut() -> bool) -> bool {
     let clock = SystemClock::new();
     while clock.monotonic() < Duration::from_secs(60) {
@@ -317,7 +318,7 @@ pub(crate) async fn eventually(mut question: impl AsyncFnMut() -> bool) -> bool 
     false
 }
 
-/// The pauses between the deliveries of an account, by arrival at the sandbox.
+/// Returns the pauses between the deliveries of an account, by arrival at the sandbox.
 pub(crate) fn gaps(deliveries: &[Delivery], account: &str) -> Vec<Duration> {
     let mut at: Vec<Duration> =
         deliveries.iter().filter(|one| one.account_id == account).map(|one| one.at_monotonic).collect();
@@ -325,7 +326,7 @@ pub(crate) fn gaps(deliveries: &[Delivery], account: &str) -> Vec<Duration> {
     at.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// The texts that were delivered, sorted.
+/// Returns the texts that were delivered, sorted.
 pub(crate) fn texts(deliveries: &[Delivery]) -> Vec<&str> {
     let mut texts: Vec<&str> = deliveries.iter().map(|one| one.text.as_str()).collect();
     texts.sort_unstable();

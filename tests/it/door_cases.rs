@@ -1,11 +1,11 @@
-//! Small inputs at the doors, each alike by every way in: keys that are used again, keys that are given twice, times at the end
-//! of time, accounts without messages, pauses and rules that two people change (P5, P7).
+//! Edge cases that every interface must treat alike: keys that are reused or given twice, times at the end of time,
+//! accounts without messages, pauses and policy overrides that two people change (P5, P7).
 
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, run};
 
-/// A daemon that sends nothing, because everything is paused.
+/// Starts a daemon that sends nothing, because everything is paused.
 async fn quiet() -> (TestEnv, Daemon) {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
@@ -59,12 +59,12 @@ async fn a_key_can_be_used_again_when_its_message_was_cancelled() {
     daemon.becomes(&third, "queued").await;
     assert_eq!(daemon.post(&format!("/v1/messages/{third}/cancel"), "").await.0, 200);
     let fourth = insert("").remove(0);
-    // All of them are found under the key, and the newest has it.
+    // All of them are found under the key, newest first; the newest holds it.
     let (_, listed) = daemon.get("/v1/messages?dedupe_key=k").await;
     let ids: Vec<&str> =
         listed["data"].as_array().expect("rows").iter().filter_map(|row| row["id"].as_str()).collect();
     assert_eq!(ids, [&fourth, &third, &second, &first], "{listed}");
-    // REPLACE deletes nothing: not the one that has the key, and there is nothing to delete otherwise.
+    // REPLACE deletes nothing: neither the message that holds the key, nor another one.
     let replace = "INSERT OR REPLACE INTO messages (account_id, users_ids, text, dedupe_key) VALUES ('acc_1', 'U1', 'x', 'k')";
     let connection = rusqlite::Connection::open(env.database()).expect("the queue");
     connection.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
@@ -93,7 +93,7 @@ async fn a_key_of_a_failed_or_rejected_message_can_be_used_again_and_that_of_a_s
     daemon.becomes(&sent, "sent").await;
     let (code, again) = daemon.post("/v1/messages", &keyed("hello")).await;
     assert_eq!((code, &again["id"], &again["state"]), (200, &json!(sent), &json!("sent")), "{again}");
-    // What only the daemon can refuse becomes a rejected row.
+    // A row that only the daemon can refuse becomes a rejected row.
     let row = |text: &str| {
         let sql = format!(
             "INSERT INTO messages (account_id, chat_id, text, dedupe_key) VALUES ('acc_1', 'c', {text}, 'r') RETURNING id"
@@ -225,7 +225,7 @@ async fn an_account_that_only_the_configuration_names_can_be_asked_about_and_pau
         (&json!("paused"), &json!("not yet")),
         "{account}"
     );
-    // Its first message meets the pause.
+    // The account's first message meets the pause.
     let first = daemon.enqueue(r#"{"account_id": "acc_new", "chat_id": "c", "text": "x"}"#).await;
     assert_eq!(daemon.get(&format!("/v1/messages/{first}")).await.1["reason"], "account_paused");
     daemon.kill();
@@ -234,7 +234,7 @@ async fn an_account_that_only_the_configuration_names_can_be_asked_about_and_pau
     let (ok, said) = run(env.outboxd(&["resume", "acc_new"]), "");
     assert!(ok, "{said}");
     daemon.becomes(&first, "sent").await;
-    // One that nobody names is still unknown.
+    // An account that no request has named is still unknown.
     for verb in ["pause", "resume"] {
         assert_eq!(daemon.post(&format!("/v1/accounts/acc_nobody/{verb}"), "").await.0, 404);
     }
@@ -298,7 +298,7 @@ async fn of_rules_that_many_change_at_once_none_is_lost() {
         .collect::<serde_json::Map<_, _>>()
         .into();
     assert_eq!(daemon.get("/v1/accounts/acc_1/policy").await.1["policy"], expected);
-    // What is in force is what is stored.
+    // The overrides in force are the stored ones.
     let (_, budget) = daemon.get("/v1/accounts/acc_1/budget").await;
     let caps: Vec<&str> =
         budget["caps"].as_array().expect("caps").iter().filter_map(|cap| cap["cap"].as_str()).collect();

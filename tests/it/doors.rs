@@ -1,10 +1,10 @@
-//! Each door leads to the same place: what goes in by socket, by command line, by SQL reaches the sandbox.
+//! The three ways in, socket, command line and SQL: what goes in by each of them reaches the sandbox.
 
 use std::time::Duration;
 
 use crate::daemon::{TestEnv, gaps, run, texts};
 
-/// P3 at the real pace, through every door, on one account.
+/// P3 at the real pace, through every interface, on one account.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_by_each_door_is_sent_at_least_10_s_after_the_one_before() {
     let env = TestEnv::new().await.set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "11s");
@@ -23,7 +23,7 @@ async fn a_message_by_each_door_is_sent_at_least_10_s_after_the_one_before() {
     }
 }
 
-/// The insert is noticed without asking, whichever SQLite made it: the one linked here, and those of the `sqlite3` shell,
+/// The daemon notices the INSERT whichever SQLite made it: the one linked here, and those of the `sqlite3` shell,
 /// Python and Node where they are installed (`.ci/run` installs them).
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_of_every_program_are_sent() {
@@ -68,7 +68,7 @@ async fn rows_of_every_program_are_sent() {
     assert_eq!(told, ["sent delivered 1"]);
 }
 
-/// What only the daemon can judge stands in the row itself.
+/// A problem that only the daemon can find is recorded in the row itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_only_the_daemon_can_refuse_is_rejected_in_place() {
     let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "10");
@@ -111,7 +111,8 @@ async fn what_was_inserted_while_no_daemon_ran_is_sent_when_one_starts() {
     assert_eq!(texts(&env.delivered(1).await), ["waited"]);
 }
 
-/// SQLite takes bytes for text and more for JSON than can be sent: such a row is told, and nobody waits behind it.
+/// SQLite accepts bytes as text and more JSON than can be sent: such a row is rejected with its reason, and no other
+/// row waits behind it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_cannot_be_read_is_rejected_and_keeps_nobody_waiting() {
     let env = TestEnv::new().await.hasty();

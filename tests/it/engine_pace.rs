@@ -1,7 +1,8 @@
-//! The engine against a clock that a test moves and a provider that writes down what it was asked, and when (P2 to P5).
+//! The engine on a clock that a test moves, with a provider that records its calls and their times (P2 to P5).
 //!
-//! Time stands still while anything of the engine's is at work and moves only from one sleep to the next, so each
-//! schedule is exact however slow the machine is. `bench.rs` says how "at work" is known, `time.rs` is the clock, `carrier.rs` the provider.
+//! Time does not pass while any task of the engine is at work and moves only from one sleep to the next, so each
+//! schedule is exact however slow the machine is. `bench.rs` defines "at work", `time.rs` is the clock, `carrier.rs`
+//! the provider.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod account_sync;
@@ -33,13 +34,13 @@ use time::seconds;
 
 const SEED: u64 = 20_261_122;
 
-/// Pauses between the calls, in milliseconds of the monotonic clock.
+/// Returns the pauses between the calls, in milliseconds of the monotonic clock.
 fn gaps(bench: &Bench) -> Vec<u64> {
     let times: Vec<u64> = bench.sends().iter().map(|call| call.at_ms).collect();
     times.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// Every pause lies in the policy's range.
+/// Asserts that every pause is in the policy's range.
 fn assert_paced(bench: &Bench, what: &str) {
     let gaps = gaps(bench);
     assert!(gaps.iter().all(|gap| (10_000..=20_000).contains(gap)), "seed {SEED}, {what}: {gaps:?}");
@@ -90,7 +91,7 @@ async fn a_wall_clock_that_is_set_changes_no_gap() {
             bench.start().await;
             for sent in 1..=6 {
                 bench.until_sent(sent).await;
-                // In the middle of the pause, in the sleep that ends it.
+                // In the middle of the pause, during the sleep that ends it.
                 bench.advance(seconds(4)).await;
                 bench.clock.set_wall_by(SignedDuration::from_hours(hours));
             }
@@ -169,7 +170,7 @@ async fn a_clock_that_is_set_forward_right_after_a_start_changes_no_gap() {
     bench.until_sent(1).await;
     bench.advance(seconds(1)).await;
     bench.crash().await;
-    // The pause is read from the queue, and the account has not looked at it.
+    // The pause is read from the queue, and the account has not looked at it yet.
     bench.clock.set_wall_by(SignedDuration::from_hours(1));
     bench.until_sent(2).await;
     assert_paced(&bench, "the clock set forward right after a start");
@@ -189,7 +190,7 @@ async fn typing_is_shown_inside_the_gap_and_not_on_top_of_it() {
     assert_eq!((typed.len(), sent.len()), (5, 5));
     for (typed, sent) in typed.iter().zip(&sent) {
         assert_eq!(typed.chat, sent.chat);
-        // 1.5 s and 170 to 290 ms for each of 23 characters, at most 12 s.
+        // 1.5 s plus 170 to 290 ms for each of 23 characters, at most 12 s.
         let length = sent.at_ms - typed.at_ms;
         assert!((5_410..=8_170).contains(&length), "seed {SEED}: typed for {length} ms");
     }
@@ -247,7 +248,7 @@ async fn messages_to_one_chat_keep_their_order() {
     use rand::RngExt;
     let mut bench = Bench::new(SEED).await;
     let mut dice = outboxd::clock::dice(SEED);
-    // One call in three certainly reaches nobody, so that messages are tried again.
+    // One call in three certainly reaches no recipient, so that messages are retried.
     let script = (0..80).map(|_| if dice.random_range(0..3) == 0 { Answer::NotSent } else { Answer::Sent });
     bench.provider.script(script.collect());
     for n in 0..24 {
@@ -343,7 +344,7 @@ async fn overdue_work_is_not_flushed() {
     bench.finish().await;
 }
 
-/// What every schedule above rests on: a moment passes only when nothing is at work.
+/// The basis of every schedule above: time passes only when nothing is at work.
 #[tokio::test]
 async fn the_bench_itself_moves_time_only_from_one_sleep_to_the_next() {
     use outboxd::clock::Clock;
@@ -364,7 +365,7 @@ async fn the_bench_itself_moves_time_only_from_one_sleep_to_the_next() {
     assert_eq!(clock.next(), None);
 }
 
-/// When all accounts become free at one moment, each begins at a time of its own within its gap (H14).
+/// When all accounts become free at the same moment, each begins at a time of its own within its gap (H14).
 #[tokio::test]
 async fn accounts_that_are_all_resumed_begin_at_times_of_their_own() {
     let mut bench = Bench::new(SEED).await;
@@ -387,7 +388,7 @@ async fn accounts_that_are_all_resumed_begin_at_times_of_their_own() {
     bench.finish().await;
 }
 
-/// One account that is free sends at once, also right after a start.
+/// A single free account sends at once, also right after a start.
 #[tokio::test]
 async fn a_single_account_begins_at_once() {
     let mut bench = Bench::new(SEED).await;

@@ -1,5 +1,6 @@
-//! Arbitrary good messages go in by each door, and what reaches the sandbox says exactly what was put in, its files byte
-//! for byte. A failure prints its seed; `OUTBOXD_TEST_SEED=… cargo test every_message` makes the same messages again.
+//! Arbitrary good messages go in by each interface, and the request that reaches the sandbox matches the input
+//! exactly, files byte for byte. A failure prints its seed; `OUTBOXD_TEST_SEED=… cargo test every_message` makes the
+//! same messages again.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::HashMap;
@@ -15,10 +16,9 @@ use serde_json::{Value, json};
 
 use crate::daemon::{TestEnv, eventually, run};
 
-/// Messages, each of which goes in by three doors.
+/// Messages, each of which goes in by three interfaces.
 const MESSAGES: usize = 40;
 
-/// A file of a message.
 #[derive(Debug, Clone)]
 struct File {
     filename: String,
@@ -29,7 +29,7 @@ struct File {
     duration: Option<u16>,
 }
 
-/// A message without its account, as JSON without its files, and its files.
+/// A message: its JSON without the account and the files, and its files.
 #[derive(Debug, Clone)]
 struct Message {
     fields: Value,
@@ -37,13 +37,13 @@ struct Message {
 }
 
 fn text() -> impl Strategy<Value = String> {
-    // Something that is not blank, so that no text is empty by accident.
+    // Ends in a character that is not blank, so that no text is empty by accident.
     ("[\\PC\n\t\"'\\\\]{0,120}", "[a-zäß🙂]").prop_map(|(text, end)| text + &end)
 }
 
-/// An opaque id: whatever a provider may think of.
+/// An opaque id: anything that a provider may use.
 fn id() -> impl Strategy<Value = String> {
-    // What stands for a missing value, and addresses, are refused (`domain/ids.rs`).
+    // Placeholders for a missing value, and addresses, are refused (`domain/ids.rs`).
     let can_be_one = |id: &String| {
         !["://", "%%"].iter().any(|mark| id.contains(mark))
             && !["na", "n/a", "nan", "nil", "null", "none"].contains(&id.to_lowercase().as_str())
@@ -113,7 +113,7 @@ fn specifics() -> impl Strategy<Value = Value> {
     .prop_map(|linkedin| json!({ "linkedin": linkedin }))
 }
 
-/// Where it goes, and what only that place knows.
+/// The target, with the fields that only this kind of target has.
 fn target() -> impl Strategy<Value = Value> {
     let group = (proptest::collection::hash_set(id(), 2..5), proptest::option::of("\\PC{0,40}[a-zäß🙂]"))
         .prop_map(|(ids, name)| {
@@ -150,7 +150,7 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 impl Message {
-    /// As its producer writes it.
+    /// Returns the message as its producer writes it.
     fn written(&self, account: &str) -> Value {
         let mut message = self.fields.clone();
         message["account_id"] = json!(account);
@@ -161,7 +161,7 @@ impl Message {
         message
     }
 
-    /// The path and the body that the contract asks for, without the files.
+    /// Returns the path and the body that the contract requires, without the files.
     fn expected(&self, account: &str) -> (String, Value) {
         let field = |name: &str| self.fields.get(name).filter(|value| !value.is_null());
         let word = |name: &str| field(name).and_then(Value::as_str);
@@ -203,13 +203,13 @@ impl Message {
         (format!("/v2/{account}/inboxes/{inbox}/chats/send"), body)
     }
 
-    /// Puts it in with SQL: JSON where a column holds JSON.
+    /// Inserts it with SQL; a column that holds JSON gets JSON.
     fn insert(&self, database: &rusqlite::Connection, account: &str) {
         let written = self.written(account);
         let columns: Vec<String> =
             written.as_object().unwrap().keys().map(|name| format!("\"{name}\"")).collect();
         let value = |(name, value): (&String, &Value)| match value {
-            // An id that begins like an array is written as one of one.
+            // A single id that begins like an array is written as an array of one.
             Value::String(id) if name == "users_ids" => json!([id]).to_string(),
             Value::String(text) => text.clone(),
             Value::Bool(yes) => i32::from(*yes).to_string(),
@@ -270,7 +270,7 @@ impl File {
     }
 }
 
-/// One segment of a path (RFC 3986: all but the unreserved characters is escaped).
+/// Encodes one segment of a path (RFC 3986: everything but the unreserved characters is escaped).
 fn segment(id: &str) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
     id.bytes()
@@ -294,7 +294,7 @@ async fn what_reaches_the_sandbox_is_what_was_put_in_by_whichever_door() {
     let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "100000");
     let daemon = env.serve().await;
     let messages = messages(seed);
-    // An account for each message and door, so that nothing waits for anything and each is found again.
+    // One account for each message and interface, so that nothing waits for anything and each is found again.
     let account = |door: &str, index: usize| format!("acc_{door}{index}");
     for (index, message) in messages.iter().enumerate() {
         daemon.enqueue(&message.written(&account("socket", index)).to_string()).await;

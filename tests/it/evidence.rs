@@ -1,5 +1,5 @@
-//! Calls that did not arrive, while a person writes nearly the same by hand: through the whole daemon, none of them is
-//! called sent (P1, P2). The cases are those of the table "What a read-back claims", and their neighbours.
+//! Calls that did not arrive, while a person writes nearly the same by hand: in the whole daemon, none of them is
+//! counted as sent (P1, P2). The cases are those of the table "What a read-back claims", and their neighbours.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn ago(seconds: u64, message: ByHand) -> ByHand {
     ByHand { at: Some(now() - Duration::from_secs(seconds)), ..message }
 }
 
-/// A env in which every call is cut off before its delivery and read back twice.
+/// Creates an environment in which every call is cut off before its delivery and read back twice.
 async fn env() -> TestEnv {
     let env = TestEnv::new().await.hasty().reconciling("1s, 2s");
     env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
@@ -36,7 +36,7 @@ async fn enqueue(daemon: &Daemon, body: &Value) -> String {
     daemon.enqueue(&body.to_string()).await
 }
 
-/// What becomes of a call that was cut off before its delivery, when somebody writes before and after it.
+/// Returns how a call ends that was cut off before its delivery, when a person writes before and after it.
 async fn undelivered(body: &Value, before: impl Fn(&World), after: impl Fn(&World)) -> Value {
     let env = env().await;
     before(env.sandbox.world());
@@ -54,7 +54,7 @@ async fn undelivered(body: &Value, before: impl Fn(&World), after: impl Fn(&Worl
     last
 }
 
-/// It waits for a person, who is told what was found.
+/// Asserts that the message is in review, with this reason and these findings.
 fn assert_review(name: &str, message: &Value, reason: &str, words: &str) {
     assert_eq!(
         (&message["state"], &message["reason"]),
@@ -145,7 +145,7 @@ async fn e12_another_file_by_hand_is_another_message() {
             let write = |world: &World| world.write_by_hand("acc_1", "c1", message.clone());
             let message = undelivered(&body, nobody, write).await;
             let reason = match (text, reason) {
-                // The words are there, without the file.
+                // The text is there, without the file.
                 ("see", "not_in_chat") => "partly_in_chat",
                 _ => reason,
             };
@@ -184,7 +184,7 @@ async fn e19_the_same_words_without_the_quote_are_another_message() {
         let write = |world: &World| world.write_by_hand("acc_1", "c1", message.clone());
         assert_review("E19", &undelivered(&body, nobody, write).await, reason, words);
     }
-    // And a reply by hand is no message without a quote.
+    // A reply by hand is not a message without a quote, either.
     let body = json!({"chat_id": "c1", "text": "yes"});
     let message = ByHand { quote_id: Some("q1".into()), ..by_hand("yes") };
     let write = |world: &World| world.write_by_hand("acc_1", "c1", message.clone());
@@ -209,7 +209,7 @@ async fn the_same_words_in_another_product_or_by_the_other_side_are_another_mess
     assert_review("the other side", &undelivered(&body, nobody, write).await, "not_in_chat", "");
 }
 
-/// What is there beside it does not hide it.
+/// Other messages in the chat do not hide the delivered one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_arrived_is_found_among_what_was_written_by_hand() {
     let env = TestEnv::new().await.hasty().reconciling("1s, 2s");
@@ -230,7 +230,7 @@ async fn what_arrived_is_found_among_what_was_written_by_hand() {
     }
 }
 
-/// Whatever its date says: what an earlier read showed was there before the call.
+/// A message that an earlier read showed existed before the call, whatever its date is.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_earlier_read_showed_is_not_what_a_later_call_sent() {
     let env = TestEnv::new().await.hasty().reconciling("200ms, 400ms");
@@ -242,7 +242,7 @@ async fn what_an_earlier_read_showed_is_not_what_a_later_call_sent() {
     assert_review("the first", &daemon.becomes(&first, "review").await, "not_in_chat", "1 message seen");
     daemon.post(&format!("/v1/messages/{first}/review"), r#"{"decision": "drop"}"#).await;
     let daemon = {
-        // It is remembered over restarts.
+        // This is remembered across restarts.
         daemon.kill();
         env.serve().await
     };
@@ -250,7 +250,7 @@ async fn what_an_earlier_read_showed_is_not_what_a_later_call_sent() {
     assert_review("the second", &daemon.becomes(&second, "review").await, "not_in_chat", "1 message seen");
 }
 
-/// A daemon that must stop while it still connects leaves nothing to be found out.
+/// A daemon that must stop while it still connects leaves nothing to reconcile.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_did_not_leave_before_a_stop_is_queued_again() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,8 +1,9 @@
-//! Every fault at every phase of a call: what it is taken for, and what becomes of the message (P1, P2).
+//! Every fault at every phase of a call: how it is classified, and how the message ends (P1, P2).
 //!
-//! Each row is measured: the real daemon, the real client, and for what the sandbox cannot do (a port that nobody listens
-//! on, a name that is none, TLS that fails, a reset in the middle of a body) a listener that does it. The table stands in
-//! `docs/guarantees.md`; this test compares it, and writes it when asked: `OUTBOXD_WRITE_DOCS=1 cargo test --test it fault_matrix`.
+//! Each row is measured: with the real daemon, the real client, and for faults that the sandbox cannot make (a closed
+//! port, a name that does not resolve, TLS that fails, a reset in the middle of a body) a listener that makes them.
+//! The table is in `docs/guarantees.md`; this test compares it, and writes it with `OUTBOXD_WRITE_DOCS=1 cargo test
+//! --test it fault_matrix`.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -38,7 +39,7 @@ fn error(status: u16, kind: &str, delivered: bool) -> FaultKind {
     }
 }
 
-/// The faults of the sandbox: a name for the table, and the fault.
+/// Returns the faults of the sandbox: a name for the table, and the fault.
 fn of_the_sandbox() -> Vec<(&'static str, FaultKind)> {
     let late = Duration::from_secs(20);
     vec![
@@ -48,11 +49,11 @@ fn of_the_sandbox() -> Vec<(&'static str, FaultKind)> {
         ("half of an answer, not delivered", FaultKind::HalfAnswer { delivered: false }),
         ("half of an answer, delivered", FaultKind::HalfAnswer { delivered: true }),
         (
-            "200 with something that is no answer, not delivered",
+            "200 with something that is not an answer, not delivered",
             FaultKind::Garbage { status: 200, delivered: false },
         ),
         (
-            "200 with something that is no answer, delivered",
+            "200 with something that is not an answer, delivered",
             FaultKind::Garbage { status: 200, delivered: true },
         ),
         ("500 `api/internal_error` before delivery", error(500, "api/internal_error", false)),
@@ -79,7 +80,7 @@ fn of_the_sandbox() -> Vec<(&'static str, FaultKind)> {
     ]
 }
 
-/// A server that does to each connection what `serve` does.
+/// A server that handles each connection with `serve`.
 struct Listener {
     url: String,
     seen: Arc<AtomicUsize>,
@@ -100,7 +101,7 @@ fn listen(serve: impl Fn(TcpStream) + Send + 'static) -> Listener {
     Listener { url: format!("http://127.0.0.1:{port}"), seen, _thread: thread }
 }
 
-/// Closes so that the other side sees a reset: something is left unread.
+/// Closes with unread bytes, so that the other side sees a reset.
 fn reset(mut stream: TcpStream, after_bytes: usize) {
     let mut left = after_bytes;
     let mut buffer = [0; 1024];
@@ -128,7 +129,8 @@ fn answer_then_reset(mut stream: TcpStream) {
     let _second_began = stream.read(&mut one);
 }
 
-/// `for_good`: the API never answers again, so what is uncertain stays so for as long as it is away.
+/// Waits for the message to settle and returns its row. With `for_good` the API never answers again, so that an
+/// uncertain message stays uncertain.
 async fn row(
     daemon: &Daemon,
     env: &TestEnv,
@@ -150,7 +152,7 @@ async fn row(
     }
 }
 
-/// The message once nothing changes by itself any more, or for hours.
+/// Waits until the message does not change any more, or not for hours, and returns it.
 async fn settled(daemon: &Daemon, id: &str, for_good: bool) -> Value {
     let mut last = Value::Null;
     let settled = crate::daemon::eventually(async || {
@@ -181,7 +183,7 @@ async fn sandbox_rows() -> Vec<Row> {
         let ended =
             async || daemon.get(&format!("/v1/messages/{id}")).await.1["attempts"][0]["outcome"].is_string();
         assert!(crate::daemon::eventually(ended).await, "{fault}: the call does not end");
-        // One that is answered in between: each fault is one call's own, not the API's as a whole.
+        // A successful call in between: each fault is one call's own, not the API's as a whole.
         let well =
             json!({"account_id": "acc_well", "chat_id": format!("c{index}"), "text": "x", "typing": false});
         let well = daemon.enqueue(&well.to_string()).await;
@@ -195,7 +197,7 @@ async fn sandbox_rows() -> Vec<Row> {
     rows
 }
 
-/// A fault of the connection itself: one daemon each, whose API is `url`.
+/// Measures a fault of the connection itself, with a daemon of its own whose API is `url`.
 async fn of_the_connection(fault: &'static str, url: &str, big: bool) -> Row {
     let env = TestEnv::new().await.hasty().reconciling("100ms, 200ms");
     let env = env.set("OUTBOXD_UNIPILE_BASE_URL", url);
@@ -203,7 +205,7 @@ async fn of_the_connection(fault: &'static str, url: &str, big: bool) -> Row {
     let daemon = env.serve().await;
     let mut body = json!({"account_id": "acc_1", "chat_id": "c", "text": "x", "typing": false});
     if big {
-        // Larger than every buffer between the two, so that the reset comes while it is written.
+        // Larger than every buffer between the two, so that the reset comes during the write.
         body["attachments"] = json!([{"filename": "a.bin", "content": "A".repeat(12 << 20)}]);
     }
     let id = daemon.enqueue(&body.to_string()).await;
@@ -226,7 +228,7 @@ async fn connection_rows() -> Vec<Row> {
     vec![refused, name, tls, after_connect, while_writing]
 }
 
-/// A connection that was kept from the call before, and is reset after bytes of the next one were written.
+/// Measures a kept-alive connection that is reset after bytes of the next call were written.
 async fn pooled_row() -> Row {
     let server = listen(answer_then_reset);
     let env =

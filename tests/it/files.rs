@@ -1,4 +1,4 @@
-//! The files of a queue: one daemon for each, whatever its name; a file that is not the right one is held or refused (P2, P3).
+//! The files of a queue: one daemon for each file, whatever its name; a wrong file is held or refused (P2, P3).
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ fn body(number: usize) -> String {
         .to_string()
 }
 
-/// Starts `command` as a daemon that should end by itself; its exit code, if it did, and all that it said.
+/// Runs `command` as a daemon that should end without a signal; returns its exit code, if it ended, and its output.
 async fn ends(mut command: Command) -> (Option<i32>, String) {
     let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{command:?}: {error}"));
@@ -28,7 +28,7 @@ async fn ends(mut command: Command) -> (Option<i32>, String) {
     (code, String::from_utf8_lossy(&said).into_owned())
 }
 
-/// A second daemon of the env, on another socket.
+/// Returns a second daemon of the environment, on another socket.
 fn second(env: &TestEnv, database: &Path) -> Command {
     let mut command = env.outboxd(&["serve"]);
     command.env("OUTBOXD_STORE_PATH", database).env("OUTBOXD_API_SOCKET", env.path("second.sock"));
@@ -91,7 +91,7 @@ async fn a_second_daemon_is_refused_by_every_name_of_the_file() {
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains("another outboxd"), "{said}");
     }
-    // The first one goes on, and says that the file has several names.
+    // The first daemon keeps running, and the next start warns that the file has several names.
     sent(&daemon, 2).await;
     stop(daemon).await;
     let daemon = env.serve().await;
@@ -99,7 +99,7 @@ async fn a_second_daemon_is_refused_by_every_name_of_the_file() {
     assert!(status["warnings"].to_string().contains("2 names"), "{}", status["warnings"]);
 }
 
-/// Another file under the same name, while the first daemon still runs: its lock is of the name.
+/// Another file under the same name, while the first daemon still runs: the lock is on the name.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_daemon_on_another_file_of_the_same_name_is_refused() {
     let env = TestEnv::new().await.hasty();
@@ -112,7 +112,7 @@ async fn a_second_daemon_on_another_file_of_the_same_name_is_refused() {
     drop(daemon);
 }
 
-/// SQLite would write the pages of the log into whatever file lies beside it.
+/// SQLite would write the pages of the log into any file next to it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_beside_the_log_of_a_killed_run_is_refused_until_the_log_is_removed() {
     let env = TestEnv::new().await.hasty();
@@ -141,14 +141,14 @@ async fn a_copy_beside_the_log_of_a_killed_run_is_refused_until_the_log_is_remov
         assert_eq!(left, std::fs::read(&copy).expect("the copy"), "the copy is as it was put back");
         assert_eq!(std::fs::read(beside(&env, "-wal")).expect("the log"), log);
     }
-    // What it says is the way out: then the copy is recognised as one.
+    // After the fix that the message names, the copy is recognised as a copy.
     for side in ["-wal", "-shm"] {
         let _where_there_is_one = std::fs::remove_file(beside(&env, side));
     }
     let daemon = env.serve().await;
     assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string());
     daemon.kill();
-    // Nor is a log left alone, whose database is gone.
+    // A log whose database is gone is not left alone, either.
     std::fs::remove_file(env.database()).expect("gone");
     std::fs::write(beside(&env, "-wal"), &log).expect("the log is left");
     let (code, said) = ends(env.outboxd(&["serve"])).await;
@@ -156,7 +156,6 @@ async fn a_copy_beside_the_log_of_a_killed_run_is_refused_until_the_log_is_remov
     assert_eq!(std::fs::read(beside(&env, "-wal")).expect("the log"), log);
 }
 
-/// Runs SQL as another program, whatever it returns.
 fn tamper(env: &TestEnv, sql: &str) {
     let connection = rusqlite::Connection::open(env.database()).expect("the database");
     connection.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
@@ -173,7 +172,7 @@ async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
         daemon.kill();
         assert!(std::fs::metadata(beside(&env, "-wal")).is_ok_and(|log| log.len() > 4096));
     }
-    // Another program adds an index of its own, which the file may have or not yet when the daemon is killed.
+    // Another program adds its own index, which may or may not be in the file when the daemon is killed.
     for (number, is_moved) in [(5, false), (6, true)] {
         let daemon = env.serve().await;
         let noted = || {
@@ -189,7 +188,7 @@ async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
         sent(&daemon, number).await;
         daemon.kill();
     }
-    // Moved as a whole, with its log and its guard.
+    // Moved as a whole, with its log and its restore guard.
     let daemon = env.serve().await;
     sent(&daemon, 7).await;
     daemon.kill();
@@ -202,7 +201,7 @@ async fn the_log_of_a_killed_run_belongs_to_its_own_file() {
     assert_eq!(daemon.get("/v1/status").await.1["queue"]["counts"]["sent"], 7);
 }
 
-/// How a database comes to know less than was sent from it.
+/// How a database loses the record of what was sent from it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Lost {
     Removed,
@@ -227,7 +226,7 @@ async fn a_queue_that_has_lost_what_it_sent_is_held_while_its_guard_is_there() {
             }
         }
         let daemon = env.serve().await;
-        // The producer's script runs again: its keys are not known any more.
+        // The producer's script runs again: the queue does not know its keys any more.
         let (code, again) = daemon.post("/v1/messages", &body(1)).await;
         assert_eq!(code, 201, "{lost:?}: {again}");
         let id = again["id"].as_str().expect("an id");
@@ -237,7 +236,7 @@ async fn a_queue_that_has_lost_what_it_sent_is_held_while_its_guard_is_there() {
         assert!(status["restored"]["why"].is_string(), "{lost:?}: {status}");
         let step = status["next_step"].as_str().unwrap_or_default();
         assert!(step.contains("outboxd resume --all --restored"), "{lost:?}: {status}");
-        // It stays held over a restart, and goes on when somebody says so.
+        // It stays held across a restart, until a person releases it.
         daemon.kill();
         let daemon = env.serve().await;
         assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string(), "{lost:?}");
@@ -245,7 +244,7 @@ async fn a_queue_that_has_lost_what_it_sent_is_held_while_its_guard_is_there() {
         daemon.post(&format!("/v1/messages/{id}/cancel"), "").await;
         assert_eq!(daemon.post("/v1/resume", r#"{"restored": true}"#).await.0, 200);
         sent(&daemon, 2).await;
-        // The released queue is the queue from now on, also if it is lost before its next call.
+        // The released queue is the queue from now on, even after a kill before its next call.
         daemon.kill();
         let daemon = env.serve().await;
         assert_eq!(daemon.get("/v1/status").await.1["restored"], Value::Null, "{lost:?}");
@@ -269,7 +268,6 @@ async fn a_released_queue_that_is_lost_before_its_next_call_is_held_as_well() {
     assert!(daemon.get("/v1/status").await.1["restored"]["why"].is_string());
 }
 
-/// Every file of the folder, with its content.
 fn everything(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let entries = std::fs::read_dir(folder).expect("a folder");
     let mut files: Vec<_> = entries
@@ -361,7 +359,7 @@ async fn a_mistyped_path_makes_no_folders_and_a_new_queue_is_told_of() {
     assert!(ok && !said.contains("there is no queue"), "{said}");
 }
 
-/// What takes something away from under a running daemon, and the name that it must say.
+/// A script that removes a file from a running daemon, and the error that the daemon must log.
 const TAKEN: [(&str, &str); 8] = [
     ("rm queue.db", "queue.db was removed"),
     ("mv queue.db other.db", "queue.db was removed"),

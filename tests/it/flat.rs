@@ -1,4 +1,4 @@
-//! Lists, pages and totals take the same time whatever else the queue holds, and are right all the same.
+//! Lists, pages and totals take the same time whatever else the queue holds, and are correct nevertheless.
 //!
 //! Work is counted in steps of SQLite's virtual machine, which are the same on every machine, not in time.
 #![allow(clippy::unwrap_used, reason = "a test may")]
@@ -13,8 +13,8 @@ use rusqlite::{Connection, StatementStatus, params_from_iter};
 
 use crate::queue::{Queue, account, at};
 
-/// `rows` messages of `accounts` accounts: most are queued, with a campaign and a chat each of many, and a few rare ones
-/// of each state lie among the oldest. Returns the number of accounts.
+/// Inserts `rows` messages of `accounts` accounts: most are queued, each with a common campaign and its own chat, and
+/// a few of each rare state are among the oldest.
 fn fill(connection: &Connection, rows: u32, accounts: u32) {
     let sql = format!(
         "DROP TRIGGER messages_inserted; \
@@ -34,7 +34,7 @@ fn fill(connection: &Connection, rows: u32, accounts: u32) {
     connection.execute_batch(&sql).unwrap();
 }
 
-/// Steps that a statement takes, and how many rows it finds.
+/// Returns the steps that a statement takes, and how many rows it finds.
 fn steps(connection: &Connection, sql: &str, values: &[&str]) -> (i32, usize) {
     let mut statement = connection.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     let mut rows = statement.query(params_from_iter(values)).unwrap();
@@ -50,7 +50,7 @@ fn filter(states: &[StateName]) -> MessageFilter {
     MessageFilter { states: states.to_vec(), limit: 50, ..MessageFilter::default() }
 }
 
-/// Lists with few matches or none.
+/// Returns lists with few matches or none.
 fn sparse() -> Vec<(&'static str, MessageFilter)> {
     let of_account =
         |states: &[StateName]| MessageFilter { account_id: Some(account("000001")), ..filter(states) };
@@ -122,7 +122,7 @@ async fn a_page_of_accounts_and_one_account_take_the_same_steps_among_10_and_10_
     }
 }
 
-/// A number from 0 to `below`, by a seed.
+/// Draws a number from 0 to `below`, exclusive.
 fn draw(seed: &mut u64, below: usize) -> usize {
     *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     usize::try_from(*seed >> 33).unwrap() % below
@@ -130,7 +130,7 @@ fn draw(seed: &mut u64, below: usize) -> usize {
 
 const STATES: [&str; 7] = ["queued", "sent", "failed", "cancelled", "review", "expired", "rejected"];
 
-/// Some filter, and the same as conditions that look at each row.
+/// Draws a filter, and the same filter as conditions that check each row.
 fn draw_filter(seed: &mut u64) -> (MessageFilter, String) {
     let mut conditions = vec!["true".to_owned()];
     let mut filter =
@@ -211,9 +211,9 @@ const MOVES: [(&str, &str); 9] = [
     ("review", "queued"),
 ];
 
-/// A message more, an account down or up, or a move of a message.
+/// Adds a message, sets an account down or up, or moves a message to another state.
 fn act(connection: &Connection, seed: &mut u64) {
-    let id = draw(seed, 5); // the last one has no row of its own until it is made
+    let id = draw(seed, 5); // the last account has no row until its first message
     match draw(seed, 4) {
         0 => {
             let sql =

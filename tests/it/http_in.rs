@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::daemon::{Daemon, TestEnv};
 
 async fn quiet() -> (TestEnv, Daemon) {
-    // Nothing is sent here: what is accepted waits for another century.
+    // Nothing is sent here: everything is paused.
     let env = TestEnv::new().await.set("OUTBOXD_API_BODY_BYTES", "20000").set("OUTBOXD_API_ATOMIC_ROWS", "5");
     let daemon = env.serve().await;
     daemon.post("/v1/pause", "").await;
@@ -76,7 +76,7 @@ async fn an_error_points_at_its_place_and_at_what_was_meant() {
     assert!(problem.contains("line 2, column 10"), "{problem}");
     let (_, answer) = daemon.post("/v1/messages", &with("users_id", json!("u"))).await;
     assert_eq!(answer["error"]["fix"], "did you mean `users_ids`?");
-    // All that is wrong at once, not one fault a round.
+    // All mistakes at once, not one per request.
     let (_, answer) = daemon.post("/v1/messages", r#"{"txt": 1, "typing": "no"}"#).await;
     let fields: Vec<&str> = answer["errors"]
         .as_array()
@@ -162,7 +162,7 @@ async fn a_key_makes_enqueueing_repeatable_and_another_content_a_conflict() {
     assert_eq!((status, &answer["error"]["code"]), (422, &json!("contradiction")));
     let (status, _) = daemon.post_with("/v1/messages", key, "[]").await;
     assert_eq!(status, 400, "a header cannot be the key of many");
-    // In a batch: the stored one, and one that the batch itself repeats.
+    // In a batch: a stored message, and one that the batch itself repeats.
     let mut twin = good();
     twin["dedupe_key"] = json!("twin");
     let mut stored = good();

@@ -64,7 +64,7 @@ async fn explain_names_one_reason_and_every_gate() {
     let daemon = env.serve().await;
     let first = daemon.enqueue(&body("acc_1", "c1", "first")).await;
     let second = daemon.enqueue(&body("acc_1", "c2", "second")).await;
-    // The first shows its typing indicator before it goes, then the second waits for the gap.
+    // The first message shows its typing indicator before it goes, then the second waits for the gap.
     let reason = async |id: &str| daemon.get(&format!("/v1/messages/{id}/explain")).await.1;
     assert!(
         eventually(async || reason(&first).await["reason"] == "typing").await,
@@ -217,7 +217,7 @@ async fn a_message_tells_its_story_with_what_was_answered() {
     env.sandbox.world().reconnect("acc_gone");
     daemon.post("/v1/accounts/acc_gone/resume", "").await;
     daemon.becomes(&kept, "sent").await;
-    // P8: what was said is nobody's business but the recipient's.
+    // P8: the log does not contain what was written.
     assert!(!env.log().contains("hello"), "{}", env.log());
     assert!(!env.log().contains("sandbox-key"));
 }
@@ -239,7 +239,7 @@ async fn paths_and_methods_that_are_none_are_told() {
     assert_eq!((&status["api"]["reachable"], &status["next_step"]), (&json!(true), &Value::Null), "{status}");
 }
 
-/// P6: an account of which only a person can release something does not say "now".
+/// P6: an account on which only a person can release something does not say "now".
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_waits_for_a_person_says_so() {
     let env = TestEnv::new().await.hasty().reconciling("");
@@ -256,14 +256,14 @@ async fn an_account_that_waits_for_a_person_says_so() {
         (&json!("chat_order"), &json!("person")),
         "{account}"
     );
-    // Another chat goes on, and dropping the first lets the second go.
+    // Another chat continues, and dropping the first message releases the second.
     let third = daemon.enqueue(&body("acc_1", "c2", "third")).await;
     daemon.becomes(&third, "sent").await;
     daemon.post(&format!("/v1/messages/{first}/cancel"), "").await;
     daemon.becomes(&second, "sent").await;
 }
 
-/// P6: the account's pause ends by itself, but nothing comes after it.
+/// P6: the account's pause ends without help, but nothing can go after it.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_says_that_it_waits_for_a_person_while_it_pauses_too() {
     let pause = "10m";

@@ -1,4 +1,4 @@
-//! The states and the reasons are one thing in several places: the code, the schema and the documents say the same.
+//! The states and the reasons are defined in several places: the code, the schema and the documents must agree.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ fn moves_of_the_code() -> BTreeSet<Move> {
     MOVES.iter().map(|(from, _, to)| (from.as_str().to_owned(), to.as_str().to_owned())).collect()
 }
 
-/// What stands in single quotes.
+/// Returns the texts in single quotes.
 fn quoted(sql: &str) -> Vec<&str> {
     sql.split('\'').skip(1).step_by(2).collect()
 }
@@ -28,7 +28,7 @@ fn between<'a>(text: &'a str, begin: &str, end: &str) -> &'a str {
     after.split_once(end).unwrap_or_else(|| panic!("no {end:?} after {begin:?}")).0
 }
 
-/// The cells of every row of the tables in `text` whose first cell is code.
+/// Returns the cells of every row of the tables in `text` whose first cell is code.
 fn rows(text: &str) -> Vec<Vec<&str>> {
     let lines = text.lines().filter(|line| line.starts_with("| `"));
     lines.map(|line| line.trim_matches('|').split('|').map(str::trim).collect()).collect()
@@ -105,16 +105,16 @@ fn the_page_of_reasons_holds_every_reason_and_nothing_else() {
     assert_eq!(told, expected);
     for row in rows(REASONS) {
         assert!(row.len() == 4 && !row[3].is_empty(), "{row:?} says what to do");
-        assert!(row[2] == "nobody" || !row[3].starts_with("Nothing."), "{} must do something", row[2]);
+        assert!(row[2] == "none" || !row[3].starts_with("Nothing."), "{} must do something", row[2]);
     }
 }
 
-/// The trigger itself, not only its text: every pair of states is tried.
+/// Tests the trigger itself, not only its text: tries every pair of states.
 #[tokio::test]
 async fn the_database_refuses_every_other_move() {
     let queue = Queue::new().await;
     let connection = queue.sql();
-    // A row in any state: the insert trigger and the move trigger stand aside while it is made.
+    // Without the insert trigger a row can be created in any state.
     for (from, to) in StateName::ALL.into_iter().flat_map(|from| StateName::ALL.map(|to| (from, to))) {
         let sql = format!(
             "BEGIN; DROP TRIGGER messages_insert; \

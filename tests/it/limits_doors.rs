@@ -1,4 +1,4 @@
-//! Budget, changed rules, forecast and repeated texts, through the whole daemon and the real command line.
+//! Budget, policy overrides, forecast and repeated texts, through the whole daemon and the real command line.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use outboxd::sandbox::{Fault, FaultKind};
@@ -26,7 +26,7 @@ async fn changed_rules_are_checked_kept_and_in_force_at_once() {
     for (body, field, problem) in [
         (json!({"caps.al": "5/24h"}), "caps.al", "is not a known key"),
         (json!({"caps.all": "0/24h"}), "caps.all", "would let nothing through"),
-        (json!({"zone": "Mars/Base"}), "zone", "is no known time zone"),
+        (json!({"zone": "Mars/Base"}), "zone", "is not a known time zone"),
         (json!({"hours.monday": "09:00-18:00"}), "hours.monday", "needs a zone"),
         (json!({"gap.min": 5}), "gap.min", "expected text in quotes, got 5"),
     ] {
@@ -73,7 +73,7 @@ async fn changed_rules_are_checked_kept_and_in_force_at_once() {
     daemon.stop().await;
 }
 
-/// A waiting message says when it is expected to go, a sent one what became of it.
+/// Checks `explain`: a waiting message shows when it is expected to go, a sent one its history.
 async fn explanations(daemon: &Daemon, now: jiff::Timestamp) {
     let (_, listed) = daemon.get("/v1/messages?state=queued").await;
     let id = listed["data"][0]["id"].as_str().unwrap();
@@ -263,14 +263,14 @@ async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
     assert!(ok, "{said}");
     assert_eq!((&told["total"]["messages"], &told["account_count"]), (&json!(8), &json!(3)), "{told}");
 
-    // Two are queued already and one of them is sent; one comes twice, one says what another says, three are wrong.
+    // Two are queued already; one comes twice, one repeats the text of another, three are wrong.
     assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
     for line in &eight[..2] {
         assert_eq!(daemon.post("/v1/messages", line).await.0, 201);
     }
     let bad = [
         row("acc_0", "U0", json!({"dedupe_key": "k0", "text": "another text"})), // conflict
-        "{\"account_id\": \"acc_0\"".to_owned(),                                 // no JSON
+        "{\"account_id\": \"acc_0\"".to_owned(),                                 // not JSON
         row("acc_0", "U20", json!({"user_id": "x"})),                            // unknown field
     ];
     let lines = [
@@ -291,7 +291,7 @@ async fn a_forecast_with_a_file_counts_each_row_as_enqueue_would() {
     assert!(said.contains("supposed: 7 messages; 3 duplicates are counted once; 4 refused"), "{said}");
     assert!(out.contains("acc_7: 1 message, ") && out.contains("acc_0: 3 messages, "), "{out}");
     assert_eq!(env.sql("SELECT count(*) || '' FROM messages"), ["2"], "nothing was queued");
-    // What enqueueing the same file then says.
+    // Enqueueing the same file gives the same counts.
     let output = env.outboxd(&["enqueue", "all.ndjson"]).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "7 accepted, 3 duplicates (3 queued), 4 refused\n");
     daemon.stop().await;

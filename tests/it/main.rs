@@ -1,4 +1,5 @@
-//! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the env.
+//! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the
+//! source.
 
 mod account_sync;
 mod attachments;

@@ -1,5 +1,5 @@
-//! The examples of `docs/messages.md` are run as they stand there: through the socket, the command line and SQL, and what
-//! reaches the sandbox is what the page says goes out.
+//! Runs the examples of `docs/messages.md` verbatim: through the socket, the command line and SQL. What reaches the
+//! sandbox must be what the page says.
 
 use std::process::Command;
 
@@ -7,17 +7,16 @@ use serde_json::Value;
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
 
-/// One form, as the page shows it.
+/// One form of message, as the page shows it.
 struct Form {
     title: String,
     /// The body that `curl` posts.
     posted: String,
-    /// The upload, where files can come as one.
+    /// The upload, for a form with files.
     upload: Option<String>,
-    /// The command line.
     command: String,
     sql: String,
-    /// The indicator that is shown before.
+    /// The typing indicator that is shown before the message.
     after: Option<String>,
     path: String,
     body: Value,
@@ -57,7 +56,7 @@ fn form(section: &str) -> Form {
 }
 
 impl Form {
-    /// Puts the form in by each door, one after the other; answers how often.
+    /// Enqueues the form through each interface, one after the other; returns how many messages this makes.
     async fn put_in(&self, env: &TestEnv, daemon: &Daemon) -> usize {
         let (status, answer) = daemon.post_with("/v1/messages", ("accept", "*/*"), &self.posted).await;
         assert_eq!(status, 201, "{}: {answer}", self.title);
@@ -71,7 +70,7 @@ impl Form {
             .env("OUTBOXD_SOCKET", env.socket());
         let (ok, said) = run(shell, "");
         assert!(ok, "{}: {said}", self.title);
-        // The same person gets the same text by each door, which has to be allowed.
+        // The same person gets the same text through each interface, which has to be allowed.
         let allowed = self.sql.replacen("messages (", "messages (allow_repeat, ", 1);
         env.sql(&format!("{} RETURNING id", allowed.replacen("VALUES (", "VALUES (1, ", 1)));
         let Some(upload) = &self.upload else { return 3 };
@@ -103,7 +102,7 @@ impl Form {
     }
 }
 
-/// The indicator is shown for a moment only.
+/// Shows the typing indicator for a moment only.
 fn typing_quickly(env: TestEnv) -> TestEnv {
     let keys = ["BASE", "PER_CHAR_MIN", "PER_CHAR_MAX", "MIN"];
     keys.into_iter().fold(env, |env, key| env.set(&format!("OUTBOXD_POLICY_DEFAULT_TYPING_{key}"), "0s"))
@@ -129,7 +128,7 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
         let times = form.put_in(&env, &daemon).await;
         delivered += times;
         env.delivered(delivered).await;
-        // A delivery is told before its answer is noted.
+        // The sandbox counts a delivery before it records the answer.
         let answered = || env.writes().iter().all(|call| call.status.is_some());
         assert!(eventually(async || answered()).await, "{}", form.title);
         let (shown, calls): (Vec<_>, Vec<_>) =
@@ -151,7 +150,7 @@ async fn every_example_goes_out_as_the_page_says_by_each_door() {
     }
 }
 
-/// In the guide's words the same forms say `options`, and one recipient is an array of one.
+/// In the guide's dialect the same forms say `options`, and one recipient is an array of one.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guides_dialect_says_the_same_in_its_words() {
     let env = typing_quickly(TestEnv::new().await.hasty()).set("OUTBOXD_UNIPILE_DIALECT", "guide");

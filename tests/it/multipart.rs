@@ -1,4 +1,4 @@
-//! Files uploaded to the socket beside their message: what arrives, and every way in which an upload can be wrong.
+//! Files uploaded to the socket with their message: what arrives, and every way in which an upload can be wrong.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn message(text: &str) -> Part<'_> {
 async fn uploaded_files_arrive_byte_for_byte_with_what_is_said_about_them() {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
-    // Line ends, the boundary's own beginning and every byte there is.
+    // Line ends, the beginning of the boundary, and every byte value.
     let awkward: Vec<u8> = (0..=255).chain(*b"\r\n--\r\n----7d\r\n--").chain((0..=255).rev()).collect();
     let said = json!({
         "account_id": "acc_1", "chat_id": "c",

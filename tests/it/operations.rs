@@ -9,7 +9,7 @@ fn body(account: &str, number: usize) -> String {
     json!({"account_id": account, "chat_id": format!("c{number}"), "text": format!("message {number}"), "typing": false}).to_string()
 }
 
-/// A daemon that has sent three messages, one account twice.
+/// Starts a daemon that has sent three messages, two of them on one account.
 async fn used() -> (TestEnv, Daemon, Vec<String>) {
     let env = TestEnv::new()
         .await
@@ -35,7 +35,7 @@ async fn breaches(daemon: &Daemon) -> Vec<(String, String)> {
     all.iter().map(|one| (text(&one["promise"]), text(&one["what"]))).collect()
 }
 
-/// What the schema forbids to everybody is done here with its guards off.
+/// Changes the queue as another program can.
 fn tamper(env: &TestEnv, sql: &str) {
     let connection = rusqlite::Connection::open(env.database()).expect("the queue");
     connection.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
@@ -70,7 +70,7 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
     assert!(said.contains("P2") && said.contains("acc_2") && said.contains(&ids[2]), "{said}");
     tamper(&env, "DELETE FROM attempts WHERE number = 2");
 
-    // Two messages claim one id in one chat.
+    // Two messages claim the same id in one chat.
     tamper(
         &env,
         &format!(
@@ -88,7 +88,7 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
         ),
     );
 
-    // A pause that was not kept, inside a run and between two.
+    // A pause that was too short, within a run and between two runs.
     tamper(&env, "UPDATE attempts SET gap_ms = 3600000 WHERE account_id = 'acc_1'");
     let found = breaches(&daemon).await;
     assert!(
@@ -113,7 +113,7 @@ async fn an_audit_holds_sends_against_hours_and_caps() {
     assert_eq!(found, [("P4".to_owned(), "was number 2 of a cap of caps.message 1/24h".to_owned())]);
 }
 
-/// A producer may say that hours do not matter: that is no breach.
+/// A producer may ignore the hours: that is not a breach.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_audit_knows_who_may_ignore_the_hours() {
     let env = TestEnv::new().await.hasty();
@@ -149,7 +149,7 @@ async fn a_backup_is_whole_and_starts_held_wherever_it_is_put_back() {
     assert!(named["path"].as_str().unwrap().contains("/backups/outboxd-20"), "{named}");
     daemon.kill();
 
-    // Put back on another machine: another folder, without a mark.
+    // Restored on another machine: another folder, without a restore guard.
     let elsewhere = TestEnv::new().await.hasty();
     std::fs::copy(&path, elsewhere.database()).expect("put back");
     let daemon = elsewhere.serve().await;
@@ -175,7 +175,7 @@ async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
     assert_eq!(status, 409, "{answer}");
     assert!(answer["error"]["problem"].as_str().unwrap().contains("is there already"), "{answer}");
     assert_eq!(daemon.post("/v1/backup", r#"{"nam": "a.db"}"#).await.0, 422);
-    // A file where the folder should be.
+    // A file in place of the folder.
     drop(daemon);
     std::fs::write(env.path("file"), "").expect("written");
     let env = env.set("OUTBOXD_STORE_BACKUP_FOLDER", "file");
@@ -185,7 +185,7 @@ async fn a_backup_that_cannot_be_made_says_why_and_leaves_nothing() {
     assert!(answer["error"]["fix"].as_str().unwrap().contains("may write"), "{answer}");
 }
 
-/// A full or missing folder for temporary files keeps nothing from working: none is used.
+/// A full or missing folder for temporary files does no harm: the daemon uses none.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_temporary_folder_is_needed() {
     let env = TestEnv::new().await.hasty().set("SQLITE_TMPDIR", "/nowhere").set("TMPDIR", "/nowhere");
@@ -196,7 +196,8 @@ async fn no_temporary_folder_is_needed() {
     assert_eq!(daemon.post("/v1/backup", "").await.0, 200);
 }
 
-/// A producer that forgets its transaction: nothing is sent, it is told who must end it, and it goes on by itself.
+/// A producer that forgets to end its transaction: nothing is sent, the status names the process that must end it,
+/// and sending resumes without help.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_keeps_the_queue_locked_is_named() {
     let env = TestEnv::new().await.hasty();

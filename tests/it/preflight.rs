@@ -1,5 +1,5 @@
-//! What the daemon looks up before a call, over real HTTP: its inbox, its credits, the chat that exists. The sandbox's
-//! ledger says what reached whom, and its cache is a trap for whoever does not read anew.
+//! The preflight reads over real HTTP: the inbox, the credits, the chat that exists. The sandbox's ledger says what
+//! reached whom, and its cache is a trap for a client that does not request fresh data.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use outboxd::sandbox::{DeliveryKind, Endpoint};
@@ -46,7 +46,7 @@ async fn the_reserve_of_inmails_is_not_touched_whatever_the_cache_says() {
     let (_, explained) = daemon.get(&format!("/v1/messages/{third}/explain")).await;
     assert_eq!(explained["reason"], "inmail_credits", "{explained}");
     assert!(explained["sentence"].as_str().unwrap().contains("5 classic credits are left"), "{explained}");
-    // Somebody answered, and LinkedIn gave one back: that happens behind the cache.
+    // A recipient answered, and LinkedIn refunded a credit: the cache does not learn of this.
     world.set_credits("acc_1", Some(6), None, None);
     assert_eq!(texts(&env.delivered(4).await)[3], "inmail 2");
     world.set_credits("acc_1", Some(20), None, None);
@@ -57,7 +57,8 @@ async fn the_reserve_of_inmails_is_not_touched_whatever_the_cache_says() {
     );
 }
 
-/// Somebody bought credits and does not want to wait an hour: they are read at once, and a reserve stays one.
+/// After a purchase of credits an operator lifts the hold: the credits are read at once, and the reserve still
+/// applies.
 #[tokio::test(flavor = "multi_thread")]
 async fn lifting_a_hold_reads_the_credits_at_once() {
     let env = TestEnv::new().await.hasty();

@@ -1,5 +1,5 @@
 //! What the real client reads of the provider, against the sandbox: to the end of a list, never from a cache, and an
-//! error in place of anything that is not certain (P2, P5 rest on it).
+//! error instead of anything that is not certain (P2, P5 depend on it).
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use serde_json::{Value, json};
 use crate::classify::client::{PATIENT, client};
 use crate::classify::wire::{Peer, http};
 
-/// Every page at once.
+/// Grants every page at once.
 fn all() -> Pages {
     Arc::new(Unlimited)
 }
 
-/// Counts the pages that were asked for.
+/// Counts the pages that are requested.
 #[derive(Default)]
 struct Counting(AtomicUsize);
 
@@ -47,7 +47,7 @@ fn account() -> AccountId {
     AccountId::new("acc_1")
 }
 
-/// Waits until the sandbox would date a message later than this; answers the time before that.
+/// Waits until the sandbox would date a message later than now; returns the time before that.
 async fn tick() -> Timestamp {
     let clock = SystemClock::new();
     let before = clock.now();
@@ -64,7 +64,7 @@ async fn post(sandbox: &Sandbox, path: &str, body: Value) -> Value {
     answer.json().await.unwrap()
 }
 
-/// Every call since the ledger was cleared asked for a fresh answer.
+/// Asserts that every call since the ledger was cleared requested a fresh answer; returns their number.
 fn all_fresh(sandbox: &Sandbox) -> usize {
     let calls = sandbox.world().calls();
     assert!(calls.iter().all(|call| call.cache_control.as_deref() == Some("no-cache")), "{calls:?}");
@@ -89,7 +89,7 @@ async fn messages_are_read_to_the_end_of_the_time_asked_for() {
     assert_eq!((found[0].is_sender, found[1].is_sender), (Some(false), Some(true)));
     assert!(found.iter().all(|message| message.at > since && message.text == "hi"));
     assert_eq!(all_fresh(&sandbox), 3, "pages of a hundred");
-    // H13: each page after the first is asked for, as a request of its own.
+    // H13: each page after the first waits for its own permit.
     let pages = Arc::new(Counting::default());
     let counted: Pages = Arc::clone(&pages) as Pages;
     client.messages_since(account(), ChatId::new(AWKWARD), since, counted).await.unwrap();
@@ -177,7 +177,7 @@ async fn chats_inboxes_credits_and_the_account_are_what_is_true_now() {
         inboxes.into_iter().map(|inbox| (inbox.id.to_string(), inbox.disabled)).collect::<Vec<_>>()
     };
     let credits = async || client.inmail_credits(account()).await.unwrap();
-    // The first round fills the cache of the service, which does not learn of what the second one finds.
+    // The first round fills the cache of the service, which does not learn of the changes below.
     assert_eq!(chats().await, []);
     assert_eq!((inboxes().await.len(), inboxes().await[0].clone()), (5, ("CLASSIC_PRIMARY".into(), false)));
     assert_eq!(credits().await, [("classic".to_owned(), 10)].into());
@@ -207,7 +207,7 @@ async fn chats_inboxes_credits_and_the_account_are_what_is_true_now() {
     assert!(!found.is_locked);
 }
 
-/// How a read of messages failed: its kind and what it stops.
+/// Returns how a read of messages failed: its kind and what it stops.
 async fn failure(client: &Unipile) -> (String, Option<DownCause>, Option<Hold>) {
     let read = client.messages_since(account(), ChatId::new("c"), Timestamp::UNIX_EPOCH, all()).await;
     let Unread { problem, down, hold } = read.expect_err("a failure");
@@ -319,7 +319,7 @@ async fn an_answer_of_another_shape_is_an_error_that_repeats_nobodys_words() {
             _ => client.account(account()).await.err(),
         };
         let problem = unread.unwrap_or_else(|| panic!("{read}: {body} is taken for an answer")).problem;
-        // What is no JSON object comes from something other than Unipile.
+        // An answer that is not a JSON object comes from something other than Unipile.
         let is_object = body.starts_with('{') && body.ends_with('}');
         let kind = if is_object { "outboxd/unexpected_success" } else { "outboxd/untyped_success" };
         assert_eq!(problem.kind, kind, "{read}: {body}");
@@ -351,7 +351,7 @@ async fn what_is_optional_may_be_missing() {
     assert_eq!((found.name, &*found.provider, &*found.status, found.is_locked), (None, "", "invented", true));
 }
 
-/// The members of the one group of a list.
+/// Returns the members of the only group of a list.
 async fn members(chat: Value) -> Option<Vec<String>> {
     let body = json!({ "data": [chat], "id": "c" }).to_string();
     let peer = Peer::answering(&http("200 OK", "", &body)).await;

@@ -1,7 +1,7 @@
-//! A queue on a real file in a folder of its own, and what must hold of it after whatever was done to it.
+//! A queue on a real file in a folder of its own, and the invariants that must hold after any operation.
 //!
-//! Tests drive the `Store` through its verbs and judge it through a second connection (`rusqlite`), so that the judge
-//! shares no code with the judged.
+//! Tests drive the `Store` through its verbs and check it through a second connection (`rusqlite`), so that the check
+//! shares no code with the store.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outboxd::domain::account::History;
-use outboxd::domain::caps::Kind;
+use outboxd::domain::kind::Kind;
 use outboxd::domain::message::{AccountId, ChatId, Inbox, MessageId, NewMessage, Seq, Target, UserId};
 use outboxd::domain::outcome::{Phase, ProviderError};
 use outboxd::domain::reason::Reason;
@@ -21,13 +21,13 @@ use outboxd::store::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-/// Some moment, and so many seconds after it.
+/// Returns the time `seconds` after an arbitrary start.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     let start: Timestamp = "2026-11-22T09:00:00Z".parse().expect("a time");
     start + jiff::SignedDuration::from_secs(seconds)
 }
 
-/// Without what is less than a second: an intent is dated when it is written, some milliseconds after it was asked for.
+/// Truncates to seconds: an intent is dated when it is written, some milliseconds after it was requested.
 pub(crate) fn to_the_second(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).expect("a time")
 }
@@ -61,7 +61,6 @@ pub(crate) fn keyed(key: &str, message: NewMessage) -> NewMessage {
     NewMessage { dedupe_key: Some(key.into()), ..message }
 }
 
-/// A queue that a test owns.
 pub(crate) struct Queue {
     folder: TempDir,
     pub(crate) store: Store,
@@ -82,19 +81,19 @@ impl Queue {
         self.folder.path().join("queue.db")
     }
 
-    /// What a second daemon would meet.
+    /// Opens the queue a second time, as a second daemon would.
     pub(crate) async fn open_again(&self) -> Result<Store, StoreError> {
         Self::open(&self.folder, at(0)).await
     }
 
-    /// Ends this store without a goodbye, as a crash would, and opens the file anew.
+    /// Drops this store without a clean close, as a crash would, and opens the file again.
     pub(crate) async fn crash(self, now: Timestamp) -> Self {
         let Self { folder, store } = self;
         drop(store);
         Self::reopened(folder, now).await
     }
 
-    /// Says goodbye, and opens the file anew.
+    /// Closes the store cleanly and opens the file again.
     pub(crate) async fn restart(self, now: Timestamp) -> Self {
         let Self { folder, store } = self;
         store.close(now).await.expect("closed");
@@ -107,14 +106,14 @@ impl Queue {
         Self { folder, store }
     }
 
-    /// A connection as another program has it.
+    /// Opens a connection as another program does.
     pub(crate) fn sql(&self) -> Connection {
         let connection = Connection::open(self.path()).expect("the file is there");
         connection.busy_timeout(Duration::from_secs(5)).expect("a busy timeout");
         connection
     }
 
-    /// One value, as text.
+    /// Returns one value, as text.
     pub(crate) fn value(&self, sql: &str) -> String {
         let value = self.sql().query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0));
         match value.unwrap_or_else(|error| panic!("{sql}: {error}")) {
@@ -125,7 +124,7 @@ impl Queue {
         }
     }
 
-    /// Every row as one line, columns joined by `|`.
+    /// Returns every row as one line, columns joined by `|`.
     pub(crate) fn lines(&self, sql: &str) -> Vec<String> {
         let connection = self.sql();
         let mut statement = connection.prepare(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -160,7 +159,7 @@ impl Queue {
         (view.state, view.reason)
     }
 
-    /// The intent to send `id` for the `number`th time.
+    /// Returns the intent to send `id` for the `number`th time.
     pub(crate) async fn intent(&self, id: MessageId, number: u32, now: Timestamp) -> Intent {
         let view = self.view(id).await;
         Intent {
@@ -183,7 +182,7 @@ impl Queue {
         self.store.begin_attempt(intent).await.expect("an answer")
     }
 
-    /// What settles attempt `number` of `id` as `message`.
+    /// Returns the settlement of attempt `number` of `id` as `message`.
     pub(crate) async fn settlement(&self, id: MessageId, number: u32, message: Settled) -> Settlement {
         let view = self.view(id).await;
         let problem = match &message {
@@ -217,8 +216,8 @@ impl Queue {
         assert!(self.store.settle(settlement).await.expect("an answer"), "the attempt was open");
     }
 
-    /// What must hold whatever happened: the counts are right, every change of state is one event and a move of the
-    /// table, and every message has as many attempts as it says.
+    /// Checks the invariants: the counts are right, every change of state is one event and an allowed move, and every
+    /// message has as many attempts as it says.
     pub(crate) fn check(&self) {
         let counted = self.lines("SELECT account_id, state, n FROM counts WHERE n <> 0 ORDER BY 1, 2");
         let real = self.lines("SELECT account_id, state, count(*) FROM messages GROUP BY 1, 2 ORDER BY 1, 2");
@@ -246,7 +245,7 @@ impl Queue {
             for pair in life.windows(2) {
                 let is_move =
                     MOVES.iter().any(|(from, _, to)| from.as_str() == pair[0] && to.as_str() == pair[1]);
-                assert!(is_move, "{id}: {} to {} is no move: {life:?}", pair[0], pair[1]);
+                assert!(is_move, "{id}: {} to {} is not a move: {life:?}", pair[0], pair[1]);
             }
         }
 
@@ -259,7 +258,7 @@ impl Queue {
         self.check_order();
     }
 
-    /// What the order of messages rests on is what the rows say.
+    /// Checks that the order of messages matches the rows.
     pub(crate) fn check_order(&self) {
         for sql in ORDER_IS_WRONG {
             assert_eq!(self.lines(sql), [""; 0], "{sql}");
@@ -267,8 +266,8 @@ impl Queue {
     }
 }
 
-/// What the order of messages rests on and triggers keep: the first ready message of each lane, how far its campaign is,
-/// and who blocks whom in a thread. Each statement finds what is wrong.
+/// The order of messages, which triggers maintain: the first ready message of each lane, how far its campaign is, and
+/// what blocks whom in a thread. Each statement finds deviations.
 pub(crate) const ORDER_IS_WRONG: [&str; 3] = [
     "SELECT 'lanes', * FROM (SELECT account_id, substr(lane, 11) AS campaign, substr(lane, 1, 9) AS class, \
          min(due_at || printf(' %09d', seq)) AS first FROM messages \
@@ -318,5 +317,5 @@ pub(crate) fn review() -> Settled {
     Settled::Review { reason: Reason::OutcomeUnknown, problem: problem() }
 }
 
-/// Nothing of the queue has this place.
+/// A `seq` that no message of the queue has.
 pub(crate) const NOWHERE: Seq = Seq(999_999);

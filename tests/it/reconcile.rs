@@ -1,4 +1,4 @@
-//! Calls with an unknown outcome, through the whole daemon: read back, settled by evidence, or left to a person (P2).
+//! Calls with an unknown outcome, through the whole daemon: read back, settled by evidence, or left to review (P2).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run, texts};
 
-/// A env whose first call is delivered and whose answer never comes.
+/// Creates an environment whose first call is cut off, after its delivery if `delivered`.
 async fn env_with_a_cut(delivered: bool) -> TestEnv {
     let env = TestEnv::new().await.hasty().reconciling("100ms, 300ms");
     env.sandbox.fault(Fault::new(FaultKind::Cut { delivered }));
@@ -83,7 +83,7 @@ async fn what_is_not_there_at_the_last_read_waits_for_a_person_who_decides() {
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["next_step"], "1 message waits for a person: outboxd review");
 
-    // What it will do is said first, and nothing is done.
+    // The dry run says what it would do, and changes nothing.
     let (code, told) = decide(&daemon, &id, json!({"decision": "resend", "dry_run": true})).await;
     assert_eq!((code, &told["state"]), (200, &json!("review")), "{told}");
     assert!(told["will"].as_str().unwrap().contains("they get it twice"), "{told}");
@@ -125,7 +125,7 @@ async fn a_person_may_say_sent_or_drop_and_later_messages_go_on() {
         assert_eq!(message["sent_at"].is_string(), decision == "sent");
         daemon.becomes(&behind, "sent").await;
         assert_eq!(texts(&env.sandbox.world().deliveries()), ["second"]);
-        // It is decided.
+        // It is already decided.
         let (code, refused) = decide(&daemon, &id, json!({"decision": "resend"})).await;
         assert_eq!((code, &refused["error"]["code"]), (409, &json!("wrong_state")), "{refused}");
     }
@@ -177,7 +177,7 @@ async fn what_is_certainly_absent_goes_out_once_more_where_the_policy_says_so() 
     assert_eq!(texts(&env.sandbox.world().deliveries()), ["again"]);
 }
 
-/// The same words twice on purpose, the second of them cut off before its delivery: the first one is no evidence.
+/// The same text twice on purpose, the second cut off before its delivery: the first one is not evidence.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_words_sent_before_are_no_evidence() {
     let env = TestEnv::new().await.hasty().reconciling("100ms, 300ms");
@@ -193,7 +193,7 @@ async fn the_same_words_sent_before_are_no_evidence() {
     assert_eq!(daemon.becomes(&third, "sent").await["settled_by"], "evidence");
 }
 
-/// A read that fails proves nothing, however often.
+/// A read that fails proves nothing, however often it fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chat_that_cannot_be_read_is_no_proof_of_absence() {
     let env = TestEnv::new()
@@ -212,7 +212,8 @@ async fn a_chat_that_cannot_be_read_is_no_proof_of_absence() {
     assert!(detail.contains("api/internal_error"), "{detail}");
 }
 
-/// While its account is disconnected nothing can be seen, so nobody is asked; when it is back the message is found.
+/// While its account is disconnected nothing can be seen, so the message does not go to review; once the account is
+/// back, it is found.
 #[tokio::test(flavor = "multi_thread")]
 async fn reads_do_not_count_while_the_account_is_down() {
     let env = TestEnv::new().await.hasty().reconciling("50ms, 100ms");
@@ -225,7 +226,7 @@ async fn reads_do_not_count_while_the_account_is_down() {
     assert_eq!(message["evidence"].as_array().unwrap().len(), 13, "{message}");
 }
 
-/// A stop while a chat is read loses nothing: the next run reads it.
+/// A stop during a read of a chat loses nothing: the next run reads it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_while_reading_back_changes_nothing() {
     let env = TestEnv::new().await.hasty().reconciling("100ms, 300ms");
@@ -274,7 +275,7 @@ async fn review_on_the_command_line_lists_shows_and_settles() {
     assert!(!ok && refused.contains("is sent and not in review"), "{refused}");
 }
 
-/// T13: what evidence settled says so, and which evidence.
+/// T13: a message that was settled by evidence says so, and names the evidence.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
     let env = env_with_a_cut(true).await;
@@ -306,7 +307,7 @@ async fn what_was_settled_by_reading_back_says_so_and_names_the_message() {
         assert!(ok && shown.contains(part), "{part}: {shown}");
     }
 
-    // A person's word as well.
+    // So does a decision of a person.
     env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
     let id = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "y"}"#).await;
     daemon.becomes(&id, "review").await;
@@ -363,7 +364,7 @@ async fn a_message_that_its_account_keeps_back_has_one_reason_everywhere() {
     }
 }
 
-/// And so has one that comes back into the queue while its account rests.
+/// The same holds for a message that returns to the queue while its account rests.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_is_sent_again_during_a_rest_says_what_it_waits_for() {
     let env = TestEnv::new()

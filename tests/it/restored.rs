@@ -1,4 +1,4 @@
-//! Queues that were away: a copy that was restored from a backup, and one that nobody had open for days (P2, P4).
+//! Queues that were away: a copy that was restored from a backup, and one that no daemon had open for days (P2, P4).
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn body(number: usize) -> String {
         .to_string()
 }
 
-/// The database as a clean stop leaves it: one file.
+/// Copies the database as a clean stop leaves it: one file.
 fn copy(env: &TestEnv, to: &Path) {
     let log = format!("{}-wal", env.database().display());
     assert!(!Path::new(&log).exists(), "a clean stop leaves nothing in the write-ahead log");
@@ -30,7 +30,7 @@ fn put_back(env: &TestEnv, from: &Path) {
     std::fs::copy(from, env.database()).expect("a restored file");
 }
 
-/// Yesterday's database under today's mark: what has been sent since would go out again.
+/// Yesterday's database next to today's restore guard: whatever was sent since would be sent again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
     let env = TestEnv::new().await.hasty();
@@ -46,7 +46,7 @@ async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
     let daemon = env.serve().await;
     assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
     daemon.becomes(&second, "sent").await;
-    // Without a goodbye: the mark is there at once.
+    // Without a clean stop: the restore guard is written at once.
     daemon.kill();
     put_back(&env, &env.path("snapshot.db"));
     let daemon = env.serve().await;
@@ -55,12 +55,12 @@ async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
     let (_, status) = daemon.get("/v1/status").await;
     assert_eq!(status["restored"]["why"], "it does not know the last call that was made from this queue");
     assert!(status["next_step"].as_str().unwrap().contains("outboxd resume --all --restored"), "{status}");
-    // Resuming alone does not mean that somebody has looked.
+    // Resuming alone does not mean that a person has checked the queue.
     daemon.post("/v1/resume", "").await;
     assert_eq!(wait_status(&daemon, &second).await.0, "restored");
     let third = daemon.enqueue(&body(3)).await;
     assert_eq!(wait_status(&daemon, &third).await.0, "restored");
-    // It stays so over restarts.
+    // This holds across restarts.
     daemon.kill();
     let daemon = env.serve().await;
     assert_eq!(wait_status(&daemon, &second).await.0, "restored");
@@ -75,7 +75,7 @@ async fn a_restored_snapshot_sends_nothing_until_somebody_lets_it_go() {
     assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
 }
 
-/// What a copy has forgotten need not be a call: a cancellation or a pause counts as well.
+/// A copy may have lost something other than a call: a cancellation or a pause counts as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_has_forgotten_a_cancellation_is_recognised() {
     let env = TestEnv::new().await.hasty();
@@ -137,7 +137,7 @@ async fn restored_concerns_everything_and_is_refused_for_an_account() {
     assert!(!ok && said.contains("--all"), "{said}");
 }
 
-/// Dates the queue and its mark back by so many hours: the machine was off.
+/// Dates the queue and its restore guard back by `hours`, as if the machine had been off.
 fn was_off_for(env: &TestEnv, hours: u32) {
     let earlier =
         |column: &str| format!("{column} = strftime('%Y-%m-%dT%H:%M:%fZ', {column}, '-{hours} hours')");
@@ -147,7 +147,7 @@ fn was_off_for(env: &TestEnv, hours: u32) {
             earlier("created_at"),
             earlier("due_at")
         ),
-        // Of another start of the machine: the time since this one tells how long nobody ran.
+        // From another boot of the machine: the time since this boot shows how long no daemon ran.
         format!("UPDATE runs SET boot_id = 'another', {}, {}", earlier("started_at"), earlier("clock_at")),
     ] {
         env.sql(&sql);
@@ -168,7 +168,7 @@ async fn queue_that_was_off(hours: u32, stale_after: &str) -> (TestEnv, Daemon, 
     let by_socket = daemon.enqueue(&body(1)).await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    // While nobody was there another program went on inserting.
+    // While no daemon ran, another program continued to insert.
     let insert =
         "INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_1', 'c2', 'message 2') RETURNING id";
     let by_sql = env.sql(insert).remove(0);
@@ -239,7 +239,8 @@ async fn deciding_about_all_needs_a_reason_and_a_decision() {
     }
 }
 
-/// What was sent after a restore is not in the queue from before it: putting that one back would send it again.
+/// A message that was sent after a restore is not in the queue from before it: restoring that one would send it
+/// again.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_from_before_a_restore_is_a_restored_one_as_well() {
     let env = TestEnv::new().await.hasty();
@@ -255,7 +256,7 @@ async fn the_queue_from_before_a_restore_is_a_restored_one_as_well() {
     daemon.ended().await;
     put_back(&env, &env.path("backups").join("copy.db"));
     let mut daemon = env.serve().await;
-    // Resuming alone lets nothing go, and says so.
+    // Resuming alone releases nothing, and says so.
     let (ok, said) = run(env.outboxd(&["resume", "--all"]), "");
     assert!(ok && said.contains("still held"), "{said}");
     daemon.post("/v1/resume", r#"{"restored": true}"#).await;
@@ -266,7 +267,10 @@ async fn the_queue_from_before_a_restore_is_a_restored_one_as_well() {
     put_back(&env, &env.path("before.db"));
     let daemon = env.serve().await;
     let (_, status) = daemon.get("/v1/status").await;
-    assert_eq!(status["restored"]["why"], "the restore guard beside it belongs to another queue", "{status}");
+    assert_eq!(
+        status["restored"]["why"], "the restore guard next to it belongs to another queue",
+        "{status}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +288,7 @@ async fn what_has_expired_meanwhile_expires_and_needs_nobody() {
     daemon.becomes(&id, "expired").await;
 }
 
-/// Whoever may not use the socket may not read the queue either.
+/// A user who may not use the socket may not read the queue either.
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_the_queue_are_not_for_everybody() {
     use std::os::unix::fs::PermissionsExt;

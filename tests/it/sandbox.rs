@@ -1,7 +1,7 @@
-//! The sandbox itself, over real HTTP: what it answers, and what its ledger says about it.
+//! The sandbox itself, over real HTTP: what it answers, and what its ledger records.
 //!
-//! Everything else is judged by this ledger, so these tests compare it with what was sent, byte for byte. Attachments,
-//! kinds of chats, reads with their cache, refusals and faults have files of their own.
+//! All other tests check this ledger, so these tests compare it with what was sent, byte for byte. Attachments, kinds
+//! of chats, reads with their cache, refusals and faults have files of their own.
 
 mod attachments;
 mod cache;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 const START: &str = "/v2/acc_1/inboxes/CLASSIC_PRIMARY/chats/send";
 const SEND: &str = "/v2/acc_1/chats/chat-1/messages/send";
 const TYPING: &str = "/v2/acc_1/chats/chat-1/composing?action=typing";
-/// Long enough that nobody sees its end: such a test goes on by a condition.
+/// A time that no test waits for: such a test continues by a condition.
 const FOREVER: Duration = Duration::from_secs(3600);
 
 struct Bench {
@@ -60,7 +60,7 @@ impl Bench {
         read(self.request(Method::GET, path).send().await.expect("an answer")).await
     }
 
-    /// What a read answers when it is not asked of the cache.
+    /// Returns the answer to a read that bypasses the cache.
     async fn fresh(&self, path: &str) -> Value {
         let request = self.request(Method::GET, path).header("cache-control", "no-cache");
         let (status, answer) = read(request.send().await.expect("an answer")).await;
@@ -278,7 +278,7 @@ async fn stopping_cuts_what_is_open_and_refuses_what_is_new() {
     assert_eq!(world.delivered_count(), 0);
 }
 
-/// Ids of an earlier run would look to `outboxd audit` like messages that went twice.
+/// Ids that repeat those of an earlier run would look to `outboxd audit` like messages that were sent twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn another_run_of_the_sandbox_gives_other_ids_unless_its_seed_is_the_same() {
     async fn ids(arguments: &[&str]) -> (Value, Value) {

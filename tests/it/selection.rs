@@ -1,4 +1,4 @@
-//! What goes next, asked of the real process: however many campaigns wait, and whatever door they came by.
+//! Selection by the real process: however many campaigns wait, and through whichever interface they came.
 
 use serde_json::json;
 
@@ -29,7 +29,7 @@ async fn a_due_message_goes_although_a_hundred_campaigns_wait_for_a_date() {
     assert_eq!(account["reason"], "scheduled");
 }
 
-/// One INSERT of exactly as many rows as are taken in at once, and silence after it: every account is woken.
+/// One INSERT of exactly as many rows as one batch takes in, and nothing after it: every account is woken.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_rows_of_one_large_insert_all_go_on() {
     let env = TestEnv::new().await.hasty();

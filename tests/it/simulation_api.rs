@@ -1,6 +1,6 @@
 //! The simulation with an API that fails as a whole and a rate that is short: outages of minutes, an API that hangs,
-//! look-ups that fail, ten requests a second. The judges of `simulation/` hold every promise; this adds what an outage may
-//! cost and that all go on after it.
+//! preflight reads that fail, ten requests a second. The checkers of `simulation/` check every promise; this adds
+//! what an outage may cost and that all accounts continue after it.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::HashMap;
@@ -24,10 +24,10 @@ use crate::simulation::life::{Life, Universe};
 
 const ACCOUNTS: u64 = 12;
 
-/// How the API fails while it does.
+/// How the API fails during the outage.
 #[derive(Debug, Clone, Copy)]
 enum Trouble {
-    /// Everything is answered by a gateway.
+    /// A gateway answers everything.
     Pages(u16),
     /// Nothing is answered.
     Hangs,
@@ -35,7 +35,7 @@ enum Trouble {
     Away,
 }
 
-/// Well, but for a time of trouble and look-ups that fail now and then.
+/// Fault plan: no faults but an outage, and preflight reads that fail now and then.
 struct Outage {
     clock: FakeClock,
     from: Duration,
@@ -80,7 +80,7 @@ impl FaultPlan for Outage {
     }
 }
 
-/// What one seed shows: what was wrong.
+/// Runs one seed and returns what was wrong.
 fn tell(seed: u64) -> Vec<String> {
     let mut dice = dice(seed);
     let mut rules = policy();

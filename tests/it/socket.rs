@@ -1,4 +1,4 @@
-//! The socket itself: its name, and clients that write a body where none is read.
+//! The socket itself: its name, and clients that send a body where none is read.
 
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -37,7 +37,7 @@ async fn the_longest_path_starts_and_the_kernel_knows_the_socket_by_it() {
     child.wait().expect("it ended");
 }
 
-/// One request whose body comes a moment after its head; the status of the answer.
+/// Sends a request whose body comes a moment after its head; returns the status of the answer.
 fn late_body(socket: &Path, request: &str, body: &[u8]) -> std::io::Result<u16> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
@@ -47,7 +47,7 @@ fn late_body(socket: &Path, request: &str, body: &[u8]) -> std::io::Result<u16> 
     );
     stream.write_all(head.as_bytes())?;
     for piece in body.chunks(64 << 10) {
-        // Other threads have their turn, the daemon among them.
+        // Lets other threads run, the daemon among them.
         std::thread::yield_now();
         stream.write_all(piece)?;
     }

@@ -1,5 +1,5 @@
-//! The SQL door, as another program comes through it: its own SQLite, its own connection, while the queue is open
-//! (P1, P7). Nothing here goes through the store but what the test says.
+//! The SQL interface, as another program uses it: its own SQLite, its own connection, while the queue is open (P1,
+//! P7). Nothing here goes through the store unless the test says so.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod refusals;
@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::queue::{Queue, account, at, keyed, sent, to_chat};
 
-/// `INSERT INTO messages` with these columns and values.
+/// Runs `INSERT INTO messages` with these columns and values.
 fn insert(connection: &Connection, columns: &str, values: &str) -> rusqlite::Result<usize> {
     connection.execute(&format!("INSERT INTO messages ({columns}) VALUES ({values})"), [])
 }
@@ -147,7 +147,7 @@ async fn a_key_is_a_producers_idempotency() {
         assert!(verb != "INSERT" || error.ends_with("messages.dedupe_key"), "{error}");
         queue.check();
     }
-    // Both doors share the keys.
+    // The socket and SQL share the keys.
     let enqueue = |message| queue.store.enqueue(vec![message], EnqueueMode::Each, at(0));
     let same = enqueue(keyed("k", to_chat("c", "x"))).await.unwrap();
     assert!(matches!(same[..], [Enqueued::Duplicate(_)]), "{same:?}");
@@ -179,8 +179,8 @@ async fn every_conflict_clause_inserts_a_good_row() {
     assert_eq!(queue.value("SELECT count(*) FROM events"), (3 * verbs.len()).to_string());
 }
 
-/// `REPLACE` deletes the row that is in its way, and with it what became of that message: it could be lost, or sent
-/// a second time (P1, P2).
+/// `REPLACE` deletes the conflicting row, and with it the outcome of that message: it could be lost, or sent a second
+/// time (P1, P2).
 #[tokio::test]
 async fn insert_or_replace_never_removes_a_message() {
     let queue = Queue::new().await;
@@ -189,7 +189,7 @@ async fn insert_or_replace_never_removes_a_message() {
     let waiting = queue.enqueue(keyed("waiting", to_chat("c", "y")), at(0)).await;
     let connection = queue.sql();
     insert(&connection, "account_id, chat_id, text, dedupe_key", "'acc_1', 'c', 'z', 'new'").unwrap();
-    // As in nearly every program but this test: nothing else protects a message with attempts.
+    // As in nearly every other program: without foreign keys nothing else protects a message with attempts.
     connection.pragma_update(None, "foreign_keys", false).unwrap();
     let before = queue.lines("SELECT * FROM messages ORDER BY seq");
     let id = |id: MessageId| format!("'{id}'");
@@ -242,7 +242,7 @@ async fn a_producer_cannot_move_a_message_where_it_cannot_go() {
     queue.check();
 }
 
-/// 64 tasks work on the queue as the engine and the API do, until `stop`.
+/// Starts 64 tasks that use the queue as the engine and the API do, until `stop`.
 fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
     let mut tasks = JoinSet::new();
     for task in 0..64 {
@@ -266,7 +266,7 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                     provider_at: None,
                     fingerprint: String::new(),
                     chat_id: None,
-                    limits: outboxd::store::IntentLimits::new(outboxd::domain::caps::Kind::Message),
+                    limits: outboxd::store::IntentLimits::new(outboxd::domain::kind::Kind::Message),
                 };
                 assert_eq!(store.begin_attempt(intent).await.expect("an answer"), Begun::Granted);
                 let settlement = outboxd::store::Settlement {

@@ -1,5 +1,5 @@
-//! A disk that fails under the running daemon: no call without a durable intent, the reason is told, and it goes on by itself
-//! (P1, P2, P6).
+//! A disk that fails under the running daemon: no call without a durable intent, the reason is shown, and sending
+//! resumes without help (P1, P2, P6).
 
 use std::process::Command;
 
@@ -48,7 +48,7 @@ async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
         eventually(async || daemon.get(&format!("/v1/messages/{third}")).await.1["reason"] == "storage")
             .await;
     assert!(storage, "explain says why: {}", env.log());
-    // What cannot be kept is not acknowledged.
+    // A message that cannot be stored is not acknowledged.
     let (code, refused) = daemon.post("/v1/messages", &body(4)).await;
     assert_eq!(code, 503, "{refused}");
     assert_eq!(env.sandbox.world().delivered_count(), 2, "no call without a durable intent");
@@ -61,7 +61,7 @@ async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
     assert_eq!(texts(&env.sandbox.world().deliveries()), ["message 1", "message 2", "message 3"]);
 }
 
-/// A producer that keeps the write lock: what is due waits for the storage from within a second on, and says so.
+/// A producer that keeps the write lock: a due message waits for the storage within a second, and says so.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_due_while_another_program_keeps_the_lock_waits_for_the_storage() {
     let clock = SystemClock::new();
@@ -77,7 +77,7 @@ async fn what_is_due_while_another_program_keeps_the_lock_waits_for_the_storage(
     assert!(eventually(async || reason().await == "storage").await, "{}", reason().await);
     let told_after = Clock::now(&clock).duration_since(due);
     assert!(told_after.as_millis() < 3000, "told only {told_after} after it was due");
-    // From then on it never says anything else.
+    // From then on it never shows another reason.
     while Clock::now(&clock).duration_since(due).as_millis() < 8000 {
         let (reason, health) = (reason().await, daemon.get("/healthz"));
         let asked = clock.monotonic();
@@ -93,7 +93,7 @@ async fn what_is_due_while_another_program_keeps_the_lock_waits_for_the_storage(
     assert!(eventually(async || daemon.get("/healthz").await.0 == 200).await);
 }
 
-/// The answer comes when it cannot be written down: it is kept until it can.
+/// The answer arrives when it cannot be recorded: the daemon keeps it until it can.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outcome_that_cannot_be_recorded_is_recorded_when_the_disk_is_back() {
     let env = TestEnv::new().await.hasty().ignoring_file_limits();
@@ -127,7 +127,7 @@ async fn a_damaged_page_stops_sending_and_says_so() {
     daemon.post_as("/v1/messages", "application/x-ndjson", lines.join("\n").into_bytes()).await;
     daemon.signal("-TERM");
     daemon.ended().await;
-    // Every page but the schema's: whatever is read first is damaged.
+    // Damages the root pages of the tables and indexes that are read first, but not the schema's.
     let path = env.database();
     let mut bytes = std::fs::read(&path).expect("the queue");
     let roots = env.sql("SELECT CAST(rootpage AS TEXT) FROM sqlite_schema WHERE name IN ('messages', 'messages_due', 'attempts') AND rootpage > 0");
@@ -136,7 +136,7 @@ async fn a_damaged_page_stops_sending_and_says_so() {
         bytes[at..at + 64].fill(0xA5);
     }
     std::fs::write(&path, &bytes).expect("damaged");
-    // It refuses to start, or it runs and says that it cannot send: what it must not do is send.
+    // It may refuse to start, or run and log that it cannot read the queue; it must not send.
     let log = std::fs::File::create(env.path("damaged")).expect("a log file");
     let mut serve = env.outboxd(&["serve"]).stderr(log).spawn().expect("it starts");
     let told = eventually(async || {
@@ -150,7 +150,8 @@ async fn a_damaged_page_stops_sending_and_says_so() {
     assert_eq!(env.sandbox.world().delivered_count(), 0);
 }
 
-/// A program that keeps a read transaction open keeps SQLite from beginning the log anew: it is told, and it ends by itself.
+/// A program that keeps a read transaction open keeps SQLite from restarting the log: the status names it, and the
+/// log is cut once the transaction has ended.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_a_reader_keeps_long_is_told_of_and_cut_when_the_reader_has_gone() {
     let env = TestEnv::new().await.hasty();
@@ -182,7 +183,7 @@ async fn a_log_that_a_reader_keeps_long_is_told_of_and_cut_when_the_reader_has_g
     assert!(!warned().await.contains("read transaction"));
 }
 
-/// Whether a producer moves the log cannot be seen, so no warning says that it might.
+/// The daemon cannot see whether a producer checkpoints the log, so no warning says that it might.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_with_an_old_sqlite_is_listed_and_nobody_is_warned_for_ever() {
     let env = TestEnv::new().await;

@@ -1,5 +1,5 @@
-//! The store's contract, verb by verb, on a real file: a second backend must pass these tests unchanged but for
-//! what `queue.rs` asks of SQLite. Here: enqueueing, and that what was acknowledged is on disk (P1, P7).
+//! The store's contract, verb by verb, on a real file: a second backend must pass these tests unchanged but for what
+//! `queue.rs` reads from SQLite. Here: enqueueing, and that what was acknowledged is on disk (P1, P7).
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 mod attempts;
@@ -20,9 +20,9 @@ use tokio::task::JoinSet;
 
 use crate::queue::{Queue, account, at, keyed, to_chat, to_user};
 
-/// Columns that no message has when it comes, and `options`, which the socket writes as `specifics`.
+/// Columns that are NULL in every new message, and `options`, which the socket writes as `specifics`.
 const DAEMONS: [&str; 11] = [
-    // Judged at the door and not kept.
+    // Checked on the way in and not stored.
     "allow_placeholders",
     "revision",
     "options",
@@ -91,7 +91,8 @@ fn picture() -> Attachment {
     }
 }
 
-/// One row alone and the rows of a batch are written by two statements. No two columns of a producer hold the same in all of them.
+/// Two statements write a single row and the rows of a batch. No two columns of a producer hold the same values in
+/// all messages.
 #[tokio::test]
 async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
     let specifics = serde_json::json!({ "linkedin": { "classic": { "inmail": true } } });
@@ -182,7 +183,7 @@ async fn the_same_key_with_the_same_content_is_a_duplicate_and_with_another_a_co
         }
     }
     assert_eq!(queue.value("SELECT count(*) FROM messages"), "1");
-    assert_eq!(queue.value("SELECT count(*) FROM events"), "1", "a duplicate is no event");
+    assert_eq!(queue.value("SELECT count(*) FROM events"), "1", "a duplicate is not an event");
     queue.check();
 }
 
@@ -248,7 +249,7 @@ async fn an_all_or_none_batch_with_a_conflict_leaves_nothing() {
     let verdicts = queue.store.enqueue(good, EnqueueMode::All, at(2)).await.unwrap();
     assert!(
         matches!(verdicts[..], [Enqueued::Accepted(_), Enqueued::Duplicate(_), Enqueued::Accepted(_)]),
-        "a duplicate is no conflict: {verdicts:?}"
+        "a duplicate is not a conflict: {verdicts:?}"
     );
     queue.check();
 }
@@ -292,7 +293,7 @@ async fn sixty_four_callers_at_once_are_all_acknowledged_and_all_on_disk() {
 #[tokio::test]
 async fn one_bad_member_of_a_group_commit_takes_no_other_down() {
     let queue = Queue::new().await;
-    // The CHECK on account_id refuses this one, whatever the door let through.
+    // The CHECK on account_id refuses this one, whatever validation let through.
     let bad =
         NewMessage { account_id: outboxd::domain::message::AccountId::new("bob"), ..to_chat("c", "bad") };
     let enqueue = |message| queue.store.enqueue(vec![message], EnqueueMode::Each, at(0));
@@ -351,7 +352,7 @@ async fn the_file_is_kept_as_the_promises_need_it() {
                               AND name NOT LIKE 'sqlite%' AND name NOT LIKE '_sqlx%'",
     );
     assert_eq!(strict, [""; 0], "every table is STRICT");
-    // In memory there is no write-ahead log: the promises cannot be kept, so it must not start.
+    // A file that cannot be created: the store must not open.
     let options = outboxd::store::StoreOptions { path: "/proc/queue.db".into(), readers: 1 };
     let Err(error) = outboxd::store::Store::open(&options, at(0)).await else { panic!("opened") };
     assert!(matches!(error, StoreError::File { .. }), "{error:?}");

@@ -1,7 +1,7 @@
-//! The hot statements stay fast however long the queue is: their query plans, and the work SQLite does for them.
+//! The hot statements stay fast however long the queue is: their query plans, and the work that SQLite does for them.
 //!
-//! No ANALYZE was run and none is needed: a producer's database has no statistics either. Work is counted in steps of
-//! SQLite's virtual machine, which are the same on every machine, not in time.
+//! The tests do not run ANALYZE, and none is needed: a producer's database has no statistics either. Work is counted
+//! in steps of SQLite's virtual machine, which are the same on every machine, not in time.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use rusqlite::{Connection, StatementStatus};
 
 use crate::queue::{Queue, at};
 
-/// `rows` messages of 5 accounts, most of them queued; every state occurs, and every kind of waiting.
+/// Inserts `rows` messages of 5 accounts, most of them queued, in several states and with several kinds of waiting.
 fn fill(connection: &Connection, rows: u32) {
     let sql = format!(
         "INSERT INTO accounts (id, created_at) SELECT 'acc_' || value, '2026-11-22T09:00:00.000Z' FROM json_each('[0,1,2,3,4]'); \
@@ -29,7 +29,7 @@ fn fill(connection: &Connection, rows: u32) {
     connection.execute_batch(&sql).unwrap();
 }
 
-/// The plan of `sql`, a line each, indented by depth.
+/// Returns the plan of `sql`, one line per step, indented by depth.
 fn plan(connection: &Connection, sql: &str) -> Vec<String> {
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
     let mut depth = HashMap::from([(0_i64, 0_usize)]);
@@ -54,13 +54,13 @@ async fn filled(rows: u32) -> Queue {
     queue
 }
 
-/// What one line of a plan must not be: looking at every row of a table that grows.
+/// Returns whether a line of a plan reads every row of a table that grows.
 fn looks_at_every_row(line: &str) -> bool {
     let line = line.trim_start();
     let grows = ["messages", "m", "u", "r", "f", "attempts", "events"];
     line.strip_prefix("SCAN ").is_some_and(|rest| {
         let table = rest.split(' ').next().unwrap_or_default();
-        // A partial index holds only the rows that are asked for.
+        // A partial index holds only the rows that the statement needs.
         let partial = ["messages_new", "messages_expiring"].iter().any(|index| rest.contains(index));
         grows.contains(&table) && !partial
     })
@@ -134,7 +134,7 @@ async fn candidates_are_found_through_indexes_and_nothing_is_sorted() {
     assert!(!text.contains("TEMP B-TREE"), "something is sorted:\n{text}");
 }
 
-/// Steps of SQLite's virtual machine for the candidates of `acc_0`.
+/// Returns the steps of SQLite's virtual machine for the candidates of `acc_0`.
 fn steps_of_candidates(connection: &Connection, now: &str) -> i32 {
     let (_, sql) = hot_statements().remove(0);
     let mut statement = connection.prepare(&sql).unwrap();
@@ -148,10 +148,10 @@ fn steps_of_candidates(connection: &Connection, now: &str) -> i32 {
     statement.get_status(StatementStatus::VmStep)
 }
 
-/// A queue of `rows` messages of one account that are due one a second, of `campaigns` campaigns.
+/// Creates a queue of `rows` messages of one account in `campaigns` campaigns, one due per second.
 async fn waiting(rows: u32, campaigns: u32) -> Queue {
     let queue = Queue::new().await;
-    // Only what waits: nothing is settled, nothing is tried again.
+    // Only waiting messages: none is settled, none is retried.
     let sql = format!(
         "INSERT INTO accounts (id, created_at) VALUES ('acc_0', '2026-11-22T09:00:00.000Z'); \
          DROP TRIGGER messages_inserted; \
@@ -180,7 +180,7 @@ async fn picking_from_200_000_costs_what_picking_from_1_000_costs() {
     assert!(many <= few * 2 && half <= few * 2, "steps with 1 and with 10,000 campaigns: {steps:?}");
 }
 
-/// Steps of SQLite's virtual machine for `sql`, with its triggers.
+/// Returns the steps of SQLite's virtual machine for `sql`, with its triggers.
 fn steps(connection: &Connection, sql: &str) -> i32 {
     let mut statement = connection.prepare(sql).unwrap();
     assert_eq!(statement.raw_execute().unwrap(), 1, "{sql}");

@@ -1,5 +1,5 @@
-//! The file is shared with other programs: what they INSERT is noticed, their locks are waited for, and the write-ahead
-//! log that all write is moved back.
+//! Other programs share the file: the store notices their INSERTs, waits for their locks, and checkpoints the
+//! write-ahead log that all of them write.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn insert(connection: &Connection, text: &str) {
     connection.execute(sql, [text]).unwrap();
 }
 
-/// What the watcher tells next, within 20 s.
+/// Returns what the watcher finds next, within 20 s.
 async fn told(watch: &mut ExternalInserts, limit: u32, clock: &Arc<dyn Clock>) -> Vec<i64> {
     tokio::select! {
         rows = watch.next(limit, clock) => arrivals(&rows.unwrap()),
@@ -34,7 +34,7 @@ fn arrivals(rows: &[Inserted]) -> Vec<i64> {
     rows.iter().map(|row| row.seq.0).collect()
 }
 
-/// Takes a row out of the new ones, as the daemon would.
+/// Rejects a new row, as the daemon would.
 async fn reject(queue: &Queue, seq: i64) {
     let rows = queue.store.inserted(100).await.unwrap();
     let row = rows.iter().find(|row| row.seq == Seq(seq)).unwrap();
@@ -52,7 +52,7 @@ async fn an_insert_of_another_program_is_noticed_and_nothing_is_not() {
         assert!(futures_util::poll!(&mut next).is_pending(), "nothing was inserted");
         clock.sleep(Duration::from_millis(1)).await;
     }
-    // What the daemon itself takes in is nobody's to admit.
+    // A message that the daemon itself takes in needs no admission.
     queue.enqueue(to_chat("c", "mine"), at(1)).await;
     for _ in 0..20 {
         assert!(futures_util::poll!(&mut next).is_pending(), "no other program inserted");
@@ -84,14 +84,14 @@ async fn rows_beyond_the_limit_follow_and_rows_that_could_not_be_judged_come_aga
     let mut watch = queue.store.watch().await.unwrap();
     assert_eq!(told(&mut watch, 9, &clock).await, [3]);
     watch.look_again();
-    // At once: the clock alone would have it asked for in 5 s.
+    // At once: polling alone would read it again after 5 s.
     tokio::select! {
         rows = watch.next(9, &clock) => assert_eq!(arrivals(&rows.unwrap()), [3], "it was not judged"),
         () = clock.sleep(Duration::from_secs(3)) => panic!("it did not come again"),
     }
 }
 
-/// The kernel's word that another program wrote may come while the daemon writes, and means both then.
+/// The kernel's notice that another program wrote may come while the daemon writes; it then means both writes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_insert_is_noticed_while_the_daemon_writes_without_a_pause() {
     let queue = Queue::new().await;
@@ -114,7 +114,7 @@ async fn an_insert_is_noticed_while_the_daemon_writes_without_a_pause() {
     busy.shutdown().await;
 }
 
-/// P5: the writer waits for a lock as SQLite would, and what it then writes is dated when it had the lock.
+/// P5: the writer waits for a lock as SQLite would, and dates what it then writes at the time when it had the lock.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_of_another_program_is_waited_for_and_an_intent_is_dated_after_it() {
     let queue = Queue::new().await;
@@ -148,7 +148,7 @@ async fn a_lock_of_another_program_is_waited_for_and_an_intent_is_dated_after_it
     queue.check();
 }
 
-/// A batch holds at most so many bytes, whatever they are.
+/// A batch holds a bounded number of bytes, whatever they are.
 #[tokio::test]
 async fn few_large_rows_are_read_at_once_and_all_of_them_in_the_end() {
     let queue = Queue::new().await;
@@ -164,7 +164,7 @@ async fn few_large_rows_are_read_at_once_and_all_of_them_in_the_end() {
     }
 }
 
-/// It lets go of the lock for some microseconds at a time, and the writer must meet one of these moments.
+/// The producer releases the lock for some microseconds at a time, and the writer must meet one of these moments.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_producer_that_commits_without_a_pause_does_not_keep_the_writer_out() {
     let queue = Queue::new().await;
@@ -223,7 +223,7 @@ async fn a_lock_that_is_held_is_told_within_a_second_and_waited_for_for_five() {
     let cancelled = queue.store.cancel(kept, at(7)).await;
     assert!(matches!(cancelled, Err(StoreError::Busy)), "{cancelled:?}");
     other.execute_batch("COMMIT").unwrap();
-    // Nobody writes, and yet it is found out.
+    // The store notices although no program writes.
     while queue.store.blocked_since().is_some() {
         assert!(clock.monotonic() - began < Duration::from_secs(60), "the lock is free and said to be held");
         clock.sleep(Duration::from_millis(10)).await;
@@ -232,12 +232,12 @@ async fn a_lock_that_is_held_is_told_within_a_second_and_waited_for_for_five() {
     queue.check();
 }
 
-/// In a moment of rest, before SQLite would do it in the middle of a commit that somebody waits for.
+/// Checkpoints in an idle moment, before SQLite would do it in the middle of a commit that a caller waits for.
 #[tokio::test]
 async fn the_log_is_moved_into_the_database_while_nobody_writes() {
     let queue = Queue::new().await;
     let clock = SystemClock::new();
-    // How long the log is and how much of it was moved, in pages, without moving any.
+    // Returns the length of the log and how much of it was checkpointed, in pages, without a checkpoint.
     let log = || -> (i64, i64) {
         let row = |row: &rusqlite::Row<'_>| Ok((row.get(1)?, row.get(2)?));
         queue.sql().query_row("PRAGMA wal_checkpoint(NOOP)", [], row).unwrap()

@@ -1,5 +1,5 @@
-//! It never falls silent (P9): a part that ends takes the process with it, probes and systemd hear the truth, and nothing that
-//! reads from the daemon holds it up. The real process throughout.
+//! The daemon never falls silent (P9): a task that ends takes the process with it, probes and systemd get the truth,
+//! and no reader of the daemon's output blocks it. The real process throughout.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::os::unix::net::UnixDatagram;
@@ -18,7 +18,7 @@ fn message(chat: &str, text: &str) -> String {
     json!({ "account_id": "acc_1", "chat_id": chat, "text": text }).to_string()
 }
 
-/// A process that ends with the test.
+/// A child process, killed at the end of the test.
 struct Killed(std::process::Child);
 
 impl Drop for Killed {
@@ -43,7 +43,7 @@ async fn a_task_that_ends_ends_the_process_and_is_named() {
     }
 }
 
-/// The list above is complete.
+/// Checks that [`TASKS`] is complete.
 #[tokio::test]
 async fn every_task_is_watched() {
     let env = TestEnv::new().await;
@@ -98,7 +98,7 @@ async fn every_stop_signal_stops_in_good_order() {
     assert_eq!(clean, ["3"], "each run noted its end");
 }
 
-/// A log pipe that nobody reads: messages go, clients are answered, what was dropped is counted, and it stops.
+/// A log pipe without a reader: messages go, clients are answered, dropped lines are counted, and the daemon stops.
 #[tokio::test]
 async fn a_log_that_nobody_reads_holds_nothing_up() {
     let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_TEXT_CHARS", "30");
@@ -110,7 +110,7 @@ async fn a_log_that_nobody_reads_holds_nothing_up() {
         answer.json::<serde_json::Value>().await.ok()
     };
     assert!(eventually(async || get("/healthz").await.is_some()).await, "it answers");
-    // Each of these rows is rejected, which is a line of the log.
+    // Each of these rows is rejected, which logs a line.
     env.sql(
         "INSERT INTO messages (account_id, chat_id, text) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n \
          WHERE i < 12000) SELECT 'acc_1', 'chat_0', 'longer than thirty characters: ' || i FROM n RETURNING id",
@@ -185,7 +185,7 @@ async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_i
     daemon.stop().await;
 }
 
-/// T11: what cannot be done is said by `/readyz`, by `status` and by its exit code, and `/healthz` does not lie.
+/// T11: `/readyz`, `status` and its exit code say that nothing can be sent, and `/healthz` stays true.
 #[tokio::test]
 async fn a_daemon_that_can_send_nothing_says_so() {
     let env = TestEnv::new().await.hasty();

@@ -1,13 +1,16 @@
-//! The house rules that a compiler does not know: who may name whom, file length, and that the documents say what the
-//! code does. Each test lists everything that breaks its rule, and how to mend it.
+//! The rules of the source that a compiler does not check: which module may name which, file length, and that the
+//! documents match the code. Each test lists everything that breaks its rule, and how to fix it.
 //!
 //! It reads source text and is not clever: a line that begins with `//` is a comment, `crate::x` names module `x`.
+
+mod circles;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Every module, and the modules of ours that it may name beside itself (ARCHITECTURE.md, "Who may name whom").
+/// Every module, and the other modules of ours that it may name (ARCHITECTURE.md, "Who may name whom").
 const MAY_NAME: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("policy", &["domain"]),
@@ -19,10 +22,23 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
-    ("api", &["engine", "store", "domain", "tasks"]),
+    ("http", &["engine", "store", "domain", "tasks"]),
+    ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",
-        &["api", "engine", "store", "provider", "sandbox", "config", "telemetry", "tasks", "clock", "domain"],
+        &[
+            "http",
+            "intake",
+            "engine",
+            "store",
+            "provider",
+            "sandbox",
+            "config",
+            "telemetry",
+            "tasks",
+            "clock",
+            "domain",
+        ],
     ),
     ("cli", &["app", "config", "telemetry", "clock"]),
     ("main", &["cli"]),
@@ -32,7 +48,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Names that only these files may use, by the beginning of their path.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::", &["src/store/"]),
-    // The configuration parses an address with the very parser that will use it; the demo plays a producer.
+    // The configuration parses an address with the same parser that will use it; the demo acts as a producer.
     (
         "reqwest::",
         &[
@@ -45,7 +61,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "src/config/effective.rs",
         ],
     ),
-    ("axum::", &["src/api/", "src/sandbox/", "src/app"]),
+    ("axum::", &["src/http/", "src/sandbox/", "src/app"]),
 ];
 
 /// The verbs of the command line.
@@ -63,19 +79,19 @@ struct Source {
 }
 
 impl Source {
-    /// The module of `src/` that it belongs to.
+    /// Returns the module of `src/` that it belongs to.
     fn module(&self) -> &str {
         let below = self.path.trim_start_matches("src/");
         below.split('/').next().unwrap_or(below).trim_end_matches(".rs")
     }
 
-    /// How many modules deep its first line is: `src/x.rs` and `src/x/mod.rs` are 1 deep.
+    /// Returns how many modules deep its first line is: `src/x.rs` and `src/x/mod.rs` are 1 deep.
     fn depth(&self) -> usize {
         let below = self.path.trim_start_matches("src/").trim_end_matches(".rs").trim_end_matches("/mod");
         below.split('/').count() + usize::from(below.ends_with("_tests"))
     }
 
-    /// Its lines with their numbers, without the comments.
+    /// Returns its lines with their numbers, without the comments.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
         let lines = self.text.lines().enumerate().map(|(index, line)| (index + 1, line));
         lines.filter(|(_, line)| !line.trim_start().starts_with("//"))
@@ -116,7 +132,7 @@ fn assert_none(broken: &[String], rule: &str) {
     assert!(broken.is_empty(), "{rule}\n  {}\n", broken.join("\n  "));
 }
 
-/// The identifiers that stand right after `prefix` in `line`; after `prefix{` those of the list, at its top level.
+/// Returns the identifiers right after `prefix` in `line`; after `prefix{` those of the list, at its top level.
 fn named<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
     let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
     let first = |text: &'a str| text.split(|c| !word(c)).next().unwrap_or_default();
@@ -151,7 +167,7 @@ fn named<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
     found
 }
 
-/// The modules of ours that a file names: by `crate::`, by enough `super::`, and in `main.rs` by `outboxd::`.
+/// Returns the modules of ours that a file names: by `crate::`, by enough `super::`, and in `main.rs` by `outboxd::`.
 fn modules_named(source: &Source) -> BTreeSet<String> {
     let mut code = String::new();
     let mut depth = source.depth();
@@ -166,7 +182,7 @@ fn modules_named(source: &Source) -> BTreeSet<String> {
         code.push('\n');
     }
     let ours = if source.module() == "main" { "outboxd::" } else { "crate::" };
-    // The whole text at once: a list of imports may go over several lines.
+    // The whole text at once: a list of imports may span several lines.
     found.extend(named(&code, ours).into_iter().filter(known).map(str::to_owned));
     found
 }
@@ -270,7 +286,7 @@ fn nothing_is_left_for_later() {
     assert_none(&broken, "do it now, or open an issue; a test that cannot run is deleted");
 }
 
-/// The leaves of a TOML table: dotted path and value.
+/// Collects the leaves of a TOML table: dotted path and value.
 fn leaves(table: &toml::Table, path: &str, found: &mut BTreeMap<String, String>) {
     for (name, value) in table {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
@@ -283,7 +299,7 @@ fn leaves(table: &toml::Table, path: &str, found: &mut BTreeMap<String, String>)
     }
 }
 
-/// The cells of a Markdown table's rows whose first cell is code.
+/// Returns the cells of a Markdown table's rows whose first cell is code.
 fn code_rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let rows = text.lines().filter(|line| line.starts_with("| `"));
     rows.map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`')).collect())
@@ -333,7 +349,7 @@ fn every_verb_is_a_heading_of_its_document() {
         .map(|verb| format!("`{verb}` has no heading"))
         .collect();
     broken.extend(
-        headings.iter().filter(|verb| !VERBS.contains(verb)).map(|verb| format!("`{verb}` is no verb")),
+        headings.iter().filter(|verb| !VERBS.contains(verb)).map(|verb| format!("`{verb}` is not a verb")),
     );
     assert_none(&broken, "docs/cli.md must have one heading for each verb");
 }
@@ -376,14 +392,14 @@ fn names_are_found_in_every_form_of_import() {
     assert_eq!(named("pub(in crate) fn mycrate::x()", "crate::"), Vec::<&str>::new());
     let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
     let names = |path, text| modules_named(&source(path, text)).into_iter().collect::<Vec<_>>();
-    assert_eq!(names("src/engine/mod.rs", "use super::api::Router;"), ["api"]);
-    assert_eq!(names("src/engine/account.rs", "use super::live;\nuse super::super::api;"), ["api"]);
+    assert_eq!(names("src/engine/mod.rs", "use super::http::Router;"), ["http"]);
+    assert_eq!(names("src/engine/account.rs", "use super::live;\nuse super::super::http;"), ["http"]);
     assert_eq!(
-        names("src/engine/account.rs", "mod tests {\n    use super::super::api;\n}"),
+        names("src/engine/account.rs", "mod tests {\n    use super::super::http;\n}"),
         Vec::<String>::new()
     );
     assert_eq!(
-        names("src/engine/live.rs", "/// As crate::api does.\nuse crate::{\n    clock,\n    store,\n};"),
+        names("src/engine/live.rs", "/// As crate::http does.\nuse crate::{\n    clock,\n    store,\n};"),
         ["clock", "store"]
     );
     assert_eq!(names("src/main.rs", "use outboxd::{app, cli};"), ["app", "cli"]);

@@ -1,7 +1,8 @@
-//! The real process under a wall clock that is wrong by years, ahead and behind, while it runs and between two runs (H16, H17).
+//! The real process under a wall clock that is wrong by years, ahead and behind, while it runs and between two runs
+//! (H16, H17).
 //!
-//! libfaketime stands between the process and its wall clock and reads the offset from a file; the clock that counts since the
-//! machine was started is left alone, as it is when a person or NTP sets the time.
+//! libfaketime sits between the process and its wall clock and reads the offset from a file; the monotonic clock is
+//! left alone, as it is when a person or NTP sets the time.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use serde_json::json;
 
 use crate::daemon::{TestEnv, eventually, gaps};
 
-/// The library, if it is installed (Debian's package `faketime`; .ci/run installs it).
+/// Returns the library, if it is installed (Debian's package `faketime`; .ci/run installs it).
 fn library() -> Option<PathBuf> {
     let folders = std::fs::read_dir("/usr/lib").ok()?;
     let found = folders.flatten().map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
@@ -19,7 +20,7 @@ fn library() -> Option<PathBuf> {
 }
 
 fn set_clock(env: &TestEnv, seconds: i64) {
-    // Replaced as a whole: the daemon reads it all the time.
+    // Replaces the whole file: the daemon reads it all the time.
     std::fs::write(env.path("offset.new"), format!("{seconds:+}")).unwrap();
     std::fs::rename(env.path("offset.new"), env.path("offset")).unwrap();
 }
@@ -41,7 +42,7 @@ async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
         .set("FAKETIME_NO_CACHE", "1")
         .set("DONT_FAKE_MONOTONIC", "1");
     let mut expected = 0;
-    // Where the clock stands when a run begins, and what it is set to while it runs.
+    // The offset of the clock when a run begins, and the offset that it is set to while it runs.
     for (begins, set_to) in [(0, YEARS), (YEARS, 0), (0, -YEARS), (-YEARS, YEARS), (0, -3600)] {
         set_clock(&env, begins);
         let daemon = env.serve().await;

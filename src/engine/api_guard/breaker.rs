@@ -1,9 +1,9 @@
-//! The breaker: stops every call while the API as a whole fails, and says whose trouble a failed call is.
+//! The breaker: stops every call while the API as a whole fails, and decides who is to blame for a failed call.
 //!
-//! It counts failures over all accounts. It opens after three in a row without an answer of Unipile's in between (at
-//! once if no connection can be made), and closes on such an answer: usually that of the probe, which is a read.
-//! Three counts bound what an outage can cost: at most [`MAX_RISKED`] sends start without an answer since; and after a
-//! read has closed it although sends failed, one send at a time goes on trial until one is answered.
+//! It counts failures over all accounts. It opens after three in a row without an answer from Unipile in between (at
+//! once if no connection can be made), and closes on such an answer, usually that of the probe, which is a read. The
+//! cost of an outage is bounded: at most [`MAX_RISKED`] sends start without an answer since; and if a read closes the
+//! breaker although sends failed, one send at a time goes on trial until one is answered.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -14,52 +14,52 @@ use crate::domain::outcome::Heard;
 use crate::policy::pace;
 use crate::policy::settle::Blame;
 
-/// Sends that may start without an answer since, to anything.
+/// Sends that may start with no call of any kind answered since.
 const MAX_RISKED: u32 = 5;
-/// Failures in a row that open it.
+/// Failures in a row that open the breaker.
 const OPENS_AFTER: u32 = 3;
-/// So many failed sends of so many accounts, none of them answered in between, are trouble of the API, whatever its reads
-/// say.
+/// This many failed sends, none of them answered in between, from at least [`FAILING_ACCOUNTS`] accounts are trouble
+/// of the API, whatever its reads show.
 const FAILING_SENDS: u32 = 3;
+/// How many accounts the [`FAILING_SENDS`] must come from.
 const FAILING_ACCOUNTS: usize = 2;
-/// The pause after a send on trial that failed is so many times that of a probe: a message is risked to find out.
+/// The pause after a failed trial send is this many times that of a probe, because a trial risks a message.
 const TRIAL_PAUSE: u32 = 5;
-/// Sends that wait because nothing was answered have a read find out after this time.
+/// If sends wait this long and nothing is answered, a read probes the API.
 const SILENCE: Duration = Duration::from_secs(3);
-/// A probe that has no answer by then has failed.
+/// A probe without an answer after this time has failed.
 pub(super) const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// While it is open.
+/// State while the breaker is open.
 #[derive(Debug, Clone, Copy)]
 struct Open {
     probe_at: Duration,
 }
 
-/// Answers and failures so far, as a call notes them when it begins.
+/// Answers and failures so far; each call records them when it begins.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Tally {
     pub(super) answers: u64,
     failures: u64,
 }
 
-/// What a call that ended was.
+/// A call that ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ended {
     pub(super) heard: Heard,
     pub(super) is_send: bool,
-    /// No connection was made.
     pub(super) no_connection: bool,
-    /// What had been counted when it began.
+    /// The counts when the call began.
     pub(super) began: Tally,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     open: Option<Open>,
-    /// When the probe that is under way began.
+    /// When the running probe began.
     probing: Option<Duration>,
     tally: Tally,
-    /// In a row, without an answer in between.
+    /// Failures in a row, without an answer in between.
     failures: u32,
     /// Openings and failed probes since sends were last answered; the pause grows with them.
     tries: u32,
@@ -68,21 +68,23 @@ pub(super) struct Breaker {
     /// Sends go one at a time, the next one not before `trial_at`.
     on_trial: bool,
     trial_at: Duration,
-    /// Permits to send that are out and not used yet, and with those the sends that started since the last answer.
+    /// Permits to send that are given out and not used yet.
     granted: u32,
+    /// The permits of `granted`, plus the sends that started since the last answer.
     risked: u32,
-    /// Sends on their way.
+    /// Sends in flight.
     sends_out: u32,
-    /// Accounts whose sends failed since one was answered, up to [`FAILING_ACCOUNTS`] of them, and how many did.
+    /// Accounts whose sends failed since a send was answered; at most [`FAILING_ACCOUNTS`] of them are kept.
     failed_senders: Vec<AccountId>,
+    /// Sends that failed since a send was answered.
     failed_sends: u32,
-    /// Since when a send waits for an answer to anything.
+    /// Since when a send has waited for an answer to any call.
     silent_since: Option<Duration>,
-    /// Failed sends of each account of which it is not known yet whose trouble they are.
+    /// Failed sends of each account for which it is not known yet who is to blame.
     suspects: HashMap<AccountId, u32>,
-    /// Those that turned out to be the account's own.
+    /// Failed sends of each account that turned out to be the account's own fault.
     own: HashMap<AccountId, u32>,
-    /// An account that has work, for the probe.
+    /// An account that has work; the probe reads it.
     account: Option<AccountId>,
 }
 
@@ -91,7 +93,7 @@ impl Breaker {
         self.open.is_some()
     }
 
-    /// Failures in a row while it is open.
+    /// Returns the failures in a row while the breaker is open (at least 1), otherwise 0.
     pub(super) fn failures(&self) -> u32 {
         if self.open.is_some() { self.failures.max(1) } else { 0 }
     }
@@ -100,13 +102,13 @@ impl Breaker {
         self.tally
     }
 
-    /// When the next probe begins, or the one under way is given up; `None` while it is closed.
+    /// Returns when the next probe begins or the running one times out; `None` while the breaker is closed.
     pub(super) fn opens_until(&self) -> Option<Duration> {
         let open = self.open.as_ref()?;
         Some(self.probing.map_or(open.probe_at, |since| since + PROBE_TIMEOUT))
     }
 
-    /// When a probe is due, unless one is under way.
+    /// Returns when a probe is due, unless one is running.
     pub(super) fn probe_at(&self) -> Option<Duration> {
         if self.probing.is_some() {
             return None;
@@ -115,7 +117,7 @@ impl Breaker {
         self.open.map_or(silent, |open| Some(open.probe_at))
     }
 
-    /// An account that has work.
+    /// Returns an account that has work.
     pub(super) fn account(&self) -> Option<&AccountId> {
         self.account.as_ref()
     }
@@ -124,7 +126,7 @@ impl Breaker {
         self.probing = Some(now);
     }
 
-    /// What the probe heard; answers whether the breaker closed.
+    /// Records the result of the probe; returns whether the breaker closed.
     pub(super) fn probed(&mut self, heard: Heard, now: Duration, dice: &mut Dice) -> bool {
         self.probing = None;
         match heard {
@@ -134,7 +136,7 @@ impl Breaker {
                 self.failures = self.failures.saturating_add(1);
                 self.silent_since = self.silent_since.map(|_| now);
                 if self.open.is_some() {
-                    // It is the API, then, and no account's fault.
+                    // The API is to blame, and no account.
                     self.suspects.clear();
                     self.open(now, dice);
                 } else if self.failures >= OPENS_AFTER {
@@ -145,7 +147,7 @@ impl Breaker {
         }
     }
 
-    /// Whether a send may start.
+    /// Returns whether a send may start.
     pub(super) fn may_send(&self, now: Duration) -> bool {
         let has_room = match self.on_trial {
             true => self.granted + self.sends_out == 0 && self.trial_at <= now,
@@ -154,12 +156,12 @@ impl Breaker {
         self.open.is_none() && has_room
     }
 
-    /// A send waits although there would be a permit.
+    /// Records that a send waits although a permit is available.
     pub(super) fn send_waits(&mut self, now: Duration) {
         self.silent_since.get_or_insert(now);
     }
 
-    /// When a send that waits for an answer may go on at the earliest.
+    /// Returns the earliest time at which a send that waits for an answer may go; `None` if sends may go now.
     pub(super) fn silent_until(&self, now: Duration) -> Option<Duration> {
         let at = self.silent_since.unwrap_or(now) + SILENCE;
         (!self.may_send(now)).then(|| if self.on_trial { at.max(self.trial_at) } else { at })
@@ -186,7 +188,7 @@ impl Breaker {
         self.risked = self.risked.saturating_sub(1);
     }
 
-    /// Counts a call that ended; answers whose trouble it is, and whether the breaker closed.
+    /// Counts a call that ended; returns who is to blame for a failure, and whether the breaker closed.
     pub(super) fn ended(
         &mut self,
         account: &AccountId,
@@ -214,7 +216,7 @@ impl Breaker {
         self.failures = 0;
         self.risked = self.granted;
         self.silent_since = None;
-        // While the sends of several accounts fail, an answered read says nothing of them.
+        // While the sends of several accounts fail, an answered read says nothing about sends.
         if is_send || !self.sends_fail() {
             for (account, failures) in self.suspects.drain() {
                 *self.own.entry(account).or_default() += failures;
@@ -235,7 +237,8 @@ impl Breaker {
         closed
     }
 
-    /// Answers whether the trouble is the account's own: the API answered others properly meanwhile.
+    /// Counts a failed call; returns whether the account itself is to blame, because the API answered others properly
+    /// meanwhile.
     fn failed(&mut self, account: &AccountId, ended: Ended, now: Duration, dice: &mut Dice) -> bool {
         let answers = self.tally.answers - ended.began.answers;
         let others = self.tally.failures - ended.began.failures;
@@ -270,7 +273,7 @@ impl Breaker {
         is_own && !ended.no_connection
     }
 
-    /// Whether sends fail for several accounts.
+    /// Returns whether sends of several accounts fail.
     fn sends_fail(&self) -> bool {
         self.failed_sends >= FAILING_SENDS && self.failed_senders.len() >= FAILING_ACCOUNTS
     }

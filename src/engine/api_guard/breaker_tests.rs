@@ -1,4 +1,4 @@
-//! The breaker on made-up calls: when it opens and closes, what an outage risks, and who is to blame.
+//! Tests of the breaker on made-up calls: when it opens and closes, what an outage risks, and whom it blames.
 
 use super::*;
 use crate::clock::dice;
@@ -11,7 +11,7 @@ fn account(n: u32) -> AccountId {
     AccountId::new(format!("acc_{n}"))
 }
 
-/// A breaker, the time, and calls on it.
+/// A breaker with a clock, and the calls made on it.
 struct World {
     breaker: Breaker,
     dice: Dice,
@@ -25,7 +25,7 @@ impl World {
         Self { breaker, dice: dice(7), now: s(0) }
     }
 
-    /// A send of account `n` starts, if it may.
+    /// Starts a send of account `n`, if it may start.
     fn send(&mut self, n: u32) -> Option<(u32, Tally)> {
         if !self.breaker.may_send(self.now) {
             self.breaker.send_waits(self.now);
@@ -47,7 +47,7 @@ impl World {
         self.breaker.ended(&account(n), ended, self.now, &mut self.dice).1
     }
 
-    /// Lets the next probe begin, and answers how long that took.
+    /// Runs the next probe and returns how long the breaker waited before it.
     fn probe(&mut self, heard: Heard) -> Duration {
         let at = self.breaker.probe_at().expect("a probe is due");
         let waited = at.saturating_sub(self.now);
@@ -86,7 +86,7 @@ fn no_connection_opens_it_at_once_and_risks_nothing() {
     assert_eq!(started, 5, "none of the five was spent, and nothing is on trial");
 }
 
-/// H4: a probe that hangs is no answer.
+/// H4: a probe that hangs is not an answer.
 #[test]
 fn a_probe_without_an_answer_keeps_it_open_and_the_pauses_grow_to_a_minute() {
     let mut world = World::new();
@@ -147,7 +147,7 @@ fn permits_that_are_out_count_until_they_are_used_or_given_back() {
     assert!(world.breaker.may_send(world.now));
 }
 
-/// H2: ten minutes of 502 to everything, a hundred accounts.
+/// H2: ten minutes of 502 to everything, with a hundred accounts.
 #[test]
 fn an_outage_risks_five_messages_and_blames_nobody() {
     let mut world = World::new();
@@ -200,7 +200,7 @@ fn trouble_is_the_accounts_own_where_the_api_answered_others_meanwhile() {
         world.ends(send, Heard::Answer);
     }
     assert!(world.ends(slow, Heard::Trouble).is_own);
-    // Half of the others fail as well: it is the API.
+    // Half of the other calls fail as well, so the API is to blame.
     let slow = world.send(1).unwrap();
     for heard in [Heard::Answer, Heard::Trouble, Heard::Answer, Heard::Trouble] {
         world.read(2, heard);
@@ -208,7 +208,7 @@ fn trouble_is_the_accounts_own_where_the_api_answered_others_meanwhile() {
     assert!(!world.ends(slow, Heard::Trouble).is_own);
 }
 
-/// One account alone, whose sends always fail while reads work: it is found out after the call.
+/// One account alone, whose sends always fail while reads work: the blame follows after the call.
 #[test]
 fn an_answer_soon_after_puts_the_blame_on_those_that_failed() {
     let mut world = World::new();
@@ -228,7 +228,7 @@ fn an_answer_soon_after_puts_the_blame_on_those_that_failed() {
     }
 }
 
-/// Only sends fail while reads and typing are answered all the time: it is trouble of the API all the same.
+/// Only sends fail, while reads and typing are always answered: this is still trouble of the API.
 #[test]
 fn sends_of_several_accounts_that_fail_go_on_trial_one_at_a_time_although_reads_are_answered() {
     let mut world = World::new();

@@ -1,26 +1,31 @@
-//! What requests are for, and the order in which kinds go.
+//! The kinds of requests, and the order in which they go.
+//!
+//! Each kind has its own queue (sends have two) and a handicap; `permits.rs` orders the requests by them.
 
 use std::time::Duration;
 
 /// What a request is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::engine) enum Kind {
-    /// A message.
+    /// Sends a message.
     Send,
-    /// What a message needs to know first.
+    /// Looks up what a message needs before it is sent (preflight).
     Look,
-    /// The typing indicator, shown for `lasts` and at least until `free_at` of the monotonic clock.
+    /// Shows the typing indicator for `lasts`, and at least until `free_at` on the monotonic clock.
     Typing { free_at: Duration, lasts: Duration },
-    /// A chat that is read back.
+    /// Reads a chat back to reconcile a message.
     Reconcile,
-    /// What is known of an account.
+    /// Reads an account snapshot.
     Snapshot,
 }
 
-/// The queue of a kind; `TYPED` is of sends whose recipient sees somebody typing.
+/// The queue of sends whose recipient sees the typing indicator.
 pub(super) const TYPED: usize = 0;
+/// The queue of all other sends.
 pub(super) const SEND: usize = 1;
+/// The queue of typing indicators.
 pub(super) const TYPING: usize = 3;
+/// The number of queues.
 pub(super) const QUEUES: usize = 6;
 
 impl Kind {
@@ -44,7 +49,7 @@ impl Kind {
     }
 }
 
-/// Whether a permit for the one is a permit for the other.
+/// Returns whether a permit of one kind is valid for the other.
 pub(super) fn is_same(ready: Kind, asked: Kind) -> bool {
     match (ready, asked) {
         (Kind::Typing { .. }, Kind::Typing { .. }) => true,

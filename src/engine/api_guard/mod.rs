@@ -1,9 +1,11 @@
-//! The API guard: every request takes a permit here, in order of asking, and none while the API as a whole fails.
+//! The API guard: every request takes a permit here, in request order; while the API as a whole fails, none is
+//! granted.
 //!
-//! Steps call [`ApiGuard::ask`] and end if there is no permit yet: the guard keeps their account's place and wakes it.
-//! Tasks that read (`reconcile.rs`, `account_sync.rs`) wait in [`ApiGuard::wait`]. One task, the pump (`pump.rs`), sleeps
-//! until the next permit or probe, whatever the number of those that wait. The rates are in `rates.rs`, the order in
-//! `permits.rs`, and what failed calls lead to in `breaker.rs`. None of it carries a promise: a restart forgets it.
+//! Steps call [`ApiGuard::ask`] and end if no permit is ready: the guard keeps their account's place and wakes it.
+//! Tasks that read (`reconcile.rs`, `account_sync.rs`) wait in [`ApiGuard::wait`]. One task, the pump (`pump.rs`),
+//! sleeps until the next permit or probe, however many requests wait. The rates are in `rates.rs`, the order in
+//! `permits.rs`, and the handling of failed calls in `breaker.rs`. None of it carries a promise: a restart forgets
+//! it.
 
 mod breaker;
 mod kind;
@@ -39,9 +41,9 @@ pub use self::rates::RequestRates;
 /// Whether the API can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ApiHealth {
-    /// Calls in a row that failed; 0 unless everything waits for the API.
+    /// Failed calls in a row; 0 unless every account waits for the API.
     pub failures: u32,
-    /// When it is tried again.
+    /// When the API is tried again; `None` while it can be reached.
     pub unreachable_until: Option<Timestamp>,
 }
 
@@ -49,7 +51,7 @@ pub(super) struct ApiGuard {
     clock: Arc<dyn Clock>,
     wakeups: Arc<Wakeups>,
     state: Mutex<State>,
-    /// Told when the pump has something to do earlier than it thinks.
+    /// Notified when the pump has something to do earlier than planned.
     changed: Notify,
     waiting_tasks: AtomicUsize,
     waiting_reconciles: AtomicUsize,
@@ -59,13 +61,14 @@ struct State {
     permits: Permits,
     breaker: Breaker,
     dice: Dice,
-    /// When the pump looks again.
+    /// When the pump runs next.
     pump_at: Option<Duration>,
-    /// The breaker closed and the accounts have not been woken yet.
+    /// The breaker closed, but the waiting accounts have not been woken yet.
     closed: bool,
-    /// Accounts whose steps ended because the API fails: they are woken when it answers, and their reads are the probes.
+    /// Accounts whose steps ended because the API fails. They are woken when it answers, and their reads are the
+    /// probes.
     waiting_for_api: BTreeSet<AccountId>,
-    /// The account of the last probe: the next one is of another account.
+    /// The account of the last probe; the next probe reads another one.
     probed: Option<AccountId>,
 }
 
@@ -75,11 +78,11 @@ pub(super) struct Permit {
     account: AccountId,
     kind: Kind,
     used: bool,
-    /// When the typing that it allows ends, by the monotonic clock.
+    /// When the typing that it allows ends, on the monotonic clock.
     pub(super) typed_until: Option<Duration>,
 }
 
-/// A request on its way.
+/// A request in flight.
 pub(super) struct OpenCall {
     guard: Arc<ApiGuard>,
     account: AccountId,
@@ -88,8 +91,8 @@ pub(super) struct OpenCall {
 }
 
 impl State {
-    /// The account whose read is the next probe, if one is known: another one each time, because one account's reads may fail
-    /// alone.
+    /// Begins a probe and returns the account to read, if one is known. Each probe reads another account, because the
+    /// reads of one account may fail alone.
     fn begin_probe(&mut self, now: Duration) -> Option<AccountId> {
         let waiting = &self.waiting_for_api;
         let after = self.probed.as_ref().and_then(|last| waiting.range((Excluded(last), Unbounded)).next());
@@ -126,7 +129,8 @@ impl ApiGuard {
         self.state.lock().expect("nothing panics while holding it")
     }
 
-    /// Asks for a permit for the step of `account` that runs. `None`: not yet; the account is woken when it is ready.
+    /// Requests a permit for the running step of `account`. Returns `None` if none is ready; the account is woken
+    /// when it is.
     pub(super) fn ask(self: &Arc<Self>, account: &AccountId, kind: Kind) -> Option<Permit> {
         let now = self.clock.monotonic();
         let mut state = self.state();
@@ -155,18 +159,19 @@ impl ApiGuard {
             TaskPlace { guard: self, queue, key }
         };
         let _counted = Counted::new(self, kind);
-        // The sender goes only with the guard itself.
+        // The sender is dropped only together with the guard.
         let _granted = receiver.await;
         drop(place);
         Permit { guard: Arc::clone(self), account: account.clone(), kind, used: false, typed_until: None }
     }
 
-    /// The pages of a read of `account` after the first.
+    /// Returns the source of permits for the pages of a read of `account` after the first.
     pub(super) fn pages(self: &Arc<Self>, account: &AccountId, kind: Kind) -> Pages {
         Arc::new(PagePermits { guard: Arc::clone(self), account: account.clone(), kind })
     }
 
-    /// Brackets a step, so that an account that has nothing to ask for any more gives its place back.
+    /// Marks the beginning of a step. With `step_ended`, an account that requests nothing any more gives its place
+    /// back.
     pub(super) fn step_begins(&self, account: &AccountId) {
         self.state().permits.step_begins(account);
     }
@@ -179,8 +184,8 @@ impl ApiGuard {
         }
     }
 
-    /// The step of `account` ends because the API fails, and the account is woken when it answers; `false` if it does not
-    /// fail any more.
+    /// Records that the step of `account` ends because the API fails; the account is woken when the API answers.
+    /// Returns `false` if the API no longer fails.
     pub(super) fn waits_for_api(&self, account: &AccountId) -> bool {
         let mut state = self.state();
         let fails = state.breaker.is_open();
@@ -190,12 +195,12 @@ impl ApiGuard {
         fails
     }
 
-    /// The step of `account` that runs goes on waiting for what was asked for before.
+    /// Keeps the place of `account`: its running step still waits for what it requested before.
     pub(super) fn stays(&self, account: &AccountId) {
         self.state().permits.stays(account);
     }
 
-    /// Gives out what permits there are. `asking` looks for itself and is not woken.
+    /// Grants the permits that are available. `asking` checks its own permit and is not woken.
     fn grant(&self, state: &mut State, now: Duration, asking: Option<&AccountId>) {
         let State { permits, breaker, .. } = state;
         let (woken, next) = permits.grant(now, breaker);
@@ -211,7 +216,7 @@ impl ApiGuard {
         }
     }
 
-    /// When `account`, which waits for a permit, is likely to have it.
+    /// Returns when `account`, which waits for a permit, is likely to get it.
     pub(super) fn busy_until(&self, account: &AccountId) -> Option<Timestamp> {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let state = self.state();
@@ -219,7 +224,7 @@ impl ApiGuard {
         Some(after(wall, at.saturating_sub(now)))
     }
 
-    /// Whether the API can be reached, as far as the last call knows.
+    /// Returns whether the API can be reached, as of the last call.
     pub(super) fn health(&self) -> ApiHealth {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let state = self.state();
@@ -228,25 +233,27 @@ impl ApiGuard {
         ApiHealth { failures: state.breaker.failures(), unreachable_until }
     }
 
-    /// How many calls the API has answered.
+    /// Returns how many calls the API has answered.
     pub(super) fn answers(&self) -> u64 {
         self.state().breaker.tally().answers
     }
 
-    /// Tasks that only wait for a permit; for a test that moves time when nothing is at work.
+    /// Returns how many tasks only wait for a permit: all others, and reconciles. For tests that advance time when
+    /// nothing is working.
     pub(super) fn waiting_tasks(&self) -> (usize, usize) {
         (self.waiting_tasks.load(Ordering::Relaxed), self.waiting_reconciles.load(Ordering::Relaxed))
     }
 }
 
 impl Permit {
-    /// The message leaves now; `None` if the API has failed since the permit was given, and then no call may be made.
+    /// Begins to send the message. Returns `None` if the API has failed since the permit was granted; no call may be
+    /// made then.
     pub(super) fn begin_send(self) -> Option<OpenCall> {
         let is_open = self.guard.state().breaker.is_open();
         (!is_open).then(|| self.begin())
     }
 
-    /// The request leaves now.
+    /// Begins the request.
     pub(super) fn begin(mut self) -> OpenCall {
         self.used = true;
         let mut state = self.guard.state();
@@ -261,7 +268,7 @@ impl Permit {
 }
 
 impl Drop for Permit {
-    /// Nobody made the request that it allowed.
+    /// Returns the permit if no request was made with it.
     fn drop(&mut self) {
         if self.used {
             return;
@@ -277,7 +284,7 @@ impl Drop for Permit {
 }
 
 impl OpenCall {
-    /// The call ended so; answers whose trouble it is.
+    /// Records how the call ended; returns who is to blame for a failure.
     pub(super) fn ended(self, problem: Option<&ProviderError>) -> Blame {
         let heard = problem.map_or(Heard::Answer, ProviderError::heard);
         let no_connection =
@@ -293,7 +300,7 @@ impl OpenCall {
             state.closed = true;
             self.guard.changed.notify_one();
         }
-        // An answer may let sends go that waited for one, and a failure may have a probe due.
+        // An answer may release sends that waited for one, and a failure may make a probe due.
         self.guard.grant(&mut state, now, None);
         drop(state);
         if let Some(problem) = problem.filter(|_| opened) {
@@ -302,13 +309,13 @@ impl OpenCall {
         blame
     }
 
-    /// The same for a read.
+    /// Records how a read ended, like `ended`.
     pub(super) fn ended_read<T>(self, read: &Result<T, Unread>) -> Blame {
         self.ended(read.as_ref().err().map(|unread| &*unread.problem))
     }
 }
 
-/// Takes the place of a task out of the queue if the task gives up.
+/// Removes a task's place from the queue when the task stops waiting.
 struct TaskPlace<'a> {
     guard: &'a ApiGuard,
     queue: usize,
@@ -348,7 +355,7 @@ impl Paging for PagePermits {
     fn next_page(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let permit = self.guard.wait(&self.account, self.kind).await;
-            // What becomes of the whole read is told when it ends.
+            // The result of the whole read is recorded when it ends.
             let _page = permit.begin();
         })
     }

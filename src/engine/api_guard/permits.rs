@@ -1,9 +1,9 @@
-//! Permits for requests, in order of asking: who may ask the API next, within the rate of each account and of all.
+//! Permits for requests: which request goes next, within the rate of each account and the total rate.
 //!
-//! A request that finds no permit takes a place in a queue, by the time of asking plus a handicap for its kind, so that
-//! sends go before typing and reads and nothing starves. A place belongs to a task, which waits for it, or to an account's
-//! step, which ends and is woken when its permit is ready. All requests for one message keep the place of the
-//! first, and a message that somebody is seen typing goes before everything when its time comes.
+//! A request that finds no permit takes a place in a queue, ordered by the time of the request plus a handicap for
+//! its kind, so that sends go before typing and reads and nothing starves. A place belongs to a task, which waits for
+//! it, or to an account's step, which ends and is woken when its permit is ready. All requests for one message keep
+//! the place of the first, and a message whose recipient sees the typing indicator goes first when its time comes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
@@ -16,36 +16,36 @@ use super::kind::{Kind, QUEUES, SEND, TYPED, TYPING, is_same};
 use super::rates::Rates;
 use crate::domain::message::AccountId;
 
-/// A permit that is ready for an account is kept for it so long.
+/// How long a permit that is ready for an account is kept for it.
 const KEPT_FOR: Duration = Duration::from_secs(5);
-/// The typing of an account that has not asked for its send so long after its end is forgotten.
+/// How long after its end the typing of an account is remembered if the account does not request the send.
 const TYPED_FOR: Duration = Duration::from_secs(5);
-/// How many of those that wait to type are looked at for one whose send finds room.
+/// How many of the waiting typing requests are checked for one whose send finds room.
 const TYPING_TRIED: usize = 8;
-/// When they are looked at again if there is none.
+/// The pause before they are checked again if there is none.
 const TYPING_AGAIN: Duration = Duration::from_millis(100);
 
-/// Of typing and its send.
+/// The permits of typing and of its send.
 const TWO: NonZeroU32 = NonZeroU32::new(2).expect("2 is not zero");
 
-/// Effective time of asking, and a number that makes it unique.
+/// The effective time of the request, and a number that makes it unique.
 type Key = (Duration, u64);
 
 struct Waiter {
     account: AccountId,
     kind: Kind,
-    /// It has the permit of its own account.
+    /// Whether it has the permit of its own account.
     paid: bool,
     /// The task that waits; `None` for a step.
     task: Option<oneshot::Sender<()>>,
 }
 
-/// What the step of an account asked for.
+/// The request of an account's step.
 struct Turn {
-    /// When the first request for its message was asked for.
+    /// When the first request for its message was made.
     since: Duration,
     place: Place,
-    /// Whether the step that runs, or ran last, asked.
+    /// Whether the step that runs, or ran last, made a request.
     asked: bool,
     /// When the typing that is shown ends.
     typed: Option<Duration>,
@@ -61,16 +61,16 @@ enum Place {
 pub(super) struct Permits {
     pub(super) rates: Rates,
     queues: [BTreeMap<Key, Waiter>; QUEUES],
-    /// Those whose account has no permit of its own before this time.
+    /// Waiters whose account has no permit of its own before this time.
     resting: BTreeMap<Key, (usize, Key, Waiter)>,
     turns: HashMap<AccountId, Turn>,
     ready: BTreeSet<(Duration, AccountId)>,
-    /// Ends of the typing that is shown.
+    /// When the typing that is shown ends, for each account.
     typed: BTreeSet<(Duration, AccountId)>,
     numbered: u64,
 }
 
-/// What became of asking.
+/// The result of a request.
 pub(super) enum Asked {
     Ready(Kind),
     Waiting,
@@ -94,24 +94,24 @@ impl Permits {
         self.numbered
     }
 
-    /// A step of `account` begins or has ended; one that did not ask needs its place no more.
+    /// Marks that a step of `account` begins; a step that then makes no request loses its place when it ends.
     pub(super) fn step_begins(&mut self, account: &AccountId) {
         if let Some(turn) = self.turns.get_mut(account) {
             turn.asked = false;
         }
     }
 
-    /// The step of `account` goes on waiting.
+    /// Keeps the place of `account`: its step still waits.
     pub(super) fn stays(&mut self, account: &AccountId) {
         if let Some(turn) = self.turns.get_mut(account) {
             turn.asked = true;
         }
     }
 
-    /// Answers whether it gave up a place.
+    /// Marks that a step of `account` ended; returns whether it gave up a place.
     pub(super) fn step_ended(&mut self, account: &AccountId, breaker: &mut Breaker) -> bool {
         let Some(turn) = self.turns.get(account) else { return false };
-        // Between the typing and its send, a step has nothing to ask for.
+        // Between the typing and its send, a step has nothing to request.
         let leaves = !turn.asked && (turn.typed.is_none() || !matches!(turn.place, Place::None));
         if leaves {
             self.leave(account, breaker);
@@ -119,7 +119,7 @@ impl Permits {
         leaves
     }
 
-    /// Gives the place of `account` back, with whatever it holds.
+    /// Gives up the place of `account`, with every permit that it holds.
     fn leave(&mut self, account: &AccountId, breaker: &mut Breaker) {
         self.give_up_place(account, breaker);
         self.forget_typing(account);
@@ -150,25 +150,27 @@ impl Permits {
         }
     }
 
-    /// Takes a waiter out, if it still waits.
+    /// Removes a waiter, if it still waits.
     pub(super) fn remove(&mut self, queue: usize, key: Key) {
         if self.queues[queue].remove(&key).is_none() {
             self.resting.retain(|_, (_, own, _)| *own != key);
         }
     }
 
-    /// A step of `account` takes its place for `kind`; the permit may be ready at once, or after [`Permits::grant`].
+    /// Takes a place for `kind` for a step of `account`; the permit may be ready at once, or after
+    /// [`Permits::grant`].
     pub(super) fn enter(&mut self, account: &AccountId, kind: Kind, now: Duration, breaker: &mut Breaker) {
         let turn = Turn { since: now, place: Place::None, asked: true, typed: None };
         let turn = self.turns.entry(account.clone()).or_insert(turn);
         turn.asked = true;
-        // What was not shown is not followed by its send.
+        // Typing that was not shown is not followed by its send.
         let is_shown = !matches!(turn.place, Place::Ready(Kind::Typing { .. }, _));
         let typed = turn.typed.filter(|_| kind == Kind::Send && is_shown);
         let queue = if typed.is_some() { TYPED } else { kind.queue() };
         match turn.place {
             Place::Waiting(old, _) if old == queue && queue != TYPING => return,
-            // A request is a request, but only one that was meant for a send counts as one, and typing has its own.
+            // A ready permit serves only the kind that it was granted for: sends are counted, and typing has its own
+            // permits.
             Place::Ready(ready, _) if is_same(ready, kind) => return,
             Place::None | Place::Waiting(..) | Place::Ready(..) => {}
         }
@@ -199,12 +201,12 @@ impl Permits {
         Asked::Ready(kind)
     }
 
-    /// When the typing that was granted to `account` ends.
+    /// Returns when the typing that was granted to `account` ends.
     pub(super) fn typed_until(&self, account: &AccountId) -> Option<Duration> {
         self.turns.get(account)?.typed
     }
 
-    /// A task takes a place for `kind`.
+    /// Takes a place for `kind` for a task.
     pub(super) fn enter_task(
         &mut self,
         account: &AccountId,
@@ -218,7 +220,7 @@ impl Permits {
         (kind.queue(), key)
     }
 
-    /// Gives out what permits there are, in order; answers whom to wake, and when there may be more to give.
+    /// Grants the available permits in order; returns the accounts to wake, and when there may be more to grant.
     pub(super) fn grant(
         &mut self,
         now: Duration,
@@ -252,7 +254,7 @@ impl Permits {
         (woken, next.into_iter().chain(expires).min())
     }
 
-    /// The waiter that goes first; otherwise when one might.
+    /// Returns the waiter that goes first, or else the time at which there may be one.
     fn first(&self, now: Duration, breaker: &mut Breaker) -> Result<(usize, Key), Option<Duration>> {
         let may_send = breaker.may_send(now);
         if !may_send && (!self.queues[TYPED].is_empty() || !self.queues[SEND].is_empty()) {
@@ -273,8 +275,8 @@ impl Permits {
         fronts.min().map(|(key, queue)| (queue, key)).ok_or(waits_to_type.then(|| now + TYPING_AGAIN))
     }
 
-    /// Whether the send that follows this typing finds a permit within a second of its end: half of each second's
-    /// permits are for such sends, because the typing needs as many.
+    /// Returns whether the send that follows this typing finds a permit within a second of its end. Half of each
+    /// second's permits are for such sends, because the typing needs as many.
     fn has_room(&self, kind: Kind, now: Duration) -> bool {
         let Kind::Typing { free_at, lasts } = kind else { return true };
         let due = free_at.max(now + lasts);
@@ -295,7 +297,7 @@ impl Permits {
         if waiter.paid {
             return true;
         }
-        // Typing takes that of its send as well.
+        // Typing takes the permit of its send as well.
         let count = if queue == TYPING { TWO } else { NonZeroU32::MIN };
         if let Err(at) = self.rates.take_own(&waiter.account, count) {
             if let Some(waiter) = self.queues[queue].remove(&key) {
@@ -314,12 +316,12 @@ impl Permits {
         }
     }
 
-    /// Hands its permit to the waiter; answers the account if it must be woken for it.
+    /// Delivers its permit to the waiter; returns the account if it must be woken.
     fn deliver(&mut self, queue: usize, key: Key, now: Duration, breaker: &mut Breaker) -> Option<AccountId> {
         let Waiter { account, kind, task, .. } = self.queues[queue].remove(&key)?;
         breaker.works(&account);
         if let Some(task) = task {
-            // Who gave up waiting has taken its place out; there is nobody else.
+            // A task that gives up waiting removes its place, so a failed send is ignored.
             let _given_up = task.send(());
             return None;
         }
@@ -338,7 +340,7 @@ impl Permits {
         Some(account)
     }
 
-    /// Takes back what was not used in time.
+    /// Takes back permits and typing that were not used in time.
     fn expire(&mut self, now: Duration, breaker: &mut Breaker) {
         while let Some((_, account)) = self.ready.first().filter(|(until, _)| *until <= now).cloned() {
             self.leave(&account, breaker);
@@ -357,7 +359,8 @@ impl Permits {
         self.rates.forget_idle(now);
     }
 
-    /// When the request that `account` waits for is likely to be made, by its place in the queue and the rate.
+    /// Returns when the request that `account` waits for is likely to be made, by its place in the queue and the
+    /// rate.
     pub(super) fn busy_until(
         &self,
         account: &AccountId,
@@ -366,7 +369,7 @@ impl Permits {
     ) -> Option<Duration> {
         let Place::Waiting(queue, key) = self.turns.get(account)?.place else { return None };
         let ahead = |queue: usize, cost: usize| self.queues[queue].range(..key).count() * cost;
-        // What waits to type needs two.
+        // A waiting typing request needs two permits.
         let requests = if queue == TYPED {
             ahead(TYPED, 1)
         } else {

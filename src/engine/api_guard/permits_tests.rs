@@ -1,4 +1,4 @@
-//! Permits on a clock that the test moves: the order, who is woken, and that typing is followed by its send.
+//! Tests of the permits on a test clock: the order, the wake-ups, and that a send follows its typing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +28,7 @@ struct World {
     clock: TestClock,
     permits: Permits,
     breaker: Breaker,
-    /// Woken while another one asked.
+    /// Accounts that were woken while another one made a request.
     woken: Vec<AccountId>,
 }
 
@@ -53,7 +53,7 @@ impl World {
         self.clock.monotonic()
     }
 
-    /// A step of account `n` asks.
+    /// Runs a step of account `n` that requests a permit.
     fn asks(&mut self, n: usize, kind: Kind) -> Option<Kind> {
         let now = self.now();
         self.permits.step_begins(&account(n));
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// A send that was granted is made and answered.
+    /// Makes a send that was granted, and answers it.
     fn sent(&mut self) {
         self.breaker.send_begins();
         let ended = super::super::breaker::Ended {
@@ -90,7 +90,7 @@ impl World {
     }
 }
 
-/// S1, S2: five hundred accounts at ten requests a second.
+/// S1, S2: five hundred accounts at ten requests per second.
 #[test]
 fn accounts_are_served_in_turn_with_one_wake_a_permit() {
     let mut world = World::new(10);
@@ -103,7 +103,7 @@ fn accounts_are_served_in_turn_with_one_wake_a_permit() {
                 world.sent();
                 permits += 1;
                 sends[n] += 1;
-                // It is free again at once.
+                // It is ready again at once.
                 ready.push(n);
             }
         }
@@ -135,7 +135,7 @@ fn kinds_have_their_order_and_none_starves() {
     world.pass(500);
     assert_eq!(world.pump().0, [account(3)], "what a send needs goes before typing that asked earlier");
     let Asked::Ready(_) = world.permits.take(&account(3)) else { panic!("it was woken") };
-    // Two more want to send in each second in which there is one permit.
+    // Each second two more accounts request a send, and there is one permit.
     for second in 0..120 {
         for n in [1000 + 2 * second, 1001 + 2 * second] {
             if world.asks(n, Kind::Send).is_some() {
@@ -150,7 +150,7 @@ fn kinds_have_their_order_and_none_starves() {
             }
         }
         if read.try_recv().is_ok() {
-            // What asked in its first minute goes before it, at half of the rate.
+            // The requests of its first minute go before it, at half of the rate.
             assert!((110..=125).contains(&second), "after {second} s");
             return;
         }
@@ -180,16 +180,16 @@ fn a_place_that_is_not_needed_any_more_goes_to_the_next() {
     assert!(world.asks(0, Kind::Send).is_some());
     world.sent();
     (1..4).for_each(|n| assert!(world.asks(n, Kind::Send).is_none()));
-    // Account 1 was paused: its step asks for nothing.
+    // Account 1 was paused: its step requests nothing.
     world.permits.step_begins(&account(1));
     assert!(world.permits.step_ended(&account(1), &mut world.breaker));
     world.pass(1000);
     assert_eq!(world.pump().0, [account(2)]);
-    // It is woken and asks for nothing either: the permit itself goes on.
+    // Account 2 is woken and requests nothing either: its permit goes to the next account.
     world.permits.step_begins(&account(2));
     assert!(world.permits.step_ended(&account(2), &mut world.breaker));
     assert_eq!(world.pump().0, [account(3)]);
-    // And one that does not come at all.
+    // Account 3 never comes: its permit expires and goes to the next account.
     assert!(world.asks(4, Kind::Send).is_none());
     world.pass(5000);
     assert_eq!(world.pump().0, [account(4)]);

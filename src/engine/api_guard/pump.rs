@@ -1,4 +1,7 @@
-//! The pump: the one task that sleeps until the next permit or probe, hands out permits and probes with a read.
+//! The pump: the one task that sleeps until the next permit or probe, grants permits, and probes with a read.
+//!
+//! The engine starts it, and its end ends the process. The guard notifies it when something is due earlier than
+//! planned.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +16,7 @@ use crate::domain::message::AccountId;
 use crate::domain::outcome::{Heard, ProviderError};
 use crate::engine::Shared;
 
-/// Runs until the engine stops. A probe that is under way then is given up.
+/// Runs until the engine stops. A probe in progress is then cancelled.
 pub(in crate::engine) async fn run(shared: Arc<Shared>) {
     let mut probes = JoinSet::new();
     loop {
@@ -34,14 +37,14 @@ pub(in crate::engine) async fn run(shared: Arc<Shared>) {
     probes.shutdown().await;
 }
 
-/// Hands out permits; answers whose read is a probe that is due, and how long until there is more to do.
+/// Grants permits; returns the account to read if a probe is due, and how long until there is more to do.
 fn look(shared: &Shared) -> (Option<AccountId>, Option<Duration>) {
     let guard = &shared.api;
     let now = guard.clock.monotonic();
     let mut state = guard.state();
     let is_due = state.breaker.probe_at().is_some_and(|at| at <= now);
     let account = if is_due { state.begin_probe(now) } else { None };
-    // What is due earlier than this is found here and needs no word.
+    // This pass finds whatever becomes due earlier, so it needs no notification.
     state.pump_at = Some(Duration::ZERO);
     let State { permits, breaker, .. } = &mut *state;
     let (woken, next) = permits.grant(now, breaker);
@@ -54,7 +57,7 @@ fn look(shared: &Shared) -> (Option<AccountId>, Option<Duration>) {
     (account, next.map(|at| at.saturating_sub(now)))
 }
 
-/// Reads what Unipile says of an account: that reaches nobody.
+/// Reads an account from Unipile, which reaches no recipient.
 async fn probe(shared: &Shared, account: AccountId) {
     let read = AssertUnwindSafe(shared.provider.account(account)).catch_unwind();
     let problem = tokio::select! {
@@ -79,7 +82,7 @@ async fn probe(shared: &Shared, account: AccountId) {
     }
 }
 
-/// The API can be reached again: the accounts that waited for it go on.
+/// Wakes the accounts that waited for the API once it can be reached again.
 fn go_on(shared: &Shared) {
     let waiting = {
         let mut state = shared.api.state();

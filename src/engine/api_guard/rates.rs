@@ -1,4 +1,6 @@
-//! The rates of requests, of each account and in total, by `governor` on our own monotonic clock.
+//! The rates of requests, per account and in total, by `governor` on our own monotonic clock.
+//!
+//! `permits.rs` takes from both; a permit that was not used is given back to the total.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -13,20 +15,21 @@ use governor::{Quota, RateLimiter};
 use crate::clock::Clock;
 use crate::domain::message::AccountId;
 
-/// Rates of requests.
+/// Limits on the rate of requests to the API.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestRates {
-    /// Requests a second, all accounts together.
+    /// Requests per second, all accounts together.
     pub total: NonZeroU32,
-    /// How many of them may come at once.
+    /// How many of them may go at once.
     pub burst: NonZeroU32,
-    /// Requests a second of one account.
+    /// Requests per second of one account.
     pub account: NonZeroU32,
 }
 
-/// Requests of one account that may come at once, in seconds of its rate: a message with all that it needs first.
+/// Requests of one account that may go at once, in seconds of its rate: enough for a message with its preflight
+/// reads.
 const ACCOUNT_BURST_SECONDS: NonZeroU32 = NonZeroU32::new(3).expect("3 is not zero");
-/// Accounts that asked for nothing lately are forgotten at most so often.
+/// Idle accounts are forgotten at most this often.
 const FORGETS_EVERY: Duration = Duration::from_secs(60);
 
 struct MonotonicClock(Arc<dyn Clock>);
@@ -46,7 +49,7 @@ pub(super) struct Rates {
     /// Permits that were given back.
     spare: u32,
     burst: u32,
-    /// There is none in total before this time.
+    /// No permit in total is available before this time.
     free_at: Duration,
     forgot_at: Duration,
 }
@@ -67,12 +70,12 @@ impl Rates {
         }
     }
 
-    /// When there may be the next permit in total: now, if it is not later.
+    /// Returns when the next permit in total may be available, at the earliest `now`.
     pub(super) fn free_at(&self, now: Duration) -> Duration {
         if self.spare > 0 { now } else { self.free_at.max(now) }
     }
 
-    /// Takes one in total; the error is when there is one.
+    /// Takes a permit in total; the error is the time when one is available.
     pub(super) fn take(&mut self) -> Result<(), Duration> {
         if self.spare > 0 {
             self.spare -= 1;
@@ -84,21 +87,21 @@ impl Rates {
         })
     }
 
-    /// Takes `count` of the account's own; the error is when there are as many.
+    /// Takes `count` permits of the account's own rate; the error is the time when as many are available.
     pub(super) fn take_own(&self, account: &AccountId, count: NonZeroU32) -> Result<(), Duration> {
         match self.each.check_key_n(account, count) {
             Ok(Err(not_until)) => Err(not_until.earliest_possible()),
-            // More than the account ever has at once is not asked for.
+            // No caller requests more than the account's burst.
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 
-    /// One in total was not used.
+    /// Gives back a permit in total that was not used.
     pub(super) fn give_back(&mut self) {
         self.spare = self.spare.saturating_add(1).min(self.burst);
     }
 
-    /// Forgets the accounts that asked for nothing lately.
+    /// Forgets the accounts that made no request lately.
     pub(super) fn forget_idle(&mut self, now: Duration) {
         if now >= self.forgot_at + FORGETS_EVERY {
             self.forgot_at = now;
@@ -107,7 +110,7 @@ impl Rates {
         }
     }
 
-    /// Accounts whose state is remembered.
+    /// Returns how many accounts have state in memory.
     #[cfg(test)]
     pub(super) fn accounts(&self) -> usize {
         self.each.len()

@@ -1,4 +1,4 @@
-//! The real client: what it writes on the wire, and what it makes of a connection that breaks (P2).
+//! The real client: what it writes on the wire, and how it classifies a connection that breaks (P2).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use tokio::net::TcpListener;
 use super::wire::{Peer, http};
 use super::word;
 
-/// Long enough that no test meets it unless it wants to.
+/// A timeout that no test reaches by accident.
 pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 
-/// The client of Unipile at `url`.
+/// Returns a client of Unipile at `url`.
 pub(crate) fn client(url: &str, request_timeout: Duration) -> Unipile {
     let options = UnipileOptions {
         dialect: Dialect::Specifics,
@@ -60,7 +60,7 @@ async fn sandbox() -> Sandbox {
     Sandbox::start(SandboxConfig::default()).await.expect("a free port")
 }
 
-/// Phase and outcome in one word, and the problem's kind.
+/// Returns the phase, the outcome in one word, and the problem's kind.
 fn told(reply: &Reply) -> (Phase, String, String) {
     let kind = reply.outcome.problem().map(|problem| problem.kind.clone()).unwrap_or_default();
     (reply.phase, word(&reply.outcome), kind)
@@ -218,13 +218,13 @@ async fn a_handshake_that_does_not_end_reached_nobody() {
     assert_eq!(told(&reply), (Phase::Connecting, "not sent: api".into(), "outboxd/cannot_connect".into()));
 }
 
-/// A body that is not handed to the connection reached nobody, whatever kept it back.
+/// A body that was not handed to the connection reached no recipient, whatever the cause.
 #[tokio::test]
 async fn a_call_that_ends_before_its_body_left_reached_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = UnipileOptions {
         dialect: Dialect::Specifics,
-        // A handshake that does not end within the time of the whole call.
+        // The handshake does not end within the timeout of the whole call.
         base_url: format!("https://{}", listener.local_addr().unwrap()),
         api_key: "k".to_owned().into(),
         connect_timeout: PATIENT,
@@ -235,7 +235,7 @@ async fn a_call_that_ends_before_its_body_left_reached_nobody() {
     assert_eq!(told(&reply), (Phase::Connecting, "not sent: api".into(), "outboxd/not_written".into()));
 }
 
-/// The bytes of a file that ends with an error, after so many pieces.
+/// Content of a file that ends with an error after this many pieces.
 struct Breaking(u32);
 
 impl Content for Breaking {
@@ -246,7 +246,7 @@ impl Content for Breaking {
     }
 }
 
-/// Nobody acts on a request that ends in the middle of its body.
+/// No server acts on a request that ends in the middle of its body.
 #[tokio::test]
 async fn a_call_that_ends_in_the_middle_of_its_body_reached_nobody() {
     let sandbox = sandbox().await;
@@ -279,7 +279,7 @@ async fn a_connection_that_closes_before_an_answer_is_an_unknown_outcome() {
         assert_eq!(told(&reply), (Phase::Written, "uncertain: written".into(), "outboxd/no_answer".into()));
         assert!(peer.requests().len() <= 1, "a call is never repeated");
     }
-    // One that closes at once may do so before the body was handed over.
+    // A peer that closes at once may close before the body was handed over.
     let peer = Peer::closing().await;
     let reply = client(&peer.url, PATIENT).send(into_chat()).await;
     let (_, outcome, kind) = told(&reply);
@@ -318,7 +318,7 @@ async fn a_redirect_is_not_followed() {
         let location = format!("location: {}/elsewhere\r\n", elsewhere.url);
         let peer = Peer::answering(&http(status, &location, "")).await;
         let reply = client(&peer.url, PATIENT).send(into_chat()).await;
-        // What must be repeated as it is was not acted on; the others may follow an action.
+        // A request that must be repeated unchanged was not acted on; the other redirects may follow an action.
         let repeats = status.starts_with("307") || status.starts_with("308");
         let expected = if repeats { "not sent: api" } else { "uncertain: answered" };
         assert_eq!(word(&reply.outcome), expected, "{status}");
@@ -358,7 +358,7 @@ async fn the_time_to_wait_is_read_from_either_header() {
         ("x-ratelimit-reset: 99\r\n", "not sent: account 99s"),
         ("Retry-After:  43200 \r\n", "not sent: account 43200s"),
         ("retry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\nx-ratelimit-reset: 99\r\n", "not sent: account 99s"),
-        // H5: as seen from the answer's own date, whatever our clock says.
+        // H5: relative to the answer's own date, whatever the local clock says.
         (
             "date: Wed, 21 Oct 2026 05:28:00 GMT\r\nretry-after: Wed, 21 Oct 2026 07:28:00 GMT\r\n",
             "not sent: account 7200s",

@@ -1,4 +1,4 @@
-//! A peer made of one socket, which reads one request and then does exactly what the test says.
+//! A peer on one socket, which reads one request and then does exactly what the test says.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,17 +14,17 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// `answer`: the bytes of the answer; empty closes the connection without one.
+    /// Starts a peer that answers with these bytes; if they are empty, it closes the connection without an answer.
     pub(crate) async fn answering(answer: &str) -> Self {
         Self::start(answer, true).await
     }
 
-    /// Says this before it has read a byte, and closes.
+    /// Starts a peer that sends this before it has read a byte, and closes.
     pub(crate) async fn speaking_first(words: &str) -> Self {
         Self::start(words, false).await
     }
 
-    /// Closes each connection before it has read a byte.
+    /// Starts a peer that closes each connection before it has read a byte.
     pub(crate) async fn closing() -> Self {
         Self::start("", false).await
     }
@@ -54,7 +54,7 @@ impl Peer {
     }
 }
 
-/// Head and body of one request.
+/// Reads head and body of one request.
 async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
     let mut bytes = Vec::new();
     let mut buffer = [0; 4096];
@@ -76,7 +76,7 @@ async fn read_request(stream: &mut tokio::net::TcpStream) -> String {
     }
 }
 
-/// A whole HTTP answer.
+/// Formats a whole HTTP answer.
 pub(crate) fn http(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}connection: close\r\n\r\n{body}", body.len())
 }

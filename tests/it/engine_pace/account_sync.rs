@@ -1,4 +1,4 @@
-//! What is known of the accounts is read beside the sending, when it is old, and never in its way.
+//! Account data is read when it is old, while sends go on, and never delays them.
 
 use std::time::Duration;
 

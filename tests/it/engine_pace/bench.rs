@@ -1,9 +1,10 @@
-//! A bench for the engine: the fake clock, the fake provider, and the engine between them on a real queue.
+//! The test bench of the engine: the fake clock, the fake provider, and the engine between them on a real queue.
 //!
-//! SQLite needs real threads, so time cannot simply jump when the runtime is idle (tokio's paused clock breaks its pool).
-//! Instead the bench counts the runtime's live tasks: a step of an account is a task that ends with the step, so as long
-//! as more tasks live than before the engine began (and more than there are calls held on purpose), something is at
-//! work and time stands still. On a runtime with one thread a few yields then let everything that is awake run.
+//! SQLite needs real threads, so time cannot simply jump when the runtime is idle (tokio's paused clock breaks its
+//! pool). Instead the bench counts the runtime's live tasks: a step of an account is a task that ends with the step,
+//! so as long as more tasks live than before the engine began (and more than there are calls held on purpose),
+//! something is at work and time does not pass. On a runtime with one thread a few yields then let everything that is
+//! awake run.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,15 +55,15 @@ pub(super) struct Bench {
     queue: Option<Queue>,
     pub(super) clock: FakeClock,
     pub(super) provider: Arc<FakeProvider>,
-    /// For the next start.
+    /// Policy of the next start.
     pub(super) policy: Policy,
-    /// Requests a second in total and of one account, for the next start.
+    /// Requests per second in total and of one account, for the next start.
     pub(super) rates: (u32, u32),
-    /// For the next start.
+    /// `stale_after` of the next start.
     pub(super) stale_after: Option<Duration>,
     seed: u64,
     engine: Option<Engine>,
-    /// Tasks that live while nothing is at work.
+    /// Tasks that are alive while nothing is at work.
     at_rest: usize,
     real: SystemClock,
 }
@@ -109,8 +110,8 @@ impl Bench {
         message
     }
 
-    /// A message that arrived before every time that a test sets the clock back to: one that arrives in the future
-    /// waits for it.
+    /// Enqueues a message that arrived before every time that a test sets the clock back to: a message from the
+    /// future waits for its arrival.
     pub(super) async fn enqueue_long_ago(&self, message: NewMessage) -> MessageId {
         self.queue().enqueue(message, at(-30 * 86_400)).await
     }
@@ -130,7 +131,7 @@ impl Bench {
 
     pub(super) async fn start(&mut self) -> Recovered {
         self.store().totals().await.expect("read");
-        // Connections of the pool come and go with tasks of their own; the fewest are those that stay.
+        // Connections of the pool start and end tasks of their own; the minimum counts those that stay.
         let mut at_rest = usize::MAX;
         for _ in 0..20 {
             at_rest = at_rest.min(live_tasks());
@@ -155,7 +156,7 @@ impl Bench {
         recovered
     }
 
-    /// Returns when nothing of the engine's is at work.
+    /// Returns when no task of the engine is at work.
     pub(super) async fn settle(&self) {
         let begun = self.real.monotonic();
         loop {
@@ -184,7 +185,7 @@ impl Bench {
         self.settle().await;
     }
 
-    /// Lets time pass until `condition` holds; a week is too long for every test here.
+    /// Lets time pass until `condition` holds, for at most a week, which is too long for every test here.
     pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
         let end = self.clock.monotonic() + seconds(7 * 86_400);
         loop {
@@ -201,7 +202,7 @@ impl Bench {
         self.until(|bench| bench.sends().len() >= count).await;
     }
 
-    /// Stops the engine; time passes meanwhile as it must.
+    /// Stops the engine; time passes meanwhile as needed.
     pub(super) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("the engine runs");
         // The reconciler and the pump end first.
@@ -225,14 +226,14 @@ impl Bench {
         self.clock.monotonic()
     }
 
-    /// Starts again on the same file after a stop, without a goodbye to the queue.
+    /// Opens the same file and starts again after a stop, without a clean close of the queue.
     pub(super) async fn reopen(&mut self) {
         let queue = self.queue.take().expect("the queue is open");
         self.queue = Some(queue.crash(self.clock.now()).await);
         self.start().await;
     }
 
-    /// Stops and starts again on the same file, with a goodbye to the queue.
+    /// Stops, closes the queue cleanly, and starts again on the same file.
     pub(super) async fn restart(&mut self) {
         self.stop(seconds(0)).await;
         let queue = self.queue.take().expect("the queue is open");
@@ -240,13 +241,13 @@ impl Bench {
         self.start().await;
     }
 
-    /// The same without a goodbye.
+    /// Stops and starts again on the same file, without a clean close of the queue.
     pub(super) async fn crash(&mut self) {
         self.stop(seconds(0)).await;
         self.reopen().await;
     }
 
-    /// Stops and looks whether the queue is whole.
+    /// Stops and checks the queue.
     pub(super) async fn finish(mut self) {
         if self.engine.is_some() {
             self.stop(seconds(5)).await;

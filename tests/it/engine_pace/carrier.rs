@@ -1,4 +1,4 @@
-//! A provider that answers as the test says and writes down what it was asked, and when.
+//! A provider that gives scripted answers and records its calls and their times.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard};
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Send,
     Composing,
     Read,
-    /// Of the account itself, its inboxes or its credits.
+    /// A read of the account itself, its inboxes or its credits.
     Fact,
 }
 
@@ -43,9 +43,9 @@ pub(super) enum Answer {
     Sent,
     SentAfter(Duration),
     Refused,
-    /// Refused for want of a right that the account does not have.
+    /// Refused because the account lacks a permission.
     Forbidden,
-    /// A page of a gateway in place of an answer.
+    /// A gateway's page instead of an answer.
     Page403,
     /// Refused, in words that hint at spent credits.
     RefusedForCredits,
@@ -67,23 +67,23 @@ struct Seen {
     script: VecDeque<Answer>,
     script_of: HashMap<String, VecDeque<Answer>>,
     composing_is_broken: bool,
-    /// What each chat shows, oldest first.
+    /// The messages that each chat shows, oldest first.
     shown: HashMap<String, Vec<ObservedMessage>>,
     /// The chats with each user.
     chats_with: HashMap<String, Vec<String>>,
-    /// Reads of a chat that fail from now on.
+    /// Number of reads of a chat that still fail.
     unreadable: usize,
-    /// Inboxes in place of the one that every account has.
+    /// Inboxes instead of the one that every account has.
     inboxes: Option<Vec<ObservedInbox>>,
-    /// InMails left, in place of ten.
+    /// InMail credits left, instead of ten.
     credits: Option<Credits>,
-    /// Unipile's word for the accounts; running unless it is set.
+    /// Status of the accounts at Unipile; running unless it is set.
     status: Option<&'static str>,
-    /// Kinds of facts that cannot be read: "account", "inboxes", "credits".
+    /// Kinds of account data that cannot be read: "account", "inboxes", "credits".
     broken_facts: Vec<&'static str>,
-    /// What reads of these kinds, or of "chats_with", answer in place of what is so.
+    /// Failures of the reads of these kinds, or of "chats_with".
     unread: HashMap<&'static str, Unread>,
-    /// Kinds of facts that are never told.
+    /// Kinds of account data whose reads never return.
     hanging_facts: Vec<&'static str>,
     in_flight: HashMap<String, usize>,
     most_on_one: usize,
@@ -101,7 +101,7 @@ impl FakeProvider {
         Self { clock, seen: Mutex::default() }
     }
 
-    /// Calls that wait on purpose: their steps live but are not at work.
+    /// Returns the number of calls that wait on purpose: their steps are alive but not at work.
     pub(super) fn held(&self) -> usize {
         self.seen().held
     }
@@ -110,12 +110,12 @@ impl FakeProvider {
         self.seen.lock().expect("nothing panics while holding it")
     }
 
-    /// The answers to the next sends; then every one is accepted.
+    /// Sets the answers to the next sends; after them every send is accepted.
     pub(super) fn script(&self, answers: Vec<Answer>) {
         self.seen().script.extend(answers);
     }
 
-    /// The same for the sends of one account, before any others.
+    /// Sets the answers to the sends of one account, which come before the others.
     pub(super) fn script_of(&self, account: &AccountId, answers: Vec<Answer>) {
         self.seen().script_of.entry(account.to_string()).or_default().extend(answers);
     }
@@ -142,7 +142,7 @@ impl FakeProvider {
         self.seen().broken_facts = which.to_vec();
     }
 
-    /// What reads of this kind answer; `None` is what is so.
+    /// Makes reads of this kind fail; `None` makes them work again.
     pub(super) fn set_unread(&self, which: &'static str, unread: Option<Unread>) {
         match unread {
             Some(unread) => _ = self.seen().unread.insert(which, unread),
@@ -150,7 +150,7 @@ impl FakeProvider {
         }
     }
 
-    /// No answer is scripted any more.
+    /// Removes all answers of [`FakeProvider::script`].
     pub(super) fn forget_script(&self) {
         self.seen().script.clear();
     }
@@ -163,7 +163,7 @@ impl FakeProvider {
         self.seen().chats_with.insert(user.into(), chats.iter().map(|chat| (*chat).to_owned()).collect());
     }
 
-    /// A read of a fact: written down, and an error if it is broken.
+    /// Records a read of account data, and fails if it is broken.
     async fn fact(&self, account: &AccountId, which: &'static str) -> Result<(), Unread> {
         self.record(Kind::Fact, account, which.into(), String::new());
         if self.seen().hanging_facts.contains(&which) {
@@ -387,7 +387,7 @@ impl Provider for FakeProvider {
     }
 }
 
-/// A call on its way; ends when it is answered, dropped or panics.
+/// A call in flight; ends when it is answered, dropped or panics.
 struct InFlight<'a>(&'a FakeProvider, String);
 
 impl<'a> InFlight<'a> {
@@ -408,7 +408,7 @@ impl Drop for InFlight<'_> {
     }
 }
 
-/// A call that waits on purpose: its step lives but is not at work.
+/// A call that waits on purpose: its step is alive but not at work.
 struct Held<'a>(&'a FakeProvider);
 
 impl<'a> Held<'a> {

@@ -1,9 +1,10 @@
-//! Whose turn it is, as the engine keeps it on a real queue: priorities, urgency, kinds, campaigns, one person.
+//! Selection, as the engine runs it on a real queue: priorities, urgency, kinds, campaigns, one person.
 
 use std::time::Duration;
 
 use outboxd::domain::calendar::{Calendar, parse_spans};
-use outboxd::domain::caps::{Kind, parse_caps};
+use outboxd::domain::caps::parse_caps;
+use outboxd::domain::kind::Kind;
 use outboxd::domain::lane::Precedence;
 use outboxd::domain::message::{Inbox, NewMessage};
 use outboxd::domain::policy::{Breaks, Order};
@@ -40,7 +41,7 @@ async fn the_higher_priority_goes_first_and_within_it_the_older() {
     }
     bench.start().await;
     bench.until_sent(1).await;
-    // What arrives later goes first as well, if its priority is higher.
+    // A later arrival goes first as well, if its priority is higher.
     bench.enqueue(with_priority(100, "highest")).await;
     bench.until_sent(6).await;
     assert_eq!(texts(&bench), ["high", "highest", "high too", "a", "b", "low"]);
@@ -175,7 +176,7 @@ async fn the_forecast_is_what_the_engine_then_does() {
         ids.push(bench.enqueue(in_campaign("small", n)).await);
     }
     bench.enqueue(with_priority(5, "first")).await;
-    // The account's first send is the engine's own, so that the call takes no time in both.
+    // The forecast measures the length of a call by the account's first send, so that calls take no time in both.
     bench.provider.script(vec![]);
     bench.start().await;
     bench.until_sent(1).await;
@@ -193,8 +194,8 @@ async fn the_forecast_is_what_the_engine_then_does() {
     bench.finish().await;
 }
 
-/// What is shown for one message is when it goes; the account is looked at again when the first of its gates opens, because
-/// another message may wait for less.
+/// The time shown for a message is when it goes; the account looks again when the first gate opens, because another
+/// message may wait for less.
 #[tokio::test]
 async fn a_message_that_waits_for_less_than_the_first_of_its_class_goes_in_time() {
     let mut bench = Bench::new(SEED).await;

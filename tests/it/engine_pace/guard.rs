@@ -1,4 +1,5 @@
-//! The API guard: what an outage costs, whose trouble a failed call is, and who waits for whom when requests are short.
+//! The API guard: what an outage costs, who is blamed for a failed call, and who waits for whom when requests are
+//! short.
 
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
@@ -39,13 +40,13 @@ fn count(bench: &Bench, sql: &str) -> usize {
     bench.queue().value(sql).parse().unwrap()
 }
 
-/// H2: a hundred accounts, ten minutes in which everything fails.
+/// H2: a hundred accounts, and ten minutes in which everything fails.
 #[tokio::test]
 async fn an_outage_risks_five_messages_and_no_account_is_blamed() {
     let mut bench = accounts(100).await;
     bench.start().await;
     bench.until_sent(100).await;
-    // What is known of accounts is read for now, so that a message is the first to find out.
+    // Account data is fresh for now, so that a message is the first to meet the failure.
     bench.advance(seconds(5)).await;
     bench.provider.script(vec![Answer::Unknown; 1000]);
     bench.provider.break_facts(&READS);
@@ -82,7 +83,7 @@ async fn an_api_that_hangs_takes_five_messages_and_a_probe_that_hangs_is_no_answ
     bench.finish().await;
 }
 
-/// H3: an edge answers everything with a page of its own for six seconds.
+/// H3: an edge server answers everything with its own page for six seconds.
 #[tokio::test]
 async fn pages_of_an_edge_fail_nothing_and_spend_no_retry() {
     let mut bench = accounts(20).await;
@@ -111,7 +112,7 @@ async fn a_message_that_a_gateway_refuses_alone_stops_nobody() {
                 bench.enqueue(NewMessage { ..message }).await;
             }
         }
-        // Whatever it tries first, this account meets the page.
+        // Every send of this account gets the page.
         bench.provider.script_of(&account("0"), vec![Answer::Page403; 40]);
         bench.start().await;
         bench.advance(seconds(4 * 3600)).await;
@@ -125,7 +126,7 @@ async fn a_message_that_a_gateway_refuses_alone_stops_nobody() {
     }
 }
 
-/// A proxy of one account is broken: its sends time out while everything else works.
+/// The proxy of one account is broken: its sends time out while everything else works.
 #[tokio::test]
 async fn an_account_whose_sends_alone_fail_rests_after_a_few() {
     for others in [0, 3] {
@@ -152,7 +153,7 @@ async fn an_account_whose_sends_alone_fail_rests_after_a_few() {
     }
 }
 
-/// An answer takes 20 s, and is one.
+/// An answer that takes 20 s is still an answer.
 #[tokio::test]
 async fn a_slow_api_makes_progress() {
     let mut bench = accounts(50).await;
@@ -207,7 +208,7 @@ async fn accounts_that_wait_for_a_permit_say_so_with_a_time_and_go_in_turn() {
     bench.finish().await;
 }
 
-/// S3: nobody sees somebody type for longer than planned.
+/// S3: no recipient sees typing for longer than planned.
 #[tokio::test]
 async fn typing_is_followed_by_its_send_although_requests_are_short() {
     let mut bench = Bench::new(SEED).await;
@@ -227,7 +228,7 @@ async fn typing_is_followed_by_its_send_although_requests_are_short() {
     for shown in &typing {
         let next = sends.iter().find(|send| send.account == shown.account && send.at_ms >= shown.at_ms);
         match next {
-            // The longest typing of the policy, and a second.
+            // The longest typing of the policy, plus a second.
             Some(send) => assert!(send.at_ms - shown.at_ms <= 13_000, "{shown:?} {send:?}"),
             None => unsent += 1,
         }
@@ -260,7 +261,7 @@ async fn an_account_that_is_paused_while_it_waits_gives_its_place_back() {
     bench.finish().await;
 }
 
-/// What only reads do does not starve sends, and goes on by itself.
+/// Work that only reads does not starve sends, and resumes without help.
 #[tokio::test]
 async fn looks_of_a_message_keep_its_place() {
     let mut bench = Bench::new(SEED).await;

@@ -1,9 +1,11 @@
-//! Caps, hours, breaks, cooldowns and the warm-up as the engine keeps them, with a restart in the middle of each (P4).
+//! Caps, hours, breaks, cooldowns and the warm-up as the engine applies them, with a restart in the middle of each
+//! (P4).
 
 use std::time::Duration;
 
 use outboxd::domain::calendar::{Calendar, parse_spans};
-use outboxd::domain::caps::{Kind, parse_caps};
+use outboxd::domain::caps::parse_caps;
+use outboxd::domain::kind::Kind;
 use outboxd::domain::message::{MessageId, NewMessage};
 use outboxd::domain::policy::{Breaks, Caps, Cooldown, Policy, WarmUp};
 use outboxd::domain::reason::Reason;
@@ -31,7 +33,7 @@ async fn enqueue(bench: &Bench, count: usize) -> Vec<MessageId> {
     ids
 }
 
-/// Why the account's first waiting message waits.
+/// Returns why the message waits.
 async fn wait_status(bench: &Bench, id: MessageId) -> WaitStatus {
     let view = bench.store().message(id, bench.clock_now()).await.unwrap().unwrap();
     bench.handle().explain(&view).await.unwrap().wait_status
@@ -49,7 +51,7 @@ async fn a_cap_counts_what_may_have_reached_somebody_and_holds_over_a_restart() 
     let ids = enqueue(&bench, 7).await;
     bench.start().await;
     bench.advance(HOUR).await;
-    // The refused one reached nobody, the unknown one may have.
+    // The refused message reached no recipient, the one with the unknown outcome may have.
     assert_eq!(times(&bench).len(), 4);
     let first_at = at(0);
     let waits = wait_status(&bench, ids[4]).await;

@@ -17,7 +17,7 @@ fn of(id: &str, chat: &str, text: &str) -> NewMessage {
     NewMessage { account_id: account(id), ..to_chat(chat, text) }
 }
 
-/// When the sends of an account began, in milliseconds.
+/// Returns when the sends of an account began, in milliseconds.
 fn times(bench: &Bench, id: &str) -> Vec<u64> {
     let id = account(id);
     bench.sends().iter().filter(|call| call.account == id.as_str()).map(|call| call.at_ms).collect()
@@ -238,7 +238,7 @@ async fn a_step_that_panics_leaves_its_message_to_a_person_and_the_account_goes_
     bench.finish().await;
 }
 
-/// P6: what a waiting message is said to wait for is what happens.
+/// P6: a waiting message is sent at the time that `explain` shows.
 #[tokio::test]
 async fn the_time_that_is_explained_is_the_time_of_the_send() {
     let mut bench = Bench::new(SEED).await;

@@ -1,4 +1,4 @@
-//! What is looked up before a call: inboxes, InMail credits, the chat that may exist.
+//! The preflight reads: inboxes, InMail credits, the chat that may exist.
 
 use outboxd::domain::message::{Extras, Inbox, InboxId, MessageId, NewMessage};
 use outboxd::domain::policy::Route;
@@ -120,7 +120,7 @@ async fn inmails_wait_while_only_the_reserve_is_left_and_the_rest_of_the_account
         inmails.push(bench.enqueue(inmail(user)).await);
     }
     bench.enqueue(to_chat("c", "chat")).await;
-    // It is not held back: one to an applicant costs nothing, and Recruiter has a balance of its own.
+    // These are not deferred: an InMail to an applicant costs nothing, and Recruiter has a balance of its own.
     let applicant = json!({ "linkedin": { "classic": { "inmail": true, "applicant": { "id": "a", "messaging_token": "t" } } } });
     bench
         .enqueue(NewMessage { text: "applicant".into(), ..with(applicant, to_user("a", Inbox::OfPolicy)) })
@@ -146,7 +146,7 @@ async fn inmails_wait_while_only_the_reserve_is_left_and_the_rest_of_the_account
     let wait_status = bench.handle().account_wait_status(&account, &daemon).await.unwrap().unwrap();
     assert_eq!(wait_status.reason, Reason::InmailCredits);
 
-    // A new one waits with the others, without a read; so do all after a restart.
+    // A new InMail waits with the others, without a read; so do all of them after a restart.
     let reads = facts(&bench, "credits");
     let late = bench.enqueue(inmail("4")).await;
     bench.settle().await;
@@ -256,7 +256,7 @@ async fn a_first_message_goes_into_the_chat_that_exists_with_typing_and_says_why
     bench.provider.set_chats_with("known", &["2-latest", "2-older"]);
     let known = bench.enqueue(to_user("known", Inbox::OfPolicy)).await;
     let new = bench.enqueue(to_user("new", Inbox::OfPolicy)).await;
-    // What only starting a chat can say starts one.
+    // Options that only starting a chat supports start one.
     let topic = json!({ "linkedin": { "classic": { "company_topic": "CAREERS" } } });
     bench.provider.set_chats_with("12345", &["2-organization"]);
     bench.enqueue(with(topic, to_user("12345", Inbox::OfPolicy))).await;

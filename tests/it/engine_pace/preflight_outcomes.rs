@@ -1,4 +1,4 @@
-//! H6: look-ups that are limited rest the account, and those that are refused for good end in words.
+//! H6: a preflight read that is rate-limited rests the account, and one that is refused for good ends with a reason.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ async fn why(bench: &Bench, id: MessageId) -> (StateName, Reason, String) {
     (view.state, view.reason, view.error.unwrap_or_default())
 }
 
-/// One first message for each of five people, and the read of `which` as it is to fail.
+/// Enqueues one first message for each of five people, and makes the read of `which` fail.
 async fn bench(which: &'static str, fails: Option<Unread>) -> (Bench, Vec<MessageId>) {
     let mut bench = Bench::new(SEED).await;
     bench.policy.route = if which == "chats_with" { Route::ExistingChat } else { bench.policy.route };
@@ -64,7 +64,7 @@ async fn a_limited_look_up_rests_the_account_for_as_long_as_it_says() {
         bench.enqueue(to_chat("c", "in a chat")).await;
         bench.start().await;
         bench.advance(seconds(590)).await;
-        // The account's data is read beside the sending, once.
+        // The account's data is read once more, independently of the sends.
         assert!(reads(&bench, which).len() <= 2, "{which}: {:?}", reads(&bench, which));
         assert_eq!(bench.sends().len(), 0, "{which}: the whole account rests");
         let hold = bench.store().accounts(None).await.unwrap().remove(0).account.hold.unwrap();
@@ -158,7 +158,7 @@ async fn inboxes_that_may_not_be_read_keep_nobody() {
     bench.finish().await;
 }
 
-/// What is known of an account is read again after pauses that grow.
+/// Account data that cannot be read is read again after growing pauses.
 #[tokio::test]
 async fn account_data_that_is_refused_is_read_less_and_less_often() {
     let mut bench = Bench::new(SEED).await;

@@ -1,4 +1,4 @@
-//! After "stop" nothing goes out (P5): pauses and cancellations at the worst moment, and the end of a run.
+//! After a stop nothing goes out (P5): pauses and cancellations at the worst moment, and the end of a run.
 
 use outboxd::clock::Clock;
 use outboxd::domain::message::NewMessage;
@@ -12,7 +12,7 @@ use super::carrier::{Answer, Kind};
 use super::time::seconds;
 use crate::queue::{account, to_chat};
 
-/// A bench whose only account types its first message.
+/// Returns a bench whose only account types its first message.
 async fn typing() -> (Bench, outboxd::domain::message::MessageId) {
     let mut bench = Bench::new(SEED).await;
     bench.policy.typing.enabled = true;

@@ -1,4 +1,4 @@
-//! A clock that a test moves: time stands still until it is told to go to the end of the next sleep.
+//! A clock that a test moves: time passes only when the test goes to the end of the next sleep.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,7 +16,7 @@ pub(crate) const fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 
-/// Time that moves only when it is told to. Clones share it.
+/// Time that moves only when the test moves it. Clones share it.
 #[derive(Clone)]
 pub(crate) struct FakeClock(Arc<Mutex<Time>>);
 
@@ -50,17 +50,18 @@ impl FakeClock {
         time.wall += by;
     }
 
-    /// The start of the machine that this is; `None`: the system does not tell.
+    /// Sets the boot id of the machine; `None` if the system does not show it.
     pub(crate) fn set_boot_id(&self, id: Option<&str>) {
         self.time().boot_id = id.map(str::to_owned);
     }
 
-    /// When the next sleep ends.
+    /// Returns when the next sleep ends.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.time().sleepers.keys().next().map(|(deadline, _)| *deadline)
     }
 
-    /// Moves to the end of the next sleep if that is not after `limit`; otherwise to `limit`, answering `false`.
+    /// Moves to the end of the next sleep if that is not after `limit`; otherwise moves to `limit` and returns
+    /// `false`.
     pub(crate) fn advance_to_next(&self, limit: Duration) -> bool {
         let mut time = self.time();
         let next = time.sleepers.keys().next().map(|(deadline, _)| *deadline);

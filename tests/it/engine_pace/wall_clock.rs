@@ -1,5 +1,5 @@
-//! A wall clock that is set, by seconds and by years, while the engine runs and while it does not: nothing waits for a date
-//! that only a wrong clock made, and everything keeps its length (P1, P3, P4).
+//! A wall clock that is set, by seconds and by years, while the engine runs and while it does not: nothing waits for
+//! a date that only a wrong clock made, and every pause keeps its length (P1, P3, P4).
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::queue::to_chat;
 
 const HOURS: [i64; 6] = [-1, 1, -26, 26, -24 * 400, 24 * 4000];
 
-/// When the clock is set: while the engine runs, or between two runs of the same start of the machine.
+/// When the clock is set: while the engine runs, or between two runs without a reboot of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     Running,
@@ -26,7 +26,7 @@ enum When {
 
 const WHEN: [When; 2] = [When::Running, When::Stopped];
 
-/// Sets the wall clock by so many hours.
+/// Sets the wall clock by `hours`.
 async fn set_clock(bench: &mut Bench, hours: i64, when: When) {
     let by = SignedDuration::from_hours(hours);
     match when {
@@ -45,7 +45,7 @@ async fn bench() -> Bench {
     bench
 }
 
-/// The time between the last two calls, in seconds.
+/// Returns the time between the last two calls, in seconds.
 fn last_pause(bench: &Bench) -> u64 {
     let sends = bench.sends();
     (sends[sends.len() - 1].at_ms - sends[sends.len() - 2].at_ms) / 1000
@@ -74,8 +74,8 @@ async fn messages_that_wait_when_the_clock_is_set_go_at_their_pace_and_in_order(
     }
 }
 
-/// Without anything that tells one start of the machine from the next, a clock that shows a time before the newest
-/// event is known to be wrong.
+/// Without a way to tell one boot of the machine from the next, a clock that shows a time before the newest event is
+/// known to be wrong.
 #[tokio::test]
 async fn a_clock_that_is_set_back_over_a_start_of_the_machine_holds_nothing_up() {
     for hours in [-1, -26, -24 * 4000] {
@@ -175,7 +175,7 @@ async fn a_cap_keeps_its_length() {
     }
 }
 
-/// A pause of two hours lasts two hours; a pause until a date lasts until the clock shows it.
+/// A pause of two hours lasts two hours; a pause until a date lasts until the clock shows that date.
 #[tokio::test]
 async fn a_pause_of_a_length_keeps_it_and_a_pause_until_a_date_does_not_move() {
     for when in WHEN {
@@ -249,7 +249,8 @@ async fn a_clock_that_is_set_just_before_or_during_a_restart_makes_nothing_stale
     }
 }
 
-/// An attempt that was stored between the setting of the clock and its notice waits no longer than it should either.
+/// An attempt that was stored after the clock was set and before the engine noticed waits no longer than it should,
+/// either.
 #[tokio::test]
 async fn a_clock_that_is_set_twice_in_a_row_moves_nothing_twice() {
     let mut bench = bench().await;

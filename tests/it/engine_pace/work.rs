@@ -1,4 +1,4 @@
-//! What an account keeps between its steps, and what runs beside the runtime's thread.
+//! What an account keeps between its steps, and the work that runs outside the runtime's thread.
 
 use std::time::Duration;
 
@@ -39,8 +39,8 @@ async fn an_account_that_waits_has_one_timer_however_often_it_is_woken() {
     bench.finish().await;
 }
 
-/// The same caps hold whether an account remembers what it sent or a restart makes it read everything again; what reached
-/// nobody does not count.
+/// The same caps hold whether an account remembers its sends or a restart makes it read them again; a message that
+/// reached no recipient does not count.
 #[tokio::test]
 async fn what_an_account_remembers_of_its_sends_is_what_the_queue_holds() {
     let mut times = Vec::new();
@@ -77,7 +77,7 @@ async fn what_an_account_remembers_of_its_sends_is_what_the_queue_holds() {
     assert_eq!(times[0], times[1], "with and without restarts, to two minutes");
 }
 
-/// The runtime has one thread: while it is held by a forecast, nothing else of the daemon's runs.
+/// The runtime has one thread: while a forecast occupies it, nothing else of the daemon runs.
 #[tokio::test]
 async fn the_runtime_goes_on_while_a_forecast_and_an_audit_run() {
     let mut bench = Bench::new(SEED).await;
@@ -94,7 +94,8 @@ async fn the_runtime_goes_on_while_a_forecast_and_an_audit_run() {
         () = async { loop { turns += 1; tokio::task::yield_now().await; } } => unreachable!(),
     };
     assert_eq!((found.total.messages, found.total.sent), (3000, 3000));
-    // Held by the forecast the runtime would get a turn between two reads of the queue, about ten times.
+    // If the forecast occupied the runtime, other tasks would run only between two reads of the queue, about ten
+    // times.
     assert!(turns > 500, "{turns} turns of the runtime while a forecast of 3,000 messages ran");
     bench.finish().await;
 }
@@ -114,7 +115,7 @@ async fn a_forecast_ends_when_nobody_waits_for_it_and_when_the_daemon_stops() {
         _ended = endless() => panic!("200 runs take seconds"),
         () = outboxd::clock::Clock::sleep(&outboxd::clock::SystemClock::new(), Duration::from_millis(300)) => {}
     }
-    // The place of the one that was given up is free again.
+    // The slot of the abandoned forecast is free again.
     let short = ForecastRequest { days: 1, ..everything() };
     assert_eq!(handle.forecast(short).await.unwrap().total.messages, 3000);
     let (ended, ()) = tokio::join!(endless(), bench.stop(seconds(0)));
@@ -122,7 +123,8 @@ async fn a_forecast_ends_when_nobody_waits_for_it_and_when_the_daemon_stops() {
     bench.finish().await;
 }
 
-/// Caps that are changed to a shorter window and back while the account runs: nothing that the long window counts is forgotten (P4).
+/// Caps that are changed to a shorter window and back while the account runs: the long window still counts everything
+/// (P4).
 #[tokio::test]
 async fn caps_that_are_changed_to_a_shorter_window_and_back_forget_nothing() {
     let mut bench = Bench::new(SEED).await;
@@ -146,7 +148,7 @@ async fn caps_that_are_changed_to_a_shorter_window_and_back_forget_nothing() {
     bench.finish().await;
 }
 
-/// A call that panicked may have reached somebody: the account pauses as after any call (P3).
+/// A call that panicked may have reached its recipient: the account pauses as after any call (P3).
 #[tokio::test]
 async fn the_pause_holds_after_a_panic_in_a_call() {
     let mut bench = Bench::new(SEED).await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Bench, SEND, START};
 
-/// 20 MB, which is not divisible by three, in base64.
+/// Returns 20 MB, which is not divisible by three, in base64.
 fn largest() -> String {
     let mut base64 = "AAAA".repeat((20 << 20) / 3);
     base64.push_str("AAA=");

@@ -1,4 +1,4 @@
-//! The response cache of the service, which answers what was true up to an hour ago unless it is told not to, and
+//! The response cache of the service, which answers with data of up to an hour ago unless a request opts out, and
 //! faults of reads.
 
 use outboxd::sandbox::*;
@@ -9,7 +9,7 @@ use super::{Bench, SEND, read};
 
 const CREDITS: &str = "/v2/acc_1/linkedin/inmail-credits";
 
-/// The classic credits that a read says there are, and whether the cache said it.
+/// Returns the classic credits that a read shows, and whether they came from the cache.
 async fn credits(bench: &Bench, path: &str, control: Option<&str>) -> (u64, String) {
     let mut request = bench.request(Method::GET, path);
     if let Some(control) = control {

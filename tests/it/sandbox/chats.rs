@@ -1,4 +1,4 @@
-//! Kinds of chats and messages: groups, organizations, InMail, forwards, and chats that take nothing any more.
+//! Kinds of chats and messages: groups, organizations, InMail, forwards, and read-only chats.
 
 use outboxd::sandbox::*;
 use reqwest::Method;
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Bench, SEND, START, until};
 
-/// The forward of message `id` of chat `chat-1`.
+/// Returns the path that forwards message `id` of chat `chat-1`.
 fn forward(id: &str) -> String {
     format!("/v2/acc_1/chats/chat-1/messages/{id}/forward")
 }
@@ -117,7 +117,7 @@ async fn a_group_is_new_each_time_and_has_a_name() {
     );
     assert_eq!((&view["name"], view.get("user_id")), (&json!("Project"), None));
     let lookup = bench.fresh("/v2/acc_1/users/bob/chat").await;
-    assert_eq!(lookup["data"], json!([]), "a group is no chat with bob");
+    assert_eq!(lookup["data"], json!([]), "a group is not a chat with bob");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Each kind of fault: what the caller sees of it, and whether the ledger says that the recipient has the message.
 //!
-//! Waiting is for a condition, never for a length of time; the few durations are faults that the test asked for.
+//! Tests wait for a condition, never for a length of time; the few durations are those of the injected faults.
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Bench, FOREVER, SEND, TYPING, read, until};
 
-/// Drives `request`, which must not be answered, until `condition` holds; then hangs up.
+/// Polls `request`, which must not be answered, until `condition` holds; then hangs up.
 async fn unanswered_until<T>(request: impl Future<Output = T>, what: &str, condition: impl Fn() -> bool) {
     tokio::select! {
         _ = request => panic!("answered before: {what}"),

@@ -15,7 +15,7 @@ fn ids(page: &Value) -> Vec<&str> {
     page["data"].as_array().expect("data").iter().map(|one| one["id"].as_str().expect("an id")).collect()
 }
 
-/// Waits until the clock shows another millisecond, which is as finely as chats are told apart.
+/// Waits until the clock shows another millisecond, the resolution in which chats are ordered.
 async fn tick() {
     let clock = SystemClock::new();
     let before = clock.now();
@@ -44,7 +44,7 @@ async fn the_chat_that_was_written_in_last_comes_first_and_pages_go_to_the_end()
         seen.extend(ids(&page).into_iter().map(str::to_owned));
         let Some(cursor) = page["next_cursor"].as_str() else { break };
         let cursor = cursor.replace('/', "%2F").replace('=', "%3D").replace(':', "%3A");
-        // A chat that moves to the front is not seen a second time, and pushes nobody off the next page.
+        // A chat that moves to the front is not seen a second time, and pushes no other chat off the next page.
         world.add_message("acc_1", "2-c/1==", &format!("m{}", seen.len()), "z", false);
         page = bench.fresh(&format!("{CHATS}?limit=15&cursor={cursor}")).await;
     }

@@ -262,7 +262,7 @@ async fn a_wrong_read_is_refused_and_the_parameter_named() {
     assert_eq!((status.as_u16(), &page["data"]), (200, &json!([])), "any chat is there");
 }
 
-/// D21: what Unipile's SDK requires of a chat, a picture, a film and a sound (its generated models).
+/// D21: the fields that Unipile's SDK requires of a chat, a picture, a video and a sound (its generated models).
 #[tokio::test]
 async fn chats_and_files_have_every_field_that_the_vendors_sdk_requires() {
     let bench = Bench::start().await;

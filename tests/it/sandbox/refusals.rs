@@ -1,6 +1,6 @@
 //! What the sandbox refuses: tables of wrong requests, and the field that each refusal must name.
 //!
-//! Every table comes with right requests of the same kind, so that a check which refuses everything fails too.
+//! Every table comes with valid requests of the same kind, so that a check which refuses everything fails too.
 
 use outboxd::sandbox::*;
 use reqwest::Method;
@@ -38,12 +38,12 @@ async fn a_chat_must_exist() {
     assert_eq!(strict.send().await.unwrap().status(), 200);
 }
 
-/// The least that starts a chat, with `change` on top.
+/// Returns the smallest request that starts a chat, with `change` applied.
 fn start_with(change: Value) -> Value {
     merged(json!({ "text": "hi", "users_ids": "ada" }), change)
 }
 
-/// `base` with the fields of `change` added or replaced.
+/// Returns `base` with the fields of `change` added or replaced.
 fn merged(mut base: Value, change: Value) -> Value {
     if let (Value::Object(base), Value::Object(change)) = (&mut base, change) {
         base.extend(change);

@@ -1,4 +1,5 @@
-//! What producers and operators do to a life, each noted for the judges before and after it is acknowledged.
+//! What producers and operators do to a life; each act is noted for the checkers, before and after it is
+//! acknowledged.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use outboxd::store::{
 use super::checkers::{Asked, Notes, Pause, SAID, said};
 use super::life::Life;
 
-/// Gives `message`, which has a key, to the queue: again, if it was not acknowledged before.
+/// Enqueues `message`, which has a key; repeats it if it was not acknowledged before.
 pub(crate) async fn give(
     life: &Life<'_>,
     notes: &mut Notes,
@@ -47,7 +48,7 @@ pub(crate) async fn give(
     id
 }
 
-/// Takes a message back, if it is not too late.
+/// Cancels a message, if it is not too late.
 pub(crate) async fn cancel(life: &Life<'_>, notes: &mut Notes, key: &str, id: MessageId) {
     let cancelled = life.store.cancel(id, life.universe.clock.now()).await.expect("the queue answers");
     let never_left = match cancelled {
@@ -67,9 +68,9 @@ pub(crate) async fn cancel(life: &Life<'_>, notes: &mut Notes, key: &str, id: Me
 pub(crate) async fn pause(life: &Life<'_>, notes: &mut Notes, account: Option<&str>, for_: Option<Duration>) {
     let now = life.universe.clock.now();
     let until = for_.map(|duration| now + duration);
-    // The event has the note: by it the judge knows a pause that ends by itself.
+    // The note of the event tells the checker that the pause has an end.
     let request = PauseRequest { until, has_length: false, note: until.map(|_| "ends by itself".into()) };
-    // The later one replaces the earlier. If the process dies meanwhile, either may hold.
+    // The later pause replaces the earlier one. If the process dies meanwhile, either may hold.
     let from = life.universe.clock.monotonic();
     end_pauses(notes, account, from);
     if life.store.pause(scope(account), request, now).await.expect("the queue answers") == Paused::Unknown {
@@ -79,9 +80,9 @@ pub(crate) async fn pause(life: &Life<'_>, notes: &mut Notes, account: Option<&s
     life.handle().wake_everything().await.expect("the queue answers");
 }
 
-/// Lets an account, or everything, go on.
+/// Resumes an account, or everything.
 pub(crate) async fn resume(life: &Life<'_>, notes: &mut Notes, account: Option<&str>) {
-    // From the moment it is asked for, what is paused may go.
+    // From the moment of the request, paused messages may go.
     end_pauses(notes, account, life.universe.clock.monotonic());
     let now = life.universe.clock.now();
     life.store.resume(scope(account), false, now).await.expect("the queue answers");
@@ -97,8 +98,8 @@ fn scope(account: Option<&str>) -> Scope {
     account.map_or(Scope::Everything, |id| Scope::Account(AccountId::new(id)))
 }
 
-/// A person looks at what waits for one, knows what arrived, and decides: what arrived is sent, what did not goes again
-/// or, with `drops`, is dropped.
+/// Decides each message in review, knowing what arrived: what arrived is sent, what did not is sent again or, with
+/// `drops`, is dropped.
 pub(crate) async fn review(life: &Life<'_>, drops: bool) {
     let waiting =
         format!("SELECT m.id, m.account_id, {SAID} FROM messages m WHERE m.state = 'review' ORDER BY m.seq");
@@ -116,7 +117,7 @@ pub(crate) async fn review(life: &Life<'_>, drops: bool) {
         let sent = read(&all_sent, &[&account]).iter().filter(|(_, _, said)| *said == what).count();
         let deliveries = life.universe.carrier.world.deliveries();
         let arrived = deliveries.iter().filter(|one| one.account_id == account && said(one) == what).count();
-        // What was never called cannot have arrived.
+        // A message that was never called cannot have arrived.
         let called = life.universe.carrier.count("SELECT attempts FROM messages WHERE id = ?1", &[&id]) > 0;
         let decision = match called && arrived > sent {
             true => Decision::Sent,
@@ -131,7 +132,9 @@ pub(crate) async fn review(life: &Life<'_>, drops: bool) {
     life.handle().wake_everything().await.expect("the queue answers");
 }
 
-/// Asks of everything that waits why it does, and until when or for whom (P6).
+/// Checks the explanation of every waiting message: why it waits, and until when or for whom (P6).
+///
+/// The wait statuses of all messages are read together; the first five messages are also explained one by one.
 pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
     let filter = MessageFilter {
         states: vec![StateName::Queued, StateName::Uncertain, StateName::Review],
@@ -140,8 +143,12 @@ pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
     };
     let now = life.universe.clock.now();
     let page = life.store.messages(&filter, now).await.expect("the queue answers");
-    for view in &page.messages {
-        let wait_status = life.handle().explain(view).await.expect("the queue answers").wait_status;
+    let wait_statuses = life.handle().wait_statuses(&page.messages).await.expect("the queue answers");
+    let mut told: Vec<_> = page.messages.iter().zip(wait_statuses).collect();
+    for view in page.messages.iter().take(5) {
+        told.push((view, life.handle().explain(view).await.expect("the queue answers").wait_status));
+    }
+    for (view, wait_status) in told {
         let waits_in_the_past =
             matches!(wait_status.until, Some(Until::At(at)) if at < now && view.state == StateName::Queued);
         if waits_in_the_past || (wait_status.until.is_none() && wait_status.reason.as_str().is_empty()) {
@@ -150,14 +157,14 @@ pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
     }
 }
 
-/// Messages that are in no final state and do not wait for a person.
+/// Returns the number of messages that are neither in a final state nor in review.
 pub(crate) fn unfinished(life: &Life<'_>) -> i64 {
     const SQL: &str =
         "SELECT count(*) FROM messages WHERE state IN ('new', 'queued', 'sending', 'uncertain')";
     count(life, SQL)
 }
 
-/// Messages that wait for a person.
+/// Returns the number of messages in review.
 pub(crate) fn in_review(life: &Life<'_>) -> i64 {
     count(life, "SELECT count(*) FROM messages WHERE state = 'review'")
 }
@@ -166,7 +173,7 @@ fn count(life: &Life<'_>, sql: &str) -> i64 {
     life.universe.carrier.count(sql, &[])
 }
 
-/// Lets everything come to its end, with a person's help who looks once in `every`; answers whether it did within `looks`.
+/// Lets everything settle, with a review once in `every`; returns whether it did within `looks`.
 pub(crate) async fn finish(life: &Life<'_>, every: Duration, looks: usize) -> bool {
     for _ in 0..looks {
         if in_review(life) > 0 {

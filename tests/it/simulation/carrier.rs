@@ -1,8 +1,9 @@
-//! The network between the engine and the sandbox's world: it carries requests on the simulated clock and breaks them.
+//! The network between the engine and the sandbox's world: it carries requests on the simulated clock and breaks
+//! them.
 //!
-//! What is asked for is what the real client would write (`provider::request`), what is answered is what the sandbox
-//! says, and what that means is decided by the real `classify`. In between a [`Fate`] delays, cuts or garbles. A request
-//! that has left flies on when the process that sent it is killed: it is delivered when its time comes.
+//! Requests are what the real client would write (`provider::request`), answers are the sandbox's, and the real
+//! `classify` decides what they mean. In between a [`Fate`] delays, cuts or garbles them. A request that has left
+//! stays on its way when the process that sent it is killed: it is delivered when its time comes.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -24,61 +25,61 @@ use super::stop::StopAt;
 use crate::engine_pace::time::FakeClock;
 use crate::queue::at;
 
-/// The client gives up after this time, as the real one does by default.
+/// Timeout of the client, the real one's default.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 
-/// What becomes of one request.
+/// What happens to one request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fate {
-    /// No connection stands.
+    /// The connection fails.
     NoConnection,
-    /// It is delivered after `delivered` (or never), and after `answered` comes `with`.
+    /// The request is delivered after `delivered` (or never), and the client gets `with` after `answered`.
     Arrives { delivered: Option<Duration>, answered: Duration, with: With },
 }
 
-/// What comes back.
+/// What the client gets.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum With {
-    /// What the service says; it must be delivered by then.
+    /// The service's answer; the request must be delivered by then.
     Answer,
-    /// An error of the service's: status, type, seconds of `retry-after`.
+    /// An error of the service: status, type, seconds of `retry-after`.
     Error(u16, &'static str, Option<u64>),
-    /// Something that is no answer, with this status.
+    /// A body that is not an answer, with this status.
     Garbage(u16),
     /// The end of the connection.
     Cut,
 }
 
-/// What is decided about a call, and about a read: whether it fails.
+/// The fault plan: decides for each call and each read whether it fails.
 pub(crate) trait FaultPlan: Send + Sync {
-    /// Of the `number`th call of an account, from 0.
+    /// Decides the `number`th call of an account, from 0.
     fn of_call(&self, call: &Call, number: u64) -> Fate;
-    /// Of the `number`th read of an account: whether it is answered.
+    /// Returns whether the `number`th read of an account is answered.
     fn answers_read(&self, account: &str, number: u64) -> bool;
-    /// Whether typing and what is asked of an account itself are answered now.
+    /// Returns whether typing and reads of account data are answered now.
     fn answers_account(&self) -> bool {
         true
     }
-    /// What somebody writes by hand as the `number`th call of an account begins.
+    /// Returns what a person writes by hand as the `number`th call of an account begins.
     fn by_hand(&self, _account: &str, _number: u64) -> Option<Hand> {
         None
     }
-    /// How long a message is not shown that was delivered as the account's `number`th.
+    /// Returns how long the account's `number`th message is not shown after its delivery.
     fn lag(&self, account: &str, number: u64) -> Duration;
 }
 
-/// A call that left the process, as the judge knows it.
+/// A call that left the process, as the checkers see it.
 #[derive(Debug, Clone)]
 pub(crate) struct Left {
     pub(crate) account: String,
     pub(crate) text: String,
-    /// By the clock that nobody sets.
+    /// By the monotonic clock.
     pub(crate) at: Duration,
-    /// By the clock that the daemon saw.
+    /// By the wall clock that the daemon saw.
     pub(crate) wall: Timestamp,
     /// Whether its intent was on disk before it left.
     pub(crate) had_intent: bool,
-    /// Whether it reaches somebody, soon or late.
+    /// Whether it reaches its recipient, sooner or later.
     pub(crate) reaches: bool,
 }
 
@@ -98,32 +99,32 @@ pub(super) struct Sky {
     pub(super) reads: HashMap<String, u64>,
     left: Vec<Left>,
     flying: Vec<Flying>,
-    /// What the service said to a delivered request.
+    /// The service's answers to delivered requests, by ticket.
     said: HashMap<u64, (u16, Vec<u8>)>,
     pub(super) shown_at: HashMap<String, Duration>,
-    /// LinkedIn said "too many" to this text, at this time of the clock that nobody sets.
+    /// Account, text and monotonic time of each call that LinkedIn answered with "too many".
     throttled: Vec<(String, String, Duration)>,
     tickets: u64,
     held: usize,
     /// Messages that people wrote by hand.
     by_hand: u64,
-    /// Whether this process has heard an answer, and with it the time.
+    /// Whether this process has received an answer, and with it the time.
     pub(super) knows_time: bool,
 }
 
-/// The network and what is behind it; outlives every process.
+/// The network and the sandbox behind it; outlives every process.
 pub(crate) struct Carrier {
     pub(crate) clock: FakeClock,
     pub(crate) world: World,
     fault_plan: Mutex<Arc<dyn FaultPlan>>,
     pub(super) stop: Arc<StopAt>,
     database: PathBuf,
-    /// Somebody else's look at the queue.
+    /// A second connection to the queue, for the checks.
     judge: Mutex<Option<Connection>>,
     sky: Mutex<Sky>,
 }
 
-/// The clock of LinkedIn, which nobody sets.
+/// LinkedIn's clock, which the simulation never sets.
 struct Theirs(FakeClock);
 
 impl Clock for Theirs {
@@ -165,27 +166,27 @@ impl Carrier {
         Arc::clone(&self.fault_plan.lock().expect("nothing panics while holding it"))
     }
 
-    /// From now on it is like this.
+    /// Replaces the fault plan.
     pub(crate) fn set_weather(&self, fault_plan: Arc<dyn FaultPlan>) {
         *self.fault_plan.lock().expect("nothing panics while holding it") = fault_plan;
     }
 
-    /// Every call that left, oldest first.
+    /// Returns every call that left, oldest first.
     pub(crate) fn left(&self) -> Vec<Left> {
         self.sky().left.clone()
     }
 
-    /// Account and text that LinkedIn answered "too many" to, and when.
+    /// Returns account, text and time of each call that LinkedIn answered with "too many".
     pub(crate) fn throttled(&self) -> Vec<(String, String, Duration)> {
         self.sky().throttled.clone()
     }
 
-    /// Calls that wait for their answer: their steps live but are not at work.
+    /// Returns the number of calls that wait for their answer: their steps are alive but not at work.
     pub(crate) fn held(&self) -> usize {
         self.sky().held
     }
 
-    /// When the next request is delivered.
+    /// Returns when the next request is delivered.
     pub(crate) fn next_delivery(&self) -> Option<Duration> {
         self.sky().flying.iter().map(|flying| flying.due).min()
     }
@@ -225,14 +226,14 @@ impl Carrier {
         (answer.status().as_u16(), answer.into_body())
     }
 
-    /// Whether the queue's file says, to somebody else, that this call is about to be made.
+    /// Returns whether the queue's file, on a second connection, shows that this call is about to be made.
     fn has_intent(&self, call: &Call) -> bool {
         const SQL: &str = "SELECT count(*) FROM messages m JOIN attempts t ON t.seq = m.seq AND t.number = m.attempts \
              WHERE m.account_id = ?1 AND m.text = ?2 AND m.state = 'sending' AND t.ended_at IS NULL";
         self.count(SQL, &[call.account_id.as_str(), call.text.as_str()]) == 1
     }
 
-    /// A number that the queue's file says to somebody else.
+    /// Returns a number that `sql` reads on a second connection.
     pub(crate) fn count(&self, sql: &str, values: &[&str]) -> i64 {
         let mut judge = self.judge.lock().expect("nothing panics while holding it");
         let connection = judge.get_or_insert_with(|| Connection::open(&self.database).expect("the queue"));
@@ -240,12 +241,12 @@ impl Carrier {
         statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)).expect("a count")
     }
 
-    /// How many messages people wrote by hand.
+    /// Returns how many messages people wrote by hand.
     pub(crate) fn by_hand(&self) -> u64 {
         self.sky().by_hand
     }
 
-    /// Lets go of the queue's file; the next process has heard nothing yet.
+    /// Closes the second connection; the next process has received no answer yet.
     pub(crate) fn look_away(&self) {
         self.sky().knows_time = false;
         *self.judge.lock().expect("nothing panics while holding it") = None;
@@ -304,7 +305,7 @@ impl Carrier {
             self.sky().knows_time |= matches!(with, With::Answer | With::Error(..));
             self.answer(ticket, with, expected, (&account, &call.text))
         };
-        // It is answered, and nobody knows.
+        // It is answered, and the answer is not recorded.
         self.stop.point().await;
         reply
     }
@@ -333,7 +334,7 @@ impl Carrier {
     }
 }
 
-/// The files of a call as the real client streams them.
+/// Returns the files of a call as the real client streams them.
 async fn files(call: &Call) -> Value {
     let mut files = Vec::new();
     for file in &call.attachments {

@@ -1,5 +1,5 @@
-//! The judges, one for each promise: each holds the ledger of the other side, and what was asked for, against the rows
-//! of the queue. None of them uses the engine's code, and each says everything that it finds wrong.
+//! The checkers, one for each promise: each compares the ledger of the sandbox, and the notes of what was requested,
+//! with the rows of the queue. They use none of the engine's code, and each reports everything that it finds wrong.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -11,20 +11,20 @@ use rusqlite::Connection;
 use super::carrier::Left;
 use super::life::Universe;
 
-/// A pause that somebody asked for and that was acknowledged.
+/// A pause that was requested and acknowledged.
 #[derive(Debug, Clone)]
 pub(crate) struct Pause {
-    /// `None`: everything.
+    /// `None` means everything.
     pub(crate) account: Option<String>,
-    /// When it was acknowledged, by the clock that nobody sets.
+    /// When it was acknowledged, by the monotonic clock.
     pub(crate) from: Duration,
-    /// When somebody asked for its end, if anybody did.
+    /// When its end was requested, if it was.
     pub(crate) to: Option<Duration>,
-    /// When it ends by itself.
+    /// When it ends without a request.
     pub(crate) until: Option<Timestamp>,
 }
 
-/// A message as its producer wrote it down.
+/// A message as its producer noted it.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) key: String,
@@ -32,22 +32,22 @@ pub(crate) struct Asked {
     pub(crate) text: String,
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) expires_at: Option<Timestamp>,
-    /// Whether the queue said that it has it.
+    /// Whether the queue acknowledged it.
     pub(crate) acknowledged: bool,
-    /// When the queue said that it will not go.
+    /// When the queue acknowledged its cancellation, by the monotonic clock.
     pub(crate) cancelled: Option<Duration>,
 }
 
-/// What was asked for, and what was answered.
+/// What was requested, and what was acknowledged.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
     pub(crate) asked: Vec<Asked>,
     pub(crate) pauses: Vec<Pause>,
     /// When the wall clock was set forward, and by how much.
     pub(crate) forward: Vec<(Duration, Duration)>,
-    /// At most so many sends of an account in any such time.
+    /// Account, window, and the most sends in any such window.
     pub(crate) caps: Vec<(String, Duration, usize)>,
-    /// The hours of an account, of every day.
+    /// Account, and its hours on every day.
     pub(crate) hours: Vec<(String, std::ops::Range<i8>)>,
     /// What was wrong with an explanation.
     pub(crate) unexplained: Vec<String>,
@@ -56,26 +56,26 @@ pub(crate) struct Notes {
 /// A row of the queue.
 struct Row {
     account: String,
-    /// Everything that it says, as [`said`] writes it.
+    /// Its content, as [`said`] formats it.
     said: String,
     state: String,
     reason: String,
     ids: Vec<String>,
-    /// Somebody dropped it without knowing whether it arrived.
+    /// A person dropped it without knowing whether it arrived.
     dropped: bool,
 }
 
-/// Stored times are in whole milliseconds, also after the wall clock was set many times.
+/// Tolerance: stored times are in whole milliseconds, also after the wall clock was set many times.
 const ROUNDING: Duration = Duration::from_millis(100);
 
-/// All that a message of the queue `m` says and that a delivery shows: its text, what it replies to, what it forwards, its
-/// files, and the members of its group.
+/// SQL for the content of a message `m` that a delivery shows: its text, its quote, what it forwards, its files, and
+/// the members of its group.
 pub(crate) const SAID: &str = "m.text || '|' || coalesce(m.quote_id, '') || '|' || coalesce(m.forward ->> '$.chat_id' || '/' || (m.forward ->> '$.message_id'), '') \
      || '|' || coalesce((SELECT group_concat(value ->> '$.filename' || ' ' || (value ->> '$.size')) FROM json_each(m.attachments)), '') \
      || '|' || CASE WHEN json_valid(m.users_ids) AND json_array_length(m.users_ids) > 1 \
           THEN (SELECT group_concat(value) FROM (SELECT value FROM json_each(m.users_ids) ORDER BY value)) ELSE '' END";
 
-/// The same of a delivery.
+/// Formats the content of a delivery as [`SAID`] does.
 pub(crate) fn said(delivery: &Delivery) -> String {
     let source = delivery.source.as_ref().map(|source| format!("{}/{}", source.chat_id, source.message_id));
     let files = delivery.attachments.iter().map(|file| format!("{} {}", file.filename, file.bytes));
@@ -86,10 +86,10 @@ pub(crate) fn said(delivery: &Delivery) -> String {
     format!("{}|{quote}|{}|{files}|{}", delivery.text, source.unwrap_or_default(), group.join(","))
 }
 
-/// Says everything that breaks one promise.
+/// Returns everything that breaks one promise.
 type Judge<'a> = fn(&Evidence<'a>) -> Vec<String>;
 
-/// Everything that the judges look at.
+/// Everything that the checkers read.
 pub(crate) struct Evidence<'a> {
     universe: &'a Universe,
     notes: &'a Notes,
@@ -108,7 +108,7 @@ impl<'a> Evidence<'a> {
         Self { universe, notes, sql, rows, deliveries, left }
     }
 
-    /// Everything that is wrong, with the promise that it breaks.
+    /// Returns everything that is wrong, with the promise that it breaks.
     pub(crate) fn wrongs(&self) -> Vec<String> {
         let judges: [(&str, Judge<'a>); 6] = [
             ("P1", Self::p1_nothing_accepted_is_lost),
@@ -124,8 +124,8 @@ impl<'a> Evidence<'a> {
         said.collect()
     }
 
-    /// All that happened, for whoever replays a seed: by the clock that nobody sets what left and what arrived, then by
-    /// the clock that the daemon saw what the queue says.
+    /// Returns the log of a replayed seed: by the monotonic clock what left and what arrived, then by the wall clock
+    /// that the daemon saw what the queue recorded.
     pub(crate) fn chronicle(&self) -> String {
         let left = self
             .left
@@ -155,7 +155,7 @@ impl<'a> Evidence<'a> {
         self.deliveries.iter().filter(|one| one.account_id == account && said(one) == what).count()
     }
 
-    /// What was acknowledged is there, ends, and its end is true.
+    /// P1: each acknowledged message exists and ends, and its end is true.
     fn p1_nothing_accepted_is_lost(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for asked in self.notes.asked.iter().filter(|asked| asked.acknowledged) {
@@ -182,7 +182,7 @@ impl<'a> Evidence<'a> {
         wrong
     }
 
-    /// For each text of each account: how many rows are sent, and how many more may have arrived.
+    /// Returns for each text of each account how many rows are sent, and how many more may have arrived.
     fn words(&self) -> BTreeMap<(String, String), (usize, usize)> {
         let mut words: BTreeMap<(String, String), (usize, usize)> = BTreeMap::new();
         for row in self.rows.values() {
@@ -193,7 +193,7 @@ impl<'a> Evidence<'a> {
         words
     }
 
-    /// No more arrived than is sent, each under its own id, and each call had its intent on disk.
+    /// P2: no more arrived than is sent, each message has its own id, and each call had its intent on disk.
     fn p2_nothing_is_sent_twice(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for ((account, text), (sent, dropped)) in self.words() {
@@ -222,7 +222,7 @@ impl<'a> Evidence<'a> {
         wrong
     }
 
-    /// Calls of an account, whether they were delivered or not, are never closer than its least gap.
+    /// P3: calls of an account, delivered or not, are never closer than its minimum gap.
     fn p3_never_too_fast(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let mut last: HashMap<&str, &Left> = HashMap::new();
@@ -245,7 +245,8 @@ impl<'a> Evidence<'a> {
         self.universe.policies.of(&outboxd::domain::message::AccountId::new(account))
     }
 
-    /// Caps hold by the clock that nobody sets, hours by the one that the daemon saw. After LinkedIn said "too many", and that was recorded, the account rests for its cooldown.
+    /// P4: caps hold by the monotonic clock, hours by the wall clock that the daemon saw. After a recorded "too many"
+    /// of LinkedIn the account rests for its cooldown.
     fn p4_never_outside_the_limits(&self) -> Vec<String> {
         const RECORDED: &str = "SELECT count(*) FROM attempts t JOIN messages m ON m.seq = t.seq \
              WHERE t.account_id = ?1 AND m.text = ?2 AND t.outcome = 'throttled'";
@@ -288,13 +289,13 @@ impl<'a> Evidence<'a> {
         wrong
     }
 
-    /// Nothing leaves while it is paused, after it was taken back, outside its time.
+    /// P5: nothing leaves while it is paused, after it was cancelled, or outside its time.
     fn p5_never_after_stop(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         for call in &self.left {
             for pause in &self.notes.pauses {
                 let concerns = pause.account.as_ref().is_none_or(|account| *account == call.account);
-                // What left at the very moment of the pause had its intent before it; the events tell.
+                // A call that left at the very moment of the pause had its intent before it; the events show it.
                 let during = call.at > pause.from && pause.to.is_none_or(|to| call.at < to);
                 if concerns && during && pause.until.is_none_or(|until| call.wall < until) {
                     wrong.push(format!(
@@ -304,7 +305,7 @@ impl<'a> Evidence<'a> {
                 }
             }
             let asked = self.notes.asked.iter().filter(|asked| asked.account == call.account);
-            // Of those that say the same, one that may go is enough.
+            // Of several messages with the same text, one that may go is enough.
             let mut same = asked.filter(|asked| asked.text == call.text).peekable();
             let is_asked = same.peek().is_some();
             let may = |asked: &Asked| {
@@ -316,7 +317,8 @@ impl<'a> Evidence<'a> {
                 wrong.push(format!("{} {:?} left at {} and must not", call.account, call.text, call.wall));
             }
         }
-        // In the order in which the queue was written, no intent stands between a pause without an end of its own and its end.
+        // In the order in which the queue was written, no intent comes between a pause without an end of its own and
+        // its end.
         wrong.extend(self.lines(
             "WITH stops AS (SELECT seq, account_id, detail, (SELECT min(e.seq) FROM events e WHERE e.seq > s.seq \
                AND e.kind IN (s.kind, replace(s.kind, 'paused', 'resumed')) AND e.account_id IS s.account_id) AS ends \
@@ -330,7 +332,7 @@ impl<'a> Evidence<'a> {
         wrong
     }
 
-    /// Each row has a reason, each waiting one a time or a person; and what was asked on the way was answered.
+    /// P6: each row has a reason, each waiting one a time or a person; and every explanation on the way was right.
     fn p6_always_explained(&self) -> Vec<String> {
         let mut wrong = self.notes.unexplained.clone();
         wrong.extend(self.lines(
@@ -356,7 +358,7 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Every row under its key.
+/// Returns every row by its key.
 fn rows(sql: &Connection) -> HashMap<String, Row> {
     let query = format!(
         "SELECT dedupe_key, account_id, {SAID}, state, reason, provider_message_ids, state = 'cancelled' \

@@ -1,8 +1,8 @@
-//! One process after the other on one queue: each has a runtime, a store and an engine of its own, and dies with them.
+//! One process after the other on one queue: each has a runtime, a store and an engine of its own, which end with it.
 //!
-//! A death is the end of the runtime: every task is dropped where it waits, nobody says goodbye, and SQLite rolls back
-//! what was not committed. Time stands still while anything is at work and moves from one sleep to the next, as in
-//! `engine_pace/bench.rs`.
+//! A death is the end of the runtime: every task is dropped where it waits, the store is not closed, and SQLite rolls
+//! back what was not committed. Time does not pass while anything is at work and moves from one sleep to the next, as
+//! in `engine_pace/bench.rs`.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -27,7 +27,7 @@ use super::truth::Truth;
 use crate::engine_pace::bench::live_tasks;
 use crate::engine_pace::time::{FakeClock, seconds};
 
-/// What outlives every process: the folder, the time, the network and the other side.
+/// What outlives every process: the folder, the time, the network and the sandbox.
 pub(crate) struct Universe {
     folder: tempfile::TempDir,
     pub(crate) clock: FakeClock,
@@ -35,20 +35,20 @@ pub(crate) struct Universe {
     pub(crate) stop: Arc<StopAt>,
     pub(crate) policies: Policies,
     pub(crate) seed: u64,
-    /// What was said and not done, or done and not said.
+    /// Differences between what was explained and what was done.
     pub(crate) wrongs: Mutex<Vec<String>>,
-    /// How far the wall clock is from the monotonic one, and when it was last set.
+    /// Difference between the wall clock and the monotonic one in milliseconds, and when the wall clock was last set.
     clocks: Mutex<(i64, Duration)>,
     pub(crate) rates: RequestRates,
-    /// Accounts that are looked at whenever nothing is at work.
+    /// Number of accounts that are checked whenever nothing is at work.
     pub(crate) watched: u64,
 }
 
-/// The clocks of one process: the monotonic one begins with it.
+/// The clocks of one process: its monotonic clock begins with it.
 struct LifeClock {
     clock: FakeClock,
     born: Duration,
-    /// Not every system tells which start of the machine it is.
+    /// Whether the system shows its boot id; not every system does.
     tells_boot: bool,
 }
 
@@ -69,14 +69,14 @@ impl Clock for LifeClock {
 }
 
 impl Universe {
-    /// `policies` of accounts that differ.
+    /// Creates a universe; `accounts` are the accounts with a policy of their own.
     pub(crate) fn new(
         seed: u64,
         fault_plan: Arc<dyn FaultPlan>,
         default: Policy,
         accounts: HashMap<outboxd::domain::message::AccountId, Policy>,
     ) -> Self {
-        // In memory where the system has such a place: what is tested here is not the disk.
+        // In memory where the system has such a place: this does not test the disk.
         let memory = std::path::Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
         let folder = folder.expect("a folder");
@@ -107,7 +107,7 @@ impl Universe {
         }
     }
 
-    /// Whether the system tells which start of the machine it is: not for one seed in four.
+    /// Returns whether the system shows its boot id: not for one seed in four.
     pub(crate) fn tells_boot(&self) -> bool {
         self.seed % 4 != 1
     }
@@ -116,16 +116,16 @@ impl Universe {
         self.folder.path().join("queue.db")
     }
 
-    /// What a process makes of a queue that is closed or in use.
+    /// Opens the queue as a process would, whether it is closed or in use.
     pub(crate) async fn open(&self) -> Result<Store, StoreError> {
         Store::open(&StoreOptions { path: self.database(), readers: 2 }, self.clock.now()).await
     }
 
-    /// Lets one process live for as long as `story` lasts, and then kills it; `None` if it was stopped before.
+    /// Runs one process for as long as `scenario` lasts, then kills it; `None` if it was stopped before.
     pub(crate) fn live<T>(&self, scenario: impl AsyncFnOnce(&mut Life<'_>) -> T) -> Option<T> {
         let rest = Arc::new(Rest::default());
         let (parked, carrier) = (Arc::clone(&rest), Arc::clone(&self.carrier));
-        // A thread that parks has nothing to do; if no task but those at rest is alive, nobody has.
+        // A thread that parks has nothing to do; if no task but those at rest is alive, the whole runtime is idle.
         let on_park = move || parked.look(carrier.held());
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(on_park).build();
@@ -143,14 +143,14 @@ impl Universe {
             }
         });
         drop(runtime);
-        // It holds the engine, and so the queue, and is itself held by what it watches.
+        // It holds the engine, and so the queue, and is itself held by the tasks that it watches.
         rest.engine.lock().expect("nothing panics while holding it").take();
         self.carrier.look_away();
         self.wait_until_dead();
         told
     }
 
-    /// SQLite's threads end a moment after whom they worked for; a killed process has none.
+    /// Waits for SQLite's threads, which end a moment after their connections; a killed process has none.
     fn wait_until_dead(&self) {
         let clock = SystemClock::new();
         let ours = |entry: std::fs::DirEntry| {
@@ -163,7 +163,7 @@ impl Universe {
     }
 }
 
-/// A process that runs.
+/// A running process.
 pub(crate) struct Life<'a> {
     pub(crate) universe: &'a Universe,
     pub(crate) store: Store,
@@ -179,14 +179,14 @@ impl Drop for Life<'_> {
     }
 }
 
-/// Tells when nothing is at work.
+/// Detects when nothing is at work.
 #[derive(Default)]
 struct Rest {
-    /// Of the life's runtime.
+    /// Handle of the life's runtime.
     handle: OnceLock<tokio::runtime::Handle>,
-    /// Tasks that live while nothing is at work.
+    /// Tasks that are alive while nothing is at work.
     tasks: AtomicUsize,
-    /// Tells how many tasks wait for a permit.
+    /// Knows how many tasks wait for a permit.
     engine: Mutex<Option<EngineHandle>>,
     idle: Notify,
 }
@@ -196,7 +196,7 @@ impl Rest {
         self.engine.lock().expect("nothing panics while holding it")
     }
 
-    /// The thread has nothing to do, and so many tasks wait on purpose.
+    /// Called when the thread has nothing to do, with the number of tasks that wait on purpose.
     fn look(&self, held: usize) {
         let alive = self.handle.get().map(|handle| handle.metrics().num_alive_tasks());
         let held = held + self.engine().as_ref().map_or(0, EngineHandle::suspended);
@@ -247,7 +247,7 @@ impl<'a> Life<'a> {
 
     /// Returns when nothing is at work.
     pub(crate) async fn settle(&self) {
-        // One from before says nothing about now.
+        // A notification from before says nothing about now.
         let _stale = self.rest.idle.notified().now_or_never();
         tokio::select! {
             biased;
@@ -256,7 +256,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Goes to whatever comes next, at most to `limit`; answers whether there was something.
+    /// Moves to the next event, at most to `limit`; returns whether there was one.
     fn step(&self, limit: Duration) -> bool {
         let Universe { clock, carrier, .. } = self.universe;
         let delivery = carrier.next_delivery().filter(|due| *due <= limit);
@@ -279,7 +279,7 @@ impl<'a> Life<'a> {
         self.check().await;
     }
 
-    /// Holds what is said against what is done, now that nothing is at work.
+    /// Compares what is explained with what is done, now that nothing is at work.
     async fn check(&self) {
         let Universe { clock, carrier, policies, .. } = self.universe;
         let events = carrier.count("SELECT coalesce(max(seq), 0) FROM events", &[]);
@@ -305,7 +305,7 @@ impl<'a> Life<'a> {
         self.settle().await;
     }
 
-    /// Stops in good order, with a goodbye.
+    /// Stops cleanly and closes the queue.
     pub(crate) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("it runs");
         // The reconciler and the pump end first.
@@ -325,7 +325,8 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Tasks of an open store, which live as long as it does; the same for every store, so that it is counted once.
+/// Returns the tasks of an open store, which live as long as it does; the same for every store, so that they are
+/// counted once.
 async fn tasks_at_rest(store: &Store) -> usize {
     static COUNTED: OnceLock<usize> = OnceLock::new();
     if let Some(counted) = COUNTED.get() {

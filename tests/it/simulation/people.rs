@@ -1,5 +1,5 @@
-//! People who write by hand while a call is on its way: nearly the same, so that only a close look tells it from what the
-//! call sends. Nothing that they write is a delivery.
+//! People who write by hand while a call is on its way: nearly the same, so that only a close look tells it from what
+//! the call sends. Nothing that they write is a delivery.
 
 use jiff::Timestamp;
 use outboxd::provider::{Call, CallTarget, Recipients};
@@ -7,18 +7,20 @@ use outboxd::sandbox::{Attachment, ByHand, ForwardSource, World};
 
 use crate::engine_pace::time::seconds;
 
-/// What somebody writes.
+/// What a person writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Hand {
     /// The same, so many seconds before the call.
     Before(u64),
-    /// The same, and deletes it.
+    /// The same, deleted.
     Deleted,
-    /// What sets it apart is missing or different: the quote, the file, the forwarded message, the members of the group.
+    /// Nearly the same: the quote, the file, the forwarded message or the members of the group are missing or
+    /// different.
     NotQuite,
 }
 
-/// Somebody writes, as the account, what is like `call`, which begins `now`; answers whether there was a place for it.
+/// Writes as the account, by hand, a message like `call`, which begins at `now`; returns whether there was a place
+/// for it.
 pub(super) fn write(world: &World, call: &Call, hand: Hand, number: u64, now: Timestamp) -> bool {
     let account = call.account_id.as_str();
     let id = format!("by hand {number}");
@@ -28,7 +30,7 @@ pub(super) fn write(world: &World, call: &Call, hand: Hand, number: u64, now: Ti
             let chat_id = format!("group by hand {number}");
             let mut users: Vec<&str> = users_ids.iter().map(|user| user.as_str()).collect();
             if hand == Hand::NotQuite {
-                // One more, one less, or somebody else.
+                // One member more, one less, or another one.
                 match number % 3 {
                     0 => users.push("somebody else"),
                     1 => _ = users.pop(),
@@ -87,7 +89,7 @@ fn source(call: &Call, other: &str) -> Option<ForwardSource> {
     }
 }
 
-/// A file of the same size; another one has another name.
+/// Returns a file of the same size; with `other` it has another name.
 fn file_like(file: &outboxd::provider::CallAttachment, other: &str) -> Attachment {
     let size = usize::try_from(file.attachment.size).expect("a small file");
     let name = format!("{other}{}", file.attachment.filename);

@@ -1,4 +1,5 @@
-//! The other half of the network: what is read is read from the sandbox's world at once, without what is not shown yet.
+//! The reading half of the network: reads return the sandbox's world at once, without messages that are not shown
+//! yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use super::carrier::{Carrier, count};
 use crate::queue::at;
 
 impl Carrier {
-    /// Every entry of a list, or nothing.
+    /// Returns every entry of a list, or an error.
     async fn list(
         &self,
         account: &AccountId,
@@ -161,7 +162,7 @@ impl Provider for Carrier {
         })
     }
 
-    /// To the second, as a `Date` tells it.
+    /// Truncated to seconds, as in a `Date` header.
     fn time(&self) -> Option<ProviderTime> {
         let second = self.clock.monotonic().as_secs();
         let earliest = at(0) + Duration::from_secs(second);
@@ -197,7 +198,7 @@ fn file(file: &Value) -> ObservedAttachment {
     }
 }
 
-/// Everybody in a group but the account itself.
+/// Returns the members of a group without the account itself.
 fn members(chat: &Value) -> Vec<Member> {
     let participants = chat["participants"].as_array().expect("a group lists its people").iter();
     let others = participants.filter(|one| one["is_self"] == false);

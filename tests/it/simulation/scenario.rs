@@ -1,5 +1,5 @@
-//! What one seed decides: the messages, the weather of the network, when people interfere, how each process ends and for
-//! how long none runs.
+//! What one seed decides: the messages, the fault plan of the network, when people interfere, how each process ends
+//! and for how long none runs.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use crate::queue::{account, at, keyed, to_chat, to_user};
 const ACCOUNTS: u64 = 3;
 const DAY: u64 = 86_400;
 
-/// What a seed showed.
+/// Result of a seed.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Told {
     pub(super) wrongs: Vec<String>,
@@ -72,7 +72,7 @@ impl Told {
 /// Decides by the seed and the number of the call, so that the order of accounts changes nothing.
 struct Storm(u64);
 
-/// All is well.
+/// No faults.
 struct Calm;
 
 fn own_dice(seed: u64, what: &str, account: &str, number: u64) -> Dice {
@@ -111,7 +111,7 @@ impl FaultPlan for Storm {
             19..=22 => arrives(With::Error(500, "api/internal_error", None)),
             23..=25 => arrives(With::Garbage(502)),
             26..=27 => arrives(With::Garbage(200)),
-            // The client gives up: it was delivered before, is delivered after, or never.
+            // The client times out: the message was delivered before, is delivered after, or never.
             28..=30 => {
                 let delivered = Some(ms(dice.random_range(0..160_000)));
                 Fate::Arrives { delivered, answered: seconds(200), with: With::Answer }
@@ -157,7 +157,7 @@ impl FaultPlan for Calm {
     }
 }
 
-/// Attaches a file of this name, and answers its bytes.
+/// Attaches a file of this name, and returns its bytes.
 fn attach(message: &mut NewMessage, filename: &str) -> Blob {
     let bytes = format!("%PDF {filename}").into_bytes();
     let file = Attachment {
@@ -174,33 +174,33 @@ fn attach(message: &mut NewMessage, filename: &str) -> Blob {
     blob
 }
 
-/// A story while it is told.
+/// A scenario while it runs.
 struct Teller {
     seed: u64,
     dice: Dice,
     notes: Notes,
     given: Vec<(String, MessageId)>,
     numbered: u64,
-    /// Messages belong to one of 200 campaigns, with dates and priorities of their own.
+    /// Whether messages belong to one of 200 campaigns, with dates and priorities of their own.
     many_campaigns: bool,
     told: Told,
 }
 
-/// Tells the story of `seed` to its end, and has it judged.
+/// Runs the scenario of `seed` to its end and checks it.
 pub(super) fn tell(seed: u64) -> Told {
     let mut dice = dice(seed);
     let mut default = policy();
     default.typing.enabled = dice.random_range(0..2) == 0;
     default.retry.max_retries = 4;
     default.reconcile.absent = Absent::Resend;
-    // Now and then campaigns wait for dates, caps, hours and rests in every mix.
+    // One seed in ten mixes campaigns that wait for dates, caps, hours and rests.
     let many_campaigns = seed % 10 == 3;
     if many_campaigns {
         default.order.per_recipient = seconds(3600);
     }
     let mut careful = default.clone();
     careful.reconcile.absent = Absent::Review;
-    // One account has caps, one works by day now and then, one is free.
+    // One account has caps, one works by day on some seeds, one has no limits.
     let mut capped = default.clone();
     capped.caps.list = parse_caps(None, "4/hour, 20/24h").unwrap();
     let mut hours = Vec::new();
@@ -232,7 +232,7 @@ impl Teller {
         self.dice.random_range(0..n)
     }
 
-    /// A process that takes in so many messages of so many campaigns that nearly each has one of its own.
+    /// Runs a process that takes in so many messages of so many campaigns that nearly each has its own.
     fn campaigns_begin(&mut self, universe: &Universe) {
         universe.stop.arm(None);
         let told = universe.live(async |life| {
@@ -245,9 +245,9 @@ impl Teller {
         assert_eq!(told, Some(()), "seed {}", self.seed);
     }
 
-    /// A process with everything that happens to it.
+    /// Runs a process with everything that happens to it.
     fn one_life(&mut self, universe: &Universe) {
-        // One in two ends at one of its calls, wherever that is.
+        // One process in two ends at one of its calls, whichever that is.
         let stop = (self.below(2) == 0).then(|| self.below(120));
         universe.stop.arm(stop);
         let says_goodbye = self.below(3) == 0;
@@ -304,7 +304,7 @@ impl Teller {
                 self.told.reviews += u64::try_from(acts::in_review(life)).unwrap();
                 acts::review(life, drops).await;
             }
-            // Whatever is down is mended.
+            // Resumes everything that is down.
             _ => {
                 for account in [None, Some("acc_0"), Some("acc_1"), Some("acc_2")] {
                     acts::resume(life, &mut self.notes, account).await;
@@ -326,7 +326,7 @@ impl Teller {
             match self.below(6) {
                 0 => message.extras.quote_id = Some(format!("q{}", self.below(2))),
                 1 => {
-                    // A file, now and then with words.
+                    // A file, in half of the cases with a text.
                     let file = format!("cv {}.pdf", self.numbered);
                     blobs.push(attach(&mut message, &file));
                     if self.below(2) == 0 {
@@ -344,7 +344,7 @@ impl Teller {
         self.numbered += 1;
         let number = self.numbered;
         let key = format!("key {number}");
-        // Now and then the same words are meant to go twice.
+        // Now and then the same text is meant to go twice.
         let text = if self.below(8) == 0 { "the same words".to_owned() } else { format!("message {number}") };
         let target = match self.below(10) {
             0..=1 => to_user(&format!("u{}", self.below(3)), Inbox::OfPolicy).target,
@@ -389,13 +389,13 @@ impl Teller {
         )
     }
 
-    /// Somebody, or NTP, sets the wall clock.
+    /// Sets the wall clock, as a person or NTP would.
     fn set_clock(&mut self, universe: &Universe) {
         let steps = [2, 15, 60, 600, 3600, 26 * 3600, 2 * 86_400];
         let by = steps[usize::try_from(self.below(7)).unwrap()];
         let by = SignedDuration::from_secs(by);
-        // Without a word about the start of the machine, a clock that was set forward right before a death, or between two
-        // runs, cannot be known.
+        // Without a boot id, a clock that was set forward right before a death, or between two runs, cannot be
+        // detected.
         let may_be_ahead = universe.tells_boot();
         let by = if self.below(2) == 0 && may_be_ahead { by } else { -by };
         self.note_step(universe, by);
@@ -409,7 +409,7 @@ impl Teller {
         }
     }
 
-    /// The time between two processes.
+    /// Lets time pass between two processes.
     fn nobody_runs(&mut self, universe: &Universe) {
         let pause = match self.below(10) {
             0..=3 => self.below(5_000),
@@ -421,7 +421,7 @@ impl Teller {
         if self.below(4) == 0 {
             self.set_clock(universe);
         }
-        // What had left arrives.
+        // Requests that had left arrive.
         while let Some(due) = universe.carrier.next_delivery().filter(|due| *due <= end) {
             universe.clock.advance_to_next(due);
             universe.carrier.deliver();
@@ -429,7 +429,7 @@ impl Teller {
         universe.clock.advance_to_next(end);
     }
 
-    /// All is well again, the clock is right, and everything comes to its end.
+    /// Runs the last process: no faults, the right clock, and everything settles.
     fn last_life(&mut self, universe: &Universe) {
         universe.stop.arm(None);
         universe.carrier.set_weather(Arc::new(Calm));

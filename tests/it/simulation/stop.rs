@@ -1,4 +1,4 @@
-//! Where a run is stopped: at its k-th call of the store or the provider, as `kill -9` would.
+//! Stops a run at its k-th call of the store or the provider, as `kill -9` would.
 
 use std::sync::Mutex;
 
@@ -8,12 +8,12 @@ use tokio::sync::Notify;
 struct Count {
     /// Failpoints that were passed since the count began.
     passed: u64,
-    /// The one that is not passed.
+    /// The failpoint that stops the run.
     at: Option<u64>,
     happened: bool,
 }
 
-/// Counts the points of a run and stops it at one of them.
+/// Counts the failpoints of a run and stops it at one of them.
 #[derive(Debug, Default)]
 pub(crate) struct StopAt {
     count: Mutex<Count>,
@@ -21,17 +21,17 @@ pub(crate) struct StopAt {
 }
 
 impl StopAt {
-    /// Begins to count anew; the run stops at point number `at`, from 0, or nowhere.
+    /// Restarts the count; the run stops at failpoint number `at`, from 0, or nowhere.
     pub(crate) fn arm(&self, at: Option<u64>) {
         *self.count.lock().expect("nothing panics while holding it") = Count { at, ..Count::default() };
     }
 
-    /// How many points were passed since.
+    /// Returns how many failpoints were passed since.
     pub(crate) fn passed(&self) -> u64 {
         self.count.lock().expect("nothing panics while holding it").passed
     }
 
-    /// One of the points: returns, unless the run stops here.
+    /// A failpoint: returns, unless the run stops here.
     pub(crate) async fn point(&self) {
         let stops = {
             let mut count = self.count.lock().expect("nothing panics while holding it");

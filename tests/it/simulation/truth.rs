@@ -1,5 +1,5 @@
-//! What `explain` says against what the engine does, at every step (P6): what it calls `now` is what is sent next, what is
-//! sent was `now`, and a time that was shown does not pass by more than a gap without a send.
+//! Compares `explain` with the engine at every step (P6): the message that it calls `now` is the next one sent, a
+//! message that is sent was `now`, and a shown time does not pass by more than a gap without a send.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -16,10 +16,11 @@ use outboxd::store::{MessageFilter, MessageView, Store};
 use crate::engine_pace::time::seconds;
 use crate::queue::account;
 
-/// How long after a shown time an account may begin, beside its longest gap: the call before it, and a start of its own.
+/// How long after a shown time an account may begin, in addition to its longest gap: the call before it, and a start
+/// of its own.
 const LATE: Duration = seconds(100);
 
-/// The engine looks at the wall clock at least this often.
+/// Time within which the engine notices that the wall clock was set.
 const NOTICED: Duration = seconds(21);
 
 /// The checks of one process.
@@ -45,7 +46,7 @@ impl Truth {
         *self.running.lock().expect("nothing panics while holding it") = Some((store, handle));
     }
 
-    /// The process has ended: lets go of what would keep its queue open.
+    /// Releases the store after the end of the process, which would keep its queue open.
     pub(crate) fn forget(&self) {
         *self.running.lock().expect("nothing panics while holding it") = None;
     }
@@ -54,7 +55,7 @@ impl Truth {
         self.running.lock().expect("nothing panics while holding it").clone()
     }
 
-    /// Everything that was found wrong.
+    /// Returns and clears everything that was found wrong.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.wrongs.lock().expect("nothing panics while holding it"))
     }
@@ -74,7 +75,7 @@ impl Truth {
         store.messages(&filter, handle.now()).await.expect("the queue answers").messages
     }
 
-    /// Whether something changes for this account, or for all, at this very time.
+    /// Returns whether something changes for this account, or for all, at this very time.
     async fn happens_now(&self, account: &AccountId) -> bool {
         let Some((store, handle)) = self.running() else { return false };
         let (path, account, now) = (store.path().to_owned(), account.to_string(), time_text(handle.now()));
@@ -84,7 +85,7 @@ impl Truth {
         connection.query_row(SQL, [account, now], |row| row.get::<_, i64>(0)).expect("a count") > 0
     }
 
-    /// The engine is about to write the intent to send this message.
+    /// Called when the engine is about to write the intent to send this message.
     pub(crate) async fn begins(&self, account: &AccountId, seq: Seq) {
         let Some((_, handle)) = self.running() else { return };
         let queued = self.queued(account).await;
@@ -96,17 +97,18 @@ impl Truth {
             .filter(|(_, wait_status)| wait_status.reason == Reason::Now)
             .map(|(seq, _)| *seq)
             .collect();
-        // If the API fails between the pick and the call, none is made.
+        // If the API fails between the selection and the call, no call is made.
         let fails = told.iter().any(|(_, wait_status)| wait_status.reason == Reason::ApiUnreachable);
-        // What happens to the account in this very instant may change what goes next after it was picked.
+        // What happens to the account at this very instant may change what goes next after the selection.
         if now != [seq] && !fails && !self.happens_now(account).await {
             let at = handle.now();
             self.wrong(format!("{account} sends {seq:?} at {at}, and `now` are {now:?}: {told:?}"));
         }
     }
 
-    /// Nothing is at work: nothing may be `now`, and no shown time may have passed for long. `happened` changes with all that
-    /// happens to any account, `set` is when the wall clock was last set, by the monotonic clock.
+    /// Called when nothing is at work: nothing may be `now`, and no shown time may have passed for long. `happened`
+    /// changes with all that happens to any account, `set` is when the wall clock was last set, by the monotonic
+    /// clock.
     pub(crate) async fn at_rest(
         &self,
         happened: u64,
@@ -116,9 +118,9 @@ impl Truth {
     ) {
         let Some((_, handle)) = self.running() else { return };
         let now = handle.now();
-        // The engine notices a clock that was set after a while.
+        // The engine takes a while to notice a clock that was set.
         let is_set = monotonic < set + NOTICED;
-        // While nothing happens, what was shown stays until the first of its times.
+        // While nothing happens, the shown times stay the same until the first of them.
         if handle.is_stopping() || is_set || self.looked.lock().expect("whole").is_fresh(happened, now) {
             return;
         }
@@ -129,7 +131,7 @@ impl Truth {
             if is_now {
                 self.wrong(format!("{id} rests at {now} although a message is `now`"));
             }
-            // While the API fails, every probe is shown anew.
+            // While the API fails, every probe shows a new time.
             let wait_status =
                 wait_status.filter(|wait_status| !is_now && wait_status.reason != Reason::ApiUnreachable);
             let mut shown = self.shown.lock().expect("nothing panics while holding it");
@@ -151,7 +153,7 @@ impl Truth {
     }
 }
 
-/// What the last look depended on.
+/// The state at the last check.
 #[derive(Default)]
 struct Looked {
     happened: u64,

@@ -1,4 +1,4 @@
-//! What is refused at the door, in words that name the column and the way out (P7).
+//! What the SQL interface refuses, in words that name the column and the fix (P7).
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use crate::queue::Queue;
 
 const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
 
-/// What a producer may set.
+/// Columns that a producer may set.
 const PRODUCERS: [&str; 23] = [
     "id",
     "account_id",
@@ -34,7 +34,7 @@ const PRODUCERS: [&str; 23] = [
     "dedupe_key",
 ];
 
-/// What is the daemon's, each with values that somebody might set.
+/// Columns that only the daemon sets, each with values that a producer might try.
 const DAEMONS: &[(&str, &[&str])] = &[
     ("seq", &["7", "-1", "0", "9223372036854775807"]),
     ("state", &["'queued'", "'sent'", "'nonsense'"]),
@@ -98,7 +98,8 @@ async fn every_column_is_either_the_producers_or_refused() {
     );
 }
 
-/// Columns and values beside a good `account_id`, `chat_id` and `text`, unless they are among them; and what is said.
+/// Columns and values in addition to a good `account_id`, `chat_id` and `text`, unless they are among them; and the
+/// refusal.
 const RULES: &[(&str, &str, &str)] = &[
     ("account_id", "''", "account_id is missing"),
     ("account_id", "NULL", "account_id is missing"),
@@ -119,21 +120,21 @@ const RULES: &[(&str, &str, &str)] = &[
     ("chat_id, users_ids", "NULL, '[\"u\"'", "users_ids begins like a JSON array but is none"),
     ("chat_id, users_ids", "NULL, '[u]'", "users_ids begins like a JSON array but is none"),
     ("specifics, options", "'{}', '{}'", "specifics and options are both set"),
-    ("specifics", "'[1]'", "specifics is no JSON object"),
-    ("specifics", "'{'", "specifics is no JSON object"),
-    ("options", "'x'", "options is no JSON object"),
+    ("specifics", "'[1]'", "specifics is not a JSON object"),
+    ("specifics", "'{'", "specifics is not a JSON object"),
+    ("options", "'x'", "options is not a JSON object"),
     ("specifics", "'{}'", "specifics and options are for starting a chat"),
-    ("forward", "'[]'", "forward is no JSON object"),
-    ("forward", "'{\"chat_id\": \"c\"}'", "forward is no JSON object"),
+    ("forward", "'[]'", "forward is not a JSON object"),
+    ("forward", "'{\"chat_id\": \"c\"}'", "forward is not a JSON object"),
     (
         "chat_id, users_ids, forward",
         "NULL, 'u', '{\"chat_id\": \"c\", \"message_id\": \"m\"}'",
         "forward needs the chat",
     ),
     ("chat_id, users_ids, quote_id", "NULL, 'u', 'm'", "quote_id is for replying"),
-    ("attachments", "'{}'", "attachments is no JSON array"),
-    ("attachments", "'[]'", "attachments is no JSON array"),
-    ("attachments", "'['", "attachments is no JSON array"),
+    ("attachments", "'{}'", "attachments is not a JSON array"),
+    ("attachments", "'[]'", "attachments is not a JSON array"),
+    ("attachments", "'['", "attachments is not a JSON array"),
     (
         "attachments, forward",
         "'[{}]', '{\"chat_id\": \"c\", \"message_id\": \"m\"}'",
@@ -146,16 +147,16 @@ const RULES: &[(&str, &str, &str)] = &[
     ("chat_id, users_ids", "NULL, '[123]'", "users_ids is not an array of strings"),
     ("chat_id, users_ids", "NULL, '[null]'", "users_ids is not an array of strings"),
     ("chat_id, users_ids", "NULL, '[[\"u\"]]'", "users_ids is not an array of strings"),
-    ("inbox_id", "'X_PRIMARY'", "inbox_id stands beside chat_id"),
-    ("inbox_id", "''", "inbox_id stands beside chat_id"),
+    ("inbox_id", "'X_PRIMARY'", "inbox_id cannot be combined with chat_id"),
+    ("inbox_id", "''", "inbox_id cannot be combined with chat_id"),
     ("text", "NULL", "text is empty"),
     ("text", "''", "text is empty"),
     ("text", "' ' || char(10) || char(9) || char(13)", "text is empty"),
     ("text", "'a' || char(0) || 'b'", "text holds a NUL character"),
     ("typing", "2", "typing is neither 0 nor 1"),
     ("typing", "-1", "typing is neither 0 nor 1"),
-    ("priority", "101", "priority is no whole number from -100 to 100"),
-    ("priority", "-101", "priority is no whole number from -100 to 100"),
+    ("priority", "101", "priority is not a whole number from -100 to 100"),
+    ("priority", "-101", "priority is not a whole number from -100 to 100"),
     ("urgent", "2", "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1"),
     (
         "allow_placeholders",
@@ -170,21 +171,21 @@ const RULES: &[(&str, &str, &str)] = &[
     ),
     ("ignore_hours", "1", "ignore_hours is for urgent messages"),
     ("urgent, ignore_hours", "0, 1", "ignore_hours is for urgent messages"),
-    ("not_before", "'tomorrow'", "not_before is no time"),
-    ("not_before", "''", "not_before is no time"),
-    ("not_before", "'2026-11-22 09:00:00'", "not_before is no time"),
-    ("not_before", "'2026-11-22T09:00:00Z'", "not_before is no time"),
-    ("not_before", "'2026-11-22T09:00:00.000+01:00'", "not_before is no time"),
-    ("not_before", "'2026-13-22T09:00:00.000Z'", "not_before is no time"),
-    ("not_before", "'2026-02-30T09:00:00.000Z'", "not_before is no time"),
-    ("not_before", "1795338000", "not_before is no time"),
-    ("expires_at", "'tomorrow'", "expires_at is no time"),
-    ("expires_at", "'2026-11-22T09:00:00.0Z'", "expires_at is no time"),
+    ("not_before", "'tomorrow'", "not_before is not a time"),
+    ("not_before", "''", "not_before is not a time"),
+    ("not_before", "'2026-11-22 09:00:00'", "not_before is not a time"),
+    ("not_before", "'2026-11-22T09:00:00Z'", "not_before is not a time"),
+    ("not_before", "'2026-11-22T09:00:00.000+01:00'", "not_before is not a time"),
+    ("not_before", "'2026-13-22T09:00:00.000Z'", "not_before is not a time"),
+    ("not_before", "'2026-02-30T09:00:00.000Z'", "not_before is not a time"),
+    ("not_before", "1795338000", "not_before is not a time"),
+    ("expires_at", "'tomorrow'", "expires_at is not a time"),
+    ("expires_at", "'2026-11-22T09:00:00.0Z'", "expires_at is not a time"),
     ("dedupe_key", "''", "dedupe_key is empty"),
-    ("id", "'x'", "id is no UUID in small letters"),
-    ("id", "'--------------------------------0000'", "id is no UUID in small letters"),
-    ("id", "'0190B2C4-0000-7000-8000-00000000000A'", "id is no UUID in small letters"),
-    ("id", "'0190b2c4000070008000-0000000000000-a'", "id is no UUID in small letters"),
+    ("id", "'x'", "id is not a UUID in small letters"),
+    ("id", "'--------------------------------0000'", "id is not a UUID in small letters"),
+    ("id", "'0190B2C4-0000-7000-8000-00000000000A'", "id is not a UUID in small letters"),
+    ("id", "'0190b2c4000070008000-0000000000000-a'", "id is not a UUID in small letters"),
     ("typing", "'yes'", "cannot store TEXT value in INTEGER column messages.typing"),
     ("text", "x'00ff'", "cannot store BLOB value in TEXT column messages.text"),
 ];
@@ -213,7 +214,7 @@ async fn every_rule_refuses_at_once_and_names_its_column() {
     for rule in trigger.split("RAISE(ABORT, 'outboxd: ").skip(1) {
         let (text, _) = rule.split_once("')\n").unwrap_or_else(|| panic!("{rule}"));
         let text = text.replace("''", "'");
-        // Those have a test of their own: above, and `insert_or_replace_never_removes_a_message`.
+        // Other tests cover these: the ones above, and `insert_or_replace_never_removes_a_message`.
         let elsewhere = text.contains("belongs to the daemon") || text.contains("REPLACE");
         assert!(elsewhere || met.contains(&text), "no case meets this rule: {text}");
     }

@@ -1,4 +1,4 @@
-//! The two durable steps around a call: the intent looks once more, and a late answer changes nothing (P2, P3, P5).
+//! The two durable steps around a call: the intent checks once more, and a late answer changes nothing (P2, P3, P5).
 
 use outboxd::domain::account::{AccountHold, Down};
 use outboxd::domain::message::{ChatId, Inbox, NewMessage};
@@ -21,7 +21,7 @@ async fn a_granted_intent_is_on_disk_with_the_attempt_and_the_pace() {
     let columns = "seq, number, account_id, run, gap_ms, ended_at, phase, outcome, length(fingerprint)";
     let attempts = queue.lines(&format!("SELECT {columns} FROM attempts"));
     assert_eq!(attempts, ["1|1|acc_1|1|12000|-|claimed|-|64"]);
-    // It is dated when it is written, which is never before it was asked for.
+    // It is dated when it is written, which is never before it was requested.
     let started_at = queue.value("SELECT started_at FROM attempts");
     assert!(started_at.as_str() >= "2026-11-22T09:00:05.000Z", "{started_at}");
     let pace = "SELECT last_call_at = ?1 AND last_gap_ms = 12000 AND \
@@ -31,7 +31,7 @@ async fn a_granted_intent_is_on_disk_with_the_attempt_and_the_pace() {
     queue.check();
 }
 
-/// What stops a message between its choice and its intent.
+/// Stops a message between its selection and its intent.
 async fn stop(queue: &Queue, id: outboxd::domain::message::MessageId, what: &str) {
     let store = &queue.store;
     let mine = Scope::Account(account("1"));
@@ -255,7 +255,7 @@ async fn a_started_chat_is_filled_in_and_a_given_one_is_kept() {
     queue.check();
 }
 
-/// Everything but the pace of an attempt that is over already.
+/// Adds every effect but the pace's, for an attempt that is already over.
 fn with_effects(settlement: Settlement) -> Settlement {
     let down = |cause| Some(Down { cause, since: at(100), problem: "late".into() });
     Settlement {

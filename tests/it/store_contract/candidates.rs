@@ -1,4 +1,4 @@
-//! Whose turn it is: by the time they are due, then by arrival; inside a thread nothing overtakes.
+//! The candidates: by due time, then by arrival; inside a thread nothing overtakes.
 
 use outboxd::domain::account::{Account, Daemon};
 use outboxd::domain::lane::Precedence;
@@ -15,9 +15,9 @@ use crate::queue::{
 struct Turn {
     account: Account,
     daemon: Daemon,
-    /// Those that may go, by due time and seq.
+    /// Those that may go now, by due time and seq.
     heads: Vec<Candidate>,
-    /// When another one may.
+    /// When another one may go.
     next_due_at: Option<jiff::Timestamp>,
 }
 
@@ -35,7 +35,7 @@ async fn turn(queue: &Queue, seconds: i64) -> Turn {
     turn_of(queue, "1", seconds).await.expect("the account is known")
 }
 
-/// The text of the message whose turn it is.
+/// Returns the text of the message that goes next.
 async fn first_text(queue: &Queue, seconds: i64) -> Option<String> {
     turn(queue, seconds).await.heads.into_iter().next().map(|candidate| candidate.text)
 }
@@ -194,7 +194,7 @@ async fn the_account_and_the_daemon_come_with_the_turn() {
     assert_eq!(account.next_call_at, Some(at(112)));
 }
 
-/// The random walk behind it all: whatever is done, no message overtakes an earlier one of its thread.
+/// A random walk: whatever is done, no message overtakes an earlier one of its thread.
 #[tokio::test]
 async fn nothing_overtakes_inside_a_thread_in_a_random_life() {
     use rand::RngExt;
@@ -232,7 +232,7 @@ async fn nothing_overtakes_inside_a_thread_in_a_random_life() {
     queue.check();
 }
 
-/// A blocked message is never begun, and who blocks it is told.
+/// A blocked message is never begun, and shows what blocks it.
 #[tokio::test]
 async fn a_blocked_message_knows_which_one_it_waits_for() {
     let queue = Queue::new().await;

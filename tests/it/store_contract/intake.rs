@@ -15,7 +15,7 @@ fn insert(queue: &Queue, columns: &str, values: &str) -> i64 {
     connection.last_insert_rowid()
 }
 
-/// What the doors make of a row.
+/// Validates a row and returns its admission or rejection.
 fn admission(row: &Inserted, now: jiff::Timestamp) -> Admission {
     let rules = outboxd::domain::validate::ValidationLimits { max_text_chars: 100, known_accounts: None };
     let judged = match row.draft.clone() {
@@ -72,8 +72,8 @@ async fn a_row_that_only_the_daemon_can_judge_is_rejected_with_the_reason_in_wor
         queue.lines("SELECT state, reason, error, due_at FROM messages ORDER BY seq"),
         [
             "rejected|invalid|`expires_at` has passed: 2001-01-01T00:00:00.000Z; give a time in the future|-",
-            "rejected|invalid|`chat_id` is no id; give the id as Unipile tells it|-",
-            "rejected|invalid|`users_ids` is \"NULL\", which stands for a missing value; give the id, or leave the row out|-",
+            "rejected|invalid|`chat_id` is not an id; give the id as Unipile returns it|-",
+            "rejected|invalid|`users_ids` is \"NULL\", which means a missing value; give the id, or leave the row out|-",
         ]
     );
     assert_eq!(queue.value("SELECT count(*) FROM accounts"), "0", "a rejected row makes no account");

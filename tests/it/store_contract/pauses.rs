@@ -1,4 +1,4 @@
-//! Pausing and resuming: durable, told apart from what held already, and never undoing more than was asked (P5).
+//! Pausing and resuming: durable, distinct from other holds, and never undoing more than was requested (P5).
 
 use outboxd::domain::account::{AccountHold, Down, History, Pause};
 use outboxd::domain::outcome::DownCause;
@@ -15,7 +15,7 @@ fn until(seconds: i64, note: &str) -> PauseRequest {
     PauseRequest { until: Some(at(seconds)), has_length: false, note: Some(note.into()) }
 }
 
-/// A queue with the account `acc_1`.
+/// Returns a queue with the account `acc_1`.
 async fn with_account() -> Queue {
     let queue = Queue::new().await;
     queue.enqueue(to_chat("c", "x"), at(0)).await;
@@ -100,7 +100,7 @@ async fn pausing_one_account_pauses_no_other_and_everything_is_not_an_account() 
     assert!(pause_of(&queue, &mine()).await.is_some(), "resuming everything ends no account's own pause");
 }
 
-/// An account that was throttled and is disconnected.
+/// Returns a queue whose account was throttled and is disconnected.
 async fn held_and_down() -> Queue {
     let queue = with_account().await;
     let id = queue.value("SELECT id FROM messages").parse().expect("an id");
@@ -129,14 +129,14 @@ async fn resuming_mends_what_was_down_and_lifts_a_forced_rest_only_if_asked() {
     queue.check();
 }
 
-/// The answer of a call that began before somebody resumed says nothing of what was mended since.
+/// The answer to a call that began before a resume says nothing about what was fixed since.
 #[tokio::test]
 async fn an_answer_to_a_call_from_before_a_resume_does_not_undo_it() {
     let queue = held_and_down().await;
     let id = queue.value("SELECT id FROM messages").parse().expect("an id");
     assert_eq!(queue.store.resume(mine(), true, at(200)).await.unwrap(), Resumed::Done);
     assert_eq!(queue.begin(id, 2, at(201)).await, Begun::Granted);
-    // While that call is on its way: everything is paused, the account too, and both are resumed.
+    // While that call is on its way, everything and the account are paused and resumed.
     for scope in [mine(), Scope::Everything] {
         queue.store.pause(scope.clone(), PauseRequest::default(), at(210)).await.unwrap();
         assert_eq!(queue.store.resume(scope, false, at(220)).await.unwrap(), Resumed::Done);
@@ -153,7 +153,7 @@ async fn an_answer_to_a_call_from_before_a_resume_does_not_undo_it() {
     let account = queue.store.accounts(None).await.unwrap().remove(0).account;
     assert_eq!((account.down, account.hold, account.history.failures), (None, None, 1));
     assert_eq!(queue.store.totals().await.unwrap().daemon.key_refused, None);
-    // A rest that the provider asked for holds all the same, and a call from after the resume counts in full.
+    // A hold that the provider requested applies nevertheless, and a call from after the resume counts in full.
     assert_eq!(queue.begin(id, 3, at(400)).await, Begun::Granted);
     let settlement = Settlement {
         account_down: down(DownCause::Restricted),

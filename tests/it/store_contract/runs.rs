@@ -1,13 +1,13 @@
-//! What a run finds when it begins: calls that were on their way are read back (P2), and the pace goes on (P3).
+//! What a run finds when it begins: calls that were on their way are read back (P2), and the pace continues (P3).
 
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::store::{Begun, Recovered, RecoveredAttempt};
+use outboxd::store::{Begun, ClockReading, ClockStep, Recovered, RecoveredAttempt};
 
 use crate::queue::{Queue, account, at, back_in_place, retry, sent, to_chat, to_the_second};
 
-/// Chats are read back so many seconds after 9:00.
+/// Schedules the read-back for `seconds` after 9:00.
 fn verify_after(seconds: i64) -> outboxd::store::ReconcileAt {
     Box::new(move |_| Some(at(seconds)))
 }
@@ -136,12 +136,13 @@ async fn without_reading_back_a_call_that_was_on_its_way_waits_for_a_person() {
     queue.check();
 }
 
-/// P3: what is left of a pause is known by the machine's own clock, even if the wall clock was set while nobody ran.
+/// P3: the machine's monotonic clock tells what is left of a pause, even if the wall clock was set while no daemon
+/// ran.
 #[tokio::test]
 async fn a_pause_lasts_although_the_clock_was_set_forward_while_no_daemon_ran() {
     use std::time::Duration;
     let seconds = Duration::from_secs;
-    // The run began 1000 s after the machine, and the call 1 s later; its pause is 12 s.
+    // The run began 1000 s after the boot, and the call 1 s later; its pause is 12 s.
     for (boot, passed, free_at) in [
         ("this", seconds(1004), at(3600 + 9) + Duration::from_millis(1)),
         ("this", seconds(1200), at(112)),
@@ -157,4 +158,22 @@ async fn a_pause_lasts_although_the_clock_was_set_forward_while_no_daemon_ran() 
         let next_call_at = queue.value("SELECT next_call_at FROM accounts");
         assert_eq!(next_call_at, outboxd::domain::time_text(free_at), "{boot} {passed:?}");
     }
+}
+
+/// Its chat is read back from the time at which the call began.
+#[tokio::test]
+async fn an_unresolved_attempt_follows_the_wall_clock_however_old_it_is() {
+    const DAY: i64 = 86_400;
+    let queue = Queue::new().await;
+    let id = queue.enqueue(to_chat("a", "x"), at(0)).await;
+    assert_eq!(queue.begin(id, 1, at(10)).await, Begun::Granted);
+    let queue = queue.crash(at(300)).await;
+    queue.store.recover(at(300), verify_after(60), None, None).await.unwrap();
+
+    let step = ClockStep { from: at(40 * DAY), to: at(38 * DAY) };
+    let reading = ClockReading { wall: step.to, boot: None };
+    queue.store.move_times(step, reading).await.unwrap();
+    let seq = queue.view(id).await.seq;
+    let attempt = queue.store.unresolved_attempt(seq).await.unwrap().unwrap();
+    assert_eq!(attempt.started_at, at(10 - 2 * DAY));
 }

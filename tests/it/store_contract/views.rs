@@ -11,7 +11,7 @@ async fn list(queue: &Queue, filter: MessageFilter) -> Vec<MessageView> {
     queue.store.messages(&filter, at(300)).await.expect("a page").messages
 }
 
-/// A queue in which something of everything has happened.
+/// Returns a queue in which something of every kind has happened.
 async fn lively() -> (Queue, [MessageId; 6]) {
     let queue = Queue::new().await;
     let labelled = |message: NewMessage| NewMessage { campaign: Some("spring".into()), ..message };

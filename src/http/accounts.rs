@@ -1,4 +1,6 @@
-//! Accounts: list, show, pause, resume; and the same two verbs for everything.
+//! Account endpoints: list, show, pause and resume an account; pause and resume everything.
+//!
+//! Pausing and resuming wake the engine after the commit.
 
 use std::sync::Arc;
 
@@ -21,10 +23,10 @@ use crate::store::{
     AccountCursor, AccountFilter, AccountOrder, AccountView, Attention, PauseRequest, Paused, Resumed, Scope,
 };
 
-/// Longest note of a pause, in characters.
+/// Maximum length of a pause's note, in characters.
 const NOTE_CHARS: usize = 500;
 
-/// Accounts of a page where no limit is given, and the most.
+/// Default and maximum number of accounts per page.
 const PAGE: [u32; 2] = [50, 500];
 
 pub(super) async fn list(
@@ -54,18 +56,18 @@ pub(super) async fn show(
     row(&state, &view, &daemon, known.get(&id)).await.map(Json)
 }
 
-/// The zone in which the times of one account, or of all, are shown.
+/// Returns the zone in which the times of an account are shown; an unknown account has the default policy's zone.
 pub(super) async fn zone(
     State(state): State<Arc<AppState>>,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, ApiError> {
-    // The rules know the zone of an account before its first message.
+    // The policy has the zone of an account even before its first message.
     let policy = state.engine.policy(&AccountId::new(id.clone()));
     let zone = render::zone(&policy.zone);
     Ok(Json(json!({ "account_id": id, "zone": zone, "now": render::time(Some(state.engine.now())) })))
 }
 
-/// An account with why nothing goes now, its binding cap and what Unipile knows of it.
+/// Renders an account with the reason why it sends nothing now, its binding cap and Unipile's view of it.
 async fn row(
     state: &AppState,
     view: &AccountView,
@@ -109,7 +111,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> 
             "cursor" => {
                 let fix = "give next_cursor of the page before, as it came";
                 filter.after =
-                    Some(cursor(&value).ok_or_else(|| refuse(&name, "is no cursor".to_owned(), fix))?);
+                    Some(cursor(&value).ok_or_else(|| refuse(&name, "is not a cursor".to_owned(), fix))?);
             }
             _unknown => {
                 let known = ["attention", "sort", "limit", "cursor"];
@@ -222,7 +224,7 @@ async fn resume_scope(
                 return Ok(resumed);
             }
             if let (true, Scope::Account(id)) = (lift_hold, &scope) {
-                // Their credits are read anew before one of them goes.
+                // The credits are read again before one of these messages is sent.
                 for credit in [Credit::Classic, Credit::Recruiter] {
                     work.store.release_inmails(id.clone(), credit, now).await?;
                 }
@@ -264,12 +266,12 @@ fn pause_request(body: &[u8], now: Timestamp, zone: TimeZone) -> Result<PauseReq
     let until = match (date, length) {
         (None, None) => None,
         (Some(_), Some(_)) => {
-            return Err(refuse("for", "is given beside `until`".to_owned(), "give one of them"));
+            return Err(refuse("for", "cannot be combined with `until`".to_owned(), "give one of them"));
         }
         (Some(text), None) => {
             let at = crate::domain::parse_time(&text).ok_or_else(|| {
                 let fix = "write RFC 3339 with a zone, such as 2026-11-23T09:00:00+01:00";
-                refuse("until", format!("is no time: {text:?}"), fix)
+                refuse("until", format!("is not a time: {text:?}"), fix)
             })?;
             Some(at)
         }

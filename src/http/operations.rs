@@ -1,4 +1,6 @@
-//! What an operator does with the queue as a whole: audit and backup.
+//! Operations on the queue as a whole: audit and backup.
+//!
+//! Both run on the live queue, without stopping the daemon.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::time_text;
 use crate::store::BackupError;
 
-/// Longest name of a backup, in bytes: what file systems take, less what is put behind it while it is written.
+/// Maximum length of a backup's name, in bytes: the limit of file systems minus the suffix used while it is written.
 const NAME_BYTES: usize = 200;
 
 pub(super) async fn audit(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
@@ -44,7 +46,7 @@ pub(super) async fn backup(State(state): State<Arc<AppState>>, body: Bytes) -> R
     let now = state.engine.now();
     let name = match wire::option_string(&mut options, "name")? {
         Some(name) => checked(name)?,
-        // No colons: some file systems take none.
+        // Some file systems do not allow colons.
         None => format!("outboxd-{}.db", time_text(now).replace(':', "-")),
     };
     let folder = state.backup_folder.clone().unwrap_or_else(|| state.store.backup_folder());
@@ -61,7 +63,7 @@ pub(super) async fn backup(State(state): State<Arc<AppState>>, body: Bytes) -> R
     })))
 }
 
-/// A name and no path: whoever may use the socket may not write wherever the daemon may.
+/// Accepts a name but no path: access to the socket must not allow writing wherever the daemon may write.
 fn checked(name: String) -> Result<String, ApiError> {
     let is_name = Path::new(&name).file_name().is_some_and(|last| last == name.as_str());
     let odd = name.starts_with('.') || name.ends_with(".partial") || name.chars().any(char::is_control);
@@ -70,7 +72,7 @@ fn checked(name: String) -> Result<String, ApiError> {
     }
     let problem = match name.len() {
         NAME_BYTES.. if is_name => format!("holds {} bytes, {NAME_BYTES} are allowed", name.len()),
-        _ => "is no plain file name".to_owned(),
+        _ => "is not a plain file name".to_owned(),
     };
     let fix = "give a name such as before-upgrade.db; the folder is store.backup_folder";
     let refusal = FieldError::new(FieldErrorCode::InvalidValue, "name", problem, fix);

@@ -1,4 +1,6 @@
-//! JSON out: how messages, accounts and wait_statuses look.
+//! JSON output: renders messages, accounts and their wait statuses.
+//!
+//! The command line reads the same JSON; `docs/http.md` describes it.
 
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, TimeZone};
@@ -11,17 +13,17 @@ use crate::domain::time_text;
 use crate::engine::{Budget, Explanation, Gate, Until, WaitStatus};
 use crate::store::{AccountView, AttemptView, Counts, EvidenceView, MessageView};
 
-/// A time, or null.
+/// Renders a time, or null.
 pub(super) fn time(at: Option<Timestamp>) -> Value {
     at.map_or(Value::Null, |at| json!(time_text(at)))
 }
 
-/// The name of a zone, as the command line and people know it.
+/// Returns the IANA name of a zone; a zone without one is UTC.
 pub(super) fn zone(zone: &TimeZone) -> &str {
     zone.iana_name().filter(|name| *name != "Etc/Unknown").unwrap_or("UTC")
 }
 
-/// A cap as it stands.
+/// Renders the current state of a cap.
 pub(super) fn budget(budget: &Budget) -> Value {
     json!({
         "cap": budget.cap.name(),
@@ -44,7 +46,7 @@ fn until(until: Option<Until>) -> (Value, Value) {
     }
 }
 
-/// Why it stands as it does: of a sent message, how that is known.
+/// Returns why the message is in its state; for a sent message, how that is known.
 fn why(message: &MessageView, wait_status: &WaitStatus) -> String {
     let ids = message.provider_message_ids.join(", ");
     match message.settled_by.as_deref() {
@@ -68,7 +70,7 @@ fn standing_into(row: &mut Value, wait_status: WaitStatus) {
     row["waits_for"] = waits_for;
 }
 
-/// A message without its text and attempts.
+/// Renders a message without its text and attempts.
 pub(super) fn message(message: &MessageView, wait_status: WaitStatus) -> Value {
     let mut row = json!({
         "id": message.id.to_string(),
@@ -107,7 +109,7 @@ pub(super) fn message(message: &MessageView, wait_status: WaitStatus) -> Value {
     row
 }
 
-/// One attempt, with the last thing that was found out about it since.
+/// Renders one attempt, with the latest evidence about it.
 pub(super) fn attempt(attempt: &AttemptView, known: &[EvidenceView]) -> Value {
     let last = known.iter().rfind(|one| one.attempt == attempt.number);
     json!({
@@ -127,7 +129,7 @@ pub(super) fn attempt(attempt: &AttemptView, known: &[EvidenceView]) -> Value {
     })
 }
 
-/// One thing that is known about an attempt with an unknown outcome.
+/// Renders one piece of evidence about an attempt with an unknown outcome.
 pub(super) fn evidence(evidence: &EvidenceView) -> Value {
     json!({
         "attempt": evidence.attempt,
@@ -138,7 +140,7 @@ pub(super) fn evidence(evidence: &EvidenceView) -> Value {
     })
 }
 
-/// The whole reconciliation on a message.
+/// Renders the complete explanation of a message.
 pub(super) fn explanation(
     message: &MessageView,
     explanation: &Explanation,
@@ -188,7 +190,7 @@ fn local(until: Option<Until>, zone: &TimeZone) -> Value {
     }
 }
 
-/// A time in a zone; a time that occurs twice there is shown with its offset.
+/// Formats a time in a zone; a local time that occurs twice is shown with its offset.
 fn local_time(at: Timestamp, zone: &TimeZone) -> String {
     let zoned = at.to_zoned(zone.clone());
     let is_twice =
@@ -197,7 +199,7 @@ fn local_time(at: Timestamp, zone: &TimeZone) -> String {
     format!("{} {}", zoned.strftime(form), self::zone(zone))
 }
 
-/// One paragraph that a support ticket can quote.
+/// Returns one paragraph that a support ticket can quote.
 fn sentence(
     message: &MessageView,
     explanation: &Explanation,
@@ -243,12 +245,12 @@ fn sentence(
         text.push_str(&format!(" Last answer: {error}."));
     }
     if explanation.wait_status.actor() == Actor::Operator {
-        text.push_str(" Somebody who runs the daemon must act.");
+        text.push_str(" An operator must act.");
     }
     text
 }
 
-/// What became of it so far, in order.
+/// Returns the history of the message, in order of time.
 fn story(message: &MessageView, attempts: &[AttemptView], known: &[EvidenceView]) -> Vec<Value> {
     let line = |at: Option<Timestamp>, what: String| json!({ "at": time(at), "what": what });
     let mut lines = vec![line(Some(message.created_at), "it was put in".to_owned())];
@@ -273,7 +275,7 @@ fn story(message: &MessageView, attempts: &[AttemptView], known: &[EvidenceView]
     lines
 }
 
-/// Where a thing that is known of an attempt comes from, to begin a sentence with.
+/// Returns the source of a piece of evidence, as the beginning of a sentence.
 fn who(evidence: &EvidenceView) -> &'static str {
     match evidence.source.as_str() {
         "person" => "A person said",
@@ -296,12 +298,12 @@ fn headline(state: StateName) -> &'static str {
     }
 }
 
-/// How many messages are in each state; states without any are left out.
+/// Renders the number of messages in each state; omits states without messages.
 pub(super) fn counts(counts: &Counts) -> Value {
     counts.0.iter().map(|(state, n)| (state.as_str().to_owned(), json!(n))).collect()
 }
 
-/// A pause that holds at `now`, or null.
+/// Renders a pause that is in force at `now`, or null.
 pub(super) fn pause(pause: Option<&Pause>, now: Timestamp) -> Value {
     match pause.filter(|pause| pause.holds(now)) {
         Some(Pause { since, until, note }) => {
@@ -311,7 +313,7 @@ pub(super) fn pause(pause: Option<&Pause>, now: Timestamp) -> Value {
     }
 }
 
-/// Why the queue is held as a copy, or null.
+/// Renders why the queue is held as a copy, or null.
 pub(super) fn restored(restored: Option<&Restored>) -> Value {
     match restored {
         Some(Restored { since, why }) => json!({ "since": time(Some(*since)), "why": why }),
@@ -319,7 +321,7 @@ pub(super) fn restored(restored: Option<&Restored>) -> Value {
     }
 }
 
-/// Something that is down, or null.
+/// Renders why an account or the key cannot send, or null.
 pub(super) fn down(down: Option<&Down>) -> Value {
     match down {
         Some(Down { cause, since, problem }) => {
@@ -329,7 +331,7 @@ pub(super) fn down(down: Option<&Down>) -> Value {
     }
 }
 
-/// An account with why nothing goes now, if something waits.
+/// Renders an account, with the reason why it sends nothing now if something waits.
 pub(super) fn account(view: &AccountView, wait_status: Option<WaitStatus>, now: Timestamp) -> Value {
     let account = &view.account;
     let hold = account.hold.filter(|hold| hold.until > now);

@@ -1,5 +1,6 @@
-//! JSON in: a producer's object becomes a draft, a query string becomes a filter; what is unknown or of the wrong
-//! type is refused here, because only this door can see it.
+//! JSON input: converts a producer's object to a draft and a query string to a filter.
+//!
+//! Unknown fields and wrong types are refused here, because only this layer can see them.
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
@@ -13,7 +14,7 @@ use crate::domain::message::{AccountId, Draft, Seq};
 use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
-/// The fields of a message, in the order of the documents.
+/// The fields of a message, in the order of the documentation.
 pub(super) const FIELDS: [&str; 22] = [
     "account_id",
     "chat_id",
@@ -39,12 +40,12 @@ pub(super) const FIELDS: [&str; 22] = [
     "dedupe_key",
 ];
 
-/// Reads one message with the bytes of its files; reports every field that is unknown or of the wrong type.
+/// Reads one message and the bytes of its files; reports every field that is unknown or of the wrong type.
 pub(super) fn draft(value: Value, rules: &AttachmentRules) -> Result<(Draft, Vec<Blob>), Vec<FieldError>> {
     draft_with(value, Uploads::default(), rules)
 }
 
-/// The same, with files that came beside it.
+/// Reads one message like [`draft`], with files that were uploaded with it.
 pub(super) fn draft_with(
     value: Value,
     uploads: Uploads,
@@ -58,7 +59,7 @@ pub(super) fn draft_with(
     for name in object.keys().filter(|name| !FIELDS.contains(&name.as_str())) {
         faults.push(FieldError::unknown_field(name, FIELDS));
     }
-    // Files are read and decoded here, which takes its time; the other tasks go on meanwhile.
+    // Reading and decoding files takes time; other tasks continue meanwhile.
     let loaded = taken(&mut object, "attachments")
         .map(|files| tokio::task::block_in_place(|| attachments::load(files, uploads, rules)));
     let (attachments, blobs) = match loaded.transpose() {
@@ -95,7 +96,7 @@ pub(super) fn draft_with(
     if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }
 }
 
-/// `null` is "not given", as for every JSON producer that has no value.
+/// Removes a field; `null` counts as "not given", because JSON producers write it for a missing value.
 fn taken(object: &mut Map<String, Value>, field: &str) -> Option<Value> {
     object.remove(field).filter(|value| !value.is_null())
 }
@@ -168,7 +169,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Reads a body, or a part of one.
+/// Parses a body, or a part of one.
 pub(super) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
     json::parse(bytes).map_err(|error| {
         let status = match error {
@@ -179,7 +180,7 @@ pub(super) fn json(bytes: &[u8]) -> Result<Value, ApiError> {
     })
 }
 
-/// Why JSON was refused: where, and what was expected there.
+/// Returns the error for refused JSON: its position, and what was expected there.
 pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> FieldError {
     let error = match error {
         JsonError::Malformed(error) => error,
@@ -191,14 +192,14 @@ pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> Fie
     };
     let line = line_of_batch.unwrap_or(error.line());
     let what = error.to_string();
-    // serde_json ends its message with " at line 1 column 7"; the line of a batch is another one.
+    // serde_json ends its message with " at line 1 column 7"; in a batch the line number differs.
     let what = what.split(" at line ").next().unwrap_or_default();
-    let problem = format!("is no JSON at line {line}, column {}: {what}", error.column());
+    let problem = format!("is not JSON at line {line}, column {}: {what}", error.column());
     let fix = "send one object, an array of objects, or one object a line as application/x-ndjson";
     FieldError::new(FieldErrorCode::MalformedJson, "", format!("the body {problem}"), fix)
 }
 
-/// Refuses as a whole what is not one JSON object a line: a CSV, or one array.
+/// Refuses a body that is not one JSON object per line, such as a CSV table or an array.
 pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
     let first = body.split(|byte| *byte == b'\n').find(|line| !line.iter().all(u8::is_ascii_whitespace));
     let first = first.unwrap_or_default().trim_ascii();
@@ -218,7 +219,7 @@ pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-/// A JSON object of options, or nothing at all; refuses unknown ones.
+/// Parses a JSON object of options; an empty body has none. Refuses unknown ones.
 pub(super) fn options(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new());
@@ -239,7 +240,7 @@ pub(super) fn options(body: &[u8], known: &[&str]) -> Result<Map<String, Value>,
     }
 }
 
-/// An optional string among such options.
+/// Removes an optional string from such options.
 pub(super) fn option_string(
     object: &mut Map<String, Value>,
     field: &str,
@@ -249,14 +250,14 @@ pub(super) fn option_string(
     if faults.is_empty() { Ok(value) } else { Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, faults)) }
 }
 
-/// An optional boolean among such options.
+/// Removes an optional boolean from such options.
 pub(super) fn option_boolean(object: &mut Map<String, Value>, field: &str) -> Result<Option<bool>, ApiError> {
     let mut faults = Vec::new();
     let value = boolean(object, field, &mut faults);
     if faults.is_empty() { Ok(value) } else { Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, faults)) }
 }
 
-/// The query parameters of a list.
+/// Parses the query parameters of a list.
 pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter, ApiError> {
     const KNOWN: [&str; 7] = ["account_id", "state", "campaign", "chat_id", "dedupe_key", "limit", "cursor"];
     let mut filter = MessageFilter { limit: 50, ..MessageFilter::default() };
@@ -283,14 +284,14 @@ fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("use one of: {}", all.join(", ")),
             };
-            let problem = format!("is no state: {word}");
+            let problem = format!("is not a state: {word}");
             ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "state", problem, fix))
         })
     };
     words.split(',').map(state).collect()
 }
 
-/// A page's length.
+/// Parses the number of entries per page.
 pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
     text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
         let problem = format!("is not a number from 1 to {most}: {text}");
@@ -302,6 +303,6 @@ pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
 fn cursor(text: &str) -> Result<Seq, ApiError> {
     text.parse().map(Seq).map_err(|_| {
         let fix = "give next_cursor of the page before, as it came";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is no cursor", fix))
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is not a cursor", fix))
     })
 }

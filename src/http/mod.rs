@@ -1,15 +1,15 @@
-//! The ways in: HTTP on a Unix socket, and rows that other programs INSERT (`sql_intake.rs`).
+//! The HTTP API: HTTP/1.1 on a Unix socket. `docs/http.md` is the contract.
 //!
-//! `docs/http.md` is the contract; each route stands in the file of its noun. A door checks what only it can see
-//! (JSON, fields, types), hands a draft to the one validation in `domain/validate.rs`, calls one verb of the store,
-//! wakes the engine, and renders. It knows no SQL and nothing of Unipile.
+//! Each route is in the file named after its noun. A handler checks what only it can see (JSON, fields, types),
+//! passes a draft to the one validation in `domain/validate.rs`, calls one function of the store, wakes the engine,
+//! and renders the answer. It contains no SQL and nothing specific to Unipile.
 //!
-//! A handler's future is dropped when its client hangs up, so whatever must happen after a commit (waking the engine)
-//! runs in a task of its own (`AppState::spawn_detached`).
+//! A handler's future is dropped when its client hangs up, so work that must happen after a commit (waking the
+//! engine) runs in a separate task (`AppState::spawn_detached`).
 
 mod account_snapshot;
 mod accounts;
-mod attachments;
+pub(crate) mod attachments;
 mod body;
 mod drain;
 mod error;
@@ -23,7 +23,6 @@ mod policy;
 mod render;
 mod review;
 mod socket;
-mod sql_intake;
 mod status;
 mod verdicts;
 mod wire;
@@ -49,51 +48,50 @@ pub use attachments::AttachmentRules;
 pub use error::ApiError;
 pub use policy::PolicyResolver;
 pub use socket::{Socket, SocketError, SocketName};
-pub use sql_intake::run as run_sql_intake;
 
-/// What the socket and the intake need.
+/// What the HTTP API and the intake of SQL rows are built from.
 pub struct AppParts {
-    /// The queue.
+    /// Handle to the queue.
     pub store: Store,
-    /// The engine.
+    /// Handle to the engine.
     pub engine: EngineHandle,
-    /// What a message must keep to.
-    pub rules: ValidationLimits,
-    /// What attachments must keep to.
+    /// Limits of the validation.
+    pub limits: ValidationLimits,
+    /// Limits for attachments.
     pub attachments: AttachmentRules,
-    /// Longest request body, in bytes.
+    /// Maximum size of a request body, in bytes.
     pub body_bytes: usize,
-    /// Rows committed together.
+    /// Maximum number of rows in one commit.
     pub batch_rows: usize,
-    /// Most rows of an all-or-none batch.
+    /// Maximum number of rows in an atomic batch.
     pub atomic_rows: usize,
-    /// Where backups lie; `None`: beside the queue.
+    /// Folder of the backups; `None`: the default folder next to the queue.
     pub backup_folder: Option<PathBuf>,
-    /// What the last run left behind.
+    /// What the start recovered from the last run.
     pub recovered: Recovered,
     /// Warnings about the configuration.
     pub warnings: Vec<String>,
-    /// Works out changed rules.
+    /// Computes a policy from changed rules.
     pub policy_resolver: PolicyResolver,
-    /// How many log lines were dropped since the start.
+    /// Returns the number of log lines dropped since the start.
     pub dropped_log_lines: fn() -> u64,
 }
 
-/// What all handlers share.
+/// State shared by all handlers.
 pub struct AppState {
-    store: Store,
-    engine: EngineHandle,
-    rules: RwLock<Arc<ValidationLimits>>,
-    attachments: AttachmentRules,
+    pub(crate) store: Store,
+    pub(crate) engine: EngineHandle,
+    limits: RwLock<Arc<ValidationLimits>>,
+    pub(crate) attachments: AttachmentRules,
     body_bytes: usize,
     batch_rows: usize,
     atomic_rows: usize,
     backup_folder: Option<PathBuf>,
-    recovered: Recovered,
+    pub(crate) recovered: Recovered,
     warnings: RwLock<Vec<String>>,
     policy_resolver: RwLock<PolicyResolver>,
     dropped_log_lines: fn() -> u64,
-    /// Serializes changes of account rules, from reading them to putting them in force.
+    /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     tasks: TaskTracker,
 }
@@ -104,7 +102,7 @@ impl AppState {
         let AppParts {
             store,
             engine,
-            rules,
+            limits,
             attachments,
             body_bytes,
             batch_rows,
@@ -119,7 +117,7 @@ impl AppState {
         Arc::new(Self {
             store,
             engine,
-            rules: RwLock::new(Arc::new(rules)),
+            limits: RwLock::new(Arc::new(limits)),
             attachments,
             body_bytes,
             batch_rows,
@@ -134,32 +132,32 @@ impl AppState {
         })
     }
 
-    /// What a message must keep to.
-    fn rules(&self) -> Arc<ValidationLimits> {
-        Arc::clone(&self.rules.read().expect("nothing panics while holding it"))
+    /// Returns the current limits of the validation.
+    pub(crate) fn limits(&self) -> Arc<ValidationLimits> {
+        Arc::clone(&self.limits.read().expect("nothing panics while holding it"))
     }
 
     fn policy_resolver(&self) -> PolicyResolver {
         Arc::clone(&self.policy_resolver.read().expect("nothing panics while holding it"))
     }
 
-    /// Warnings about the configuration.
+    /// Returns the current warnings about the configuration.
     fn warnings(&self) -> Vec<String> {
         self.warnings.read().expect("nothing panics while holding it").clone()
     }
 
-    /// Checks messages and changed rules by another configuration from now on.
-    pub fn set_limits(&self, rules: ValidationLimits, policy_resolver: PolicyResolver) {
-        *self.rules.write().expect("nothing panics while holding it") = Arc::new(rules);
+    /// Replaces the limits and the policy resolver after a reload.
+    pub fn set_limits(&self, limits: ValidationLimits, policy_resolver: PolicyResolver) {
+        *self.limits.write().expect("nothing panics while holding it") = Arc::new(limits);
         *self.policy_resolver.write().expect("nothing panics while holding it") = policy_resolver;
     }
 
-    /// Shows other warnings about the configuration from now on.
+    /// Replaces the warnings after a reload.
     pub fn set_warnings(&self, warnings: Vec<String>) {
         *self.warnings.write().expect("nothing panics while holding it") = warnings;
     }
 
-    /// Runs `work` to its end even if whoever asked for it hangs up.
+    /// Runs `work` to completion even if the client hangs up.
     async fn spawn_detached<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
@@ -167,19 +165,20 @@ impl AppState {
         self.tasks.spawn(work).await.unwrap_or_else(|_panic| Err(ApiError::internal()))
     }
 
-    /// The turn to change the rules of accounts: what is read of them meanwhile is what is in force.
+    /// Acquires the exclusive right to change account rules; until it is released, the stored rules are those in
+    /// force.
     pub async fn policy_turn(&self) -> SemaphorePermit<'_> {
         self.policy_change.acquire().await.expect("it is never closed")
     }
 
-    /// Waits for work that was begun and whose client has gone.
+    /// Waits for detached work whose client may have gone.
     pub async fn finish(&self) {
         self.tasks.close();
         self.tasks.wait().await;
     }
 }
 
-/// The routes of `docs/http.md`.
+/// Returns a router with the routes of `docs/http.md`.
 pub fn router(state: Arc<AppState>) -> Router {
     let without_parameters = Router::new()
         .route("/v1/messages/{id}", get(messages::show))
@@ -210,12 +209,12 @@ pub fn router(state: Arc<AppState>) -> Router {
         .merge(without_parameters)
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
-        // Not a layer of the routes: it must meet the fallbacks as well.
+        // Applied to the whole router, so that it covers the fallbacks as well.
         .layer(middleware::from_fn_with_state(Arc::clone(&state), drain::drain))
         .with_state(state)
 }
 
-/// A parameter that would be ignored is refused: `POST /v1/pause?account_id=acc_1` would pause every account.
+/// Refuses a parameter that would be ignored: `POST /v1/pause?account_id=acc_1` would pause every account.
 async fn refuse_parameters(request: Request, next: Next) -> Result<Response, ApiError> {
     let query = request.uri().query().unwrap_or_default();
     match query.split('&').find(|parameter| !parameter.is_empty()) {

@@ -1,6 +1,7 @@
-//! When the queue goes out: `GET /v1/forecast`, and with messages that are only supposed, `POST /v1/forecast`.
+//! When the queue will be sent: `GET /v1/forecast`, and with hypothetical messages `POST /v1/forecast`.
 //!
-//! Supposed rows are read, refused and counted as `POST /v1/messages` would: a bad one is listed and the rest is forecast.
+//! Hypothetical rows are parsed, refused and counted as in `POST /v1/messages`: invalid rows are listed and the rest
+//! is forecast.
 
 use std::sync::Arc;
 
@@ -19,11 +20,11 @@ use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
 use crate::store::Enqueued;
 
-/// Looks so far unless it is said.
+/// Default horizon, in days.
 const DAYS: u32 = 30;
-/// Looks no further.
+/// Maximum horizon, in days.
 const MOST_DAYS: u32 = 366;
-/// Runs of one account, and of all together.
+/// Number of simulation runs: for one account, and for all accounts together.
 const RUNS: [u32; 2] = [7, 1];
 
 pub(super) async fn forecast(
@@ -51,7 +52,7 @@ pub(super) async fn forecast_with(
         Input::Many(rows, _files) => rows,
         Input::One(value, uploads) => {
             let drafted = wire::draft_with(value, uploads, &state.attachments);
-            let message = drafted.and_then(|(draft, _)| draft.validate(&state.rules(), state.engine.now()));
+            let message = drafted.and_then(|(draft, _)| draft.validate(&state.limits(), state.engine.now()));
             vec![InputRow { line: None, message }]
         }
     };
@@ -87,12 +88,12 @@ fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError>
     Ok(ForecastRequest { account_id, campaign, days, runs, lists, with: Vec::new() })
 }
 
-/// What enqueueing rows would do.
+/// What enqueueing the rows would do.
 struct Supposed {
     fresh: Vec<NewMessage>,
-    /// In the queue already, or twice among the rows.
+    /// Number of rows that are already in the queue, or occur twice among the rows.
     duplicates: usize,
-    /// What is wrong with each of the others.
+    /// The problems of each refused row.
     refused: Vec<Value>,
 }
 
@@ -151,7 +152,7 @@ async fn answer(state: &AppState, request: ForecastRequest) -> Result<Value, Api
     }))
 }
 
-/// How many go within the time, when the last one does, and why the others do not.
+/// Renders how many messages are sent within the horizon, when the last one is sent, and why the others wait.
 fn summary(of: &Summary) -> Value {
     let last = |place: usize| render::time(of.last_at.map(|at| at[place]));
     let waiting = of.waiting.iter().map(|(reason, messages)| {

@@ -1,5 +1,6 @@
-//! `POST /v1/messages`: one message, an array, or one a line; a verdict for each, after the commit. A single one may bring
-//! its files as an upload (`multipart.rs`).
+//! `POST /v1/messages`: one message, an array, or one message per line; a verdict for each, after the commit.
+//!
+//! A single message may bring its files as an upload (`multipart.rs`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,20 +22,20 @@ use crate::domain::json;
 use crate::domain::message::NewMessage;
 use crate::store::{EnqueueMode, Enqueued};
 
-/// A longer body is taken apart on a thread of its own: 50,000 rows take half a second, in which nothing would be sent.
+/// Longer bodies are parsed on a separate thread: 50,000 rows take half a second, during which nothing could be sent.
 const LONG_BODY: usize = 256 << 10;
-/// An answer with more verdicts is written on a thread of its own.
+/// An answer with more verdicts is rendered on a separate thread.
 const FEW_VERDICTS: usize = 1000;
-/// Most bytes of files, each counted once, that one request holds in memory.
+/// Maximum bytes of files that one request holds in memory; each file counts once.
 const REQUEST_FILE_BYTES: u64 = 256 << 20;
 
-/// One row of a request: its line in the body, if lines count, and what was made of it.
+/// One row of a request: its line in the body, if the body has lines, and the parsed message.
 pub(super) struct InputRow {
     pub(super) line: Option<usize>,
     pub(super) message: Result<NewMessage, Vec<FieldError>>,
 }
 
-/// The bytes of the files of a whole request, each once.
+/// The files of a whole request, each once.
 #[derive(Default)]
 pub(super) struct Files {
     blobs: HashMap<String, Blob>,
@@ -42,7 +43,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Keeps what is new, up to the limit of one request.
+    /// Adds new files, up to the limit of one request.
     fn keep(&mut self, blobs: Vec<Blob>) -> Result<(), Vec<FieldError>> {
         for blob in blobs {
             if self.blobs.contains_key(&blob.sha256) {
@@ -60,7 +61,7 @@ impl Files {
         Ok(())
     }
 
-    /// Those that `messages` carry.
+    /// Returns the files that `messages` carry.
     fn of(&self, messages: &[NewMessage]) -> Vec<Blob> {
         let carried = messages.iter().flat_map(|message| &message.extras.attachments);
         let hashes: HashSet<&str> = carried.map(|file| file.sha256.as_str()).collect();
@@ -68,7 +69,7 @@ impl Files {
     }
 }
 
-/// The body, by its content type and its first character.
+/// A parsed request body; content type and first character decide between one message and many.
 pub(super) enum Input {
     One(Value, Uploads),
     Many(Vec<InputRow>, Files),
@@ -128,9 +129,9 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     })
 }
 
-/// What the body holds.
+/// Parses the body according to its content type.
 pub(super) async fn read(state: &Arc<AppState>, headers: &HeaderMap, body: Bytes) -> Result<Input, ApiError> {
-    // The byte order mark of a file that was written on Windows.
+    // Skips the byte order mark of a file written on Windows.
     let body = if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body };
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -143,7 +144,7 @@ pub(super) async fn read(state: &Arc<AppState>, headers: &HeaderMap, body: Bytes
             })
             .await
         }
-        // The form type is what curl says when it is told nothing.
+        // curl sends the form type by default.
         "" | "application/json" | "application/x-www-form-urlencoded" => apart(state, body, json_body).await,
         "multipart/form-data" => {
             let (message, uploads) = multipart::read(content_type, body).await?;
@@ -158,7 +159,7 @@ pub(super) async fn read(state: &Arc<AppState>, headers: &HeaderMap, body: Bytes
     }
 }
 
-/// Takes a body apart, a long one beside the runtime's thread.
+/// Parses a body; a long one on a blocking thread, off the runtime's worker threads.
 async fn apart(
     state: &Arc<AppState>,
     body: Bytes,
@@ -201,12 +202,12 @@ fn lines(state: &AppState, body: &Bytes) -> Input {
 
 fn parse(state: &AppState, value: Value, files: &mut Files) -> Result<NewMessage, Vec<FieldError>> {
     let (draft, blobs) = wire::draft(value, &state.attachments)?;
-    let message = draft.validate(&state.rules(), state.engine.now())?;
+    let message = draft.validate(&state.limits(), state.engine.now())?;
     files.keep(blobs)?;
     Ok(message)
 }
 
-/// A single message has the status code to say what became of it.
+/// Stores a single message; its verdict is the status code of the answer.
 async fn one(
     state: &Arc<AppState>,
     value: Value,
@@ -224,7 +225,7 @@ async fn one(
         }
         draft.dedupe_key = Some(key);
     }
-    let message = draft.validate(&state.rules(), state.engine.now()).map_err(unprocessable)?;
+    let message = draft.validate(&state.limits(), state.engine.now()).map_err(unprocessable)?;
     let stored = store(Arc::clone(state), vec![message], blobs, EnqueueMode::Each).await?;
     match stored.into_iter().next() {
         Some(Enqueued::Accepted(id)) => {
@@ -244,7 +245,7 @@ async fn one(
     }
 }
 
-/// Stores and wakes, whether or not the client waits for it.
+/// Stores messages and wakes the engine, even if the client hangs up.
 async fn store(
     state: Arc<AppState>,
     messages: Vec<NewMessage>,
@@ -305,7 +306,7 @@ async fn many(
         let stored = match store(Arc::clone(&state), messages, blobs, mode).await {
             Ok(stored) => stored,
             Err(error) if !stored_any => return Err(error),
-            // What was stored before must be told; only the rest may be sent again.
+            // Earlier chunks are stored and must be reported; only the rest may be sent again.
             Err(error) => {
                 let refusals = error.into_refusals();
                 for index in indices.into_iter().chain(good.map(|(index, _)| index)) {
@@ -331,7 +332,7 @@ async fn many(
     answered(&state, lines, verdicts, atomic).await
 }
 
-/// The answer to a batch. One of megabytes takes long to write; the other tasks go on meanwhile.
+/// Renders the answer to a batch; a large one on a blocking thread, so that other tasks continue.
 async fn answered(
     state: &AppState,
     lines: Vec<Option<usize>>,

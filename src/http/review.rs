@@ -1,6 +1,6 @@
-//! Messages that a person must decide about: all that is known of one, and the decision.
+//! Messages that need a decision by a person: everything known about one, and the decision.
 //!
-//! A decision says what it will do before it does it (`dry_run`), in the same words afterwards.
+//! A dry run (`dry_run`) describes what a decision will do, in the same words as the decision itself.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::store::{Decision, MessageView, Reviewed, Which};
 
-/// Longest note of a decision, in characters.
+/// Maximum length of a decision's note, in characters.
 const NOTE_CHARS: usize = 500;
 
 pub(super) async fn show(
@@ -91,7 +91,7 @@ pub(super) async fn decide(
     }
 }
 
-/// The same decision for every message that is in review for one reason.
+/// Applies the same decision to every message that is in review for one reason.
 pub(super) async fn decide_all(
     State(state): State<Arc<AppState>>,
     body: Bytes,
@@ -189,7 +189,7 @@ fn unprocessable(refusal: FieldError) -> ApiError {
     ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
 }
 
-/// What a decision does, as a sentence.
+/// Returns a sentence that describes what a decision does.
 fn will(decision: Decision, message: &MessageView, state: &AppState) -> String {
     let to = match (&message.chat_id, &message.users_ids) {
         (Some(chat_id), _) => format!("chat {chat_id}"),

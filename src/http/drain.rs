@@ -1,8 +1,8 @@
-//! Drains request bodies that no handler read, whatever the path and the answer.
+//! Drains request bodies that no handler read, for every path and answer.
 //!
-//! A server that answers and closes while its client still writes makes many clients lose the answer to a broken pipe. So
-//! each body is wrapped: when a handler drops it before its end (a path that takes none, an unknown one, a refusal), what
-//! is left of it is read by a task of its own, up to [`MOST`] bytes and [`LONGEST`].
+//! If a server answers and closes while the client still writes, many clients lose the answer to a broken pipe. So
+//! each body is wrapped: if a handler drops it before its end (a path that takes no body, an unknown path, a
+//! refusal), a separate task reads the rest, up to [`MOST`] bytes and [`LONGEST`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use futures_util::{Stream, StreamExt};
 
 use super::AppState;
 
-/// Drains at most so many bytes of one body.
+/// Maximum number of bytes drained from one body.
 const MOST: usize = 1 << 30;
 
-/// How long such a body is read.
+/// Maximum time spent on draining one body.
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Wraps the body of every request that has one.
@@ -32,7 +32,7 @@ pub(super) async fn drain(State(state): State<Arc<AppState>>, request: Request, 
     next.run(request.map(wrap)).await
 }
 
-/// A body that is read to its end even if it is dropped before.
+/// A body that is read to its end even if it is dropped earlier.
 struct Drained {
     body: Option<BodyDataStream>,
     state: Arc<AppState>,

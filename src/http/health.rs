@@ -1,7 +1,8 @@
-//! Whether the daemon is alive, can take in messages, and can send them (P9): for probes, and for `outboxd status`.
+//! Health checks (P9): whether the daemon is alive, accepts messages and can send them. For probes and `outboxd
+//! status`.
 //!
-//! `/healthz` is for what restarts a daemon, `/readyz` for what wakes a person: its parts are `take_in` (the queue can be
-//! written) and `send` (nothing holds every account at once), each with a reason.
+//! `/healthz` is for a supervisor that restarts the daemon, `/readyz` for alerting a person. The parts of `/readyz`
+//! are `take_in` (the queue can be written) and `send` (nothing blocks every account at once), each with a reason.
 
 use std::sync::Arc;
 
@@ -16,17 +17,17 @@ use super::error::ApiError;
 use super::{AppState, render};
 use crate::domain::account::Daemon;
 
-/// Why something cannot be done now.
+/// Why the daemon is not ready.
 pub(super) struct Unready {
-    /// A stable word.
+    /// Stable code.
     reason: &'static str,
-    /// The same for a person.
+    /// The reason in words, for a person.
     detail: String,
-    /// When it is tried again, or ends.
+    /// When it is retried, or ends.
     until: Option<Timestamp>,
 }
 
-/// What the daemon can do.
+/// What the daemon can currently do.
 pub(super) struct Readiness {
     take_in: Option<Unready>,
     send: Option<Unready>,
@@ -51,7 +52,7 @@ fn part(unready: Option<&Unready>) -> Value {
     }
 }
 
-/// Looks whether the queue can be written, and whether anything holds every account.
+/// Checks whether the queue can be written, and whether anything blocks every account.
 pub(super) async fn readiness(state: &AppState, daemon: &Daemon) -> Readiness {
     let storage = storage(state).await;
     let send = storage.as_ref().map(|(detail, until)| Unready {
@@ -64,7 +65,7 @@ pub(super) async fn readiness(state: &AppState, daemon: &Daemon) -> Readiness {
     Readiness { take_in, send }
 }
 
-/// Why the queue cannot be written, if so.
+/// Returns why the queue cannot be written, if it cannot.
 async fn storage(state: &AppState) -> Option<(String, Option<Timestamp>)> {
     if let Err(error) = state.store.test_write(state.engine.now()).await {
         return Some((error.chain(), None));
@@ -73,7 +74,7 @@ async fn storage(state: &AppState) -> Option<(String, Option<Timestamp>)> {
     Some((trouble.error, Some(trouble.next_try_at)))
 }
 
-/// What holds every account, the most lasting first.
+/// Returns what blocks every account, in order of permanence.
 fn held(state: &AppState, daemon: &Daemon) -> Option<Unready> {
     let now = state.engine.now();
     if let Some(restored) = &daemon.restored {
@@ -94,7 +95,7 @@ fn held(state: &AppState, daemon: &Daemon) -> Option<Unready> {
     Some(Unready { reason: "api_unreachable", detail, until: Some(until) })
 }
 
-/// Alive, and able to write the queue.
+/// Answers 200 if the daemon is alive and can write the queue.
 pub(super) async fn healthz(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
     state.store.test_write(state.engine.now()).await?;
     Ok(Json(json!({ "ok": true })))

@@ -1,5 +1,7 @@
-//! The files of a message, from wherever its producer put them: a path, base64, or an upload. Read here, once, so that the file may
-//! go as soon as the message is accepted; checked here, because only who has the bytes can.
+//! The files of a message, from a path, base64 or an upload.
+//!
+//! Files are read here, once, so that the producer may delete a file as soon as its message is accepted. They are
+//! checked here, because only this layer has the bytes.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -19,34 +21,34 @@ use crate::domain::ids::is_invisible;
 /// The fields of an attachment.
 const FIELDS: [&str; 7] =
     ["path", "content", "filename", "content_type", "send_mode", "voice_note", "duration"];
-/// Most files of one message; LinkedIn names no number.
+/// Maximum number of files per message; LinkedIn publishes none.
 const MOST: usize = 50;
 
-/// What attachments must keep to.
+/// Limits for attachments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttachmentRules {
-    /// Longest sum of the files of one message, in bytes.
+    /// Maximum total size of the files of one message, in bytes.
     pub max_bytes: u64,
-    /// Folders from which files may be named by path; none: no path is taken.
+    /// Folders from which files may be given by path; none: paths are refused.
     pub roots: Vec<PathBuf>,
 }
 
-/// Files that came beside a message, by their names; an entry of `attachments` without `path` and `content` means one of
+/// Files uploaded with a message, by name; an entry of `attachments` without `path` and `content` refers to one of
 /// them.
-pub(super) type Uploads = HashMap<String, Bytes>;
+pub(crate) type Uploads = HashMap<String, Bytes>;
 
-/// The files of one message: what is known of each, and their bytes.
-pub(super) type Loaded = (Vec<Attachment>, Vec<Blob>);
+/// The files of one message: their metadata and their bytes.
+pub(crate) type Loaded = (Vec<Attachment>, Vec<Blob>);
 
-/// Reads and checks the `attachments` of a message; reports everything that is wrong.
-pub(super) fn load(
+/// Reads and checks the `attachments` of a message; reports every problem.
+pub(crate) fn load(
     value: Value,
     uploads: Uploads,
     rules: &AttachmentRules,
 ) -> Result<Loaded, Vec<FieldError>> {
     let Value::Array(list) = value else {
         let fix = "give an array of {\"path\" or \"content\", …}, see docs/messages.md";
-        return Err(vec![FieldError::new(FieldErrorCode::WrongType, "attachments", "is no array", fix)]);
+        return Err(vec![FieldError::new(FieldErrorCode::WrongType, "attachments", "is not an array", fix)]);
     };
     let mut reading = Reading { rules, uploads, faults: Vec::new(), total: 0 };
     if list.len() > MOST {
@@ -77,7 +79,7 @@ impl Reading<'_> {
             self.add(
                 FieldErrorCode::WrongType,
                 &at,
-                "is no JSON object",
+                "is not a JSON object",
                 "give {\"path\" or \"content\", …}",
             );
             return None;
@@ -89,7 +91,7 @@ impl Reading<'_> {
         }
         let faults_before = self.faults.len();
         let filename = self.filename(&at, &object);
-        // An upload is found under the name that it came with.
+        // An upload is keyed by the name under which it was uploaded.
         let given = object.get("filename").and_then(Value::as_str).or(filename.as_deref());
         let bytes = self.bytes(&at, &object, given)?;
         let filename = filename?;
@@ -106,7 +108,7 @@ impl Reading<'_> {
                 self.add(
                     FieldErrorCode::WrongType,
                     &field,
-                    "is no number of seconds",
+                    "is not a number of seconds",
                     "give a number, not negative",
                 );
                 None
@@ -121,13 +123,13 @@ impl Reading<'_> {
         Some((Attachment { filename, content_type, send_mode, voice_note, duration, size, sha256 }, blob))
     }
 
-    /// As given, or the last part of the path.
+    /// Returns the given file name, or the last component of the path.
     fn filename(&mut self, at: &str, object: &Map<String, Value>) -> Option<String> {
         let field = format!("{at}.filename");
         let given = match object.get("filename") {
             Some(Value::String(name)) => Some(name.clone()),
             Some(_) => {
-                self.add(FieldErrorCode::WrongType, &field, "is no string", "give the file's name");
+                self.add(FieldErrorCode::WrongType, &field, "is not a string", "give the file's name");
                 return None;
             }
             None => object
@@ -144,12 +146,12 @@ impl Reading<'_> {
             );
             return None;
         };
-        // Programs on Windows give the whole path.
+        // Windows programs give the whole path.
         let name = name.rsplit(['/', '\\']).next().unwrap_or_default().trim();
         let is_hidden = |c: char| c.is_control() || is_invisible(c);
         if name.len() > 255 || name.is_empty() || matches!(name, "." | "..") || name.chars().any(is_hidden) {
             let fix = "give a plain name of at most 255 bytes without control or direction characters, such as offer.pdf";
-            self.add(FieldErrorCode::InvalidValue, &field, "is no file name", fix);
+            self.add(FieldErrorCode::InvalidValue, &field, "is not a file name", fix);
             return None;
         }
         Some(name.to_owned())
@@ -163,7 +165,7 @@ impl Reading<'_> {
                 self.add(
                     FieldErrorCode::Contradiction,
                     &format!("{at}.path"),
-                    "stands beside `content`",
+                    "cannot be combined with `content`",
                     "give one of them",
                 );
                 return None;
@@ -173,7 +175,7 @@ impl Reading<'_> {
                 self.add(
                     FieldErrorCode::WrongType,
                     at,
-                    "has a `path` or `content` that is no string",
+                    "has a `path` or `content` that is not a string",
                     "give a string",
                 );
                 return None;
@@ -191,7 +193,7 @@ impl Reading<'_> {
         self.takes(at, bytes.len() as u64).then_some(bytes)
     }
 
-    /// A file that came beside the message.
+    /// Takes a file that was uploaded with the message.
     fn uploaded(&mut self, at: &str, name: Option<&str>) -> Option<Vec<u8>> {
         if let Some(bytes) = name.and_then(|name| self.uploads.remove(name)) {
             return Some(bytes.into());
@@ -201,7 +203,7 @@ impl Reading<'_> {
         None
     }
 
-    /// Counts towards the sum, before the bytes are read where their number is known.
+    /// Adds to the total and checks it; called before the bytes are read if their number is known.
     fn takes(&mut self, at: &str, bytes: u64) -> bool {
         self.total = self.total.saturating_add(bytes);
         let most = self.rules.max_bytes;
@@ -219,13 +221,14 @@ impl Reading<'_> {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 let fix = "encode the file with standard base64 and padding, without line ends";
-                self.add(FieldErrorCode::InvalidValue, field, format!("is no base64: {error}"), fix);
+                self.add(FieldErrorCode::InvalidValue, field, format!("is not base64: {error}"), fix);
                 None
             }
         }
     }
 
     fn file(&mut self, field: &str, path: &str) -> Option<Vec<u8>> {
+        const READABLE: &str = "give a file that the daemon can read";
         let refused = |reading: &mut Self, problem: String, fix: &str| {
             reading.add(FieldErrorCode::InvalidValue, field, problem, fix);
             None
@@ -235,22 +238,13 @@ impl Reading<'_> {
             return refused(self, "is a path, and none may be read".to_owned(), fix);
         }
         if !Path::new(path).is_absolute() {
-            return refused(
-                self,
-                format!("is not absolute: {path}"),
-                "give the whole path, beginning with /",
-            );
+            let fix = "give the whole path, beginning with /";
+            return refused(self, format!("is not absolute: {path}"), fix);
         }
-        // Symbolic links are resolved first: what counts is where the file really is.
+        // Symbolic links are resolved first: the real location of the file counts.
         let real = match std::fs::canonicalize(path) {
             Ok(real) => real,
-            Err(error) => {
-                return refused(
-                    self,
-                    format!("cannot be read: {path}: {error}"),
-                    "give a file that the daemon can read",
-                );
-            }
+            Err(error) => return refused(self, format!("cannot be read: {path}: {error}"), READABLE),
         };
         let inside = |root: &PathBuf| std::fs::canonicalize(root).is_ok_and(|root| real.starts_with(root));
         if !self.rules.roots.iter().any(inside) {
@@ -265,17 +259,12 @@ impl Reading<'_> {
                 }
             }
             Ok(_) => {
-                return refused(self, format!("is no file: {path}"), "name a file, not a folder or a device");
+                let fix = "name a file, not a folder or a device";
+                return refused(self, format!("is not a file: {path}"), fix);
             }
-            Err(error) => {
-                return refused(
-                    self,
-                    format!("cannot be read: {path}: {error}"),
-                    "give a file that the daemon can read",
-                );
-            }
+            Err(error) => return refused(self, format!("cannot be read: {path}: {error}"), READABLE),
         }
-        // A file that grows meanwhile is not read for ever.
+        // Bounds the read of a file that is growing.
         let most = self.rules.max_bytes.saturating_add(1);
         let mut bytes = Vec::new();
         let read = std::fs::File::open(&real).and_then(|file| file.take(most).read_to_end(&mut bytes));
@@ -289,7 +278,7 @@ impl Reading<'_> {
         }
     }
 
-    /// As given, or by the name, or by the first bytes.
+    /// Returns the given MIME type, or derives it from the name or the first bytes.
     fn content_type(
         &mut self,
         at: &str,
@@ -301,7 +290,7 @@ impl Reading<'_> {
         match object.get("content_type") {
             Some(Value::String(given)) if is_content_type(given) => Some(given.clone()),
             Some(given) => {
-                let problem = format!("is no MIME type: {given}");
+                let problem = format!("is not a MIME type: {given}");
                 self.add(
                     FieldErrorCode::InvalidValue,
                     &field,
@@ -339,7 +328,12 @@ impl Reading<'_> {
             Some(Value::Bool(true)) if Medium::of(content_type) == Medium::Audio => {
                 if object.get("send_mode").is_some_and(|mode| mode == "file") {
                     let fix = "leave send_mode out: a voice note is played, not downloaded";
-                    self.add(FieldErrorCode::Contradiction, &field, "stands beside send_mode file", fix);
+                    self.add(
+                        FieldErrorCode::Contradiction,
+                        &field,
+                        "cannot be combined with send_mode file",
+                        fix,
+                    );
                 }
                 true
             }
@@ -349,7 +343,7 @@ impl Reading<'_> {
                 false
             }
             Some(_) => {
-                self.add(FieldErrorCode::WrongType, &field, "is no boolean", "give true or false");
+                self.add(FieldErrorCode::WrongType, &field, "is not a boolean", "give true or false");
                 false
             }
         }

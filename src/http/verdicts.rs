@@ -1,4 +1,6 @@
-//! What became of each row of a request, and the answer that says so.
+//! Verdicts on the rows of a request, and the answer with all of them.
+//!
+//! `messages_in.rs` and `forecast.rs` use it.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -11,14 +13,14 @@ use crate::domain::message::MessageId;
 use crate::domain::state::StateName;
 use crate::store::Enqueued;
 
-/// What became of a row.
+/// The verdict on one row.
 pub(super) enum RowVerdict {
     Accepted(MessageId),
     Duplicate(MessageId, Option<StateName>),
     Refused(Vec<FieldError>, Option<MessageId>),
 }
 
-/// The key belongs to message `id`, which is in `state`.
+/// Returns the error for a key that belongs to message `id`, which is in `state`.
 pub(super) fn dedupe_conflict(id: MessageId, state: Option<StateName>) -> FieldError {
     let state = state.map(|state| format!(" and is `{}`", state.as_str())).unwrap_or_default();
     let problem = format!("belongs to message {id}, which says something else{state}");
@@ -36,7 +38,7 @@ pub(super) fn repeated(id: MessageId) -> FieldError {
     FieldError::new(FieldErrorCode::RepeatedText, "text", problem, fix)
 }
 
-/// The messages whose keys were given again.
+/// Returns the messages whose keys were used again.
 pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
     let taken = verdicts.iter().filter_map(|verdict| match verdict {
         Enqueued::Duplicate(id) | Enqueued::Conflict(id) => Some(*id),
@@ -45,7 +47,7 @@ pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
     taken.collect()
 }
 
-/// What is wrong with a row.
+/// Renders the errors of a row.
 pub(super) fn refused_row(
     index: usize,
     line: Option<usize>,
@@ -64,7 +66,7 @@ pub(super) fn refused_row(
 }
 
 pub(super) fn batch_refused() -> RowVerdict {
-    let fix = "mend the others and send the batch again";
+    let fix = "fix the others and send the batch again";
     let problem = "another row of this all-or-none batch was refused";
     RowVerdict::Refused(vec![FieldError::new(FieldErrorCode::BatchRefused, "", problem, fix)], None)
 }

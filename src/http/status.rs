@@ -1,4 +1,6 @@
-//! The daemon as a whole: is it well, what waits, and the one thing to do next.
+//! The status of the daemon: its health, what waits, and the one next step.
+//!
+//! `GET /v1/status`, for `outboxd status` and monitoring.
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use crate::domain::state::StateName;
 use crate::engine::StorageTrouble;
 use crate::store::{Producer, Totals, WriteAheadLog};
 
-/// A new queue is told of for so long after its first start.
+/// How long after its first start a new queue is reported as new.
 const NEW_FOR: SignedDuration = SignedDuration::from_hours(24);
 
 pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
@@ -87,7 +89,7 @@ fn warnings(state: &AppState, log: &WriteAheadLog) -> Vec<String> {
         let holder = log.blocked_by.as_deref().unwrap_or("another program");
         warnings.push(format!(
             "{} has grown to {} MB because {holder} keeps a read transaction open: end that transaction or program, and \
-             the log shrinks by itself",
+             the log shrinks again",
             log.path.display(),
             log.bytes >> 20,
         ));
@@ -95,8 +97,9 @@ fn warnings(state: &AppState, log: &WriteAheadLog) -> Vec<String> {
     warnings
 }
 
-/// Whether this SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, but for 3.44.6 and 3.50.7 and later patches of those. That
-/// it may do harm is for the documents to say: whether a producer checkpoints cannot be seen from here.
+/// Returns whether this SQLite has the WAL-reset bug: 3.7.0 to 3.51.2, except 3.44.6, 3.50.7 and later patches of
+/// those. The answer does not say whether it can do harm, because whether a producer checkpoints is not visible from
+/// here; the documents explain that.
 fn has_wal_reset_bug(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     let mut part = || parts.next().unwrap_or(0);
@@ -108,7 +111,7 @@ fn has_wal_reset_bug(version: &str) -> bool {
     }
 }
 
-/// The one thing to do, the most urgent first.
+/// Returns the one thing to do next, the most urgent first.
 fn next_step(
     totals: &Totals,
     blocked: Option<&str>,
@@ -125,7 +128,7 @@ fn next_step(
     }
     if let Some(trouble) = trouble {
         return Some(format!(
-            "the queue cannot be written or read ({}): see to its disk; sending goes on by itself when it works again",
+            "the queue cannot be written or read ({}): see to its disk; sending resumes when it works again",
             trouble.error
         ));
     }
@@ -137,7 +140,7 @@ fn next_step(
     }
     if let Some(key) = &totals.daemon.key_refused {
         return Some(format!(
-            "mend the API key or the subscription ({}), then: outboxd resume --all",
+            "fix the API key or the subscription ({}), then: outboxd resume --all",
             key.problem
         ));
     }

@@ -1,7 +1,7 @@
-//! The rules of one account: what its caps leave, and changing the rules while the daemon runs.
+//! The rules of one account: what is left of its caps, and changes of its rules at run time.
 //!
-//! A change is checked as the configuration is, stored with an event before it is acknowledged, and in force from the
-//! account's next step on. What is refused changes nothing.
+//! A change is validated like the configuration and stored with an event before it is acknowledged; it applies from
+//! the account's next step on. A refused change has no effect.
 
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ use crate::domain::message::AccountId;
 use crate::domain::policy::Policy;
 use crate::engine::{Budget, Hours};
 
-/// Works out the rules of an account from values that beat its configuration; whoever puts the daemon together knows
-/// how. The keys are paths below `policy.default`.
+/// Computes the policy of an account from values that override its configuration; `app` provides it. The keys are
+/// paths below `policy.default`.
 pub type PolicyResolver =
     Arc<dyn Fn(&AccountId, &Map<String, Value>) -> Result<Policy, Vec<FieldError>> + Send + Sync>;
 
@@ -69,18 +69,18 @@ pub(super) async fn change(
     let Value::Object(changes) = wire::json(&body)? else {
         let fix =
             "send an object of keys and values, such as {\"gap.min\": \"30s\"}; null takes a change back";
-        let refusal = FieldError::new(FieldErrorCode::WrongType, "", "the body is no JSON object", fix);
+        let refusal = FieldError::new(FieldErrorCode::WrongType, "", "the body is not a JSON object", fix);
         return Err(ApiError::bad_request(refusal));
     };
     let work = Arc::clone(&state);
     let account_id = id.clone();
-    // To its end, whether or not the client waits: what is stored must also be in force.
+    // Detached, so that stored rules are always applied, even if the client hangs up.
     let rules = state.spawn_detached(async move { put_in_force(&work, &account_id, changes).await }).await?;
     Ok(Json(json!({ "account_id": id, "policy": rules })))
 }
 
-/// Applies changes to the rules as they are, and puts them in force. One change at a time: two that came at once would each
-/// begin with the rules from before the other.
+/// Applies changes to the stored rules, and puts the result in force. Changes are serialized: two concurrent ones
+/// would both start from the same rules, and one would be lost.
 async fn put_in_force(
     state: &AppState,
     id: &str,
@@ -111,7 +111,8 @@ async fn put_in_force(
     Ok(rules)
 }
 
-/// A cap that today is above already would stop the account at once, which is what `pause` is for.
+/// Returns an error for each new cap that the sends in its window already exceed: it would stop the account at once,
+/// which is what `pause` is for.
 async fn above_today(
     state: &AppState,
     account: &Account,

@@ -1,4 +1,6 @@
-//! Messages that are there: list, show, explain, cancel.
+//! Endpoints for queued messages: list, show, explain, cancel.
+//!
+//! `messages_in.rs` accepts new ones.
 
 use std::sync::Arc;
 
@@ -36,7 +38,7 @@ pub(super) async fn show(
     let mut message = find(&state, &id).await?;
     let attempts = state.store.attempts(message.seq).await?;
     if usize::try_from(message.attempts).is_ok_and(|known| known != attempts.len()) {
-        // It was sent between the two reads: what is shown of it is at least as new as its attempts.
+        // It was sent between the two reads. Reading it again makes it at least as new as its attempts.
         message = find(&state, &id).await?;
     }
     let wait_status = state.engine.explain(&message).await?.wait_status;
@@ -92,7 +94,7 @@ pub(super) async fn find(state: &AppState, id: &str) -> Result<MessageView, ApiE
     message.ok_or_else(|| ApiError::not_found("message", id))
 }
 
-/// An id that is none names no message.
+/// Parses a message id; an invalid id is reported as an unknown message.
 pub(super) fn parse(id: &str) -> Result<MessageId, ApiError> {
     id.parse().map_err(|_| ApiError::not_found("message", id))
 }

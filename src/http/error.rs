@@ -1,4 +1,6 @@
-//! Every refusal of the HTTP door, in one form: what is wrong, where, and what to do (P7).
+//! Errors of the HTTP API, in one form: problem, field and fix (P7).
+//!
+//! Every handler returns [`ApiError`]; errors of the store become 503.
 
 use axum::Json;
 use axum::http::{StatusCode, Uri};
@@ -45,7 +47,7 @@ impl ApiError {
         Self { existing_id: Some(existing_id), ..Self::one(StatusCode::CONFLICT, refusal) }
     }
 
-    /// A message that is `state` and, in words, not what was asked of it.
+    /// Returns the error for a message in `state`; `but` is the clause that says what is not possible.
     pub(super) fn wrong_state(state: StateName, but: &str) -> Self {
         let problem = format!("is {} and {but}", state.as_str());
         let fix = match state {
@@ -63,7 +65,7 @@ impl ApiError {
         Self::one(StatusCode::CONFLICT, FieldError::new(FieldErrorCode::WrongState, "id", problem, fix))
     }
 
-    /// Something that no request should be able to cause.
+    /// Returns the error for a failure that no request should be able to cause.
     pub(super) fn internal() -> Self {
         let refusal =
             FieldError::new(FieldErrorCode::InvalidValue, "", "the daemon failed", "look into its log");
@@ -77,7 +79,7 @@ impl ApiError {
         )
     }
 
-    /// What is wrong, for the verdict on a row of a batch whose earlier rows are stored.
+    /// Returns the problems, for the verdict on a row of a batch whose earlier rows are stored.
     pub(super) fn into_refusals(self) -> Vec<FieldError> {
         self.refusals
     }
@@ -95,7 +97,7 @@ impl ApiError {
     }
 }
 
-/// A refusal as JSON.
+/// Renders a problem as JSON.
 pub(super) fn refusal_json(refusal: &FieldError) -> Value {
     json!({
         "code": refusal.code.as_str(),

@@ -1,12 +1,11 @@
-//! The SQL door: rows that other programs INSERT into `messages` are noticed within milliseconds and judged like
-//! everything else.
+//! The SQL intake: notices rows that other programs INSERT into `messages` within milliseconds, and validates them
+//! like all others.
 //!
-//! What the table's own CHECKs and trigger can see was refused at the INSERT already; here a row becomes `queued`, or
-//! `rejected` with its `error` filled in, so that its producer finds the reason where it put the message.
-//!
-//! A row alone goes on at once. Beside a producer that inserts without a pause, rows are gathered for a moment before
-//! they are admitted together: each admission takes the lock that the producer needs. Of a backlog, the next batch is
-//! read and judged while the one before is written.
+//! The table's CHECKs and trigger refuse what they can see at the INSERT; here a row becomes `queued`, or `rejected`
+//! with its `error` filled in, so that its producer finds the reason where it put the message. A single row goes on
+//! at once. While a producer inserts without a pause, rows are gathered for a moment and admitted together: each
+//! admission takes the lock that the producer needs. Of a backlog, the next batch is read and validated while the
+//! previous one is written.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,24 +13,24 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{AppState, attachments};
 use crate::domain::attachment::Blob;
 use crate::domain::field_error::FieldError;
 use crate::domain::message::{AccountId, NewMessage};
+use crate::http::{AppState, attachments};
 use crate::store::{Admission, ExternalInserts, Inserted, StoreError};
 use crate::tasks::Pulse;
 
-/// Rows judged in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With fewer, a
-/// backlog of many accounts writes the same pages of their indexes again and again.
+/// Rows validated in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With
+/// fewer, a backlog of many accounts writes the same pages of their indexes again and again.
 const ROWS: u32 = 2000;
-/// So many are judged on the spot; more leave the runtime's thread.
+/// Up to this many rows are validated on the runtime's thread; more leave it.
 const FEW_ROWS: usize = 50;
-/// Files of one transaction, in bytes: with more, the rest of the rows comes in the next one.
+/// Bytes of files in one transaction: with more, the rest of the rows comes in the next one.
 const FILE_BYTES: usize = 16 << 20;
-/// The pause after the queue failed.
+/// The pause after a store error.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// Serves the SQL door until the engine is told to stop.
+/// Serves the SQL intake until the engine stops.
 pub async fn run(state: Arc<AppState>, inserts: ExternalInserts) {
     let clock = Arc::clone(state.engine.clock());
     let mut intake = Intake { state, inserts, gathering: Gathering::default(), woken: Woken::default() };
@@ -56,7 +55,7 @@ struct Intake {
 }
 
 impl Intake {
-    /// Takes in what there is until nothing is known to wait.
+    /// Takes in rows until no more are known to wait.
     async fn serve(&mut self) -> Result<(), StoreError> {
         let clock = Arc::clone(self.state.engine.clock());
         let asked_at = clock.monotonic();
@@ -66,7 +65,7 @@ impl Intake {
         while batch.is_full {
             let Self { state, inserts, woken, .. } = self;
             let (admissions, accounts) = (batch.admissions, batch.accounts);
-            // Woken at once: the next rows may be long in coming.
+            // Wake them at once: the next rows may take long to arrive.
             let admitted = async {
                 state.store.admit(admissions).await?;
                 wake(state, woken, accounts, true);
@@ -86,7 +85,7 @@ impl Intake {
     }
 }
 
-/// Wakes accounts for what was admitted; beside a busy producer each at most now and then.
+/// Wakes accounts for the admitted rows; while a producer is busy, each at most once in `Woken::MOMENT`.
 fn wake(state: &AppState, woken: &mut Woken, accounts: HashMap<AccountId, Timestamp>, is_busy: bool) {
     let now = state.engine.now();
     if !is_busy {
@@ -100,17 +99,17 @@ fn wake(state: &AppState, woken: &mut Woken, accounts: HashMap<AccountId, Timest
     state.engine.wake_at(coalesced);
 }
 
-/// Rows that were judged and are admitted together.
+/// Rows that were validated and are admitted together.
 #[derive(Default)]
 struct Batch {
     admissions: Vec<Admission>,
-    /// The accounts that have something new, and when the first of it is due.
+    /// The accounts that have new messages, and when the first of those is due.
     accounts: HashMap<AccountId, Timestamp>,
     /// Whether more rows wait.
     is_full: bool,
 }
 
-/// The next rows, as soon as there are some.
+/// Returns the next rows, as soon as there are some.
 async fn next(state: &Arc<AppState>, inserts: &mut ExternalInserts) -> Result<Batch, StoreError> {
     let rows = inserts.next(ROWS, state.engine.clock()).await?;
     let mut is_full = inserts.more_wait();
@@ -132,7 +131,7 @@ async fn next(state: &Arc<AppState>, inserts: &mut ExternalInserts) -> Result<Ba
     Ok(Batch { is_full, ..batch })
 }
 
-/// Judges rows until their files are too many to hold; at least one.
+/// Validates rows until their files are too large to hold; at least one row.
 fn judge_all(state: &AppState, rows: &[Inserted], pulse: &Pulse) -> Batch {
     let now = state.engine.now();
     let mut batch = Batch { admissions: Vec::with_capacity(rows.len()), ..Batch::default() };
@@ -160,7 +159,8 @@ fn judge_all(state: &AppState, rows: &[Inserted], pulse: &Pulse) -> Batch {
     batch
 }
 
-/// The one validation; a row that expired while nobody looked is queued and then expires, as it would have.
+/// Validates a row with the one validation; a row that expired before it was read is queued and then expires as
+/// usual.
 fn judge(state: &AppState, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), String> {
     let mut draft = row.draft.clone()?;
     let told =
@@ -174,26 +174,26 @@ fn judge(state: &AppState, row: &Inserted) -> Result<(NewMessage, Vec<Blob>), St
         // The row keeps what its producer wrote, so it cannot be trimmed here.
         return Err(format!("`{field}` has white space around an id; remove it"));
     }
-    let message = draft.validate(&state.rules(), row.created_at).map_err(told)?;
+    let message = draft.validate(&state.limits(), row.created_at).map_err(told)?;
     Ok((message, blobs))
 }
 
-/// How long rows are left to gather before they are admitted: not at all, or longer and longer while a producer inserts
-/// without a pause.
+/// How long rows gather before they are admitted: not at all, or longer and longer while a producer inserts without a
+/// pause.
 #[derive(Default)]
 struct Gathering {
     pause: Duration,
 }
 
 impl Gathering {
-    /// A producer whose next row is there within this time does not wait for what becomes of the last one.
+    /// A producer whose next row arrives within this time does not wait for the result of the last one.
     const WITHOUT_A_PAUSE: Duration = Duration::from_millis(6);
     const SHORTEST: Duration = Duration::from_millis(8);
-    /// Nobody sees this beside a gap of seconds, and it leaves the lock to producers for most of the time.
-    const LONGEST: Duration = Duration::from_millis(50);
+    /// Not noticeable next to a gap of seconds, and it leaves the lock to producers for most of the time.
+    const LONGEST: Duration = Duration::from_millis(200);
 
-    /// So many rows were found after waiting so long for them; answers whether somebody inserts without a pause. Who
-    /// has inserted only one meanwhile most likely waits for what becomes of it.
+    /// Records how many rows were found after waiting for them this long; returns whether a producer inserts without
+    /// a pause. A producer that inserted only one row meanwhile most likely waits for its result.
     fn found(&mut self, waited: Duration, rows: usize) -> bool {
         let waits_for_us = !self.pause.is_zero() && rows < 2;
         self.pause = if waited >= Self::WITHOUT_A_PAUSE || waits_for_us {
@@ -209,24 +209,24 @@ impl Gathering {
     }
 }
 
-/// When each account was woken last, or will be: each batch of a busy producer has something for the same accounts, and
-/// looking at an account costs more than taking in its row. It is kept while somebody inserts without a pause.
+/// When each account was last woken, or will be: each batch of a busy producer has rows for the same accounts, and
+/// running an account costs more than taking in its row. It is kept while a producer inserts without a pause.
 #[derive(Default)]
 struct Woken {
     accounts: HashMap<AccountId, Timestamp>,
 }
 
 impl Woken {
-    /// An account is woken once in this time; the pauses between its sends are longer.
+    /// The time in which an account is woken at most once; the pauses between its sends are longer.
     const MOMENT: Duration = Duration::from_secs(1);
 
-    /// When to wake `account` for something that is due at `due_at`.
+    /// Returns when to wake `account` for something that is due at `due_at`.
     fn wake_at(&mut self, account: &AccountId, due_at: Timestamp, now: Timestamp) -> Timestamp {
         if due_at > now {
             return due_at;
         }
         let in_a_moment = |from: Timestamp| from.checked_add(Self::MOMENT).unwrap_or(from);
-        // A clock that was set back makes what was noted worthless.
+        // A time recorded before the clock was set back is ignored.
         let last = self.accounts.get(account).copied().filter(|last| *last <= in_a_moment(now));
         let at = last.map_or(now, |last| if last > now { last } else { now.max(in_a_moment(last)) });
         self.accounts.insert(account.clone(), at);
@@ -252,8 +252,8 @@ mod tests {
             gathering.found(ms(waited_ms), rows);
             pauses.push(gathering.pause());
         }
-        // The last three: a producer that inserts a row when it knows what became of the one before.
-        let expected = [0, 0, 8, 16, 32, 50, 50, 50, 0, 8, 0, 8];
+        // The last three: a producer that inserts a row once it knows the result of the one before.
+        let expected = [0, 0, 8, 16, 32, 64, 128, 200, 0, 8, 0, 8];
         let expected: Vec<_> =
             expected.into_iter().map(|pause| Some(ms(pause)).filter(|_| pause > 0)).collect();
         assert_eq!(pauses, expected);

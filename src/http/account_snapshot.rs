@@ -1,4 +1,6 @@
-//! What Unipile knows of an account, as JSON: each part with the time at which it was read.
+//! Unipile's last known view of an account as JSON: each part with the time at which it was read.
+//!
+//! The account endpoints include it as `unipile`.
 
 use serde_json::{Value, json};
 
@@ -6,7 +8,7 @@ use super::AppState;
 use super::render::time;
 use crate::domain::account_snapshot::AccountSnapshot;
 
-/// The snapshot of one account, or null if none was ever looked for.
+/// Renders the snapshot of one account; null if no read was ever tried.
 pub(super) fn account_snapshot(state: &AppState, snapshot: Option<&AccountSnapshot>) -> Value {
     let Some(snapshot) = snapshot else { return Value::Null };
     let account = snapshot.account.as_ref();

@@ -1,7 +1,7 @@
-//! Request bodies, whole and bounded.
+//! Reads request bodies completely, up to a limit.
 //!
-//! A body over the limit is still read to its end, and thrown away: a server that answers and closes while its client is
-//! writing makes the client lose the answer to a broken pipe.
+//! A body over the limit is still read to its end and discarded: if a server answers and closes while the client is
+//! writing, the client loses the answer to a broken pipe.
 
 use axum::body::{Body, Bytes};
 use axum::http::StatusCode;
@@ -10,10 +10,10 @@ use http_body_util::BodyExt;
 use super::error::ApiError;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 
-/// How much of a body over the limit is read to be polite, as a multiple of the limit.
+/// How much of a body over the limit is read before giving up, as a multiple of the limit.
 const POLITE: usize = 16;
 
-/// Reads `body`, at most `limit` bytes of it.
+/// Reads `body`; returns an error if it is longer than `limit` bytes.
 pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut whole = Vec::new();
     let mut length = 0_usize;

@@ -1,8 +1,9 @@
-//! One message whose files come beside it, as a browser or `curl -F` uploads them: `multipart/form-data` with a part
-//! `message` that holds the JSON and any number of files `attachments`.
+//! Uploads of one message with its files, as a browser or `curl -F` sends them: `multipart/form-data` with a part
+//! `message` that contains the JSON, and any number of files in parts `attachments`.
 //!
-//! A file becomes an entry of the message's `attachments`. An entry that is there already and has its name but no bytes
-//! means that file, which is how a producer says more about it. From there on it is a message like any other.
+//! Each file becomes an entry of the message's `attachments`. If there already is an entry with the file's name and
+//! without content, it refers to that file, so that a producer can set its other fields. After that the message is
+//! treated like any other.
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
@@ -17,9 +18,9 @@ use crate::domain::json::{self, JsonError};
 
 const MESSAGE: &str = "message";
 const FILES: &str = "attachments";
-/// Parts that are looked at; a message holds at most 50 files.
+/// Maximum number of parts; a message has at most 50 files.
 const MOST_PARTS: usize = 64;
-/// What clients say when they do not know the type of a file.
+/// The content type that clients send if they do not know a file's type.
 const UNKNOWN_TYPE: &str = "application/octet-stream";
 
 /// Reads the message and its files; `content_type` is that of the whole body.
@@ -86,10 +87,10 @@ async fn json_of(part: Field<'_>) -> Result<Value, ApiError> {
         return Ok(value);
     }
     let fix = "upload files with one message; send several without files as JSON";
-    Err(refused(FieldErrorCode::WrongType, MESSAGE, "is no JSON object", fix))
+    Err(refused(FieldErrorCode::WrongType, MESSAGE, "is not a JSON object", fix))
 }
 
-/// The name of a file, and what is known of it.
+/// Returns the name of a file, and an `attachments` entry for it.
 fn described(part: &Field<'_>) -> Result<(String, Value), ApiError> {
     let Some(name) = part.file_name().filter(|name| !name.is_empty()) else {
         let fix = "upload a file with its name: -F 'attachments=@offer.pdf'";
@@ -103,7 +104,7 @@ fn described(part: &Field<'_>) -> Result<(String, Value), ApiError> {
     Ok((name.to_owned(), entry))
 }
 
-/// Adds an entry for each file that has none of its own. What is no array is told by whoever reads it.
+/// Adds an entry for each file that has none. If `attachments` is not an array, its reader reports that.
 fn attach(message: &mut Value, files: Vec<Value>) {
     if files.is_empty() {
         return;
@@ -134,9 +135,9 @@ fn refused(code: FieldErrorCode, field: &str, problem: &str, fix: &str) -> ApiEr
     ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, FieldError::new(code, field, problem, fix))
 }
 
-/// The body is no multipart body after all.
+/// Returns the error for a body that is not valid multipart.
 fn broken(error: multer::Error) -> ApiError {
-    let problem = format!("the body is no whole multipart/form-data: {error}");
+    let problem = format!("the body is not a whole multipart/form-data: {error}");
     let fix = "send it again, whole, with the boundary that the header names";
     ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "", problem, fix))
 }

@@ -1,0 +1,141 @@
+//! What is kept of an account between its steps, and the result of a step.
+//!
+//! The supervisor keeps one [`AccountRun`] per account and passes it to each step.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Shared;
+use super::ledger::KeptLedger;
+use super::selection::Selected;
+use crate::clock::{self, KeptDice};
+use crate::domain::message::{AccountId, ChatId, InboxId, MessageId};
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::policy::decide::Verdict;
+use crate::policy::hours::{self, account_seed};
+use crate::policy::pace;
+use crate::store::Candidate;
+
+/// Accounts that become free within this time after midnight were held by a cap of the day.
+const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(2);
+
+/// When an account runs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    Now,
+    /// At this time, or earlier if it is woken.
+    At(Timestamp),
+    /// When it is woken.
+    Idle,
+}
+
+/// What is kept of an account between its steps. Losing it breaks no promise: pace and pauses are in the store.
+pub(super) struct AccountRun {
+    pub(super) id: AccountId,
+    pub(super) dice: KeptDice,
+    /// The dice for the pauses alone, so that a forecast with the same seed draws the same ones.
+    pub(super) gap_dice: KeptDice,
+    /// How long to type before this message; drawn once.
+    plan: Option<(MessageId, Duration)>,
+    /// Whether a step of this account panicked: its call may be open, and no task waits for the answer.
+    pub(super) lost_call: bool,
+    /// The preflight results for the next message.
+    pub(super) preflight: Preflight,
+    /// What the account last waited for, if that ends for many accounts at one moment.
+    waited_for: Option<Reason>,
+    /// What the account has sent.
+    pub(super) sent: KeptLedger,
+}
+
+impl AccountRun {
+    pub(super) fn new(id: AccountId, seed: u64) -> Self {
+        let dice = clock::kept_dice(seed ^ account_seed(id.as_str()));
+        let gap_dice = clock::kept_dice(gap_seed(seed, &id));
+        let (preflight, sent) = (Preflight::default(), KeptLedger::default());
+        Self { id, dice, gap_dice, plan: None, lost_call: false, preflight, waited_for: None, sent }
+    }
+
+    /// Remembers what the account waits for.
+    pub(super) fn note_wait(&mut self, verdict: Option<&Verdict>) {
+        let Some(Verdict::Wait { reason, .. }) = verdict else { return };
+        self.waited_for = Some(*reason).filter(|reason| is_shared(*reason));
+    }
+
+    /// Delays the first send after a moment at which many accounts become free (resume of all, a new day) by a time
+    /// of the account's own within its gap, so that they do not all send at once; returns whether it did. Hours have
+    /// a spread of their own (`Calendar::spread`).
+    pub(super) fn starts_late(&mut self, shared: &Shared, selected: &Selected) -> bool {
+        let Some(reason) = self.waited_for.take() else { return false };
+        let (now, policy) = (selected.now, &selected.policy);
+        let by_cap = matches!(reason, Reason::Cap | Reason::WarmUp | Reason::HalfCaps);
+        // A rolling window frees one account at a time; midnight frees all accounts of a zone.
+        let midnight = hours::day_of(&policy.zone, policy.zone.to_datetime(now).date());
+        if by_cap && now.duration_since(midnight) > SAME_MOMENT {
+            return false;
+        }
+        let delay = pace::draw_start(&mut self.dice, policy.gap);
+        let monotonic = shared.clock.monotonic();
+        shared.pace.delay(&self.id, monotonic + delay, monotonic);
+        true
+    }
+
+    pub(super) fn typing_time(&mut self, candidate: &Candidate, policy: &Policy) -> Duration {
+        match self.plan {
+            Some((id, duration)) if id == candidate.id => duration,
+            _ => {
+                let chars = candidate.text.chars().count();
+                let duration = pace::draw_typing(&mut self.dice, &policy.typing, chars);
+                self.plan = Some((candidate.id, duration));
+                duration
+            }
+        }
+    }
+}
+
+/// The preflight results of this run. Most accounts have none, so the large ones are boxed.
+#[derive(Default)]
+pub(super) struct Preflight {
+    /// The message that may go, until this time on the monotonic clock.
+    pub(super) cleared: Option<(MessageId, Duration)>,
+    /// Where a first message goes: into the existing chat, if there is one.
+    pub(super) routed: Option<Box<Routed>>,
+    /// The inbox that was checked, until this time on the monotonic clock.
+    pub(super) inbox: Option<Box<(InboxId, Duration)>>,
+    /// Look-ups that failed in a row.
+    pub(super) failed: u32,
+}
+
+pub(super) struct Routed {
+    pub(super) message_id: MessageId,
+    /// The existing chat, if there is one.
+    pub(super) chat_id: Option<ChatId>,
+    /// Valid until this time on the monotonic clock.
+    pub(super) until: Duration,
+}
+
+impl Preflight {
+    /// Drops the results for a message when its attempt begins: the next one is looked up again.
+    pub(super) fn forget(&mut self) {
+        (self.cleared, self.routed, self.failed) = (None, None, 0);
+    }
+}
+
+/// Returns the seed for the pauses of an account.
+pub(super) fn gap_seed(seed: u64, account: &AccountId) -> u64 {
+    (seed ^ account_seed(account.as_str())).rotate_left(32)
+}
+
+/// Returns whether `reason` ends for many accounts at one moment.
+fn is_shared(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::DaemonPaused
+            | Reason::KeyRefused
+            | Reason::Restored
+            | Reason::Cap
+            | Reason::WarmUp
+            | Reason::HalfCaps
+    )
+}
