@@ -5,72 +5,73 @@
 --   * Triggers and CHECKs run inside the producer's own SQLite, so they use nothing newer than SQLite 3.37 with JSON.
 --   * Error texts begin with 'outboxd: ' and name the column and the way out.
 
--- One row per start of the daemon. A row that the daemon itself inserts into `messages` carries the newest number,
--- which is how the insert trigger tells it from a producer's.
+-- One row per start of the daemon. A row that the daemon itself inserts into `messages` carries the newest number;
+-- the insert trigger uses it to distinguish the daemon's rows from a producer's.
 CREATE TABLE runs (
   id         INTEGER PRIMARY KEY,
   started_at TEXT NOT NULL,
   stopped_at TEXT,                    -- NULL: still runs, or was killed
   version    TEXT NOT NULL,
   pid        INTEGER NOT NULL,
-  boot_id    TEXT,                    -- the start of the machine that it belongs to, where the system tells
-  boot_ms    INTEGER,                 -- when its monotonic clock began, after that start
-  clock_at   TEXT,                    -- what the wall clock showed when the run began, or when it was last set,
-  clock_ms   INTEGER                  -- and the time since the start of the machine, read together with it
+  boot_id    TEXT,                    -- boot id of the machine, if the operating system provides it
+  boot_ms    INTEGER,                 -- when its monotonic clock began, after that boot
+  clock_at   TEXT,                    -- wall-clock time when the run began, or when the clock was last set
+  clock_ms   INTEGER                  -- time since boot, read together with clock_at
 ) STRICT;
 
--- What concerns every account at once: exactly one row.
+-- State that concerns every account: exactly one row.
 CREATE TABLE daemon (
   id             INTEGER PRIMARY KEY CHECK (id = 1),
   paused_at      TEXT,
   paused_until   TEXT,
-  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a length and moves with a wall clock that is set
+  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a duration; it moves when the clock is set
   pause_note     TEXT,
-  resumed_at     TEXT,                -- somebody last resumed everything
+  resumed_at     TEXT,                -- last time that all sending was resumed
   key_refused_at TEXT,                -- Unipile refuses the key or the subscription: nothing is sent
   key_problem    TEXT,
-  written_at     TEXT,                -- when it was last tried whether the queue can be written
-  queue_id       TEXT,                -- what copies of this queue have in common
-  restored_at    TEXT,                -- it is a copy or was restored from a backup: nothing is sent until somebody lets it go
+  written_at     TEXT,                -- last attempt to test whether the queue can be written
+  queue_id       TEXT,                -- shared by the copies of this queue
+  restored_at    TEXT,                -- it is a copy or a restored backup: nothing is sent until it is released
   restored_why   TEXT
 ) STRICT;
 INSERT INTO daemon (id) VALUES (1);
 
--- One row per Unipile account, made by its first message or because the configuration names it. Everything that pace and limits need survives a restart here.
+-- One row per Unipile account, created by its first message or because the configuration names it. Everything that
+-- pace and limits need survives a restart here.
 CREATE TABLE accounts (
   id           TEXT PRIMARY KEY CHECK (id GLOB 'acc_*'),
   created_at   TEXT NOT NULL,
-  paused_at    TEXT,                  -- somebody paused it
-  paused_until TEXT,                  -- NULL: until somebody resumes it
-  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a length and moves with a wall clock that is set
+  paused_at    TEXT,                  -- set while it is paused
+  paused_until TEXT,                  -- NULL: until it is resumed
+  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a duration; it moves when the clock is set
   pause_note   TEXT,
-  resumed_at   TEXT,                  -- somebody last resumed it: what was called before says nothing about it any more
+  resumed_at   TEXT,                  -- last resume: earlier calls no longer say anything about the account
   down_cause   TEXT CHECK (down_cause IN ('disconnected', 'restricted', 'throttled')),
   down_at      TEXT,
   down_problem TEXT,
   hold_reason  TEXT,                  -- a forced rest: 'api_rate_limited', 'cooldown' or 'failures'
   hold_until   TEXT,
   last_call_at TEXT,                  -- when its last call began
-  last_gap_ms  INTEGER,               -- the pause that was drawn for that call
-  next_call_at TEXT,                  -- no call before this: the end of the last call plus its pause
-  -- What the limits remember; sends themselves are counted in `attempts`.
-  first_call_at    TEXT,              -- its first call of all: the warm-up's first day
-  warm_up_again_at TEXT,              -- the warm-up began again: after a restriction, or a long quiet time
-  throttled_at     TEXT,              -- the provider last throttled it
+  last_gap_ms  INTEGER,               -- the gap drawn for that call
+  next_call_at TEXT,                  -- no call before this: the end of the last call plus its gap
+  -- What the limits remember; the sends themselves are counted in `attempts`.
+  first_call_at    TEXT,              -- its very first call: the warm-up's first day
+  warm_up_again_at TEXT,              -- restart of the warm-up: after a restriction, or a long idle time
+  throttled_at     TEXT,              -- last time that the provider throttled it
   throttles        INTEGER NOT NULL DEFAULT 0,  -- how often in a row, each within 30 days of the one before
-  half_caps_until  TEXT,              -- its caps are halved until then
-  failures         INTEGER NOT NULL DEFAULT 0,  -- attempts in a row that failed
+  half_caps_until  TEXT,              -- its caps are halved until this time
+  failures         INTEGER NOT NULL DEFAULT 0,  -- failed attempts in a row
   break_left       INTEGER,           -- sends until the next break; NULL: none has been drawn
-  on_break         INTEGER NOT NULL DEFAULT 0,  -- 1: the pause before its next call is a break
-  virtual_time       INTEGER NOT NULL DEFAULT 0,  -- where the campaign whose turn it was last began it
-  rules            TEXT,                        -- JSON object: rules that were changed while a daemon ran
+  on_break         INTEGER NOT NULL DEFAULT 0,  -- 1: the gap before its next call is a break
+  virtual_time       INTEGER NOT NULL DEFAULT 0,  -- virtual time at which the last campaign served began its turn
+  rules            TEXT,                        -- JSON object: policy overrides set while a daemon ran
   attention        INTEGER NOT NULL DEFAULT 2   -- 0: needs a person, 1: messages wait, 2: neither; kept by triggers
 ) STRICT, WITHOUT ROWID;
 -- Pages of accounts, those that need an operator first.
 CREATE INDEX accounts_by_attention ON accounts (attention, id);
 CREATE INDEX accounts_down ON accounts (id) WHERE down_cause IS NOT NULL;
 
--- How far each campaign of an account is, where it is ahead of `virtual_time`; '' is that of messages without one.
+-- The finish of each campaign of an account that is ahead of `virtual_time`; '' means messages without a campaign.
 CREATE TABLE fair_shares (
   account_id TEXT NOT NULL,
   campaign   TEXT NOT NULL,
@@ -79,11 +80,12 @@ CREATE TABLE fair_shares (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX fair_shares_behind ON fair_shares (account_id, finish);
 
--- What Unipile knows of an account, as it was last read; each part with its time. No promise rests on it.
+-- The account snapshot: what Unipile reported when the account was last read; each part with its time. No promise
+-- depends on it.
 CREATE TABLE account_snapshots (
   account_id      TEXT PRIMARY KEY,
-  tried_at        TEXT,               -- when it was last tried to read it all
-  problem         TEXT,               -- what kept a part from being read then
+  tried_at        TEXT,               -- last attempt to read all of it
+  problem         TEXT,               -- why a part could not be read then
   name            TEXT,
   provider        TEXT,               -- 'linkedin', 'whatsapp', ...
   status          TEXT,               -- 'running', 'disconnected', ... (Unipile's word)
@@ -96,28 +98,28 @@ CREATE TABLE account_snapshots (
   credits_read_at TEXT
 ) STRICT, WITHOUT ROWID;
 
--- The first ready message of each lane of an account, kept by triggers (messages_ready, messages_unready). A message is
--- ready if it is queued, is not retried at a later time, and no earlier message of its thread blocks it. `finish` is
--- that of its campaign in `fair_shares`, or 0.
+-- The first ready message of each lane of an account; the triggers messages_ready and messages_unready maintain it. A
+-- message is ready if it is queued, is not retried at a later time, and no earlier message of its thread blocks it.
+-- `finish` is that of its campaign in `fair_shares`, or 0.
 CREATE TABLE lanes (
   account_id TEXT NOT NULL,
   campaign   TEXT NOT NULL,           -- '': messages without one
-  class      TEXT NOT NULL,           -- urgency, priority, kind and hours: the rest of messages.lane
+  class      TEXT NOT NULL,           -- urgency, priority, kind and hours: the other parts of messages.lane
   finish     INTEGER NOT NULL,
   due_at     TEXT NOT NULL,
   seq    INTEGER NOT NULL,
   PRIMARY KEY (account_id, campaign, class)
 ) STRICT, WITHOUT ROWID;
--- The lane of each class that goes first.
+-- The first lane of each class.
 CREATE INDEX lanes_first ON lanes (account_id, class, finish, due_at, seq);
--- The lane that becomes due next.
+-- The next lane to become due.
 CREATE INDEX lanes_due ON lanes (account_id, due_at, seq);
 
--- While a row stands here, the InMails of that account and balance wait.
+-- While a row exists here, the InMails of that account and balance wait.
 CREATE TABLE inmail_holds (
   account_id TEXT NOT NULL,
   credit     TEXT NOT NULL,           -- 'classic' or 'recruiter'
-  until      TEXT NOT NULL,           -- the credits are read again then
+  until      TEXT NOT NULL,           -- when the credits are read again
   why        TEXT NOT NULL,
   PRIMARY KEY (account_id, credit)
 ) STRICT, WITHOUT ROWID;
@@ -137,40 +139,40 @@ CREATE TABLE messages (
                CHECK (length(id) = 36 AND length(replace(id, '-', '')) = 32 AND replace(id, '-', '') NOT GLOB '*[^0-9a-f]*'
                       AND id GLOB '????????-????-????-????-????????????'),
 
-  -- What a producer writes.
+  -- Columns that a producer writes.
   account_id   TEXT NOT NULL CHECK (account_id GLOB 'acc_*'),
-  chat_id      TEXT,                  -- a chat that exists; filled in by the daemon when a chat was started
-  users_ids    TEXT,                  -- whom to start a chat with: a user id, or a JSON array
+  chat_id      TEXT,                  -- an existing chat; the daemon fills it in when it starts a chat
+  users_ids    TEXT,                  -- the users to start a chat with: a user id, or a JSON array
   inbox_id     TEXT,                  -- NULL: the account's default inbox; '': none
-  "group"      INTEGER CHECK ("group" IN (0, 1)),  -- 1: several users_ids are meant as ONE group chat
-  name         TEXT,                  -- the group's name; says so as well
+  "group"      INTEGER CHECK ("group" IN (0, 1)),  -- 1: several users_ids form ONE group chat
+  name         TEXT,                  -- name of the group; implies "group" = 1
   specifics    TEXT,                  -- JSON: InMail, organization, applicant, Sales Navigator, Recruiter
-  options      TEXT,                  -- the same in the words of Unipile's guide; never both
-  quote_id     TEXT,                  -- the message of the chat that is replied to
-  attachments  TEXT,                  -- JSON array of files; once accepted, without their bytes
+  options      TEXT,                  -- the same, in the form of Unipile's guide; never both
+  quote_id     TEXT,                  -- the message in the chat that it replies to
+  attachments  TEXT,                  -- JSON array of files; without their bytes once accepted
   forward      TEXT,                  -- JSON {"chat_id", "message_id"}: forward that message into chat_id
   text         TEXT NOT NULL DEFAULT '',
   typing       INTEGER CHECK (typing IN (0, 1)),   -- NULL: the account's policy
   not_before   TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', not_before) = not_before),
   expires_at   TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', expires_at) = expires_at),
   campaign     TEXT,
-  priority     INTEGER,               -- -100 to 100, the higher goes first; NULL is 0
-  urgent       INTEGER,               -- 1: goes before all that is not urgent, inside caps and pace
-  ignore_hours INTEGER,               -- 1: and outside the account's hours; only where it is urgent
-  allow_repeat INTEGER,               -- 1: the same text may start a chat with the same person again
-  allow_placeholders INTEGER,         -- 1: the text may hold what looks like a placeholder, such as {{name}}
+  priority     INTEGER,               -- -100 to 100, higher goes first; NULL is 0
+  urgent       INTEGER,               -- 1: goes before all messages that are not urgent, within caps and pace
+  ignore_hours INTEGER,               -- 1: may be sent outside the account's hours; only if it is urgent
+  allow_repeat INTEGER,               -- 1: may start a chat with the same person and the same text again
+  allow_placeholders INTEGER,         -- 1: the text may contain what looks like a placeholder, such as {{name}}
   dedupe_key   TEXT,                  -- unique among the messages that did not fail: see messages_dedupe
 
-  -- What the daemon writes. An INSERT that sets one of these is refused.
+  -- Columns that the daemon writes. An INSERT that sets one of these is refused.
   state        TEXT NOT NULL DEFAULT 'new' CHECK (state IN
                  ('new', 'queued', 'sending', 'uncertain', 'review', 'sent', 'failed', 'cancelled', 'expired', 'rejected')),
   reason       TEXT NOT NULL DEFAULT 'admission',  -- why it waits or stopped (docs/reasons.md)
-  error        TEXT,                  -- what was wrong, in words; Unipile's answer verbatim
-  due_at       TEXT,                  -- its seq or not_before: messages of an account go in this order
-  retry_at     TEXT,                  -- not tried again before this
-  reconcile_at    TEXT,                  -- uncertain: when its chat is read back next
-  reads        INTEGER NOT NULL DEFAULT 0,  -- how often its chat was read back
-  resends      INTEGER NOT NULL DEFAULT 0,  -- how often it was queued again because it was not there
+  error        TEXT,                  -- the error; Unipile's answer verbatim
+  due_at       TEXT,                  -- the later of arrival and not_before; an account's messages go in this order
+  retry_at     TEXT,                  -- not retried before this time
+  reconcile_at    TEXT,                  -- uncertain: when its chat is next read to reconcile it
+  reads        INTEGER NOT NULL DEFAULT 0,  -- how often its chat was read
+  resends      INTEGER NOT NULL DEFAULT 0,  -- how often it was queued again because it was absent
   settled_by   TEXT CHECK (settled_by IN ('answer', 'evidence', 'person')),  -- how it is known to be sent
   next_at      TEXT GENERATED ALWAYS AS (CASE WHEN state = 'queued' THEN coalesce(retry_at, due_at) END) VIRTUAL,
   credit       TEXT GENERATED ALWAYS AS (CASE WHEN json_valid(coalesce(specifics, options)) THEN CASE
@@ -178,19 +180,19 @@ CREATE TABLE messages (
                       AND json_type(coalesce(specifics, options), '$.linkedin.classic.applicant') IS NULL THEN 'classic'
                  WHEN json_type(coalesce(specifics, options), '$.linkedin.recruiter') = 'object'
                       AND json_extract(coalesce(specifics, options), '$.linkedin.recruiter.send_as') IS NOT 'EMAIL'
-                 THEN 'recruiter' END END) VIRTUAL,  -- the balance that an InMail is taken from
-  route        TEXT,                  -- into which chat a first message goes, and why, where that was looked up
-  thread       TEXT,                  -- the chat or recipient inside which order is kept
+                 THEN 'recruiter' END END) VIRTUAL,  -- the balance that pays for an InMail
+  route        TEXT,                  -- the chat that a first message goes to, and why, if that was looked up
+  thread       TEXT,                  -- the chat or recipient whose order is kept
   blocked_by   INTEGER,               -- queued: the earlier message of its thread that is unsettled or retried
-  lane         TEXT,                  -- urgency, priority, kind and campaign: inside a lane the older goes first
+  lane         TEXT,                  -- urgency, priority, kind and campaign: within a lane, the oldest goes first
   attempts     INTEGER NOT NULL DEFAULT 0,
   retries      INTEGER NOT NULL DEFAULT 0,
   sent_at      TEXT,
   provider_message_ids TEXT,          -- JSON array
   created_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   updated_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-  run          INTEGER,               -- the daemon's run that took it in; NULL while it is new
-  revision     INTEGER NOT NULL DEFAULT 0,  -- counts the daemon's changes; a change that does not count is another program's
+  run          INTEGER,               -- the daemon's run that admitted it; NULL until then
+  revision     INTEGER NOT NULL DEFAULT 0,  -- the daemon increments it with each change; other programs do not
 
   CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
   CHECK (state <> 'queued' OR (due_at IS NOT NULL AND thread IS NOT NULL AND lane IS NOT NULL)),
@@ -198,35 +200,35 @@ CREATE TABLE messages (
   CHECK (state <> 'uncertain' OR reconcile_at IS NOT NULL)
 ) STRICT;
 
--- A producer's idempotency. A message that failed, was cancelled or was rejected leaves its key to others.
+-- A producer's idempotency key. A message that failed, was cancelled or was rejected releases its key.
 CREATE UNIQUE INDEX messages_dedupe ON messages (dedupe_key)
   WHERE dedupe_key IS NOT NULL AND state <> 'failed' AND state <> 'cancelled' AND state <> 'rejected';
 CREATE INDEX messages_released ON messages (dedupe_key)
   WHERE dedupe_key IS NOT NULL AND (state = 'failed' OR state = 'cancelled' OR state = 'rejected');
--- Rows of other programs that nobody has looked at.
+-- Rows of other programs that are not yet admitted.
 CREATE INDEX messages_new ON messages (seq) WHERE state = 'new';
 -- The ready messages of each lane of an account, in order.
 CREATE INDEX messages_due ON messages (account_id, lane, due_at, seq)
   WHERE state = 'queued' AND retry_at IS NULL AND blocked_by IS NULL;
--- The queued messages of a thread that none blocks, and those that another message blocks.
+-- The queued messages of a thread that are not blocked, and those that another message blocks.
 CREATE INDEX messages_thread ON messages (account_id, thread) WHERE state = 'queued' AND blocked_by IS NULL;
 CREATE INDEX messages_blocked ON messages (blocked_by) WHERE blocked_by IS NOT NULL;
--- What was sent to somebody, or is to be, that starts a chat; and when last.
+-- Messages that start a chat with a person, sent or still to be sent; and the time of the last one.
 CREATE INDEX messages_person ON messages (account_id, thread, sent_at) WHERE users_ids IS NOT NULL;
--- Messages that are retried: which is next, and which block their threads.
+-- Retried messages: the next one, and those that block their threads.
 CREATE INDEX messages_retry ON messages (account_id, retry_at) WHERE state = 'queued' AND retry_at IS NOT NULL;
 CREATE INDEX messages_retry_thread ON messages (account_id, thread) WHERE state = 'queued' AND retry_at IS NOT NULL;
 -- Threads that wait for an outcome.
 CREATE INDEX messages_unsettled ON messages (account_id, thread) WHERE state IN ('sending', 'uncertain', 'review');
--- Messages whose chats are to be read back.
+-- Messages to reconcile.
 CREATE INDEX messages_reconcile ON messages (reconcile_at) WHERE state = 'uncertain';
--- At most one call in flight per account, whatever the code believes.
+-- At most one call in flight per account, enforced here as well as in the code.
 CREATE UNIQUE INDEX messages_in_flight ON messages (account_id) WHERE state = 'sending';
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
 -- InMails, which wait together when their credits are spent.
 CREATE INDEX messages_inmail ON messages (account_id, credit) WHERE state = 'queued' AND credit IS NOT NULL;
--- Lists: each index ends in `seq` (the rowid), so that the rows of one state come in their order. They hold the state as
--- an expression, because without statistics SQLite would take an index on `state` before every better one.
+-- Lists: each index ends in `seq` (the rowid), so that the rows of one state are in order. The state is an
+-- expression, because without statistics SQLite would prefer an index on `state` to every better one.
 CREATE INDEX messages_by_account ON messages (account_id, state || '');
 CREATE INDEX messages_by_state ON messages (state || '') WHERE state <> 'new';
 CREATE INDEX messages_by_campaign ON messages (campaign, state || '') WHERE campaign IS NOT NULL;
@@ -239,38 +241,38 @@ CREATE TABLE attempts (
   account_id TEXT NOT NULL,
   kind       TEXT NOT NULL CHECK (kind IN ('message', 'new_chat', 'inmail', 'forward')),
   run        INTEGER NOT NULL,
-  gap_ms     INTEGER NOT NULL,        -- the pause drawn for it
+  gap_ms     INTEGER NOT NULL,        -- the gap drawn for it
   started_at TEXT NOT NULL,
-  monotonic_ms INTEGER NOT NULL,      -- the same by the run's monotonic clock, which nobody sets
-  provider_at TEXT,                   -- the same by the provider's clock and no later than that, if it was known
-  fingerprint TEXT NOT NULL,          -- SHA-256 of what was asked for: endpoint, recipients, text, files
-  chat_id    TEXT,                    -- the chat that the call went into, where that is known
-  ended_at   TEXT,                    -- NULL: on its way
+  monotonic_ms INTEGER NOT NULL,      -- start by the run's monotonic clock, which cannot be set
+  provider_at TEXT,                   -- earliest start by the provider's clock, if that was known
+  fingerprint TEXT NOT NULL,          -- SHA-256 of the request: endpoint, recipients, text, files
+  chat_id    TEXT,                    -- the chat that the call writes to, if known
+  ended_at   TEXT,                    -- NULL: in progress
   phase      TEXT NOT NULL DEFAULT 'claimed' CHECK (phase IN ('claimed', 'connecting', 'written', 'answered')),
   outcome    TEXT CHECK (outcome IN ('accepted', 'refused', 'not_sent', 'throttled', 'account_down', 'uncertain')),
-  status     INTEGER,                 -- HTTP
+  status     INTEGER,                 -- HTTP status
   type       TEXT,                    -- Unipile's error type, or ours with 'outboxd/'
   title      TEXT,
   detail     TEXT,
   req_id     TEXT,
   PRIMARY KEY (seq, number)
 ) STRICT, WITHOUT ROWID;
--- What the caps count, without looking at the rows themselves.
+-- What the caps count, as a covering index.
 CREATE INDEX attempts_by_account ON attempts (account_id, started_at, kind, outcome);
 
--- What is known about attempts with an unknown outcome: every look into a chat, and what a person decided.
+-- Evidence about attempts with an unknown outcome: every read of a chat, and every decision of a person.
 CREATE TABLE evidence (
   seq INTEGER NOT NULL REFERENCES messages (seq),
-  number  INTEGER NOT NULL,           -- of the attempt
+  number  INTEGER NOT NULL,           -- number of the attempt
   at      TEXT NOT NULL,
   source  TEXT NOT NULL CHECK (source IN ('reconcile', 'webhook', 'person')),
-  finding TEXT NOT NULL,              -- found, partly, cannot_tell, busy, absent, unread; a person: sent, resend, drop
-  detail  TEXT                        -- in words, without anybody's text
+  finding TEXT NOT NULL,              -- found, partly, cannot_tell, busy, absent, unread; person: sent, resend, drop
+  detail  TEXT                        -- details, without the text of any message
 ) STRICT;
 CREATE INDEX evidence_by_message ON evidence (seq);
 
--- Messages of the account that chats showed when they were read back, each with the read that showed it first: what was
--- there before a call is not what the call sent. A chat has those that its last read showed.
+-- Messages of the account that chats showed when they were read, each with the first read that showed it: a message
+-- that existed before a call is not what the call sent. A chat has those that its last read showed.
 CREATE TABLE observed_messages (
   account_id   TEXT NOT NULL,
   chat_id      TEXT NOT NULL,
@@ -292,8 +294,8 @@ CREATE TABLE blob_pieces (
   UNIQUE (sha256, piece)
 ) STRICT;
 
--- Everything that happened, in order. The newest row is never deleted, so `seq` only grows; AUTOINCREMENT would say so
--- too, for one more page in every commit.
+-- Every event, in order. The newest row is never deleted, so `seq` only grows; AUTOINCREMENT would guarantee the
+-- same, at the cost of one more page in every commit.
 CREATE TABLE events (
   seq        INTEGER PRIMARY KEY,
   at         TEXT NOT NULL,
@@ -304,7 +306,7 @@ CREATE TABLE events (
   detail     TEXT
 ) STRICT;
 
--- How many messages of each account are in each state; kept by triggers, so that no status has to count rows.
+-- Number of messages of each account in each state; triggers maintain it, so that no status query counts rows.
 CREATE TABLE counts (
   account_id TEXT NOT NULL,
   state      TEXT NOT NULL,
@@ -312,7 +314,7 @@ CREATE TABLE counts (
   PRIMARY KEY (account_id, state)
 ) STRICT, WITHOUT ROWID;
 
--- The sums of `counts` by state, and how many accounts there are: so that no status sums what 100,000 accounts have.
+-- Sums of `counts` by state, and the number of accounts: no status query has to add up the rows of 100,000 accounts.
 CREATE TABLE totals (
   what TEXT PRIMARY KEY,              -- a state, or 'accounts'
   n    INTEGER NOT NULL
@@ -325,7 +327,7 @@ BEGIN
   UPDATE totals SET n = n + NEW.n - OLD.n WHERE what = NEW.state;
 END;
 
--- What `accounts.attention` is; the three triggers below keep it.
+-- Computes `accounts.attention`; the three triggers below maintain it.
 CREATE VIEW attentions (id, attention) AS
 SELECT a.id, CASE
          WHEN a.down_cause IS NOT NULL
@@ -355,20 +357,20 @@ BEGIN
   UPDATE accounts SET attention = (SELECT v.attention FROM attentions v WHERE v.id = NEW.id) WHERE id = NEW.id;
 END;
 
--- Which SQLite libraries wrote here: those before 3.51.3 (but for 3.44.6 and 3.50.7) can damage a WAL file.
+-- SQLite libraries that wrote here: those before 3.51.3 (except 3.44.6 and 3.50.7) can damage a WAL file.
 CREATE TABLE producers (
   sqlite_version TEXT PRIMARY KEY,
   first_seen_at  TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Tells INSERT OR REPLACE from the others: one row, always (1, 0). See messages_insert.
+-- Detects INSERT OR REPLACE: one row, always (1, 0). See messages_insert.
 CREATE TABLE replaced (
   id  INTEGER PRIMARY KEY CHECK (id = 1),
   yes INTEGER NOT NULL
 ) STRICT;
 INSERT INTO replaced (id, yes) VALUES (1, 0);
 
--- The door for other programs: refuses at once what is plainly wrong.
+-- The interface for other programs: refuses obviously invalid rows at once.
 CREATE TRIGGER messages_insert BEFORE INSERT ON messages
 WHEN NEW.run IS NULL OR NEW.run IS NOT (SELECT max(id) FROM runs)
 BEGIN
@@ -490,8 +492,8 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: id is not a UUID in small letters; leave it out')
    WHERE NOT (length(NEW.id) = 36 AND length(replace(NEW.id, '-', '')) = 32
               AND replace(NEW.id, '-', '') NOT GLOB '*[^0-9a-f]*' AND NEW.id GLOB '????????-????-????-????-????????????');
-  -- REPLACE would delete the message that is in the way, with all that became of it. The conflict clause of the
-  -- producer's INSERT applies to this one too, so the row becomes (1, 1) under OR REPLACE only.
+  -- REPLACE would delete the conflicting message and its history. The conflict clause of the producer's INSERT
+  -- applies to this statement too, so the row becomes (1, 1) under OR REPLACE only.
   INSERT OR IGNORE INTO replaced (id, yes)
   SELECT 1, 1
    WHERE EXISTS (SELECT 1 FROM messages m WHERE m.dedupe_key = NEW.dedupe_key
@@ -502,7 +504,7 @@ BEGIN
     FROM replaced WHERE yes = 1;
 END;
 
--- Every arrival is an event and is counted. No statement here can conflict, because the conflict clause of the
+-- Records every arrival as an event and counts it. No statement here can conflict, because the conflict clause of the
 -- producer's own INSERT (OR IGNORE, OR REPLACE) would apply to it.
 CREATE TRIGGER messages_inserted AFTER INSERT ON messages
 BEGIN
@@ -516,7 +518,7 @@ END;
 
 CREATE TRIGGER messages_inserted_elsewhere AFTER INSERT ON messages WHEN NEW.state = 'new'
 BEGIN
-  -- Arrivals have no holes. (Before the INSERT the number that SQLite gives is not known.)
+  -- Arrivals have no gaps. (Before the INSERT, the number that SQLite assigns is unknown.)
   SELECT RAISE(ABORT, 'outboxd: seq belongs to the daemon; leave it out')
    WHERE NEW.seq <> 1 + (SELECT coalesce(max(seq), 0) FROM messages WHERE seq < NEW.seq);
   INSERT INTO producers (sqlite_version, first_seen_at)
@@ -524,8 +526,8 @@ BEGIN
    WHERE NOT EXISTS (SELECT 1 FROM producers p WHERE p.sqlite_version = sqlite_version());
 END;
 
--- The moves of a message (domain/state.rs, docs/lifecycle.md); any other is a mistake and is refused. Written out,
--- because SQLite builds a table of a list after IN, and in a trigger it does so for every row.
+-- The state transitions of a message (domain/state.rs, docs/lifecycle.md); any other is an error and is refused. They
+-- are spelled out, because SQLite builds a table for a list after IN, and in a trigger it does so for every row.
 CREATE TRIGGER messages_move BEFORE UPDATE OF state ON messages
 WHEN NEW.state <> OLD.state AND NOT CASE OLD.state
   WHEN 'new' THEN NEW.state = 'queued' OR NEW.state = 'rejected' OR NEW.state = 'cancelled' OR NEW.state = 'review'
@@ -551,7 +553,7 @@ BEGIN
   UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
 END;
 
--- What blocks each message that is queued: an unsettled message of its thread, or an earlier one that is retried.
+-- The message that blocks each queued message: an unsettled message of its thread, or an earlier one that is retried.
 CREATE VIEW blockers (seq, blocked_by) AS
 SELECT m.seq, coalesce(
          (SELECT min(u.seq) FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread
@@ -560,8 +562,8 @@ SELECT m.seq, coalesce(
              AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.seq) < (m.due_at, m.seq)))
   FROM messages m;
 
--- Order in a thread. An unsettled message blocks every queued message of its thread; a retried one blocks those that come
--- after it. `blocked_by` is the only record of this: the engine and `explain` both read it.
+-- Order in a thread. An unsettled message blocks every queued message of its thread; a retried one blocks those that
+-- come after it. `blocked_by` is the only record of this: the engine and `explain` both read it.
 CREATE TRIGGER messages_blocks AFTER UPDATE OF state, retry_at ON messages
 WHEN (NEW.state IN ('uncertain', 'review') AND OLD.state NOT IN ('uncertain', 'review'))
   OR (NEW.state = 'queued' AND NEW.retry_at IS NOT NULL AND (OLD.retry_at IS NULL OR OLD.state <> 'queued'))
@@ -593,7 +595,8 @@ BEGIN
   UPDATE messages SET blocked_by = NULL WHERE seq = NEW.seq;
 END;
 
--- `lanes` follows what is ready. Triggers run in any order, so each looks at the rows as they are, not at OLD and NEW.
+-- Keeps `lanes` in step with the ready messages. Triggers run in any order, so each reads the rows as they are, not
+-- OLD and NEW.
 CREATE TRIGGER messages_ready AFTER UPDATE OF state, retry_at, blocked_by ON messages
 WHEN NEW.state = 'queued' AND NEW.retry_at IS NULL AND NEW.blocked_by IS NULL
   AND (OLD.state <> 'queued' OR OLD.retry_at IS NOT NULL OR OLD.blocked_by IS NOT NULL)
@@ -641,7 +644,7 @@ BEGIN
    WHERE (excluded.due_at, excluded.seq) < (lanes.due_at, lanes.seq);
 END;
 
--- `lanes.finish` follows `fair_shares`.
+-- Keeps `lanes.finish` in step with `fair_shares`.
 CREATE TRIGGER fair_shares_begun AFTER INSERT ON fair_shares
 BEGIN
   UPDATE lanes SET finish = NEW.finish WHERE account_id = NEW.account_id AND campaign = NEW.campaign;
@@ -655,8 +658,8 @@ BEGIN
   UPDATE lanes SET finish = 0 WHERE account_id = OLD.account_id AND campaign = OLD.campaign;
 END;
 
--- Messages are changed by the daemon alone: an UPDATE of another program would race the sender, or skip what is checked at
--- the INSERT. (`blocked_by` is kept by the triggers above.)
+-- Only the daemon changes messages: an UPDATE by another program would race the sender, or skip the checks of the
+-- INSERT. (The triggers above maintain `blocked_by`.)
 CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
   options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
   allow_repeat, allow_placeholders, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
@@ -666,7 +669,7 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; take one back with: outboxd cancel <id>, then INSERT what should go instead');
 END;
 
--- A message leaves a trace for ever; taking it back is `outboxd cancel`.
+-- Messages are never deleted; `outboxd cancel` cancels one.
 CREATE TRIGGER messages_delete BEFORE DELETE ON messages
 BEGIN
   SELECT RAISE(ABORT, 'outboxd: messages are not deleted; cancel them with: outboxd cancel <id>');

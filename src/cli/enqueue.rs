@@ -48,7 +48,7 @@ pub(super) struct Enqueue {
     target: Target,
     #[command(flatten)]
     form: Form,
-    /// With --user: inbox to start the chat in; default: `policy.inbox_id`
+    /// With --user: inbox to start the chat in; default: `policy.default.inbox_id`
     #[arg(long, value_name = "ID", conflicts_with = "chat")]
     inbox: Option<String>,
     #[command(flatten)]

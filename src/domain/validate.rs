@@ -50,12 +50,7 @@ impl Draft {
         };
         if forwards && !extras.attachments.is_empty() {
             let fix = "leave them out, or send them with a message of their own";
-            faults.add(
-                FieldErrorCode::Contradiction,
-                "attachments",
-                "cannot be combined with `forward`",
-                fix,
-            );
+            faults.excludes("attachments", "forward", fix);
         }
         let wordless = forwards || !extras.attachments.is_empty();
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
@@ -103,6 +98,11 @@ struct Group {
 struct Faults(Vec<FieldError>);
 
 impl Faults {
+    /// Two fields contradict each other.
+    fn excludes(&mut self, field: &str, other: &str, fix: &str) {
+        self.add(FieldErrorCode::Contradiction, field, format!("cannot be combined with `{other}`"), fix);
+    }
+
     fn add(&mut self, code: FieldErrorCode, field: &str, problem: impl Into<String>, fix: &str) {
         self.0.push(FieldError::new(code, field, problem, fix));
     }
@@ -146,12 +146,7 @@ impl Faults {
         match (chat_id, users_ids) {
             (Some(_), Some(_)) => {
                 let fix = "give `chat_id` for a chat that exists, or `users_ids` to start one";
-                self.add(
-                    FieldErrorCode::Contradiction,
-                    "chat_id",
-                    "cannot be combined with `users_ids`",
-                    fix,
-                );
+                self.excludes("chat_id", "users_ids", fix);
                 None
             }
             (None, None) => {
@@ -162,21 +157,11 @@ impl Faults {
             (Some(chat_id), None) => {
                 if inbox_id.is_some() {
                     let fix = "leave it out: an inbox is for starting a chat";
-                    self.add(
-                        FieldErrorCode::Contradiction,
-                        "inbox_id",
-                        "cannot be combined with `chat_id`",
-                        fix,
-                    );
+                    self.excludes("inbox_id", "chat_id", fix);
                 }
                 if group.asked == Some(true) {
                     let fix = "leave it out: a chat that exists is a group or is none";
-                    self.add(
-                        FieldErrorCode::Contradiction,
-                        "group",
-                        "cannot be combined with `chat_id`",
-                        fix,
-                    );
+                    self.excludes("group", "chat_id", fix);
                 }
                 self.id("chat_id", chat_id).map(|id| Target::Chat(ChatId::new(id)))
             }
@@ -228,12 +213,7 @@ impl Faults {
         let (field, tree) = match (specifics, options) {
             (Some(_), Some(_)) => {
                 let fix = "they are two names of one object; give one";
-                self.add(
-                    FieldErrorCode::Contradiction,
-                    "options",
-                    "cannot be combined with `specifics`",
-                    fix,
-                );
+                self.excludes("options", "specifics", fix);
                 return None;
             }
             (Some(tree), None) => ("specifics", tree),
@@ -246,7 +226,7 @@ impl Faults {
     fn forward(&mut self, forward: Value, chat_id: Option<String>, starts: bool) -> Option<Target> {
         if starts {
             let fix = "forward into a chat that exists, `chat_id`";
-            self.add(FieldErrorCode::Contradiction, "users_ids", "cannot be combined with `forward`", fix);
+            self.excludes("users_ids", "forward", fix);
         }
         let Some(chat_id) = chat_id else {
             let fix = "name the chat that the message is forwarded into";
@@ -295,7 +275,7 @@ impl Faults {
     fn only_when_starting(&mut self, field: &str, value: Option<String>, starts: bool) -> Option<String> {
         if value.is_some() && !starts {
             let fix = "leave it out: it is for starting a chat";
-            self.add(FieldErrorCode::Contradiction, field, "cannot be combined with `chat_id`", fix);
+            self.excludes(field, "chat_id", fix);
             return None;
         }
         self.label(field, value)
@@ -314,11 +294,11 @@ impl Faults {
     fn fits(&mut self, extras: &Extras, target: Option<&Target>, inbox_beside_forward: bool) {
         if inbox_beside_forward {
             let fix = "leave it out: an inbox is for starting a chat";
-            self.add(FieldErrorCode::Contradiction, "inbox_id", "cannot be combined with `forward`", fix);
+            self.excludes("inbox_id", "forward", fix);
         }
         if extras.specifics.is_some() && matches!(target, Some(Target::Chat(_) | Target::Forward { .. })) {
             let fix = "leave it out: InMail, subject and the like are for starting a chat";
-            self.add(FieldErrorCode::Contradiction, "specifics", "cannot be combined with `chat_id`", fix);
+            self.excludes("specifics", "chat_id", fix);
         }
     }
 

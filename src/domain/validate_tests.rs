@@ -80,7 +80,7 @@ fn each_fault_of_an_address_names_its_field_and_a_way_out() {
             FieldErrorCode::InvalidValue,
         ),
         (
-            "nobody",
+            "no person",
             Draft { chat_id: None, users_ids: Some(vec![]), ..good() },
             "users_ids",
             FieldErrorCode::MissingField,

@@ -209,7 +209,7 @@ async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, Sto
     };
     let tries = Tries { reads: unresolved.reads, resends: unresolved.resends };
     let step = match (next_step(tries, finding, &policy.reconcile, now), blind_for) {
-        // The failure is no reason to involve a person, and the read does not count.
+        // The failure does not justify involving a person, and the read does not count.
         (NextStep::Again { .. } | NextStep::Review(_), Some(pause)) => {
             NextStep::Again { reconcile_at: after(now, pause), counts: false }
         }

@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(
             woken.wake_at(&one, at(9000), at(910)),
             at(9000),
-            "what is due later wakes nobody earlier"
+            "what is due later wakes no account earlier"
         );
         assert_eq!(woken.wake_at(&one, at(1020), at(1020)), at(2000), "it was woken at 1000");
         assert_eq!(woken.wake_at(&one, at(4000), at(4000)), at(4000), "and not since 2000");

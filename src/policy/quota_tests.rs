@@ -88,7 +88,7 @@ fn each_kind_has_its_cap_and_all_together_have_theirs() {
     let mut full = ledger.clone();
     full.push(at("2026-11-25T11:00:00Z"), Kind::Message);
     assert_eq!(of(&full, Kind::Message).unwrap().0, "caps.all 3/24h");
-    assert_eq!(of(&full, Kind::InMail).unwrap().0, "caps.inmail 1/7d", "the cap that holds longest is told");
+    assert_eq!(of(&full, Kind::InMail).unwrap().0, "caps.inmail 1/7d", "the cap that holds longest is shown");
 }
 
 fn warming(ramp: &str, start: Option<&str>, quiet_days: u64) -> Policy {

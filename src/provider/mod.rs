@@ -1,8 +1,8 @@
-//! The seam to whoever carries the messages: Unipile, or a stand-in in a test.
+//! The interface to the service that delivers messages: Unipile, or a substitute in a test.
 //!
-//! The engine knows this trait and nothing of HTTP. A [`Call`] is one attempt at one endpoint; the [`Reply`] says how
-//! far it got and what became of it, decided by one pure function (`wire.rs`, `classify`). A provider never repeats a
-//! call by itself: every attempt is counted by the queue. What is read (`reads.rs`) is read anew, never from a cache.
+//! The engine uses this trait and knows nothing of HTTP. A [`Call`] is one attempt at one endpoint; the [`Reply`]
+//! reports how far it got and its outcome, decided by one pure function (`wire.rs`, `classify`). A provider never
+//! retries a call: the queue counts every attempt. Reads (`reads.rs`) are always fresh, never from a cache.
 
 mod progress;
 mod reads;
@@ -33,30 +33,31 @@ pub use wire::{Answer, Expected, classify, request};
 /// One attempt at sending one message.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// The account that sends.
+    /// The sending account.
     pub account_id: AccountId,
-    /// Which endpoint, to whom.
+    /// The endpoint and the recipient.
     pub target: CallTarget,
-    /// What it says.
+    /// The text.
     pub text: String,
-    /// The files that go with it.
+    /// The attachments.
     pub attachments: Vec<CallAttachment>,
-    /// How much of it was handed to the connection.
+    /// How much of the call was handed to the connection.
     pub progress: Progress,
 }
 
-/// A file of a call: what is known of it, and where its bytes come from.
+/// An attachment of a call: its metadata and the source of its bytes.
 #[derive(Clone)]
 pub struct CallAttachment {
-    /// What is known of it.
+    /// The metadata.
     pub attachment: Attachment,
-    /// Where its bytes come from.
+    /// The source of its bytes.
     pub content: Arc<dyn Content>,
 }
 
-/// The bytes of a file, piece by piece, so that a call never holds them as a whole.
+/// The bytes of a file, piece by piece, so that a call never holds all of them in memory.
 pub trait Content: Send + Sync {
-    /// Piece number `piece`, from 0; each but the last has a length that is a multiple of 3; `None` after the last.
+    /// Returns piece number `piece`, from 0, or `None` after the last. Each piece but the last has a length that is a
+    /// multiple of 3.
     fn piece(&self, piece: u32) -> BoxFuture<'_, Result<Option<Vec<u8>>, String>>;
 }
 
@@ -69,44 +70,44 @@ impl std::fmt::Debug for CallAttachment {
 /// What the recipient sees while a message is prepared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Composing {
-    /// Somebody types.
+    /// The account is typing.
     Typing,
-    /// Somebody records a voice note.
+    /// The account is recording a voice note.
     Recording,
 }
 
-/// The endpoint and its recipient.
+/// The endpoint of a call and its recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallTarget {
     /// Send a Message.
     Chat {
         /// The chat.
         chat_id: ChatId,
-        /// The message of it that is replied to.
+        /// The message in this chat that it replies to.
         quote_id: Option<String>,
     },
-    /// Start a Chat, or Start a Chat from Inbox where one is given.
+    /// Start a Chat, or Start a Chat from Inbox if an inbox is given.
     Start {
-        /// With whom.
+        /// The recipients.
         recipients: Recipients,
         /// The inbox.
         inbox_id: Option<InboxId>,
-        /// What is particular to the provider.
+        /// Provider-specific fields.
         specifics: Option<Value>,
     },
     /// Forward a Message.
     Forward {
-        /// The chat that the message is in.
+        /// The chat that contains the message.
         source_chat_id: ChatId,
         /// The message.
         source_message_id: String,
-        /// Where it goes.
+        /// The chat that it is forwarded to.
         chat_id: ChatId,
     },
 }
 
 impl Call {
-    /// A hash of what is asked for, in hexadecimal: the same for the same endpoint, recipients, text and files.
+    /// Returns a hash of the request, in hexadecimal: the same for the same endpoint, recipients, text and files.
     pub fn fingerprint(&self) -> String {
         use sha2::{Digest, Sha256};
         let (path, body, _) = wire::request(self, Dialect::Specifics);
@@ -127,7 +128,7 @@ impl Call {
 }
 
 impl CallTarget {
-    /// The chat that the call goes into, where it is known before.
+    /// Returns the chat that the call writes to, if it is known before the call.
     pub fn chat_id(&self) -> Option<&ChatId> {
         match self {
             Self::Chat { chat_id, .. } | Self::Forward { chat_id, .. } => Some(chat_id),
@@ -136,7 +137,7 @@ impl CallTarget {
     }
 }
 
-/// With whom a chat is started.
+/// The recipients of a new chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recipients {
     /// One person or organization.
@@ -150,35 +151,35 @@ pub enum Recipients {
     },
 }
 
-/// How Unipile's two descriptions of one API name things.
+/// Which of Unipile's two descriptions of one API determines the field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dialect {
-    /// As its SDKs: `specifics`, and one recipient as a string.
+    /// The SDKs: `specifics`, and one recipient as a string.
     #[default]
     Specifics,
-    /// As its guide: `options`, and recipients always as an array.
+    /// The guide: `options`, and recipients always as an array.
     Guide,
 }
 
-/// How far a call got, and what became of it.
+/// How far a call got, and its outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// How far.
+    /// How far the call got.
     pub phase: Phase,
-    /// What became of it.
+    /// The outcome of the call.
     pub outcome: Outcome,
 }
 
-/// Asked before each further page of a list: a page is a request, and whoever reads may be short of requests.
+/// Called before each further page of a list: a page is a request, and the reader may have few requests left.
 pub trait Paging: Send + Sync {
-    /// Completes when the next page may be asked for.
+    /// Completes when the next page may be requested.
     fn next_page(&self) -> BoxFuture<'_, ()>;
 }
 
-/// Shared by the pages of one read.
+/// The paging that all pages of one read share.
 pub type Pages = Arc<dyn Paging>;
 
-/// Pages as fast as they come.
+/// Pages without any delay.
 #[derive(Debug, Clone, Copy)]
 pub struct Unlimited;
 
@@ -188,14 +189,14 @@ impl Paging for Unlimited {
     }
 }
 
-/// Whoever carries the messages.
+/// The service that delivers messages.
 pub trait Provider: Send + Sync + 'static {
-    /// Makes one call and says what became of it; bounded in time by the provider's own timeouts.
+    /// Makes one call and returns its outcome. The provider's own timeouts bound its duration.
     fn send(&self, call: Call) -> BoxFuture<'_, Reply>;
 
-    /// Shows the recipient that somebody types or records.
+    /// Shows the recipient that the account is typing or recording.
     ///
-    /// The error is what went wrong; nothing depends on it.
+    /// The error describes the failure; nothing depends on it.
     fn set_composing(
         &self,
         account_id: AccountId,
@@ -203,10 +204,10 @@ pub trait Provider: Send + Sync + 'static {
         composing: Composing,
     ) -> BoxFuture<'_, Result<(), ProviderError>>;
 
-    /// The messages of a chat that are dated after `since`, newest first, read anew.
+    /// Returns the messages of a chat dated after `since`, newest first, freshly read.
     ///
     /// # Errors
-    /// When they could not all be read; then nothing is known of the chat.
+    /// Returns an error if they could not all be read; nothing is known of the chat then.
     fn messages_since(
         &self,
         account_id: AccountId,
@@ -215,20 +216,20 @@ pub trait Provider: Send + Sync + 'static {
         pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<ObservedMessage>, Unread>>;
 
-    /// The chats that exist with one user, the latest first, read anew.
+    /// Returns the chats with one user, latest first, freshly read.
     ///
     /// # Errors
-    /// When they could not be read.
+    /// Returns an error if they could not be read.
     fn chats_with(
         &self,
         account_id: AccountId,
         user_id: UserId,
     ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>>;
 
-    /// The group chats in which something was written after `since`, newest first, read anew; of one inbox, if given.
+    /// Returns the group chats with activity after `since`, newest first, freshly read; of one inbox, if given.
     ///
     /// # Errors
-    /// When they could not all be read.
+    /// Returns an error if they could not all be read.
     fn groups_since(
         &self,
         account_id: AccountId,
@@ -237,28 +238,28 @@ pub trait Provider: Send + Sync + 'static {
         pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<ObservedGroup>, Unread>>;
 
-    /// The inboxes of an account, read anew.
+    /// Returns the inboxes of an account, freshly read.
     ///
     /// # Errors
-    /// When they could not be read.
+    /// Returns an error if they could not be read.
     fn inboxes(
         &self,
         account_id: AccountId,
         pages: Pages,
     ) -> BoxFuture<'_, Result<Vec<ObservedInbox>, Unread>>;
 
-    /// The InMails that an account may still send, read anew.
+    /// Returns the InMails that an account may still send, freshly read.
     ///
     /// # Errors
-    /// When they could not be read.
+    /// Returns an error if they could not be read.
     fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>>;
 
-    /// What Unipile knows of an account, read anew.
+    /// Returns what Unipile reports about an account, freshly read.
     ///
     /// # Errors
-    /// When it could not be read.
+    /// Returns an error if it could not be read.
     fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<ObservedAccount, Unread>>;
 
-    /// What time it is by the clock that dates messages; `None` while no answer has told.
+    /// Returns the time by the clock that dates messages; `None` until an answer has carried a date.
     fn time(&self) -> Option<ProviderTime>;
 }

@@ -1,7 +1,9 @@
-//! How much of a call's body was handed to the connection: what was not handed over as a whole reached nobody (P2).
+//! Tracks how much of a call's body was handed to the connection. A body that was not handed over completely cannot
+//! have reached a recipient (P2).
 //!
-//! Kept by the caller as well, which may have to give a call up. Looking ends the handing over: a connection works on in
-//! the background when its caller has left, and would otherwise send what was just taken for not sent.
+//! The caller keeps a copy, because it may have to abandon the call. Reading the progress ends the handover: a
+//! connection continues in the background after its caller has left, and could otherwise send a body just classified
+//! as not sent.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,28 +14,28 @@ use futures_util::stream::Stream;
 /// How much of a body was handed to the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Handed {
-    /// Nothing, so nothing of it left.
+    /// Nothing, so no part of it was sent.
     Nothing,
-    /// A part, so the rest certainly did not leave.
+    /// A part, so the rest was certainly not sent.
     Part,
-    /// All of it, so that it may have left; or nobody watched.
+    /// All of it, so that it may have been sent; or progress was not tracked.
     All,
 }
 
-/// Shared by whoever makes a call and whoever waits for it.
+/// Shared by the task that makes a call and the task that waits for it.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bytes of the body, once the call has begun.
+    /// Length of the body in bytes, once the call has begun.
     length: Option<u64>,
     handed: u64,
     stopped: bool,
 }
 
 impl Progress {
-    /// From now on nothing more is handed over; answers how much was.
+    /// Ends the handover. Returns how much was handed over.
     pub fn stop(&self) -> Handed {
         let mut state = self.state();
         state.stopped = true;
@@ -44,7 +46,7 @@ impl Progress {
         }
     }
 
-    /// `body`, which has `length` bytes, watched. It ends with an error once it is stopped.
+    /// Wraps `body`, which has `length` bytes, to track it. It ends with an error once it is stopped.
     pub(super) fn watch<B>(
         &self,
         length: u64,

@@ -1,8 +1,8 @@
 //! The reads of the Unipile API: chats, messages, inboxes, credits, accounts.
 //!
-//! Each says `Cache-Control: no-cache`, because Unipile answers a GET with what was true up to an hour ago otherwise,
-//! and an answer that comes from its cache all the same is refused: what is decided on must be fresh. A list is read to
-//! its end or not at all.
+//! Each request carries `Cache-Control: no-cache`, because Unipile otherwise answers a GET with data up to an hour
+//! old. An answer from its cache is refused all the same: decisions need fresh data. A list is read to its end or not
+//! at all.
 
 use jiff::Timestamp;
 use reqwest::header::{CACHE_CONTROL, HeaderMap};
@@ -21,13 +21,13 @@ use crate::domain::outcome::{Outcome, ProviderError, UNTYPED_SUCCESS};
 
 type Result<T> = std::result::Result<T, Unread>;
 
-/// Most of a page that is read: a hundred messages of the longest texts.
+/// Maximum size of a page: a hundred messages of the longest texts.
 const MAX_PAGE_BYTES: usize = 16 << 20;
-/// Entries asked for at once; a page may be shorter (Unipile's page on pagination).
+/// Entries requested at once; a page may be shorter (Unipile's page on pagination).
 const PAGE: usize = 100;
-/// A list that goes on beyond so many pages is not read to its end, and says so.
+/// Maximum number of pages of a list. A longer list is not read to its end and returns an error.
 const MAX_PAGES: usize = 50;
-/// Groups of a list without participants that are looked up one by one.
+/// Maximum number of groups without participants in a list that are looked up one by one.
 const MOST_LOOKED_UP: usize = 20;
 
 impl Unipile {
@@ -66,10 +66,10 @@ impl Unipile {
             Some(inbox_id) => format!("/v2/{account}/inboxes/{}/chats", segment(inbox_id.as_str())),
             None => format!("/v2/{account}/chats"),
         };
-        // A chat that does not say when something was written in it is looked into as well.
+        // A chat that does not state its last activity is read as well.
         let wanted = |group: &ObservedGroup| group.last_message_at.is_none_or(|at| at > since);
         let mut groups = self.list((&path, "type=group"), pages, group, wanted).await?;
-        // A list may leave the participants out; the chat itself shows them.
+        // A list may omit the participants; the chat itself has them.
         for found in groups.iter_mut().filter(|found| found.members.is_none()).take(MOST_LOOKED_UP) {
             pages.next_page().await;
             let body = self.get(&format!("/v2/{account}/chats/{}", segment(found.chat_id.as_str()))).await?;
@@ -112,7 +112,7 @@ impl Unipile {
         })
     }
 
-    /// Reads a list page by page until one of its entries is not `wanted` any more: it is sorted newest first.
+    /// Reads a list, sorted newest first, page by page until an entry is not `wanted`.
     async fn list<T>(
         &self,
         (path, query): (&str, &str),
@@ -193,13 +193,13 @@ impl Unipile {
     }
 }
 
-/// Whether an answer comes from Unipile's cache.
+/// Returns whether an answer comes from Unipile's cache.
 fn is_cached(headers: &HeaderMap) -> bool {
     let hit = headers.get("x-cache").and_then(|value| value.to_str().ok());
     hit.is_some_and(|value| value.to_ascii_uppercase().contains("HIT"))
 }
 
-/// What the outcome of a call would be says what stops reads as well.
+/// Converts the outcome that a call would have: what stops a call stops a read as well.
 fn of_outcome(outcome: Outcome) -> Unread {
     match outcome {
         Outcome::Accepted { .. } => unread(ProviderError::default()),

@@ -1,25 +1,26 @@
-//! How long an answer asks to wait, by its headers.
+//! The wait that an answer requests in its headers.
 //!
-//! `Retry-After` comes in two forms (RFC 9110, section 10.2.3): a number of seconds, which some servers send with a
+//! `Retry-After` has two forms (RFC 9110, section 10.2.3): a number of seconds, which some servers send with a
 //! fraction, and a date. A date is measured from the `Date` of the same answer, because the clocks of two machines
-//! differ. `x-ratelimit-reset` is Unipile's own header and counts in seconds.
+//! differ. `x-ratelimit-reset` is Unipile's own header and counts seconds.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// No wait is longer: what is beyond this is a mistake of the sender's.
+/// Longest accepted wait: anything longer is an error of the sender.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// The wait that `headers` ask for, rounded up to whole seconds; `None` if they ask for none that can be understood.
+/// Returns the wait that `headers` request, rounded up to whole seconds; `None` if they request none that can be
+/// parsed.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let sent_at = text(DATE.as_str()).and_then(date).unwrap_or(now);
     let by_standard =
         text(RETRY_AFTER.as_str()).and_then(|value| seconds(value).or_else(|| until(value, sent_at)));
     let by_unipile = text("x-ratelimit-reset").and_then(seconds);
-    // A date that has passed says less than a number.
+    // A date in the past carries less information than a number.
     by_standard.filter(|wait| !wait.is_zero()).or(by_unipile).or(by_standard)
 }
 
@@ -31,13 +32,13 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(seconds.ceil()).unwrap_or(LONGEST).min(LONGEST))
 }
 
-/// A date that has passed asks for no wait.
+/// A date in the past requests no wait.
 fn until(text: &str, sent_at: Timestamp) -> Option<Duration> {
     let wait = Duration::try_from(date(text)?.duration_since(sent_at)).unwrap_or_default();
     Some(Duration::from_secs(wait.as_millis().div_ceil(1000).try_into().ok()?).min(LONGEST))
 }
 
-/// A date in any of the three forms of RFC 9110, section 5.6.7.
+/// Parses a date in any of the three forms of RFC 9110, section 5.6.7.
 pub(super) fn date(text: &str) -> Option<Timestamp> {
     Timestamp::try_from(httpdate::parse_http_date(text).ok()?).ok()
 }
@@ -46,7 +47,7 @@ pub(super) fn date(text: &str) -> Option<Timestamp> {
 mod tests {
     use super::*;
 
-    /// 08:49:37 on the day of the RFC's examples.
+    /// Returns 08:49:37 on the day of the RFC's examples.
     fn now() -> Timestamp {
         "1994-11-06T08:49:37.250Z".parse().unwrap()
     }

@@ -1,6 +1,6 @@
-//! Unipile's messages and chats, out of the JSON of a read.
+//! Parses Unipile's messages and chats from the JSON of a read.
 //!
-//! Called by `reads.rs`. A field that the description promises and that is missing is an error; one that may be missing
+//! Called by `reads.rs`. A missing field that the description promises is an error; an optional field that is missing
 //! stays unknown. Unknown is never turned into an answer.
 
 use jiff::Timestamp;
@@ -43,7 +43,7 @@ fn attachment(file: &Value) -> ObservedAttachment {
     }
 }
 
-/// A whole number, which may be written with a fraction of zero.
+/// Reads a whole number, which may be written with a fraction of zero.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -54,7 +54,7 @@ fn whole(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_f64().filter(is_whole).map(|number| number as u64))
 }
 
-/// A flag; some answers write it as 0 or 1.
+/// Reads a flag; some answers write it as 0 or 1.
 fn flag(value: &Value, field: &str) -> Option<bool> {
     match value.get(field)? {
         Value::Bool(flag) => Some(*flag),
@@ -73,7 +73,7 @@ pub(super) fn group(value: &Value) -> Result<ObservedGroup> {
     Ok(ObservedGroup { chat_id, name: text(value, "name"), last_message_at, members: members(value) })
 }
 
-/// Everybody but the account itself, if everybody is told.
+/// Returns all participants but the account itself, if the chat lists all of them.
 fn members(chat: &Value) -> Option<Vec<Member>> {
     let participants = chat.get("participants").and_then(Value::as_array).filter(|all| !all.is_empty())?;
     let is_self = |participant: &&Value| flag(participant, "is_self") == Some(true);
@@ -111,7 +111,8 @@ pub(super) fn array<'a>(value: &'a Value, field: &str) -> Result<&'a Vec<Value>>
     value.get(field).and_then(Value::as_array).ok_or_else(|| odd(field, value))
 }
 
-/// An answer without a field that the description promises; its content may be a person's words and is not repeated.
+/// Builds the error for an answer without a field that the description promises. It does not repeat the answer's
+/// content, which may be private.
 pub(super) fn odd(field: &str, value: &Value) -> Unread {
     let fields: Vec<&str> = value.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
     let what =

@@ -1,5 +1,5 @@
-//! The body of a send as a stream: the base64 of files is made piece by piece while it is sent, so that sending 20 MB holds
-//! a few hundred kilobytes.
+//! The body of a send as a stream: files are encoded in base64 piece by piece while they are sent, so that sending 20
+//! MB needs a few hundred kilobytes of memory.
 
 use std::io;
 
@@ -13,11 +13,11 @@ use super::CallAttachment;
 /// A part of the body.
 enum Part {
     Text(String),
-    /// The file's bytes from this piece on.
+    /// The file's bytes, from this piece on.
     File(CallAttachment, u32),
 }
 
-/// The body `base` with `attachments` in it, and its exact length in bytes.
+/// Returns the body `base` with `attachments` in it, and its exact length in bytes.
 pub(super) fn body(
     base: &Value,
     attachments: Vec<CallAttachment>,
@@ -52,7 +52,7 @@ pub(super) fn body(
     (length, stream::try_unfold(parts, next))
 }
 
-/// What stands before the content: Unipile's fields, and `voice_note`, which its guide has.
+/// Returns the fields before the content: Unipile's, and `voice_note` from its guide.
 fn head(file: &CallAttachment) -> Value {
     let attachment = &file.attachment;
     let mut head = json!({ "filename": attachment.filename, "content_type": attachment.content_type });
@@ -69,7 +69,7 @@ fn head(file: &CallAttachment) -> Value {
     head
 }
 
-/// The next bytes; the parts that are left stand last first.
+/// Returns the next bytes; the remaining parts are in reverse order.
 async fn next(mut parts: Vec<Part>) -> io::Result<Option<(Vec<u8>, Vec<Part>)>> {
     loop {
         match parts.pop() {

@@ -1,8 +1,8 @@
-//! The provider's clock, as the `Date` of its answers tells it.
+//! The provider's clock, according to the `Date` of its answers.
 //!
-//! Messages are dated by the provider, so whether one was written before a call is a question to its clock, not to ours.
-//! A `Date` has whole seconds and was written between the request and the answer, so the time is known as an interval of
-//! about a second. It is carried on by a clock that nobody sets and that goes on while the machine is suspended.
+//! The provider dates messages, so its clock, not ours, decides whether a message was written before a call. A `Date`
+//! has whole seconds and was written between the request and the answer, so the time is known as an interval of about
+//! a second. It is extrapolated by a clock that cannot be set and that keeps running while the machine is suspended.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::retry_after::date;
 use crate::clock::Clock;
 use crate::domain::observed::ProviderTime;
 
-/// Two clocks drift apart by at most one part in so many (100 ppm).
+/// Maximum drift between two clocks: one part in this many (100 ppm).
 const DRIFT: u32 = 10_000;
 
-/// What is known of the provider's clock.
+/// What is known about the provider's clock.
 pub(super) struct TheirClock {
     clock: Arc<dyn Clock>,
     newest: Mutex<Option<Dated>>,
@@ -26,7 +26,7 @@ pub(super) struct TheirClock {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Dated {
     date: jiff::Timestamp,
-    /// When the request was made and when its answer came, by [`Clock::elapsed`].
+    /// When the request was made and when its answer arrived, by [`Clock::elapsed`].
     asked: Duration,
     answered: Duration,
 }
@@ -36,22 +36,22 @@ impl TheirClock {
         Self { clock, newest: Mutex::default() }
     }
 
-    /// The date of an answer that came just now to a request of the time `asked`; `None` without one, or if a cache
-    /// may have kept the answer.
+    /// Returns the date of an answer that just arrived for a request made at `asked`; `None` if it has no date, or if
+    /// a cache may have stored the answer.
     pub(super) fn heard(&self, asked: Duration, headers: &HeaderMap) -> Option<Dated> {
         let is_old = headers.get(AGE).is_some_and(|age| age.as_bytes() != b"0");
         let date = headers.get(DATE)?.to_str().ok().and_then(|text| date(text.trim()))?;
         (!is_old).then_some(Dated { date, asked, answered: self.clock.elapsed() })
     }
 
-    /// Takes over the date of an answer that is Unipile's own.
+    /// Adopts the date of an answer that is Unipile's own.
     pub(super) fn learn(&self, dated: Option<Dated>) {
         if dated.is_some() {
             *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = dated;
         }
     }
 
-    /// The provider's time now, if it is known.
+    /// Returns the provider's time now, if it is known.
     pub(super) fn now(&self) -> Option<ProviderTime> {
         let dated = (*self.newest.lock().unwrap_or_else(PoisonError::into_inner))?;
         let elapsed = self.clock.elapsed();
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::clock::Sleep;
 
-    /// A machine whose wall clock is years off and whose monotonic clock stands still.
+    /// A machine whose wall clock is years off and whose monotonic clock does not advance.
     #[derive(Clone)]
     struct Clocks(Arc<Mutex<Duration>>);
 
@@ -94,7 +94,7 @@ mod tests {
         "2026-11-22T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds)
     }
 
-    /// The provider's clock after an answer at 100 s, asked for 2 s before and dated 12:00:00.
+    /// Returns the provider's clock after an answer at 100 s, requested 2 s earlier and dated 12:00:00.
     fn told() -> (Clocks, TheirClock) {
         let ours = Clocks(Arc::new(Mutex::new(Duration::from_secs(100))));
         let theirs = TheirClock::new(Arc::new(ours.clone()));

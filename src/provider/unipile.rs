@@ -1,9 +1,9 @@
 //! The Unipile API v2 over HTTP.
 //!
-//! The client repeats nothing: no redirects, no retries. A call without an answer certainly reached nobody if its body was
-//! not handed to the connection as a whole; everything after that may have. Idle connections are let go of after a few seconds, because a server that
-//! closes one while we write on it would leave a message's outcome unknown for no good reason: at one call every 10 to
-//! 20 seconds a new connection costs less than a person's look into a chat.
+//! The client repeats nothing: no redirects, no retries. A call without an answer certainly reached no recipient if
+//! its body was not handed to the connection completely; after that, it may have. Idle connections are closed after a
+//! few seconds, because a server that closes one while we write to it would leave a message's outcome unknown for no
+//! good reason: at one call every 10 to 20 seconds, a new connection costs less than a person's review of a chat.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,26 +25,26 @@ use crate::domain::observed::{
 };
 use crate::domain::outcome::{Heard, Hold, Outcome, Phase, ProviderError};
 
-/// No answer of Unipile's to a send is longer; what is longer is not an answer of Unipile's.
+/// Maximum size of Unipile's answer to a send; anything longer is not an answer of Unipile's.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 
-/// A typing indicator that takes longer has missed its moment.
+/// A typing indicator that takes longer is too late to be useful.
 const COMPOSING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How to reach Unipile.
+/// Options for reaching Unipile.
 #[derive(Clone)]
 pub struct UnipileOptions {
     /// `https://api.unipile.com`, without the `/v2`.
     pub base_url: String,
     /// The `X-API-KEY`.
     pub api_key: SecretString,
-    /// How it names things.
+    /// Which field names to use.
     pub dialect: Dialect,
-    /// For the connection alone, with DNS and TLS.
+    /// Timeout of the connection alone, with DNS and TLS.
     pub connect_timeout: Duration,
-    /// For the whole call.
+    /// Timeout of the whole call.
     pub request_timeout: Duration,
-    /// Tells how far away a date in an answer is, if the answer does not say when it was written.
+    /// Determines how far away a date in an answer is, if the answer does not say when it was written.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -58,12 +58,12 @@ pub struct Unipile {
 }
 
 impl Unipile {
-    /// Makes the client; connects to nobody yet.
+    /// Creates the client; opens no connection yet.
     ///
     /// # Errors
-    /// When the key cannot be a header, or the system's certificates cannot be read.
+    /// Returns an error if the key is not a valid header, or the system's certificates cannot be read.
     pub fn new(options: &UnipileOptions) -> Result<Self, reqwest::Error> {
-        // One crypto library for the whole program; a second installation is a harmless no.
+        // One crypto library for the whole program; a second installation fails harmlessly.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         if let Ok(mut key) = HeaderValue::from_str(options.api_key.expose_secret()) {
@@ -72,7 +72,7 @@ impl Unipile {
         }
         let base_url = options.base_url.trim_end_matches('/').to_owned();
         let builder = reqwest::Client::builder();
-        // http is for this machine only; otherwise the proxy of the environment is used (`config/proxy.rs`).
+        // http is only for this machine; otherwise the proxy of the environment is used (`config/proxy.rs`).
         let builder = if base_url.starts_with("http:") { builder.no_proxy() } else { builder };
         let client = builder
             .user_agent(concat!("outboxd/", env!("CARGO_PKG_VERSION")))
@@ -200,7 +200,7 @@ impl Provider for Unipile {
     }
 }
 
-/// Reads the answer to its end; half an answer is an unknown outcome, whatever its status promised.
+/// Reads the answer to its end; an incomplete answer is an unknown outcome, whatever its status.
 async fn read(mut response: reqwest::Response, expected: Expected, now: Timestamp) -> Reply {
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), now);
@@ -212,7 +212,7 @@ async fn read(mut response: reqwest::Response, expected: Expected, now: Timestam
     Reply { phase: Phase::Answered, outcome }
 }
 
-/// The body to its end, if it has one of at most `most` bytes.
+/// Reads the body to its end, if it has at most `most` bytes.
 pub(super) async fn whole(response: &mut reqwest::Response, most: usize) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     loop {
@@ -230,20 +230,20 @@ fn broken(status: u16, what: String) -> Reply {
     Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
 }
 
-/// A send without an answer. Nobody can have acted on a request whose body did not leave as a whole.
+/// Classifies a send without an answer. A request whose body was not sent completely cannot have been acted on.
 fn unanswered(error: &reqwest::Error, handed: Handed) -> Reply {
     let (phase, kind, hold) = match handed {
         Handed::Nothing if !error.is_builder() && !error.is_connect() => {
             (Phase::Connecting, "not_written", Hold::Api)
         }
-        // The API may have taken offence at this very message, so it waits alone.
+        // The API may have rejected this very message, so only this message waits.
         Handed::Part => (Phase::Written, "cut_off", Hold::Message),
         Handed::Nothing | Handed::All => return not_answered(error),
     };
     Reply { phase, outcome: Outcome::NotSent { problem: ProviderError::local(kind, chain(error)), hold } }
 }
 
-/// A request without an answer: certainly not acted on only if no connection was made.
+/// Classifies a request without an answer: certainly not acted on only if no connection was made.
 pub(super) fn not_answered(error: &reqwest::Error) -> Reply {
     if error.is_builder() {
         let problem = ProviderError::local("invalid_request", chain(error));
@@ -259,7 +259,7 @@ pub(super) fn not_answered(error: &reqwest::Error) -> Reply {
     Reply { phase: Phase::Written, outcome: Outcome::Uncertain { phase: Phase::Written, problem } }
 }
 
-/// An error with its causes, without the URL (it holds ids).
+/// Returns an error with its causes, without the URL (which contains ids).
 fn chain(error: &reqwest::Error) -> String {
     use std::error::Error as _;
     let mut text = match (error.is_timeout(), error.is_connect()) {

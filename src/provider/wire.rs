@@ -1,8 +1,8 @@
-//! Unipile's JSON: the bodies we send, and what an answer means.
+//! Unipile's JSON: the request bodies, and the meaning of each answer.
 //!
-//! [`classify`] is the one place that decides whether a call can have reached somebody. It looks at the error's
-//! `type` first and at the HTTP status second; what it does not know stops that message and is kept as it came.
-//! `tests/it/classify.rs` has a fixture for every type that is known.
+//! Only [`classify`] decides whether a call can have reached a recipient. It checks the error's `type` first and the
+//! HTTP status second; an unknown answer stops that message and is stored verbatim. `tests/it/classify.rs` has a
+//! fixture for every known type.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::domain::outcome::{
     DownCause, Hold, Outcome, Phase, ProviderError, UNTYPED_ANSWER, UNTYPED_SUCCESS,
 };
 
-/// Which success body a call expects.
+/// The success body that a call expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// `ChatStarted`, of both ways to start a chat.
@@ -35,20 +35,20 @@ impl Expected {
     }
 }
 
-/// An answer that came whole.
+/// A complete answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer<'a> {
-    /// The success body that would be right.
+    /// The expected success body.
     pub expected: Expected,
     /// HTTP status.
     pub status: u16,
-    /// How long `retry-after` says to wait, or else `x-ratelimit-reset`.
+    /// The wait that `retry-after` requests, or else `x-ratelimit-reset`.
     pub retry_after: Option<Duration>,
     /// The body.
     pub body: &'a [u8],
 }
 
-/// The path below the base URL and the body of a call.
+/// Returns the path below the base URL, the body of a call, and the success body to expect.
 pub fn request(call: &Call, dialect: Dialect) -> (String, Value, Expected) {
     let account = segment(call.account_id.as_str());
     match &call.target {
@@ -84,7 +84,7 @@ pub fn request(call: &Call, dialect: Dialect) -> (String, Value, Expected) {
     }
 }
 
-/// In the SDKs' words a string starts a chat with one person and an array a group; the guide shows arrays only.
+/// In the SDKs' form, a string starts a chat with one person and an array a group; the guide only uses arrays.
 fn start_into(body: &mut Value, recipients: &Recipients, specifics: Option<&Value>, dialect: Dialect) {
     match recipients {
         Recipients::One(user_id) => {
@@ -109,14 +109,14 @@ fn start_into(body: &mut Value, recipients: &Recipients, specifics: Option<&Valu
     }
 }
 
-/// An opaque id as one path segment.
+/// Encodes an opaque id as one path segment.
 pub(super) fn segment(id: &str) -> String {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
     const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
     utf8_percent_encode(id, SEGMENT).to_string()
 }
 
-/// What an answer means. Pure; unknown things are never taken for "not sent".
+/// Classifies an answer. Pure; an unknown answer is never classified as "not sent".
 pub fn classify(answer: &Answer<'_>) -> Outcome {
     let body: Option<Value> = serde_json::from_slice(answer.body).ok();
     if (200..300).contains(&answer.status) {
@@ -163,7 +163,7 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
         _unknown => match answer.status {
             408 | 425 => not_sent(Hold::Message)(problem),
             429 => not_sent(Hold::Account(answer.retry_after))(problem),
-            // No message is the cause of a 401; stopping the account loses nothing (docs/decisions/0003).
+            // No message causes a 401; stopping the account loses nothing (docs/decisions/0003).
             401 => down(DownCause::Disconnected)(problem),
             400..=499 => refused(problem),
             _ => uncertain(problem),
@@ -171,16 +171,16 @@ pub fn classify(answer: &Answer<'_>) -> Outcome {
     }
 }
 
-/// What an answer means that is not Unipile's own: something on the way to it answered in its place. A 4xx means that
-/// the request was not passed on, which is trouble of the API and never of the message or its account.
+/// Classifies an answer that is not Unipile's own but a gateway's. A 4xx means that the gateway did not pass the
+/// request on, which is a failure of the API and never of the message or its account.
 fn by_gateway(answer: &Answer<'_>, problem: ProviderError) -> Outcome {
     match answer.status {
         // The request is too large for the gateway, and stays so.
         413 | 414 | 431 => Outcome::Refused(problem),
         429 => Outcome::NotSent { problem, hold: Hold::Account(answer.retry_after) },
-        // A gateway says 408 as well when whoever is behind it was slow to answer; 499 when somebody gave up.
+        // A gateway also returns 408 if the server behind it was slow to answer, and 499 if the client gave up.
         408 | 499 => Outcome::Uncertain { phase: Phase::Answered, problem },
-        // These two repeat the request elsewhere, so it was not acted on here.
+        // 307 and 308 redirect the request elsewhere, so it was not acted on here.
         307 | 308 | 400..=498 => Outcome::NotSent { problem, hold: Hold::Api },
         _ => Outcome::Uncertain { phase: Phase::Answered, problem },
     }
@@ -217,11 +217,11 @@ fn success(answer: &Answer<'_>, body: Option<&Value>) -> Outcome {
     Outcome::Accepted { chat_id, message_ids }
 }
 
-/// Unipile's error, or what a gateway said in its place.
+/// Returns Unipile's error, or what a gateway returned in its place.
 fn problem(answer: &Answer<'_>, body: Option<&Value>) -> ProviderError {
     let text = |field: &str| body.and_then(|body| body.get(field)).and_then(Value::as_str).map(str::to_owned);
     let is_error = text("object").is_some_and(|object| object == "Error");
-    // Gateways answer with problem documents as well, whose type is `about:blank` or an address.
+    // Gateways return problem documents as well, whose type is `about:blank` or an address.
     let is_ours = |kind: &String| is_error || kind.starts_with("api/") || kind.starts_with("provider/");
     let Some(kind) = text("type").filter(is_ours) else {
         let detail = format!("an answer without an error type: {}", excerpt(answer.body));
@@ -237,7 +237,7 @@ fn problem(answer: &Answer<'_>, body: Option<&Value>) -> ProviderError {
     }
 }
 
-/// The beginning of a body, for a person.
+/// Returns the start of a body, for a person.
 fn excerpt(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let short: String = text.chars().take(500).collect();

@@ -29,7 +29,7 @@ pub(super) fn decode(base64: &str) -> Option<Arc<[u8]>> {
         return None;
     }
     let mut decoded: Arc<[u8]> = std::iter::repeat_n(0, base64.len() / 4 * 3 - padding).collect();
-    let bytes = Arc::get_mut(&mut decoded).expect("nobody else has it yet");
+    let bytes = Arc::get_mut(&mut decoded).expect("it is not shared yet");
     for (four, three) in letters.chunks(4).zip(bytes.chunks_mut(3)) {
         let mut group = 0_u32;
         for letter in four {

@@ -127,7 +127,7 @@ impl Chat {
 
     /// Returns who sent `message`; `me` is the account's own user id.
     pub(super) fn sender<'a>(&'a self, message: &Message, me: &'a str) -> &'a str {
-        if message.is_sender { me } else { self.users.first().map_or("somebody", String::as_str) }
+        if message.is_sender { me } else { self.users.first().map_or("unknown", String::as_str) }
     }
 
     /// Returns the newest messages that match `query`, and the position below which the next page starts, if there is

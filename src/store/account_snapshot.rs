@@ -38,7 +38,6 @@ impl Store {
     /// than `again` ago. Returns at most `limit` accounts, oldest snapshot first.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn snapshots_due(
         &self,
@@ -56,7 +55,6 @@ impl Store {
     /// Returns the snapshots of these accounts. Accounts that were never read are absent.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn snapshots_of(&self, accounts: &[&AccountId]) -> Result<HashMap<AccountId, AccountSnapshot>> {
         const SQL: &str =
@@ -73,7 +71,6 @@ impl Store {
     /// all accounts.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn snapshots(&self, only: Option<&AccountId>) -> Result<HashMap<AccountId, AccountSnapshot>> {
         if let Some(id) = only {
@@ -90,7 +87,6 @@ impl Store {
     /// may send again: an account that is connected again resumes, a restricted one does not.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn sync_account(&self, account: AccountId, reading: Reading) -> Result<bool> {
         let at = reading.at;
@@ -135,8 +131,8 @@ async fn note(connection: &mut SqliteConnection, account: AccountId, reading: Re
     }
 }
 
-/// Takes an account down as soon as Unipile reports it as stopped, and resumes it when Unipile reports it as
-/// connected. A read in the first moments after a refused call may be older than the refusal and does not count.
+/// Takes an account down as soon as Unipile reports it as disconnected, and resumes it when Unipile reports it as
+/// running. A read in the first moments after a refused call may be older than the refusal and does not count.
 async fn connected(
     connection: &mut SqliteConnection,
     account: &AccountId,

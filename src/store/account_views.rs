@@ -180,7 +180,6 @@ impl Store {
     /// Returns one account and what waits on it.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn account(&self, id: &AccountId) -> Result<Option<AccountView>> {
         // Built from constants; values are bound.
@@ -191,7 +190,6 @@ impl Store {
     /// Returns a page of accounts and what waits on them.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn account_page(&self, filter: &AccountFilter) -> Result<AccountPage> {
         let after = filter.after.as_ref().map_or("", |after| after.id.as_str());
@@ -212,7 +210,6 @@ impl Store {
     /// accounts.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn accounts(&self, only: Option<&AccountId>) -> Result<Vec<AccountView>> {
         let filter =
@@ -227,7 +224,6 @@ impl Store {
     /// queued messages.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn account_ids(
         &self,

@@ -61,7 +61,6 @@ impl Store {
     /// Pauses sending, immediately and durably.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails; nothing is paused then.
     pub async fn pause(&self, scope: Scope, request: PauseRequest, now: Timestamp) -> Result<Paused> {
         self.inner
@@ -75,7 +74,6 @@ impl Store {
     /// account.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn resume(&self, scope: Scope, lift_hold: bool, now: Timestamp) -> Result<Resumed> {
         self.inner
@@ -88,7 +86,6 @@ impl Store {
     /// first message.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn make_accounts(&self, ids: Vec<AccountId>, now: Timestamp) -> Result<()> {
         const SQL: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
@@ -110,7 +107,6 @@ impl Store {
     /// Releases a queue that was held because it is a copy or was restored. Returns whether it was held.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails; the queue stays held then.
     pub async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
         let exclusive =

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
-use super::messages::{KnownAccounts, due_at};
+use super::insert::due_at;
+use super::messages::KnownAccounts;
 use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
 use super::{Store, blobs};
@@ -119,7 +120,6 @@ impl Store {
     /// Returns rows that other programs inserted and that are not yet admitted, oldest first.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
         inserted(&self.inner.readers, Seq(0), limit).await
@@ -128,7 +128,6 @@ impl Store {
     /// Queues or rejects inserted rows. Returns how many of them still existed.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails; no row is admitted or rejected then.
     pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
         self.inner.writer.admit(admissions).await

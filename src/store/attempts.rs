@@ -39,7 +39,7 @@ pub struct Intent {
     pub next_call_at: Timestamp,
     /// When the call begins, by the process's monotonic clock.
     pub monotonic: Duration,
-    /// Latest time at which the call can begin by the provider's clock, if that clock is known.
+    /// Earliest time at which the call can begin by the provider's clock, if that clock is known.
     pub provider_at: Option<Timestamp>,
     /// Hash of the request.
     pub fingerprint: String,
@@ -101,7 +101,6 @@ impl Store {
     /// Makes the intent to call durable, unless something stops it.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails; no call may be made then.
     pub async fn begin_attempt(&self, intent: Intent) -> Result<Begun> {
         self.inner.writer.failpoints.pass(Failpoint::Begins(intent.account_id.clone(), intent.seq)).await;
@@ -111,7 +110,6 @@ impl Store {
     /// Records the outcome of a call. Returns `false` if the attempt was no longer open.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails; the attempt stays open and must be settled again.
     pub async fn settle(&self, settlement: Settlement) -> Result<bool> {
         self.inner.writer.settle(settlement).await

@@ -79,7 +79,6 @@ impl Store {
     /// Returns violations of P2 and P3 that the database shows, at most `limit` of each kind.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn breaches(&self, limit: u32) -> Result<Vec<Breach>> {
         let mut found = Vec::new();
@@ -94,7 +93,6 @@ impl Store {
     /// Returns how much there is to audit.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn audited(&self) -> Result<Audited> {
         const SQL: &str = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM attempts)";
@@ -107,7 +105,6 @@ impl Store {
     /// continuing after those in `before`.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn sends(&self, account: &AccountId, before: &[PastSend], limit: u32) -> Result<Vec<PastSend>> {
         const SQL: &str = "SELECT t.started_at, t.kind, m.id, coalesce(m.urgent AND m.ignore_hours, 0) AS ignores_hours \

@@ -57,7 +57,6 @@ impl Store {
     /// Writes a copy of the queue to `path`, creating its folder if it is missing.
     ///
     /// # Errors
-    ///
     /// See [`BackupError`]; then no file of that name exists, or the existing one is unchanged.
     pub async fn backup(&self, path: &Path, now: Timestamp) -> Result<Backup, BackupError> {
         let mut name = path.as_os_str().to_owned();

@@ -14,7 +14,6 @@ impl Store {
     /// Returns one piece of a blob; `None` after the last.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn blob_piece(&self, sha256: &str, piece: u32) -> Result<Option<Vec<u8>>> {
         const SQL: &str = "SELECT bytes FROM blob_pieces WHERE sha256 = ?1 AND piece = ?2";

@@ -25,7 +25,6 @@ impl Store {
     /// last `passed` after that boot.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn keep_pauses(
         &self,

@@ -122,7 +122,6 @@ impl Store {
     /// Returns the candidates of `account`; `None` if it has no message that can become due without a further change.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn candidates(&self, account: &AccountId, now: Timestamp) -> Result<Option<Candidates>> {
         self.candidates_for(Asker::Engine, account, now).await
@@ -131,7 +130,6 @@ impl Store {
     /// Returns the candidates of `account`, read for `asker`.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn candidates_for(
         &self,
@@ -169,7 +167,6 @@ impl Store {
     /// Returns messages whose retry is due to their lanes, in their original order.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
         self.inner
@@ -187,7 +184,6 @@ impl Store {
     /// Returns the fair share of `account`: the virtual time, and the finish of each campaign ahead of it.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn fair_shares(&self, account: &AccountId) -> Result<(u64, HashMap<String, u64>)> {
         const SQL: &str = "SELECT a.virtual_time, (SELECT json_group_object(t.campaign, t.finish) FROM fair_shares t \

@@ -69,7 +69,6 @@ impl Store {
     /// shows a time before the newest event.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn clock_step_since_last_run(&self, reading: &ClockReading) -> Result<Option<ClockStep>> {
         const LAST: &str = "SELECT boot_id, clock_at, clock_ms, \
@@ -96,7 +95,6 @@ impl Store {
     /// Moves every time that the daemon made by `step`, and records the clocks as they are now.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails; it can then be called again with the same step.
     pub async fn move_times(&self, step: ClockStep, reading: ClockReading) -> Result<()> {
         let due_at = step.to.checked_sub(NOTICED_WITHIN).unwrap_or(step.to);
@@ -129,7 +127,6 @@ impl Store {
     /// Records the clocks as this run found them.
     ///
     /// # Errors
-    ///
     /// Returns an error if SQLite fails.
     pub async fn note_clocks(&self, reading: ClockReading) -> Result<()> {
         let run = self.inner.run;

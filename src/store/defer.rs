@@ -1,8 +1,8 @@
-//! Messages that step aside without an attempt, so that the account's next one goes: InMails without credits, first
-//! messages whose chat could not be looked up; and those that cannot be sent as they are.
+//! Defers messages without an attempt, so that the account's next message is sent: InMails without credits, and first
+//! messages whose chat could not be looked up. Also ends messages that cannot be sent as they are.
 //!
-//! What is set aside has a `retry_at` and spends no retry; later messages of its thread wait behind it, as behind any
-//! message that is tried again. What is written here is not a promise: whoever sends looks again.
+//! A deferred message has a `retry_at` and spends no retry; later messages of its thread wait behind it, as behind
+//! any message that is retried. A deferral is not a promise: the engine checks again before it sends.
 
 use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
@@ -19,13 +19,13 @@ use crate::domain::time_text;
 /// Why the InMails of a balance wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InmailHold {
-    /// Until when.
+    /// When the hold ends.
     pub until: Timestamp,
-    /// In words.
+    /// The reason, as text.
     pub why: String,
 }
 
-/// Those that are due before the hold ends: a later one would come back too early.
+/// Only messages due before the hold ends: a later one would become due too early.
 pub(super) const HOLD: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?3, reason = 'inmail_credits', updated_at = ?4 \
      WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND due_at <= ?3 AND (retry_at IS NULL OR retry_at < ?3)";
 
@@ -33,10 +33,11 @@ pub(super) const RELEASE: &str = "UPDATE messages SET revision = messages.revisi
      WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND reason = 'inmail_credits'";
 
 impl Store {
-    /// Until when the InMails of this balance wait, and why; the time may have come. `None` if they do not wait.
+    /// Returns until when the InMails of this balance wait, and why. The time may have passed. `None` if they do not
+    /// wait.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn inmail_hold(&self, account: &AccountId, credit: Credit) -> Result<Option<InmailHold>> {
         const SQL: &str = "SELECT until, why FROM inmail_holds WHERE account_id = ?1 AND credit = ?2";
         let query = sqlx::query(SQL).bind(account.as_str()).bind(credit.as_str());
@@ -44,10 +45,10 @@ impl Store {
         Ok(Some(InmailHold { until: rows::required_time(&row, "until")?, why: row.try_get("why")? }))
     }
 
-    /// Has the InMails of this balance wait until `hold.until`, all that are due before.
+    /// Defers the InMails of this balance that are due before `hold.until` until that time.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn hold_inmails(
         &self,
         account: AccountId,
@@ -61,10 +62,10 @@ impl Store {
             .await
     }
 
-    /// Lets the InMails of this balance go on.
+    /// Releases the InMails of this balance.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn release_inmails(&self, account: AccountId, credit: Credit, now: Timestamp) -> Result<()> {
         self.inner
             .writer
@@ -72,10 +73,10 @@ impl Store {
             .await
     }
 
-    /// Sets one queued message aside until `until`.
+    /// Defers one queued message until `until`.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn defer(
         &self,
         seq: Seq,
@@ -98,10 +99,11 @@ impl Store {
             .await
     }
 
-    /// Ends a queued message that cannot be sent as it is: no call was made. `false` if it is queued no longer.
+    /// Fails a queued message that cannot be sent as it is; no call was made. Returns `false` if it is no longer
+    /// queued.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn refuse(&self, seq: Seq, reason: Reason, error: String, now: Timestamp) -> Result<bool> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
              WHERE seq = ?1 AND state = 'queued'";
@@ -117,10 +119,10 @@ impl Store {
             .await
     }
 
-    /// Notes into which chat a first message goes, and why.
+    /// Records which chat a first message goes to, and why.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn note_route(&self, seq: Seq, route: String, now: Timestamp) -> Result<()> {
         self.inner
             .writer
@@ -128,10 +130,10 @@ impl Store {
             .await
     }
 
-    /// Notes what a read showed: the account, or the key, cannot be used until a person has mended it.
+    /// Records that a read showed the account, or the key, to be unusable until a person fixes it.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn note_down(&self, account: AccountId, down: Down) -> Result<()> {
         let at = down.since;
         self.inner
@@ -173,7 +175,7 @@ async fn hold_inmails(
     query.execute(&mut *connection).await?;
     let query = sqlx::query(HOLD).bind(account).bind(credit).bind(&until).bind(&at);
     query.execute(&mut *connection).await?;
-    // The same news every hour is none.
+    // The same reason every hour is not a new event.
     if was.as_ref() != Some(&hold.why) {
         let reason = Reason::InmailCredits.as_str();
         event(connection, &at, "account.inmails_held", Some(account), reason, &hold.why).await?;

@@ -1,16 +1,18 @@
-//! What can go wrong with the queue itself, in words that say what to do.
+//! Errors of the queue itself.
+//!
+//! Each message says what happened and what to do.
 
 use std::path::{Path, PathBuf};
 
 use super::{LockHeld, sqlite};
 
-/// What can go wrong with the queue itself.
+/// An error of the queue itself.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another daemon has this database.
+    /// Another daemon has this database open.
     #[error(transparent)]
     Locked(#[from] LockHeld),
-    /// There is no folder for a new database.
+    /// The folder of a new database does not exist.
     #[error(
         "there is no queue {path}, and no folder {folder} to make one in; correct store.path, or make the folder \
          (mkdir -p {folder})"
@@ -28,10 +30,10 @@ pub enum StoreError {
     DanglingLink {
         /// The link.
         path: PathBuf,
-        /// What it points to.
+        /// The target of the link.
         target: PathBuf,
     },
-    /// What is there is no SQLite database.
+    /// The file is not a SQLite database.
     #[error(
         "{path} is not a SQLite database and is left as it is; correct store.path, or, if this was the queue, put a backup \
          in its place (docs/operations.md)"
@@ -49,7 +51,7 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
-    /// The database cannot be read.
+    /// The database is damaged.
     #[error(
         "the queue {path} is damaged; put a backup in its place (docs/operations.md), or save what can be saved with \
          `sqlite3 {path} .recover`"
@@ -57,7 +59,7 @@ pub enum StoreError {
     Damaged {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         #[source]
         source: sqlx::Error,
     },
@@ -77,12 +79,12 @@ pub enum StoreError {
         /// The restore guard.
         guard: PathBuf,
     },
-    /// A file beside the database could not be made.
+    /// A file next to the database could not be created.
     #[error("cannot use {path}; may this user write to its folder?")]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The operating system's error.
         #[source]
         source: std::io::Error,
     },
@@ -91,28 +93,28 @@ pub enum StoreError {
     Pragma {
         /// The database.
         path: PathBuf,
-        /// Which setting.
+        /// The setting.
         pragma: &'static str,
-        /// What was asked for.
+        /// The value that was requested.
         wanted: String,
-        /// What it is.
+        /// The value in effect.
         found: String,
     },
-    /// The database is older or newer than this program can read.
+    /// The database's schema is older or newer than this program supports.
     #[error("the database cannot be brought to this version; if a newer outboxd wrote it, run that one")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// Another program holds the write lock for longer than the writer waits.
+    /// Another program held the write lock for longer than the writer waits.
     #[error("another program keeps the database locked; end its transaction")]
     Busy,
     /// A stored value is not one that this program writes.
     #[error("the database holds {value:?} as {what}, which no version writes")]
     Corrupt {
-        /// What it should be.
+        /// What the value should be.
         what: &'static str,
-        /// What it is.
+        /// The stored value.
         value: String,
     },
-    /// SQLite refused.
+    /// SQLite returned an error.
     #[error("the database refused")]
     Sqlite(#[source] sqlx::Error),
     /// The writer has stopped.
@@ -121,7 +123,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What SQLite said when it opened `path`: that a file is damaged has a way out of its own.
+    /// Converts an error that SQLite returned when it opened `path`: a damaged file has a remedy of its own.
     pub(super) fn when_opening(self, path: &Path) -> Self {
         use sqlx::migrate::MigrateError;
         match self {
@@ -135,14 +137,14 @@ impl StoreError {
         }
     }
 
-    /// The error with its causes, for a log line.
+    /// Returns the error with its causes, for a log line.
     pub fn chain(&self) -> String {
         use std::error::Error as _;
         let mut text = self.to_string();
         let mut source = self.source();
         while let Some(cause) = source {
             let what = cause.to_string();
-            // Some repeat what is behind them.
+            // Some messages repeat their cause.
             if !text.contains(&what) {
                 text.push_str(": ");
                 text.push_str(&what);

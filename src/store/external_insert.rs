@@ -1,6 +1,6 @@
-//! The SQL door from its other side: a connection that is not the daemon's, as any program's would be.
+//! The SQL interface from the producer's side: a connection of another program.
 //!
-//! For the demo and for tests in Rust; every other program brings its own SQLite.
+//! Used by the demo and by tests in Rust; other programs use their own SQLite.
 
 use std::path::Path;
 
@@ -13,18 +13,18 @@ use super::rows::Result;
 pub struct ExternalInsert {
     /// The account that sends.
     pub account_id: String,
-    /// A chat that exists.
+    /// An existing chat.
     pub chat_id: Option<String>,
-    /// Or a user to start one with.
+    /// Users to start a chat with, instead of `chat_id`.
     pub users_ids: Option<String>,
     /// The text.
     pub text: String,
 }
 
-/// Inserts `rows` in one transaction of a connection of its own.
+/// Inserts `rows` in one transaction on a connection of its own.
 ///
 /// # Errors
-/// What SQLite says, such as the words of the insert trigger; then none is inserted.
+/// Returns an error if SQLite fails, for example with the message of the insert trigger; no row is inserted then.
 pub async fn insert_from_outside(database: &Path, rows: &[ExternalInsert]) -> Result<()> {
     const SQL: &str = "INSERT INTO messages (account_id, chat_id, users_ids, text) VALUES (?1, ?2, ?3, ?4)";
     let options =

@@ -1,6 +1,6 @@
-//! Failpoints in each verb that writes at which a test stops the run, as a killed process would stop there.
+//! Failpoints before and after each write, at which a test stops the run as a killed process would stop.
 //!
-//! `tests/it/crash_sweep.rs` stops at each of them in turn. Without a test nothing is called.
+//! `tests/it/crash_sweep.rs` stops at each of them in turn. Outside of tests they call nothing.
 
 use std::sync::{Arc, OnceLock};
 
@@ -8,19 +8,19 @@ use futures_util::future::BoxFuture;
 
 use crate::domain::message::{AccountId, Seq};
 
-/// Where in a verb that writes.
+/// A point in a write.
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failpoint {
-    /// Nothing of it is written.
+    /// Requested; nothing is written yet.
     Asked,
-    /// Its transaction is over, and whoever asked does not know yet.
+    /// The transaction has ended, and the caller does not know yet.
     Written,
-    /// The intent to send this message of this account is about to be asked for.
+    /// The intent to send this message of this account is about to be requested.
     Begins(AccountId, Seq),
 }
 
-/// What a test does there; a run whose point never returns has stopped there.
+/// What a test does at a failpoint; a run whose failpoint never returns has stopped there.
 #[doc(hidden)]
 pub type AtFailpoint = Arc<dyn Fn(Failpoint) -> BoxFuture<'static, ()> + Send + Sync>;
 

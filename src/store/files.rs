@@ -1,7 +1,7 @@
-//! The files of the queue under their names: whether each is still the one that this daemon has open (P9).
+//! Checks that each file of the queue is still the one that this daemon has open (P9).
 //!
-//! A file that was removed, or replaced by another one, stays open here. What was written into it from then on would be
-//! acknowledged and found by nobody; so `app` asks every few seconds and ends the daemon.
+//! A file that was removed or replaced stays open here. Whatever the daemon wrote to it afterwards would be
+//! acknowledged and lost; so `app` checks every few seconds and ends the daemon.
 
 use std::fs::Metadata;
 use std::io::ErrorKind;
@@ -10,17 +10,18 @@ use std::path::{Path, PathBuf};
 use super::place::{self, Content, FileId};
 use super::{StoreError, sqlite};
 
-/// The names, and what each stood for when the queue was opened.
+/// The names, and the file that each referred to when the queue was opened.
 pub(super) struct Files {
     database: (PathBuf, FileId),
     /// The write-ahead log and the shared memory.
     beside: [(PathBuf, Option<FileId>); 2],
-    /// Network file systems may number a file anew while it is open; there only its absence is noticed.
+    /// Network file systems may give a file a new inode number while it is open; there, only a missing file is
+    /// noticed.
     keeps_numbers: bool,
 }
 
 impl Files {
-    /// `name` is the database as it was configured, `path` its real path and `opened` what is open.
+    /// `name` is the database path as configured, `path` its real path and `opened` the metadata of the open file.
     pub(super) fn new(name: &Path, path: &Path, opened: &Metadata, keeps_numbers: bool) -> Self {
         let beside = [sqlite::wal_path(path), sqlite::shm_path(path)];
         Self {
@@ -33,7 +34,7 @@ impl Files {
         }
     }
 
-    /// Which file was taken away, if one was.
+    /// Returns a description of a file that was removed or replaced, if there is one.
     pub(super) fn taken_away(&self) -> Option<String> {
         let (database, id) = &self.database;
         let beside = self.beside.iter().filter_map(|(path, id)| id.map(|id| (path, id)));
@@ -42,7 +43,7 @@ impl Files {
                 Ok(found) if FileId::of(&found) == id || !self.keeps_numbers => return None,
                 Ok(_) => "was replaced by another file",
                 Err(error) if is_gone(&error) => "was removed or renamed",
-                // That it cannot be looked at says nothing about the file.
+                // A failed stat says nothing about the file.
                 Err(_) => return None,
             };
             Some(format!("{} {what} while this daemon had it open", path.display()))
@@ -61,10 +62,10 @@ fn is_gone(error: &std::io::Error) -> bool {
 }
 
 impl super::Store {
-    /// Why this daemon must not go on: a file of the queue was taken away, or its lock is another daemon's. To be asked every
-    /// few seconds; it also has the restore guard remember the version of the file.
+    /// Returns why this daemon must stop: a file of the queue was removed or replaced, or another daemon holds its
+    /// lock. Call it every few seconds; it also records the version of the file in the restore guard.
     pub fn taken_away(&self) -> Option<String> {
-        // Through the descriptor that is open: closing one of its own would drop SQLite's locks.
+        // Uses the open descriptor: closing another one would drop SQLite's locks.
         if let Ok(Content::Queue(version)) = place::content(self.inner.lock.database(), &self.inner.path) {
             self.inner.mark.note_file(version);
         }

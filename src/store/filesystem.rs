@@ -1,4 +1,6 @@
-//! On what kind of file system the queue lies: on some, locks do not hold, and two daemons could send the same message (P3).
+//! Detects the file system of the queue.
+//!
+//! On some file systems locks do not hold, and two daemons could send the same message (P3).
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -7,10 +9,10 @@ use std::path::Path;
 const SHARED: [&str; 12] =
     ["9p", "afs", "ceph", "cifs", "fuse", "glusterfs", "lustre", "nfs", "nfs4", "smb2", "smb3", "virtiofs"];
 
-/// File systems on which the kernel turns `flock` into record locks, which are SQLite's (flock(2), nfs(5)).
+/// File systems on which the kernel turns `flock` into record locks, which SQLite uses (flock(2), nfs(5)).
 const MIXES_LOCKS: [&str; 7] = ["9p", "afs", "cifs", "nfs", "nfs4", "smb2", "smb3"];
 
-/// Warnings about the place of `database`: locks may not hold there, or it has a second name.
+/// Returns warnings about the place of `database`: locks may not hold there, or the file has a second name.
 pub(super) fn warnings(database: &Path) -> Vec<String> {
     let mut warnings = Vec::new();
     let queue = database.display();
@@ -30,7 +32,7 @@ pub(super) fn warnings(database: &Path) -> Vec<String> {
     warnings
 }
 
-/// Whether `flock` on `database` is kept apart from SQLite's locks.
+/// Returns whether `flock` on `database` is independent of SQLite's locks.
 pub(super) fn keeps_locks_apart(database: &Path) -> bool {
     kind_at(database).is_none_or(|kind| !MIXES_LOCKS.contains(&kind.as_str()))
 }
@@ -45,8 +47,8 @@ fn is_shared(kind: &str) -> bool {
         .any(|shared| kind == *shared || kind.strip_prefix("fuse.").is_some_and(|_| *shared == "fuse"))
 }
 
-/// The type of the mount that `path` lies on, by the kernel's list of mounts (proc(5)): the one that is deepest, and of
-/// those the last.
+/// Returns the type of the mount that contains `path`, by the kernel's list of mounts (proc(5)): the deepest one, and
+/// the last of those.
 fn kind_of(mounts: &str, path: &Path) -> Option<String> {
     let mut found: Option<(usize, &str)> = None;
     for line in mounts.lines() {

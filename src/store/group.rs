@@ -1,5 +1,5 @@
-//! What the writer commits together: verbs that waited while the last transaction was written, each with the caller who
-//! waits for its answer.
+//! Group commit: the requests that arrived while the writer committed the last transaction, each with the caller that
+//! waits for its result.
 
 use std::time::Duration;
 
@@ -12,18 +12,19 @@ use super::attempts::{Begun, Intent, Settlement};
 use super::messages::{EnqueueBatch, Enqueued, KnownAccounts};
 use super::rows::Result;
 
-/// Waiting for a commit of one's neighbours is part of writing an intent and no delay: the call itself takes longer.
+/// Waiting for the commit of the same group is part of writing an intent and not a delay: the call itself takes
+/// longer.
 const A_COMMIT: Duration = Duration::from_millis(20);
 
-/// A question and where its answer goes.
+/// A request and the channel for its result.
 pub(super) struct Ticket<Q, A> {
     pub(super) ask: Q,
-    /// When it was asked, by the writer's clock.
+    /// When it was requested, by the writer's clock.
     pub(super) asked_at: Duration,
     pub(super) reply: oneshot::Sender<Result<A>>,
 }
 
-/// What has gathered for one transaction.
+/// The requests of one transaction.
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) enqueues: Vec<Ticket<EnqueueBatch, Vec<Enqueued>>>,
@@ -32,7 +33,7 @@ pub(super) struct Group {
     pub(super) settlements: Vec<Ticket<Settlement, bool>>,
 }
 
-/// What a group's statements answered, in the order of its tickets.
+/// The results of a group's statements, in the order of its tickets.
 pub(super) struct Answers {
     pub(super) enqueues: Vec<Vec<Enqueued>>,
     pub(super) admissions: Vec<usize>,
@@ -41,7 +42,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// The answers of a group that has intents and nothing else.
+    /// Returns the answers of a group that has only intents.
     pub(super) fn of_begins(begins: Vec<Begun>) -> Self {
         Self { enqueues: Vec::new(), admissions: Vec::new(), begins, settlements: Vec::new() }
     }
@@ -59,7 +60,7 @@ impl Group {
             + self.settlements.len()
     }
 
-    /// When the first of them was asked for.
+    /// Returns when the first request of the group was made.
     pub(super) fn asked_at(&self) -> Timestamp {
         let enqueues = self.enqueues.iter().map(|ticket| ticket.ask.now());
         let admissions = self.admissions.iter().filter_map(|ticket| ticket.ask.first()).map(Admission::at);
@@ -69,7 +70,7 @@ impl Group {
         first.unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
-    /// One statement suffices, so it needs no BEGIN and COMMIT around it.
+    /// Returns whether one statement suffices, so that the group needs no BEGIN and COMMIT.
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
         let only_enqueues = self.len() == self.enqueues.len();
         let only_admissions = self.len() == self.admissions.len();
@@ -82,18 +83,18 @@ impl Group {
                     .all(|one| one.is_one_statement(known)))
     }
 
-    /// Whether it is one message of one producer, who waits for it.
+    /// Returns whether the group is one message of one producer, who waits for it.
     pub(super) fn is_one_message(&self) -> bool {
         self.enqueues.len() == 1 && self.rows() == 1
     }
 
-    /// Whether it has intents and nothing else.
+    /// Returns whether the group has only intents.
     pub(super) fn only_begins(&self) -> bool {
         self.len() == self.begins.len()
     }
 
-    /// The intents as they stand `now`. An intent is dated when it was asked; if it then waited for the lock, its
-    /// expiry and the pauses are held against the time at which it is written (P5).
+    /// Returns the intents as of `now`. An intent carries the time of its request; if it then waited for the lock,
+    /// its expiry and the pauses are checked against the time at which it is written (P5).
     pub(super) fn dated_begins(&self, now: Duration) -> Vec<Intent> {
         let dated = |one: &Ticket<Intent, Begun>| match now.saturating_sub(one.asked_at) {
             waited if waited < A_COMMIT => one.ask.clone(),
@@ -102,7 +103,7 @@ impl Group {
         self.begins.iter().map(dated).collect()
     }
 
-    /// The group's members, each as a group of its own.
+    /// Splits the group into groups of one member each.
     pub(super) fn alone(self) -> impl Iterator<Item = Self> {
         let enqueues = self.enqueues.into_iter().map(|one| Self { enqueues: vec![one], ..Self::default() });
         let admissions =
@@ -125,7 +126,7 @@ impl Group {
         each(self.settlements, answers.settlements);
     }
 
-    /// Tells the only member what went wrong.
+    /// Sends `error` to the only member.
     pub(super) fn refuse(self, error: StoreError) {
         fn first<Q, A>(tickets: Vec<Ticket<Q, A>>) -> Option<oneshot::Sender<Result<A>>> {
             tickets.into_iter().next().map(|ticket| ticket.reply)

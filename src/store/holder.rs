@@ -1,17 +1,17 @@
-//! Which program holds a lock of the queue, by the kernel's list of locks (proc(5), `/proc/locks`): for the operator who has
-//! to end it. Where the system hides that list nobody is named.
+//! Finds the program that holds a lock of the queue, by the kernel's list of locks (proc(5), `/proc/locks`), for the
+//! operator who has to end it. Returns no name if the operating system hides that list.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::place::FileId;
 
-/// The byte of the shared-memory file that a program locks while it writes (SQLite's page on its WAL format).
+/// The byte of the shared-memory file that a writing program locks (SQLite's page on its WAL format).
 const WRITE_LOCK: u64 = 120;
-/// The bytes of which a program locks one while it reads.
+/// The bytes of which a reading program locks one.
 const READ_LOCKS: [u64; 5] = [123, 124, 125, 126, 127];
 
-/// The program that holds the write lock, such as `process 4242 (python3)`.
+/// Returns the program that holds the write lock, such as `process 4242 (python3)`.
 pub(super) fn holder(database: &Path) -> Option<String> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let inode = shared_memory(database)?;
@@ -19,7 +19,7 @@ pub(super) fn holder(database: &Path) -> Option<String> {
     held(&locks, "POSIX", inode).find(writes).map(|lock| named(lock.process))
 }
 
-/// Another program that has a read transaction open.
+/// Returns another program that has a read transaction open.
 pub(super) fn reader(database: &Path) -> Option<String> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let inode = shared_memory(database)?;
@@ -28,7 +28,7 @@ pub(super) fn reader(database: &Path) -> Option<String> {
     held(&locks, "POSIX", inode).find(reads).map(|lock| named(lock.process))
 }
 
-/// The process that holds `flock` on a file, by its number.
+/// Returns the number of the process that holds `flock` on a file.
 pub(super) fn file_holder(file: FileId) -> Option<String> {
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     held(&locks, "FLOCK", file.inode()).next().map(|lock| lock.process.to_string())
@@ -48,7 +48,7 @@ fn named(process: u32) -> String {
     }
 }
 
-/// One lock of the list.
+/// One entry of the list of locks.
 struct Held {
     process: u32,
     writes: bool,
@@ -62,8 +62,8 @@ impl Held {
     }
 }
 
-/// The locks of `kind` on the file `inode`. One that belongs to an open file and not to a process has no process number,
-/// and one that is only waited for (`->`) has a field more: both are passed over.
+/// Returns the locks of `kind` on the file `inode`. Skips locks that belong to an open file rather than a process,
+/// which have no process number, and locks that are only waited for (`->`), which have one field more.
 fn held<'a>(locks: &'a str, kind: &'a str, inode: u64) -> impl Iterator<Item = Held> + 'a {
     locks.lines().filter_map(move |line| {
         let fields: Vec<&str> = line.split_whitespace().collect();

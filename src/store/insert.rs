@@ -1,19 +1,18 @@
-//! How a message of the socket is written into its row.
+//! Writes messages from the socket into their rows.
 //!
-//! Many rows are one statement, fed with one JSON document: the price is the call to SQLite's thread and not the row. One
-//! row is bound value by value, because for one alone, writing and reading the document is dearer.
+//! Many rows are one statement that reads one JSON document: the cost is the call to SQLite's thread, not the row. A
+//! single row is bound value by value, because for one row, writing and reading the document costs more.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
-use super::messages::due_at;
 use super::rows::{self, Result};
 use crate::domain::message::{Inbox, MessageId, NewMessage, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
-/// The columns in the order of [`InsertedRow`], then those that follow from them.
+/// The columns in the order of [`InsertedRow`], then those derived from them.
 macro_rules! insert_into {
     ($($values:literal),+) => {
         concat!(
@@ -21,7 +20,7 @@ macro_rules! insert_into {
                campaign, dedupe_key, reason, due_at, thread, created_at, \"group\", name, specifics, quote_id, forward, \
                attachments, lane, priority, urgent, ignore_hours, allow_repeat, updated_at, state, run) ",
             $($values,)+
-            // In the words of the index `messages_dedupe`.
+            // Must match the words of the index `messages_dedupe`.
             " ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL AND state <> 'failed' AND state <> 'cancelled' \
                AND state <> 'rejected' DO NOTHING"
         )
@@ -41,11 +40,11 @@ pub(super) const INSERT_ONE: &str = insert_into!(
        ?24, ?25, ?26, ?15, 'queued', ?27)"
 );
 
-/// A message as its row has it: texts, numbers and nulls, by column.
+/// A message as its row: texts, numbers and nulls, by column.
 pub(super) struct InsertedRow([Value; 26]);
 
 impl InsertedRow {
-    /// Of a message that came `now`.
+    /// Builds the row of a message that arrived at `now`.
     pub(super) fn of(id: MessageId, message: &NewMessage, now: Timestamp) -> Self {
         let (chat_id, users_ids, inbox, forward) = match &message.target {
             Target::Chat(chat_id) => (Some(chat_id.as_str()), None, None, None),
@@ -97,7 +96,7 @@ impl InsertedRow {
     }
 }
 
-/// Writes `rows`, but for those whose `dedupe_key` is taken; answers how many were written.
+/// Writes `rows`, except those whose `dedupe_key` is taken. Returns how many were written.
 pub(super) async fn insert(
     connection: &mut SqliteConnection,
     run: i64,
@@ -115,4 +114,8 @@ pub(super) async fn insert(
         }
     };
     Ok(query.bind(run).execute(connection).await?.rows_affected())
+}
+
+pub(super) fn due_at(message: &NewMessage, arrived_at: Timestamp) -> Timestamp {
+    message.not_before.map_or(arrived_at, |not_before| not_before.max(arrived_at))
 }

@@ -1,5 +1,5 @@
-//! What an account has sent, as its caps count it: read from `attempts`. A running account keeps what it read
-//! (`engine/ledger.rs`) and asks only for what came since.
+//! The sends of an account as its caps count them, read from `attempts`. A running account keeps what it has read
+//! (`engine/ledger.rs`) and reads only what was added since.
 
 use jiff::Timestamp;
 
@@ -9,30 +9,30 @@ use crate::domain::kind::Kind;
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
 
-/// The sends of an account from a time on, oldest first, as one text: an account may have thousands of them. Refused
-/// calls and those that certainly were not sent reached nobody; every other may have reached somebody. A `?` marks a call
-/// whose outcome is open; a settled one never changes its outcome.
+/// Selects the sends of an account from a given time on, oldest first, as one text: an account may have thousands.
+/// Refused calls and calls that were certainly not sent reached no recipient and do not count; every other call may
+/// have. A `?` marks a call whose outcome is open; a settled call never changes its outcome.
 pub(super) const LEDGER: &str = "SELECT coalesce(group_concat(t.started_at || t.kind || iif(t.outcome IS NULL, '?', '')), '') FROM \
      (SELECT started_at, kind, outcome FROM attempts WHERE account_id = ?1 AND started_at >= ?2 \
         AND (outcome IS NULL OR outcome IN ('accepted', 'uncertain', 'throttled')) ORDER BY started_at) AS t";
 
-/// Sends that are decoded at a time: a thousand take less than a millisecond.
+/// Sends decoded per step: a thousand take less than a millisecond.
 const STEP: usize = 2_000;
 
-/// What an account sent from some time on.
+/// The sends of an account from some time on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SentSince {
-    /// Its sends, oldest first.
+    /// The sends, oldest first.
     pub sends: Vec<(Timestamp, Kind)>,
-    /// When the first of them began whose outcome is open, so that it may turn out to have reached nobody.
+    /// Start of the first send whose outcome is open: it may prove to have reached no recipient.
     pub open_from: Option<Timestamp>,
 }
 
 impl Store {
-    /// What `account` has sent from `since` on.
+    /// Returns the sends of `account` from `since` on.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn sent_since(&self, account: &AccountId, since: Timestamp) -> Result<SentSince> {
         let query = sqlx::query_scalar(LEDGER).bind(account.as_str().to_owned()).bind(time_text(since));
         let text =

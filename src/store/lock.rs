@@ -1,13 +1,10 @@
-//! One daemon per queue (P3): two locks, held for as long as the process lives.
-//!
-//! The first is `flock` on the database file itself, so every name of the file meets it: a link, a hard link, a bind mount.
-//! It does not interact with SQLite's locks, which are POSIX record locks. But closing any descriptor of a file drops the
-//! process's record locks on it, so this descriptor is closed after SQLite's. On network file systems the kernel turns
-//! `flock` into record locks, which would lock SQLite out; there the first lock is not taken. The second is `flock` on the
-//! file `….lock` beside the database: it refuses a second daemon on another file that was put under the same name while the
-//! first one runs.
-//!
-//! The kernel releases both when the process ends, however it ends, so a stale lock file is not an obstacle.
+//! One daemon per queue (P3): two locks, held until the process ends. The kernel releases both however it ends, so a
+//! stale lock file is not an obstacle. The first is `flock` on the database file itself, so it covers every name of
+//! the file: a link, a hard link, a bind mount. It does not interact with SQLite's locks, which are POSIX record
+//! locks. But closing any descriptor of a file drops the process's record locks on it, so this descriptor is closed
+//! after SQLite's. On network file systems the kernel turns `flock` into record locks, which would lock SQLite out;
+//! there the first lock is not taken. The second is `flock` on the file `….lock` next to the database: it refuses a
+//! second daemon on another file that was put under the same name while the first one runs.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -20,7 +17,7 @@ use super::holder;
 use super::place::FileId;
 use super::sqlite::MODE;
 
-/// Another daemon has the queue.
+/// Another daemon has the queue open.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "another outboxd (process {holder}) has the queue {}, perhaps under another name of the file; stop it, or give this one \
@@ -34,7 +31,7 @@ pub struct LockHeld {
     pub holder: String,
 }
 
-/// The two locks; letting go of them is dropping them.
+/// The two locks, released on drop.
 pub(super) struct Lock {
     path: PathBuf,
     database: File,
@@ -44,8 +41,8 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes both locks on `path`, which exists. `on_file` says whether the file system keeps locks on the file apart from
-    /// SQLite's.
+    /// Takes both locks on `path`, which exists. `on_file` says whether the file system keeps locks on the file apart
+    /// from SQLite's.
     pub(super) fn take(path: &Path, on_file: bool) -> Result<Self, StoreError> {
         let name = lock_name(path)?;
         let failed = |source| StoreError::File { path: path.to_owned(), source };
@@ -64,16 +61,16 @@ impl Lock {
         Ok(Self { path: path.to_owned(), database, on_file, name: Mutex::new(name) })
     }
 
-    /// The database file, opened.
+    /// Returns the open database file.
     pub(super) fn database(&self) -> &File {
         &self.database
     }
 
-    /// Takes the lock file again if it was removed or replaced meanwhile. While the database itself is locked it does not
-    /// matter that another process holds the new lock file for a moment: it is about to be refused.
+    /// Takes the lock file again if it was removed or replaced in the meantime. While the database itself is locked,
+    /// another process may hold the new lock file for a moment: it is about to be refused.
     ///
     /// # Errors
-    /// When another daemon holds the only lock, or the file cannot be made.
+    /// Returns an error if another daemon holds the only lock, or if the file cannot be created.
     pub(super) fn renew(&self) -> Result<(), StoreError> {
         let path = lock_path(&self.path);
         let mut name = self.name.lock().expect("nothing panics while holding it");
@@ -90,7 +87,7 @@ impl Lock {
     }
 }
 
-/// Locks the file that stands for the database's name.
+/// Locks the lock file of the database's name.
 fn lock_name(database: &Path) -> Result<File, StoreError> {
     let path = lock_path(database);
     let failed = |source| StoreError::File { path: path.clone(), source };
@@ -113,7 +110,7 @@ fn lock_name(database: &Path) -> Result<File, StoreError> {
         }
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
-    // The process, for the error that a second daemon prints.
+    // Writes the process number, for the error that a second daemon prints.
     file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
     writeln!(file, "{}", std::process::id()).map_err(failed)?;
     Ok(file)

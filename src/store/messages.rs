@@ -1,5 +1,5 @@
-//! Intake through the socket: what may be stored, and what became of it. How a message is written is `insert.rs`; what
-//! other programs INSERT is admitted by `admission.rs`.
+//! Intake through the socket: what may be stored, and the result for each row. `insert.rs` writes the messages;
+//! `admission.rs` admits what other programs INSERT.
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,36 +17,36 @@ use crate::domain::message::{AccountId, MessageId, NewMessage};
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 
-/// What to do with the good rows of a batch that has bad ones.
+/// How to treat the valid rows of a batch that has invalid ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EnqueueMode {
-    /// Each row stands alone.
+    /// Each row is accepted or refused independently.
     Each,
-    /// All or none.
+    /// All rows or none.
     All,
 }
 
-/// What became of one row of an enqueue.
+/// Result of enqueueing one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Enqueued {
-    /// Stored, under this id.
+    /// Stored under this id.
     Accepted(MessageId),
-    /// The same message is stored already: its `dedupe_key` and all it says are equal. One that failed, was cancelled or was
-    /// rejected does not count: its key may be used again.
+    /// The same message is already stored: same `dedupe_key` and same content. A failed, cancelled or rejected
+    /// message does not count: its key may be used again.
     Duplicate(MessageId),
-    /// Its `dedupe_key` belongs to such a message that says something else.
+    /// A stored message has the same `dedupe_key` and different content.
     Conflict(MessageId),
-    /// This message says the same to the same person: not stored.
+    /// Not stored: this message says the same to the same person.
     Repeat(MessageId),
     /// Not stored, because another row of an all-or-none batch conflicts.
     Refused,
 }
 
 impl Store {
-    /// Stores messages durably; one verdict for each, in their order.
+    /// Stores messages durably. Returns one result per message, in their order.
     ///
     /// # Errors
-    /// What SQLite says; then none of them is stored.
+    /// Returns an error if SQLite fails; no message is stored then.
     pub async fn enqueue(
         &self,
         messages: Vec<NewMessage>,
@@ -56,10 +56,11 @@ impl Store {
         self.enqueue_with(messages, Vec::new(), mode, now).await
     }
 
-    /// The same with the bytes of their attachments; those of messages that are not accepted are not kept.
+    /// Stores messages durably with the bytes of their attachments; the bytes of messages that are not accepted are
+    /// discarded.
     ///
     /// # Errors
-    /// What SQLite says; then none of them is stored.
+    /// Returns an error if SQLite fails; no message is stored then.
     pub async fn enqueue_with(
         &self,
         messages: Vec<NewMessage>,
@@ -70,10 +71,10 @@ impl Store {
         self.inner.writer.enqueue(EnqueueBatch::new(messages, blobs, mode, now)).await
     }
 
-    /// The states of messages by their ids; those that do not exist are left out.
+    /// Returns the states of messages by id; ids that do not exist are absent.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn states(&self, ids: &[MessageId]) -> Result<HashMap<MessageId, StateName>> {
         const SQL: &str = "SELECT id, state FROM messages WHERE id IN (SELECT value FROM json_each(?1))";
         if ids.is_empty() {
@@ -85,11 +86,7 @@ impl Store {
     }
 }
 
-pub(super) fn due_at(message: &NewMessage, arrived_at: Timestamp) -> Timestamp {
-    message.not_before.map_or(arrived_at, |not_before| not_before.max(arrived_at))
-}
-
-/// The accounts that have a row: nearly always all, so that enqueueing need not look.
+/// The accounts that have a row: nearly always all of them, so that enqueueing rarely needs a look-up.
 #[derive(Default)]
 pub(super) struct KnownAccounts {
     kept: HashSet<AccountId>,
@@ -114,13 +111,13 @@ impl KnownAccounts {
         self.new.clear();
     }
 
-    /// Those of `ids` that have no row yet.
+    /// Returns those of `ids` that have no row yet.
     pub(super) fn missing<'a>(&self, ids: impl Iterator<Item = &'a AccountId>) -> Vec<AccountId> {
         let missing: HashSet<&AccountId> = ids.filter(|id| !self.kept.contains(*id)).collect();
         missing.into_iter().cloned().collect()
     }
 
-    /// Makes rows for those that have none.
+    /// Creates rows for accounts that have none.
     pub(super) async fn make(
         &mut self,
         connection: &mut SqliteConnection,
@@ -139,7 +136,7 @@ impl KnownAccounts {
     }
 }
 
-/// Messages that are stored together, with the ids they will have.
+/// Messages that are stored together, with their ids.
 pub(super) struct EnqueueBatch {
     rows: Vec<(MessageId, NewMessage)>,
     blobs: Vec<Blob>,
@@ -176,13 +173,13 @@ impl EnqueueBatch {
         self.mode == EnqueueMode::All
     }
 
-    /// Whether it needs a transaction of its own: refusing all of it must not take others down, and many files at
-    /// once would make a long one.
+    /// Returns whether the batch needs a transaction of its own: rolling it back must not affect other batches, and
+    /// many files at once would make a long transaction.
     pub(super) fn is_alone(&self) -> bool {
         self.is_atomic() || !self.blobs.is_empty()
     }
 
-    /// Stores the bytes that the accepted messages carry.
+    /// Stores the attachment bytes of accepted messages.
     async fn store_blobs(&self, connection: &mut SqliteConnection, verdicts: &[Enqueued]) -> Result<()> {
         let accepted = |verdict: &Enqueued| matches!(verdict, Enqueued::Accepted(_));
         let rows = self.rows.iter().zip(verdicts).filter(|(_, verdict)| accepted(verdict));
@@ -194,7 +191,7 @@ impl EnqueueBatch {
         Ok(())
     }
 
-    /// The rows that repeat nothing.
+    /// Returns the rows that repeat no other message.
     fn fresh(&self, repeats: &HashMap<MessageId, MessageId>) -> impl Iterator<Item = InsertedRow> {
         let rows = self.rows.iter().filter(|(id, _)| !repeats.contains_key(id));
         rows.map(|(id, message)| InsertedRow::of(*id, message, self.now))
@@ -205,7 +202,7 @@ impl EnqueueBatch {
     }
 }
 
-/// Stores all batches with one statement; answers each.
+/// Stores all batches with one statement. Returns one result list per batch.
 pub(super) async fn enqueue(
     connection: &mut SqliteConnection,
     run: i64,
@@ -256,7 +253,7 @@ pub(super) async fn enqueue(
     Ok(verdicts)
 }
 
-/// What would become of each row, as far as what is stored decides about it.
+/// Returns the result that each row would have, as far as stored messages decide it.
 pub(super) async fn rehearse(
     connection: &mut SqliteConnection,
     batch: &EnqueueBatch,
@@ -278,7 +275,7 @@ fn accepted(batch: &EnqueueBatch, repeats: &HashMap<MessageId, MessageId>) -> Ve
     batch.rows.iter().map(|(id, _)| verdict(id)).collect()
 }
 
-/// Which messages say to somebody what another one says, and which one that is.
+/// Returns which messages say the same to the same person as another one, and which one that is.
 async fn repeats_of(
     connection: &mut SqliteConnection,
     batches: &[&EnqueueBatch],
@@ -293,8 +290,8 @@ async fn repeats_of(
     Ok(found.into_iter().map(|(place, repeated)| (rows[place].0, existing(repeated))).collect())
 }
 
-/// For each row with a `dedupe_key`: whether the stored message of that key, or an earlier row of the batch, says
-/// the same.
+/// For each row with a `dedupe_key`: whether the stored message with that key, or an earlier row of the batch, has
+/// the same content.
 async fn conflicts_of(
     connection: &mut SqliteConnection,
     batch: &EnqueueBatch,
@@ -312,7 +309,7 @@ async fn conflicts_of(
     let mut known: HashMap<String, (MessageId, Option<NewMessage>)> = HashMap::new();
     for row in sqlx::query(SQL).bind(json!(keys).to_string()).fetch_all(connection).await? {
         let key: String = row.try_get("dedupe_key")?;
-        // A row that was rejected may say nothing that can be read; then nothing equals it.
+        // A rejected row may be unreadable; then nothing equals it.
         let message = stored_message(&row, &key).ok();
         known.insert(key, (rows::message_id(&row, "id")?, message));
     }

@@ -1,14 +1,10 @@
-//! The queue on disk: every verb is one domain transition and one transaction.
-//!
-//! The engine and the API call these verbs and never see SQL. Writes go through one writer task that owns the only
-//! writing connection and commits what has gathered in one transaction (`writer.rs`); reads go to a small pool
-//! beside it. No transaction is open while anybody waits for the network. An acknowledged verb is on disk:
-//! `synchronous = FULL` (P1).
-//!
-//! The verbs stand in `messages.rs` and `insert.rs` (intake), `admission.rs` (rows of other programs), `attempts.rs`
-//! (intent and settling), `evidence.rs` (reading back), `review.rs` (what a person decides), `accounts.rs` (pauses),
-//! `rehearsal.rs` (what enqueueing would say), `turn.rs` and `ledger.rs` (what the engine reads before it decides), `views.rs`, `account_views.rs` and `totals.rs`
-//! (what people read), `audit.rs` and `backup.rs`. `clock_step.rs` follows a wall clock that was set; `watch.rs` notices what other programs INSERT.
+//! The queue on disk. Each method of [`Store`] that writes is one domain transition and one transaction; the engine
+//! and the API call these methods and never see SQL. One writer task owns the only writing connection and commits
+//! what has gathered in one transaction (`writer.rs`); reads go to a small pool. No transaction is open during a
+//! network call. An acknowledged transition is on disk: `synchronous = FULL` (P1). The transitions are in
+//! `messages.rs`, `insert.rs`, `admission.rs`, `attempts.rs`, `reconcile.rs`, `review.rs`, `defer.rs`, `withdraw.rs`,
+//! `accounts.rs` and `clock_step.rs`. The engine reads through `candidates.rs` and `ledger.rs`, people through
+//! `views.rs`, `account_views.rs` and `totals.rs`; `watch.rs` notices what other programs INSERT.
 
 mod account_limits;
 mod account_snapshot;
@@ -94,7 +90,7 @@ pub use views::{AttemptView, MessageFilter, MessageView, Page};
 pub use watch::ExternalInserts;
 pub use withdraw::Cancelled;
 
-/// The statements that must stay fast however long the queue is, for the test that holds their query plans.
+/// The statements that must stay fast however long the queue is, for the test of their query plans.
 #[doc(hidden)]
 pub mod plans {
     use super::{
@@ -102,7 +98,7 @@ pub mod plans {
         insert, ledger, queue_view, repeats, totals, views, withdraw,
     };
 
-    /// Name and text of each.
+    /// Returns the name and text of each statement.
     pub fn hot_statements() -> Vec<(&'static str, String)> {
         let fixed = [
             ("begin_message", attempts::BEGIN_MESSAGE),
@@ -129,17 +125,18 @@ pub mod plans {
         std::iter::once(("candidates", candidates::candidates_sql())).chain(fixed).collect()
     }
 
-    /// The statement that finds the places of a page of messages, and the values that it is given from `?2` on.
+    /// Returns the statement that finds the rows of a page of messages, and the values to bind from `?2` on.
     pub fn message_page(filter: &MessageFilter) -> (String, Vec<String>) {
         views::page_sql(filter, true)
     }
 
-    /// The statement behind a page of accounts.
+    /// Returns the statement behind a page of accounts.
     pub fn account_page(filter: &AccountFilter) -> String {
         account_views::page_sql(filter)
     }
 
-    /// What people ask of one account or of all, which must take the same time whatever else the queue holds.
+    /// Returns the statements about one account or all accounts whose time must not depend on what else the queue
+    /// holds.
     pub fn flat_statements() -> Vec<(&'static str, String)> {
         vec![
             ("account", account_views::view_sql(account_views::ONE)),
@@ -150,12 +147,12 @@ pub mod plans {
     }
 }
 
-/// Where the queue lives and how it is opened.
+/// Location of the queue and options for opening it.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The database file; made if it is missing.
+    /// The database file; created if it is missing.
     pub path: PathBuf,
-    /// Connections that read, at least 1.
+    /// Number of reading connections, at least 1.
     pub readers: u32,
 }
 
@@ -175,24 +172,25 @@ struct Inner {
     tasks: Tasks,
     files: files::Files,
     is_new: bool,
-    /// Held until the last clone is gone: no second daemon on this database. Closed after SQLite's descriptors.
+    /// Held until the last clone is dropped: no second daemon on this database. Closed after SQLite's descriptors.
     lock: lock::Lock,
 }
 
 impl Store {
-    /// Opens the queue, brings it to this version's schema and begins a run.
+    /// Opens the queue, migrates it to this version's schema and begins a run. the path; [`StoreError::StaleLog`] if
+    /// a file was restored next to the log of another one; [`StoreError::Pragma`] if the file system does not let
+    /// SQLite keep the settings that the promises need; otherwise SQLite's error.
     ///
     /// # Errors
-    /// [`StoreError::Locked`] when another daemon has it, [`StoreError::NotOurs`] and its like when something else lies
-    /// there, [`StoreError::StaleLog`] when a file was put back beside the log of another one, [`StoreError::Pragma`] when
-    /// the file system does not let SQLite keep the settings that the promises rest on, and what SQLite says otherwise.
+    /// [`StoreError::Locked`] if another daemon has it open; [`StoreError::NotOurs`] and similar if something else is
+    /// at
     pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
         let path = place::resolve(&options.path)?;
         Self::open_at(path.clone(), options, now).await.map_err(|error| error.when_opening(&path))
     }
 
     async fn open_at(path: PathBuf, options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
-        // Before anything is made beside it: what is not ours is left alone.
+        // Checked before any file is created next to it: a file of another program stays unchanged.
         place::look(&path)?;
         sqlite::make(&path)?;
         let is_local = filesystem::keeps_locks_apart(&path);
@@ -223,72 +221,74 @@ impl Store {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The tasks that the queue cannot do without.
+    /// Returns the tasks that the queue needs to run.
     pub fn tasks(&self) -> &Tasks {
         &self.inner.tasks
     }
 
-    /// The database file.
+    /// Returns the path of the database file.
     pub fn path(&self) -> &Path {
         &self.inner.path
     }
 
-    /// What about the queue's place an operator should know.
+    /// Returns warnings for the operator about the queue's place.
     pub fn place_warnings(&self) -> Vec<String> {
         filesystem::warnings(&self.inner.path)
     }
 
-    /// Whether there is a queue at `path` already.
+    /// Returns whether a queue exists at `path`.
     ///
     /// # Errors
-    /// What keeps [`Store::open`] from using what is there.
+    /// Returns the error that [`Store::open`] would return for what is there.
     pub fn exists(path: &Path) -> Result<bool, StoreError> {
         let content = place::look(&place::resolve(path)?)?;
         Ok(content.is_some_and(|content| content != place::Content::Empty))
     }
 
-    /// Whether there was no queue at this path before.
+    /// Returns whether this call of `open` created the queue.
     pub fn is_new(&self) -> bool {
         self.inner.is_new
     }
 
-    /// Since when another program's transaction keeps the writer from committing, if it does.
+    /// Returns since when another program's transaction has blocked the writer, if one does.
     pub fn blocked_since(&self) -> Option<Timestamp> {
         self.inner.writer.blocked_since()
     }
 
-    /// Who keeps the writer from committing, such as `process 4242 (python3)`; `None` if nobody does or nobody knows.
+    /// Returns the program that blocks the writer, such as `process 4242 (python3)`; `None` if there is none or it is
+    /// unknown.
     pub fn blocked_by(&self) -> Option<String> {
         self.blocked_since().and_then(|_| holder::holder(&self.inner.path))
     }
 
-    /// From now on `at_point` is called before and after each verb that writes, so that a test can stop a run there.
+    /// Installs failpoints: `at_point` is called before and after each write, so that a test can stop a run there.
     #[doc(hidden)]
     pub fn set_points(&self, at_point: AtFailpoint) {
         self.inner.writer.failpoints.set(at_point);
     }
 
-    /// A round trip through the writer: a healthy queue answers within milliseconds, and one that is locked is told of
-    /// within a second.
+    /// Makes a round trip through the writer: a healthy queue answers within milliseconds, and a locked one is
+    /// reported within a second.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
         self.inner.writer.ping(now, false).await
     }
 
-    /// Writes a row: a queue on a full disk refuses. A round trip otherwise as [`Store::ping`].
+    /// Like [`Store::ping`], but writes a row, so that it fails on a full disk.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn test_write(&self, now: Timestamp) -> Result<(), StoreError> {
         self.inner.writer.ping(now, true).await
     }
 
-    /// Notes beside the database that somebody has it open, and how far it has come: at least every few minutes.
+    /// Records in the restore guard that the daemon is running, and the newest event. Call it at least every few
+    /// minutes.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn note_alive(&self, now: Timestamp) -> Result<(), StoreError> {
         const SQL: &str = "SELECT (SELECT coalesce(max(seq), 0) FROM events), restored_at IS NOT NULL FROM daemon WHERE id = 1";
         let (seq, restored): (i64, bool) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;
@@ -298,15 +298,15 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the run: nothing is written afterwards. What was acknowledged is on disk already.
+    /// Ends the run: nothing is written afterwards. What was acknowledged is already on disk.
     ///
     /// # Errors
-    /// What SQLite says; the queue is whole all the same.
+    /// Returns an error if SQLite fails; the queue is intact all the same.
     pub async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
         self.end_run(now).await?;
         self.note_alive(now).await?;
         self.inner.tasks.may_end();
-        // The writer is the last to go: it moves the write-ahead log back, so that a clean stop leaves one whole file.
+        // The writer stops last: it checkpoints the write-ahead log, so that a clean stop leaves one complete file.
         self.inner.reader.stop().await;
         self.inner.readers.close().await;
         self.inner.writer.stop().await;

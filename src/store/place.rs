@@ -1,7 +1,7 @@
-//! What lies at `store.path` before SQLite opens it: nothing yet, a queue, or something that must not be touched.
+//! Checks what is at `store.path` before SQLite opens it: nothing, a queue, or a file that must not be touched.
 //!
-//! `Store::open` asks here first. A file of another program is refused and left as it is, byte for byte; so it is read here
-//! by its header and not through SQLite, which may write when it opens a file.
+//! `Store::open` calls this first. A file of another program is refused and left unchanged, byte for byte; so only
+//! its header is read, without SQLite, which may write when it opens a file.
 
 use std::fs::{File, Metadata};
 use std::io::ErrorKind;
@@ -16,7 +16,7 @@ pub(super) const APPLICATION_ID: u32 = 0x6f75_7462;
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 
-/// Which file a name stands for: its device and its inode.
+/// The identity of a file: its device and its inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
@@ -30,22 +30,22 @@ impl FileId {
     }
 }
 
-/// The two numbers of a database's header by which a file is told from another version of it: the first one is drawn anew
-/// by each run (`restore_guard`), the second one counts changes of the schema and is another one in SQLite's own copies.
+/// The two numbers of a database's header that distinguish a file from another version of it: each run draws the
+/// first anew (`restore_guard`); the second counts schema changes and differs in SQLite's own copies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Version {
     pub(super) user: i32,
     pub(super) schema: i32,
 }
 
-/// What a database file holds, by its header.
+/// What a database file contains, according to its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Content {
     Empty,
     Queue(Version),
 }
 
-/// The real path of the database, through every link. Makes no folder.
+/// Returns the real path of the database, with all links resolved. Creates no folder.
 pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     match std::fs::canonicalize(path) {
         Ok(real) => Ok(real),
@@ -54,10 +54,10 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Where a file that does not exist will be made.
+/// Returns where a file that does not exist will be created.
 fn missing(path: &Path) -> Result<PathBuf, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source };
-    // A link to nowhere: SQLite would make its target.
+    // A dangling link: SQLite would create its target.
     if let Ok(target) = std::fs::read_link(path) {
         let target = path.parent().unwrap_or(Path::new(".")).join(target);
         return Err(StoreError::DanglingLink { path: path.to_owned(), target });
@@ -73,7 +73,7 @@ fn missing(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// What is at `path`; `None` if nothing is.
+/// Returns what is at `path`; `None` if nothing is there.
 pub(super) fn look(path: &Path) -> Result<Option<Content>, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source };
     let found = match std::fs::metadata(path) {
@@ -81,7 +81,7 @@ pub(super) fn look(path: &Path) -> Result<Option<Content>, StoreError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(source)),
     };
-    // Opening a pipe would wait for its other end.
+    // Opening a pipe would block until its other end is opened.
     if !found.is_file() {
         return Err(StoreError::NotADatabase { path: path.to_owned() });
     }
@@ -89,7 +89,7 @@ pub(super) fn look(path: &Path) -> Result<Option<Content>, StoreError> {
     content(&file, path).map(Some)
 }
 
-/// What an open file holds.
+/// Returns what an open file contains.
 pub(super) fn content(file: &File, path: &Path) -> Result<Content, StoreError> {
     let failed = |source| StoreError::File { path: path.to_owned(), source };
     if file.metadata().map_err(failed)?.len() == 0 {

@@ -1,5 +1,5 @@
-//! The queue of an account as a forecast needs it: every queued message in a few words, a
-//! part at a time: reading 100,000 rows at once would keep everything else waiting.
+//! The queue of an account in the form that a forecast needs: a short summary of every queued message, read in parts,
+//! because reading 100,000 rows at once would delay everything else.
 
 use jiff::Timestamp;
 use sqlx::Row;
@@ -11,20 +11,20 @@ use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::time_text;
 
-/// A queued message in a few words.
+/// Summary of a queued message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedMessage {
     /// Its id.
     pub id: MessageId,
-    /// Its place in the queue.
+    /// Its sequence number in the queue.
     pub seq: i64,
-    /// In which lane it waits.
+    /// The lane in which it waits.
     pub lane: Lane,
-    /// Since or from when it is due.
+    /// When it becomes or became due.
     pub due_at: Timestamp,
-    /// Not before, if it is tried again or was set aside.
+    /// Not sent before this time, if it is retried or was deferred.
     pub retry_at: Option<Timestamp>,
-    /// Not from then on.
+    /// Not sent from this time on.
     pub expires_at: Option<Timestamp>,
     /// The chat or recipient.
     pub thread: String,
@@ -41,25 +41,26 @@ pub(super) const QUEUED: &str = "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_a
      FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.seq > ?2 \
      ORDER BY m.seq LIMIT ?3";
 
-/// How long the last calls of an account took, on average, in milliseconds.
+/// Average duration of an account's recent calls, in milliseconds.
 const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at)) * 86400000) FROM \
      (SELECT started_at, ended_at FROM attempts WHERE account_id = ?1 AND started_at > ?2 AND outcome = 'accepted' \
         ORDER BY started_at DESC LIMIT 20) AS t";
 
 impl Store {
-    /// At most `limit` queued messages of `account` that arrived after `after`, in order of arrival.
+    /// Returns at most `limit` queued messages of `account` that arrived after `after`, in order of arrival.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn queued(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<QueuedMessage>> {
         let query = sqlx::query(QUEUED).bind(account.as_str()).bind(after).bind(limit);
         query.fetch_all(&self.inner.readers).await?.iter().map(read).collect()
     }
 
-    /// How long a call of `account` usually takes, by those since `since`, in milliseconds; `None` if there were none.
+    /// Returns the average duration of the calls of `account` since `since`, in milliseconds; `None` if there were
+    /// none.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn call_takes_ms(&self, account: &AccountId, since: Timestamp) -> Result<Option<f64>> {
         let query = sqlx::query_scalar(CALL).bind(account.as_str()).bind(time_text(since));
         Ok(query.fetch_one(&self.inner.readers).await?)

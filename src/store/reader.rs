@@ -1,9 +1,9 @@
-//! One connection that reads for the engine.
+//! A connection that reads for the engine.
 //!
-//! The engine reads an account's turn and what it has sent (`turn.rs`, `ledger.rs`) on the way of every message to its
-//! call. A connection of the pool costs two hops between threads more: sqlx tests it each time it is given back. So this
-//! one is owned by a task, as the writer's is, and is asked in turn. People's questions go to the pool: a long list must
-//! not keep the engine waiting.
+//! Before each call, the engine reads the account's candidates and what it has sent (`candidates.rs`, `ledger.rs`). A
+//! pooled connection costs two more hops between threads, because sqlx tests it each time it is returned. So a task
+//! owns this connection, like the writer's, and serves requests in order. Reads for people use the pool: a long list
+//! must not delay the engine.
 
 use std::sync::Mutex;
 
@@ -16,12 +16,12 @@ use super::StoreError;
 use super::rows::Result;
 use crate::tasks::Tasks;
 
-/// Questions that may wait; beyond that whoever asks waits for room.
+/// Requests that may wait; beyond that, callers wait for room.
 const QUEUE: usize = 1024;
 
 type Question = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, ()> + Send>;
 
-/// The handle of the task.
+/// Handle of the reader task.
 pub(super) struct Reader {
     questions: Mutex<Option<mpsc::Sender<Question>>>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -34,7 +34,7 @@ impl Reader {
         Self { questions: Mutex::new(Some(sender)), task: Mutex::new(Some(task)) }
     }
 
-    /// Answers `question`, after those that were asked before.
+    /// Runs `question` after all earlier requests.
     pub(super) async fn read<A, F>(&self, question: F) -> Result<A>
     where
         A: Send + 'static,
@@ -51,7 +51,7 @@ impl Reader {
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
-    /// Answers what was asked, then ends.
+    /// Serves the pending requests, then ends the task.
     pub(super) async fn stop(&self) {
         drop(self.questions.lock().expect("nothing panics while holding it").take());
         let task = self.task.lock().expect("nothing panics while holding it").take();

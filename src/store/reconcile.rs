@@ -1,7 +1,7 @@
-//! Messages with an unknown outcome: what is looked for in their chats, and what a look settles (P2).
+//! Messages with an unknown outcome: what to look for in their chats, and how a reconciliation settles them (P2).
 //!
-//! A reconciliation counts only if the message is still uncertain about the very attempt that was looked for, so that a
-//! late one changes nothing. Each look is kept, whether it showed anything or not, and so is what a person decides.
+//! A reconciliation counts only if the message is still uncertain about the same attempt, so a late one changes
+//! nothing. Each one is recorded, whether it found anything or not, and so is each decision of a person.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -20,93 +20,94 @@ use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 
-/// A message whose outcome is not known, with all that it can be recognised by.
+/// A message with an unknown outcome, and everything by which it can be recognised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnresolvedAttempt {
-    /// Its place in the queue.
+    /// Its sequence number in the queue.
     pub seq: Seq,
     /// Its id.
     pub id: MessageId,
     /// Its account.
     pub account_id: AccountId,
-    /// Number of the attempt that is unresolved.
+    /// Number of the unresolved attempt.
     pub attempt: u32,
     /// When its call began.
     pub started_at: Timestamp,
-    /// The same by the provider's clock and no later than that, if it was known then.
+    /// Earliest time at which the call can have begun by the provider's clock, if that clock was known.
     pub provider_at: Option<Timestamp>,
-    /// The same by the monotonic clock of this run; `None` if another run made the call.
+    /// When the call began, by the monotonic clock of this run; `None` if another run made the call.
     pub monotonic: Option<Duration>,
-    /// Which start of the machine it was made in, and how long after it; `None` where the system does not tell.
+    /// The boot during which the call was made, and how long after that boot; `None` if the operating system does not
+    /// provide it.
     pub boot: Option<(String, Duration)>,
-    /// The chat that the call went into, where that was known.
+    /// The chat that the call wrote to, if known.
     pub chat_id: Option<ChatId>,
-    /// Where it goes.
+    /// Its recipient or chat.
     pub target: Target,
-    /// What it says besides its text.
+    /// Its content besides the text.
     pub extras: Extras,
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// How often its chat was read back.
+    /// How often its chat was read to reconcile it.
     pub reads: u32,
-    /// How often it was queued again because it was not there.
+    /// How often it was queued again because it was absent.
     pub resends: u32,
 }
 
-/// What a look into the chat, or a person, says about an uncertain message.
+/// What a read of the chat, or a person, shows about an uncertain message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reconciliation {
     /// The message.
     pub seq: Seq,
-    /// Number of the attempt that was looked for.
+    /// Number of the attempt that was reconciled.
     pub attempt: u32,
-    /// When it was judged.
+    /// When the decision was made.
     pub at: Timestamp,
-    /// The state it is left in.
+    /// State in which the message is left.
     pub verdict: ReconciledAs,
-    /// What the look found: `found`, `partly`, `cannot_tell`, `busy`, `absent` or `unread`.
+    /// Finding of the read: `found`, `partly`, `cannot_tell`, `busy`, `absent` or `unread`.
     pub finding: &'static str,
-    /// What was seen, in words without anybody's text.
+    /// What was seen, without the text of any message.
     pub seen: String,
-    /// The ids that each chat showed to the look.
+    /// The message ids that the read showed in each chat.
     pub shown: Vec<(ChatId, Vec<String>)>,
-    /// When the look ended, by the monotonic clock of this run.
+    /// When the read ended, by the monotonic clock of this run.
     pub shown_at: Duration,
 }
 
-/// What becomes of an uncertain message.
+/// The new state of an uncertain message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReconciledAs {
-    /// It was found.
+    /// The message was found.
     Sent {
-        /// In this chat.
+        /// The chat that contains it.
         chat_id: ChatId,
-        /// Under these ids.
+        /// Its ids there.
         message_ids: Vec<String>,
-        /// Dated so by the provider.
+        /// Its date, by the provider's clock.
         sent_at: Timestamp,
     },
-    /// It is looked for again.
+    /// Reconcile again later.
     Again {
-        /// Then.
+        /// When to reconcile next.
         reconcile_at: Timestamp,
-        /// Whether this look counts as one of the schedule.
+        /// Whether this read counts towards the schedule.
         counts: bool,
     },
-    /// It is certainly absent, and goes out once more.
+    /// The message is certainly absent and is sent again.
     Queued,
     /// A person decides.
     Review(Reason),
 }
 
-/// Messages that were there before a call, by runs and their monotonic clocks: nobody sets those.
+/// Selects messages that existed before a call, by runs and their monotonic clocks, which cannot be set.
 const KNOWN_BEFORE: &str = "SELECT s.chat_id, s.message_id FROM attempts t JOIN observed_messages s ON s.account_id = t.account_id \
      WHERE t.seq = ?1 AND t.number = ?2 AND s.chat_id IN (SELECT value FROM json_each(?3)) \
        AND (s.run, s.monotonic_ms) < (t.run, t.monotonic_ms)";
 
 pub(super) const WAITING: &str = "SELECT seq, account_id, reconcile_at FROM messages INDEXED BY messages_reconcile WHERE state = 'uncertain' ORDER BY reconcile_at";
 
-/// Attempts of other messages that reached, or may have reached, somebody since a time.
+/// Selects attempts of other messages that reached or may have reached a recipient since a given time.
 pub(super) static RIVALS: LazyLock<Arc<str>> = LazyLock::new(|| {
     format!(
         "SELECT m.state, t.started_at, t.provider_at, coalesce(m.chat_id, t.chat_id) AS went_into, \
@@ -120,10 +121,10 @@ pub(super) static RIVALS: LazyLock<Arc<str>> = LazyLock::new(|| {
 });
 
 impl Store {
-    /// The messages whose chats are to be read back, and when; the next one first.
+    /// Returns the messages to reconcile and when, the next one first.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn unresolved_attempts(&self) -> Result<Vec<(Seq, AccountId, Timestamp)>> {
         let found = sqlx::query(WAITING).fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
@@ -133,10 +134,10 @@ impl Store {
         found.iter().map(read).collect()
     }
 
-    /// One of them with all that it can be recognised by; `None` once it is settled.
+    /// Returns one of them with everything by which it can be recognised; `None` once it is settled.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn unresolved_attempt(&self, seq: Seq) -> Result<Option<UnresolvedAttempt>> {
         let sql = format!(
             "SELECT m.seq, m.id, m.account_id, m.attempts, m.reads, m.resends, m.text, {}, t.started_at, \
@@ -146,7 +147,7 @@ impl Store {
              WHERE m.seq = ?1 AND m.state = 'uncertain'",
             rows::TARGET_COLUMNS
         );
-        // Made of constants; the value is bound.
+        // Built from constants; the value is bound.
         let found = sqlx::query(AssertSqlSafe(sql)).bind(seq.0).fetch_optional(&self.inner.readers).await?;
         found.as_ref().map(|row| self.read_unresolved(row)).transpose()
     }
@@ -177,26 +178,26 @@ impl Store {
         })
     }
 
-    /// Other messages of the account that reached, or may have reached, somebody since `since`.
+    /// Returns other messages of the account that reached or may have reached a recipient since `since`.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn other_attempts(
         &self,
         unresolved: &UnresolvedAttempt,
         since: Timestamp,
     ) -> Result<Vec<OtherAttempt>> {
-        // Made of constants; values are bound.
+        // Built from constants; values are bound.
         let query = sqlx::query(AssertSqlSafe(Arc::clone(&RIVALS))).bind(unresolved.account_id.as_str());
         let query = query.bind(time_text(since));
         let found = query.bind(unresolved.seq.0).fetch_all(&self.inner.readers).await?;
         found.iter().map(read_other_attempt).collect()
     }
 
-    /// Ids of messages in these chats that a look showed before the call of `unresolved` began.
+    /// Returns ids of messages in these chats that a read showed before the call of `unresolved` began.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn known_before(
         &self,
         unresolved: &UnresolvedAttempt,
@@ -213,10 +214,10 @@ impl Store {
         Ok(known)
     }
 
-    /// Writes down what a look says; `false` if the message is not uncertain about that attempt any more.
+    /// Records a reconciliation. Returns `false` if the message is no longer uncertain about that attempt.
     ///
     /// # Errors
-    /// What SQLite says; then it stays uncertain and is looked for again.
+    /// Returns an error if SQLite fails; the message stays uncertain and is reconciled again.
     pub async fn reconcile(&self, reconciliation: Reconciliation) -> Result<bool> {
         let (at, run) = (reconciliation.at, self.inner.run);
         self.inner
@@ -242,7 +243,7 @@ fn read_other_attempt(row: &SqliteRow) -> Result<OtherAttempt> {
     })
 }
 
-/// The reason of a message that comes back into the queue at `?1`: what holds its account, or its turn.
+/// Builds the reason of a message that returns to the queue at `?1`: what blocks its account, or `turn`.
 pub(super) fn reason_in_queue(at: &str) -> String {
     format!(
         "(SELECT CASE WHEN d.key_refused_at IS NOT NULL THEN 'key_refused' WHEN a.down_cause IS NOT NULL THEN 'account_' || a.down_cause \
@@ -255,7 +256,7 @@ async fn reconcile(
     run: i64,
     reconciliation: Reconciliation,
 ) -> Result<bool> {
-    // A read that only goes on is not a change of state.
+    // Scheduling another read does not change the state.
     const AGAIN: &str = "UPDATE messages SET revision = messages.revision + 1, reconcile_at = ?3, reads = reads + ?4, updated_at = ?5 \
          WHERE seq = ?1 AND attempts = ?2 AND state = 'uncertain' RETURNING seq";
     static RECONCILE: LazyLock<Arc<str>> =
@@ -287,7 +288,7 @@ async fn reconcile(
                     (None, None, None)
                 }
             };
-            // Made of constants; values are bound.
+            // Built from constants; values are bound.
             let query = sqlx::query(AssertSqlSafe(Arc::clone(&RECONCILE)))
                 .bind(seq.0)
                 .bind(attempt)
@@ -307,7 +308,7 @@ async fn reconcile(
     Ok(true)
 }
 
-/// Remembers what a chat shows, each message with the first look that showed it.
+/// Records the messages that a chat shows, each with the first read that showed it.
 async fn remember(
     connection: &mut SqliteConnection,
     (seq, chat_id): (Seq, &ChatId),

@@ -1,4 +1,6 @@
-//! What would become of messages if they were enqueued: the same look-ups, and nothing is written.
+//! Dry run of enqueueing: the result that each message would have.
+//!
+//! It does the same look-ups and writes nothing.
 
 use std::collections::HashMap;
 
@@ -9,13 +11,13 @@ use super::rows::Result;
 use super::{EnqueueMode, Store};
 use crate::domain::message::{MessageId, NewMessage};
 
-/// Rows that are looked up together.
+/// Rows looked up at a time.
 const STEP: usize = 500;
 
-/// What starts a chat: account, recipient, words.
+/// What identifies a message that starts a chat: account, recipient, text.
 type Opening = (String, String, String);
 
-/// Rows that would have been stored before the others.
+/// Earlier rows that would have been stored.
 #[derive(Default)]
 struct Before {
     keys: HashMap<String, (MessageId, NewMessage)>,
@@ -23,10 +25,10 @@ struct Before {
 }
 
 impl Store {
-    /// The verdict that [`Store::enqueue`] would give each of `rows` now, in their order, each row alone.
+    /// Returns the result that [`Store::enqueue`] would give each of `rows` now, in their order, each row alone.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn rehearse(&self, rows: &[NewMessage], now: Timestamp) -> Result<Vec<Enqueued>> {
         let mut before = Before::default();
         let mut verdicts = Vec::with_capacity(rows.len());
@@ -48,7 +50,7 @@ impl Store {
 }
 
 impl Before {
-    /// What becomes of a row that the queue would treat as `stored`.
+    /// Returns the result for a row that the queue alone would treat as `stored`.
     fn judge(&mut self, id: MessageId, message: NewMessage, stored: Enqueued) -> Enqueued {
         let Enqueued::Accepted(_) = stored else { return stored };
         if let Some(key) = &message.dedupe_key {

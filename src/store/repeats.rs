@@ -1,7 +1,7 @@
-//! Finds messages that would start a chat with the same person in the same words again.
+//! Finds messages that would start a chat with the same person with the same text again.
 //!
-//! Only messages that start a chat are looked at: who writes "thanks" twice in a chat means it. One that did not go out
-//! (failed, cancelled, expired, rejected) repeats nothing.
+//! Only messages that start a chat are compared: "thanks" twice in one chat is intended. A message that was not sent
+//! (failed, cancelled, expired, rejected) does not count as repeated.
 
 use std::collections::HashMap;
 
@@ -11,39 +11,39 @@ use sqlx::{Row, SqliteConnection};
 use super::rows::{self, Result};
 use crate::domain::message::{MessageId, NewMessage};
 
-/// What is cut off the ends of a text before it is compared, here and in [`REPEATS`].
+/// White space that is trimmed from a text before it is compared, here and in [`REPEATS`].
 const WHITE_SPACE: [char; 5] = [' ', '\t', '\n', '\r', '\u{a0}'];
 
-/// A message whose words are looked for.
+/// A message to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sought {
     pub(super) account_id: String,
     pub(super) thread: String,
     pub(super) text: String,
-    /// The same message under the same key is not a repeat but a duplicate.
+    /// The same message with the same key is a duplicate, not a repeat.
     dedupe_key: Option<String>,
 }
 
 impl Sought {
-    /// Of a message that must not repeat another.
+    /// Returns the search for a message that must not repeat another; `None` if it may.
     pub(super) fn of(message: &NewMessage) -> Option<Self> {
         let asks = message.lane().kind.starts_chat() && !message.precedence.allow_repeat;
         asks.then(|| Self {
             account_id: message.account_id.to_string(),
             thread: message.target.thread(),
-            // White space around it makes no other text.
+            // Surrounding white space is ignored.
             text: message.text.trim_matches(WHITE_SPACE).to_owned(),
             dedupe_key: message.dedupe_key.clone(),
         })
     }
 }
 
-/// What a message repeats.
+/// The message that is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeated {
     /// A stored message.
     Stored(MessageId),
-    /// One of those that are looked for with it.
+    /// Another message of the same search, by index.
     Beside(usize),
 }
 
@@ -52,7 +52,7 @@ pub(super) const REPEATS: &str = "SELECT j.key, r.id FROM jsonb_each(?1) AS j CR
      WHERE trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = j.value ->> 2 AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
        AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent')";
 
-/// Those of `rows` that repeat something, by their place. A row that asks for nothing is `None`.
+/// Returns those of `rows` that repeat another message, by index. A row that needs no check is `None`.
 pub(super) async fn find(
     connection: &mut SqliteConnection,
     rows: &[Option<Sought>],

@@ -1,14 +1,11 @@
-//! The restore guard, the file `….mark` beside the database: recognises a database that does not know what was sent last
-//! (P2, P4).
-//!
-//! A backup that is put back would send last week's queue again: in it those messages are still waiting. A database that is
-//! gone would take them all in again. So the database is compared with a small file beside it, which names the queue, the
-//! last call that was made, and how far its events had come. If the database knows less, it is held: it takes messages in
-//! and sends nothing until a person says so. The guard is written after each commit that begins calls and once in a while,
-//! in place and without a flush: after a power cut it may be older than the database, and that is not a sign of a restored one.
-//!
-//! It also remembers which version of the database file the write-ahead log belongs to: SQLite would apply a log to
-//! whatever file it finds beside it, and so damage a copy that was put back.
+//! The restore guard, the file `….mark` next to the database: recognises a database that does not know the latest
+//! sends (P2, P4). A restored backup would send last week's queue again, because its messages still wait; a new
+//! database would accept them all again. So the guard names the queue, the last call, and the newest event. A
+//! database that knows less is held: it accepts messages and sends nothing until a person releases it. The guard is
+//! written after each commit that begins calls and at intervals, in place and without a flush. After a power cut it
+//! may be older than the database, which is not the sign of a restored one. It also records which version of the
+//! database file the write-ahead log belongs to: SQLite would apply a log to whatever file it finds next to it, and
+//! so damage a restored copy.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -27,24 +24,24 @@ use super::rows::Result;
 use super::sqlite::{self, MODE};
 use crate::domain::time_text;
 
-/// The length of the file; what is shorter is filled up with spaces, so that writing it never needs room on the disk.
+/// Length of the file. Shorter content is padded with spaces, so that writing it never needs room on the disk.
 const BYTES: usize = 512;
 
-/// A log of this length or less holds its own header and no page.
+/// A log of at most this length contains only its header and no page.
 const LOG_HEADER_BYTES: u64 = 32;
 
-/// What the guard says.
+/// The content of the guard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Noted {
     /// The queue that it belongs to.
     queue: String,
-    /// The last call that was begun: seq and number of its attempt.
+    /// The last call that began: seq and number of its attempt.
     call: Option<(i64, i64)>,
-    /// The newest event that was seen.
+    /// Sequence number of the newest event.
     seq: i64,
     /// When a daemon last had the queue open.
     alive_at: Option<Timestamp>,
-    /// The version of the database file while the log is in use; `None` if that is not known.
+    /// The version of the database file while the log is in use; `None` if unknown.
     version: Option<Version>,
 }
 
@@ -67,7 +64,7 @@ impl Noted {
         })
     }
 
-    /// Whether the queue that it names has a history, which a new database would not know.
+    /// Returns whether the queue that it names has a history, which a new database would not know.
     fn has_history(&self) -> bool {
         self.call.is_some() || self.seq > 0
     }
@@ -86,18 +83,18 @@ impl Noted {
 pub(super) struct RestoreGuard {
     path: PathBuf,
     file: File,
-    /// What it said when it was opened.
+    /// Its content when it was opened.
     found: Option<Noted>,
     noted: Mutex<Noted>,
-    /// The version that this run has given the file; 0: none yet.
+    /// The version that this run has given the file; 0 if none yet.
     drawn: AtomicI32,
 }
 
 impl RestoreGuard {
-    /// Opens the guard of `database`, or makes an empty one.
+    /// Opens the guard of `database`, or creates an empty one.
     ///
     /// # Errors
-    /// When the file cannot be made or read.
+    /// Returns an error if the file cannot be created or read.
     pub(super) fn open(database: &Path) -> Result<Self> {
         let path = path(database);
         let failed = |source| StoreError::File { path: path.clone(), source };
@@ -109,7 +106,7 @@ impl RestoreGuard {
         Ok(Self { noted, found, path, file, drawn: AtomicI32::new(0) })
     }
 
-    /// Refuses a log that does not belong to the database beside it; to be asked before SQLite opens the two.
+    /// Refuses a log that does not belong to its database. Call it before SQLite opens the two.
     ///
     /// # Errors
     /// [`StoreError::StaleLog`].
@@ -123,7 +120,7 @@ impl RestoreGuard {
             }
         };
         if belongs || length <= LOG_HEADER_BYTES {
-            // From here on the file's version changes, and is not known until it has.
+            // From here on the file's version changes, and is unknown until the change is complete.
             self.note_version(None);
             return Ok(());
         }
@@ -135,10 +132,10 @@ impl RestoreGuard {
         })
     }
 
-    /// Compares the database with what the guard says, and holds the queue if it does not know all of that.
+    /// Compares the database with the guard, and holds the queue if the database knows less.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub(super) async fn check(
         &self,
         connection: &mut SqliteConnection,
@@ -147,7 +144,7 @@ impl RestoreGuard {
     ) -> Result<()> {
         let queue = queue_id(connection).await?;
         match why_restored(connection, self.found.as_ref(), &queue, is_new).await? {
-            // The guard stays as it is: it is the newer of the two.
+            // The guard stays unchanged: it is newer than the database.
             Some(why) => hold(connection, why, now).await,
             None => {
                 self.change(|noted| noted.queue = queue);
@@ -156,10 +153,10 @@ impl RestoreGuard {
         }
     }
 
-    /// Gives the database file a version of its own, and remembers it for as long as the log is in use.
+    /// Gives the database file a version of its own, and records it for as long as the log is in use.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub(super) async fn draw_version(&self, connection: &mut SqliteConnection) -> Result<()> {
         let user: i32 =
             sqlx::query_scalar("SELECT 1 + (random() & 1073741823)").fetch_one(&mut *connection).await?;
@@ -170,7 +167,7 @@ impl RestoreGuard {
         let moved = sqlx::query_as("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(connection).await?;
         let (busy, pages, moved): (i32, i32, i32) = moved;
         self.drawn.store(user, Ordering::Relaxed);
-        // While another program reads an older snapshot, the file keeps its old version; `note_file` sees when it has not.
+        // While another program reads an older snapshot, the file keeps its old version; `note_file` detects that.
         if busy == 0 && pages == moved {
             self.note_version(Some(Version { user, schema }));
         }
@@ -185,7 +182,8 @@ impl RestoreGuard {
         }
     }
 
-    /// The file has this version now. Another program may change the schema, by an index of its own or as Litestream does.
+    /// Records the current version of the file. Another program may change the schema, for example by an index of its
+    /// own, or as Litestream does.
     pub(super) fn note_file(&self, version: Version) {
         let noted = self.noted.lock().expect("nothing panics while holding it").version;
         if version.user == self.drawn.load(Ordering::Relaxed) && noted != Some(version) {
@@ -193,22 +191,22 @@ impl RestoreGuard {
         }
     }
 
-    /// When a daemon last had the queue open; `None` if nobody knows.
+    /// Returns when a daemon last had the queue open; `None` if unknown.
     pub(super) fn last_alive_at(&self) -> Option<Timestamp> {
         self.found.as_ref().and_then(|found| found.alive_at)
     }
 
-    /// A call was begun.
+    /// Records that a call began.
     pub(super) fn note_call(&self, seq: i64, number: u32) {
         self.change(|noted| noted.call = Some((seq, i64::from(number))));
     }
 
-    /// The daemon lives, and this is the newest event.
+    /// Records that the daemon is running, and the newest event.
     pub(super) fn note_alive(&self, seq: i64, now: Timestamp) {
         self.change(|noted| (noted.seq, noted.alive_at) = (noted.seq.max(seq), Some(now)));
     }
 
-    /// A person has released a held queue: from now on the guard is its own, under its new name.
+    /// Records that a person released a held queue: from now on the guard belongs to it, under its new name.
     pub(super) fn accept(&self, queue: String, seq: i64, now: Timestamp) {
         self.change(|noted| {
             (noted.queue, noted.call, noted.seq, noted.alive_at) = (queue, None, seq, Some(now));
@@ -224,7 +222,7 @@ impl RestoreGuard {
     }
 }
 
-/// What the file says; `None` if it is new or says nothing that can be read.
+/// Reads the file; `None` if it is new or unreadable.
 fn read(file: &File) -> std::io::Result<Option<Noted>> {
     let mut bytes = [0; BYTES];
     match file.read_exact_at(&mut bytes, 0) {
@@ -234,7 +232,7 @@ fn read(file: &File) -> std::io::Result<Option<Noted>> {
     }
 }
 
-/// The queue's own name, which copies of it share.
+/// Returns the queue's name, which its copies share.
 async fn queue_id(connection: &mut SqliteConnection) -> Result<String> {
     const NAME: &str =
         "UPDATE daemon SET queue_id = lower(hex(randomblob(16))) WHERE id = 1 AND queue_id IS NULL";
@@ -242,7 +240,8 @@ async fn queue_id(connection: &mut SqliteConnection) -> Result<String> {
     Ok(sqlx::query_scalar("SELECT queue_id FROM daemon WHERE id = 1").fetch_one(connection).await?)
 }
 
-/// Why the database is held, if it is. A copy that never called anybody, without a guard of another queue, can do no harm.
+/// Returns why the database is held, if it is. A copy that never made a call, without a guard of another queue, can
+/// do no harm.
 async fn why_restored(
     connection: &mut SqliteConnection,
     found: Option<&Noted>,
@@ -275,7 +274,7 @@ async fn why_restored(
     Ok((seq < found.seq).then_some("it does not know the last things that happened to this queue"))
 }
 
-/// Nothing is sent until a person says so.
+/// Holds the queue: nothing is sent until a person releases it.
 pub(super) async fn hold(connection: &mut SqliteConnection, why: &str, now: Timestamp) -> Result<()> {
     const HOLD: &str =
         "UPDATE daemon SET restored_at = ?1, restored_why = ?2 WHERE id = 1 AND restored_at IS NULL";

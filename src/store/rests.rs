@@ -1,4 +1,6 @@
-//! A rest that an account must take for what a read showed, without an attempt.
+//! Rests that an account must take because of what a read showed.
+//!
+//! No attempt is involved.
 
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
@@ -9,22 +11,22 @@ use crate::domain::account::{AccountHold, Down, History};
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
 
-/// A rest, and what goes with it.
+/// A rest and what is recorded with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRest {
-    /// The rest; a longer one that holds already stays.
+    /// The rest; a longer one already in effect remains.
     pub hold: AccountHold,
     /// What the account's limits remember from now on.
     pub history: History,
-    /// Set if a person must decide before it goes on.
+    /// Set if a person must decide before the account resumes.
     pub down: Option<Down>,
 }
 
 impl Store {
-    /// Has `account` rest.
+    /// Starts a rest of `account`.
     ///
     /// # Errors
-    /// What SQLite says; then it does not rest.
+    /// Returns an error if SQLite fails; the account does not rest then.
     pub async fn rest(&self, account: AccountId, rest: AccountRest, now: Timestamp) -> Result<()> {
         self.inner
             .writer

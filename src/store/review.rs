@@ -1,4 +1,6 @@
-//! What a person decides about a message whose outcome could not be found out, and all that is known of it.
+//! Review: a person's decision about a message whose outcome could not be resolved.
+//!
+//! Also reads the evidence about such messages.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -15,14 +17,14 @@ use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 
-/// What a person decides about a message in review.
+/// A person's decision about a message in review.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// It reached the recipient.
     Sent,
-    /// It did not, and goes out once more.
+    /// It did not reach the recipient; send it again.
     Resend,
-    /// It is not to go out, whether it did or not.
+    /// Do not send it, whether it reached the recipient or not.
     Drop,
 }
 
@@ -30,7 +32,7 @@ impl Decision {
     /// Every decision.
     pub const ALL: [Self; 3] = [Self::Sent, Self::Resend, Self::Drop];
 
-    /// The word used everywhere.
+    /// Returns the word used everywhere.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent",
@@ -39,12 +41,12 @@ impl Decision {
         }
     }
 
-    /// The decision of that word.
+    /// Parses the word used everywhere.
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|decision| decision.as_str() == word)
     }
 
-    /// The state that it leads to.
+    /// Returns the state that the decision leads to.
     pub fn becomes(self) -> StateName {
         match self {
             Self::Sent => StateName::Sent,
@@ -54,24 +56,24 @@ impl Decision {
     }
 }
 
-/// Which messages in review are meant.
+/// Selects messages in review.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Which {
-    /// Only for this reason.
+    /// Only messages in review for this reason.
     pub reason: Reason,
-    /// Only of this account.
+    /// Only messages of this account.
     pub account_id: Option<AccountId>,
-    /// Only with this label.
+    /// Only messages with this campaign label.
     pub campaign: Option<String>,
 }
 
-/// In the words of the index of what is not settled.
+/// Repeats the condition of the index of unsettled messages.
 const WHICH: &str = "state IN ('sending', 'uncertain', 'review') AND state = 'review' AND reason = ?1 AND (?2 IS NULL OR account_id = ?2) AND (?3 IS NULL OR campaign = ?3)";
 
-/// What became of a decision.
+/// Result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reviewed {
-    /// It is carried out.
+    /// The decision is in effect.
     Done {
         /// The account of the message.
         account_id: AccountId,
@@ -82,18 +84,18 @@ pub enum Reviewed {
     Unknown,
 }
 
-/// One thing that is known about an attempt with an unknown outcome.
+/// A piece of evidence about an attempt with an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EvidenceView {
     /// Number of the attempt.
     pub attempt: u32,
-    /// When it was found.
+    /// When it was recorded.
     pub at: Timestamp,
     /// `reconcile` or `person`.
     pub source: String,
     /// What was found or decided.
     pub finding: String,
-    /// In words.
+    /// Details, as text.
     pub detail: Option<String>,
 }
 
@@ -101,7 +103,7 @@ impl Store {
     /// Settles a message in review as a person decided.
     ///
     /// # Errors
-    /// What SQLite says; then nothing changed.
+    /// Returns an error if SQLite fails; nothing is changed then.
     pub async fn review(
         &self,
         id: MessageId,
@@ -115,10 +117,10 @@ impl Store {
             .await
     }
 
-    /// Settles every message that is in review for one reason, a few hundred at a time; answers how many and whose.
+    /// Settles every message in review for one reason, a few hundred at a time. Returns how many, and their accounts.
     ///
     /// # Errors
-    /// What SQLite says; those before stay settled.
+    /// Returns an error if SQLite fails; messages settled before the error stay settled.
     pub async fn review_all(
         &self,
         which: Which,
@@ -141,12 +143,12 @@ impl Store {
         }
     }
 
-    /// How many messages [`Store::review_all`] would settle.
+    /// Returns how many messages [`Store::review_all`] would settle.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn in_review(&self, which: &Which) -> Result<u64> {
-        // Made of constants; values are bound.
+        // Built from constants; values are bound.
         let sql = AssertSqlSafe(format!(
             "SELECT count(*) FROM messages INDEXED BY messages_unsettled WHERE {WHICH}"
         ));
@@ -156,10 +158,10 @@ impl Store {
         Ok(u64::try_from(n).unwrap_or(0))
     }
 
-    /// What is known about the attempts at a message whose outcome was unknown, in order.
+    /// Returns the evidence about the attempts of a message whose outcome was unknown, in order.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn evidence(&self, seq: Seq) -> Result<Vec<EvidenceView>> {
         const SQL: &str =
             "SELECT number, at, source, finding, detail FROM evidence WHERE seq = ?1 ORDER BY at, rowid";
@@ -177,7 +179,7 @@ impl Store {
     }
 }
 
-/// What a decision changes. When it was sent nobody knows better than its last call.
+/// What a decision changes. The time of the last call is the best known time of the send.
 static SETTLED: LazyLock<String> = LazyLock::new(|| {
     format!(
         "retry_at = NULL, settled_by = iif(?5 = 'sent', 'person', NULL), \
@@ -208,7 +210,7 @@ async fn review_some(
         *SETTLED
     );
     let at = time_text(now);
-    // Made of constants; values are bound.
+    // Built from constants; values are bound.
     let query = sqlx::query(AssertSqlSafe(sql)).bind(which.reason.as_str());
     let query = query.bind(which.account_id.as_ref().map(AccountId::as_str)).bind(&which.campaign).bind(&at);
     let query = query.bind(decision.becomes().as_str()).bind(reason(decision).as_str());
@@ -239,7 +241,7 @@ async fn review(
         return Ok(Reviewed::NotInReview(state));
     }
     let (seq, at): (i64, String) = (row.try_get("seq")?, time_text(now));
-    // Made of constants; values are bound.
+    // Built from constants; values are bound.
     let query = sqlx::query(AssertSqlSafe(format!(
         "UPDATE messages SET revision = messages.revision + 1, {} WHERE seq = ?1",
         *SETTLED

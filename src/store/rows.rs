@@ -1,4 +1,6 @@
-//! Between columns and domain types; the only place that knows how each is written down.
+//! Converts between columns and domain types.
+//!
+//! No other module knows how each type is stored.
 
 use std::time::Duration;
 
@@ -53,7 +55,7 @@ pub(super) fn count(row: &SqliteRow, column: &'static str) -> Result<u32> {
     u32::try_from(number).map_err(|_| corrupt(column, number.to_string()))
 }
 
-/// How `users_ids` is written: a JSON array, or one bare id (which may look like a number).
+/// Parses `users_ids`: a JSON array, or one bare id (which may look like a number).
 pub(super) fn parse_users_ids(text: &str) -> Option<Vec<String>> {
     if text.trim_start().starts_with('[') {
         serde_json::from_str(text).ok()
@@ -65,7 +67,7 @@ pub(super) fn parse_users_ids(text: &str) -> Option<Vec<String>> {
 /// The columns of [`target`] and [`extras`].
 pub(super) const TARGET_COLUMNS: &str = "m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, m.options, m.quote_id, m.forward, m.attachments";
 
-/// How the target of a stored message is read. `chat_id` beside `users_ids` is the chat that was started.
+/// Reads the target of a stored message. If `users_ids` is set too, `chat_id` is the chat that was started.
 pub(super) fn target(row: &SqliteRow) -> Result<Target> {
     let chat_id: Option<String> = row.try_get("chat_id")?;
     let users_ids: Option<&str> = row.try_get("users_ids")?;
@@ -101,7 +103,7 @@ pub(super) fn target(row: &SqliteRow) -> Result<Target> {
     Ok(Target::User { user_id: UserId::new(user_id), inbox })
 }
 
-/// What a stored message says besides.
+/// Reads the content of a stored message besides its text.
 pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
     let tree = match json(row, "specifics")? {
         Some(tree) => Some(tree),
@@ -120,7 +122,7 @@ pub(super) fn extras(row: &SqliteRow) -> Result<Extras> {
     })
 }
 
-/// What lets a message go before others.
+/// Reads what lets a message go before others.
 pub(super) fn precedence(row: &SqliteRow) -> Result<Precedence> {
     let flag = |column| row.try_get::<Option<bool>, _>(column).map(Option::unwrap_or_default);
     let priority: Option<i64> = row.try_get("priority")?;
@@ -133,24 +135,24 @@ pub(super) fn precedence(row: &SqliteRow) -> Result<Precedence> {
     })
 }
 
-/// A producer's text, for people to look at: what is not UTF-8 is shown as far as it can be.
+/// Reads a producer's text for display; invalid UTF-8 is replaced.
 pub(super) fn shown_text(row: &SqliteRow, column: &'static str) -> Result<Option<String>> {
     let bytes: Option<&[u8]> = row.try_get_unchecked(column)?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
 }
 
-/// A producer's JSON, for people to look at: what cannot be read is shown as text.
+/// Reads a producer's JSON for display; invalid JSON is shown as text.
 pub(super) fn shown_json(row: &SqliteRow, column: &'static str) -> Result<Option<Value>> {
     let text = shown_text(row, column)?;
     Ok(text.map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text))))
 }
 
-/// What a producer wrote and cannot be read is not repeated: it may be anybody's message (P8).
+/// Builds the error for an unreadable value. It does not repeat the value, which may be a private message (P8).
 fn unreadable(column: &'static str, text: &str) -> StoreError {
     corrupt(column, format!("{} bytes", text.len()))
 }
 
-/// A column that holds JSON.
+/// Reads a column that holds JSON.
 pub(super) fn json(row: &SqliteRow, column: &'static str) -> Result<Option<Value>> {
     let text: Option<&str> = row.try_get(column)?;
     text.map(|text| serde_json::from_str(text).map_err(|_| unreadable(column, text))).transpose()
@@ -238,7 +240,7 @@ fn pause(row: &SqliteRow, [since, until, note]: [&'static str; 3]) -> Result<Opt
     Ok(Some(Pause { since, until: time(row, until)?, note: row.try_get(note)? }))
 }
 
-/// Attachments in `messages.attachments` once they are accepted: without their bytes.
+/// Encodes accepted attachments for `messages.attachments`, without their bytes.
 pub(super) fn attachments_to_json(attachments: &[Attachment]) -> Option<Value> {
     let one = |attachment: &Attachment| {
         let mut row = json!({
@@ -261,7 +263,7 @@ pub(super) fn attachments_to_json(attachments: &[Attachment]) -> Option<Value> {
     (!attachments.is_empty()).then(|| attachments.iter().map(one).collect())
 }
 
-/// Reads what [`attachments_to_json`] wrote.
+/// Decodes what [`attachments_to_json`] encoded.
 fn attachments_from_json(value: &Value) -> Result<Vec<Attachment>> {
     let one = |row: &Value| {
         let text = |name: &str| row.get(name).and_then(Value::as_str).map(str::to_owned);

@@ -1,4 +1,6 @@
-//! Rules of accounts that were changed while a daemon ran: kept as they were given, with an event for each change.
+//! Policy overrides of accounts that were set while a daemon ran.
+//!
+//! They are stored as they were given, with an event for each change.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value};
@@ -10,10 +12,10 @@ use crate::domain::message::AccountId;
 use crate::domain::time_text;
 
 impl Store {
-    /// What was changed for `account`, by its path below `policy.default`.
+    /// Returns the overrides of `account`, by their path below `policy.default`.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn rules(&self, account: &AccountId) -> Result<Map<String, Value>> {
         const SQL: &str = "SELECT coalesce(rules, '{}') FROM accounts WHERE id = ?1";
         let text: Option<String> =
@@ -21,10 +23,10 @@ impl Store {
         text.map_or_else(|| Ok(Map::new()), |text| parse(&text))
     }
 
-    /// The same of every account for which something was changed.
+    /// Returns the overrides of every account that has any.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn all_rules(&self) -> Result<Vec<(AccountId, Map<String, Value>)>> {
         const SQL: &str = "SELECT id, rules FROM accounts WHERE rules IS NOT NULL";
         let found = sqlx::query(SQL).fetch_all(&self.inner.readers).await?;
@@ -34,10 +36,10 @@ impl Store {
         found.iter().map(read).collect()
     }
 
-    /// Keeps `rules` for `account`; `change` is what was asked for, for the record.
+    /// Stores `rules` as the overrides of `account`; `change` is the request, for the record.
     ///
     /// # Errors
-    /// What SQLite says; then nothing was changed.
+    /// Returns an error if SQLite fails; nothing is changed then.
     pub async fn set_rules(
         &self,
         account: AccountId,

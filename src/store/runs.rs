@@ -1,8 +1,8 @@
-//! The beginning and the end of a run, and what the run before left behind.
+//! The start and the end of a run, and recovery from the previous one.
 //!
-//! A message that is found `sending` at the start was caught in the middle of its call: nobody knows whether it
-//! went out, so it is uncertain, its chat is read back, and it is never repeated blindly (P2). The account's pause
-//! counts from now, because the call may have reached the recipient at the very last moment (P3).
+//! A message found `sending` at the start was interrupted in the middle of its call: it is unknown whether it was
+//! sent. So it becomes uncertain, its chat is read to reconcile it, and it is never repeated blindly (P2). The
+//! account's gap counts from now, because the call may have reached the recipient at the last moment (P3).
 
 use std::time::Duration;
 
@@ -18,27 +18,27 @@ use crate::domain::message::{AccountId, MessageId};
 use crate::domain::outcome::ProviderError;
 use crate::domain::time_text;
 
-/// What the last run left behind.
+/// What the previous run left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
-    /// Calls that were on their way when the last run ended; their chats are read back.
+    /// Calls in progress when the previous run ended; their chats are read to reconcile them.
     pub uncertain: Vec<RecoveredAttempt>,
-    /// Messages that go on in their order, at the pace of their accounts.
+    /// Number of messages that continue in their order, at the pace of their accounts.
     pub queued: u64,
-    /// Whether the last run said goodbye.
+    /// Whether the previous run stopped cleanly.
     pub clean_stop: bool,
-    /// Set if no daemon had the queue open for so long that what was due before this time waits for a person.
+    /// Set if no daemon had the queue open for so long that messages due before this time wait for a person.
     pub stale_before: Option<Timestamp>,
-    /// Messages that wait for a person for that reason, those of this start.
+    /// Number of messages that this start left to a person for that reason.
     pub stale: u64,
     /// Set if the queue is held because it is a copy or was restored from a backup.
     pub restored: Option<Restored>,
 }
 
-/// When the chats of an account are read back for the first time; `None`: never, a person looks.
+/// Returns when an account's chats are first read to reconcile its messages; `None`: never, a person decides.
 pub type ReconcileAt = Box<dyn Fn(&AccountId) -> Option<Timestamp> + Send + Sync>;
 
-/// A call that was on its way when the last run ended.
+/// A call in progress when the previous run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecoveredAttempt {
     /// The message.
@@ -50,13 +50,13 @@ pub struct RecoveredAttempt {
 }
 
 impl Store {
-    /// Takes stock of what the last run left behind, once, before anything is sent. A refused key is forgotten: a
-    /// start is how a person says that it has been mended. `reconcile_at` says when an account's chats are read back. If no
-    /// daemon had the queue open for `stale_after`, what was due longer ago than that waits for a person (P4).
-    /// `clock_step` is by how much the wall clock was set since the last run.
+    /// Recovers from the previous run, once, before anything is sent. A refused key is cleared: a start means that a
+    /// person has fixed it. `reconcile_at` returns when an account's chats are read. If no daemon had the queue open
+    /// for `stale_after`, messages that became due longer ago than that wait for a person (P4). `clock_step` is the
+    /// step of the wall clock since the last run.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn recover(
         &self,
         now: Timestamp,
@@ -88,14 +88,14 @@ impl Store {
         Ok(Recovered { stale_before, stale, restored, ..recovered })
     }
 
-    /// Before which time a message must have been due to be stale, if no daemon was there for so long.
+    /// Returns the time before which a due message is stale, if no daemon had the queue open for long enough.
     async fn stale_before(
         &self,
         now: Timestamp,
         stale_after: Option<Duration>,
         clock_step: Option<ClockStep>,
     ) -> Result<Option<Timestamp>> {
-        // The guard's time may be of a clock that was set right before the last run ended.
+        // The guard's time may come from a clock that was set shortly before the last run ended.
         const CLOCKS: &str = "SELECT clock_at FROM runs WHERE id < ?1 ORDER BY id DESC LIMIT 1";
         let Some(before) = stale_after.and_then(|after| now.checked_sub(after).ok()) else { return Ok(None) };
         let Some(alive_at) = self.inner.mark.last_alive_at() else { return Ok(None) };
@@ -108,10 +108,10 @@ impl Store {
         Ok((alive_at <= before).then_some(before))
     }
 
-    /// Leaves the open call of `account` to reading back: the code that made it is gone.
+    /// Leaves the open call of `account` to reconciliation: the code that made it has ended.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn abandon(&self, account: AccountId, now: Timestamp, reconcile_at: ReconcileAt) -> Result<()> {
         self.inner
             .writer
@@ -162,11 +162,11 @@ async fn recover(
     Ok(Recovered { uncertain, queued, clean_stop: last.unwrap_or(true), ..Recovered::default() })
 }
 
-/// Messages are looked through so many at a time, so that other programs can write in between.
+/// Rows per transaction, so that other programs can write in between.
 const STALE_STEP: i64 = 10_000;
 
-/// Leaves messages that were due before `before` to a person, of those that arrived after `after`; answers how many they
-/// were, and where to go on, if there are more to look at. What has expired meanwhile expires.
+/// Leaves messages that were due before `before` to a person, among those that arrived after `after`. Expires
+/// messages whose expiry has passed. Returns how many were left to a person, and where to continue if more remain.
 async fn hold_stale(
     connection: &mut SqliteConnection,
     before: Timestamp,
@@ -184,7 +184,7 @@ async fn hold_stale(
     Ok((held, more.then_some(up_to)))
 }
 
-/// Leaves the open calls, or those of one account, to reading back, or to a person.
+/// Leaves the open calls of all accounts, or of one, to reconciliation or to a person.
 async fn in_doubt(
     connection: &mut SqliteConnection,
     only: Option<&AccountId>,

@@ -1,8 +1,8 @@
-//! How the database file is opened, and that it really is opened so.
+//! Opens the database file and verifies its settings.
 //!
-//! SQLite ignores a pragma that it does not know or cannot grant, so each one is read back and a mismatch refuses
-//! to start. Write-ahead logging lets readers and other programs' INSERTs run beside us; `synchronous = FULL` makes
-//! an acknowledgement mean "on disk".
+//! SQLite ignores a pragma that it does not know or cannot grant, so each one is read back, and a mismatch refuses to
+//! start. Write-ahead logging lets readers and the INSERTs of other programs run concurrently; `synchronous = FULL`
+//! makes an acknowledgement mean "on disk".
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -14,30 +14,30 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, Sql
 use super::StoreError;
 use super::place::APPLICATION_ID;
 
-/// How long a connection of ours waits for another program's transaction before it says so.
+/// Busy timeout of our connections.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// We move the write-ahead log back at this many pages: below the 1,000 at which a producer's own library would, so
-/// that a library with the WAL-reset bug (SQLite before 3.51.3) normally never does.
+/// Our checkpoint limit in pages: below the 1,000 of a producer's own library, so that a library with the WAL-reset
+/// bug (SQLite before 3.51.3) normally never checkpoints.
 const CHECKPOINT_PAGES: &str = "900";
 
-/// SQLite cuts the log to this length when it begins it anew.
+/// SQLite truncates the log to this length when it restarts it.
 pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
-/// Brings the schema to this version; what was released is never edited.
+/// Migrates the schema to this version; a released migration is never edited.
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
 
-/// Whether `error` says that another program holds the lock: SQLITE_BUSY or SQLITE_LOCKED.
+/// Returns whether `error` means that another program holds the lock: SQLITE_BUSY or SQLITE_LOCKED.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(5 | 6))
 }
 
-/// Whether `error` says that the file is damaged: SQLITE_CORRUPT or SQLITE_NOTADB.
+/// Returns whether `error` means that the file is damaged: SQLITE_CORRUPT or SQLITE_NOTADB.
 pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
     matches!(code(error), Some(11 | 26))
 }
 
-/// SQLite's own code without what extends it.
+/// Returns SQLite's primary result code.
 fn code(error: &sqlx::Error) -> Option<u32> {
     let code = error.as_database_error()?.code()?;
     code.parse::<u32>().ok().map(|code| code & 0xff)
@@ -53,17 +53,17 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// Files of the queue are for their owner and group, as the socket is; SQLite gives those beside the database the same.
+/// Mode of the queue's files: owner and group, like the socket. SQLite creates its other files with the same mode.
 pub(super) const MODE: u32 = 0o660;
 
-/// Makes an empty database, unless there is one: by itself SQLite would let everybody read it.
+/// Creates an empty database unless it exists: SQLite would create it readable by all users.
 pub(super) fn make(path: &Path) -> Result<(), StoreError> {
     let made = std::fs::File::options().append(true).create(true).mode(MODE).open(path);
     made.map(drop).map_err(|source| StoreError::File { path: path.to_owned(), source })
 }
 
-/// Makes an empty file a queue of ours, without a schema yet. The log is not used for that: from now on the header of the
-/// file itself says whose it is.
+/// Marks an empty file as a queue of ours, without a schema yet. Bypasses the log, so that the header of the file
+/// itself identifies it from now on.
 pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
     let mut connection = options(path).connect().await?;
     // A pragma takes no bound parameter.
@@ -73,7 +73,7 @@ pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Opens the one connection that writes, with the schema of this version.
+/// Opens the one writing connection, with the schema of this version.
 pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreError> {
     let mut connection = options(path)
         .journal_mode(SqliteJournalMode::Wal)
@@ -97,7 +97,7 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
     Ok(connection)
 }
 
-/// From now on the connection has a lock at once or not at all: the writer waits by itself (`writer.rs`).
+/// Disables the connection's busy timeout: the writer retries on its own (`writer.rs`).
 pub(super) async fn disable_busy_timeout(
     connection: &mut SqliteConnection,
     path: &Path,
@@ -106,7 +106,7 @@ pub(super) async fn disable_busy_timeout(
     check_pragma(connection, path, "busy_timeout", "0").await
 }
 
-/// Opens a connection that moves the log (`checkpoint.rs`), as durably as the writer writes it. It waits for nobody's lock.
+/// Opens a connection for checkpoints (`checkpoint.rs`), as durable as the writer. It does not wait for locks.
 pub(super) async fn open_checkpointer(path: &Path) -> Result<SqliteConnection, StoreError> {
     let options = options(path).busy_timeout(Duration::ZERO).synchronous(SqliteSynchronous::Full);
     let mut connection = options.connect().await?;
@@ -122,7 +122,7 @@ async fn check_pragma(
 ) -> Result<(), StoreError> {
     // The name comes from the list above; a pragma takes no bound parameter.
     let row = sqlx::query(AssertSqlSafe(format!("PRAGMA {pragma}"))).fetch_one(connection).await?;
-    // Some answer a word and some a number; as text they are all alike.
+    // Some pragmas return text and some a number; as text they compare alike.
     let found: String = row.try_get_unchecked(0)?;
     if found.eq_ignore_ascii_case(wanted) {
         return Ok(());
@@ -130,7 +130,7 @@ async fn check_pragma(
     Err(StoreError::Pragma { path: path.to_owned(), pragma, wanted: wanted.to_owned(), found })
 }
 
-/// Opens the connections that read; they cannot write, whatever they are asked.
+/// Opens the reading connections, which cannot write.
 pub(super) async fn open_readers(path: &Path, readers: u32) -> Result<SqlitePool, StoreError> {
     let pool = SqlitePoolOptions::new()
         .max_connections(readers.max(1))
@@ -141,32 +141,32 @@ pub(super) async fn open_readers(path: &Path, readers: u32) -> Result<SqlitePool
     Ok(pool)
 }
 
-/// Opens a connection that reads on its own: for `reader.rs` and `watch.rs`.
+/// Opens a dedicated reading connection, for `reader.rs` and `watch.rs`.
 pub(super) async fn open_reader(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(options(path).read_only(true).connect().await?)
 }
 
-/// Opens a connection that copies the queue; SQLite lets no read-only one do that.
+/// Opens a connection that copies the queue; SQLite does not allow that on a read-only connection.
 pub(super) async fn open_copier(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(options(path).connect().await?)
 }
 
-/// Opens a copy that was just made, by nobody else yet.
+/// Opens a copy that was just made and that no other program has open yet.
 pub(super) async fn open_copy(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(options(path).synchronous(SqliteSynchronous::Full).connect().await?)
 }
 
-/// The write-ahead log of a database.
+/// Returns the path of a database's write-ahead log.
 pub(super) fn wal_path(database: &Path) -> PathBuf {
-    beside(database, "-wal")
+    sibling(database, "-wal")
 }
 
-/// The memory that programs share while they have the database open.
+/// Returns the path of the memory that programs share while they have the database open.
 pub(super) fn shm_path(database: &Path) -> PathBuf {
-    beside(database, "-shm")
+    sibling(database, "-shm")
 }
 
-fn beside(database: &Path, suffix: &str) -> PathBuf {
+fn sibling(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

@@ -1,4 +1,6 @@
-//! The queue as a whole, for `status`: counts that triggers keep, so that no row is counted here.
+//! Totals of the whole queue, for `status`.
+//!
+//! Triggers maintain the counts, so no row is counted here.
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
@@ -9,25 +11,25 @@ use super::account_views::{Counts, read_counts};
 use super::rows::{self, Result};
 use crate::domain::account::Daemon;
 
-/// A SQLite library that wrote into the queue.
+/// A SQLite library of another program that wrote to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Producer {
     /// Its version.
     pub sqlite_version: String,
-    /// When it first did.
+    /// When it first wrote.
     pub first_seen_at: Timestamp,
 }
 
-/// The queue as a whole.
+/// Totals of the whole queue.
 #[derive(Debug, Clone)]
 pub struct Totals {
-    /// What concerns every account.
+    /// State that concerns every account.
     pub daemon: Daemon,
-    /// All messages by state.
+    /// Number of messages in each state.
     pub counts: Counts,
-    /// How many accounts there are.
+    /// Number of accounts.
     pub accounts: u64,
-    /// Libraries of other programs that wrote here.
+    /// SQLite libraries of other programs that wrote to the queue.
     pub producers: Vec<Producer>,
 }
 
@@ -45,12 +47,12 @@ pub(super) fn totals_sql() -> String {
 }
 
 impl Store {
-    /// The queue as a whole, in the same time whatever it holds.
+    /// Returns the totals, in the same time whatever the queue holds.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn totals(&self) -> Result<Totals> {
-        // Made of constants.
+        // Built from constants.
         let row = sqlx::query(AssertSqlSafe(totals_sql())).fetch_one(&self.inner.readers).await?;
         let counts: Option<&str> = row.try_get("counts")?;
         Ok(Totals {
@@ -61,20 +63,20 @@ impl Store {
         })
     }
 
-    /// What concerns every account, alone.
+    /// Returns only the state that concerns every account.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn daemon(&self) -> Result<Daemon> {
         let sql = format!("SELECT {} FROM daemon d WHERE d.id = 1", rows::DAEMON_COLUMNS);
-        // Made of constants.
+        // Built from constants.
         rows::daemon(&sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?)
     }
 
-    /// The accounts that are down, in order of their ids; at most ten.
+    /// Returns the ids of accounts that are down, in order; at most ten.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn accounts_down(&self) -> Result<Vec<String>> {
         Ok(sqlx::query_scalar(DOWN).fetch_all(&self.inner.readers).await?)
     }

@@ -1,4 +1,6 @@
-//! What people read: messages with where they stand, accounts and attempts. Only reads; lists carry no text.
+//! Read-only views for people: messages with their place in the queue, their accounts and attempts.
+//!
+//! Lists carry no text.
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
@@ -14,42 +16,42 @@ use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::domain::waiting::{BlockedBy, Waiting};
 
-/// A stored message, and all that its turn depends on.
+/// A stored message, and everything that decides when it is sent.
 #[derive(Debug, Clone)]
 pub struct MessageView {
-    /// Its place in the queue.
+    /// Its sequence number in the queue.
     pub seq: Seq,
     /// Its id.
     pub id: MessageId,
     /// Its account.
     pub account: Account,
-    /// What concerns every account.
+    /// State that concerns every account.
     pub daemon: Daemon,
-    /// The chat it goes to, or that was started for it.
+    /// The chat it is sent to, or that was started for it.
     pub chat_id: Option<String>,
-    /// Whom a chat is started with.
+    /// The users to start a chat with.
     pub users_ids: Option<Vec<String>>,
-    /// The inbox it is started from.
+    /// The inbox that the chat is started from.
     pub inbox_id: Option<String>,
-    /// The name of a group.
+    /// The name of the group.
     pub name: Option<String>,
-    /// What is particular to the provider.
+    /// Provider-specific fields.
     pub specifics: Option<serde_json::Value>,
-    /// The message that is replied to.
+    /// The message that it replies to.
     pub quote_id: Option<String>,
-    /// The message that is forwarded.
+    /// The message that it forwards.
     pub forward: Option<serde_json::Value>,
-    /// Its files, without their bytes.
+    /// Its attachments, without their bytes.
     pub attachments: Option<serde_json::Value>,
-    /// What it says; `None` in lists.
+    /// Its text; `None` in lists.
     pub text: Option<String>,
-    /// Its own wish about typing.
+    /// Its own setting for the typing indicator.
     pub typing: Option<bool>,
-    /// Not earlier.
+    /// Not sent before this time.
     pub not_before: Option<Timestamp>,
-    /// Not later.
+    /// Not sent after this time.
     pub expires_at: Option<Timestamp>,
-    /// The producer's label.
+    /// The producer's campaign label.
     pub campaign: Option<String>,
     /// What lets it go before others.
     pub precedence: Precedence,
@@ -57,86 +59,86 @@ pub struct MessageView {
     pub dedupe_key: Option<String>,
     /// Its state.
     pub state: StateName,
-    /// The stored reason; for a waiting message `decide` knows better.
+    /// The stored reason; for a waiting message, `decide` returns a more current one.
     pub reason: Reason,
-    /// What was wrong, verbatim.
+    /// The error, verbatim.
     pub error: Option<String>,
-    /// Into which chat a first message goes, and why, where that was looked up.
+    /// The chat that a first message goes to, and why, if that was looked up.
     pub route: Option<String>,
-    /// Attempts it has had.
+    /// Number of attempts so far.
     pub attempts: u32,
     /// When it was sent.
     pub sent_at: Option<Timestamp>,
-    /// The provider's ids.
+    /// The provider's ids of it.
     pub provider_message_ids: Vec<String>,
     /// When it arrived.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
-    /// When its chat is read back next, while it is uncertain.
+    /// When its chat is next read to reconcile it, while it is uncertain.
     pub reconcile_at: Option<Timestamp>,
-    /// How often its chat was read back.
+    /// How often its chat was read to reconcile it.
     pub reads: u32,
     /// How it is known to be sent: `answer`, `evidence` or `person`.
     pub settled_by: Option<String>,
-    /// Where it stands, while it is queued.
+    /// Its place in the queue, while it is queued.
     pub waiting: Option<Waiting>,
 }
 
-/// Which messages to list.
+/// Filter for a list of messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageFilter {
-    /// Only of this account.
+    /// Only messages of this account.
     pub account_id: Option<AccountId>,
-    /// Only in one of these states; empty means all.
+    /// Only messages in one of these states; empty means all.
     pub states: Vec<StateName>,
-    /// Only with this label.
+    /// Only messages with this campaign label.
     pub campaign: Option<String>,
-    /// Only to this chat.
+    /// Only messages to this chat.
     pub chat_id: Option<String>,
-    /// Only with this key.
+    /// Only messages with this key.
     pub dedupe_key: Option<String>,
-    /// Only those that arrived before this one.
+    /// Only messages that arrived before this one.
     pub before: Option<Seq>,
-    /// At most so many.
+    /// Maximum number of messages.
     pub limit: u32,
 }
 
-/// A page of messages, the newest first.
+/// A page of messages, newest first.
 #[derive(Debug, Clone)]
 pub struct Page {
     /// The messages.
     pub messages: Vec<MessageView>,
-    /// Where the next page begins, if there is one.
+    /// Position where the next page begins, if there is one.
     pub next: Option<Seq>,
 }
 
 /// One attempt at sending a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AttemptView {
-    /// From 1.
+    /// Number of the attempt, from 1.
     pub number: u32,
     /// When the call began.
     pub started_at: Timestamp,
     /// When its outcome was known.
     pub ended_at: Option<Timestamp>,
-    /// How far it got.
+    /// How far the call got.
     pub phase: String,
-    /// What became of it.
+    /// Outcome of the call.
     pub outcome: Option<String>,
     /// HTTP status.
     pub status: Option<u16>,
     /// Unipile's error type, or ours.
     pub kind: Option<String>,
-    /// Unipile's title.
+    /// Unipile's error title.
     pub title: Option<String>,
-    /// Unipile's detail.
+    /// Unipile's error detail.
     pub detail: Option<String>,
     /// Unipile's request id.
     pub req_id: Option<String>,
-    /// The pause drawn for it, in milliseconds.
+    /// The gap drawn for it, in milliseconds.
     pub gap_ms: i64,
-    /// A hash of what was asked for.
+    /// Hash of the request.
     pub fingerprint: String,
 }
 
@@ -157,10 +159,10 @@ fn select(text: &str, queue_position: &str) -> String {
     )
 }
 
-/// Ready messages of the same lane that go first are counted up to here.
+/// Limit up to which earlier ready messages of the same lane are counted.
 const MOST_AHEAD: u32 = 10_000;
 
-/// How many ready messages of its lane go before a queued message, up to `most`.
+/// Builds the count of ready messages that go before a queued message in its lane, up to `most`.
 fn queue_position(most: u32) -> String {
     format!(
         "CASE WHEN m.state <> 'queued' THEN 0 ELSE (SELECT count(*) FROM (SELECT 1 FROM messages e INDEXED BY messages_due \
@@ -170,21 +172,21 @@ fn queue_position(most: u32) -> String {
 }
 
 impl Store {
-    /// One message with its text and its exact place.
+    /// Returns one message with its text and its exact place.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn message(&self, id: MessageId, now: Timestamp) -> Result<Option<MessageView>> {
-        // Made of constants; values are bound.
+        // Built from constants; values are bound.
         let sql = AssertSqlSafe(format!("{} WHERE m.id = ?2", select("m.text", &queue_position(MOST_AHEAD))));
         let query = sqlx::query(sql).bind(time_text(now)).bind(id.0.hyphenated().to_string());
         query.fetch_optional(&self.inner.readers).await?.as_ref().map(read_message).transpose()
     }
 
-    /// A page of messages without their texts, the newest first.
+    /// Returns a page of messages without their texts, newest first.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
         let by_account = match (&filter.account_id, &filter.campaign) {
             (Some(account), Some(_)) => self.is_small(account).await?,
@@ -192,7 +194,7 @@ impl Store {
         };
         let (page, values) = page_sql(filter, by_account);
         let list = select("NULL", &queue_position(1));
-        // The page is made of constants and numbered places; every value is bound.
+        // Built from constants and numbered parameters; every value is bound.
         let sql = AssertSqlSafe(format!("{list} WHERE m.seq IN ({page}) ORDER BY m.seq DESC"));
         let mut query = sqlx::query(sql).bind(time_text(now));
         for value in values {
@@ -207,17 +209,17 @@ impl Store {
         Ok(Page { messages, next })
     }
 
-    /// Whether `account` has few messages.
+    /// Returns whether `account` has few messages.
     async fn is_small(&self, account: &AccountId) -> Result<bool> {
         const SQL: &str = "SELECT coalesce(sum(n), 0) FROM counts WHERE account_id = ?1";
         let n: i64 = sqlx::query_scalar(SQL).bind(account.as_str()).fetch_one(&self.inner.readers).await?;
         Ok(n <= FEW)
     }
 
-    /// The attempts at a message, in order.
+    /// Returns the attempts of a message, in order.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn attempts(&self, seq: Seq) -> Result<Vec<AttemptView>> {
         const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms, fingerprint \
              FROM attempts WHERE seq = ?1 ORDER BY number";
@@ -226,18 +228,19 @@ impl Store {
     }
 }
 
-/// So many rows are looked through one by one rather than an index be used that may hold more of them.
+/// Up to this many rows are scanned rather than using an index that may hold more of them.
 const FEW: i64 = 5_000;
 
-/// The indexes of keys, of the message that holds one and of those that have released it, with their own words.
+/// The indexes of keys: for the message that holds a key, and for those that have released it; each with its
+/// condition.
 const KEYS: [(&str, &str); 2] = [
     ("messages_dedupe", "q.state <> 'failed' AND q.state <> 'cancelled' AND q.state <> 'rejected'"),
     ("messages_released", "(q.state = 'failed' OR q.state = 'cancelled' OR q.state = 'rejected')"),
 ];
 
-/// The places of the messages of a page, the newest first, and the values of the numbered places in it, from `?2` on. Each
-/// state is a subquery of its own that an index gives in the order of arrival, so that few matches among many rows are
-/// found as soon as many. `by_account` chooses the index where an account and a campaign are asked for.
+/// Builds the selection of a page's rows, newest first, and the values of its numbered parameters, from `?2` on. Each
+/// state is a subquery whose index returns rows in order of arrival, so that few matches among many rows are found as
+/// fast as many. `by_account` chooses the index for a filter on both an account and a campaign.
 pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec<String>) {
     let mut values: Vec<String> = Vec::new();
     let equals = [
@@ -272,7 +275,7 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
     let in_states =
         if words.is_empty() { String::new() } else { format!(" AND q.state IN ('{}')", words.join("', '")) };
     match index {
-        // Few messages have the same key or chat; without any condition the rows are in order as they are.
+        // Few messages share a key or chat; without any condition, the rows are already in order.
         Some("messages_dedupe") => return (of_key(part, &in_states, limit), values),
         Some("messages_by_chat") => return (part(index, in_states), values),
         None if words.is_empty() => return (part(None, in_states), values),
@@ -306,7 +309,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
     let state = rows::state(row)?;
     let users_ids = rows::shown_text(row, "users_ids")?;
     let ids: Option<&str> = row.try_get("provider_message_ids")?;
-    // An account's row is made when its first message is queued: a rejected one may have none.
+    // An account's row is created when its first message is queued, so a rejected message may have none.
     let account = match row.try_get::<Option<&str>, _>("account_id")? {
         Some(_) => rows::account(row)?,
         None => Account::new(AccountId::new(row.try_get::<String, _>("message_account_id")?)),
@@ -326,7 +329,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         },
         quote_id: rows::shown_text(row, "quote_id")?,
         forward: rows::shown_json(row, "forward")?,
-        // Those of a row that nobody has looked at, or that was rejected, may hold their bytes: not for a list.
+        // Before admission, and after a rejection, attachments may contain their bytes: too large for a list.
         attachments: match state {
             StateName::New | StateName::Rejected => None,
             _ => rows::shown_json(row, "attachments")?,

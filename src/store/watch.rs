@@ -1,12 +1,10 @@
-//! Notices what other programs INSERT without polling the table.
-//!
-//! The kernel says when the write-ahead log is written (`inotify`), which costs nothing while nobody writes; then the
-//! rows themselves are asked for, on a connection of its own. That there are none is found in one page of a partial
-//! index, so no `PRAGMA data_version` needs to be asked before: one question is two hops between threads, and this is
-//! the way of every INSERT to its call. The last write of a commit comes before its flush and the commit shows only
-//! after it, without another word of the kernel's: so after a write it is asked a few times in a row, then less and
-//! less often. Where the kernel cannot watch (some network and container file systems), and once every few seconds in
-//! case it missed one, it is asked by the clock.
+//! Notices what other programs INSERT without polling the table. The kernel reports writes to the write-ahead log
+//! (`inotify`), which costs nothing while no program writes; then the rows are queried on a dedicated connection. A
+//! query without a result reads one page of a partial index, so no `PRAGMA data_version` is needed first: one query
+//! is two hops between threads, and every INSERT waits for it before its call. The last write of a commit precedes
+//! its flush, and the commit becomes visible only afterwards, without another event: so after a write, the query
+//! repeats a few times at once, then backs off. Where the kernel cannot watch (some network and container file
+//! systems), and every few seconds in case an event was missed, it falls back to polling.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,21 +21,21 @@ use crate::clock::Clock;
 use crate::domain::message::Seq;
 use crate::tasks::Pulse;
 
-/// How often it is asked beside the kernel's word.
+/// Polling interval in addition to the kernel's events.
 const SAFETY: Duration = Duration::from_secs(5);
-/// How often it is asked where the kernel gives none.
+/// Polling interval where the kernel sends no events.
 const POLL: Duration = Duration::from_millis(250);
 
-/// How often it is asked in a row after a write: for two milliseconds or so, in which a disk flushes.
+/// Immediate queries after a write: for about two milliseconds, in which a disk flushes.
 const AT_ONCE: u32 = 40;
-/// Then it is asked after this time,
+/// First delay after the immediate queries; each further delay doubles.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
-/// after twice as long, and so on to this: a slow disk may take so long to flush.
+/// Longest delay after a write: a slow disk may take this long to flush.
 const LONGEST_PAUSE: Duration = Duration::from_millis(512);
 
-/// Our own commits write the log too. While one is being written it is asked only this much later,
+/// Delay of the query while our own writer commits, which also writes the log.
 const WHILE_OWN: Duration = Duration::from_millis(3);
-/// and again later while more follow, so many times in all: asking takes time from those who write.
+/// Maximum number of such delays in a row: a query takes time from the writers.
 const OWN_IN_A_ROW: u32 = 3;
 
 /// Watches one database.
@@ -46,22 +44,22 @@ pub struct ExternalInserts {
     connection: SqliteConnection,
     wal: PathBuf,
     events: Option<EventStream<Vec<u8>>>,
-    /// Whether there may be rows already, without a word of the kernel's.
+    /// Whether to query without waiting for an event, because there may be rows already.
     look_first: bool,
-    /// The last row that was returned: those up to it are being judged.
+    /// The last row that was returned: rows up to it are being admitted.
     after: Seq,
-    /// Whether more rows waited when it was.
+    /// Whether more rows waited at that time.
     more_wait: bool,
-    /// The end of what the writer was doing when the log was last looked at.
+    /// The writer's activity at the end of the transaction in which the log was last checked.
     seen_activity: u64,
     pulse: Arc<Pulse>,
 }
 
 impl Store {
-    /// Begins to watch. What was there before counts as new.
+    /// Begins to watch. Existing rows count as new.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn watch(&self) -> Result<ExternalInserts> {
         let connection = sqlite::open_reader(&self.inner.path).await?;
         let wal = sqlite::wal_path(&self.inner.path);
@@ -90,23 +88,23 @@ fn watch_file(wal: &PathBuf) -> Option<EventStream<Vec<u8>>> {
     inotify.into_event_stream(vec![0; 1024]).ok()
 }
 
-/// Why the watcher asks again.
+/// Why the watcher queries again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Pace {
     /// Nothing was written for a while: wait for the kernel.
     Quiet,
-    /// Somebody else wrote a moment ago: ask at once, so many times more.
+    /// Another program wrote a moment ago: query at once, this many times more.
     AtOnce(u32),
-    /// It was written: ask after this time, then after twice as long.
+    /// The log was written: query after this delay, then after twice the delay.
     After(Duration),
 }
 
 impl ExternalInserts {
-    /// Returns rows that nobody has looked at as soon as there are some, oldest first and at most `limit`; each once,
-    /// unless it is told to look again. Cancel-safe.
+    /// Waits for rows that are not yet admitted, and returns at most `limit` of them, oldest first. Returns each row
+    /// once, unless [`ExternalInserts::look_again`] is called. Cancel-safe.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn next(&mut self, limit: u32, clock: &Arc<dyn Clock>) -> Result<Vec<Inserted>> {
         let mut pace = Pace::Quiet;
         loop {
@@ -115,7 +113,7 @@ impl ExternalInserts {
                 let rows = admission::inserted(&mut self.connection, self.after, limit).await?;
                 if let Some(last) = rows.last() {
                     self.after = last.seq;
-                    // When these are judged the log is written, which is reason enough to ask for the rest.
+                    // Admitting these rows writes the log, which triggers the query for the rest.
                     self.more_wait = rows.len() == limit as usize;
                     self.look_first = self.more_wait;
                     return Ok(rows);
@@ -125,32 +123,33 @@ impl ExternalInserts {
         }
     }
 
-    /// Asks the task that watches whether it goes round.
+    /// Returns the pulse that checks that the watching task is still running.
     pub fn pulse(&self) -> Arc<Pulse> {
         Arc::clone(&self.pulse)
     }
 
-    /// Whether the rows that were returned last were as many as were asked for.
+    /// Returns whether the last call returned as many rows as its limit.
     pub fn more_wait(&self) -> bool {
         self.more_wait
     }
 
-    /// Returns the rows after `seq` once more: those up to it are being judged.
+    /// Continues after `seq`, returning later rows again: rows up to it are being admitted.
     pub fn go_on_after(&mut self, seq: Seq) {
         (self.after, self.look_first, self.more_wait) = (seq, true, true);
     }
 
-    /// Looks at once the next time: there has been time for more.
+    /// Makes the next call query at once, because enough time has passed for more rows.
     pub fn look_now(&mut self) {
         self.look_first = true;
     }
 
-    /// Returns all once more, without a word of the kernel's: the rows that were returned could not be judged.
+    /// Makes the next call return all rows again, without waiting for an event, because the last rows could not be
+    /// admitted.
     pub fn look_again(&mut self) {
         (self.look_first, self.after) = (true, Seq(0));
     }
 
-    /// Waits until there is a reason to ask again; a write while it waits is one.
+    /// Waits until there is a reason to query again, such as a write.
     async fn stir(&mut self, pace: Pace, clock: &Arc<dyn Clock>) -> Pace {
         let (wait, then) = match pace {
             Pace::AtOnce(0) => (SHORTEST_PAUSE, Pace::After(SHORTEST_PAUSE * 2)),
@@ -166,7 +165,7 @@ impl ExternalInserts {
         let gone = tokio::select! {
             biased;
             event = events.next() => is_gone(event),
-            // Asked whether it goes round: looks, and waits again.
+            // A liveness check: query, and wait again.
             () = self.pulse.asked() => return pace,
             () = clock.sleep(wait) => {
                 if pace == Pace::Quiet {
@@ -191,7 +190,7 @@ impl ExternalInserts {
         Pace::After(SHORTEST_PAUSE)
     }
 
-    /// Waits while the writer writes one transaction after the other, but not for long.
+    /// Waits while the writer commits one transaction after the other, up to a limit.
     async fn let_write(&self, mut activity: u64, clock: &Arc<dyn Clock>) {
         for _ in 0..OWN_IN_A_ROW {
             clock.sleep(WHILE_OWN).await;
@@ -202,7 +201,7 @@ impl ExternalInserts {
         }
     }
 
-    /// Passes over what was written up to now; the caller asks next.
+    /// Skips the events received up to now; the caller queries next.
     fn pass_over(&mut self) {
         while let Some(events) = &mut self.events
             && let Some(event) = events.next().now_or_never()
@@ -215,23 +214,23 @@ impl ExternalInserts {
     }
 }
 
-/// Whether no transaction of ours was open when the writer's activity was read.
+/// Returns whether none of our transactions was open when the writer's activity was read.
 fn is_at_rest(activity: u64) -> bool {
     activity.is_multiple_of(2)
 }
 
-/// What the activity will be when the transaction has ended that is open now. It flushes last, and the kernel has no
-/// word for that.
+/// Returns the activity at the end of the transaction that is open now. It flushes last, and the kernel sends no
+/// event for that.
 fn end_of(activity: u64) -> u64 {
     activity.next_multiple_of(2)
 }
 
-/// Whether the writer may have written what the kernel tells of: it writes now, or has since `seen`.
+/// Returns whether our writer may have made the write that the kernel reports: it writes now, or has since `seen`.
 fn is_ours(activity: u64, seen: u64) -> bool {
     !is_at_rest(activity) || activity != seen
 }
 
-/// Whether the file that is watched is not the log any more, or cannot be watched.
+/// Returns whether the watched file is no longer the log, or cannot be watched.
 fn is_gone(event: Option<std::io::Result<inotify::Event<std::ffi::OsString>>>) -> bool {
     match event {
         Some(Ok(event)) => !event.mask.contains(inotify::EventMask::MODIFY),

@@ -1,4 +1,6 @@
-//! The ways out of the queue without being sent: cancelled by somebody, or expired.
+//! Transitions out of the queue without a send.
+//!
+//! A message is cancelled, or it expires.
 
 use std::collections::HashSet;
 
@@ -13,19 +15,19 @@ use crate::domain::message::{AccountId, MessageId};
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 
-/// What became of a cancellation.
+/// Result of a cancellation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It will not be sent; `was` is the state it was in.
+    /// The message will not be sent.
     Done {
         /// Its account.
         account_id: AccountId,
-        /// The state before.
+        /// Its state before.
         was: StateName,
     },
-    /// It had been cancelled before.
+    /// It was already cancelled.
     Already,
-    /// Too late: it is in this state.
+    /// Too late: the message is in this state.
     TooLate(StateName),
     /// There is no such message.
     Unknown,
@@ -39,26 +41,26 @@ pub(super) const EXPIRE: &str = "UPDATE messages SET revision = messages.revisio
      RETURNING account_id";
 
 impl Store {
-    /// Takes a message back, unless it is too late. In `review` it means "drop it": it may have been sent.
+    /// Cancels a message unless it is too late. In `review` this means "drop it": the message may have been sent.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn cancel(&self, id: MessageId, now: Timestamp) -> Result<Cancelled> {
         self.inner.writer.exclusive(now, move |connection| Box::pin(cancel(connection, id, now))).await
     }
 
-    /// Ends what was not sent before its expiry, at most 500 at a time; answers the accounts concerned.
+    /// Expires unsent messages whose expiry has passed, at most 500 at a time. Returns their accounts.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<AccountId>> {
         self.inner.writer.exclusive(now, move |connection| Box::pin(expire(connection, now))).await
     }
 
-    /// When the next message expires.
+    /// Returns when the next message expires.
     ///
     /// # Errors
-    /// What SQLite says.
+    /// Returns an error if SQLite fails.
     pub async fn next_expiry(&self) -> Result<Option<Timestamp>> {
         let row = sqlx::query(NEXT_EXPIRY).fetch_one(&self.inner.readers).await?;
         rows::time(&row, "expires_at")

@@ -1,10 +1,10 @@
-//! The write lock of the file, which other programs take as well: how the writer asks for it and how long.
+//! The write lock of the file, which other programs take as well: how the writer waits for it.
 //!
-//! SQLite hands the lock to nobody: whoever asks in the moment in which it is free has it. A program that commits row
-//! after row leaves it free for hundredths of a millisecond at a time, and the usual busy timeout, which asks every 100
-//! ms in the end, never meets such a moment. So the writer asks many times in a row, then rests a little, so that a lock
-//! that is held for long costs no core. It asks by itself instead of letting SQLite wait, so that what it writes is dated
-//! when it has the lock (P5), and so that it can say within a second that it does not get it.
+//! SQLite's lock has no queue: the first program that tries while it is free gets it. A program that commits row
+//! after row leaves it free for hundredths of a millisecond at a time, and the usual busy timeout, which in the end
+//! tries every 100 ms, never meets such a moment. So the writer tries many times in a row, then sleeps a little, so
+//! that a long wait costs no core. It retries itself instead of using SQLite's busy timeout, so that what it writes
+//! carries the time at which it has the lock (P5), and so that it can report within a second that it is blocked.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -18,34 +18,34 @@ use super::StoreError;
 use super::rows::Result;
 use crate::clock::{Clock, SystemClock};
 
-/// The writer asks for the lock for as long as SQLite usually would,
+/// Retries BEGIN for as long as SQLite's usual busy timeout.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// and says that it does not get it from this time on.
+/// Reports that the writer is blocked after this time.
 const TELL_AFTER: Duration = Duration::from_millis(500);
 
-/// Questions in a row; one takes 0.03 to 0.1 ms. Of those beside a busy producer one in twenty is answered yes.
+/// Tries in a row; one takes 0.03 to 0.1 ms. While a busy producer runs, one in twenty succeeds.
 const IN_A_ROW: u32 = 32;
 
-/// The rest after so many: at first,
+/// Sleep after a series of tries, at first.
 const SHORT_REST: Duration = Duration::from_millis(1);
 
-/// from [`LONG_WAIT`] on,
+/// Sleep from [`LONG_WAIT`] on.
 const LONG_REST: Duration = Duration::from_millis(10);
 
-/// and when it was told that another program keeps the lock.
+/// Sleep once the lock is reported as blocked.
 const LONGEST_REST: Duration = Duration::from_millis(50);
 
-/// Who has not got the lock by now most likely waits for one long transaction.
+/// A wait of this length is most likely for one long transaction.
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
-/// The lock as the writer sees it.
+/// The writer's view of the lock.
 pub(super) struct WriteLock {
     database: PathBuf,
     clock: SystemClock,
-    /// Milliseconds of the wall clock; 0: it gets the lock.
+    /// Wall-clock time in milliseconds; 0 if the writer is not blocked.
     blocked_since: AtomicI64,
-    /// Microseconds spent waiting for it, ever.
+    /// Total time spent waiting for the lock, in microseconds.
     waited_us: AtomicU64,
 }
 
@@ -54,7 +54,7 @@ impl WriteLock {
         Self { database, clock, blocked_since: AtomicI64::new(0), waited_us: AtomicU64::new(0) }
     }
 
-    /// Since when another program keeps it from the writer.
+    /// Returns since when another program has blocked the writer.
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
         match self.blocked_since.load(Ordering::Relaxed) {
             0 => None,
@@ -62,13 +62,13 @@ impl WriteLock {
         }
     }
 
-    /// How long the writer has waited for it, in all.
+    /// Returns the total time that the writer has waited for the lock.
     pub(super) fn waited(&self) -> Duration {
         Duration::from_micros(self.waited_us.load(Ordering::Relaxed))
     }
 
-    /// Begins a transaction that has the lock, or answers `Busy` after [`BUSY_TIMEOUT`]. `asked_at` is when somebody
-    /// first wanted what it is for.
+    /// Begins a transaction that has the lock, or returns `Busy` after [`BUSY_TIMEOUT`]. `asked_at` is the time of
+    /// the first request that needs it.
     pub(super) async fn begin(&self, connection: &mut SqliteConnection, asked_at: Timestamp) -> Result<()> {
         let since = self.clock.monotonic();
         let mut asked = 0_u32;
@@ -88,7 +88,7 @@ impl WriteLock {
             asked += 1;
             match rest(asked, waited) {
                 Some(rest) => self.clock.sleep(rest).await,
-                // The runtime's other tasks have their turn.
+                // Lets the runtime's other tasks run.
                 None => tokio::task::yield_now().await,
             }
         };
@@ -100,7 +100,7 @@ impl WriteLock {
         result
     }
 
-    /// Takes the lock, does `verb` and commits it if it answers `Ok`.
+    /// Takes the lock, runs the closure, and commits if it returns `Ok`.
     pub(super) async fn transaction<A, F>(
         &self,
         connection: &mut SqliteConnection,
@@ -118,20 +118,20 @@ impl WriteLock {
             Err(error) => Err(error),
         };
         if result.is_err() {
-            // A failed COMMIT may have rolled back already; then this fails, and that is all right.
+            // A failed COMMIT may have rolled back already; then this fails harmlessly.
             let _already_rolled_back = sqlx::query("ROLLBACK").execute(&mut *connection).await;
         }
         result
     }
 
-    /// Looks once whether the lock is free, for nobody.
+    /// Checks once whether the lock is free, without a request that needs it.
     pub(super) async fn look(&self, connection: &mut SqliteConnection) {
         if sqlx::query("BEGIN IMMEDIATE; COMMIT").execute(&mut *connection).await.is_ok() {
             self.had();
         }
     }
 
-    /// The writer had the lock.
+    /// Records that the writer got the lock.
     pub(super) fn had(&self) {
         self.blocked_since.store(0, Ordering::Relaxed);
     }
@@ -148,7 +148,7 @@ impl WriteLock {
     }
 }
 
-/// How long to rest after the question number `asked`, if at all.
+/// Returns how long to sleep after try number `asked`, if at all.
 fn rest(asked: u32, waited: Duration) -> Option<Duration> {
     let rest = match waited {
         waited if waited < LONG_WAIT => SHORT_REST,
@@ -162,7 +162,8 @@ fn rest(asked: u32, waited: Duration) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    /// Questions, and the time spent asking, while another program keeps the lock for `held`; one takes `each`.
+    /// Returns the number of tries, and the time spent trying, while another program keeps the lock for `held`; one
+    /// try takes `each`.
     fn asked_while(held: Duration, each: Duration) -> (u32, Duration) {
         let (mut waited, mut asked) = (Duration::ZERO, 0);
         while waited < held {

@@ -1,13 +1,10 @@
-//! The one writer: a task that owns the only writing connection.
-//!
-//! What has gathered in its channel while the last transaction was committing goes into the next one (group
-//! commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling and admissions of one
-//! transaction are one statement each, however many there are, because the price is the call to SQLite's thread and
-//! not the row. Every caller is answered after the commit. A transaction holds at most [`ROWS_PER_COMMIT`] rows, and
-//! a writer that is never idle lets go of the lock for a moment now and then ([`YIELD_LOCK_FOR`]), so that a producer with
-//! a busy timeout of 5 s never sees `database is locked`.
-//!
-//! When a group fails, each of its members is tried alone, so that a bad one cannot take others down.
+//! The one writer: a task that owns the only writing connection. Requests that arrive during a commit form the next
+//! transaction (group commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling and
+//! admissions of a transaction are one statement each, however many there are, because the cost is the call to
+//! SQLite's thread, not the row. Callers are answered after the commit. A transaction holds at most
+//! [`ROWS_PER_COMMIT`] rows, and a writer that is never idle yields the lock now and then ([`YIELD_LOCK_FOR`]), so
+//! that a producer with a busy timeout of 5 s never sees `database is locked`. If a group fails, each of its members
+//! is retried alone, so that an invalid one cannot fail the others.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,29 +32,29 @@ use crate::clock::{Clock, SystemClock};
 use crate::domain::time_text;
 use crate::tasks::Tasks;
 
-/// Verbs that may wait for the writer; beyond that a caller waits for room.
+/// Requests that may wait for the writer; beyond that, callers wait for room.
 const QUEUE: usize = 4096;
 
-/// Most rows of one transaction: about 50 ms of work.
+/// Maximum rows of one transaction: about 50 ms of work.
 const ROWS_PER_COMMIT: usize = 2000;
 
-/// Who waits for SQLite's lock does not queue for it but looks every 100 ms, and would never meet the instant
-/// between two commits: so it is left free for longer than that,
+/// Time for which the writer leaves the lock free. SQLite's busy handler tries every 100 ms and would never meet the
+/// instant between two commits.
 const YIELD_LOCK_FOR: Duration = Duration::from_millis(120);
 
-/// three times within the 5 s of the usual busy timeout,
+/// Three times within the 5 s of the usual busy timeout.
 const YIELD_LOCK_EVERY: Duration = Duration::from_millis(1500);
 
-/// if this share of the time was spent writing: with less, they meet a free moment soon enough.
+/// Yields only if this share of the time was spent writing: below it, others meet a free moment soon enough.
 const WRITE_SATURATION: f64 = 0.9;
 
-/// A queue that has not answered within this time is not well.
+/// A queue that has not answered within this time is unhealthy.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(800);
 
-/// How often an idle writer looks whether a lock that was told of is free again.
+/// How often an idle writer checks whether a lock reported as blocked is free again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
-/// A verb that has a transaction of its own.
+/// A request that has a transaction of its own.
 pub(super) type Exclusive = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, ()> + Send>;
 
 enum Verb {
@@ -68,7 +65,7 @@ enum Verb {
     Exclusive(Exclusive),
 }
 
-/// The handle of the writer task.
+/// Handle of the writer task.
 pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
@@ -79,7 +76,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer on `connection` and what moves its log on `beside`.
+    /// Starts the writer on `connection`, and the checkpointer on the second connection.
     pub(super) async fn start(
         mut connection: SqliteConnection,
         beside: SqliteConnection,
@@ -120,12 +117,12 @@ impl Writer {
         self.lock.blocked_since()
     }
 
-    /// A number that grows whenever a transaction of ours begins or ends: odd while one is open.
+    /// Returns a number that grows whenever one of our transactions begins or ends: odd while one is open.
     pub(super) fn activity(&self) -> u64 {
         self.activity.load(Ordering::Relaxed)
     }
 
-    /// Lets the writer finish what it was given, then ends it.
+    /// Lets the writer finish its pending requests, then ends it.
     pub(super) async fn stop(&self) {
         drop(self.verbs.lock().expect("nothing panics while holding it").take());
         let handles = std::mem::take(&mut *self.handles.lock().expect("nothing panics while holding it"));
@@ -168,14 +165,14 @@ impl Writer {
         self.ask(settlement, |ticket| Verb::Settle(Box::new(ticket))).await
     }
 
-    /// Takes the lock, writes a row if it should, and lets go of it, within [`HEALTHY_WITHIN`].
+    /// Takes the lock, writes a row if `writes` is set, and releases the lock, within [`HEALTHY_WITHIN`].
     pub(super) async fn ping(&self, now: Timestamp, writes: bool) -> Result<()> {
         const WRITE: &str = "UPDATE daemon SET written_at = ?1 WHERE id = 1";
         let (reply, answer) = oneshot::channel();
         let lock = Arc::clone(&self.lock);
         let ping: Exclusive = Box::new(move |connection| {
             Box::pin(async move {
-                // While the lock is held, questions gather whose callers have left.
+                // While the lock is held, pings accumulate whose callers have left.
                 if reply.is_closed() {
                     return;
                 }
@@ -200,7 +197,7 @@ impl Writer {
         }
     }
 
-    /// Runs `verb` in a transaction of its own, which is committed if it answers `Ok`.
+    /// Runs the closure in a transaction of its own, which is committed if it returns `Ok`.
     pub(super) async fn exclusive<A, F>(&self, now: Timestamp, verb: F) -> Result<A>
     where
         A: Send + 'static,
@@ -268,7 +265,7 @@ impl Work {
                 }
             }
             self.commit(group).await;
-            // Waiting for the lock keeps nobody from it.
+            // Time spent waiting for the lock does not count: it blocks no other program.
             written += (clock.monotonic() - began).saturating_sub(self.lock.waited() - waited);
             self.activity.fetch_add(1, Ordering::Relaxed);
             unmoved = unmoved.saturating_add(1);
@@ -280,8 +277,8 @@ impl Work {
         let _nothing_left_to_write = self.connection.close().await;
     }
 
-    /// What has gathered, as soon as there is some. While nobody asks, somebody must find out that a lock that was told
-    /// of is free again.
+    /// Returns the number of requests received, once there are any. While idle, checks whether a lock reported as
+    /// blocked is free again.
     async fn next(&mut self, receiver: &mut mpsc::Receiver<Verb>, waiting: &mut Vec<Verb>) -> usize {
         while self.lock.blocked_since().is_some() {
             tokio::select! {
@@ -306,7 +303,7 @@ impl Work {
                 self.note_calls(&group, &answers);
                 group.answer(answers);
             }
-            // Waiting longer is the caller's choice; nobody's verb is lost by asking again.
+            // Callers may retry and wait longer; a refused request loses nothing.
             Err(StoreError::Busy) => {
                 for one in group.alone() {
                     one.refuse(StoreError::Busy);
@@ -328,7 +325,7 @@ impl Work {
         }
     }
 
-    /// Writes at once if the lock is free, else when the writer has it.
+    /// Writes at once if the lock is free, otherwise once the writer has it.
     async fn write(&mut self, group: &Group) -> Result<Answers> {
         match self.write_in_one_call(group).await {
             Some(Err(StoreError::Busy)) | None => {}
@@ -354,7 +351,7 @@ impl Work {
         result
     }
 
-    /// Where one call to SQLite's thread suffices, it takes the lock as well, or fails at once.
+    /// If one call to SQLite's thread suffices, it takes the lock as well, or fails at once.
     async fn write_in_one_call(&mut self, group: &Group) -> Option<Result<Answers>> {
         let Self { connection, run, known, clock, .. } = self;
         let (run, clock) = (*run, *clock);
@@ -371,7 +368,8 @@ impl Work {
         Some(begun.map(Answers::of_begins))
     }
 
-    /// Before the caller hears of it: a call must not be made that the mark does not know of.
+    /// Records calls in the restore guard before the callers are answered: no call may be made that the guard does
+    /// not know.
     fn note_calls(&self, group: &Group, answers: &Answers) {
         let mut begun = group.begins.iter().zip(&answers.begins);
         if let Some((ticket, _)) = begun.rfind(|(_, begun)| **begun == Begun::Granted) {
@@ -380,7 +378,7 @@ impl Work {
     }
 }
 
-/// The statements of a group: what frees an account first, what takes it last.
+/// Runs the statements of a group: first those that free an account, last those that occupy it.
 async fn statements(
     connection: &mut SqliteConnection,
     run: i64,

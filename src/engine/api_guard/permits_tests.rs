@@ -111,7 +111,7 @@ fn accounts_are_served_in_turn_with_one_wake_a_permit() {
         wakes += woken.len();
         ready.extend(woken.iter().map(|id| id.as_str()[4..].parse::<usize>().expect("a number")));
         if ready.is_empty() {
-            let wait = next.expect("somebody waits").saturating_sub(world.now());
+            let wait = next.expect("one waits").saturating_sub(world.now());
             world.pass(u64::try_from(wait.as_millis()).expect("short").max(1));
         }
     }

@@ -133,8 +133,6 @@ pub(crate) async fn review(life: &Life<'_>, drops: bool) {
 }
 
 /// Checks the explanation of every waiting message: why it waits, and until when or for whom (P6).
-///
-/// The wait statuses of all messages are read together; the first five messages are also explained one by one.
 pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
     let filter = MessageFilter {
         states: vec![StateName::Queued, StateName::Uncertain, StateName::Review],
@@ -143,12 +141,8 @@ pub(crate) async fn explain(life: &Life<'_>, notes: &mut Notes) {
     };
     let now = life.universe.clock.now();
     let page = life.store.messages(&filter, now).await.expect("the queue answers");
-    let wait_statuses = life.handle().wait_statuses(&page.messages).await.expect("the queue answers");
-    let mut told: Vec<_> = page.messages.iter().zip(wait_statuses).collect();
-    for view in page.messages.iter().take(5) {
-        told.push((view, life.handle().explain(view).await.expect("the queue answers").wait_status));
-    }
-    for (view, wait_status) in told {
+    for view in &page.messages {
+        let wait_status = life.handle().explain(view).await.expect("the queue answers").wait_status;
         let waits_in_the_past =
             matches!(wait_status.until, Some(Until::At(at)) if at < now && view.state == StateName::Queued);
         if waits_in_the_past || (wait_status.until.is_none() && wait_status.reason.as_str().is_empty()) {

@@ -20,7 +20,7 @@ fn documents() -> Vec<String> {
 }
 
 fn riddle(line: &str) -> Option<&'static str> {
-    let line = line.to_lowercase().replace("there is no ", "");
+    let line = line.to_lowercase().replace("there is no ", "").replace("is no longer", "");
     let word = |c: char| c.is_alphanumeric() || c == '_';
     RIDDLES.into_iter().find(|mark| {
         line.match_indices(mark).any(|(at, found)| {
