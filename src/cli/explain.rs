@@ -74,7 +74,7 @@ impl Explanation {
             ("reason", self.reason.clone()),
             ("until", until),
             ("who acts", self.actor.clone()),
-            ("queue_position", (self.queue_position > 0).then(|| self.queue_position.to_string())),
+            ("position", (self.queue_position > 0).then(|| self.queue_position.to_string())),
             ("blocked by", self.blocked_by.clone()),
             ("asked", self.now.map(|now| times::full_in(Some(now), &zone))),
         ];

@@ -98,7 +98,6 @@ struct Group {
 struct Faults(Vec<FieldError>);
 
 impl Faults {
-    /// Two fields contradict each other.
     fn excludes(&mut self, field: &str, other: &str, fix: &str) {
         self.add(FieldErrorCode::Contradiction, field, format!("cannot be combined with `{other}`"), fix);
     }

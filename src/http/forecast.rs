@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::messages_in::{self, Input, InputRow};
+use super::input::{self, Input, InputRow};
 use super::verdicts::{dedupe_conflict, refused_row, repeated, taken};
 use super::{AppState, body, render, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -48,7 +48,7 @@ pub(super) async fn forecast_with(
 ) -> Result<Json<Value>, ApiError> {
     let mut request = asked(parameters)?;
     let body = body::read(body, state.body_bytes).await?;
-    let rows = match messages_in::read(&state, &headers, body).await? {
+    let rows = match input::read(&state, &headers, body).await? {
         Input::Many(rows, _files) => rows,
         Input::One(value, uploads) => {
             let drafted = wire::draft_with(value, uploads, &state.attachments);

@@ -15,6 +15,7 @@ mod drain;
 mod error;
 mod forecast;
 mod health;
+mod input;
 mod messages;
 mod messages_in;
 mod multipart;

@@ -93,6 +93,6 @@ mod tests {
             let more = body.next().now_or_never().unwrap();
             assert!(more.is_none_or(|more| more.is_err()), "{expected:?}");
         }
-        assert_eq!(Progress::default().stop(), Handed::All, "nobody watched");
+        assert_eq!(Progress::default().stop(), Handed::All, "no watcher");
     }
 }

@@ -42,6 +42,11 @@ pub(super) struct Answers {
 }
 
 impl Answers {
+    /// Whether a message was stored.
+    pub(super) fn have_stored(&self) -> bool {
+        self.enqueues.iter().flatten().any(|stored| matches!(stored, Enqueued::Accepted(_)))
+    }
+
     /// Returns the answers of a group that has only intents.
     pub(super) fn of_begins(begins: Vec<Begun>) -> Self {
         Self { enqueues: Vec::new(), admissions: Vec::new(), begins, settlements: Vec::new() }

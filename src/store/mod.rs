@@ -32,6 +32,7 @@ mod insert;
 mod ledger;
 mod lock;
 mod messages;
+mod ping;
 mod place;
 mod queue_view;
 mod reader;

@@ -29,7 +29,6 @@ use super::rows::Result;
 use super::write_lock::WriteLock;
 use super::{StoreError, sqlite};
 use crate::clock::{Clock, SystemClock};
-use crate::domain::time_text;
 use crate::tasks::Tasks;
 
 /// Requests that may wait for the writer; beyond that, callers wait for room.
@@ -48,16 +47,13 @@ const YIELD_LOCK_EVERY: Duration = Duration::from_millis(1500);
 /// Yields only if this share of the time was spent writing: below it, others meet a free moment soon enough.
 const WRITE_SATURATION: f64 = 0.9;
 
-/// A queue that has not answered within this time is unhealthy.
-const HEALTHY_WITHIN: Duration = Duration::from_millis(800);
-
 /// How often an idle writer checks whether a lock reported as blocked is free again.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(500);
 
 /// A request that has a transaction of its own.
 pub(super) type Exclusive = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, ()> + Send>;
 
-enum Verb {
+pub(super) enum Verb {
     Enqueue(Ticket<EnqueueBatch, Vec<Enqueued>>),
     Admit(Ticket<Vec<Admission>, usize>),
     Begin(Ticket<Intent, Begun>),
@@ -69,9 +65,11 @@ enum Verb {
 pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
-    lock: Arc<WriteLock>,
+    pub(super) lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
-    clock: SystemClock,
+    /// When a message was stored last, by the monotonic clock.
+    pub(super) stored_at: Arc<Mutex<Option<Duration>>>,
+    pub(super) clock: SystemClock,
     pub(super) failpoints: Failpoints,
 }
 
@@ -88,7 +86,7 @@ impl Writer {
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
-        let activity = Arc::new(AtomicU64::new(0));
+        let (activity, stored_at) = (Arc::new(AtomicU64::new(0)), Arc::default());
         let (checkpoint_due, due) = mpsc::channel(1);
         let log = sqlite::wal_path(&database);
         let lock = Arc::new(WriteLock::new(database, clock));
@@ -101,6 +99,7 @@ impl Writer {
             clock,
             lock: Arc::clone(&lock),
             activity: Arc::clone(&activity),
+            stored_at: Arc::clone(&stored_at),
             checkpoint_due,
             may_stay_awake: awake::is_possible(),
         };
@@ -110,7 +109,7 @@ impl Writer {
         ];
         let failpoints = Failpoints::default();
         let verbs = Mutex::new(Some(sender));
-        Ok(Self { verbs, handles: Mutex::new(handles), lock, activity, clock, failpoints })
+        Ok(Self { verbs, handles: Mutex::new(handles), lock, activity, stored_at, clock, failpoints })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -137,13 +136,13 @@ impl Writer {
         self.answered(answer).await
     }
 
-    async fn answered<A>(&self, answer: oneshot::Receiver<Result<A>>) -> Result<A> {
+    pub(super) async fn answered<A>(&self, answer: oneshot::Receiver<Result<A>>) -> Result<A> {
         let answer = answer.await.map_err(|_| StoreError::Closed)?;
         self.failpoints.pass(Failpoint::Written).await;
         answer
     }
 
-    async fn send(&self, verb: Verb) -> Result<()> {
+    pub(super) async fn send(&self, verb: Verb) -> Result<()> {
         self.failpoints.pass(Failpoint::Asked).await;
         let verbs = self.verbs.lock().expect("nothing panics while holding it").clone();
         verbs.ok_or(StoreError::Closed)?.send(verb).await.map_err(|_| StoreError::Closed)
@@ -163,38 +162,6 @@ impl Writer {
 
     pub(super) async fn settle(&self, settlement: Settlement) -> Result<bool> {
         self.ask(settlement, |ticket| Verb::Settle(Box::new(ticket))).await
-    }
-
-    /// Takes the lock, writes a row if `writes` is set, and releases the lock, within [`HEALTHY_WITHIN`].
-    pub(super) async fn ping(&self, now: Timestamp, writes: bool) -> Result<()> {
-        const WRITE: &str = "UPDATE daemon SET written_at = ?1 WHERE id = 1";
-        let (reply, answer) = oneshot::channel();
-        let lock = Arc::clone(&self.lock);
-        let ping: Exclusive = Box::new(move |connection| {
-            Box::pin(async move {
-                // While the lock is held, pings accumulate whose callers have left.
-                if reply.is_closed() {
-                    return;
-                }
-                let answer = lock.transaction(connection, now, move |connection| {
-                    Box::pin(async move {
-                        if writes {
-                            sqlx::query(WRITE).bind(time_text(now)).execute(connection).await?;
-                        }
-                        Ok(())
-                    })
-                });
-                let _the_caller_may_have_left = reply.send(answer.await);
-            })
-        });
-        let answered = async {
-            self.send(Verb::Exclusive(ping)).await?;
-            self.answered(answer).await
-        };
-        tokio::select! {
-            answered = answered => answered,
-            () = self.clock.sleep(HEALTHY_WITHIN) => Err(StoreError::Busy),
-        }
     }
 
     /// Runs the closure in a transaction of its own, which is committed if it returns `Ok`.
@@ -224,6 +191,7 @@ struct Work {
     clock: SystemClock,
     lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
+    stored_at: Arc<Mutex<Option<Duration>>>,
     checkpoint_due: mpsc::Sender<()>,
     may_stay_awake: bool,
 }
@@ -300,6 +268,10 @@ impl Work {
         let until = clock.monotonic() + awake_for;
         match awake::awake(self.write(&group), || clock.monotonic() < until).await {
             Ok(answers) => {
+                if answers.have_stored() {
+                    *self.stored_at.lock().expect("nothing panics while holding it") =
+                        Some(clock.monotonic());
+                }
                 self.note_calls(&group, &answers);
                 group.answer(answers);
             }

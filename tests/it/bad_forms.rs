@@ -59,7 +59,7 @@ fn bad_ones() -> Vec<Bad> {
         bad(
             file(json!({ "filename": "a.pdf", "content": "QUJ" })),
             "attachments[0].content",
-            "no base64",
+            "not base64",
             "padding",
         ),
         bad(
@@ -71,7 +71,7 @@ fn bad_ones() -> Vec<Bad> {
         bad(
             file(json!({ "filename": "a.pdf", "content": "QUJD", "content_type": "pdf" })),
             "attachments[0].content_type",
-            "no MIME type",
+            "not a MIME type",
             "type/subtype",
         ),
         bad(

@@ -70,13 +70,13 @@ fn check_and_serve_give_the_same_answer() {
     let file = "OUTBOXD_UNIPILE_API_KEY_FILE";
     let cases = [
         (vec![], "there is no API key"),
-        (vec![(file, of_file("\"k3y.of=\"\n"))], "stands in quotes"),
-        (vec![(file, of_file("'k3y'"))], "stands in quotes"),
+        (vec![(file, of_file("\"k3y.of=\"\n"))], "is in quotes"),
+        (vec![(file, of_file("'k3y'"))], "is in quotes"),
         (vec![(file, of_file("UNIPILE_API_KEY=k3y.of=\n"))], "begins with a name and an equals sign"),
         (vec![(file, of_file("export KEY = k3y.of=="))], "begins with a name and an equals sign"),
         (vec![(file, of_file("X-API-KEY: k3y"))], "holds a space"),
         (vec![(file, of_file(" \n"))], "is empty"),
-        (vec![("OUTBOXD_UNIPILE_API_KEY", "\"k3y\"".to_owned())], "stands in quotes"),
+        (vec![("OUTBOXD_UNIPILE_API_KEY", "\"k3y\"".to_owned())], "is in quotes"),
         (
             vec![(key.0, key.1.to_owned()), (PROXY, "socks5://p:1080".to_owned())],
             "is not the address of an HTTP proxy",

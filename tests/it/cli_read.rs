@@ -163,7 +163,7 @@ attempts: none
 fn an_explanation_can_be_quoted_in_a_ticket() {
     let waiting = r#"{"id": "0193", "account_id": "acc_1", "state": "queued", "reason": "turn", "why": "Earlier messages of the account go first.",
         "actor": "none", "until": "2026-11-22T09:21:12.000Z", "until_local": "2026-11-22 04:21:12 America/New_York", "zone": "America/New_York", "waits_for": "not_before",
-        "ahead": 2, "blocked_by": null, "now": "2026-11-22T09:21:00.000Z",
+        "queue_position": 2, "blocked_by": null, "now": "2026-11-22T09:21:00.000Z",
         "sentence": "Two earlier messages of acc_1 go first, so it goes not before 10:21:12.",
         "gates": [{"gate": "daemon_paused", "open": true}, {"gate": "chat_order", "open": true},
             {"gate": "turn", "open": false, "until": "2026-11-22T09:21:12.000Z", "waits_for": "not_before", "why": "Earlier messages of the account go first."},
@@ -176,8 +176,8 @@ account   acc_1
 state     queued
 reason    turn
 until     not before 2026-11-22 04:21:12 America/New_York, in 12 s
-who acts  nobody
-ahead     2
+who acts  none
+position  2
 asked     2026-11-22 04:21:00 America/New_York
 
 rules, in the order in which they are asked:

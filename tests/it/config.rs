@@ -312,7 +312,7 @@ fn the_key_comes_from_the_configuration_a_file_or_a_credential() {
     let loaded = load("", &[("CREDENTIALS_DIRECTORY", credentials)]).unwrap();
     assert!(loaded.effective_toml().contains(&format!("api_key = \"\" # the key is in {secret}\n")));
     for (bad, expected) in
-        [(" \n", "is empty"), ("two\nlines", "holds a line end"), ("<set>", "is only the mark")]
+        [(" \n", "is empty"), ("two\nlines", "holds a line end"), ("<set>", "is the placeholder of a key")]
     {
         std::fs::write(secret, bad).unwrap();
         let by_file = load("", &[("OUTBOXD_UNIPILE_API_KEY_FILE", secret)]).unwrap_err().to_string();

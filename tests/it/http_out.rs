@@ -72,7 +72,7 @@ async fn explain_names_one_reason_and_every_gate() {
         reason(&first).await
     );
     assert_eq!(reason(&second).await["reason"], "turn");
-    assert_eq!(reason(&second).await["ahead"], 1);
+    assert_eq!(reason(&second).await["queue_position"], 1);
     daemon.becomes(&first, "sent").await;
     let explained = reason(&second).await;
     assert_eq!(

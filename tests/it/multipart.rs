@@ -115,15 +115,15 @@ async fn each_way_in_which_an_upload_is_wrong_is_told_and_leaves_nothing_behind(
         (vec![], 422, "message", "is missing"),
         (vec![file("a.pdf")], 422, "message", "is missing"),
         (vec![message(GOOD), message(GOOD)], 422, "message", "given twice"),
-        (vec![message("{\"account_id\"")], 400, "message", "no JSON at line 1"),
-        (vec![message("[]")], 422, "message", "no JSON object"),
-        (vec![("message", None, None, b"\xff\xfe")], 400, "message", "no JSON"),
+        (vec![message("{\"account_id\"")], 400, "message", "not JSON at line 1"),
+        (vec![message("[]")], 422, "message", "not a JSON object"),
+        (vec![("message", None, None, b"\xff\xfe")], 400, "message", "not JSON"),
         (vec![message(r#"{"chat_id":"c","text":"x"}"#)], 422, "account_id", "is missing"),
         (vec![message(GOOD), ("file", Some("a"), None, b"x")], 422, "file", "not a known field"),
         (vec![message(GOOD), ("attachments", None, None, b"x")], 422, "attachments", "without a file name"),
         (vec![message(GOOD), file("")], 422, "attachments", "without a file name"),
         (vec![message(GOOD), file("a.pdf"), file("a.pdf")], 422, "attachments", "two files named a.pdf"),
-        (vec![message(GOOD), file("a/..")], 422, "attachments[0].filename", "no file name"),
+        (vec![message(GOOD), file("a/..")], 422, "attachments[0].filename", "not a file name"),
         (vec![message(GOOD), ("attachments", Some("a"), None, b"")], 422, "attachments[0]", "empty file"),
         (
             vec![message(GOOD), ("attachments", Some("a"), None, &large)],
@@ -135,10 +135,10 @@ async fn each_way_in_which_an_upload_is_wrong_is_told_and_leaves_nothing_behind(
             vec![message(GOOD), ("attachments", Some("a"), Some("pdf"), b"x")],
             422,
             "attachments[0].content_type",
-            "no MIME",
+            "not a MIME",
         ),
         (vec![message(unknown), file("a.pdf")], 422, "attachments[0]", "neither"),
-        (vec![message(wrong_type), file("a.pdf")], 422, "attachments", "no array"),
+        (vec![message(wrong_type), file("a.pdf")], 422, "attachments", "not an array"),
         (many, 422, "", "more than 64 parts"),
     ];
     for (parts, expected, field, part) in &cases {
@@ -151,14 +151,14 @@ async fn each_way_in_which_an_upload_is_wrong_is_told_and_leaves_nothing_behind(
     let whole = body(&[message(GOOD), file("a.pdf")]);
     let raw = [
         ("multipart/form-data", whole.clone(), "Content-Type", "without a boundary"),
-        ("multipart/form-data; boundary=other", whole.clone(), "", "no whole multipart"),
+        ("multipart/form-data; boundary=other", whole.clone(), "", "not a whole multipart"),
         (
             "multipart/form-data; boundary=----7d1",
             whole[..whole.len() - 20].to_vec(),
             "",
-            "no whole multipart",
+            "not a whole multipart",
         ),
-        ("multipart/form-data; boundary=----7d1", Vec::new(), "", "no whole multipart"),
+        ("multipart/form-data; boundary=----7d1", Vec::new(), "", "not a whole multipart"),
     ];
     for (content_type, bytes, field, part) in raw {
         let (status, answer) = daemon.post_as("/v1/messages", content_type, bytes).await;

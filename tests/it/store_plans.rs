@@ -203,7 +203,7 @@ async fn a_send_costs_the_same_however_many_messages_and_campaigns_wait() {
             ),
             steps(&connection, &format!("UPDATE messages SET revision = revision + 1, retry_at = NULL {id}")),
             steps(&connection, "INSERT INTO fair_shares VALUES ('acc_0', 'c00001', 5)"),
-            steps(&connection, "DELETE FROM fair_shares WHERE account_id = 'acc_0' AND reached <= 5"),
+            steps(&connection, "DELETE FROM fair_shares WHERE account_id = 'acc_0' AND finish <= 5"),
         ]);
         queue.check_order();
     }

@@ -203,6 +203,7 @@ fn nobody_names_whom_it_may_not() {
             }
             let sleeps = [
                 "src/store/checkpoint.rs",
+                "src/store/ping.rs",
                 "src/store/write_lock.rs",
                 "src/store/watch.rs",
                 "src/store/writer.rs",
