@@ -136,6 +136,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
+    /// Returns the lines that have not been read.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.body.get(self.from..).unwrap_or_default()
+    }
+
     /// Reads and validates at most `most` rows; none at the end.
     pub(super) fn next(&mut self, state: &AppState, most: usize) -> (Vec<InputRow>, Files) {
         let (mut rows, mut files) = (Vec::new(), Files::default());

@@ -33,7 +33,7 @@ pub(super) async fn enqueue(
     let atomic = atomic(&parameters)?;
     let key = idempotency_key(&headers)?;
     if let Some(lines) = input::long_lines(&headers, &body).filter(|_| !atomic && key.is_none()) {
-        wire::are_lines(&body)?;
+        wire::are_lines(lines.rest())?;
         return in_parts(state, lines).await;
     }
     match input::read(&state, &headers, body).await? {

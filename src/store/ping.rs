@@ -16,15 +16,15 @@ use crate::domain::time_text;
 const HEALTHY_WITHIN: Duration = Duration::from_millis(800);
 
 /// A message stored this recently proves as much as a row written now, without waiting for the commits in between.
-const STORED_LATELY: Duration = Duration::from_millis(500);
+const STORED_LATELY: Duration = Duration::from_millis(200);
 
 impl Writer {
-    /// Takes the lock, writes a row if `writes` is set, and releases the lock, within [`HEALTHY_WITHIN`]. Returns at
-    /// once if a message was stored within [`STORED_LATELY`].
+    /// Takes the lock, writes a row if `writes` is set, and releases the lock, within [`HEALTHY_WITHIN`]. If `writes` is
+    /// set, returns at once if a message was stored within [`STORED_LATELY`].
     pub(super) async fn ping(&self, now: Timestamp, writes: bool) -> Result<()> {
         const WRITE: &str = "UPDATE daemon SET written_at = ?1 WHERE id = 1";
         let stored_at = *self.stored_at.lock().expect("nothing panics while holding it");
-        if stored_at.is_some_and(|at| self.clock.monotonic() < at + STORED_LATELY) {
+        if writes && stored_at.is_some_and(|at| self.clock.monotonic() < at + STORED_LATELY) {
             return Ok(());
         }
         let (reply, answer) = oneshot::channel();

@@ -118,6 +118,40 @@ async fn a_batch_takes_the_good_rows_and_says_what_each_bad_one_lacks() {
     assert_eq!(listed["data"].as_array().map(Vec::len), Some(4));
 }
 
+/// It is stored a part at a time: verdicts keep their lines and their order, and parts know of each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_body_of_lines_is_answered_as_a_short_one() {
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let row = |number: usize| {
+        // The last row repeats the first, under its key.
+        let number = number % 1500;
+        let text = format!("message {number}, {}", "which says something ".repeat(10));
+        let row = json!({"account_id": "acc_1", "chat_id": format!("c{number}"), "text": text, "dedupe_key": format!("k{number}")});
+        format!("{row}\n")
+    };
+    let mut lines = String::from("\u{feff}\n");
+    lines.extend((0..1200).map(row));
+    lines.push_str("{\"text\": \n\n");
+    lines.extend((1200..=1500).map(row));
+    assert!(lines.len() > 256 << 10, "{} bytes are no long body", lines.len());
+    let (status, answer) = daemon.post_as("/v1/messages", "application/x-ndjson", lines.into_bytes()).await;
+    assert_eq!(
+        (status, &answer["accepted"], &answer["refused"], &answer["duplicates"]),
+        (200, &json!(1500), &json!(1), &json!(1)),
+        "{:.300}",
+        answer.to_string()
+    );
+    let results = &answer["results"];
+    assert_eq!((&results[1200]["line"], &results[1201]["index"]), (&json!(1202), &json!(1201)));
+    assert_eq!(results[1200]["error"]["code"], "malformed_json");
+    assert_eq!((&results[1501]["id"], &results[1501]["duplicate"]), (&results[0]["id"], &json!(true)));
+    let csv = "account_id,chat_id,text\n".repeat(20_000);
+    let (status, refused) = daemon.post_as("/v1/messages", "application/x-ndjson", csv.into_bytes()).await;
+    assert_eq!((status, &refused["error"]["code"]), (400, &json!("malformed_json")), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_atomic_batch_is_all_or_none() {
     let (_env, daemon) = quiet().await;
