@@ -2,8 +2,7 @@
 //!
 //! `messages_in.rs` and `forecast.rs` use it.
 
-use axum::Json;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
@@ -77,9 +76,10 @@ pub(super) fn batch_answer(
     atomic: bool,
 ) -> Response {
     let (mut accepted, mut duplicates, mut refused) = (0, 0, 0);
-    let mut results = Vec::with_capacity(verdicts.len());
+    // Each row is written at once: as a tree, the answer to 90,000 rows takes over 100 MB.
+    let mut results = String::new();
     for (index, (line, verdict)) in lines.iter().zip(verdicts).enumerate() {
-        results.push(match verdict {
+        let row = match verdict {
             Some(RowVerdict::Accepted(id)) => {
                 accepted += 1;
                 json!({ "index": index, "id": id.to_string() })
@@ -94,10 +94,13 @@ pub(super) fn batch_answer(
                 refused_row(index, *line, refusals, *existing)
             }
             None => json!({ "index": index }),
-        });
+        };
+        results.push_str(if index > 0 { "," } else { "" });
+        results.push_str(&row.to_string());
     }
     let status = if atomic && refused > 0 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    let body =
-        json!({ "accepted": accepted, "duplicates": duplicates, "refused": refused, "results": results });
-    (status, Json(body)).into_response()
+    let body = format!(
+        "{{\"accepted\":{accepted},\"duplicates\":{duplicates},\"refused\":{refused},\"results\":[{results}]}}"
+    );
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
