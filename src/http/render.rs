@@ -224,7 +224,11 @@ fn sentence(
         text.push_str(&format!(" If nothing else comes up, it is sent at about {at}."));
     }
     if explanation.queue_position > 0 {
-        text.push_str(&format!(" {} go first.", explanation.queue_position));
+        let before = match explanation.queue_position {
+            1 => "1 message goes".to_owned(),
+            count => format!("{count} messages go"),
+        };
+        text.push_str(&format!(" {before} first."));
     }
     if let Some(id) = explanation.blocked_by {
         text.push_str(&format!(" It waits for message {id}."));
