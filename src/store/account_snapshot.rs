@@ -17,12 +17,13 @@ use crate::domain::observed::{Credits, ObservedAccount, ObservedInbox};
 use crate::domain::time_text;
 
 /// Selects accounts with waiting messages whose snapshot is due: never read, too old, or the last read failed. A last
-/// read in the future does not count: the clock was set back.
+/// read in the future does not count: the clock was set back. `+ 0`, because SQLite prepares a statement whose limit is
+/// a bare parameter again for every run.
 const DUE: &str = "SELECT c.account_id FROM counts c LEFT JOIN account_snapshots f ON f.account_id = c.account_id \
        LEFT JOIN accounts a ON a.id = c.account_id \
      WHERE c.state = 'queued' AND c.n > 0 \
        AND (f.tried_at IS NULL OR f.tried_at <= ?1 OR ((f.problem IS NOT NULL OR a.down_cause = 'disconnected') AND f.tried_at <= ?2) OR f.tried_at > ?3) \
-     ORDER BY f.tried_at LIMIT ?4";
+     ORDER BY f.tried_at LIMIT ?4 + 0";
 
 const NOTE: &str = "INSERT INTO account_snapshots (account_id, tried_at, problem, name, provider, status, is_locked, products, read_at, \
        inboxes, inboxes_read_at, credits, credits_read_at) \

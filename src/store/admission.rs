@@ -113,7 +113,7 @@ pub(super) const INSERTED: &str = "SELECT m.seq, m.created_at, m.account_id, m.c
        m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.dedupe_key \
      FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM \
             (SELECT seq, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
-             WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1)) AS t \
+             WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1 + 0)) AS t \
      CROSS JOIN messages AS m ON m.seq = t.seq WHERE t.before < 16777216 ORDER BY t.seq";
 
 impl Store {
