@@ -234,6 +234,70 @@ CREATE INDEX messages_by_state ON messages (state || '') WHERE state <> 'new';
 CREATE INDEX messages_by_campaign ON messages (campaign, state || '') WHERE campaign IS NOT NULL;
 CREATE INDEX messages_by_chat ON messages (chat_id) WHERE chat_id IS NOT NULL;
 
+-- The provider's ids of sent messages, by which receipts and echoes find them.
+CREATE TABLE sent_ids (
+  account_id TEXT NOT NULL,
+  message_id TEXT NOT NULL,           -- the provider's id
+  seq        INTEGER NOT NULL REFERENCES messages (seq),
+  PRIMARY KEY (account_id, message_id)
+) STRICT, WITHOUT ROWID;
+
+-- Webhooks as they came, each once: kept before they are answered, interpreted afterwards. The body is removed when it
+-- has been interpreted, because it holds the words of others.
+CREATE TABLE webhooks (
+  seq         INTEGER PRIMARY KEY,
+  event_id    TEXT NOT NULL UNIQUE,   -- Unipile's id, or the hash of the body if it has none
+  kind        TEXT NOT NULL,          -- 'message.new', 'message.receipt.read', …
+  account_id  TEXT,
+  received_at TEXT NOT NULL,
+  body        TEXT,                   -- NULL once it is interpreted
+  look_at     TEXT,                   -- not interpreted before this time: what it says cannot be told yet
+  result      TEXT                    -- what it changed, once it is interpreted
+) STRICT;
+CREATE INDEX webhooks_waiting ON webhooks (seq) WHERE result IS NULL;
+CREATE INDEX webhooks_kinds ON webhooks (kind, received_at);
+
+-- The messages of a person or a chat, over all accounts. A row that is not yet admitted has no thread.
+CREATE INDEX messages_by_thread ON messages (thread, account_id) WHERE thread IS NOT NULL;
+
+-- Chats whose other side is known: a message to a user and one into the chat with that user belong to one thread.
+CREATE TABLE conversations (
+  account_id TEXT NOT NULL,
+  chat_id    TEXT NOT NULL,
+  user_id    TEXT NOT NULL,
+  source     TEXT NOT NULL CHECK (source IN ('send', 'read', 'webhook')),  -- how this was learned
+  at         TEXT NOT NULL,
+  PRIMARY KEY (account_id, chat_id)
+) STRICT, WITHOUT ROWID;
+
+-- What must not be sent (P5): to a person, into a chat, or of a campaign. Pauses of an account and of all sending are
+-- in `accounts` and `daemon`.
+CREATE TABLE stops (
+  id         INTEGER PRIMARY KEY,
+  scope      TEXT NOT NULL CHECK (scope IN ('person', 'chat', 'campaign')),
+  key        TEXT NOT NULL CHECK (key <> ''),  -- the user id, the chat id, the campaign
+  account_id TEXT NOT NULL DEFAULT '',         -- '': on every account
+  reason     TEXT NOT NULL CHECK (reason IN ('stopped', 'suppressed', 'owner_wrote', 'out_of_office')),
+  until      TEXT,                             -- NULL: until a person lifts it
+  has_length INTEGER NOT NULL DEFAULT 0,       -- 1: its end was given as a duration; it moves when the clock is set
+  actor      TEXT NOT NULL,                    -- 'operator', or what made the daemon write it
+  note       TEXT,
+  at         TEXT NOT NULL,
+  UNIQUE (scope, key, account_id, reason),
+  CHECK (reason <> 'suppressed' OR until IS NULL)
+) STRICT;
+
+CREATE INDEX stops_suppressed ON stops (reason) WHERE reason = 'suppressed';
+
+-- The stops that concern each message, those whose time has passed included.
+CREATE VIEW stopping (seq, id, reason, until) AS
+SELECT m.seq, s.id, s.reason, s.until FROM messages m CROSS JOIN stops s ON s.account_id IN ('', m.account_id)
+   AND ((s.scope = 'campaign' AND s.key = m.campaign)
+     OR (s.scope = 'chat' AND s.key = m.chat_id)
+     OR (s.scope = 'person' AND s.key = CASE WHEN substr(m.thread, 1, 5) = 'user:' THEN substr(m.thread, 6) END)
+     OR (s.scope = 'person' AND s.key IN (
+           SELECT member.value FROM json_each(CASE WHEN substr(m.thread, 1, 6) = 'group:' THEN m.users_ids END) member)));
+
 -- One row per call: written before its first byte leaves, closed when its outcome is known.
 CREATE TABLE attempts (
   seq    INTEGER NOT NULL REFERENCES messages (seq),
@@ -593,6 +657,26 @@ END;
 CREATE TRIGGER messages_leaves AFTER UPDATE OF state ON messages WHEN NEW.state <> 'queued' AND OLD.blocked_by IS NOT NULL
 BEGIN
   UPDATE messages SET blocked_by = NULL WHERE seq = NEW.seq;
+END;
+
+-- The answer to a first message names the chat with its user.
+CREATE TRIGGER messages_sent AFTER UPDATE OF state ON messages
+WHEN NEW.state = 'sent' AND OLD.state <> 'sent' AND NEW.users_ids IS NOT NULL AND NEW.chat_id IS NOT NULL
+  AND substr(NEW.thread, 1, 5) = 'user:'
+BEGIN
+  INSERT INTO conversations (account_id, chat_id, user_id, source, at)
+  SELECT NEW.account_id, NEW.chat_id, substr(NEW.thread, 6), 'send', NEW.updated_at
+   WHERE NOT EXISTS (SELECT 1 FROM conversations c WHERE c.account_id = NEW.account_id AND c.chat_id = NEW.chat_id);
+END;
+
+-- From now on the messages into the chat belong to the thread of its user, those already queued included.
+CREATE TRIGGER conversations_learned AFTER INSERT ON conversations
+BEGIN
+  UPDATE messages SET revision = revision + 1, thread = 'user:' || NEW.user_id
+   WHERE thread = 'chat:' || NEW.chat_id AND account_id = NEW.account_id;
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq)
+   WHERE account_id = NEW.account_id AND thread = 'user:' || NEW.user_id AND state = 'queued'
+     AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq);
 END;
 
 -- Keeps `lanes` in step with the ready messages. Triggers run in any order, so each reads the rows as they are, not

@@ -23,6 +23,7 @@ pub mod reason;
 pub mod rule_text;
 pub mod specifics;
 pub mod state;
+pub mod stop;
 pub mod validate;
 pub mod waiting;
 

@@ -88,6 +88,12 @@ async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result
                 return Ok(true);
             }
         }
+        if let Some(stop) = message.stop
+            && matches!(verdict, Verdict::Wait { reason, .. } if *reason == stop.reason.reason())
+        {
+            shared.store.apply_stop(stop.id, now).await?;
+            return Ok(true);
+        }
         if preflight::held(shared, run, candidate, now).await? {
             return Ok(true);
         }

@@ -25,6 +25,7 @@ mod render;
 mod review;
 mod socket;
 mod status;
+mod stops;
 mod verdicts;
 mod wire;
 
@@ -195,6 +196,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .route("/v1/accounts/{id}/policy", get(policy::show).patch(policy::change))
         .route("/v1/pause", post(accounts::pause_everything))
         .route("/v1/resume", post(accounts::resume_everything))
+        .route("/v1/go", post(stops::go))
         .route("/v1/audit", get(operations::audit))
         .route("/v1/backup", post(operations::backup))
         .route("/v1/status", get(status::status))
@@ -202,6 +204,7 @@ pub fn router(state: Arc<AppState>) -> Router {
     Router::new()
         .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
         .route("/v1/accounts", get(accounts::list))
+        .route("/v1/stops", get(stops::list).post(stops::stop))
         .route("/v1/forecast", get(forecast::forecast).post(forecast::forecast_with))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

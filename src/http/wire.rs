@@ -101,7 +101,11 @@ fn taken(object: &mut Map<String, Value>, field: &str) -> Option<Value> {
     object.remove(field).filter(|value| !value.is_null())
 }
 
-fn string(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<FieldError>) -> Option<String> {
+pub(super) fn string(
+    object: &mut Map<String, Value>,
+    field: &str,
+    faults: &mut Vec<FieldError>,
+) -> Option<String> {
     match taken(object, field)? {
         Value::String(text) => Some(text),
         other => {
@@ -158,7 +162,7 @@ fn wrong_type(field: &str, wanted: &str, found: &Value) -> FieldError {
     FieldError::new(FieldErrorCode::WrongType, field, problem, format!("give {wanted}"))
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",

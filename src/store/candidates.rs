@@ -12,10 +12,12 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
 use super::rows::{self, Result};
+use super::stops;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, Extras, MessageId, Seq, Target};
 use crate::domain::reason::Reason;
+use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
 
 /// A message that may be sent next.
@@ -43,6 +45,8 @@ pub struct Candidate {
     pub retry_at: Option<Timestamp>,
     /// Why it was deferred until `retry_at`, if not because an attempt failed.
     pub deferred: Option<Reason>,
+    /// The stop that holds it, if one does.
+    pub stop: Option<StoppedBy>,
     /// It must not be sent from this time on.
     pub expires_at: Option<Timestamp>,
     /// The lane in which it waits.
@@ -105,11 +109,12 @@ pub(super) fn candidates_sql() -> String {
            UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
            UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
-             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, \
+             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, \
            coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
          WHERE a.id = ?1 AND d.id = 1",
+        stop = stops::of("?2"),
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
@@ -212,6 +217,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
+        stop: stops::stopped_by(row)?,
         expires_at: rows::time(row, "expires_at")?,
         lane: Lane::parse(row.try_get("lane")?)
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,

@@ -186,8 +186,12 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 /// Moves times that are part of a duration: retries, rests, reconciliations, and what the caps count.
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
     // `?2` is the oldest time that is moved.
-    const TIMES: [(&str, &[&str], &str); 10] = [
-        ("messages INDEXED BY messages_retry", &["retry_at"], "state = 'queued' AND retry_at IS NOT NULL"),
+    const TIMES: [(&str, &[&str], &str); 11] = [
+        (
+            "messages INDEXED BY messages_retry",
+            &["retry_at"],
+            "state = 'queued' AND retry_at IS NOT NULL AND reason NOT IN ('stopped', 'owner_wrote', 'out_of_office')",
+        ),
         (
             "messages INDEXED BY messages_reconcile",
             &["reconcile_at"],
@@ -219,6 +223,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         ("daemon", &["paused_until"], "pause_has_length = 1"),
         ("daemon", &["resumed_at"], "TRUE"),
         ("inmail_holds", &["until"], "TRUE"),
+        ("stops", &["until"], "has_length = 1"),
         ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
     ];
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());
@@ -233,7 +238,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         // Built from the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
-    Ok(())
+    super::stops::follow(connection).await
 }
 
 /// Returns the oldest attempt that is moved. The start of an unresolved attempt determines how far back its chat is

@@ -143,7 +143,7 @@ impl Store {
     }
 }
 
-async fn event(
+pub(super) async fn event(
     connection: &mut SqliteConnection,
     at: &str,
     kind: &str,

@@ -46,9 +46,12 @@ mod rows;
 mod rules;
 mod runs;
 mod sqlite;
+mod stops;
+mod suppressed;
 mod totals;
 mod views;
 mod watch;
+mod webhooks;
 mod withdraw;
 mod write_lock;
 mod writer;
@@ -84,11 +87,13 @@ pub use messages::{EnqueueMode, Enqueued};
 pub use queue_view::QueuedMessage;
 pub use reconcile::{ReconciledAs, Reconciliation, UnresolvedAttempt};
 pub use rests::AccountRest;
-pub use review::{Decision, EvidenceView, Reviewed, Which};
+pub use review::{AttemptView, Decision, EvidenceView, Reviewed, Which};
 pub use runs::{ReconcileAt, Recovered, RecoveredAttempt};
+pub use stops::{Lifted, Stop, StopFilter, Stopped};
 pub use totals::{Producer, Totals};
-pub use views::{AttemptView, MessageFilter, MessageView, Page};
+pub use views::{MessageFilter, MessageView, Page};
 pub use watch::ExternalInserts;
+pub use webhooks::{NewWebhook, Webhook, WebhookKind};
 pub use withdraw::Cancelled;
 
 /// The statements that must stay fast however long the queue is, for the test of their query plans.
@@ -96,7 +101,7 @@ pub use withdraw::Cancelled;
 pub mod plans {
     use super::{
         AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, defer,
-        insert, ledger, queue_view, repeats, totals, views, withdraw,
+        insert, ledger, queue_view, repeats, suppressed, totals, views, withdraw,
     };
 
     /// Returns the name and text of each statement.
@@ -107,6 +112,7 @@ pub mod plans {
             ("begin_account", attempts::BEGIN_ACCOUNT),
             ("return_retries", candidates::RETURN_RETRIES),
             ("repeats", repeats::REPEATS),
+            ("suppressed", suppressed::SUPPRESSED),
             ("begin_turn", account_limits::BEGIN_TURN),
             ("forget_turns", account_limits::FORGET_TURNS),
             ("settle_message", attempts::SETTLE_MESSAGE),
@@ -178,13 +184,13 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the queue, migrates it to this version's schema and begins a run. the path; [`StoreError::StaleLog`] if
-    /// a file was restored next to the log of another one; [`StoreError::Pragma`] if the file system does not let
-    /// SQLite keep the settings that the promises need; otherwise SQLite's error.
+    /// Opens the queue, migrates it to this version's schema and begins a run.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another daemon has it open; [`StoreError::NotOurs`] and similar if something else is
-    /// at
+    /// at the path; [`StoreError::StaleLog`] if a file was restored next to the log of another one;
+    /// [`StoreError::Pragma`] if the file system does not let SQLite keep the settings that the promises need;
+    /// otherwise SQLite's error.
     pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
         let path = place::resolve(&options.path)?;
         Self::open_at(path.clone(), options, now).await.map_err(|error| error.when_opening(&path))

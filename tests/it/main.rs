@@ -46,6 +46,7 @@ mod simulation;
 mod simulation_api;
 mod socket;
 mod sql_door;
+mod stops;
 mod storage;
 mod store_contract;
 mod store_plans;

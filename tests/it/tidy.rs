@@ -65,9 +65,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// The verbs of the command line.
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 22] = [
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
-    "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top",
+    "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
+    "suppress",
 ];
 
 const MAX_LINES: usize = 400;
