@@ -20,6 +20,7 @@
 //! | [`sandbox`] | a Unipile and a LinkedIn to test against | the rest of this program |
 //! | [`engine`] | one loop per account, one supervisor that sleeps for all | SQL, HTTP, JSON |
 //! | [`http`] | the API on the socket: routes and wire types | SQL, Unipile |
+//! | [`inbound`] | what Unipile reports by webhook: receipts, answers, states of accounts | SQL, HTTP routes |
 //! | [`intake`] | rows that other programs INSERT | SQL, Unipile |
 //! | [`cli`] | one file per group of commands; talks to the socket | the store |
 //! | [`app`] | the composition root: serve, demo, tests | |
@@ -35,6 +36,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod inbound;
 pub mod intake;
 pub mod policy;
 pub mod provider;

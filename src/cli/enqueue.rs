@@ -35,7 +35,7 @@ pub(super) struct Enqueue {
     #[arg(value_name = "FILE", conflicts_with_all = [
         "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
         "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "priority", "urgent",
-        "ignore_hours", "allow_repeat", "allow_placeholders", "dedupe_key",
+        "ignore_hours", "allow_repeat", "allow_placeholders", "stop_on_reply", "no_stop_on_reply", "dedupe_key",
     ])]
     file: Option<PathBuf>,
     /// With FILE: store all rows or none
@@ -83,6 +83,12 @@ pub(super) struct Enqueue {
     /// Allow text that looks like an unfilled placeholder, such as {{name}}
     #[arg(long)]
     allow_placeholders: bool,
+    /// Cancel it if the person answers first; the default for a message with a campaign
+    #[arg(long)]
+    stop_on_reply: bool,
+    /// Send it even if the person answers first; the default for a message without a campaign
+    #[arg(long, conflicts_with = "stop_on_reply")]
+    no_stop_on_reply: bool,
     /// Your idempotency key: the same message with the same key is queued only once
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
@@ -206,11 +212,9 @@ fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> R
         Some(file) => Some(text_of(&file)?),
         None => enqueue.content.text,
     };
-    let typing = match (enqueue.typing, enqueue.no_typing) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
-    };
+    let either = |yes: bool, no: bool| (yes || no).then_some(yes);
+    let typing = either(enqueue.typing, enqueue.no_typing);
+    let stop_on_reply = either(enqueue.stop_on_reply, enqueue.no_stop_on_reply);
     let (form, users) = (enqueue.form, enqueue.target.user);
     let attachments =
         form.attach.iter().map(|file| attachment(file, &form)).collect::<Result<Vec<_>, _>>()?;
@@ -239,6 +243,7 @@ fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> R
         ("ignore_hours", enqueue.ignore_hours.then(|| true.into())),
         ("allow_repeat", enqueue.allow_repeat.then(|| true.into())),
         ("allow_placeholders", enqueue.allow_placeholders.then(|| true.into())),
+        ("stop_on_reply", stop_on_reply.map(Value::from)),
         ("dedupe_key", enqueue.dedupe_key.map(Value::from)),
     ];
     let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));

@@ -9,6 +9,7 @@ pub mod attachment;
 pub mod calendar;
 pub mod caps;
 pub mod field_error;
+pub mod heard;
 pub mod ids;
 pub mod json;
 pub mod kind;

@@ -80,6 +80,7 @@ impl Draft {
                 expires_at,
                 campaign,
                 precedence,
+                stop_on_reply: self.stop_on_reply,
                 dedupe_key,
             }),
             _ => Err(faults.0),

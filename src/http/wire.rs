@@ -15,7 +15,7 @@ use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documentation.
-pub(super) const FIELDS: [&str; 22] = [
+pub(super) const FIELDS: [&str; 23] = [
     "account_id",
     "chat_id",
     "users_ids",
@@ -37,6 +37,7 @@ pub(super) const FIELDS: [&str; 22] = [
     "ignore_hours",
     "allow_repeat",
     "allow_placeholders",
+    "stop_on_reply",
     "dedupe_key",
 ];
 
@@ -91,6 +92,7 @@ pub(super) fn draft_with(
         ignore_hours: boolean(&mut object, "ignore_hours", &mut faults),
         allow_repeat: boolean(&mut object, "allow_repeat", &mut faults),
         allow_placeholders: boolean(&mut object, "allow_placeholders", &mut faults),
+        stop_on_reply: boolean(&mut object, "stop_on_reply", &mut faults),
         dedupe_key: string(&mut object, "dedupe_key", &mut faults),
     };
     if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }

@@ -116,7 +116,7 @@ impl Admission {
 /// row), because a row may carry 20 MB in base64.
 pub(super) const INSERTED: &str = "SELECT m.seq, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
-       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.dedupe_key \
+       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.dedupe_key \
      FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM \
             (SELECT seq, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
              WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1 + 0)) AS t \
@@ -194,6 +194,7 @@ fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
         ignore_hours: flag("ignore_hours")?,
         allow_repeat: flag("allow_repeat")?,
         allow_placeholders: flag("allow_placeholders")?,
+        stop_on_reply: flag("stop_on_reply")?,
         dedupe_key: readable_text(row, "dedupe_key")?,
     })
 }

@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use super::Store;
 use super::rows::{self, Result};
 use crate::domain::caps::LEDGER_REACH;
+use crate::domain::stop::FOREVER;
 use crate::domain::time_text;
 
 /// A smaller difference is a correction of the clock, not a step.
@@ -238,7 +239,16 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         // Built from the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
-    super::stops::follow(connection).await
+    follow_stops(connection).await
+}
+
+/// Makes the messages that wait for a stop follow its end, after the wall clock was set.
+async fn follow_stops(connection: &mut SqliteConnection) -> Result<()> {
+    const SQL: &str = "UPDATE messages INDEXED BY messages_retry SET revision = messages.revision + 1, \
+           retry_at = max(due_at, coalesce((SELECT max(coalesce(x.until, ?1)) FROM stopping x WHERE x.seq = messages.seq), retry_at)) \
+         WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office')";
+    sqlx::query(SQL).bind(time_text(FOREVER)).execute(connection).await?;
+    Ok(())
 }
 
 /// Returns the oldest attempt that is moved. The start of an unresolved attempt determines how far back its chat is

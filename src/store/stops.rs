@@ -12,27 +12,17 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
 use super::defer::event;
+use super::stop_views::{Stop, read_stop};
 use super::rows::{self, Result, corrupt};
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope, StoppedBy};
 use crate::domain::time_text;
 
 /// Messages per transaction, so that other programs can write in between and accounts go on sending.
-const PAGE: i64 = 1000;
+const PAGE: usize = 1000;
 
 /// Stops set in one transaction.
 const AT_ONCE: usize = 200;
-
-/// A stored stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
-    /// Its number, in the order in which stops were set.
-    pub id: i64,
-    /// The stop.
-    pub stop: NewStop,
-    /// When it was set.
-    pub at: Timestamp,
-}
 
 /// Result of setting a stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,23 +50,6 @@ pub struct Lifted {
     pub accounts: HashSet<AccountId>,
 }
 
-/// Filter for a list of stops.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StopFilter {
-    /// Only stops of this scope.
-    pub scope: Option<StopScope>,
-    /// Only stops of this person, chat or campaign.
-    pub key: Option<String>,
-    /// Only stops that concern this account, those of every account included.
-    pub account_id: Option<AccountId>,
-    /// Only stops with this reason.
-    pub reason: Option<StopReason>,
-    /// Only stops that were set after this one.
-    pub after: i64,
-    /// Maximum number of stops.
-    pub limit: u32,
-}
-
 /// Builds the column that names the stop which holds message `m` longest, at the time of the parameter `now`.
 pub(super) fn of(now: &str) -> String {
     format!(
@@ -91,8 +64,9 @@ pub(super) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>> {
     let Some(text) = row.try_get::<Option<&str>, _>("stop")? else { return Ok(None) };
     let mut parts = text.splitn(4, ' ').skip(1);
     let mut part = || parts.next().unwrap_or_default();
-    let (id, reason, until) = (part().parse().ok(), StopReason::parse(part()), part());
-    let (Some(id), Some(reason)) = (id, reason) else { return Err(corrupt("stop", text)) };
+    let (Ok(id), Some(reason), until) = (part().parse(), StopReason::parse(part()), part()) else {
+        return Err(corrupt("stop", text));
+    };
     let until = match until {
         "" => None,
         until => Some(crate::domain::parse_time(until).ok_or_else(|| corrupt("until", until))?),
@@ -198,39 +172,6 @@ impl Store {
             })
             .await
     }
-
-    /// Returns stops in the order in which they were set.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn stops(&self, filter: &StopFilter) -> Result<Vec<Stop>> {
-        const SQL: &str = "SELECT id, scope, key, account_id, reason, until, has_length, actor, note, at FROM stops \
-             WHERE id > ?1 AND (?2 IS NULL OR scope = ?2) AND (?3 IS NULL OR key = ?3) \
-               AND (?4 IS NULL OR account_id IN ('', ?4)) AND (?5 IS NULL OR reason = ?5) ORDER BY id LIMIT ?6 + 0";
-        let query = sqlx::query(SQL).bind(filter.after).bind(filter.scope.map(StopScope::as_str));
-        let query = query.bind(&filter.key).bind(filter.account_id.as_ref().map(AccountId::as_str));
-        let query = query.bind(filter.reason.map(StopReason::as_str)).bind(filter.limit);
-        query.fetch_all(&self.inner.readers).await?.iter().map(read_stop).collect()
-    }
-}
-
-fn read_stop(row: &SqliteRow) -> Result<Stop> {
-    let (scope, reason): (&str, &str) = (row.try_get("scope")?, row.try_get("reason")?);
-    let account: String = row.try_get("account_id")?;
-    let key = StopKey {
-        scope: StopScope::parse(scope).ok_or_else(|| corrupt("scope", scope))?,
-        key: row.try_get("key")?,
-        account_id: (!account.is_empty()).then(|| AccountId::new(account)),
-    };
-    let stop = NewStop {
-        key,
-        reason: StopReason::parse(reason).ok_or_else(|| corrupt("reason", reason))?,
-        until: rows::time(row, "until")?,
-        has_length: row.try_get("has_length")?,
-        actor: row.try_get("actor")?,
-        note: row.try_get("note")?,
-    };
-    Ok(Stop { id: row.try_get("id")?, stop, at: rows::required_time(row, "at")? })
 }
 
 /// Sets stops and changes the first page of the messages that each concerns; with each, where the next page begins.
@@ -248,6 +189,18 @@ async fn set_all(
         all.push((stopped, more));
     }
     Ok(all)
+}
+
+/// Sets a stop within a transaction; returns its number, the accounts of the messages of its first page, and how many
+/// they are. The accounts' next steps change the rest.
+pub(super) async fn set_one(
+    connection: &mut SqliteConnection,
+    stop: NewStop,
+    now: Timestamp,
+) -> Result<(i64, HashSet<AccountId>, u64)> {
+    let set = set_all(connection, vec![stop], now).await?;
+    let (stopped, _) = set.into_iter().next().expect("one result per stop");
+    Ok((stopped.id, stopped.accounts, stopped.messages))
 }
 
 async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {
@@ -317,7 +270,7 @@ async fn change(
     let page: Vec<i64> =
         sqlx::query_scalar(sql).bind(&key.key).bind(account).bind(after).fetch_all(&mut *connection).await?;
     let Some(last) = page.last().copied() else { return Ok((Vec::new(), None)) };
-    let is_full = i64::try_from(page.len()).is_ok_and(|rows| rows >= PAGE);
+    let is_full = page.len() >= PAGE;
     let rows = serde_json::to_string(&page).unwrap_or_default();
     // Built from constants; every value is bound.
     let sql = AssertSqlSafe(format!(
@@ -353,15 +306,6 @@ async fn apply(
     }
     let until = time_text(stop.until.unwrap_or(FOREVER));
     change(connection, &stop.key, after, DEFER, &[&at, &until, stop.reason.as_str()]).await
-}
-
-/// Makes the messages that wait for a stop follow its end, after the wall clock was set.
-pub(super) async fn follow(connection: &mut SqliteConnection) -> Result<()> {
-    const SQL: &str = "UPDATE messages INDEXED BY messages_retry SET revision = messages.revision + 1, \
-           retry_at = max(due_at, coalesce((SELECT max(coalesce(x.until, ?1)) FROM stopping x WHERE x.seq = messages.seq), retry_at)) \
-         WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office')";
-    sqlx::query(SQL).bind(time_text(FOREVER)).execute(connection).await?;
-    Ok(())
 }
 
 /// Releases a page of the messages that a lifted stop concerned, unless another stop holds them.

@@ -69,6 +69,14 @@ pub struct MessageView {
     pub attempts: u32,
     /// When it was sent.
     pub sent_at: Option<Timestamp>,
+    /// When it was delivered to the person, if that was heard.
+    pub delivered_at: Option<Timestamp>,
+    /// When the person read it, if that was heard.
+    pub read_at: Option<Timestamp>,
+    /// When the person first answered it, if that was heard.
+    pub replied_at: Option<Timestamp>,
+    /// Whether an answer of the person cancels it; `None`: if it has a campaign.
+    pub stop_on_reply: Option<bool>,
     /// The provider's ids of it.
     pub provider_message_ids: Vec<String>,
     /// When it arrived.
@@ -118,7 +126,7 @@ fn select(text: &str, queue_position: &str) -> String {
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
         "SELECT m.seq, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
-           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.provider_message_ids, \
+           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
@@ -308,6 +316,10 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         route: row.try_get("route")?,
         attempts: rows::count(row, "attempts")?,
         sent_at: rows::time(row, "sent_at")?,
+        delivered_at: rows::time(row, "delivered_at")?,
+        read_at: rows::time(row, "read_at")?,
+        replied_at: rows::time(row, "replied_at")?,
+        stop_on_reply: row.try_get("stop_on_reply")?,
         provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
         created_at: rows::required_time(row, "created_at")?,
         updated_at: rows::required_time(row, "updated_at")?,

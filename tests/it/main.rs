@@ -39,6 +39,7 @@ mod preflight;
 mod provider_reads;
 mod queue;
 mod reconcile;
+mod replies;
 mod restored;
 mod sandbox;
 mod selection;

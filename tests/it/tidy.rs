@@ -23,11 +23,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
     ("http", &["engine", "store", "domain", "tasks"]),
+    ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",
         &[
             "http",
+            "inbound",
             "intake",
             "engine",
             "store",
