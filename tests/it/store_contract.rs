@@ -4,6 +4,7 @@
 
 mod attempts;
 mod candidates;
+mod heard;
 mod intake;
 mod pauses;
 mod runs;
