@@ -239,6 +239,41 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn waiting(endpoint: &str, event: usize) -> Waiting {
+        Waiting {
+            endpoint_id: endpoint.to_owned(),
+            event_id: event.to_string(),
+            event_type: "message.new".to_owned(),
+            body: String::new(),
+            signing: Signing::Right,
+            due: Duration::ZERO,
+            retries: 0,
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_dropped() {
+        let mut posts = Posts::default();
+        (0..=MOST).for_each(|event| posts.add(waiting("we_1", event)));
+        assert_eq!(posts.waiting.len(), MOST);
+        assert_eq!(posts.take(Duration::ZERO).unwrap().event_id, "0");
+    }
+
+    #[test]
+    fn one_delivery_of_an_endpoint_and_sixteen_of_all_are_under_way() {
+        let mut posts = Posts::default();
+        for event in 0..2 {
+            (0..20).for_each(|endpoint| posts.add(waiting(&format!("we_{endpoint}"), event)));
+        }
+        let mut taken = Vec::new();
+        while let Some(waiting) = posts.take(Duration::ZERO) {
+            taken.push((waiting.endpoint_id, waiting.event_id));
+        }
+        assert_eq!(taken.len(), MOST_AT_ONCE);
+        assert!(taken.iter().all(|(_, event)| event == "0"), "{taken:?}");
+        assert_eq!(posts.next_due(), None, "the end of one of them comes first");
+    }
+
     /// Computed with `printf '1700000000.{"a":1}' | openssl dgst -sha256 -hmac wes_secret`.
     #[test]
     fn a_signature_is_what_openssl_computes() {

@@ -71,11 +71,11 @@ pub(super) fn reactions(state: &mut State, config: &SandboxConfig, message: &Mes
     if users.is_empty() {
         users.push("unknown".to_owned());
     }
-    let never_at_once = users
+    let is_pending = users
         .iter()
         .all(|user| state.people.behaviour(user).delivered_after.is_none_or(|after| !after.is_zero()));
     if let Some(message) = message_mut(state, message) {
-        message.is_pending = never_at_once;
+        message.is_pending = is_pending;
     }
     for user in users {
         let behaviour = state.people.behaviour(&user).clone();

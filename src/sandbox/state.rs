@@ -62,7 +62,7 @@ impl State {
     ) -> Result<(), Problem> {
         let id = &target.account_id;
         if let Request::Webhook(request) = request {
-            return self.webhooks.admit(request);
+            return self.webhooks.admit(request, config);
         }
         if target.endpoint == Endpoint::ListAccounts {
             return Ok(());

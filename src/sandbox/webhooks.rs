@@ -41,13 +41,16 @@ struct WebhookEndpoint {
 }
 
 impl Webhooks {
-    /// Checks that the endpoint that `request` names exists.
-    pub(super) fn admit(&self, request: &WebhookRequest) -> Result<(), Problem> {
+    /// Checks that the endpoint and the accounts that `request` names exist.
+    pub(super) fn admit(&self, request: &WebhookRequest, config: &SandboxConfig) -> Result<(), Problem> {
         match request {
-            WebhookRequest::Create(_) | WebhookRequest::List(_) => Ok(()),
-            WebhookRequest::Get(id) | WebhookRequest::Update(id, _) | WebhookRequest::Delete(id) => {
-                self.place(id).map(|_| ())
+            WebhookRequest::List(_) => Ok(()),
+            WebhookRequest::Create(settings) => accounts_exist(settings, config),
+            WebhookRequest::Update(id, settings) => {
+                self.place(id)?;
+                accounts_exist(settings, config)
             }
+            WebhookRequest::Get(id) | WebhookRequest::Delete(id) => self.place(id).map(|_| ()),
             WebhookRequest::Conversations(query) => self.place(&query.endpoint_id).map(|_| ()),
         }
     }
@@ -247,6 +250,15 @@ impl WebhookEndpoint {
             "account_ids": self.account_ids,
             "account_targets": self.account_ids.iter().map(target).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// Checks that the accounts of an endpoint are among the configured ones, if any are configured.
+fn accounts_exist(settings: &Settings, config: &SandboxConfig) -> Result<(), Problem> {
+    let Some(known) = &config.accounts else { return Ok(()) };
+    match settings.account_ids.iter().flatten().find(|id| !known.contains(id)) {
+        Some(id) => Err(Problem::resource_not_found("api", &format!("Account {id} does not exist."))),
+        None => Ok(()),
     }
 }
 

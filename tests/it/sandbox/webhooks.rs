@@ -163,6 +163,24 @@ async fn a_wrong_endpoint_is_refused_and_the_field_named() {
 }
 
 #[tokio::test]
+async fn the_accounts_of_an_endpoint_must_exist() {
+    let accounts = Some(vec!["acc_1".to_owned()]);
+    let bench = Bench::with(SandboxConfig { accounts, ..SandboxConfig::default() }).await;
+    let body = |account| json!({ "url": "http://127.0.0.1:9/", "trigger_events": ["message.new"], "account_ids": [account] });
+    let (status, endpoint) = bench.post(ENDPOINTS, body("acc_1")).await;
+    assert_eq!(status, 200, "{endpoint}");
+    let change = json!({ "account_ids": ["acc_1", "acc_2"] });
+    let refusals = [
+        bench.post(ENDPOINTS, body("acc_2")).await,
+        call(&bench, Method::PATCH, &path_of(&endpoint), Some(change)).await,
+    ];
+    for (status, answer) in refusals {
+        assert_eq!((status.as_u16(), &answer["type"]), (404, &json!("api/resource_not_found")));
+        assert!(answer["detail"].as_str().is_some_and(|detail| detail.contains("acc_2")), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_sent_message_is_reported_as_reads_show_it_and_signed() {
     let bench = Bench::start().await;
     let receiver = Receiver::start().await;
