@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::{AppState, health, render};
+use super::{AppState, health, render, webhooks};
 use crate::domain::state::StateName;
 use crate::engine::StorageTrouble;
 use crate::store::{Producer, Totals, WriteAheadLog};
@@ -64,6 +64,7 @@ pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Va
             "stale": state.recovered.stale,
             "clean_stop": state.recovered.clean_stop,
         },
+        "webhooks": webhooks::status(&state),
         "warnings": warnings(&state, &log),
         "next_step": next_step(&totals, blocked.as_deref(), trouble.as_ref(), health.failures, &down, now),
     })))
@@ -94,6 +95,7 @@ fn warnings(state: &AppState, log: &WriteAheadLog) -> Vec<String> {
             log.bytes >> 20,
         ));
     }
+    warnings.extend(webhooks::warning(state));
     warnings
 }
 

@@ -12,8 +12,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
 use super::defer::event;
-use super::stop_views::{Stop, read_stop};
 use super::rows::{self, Result, corrupt};
+use super::stop_views::{Stop, read_stop};
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope, StoppedBy};
 use crate::domain::time_text;

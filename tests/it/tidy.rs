@@ -22,8 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
-    ("http", &["engine", "store", "domain", "tasks"]),
     ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
+    ("http", &["engine", "inbound", "store", "domain", "tasks"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",

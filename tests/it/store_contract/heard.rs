@@ -148,8 +148,14 @@ async fn receipts_of_a_message_and_of_a_chat_set_their_times_once() {
         let at = sent_at + Duration::from_secs(seconds);
         News::Receipt(Receipt { message_id, chat_id: Some(ChatId::new("c")), at, is_read })
     };
-    assert_eq!(hear(&queue, receipt(Some(id.clone()), 10, false), None, at(300)).await.result, Some("delivered"));
-    assert_eq!(hear(&queue, receipt(Some("x".into()), 10, true), None, at(300)).await.result, Some("nothing"));
+    assert_eq!(
+        hear(&queue, receipt(Some(id.clone()), 10, false), None, at(300)).await.result,
+        Some("delivered")
+    );
+    assert_eq!(
+        hear(&queue, receipt(Some("x".into()), 10, true), None, at(300)).await.result,
+        Some("nothing")
+    );
     assert_eq!(hear(&queue, receipt(None, 20, true), None, at(300)).await.result, Some("read"));
     assert_eq!(hear(&queue, receipt(Some(id), 30, true), None, at(300)).await.result, Some("nothing"));
     let view = queue.view(first).await;
