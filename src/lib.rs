@@ -19,7 +19,8 @@
 //! | [`provider`] | the interface to Unipile, and the meaning of its answers | the store |
 //! | [`sandbox`] | a Unipile and a LinkedIn to test against | the rest of this program |
 //! | [`engine`] | one loop per account, one supervisor that sleeps for all | SQL, HTTP, JSON |
-//! | [`http`] | the API on the socket: routes and wire types | SQL, Unipile |
+//! | [`types`] | the wire types of the API, with their OpenAPI schemas | everything except `domain` |
+//! | [`http`] | the API on the socket | SQL, Unipile |
 //! | [`intake`] | rows that other programs INSERT | SQL, Unipile |
 //! | [`cli`] | one file per group of commands; talks to the socket | the store |
 //! | [`app`] | the composition root: serve, demo, tests | |
@@ -42,3 +43,4 @@ pub mod sandbox;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod types;

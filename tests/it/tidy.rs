@@ -22,7 +22,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
-    ("http", &["engine", "store", "domain", "tasks"]),
+    ("types", &["domain"]),
+    ("http", &["types", "engine", "store", "domain", "tasks"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",
@@ -40,7 +41,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
         ],
     ),
-    ("cli", &["app", "config", "telemetry", "clock"]),
+    ("cli", &["types", "app", "config", "telemetry", "clock"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
@@ -48,6 +49,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Names that only these files may use, by the beginning of their path.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::", &["src/store/"]),
+    ("utoipa::", &["src/types/", "src/http/openapi.rs"]),
     // The configuration parses an address with the same parser that will use it; the demo acts as a producer.
     (
         "reqwest::",
