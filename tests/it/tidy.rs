@@ -49,7 +49,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Names that only these files may use, by the beginning of their path.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::", &["src/store/"]),
-    ("utoipa::", &["src/types/", "src/http/openapi.rs"]),
+    ("utoipa::", &["src/types/", "src/http/openapi.rs", "src/http/wire.rs"]),
     // The configuration parses an address with the same parser that will use it; the demo acts as a producer.
     (
         "reqwest::",
