@@ -9,8 +9,8 @@ use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::read::One;
 use super::{render, times};
-use crate::types::WaitStatus;
 use crate::types::explanation::{Closed, Explanation};
+use crate::types::{Time, WaitStatus};
 
 /// Shows why a message waits or stopped.
 pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
@@ -25,35 +25,32 @@ pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> 
 
 impl Explanation {
     fn text(&self) -> String {
-        let WaitStatus { reason, why, actor, until, waits_for, .. } = &self.waits;
-        let sentence = self.sentence.as_ref().or(why.as_ref()).or(reason.as_ref());
-        let sentence = render::line(sentence.map_or("-", String::as_str));
+        let WaitStatus { reason, actor, until, waits_for, .. } = &self.waits;
         let zone = times::zone(self.zone.as_deref());
+        let full = |at: Time| times::full_in(Some(at), &zone);
         let until = match (waits_for.as_deref(), *until) {
             (Some("person"), _) => Some("a person acts".to_owned()),
             (waits_for, Some(at)) => {
-                let local = times::full_in(Some(at), &zone);
-                let distance = self.now.map(|now| format!(", {}", times::distance(*at, *now)));
                 let least = if waits_for == Some("not_before") { "not before " } else { "" };
-                Some(format!("{least}{local}{}", distance.unwrap_or_default()))
+                Some(format!("{least}{}, {}", full(at), times::distance(*at, *self.now)))
             }
             (_, None) => None,
         };
         let facts = [
             ("message", Some(self.id.clone())),
-            ("account", self.account_id.clone()),
+            ("account", Some(self.account_id.clone())),
             ("state", Some(self.state.clone())),
             ("reason", reason.clone()),
             ("until", until),
             ("who acts", actor.clone()),
             ("position", (self.queue_position > 0).then(|| self.queue_position.to_string())),
             ("blocked by", self.blocked_by.clone()),
-            ("asked", self.now.map(|now| times::full_in(Some(now), &zone))),
+            ("asked", Some(full(self.now))),
         ];
         let known: Vec<(&str, String)> =
             facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let gates = if self.gates.is_empty() { String::new() } else { format!("\n{}", self.gates(&zone)) };
-        format!("{sentence}\n\n{}{gates}", render::pairs(&known))
+        format!("{}\n\n{}{gates}", render::line(&self.sentence), render::pairs(&known))
     }
 
     /// Lists the rules in order; `>` marks the first closed one, which decides.

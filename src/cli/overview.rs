@@ -35,17 +35,13 @@ impl Status {
 
     /// Returns everything that concerns the daemon as a whole.
     pub(super) fn text(&self) -> String {
-        let pid = self.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        let since = self
-            .started_at
-            .map(|at| format!(", running for {}", times::length(self.now.duration_since(*at))));
-        let mut shown =
-            render::line(&format!("outboxd {}{pid}{}", self.version, since.unwrap_or_default())) + "\n";
-        let path = self.queue.path.as_deref().unwrap_or("-");
+        let since = times::length(self.now.duration_since(*self.started_at));
+        let mut shown = format!("outboxd {} (pid {}), running for {since}", self.version, self.pid);
+        shown = render::line(&shown) + "\n";
         shown += &render::pairs(&[
-            ("queue", path.to_owned()),
+            ("queue", self.queue.path.clone()),
             ("messages", counts(&self.queue.counts)),
-            ("last start", self.recovered.as_ref().map_or_else(|| "-".to_owned(), Recovered::text)),
+            ("last start", self.recovered.text()),
         ]);
         let mut troubles = self.troubles();
         troubles.extend(self.lines_dropped());
@@ -68,7 +64,7 @@ impl Status {
             };
             format!("Unipile refuses the API key or the subscription{problem}")
         });
-        let api = self.api.as_ref().filter(|api| !api.reachable).map(|api| {
+        let api = Some(&self.api).filter(|api| !api.reachable).map(|api| {
             let next = api.next_try_at.map(|at| format!(", next try {}", times::distance(*at, *self.now)));
             let failures = if api.failures == 1 { "failure" } else { "failures" };
             format!(

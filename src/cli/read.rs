@@ -12,7 +12,7 @@ use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Times};
 use crate::types::message::{Attempt, Evidence, ListedMessage, Message, MessageDetail, UsersIds};
-use crate::types::{Page, Time, WaitStatus};
+use crate::types::{Page, Time};
 
 /// Maximum number of messages per page of the API.
 const PAGE: u64 = 500;
@@ -177,17 +177,7 @@ pub(super) fn shown(detail: &MessageDetail) -> String {
 
 /// Formats the fields of a message, one per line; omits those that are not set.
 fn facts(message: &Message, zone: &TimeZone) -> String {
-    let WaitStatus { reason, why, actor, until, waits_for, .. } = &message.waits;
-    let why = match (why, reason) {
-        (Some(why), Some(reason)) => Some(format!("{why} ({reason})")),
-        (why, reason) => why.clone().or_else(|| reason.clone()),
-    };
     let time = |at: Option<Time>| at.map(|at| times::full_in(Some(at), zone));
-    let waits = match waits_for.as_deref() {
-        Some("person") => Some("a person".to_owned()),
-        Some("not_before") => time(*until).map(|at| format!("not before {at}")),
-        _ => time(*until),
-    };
     let settled = message.settled_by.as_deref().and_then(|by| {
         let at = time(message.settled_at)?;
         match by {
@@ -205,9 +195,9 @@ fn facts(message: &Message, zone: &TimeZone) -> String {
         ("chat", chat),
         ("inbox", message.inbox_id.clone()),
         ("state", Some(message.state.clone())),
-        ("why", why),
-        ("who acts", actor.clone().filter(|actor| actor != "none")),
-        ("until", waits),
+        ("why", message.waits.because()),
+        ("who acts", message.waits.actor.clone().filter(|actor| actor != "none")),
+        ("until", message.waits.goes_on(zone)),
         ("route", message.route.clone()),
         ("error", message.error.clone()),
         ("sent", time(message.sent_at)),

@@ -14,7 +14,7 @@ use super::overview::counts;
 use super::render;
 use super::times::{self, Times};
 use crate::types::account::{Account, Cap};
-use crate::types::{Page, Time, WaitStatus, status as types};
+use crate::types::{Page, Time, status as types};
 
 /// `outboxd status`.
 #[derive(Debug, Args)]
@@ -56,9 +56,8 @@ async fn everything(client: &Client, limit: u64, json: Json) -> Result<Exit, Fai
         shown += &format!("\n{}", table(&accounts.data, &Times::at(*daemon.now), *daemon.now));
     }
     if accounts.next_cursor.is_some() {
-        let all = daemon.accounts.map(|all| format!(" of {all}")).unwrap_or_default();
-        shown +=
-            &format!("the first {}{all}; `outboxd status --accounts` shows every one\n", accounts.data.len());
+        let (listed, all) = (accounts.data.len(), daemon.accounts);
+        shown += &format!("the first {listed} of {all}; `outboxd status --accounts` shows every one\n");
     }
     if let Some(step) = &daemon.next_step {
         shown += &format!("\nnext: {}\n", render::line(step));
@@ -140,16 +139,6 @@ impl Account {
     fn text(&self) -> String {
         let zone = times::zone(self.zone.as_deref());
         let time = |at: Option<Time>| at.map(|at| times::full_in(Some(at), &zone));
-        let WaitStatus { reason, why, actor, until, waits_for, .. } = &self.waits;
-        let why = why.as_ref().map(|why| match reason {
-            Some(reason) => format!("{why} ({reason})"),
-            None => why.clone(),
-        });
-        let next = match waits_for.as_deref() {
-            Some("person") => Some("a person".to_owned()),
-            Some("not_before") => time(*until).map(|at| format!("not before {at}")),
-            _ => time(*until),
-        };
         let down = self.down.as_ref().map(|down| {
             let since = time(down.since).map(|at| format!(" since {at}"));
             format!("{}{}: {}", down.cause, since.unwrap_or_default(), down.problem)
@@ -161,9 +150,9 @@ impl Account {
         let facts = [
             ("account", Some(self.id.clone())),
             ("state", Some(self.standing.clone())),
-            ("why", why),
-            ("who acts", actor.clone().filter(|actor| actor != "none")),
-            ("next", next),
+            ("why", self.waits.because()),
+            ("who acts", self.waits.actor.clone().filter(|actor| actor != "none")),
+            ("next", self.waits.goes_on(&zone)),
             ("paused", self.paused.as_ref().map(|paused| paused.text(&zone).trim_start().to_owned())),
             ("down", down),
             ("rests", hold),

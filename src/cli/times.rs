@@ -13,6 +13,7 @@ use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
+use crate::types::WaitStatus;
 use crate::types::account::AccountZone;
 
 const FORMS: &str =
@@ -245,6 +246,26 @@ pub(super) fn full_in(at: Option<impl Into<Timestamp>>, zone: &TimeZone) -> Stri
         matches!(zone.to_ambiguous_timestamp(zoned.datetime()).offset(), AmbiguousOffset::Fold { .. });
     let form = if is_twice { "%Y-%m-%d %H:%M:%S%:z" } else { "%Y-%m-%d %H:%M:%S" };
     format!("{} {}", zoned.strftime(form), name(zone, Some(&zoned)))
+}
+
+impl WaitStatus {
+    /// Formats why something waits, with the code.
+    pub(super) fn because(&self) -> Option<String> {
+        match (&self.why, &self.reason) {
+            (Some(why), Some(reason)) => Some(format!("{why} ({reason})")),
+            (why, reason) => why.clone().or_else(|| reason.clone()),
+        }
+    }
+
+    /// Formats what it waits for, in a form that a ticket can quote.
+    pub(super) fn goes_on(&self, zone: &TimeZone) -> Option<String> {
+        let until = self.until.map(|at| full_in(Some(at), zone));
+        match self.waits_for.as_deref() {
+            Some("person") => Some("a person".to_owned()),
+            Some("not_before") => until.map(|at| format!("not before {at}")),
+            _ => until,
+        }
+    }
 }
 
 /// Formats the distance from `now` to `at`: `in 12 s`, `3 min ago`, `now`.

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::body::{Id, Options};
 use super::error::ApiError;
 use super::{AppState, account_snapshot, render, wire};
 use crate::domain::account::Daemon;
@@ -46,10 +46,7 @@ pub(super) async fn list(
     Ok(Json(Page { data, next_cursor: page.next.as_ref().map(cursor_text) }))
 }
 
-pub(super) async fn show(
-    State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Account>, ApiError> {
+pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Result<Json<Account>, ApiError> {
     let daemon = state.store.daemon().await?;
     let id = AccountId::new(id);
     let view = state.store.account(&id).await?.ok_or_else(|| ApiError::not_found("account", id.as_str()))?;
@@ -60,7 +57,7 @@ pub(super) async fn show(
 /// Returns the zone in which the times of an account are shown; an unknown account has the default policy's zone.
 pub(super) async fn zone(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<AccountZone>, ApiError> {
     // The policy has the zone of an account even before its first message.
     let policy = state.engine.policy(&AccountId::new(id.clone()));
@@ -134,30 +131,30 @@ fn cursor(text: &str) -> Option<AccountCursor> {
 
 pub(super) async fn pause(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
+    Id(id): Id,
+    Options(body): Options,
 ) -> Result<Json<Paused>, ApiError> {
     pause_scope(state, Some(id), &body).await
 }
 
 pub(super) async fn pause_everything(
     State(state): State<Arc<AppState>>,
-    body: Bytes,
+    Options(body): Options,
 ) -> Result<Json<Paused>, ApiError> {
     pause_scope(state, None, &body).await
 }
 
 pub(super) async fn resume(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
+    Id(id): Id,
+    Options(body): Options,
 ) -> Result<Json<Resumed>, ApiError> {
     resume_scope(state, Some(id), &body).await
 }
 
 pub(super) async fn resume_everything(
     State(state): State<Arc<AppState>>,
-    body: Bytes,
+    Options(body): Options,
 ) -> Result<Json<Resumed>, ApiError> {
     resume_scope(state, None, &body).await
 }

@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 
+use super::body::Id;
 use super::error::ApiError;
 use super::{AppState, render, wire};
 use crate::domain::message::MessageId;
@@ -34,7 +35,7 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<MessageDetail>, ApiError> {
     let message = find(&state, &id).await?;
     detail(&state, message).await.map(Json)
@@ -61,7 +62,7 @@ pub(super) async fn detail(state: &AppState, mut message: MessageView) -> Result
 
 pub(super) async fn explain(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Explanation>, ApiError> {
     let message = find(&state, &id).await?;
     let explanation = state.engine.explain(&message).await?;
@@ -73,7 +74,7 @@ pub(super) async fn explain(
 
 pub(super) async fn cancel(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<Cancelled>, ApiError> {
     let message_id = parse(&id)?;
     let work = Arc::clone(&state);

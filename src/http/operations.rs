@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::body::Options;
 use super::error::ApiError;
 use super::{AppState, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -40,7 +40,7 @@ pub(super) async fn audit(State(state): State<Arc<AppState>>) -> Result<Json<Aud
 
 pub(super) async fn backup(
     State(state): State<Arc<AppState>>,
-    body: Bytes,
+    Options(body): Options,
 ) -> Result<Json<Backup>, ApiError> {
     let now = state.engine.now();
     let name = match wire::options::<BackupRequest>(&body)?.name {

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
+use super::body::{Id, Options};
 use super::error::ApiError;
 use super::{AppState, render, wire};
 use crate::domain::account::Account;
@@ -28,7 +28,7 @@ pub type PolicyResolver =
 
 pub(super) async fn budget(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<types::policy::Budget>, ApiError> {
     let account = find(&state, &id).await?;
     let (budgets, hours) = state.engine.budget(&account).await?;
@@ -48,7 +48,7 @@ pub(super) async fn budget(
 
 pub(super) async fn show(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<AccountPolicy>, ApiError> {
     let account = find(&state, &id).await?;
     let policy = state.store.rules(&account.id).await?.into_iter().collect();
@@ -57,8 +57,8 @@ pub(super) async fn show(
 
 pub(super) async fn change(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
+    Id(id): Id,
+    Options(body): Options,
 ) -> Result<Json<AccountPolicy>, ApiError> {
     let Value::Object(changes) = wire::json(&body)? else {
         let fix =

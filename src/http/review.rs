@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 
+use super::body::{Id, Options};
 use super::error::ApiError;
 use super::messages::{detail, find, parse};
 use super::{AppState, wire};
@@ -25,7 +25,7 @@ const NOTE_CHARS: usize = 500;
 
 pub(super) async fn show(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
+    Id(id): Id,
 ) -> Result<Json<MessageDetail>, ApiError> {
     let message = find(&state, &id).await?;
     let choice = |decision: &Decision| Choice {
@@ -39,8 +39,8 @@ pub(super) async fn show(
 
 pub(super) async fn decide(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
+    Id(id): Id,
+    Options(body): Options,
 ) -> Result<Json<Decided>, ApiError> {
     let DecisionRequest { decision, note, dry_run } = wire::options(&body)?;
     let (decision, note) = (checked_decision(decision)?, checked_note(note)?);
@@ -84,7 +84,7 @@ pub(super) async fn decide(
 /// Applies the same decision to every message that is in review for one reason.
 pub(super) async fn decide_all(
     State(state): State<Arc<AppState>>,
-    body: Bytes,
+    Options(body): Options,
 ) -> Result<Json<Decided>, ApiError> {
     let asked: DecisionForAllRequest = wire::options(&body)?;
     let (decision, note) = (checked_decision(asked.decision)?, checked_note(asked.note)?);

@@ -33,21 +33,21 @@ pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<St
     let recovered = &state.recovered;
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: Some(std::process::id()),
-        started_at: Some(state.engine.started_at().into()),
+        pid: std::process::id(),
+        started_at: state.engine.started_at().into(),
         now: now.into(),
         paused: render::pause(totals.daemon.pause.as_ref(), now),
         key_refused: totals.daemon.key_refused.as_ref().map(Into::into),
         restored: totals.daemon.restored.as_ref().map(Into::into),
-        api: Some(Api {
+        api: Api {
             reachable: health.failures == 0,
             failures: health.failures,
             next_try_at: health.unreachable_until.map(Time),
-        }),
+        },
         warnings: warnings(&state, &log),
         next_step: next_step(&totals, blocked.as_deref(), trouble.as_ref(), health.failures, &down, now),
         queue: Queue {
-            path: Some(state.store.path().display().to_string()),
+            path: state.store.path().display().to_string(),
             blocked_since: blocked_since.map(Time),
             blocked_by,
             trouble: trouble.map(|StorageTrouble { since, next_try_at, error }| Trouble {
@@ -60,17 +60,17 @@ pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<St
             wal_held_by: log.blocked_by,
             producers: totals.producers.into_iter().map(producer).collect(),
         },
-        accounts: Some(totals.accounts),
+        accounts: totals.accounts,
         ready: Some(ready),
         log_lines_dropped: (state.dropped_log_lines)(),
-        recovered: Some(Recovered {
+        recovered: Recovered {
             sending: 0,
             uncertain: recovered.uncertain.len() as u64,
             replanned: recovered.queued,
             flushed: 0,
             stale: recovered.stale,
             clean_stop: recovered.clean_stop,
-        }),
+        },
     }))
 }
 

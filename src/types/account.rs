@@ -61,8 +61,6 @@ pub struct Down {
     #[schema(required, nullable = false)]
     pub since: Option<Time>,
     /// Unipile's answer.
-    #[serde(default)]
-    #[schema(required)]
     pub problem: String,
 }
 
@@ -120,8 +118,6 @@ pub struct AccountSnapshot {
     pub credits: Option<BTreeMap<String, u64>>,
     pub credits_read_at: Option<Time>,
     /// The account was not read for twice the interval.
-    #[serde(default)]
-    #[schema(required)]
     pub is_old: bool,
     pub tried_at: Option<Time>,
     /// Why the last read failed.
@@ -131,8 +127,6 @@ pub struct AccountSnapshot {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Inbox {
     pub id: String,
-    #[serde(default)]
-    #[schema(required)]
     pub disabled: bool,
 }
 
@@ -164,8 +158,6 @@ pub struct PauseRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Paused {
     pub paused: bool,
-    #[serde(default)]
-    #[schema(required)]
     pub already_paused: bool,
     pub until: Option<Time>,
     /// Absent for everything.
@@ -191,8 +183,6 @@ pub struct ResumeRequest {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Resumed {
     pub resumed: bool,
-    #[serde(default)]
-    #[schema(required)]
     pub was_paused: bool,
     /// Absent for everything.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,16 +9,10 @@ use crate::domain::field_error;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct FieldError {
     /// Stable code, such as `missing_field`.
-    #[serde(default)]
-    #[schema(required)]
     pub code: String,
     /// The field, parameter or key with the problem; empty if it concerns the request as a whole.
-    #[serde(default)]
-    #[schema(required)]
     pub field: String,
     pub problem: String,
-    #[serde(default)]
-    #[schema(required)]
     pub fix: String,
 }
 

@@ -9,8 +9,7 @@ use super::{Time, WaitStatus};
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     pub id: String,
-    #[schema(required, nullable = false)]
-    pub account_id: Option<String>,
+    pub account_id: String,
     #[schema(schema_with = super::state)]
     pub state: String,
     /// The provider's answer, verbatim.
@@ -31,18 +30,14 @@ pub struct Explanation {
     /// When it is sent according to the forecast; null in queues of more than 20,000 messages.
     pub expected_at: Option<Time>,
     pub expected_range: Option<[Time; 2]>,
-    #[schema(required, nullable = false)]
-    pub now: Option<Time>,
+    pub now: Time,
     /// One paragraph that a support ticket can quote.
-    #[schema(required, nullable = false)]
-    pub sentence: Option<String>,
+    pub sentence: String,
     /// What happened to it so far.
     #[serde(default)]
     #[schema(required)]
     pub story: Vec<StoryLine>,
     /// Each rule in its order, while the message is queued.
-    #[serde(default)]
-    #[schema(required)]
     pub gates: Vec<Gate>,
 }
 

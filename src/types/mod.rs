@@ -2,8 +2,8 @@
 //! `GET /openapi.json` describes them.
 //!
 //! A field of an answer is always written, null if there is no value; the few that may be absent skip `None` and are
-//! not nullable. Reading is lenient: a field that another version does not write has a default, and one that it adds
-//! is ignored. The comment of a field is its description in the document.
+//! not nullable. Reading is lenient where a command can do without a field, and ignores those that it does not know. The
+//! comment of a field is its description in the document.
 #![allow(missing_docs, reason = "a field says what it is by its name, the same one as in docs/http.md")]
 
 pub mod account;

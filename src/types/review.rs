@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 /// A possible decision and what it does.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -14,7 +15,7 @@ pub struct Choice {
 #[serde(deny_unknown_fields)]
 pub struct DecisionRequest {
     /// `sent` (it arrived), `resend` or `drop`.
-    #[schema(required, nullable = false)]
+    #[schema(required, schema_with = decisions)]
     pub decision: Option<String>,
     #[schema(max_length = 500)]
     pub note: Option<String>,
@@ -22,12 +23,16 @@ pub struct DecisionRequest {
     pub dry_run: Option<bool>,
 }
 
+fn decisions() -> Schema {
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["sent", "resend", "drop"])).into()
+}
+
 /// A decision about every message that is in review for one reason.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionForAllRequest {
     /// `sent` (they arrived), `resend` or `drop`.
-    #[schema(required, nullable = false)]
+    #[schema(required, schema_with = decisions)]
     pub decision: Option<String>,
     #[schema(required, nullable = false)]
     pub reason: Option<String>,
@@ -48,8 +53,6 @@ pub struct Decided {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub id: Option<String>,
-    #[serde(default)]
-    #[schema(required)]
     pub decision: String,
     /// Its state now; absent for all of a reason.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,8 +62,6 @@ pub struct Decided {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub messages: Option<u64>,
-    #[serde(default)]
-    #[schema(required)]
     pub dry_run: bool,
     /// What the decision does, or would do.
     pub will: String,

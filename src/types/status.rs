@@ -11,31 +11,24 @@ use super::account::{Down, Pause, Restored};
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
-    #[schema(required, nullable = false)]
-    pub pid: Option<u32>,
-    #[schema(required, nullable = false)]
-    pub started_at: Option<Time>,
+    pub pid: u32,
+    pub started_at: Time,
     pub now: Time,
     /// The pause of everything.
     pub paused: Option<Pause>,
     pub key_refused: Option<Down>,
     /// Why the queue is held as a copy.
     pub restored: Option<Restored>,
-    #[schema(required, nullable = false)]
-    pub api: Option<Api>,
+    pub api: Api,
     pub queue: Queue,
-    #[schema(required, nullable = false)]
-    pub accounts: Option<u64>,
+    pub accounts: u64,
     #[schema(required, nullable = false)]
     pub ready: Option<Readiness>,
     /// Log lines that were dropped because the reader was too slow.
     #[serde(default)]
     #[schema(required)]
     pub log_lines_dropped: u64,
-    #[schema(required, nullable = false)]
-    pub recovered: Option<Recovered>,
-    #[serde(default)]
-    #[schema(required)]
+    pub recovered: Recovered,
     pub warnings: Vec<String>,
     /// The one thing to do.
     pub next_step: Option<String>,
@@ -46,24 +39,19 @@ pub struct Status {
 pub struct Api {
     pub reachable: bool,
     /// Failures in a row.
-    #[serde(default)]
-    #[schema(required)]
     pub failures: u32,
     pub next_try_at: Option<Time>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Queue {
-    #[schema(required, nullable = false)]
-    pub path: Option<String>,
+    pub path: String,
     pub blocked_since: Option<Time>,
     /// The program whose transaction keeps the queue locked.
     pub blocked_by: Option<String>,
     /// Set while the queue cannot be written or read.
     pub trouble: Option<Trouble>,
     /// Number of messages in each state; states without messages are left out.
-    #[serde(default)]
-    #[schema(required)]
     pub counts: BTreeMap<String, u64>,
     /// Length of the write-ahead log.
     #[serde(default)]
@@ -95,23 +83,13 @@ pub struct Producer {
 /// What the last start found.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Recovered {
-    #[serde(default)]
-    #[schema(required)]
     pub sending: u64,
-    #[serde(default)]
-    #[schema(required)]
     pub uncertain: u64,
-    #[serde(default)]
-    #[schema(required)]
     pub replanned: u64,
-    #[serde(default)]
-    #[schema(required)]
     pub flushed: u64,
     #[serde(default)]
     #[schema(required)]
     pub stale: u64,
-    #[serde(default)]
-    #[schema(required)]
     pub clean_stop: bool,
 }
 

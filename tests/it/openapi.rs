@@ -146,7 +146,8 @@ const BATCH: &str = r#"[{"account_id": "acc_1", "users_ids": "u5", "text": "Hi",
     {"account_id": "acc_1", "chat_id": "c4", "text": "Hi", "not_before": "2099-01-01T00:00:00Z", "dedupe_key": "k4"},
     {"account_id": "acc_1", "chat_id": "c4", "text": "Ho", "dedupe_key": "k4"}, {}]"#;
 
-/// Requests to every route: the route, its id or query, and a body. `sent`, `review` and `waiting` are messages.
+/// Requests to every route: the route, its id or query, and a body. `sent`, `review` and `waiting` are messages, and
+/// `LONG` is a body of 2 MiB.
 const ASKED: &[(&str, &str, &str)] = &[
     ("GET /openapi.json", "", ""),
     ("POST /v1/messages", "", GOOD),
@@ -160,6 +161,8 @@ const ASKED: &[(&str, &str, &str)] = &[
     ("GET /v1/messages/{id}", "sent", ""),
     ("GET /v1/messages/{id}", "review", ""),
     ("GET /v1/messages/{id}", "none", ""),
+    ("GET /v1/messages/{id}", "%FF", ""),
+    ("POST /v1/messages/{id}/review", "review", "LONG"),
     ("GET /v1/messages/{id}/explain", "sent", ""),
     ("GET /v1/messages/{id}/explain", "waiting", ""),
     ("GET /v1/messages/{id}/review", "review", ""),
