@@ -10,11 +10,8 @@ use jiff::tz::TimeZone;
 use super::exit::Exit;
 use super::{render, times};
 use crate::types::account::Pause;
+use crate::types::states;
 use crate::types::status::{Recovered, Status};
-
-/// The states in the order of a message's life, for the counts.
-const ORDER: [&str; 10] =
-    ["new", "queued", "sending", "uncertain", "review", "sent", "failed", "cancelled", "expired", "rejected"];
 
 impl Status {
     /// Returns the exit code for scripts: whether the daemon accepts messages, and whether it can send them.
@@ -107,8 +104,9 @@ impl Recovered {
 
 /// Formats counts as `118 queued, 2040 sent`.
 pub(super) fn counts(counts: &BTreeMap<String, u64>) -> String {
-    let known = ORDER.iter().filter_map(|state| counts.get_key_value(*state));
-    let others = counts.iter().filter(|(state, _)| !ORDER.contains(&state.as_str()));
+    let order = states();
+    let known = order.iter().filter_map(|state| counts.get_key_value(*state));
+    let others = counts.iter().filter(|(state, _)| !order.contains(&state.as_str()));
     let shown: Vec<String> = known
         .chain(others)
         .filter(|(_, number)| **number > 0)

@@ -1,8 +1,8 @@
 //! The HTTP API: HTTP/1.1 on a Unix socket. `docs/http.md` is the contract.
 //!
-//! Each route is in the file named after its noun. A handler checks what only it can see (JSON, fields, types),
-//! passes a draft to the one validation in `domain/validate.rs`, calls one function of the store, wakes the engine,
-//! and renders the answer. It contains no SQL and nothing specific to Unipile.
+//! `routes.rs` lists the routes; each is in the file named after its noun. A handler checks what only it can see (JSON,
+//! fields, types), passes a draft to the one validation in `domain/validate.rs`, calls one function of the store, wakes
+//! the engine, and fills the answer, a type of `types/`. It contains no SQL and nothing specific to Unipile.
 //!
 //! A handler's future is dropped when its client hangs up, so work that must happen after a commit (waking the
 //! engine) runs in a separate task (`AppState::spawn_detached`).

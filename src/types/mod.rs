@@ -91,8 +91,12 @@ pub struct WaitStatus {
     pub waits_for: Option<String>,
 }
 
+/// Returns every state of a message, in the order of its life.
+pub fn states() -> [&'static str; 10] {
+    StateName::ALL.map(StateName::as_str)
+}
+
 /// Returns the schema of a message's state.
 fn state() -> Schema {
-    let words = StateName::ALL.map(StateName::as_str);
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).into()
+    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(states())).into()
 }
