@@ -37,6 +37,7 @@ fn message(number: usize, of: usize) -> NewMessage {
         expires_at: None,
         campaign: of.is_multiple_of(2).then(|| "autumn".to_owned()),
         precedence: Default::default(),
+        stop_on_reply: None,
         dedupe_key: None,
     }
 }

@@ -64,6 +64,7 @@ CREATE TABLE accounts (
   break_left       INTEGER,           -- sends until the next break; NULL: none has been drawn
   on_break         INTEGER NOT NULL DEFAULT 0,  -- 1: the gap before its next call is a break
   virtual_time       INTEGER NOT NULL DEFAULT 0,  -- virtual time at which the last campaign served began its turn
+  user_id          TEXT,                        -- the owner's user id at the provider, once an own message showed it
   rules            TEXT,                        -- JSON object: policy overrides set while a daemon ran
   attention        INTEGER NOT NULL DEFAULT 2   -- 0: needs a person, 1: messages wait, 2: neither; kept by triggers
 ) STRICT, WITHOUT ROWID;
@@ -161,6 +162,7 @@ CREATE TABLE messages (
   ignore_hours INTEGER,               -- 1: may be sent outside the account's hours; only if it is urgent
   allow_repeat INTEGER,               -- 1: may start a chat with the same person and the same text again
   allow_placeholders INTEGER,         -- 1: the text may contain what looks like a placeholder, such as {{name}}
+  stop_on_reply INTEGER,              -- 1: cancelled if the person answers; NULL: only if it has a campaign
   dedupe_key   TEXT,                  -- unique among the messages that did not fail: see messages_dedupe
 
   -- Columns that the daemon writes. An INSERT that sets one of these is refused.
@@ -188,6 +190,9 @@ CREATE TABLE messages (
   attempts     INTEGER NOT NULL DEFAULT 0,
   retries      INTEGER NOT NULL DEFAULT 0,
   sent_at      TEXT,
+  delivered_at TEXT,                  -- when it was delivered to the person, if that was heard
+  read_at      TEXT,                  -- when the person read it, if that was heard
+  replied_at   TEXT,                  -- when the person first answered it, if that was heard
   provider_message_ids TEXT,          -- JSON array
   created_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   updated_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
@@ -233,6 +238,102 @@ CREATE INDEX messages_by_account ON messages (account_id, state || '');
 CREATE INDEX messages_by_state ON messages (state || '') WHERE state <> 'new';
 CREATE INDEX messages_by_campaign ON messages (campaign, state || '') WHERE campaign IS NOT NULL;
 CREATE INDEX messages_by_chat ON messages (chat_id) WHERE chat_id IS NOT NULL;
+
+-- The provider's ids of sent messages, by which receipts and echoes find them.
+CREATE TABLE sent_ids (
+  account_id TEXT NOT NULL,
+  message_id TEXT NOT NULL,           -- the provider's id
+  seq        INTEGER NOT NULL REFERENCES messages (seq),
+  PRIMARY KEY (account_id, message_id)
+) STRICT, WITHOUT ROWID;
+
+-- Messages that others wrote, or the owner by hand, each once: ids and times, never a text.
+CREATE TABLE inbound_messages (
+  account_id TEXT NOT NULL,
+  chat_id    TEXT NOT NULL,
+  message_id TEXT NOT NULL,
+  sender_id  TEXT,
+  at         TEXT NOT NULL,           -- by the provider's clock
+  heard_at   TEXT NOT NULL,
+  source     TEXT NOT NULL CHECK (source IN ('webhook', 'read')),
+  kind       TEXT NOT NULL CHECK (kind IN ('reply', 'out_of_office', 'opt_out', 'owner')),
+  PRIMARY KEY (account_id, chat_id, message_id)
+) STRICT, WITHOUT ROWID;
+
+-- The newest answer of each thread; a queued message that it stops is not sent.
+CREATE TABLE replies (
+  account_id TEXT NOT NULL,
+  thread     TEXT NOT NULL,
+  at         TEXT NOT NULL,
+  PRIMARY KEY (account_id, thread)
+) STRICT, WITHOUT ROWID;
+
+-- The queued messages that an answer stops: those that came into the queue before it, and those of a campaign that had
+-- begun for the person before it.
+CREATE VIEW answered (seq, at) AS
+SELECT m.seq, r.at FROM messages m CROSS JOIN replies r ON r.account_id = m.account_id AND r.thread = m.thread
+ WHERE coalesce(m.stop_on_reply, m.campaign IS NOT NULL)
+   AND r.at > min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread
+         WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'),
+       m.created_at));
+
+-- Webhooks as they came, each once: kept before they are answered, interpreted afterwards. The body is removed when it
+-- has been interpreted, because it holds the words of others.
+CREATE TABLE webhooks (
+  seq         INTEGER PRIMARY KEY,
+  event_id    TEXT NOT NULL UNIQUE,   -- Unipile's id, or the hash of the body if it has none
+  kind        TEXT NOT NULL,          -- 'message.new', 'message.receipt.read', …
+  account_id  TEXT,
+  received_at TEXT NOT NULL,
+  body        TEXT,                   -- NULL once it is interpreted
+  look_at     TEXT,                   -- not interpreted before this time: what it says cannot be told yet
+  result      TEXT                    -- what it changed, once it is interpreted
+) STRICT;
+CREATE INDEX webhooks_waiting ON webhooks (seq) WHERE result IS NULL;
+CREATE INDEX webhooks_kinds ON webhooks (kind, received_at);
+
+-- The messages of a person or a chat, over all accounts. A row that is not yet admitted has no thread.
+CREATE INDEX messages_by_thread ON messages (thread, account_id) WHERE thread IS NOT NULL;
+
+-- Chats whose other side is known: a message to a user and one into the chat with that user belong to one thread.
+CREATE TABLE conversations (
+  account_id TEXT NOT NULL,
+  chat_id    TEXT NOT NULL,
+  user_id    TEXT NOT NULL,
+  source     TEXT NOT NULL CHECK (source IN ('send', 'read', 'webhook')),  -- how this was learned
+  at         TEXT NOT NULL,
+  PRIMARY KEY (account_id, chat_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX conversations_user ON conversations (account_id, user_id, at);
+
+-- What must not be sent (P5): to a person, into a chat, or of a campaign. Pauses of an account and of all sending are
+-- in `accounts` and `daemon`.
+CREATE TABLE stops (
+  id         INTEGER PRIMARY KEY,
+  scope      TEXT NOT NULL CHECK (scope IN ('person', 'chat', 'campaign')),
+  key        TEXT NOT NULL CHECK (key <> ''),  -- the user id, the chat id, the campaign
+  account_id TEXT NOT NULL DEFAULT '',         -- '': on every account
+  reason     TEXT NOT NULL CHECK (reason IN ('stopped', 'suppressed', 'owner_wrote', 'out_of_office')),
+  until      TEXT,                             -- NULL: until a person lifts it
+  has_length INTEGER NOT NULL DEFAULT 0,       -- 1: its end was given as a duration; it moves when the clock is set
+  actor      TEXT NOT NULL,                    -- 'operator', or what made the daemon write it
+  note       TEXT,
+  at         TEXT NOT NULL,
+  UNIQUE (scope, key, account_id, reason),
+  CHECK (reason <> 'suppressed' OR until IS NULL)
+) STRICT;
+
+CREATE INDEX stops_suppressed ON stops (reason) WHERE reason = 'suppressed';
+
+-- The stops that concern each message, those whose time has passed included.
+CREATE VIEW stopping (seq, id, reason, until) AS
+SELECT m.seq, s.id, s.reason, s.until FROM messages m CROSS JOIN stops s ON s.account_id IN ('', m.account_id)
+   AND ((s.scope = 'campaign' AND s.key = m.campaign)
+     OR (s.scope = 'chat' AND s.key = m.chat_id)
+     OR (s.scope = 'person' AND s.key = CASE WHEN substr(m.thread, 1, 5) = 'user:' THEN substr(m.thread, 6) END)
+     OR (s.scope = 'person' AND s.key IN (
+           SELECT member.value FROM json_each(CASE WHEN substr(m.thread, 1, 6) = 'group:' THEN m.users_ids END) member)));
 
 -- One row per call: written before its first byte leaves, closed when its outcome is known.
 CREATE TABLE attempts (
@@ -410,6 +511,12 @@ BEGIN
    WHERE NEW.retries IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: sent_at belongs to the daemon; leave it out')
    WHERE NEW.sent_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: delivered_at belongs to the daemon; leave it out')
+   WHERE NEW.delivered_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: read_at belongs to the daemon; leave it out')
+   WHERE NEW.read_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: replied_at belongs to the daemon; leave it out')
+   WHERE NEW.replied_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: provider_message_ids belongs to the daemon; leave it out')
    WHERE NEW.provider_message_ids IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: created_at belongs to the daemon; leave it out')
@@ -478,9 +585,9 @@ BEGIN
    WHERE NEW.typing IS NOT NULL AND NEW.typing NOT IN (0, 1);
   SELECT RAISE(ABORT, 'outboxd: priority is not a whole number from -100 to 100')
    WHERE NEW.priority NOT BETWEEN -100 AND 100;
-  SELECT RAISE(ABORT, 'outboxd: urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1')
+  SELECT RAISE(ABORT, 'outboxd: urgent, ignore_hours, allow_repeat, allow_placeholders or stop_on_reply is neither 0 nor 1')
    WHERE NEW.urgent NOT IN (0, 1) OR NEW.ignore_hours NOT IN (0, 1) OR NEW.allow_repeat NOT IN (0, 1)
-      OR NEW.allow_placeholders NOT IN (0, 1);
+      OR NEW.allow_placeholders NOT IN (0, 1) OR NEW.stop_on_reply NOT IN (0, 1);
   SELECT RAISE(ABORT, 'outboxd: ignore_hours is for urgent messages; set urgent = 1 as well, or leave it out')
    WHERE NEW.ignore_hours IS 1 AND NEW.urgent IS NOT 1;
   SELECT RAISE(ABORT, 'outboxd: not_before is not a time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
@@ -595,6 +702,34 @@ BEGIN
   UPDATE messages SET blocked_by = NULL WHERE seq = NEW.seq;
 END;
 
+-- The answer to a first message names the chat with its user.
+CREATE TRIGGER messages_sent AFTER UPDATE OF state ON messages
+WHEN NEW.state = 'sent' AND OLD.state <> 'sent' AND NEW.users_ids IS NOT NULL AND NEW.chat_id IS NOT NULL
+  AND substr(NEW.thread, 1, 5) = 'user:'
+BEGIN
+  INSERT INTO conversations (account_id, chat_id, user_id, source, at)
+  SELECT NEW.account_id, NEW.chat_id, substr(NEW.thread, 6), 'send', NEW.updated_at
+   WHERE NOT EXISTS (SELECT 1 FROM conversations c WHERE c.account_id = NEW.account_id AND c.chat_id = NEW.chat_id);
+END;
+
+CREATE TRIGGER messages_sent_ids AFTER UPDATE OF state ON messages
+WHEN NEW.state = 'sent' AND OLD.state <> 'sent' AND json_valid(NEW.provider_message_ids)
+BEGIN
+  INSERT INTO sent_ids (account_id, message_id, seq)
+  SELECT NEW.account_id, j.value, NEW.seq FROM json_each(NEW.provider_message_ids) j
+   WHERE NOT EXISTS (SELECT 1 FROM sent_ids i WHERE i.account_id = NEW.account_id AND i.message_id = j.value);
+END;
+
+-- From now on the messages into the chat belong to the thread of its user, those already queued included.
+CREATE TRIGGER conversations_learned AFTER INSERT ON conversations
+BEGIN
+  UPDATE messages SET revision = revision + 1, thread = 'user:' || NEW.user_id
+   WHERE thread = 'chat:' || NEW.chat_id AND account_id = NEW.account_id;
+  UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq)
+   WHERE account_id = NEW.account_id AND thread = 'user:' || NEW.user_id AND state = 'queued'
+     AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq);
+END;
+
 -- Keeps `lanes` in step with the ready messages. Triggers run in any order, so each reads the rows as they are, not
 -- OLD and NEW.
 CREATE TRIGGER messages_ready AFTER UPDATE OF state, retry_at, blocked_by ON messages
@@ -662,8 +797,8 @@ END;
 -- INSERT. (The triggers above maintain `blocked_by`.)
 CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
   options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
-  allow_repeat, allow_placeholders, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
-  thread, lane, attempts, retries, sent_at, provider_message_ids, created_at, updated_at, run, revision ON messages
+  allow_repeat, allow_placeholders, stop_on_reply, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
+  thread, lane, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, revision ON messages
 WHEN NEW.revision IS NOT OLD.revision + 1
 BEGIN
   SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; take one back with: outboxd cancel <id>, then INSERT what should go instead');

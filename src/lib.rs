@@ -21,6 +21,7 @@
 //! | [`engine`] | one loop per account, one supervisor that sleeps for all | SQL, HTTP, JSON |
 //! | [`types`] | the wire types of the API, with their OpenAPI schemas | everything except `domain` |
 //! | [`http`] | the API on the socket | SQL, Unipile |
+//! | [`inbound`] | what Unipile reports by webhook: receipts, answers, states of accounts | SQL, HTTP routes |
 //! | [`intake`] | rows that other programs INSERT | SQL, Unipile |
 //! | [`cli`] | one file per group of commands; talks to the socket | the store |
 //! | [`app`] | the composition root: serve, demo, tests | |
@@ -36,6 +37,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod inbound;
 pub mod intake;
 pub mod policy;
 pub mod provider;

@@ -35,6 +35,7 @@ pub(crate) fn campaigns(folder: &Path, figures: &mut Vec<Figure>) {
                     expires_at: None,
                     campaign: Some(format!("campaign {}", number % campaigns)),
                     precedence: outboxd::domain::lane::Precedence::default(),
+                    stop_on_reply: None,
                     dedupe_key: None,
                 };
                 let messages = (begin..begin + 2000).map(message).collect();

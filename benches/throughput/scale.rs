@@ -64,6 +64,7 @@ fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
                 expires_at: None,
                 campaign: Some(format!("campaign_{}", number % 3)),
                 precedence: Default::default(),
+                stop_on_reply: None,
                 dedupe_key: None,
             };
             let part = part.iter().map(message).collect();

@@ -276,6 +276,7 @@ async fn fill(store: &Store, rows: usize, now: jiff::Timestamp) {
             expires_at: None,
             campaign: None,
             precedence: Default::default(),
+            stop_on_reply: None,
             dedupe_key: None,
         };
         store.enqueue((0..batch).map(message).collect(), EnqueueMode::Each, now).await.expect("enqueue");

@@ -107,6 +107,28 @@ impl Cancelled {
     }
 }
 
+impl Pause {
+    /// Returns the pause of an account, or of everything.
+    pub(super) fn of(
+        account: Option<String>,
+        until: Option<Typed>,
+        length: Option<Span>,
+        note: Option<String>,
+        json: Json,
+    ) -> Self {
+        let all = account.is_none();
+        Self { whom: Whom { account, all }, until, length, note, json }
+    }
+}
+
+impl Resume {
+    /// Returns the resumption of an account, or of everything.
+    pub(super) fn of(account: Option<String>, json: Json) -> Self {
+        let all = account.is_none();
+        Self { whom: Whom { account, all }, lift_hold: false, restored: false, json }
+    }
+}
+
 /// Pauses sending.
 pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failure> {
     let path = pause.whom.path("pause")?;
@@ -149,7 +171,7 @@ pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Fa
 }
 
 /// Shows an answer: to a program as JSON, to a person as `line`.
-fn told<T: DeserializeOwned>(
+pub(super) fn told<T: DeserializeOwned>(
     answer: &Answer,
     json: Json,
     line: impl FnOnce(T) -> String,

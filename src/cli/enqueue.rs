@@ -36,7 +36,7 @@ pub(super) struct Enqueue {
     #[arg(value_name = "FILE", conflicts_with_all = [
         "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
         "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "priority", "urgent",
-        "ignore_hours", "allow_repeat", "allow_placeholders", "dedupe_key",
+        "ignore_hours", "allow_repeat", "allow_placeholders", "stop_on_reply", "no_stop_on_reply", "dedupe_key",
     ])]
     file: Option<PathBuf>,
     /// With FILE: store all rows or none
@@ -84,6 +84,12 @@ pub(super) struct Enqueue {
     /// Allow text that looks like an unfilled placeholder, such as {{name}}
     #[arg(long)]
     allow_placeholders: bool,
+    /// Cancel it if the person answers first; the default for a message with a campaign
+    #[arg(long)]
+    stop_on_reply: bool,
+    /// Send it even if the person answers first; the default for a message without a campaign
+    #[arg(long, conflicts_with = "stop_on_reply")]
+    no_stop_on_reply: bool,
     /// Your idempotency key: the same message with the same key is queued only once
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
@@ -199,11 +205,9 @@ fn body(enqueue: Enqueue, times: [Option<Timestamp>; 2]) -> Result<NewMessage, F
         Some(file) => Some(text_of(&file)?),
         None => enqueue.content.text,
     };
-    let typing = match (enqueue.typing, enqueue.no_typing) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
-    };
+    let either = |yes: bool, no: bool| (yes || no).then_some(yes);
+    let typing = either(enqueue.typing, enqueue.no_typing);
+    let stop_on_reply = either(enqueue.stop_on_reply, enqueue.no_stop_on_reply);
     let (form, users) = (enqueue.form, enqueue.target.user);
     let attachments =
         form.attach.iter().map(|file| attachment(file, &form)).collect::<Result<Vec<_>, _>>()?;
@@ -231,6 +235,7 @@ fn body(enqueue: Enqueue, times: [Option<Timestamp>; 2]) -> Result<NewMessage, F
         ignore_hours: enqueue.ignore_hours.then_some(true),
         allow_repeat: enqueue.allow_repeat.then_some(true),
         allow_placeholders: enqueue.allow_placeholders.then_some(true),
+        stop_on_reply,
         dedupe_key: enqueue.dedupe_key,
         options: None,
     })

@@ -25,6 +25,8 @@ mod read;
 mod render;
 mod review;
 mod status;
+mod stop;
+mod suppress;
 mod times;
 mod top;
 
@@ -97,6 +99,12 @@ enum Verb {
     Pause(act::Pause),
     /// Resume sending
     Resume(act::Resume),
+    /// Stop sending to a person, into a chat or of a campaign; queued messages wait
+    Stop(stop::Stop),
+    /// Let a person, a chat or a campaign go on
+    Go(stop::Go),
+    /// Keep the list of people who must never be written to
+    Suppress(suppress::Suppress),
     /// Check from the queue alone whether every promise was kept
     Audit(audit::Audit),
     /// Write a consistent backup of the queue while the daemon runs
@@ -148,6 +156,9 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Review(review) => review::review(&globals.client()?, review).await,
         Verb::Pause(pause) => act::pause(&globals, pause).await,
         Verb::Resume(resume) => act::resume(&globals, resume).await,
+        Verb::Stop(stop) => stop::stop(&globals, stop).await,
+        Verb::Go(go) => stop::go(&globals, go).await,
+        Verb::Suppress(suppress) => suppress::suppress(&globals.client()?, suppress).await,
         Verb::Audit(audit) => audit::audit(&globals.client()?, audit).await,
         Verb::Backup(backup) => backup::backup(&globals.client()?, backup).await,
         Verb::Top(top) => top::top(&globals.client()?, top).await,

@@ -16,7 +16,9 @@ use super::read::Reader;
 use super::{limits, presets};
 use crate::domain::ids::MAX_ID_BYTES;
 use crate::domain::message::{AccountId, InboxId};
-use crate::domain::policy::{Absent, Gap, InMail, Policies, Policy, ReconcilePolicy, Retry, Route, Typing};
+use crate::domain::policy::{
+    Absent, Gap, InMail, Policies, Policy, ReconcilePolicy, ReplyPolicy, Retry, Route, Typing,
+};
 
 /// Shortest pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
 pub(super) const SHORTEST_GAP: Duration = Duration::from_secs(10);
@@ -55,6 +57,7 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
         inbox_id: inbox_id(reader, account),
         route: route(reader, account),
         inmail: inmail(reader, account),
+        reply: reply(reader, account),
         zone,
     }
 }
@@ -191,6 +194,27 @@ fn route(reader: &mut Reader<'_>, account: Option<&str>) -> Route {
             reader.add(leaf, &format!("{other:?} is not a route"), "write \"new chat\" or \"existing chat\"");
             Route::NewChat
         }
+    }
+}
+
+fn reply(reader: &mut Reader<'_>, account: Option<&str>) -> ReplyPolicy {
+    let check = reader.flag(reader.of(account, "reply.check"));
+    let leaf = reader.of(account, "reply.scope");
+    let everywhere = match reader.text(leaf) {
+        None | Some("account") => false,
+        Some("everywhere") => true,
+        Some(other) => {
+            reader.add(leaf, &format!("{other:?} is not a scope"), "write \"account\" or \"everywhere\"");
+            false
+        }
+    };
+    let owner_wrote = reader.duration(reader.of(account, "reply.owner_wrote"));
+    let out_of_office = reader.positive_duration(reader.of(account, "reply.out_of_office"));
+    ReplyPolicy {
+        check,
+        everywhere,
+        owner_wrote: owner_wrote.unwrap_or_default(),
+        out_of_office: out_of_office.unwrap_or_default(),
     }
 }
 

@@ -85,6 +85,8 @@ pub enum FieldErrorCode {
     DedupeConflict,
     /// The same text was queued for the same person before.
     RepeatedText,
+    /// The person or chat is on the suppression list.
+    Suppressed,
     /// The message or account does not exist.
     NotFound,
     /// The state of the message or account does not allow the action.
@@ -110,6 +112,7 @@ impl FieldErrorCode {
             Self::UnknownAccount => "unknown_account",
             Self::DedupeConflict => "dedupe_conflict",
             Self::RepeatedText => "repeated_text",
+            Self::Suppressed => "suppressed",
             Self::NotFound => "not_found",
             Self::WrongState => "wrong_state",
             Self::Unavailable => "unavailable",

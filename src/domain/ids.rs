@@ -69,6 +69,21 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
     }
 }
 
+/// Trims and validates the id of a Unipile account.
+///
+/// # Errors
+/// Returns why the value cannot be one.
+pub(super) fn account(field: &str, value: &str) -> Result<String, FieldError> {
+    let id = id(field, value, IdOf::Account)?;
+    let problem = match id.strip_prefix("acc_") {
+        Some("") => "names no account after `acc_`",
+        Some(_) => return Ok(id),
+        None => "does not begin with `acc_`",
+    };
+    let fix = "name the Unipile account that sends, `acc_…`";
+    Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
+}
+
 /// Validates the id of a recipient; extracts it from a profile's address or URN if that contains the id.
 fn person(field: &str, value: &str) -> Result<String, FieldError> {
     let refuse =

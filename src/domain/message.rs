@@ -122,6 +122,8 @@ pub struct Draft {
     pub allow_repeat: Option<bool>,
     /// Allows text that looks like an unfilled template placeholder.
     pub allow_placeholders: Option<bool>,
+    /// Whether an answer of the person cancels it.
+    pub stop_on_reply: Option<bool>,
     /// The producer's idempotency key.
     pub dedupe_key: Option<String>,
 }
@@ -232,6 +234,8 @@ pub struct NewMessage {
     pub campaign: Option<String>,
     /// Priority and the other flags that affect the order of sending.
     pub precedence: Precedence,
+    /// Whether an answer of the person cancels it; `None`: if it has a campaign.
+    pub stop_on_reply: Option<bool>,
     /// The producer's idempotency key, unique in the queue.
     pub dedupe_key: Option<String>,
 }

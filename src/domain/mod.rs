@@ -9,6 +9,7 @@ pub mod attachment;
 pub mod calendar;
 pub mod caps;
 pub mod field_error;
+pub mod heard;
 pub mod ids;
 pub mod json;
 pub mod kind;
@@ -23,6 +24,7 @@ pub mod reason;
 pub mod rule_text;
 pub mod specifics;
 pub mod state;
+pub mod stop;
 pub mod validate;
 pub mod waiting;
 

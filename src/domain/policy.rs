@@ -41,6 +41,8 @@ pub struct Policy {
     pub route: Route,
     /// How InMail credits are spent.
     pub inmail: InMail,
+    /// What an answer stops, and for how long other messages of a chat hold the queue.
+    pub reply: ReplyPolicy,
     /// IANA zone of the hours and calendar days, and of the times shown for this account.
     pub zone: jiff::tz::TimeZone,
 }
@@ -83,6 +85,12 @@ impl Policy {
             inbox_id: None,
             route: Route::NewChat,
             inmail: InMail { reserve: 0, recheck: Duration::from_secs(3600) },
+            reply: ReplyPolicy {
+                check: false,
+                everywhere: false,
+                owner_wrote: Duration::from_secs(72 * 3600),
+                out_of_office: Duration::from_secs(7 * 24 * 3600),
+            },
             zone: jiff::tz::TimeZone::UTC,
         }
     }
@@ -261,6 +269,19 @@ pub struct InMail {
     pub reserve: u32,
     /// How long InMails wait before the credits are read again.
     pub recheck: Duration,
+}
+
+/// What follows from messages that others, or the owner by hand, write into a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplyPolicy {
+    /// Whether the chat is read for an answer before a follow-up.
+    pub check: bool,
+    /// Whether an answer stops the person's messages on every account, not only on the one that was answered.
+    pub everywhere: bool,
+    /// How long messages to a person wait after the owner of the account wrote by hand.
+    pub owner_wrote: Duration,
+    /// How long they wait after an automatic answer that names no date.
+    pub out_of_office: Duration,
 }
 
 /// The default policy, and the policies of the accounts that the configuration names.

@@ -72,10 +72,14 @@ reasons! {
     Failures, "failures", Operator, "Several attempts of the account failed in a row, so it rests.";
     ApiUnreachable, "api_unreachable", NoOne, "The Unipile API cannot be reached. Retried at the time shown.";
     ApiBusy, "api_busy", NoOne, "The request rate to the API as a whole is used up for the moment.";
+    Stopped, "stopped", Operator, "A stop of the person, the chat or the campaign holds it.";
+    OwnerWrote, "owner_wrote", NoOne, "The owner of the account wrote to this person by hand, so messages of the queue wait.";
+    OutOfOffice, "out_of_office", NoOne, "The person answered automatically that they are away.";
     Scheduled, "scheduled", NoOne, "The producer asked not to send it before this time.";
     Retry, "retry", NoOne, "The last attempt did not reach the recipient. Retried at the time shown.";
     InmailCredits, "inmail_credits", NoOne, "Not enough InMail credits, or the balance could not be read. Checked again at the time shown.";
     ChatLookup, "chat_lookup", NoOne, "Whether a chat with this person exists could not be read. Read again at the time shown.";
+    ReplyUnknown, "reply_unknown", NoOne, "Whether this person answered could not be read. Read again at the time shown.";
     ChatOrder, "chat_order", NoOne, "An earlier message to the same chat or recipient is not settled; order in a chat is kept.";
     RecipientRest, "recipient_rest", NoOne, "Another message started a chat with this person a short time ago.";
     OutsideHours, "outside_hours", NoOne, "It is outside the account's hours.";
@@ -99,6 +103,8 @@ reasons! {
     Refused, "refused", Producer, "Unipile or the provider refused this message for good.";
     InboxUnusable, "inbox_unusable", Producer, "The inbox cannot start a chat.";
     RetriesSpent, "retries_spent", Producer, "Every retry was spent and none reached the provider.";
+    Replied, "replied", NoOne, "The person answered, so it was cancelled.";
+    Suppressed, "suppressed", NoOne, "The person is on the suppression list and must not be written to.";
     Cancelled, "cancelled", NoOne, "It was cancelled.";
     Expired, "expired", Producer, "It was not sent before its expiry.";
     Invalid, "invalid", Producer, "The row says something that cannot be sent.";
@@ -107,7 +113,16 @@ reasons! {
 impl Reason {
     /// Returns whether a message can be deferred until a time for this reason, without an attempt.
     pub fn defers(self) -> bool {
-        matches!(self, Self::InmailCredits | Self::ChatLookup | Self::RecipientRest)
+        matches!(
+            self,
+            Self::InmailCredits
+                | Self::ChatLookup
+                | Self::RecipientRest
+                | Self::ReplyUnknown
+                | Self::Stopped
+                | Self::OwnerWrote
+                | Self::OutOfOffice
+        )
     }
 
     /// Returns why messages wait while an account, or the key, cannot send because of `cause`.

@@ -80,6 +80,7 @@ impl Draft {
                 expires_at,
                 campaign,
                 precedence,
+                stop_on_reply: self.stop_on_reply,
                 dedupe_key,
             }),
             _ => Err(faults.0),
@@ -109,22 +110,12 @@ impl Faults {
     fn account(&mut self, id: Option<String>, rules: &ValidationLimits) -> Option<AccountId> {
         let fix = "name the Unipile account that sends, `acc_…`";
         let id = match id.filter(|id| !id.trim().is_empty()) {
-            Some(id) => {
-                ids::id("account_id", &id, IdOf::Account).map_err(|refusal| self.0.push(refusal)).ok()?
-            }
+            Some(id) => ids::account("account_id", &id).map_err(|refusal| self.0.push(refusal)).ok()?,
             None => {
                 self.add(FieldErrorCode::MissingField, "account_id", "is missing", fix);
                 return None;
             }
         };
-        if id == "acc_" {
-            self.add(FieldErrorCode::InvalidValue, "account_id", "names no account after `acc_`", fix);
-            return None;
-        }
-        if !id.starts_with("acc_") {
-            self.add(FieldErrorCode::InvalidValue, "account_id", "does not begin with `acc_`", fix);
-            return None;
-        }
         let id = AccountId::new(id);
         if rules.known_accounts.as_ref().is_some_and(|known| !known.contains(&id)) {
             let problem = format!("names {id}, which the configuration does not");

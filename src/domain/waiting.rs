@@ -8,6 +8,7 @@ use super::kind::Kind;
 use super::message::MessageId;
 use super::reason::Reason;
 use super::state::StateName;
+use super::stop::StoppedBy;
 
 /// The fields of a queued message that decide when it is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub struct Waiting {
     pub retry_at: Option<Timestamp>,
     /// Why it waits until `retry_at`, if no failed attempt is the reason.
     pub deferred: Option<Reason>,
+    /// The stop that holds it, if one does.
+    pub stop: Option<StoppedBy>,
     /// Whether it is sent outside the account's hours as well.
     pub ignores_hours: bool,
     /// When this person last received a message that started a chat.

@@ -82,7 +82,8 @@ pub(super) async fn attempt(
         tracing::info!("the queue can be written again");
     }
     if begun == Begun::Withdrawn {
-        // The message was paused, cancelled or expired at this very moment; the next step finds out which.
+        // The message was paused, stopped, cancelled or expired at this very moment; the next step finds out which.
+        shared.store.cancel_answered(candidate.seq, now).await?;
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }
     paced(shared, &run.id, gap);

@@ -134,6 +134,7 @@ impl EngineHandle {
             due_at: view.now,
             retry_at: None,
             deferred: None,
+            stop: None,
             started_at: None,
             expires_at: None,
             blocked_by: None,

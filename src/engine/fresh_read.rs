@@ -14,6 +14,7 @@ use super::run::{AccountRun, Wake};
 use crate::domain::account::Down;
 use crate::domain::observed::Unread;
 use crate::domain::outcome::ProviderError;
+use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::settle::{Rest, after, rest_after_read};
 use crate::provider::Pages;
@@ -23,6 +24,29 @@ use crate::store::{AccountRest, Candidate, StoreError};
 const AGAIN: Duration = Duration::from_secs(60);
 /// The longest pause before a retry.
 const LONGEST_AGAIN: Duration = Duration::from_secs(3600);
+
+/// How long the result of a look-up is valid.
+pub(super) const GOOD_FOR: Duration = Duration::from_secs(10);
+/// How long before the typing begins the chat is looked up.
+const AHEAD: Duration = Duration::from_secs(5);
+
+/// Whether the step goes on with the message.
+pub(super) enum Look {
+    /// The step goes on.
+    Clear,
+    /// The step ends, and says when the account runs again.
+    Wake(Wake),
+}
+
+/// Returns how long before the account is free a chat is looked up: before its typing begins.
+pub(super) fn early(policy: &Policy) -> Duration {
+    policy.typing.max + AHEAD
+}
+
+/// Returns how long the look-up of a chat is valid: over the typing, and a moment longer.
+pub(super) fn valid(policy: &Policy) -> Duration {
+    early(policy) + early(policy) + GOOD_FOR
+}
 
 /// Returns whether a refused look-up says that there is no such user.
 pub(super) fn is_about_the_user(problem: &ProviderError) -> bool {

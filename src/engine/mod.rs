@@ -23,6 +23,7 @@ mod pace;
 mod preflight;
 mod reconcile;
 mod recover;
+mod replies;
 mod run;
 mod selection;
 mod step;

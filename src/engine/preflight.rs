@@ -11,9 +11,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Shared;
-use super::fresh_read::{Failed, failed, gave_up, is_about_the_user, read, refuse};
+use super::fresh_read::{
+    Failed, GOOD_FOR, Look, early, failed, gave_up, is_about_the_user, read, refuse, valid,
+};
 use super::run::{AccountRun, Routed, Wake};
-use super::{account_sync, target};
+use super::{account_sync, replies, target};
 use crate::domain::account_snapshot::Reading;
 use crate::domain::message::{InboxId, Target, UserId};
 use crate::domain::observed::Credits;
@@ -26,22 +28,10 @@ use crate::policy::inboxes::objection;
 use crate::policy::settle::after;
 use crate::store::{Candidate, InmailHold, StoreError};
 
-/// How long the result of a look-up is valid.
-const GOOD_FOR: Duration = Duration::from_secs(10);
 /// The longest that the first read of an account's inboxes delays its message.
 const FIRST_SIGHT: Duration = Duration::from_secs(5);
 /// How long an inbox that could not be read is not read again.
 const UNREAD_FOR: Duration = Duration::from_secs(60);
-/// How long before the typing begins the chat is looked up.
-const AHEAD: Duration = Duration::from_secs(5);
-
-/// Whether the step goes on with the message.
-pub(super) enum Look {
-    /// The step goes on.
-    Clear,
-    /// The step ends, and says when the account runs again.
-    Wake(Wake),
-}
 
 /// Defers an InMail while its credits are held, which needs no read; returns whether it did.
 pub(super) async fn held(
@@ -83,7 +73,10 @@ pub(super) async fn look(
     now: Timestamp,
     free_at: Timestamp,
 ) -> Result<Look, StoreError> {
-    match route(shared, run, candidate, policy, now, free_at).await? {
+    if let Look::Wake(wake) = route(shared, run, candidate, policy, now, free_at).await? {
+        return Ok(Look::Wake(wake));
+    }
+    match replies::look(shared, run, candidate, policy, now, free_at).await? {
         Look::Clear if *verdict == Verdict::Send => clear(shared, run, candidate, policy, now).await,
         look => Ok(look),
     }
@@ -107,8 +100,7 @@ async fn route(
         }
         return Ok(Look::Clear);
     }
-    let early = policy.typing.max + AHEAD;
-    let look_at = free_at.checked_sub(early).unwrap_or(now);
+    let look_at = free_at.checked_sub(early(policy)).unwrap_or(now);
     if look_at > now {
         return Ok(Look::Wake(Wake::At(look_at)));
     }
@@ -140,7 +132,7 @@ async fn route(
         },
     };
     shared.store.note_route(candidate.seq, why, now).await?;
-    let until = shared.clock.monotonic() + early + early + GOOD_FOR;
+    let until = shared.clock.monotonic() + valid(policy);
     run.preflight.routed = Some(Box::new(Routed { message_id: candidate.id, chat_id, until }));
     Ok(Look::Wake(Wake::Now))
 }

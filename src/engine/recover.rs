@@ -64,6 +64,10 @@ pub(super) async fn recover(
             "was being sent when the last run ended; it may have reached the recipient, so its chat is read back"
         );
     }
+    let released = store.release_lifted(now).await?;
+    if released > 0 {
+        tracing::info!(released, "messages go on whose stop was lifted when the last run ended");
+    }
     if recovered.stale > 0 {
         tracing::warn!(
             stale = recovered.stale,

@@ -101,6 +101,8 @@ pub(super) struct Preflight {
     pub(super) cleared: Option<(MessageId, Duration)>,
     /// Where a first message goes: into the existing chat, if there is one.
     pub(super) routed: Option<Box<Routed>>,
+    /// The message whose chat shows no answer, until this time on the monotonic clock.
+    pub(super) unanswered: Option<(MessageId, Duration)>,
     /// The inbox that was checked, until this time on the monotonic clock.
     pub(super) inbox: Option<Box<(InboxId, Duration)>>,
     /// Look-ups that failed in a row.
@@ -118,7 +120,7 @@ pub(super) struct Routed {
 impl Preflight {
     /// Drops the results for a message when its attempt begins: the next one is looked up again.
     pub(super) fn forget(&mut self) {
-        (self.cleared, self.routed, self.failed) = (None, None, 0);
+        (self.cleared, self.routed, self.unanswered, self.failed) = (None, None, None, 0);
     }
 }
 

@@ -145,6 +145,7 @@ fn waiting(candidate: &Candidate) -> Waiting {
         due_at: candidate.due_at,
         retry_at: candidate.retry_at,
         deferred: candidate.deferred,
+        stop: candidate.stop,
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: candidate.started_at,
         expires_at: candidate.expires_at,

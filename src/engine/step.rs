@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use super::Shared;
 use super::api_guard::Kind;
 use super::attempt;
+use super::fresh_read::Look;
 use super::live::Claim;
-use super::preflight::{self, Look};
+use super::preflight;
 use super::run::{AccountRun, Wake};
 use super::selection::{Selected, selected};
 use crate::domain::message::{ChatId, Target};
@@ -87,6 +88,12 @@ async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result
                 shared.store.defer(candidate.seq, Reason::RecipientRest, until, why, now).await?;
                 return Ok(true);
             }
+        }
+        if let Some(stop) = message.stop
+            && matches!(verdict, Verdict::Wait { reason, .. } if *reason == stop.reason.reason())
+        {
+            shared.store.apply_stop(stop.id, now).await?;
+            return Ok(true);
         }
         if preflight::held(shared, run, candidate, now).await? {
             return Ok(true);

@@ -248,11 +248,22 @@ async fn wake(state: &AppState, scope: Scope) -> Result<(), ApiError> {
 }
 
 fn pause_request(body: &[u8], now: Timestamp, zone: TimeZone) -> Result<PauseRequest, ApiError> {
-    let refuse = |field: &str, problem: String, fix: &str| {
-        let refusal = FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix);
-        ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
-    };
     let types::account::PauseRequest { until: date, length, note } = wire::options(body)?;
+    let (until, has_length) = end([date, length], note.as_deref(), now, zone)
+        .map_err(|refusal| ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal))?;
+    Ok(PauseRequest { until, has_length, note })
+}
+
+/// Reads the end of a pause or stop, given as a date or as a length, and whether it is a length; checks its note.
+pub(super) fn end(
+    [date, length]: [Option<String>; 2],
+    note: Option<&str>,
+    now: Timestamp,
+    zone: TimeZone,
+) -> Result<(Option<Timestamp>, bool), FieldError> {
+    let refuse = |field: &str, problem: String, fix: &str| {
+        FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix)
+    };
     let has_length = length.is_some();
     let until = match (date, length) {
         (None, None) => None,
@@ -278,15 +289,11 @@ fn pause_request(body: &[u8], now: Timestamp, zone: TimeZone) -> Result<PauseReq
     if until.is_some_and(|at| at <= now) {
         return Err(refuse("until", "has passed".to_owned(), "give a time in the future, or none"));
     }
-    let until = until.map(crate::domain::whole_milliseconds);
-    if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS || note.contains('\0')) {
-        return Err(refuse(
-            "note",
-            format!("is longer than {NOTE_CHARS} characters, or holds a NUL"),
-            "shorten it",
-        ));
+    if note.is_some_and(|note| note.chars().count() > NOTE_CHARS || note.contains('\0')) {
+        let problem = format!("is longer than {NOTE_CHARS} characters, or holds a NUL");
+        return Err(refuse("note", problem, "shorten it"));
     }
-    Ok(PauseRequest { until, has_length, note })
+    Ok((until.map(crate::domain::whole_milliseconds), has_length))
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 const POLITE: usize = 16;
 
 /// Maximum size of a body that holds options, in bytes.
-const OPTIONS_BYTES: usize = 1 << 20;
+const OPTIONS_BYTES: usize = 2 << 20;
 
 /// A body that holds options.
 pub(super) struct Options(pub(super) Bytes);

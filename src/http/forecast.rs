@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 
 use super::error::ApiError;
 use super::input::{self, Input, InputRow};
-use super::verdicts::{dedupe_conflict, refused_row, repeated, taken};
+use super::verdicts::{dedupe_conflict, refused_row, repeated, suppressed, taken};
 use super::{AppState, body, render, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, NewMessage};
@@ -122,11 +122,12 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
                 duplicates += 1;
                 continue;
             }
-            Enqueued::Conflict(id) => (dedupe_conflict(id, states.get(&id).copied()), id),
-            Enqueued::Repeat(id) => (repeated(id), id),
+            Enqueued::Conflict(id) => (dedupe_conflict(id, states.get(&id).copied()), Some(id)),
+            Enqueued::Repeat(id) => (repeated(id), Some(id)),
+            Enqueued::Suppressed => (suppressed(), None),
             Enqueued::Refused => return Err(ApiError::internal()),
         };
-        bad.push((index, refused_row(index, line, &[refusal], Some(id))));
+        bad.push((index, refused_row(index, line, &[refusal], id)));
     }
     bad.sort_by_key(|(index, _)| *index);
     Ok(Supposed { fresh, duplicates, refused: bad.into_iter().map(|(_, row)| row).collect() })

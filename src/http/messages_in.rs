@@ -14,7 +14,9 @@ use serde_json::Value;
 use super::attachments::Uploads;
 use super::error::ApiError;
 use super::input::{self, Files, Input, InputRow, Lines};
-use super::verdicts::{RowVerdict, batch_answer, batch_refused, dedupe_conflict, repeated, taken};
+use super::verdicts::{
+    RowVerdict, batch_answer, batch_refused, dedupe_conflict, repeated, suppressed, taken,
+};
 use super::{AppState, body, wire};
 use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -116,6 +118,7 @@ async fn one(
             Err(ApiError::conflict(id.to_string(), dedupe_conflict(id, state)))
         }
         Some(Enqueued::Repeat(id)) => Err(ApiError::conflict(id.to_string(), repeated(id))),
+        Some(Enqueued::Suppressed) => Err(ApiError::one(StatusCode::CONFLICT, suppressed())),
         Some(Enqueued::Refused) | None => Err(ApiError::internal()),
     }
 }
@@ -256,6 +259,7 @@ impl Batch {
                     RowVerdict::Refused(vec![dedupe_conflict(id, states.get(&id).copied())], Some(id))
                 }
                 Enqueued::Repeat(id) => RowVerdict::Refused(vec![repeated(id)], Some(id)),
+                Enqueued::Suppressed => RowVerdict::Refused(vec![suppressed()], None),
                 Enqueued::Refused => batch_refused(),
             });
         }

@@ -27,6 +27,7 @@ mod review;
 mod routes;
 mod socket;
 mod status;
+mod stops;
 mod verdicts;
 mod wire;
 

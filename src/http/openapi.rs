@@ -92,6 +92,15 @@ impl Route {
         self.fails(413).fails(422)
     }
 
+    /// Takes one JSON object, or an array of them.
+    pub(super) fn takes_one_or_several<T: ToSchema>(mut self) -> Self {
+        let one = self.schema::<T>();
+        let schema = json!({ "oneOf": [one, { "type": "array", "items": one }] });
+        self.operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+        self.fails(413).fails(422)
+    }
+
     /// Takes messages of type `T`, in every form.
     pub(super) fn takes_messages<T: ToSchema>(mut self) -> Self {
         let one = self.schema::<T>();

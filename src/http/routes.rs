@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::openapi::Route;
 use super::{
     accounts, forecast, health, messages, messages_in, openapi_document, operations, policy, review, status,
+    stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::explanation::Explanation;
@@ -15,6 +16,7 @@ use crate::types::operations::{Audit, Backup, BackupRequest};
 use crate::types::policy::{AccountPolicy, Budget, PolicyChange};
 use crate::types::review::{Decided, DecisionForAllRequest, DecisionRequest};
 use crate::types::status::{Ability, Alive, Readiness, Status};
+use crate::types::stop::{GoRequest, Lifted, Stop, StopBatch, StopRequest, Stopped};
 
 /// Returns every route.
 pub(super) fn all() -> Vec<Route> {
@@ -117,6 +119,21 @@ fn whole() -> Vec<Route> {
             .does("resume_everything", "Resumes sending.")
             .takes::<ResumeRequest>()
             .answers::<Resumed>(200),
+        Route::new("POST /v1/stops", post(stops::stop))
+            .does("stop", "Stops sending to a person, into a chat or of a campaign.")
+            .takes_one_or_several::<StopRequest>()
+            .answers::<Stopped>(200)
+            .answers::<StopBatch>(200),
+        Route::new("GET /v1/stops", get(stops::list))
+            .does("list_stops", "Lists stops in the order in which they were set.")
+            .queries(["scope", "key", "account_id", "reason"])
+            .query("limit", number(1, 500), "50 if left out.")
+            .query("cursor", text(), "`next_cursor` of the page before.")
+            .lists::<Stop>(),
+        Route::new("POST /v1/go", post(stops::go))
+            .does("go", "Lifts stops.")
+            .takes::<GoRequest>()
+            .answers::<Lifted>(200),
         Route::new("GET /v1/audit", get(operations::audit))
             .does("audit", "Returns what breaks a promise.")
             .answers::<Audit>(200),

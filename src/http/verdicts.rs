@@ -36,11 +36,17 @@ pub(super) fn repeated(id: MessageId) -> FieldError {
     FieldError::new(FieldErrorCode::RepeatedText, "text", problem, fix)
 }
 
+pub(super) fn suppressed() -> FieldError {
+    let problem = "is for a person on the suppression list";
+    let fix = "leave the row out; `outboxd suppress list` shows the list";
+    FieldError::new(FieldErrorCode::Suppressed, "", problem, fix)
+}
+
 /// Returns the messages whose keys were used again.
 pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
     let taken = verdicts.iter().filter_map(|verdict| match verdict {
         Enqueued::Duplicate(id) | Enqueued::Conflict(id) => Some(*id),
-        Enqueued::Accepted(_) | Enqueued::Repeat(_) | Enqueued::Refused => None,
+        Enqueued::Accepted(_) | Enqueued::Repeat(_) | Enqueued::Suppressed | Enqueued::Refused => None,
     });
     taken.collect()
 }

@@ -17,7 +17,7 @@ use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documentation.
-pub(super) const FIELDS: [&str; 22] = [
+pub(super) const FIELDS: [&str; 23] = [
     "account_id",
     "chat_id",
     "users_ids",
@@ -39,6 +39,7 @@ pub(super) const FIELDS: [&str; 22] = [
     "ignore_hours",
     "allow_repeat",
     "allow_placeholders",
+    "stop_on_reply",
     "dedupe_key",
 ];
 
@@ -93,6 +94,7 @@ pub(super) fn draft_with(
         ignore_hours: boolean(&mut object, "ignore_hours", &mut faults),
         allow_repeat: boolean(&mut object, "allow_repeat", &mut faults),
         allow_placeholders: boolean(&mut object, "allow_placeholders", &mut faults),
+        stop_on_reply: boolean(&mut object, "stop_on_reply", &mut faults),
         dedupe_key: string(&mut object, "dedupe_key", &mut faults),
     };
     if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }
@@ -221,15 +223,22 @@ pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-/// Parses a JSON object of options; an empty body has none. Refuses unknown fields, and types other than those of the
-/// schema.
+/// Parses a JSON object of options; an empty body has none.
 pub(super) fn options<T: DeserializeOwned + Default + ToSchema>(body: &[u8]) -> Result<T, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
     let value = json(body)?;
-    let Value::Object(mut object) = value else {
+    if !value.is_object() {
         return Err(ApiError::bad_request(wrong_type("", "a JSON object, or no body", &value)));
+    }
+    fields(value).map_err(|wrong| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))
+}
+
+/// Parses an object. Refuses unknown fields, and types other than those of the schema.
+pub(super) fn fields<T: DeserializeOwned + ToSchema>(value: Value) -> Result<T, Vec<FieldError>> {
+    let Value::Object(mut object) = value else {
+        return Err(vec![wrong_type("", "a JSON object", &value)]);
     };
     let schema = json!(T::schema());
     let known = &schema["properties"];
@@ -244,10 +253,12 @@ pub(super) fn options<T: DeserializeOwned + Default + ToSchema>(body: &[u8]) -> 
     };
     let faults: Vec<FieldError> = object.iter().filter_map(fault).collect();
     if !faults.is_empty() {
-        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, faults));
+        return Err(faults);
     }
     object.retain(|_, value| !value.is_null());
-    serde_json::from_value(Value::Object(object)).map_err(|_not_reachable| ApiError::internal())
+    serde_json::from_value(Value::Object(object)).map_err(|error| {
+        vec![FieldError::new(FieldErrorCode::WrongType, "", error.to_string(), "see docs/http.md")]
+    })
 }
 
 /// Returns whether the `type` of a schema is, or includes, `word`.

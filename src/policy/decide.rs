@@ -15,6 +15,7 @@ use crate::domain::outcome::DownCause;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
+use crate::domain::stop::FOREVER;
 use crate::domain::waiting::{BlockedBy, Waiting};
 
 /// What to do with a message.
@@ -147,6 +148,11 @@ pub fn concerns_message_only(reason: Reason) -> bool {
             | Reason::Retry
             | Reason::InmailCredits
             | Reason::ChatLookup
+            | Reason::ReplyUnknown
+            | Reason::Stopped
+            | Reason::Suppressed
+            | Reason::OwnerWrote
+            | Reason::OutOfOffice
             | Reason::ChatOrder
             | Reason::RecipientRest
             | Reason::OutsideHours
@@ -205,7 +211,7 @@ fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
 }
 
 /// Returns every gate in its order, open or closed.
-pub fn gates(input: &DecisionInput<'_>) -> [Gate; 24] {
+pub fn gates(input: &DecisionInput<'_>) -> [Gate; 26] {
     let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -234,10 +240,12 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 24] {
         gate(Reason::Cooldown, held(Reason::Cooldown)),
         gate(Reason::Failures, held(Reason::Failures)),
         gate(Reason::ApiRateLimited, held(Reason::ApiRateLimited)),
+        stopped(input),
         gate(Reason::Scheduled, later(Some(message.due_at))),
         gate(Reason::Retry, later(message.retry_at).filter(|_| message.deferred.is_none())),
         gate(Reason::InmailCredits, deferred(Reason::InmailCredits)),
         gate(Reason::ChatLookup, deferred(Reason::ChatLookup)),
+        gate(Reason::ReplyUnknown, deferred(Reason::ReplyUnknown)),
         gate(Reason::ChatOrder, message.blocked_by.map(|blocked_by| chat_order(blocked_by, input))),
         gate(Reason::RecipientRest, deferred(Reason::RecipientRest).or_else(|| later(rests_until(input)))),
         gate(Reason::OutsideHours, outside_hours(input)),
@@ -259,6 +267,24 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 24] {
 /// Returns the earliest time at which the account may call again, by its pace alone.
 fn next_call(input: &DecisionInput<'_>) -> Timestamp {
     input.account.next_call_at.map_or(input.now, |at| at.max(input.now))
+}
+
+/// Returns the gate of the stops. A message deferred by a stop that was lifted a moment ago is still shown as stopped.
+fn stopped(input: &DecisionInput<'_>) -> Gate {
+    let DecisionInput { now, message, .. } = input;
+    let stop = message.stop.filter(|stop| stop.until.is_none_or(|until| until > *now));
+    let lifted = message.deferred.filter(|reason| {
+        matches!(reason, Reason::Stopped | Reason::OwnerWrote | Reason::OutOfOffice)
+            && message.retry_at.is_some_and(|at| at > *now)
+    });
+    let reason = stop.map(|stop| stop.reason.reason()).or(lifted);
+    let until =
+        stop.and_then(|stop| stop.until).or(message.retry_at.filter(|at| stop.is_none() && *at < FOREVER));
+    Gate {
+        reason: reason.unwrap_or(Reason::Stopped),
+        closed: reason.map(|_| until.map_or(Until::Person, Until::At)),
+        rule: None,
+    }
 }
 
 /// Returns until when no message that starts a chat goes to this person.

@@ -41,6 +41,7 @@ impl World {
             due_at: at(0),
             retry_at: None,
             deferred: None,
+            stop: None,
             ignores_hours: false,
             started_at: None,
             expires_at: None,

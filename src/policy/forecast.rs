@@ -267,6 +267,7 @@ impl<'a> Run<'a> {
             due_at: message.due_at,
             retry_at: None,
             deferred: None,
+            stop: None,
             started_at: started_at.copied(),
             expires_at: message.expires_at,
             blocked_by: None,

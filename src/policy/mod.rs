@@ -16,6 +16,7 @@ pub mod pace;
 pub mod plan;
 pub mod quota;
 pub mod reconcile;
+pub mod replies;
 pub mod select;
 pub mod settle;
 pub mod warm_up;

@@ -25,6 +25,8 @@ pub(super) struct Account {
     pub(super) products: BTreeMap<String, String>,
     /// Whether the service answers 403; a disconnected account answers 401 all the same.
     restricted: bool,
+    /// Whether the service answers 403 because the subscription is not active.
+    pub(super) is_locked: bool,
     pub(super) inboxes: Vec<Inbox>,
     pub(super) credits: Credits,
     pub(super) created_at: Timestamp,
@@ -69,6 +71,7 @@ impl Account {
             status: "running".to_owned(),
             products: BTreeMap::from([("classic".to_owned(), "running".to_owned())]),
             restricted: false,
+            is_locked: false,
             inboxes: inboxes.map(|id| Inbox { id: id.to_owned(), disabled: false }).into(),
             credits: Credits { classic: Some(10), ..Credits::default() },
             created_at: now,
@@ -97,13 +100,21 @@ impl Account {
         self.restricted = restricted;
     }
 
-    /// Checks that the account may be used: 401 if it is disconnected, 403 if it is restricted.
+    /// Checks that the account may be used: 401 if it is disconnected, 403 if it is locked or restricted.
     pub(super) fn check_standing(&self) -> Result<(), Problem> {
+        if self.is_locked {
+            return Err(Problem::inactive_subscription());
+        }
         match (self.status.as_str(), self.restricted) {
             ("disconnected", _) => Err(Problem::disconnected()),
             (_, true) => Err(Problem::restricted()),
             (_, false) => Ok(()),
         }
+    }
+
+    /// Returns whether the service reports nothing but the status of the account.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_locked || self.status == "disconnected"
     }
 
     /// Checks that `inbox_id` may start chats: only an enabled primary inbox does; the others are views.

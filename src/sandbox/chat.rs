@@ -23,13 +23,15 @@ pub(super) struct Chat {
     pub(super) messages: Vec<Message>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Message {
     pub(super) id: String,
     /// Empty if bodies are not kept.
     pub(super) text: String,
     /// Whether the account sent it.
     pub(super) is_sender: bool,
+    /// Who sent it, if not the account; `None` is the chat's first user.
+    pub(super) sender_id: Option<String>,
     /// When the recipient received it.
     pub(super) timestamp: Timestamp,
     pub(super) attachments: Vec<Attachment>,
@@ -38,6 +40,10 @@ pub(super) struct Message {
     pub(super) subject: Option<String>,
     pub(super) is_deleted: bool,
     pub(super) is_edited: bool,
+    /// Whether it has not reached its recipient's devices yet.
+    pub(super) is_pending: bool,
+    /// Recipients who have read it.
+    pub(super) seen_by: Vec<String>,
 }
 
 /// A message that was not sent through the API: a person wrote it in LinkedIn itself.
@@ -47,8 +53,10 @@ pub struct ByHand {
     pub id: String,
     /// Text of the message.
     pub text: String,
-    /// Whether the account wrote it; otherwise the other user of the chat did.
+    /// Whether the account wrote it; otherwise another user of the chat did.
     pub is_sender: bool,
+    /// Who wrote it, if not the account; `None` is the chat's first user.
+    pub sender_id: Option<String>,
     /// When it was written; `None` means now.
     pub at: Option<Timestamp>,
     /// Attached files.
@@ -71,6 +79,7 @@ impl ByHand {
             id: self.id,
             text: self.text,
             is_sender: self.is_sender,
+            sender_id: self.sender_id,
             timestamp: self.at.unwrap_or(now),
             attachments: self.attachments,
             quote_id: self.quote_id,
@@ -78,6 +87,7 @@ impl ByHand {
             subject: self.subject,
             is_deleted: self.is_deleted,
             is_edited: self.is_edited,
+            ..Message::default()
         }
     }
 }
@@ -86,6 +96,11 @@ impl Chat {
     pub(super) fn new(users: Vec<String>, inbox_id: String, now: Timestamp) -> Self {
         let messages = Vec::new();
         Self { users, is_group: false, name: None, inbox_id, readonly: false, created_at: now, messages }
+    }
+
+    /// Returns the message `id`, to change it.
+    pub(super) fn message_mut(&mut self, id: &str) -> Option<&mut Message> {
+        self.messages.iter_mut().rev().find(|message| message.id == id)
     }
 
     /// Returns the message `id`, if it is in this chat.
@@ -126,8 +141,12 @@ impl Chat {
     }
 
     /// Returns who sent `message`; `me` is the account's own user id.
-    pub(super) fn sender<'a>(&'a self, message: &Message, me: &'a str) -> &'a str {
-        if message.is_sender { me } else { self.users.first().map_or("unknown", String::as_str) }
+    pub(super) fn sender<'a>(&'a self, message: &'a Message, me: &'a str) -> &'a str {
+        match &message.sender_id {
+            _ if message.is_sender => me,
+            Some(user) => user,
+            None => self.users.first().map_or("unknown", String::as_str),
+        }
     }
 
     /// Returns the newest messages that match `query`, and the position below which the next page starts, if there is

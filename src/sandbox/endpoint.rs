@@ -40,6 +40,18 @@ pub enum Endpoint {
     ListMessages,
     /// `GET /v2/{account_id}/chats/{chat_id}/messages/{message_id}`
     GetMessage,
+    /// `POST /v2/webhooks/endpoints/`, with or without the last slash
+    CreateWebhookEndpoint,
+    /// `GET /v2/webhooks/endpoints/`, with or without the last slash
+    ListWebhookEndpoints,
+    /// `GET /v2/webhooks/endpoints/{id}`
+    GetWebhookEndpoint,
+    /// `PATCH /v2/webhooks/endpoints/{id}`
+    UpdateWebhookEndpoint,
+    /// `DELETE /v2/webhooks/endpoints/{id}`
+    DeleteWebhookEndpoint,
+    /// `GET /v2/webhooks/conversations/?endpoint_id=…`, with or without the last slash
+    ListWebhookConversations,
     /// Anything else under `/v2`.
     Unknown,
 }
@@ -47,13 +59,32 @@ pub enum Endpoint {
 impl Endpoint {
     /// Returns whether the endpoint only reads, and so has the method GET.
     pub fn is_read(self) -> bool {
+        self.method() == Method::GET
+    }
+
+    /// Returns whether the endpoint manages webhooks: it belongs to no account.
+    pub(super) fn is_about_webhooks(self) -> bool {
+        [
+            Self::CreateWebhookEndpoint,
+            Self::ListWebhookEndpoints,
+            Self::GetWebhookEndpoint,
+            Self::UpdateWebhookEndpoint,
+            Self::DeleteWebhookEndpoint,
+            Self::ListWebhookConversations,
+        ]
+        .contains(&self)
+    }
+
+    /// Returns the only method that the endpoint accepts.
+    pub(super) fn method(self) -> Method {
         match self {
             Self::StartChatFromInbox
             | Self::StartChat
             | Self::SendMessage
             | Self::ForwardMessage
             | Self::SetComposing
-            | Self::Unknown => false,
+            | Self::CreateWebhookEndpoint
+            | Self::Unknown => Method::POST,
             Self::ListInboxes
             | Self::GetInmailCredits
             | Self::ListAccounts
@@ -62,13 +93,13 @@ impl Endpoint {
             | Self::ListChats
             | Self::GetChat
             | Self::ListMessages
-            | Self::GetMessage => true,
+            | Self::GetMessage
+            | Self::ListWebhookEndpoints
+            | Self::GetWebhookEndpoint
+            | Self::ListWebhookConversations => Method::GET,
+            Self::UpdateWebhookEndpoint => Method::PATCH,
+            Self::DeleteWebhookEndpoint => Method::DELETE,
         }
-    }
-
-    /// Returns the only method that the endpoint accepts.
-    pub(super) fn method(self) -> Method {
-        if self.is_read() { Method::GET } else { Method::POST }
     }
 }
 
@@ -82,12 +113,20 @@ pub(super) struct Target {
     pub(super) chat_id: Option<String>,
     pub(super) message_id: Option<String>,
     pub(super) user_id: Option<String>,
+    /// Id of a webhook endpoint.
+    pub(super) webhook_id: Option<String>,
 }
 
 impl Target {
-    /// Parses `path`, which is still percent-encoded.
-    pub(super) fn of(path: &str) -> Target {
-        let path = if path == "/v2/accounts/" { "/v2/accounts" } else { path };
+    /// Parses `path`, which is still percent-encoded. Where several endpoints share a path, `method` selects one;
+    /// whether that endpoint accepts the method is not checked here.
+    pub(super) fn of(method: &Method, path: &str) -> Target {
+        let path = match path {
+            "/v2/accounts/" | "/v2/webhooks/endpoints/" | "/v2/webhooks/conversations/" => {
+                path.trim_end_matches('/')
+            }
+            other => other,
+        };
         let segments: Option<Vec<String>> = path.split('/').skip(1).map(decoded).collect();
         let segments = segments.unwrap_or_default();
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -95,6 +134,7 @@ impl Target {
         match segments.as_slice() {
             ["v2", "accounts"] => Self::at(Endpoint::ListAccounts, ""),
             ["v2", "accounts", account] => Self::at(Endpoint::GetAccount, account),
+            ["v2", "webhooks", rest @ ..] => Self::of_webhooks(method, rest),
             ["v2", account, "inboxes"] => Self::at(Endpoint::ListInboxes, account),
             ["v2", account, "inboxes", inbox, "chats", "send"] => {
                 Target { inbox_id: some(inbox), ..Self::at(Endpoint::StartChatFromInbox, account) }
@@ -124,9 +164,35 @@ impl Target {
         }
     }
 
+    /// Parses a path below `/v2/webhooks`.
+    fn of_webhooks(method: &Method, rest: &[&str]) -> Target {
+        match rest {
+            ["conversations"] => Self::at(Endpoint::ListWebhookConversations, ""),
+            ["endpoints"] if *method == Method::POST => Self::at(Endpoint::CreateWebhookEndpoint, ""),
+            ["endpoints"] => Self::at(Endpoint::ListWebhookEndpoints, ""),
+            ["endpoints", id] => {
+                let endpoint = match *method {
+                    Method::PATCH => Endpoint::UpdateWebhookEndpoint,
+                    Method::DELETE => Endpoint::DeleteWebhookEndpoint,
+                    _ => Endpoint::GetWebhookEndpoint,
+                };
+                Target { webhook_id: Some((*id).to_owned()), ..Self::at(endpoint, "") }
+            }
+            _ => Self::at(Endpoint::Unknown, ""),
+        }
+    }
+
     fn at(endpoint: Endpoint, account_id: &str) -> Self {
         let account_id = account_id.to_owned();
-        Self { endpoint, account_id, inbox_id: None, chat_id: None, message_id: None, user_id: None }
+        Self {
+            endpoint,
+            account_id,
+            inbox_id: None,
+            chat_id: None,
+            message_id: None,
+            user_id: None,
+            webhook_id: None,
+        }
     }
 }
 
@@ -142,10 +208,10 @@ mod tests {
 
     #[test]
     fn ids_are_decoded_as_one_segment() {
-        let target = Target::of("/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D/messages/send");
+        let target = Target::of(&Method::POST, "/v2/acc_1/chats/2-a%2Fb%3Ac%3D%3D/messages/send");
         assert_eq!(target.endpoint, Endpoint::SendMessage);
         assert_eq!(target.chat_id.as_deref(), Some("2-a/b:c=="));
-        let target = Target::of("/v2/acc_1/chats/c%2Fd/messages/m%2Fsend/forward");
+        let target = Target::of(&Method::POST, "/v2/acc_1/chats/c%2Fd/messages/m%2Fsend/forward");
         assert_eq!((target.endpoint, target.chat_id.as_deref()), (Endpoint::ForwardMessage, Some("c/d")));
         assert_eq!(target.message_id.as_deref(), Some("m/send"));
     }
@@ -161,8 +227,10 @@ mod tests {
             "/v2/acc_1/chats/c/forward",
             "/v2/accounts/acc_1/",
             "/v2/a/%ff/send",
+            "/v2/webhooks/endpoints/we_1/",
+            "/v2/webhooks",
         ] {
-            assert_eq!(Target::of(path).endpoint, Endpoint::Unknown, "{path}");
+            assert_eq!(Target::of(&Method::POST, path).endpoint, Endpoint::Unknown, "{path}");
         }
     }
 }

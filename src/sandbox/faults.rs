@@ -3,8 +3,8 @@
 //! Added by tests through `Sandbox::fault` and by people through `POST /sandbox/faults`; applied by `methods`. A
 //! fault applies only to requests that would have succeeded: a refused request uses nothing up, so that `times: 1` is
 //! exactly one. `delivered` says whether the recipient receives the message nevertheless, which only the ledger shows
-//! afterwards. A fault without an endpoint applies to typing calls too, but not to reads: how often a client reads is
-//! its own affair, and a read would use up a fault that was meant for its next message.
+//! afterwards. A fault without an endpoint applies to typing calls too, but not to reads or webhook endpoints: how often
+//! a client reads is its own affair, and a read would use up a fault that was meant for its next message.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use super::strict::{Fields, Invalid};
 pub struct Fault {
     /// Account whose requests it applies to; `None` means any account.
     pub account: Option<String>,
-    /// Endpoint that it applies to; `None` means any that is not a read.
+    /// Endpoint that it applies to; `None` means any that is neither a read nor about webhooks.
     pub endpoint: Option<Endpoint>,
     /// Number of requests that it applies to; `None` means all of them.
     pub times: Option<u32>,
@@ -161,7 +161,9 @@ impl Fault {
 
     fn matches(&self, account: &str, endpoint: Endpoint) -> bool {
         self.account.as_deref().is_none_or(|only| only == account)
-            && self.endpoint.map_or(!endpoint.is_read(), |only| only == endpoint)
+            && self
+                .endpoint
+                .map_or(!endpoint.is_read() && !endpoint.is_about_webhooks(), |only| only == endpoint)
     }
 }
 

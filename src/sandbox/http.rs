@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::faults::Fault;
 use super::methods;
+use super::people_verbs;
 use super::reply::Problem;
 use super::service::Service;
 use super::verbs::{self, refused};
@@ -34,9 +35,14 @@ The API is under /v2, with the header X-API-KEY:
   GET  /v2/{account}/users/{user}/chat
   GET  /v2/{account}/chats, /v2/{account}/inboxes/{inbox}/chats
   GET  /v2/{account}/chats/{chat}, …/messages, …/messages/{message}
+  POST /v2/webhooks/endpoints/                                    {\"url\": \"http://127.0.0.1:8080/hook\", \"trigger_events\":
+                                                                  [\"message.new\"]}; also account_ids, description
+  GET  /v2/webhooks/endpoints/, and GET, PATCH, DELETE /v2/webhooks/endpoints/{id}
+  GET  /v2/webhooks/conversations/?endpoint_id=…                  every attempt to deliver an event
 
 What is read below /v2/{account} is cached for an hour, or until the account's next POST, unless the request says
-Cache-Control: no-cache; X-Cache and Age tell. What you change below is not noticed by that cache.
+Cache-Control: no-cache; X-Cache and Age tell. What you change below is not noticed by that cache. Webhooks go to
+loopback addresses over http only; for any other url the log shows a failure.
 
 For you, without a key:
 
@@ -51,22 +57,48 @@ For you, without a key:
   POST   /sandbox/accounts/{id}/disconnect      every call answers 401
   POST   /sandbox/accounts/{id}/restrict        every call answers 403
   POST   /sandbox/accounts/{id}/reconnect       all is well again
+  POST   /sandbox/accounts/{id}/lock, …/unlock  every call answers 403 because the subscription is not active
   PUT    /sandbox/accounts/{id}                 {\"name\": \"Ada\", \"status\": \"errored\", \"products\": {\"classic\": \"errored\"}}
   PUT    /sandbox/accounts/{id}/credits         {\"classic\": 3, \"recruiter\": 0}
   PUT    /sandbox/accounts/{id}/inboxes         [{\"id\": \"CLASSIC_PRIMARY\", \"disabled\": true}]
   PUT    /sandbox/accounts/{id}/chats           {\"chat_id\": \"2-abc\", \"user_id\": \"ACoA1\", \"readonly\": true}; a group:
                                                 {\"chat_id\": \"2-abc\", \"users_ids\": [\"ACoA1\", \"ACoA2\"], \"name\": \"Team\"}
   POST   /sandbox/accounts/{id}/messages        {\"chat_id\": \"2-abc\", \"id\": \"m1\", \"text\": \"hi\", \"is_sender\": false}, written by
-                                                hand; also timestamp, attachments, quote_id, forward {\"chat_id\",
+                                                hand; also sender_id, timestamp, attachments, quote_id, forward {\"chat_id\",
                                                 \"message_id\"}, subject, is_deleted, is_edited
+  PUT    /sandbox/people/{user}                 how a person behaves (see below)
+  PUT    /sandbox/people                        how all others behave
+  GET    /sandbox/people                        how they do
+  POST   /sandbox/accounts/{id}/people/{user}/write     {\"text\": \"Hello!\"}; answers with chat_id and message_id
+  POST   /sandbox/accounts/{id}/people/{user}/read      {\"chat_id\": \"2-abc\"}
+  POST   /sandbox/accounts/{id}/people/{user}/connect   becomes a relation
+  POST   /sandbox/accounts/{id}/events          {\"type\": \"follower.new\", \"payload\": {}}, any event at all
+  GET, POST, DELETE /sandbox/webhooks/faults    what goes wrong with webhooks (see below)
 
-A fault, of which only \"kind\" is required (without \"times\" it lasts, without \"endpoint\" it meets every POST):
+A person receives a message at once, and does no more unless you say so:
+
+  {\"delivered_after_ms\": 20, \"reads_after_ms\": 50, \"answer\": {\"after_ms\": 90, \"text\": \"Gladly.\"}}
+  {\"out_of_office\": {\"after_ms\": 10, \"until\": \"2026-12-24\"}}      without until: no date
+  {\"opts_out\": {\"after_ms\": 10, \"language\": \"de\"}}               en, de, fr, es, it, pt, nl
+  {\"delivered_after_ms\": null}                                  receives nothing
+
+A fault of a webhook, of which only \"kind\" is required; an event meets every fault that matches it:
+
+  {\"account\": \"acc_1\", \"event\": \"message.new\", \"times\": 1, \"skip\": 0, \"kind\": {\"repeat\": 1}}
+
+  kinds      {\"repeat\": 1}, \"two_ids\", \"reorder\" (after the next event), {\"delay_ms\": 500}, \"wrong_signature\",
+             \"stale_signature\", \"missing_signature\", {\"is_sender\": \"number\"} (or \"absent\", \"always_false\"),
+             {\"receipt\": [\"chat_id\", \"timestamp\"]} (of message_id, id, chat_id, user_id, timestamp), \"extra_fields\",
+             {\"patch\": {\"type\": \"message.invented\"}} (a JSON merge patch of the event)
+
+A fault, of which only \"kind\" is required (without \"times\" it lasts, without \"endpoint\" it meets every POST of an account):
 
   {\"account\": \"acc_1\", \"endpoint\": \"send_message\", \"times\": 1, \"skip\": 0, \"kind\": {\"cut\": {\"delivered\": true}}}
 
   endpoints  start_chat_from_inbox, start_chat, send_message, forward_message, set_composing, list_inboxes,
              get_inmail_credits, list_accounts, get_account, get_user_chat, list_chats, get_chat, list_messages,
-             get_message
+             get_message, create_webhook_endpoint, list_webhook_endpoints, get_webhook_endpoint,
+             update_webhook_endpoint, delete_webhook_endpoint, list_webhook_conversations
   kinds      {\"latency\": {\"before_delivery_ms\": 500}}, {\"latency_after_delivery_ms\": 500}, {\"slow_body_ms\": 500},
              {\"cut\": {\"delivered\": false}}, {\"half_answer\": {\"delivered\": true}},
              {\"garbage\": {\"status\": 502, \"delivered\": false}},
@@ -75,6 +107,9 @@ A fault, of which only \"kind\" is required (without \"times\" it lasts, without
 
 /// Returns all routes, served by `service`.
 pub(super) fn routes(service: Service) -> Router {
+    let webhook_faults = get(people_verbs::webhook_faults)
+        .post(people_verbs::add_webhook_fault)
+        .delete(people_verbs::clear_webhook_faults);
     Router::new()
         .route("/", get(guide))
         .route("/sandbox/ledger", get(ledger).delete(clear_ledger))
@@ -87,6 +122,13 @@ pub(super) fn routes(service: Service) -> Router {
         .route("/sandbox/accounts/{account_id}/inboxes", put(verbs::set_inboxes))
         .route("/sandbox/accounts/{account_id}/chats", put(verbs::set_chat))
         .route("/sandbox/accounts/{account_id}/messages", post(verbs::add_message))
+        .route("/sandbox/accounts/{account_id}/events", post(people_verbs::raise))
+        .route("/sandbox/accounts/{account_id}/people/{user_id}/write", post(people_verbs::write))
+        .route("/sandbox/accounts/{account_id}/people/{user_id}/read", post(people_verbs::read))
+        .route("/sandbox/accounts/{account_id}/people/{user_id}/connect", post(people_verbs::connect))
+        .route("/sandbox/people", get(people_verbs::people).put(people_verbs::set_people))
+        .route("/sandbox/people/{user_id}", put(people_verbs::set_person))
+        .route("/sandbox/webhooks/faults", webhook_faults)
         .route("/sandbox/accounts/{account_id}/{verb}", post(verbs::tell_account))
         .fallback(elsewhere)
         .with_state(service)

@@ -6,7 +6,7 @@
 
 use axum::body::{Body, Bytes};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Request as HttpRequest, header};
+use axum::http::{HeaderMap, Method, Request as HttpRequest, header};
 use axum::response::Response;
 use http_body_util::LengthLimitError;
 use serde_json::Value;
@@ -22,6 +22,7 @@ use super::reply::{Manner, Problem, Reply};
 use super::requests::{self, Request};
 use super::service::Service;
 use super::strict::Invalid;
+use super::webhook_requests;
 use super::world::World;
 
 /// Limit of a request body: 20 MB of attachments are 27 MB of base64; the service's own limit is not known.
@@ -81,7 +82,7 @@ struct Entered {
 
 fn enter(world: &World, parts: &Parts, bytes: Bytes, too_large: bool) -> Entered {
     let arrival = world.arrival();
-    let target = Target::of(parts.uri.path());
+    let target = Target::of(&parts.method, parts.uri.path());
     let body = Payload::of(bytes);
     let verdict = if too_large { Err(oversized()) } else { check(world, parts, &target, &body) };
     let seq = world.enter_call(&target, parts, arrival, body.into_value());
@@ -142,32 +143,51 @@ fn check(world: &World, parts: &Parts, target: &Target, body: &Payload) -> Resul
         let detail = format!("{} is not allowed here, only {method}.", parts.method);
         return Err(Problem::new(405, "provider/method_not_allowed", "Method not allowed", &detail));
     }
-    if target.endpoint != Endpoint::ListAccounts && !target.account_id.starts_with("acc_") {
+    let has_account = target.endpoint != Endpoint::ListAccounts && !target.endpoint.is_about_webhooks();
+    if has_account && !target.account_id.starts_with("acc_") {
         return Err(Problem::invalid_parameters("api", "account_id must match ^acc_"));
     }
-    let request = shape(parts, target.endpoint, body)
-        .map_err(|Invalid(detail)| Problem::invalid_parameters("api", &detail))?;
+    let request =
+        shape(parts, target, body).map_err(|Invalid(detail)| Problem::invalid_parameters("api", &detail))?;
     world.admit(target, &request)?;
     Ok(request)
 }
 
-fn shape(parts: &Parts, endpoint: Endpoint, body: &Payload) -> Result<Request, Invalid> {
+fn shape(parts: &Parts, target: &Target, body: &Payload) -> Result<Request, Invalid> {
+    let endpoint = target.endpoint;
     let query = parts.uri.query().unwrap_or_default();
-    if endpoint == Endpoint::SetComposing || endpoint.is_read() {
-        let request = if endpoint.is_read() { read(parts, endpoint)? } else { composing(query)? };
-        return match body {
-            Payload::Empty => Ok(request),
-            Payload::Json(_) | Payload::Broken(..) => Err(Invalid("no body is allowed here".to_owned())),
-        };
+    let has_body =
+        [Method::POST, Method::PATCH].contains(&parts.method) && endpoint != Endpoint::SetComposing;
+    let body = if has_body { Some(json(parts, body)?) } else { empty(body)? };
+    if endpoint.is_about_webhooks() {
+        let id = target.webhook_id.as_deref().unwrap_or_default();
+        return webhook_requests::read(endpoint, id, query, body).map(Request::Webhook);
     }
-    Query::of(query, &[])?;
+    match body {
+        Some(body) => requests::read(endpoint, body),
+        None if endpoint.is_read() => read(parts, endpoint),
+        None => composing(query),
+    }
+}
+
+/// Returns the body of a request that must have one, and no query.
+fn json<'a>(parts: &Parts, body: &'a Payload) -> Result<&'a Value, Invalid> {
+    Query::of(parts.uri.query().unwrap_or_default(), &[])?;
     if !is_json(&parts.headers) {
         return Err(Invalid("content-type must be application/json".to_owned()));
     }
     match body {
         Payload::Empty => Err(Invalid("the body must be an object, but it is empty".to_owned())),
         Payload::Broken(error, _) => Err(Invalid(format!("the body is not JSON: {error}"))),
-        Payload::Json(value) => requests::read(endpoint, value),
+        Payload::Json(value) => Ok(value),
+    }
+}
+
+/// Checks that a request without a body has none.
+fn empty(body: &Payload) -> Result<Option<&Value>, Invalid> {
+    match body {
+        Payload::Empty => Ok(None),
+        Payload::Json(_) | Payload::Broken(..) => Err(Invalid("no body is allowed here".to_owned())),
     }
 }
 

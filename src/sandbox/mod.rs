@@ -2,23 +2,33 @@
 //!
 //! Tests, the demo and the benchmarks run the real client against it. It is strict about requests, so that a body
 //! which the service would refuse or silently cut is noticed here. It keeps its own ledger of what reached whom and
-//! when; tests check this ledger, never the daemon's own word. Faults are injected on demand ([`Fault`]).
+//! when; tests check this ledger, never the daemon's own word. Faults are injected on demand ([`Fault`],
+//! [`WebhookFault`]). People answer as their [`Behaviour`] says, and webhooks report what happens.
 //!
-//! `server` owns sockets and tasks, `http` and `verbs` the routes for people, `methods` the path of a request through
-//! `/v2`, `requests` and `reads` the checks of their formats, `state` what requests do, `views` the answers to reads,
-//! `world` all of it for tests. Of our own code it may name only `crate::clock`: it must not share a type, and with
+//! `server` owns sockets and tasks, `http`, `verbs` and `people_verbs` the routes for people, `methods` the path of a
+//! request through `/v2`, `requests`, `webhook_requests` and `reads` the checks of their formats, `state` what requests
+//! do, `publish` what follows from it, `acts` what people and owners do, `webhooks` and `posts` who hears of it,
+//! `deliver` the HTTP of it, `views` the answers to reads, `world` all of it for tests. Of our own code it may name only `crate::clock`: it must not share a type, and with
 //! it a mistake, with the client it checks. It never listens on anything but loopback.
 
 mod account;
+mod acts;
+mod agenda;
 mod attachment;
 mod base64;
 mod cache;
 mod chat;
+mod deliver;
 mod endpoint;
+mod event;
 mod faults;
 mod http;
 mod ledger;
 mod methods;
+mod people;
+mod people_verbs;
+mod posts;
+mod publish;
 mod query;
 mod reads;
 mod reply;
@@ -30,10 +40,14 @@ mod state;
 mod strict;
 mod verbs;
 mod views;
+mod webhook_faults;
+mod webhook_requests;
+mod webhooks;
 mod world;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -41,11 +55,15 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::SystemClock;
 
+pub use acts::Written;
 pub use attachment::{Attachment, SendMode};
 pub use chat::ByHand;
 pub use endpoint::Endpoint;
 pub use faults::{Fault, FaultKind};
 pub use ledger::{Call, Delivery, DeliveryKind, ForwardSource};
+pub use people::{Answer, Behaviour, Language};
+pub use posts::Post;
+pub use webhook_faults::{IsSenderForm, WebhookFault, WebhookFaultKind};
 pub use world::World;
 
 /// Configuration of a sandbox. The default listens on a free port of 127.0.0.1 and accepts every account and chat.
@@ -66,6 +84,20 @@ pub struct SandboxConfig {
     /// Seed that the ids of chats and messages begin with, so that two runs with different seeds never produce the
     /// same id. With 0 they are plain numbers, for tests that name them.
     pub seed: u64,
+    /// Time that the receiver of a webhook has to answer.
+    pub webhook_timeout: Duration,
+    /// Pauses before the second, third, … attempt to deliver a webhook; then the sandbox gives up.
+    pub webhook_pauses: Vec<Duration>,
+}
+
+impl SandboxConfig {
+    /// Returns the `nth` id of this run.
+    fn number(&self, nth: u64) -> String {
+        match self.seed {
+            0 => format!("{nth:06}"),
+            seed => format!("{seed:08x}-{nth:06}"),
+        }
+    }
 }
 
 impl Default for SandboxConfig {
@@ -77,6 +109,8 @@ impl Default for SandboxConfig {
             any_chat: true,
             keep_bodies: true,
             seed: 0,
+            webhook_timeout: Duration::from_secs(5),
+            webhook_pauses: [200, 1_000, 5_000].map(Duration::from_millis).into(),
         }
     }
 }
@@ -113,6 +147,7 @@ impl Sandbox {
         let stop = CancellationToken::new();
         let service =
             service::Service { world: Arc::clone(&world), tasks: tasks.clone(), stop: stop.clone() };
+        tasks.spawn(deliver::run(service.clone()));
         tasks.spawn(server::accept(listener, service));
         Ok(Sandbox { address, world, tasks, stop: stop.drop_guard() })
     }

@@ -64,6 +64,11 @@ impl Problem {
         Self::new(403, "api/account_restricted", "Account restricted", "Account is restricted.")
     }
 
+    /// Returns a 403: the subscription of this account with the service is not active.
+    pub(super) fn inactive_subscription() -> Self {
+        Self::new(403, "api/inactive_subscription", "Inactive", "API access to this account is locked.")
+    }
+
     /// Returns a 403: LinkedIn does not let this account do that.
     pub(super) fn insufficient_permissions(detail: &str) -> Self {
         Self::new(403, "provider/insufficient_permissions", "Insufficient permissions", detail)

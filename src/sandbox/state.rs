@@ -11,22 +11,30 @@ use jiff::Timestamp;
 
 use super::SandboxConfig;
 use super::account::Account;
+use super::agenda::{Agenda, MessageRef};
 use super::attachment::{Attachment, LARGEST_MESSAGE_BYTES};
 use super::cache::CacheControl;
 use super::chat::{Chat, Message};
 use super::endpoint::{Endpoint, Target};
 use super::faults::Fault;
 use super::ledger::{Arrival, Delivery, DeliveryKind, ForwardSource, Ledger};
+use super::people::People;
 use super::reads::Read;
 use super::reply::{Problem, Reply, Success};
 use super::requests::{Recipients, Request, StartChat};
 use super::views;
+use super::webhooks::Webhooks;
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) accounts: HashMap<String, Account>,
     pub(super) faults: Vec<Fault>,
     pub(super) ledger: Ledger,
+    pub(super) webhooks: Webhooks,
+    pub(super) people: People,
+    pub(super) agenda: Agenda,
+    /// Messages that the last request sent; `publish` takes them.
+    pub(super) sent: Vec<MessageRef>,
     last_chat: u64,
     last_message: u64,
 }
@@ -53,6 +61,9 @@ impl State {
         now: Timestamp,
     ) -> Result<(), Problem> {
         let id = &target.account_id;
+        if let Request::Webhook(request) = request {
+            return self.webhooks.admit(request, config);
+        }
         if target.endpoint == Endpoint::ListAccounts {
             return Ok(());
         }
@@ -94,7 +105,7 @@ impl State {
             Request::Read { read: Read::Message, .. } => message_exists(account, target, false),
             Request::Read { read: Read::Messages(query), .. } if query.has_offset => Err(no_offset()),
             Request::Read { read: Read::Chats(query), .. } if query.has_offset => Err(no_offset()),
-            Request::SetComposing | Request::Read { .. } => Ok(()),
+            Request::SetComposing | Request::Read { .. } | Request::Webhook(_) => Ok(()),
         }
     }
 
@@ -138,6 +149,9 @@ impl State {
             }
             Request::Read { read, key, control } => {
                 return Ok(self.read(config, target, read, key, *control, moment));
+            }
+            Request::Webhook(request) => {
+                return self.webhooks.carry_out(request, &self.accounts, config);
             }
         };
         Ok(success.reply())
@@ -183,9 +197,7 @@ impl State {
         {
             return chat_id.clone();
         }
-        self.last_chat += 1;
-        // Awkward on purpose: a client that does not encode ids fails at once.
-        let new_id = format!("2-chat/{}==", number(config, self.last_chat));
+        let new_id = self.new_chat_id(config);
         let account = self.account(&target.account_id, now);
         let chat = match &start.recipients {
             Recipients::One(user) => {
@@ -203,6 +215,18 @@ impl State {
         new_id
     }
 
+    /// Returns an id that no chat has. Ids are awkward on purpose: a client that does not encode them fails at once.
+    pub(super) fn new_chat_id(&mut self, config: &SandboxConfig) -> String {
+        self.last_chat += 1;
+        format!("2-chat/{}==", config.number(self.last_chat))
+    }
+
+    /// Returns an id that no message has.
+    pub(super) fn new_message_id(&mut self, config: &SandboxConfig) -> String {
+        self.last_message += 1;
+        format!("2-msg:{}==", config.number(self.last_message))
+    }
+
     /// Records `delivery` and its message under a new id, and returns that id.
     fn deliver(
         &mut self,
@@ -212,8 +236,7 @@ impl State {
         now: Timestamp,
     ) -> String {
         let keep_bodies = config.keep_bodies;
-        self.last_message += 1;
-        let id = format!("2-msg:{}==", number(config, self.last_message));
+        let id = self.new_message_id(config);
         id.clone_into(&mut delivery.message_id);
         if !keep_bodies {
             delivery.text.clear();
@@ -232,8 +255,12 @@ impl State {
             quote_id: delivery.quote_id.clone(),
             source: delivery.source.clone(),
             subject: subject.filter(|_| keep_bodies),
-            is_deleted: false,
-            is_edited: false,
+            ..Message::default()
+        });
+        self.sent.push(MessageRef {
+            account_id: delivery.account_id.clone(),
+            chat_id: delivery.chat_id.clone(),
+            message_id: id.clone(),
         });
         self.ledger.enter_delivery(delivery);
         id
@@ -267,14 +294,6 @@ impl State {
         let body = view(account, target, read, moment.now);
         account.cache.put(key, control, moment.monotonic, &body);
         Reply::json(body).with_cache(false, Duration::ZERO)
-    }
-}
-
-/// Returns the `nth` id of this run.
-fn number(config: &SandboxConfig, nth: u64) -> String {
-    match config.seed {
-        0 => format!("{nth:06}"),
-        seed => format!("{seed:08x}-{nth:06}"),
     }
 }
 

@@ -31,8 +31,11 @@ pub(super) async fn tell_account(
         "disconnect" => service.world.disconnect(&account_id),
         "restrict" => service.world.restrict(&account_id),
         "reconnect" => service.world.reconnect(&account_id),
+        "lock" => service.world.lock(&account_id),
+        "unlock" => service.world.unlock(&account_id),
         _ => {
-            let detail = format!("An account can be told disconnect, restrict or reconnect, not {verb}.");
+            let known = "disconnect, restrict, reconnect, lock or unlock";
+            let detail = format!("An account can be told {known}, not {verb}.");
             return refused(&service, Problem::resource_not_found("api", &detail));
         }
     }
@@ -51,7 +54,7 @@ pub(super) async fn set_account(
         let provider = fields.optional_string("provider")?;
         let status = fields.optional_string("status")?;
         let products = fields.get("products").map(|products| pairs(&fields, products)).transpose()?;
-        world.on(&account_id, |account, _| {
+        world.change_status(&account_id, |account| {
             let set = |value: Option<&str>, to: &mut String| {
                 if let Some(value) = value {
                     value.clone_into(to);
@@ -153,6 +156,7 @@ pub(super) async fn add_message(
             "id",
             "text",
             "is_sender",
+            "sender_id",
             "timestamp",
             "attachments",
             "quote_id",
@@ -174,6 +178,7 @@ pub(super) async fn add_message(
             id: fields.string("id")?.to_owned(),
             text: fields.string("text")?.to_owned(),
             is_sender: flag("is_sender")?,
+            sender_id: fields.optional_string("sender_id")?.map(str::to_owned),
             at: at.transpose()?,
             attachments: attachment::read_all(&fields)?,
             quote_id: fields.optional_string("quote_id")?.map(str::to_owned),
@@ -210,17 +215,26 @@ pub(super) async fn attachment_of(
 }
 
 /// Parses `body` as JSON, makes the change, and answers 204, or 400 with what is wrong.
-fn changed(
+pub(super) fn changed(
     service: &Service,
     body: &Bytes,
     change: impl FnOnce(&World, &Value) -> Result<(), Invalid>,
 ) -> Response {
+    match parsed(body, |value| change(&service.world, value)) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(problem) => refused(service, problem),
+    }
+}
+
+/// Parses `body` as JSON and makes the change.
+pub(super) fn parsed<T>(
+    body: &Bytes,
+    change: impl FnOnce(&Value) -> Result<T, Invalid>,
+) -> Result<T, Problem> {
     let read =
         serde_json::from_slice(body).map_err(|error| Invalid(format!("the body is not JSON: {error}")));
-    match read.and_then(|value| change(&service.world, &value)) {
-        Ok(()) => StatusCode::NO_CONTENT.into_response(),
-        Err(Invalid(detail)) => refused(service, Problem::invalid_parameters("api", &detail)),
-    }
+    read.and_then(|value: Value| change(&value))
+        .map_err(|Invalid(detail)| Problem::invalid_parameters("api", &detail))
 }
 
 /// Reads the products of an account and the status of each.

@@ -1,26 +1,31 @@
 //! What exists in the sandbox and what has happened, as tests see and change it: accounts, chats, faults, the ledger.
 //!
-//! Changed by `methods` on behalf of requests, and directly by tests. One mutex guards all of it; it is held for a
-//! few map operations and never across an `.await`. The effects of requests are in `state`. A change that a test
+//! Changed by `methods` on behalf of requests, and directly by tests; what people and owners do is in `acts`. One mutex
+//! guards all of it; it is held for a few map operations and never across an `.await`. The effects of requests are in
+//! `state`, what follows from them in `publish`. A change that a test
 //! makes here happens on LinkedIn's side: the response cache of the service does not learn of it.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use axum::http::header;
 use axum::http::request::Parts;
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::sync::Notify;
 
 use super::SandboxConfig;
 use super::account::{Account, Credits, Inbox};
 use super::attachment::Attachment;
-use super::chat::ByHand;
 use super::endpoint::Target;
 use super::faults::{self, Fault, FaultKind};
 use super::ledger::{Arrival, Call, Delivery};
+use super::posts::{Answer, Post};
+use super::publish;
 use super::reply::{Problem, Reply};
 use super::requests::Request;
 use super::state::{Moment, State};
+use super::webhook_faults::WebhookFault;
 use crate::clock::Clock;
 
 /// The whole state of the sandbox.
@@ -28,12 +33,14 @@ pub struct World {
     config: SandboxConfig,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    /// Wakes `deliver` when something may be due earlier than before.
+    changed: Notify,
 }
 
 impl World {
     /// Creates a world without a socket that runs on `clock`, for a simulation.
     pub fn new(config: SandboxConfig, clock: Arc<dyn Clock>) -> Self {
-        Self { config, clock, state: Mutex::default() }
+        Self { config, clock, state: Mutex::default(), changed: Notify::new() }
     }
 
     /// Returns all deliveries so far, oldest first.
@@ -62,7 +69,7 @@ impl World {
     }
 
     /// Returns the time of the sandbox's own monotonic clock, which dates arrivals.
-    pub fn elapsed(&self) -> std::time::Duration {
+    pub fn elapsed(&self) -> Duration {
         self.clock.monotonic()
     }
 
@@ -91,6 +98,52 @@ impl World {
         self.state().faults.clear();
     }
 
+    /// Adds `fault` for future webhook events, in addition to the faults that are already there.
+    pub fn add_webhook_fault(&self, fault: WebhookFault) {
+        self.state().webhooks.faults.push(fault);
+    }
+
+    /// Returns the faults of webhooks that are not used up.
+    pub fn webhook_faults(&self) -> Vec<WebhookFault> {
+        self.state().webhooks.faults.clone()
+    }
+
+    /// Removes all faults of webhooks. Deliveries that wait already stay as they are.
+    pub fn clear_webhook_faults(&self) {
+        self.state().webhooks.faults.clear();
+    }
+
+    /// Returns when [`World::run_due`] or [`World::take_post`] has something to do, in the time of
+    /// [`World::elapsed`]. For a simulation: a sandbox with a socket does both itself.
+    pub fn next_due(&self) -> Option<Duration> {
+        next_due(&self.state())
+    }
+
+    /// Lets people do what is due: receive, read and answer.
+    pub fn run_due(&self) {
+        // Not through `act`: it would wake its own caller, again and again.
+        let moment = self.moment();
+        let mut state = self.state();
+        while let Some(action) = state.agenda.take(moment.monotonic) {
+            publish::perform(&mut state, &self.config, &action, moment);
+        }
+    }
+
+    /// Returns the next webhook to POST, if one is due. Its endpoint gets no other until [`World::posted`].
+    pub fn take_post(&self) -> Option<Post> {
+        let moment = self.moment();
+        self.state().webhooks.take_post(moment.now, moment.monotonic)
+    }
+
+    /// Records what the receiver of `post` answered; `None` if it did not. A failed one is due again later.
+    pub fn posted(&self, post: &Post, status: Option<u16>, body: Option<&str>) {
+        self.act(|state, moment| {
+            let answer = Answer { status, body };
+            let pauses = &self.config.webhook_pauses;
+            state.webhooks.posted(post, answer, pauses, (moment.now, moment.monotonic));
+        });
+    }
+
     /// Creates `chat_id` on `account`.
     pub fn add_chat(&self, account: &str, chat_id: &str) {
         self.on(account, |account, now| {
@@ -103,18 +156,6 @@ impl World {
         self.on(account, |account, now| account.add_direct_chat(user, chat_id, now));
     }
 
-    /// Adds a message to `chat_id`, creating the chat if necessary; replaces a message with the same id. It is not a
-    /// delivery. With `is_sender` the account wrote it, otherwise the other user of the chat did.
-    pub fn add_message(&self, account: &str, chat_id: &str, id: &str, text: &str, is_sender: bool) {
-        let (id, text) = (id.to_owned(), text.to_owned());
-        self.write_by_hand(account, chat_id, ByHand { id, text, is_sender, ..ByHand::default() });
-    }
-
-    /// Adds a message to `chat_id`, creating the chat if necessary. It is not a delivery.
-    pub fn write_by_hand(&self, account: &str, chat_id: &str, message: ByHand) {
-        self.on(account, |account, now| account.use_chat(chat_id, now).put(message.message(now)));
-    }
-
     /// Creates `chat_id` on `account` as a group of the account and `users`.
     pub fn add_group(&self, account: &str, chat_id: &str, users: &[&str], name: Option<&str>) {
         self.on(account, |account, now| {
@@ -122,17 +163,6 @@ impl World {
             chat.users = users.iter().map(|user| (*user).to_owned()).collect();
             chat.is_group = true;
             chat.name = Some(name.map_or_else(|| users.join(", "), str::to_owned));
-        });
-    }
-
-    /// Marks the message `id` of `chat_id` as deleted, as its sender may; reads still show it.
-    pub fn delete_message(&self, account: &str, chat_id: &str, id: &str) {
-        self.on(account, |account, now| {
-            let messages = &mut account.use_chat(chat_id, now).messages;
-            messages
-                .iter_mut()
-                .filter(|message| message.id == id)
-                .for_each(|message| message.is_deleted = true);
         });
     }
 
@@ -165,42 +195,6 @@ impl World {
     pub fn set_inboxes(&self, account: &str, inboxes: impl IntoIterator<Item = (impl Into<String>, bool)>) {
         let inboxes = inboxes.into_iter().map(|(id, disabled)| Inbox { id: id.into(), disabled }).collect();
         self.on(account, |account, _| account.inboxes = inboxes);
-    }
-
-    /// Sets how `account` reads: its name, provider, status, and the status of each product. None of it is checked,
-    /// so that a test can show a client undocumented values. With the status `disconnected` its methods answer 401.
-    pub fn set_account(
-        &self,
-        account: &str,
-        name: &str,
-        provider: &str,
-        status: &str,
-        products: &[(&str, &str)],
-    ) {
-        self.on(account, |account, _| {
-            name.clone_into(&mut account.name);
-            provider.clone_into(&mut account.provider);
-            status.clone_into(&mut account.status);
-            let owned =
-                products.iter().map(|(product, status)| ((*product).to_owned(), (*status).to_owned()));
-            account.products = owned.collect();
-        });
-    }
-
-    /// Makes the methods of `account` answer 401 `provider/invalid_authorization`; it and its products read
-    /// `disconnected`.
-    pub fn disconnect(&self, account: &str) {
-        self.on(account, |account, _| account.disconnect());
-    }
-
-    /// Makes the methods of `account` answer 403 `api/account_restricted`, although it reads `running`.
-    pub fn restrict(&self, account: &str) {
-        self.on(account, |account, _| account.restrict());
-    }
-
-    /// Ends a disconnection or a restriction of `account`; it and its products read `running`.
-    pub fn reconnect(&self, account: &str) {
-        self.on(account, |account, _| account.reconnect());
     }
 
     pub(super) fn config(&self) -> &SandboxConfig {
@@ -268,8 +262,31 @@ impl World {
         arrival: Arrival,
         request: &Request,
     ) -> Result<Reply, Problem> {
-        let moment = Moment { now: self.clock.now(), monotonic: self.clock.monotonic() };
-        self.state().carry_out(&self.config, target, arrival, request, moment)
+        self.act(|state, moment| {
+            let reply = state.carry_out(&self.config, target, arrival, request, moment);
+            publish::sent(state, &self.config, moment);
+            reply
+        })
+    }
+
+    /// Runs `change` at this moment, and wakes `deliver` if something is due later.
+    pub(super) fn act<T>(&self, change: impl FnOnce(&mut State, Moment) -> T) -> T {
+        let moment = self.moment();
+        let mut state = self.state();
+        let result = change(&mut state, moment);
+        if next_due(&state).is_some() {
+            self.changed.notify_one();
+        }
+        result
+    }
+
+    fn moment(&self) -> Moment {
+        Moment { now: self.clock.now(), monotonic: self.clock.monotonic() }
+    }
+
+    /// Completes when something may be due earlier than [`World::next_due`] said last.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
     }
 
     /// Empties the response cache of the account, unless `target` is a read.
@@ -287,9 +304,14 @@ impl World {
         change(self.state().account(account, now), now)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds the sandbox's lock")
     }
+}
+
+fn next_due(state: &State) -> Option<Duration> {
+    let times = [state.agenda.next_due(), state.webhooks.next_due()];
+    times.into_iter().flatten().min()
 }
 
 impl std::fmt::Debug for World {

@@ -1,6 +1,8 @@
 //! Admission: checks the rows that other programs INSERT, and queues or rejects each. A batch is one statement that
 //! reads one JSON document, however many rows it has.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
@@ -10,6 +12,7 @@ use super::insert::due_at;
 use super::messages::KnownAccounts;
 use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
+use super::suppressed::{self, Recipients};
 use super::{Store, blobs};
 use crate::domain::attachment::{Attachment, Blob};
 use crate::domain::json;
@@ -50,6 +53,8 @@ pub struct AdmittedMessage {
     pub thread: String,
     /// The lane in which it waits.
     pub lane: String,
+    /// Whom it is for.
+    pub(super) recipients: Recipients,
     /// What to search for, if it must not repeat another message.
     pub(super) sought: Option<Sought>,
     /// When it becomes due.
@@ -77,6 +82,7 @@ impl Admission {
             account_id: message.account_id.clone(),
             thread: message.target.thread(),
             lane: message.lane().text(),
+            recipients: Recipients::of(message),
             sought: Sought::of(message),
             due_at,
             is_stale: stale_before.is_some_and(|before| due_at < before)
@@ -110,7 +116,7 @@ impl Admission {
 /// row), because a row may carry 20 MB in base64.
 pub(super) const INSERTED: &str = "SELECT m.seq, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
-       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.dedupe_key \
+       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.dedupe_key \
      FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM \
             (SELECT seq, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
              WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1 + 0)) AS t \
@@ -188,6 +194,7 @@ fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
         ignore_hours: flag("ignore_hours")?,
         allow_repeat: flag("allow_repeat")?,
         allow_placeholders: flag("allow_placeholders")?,
+        stop_on_reply: flag("stop_on_reply")?,
         dedupe_key: readable_text(row, "dedupe_key")?,
     })
 }
@@ -207,7 +214,7 @@ fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Va
     })
 }
 
-pub(super) const ADMIT: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, thread = j.thread, due_at = j.due_at, \
+pub(super) const ADMIT: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, thread = coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = messages.account_id AND c.chat_id = messages.chat_id), j.thread), due_at = j.due_at, \
        lane = j.lane, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
      FROM (SELECT value ->> 0 AS seq, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
                   value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \
@@ -232,8 +239,11 @@ pub(super) async fn admit(
         .map(|admission| admission.verdict.as_ref().ok().and_then(|row| row.sought.clone()))
         .collect();
     let repeats = repeats::find(connection, &sought).await?;
+    let suppressed = suppressed_of(connection, &all).await?;
     let rows = all.iter().enumerate();
-    let document = rows.map(|(place, admission)| as_json(admission, repeats.get(&place))).collect();
+    let document = rows
+        .map(|(place, admission)| as_json(admission, repeats.get(&place), suppressed.contains(&place)))
+        .collect();
     let document = Value::Array(document).to_string();
     let judged = sqlx::query(ADMIT).bind(document).bind(run).execute(&mut *connection).await?.rows_affected();
     for row in all.iter().filter_map(|admission| admission.verdict.as_ref().ok()) {
@@ -247,12 +257,28 @@ pub(super) async fn admit(
     Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())
 }
 
+/// Returns the places of admitted rows that are for a suppressed person or chat.
+async fn suppressed_of(connection: &mut SqliteConnection, all: &[&Admission]) -> Result<HashSet<usize>> {
+    let admitted = |(place, admission): (usize, &&Admission)| {
+        admission.verdict.as_ref().ok().map(|row| (place, row.recipients.clone()))
+    };
+    let (places, recipients): (Vec<usize>, Vec<Recipients>) =
+        all.iter().enumerate().filter_map(admitted).unzip();
+    let found = suppressed::find(connection, recipients.into_iter()).await?;
+    Ok(found.into_iter().map(|at| places[at]).collect())
+}
+
 /// Encodes the decision about a row for the statement.
-fn as_json(admission: &Admission, repeated: Option<&Repeated>) -> Value {
+fn as_json(admission: &Admission, repeated: Option<&Repeated>, is_suppressed: bool) -> Value {
     let (seq, at) = (admission.seq.0, time_text(admission.at));
-    let reject =
-        |why: &str| json!([seq, "rejected", Reason::Invalid.as_str(), why, null, null, at, null, null]);
+    let rejected = |reason: Reason, why: &str| {
+        json!([seq, "rejected", reason.as_str(), why, null, null, at, null, null])
+    };
+    let reject = |why: &str| rejected(Reason::Invalid, why);
     match (&admission.verdict, repeated) {
+        (Ok(_), _) if is_suppressed => {
+            rejected(Reason::Suppressed, "the person is on the suppression list (`outboxd suppress list`)")
+        }
         (Ok(row), None) => {
             let (state, reason) = match row.is_stale {
                 true => ("review", Reason::Stale),

@@ -128,6 +128,8 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET revision = messages.
        AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
        AND a.down_cause IS NULL AND (a.paused_at IS NULL OR a.paused_until <= j.at) \
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
+       AND NOT EXISTS (SELECT 1 FROM answered r WHERE r.seq = messages.seq) \
+       AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > j.at)) \
      RETURNING messages.seq";
 
 pub(super) const BEGIN_ATTEMPT: &str = "INSERT INTO attempts (seq, number, account_id, kind, run, gap_ms, started_at, monotonic_ms, fingerprint, \

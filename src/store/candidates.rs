@@ -12,10 +12,12 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
 use super::rows::{self, Result};
+use super::stops;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::Lane;
-use crate::domain::message::{AccountId, Extras, MessageId, Seq, Target};
+use crate::domain::message::{AccountId, ChatId, Extras, MessageId, Seq, Target};
 use crate::domain::reason::Reason;
+use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
 
 /// A message that may be sent next.
@@ -43,14 +45,27 @@ pub struct Candidate {
     pub retry_at: Option<Timestamp>,
     /// Why it was deferred until `retry_at`, if not because an attempt failed.
     pub deferred: Option<Reason>,
+    /// The stop that holds it, if one does.
+    pub stop: Option<StoppedBy>,
     /// It must not be sent from this time on.
     pub expires_at: Option<Timestamp>,
     /// The lane in which it waits.
     pub lane: Lane,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
+    /// The chat to read for an answer before it is sent; `None` if no answer would stop it, or nothing was sent before.
+    pub ask: Option<Ask>,
     /// Finish of its campaign; 0 if it is not ahead of the virtual time.
     pub finish: u64,
+}
+
+/// The chat in which an answer would stop a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// Answers before this time do not stop it.
+    pub since: Timestamp,
 }
 
 /// Who reads: a person's long list must not delay the engine (`reader.rs`).
@@ -90,6 +105,15 @@ pub(super) fn candidates_sql() -> String {
     const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
          m.retry_at, m.reason, m.expires_at";
+    // In a thread in which something was sent: the chat of the message, or the one with its user.
+    const ASK_CHAT: &str = "CASE WHEN coalesce(m.stop_on_reply, m.campaign IS NOT NULL) AND EXISTS ( \
+           SELECT 1 FROM messages s INDEXED BY messages_by_thread WHERE s.thread = m.thread AND s.account_id = m.account_id \
+             AND s.state = 'sent') \
+         THEN coalesce(m.chat_id, (SELECT c.chat_id FROM conversations c INDEXED BY conversations_user \
+           WHERE c.account_id = m.account_id AND c.user_id = substr(m.thread, 6) ORDER BY c.at DESC LIMIT 1)) END";
+    const ASK_SINCE: &str = "min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
+           WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), \
+         m.created_at))";
     const LANE: &str = "FROM lanes f WHERE f.account_id = ?1 AND f.class = classes.class AND f.due_at <= ?2";
     const RETRY: &str = "FROM messages r INDEXED BY messages_retry WHERE r.account_id = ?1 AND r.state = 'queued' \
          AND r.retry_at IS NOT NULL AND r.blocked_by IS NULL";
@@ -105,11 +129,12 @@ pub(super) fn candidates_sql() -> String {
            UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
            UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
-             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, \
+             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, \
            coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
          WHERE a.id = ?1 AND d.id = 1",
+        stop = stops::of("?2"),
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
@@ -199,6 +224,11 @@ fn read_fair_shares(row: &SqliteRow) -> Result<(u64, HashMap<String, u64>)> {
     Ok((row.try_get::<i64, _>("virtual_time")?.unsigned_abs(), finish))
 }
 
+fn read_ask(row: &SqliteRow) -> Result<Option<Ask>> {
+    let Some(chat_id) = row.try_get::<Option<String>, _>("ask_chat")? else { return Ok(None) };
+    Ok(Some(Ask { chat_id: ChatId::new(chat_id), since: rows::required_time(row, "ask_since")? }))
+}
+
 fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
     Ok(Candidate {
         seq: Seq(row.try_get("seq")?),
@@ -212,10 +242,12 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
+        stop: stops::stopped_by(row)?,
         expires_at: rows::time(row, "expires_at")?,
         lane: Lane::parse(row.try_get("lane")?)
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,
         started_at: rows::time(row, "started_at")?,
+        ask: read_ask(row)?,
         finish: row.try_get::<i64, _>("finish")?.unsigned_abs(),
     })
 }

@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use super::Store;
 use super::rows::{self, Result};
 use crate::domain::caps::LEDGER_REACH;
+use crate::domain::stop::FOREVER;
 use crate::domain::time_text;
 
 /// A smaller difference is a correction of the clock, not a step.
@@ -186,8 +187,12 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 /// Moves times that are part of a duration: retries, rests, reconciliations, and what the caps count.
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
     // `?2` is the oldest time that is moved.
-    const TIMES: [(&str, &[&str], &str); 10] = [
-        ("messages INDEXED BY messages_retry", &["retry_at"], "state = 'queued' AND retry_at IS NOT NULL"),
+    const TIMES: [(&str, &[&str], &str); 11] = [
+        (
+            "messages INDEXED BY messages_retry",
+            &["retry_at"],
+            "state = 'queued' AND retry_at IS NOT NULL AND reason NOT IN ('stopped', 'owner_wrote', 'out_of_office')",
+        ),
         (
             "messages INDEXED BY messages_reconcile",
             &["reconcile_at"],
@@ -219,6 +224,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         ("daemon", &["paused_until"], "pause_has_length = 1"),
         ("daemon", &["resumed_at"], "TRUE"),
         ("inmail_holds", &["until"], "TRUE"),
+        ("stops", &["until"], "has_length = 1"),
         ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
     ];
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());
@@ -233,6 +239,15 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         // Built from the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
+    follow_stops(connection).await
+}
+
+/// Makes the messages that wait for a stop follow its end, after the wall clock was set.
+async fn follow_stops(connection: &mut SqliteConnection) -> Result<()> {
+    const SQL: &str = "UPDATE messages INDEXED BY messages_retry SET revision = messages.revision + 1, \
+           retry_at = max(due_at, coalesce((SELECT max(coalesce(x.until, ?1)) FROM stopping x WHERE x.seq = messages.seq), retry_at)) \
+         WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office')";
+    sqlx::query(SQL).bind(time_text(FOREVER)).execute(connection).await?;
     Ok(())
 }
 

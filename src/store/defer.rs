@@ -143,7 +143,7 @@ impl Store {
     }
 }
 
-async fn event(
+pub(super) async fn event(
     connection: &mut SqliteConnection,
     at: &str,
     kind: &str,
@@ -218,7 +218,11 @@ async fn note_route(
     Ok(())
 }
 
-async fn note_down(connection: &mut SqliteConnection, account: AccountId, down: Down) -> Result<()> {
+pub(super) async fn note_down(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    down: Down,
+) -> Result<()> {
     const ACCOUNT: &str = "UPDATE accounts SET down_cause = ?2, down_at = ?3, down_problem = ?4 WHERE id = ?1 AND down_cause IS NULL";
     const KEY: &str =
         "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL";

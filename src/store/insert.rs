@@ -18,7 +18,7 @@ macro_rules! insert_into {
         concat!(
             "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
                campaign, dedupe_key, reason, due_at, thread, created_at, \"group\", name, specifics, quote_id, forward, \
-               attachments, lane, priority, urgent, ignore_hours, allow_repeat, updated_at, state, run) ",
+               attachments, lane, priority, urgent, ignore_hours, allow_repeat, stop_on_reply, updated_at, state, run) ",
             $($values,)+
             // Must match the words of the index `messages_dedupe`.
             " ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL AND state <> 'failed' AND state <> 'cancelled' \
@@ -29,19 +29,21 @@ macro_rules! insert_into {
 
 pub(super) const INSERT_MANY: &str = insert_into!(
     "SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
-       value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14, value ->> 15, \
+       value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = value ->> 1 \
+         AND c.chat_id = value ->> 2), value ->> 13), value ->> 14, value ->> 15, \
        value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, \
-       value ->> 24, value ->> 25, value ->> 14, 'queued', ?2 \
+       value ->> 24, value ->> 25, value ->> 26, value ->> 14, 'queued', ?2 \
      FROM jsonb_each(?1) WHERE true"
 );
 
 pub(super) const INSERT_ONE: &str = insert_into!(
-    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-       ?24, ?25, ?26, ?15, 'queued', ?27)"
+    "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
+       coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = ?2 AND c.chat_id = ?3), ?14), ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
+       ?24, ?25, ?26, ?27, ?15, 'queued', ?28)"
 );
 
 /// A message as its row: texts, numbers and nulls, by column.
-pub(super) struct InsertedRow([Value; 26]);
+pub(super) struct InsertedRow([Value; 27]);
 
 impl InsertedRow {
     /// Builds the row of a message that arrived at `now`.
@@ -92,6 +94,7 @@ impl InsertedRow {
             message.precedence.urgent.then_some(1).into(),
             message.precedence.ignore_hours.then_some(1).into(),
             message.precedence.allow_repeat.then_some(1).into(),
+            message.stop_on_reply.map(i32::from).into(),
         ])
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::insert::{self, InsertedRow};
 use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
+use super::suppressed::{self, Recipients};
 use super::{Store, blobs};
 use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, MessageId, NewMessage};
@@ -38,6 +39,8 @@ pub enum Enqueued {
     Conflict(MessageId),
     /// Not stored: this message says the same to the same person.
     Repeat(MessageId),
+    /// Not stored: the person or chat is suppressed.
+    Suppressed,
     /// Not stored, because another row of an all-or-none batch conflicts.
     Refused,
 }
@@ -191,9 +194,9 @@ impl EnqueueBatch {
         Ok(())
     }
 
-    /// Returns the rows that repeat no other message.
-    fn fresh(&self, repeats: &HashMap<MessageId, MessageId>) -> impl Iterator<Item = InsertedRow> {
-        let rows = self.rows.iter().filter(|(id, _)| !repeats.contains_key(id));
+    /// Returns the rows that nothing refuses.
+    fn fresh(&self, refused: &HashMap<MessageId, Enqueued>) -> impl Iterator<Item = InsertedRow> {
+        let rows = self.rows.iter().filter(|(id, _)| !refused.contains_key(id));
         rows.map(|(id, message)| InsertedRow::of(*id, message, self.now))
     }
 
@@ -217,21 +220,20 @@ pub(super) async fn enqueue(
             return Ok(vec![verdicts.collect()]);
         }
     }
-    let repeats = repeats_of(connection, batches).await?;
-    if first.is_atomic() && first.rows.iter().any(|(id, _)| repeats.contains_key(id)) {
-        let verdict = |(id, _): &(MessageId, NewMessage)| {
-            repeats.get(id).map_or(Enqueued::Refused, |existing| Enqueued::Repeat(*existing))
-        };
+    let refused = refused_of(connection, batches).await?;
+    if first.is_atomic() && first.rows.iter().any(|(id, _)| refused.contains_key(id)) {
+        let verdict =
+            |(id, _): &(MessageId, NewMessage)| refused.get(id).copied().unwrap_or(Enqueued::Refused);
         return Ok(vec![first.rows.iter().map(verdict).collect()]);
     }
     let accounts = batches.iter().flat_map(|batch| &batch.rows).map(|(_, message)| &message.account_id);
     let missing = known.missing(accounts);
     known.make(connection, missing, first.now).await?;
-    let rows: Vec<InsertedRow> = batches.iter().flat_map(|batch| batch.fresh(&repeats)).collect();
+    let rows: Vec<InsertedRow> = batches.iter().flat_map(|batch| batch.fresh(&refused)).collect();
     let wanted = rows.len();
     let stored = insert::insert(connection, run, rows).await?;
     if usize::try_from(stored).is_ok_and(|stored| stored == wanted) {
-        let verdicts: Vec<Vec<Enqueued>> = batches.iter().map(|batch| accepted(batch, &repeats)).collect();
+        let verdicts: Vec<Vec<Enqueued>> = batches.iter().map(|batch| accepted(batch, &refused)).collect();
         for (batch, verdicts) in batches.iter().zip(&verdicts) {
             batch.store_blobs(connection, verdicts).await?;
         }
@@ -241,7 +243,7 @@ pub(super) async fn enqueue(
     for batch in batches {
         let existing = conflicts_of(connection, batch).await?;
         let verdict = |(row, found): (&(MessageId, NewMessage), Option<Enqueued>)| match found {
-            _ if repeats.contains_key(&row.0) => Enqueued::Repeat(repeats[&row.0]),
+            _ if refused.contains_key(&row.0) => refused[&row.0],
             Some(Enqueued::Duplicate(id) | Enqueued::Conflict(id)) if id == row.0 => Enqueued::Accepted(id),
             Some(found) => found,
             None => Enqueued::Accepted(row.0),
@@ -258,28 +260,25 @@ pub(super) async fn rehearse(
     connection: &mut SqliteConnection,
     batch: &EnqueueBatch,
 ) -> Result<Vec<Enqueued>> {
-    let repeats = repeats_of(connection, &[batch]).await?;
+    let refused = refused_of(connection, &[batch]).await?;
     let existing = conflicts_of(connection, batch).await?;
-    let verdict = |((id, _), found): (&(MessageId, NewMessage), Option<Enqueued>)| match repeats.get(id) {
-        Some(repeated) => Enqueued::Repeat(*repeated),
+    let verdict = |((id, _), found): (&(MessageId, NewMessage), Option<Enqueued>)| match refused.get(id) {
+        Some(refused) => *refused,
         None => found.unwrap_or(Enqueued::Accepted(*id)),
     };
     Ok(batch.rows.iter().zip(existing).map(verdict).collect())
 }
 
-fn accepted(batch: &EnqueueBatch, repeats: &HashMap<MessageId, MessageId>) -> Vec<Enqueued> {
-    let verdict = |id: &MessageId| match repeats.get(id) {
-        Some(existing) => Enqueued::Repeat(*existing),
-        None => Enqueued::Accepted(*id),
-    };
+fn accepted(batch: &EnqueueBatch, refused: &HashMap<MessageId, Enqueued>) -> Vec<Enqueued> {
+    let verdict = |id: &MessageId| refused.get(id).copied().unwrap_or(Enqueued::Accepted(*id));
     batch.rows.iter().map(|(id, _)| verdict(id)).collect()
 }
 
-/// Returns which messages say the same to the same person as another one, and which one that is.
-async fn repeats_of(
+/// Returns the messages that are for a suppressed person, or say the same to the same person as another one.
+async fn refused_of(
     connection: &mut SqliteConnection,
     batches: &[&EnqueueBatch],
-) -> Result<HashMap<MessageId, MessageId>> {
+) -> Result<HashMap<MessageId, Enqueued>> {
     let rows: Vec<&(MessageId, NewMessage)> = batches.iter().flat_map(|batch| &batch.rows).collect();
     let sought: Vec<_> = rows.iter().map(|(_, message)| Sought::of(message)).collect();
     let found = repeats::find(connection, &sought).await?;
@@ -287,7 +286,11 @@ async fn repeats_of(
         Repeated::Stored(id) => id,
         Repeated::Beside(place) => rows[place].0,
     };
-    Ok(found.into_iter().map(|(place, repeated)| (rows[place].0, existing(repeated))).collect())
+    let repeats = found.into_iter().map(|(place, repeated)| (place, Enqueued::Repeat(existing(repeated))));
+    let recipients = rows.iter().map(|(_, message)| Recipients::of(message));
+    let suppressed = suppressed::find(connection, recipients).await?;
+    let suppressed = suppressed.into_iter().map(|place| (place, Enqueued::Suppressed));
+    Ok(repeats.chain(suppressed).map(|(place, refused)| (rows[place].0, refused)).collect())
 }
 
 /// For each row with a `dedupe_key`: whether the stored message with that key, or an earlier row of the batch, has
@@ -298,7 +301,7 @@ async fn conflicts_of(
 ) -> Result<Vec<Option<Enqueued>>> {
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
          m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
-         m.priority, m.urgent, m.ignore_hours, m.allow_repeat \
+         m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply \
          FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1)) \
            AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected'";
     let keys: Vec<&str> =
@@ -344,6 +347,7 @@ fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage
         expires_at: rows::time(row, "expires_at")?,
         campaign: row.try_get("campaign")?,
         precedence: rows::precedence(row)?,
+        stop_on_reply: row.try_get("stop_on_reply")?,
         dedupe_key: Some(key.to_owned()),
     })
 }

@@ -27,6 +27,7 @@ mod failpoints;
 mod files;
 mod filesystem;
 mod group;
+mod heard;
 mod holder;
 mod insert;
 mod ledger;
@@ -46,9 +47,13 @@ mod rows;
 mod rules;
 mod runs;
 mod sqlite;
+mod stop_views;
+mod stops;
+mod suppressed;
 mod totals;
 mod views;
 mod watch;
+mod webhooks;
 mod withdraw;
 mod write_lock;
 mod writer;
@@ -70,7 +75,7 @@ pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach, PastSend};
 pub use backup::{Backup, BackupError};
-pub use candidates::{Asker, Candidate, Candidates};
+pub use candidates::{Ask, Asker, Candidate, Candidates};
 pub use checkpoint::WriteAheadLog;
 pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
 pub use defer::InmailHold;
@@ -78,17 +83,21 @@ pub use error::StoreError;
 pub use external_insert::{ExternalInsert, insert_from_outside};
 #[doc(hidden)]
 pub use failpoints::{AtFailpoint, Failpoint};
+pub use heard::{Consequences, HoldFor};
 pub use ledger::SentSince;
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};
 pub use queue_view::QueuedMessage;
 pub use reconcile::{ReconciledAs, Reconciliation, UnresolvedAttempt};
 pub use rests::AccountRest;
-pub use review::{Decision, EvidenceView, Reviewed, Which};
+pub use review::{AttemptView, Decision, EvidenceView, Reviewed, Which};
 pub use runs::{ReconcileAt, Recovered, RecoveredAttempt};
+pub use stop_views::{Stop, StopFilter};
+pub use stops::{Lifted, Stopped};
 pub use totals::{Producer, Totals};
-pub use views::{AttemptView, MessageFilter, MessageView, Page};
+pub use views::{MessageFilter, MessageView, Page};
 pub use watch::ExternalInserts;
+pub use webhooks::{NewWebhook, Webhook, WebhookKind};
 pub use withdraw::Cancelled;
 
 /// The statements that must stay fast however long the queue is, for the test of their query plans.
@@ -96,7 +105,7 @@ pub use withdraw::Cancelled;
 pub mod plans {
     use super::{
         AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, defer,
-        insert, ledger, queue_view, repeats, totals, views, withdraw,
+        insert, ledger, queue_view, repeats, suppressed, totals, views, withdraw,
     };
 
     /// Returns the name and text of each statement.
@@ -107,6 +116,7 @@ pub mod plans {
             ("begin_account", attempts::BEGIN_ACCOUNT),
             ("return_retries", candidates::RETURN_RETRIES),
             ("repeats", repeats::REPEATS),
+            ("suppressed", suppressed::SUPPRESSED),
             ("begin_turn", account_limits::BEGIN_TURN),
             ("forget_turns", account_limits::FORGET_TURNS),
             ("settle_message", attempts::SETTLE_MESSAGE),
@@ -178,13 +188,13 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the queue, migrates it to this version's schema and begins a run. the path; [`StoreError::StaleLog`] if
-    /// a file was restored next to the log of another one; [`StoreError::Pragma`] if the file system does not let
-    /// SQLite keep the settings that the promises need; otherwise SQLite's error.
+    /// Opens the queue, migrates it to this version's schema and begins a run.
     ///
     /// # Errors
     /// [`StoreError::Locked`] if another daemon has it open; [`StoreError::NotOurs`] and similar if something else is
-    /// at
+    /// at the path; [`StoreError::StaleLog`] if a file was restored next to the log of another one;
+    /// [`StoreError::Pragma`] if the file system does not let SQLite keep the settings that the promises need;
+    /// otherwise SQLite's error.
     pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
         let path = place::resolve(&options.path)?;
         Self::open_at(path.clone(), options, now).await.map_err(|error| error.when_opening(&path))

@@ -99,7 +99,47 @@ pub struct EvidenceView {
     pub detail: Option<String>,
 }
 
+/// One attempt at sending a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptView {
+    /// Number of the attempt, from 1.
+    pub number: u32,
+    /// When the call began.
+    pub started_at: Timestamp,
+    /// When its outcome was known.
+    pub ended_at: Option<Timestamp>,
+    /// How far the call got.
+    pub phase: String,
+    /// Outcome of the call.
+    pub outcome: Option<String>,
+    /// HTTP status.
+    pub status: Option<u16>,
+    /// Unipile's error type, or ours.
+    pub kind: Option<String>,
+    /// Unipile's error title.
+    pub title: Option<String>,
+    /// Unipile's error detail.
+    pub detail: Option<String>,
+    /// Unipile's request id.
+    pub req_id: Option<String>,
+    /// The gap drawn for it, in milliseconds.
+    pub gap_ms: i64,
+    /// Hash of the request.
+    pub fingerprint: String,
+}
+
 impl Store {
+    /// Returns the attempts of a message, in order.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn attempts(&self, seq: Seq) -> Result<Vec<AttemptView>> {
+        const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms, fingerprint \
+             FROM attempts WHERE seq = ?1 ORDER BY number";
+        let found = sqlx::query(SQL).bind(seq.0).fetch_all(&self.inner.readers).await?;
+        found.iter().map(read_attempt).collect()
+    }
+
     /// Settles a message in review as a person decided.
     ///
     /// # Errors
@@ -251,4 +291,21 @@ async fn review(
     let attempt = rows::count(&row, "attempts")?;
     keep(connection, seq, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
     Ok(Reviewed::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?) })
+}
+
+fn read_attempt(row: &SqliteRow) -> Result<AttemptView> {
+    Ok(AttemptView {
+        number: rows::count(row, "number")?,
+        started_at: rows::required_time(row, "started_at")?,
+        ended_at: rows::time(row, "ended_at")?,
+        phase: row.try_get("phase")?,
+        outcome: row.try_get("outcome")?,
+        status: row.try_get::<Option<u16>, _>("status")?,
+        kind: row.try_get("type")?,
+        title: row.try_get("title")?,
+        detail: row.try_get("detail")?,
+        req_id: row.try_get("req_id")?,
+        gap_ms: row.try_get("gap_ms")?,
+        fingerprint: row.try_get("fingerprint")?,
+    })
 }

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::Store;
 use super::rows::{self, Result, corrupt};
+use super::{Store, stops};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
@@ -19,7 +19,7 @@ use crate::domain::waiting::{BlockedBy, Waiting};
 /// A stored message, and everything that decides when it is sent.
 #[derive(Debug, Clone)]
 pub struct MessageView {
-    /// Its sequence number in the queue.
+    /// Its place in the order of arrival.
     pub seq: Seq,
     /// Its id.
     pub id: MessageId,
@@ -69,6 +69,14 @@ pub struct MessageView {
     pub attempts: u32,
     /// When it was sent.
     pub sent_at: Option<Timestamp>,
+    /// When it was delivered to the person, if that was heard.
+    pub delivered_at: Option<Timestamp>,
+    /// When the person read it, if that was heard.
+    pub read_at: Option<Timestamp>,
+    /// When the person first answered it, if that was heard.
+    pub replied_at: Option<Timestamp>,
+    /// Whether an answer of the person cancels it; `None`: if it has a campaign.
+    pub stop_on_reply: Option<bool>,
     /// The provider's ids of it.
     pub provider_message_ids: Vec<String>,
     /// When it arrived.
@@ -113,46 +121,18 @@ pub struct Page {
     pub next: Option<Seq>,
 }
 
-/// One attempt at sending a message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AttemptView {
-    /// Number of the attempt, from 1.
-    pub number: u32,
-    /// When the call began.
-    pub started_at: Timestamp,
-    /// When its outcome was known.
-    pub ended_at: Option<Timestamp>,
-    /// How far the call got.
-    pub phase: String,
-    /// Outcome of the call.
-    pub outcome: Option<String>,
-    /// HTTP status.
-    pub status: Option<u16>,
-    /// Unipile's error type, or ours.
-    pub kind: Option<String>,
-    /// Unipile's error title.
-    pub title: Option<String>,
-    /// Unipile's error detail.
-    pub detail: Option<String>,
-    /// Unipile's request id.
-    pub req_id: Option<String>,
-    /// The gap drawn for it, in milliseconds.
-    pub gap_ms: i64,
-    /// Hash of the request.
-    pub fingerprint: String,
-}
-
 fn select(text: &str, queue_position: &str) -> String {
     const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
         "SELECT m.seq, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
-           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.provider_message_ids, \
+           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
-           coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, m.account_id AS message_account_id, {account}, {daemon} \
+           coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON h.seq = \
          coalesce((SELECT b.blocked_by FROM messages b WHERE b.seq = m.blocked_by), m.blocked_by)",
+        stop = stops::of("?1"),
         target = rows::TARGET_COLUMNS,
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
@@ -214,17 +194,6 @@ impl Store {
         const SQL: &str = "SELECT coalesce(sum(n), 0) FROM counts WHERE account_id = ?1";
         let n: i64 = sqlx::query_scalar(SQL).bind(account.as_str()).fetch_one(&self.inner.readers).await?;
         Ok(n <= FEW)
-    }
-
-    /// Returns the attempts of a message, in order.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn attempts(&self, seq: Seq) -> Result<Vec<AttemptView>> {
-        const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms, fingerprint \
-             FROM attempts WHERE seq = ?1 ORDER BY number";
-        let found = sqlx::query(SQL).bind(seq.0).fetch_all(&self.inner.readers).await?;
-        found.iter().map(read_attempt).collect()
     }
 }
 
@@ -347,6 +316,10 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         route: row.try_get("route")?,
         attempts: rows::count(row, "attempts")?,
         sent_at: rows::time(row, "sent_at")?,
+        delivered_at: rows::time(row, "delivered_at")?,
+        read_at: rows::time(row, "read_at")?,
+        replied_at: rows::time(row, "replied_at")?,
+        stop_on_reply: row.try_get("stop_on_reply")?,
         provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
         created_at: rows::required_time(row, "created_at")?,
         updated_at: rows::required_time(row, "updated_at")?,
@@ -374,27 +347,11 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
+        stop: stops::stopped_by(row)?,
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: rows::time(row, "started_at")?,
         expires_at: rows::time(row, "expires_at")?,
         blocked_by,
         queue_position: u64::try_from(row.try_get::<i64, _>("queue_position")?).unwrap_or(0),
-    })
-}
-
-fn read_attempt(row: &SqliteRow) -> Result<AttemptView> {
-    Ok(AttemptView {
-        number: rows::count(row, "number")?,
-        started_at: rows::required_time(row, "started_at")?,
-        ended_at: rows::time(row, "ended_at")?,
-        phase: row.try_get("phase")?,
-        outcome: row.try_get("outcome")?,
-        status: row.try_get::<Option<u16>, _>("status")?,
-        kind: row.try_get("type")?,
-        title: row.try_get("title")?,
-        detail: row.try_get("detail")?,
-        req_id: row.try_get("req_id")?,
-        gap_ms: row.try_get("gap_ms")?,
-        fingerprint: row.try_get("fingerprint")?,
     })
 }

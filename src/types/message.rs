@@ -53,6 +53,8 @@ pub struct NewMessage {
     pub allow_repeat: Option<bool>,
     /// Accept a text that looks as if it has an unfilled placeholder.
     pub allow_placeholders: Option<bool>,
+    /// Whether an answer of the person cancels it; left out: if it has a `campaign`.
+    pub stop_on_reply: Option<bool>,
     /// Your idempotency key.
     pub dedupe_key: Option<String>,
 }
@@ -184,6 +186,7 @@ pub struct Message {
     #[serde(default)]
     #[schema(required)]
     pub allow_repeat: bool,
+    pub stop_on_reply: Option<bool>,
     pub dedupe_key: Option<String>,
     #[schema(schema_with = super::state)]
     pub state: String,
@@ -192,6 +195,10 @@ pub struct Message {
     /// Into which chat a first message goes and why, if outboxd looked it up.
     pub route: Option<String>,
     pub sent_at: Option<Time>,
+    /// This and the next two: if it was heard.
+    pub delivered_at: Option<Time>,
+    pub read_at: Option<Time>,
+    pub replied_at: Option<Time>,
     /// What confirmed the send: `answer`, `evidence` or `person`.
     pub settled_by: Option<String>,
     pub settled_at: Option<Time>,

@@ -15,6 +15,7 @@ pub mod operations;
 pub mod policy;
 pub mod review;
 pub mod status;
+pub mod stop;
 
 use std::ops::Deref;
 

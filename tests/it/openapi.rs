@@ -147,7 +147,7 @@ const BATCH: &str = r#"[{"account_id": "acc_1", "users_ids": "u5", "text": "Hi",
     {"account_id": "acc_1", "chat_id": "c4", "text": "Ho", "dedupe_key": "k4"}, {}]"#;
 
 /// Requests to every route: the route, its id or query, and a body. `sent`, `review` and `waiting` are messages, and
-/// `LONG` is a body of 2 MiB.
+/// `LONG` is a body of 3 MiB.
 const ASKED: &[(&str, &str, &str)] = &[
     ("GET /openapi.json", "", ""),
     ("POST /v1/messages", "", GOOD),
@@ -182,6 +182,15 @@ const ASKED: &[(&str, &str, &str)] = &[
     ("PATCH /v1/accounts/{id}/policy", "acc_1", r#"{"caps": 1}"#),
     ("GET /v1/accounts/{id}/policy", "acc_1", ""),
     ("GET /v1/accounts/{id}/budget", "acc_1", ""),
+    ("POST /v1/stops", "", r#"{"scope": "person", "key": "ACoA1", "note": "called"}"#),
+    (
+        "POST /v1/stops",
+        "",
+        r#"[{"scope": "chat", "key": "c9", "account_id": "acc_1", "for": "1h"}, {"scope": "all"}]"#,
+    ),
+    ("POST /v1/stops", "", r#"{"scope": "person"}"#),
+    ("GET /v1/stops", "", ""),
+    ("POST /v1/go", "", r#"{"scope": "person", "key": "ACoA1"}"#),
     ("POST /v1/pause", "", r#"{"note": "lunch"}"#),
     ("GET /v1/messages/{id}/explain", "waiting", ""),
     ("GET /readyz", "", ""),
@@ -223,6 +232,8 @@ async fn answers_have_the_fields_that_the_document_names() {
             "waiting" => &waiting,
             other => other,
         };
+        let long = " ".repeat(3 << 20);
+        let body = if *body == "LONG" { &long } else { *body };
         let path =
             if route.contains("{id}") { route.replace("{id}", rest) } else { format!("{route}{rest}") };
         let (status, answer) = call(&daemon, &env.client(), &path, body).await;

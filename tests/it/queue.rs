@@ -48,6 +48,7 @@ pub(crate) fn to_chat(chat: &str, text: &str) -> NewMessage {
         expires_at: None,
         campaign: None,
         precedence: Default::default(),
+        stop_on_reply: None,
         dedupe_key: None,
     }
 }

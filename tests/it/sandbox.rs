@@ -1,15 +1,18 @@
 //! The sandbox itself, over real HTTP: what it answers, and what its ledger records.
 //!
 //! All other tests check this ledger, so these tests compare it with what was sent, byte for byte. Attachments, kinds
-//! of chats, reads with their cache, refusals and faults have files of their own.
+//! of chats, reads with their cache, refusals, faults, webhooks and people have files of their own.
 
 mod attachments;
 mod cache;
 mod chats;
 mod faults;
 mod listed;
+mod people;
 mod reads;
+mod receiver;
 mod refusals;
+mod webhooks;
 
 use std::time::Duration;
 

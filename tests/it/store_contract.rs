@@ -4,6 +4,7 @@
 
 mod attempts;
 mod candidates;
+mod heard;
 mod intake;
 mod pauses;
 mod runs;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::queue::{Queue, account, at, keyed, to_chat, to_user};
 
 /// Columns that are NULL in every new message, and `options`, which the socket writes as `specifics`.
-const DAEMONS: [&str; 11] = [
+const DAEMONS: [&str; 14] = [
     // Checked on the way in and not stored.
     "allow_placeholders",
     "revision",
@@ -33,6 +34,9 @@ const DAEMONS: [&str; 11] = [
     "route",
     "blocked_by",
     "sent_at",
+    "delivered_at",
+    "read_at",
+    "replied_at",
     "provider_message_ids",
 ];
 
@@ -44,6 +48,7 @@ async fn each_message_is_stored_as_it_was_given() {
         not_before: Some(at(60)),
         expires_at: Some(at(600)),
         campaign: Some("spring 'é\"".into()),
+        stop_on_reply: Some(true),
         dedupe_key: Some("k1".into()),
         ..to_user("ACoA/1", Inbox::Named(InboxId::new("X_PRIMARY")))
     };
@@ -130,6 +135,7 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
                 chat_id: ChatId::new("c2"),
             },
             precedence: Precedence { urgent: true, ..Precedence::default() },
+            stop_on_reply: Some(false),
             ..to_chat("", "")
         },
     ];

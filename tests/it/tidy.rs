@@ -24,11 +24,13 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
     ("types", &["domain"]),
     ("http", &["types", "engine", "store", "domain", "tasks"]),
+    ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",
         &[
             "http",
+            "inbound",
             "intake",
             "engine",
             "store",
@@ -67,9 +69,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// The verbs of the command line.
-const VERBS: [&str; 19] = [
+const VERBS: [&str; 22] = [
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
-    "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top",
+    "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
+    "suppress",
 ];
 
 const MAX_LINES: usize = 400;

@@ -8,7 +8,7 @@ use crate::queue::Queue;
 const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
 
 /// Columns that a producer may set.
-const PRODUCERS: [&str; 23] = [
+const PRODUCERS: [&str; 24] = [
     "id",
     "account_id",
     "chat_id",
@@ -31,6 +31,7 @@ const PRODUCERS: [&str; 23] = [
     "ignore_hours",
     "allow_repeat",
     "allow_placeholders",
+    "stop_on_reply",
     "dedupe_key",
 ];
 
@@ -55,6 +56,9 @@ const DAEMONS: &[(&str, &[&str])] = &[
     ("attempts", &["1", "-1"]),
     ("retries", &["1"]),
     ("sent_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("delivered_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("read_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("replied_at", &["'2026-11-22T09:00:00.000Z'"]),
     ("provider_message_ids", &["'[]'"]),
     ("created_at", &["'2020-01-01T00:00:00.000Z'", "datetime('now')", "'2999-01-01T00:00:00.000Z'"]),
     ("updated_at", &["'2020-01-01T00:00:00.000Z'"]),
@@ -157,17 +161,25 @@ const RULES: &[(&str, &str, &str)] = &[
     ("typing", "-1", "typing is neither 0 nor 1"),
     ("priority", "101", "priority is not a whole number from -100 to 100"),
     ("priority", "-101", "priority is not a whole number from -100 to 100"),
-    ("urgent", "2", "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1"),
+    (
+        "urgent",
+        "2",
+        "urgent, ignore_hours, allow_repeat, allow_placeholders or stop_on_reply is neither 0 nor 1",
+    ),
     (
         "allow_placeholders",
         "2",
-        "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1",
+        "urgent, ignore_hours, allow_repeat, allow_placeholders or stop_on_reply is neither 0 nor 1",
     ),
-    ("allow_repeat", "-1", "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1"),
+    (
+        "allow_repeat",
+        "-1",
+        "urgent, ignore_hours, allow_repeat, allow_placeholders or stop_on_reply is neither 0 nor 1",
+    ),
     (
         "urgent, ignore_hours",
         "1, 7",
-        "urgent, ignore_hours, allow_repeat or allow_placeholders is neither 0 nor 1",
+        "urgent, ignore_hours, allow_repeat, allow_placeholders or stop_on_reply is neither 0 nor 1",
     ),
     ("ignore_hours", "1", "ignore_hours is for urgent messages"),
     ("urgent, ignore_hours", "0, 1", "ignore_hours is for urgent messages"),

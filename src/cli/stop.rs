@@ -1,0 +1,197 @@
+//! Commands that stop sending to a person, into a chat or of a campaign, and that lift a stop: `stop` and `go`.
+//!
+//! With `--account` alone or `--all` they are `pause` and `resume`: one pair of verbs for everything.
+
+use clap::Args;
+use jiff::Span;
+
+use super::act::{self, told};
+use super::client::parse_id;
+use super::exit::{Exit, Failure};
+use super::times::{self, Typed};
+use super::{Globals, Json, render};
+use crate::types::stop::{GoRequest, Lifted, Stop as Row, StopRequest, Stopped};
+use crate::types::{Page, Time};
+
+/// What a stop concerns.
+#[derive(Debug, Args)]
+struct Concerned {
+    /// A person, by user id: also in groups and chats with them
+    #[arg(long, value_name = "USER", conflicts_with_all = ["chat", "campaign", "all"])]
+    person: Option<String>,
+    /// A chat
+    #[arg(long, value_name = "CHAT", conflicts_with_all = ["campaign", "all"])]
+    chat: Option<String>,
+    /// A campaign
+    #[arg(long, value_name = "LABEL", conflicts_with = "all")]
+    campaign: Option<String>,
+    /// An account; with a person, a chat or a campaign: on this account only
+    #[arg(long, value_name = "ACCOUNT", value_parser = parse_id, conflicts_with = "all")]
+    account: Option<String>,
+    /// All sending of this daemon
+    #[arg(long)]
+    all: bool,
+}
+
+/// `outboxd stop`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  outboxd stop --person ACoAAB… --note 'called, not interested'\n  \
+outboxd stop --campaign autumn --until 'tomorrow 09:00'\n  outboxd stop --all")]
+pub(super) struct Stop {
+    #[command(flatten)]
+    concerned: Concerned,
+    /// End: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone (without an
+    /// account: this machine's zone); default: until `outboxd go`
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    until: Option<Typed>,
+    /// Length: 30m, 2h, 1d
+    #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_length, conflicts_with = "until")]
+    length: Option<Span>,
+    /// Reason; `outboxd stop --list` shows it
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// List the stops in force instead
+    #[arg(long, conflicts_with_all = ["until", "length", "note"])]
+    list: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// `outboxd go`.
+#[derive(Debug, Args)]
+pub(super) struct Go {
+    #[command(flatten)]
+    concerned: Concerned,
+    #[command(flatten)]
+    json: Json,
+}
+
+impl Concerned {
+    /// Returns the scope and the key; `None` if an account or everything is meant.
+    fn key(&self) -> Option<(&'static str, &str)> {
+        let scopes = [("person", &self.person), ("chat", &self.chat), ("campaign", &self.campaign)];
+        scopes.into_iter().find_map(|(scope, key)| key.as_deref().map(|key| (scope, key)))
+    }
+
+    fn name(&self, (scope, key): (&str, &str)) -> String {
+        match &self.account {
+            Some(account) => format!("{scope} {} on {}", render::line(key), render::line(account)),
+            None => format!("{scope} {}", render::line(key)),
+        }
+    }
+
+    fn missing(&self, verb: &str) -> Option<Failure> {
+        (self.account.is_none() && !self.all).then(|| {
+            Failure::usage(format!(
+                "say what to {verb}: --person, --chat or --campaign, --account for one account, or --all"
+            ))
+        })
+    }
+}
+
+/// Stops sending, or lists the stops in force.
+pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure> {
+    if stop.list {
+        return list(globals, &stop.concerned, stop.json).await;
+    }
+    let Some(key) = stop.concerned.key() else {
+        if let Some(failure) = stop.concerned.missing("stop") {
+            return Err(failure);
+        }
+        let Stop { concerned, until, length, note, json, .. } = stop;
+        return act::pause(globals, act::Pause::of(concerned.account, until, length, note, json)).await;
+    };
+    let client = globals.client()?;
+    let until = match stop.until {
+        Some(typed) => Some(typed.resolve(&client, stop.concerned.account.as_deref()).await?),
+        None => None,
+    };
+    let body = StopRequest {
+        scope: Some(key.0.to_owned()),
+        key: Some(key.1.to_owned()),
+        account_id: stop.concerned.account.clone(),
+        until: until.map(times::wire),
+        length: stop.length.map(|span| span.to_string()),
+        note: stop.note.clone(),
+        reason: None,
+    };
+    let answer = client.post_at_length("/v1/stops", &body).await?;
+    told(&answer, stop.json, |stopped: Stopped| {
+        let already = if stopped.already_stopped { " (it was stopped already)" } else { "" };
+        let until = match stopped.until {
+            Some(at) => times::full(Some(at)),
+            None => "`outboxd go`".to_owned(),
+        };
+        let mut text = format!("{} is stopped until {until}{already}\n", stop.concerned.name(key));
+        text.push_str(&format!("{} queued messages wait\n", stopped.messages));
+        for id in &stopped.in_flight {
+            text.push_str(&format!("too late for {}: its call is in flight\n", render::line(id)));
+        }
+        text
+    })
+}
+
+/// Lifts a stop.
+pub(super) async fn go(globals: &Globals, go: Go) -> Result<Exit, Failure> {
+    let Some(key) = go.concerned.key() else {
+        if let Some(failure) = go.concerned.missing("let go on") {
+            return Err(failure);
+        }
+        return act::resume(globals, act::Resume::of(go.concerned.account, go.json)).await;
+    };
+    let (scope, account_id) = (Some(key.0.to_owned()), go.concerned.account.clone());
+    let body = GoRequest { scope, key: Some(key.1.to_owned()), account_id, reason: None };
+    let answer = globals.client()?.post_at_length("/v1/go", &body).await?;
+    told(&answer, go.json, |lifted: Lifted| {
+        let name = go.concerned.name(key);
+        match lifted.stops {
+            0 => format!("{name} was not stopped; a suppression is removed with `outboxd suppress remove`\n"),
+            _ => format!("{name} goes on; {} queued messages with it\n", lifted.messages),
+        }
+    })
+}
+
+async fn list(globals: &Globals, concerned: &Concerned, json: Json) -> Result<Exit, Failure> {
+    let mut query: Vec<(&str, &str)> = vec![("limit", "500")];
+    if let Some((scope, key)) = concerned.key() {
+        query.extend([("scope", scope), ("key", key)]);
+    }
+    query.extend(concerned.account.as_deref().map(|account| ("account_id", account)));
+    let client = globals.client()?;
+    let answer = client.get("/v1/stops", &query).await?;
+    if json.json {
+        return answer.pass_on();
+    }
+    show(&answer.read::<Page<Row>>()?.data)
+}
+
+/// Shows stops as a table, or to a program as rows.
+pub(super) fn show(stops: &[Row]) -> Result<Exit, Failure> {
+    let is_terminal = render::is_terminal();
+    let time = |at: Option<Time>| match (is_terminal, at) {
+        (_, None) => String::new(),
+        (true, at) => times::full(at),
+        (false, Some(at)) => times::wire(*at),
+    };
+    let cells = |row: &Row| {
+        vec![
+            row.scope.clone(),
+            row.key.clone(),
+            row.account_id.clone().unwrap_or_else(|| "all".to_owned()),
+            row.reason.clone(),
+            row.until.map_or_else(|| "lifted".to_owned(), |at| time(Some(at))),
+            time(Some(row.at)),
+            row.note.clone().unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = stops.iter().map(cells).collect();
+    if !is_terminal {
+        return render::print(&render::tabbed(&rows)).map(|()| Exit::Done);
+    }
+    if rows.is_empty() {
+        return render::print("nothing is stopped; `outboxd status` shows paused accounts\n")
+            .map(|()| Exit::Done);
+    }
+    let header = ["SCOPE", "KEY", "ACCOUNT", "REASON", "UNTIL", "SINCE", "NOTE"].map(str::to_owned);
+    render::print(&render::table(&header, &rows)).map(|()| Exit::Done)
+}

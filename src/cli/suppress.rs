@@ -1,0 +1,273 @@
+//! The suppression list: people (and chats) that must never be written to again, on one account or on all.
+//!
+//! A suppression cancels what is queued, makes new messages refused, and is checked once more before every call.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::client::{Client, parse_id, problem};
+use super::exit::{Exit, Failure};
+use super::stop;
+use super::{Json, files, render};
+use crate::types::Page;
+use crate::types::stop::{Lifted, Stop, StopBatch, StopRequest};
+
+/// Rows of a file per request.
+const AT_ONCE: usize = 1000;
+
+/// `outboxd suppress`.
+#[derive(Debug, Args)]
+#[command(after_help = "A file has one user id per line, or a CSV whose first column is the user id:\n  \
+outboxd suppress import opted-out.csv --note 'asked by e-mail'\n  outboxd suppress list | cut -f2")]
+pub(super) struct Suppress {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Add people to the list
+    Add(Add),
+    /// Remove people from the list; their cancelled messages stay cancelled
+    Remove(Remove),
+    /// Show the list
+    #[command(alias = "export")]
+    List(List),
+    /// Show whether a person is on the list; exit code 0 if so, 5 if not
+    Check(Check),
+    /// Add the people in a file, or on standard input (-)
+    Import(Import),
+}
+
+/// Whom an entry of the list is about.
+#[derive(Debug, Args)]
+struct Entry {
+    /// User ids; with --chat: chat ids
+    #[arg(required = true, value_name = "USER")]
+    keys: Vec<String>,
+    /// The ids are those of chats
+    #[arg(long)]
+    chat: bool,
+    /// On this account only; default: on every account
+    #[arg(long, value_name = "ACCOUNT", value_parser = parse_id)]
+    account: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct Add {
+    #[command(flatten)]
+    entry: Entry,
+    /// Reason; the list shows it
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+struct Remove {
+    #[command(flatten)]
+    entry: Entry,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+struct Check {
+    /// User id
+    #[arg(value_name = "USER")]
+    user: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+struct Import {
+    /// File with one user id per line, or - for standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// On this account only; default: on every account
+    #[arg(long, value_name = "ACCOUNT", value_parser = parse_id)]
+    account: Option<String>,
+    /// Reason; the list shows it
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+}
+
+pub(super) async fn suppress(client: &Client, suppress: Suppress) -> Result<Exit, Failure> {
+    match suppress.verb {
+        Verb::Add(add) => add_keys(client, add).await,
+        Verb::Remove(remove) => remove_keys(client, remove.entry).await,
+        Verb::List(list) => show(client, list.json).await,
+        Verb::Check(check) => check_user(client, check).await,
+        Verb::Import(import) => import_file(client, import).await,
+    }
+}
+
+fn row(scope: &str, key: &str, account: Option<&str>, note: Option<&str>) -> StopRequest {
+    StopRequest {
+        scope: Some(scope.to_owned()),
+        key: Some(key.to_owned()),
+        account_id: account.map(str::to_owned),
+        reason: Some("suppressed".to_owned()),
+        note: note.map(str::to_owned),
+        ..StopRequest::default()
+    }
+}
+
+async fn add_keys(client: &Client, add: Add) -> Result<Exit, Failure> {
+    let Add { entry, note, json } = add;
+    let scope = if entry.chat { "chat" } else { "person" };
+    let rows: Vec<StopRequest> =
+        entry.keys.iter().map(|key| row(scope, key, entry.account.as_deref(), note.as_deref())).collect();
+    let answer = client.post_at_length("/v1/stops", &rows).await?;
+    if json.json {
+        return answer.pass_on();
+    }
+    let verdicts: StopBatch = answer.read()?;
+    for verdict in &verdicts.results {
+        let key = entry.keys.get(verdict.index).map(String::as_str).unwrap_or_default();
+        match &verdict.error {
+            Some(refusal) => render::note(&format!("error: {}: {}", render::line(key), problem(refusal))),
+            None => {
+                let stopped = verdict.stopped.as_ref();
+                let already = if stopped.is_some_and(|stopped| stopped.already_stopped) {
+                    " (it was already)"
+                } else {
+                    ""
+                };
+                let text = format!(
+                    "{scope} {} is suppressed{already}; {} queued messages cancelled\n",
+                    render::line(key),
+                    stopped.map_or(0, |stopped| stopped.messages)
+                );
+                render::print(&text)?;
+            }
+        }
+    }
+    Ok(if verdicts.refused == 0 { Exit::Done } else { Exit::Refused })
+}
+
+async fn remove_keys(client: &Client, entry: Entry) -> Result<Exit, Failure> {
+    let scope = if entry.chat { "chat" } else { "person" };
+    let mut exit = Exit::Done;
+    for key in &entry.keys {
+        let body = row(scope, key, entry.account.as_deref(), None);
+        let lifted: Lifted = client.post("/v1/go", &body).await?.read()?;
+        let name = render::line(key);
+        match lifted.stops {
+            0 => {
+                render::note(&format!("error: {scope} {name} is not on the list of these accounts"));
+                exit = Exit::NotFound;
+            }
+            _ => render::print(&format!("{scope} {name} may be written to again\n"))?,
+        }
+    }
+    Ok(exit)
+}
+
+async fn show(client: &Client, json: Json) -> Result<Exit, Failure> {
+    let mut rows = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let mut query = vec![("reason", "suppressed"), ("limit", "500")];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let answer = client.get("/v1/stops", &query).await?;
+        if json.json {
+            render::json(&answer.body)?;
+        }
+        let page: Page<Stop> = answer.read()?;
+        rows.extend(page.data);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if json.json { Ok(Exit::Done) } else { stop::show(&rows) }
+}
+
+async fn check_user(client: &Client, check: Check) -> Result<Exit, Failure> {
+    let query = [("scope", "person"), ("reason", "suppressed"), ("key", check.user.as_str())];
+    let answer = client.get("/v1/stops", &query).await?;
+    let page: Page<Stop> = answer.read()?;
+    if check.json.json {
+        render::json(&answer.body)?;
+    } else {
+        let name = render::line(&check.user);
+        match page.data.first() {
+            Some(found) => {
+                let on = found.account_id.as_deref().unwrap_or("every account");
+                render::print(&format!("{name} is suppressed on {}\n", render::line(on)))?;
+            }
+            None => render::print(&format!("{name} is not on the list\n"))?,
+        }
+    }
+    Ok(if page.data.is_empty() { Exit::NotFound } else { Exit::Done })
+}
+
+async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
+    let mut bytes = Vec::new();
+    let read = files::open(&import.file)?.read_to_end(&mut bytes);
+    read.map_err(|error| files::unreadable(&import.file, &error))?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        Failure::usage(format!(
+            "{} is not UTF-8; save it as UTF-8",
+            render::line(&import.file.display().to_string())
+        ))
+    })?;
+    let keys: Vec<(usize, &str)> = keys(&text);
+    let (mut accepted, mut refused, mut cancelled) = (0, 0, 0);
+    for part in keys.chunks(AT_ONCE) {
+        let rows =
+            part.iter().map(|(_, key)| row("person", key, import.account.as_deref(), import.note.as_deref()));
+        let answer = client.post_at_length("/v1/stops", &rows.collect::<Vec<_>>()).await?;
+        let verdicts: StopBatch = answer.read()?;
+        (accepted, refused) = (accepted + verdicts.accepted, refused + verdicts.refused);
+        for verdict in &verdicts.results {
+            cancelled += verdict.stopped.as_ref().map_or(0, |stopped| stopped.messages);
+            if let (Some(refusal), Some((line, _))) = (&verdict.error, part.get(verdict.index)) {
+                render::note(&format!("error: line {line}: {}", problem(refusal)));
+            }
+        }
+    }
+    render::print(&format!(
+        "{accepted} people are suppressed, {cancelled} queued messages cancelled; {refused} rows refused\n"
+    ))?;
+    Ok(if refused == 0 { Exit::Done } else { Exit::Refused })
+}
+
+/// Returns the first column of each line, with the line's number; a header and blank lines are passed over.
+fn keys(text: &str) -> Vec<(usize, &str)> {
+    const HEADERS: [&str; 5] = ["user", "user_id", "users_ids", "id", "person"];
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let cell =
+        |line: &str| line.split([',', ';', '\t']).next().map(|cell| cell.trim().trim_matches('"').len());
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .filter_map(|(index, line)| {
+            let start = line.len() - line.trim_start().trim_start_matches('"').len();
+            let length = cell(line)?;
+            let key = line.get(start..start + length)?;
+            let is_header = index == 0 && HEADERS.contains(&key.to_lowercase().as_str());
+            (!is_header).then_some((index + 1, key))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keys;
+
+    #[test]
+    fn a_file_is_a_list_or_a_table() {
+        let text = "\u{feff}user_id,name\n\"ACoA1\",\"Doe, Jane\"\n\n ACoA2 ;x\nACoA3\r\n";
+        assert_eq!(keys(text), [(2, "ACoA1"), (4, "ACoA2"), (5, "ACoA3")]);
+        assert_eq!(keys("ACoA1"), [(1, "ACoA1")]);
+    }
+}

@@ -1,0 +1,91 @@
+//! What was heard from outside, by a webhook or by reading a chat: messages, receipts, and the state of accounts.
+//!
+//! Texts of others stay outside: what matters of them is decided before (`policy/replies.rs`).
+
+use jiff::Timestamp;
+
+use super::message::{AccountId, ChatId};
+use super::outcome::DownCause;
+
+/// Something that was heard about an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// The account.
+    pub account_id: AccountId,
+    /// What was heard.
+    pub news: News,
+}
+
+/// What was heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// A message in one of the account's chats.
+    Message(HeardMessage),
+    /// Messages of the account were delivered or read.
+    Receipt(Receipt),
+    /// The account cannot send.
+    Down {
+        /// Why.
+        cause: DownCause,
+        /// Unipile's words.
+        problem: String,
+    },
+    /// The account runs again.
+    Up,
+    /// Nothing that outboxd acts on.
+    Other,
+}
+
+/// A message in a chat, without its text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeardMessage {
+    /// The chat.
+    pub chat_id: ChatId,
+    /// The provider's id of the message.
+    pub message_id: String,
+    /// The user id of its sender, if it is known.
+    pub sender_id: Option<String>,
+    /// Whether the account itself sent it; `None` if the webhook does not say so.
+    pub is_sender: Option<bool>,
+    /// When it was written, by our clock.
+    pub at: Timestamp,
+    /// What it means if another person wrote it.
+    pub meaning: Meaning,
+}
+
+/// What a message of another person means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// An answer.
+    Reply,
+    /// An automatic answer: the person is away, until this time if it names one.
+    OutOfOffice(Option<Timestamp>),
+    /// The person asks not to be written to again.
+    OptOut,
+    /// An event of the chat, a hidden or a deleted message.
+    Nothing,
+}
+
+impl Meaning {
+    /// Returns the word in SQL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Reply | Self::Nothing => "reply",
+            Self::OutOfOffice(_) => "out_of_office",
+            Self::OptOut => "opt_out",
+        }
+    }
+}
+
+/// A receipt of one message, or of all messages of a chat up to a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The provider's id of the message; `None`: all messages of the chat that were sent before `at`.
+    pub message_id: Option<String>,
+    /// The chat, if it is known.
+    pub chat_id: Option<ChatId>,
+    /// When it was delivered or read, by our clock.
+    pub at: Timestamp,
+    /// Read, not only delivered.
+    pub is_read: bool,
+}

@@ -1,0 +1,233 @@
+//! Reads the body of a webhook: tolerant, because Unipile's documents and its clients disagree about the fields.
+//!
+//! Unknown types and unknown fields are passed over. A payload without the ids that its type needs is an error, which
+//! `interpret.rs` records.
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
+use crate::domain::message::{AccountId, ChatId};
+use crate::domain::outcome::DownCause;
+use crate::policy::replies::meaning;
+
+/// Why a body cannot be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unread {
+    /// It names no account.
+    NoAccount,
+    /// Its payload lacks what its type needs.
+    Incomplete,
+}
+
+impl Unread {
+    /// Returns the word in SQL.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::NoAccount => "no_account",
+            Self::Incomplete => "incomplete",
+        }
+    }
+}
+
+/// Reads a webhook that arrived at `received_at`; `zone_of` returns the zone of an account's dates.
+pub(super) fn read(
+    body: &str,
+    received_at: Timestamp,
+    zone_of: impl FnOnce(&AccountId) -> TimeZone,
+) -> Result<Heard, Unread> {
+    let event: Value = serde_json::from_str(body).map_err(|_| Unread::Incomplete)?;
+    let kind = text(&event, &["type"]).unwrap_or_default();
+    let payload = event.get("payload").unwrap_or(&Value::Null);
+    let account = text(&event, &["account_id"]).or_else(|| text(payload, &["account_id"]));
+    let account_id = AccountId::new(account.ok_or(Unread::NoAccount)?);
+    let clock = Clock { created_at: time(&event, "created_at"), received_at };
+    let news = match kind {
+        "message.new" => News::Message(message(payload, &clock, &zone_of(&account_id))?),
+        "message.receipt.read" => News::Receipt(receipt(payload, &clock, true)?),
+        "message.receipt.delivery" => News::Receipt(receipt(payload, &clock, false)?),
+        "account.status.disconnected" if concerns_classic(payload) => {
+            down(DownCause::Disconnected, "Unipile reports that the account is disconnected")
+        }
+        "account.locked" => down(DownCause::Disconnected, "Unipile reports that the account is locked"),
+        "account.status.running" | "account.unlocked" | "account.reconnect" if concerns_classic(payload) => {
+            News::Up
+        }
+        _ => News::Other,
+    };
+    Ok(Heard { account_id, news })
+}
+
+fn down(cause: DownCause, problem: &str) -> News {
+    News::Down { cause, problem: problem.to_owned() }
+}
+
+/// Returns whether the status of an account concerns what outboxd sends through: one of several products, such as
+/// `recruiter`, need not stop the others.
+fn concerns_classic(payload: &Value) -> bool {
+    text(payload, &["product"]).is_none_or(|product| product.eq_ignore_ascii_case("classic"))
+}
+
+/// Converts the provider's times to our clock: how long ago something was is the same by both.
+struct Clock {
+    created_at: Option<Timestamp>,
+    received_at: Timestamp,
+}
+
+impl Clock {
+    fn ours(&self, theirs: Option<Timestamp>) -> Timestamp {
+        let (Some(theirs), Some(created_at)) = (theirs, self.created_at) else { return self.received_at };
+        let ago = created_at.duration_since(theirs).max(SignedDuration::ZERO);
+        crate::domain::whole_milliseconds(self.received_at.checked_sub(ago).unwrap_or(self.received_at))
+    }
+}
+
+fn message(payload: &Value, clock: &Clock, zone: &TimeZone) -> Result<HeardMessage, Unread> {
+    let payload = payload.get("message").filter(|inner| inner.is_object()).unwrap_or(payload);
+    let chat_id = text(payload, &["chat_id"]).ok_or(Unread::Incomplete)?;
+    let message_id = text(payload, &["id", "message_id"]).ok_or(Unread::Incomplete)?;
+    let sender_id = text(payload, &["sender_id"])
+        .or_else(|| payload.get("sender").and_then(|sender| text(sender, &["id", "public_identifier"])));
+    let at = clock.ours(time(payload, "timestamp"));
+    let is = |field: &str| flag(payload, field).unwrap_or(false);
+    let said = text(payload, &["text"]).unwrap_or_default();
+    let meaning = match is("is_event") || is("is_hidden") || is("is_deleted") {
+        true => Meaning::Nothing,
+        false => meaning(said, at, zone),
+    };
+    Ok(HeardMessage {
+        chat_id: ChatId::new(chat_id),
+        message_id: message_id.to_owned(),
+        sender_id: sender_id.map(str::to_owned),
+        is_sender: flag(payload, "is_sender"),
+        at,
+        meaning,
+    })
+}
+
+fn receipt(payload: &Value, clock: &Clock, is_read: bool) -> Result<Receipt, Unread> {
+    let inner = payload.get("message").filter(|inner| inner.is_object());
+    let message_id =
+        text(payload, &["message_id", "id"]).or_else(|| inner.and_then(|inner| text(inner, &["id"])));
+    let chat_id = text(payload, &["chat_id"]).or_else(|| inner.and_then(|inner| text(inner, &["chat_id"])));
+    if message_id.is_none() && chat_id.is_none() {
+        return Err(Unread::Incomplete);
+    }
+    let at = clock.ours(time(payload, "timestamp"));
+    let (message_id, chat_id) = (message_id.map(str::to_owned), chat_id.map(ChatId::new));
+    Ok(Receipt { message_id, chat_id, at, is_read })
+}
+
+/// Returns the first of the fields that holds a text with something in it.
+fn text<'a>(value: &'a Value, fields: &[&str]) -> Option<&'a str> {
+    fields.iter().find_map(|field| value.get(field)?.as_str().filter(|text| !text.trim().is_empty()))
+}
+
+/// Reads a boolean that some send as a number or as a text.
+fn flag(value: &Value, field: &str) -> Option<bool> {
+    match value.get(field)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => number.as_i64().map(|number| number != 0),
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Reads a time in RFC 3339, or in seconds or milliseconds since 1970.
+fn time(value: &Value, field: &str) -> Option<Timestamp> {
+    /// Numbers above this are milliseconds: as seconds, the year 5138.
+    const MILLISECONDS_FROM: i64 = 100_000_000_000;
+    match value.get(field)? {
+        Value::String(text) => crate::domain::parse_time(text),
+        Value::Number(number) => match number.as_i64()? {
+            seconds if seconds < MILLISECONDS_FROM => Timestamp::from_second(seconds).ok(),
+            milliseconds => Timestamp::from_millisecond(milliseconds).ok(),
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn heard(event: &Value) -> Result<News, Unread> {
+        read(&event.to_string(), at("2026-12-01T12:00:00Z"), |_| TimeZone::UTC).map(|heard| heard.news)
+    }
+
+    fn message_of(payload: Value) -> HeardMessage {
+        let event = json!({"type": "message.new", "account_id": "acc_1", "created_at": "2026-12-01T08:00:10Z",
+            "payload": payload});
+        match heard(&event) {
+            Ok(News::Message(message)) => message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_in_every_form_that_was_met() {
+        let base = json!({"id": "m1", "chat_id": "c1", "sender_id": "U1", "timestamp": "2026-12-01T08:00:00Z", "text": "hi"});
+        let with = |field: &str, value: Value| {
+            let mut payload = base.clone();
+            payload[field] = value;
+            message_of(payload)
+        };
+        let message = message_of(base.clone());
+        // Ten seconds ago by the provider's clock is ten seconds ago by ours.
+        assert_eq!((message.at, message.is_sender), (at("2026-12-01T11:59:50Z"), None));
+        assert_eq!(message.meaning, Meaning::Reply);
+        for (value, is_sender) in
+            [(json!(true), true), (json!(1), true), (json!(0), false), (json!("1"), true)]
+        {
+            assert_eq!(with("is_sender", value).is_sender, Some(is_sender));
+        }
+        assert_eq!(with("is_event", json!(1)).meaning, Meaning::Nothing);
+        assert_eq!(with("text", json!("STOP")).meaning, Meaning::OptOut);
+        assert_eq!(with("timestamp", json!(1_796_112_000)).at, at("2026-12-01T11:59:50Z"));
+        assert_eq!(with("timestamp", json!("soon")).at, at("2026-12-01T12:00:00Z"));
+        let nested =
+            message_of(json!({"message": {"message_id": "m1", "chat_id": "c1", "sender": {"id": "U9"}}}));
+        assert_eq!((nested.message_id.as_str(), nested.sender_id.as_deref()), ("m1", Some("U9")));
+    }
+
+    #[test]
+    fn a_receipt_has_the_id_of_a_message_or_of_a_chat() {
+        let receipt = |payload: Value| {
+            heard(&json!({"type": "message.receipt.read", "account_id": "acc_1", "payload": payload}))
+        };
+        let read = |message_id: Option<&str>, chat_id: Option<&str>| {
+            let (message_id, chat_id) = (message_id.map(str::to_owned), chat_id.map(ChatId::new));
+            Ok(News::Receipt(Receipt { message_id, chat_id, at: at("2026-12-01T12:00:00Z"), is_read: true }))
+        };
+        assert_eq!(receipt(json!({"message_id": "m1", "chat_id": "c1"})), read(Some("m1"), Some("c1")));
+        assert_eq!(receipt(json!({"id": "m1"})), read(Some("m1"), None));
+        assert_eq!(receipt(json!({"chat_id": "c1", "user_id": "U1"})), read(None, Some("c1")));
+        assert_eq!(receipt(json!({"user_id": "U1"})), Err(Unread::Incomplete));
+    }
+
+    #[test]
+    fn what_is_unknown_is_passed_over() {
+        let other = |kind: &str, payload: Value| {
+            heard(
+                &json!({"type": kind, "account_id": "acc_1", "payload": payload, "account_provider": "LINKEDIN"}),
+            )
+        };
+        assert_eq!(other("follower.new", json!({})), Ok(News::Other));
+        assert_eq!(other("account.status.disconnected", json!({"product": "recruiter"})), Ok(News::Other));
+        assert!(matches!(other("account.status.disconnected", json!({})), Ok(News::Down { .. })));
+        assert_eq!(other("account.status.running", json!(null)), Ok(News::Up));
+        assert_eq!(heard(&json!({"type": "message.new", "payload": {}})), Err(Unread::NoAccount));
+        assert_eq!(other("message.new", json!({"id": "m1"})), Err(Unread::Incomplete));
+    }
+}

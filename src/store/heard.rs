@@ -1,0 +1,373 @@
+//! What was heard changes the queue: receipts, answers, messages of the owner, and the state of accounts (P5).
+//!
+//! `inbound/` calls this for each webhook. What a webhook changes and that it was interpreted is one transaction.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::{Row, SqliteConnection};
+
+use super::defer::{event, note_down};
+use super::rows::Result;
+use super::{Store, stops};
+use crate::domain::account::Down;
+use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
+use crate::domain::message::{AccountId, ChatId};
+use crate::domain::reason::Reason;
+use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
+use crate::domain::time_text;
+
+/// How long what was heard holds messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HoldFor {
+    /// After the owner of the account wrote by hand.
+    pub owner_wrote: Duration,
+    /// After an automatic answer that names no date.
+    pub out_of_office: Duration,
+    /// Whether an answer stops messages on every account.
+    pub everywhere: bool,
+}
+
+/// What followed from something that was heard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Consequences {
+    /// What changed, in a word; `None` if this cannot be told before an unsettled call is.
+    pub result: Option<&'static str>,
+    /// Messages that were cancelled.
+    pub cancelled: u64,
+    /// Accounts to wake.
+    pub accounts: HashSet<AccountId>,
+}
+
+/// How long a message that may be our own waits for the answer to its call.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+impl Store {
+    /// Applies what was heard. `webhook` is marked as interpreted in the same transaction.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails; nothing was applied then.
+    pub async fn hear(
+        &self,
+        heard: Heard,
+        webhook: Option<i64>,
+        hold_for: HoldFor,
+        now: Timestamp,
+    ) -> Result<Consequences> {
+        let exclusive = self.inner.writer.exclusive(now, move |connection| {
+            Box::pin(async move {
+                let consequences = hear(connection, heard, webhook.is_some(), hold_for, now).await?;
+                if let Some(webhook) = webhook {
+                    interpreted(connection, webhook, consequences.result, now).await?;
+                }
+                Ok(consequences)
+            })
+        });
+        exclusive.await
+    }
+
+    /// Marks a webhook that cannot be understood as interpreted.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn set_aside_webhook(&self, webhook: i64, result: &'static str, now: Timestamp) -> Result<()> {
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move { interpreted(connection, webhook, Some(result), now).await })
+            })
+            .await
+    }
+
+    /// Returns those of the messages of a chat that were not heard before, and that outboxd did not send.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn unheard(
+        &self,
+        account: &AccountId,
+        chat_id: &ChatId,
+        ids: &[&str],
+    ) -> Result<HashSet<String>> {
+        const SQL: &str = "SELECT j.value FROM json_each(?3) AS j \
+             WHERE NOT EXISTS (SELECT 1 FROM inbound_messages i \
+                 WHERE i.account_id = ?1 AND i.chat_id = ?2 AND i.message_id = j.value) \
+               AND NOT EXISTS (SELECT 1 FROM sent_ids s WHERE s.account_id = ?1 AND s.message_id = j.value)";
+        let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(chat_id.as_str());
+        let ids = serde_json::to_string(ids).unwrap_or_default();
+        let unheard: Vec<String> = query.bind(ids).fetch_all(&self.inner.readers).await?;
+        Ok(unheard.into_iter().collect())
+    }
+
+    /// Cancels a queued message that an answer stops. Returns whether it did.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn cancel_answered(&self, seq: crate::domain::message::Seq, now: Timestamp) -> Result<bool> {
+        const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'replied', updated_at = ?2 \
+             WHERE seq = ?1 AND state = 'queued' AND EXISTS (SELECT 1 FROM answered a WHERE a.seq = messages.seq)";
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let done = sqlx::query(SQL).bind(seq.0).bind(time_text(now)).execute(connection).await?;
+                    Ok(done.rows_affected() > 0)
+                })
+            })
+            .await
+    }
+}
+
+async fn interpreted(
+    connection: &mut SqliteConnection,
+    webhook: i64,
+    result: Option<&'static str>,
+    now: Timestamp,
+) -> Result<()> {
+    const DONE: &str = "UPDATE webhooks SET result = ?2, body = NULL WHERE seq = ?1";
+    const LATER: &str = "UPDATE webhooks SET look_at = ?2 WHERE seq = ?1";
+    let query = match result {
+        Some(result) => sqlx::query(DONE).bind(webhook).bind(result),
+        None => {
+            let look_at = now.checked_add(LOOK_AGAIN).unwrap_or(now);
+            sqlx::query(LATER).bind(webhook).bind(time_text(look_at))
+        }
+    };
+    query.execute(connection).await?;
+    Ok(())
+}
+
+async fn hear(
+    connection: &mut SqliteConnection,
+    heard: Heard,
+    by_webhook: bool,
+    hold_for: HoldFor,
+    now: Timestamp,
+) -> Result<Consequences> {
+    let Heard { account_id, news } = heard;
+    match news {
+        News::Receipt(receipt) => receipts(connection, &account_id, receipt).await,
+        News::Message(message) => {
+            message_heard(connection, account_id, message, by_webhook, hold_for, now).await
+        }
+        News::Down { cause, problem } => {
+            let accounts = HashSet::from([account_id.clone()]);
+            note_down(connection, account_id, Down { cause, since: now, problem }).await?;
+            Ok(Consequences { result: Some("account_down"), accounts, ..Consequences::default() })
+        }
+        News::Up => account_up(connection, account_id, now).await,
+        News::Other => Ok(Consequences { result: Some("nothing"), ..Consequences::default() }),
+    }
+}
+
+async fn account_up(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    now: Timestamp,
+) -> Result<Consequences> {
+    const UP: &str = "UPDATE accounts SET down_cause = NULL, down_at = NULL, down_problem = NULL \
+         WHERE id = ?1 AND down_cause = 'disconnected'";
+    let up = sqlx::query(UP).bind(account.as_str()).execute(&mut *connection).await?.rows_affected() > 0;
+    if up {
+        event(connection, &time_text(now), "account.connected", Some(account.as_str()), "", "").await?;
+    }
+    let result = Some(if up { "account_up" } else { "nothing" });
+    Ok(Consequences { result, accounts: HashSet::from([account]), ..Consequences::default() })
+}
+
+/// Records when sent messages were delivered or read. What was read was delivered before.
+async fn receipts(
+    connection: &mut SqliteConnection,
+    account: &AccountId,
+    receipt: Receipt,
+) -> Result<Consequences> {
+    const SET: &str = "UPDATE messages SET revision = messages.revision + 1, \
+         delivered_at = coalesce(delivered_at, max(?3, sent_at)), \
+         read_at = CASE WHEN ?4 THEN coalesce(read_at, max(?3, sent_at)) ELSE read_at END \
+         WHERE state = 'sent' AND (delivered_at IS NULL OR (?4 AND read_at IS NULL)) AND seq IN ";
+    const BY_ID: &str = "(SELECT seq FROM sent_ids WHERE account_id = ?1 AND message_id = ?2)";
+    const BY_CHAT: &str = "(SELECT m.seq FROM messages m INDEXED BY messages_by_chat \
+         WHERE m.chat_id = ?2 AND m.account_id = ?1 AND m.state = 'sent' AND m.sent_at <= ?3)";
+    let (which, key) = match (&receipt.message_id, &receipt.chat_id) {
+        (Some(id), _) => (BY_ID, id.as_str()),
+        (None, Some(chat_id)) => (BY_CHAT, chat_id.as_str()),
+        (None, None) => {
+            return Ok(Consequences { result: Some("nothing"), ..Consequences::default() });
+        }
+    };
+    // Built from the constants above.
+    let sql = sqlx::AssertSqlSafe(format!("{SET}{which}"));
+    let query = sqlx::query(sql).bind(account.as_str()).bind(key).bind(time_text(receipt.at));
+    let changed = query.bind(receipt.is_read).execute(connection).await?.rows_affected();
+    let result = match (changed, receipt.is_read) {
+        (0, _) => "nothing",
+        (_, true) => "read",
+        (_, false) => "delivered",
+    };
+    Ok(Consequences { result: Some(result), ..Consequences::default() })
+}
+
+/// Who wrote a message.
+enum Author {
+    /// outboxd.
+    Us,
+    /// The owner of the account, by hand.
+    Owner,
+    /// Another person.
+    Other,
+    /// This depends on a call whose outcome is not known.
+    NotKnownYet,
+}
+
+async fn message_heard(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    message: HeardMessage,
+    by_webhook: bool,
+    hold_for: HoldFor,
+    now: Timestamp,
+) -> Result<Consequences> {
+    const KEEP: &str = "INSERT INTO inbound_messages (account_id, chat_id, message_id, sender_id, at, heard_at, source, kind) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+    let done = |result| Ok(Consequences { result: Some(result), ..Consequences::default() });
+    let author = author(connection, &account, &message).await?;
+    let kind = match author {
+        Author::NotKnownYet => return Ok(Consequences::default()),
+        Author::Us => return done("own"),
+        _ if message.meaning == Meaning::Nothing => return done("nothing"),
+        Author::Owner => "owner",
+        Author::Other => message.meaning.as_str(),
+    };
+    let query = sqlx::query(KEEP).bind(account.as_str()).bind(message.chat_id.as_str());
+    let query = query.bind(&message.message_id).bind(&message.sender_id).bind(time_text(message.at));
+    let query = query.bind(time_text(now)).bind(if by_webhook { "webhook" } else { "read" }).bind(kind);
+    if query.execute(&mut *connection).await?.rows_affected() == 0 {
+        return done("known");
+    }
+    let person = person(connection, &account, &message, &author).await?;
+    if let Some(stop) = stop_for(&account, &message, person.as_deref(), &author, hold_for) {
+        if stop.until.is_some_and(|until| until <= now) {
+            return done("nothing");
+        }
+        let result = stop.reason.as_str();
+        let (_, accounts, cancelled) = stops::set_one(connection, stop, now).await?;
+        return Ok(Consequences { result: Some(result), accounts, cancelled });
+    }
+    replied(connection, account, &message, person, hold_for.everywhere, now).await
+}
+
+/// Returns the stop that follows from a message, unless it is an answer.
+fn stop_for(
+    account: &AccountId,
+    message: &HeardMessage,
+    person: Option<&str>,
+    author: &Author,
+    hold_for: HoldFor,
+) -> Option<NewStop> {
+    let later = |length: Duration| message.at.checked_add(length).ok();
+    let (reason, until) = match (author, message.meaning) {
+        (Author::Owner, _) => (StopReason::OwnerWrote, later(hold_for.owner_wrote)),
+        (_, Meaning::OutOfOffice(until)) => {
+            (StopReason::OutOfOffice, until.or_else(|| later(hold_for.out_of_office)))
+        }
+        (_, Meaning::OptOut) => (StopReason::Suppressed, None),
+        (_, Meaning::Reply | Meaning::Nothing) => return None,
+    };
+    let (scope, key) = match person {
+        Some(person) => (StopScope::Person, person.to_owned()),
+        None => (StopScope::Chat, message.chat_id.as_str().to_owned()),
+    };
+    // An opt-out holds on every account.
+    let account_id = (reason != StopReason::Suppressed).then(|| account.clone());
+    let note = (reason == StopReason::Suppressed)
+        .then(|| format!("opted out in chat {}, message {}", message.chat_id, message.message_id));
+    let key = StopKey { scope, key, account_id };
+    let until = until.map(crate::domain::whole_milliseconds);
+    Some(NewStop { key, reason, until, has_length: false, actor: "reply".to_owned(), note })
+}
+
+async fn author(
+    connection: &mut SqliteConnection,
+    account: &AccountId,
+    message: &HeardMessage,
+) -> Result<Author> {
+    const OURS: &str = "SELECT EXISTS (SELECT 1 FROM sent_ids WHERE account_id = ?1 AND message_id = ?2) AS ours, \
+         (SELECT user_id FROM accounts WHERE id = ?1) AS user_id, \
+         EXISTS (SELECT 1 FROM messages m INDEXED BY messages_unsettled WHERE m.account_id = ?1 \
+           AND m.state IN ('sending', 'uncertain', 'review') AND m.state <> 'review' \
+           AND (m.chat_id = ?3 OR m.users_ids IS NOT NULL)) AS unsettled";
+    const LEARN: &str = "UPDATE accounts SET user_id = ?2 WHERE id = ?1 AND user_id IS NOT ?2";
+    let query = sqlx::query(OURS).bind(account.as_str()).bind(&message.message_id);
+    let row = query.bind(message.chat_id.as_str()).fetch_one(&mut *connection).await?;
+    let user_id: Option<String> = row.try_get("user_id")?;
+    let ours: bool = row.try_get("ours")?;
+    let by_owner = message.is_sender == Some(true)
+        || (user_id.is_some() && message.sender_id.is_some() && user_id == message.sender_id);
+    if (ours || message.is_sender == Some(true))
+        && let Some(sender) = &message.sender_id
+    {
+        sqlx::query(LEARN).bind(account.as_str()).bind(sender).execute(connection).await?;
+    }
+    Ok(match (ours, by_owner) {
+        (true, _) => Author::Us,
+        (false, true) if row.try_get("unsettled")? => Author::NotKnownYet,
+        (false, true) => Author::Owner,
+        (false, false) => Author::Other,
+    })
+}
+
+/// Returns the person on the other side of the chat, if it is known.
+async fn person(
+    connection: &mut SqliteConnection,
+    account: &AccountId,
+    message: &HeardMessage,
+    author: &Author,
+) -> Result<Option<String>> {
+    const SQL: &str = "SELECT user_id FROM conversations WHERE account_id = ?1 AND chat_id = ?2";
+    let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(message.chat_id.as_str());
+    let known: Option<String> = query.fetch_optional(connection).await?;
+    let sender = message.sender_id.clone().filter(|_| matches!(author, Author::Other));
+    Ok(sender.or(known))
+}
+
+/// Records an answer: marks what was answered, and cancels what waits for the person.
+async fn replied(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    message: &HeardMessage,
+    person: Option<String>,
+    everywhere: bool,
+    now: Timestamp,
+) -> Result<Consequences> {
+    const KEEP: &str = "INSERT INTO replies (account_id, thread, at) \
+         SELECT DISTINCT m.account_id, m.thread, ?3 FROM messages m INDEXED BY messages_by_thread \
+          WHERE m.thread IN (SELECT value FROM json_each(?2)) AND (?4 OR m.account_id = ?1) \
+         UNION SELECT ?1, value, ?3 FROM json_each(?2) WHERE true \
+         ON CONFLICT (account_id, thread) DO UPDATE SET at = max(at, excluded.at)";
+    const MARK: &str = "UPDATE messages SET revision = messages.revision + 1, replied_at = ?3 \
+         WHERE replied_at IS NULL AND seq = (SELECT m.seq FROM messages m INDEXED BY messages_by_thread \
+           WHERE m.account_id = ?1 AND m.thread IN (SELECT value FROM json_each(?2)) AND m.state = 'sent' AND m.sent_at <= ?3 \
+           ORDER BY m.sent_at DESC LIMIT 1) RETURNING id";
+    const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'replied', updated_at = ?3 \
+         WHERE state = 'queued' AND seq IN (SELECT m.seq FROM messages m INDEXED BY messages_by_thread \
+           WHERE m.thread IN (SELECT value FROM json_each(?2)) AND (?4 OR m.account_id = ?1) AND m.state = 'queued') \
+           AND EXISTS (SELECT 1 FROM answered a WHERE a.seq = messages.seq) RETURNING account_id";
+    let mut threads = vec![format!("chat:{}", message.chat_id)];
+    threads.extend(person.map(|person| format!("user:{person}")));
+    let threads = serde_json::to_string(&threads).unwrap_or_default();
+    let at = time_text(message.at);
+    let query = sqlx::query(KEEP).bind(account.as_str()).bind(&threads).bind(&at).bind(everywhere);
+    query.execute(&mut *connection).await?;
+    let query = sqlx::query_scalar(MARK).bind(account.as_str()).bind(&threads).bind(&at);
+    let answered: Option<String> = query.fetch_optional(&mut *connection).await?;
+    let query = sqlx::query_scalar(CANCEL).bind(account.as_str()).bind(&threads).bind(time_text(now));
+    let cancelled: Vec<String> = query.bind(everywhere).fetch_all(&mut *connection).await?;
+    let detail = format!("chat {}, message {}", message.chat_id, message.message_id);
+    let at = time_text(now);
+    event(connection, &at, "reply", Some(account.as_str()), Reason::Replied.as_str(), &detail).await?;
+    let result = if cancelled.is_empty() && answered.is_none() { "nothing" } else { "replied" };
+    let accounts = cancelled.iter().map(AccountId::new).chain([account]).collect();
+    let cancelled = u64::try_from(cancelled.len()).unwrap_or(u64::MAX);
+    Ok(Consequences { result: Some(result), cancelled, accounts })
+}

@@ -1,0 +1,73 @@
+//! Lists the stops in force, for people.
+
+use jiff::Timestamp;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+
+use super::Store;
+use super::rows::{self, Result, corrupt};
+use crate::domain::message::AccountId;
+use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
+
+/// A stored stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Its number, in the order in which stops were set.
+    pub id: i64,
+    /// The stop.
+    pub stop: NewStop,
+    /// When it was set.
+    pub at: Timestamp,
+}
+
+/// Filter for a list of stops.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StopFilter {
+    /// Only stops of this scope.
+    pub scope: Option<StopScope>,
+    /// Only stops of this person, chat or campaign.
+    pub key: Option<String>,
+    /// Only stops that concern this account, those of every account included.
+    pub account_id: Option<AccountId>,
+    /// Only stops with this reason.
+    pub reason: Option<StopReason>,
+    /// Only stops that were set after this one.
+    pub after: i64,
+    /// Maximum number of stops.
+    pub limit: u32,
+}
+
+impl Store {
+    /// Returns stops in the order in which they were set.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn stops(&self, filter: &StopFilter) -> Result<Vec<Stop>> {
+        const SQL: &str = "SELECT id, scope, key, account_id, reason, until, has_length, actor, note, at FROM stops \
+             WHERE id > ?1 AND (?2 IS NULL OR scope = ?2) AND (?3 IS NULL OR key = ?3) \
+               AND (?4 IS NULL OR account_id IN ('', ?4)) AND (?5 IS NULL OR reason = ?5) ORDER BY id LIMIT ?6 + 0";
+        let query = sqlx::query(SQL).bind(filter.after).bind(filter.scope.map(StopScope::as_str));
+        let query = query.bind(&filter.key).bind(filter.account_id.as_ref().map(AccountId::as_str));
+        let query = query.bind(filter.reason.map(StopReason::as_str)).bind(filter.limit);
+        query.fetch_all(&self.inner.readers).await?.iter().map(read_stop).collect()
+    }
+}
+
+pub(super) fn read_stop(row: &SqliteRow) -> Result<Stop> {
+    let (scope, reason): (&str, &str) = (row.try_get("scope")?, row.try_get("reason")?);
+    let account: String = row.try_get("account_id")?;
+    let key = StopKey {
+        scope: StopScope::parse(scope).ok_or_else(|| corrupt("scope", scope))?,
+        key: row.try_get("key")?,
+        account_id: (!account.is_empty()).then(|| AccountId::new(account)),
+    };
+    let stop = NewStop {
+        key,
+        reason: StopReason::parse(reason).ok_or_else(|| corrupt("reason", reason))?,
+        until: rows::time(row, "until")?,
+        has_length: row.try_get("has_length")?,
+        actor: row.try_get("actor")?,
+        note: row.try_get("note")?,
+    };
+    Ok(Stop { id: row.try_get("id")?, stop, at: rows::required_time(row, "at")? })
+}

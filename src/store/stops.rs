@@ -1,0 +1,343 @@
+//! Stops: sets and lifts them, and makes them known to the queued messages that they concern (P5).
+//!
+//! A stop is in force from the commit of its row: every intent checks the view `stopping` in its own transaction.
+//! Deferring (or, for a suppression, cancelling) the messages only keeps them out of their lanes, so it is done a page
+//! at a time, and what a crash interrupts is done by the account's next step.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::Store;
+use super::defer::event;
+use super::rows::{self, Result, corrupt};
+use super::stop_views::{Stop, read_stop};
+use crate::domain::message::{AccountId, MessageId};
+use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope, StoppedBy};
+use crate::domain::time_text;
+
+/// Messages per transaction, so that other programs can write in between and accounts go on sending.
+const PAGE: usize = 1000;
+
+/// Stops set in one transaction.
+const AT_ONCE: usize = 200;
+
+/// Result of setting a stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stopped {
+    /// Number of the stop.
+    pub id: i64,
+    /// Whether the same stop was in force already.
+    pub already: bool,
+    /// Queued messages that wait for its end, or that were cancelled.
+    pub messages: u64,
+    /// Messages whose call is in flight; they can no longer be stopped.
+    pub in_flight: Vec<MessageId>,
+    /// The accounts of these messages.
+    pub accounts: HashSet<AccountId>,
+}
+
+/// Result of lifting stops.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lifted {
+    /// Stops that were lifted.
+    pub stops: u64,
+    /// Messages that go on.
+    pub messages: u64,
+    /// Their accounts.
+    pub accounts: HashSet<AccountId>,
+}
+
+/// Builds the column that names the stop which holds message `m` longest, at the time of the parameter `now`.
+pub(super) fn of(now: &str) -> String {
+    format!(
+        "(SELECT max(CASE WHEN x.reason = 'suppressed' THEN 'z' ELSE coalesce(x.until, 'y') END \
+             || ' ' || x.id || ' ' || x.reason || ' ' || coalesce(x.until, '')) FROM stopping x \
+           WHERE x.seq = m.seq AND (x.until IS NULL OR x.until > {now}))"
+    )
+}
+
+/// Reads the column built by [`of`].
+pub(super) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>> {
+    let Some(text) = row.try_get::<Option<&str>, _>("stop")? else { return Ok(None) };
+    let mut parts = text.splitn(4, ' ').skip(1);
+    let mut part = || parts.next().unwrap_or_default();
+    let (Ok(id), Some(reason), until) = (part().parse(), StopReason::parse(part()), part()) else {
+        return Err(corrupt("stop", text));
+    };
+    let until = match until {
+        "" => None,
+        until => Some(crate::domain::parse_time(until).ok_or_else(|| corrupt("until", until))?),
+    };
+    Ok(Some(StoppedBy { id, reason, until }))
+}
+
+impl Store {
+    /// Sets stops, or changes the end and the note of those that are in force, and defers or cancels the queued
+    /// messages that they concern. Returns one result per stop, in their order.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails. Stops that were set until then are in force all the same.
+    pub async fn stop(&self, stops: Vec<NewStop>, now: Timestamp) -> Result<Vec<Stopped>> {
+        let mut all = Vec::with_capacity(stops.len());
+        for part in stops.chunks(AT_ONCE) {
+            let part = part.to_vec();
+            let set = self
+                .inner
+                .writer
+                .exclusive(now, move |connection| Box::pin(set_all(connection, part, now)))
+                .await?;
+            for (mut stopped, more) in set {
+                if let Some(after) = more {
+                    let (messages, accounts) = self.apply_from(stopped.id, after, now).await?;
+                    stopped.messages += messages;
+                    stopped.accounts.extend(accounts);
+                }
+                all.push(stopped);
+            }
+        }
+        Ok(all)
+    }
+
+    /// Defers or cancels the queued messages that a stop concerns. Returns how many, and their accounts.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn apply_stop(&self, id: i64, now: Timestamp) -> Result<(u64, HashSet<AccountId>)> {
+        self.apply_from(id, 0, now).await
+    }
+
+    async fn apply_from(&self, id: i64, after: i64, now: Timestamp) -> Result<(u64, HashSet<AccountId>)> {
+        let (mut messages, mut accounts, mut from) = (0, HashSet::new(), Some(after));
+        while let Some(after) = from {
+            let page = self
+                .inner
+                .writer
+                .exclusive(now, move |connection| Box::pin(apply(connection, id, after, now)));
+            let (changed, last) = page.await?;
+            messages += u64::try_from(changed.len()).unwrap_or(u64::MAX);
+            accounts.extend(changed);
+            from = last;
+        }
+        Ok((messages, accounts))
+    }
+
+    /// Lifts the stops of this person, chat or campaign: those with `reason`, or all but suppressions. Messages that
+    /// nothing else stops go on.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails. Messages that were not reached go on after the next start.
+    pub async fn lift(&self, key: StopKey, reason: Option<StopReason>, now: Timestamp) -> Result<Lifted> {
+        let gone = key.clone();
+        let removed = self
+            .inner
+            .writer
+            .exclusive(now, move |connection| Box::pin(remove(connection, gone, reason, now)))
+            .await?;
+        let mut lifted = Lifted { stops: removed, ..Lifted::default() };
+        if removed == 0 {
+            return Ok(lifted);
+        }
+        let mut from = Some(0);
+        while let Some(after) = from {
+            let key = key.clone();
+            let page = self
+                .inner
+                .writer
+                .exclusive(now, move |connection| Box::pin(release(connection, key, after, now)));
+            let (changed, last) = page.await?;
+            lifted.messages += u64::try_from(changed.len()).unwrap_or(u64::MAX);
+            lifted.accounts.extend(changed);
+            from = last;
+        }
+        Ok(lifted)
+    }
+
+    /// Releases messages that wait for a stop which no longer exists, because the daemon ended while it was lifted.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn release_lifted(&self, now: Timestamp) -> Result<u64> {
+        const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?1 \
+             WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
+               AND retry_at > ?1 AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq)";
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    Ok(sqlx::query(SQL).bind(time_text(now)).execute(connection).await?.rows_affected())
+                })
+            })
+            .await
+    }
+}
+
+/// Sets stops and changes the first page of the messages that each concerns; with each, where the next page begins.
+async fn set_all(
+    connection: &mut SqliteConnection,
+    stops: Vec<NewStop>,
+    now: Timestamp,
+) -> Result<Vec<(Stopped, Option<i64>)>> {
+    let mut all = Vec::with_capacity(stops.len());
+    for stop in stops {
+        let mut stopped = set(connection, stop, now).await?;
+        let (changed, more) = apply(connection, stopped.id, 0, now).await?;
+        stopped.messages = u64::try_from(changed.len()).unwrap_or(u64::MAX);
+        stopped.accounts.extend(changed);
+        all.push((stopped, more));
+    }
+    Ok(all)
+}
+
+/// Sets a stop within a transaction; returns its number, the accounts of the messages of its first page, and how many
+/// they are. The accounts' next steps change the rest.
+pub(super) async fn set_one(
+    connection: &mut SqliteConnection,
+    stop: NewStop,
+    now: Timestamp,
+) -> Result<(i64, HashSet<AccountId>, u64)> {
+    let set = set_all(connection, vec![stop], now).await?;
+    let (stopped, _) = set.into_iter().next().expect("one result per stop");
+    Ok((stopped.id, stopped.accounts, stopped.messages))
+}
+
+async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {
+    const WAS: &str = "SELECT 1 FROM stops WHERE scope = ?1 AND key = ?2 AND account_id = ?3 AND reason = ?4";
+    const SET: &str = "INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (scope, key, account_id, reason) DO UPDATE \
+         SET until = ?5, has_length = ?6, note = coalesce(?8, note) RETURNING id";
+    let NewStop { key: StopKey { scope, key, account_id }, reason, until, has_length, actor, note } = stop;
+    let account = account_id.as_ref().map_or("", AccountId::as_str);
+    let query = sqlx::query(WAS).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
+    let already = query.fetch_optional(&mut *connection).await?.is_some();
+    let query = sqlx::query_scalar(SET).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
+    let query =
+        query.bind(until.map(time_text)).bind(has_length).bind(actor).bind(&note).bind(time_text(now));
+    let id: i64 = query.fetch_one(&mut *connection).await?;
+    let detail = match &note {
+        Some(note) => format!("{} {key}: {note}", scope.as_str()),
+        None => format!("{} {key}", scope.as_str()),
+    };
+    let account = account_id.as_ref().map(AccountId::as_str);
+    event(connection, &time_text(now), "stop.set", account, reason.as_str(), &detail).await?;
+    let in_flight = in_flight(connection, id).await?;
+    Ok(Stopped { id, already, messages: 0, in_flight, accounts: HashSet::new() })
+}
+
+async fn in_flight(connection: &mut SqliteConnection, stop: i64) -> Result<Vec<MessageId>> {
+    const SQL: &str = "SELECT m.id FROM messages m INDEXED BY messages_in_flight \
+         WHERE m.state = 'sending' AND EXISTS (SELECT 1 FROM stopping x WHERE x.seq = m.seq AND x.id = ?1)";
+    let found = sqlx::query(SQL).bind(stop).fetch_all(connection).await?;
+    found.iter().map(|row| rows::message_id(row, "id")).collect()
+}
+
+/// Selects the queued messages that a stop of `scope` concerns: `?1` is its key, `?2` its account or '', `?3` the
+/// message after which the page begins.
+fn concerned(scope: StopScope) -> &'static str {
+    match scope {
+        StopScope::Person => {
+            "SELECT m.seq FROM messages m WHERE m.seq IN ( \
+               SELECT p.seq FROM messages p INDEXED BY messages_by_thread WHERE p.thread = 'user:' || ?1 \
+               UNION ALL SELECT g.seq FROM messages g INDEXED BY messages_by_thread \
+                WHERE g.thread >= 'group:' AND g.thread < 'group;' \
+                  AND EXISTS (SELECT 1 FROM json_each(g.users_ids) u WHERE u.value = ?1)) \
+             AND m.state = 'queued' AND m.seq > ?3 AND (?2 = '' OR m.account_id = ?2) ORDER BY m.seq LIMIT 1000"
+        }
+        StopScope::Chat => {
+            "SELECT m.seq FROM messages m INDEXED BY messages_by_chat WHERE m.chat_id = ?1 AND m.state = 'queued' \
+             AND m.seq > ?3 AND (?2 = '' OR m.account_id = ?2) ORDER BY m.seq LIMIT 1000"
+        }
+        StopScope::Campaign => {
+            "SELECT m.seq FROM messages m INDEXED BY messages_by_campaign WHERE m.campaign = ?1 \
+             AND m.state || '' = 'queued' AND m.seq > ?3 AND (?2 = '' OR m.account_id = ?2) ORDER BY m.seq LIMIT 1000"
+        }
+    }
+}
+
+/// Changes a page of the messages that `key` concerns. Returns the accounts of the changed messages, one for each, and
+/// where the next page begins.
+async fn change(
+    connection: &mut SqliteConnection,
+    key: &StopKey,
+    after: i64,
+    change: &str,
+    values: &[&str],
+) -> Result<(Vec<AccountId>, Option<i64>)> {
+    let account = key.account_id.as_ref().map_or("", AccountId::as_str);
+    let sql = AssertSqlSafe(concerned(key.scope));
+    let page: Vec<i64> =
+        sqlx::query_scalar(sql).bind(&key.key).bind(account).bind(after).fetch_all(&mut *connection).await?;
+    let Some(last) = page.last().copied() else { return Ok((Vec::new(), None)) };
+    let is_full = page.len() >= PAGE;
+    let rows = serde_json::to_string(&page).unwrap_or_default();
+    // Built from constants; every value is bound.
+    let sql = AssertSqlSafe(format!(
+        "UPDATE messages SET revision = messages.revision + 1, {change} \
+           AND seq IN (SELECT value FROM json_each(?1)) AND state = 'queued' RETURNING account_id"
+    ));
+    let query = values.iter().fold(sqlx::query_scalar(sql).bind(rows), |query, value| query.bind(*value));
+    let changed: Vec<String> = query.fetch_all(connection).await?;
+    Ok((changed.into_iter().map(AccountId::new).collect(), is_full.then_some(last)))
+}
+
+/// Defers or cancels a page of the messages that a stop concerns.
+async fn apply(
+    connection: &mut SqliteConnection,
+    id: i64,
+    after: i64,
+    now: Timestamp,
+) -> Result<(Vec<AccountId>, Option<i64>)> {
+    const STOP: &str = "SELECT id, scope, key, account_id, reason, until, has_length, actor, note, at FROM stops WHERE id = ?1";
+    const CANCEL: &str = "state = 'cancelled', reason = 'suppressed', updated_at = ?2 WHERE true";
+    const DEFER: &str = "retry_at = max(?3, due_at), reason = ?4, updated_at = ?2 \
+         WHERE (retry_at IS NULL OR retry_at < max(?3, due_at))";
+    let found = sqlx::query(STOP).bind(id).fetch_optional(&mut *connection).await?;
+    let Some(Stop { stop, .. }) = found.as_ref().map(read_stop).transpose()? else {
+        return Ok((Vec::new(), None));
+    };
+    let at = time_text(now);
+    if stop.reason == StopReason::Suppressed {
+        return change(connection, &stop.key, after, CANCEL, &[&at]).await;
+    }
+    if stop.until.is_some_and(|until| until <= now) {
+        return Ok((Vec::new(), None));
+    }
+    let until = time_text(stop.until.unwrap_or(FOREVER));
+    change(connection, &stop.key, after, DEFER, &[&at, &until, stop.reason.as_str()]).await
+}
+
+/// Releases a page of the messages that a lifted stop concerned, unless another stop holds them.
+async fn release(
+    connection: &mut SqliteConnection,
+    key: StopKey,
+    after: i64,
+    now: Timestamp,
+) -> Result<(Vec<AccountId>, Option<i64>)> {
+    const RELEASE: &str = "retry_at = NULL, reason = 'turn', updated_at = ?2 \
+         WHERE retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
+           AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > ?2))";
+    change(connection, &key, after, RELEASE, &[&time_text(now)]).await
+}
+
+async fn remove(
+    connection: &mut SqliteConnection,
+    key: StopKey,
+    reason: Option<StopReason>,
+    now: Timestamp,
+) -> Result<u64> {
+    const SQL: &str = "DELETE FROM stops WHERE scope = ?1 AND key = ?2 AND account_id = ?3 \
+         AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
+    let account = key.account_id.as_ref().map_or("", AccountId::as_str);
+    let query = sqlx::query(SQL).bind(key.scope.as_str()).bind(&key.key).bind(account);
+    let query = query.bind(reason.map(StopReason::as_str));
+    let removed = query.execute(&mut *connection).await?.rows_affected();
+    if removed > 0 {
+        let detail = format!("{} {}", key.scope.as_str(), key.key);
+        let reason = reason.map_or("", StopReason::as_str);
+        let account = key.account_id.as_ref().map(AccountId::as_str);
+        event(connection, &time_text(now), "stop.lifted", account, reason, &detail).await?;
+    }
+    Ok(removed)
+}

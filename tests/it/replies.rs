@@ -1,0 +1,163 @@
+//! Before a follow-up the chat is read: a person who answered gets no further message (P5), an automatic answer and
+//! the owner's own words hold it, and while the chat cannot be read, it waits.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outboxd::clock::{Clock, SystemClock};
+use outboxd::sandbox::{ByHand, Endpoint, Fault, World};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, run, texts};
+
+fn ago(seconds: u64) -> Timestamp {
+    SystemClock::new().now() - Duration::from_secs(seconds)
+}
+
+fn writes(world: &World, chat_id: &Value, id: &str, text: &str, is_sender: bool, at: Option<Timestamp>) {
+    let message = ByHand { id: id.into(), text: text.into(), is_sender, at, ..ByHand::default() };
+    world.write_by_hand("acc_1", chat_id.as_str().expect("a chat"), message);
+}
+
+async fn enqueue(daemon: &Daemon, message: Value) -> String {
+    let mut message = message;
+    message["account_id"] = json!("acc_1");
+    daemon.enqueue(&message.to_string()).await
+}
+
+/// Starts a daemon, sends the first message of the campaign to U1, and pauses. Returns its row.
+async fn begun() -> (TestEnv, Daemon, Value) {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"users_ids": "U1", "text": "first", "campaign": "autumn"})).await;
+    let first = daemon.becomes(&first, "sent").await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    (env, daemon, first)
+}
+
+async fn resume(daemon: &Daemon) {
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cancels_what_is_queued_for_the_person() {
+    let (env, daemon, first) = begun().await;
+    let chat = &first["chat_id"];
+    let by_chat = enqueue(&daemon, json!({"chat_id": chat, "text": "2", "campaign": "autumn"})).await;
+    let by_user = enqueue(&daemon, json!({"users_ids": "U1", "text": "3", "campaign": "autumn"})).await;
+    let all_the_same =
+        enqueue(&daemon, json!({"chat_id": chat, "text": "4", "campaign": "autumn", "stop_on_reply": false}))
+            .await;
+    let no_campaign = enqueue(&daemon, json!({"chat_id": chat, "text": "5"})).await;
+    let asked = enqueue(&daemon, json!({"chat_id": chat, "text": "6", "stop_on_reply": true})).await;
+    let another = enqueue(&daemon, json!({"users_ids": "U2", "text": "to U2", "campaign": "autumn"})).await;
+    writes(env.sandbox.world(), chat, "r1", "Yes, call me tomorrow", false, None);
+    resume(&daemon).await;
+    for id in [&by_chat, &by_user, &asked] {
+        assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "replied");
+    }
+    for id in [&all_the_same, &no_campaign, &another] {
+        daemon.becomes(id, "sent").await;
+    }
+    let mut sent: Vec<String> =
+        texts(&env.sandbox.world().deliveries()).into_iter().map(str::to_owned).collect();
+    sent.sort();
+    assert_eq!(sent, ["4", "5", "first", "to U2"]);
+    // By the provider's clock, which is known to a second: one of the messages that were sent just before.
+    let answered = env.sql("SELECT id FROM messages WHERE replied_at IS NOT NULL");
+    assert_eq!(answered.len(), 1, "{answered:?}");
+    let (_, shown) = run(env.outboxd(&["show", &answered[0]]), "");
+    assert!(shown.contains("replied"), "{shown}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_before_the_campaign_is_not_an_answer_to_it() {
+    let env = TestEnv::new().await.hasty();
+    let world = env.sandbox.world();
+    world.add_chat_with_user("acc_1", "U1", "c1");
+    writes(world, &json!("c1"), "old", "See you next year", false, Some(ago(3600)));
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"chat_id": "c1", "text": "1", "campaign": "autumn"})).await;
+    daemon.becomes(&first, "sent").await;
+    let second = enqueue(&daemon, json!({"chat_id": "c1", "text": "2", "campaign": "autumn"})).await;
+    daemon.becomes(&second, "sent").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_automatic_answer_holds_the_follow_up_and_does_not_end_the_campaign() {
+    let (env, daemon, first) = begun().await;
+    let chat = &first["chat_id"];
+    let second = enqueue(&daemon, json!({"chat_id": chat, "text": "2", "campaign": "autumn"})).await;
+    writes(env.sandbox.world(), chat, "r1", "Automatic reply: I am out of office.", false, None);
+    resume(&daemon).await;
+    assert!(
+        crate::daemon::eventually(async || {
+            let (_, explained) = daemon.get(&format!("/v1/messages/{second}/explain")).await;
+            explained["reason"] == "out_of_office" && explained["until"].is_string()
+        })
+        .await
+    );
+    let (ok, said) = run(env.outboxd(&["go", "--person", "U1", "--account", "acc_1"]), "");
+    assert!(ok && said.contains("goes on"), "{said}");
+    daemon.becomes(&second, "sent").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owners_own_words_hold_the_follow_up_and_our_echo_does_not() {
+    let (env, daemon, first) = begun().await;
+    let chat = &first["chat_id"];
+    let second = enqueue(&daemon, json!({"chat_id": chat, "text": "2", "campaign": "autumn"})).await;
+    resume(&daemon).await;
+    // The chat holds our own first message only.
+    daemon.becomes(&second, "sent").await;
+    daemon.post("/v1/pause", "").await;
+    writes(env.sandbox.world(), chat, "mine", "Let us talk on Monday", true, None);
+    let third = enqueue(&daemon, json!({"chat_id": chat, "text": "3", "campaign": "autumn"})).await;
+    resume(&daemon).await;
+    assert!(
+        crate::daemon::eventually(async || {
+            let (_, explained) = daemon.get(&format!("/v1/messages/{third}/explain")).await;
+            explained["reason"] == "owner_wrote"
+        })
+        .await
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_to_be_left_alone_suppresses_the_person_on_every_account() {
+    let (env, daemon, first) = begun().await;
+    let chat = &first["chat_id"];
+    let second = enqueue(&daemon, json!({"chat_id": chat, "text": "2", "campaign": "autumn"})).await;
+    writes(env.sandbox.world(), chat, "r1", "Please stop writing to me.", false, None);
+    resume(&daemon).await;
+    assert_eq!(daemon.becomes(&second, "cancelled").await["reason"], "suppressed");
+    let hello = json!({"account_id": "acc_2", "users_ids": "U1", "text": "hello"}).to_string();
+    assert_eq!(daemon.post("/v1/messages", &hello).await.0, 409);
+    let (_, list) = run(env.outboxd(&["suppress", "list"]), "");
+    assert!(list.starts_with("person\tU1\tall\tsuppressed"), "{list}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_chat_cannot_be_read_the_follow_up_waits_and_the_rest_goes_on() {
+    let (env, daemon, first) = begun().await;
+    let chat = &first["chat_id"];
+    let second = enqueue(&daemon, json!({"chat_id": chat, "text": "2", "campaign": "autumn"})).await;
+    let another = enqueue(&daemon, json!({"users_ids": "U2", "text": "to U2"})).await;
+    env.sandbox.fault(Fault::internal_error(false).at(Endpoint::ListMessages).always());
+    resume(&daemon).await;
+    daemon.becomes(&another, "sent").await;
+    assert!(
+        crate::daemon::eventually(async || {
+            let (_, explained) = daemon.get(&format!("/v1/messages/{second}/explain")).await;
+            explained["reason"] == "reply_unknown"
+        })
+        .await
+    );
+    assert!(!texts(&env.sandbox.world().deliveries()).contains(&"2"));
+    daemon.stop().await;
+}

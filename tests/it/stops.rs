@@ -1,0 +1,212 @@
+//! Stops of a person, a chat or a campaign, and the suppression list, by every door (P5).
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, run, texts};
+
+/// Starts a daemon that sends nothing yet, because everything is paused.
+async fn quiet() -> (TestEnv, Daemon) {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    (env, daemon)
+}
+
+async fn enqueue(daemon: &Daemon, message: Value) -> String {
+    let mut message = message;
+    if message["account_id"].is_null() {
+        message["account_id"] = json!("acc_1");
+    }
+    daemon.enqueue(&message.to_string()).await
+}
+
+async fn explain(daemon: &Daemon, id: &str) -> (String, Value) {
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    (explained["reason"].as_str().unwrap_or_default().to_owned(), explained["waits_for"].clone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suppressed_person_gets_nothing_by_any_door() {
+    let (env, daemon) = quiet().await;
+    let theirs = enqueue(&daemon, json!({"users_ids": "U1", "text": "to U1"})).await;
+    let group = enqueue(&daemon, json!({"users_ids": ["U2", "U1"], "name": "both", "text": "to both"})).await;
+    let other_account =
+        enqueue(&daemon, json!({"account_id": "acc_2", "users_ids": "U1", "text": "from acc_2"})).await;
+    let another = enqueue(&daemon, json!({"users_ids": "U2", "text": "to U2"})).await;
+    let (ok, said) = run(env.outboxd(&["suppress", "add", "U1", "--note", "asked us"]), "");
+    assert!(ok && said.contains("person U1 is suppressed; 3 queued messages cancelled"), "{said}");
+    for id in [&theirs, &group, &other_account] {
+        let message = daemon.becomes(id, "cancelled").await;
+        assert_eq!(message["reason"], "suppressed", "{message}");
+    }
+
+    let hello = json!({"account_id": "acc_1", "users_ids": "U1", "text": "again"}).to_string();
+    let (code, refused) = daemon.post("/v1/messages", &hello).await;
+    assert_eq!((code, &refused["error"]["code"]), (409, &json!("suppressed")), "{refused}");
+    let (_, batch) = daemon.post("/v1/messages", &format!("[{hello}]")).await;
+    assert_eq!(batch["results"][0]["error"]["code"], "suppressed", "{batch}");
+    let both = json!({"account_id": "acc_3", "users_ids": ["U3", "U1"], "name": "n", "text": "x"});
+    assert_eq!(daemon.post("/v1/messages", &both.to_string()).await.0, 409, "a group with the person");
+    let insert =
+        "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'U1', 'by SQL') RETURNING id";
+    let row = daemon.becomes(&env.sql(insert)[0], "rejected").await;
+    assert_eq!(row["reason"], "suppressed", "{row}");
+    std::fs::write(env.path("rows.ndjson"), format!("{hello}\n")).expect("written");
+    let (ok, said) = run(env.outboxd(&["forecast", "--with", "rows.ndjson"]), "");
+    assert!(!ok && said.contains("suppression list"), "{said}");
+
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    assert_eq!(texts(&env.delivered(1).await), ["to U2"]);
+    daemon.becomes(&another, "sent").await;
+    let (ok, said) = run(env.outboxd(&["suppress", "check", "U1"]), "");
+    assert!(ok && said.contains("suppressed on every account"), "{said}");
+    let (_, said) = run(env.outboxd(&["suppress", "list"]), "");
+    assert!(said.starts_with("person\tU1\tall\tsuppressed\t") && said.contains("asked us"), "{said}");
+    let (ok, _) = run(env.outboxd(&["suppress", "remove", "U1"]), "");
+    assert!(ok);
+    assert_eq!(daemon.post("/v1/messages", &hello).await.0, 201);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_with_a_suppressed_person_is_closed_from_the_moment_that_it_is_known() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"users_ids": "U1", "text": "first"})).await;
+    let sent = daemon.becomes(&first, "sent").await;
+    daemon.post("/v1/pause", "").await;
+    let chat = &sent["chat_id"];
+    let second = enqueue(&daemon, json!({"chat_id": chat, "text": "second"})).await;
+    let (code, stopped) =
+        daemon.post("/v1/stops", r#"{"scope": "person", "key": "U1", "reason": "suppressed"}"#).await;
+    assert_eq!((code, &stopped["messages"]), (200, &json!(1)), "{stopped}");
+    assert_eq!(daemon.becomes(&second, "cancelled").await["reason"], "suppressed");
+    let third = json!({"account_id": "acc_1", "chat_id": chat, "text": "third"});
+    let (code, refused) = daemon.post("/v1/messages", &third.to_string()).await;
+    assert_eq!((code, &refused["error"]["code"]), (409, &json!("suppressed")), "{refused}");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_queued_for_a_chat_joins_its_user_when_the_answer_to_a_send_names_the_chat() {
+    let env = TestEnv::new().await.hasty();
+    env.sandbox.world().add_chat_with_user("acc_1", "U1", "c1");
+    let daemon = env.serve().await;
+    let later = "2999-01-01T00:00:00Z";
+    let waiting = enqueue(&daemon, json!({"chat_id": "c1", "text": "later", "not_before": later})).await;
+    let first = enqueue(&daemon, json!({"users_ids": "U1", "text": "first"})).await;
+    daemon.becomes(&first, "sent").await;
+    assert_eq!(env.sql("SELECT DISTINCT thread FROM messages"), ["user:U1"]);
+    daemon.post("/v1/stops", r#"{"scope": "person", "key": "U1", "reason": "suppressed"}"#).await;
+    assert_eq!(daemon.becomes(&waiting, "cancelled").await["reason"], "suppressed");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_person_waits_while_the_rest_of_the_campaign_goes_on() {
+    let (env, daemon) = quiet().await;
+    let mut ids = Vec::new();
+    for n in 1..=3 {
+        let message = json!({"users_ids": format!("U{n}"), "text": format!("to U{n}"), "campaign": "autumn"});
+        ids.push(enqueue(&daemon, message).await);
+    }
+    let (ok, said) = run(env.outboxd(&["stop", "--person", "U1", "--note", "on the phone"]), "");
+    assert!(ok && said.contains("1 queued messages wait"), "{said}");
+    daemon.post("/v1/resume", "").await;
+    assert_eq!(texts(&env.delivered(2).await), ["to U2", "to U3"]);
+    assert_eq!(explain(&daemon, &ids[0]).await, ("stopped".to_owned(), json!("person")));
+    // What is queued while the stop is in force waits as well.
+    let later = enqueue(&daemon, json!({"users_ids": "U1", "text": "one more", "allow_repeat": true})).await;
+    let last = enqueue(&daemon, json!({"users_ids": "U4", "text": "to U4"})).await;
+    daemon.becomes(&last, "sent").await;
+    assert_eq!(explain(&daemon, &later).await.0, "stopped");
+    let (_, listed) = run(env.outboxd(&["stop", "--list"]), "");
+    assert!(listed.starts_with("person\tU1\tall\tstopped\tlifted\t") && listed.contains("on the phone"));
+    let (ok, said) = run(env.outboxd(&["go", "--person", "U1"]), "");
+    assert!(ok && said.contains("person U1 goes on"), "{said}");
+    daemon.becomes(&ids[0], "sent").await;
+    daemon.becomes(&later, "sent").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_campaign_holds_no_other_and_survives_a_restart() {
+    let (env, daemon) = quiet().await;
+    let mut of_autumn = Vec::new();
+    for n in 1..=5 {
+        let message = json!({"users_ids": format!("U{n}"), "text": "autumn", "campaign": "autumn"});
+        of_autumn.push(enqueue(&daemon, message).await);
+    }
+    let winter = enqueue(&daemon, json!({"users_ids": "W1", "text": "winter", "campaign": "winter"})).await;
+    let until = "2999-01-01T00:00:00.000Z";
+    let body = json!({"scope": "campaign", "key": "autumn", "until": until});
+    let (code, stopped) = daemon.post("/v1/stops", &body.to_string()).await;
+    assert_eq!((code, &stopped["messages"]), (200, &json!(5)), "{stopped}");
+    daemon.post("/v1/resume", "").await;
+    daemon.becomes(&winter, "sent").await;
+    daemon.kill();
+    let daemon = env.serve().await;
+    let late = enqueue(&daemon, json!({"users_ids": "U9", "text": "autumn", "campaign": "autumn"})).await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{late}/explain")).await;
+    assert_eq!(
+        (&explained["reason"], &explained["until"]),
+        (&json!("stopped"), &json!(until)),
+        "{explained}"
+    );
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["winter"]);
+    let (_, lifted) = daemon.post("/v1/go", r#"{"scope": "campaign", "key": "autumn"}"#).await;
+    assert_eq!(lifted["stops"], 1, "{lifted}");
+    for id in of_autumn.iter().chain([&late]) {
+        daemon.becomes(id, "sent").await;
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_daemon_had_not_released_goes_on_after_the_start() {
+    let (env, daemon) = quiet().await;
+    let id = enqueue(&daemon, json!({"users_ids": "U1", "text": "hello"})).await;
+    daemon.post("/v1/stops", r#"{"scope": "person", "key": "U1"}"#).await;
+    daemon.post("/v1/resume", "").await;
+    daemon.kill();
+    // As if it had ended between the two transactions of `go`.
+    env.sql("DELETE FROM stops RETURNING '' || id");
+    let daemon = env.serve().await;
+    daemon.becomes(&id, "sent").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_makes_no_sense_is_refused_with_every_fault() {
+    let (env, daemon) = quiet().await;
+    for (body, field) in [
+        (json!({"scope": "persons", "key": "U1"}), "scope"),
+        (json!({"scope": "person", "key": " "}), "key"),
+        (json!({"scope": "person", "key": "NULL"}), "key"),
+        (json!({"scope": "person", "key": "https://www.linkedin.com/in/jane-doe/"}), "key"),
+        (json!({"scope": "campaign"}), "key"),
+        (json!({"scope": "person", "key": "U1", "account_id": "1"}), "account_id"),
+        (json!({"scope": "person", "key": "U1", "until": "2020-01-01T00:00:00Z"}), "until"),
+        (json!({"scope": "person", "key": "U1", "until": "soon"}), "until"),
+        (json!({"scope": "person", "key": "U1", "for": "-1h"}), "for"),
+        (json!({"scope": "person", "key": "U1", "reason": "replied"}), "reason"),
+        (json!({"scope": "person", "key": "U1", "reason": "suppressed", "for": "1d"}), "until"),
+        (json!({"scope": "person", "key": "U1", "who": "me"}), "who"),
+    ] {
+        let (code, refused) = daemon.post("/v1/stops", &body.to_string()).await;
+        assert_eq!((code, &refused["error"]["field"]), (422, &json!(field)), "{body}: {refused}");
+    }
+    let (code, rows) = daemon
+        .post("/v1/stops", r#"[{"scope": "person", "key": "U1"}, {"scope": "person", "key": "a b"}, 7]"#)
+        .await;
+    assert_eq!((code, &rows["accepted"], &rows["refused"]), (200, &json!(1), &json!(2)), "{rows}");
+    assert_eq!(env.sql("SELECT key FROM stops"), ["U1"]);
+    assert_eq!(daemon.post("/v1/go", r#"{"scope": "person", "key": "U7"}"#).await.1["stops"], 0);
+    let (ok, said) = run(env.outboxd(&["stop"]), "");
+    assert!(!ok && said.contains("say what to stop"), "{said}");
+    std::fs::write(env.path("people.csv"), "user_id,why\nU5,asked\nnull,x\nU6\n").expect("written");
+    let (ok, said) = run(env.outboxd(&["suppress", "import", "people.csv"]), "");
+    assert!(!ok && said.contains("error: line 3: `key` is \"null\""), "{said}");
+    assert!(said.contains("2 people are suppressed, 0 queued messages cancelled; 1 rows refused"), "{said}");
+    daemon.stop().await;
+}

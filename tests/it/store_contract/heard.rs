@@ -1,0 +1,206 @@
+//! What was heard changes the queue, each thing once, and before the intent (P5).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outboxd::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
+use outboxd::domain::message::{ChatId, Inbox, MessageId, NewMessage};
+use outboxd::domain::reason::Reason;
+use outboxd::domain::state::StateName;
+use outboxd::domain::stop::{NewStop, StopKey, StopReason, StopScope};
+use outboxd::store::{Begun, Consequences, HoldFor, NewWebhook};
+
+use crate::queue::{Queue, account, at, sent, to_chat, to_user};
+
+const HOLD_FOR: HoldFor = HoldFor {
+    owner_wrote: Duration::from_secs(72 * 3600),
+    out_of_office: Duration::from_secs(7 * 86_400),
+    everywhere: false,
+};
+
+fn of_campaign(message: NewMessage) -> NewMessage {
+    NewMessage { campaign: Some("autumn".into()), ..message }
+}
+
+fn message(id: &str, is_sender: Option<bool>, at: Timestamp) -> HeardMessage {
+    HeardMessage {
+        chat_id: ChatId::new("c"),
+        message_id: id.into(),
+        sender_id: Some(if is_sender == Some(true) { "me".into() } else { "U1".into() }),
+        is_sender,
+        at,
+        meaning: Meaning::Reply,
+    }
+}
+
+async fn hear(queue: &Queue, news: News, webhook: Option<i64>, now: Timestamp) -> Consequences {
+    let heard = Heard { account_id: account("1"), news };
+    queue.store.hear(heard, webhook, HOLD_FOR, now).await.unwrap()
+}
+
+/// Sends a first message of a campaign into chat `c`; its id at the provider is `m1`.
+async fn begun(queue: &Queue) -> MessageId {
+    let first = queue.enqueue(of_campaign(to_chat("c", "first")), at(0)).await;
+    queue.attempt(first, 1, sent()).await;
+    first
+}
+
+#[tokio::test]
+async fn an_answer_between_the_claim_and_the_intent_stops_the_message() {
+    let queue = Queue::new().await;
+    begun(&queue).await;
+    let second = queue.enqueue(of_campaign(to_chat("c", "second")), at(200)).await;
+    let seq = queue.view(second).await.seq;
+    // As if the row were queued again after the answer had cancelled what waited.
+    let done = hear(&queue, News::Message(message("r1", Some(false), at(300))), None, at(300)).await;
+    assert_eq!((done.result, done.cancelled), (Some("replied"), 1));
+    assert_eq!(queue.state(second).await, (StateName::Cancelled, Reason::Replied));
+    let late = queue.enqueue(of_campaign(to_chat("c", "late")), at(301)).await;
+    assert_eq!(queue.begin(late, 1, at(302)).await, Begun::Withdrawn, "the campaign was answered");
+    assert!(queue.store.cancel_answered(queue.view(late).await.seq, at(303)).await.unwrap());
+    assert!(!queue.store.cancel_answered(seq, at(303)).await.unwrap(), "it was cancelled before");
+    // What is not of the campaign, and was queued after the answer, is a new matter.
+    let another = queue.enqueue(to_chat("c", "another"), at(304)).await;
+    assert_eq!(queue.begin(another, 1, at(305)).await, Begun::Granted);
+    queue.check();
+}
+
+#[tokio::test]
+async fn an_answer_in_another_chat_of_the_person_stops_as_well() {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(of_campaign(to_user("U1", Inbox::OfPolicy)), at(0)).await;
+    queue.attempt(first, 1, sent()).await;
+    let follow_up = NewMessage { text: "again".into(), ..of_campaign(to_user("U1", Inbox::OfPolicy)) };
+    let second = queue.enqueue(follow_up, at(200)).await;
+    let elsewhere = HeardMessage { chat_id: ChatId::new("other"), ..message("r1", None, at(300)) };
+    assert_eq!(hear(&queue, News::Message(elsewhere), None, at(300)).await.cancelled, 1);
+    assert_eq!(queue.state(second).await, (StateName::Cancelled, Reason::Replied));
+}
+
+#[tokio::test]
+async fn our_own_echo_is_neither_an_answer_nor_the_owner() {
+    let queue = Queue::new().await;
+    begun(&queue).await;
+    let ids = queue.value("SELECT message_id FROM sent_ids");
+    let second = queue.enqueue(of_campaign(to_chat("c", "second")), at(200)).await;
+    for is_sender in [Some(true), Some(false), None] {
+        let echo = HeardMessage { message_id: ids.clone(), ..message("", is_sender, at(300)) };
+        assert_eq!(hear(&queue, News::Message(echo), None, at(300)).await.result, Some("own"));
+    }
+    // The echo may come before the answer to its call: it is judged when the call is settled.
+    assert_eq!(queue.begin(second, 1, at(400)).await, Begun::Granted);
+    let early = News::Message(message("m-second", Some(true), at(401)));
+    assert_eq!(hear(&queue, early.clone(), None, at(401)).await, Consequences::default());
+    assert_eq!(queue.value("SELECT count(*) FROM stops"), "0");
+    let settlement = queue.settlement(second, 1, sent()).await;
+    assert!(queue.store.settle(settlement).await.unwrap());
+    assert_eq!(hear(&queue, early, None, at(460)).await.result, Some("owner_wrote"), "another id than ours");
+}
+
+#[tokio::test]
+async fn a_sender_that_once_was_ours_is_ours_whatever_the_flag_says() {
+    let queue = Queue::new().await;
+    begun(&queue).await;
+    let ids = queue.value("SELECT message_id FROM sent_ids");
+    let echo = HeardMessage { message_id: ids, ..message("", Some(true), at(300)) };
+    hear(&queue, News::Message(echo), None, at(300)).await;
+    let waiting = queue.enqueue(of_campaign(to_chat("c", "second")), at(301)).await;
+    let by_hand = HeardMessage { sender_id: Some("me".into()), ..message("h1", Some(false), at(310)) };
+    let done = hear(&queue, News::Message(by_hand), None, at(310)).await;
+    assert_eq!(done.result, Some("owner_wrote"));
+    assert_eq!(queue.state(waiting).await, (StateName::Queued, Reason::OwnerWrote));
+}
+
+#[tokio::test]
+async fn each_message_takes_effect_once_however_often_it_comes() {
+    let queue = Queue::new().await;
+    let first = begun(&queue).await;
+    let mut results = Vec::new();
+    for event in ["evt_1", "evt_2", "evt_1"] {
+        let webhook = NewWebhook {
+            event_id: event.into(),
+            kind: "message.new".into(),
+            account_id: Some(account("1")),
+            body: "{}".into(),
+        };
+        queue.store.keep_webhook(webhook, at(300)).await.unwrap();
+    }
+    let (waiting, _) = queue.store.waiting_webhooks(10, at(301)).await.unwrap();
+    assert_eq!(waiting.len(), 2, "the same event is kept once");
+    for webhook in waiting {
+        let news = News::Message(message("r1", Some(false), at(300)));
+        results.push(hear(&queue, news, Some(webhook.seq), at(301)).await.result);
+    }
+    assert_eq!(results, [Some("replied"), Some("known")]);
+    assert_eq!(queue.store.waiting_webhooks(10, at(400)).await.unwrap().0, []);
+    assert_eq!(queue.value("SELECT count(*) FROM webhooks WHERE body IS NOT NULL"), "0", "words of others");
+    assert_eq!(queue.value("SELECT count(*) FROM events WHERE kind = 'reply'"), "1");
+    assert_eq!(queue.view(first).await.replied_at, Some(at(300)));
+}
+
+#[tokio::test]
+async fn receipts_of_a_message_and_of_a_chat_set_their_times_once() {
+    let queue = Queue::new().await;
+    let first = begun(&queue).await;
+    let id = queue.value("SELECT message_id FROM sent_ids");
+    let sent_at = queue.view(first).await.sent_at.unwrap();
+    let receipt = |message_id: Option<String>, seconds, is_read| {
+        let at = sent_at + Duration::from_secs(seconds);
+        News::Receipt(Receipt { message_id, chat_id: Some(ChatId::new("c")), at, is_read })
+    };
+    assert_eq!(
+        hear(&queue, receipt(Some(id.clone()), 10, false), None, at(300)).await.result,
+        Some("delivered")
+    );
+    assert_eq!(
+        hear(&queue, receipt(Some("x".into()), 10, true), None, at(300)).await.result,
+        Some("nothing")
+    );
+    assert_eq!(hear(&queue, receipt(None, 20, true), None, at(300)).await.result, Some("read"));
+    assert_eq!(hear(&queue, receipt(Some(id), 30, true), None, at(300)).await.result, Some("nothing"));
+    let view = queue.view(first).await;
+    let after = |seconds| Some(sent_at + Duration::from_secs(seconds));
+    assert_eq!((view.delivered_at, view.read_at), (after(10), after(20)));
+    queue.check();
+}
+
+#[tokio::test]
+async fn a_stop_withdraws_the_intent_of_a_message_that_it_has_not_reached() {
+    let queue = Queue::new().await;
+    let waiting = queue.enqueue(to_user("U1", Inbox::OfPolicy), at(0)).await;
+    for (scope, key) in [("person", "U1"), ("campaign", "autumn")] {
+        queue
+            .sql()
+            .execute(
+                "INSERT INTO stops (scope, key, reason, actor, at) VALUES (?1, ?2, 'stopped', 'x', '2026-11-22T09:00:00.000Z')",
+                [scope, key],
+            )
+            .unwrap();
+    }
+    assert_eq!(queue.begin(waiting, 1, at(10)).await, Begun::Withdrawn);
+    queue.sql().execute("DELETE FROM stops WHERE scope = 'person'", []).unwrap();
+    assert_eq!(queue.begin(waiting, 1, at(20)).await, Begun::Granted, "it is of no campaign");
+    queue.check();
+}
+
+#[tokio::test]
+async fn a_stop_follows_the_wall_clock_only_if_it_was_given_as_a_length() {
+    let queue = Queue::new().await;
+    let mut ids = Vec::new();
+    for (user, has_length) in [("U1", true), ("U2", false)] {
+        ids.push(queue.enqueue(to_user(user, Inbox::OfPolicy), at(0)).await);
+        let key = StopKey { scope: StopScope::Person, key: user.into(), account_id: None };
+        let (reason, until, actor) = (StopReason::Stopped, Some(at(7200)), "x".to_owned());
+        let stop = NewStop { key, reason, until, has_length, actor, note: None };
+        queue.store.stop(vec![stop], at(1)).await.unwrap();
+    }
+    let step = outboxd::store::ClockStep { from: at(10), to: at(3610) };
+    let reading = outboxd::store::ClockReading { wall: at(3610), boot: None };
+    queue.store.move_times(step, reading).await.unwrap();
+    let waits: Vec<_> = [
+        queue.view(ids[0]).await.waiting.unwrap().retry_at,
+        queue.view(ids[1]).await.waiting.unwrap().retry_at,
+    ]
+    .to_vec();
+    assert_eq!(waits, [Some(at(10_800)), Some(at(7200))]);
+}
