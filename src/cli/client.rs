@@ -62,10 +62,20 @@ pub(super) fn problem(error: &FieldError) -> String {
 /// Returns a request as JSON, without the fields that are not given.
 fn given(body: &impl Serialize) -> Result<Value, Failure> {
     let mut body = serde_json::to_value(body).map_err(|error| Failure::unexpected(error.into()))?;
-    if let Some(object) = body.as_object_mut() {
-        object.retain(|_, value| !value.is_null());
-    }
+    leave_out_nulls(&mut body);
     Ok(body)
+}
+
+/// Removes the nulls of an object, and of the objects in its arrays.
+fn leave_out_nulls(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|_, value| !value.is_null());
+            object.values_mut().filter(|value| value.is_array()).for_each(leave_out_nulls);
+        }
+        Value::Array(rows) => rows.iter_mut().for_each(leave_out_nulls),
+        _ => {}
+    }
 }
 
 impl Client {

@@ -80,22 +80,15 @@ pub struct Forward {
 #[serde(deny_unknown_fields)]
 pub struct NewAttachment {
     /// A file on the daemon's machine, in one of its `attachments.roots`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Base64.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub content: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// `native` or `file`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub send_mode: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub voice_note: Option<bool>,
     /// Playing time, in seconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
 }
 

@@ -17,20 +17,16 @@ pub struct StopRequest {
     #[schema(required, nullable = false)]
     pub key: Option<String>,
     /// Only on this account.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub account_id: Option<String>,
     /// `stopped` if left out, or `suppressed`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// A time in the future; without an end, it lasts until it is lifted.
     #[schema(format = DateTime)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// A length such as `2h` or `1d`.
-    #[serde(rename = "for", skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "for")]
     pub length: Option<String>,
     #[schema(max_length = 500)]
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
