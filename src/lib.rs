@@ -19,7 +19,8 @@
 //! | [`provider`] | the interface to Unipile, and the meaning of its answers | the store |
 //! | [`sandbox`] | a Unipile and a LinkedIn to test against | the rest of this program |
 //! | [`engine`] | one loop per account, one supervisor that sleeps for all | SQL, HTTP, JSON |
-//! | [`http`] | the API on the socket: routes and wire types | SQL, Unipile |
+//! | [`types`] | the wire types of the API, with their OpenAPI schemas | everything except `domain` |
+//! | [`http`] | the API on the socket | SQL, Unipile |
 //! | [`inbound`] | what Unipile reports by webhook: receipts, answers, states of accounts | SQL, HTTP routes |
 //! | [`intake`] | rows that other programs INSERT | SQL, Unipile |
 //! | [`inbound`] | webhooks from Unipile: received, verified, stored | SQL, the engine |
@@ -45,3 +46,4 @@ pub mod sandbox;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod types;

@@ -4,42 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 use super::times;
-
-/// The field `unipile` of an account.
-#[derive(Deserialize)]
-pub(super) struct AccountSnapshot {
-    name: Option<String>,
-    provider: Option<String>,
-    status: Option<String>,
-    #[serde(default)]
-    is_locked: Option<bool>,
-    products: Option<BTreeMap<String, String>>,
-    read_at: Option<Timestamp>,
-    inboxes: Option<Vec<Inbox>>,
-    credits: Option<BTreeMap<String, u64>>,
-    credits_read_at: Option<Timestamp>,
-    #[serde(default)]
-    is_old: bool,
-    tried_at: Option<Timestamp>,
-    problem: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Inbox {
-    id: String,
-    #[serde(default)]
-    disabled: bool,
-}
+use crate::types::Time;
+use crate::types::account::{AccountSnapshot, Inbox};
 
 impl AccountSnapshot {
     /// Returns a row for each known part, with its times in the account's `zone`.
     pub(super) fn rows(&self, zone: &TimeZone) -> Vec<(&'static str, String)> {
-        let read = |at: Option<Timestamp>| at.map(|at| format!(" (read {})", times::full_in(Some(at), zone)));
+        let read = |at: Option<Time>| at.map(|at| format!(" (read {})", times::full_in(Some(at), zone)));
         let inboxes = self.inboxes.as_ref().map(|inboxes| {
             let shown: Vec<String> = inboxes.iter().map(Inbox::text).collect();
             if shown.is_empty() { "none".to_owned() } else { shown.join(", ") }

@@ -5,15 +5,16 @@
 //! "everything".
 
 use clap::Args;
-use jiff::{Span, Timestamp};
-use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::{Map, Value, json};
+use jiff::Span;
+use serde::de::DeserializeOwned;
+use serde_json::json;
 
 use super::client::{Answer, Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Typed};
 use super::{Globals, Json, render};
+use crate::types::account::{PauseRequest, Paused, ResumeRequest, Resumed};
+use crate::types::message::Cancelled;
 
 /// `outboxd cancel`.
 #[derive(Debug, Args)]
@@ -68,29 +69,6 @@ pub(super) struct Resume {
     restored: bool,
     #[command(flatten)]
     json: Json,
-}
-
-#[derive(Deserialize)]
-struct Cancelled {
-    id: String,
-    was: Option<String>,
-    #[serde(default)]
-    already_cancelled: bool,
-}
-
-#[derive(Deserialize)]
-struct Paused {
-    #[serde(default)]
-    already_paused: bool,
-    until: Option<Timestamp>,
-    zone: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Resumed {
-    restored: Option<IgnoredAny>,
-    #[serde(default)]
-    was_paused: bool,
 }
 
 /// Cancels messages one by one: a failure for one does not affect the others. The first failure determines the exit
@@ -160,12 +138,10 @@ pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failu
         Some(typed) => Some(typed.resolve(&client, account).await?),
         None => None,
     };
-    let mut body = Map::new();
-    body.extend(until.map(|at| ("until".to_owned(), times::wire(at).into())));
     // The daemon computes the end by its own clock, so the length is right even if this machine's clock is wrong.
-    body.extend(pause.length.map(|span| ("for".to_owned(), span.to_string().into())));
-    body.extend(pause.note.map(|note| ("note".to_owned(), note.into())));
-    let answer = client.post(&path, &Value::Object(body)).await?;
+    let length = pause.length.map(|span| span.to_string());
+    let body = PauseRequest { until: until.map(times::wire), length, note: pause.note };
+    let answer = client.post(&path, &body).await?;
     told(&answer, pause.json, |paused: Paused| {
         let already = if paused.already_paused { " (it was paused already)" } else { "" };
         let until = match paused.until {
@@ -179,13 +155,13 @@ pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failu
 /// Resumes sending.
 pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Failure> {
     let path = resume.whom.path("resume")?;
-    let mut body = Map::new();
-    body.extend(resume.lift_hold.then(|| ("lift_hold".to_owned(), true.into())));
-    body.extend(resume.restored.then(|| ("restored".to_owned(), true.into())));
-    let body = Value::Object(body);
+    let body = ResumeRequest {
+        lift_hold: resume.lift_hold.then_some(true),
+        restored: resume.restored.then_some(true),
+    };
     let answer = globals.client()?.post(&path, &body).await?;
     told(&answer, resume.json, |resumed: Resumed| {
-        if resumed.restored.is_some() {
+        if resumed.restored.flatten().is_some() {
             return "still held as a copy that was restored: see docs/operations.md, then add --restored\n"
                 .to_owned();
         }

@@ -3,13 +3,12 @@
 //! The daemon writes the copy; this command does not open the database.
 
 use clap::Args;
-use serde::Deserialize;
-use serde_json::json;
 
 use super::Json;
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::render;
+use crate::types::operations::{self as types, BackupRequest};
 
 /// `outboxd backup`.
 #[derive(Debug, Args)]
@@ -21,21 +20,13 @@ pub(super) struct Backup {
     json: Json,
 }
 
-#[derive(Deserialize)]
-struct Made {
-    path: String,
-    bytes: u64,
-    messages: u64,
-}
-
 /// Requests a backup; returns when it is complete and on disk.
 pub(super) async fn backup(client: &Client, backup: Backup) -> Result<Exit, Failure> {
-    let body = backup.name.map_or_else(|| json!({}), |name| json!({ "name": name }));
-    let answer = client.post_at_length("/v1/backup", &body).await?;
+    let answer = client.post_at_length("/v1/backup", &BackupRequest { name: backup.name }).await?;
     if backup.json.json {
         return answer.pass_on();
     }
-    let Made { path, bytes, messages } = answer.read()?;
+    let types::Backup { path, bytes, messages, .. } = answer.read()?;
     let path = render::line(&path);
     render::print(&format!("{path} ({messages} messages, {bytes} bytes)\n"))?;
     Ok(Exit::Done)

@@ -2,21 +2,10 @@
 //!
 //! It is the field `cap` of an account in the API.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 use super::times;
-
-/// The field `cap` of an account.
-#[derive(Debug, Deserialize)]
-pub(super) struct Cap {
-    cap: String,
-    window: String,
-    limit: u64,
-    used: u64,
-    frees_at: Option<Timestamp>,
-}
+use crate::types::account::Cap;
 
 impl Cap {
     /// Formats the cap as `40/40 new_chat 24h`, or `no cap`.

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
-use serde::Deserialize;
+use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::exit::{Exit, Failure};
 use super::render;
+use crate::types::error::{ErrorBody, FieldError};
 
 /// Timeout of an ordinary request. A commit takes milliseconds; a full disk or a locked queue takes seconds.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
@@ -50,38 +51,30 @@ enum Asked {
     ToAct,
 }
 
-/// One problem that the daemon reported.
-#[derive(Debug, Clone, Deserialize)]
-pub(super) struct Refusal {
-    #[serde(default)]
-    pub(super) code: String,
-    #[serde(default)]
-    field: String,
-    problem: String,
-    #[serde(default)]
-    fix: String,
+/// Returns the line about a problem that is shown to a person.
+pub(super) fn problem(error: &FieldError) -> String {
+    let FieldError { field, problem, fix, .. } = error;
+    let start = if field.is_empty() { String::new() } else { format!("`{field}` ") };
+    let end = if fix.is_empty() { String::new() } else { format!("; {fix}") };
+    render::line(&format!("{start}{problem}{end}"))
 }
 
-/// The format of every error.
-#[derive(Debug, Deserialize)]
-struct ErrorBody {
-    error: Refusal,
-    #[serde(default)]
-    errors: Vec<Refusal>,
-    existing_id: Option<String>,
+/// Returns a request as JSON, without the fields that are not given.
+fn given(body: &impl Serialize) -> Result<Value, Failure> {
+    let mut body = serde_json::to_value(body).map_err(|error| Failure::unexpected(error.into()))?;
+    leave_out_nulls(&mut body);
+    Ok(body)
 }
 
-impl Refusal {
-    /// Returns the line that is shown to a person.
-    pub(super) fn line(&self) -> String {
-        let mut line = match self.field.as_str() {
-            "" => self.problem.clone(),
-            field => format!("`{field}` {}", self.problem),
-        };
-        if !self.fix.is_empty() {
-            line = format!("{line}; {}", self.fix);
+/// Removes the nulls of an object, and of the objects in its arrays.
+fn leave_out_nulls(value: &mut Value) {
+    match value {
+        Value::Object(object) => {
+            object.retain(|_, value| !value.is_null());
+            object.values_mut().filter(|value| value.is_array()).for_each(leave_out_nulls);
         }
-        render::line(&line)
+        Value::Array(rows) => rows.iter_mut().for_each(leave_out_nulls),
+        _ => {}
     }
 }
 
@@ -113,17 +106,18 @@ impl Client {
     }
 
     /// Sends a POST request that acts on the whole queue; long timeout.
-    pub(super) async fn post_at_length(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
-        self.send(self.request(Method::POST, path).timeout(BATCH_WITHIN).json(body), Asked::ToAct).await
+    pub(super) async fn post_at_length(&self, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
+        let request = self.request(Method::POST, path).timeout(BATCH_WITHIN);
+        self.send(request.json(&given(body)?), Asked::ToAct).await
     }
 
     /// Sends a POST request.
-    pub(super) async fn post(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
-        self.send(self.request(Method::POST, path).json(body), Asked::ToAct).await
+    pub(super) async fn post(&self, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
+        self.send(self.request(Method::POST, path).json(&given(body)?), Asked::ToAct).await
     }
 
-    /// Sends a PATCH request.
-    pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Answer, Failure> {
+    /// Sends a PATCH request, in which null has a meaning.
+    pub(super) async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
         self.send(self.request(Method::PATCH, path).json(body), Asked::ToAct).await
     }
 
@@ -235,7 +229,7 @@ impl Answer {
             status if status.is_client_error() => Exit::Refused,
             _ => Exit::Unexpected,
         };
-        let mut lines: Vec<String> = all.iter().map(Refusal::line).collect();
+        let mut lines: Vec<String> = all.iter().map(problem).collect();
         if let (Some(id), Some(first)) = (body.existing_id, lines.first_mut()) {
             *first = format!("{first} (that message is {})", render::line(&id));
         }

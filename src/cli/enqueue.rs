@@ -14,15 +14,16 @@ use base64::engine::general_purpose::STANDARD;
 use clap::Args;
 use jiff::Timestamp;
 use reqwest::StatusCode;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Json;
-use super::client::{Client, Refusal, parse_id};
+use super::client::{Client, parse_id, problem};
 use super::exit::{Exit, Failure};
 use super::files::{open, rows, text_of, unreadable};
 use super::render;
 use super::times::{self, Typed};
+use crate::types::Time;
+use crate::types::message::{Batch, Forward, NewAttachment, NewMessage, Stored, UsersIds, Verdict};
 
 /// `outboxd enqueue`.
 #[derive(Debug, Args)]
@@ -168,14 +169,6 @@ pub(super) async fn enqueue(client: &Client, enqueue: Enqueue) -> Result<Exit, F
     }
 }
 
-#[derive(Deserialize)]
-struct Stored {
-    id: String,
-    #[serde(default)]
-    duplicate: bool,
-    state: Option<String>,
-}
-
 async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
     // clap could name only one of the two options; the API would name fields instead of flags.
     if enqueue.target.chat.is_none() && enqueue.target.user.is_empty() {
@@ -198,7 +191,7 @@ async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
         return answer.pass_on();
     }
     let stored: Stored = answer.read()?;
-    if stored.duplicate {
+    if stored.duplicate == Some(true) {
         let state = stored.state.map(|state| format!(" and is {}", render::line(&state))).unwrap_or_default();
         render::note(&format!("this message was queued before under the same --dedupe-key{state}"));
     }
@@ -206,8 +199,8 @@ async fn single(client: &Client, enqueue: Enqueue) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Builds the message in the format of the API; omits fields that were not given.
-fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> Result<Value, Failure> {
+/// Builds the message; fields that were not given stay empty.
+fn body(enqueue: Enqueue, times: [Option<Timestamp>; 2]) -> Result<NewMessage, Failure> {
     let text = match enqueue.content.text_file {
         Some(file) => Some(text_of(&file)?),
         None => enqueue.content.text,
@@ -219,84 +212,53 @@ fn body(enqueue: Enqueue, [not_before, expires_at]: [Option<Timestamp>; 2]) -> R
     let attachments =
         form.attach.iter().map(|file| attachment(file, &form)).collect::<Result<Vec<_>, _>>()?;
     let inmail = form.inmail.then(|| json!({ "linkedin": { "classic": { "inmail": true } } }));
-    let specifics = form.specifics.or(inmail);
-    let forward =
-        form.forward_chat.map(|chat| json!({ "chat_id": chat, "message_id": form.forward_message }));
-    let fields = [
-        ("account_id", enqueue.account.map(Value::from)),
-        ("chat_id", enqueue.target.chat.map(Value::from)),
-        ("users_ids", (!users.is_empty()).then(|| json!(users))),
-        ("group", form.group.then_some(Value::Bool(true))),
-        ("name", form.name.map(Value::from)),
-        ("specifics", specifics),
-        ("quote_id", form.quote.map(Value::from)),
-        ("attachments", (!attachments.is_empty()).then_some(Value::Array(attachments))),
-        ("forward", forward),
-        ("inbox_id", enqueue.inbox.map(Value::from)),
-        ("text", text.map(Value::from)),
-        ("typing", typing.map(Value::from)),
-        ("not_before", not_before.map(|at| times::wire(at).into())),
-        ("expires_at", expires_at.map(|at| times::wire(at).into())),
-        ("campaign", enqueue.campaign.map(Value::from)),
-        ("priority", enqueue.priority.map(Value::from)),
-        ("urgent", enqueue.urgent.then(|| true.into())),
-        ("ignore_hours", enqueue.ignore_hours.then(|| true.into())),
-        ("allow_repeat", enqueue.allow_repeat.then(|| true.into())),
-        ("allow_placeholders", enqueue.allow_placeholders.then(|| true.into())),
-        ("stop_on_reply", stop_on_reply.map(Value::from)),
-        ("dedupe_key", enqueue.dedupe_key.map(Value::from)),
-    ];
-    let given = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    Ok(Value::Object(given.collect::<Map<_, _>>()))
+    let forward = form.forward_chat.zip(form.forward_message);
+    let [not_before, expires_at] = times.map(|at| at.map(Time));
+    Ok(NewMessage {
+        account_id: enqueue.account,
+        chat_id: enqueue.target.chat,
+        users_ids: (!users.is_empty()).then_some(UsersIds::Several(users)),
+        group: form.group.then_some(true),
+        name: form.name,
+        specifics: form.specifics.or(inmail),
+        quote_id: form.quote,
+        attachments: (!attachments.is_empty()).then_some(attachments),
+        forward: forward.map(|(chat_id, message_id)| Forward { chat_id, message_id }),
+        inbox_id: enqueue.inbox,
+        text,
+        typing,
+        not_before,
+        expires_at,
+        campaign: enqueue.campaign,
+        priority: enqueue.priority,
+        urgent: enqueue.urgent.then_some(true),
+        ignore_hours: enqueue.ignore_hours.then_some(true),
+        allow_repeat: enqueue.allow_repeat.then_some(true),
+        allow_placeholders: enqueue.allow_placeholders.then_some(true),
+        stop_on_reply,
+        dedupe_key: enqueue.dedupe_key,
+        options: None,
+    })
 }
 
 /// Reads an attachment here, so that the daemon needs no permission to read the file.
-fn attachment(file: &Path, form: &Form) -> Result<Value, Failure> {
+fn attachment(file: &Path, form: &Form) -> Result<NewAttachment, Failure> {
     let mut bytes = Vec::new();
     open(file)?.read_to_end(&mut bytes).map_err(|error| unreadable(file, &error))?;
-    let filename = file.file_name().map(|name| name.to_string_lossy().into_owned());
-    let mut attachment = json!({ "filename": filename, "content": STANDARD.encode(bytes) });
-    if let Some(mode) = &form.send_mode {
-        attachment["send_mode"] = json!(mode);
-    }
-    if form.voice_note {
-        attachment["voice_note"] = json!(true);
-    }
-    Ok(attachment)
-}
-
-#[derive(Deserialize)]
-struct Verdicts {
-    accepted: u64,
-    duplicates: u64,
-    refused: u64,
-    results: Vec<Row>,
-}
-
-/// The verdict on a row.
-#[derive(Deserialize)]
-pub(super) struct Row {
-    index: u64,
-    error: Option<RowRefusal>,
-    #[serde(default)]
-    errors: Vec<Refusal>,
-    line: Option<u64>,
-    /// For a duplicate: the state of the message that was queued before.
-    state: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct RowRefusal {
-    #[serde(flatten)]
-    refusal: Refusal,
-    line: Option<u64>,
+    Ok(NewAttachment {
+        filename: file.file_name().map(|name| name.to_string_lossy().into_owned()),
+        content: Some(STANDARD.encode(bytes)),
+        send_mode: form.send_mode.clone(),
+        voice_note: form.voice_note.then_some(true),
+        ..NewAttachment::default()
+    })
 }
 
 async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, Failure> {
     let path = if enqueue.atomic { "/v1/messages?atomic=true" } else { "/v1/messages" };
     let answer = client.post_rows(path, rows(file)?).await?;
     // An atomic batch that was refused as a whole has status 422 and still a verdict for each row.
-    let verdicts = match serde_json::from_str::<Verdicts>(&answer.body) {
+    let verdicts = match serde_json::from_str::<Batch>(&answer.body) {
         Ok(verdicts) if answer.status.is_success() || answer.status == StatusCode::UNPROCESSABLE_ENTITY => {
             verdicts
         }
@@ -306,7 +268,7 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
     for row in &verdicts.results {
         refused(row);
     }
-    let Verdicts { accepted, duplicates, refused, results } = verdicts;
+    let Batch { accepted, duplicates, refused, results } = verdicts;
     let states = states(&results);
     let line = format!("{accepted} accepted, {duplicates} duplicates{states}, {refused} refused\n");
     if enqueue.json.json {
@@ -325,7 +287,7 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
 }
 
 /// Returns the states of the messages that were queued before: ` (2 sent, 1 queued)`.
-fn states(rows: &[Row]) -> String {
+fn states(rows: &[Verdict]) -> String {
     let mut counts = BTreeMap::<&str, u64>::new();
     for state in rows.iter().filter_map(|row| row.state.as_deref()) {
         *counts.entry(state).or_default() += 1;
@@ -336,14 +298,10 @@ fn states(rows: &[Row]) -> String {
 }
 
 /// Prints the problems of a row; skips a row that was refused only because of others.
-pub(super) fn refused(row: &Row) {
-    let Some(RowRefusal { refusal, line }) = &row.error else { return };
-    if refusal.code == "batch_refused" {
-        return;
-    }
-    let line = line.or(row.line).unwrap_or(row.index + 1);
-    let all = if row.errors.is_empty() { std::slice::from_ref(refusal) } else { &row.errors };
-    for refusal in all {
-        render::note(&format!("error: line {line}: {}", refusal.line()));
+pub(super) fn refused(row: &Verdict) {
+    let Some(error) = row.error.as_ref().filter(|error| error.code != "batch_refused") else { return };
+    let line = row.line.unwrap_or(row.index + 1);
+    for error in row.errors.as_deref().unwrap_or(std::slice::from_ref(error)) {
+        render::note(&format!("error: line {line}: {}", problem(error)));
     }
 }

@@ -3,43 +3,14 @@
 //! The sentence and the ordered list of rules come from the daemon, so that a support ticket quotes the daemon; this
 //! command derives nothing itself. Times are in the account's zone.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::read::One;
 use super::{render, times};
-
-#[derive(Deserialize)]
-struct Explanation {
-    id: String,
-    account_id: Option<String>,
-    state: String,
-    reason: Option<String>,
-    why: Option<String>,
-    actor: Option<String>,
-    until: Option<Timestamp>,
-    zone: Option<String>,
-    waits_for: Option<String>,
-    #[serde(default)]
-    queue_position: u64,
-    blocked_by: Option<String>,
-    now: Option<Timestamp>,
-    sentence: Option<String>,
-    #[serde(default)]
-    gates: Vec<Gate>,
-}
-
-#[derive(Deserialize)]
-struct Gate {
-    gate: String,
-    open: bool,
-    until: Option<Timestamp>,
-    waits_for: Option<String>,
-    why: Option<String>,
-}
+use crate::types::explanation::{Closed, Explanation};
+use crate::types::{Time, WaitStatus};
 
 /// Shows why a message waits or stopped.
 pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
@@ -54,34 +25,32 @@ pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> 
 
 impl Explanation {
     fn text(&self) -> String {
-        let sentence = self.sentence.as_ref().or(self.why.as_ref()).or(self.reason.as_ref());
-        let sentence = render::line(sentence.map_or("-", String::as_str));
+        let WaitStatus { reason, actor, until, waits_for, .. } = &self.waits;
         let zone = times::zone(self.zone.as_deref());
-        let until = match (self.waits_for.as_deref(), self.until) {
+        let full = |at: Time| times::full_in(Some(at), &zone);
+        let until = match (waits_for.as_deref(), *until) {
             (Some("person"), _) => Some("a person acts".to_owned()),
             (waits_for, Some(at)) => {
-                let local = times::full_in(Some(at), &zone);
-                let distance = self.now.map(|now| format!(", {}", times::distance(at, now)));
                 let least = if waits_for == Some("not_before") { "not before " } else { "" };
-                Some(format!("{least}{local}{}", distance.unwrap_or_default()))
+                Some(format!("{least}{}, {}", full(at), times::distance(*at, *self.now)))
             }
             (_, None) => None,
         };
         let facts = [
             ("message", Some(self.id.clone())),
-            ("account", self.account_id.clone()),
+            ("account", Some(self.account_id.clone())),
             ("state", Some(self.state.clone())),
-            ("reason", self.reason.clone()),
+            ("reason", reason.clone()),
             ("until", until),
-            ("who acts", self.actor.clone()),
+            ("who acts", actor.clone()),
             ("position", (self.queue_position > 0).then(|| self.queue_position.to_string())),
             ("blocked by", self.blocked_by.clone()),
-            ("asked", self.now.map(|now| times::full_in(Some(now), &zone))),
+            ("asked", Some(full(self.now))),
         ];
         let known: Vec<(&str, String)> =
             facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
         let gates = if self.gates.is_empty() { String::new() } else { format!("\n{}", self.gates(&zone)) };
-        format!("{sentence}\n\n{}{gates}", render::pairs(&known))
+        format!("{}\n\n{}{gates}", render::line(&self.sentence), render::pairs(&known))
     }
 
     /// Lists the rules in order; `>` marks the first closed one, which decides.
@@ -94,7 +63,10 @@ impl Explanation {
             let name = render::line(&gate.gate);
             let row = match gate.open {
                 true => format!("{mark} {name:width$}  open"),
-                false => format!("{mark} {name:width$}  closed{}", gate.closed(zone)),
+                false => {
+                    let closed = gate.closed.as_ref().map(|closed| closed.text(zone));
+                    format!("{mark} {name:width$}  closed{}", closed.unwrap_or_default())
+                }
             };
             shown += &format!("{row}\n");
         }
@@ -102,15 +74,14 @@ impl Explanation {
     }
 }
 
-impl Gate {
-    fn closed(&self, zone: &TimeZone) -> String {
+impl Closed {
+    fn text(&self, zone: &TimeZone) -> String {
         let until = match (self.waits_for.as_deref(), self.until) {
             (Some("person"), _) => " until a person acts".to_owned(),
             (Some("not_before"), Some(at)) => format!(", not before {}", times::full_in(Some(at), zone)),
             (_, Some(at)) => format!(" until {}", times::full_in(Some(at), zone)),
             (_, None) => String::new(),
         };
-        let why = self.why.as_ref().map(|why| format!(". {}", render::line(why)));
-        format!("{until}{}", why.unwrap_or_default())
+        format!("{until}. {}", render::line(&self.why))
     }
 }

@@ -5,16 +5,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 use super::Json;
 use super::client::Client;
-use super::enqueue::{self, Row};
+use super::enqueue;
 use super::exit::{Exit, Failure};
 use super::files::rows;
 use super::{render, times};
+use crate::types::Time;
+use crate::types::forecast::{self as types, Assumed, CampaignForecast, Day, Summary, Waiting};
 
 /// `outboxd forecast`.
 #[derive(Debug, Args)]
@@ -35,64 +35,6 @@ pub(super) struct Forecast {
     json: Json,
 }
 
-#[derive(Deserialize)]
-struct Answered {
-    total: Option<Summary>,
-    #[serde(default)]
-    accounts: Vec<Account>,
-    account_count: Option<u64>,
-    with: Option<Supposed>,
-    #[serde(default)]
-    campaigns: Vec<Summary>,
-}
-
-/// Verdicts on the rows of `--with`.
-#[derive(Deserialize)]
-struct Supposed {
-    messages: u64,
-    duplicates: u64,
-    #[serde(default)]
-    refused: Vec<Row>,
-}
-
-#[derive(Deserialize)]
-struct Account {
-    account_id: String,
-    zone: Option<String>,
-    #[serde(flatten)]
-    summary: Summary,
-    #[serde(default)]
-    days: Vec<Day>,
-}
-
-#[derive(Deserialize)]
-struct Summary {
-    campaign: Option<String>,
-    messages: u64,
-    sent: u64,
-    done: bool,
-    last_at: Option<Timestamp>,
-    #[serde(default)]
-    last_at_range: Vec<Option<Timestamp>>,
-    #[serde(default)]
-    waiting: Vec<Waiting>,
-}
-
-/// Why messages are not sent within the horizon.
-#[derive(Deserialize)]
-struct Waiting {
-    reason: String,
-    why: String,
-    messages: u64,
-}
-
-#[derive(Deserialize)]
-struct Day {
-    date: String,
-    sends: u64,
-    bound_by: Option<String>,
-}
-
 /// Requests a forecast from the daemon and shows it.
 pub(super) async fn forecast(client: &Client, forecast: Forecast) -> Result<Exit, Failure> {
     let days = forecast.days.to_string();
@@ -108,11 +50,11 @@ pub(super) async fn forecast(client: &Client, forecast: Forecast) -> Result<Exit
     };
     if forecast.json.json {
         let passed = answer.pass_on()?;
-        let bad = answer.read::<Answered>()?.with.is_some_and(|with| !with.refused.is_empty());
+        let bad = answer.read::<types::Forecast>()?.with.is_some_and(|with| !with.refused.is_empty());
         return Ok(if bad { Exit::Refused } else { passed });
     }
-    let found: Answered = answer.read()?;
-    let bad = found.with.as_ref().map_or(0, Supposed::told);
+    let found: types::Forecast = answer.read()?;
+    let bad = found.with.as_ref().map_or(0, Assumed::told);
     if found.accounts.is_empty() {
         render::note("nothing waits");
     }
@@ -124,7 +66,7 @@ pub(super) async fn forecast(client: &Client, forecast: Forecast) -> Result<Exit
     Ok(Exit::Refused)
 }
 
-impl Supposed {
+impl Assumed {
     /// Prints the problems of rows, and how many rows are included; returns how many have problems.
     fn told(&self) -> usize {
         self.refused.iter().for_each(enqueue::refused);
@@ -137,13 +79,13 @@ impl Supposed {
     }
 }
 
-impl Answered {
+impl types::Forecast {
     /// Returns a line for each account and campaign, and the days of the requested account.
     fn text(&self, forecast: &Forecast) -> String {
         let mut shown = String::new();
         for account in &self.accounts {
             let zone = match &forecast.account {
-                Some(_) => times::zone(account.zone.as_deref()),
+                Some(_) => times::zone(Some(&account.zone)),
                 None => TimeZone::system(),
             };
             let said = account.summary.text(forecast.days, &zone);
@@ -153,15 +95,15 @@ impl Answered {
                 shown += &format!("  {date}  {sends:>4} sent{}\n", bound_by.unwrap_or_default());
             }
         }
-        let all = self.account_count.unwrap_or_default();
+        let (all, listed) = (self.account_count, self.accounts.len());
         let system = TimeZone::system();
-        if let Some(total) = self.total.as_ref().filter(|_| all > self.accounts.len() as u64) {
-            shown += &format!("these are {} of {all} accounts; ", self.accounts.len());
-            shown += &format!("all of them: {}\n", total.text(forecast.days, &system));
+        if all > listed as u64 {
+            let total = self.total.text(forecast.days, &system);
+            shown += &format!("these are {listed} of {all} accounts; all of them: {total}\n");
         }
-        for campaign in self.campaigns.iter().filter(|summary| summary.campaign.is_some()) {
-            let name = campaign.campaign.as_deref().unwrap_or_default();
-            shown += &format!("campaign {}: {}\n", render::line(name), campaign.text(forecast.days, &system));
+        for CampaignForecast { campaign, summary } in &self.campaigns {
+            let Some(name) = campaign else { continue };
+            shown += &format!("campaign {}: {}\n", render::line(name), summary.text(forecast.days, &system));
         }
         shown
     }
@@ -177,7 +119,7 @@ impl Summary {
             let why = if why.is_empty() { String::new() } else { format!("; {}", why.join("; ")) };
             return format!("{begin}, {} of them within {days} days{why}", self.sent);
         }
-        let full = |at: Timestamp| times::full_in(Some(at), zone);
+        let full = |at: Time| times::full_in(Some(at), zone);
         let range = match self.last_at_range[..] {
             [Some(first), Some(last)] if first != last => {
                 format!(" (between {} and {})", full(first), full(last))

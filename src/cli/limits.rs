@@ -3,14 +3,15 @@
 //! The daemon validates changed rules.
 
 use clap::Args;
-use jiff::Timestamp;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::Json;
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::{render, times};
+use crate::types::Time;
+use crate::types::account::Cap;
+use crate::types::policy::{self as types, AccountPolicy, PolicyChange};
 
 /// `outboxd budget`.
 #[derive(Debug, Args)]
@@ -48,41 +49,15 @@ fn parse_change(text: &str) -> Result<(String, Value), String> {
     Ok((key.to_owned(), value))
 }
 
-#[derive(Deserialize)]
-struct Budgets {
-    zone: Option<String>,
-    caps: Vec<Cap>,
-    hours: Hours,
-}
-
-#[derive(Deserialize)]
-struct Cap {
-    cap: String,
-    window: String,
-    configured: u64,
-    limit: u64,
-    lowered_by: Option<String>,
-    used: u64,
-    left: u64,
-    frees_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Hours {
-    open: bool,
-    until: Option<Timestamp>,
-    opens_at: Option<Timestamp>,
-}
-
 /// Shows what is left of the caps.
 pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Failure> {
     let answer = client.get(&format!("/v1/accounts/{}/budget", segment(&budget.account)), &[]).await?;
     if budget.json.json {
         return answer.pass_on();
     }
-    let Budgets { zone, caps, hours } = answer.read()?;
-    let zone = times::zone(zone.as_deref());
-    let full = |at: Option<Timestamp>| times::full_in(at, &zone);
+    let types::Budget { zone, caps, hours, .. } = answer.read()?;
+    let zone = times::zone(Some(&zone));
+    let full = |at: Option<Time>| times::full_in(at, &zone);
     let header = ["CAP", "WINDOW", "LIMIT", "USED", "LEFT", "FREES AT"].map(str::to_owned);
     let row = |cap: &Cap| {
         let limit = match &cap.lowered_by {
@@ -107,22 +82,17 @@ pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Fail
     Ok(Exit::Done)
 }
 
-#[derive(Deserialize)]
-struct Rules {
-    policy: Map<String, Value>,
-}
-
 /// Shows the changed rules, or changes some.
 pub(super) async fn policy(client: &Client, policy: Policy) -> Result<Exit, Failure> {
     let path = format!("/v1/accounts/{}/policy", segment(&policy.account));
     let answer = match policy.changes.is_empty() {
         true => client.get(&path, &[]).await?,
-        false => client.patch(&path, &Value::Object(policy.changes.into_iter().collect())).await?,
+        false => client.patch(&path, &PolicyChange(policy.changes.into_iter().collect())).await?,
     };
     if policy.json.json {
         return answer.pass_on();
     }
-    let Rules { policy: rules } = answer.read()?;
+    let AccountPolicy { policy: rules, .. } = answer.read()?;
     if rules.is_empty() {
         render::note("its rules are those of the configuration: outboxd check");
         return Ok(Exit::Done);

@@ -5,88 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
-use serde_json::Value;
 
 use super::exit::Exit;
 use super::{render, times};
+use crate::types::account::Pause;
+use crate::types::states;
+use crate::types::status::{Recovered, Status};
 
-/// The states in the order of a message's life, for the counts.
-const ORDER: [&str; 10] =
-    ["new", "queued", "sending", "uncertain", "review", "sent", "failed", "cancelled", "expired", "rejected"];
-
-pub(super) type Counts = BTreeMap<String, u64>;
-
-#[derive(Deserialize)]
-pub(super) struct Daemon {
-    version: String,
-    pid: Option<u32>,
-    started_at: Option<Timestamp>,
-    pub(super) now: Timestamp,
-    paused: Option<Paused>,
-    key_refused: Option<Value>,
-    api: Option<Api>,
-    queue: Queue,
-    pub(super) accounts: Option<u64>,
-    recovered: Option<Recovered>,
-    #[serde(default)]
-    warnings: Vec<String>,
-    pub(super) next_step: Option<String>,
-    ready: Option<Ready>,
-    #[serde(default)]
-    log_lines_dropped: u64,
-}
-
-#[derive(Deserialize)]
-struct Ready {
-    take_in: Ability,
-    send: Ability,
-}
-
-#[derive(Deserialize)]
-struct Ability {
-    ok: bool,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Paused {
-    since: Option<Timestamp>,
-    until: Option<Timestamp>,
-    note: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Api {
-    reachable: bool,
-    #[serde(default)]
-    failures: u64,
-    next_try_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Queue {
-    path: Option<String>,
-    blocked_since: Option<Timestamp>,
-    blocked_by: Option<String>,
-    #[serde(default)]
-    counts: Counts,
-}
-
-#[derive(Deserialize)]
-struct Recovered {
-    #[serde(default)]
-    uncertain: u64,
-    #[serde(default)]
-    replanned: u64,
-    #[serde(default)]
-    stale: u64,
-    #[serde(default)]
-    clean_stop: bool,
-}
-
-impl Daemon {
+impl Status {
     /// Returns the exit code for scripts: whether the daemon accepts messages, and whether it can send them.
     pub(super) fn exit(&self) -> Exit {
         match &self.ready {
@@ -105,16 +32,13 @@ impl Daemon {
 
     /// Returns everything that concerns the daemon as a whole.
     pub(super) fn text(&self) -> String {
-        let pid = self.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
-        let since =
-            self.started_at.map(|at| format!(", running for {}", times::length(self.now.duration_since(at))));
-        let mut shown =
-            render::line(&format!("outboxd {}{pid}{}", self.version, since.unwrap_or_default())) + "\n";
-        let path = self.queue.path.as_deref().unwrap_or("-");
+        let since = times::length(self.now.duration_since(*self.started_at));
+        let mut shown = format!("outboxd {} (pid {}), running for {since}", self.version, self.pid);
+        shown = render::line(&shown) + "\n";
         shown += &render::pairs(&[
-            ("queue", path.to_owned()),
+            ("queue", self.queue.path.clone()),
             ("messages", counts(&self.queue.counts)),
-            ("last start", self.recovered.as_ref().map_or_else(|| "-".to_owned(), Recovered::text)),
+            ("last start", self.recovered.text()),
         ]);
         let mut troubles = self.troubles();
         troubles.extend(self.lines_dropped());
@@ -130,14 +54,15 @@ impl Daemon {
             .paused
             .as_ref()
             .map(|paused| format!("all sending is paused{}", paused.text(&TimeZone::system())));
-        let refused =
-            self.key_refused.as_ref().filter(|refused| **refused != Value::Bool(false)).map(|refused| {
-                let problem = refused.get("problem").unwrap_or(refused).as_str();
-                let problem = problem.map(|problem| format!(": {problem}"));
-                format!("Unipile refuses the API key or the subscription{}", problem.unwrap_or_default())
-            });
-        let api = self.api.as_ref().filter(|api| !api.reachable).map(|api| {
-            let next = api.next_try_at.map(|at| format!(", next try {}", times::distance(at, self.now)));
+        let refused = self.key_refused.as_ref().map(|refused| {
+            let problem = match refused.problem.as_str() {
+                "" => String::new(),
+                problem => format!(": {problem}"),
+            };
+            format!("Unipile refuses the API key or the subscription{problem}")
+        });
+        let api = Some(&self.api).filter(|api| !api.reachable).map(|api| {
+            let next = api.next_try_at.map(|at| format!(", next try {}", times::distance(*at, *self.now)));
             let failures = if api.failures == 1 { "failure" } else { "failures" };
             format!(
                 "the Unipile API cannot be reached ({} {failures}{})",
@@ -146,7 +71,7 @@ impl Daemon {
             )
         });
         let blocked = self.queue.blocked_since.map(|at| {
-            let long = times::length(self.now.duration_since(at));
+            let long = times::length(self.now.duration_since(*at));
             let who = self.queue.blocked_by.as_deref().unwrap_or("another program");
             format!("{who} has kept the queue locked for {long}, so nothing is sent")
         });
@@ -154,7 +79,7 @@ impl Daemon {
     }
 }
 
-impl Paused {
+impl Pause {
     /// Formats beginning, end and reason of the pause.
     pub(super) fn text(&self, zone: &TimeZone) -> String {
         let since = self.since.map(|at| format!(" since {}", times::full_in(Some(at), zone)));
@@ -178,9 +103,10 @@ impl Recovered {
 }
 
 /// Formats counts as `118 queued, 2040 sent`.
-pub(super) fn counts(counts: &Counts) -> String {
-    let known = ORDER.iter().filter_map(|state| counts.get_key_value(*state));
-    let others = counts.iter().filter(|(state, _)| !ORDER.contains(&state.as_str()));
+pub(super) fn counts(counts: &BTreeMap<String, u64>) -> String {
+    let order = states();
+    let known = order.iter().filter_map(|state| counts.get_key_value(*state));
+    let others = counts.iter().filter(|(state, _)| !order.contains(&state.as_str()));
     let shown: Vec<String> = known
         .chain(others)
         .filter(|(_, number)| **number > 0)

@@ -4,15 +4,15 @@
 //! program, it is one row of tab-separated cells per message, with the API's times and without a header.
 
 use clap::Args;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
 
 use super::Json;
-use super::client::{Answer, Client, parse_id, segment};
+use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Times};
+use crate::types::message::{Attempt, Evidence, ListedMessage, Message, MessageDetail, UsersIds};
+use crate::types::{Page, Time};
 
 /// Maximum number of messages per page of the API.
 const PAGE: u64 = 500;
@@ -65,85 +65,6 @@ pub(super) struct One {
     pub(super) json: Json,
 }
 
-#[derive(Deserialize)]
-struct Page {
-    data: Vec<Message>,
-    next_cursor: Option<String>,
-}
-
-/// The fields of a message that are shown to a person.
-#[derive(Deserialize)]
-struct Message {
-    id: String,
-    account_id: Option<String>,
-    chat_id: Option<String>,
-    users_ids: Option<Users>,
-    inbox_id: Option<String>,
-    typing: Option<bool>,
-    not_before: Option<Timestamp>,
-    expires_at: Option<Timestamp>,
-    campaign: Option<String>,
-    dedupe_key: Option<String>,
-    state: String,
-    reason: Option<String>,
-    why: Option<String>,
-    actor: Option<String>,
-    until: Option<Timestamp>,
-    waits_for: Option<String>,
-    error: Option<String>,
-    route: Option<String>,
-    sent_at: Option<Timestamp>,
-    delivered_at: Option<Timestamp>,
-    read_at: Option<Timestamp>,
-    replied_at: Option<Timestamp>,
-    settled_by: Option<String>,
-    settled_at: Option<Timestamp>,
-    provider_message_ids: Option<Vec<String>>,
-    created_at: Option<Timestamp>,
-    updated_at: Option<Timestamp>,
-    zone: Option<String>,
-}
-
-/// One user, or a list of users.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Users {
-    One(String),
-    Several(Vec<String>),
-}
-
-/// The fields that only the view of a single message has.
-#[derive(Deserialize)]
-struct Detail {
-    text: Option<String>,
-    #[serde(default)]
-    attempts: Vec<Attempt>,
-}
-
-#[derive(Deserialize)]
-struct Attempt {
-    number: u64,
-    started_at: Option<Timestamp>,
-    phase: Option<String>,
-    outcome: Option<String>,
-    status: Option<u16>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    title: Option<String>,
-    detail: Option<String>,
-    req_id: Option<String>,
-    evidence: Option<Evidence>,
-}
-
-/// The latest evidence about an attempt.
-#[derive(Deserialize)]
-struct Evidence {
-    at: Option<Timestamp>,
-    source: String,
-    finding: String,
-    detail: Option<String>,
-}
-
 /// Lists messages, page by page.
 pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     let terminal = render::is_terminal();
@@ -161,9 +82,9 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
         if list.json.json {
             answer.pass_on()?;
         }
-        let page: Page = answer.read()?;
+        let page: Page<ListedMessage> = answer.read()?;
         seen += page.data.len();
-        rows.extend(page.data.iter().map(|message| row(message, &times)));
+        rows.extend(page.data.iter().map(|listed| row(&listed.message, &times)));
         if !terminal && !list.json.json {
             render::print(&render::tabbed(&std::mem::take(&mut rows)))?;
         }
@@ -206,22 +127,22 @@ fn query<'a>(list: &'a List, limit: &'a str, cursor: Option<&'a str>) -> Vec<(&'
 }
 
 fn row(message: &Message, times: &Times) -> Vec<String> {
-    let Message { id, account_id, state, reason, until, waits_for, sent_at, updated_at, .. } = message;
+    let Message { id, account_id, state, waits, sent_at, updated_at, .. } = message;
     let when = match state.as_str() {
         "sent" => times.show(*sent_at),
         "failed" | "cancelled" | "expired" | "rejected" => times.show(*updated_at),
-        _ => times.wait(*until, waits_for.as_deref()),
+        _ => times.wait(waits.until, waits.waits_for.as_deref()),
     };
     let known = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
-    vec![id.clone(), known(account_id), state.clone(), message.to(), known(reason), when]
+    vec![id.clone(), known(account_id), state.clone(), message.to(), known(&waits.reason), when]
 }
 
 impl Message {
     /// Returns the recipient: the user with whom a chat is started, otherwise the chat.
     fn to(&self) -> String {
         let users = match &self.users_ids {
-            Some(Users::One(user)) => user.clone(),
-            Some(Users::Several(users)) => users.join(", "),
+            Some(UsersIds::One(user)) => user.clone(),
+            Some(UsersIds::Several(users)) => users.join(", "),
             None => String::new(),
         };
         match (users.as_str(), &self.chat_id) {
@@ -237,37 +158,26 @@ pub(super) async fn show(client: &Client, one: One) -> Result<Exit, Failure> {
     if one.json.json {
         return answer.pass_on();
     }
-    render::print(&shown(&answer)?)?;
+    render::print(&shown(&answer.read()?))?;
     Ok(Exit::Done)
 }
 
 /// Formats a message with its text and its attempts for a person.
-pub(super) fn shown(answer: &Answer) -> Result<String, Failure> {
-    let message: Message = answer.read()?;
-    let detail: Detail = answer.read()?;
-    let mut shown = facts(&message);
+pub(super) fn shown(detail: &MessageDetail) -> String {
+    let zone = times::zone(detail.zone.as_deref());
+    let mut shown = facts(&detail.message, &zone);
     shown += "\ntext:\n";
     shown += &render::text(detail.text.as_deref().unwrap_or("-"));
     shown += if detail.attempts.is_empty() { "\nattempts: none\n" } else { "\nattempts:\n" };
     for attempt in &detail.attempts {
-        shown += &render::text(&attempt.line(&times::zone(message.zone.as_deref())));
+        shown += &render::text(&attempt.line(&zone));
     }
-    Ok(shown)
+    shown
 }
 
 /// Formats the fields of a message, one per line; omits those that are not set.
-fn facts(message: &Message) -> String {
-    let why = match (&message.why, &message.reason) {
-        (Some(why), Some(reason)) => Some(format!("{why} ({reason})")),
-        (why, reason) => why.clone().or_else(|| reason.clone()),
-    };
-    let zone = times::zone(message.zone.as_deref());
-    let time = |at: Option<Timestamp>| at.map(|at| times::full_in(Some(at), &zone));
-    let waits = match message.waits_for.as_deref() {
-        Some("person") => Some("a person".to_owned()),
-        Some("not_before") => time(message.until).map(|at| format!("not before {at}")),
-        _ => time(message.until),
-    };
+fn facts(message: &Message, zone: &TimeZone) -> String {
+    let time = |at: Option<Time>| at.map(|at| times::full_in(Some(at), zone));
     let settled = message.settled_by.as_deref().and_then(|by| {
         let at = time(message.settled_at)?;
         match by {
@@ -277,7 +187,7 @@ fn facts(message: &Message) -> String {
         }
     });
     let chat = message.chat_id.clone().filter(|_| message.users_ids.is_some());
-    let ids = message.provider_message_ids.as_ref().filter(|ids| !ids.is_empty());
+    let ids = &message.provider_message_ids;
     let facts = [
         ("id", Some(message.id.clone())),
         ("account", message.account_id.clone()),
@@ -285,9 +195,9 @@ fn facts(message: &Message) -> String {
         ("chat", chat),
         ("inbox", message.inbox_id.clone()),
         ("state", Some(message.state.clone())),
-        ("why", why),
-        ("who acts", message.actor.clone().filter(|actor| actor != "none")),
-        ("until", waits),
+        ("why", message.waits.because()),
+        ("who acts", message.waits.actor.clone().filter(|actor| actor != "none")),
+        ("until", message.waits.goes_on(zone)),
         ("route", message.route.clone()),
         ("error", message.error.clone()),
         ("sent", time(message.sent_at)),
@@ -295,7 +205,7 @@ fn facts(message: &Message) -> String {
         ("read", time(message.read_at)),
         ("replied", time(message.replied_at)),
         ("settled", settled),
-        ("provider ids", ids.map(|ids| ids.join(", "))),
+        ("provider ids", (!ids.is_empty()).then(|| ids.join(", "))),
         ("typing", message.typing.map(|typing| if typing { "yes" } else { "no" }.to_owned())),
         ("not before", time(message.not_before)),
         ("expires", time(message.expires_at)),
@@ -312,19 +222,19 @@ fn facts(message: &Message) -> String {
 impl Attempt {
     /// Formats the attempt as one line, with all details that a support request needs.
     fn line(&self, zone: &TimeZone) -> String {
-        let began = times::full_in(self.started_at, zone);
+        let began = times::full_in(Some(self.started_at), zone);
         let outcome = self.outcome.as_deref().unwrap_or("no outcome yet");
         let mut line = format!("{}. {began}  {outcome}", self.number);
-        let phase = self.phase.as_ref().map(|phase| format!("phase {phase}"));
+        let phase = Some(format!("phase {}", self.phase));
         let status = self.status.map(|status| format!("HTTP {status}"));
         let req_id = self.req_id.as_ref().map(|id| format!("req_id {id}"));
         let parts = [phase, status, self.kind.clone(), self.title.clone(), self.detail.clone(), req_id];
         for part in parts.into_iter().flatten() {
             line = format!("{line}; {part}");
         }
-        if let Some(Evidence { at, source, finding, detail }) = &self.evidence {
+        if let Some(Evidence { at, source, finding, detail, .. }) = &self.evidence {
             let who = if source == "person" { "a person said" } else { "read back" };
-            let (at, detail) = (times::full_in(*at, zone), detail.as_deref().unwrap_or_default());
+            let (at, detail) = (times::full_in(Some(*at), zone), detail.as_deref().unwrap_or_default());
             let colon = if detail.is_empty() { "" } else { ": " };
             line = format!("{line}; then {who} at {at}: {}{colon}{detail}", finding.replace('_', " "));
         }

@@ -6,15 +6,14 @@
 use std::io::{IsTerminal, Write};
 
 use clap::Args;
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use super::Json;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::{read, render, times};
+use crate::types::message::{Evidence, MessageDetail};
+use crate::types::review::{Choice, Decided, DecisionForAllRequest};
 
 /// `outboxd review`.
 #[derive(Debug, Args)]
@@ -51,43 +50,18 @@ pub(super) struct Review {
     json: Json,
 }
 
-#[derive(Deserialize)]
-struct Known {
-    zone: Option<String>,
-    #[serde(default)]
-    evidence: Vec<Evidence>,
-    #[serde(default)]
-    choices: Vec<Choice>,
-}
-
-#[derive(Deserialize)]
-struct Evidence {
-    attempt: u64,
-    at: Option<Timestamp>,
-    source: String,
-    finding: String,
-    detail: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    decision: String,
-    will: String,
-}
-
-#[derive(Deserialize)]
-struct Decided {
-    state: Option<String>,
-    will: String,
-}
-
 /// Lists, shows or settles messages in review.
 pub(super) async fn review(client: &Client, review: Review) -> Result<Exit, Failure> {
     let words: Vec<&str> = review.words.iter().map(String::as_str).collect();
     match (&review.reason, words.as_slice()) {
         (Some(reason), [decision]) => {
-            let (account, campaign) = (&review.account, &review.campaign);
-            let asked = json!({ "decision": decision, "reason": reason, "account_id": account, "campaign": campaign });
+            let asked = DecisionForAllRequest {
+                decision: Some((*decision).to_owned()),
+                reason: Some(reason.clone()),
+                account_id: review.account.clone(),
+                campaign: review.campaign.clone(),
+                ..DecisionForAllRequest::default()
+            };
             decide(client, &review, "/v1/review", asked).await
         }
         (Some(_), _) => {
@@ -101,7 +75,10 @@ pub(super) async fn review(client: &Client, review: Review) -> Result<Exit, Fail
         (None, [id]) => show(client, id, review.json).await,
         (None, [id, decision, ..]) => {
             let path = format!("/v1/messages/{}/review", segment(id));
-            decide(client, &review, &path, json!({ "decision": decision })).await
+            let decision = Some((*decision).to_owned());
+            // Without the fields that choose among messages, it is the request about one.
+            let asked = DecisionForAllRequest { decision, ..DecisionForAllRequest::default() };
+            decide(client, &review, &path, asked).await
         }
     }
 }
@@ -111,17 +88,18 @@ async fn show(client: &Client, id: &str, json: Json) -> Result<Exit, Failure> {
     if json.json {
         return answer.pass_on();
     }
-    let known: Known = answer.read()?;
+    let known: MessageDetail = answer.read()?;
     let zone = times::zone(known.zone.as_deref());
-    let mut shown = read::shown(&answer)?;
+    let mut shown = read::shown(&known);
     shown += if known.evidence.is_empty() { "\nread back: never\n" } else { "\nread back:\n" };
     for evidence in &known.evidence {
         shown += &render::text(&evidence.line(&zone));
     }
-    if !known.choices.is_empty() {
+    let choices = known.choices.unwrap_or_default();
+    if !choices.is_empty() {
         shown += "\nyou can say:\n";
     }
-    for Choice { decision, will } in &known.choices {
+    for Choice { decision, will } in &choices {
         shown += &render::text(&format!("outboxd review {id} {decision}"));
         shown += &render::text(&format!("    {will}"));
     }
@@ -135,17 +113,22 @@ impl Evidence {
         let who = if self.source == "person" { "a person said " } else { "" };
         render::line(&format!(
             "{}  attempt {}, {who}{}{detail}",
-            times::full_in(self.at, zone),
+            times::full_in(Some(self.at), zone),
             self.attempt,
             self.finding
         ))
     }
 }
 
-async fn decide(client: &Client, review: &Review, path: &str, mut asked: Value) -> Result<Exit, Failure> {
+async fn decide(
+    client: &Client,
+    review: &Review,
+    path: &str,
+    mut asked: DecisionForAllRequest,
+) -> Result<Exit, Failure> {
     if !review.yes {
-        asked["dry_run"] = json!(true);
-        let answer = client.post(path, &given(asked.clone())).await?;
+        asked.dry_run = Some(true);
+        let answer = client.post(path, &asked).await?;
         if review.dry_run && review.json.json {
             return answer.pass_on();
         }
@@ -159,9 +142,8 @@ async fn decide(client: &Client, review: &Review, path: &str, mut asked: Value) 
             return Ok(Exit::Refused);
         }
     }
-    asked["dry_run"] = Value::Null;
-    asked["note"] = json!(review.note);
-    let answer = client.post(path, &given(asked)).await?;
+    (asked.dry_run, asked.note) = (None, review.note.clone());
+    let answer = client.post(path, &asked).await?;
     if review.json.json {
         return answer.pass_on();
     }
@@ -169,14 +151,6 @@ async fn decide(client: &Client, review: &Review, path: &str, mut asked: Value) 
     let state = decided.state.map(|state| format!("It is {} now.\n", render::line(&state)));
     render::print(&format!("{}\n{}", render::line(&decided.will), state.unwrap_or_default()))?;
     Ok(Exit::Done)
-}
-
-/// Removes the fields that were not given.
-fn given(mut asked: Value) -> Value {
-    if let Some(object) = asked.as_object_mut() {
-        object.retain(|_, value| !value.is_null());
-    }
-    asked
 }
 
 /// Shows the effect and asks for confirmation; a script must pass `--yes`.

@@ -6,16 +6,15 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::Json;
-use super::account_snapshot::AccountSnapshot;
-use super::cap::Cap;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
-use super::overview::{Counts, Daemon, Paused, counts};
+use super::overview::counts;
 use super::render;
 use super::times::{self, Times};
+use crate::types::account::{Account, Cap};
+use crate::types::{Page, Time, status as types};
 
 /// `outboxd status`.
 #[derive(Debug, Args)]
@@ -33,49 +32,6 @@ pub(super) struct Status {
     json: Json,
 }
 
-#[derive(Deserialize)]
-struct Accounts {
-    data: Vec<Account>,
-    next_cursor: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Account {
-    id: String,
-    standing: String,
-    reason: Option<String>,
-    why: Option<String>,
-    actor: Option<String>,
-    until: Option<Timestamp>,
-    waits_for: Option<String>,
-    paused: Option<Paused>,
-    down: Option<Down>,
-    hold: Option<Hold>,
-    next_call_at: Option<Timestamp>,
-    last_call_at: Option<Timestamp>,
-    last_sent_at: Option<Timestamp>,
-    oldest_due_at: Option<Timestamp>,
-    #[serde(default)]
-    counts: Counts,
-    cap: Option<Cap>,
-    last_error: Option<String>,
-    zone: Option<String>,
-    unipile: Option<AccountSnapshot>,
-}
-
-#[derive(Deserialize)]
-struct Down {
-    cause: String,
-    since: Option<Timestamp>,
-    problem: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Hold {
-    reason: String,
-    until: Option<Timestamp>,
-}
-
 /// Shows the status.
 pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Failure> {
     match &status.account {
@@ -87,22 +43,21 @@ pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Fail
 
 async fn everything(client: &Client, limit: u64, json: Json) -> Result<Exit, Failure> {
     let answer = client.get("/v1/status", &[]).await?;
-    let daemon: Daemon = answer.read()?;
+    let daemon: types::Status = answer.read()?;
     let exit = daemon.exit();
     if json.json {
         answer.pass_on()?;
         return Ok(exit);
     }
     let limit = limit.to_string();
-    let accounts: Accounts = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
+    let accounts: Page<Account> = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
     let mut shown = daemon.text();
     if !accounts.data.is_empty() {
-        shown += &format!("\n{}", table(&accounts.data, &Times::at(daemon.now), daemon.now));
+        shown += &format!("\n{}", table(&accounts.data, &Times::at(*daemon.now), *daemon.now));
     }
     if accounts.next_cursor.is_some() {
-        let all = daemon.accounts.map(|all| format!(" of {all}")).unwrap_or_default();
-        shown +=
-            &format!("the first {}{all}; `outboxd status --accounts` shows every one\n", accounts.data.len());
+        let (listed, all) = (accounts.data.len(), daemon.accounts);
+        shown += &format!("the first {listed} of {all}; `outboxd status --accounts` shows every one\n");
     }
     if let Some(step) = &daemon.next_step {
         shown += &format!("\nnext: {}\n", render::line(step));
@@ -123,7 +78,7 @@ async fn accounts(client: &Client, json: Json) -> Result<Exit, Failure> {
         if json.json {
             answer.pass_on()?;
         }
-        let page: Accounts = answer.read()?;
+        let page: Page<Account> = answer.read()?;
         if !terminal && !json.json {
             let rows: Vec<_> =
                 page.data.iter().map(|account| account.row(&Times::Exact, account.oldest_exact())).collect();
@@ -158,8 +113,8 @@ impl Account {
         vec![
             self.id.clone(),
             self.standing.clone(),
-            self.reason.clone().unwrap_or_else(|| "-".to_owned()),
-            times.wait(self.until, self.waits_for.as_deref()),
+            self.waits.reason.clone().unwrap_or_else(|| "-".to_owned()),
+            times.wait(self.waits.until, self.waits.waits_for.as_deref()),
             queued.to_string(),
             oldest,
             times.show(self.last_sent_at),
@@ -171,8 +126,8 @@ impl Account {
     fn oldest(&self, now: Timestamp) -> String {
         match self.oldest_due_at {
             None => "-".to_owned(),
-            Some(at) if at > now => format!("due {}", times::distance(at, now)),
-            Some(at) => times::length(now.duration_since(at)),
+            Some(at) if *at > now => format!("due {}", times::distance(*at, now)),
+            Some(at) => times::length(now.duration_since(*at)),
         }
     }
 
@@ -183,20 +138,10 @@ impl Account {
     /// Formats everything known about the account.
     fn text(&self) -> String {
         let zone = times::zone(self.zone.as_deref());
-        let time = |at: Option<Timestamp>| at.map(|at| times::full_in(Some(at), &zone));
-        let why = self.why.as_ref().map(|why| match &self.reason {
-            Some(reason) => format!("{why} ({reason})"),
-            None => why.clone(),
-        });
-        let next = match self.waits_for.as_deref() {
-            Some("person") => Some("a person".to_owned()),
-            Some("not_before") => time(self.until).map(|at| format!("not before {at}")),
-            _ => time(self.until),
-        };
+        let time = |at: Option<Time>| at.map(|at| times::full_in(Some(at), &zone));
         let down = self.down.as_ref().map(|down| {
             let since = time(down.since).map(|at| format!(" since {at}"));
-            let problem = down.problem.as_ref().map(|problem| format!(": {problem}"));
-            format!("{}{}{}", down.cause, since.unwrap_or_default(), problem.unwrap_or_default())
+            format!("{}{}: {}", down.cause, since.unwrap_or_default(), down.problem)
         });
         let hold = self.hold.as_ref().map(|hold| {
             let until = time(hold.until).map(|at| format!(" until {at}"));
@@ -205,9 +150,9 @@ impl Account {
         let facts = [
             ("account", Some(self.id.clone())),
             ("state", Some(self.standing.clone())),
-            ("why", why),
-            ("who acts", self.actor.clone().filter(|actor| actor != "none")),
-            ("next", next),
+            ("why", self.waits.because()),
+            ("who acts", self.waits.actor.clone().filter(|actor| actor != "none")),
+            ("next", self.waits.goes_on(&zone)),
             ("paused", self.paused.as_ref().map(|paused| paused.text(&zone).trim_start().to_owned())),
             ("down", down),
             ("rests", hold),

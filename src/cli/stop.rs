@@ -3,15 +3,15 @@
 //! With `--account` alone or `--all` they are `pause` and `resume`: one pair of verbs for everything.
 
 use clap::Args;
-use jiff::{Span, Timestamp};
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use jiff::Span;
 
 use super::act::{self, told};
 use super::client::parse_id;
 use super::exit::{Exit, Failure};
 use super::times::{self, Typed};
 use super::{Globals, Json, render};
+use crate::types::stop::{GoRequest, Lifted, Stop as Row, StopRequest, Stopped};
+use crate::types::{Page, Time};
 
 /// What a stop concerns.
 #[derive(Debug, Args)]
@@ -66,56 +66,11 @@ pub(super) struct Go {
     json: Json,
 }
 
-/// The answer to a stop.
-#[derive(Deserialize)]
-struct Stopped {
-    #[serde(default)]
-    already_stopped: bool,
-    until: Option<Timestamp>,
-    messages: u64,
-    #[serde(default)]
-    in_flight: Vec<String>,
-}
-
-/// The answer to `go`.
-#[derive(Deserialize)]
-struct Lifted {
-    stops: u64,
-    messages: u64,
-}
-
-/// A page of stops.
-#[derive(Deserialize)]
-pub(super) struct Page {
-    pub(super) data: Vec<Row>,
-    pub(super) next_cursor: Option<String>,
-}
-
-/// A stop in force.
-#[derive(Deserialize)]
-pub(super) struct Row {
-    pub(super) scope: String,
-    pub(super) key: String,
-    pub(super) account_id: Option<String>,
-    pub(super) reason: String,
-    pub(super) until: Option<Timestamp>,
-    pub(super) note: Option<String>,
-    pub(super) at: Timestamp,
-}
-
 impl Concerned {
     /// Returns the scope and the key; `None` if an account or everything is meant.
     fn key(&self) -> Option<(&'static str, &str)> {
         let scopes = [("person", &self.person), ("chat", &self.chat), ("campaign", &self.campaign)];
         scopes.into_iter().find_map(|(scope, key)| key.as_deref().map(|key| (scope, key)))
-    }
-
-    fn body(&self, (scope, key): (&str, &str)) -> Map<String, Value> {
-        let mut body = Map::new();
-        body.insert("scope".to_owned(), scope.into());
-        body.insert("key".to_owned(), key.into());
-        body.extend(self.account.clone().map(|id| ("account_id".to_owned(), id.into())));
-        body
     }
 
     fn name(&self, (scope, key): (&str, &str)) -> String {
@@ -147,14 +102,20 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
         return act::pause(globals, act::Pause::of(concerned.account, until, length, note, json)).await;
     };
     let client = globals.client()?;
-    let mut body = stop.concerned.body(key);
-    if let Some(typed) = stop.until {
-        let until = typed.resolve(&client, stop.concerned.account.as_deref()).await?;
-        body.insert("until".to_owned(), times::wire(until).into());
-    }
-    body.extend(stop.length.map(|span| ("for".to_owned(), span.to_string().into())));
-    body.extend(stop.note.clone().map(|note| ("note".to_owned(), note.into())));
-    let answer = client.post_at_length("/v1/stops", &Value::Object(body)).await?;
+    let until = match stop.until {
+        Some(typed) => Some(typed.resolve(&client, stop.concerned.account.as_deref()).await?),
+        None => None,
+    };
+    let body = StopRequest {
+        scope: Some(key.0.to_owned()),
+        key: Some(key.1.to_owned()),
+        account_id: stop.concerned.account.clone(),
+        until: until.map(times::wire),
+        length: stop.length.map(|span| span.to_string()),
+        note: stop.note.clone(),
+        reason: None,
+    };
+    let answer = client.post_at_length("/v1/stops", &body).await?;
     told(&answer, stop.json, |stopped: Stopped| {
         let already = if stopped.already_stopped { " (it was stopped already)" } else { "" };
         let until = match stopped.until {
@@ -178,7 +139,8 @@ pub(super) async fn go(globals: &Globals, go: Go) -> Result<Exit, Failure> {
         }
         return act::resume(globals, act::Resume::of(go.concerned.account, go.json)).await;
     };
-    let body = Value::Object(go.concerned.body(key));
+    let (scope, account_id) = (Some(key.0.to_owned()), go.concerned.account.clone());
+    let body = GoRequest { scope, key: Some(key.1.to_owned()), account_id, reason: None };
     let answer = globals.client()?.post_at_length("/v1/go", &body).await?;
     told(&answer, go.json, |lifted: Lifted| {
         let name = go.concerned.name(key);
@@ -200,16 +162,16 @@ async fn list(globals: &Globals, concerned: &Concerned, json: Json) -> Result<Ex
     if json.json {
         return answer.pass_on();
     }
-    show(&answer.read::<Page>()?.data)
+    show(&answer.read::<Page<Row>>()?.data)
 }
 
 /// Shows stops as a table, or to a program as rows.
 pub(super) fn show(stops: &[Row]) -> Result<Exit, Failure> {
     let is_terminal = render::is_terminal();
-    let time = |at: Option<Timestamp>| match (is_terminal, at) {
+    let time = |at: Option<Time>| match (is_terminal, at) {
         (_, None) => String::new(),
         (true, at) => times::full(at),
-        (false, Some(at)) => times::wire(at),
+        (false, Some(at)) => times::wire(*at),
     };
     let cells = |row: &Row| {
         vec![

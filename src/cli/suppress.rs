@@ -6,13 +6,13 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
-use super::client::{Client, Refusal, parse_id};
+use super::client::{Client, parse_id, problem};
 use super::exit::{Exit, Failure};
-use super::stop::{self, Page};
+use super::stop;
 use super::{Json, files, render};
+use crate::types::Page;
+use crate::types::stop::{Lifted, Stop, StopBatch, StopRequest};
 
 /// Rows of a file per request.
 const AT_ONCE: usize = 1000;
@@ -100,29 +100,6 @@ struct Import {
     note: Option<String>,
 }
 
-/// The answer to several rows.
-#[derive(Deserialize)]
-struct Verdicts {
-    accepted: u64,
-    refused: u64,
-    results: Vec<Verdict>,
-}
-
-#[derive(Deserialize)]
-struct Verdict {
-    index: usize,
-    #[serde(default)]
-    already_stopped: bool,
-    #[serde(default)]
-    messages: u64,
-    error: Option<Refusal>,
-}
-
-#[derive(Deserialize)]
-struct Lifted {
-    stops: u64,
-}
-
 pub(super) async fn suppress(client: &Client, suppress: Suppress) -> Result<Exit, Failure> {
     match suppress.verb {
         Verb::Add(add) => add_keys(client, add).await,
@@ -133,36 +110,42 @@ pub(super) async fn suppress(client: &Client, suppress: Suppress) -> Result<Exit
     }
 }
 
-fn row(scope: &str, key: &str, account: Option<&str>, note: Option<&str>) -> Value {
-    let mut row = Map::new();
-    row.insert("scope".to_owned(), scope.into());
-    row.insert("key".to_owned(), key.into());
-    row.insert("reason".to_owned(), "suppressed".into());
-    row.extend(account.map(|account| ("account_id".to_owned(), account.into())));
-    row.extend(note.map(|note| ("note".to_owned(), note.into())));
-    Value::Object(row)
+fn row(scope: &str, key: &str, account: Option<&str>, note: Option<&str>) -> StopRequest {
+    StopRequest {
+        scope: Some(scope.to_owned()),
+        key: Some(key.to_owned()),
+        account_id: account.map(str::to_owned),
+        reason: Some("suppressed".to_owned()),
+        note: note.map(str::to_owned),
+        ..StopRequest::default()
+    }
 }
 
 async fn add_keys(client: &Client, add: Add) -> Result<Exit, Failure> {
     let Add { entry, note, json } = add;
     let scope = if entry.chat { "chat" } else { "person" };
-    let rows: Vec<Value> =
+    let rows: Vec<StopRequest> =
         entry.keys.iter().map(|key| row(scope, key, entry.account.as_deref(), note.as_deref())).collect();
-    let answer = client.post_at_length("/v1/stops", &Value::Array(rows)).await?;
+    let answer = client.post_at_length("/v1/stops", &rows).await?;
     if json.json {
         return answer.pass_on();
     }
-    let verdicts: Verdicts = answer.read()?;
+    let verdicts: StopBatch = answer.read()?;
     for verdict in &verdicts.results {
         let key = entry.keys.get(verdict.index).map(String::as_str).unwrap_or_default();
         match &verdict.error {
-            Some(refusal) => render::note(&format!("error: {}: {}", render::line(key), refusal.line())),
+            Some(refusal) => render::note(&format!("error: {}: {}", render::line(key), problem(refusal))),
             None => {
-                let already = if verdict.already_stopped { " (it was already)" } else { "" };
+                let stopped = verdict.stopped.as_ref();
+                let already = if stopped.is_some_and(|stopped| stopped.already_stopped) {
+                    " (it was already)"
+                } else {
+                    ""
+                };
                 let text = format!(
                     "{scope} {} is suppressed{already}; {} queued messages cancelled\n",
                     render::line(key),
-                    verdict.messages
+                    stopped.map_or(0, |stopped| stopped.messages)
                 );
                 render::print(&text)?;
             }
@@ -199,7 +182,7 @@ async fn show(client: &Client, json: Json) -> Result<Exit, Failure> {
         if json.json {
             render::json(&answer.body)?;
         }
-        let page: Page = answer.read()?;
+        let page: Page<Stop> = answer.read()?;
         rows.extend(page.data);
         cursor = page.next_cursor;
         if cursor.is_none() {
@@ -212,7 +195,7 @@ async fn show(client: &Client, json: Json) -> Result<Exit, Failure> {
 async fn check_user(client: &Client, check: Check) -> Result<Exit, Failure> {
     let query = [("scope", "person"), ("reason", "suppressed"), ("key", check.user.as_str())];
     let answer = client.get("/v1/stops", &query).await?;
-    let page: Page = answer.read()?;
+    let page: Page<Stop> = answer.read()?;
     if check.json.json {
         render::json(&answer.body)?;
     } else {
@@ -243,13 +226,13 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
     for part in keys.chunks(AT_ONCE) {
         let rows =
             part.iter().map(|(_, key)| row("person", key, import.account.as_deref(), import.note.as_deref()));
-        let answer = client.post_at_length("/v1/stops", &json!(rows.collect::<Vec<_>>())).await?;
-        let verdicts: Verdicts = answer.read()?;
+        let answer = client.post_at_length("/v1/stops", &rows.collect::<Vec<_>>()).await?;
+        let verdicts: StopBatch = answer.read()?;
         (accepted, refused) = (accepted + verdicts.accepted, refused + verdicts.refused);
         for verdict in &verdicts.results {
-            cancelled += verdict.messages;
+            cancelled += verdict.stopped.as_ref().map_or(0, |stopped| stopped.messages);
             if let (Some(refusal), Some((line, _))) = (&verdict.error, part.get(verdict.index)) {
-                render::note(&format!("error: line {line}: {}", refusal.line()));
+                render::note(&format!("error: line {line}: {}", problem(refusal)));
             }
         }
     }

@@ -8,12 +8,13 @@
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Span, Timestamp, Zoned};
-use serde::Deserialize;
 
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use crate::app;
 use crate::clock::{Clock, SystemClock};
+use crate::types::WaitStatus;
+use crate::types::account::AccountZone;
 
 const FORMS: &str =
     "write 2026-11-22T09:00:00Z, or \"2026-11-22 09:00\", 09:00 or \"tomorrow 09:00\" in the account's zone";
@@ -142,15 +143,11 @@ fn local(text: &str, now: &Zoned) -> Option<Meant> {
     text.parse::<Time>().ok().map(Meant::Next)
 }
 
-#[derive(Deserialize)]
-struct ZoneOf {
-    zone: String,
-}
-
 /// Returns the zone of `account`, as the daemon knows it; without an account, this machine's zone.
 pub(super) async fn zone_of(client: &Client, account: Option<&str>) -> Result<TimeZone, Failure> {
     let Some(account) = account else { return Ok(TimeZone::system()) };
-    let answer: ZoneOf = client.get(&format!("/v1/accounts/{}/zone", segment(account)), &[]).await?.read()?;
+    let answer: AccountZone =
+        client.get(&format!("/v1/accounts/{}/zone", segment(account)), &[]).await?.read()?;
     TimeZone::get(&answer.zone).map_err(|_| {
         let text = format!(
             "this machine does not know the zone {} of {account}; write the time as RFC 3339",
@@ -205,8 +202,8 @@ impl Times {
     }
 
     /// Formats a time, or `-`.
-    pub(super) fn show(&self, at: Option<Timestamp>) -> String {
-        match (self, at) {
+    pub(super) fn show(&self, at: Option<impl Into<Timestamp>>) -> String {
+        match (self, at.map(Into::into)) {
             (_, None) => "-".to_owned(),
             (Self::Exact, Some(at)) => wire(at),
             (Self::Short { now }, Some(at)) => {
@@ -218,10 +215,10 @@ impl Times {
     }
 
     /// Formats what a message or an account waits for, according to `waits_for`.
-    pub(super) fn wait(&self, until: Option<Timestamp>, waits_for: Option<&str>) -> String {
+    pub(super) fn wait(&self, until: Option<impl Into<Timestamp>>, waits_for: Option<&str>) -> String {
         match (waits_for, until) {
             (Some("person"), _) => "a person".to_owned(),
-            (Some("not_before"), Some(_)) => format!("not before {}", self.show(until)),
+            (Some("not_before"), Some(at)) => format!("not before {}", self.show(Some(at))),
             (_, until) => self.show(until),
         }
     }
@@ -236,19 +233,39 @@ impl Times {
 }
 
 /// Formats a time in this machine's zone, in a form that a ticket can quote; or `-`.
-pub(super) fn full(at: Option<Timestamp>) -> String {
+pub(super) fn full(at: Option<impl Into<Timestamp>>) -> String {
     full_in(at, &TimeZone::system())
 }
 
 /// Formats a time with its zone, in a form that a ticket can quote; or `-`. A local time that occurs twice has its
 /// offset.
-pub(super) fn full_in(at: Option<Timestamp>, zone: &TimeZone) -> String {
-    let Some(at) = at else { return "-".to_owned() };
+pub(super) fn full_in(at: Option<impl Into<Timestamp>>, zone: &TimeZone) -> String {
+    let Some(at) = at.map(Into::into) else { return "-".to_owned() };
     let zoned = at.to_zoned(zone.clone());
     let is_twice =
         matches!(zone.to_ambiguous_timestamp(zoned.datetime()).offset(), AmbiguousOffset::Fold { .. });
     let form = if is_twice { "%Y-%m-%d %H:%M:%S%:z" } else { "%Y-%m-%d %H:%M:%S" };
     format!("{} {}", zoned.strftime(form), name(zone, Some(&zoned)))
+}
+
+impl WaitStatus {
+    /// Formats why something waits, with the code.
+    pub(super) fn because(&self) -> Option<String> {
+        match (&self.why, &self.reason) {
+            (Some(why), Some(reason)) => Some(format!("{why} ({reason})")),
+            (why, reason) => why.clone().or_else(|| reason.clone()),
+        }
+    }
+
+    /// Formats what it waits for, in a form that a ticket can quote.
+    pub(super) fn goes_on(&self, zone: &TimeZone) -> Option<String> {
+        let until = self.until.map(|at| full_in(Some(at), zone));
+        match self.waits_for.as_deref() {
+            Some("person") => Some("a person".to_owned()),
+            Some("not_before") => until.map(|at| format!("not before {at}")),
+            _ => until,
+        }
+    }
 }
 
 /// Formats the distance from `now` to `at`: `in 12 s`, `3 min ago`, `now`.
@@ -329,7 +346,7 @@ mod tests {
             }
         }
         assert_eq!(meant("2026-10-25T02:30:00+01:00", &autumn).as_deref(), Ok("2026-10-25T01:30:00.000Z"));
-        let one = |at: &str| full_in(Some(at.parse().unwrap()), autumn.time_zone());
+        let one = |at: &str| full_in(Some(at.parse::<Timestamp>().unwrap()), autumn.time_zone());
         assert_eq!(one("2026-10-25T00:30:00Z"), "2026-10-25 02:30:00+02:00 Europe/Berlin");
         assert_eq!(one("2026-10-25T01:30:00Z"), "2026-10-25 02:30:00+01:00 Europe/Berlin");
         assert_eq!(one("2026-10-25T02:30:00Z"), "2026-10-25 03:30:00 Europe/Berlin");
@@ -343,11 +360,11 @@ mod tests {
         assert_eq!(times.show(at("2026-11-22T22:45:10Z")), "23:45:10");
         assert_eq!(times.show(at("2026-11-22T23:00:00Z")), "2026-11-23 00:00", "tomorrow there");
         assert_eq!(Times::Exact.show(at("2026-11-22T23:00:00Z")), "2026-11-22T23:00:00.000Z");
-        assert_eq!(times.show(None), "-");
+        assert_eq!(times.show(None::<Timestamp>), "-");
         assert_eq!(times.wait(at("2026-11-22T22:45:10Z"), Some("time")), "23:45:10");
         assert_eq!(times.wait(at("2026-11-22T22:45:10Z"), Some("not_before")), "not before 23:45:10");
-        assert_eq!(times.wait(None, Some("person")), "a person");
-        assert_eq!(times.wait(None, None), "-");
+        assert_eq!(times.wait(None::<Timestamp>, Some("person")), "a person");
+        assert_eq!(times.wait(None::<Timestamp>, None), "-");
         assert_eq!(times.zone(), "Europe/Berlin");
     }
 

@@ -4,21 +4,21 @@
 //! Each refresh makes one request for all rows; each row has the cap that binds the account and its last error. The
 //! command computes nothing itself. On a terminal it refreshes until it is interrupted; for a program it prints once.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Json;
-use super::cap::Cap;
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Times};
 use crate::clock::{Clock, SystemClock};
+use crate::types::Page;
+use crate::types::account::{Account, Cap};
+use crate::types::status::Status;
 
 /// Maximum length of an error in a row, in characters.
 const ERROR_CHARS: usize = 60;
@@ -39,39 +39,6 @@ pub(super) struct Top {
     json: Json,
 }
 
-#[derive(Deserialize)]
-struct Status {
-    now: Timestamp,
-    #[serde(default)]
-    next_step: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Accounts {
-    data: Vec<Value>,
-}
-
-#[derive(Deserialize)]
-struct Account {
-    id: String,
-    standing: String,
-    reason: Option<String>,
-    until: Option<Timestamp>,
-    waits_for: Option<String>,
-    oldest_due_at: Option<Timestamp>,
-    last_sent_at: Option<Timestamp>,
-    #[serde(default)]
-    counts: BTreeMap<String, u64>,
-    cap: Option<Cap>,
-    last_error: Option<String>,
-}
-
-/// One account, parsed and as received.
-struct Row {
-    shown: Value,
-    account: Account,
-}
-
 /// Draws the view until it is interrupted, or once.
 pub(super) async fn top(client: &Client, top: Top) -> Result<Exit, Failure> {
     let clock = SystemClock::new();
@@ -80,7 +47,7 @@ pub(super) async fn top(client: &Client, top: Top) -> Result<Exit, Failure> {
         let status: Status = client.get("/v1/status", &[]).await?.read()?;
         let rows = rows(client, top.limit).await?;
         if top.json.json {
-            render::json(&json!({ "now": status.now.to_string(), "data": as_json(&rows) }).to_string())?;
+            render::json(&json!({ "now": status.now, "data": as_json(&rows) }).to_string())?;
             return Ok(Exit::Done);
         }
         if !again {
@@ -94,41 +61,37 @@ pub(super) async fn top(client: &Client, top: Top) -> Result<Exit, Failure> {
 }
 
 /// Fetches the accounts in the daemon's order: those that need a person first, then those with messages waiting.
-async fn rows(client: &Client, limit: u16) -> Result<Vec<Row>, Failure> {
+async fn rows(client: &Client, limit: u16) -> Result<Vec<Account>, Failure> {
     let limit = limit.to_string();
-    let accounts: Accounts = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
-    let row = |shown: Value| Some(Row { account: Account::deserialize(&shown).ok()?, shown });
-    Ok(accounts.data.into_iter().filter_map(row).collect())
+    let accounts: Page<Account> = client.get("/v1/accounts", &[("limit", &limit)]).await?.read()?;
+    Ok(accounts.data)
 }
 
 impl Account {
     fn waiting(&self) -> u64 {
         ["new", "queued", "sending", "uncertain"].iter().filter_map(|state| self.counts.get(*state)).sum()
     }
-}
 
-impl Row {
     /// Formats how much of the binding cap is used.
     fn sent(&self) -> String {
-        Cap::text(self.account.cap.as_ref())
+        Cap::text(self.cap.as_ref())
     }
 
     fn cells(&self, times: &Times, now: Timestamp) -> Vec<String> {
-        let Account { id, standing, reason, until, waits_for, oldest_due_at, last_sent_at, .. } =
-            &self.account;
+        let Self { id, standing, waits, oldest_due_at, last_sent_at, last_error, .. } = self;
         let oldest = match oldest_due_at {
-            Some(at) if *at <= now => times::length(now.duration_since(*at)),
+            Some(at) if **at <= now => times::length(now.duration_since(**at)),
             Some(_) | None => "-".to_owned(),
         };
-        let error = self.account.last_error.as_deref().unwrap_or("-");
+        let error = last_error.as_deref().unwrap_or("-");
         let short: String = error.chars().take(ERROR_CHARS).collect();
         vec![
             id.clone(),
             standing.clone(),
-            reason.clone().unwrap_or_else(|| "-".to_owned()),
+            waits.reason.clone().unwrap_or_else(|| "-".to_owned()),
             self.sent(),
-            times.wait(*until, waits_for.as_deref()),
-            self.account.waiting().to_string(),
+            times.wait(waits.until, waits.waits_for.as_deref()),
+            self.waiting().to_string(),
             oldest,
             times.show(*last_sent_at),
             if short.len() < error.len() { format!("{short}…") } else { short },
@@ -136,10 +99,10 @@ impl Row {
     }
 }
 
-fn draw(status: &Status, rows: &[Row]) -> String {
-    let times = Times::at(status.now);
+fn draw(status: &Status, rows: &[Account]) -> String {
+    let times = Times::at(*status.now);
     let header = ["account", "state", "why", "sent", "next", "waiting", "oldest", "last sent", "last error"];
-    let cells: Vec<_> = rows.iter().map(|row| row.cells(&times, status.now)).collect();
+    let cells: Vec<_> = rows.iter().map(|row| row.cells(&times, *status.now)).collect();
     if !render::is_terminal() {
         return render::tabbed(&cells);
     }
@@ -155,9 +118,9 @@ fn draw(status: &Status, rows: &[Row]) -> String {
     drawn
 }
 
-fn as_json(rows: &[Row]) -> Vec<Value> {
-    let row = |row: &Row| {
-        let mut shown = row.shown.clone();
+fn as_json(rows: &[Account]) -> Vec<Value> {
+    let row = |row: &Account| {
+        let mut shown = json!(row);
         shown["sent"] = json!(row.sent());
         shown
     };

@@ -1,38 +1,34 @@
-//! Unipile's last known view of an account as JSON: each part with the time at which it was read.
+//! Unipile's last known view of an account: each part with the time at which it was read.
 //!
 //! The account endpoints include it as `unipile`.
 
-use serde_json::{Value, json};
-
 use super::AppState;
-use super::render::time;
-use crate::domain::account_snapshot::AccountSnapshot;
+use crate::domain::account_snapshot;
+use crate::types::Time;
+use crate::types::account::{AccountSnapshot, Inbox};
 
-/// Renders the snapshot of one account; null if no read was ever tried.
-pub(super) fn account_snapshot(state: &AppState, snapshot: Option<&AccountSnapshot>) -> Value {
-    let Some(snapshot) = snapshot else { return Value::Null };
-    let account = snapshot.account.as_ref();
-    let seen = account.map(|account| &account.value);
-    let inboxes = snapshot.inboxes.as_ref();
-    let list = inboxes.map(|inboxes| {
-        let inbox = |inbox: &crate::domain::observed::ObservedInbox| {
-            json!({ "id": inbox.id.as_str(), "disabled": inbox.disabled })
-        };
-        inboxes.value.iter().map(inbox).collect::<Vec<_>>()
-    });
-    json!({
-        "name": seen.and_then(|seen| seen.name.as_deref()),
-        "provider": seen.map(|seen| &seen.provider),
-        "status": seen.map(|seen| &seen.status),
-        "is_locked": seen.map(|seen| seen.is_locked),
-        "products": seen.map(|seen| &seen.products),
-        "read_at": time(account.map(|account| account.at)),
-        "inboxes": list,
-        "inboxes_read_at": time(inboxes.map(|inboxes| inboxes.at)),
-        "credits": snapshot.credits.as_ref().map(|credits| &credits.value),
-        "credits_read_at": time(snapshot.credits.as_ref().map(|credits| credits.at)),
-        "is_old": account.is_none_or(|account| state.engine.is_old(account.at)),
-        "tried_at": time(snapshot.tried_at),
-        "problem": snapshot.problem,
-    })
+/// Renders the snapshot of one account.
+pub(super) fn account_snapshot(
+    state: &AppState,
+    snapshot: &account_snapshot::AccountSnapshot,
+) -> AccountSnapshot {
+    let (account, inboxes, credits) = (&snapshot.account, &snapshot.inboxes, &snapshot.credits);
+    let seen = account.as_ref().map(|account| account.value.clone());
+    let list = inboxes.iter().flat_map(|inboxes| &inboxes.value);
+    let list = list.map(|inbox| Inbox { id: inbox.id.as_str().to_owned(), disabled: inbox.disabled });
+    AccountSnapshot {
+        name: seen.as_ref().and_then(|seen| seen.name.clone()),
+        provider: seen.as_ref().map(|seen| seen.provider.clone()),
+        status: seen.as_ref().map(|seen| seen.status.clone()),
+        is_locked: seen.as_ref().map(|seen| seen.is_locked),
+        products: seen.map(|seen| seen.products),
+        read_at: account.as_ref().map(|account| Time(account.at)),
+        inboxes: inboxes.is_some().then(|| list.collect()),
+        inboxes_read_at: inboxes.as_ref().map(|inboxes| Time(inboxes.at)),
+        credits: credits.as_ref().map(|credits| credits.value.clone()),
+        credits_read_at: credits.as_ref().map(|credits| Time(credits.at)),
+        is_old: account.as_ref().is_none_or(|account| state.engine.is_old(account.at)),
+        tried_at: snapshot.tried_at.map(Time),
+        problem: snapshot.problem.clone(),
+    }
 }

@@ -5,13 +5,12 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
+use super::body::{Id, Options};
 use super::error::ApiError;
 use super::{AppState, account_snapshot, render, wire};
 use crate::domain::account::Daemon;
@@ -20,8 +19,10 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::specifics::Credit;
 use crate::store::{
-    AccountCursor, AccountFilter, AccountOrder, AccountView, Attention, PauseRequest, Paused, Resumed, Scope,
+    self, AccountCursor, AccountFilter, AccountOrder, AccountView, Attention, PauseRequest, Scope,
 };
+use crate::types::account::{Account, AccountZone, Paused, ResumeRequest, Resumed};
+use crate::types::{self, Page, Time};
 
 /// Maximum length of a pause's note, in characters.
 const NOTE_CHARS: usize = 500;
@@ -32,7 +33,7 @@ const PAGE: [u32; 2] = [50, 500];
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Page<Account>>, ApiError> {
     let filter = filter(parameters)?;
     let daemon = state.store.daemon().await?;
     let page = state.store.account_page(&filter).await?;
@@ -42,13 +43,10 @@ pub(super) async fn list(
     for view in &page.accounts {
         data.push(row(&state, view, &daemon, known.get(&view.account.id)).await?);
     }
-    Ok(Json(json!({ "data": data, "next_cursor": page.next.as_ref().map(cursor_text) })))
+    Ok(Json(Page { data, next_cursor: page.next.as_ref().map(cursor_text) }))
 }
 
-pub(super) async fn show(
-    State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Result<Json<Account>, ApiError> {
     let daemon = state.store.daemon().await?;
     let id = AccountId::new(id);
     let view = state.store.account(&id).await?.ok_or_else(|| ApiError::not_found("account", id.as_str()))?;
@@ -59,12 +57,12 @@ pub(super) async fn show(
 /// Returns the zone in which the times of an account are shown; an unknown account has the default policy's zone.
 pub(super) async fn zone(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+) -> Result<Json<AccountZone>, ApiError> {
     // The policy has the zone of an account even before its first message.
     let policy = state.engine.policy(&AccountId::new(id.clone()));
-    let zone = render::zone(&policy.zone);
-    Ok(Json(json!({ "account_id": id, "zone": zone, "now": render::time(Some(state.engine.now())) })))
+    let zone = render::zone(&policy.zone).to_owned();
+    Ok(Json(AccountZone { account_id: Some(id), zone, now: Some(state.engine.now().into()) }))
 }
 
 /// Renders an account with the reason why it sends nothing now, its binding cap and Unipile's view of it.
@@ -73,14 +71,14 @@ async fn row(
     view: &AccountView,
     daemon: &Daemon,
     known: Option<&AccountSnapshot>,
-) -> Result<Value, ApiError> {
+) -> Result<Account, ApiError> {
     let wait_status = state.engine.account_wait_status(view, daemon).await?;
-    let mut row = render::account(view, wait_status, state.engine.now());
-    let cap = state.engine.binding_cap(&view.account).await?;
-    row["cap"] = cap.as_ref().map_or(Value::Null, render::budget);
-    row["zone"] = json!(render::zone(&state.engine.policy(&view.account.id).zone));
-    row["unipile"] = account_snapshot::account_snapshot(state, known);
-    Ok(row)
+    Ok(Account {
+        cap: state.engine.binding_cap(&view.account).await?.as_ref().map(render::cap),
+        zone: Some(render::zone(&state.engine.policy(&view.account.id).zone).to_owned()),
+        unipile: known.map(|known| account_snapshot::account_snapshot(state, known)),
+        ..render::account(view, wait_status, state.engine.now())
+    })
 }
 
 fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> {
@@ -133,31 +131,31 @@ fn cursor(text: &str) -> Option<AccountCursor> {
 
 pub(super) async fn pause(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+    Options(body): Options,
+) -> Result<Json<Paused>, ApiError> {
     pause_scope(state, Some(id), &body).await
 }
 
 pub(super) async fn pause_everything(
     State(state): State<Arc<AppState>>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+    Options(body): Options,
+) -> Result<Json<Paused>, ApiError> {
     pause_scope(state, None, &body).await
 }
 
 pub(super) async fn resume(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+    Options(body): Options,
+) -> Result<Json<Resumed>, ApiError> {
     resume_scope(state, Some(id), &body).await
 }
 
 pub(super) async fn resume_everything(
     State(state): State<Arc<AppState>>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+    Options(body): Options,
+) -> Result<Json<Resumed>, ApiError> {
     resume_scope(state, None, &body).await
 }
 
@@ -169,7 +167,7 @@ async fn pause_scope(
     state: Arc<AppState>,
     account: Option<String>,
     body: &[u8],
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Paused>, ApiError> {
     let zone =
         account.as_ref().map_or(TimeZone::UTC, |id| state.engine.policy(&AccountId::new(id)).zone.clone());
     let now = state.engine.settled_now().await;
@@ -180,33 +178,29 @@ async fn pause_scope(
     let paused = state
         .spawn_detached(async move {
             let paused = work.store.pause(scope.clone(), request, now).await?;
-            if paused != Paused::Unknown {
+            if paused != store::Paused::Unknown {
                 wake(&work, scope).await?;
             }
             Ok(paused)
         })
         .await?;
-    let already = match paused {
-        Paused::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
-        Paused::Done => false,
-        Paused::Already => true,
+    let already_paused = match paused {
+        store::Paused::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
+        store::Paused::Done => false,
+        store::Paused::Already => true,
     };
-    let mut answer = json!({ "paused": true, "already_paused": already, "until": render::time(until) });
-    if let Some(id) = account {
-        answer["zone"] = json!(render::zone(&state.engine.policy(&AccountId::new(id.clone())).zone));
-        answer["account_id"] = json!(id);
-    }
-    Ok(Json(answer))
+    let zone = |id: &String| render::zone(&state.engine.policy(&AccountId::new(id.clone())).zone).to_owned();
+    let zone = account.as_ref().map(zone);
+    Ok(Json(Paused { paused: true, already_paused, until: until.map(Time), account_id: account, zone }))
 }
 
 async fn resume_scope(
     state: Arc<AppState>,
     account: Option<String>,
     body: &[u8],
-) -> Result<Json<Value>, ApiError> {
-    let mut options = wire::options(body, &["lift_hold", "restored"])?;
-    let lift_hold = wire::option_boolean(&mut options, "lift_hold")?.unwrap_or(false);
-    let restored = wire::option_boolean(&mut options, "restored")?.unwrap_or(false);
+) -> Result<Json<Resumed>, ApiError> {
+    let ResumeRequest { lift_hold, restored } = wire::options(body)?;
+    let (lift_hold, restored) = (lift_hold.unwrap_or(false), restored.unwrap_or(false));
     if restored && account.is_some() {
         let fix = "say it to everything: POST /v1/resume, or `outboxd resume --all --restored`";
         let problem = "concerns the whole queue and not one account";
@@ -220,7 +214,7 @@ async fn resume_scope(
             let now = work.engine.settled_now().await;
             let accepted = restored && work.store.accept_restored(now).await?;
             let resumed = work.store.resume(scope.clone(), lift_hold, now).await?;
-            if resumed == Resumed::Unknown {
+            if resumed == store::Resumed::Unknown {
                 return Ok(resumed);
             }
             if let (true, Scope::Account(id)) = (lift_hold, &scope) {
@@ -230,20 +224,19 @@ async fn resume_scope(
                 }
             }
             wake(&work, scope).await?;
-            Ok(if accepted { Resumed::Done } else { resumed })
+            Ok(if accepted { store::Resumed::Done } else { resumed })
         })
         .await?;
     let was_paused = match resumed {
-        Resumed::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
-        Resumed::Done => true,
-        Resumed::WasNotPaused => false,
+        store::Resumed::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
+        store::Resumed::Done => true,
+        store::Resumed::WasNotPaused => false,
     };
-    let mut answer = json!({ "resumed": true, "was_paused": was_paused });
-    match account {
-        Some(id) => answer["account_id"] = json!(id),
-        None => answer["restored"] = render::restored(state.store.daemon().await?.restored.as_ref()),
-    }
-    Ok(Json(answer))
+    let restored = match account {
+        Some(_) => None,
+        None => Some(state.store.daemon().await?.restored.as_ref().map(Into::into)),
+    };
+    Ok(Json(Resumed { resumed: true, was_paused, account_id: account, restored }))
 }
 
 async fn wake(state: &AppState, scope: Scope) -> Result<(), ApiError> {
@@ -255,10 +248,7 @@ async fn wake(state: &AppState, scope: Scope) -> Result<(), ApiError> {
 }
 
 fn pause_request(body: &[u8], now: Timestamp, zone: TimeZone) -> Result<PauseRequest, ApiError> {
-    let mut options = wire::options(body, &["until", "for", "note"])?;
-    let date = wire::option_string(&mut options, "until")?;
-    let length = wire::option_string(&mut options, "for")?;
-    let note = wire::option_string(&mut options, "note")?;
+    let types::account::PauseRequest { until: date, length, note } = wire::options(body)?;
     let (until, has_length) = end([date, length], note.as_deref(), now, zone)
         .map_err(|refusal| ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal))?;
     Ok(PauseRequest { until, has_length, note })
@@ -308,6 +298,8 @@ pub(super) fn end(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,10 +1,12 @@
-//! Reads request bodies completely, up to a limit.
+//! Reads what a request holds: the id in its path, and its body, completely and up to a limit.
 //!
 //! A body over the limit is still read to its end and discarded: if a server answers and closes while the client is
 //! writing, the client loses the answer to a broken pipe.
 
 use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use http_body_util::BodyExt;
 
 use super::error::ApiError;
@@ -13,8 +15,41 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 /// How much of a body over the limit is read before giving up, as a multiple of the limit.
 const POLITE: usize = 16;
 
-/// Reads `body`; returns an error if it is longer than `limit` bytes.
-pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
+/// Maximum size of a body that holds options, in bytes.
+const OPTIONS_BYTES: usize = 2 << 20;
+
+/// A body that holds options.
+pub(super) struct Options(pub(super) Bytes);
+
+impl<S: Sync> FromRequest<S> for Options {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, ApiError> {
+        whole(request.into_body(), OPTIONS_BYTES, "docs/http.md has what the path takes").await.map(Self)
+    }
+}
+
+/// The id in a path.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let found = Path::<String>::from_request_parts(parts, state).await;
+        found.map(|Path(id)| Self(id)).map_err(|_| {
+            let (problem, fix) = ("is not UTF-8", "give the id as the daemon writes it");
+            ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "id", problem, fix))
+        })
+    }
+}
+
+/// Reads `body`, which holds messages; returns an error if it is longer than `limit` bytes.
+pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    whole(body, limit, "send smaller batches, or raise api.body_bytes").await
+}
+
+async fn whole(mut body: Body, limit: usize, fix: &str) -> Result<Bytes, ApiError> {
     let mut whole = Vec::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {
@@ -27,7 +62,7 @@ pub(super) async fn read(mut body: Body, limit: usize) -> Result<Bytes, ApiError
             break;
         }
     }
-    if length <= limit { Ok(whole.into()) } else { Err(too_large(limit)) }
+    if length <= limit { Ok(whole.into()) } else { Err(too_large(limit, fix)) }
 }
 
 fn broken_off() -> ApiError {
@@ -40,13 +75,7 @@ fn broken_off() -> ApiError {
     ApiError::bad_request(refusal)
 }
 
-fn too_large(limit: usize) -> ApiError {
+fn too_large(limit: usize, fix: &str) -> ApiError {
     let problem = format!("the body is longer than {limit} bytes");
-    let refusal = FieldError::new(
-        FieldErrorCode::TooLong,
-        "",
-        problem,
-        "send smaller batches, or raise api.body_bytes",
-    );
-    ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal)
+    ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, FieldError::new(FieldErrorCode::TooLong, "", problem, fix))
 }

@@ -5,11 +5,11 @@
 use axum::Json;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::state::StateName;
 use crate::store::StoreError;
+use crate::types::{self, error::ErrorBody};
 
 /// A refused request.
 #[derive(Debug)]
@@ -84,27 +84,14 @@ impl ApiError {
         self.refusals
     }
 
-    fn body(&self) -> Value {
-        let mut errors: Vec<Value> = self.refusals.iter().map(refusal_json).collect();
+    fn body(self) -> ErrorBody {
+        let mut errors: Vec<types::error::FieldError> = self.refusals.iter().map(Into::into).collect();
         if let (Some(code), Some(first)) = (self.code, errors.first_mut()) {
-            first["code"] = json!(code);
+            first.code = code.to_owned();
         }
-        let mut body = json!({ "error": errors.first(), "errors": errors });
-        if let Some(id) = &self.existing_id {
-            body["existing_id"] = json!(id);
-        }
-        body
+        let error = errors.first().expect("a refusal says why").clone();
+        ErrorBody { error, errors, existing_id: self.existing_id }
     }
-}
-
-/// Renders a problem as JSON.
-pub(super) fn refusal_json(refusal: &FieldError) -> Value {
-    json!({
-        "code": refusal.code.as_str(),
-        "field": refusal.field,
-        "problem": refusal.problem,
-        "fix": refusal.fix,
-    })
 }
 
 impl IntoResponse for ApiError {

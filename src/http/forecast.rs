@@ -9,7 +9,6 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
-use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::input::{self, Input, InputRow};
@@ -19,6 +18,9 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
 use crate::store::Enqueued;
+use crate::types::forecast::{Assumed, CampaignForecast, Day, Forecast, Waiting};
+use crate::types::message::Verdict;
+use crate::types::{self, Time};
 
 /// Default horizon, in days.
 const DAYS: u32 = 30;
@@ -30,7 +32,7 @@ const RUNS: [u32; 2] = [7, 1];
 pub(super) async fn forecast(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Forecast>, ApiError> {
     let request = asked(parameters)?;
     if let Some(id) = &request.account_id
         && state.store.account(id).await?.is_none()
@@ -45,7 +47,7 @@ pub(super) async fn forecast_with(
     Query(parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Forecast>, ApiError> {
     let mut request = asked(parameters)?;
     let body = body::read(body, state.body_bytes).await?;
     let rows = match input::read(&state, &headers, body).await? {
@@ -58,10 +60,9 @@ pub(super) async fn forecast_with(
     };
     let Supposed { fresh, duplicates, refused } = supposed(&state, rows).await?;
     (request.with, request.lists) = (fresh, true);
-    let supposed = json!({ "messages": request.with.len(), "duplicates": duplicates, "refused": refused });
-    let mut answer = answer(&state, request).await?;
-    answer["with"] = supposed;
-    Ok(Json(answer))
+    let assumed = Assumed { messages: request.with.len(), duplicates, refused };
+    let answer = answer(&state, request).await?;
+    Ok(Json(Forecast { with: Some(assumed), ..answer }))
 }
 
 fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError> {
@@ -94,7 +95,7 @@ struct Supposed {
     /// Number of rows that are already in the queue, or occur twice among the rows.
     duplicates: usize,
     /// The problems of each refused row.
-    refused: Vec<Value>,
+    refused: Vec<Verdict>,
 }
 
 async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, ApiError> {
@@ -132,65 +133,63 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
     Ok(Supposed { fresh, duplicates, refused: bad.into_iter().map(|(_, row)| row).collect() })
 }
 
-async fn answer(state: &AppState, request: ForecastRequest) -> Result<Value, ApiError> {
+async fn answer(state: &AppState, request: ForecastRequest) -> Result<Forecast, ApiError> {
     let (days, runs, lists) = (request.days, request.runs, request.lists);
     let found = state.engine.forecast(request).await?;
-    let campaign = |(name, of): (&Option<String>, &Summary)| {
-        let mut row = summary(of);
-        row["campaign"] = json!(name);
-        row
-    };
-    Ok(json!({
-        "now": render::time(Some(state.engine.now())),
-        "days": days,
-        "runs": runs,
-        "total": summary(&found.total),
-        "accounts": found.accounts.iter().map(account).collect::<Vec<_>>(),
-        "account_count": found.account_count,
-        "campaigns": found.campaigns.iter().map(campaign).collect::<Vec<_>>(),
-        "campaigns_are_cut": found.campaigns_are_cut,
-        "messages": if lists { found.messages.iter().map(expected).collect() } else { Vec::<Value>::new() },
-    }))
+    let campaign =
+        |(name, of): (Option<String>, _)| CampaignForecast { summary: summary(&of), campaign: name };
+    Ok(Forecast {
+        now: state.engine.now().into(),
+        days,
+        runs,
+        total: summary(&found.total),
+        accounts: found.accounts.iter().map(account).collect(),
+        account_count: found.account_count,
+        campaigns: found.campaigns.into_iter().map(campaign).collect(),
+        campaigns_are_cut: found.campaigns_are_cut,
+        messages: if lists { found.messages.into_iter().map(expected).collect() } else { Vec::new() },
+        with: None,
+    })
 }
 
-/// Renders how many messages are sent within the horizon, when the last one is sent, and why the others wait.
-fn summary(of: &Summary) -> Value {
-    let last = |place: usize| render::time(of.last_at.map(|at| at[place]));
-    let waiting = of.waiting.iter().map(|(reason, messages)| {
-        json!({ "reason": reason.as_str(), "why": reason.sentence(), "messages": messages })
+fn summary(of: &Summary) -> types::forecast::Summary {
+    let last = |place: usize| of.last_at.map(|at| Time(at[place]));
+    let waiting = of.waiting.iter().map(|(reason, messages)| Waiting {
+        reason: reason.as_str().to_owned(),
+        why: reason.sentence().to_owned(),
+        messages: *messages,
     });
-    json!({
-        "messages": of.messages,
-        "sent": of.sent,
-        "done": of.is_done(),
-        "last_at": last(1),
-        "last_at_range": [last(0), last(2)],
-        "waiting": waiting.collect::<Vec<_>>(),
-    })
+    types::forecast::Summary {
+        messages: of.messages,
+        sent: of.sent,
+        done: of.is_done(),
+        last_at: last(1),
+        last_at_range: [last(0), last(2)],
+        waiting: waiting.collect(),
+    }
 }
 
-fn account(forecast: &AccountForecast) -> Value {
-    let mut row = summary(&forecast.summary);
-    row["account_id"] = json!(forecast.account_id.as_str());
-    row["zone"] = json!(render::zone(&forecast.zone));
-    let day = |day: &crate::engine::ExpectedDay| {
-        json!({
-            "date": day.date.to_string(),
-            "sends": day.sends,
-            "bound_by": day.bound_by.map(|reason| reason.as_str()),
-        })
+fn account(forecast: &AccountForecast) -> types::forecast::AccountForecast {
+    let day = |day: &crate::engine::ExpectedDay| Day {
+        date: day.date.to_string(),
+        sends: day.sends,
+        bound_by: day.bound_by.map(|reason| reason.as_str().to_owned()),
     };
-    row["days"] = forecast.days.iter().map(day).collect();
-    row
+    types::forecast::AccountForecast {
+        summary: summary(&forecast.summary),
+        account_id: forecast.account_id.as_str().to_owned(),
+        zone: render::zone(&forecast.zone).to_owned(),
+        days: forecast.days.iter().map(day).collect(),
+    }
 }
 
-fn expected((account_id, message): &(AccountId, ExpectedMessage)) -> Value {
-    json!({
-        "id": message.id.map(|id| id.to_string()),
-        "account_id": account_id.as_str(),
-        "campaign": message.campaign,
-        "at": render::time(message.at.map(|[_, middle, _]| middle)),
-        "range": message.at.map(|[first, _, last]| [render::time(Some(first)), render::time(Some(last))]),
-        "waits_for": message.waits_for.map(|reason| reason.as_str()),
-    })
+fn expected((account_id, message): (AccountId, ExpectedMessage)) -> types::forecast::ExpectedMessage {
+    types::forecast::ExpectedMessage {
+        id: message.id.map(|id| id.to_string()),
+        account_id: account_id.as_str().to_owned(),
+        campaign: message.campaign,
+        at: message.at.map(|[_, middle, _]| Time(middle)),
+        range: message.at.map(|[first, _, last]| [Time(first), Time(last)]),
+        waits_for: message.waits_for.map(|reason| reason.as_str().to_owned()),
+    }
 }

@@ -11,67 +11,36 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 
+use super::AppState;
 use super::error::ApiError;
-use super::{AppState, render};
 use crate::domain::account::Daemon;
+use crate::types::Time;
+use crate::types::status::{Ability, Alive, Readiness, Unready};
 
-/// Why the daemon is not ready.
-pub(super) struct Unready {
-    /// Stable code.
-    reason: &'static str,
-    /// The reason in words, for a person.
-    detail: String,
-    /// When it is retried, or ends.
-    until: Option<Timestamp>,
+fn unready(reason: &str, detail: String, until: Option<Timestamp>) -> Unready {
+    Unready { reason: reason.to_owned(), detail, until: until.map(Time) }
 }
 
-/// What the daemon can currently do.
-pub(super) struct Readiness {
-    take_in: Option<Unready>,
-    send: Option<Unready>,
-}
-
-impl Readiness {
-    pub(super) fn json(&self) -> Value {
-        json!({
-            "ready": self.take_in.is_none() && self.send.is_none(),
-            "take_in": part(self.take_in.as_ref()),
-            "send": part(self.send.as_ref()),
-        })
-    }
-}
-
-fn part(unready: Option<&Unready>) -> Value {
-    match unready {
-        None => json!({ "ok": true }),
-        Some(Unready { reason, detail, until }) => {
-            json!({ "ok": false, "reason": reason, "detail": detail, "until": render::time(*until) })
-        }
-    }
+fn ability(unready: Option<Unready>) -> Ability {
+    Ability { ok: unready.is_none(), unready }
 }
 
 /// Checks whether the queue can be written, and whether anything blocks every account.
 pub(super) async fn readiness(state: &AppState, daemon: &Daemon) -> Readiness {
     let storage = storage(state).await;
-    let send = storage.as_ref().map(|(detail, until)| Unready {
-        reason: "storage",
-        detail: detail.clone(),
-        until: *until,
-    });
-    let send = send.or_else(|| held(state, daemon));
-    let take_in = storage.map(|(detail, until)| Unready { reason: "storage", detail, until });
-    Readiness { take_in, send }
+    let send = storage.clone().or_else(|| held(state, daemon));
+    let ready = send.is_none();
+    Readiness { ready, take_in: ability(storage), send: ability(send) }
 }
 
 /// Returns why the queue cannot be written, if it cannot.
-async fn storage(state: &AppState) -> Option<(String, Option<Timestamp>)> {
+async fn storage(state: &AppState) -> Option<Unready> {
     if let Err(error) = state.store.test_write(state.engine.now()).await {
-        return Some((error.chain(), None));
+        return Some(unready("storage", error.chain(), None));
     }
     let trouble = state.engine.storage_trouble()?;
-    Some((trouble.error, Some(trouble.next_try_at)))
+    Some(unready("storage", trouble.error, Some(trouble.next_try_at)))
 }
 
 /// Returns what blocks every account, in order of permanence.
@@ -79,42 +48,41 @@ fn held(state: &AppState, daemon: &Daemon) -> Option<Unready> {
     let now = state.engine.now();
     if let Some(restored) = &daemon.restored {
         let detail = format!("the queue is a copy or was restored from a backup: {}", restored.why);
-        return Some(Unready { reason: "restored", detail, until: None });
+        return Some(unready("restored", detail, None));
     }
     if let Some(key) = &daemon.key_refused {
         let detail = format!("Unipile refuses the API key or the subscription: {}", key.problem);
-        return Some(Unready { reason: "key_refused", detail, until: None });
+        return Some(unready("key_refused", detail, None));
     }
     if let Some(pause) = daemon.pause.as_ref().filter(|pause| pause.holds(now)) {
         let detail = "all sending is paused".to_owned();
-        return Some(Unready { reason: "paused", detail, until: pause.until });
+        return Some(unready("paused", detail, pause.until));
     }
     let api = state.engine.api_health();
     let until = api.unreachable_until?;
     let detail = format!("the Unipile API does not answer, {} failures in a row", api.failures);
-    Some(Unready { reason: "api_unreachable", detail, until: Some(until) })
+    Some(unready("api_unreachable", detail, Some(until)))
 }
 
 /// Answers 200 if the daemon is alive and can write the queue.
-pub(super) async fn healthz(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn healthz(State(state): State<Arc<AppState>>) -> Result<Json<Alive>, ApiError> {
     state.store.test_write(state.engine.now()).await?;
-    Ok(Json(json!({ "ok": true })))
+    Ok(Json(Alive { ok: true }))
 }
 
 pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
     let readiness = find(&state).await?;
-    let is_ready = readiness.take_in.is_none() && readiness.send.is_none();
-    Ok((status(is_ready), Json(readiness.json())).into_response())
+    Ok((status(readiness.ready), Json(readiness)).into_response())
 }
 
 pub(super) async fn can_take_in(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
-    let unready = find(&state).await?.take_in;
-    Ok((status(unready.is_none()), Json(part(unready.as_ref()))).into_response())
+    let take_in = find(&state).await?.take_in;
+    Ok((status(take_in.ok), Json(take_in)).into_response())
 }
 
 pub(super) async fn can_send(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
-    let unready = find(&state).await?.send;
-    Ok((status(unready.is_none()), Json(part(unready.as_ref()))).into_response())
+    let send = find(&state).await?.send;
+    Ok((status(send.ok), Json(send)).into_response())
 }
 
 async fn find(state: &AppState) -> Result<Readiness, ApiError> {

@@ -5,56 +5,65 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Query, State};
-use serde_json::{Value, json};
+use axum::extract::{Query, State};
 
+use super::body::Id;
 use super::error::ApiError;
 use super::{AppState, render, wire};
 use crate::domain::message::MessageId;
 use crate::domain::state::StateName;
 use crate::engine::WaitStatus;
-use crate::store::{Cancelled, MessageView};
+use crate::store::{self, MessageView};
+use crate::types::Page;
+use crate::types::explanation::Explanation;
+use crate::types::message::{Cancelled, ListedMessage, MessageDetail};
 
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Page<ListedMessage>>, ApiError> {
     let filter = wire::filter(parameters)?;
     let page = state.store.messages(&filter, state.engine.now()).await?;
     let wait_statuses = state.engine.wait_statuses(&page.messages).await?;
-    let row = |(message, wait_status): (&MessageView, WaitStatus)| {
-        let mut row = render::message(message, wait_status);
-        row["attempts"] = json!(message.attempts);
-        row
+    let row = |(view, wait_status): (MessageView, WaitStatus)| ListedMessage {
+        attempts: view.attempts.into(),
+        message: render::message(view, wait_status),
     };
-    let data: Vec<Value> = page.messages.iter().zip(wait_statuses).map(row).collect();
-    Ok(Json(json!({ "data": data, "next_cursor": page.next.map(|seq| seq.0.to_string()) })))
+    let data = page.messages.into_iter().zip(wait_statuses).map(row).collect();
+    Ok(Json(Page { data, next_cursor: page.next.map(|seq| seq.0.to_string()) }))
 }
 
 pub(super) async fn show(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
-    let mut message = find(&state, &id).await?;
+    Id(id): Id,
+) -> Result<Json<MessageDetail>, ApiError> {
+    let message = find(&state, &id).await?;
+    detail(&state, message).await.map(Json)
+}
+
+/// Renders a message with its text, its attempts and what was found out about them.
+pub(super) async fn detail(state: &AppState, mut message: MessageView) -> Result<MessageDetail, ApiError> {
     let attempts = state.store.attempts(message.seq).await?;
     if usize::try_from(message.attempts).is_ok_and(|known| known != attempts.len()) {
         // It was sent between the two reads. Reading it again makes it at least as new as its attempts.
-        message = find(&state, &id).await?;
+        message = find(state, &message.id.to_string()).await?;
     }
     let wait_status = state.engine.explain(&message).await?.wait_status;
-    let mut shown = render::message(&message, wait_status);
-    shown["text"] = json!(message.text);
-    shown["zone"] = json!(render::zone(&state.engine.policy(&message.account.id).zone));
     let evidence = state.store.evidence(message.seq).await?;
-    shown["attempts"] = attempts.iter().map(|attempt| render::attempt(attempt, &evidence)).collect();
-    shown["evidence"] = evidence.iter().map(render::evidence).collect();
-    Ok(Json(shown))
+    Ok(MessageDetail {
+        text: message.text.clone(),
+        zone: Some(render::zone(&state.engine.policy(&message.account.id).zone).to_owned()),
+        attempts: attempts.into_iter().map(|attempt| render::attempt(attempt, &evidence)).collect(),
+        evidence: evidence.iter().map(render::evidence).collect(),
+        message: render::message(message, wait_status),
+        choices: None,
+    })
 }
 
 pub(super) async fn explain(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+) -> Result<Json<Explanation>, ApiError> {
     let message = find(&state, &id).await?;
     let explanation = state.engine.explain(&message).await?;
     let attempts = state.store.attempts(message.seq).await?;
@@ -65,27 +74,28 @@ pub(super) async fn explain(
 
 pub(super) async fn cancel(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+) -> Result<Json<Cancelled>, ApiError> {
     let message_id = parse(&id)?;
     let work = Arc::clone(&state);
     let cancelled = state
         .spawn_detached(async move {
             let cancelled = work.store.cancel(message_id, work.engine.now()).await?;
-            if let Cancelled::Done { account_id, .. } = &cancelled {
+            if let store::Cancelled::Done { account_id, .. } = &cancelled {
                 work.engine.wake(account_id.clone());
             }
             Ok(cancelled)
         })
         .await?;
-    let done = |was: StateName, already: bool| {
-        Json(json!({ "id": id, "state": "cancelled", "was": was.as_str(), "already_cancelled": already }))
+    let done = |was: StateName, already_cancelled| {
+        let (state, was) = ("cancelled".to_owned(), Some(was.as_str().to_owned()));
+        Json(Cancelled { id: id.clone(), state, was, already_cancelled })
     };
     match cancelled {
-        Cancelled::Done { was, .. } => Ok(done(was, false)),
-        Cancelled::Already => Ok(done(StateName::Cancelled, true)),
-        Cancelled::Unknown => Err(ApiError::not_found("message", &id)),
-        Cancelled::TooLate(state) => Err(ApiError::wrong_state(state, "cannot be cancelled any more")),
+        store::Cancelled::Done { was, .. } => Ok(done(was, false)),
+        store::Cancelled::Already => Ok(done(StateName::Cancelled, true)),
+        store::Cancelled::Unknown => Err(ApiError::not_found("message", &id)),
+        store::Cancelled::TooLate(state) => Err(ApiError::wrong_state(state, "cannot be cancelled any more")),
     }
 }
 

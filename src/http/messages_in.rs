@@ -9,7 +9,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::attachments::Uploads;
 use super::error::ApiError;
@@ -22,6 +22,7 @@ use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::NewMessage;
 use crate::store::{EnqueueMode, Enqueued};
+use crate::types::message::Stored;
 
 /// An answer with more verdicts is rendered on a separate thread.
 const FEW_VERDICTS: usize = 1000;
@@ -105,12 +106,12 @@ async fn one(
     let stored = store(Arc::clone(state), vec![message], blobs, EnqueueMode::Each).await?;
     match stored.into_iter().next() {
         Some(Enqueued::Accepted(id)) => {
-            Ok((StatusCode::CREATED, Json(json!({ "id": id.to_string(), "state": "queued" })))
-                .into_response())
+            let stored = Stored { id: id.to_string(), duplicate: None, state: Some("queued".to_owned()) };
+            Ok((StatusCode::CREATED, Json(stored)).into_response())
         }
         Some(Enqueued::Duplicate(id)) => {
-            let state = state.store.states(&[id]).await?.get(&id).map(|state| state.as_str());
-            Ok(Json(json!({ "id": id.to_string(), "duplicate": true, "state": state })).into_response())
+            let state = state.store.states(&[id]).await?.get(&id).map(|state| state.as_str().to_owned());
+            Ok(Json(Stored { id: id.to_string(), duplicate: Some(true), state }).into_response())
         }
         Some(Enqueued::Conflict(id)) => {
             let state = state.store.states(&[id]).await?.get(&id).copied();

@@ -1,8 +1,8 @@
 //! The HTTP API: HTTP/1.1 on a Unix socket. `docs/http.md` is the contract.
 //!
-//! Each route is in the file named after its noun. A handler checks what only it can see (JSON, fields, types),
-//! passes a draft to the one validation in `domain/validate.rs`, calls one function of the store, wakes the engine,
-//! and renders the answer. It contains no SQL and nothing specific to Unipile.
+//! `routes.rs` lists the routes; each is in the file named after its noun. A handler checks what only it can see (JSON,
+//! fields, types), passes a draft to the one validation in `domain/validate.rs`, calls one function of the store, wakes
+//! the engine, and fills the answer, a type of `types/`. It contains no SQL and nothing specific to Unipile.
 //!
 //! A handler's future is dropped when its client hangs up, so work that must happen after a commit (waking the
 //! engine) runs in a separate task (`AppState::spawn_detached`).
@@ -19,10 +19,12 @@ mod input;
 mod messages;
 mod messages_in;
 mod multipart;
+mod openapi;
 mod operations;
 mod policy;
 mod render;
 mod review;
+mod routes;
 mod socket;
 mod status;
 mod stops;
@@ -32,21 +34,20 @@ mod wire;
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, LazyLock, RwLock};
 
 use axum::Router;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::{get, post};
+use axum::http::header;
+use axum::middleware;
+use axum::response::IntoResponse;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 
-use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::validate::ValidationLimits;
 use crate::engine::{EngineHandle, Recovered};
 use crate::inbound::Webhooks;
 use crate::store::Store;
+use openapi::Route;
 
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
@@ -189,35 +190,13 @@ impl AppState {
 
 /// Returns a router with the routes of `docs/http.md`.
 pub fn router(state: Arc<AppState>) -> Router {
-    let without_parameters = Router::new()
-        .route("/v1/messages/{id}", get(messages::show))
-        .route("/v1/messages/{id}/explain", get(messages::explain))
-        .route("/v1/messages/{id}/cancel", post(messages::cancel))
-        .route("/v1/messages/{id}/review", get(review::show).post(review::decide))
-        .route("/v1/review", post(review::decide_all))
-        .route("/v1/accounts/{id}", get(accounts::show))
-        .route("/v1/accounts/{id}/zone", get(accounts::zone))
-        .route("/v1/accounts/{id}/pause", post(accounts::pause))
-        .route("/v1/accounts/{id}/resume", post(accounts::resume))
-        .route("/v1/accounts/{id}/budget", get(policy::budget))
-        .route("/v1/accounts/{id}/policy", get(policy::show).patch(policy::change))
-        .route("/v1/pause", post(accounts::pause_everything))
-        .route("/v1/resume", post(accounts::resume_everything))
-        .route("/v1/go", post(stops::go))
-        .route("/v1/audit", get(operations::audit))
-        .route("/v1/backup", post(operations::backup))
-        .route("/v1/status", get(status::status))
-        .layer(middleware::from_fn(refuse_parameters));
-    Router::new()
-        .route("/v1/messages", get(messages::list).post(messages_in::enqueue))
-        .route("/v1/accounts", get(accounts::list))
-        .route("/v1/stops", get(stops::list).post(stops::stop))
-        .route("/v1/forecast", get(forecast::forecast).post(forecast::forecast_with))
-        .route("/healthz", get(health::healthz))
-        .route("/readyz", get(health::readyz))
-        .route("/readyz/take-in", get(health::can_take_in))
-        .route("/readyz/send", get(health::can_send))
-        .merge(without_parameters)
+    let add = |router: Router<_>, route: Route| {
+        let (path, handler) = route.into_parts();
+        router.route(path, handler)
+    };
+    routes::all()
+        .into_iter()
+        .fold(Router::new(), add)
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         // Applied to the whole router, so that it covers the fallbacks as well.
@@ -225,16 +204,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .with_state(state)
 }
 
-/// Refuses a parameter that would be ignored: `POST /v1/pause?account_id=acc_1` would pause every account.
-async fn refuse_parameters(request: Request, next: Next) -> Result<Response, ApiError> {
-    let query = request.uri().query().unwrap_or_default();
-    match query.split('&').find(|parameter| !parameter.is_empty()) {
-        None => Ok(next.run(request).await),
-        Some(parameter) => {
-            let name = parameter.split('=').next().unwrap_or_default();
-            let problem = format!("is a query parameter, and {} takes none", request.uri().path());
-            let fix = "leave it out; docs/http.md has what the path takes";
-            Err(ApiError::bad_request(FieldError::new(FieldErrorCode::UnknownField, name, problem, fix)))
-        }
-    }
+async fn openapi_document() -> impl IntoResponse {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(routes::all()).to_string());
+    ([(header::CONTENT_TYPE, "application/json")], DOCUMENT.as_str())
 }

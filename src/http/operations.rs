@@ -6,45 +6,44 @@ use std::path::Path;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Value, json};
 
+use super::body::Options;
 use super::error::ApiError;
-use super::{AppState, render, wire};
+use super::{AppState, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::time_text;
 use crate::store::BackupError;
+use crate::types::operations::{Audit, Backup, BackupRequest, Breach};
 
 /// Maximum length of a backup's name, in bytes: the limit of file systems minus the suffix used while it is written.
 const NAME_BYTES: usize = 200;
 
-pub(super) async fn audit(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn audit(State(state): State<Arc<AppState>>) -> Result<Json<Audit>, ApiError> {
     let audit = state.engine.audit().await?;
-    let breach = |breach: &crate::store::Breach| {
-        json!({
-            "promise": breach.promise,
-            "account_id": breach.account_id.as_str(),
-            "message_id": breach.message_id.map(|id| id.to_string()),
-            "at": render::time(Some(breach.at)),
-            "what": breach.what,
-        })
+    let breach = |breach: crate::store::Breach| Breach {
+        promise: breach.promise.to_owned(),
+        account_id: breach.account_id.as_str().to_owned(),
+        message_id: breach.message_id.map(|id| id.to_string()),
+        at: breach.at.into(),
+        what: breach.what,
     };
-    let breaches: Vec<Value> = audit.breaches.iter().map(breach).collect();
-    Ok(Json(json!({
-        "ok": breaches.is_empty(),
-        "messages": audit.audited.messages,
-        "attempts": audit.audited.attempts,
-        "breaches": breaches,
-        "is_cut": audit.is_cut,
-    })))
+    Ok(Json(Audit {
+        ok: audit.breaches.is_empty(),
+        messages: audit.audited.messages,
+        attempts: audit.audited.attempts,
+        breaches: audit.breaches.into_iter().map(breach).collect(),
+        is_cut: audit.is_cut,
+    }))
 }
 
-pub(super) async fn backup(State(state): State<Arc<AppState>>, body: Bytes) -> Result<Json<Value>, ApiError> {
-    let mut options = wire::options(&body, &["name"])?;
+pub(super) async fn backup(
+    State(state): State<Arc<AppState>>,
+    Options(body): Options,
+) -> Result<Json<Backup>, ApiError> {
     let now = state.engine.now();
-    let name = match wire::option_string(&mut options, "name")? {
+    let name = match wire::options::<BackupRequest>(&body)?.name {
         Some(name) => checked(name)?,
         // Some file systems do not allow colons.
         None => format!("outboxd-{}.db", time_text(now).replace(':', "-")),
@@ -55,12 +54,8 @@ pub(super) async fn backup(State(state): State<Arc<AppState>>, body: Bytes) -> R
     let made = state.spawn_detached(async move { Ok(work.store.backup(&path, now).await) }).await?;
     let made = made.map_err(|error| refused(&name, &error))?;
     tracing::info!(path = %made.path.display(), bytes = made.bytes, messages = made.messages, "backup made");
-    Ok(Json(json!({
-        "path": made.path.display().to_string(),
-        "bytes": made.bytes,
-        "messages": made.messages,
-        "at": render::time(Some(now)),
-    })))
+    let path = made.path.display().to_string();
+    Ok(Json(Backup { path, bytes: made.bytes, messages: made.messages, at: now.into() }))
 }
 
 /// Accepts a name but no path: access to the socket must not allow writing wherever the daemon may write.

@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use super::body::{Id, Options};
 use super::error::ApiError;
 use super::{AppState, render, wire};
 use crate::domain::account::Account;
@@ -18,6 +18,8 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::policy::Policy;
 use crate::engine::{Budget, Hours};
+use crate::types::policy::AccountPolicy;
+use crate::types::{self, Time};
 
 /// Computes the policy of an account from values that override its configuration; `app` provides it. The keys are
 /// paths below `policy.default`.
@@ -26,46 +28,38 @@ pub type PolicyResolver =
 
 pub(super) async fn budget(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+) -> Result<Json<types::policy::Budget>, ApiError> {
     let account = find(&state, &id).await?;
     let (budgets, hours) = state.engine.budget(&account).await?;
-    let caps: Vec<Value> = budgets.iter().map(render::budget).collect();
-    Ok(Json(json!({
-        "account_id": id,
-        "now": render::time(Some(state.engine.now())),
-        "zone": render::zone(&state.engine.policy(&account.id).zone),
-        "caps": caps,
-        "hours": hours_json(hours),
-    })))
-}
-
-fn hours_json(hours: Hours) -> Value {
-    match hours {
-        Hours::Always => json!({ "open": true, "until": null, "opens_at": null }),
-        Hours::Open { until } => {
-            json!({ "open": true, "until": render::time(Some(until)), "opens_at": null })
-        }
-        Hours::Closed { opens_at } => {
-            json!({ "open": false, "until": null, "opens_at": render::time(opens_at) })
-        }
-    }
+    let (open, until, opens_at) = match hours {
+        Hours::Always => (true, None, None),
+        Hours::Open { until } => (true, Some(until), None),
+        Hours::Closed { opens_at } => (false, None, opens_at),
+    };
+    Ok(Json(types::policy::Budget {
+        account_id: id,
+        now: state.engine.now().into(),
+        zone: render::zone(&state.engine.policy(&account.id).zone).to_owned(),
+        caps: budgets.iter().map(render::cap).collect(),
+        hours: types::policy::Hours { open, until: until.map(Time), opens_at: opens_at.map(Time) },
+    }))
 }
 
 pub(super) async fn show(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+) -> Result<Json<AccountPolicy>, ApiError> {
     let account = find(&state, &id).await?;
-    let rules = state.store.rules(&account.id).await?;
-    Ok(Json(json!({ "account_id": id, "policy": rules })))
+    let policy = state.store.rules(&account.id).await?.into_iter().collect();
+    Ok(Json(AccountPolicy { account_id: id, policy }))
 }
 
 pub(super) async fn change(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+    Options(body): Options,
+) -> Result<Json<AccountPolicy>, ApiError> {
     let Value::Object(changes) = wire::json(&body)? else {
         let fix =
             "send an object of keys and values, such as {\"gap.min\": \"30s\"}; null takes a change back";
@@ -76,7 +70,7 @@ pub(super) async fn change(
     let account_id = id.clone();
     // Detached, so that stored rules are always applied, even if the client hangs up.
     let rules = state.spawn_detached(async move { put_in_force(&work, &account_id, changes).await }).await?;
-    Ok(Json(json!({ "account_id": id, "policy": rules })))
+    Ok(Json(AccountPolicy { account_id: id, policy: rules.into_iter().collect() }))
 }
 
 /// Applies changes to the stored rules, and puts the result in force. Changes are serialized: two concurrent ones

@@ -1,22 +1,19 @@
-//! JSON output: renders messages, accounts and their wait statuses.
-//!
-//! The command line reads the same JSON; `docs/http.md` describes it.
+//! Fills the wire types of messages, accounts and their wait statuses.
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use serde_json::{Value, json};
 
-use crate::domain::account::{Account, Down, Pause, Restored};
+use crate::domain::account::Account;
 use crate::domain::reason::Actor;
 use crate::domain::state::StateName;
-use crate::domain::time_text;
 use crate::engine::{Budget, Explanation, Gate, Until, WaitStatus};
 use crate::store::{AccountView, AttemptView, Counts, EvidenceView, MessageView};
-
-/// Renders a time, or null.
-pub(super) fn time(at: Option<Timestamp>) -> Value {
-    at.map_or(Value::Null, |at| json!(time_text(at)))
-}
+use crate::types::account::{Cap, Hold, Pause};
+use crate::types::explanation::{Closed, StoryLine};
+use crate::types::message::{Attempt, Evidence, Message, UsersIds};
+use crate::types::{self, Time};
 
 /// Returns the IANA name of a zone; a zone without one is UTC.
 pub(super) fn zone(zone: &TimeZone) -> &str {
@@ -24,26 +21,27 @@ pub(super) fn zone(zone: &TimeZone) -> &str {
 }
 
 /// Renders the current state of a cap.
-pub(super) fn budget(budget: &Budget) -> Value {
-    json!({
-        "cap": budget.cap.name(),
-        "window": budget.cap.window.as_str(),
-        "configured": budget.cap.most,
-        "limit": budget.limit,
-        "lowered_by": budget.lowered_by.map(|by| by.as_str()),
-        "used": budget.used,
-        "left": budget.left(),
-        "frees_at": time(Some(budget.frees_at)),
-    })
+pub(super) fn cap(budget: &Budget) -> Cap {
+    Cap {
+        cap: budget.cap.name().to_owned(),
+        window: budget.cap.window.as_str().to_owned(),
+        configured: budget.cap.most,
+        limit: budget.limit,
+        lowered_by: budget.lowered_by.map(|by| by.as_str().to_owned()),
+        used: budget.used,
+        left: budget.left(),
+        frees_at: Some(budget.frees_at.into()),
+    }
 }
 
-fn until(until: Option<Until>) -> (Value, Value) {
-    match until {
-        None => (Value::Null, Value::Null),
-        Some(Until::At(at)) => (time(Some(at)), json!("time")),
-        Some(Until::NotBefore(at)) => (time(Some(at)), json!("not_before")),
-        Some(Until::Person) => (Value::Null, json!("person")),
-    }
+fn until(until: Option<Until>) -> (Option<Time>, Option<String>) {
+    let (at, waits_for) = match until {
+        None => return (None, None),
+        Some(Until::At(at)) => (Some(at), "time"),
+        Some(Until::NotBefore(at)) => (Some(at), "not_before"),
+        Some(Until::Person) => (None, "person"),
+    };
+    (at.map(Time), Some(waits_for.to_owned()))
 }
 
 /// Returns why the message is in its state; for a sent message, how that is known.
@@ -60,88 +58,83 @@ fn why(message: &MessageView, wait_status: &WaitStatus) -> String {
     }
 }
 
-fn standing_into(row: &mut Value, wait_status: WaitStatus) {
-    let (at, waits_for) = until(wait_status.until);
-    row["reason"] = json!(wait_status.reason.as_str());
-    row["rule"] = json!(wait_status.rule);
-    row["why"] = json!(wait_status.reason.sentence());
-    row["actor"] = json!(wait_status.actor().as_str());
-    row["until"] = at;
-    row["waits_for"] = waits_for;
+fn wait_status(wait_status: WaitStatus) -> types::WaitStatus {
+    let (until, waits_for) = until(wait_status.until);
+    types::WaitStatus {
+        reason: Some(wait_status.reason.as_str().to_owned()),
+        why: Some(wait_status.reason.sentence().to_owned()),
+        actor: Some(wait_status.actor().as_str().to_owned()),
+        rule: wait_status.rule,
+        until,
+        waits_for,
+    }
 }
 
 /// Renders a message without its text and attempts.
-pub(super) fn message(message: &MessageView, wait_status: WaitStatus) -> Value {
-    let mut row = json!({
-        "id": message.id.to_string(),
-        "account_id": message.account.id.as_str(),
-        "chat_id": message.chat_id,
-        "users_ids": message.users_ids,
-        "inbox_id": message.inbox_id,
-        "name": message.name,
-        "specifics": message.specifics,
-        "quote_id": message.quote_id,
-        "forward": message.forward,
-        "attachments": message.attachments,
-        "typing": message.typing,
-        "not_before": time(message.not_before),
-        "expires_at": time(message.expires_at),
-        "campaign": message.campaign,
-        "priority": message.precedence.priority,
-        "urgent": message.precedence.urgent,
-        "ignore_hours": message.precedence.ignore_hours,
-        "allow_repeat": message.precedence.allow_repeat,
-        "stop_on_reply": message.stop_on_reply,
-        "dedupe_key": message.dedupe_key,
-        "state": message.state.as_str(),
-        "error": message.error,
-        "route": message.route,
-        "sent_at": time(message.sent_at),
-        "delivered_at": time(message.delivered_at),
-        "read_at": time(message.read_at),
-        "replied_at": time(message.replied_at),
-        "settled_by": message.settled_by,
-        "settled_at": time(message.settled_by.as_ref().map(|_| message.updated_at)),
-        "reads": message.reads,
-        "provider_message_ids": message.provider_message_ids,
-        "created_at": time(Some(message.created_at)),
-        "updated_at": time(Some(message.updated_at)),
-    });
-    let why = why(message, &wait_status);
-    standing_into(&mut row, wait_status);
-    row["why"] = json!(why);
-    row
+pub(super) fn message(message: MessageView, wait: WaitStatus) -> Message {
+    let why = Some(why(&message, &wait));
+    Message {
+        id: message.id.to_string(),
+        account_id: Some(message.account.id.as_str().to_owned()),
+        chat_id: message.chat_id,
+        users_ids: message.users_ids.map(UsersIds::Several),
+        inbox_id: message.inbox_id,
+        name: message.name,
+        specifics: message.specifics,
+        quote_id: message.quote_id,
+        forward: message.forward,
+        attachments: message.attachments,
+        typing: message.typing,
+        not_before: message.not_before.map(Time),
+        expires_at: message.expires_at.map(Time),
+        campaign: message.campaign,
+        priority: message.precedence.priority.into(),
+        urgent: message.precedence.urgent,
+        ignore_hours: message.precedence.ignore_hours,
+        allow_repeat: message.precedence.allow_repeat,
+        stop_on_reply: message.stop_on_reply,
+        dedupe_key: message.dedupe_key,
+        state: message.state.as_str().to_owned(),
+        error: message.error,
+        route: message.route,
+        sent_at: message.sent_at.map(Time),
+        delivered_at: message.delivered_at.map(Time),
+        read_at: message.read_at.map(Time),
+        replied_at: message.replied_at.map(Time),
+        settled_at: message.settled_by.as_ref().map(|_| message.updated_at.into()),
+        settled_by: message.settled_by,
+        reads: message.reads.into(),
+        provider_message_ids: message.provider_message_ids,
+        created_at: Some(message.created_at.into()),
+        updated_at: Some(message.updated_at.into()),
+        waits: types::WaitStatus { why, ..wait_status(wait) },
+    }
 }
 
 /// Renders one attempt, with the latest evidence about it.
-pub(super) fn attempt(attempt: &AttemptView, known: &[EvidenceView]) -> Value {
+pub(super) fn attempt(attempt: AttemptView, known: &[EvidenceView]) -> Attempt {
     let last = known.iter().rfind(|one| one.attempt == attempt.number);
-    json!({
-        "number": attempt.number,
-        "started_at": time(Some(attempt.started_at)),
-        "ended_at": time(attempt.ended_at),
-        "phase": attempt.phase,
-        "outcome": attempt.outcome,
-        "status": attempt.status,
-        "type": attempt.kind,
-        "title": attempt.title,
-        "detail": attempt.detail,
-        "req_id": attempt.req_id,
-        "gap_ms": attempt.gap_ms,
-        "fingerprint": attempt.fingerprint,
-        "evidence": last.map(evidence),
-    })
+    Attempt {
+        number: attempt.number,
+        started_at: attempt.started_at.into(),
+        ended_at: attempt.ended_at.map(Time),
+        phase: attempt.phase,
+        outcome: attempt.outcome,
+        status: attempt.status,
+        kind: attempt.kind,
+        title: attempt.title,
+        detail: attempt.detail,
+        req_id: attempt.req_id,
+        gap_ms: attempt.gap_ms,
+        fingerprint: attempt.fingerprint,
+        evidence: last.map(evidence),
+    }
 }
 
 /// Renders one piece of evidence about an attempt with an unknown outcome.
-pub(super) fn evidence(evidence: &EvidenceView) -> Value {
-    json!({
-        "attempt": evidence.attempt,
-        "at": time(Some(evidence.at)),
-        "source": evidence.source,
-        "finding": evidence.finding,
-        "detail": evidence.detail,
-    })
+pub(super) fn evidence(evidence: &EvidenceView) -> Evidence {
+    let EvidenceView { attempt, at, source, finding, detail } = evidence.clone();
+    Evidence { attempt, at: at.into(), source, finding, detail }
 }
 
 /// Renders the complete explanation of a message.
@@ -150,47 +143,38 @@ pub(super) fn explanation(
     explanation: &Explanation,
     (attempts, known): (&[AttemptView], &[EvidenceView]),
     expected: Option<[Timestamp; 3]>,
-) -> Value {
-    let mut row = json!({
-        "id": message.id.to_string(),
-        "account_id": message.account.id.as_str(),
-        "state": message.state.as_str(),
-        "error": message.error,
-        "now": time(Some(explanation.now)),
-        "queue_position": explanation.queue_position,
-        "blocked_by": explanation.blocked_by.map(|id| id.to_string()),
-        "zone": zone(&explanation.zone),
-        "until_local": local(explanation.wait_status.until, &explanation.zone),
-        "expected_at": time(expected.map(|[_, middle, _]| middle)),
-        "expected_range": expected.map(|[first, _, last]| [time(Some(first)), time(Some(last))]),
-        "sentence": sentence(message, explanation, known, expected),
-        "story": story(message, attempts, known),
-        "gates": gates(&explanation.gates),
-    });
-    standing_into(&mut row, explanation.wait_status.clone());
-    row["why"] = json!(why(message, &explanation.wait_status));
-    row
+) -> types::explanation::Explanation {
+    let why = Some(why(message, &explanation.wait_status));
+    types::explanation::Explanation {
+        id: message.id.to_string(),
+        account_id: message.account.id.as_str().to_owned(),
+        state: message.state.as_str().to_owned(),
+        error: message.error.clone(),
+        now: explanation.now.into(),
+        queue_position: explanation.queue_position,
+        blocked_by: explanation.blocked_by.map(|id| id.to_string()),
+        zone: Some(zone(&explanation.zone).to_owned()),
+        until_local: local(explanation.wait_status.until, &explanation.zone),
+        expected_at: expected.map(|[_, middle, _]| middle.into()),
+        expected_range: expected.map(|[first, _, last]| [first.into(), last.into()]),
+        sentence: sentence(message, explanation, known, expected),
+        story: story(message, attempts, known),
+        gates: explanation.gates.iter().map(gate).collect(),
+        waits: types::WaitStatus { why, ..wait_status(explanation.wait_status.clone()) },
+    }
 }
 
-fn gates(gates: &[Gate]) -> Vec<Value> {
-    let gate = |gate: &Gate| {
-        let mut row = json!({ "gate": gate.reason.as_str(), "open": gate.closed.is_none() });
-        if gate.closed.is_some() {
-            let (at, waits_for) = until(gate.closed);
-            row["until"] = at;
-            row["waits_for"] = waits_for;
-            row["why"] = json!(gate.reason.sentence());
-            row["rule"] = json!(gate.rule);
-        }
-        row
-    };
-    gates.iter().map(gate).collect()
+fn gate(gate: &Gate) -> types::explanation::Gate {
+    let (until, waits_for) = until(gate.closed);
+    let why = gate.reason.sentence().to_owned();
+    let closed = gate.closed.map(|_| Closed { until, waits_for, why, rule: gate.rule.clone() });
+    types::explanation::Gate { gate: gate.reason.as_str().to_owned(), open: closed.is_none(), closed }
 }
 
-fn local(until: Option<Until>, zone: &TimeZone) -> Value {
+fn local(until: Option<Until>, zone: &TimeZone) -> Option<String> {
     match until {
-        Some(Until::At(at) | Until::NotBefore(at)) => json!(local_time(at, zone)),
-        Some(Until::Person) | None => Value::Null,
+        Some(Until::At(at) | Until::NotBefore(at)) => Some(local_time(at, zone)),
+        Some(Until::Person) | None => None,
     }
 }
 
@@ -259,26 +243,26 @@ fn sentence(
 }
 
 /// Returns the history of the message, in order of time.
-fn story(message: &MessageView, attempts: &[AttemptView], known: &[EvidenceView]) -> Vec<Value> {
-    let line = |at: Option<Timestamp>, what: String| json!({ "at": time(at), "what": what });
-    let mut lines = vec![line(Some(message.created_at), "it was put in".to_owned())];
+fn story(message: &MessageView, attempts: &[AttemptView], known: &[EvidenceView]) -> Vec<StoryLine> {
+    let line = |at: Timestamp, what: String| StoryLine { at: at.into(), what };
+    let mut lines = vec![line(message.created_at, "it was put in".to_owned())];
     for attempt in attempts {
         let number = attempt.number;
-        lines.push(line(Some(attempt.started_at), format!("call {number} began")));
+        lines.push(line(attempt.started_at, format!("call {number} began")));
         if let Some(ended_at) = attempt.ended_at {
             let outcome = attempt.outcome.as_deref().unwrap_or("unknown").replace('_', " ");
             let kind = attempt.kind.as_deref().map(|kind| format!(" ({kind})")).unwrap_or_default();
-            lines.push(line(Some(ended_at), format!("call {number} ended: {outcome}{kind}")));
+            lines.push(line(ended_at, format!("call {number} ended: {outcome}{kind}")));
         }
         for one in known.iter().filter(|one| one.attempt == number) {
             let detail = one.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
             let finding = one.finding.replace('_', " ");
-            lines.push(line(Some(one.at), format!("{} about call {number}: {finding}{detail}", who(one))));
+            lines.push(line(one.at, format!("{} about call {number}: {finding}{detail}", who(one))));
         }
     }
     if message.waiting.is_none() {
         let state = headline(message.state).to_lowercase();
-        lines.push(line(Some(message.updated_at), format!("{state}: {}", message.reason.sentence())));
+        lines.push(line(message.updated_at, format!("{state}: {}", message.reason.sentence())));
     }
     lines
 }
@@ -307,61 +291,42 @@ fn headline(state: StateName) -> &'static str {
 }
 
 /// Renders the number of messages in each state; omits states without messages.
-pub(super) fn counts(counts: &Counts) -> Value {
-    counts.0.iter().map(|(state, n)| (state.as_str().to_owned(), json!(n))).collect()
+pub(super) fn counts(counts: &Counts) -> BTreeMap<String, u64> {
+    counts.0.iter().map(|(state, n)| (state.as_str().to_owned(), *n)).collect()
 }
 
-/// Renders a pause that is in force at `now`, or null.
-pub(super) fn pause(pause: Option<&Pause>, now: Timestamp) -> Value {
-    match pause.filter(|pause| pause.holds(now)) {
-        Some(Pause { since, until, note }) => {
-            json!({ "since": time(Some(*since)), "until": time(*until), "note": note })
-        }
-        None => Value::Null,
-    }
-}
-
-/// Renders why the queue is held as a copy, or null.
-pub(super) fn restored(restored: Option<&Restored>) -> Value {
-    match restored {
-        Some(Restored { since, why }) => json!({ "since": time(Some(*since)), "why": why }),
-        None => Value::Null,
-    }
-}
-
-/// Renders why an account or the key cannot send, or null.
-pub(super) fn down(down: Option<&Down>) -> Value {
-    match down {
-        Some(Down { cause, since, problem }) => {
-            json!({ "cause": cause.as_str(), "since": time(Some(*since)), "problem": problem })
-        }
-        None => Value::Null,
-    }
+/// Renders a pause that is in force at `now`.
+pub(super) fn pause(pause: Option<&crate::domain::account::Pause>, now: Timestamp) -> Option<Pause> {
+    pause.filter(|pause| pause.holds(now)).map(Into::into)
 }
 
 /// Renders an account, with the reason why it sends nothing now if something waits.
-pub(super) fn account(view: &AccountView, wait_status: Option<WaitStatus>, now: Timestamp) -> Value {
+pub(super) fn account(
+    view: &AccountView,
+    wait: Option<WaitStatus>,
+    now: Timestamp,
+) -> types::account::Account {
     let account = &view.account;
     let hold = account.hold.filter(|hold| hold.until > now);
-    let mut row = json!({
-        "id": account.id.as_str(),
-        "standing": account_word(account, now),
-        "attention": view.attention.as_str(),
-        "reason": null, "why": null, "actor": null, "until": null, "waits_for": null,
-        "paused": pause(account.pause.as_ref(), now),
-        "down": down(account.down.as_ref()),
-        "hold": hold.map(|hold| json!({ "reason": hold.reason.as_str(), "until": time(Some(hold.until)) })),
-        "next_call_at": time(account.next_call_at),
-        "last_call_at": time(account.last_call_at),
-        "last_sent_at": time(view.last_sent_at),
-        "oldest_due_at": time(view.oldest_due_at),
-        "counts": counts(&view.counts),
-        "last_error": view.last_error,
-    });
-    if let Some(wait_status) = wait_status {
-        standing_into(&mut row, wait_status);
+    types::account::Account {
+        id: account.id.as_str().to_owned(),
+        standing: account_word(account, now).to_owned(),
+        attention: view.attention.as_str().to_owned(),
+        waits: wait.map(wait_status).unwrap_or_default(),
+        paused: pause(account.pause.as_ref(), now),
+        down: account.down.as_ref().map(Into::into),
+        hold: hold
+            .map(|hold| Hold { reason: hold.reason.as_str().to_owned(), until: Some(hold.until.into()) }),
+        next_call_at: account.next_call_at.map(Time),
+        last_call_at: account.last_call_at.map(Time),
+        last_sent_at: view.last_sent_at.map(Time),
+        oldest_due_at: view.oldest_due_at.map(Time),
+        counts: counts(&view.counts),
+        last_error: view.last_error.clone(),
+        cap: None,
+        zone: None,
+        unipile: None,
     }
-    row
 }
 
 fn account_word(account: &Account, now: Timestamp) -> &'static str {

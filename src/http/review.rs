@@ -5,70 +5,60 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use serde_json::{Map, Value, json};
 
+use super::body::{Id, Options};
 use super::error::ApiError;
-use super::messages::{find, parse};
-use super::{AppState, render, wire};
+use super::messages::{detail, find, parse};
+use super::{AppState, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::store::{Decision, MessageView, Reviewed, Which};
+use crate::types::message::MessageDetail;
+use crate::types::review::{Choice, Decided, DecisionForAllRequest, DecisionRequest};
 
 /// Maximum length of a decision's note, in characters.
 const NOTE_CHARS: usize = 500;
 
 pub(super) async fn show(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+    Id(id): Id,
+) -> Result<Json<MessageDetail>, ApiError> {
     let message = find(&state, &id).await?;
-    let attempts = state.store.attempts(message.seq).await?;
-    let evidence = state.store.evidence(message.seq).await?;
-    let mut shown = render::message(&message, state.engine.explain(&message).await?.wait_status);
-    shown["text"] = json!(message.text);
-    shown["zone"] = json!(render::zone(&state.engine.policy(&message.account.id).zone));
-    shown["attempts"] = attempts.iter().map(|attempt| render::attempt(attempt, &evidence)).collect();
-    shown["evidence"] = evidence.iter().map(render::evidence).collect();
-    shown["choices"] = match message.state {
-        StateName::Review => Decision::ALL
-            .iter()
-            .map(|decision| json!({ "decision": decision.as_str(), "will": will(*decision, &message, &state) }))
-            .collect(),
-        StateName::New
-        | StateName::Queued
-        | StateName::Sending
-        | StateName::Uncertain
-        | StateName::Sent
-        | StateName::Failed
-        | StateName::Cancelled
-        | StateName::Expired
-        | StateName::Rejected => json!([]),
+    let choice = |decision: &Decision| Choice {
+        decision: decision.as_str().to_owned(),
+        will: will(*decision, &message, &state),
     };
-    Ok(Json(shown))
+    let possible = if message.state == StateName::Review { &Decision::ALL[..] } else { &[] };
+    let choices = Some(possible.iter().map(choice).collect());
+    Ok(Json(MessageDetail { choices, ..detail(&state, message).await? }))
 }
 
 pub(super) async fn decide(
     State(state): State<Arc<AppState>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
-    let mut options = wire::options(&body, &["decision", "note", "dry_run"])?;
-    let (decision, note) = decision_and_note(&mut options)?;
-    let dry_run = wire::option_boolean(&mut options, "dry_run")?.unwrap_or(false);
+    Id(id): Id,
+    Options(body): Options,
+) -> Result<Json<Decided>, ApiError> {
+    let DecisionRequest { decision, note, dry_run } = wire::options(&body)?;
+    let (decision, note) = (checked_decision(decision)?, checked_note(note)?);
+    let dry_run = dry_run.unwrap_or(false);
     let message = find(&state, &id).await?;
     let will = will(decision, &message, &state);
     if message.state != StateName::Review {
         return Err(ApiError::wrong_state(message.state, "not in review"));
     }
     let answer = |state: StateName| {
-        Json(
-            json!({ "id": id, "decision": decision.as_str(), "state": state.as_str(), "dry_run": dry_run, "will": will }),
-        )
+        Json(Decided {
+            id: Some(id.clone()),
+            decision: decision.as_str().to_owned(),
+            state: Some(state.as_str().to_owned()),
+            messages: None,
+            dry_run,
+            will,
+        })
     };
     if dry_run {
         return Ok(answer(StateName::Review));
@@ -94,16 +84,15 @@ pub(super) async fn decide(
 /// Applies the same decision to every message that is in review for one reason.
 pub(super) async fn decide_all(
     State(state): State<Arc<AppState>>,
-    body: Bytes,
-) -> Result<Json<Value>, ApiError> {
-    let known = ["decision", "note", "dry_run", "reason", "account_id", "campaign"];
-    let mut options = wire::options(&body, &known)?;
-    let (decision, note) = decision_and_note(&mut options)?;
-    let dry_run = wire::option_boolean(&mut options, "dry_run")?.unwrap_or(false);
+    Options(body): Options,
+) -> Result<Json<Decided>, ApiError> {
+    let asked: DecisionForAllRequest = wire::options(&body)?;
+    let (decision, note) = (checked_decision(asked.decision)?, checked_note(asked.note)?);
+    let dry_run = asked.dry_run.unwrap_or(false);
     let which = Which {
-        reason: reason(wire::option_string(&mut options, "reason")?)?,
-        account_id: wire::option_string(&mut options, "account_id")?.map(AccountId::new),
-        campaign: wire::option_string(&mut options, "campaign")?,
+        reason: checked_reason(asked.reason)?,
+        account_id: asked.account_id.map(AccountId::new),
+        campaign: asked.campaign,
     };
     let word = which.reason.as_str();
     let answer = |messages: u64| {
@@ -118,7 +107,8 @@ pub(super) async fn decide_all(
             Decision::Drop => "become `cancelled`: they are not sent (again).",
         };
         let will = format!("{messages} messages that are in review as `{word}` {will}");
-        Json(json!({ "decision": decision.as_str(), "messages": messages, "dry_run": dry_run, "will": will }))
+        let decision = decision.as_str().to_owned();
+        Json(Decided { id: None, decision, state: None, messages: Some(messages), dry_run, will })
     };
     if dry_run {
         return Ok(answer(state.store.in_review(&which).await?));
@@ -143,7 +133,7 @@ const REASONS: [Reason; 6] = [
     Reason::ChatUnreadable,
 ];
 
-fn reason(word: Option<String>) -> Result<Reason, ApiError> {
+fn checked_reason(word: Option<String>) -> Result<Reason, ApiError> {
     let fix = format!("give one of: {}", REASONS.map(Reason::as_str).join(", "));
     let Some(word) = word else {
         return Err(unprocessable(FieldError::new(
@@ -159,17 +149,15 @@ fn reason(word: Option<String>) -> Result<Reason, ApiError> {
     })
 }
 
-fn decision_and_note(options: &mut Map<String, Value>) -> Result<(Decision, Option<String>), ApiError> {
-    let decision = decision(wire::option_string(options, "decision")?)?;
-    let note = wire::option_string(options, "note")?;
+fn checked_note(note: Option<String>) -> Result<Option<String>, ApiError> {
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS) {
         let problem = format!("holds more than {NOTE_CHARS} characters");
         return Err(unprocessable(FieldError::new(FieldErrorCode::TooLong, "note", problem, "shorten it")));
     }
-    Ok((decision, note))
+    Ok(note)
 }
 
-fn decision(word: Option<String>) -> Result<Decision, ApiError> {
+fn checked_decision(word: Option<String>) -> Result<Decision, ApiError> {
     let fix = "give one of: sent, resend, drop";
     let Some(word) = word else {
         return Err(unprocessable(FieldError::new(

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
 
 use super::error::ApiError;
 use super::{AppState, health, render, webhooks};
 use crate::domain::state::StateName;
 use crate::engine::StorageTrouble;
-use crate::store::{Producer, Totals, WriteAheadLog};
+use crate::store::{Totals, WriteAheadLog};
+use crate::types::Time;
+use crate::types::status::{Api, Producer, Queue, Recovered, Status, Trouble};
 
 /// How long after its first start a new queue is reported as new.
 const NEW_FOR: SignedDuration = SignedDuration::from_hours(24);
 
-pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Status>, ApiError> {
     let totals = state.store.totals().await?;
     let now = state.engine.now();
     let health = state.engine.api_health();
@@ -28,54 +29,58 @@ pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Va
     let down = state.store.accounts_down().await?;
     let trouble = state.engine.storage_trouble();
     let log = state.store.write_ahead_log();
-    Ok(Json(json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "pid": std::process::id(),
-        "started_at": render::time(Some(state.engine.started_at())),
-        "now": render::time(Some(now)),
-        "paused": render::pause(totals.daemon.pause.as_ref(), now),
-        "key_refused": render::down(totals.daemon.key_refused.as_ref()),
-        "restored": render::restored(totals.daemon.restored.as_ref()),
-        "api": {
-            "reachable": health.failures == 0,
-            "failures": health.failures,
-            "next_try_at": render::time(health.unreachable_until),
+    let ready = health::readiness(&state, &totals.daemon).await;
+    let recovered = &state.recovered;
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started_at: state.engine.started_at().into(),
+        now: now.into(),
+        paused: render::pause(totals.daemon.pause.as_ref(), now),
+        key_refused: totals.daemon.key_refused.as_ref().map(Into::into),
+        restored: totals.daemon.restored.as_ref().map(Into::into),
+        api: Api {
+            reachable: health.failures == 0,
+            failures: health.failures,
+            next_try_at: health.unreachable_until.map(Time),
         },
-        "queue": {
-            "path": state.store.path().display().to_string(),
-            "blocked_since": render::time(blocked_since),
-            "blocked_by": blocked_by,
-            "trouble": trouble.as_ref().map(|trouble| {
-                json!({ "since": render::time(Some(trouble.since)), "next_try_at": render::time(Some(trouble.next_try_at)), "error": trouble.error })
+        warnings: warnings(&state, &log),
+        next_step: next_step(&totals, blocked.as_deref(), trouble.as_ref(), health.failures, &down, now),
+        queue: Queue {
+            path: state.store.path().display().to_string(),
+            blocked_since: blocked_since.map(Time),
+            blocked_by,
+            trouble: trouble.map(|StorageTrouble { since, next_try_at, error }| Trouble {
+                since: since.into(),
+                next_try_at: next_try_at.into(),
+                error,
             }),
-            "counts": render::counts(&totals.counts),
-            "wal_bytes": log.bytes,
-            "wal_held_by": log.blocked_by,
-            "producers": totals.producers.iter().map(producer).collect::<Value>(),
+            counts: render::counts(&totals.counts),
+            wal_bytes: log.bytes,
+            wal_held_by: log.blocked_by,
+            producers: totals.producers.into_iter().map(producer).collect(),
         },
-        "accounts": totals.accounts,
-        "ready": health::readiness(&state, &totals.daemon).await.json(),
-        "log_lines_dropped": (state.dropped_log_lines)(),
-        "recovered": {
-            "sending": 0,
-            "uncertain": state.recovered.uncertain.len(),
-            "replanned": state.recovered.queued,
-            "flushed": 0,
-            "stale": state.recovered.stale,
-            "clean_stop": state.recovered.clean_stop,
+        accounts: totals.accounts,
+        ready: Some(ready),
+        log_lines_dropped: (state.dropped_log_lines)(),
+        recovered: Recovered {
+            sending: 0,
+            uncertain: recovered.uncertain.len() as u64,
+            replanned: recovered.queued,
+            flushed: 0,
+            stale: recovered.stale,
+            clean_stop: recovered.clean_stop,
         },
-        "webhooks": webhooks::status(&state),
-        "warnings": warnings(&state, &log),
-        "next_step": next_step(&totals, blocked.as_deref(), trouble.as_ref(), health.failures, &down, now),
-    })))
+        webhooks: webhooks::status(&state),
+    }))
 }
 
-fn producer(producer: &Producer) -> Value {
-    json!({
-        "sqlite_version": producer.sqlite_version,
-        "first_seen_at": render::time(Some(producer.first_seen_at)),
-        "wal_reset_bug": has_wal_reset_bug(&producer.sqlite_version),
-    })
+fn producer(producer: crate::store::Producer) -> Producer {
+    Producer {
+        wal_reset_bug: has_wal_reset_bug(&producer.sqlite_version),
+        sqlite_version: producer.sqlite_version,
+        first_seen_at: producer.first_seen_at.into(),
+    }
 }
 
 fn warnings(state: &AppState, log: &WriteAheadLog) -> Vec<String> {

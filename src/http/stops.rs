@@ -6,22 +6,22 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use super::body::Options;
 use super::error::ApiError;
-use super::{AppState, accounts, render, wire};
+use super::{AppState, accounts, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::json;
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
 use crate::store::{Stop, StopFilter, Stopped};
-
-/// The fields of a stop, in the order of the documentation.
-const FIELDS: [&str; 7] = ["scope", "key", "account_id", "reason", "until", "for", "note"];
+use crate::types::stop::{self as types, GoRequest, Lifted, StopBatch, StopRequest, StopVerdict};
+use crate::types::{Page, Time};
 
 /// Default and maximum number of stops per page.
 const PAGE: [u32; 2] = [50, 500];
@@ -32,14 +32,13 @@ const AT_ONCE: usize = 1000;
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Page<types::Stop>>, ApiError> {
     let filter = filter(parameters)?;
     let found = state.store.stops(&StopFilter { limit: filter.limit + 1, ..filter.clone() }).await?;
     let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let next = found.get(..page).filter(|_| found.len() > page).and_then(|page| page.last());
-    let next = next.map(|stop| stop.id.to_string());
-    let data: Vec<Value> = found.iter().take(page).map(row).collect();
-    Ok(Json(json!({ "data": data, "next_cursor": next })))
+    let next_cursor = next.map(|stop| stop.id.to_string());
+    Ok(Json(Page { data: found.into_iter().take(page).map(row).collect(), next_cursor }))
 }
 
 fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
@@ -75,25 +74,27 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
     Ok(filter)
 }
 
-/// Renders a stop.
-fn row(stop: &Stop) -> Value {
+fn row(stop: Stop) -> types::Stop {
     let Stop { id, stop, at } = stop;
     let NewStop { key, reason, until, actor, note, .. } = stop;
-    json!({
-        "id": id,
-        "scope": key.scope.as_str(),
-        "key": key.key,
-        "account_id": key.account_id.as_ref().map(AccountId::as_str),
-        "reason": reason.as_str(),
-        "until": render::time(*until),
-        "actor": actor,
-        "note": note,
-        "at": render::time(Some(*at)),
-    })
+    types::Stop {
+        id,
+        scope: key.scope.as_str().to_owned(),
+        key: key.key,
+        account_id: key.account_id.map(|id| id.as_str().to_owned()),
+        reason: reason.as_str().to_owned(),
+        until: until.map(Time),
+        actor,
+        note,
+        at: at.into(),
+    }
 }
 
 /// Sets one stop, or an array of them; of an array, each row has its own verdict.
-pub(super) async fn stop(State(state): State<Arc<AppState>>, body: Bytes) -> Result<Json<Value>, ApiError> {
+pub(super) async fn stop(
+    State(state): State<Arc<AppState>>,
+    Options(body): Options,
+) -> Result<Response, ApiError> {
     let body = json::parse(&body).map_err(|error| ApiError::bad_request(wire::unreadable(&error, None)))?;
     let now = state.engine.settled_now().await;
     match body {
@@ -102,34 +103,33 @@ pub(super) async fn stop(State(state): State<Arc<AppState>>, body: Bytes) -> Res
             let refusal = FieldError::new(FieldErrorCode::TooLong, "", problem, "send them in parts");
             Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal))
         }
-        Value::Array(rows) => stop_rows(state, rows, now).await,
+        Value::Array(rows) => Ok(Json(stop_rows(state, rows, now).await?).into_response()),
         one => {
             let stop = new_stop(&state, one, now)
                 .map_err(|wrong| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))?;
             let answer = set(state, vec![stop.clone()], now).await?.pop().ok_or_else(ApiError::internal)?;
-            Ok(Json(stopped(&stop, &answer)))
+            Ok(Json(stopped(&stop, &answer)).into_response())
         }
     }
 }
 
-async fn stop_rows(state: Arc<AppState>, rows: Vec<Value>, now: Timestamp) -> Result<Json<Value>, ApiError> {
+async fn stop_rows(state: Arc<AppState>, rows: Vec<Value>, now: Timestamp) -> Result<StopBatch, ApiError> {
     let read: Vec<_> = rows.into_iter().map(|row| new_stop(&state, row, now)).collect();
     let good: Vec<NewStop> = read.iter().filter_map(|row| row.as_ref().ok()).cloned().collect();
     let accepted = good.len();
     let mut done = set(state, good, now).await?.into_iter();
-    let mut results = Vec::with_capacity(read.len());
-    for (index, row) in read.iter().enumerate() {
-        let mut result = match row {
-            Ok(stop) => done.next().map_or(Value::Null, |done| stopped(stop, &done)),
-            Err(wrong) => {
-                let errors: Vec<Value> = wrong.iter().map(super::error::refusal_json).collect();
-                json!({ "error": errors.first(), "errors": errors })
-            }
-        };
-        result["index"] = json!(index);
-        results.push(result);
-    }
-    Ok(Json(json!({ "accepted": accepted, "refused": read.len() - accepted, "results": results })))
+    let verdict = |(index, row): (usize, &Result<NewStop, Vec<FieldError>>)| match row {
+        Ok(stop) => {
+            let stopped = done.next().map(|done| stopped(stop, &done));
+            StopVerdict { index, stopped, error: None, errors: None }
+        }
+        Err(wrong) => {
+            let errors: Vec<_> = wrong.iter().map(crate::types::error::FieldError::from).collect();
+            StopVerdict { index, stopped: None, error: errors.first().cloned(), errors: Some(errors) }
+        }
+    };
+    let results = read.iter().enumerate().map(verdict).collect();
+    Ok(StopBatch { accepted, refused: read.len() - accepted, results })
 }
 
 /// Sets stops and wakes the accounts that they concern, even if the client hangs up.
@@ -148,39 +148,30 @@ fn wake(state: &AppState, accounts: HashSet<AccountId>) {
     accounts.into_iter().for_each(|account| state.engine.wake(account));
 }
 
-fn stopped(stop: &NewStop, stopped: &Stopped) -> Value {
-    let in_flight: Vec<String> = stopped.in_flight.iter().map(ToString::to_string).collect();
-    json!({
-        "id": stopped.id,
-        "scope": stop.key.scope.as_str(),
-        "key": stop.key.key,
-        "account_id": stop.key.account_id.as_ref().map(AccountId::as_str),
-        "reason": stop.reason.as_str(),
-        "until": render::time(stop.until),
-        "already_stopped": stopped.already,
-        "messages": stopped.messages,
-        "in_flight": in_flight,
-    })
+fn stopped(stop: &NewStop, stopped: &Stopped) -> types::Stopped {
+    types::Stopped {
+        id: stopped.id,
+        scope: stop.key.scope.as_str().to_owned(),
+        key: stop.key.key.clone(),
+        account_id: stop.key.account_id.as_ref().map(|id| id.as_str().to_owned()),
+        reason: stop.reason.as_str().to_owned(),
+        until: stop.until.map(Time),
+        already_stopped: stopped.already,
+        messages: stopped.messages,
+        in_flight: stopped.in_flight.iter().map(ToString::to_string).collect(),
+    }
 }
 
 /// Reads a stop from a request.
 fn new_stop(state: &AppState, value: Value, now: Timestamp) -> Result<NewStop, Vec<FieldError>> {
-    let Value::Object(mut object) = value else {
-        let problem = format!("a stop is a JSON object, not {}", wire::kind(&value));
+    if !value.is_object() {
+        let problem = "is not a stop, which is a JSON object";
         return Err(vec![FieldError::new(FieldErrorCode::WrongType, "", problem, "see docs/http.md")]);
-    };
-    let mut wrong: Vec<FieldError> = object
-        .keys()
-        .filter(|name| !FIELDS.contains(&name.as_str()))
-        .map(|name| FieldError::unknown_field(name, FIELDS))
-        .collect();
-    let word = |object: &mut Map<String, Value>, name: &str, wrong: &mut Vec<FieldError>| {
-        wire::string(object, name, wrong).unwrap_or_default()
-    };
-    let scope = word(&mut object, "scope", &mut wrong);
-    let key = word(&mut object, "key", &mut wrong);
-    let account_id = wire::string(&mut object, "account_id", &mut wrong);
-    let reason = match wire::string(&mut object, "reason", &mut wrong).as_deref() {
+    }
+    let StopRequest { scope, key, account_id, reason, until, length, note } = wire::fields(value)?;
+    let (scope, key) = (scope.unwrap_or_default(), key.unwrap_or_default());
+    let mut wrong = Vec::new();
+    let reason = match reason.as_deref() {
         None | Some("stopped") => StopReason::Stopped,
         Some("suppressed") => StopReason::Suppressed,
         Some(other) => {
@@ -193,10 +184,8 @@ fn new_stop(state: &AppState, value: Value, now: Timestamp) -> Result<NewStop, V
     let zone = account_id
         .as_ref()
         .map_or_else(jiff::tz::TimeZone::system, |id| state.engine.policy(&AccountId::new(id)).zone.clone());
-    let end = [wire::string(&mut object, "until", &mut wrong), wire::string(&mut object, "for", &mut wrong)];
-    let note = wire::string(&mut object, "note", &mut wrong);
     let key = StopKey::parse(&scope, &key, account_id.as_deref());
-    let end = accounts::end(end, note.as_deref(), now, zone);
+    let end = accounts::end([until, length], note.as_deref(), now, zone);
     match (key, end) {
         (Ok(key), Ok((until, has_length))) if wrong.is_empty() => {
             if reason == StopReason::Suppressed && until.is_some() {
@@ -215,11 +204,12 @@ fn new_stop(state: &AppState, value: Value, now: Timestamp) -> Result<NewStop, V
 }
 
 /// Lifts stops: `{"scope", "key"}`, with `account_id` for those of one account, and with `reason` for a suppression.
-pub(super) async fn go(State(state): State<Arc<AppState>>, body: Bytes) -> Result<Json<Value>, ApiError> {
-    let mut options = wire::options(&body, &["scope", "key", "account_id", "reason"])?;
-    let mut option = |name: &str| wire::option_string(&mut options, name);
-    let (scope, key) = (option("scope")?.unwrap_or_default(), option("key")?.unwrap_or_default());
-    let (account_id, reason) = (option("account_id")?, option("reason")?);
+pub(super) async fn go(
+    State(state): State<Arc<AppState>>,
+    Options(body): Options,
+) -> Result<Json<Lifted>, ApiError> {
+    let GoRequest { scope, key, account_id, reason } = wire::options(&body)?;
+    let (scope, key) = (scope.unwrap_or_default(), key.unwrap_or_default());
     let key = StopKey::parse(&scope, &key, account_id.as_deref())
         .map_err(|wrong| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))?;
     let reason = match reason {
@@ -240,5 +230,5 @@ pub(super) async fn go(State(state): State<Arc<AppState>>, body: Bytes) -> Resul
             Ok(lifted)
         })
         .await?;
-    Ok(Json(json!({ "stops": lifted.stops, "messages": lifted.messages })))
+    Ok(Json(Lifted { stops: lifted.stops, messages: lifted.messages }))
 }

@@ -4,13 +4,12 @@
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
 
-use super::error::refusal_json;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::MessageId;
 use crate::domain::state::StateName;
 use crate::store::Enqueued;
+use crate::types::{self, message::Verdict};
 
 /// The verdict on one row.
 pub(super) enum RowVerdict {
@@ -52,22 +51,22 @@ pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
     taken.collect()
 }
 
-/// Renders the errors of a row.
+/// Returns the verdict on a refused row.
 pub(super) fn refused_row(
     index: usize,
     line: Option<usize>,
     refusals: &[FieldError],
     existing: Option<MessageId>,
-) -> Value {
-    let errors: Vec<Value> = refusals.iter().map(refusal_json).collect();
-    let mut row = json!({ "index": index, "error": errors.first(), "errors": errors });
-    if let Some(line) = line {
-        row["line"] = json!(line);
+) -> Verdict {
+    let errors: Vec<_> = refusals.iter().map(types::error::FieldError::from).collect();
+    Verdict {
+        index,
+        error: errors.first().cloned(),
+        errors: Some(errors),
+        line,
+        existing_id: existing.map(|id| id.to_string()),
+        ..Verdict::default()
     }
-    if let Some(id) = existing {
-        row["existing_id"] = json!(id.to_string());
-    }
-    row
 }
 
 pub(super) fn batch_refused() -> RowVerdict {
@@ -88,21 +87,21 @@ pub(super) fn batch_answer(
         let row = match verdict {
             Some(RowVerdict::Accepted(id)) => {
                 accepted += 1;
-                json!({ "index": index, "id": id.to_string() })
+                Verdict { index, id: Some(id.to_string()), ..Verdict::default() }
             }
             Some(RowVerdict::Duplicate(id, state)) => {
                 duplicates += 1;
-                let state = state.map(StateName::as_str);
-                json!({ "index": index, "id": id.to_string(), "duplicate": true, "state": state })
+                let (id, state) = (Some(id.to_string()), state.map(|state| state.as_str().to_owned()));
+                Verdict { index, id, duplicate: Some(true), state, ..Verdict::default() }
             }
             Some(RowVerdict::Refused(refusals, existing)) => {
                 refused += 1;
                 refused_row(index, *line, refusals, *existing)
             }
-            None => json!({ "index": index }),
+            None => Verdict { index, ..Verdict::default() },
         };
         results.push_str(if index > 0 { "," } else { "" });
-        results.push_str(&row.to_string());
+        results.push_str(&serde_json::to_string(&row).expect("a verdict is JSON"));
     }
     let status = if atomic && refused > 0 { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     let body = format!(

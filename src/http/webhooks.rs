@@ -1,42 +1,35 @@
 //! Webhooks in `GET /v1/status`.
 
-use serde_json::{Value, json};
-
-use super::{AppState, render};
+use super::AppState;
 use crate::inbound::{Refused, Tally};
+use crate::types::Time;
+use crate::types::status::{RefusedWebhooks, Webhooks};
 
-/// Returns the listener's address and its counts since the start; null without a listener.
-pub(super) fn status(state: &AppState) -> Value {
-    let Some(webhooks) = &state.webhooks else { return Value::Null };
+/// Returns the listener's address and its counts since the start; `None` without a listener.
+pub(super) fn status(state: &AppState) -> Option<Webhooks> {
+    let webhooks = state.webhooks.as_ref()?;
     let Tally { received, duplicates, last_at, refused, .. } = webhooks.tally();
-    let Refused {
-        unsigned,
-        signature,
-        last_signature_at,
-        stale,
-        last_stale_at,
-        body,
-        too_large,
-        incomplete,
-        not_stored,
-    } = refused;
-    json!({
-        "listen": webhooks.address().to_string(),
-        "received": received,
-        "duplicates": duplicates,
-        "last_at": render::time(last_at),
-        "refused": {
-            "signature": signature,
-            "last_signature_at": render::time(last_signature_at),
-            "unsigned": unsigned,
-            "stale": stale,
-            "last_stale_at": render::time(last_stale_at),
-            "body": body,
-            "too_large": too_large,
-            "incomplete": incomplete,
-            "not_stored": not_stored,
-        },
+    Some(Webhooks {
+        listen: webhooks.address().to_string(),
+        received,
+        duplicates,
+        last_at: last_at.map(Time),
+        refused: counts(refused),
     })
+}
+
+fn counts(refused: Refused) -> RefusedWebhooks {
+    RefusedWebhooks {
+        signature: refused.signature,
+        last_signature_at: refused.last_signature_at.map(Time),
+        unsigned: refused.unsigned,
+        stale: refused.stale,
+        last_stale_at: refused.last_stale_at.map(Time),
+        body: refused.body,
+        too_large: refused.too_large,
+        incomplete: refused.incomplete,
+        not_stored: refused.not_stored,
+    }
 }
 
 /// Returns what an operator must do about refused webhooks.

@@ -3,7 +3,9 @@
 //! Unknown fields and wrong types are refused here, because only this layer can see them.
 
 use axum::http::StatusCode;
-use serde_json::{Map, Value};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::attachments::{self, AttachmentRules, Uploads};
 use super::error::ApiError;
@@ -103,11 +105,7 @@ fn taken(object: &mut Map<String, Value>, field: &str) -> Option<Value> {
     object.remove(field).filter(|value| !value.is_null())
 }
 
-pub(super) fn string(
-    object: &mut Map<String, Value>,
-    field: &str,
-    faults: &mut Vec<FieldError>,
-) -> Option<String> {
+fn string(object: &mut Map<String, Value>, field: &str, faults: &mut Vec<FieldError>) -> Option<String> {
     match taken(object, field)? {
         Value::String(text) => Some(text),
         other => {
@@ -164,7 +162,7 @@ fn wrong_type(field: &str, wanted: &str, found: &Value) -> FieldError {
     FieldError::new(FieldErrorCode::WrongType, field, problem, format!("give {wanted}"))
 }
 
-pub(super) fn kind(value: &Value) -> &'static str {
+fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -225,42 +223,47 @@ pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
     }
 }
 
-/// Parses a JSON object of options; an empty body has none. Refuses unknown ones.
-pub(super) fn options(body: &[u8], known: &[&str]) -> Result<Map<String, Value>, ApiError> {
+/// Parses a JSON object of options; an empty body has none.
+pub(super) fn options<T: DeserializeOwned + Default + ToSchema>(body: &[u8]) -> Result<T, ApiError> {
     if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
+        return Ok(T::default());
     }
     let value = json(body)?;
-    let Value::Object(object) = value else {
+    if !value.is_object() {
         return Err(ApiError::bad_request(wrong_type("", "a JSON object, or no body", &value)));
-    };
-    let unknown: Vec<FieldError> = object
-        .keys()
-        .filter(|name| !known.contains(&name.as_str()))
-        .map(|name| FieldError::unknown_field(name, known.iter().copied()))
-        .collect();
-    if unknown.is_empty() {
-        Ok(object)
-    } else {
-        Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, unknown))
     }
+    fields(value).map_err(|wrong| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, wrong))
 }
 
-/// Removes an optional string from such options.
-pub(super) fn option_string(
-    object: &mut Map<String, Value>,
-    field: &str,
-) -> Result<Option<String>, ApiError> {
-    let mut faults = Vec::new();
-    let value = string(object, field, &mut faults);
-    if faults.is_empty() { Ok(value) } else { Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, faults)) }
+/// Parses an object. Refuses unknown fields, and types other than those of the schema.
+pub(super) fn fields<T: DeserializeOwned + ToSchema>(value: Value) -> Result<T, Vec<FieldError>> {
+    let Value::Object(mut object) = value else {
+        return Err(vec![wrong_type("", "a JSON object", &value)]);
+    };
+    let schema = json!(T::schema());
+    let known = &schema["properties"];
+    let names = || known.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+    let fault = |(name, value): (&String, &Value)| match (&known[name]["type"], value) {
+        (Value::Null, _) => Some(FieldError::unknown_field(name, names())),
+        (_, Value::Null) => None,
+        (types, Value::String(_)) if mentions(types, "string") => None,
+        (types, Value::Bool(_)) if mentions(types, "boolean") => None,
+        (types, value) if mentions(types, "boolean") => Some(wrong_type(name, "true or false", value)),
+        (_, value) => Some(wrong_type(name, "a string", value)),
+    };
+    let faults: Vec<FieldError> = object.iter().filter_map(fault).collect();
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    object.retain(|_, value| !value.is_null());
+    serde_json::from_value(Value::Object(object)).map_err(|error| {
+        vec![FieldError::new(FieldErrorCode::WrongType, "", error.to_string(), "see docs/http.md")]
+    })
 }
 
-/// Removes an optional boolean from such options.
-pub(super) fn option_boolean(object: &mut Map<String, Value>, field: &str) -> Result<Option<bool>, ApiError> {
-    let mut faults = Vec::new();
-    let value = boolean(object, field, &mut faults);
-    if faults.is_empty() { Ok(value) } else { Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, faults)) }
+/// Returns whether the `type` of a schema is, or includes, `word`.
+fn mentions(types: &Value, word: &str) -> bool {
+    types == word || types.as_array().is_some_and(|types| types.iter().any(|one| one == word))
 }
 
 /// Parses the query parameters of a list.
@@ -311,4 +314,22 @@ fn cursor(text: &str) -> Result<Seq, ApiError> {
         let fix = "give next_cursor of the page before, as it came";
         ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is not a cursor", fix))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use utoipa::PartialSchema;
+
+    use super::*;
+    use crate::types::message::NewMessage;
+
+    #[test]
+    fn the_document_has_the_fields_of_a_message() {
+        let schema = json!(NewMessage::schema());
+        let mut documented: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+        let mut known = FIELDS.to_vec();
+        documented.sort();
+        known.sort_unstable();
+        assert_eq!(documented, known);
+    }
 }

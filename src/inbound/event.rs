@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
+use crate::domain::ids;
 use crate::domain::message::{AccountId, ChatId};
 use crate::domain::outcome::DownCause;
 use crate::policy::replies::meaning;
@@ -41,6 +42,7 @@ pub(super) fn read(
     let kind = text(&event, &["type"]).unwrap_or_default();
     let payload = event.get("payload").unwrap_or(&Value::Null);
     let account = text(&event, &["account_id"]).or_else(|| text(payload, &["account_id"]));
+    let account = account.and_then(|id| ids::account("account_id", id).ok());
     let account_id = AccountId::new(account.ok_or(Unread::NoAccount)?);
     let clock = Clock { created_at: time(&event, "created_at"), received_at };
     let news = match kind {

@@ -56,7 +56,7 @@ const OPT_OUT: [&str; 20] = [
     r"\b(bitte )?(keine|nicht) (weiteren? |mehr )?(nachrichten|anfragen|kontaktieren|anschreiben)\b",
     r"\b(schreib|kontaktiere) (mir|mich) (bitte )?(nicht|nie) (mehr|wieder)\b",
     r"\bvon (ihrer|der|eurer) liste (streichen|l(ö|oe)schen|nehmen)\b",
-    r"\bne (me|m')? ?(contactez|(é|e)crivez|recontactez) plus\b",
+    r"\bne (me |m'|plus (me |m'))(re)?(contactez|(é|e)crivez|contacter|(é|e)crire)( plus)?\b",
     r"\b(cessez|arr(ê|e)tez) de (me|m') ?(contacter|(é|e)crire)\b",
     r"\b(retirez|supprimez)[- ]moi de (votre|la) liste\b",
     r"\bno me (escrib(a|as|an)|contact(e|es|en)) m(á|a)s\b",
@@ -64,7 +64,7 @@ const OPT_OUT: [&str; 20] = [
     r"\bnon (mi )?(scriv(a|ete|ere|etemi)|contatt(i|ate|are|atemi)) pi(ù|u')\b",
     r"\b(smetta|smettete|smettila) di (scrivermi|contattarmi)\b",
     r"\b(n(ã|a)o me (escreva|contate|contacte) mais|pare de me (escrever|contatar|contactar))\b",
-    r"\bstuur (mij|me) geen berichten meer\b",
+    r"\bstuur (mij|me) (alstublieft |alsjeblieft )?geen berichten meer\b",
     r"\b(neem|neemt) geen contact meer (met mij )?op\b",
 ];
 

@@ -23,12 +23,15 @@ fn a_wish_to_be_left_alone_is_understood_in_seven_languages() {
         "Bitte keine weiteren Nachrichten",
         "Schreib mir nicht mehr",
         "Ne me contactez plus.",
+        "Merci de ne plus m'écrire.",
+        "Ne m'écrivez plus",
         "Arrêtez de m'écrire",
         "No me escriba más, por favor",
         "Non mi contatti più",
         "Smetta di scrivermi",
         "Não me contate mais",
         "Stuur mij geen berichten meer",
+        "Stuur mij alstublieft geen berichten meer.",
     ] {
         assert_eq!(means(text), Meaning::OptOut, "{text}");
     }

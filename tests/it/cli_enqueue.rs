@@ -113,9 +113,9 @@ fn what_is_missing_or_contradicts_is_a_wrong_command_line() {
 
 const MIXED: &str = r#"{"accepted": 2, "duplicates": 1, "refused": 2, "results": [
     {"index": 0, "id": "1"}, {"index": 1, "id": "2", "duplicate": true},
-    {"index": 2, "error": {"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it", "line": 4},
-     "errors": [{"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it", "line": 4},
-                {"code": "unknown_field", "field": "txt", "problem": "is not a known field", "fix": "did you mean `text`?", "line": 4}]},
+    {"index": 2, "line": 4, "error": {"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it"},
+     "errors": [{"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it"},
+                {"code": "unknown_field", "field": "txt", "problem": "is not a known field", "fix": "did you mean `text`?"}]},
     {"index": 3, "line": 7, "error": {"code": "malformed_json", "field": "", "problem": "is not JSON", "fix": "mend it"}},
     {"index": 4, "id": "3"}]}"#;
 const ROWS: &str = "error: line 4: `text` is empty; give it\n\
@@ -145,8 +145,8 @@ fn a_batch_is_one_request_and_each_refused_row_is_named() {
 #[test]
 fn an_atomic_batch_names_only_the_rows_to_mend() {
     let refused = r#"{"accepted": 0, "duplicates": 0, "refused": 2, "results": [
-        {"index": 0, "error": {"code": "batch_refused", "field": "", "problem": "another row is wrong", "fix": "mend it", "line": 1}},
-        {"index": 1, "error": {"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it", "line": 2}}]}"#;
+        {"index": 0, "line": 1, "error": {"code": "batch_refused", "field": "", "problem": "another row is wrong", "fix": "mend it"}},
+        {"index": 1, "line": 2, "error": {"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it"}}]}"#;
     let fake = Answers::default().on(ROUTE, 422, refused).start();
     let told = "error: line 2: `text` is empty; give it\n\
                 nothing was stored; fix these rows and send the whole batch again\n";

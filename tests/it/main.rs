@@ -35,6 +35,7 @@ mod lifecycle;
 mod limits_doors;
 mod messages_doc;
 mod multipart;
+mod openapi;
 mod operations;
 mod preflight;
 mod provider_reads;

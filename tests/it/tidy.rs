@@ -22,8 +22,9 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
+    ("types", &["domain"]),
     ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
-    ("http", &["engine", "inbound", "store", "domain", "tasks"]),
+    ("http", &["types", "engine", "inbound", "store", "domain", "tasks"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",
@@ -42,7 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
         ],
     ),
-    ("cli", &["app", "config", "telemetry", "clock"]),
+    ("cli", &["types", "app", "config", "telemetry", "clock"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
@@ -50,6 +51,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
 /// Names that only these files may use, by the beginning of their path.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("sqlx::", &["src/store/"]),
+    ("utoipa::", &["src/types/", "src/http/openapi.rs", "src/http/wire.rs"]),
     // The configuration parses an address with the same parser that will use it; the demo acts as a producer.
     (
         "reqwest::",

@@ -94,7 +94,8 @@ async fn an_answer_cancels_the_follow_up_in_whatever_form_it_comes() {
     for (number, form) in forms.into_iter().enumerate() {
         world.clear_webhook_faults();
         for kind in form.clone() {
-            world.add_webhook_fault(WebhookFault::new(kind).at("message.new").always());
+            // Both the echo and the answer.
+            world.add_webhook_fault(WebhookFault::new(kind).at("message.new").times(2));
         }
         let user = format!("U{number}");
         world.set_person(&user, Behaviour::answers(Duration::from_millis(300), "Yes, gladly"));
@@ -120,7 +121,7 @@ async fn an_absence_holds_and_a_wish_suppresses() {
     let (_, follow_up) = begun(&daemon, "away").await;
     shows(&daemon, &follow_up, |row| row["reason"] == "out_of_office").await;
     for language in Language::ALL {
-        let user = format!("no-{}", language.code());
+        let user = format!("No{}", language.code());
         world.set_person(&user, Behaviour::opts_out(SOON, language));
         let (_, follow_up) = begun(&daemon, &user).await;
         assert_eq!(daemon.becomes(&follow_up, "cancelled").await["reason"], "suppressed", "{user}");
@@ -135,8 +136,8 @@ async fn an_account_goes_down_and_up_by_webhook() {
     let daemon = env.serve().await;
     begun(&daemon, "U1").await;
     world.disconnect("acc_1");
-    let state = async || daemon.get("/v1/accounts/acc_1").await.1["state"].clone();
-    assert!(eventually(async || state().await == "disconnected").await, "{}", state().await);
+    let down = "SELECT coalesce(down_cause, 'up') FROM accounts";
+    assert!(eventually(async || env.sql(down) == ["disconnected"]).await, "{:?}", env.sql(down));
     let waiting = enqueue(&daemon, json!({"users_ids": "U2", "text": "later"})).await;
     world.reconnect("acc_1");
     daemon.becomes(&waiting, "sent").await;

@@ -1,0 +1,190 @@
+//! The routes of the API: what handles each, and what the document says about it. The order is that of docs/http.md.
+
+use axum::routing::{get, patch, post};
+use serde_json::{Value, json};
+
+use super::openapi::Route;
+use super::{
+    accounts, forecast, health, messages, messages_in, openapi_document, operations, policy, review, status,
+    stops,
+};
+use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
+use crate::types::explanation::Explanation;
+use crate::types::forecast::Forecast;
+use crate::types::message::{Batch, Cancelled, ListedMessage, MessageDetail, NewMessage, Stored};
+use crate::types::operations::{Audit, Backup, BackupRequest};
+use crate::types::policy::{AccountPolicy, Budget, PolicyChange};
+use crate::types::review::{Decided, DecisionForAllRequest, DecisionRequest};
+use crate::types::status::{Ability, Alive, Readiness, Status};
+use crate::types::stop::{GoRequest, Lifted, Stop, StopBatch, StopRequest, Stopped};
+
+/// Returns every route.
+pub(super) fn all() -> Vec<Route> {
+    [messages_of(), accounts_of(), whole(), health_of()].into_iter().flatten().collect()
+}
+
+fn messages_of() -> Vec<Route> {
+    vec![
+        Route::new("POST /v1/messages", post(messages_in::enqueue))
+            .does("enqueue", "Queues messages.")
+            .query("atomic", json!({ "type": "boolean" }), "Store all rows or none.")
+            .header("Idempotency-Key", "The `dedupe_key` of a single message.")
+            .takes_messages::<NewMessage>()
+            .answers::<Stored>(201)
+            .answers::<Stored>(200)
+            .answers::<Batch>(200)
+            .answers::<Batch>(422)
+            .fails(409),
+        Route::new("GET /v1/messages", get(messages::list))
+            .does("list_messages", "Lists messages, newest first.")
+            .queries(["account_id", "campaign", "chat_id", "dedupe_key"])
+            .query("state", text(), "One state, or several separated by commas.")
+            .query("limit", number(1, 500), "50 if left out.")
+            .query("cursor", text(), "`next_cursor` of the page before.")
+            .lists::<ListedMessage>(),
+        Route::new("GET /v1/messages/{id}", get(messages::show))
+            .does("show_message", "Returns a message with its text and attempts.")
+            .answers::<MessageDetail>(200),
+        Route::new("GET /v1/messages/{id}/explain", get(messages::explain))
+            .does("explain", "Returns why a message waits.")
+            .answers::<Explanation>(200),
+        Route::new("POST /v1/messages/{id}/cancel", post(messages::cancel))
+            .does("cancel", "Cancels a message.")
+            .answers::<Cancelled>(200)
+            .fails(409),
+        Route::new("GET /v1/messages/{id}/review", get(review::show))
+            .does("show_review", "Returns the possible decisions.")
+            .answers::<MessageDetail>(200),
+        Route::new("POST /v1/messages/{id}/review", post(review::decide))
+            .does("decide", "Decides about a message in review.")
+            .takes::<DecisionRequest>()
+            .answers::<Decided>(200)
+            .fails(409),
+        Route::new("POST /v1/review", post(review::decide_all))
+            .does("decide_all", "Decides about all in review for one reason.")
+            .takes::<DecisionForAllRequest>()
+            .answers::<Decided>(200),
+    ]
+}
+
+fn accounts_of() -> Vec<Route> {
+    vec![
+        Route::new("GET /v1/accounts", get(accounts::list))
+            .does("list_accounts", "Lists accounts.")
+            .query("sort", json!({ "enum": ["attention", "id"] }), "`attention` if left out.")
+            .query("attention", text(), "`person`, `waiting` or `none`; several separated by commas.")
+            .query("limit", number(1, 500), "50 if left out.")
+            .query("cursor", text(), "`next_cursor` of the page before.")
+            .lists::<Account>(),
+        Route::new("GET /v1/accounts/{id}", get(accounts::show))
+            .does("show_account", "Returns an account.")
+            .answers::<Account>(200),
+        Route::new("GET /v1/accounts/{id}/zone", get(accounts::zone))
+            .does("zone", "Returns the zone of an account.")
+            .answers::<AccountZone>(200),
+        Route::new("POST /v1/accounts/{id}/pause", post(accounts::pause))
+            .does("pause", "Pauses an account.")
+            .takes::<PauseRequest>()
+            .answers::<Paused>(200),
+        Route::new("POST /v1/accounts/{id}/resume", post(accounts::resume))
+            .does("resume", "Resumes an account.")
+            .takes::<ResumeRequest>()
+            .answers::<Resumed>(200),
+        Route::new("GET /v1/accounts/{id}/budget", get(policy::budget))
+            .does("budget", "Returns what is left of the caps.")
+            .answers::<Budget>(200),
+        Route::new("GET /v1/accounts/{id}/policy", get(policy::show))
+            .does("show_policy", "Returns the changed rules.")
+            .answers::<AccountPolicy>(200),
+        Route::new("PATCH /v1/accounts/{id}/policy", patch(policy::change))
+            .does("change_policy", "Changes rules.")
+            .takes::<PolicyChange>()
+            .answers::<AccountPolicy>(200),
+    ]
+}
+
+fn whole() -> Vec<Route> {
+    let forecast = |route, handler| {
+        Route::new(route, handler)
+            .queries(["account_id", "campaign"])
+            .query("days", number(1, 366), "The horizon; 30 if left out.")
+            .answers::<Forecast>(200)
+    };
+    vec![
+        Route::new("POST /v1/pause", post(accounts::pause_everything))
+            .does("pause_everything", "Pauses all sending.")
+            .takes::<PauseRequest>()
+            .answers::<Paused>(200),
+        Route::new("POST /v1/resume", post(accounts::resume_everything))
+            .does("resume_everything", "Resumes sending.")
+            .takes::<ResumeRequest>()
+            .answers::<Resumed>(200),
+        Route::new("POST /v1/stops", post(stops::stop))
+            .does("stop", "Stops sending to a person, into a chat or of a campaign.")
+            .takes_one_or_several::<StopRequest>()
+            .answers::<Stopped>(200)
+            .answers::<StopBatch>(200),
+        Route::new("GET /v1/stops", get(stops::list))
+            .does("list_stops", "Lists stops in the order in which they were set.")
+            .queries(["scope", "key", "account_id", "reason"])
+            .query("limit", number(1, 500), "50 if left out.")
+            .query("cursor", text(), "`next_cursor` of the page before.")
+            .lists::<Stop>(),
+        Route::new("POST /v1/go", post(stops::go))
+            .does("go", "Lifts stops.")
+            .takes::<GoRequest>()
+            .answers::<Lifted>(200),
+        Route::new("GET /v1/audit", get(operations::audit))
+            .does("audit", "Returns what breaks a promise.")
+            .answers::<Audit>(200),
+        Route::new("POST /v1/backup", post(operations::backup))
+            .does("backup", "Makes a backup.")
+            .takes::<BackupRequest>()
+            .answers::<Backup>(200)
+            .fails(409),
+        forecast("GET /v1/forecast", get(forecast::forecast))
+            .does("forecast", "Returns when the queue will be sent.")
+            .fails(404),
+        forecast("POST /v1/forecast", post(forecast::forecast_with))
+            .does("forecast_with", "The same, with assumed messages.")
+            .takes_messages::<NewMessage>(),
+        Route::new("GET /v1/status", get(status::status))
+            .does("status", "Returns the state of the daemon.")
+            .answers::<Status>(200),
+    ]
+}
+
+fn health_of() -> Vec<Route> {
+    vec![
+        Route::new("GET /healthz", get(health::healthz))
+            .does("healthz", "Writes a row to the queue.")
+            .ignores_parameters()
+            .answers::<Alive>(200),
+        Route::new("GET /readyz", get(health::readyz))
+            .does("readyz", "Returns whether it can accept and send.")
+            .ignores_parameters()
+            .answers::<Readiness>(200)
+            .answers::<Readiness>(503),
+        Route::new("GET /readyz/take-in", get(health::can_take_in))
+            .does("can_take_in", "Returns whether it can accept.")
+            .ignores_parameters()
+            .answers::<Ability>(200)
+            .answers::<Ability>(503),
+        Route::new("GET /readyz/send", get(health::can_send))
+            .does("can_send", "Returns whether it can send.")
+            .ignores_parameters()
+            .answers::<Ability>(200)
+            .answers::<Ability>(503),
+        Route::new("GET /openapi.json", get(openapi_document))
+            .does("openapi", "Returns this document.")
+            .answers_with(200, json!({ "type": "object" })),
+    ]
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn number(least: u32, most: u32) -> Value {
+    json!({ "type": "integer", "minimum": least, "maximum": most })
+}

@@ -1,0 +1,102 @@
+//! When the queue will be sent.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Time;
+use super::message::Verdict;
+
+/// A simulation with the rules that send.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Forecast {
+    pub now: Time,
+    /// The horizon.
+    pub days: u32,
+    /// How often it was simulated, each time with different random pauses.
+    pub runs: u32,
+    pub total: Summary,
+    /// At most 1,000.
+    pub accounts: Vec<AccountForecast>,
+    pub account_count: u64,
+    /// At most 1,000.
+    pub campaigns: Vec<CampaignForecast>,
+    pub campaigns_are_cut: bool,
+    /// At most 1,000; empty unless the query names an account or a campaign, or messages are assumed.
+    pub messages: Vec<ExpectedMessage>,
+    /// The messages of the body; absent without a body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub with: Option<Assumed>,
+}
+
+/// How many messages are sent within the horizon, and why the others wait.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Summary {
+    pub messages: u64,
+    pub sent: u64,
+    /// All of them are sent.
+    pub done: bool,
+    /// When the last one is sent.
+    pub last_at: Option<Time>,
+    pub last_at_range: [Option<Time>; 2],
+    pub waiting: Vec<Waiting>,
+}
+
+/// Messages that are not sent within the horizon.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Waiting {
+    pub reason: String,
+    pub why: String,
+    pub messages: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct AccountForecast {
+    #[serde(flatten)]
+    pub summary: Summary,
+    pub account_id: String,
+    /// The account's zone.
+    pub zone: String,
+    /// Empty unless the query names an account or a campaign, or messages are assumed.
+    pub days: Vec<Day>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Day {
+    /// In the account's zone.
+    #[schema(format = Date)]
+    pub date: String,
+    pub sends: u32,
+    /// The reason that limits the day.
+    pub bound_by: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct CampaignForecast {
+    #[serde(flatten)]
+    pub summary: Summary,
+    /// Null for the messages without a label.
+    pub campaign: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExpectedMessage {
+    /// Null for an assumed message.
+    pub id: Option<String>,
+    pub account_id: String,
+    pub campaign: Option<String>,
+    pub at: Option<Time>,
+    pub range: Option<[Time; 2]>,
+    /// Why it is not sent within the horizon.
+    pub waits_for: Option<String>,
+}
+
+/// What queueing the messages of the body would do.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Assumed {
+    pub messages: usize,
+    /// Already in the queue, or twice in the body.
+    pub duplicates: usize,
+    /// A verdict for each bad row.
+    pub refused: Vec<Verdict>,
+}
