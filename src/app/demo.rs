@@ -72,7 +72,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<ExitCode> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let sandbox = Sandbox::start(SandboxConfig::default()).await.context("cannot start the sandbox")?;
     let seed = options.seed.unwrap_or_else(ambient_seed);
-    let settings = settings(folder.path(), &sandbox, seed)?;
+    let settings = settings(folder.path(), &sandbox, seed, &[])?;
     let application = Application::start(&settings, Vec::new()).await?;
     if !options.json {
         println!(
@@ -112,7 +112,13 @@ fn total() -> u64 {
     (BY_SOCKET.len() + BY_INSERT.len()) as u64
 }
 
-fn settings(folder: &std::path::Path, sandbox: &Sandbox, seed: u64) -> anyhow::Result<Settings> {
+/// Returns the settings of a demo with its files in `folder`, and `more` by variable.
+pub(super) fn settings(
+    folder: &std::path::Path,
+    sandbox: &Sandbox,
+    seed: u64,
+    more: &[(&str, String)],
+) -> anyhow::Result<Settings> {
     let path = |name: &str| folder.join(name).display().to_string();
     let environment = [
         ("OUTBOXD_STORE_PATH", path("demo.db")),
@@ -121,8 +127,8 @@ fn settings(folder: &std::path::Path, sandbox: &Sandbox, seed: u64) -> anyhow::R
         ("OUTBOXD_UNIPILE_API_KEY", SandboxConfig::default().api_key),
         ("OUTBOXD_ENGINE_SEED", seed.to_string()),
     ];
-    let environment = environment.map(|(name, value)| (name.to_owned(), value));
-    Ok(Settings::load(None, environment.into_iter())?.settings)
+    let all = environment.iter().chain(more).map(|(name, value)| ((*name).to_owned(), value.clone()));
+    Ok(Settings::load(None, all)?.settings)
 }
 
 /// Returns whether `recipient` is a user to start a chat with: these names are in capitals.

@@ -4,6 +4,7 @@
 //! socket. Stop: close the socket and start nothing new, give calls in flight their grace period, close the queue.
 
 mod demo;
+mod demo_replies;
 mod limits;
 mod place;
 mod reload;
@@ -37,6 +38,7 @@ use webhooks::WebhookListener;
 
 pub use crate::domain::parse_time;
 pub use demo::{DemoOptions, demo};
+pub use demo_replies::demo_replies;
 pub use place::check_place;
 pub use sandbox::sandbox;
 pub use serve::serve;

@@ -23,6 +23,9 @@ pub(super) struct Demo {
     /// Print the result as JSON
     #[arg(long)]
     json: bool,
+    /// Show a campaign to people who receive, read and answer instead
+    #[arg(long)]
+    replies: bool,
 }
 
 /// `outboxd sandbox`.
@@ -48,7 +51,10 @@ pub(super) async fn serve(mut loaded: Loaded, socket: Option<PathBuf>) -> Result
 /// Runs the demo; its narration goes to standard output, so only warnings are logged.
 pub(super) async fn demo(demo: Demo) -> Result<Exit, Failure> {
     log(&LogSettings { level: "warn".to_owned(), format: LogFormat::Auto })?;
-    ended(Box::pin(app::demo(app::DemoOptions { seed: demo.seed, json: demo.json })).await)
+    ended(
+        Box::pin(app::demo(app::DemoOptions { seed: demo.seed, json: demo.json, replies: demo.replies }))
+            .await,
+    )
 }
 
 /// Runs the sandbox.
