@@ -11,6 +11,7 @@ mod sandbox;
 mod serve;
 mod watch_files;
 mod watchdog;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -26,11 +27,13 @@ use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
 use crate::http::{AppParts, AppState, AttachmentRules, Socket, SocketName};
+use crate::inbound::{Arrived, Interpreter};
 use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
 use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
 use crate::{http, intake};
+use webhooks::WebhookListener;
 
 pub use crate::domain::parse_time;
 pub use demo::{DemoOptions, demo};
@@ -52,6 +55,9 @@ pub struct Application {
     tasks: Tasks,
     http: JoinHandle<()>,
     intake: JoinHandle<()>,
+    /// Runs if the configuration has an address for it.
+    webhook_listener: Option<JoinHandle<()>>,
+    interpreter: JoinHandle<()>,
     /// Checks whether the intake still makes progress.
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
@@ -78,6 +84,7 @@ fn door_parts(
     engine: EngineHandle,
     recovered: Recovered,
     warnings: Vec<String>,
+    listener: Option<&WebhookListener>,
 ) -> AppParts {
     AppParts {
         store,
@@ -95,6 +102,7 @@ fn door_parts(
         warnings,
         policy_resolver: limits::policy_resolver(&settings.policy_book),
         dropped_log_lines: telemetry::dropped_lines,
+        webhooks: listener.map(WebhookListener::webhooks),
     }
 }
 
@@ -123,6 +131,16 @@ async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store
     Ok(store)
 }
 
+/// Serves the socket until the engine stops.
+fn spawn_http(tasks: &Tasks, socket: Socket, state: Arc<AppState>, engine: EngineHandle) -> JoinHandle<()> {
+    let serving = socket.serve(http::router(state), async move { engine.stopping().await });
+    tasks.spawn("HTTP server", async move {
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "the socket takes no more requests");
+        }
+    })
+}
+
 impl Application {
     /// Starts the daemon as `settings` describe, with the Unipile API that they name.
     ///
@@ -130,13 +148,15 @@ impl Application {
     /// Returns why the daemon cannot run; in that case nothing was sent and nothing runs.
     pub async fn start(settings: &Settings, warnings: Vec<String>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+        let api_key = settings.require_api_key()?;
+        settings.require_webhook_secret()?;
         settings.require_usable_proxy()?;
         if let Some(sentence) = settings.unipile.proxy.sentence() {
             tracing::info!("{sentence}");
         }
         let options = UnipileOptions {
             base_url: settings.unipile.base_url.clone(),
-            api_key: settings.require_api_key()?,
+            api_key,
             dialect: if settings.unipile.guide_dialect { Dialect::Guide } else { Dialect::Specifics },
             connect_timeout: settings.unipile.connect_timeout,
             request_timeout: settings.unipile.request_timeout,
@@ -163,6 +183,8 @@ impl Application {
             warnings.push(warning);
         }
         // Before anything is sent: a daemon that cannot be reached must not start.
+        let arrived = Arrived::default();
+        let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
         let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
         let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
         tracing::info!(seed, "gaps and delays are drawn from this seed");
@@ -179,20 +201,23 @@ impl Application {
         };
         let commits = store.watch().await.context("cannot watch the queue")?;
         let (engine, recovered) = Engine::start(parts).await.context("cannot take stock of the queue")?;
-        let state =
-            AppState::new(door_parts(settings, store.clone(), engine.handle(), recovered.clone(), warnings));
+        let parts = door_parts(
+            settings,
+            store.clone(),
+            engine.handle(),
+            recovered.clone(),
+            warnings,
+            listener.as_ref(),
+        );
+        let state = AppState::new(parts);
         let tasks = Tasks::default();
         let intake_pulse = commits.pulse();
         let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits));
-        let stopping = engine.handle();
+        let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
+        let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
+        let webhook_listener = listener.map(|listener| listener.spawn(&tasks, engine.handle()));
         let socket_name = socket.name().clone();
-        let serving =
-            socket.serve(http::router(Arc::clone(&state)), async move { stopping.stopping().await });
-        let http = tasks.spawn("HTTP server", async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the socket takes no more requests");
-            }
-        });
+        let http = spawn_http(&tasks, socket, Arc::clone(&state), engine.handle());
         Ok(Self {
             engine,
             store,
@@ -200,6 +225,8 @@ impl Application {
             tasks,
             http,
             intake,
+            webhook_listener,
+            interpreter,
             intake_pulse,
             clock,
             recovered,
@@ -284,13 +311,16 @@ impl Application {
         self.engine.stop(self.grace).await;
         let closing = async {
             let _served_until_the_end = self.http.await;
+            if let Some(listener) = self.webhook_listener {
+                let _served_until_the_end = listener.await;
+            }
             self.state.finish().await;
         };
         tokio::select! {
             () = closing => {}
             () = self.clock.sleep(CLOSING_REQUESTS) => tracing::warn!("requests that did not end were cut off"),
         }
-        let _ended_with_the_engine = self.intake.await;
+        let _ended_with_the_engine = (self.intake.await, self.interpreter.await);
         self.store.close(self.clock.now()).await.context("the queue could not note the end of this run")
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::{Application, limits};
+use super::{Application, limits, webhooks};
 use crate::config::{Change, Loaded, Settings, environment};
 use crate::engine::EngineHandle;
 use crate::http::AppState;
@@ -66,11 +66,17 @@ impl Reloader {
 
     async fn put_in_force(&self, newer: &Loaded) -> anyhow::Result<()> {
         let settings = &newer.settings;
+        settings.require_webhook_secret()?;
         let _turn = self.state.policy_turn().await;
         let named = settings.policies.accounts.keys().cloned().collect();
         self.store.make_accounts(named, self.engine.now()).await?;
         let policies = limits::in_force(&self.store, settings, self.engine.now()).await?;
         telemetry::set_level(&settings.log.level)?;
+        // A daemon whose listener was switched off in the file keeps its secrets until the restart.
+        if let Some(webhooks) = self.state.webhooks.as_ref().filter(|_| !settings.webhooks.secrets.is_empty())
+        {
+            webhooks.set_rules(webhooks::rules(settings));
+        }
         self.engine.set_policies(policies);
         self.state.set_limits(settings.rules(), limits::policy_resolver(&settings.policy_book));
         self.engine.wake_everything().await?;

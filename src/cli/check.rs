@@ -3,8 +3,8 @@
 //! It reads everything that `serve` reads, but only the header of the database: no socket, no network. The effective
 //! configuration goes to standard output and is itself a valid configuration file; warnings go to standard error and
 //! do not change the exit code. Everything in the configuration that prevents `serve` from starting is an error here,
-//! with the same message: all problems of loading, one per line, a missing key, or a `store.path` that is not a
-//! queue.
+//! with the same message: all problems of loading, one per line, a missing key or secret, or a `store.path` that is not
+//! a queue.
 
 use serde_json::json;
 
@@ -16,6 +16,7 @@ use crate::config::Loaded;
 /// Shows the effective configuration.
 pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
     loaded.settings.require_api_key().map_err(|error| Failure::config(error, None))?;
+    loaded.settings.require_webhook_secret().map_err(|error| Failure::config(error, None))?;
     loaded.settings.require_usable_proxy().map_err(|error| Failure::config(error, None))?;
     let proxy = loaded.settings.unipile.proxy.sentence();
     let place = app::check_place(&loaded.settings).map_err(|error| Failure::config(error, None))?;

@@ -4,15 +4,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::Loaded;
 use super::keys::ACCOUNT;
 use super::layers::{Layers, Leaf};
 use super::secret::{KEY as API_KEY, SHOWN};
+use super::webhooks::KEY as WEBHOOK_SECRET;
 
 /// Keys that a running daemon can apply, by prefix of their path.
-const LIVE: [&str; 5] = ["policy.", "account.", "log.level", "limits.text_chars", "accounts.known_only"];
+const LIVE: [&str; 7] = [
+    "policy.",
+    "account.",
+    "log.level",
+    "limits.text_chars",
+    "accounts.known_only",
+    "webhooks.secret",
+    "webhooks.tolerance",
+];
 
 /// A key whose value changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +36,12 @@ pub struct Change {
     pub is_live: bool,
 }
 
-/// The values of all keys as text, except the API key.
+/// The values of all keys as text, except the secrets.
 pub(super) type Values = BTreeMap<String, String>;
 
 pub(super) fn values(layers: &Layers) -> Values {
     let text = |leaf: &Leaf| leaf.value.to_string();
-    let own = layers.leaves.iter().filter(|(path, _)| path.as_str() != API_KEY);
+    let own = layers.leaves.iter().filter(|(path, _)| ![API_KEY, WEBHOOK_SECRET].contains(&path.as_str()));
     let own = own.map(|(path, leaf)| (path.clone(), text(leaf)));
     let accounts = layers.accounts.iter().flat_map(|(id, table)| {
         table
@@ -46,8 +55,15 @@ fn is_live(key: &str) -> bool {
     LIVE.iter().any(|live| key.starts_with(live))
 }
 
+fn differ<'s>(
+    old: impl Iterator<Item = &'s SecretString>,
+    new: impl Iterator<Item = &'s SecretString>,
+) -> bool {
+    !old.map(ExposeSecret::expose_secret).eq(new.map(ExposeSecret::expose_secret))
+}
+
 impl Loaded {
-    /// Returns the differences in `newer`, sorted by key. Never contains the API key.
+    /// Returns the differences in `newer`, sorted by key; secrets come last. Never contains a secret.
     pub fn changes(&self, newer: &Self) -> Vec<Change> {
         let keys: BTreeSet<&String> = self.values.keys().chain(newer.values.keys()).collect();
         let of = |values: &Values, key: &String| values.get(key).cloned().unwrap_or_default();
@@ -58,12 +74,14 @@ impl Loaded {
             key: key.clone(),
         });
         let mut changes: Vec<Change> = changed.filter(|change| change.from != change.to).collect();
-        let key = |loaded: &Self| {
-            loaded.settings.unipile.api_key.as_ref().map(|key| key.expose_secret().to_owned())
-        };
-        if key(self) != key(newer) {
-            let shown = || SHOWN.to_owned();
-            changes.push(Change { key: API_KEY.to_owned(), from: shown(), to: shown(), is_live: false });
+        let (old, new) = (&self.settings, &newer.settings);
+        let secrets = [
+            (API_KEY, differ(old.unipile.api_key.iter(), new.unipile.api_key.iter())),
+            (WEBHOOK_SECRET, differ(old.webhooks.secrets.iter(), new.webhooks.secrets.iter())),
+        ];
+        for (key, _) in secrets.into_iter().filter(|(_, differ)| *differ) {
+            let [from, to] = [SHOWN, SHOWN].map(str::to_owned);
+            changes.push(Change { key: key.to_owned(), from, to, is_live: is_live(key) });
         }
         changes
     }
@@ -73,5 +91,6 @@ impl Loaded {
         self.values.retain(|key, _| !is_live(key));
         let live = newer.values.iter().filter(|(key, _)| is_live(key));
         self.values.extend(live.map(|(key, value)| (key.clone(), value.clone())));
+        self.settings.webhooks.secrets.clone_from(&newer.settings.webhooks.secrets);
     }
 }

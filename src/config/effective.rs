@@ -1,6 +1,6 @@
 //! The effective configuration as TOML: each key once, followed by the place that set it.
 //!
-//! Loading this text again gives the same settings, except for the API key, which appears as `"<set>"` (P8). The
+//! Loading this text again gives the same settings, except for secrets, which appear as `"<set>"` (P8). The
 //! warnings about risky settings are here as well, because both tell an operator what the daemon is about to do.
 
 use std::os::unix::fs::MetadataExt;
@@ -11,6 +11,7 @@ use super::keys::{ACCOUNT, Keys, POLICY};
 use super::layers::{Layers, Leaf};
 use super::policies::SHORTEST_GAP;
 use super::secret::{ApiKey, KEY as API_KEY, SHOWN};
+use super::webhooks::{self, KEY as WEBHOOK_SECRET};
 
 /// Returns the effective configuration.
 pub(super) fn render(keys: &Keys, layers: &Layers, key: &ApiKey) -> String {
@@ -26,7 +27,7 @@ pub(super) fn render(keys: &Keys, layers: &Layers, key: &ApiKey) -> String {
             (API_KEY, Some(path)) => {
                 format!("{name} = \"\" # the key is in {}\n", one_line(&path.display().to_string()))
             }
-            (API_KEY, None) => line(name, leaf, true),
+            (API_KEY | WEBHOOK_SECRET, _) => line(name, leaf, true),
             _ => line(name, leaf, false),
         };
     }
@@ -65,7 +66,9 @@ fn quoted(text: &str) -> String {
 /// Returns warnings about settings that are allowed but risky.
 pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>) -> Vec<String> {
     let mut warnings = Vec::new();
-    warnings.extend(exposed_key(layers, file));
+    warnings.extend(exposed(API_KEY, "api_key_file", layers, file));
+    warnings.extend(exposed(WEBHOOK_SECRET, "secret_file", layers, file));
+    warnings.extend(webhooks::exposed_file(layers));
     let own = settings.policies.accounts.iter().map(|(id, policy)| (format!("{ACCOUNT}.\"{id}\""), policy));
     let mut short: Vec<String> = std::iter::once((POLICY.to_owned(), &settings.policies.default))
         .chain(own)
@@ -113,18 +116,16 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
     warnings
 }
 
-/// Returns a warning if the API key is in a file that others may read.
-fn exposed_key(layers: &Layers, file: Option<&Path>) -> Option<String> {
+/// Returns a warning if the secret `key` is in a configuration file that others may read.
+fn exposed(key: &str, instead: &str, layers: &Layers, file: Option<&Path>) -> Option<String> {
     let file = file?;
-    let leaf = layers.leaves.get(API_KEY)?;
+    let leaf = layers.leaves.get(key)?;
     let written = leaf.place.as_ref() == Some(&file.display().to_string());
     let set = matches!(&leaf.value, config::ValueKind::String(text) if !text.trim().is_empty());
     let mode = std::fs::metadata(file).ok()?.mode() & 0o777;
     (written && set && mode & 0o077 != 0).then(|| {
         let path = file.display();
-        format!(
-            "{API_KEY} is in {path}, which others may read (mode 0{mode:o}): chmod 0600, or use api_key_file"
-        )
+        format!("{key} is in {path}, which others may read (mode 0{mode:o}): chmod 0600, or use {instead}")
     })
 }
 

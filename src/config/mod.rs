@@ -18,8 +18,10 @@ mod problem;
 mod proxy;
 mod read;
 mod secret;
+mod webhooks;
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -36,7 +38,7 @@ pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 pub use proxy::Proxy;
 
-/// All settings. `Debug` shows that there is an API key, but never the key.
+/// All settings. `Debug` shows that there are secrets, but never the secrets.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// `[store]`: the database.
@@ -45,6 +47,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// `[unipile]`: the API that sends the messages.
     pub unipile: UnipileSettings,
+    /// `[webhooks]`: what Unipile reports.
+    pub webhooks: WebhookSettings,
     /// `[limits]`: maximum sizes of a message.
     pub limits: LimitSettings,
     /// `[attachments]`: which files may be given by path.
@@ -108,6 +112,21 @@ pub struct UnipileSettings {
     pub burst: NonZeroU32,
     /// Requests per second of one account.
     pub account_requests_per_second: NonZeroU32,
+}
+
+/// `[webhooks]`.
+#[derive(Debug, Clone)]
+pub struct WebhookSettings {
+    /// Where to listen; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Secrets, each of which may sign. See [`Settings::require_webhook_secret`].
+    pub secrets: Vec<SecretString>,
+    /// Largest difference between the time of a signature and the clock, in both directions.
+    pub tolerance: Duration,
+    /// Maximum size of a webhook, in bytes.
+    pub body_bytes: usize,
+    /// Maximum number of connections at once; at least 1.
+    pub connections: usize,
 }
 
 /// `[limits]`.
@@ -205,7 +224,7 @@ pub struct Sources {
 }
 
 impl Loaded {
-    /// Returns the effective configuration as TOML, each key with the place that set it; the API key appears as
+    /// Returns the effective configuration as TOML, each key with the place that set it; a secret appears as
     /// `"<set>"`.
     pub fn effective_toml(&self) -> &str {
         &self.effective
@@ -295,6 +314,7 @@ impl Settings {
                 burst: reader.rate("unipile.burst", 100_000),
                 account_requests_per_second: reader.rate("unipile.account_requests_per_second", 100_000),
             },
+            webhooks: webhooks::read(reader),
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),
                 attachment_bytes: reader.size("limits.attachment_bytes", 1..=1 << 30),
@@ -326,6 +346,14 @@ impl Settings {
     /// Returns an error that lists the three ways to set the key if there is none.
     pub fn require_api_key(&self) -> Result<SecretString, ConfigError> {
         self.unipile.api_key.clone().ok_or_else(secret::missing)
+    }
+
+    /// Refuses a listener for webhooks that could verify none.
+    ///
+    /// # Errors
+    /// Returns an error that lists the ways to set a secret, if there is an address to listen on and no secret.
+    pub fn require_webhook_secret(&self) -> Result<(), ConfigError> {
+        webhooks::require(&self.webhooks)
     }
 
     /// Refuses a proxy setting that the HTTP client would ignore.

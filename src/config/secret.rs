@@ -1,4 +1,5 @@
-//! The API key: from `unipile.api_key`, from the file in `unipile.api_key_file`, or from systemd.
+//! The API key: from `unipile.api_key`, from the file in `unipile.api_key_file`, or from systemd; and the check that
+//! every secret passes.
 //!
 //! The key leaves this file only as a [`SecretString`], and no problem quotes it (P8). A missing key is not an error
 //! of loading, because commands that only read do not need it.
@@ -23,6 +24,16 @@ pub(super) const SHOWN: &str = "<set>";
 const WAYS: &str = "set the environment variable OUTBOXD_UNIPILE_API_KEY (or unipile.api_key), or name a file in \
                     unipile.api_key_file, or give the service the systemd credential unipile_api_key";
 
+/// What a secret is called in a problem.
+pub(super) struct Name {
+    /// Its short name, as in "the key".
+    pub(super) short: &'static str,
+    /// Its name, as in "the API key".
+    pub(super) whole: &'static str,
+}
+
+const NAME: Name = Name { short: "the key", whole: "the API key" };
+
 /// The key, and the credential file if the key came from there.
 #[derive(Debug, Default)]
 pub(super) struct ApiKey {
@@ -40,11 +51,11 @@ pub(super) fn read(reader: &mut Reader<'_>, credentials: Option<&str>) -> ApiKey
             let what = format!("cannot be combined with unipile.api_key_file (in {from})");
             reader.add(key, &what, "keep one of the two");
         }
-        return ApiKey { secret: checked(reader, key, "the key", given), credential: None };
+        return ApiKey { secret: checked(reader, key, NAME.short, &NAME, given), credential: None };
     }
     if !path.is_empty() {
         let secret = match std::fs::read_to_string(path) {
-            Ok(text) => checked(reader, file, &format!("the key in {path}"), &text),
+            Ok(text) => checked(reader, file, &format!("the key in {path}"), &NAME, &text),
             Err(error) => {
                 reader.add(
                     file,
@@ -67,7 +78,9 @@ fn credential(reader: &mut Reader<'_>, folder: &Path) -> ApiKey {
     let place = format!("the systemd credential {}", path.display());
     let leaf = Leaf { key: KEY.to_owned(), place: Some(place), value: config::ValueKind::Nil };
     match std::fs::read_to_string(&path) {
-        Ok(text) => ApiKey { secret: checked(reader, &leaf, "the key", &text), credential: Some(path) },
+        Ok(text) => {
+            ApiKey { secret: checked(reader, &leaf, NAME.short, &NAME, &text), credential: Some(path) }
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => ApiKey::default(),
         Err(error) => {
             reader.add(
@@ -80,27 +93,35 @@ fn credential(reader: &mut Reader<'_>, folder: &Path) -> ApiKey {
     }
 }
 
-/// Trims the key and checks that a header can carry it; `holder` is its name in a problem.
-fn checked(reader: &mut Reader<'_>, leaf: &Leaf, holder: &str, text: &str) -> Option<SecretString> {
+/// Trims a secret and checks that a header can carry it; `holder` says where it is in a problem.
+pub(super) fn checked(
+    reader: &mut Reader<'_>,
+    leaf: &Leaf,
+    holder: &str,
+    name: &Name,
+    text: &str,
+) -> Option<SecretString> {
     let key = text.trim();
+    let Name { short, whole } = name;
     let (what, fix) = if key.is_empty() {
-        ("is empty", "put the API key there")
+        ("is empty", format!("put {whole} there"))
     } else if key == SHOWN {
-        ("is the placeholder of a key in printed configurations", "put the API key there")
+        ("is the placeholder of a key in printed configurations", format!("put {whole} there"))
     } else if !key.chars().all(|c| (' '..='~').contains(&c)) {
-        let fix = "copy the key again, alone and on one line";
+        let fix = format!("copy {short} again, alone and on one line");
         ("holds a line end, a control character or a letter outside ASCII", fix)
     } else if key.starts_with(QUOTES) || key.ends_with(QUOTES) {
-        ("is in quotes, which would be sent as a part of it", "write the key alone, without quotes")
+        ("is in quotes, which would be a part of it", format!("write {short} alone, without quotes"))
     } else if is_assignment(key) {
-        let fix = "write the key alone, without a name and an equals sign before it";
+        let fix = format!("write {short} alone, without a name and an equals sign before it");
         ("begins with a name and an equals sign, as in an environment file", fix)
     } else if key.contains(' ') {
-        ("holds a space", "write the key alone, without a name such as Bearer or X-API-KEY: before it")
+        let fix = format!("write {short} alone, without a name such as Bearer or X-API-KEY: before it");
+        ("holds a space", fix)
     } else {
         return Some(SecretString::from(key));
     };
-    reader.add(leaf, &format!("{holder} {what}"), fix);
+    reader.add(leaf, &format!("{holder} {what}"), &fix);
     None
 }
 

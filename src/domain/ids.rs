@@ -73,7 +73,7 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
 ///
 /// # Errors
 /// Returns why the value cannot be one.
-pub(super) fn account(field: &str, value: &str) -> Result<String, FieldError> {
+pub(crate) fn account(field: &str, value: &str) -> Result<String, FieldError> {
     let id = id(field, value, IdOf::Account)?;
     let problem = match id.strip_prefix("acc_") {
         Some("") => "names no account after `acc_`",

@@ -29,6 +29,7 @@ mod socket;
 mod status;
 mod stops;
 mod verdicts;
+mod webhooks;
 mod wire;
 
 use std::future::Future;
@@ -44,6 +45,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::domain::validate::ValidationLimits;
 use crate::engine::{EngineHandle, Recovered};
+use crate::inbound::Webhooks;
 use crate::store::Store;
 use openapi::Route;
 
@@ -78,6 +80,8 @@ pub struct AppParts {
     pub policy_resolver: PolicyResolver,
     /// Returns the number of log lines dropped since the start.
     pub dropped_log_lines: fn() -> u64,
+    /// The receiver of webhooks; `None` without a listener.
+    pub webhooks: Option<Arc<Webhooks>>,
 }
 
 /// State shared by all handlers.
@@ -94,6 +98,7 @@ pub struct AppState {
     warnings: RwLock<Vec<String>>,
     policy_resolver: RwLock<PolicyResolver>,
     dropped_log_lines: fn() -> u64,
+    pub(crate) webhooks: Option<Arc<Webhooks>>,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     tasks: TaskTracker,
@@ -115,6 +120,7 @@ impl AppState {
             warnings,
             policy_resolver,
             dropped_log_lines,
+            webhooks,
         } = parts;
         let tasks = TaskTracker::new();
         Arc::new(Self {
@@ -130,6 +136,7 @@ impl AppState {
             warnings: RwLock::new(warnings),
             policy_resolver: RwLock::new(policy_resolver),
             dropped_log_lines,
+            webhooks,
             policy_change: Semaphore::new(1),
             tasks,
         })

@@ -9,7 +9,7 @@ use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 
 use super::error::ApiError;
-use super::{AppState, health, render};
+use super::{AppState, health, render, webhooks};
 use crate::domain::state::StateName;
 use crate::engine::StorageTrouble;
 use crate::store::{Totals, WriteAheadLog};
@@ -71,6 +71,7 @@ pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<St
             stale: recovered.stale,
             clean_stop: recovered.clean_stop,
         },
+        webhooks: state.webhooks.as_deref().map(webhooks::status),
     }))
 }
 
@@ -99,6 +100,7 @@ fn warnings(state: &AppState, log: &WriteAheadLog) -> Vec<String> {
             log.bytes >> 20,
         ));
     }
+    warnings.extend(webhooks::warning(state));
     warnings
 }
 

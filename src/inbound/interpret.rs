@@ -5,9 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Notify;
 
-use super::event;
+use super::{Arrived, event};
 use crate::domain::message::AccountId;
 use crate::engine::EngineHandle;
 use crate::policy::settle::after;
@@ -27,7 +26,7 @@ pub struct Interpreter {
     /// The engine, to wake accounts.
     pub engine: EngineHandle,
     /// Notified when a webhook was stored.
-    pub arrived: Arc<Notify>,
+    pub arrived: Arrived,
 }
 
 impl Interpreter {
@@ -45,7 +44,7 @@ impl Interpreter {
             };
             tokio::select! {
                 () = self.engine.stopping() => return,
-                () = self.arrived.notified() => {}
+                () = self.arrived.wait() => {}
                 () = clock.sleep(pause.min(POLL)) => {}
             }
         }

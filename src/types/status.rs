@@ -29,6 +29,8 @@ pub struct Status {
     #[schema(required)]
     pub log_lines_dropped: u64,
     pub recovered: Recovered,
+    /// Null without a listener.
+    pub webhooks: Option<Webhooks>,
     pub warnings: Vec<String>,
     /// The one thing to do.
     pub next_step: Option<String>,
@@ -78,6 +80,33 @@ pub struct Producer {
     pub first_seen_at: Time,
     /// It has the bug that docs/sql.md describes.
     pub wal_reset_bug: bool,
+}
+
+/// Counts of the webhooks since the start.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Webhooks {
+    pub listen: String,
+    /// Including `duplicates`.
+    pub received: u64,
+    pub duplicates: u64,
+    pub last_at: Option<Time>,
+    pub refused: RefusedWebhooks,
+}
+
+/// Counts of refused webhooks, by cause.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RefusedWebhooks {
+    pub signature: u64,
+    pub last_signature_at: Option<Time>,
+    pub unsigned: u64,
+    pub stale: u64,
+    pub last_stale_at: Option<Time>,
+    /// The body is not an event.
+    pub body: u64,
+    pub too_large: u64,
+    /// The body did not arrive completely.
+    pub incomplete: u64,
+    pub not_stored: u64,
 }
 
 /// What the last start found.

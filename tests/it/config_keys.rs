@@ -76,6 +76,10 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("unipile.connect_timeout", "77s", "connect_timeout: 77s"),
     ("unipile.request_timeout", "77s", "request_timeout: 77s"),
     ("unipile.requests_per_second", "77", "requests_per_second: 77"),
+    ("webhooks.body_bytes", "7777", "body_bytes: 7777"),
+    ("webhooks.connections", "77", "connections: 77"),
+    ("webhooks.listen", "127.0.0.1:7777", "listen: Some(127.0.0.1:7777)"),
+    ("webhooks.tolerance", "77s", "tolerance: 77s"),
 ];
 
 #[test]
@@ -90,6 +94,8 @@ fn every_key_changes_something_of_its_own() {
         "policy.default.warm_up.start",
         "unipile.api_key",
         "unipile.api_key_file",
+        "webhooks.secret",
+        "webhooks.secret_file",
     ];
     let before = shown(&defaults().settings);
     for (key, variable, _) in every_key() {

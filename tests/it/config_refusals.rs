@@ -183,6 +183,26 @@ unipile.api_key = "a\nb"
   unipile.api_key in FILE: the key holds a line end, …copy the key again
 unipile.api_key = "schlüssel"
   unipile.api_key in FILE: the key holds a line end, a control character or a letter outside ASCII; copy the key again
+webhooks.listen = "8780"
+  webhooks.listen in FILE: "8780" is not an address to listen on; write an IP address and a port, such as "127.0.0.1:8780"
+webhooks.listen = "localhost:8780"
+  webhooks.listen in FILE: "localhost:8780" is not an address to listen on; write an IP address
+webhooks.listen = "127.0.0.1:99999"
+  webhooks.listen in FILE: "127.0.0.1:99999" is not an address to listen on; write an IP address
+webhooks.tolerance = "0s"
+  webhooks.tolerance in FILE: is zero; give a positive duration
+webhooks.connections = 0
+  webhooks.connections in FILE: 0 is out of range; give a whole number from 1 to 1024
+webhooks = { secret = "a", secret_file = "/b" }
+  webhooks.secret in FILE: cannot be combined with webhooks.secret_file (in FILE); keep one of the two
+webhooks.secret_file = "/no/such"
+  webhooks.secret_file in FILE: /no/such cannot be read: No such file …name a file that holds the secret
+webhooks.secret = "a,,b"
+  webhooks.secret in FILE: a secret is empty; put the secret of the endpoint there
+webhooks.secret = "whsec_1 whsec_2"
+  webhooks.secret in FILE: a secret holds a space; write the secret alone
+webhooks.secret = "<set>"
+  webhooks.secret in FILE: a secret is the placeholder of a key in printed configurations; put the secret
 log.level = "inof"
   log.level in FILE: "inof" is not a level; did you mean "info"?
 log.level = ""

@@ -11,8 +11,24 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 8] =
-    ["writer", "checkpointer", "reader", "supervisor", "reconciler", "API guard", "intake", "HTTP server"];
+const TASKS: [&str; 10] = [
+    "writer",
+    "checkpointer",
+    "reader",
+    "supervisor",
+    "reconciler",
+    "API guard",
+    "intake",
+    "HTTP server",
+    "webhook listener",
+    "webhook interpreter",
+];
+
+/// An environment whose daemon has every task.
+async fn with_every_task() -> TestEnv {
+    let env = TestEnv::new().await;
+    env.set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0").set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1")
+}
 
 fn message(chat: &str, text: &str) -> String {
     json!({ "account_id": "acc_1", "chat_id": chat, "text": text }).to_string()
@@ -31,7 +47,7 @@ impl Drop for Killed {
 /// H12
 #[tokio::test]
 async fn a_task_that_ends_ends_the_process_and_is_named() {
-    let env = TestEnv::new().await;
+    let env = with_every_task().await;
     for name in TASKS {
         let mut serve = env.outboxd(&["serve"]);
         serve.env("FAILPOINT_END_TASK", name).stderr(Stdio::piped());
@@ -46,7 +62,7 @@ async fn a_task_that_ends_ends_the_process_and_is_named() {
 /// Checks that [`TASKS`] is complete.
 #[tokio::test]
 async fn every_task_is_watched() {
-    let env = TestEnv::new().await;
+    let env = with_every_task().await;
     let settings = env.settings();
     let application = outboxd::app::Application::start(&settings, Vec::new()).await.unwrap();
     let mut names: Vec<&str> = application.all_tasks().iter().flat_map(|tasks| tasks.names()).collect();

@@ -23,8 +23,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
     ("types", &["domain"]),
-    ("http", &["types", "engine", "store", "domain", "tasks"]),
     ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
+    ("http", &["types", "engine", "inbound", "store", "domain", "tasks"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",

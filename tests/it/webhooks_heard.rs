@@ -1,0 +1,170 @@
+//! From a person's answer in the sandbox to the queue, by signed webhooks alone: receipts, answers, absences, wishes,
+//! the owner's own words and the state of accounts. The real process throughout.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use outboxd::sandbox::{Behaviour, IsSenderForm, Language, SandboxConfig, WebhookFault, WebhookFaultKind};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, eventually, texts};
+
+const SOON: Duration = Duration::from_millis(30);
+
+/// Registers the daemon's listener with the sandbox. Chats are not read, so that only webhooks tell.
+async fn hearing() -> TestEnv {
+    let env = TestEnv::new().await.hasty();
+    let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
+    let events = [
+        "message.new",
+        "message.receipt.read",
+        "message.receipt.delivery",
+        "account.status.disconnected",
+        "account.status.running",
+    ];
+    let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+    let request = client
+        .post(format!("{}/v2/webhooks/endpoints/", env.sandbox.url()))
+        .header("x-api-key", SandboxConfig::default().api_key)
+        .json(&json!({"url": format!("http://{free}/webhooks/unipile"), "trigger_events": events}));
+    let endpoint: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+    let secret = endpoint["secret"].as_str().unwrap_or_else(|| panic!("{endpoint}")).to_owned();
+    env.set("OUTBOXD_WEBHOOKS_LISTEN", &free.to_string())
+        .set("OUTBOXD_WEBHOOKS_SECRET", &secret)
+        .set("OUTBOXD_POLICY_DEFAULT_REPLY_CHECK", "false")
+}
+
+async fn enqueue(daemon: &Daemon, message: Value) -> String {
+    let mut message = message;
+    message["account_id"] = json!("acc_1");
+    daemon.enqueue(&message.to_string()).await
+}
+
+/// Sends a first message of a campaign to `user`, and queues a follow-up for 2999.
+async fn begun(daemon: &Daemon, user: &str) -> (Value, String) {
+    let text = format!("first to {user}");
+    let first = enqueue(daemon, json!({"users_ids": user, "text": text, "campaign": "autumn"})).await;
+    let first = daemon.becomes(&first, "sent").await;
+    let follow_up = json!({"chat_id": first["chat_id"], "text": format!("second to {user}"), "campaign": "autumn",
+        "not_before": "2999-01-01T00:00:00Z"});
+    (first, enqueue(daemon, follow_up).await)
+}
+
+async fn shows(daemon: &Daemon, id: &str, what: impl Fn(&Value) -> bool) -> Value {
+    let mut last = Value::Null;
+    let path = format!("/v1/messages/{id}");
+    let shown = eventually(async || {
+        last = daemon.get(&path).await.1;
+        what(&last)
+    });
+    assert!(shown.await, "{last}");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_arrive_in_the_row() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    world.set_person("U1", Behaviour::reads(SOON));
+    let daemon = env.serve().await;
+    let (first, _) = begun(&daemon, "U1").await;
+    let id = first["id"].as_str().expect("an id");
+    let read = shows(&daemon, id, |row| row["read_at"].is_string()).await;
+    assert!(read["delivered_at"].is_string() && read["replied_at"].is_null(), "{read}");
+    // With the id of the chat alone: read up to then.
+    world.set_person("U2", Behaviour::reads(SOON));
+    world.add_webhook_fault(WebhookFault::new(WebhookFaultKind::Receipt(vec!["chat_id".into()])).always());
+    let (second, _) = begun(&daemon, "U2").await;
+    shows(&daemon, second["id"].as_str().expect("an id"), |row| row["read_at"].is_string()).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_cancels_the_follow_up_in_whatever_form_it_comes() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    let daemon = env.serve().await;
+    let forms = [
+        Vec::new(),
+        vec![WebhookFaultKind::Repeat(2), WebhookFaultKind::TwoIds],
+        vec![WebhookFaultKind::IsSender(IsSenderForm::Number)],
+        vec![WebhookFaultKind::IsSender(IsSenderForm::Absent), WebhookFaultKind::ExtraFields],
+        vec![WebhookFaultKind::Reorder],
+    ];
+    for (number, form) in forms.into_iter().enumerate() {
+        world.clear_webhook_faults();
+        for kind in form.clone() {
+            world.add_webhook_fault(WebhookFault::new(kind).at("message.new").always());
+        }
+        let user = format!("U{number}");
+        world.set_person(&user, Behaviour::answers(Duration::from_millis(300), "Yes, gladly"));
+        let (first, follow_up) = begun(&daemon, &user).await;
+        if form == [WebhookFaultKind::Reorder] {
+            // What is held back comes after the next event.
+            begun(&daemon, "another").await;
+        }
+        let row = daemon.becomes(&follow_up, "cancelled").await;
+        assert_eq!(row["reason"], "replied", "{form:?}: {row}");
+        shows(&daemon, first["id"].as_str().expect("an id"), |row| row["replied_at"].is_string()).await;
+    }
+    assert_eq!(env.sql("SELECT count(*) || '' FROM stops"), ["0"], "our echoes are not the owner");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absence_holds_and_a_wish_suppresses() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    let daemon = env.serve().await;
+    world.set_person("away", Behaviour::out_of_office(SOON, None));
+    let (_, follow_up) = begun(&daemon, "away").await;
+    shows(&daemon, &follow_up, |row| row["reason"] == "out_of_office").await;
+    for language in Language::ALL {
+        let user = format!("no-{}", language.code());
+        world.set_person(&user, Behaviour::opts_out(SOON, language));
+        let (_, follow_up) = begun(&daemon, &user).await;
+        assert_eq!(daemon.becomes(&follow_up, "cancelled").await["reason"], "suppressed", "{user}");
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_goes_down_and_up_by_webhook() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    let daemon = env.serve().await;
+    begun(&daemon, "U1").await;
+    world.disconnect("acc_1");
+    let state = async || daemon.get("/v1/accounts/acc_1").await.1["state"].clone();
+    assert!(eventually(async || state().await == "disconnected").await, "{}", state().await);
+    let waiting = enqueue(&daemon, json!({"users_ids": "U2", "text": "later"})).await;
+    world.reconnect("acc_1");
+    daemon.becomes(&waiting, "sent").await;
+    daemon.stop().await;
+}
+
+/// What was stored before a kill takes effect once after the start.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_before_a_kill_is_interpreted_after_it() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    world.set_person("U1", Behaviour::answers(Duration::from_millis(200), "Yes"));
+    let daemon = env.serve().await;
+    let (_, follow_up) = begun(&daemon, "U1").await;
+    daemon.becomes(&follow_up, "cancelled").await;
+    daemon.kill();
+    // As if it had been killed between storing and interpreting.
+    let body = json!({"type": "message.new", "account_id": "acc_1",
+        "payload": {"id": "late", "chat_id": "c9", "sender_id": "U9", "is_sender": false, "text": "hello"}});
+    let insert = format!(
+        "INSERT INTO webhooks (event_id, kind, account_id, received_at, body) VALUES ('evt_late', 'message.new', 'acc_1', \
+           strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), '{body}') RETURNING event_id"
+    );
+    env.sql(&insert);
+    let daemon = env.serve().await;
+    let heard = "SELECT kind FROM inbound_messages WHERE message_id = 'late'";
+    assert!(eventually(async || env.sql(heard) == ["reply"]).await);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM webhooks WHERE body IS NOT NULL"), ["0"]);
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["first to U1"]);
+    daemon.stop().await;
+}
