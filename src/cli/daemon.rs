@@ -51,10 +51,11 @@ pub(super) async fn serve(mut loaded: Loaded, socket: Option<PathBuf>) -> Result
 /// Runs the demo; its narration goes to standard output, so only warnings are logged.
 pub(super) async fn demo(demo: Demo) -> Result<Exit, Failure> {
     log(&LogSettings { level: "warn".to_owned(), format: LogFormat::Auto })?;
-    ended(
-        Box::pin(app::demo(app::DemoOptions { seed: demo.seed, json: demo.json, replies: demo.replies }))
-            .await,
-    )
+    let options = app::DemoOptions { seed: demo.seed, json: demo.json };
+    ended(match demo.replies {
+        false => Box::pin(app::demo(options)).await,
+        true => Box::pin(app::demo_replies(options)).await,
+    })
 }
 
 /// Runs the sandbox.

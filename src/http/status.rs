@@ -71,7 +71,7 @@ pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<St
             stale: recovered.stale,
             clean_stop: recovered.clean_stop,
         },
-        webhooks: webhooks::status(&state),
+        webhooks: state.webhooks.as_deref().map(webhooks::status),
     }))
 }
 

@@ -1,34 +1,30 @@
 //! Webhooks in `GET /v1/status`.
 
 use super::AppState;
-use crate::inbound::{Refused, Tally};
+use crate::inbound;
 use crate::types::Time;
 use crate::types::status::{RefusedWebhooks, Webhooks};
 
-/// Returns the listener's address and its counts since the start; `None` without a listener.
-pub(super) fn status(state: &AppState) -> Option<Webhooks> {
-    let webhooks = state.webhooks.as_ref()?;
-    let Tally { received, duplicates, last_at, refused, .. } = webhooks.tally();
-    Some(Webhooks {
+/// Returns the listener's address and its counts since the start.
+pub(super) fn status(webhooks: &inbound::Webhooks) -> Webhooks {
+    let tally = webhooks.tally();
+    let refused = tally.refused;
+    Webhooks {
         listen: webhooks.address().to_string(),
-        received,
-        duplicates,
-        last_at: last_at.map(Time),
-        refused: counts(refused),
-    })
-}
-
-fn counts(refused: Refused) -> RefusedWebhooks {
-    RefusedWebhooks {
-        signature: refused.signature,
-        last_signature_at: refused.last_signature_at.map(Time),
-        unsigned: refused.unsigned,
-        stale: refused.stale,
-        last_stale_at: refused.last_stale_at.map(Time),
-        body: refused.body,
-        too_large: refused.too_large,
-        incomplete: refused.incomplete,
-        not_stored: refused.not_stored,
+        received: tally.received,
+        duplicates: tally.duplicates,
+        last_at: tally.last_at.map(Time),
+        refused: RefusedWebhooks {
+            signature: refused.signature,
+            last_signature_at: refused.last_signature_at.map(Time),
+            unsigned: refused.unsigned,
+            stale: refused.stale,
+            last_stale_at: refused.last_stale_at.map(Time),
+            body: refused.body,
+            too_large: refused.too_large,
+            incomplete: refused.incomplete,
+            not_stored: refused.not_stored,
+        },
     }
 }
 

@@ -29,7 +29,7 @@ pub struct Status {
     #[schema(required)]
     pub log_lines_dropped: u64,
     pub recovered: Recovered,
-    /// Null without a listener for webhooks.
+    /// Null without a listener.
     pub webhooks: Option<Webhooks>,
     pub warnings: Vec<String>,
     /// The one thing to do.
@@ -82,6 +82,33 @@ pub struct Producer {
     pub wal_reset_bug: bool,
 }
 
+/// Counts of the webhooks since the start.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Webhooks {
+    pub listen: String,
+    /// Including `duplicates`.
+    pub received: u64,
+    pub duplicates: u64,
+    pub last_at: Option<Time>,
+    pub refused: RefusedWebhooks,
+}
+
+/// Counts of refused webhooks, by cause.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct RefusedWebhooks {
+    pub signature: u64,
+    pub last_signature_at: Option<Time>,
+    pub unsigned: u64,
+    pub stale: u64,
+    pub last_stale_at: Option<Time>,
+    /// The body is not an event.
+    pub body: u64,
+    pub too_large: u64,
+    /// The body did not arrive completely.
+    pub incomplete: u64,
+    pub not_stored: u64,
+}
+
 /// What the last start found.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Recovered {
@@ -128,34 +155,4 @@ pub struct Unready {
     pub detail: String,
     /// When it is retried, or ends.
     pub until: Option<Time>,
-}
-
-/// Unipile's webhooks since the start.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct Webhooks {
-    /// Address of the listener.
-    pub listen: String,
-    /// Webhooks with a right signature, repeated ones included.
-    pub received: u64,
-    pub duplicates: u64,
-    pub last_at: Option<Time>,
-    pub refused: RefusedWebhooks,
-}
-
-/// Webhooks that were refused, by cause.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct RefusedWebhooks {
-    pub signature: u64,
-    pub last_signature_at: Option<Time>,
-    /// Without a signature, or with one in another form.
-    pub unsigned: u64,
-    pub stale: u64,
-    pub last_stale_at: Option<Time>,
-    /// Not a JSON object with a type.
-    pub body: u64,
-    pub too_large: u64,
-    /// The body broke off, or came too slowly.
-    pub incomplete: u64,
-    /// The queue could not be written.
-    pub not_stored: u64,
 }

@@ -61,6 +61,26 @@ async fn the_router_the_document_and_its_description_name_the_same_routes() {
     assert_eq!(routed, documented, "the document has each route of the router");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_document_has_the_query_parameters_that_the_daemon_knows() {
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    let (_, document) = daemon.get("/openapi.json").await;
+    for route in documented(&document) {
+        let (method, path) = route.split_once(' ').unwrap();
+        let parameters = document["paths"][path][method.to_lowercase()]["parameters"].as_array().unwrap();
+        let query = parameters.iter().filter(|parameter| parameter["in"] == "query");
+        let names: BTreeSet<&str> = query.map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        if names.is_empty() {
+            continue;
+        }
+        let (_, answer) = call(&daemon, &env.client(), &format!("{route}?no_such_parameter=1"), "").await;
+        let fix = answer["error"]["fix"].as_str().unwrap();
+        let known: BTreeSet<&str> = fix.trim_start_matches("use one of: ").split(", ").collect();
+        assert_eq!(names, known, "{route}");
+    }
+}
+
 /// Returns how `value` differs from `schema`: a field that is missing or unknown, or a wrong type.
 fn mismatches(document: &Value, schema: &Value, value: &Value, at: &str) -> Vec<String> {
     let schema = resolved(document, schema);
