@@ -96,5 +96,8 @@ parameters = { "path.id" = "$message" }
 include-operation-id-regex = "^(enqueue|forecast_with|stop)$"
 checks = { negative_data_rejection = { enabled = false } }
 TOML
-"$venv/bin/schemathesis" --config-file "$folder/schemathesis.toml" run --seed 1 --no-color --wait-for-schema 20 "$@" \
-  "http://127.0.0.1:$(cat "$folder/port")/openapi.json"
+# It runs in the folder, which also takes its cache.
+schemathesis=$(realpath "$venv/bin/schemathesis")
+cd "$folder"
+"$schemathesis" --config-file schemathesis.toml run --seed 1 --no-color --wait-for-schema 20 "$@" \
+  "http://127.0.0.1:$(cat port)/openapi.json"
