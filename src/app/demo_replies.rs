@@ -80,7 +80,7 @@ pub async fn demo_replies(options: DemoOptions) -> anyhow::Result<ExitCode> {
     let clock = SystemClock::new();
     people(&sandbox, clock.now());
     let seed = options.seed.unwrap_or_else(ambient_seed);
-    let (listen, secret) = endpoint(&sandbox).await?;
+    let (listen, secret) = endpoint(&sandbox)?;
     let hears = [("OUTBOXD_WEBHOOKS_LISTEN", listen), ("OUTBOXD_WEBHOOKS_SECRET", secret)];
     let settings = settings(folder.path(), &sandbox, seed, &hears)?;
     let application = Application::start(&settings, Vec::new()).await?;
@@ -114,7 +114,7 @@ fn people(sandbox: &Sandbox, now: Timestamp) {
 }
 
 /// Registers the daemon's listener with the sandbox. Returns its address and the secret of its signatures.
-async fn endpoint(sandbox: &Sandbox) -> anyhow::Result<(String, String)> {
+fn endpoint(sandbox: &Sandbox) -> anyhow::Result<(String, String)> {
     let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let listen = free.context("no free port on loopback")?.to_string();
     let events = [
@@ -124,12 +124,13 @@ async fn endpoint(sandbox: &Sandbox) -> anyhow::Result<(String, String)> {
         "account.status.disconnected",
         "account.status.running",
     ];
-    let client = reqwest::Client::builder().no_proxy().build()?;
-    let request = client
-        .post(format!("{}/v2/webhooks/endpoints/", sandbox.url()))
+    let body = json!({ "url": format!("http://{listen}/webhooks/unipile"), "trigger_events": events });
+    let request = axum::http::Request::post("/v2/webhooks/endpoints/")
         .header("x-api-key", SandboxConfig::default().api_key)
-        .json(&json!({ "url": format!("http://{listen}/webhooks/unipile"), "trigger_events": events }));
-    let endpoint: Value = request.send().await?.json().await?;
+        .header("content-type", "application/json")
+        .body(body.to_string().into_bytes())?;
+    let answer = sandbox.world().answer(request).into_body();
+    let endpoint: Value = serde_json::from_slice(&answer)?;
     let secret = endpoint["secret"].as_str().context("the sandbox gave the endpoint no secret")?;
     Ok((listen, secret.to_owned()))
 }

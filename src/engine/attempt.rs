@@ -45,8 +45,7 @@ pub(super) async fn attempt(
     // Without a permit, the guard keeps the account's place and wakes it.
     let Some(permit) = shared.api.ask(&run.id, Kind::Send) else { return Ok(Wake::Idle) };
     let Plan { pause, warms_up_again } = plan(input, &mut run.gap_dice);
-    let gap = pause.gap;
-    let number = candidate.attempts + 1;
+    let (gap, number) = (pause.gap, candidate.attempts + 1);
     let call = prepare(shared, run, &candidate, policy);
     let intent = Intent {
         seq: candidate.seq,
@@ -82,7 +81,7 @@ pub(super) async fn attempt(
         tracing::info!("the queue can be written again");
     }
     if begun == Begun::Withdrawn {
-        // The message was paused, stopped, cancelled or expired at this very moment; the next step finds out which.
+        // Paused, stopped, cancelled or expired at this very moment; the next step finds out which.
         shared.store.cancel_answered(candidate.seq, now).await?;
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }

@@ -6,6 +6,7 @@ use crate::domain::caps::parse_caps;
 use crate::domain::kind::Kind;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::policy::{Caps, Gap, WarmUp};
+use crate::domain::stop::{StopReason, StoppedBy};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -162,7 +163,33 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
         (Reason::ApiBusy, till, World::with(|w| w.live.api_busy_until = Some(at(500)))),
     ];
     worlds.extend(worlds_of_limits());
+    worlds.extend(worlds_of_stops());
     worlds
+}
+
+/// Returns the same for stops, and for a conversation that could not be read.
+fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
+    let till = Until::At(at(500));
+    let stopped = |reason: StopReason, until: Option<Timestamp>| {
+        World::with(|w| w.message.stop = Some(StoppedBy { id: 1, reason, until }))
+    };
+    vec![
+        (Reason::Stopped, till, stopped(StopReason::Stopped, Some(at(500)))),
+        (Reason::Stopped, Until::Person, stopped(StopReason::Stopped, None)),
+        (Reason::Suppressed, Until::Person, stopped(StopReason::Suppressed, None)),
+        (Reason::OwnerWrote, till, stopped(StopReason::OwnerWrote, Some(at(500)))),
+        (Reason::OutOfOffice, till, stopped(StopReason::OutOfOffice, Some(at(500)))),
+        // A stop that was lifted before its message was released.
+        (Reason::OutOfOffice, till, World::with(|w| defer(w, Reason::OutOfOffice))),
+        (
+            Reason::Stopped,
+            Until::Person,
+            World::with(|w| {
+                (w.message.retry_at, w.message.deferred) = (Some(FOREVER), Some(Reason::Stopped));
+            }),
+        ),
+        (Reason::ReplyUnknown, till, World::with(|w| defer(w, Reason::ReplyUnknown))),
+    ]
 }
 
 /// Returns the same for the gates of the account's limits.

@@ -61,6 +61,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "src/cli/enqueue.rs",
             "src/cli/files.rs",
             "src/app/demo.rs",
+            "src/app/demo_replies.rs",
             "src/config/read.rs",
             "src/config/effective.rs",
         ],
