@@ -21,6 +21,7 @@ mod config_webhooks;
 mod crash;
 mod crash_sweep;
 mod daemon;
+mod demo;
 mod door_cases;
 mod doors;
 mod engine_pace;
