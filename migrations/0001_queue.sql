@@ -307,19 +307,19 @@ CREATE TABLE conversations (
 
 CREATE INDEX conversations_user ON conversations (account_id, user_id, at);
 
--- What must not be sent (P5): to a person, into a chat, or of a campaign. Pauses of an account and of all sending are
--- in `accounts` and `daemon`.
+-- What must not be sent (P5): to a person, into a chat, or of a campaign. Other programs may INSERT here and DELETE
+-- (docs/sql.md). Pauses of an account and of all sending are in `accounts` and `daemon`.
 CREATE TABLE stops (
   id         INTEGER PRIMARY KEY,
   scope      TEXT NOT NULL CHECK (scope IN ('person', 'chat', 'campaign')),
   key        TEXT NOT NULL CHECK (key <> ''),  -- the user id, the chat id, the campaign
   account_id TEXT NOT NULL DEFAULT '',         -- '': on every account
   reason     TEXT NOT NULL CHECK (reason IN ('stopped', 'suppressed', 'owner_wrote', 'out_of_office')),
-  until      TEXT,                             -- NULL: until a person lifts it
+  until      TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', until) = until),  -- NULL: until a person lifts it
   has_length INTEGER NOT NULL DEFAULT 0,       -- 1: its end was given as a duration; it moves when the clock is set
-  actor      TEXT NOT NULL,                    -- 'operator', or what made the daemon write it
+  actor      TEXT NOT NULL DEFAULT 'sql',      -- 'operator', or what made the daemon write it
   note       TEXT,
-  at         TEXT NOT NULL,
+  at         TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   UNIQUE (scope, key, account_id, reason),
   CHECK (reason <> 'suppressed' OR until IS NULL)
 ) STRICT;

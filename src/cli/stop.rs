@@ -145,6 +145,9 @@ pub(super) async fn go(globals: &Globals, go: Go) -> Result<Exit, Failure> {
     told(&answer, go.json, |lifted: Lifted| {
         let name = go.concerned.name(key);
         match lifted.stops {
+            0 if lifted.messages > 0 => {
+                format!("{name} goes on; {} queued messages with it\n", lifted.messages)
+            }
             0 => format!("{name} was not stopped; a suppression is removed with `outboxd suppress remove`\n"),
             _ => format!("{name} goes on; {} queued messages with it\n", lifted.messages),
         }

@@ -292,14 +292,18 @@ async fn author(
     account: &AccountId,
     message: &HeardMessage,
 ) -> Result<Author> {
-    const OURS: &str = "SELECT EXISTS (SELECT 1 FROM sent_ids WHERE account_id = ?1 AND message_id = ?2) AS ours, \
+    // A provider may show a message with files as several, of which the answer names one.
+    const OURS: &str = "SELECT EXISTS (SELECT 1 FROM sent_ids WHERE account_id = ?1 AND message_id = ?2) \
+         OR (?4 AND EXISTS (SELECT 1 FROM messages p INDEXED BY messages_by_chat WHERE p.chat_id = ?3 AND p.account_id = ?1 \
+           AND p.state = 'sent' AND p.attachments IS NOT NULL AND abs(julianday(p.sent_at) - julianday(?5)) * 86400 < 120)) AS ours, \
          (SELECT user_id FROM accounts WHERE id = ?1) AS user_id, \
          EXISTS (SELECT 1 FROM messages m INDEXED BY messages_unsettled WHERE m.account_id = ?1 \
            AND m.state IN ('sending', 'uncertain', 'review') AND m.state <> 'review' \
            AND (m.chat_id = ?3 OR m.users_ids IS NOT NULL)) AS unsettled";
     const LEARN: &str = "UPDATE accounts SET user_id = ?2 WHERE id = ?1 AND user_id IS NOT ?2";
     let query = sqlx::query(OURS).bind(account.as_str()).bind(&message.message_id);
-    let row = query.bind(message.chat_id.as_str()).fetch_one(&mut *connection).await?;
+    let query = query.bind(message.chat_id.as_str()).bind(message.is_sender == Some(true));
+    let row = query.bind(time_text(message.at)).fetch_one(&mut *connection).await?;
     let user_id: Option<String> = row.try_get("user_id")?;
     let ours: bool = row.try_get("ours")?;
     let by_owner = message.is_sender == Some(true)

@@ -137,9 +137,6 @@ impl Store {
             .exclusive(now, move |connection| Box::pin(remove(connection, gone, reason, now)))
             .await?;
         let mut lifted = Lifted { stops: removed, ..Lifted::default() };
-        if removed == 0 {
-            return Ok(lifted);
-        }
         let mut from = Some(0);
         while let Some(after) = from {
             let key = key.clone();

@@ -163,6 +163,27 @@ async fn a_stopped_campaign_holds_no_other_and_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stop_that_another_program_inserts_is_in_force_at_once() {
+    let (env, daemon) = quiet().await;
+    let never = enqueue(&daemon, json!({"users_ids": "U1", "text": "never"})).await;
+    let waits = enqueue(&daemon, json!({"users_ids": "U2", "text": "waits", "campaign": "autumn"})).await;
+    let goes = enqueue(&daemon, json!({"users_ids": "U3", "text": "goes"})).await;
+    env.sql("INSERT INTO stops (scope, key, reason) VALUES ('person', 'U1', 'suppressed'), ('campaign', 'autumn', 'stopped') RETURNING key");
+    daemon.post("/v1/resume", "").await;
+    assert_eq!(daemon.becomes(&never, "cancelled").await["reason"], "suppressed");
+    daemon.becomes(&goes, "sent").await;
+    assert_eq!(explain(&daemon, &waits).await, ("stopped".to_owned(), json!("person")));
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["goes"]);
+    let (_, stops) = daemon.get("/v1/stops").await;
+    assert_eq!((&stops["data"][0]["actor"], &stops["data"][1]["scope"]), (&json!("sql"), &json!("campaign")));
+    env.sql("DELETE FROM stops WHERE scope = 'campaign' RETURNING key");
+    let (_, lifted) = daemon.post("/v1/go", r#"{"scope": "campaign", "key": "autumn"}"#).await;
+    assert_eq!((&lifted["stops"], &lifted["messages"]), (&json!(0), &json!(1)), "{lifted}");
+    daemon.becomes(&waits, "sent").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_daemon_had_not_released_goes_on_after_the_start() {
     let (env, daemon) = quiet().await;
     let id = enqueue(&daemon, json!({"users_ids": "U1", "text": "hello"})).await;

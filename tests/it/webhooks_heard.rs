@@ -122,7 +122,7 @@ async fn an_absence_holds_and_a_wish_suppresses() {
     shows(&daemon, &follow_up, |row| row["reason"] == "out_of_office").await;
     for language in Language::ALL {
         let user = format!("No{}", language.code());
-        world.set_person(&user, Behaviour::opts_out(SOON, language));
+        world.set_person(&user, Behaviour::opts_out(Duration::from_secs(1), language));
         let (_, follow_up) = begun(&daemon, &user).await;
         assert_eq!(daemon.becomes(&follow_up, "cancelled").await["reason"], "suppressed", "{user}");
     }
