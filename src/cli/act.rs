@@ -42,18 +42,25 @@ struct Whom {
 pub(super) struct Pause {
     #[command(flatten)]
     whom: Whom,
-    /// End of the pause: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone
-    /// (with --all: this machine's zone); default: until `outboxd resume`
-    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
-    until: Option<Typed>,
-    /// Length of the pause: 30m, 2h, 1d
-    #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_length, conflicts_with = "until")]
-    length: Option<Span>,
-    /// Reason for the pause; `outboxd status` shows it
-    #[arg(long, value_name = "TEXT")]
-    note: Option<String>,
+    #[command(flatten)]
+    term: Term,
     #[command(flatten)]
     json: Json,
+}
+
+/// How long a pause or a stop lasts, and why.
+#[derive(Debug, Args)]
+pub(super) struct Term {
+    /// End: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone (without an
+    /// account: this machine's zone); default: until it is lifted
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    pub(super) until: Option<Typed>,
+    /// Length: 30m, 2h, 1d
+    #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_length, conflicts_with = "until")]
+    pub(super) length: Option<Span>,
+    /// Reason; `outboxd status` and `outboxd stop --list` show it
+    #[arg(long, value_name = "TEXT")]
+    pub(super) note: Option<String>,
 }
 
 /// `outboxd resume`.
@@ -109,15 +116,9 @@ impl Cancelled {
 
 impl Pause {
     /// Returns the pause of an account, or of everything.
-    pub(super) fn of(
-        account: Option<String>,
-        until: Option<Typed>,
-        length: Option<Span>,
-        note: Option<String>,
-        json: Json,
-    ) -> Self {
+    pub(super) fn of(account: Option<String>, term: Term, json: Json) -> Self {
         let all = account.is_none();
-        Self { whom: Whom { account, all }, until, length, note, json }
+        Self { whom: Whom { account, all }, term, json }
     }
 }
 
@@ -129,18 +130,29 @@ impl Resume {
     }
 }
 
+impl Term {
+    /// Returns the end and the length, as the API takes them. The daemon computes the end of a length by its own clock,
+    /// so it is right even if this machine's clock is wrong.
+    pub(super) async fn end(
+        &self,
+        client: &Client,
+        account: Option<&str>,
+    ) -> Result<(Option<String>, Option<String>), Failure> {
+        let until = match &self.until {
+            Some(typed) => Some(times::wire(typed.resolve(client, account).await?)),
+            None => None,
+        };
+        Ok((until, self.length.map(|span| span.to_string())))
+    }
+}
+
 /// Pauses sending.
 pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failure> {
     let path = pause.whom.path("pause")?;
     let client = globals.client()?;
     let account = pause.whom.account.as_deref();
-    let until = match pause.until {
-        Some(typed) => Some(typed.resolve(&client, account).await?),
-        None => None,
-    };
-    // The daemon computes the end by its own clock, so the length is right even if this machine's clock is wrong.
-    let length = pause.length.map(|span| span.to_string());
-    let body = PauseRequest { until: until.map(times::wire), length, note: pause.note };
+    let (until, length) = pause.term.end(&client, account).await?;
+    let body = PauseRequest { until, length, note: pause.term.note };
     let answer = client.post(&path, &body).await?;
     told(&answer, pause.json, |paused: Paused| {
         let already = if paused.already_paused { " (it was paused already)" } else { "" };

@@ -3,12 +3,11 @@
 //! With `--account` alone or `--all` they are `pause` and `resume`: one pair of verbs for everything.
 
 use clap::Args;
-use jiff::Span;
 
-use super::act::{self, told};
-use super::client::parse_id;
+use super::act::{self, Term, told};
+use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
-use super::times::{self, Typed};
+use super::times;
 use super::{Globals, Json, render};
 use crate::types::stop::{GoRequest, Lifted, Stop as Row, StopRequest, Stopped};
 use crate::types::{Page, Time};
@@ -40,16 +39,8 @@ outboxd stop --campaign autumn --until 'tomorrow 09:00'\n  outboxd stop --all")]
 pub(super) struct Stop {
     #[command(flatten)]
     concerned: Concerned,
-    /// End: 2026-11-22T09:00:00Z, or "2026-11-22 09:00", 09:00, "tomorrow 09:00" in the account's zone (without an
-    /// account: this machine's zone); default: until `outboxd go`
-    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
-    until: Option<Typed>,
-    /// Length: 30m, 2h, 1d
-    #[arg(long = "for", value_name = "LENGTH", value_parser = times::parse_length, conflicts_with = "until")]
-    length: Option<Span>,
-    /// Reason; `outboxd stop --list` shows it
-    #[arg(long, value_name = "TEXT")]
-    note: Option<String>,
+    #[command(flatten)]
+    term: Term,
     /// List the stops in force instead
     #[arg(long, conflicts_with_all = ["until", "length", "note"])]
     list: bool,
@@ -98,21 +89,18 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
         if let Some(failure) = stop.concerned.missing("stop") {
             return Err(failure);
         }
-        let Stop { concerned, until, length, note, json, .. } = stop;
-        return act::pause(globals, act::Pause::of(concerned.account, until, length, note, json)).await;
+        let Stop { concerned, term, json, .. } = stop;
+        return act::pause(globals, act::Pause::of(concerned.account, term, json)).await;
     };
     let client = globals.client()?;
-    let until = match stop.until {
-        Some(typed) => Some(typed.resolve(&client, stop.concerned.account.as_deref()).await?),
-        None => None,
-    };
+    let (until, length) = stop.term.end(&client, stop.concerned.account.as_deref()).await?;
     let body = StopRequest {
         scope: Some(key.0.to_owned()),
         key: Some(key.1.to_owned()),
         account_id: stop.concerned.account.clone(),
-        until: until.map(times::wire),
-        length: stop.length.map(|span| span.to_string()),
-        note: stop.note.clone(),
+        until,
+        length,
+        note: stop.term.note.clone(),
         reason: None,
     };
     let answer = client.post_at_length("/v1/stops", &body).await?;
@@ -155,21 +143,36 @@ pub(super) async fn go(globals: &Globals, go: Go) -> Result<Exit, Failure> {
 }
 
 async fn list(globals: &Globals, concerned: &Concerned, json: Json) -> Result<Exit, Failure> {
-    let mut query: Vec<(&str, &str)> = vec![("limit", "500")];
+    let mut query: Vec<(&str, &str)> = Vec::new();
     if let Some((scope, key)) = concerned.key() {
         query.extend([("scope", scope), ("key", key)]);
     }
     query.extend(concerned.account.as_deref().map(|account| ("account_id", account)));
-    let client = globals.client()?;
-    let answer = client.get("/v1/stops", &query).await?;
-    if json.json {
-        return answer.pass_on();
+    show(&globals.client()?, &query, json).await
+}
+
+/// Shows the stops that `query` selects, page by page; with `--json` one page per line.
+pub(super) async fn show(client: &Client, query: &[(&str, &str)], json: Json) -> Result<Exit, Failure> {
+    let (mut rows, mut cursor): (Vec<Row>, Option<String>) = (Vec::new(), None);
+    loop {
+        let mut query = [query, &[("limit", "500")]].concat();
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let answer = client.get("/v1/stops", &query).await?;
+        if json.json {
+            render::json(&answer.body)?;
+        }
+        let page: Page<Row> = answer.read()?;
+        rows.extend(page.data);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
     }
-    show(&answer.read::<Page<Row>>()?.data)
+    if json.json { Ok(Exit::Done) } else { table(&rows) }
 }
 
 /// Shows stops as a table, or to a program as rows.
-pub(super) fn show(stops: &[Row]) -> Result<Exit, Failure> {
+fn table(stops: &[Row]) -> Result<Exit, Failure> {
     let is_terminal = render::is_terminal();
     let time = |at: Option<Time>| match (is_terminal, at) {
         (_, None) => String::new(),

@@ -104,7 +104,7 @@ pub(super) async fn suppress(client: &Client, suppress: Suppress) -> Result<Exit
     match suppress.verb {
         Verb::Add(add) => add_keys(client, add).await,
         Verb::Remove(remove) => remove_keys(client, remove.entry).await,
-        Verb::List(list) => show(client, list.json).await,
+        Verb::List(list) => stop::show(client, &[("reason", "suppressed")], list.json).await,
         Verb::Check(check) => check_user(client, check).await,
         Verb::Import(import) => import_file(client, import).await,
     }
@@ -170,26 +170,6 @@ async fn remove_keys(client: &Client, entry: Entry) -> Result<Exit, Failure> {
         }
     }
     Ok(exit)
-}
-
-async fn show(client: &Client, json: Json) -> Result<Exit, Failure> {
-    let mut rows = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let mut query = vec![("reason", "suppressed"), ("limit", "500")];
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let answer = client.get("/v1/stops", &query).await?;
-        if json.json {
-            render::json(&answer.body)?;
-        }
-        let page: Page<Stop> = answer.read()?;
-        rows.extend(page.data);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if json.json { Ok(Exit::Done) } else { stop::show(&rows) }
 }
 
 async fn check_user(client: &Client, check: Check) -> Result<Exit, Failure> {

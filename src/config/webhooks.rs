@@ -93,7 +93,7 @@ pub(super) fn require(settings: &WebhookSettings) -> Result<(), ConfigError> {
     if settings.listen.is_none() || !settings.secrets.is_empty() {
         return Ok(());
     }
-    let what = "webhooks.listen is set and there is no secret, so that no webhook could be verified";
+    let what = "webhooks.listen is set without a secret, so no webhook could be verified";
     Err(ConfigError { problems: vec![Problem::value(KEY, "", what, WAYS)] })
 }
 

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::message::{AccountId, ChatId};
 use super::outcome::DownCause;
+use super::stop::StopReason;
 
 /// Something that was heard about an account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,4 +89,49 @@ pub struct Receipt {
     pub at: Timestamp,
     /// Read, not only delivered.
     pub is_read: bool,
+}
+
+/// What was heard, as far as it concerns the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It changed nothing.
+    Nothing,
+    /// It is a message that outboxd sent.
+    Own,
+    /// It was heard before.
+    Known,
+    /// Sent messages were delivered.
+    Delivered,
+    /// Sent messages were read.
+    Read,
+    /// A person answered.
+    Replied,
+    /// It set a stop.
+    Stopped(StopReason),
+    /// The account cannot send.
+    AccountDown,
+    /// The account can send again.
+    AccountUp,
+}
+
+impl Effect {
+    /// Returns the word in SQL and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Own => "own",
+            Self::Known => "known",
+            Self::Delivered => "delivered",
+            Self::Read => "read",
+            Self::Replied => "replied",
+            Self::Stopped(reason) => reason.as_str(),
+            Self::AccountDown => "account_down",
+            Self::AccountUp => "account_up",
+        }
+    }
+
+    /// Returns whether it is worth a line in the log.
+    pub fn is_news(self) -> bool {
+        !matches!(self, Self::Nothing | Self::Own | Self::Known)
+    }
 }

@@ -14,22 +14,10 @@ use crate::domain::observed::ObservedMessage;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::replies::meaning;
-use crate::store::{Candidate, HoldFor, StoreError};
+use crate::store::{Candidate, StoreError};
 
 /// How much further back the chat is read, for clocks that differ.
 const MARGIN: SignedDuration = SignedDuration::from_mins(10);
-
-impl HoldFor {
-    /// Returns the lengths that the policy of an account sets.
-    pub(crate) fn of(policy: &Policy) -> Self {
-        let reply = &policy.reply;
-        Self {
-            owner_wrote: reply.owner_wrote,
-            out_of_office: reply.out_of_office,
-            everywhere: reply.everywhere,
-        }
-    }
-}
 
 /// Reads the chat of `candidate`, unless it was read a moment ago or need not be.
 pub(super) async fn look(
@@ -104,10 +92,10 @@ pub(super) async fn hear(
             meaning,
         };
         let heard = Heard { account_id: run.id.clone(), news: News::Message(heard) };
-        let done = shared.store.hear(heard, None, HoldFor::of(policy), now).await?;
-        if let Some(result) = done.result.filter(|result| !matches!(*result, "own" | "known" | "nothing")) {
-            let cancelled = done.cancelled;
-            tracing::info!(account_id = %run.id, %chat_id, result, cancelled, "a message of the chat was heard");
+        let done = shared.store.hear(heard, None, policy.reply, now).await?;
+        if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
+            let (effect, cancelled) = (effect.as_str(), done.cancelled);
+            tracing::info!(account_id = %run.id, %chat_id, effect, cancelled, "a message of the chat was heard");
         }
         let others = done.accounts.into_iter().filter(|account| *account != run.id);
         shared.wakeups.add(others.map(|account| (account, now)));

@@ -106,11 +106,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> 
                 }
             }
             "limit" => filter.limit = wire::limit(&value, PAGE[1])?,
-            "cursor" => {
-                let fix = "give next_cursor of the page before, as it came";
-                filter.after =
-                    Some(cursor(&value).ok_or_else(|| refuse(&name, "is not a cursor".to_owned(), fix))?);
-            }
+            "cursor" => filter.after = Some(cursor(&value).ok_or_else(wire::bad_cursor)?),
             _unknown => {
                 let known = ["attention", "sort", "limit", "cursor"];
                 return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));

@@ -198,8 +198,8 @@ pub(super) fn document(routes: Vec<Route>) -> Value {
     })
 }
 
-/// Completes the schema of an answer: what is nullable is required, because an answer writes null where it has no
-/// value; and what is flattened and optional adds its fields or none.
+/// Completes the schema of an answer. A nullable field is required, because answers write null for a missing value. An
+/// optional flattened part adds all of its fields or none of them.
 fn complete(schema: &mut Value) {
     for part in schema.get_mut("allOf").and_then(Value::as_array_mut).into_iter().flatten() {
         if is_nullable(part) {
@@ -229,11 +229,11 @@ fn meaning(status: u16) -> &'static str {
         200 => "Done.",
         201 => "The message is on disk.",
         400 => "The request is malformed: its JSON, or a parameter.",
-        404 => "There is no such message or account.",
-        409 => "Its present state does not allow that.",
+        404 => "The id names no message or account.",
+        409 => "The current state does not allow it.",
         413 => "The body is too long.",
         415 => "The content type is not supported.",
         422 => "A field is refused.",
-        _ => "Not now; a refusal had no effect.",
+        _ => "Temporarily unavailable; a refused request had no effect.",
     }
 }

@@ -26,6 +26,9 @@ use crate::types::{Page, Time};
 /// Default and maximum number of stops per page.
 const PAGE: [u32; 2] = [50, 500];
 
+/// The fix for an unknown reason.
+const REASONS: &str = "use stopped, suppressed, owner_wrote or out_of_office";
+
 /// Maximum number of stops in one request.
 const AT_ONCE: usize = 1000;
 
@@ -54,17 +57,12 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
                 filter.scope = Some(scope.ok_or_else(|| refuse("use person, chat or campaign"))?);
             }
             "reason" => {
-                let reason = StopReason::parse(&value);
-                let fix = "use stopped, suppressed, owner_wrote or out_of_office";
-                filter.reason = Some(reason.ok_or_else(|| refuse(fix))?);
+                filter.reason = Some(StopReason::parse(&value).ok_or_else(|| refuse(REASONS))?);
             }
             "key" => filter.key = Some(value),
             "account_id" => filter.account_id = Some(AccountId::new(value)),
             "limit" => filter.limit = wire::limit(&value, PAGE[1])?,
-            "cursor" => {
-                let fix = "give next_cursor of the page before, as it came";
-                filter.after = value.parse().map_err(|_| refuse(fix))?;
-            }
+            "cursor" => filter.after = value.parse().map_err(|_| wire::bad_cursor())?,
             _unknown => {
                 let known = ["scope", "key", "account_id", "reason", "limit", "cursor"];
                 return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
@@ -215,9 +213,8 @@ pub(super) async fn go(
     let reason = match reason {
         None => None,
         Some(word) => Some(StopReason::parse(&word).ok_or_else(|| {
-            let fix = "use stopped, suppressed, owner_wrote or out_of_office";
-            let refusal =
-                FieldError::new(FieldErrorCode::InvalidValue, "reason", format!("is {word:?}"), fix);
+            let problem = format!("is {word:?}");
+            let refusal = FieldError::new(FieldErrorCode::InvalidValue, "reason", problem, REASONS);
             ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal)
         })?),
     };

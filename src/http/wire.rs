@@ -309,11 +309,14 @@ pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
     })
 }
 
+/// Returns the error for a cursor that no page gave.
+pub(super) fn bad_cursor() -> ApiError {
+    let fix = "give `next_cursor` of the previous page, unchanged";
+    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is not a cursor", fix))
+}
+
 fn cursor(text: &str) -> Result<Seq, ApiError> {
-    text.parse().map(Seq).map_err(|_| {
-        let fix = "give next_cursor of the page before, as it came";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is not a cursor", fix))
-    })
+    text.parse().map(Seq).map_err(|_| bad_cursor())
 }
 
 #[cfg(test)]

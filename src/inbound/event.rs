@@ -8,10 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
-use crate::domain::ids;
 use crate::domain::message::{AccountId, ChatId};
 use crate::domain::outcome::DownCause;
 use crate::policy::replies::meaning;
+use crate::store::{NewWebhook, Webhook};
 
 /// Why a body cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,20 +32,14 @@ impl Unread {
     }
 }
 
-/// Reads a webhook that arrived at `received_at`; `zone_of` returns the zone of an account's dates.
-pub(super) fn read(
-    body: &str,
-    received_at: Timestamp,
-    zone_of: impl FnOnce(&AccountId) -> TimeZone,
-) -> Result<Heard, Unread> {
+/// Reads a stored webhook; `zone_of` returns the zone of an account's dates.
+pub(super) fn read(webhook: &Webhook, zone_of: impl FnOnce(&AccountId) -> TimeZone) -> Result<Heard, Unread> {
+    let Webhook { received_at, webhook: NewWebhook { kind, account_id, body, .. }, .. } = webhook;
+    let account_id = account_id.clone().ok_or(Unread::NoAccount)?;
     let event: Value = serde_json::from_str(body).map_err(|_| Unread::Incomplete)?;
-    let kind = text(&event, &["type"]).unwrap_or_default();
     let payload = event.get("payload").unwrap_or(&Value::Null);
-    let account = text(&event, &["account_id"]).or_else(|| text(payload, &["account_id"]));
-    let account = account.and_then(|id| ids::account("account_id", id).ok());
-    let account_id = AccountId::new(account.ok_or(Unread::NoAccount)?);
-    let clock = Clock { created_at: time(&event, "created_at"), received_at };
-    let news = match kind {
+    let clock = Clock { created_at: time(&event, "created_at"), received_at: *received_at };
+    let news = match kind.as_str() {
         "message.new" => News::Message(message(payload, &clock, &zone_of(&account_id))?),
         "message.receipt.read" => News::Receipt(receipt(payload, &clock, true)?),
         "message.receipt.delivery" => News::Receipt(receipt(payload, &clock, false)?),
@@ -159,13 +153,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::inbound::envelope;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
     }
 
     fn heard(event: &Value) -> Result<News, Unread> {
-        read(&event.to_string(), at("2026-12-01T12:00:00Z"), |_| TimeZone::UTC).map(|heard| heard.news)
+        let webhook = envelope::read(event.to_string().into_bytes()).expect("an event");
+        let webhook = Webhook { seq: 1, received_at: at("2026-12-01T12:00:00Z"), webhook };
+        read(&webhook, |_| TimeZone::UTC).map(|heard| heard.news)
     }
 
     fn message_of(payload: Value) -> HeardMessage {

@@ -1,16 +1,17 @@
 //! Interprets stored webhooks, one after the other: reads each, lets the store apply it, and wakes the accounts that
 //! it concerns. A webhook that was stored before a crash is interpreted after it.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::{Arrived, event};
+use crate::domain::heard::Heard;
 use crate::domain::message::AccountId;
 use crate::engine::EngineHandle;
-use crate::policy::settle::after;
-use crate::store::{HoldFor, Store, StoreError, Webhook};
+use crate::store::{NewWebhook, Store, StoreError, Webhook};
 
 /// Webhooks read at a time.
 const AT_ONCE: u32 = 100;
@@ -65,29 +66,29 @@ impl Interpreter {
 
     async fn interpret_one(&self, webhook: Webhook) -> Result<(), StoreError> {
         let now = self.engine.now();
-        let Webhook { seq, received_at, webhook } = webhook;
         let zone = |account: &AccountId| self.engine.policy(account).zone.clone();
-        let heard = match event::read(&webhook.body, received_at, zone) {
-            Ok(heard) => heard,
-            Err(unread) => {
-                tracing::warn!(
-                    kind = webhook.kind,
-                    event_id = webhook.event_id,
-                    why = unread.as_str(),
-                    "a webhook cannot be read"
-                );
-                return self.store.set_aside_webhook(seq, unread.as_str(), now).await;
-            }
+        // A panic would end the process, and the next start would meet the same webhook again.
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| event::read(&webhook, zone)));
+        let why = match read {
+            Ok(Ok(heard)) => return self.apply(&webhook, heard).await,
+            Ok(Err(unread)) => unread.as_str(),
+            Err(_a_panic_was_reported) => "panicked",
         };
-        let policy = self.engine.policy(&heard.account_id);
-        let hold_for = HoldFor::of(&policy);
+        let NewWebhook { kind, event_id, .. } = &webhook.webhook;
+        tracing::warn!(kind, event_id, why, "a webhook cannot be read and changes nothing");
+        self.store.give_up_webhook(webhook.seq, why, now).await
+    }
+
+    async fn apply(&self, webhook: &Webhook, heard: Heard) -> Result<(), StoreError> {
+        let now = self.engine.now();
         let account_id = heard.account_id.clone();
-        let done = self.store.hear(heard, Some(seq), hold_for, now).await?;
-        if let Some(result) = done.result.filter(|result| *result != "nothing") {
-            let cancelled = done.cancelled;
-            tracing::info!(kind = webhook.kind, %account_id, result, cancelled, "a webhook was interpreted");
+        let reply = self.engine.policy(&account_id).reply;
+        let done = self.store.hear(heard, Some(webhook.seq), reply, now).await?;
+        if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
+            let (kind, effect, cancelled) = (&webhook.webhook.kind, effect.as_str(), done.cancelled);
+            tracing::info!(kind, %account_id, effect, cancelled, "a webhook was interpreted");
         }
-        self.engine.wake_at(done.accounts.into_iter().map(|account| (account, after(now, Duration::ZERO))));
+        self.engine.wake_at(done.accounts.into_iter().map(|account| (account, now)));
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! The TCP listener: HTTP/1.1 with one path, `POST /webhooks/unipile`.
 //!
-//! A connection carries one request and has a deadline for each part of it, so that a slow or hanging client keeps its
-//! place for a bounded time; when places are scarce, it loses it to the next one. It does not use `axum::serve`, which has no such deadlines.
+//! A connection carries one request, with a deadline for each part of it: `axum::serve` has no such deadlines. So a slow
+//! or hanging client keeps its place for a bounded time, and loses it to the next client when places are scarce.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -197,7 +197,7 @@ async fn serve_request(
     // From here on it keeps its place.
     give_up.cancel();
     if !is_known {
-        return refuse(StatusCode::NOT_FOUND, "there is no such path; webhooks go to POST /webhooks/unipile");
+        return refuse(StatusCode::NOT_FOUND, "unknown path; send webhooks to POST /webhooks/unipile");
     }
     if head.method != Method::POST {
         let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, "use POST");

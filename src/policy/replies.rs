@@ -90,11 +90,11 @@ static NUMERIC_DATE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\b(?:(\d{4})-(\d{1,2})-(\d{1,2})|(\d{1,2})[./](\d{1,2})(?:[./](\d{4}))?)"));
 /// `7 January 2027`, `1er février`, `15 de diciembre de 2026`.
 static DAY_MONTH: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"\b(\d{1,2})(?:st|nd|rd|th|\.|er|º)?\s+(?:of |de )?(\p{L}{3,12})\.?(?:,?\s*(?:de )?(\d{4}))?")
+    pattern(r"\b(\d{1,2})(?:st|nd|rd|th|\.|er|º)?\s+(?:of |de )?([^\W\d_]{3,12})\.?(?:,?\s*(?:de )?(\d{4}))?")
 });
 /// `December 10th, 2026`.
 static MONTH_DAY: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\b(\p{L}{3,12})\.?\s+(\d{1,2})(?:st|nd|rd|th)?\b(?:,?\s*(\d{4}))?"));
+    LazyLock::new(|| pattern(r"\b([^\W\d_]{3,12})\.?\s+(\d{1,2})(?:st|nd|rd|th)?\b(?:,?\s*(\d{4}))?"));
 
 fn set(patterns: &[&str]) -> RegexSet {
     let insensitive = patterns.iter().map(|pattern| format!("(?i){pattern}"));

@@ -75,6 +75,14 @@ fn the_date_of_an_automatic_answer_is_its_last_one() {
     }
 }
 
+proptest::proptest! {
+    #[test]
+    fn any_text_means_something(text in "\\PC{0,300}", date in "(out of office )?[0-9]{1,4}[-./ ][0-9a-z]{1,9}[-./ ][0-9]{1,4}") {
+        means(&text);
+        means(&date);
+    }
+}
+
 /// An opt-out or an absence that was not meant would silence a person for ever, or for days.
 #[test]
 fn an_ordinary_answer_is_an_answer() {

@@ -124,7 +124,7 @@ impl World {
         });
     }
 
-    /// Raises an event as it is, even of an unknown type: every endpoint of `account` receives such a type.
+    /// Raises an event unchanged. An event of an unknown type goes to every endpoint of `account`.
     pub fn raise(&self, account: &str, event_type: &str, payload: Value) {
         self.act(|state, moment| {
             let (account_id, kind) = (account.to_owned(), event_type.to_owned());

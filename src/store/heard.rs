@@ -12,28 +12,18 @@ use super::defer::{event, note_down};
 use super::rows::Result;
 use super::{Store, stops};
 use crate::domain::account::Down;
-use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
+use crate::domain::heard::{Effect, Heard, HeardMessage, Meaning, News, Receipt};
 use crate::domain::message::{AccountId, ChatId};
+use crate::domain::policy::ReplyPolicy;
 use crate::domain::reason::Reason;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
 use crate::domain::time_text;
 
-/// How long what was heard holds messages.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HoldFor {
-    /// After the owner of the account wrote by hand.
-    pub owner_wrote: Duration,
-    /// After an automatic answer that names no date.
-    pub out_of_office: Duration,
-    /// Whether an answer stops messages on every account.
-    pub everywhere: bool,
-}
-
 /// What followed from something that was heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Consequences {
-    /// What changed, in a word; `None` if this cannot be told before an unsettled call is.
-    pub result: Option<&'static str>,
+    /// What changed; `None` while that depends on a call whose outcome is not known.
+    pub effect: Option<Effect>,
     /// Messages that were cancelled.
     pub cancelled: u64,
     /// Accounts to wake.
@@ -52,14 +42,14 @@ impl Store {
         &self,
         heard: Heard,
         webhook: Option<i64>,
-        hold_for: HoldFor,
+        reply: ReplyPolicy,
         now: Timestamp,
     ) -> Result<Consequences> {
         let exclusive = self.inner.writer.exclusive(now, move |connection| {
             Box::pin(async move {
-                let consequences = hear(connection, heard, webhook.is_some(), hold_for, now).await?;
+                let consequences = hear(connection, heard, webhook.is_some(), reply, now).await?;
                 if let Some(webhook) = webhook {
-                    interpreted(connection, webhook, consequences.result, now).await?;
+                    interpreted(connection, webhook, consequences.effect, now).await?;
                 }
                 Ok(consequences)
             })
@@ -67,15 +57,18 @@ impl Store {
         exclusive.await
     }
 
-    /// Marks a webhook that cannot be understood as interpreted.
+    /// Marks a webhook that cannot be read as interpreted; `why` is kept as its result.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
-    pub async fn set_aside_webhook(&self, webhook: i64, result: &'static str, now: Timestamp) -> Result<()> {
+    pub async fn give_up_webhook(&self, webhook: i64, why: &'static str, now: Timestamp) -> Result<()> {
         self.inner
             .writer
             .exclusive(now, move |connection| {
-                Box::pin(async move { interpreted(connection, webhook, Some(result), now).await })
+                Box::pin(async move {
+                    sqlx::query(DONE).bind(webhook).bind(why).execute(connection).await?;
+                    Ok(())
+                })
             })
             .await
     }
@@ -119,16 +112,18 @@ impl Store {
     }
 }
 
+/// Marks a webhook as interpreted and removes its body, which holds the words of others.
+const DONE: &str = "UPDATE webhooks SET result = ?2, body = NULL WHERE seq = ?1";
+
 async fn interpreted(
     connection: &mut SqliteConnection,
     webhook: i64,
-    result: Option<&'static str>,
+    effect: Option<Effect>,
     now: Timestamp,
 ) -> Result<()> {
-    const DONE: &str = "UPDATE webhooks SET result = ?2, body = NULL WHERE seq = ?1";
     const LATER: &str = "UPDATE webhooks SET look_at = ?2 WHERE seq = ?1";
-    let query = match result {
-        Some(result) => sqlx::query(DONE).bind(webhook).bind(result),
+    let query = match effect {
+        Some(effect) => sqlx::query(DONE).bind(webhook).bind(effect.as_str()),
         None => {
             let look_at = now.checked_add(LOOK_AGAIN).unwrap_or(now);
             sqlx::query(LATER).bind(webhook).bind(time_text(look_at))
@@ -142,22 +137,22 @@ async fn hear(
     connection: &mut SqliteConnection,
     heard: Heard,
     by_webhook: bool,
-    hold_for: HoldFor,
+    reply: ReplyPolicy,
     now: Timestamp,
 ) -> Result<Consequences> {
     let Heard { account_id, news } = heard;
     match news {
         News::Receipt(receipt) => receipts(connection, &account_id, receipt).await,
         News::Message(message) => {
-            message_heard(connection, account_id, message, by_webhook, hold_for, now).await
+            message_heard(connection, account_id, message, by_webhook, reply, now).await
         }
         News::Down { cause, problem } => {
             let accounts = HashSet::from([account_id.clone()]);
             note_down(connection, account_id, Down { cause, since: now, problem }).await?;
-            Ok(Consequences { result: Some("account_down"), accounts, ..Consequences::default() })
+            Ok(Consequences { effect: Some(Effect::AccountDown), accounts, ..Consequences::default() })
         }
         News::Up => account_up(connection, account_id, now).await,
-        News::Other => Ok(Consequences { result: Some("nothing"), ..Consequences::default() }),
+        News::Other => Ok(Consequences { effect: Some(Effect::Nothing), ..Consequences::default() }),
     }
 }
 
@@ -172,11 +167,11 @@ async fn account_up(
     if up {
         event(connection, &time_text(now), "account.connected", Some(account.as_str()), "", "").await?;
     }
-    let result = Some(if up { "account_up" } else { "nothing" });
-    Ok(Consequences { result, accounts: HashSet::from([account]), ..Consequences::default() })
+    let effect = Some(if up { Effect::AccountUp } else { Effect::Nothing });
+    Ok(Consequences { effect, accounts: HashSet::from([account]), ..Consequences::default() })
 }
 
-/// Records when sent messages were delivered or read. What was read was delivered before.
+/// Records when sent messages were delivered or read. A message that was read counts as delivered.
 async fn receipts(
     connection: &mut SqliteConnection,
     account: &AccountId,
@@ -193,19 +188,19 @@ async fn receipts(
         (Some(id), _) => (BY_ID, id.as_str()),
         (None, Some(chat_id)) => (BY_CHAT, chat_id.as_str()),
         (None, None) => {
-            return Ok(Consequences { result: Some("nothing"), ..Consequences::default() });
+            return Ok(Consequences { effect: Some(Effect::Nothing), ..Consequences::default() });
         }
     };
     // Built from the constants above.
     let sql = sqlx::AssertSqlSafe(format!("{SET}{which}"));
     let query = sqlx::query(sql).bind(account.as_str()).bind(key).bind(time_text(receipt.at));
     let changed = query.bind(receipt.is_read).execute(connection).await?.rows_affected();
-    let result = match (changed, receipt.is_read) {
-        (0, _) => "nothing",
-        (_, true) => "read",
-        (_, false) => "delivered",
+    let effect = match (changed, receipt.is_read) {
+        (0, _) => Effect::Nothing,
+        (_, true) => Effect::Read,
+        (_, false) => Effect::Delivered,
     };
-    Ok(Consequences { result: Some(result), ..Consequences::default() })
+    Ok(Consequences { effect: Some(effect), ..Consequences::default() })
 }
 
 /// Who wrote a message.
@@ -225,17 +220,17 @@ async fn message_heard(
     account: AccountId,
     message: HeardMessage,
     by_webhook: bool,
-    hold_for: HoldFor,
+    reply: ReplyPolicy,
     now: Timestamp,
 ) -> Result<Consequences> {
     const KEEP: &str = "INSERT INTO inbound_messages (account_id, chat_id, message_id, sender_id, at, heard_at, source, kind) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
-    let done = |result| Ok(Consequences { result: Some(result), ..Consequences::default() });
+    let done = |effect| Ok(Consequences { effect: Some(effect), ..Consequences::default() });
     let author = author(connection, &account, &message).await?;
     let kind = match author {
         Author::NotKnownYet => return Ok(Consequences::default()),
-        Author::Us => return done("own"),
-        _ if message.meaning == Meaning::Nothing => return done("nothing"),
+        Author::Us => return done(Effect::Own),
+        _ if message.meaning == Meaning::Nothing => return done(Effect::Nothing),
         Author::Owner => "owner",
         Author::Other => message.meaning.as_str(),
     };
@@ -243,18 +238,18 @@ async fn message_heard(
     let query = query.bind(&message.message_id).bind(&message.sender_id).bind(time_text(message.at));
     let query = query.bind(time_text(now)).bind(if by_webhook { "webhook" } else { "read" }).bind(kind);
     if query.execute(&mut *connection).await?.rows_affected() == 0 {
-        return done("known");
+        return done(Effect::Known);
     }
     let person = person(connection, &account, &message, &author).await?;
-    if let Some(stop) = stop_for(&account, &message, person.as_deref(), &author, hold_for) {
+    if let Some(stop) = stop_for(&account, &message, person.as_deref(), &author, reply) {
         if stop.until.is_some_and(|until| until <= now) {
-            return done("nothing");
+            return done(Effect::Nothing);
         }
-        let result = stop.reason.as_str();
-        let (_, accounts, cancelled) = stops::set_one(connection, stop, now).await?;
-        return Ok(Consequences { result: Some(result), accounts, cancelled });
+        let effect = Effect::Stopped(stop.reason);
+        let (accounts, cancelled) = stops::set_one(connection, stop, now).await?;
+        return Ok(Consequences { effect: Some(effect), accounts, cancelled });
     }
-    replied(connection, account, &message, person, hold_for.everywhere, now).await
+    replied(connection, account, &message, person, reply.everywhere, now).await
 }
 
 /// Returns the stop that follows from a message, unless it is an answer.
@@ -263,13 +258,13 @@ fn stop_for(
     message: &HeardMessage,
     person: Option<&str>,
     author: &Author,
-    hold_for: HoldFor,
+    reply: ReplyPolicy,
 ) -> Option<NewStop> {
     let later = |length: Duration| message.at.checked_add(length).ok();
     let (reason, until) = match (author, message.meaning) {
-        (Author::Owner, _) => (StopReason::OwnerWrote, later(hold_for.owner_wrote)),
+        (Author::Owner, _) => (StopReason::OwnerWrote, later(reply.owner_wrote)),
         (_, Meaning::OutOfOffice(until)) => {
-            (StopReason::OutOfOffice, until.or_else(|| later(hold_for.out_of_office)))
+            (StopReason::OutOfOffice, until.or_else(|| later(reply.out_of_office)))
         }
         (_, Meaning::OptOut) => (StopReason::Suppressed, None),
         (_, Meaning::Reply | Meaning::Nothing) => return None,
@@ -370,8 +365,11 @@ async fn replied(
     let detail = format!("chat {}, message {}", message.chat_id, message.message_id);
     let at = time_text(now);
     event(connection, &at, "reply", Some(account.as_str()), Reason::Replied.as_str(), &detail).await?;
-    let result = if cancelled.is_empty() && answered.is_none() { "nothing" } else { "replied" };
+    let effect = match cancelled.is_empty() && answered.is_none() {
+        true => Effect::Nothing,
+        false => Effect::Replied,
+    };
     let accounts = cancelled.iter().map(AccountId::new).chain([account]).collect();
     let cancelled = u64::try_from(cancelled.len()).unwrap_or(u64::MAX);
-    Ok(Consequences { result: Some(result), cancelled, accounts })
+    Ok(Consequences { effect: Some(effect), cancelled, accounts })
 }

@@ -83,7 +83,7 @@ pub use error::StoreError;
 pub use external_insert::{ExternalInsert, insert_from_outside};
 #[doc(hidden)]
 pub use failpoints::{AtFailpoint, Failpoint};
-pub use heard::{Consequences, HoldFor};
+pub use heard::Consequences;
 pub use ledger::SentSince;
 pub use lock::LockHeld;
 pub use messages::{EnqueueMode, Enqueued};

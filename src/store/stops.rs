@@ -188,16 +188,16 @@ async fn set_all(
     Ok(all)
 }
 
-/// Sets a stop within a transaction; returns its number, the accounts of the messages of its first page, and how many
-/// they are. The accounts' next steps change the rest.
+/// Sets a stop within a transaction. Returns the accounts of the messages of its first page, and how many they are; the
+/// accounts' next steps change the rest.
 pub(super) async fn set_one(
     connection: &mut SqliteConnection,
     stop: NewStop,
     now: Timestamp,
-) -> Result<(i64, HashSet<AccountId>, u64)> {
+) -> Result<(HashSet<AccountId>, u64)> {
     let set = set_all(connection, vec![stop], now).await?;
     let (stopped, _) = set.into_iter().next().expect("one result per stop");
-    Ok((stopped.id, stopped.accounts, stopped.messages))
+    Ok((stopped.accounts, stopped.messages))
 }
 
 async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {

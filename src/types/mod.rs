@@ -1,9 +1,9 @@
 //! The wire types of the API: what a request and an answer hold. `http/` fills and writes them, `cli/` reads them, and
 //! `GET /openapi.json` describes them.
 //!
-//! A field of an answer is always written, null if there is no value; the few that may be absent skip `None` and are
-//! not nullable. Reading is lenient where a command can do without a field, and ignores those that it does not know. The
-//! comment of a field is its description in the document.
+//! Answers write every field, with null for a missing value; the few fields that may be absent are not nullable. The
+//! command line ignores unknown fields, and does without those that a command does not need. The comment of a field is
+//! its description in the document.
 #![allow(missing_docs, reason = "a field says what it is by its name, the same one as in docs/http.md")]
 
 pub mod account;

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use crate::cli_fake::{Ran, outboxd};
 use crate::config::{folder, load, load_file};
 
-const SECRET: &str = "whsec_k3y-NOBODY-may-see";
+const SECRET: &str = "whsec_k3y-that-stays-secret";
 const VARIABLE: &str = "OUTBOXD_WEBHOOKS_SECRET";
 const FILE: &str = "OUTBOXD_WEBHOOKS_SECRET_FILE";
 
@@ -108,7 +108,7 @@ fn check_and_serve_refuse_a_listener_without_a_secret() {
     for verb in ["check", "serve"] {
         let ran = run(verb, &[]);
         assert_eq!(ran.code, 2, "{ran:?}");
-        let error = "error: webhooks.secret: webhooks.listen is set and there is no secret";
+        let error = "error: webhooks.secret: webhooks.listen is set without a secret";
         let way = "set the environment variable OUTBOXD_WEBHOOKS_SECRET (or webhooks.secret)";
         let said = ran.err.lines().find(|line| line.starts_with("error: ")).unwrap();
         assert!(said.starts_with(error) && said.contains(way) && said.contains("secret_file"), "{ran:?}");

@@ -198,7 +198,7 @@ async fn status_warns_of_a_wrong_secret_until_it_is_right() {
     let shown = || run(env.outboxd(&["status"]), "").1;
     assert!(!shown().contains("webhooks are refused"), "{}", shown());
     assert_eq!(door.send("/webhooks/unipile", None, "a scanner").await.0, 401);
-    assert!(!shown().contains("webhooks are refused"), "a request without a signature is no sign of it");
+    assert!(!shown().contains("webhooks are refused"), "an unsigned request says nothing about the secret");
     assert_eq!(door.post(OTHER, &event("evt_1")).await.0, 401);
     assert!(shown().contains(&format!("warning: {WARNING}")), "{}", shown());
 

@@ -3,16 +3,18 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use outboxd::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
+use outboxd::domain::heard::{Effect, Heard, HeardMessage, Meaning, News, Receipt};
 use outboxd::domain::message::{ChatId, Inbox, MessageId, NewMessage};
+use outboxd::domain::policy::ReplyPolicy;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::domain::stop::{NewStop, StopKey, StopReason, StopScope};
-use outboxd::store::{Begun, Consequences, HoldFor, NewWebhook};
+use outboxd::store::{Begun, Consequences, NewWebhook};
 
 use crate::queue::{Queue, account, at, sent, to_chat, to_user};
 
-const HOLD_FOR: HoldFor = HoldFor {
+const REPLY: ReplyPolicy = ReplyPolicy {
+    check: true,
     owner_wrote: Duration::from_secs(72 * 3600),
     out_of_office: Duration::from_secs(7 * 86_400),
     everywhere: false,
@@ -35,7 +37,7 @@ fn message(id: &str, is_sender: Option<bool>, at: Timestamp) -> HeardMessage {
 
 async fn hear(queue: &Queue, news: News, webhook: Option<i64>, now: Timestamp) -> Consequences {
     let heard = Heard { account_id: account("1"), news };
-    queue.store.hear(heard, webhook, HOLD_FOR, now).await.unwrap()
+    queue.store.hear(heard, webhook, REPLY, now).await.unwrap()
 }
 
 /// Sends a first message of a campaign into chat `c`; its id at the provider is `m1`.
@@ -53,7 +55,7 @@ async fn an_answer_between_the_claim_and_the_intent_stops_the_message() {
     let seq = queue.view(second).await.seq;
     // As if the row were queued again after the answer had cancelled what waited.
     let done = hear(&queue, News::Message(message("r1", Some(false), at(300))), None, at(300)).await;
-    assert_eq!((done.result, done.cancelled), (Some("replied"), 1));
+    assert_eq!((done.effect, done.cancelled), (Some(Effect::Replied), 1));
     assert_eq!(queue.state(second).await, (StateName::Cancelled, Reason::Replied));
     let late = queue.enqueue(of_campaign(to_chat("c", "late")), at(301)).await;
     assert_eq!(queue.begin(late, 1, at(302)).await, Begun::Withdrawn, "the campaign was answered");
@@ -85,7 +87,7 @@ async fn our_own_echo_is_neither_an_answer_nor_the_owner() {
     let second = queue.enqueue(of_campaign(to_chat("c", "second")), at(200)).await;
     for is_sender in [Some(true), Some(false), None] {
         let echo = HeardMessage { message_id: ids.clone(), ..message("", is_sender, at(300)) };
-        assert_eq!(hear(&queue, News::Message(echo), None, at(300)).await.result, Some("own"));
+        assert_eq!(hear(&queue, News::Message(echo), None, at(300)).await.effect, Some(Effect::Own));
     }
     // The echo may come before the answer to its call: it is judged when the call is settled.
     assert_eq!(queue.begin(second, 1, at(400)).await, Begun::Granted);
@@ -94,7 +96,11 @@ async fn our_own_echo_is_neither_an_answer_nor_the_owner() {
     assert_eq!(queue.value("SELECT count(*) FROM stops"), "0");
     let settlement = queue.settlement(second, 1, sent()).await;
     assert!(queue.store.settle(settlement).await.unwrap());
-    assert_eq!(hear(&queue, early, None, at(460)).await.result, Some("owner_wrote"), "another id than ours");
+    assert_eq!(
+        hear(&queue, early, None, at(460)).await.effect,
+        Some(Effect::Stopped(StopReason::OwnerWrote)),
+        "another id than ours"
+    );
 }
 
 #[tokio::test]
@@ -107,7 +113,7 @@ async fn a_sender_that_once_was_ours_is_ours_whatever_the_flag_says() {
     let waiting = queue.enqueue(of_campaign(to_chat("c", "second")), at(301)).await;
     let by_hand = HeardMessage { sender_id: Some("me".into()), ..message("h1", Some(false), at(310)) };
     let done = hear(&queue, News::Message(by_hand), None, at(310)).await;
-    assert_eq!(done.result, Some("owner_wrote"));
+    assert_eq!(done.effect, Some(Effect::Stopped(StopReason::OwnerWrote)));
     assert_eq!(queue.state(waiting).await, (StateName::Queued, Reason::OwnerWrote));
 }
 
@@ -129,9 +135,9 @@ async fn each_message_takes_effect_once_however_often_it_comes() {
     assert_eq!(waiting.len(), 2, "the same event is kept once");
     for webhook in waiting {
         let news = News::Message(message("r1", Some(false), at(300)));
-        results.push(hear(&queue, news, Some(webhook.seq), at(301)).await.result);
+        results.push(hear(&queue, news, Some(webhook.seq), at(301)).await.effect);
     }
-    assert_eq!(results, [Some("replied"), Some("known")]);
+    assert_eq!(results, [Some(Effect::Replied), Some(Effect::Known)]);
     assert_eq!(queue.store.waiting_webhooks(10, at(400)).await.unwrap().0, []);
     assert_eq!(queue.value("SELECT count(*) FROM webhooks WHERE body IS NOT NULL"), "0", "words of others");
     assert_eq!(queue.value("SELECT count(*) FROM events WHERE kind = 'reply'"), "1");
@@ -149,15 +155,15 @@ async fn receipts_of_a_message_and_of_a_chat_set_their_times_once() {
         News::Receipt(Receipt { message_id, chat_id: Some(ChatId::new("c")), at, is_read })
     };
     assert_eq!(
-        hear(&queue, receipt(Some(id.clone()), 10, false), None, at(300)).await.result,
-        Some("delivered")
+        hear(&queue, receipt(Some(id.clone()), 10, false), None, at(300)).await.effect,
+        Some(Effect::Delivered)
     );
     assert_eq!(
-        hear(&queue, receipt(Some("x".into()), 10, true), None, at(300)).await.result,
-        Some("nothing")
+        hear(&queue, receipt(Some("x".into()), 10, true), None, at(300)).await.effect,
+        Some(Effect::Nothing)
     );
-    assert_eq!(hear(&queue, receipt(None, 20, true), None, at(300)).await.result, Some("read"));
-    assert_eq!(hear(&queue, receipt(Some(id), 30, true), None, at(300)).await.result, Some("nothing"));
+    assert_eq!(hear(&queue, receipt(None, 20, true), None, at(300)).await.effect, Some(Effect::Read));
+    assert_eq!(hear(&queue, receipt(Some(id), 30, true), None, at(300)).await.effect, Some(Effect::Nothing));
     let view = queue.view(first).await;
     let after = |seconds| Some(sent_at + Duration::from_secs(seconds));
     assert_eq!((view.delivered_at, view.read_at), (after(10), after(20)));
