@@ -7,10 +7,10 @@ use clap::Args;
 use super::act::{self, Term, told};
 use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
-use super::times;
+use super::times::{self, Times};
 use super::{Globals, Json, render};
+use crate::types::Page;
 use crate::types::stop::{GoRequest, Lifted, Stop as Row, StopRequest, Stopped};
-use crate::types::{Page, Time};
 
 /// What a stop concerns.
 #[derive(Debug, Args)]
@@ -111,7 +111,7 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
             None => "`outboxd go`".to_owned(),
         };
         let mut text = format!("{} is stopped until {until}{already}\n", stop.concerned.name(key));
-        text.push_str(&format!("{} queued messages wait\n", stopped.messages));
+        text.push_str(&format!("queued messages that wait for it: {}\n", stopped.messages));
         for id in &stopped.in_flight {
             text.push_str(&format!("too late for {}: its call is in flight\n", render::line(id)));
         }
@@ -132,12 +132,11 @@ pub(super) async fn go(globals: &Globals, go: Go) -> Result<Exit, Failure> {
     let answer = globals.client()?.post_at_length("/v1/go", &body).await?;
     told(&answer, go.json, |lifted: Lifted| {
         let name = go.concerned.name(key);
-        match lifted.stops {
-            0 if lifted.messages > 0 => {
-                format!("{name} goes on; {} queued messages with it\n", lifted.messages)
+        match (lifted.stops, lifted.messages) {
+            (0, 0) => {
+                format!("{name} was not stopped; a suppression is removed with `outboxd suppress remove`\n")
             }
-            0 => format!("{name} was not stopped; a suppression is removed with `outboxd suppress remove`\n"),
-            _ => format!("{name} goes on; {} queued messages with it\n", lifted.messages),
+            (_, messages) => format!("{name} goes on; queued messages released: {messages}\n"),
         }
     })
 }
@@ -174,10 +173,9 @@ pub(super) async fn show(client: &Client, query: &[(&str, &str)], json: Json) ->
 /// Shows stops as a table, or to a program as rows.
 fn table(stops: &[Row]) -> Result<Exit, Failure> {
     let is_terminal = render::is_terminal();
-    let time = |at: Option<Time>| match (is_terminal, at) {
-        (_, None) => String::new(),
-        (true, at) => times::full(at),
-        (false, Some(at)) => times::wire(*at),
+    let times = match is_terminal {
+        true => Times::of(times::zone(None)),
+        false => Times::Exact,
     };
     let cells = |row: &Row| {
         vec![
@@ -185,8 +183,8 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
             row.key.clone(),
             row.account_id.clone().unwrap_or_else(|| "all".to_owned()),
             row.reason.clone(),
-            row.until.map_or_else(|| "lifted".to_owned(), |at| time(Some(at))),
-            time(Some(row.at)),
+            row.until.map_or_else(|| "lifted".to_owned(), |at| times.show(Some(at))),
+            times.show(Some(row.at)),
             row.note.clone().unwrap_or_default(),
         ]
     };
@@ -198,6 +196,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
         return render::print("nothing is stopped; `outboxd status` shows paused accounts\n")
             .map(|()| Exit::Done);
     }
-    let header = ["SCOPE", "KEY", "ACCOUNT", "REASON", "UNTIL", "SINCE", "NOTE"].map(str::to_owned);
+    let until = format!("until ({})", times.zone());
+    let header = ["scope", "key", "account", "reason", &until, "since", "note"].map(str::to_owned);
     render::print(&render::table(&header, &rows)).map(|()| Exit::Done)
 }

@@ -143,7 +143,7 @@ async fn add_keys(client: &Client, add: Add) -> Result<Exit, Failure> {
                     ""
                 };
                 let text = format!(
-                    "{scope} {} is suppressed{already}; {} queued messages cancelled\n",
+                    "{scope} {} is suppressed{already}; queued messages cancelled: {}\n",
                     render::line(key),
                     stopped.map_or(0, |stopped| stopped.messages)
                 );
@@ -217,7 +217,7 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
         }
     }
     render::print(&format!(
-        "{accepted} people are suppressed, {cancelled} queued messages cancelled; {refused} rows refused\n"
+        "people suppressed: {accepted}; queued messages cancelled: {cancelled}; rows refused: {refused}\n"
     ))?;
     Ok(if refused == 0 { Exit::Done } else { Exit::Refused })
 }

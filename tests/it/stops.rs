@@ -34,7 +34,7 @@ async fn a_suppressed_person_gets_nothing_by_any_door() {
         enqueue(&daemon, json!({"account_id": "acc_2", "users_ids": "U1", "text": "from acc_2"})).await;
     let another = enqueue(&daemon, json!({"users_ids": "U2", "text": "to U2"})).await;
     let (ok, said) = run(env.outboxd(&["suppress", "add", "U1", "--note", "asked us"]), "");
-    assert!(ok && said.contains("person U1 is suppressed; 3 queued messages cancelled"), "{said}");
+    assert!(ok && said.contains("person U1 is suppressed; queued messages cancelled: 3"), "{said}");
     for id in [&theirs, &group, &other_account] {
         let message = daemon.becomes(id, "cancelled").await;
         assert_eq!(message["reason"], "suppressed", "{message}");
@@ -111,7 +111,7 @@ async fn a_stopped_person_waits_while_the_rest_of_the_campaign_goes_on() {
         ids.push(enqueue(&daemon, message).await);
     }
     let (ok, said) = run(env.outboxd(&["stop", "--person", "U1", "--note", "on the phone"]), "");
-    assert!(ok && said.contains("1 queued messages wait"), "{said}");
+    assert!(ok && said.contains("queued messages that wait for it: 1"), "{said}");
     daemon.post("/v1/resume", "").await;
     assert_eq!(texts(&env.delivered(2).await), ["to U2", "to U3"]);
     assert_eq!(explain(&daemon, &ids[0]).await, ("stopped".to_owned(), json!("person")));
@@ -228,6 +228,6 @@ async fn a_stop_that_makes_no_sense_is_refused_with_every_fault() {
     std::fs::write(env.path("people.csv"), "user_id,why\nU5,asked\nnull,x\nU6\n").expect("written");
     let (ok, said) = run(env.outboxd(&["suppress", "import", "people.csv"]), "");
     assert!(!ok && said.contains("error: line 3: `key` is \"null\""), "{said}");
-    assert!(said.contains("2 people are suppressed, 0 queued messages cancelled; 1 rows refused"), "{said}");
+    assert!(said.contains("people suppressed: 2; queued messages cancelled: 0; rows refused: 1"), "{said}");
     daemon.stop().await;
 }
