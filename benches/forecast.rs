@@ -38,6 +38,8 @@ fn message(number: usize, of: usize) -> NewMessage {
         campaign: of.is_multiple_of(2).then(|| "autumn".to_owned()),
         precedence: Default::default(),
         stop_on_reply: None,
+        step: None,
+        meta: None,
         dedupe_key: None,
     }
 }
@@ -88,6 +90,8 @@ async fn prepared(store: &Store, id: &AccountId) -> (Vec<Lane>, Vec<Queued>) {
             expires_at: message.expires_at,
             seq: message.seq,
             thread: message.seq.unsigned_abs(),
+            step: None,
+            follows: None,
             waits_for: None,
         });
     }
@@ -143,6 +147,8 @@ fn errors(now: Timestamp) {
             expires_at: None,
             seq: i64::try_from(of).expect("fewer than 2^63"),
             thread: of as u64,
+            step: None,
+            follows: None,
             waits_for: None,
         })
         .collect();

@@ -163,6 +163,9 @@ CREATE TABLE messages (
   allow_repeat INTEGER,               -- 1: may start a chat with the same person and the same text again
   allow_placeholders INTEGER,         -- 1: the text may contain what looks like a placeholder, such as {{name}}
   stop_on_reply INTEGER,              -- 1: cancelled if the person answers; NULL: only if it has a campaign
+  step         INTEGER,               -- 1 to 20: its place in the campaign for its person
+  wait         TEXT,                  -- from step 2 on: how long after the step before was sent, '3 days' or '36 hours'
+  meta         TEXT,                  -- JSON object of the producer's own, up to 4 KB; carried along, never sent
   dedupe_key   TEXT,                  -- unique among the messages that did not fail: see messages_dedupe
 
   -- Columns that the daemon writes. An INSERT that sets one of these is refused.
@@ -187,6 +190,10 @@ CREATE TABLE messages (
   thread       TEXT,                  -- the chat or recipient whose order is kept
   blocked_by   INTEGER,               -- queued: the earlier message of its thread that is unsettled or retried
   lane         TEXT,                  -- urgency, priority, kind and campaign: within a lane, the oldest goes first
+  step_key     TEXT,                  -- whom its step is for: 'user:' and the user id, or the account and the chat
+  step_sent_at TEXT,                  -- when the step before it was sent
+  wait_until   TEXT,                  -- when its wait ends; NULL until the step before was sent
+  held_at      TEXT,                  -- since when a stop interrupts its wait
   attempts     INTEGER NOT NULL DEFAULT 0,
   retries      INTEGER NOT NULL DEFAULT 0,
   sent_at      TEXT,
@@ -238,6 +245,12 @@ CREATE INDEX messages_by_account ON messages (account_id, state || '');
 CREATE INDEX messages_by_state ON messages (state || '') WHERE state <> 'new';
 CREATE INDEX messages_by_campaign ON messages (campaign, state || '') WHERE campaign IS NOT NULL;
 CREATE INDEX messages_by_chat ON messages (chat_id) WHERE chat_id IS NOT NULL;
+
+-- The steps of a campaign for one person: each exists once, on whichever account.
+CREATE UNIQUE INDEX messages_steps ON messages (campaign, step_key, step) WHERE step_key IS NOT NULL AND state <> 'rejected';
+-- Steps whose wait has begun and is not yet computed.
+CREATE INDEX messages_to_schedule ON messages (account_id)
+  WHERE state = 'queued' AND step_sent_at IS NOT NULL AND wait_until IS NULL;
 
 -- The provider's ids of sent messages, by which receipts and echoes find them.
 CREATE TABLE sent_ids (
@@ -503,6 +516,14 @@ BEGIN
    WHERE NEW.blocked_by IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: lane belongs to the daemon; leave it out; use priority and campaign')
    WHERE NEW.lane IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: step_key belongs to the daemon; leave it out; use campaign, step and wait')
+   WHERE NEW.step_key IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: step_sent_at belongs to the daemon; leave it out')
+   WHERE NEW.step_sent_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: wait_until belongs to the daemon; leave it out; use wait')
+   WHERE NEW.wait_until IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: held_at belongs to the daemon; leave it out')
+   WHERE NEW.held_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: revision belongs to the daemon; leave it out')
    WHERE NEW.revision IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
@@ -588,6 +609,17 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: urgent, ignore_hours, allow_repeat, allow_placeholders or stop_on_reply is neither 0 nor 1')
    WHERE NEW.urgent NOT IN (0, 1) OR NEW.ignore_hours NOT IN (0, 1) OR NEW.allow_repeat NOT IN (0, 1)
       OR NEW.allow_placeholders NOT IN (0, 1) OR NEW.stop_on_reply NOT IN (0, 1);
+  SELECT RAISE(ABORT, 'outboxd: step is not a whole number from 1 to 20')
+   WHERE NEW.step NOT BETWEEN 1 AND 20;
+  SELECT RAISE(ABORT, 'outboxd: step needs a campaign; set campaign, or leave step out')
+   WHERE NEW.step IS NOT NULL AND NEW.campaign IS NULL;
+  SELECT RAISE(ABORT, 'outboxd: wait is for step 2 and later; leave it out, or use not_before')
+   WHERE NEW.wait IS NOT NULL AND coalesce(NEW.step, 1) = 1;
+  SELECT RAISE(ABORT, 'outboxd: wait is missing; say how long the step waits after the one before was sent, such as ''3 days''')
+   WHERE NEW.wait IS NULL AND NEW.step > 1;
+  SELECT RAISE(ABORT, 'outboxd: meta is not a JSON object of at most 4096 bytes')
+   WHERE NEW.meta IS NOT NULL AND (length(CAST(NEW.meta AS BLOB)) > 4096
+      OR CASE WHEN json_valid(NEW.meta) THEN json_type(NEW.meta) <> 'object' ELSE 1 END);
   SELECT RAISE(ABORT, 'outboxd: ignore_hours is for urgent messages; set urgent = 1 as well, or leave it out')
    WHERE NEW.ignore_hours IS 1 AND NEW.urgent IS NOT 1;
   SELECT RAISE(ABORT, 'outboxd: not_before is not a time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
@@ -660,9 +692,13 @@ BEGIN
   UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
 END;
 
--- The message that blocks each queued message: an unsettled message of its thread, or an earlier one that is retried.
+-- The message that blocks each queued message: the step before it until its own wait is computed, an unsettled message of
+-- its thread, or an earlier one that is retried.
 CREATE VIEW blockers (seq, blocked_by) AS
 SELECT m.seq, coalesce(
+         CASE WHEN m.step > 1 AND m.wait_until IS NULL THEN
+           (SELECT p.seq FROM messages p INDEXED BY messages_steps WHERE p.campaign = m.campaign AND p.step_key = m.step_key
+               AND p.step = m.step - 1 AND p.state <> 'rejected') END,
          (SELECT min(u.seq) FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread
              AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
          (SELECT min(r.seq) FROM messages r WHERE r.account_id = m.account_id AND r.thread = m.thread
@@ -690,11 +726,46 @@ END;
 CREATE TRIGGER messages_joins AFTER UPDATE OF state ON messages WHEN NEW.state = 'queued' AND OLD.state <> 'queued'
 BEGIN
   UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = NEW.seq)
-   WHERE seq = NEW.seq AND (
-     EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
+   WHERE seq = NEW.seq AND (NEW.step > 1
+     OR EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
                AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')
      OR EXISTS (SELECT 1 FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
                   AND r.state = 'queued' AND r.retry_at IS NOT NULL));
+END;
+
+-- A step that was sent starts the wait of the next one; a step that will not be sent ends those after it.
+CREATE TRIGGER messages_step_sent AFTER UPDATE OF state ON messages
+WHEN NEW.step IS NOT NULL AND NEW.state = 'sent' AND OLD.state <> 'sent'
+BEGIN
+  UPDATE messages SET revision = revision + 1, step_sent_at = NEW.sent_at
+   WHERE campaign = NEW.campaign AND step_key = NEW.step_key AND step = NEW.step + 1 AND state <> 'rejected'
+     AND state = 'queued' AND step_key IS NOT NULL;
+END;
+
+CREATE TRIGGER messages_step_inserted AFTER INSERT ON messages WHEN NEW.state = 'queued' AND NEW.step > 1
+BEGIN
+  UPDATE messages SET revision = revision + 1, step_sent_at =
+         (SELECT p.sent_at FROM messages p INDEXED BY messages_steps WHERE p.campaign = NEW.campaign
+             AND p.step_key = NEW.step_key AND p.step = NEW.step - 1 AND p.state <> 'rejected' AND p.state = 'sent')
+   WHERE seq = NEW.seq;
+END;
+
+CREATE TRIGGER messages_step_queued AFTER UPDATE OF state ON messages
+WHEN NEW.state = 'queued' AND OLD.state <> 'queued' AND NEW.step > 1 AND NEW.step_sent_at IS NULL
+BEGIN
+  UPDATE messages SET revision = revision + 1, step_sent_at =
+         (SELECT p.sent_at FROM messages p INDEXED BY messages_steps WHERE p.campaign = NEW.campaign
+             AND p.step_key = NEW.step_key AND p.step = NEW.step - 1 AND p.state <> 'rejected' AND p.state = 'sent')
+   WHERE seq = NEW.seq;
+END;
+
+CREATE TRIGGER messages_step_ended AFTER UPDATE OF state ON messages
+WHEN NEW.step IS NOT NULL AND NEW.state IN ('failed', 'cancelled', 'expired') AND OLD.state <> NEW.state
+BEGIN
+  UPDATE messages SET revision = revision + 1, state = 'cancelled', updated_at = NEW.updated_at,
+         reason = CASE WHEN NEW.reason IN ('replied', 'suppressed', 'step_stopped') THEN NEW.reason ELSE 'step_stopped' END
+   WHERE campaign = NEW.campaign AND step_key = NEW.step_key AND step > NEW.step AND state <> 'rejected'
+     AND state = 'queued' AND step_key IS NOT NULL;
 END;
 
 CREATE TRIGGER messages_leaves AFTER UPDATE OF state ON messages WHEN NEW.state <> 'queued' AND OLD.blocked_by IS NOT NULL
@@ -765,8 +836,8 @@ END;
 CREATE TRIGGER messages_queued AFTER INSERT ON messages WHEN NEW.state = 'queued'
 BEGIN
   UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = NEW.seq)
-   WHERE seq = NEW.seq AND (
-     EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
+   WHERE seq = NEW.seq AND (NEW.step > 1
+     OR EXISTS (SELECT 1 FROM messages u WHERE u.account_id = NEW.account_id AND u.thread = NEW.thread
                AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending')
      OR EXISTS (SELECT 1 FROM messages r WHERE r.account_id = NEW.account_id AND r.thread = NEW.thread
                   AND r.state = 'queued' AND r.retry_at IS NOT NULL));
@@ -797,8 +868,8 @@ END;
 -- INSERT. (The triggers above maintain `blocked_by`.)
 CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
   options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
-  allow_repeat, allow_placeholders, stop_on_reply, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
-  thread, lane, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, revision ON messages
+  allow_repeat, allow_placeholders, stop_on_reply, step, wait, meta, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
+  thread, lane, step_key, step_sent_at, wait_until, held_at, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, revision ON messages
 WHEN NEW.revision IS NOT OLD.revision + 1
 BEGIN
   SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; take one back with: outboxd cancel <id>, then INSERT what should go instead');

@@ -36,6 +36,8 @@ pub(crate) fn campaigns(folder: &Path, figures: &mut Vec<Figure>) {
                     campaign: Some(format!("campaign {}", number % campaigns)),
                     precedence: outboxd::domain::lane::Precedence::default(),
                     stop_on_reply: None,
+                    step: None,
+                    meta: None,
                     dedupe_key: None,
                 };
                 let messages = (begin..begin + 2000).map(message).collect();

@@ -65,6 +65,8 @@ fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
                 campaign: Some(format!("campaign_{}", number % 3)),
                 precedence: Default::default(),
                 stop_on_reply: None,
+                step: None,
+                meta: None,
                 dedupe_key: None,
             };
             let part = part.iter().map(message).collect();

@@ -277,6 +277,8 @@ async fn fill(store: &Store, rows: usize, now: jiff::Timestamp) {
             campaign: None,
             precedence: Default::default(),
             stop_on_reply: None,
+            step: None,
+            meta: None,
             dedupe_key: None,
         };
         store.enqueue((0..batch).map(message).collect(), EnqueueMode::Each, now).await.expect("enqueue");

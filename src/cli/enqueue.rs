@@ -36,7 +36,7 @@ pub(super) struct Enqueue {
     #[arg(value_name = "FILE", conflicts_with_all = [
         "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
         "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "priority", "urgent",
-        "ignore_hours", "allow_repeat", "allow_placeholders", "stop_on_reply", "no_stop_on_reply", "dedupe_key",
+        "ignore_hours", "allow_repeat", "allow_placeholders", "stop_on_reply", "no_stop_on_reply", "step", "wait", "meta", "dedupe_key",
     ])]
     file: Option<PathBuf>,
     /// With FILE: store all rows or none
@@ -90,6 +90,15 @@ pub(super) struct Enqueue {
     /// Send it even if the person answers first; the default for a message without a campaign
     #[arg(long, conflicts_with = "stop_on_reply")]
     no_stop_on_reply: bool,
+    /// Its place in the campaign for this person, 1 to 20; from 2 on with --wait
+    #[arg(long, value_name = "NUMBER", requires = "campaign")]
+    step: Option<i64>,
+    /// How long it waits after the step before was sent: "3 days", "36 hours"
+    #[arg(long, value_name = "TIME", requires = "step")]
+    wait: Option<String>,
+    /// A JSON object of your own, carried along and never sent
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    meta: Option<Value>,
     /// Your idempotency key: the same message with the same key is queued only once
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
@@ -236,6 +245,9 @@ fn body(enqueue: Enqueue, times: [Option<Timestamp>; 2]) -> Result<NewMessage, F
         allow_repeat: enqueue.allow_repeat.then_some(true),
         allow_placeholders: enqueue.allow_placeholders.then_some(true),
         stop_on_reply,
+        step: enqueue.step,
+        wait: enqueue.wait,
+        meta: enqueue.meta,
         dedupe_key: enqueue.dedupe_key,
         options: None,
     })

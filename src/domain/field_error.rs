@@ -87,6 +87,8 @@ pub enum FieldErrorCode {
     RepeatedText,
     /// The person or chat is on the suppression list.
     Suppressed,
+    /// The step before it in its campaign is missing, has ended, or is on another account.
+    OutOfStep,
     /// The message or account does not exist.
     NotFound,
     /// The state of the message or account does not allow the action.
@@ -113,6 +115,7 @@ impl FieldErrorCode {
             Self::DedupeConflict => "dedupe_conflict",
             Self::RepeatedText => "repeated_text",
             Self::Suppressed => "suppressed",
+            Self::OutOfStep => "out_of_step",
             Self::NotFound => "not_found",
             Self::WrongState => "wrong_state",
             Self::Unavailable => "unavailable",

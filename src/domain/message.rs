@@ -13,6 +13,7 @@ use super::attachment::Attachment;
 use super::kind::Kind;
 use super::lane::{Lane, Precedence};
 use super::specifics::{Product, Specifics};
+use super::step::Step;
 
 macro_rules! opaque_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -124,6 +125,12 @@ pub struct Draft {
     pub allow_placeholders: Option<bool>,
     /// Whether an answer of the person cancels it.
     pub stop_on_reply: Option<bool>,
+    /// Its place in the campaign for its person.
+    pub step: Option<i64>,
+    /// How long it waits after the step before it was sent.
+    pub wait: Option<String>,
+    /// The producer's own JSON object.
+    pub meta: Option<Value>,
     /// The producer's idempotency key.
     pub dedupe_key: Option<String>,
 }
@@ -236,6 +243,10 @@ pub struct NewMessage {
     pub precedence: Precedence,
     /// Whether an answer of the person cancels it; `None`: if it has a campaign.
     pub stop_on_reply: Option<bool>,
+    /// Its place in the campaign for its person.
+    pub step: Option<Step>,
+    /// The producer's own JSON object, carried along and never sent.
+    pub meta: Option<Value>,
     /// The producer's idempotency key, unique in the queue.
     pub dedupe_key: Option<String>,
 }
@@ -256,6 +267,16 @@ fn kind_of(target: &Target, extras: &Extras) -> Kind {
 }
 
 impl NewMessage {
+    /// Returns whom its step is for, as far as the message says: a chat belongs to its account.
+    pub fn step_key(&self) -> String {
+        match &self.target {
+            Target::Chat(chat_id) | Target::Forward { chat_id, .. } => {
+                format!("{} chat:{chat_id}", self.account_id)
+            }
+            Target::User { .. } | Target::Group { .. } => self.target.thread(),
+        }
+    }
+
     /// Returns the lane in which the message waits.
     pub fn lane(&self) -> Lane {
         let Precedence { priority, urgent, ignore_hours, .. } = self.precedence;

@@ -15,6 +15,7 @@ pub mod json;
 pub mod kind;
 pub mod lane;
 pub mod message;
+pub mod meta;
 pub mod observed;
 pub mod outcome;
 pub mod parse_error;
@@ -24,8 +25,11 @@ pub mod reason;
 pub mod rule_text;
 pub mod specifics;
 pub mod state;
+pub mod step;
 pub mod stop;
 pub mod validate;
+mod validate_step;
+mod validate_times;
 pub mod waiting;
 
 /// Formats a time as every table, answer and log shows it: UTC, RFC 3339, whole milliseconds, fixed width.

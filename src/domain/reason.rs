@@ -75,6 +75,8 @@ reasons! {
     Stopped, "stopped", Operator, "A stop of the person, the chat or the campaign holds it.";
     OwnerWrote, "owner_wrote", NoOne, "The owner of the account wrote to this person by hand, so messages of the queue wait.";
     OutOfOffice, "out_of_office", NoOne, "The person answered automatically that they are away.";
+    StepBefore, "step_before", NoOne, "The step before it in its campaign is not sent yet.";
+    StepWait, "step_wait", NoOne, "It waits its time after the step before it.";
     Scheduled, "scheduled", NoOne, "The producer asked not to send it before this time.";
     Retry, "retry", NoOne, "The last attempt did not reach the recipient. Retried at the time shown.";
     InmailCredits, "inmail_credits", NoOne, "Not enough InMail credits, or the balance could not be read. Checked again at the time shown.";
@@ -104,6 +106,7 @@ reasons! {
     InboxUnusable, "inbox_unusable", Producer, "The inbox cannot start a chat.";
     RetriesSpent, "retries_spent", Producer, "Every retry was spent and none reached the provider.";
     Replied, "replied", NoOne, "The person answered, so it was cancelled.";
+    StepStopped, "step_stopped", NoOne, "A step before it was not sent, so it was cancelled.";
     Suppressed, "suppressed", NoOne, "The person is on the suppression list and must not be written to.";
     Cancelled, "cancelled", NoOne, "It was cancelled.";
     Expired, "expired", Producer, "It was not sent before its expiry.";

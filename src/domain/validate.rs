@@ -14,8 +14,9 @@ use super::field_error::{FieldError, FieldErrorCode};
 use super::ids::{self, IdOf, is_invisible};
 use super::lane::Precedence;
 use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessage, Target, UserId};
-use super::placeholders;
 use super::specifics::Specifics;
+use super::step::Step;
+use super::{meta, placeholders, validate_step};
 
 /// Configured limits of the validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +57,7 @@ impl Draft {
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
         let text = faults.text(self.text, wordless, rules);
         if self.allow_placeholders != Some(true) {
-            let subject = extras.specifics.as_ref().and_then(Specifics::subject);
-            faults.filled_in("text", text.as_deref());
-            faults.filled_in("specifics", subject);
-            faults.filled_in("name", extras.name.as_deref());
+            faults.all_filled_in(text.as_deref(), &extras);
         }
         let not_before = faults.time("not_before", self.not_before);
         let expires_at = faults.time("expires_at", self.expires_at);
@@ -68,6 +66,8 @@ impl Draft {
         let precedence =
             Precedence::checked(self.priority, self.urgent, self.ignore_hours, self.allow_repeat);
         let precedence = precedence.map_err(|refusal| faults.0.push(refusal)).unwrap_or_default();
+        let step = faults.step(self.step, self.wait, campaign.as_deref(), target.as_ref(), &extras);
+        let meta = faults.meta(self.meta);
         let dedupe_key = faults.label("dedupe_key", self.dedupe_key);
         match (account_id, target, text) {
             (Some(account_id), Some(target), Some(text)) if faults.0.is_empty() => Ok(NewMessage {
@@ -81,6 +81,8 @@ impl Draft {
                 campaign,
                 precedence,
                 stop_on_reply: self.stop_on_reply,
+                step,
+                meta,
                 dedupe_key,
             }),
             _ => Err(faults.0),
@@ -96,14 +98,14 @@ struct Group {
 }
 
 /// Problems found so far.
-struct Faults(Vec<FieldError>);
+pub(super) struct Faults(Vec<FieldError>);
 
 impl Faults {
     fn excludes(&mut self, field: &str, other: &str, fix: &str) {
         self.add(FieldErrorCode::Contradiction, field, format!("cannot be combined with `{other}`"), fix);
     }
 
-    fn add(&mut self, code: FieldErrorCode, field: &str, problem: impl Into<String>, fix: &str) {
+    pub(super) fn add(&mut self, code: FieldErrorCode, field: &str, problem: impl Into<String>, fix: &str) {
         self.0.push(FieldError::new(code, field, problem, fix));
     }
 
@@ -318,52 +320,34 @@ impl Faults {
         Some(text)
     }
 
+    fn step(
+        &mut self,
+        step: Option<i64>,
+        wait: Option<String>,
+        campaign: Option<&str>,
+        target: Option<&Target>,
+        extras: &Extras,
+    ) -> Option<Step> {
+        let checked = validate_step::checked(step, wait.as_deref(), campaign, target, extras);
+        checked.map_err(|refusals| self.0.extend(refusals)).ok().flatten()
+    }
+
+    fn meta(&mut self, meta: Option<Value>) -> Option<Value> {
+        meta::checked(meta?).map_err(|refusal| self.0.push(refusal)).ok()
+    }
+
+    fn all_filled_in(&mut self, text: Option<&str>, extras: &Extras) {
+        self.filled_in("text", text);
+        self.filled_in("specifics", extras.specifics.as_ref().and_then(Specifics::subject));
+        self.filled_in("name", extras.name.as_deref());
+    }
+
     /// Refuses unfilled template placeholders.
     fn filled_in(&mut self, field: &str, text: Option<&str>) {
         if let Some(found) = text.and_then(placeholders::find) {
             let problem = format!("holds {found:?}, which looks like a value that was not filled in");
             let fix = "fill it in, or set `allow_placeholders` if it is meant";
             self.add(FieldErrorCode::InvalidValue, field, problem, fix);
-        }
-    }
-
-    fn time(&mut self, field: &str, value: Option<String>) -> Option<Timestamp> {
-        let value = value?;
-        match super::parse_time(&value) {
-            Some(at) if (0..=253_402_300_799_999).contains(&at.as_millisecond()) => {
-                Some(super::whole_milliseconds(at))
-            }
-            Some(_) => {
-                self.add(
-                    FieldErrorCode::InvalidValue,
-                    field,
-                    "is outside the years 1970 to 9999",
-                    "give a nearer time",
-                );
-                None
-            }
-            None => {
-                let problem = format!("is not a time: {:?}", shortened(&value));
-                let fix = "write RFC 3339 with a zone, such as 2026-11-22T09:21:00.000Z";
-                self.add(FieldErrorCode::InvalidValue, field, problem, fix);
-                None
-            }
-        }
-    }
-
-    fn order_of_times(
-        &mut self,
-        not_before: Option<Timestamp>,
-        expires_at: Option<Timestamp>,
-        now: Timestamp,
-    ) {
-        let Some(expires_at) = expires_at else { return };
-        if expires_at <= now {
-            let problem = format!("has passed: {}", super::time_text(expires_at));
-            self.add(FieldErrorCode::InvalidValue, "expires_at", problem, "give a time in the future");
-        } else if not_before.is_some_and(|from| from >= expires_at) {
-            let fix = "give an expiry after `not_before`, or leave one of them out";
-            self.add(FieldErrorCode::Contradiction, "expires_at", "is not after `not_before`", fix);
         }
     }
 
@@ -380,10 +364,6 @@ impl Faults {
     fn person(&mut self, value: String) -> Option<String> {
         ids::id("users_ids", &value, IdOf::Person).map_err(|refusal| self.0.push(refusal)).ok()
     }
-}
-
-fn shortened(value: &str) -> String {
-    value.chars().take(40).collect()
 }
 
 #[cfg(test)]

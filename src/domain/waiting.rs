@@ -8,6 +8,7 @@ use super::kind::Kind;
 use super::message::MessageId;
 use super::reason::Reason;
 use super::state::StateName;
+use super::step::StepWaiting;
 use super::stop::StoppedBy;
 
 /// The fields of a queued message that decide when it is sent.
@@ -23,6 +24,8 @@ pub struct Waiting {
     pub deferred: Option<Reason>,
     /// The stop that holds it, if one does.
     pub stop: Option<StoppedBy>,
+    /// What it waits for as a step of a campaign; `None` if it is none, or step 1.
+    pub step: Option<StepWaiting>,
     /// Whether it is sent outside the account's hours as well.
     pub ignores_hours: bool,
     /// When this person last received a message that started a chat.

@@ -135,6 +135,7 @@ impl EngineHandle {
             retry_at: None,
             deferred: None,
             stop: None,
+            step: None,
             started_at: None,
             expires_at: None,
             blocked_by: None,

@@ -16,12 +16,14 @@ use super::forecast_sums::{ForecastRequest, Forecasts, Prepared, times};
 use super::run::gap_seed;
 use crate::clock;
 use crate::domain::account::{Account, Daemon};
+use crate::domain::kind::Kind;
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
+use crate::domain::step::{StepWait, StepWaiting};
 use crate::policy::fair_share::FairShare;
-use crate::policy::forecast::{Forecast, Queued, Start, forecast_while};
+use crate::policy::forecast::{Follows, Forecast, Queued, Start, StepPlace, forecast_while};
 use crate::policy::hours::account_seed;
 use crate::policy::settle::after;
 use crate::store::{MessageView, QueuedMessage, StoreError};
@@ -186,7 +188,14 @@ impl Prepared {
             if let Some(started_at) = message.started_at {
                 self.started.insert(thread, started_at);
             }
-            let lane = self.lane(&message.lane);
+            let step = message.step.zip(message.step_key.as_deref());
+            let step = step.map(|(step, key)| place(message.lane.campaign.as_deref(), key, step.number));
+            let follows = match message.step_waiting {
+                Some(StepWaiting::Before(wait)) => step.map(|step| after_step(step, wait)),
+                Some(StepWaiting::Until(_)) | None => None,
+            };
+            let lane = self.lane(&lane_of(&message.lane, follows));
+            let held = if follows.is_some() { Reason::StepBefore } else { Reason::ChatOrder };
             self.ids.push(Some(message.id));
             self.queued.push(Queued {
                 lane,
@@ -195,7 +204,9 @@ impl Prepared {
                 expires_at: message.expires_at,
                 seq: message.seq,
                 thread,
-                waits_for: message.is_held.then_some(Reason::ChatOrder),
+                step,
+                follows,
+                waits_for: (message.is_held || follows.is_some()).then_some(held),
             });
         }
     }
@@ -205,7 +216,11 @@ impl Prepared {
         let last = self.queued.last().map_or(0, |message| message.seq);
         for (message, seq) in with.iter().zip(last + 1..) {
             let due_at = message.not_before.map_or(now, |at| at.max(now));
-            let lane = self.lane(&message.lane());
+            let step =
+                message.step.map(|step| place(message.campaign.as_deref(), &message.step_key(), step.number));
+            let follows = step.zip(message.step.and_then(|step| step.wait));
+            let follows = follows.map(|(step, wait)| after_step(step, wait));
+            let lane = self.lane(&lane_of(&message.lane(), follows));
             self.ids.push(None);
             self.queued.push(Queued {
                 lane,
@@ -214,8 +229,27 @@ impl Prepared {
                 expires_at: message.expires_at,
                 seq,
                 thread: account_seed(&message.target.thread()),
-                waits_for: None,
+                step,
+                follows,
+                waits_for: follows.map(|_| Reason::StepBefore),
             });
         }
+    }
+}
+
+/// Returns the place of a step in its campaign for its person.
+fn place(campaign: Option<&str>, key: &str, number: u8) -> StepPlace {
+    (account_seed(&format!("{} {key}", campaign.unwrap_or_default())), number)
+}
+
+fn after_step((sequence, number): StepPlace, wait: StepWait) -> Follows {
+    Follows { place: (sequence, number.saturating_sub(1)), wait }
+}
+
+/// Returns the lane in which a message goes: a step goes into the chat that the step before opened.
+fn lane_of(lane: &Lane, follows: Option<Follows>) -> Lane {
+    match (follows, lane.kind) {
+        (Some(_), Kind::NewChat) => Lane { kind: Kind::Message, ..lane.clone() },
+        (Some(_) | None, _) => lane.clone(),
     }
 }

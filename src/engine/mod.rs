@@ -27,6 +27,7 @@ mod replies;
 mod run;
 mod selection;
 mod step;
+mod steps;
 mod supervisor;
 mod target;
 mod timers;

@@ -146,6 +146,7 @@ fn waiting(candidate: &Candidate) -> Waiting {
         retry_at: candidate.retry_at,
         deferred: candidate.deferred,
         stop: candidate.stop,
+        step: candidate.step,
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: candidate.started_at,
         expires_at: candidate.expires_at,

@@ -14,6 +14,7 @@ use super::live::Claim;
 use super::preflight;
 use super::run::{AccountRun, Wake};
 use super::selection::{Selected, selected};
+use super::steps;
 use crate::domain::message::{ChatId, Target};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
@@ -46,6 +47,11 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.live.release(&run.id);
         return Ok(Wake::Idle);
     };
+    if selected.candidates.has_begun_waits {
+        steps::schedule(shared, &run.id, now).await?;
+        shared.api.stays(&run.id);
+        return Ok(Wake::Now);
+    }
     if selected.candidates.has_more_retries {
         shared.store.return_retries(run.id.clone(), now).await?;
         shared.api.stays(&run.id);

@@ -12,7 +12,7 @@ use axum::http::HeaderMap;
 
 use super::error::ApiError;
 use super::input::{self, Input, InputRow};
-use super::verdicts::{dedupe_conflict, refused_row, repeated, suppressed, taken};
+use super::verdicts::{dedupe_conflict, out_of_step, refused_row, repeated, suppressed, taken};
 use super::{AppState, body, render, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, NewMessage};
@@ -125,6 +125,7 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
             Enqueued::Conflict(id) => (dedupe_conflict(id, states.get(&id).copied()), Some(id)),
             Enqueued::Repeat(id) => (repeated(id), Some(id)),
             Enqueued::Suppressed => (suppressed(), None),
+            Enqueued::OutOfStep(why) => (out_of_step(&why), None),
             Enqueued::Refused => return Err(ApiError::internal()),
         };
         bad.push((index, refused_row(index, line, &[refusal], id)));

@@ -15,7 +15,7 @@ use super::attachments::Uploads;
 use super::error::ApiError;
 use super::input::{self, Files, Input, InputRow, Lines};
 use super::verdicts::{
-    RowVerdict, batch_answer, batch_refused, dedupe_conflict, repeated, suppressed, taken,
+    RowVerdict, batch_answer, batch_refused, dedupe_conflict, out_of_step, repeated, suppressed, taken,
 };
 use super::{AppState, body, wire};
 use crate::domain::attachment::Blob;
@@ -119,6 +119,7 @@ async fn one(
         }
         Some(Enqueued::Repeat(id)) => Err(ApiError::conflict(id.to_string(), repeated(id))),
         Some(Enqueued::Suppressed) => Err(ApiError::one(StatusCode::CONFLICT, suppressed())),
+        Some(Enqueued::OutOfStep(why)) => Err(ApiError::one(StatusCode::CONFLICT, out_of_step(&why))),
         Some(Enqueued::Refused) | None => Err(ApiError::internal()),
     }
 }
@@ -260,6 +261,7 @@ impl Batch {
                 }
                 Enqueued::Repeat(id) => RowVerdict::Refused(vec![repeated(id)], Some(id)),
                 Enqueued::Suppressed => RowVerdict::Refused(vec![suppressed()], None),
+                Enqueued::OutOfStep(why) => RowVerdict::Refused(vec![out_of_step(&why)], None),
                 Enqueued::Refused => batch_refused(),
             });
         }

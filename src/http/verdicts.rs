@@ -42,11 +42,21 @@ pub(super) fn suppressed() -> FieldError {
     FieldError::new(FieldErrorCode::Suppressed, "", problem, fix)
 }
 
+/// Returns the error for a step that does not follow the one before: `why` says how.
+pub(super) fn out_of_step(why: &str) -> FieldError {
+    let (problem, fix) = why.split_once("; ").unwrap_or((why, ""));
+    FieldError::new(FieldErrorCode::OutOfStep, "step", problem, fix)
+}
+
 /// Returns the messages whose keys were used again.
 pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
     let taken = verdicts.iter().filter_map(|verdict| match verdict {
         Enqueued::Duplicate(id) | Enqueued::Conflict(id) => Some(*id),
-        Enqueued::Accepted(_) | Enqueued::Repeat(_) | Enqueued::Suppressed | Enqueued::Refused => None,
+        Enqueued::Accepted(_)
+        | Enqueued::Repeat(_)
+        | Enqueued::Suppressed
+        | Enqueued::OutOfStep(_)
+        | Enqueued::Refused => None,
     });
     taken.collect()
 }

@@ -17,7 +17,7 @@ use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documentation.
-pub(super) const FIELDS: [&str; 23] = [
+pub(super) const FIELDS: [&str; 26] = [
     "account_id",
     "chat_id",
     "users_ids",
@@ -40,6 +40,9 @@ pub(super) const FIELDS: [&str; 23] = [
     "allow_repeat",
     "allow_placeholders",
     "stop_on_reply",
+    "step",
+    "wait",
+    "meta",
     "dedupe_key",
 ];
 
@@ -95,6 +98,9 @@ pub(super) fn draft_with(
         allow_repeat: boolean(&mut object, "allow_repeat", &mut faults),
         allow_placeholders: boolean(&mut object, "allow_placeholders", &mut faults),
         stop_on_reply: boolean(&mut object, "stop_on_reply", &mut faults),
+        step: whole(&mut object, "step", &mut faults),
+        wait: string(&mut object, "wait", &mut faults),
+        meta: taken(&mut object, "meta"),
         dedupe_key: string(&mut object, "dedupe_key", &mut faults),
     };
     if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }

@@ -7,14 +7,15 @@
 use jiff::Timestamp;
 
 use super::hours::{Hours, account_seed, hours_at};
-use super::quota;
 use super::warm_up::{LoweredBy, Lowering};
+use super::{quota, steps};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::caps::Ledger;
 use crate::domain::outcome::DownCause;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
+use crate::domain::step::StepWaiting;
 use crate::domain::stop::FOREVER;
 use crate::domain::waiting::{BlockedBy, Waiting};
 
@@ -145,6 +146,8 @@ pub fn concerns_message_only(reason: Reason) -> bool {
     matches!(
         reason,
         Reason::Scheduled
+            | Reason::StepBefore
+            | Reason::StepWait
             | Reason::Retry
             | Reason::InmailCredits
             | Reason::ChatLookup
@@ -206,12 +209,13 @@ fn opens_at(input: &DecisionInput<'_>, gates: &[Gate]) -> Until {
 
 /// Returns the gates that depend only on the time, if nothing else happens.
 fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
-    let follows_others = |reason| matches!(reason, Reason::ChatOrder | Reason::Turn | Reason::InFlight);
+    let follows_others =
+        |reason| matches!(reason, Reason::StepBefore | Reason::ChatOrder | Reason::Turn | Reason::InFlight);
     gates(input).into_iter().filter(move |gate| !follows_others(gate.reason))
 }
 
 /// Returns every gate in its order, open or closed.
-pub fn gates(input: &DecisionInput<'_>) -> [Gate; 26] {
+pub fn gates(input: &DecisionInput<'_>) -> [Gate; 28] {
     let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -241,6 +245,8 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 26] {
         gate(Reason::Failures, held(Reason::Failures)),
         gate(Reason::ApiRateLimited, held(Reason::ApiRateLimited)),
         stopped(input),
+        gate(Reason::StepBefore, step_before(input)),
+        gate(Reason::StepWait, step_wait(input)),
         gate(Reason::Scheduled, later(Some(message.due_at))),
         gate(Reason::Retry, later(message.retry_at).filter(|_| message.deferred.is_none())),
         gate(Reason::InmailCredits, deferred(Reason::InmailCredits)),
@@ -262,6 +268,24 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 26] {
         },
         gate(Reason::ApiBusy, later(live.api_busy_until)),
     ]
+}
+
+/// Returns what a step waits for whose predecessor is not sent: the earliest time at which its own wait can end.
+fn step_before(input: &DecisionInput<'_>) -> Option<Until> {
+    let Some(StepWaiting::Before(wait)) = input.message.step else { return None };
+    let before = input.message.blocked_by;
+    if before.is_some_and(|before| before.state == StateName::Review) {
+        return Some(Until::Person);
+    }
+    let sent_at = before.and_then(|before| before.retry_at).unwrap_or(input.now).max(next_call(input));
+    Some(Until::NotBefore(steps::wait_end(sent_at, wait, &input.policy.zone)))
+}
+
+fn step_wait(input: &DecisionInput<'_>) -> Option<Until> {
+    match input.message.step {
+        Some(StepWaiting::Until(at)) if at > input.now => Some(Until::At(at)),
+        Some(StepWaiting::Until(_) | StepWaiting::Before(_)) | None => None,
+    }
 }
 
 /// Returns the earliest time at which the account may call again, by its pace alone.

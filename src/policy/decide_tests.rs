@@ -6,6 +6,7 @@ use crate::domain::caps::parse_caps;
 use crate::domain::kind::Kind;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::policy::{Caps, Gap, WarmUp};
+use crate::domain::step::{StepWait, StepWaiting};
 use crate::domain::stop::{StopReason, StoppedBy};
 use proptest::prelude::*;
 use std::time::Duration;
@@ -43,6 +44,7 @@ impl World {
             retry_at: None,
             deferred: None,
             stop: None,
+            step: None,
             ignores_hours: false,
             started_at: None,
             expires_at: None,
@@ -200,6 +202,12 @@ fn worlds_of_limits() -> Vec<(Reason, Until, World)> {
             Reason::AccountThrottled,
             Until::Person,
             World::with(|w| w.account.down = down(DownCause::Throttled)),
+        ),
+        (Reason::StepWait, till, World::with(|w| w.message.step = Some(StepWaiting::Until(at(500))))),
+        (
+            Reason::StepBefore,
+            Until::NotBefore(at(160)),
+            World::with(|w| w.message.step = Some(StepWaiting::Before(StepWait::Seconds(60)))),
         ),
         (Reason::Failures, till, World::with(|w| w.account.hold = hold(Reason::Failures))),
         (Reason::RecipientRest, till, World::with(|w| w.message.started_at = Some(at(200)))),

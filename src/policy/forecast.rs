@@ -9,100 +9,20 @@ use std::collections::{BinaryHeap, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use rand::Rng;
 
 use super::decide::{DecisionInput, Live, Until, Verdict, gates};
-use super::fair_share::FairShare;
+pub use super::forecast_types::{Day, Expected, Follows, Forecast, Queued, Start, StepPlace};
 use super::hours::{self, Hours, account_seed, hours_at};
 use super::lanes::Lanes;
 use super::plan::{Plan, plan};
 use super::select::{Entry, SelectionInput, select};
 use super::settle::after;
-use crate::domain::account::{Account, Daemon};
+use super::steps::wait_end;
+use crate::domain::account::Account;
 use crate::domain::caps::Ledger;
-use crate::domain::lane::Lane;
-use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
-
-/// A queued message, with what its time depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Queued {
-    /// The index of its lane.
-    pub lane: usize,
-    /// When it became or becomes due.
-    pub due_at: Timestamp,
-    /// The earliest time at which it may go: `due_at`, or its retry if that is later.
-    pub ready_at: Timestamp,
-    /// The time from which it must not be sent.
-    pub expires_at: Option<Timestamp>,
-    /// Order of arrival.
-    pub seq: i64,
-    /// The chat or recipient, as a number.
-    pub thread: u64,
-    /// A reason that no time resolves, if it waits for one.
-    pub waits_for: Option<Reason>,
-}
-
-/// The starting point of a forecast.
-#[derive(Debug, Clone, Copy)]
-pub struct Start<'a> {
-    /// The first instant of the forecast.
-    pub now: Timestamp,
-    /// The end of the forecast.
-    pub until: Timestamp,
-    /// The state of the daemon, which concerns every account.
-    pub daemon: &'a Daemon,
-    /// The account that is run forward.
-    pub account: &'a Account,
-    /// The policy of the account.
-    pub policy: &'a Policy,
-    /// What the account has sent.
-    pub ledger: &'a Ledger,
-    /// The progress of its campaigns.
-    pub turns: &'a FairShare,
-    /// The lanes of its messages.
-    pub lanes: &'a [Lane],
-    /// Its queued messages.
-    pub queued: &'a [Queued],
-    /// When each thread last got a message that started a chat.
-    pub started: &'a HashMap<u64, Timestamp>,
-    /// How long a call takes.
-    pub call: Duration,
-}
-
-/// The forecast of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expected {
-    /// It is sent at this time.
-    Sent(Timestamp),
-    /// It expires before its turn.
-    Expired,
-    /// It still waits for this reason when the forecast ends.
-    Waiting(Reason),
-}
-
-/// The forecast of a day.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Day {
-    /// The date in the account's zone.
-    pub date: Date,
-    /// How many messages are sent.
-    pub sends: u32,
-    /// The reason for which due messages waited longest; the hours only if there was no other reason.
-    pub bound_by: Option<Reason>,
-    waits: Vec<(Reason, Duration)>,
-}
-
-/// The forecast of an account.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Forecast {
-    /// The forecast of each message, in the order of the input.
-    pub messages: Vec<Expected>,
-    /// Each day on which a message was sent or waited.
-    pub days: Vec<Day>,
-}
 
 /// Runs the account forward.
 pub fn forecast(start: &Start<'_>, dice: &mut impl Rng) -> Forecast {
@@ -135,6 +55,8 @@ struct Run<'a> {
     held: HashMap<u64, Timestamp>,
     /// Chats that the forecast itself started.
     started: HashMap<u64, Timestamp>,
+    /// The steps that wait for the one before, by its place in its campaign.
+    follow_ups: HashMap<StepPlace, usize>,
     hours: Option<(Hours, Timestamp)>,
     messages: Vec<Expected>,
     days: Vec<Day>,
@@ -154,6 +76,7 @@ impl<'a> Run<'a> {
             later: BinaryHeap::new(),
             held: HashMap::new(),
             started: HashMap::new(),
+            follow_ups: HashMap::new(),
             hours: None,
             messages: vec![Expected::Waiting(Reason::Turn); start.queued.len()],
             days: Vec::new(),
@@ -164,6 +87,9 @@ impl<'a> Run<'a> {
         // A call in flight ends without any action.
         run.account.in_flight = false;
         for (index, message) in start.queued.iter().enumerate() {
+            if let Some(follows) = message.follows {
+                run.follow_ups.insert(follows.place, index);
+            }
             match message.waits_for {
                 Some(reason) => run.messages[index] = Expected::Waiting(reason),
                 None => run.later.push(Reverse((message.ready_at, index))),
@@ -268,6 +194,7 @@ impl<'a> Run<'a> {
             retry_at: None,
             deferred: None,
             stop: None,
+            step: None,
             started_at: started_at.copied(),
             expires_at: message.expires_at,
             blocked_by: None,
@@ -320,6 +247,7 @@ impl<'a> Run<'a> {
             self.started.insert(self.start.queued[index].thread, self.now);
         }
         self.ready.take_turn(lane, &self.start.policy.order);
+        self.follow_up(index);
         let history = &mut self.account.history;
         history.first_call_at.get_or_insert(self.now);
         if warms_up_again {
@@ -333,6 +261,19 @@ impl<'a> Run<'a> {
         if !self.ready.is_empty() {
             self.wait(next, if pause.on_break { Reason::Break } else { Reason::Gap }, true);
         }
+    }
+
+    /// Lets the wait of the step after a sent one begin.
+    fn follow_up(&mut self, sent: usize) {
+        let Some(index) = self.start.queued[sent].step.and_then(|place| self.follow_ups.remove(&place))
+        else {
+            return;
+        };
+        let message = &self.start.queued[index];
+        let Some(Follows { wait, .. }) = message.follows else { return };
+        let due_at = wait_end(self.now, wait, &self.start.policy.zone).max(message.ready_at);
+        self.messages[index] = Expected::Waiting(Reason::Turn);
+        self.later.push(Reverse((due_at, index)));
     }
 
     fn postpone(&mut self, lane: usize, index: usize, until: Timestamp) {

@@ -1,12 +1,15 @@
 //! Tests on whole schedules, printed; and what must hold for every schedule, whatever the rules and the queue.
 
 use super::*;
+use crate::domain::account::Daemon;
 use crate::domain::calendar::{Calendar, parse_spans};
 use crate::domain::caps::parse_caps;
 use crate::domain::kind::Kind;
+use crate::domain::lane::Lane;
 use crate::domain::message::AccountId;
 use crate::domain::policy::{Breaks, Caps, Gap, Policy, Rhythm, Shape, WarmUp};
 use crate::domain::rule_text::parse_ramp;
+use crate::policy::fair_share::FairShare;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan};
 use proptest::prelude::*;
@@ -79,6 +82,8 @@ impl World {
                     expires_at: None,
                     seq,
                     thread: seq.unsigned_abs(),
+                    step: None,
+                    follows: None,
                     waits_for: None,
                 });
             }

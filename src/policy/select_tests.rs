@@ -42,6 +42,7 @@ impl World {
             retry_at: None,
             deferred: None,
             stop: None,
+            step: None,
             ignores_hours: false,
             started_at: None,
             expires_at: None,

@@ -8,15 +8,17 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
-use super::insert::due_at;
+use super::batch::Enqueued;
+use super::insert::{due_at, queued_as};
 use super::messages::KnownAccounts;
 use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
+use super::steps::{self, StepsSoFar};
 use super::suppressed::{self, Recipients};
 use super::{Store, blobs};
 use crate::domain::attachment::{Attachment, Blob};
 use crate::domain::json;
-use crate::domain::message::{AccountId, Draft, NewMessage, Seq};
+use crate::domain::message::{AccountId, Draft, MessageId, NewMessage, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
@@ -25,6 +27,8 @@ use crate::domain::time_text;
 pub struct Inserted {
     /// Its sequence number in the queue.
     pub seq: Seq,
+    /// Its id.
+    pub id: MessageId,
     /// When it was inserted.
     pub created_at: Timestamp,
     /// The message; `Err` names what could not be read.
@@ -38,6 +42,8 @@ pub struct Inserted {
 pub struct Admission {
     /// Which row.
     pub seq: Seq,
+    /// Its id.
+    pub id: MessageId,
     /// When the decision was made.
     pub at: Timestamp,
     /// The admitted message, or the reason for the rejection.
@@ -57,6 +63,10 @@ pub struct AdmittedMessage {
     pub(super) recipients: Recipients,
     /// What to search for, if it must not repeat another message.
     pub(super) sought: Option<Sought>,
+    /// The message, if it is a step of a campaign.
+    pub(super) step: Option<Box<NewMessage>>,
+    /// Why it waits at first.
+    reason: Reason,
     /// When it becomes due.
     pub due_at: Timestamp,
     /// Whether a person must first confirm that it still matters.
@@ -84,18 +94,20 @@ impl Admission {
             lane: message.lane().text(),
             recipients: Recipients::of(message),
             sought: Sought::of(message),
+            step: message.step.map(|_| Box::new(message.clone())),
+            reason: queued_as(message, due_at, at),
             due_at,
             is_stale: stale_before.is_some_and(|before| due_at < before)
                 && message.expires_at.is_none_or(|expires_at| expires_at > at),
             attachments: message.extras.attachments.clone(),
             blobs,
         };
-        Self { seq: row.seq, at, verdict: Ok(admitted) }
+        Self { seq: row.seq, id: row.id, at, verdict: Ok(admitted) }
     }
 
     /// Rejects the row for the reason `why`.
     pub fn reject(row: &Inserted, why: String, at: Timestamp) -> Self {
-        Self { seq: row.seq, at, verdict: Err(why) }
+        Self { seq: row.seq, id: row.id, at, verdict: Err(why) }
     }
 
     /// Returns the row's sequence number.
@@ -104,7 +116,9 @@ impl Admission {
     }
 
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
-        self.verdict.as_ref().map_or(true, |row| row.blobs.is_empty() && known.contains(&row.account_id))
+        self.verdict
+            .as_ref()
+            .map_or(true, |row| row.blobs.is_empty() && row.step.is_none() && known.contains(&row.account_id))
     }
 
     pub(super) fn at(&self) -> Timestamp {
@@ -114,9 +128,9 @@ impl Admission {
 
 /// Selects the oldest rows after a given one: limited in number, and to 16 MiB in total (but always at least one
 /// row), because a row may carry 20 MB in base64.
-pub(super) const INSERTED: &str = "SELECT m.seq, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
+pub(super) const INSERTED: &str = "SELECT m.seq, m.id, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
-       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.dedupe_key \
+       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.step, m.wait, m.meta, m.dedupe_key \
      FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM \
             (SELECT seq, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
              WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1 + 0)) AS t \
@@ -152,12 +166,12 @@ pub(super) async fn inserted(
 /// Reads an inserted row. An unreadable row is reported, never skipped: it must not block the others.
 fn read_inserted(row: &SqliteRow) -> Result<Inserted> {
     let seq = Seq(row.try_get("seq")?);
-    let created_at = rows::required_time(row, "created_at")?;
+    let (id, created_at) = (rows::message_id(row, "id")?, rows::required_time(row, "created_at")?);
     let attachments = match readable_json(row, "attachments") {
         Ok(attachments) => attachments,
-        Err(why) => return Ok(Inserted { seq, created_at, draft: Err(why), attachments: None }),
+        Err(why) => return Ok(Inserted { seq, id, created_at, draft: Err(why), attachments: None }),
     };
-    Ok(Inserted { seq, created_at, draft: read_draft(row), attachments })
+    Ok(Inserted { seq, id, created_at, draft: read_draft(row), attachments })
 }
 
 fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
@@ -195,6 +209,9 @@ fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
         allow_repeat: flag("allow_repeat")?,
         allow_placeholders: flag("allow_placeholders")?,
         stop_on_reply: flag("stop_on_reply")?,
+        step: row.try_get("step").map_err(|_| "`step` is not a whole number from 1 to 20".to_owned())?,
+        wait: readable_text(row, "wait")?,
+        meta: readable_json(row, "meta")?,
         dedupe_key: readable_text(row, "dedupe_key")?,
     })
 }
@@ -215,10 +232,10 @@ fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Va
 }
 
 pub(super) const ADMIT: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, thread = coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = messages.account_id AND c.chat_id = messages.chat_id), j.thread), due_at = j.due_at, \
-       lane = j.lane, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
+       lane = j.lane, step_key = j.step_key, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
      FROM (SELECT value ->> 0 AS seq, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
                   value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \
-                  value ->> 7 AS attachments, value ->> 8 AS lane FROM jsonb_each(?1)) AS j \
+                  value ->> 7 AS attachments, value ->> 8 AS lane, value ->> 9 AS step_key FROM jsonb_each(?1)) AS j \
      WHERE messages.seq = j.seq AND messages.state = 'new'";
 
 /// Queues or rejects rows that other programs inserted, with one statement.
@@ -234,18 +251,11 @@ pub(super) async fn admit(
         all.iter().filter_map(|admission| admission.verdict.as_ref().ok()).map(|row| &row.account_id);
     let missing = known.missing(accounts);
     known.make(connection, missing, first.at).await?;
-    let sought: Vec<Option<Sought>> = all
-        .iter()
-        .map(|admission| admission.verdict.as_ref().ok().and_then(|row| row.sought.clone()))
-        .collect();
-    let repeats = repeats::find(connection, &sought).await?;
-    let suppressed = suppressed_of(connection, &all).await?;
-    let rows = all.iter().enumerate();
-    let document = rows
-        .map(|(place, admission)| as_json(admission, repeats.get(&place), suppressed.contains(&place)))
-        .collect();
-    let document = Value::Array(document).to_string();
-    let judged = sqlx::query(ADMIT).bind(document).bind(run).execute(&mut *connection).await?.rows_affected();
+    let mut judged = 0;
+    for document in documents(connection, &all).await? {
+        let query = sqlx::query(ADMIT).bind(document.to_string()).bind(run);
+        judged += query.execute(&mut *connection).await?.rows_affected();
+    }
     for row in all.iter().filter_map(|admission| admission.verdict.as_ref().ok()) {
         for blob in &row.blobs {
             blobs::put(connection, blob).await?;
@@ -255,6 +265,47 @@ pub(super) async fn admit(
     // meantime.
     let judged = usize::try_from(judged).unwrap_or(usize::MAX);
     Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())
+}
+
+/// Judges the rows and returns them for the statement: those of step 1 and without a step first, then those of step 2,
+/// and so on, because a step that is admitted looks for the one before it.
+async fn documents(connection: &mut SqliteConnection, all: &[&Admission]) -> Result<Vec<Value>> {
+    let step =
+        |admission: &&Admission| admission.verdict.as_ref().ok().and_then(|row| row.step.as_deref().cloned());
+    let steps: Vec<Option<NewMessage>> = all.iter().map(step).collect();
+    let asked: Vec<_> = steps.iter().map(|step| step.as_ref().and_then(steps::Asked::of)).collect();
+    let known = steps::find(connection, &asked).await?;
+    let sought: Vec<Option<Sought>> = all
+        .iter()
+        .enumerate()
+        .map(|(place, admission)| {
+            // A step that is in the queue already is a duplicate, not a repeat.
+            let is_new = known.get(&place).is_none_or(|known| known.own.is_none());
+            admission.verdict.as_ref().ok().filter(|_| is_new).and_then(|row| row.sought.clone())
+        })
+        .collect();
+    let repeats = repeats::find(connection, &sought).await?;
+    let suppressed = suppressed_of(connection, all).await?;
+    let places = steps.iter().enumerate();
+    let places = places.filter_map(|(place, step)| Some((place, all[place].id, step.as_ref()?)));
+    let is_refused = |place| suppressed.contains(&place) || repeats.contains_key(&place);
+    let mut verdicts = StepsSoFar::default().judge(places, &known, is_refused);
+    let mut documents: Vec<Vec<Value>> = Vec::new();
+    for (place, admission) in all.iter().enumerate() {
+        let number = steps[place].as_ref().and_then(|step| step.step).map_or(1, |step| step.number);
+        let at = usize::from(number) - 1;
+        documents.resize_with(documents.len().max(at + 1), Vec::new);
+        let key = known.get(&place).map(|known| known.key.as_str());
+        let why = match verdicts.remove(&place) {
+            Some(Enqueued::OutOfStep(why)) => Some(format!("`step` {why}")),
+            Some(Enqueued::Duplicate(id)) => {
+                Some(format!("`step` is in the queue for this person already, as message {id}"))
+            }
+            _ => None,
+        };
+        documents[at].push(as_json(admission, repeats.get(&place), suppressed.contains(&place), (why, key)));
+    }
+    Ok(documents.into_iter().filter(|rows| !rows.is_empty()).map(Value::Array).collect())
 }
 
 /// Returns the places of admitted rows that are for a suppressed person or chat.
@@ -268,13 +319,21 @@ async fn suppressed_of(connection: &mut SqliteConnection, all: &[&Admission]) ->
     Ok(found.into_iter().map(|at| places[at]).collect())
 }
 
-/// Encodes the decision about a row for the statement.
-fn as_json(admission: &Admission, repeated: Option<&Repeated>, is_suppressed: bool) -> Value {
+/// Encodes the decision about a row for the statement. `step` says why its step is refused, and whom it is for.
+fn as_json(
+    admission: &Admission,
+    repeated: Option<&Repeated>,
+    is_suppressed: bool,
+    (out_of_step, step_key): (Option<String>, Option<&str>),
+) -> Value {
     let (seq, at) = (admission.seq.0, time_text(admission.at));
     let rejected = |reason: Reason, why: &str| {
-        json!([seq, "rejected", reason.as_str(), why, null, null, at, null, null])
+        json!([seq, "rejected", reason.as_str(), why, null, null, at, null, null, null])
     };
     let reject = |why: &str| rejected(Reason::Invalid, why);
+    if let Some(why) = out_of_step {
+        return reject(&why);
+    }
     match (&admission.verdict, repeated) {
         (Ok(_), _) if is_suppressed => {
             rejected(Reason::Suppressed, "the person is on the suppression list (`outboxd suppress list`)")
@@ -282,12 +341,11 @@ fn as_json(admission: &Admission, repeated: Option<&Repeated>, is_suppressed: bo
         (Ok(row), None) => {
             let (state, reason) = match row.is_stale {
                 true => ("review", Reason::Stale),
-                false if row.due_at > admission.at => ("queued", Reason::Scheduled),
-                false => ("queued", Reason::Turn),
+                false => ("queued", row.reason),
             };
             let due_at = time_text(row.due_at);
             let files = rows::attachments_to_json(&row.attachments).map(|files| files.to_string());
-            json!([seq, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane])
+            json!([seq, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane, step_key])
         }
         (Ok(_), Some(Repeated::Stored(id))) => {
             let fix = "write something else, or set `allow_repeat` = 1";

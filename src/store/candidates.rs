@@ -17,6 +17,7 @@ use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, ChatId, Extras, MessageId, Seq, Target};
 use crate::domain::reason::Reason;
+use crate::domain::step::StepWaiting;
 use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
 
@@ -45,6 +46,8 @@ pub struct Candidate {
     pub retry_at: Option<Timestamp>,
     /// Why it was deferred until `retry_at`, if not because an attempt failed.
     pub deferred: Option<Reason>,
+    /// What it waits for as a step of a campaign.
+    pub step: Option<StepWaiting>,
     /// The stop that holds it, if one does.
     pub stop: Option<StoppedBy>,
     /// It must not be sent from this time on.
@@ -93,6 +96,8 @@ pub struct Candidates {
     pub takes_turns: bool,
     /// Whether more retries are due than `messages` holds; see [`Store::return_retries`].
     pub has_more_retries: bool,
+    /// Whether the wait of a step has begun and its end is not computed; see [`Store::begun_waits`].
+    pub has_begun_waits: bool,
 }
 
 /// Due retries read with the other candidates. If more are due, they return to their lanes first.
@@ -104,7 +109,7 @@ const DUE_RETRIES: usize = 32;
 pub(super) fn candidates_sql() -> String {
     const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
-         m.retry_at, m.reason, m.expires_at";
+         m.retry_at, m.reason, m.expires_at, m.wait, m.wait_until";
     // In a thread in which something was sent: the chat of the message, or the one with its user.
     const ASK_CHAT: &str = "CASE WHEN coalesce(m.stop_on_reply, m.campaign IS NOT NULL) AND EXISTS ( \
            SELECT 1 FROM messages s INDEXED BY messages_by_thread WHERE s.thread = m.thread AND s.account_id = m.account_id \
@@ -127,7 +132,9 @@ pub(super) fn candidates_sql() -> String {
            UNION ALL SELECT * FROM (SELECT f.seq FROM lanes f WHERE f.account_id = ?1 AND f.due_at > ?2 \
              ORDER BY f.due_at, f.seq LIMIT 1) \
            UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at <= ?2 ORDER BY r.retry_at LIMIT {DUE_RETRIES}) \
-           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1)) \
+           UNION ALL SELECT * FROM (SELECT r.seq {RETRY} AND r.retry_at > ?2 ORDER BY r.retry_at LIMIT 1) \
+           UNION ALL SELECT * FROM (SELECT w.seq FROM messages w INDEXED BY messages_to_schedule WHERE w.account_id = ?1 \
+             AND w.state = 'queued' AND w.step_sent_at IS NOT NULL AND w.wait_until IS NULL LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
              AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, \
            coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
@@ -140,7 +147,7 @@ pub(super) fn candidates_sql() -> String {
     )
 }
 
-pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?2 \
+pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, held_at = NULL, reason = 'turn', updated_at = ?2 \
      WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
 
 impl Store {
@@ -177,7 +184,9 @@ impl Store {
             Asker::People => query.fetch_all(&self.inner.readers).await?,
         };
         let Some(row) = found.first() else { return Ok(None) };
-        let messages = found.iter().map(read_candidate).collect::<Result<Vec<_>>>()?;
+        let mut messages = found.iter().map(read_candidate).collect::<Result<Vec<_>>>()?;
+        let read = messages.len();
+        messages.retain(|message| !matches!(message.step, Some(StepWaiting::Before(_))));
         let due = messages.iter().filter(|message| message.retry_at.is_some_and(|at| at <= now));
         Ok(Some(Candidates {
             daemon: rows::daemon(row)?,
@@ -185,6 +194,7 @@ impl Store {
             virtual_time: row.try_get::<i64, _>("virtual_time")?.unsigned_abs(),
             takes_turns: row.try_get("takes_turns")?,
             has_more_retries: due.count() >= DUE_RETRIES,
+            has_begun_waits: messages.len() < read,
             messages,
         }))
     }
@@ -242,6 +252,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
+        step: rows::step_waiting(row)?,
         stop: stops::stopped_by(row)?,
         expires_at: rows::time(row, "expires_at")?,
         lane: Lane::parse(row.try_get("lane")?)

@@ -153,7 +153,7 @@ async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &Cloc
 /// Returns where to continue.
 async fn clamp_due(connection: &mut SqliteConnection, latest: Timestamp, after: i64) -> Result<Option<i64>> {
     const CLAMP: &str = "UPDATE messages SET revision = messages.revision + 1, due_at = max(?1, coalesce(not_before, '')) \
-         WHERE seq > ?2 AND seq <= ?3 AND due_at > max(?1, coalesce(not_before, '')) \
+         WHERE seq > ?2 AND seq <= ?3 AND wait_until IS NULL AND due_at > max(?1, coalesce(not_before, '')) \
            AND state IN ('queued', 'sending', 'uncertain', 'review')";
     const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE seq > ?1)";
     let up_to = after.saturating_add(ROWS);
@@ -239,13 +239,42 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         // Built from the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
+    move_waits(connection, &by).await?;
     follow_stops(connection).await
+}
+
+/// Moves the waits of steps, which began when the step before was sent, and with them their due times.
+async fn move_waits(connection: &mut SqliteConnection, by: &str) -> Result<()> {
+    const OPEN: &str = "messages INDEXED BY messages_steps";
+    const WHICH: &str = "step_key IS NOT NULL AND state <> 'rejected' AND step_sent_at IS NOT NULL \
+         AND state IN ('queued', 'sending', 'uncertain', 'review')";
+    const LANES: &str = "UPDATE lanes SET (due_at, seq) = (SELECT m.due_at, m.seq FROM messages m \
+           WHERE m.account_id = lanes.account_id AND m.lane = (SELECT f.lane FROM messages f WHERE f.seq = lanes.seq) \
+             AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL ORDER BY m.due_at, m.seq LIMIT 1) \
+         WHERE (account_id, campaign, class) IN (SELECT m.account_id, substr(m.lane, 11), substr(m.lane, 1, 9) \
+           FROM messages m INDEXED BY messages_steps WHERE m.step_key IS NOT NULL AND m.state <> 'rejected' \
+             AND m.wait_until IS NOT NULL AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL)";
+    let moved =
+        |column: &str| format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})");
+    let [since, until, held] = ["step_sent_at", "wait_until", "held_at"].map(moved);
+    // Built from the constants above.
+    let times = format!("UPDATE {OPEN} SET revision = revision + 1, {since}, {until}, {held} WHERE {WHICH}");
+    sqlx::query(AssertSqlSafe(times)).bind(by).execute(&mut *connection).await?;
+    let due = format!(
+        "UPDATE {OPEN} SET revision = revision + 1, due_at = max(wait_until, coalesce(not_before, '')) \
+         WHERE {WHICH} AND wait_until IS NOT NULL"
+    );
+    sqlx::query(AssertSqlSafe(due)).execute(&mut *connection).await?;
+    sqlx::query(LANES).execute(connection).await?;
+    Ok(())
 }
 
 /// Makes the messages that wait for a stop follow its end, after the wall clock was set.
 async fn follow_stops(connection: &mut SqliteConnection) -> Result<()> {
     const SQL: &str = "UPDATE messages INDEXED BY messages_retry SET revision = messages.revision + 1, \
-           retry_at = max(due_at, coalesce((SELECT max(coalesce(x.until, ?1)) FROM stopping x WHERE x.seq = messages.seq), retry_at)) \
+           retry_at = max(due_at, coalesce((SELECT max(coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', x.until, \
+             printf('+%.3f seconds', 86400.0 * coalesce(julianday(messages.wait_until) - julianday(messages.held_at), 0.0))), ?1)) \
+             FROM stopping x WHERE x.seq = messages.seq), retry_at)) \
          WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office')";
     sqlx::query(SQL).bind(time_text(FOREVER)).execute(connection).await?;
     Ok(())

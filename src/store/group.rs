@@ -9,7 +9,8 @@ use tokio::sync::oneshot;
 use super::StoreError;
 use super::admission::Admission;
 use super::attempts::{Begun, Intent, Settlement};
-use super::messages::{EnqueueBatch, Enqueued, KnownAccounts};
+use super::batch::{EnqueueBatch, Enqueued};
+use super::messages::{self, KnownAccounts};
 use super::rows::Result;
 
 /// Waiting for the commit of the same group is part of writing an intent and not a delay: the call itself takes
@@ -59,7 +60,7 @@ impl Group {
     }
 
     pub(super) fn rows(&self) -> usize {
-        self.enqueues.iter().map(|ticket| ticket.ask.rows()).sum::<usize>()
+        self.enqueues.iter().map(|ticket| ticket.ask.len()).sum::<usize>()
             + self.admissions.iter().map(|ticket| ticket.ask.len()).sum::<usize>()
             + self.begins.len()
             + self.settlements.len()
@@ -79,7 +80,7 @@ impl Group {
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
         let only_enqueues = self.len() == self.enqueues.len();
         let only_admissions = self.len() == self.admissions.len();
-        (only_enqueues && self.enqueues.iter().all(|ticket| ticket.ask.is_one_statement(known)))
+        (only_enqueues && self.enqueues.iter().all(|ticket| messages::is_one_statement(&ticket.ask, known)))
             || (only_admissions
                 && self
                     .admissions

@@ -10,6 +10,7 @@ use sqlx::SqliteConnection;
 use super::rows::{self, Result};
 use crate::domain::message::{Inbox, MessageId, NewMessage, Target, UserId};
 use crate::domain::reason::Reason;
+use crate::domain::step::StepWait;
 use crate::domain::time_text;
 
 /// The columns in the order of [`InsertedRow`], then those derived from them.
@@ -18,7 +19,7 @@ macro_rules! insert_into {
         concat!(
             "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
                campaign, dedupe_key, reason, due_at, thread, created_at, \"group\", name, specifics, quote_id, forward, \
-               attachments, lane, priority, urgent, ignore_hours, allow_repeat, stop_on_reply, updated_at, state, run) ",
+               attachments, lane, priority, urgent, ignore_hours, allow_repeat, stop_on_reply, step, wait, meta, step_key, updated_at, state, run) ",
             $($values,)+
             // Must match the words of the index `messages_dedupe`.
             " ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL AND state <> 'failed' AND state <> 'cancelled' \
@@ -32,22 +33,23 @@ pub(super) const INSERT_MANY: &str = insert_into!(
        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = value ->> 1 \
          AND c.chat_id = value ->> 2), value ->> 13), value ->> 14, value ->> 15, \
        value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, \
-       value ->> 24, value ->> 25, value ->> 26, value ->> 14, 'queued', ?2 \
+       value ->> 24, value ->> 25, value ->> 26, value ->> 27, value ->> 28, value ->> 29, value ->> 30, value ->> 14, \
+       'queued', ?2 \
      FROM jsonb_each(?1) WHERE true"
 );
 
 pub(super) const INSERT_ONE: &str = insert_into!(
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
        coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = ?2 AND c.chat_id = ?3), ?14), ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-       ?24, ?25, ?26, ?27, ?15, 'queued', ?28)"
+       ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?15, 'queued', ?32)"
 );
 
 /// A message as its row: texts, numbers and nulls, by column.
-pub(super) struct InsertedRow([Value; 27]);
+pub(super) struct InsertedRow([Value; 31]);
 
 impl InsertedRow {
-    /// Builds the row of a message that arrived at `now`.
-    pub(super) fn of(id: MessageId, message: &NewMessage, now: Timestamp) -> Self {
+    /// Builds the row of a message that arrived at `now`; `step_key` is whom its step is for.
+    pub(super) fn of(id: MessageId, message: &NewMessage, step_key: Option<&str>, now: Timestamp) -> Self {
         let (chat_id, users_ids, inbox, forward) = match &message.target {
             Target::Chat(chat_id) => (Some(chat_id.as_str()), None, None, None),
             Target::User { user_id, inbox } => (None, Some(json!([user_id.as_str()])), Some(inbox), None),
@@ -66,7 +68,7 @@ impl InsertedRow {
             Some(Inbox::Named(id)) => Some(id.as_str()),
         };
         let due_at = due_at(message, now);
-        let reason = if due_at > now { Reason::Scheduled } else { Reason::Turn };
+        let reason = queued_as(message, due_at, now);
         Self([
             id.0.hyphenated().to_string().into(),
             message.account_id.as_str().into(),
@@ -95,6 +97,10 @@ impl InsertedRow {
             message.precedence.ignore_hours.then_some(1).into(),
             message.precedence.allow_repeat.then_some(1).into(),
             message.stop_on_reply.map(i32::from).into(),
+            message.step.map(|step| step.number).into(),
+            message.step.and_then(|step| step.wait).map(StepWait::text).into(),
+            message.meta.as_ref().map(Value::to_string).into(),
+            step_key.into(),
         ])
     }
 }
@@ -117,6 +123,15 @@ pub(super) async fn insert(
         }
     };
     Ok(query.bind(run).execute(connection).await?.rows_affected())
+}
+
+/// Returns the reason with which a message enters the queue.
+pub(super) fn queued_as(message: &NewMessage, due_at: Timestamp, now: Timestamp) -> Reason {
+    match message.step {
+        Some(step) if step.number > 1 => Reason::StepBefore,
+        Some(_) | None if due_at > now => Reason::Scheduled,
+        Some(_) | None => Reason::Turn,
+    }
 }
 
 pub(super) fn due_at(message: &NewMessage, arrived_at: Timestamp) -> Timestamp {

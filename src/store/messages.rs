@@ -6,44 +6,18 @@ use std::collections::{HashMap, HashSet};
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
-use uuid::Uuid;
 
+use super::Store;
+use super::batch::{EnqueueBatch, EnqueueMode, Enqueued};
 use super::insert::{self, InsertedRow};
 use super::repeats::{self, Repeated, Sought};
 use super::rows::{self, Result};
+use super::steps::{self, Known, StepsSoFar};
 use super::suppressed::{self, Recipients};
-use super::{Store, blobs};
 use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, MessageId, NewMessage};
 use crate::domain::state::StateName;
 use crate::domain::time_text;
-
-/// How to treat the valid rows of a batch that has invalid ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EnqueueMode {
-    /// Each row is accepted or refused independently.
-    Each,
-    /// All rows or none.
-    All,
-}
-
-/// Result of enqueueing one row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Enqueued {
-    /// Stored under this id.
-    Accepted(MessageId),
-    /// The same message is already stored: same `dedupe_key` and same content. A failed, cancelled or rejected
-    /// message does not count: its key may be used again.
-    Duplicate(MessageId),
-    /// A stored message has the same `dedupe_key` and different content.
-    Conflict(MessageId),
-    /// Not stored: this message says the same to the same person.
-    Repeat(MessageId),
-    /// Not stored: the person or chat is suppressed.
-    Suppressed,
-    /// Not stored, because another row of an all-or-none batch conflicts.
-    Refused,
-}
 
 impl Store {
     /// Stores messages durably. Returns one result per message, in their order.
@@ -139,70 +113,9 @@ impl KnownAccounts {
     }
 }
 
-/// Messages that are stored together, with their ids.
-pub(super) struct EnqueueBatch {
-    rows: Vec<(MessageId, NewMessage)>,
-    blobs: Vec<Blob>,
-    mode: EnqueueMode,
-    now: Timestamp,
-}
-
-impl EnqueueBatch {
-    pub(super) fn new(
-        messages: Vec<NewMessage>,
-        blobs: Vec<Blob>,
-        mode: EnqueueMode,
-        now: Timestamp,
-    ) -> Self {
-        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-        let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
-        let id = || MessageId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)));
-        Self { rows: messages.into_iter().map(|message| (id(), message)).collect(), blobs, mode, now }
-    }
-
-    pub(super) fn rows(&self) -> usize {
-        self.rows.len()
-    }
-
-    pub(super) fn into_rows(self) -> Vec<(MessageId, NewMessage)> {
-        self.rows
-    }
-
-    pub(super) fn now(&self) -> Timestamp {
-        self.now
-    }
-
-    fn is_atomic(&self) -> bool {
-        self.mode == EnqueueMode::All
-    }
-
-    /// Returns whether the batch needs a transaction of its own: rolling it back must not affect other batches, and
-    /// many files at once would make a long transaction.
-    pub(super) fn is_alone(&self) -> bool {
-        self.is_atomic() || !self.blobs.is_empty()
-    }
-
-    /// Stores the attachment bytes of accepted messages.
-    async fn store_blobs(&self, connection: &mut SqliteConnection, verdicts: &[Enqueued]) -> Result<()> {
-        let accepted = |verdict: &Enqueued| matches!(verdict, Enqueued::Accepted(_));
-        let rows = self.rows.iter().zip(verdicts).filter(|(_, verdict)| accepted(verdict));
-        let files = rows.flat_map(|((_, message), _)| &message.extras.attachments);
-        let carried: HashSet<&str> = files.map(|file| file.sha256.as_str()).collect();
-        for blob in self.blobs.iter().filter(|blob| carried.contains(blob.sha256.as_str())) {
-            blobs::put(connection, blob).await?;
-        }
-        Ok(())
-    }
-
-    /// Returns the rows that nothing refuses.
-    fn fresh(&self, refused: &HashMap<MessageId, Enqueued>) -> impl Iterator<Item = InsertedRow> {
-        let rows = self.rows.iter().filter(|(id, _)| !refused.contains_key(id));
-        rows.map(|(id, message)| InsertedRow::of(*id, message, self.now))
-    }
-
-    pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
-        !self.is_alone() && self.rows.iter().all(|(_, message)| known.contains(&message.account_id))
-    }
+/// Returns whether storing `batch` is one statement.
+pub(super) fn is_one_statement(batch: &EnqueueBatch, known: &KnownAccounts) -> bool {
+    !batch.is_alone() && batch.rows.iter().all(|(_, message)| known.contains(&message.account_id))
 }
 
 /// Stores all batches with one statement. Returns one result list per batch.
@@ -220,16 +133,17 @@ pub(super) async fn enqueue(
             return Ok(vec![verdicts.collect()]);
         }
     }
-    let refused = refused_of(connection, batches).await?;
-    if first.is_atomic() && first.rows.iter().any(|(id, _)| refused.contains_key(id)) {
+    let NotStored { refused, keys } = not_stored(connection, batches, &mut StepsSoFar::default()).await?;
+    let fails = |verdict: &Enqueued| !matches!(verdict, Enqueued::Duplicate(_));
+    if first.is_atomic() && first.rows.iter().any(|(id, _)| refused.get(id).is_some_and(fails)) {
         let verdict =
-            |(id, _): &(MessageId, NewMessage)| refused.get(id).copied().unwrap_or(Enqueued::Refused);
+            |(id, _): &(MessageId, NewMessage)| refused.get(id).cloned().unwrap_or(Enqueued::Refused);
         return Ok(vec![first.rows.iter().map(verdict).collect()]);
     }
     let accounts = batches.iter().flat_map(|batch| &batch.rows).map(|(_, message)| &message.account_id);
     let missing = known.missing(accounts);
-    known.make(connection, missing, first.now).await?;
-    let rows: Vec<InsertedRow> = batches.iter().flat_map(|batch| batch.fresh(&refused)).collect();
+    known.make(connection, missing, first.now()).await?;
+    let rows = fresh(batches, &refused, &keys);
     let wanted = rows.len();
     let stored = insert::insert(connection, run, rows).await?;
     if usize::try_from(stored).is_ok_and(|stored| stored == wanted) {
@@ -243,7 +157,7 @@ pub(super) async fn enqueue(
     for batch in batches {
         let existing = conflicts_of(connection, batch).await?;
         let verdict = |(row, found): (&(MessageId, NewMessage), Option<Enqueued>)| match found {
-            _ if refused.contains_key(&row.0) => refused[&row.0],
+            _ if refused.contains_key(&row.0) => refused[&row.0].clone(),
             Some(Enqueued::Duplicate(id) | Enqueued::Conflict(id)) if id == row.0 => Enqueued::Accepted(id),
             Some(found) => found,
             None => Enqueued::Accepted(row.0),
@@ -259,28 +173,80 @@ pub(super) async fn enqueue(
 pub(super) async fn rehearse(
     connection: &mut SqliteConnection,
     batch: &EnqueueBatch,
+    so_far: &mut StepsSoFar,
 ) -> Result<Vec<Enqueued>> {
-    let refused = refused_of(connection, &[batch]).await?;
+    let NotStored { refused, .. } = not_stored(connection, &[batch], so_far).await?;
     let existing = conflicts_of(connection, batch).await?;
     let verdict = |((id, _), found): (&(MessageId, NewMessage), Option<Enqueued>)| match refused.get(id) {
-        Some(refused) => *refused,
+        Some(refused) => refused.clone(),
         None => found.unwrap_or(Enqueued::Accepted(*id)),
     };
     Ok(batch.rows.iter().zip(existing).map(verdict).collect())
 }
 
 fn accepted(batch: &EnqueueBatch, refused: &HashMap<MessageId, Enqueued>) -> Vec<Enqueued> {
-    let verdict = |id: &MessageId| refused.get(id).copied().unwrap_or(Enqueued::Accepted(*id));
+    let verdict = |id: &MessageId| refused.get(id).cloned().unwrap_or(Enqueued::Accepted(*id));
     batch.rows.iter().map(|(id, _)| verdict(id)).collect()
+}
+
+/// The rows to store, a step after the one before it.
+fn fresh(
+    batches: &[&EnqueueBatch],
+    refused: &HashMap<MessageId, Enqueued>,
+    keys: &HashMap<MessageId, String>,
+) -> Vec<InsertedRow> {
+    let rows =
+        batches.iter().flat_map(|batch| batch.rows.iter().map(|(id, message)| (*id, message, batch.now())));
+    let mut rows: Vec<_> = rows.filter(|(id, ..)| !refused.contains_key(id)).collect();
+    if !keys.is_empty() {
+        rows.sort_by_key(|(_, message, _)| message.step.map_or(0, |step| step.number));
+    }
+    let row = |(id, message, now)| InsertedRow::of(id, message, keys.get(&id).map(String::as_str), now);
+    rows.into_iter().map(row).collect()
+}
+
+/// The rows that are not stored, and whom the steps are for.
+struct NotStored {
+    refused: HashMap<MessageId, Enqueued>,
+    keys: HashMap<MessageId, String>,
+}
+
+/// Returns the rows that nothing but a `dedupe_key` may still keep out.
+async fn not_stored(
+    connection: &mut SqliteConnection,
+    batches: &[&EnqueueBatch],
+    so_far: &mut StepsSoFar,
+) -> Result<NotStored> {
+    let rows: Vec<&(MessageId, NewMessage)> = batches.iter().flat_map(|batch| &batch.rows).collect();
+    let asked: Vec<_> = rows.iter().map(|(_, message)| steps::Asked::of(message)).collect();
+    let known = steps::find(connection, &asked).await?;
+    let mut refused = refused_of(connection, &rows, &known).await?;
+    if known.is_empty() {
+        return Ok(NotStored { refused, keys: HashMap::new() });
+    }
+    for batch in batches {
+        let conflicts = conflicts_of(connection, batch).await?;
+        let conflicts = batch.rows.iter().zip(conflicts);
+        refused.extend(conflicts.filter_map(|((id, _), verdict)| Some((*id, verdict?))));
+    }
+    let places = rows.iter().enumerate().map(|(place, (id, message))| (place, *id, message));
+    let verdicts = so_far.judge(places, &known, |place| refused.contains_key(&rows[place].0));
+    refused.extend(verdicts.into_iter().map(|(place, verdict)| (rows[place].0, verdict)));
+    let keys = known.into_iter().map(|(place, known)| (rows[place].0, known.key)).collect();
+    Ok(NotStored { refused, keys })
 }
 
 /// Returns the messages that are for a suppressed person, or say the same to the same person as another one.
 async fn refused_of(
     connection: &mut SqliteConnection,
-    batches: &[&EnqueueBatch],
+    rows: &[&(MessageId, NewMessage)],
+    known: &HashMap<usize, Known>,
 ) -> Result<HashMap<MessageId, Enqueued>> {
-    let rows: Vec<&(MessageId, NewMessage)> = batches.iter().flat_map(|batch| &batch.rows).collect();
-    let sought: Vec<_> = rows.iter().map(|(_, message)| Sought::of(message)).collect();
+    // A step that is in the queue already is a duplicate, not a repeat.
+    let is_new = |place: &usize| known.get(place).is_none_or(|known| known.own.is_none());
+    let sought = rows.iter().enumerate();
+    let sought: Vec<_> =
+        sought.map(|(place, (_, message))| Sought::of(message).filter(|_| is_new(&place))).collect();
     let found = repeats::find(connection, &sought).await?;
     let existing = |repeated: Repeated| match repeated {
         Repeated::Stored(id) => id,
@@ -301,7 +267,7 @@ async fn conflicts_of(
 ) -> Result<Vec<Option<Enqueued>>> {
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
          m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
-         m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply \
+         m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply, m.step, m.wait, m.meta \
          FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1)) \
            AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected'";
     let keys: Vec<&str> =
@@ -348,6 +314,8 @@ fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage
         campaign: row.try_get("campaign")?,
         precedence: rows::precedence(row)?,
         stop_on_reply: row.try_get("stop_on_reply")?,
+        step: rows::step(row)?,
+        meta: rows::json(row, "meta")?,
         dedupe_key: Some(key.to_owned()),
     })
 }

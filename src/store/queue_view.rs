@@ -9,6 +9,7 @@ use super::Store;
 use super::rows::{self, Result, corrupt};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId};
+use crate::domain::step::{Step, StepWaiting};
 use crate::domain::time_text;
 
 /// Summary of a queued message.
@@ -28,13 +29,19 @@ pub struct QueuedMessage {
     pub expires_at: Option<Timestamp>,
     /// The chat or recipient.
     pub thread: String,
+    /// Its place in its campaign.
+    pub step: Option<Step>,
+    /// Whom its step is for.
+    pub step_key: Option<String>,
+    /// What it waits for as a step of a campaign.
+    pub step_waiting: Option<StepWaiting>,
     /// Whether its thread waits for an outcome.
     pub is_held: bool,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
 }
 
-pub(super) const QUEUED: &str = "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, \
+pub(super) const QUEUED: &str = "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, m.step, m.wait, m.wait_until, m.step_key, \
        EXISTS (SELECT 1 FROM messages b WHERE b.seq = m.blocked_by AND b.state <> 'queued') AS is_held, \
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
@@ -77,6 +84,9 @@ fn read(row: &SqliteRow) -> Result<QueuedMessage> {
         retry_at: rows::time(row, "retry_at")?,
         expires_at: rows::time(row, "expires_at")?,
         thread: row.try_get("thread")?,
+        step: rows::step(row)?,
+        step_key: row.try_get("step_key")?,
+        step_waiting: rows::step_waiting(row)?,
         is_held: row.try_get("is_held")?,
         started_at: rows::time(row, "started_at")?,
     })

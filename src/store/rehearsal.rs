@@ -6,9 +6,11 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 
-use super::messages::{self, EnqueueBatch, Enqueued};
+use super::Store;
+use super::batch::{EnqueueBatch, EnqueueMode, Enqueued};
+use super::messages;
 use super::rows::Result;
-use super::{EnqueueMode, Store};
+use super::steps::StepsSoFar;
 use crate::domain::message::{MessageId, NewMessage};
 
 /// Rows looked up at a time.
@@ -30,12 +32,12 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn rehearse(&self, rows: &[NewMessage], now: Timestamp) -> Result<Vec<Enqueued>> {
-        let mut before = Before::default();
+        let (mut before, mut steps) = (Before::default(), StepsSoFar::default());
         let mut verdicts = Vec::with_capacity(rows.len());
         for part in rows.chunks(STEP) {
             let batch = EnqueueBatch::new(part.to_vec(), Vec::new(), EnqueueMode::Each, now);
             let mut connection = self.inner.readers.acquire().await?;
-            let stored = messages::rehearse(&mut connection, &batch).await?;
+            let stored = messages::rehearse(&mut connection, &batch, &mut steps).await?;
             drop(connection);
             verdicts.extend(
                 batch

@@ -19,6 +19,7 @@ use crate::domain::parse_time;
 use crate::domain::reason::Reason;
 use crate::domain::specifics::Specifics;
 use crate::domain::state::StateName;
+use crate::domain::step::{Step, StepWait, StepWaiting};
 
 pub(super) type Result<T> = std::result::Result<T, StoreError>;
 
@@ -133,6 +134,29 @@ pub(super) fn precedence(row: &SqliteRow) -> Result<Precedence> {
         ignore_hours: flag("ignore_hours")?,
         allow_repeat: flag("allow_repeat")?,
     })
+}
+
+/// Reads the wait of a step.
+pub(super) fn step_wait(row: &SqliteRow) -> Result<Option<StepWait>> {
+    let text: Option<&str> = row.try_get("wait")?;
+    text.map(|text| StepWait::parse(text).map_err(|_| corrupt("wait", text))).transpose()
+}
+
+/// Reads what a queued step waits for.
+pub(super) fn step_waiting(row: &SqliteRow) -> Result<Option<StepWaiting>> {
+    Ok(match (step_wait(row)?, time(row, "wait_until")?) {
+        (None, _) => None,
+        (Some(_), Some(until)) => Some(StepWaiting::Until(until)),
+        (Some(wait), None) => Some(StepWaiting::Before(wait)),
+    })
+}
+
+/// Reads the place of a message in its campaign.
+pub(super) fn step(row: &SqliteRow) -> Result<Option<Step>> {
+    let number: Option<i64> = row.try_get("step")?;
+    let Some(number) = number else { return Ok(None) };
+    let number = u8::try_from(number).map_err(|_| corrupt("step", number.to_string()))?;
+    Ok(Some(Step { number, wait: step_wait(row)? }))
 }
 
 /// Reads a producer's text for display; invalid UTF-8 is replaced.

@@ -157,14 +157,19 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn release_lifted(&self, now: Timestamp) -> Result<u64> {
-        const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?1 \
+        let sql = format!(
+            "UPDATE messages SET revision = messages.revision + 1, {release} \
              WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
-               AND retry_at > ?1 AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq)";
+               AND retry_at > ?1 AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq)",
+            release = wait_goes_on("?1"),
+        );
         self.inner
             .writer
             .exclusive(now, move |connection| {
                 Box::pin(async move {
-                    Ok(sqlx::query(SQL).bind(time_text(now)).execute(connection).await?.rows_affected())
+                    // Built from constants.
+                    let query = sqlx::query(AssertSqlSafe(sql)).bind(time_text(now));
+                    Ok(query.execute(connection).await?.rows_affected())
                 })
             })
             .await
@@ -253,6 +258,48 @@ fn concerned(scope: StopScope) -> &'static str {
     }
 }
 
+/// Builds the days that are left of a step's wait at the time of the parameter `now`: 0 if it waits for nothing. A stop
+/// interrupts the wait; after its end, the rest of the wait ends with `retry_at`.
+fn wait_left(now: &str) -> String {
+    format!(
+        "CASE WHEN messages.wait_until IS NULL THEN 0.0 \
+           WHEN messages.held_at IS NULL THEN max(0.0, julianday(messages.wait_until) - julianday({now})) \
+           ELSE max(0.0, min(julianday(messages.wait_until) - julianday(messages.held_at), \
+                             julianday(messages.retry_at) - julianday({now}))) END"
+    )
+}
+
+/// Builds the time that lies `days`, an expression, after `from`.
+fn later(from: &str, days: &str) -> String {
+    format!(
+        "coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {from}, printf('+%.3f seconds', 86400.0 * ({days}))), {from})"
+    )
+}
+
+/// Builds the assignments that defer a message until `?3` for the reason `?4`; what is left of its wait comes after
+/// that.
+fn wait_is_interrupted() -> String {
+    let left = wait_left("?2");
+    let (retry_at, wait_until) = (later("?3", &left), later("?2", &left));
+    format!(
+        "retry_at = max({retry_at}, due_at), reason = ?4, updated_at = ?2, \
+         wait_until = CASE WHEN {left} > 0.0 THEN {wait_until} ELSE wait_until END, \
+         held_at = CASE WHEN {left} > 0.0 THEN ?2 ELSE held_at END \
+         WHERE (retry_at IS NULL OR retry_at < max({retry_at}, due_at))"
+    )
+}
+
+/// Builds the assignments that release a message at the time of the parameter `now`: the wait of a step goes on.
+fn wait_goes_on(now: &str) -> String {
+    let wait_until = later(now, &wait_left(now));
+    format!(
+        "wait_until = CASE WHEN held_at IS NULL THEN wait_until ELSE {wait_until} END, \
+         due_at = CASE WHEN held_at IS NULL THEN due_at ELSE max({wait_until}, coalesce(not_before, '')) END, \
+         reason = CASE WHEN held_at IS NULL OR {wait_until} <= {now} THEN 'turn' ELSE 'step_wait' END, \
+         held_at = NULL, retry_at = NULL, updated_at = {now}"
+    )
+}
+
 /// Changes a page of the messages that `key` concerns. Returns the accounts of the changed messages, one for each, and
 /// where the next page begins.
 async fn change(
@@ -288,8 +335,6 @@ async fn apply(
 ) -> Result<(Vec<AccountId>, Option<i64>)> {
     const STOP: &str = "SELECT id, scope, key, account_id, reason, until, has_length, actor, note, at FROM stops WHERE id = ?1";
     const CANCEL: &str = "state = 'cancelled', reason = 'suppressed', updated_at = ?2 WHERE true";
-    const DEFER: &str = "retry_at = max(?3, due_at), reason = ?4, updated_at = ?2 \
-         WHERE (retry_at IS NULL OR retry_at < max(?3, due_at))";
     let found = sqlx::query(STOP).bind(id).fetch_optional(&mut *connection).await?;
     let Some(Stop { stop, .. }) = found.as_ref().map(read_stop).transpose()? else {
         return Ok((Vec::new(), None));
@@ -302,7 +347,7 @@ async fn apply(
         return Ok((Vec::new(), None));
     }
     let until = time_text(stop.until.unwrap_or(FOREVER));
-    change(connection, &stop.key, after, DEFER, &[&at, &until, stop.reason.as_str()]).await
+    change(connection, &stop.key, after, &wait_is_interrupted(), &[&at, &until, stop.reason.as_str()]).await
 }
 
 /// Releases a page of the messages that a lifted stop concerned, unless another stop holds them.
@@ -312,10 +357,12 @@ async fn release(
     after: i64,
     now: Timestamp,
 ) -> Result<(Vec<AccountId>, Option<i64>)> {
-    const RELEASE: &str = "retry_at = NULL, reason = 'turn', updated_at = ?2 \
-         WHERE retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
-           AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > ?2))";
-    change(connection, &key, after, RELEASE, &[&time_text(now)]).await
+    let release = format!(
+        "{} WHERE retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
+           AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > ?2))",
+        wait_goes_on("?2")
+    );
+    change(connection, &key, after, &release, &[&time_text(now)]).await
 }
 
 async fn remove(

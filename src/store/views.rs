@@ -77,6 +77,12 @@ pub struct MessageView {
     pub replied_at: Option<Timestamp>,
     /// Whether an answer of the person cancels it; `None`: if it has a campaign.
     pub stop_on_reply: Option<bool>,
+    /// Its place in its campaign for its person.
+    pub step: Option<i64>,
+    /// How long it waits after the step before, as its producer wrote it.
+    pub wait: Option<String>,
+    /// The producer's own JSON object.
+    pub meta: Option<serde_json::Value>,
     /// The provider's ids of it.
     pub provider_message_ids: Vec<String>,
     /// When it arrived.
@@ -126,7 +132,7 @@ fn select(text: &str, queue_position: &str) -> String {
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
         "SELECT m.seq, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
-           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.provider_message_ids, \
+           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
@@ -320,6 +326,9 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         read_at: rows::time(row, "read_at")?,
         replied_at: rows::time(row, "replied_at")?,
         stop_on_reply: row.try_get("stop_on_reply")?,
+        step: row.try_get("step")?,
+        wait: rows::shown_text(row, "wait")?,
+        meta: rows::shown_json(row, "meta")?,
         provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
         created_at: rows::required_time(row, "created_at")?,
         updated_at: rows::required_time(row, "updated_at")?,
@@ -348,6 +357,7 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         stop: stops::stopped_by(row)?,
+        step: rows::step_waiting(row)?,
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: rows::time(row, "started_at")?,
         expires_at: rows::time(row, "expires_at")?,

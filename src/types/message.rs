@@ -55,6 +55,14 @@ pub struct NewMessage {
     pub allow_placeholders: Option<bool>,
     /// Whether an answer of the person cancels it; left out: if it has a `campaign`.
     pub stop_on_reply: Option<bool>,
+    /// Its place in the campaign for its person.
+    #[schema(minimum = 1, maximum = 20)]
+    pub step: Option<i64>,
+    /// From step 2 on: how long it waits after the step before was sent, such as `3 days`.
+    pub wait: Option<String>,
+    /// A JSON object of your own, up to 4 KB; carried along, never sent.
+    #[schema(value_type = Option<Object>)]
+    pub meta: Option<Value>,
     /// Your idempotency key.
     pub dedupe_key: Option<String>,
 }
@@ -180,6 +188,10 @@ pub struct Message {
     #[schema(required)]
     pub allow_repeat: bool,
     pub stop_on_reply: Option<bool>,
+    pub step: Option<i64>,
+    pub wait: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub meta: Option<Value>,
     pub dedupe_key: Option<String>,
     #[schema(schema_with = super::state)]
     pub state: String,

@@ -50,6 +50,7 @@ mod simulation;
 mod simulation_api;
 mod socket;
 mod sql_door;
+mod steps;
 mod stops;
 mod storage;
 mod store_contract;

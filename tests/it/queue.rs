@@ -49,6 +49,8 @@ pub(crate) fn to_chat(chat: &str, text: &str) -> NewMessage {
         campaign: None,
         precedence: Default::default(),
         stop_on_reply: None,
+        step: None,
+        meta: None,
         dedupe_key: None,
     }
 }

@@ -16,13 +16,15 @@ use outboxd::domain::message::{ChatId, Extras, Inbox, InboxId, MessageId, NewMes
 use outboxd::domain::reason::Reason;
 use outboxd::domain::specifics::Specifics;
 use outboxd::domain::state::StateName;
+use outboxd::domain::step::{Step, StepWait};
 use outboxd::store::{EnqueueMode, Enqueued, StoreError};
+use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::queue::{Queue, account, at, keyed, to_chat, to_user};
 
 /// Columns that are NULL in every new message, and `options`, which the socket writes as `specifics`.
-const DAEMONS: [&str; 14] = [
+const DAEMONS: [&str; 17] = [
     // Checked on the way in and not stored.
     "allow_placeholders",
     "revision",
@@ -33,6 +35,9 @@ const DAEMONS: [&str; 14] = [
     "settled_by",
     "route",
     "blocked_by",
+    "step_sent_at",
+    "wait_until",
+    "held_at",
     "sent_at",
     "delivered_at",
     "read_at",
@@ -49,6 +54,8 @@ async fn each_message_is_stored_as_it_was_given() {
         expires_at: Some(at(600)),
         campaign: Some("spring 'é\"".into()),
         stop_on_reply: Some(true),
+        step: None,
+        meta: None,
         dedupe_key: Some("k1".into()),
         ..to_user("ACoA/1", Inbox::Named(InboxId::new("X_PRIMARY")))
     };
@@ -98,6 +105,16 @@ fn picture() -> Attachment {
 
 /// Two statements write a single row and the rows of a batch. No two columns of a producer hold the same values in
 /// all messages.
+/// Returns a step of a campaign into a chat.
+fn step(number: u8, wait: Option<StepWait>) -> NewMessage {
+    NewMessage {
+        campaign: Some("autumn".into()),
+        step: Some(Step { number, wait }),
+        meta: Some(json!({"company": "Acme"})),
+        ..to_chat("c3", "a step")
+    }
+}
+
 #[tokio::test]
 async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
     let specifics = serde_json::json!({ "linkedin": { "classic": { "inmail": true } } });
@@ -138,6 +155,8 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
             stop_on_reply: Some(false),
             ..to_chat("", "")
         },
+        step(1, None),
+        step(2, Some(StepWait::Days(3))),
     ];
     let (alone, together) = (Queue::new().await, Queue::new().await);
     for message in messages.clone() {

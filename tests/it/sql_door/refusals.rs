@@ -8,7 +8,7 @@ use crate::queue::Queue;
 const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
 
 /// Columns that a producer may set.
-const PRODUCERS: [&str; 24] = [
+const PRODUCERS: [&str; 27] = [
     "id",
     "account_id",
     "chat_id",
@@ -32,6 +32,9 @@ const PRODUCERS: [&str; 24] = [
     "allow_repeat",
     "allow_placeholders",
     "stop_on_reply",
+    "step",
+    "wait",
+    "meta",
     "dedupe_key",
 ];
 
@@ -53,6 +56,10 @@ const DAEMONS: &[(&str, &[&str])] = &[
     ("route", &["'new chat'"]),
     ("thread", &["'chat:c'"]),
     ("lane", &["'0 000 m -'"]),
+    ("step_key", &["'user:u'"]),
+    ("step_sent_at", &["'2026-11-22T09:00:00.000Z'"]),
+    ("wait_until", &["'2026-11-22T09:00:00.000Z'"]),
+    ("held_at", &["'2026-11-22T09:00:00.000Z'"]),
     ("attempts", &["1", "-1"]),
     ("retries", &["1"]),
     ("sent_at", &["'2026-11-22T09:00:00.000Z'"]),
@@ -181,6 +188,15 @@ const RULES: &[(&str, &str, &str)] = &[
         "1, 7",
         "urgent, ignore_hours, allow_repeat, allow_placeholders or stop_on_reply is neither 0 nor 1",
     ),
+    ("step, campaign", "0, 'a'", "step is not a whole number from 1 to 20"),
+    ("step, campaign", "21, 'a'", "step is not a whole number from 1 to 20"),
+    ("step", "1", "step needs a campaign"),
+    ("wait", "'1 day'", "wait is for step 2 and later"),
+    ("step, wait, campaign", "1, '1 day', 'a'", "wait is for step 2 and later"),
+    ("step, campaign", "2, 'a'", "wait is missing"),
+    ("meta", "'[]'", "meta is not a JSON object"),
+    ("meta", "'{'", "meta is not a JSON object"),
+    ("meta", "json_object('a', hex(zeroblob(2048)))", "meta is not a JSON object"),
     ("ignore_hours", "1", "ignore_hours is for urgent messages"),
     ("urgent, ignore_hours", "0, 1", "ignore_hours is for urgent messages"),
     ("not_before", "'tomorrow'", "not_before is not a time"),

@@ -1,0 +1,231 @@
+//! Steps of a campaign: each once for a person, after the one before, when its wait has ended, in the same chat.
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, eventually};
+
+fn step(person: &str, number: u8, wait: &str) -> Value {
+    let mut step = json!({
+        "account_id": "acc_1", "users_ids": person, "campaign": "autumn", "step": number, "text": format!("{number} to {person}"),
+    });
+    if number > 1 {
+        step["wait"] = json!(wait);
+    }
+    step
+}
+
+fn lines(rows: &[Value]) -> String {
+    rows.iter().map(|row| format!("{row}\n")).collect()
+}
+
+async fn batch(daemon: &Daemon, rows: &[Value]) -> Value {
+    let (status, answer) =
+        daemon.post_with("/v1/messages", ("content-type", "application/x-ndjson"), &lines(rows)).await;
+    assert_eq!(status, 200, "{answer}");
+    answer
+}
+
+async fn message(daemon: &Daemon, id: &str) -> Value {
+    daemon.get(&format!("/v1/messages/{id}")).await.1
+}
+
+/// Returns the texts in the order in which they were delivered.
+fn delivered(env: &TestEnv) -> Vec<String> {
+    env.sandbox.world().deliveries().into_iter().map(|one| one.text).collect()
+}
+
+fn ids(answer: &Value) -> Vec<String> {
+    let rows = answer["results"].as_array().expect("results");
+    rows.iter().map(|row| row["id"].as_str().unwrap_or_else(|| panic!("refused: {row}")).to_owned()).collect()
+}
+
+fn error(answer: &Value, row: usize) -> String {
+    let error = &answer["results"][row]["error"];
+    let part = |name: &str| error[name].as_str().unwrap_or_else(|| panic!("{answer}"));
+    format!("`{}` {}; {}", part("field"), part("problem"), part("fix"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_steps_of_a_person_go_into_one_chat_each_after_its_wait() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    // Any order within one batch.
+    let rows = [step("U1", 3, "1 second"), step("U1", 1, ""), step("U1", 2, "2 seconds")];
+    let ids = ids(&batch(&daemon, &rows).await);
+    let last = daemon.becomes(&ids[0], "sent").await;
+    let (first, second) = (message(&daemon, &ids[1]).await, message(&daemon, &ids[2]).await);
+    assert_eq!(delivered(&env), ["1 to U1", "2 to U1", "3 to U1"]);
+    for message in [&second, &last] {
+        assert_eq!(message["chat_id"], first["chat_id"]);
+        assert_eq!(message["route"].as_str().map(|route| route.contains("the step before")), Some(true));
+    }
+    let at = |message: &Value| {
+        message["sent_at"].as_str().expect("sent").parse::<jiff::Timestamp>().expect("a time")
+    };
+    assert!(at(&second).duration_since(at(&first)).as_millis() >= 2000, "{first} {second}");
+    assert!(at(&last).duration_since(at(&second)).as_millis() >= 1000, "{second} {last}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_exists_once_and_follows_the_one_before() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let both = [step("U1", 1, ""), step("U1", 2, "3 days")];
+    let stored = ids(&batch(&daemon, &both).await);
+    let again = batch(&daemon, &both).await;
+    assert_eq!((&again["accepted"], &again["duplicates"]), (&json!(0), &json!(2)));
+    assert_eq!(ids(&again), stored);
+    // Another seat, and other words.
+    let mut other = both.clone();
+    for row in &mut other {
+        row["account_id"] = json!("acc_2");
+        row["text"] = json!("other words");
+    }
+    assert_eq!(ids(&batch(&daemon, &other).await), stored);
+    let orphan = batch(&daemon, &[step("U2", 2, "3 days"), step("U1", 4, "1 hour")]).await;
+    assert_eq!(
+        error(&orphan, 0),
+        "`step` 2 of `autumn` for U2 has no step 1; queue step 1 first, or in the same request"
+    );
+    assert_eq!(
+        error(&orphan, 1),
+        "`step` 4 of `autumn` for U1 has no step 3; queue step 3 first, or in the same request"
+    );
+    let mut elsewhere = step("U1", 3, "1 hour");
+    elsewhere["account_id"] = json!("acc_2");
+    let elsewhere = batch(&daemon, &[elsewhere]).await;
+    assert!(
+        error(&elsewhere, 0).contains("follows step 2 on acc_1; queue it on the same account"),
+        "{elsewhere}"
+    );
+    // What waits says for what, and until when at the earliest.
+    let waits = message(&daemon, &stored[1]).await;
+    assert_eq!(waits["reason"], "daemon_paused");
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    daemon.becomes(&stored[0], "sent").await;
+    let waits = message(&daemon, &stored[1]).await;
+    assert_eq!((&waits["reason"], &waits["waits_for"]), (&json!("step_wait"), &json!("time")), "{waits}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_after_one_that_ended_are_cancelled() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let rows = [step("U1", 1, ""), step("U1", 2, "1 day"), step("U1", 3, "1 day")];
+    let stored = ids(&batch(&daemon, &rows).await);
+    assert_eq!(message(&daemon, &stored[1]).await["state"], "queued");
+    assert_eq!(daemon.post(&format!("/v1/messages/{}/cancel", stored[0]), "").await.0, 200);
+    for id in &stored[1..] {
+        let message = message(&daemon, id).await;
+        assert_eq!((&message["state"], &message["reason"]), (&json!("cancelled"), &json!("step_stopped")));
+    }
+    let late = batch(&daemon, &[step("U1", 4, "1 day")]).await;
+    assert!(error(&late, 0).contains("which is `cancelled`"), "{late}");
+    // The step is taken: a second import does not begin again for a person who was taken out.
+    assert_eq!(batch(&daemon, &rows).await["duplicates"], 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_steps_are_refused_with_the_way_out() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let with = |change: Value| {
+        let mut row = step("U1", 2, "3 days");
+        for (name, value) in change.as_object().expect("an object") {
+            row[name] = value.clone();
+        }
+        row
+    };
+    let cases = [
+        (with(json!({"step": 0})), "`step` is 0; give a whole number from 1 to 20"),
+        (with(json!({"step": 21})), "`step` is 21; give a whole number from 1 to 20"),
+        (with(json!({"campaign": null})), "`campaign` is missing; name the campaign of the step"),
+        (
+            with(json!({"wait": null})),
+            "`wait` is missing: step 2 waits after step 1 was sent; say how long it waits, such as \"3 days\"",
+        ),
+        (
+            with(json!({"wait": "soon"})),
+            "`wait` is not a wait: \"soon\"; write a number and a unit, such as \"3 days\" or \"36 hours\"",
+        ),
+        (
+            with(json!({"wait": "0 days"})),
+            "`wait` is 0; let a person have at least a moment before the next step",
+        ),
+        (
+            with(json!({"step": 1})),
+            "`wait` is not for step 1, which follows nothing; leave it out, or use `not_before`",
+        ),
+        (
+            with(json!({"step": null})),
+            "`wait` is for a step of a campaign; say which `step` of its campaign it is, or leave it out",
+        ),
+        (
+            with(json!({"meta": [1]})),
+            "`meta` is not a JSON object; give an object, such as {\"company\": \"Acme\"}",
+        ),
+        (
+            with(json!({"meta": {"a": "x".repeat(4096)}})),
+            "`meta` takes 4104 bytes, 4096 are allowed; leave something out",
+        ),
+        (
+            with(json!({"specifics": {"linkedin": {"classic": {"inmail": true}}}})),
+            "`specifics` does not go with step 2; leave it out: this step goes into the chat that the step before opened",
+        ),
+    ];
+    let rows: Vec<Value> = cases.iter().map(|(row, _)| row.clone()).collect();
+    let answer = batch(&daemon, &rows).await;
+    for (row, (_, expected)) in cases.iter().enumerate() {
+        assert_eq!(error(&answer, row), *expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_can_be_inserted_by_sql_in_any_order() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let insert = |step: u8, wait: &str, users: &str| {
+        format!(
+            "INSERT INTO messages (account_id, users_ids, campaign, step, wait, meta, text) \
+             VALUES ('acc_1', '{users}', 'autumn', {step}, {wait}, '{{\"company\": \"Acme\"}}', 'step {step}')"
+        )
+    };
+    let mut program = rusqlite::Connection::open(env.database()).expect("the database");
+    let transaction = program.transaction().expect("a transaction");
+    for row in [
+        insert(3, "'1 second'", "U1"),
+        insert(2, "'1 second'", "[\"U1\"]"),
+        insert(1, "NULL", "U1"),
+        insert(1, "NULL", "U1"),
+    ] {
+        transaction.execute(&row, []).expect("a row");
+    }
+    transaction.commit().expect("it is stored");
+    let all = eventually(async || env.sandbox.world().delivered_count() == 3).await;
+    assert!(all, "{:?}", env.sql("SELECT state || ' ' || coalesce(error, '') FROM messages"));
+    assert_eq!(delivered(&env), ["step 1", "step 2", "step 3"]);
+    let rejected = env.sql("SELECT error FROM messages WHERE state = 'rejected'");
+    assert!(
+        rejected[0].starts_with("`step` is in the queue for this person already, as message "),
+        "{rejected:?}"
+    );
+    assert_eq!(
+        daemon.get("/v1/messages?state=rejected&limit=1").await.1["data"][0]["meta"],
+        json!({"company": "Acme"})
+    );
+    for (values, expected) in [
+        ("'autumn', 21, '1 day', NULL", "step is not a whole number from 1 to 20"),
+        ("NULL, 2, '1 day', NULL", "step needs a campaign"),
+        ("'autumn', 1, '1 day', NULL", "wait is for step 2 and later"),
+        ("'autumn', 2, NULL, NULL", "wait is missing"),
+        ("'autumn', 1, NULL, '[]'", "meta is not a JSON object"),
+    ] {
+        let row = format!(
+            "INSERT INTO messages (account_id, users_ids, text, campaign, step, wait, meta) VALUES ('acc_1', 'U9', 'x', {values})"
+        );
+        let refused = program.execute(&row, []).expect_err("it is refused").to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
