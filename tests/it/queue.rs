@@ -285,6 +285,8 @@ pub(crate) const ORDER_IS_WRONG: [&str; 3] = [
        SELECT 'blocked', m.seq, m.state, m.blocked_by, b.state FROM messages m LEFT JOIN messages b ON b.seq = m.blocked_by \
        LEFT JOIN blockers k ON k.account_id = m.account_id AND k.thread = m.thread \
        WHERE CASE WHEN m.state <> 'queued' THEN m.blocked_by IS NOT NULL \
+         WHEN m.step > 1 AND m.wait_until IS NULL THEN m.blocked_by IS NOT (SELECT p.seq FROM messages p \
+           WHERE p.campaign = m.campaign AND p.step_key = m.step_key AND p.step = m.step - 1 AND p.state <> 'rejected') \
          WHEN m.blocked_by IS NULL THEN k.unsettled OR k.retried < m.due_at || printf(' %09d', m.seq) \
          ELSE NOT (b.account_id = m.account_id AND b.thread = m.thread \
            AND (b.state IN ('sending', 'uncertain', 'review') OR b.state = 'queued' AND b.retry_at IS NOT NULL)) END",

@@ -8,6 +8,7 @@ mod heard;
 mod intake;
 mod pauses;
 mod runs;
+mod steps;
 mod views;
 
 use outboxd::domain::attachment::Attachment;

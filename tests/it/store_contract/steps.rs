@@ -1,0 +1,172 @@
+//! Steps of campaigns in the store: the wait of a step keeps its length over stops and clocks.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use outboxd::domain::message::{Inbox, MessageId, NewMessage, UserId};
+use outboxd::domain::reason::Reason;
+use outboxd::domain::state::StateName;
+use outboxd::domain::step::{Step, StepWait};
+use outboxd::domain::stop::{NewStop, StopKey, StopReason, StopScope};
+use outboxd::store::{Begun, ClockReading, ClockStep, EnqueueMode, Enqueued};
+
+use crate::queue::{Queue, account, at, failed, review, sent, to_user};
+
+const HOUR: i64 = 3600;
+
+fn step(number: u8) -> NewMessage {
+    NewMessage {
+        text: format!("step {number}"),
+        campaign: Some("autumn".into()),
+        step: Some(Step { number, wait: (number > 1).then_some(StepWait::Seconds(3600)) }),
+        ..to_user("U1", Inbox::OfPolicy)
+    }
+}
+
+/// Sends step 1 at 100 s; the wait of step 2 ends an hour later.
+async fn waiting() -> (Queue, MessageId) {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(step(1), at(0)).await;
+    let second = queue.enqueue(step(2), at(0)).await;
+    assert_eq!(queue.begin(second, 1, at(80)).await, Begun::Withdrawn, "the step before is not sent");
+    queue.attempt(first, 1, sent()).await;
+    schedule(&queue, at(100)).await;
+    assert_eq!(queue.state(second).await, (StateName::Queued, Reason::StepWait));
+    assert_eq!(wait_of(&queue, second), times(100 + HOUR, 100 + HOUR, None));
+    queue.check();
+    (queue, second)
+}
+
+async fn schedule(queue: &Queue, now: Timestamp) {
+    let begun = queue.store.begun_waits(&account("1")).await.unwrap();
+    let ends = begun.iter().map(|begun| match begun.wait {
+        StepWait::Seconds(seconds) => (begun.seq, begun.since + Duration::from_secs(seconds.into())),
+        StepWait::Days(_) => panic!("hours only"),
+    });
+    queue.store.schedule_steps(ends.collect(), now).await.unwrap();
+}
+
+fn wait_of(queue: &Queue, id: MessageId) -> String {
+    queue.lines(&format!("SELECT wait_until, due_at, retry_at FROM messages WHERE id = '{id}'")).remove(0)
+}
+
+fn times(wait_until: i64, due_at: i64, retry_at: Option<i64>) -> String {
+    let text = |second: i64| outboxd::domain::time_text(at(second));
+    format!("{}|{}|{}", text(wait_until), text(due_at), retry_at.map_or("-".into(), text))
+}
+
+fn person() -> StopKey {
+    StopKey { scope: StopScope::Person, key: "U1".into(), account_id: None }
+}
+
+async fn stop(queue: &Queue, reason: StopReason, until: Option<Timestamp>, now: Timestamp) {
+    let stop =
+        NewStop { key: person(), reason, until, has_length: true, actor: "operator".into(), note: None };
+    queue.store.stop(vec![stop], now).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_interrupts_the_wait_and_the_rest_comes_after_it() {
+    let (queue, second) = waiting().await;
+    // After 1,000 s of the wait, for 2,000 s: 2,600 s are left.
+    stop(&queue, StopReason::OutOfOffice, Some(at(3100)), at(1100)).await;
+    assert_eq!(wait_of(&queue, second), times(1100 + 2600, 100 + HOUR, Some(3100 + 2600)));
+    // Another stop, within the first one, that ends later.
+    stop(&queue, StopReason::OwnerWrote, Some(at(5100)), at(2100)).await;
+    assert_eq!(wait_of(&queue, second), times(2100 + 2600, 100 + HOUR, Some(5100 + 2600)));
+    // 600 s after both: 2,000 s are left.
+    stop(&queue, StopReason::Stopped, Some(at(9000)), at(5700)).await;
+    assert_eq!(wait_of(&queue, second), times(5700 + 2000, 100 + HOUR, Some(9000 + 2000)));
+    queue.check();
+}
+
+#[tokio::test]
+async fn a_stop_that_is_lifted_lets_the_wait_go_on() {
+    let (queue, second) = waiting().await;
+    stop(&queue, StopReason::Stopped, None, at(1100)).await;
+    assert_eq!(queue.begin(second, 1, at(9000)).await, Begun::Withdrawn);
+    let lifted = queue.store.lift(person(), None, at(9000)).await.unwrap();
+    assert_eq!((lifted.stops, lifted.messages), (1, 1));
+    assert_eq!(wait_of(&queue, second), times(9000 + 2600, 9000 + 2600, None));
+    assert_eq!(queue.state(second).await, (StateName::Queued, Reason::StepWait));
+    queue.check();
+    // After the wait there is nothing to interrupt.
+    stop(&queue, StopReason::Stopped, None, at(20_000)).await;
+    queue.store.lift(person(), None, at(20_100)).await.unwrap();
+    assert_eq!(wait_of(&queue, second), times(9000 + 2600, 9000 + 2600, None));
+    queue.check();
+}
+
+#[tokio::test]
+async fn a_wait_keeps_its_length_when_the_clock_is_set() {
+    for by in [-5 * 365 * 24 * HOUR, -600, 900, 10 * 365 * 24 * HOUR] {
+        let (queue, second) = waiting().await;
+        let step = ClockStep { from: at(1100), to: at(1100 + by) };
+        queue.store.move_times(step, ClockReading { wall: at(1100 + by), boot: None }).await.unwrap();
+        let end = 100 + HOUR + by;
+        assert_eq!(wait_of(&queue, second), times(end, end, None), "by {by} s");
+        queue.check_order();
+        let found = queue.store.candidates(&account("1"), at(1100 + by)).await.unwrap().expect("it waits");
+        assert_eq!(found.messages[0].due_at, at(end));
+    }
+}
+
+#[tokio::test]
+async fn a_step_goes_into_the_chat_of_the_step_before() {
+    let (queue, second) = waiting().await;
+    let view = queue.view(second).await;
+    assert_eq!(
+        (view.chat_id.as_deref(), view.users_ids),
+        (None, Some(vec!["U1".to_owned()])),
+        "no chat is known"
+    );
+    let third = queue.enqueue(step(3), at(200)).await;
+    let into = outboxd::domain::state::Settled::Sent {
+        at: at(4000),
+        chat_id: Some(outboxd::domain::message::ChatId::new("c9")),
+        message_ids: vec!["m2".into()],
+    };
+    assert_eq!(queue.begin(second, 1, at(3990)).await, Begun::Granted);
+    assert!(queue.store.settle(queue.settlement(second, 1, into).await).await.unwrap());
+    schedule(&queue, at(4000)).await;
+    let view = queue.view(third).await;
+    assert_eq!((view.chat_id.as_deref(), view.users_ids), (Some("c9"), None));
+    assert_eq!(queue.value(&format!("SELECT lane FROM messages WHERE id = '{third}'")), "1 100 m - autumn");
+    queue.check();
+}
+
+#[tokio::test]
+async fn steps_wait_for_a_person_to_review_the_one_before_and_end_with_it() {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(step(1), at(0)).await;
+    let second = queue.enqueue(step(2), at(0)).await;
+    queue.attempt(first, 1, review()).await;
+    schedule(&queue, at(100)).await;
+    assert_eq!(queue.state(second).await, (StateName::Queued, Reason::StepBefore));
+    queue.check();
+
+    let queue = Queue::new().await;
+    let first = queue.enqueue(step(1), at(0)).await;
+    let later = [queue.enqueue(step(2), at(0)).await, queue.enqueue(step(3), at(0)).await];
+    queue.attempt(first, 1, failed()).await;
+    for id in later {
+        assert_eq!(queue.state(id).await, (StateName::Cancelled, Reason::StepStopped));
+    }
+    queue.check();
+}
+
+#[tokio::test]
+async fn a_batch_that_is_all_or_none_accepts_its_steps_in_any_order() {
+    let queue = Queue::new().await;
+    let rows = vec![step(3), step(1), step(2)];
+    let verdicts = queue.store.enqueue(rows.clone(), EnqueueMode::All, at(0)).await.unwrap();
+    assert!(verdicts.iter().all(|verdict| matches!(verdict, Enqueued::Accepted(_))), "{verdicts:?}");
+    queue.check();
+    let again = queue.store.enqueue(rows, EnqueueMode::All, at(1)).await.unwrap();
+    assert!(again.iter().all(|verdict| matches!(verdict, Enqueued::Duplicate(_))), "{again:?}");
+    let orphan =
+        NewMessage { target: to_user(UserId::new("U2").as_str(), Inbox::OfPolicy).target, ..step(2) };
+    let refused = queue.store.enqueue(vec![step(4), orphan], EnqueueMode::All, at(2)).await.unwrap();
+    assert!(matches!(refused.as_slice(), [Enqueued::Refused, Enqueued::OutOfStep(_)]), "{refused:?}");
+    assert_eq!(queue.value("SELECT count(*) FROM messages"), "3");
+}
