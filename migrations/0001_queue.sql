@@ -252,6 +252,13 @@ CREATE UNIQUE INDEX messages_steps ON messages (campaign, step_key, step) WHERE 
 CREATE INDEX messages_to_schedule ON messages (account_id)
   WHERE state = 'queued' AND step_sent_at IS NOT NULL AND wait_until IS NULL;
 
+-- What became of the messages of each step of each campaign.
+CREATE VIEW campaigns (campaign, step, messages, queued, sent, delivered, read, replied, stopped, failed) AS
+SELECT campaign, step, count(*), count(*) FILTER (WHERE state IN ('new', 'queued', 'sending', 'uncertain', 'review')),
+       count(*) FILTER (WHERE state = 'sent'), count(delivered_at), count(read_at), count(replied_at),
+       count(*) FILTER (WHERE state IN ('cancelled', 'expired')), count(*) FILTER (WHERE state IN ('failed', 'rejected'))
+  FROM messages WHERE campaign IS NOT NULL GROUP BY campaign, step;
+
 -- The provider's ids of sent messages, by which receipts and echoes find them.
 CREATE TABLE sent_ids (
   account_id TEXT NOT NULL,

@@ -10,6 +10,7 @@ mod account_snapshot;
 mod act;
 mod audit;
 mod backup;
+mod campaign;
 mod cap;
 mod check;
 mod client;
@@ -103,6 +104,8 @@ enum Verb {
     Stop(stop::Stop),
     /// Let a person, a chat or a campaign go on
     Go(stop::Go),
+    /// List campaigns, show one by step, pause and resume it
+    Campaign(campaign::Campaign),
     /// Keep the list of people who must never be written to
     Suppress(suppress::Suppress),
     /// Check from the queue alone whether every promise was kept
@@ -158,6 +161,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Resume(resume) => act::resume(&globals, resume).await,
         Verb::Stop(stop) => stop::stop(&globals, stop).await,
         Verb::Go(go) => stop::go(&globals, go).await,
+        Verb::Campaign(campaign) => campaign::campaign(&globals, campaign).await,
         Verb::Suppress(suppress) => suppress::suppress(&globals.client()?, suppress).await,
         Verb::Audit(audit) => audit::audit(&globals.client()?, audit).await,
         Verb::Backup(backup) => backup::backup(&globals.client()?, backup).await,

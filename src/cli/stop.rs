@@ -57,7 +57,25 @@ pub(super) struct Go {
     json: Json,
 }
 
+impl Stop {
+    /// Returns the stop of a campaign.
+    pub(super) fn of_campaign(campaign: String, term: Term, json: Json) -> Self {
+        Self { concerned: Concerned::campaign(campaign), term, list: false, json }
+    }
+}
+
+impl Go {
+    /// Returns the end of the stop of a campaign.
+    pub(super) fn of_campaign(campaign: String, json: Json) -> Self {
+        Self { concerned: Concerned::campaign(campaign), json }
+    }
+}
+
 impl Concerned {
+    fn campaign(campaign: String) -> Self {
+        Self { person: None, chat: None, campaign: Some(campaign), account: None, all: false }
+    }
+
     /// Returns the scope and the key; `None` if an account or everything is meant.
     fn key(&self) -> Option<(&'static str, &str)> {
         let scopes = [("person", &self.person), ("chat", &self.chat), ("campaign", &self.campaign)];

@@ -36,6 +36,8 @@ impl ApiError {
     pub(super) fn not_found(what: &str, id: &str) -> Self {
         let fix = if what == "message" {
             "list them with GET /v1/messages"
+        } else if what == "campaign" {
+            "list them with GET /v1/campaigns"
         } else {
             "an account exists from its first message on, or if the configuration names it; list them with GET /v1/accounts"
         };

@@ -11,6 +11,7 @@ mod account_snapshot;
 mod accounts;
 pub(crate) mod attachments;
 mod body;
+mod campaigns;
 mod drain;
 mod error;
 mod forecast;

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use super::openapi::Route;
 use super::{
-    accounts, forecast, health, messages, messages_in, openapi_document, operations, policy, review, status,
-    stops,
+    accounts, campaigns, forecast, health, messages, messages_in, openapi_document, operations, policy,
+    review, status, stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
+use crate::types::campaign::Campaign;
 use crate::types::explanation::Explanation;
 use crate::types::forecast::Forecast;
 use crate::types::message::{Batch, Cancelled, ListedMessage, MessageDetail, NewMessage, Stored};
@@ -134,6 +135,14 @@ fn whole() -> Vec<Route> {
             .does("go", "Lifts stops.")
             .takes::<GoRequest>()
             .answers::<Lifted>(200),
+        Route::new("GET /v1/campaigns", get(campaigns::list))
+            .does("list_campaigns", "Lists campaigns by name.")
+            .query("limit", number(1, 100), "20 if left out.")
+            .query("cursor", text(), "`next_cursor` of the page before.")
+            .lists::<Campaign>(),
+        Route::new("GET /v1/campaigns/{id}", get(campaigns::show))
+            .does("show_campaign", "Returns what became of the messages of a campaign.")
+            .answers::<Campaign>(200),
         Route::new("GET /v1/audit", get(operations::audit))
             .does("audit", "Returns what breaks a promise.")
             .answers::<Audit>(200),

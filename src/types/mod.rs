@@ -7,6 +7,7 @@
 #![allow(missing_docs, reason = "a field says what it is by its name, the same one as in docs/http.md")]
 
 pub mod account;
+pub mod campaign;
 pub mod error;
 pub mod explanation;
 pub mod forecast;

@@ -210,6 +210,8 @@ const ASKED: &[(&str, &str, &str)] = &[
     ),
     ("POST /v1/stops", "", r#"{"scope": "person"}"#),
     ("GET /v1/stops", "", ""),
+    ("GET /v1/campaigns", "", ""),
+    ("GET /v1/campaigns/{id}", "spring", ""),
     ("POST /v1/go", "", r#"{"scope": "person", "key": "ACoA1"}"#),
     ("POST /v1/pause", "", r#"{"note": "lunch"}"#),
     ("GET /v1/messages/{id}/explain", "waiting", ""),

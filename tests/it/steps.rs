@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, eventually};
+use crate::daemon::{Daemon, TestEnv, eventually, run};
 
 fn step(person: &str, number: u8, wait: &str) -> Value {
     let mut step = json!({
@@ -104,8 +104,13 @@ async fn a_step_exists_once_and_follows_the_one_before() {
     assert_eq!(waits["reason"], "daemon_paused");
     assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
     daemon.becomes(&stored[0], "sent").await;
-    let waits = message(&daemon, &stored[1]).await;
-    assert_eq!((&waits["reason"], &waits["waits_for"]), (&json!("step_wait"), &json!("time")), "{waits}");
+    let mut waits = Value::Null;
+    let scheduled = eventually(async || {
+        waits = message(&daemon, &stored[1]).await;
+        waits["reason"] == "step_wait"
+    });
+    assert!(scheduled.await, "{waits}");
+    assert_eq!(waits["waits_for"], "time");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -228,4 +233,53 @@ async fn steps_can_be_inserted_by_sql_in_any_order() {
         let refused = program.execute(&row, []).expect_err("it is refused").to_string();
         assert!(refused.contains(expected), "{refused}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_says_what_became_of_its_steps() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let people = ["U1", "U2", "U3"];
+    let rows: Vec<Value> =
+        people.iter().flat_map(|person| [step(person, 1, ""), step(person, 2, "3 days")]).collect();
+    let stored = ids(&batch(&daemon, &rows).await);
+    daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c", "text": "x", "campaign": "spring"}"#).await;
+    assert_eq!(daemon.post(&format!("/v1/messages/{}/cancel", stored[4]), "").await.0, 200);
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    daemon.becomes(&stored[2], "sent").await;
+
+    let (status, autumn) = daemon.get("/v1/campaigns/autumn").await;
+    assert_eq!(status, 200, "{autumn}");
+    let counts = |of: &Value| {
+        ["messages", "queued", "waiting", "sent", "stopped", "failed"].map(|name| of[name].as_u64())
+    };
+    assert_eq!(counts(&autumn), [Some(6), Some(0), Some(2), Some(2), Some(2), Some(0)], "{autumn}");
+    assert_eq!(
+        counts(&autumn["steps"][0]),
+        [Some(3), Some(0), Some(0), Some(2), Some(1), Some(0)],
+        "{autumn}"
+    );
+    assert_eq!(
+        counts(&autumn["steps"][1]),
+        [Some(3), Some(0), Some(2), Some(0), Some(1), Some(0)],
+        "{autumn}"
+    );
+    let page = daemon.get("/v1/campaigns?limit=1").await.1;
+    assert_eq!((&page["data"][0]["campaign"], &page["next_cursor"]), (&json!("autumn"), &json!("autumn")));
+    let rest = daemon.get("/v1/campaigns?limit=1&cursor=autumn").await.1;
+    assert_eq!((&rest["data"][0]["campaign"], &rest["next_cursor"]), (&json!("spring"), &Value::Null));
+    assert_eq!(daemon.get("/v1/campaigns/winter").await.0, 404);
+
+    let (done, shown) = run(env.outboxd(&["campaign", "show", "autumn"]), "");
+    assert!(done && shown.contains("1\t3\t0\t0\t2\t0\t0\t1\t0\n2\t3\t0\t2\t"), "{shown}");
+    assert!(shown.contains("done by ") && shown.contains(" if no one replies"), "{shown}");
+    assert!(run(env.outboxd(&["campaign", "pause", "autumn"]), "").0);
+    let (done, listed) = run(env.outboxd(&["campaign", "list"]), "");
+    assert!(done && listed.starts_with("autumn (paused)\t6\t"), "{listed}");
+    assert!(run(env.outboxd(&["campaign", "resume", "autumn"]), "").0);
+    assert_eq!(
+        env.sql("SELECT step || ' ' || sent || ' ' || stopped FROM campaigns WHERE step IS NOT NULL"),
+        ["1 2 1", "2 0 1"]
+    );
 }

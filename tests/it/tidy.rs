@@ -70,10 +70,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// The verbs of the command line.
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
     "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
-    "suppress",
+    "suppress", "campaign",
 ];
 
 const MAX_LINES: usize = 400;

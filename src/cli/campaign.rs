@@ -1,0 +1,175 @@
+//! `outboxd campaign`: lists campaigns, shows one by step, and pauses, resumes or cancels it.
+
+use clap::{Args, Subcommand};
+
+use super::act::Term;
+use super::client::{Client, segment};
+use super::exit::{Exit, Failure};
+use super::stop::{self, Go, Stop};
+use super::times::{self, Times};
+use super::{Globals, Json, render};
+use crate::types::Page;
+use crate::types::campaign::{Campaign as Row, CampaignCounts};
+use crate::types::forecast::Forecast;
+
+/// `outboxd campaign`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  outboxd campaign list\n  outboxd campaign show autumn\n  \
+outboxd campaign pause autumn --until 'tomorrow 09:00'")]
+pub(super) struct Campaign {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List campaigns with what became of their messages
+    List(Json),
+    /// Show one campaign by step, and when it will be done
+    Show(Show),
+    /// Let the messages of a campaign wait; the same as `outboxd stop --campaign`
+    Pause(Pause),
+    /// Let a campaign go on; the same as `outboxd go --campaign`
+    Resume(Resume),
+}
+
+#[derive(Debug, Args)]
+struct Show {
+    /// The campaign
+    #[arg(value_name = "CAMPAIGN")]
+    campaign: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+struct Pause {
+    /// The campaign
+    #[arg(value_name = "CAMPAIGN")]
+    campaign: String,
+    #[command(flatten)]
+    term: Term,
+    #[command(flatten)]
+    json: Json,
+}
+
+#[derive(Debug, Args)]
+struct Resume {
+    /// The campaign
+    #[arg(value_name = "CAMPAIGN")]
+    campaign: String,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Runs the action.
+pub(super) async fn campaign(globals: &Globals, campaign: Campaign) -> Result<Exit, Failure> {
+    match campaign.action {
+        Action::List(json) => list(&globals.client()?, json).await,
+        Action::Show(show) => self::show(&globals.client()?, show).await,
+        Action::Pause(Pause { campaign, term, json }) => {
+            stop::stop(globals, Stop::of_campaign(campaign, term, json)).await
+        }
+        Action::Resume(Resume { campaign, json }) => stop::go(globals, Go::of_campaign(campaign, json)).await,
+    }
+}
+
+async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
+    let (mut rows, mut cursor): (Vec<Row>, Option<String>) = (Vec::new(), None);
+    loop {
+        let mut query = vec![("limit", "100")];
+        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let answer = client.get("/v1/campaigns", &query).await?;
+        if json.json {
+            render::json(&answer.body)?;
+        }
+        let page: Page<Row> = answer.read()?;
+        rows.extend(page.data);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if json.json {
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() && render::is_terminal() {
+        render::print("no message has a campaign\n")?;
+        return Ok(Exit::Done);
+    }
+    let cells = |row: &Row| {
+        let name = if row.is_paused { format!("{} (paused)", row.campaign) } else { row.campaign.clone() };
+        [vec![name], counts(&row.counts)].concat()
+    };
+    table("campaign", &rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// The columns of [`counts`].
+const COLUMNS: [&str; 8] = ["messages", "queued", "waiting", "sent", "read", "replied", "stopped", "failed"];
+
+fn counts(of: &CampaignCounts) -> Vec<String> {
+    let queued = of.queued + of.in_flight + of.review;
+    let all = [of.messages, queued, of.waiting, of.sent, of.read, of.replied, of.stopped, of.failed];
+    all.map(|count| count.to_string()).to_vec()
+}
+
+fn table(first: &str, rows: &[Vec<String>]) -> Result<Exit, Failure> {
+    let header: Vec<String> = [first].into_iter().chain(COLUMNS).map(str::to_owned).collect();
+    let text = if render::is_terminal() { render::table(&header, rows) } else { render::tabbed(rows) };
+    render::print(&text).map(|()| Exit::Done)
+}
+
+async fn show(client: &Client, show: Show) -> Result<Exit, Failure> {
+    let name = segment(&show.campaign);
+    let answer = client.get(&format!("/v1/campaigns/{name}"), &[]).await?;
+    if show.json.json {
+        return answer.pass_on();
+    }
+    let row: Row = answer.read()?;
+    let step = |step: Option<i64>| step.map_or_else(|| "none".to_owned(), |step| step.to_string());
+    let mut rows: Vec<Vec<String>> =
+        row.steps.iter().map(|of| [vec![step(of.step)], counts(&of.counts)].concat()).collect();
+    if rows.len() > 1 {
+        rows.push([vec!["all".to_owned()], counts(&row.counts)].concat());
+    }
+    table("step", &rows)?;
+    if row.is_paused {
+        let until = row.paused_until.map_or_else(
+            || format!("`outboxd campaign resume {}`", render::line(&row.campaign)),
+            |at| times::full(Some(at)),
+        );
+        render::print(&format!("paused until {until}\n"))?;
+    }
+    if let Some(next_at) = row.counts.next_at {
+        let times = Times::of(times::zone(None));
+        render::print(&format!("next due {} ({})\n", times.show(Some(next_at)), times.zone()))?;
+    }
+    done_by(client, &row).await.map(|()| Exit::Done)
+}
+
+/// Says when the last message goes, from the forecast.
+async fn done_by(client: &Client, row: &Row) -> Result<(), Failure> {
+    let counts = &row.counts;
+    if counts.queued + counts.waiting == 0 {
+        return Ok(());
+    }
+    let path = format!("/v1/forecast?days=366&campaign={}", segment(&row.campaign));
+    let forecast: Forecast = client.get_at_length(&path).await?.read()?;
+    let found = forecast.campaigns.iter().find(|of| of.campaign.as_deref() == Some(row.campaign.as_str()));
+    let Some(summary) = found.map(|of| &of.summary) else { return Ok(()) };
+    let times = Times::of(times::zone(None));
+    let if_silent = if counts.waiting > 0 { " if no one replies" } else { "" };
+    let text = match summary.last_at {
+        Some(at) if summary.done => {
+            format!("done by {} ({}){if_silent}\n", times.show(Some(at)), times.zone())
+        }
+        _ => {
+            let left = summary.messages.saturating_sub(summary.sent);
+            format!(
+                "{left} of {} messages do not go within a year: see `outboxd forecast`\n",
+                summary.messages
+            )
+        }
+    };
+    render::print(&text)
+}
