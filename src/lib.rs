@@ -21,6 +21,7 @@
 //! | [`engine`] | one loop per account, one supervisor that sleeps for all | SQL, HTTP, JSON |
 //! | [`types`] | the wire types of the API, with their OpenAPI schemas | everything except `domain` |
 //! | [`http`] | the API on the socket | SQL, Unipile |
+//! | [`import`] | a table of people and templates become messages | I/O, clocks, the daemon |
 //! | [`inbound`] | what Unipile reports by webhook: receipts, answers, states of accounts | SQL, HTTP routes |
 //! | [`intake`] | rows that other programs INSERT | SQL, Unipile |
 //! | [`inbound`] | webhooks from Unipile: received, verified, stored | SQL, the engine |
@@ -38,6 +39,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod http;
+pub mod import;
 pub mod inbound;
 pub mod intake;
 pub mod policy;

@@ -124,6 +124,18 @@ impl Failure {
         }
     }
 
+    /// Adds a line about what the failure means for the whole command.
+    pub(super) fn and(self, line: String) -> Self {
+        match self.0 {
+            Kind::Told(exit, mut lines) => {
+                lines.push(line);
+                Self(Kind::Told(exit, lines))
+            }
+            Kind::Unexpected(error) => Self(Kind::Unexpected(error.context(line))),
+            other => Self(other),
+        }
+    }
+
     /// Returns the result for a closed standard output.
     pub(super) fn reader_gone() -> Self {
         Self(Kind::ReaderGone)

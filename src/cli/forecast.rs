@@ -111,7 +111,7 @@ impl types::Forecast {
 
 impl Summary {
     /// Formats `118 messages, the last one goes at …`, or why some of them are not sent.
-    fn text(&self, days: u32, zone: &TimeZone) -> String {
+    pub(super) fn text(&self, days: u32, zone: &TimeZone) -> String {
         let messages = if self.messages == 1 { "message" } else { "messages" };
         let begin = format!("{} {messages}", self.messages);
         if !self.done {

@@ -3,7 +3,7 @@
 //! `main` calls [`parse`] and [`run`]. A command that runs something (`serve`, `demo`, `sandbox`) calls `app`; every
 //! other command calls the running daemon over its socket, so that the database has one owner. `--help` shows the doc
 //! comments of the types below, which are the documentation of the commands. Besides `app`, this module uses only
-//! `config`, `telemetry` and `clock`. Answers of the API are read into separate types, so that a newer daemon may
+//! `import`, `config`, `telemetry` and `clock`. Answers of the API are read into separate types, so that a newer daemon may
 //! send more fields.
 
 mod account_snapshot;
@@ -18,8 +18,10 @@ mod daemon;
 mod enqueue;
 mod exit;
 mod explain;
+mod export;
 mod files;
 mod forecast;
+mod import;
 mod limits;
 mod overview;
 mod read;
@@ -80,8 +82,12 @@ enum Verb {
     Check(Json),
     /// Queue one message, or a file of them
     Enqueue(Box<enqueue::Enqueue>),
+    /// Queue a campaign from a table of people (CSV) and a template per message
+    Import(Box<import::Import>),
     /// List messages, newest first
     List(read::List),
+    /// Export messages as CSV, with the columns that the import brought and what became of them
+    Export(export::Export),
     /// Show one message with its text and every attempt
     Show(read::One),
     /// Show why a message waits or stopped, and until when
@@ -149,7 +155,9 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Sandbox(sandbox) => Box::pin(daemon::sandbox(sandbox)).await,
         Verb::Check(json) => check::check(&globals.load()?, json.json),
         Verb::Enqueue(enqueue) => enqueue::enqueue(&globals.client()?, *enqueue).await,
+        Verb::Import(import) => import::import(&globals.client()?, *import).await,
         Verb::List(list) => read::list(&globals.client()?, list).await,
+        Verb::Export(export) => export::export(&globals.client()?, export).await,
         Verb::Show(one) => read::show(&globals.client()?, one).await,
         Verb::Explain(one) => explain::explain(&globals.client()?, one).await,
         Verb::Forecast(forecast) => forecast::forecast(&globals.client()?, forecast).await,

@@ -55,7 +55,7 @@ pub(super) async fn forecast_with(
         Input::One(value, uploads) => {
             let drafted = wire::draft_with(value, uploads, &state.attachments);
             let message = drafted.and_then(|(draft, _)| draft.validate(&state.limits(), state.engine.now()));
-            vec![InputRow { line: None, message }]
+            vec![InputRow { line: None, person: None, message }]
         }
     };
     let Supposed { fresh, duplicates, refused } = supposed(&state, rows).await?;

@@ -23,6 +23,8 @@ const REQUEST_FILE_BYTES: u64 = 256 << 20;
 /// One row of a request: its line in the body, if the body has lines, and the parsed message.
 pub(super) struct InputRow {
     pub(super) line: Option<usize>,
+    /// The person or chat as the row names it, if it names one.
+    pub(super) person: Option<String>,
     pub(super) message: Result<NewMessage, Vec<FieldError>>,
 }
 
@@ -112,7 +114,11 @@ fn json_body(state: &AppState, body: &Bytes) -> Result<Input, ApiError> {
     match wire::json(body)? {
         Value::Array(rows) => {
             let mut files = Files::default();
-            let row = |value| InputRow { line: None, message: parse(state, value, &mut files) };
+            let row = |value| InputRow {
+                line: None,
+                person: person(&value),
+                message: parse(state, value, &mut files),
+            };
             let rows = rows.into_iter().map(row).collect();
             Ok(Input::Many(rows, files))
         }
@@ -152,10 +158,10 @@ impl Lines {
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let message = json::parse(line)
-                .map_err(|error| vec![wire::unreadable(&error, Some(self.number))])
-                .and_then(|value| parse(state, value, &mut files));
-            rows.push(InputRow { line: Some(self.number), message });
+            let value = json::parse(line).map_err(|error| vec![wire::unreadable(&error, Some(self.number))]);
+            let person = value.as_ref().ok().and_then(person);
+            let message = value.and_then(|value| parse(state, value, &mut files));
+            rows.push(InputRow { line: Some(self.number), person, message });
         }
         (rows, files)
     }
@@ -179,6 +185,16 @@ fn essence(headers: &HeaderMap) -> String {
 
 fn is_lines(essence: &str) -> bool {
     matches!(essence, "application/x-ndjson" | "application/ndjson" | "application/jsonl")
+}
+
+/// Returns the recipient that a row names; `None` for a group.
+fn person(row: &Value) -> Option<String> {
+    let id = match (&row["users_ids"], &row["chat_id"]) {
+        (Value::String(id), _) | (Value::Null, Value::String(id)) => id,
+        (Value::Array(ids), _) if ids.len() == 1 => ids[0].as_str()?,
+        _ => return None,
+    };
+    Some(id.to_owned())
 }
 
 fn parse(state: &AppState, value: Value, files: &mut Files) -> Result<NewMessage, Vec<FieldError>> {

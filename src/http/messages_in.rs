@@ -2,6 +2,7 @@
 //!
 //! A single message may bring its files as an upload (`multipart.rs`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,7 +16,8 @@ use super::attachments::Uploads;
 use super::error::ApiError;
 use super::input::{self, Files, Input, InputRow, Lines};
 use super::verdicts::{
-    RowVerdict, batch_answer, batch_refused, dedupe_conflict, out_of_step, repeated, suppressed, taken,
+    RowVerdict, batch_answer, batch_refused, dedupe_conflict, out_of_step, person_refused, repeated,
+    suppressed, taken,
 };
 use super::{AppState, body, wire};
 use crate::domain::attachment::Blob;
@@ -26,6 +28,18 @@ use crate::types::message::Stored;
 
 /// An answer with more verdicts is rendered on a separate thread.
 const FEW_VERDICTS: usize = 1000;
+
+/// Which rows of a request are stored together or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Atomic {
+    /// No others: each row is stored or refused alone.
+    No,
+    /// Those of one person.
+    Person,
+    /// All rows.
+    All,
+}
+
 pub(super) async fn enqueue(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
@@ -35,7 +49,8 @@ pub(super) async fn enqueue(
     let body = body::read(body, state.body_bytes).await?;
     let atomic = atomic(&parameters)?;
     let key = idempotency_key(&headers)?;
-    if let Some(lines) = input::long_lines(&headers, &body).filter(|_| !atomic && key.is_none()) {
+    if let Some(lines) = input::long_lines(&headers, &body).filter(|_| atomic == Atomic::No && key.is_none())
+    {
         wire::are_lines(lines.rest())?;
         return in_parts(state, lines).await;
     }
@@ -55,16 +70,17 @@ pub(super) async fn enqueue(
     }
 }
 
-fn atomic(parameters: &[(String, String)]) -> Result<bool, ApiError> {
-    let mut atomic = false;
+fn atomic(parameters: &[(String, String)]) -> Result<Atomic, ApiError> {
+    let mut atomic = Atomic::No;
     for (name, value) in parameters {
         match (name.as_str(), value.as_str()) {
-            ("atomic", "true") => atomic = true,
-            ("atomic", "false") => atomic = false,
+            ("atomic", "true") => atomic = Atomic::All,
+            ("atomic", "person") => atomic = Atomic::Person,
+            ("atomic", "false") => atomic = Atomic::No,
             ("atomic", other) => {
                 let problem = format!("is {other:?}");
-                let refusal =
-                    FieldError::new(FieldErrorCode::InvalidValue, "atomic", problem, "give true or false");
+                let fix = "give true, person or false";
+                let refusal = FieldError::new(FieldErrorCode::InvalidValue, "atomic", problem, fix);
                 return Err(ApiError::bad_request(refusal));
             }
             (unknown, _) => {
@@ -149,22 +165,24 @@ async fn many(
     state: Arc<AppState>,
     rows: Vec<InputRow>,
     files: Files,
-    atomic: bool,
+    atomic: Atomic,
 ) -> Result<Response, ApiError> {
+    let spoiled = spoiled(&rows, atomic);
+    let atomic = atomic == Atomic::All;
     if atomic && rows.len() > state.atomic_rows {
         let problem = format!("{} rows in an atomic batch, {} are allowed", rows.len(), state.atomic_rows);
         let fix = "send smaller batches, or leave ?atomic=true out";
         let refusal = FieldError::new(FieldErrorCode::TooLong, "", problem, fix);
         return Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal));
     }
-    let spoiled = atomic && rows.iter().any(|row| row.message.is_err());
     let mode = if atomic { EnqueueMode::All } else { EnqueueMode::Each };
     let rows_at_once = if atomic { rows.len().max(1) } else { state.batch_rows };
     let mut batch = Batch::default();
     let mut rows = rows.into_iter().peekable();
     while rows.peek().is_some() {
         let part = rows.by_ref().take(rows_at_once).map(|row| match row.message {
-            Ok(_) if spoiled => (row.line, Err(batch_refused())),
+            Ok(_) if atomic && !spoiled.is_empty() => (row.line, Err(batch_refused())),
+            Ok(_) if spoiled.contains(&row.person) => (row.line, Err(person_refused())),
             Ok(message) => (row.line, Ok(message)),
             Err(refusals) => (row.line, Err(RowVerdict::Refused(refusals, None))),
         });
@@ -172,6 +190,16 @@ async fn many(
         batch.store(&state, part, &files, mode).await?;
     }
     answered(&state, batch, atomic).await
+}
+
+/// Returns whose rows are refused because another row is.
+fn spoiled(rows: &[InputRow], atomic: Atomic) -> HashSet<Option<String>> {
+    let bad = rows.iter().filter(|row| row.message.is_err()).map(|row| row.person.clone());
+    match atomic {
+        Atomic::No => HashSet::new(),
+        Atomic::Person => bad.filter(Option::is_some).collect(),
+        Atomic::All => bad.collect(),
+    }
 }
 
 /// Stores a long body with one message per line a part at a time, so that next to the body only a part is in memory.

@@ -85,6 +85,13 @@ pub(super) fn batch_refused() -> RowVerdict {
     RowVerdict::Refused(vec![FieldError::new(FieldErrorCode::BatchRefused, "", problem, fix)], None)
 }
 
+/// Returns the verdict on a good row, if another row of the same person was refused.
+pub(super) fn person_refused() -> RowVerdict {
+    let fix = "fix that one and send all messages of the person again";
+    let problem = "another message of this person was refused";
+    RowVerdict::Refused(vec![FieldError::new(FieldErrorCode::BatchRefused, "", problem, fix)], None)
+}
+
 pub(super) fn batch_answer(
     lines: &[Option<usize>],
     verdicts: &[Option<RowVerdict>],

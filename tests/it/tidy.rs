@@ -23,6 +23,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("telemetry", &["config"]),
     ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
     ("types", &["domain"]),
+    ("import", &["types", "domain"]),
     ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
     ("http", &["types", "engine", "inbound", "store", "domain", "tasks"]),
     ("intake", &["http", "store", "domain", "tasks"]),
@@ -43,7 +44,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "domain",
         ],
     ),
-    ("cli", &["types", "app", "config", "telemetry", "clock"]),
+    ("cli", &["types", "app", "import", "config", "telemetry", "clock"]),
     ("main", &["cli"]),
     ("lib", &[]),
 ];
@@ -70,10 +71,10 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// The verbs of the command line.
-const VERBS: [&str; 23] = [
+const VERBS: &[&str] = &[
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
     "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
-    "suppress", "campaign",
+    "suppress", "campaign", "import", "export",
 ];
 
 const MAX_LINES: usize = 400;

@@ -1,0 +1,174 @@
+//! `outboxd export`: a row for each message, with the columns that the import brought and what became of it.
+//!
+//! A table has the columns of every `meta` first and those of outboxd after them, oldest message first. With `--json`
+//! it prints one message per line, as the API returns it.
+
+use clap::Args;
+use csv::Writer;
+use serde_json::{Map, Value};
+
+use super::Json;
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::render;
+use crate::types::Page;
+
+/// Messages per page of the API.
+const PAGE: &str = "500";
+/// The columns of outboxd, named as in docs/http.md; `to` is the person or chat.
+const COLUMNS: [&str; 18] = [
+    "id",
+    "campaign",
+    "step",
+    "account_id",
+    "to",
+    "chat_id",
+    "state",
+    "reason",
+    "why",
+    "until",
+    "created_at",
+    "sent_at",
+    "delivered_at",
+    "read_at",
+    "replied_at",
+    "updated_at",
+    "error",
+    "dedupe_key",
+];
+
+/// `outboxd export`.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Only messages with this label
+    #[arg(long, value_name = "LABEL")]
+    campaign: Option<String>,
+    /// Only messages of this account
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Only messages in these states, separated by commas
+    #[arg(long, value_name = "STATES")]
+    state: Option<String>,
+    /// Print CSV; the default
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Exports messages.
+pub(super) async fn export(client: &Client, export: Export) -> Result<Exit, Failure> {
+    let messages = read(client, &export).await?;
+    if messages.is_empty() {
+        render::note("no messages");
+    }
+    if export.json.json {
+        let lines = messages.into_iter().rev().map(|message| format!("{}\n", Value::Object(message)));
+        render::print(&lines.collect::<String>())?;
+        return Ok(Exit::Done);
+    }
+    let table = table(&messages).map_err(|error| Failure::unexpected(error.into()))?;
+    render::print(&table)?;
+    Ok(Exit::Done)
+}
+
+/// Reads all messages, newest first.
+async fn read(client: &Client, export: &Export) -> Result<Vec<Map<String, Value>>, Failure> {
+    let mut messages = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let parameters = [
+            ("campaign", export.campaign.as_deref()),
+            ("account_id", export.account.as_deref()),
+            ("state", export.state.as_deref()),
+            ("limit", Some(PAGE)),
+            ("cursor", cursor.as_deref()),
+        ];
+        let given: Vec<(&str, &str)> =
+            parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let page: Page<Map<String, Value>> = client.get("/v1/messages", &given).await?.read()?;
+        let is_last = page.data.is_empty() || page.next_cursor.is_none();
+        messages.extend(page.data);
+        cursor = page.next_cursor;
+        if is_last {
+            return Ok(messages);
+        }
+    }
+}
+
+/// Formats the messages, newest first, as a table with the oldest first.
+fn table(messages: &[Map<String, Value>]) -> Result<String, csv::Error> {
+    let mut carried: Vec<&str> = Vec::new();
+    for name in messages.iter().rev().filter_map(meta).flat_map(Map::keys) {
+        if !carried.contains(&name.as_str()) {
+            carried.push(name);
+        }
+    }
+    let mut writer = Writer::from_writer(Vec::new());
+    // A column that is named like one of ours gets a prefix.
+    let name = |name: &&str| if COLUMNS.contains(name) { format!("meta.{name}") } else { (*name).to_owned() };
+    writer.write_record(carried.iter().map(name).chain(COLUMNS.map(str::to_owned)))?;
+    for message in messages.iter().rev() {
+        let meta = meta(message);
+        let own = carried.iter().map(|name| cell(meta.and_then(|meta| meta.get(*name))));
+        let ours = COLUMNS.iter().map(|name| match *name {
+            "to" => to(message),
+            name => cell(message.get(name)),
+        });
+        writer.write_record(own.chain(ours))?;
+    }
+    let table = writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))?;
+    Ok(String::from_utf8_lossy(&table).into_owned())
+}
+
+fn meta(message: &Map<String, Value>) -> Option<&Map<String, Value>> {
+    message.get("meta")?.as_object()
+}
+
+/// Returns whom the message is for: the person, the people of a group, or the chat.
+fn to(message: &Map<String, Value>) -> String {
+    match message.get("users_ids") {
+        Some(Value::Array(users)) => users.iter().map(|user| cell(Some(user))).collect::<Vec<_>>().join(" "),
+        None | Some(Value::Null) => cell(message.get("chat_id")),
+        user => cell(user),
+    }
+}
+
+fn cell(value: Option<&Value>) -> String {
+    match value {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_table_has_the_columns_that_came_in_and_what_became_of_them() {
+        let messages = [
+            json!({"id": "2", "state": "queued", "users_ids": ["b"], "meta": {"state": "NRW", "name": "B, b"}, "step": 2}),
+            json!({"id": "1", "state": "sent", "users_ids": "a", "meta": {"name": "A"}, "replied_at": "t"}),
+            json!({"id": "0", "state": "sent", "users_ids": null, "chat_id": "c", "meta": null}),
+        ];
+        let messages: Vec<_> = messages.iter().map(|message| message.as_object().unwrap().clone()).collect();
+        let table = table(&messages).unwrap();
+        let mut reader = csv::Reader::from_reader(table.as_bytes());
+        let header = reader.headers().unwrap().clone();
+        let rows: Vec<_> = reader.records().map(|row| row.unwrap()).collect();
+        let column = |name: &str| {
+            let place = header.iter().position(|other| other == name).unwrap();
+            rows.iter().map(|row| row[place].to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(header.iter().take(3).collect::<Vec<_>>(), ["name", "meta.state", "id"]);
+        assert_eq!(column("id"), ["0", "1", "2"]);
+        assert_eq!(column("name"), ["", "A", "B, b"]);
+        assert_eq!(column("meta.state"), ["", "", "NRW"]);
+        assert_eq!(column("state"), ["sent", "sent", "queued"]);
+        assert_eq!(column("to"), ["c", "a", "b"]);
+        assert_eq!(column("replied_at"), ["", "t", ""]);
+    }
+}

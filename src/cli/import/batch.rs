@@ -1,0 +1,123 @@
+//! Rows become requests of the API, and verdicts become reasons of rows.
+
+use serde_json::Value;
+
+use crate::import::{Judged, Plan, Row};
+use crate::types::error::FieldError;
+use crate::types::message::Verdict;
+
+/// Most messages of a request: the daemon stores them in one commit, and an answer tells how far the import is.
+const MESSAGES: usize = 1000;
+/// Size of a request, in bytes, after which no further person is added; below the smallest sensible `api.body_bytes`.
+const BYTES: usize = 4 << 20;
+
+/// The messages of some rows.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The messages, one per line.
+    pub(super) body: String,
+    /// The row and the step of each message.
+    places: Vec<(usize, usize)>,
+    /// The rows that are refused before they are sent, and why.
+    pub(super) refused: Vec<(usize, Vec<String>)>,
+    /// The rows that repeat a person, and the line of the earlier row.
+    pub(super) repeats: Vec<(usize, u64)>,
+    /// The row after the last one.
+    pub(super) next: usize,
+    /// How many people get messages.
+    pub(super) people: usize,
+}
+
+/// What the daemon said to a batch.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    pub(super) accepted: usize,
+    pub(super) duplicates: usize,
+    pub(super) refused: Vec<(usize, Vec<String>)>,
+}
+
+impl Batch {
+    /// Judges rows from `from` on, until the batch is full or `rows` end.
+    pub(super) fn fill(plan: &mut Plan, rows: &[Row], from: usize) -> Self {
+        Self::up_to(plan, rows, from, (MESSAGES, BYTES))
+    }
+
+    /// Judges rows from `from` on, until the batch holds so many messages or bytes.
+    pub(super) fn up_to(
+        plan: &mut Plan,
+        rows: &[Row],
+        from: usize,
+        (messages, bytes): (usize, usize),
+    ) -> Self {
+        let mut batch = Self { next: from, ..Self::default() };
+        while let Some(row) = rows.get(batch.next) {
+            if batch.places.len() >= messages || batch.body.len() >= bytes {
+                break;
+            }
+            match plan.judge(row) {
+                Judged::Refused(reasons) => batch.refused.push((batch.next, reasons)),
+                Judged::Repeats(line) => batch.repeats.push((batch.next, line)),
+                Judged::Messages(steps) => {
+                    batch.people += 1;
+                    for (step, message) in steps.into_iter().enumerate() {
+                        batch.body.push_str(&Value::Object(message).to_string());
+                        batch.body.push('\n');
+                        batch.places.push((batch.next, step));
+                    }
+                }
+            }
+            batch.next += 1;
+        }
+        batch
+    }
+
+    /// Returns each message as JSON, with its row and its step from 0.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, usize, &str)> {
+        self.places.iter().zip(self.body.lines()).map(|((row, step), line)| (*row, *step, line))
+    }
+
+    /// Returns how many messages it holds.
+    pub(super) fn messages(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Reads the verdicts of the daemon, in the order of the rows.
+    pub(super) fn answered(&self, plan: &Plan, verdicts: &[Verdict]) -> Answered {
+        let mut answered = Answered::default();
+        for verdict in verdicts {
+            let Some((row, step)) = self.places.get(verdict.index).copied() else { continue };
+            match &verdict.error {
+                None if verdict.duplicate == Some(true) => answered.duplicates += 1,
+                None => answered.accepted += 1,
+                Some(error) => {
+                    let errors = verdict.errors.as_deref().unwrap_or(std::slice::from_ref(error));
+                    let told = errors.iter().filter(|error| error.code != "batch_refused");
+                    let reasons: Vec<String> = told.map(|error| reason(plan, step, error)).collect();
+                    answered.add(row, reasons);
+                }
+            }
+        }
+        answered
+    }
+}
+
+impl Answered {
+    fn add(&mut self, row: usize, reasons: Vec<String>) {
+        match self.refused.last_mut().filter(|(last, _)| *last == row) {
+            Some((_, known)) => {
+                let new: Vec<String> = reasons.into_iter().filter(|reason| !known.contains(reason)).collect();
+                known.extend(new);
+            }
+            None => self.refused.push((row, reasons)),
+        }
+    }
+}
+
+/// Returns a problem in the words of the table: the column or the template instead of the field.
+fn reason(plan: &Plan, step: usize, error: &FieldError) -> String {
+    let FieldError { field, problem, fix, .. } = error;
+    let place = plan.place_of(field, step);
+    let start = if place.is_empty() { String::new() } else { format!("{place} ") };
+    let end = if fix.is_empty() { String::new() } else { format!("; {fix}") };
+    format!("{start}{problem}{end}")
+}

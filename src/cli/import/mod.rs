@@ -1,0 +1,325 @@
+//! `outboxd import`: a table of people and a template per step become the messages of a campaign.
+//!
+//! The files are read here, `crate::import` turns rows into messages, and the daemon judges each of them as from every
+//! other door. A person gets all steps or none. The queue knows one message per campaign, person and step, so the
+//! same command can be run again after a crash or with more rows: nothing is queued twice (P2).
+
+mod batch;
+mod load;
+mod progress;
+mod refused;
+mod rehearse;
+mod steps;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Json;
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::render;
+use super::times::{self, Typed};
+use crate::import::{Columns, Plan, Row, Seats, Template};
+use crate::types::{Time, message};
+use batch::{Answered, Batch};
+use load::Table;
+use progress::Progress;
+use steps::Steps;
+
+/// Refused rows that are shown; all of them are in the file.
+const SHOWN: usize = 20;
+/// The messages of a person are stored together or not at all.
+const ROUTE: &str = "/v1/messages?atomic=person";
+
+/// `outboxd import`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "outboxd import <FILE> --campaign <LABEL> --account <ID>[,<ID>…] --step <FILE> [--step <WAIT> <FILE>]… [OPTIONS]"
+)]
+pub(super) struct Import {
+    /// Table of people as CSV, whose first line names the columns; `-` reads standard input
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Your label for the campaign; a person gets each step of it once
+    #[arg(long, value_name = "LABEL")]
+    campaign: String,
+    /// Unipile accounts that send, `acc_…`, separated by commas; each person is always written to from the same one
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    account: Vec<String>,
+    #[command(flatten)]
+    steps: Steps,
+    /// Column of a field: user, chat, account or a variable of a template; may be repeated
+    #[arg(long, value_name = "FIELD=COLUMN", value_parser = field_and_column)]
+    column: Vec<(String, String)>,
+    /// Show what would be queued, refused and sent when; queue nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not send the first step before: 2026-11-22T09:00:00Z, "2026-11-22 09:00", "tomorrow 09:00"
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    not_before: Option<Typed>,
+    /// Expire messages that are not sent by then
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    expires_at: Option<Typed>,
+    /// Inbox to start chats in; default: `policy.default.inbox_id`
+    #[arg(long, value_name = "ID")]
+    inbox: Option<String>,
+    /// Priority from -100 to 100; higher goes first
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    priority: Option<i64>,
+    /// Character between two cells, if it is not noticed: `,`, `;` or `tab`
+    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    delimiter: Option<u8>,
+    /// Encoding of the table, if it is not noticed, such as windows-1251
+    #[arg(long, value_name = "NAME")]
+    encoding: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// The result, as `--json` prints it.
+#[derive(Debug, Default, Serialize)]
+struct Summary {
+    rows: usize,
+    /// People of whom at least one message is in the queue now.
+    people: usize,
+    accepted: usize,
+    duplicates: usize,
+    /// Rows that name a person of an earlier row.
+    repeated: Vec<Repeated>,
+    refused: Vec<Refused>,
+    /// The file with the refused rows.
+    refused_file: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Repeated {
+    line: u64,
+    same_as: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Refused {
+    line: u64,
+    reasons: Vec<String>,
+}
+
+fn field_and_column(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((field, column)) if !field.is_empty() && !column.is_empty() => {
+            Ok((field.trim().to_owned(), column.trim().to_owned()))
+        }
+        _ => Err("write FIELD=COLUMN, such as user=linkedin_url".to_owned()),
+    }
+}
+
+fn delimiter(text: &str) -> Result<u8, String> {
+    match text {
+        "tab" | "\\t" => Ok(b'\t'),
+        _ => match text.as_bytes() {
+            [one] if one.is_ascii_punctuation() || *one == b'\t' => Ok(*one),
+            _ => Err("write one character, such as ; or tab".to_owned()),
+        },
+    }
+}
+
+/// Imports a table, or shows what an import would do.
+pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Failure> {
+    let Import { file, campaign, account, steps, column, dry_run, encoding, delimiter, json, .. } = &import;
+    let (file, files) = steps.resolve(file.clone())?;
+    let steps = load::steps(files)?;
+    let table = load::table(&file, encoding.as_deref(), *delimiter)?;
+    let templates: Vec<&Template> = steps.iter().map(|step| &step.template).collect();
+    let columns = Columns::map(&table.sheet, column, &templates);
+    let columns = columns.map_err(|problems| wrong_columns(&table, &problems))?;
+    checked(account, &columns)?;
+    introduce(&table, &columns);
+    let seats = Seats::new(account.clone());
+    let mut plan = Plan::new(campaign.clone(), table.sheet.header.clone(), columns, steps, seats);
+    let zone_of = if let [one] = &account[..] { Some(one.as_str()) } else { None };
+    if let Some(at) = &import.not_before {
+        plan.not_before = Some(at.resolve(client, zone_of).await?);
+    }
+    plan.fields = fields(client, &import, zone_of).await?;
+    if *dry_run {
+        return rehearse::rehearse(client, &table, plan, json.json).await;
+    }
+    let (summary, all) = send(client, &table, plan).await?;
+    report(&file, &table, summary, &all, json.json)
+}
+
+fn wrong_columns(table: &Table, problems: &[String]) -> Failure {
+    let told = |problem: &String| format!("{}: {}", table.name, render::line(problem));
+    Failure::lines(Exit::Usage, problems.iter().map(told).collect())
+}
+
+/// Checks that every person has an account, and that accounts are named by their id.
+fn checked(accounts: &[String], columns: &Columns) -> Result<(), Failure> {
+    if accounts.is_empty() && columns.account.is_none() {
+        return Err(Failure::usage(
+            "say which accounts send: `--account acc_1,acc_2`, or a column `account`",
+        ));
+    }
+    match accounts.iter().find(|account| !account.starts_with("acc_")) {
+        Some(other) => Err(Failure::usage(format!(
+            "`--account` names {other:?}; the id of a Unipile account begins with `acc_`"
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Says what was noticed and guessed.
+fn introduce(table: &Table, columns: &Columns) {
+    let Table { name, sheet, encoding, .. } = table;
+    let (rows, delimiter) = (sheet.rows.len(), sheet.delimiter_name());
+    render::note(&format!("{name}: {encoding}, {delimiter} between cells, {rows} rows"));
+    for (field, column) in &columns.guesses {
+        render::note(&render::line(&format!("  {field} <- {column}")));
+    }
+}
+
+/// Returns the fields that every message gets.
+async fn fields(
+    client: &Client,
+    import: &Import,
+    account: Option<&str>,
+) -> Result<Map<String, Value>, Failure> {
+    let expires_at = match &import.expires_at {
+        Some(at) => Some(json!(Time(at.resolve(client, account).await?))),
+        None => None,
+    };
+    let fields = [
+        ("expires_at", expires_at),
+        ("inbox_id", import.inbox.clone().map(Value::from)),
+        ("priority", import.priority.map(Value::from)),
+    ];
+    Ok(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+}
+
+/// All refused rows, by their number, and why.
+type RefusedRows = BTreeMap<usize, Vec<String>>;
+
+/// Sends the rows, a batch at a time; prepares the next batch while the daemon stores one.
+async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<(Summary, RefusedRows), Failure> {
+    let rows: std::sync::Arc<[Row]> = table.sheet.rows.clone().into();
+    let mut summary = Summary { rows: rows.len(), ..Summary::default() };
+    let mut refused = RefusedRows::new();
+    let progress = Progress::new(rows.len());
+    let mut batch = Batch::fill(&mut plan, &rows, 0);
+    loop {
+        progress.at(batch.next);
+        summary.add(&rows, &batch);
+        refused.extend(std::mem::take(&mut batch.refused));
+        if batch.messages() == 0 && batch.next >= rows.len() {
+            break;
+        }
+        let (ahead, from) = (std::sync::Arc::clone(&rows), batch.next);
+        let body = std::mem::take(&mut batch.body);
+        let next = tokio::task::spawn_blocking(move || {
+            let next = Batch::fill(&mut plan, &ahead, from);
+            (plan, next)
+        });
+        let (answered, next) = tokio::join!(post(client, body), next);
+        let next = next.map_err(|panic| Failure::unexpected(panic.into()))?;
+        plan = next.0;
+        let verdicts = match answered {
+            Ok(verdicts) => verdicts,
+            Err(failure) => return Err(interrupted(failure, &rows, &summary)),
+        };
+        let answered = batch.answered(&plan, &verdicts.results);
+        summary.count(&batch, &answered);
+        refused.extend(answered.refused);
+        batch = next.1;
+    }
+    drop(progress);
+    let left_out: Vec<&str> = plan.left_out.iter().map(String::as_str).collect();
+    if !left_out.is_empty() {
+        let columns = left_out.join(", ");
+        render::note(&render::line(&format!(
+            "`meta` holds 4 KB, so long cells of these columns are not carried along: {columns}"
+        )));
+    }
+    Ok((summary, refused))
+}
+
+async fn post(client: &Client, body: String) -> Result<message::Batch, Failure> {
+    if body.is_empty() {
+        return Ok(message::Batch { accepted: 0, duplicates: 0, refused: 0, results: Vec::new() });
+    }
+    client.post_rows(ROUTE, body.into()).await?.read()
+}
+
+/// Says how far the import came.
+fn interrupted(failure: Failure, rows: &[Row], summary: &Summary) -> Failure {
+    let done = summary.accepted + summary.duplicates;
+    let last = rows.last().map_or(0, |row| row.line);
+    failure.and(format!(
+        "{done} messages are in the queue, and the table goes on to line {last}; run the same command again: nothing is \
+         queued twice"
+    ))
+}
+
+impl Summary {
+    fn add(&mut self, rows: &[Row], batch: &Batch) {
+        let repeated =
+            batch.repeats.iter().map(|(row, same_as)| Repeated { line: rows[*row].line, same_as: *same_as });
+        self.repeated.extend(repeated);
+    }
+
+    fn count(&mut self, batch: &Batch, answered: &Answered) {
+        self.people += batch.people - answered.refused.len();
+        self.accepted += answered.accepted;
+        self.duplicates += answered.duplicates;
+    }
+}
+
+/// Writes the refused rows to their file and prints the result.
+fn report(
+    file: &Path,
+    table: &Table,
+    mut summary: Summary,
+    refused: &RefusedRows,
+    as_json: bool,
+) -> Result<Exit, Failure> {
+    let rows: Vec<(usize, Vec<String>)> =
+        refused.iter().map(|(row, reasons)| (*row, reasons.clone())).collect();
+    let line = |row: usize| table.sheet.rows[row].line;
+    for (row, reasons) in rows.iter().take(SHOWN) {
+        render::note(&render::line(&format!("error: line {}: {}", line(*row), reasons.join(" / "))));
+    }
+    if rows.len() > SHOWN {
+        render::note(&format!("… and {} more", rows.len() - SHOWN));
+    }
+    if !rows.is_empty() {
+        let written = refused::write(file, table, &rows);
+        let name = written.map_err(|error| {
+            let context = format!("the file of refused rows cannot be written next to {}", table.name);
+            Failure::unexpected(anyhow::Error::new(error).context(context))
+        })?;
+        summary.refused_file = Some(render::line(&name.display().to_string()));
+    }
+    for Repeated { line, same_as } in summary.repeated.iter().take(SHOWN) {
+        render::note(&format!("line {line}: the same person as in line {same_as}; only that line counts"));
+    }
+    summary.refused = rows.into_iter().map(|(row, reasons)| Refused { line: line(row), reasons }).collect();
+    let Summary { people, accepted, duplicates, repeated, refused, refused_file, .. } = &summary;
+    let again = if repeated.is_empty() {
+        String::new()
+    } else {
+        format!(", {} rows of people named before", repeated.len())
+    };
+    let shown = format!(
+        "{people} people: {accepted} messages queued, {duplicates} queued before{again}; {} rows refused\n",
+        refused.len()
+    );
+    match as_json {
+        true => render::json(&json!(summary).to_string())?,
+        false => render::print(&shown)?,
+    }
+    let Some(name) = refused_file else { return Ok(Exit::Done) };
+    render::note(&format!("the refused rows and why: {name}; mend them and import that file"));
+    Ok(Exit::Refused)
+}

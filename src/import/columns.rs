@@ -1,0 +1,396 @@
+//! Which column holds what: by the names of the columns, with guesses that are shown, or as the user says.
+//!
+//! The fields are `user` (a user id, a profile's address or public identifier), `chat`, `account`, and the variables of
+//! the templates. A name that could be meant by two columns is refused rather than guessed.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_normalization::char::is_combining_mark;
+
+use super::cells::Cell;
+use super::sheet::{REASON, Row, Sheet};
+use super::template::Template;
+use crate::domain::field_error::nearest;
+
+/// Names of the column with the person, without separators, the best first: an id needs no look-up.
+const USER: [&str; 24] = [
+    "user",
+    "userid",
+    "usersids",
+    "providerid",
+    "unipileid",
+    "linkedinproviderid",
+    "linkedinid",
+    "recipientid",
+    "linkedinurl",
+    "linkedinprofileurl",
+    "linkedinprofile",
+    "linkedin",
+    "linkedinlink",
+    "linkedinpublicurl",
+    "personlinkedinurl",
+    "personlinkedin",
+    "contactlinkedinurl",
+    "prospectlinkedinurl",
+    "leadlinkedinurl",
+    "profileurl",
+    "profilelink",
+    "publicidentifier",
+    "publicid",
+    "linkedinusername",
+];
+const CHAT: [&str; 2] = ["chatid", "chat"];
+/// `account` also names a company in sales tools: a guess counts only if the column holds ids of Unipile accounts.
+const ACCOUNT: [&str; 4] = ["accountid", "unipileaccount", "unipileaccountid", "account"];
+
+/// Other names of what templates usually call by the first one.
+const SYNONYMS: [&[&str]; 6] = [
+    &[
+        "firstname",
+        "givenname",
+        "fname",
+        "forename",
+        "vorname",
+        "prenom",
+        "nombre",
+        "nome",
+        "voornaam",
+        "imie",
+        "fornamn",
+    ],
+    &[
+        "lastname",
+        "surname",
+        "familyname",
+        "lname",
+        "nachname",
+        "nomdefamille",
+        "apellido",
+        "apellidos",
+        "cognome",
+        "achternaam",
+    ],
+    &["fullname", "name", "contactname", "personname", "displayname"],
+    &[
+        "company",
+        "companyname",
+        "organization",
+        "organisation",
+        "employer",
+        "currentcompany",
+        "firma",
+        "unternehmen",
+        "entreprise",
+        "empresa",
+        "azienda",
+        "bedrijf",
+    ],
+    &["jobtitle", "title", "position", "role", "currenttitle", "currentposition"],
+    &["city", "town", "stadt", "ville", "ciudad"],
+];
+
+/// The columns of a table, by what they are used for.
+#[derive(Debug, Default)]
+pub struct Columns {
+    /// The person.
+    pub user: Option<usize>,
+    /// The chat.
+    pub chat: Option<usize>,
+    /// The account.
+    pub account: Option<usize>,
+    /// Each variable of the templates and its column.
+    variables: Vec<(String, usize)>,
+    /// Each field whose column has another name, and that name.
+    pub guesses: Vec<(String, String)>,
+    /// The reasons of an earlier import.
+    pub reason: Option<usize>,
+}
+
+impl Columns {
+    /// Maps the columns; `named` are pairs of field and column from the user.
+    ///
+    /// # Errors
+    /// Returns every field without a column, and every name that is not one.
+    pub fn map(
+        sheet: &Sheet,
+        named: &[(String, String)],
+        templates: &[&Template],
+    ) -> Result<Self, Vec<String>> {
+        let mut map = Mapping { sheet, named, faults: Vec::new(), guesses: Vec::new() };
+        let user = map.field("user", &USER);
+        let chat = if user.is_some() && !map.is_named("chat") { None } else { map.field("chat", &CHAT) };
+        let account = map
+            .field("account", &ACCOUNT)
+            .filter(|place| map.is_named("account") || map.holds_accounts(*place));
+        map.guesses.retain(|(field, _)| field != "account" || account.is_some());
+        if user.is_none() && chat.is_none() && map.faults.is_empty() {
+            let columns = sheet.header.join(", ");
+            map.faults.push(format!(
+                "no column names the person; say which one does, `--column user=COLUMN`, of: {columns}"
+            ));
+        }
+        if user.is_some() && chat.is_some() {
+            map.faults.push("`user` and `chat` exclude each other; name one of them".to_owned());
+        }
+        let mut variables = Vec::new();
+        for template in templates {
+            for variable in template.variables() {
+                if variables.iter().any(|(known, _)| known == variable) {
+                    continue;
+                }
+                match map.variable(variable) {
+                    Some(place) => variables.push((variable.clone(), place)),
+                    None => map.unknown(template.name(), variable),
+                }
+            }
+        }
+        map.unused(&variables);
+        let reason = sheet.header.iter().position(|name| name == REASON);
+        let Mapping { faults, guesses, .. } = map;
+        match faults.is_empty() {
+            true => Ok(Self { user, chat, account, variables, guesses, reason }),
+            false => Err(faults),
+        }
+    }
+
+    /// Returns the values of the templates' variables in a row.
+    pub fn cells<'a>(&'a self, row: &'a Row) -> Vec<Cell<'a>> {
+        let cell = |(name, place): &'a (String, usize)| Cell {
+            name,
+            text: row.cells.get(*place).map_or("", String::as_str),
+        };
+        self.variables.iter().map(cell).collect()
+    }
+}
+
+struct Mapping<'a> {
+    sheet: &'a Sheet,
+    named: &'a [(String, String)],
+    faults: Vec<String>,
+    guesses: Vec<(String, String)>,
+}
+
+impl Mapping<'_> {
+    fn is_named(&self, field: &str) -> bool {
+        self.named.iter().any(|(name, _)| name == field)
+    }
+
+    /// Returns the column that the user named for a field.
+    fn named(&mut self, field: &str) -> Option<usize> {
+        let named = self.named;
+        let (_, column) = named.iter().find(|(name, _)| name == field)?;
+        let header = &self.sheet.header;
+        let exact = header.iter().position(|name| name == column);
+        let found = exact.or_else(|| header.iter().position(|name| normal(name) == normal(column)));
+        match found {
+            Some(place) => self.guess(field, place),
+            None => {
+                let names: Vec<&str> = header.iter().map(String::as_str).collect();
+                let near = nearest(column, &names).map(|near| format!("did you mean {near:?}?"));
+                let fix = near.unwrap_or_else(|| format!("the columns are: {}", header.join(", ")));
+                self.faults.push(format!("`--column {field}={column}` names no column; {fix}"));
+            }
+        }
+        found
+    }
+
+    /// Returns the column with the first of these names that exists.
+    fn field(&mut self, field: &str, names: &[&str]) -> Option<usize> {
+        if self.is_named(field) {
+            return self.named(field);
+        }
+        let place = names.iter().find_map(|name| self.only(field, name))?;
+        self.guess(field, place);
+        Some(place)
+    }
+
+    fn variable(&mut self, variable: &str) -> Option<usize> {
+        if self.is_named(variable) {
+            return self.named(variable);
+        }
+        let name = squashed(variable);
+        let place = self.only(variable, &name).or_else(|| {
+            let others = SYNONYMS.iter().find(|names| names.contains(&name.as_str()))?;
+            others.iter().find_map(|other| self.only(variable, other))
+        })?;
+        self.guess(variable, place);
+        Some(place)
+    }
+
+    /// Returns the column with this name; adds a problem if there are several.
+    fn only(&mut self, field: &str, name: &str) -> Option<usize> {
+        let header = &self.sheet.header;
+        let mut found = (0..header.len()).filter(|place| squashed(&header[*place]) == name);
+        let place = found.next()?;
+        if let Some(second) = found.next() {
+            self.faults.push(format!(
+                "columns {} and {} are both named {:?}; rename the one that is not `{field}`",
+                place + 1,
+                second + 1,
+                header[place]
+            ));
+        }
+        Some(place)
+    }
+
+    /// Remembers a column whose name differs from the field's.
+    fn guess(&mut self, field: &str, place: usize) {
+        let column = &self.sheet.header[place];
+        if column != field {
+            self.guesses.push((field.to_owned(), column.clone()));
+        }
+    }
+
+    fn holds_accounts(&self, place: usize) -> bool {
+        let mut cells = self.sheet.rows.iter().filter_map(|row| row.cells.get(place));
+        cells.any(|cell| cell.starts_with("acc_"))
+    }
+
+    fn unknown(&mut self, template: &str, variable: &str) {
+        let known: Vec<String> = self.sheet.header.iter().map(|name| normal(name)).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        let fix = match nearest(variable, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!(
+                "name its column with `--column {variable}=COLUMN`, of: {}",
+                self.sheet.header.join(", ")
+            ),
+        };
+        self.faults.push(format!("{template} uses `{variable}`, and no column has that name; {fix}"));
+    }
+
+    /// Refuses names of `--column` that nothing uses.
+    fn unused(&mut self, variables: &[(String, usize)]) {
+        let mut known = vec!["user", "chat", "account"];
+        known.extend(variables.iter().map(|(name, _)| name.as_str()));
+        for (field, column) in self.named {
+            if !known.contains(&field.as_str())
+                && !self.faults.iter().any(|fault| fault.contains(&format!("`{field}`")))
+            {
+                let fix = match nearest(field, &known) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("use one of: {}", known.join(", ")),
+                };
+                self.faults.push(format!("`--column {field}={column}`: nothing uses `{field}`; {fix}"));
+            }
+        }
+    }
+}
+
+/// Returns the name of a column as a variable in a template: `first_name` of `First Name`, `firstName` and `prénom` as
+/// `prenom`.
+pub fn normal(name: &str) -> String {
+    let mut found = String::new();
+    let mut was_small = false;
+    for c in name.nfd().filter(|c| !is_combining_mark(*c)) {
+        if c.is_alphanumeric() {
+            if c.is_uppercase() && was_small {
+                found.push('_');
+            }
+            found.extend(c.to_lowercase());
+        } else if !found.is_empty() && !found.ends_with('_') {
+            found.push('_');
+        }
+        was_small = c.is_lowercase();
+    }
+    found.trim_end_matches('_').to_owned()
+}
+
+/// Returns the name without separators, to compare names.
+fn squashed(name: &str) -> String {
+    normal(name).replace('_', "")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mapped(
+        header: &str,
+        row: &str,
+        named: &[(&str, &str)],
+        template: &str,
+    ) -> Result<(Sheet, Columns), Vec<String>> {
+        let sheet = Sheet::read(&format!("{header}\n{row}\n"), None).unwrap();
+        let named: Vec<_> = named.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        let template = Template::parse("hello.txt", template).unwrap();
+        let columns = Columns::map(&sheet, &named, &[&template])?;
+        Ok((sheet, columns))
+    }
+
+    fn guesses(columns: &Columns) -> Vec<String> {
+        columns.guesses.iter().map(|(field, column)| format!("{field} <- {column}")).collect()
+    }
+
+    #[test]
+    fn columns_are_guessed_by_their_names() {
+        let find_tool = "first_name,last_name,linkedin_url,company,headline";
+        let (sheet, columns) =
+            mapped(find_tool, "Jane,Doe,u,Acme,CTO", &[], "{{ first_name }} {{ company }} {{ headline }}")
+                .unwrap();
+        assert_eq!(guesses(&columns), ["user <- linkedin_url"]);
+        let cells = columns.cells(&sheet.rows[0]);
+        assert_eq!(cells.iter().map(|cell| cell.text).collect::<Vec<_>>(), ["Acme", "Jane", "CTO"]);
+        let (_, columns) = mapped(
+            "Vorname,LinkedIn Profil,Profile URL,Account,Company Name,Provider ID",
+            "Jane,a,b,Acme Inc,Acme,ACoA1",
+            &[],
+            "{{ first_name }} {{ company }}",
+        )
+        .unwrap();
+        assert_eq!(
+            guesses(&columns),
+            ["user <- Provider ID", "company <- Company Name", "first_name <- Vorname"]
+        );
+        assert_eq!(columns.account, None, "the name of a company");
+        let (_, columns) = mapped("user,account", "u,acc_1", &[], "x").unwrap();
+        assert_eq!((columns.account, guesses(&columns)), (Some(1), vec![]));
+        let (_, columns) = mapped("chat_id", "c", &[], "x").unwrap();
+        assert_eq!((columns.user, columns.chat), (None, Some(0)));
+    }
+
+    #[test]
+    fn the_user_says_which_column_it_is() {
+        let (_, columns) =
+            mapped("A,B,user", "1,2,3", &[("user", "b"), ("first_name", "A")], "{{ first_name }}").unwrap();
+        assert_eq!(guesses(&columns), ["user <- B", "first_name <- A"]);
+        for (named, told) in [
+            (("user", "C"), "`--column user=C` names no column"),
+            (("usr", "A"), "did you mean `user`?"),
+            (("city", "A"), "nothing uses `city`"),
+        ] {
+            let refused = mapped("A,B,user", "1,2,3", &[named], "x").unwrap_err();
+            assert!(refused.iter().any(|line| line.contains(told)), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_mapped_is_refused_before_the_first_row() {
+        for (header, template, told) in [
+            ("name,mail", "x", "no column names the person"),
+            ("user,first_name", "{{ frist_name }}", "did you mean `first_name`?"),
+            ("user,first_name", "{{ zodiac }}", "`--column zodiac=COLUMN`"),
+            (
+                "user,First Name,first_name",
+                "{{ first_name }}",
+                "columns 2 and 3 are both named \"First Name\"",
+            ),
+        ] {
+            let refused = mapped(header, "1,2", &[], template).unwrap_err();
+            assert!(refused.iter().any(|line| line.contains(told)), "{refused:?}");
+        }
+        mapped("user,City,city", "1,2,3", &[], "x").unwrap();
+    }
+
+    #[test]
+    fn names_of_columns_become_variables() {
+        for (name, variable) in [
+            ("First Name", "first_name"),
+            ("firstName", "first_name"),
+            ("LinkedIn URL", "linked_in_url"),
+            (" Prénom ", "prenom"),
+            ("E-Mail (work)", "e_mail_work"),
+        ] {
+            assert_eq!(normal(name), variable);
+        }
+    }
+}

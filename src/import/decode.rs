@@ -1,0 +1,173 @@
+//! The text of a file: notices byte order marks, UTF-8, UTF-16 and Windows-1252.
+//!
+//! A wrong guess would send `MÃ¼ller` to a person. What is guessed is therefore reported, and bytes that the guess
+//! cannot explain are refused.
+
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+
+/// Number of bytes at the beginning of a file in which UTF-16 without a byte order mark is looked for.
+const SNIFFED: usize = 4096;
+
+/// A decoded file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Decoded {
+    /// The text, without a byte order mark.
+    pub text: String,
+    /// The encoding, as shown to a person: `UTF-16LE`.
+    pub encoding: String,
+    /// Whether a spreadsheet needs a byte order mark to read the same characters in a file of ours.
+    pub wants_bom: bool,
+}
+
+/// Returns what the file is if it cannot be a table as text: "an Excel workbook", and what to do.
+pub fn kind_of_file(bytes: &[u8]) -> Option<(&'static str, &'static str)> {
+    let start = bytes.trim_ascii_start();
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
+    let save = "save the sheet as CSV UTF-8 and import that file";
+    let known: [(&[u8], &str, &str); 7] = [
+        (b"PK\x03\x04", "an Excel workbook or another zip archive", save),
+        (b"\xd0\xcf\x11\xe0", "an old Excel workbook", save),
+        (
+            b"SQLite format 3\0",
+            "a SQLite database",
+            "export its table as CSV: `sqlite3 -header -csv FILE 'SELECT …'`",
+        ),
+        (b"%PDF", "a PDF document", "export the table as CSV"),
+        (
+            b"[",
+            "a JSON array",
+            "`outboxd enqueue FILE` takes messages as JSON, one per line: `jq -c '.[]' FILE`",
+        ),
+        (b"{", "JSON", "`outboxd enqueue FILE` takes messages as JSON, one per line"),
+        (b"<", "HTML or XML", "export the table as CSV"),
+    ];
+    let found = known.into_iter().find(|(mark, ..)| start.starts_with(mark));
+    found.map(|(_, what, fix)| (what, fix))
+}
+
+/// Decodes a file; `named` is the encoding that the user named.
+///
+/// # Errors
+/// Returns why the bytes are not text in the named or in any known encoding.
+pub fn decode(bytes: &[u8], named: Option<&str>) -> Result<Decoded, String> {
+    let forced = named.map(|name| {
+        Encoding::for_label(name.as_bytes()).ok_or_else(|| {
+            format!(
+                "{name:?} is not a known encoding; write a name such as utf-8, windows-1252 or windows-1251"
+            )
+        })
+    });
+    let forced = forced.transpose()?;
+    let marked = Encoding::for_bom(bytes);
+    let (encoding, skip) = match (forced, marked) {
+        (Some(encoding), Some((bom, length))) if encoding == bom => (encoding, length),
+        (Some(encoding), _) => (encoding, 0),
+        (None, Some(marked)) => marked,
+        (None, None) => (guess(bytes), 0),
+    };
+    let rest = bytes.get(skip..).unwrap_or_default();
+    let Some(text) = encoding.decode_without_bom_handling_and_without_replacement(rest) else {
+        let place = std::str::from_utf8(rest).err().map_or(0, |error| error.valid_up_to());
+        let line = 1 + rest[..place].iter().filter(|byte| **byte == b'\n').count();
+        let name = encoding.name();
+        return Err(format!(
+            "line {line} is not text in {name}; save the file as UTF-8, or name its encoding with `--encoding NAME`"
+        ));
+    };
+    if encoding == WINDOWS_1252
+        && forced.is_none()
+        && let Some(odd) = text.chars().find(|c| is_c1(*c))
+    {
+        return Err(format!(
+            "is neither UTF-8 nor Windows-1252 (it holds the byte 0x{:02x}); save it as UTF-8, or name its encoding \
+             with `--encoding NAME`",
+            u32::from(odd)
+        ));
+    }
+    let bom = if marked.is_some() { " with a byte order mark" } else { "" };
+    Ok(Decoded {
+        text: text.into_owned(),
+        encoding: format!("{}{bom}", shown(encoding)),
+        wants_bom: marked.is_some() || encoding != UTF_8,
+    })
+}
+
+/// Returns the encoding of bytes without a byte order mark.
+fn guess(bytes: &[u8]) -> &'static Encoding {
+    let start = &bytes[..bytes.len().min(SNIFFED)];
+    let zeros = |offset: usize| start.iter().skip(offset).step_by(2).filter(|byte| **byte == 0).count();
+    // In UTF-16, one half of each Latin letter and delimiter is zero.
+    let many = start.len() / 8;
+    match (zeros(0), zeros(1)) {
+        (even, odd) if odd > many && even <= many / 4 => UTF_16LE,
+        (even, odd) if even > many && odd <= many / 4 => UTF_16BE,
+        _ if std::str::from_utf8(bytes).is_ok() => UTF_8,
+        _ => WINDOWS_1252,
+    }
+}
+
+/// Returns whether `c` is a control character that Windows-1252 leaves undefined.
+fn is_c1(c: char) -> bool {
+    ('\u{80}'..='\u{9f}').contains(&c)
+}
+
+/// Returns the name as people write it.
+fn shown(encoding: &'static Encoding) -> String {
+    match encoding.name() {
+        "windows-1252" => "Windows-1252".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn utf_16(text: &str, big: bool) -> Vec<u8> {
+        let bytes = |unit: u16| if big { unit.to_be_bytes() } else { unit.to_le_bytes() };
+        text.encode_utf16().flat_map(bytes).collect()
+    }
+
+    #[test]
+    fn the_encoding_is_noticed() {
+        let text = "name,city\r\nZoë Müller,Köln\r\n";
+        let latin: Vec<u8> = text.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+        for (bytes, encoding) in [
+            (text.as_bytes().to_vec(), "UTF-8"),
+            (format!("\u{feff}{text}").into_bytes(), "UTF-8 with a byte order mark"),
+            (utf_16(&format!("\u{feff}{text}"), false), "UTF-16LE with a byte order mark"),
+            (utf_16(&format!("\u{feff}{text}"), true), "UTF-16BE with a byte order mark"),
+            (utf_16(text, false), "UTF-16LE"),
+            (utf_16(text, true), "UTF-16BE"),
+            (latin, "Windows-1252"),
+        ] {
+            let decoded = decode(&bytes, None).unwrap();
+            assert_eq!((decoded.text.as_str(), decoded.encoding.as_str()), (text, encoding));
+        }
+    }
+
+    #[test]
+    fn bytes_that_no_guess_explains_are_refused() {
+        let refused = decode(b"name\n\xcd\xe0\x90\xff\xf0\n", None).unwrap_err();
+        assert!(refused.contains("0x90") && refused.contains("--encoding"), "{refused}");
+        assert_eq!(decode(b"name\n\xc0\xed\xed\xe0\n", Some("windows-1251")).unwrap().text, "name\nАнна\n");
+        let refused = decode(b"a\nb\xff\n", Some("utf-8")).unwrap_err();
+        assert!(refused.starts_with("line 2 is not text in UTF-8"), "{refused}");
+        assert!(decode(b"a", Some("latin-17")).unwrap_err().contains("not a known encoding"));
+    }
+
+    #[test]
+    fn other_files_are_named_as_what_they_are() {
+        for (bytes, what) in [
+            (&b"PK\x03\x04..."[..], "Excel"),
+            (b" [{\"text\": 1}]", "JSON array"),
+            (b"{\"text\": 1}\n", "JSON"),
+            (b"\xef\xbb\xbf{\"text\": 1}\n", "JSON"),
+            (b"SQLite format 3\0", "SQLite"),
+            (b"<html>", "HTML"),
+        ] {
+            assert!(kind_of_file(bytes).is_some_and(|(name, _)| name.contains(what)), "{what}");
+        }
+        assert_eq!(kind_of_file(b"first_name,last_name\n"), None);
+    }
+}

@@ -1,0 +1,24 @@
+//! Turns a table of people into messages: encoding, columns, templates, seats. Pure: no files, no socket, no clock.
+//!
+//! `cli/import/` reads the files, calls this module and sends what it returns. The order is [`decode()`], then
+//! [`Sheet::read`], [`Template::parse`], [`Columns::map`] and, for each row, [`Plan::judge`]. A row that is refused
+//! here is never sent. What is rendered is validated by the daemon like every other message (P7).
+
+mod cells;
+mod columns;
+mod decode;
+mod filters;
+mod front_matter;
+mod people;
+mod seats;
+mod sheet;
+mod template;
+
+pub use cells::Cell;
+pub use columns::{Columns, normal};
+pub use decode::{Decoded, decode, kind_of_file};
+pub use front_matter::FrontMatter;
+pub use people::{Judged, Plan, Step};
+pub use seats::{Seats, person_key};
+pub use sheet::{REASON, Row, Sheet};
+pub use template::{Rendered, Template};

@@ -1,0 +1,253 @@
+//! A row becomes the messages of one person, or the reasons why not.
+//!
+//! All steps of a person are rendered before the first is queued: a row that breaks in step 3 queues nothing.
+
+use std::collections::{BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::columns::Columns;
+use super::seats::{Seats, person_key};
+use super::sheet::Row;
+use super::template::{Rendered, Template};
+use crate::types::Time;
+use crate::types::message::NewAttachment;
+
+/// Largest `meta` of a message, in bytes of JSON.
+const META_BYTES: usize = 4096;
+
+/// One message of the sequence that each person gets.
+#[derive(Debug)]
+pub struct Step {
+    /// How long after the step before; `None` for the first.
+    pub wait: Option<String>,
+    /// Its template.
+    pub template: Template,
+    /// Its files.
+    pub attachments: Vec<NewAttachment>,
+}
+
+/// How rows become messages.
+#[derive(Debug)]
+pub struct Plan {
+    /// The label of all messages.
+    pub campaign: String,
+    /// The names of the columns.
+    pub header: Vec<String>,
+    /// What they are used for.
+    pub columns: Columns,
+    /// The messages of each person.
+    pub steps: Vec<Step>,
+    /// The accounts of people whose row names none.
+    pub seats: Seats,
+    /// Fields that every message gets: `priority`, `expires_at` and the like.
+    pub fields: Map<String, Value>,
+    /// The earliest time of the first step.
+    pub not_before: Option<Timestamp>,
+    seen: HashMap<String, u64>,
+    /// Columns that were too long for `meta` in some row.
+    pub left_out: BTreeSet<String>,
+}
+
+/// What a row becomes.
+#[derive(Debug, PartialEq)]
+pub enum Judged {
+    /// The messages of a person, in the order of the steps, each as the JSON of `POST /v1/messages`.
+    Messages(Vec<Map<String, Value>>),
+    /// Why none is sent.
+    Refused(Vec<String>),
+    /// The same person as in this earlier line.
+    Repeats(u64),
+}
+
+impl Plan {
+    /// Creates a plan without defaults.
+    pub fn new(
+        campaign: String,
+        header: Vec<String>,
+        columns: Columns,
+        steps: Vec<Step>,
+        seats: Seats,
+    ) -> Self {
+        let (fields, seen, left_out) = (Map::new(), HashMap::new(), BTreeSet::new());
+        Self { campaign, header, columns, steps, seats, fields, not_before: None, seen, left_out }
+    }
+
+    /// Turns a row into messages. A person whose row was accepted before is not judged again.
+    pub fn judge(&mut self, row: &Row) -> Judged {
+        if let Some(fault) = &row.fault {
+            return Judged::Refused(vec![fault.clone()]);
+        }
+        let mut reasons = Vec::new();
+        let (field, place) = match (self.columns.user, self.columns.chat) {
+            (Some(place), _) => ("users_ids", place),
+            (None, chat) => ("chat_id", chat.unwrap_or_default()),
+        };
+        let target = row.cells.get(place).map_or("", String::as_str);
+        if target.is_empty() {
+            let fix = if field == "chat_id" {
+                "give the id of the chat"
+            } else {
+                "give the address of the profile or the id of the user"
+            };
+            reasons.push(format!("`{}` is empty; {fix}", self.header[place]));
+        }
+        let key = person_key(target);
+        let own = self.columns.account.and_then(|place| row.cells.get(place)).filter(|own| !own.is_empty());
+        let account = own.map(String::as_str).or_else(|| self.seats.of(&key));
+        if account.is_none() {
+            let column = self.columns.account.map_or("account", |place| &self.header[place]);
+            reasons.push(format!("`{column}` is empty; name the account that sends, or give `--account`"));
+        }
+        let cells = self.columns.cells(row);
+        let mut rendered: Vec<Rendered> = Vec::with_capacity(self.steps.len());
+        for step in &self.steps {
+            match step.template.render(&cells) {
+                Ok(done) => rendered.push(done),
+                Err(more) => reasons.extend(more),
+            }
+        }
+        let (Some(account), true) = (account, reasons.is_empty()) else {
+            let mut once = BTreeSet::new();
+            reasons.retain(|reason| once.insert(reason.clone()));
+            return Judged::Refused(reasons);
+        };
+        if let Some(line) = self.seen.get(&key) {
+            return Judged::Repeats(*line);
+        }
+        let meta = meta(&self.header, self.columns.reason, row, &mut self.left_out);
+        let mut messages = Vec::with_capacity(rendered.len());
+        for (number, (step, rendered)) in self.steps.iter().zip(rendered).enumerate() {
+            let mut message = self.fields.clone();
+            message.insert("account_id".to_owned(), account.into());
+            message.insert(field.to_owned(), target.into());
+            message.insert("campaign".to_owned(), self.campaign.as_str().into());
+            message.insert("step".to_owned(), (number + 1).into());
+            message.insert("meta".to_owned(), Value::Object(meta.clone()));
+            if let Some(not_before) = self.not_before.filter(|_| number == 0) {
+                message.insert("not_before".to_owned(), json!(Time(not_before)));
+            }
+            add(&mut message, step, rendered);
+            messages.push(message);
+        }
+        self.seen.insert(key, row.line);
+        Judged::Messages(messages)
+    }
+
+    /// Returns where a user finds the field with a problem: the column, the template or the flag.
+    pub fn place_of(&self, field: &str, step: usize) -> String {
+        let column = |place: Option<usize>| place.map(|place| format!("`{}`", self.header[place]));
+        let template = self.steps.get(step).map_or("", |step| step.template.name());
+        let found = match field.split(['.', '[']).next().unwrap_or_default() {
+            "users_ids" => column(self.columns.user),
+            "chat_id" => column(self.columns.chat),
+            "account_id" => column(self.columns.account).or_else(|| Some("`--account`".to_owned())),
+            "text" => Some(template.to_owned()),
+            "specifics" | "attachments" => Some(format!("{template}, `{field}`")),
+            "wait" => Some(format!("`--step`, wait of {template}")),
+            _ => None,
+        };
+        found.unwrap_or_else(|| if field.is_empty() { String::new() } else { format!("`{field}`") })
+    }
+}
+
+/// Adds what the step and its template say.
+fn add(message: &mut Map<String, Value>, step: &Step, rendered: Rendered) {
+    let settings = step.template.settings();
+    let attachment = |file: &NewAttachment| {
+        let mut file = json!(file);
+        if let Some(file) = file.as_object_mut() {
+            file.retain(|_, value| !value.is_null());
+        }
+        file
+    };
+    let files =
+        (!step.attachments.is_empty()).then(|| step.attachments.iter().map(attachment).collect::<Value>());
+    let fields = [
+        ("wait", step.wait.as_deref().map(Value::from)),
+        ("text", Some(rendered.text.into())),
+        ("specifics", rendered.specifics),
+        ("typing", settings.typing.map(Value::from)),
+        ("attachments", files),
+    ];
+    message.extend(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+}
+
+/// Returns the cells of a row by the names of their columns; leaves out the longest until they fit.
+fn meta(
+    header: &[String],
+    reason: Option<usize>,
+    row: &Row,
+    left_out: &mut BTreeSet<String>,
+) -> Map<String, Value> {
+    let mut meta = Map::new();
+    for (place, (name, cell)) in header.iter().zip(&row.cells).enumerate() {
+        if Some(place) != reason && !cell.is_empty() {
+            meta.insert(name.clone(), cell.as_str().into());
+        }
+    }
+    while json!(meta).to_string().len() > META_BYTES {
+        let length = |value: &Value| value.as_str().map_or(0, str::len);
+        let Some((longest, _)) = meta.iter().max_by_key(|(_, value)| length(value)) else { break };
+        let longest = longest.clone();
+        meta.remove(&longest);
+        left_out.insert(longest);
+    }
+    meta
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::Sheet;
+
+    fn plan(text: &str, templates: &[&str], accounts: &[&str]) -> (Plan, Vec<Row>) {
+        let sheet = Sheet::read(text, None).unwrap();
+        let name = |number: usize| format!("{}.txt", number + 1);
+        let parse = |(number, text): (usize, &&str)| Template::parse(&name(number), text).unwrap();
+        let templates: Vec<Template> = templates.iter().enumerate().map(parse).collect();
+        let columns = Columns::map(&sheet, &[], &templates.iter().collect::<Vec<_>>()).unwrap();
+        let step = |(number, template)| Step {
+            wait: (number > 0).then(|| "3 days".to_owned()),
+            template,
+            attachments: Vec::new(),
+        };
+        let steps = templates.into_iter().enumerate().map(step).collect();
+        let seats = Seats::new(accounts.iter().map(|account| (*account).to_owned()).collect());
+        (Plan::new("autumn".to_owned(), sheet.header, columns, steps, seats), sheet.rows)
+    }
+
+    #[test]
+    fn a_row_becomes_all_steps_or_none() {
+        let text = "user,first_name,company,refused_because\nACoA1,Jane,Acme,old\nACoA2,John,,\n,,,x\n";
+        let (mut plan, rows) = plan(text, &["Hi {{ first_name }}", "At {{ company }}?"], &["acc_1"]);
+        let Judged::Messages(messages) = plan.judge(&rows[0]) else { panic!("refused") };
+        let meta = json!({"user": "ACoA1", "first_name": "Jane", "company": "Acme"});
+        let first = json!({"account_id": "acc_1", "users_ids": "ACoA1", "campaign": "autumn", "step": 1, "meta": meta, "text": "Hi Jane"});
+        let second = json!({"account_id": "acc_1", "users_ids": "ACoA1", "campaign": "autumn", "step": 2, "wait": "3 days", "meta": meta, "text": "At Acme?"});
+        assert_eq!(json!(messages), json!([first, second]));
+        let Judged::Refused(reasons) = plan.judge(&rows[1]) else { panic!("accepted") };
+        assert!(reasons[0].starts_with("`company` is empty"), "{reasons:?}");
+        let Judged::Refused(reasons) = plan.judge(&rows[2]) else { panic!("accepted") };
+        assert_eq!(reasons.len(), 3, "{reasons:?}");
+    }
+
+    #[test]
+    fn two_rows_of_one_person_are_one_person() {
+        let text = "linkedin_url,first_name\nlinkedin.com/in/jane,\nhttps://www.linkedin.com/in/Jane/,Jane\nlinkedin.com/in/jane?x=y,Janet\n";
+        let (mut plan, rows) = plan(text, &["Hi {{ first_name }}"], &["acc_1", "acc_2"]);
+        assert!(matches!(plan.judge(&rows[0]), Judged::Refused(_)));
+        assert!(matches!(plan.judge(&rows[1]), Judged::Messages(_)));
+        assert_eq!(plan.judge(&rows[2]), Judged::Repeats(3));
+    }
+
+    #[test]
+    fn cells_that_do_not_fit_into_meta_are_left_out() {
+        let text = format!("user,about,city\nACoA1,{},Köln\n", "x".repeat(5000));
+        let (mut plan, rows) = plan(&text, &["Hi"], &["acc_1"]);
+        let Judged::Messages(messages) = plan.judge(&rows[0]) else { panic!("refused") };
+        assert_eq!(messages[0]["meta"], json!({"user": "ACoA1", "city": "Köln"}));
+        assert_eq!(plan.left_out.iter().collect::<Vec<_>>(), ["about"]);
+    }
+}
