@@ -14,6 +14,7 @@ use crate::domain::caps::{self, Cap, Window};
 use crate::domain::field_error::nearest;
 use crate::domain::kind::Kind;
 use crate::domain::parse_error::ParseError;
+use crate::domain::placeholders::Placeholders;
 use crate::domain::policy::{Breaks, Caps, Cooldown, Order, Rhythm, Shape, WarmUp};
 use crate::domain::rule_text::{parse_break_after, parse_ramp, parse_weights};
 
@@ -33,6 +34,20 @@ fn parsed<T>(
 ) -> Option<T> {
     let config::ValueKind::String(text) = &leaf.value else { return None };
     parse(text).map_err(|fault| reader.add(leaf, &fault.what, fault.fix)).ok()
+}
+
+/// Reads the regular expressions of texts that count, or do not count, as unfilled placeholders.
+pub(super) fn placeholders(reader: &mut Reader<'_>) -> Placeholders {
+    let [more, meant] = ["limits.placeholders", "limits.placeholders_meant"].map(|key| {
+        let leaf = reader.leaf(key);
+        let regex = Placeholders::regex(reader.text(leaf).unwrap_or_default());
+        let told = |problem: String| {
+            let fix = "write a regular expression, such as '\\[\\[.+?\\]\\]', or \"\" for none";
+            reader.add(leaf, &format!("is not usable as a regular expression: {problem}"), fix);
+        };
+        regex.map_err(told).ok().flatten()
+    });
+    Placeholders::new(more, meant)
 }
 
 pub(super) fn rhythm(reader: &mut Reader<'_>, account: Option<&str>) -> Rhythm {

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::domain::placeholders::Placeholders;
 use crate::domain::policy::Policies;
 use crate::domain::validate::ValidationLimits;
 use keys::Keys;
@@ -134,6 +135,8 @@ pub struct WebhookSettings {
 pub struct LimitSettings {
     /// Maximum length of a text, in characters.
     pub text_chars: usize,
+    /// What counts as an unfilled placeholder in a text.
+    pub placeholders: Placeholders,
     /// Maximum total size of the files of one message, in bytes after decoding.
     pub attachment_bytes: usize,
 }
@@ -317,6 +320,7 @@ impl Settings {
             webhooks: webhooks::read(reader),
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),
+                placeholders: limits::placeholders(reader),
                 attachment_bytes: reader.size("limits.attachment_bytes", 1..=1 << 30),
             },
             attachments: AttachmentSettings { roots: reader.folders("attachments.roots") },
@@ -370,6 +374,7 @@ impl Settings {
         ValidationLimits {
             max_text_chars: self.limits.text_chars,
             known_accounts: self.accounts.known_only.then(known),
+            placeholders: self.limits.placeholders.clone(),
         }
     }
 }

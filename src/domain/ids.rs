@@ -164,6 +164,21 @@ pub fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
+/// Names the first character of a text that no one can see and that changes what the text is: a control character, or
+/// an override of the writing direction.
+pub(super) fn misleading(text: &str) -> Option<String> {
+    let is_bad = |c: char| {
+        c.is_control() && !matches!(c, '\n' | '\r' | '\t' | '\u{85}') || matches!(c, '\u{202d}' | '\u{202e}')
+    };
+    let (at, c) = text.char_indices().find(|(_, c)| is_bad(*c))?;
+    let line = 1 + text[..at].matches('\n').count();
+    Some(match c {
+        '\0' => "holds a NUL character".to_owned(),
+        c if c.is_control() => format!("holds the control character U+{:04X} in line {line}", u32::from(c)),
+        c => format!("holds U+{:04X} in line {line}, which reverses the text after it", u32::from(c)),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

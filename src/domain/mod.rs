@@ -19,7 +19,7 @@ pub mod meta;
 pub mod observed;
 pub mod outcome;
 pub mod parse_error;
-mod placeholders;
+pub mod placeholders;
 pub mod policy;
 pub mod reason;
 pub mod rule_text;

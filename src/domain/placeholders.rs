@@ -10,6 +10,64 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+/// What the configuration adds to the built-in forms (`limits.placeholders`, `limits.placeholders_meant`).
+#[derive(Debug, Clone, Default)]
+pub struct Placeholders {
+    /// Further placeholders.
+    more: Option<Regex>,
+    /// Found placeholders that are meant.
+    meant: Option<Regex>,
+}
+
+impl PartialEq for Placeholders {
+    fn eq(&self, other: &Self) -> bool {
+        let text = |regex: &Option<Regex>| regex.as_ref().map(|regex| regex.as_str().to_owned());
+        text(&self.more) == text(&other.more) && text(&self.meant) == text(&other.meant)
+    }
+}
+
+impl Eq for Placeholders {}
+
+impl Placeholders {
+    /// Combines the built-in forms with regular expressions of the configuration.
+    pub fn new(more: Option<Regex>, meant: Option<Regex>) -> Self {
+        Self { more, meant }
+    }
+
+    /// Compiles a regular expression of the configuration; `""` is none.
+    ///
+    /// # Errors
+    /// Returns why it is not one, or that it matches every text.
+    pub fn regex(text: &str) -> Result<Option<Regex>, String> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let regex = Regex::new(text).map_err(|error| {
+            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })?;
+        if regex.is_match("") {
+            Err("it matches the empty text, and so every text".to_owned())
+        } else {
+            Ok(Some(regex))
+        }
+    }
+
+    /// Returns the first unfilled placeholder in `text`.
+    pub(super) fn find(&self, text: &str) -> Option<String> {
+        let mut text = text.to_owned();
+        loop {
+            let more =
+                self.more.as_ref().and_then(|more| more.find(&text)).map(|found| found.as_str().to_owned());
+            let found = more.or_else(|| find(&text))?;
+            if !self.meant.as_ref().is_some_and(|meant| meant.is_match(&found)) || found.is_empty() {
+                return Some(found);
+            }
+            // A word in its place, so that the greeting before it does not look empty.
+            text = text.replace(&found, "x");
+        }
+    }
+}
+
 /// Names of personal data, in lower case and without separators between their parts.
 const DATA: [&str; 60] = [
     "firstname",
@@ -111,8 +169,8 @@ fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("a test compiles it")
 }
 
-/// Returns the first unfilled placeholder in `text`.
-pub(super) fn find(text: &str) -> Option<String> {
+/// Returns the first unfilled placeholder of a built-in form in `text`.
+fn find(text: &str) -> Option<String> {
     if NO_TEXT.contains(&text.trim()) {
         return Some(text.trim().to_owned());
     }
@@ -136,7 +194,9 @@ fn around_a_word(text: &str) -> Option<String> {
         let is_quoted = whole.as_str().starts_with('«') && !word.contains(['_', ' ']);
         let is_code = (in_angles && is_short) || is_quoted;
         if DATA.contains(&letters.as_str()) && !is_code {
-            return Some(whole.as_str().to_owned());
+            // The pattern looks at the character after a bracket.
+            let end = whole.as_str().find(']').filter(|_| whole.as_str().starts_with('['));
+            return Some(whole.as_str()[..end.map_or(whole.len(), |end| end + 1)].to_owned());
         }
         from = whole.start() + whole.as_str().chars().next().map_or(1, char::len_utf8);
     }

@@ -1,7 +1,7 @@
 //! Tests of the placeholder search: texts with unfilled placeholders are found, ordinary texts in many languages
 //! are not.
 
-use super::find;
+use super::{Placeholders, find};
 
 #[test]
 fn what_a_template_left_unfilled_is_found() {
@@ -57,7 +57,7 @@ fn what_a_template_left_unfilled_is_found() {
     );
 }
 
-/// Ordinary texts in ten languages and more, with brackets, prices, code and smileys.
+/// Over 200 ordinary texts in ten languages and more, with brackets, prices, code and smileys; our own.
 const HARMLESS: &[&str] = &[
     // English
     "Hi Jane, how are you?",
@@ -136,6 +136,161 @@ const HARMLESS: &[&str] = &[
     // Swedish
     "Hej Anna, har du tid?",
     "Hej! Vi söker en utvecklare.",
+    // English, more
+    "Hi Sam,\n\nquick one: are you free on Tuesday [10:00 CET]?",
+    "Hey! Saw your talk :) [great slides, btw]",
+    "Salary band: {90-110k} EUR, bonus 10%",
+    "Re: [EXT] your application",
+    "We use {curly} braces and [square] ones at random.",
+    "Loved the {} vs [] debate ;)",
+    "Ping me at jane@example.com, <3",
+    "Our stack: <React>, <Go>, <Postgres>",
+    "Rates: <100 = free, >100 = 5%",
+    "p95 < 20 ms && p99 > 5 ms",
+    "SELECT name FROM people WHERE id = $1;",
+    "printf(\"%s %d%%\\n\", name, 5);",
+    "f\"{x:.2f}\" or \"%(x)s\", your call",
+    "Try {{ }} in a Go template.",
+    "Dear all,",
+    "Hello again, Jo!",
+    "Hi — short version below.",
+    "Hi, I hope this finds you well.",
+    "None of us is undefined ;)",
+    "The value was null, so we skipped it.",
+    "N/A for this role, I am afraid.",
+    // German, more
+    "Hallo Frau Dr. Meier, haben Sie kurz Zeit?",
+    "Guten Tag, wir suchen eine Teamleitung (m/w/d).",
+    "Lieber Jan, danke für die Vernetzung :)",
+    "Hallo zusammen, ich melde mich morgen.",
+    "Die Stelle ist in München [oder remote].",
+    "Wir zahlen 80 % des Tickets {ÖPNV}.",
+    "Sehr geehrter Herr Müller,\nvielen Dank für Ihre Antwort.",
+    "„Firma“ ist ein altes Wort.",
+    "Kosten: 1.200,50 € (netto), 19 % MwSt.",
+    "Hi Nina, magst du Rust <3?",
+    "Stand: [3/5] erledigt, Rest folgt",
+    "Hallo nochmal, kurze Nachfrage!",
+    "Titel und Position klären wir später.",
+    "In der Datei steht <datei>.",
+    "Grüße aus Köln {und bis bald}",
+    // French, more
+    "Bonjour Mme Petit, avez-vous cinq minutes ?",
+    "Bonjour, je vous contacte pour un poste [CDI].",
+    "Salut Paul, ça va ? ;)",
+    "Cher Monsieur Renard, merci pour votre réponse.",
+    "Rémunération : 55 k€ [fixe] + 10 % variable",
+    "Le poste est à Lyon {ou à distance}.",
+    "Votre « Nom » figure sur la liste.",
+    "Bonjour à tous,",
+    "Merci ! :-]",
+    "Voir la page <accueil>",
+    "Chère équipe, bravo !",
+    "100 % télétravail, 0 % stress",
+    "Le nom de l’entreprise viendra plus tard.",
+    "Bonsoir, une question rapide…",
+    // Spanish, more
+    "Hola Nil, ¿cómo va todo?",
+    "Buenos días, buscamos a alguien en Madrid [híbrido].",
+    "Estimado señor García, gracias por su tiempo.",
+    "Querida Lucía, un saludo.",
+    "Sueldo: 45.000 € {brutos} al año",
+    "Hola a todos, ¿qué tal?",
+    "El 50 % de descuento, 20 % más para socios",
+    "El nombre de la empresa es lo de menos.",
+    "¡Gracias! :-)",
+    "Hola, una pregunta rápida.",
+    "Escríbeme a <correo>",
+    "«Empresa» es solo una palabra",
+    "Nos vemos el [lunes]",
+    "¿Te interesa? Sí / No [marca uno]",
+    // Italian, more
+    "Ciao Marta, hai due minuti?",
+    "Buongiorno a tutti,",
+    "Gentile dottoressa Bianchi, la ringrazio.",
+    "Cara Anna, a presto!",
+    "Stipendio: 40.000 € [lordi]",
+    "La sede è a Torino {o da remoto}.",
+    "Caro Paolo, come stai?",
+    "Il 30% in più, [da confermare]",
+    "Nome e cognome li trovo sul profilo.",
+    "Ciao, una domanda veloce.",
+    "«Azienda» o «ditta»?",
+    "Ci sentiamo [domani]? :)",
+    "Grazie mille <3",
+    "Buongiorno, cerchiamo un CTO.",
+    // Portuguese, more
+    "Olá Ana, tens cinco minutos?",
+    "Oi Pedro, tudo certo? :)",
+    "Prezado Senhor Costa, obrigado.",
+    "Vaga em Porto [presencial]",
+    "Salário: R$ 12.000 {CLT}",
+    "Olá a todos,",
+    "Prezada Maria, segue o link.",
+    "O nome da empresa vem depois.",
+    "50% agora, 50% depois",
+    "Oi, rapidinho!",
+    "Veja <aqui>",
+    "Até [sexta]!",
+    "Boa tarde, tudo bem?",
+    "«Nome» é só uma palavra",
+    // Dutch, more
+    "Hoi Jeroen, heb je even?",
+    "Beste mevrouw De Vries, dank u wel.",
+    "Salaris: 4.500 euro [bruto]",
+    "Hallo allemaal,",
+    "Hoi, korte vraag!",
+    "De functie is in Utrecht {of thuis}.",
+    "80% thuis, 20% kantoor",
+    "Zie <bijlage>",
+    "Tot [maandag] :)",
+    "Naam en bedrijf staan in je profiel.",
+    "Dag Piet, alles kits?",
+    "Beste Sanne, leuk profiel!",
+    "Bedankt <3",
+    "Heb je interesse? Ja/nee [kies]",
+    // Polish, more
+    "Cześć Aniu, masz chwilę?",
+    "Dzień dobry, szukamy testera [zdalnie].",
+    "Szanowna Pani, dziękuję za odpowiedź.",
+    "Wynagrodzenie: 20 000 zł {brutto}",
+    "Cześć wszystkim,",
+    "Hej, krótkie pytanie!",
+    "50% zdalnie, 50% w biurze",
+    "Do [piątku]! :)",
+    "Imię i firma są w profilu.",
+    "Zobacz <link>",
+    "Dzień dobry Panie Janie, pozdrawiam.",
+    "Cześć, co słychać?",
+    "Dzięki <3",
+    // Swedish, more
+    "Hej Lars, har du en minut?",
+    "Hej, snabb fråga!",
+    "Lön: 50 000 kr [före skatt]",
+    "Tjänsten är i Malmö {eller på distans}.",
+    "Hej på er,",
+    "Se <bilaga>",
+    "Vi hörs på [måndag] :)",
+    "Namn och företag står i profilen.",
+    "80 % kontor, 20 % hemma",
+    "Tack <3",
+    "Hej Åsa, kul profil!",
+    "Hallå, är du där?",
+    "Bästa Eva, tack för svaret.",
+    // Turkish, more
+    "Merhaba Can, bir dakikan var mı?",
+    "Merhaba, kısa bir soru!",
+    "Maaş: 90.000 TL [net]",
+    "İş İstanbul’da {ya da uzaktan}.",
+    "Sayın Yılmaz, teşekkür ederim.",
+    "%50 şimdi, %50 sonra",
+    "[Pazartesi] görüşürüz :)",
+    "Ad ve şirket profilde var.",
+    "Bkz. <ek>",
+    "Selam, nasılsın?",
+    "Teşekkürler <3",
+    "Merhabalar,",
+    "%20 indirim [sınırlı], %30 üyelere",
     // Turkish, Japanese, Arabic
     "Merhaba Ayşe, nasılsın?",
     "こんにちは、田中さん。[東京] のポジションです。",
@@ -143,8 +298,29 @@ const HARMLESS: &[&str] = &[
 ];
 
 #[test]
-fn what_people_write_is_no_placeholder() {
+fn what_people_write_is_not_a_placeholder() {
+    assert!(HARMLESS.len() >= 200, "{}", HARMLESS.len());
     for text in HARMLESS {
         assert_eq!(find(text), None, "{text:?}");
+    }
+}
+
+#[test]
+fn the_configuration_adds_forms_and_exceptions() {
+    let regex = |text: &str| Placeholders::regex(text).unwrap();
+    let own = Placeholders::new(regex(r"\[\[.+?\]\]|__[A-Z]+__"), regex(r"^\[Name\]$"));
+    for (text, found) in [
+        ("Hi [[first]], hello", Some("[[first]]")),
+        ("Hi __NAME__", Some("__NAME__")),
+        ("Write [Name] here", None),
+        ("Hi [Name], and {{x}}", Some("{{x}}")),
+        ("Dear [Name],", None),
+        ("Dear [Title],", Some("[Title]")),
+        ("Hi Jane", None),
+    ] {
+        assert_eq!(own.find(text).as_deref(), found, "{text}");
+    }
+    for (text, told) in [("(", "unclosed group"), ("x*", "matches the empty text")] {
+        assert!(Placeholders::regex(text).unwrap_err().contains(told), "{text}");
     }
 }

@@ -14,9 +14,10 @@ use super::field_error::{FieldError, FieldErrorCode};
 use super::ids::{self, IdOf, is_invisible};
 use super::lane::Precedence;
 use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessage, Target, UserId};
+use super::placeholders::Placeholders;
 use super::specifics::Specifics;
 use super::step::Step;
-use super::{meta, placeholders, validate_step};
+use super::{meta, validate_step};
 
 /// Configured limits of the validation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct ValidationLimits {
     pub max_text_chars: usize,
     /// `Some`: only these accounts are accepted (`accounts.known_only`).
     pub known_accounts: Option<HashSet<AccountId>>,
+    /// What counts as an unfilled placeholder.
+    pub placeholders: Placeholders,
 }
 
 impl Draft {
@@ -57,7 +60,7 @@ impl Draft {
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
         let text = faults.text(self.text, wordless, rules);
         if self.allow_placeholders != Some(true) {
-            faults.all_filled_in(text.as_deref(), &extras);
+            faults.all_filled_in(text.as_deref(), &extras, &rules.placeholders);
         }
         let not_before = faults.time("not_before", self.not_before);
         let expires_at = faults.time("expires_at", self.expires_at);
@@ -307,8 +310,8 @@ impl Faults {
             self.add(FieldErrorCode::MissingField, "text", "is empty", "give the text to send");
             return None;
         }
-        if text.contains('\0') {
-            self.add(FieldErrorCode::InvalidValue, "text", "holds a NUL character", "remove it");
+        if let Some(problem) = ids::misleading(&text) {
+            self.add(FieldErrorCode::InvalidValue, "text", problem, "remove it");
             return None;
         }
         let chars = text.chars().count();
@@ -336,15 +339,16 @@ impl Faults {
         meta::checked(meta?).map_err(|refusal| self.0.push(refusal)).ok()
     }
 
-    fn all_filled_in(&mut self, text: Option<&str>, extras: &Extras) {
-        self.filled_in("text", text);
-        self.filled_in("specifics", extras.specifics.as_ref().and_then(Specifics::subject));
-        self.filled_in("name", extras.name.as_deref());
+    fn all_filled_in(&mut self, text: Option<&str>, extras: &Extras, placeholders: &Placeholders) {
+        let subject = extras.specifics.as_ref().and_then(Specifics::subject);
+        for (field, text) in [("text", text), ("specifics", subject), ("name", extras.name.as_deref())] {
+            self.filled_in(field, text, placeholders);
+        }
     }
 
     /// Refuses unfilled template placeholders.
-    fn filled_in(&mut self, field: &str, text: Option<&str>) {
-        if let Some(found) = text.and_then(placeholders::find) {
+    fn filled_in(&mut self, field: &str, text: Option<&str>, placeholders: &Placeholders) {
+        if let Some(found) = text.and_then(|text| placeholders.find(text)) {
             let problem = format!("holds {found:?}, which looks like a value that was not filled in");
             let fix = "fill it in, or set `allow_placeholders` if it is meant";
             self.add(FieldErrorCode::InvalidValue, field, problem, fix);

@@ -5,7 +5,7 @@
 use super::*;
 
 fn rules() -> ValidationLimits {
-    ValidationLimits { max_text_chars: 20, known_accounts: None }
+    ValidationLimits { max_text_chars: 20, known_accounts: None, placeholders: Placeholders::default() }
 }
 
 fn now() -> Timestamp {

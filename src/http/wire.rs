@@ -221,8 +221,16 @@ pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
             let fix = "write one object a line, or send the array as application/json";
             refuse("the body is a JSON array, and one JSON object a line is expected", fix)
         }
+        Some(b'{') if first == b"{" => {
+            let fix = "write each object on one line: `jq -c . FILE`";
+            refuse("the body is JSON over several lines, and one JSON object a line is expected", fix)
+        }
+        Some(b'P') if first.starts_with(b"PK\x03\x04") => {
+            let fix = "save the sheet as CSV, and queue it with `outboxd import`";
+            refuse("the body is an Excel workbook, and one JSON object a line is expected", fix)
+        }
         Some(byte) if *byte != b'{' && first.iter().any(|byte| matches!(byte, b',' | b';' | b'\t')) => {
-            let fix = "write each row as a JSON object on a line of its own, such as {\"account_id\": …, \"users_ids\": …, \"text\": …}";
+            let fix = "write each row as a JSON object on a line of its own, such as {\"account_id\": …, \"users_ids\": …, \"text\": …}; `outboxd import` takes CSV";
             refuse("the body is a CSV table, and one JSON object a line is expected", fix)
         }
         _ => Ok(()),

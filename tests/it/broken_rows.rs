@@ -78,6 +78,8 @@ async fn what_cannot_be_meant_is_refused_by_every_way_in() {
         ("acc_1", "ACoA1", "Hi , how are you?", "allow_placeholders"),
         ("acc_1", "ACoA1", "Hi nan, how are you?", "allow_placeholders"),
         ("acc_1", "ACoA1", "undefined", "allow_placeholders"),
+        ("acc_1", "ACoA1", "Hi\nJane\u{1b}[2J", "control character U+001B in line 2"),
+        ("acc_1", "ACoA1", "Hi \u{202e}enaJ", "U+202E in line 1"),
     ];
     for (account, user, text, says) in rows {
         for (way, verdict) in verdicts(&env, &daemon, account, user, text).await.into_iter().enumerate() {
@@ -152,6 +154,12 @@ async fn files_of_other_programs_are_read_or_named_as_what_they_are() {
     std::fs::write(env.path("array.json"), format!("[{row}]")).unwrap();
     let (ok, said) = run(env.outboxd(&["enqueue", "array.json"]), "");
     assert!(!ok && said.contains("JSON array") && said.lines().count() == 1, "{said}");
+    std::fs::write(env.path("long.json"), format!("{row:#}")).unwrap();
+    let (ok, said) = run(env.outboxd(&["enqueue", "long.json"]), "");
+    assert!(!ok && said.contains("JSON over several lines") && said.lines().count() == 1, "{said}");
+    std::fs::write(env.path("people.xlsx"), "PK\u{3}\u{4}\u{14}\0\n\0").unwrap();
+    let (ok, said) = run(env.outboxd(&["enqueue", "people.xlsx"]), "");
+    assert!(!ok && said.contains("Excel workbook") && said.lines().count() == 1, "{said}");
     daemon.stop().await;
 }
 

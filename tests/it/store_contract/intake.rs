@@ -17,7 +17,11 @@ fn insert(queue: &Queue, columns: &str, values: &str) -> i64 {
 
 /// Validates a row and returns its admission or rejection.
 fn admission(row: &Inserted, now: jiff::Timestamp) -> Admission {
-    let rules = outboxd::domain::validate::ValidationLimits { max_text_chars: 100, known_accounts: None };
+    let rules = outboxd::domain::validate::ValidationLimits {
+        max_text_chars: 100,
+        known_accounts: None,
+        placeholders: outboxd::domain::placeholders::Placeholders::default(),
+    };
     let judged = match row.draft.clone() {
         Ok(draft) => draft.validate(&rules, now).map_err(|refusals| refusals[0].to_string()),
         Err(why) => Err(why),
