@@ -193,7 +193,7 @@ CREATE TABLE messages (
   step_key     TEXT,                  -- whom its step is for: 'user:' and the user id, or the account and the chat
   step_sent_at TEXT,                  -- when the step before it was sent
   wait_until   TEXT,                  -- when its wait ends; NULL until the step before was sent
-  held_at      TEXT,                  -- since when a stop interrupts its wait
+  wait_held_at TEXT,                  -- since when a stop interrupts its wait
   attempts     INTEGER NOT NULL DEFAULT 0,
   retries      INTEGER NOT NULL DEFAULT 0,
   sent_at      TEXT,
@@ -204,6 +204,8 @@ CREATE TABLE messages (
   created_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   updated_at   TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   run          INTEGER,               -- the daemon's run that admitted it; NULL until then
+  held_at      TEXT,                  -- queued: held since then, until a person or a program releases it
+  edits        INTEGER NOT NULL DEFAULT 0,  -- how often it was edited or moved; a send is of the last edit or of none
   revision     INTEGER NOT NULL DEFAULT 0,  -- the daemon increments it with each change; other programs do not
 
   CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
@@ -529,10 +531,14 @@ BEGIN
    WHERE NEW.step_sent_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: wait_until belongs to the daemon; leave it out; use wait')
    WHERE NEW.wait_until IS NOT NULL;
-  SELECT RAISE(ABORT, 'outboxd: held_at belongs to the daemon; leave it out')
-   WHERE NEW.held_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: wait_held_at belongs to the daemon; leave it out')
+   WHERE NEW.wait_held_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: revision belongs to the daemon; leave it out')
    WHERE NEW.revision IS NOT 0;
+  SELECT RAISE(ABORT, 'outboxd: held_at belongs to the daemon; leave it out')
+   WHERE NEW.held_at IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: edits belongs to the daemon; leave it out')
+   WHERE NEW.edits IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
    WHERE NEW.attempts IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: retries belongs to the daemon; leave it out')
@@ -683,6 +689,10 @@ WHEN NEW.state <> OLD.state AND NOT CASE OLD.state
                       OR NEW.state = 'review'
   WHEN 'uncertain' THEN NEW.state = 'sent' OR NEW.state = 'queued' OR NEW.state = 'review'
   WHEN 'review' THEN NEW.state = 'sent' OR NEW.state = 'queued' OR NEW.state = 'cancelled'
+  WHEN 'failed' THEN NEW.state = 'queued'
+  WHEN 'cancelled' THEN NEW.state = 'queued'
+  WHEN 'expired' THEN NEW.state = 'queued'
+  WHEN 'rejected' THEN NEW.state = 'queued'
   ELSE 0 END
 BEGIN
   SELECT RAISE(ABORT, 'outboxd: a message cannot make this change of state; docs/lifecycle.md shows those it can');
@@ -697,6 +707,16 @@ BEGIN
    WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);
   UPDATE counts SET n = n + 1 WHERE account_id = NEW.account_id AND state = NEW.state;
   UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
+END;
+
+-- A message that is moved to another account is counted there.
+CREATE TRIGGER messages_changed_account AFTER UPDATE OF account_id ON messages WHEN NEW.account_id <> OLD.account_id
+BEGIN
+  INSERT INTO counts (account_id, state, n)
+  SELECT NEW.account_id, NEW.state, 0
+   WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);
+  UPDATE counts SET n = n + 1 WHERE account_id = NEW.account_id AND state = NEW.state;
+  UPDATE counts SET n = n - 1 WHERE account_id = OLD.account_id AND state = OLD.state;
 END;
 
 -- The message that blocks each queued message: the step before it until its own wait is computed, an unsettled message of
@@ -876,14 +896,14 @@ END;
 CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
   options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
   allow_repeat, allow_placeholders, stop_on_reply, step, wait, meta, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
-  thread, lane, step_key, step_sent_at, wait_until, held_at, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, revision ON messages
+  thread, lane, step_key, step_sent_at, wait_until, wait_held_at, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, held_at, edits, revision ON messages
 WHEN NEW.revision IS NOT OLD.revision + 1
 BEGIN
-  SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; take one back with: outboxd cancel <id>, then INSERT what should go instead');
+  SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; use outboxd edit, move, priority, hold, release, retry or cancel, or INSERT INTO message_commands (docs/sql.md)');
 END;
 
 -- Messages are never deleted; `outboxd cancel` cancels one.
 CREATE TRIGGER messages_delete BEFORE DELETE ON messages
 BEGIN
-  SELECT RAISE(ABORT, 'outboxd: messages are not deleted; cancel them with: outboxd cancel <id>');
+  SELECT RAISE(ABORT, 'outboxd: messages are not deleted; cancel them with: outboxd cancel <id>, or INSERT INTO message_commands (message_id, command) VALUES (<id>, ''cancel'')');
 END;

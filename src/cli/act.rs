@@ -16,16 +16,6 @@ use super::{Globals, Json, render};
 use crate::types::account::{PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::message::Cancelled;
 
-/// `outboxd cancel`.
-#[derive(Debug, Args)]
-pub(super) struct Cancel {
-    /// Ids of the messages
-    #[arg(required = true, value_name = "ID", value_parser = parse_id)]
-    ids: Vec<String>,
-    #[command(flatten)]
-    json: Json,
-}
-
 /// The scope of a pause or a resumption.
 #[derive(Debug, Args)]
 struct Whom {
@@ -80,15 +70,15 @@ pub(super) struct Resume {
 
 /// Cancels messages one by one: a failure for one does not affect the others. The first failure determines the exit
 /// code.
-pub(super) async fn cancel(client: &Client, cancel: Cancel) -> Result<Exit, Failure> {
+pub(super) async fn cancel(client: &Client, ids: &[String], json: Json) -> Result<Exit, Failure> {
     let mut first = Exit::Done;
-    for id in &cancel.ids {
+    for id in ids {
         let answer = client.post(&format!("/v1/messages/{}/cancel", segment(id)), &json!({})).await?;
-        if cancel.json.json {
+        if json.json {
             render::json(&answer.body)?;
         }
         match answer.read::<Cancelled>() {
-            Ok(_) if cancel.json.json => {}
+            Ok(_) if json.json => {}
             Ok(cancelled) => render::print(&cancelled.line())?,
             Err(failure) => {
                 let failure = failure.about(&render::line(id));

@@ -12,6 +12,7 @@ mod audit;
 mod backup;
 mod campaign;
 mod cap;
+mod change;
 mod check;
 mod client;
 mod daemon;
@@ -98,8 +99,20 @@ enum Verb {
     Budget(limits::Budget),
     /// Show or change the rules of an account while the daemon runs
     Policy(limits::Policy),
+    /// Change the text, the order, the times or the label of messages that wait
+    Edit(Box<change::Edit>),
+    /// Send messages from another account
+    Move(change::Move),
+    /// Change the priority of messages
+    Priority(change::Priority),
+    /// Hold messages until they are released
+    Hold(change::Plain),
+    /// Release held messages
+    Release(change::Plain),
+    /// Queue messages again that ended without being sent
+    Retry(change::Plain),
     /// Cancel messages that have not been sent
-    Cancel(act::Cancel),
+    Cancel(change::Plain),
     /// Decide about messages that may or may not have been sent
     Review(review::Review),
     /// Pause sending, for one account or for all; queued messages stay queued
@@ -163,7 +176,13 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Forecast(forecast) => forecast::forecast(&globals.client()?, forecast).await,
         Verb::Budget(budget) => limits::budget(&globals.client()?, budget).await,
         Verb::Policy(policy) => limits::policy(&globals.client()?, policy).await,
-        Verb::Cancel(cancel) => act::cancel(&globals.client()?, cancel).await,
+        Verb::Edit(edit) => change::edit(&globals.client()?, *edit).await,
+        Verb::Move(asked) => change::move_to(&globals.client()?, asked).await,
+        Verb::Priority(asked) => change::priority(&globals.client()?, asked).await,
+        Verb::Hold(asked) => change::plain(&globals.client()?, "hold", asked).await,
+        Verb::Release(asked) => change::plain(&globals.client()?, "release", asked).await,
+        Verb::Retry(asked) => change::plain(&globals.client()?, "retry", asked).await,
+        Verb::Cancel(asked) => change::plain(&globals.client()?, "cancel", asked).await,
         Verb::Review(review) => review::review(&globals.client()?, review).await,
         Verb::Pause(pause) => act::pause(&globals, pause).await,
         Verb::Resume(resume) => act::resume(&globals, resume).await,

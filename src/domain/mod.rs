@@ -8,6 +8,7 @@ pub mod account_snapshot;
 pub mod attachment;
 pub mod calendar;
 pub mod caps;
+pub mod command;
 pub mod field_error;
 pub mod heard;
 pub mod ids;

@@ -73,6 +73,7 @@ reasons! {
     ApiUnreachable, "api_unreachable", NoOne, "The Unipile API cannot be reached. Retried at the time shown.";
     ApiBusy, "api_busy", NoOne, "The request rate to the API as a whole is used up for the moment.";
     Stopped, "stopped", Operator, "A stop of the person, the chat or the campaign holds it.";
+    Held, "held", Operator, "It is held until it is released.";
     OwnerWrote, "owner_wrote", NoOne, "The owner of the account wrote to this person by hand, so messages of the queue wait.";
     OutOfOffice, "out_of_office", NoOne, "The person answered automatically that they are away.";
     StepBefore, "step_before", NoOne, "The step before it in its campaign is not sent yet.";
@@ -123,6 +124,7 @@ impl Reason {
                 | Self::RecipientRest
                 | Self::ReplyUnknown
                 | Self::Stopped
+                | Self::Held
                 | Self::OwnerWrote
                 | Self::OutOfOffice
         )

@@ -71,7 +71,8 @@ impl StateName {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
 
-    /// Returns whether the state is final.
+    /// Returns whether the state is final: the daemon never changes it on its own. A person or a program may retry a
+    /// message that was certainly not sent.
     pub fn is_final(self) -> bool {
         match self {
             Self::New | Self::Queued | Self::Sending | Self::Uncertain | Self::Review => false,
@@ -107,6 +108,10 @@ pub const MOVES: &[(StateName, &str, StateName)] = &[
     (StateName::Review, "a person says it was sent", StateName::Sent),
     (StateName::Review, "a person says send it again", StateName::Queued),
     (StateName::Review, "a person drops it", StateName::Cancelled),
+    (StateName::Failed, "retried", StateName::Queued),
+    (StateName::Cancelled, "retried", StateName::Queued),
+    (StateName::Expired, "retried", StateName::Queued),
+    (StateName::Rejected, "retried", StateName::Queued),
 ];
 
 /// The states of a message that has had at least one attempt whose outcome is not settled.
@@ -246,11 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn final_states_have_no_move_out_and_every_other_has_one() {
+    fn a_final_state_is_left_by_a_retry_alone_and_every_other_has_a_move_of_its_own() {
         for state in StateName::ALL {
-            let leaves = MOVES.iter().any(|(from, _, _)| *from == state);
+            let leaves = MOVES.iter().any(|(from, event, _)| *from == state && *event != "retried");
             assert_eq!(leaves, !state.is_final(), "{state:?}");
         }
+        assert!(!MOVES.iter().any(|(from, _, _)| *from == StateName::Sent));
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Waiting {
     pub stop: Option<StoppedBy>,
     /// What it waits for as a step of a campaign; `None` if it is none, or step 1.
     pub step: Option<StepWaiting>,
+    /// Whether it is held until it is released.
+    pub held: bool,
     /// Whether it is sent outside the account's hours as well.
     pub ignores_hours: bool,
     /// When this person last received a message that started a chat.

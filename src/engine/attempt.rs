@@ -58,16 +58,14 @@ pub(super) async fn attempt(
         provider_at: shared.provider.time().map(|time| whole_milliseconds(time.earliest)),
         fingerprint: call.fingerprint(),
         chat_id: call.target.chat_id().cloned(),
+        edits: candidate.edits,
         limits: IntentLimits {
             kind: input.message.kind,
             break_left: pause.break_left,
             on_break: pause.on_break,
             warms_up_again,
             turn: share.map(|share| turn_of(&candidate, share, policy)),
-            closes_at: match input.hours {
-                Hours::Open { until } => Some(until),
-                Hours::Always | Hours::Closed { .. } => None,
-            },
+            closes_at: closes_at(input.hours),
         },
     };
     shared.live.release(&run.id);
@@ -81,7 +79,7 @@ pub(super) async fn attempt(
         tracing::info!("the queue can be written again");
     }
     if begun == Begun::Withdrawn {
-        // Paused, stopped, cancelled or expired at this very moment; the next step finds out which.
+        // Paused, stopped, held, edited, cancelled or expired at this very moment; the next step finds out which.
         shared.store.cancel_answered(candidate.seq, now).await?;
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }
@@ -102,6 +100,14 @@ pub(super) async fn attempt(
     .instrument(span)
     .await;
     Ok(Wake::Now)
+}
+
+/// Returns when the account's hours close, if they are open and do.
+fn closes_at(hours: Hours) -> Option<jiff::Timestamp> {
+    match hours {
+        Hours::Open { until } => Some(until),
+        Hours::Always | Hours::Closed { .. } => None,
+    }
 }
 
 /// Returns the reply if the API failed while the intent was written: no call was made.

@@ -136,6 +136,7 @@ impl EngineHandle {
             deferred: None,
             stop: None,
             step: None,
+            held: false,
             started_at: None,
             expires_at: None,
             blocked_by: None,

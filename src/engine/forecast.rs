@@ -206,7 +206,10 @@ impl Prepared {
                 thread,
                 step,
                 follows,
-                waits_for: (message.is_held || follows.is_some()).then_some(held),
+                waits_for: match message.waits_for_release {
+                    true => Some(Reason::Held),
+                    false => (message.is_held || follows.is_some()).then_some(held),
+                },
             });
         }
     }

@@ -147,6 +147,7 @@ fn waiting(candidate: &Candidate) -> Waiting {
         deferred: candidate.deferred,
         stop: candidate.stop,
         step: candidate.step,
+        held: candidate.held,
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: candidate.started_at,
         expires_at: candidate.expires_at,

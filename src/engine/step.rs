@@ -101,6 +101,10 @@ async fn defer(shared: &Shared, run: &AccountRun, selected: &Selected) -> Result
             shared.store.apply_stop(stop.id, now).await?;
             return Ok(true);
         }
+        if matches!(verdict, Verdict::Wait { reason: Reason::Held, .. }) {
+            shared.store.keep_held(candidate.seq, now).await?;
+            return Ok(true);
+        }
         if preflight::held(shared, run, candidate, now).await? {
             return Ok(true);
         }

@@ -49,6 +49,21 @@ impl ApiError {
         Self { existing_id: Some(existing_id), ..Self::one(StatusCode::CONFLICT, refusal) }
     }
 
+    /// Returns the refusal of a command: a conflict with what the queue holds, or a field that is wrong.
+    pub(super) fn of_command(errors: Vec<FieldError>, existing_id: Option<String>) -> Self {
+        let is_conflict = errors.iter().any(|error| {
+            matches!(
+                error.code,
+                FieldErrorCode::WrongState
+                    | FieldErrorCode::RepeatedText
+                    | FieldErrorCode::Suppressed
+                    | FieldErrorCode::DedupeConflict
+            )
+        });
+        let status = if is_conflict { StatusCode::CONFLICT } else { StatusCode::UNPROCESSABLE_ENTITY };
+        Self { existing_id, ..Self::new(status, errors) }
+    }
+
     /// Returns the error for a message in `state`; `but` is the clause that says what is not possible.
     pub(super) fn wrong_state(state: StateName, but: &str) -> Self {
         let problem = format!("is {} and {but}", state.as_str());

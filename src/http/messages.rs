@@ -1,4 +1,4 @@
-//! Endpoints for queued messages: list, show, explain, cancel.
+//! Endpoints for queued messages: list, show, explain. `commands.rs` changes them.
 //!
 //! `messages_in.rs` accepts new ones.
 
@@ -11,12 +11,11 @@ use super::body::Id;
 use super::error::ApiError;
 use super::{AppState, render, wire};
 use crate::domain::message::MessageId;
-use crate::domain::state::StateName;
 use crate::engine::WaitStatus;
-use crate::store::{self, MessageView};
+use crate::store::MessageView;
 use crate::types::Page;
 use crate::types::explanation::Explanation;
-use crate::types::message::{Cancelled, ListedMessage, MessageDetail};
+use crate::types::message::{ListedMessage, MessageDetail};
 
 pub(super) async fn list(
     State(state): State<Arc<AppState>>,
@@ -70,33 +69,6 @@ pub(super) async fn explain(
     let evidence = state.store.evidence(message.seq).await?;
     let expected = state.engine.expected(&message).await?;
     Ok(Json(render::explanation(&message, &explanation, (&attempts, &evidence), expected)))
-}
-
-pub(super) async fn cancel(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Json<Cancelled>, ApiError> {
-    let message_id = parse(&id)?;
-    let work = Arc::clone(&state);
-    let cancelled = state
-        .spawn_detached(async move {
-            let cancelled = work.store.cancel(message_id, work.engine.now()).await?;
-            if let store::Cancelled::Done { account_id, .. } = &cancelled {
-                work.engine.wake(account_id.clone());
-            }
-            Ok(cancelled)
-        })
-        .await?;
-    let done = |was: StateName, already_cancelled| {
-        let (state, was) = ("cancelled".to_owned(), Some(was.as_str().to_owned()));
-        Json(Cancelled { id: id.clone(), state, was, already_cancelled })
-    };
-    match cancelled {
-        store::Cancelled::Done { was, .. } => Ok(done(was, false)),
-        store::Cancelled::Already => Ok(done(StateName::Cancelled, true)),
-        store::Cancelled::Unknown => Err(ApiError::not_found("message", &id)),
-        store::Cancelled::TooLate(state) => Err(ApiError::wrong_state(state, "cannot be cancelled any more")),
-    }
 }
 
 pub(super) async fn find(state: &AppState, id: &str) -> Result<MessageView, ApiError> {

@@ -12,6 +12,7 @@ mod accounts;
 pub(crate) mod attachments;
 mod body;
 mod campaigns;
+mod commands;
 mod drain;
 mod error;
 mod forecast;

@@ -149,7 +149,7 @@ fn checked_reason(word: Option<String>) -> Result<Reason, ApiError> {
     })
 }
 
-fn checked_note(note: Option<String>) -> Result<Option<String>, ApiError> {
+pub(super) fn checked_note(note: Option<String>) -> Result<Option<String>, ApiError> {
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS) {
         let problem = format!("holds more than {NOTE_CHARS} characters");
         return Err(unprocessable(FieldError::new(FieldErrorCode::TooLong, "note", problem, "shorten it")));

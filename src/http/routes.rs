@@ -5,11 +5,12 @@ use serde_json::{Value, json};
 
 use super::openapi::Route;
 use super::{
-    accounts, campaigns, forecast, health, messages, messages_in, openapi_document, operations, policy,
-    review, status, stops,
+    accounts, campaigns, commands, forecast, health, messages, messages_in, openapi_document, operations,
+    policy, review, status, stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::campaign::Campaign;
+use crate::types::command::{BulkAnswer, BulkRequest, Commanded, MessageEdit};
 use crate::types::explanation::Explanation;
 use crate::types::forecast::Forecast;
 use crate::types::message::{Batch, Cancelled, ListedMessage, MessageDetail, NewMessage, Stored};
@@ -46,10 +47,19 @@ fn messages_of() -> Vec<Route> {
         Route::new("GET /v1/messages/{id}", get(messages::show))
             .does("show_message", "Returns a message with its text and attempts.")
             .answers::<MessageDetail>(200),
+        Route::new("PATCH /v1/messages/{id}", patch(commands::edit))
+            .does("edit", "Changes a message that waits or has ended without being sent.")
+            .takes::<MessageEdit>()
+            .answers::<Commanded>(200)
+            .fails(409),
+        Route::new("POST /v1/messages/bulk", post(commands::bulk))
+            .does("bulk", "Carries out one command about many messages.")
+            .takes::<BulkRequest>()
+            .answers::<BulkAnswer>(200),
         Route::new("GET /v1/messages/{id}/explain", get(messages::explain))
             .does("explain", "Returns why a message waits.")
             .answers::<Explanation>(200),
-        Route::new("POST /v1/messages/{id}/cancel", post(messages::cancel))
+        Route::new("POST /v1/messages/{id}/cancel", post(commands::cancel))
             .does("cancel", "Cancels a message.")
             .answers::<Cancelled>(200)
             .fails(409),

@@ -2,12 +2,17 @@
 //!
 //! It neither takes the name from a running daemon nor deletes files that are not sockets.
 
+use std::convert::Infallible;
 use std::fs::Metadata;
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use axum::Router;
+use axum::extract::FromRequestParts;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::http::request::Parts;
+use axum::serve::IncomingStream;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
 /// Maximum number of connections that wait to be accepted.
@@ -86,12 +91,38 @@ impl Socket {
         router: Router,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
-        let served = axum::serve(self.listener, router).with_graceful_shutdown(stop).await;
+        let service = router.into_make_service_with_connect_info::<Peer>();
+        let served = axum::serve(self.listener, service).with_graceful_shutdown(stop).await;
         // Does not remove the socket of another daemon.
         if self.name.taken_away().is_none() {
             let _gone_already = std::fs::remove_file(&self.name.path);
         }
         served
+    }
+}
+
+/// The process at the other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    /// Its user id, if the operating system provides it.
+    user_id: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self { user_id: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+    }
+}
+
+/// Who makes a request, as events record it: `uid 1000`, or `operator` if that is not known.
+pub(super) struct Actor(pub(super) String);
+
+impl<S: Sync> FromRequestParts<S> for Actor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|peer| peer.0.user_id);
+        Ok(Self(peer.map_or_else(|| "operator".to_owned(), |id| format!("uid {id}"))))
     }
 }
 

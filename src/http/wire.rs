@@ -163,7 +163,7 @@ fn users_ids(object: &mut Map<String, Value>, faults: &mut Vec<FieldError>) -> O
     Some(read)
 }
 
-fn wrong_type(field: &str, wanted: &str, found: &Value) -> FieldError {
+pub(super) fn wrong_type(field: &str, wanted: &str, found: &Value) -> FieldError {
     let problem = format!("is {}", kind(found));
     FieldError::new(FieldErrorCode::WrongType, field, problem, format!("give {wanted}"))
 }
@@ -262,7 +262,13 @@ pub(super) fn fields<T: DeserializeOwned + ToSchema>(value: Value) -> Result<T, 
         (_, Value::Null) => None,
         (types, Value::String(_)) if mentions(types, "string") => None,
         (types, Value::Bool(_)) if mentions(types, "boolean") => None,
+        (types, Value::Number(number)) if mentions(types, "integer") && number.is_i64() => None,
+        (types, Value::Array(items)) if mentions(types, "array") && items.iter().all(Value::is_string) => {
+            None
+        }
         (types, value) if mentions(types, "boolean") => Some(wrong_type(name, "true or false", value)),
+        (types, value) if mentions(types, "integer") => Some(wrong_type(name, "a whole number", value)),
+        (types, value) if mentions(types, "array") => Some(wrong_type(name, "an array of strings", value)),
         (_, value) => Some(wrong_type(name, "a string", value)),
     };
     let faults: Vec<FieldError> = object.iter().filter_map(fault).collect();
@@ -299,7 +305,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
     Ok(filter)
 }
 
-fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
+pub(super) fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
     let state = |word: &str| {
         StateName::parse(word.trim()).ok_or_else(|| {
             let all = StateName::ALL.map(StateName::as_str);

@@ -154,6 +154,7 @@ pub fn concerns_message_only(reason: Reason) -> bool {
             | Reason::ReplyUnknown
             | Reason::Stopped
             | Reason::Suppressed
+            | Reason::Held
             | Reason::OwnerWrote
             | Reason::OutOfOffice
             | Reason::ChatOrder
@@ -215,7 +216,7 @@ fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
 }
 
 /// Returns every gate in its order, open or closed.
-pub fn gates(input: &DecisionInput<'_>) -> [Gate; 28] {
+pub fn gates(input: &DecisionInput<'_>) -> [Gate; 29] {
     let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -245,6 +246,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 28] {
         gate(Reason::Failures, held(Reason::Failures)),
         gate(Reason::ApiRateLimited, held(Reason::ApiRateLimited)),
         stopped(input),
+        gate(Reason::Held, message.held.then_some(Until::Person)),
         gate(Reason::StepBefore, step_before(input)),
         gate(Reason::StepWait, step_wait(input)),
         gate(Reason::Scheduled, later(Some(message.due_at))),

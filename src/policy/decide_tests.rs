@@ -45,6 +45,7 @@ impl World {
             deferred: None,
             stop: None,
             step: None,
+            held: false,
             ignores_hours: false,
             started_at: None,
             expires_at: None,
@@ -190,6 +191,7 @@ fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
                 (w.message.retry_at, w.message.deferred) = (Some(FOREVER), Some(Reason::Stopped));
             }),
         ),
+        (Reason::Held, Until::Person, World::with(|w| w.message.held = true)),
         (Reason::ReplyUnknown, till, World::with(|w| defer(w, Reason::ReplyUnknown))),
     ]
 }

@@ -195,6 +195,7 @@ impl<'a> Run<'a> {
             deferred: None,
             stop: None,
             step: None,
+            held: false,
             started_at: started_at.copied(),
             expires_at: message.expires_at,
             blocked_by: None,

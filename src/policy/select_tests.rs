@@ -43,6 +43,7 @@ impl World {
             deferred: None,
             stop: None,
             step: None,
+            held: false,
             ignores_hours: false,
             started_at: None,
             expires_at: None,

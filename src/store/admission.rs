@@ -174,7 +174,7 @@ fn read_inserted(row: &SqliteRow) -> Result<Inserted> {
     Ok(Inserted { seq, id, created_at, draft: read_draft(row), attachments })
 }
 
-fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
+pub(super) fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
     let users_ids = match readable_text(row, "users_ids")? {
         None => None,
         Some(text) => Some(

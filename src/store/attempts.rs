@@ -45,6 +45,8 @@ pub struct Intent {
     pub fingerprint: String,
     /// The chat that the call writes to, if known.
     pub chat_id: Option<ChatId>,
+    /// Number of edits of the message that is sent: a later edit withdraws the intent.
+    pub edits: u32,
     /// What it records for the account's limits.
     pub limits: IntentLimits,
 }
@@ -119,10 +121,10 @@ impl Store {
 pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'sending', reason = 'in_flight', attempts = j.number, \
        retry_at = NULL, updated_at = j.at, run = ?2 \
      FROM (SELECT value ->> 0 AS seq, value ->> 1 AS number, value ->> 2 AS at, \
-                  value -> 9 ->> 'closes_at' AS closes_at FROM jsonb_each(?1)) AS j, \
+                  value -> 9 ->> 'closes_at' AS closes_at, value ->> 11 AS edits FROM jsonb_each(?1)) AS j, \
           daemon AS d, accounts AS a \
      WHERE messages.seq = j.seq AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
-       AND messages.blocked_by IS NULL \
+       AND messages.blocked_by IS NULL AND messages.held_at IS NULL AND messages.edits = j.edits \
        AND a.id = messages.account_id AND d.id = 1 \
        AND (messages.expires_at IS NULL OR messages.expires_at > j.at) AND (j.closes_at IS NULL OR j.closes_at > j.at) \
        AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
@@ -224,6 +226,7 @@ fn intents_json<'a>(intents: impl Iterator<Item = &'a Intent>) -> String {
             intent.chat_id.as_ref().map(ChatId::as_str),
             limits_json(&intent.limits),
             intent.provider_at.map(time_text),
+            intent.edits,
         ])
     });
     Value::Array(rows.collect()).to_string()

@@ -50,6 +50,10 @@ pub struct Candidate {
     pub step: Option<StepWaiting>,
     /// The stop that holds it, if one does.
     pub stop: Option<StoppedBy>,
+    /// Whether it is held until it is released.
+    pub held: bool,
+    /// Number of edits so far: what is sent is the message as it was read here, or it is not sent.
+    pub edits: u32,
     /// It must not be sent from this time on.
     pub expires_at: Option<Timestamp>,
     /// The lane in which it waits.
@@ -109,7 +113,7 @@ const DUE_RETRIES: usize = 32;
 pub(super) fn candidates_sql() -> String {
     const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
-         m.retry_at, m.reason, m.expires_at, m.wait, m.wait_until";
+         m.retry_at, m.reason, m.expires_at, m.wait, m.wait_until, m.held_at IS NOT NULL AS held, m.edits";
     // In a thread in which something was sent: the chat of the message, or the one with its user.
     const ASK_CHAT: &str = "CASE WHEN coalesce(m.stop_on_reply, m.campaign IS NOT NULL) AND EXISTS ( \
            SELECT 1 FROM messages s INDEXED BY messages_by_thread WHERE s.thread = m.thread AND s.account_id = m.account_id \
@@ -147,7 +151,7 @@ pub(super) fn candidates_sql() -> String {
     )
 }
 
-pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, held_at = NULL, reason = 'turn', updated_at = ?2 \
+pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, wait_held_at = NULL, reason = 'turn', updated_at = ?2 \
      WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
 
 impl Store {
@@ -254,6 +258,8 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         step: rows::step_waiting(row)?,
         stop: stops::stopped_by(row)?,
+        held: row.try_get("held")?,
+        edits: rows::count(row, "edits")?,
         expires_at: rows::time(row, "expires_at")?,
         lane: Lane::parse(row.try_get("lane")?)
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,

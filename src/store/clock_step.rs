@@ -191,7 +191,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         (
             "messages INDEXED BY messages_retry",
             &["retry_at"],
-            "state = 'queued' AND retry_at IS NOT NULL AND reason NOT IN ('stopped', 'owner_wrote', 'out_of_office')",
+            "state = 'queued' AND retry_at IS NOT NULL AND reason NOT IN ('stopped', 'held', 'owner_wrote', 'out_of_office')",
         ),
         (
             "messages INDEXED BY messages_reconcile",
@@ -256,7 +256,7 @@ async fn move_waits(connection: &mut SqliteConnection, by: &str) -> Result<()> {
              AND m.wait_until IS NOT NULL AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL)";
     let moved =
         |column: &str| format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})");
-    let [since, until, held] = ["step_sent_at", "wait_until", "held_at"].map(moved);
+    let [since, until, held] = ["step_sent_at", "wait_until", "wait_held_at"].map(moved);
     // Built from the constants above.
     let times = format!("UPDATE {OPEN} SET revision = revision + 1, {since}, {until}, {held} WHERE {WHICH}");
     sqlx::query(AssertSqlSafe(times)).bind(by).execute(&mut *connection).await?;
@@ -273,7 +273,7 @@ async fn move_waits(connection: &mut SqliteConnection, by: &str) -> Result<()> {
 async fn follow_stops(connection: &mut SqliteConnection) -> Result<()> {
     const SQL: &str = "UPDATE messages INDEXED BY messages_retry SET revision = messages.revision + 1, \
            retry_at = max(due_at, coalesce((SELECT max(coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', x.until, \
-             printf('+%.3f seconds', 86400.0 * coalesce(julianday(messages.wait_until) - julianday(messages.held_at), 0.0))), ?1)) \
+             printf('+%.3f seconds', 86400.0 * coalesce(julianday(messages.wait_until) - julianday(messages.wait_held_at), 0.0))), ?1)) \
              FROM stopping x WHERE x.seq = messages.seq), retry_at)) \
          WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office')";
     sqlx::query(SQL).bind(time_text(FOREVER)).execute(connection).await?;

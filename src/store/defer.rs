@@ -27,7 +27,8 @@ pub struct InmailHold {
 
 /// Only messages due before the hold ends: a later one would become due too early.
 pub(super) const HOLD: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?3, reason = 'inmail_credits', updated_at = ?4 \
-     WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND due_at <= ?3 AND (retry_at IS NULL OR retry_at < ?3)";
+     WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND due_at <= ?3 AND (retry_at IS NULL OR retry_at < ?3) \
+       AND held_at IS NULL";
 
 pub(super) const RELEASE: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?3 \
      WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND reason = 'inmail_credits'";
@@ -86,7 +87,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = ?3, error = ?4, updated_at = ?5 \
-             WHERE seq = ?1 AND state = 'queued'";
+             WHERE seq = ?1 AND state = 'queued' AND held_at IS NULL";
         self.inner
             .writer
             .exclusive(now, move |connection| {

@@ -3,7 +3,7 @@
 //! what has gathered in one transaction (`writer.rs`); reads go to a small pool. No transaction is open during a
 //! network call. An acknowledged transition is on disk: `synchronous = FULL` (P1). The transitions are in
 //! `messages.rs`, `insert.rs`, `admission.rs`, `attempts.rs`, `reconcile.rs`, `review.rs`, `defer.rs`, `withdraw.rs`,
-//! `accounts.rs` and `clock_step.rs`. The engine reads through `candidates.rs` and `ledger.rs`, people through
+//! `commands.rs` (with `edit.rs`, `hold.rs` and `retry.rs`), `accounts.rs` and `clock_step.rs`. The engine reads through `candidates.rs` and `ledger.rs`, people through
 //! `views.rs`, `account_views.rs` and `totals.rs`; `watch.rs` notices what other programs INSERT.
 
 mod account_limits;
@@ -20,9 +20,12 @@ mod blobs;
 mod boot;
 mod campaigns;
 mod candidates;
+mod change;
 mod checkpoint;
 mod clock_step;
+mod commands;
 mod defer;
+mod edit;
 mod error;
 mod external_insert;
 mod failpoints;
@@ -30,6 +33,7 @@ mod files;
 mod filesystem;
 mod group;
 mod heard;
+mod hold;
 mod holder;
 mod insert;
 mod ledger;
@@ -44,6 +48,7 @@ mod rehearsal;
 mod repeats;
 mod restore_guard;
 mod rests;
+mod retry;
 mod review;
 mod rows;
 mod rules;
@@ -83,6 +88,7 @@ pub use campaigns::{Campaign, StepCounts};
 pub use candidates::{Ask, Asker, Candidate, Candidates};
 pub use checkpoint::WriteAheadLog;
 pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
+pub use commands::Commanded;
 pub use defer::InmailHold;
 pub use error::StoreError;
 pub use external_insert::{ExternalInsert, insert_from_outside};

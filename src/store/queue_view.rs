@@ -37,11 +37,14 @@ pub struct QueuedMessage {
     pub step_waiting: Option<StepWaiting>,
     /// Whether its thread waits for an outcome.
     pub is_held: bool,
+    /// Whether it waits until it is released.
+    pub waits_for_release: bool,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
 }
 
-pub(super) const QUEUED: &str = "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, m.step, m.wait, m.wait_until, m.step_key, \
+pub(super) const QUEUED: &str = "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, m.step, m.wait, m.wait_until, \
+       m.step_key, m.held_at IS NOT NULL AS waits_for_release, \
        EXISTS (SELECT 1 FROM messages b WHERE b.seq = m.blocked_by AND b.state <> 'queued') AS is_held, \
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
@@ -88,6 +91,7 @@ fn read(row: &SqliteRow) -> Result<QueuedMessage> {
         step_key: row.try_get("step_key")?,
         step_waiting: rows::step_waiting(row)?,
         is_held: row.try_get("is_held")?,
+        waits_for_release: row.try_get("waits_for_release")?,
         started_at: rows::time(row, "started_at")?,
     })
 }

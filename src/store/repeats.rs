@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sqlx::{Row, SqliteConnection};
 
 use super::rows::{self, Result};
-use crate::domain::message::{MessageId, NewMessage};
+use crate::domain::message::{MessageId, NewMessage, Seq};
 
 /// White space that is trimmed from a text before it is compared, here and in [`REPEATS`].
 const WHITE_SPACE: [char; 5] = [' ', '\t', '\n', '\r', '\u{a0}'];
@@ -51,6 +51,21 @@ pub(super) const REPEATS: &str = "SELECT j.key, r.id FROM jsonb_each(?1) AS j CR
        ON r.account_id = j.value ->> 0 AND r.thread = j.value ->> 1 AND r.users_ids IS NOT NULL \
      WHERE trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = j.value ->> 2 AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
        AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent')";
+
+/// Returns another message than `seq` that starts a chat with the same person with the same text.
+pub(super) async fn other(
+    connection: &mut SqliteConnection,
+    sought: &Sought,
+    seq: Seq,
+) -> Result<Option<MessageId>> {
+    const OTHER: &str = "SELECT r.id FROM messages AS r INDEXED BY messages_person \
+         WHERE r.account_id = ?1 AND r.thread = ?2 AND r.users_ids IS NOT NULL AND r.seq <> ?4 \
+           AND trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = ?3 \
+           AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent') LIMIT 1";
+    let query = sqlx::query(OTHER).bind(&sought.account_id).bind(&sought.thread).bind(&sought.text);
+    let found = query.bind(seq.0).fetch_optional(connection).await?;
+    found.map(|row| rows::message_id(&row, "id")).transpose()
+}
 
 /// Returns those of `rows` that repeat another message, by index. A row that needs no check is `None`.
 pub(super) async fn find(

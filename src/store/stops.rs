@@ -263,8 +263,8 @@ fn concerned(scope: StopScope) -> &'static str {
 fn wait_left(now: &str) -> String {
     format!(
         "CASE WHEN messages.wait_until IS NULL THEN 0.0 \
-           WHEN messages.held_at IS NULL THEN max(0.0, julianday(messages.wait_until) - julianday({now})) \
-           ELSE max(0.0, min(julianday(messages.wait_until) - julianday(messages.held_at), \
+           WHEN messages.wait_held_at IS NULL THEN max(0.0, julianday(messages.wait_until) - julianday({now})) \
+           ELSE max(0.0, min(julianday(messages.wait_until) - julianday(messages.wait_held_at), \
                              julianday(messages.retry_at) - julianday({now}))) END"
     )
 }
@@ -284,7 +284,7 @@ fn wait_is_interrupted() -> String {
     format!(
         "retry_at = max({retry_at}, due_at), reason = ?4, updated_at = ?2, \
          wait_until = CASE WHEN {left} > 0.0 THEN {wait_until} ELSE wait_until END, \
-         held_at = CASE WHEN {left} > 0.0 THEN ?2 ELSE held_at END \
+         wait_held_at = CASE WHEN {left} > 0.0 THEN ?2 ELSE wait_held_at END \
          WHERE (retry_at IS NULL OR retry_at < max({retry_at}, due_at))"
     )
 }
@@ -293,10 +293,10 @@ fn wait_is_interrupted() -> String {
 fn wait_goes_on(now: &str) -> String {
     let wait_until = later(now, &wait_left(now));
     format!(
-        "wait_until = CASE WHEN held_at IS NULL THEN wait_until ELSE {wait_until} END, \
-         due_at = CASE WHEN held_at IS NULL THEN due_at ELSE max({wait_until}, coalesce(not_before, '')) END, \
-         reason = CASE WHEN held_at IS NULL OR {wait_until} <= {now} THEN 'turn' ELSE 'step_wait' END, \
-         held_at = NULL, retry_at = NULL, updated_at = {now}"
+        "wait_until = CASE WHEN wait_held_at IS NULL THEN wait_until ELSE {wait_until} END, \
+         due_at = CASE WHEN wait_held_at IS NULL THEN due_at ELSE max({wait_until}, coalesce(not_before, '')) END, \
+         reason = CASE WHEN wait_held_at IS NULL OR {wait_until} <= {now} THEN 'turn' ELSE 'step_wait' END, \
+         wait_held_at = NULL, retry_at = NULL, updated_at = {now}"
     )
 }
 

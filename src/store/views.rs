@@ -110,6 +110,8 @@ pub struct MessageFilter {
     pub campaign: Option<String>,
     /// Only messages to this chat.
     pub chat_id: Option<String>,
+    /// Only messages to this person, by user id: those that start a chat, and those into a chat known to be with them.
+    pub person: Option<String>,
     /// Only messages with this key.
     pub dedupe_key: Option<String>,
     /// Only messages that arrived before this one.
@@ -133,7 +135,7 @@ fn select(text: &str, queue_position: &str) -> String {
     format!(
         "SELECT m.seq, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.provider_message_ids, \
-           m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, h.id AS holder_id, h.state AS holder_state, \
+           m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, m.held_at IS NOT NULL AS held, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON h.seq = \
@@ -174,11 +176,7 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
-        let by_account = match (&filter.account_id, &filter.campaign) {
-            (Some(account), Some(_)) => self.is_small(account).await?,
-            _ => true,
-        };
-        let (page, values) = page_sql(filter, by_account);
+        let (page, values) = page_sql(filter, self.by_account(filter).await?);
         let list = select("NULL", &queue_position(1));
         // Built from constants and numbered parameters; every value is bound.
         let sql = AssertSqlSafe(format!("{list} WHERE m.seq IN ({page}) ORDER BY m.seq DESC"));
@@ -193,6 +191,35 @@ impl Store {
         messages.truncate(limit);
         let next = messages.last().filter(|_| more).map(|message| message.seq);
         Ok(Page { messages, next })
+    }
+
+    /// Returns a page of the ids of messages, newest first, and where the next one begins.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn message_ids(&self, filter: &MessageFilter) -> Result<(Vec<MessageId>, Option<Seq>)> {
+        let (page, values) = page_sql(filter, self.by_account(filter).await?);
+        // Built from constants and numbered parameters, of which the first is not used; every value is bound.
+        let sql =
+            format!("SELECT m.seq, m.id FROM messages m WHERE ?1 AND m.seq IN ({page}) ORDER BY m.seq DESC");
+        let query = values
+            .into_iter()
+            .fold(sqlx::query(AssertSqlSafe(sql)).bind(true), |query, value| query.bind(value));
+        let found = query.fetch_all(&self.inner.readers).await?;
+        let page = found.get(..found.len().min(usize::try_from(filter.limit).unwrap_or(usize::MAX)));
+        let page = page.unwrap_or_default();
+        let ids = page.iter().map(|row| rows::message_id(row, "id")).collect::<Result<Vec<_>>>()?;
+        let last = page.last().filter(|_| page.len() < found.len());
+        let next = last.map(|row| row.try_get("seq")).transpose()?.map(Seq);
+        Ok((ids, next))
+    }
+
+    /// Returns whether the index by account suits a filter on both an account and a campaign.
+    async fn by_account(&self, filter: &MessageFilter) -> Result<bool> {
+        match (&filter.account_id, &filter.campaign) {
+            (Some(account), Some(_)) => self.is_small(account).await,
+            _ => Ok(true),
+        }
     }
 
     /// Returns whether `account` has few messages.
@@ -218,8 +245,10 @@ const KEYS: [(&str, &str); 2] = [
 /// fast as many. `by_account` chooses the index for a filter on both an account and a campaign.
 pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec<String>) {
     let mut values: Vec<String> = Vec::new();
+    let thread = filter.person.as_ref().map(|person| format!("user:{person}"));
     let equals = [
         ("dedupe_key", filter.dedupe_key.as_deref(), "messages_dedupe"),
+        ("thread", thread.as_deref(), "messages_by_thread"),
         ("chat_id", filter.chat_id.as_deref(), "messages_by_chat"),
         (
             "campaign",
@@ -250,9 +279,9 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
     let in_states =
         if words.is_empty() { String::new() } else { format!(" AND q.state IN ('{}')", words.join("', '")) };
     match index {
-        // Few messages share a key or chat; without any condition, the rows are already in order.
+        // Few messages share a key, a person or a chat; without any condition, the rows are already in order.
         Some("messages_dedupe") => return (of_key(part, &in_states, limit), values),
-        Some("messages_by_chat") => return (part(index, in_states), values),
+        Some("messages_by_thread" | "messages_by_chat") => return (part(index, in_states), values),
         None if words.is_empty() => return (part(None, in_states), values),
         _ => {}
     }
@@ -358,6 +387,7 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         stop: stops::stopped_by(row)?,
         step: rows::step_waiting(row)?,
+        held: row.try_get("held")?,
         ignores_hours: lane.urgent && lane.ignore_hours,
         started_at: rows::time(row, "started_at")?,
         expires_at: rows::time(row, "expires_at")?,

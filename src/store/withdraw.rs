@@ -5,9 +5,11 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::Store;
+use super::change::{Changed, state_value};
 use super::reconcile::keep;
 use super::review::Decision;
 use super::rows::{self, Result};
@@ -69,7 +71,6 @@ impl Store {
 
 async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
     const LOOK: &str = "SELECT seq, account_id, state, attempts FROM messages WHERE id = ?1";
-    const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE id = ?1";
     let id = id.0.hyphenated().to_string();
     let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
         return Ok(Cancelled::Unknown);
@@ -81,13 +82,26 @@ async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp
     if !was.may_become(StateName::Cancelled) {
         return Ok(Cancelled::TooLate(was));
     }
-    let at = time_text(now);
-    sqlx::query(CANCEL).bind(&id).bind(&at).execute(&mut *connection).await?;
+    cancel_row(connection, &row, was, now).await?;
+    Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
+}
+
+/// Cancels the message of a row, which is in the state `was`.
+pub(super) async fn cancel_row(
+    connection: &mut SqliteConnection,
+    row: &SqliteRow,
+    was: StateName,
+    now: Timestamp,
+) -> Result<Changed> {
+    const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'cancelled', updated_at = ?2 WHERE seq = ?1";
+    let (seq, at): (i64, String) = (row.try_get("seq")?, time_text(now));
+    sqlx::query(CANCEL).bind(seq).bind(&at).execute(&mut *connection).await?;
     if was == StateName::Review {
-        let (seq, attempt) = (row.try_get("seq")?, rows::count(&row, "attempts")?);
+        let attempt = rows::count(row, "attempts")?;
         keep(connection, seq, attempt, &at, ("person", Decision::Drop.as_str()), None).await?;
     }
-    Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
+    let (old, new) = (state_value(was), state_value(StateName::Cancelled));
+    Ok(Changed { state: StateName::Cancelled, moved_to: None, old, new })
 }
 
 async fn expire(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<AccountId>> {

@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod campaign;
+pub mod command;
 pub mod error;
 pub mod explanation;
 pub mod forecast;

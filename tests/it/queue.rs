@@ -176,6 +176,7 @@ impl Queue {
             provider_at: None,
             fingerprint: "f".repeat(64),
             chat_id: None,
+            edits: 0,
             limits: IntentLimits::new(Kind::Message),
         }
     }

@@ -223,7 +223,9 @@ async fn a_message_is_never_deleted() {
     queue.enqueue(to_chat("c", "x"), at(0)).await;
     for sql in ["DELETE FROM messages", "DELETE FROM messages WHERE seq = 1"] {
         let error = queue.sql().execute(sql, []).unwrap_err().to_string();
-        assert_eq!(error, "outboxd: messages are not deleted; cancel them with: outboxd cancel <id>");
+        assert!(
+            error.starts_with("outboxd: messages are not deleted; cancel them with: outboxd cancel <id>")
+        );
     }
     queue.check();
 }
@@ -266,6 +268,7 @@ fn daemon_at_work(queue: &Queue, stop: &Arc<AtomicBool>) -> JoinSet<u64> {
                     provider_at: None,
                     fingerprint: String::new(),
                     chat_id: None,
+                    edits: 0,
                     limits: outboxd::store::IntentLimits::new(outboxd::domain::kind::Kind::Message),
                 };
                 assert_eq!(store.begin_attempt(intent).await.expect("an answer"), Begun::Granted);

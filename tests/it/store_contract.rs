@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use crate::queue::{Queue, account, at, keyed, to_chat, to_user};
 
 /// Columns that are NULL in every new message, and `options`, which the socket writes as `specifics`.
-const DAEMONS: [&str; 17] = [
+const DAEMONS: &[&str] = &[
     // Checked on the way in and not stored.
     "allow_placeholders",
     "revision",
@@ -38,6 +38,7 @@ const DAEMONS: [&str; 17] = [
     "blocked_by",
     "step_sent_at",
     "wait_until",
+    "wait_held_at",
     "held_at",
     "sent_at",
     "delivered_at",

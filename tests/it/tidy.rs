@@ -74,7 +74,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 const VERBS: &[&str] = &[
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
     "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
-    "suppress", "campaign", "import", "export",
+    "suppress", "campaign", "import", "export", "edit", "move", "priority", "hold", "release", "retry",
 ];
 
 const MAX_LINES: usize = 400;

@@ -1,0 +1,353 @@
+//! Commands about stored messages: edit one with PATCH, cancel one, or one command about many.
+//!
+//! `domain/command.rs` says which state allows which command, `store/commands.rs` carries it out.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde_json::{Map, Value};
+
+use super::body::{Id, Options};
+use super::error::ApiError;
+use super::messages::parse;
+use super::review::checked_note;
+use super::socket::Actor;
+use super::{AppState, wire};
+use crate::domain::command::{Change, Command, Edit, Instruction};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
+use crate::domain::message::{AccountId, MessageId};
+use crate::domain::state::StateName;
+use crate::store::{self, MessageFilter};
+use crate::types::command::{BulkAnswer, BulkRequest, Commanded, MessageEdit};
+use crate::types::message::Cancelled;
+
+/// Maximum number of ids in one request, and of results of a filter.
+const AT_ONCE: usize = 1000;
+
+/// Messages that are read and changed at a time.
+const PAGE: u32 = 500;
+
+pub(super) async fn cancel(
+    State(state): State<Arc<AppState>>,
+    Actor(actor): Actor,
+    Id(id): Id,
+) -> Result<Json<Cancelled>, ApiError> {
+    let instruction = Instruction { command: Command::Cancel, actor, note: None };
+    let done = |was: StateName, already_cancelled| {
+        let (state, was) = ("cancelled".to_owned(), Some(was.as_str().to_owned()));
+        Json(Cancelled { id: id.clone(), state, was, already_cancelled })
+    };
+    match one(state, parse(&id)?, instruction).await? {
+        store::Commanded::Done { was, .. } => Ok(done(was, false)),
+        store::Commanded::Unchanged(state) => Ok(done(state, true)),
+        store::Commanded::Unknown => Err(ApiError::not_found("message", &id)),
+        store::Commanded::Refused { state, .. } => {
+            Err(ApiError::wrong_state(state, "cannot be cancelled any more"))
+        }
+    }
+}
+
+pub(super) async fn edit(
+    State(state): State<Arc<AppState>>,
+    Actor(actor): Actor,
+    Id(id): Id,
+    Options(body): Options,
+) -> Result<Json<Commanded>, ApiError> {
+    let message_id = parse(&id)?;
+    let (edit, note) = edit_of(wire::json(&body)?).map_err(unprocessable)?;
+    let instruction =
+        Instruction { command: Command::Edit(Box::new(edit)), actor, note: checked_note(note)? };
+    let command = instruction.command.clone();
+    match one(state, message_id, instruction).await? {
+        store::Commanded::Unknown => Err(ApiError::not_found("message", &id)),
+        store::Commanded::Refused { errors, existing, .. } => {
+            Err(ApiError::of_command(errors, existing.map(|id| id.to_string())))
+        }
+        result => Ok(Json(shown(id, &command, result))),
+    }
+}
+
+/// Carries out a command about one message.
+async fn one(
+    state: Arc<AppState>,
+    id: MessageId,
+    instruction: Instruction,
+) -> Result<store::Commanded, ApiError> {
+    let work = Arc::clone(&state);
+    let results = state.spawn_detached(async move { carry_out(&work, &[id], &instruction, false).await });
+    results.await?.pop().ok_or_else(ApiError::internal)
+}
+
+/// Carries out a command about messages and wakes their accounts.
+async fn carry_out(
+    state: &AppState,
+    ids: &[MessageId],
+    instruction: &Instruction,
+    dry_run: bool,
+) -> Result<Vec<store::Commanded>, ApiError> {
+    let now = state.engine.settled_now().await;
+    let results = state.store.command(ids, instruction, &state.limits(), dry_run, now).await?;
+    let changed = results.iter().filter(|_| !dry_run).filter_map(|result| match result {
+        store::Commanded::Done { accounts, .. } => Some(accounts),
+        _ => None,
+    });
+    state.engine.wake_at(changed.flatten().map(|account| (account.clone(), now)));
+    Ok(results)
+}
+
+/// The messages that a command is about.
+enum Selected {
+    /// These, in this order; an id that is none stays as it was given.
+    Ids(Vec<(String, Option<MessageId>)>),
+    /// Those that the filter selects.
+    Filter(Box<MessageFilter>),
+}
+
+pub(super) async fn bulk(
+    State(state): State<Arc<AppState>>,
+    Actor(actor): Actor,
+    Options(body): Options,
+) -> Result<Json<BulkAnswer>, ApiError> {
+    let Value::Object(mut object) = wire::json(&body)? else {
+        let fix = "give the command and the messages; see docs/http.md";
+        let refusal = FieldError::new(FieldErrorCode::WrongType, "", "the body is not a JSON object", fix);
+        return Err(unprocessable(vec![refusal]));
+    };
+    let edit = object.remove("edit").filter(|edit| !edit.is_null());
+    let request: BulkRequest = wire::fields(Value::Object(object)).map_err(unprocessable)?;
+    let (command, note_of_edit) = command(request.command.as_deref(), edit).map_err(unprocessable)?;
+    let selected = selected(&request, &command)?;
+    let note = checked_note(request.note.or(note_of_edit))?;
+    let instruction = Instruction { command, actor, note };
+    let dry_run = request.dry_run.unwrap_or(false);
+    let work = Arc::clone(&state);
+    let answer = state
+        .spawn_detached(async move {
+            match selected {
+                Selected::Ids(ids) => of_ids(&work, ids, &instruction, dry_run).await,
+                Selected::Filter(filter) => of_filter(&work, *filter, &instruction, dry_run).await,
+            }
+        })
+        .await?;
+    Ok(Json(answer))
+}
+
+async fn of_ids(
+    state: &AppState,
+    ids: Vec<(String, Option<MessageId>)>,
+    instruction: &Instruction,
+    dry_run: bool,
+) -> Result<BulkAnswer, ApiError> {
+    let known: Vec<MessageId> = ids.iter().filter_map(|(_, id)| *id).collect();
+    let mut results = carry_out(state, &known, instruction, dry_run).await?.into_iter();
+    let mut answer = empty_answer(instruction, dry_run);
+    for (text, id) in ids {
+        let result = id.and_then(|_| results.next()).unwrap_or(store::Commanded::Unknown);
+        add(&mut answer, shown(text, &instruction.command, result));
+    }
+    Ok(answer)
+}
+
+async fn of_filter(
+    state: &AppState,
+    mut filter: MessageFilter,
+    instruction: &Instruction,
+    dry_run: bool,
+) -> Result<BulkAnswer, ApiError> {
+    let mut answer = empty_answer(instruction, dry_run);
+    loop {
+        let (ids, next) = state.store.message_ids(&filter).await?;
+        let results = carry_out(state, &ids, instruction, dry_run).await?;
+        for (id, result) in ids.iter().zip(results) {
+            add(&mut answer, shown(id.to_string(), &instruction.command, result));
+        }
+        filter.before = next;
+        if next.is_none() {
+            return Ok(answer);
+        }
+    }
+}
+
+fn empty_answer(instruction: &Instruction, dry_run: bool) -> BulkAnswer {
+    BulkAnswer {
+        command: instruction.command.as_str().to_owned(),
+        dry_run,
+        messages: 0,
+        changed: 0,
+        unchanged: 0,
+        refused: 0,
+        results: Vec::new(),
+        is_cut: false,
+    }
+}
+
+fn add(answer: &mut BulkAnswer, result: Commanded) {
+    answer.messages += 1;
+    let count = match (&result.error, result.changed) {
+        (Some(_), _) => &mut answer.refused,
+        (None, true) => &mut answer.changed,
+        (None, false) => &mut answer.unchanged,
+    };
+    *count += 1;
+    match answer.results.len() < AT_ONCE {
+        true => answer.results.push(result),
+        false => answer.is_cut = true,
+    }
+}
+
+/// Renders the result of a command about one message.
+fn shown(id: String, command: &Command, result: store::Commanded) -> Commanded {
+    let word = |state: StateName| Some(state.as_str().to_owned());
+    let answer = |changed| Some(command.answer(changed).to_owned());
+    match result {
+        store::Commanded::Done { was, state, .. } => {
+            let (was, state) = (word(was), word(state));
+            Commanded { id, changed: true, answer: answer(true), was, state, ..Commanded::default() }
+        }
+        store::Commanded::Unchanged(state) => {
+            let state = word(state);
+            Commanded { id, answer: answer(false), was: state.clone(), state, ..Commanded::default() }
+        }
+        store::Commanded::Refused { state, errors, existing } => {
+            let existing_id = existing.map(|id| id.to_string());
+            refused(id, word(state), &errors, existing_id)
+        }
+        store::Commanded::Unknown => {
+            let fix = "list them with `outboxd list`";
+            let refusal = FieldError::new(FieldErrorCode::NotFound, "id", "names no message", fix);
+            refused(id, None, &[refusal], None)
+        }
+    }
+}
+
+fn refused(
+    id: String,
+    state: Option<String>,
+    errors: &[FieldError],
+    existing_id: Option<String>,
+) -> Commanded {
+    let errors: Vec<_> = errors.iter().map(crate::types::error::FieldError::from).collect();
+    let error = errors.first().cloned();
+    let was = state.clone();
+    Commanded { id, was, state, error, errors: Some(errors), existing_id, ..Commanded::default() }
+}
+
+/// Reads a command and, for an edit, the note that came with its fields.
+fn command(word: Option<&str>, edit: Option<Value>) -> Result<(Command, Option<String>), Vec<FieldError>> {
+    let fix = "use cancel, hold, release, retry or edit";
+    let refuse =
+        |code, field: &str, problem: String, fix: &str| Err(vec![FieldError::new(code, field, problem, fix)]);
+    let command = match (word, edit) {
+        (Some("edit"), Some(edit)) => {
+            return edit_of(edit)
+                .map(|(edit, note)| (Command::Edit(Box::new(edit)), note))
+                .map_err(|errors| errors.into_iter().map(within_edit).collect());
+        }
+        (Some("edit"), None) => {
+            let fix = "give the fields to change, such as {\"priority\": 5}";
+            return refuse(FieldErrorCode::MissingField, "edit", "is missing".to_owned(), fix);
+        }
+        (Some(_), Some(_)) => {
+            let problem = "goes with the command `edit`".to_owned();
+            return refuse(FieldErrorCode::Contradiction, "edit", problem, "leave it out");
+        }
+        (Some("cancel"), None) => Command::Cancel,
+        (Some("hold"), None) => Command::Hold,
+        (Some("release"), None) => Command::Release,
+        (Some("retry"), None) => Command::Retry,
+        (Some(other), None) => {
+            return refuse(FieldErrorCode::InvalidValue, "command", format!("is {other:?}"), fix);
+        }
+        (None, _) => return refuse(FieldErrorCode::MissingField, "command", "is missing".to_owned(), fix),
+    };
+    Ok((command, None))
+}
+
+fn within_edit(error: FieldError) -> FieldError {
+    let field = if error.field.is_empty() { "edit".to_owned() } else { format!("edit.{}", error.field) };
+    FieldError { field, ..error }
+}
+
+/// Reads the fields of an edit and its note. Null removes a value that may be absent.
+fn edit_of(value: Value) -> Result<(Edit, Option<String>), Vec<FieldError>> {
+    let removed: Vec<String> = match &value {
+        Value::Object(object) => nulls(object),
+        _ => Vec::new(),
+    };
+    let fields: MessageEdit = wire::fields(value)?;
+    let required = removed.iter().find(|name| ["text", "account_id"].contains(&name.as_str()));
+    if let Some(name) = required {
+        let fix = "leave it out to keep it";
+        return Err(vec![FieldError::new(FieldErrorCode::WrongType, name, "cannot be removed", fix)]);
+    }
+    let is_removed = |name: &str| removed.iter().any(|removed| removed == name);
+    let change = |name: &str, value: Option<String>| match value {
+        Some(value) => Change::Set(value),
+        None if is_removed(name) => Change::Remove,
+        None => Change::Keep,
+    };
+    let edit = Edit {
+        account_id: fields.account_id,
+        text: fields.text,
+        priority: fields.priority.or(is_removed("priority").then_some(0)),
+        not_before: change("not_before", fields.not_before),
+        expires_at: change("expires_at", fields.expires_at),
+        campaign: change("campaign", fields.campaign),
+        allow_placeholders: fields.allow_placeholders.unwrap_or(false),
+    };
+    if edit.is_empty() {
+        let fix = "give at least one of text, priority, not_before, expires_at, campaign and account_id";
+        return Err(vec![FieldError::new(FieldErrorCode::MissingField, "", "nothing is to be changed", fix)]);
+    }
+    Ok((edit, fields.note))
+}
+
+fn nulls(object: &Map<String, Value>) -> Vec<String> {
+    object.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect()
+}
+
+/// Reads which messages a command is about: ids, or a filter that names at least one thing.
+fn selected(request: &BulkRequest, command: &Command) -> Result<Selected, ApiError> {
+    let BulkRequest { ids, account_id, campaign, chat_id, person, state, .. } = request;
+    let filters = [account_id, campaign, chat_id, person, state];
+    let filters = filters.into_iter().any(Option::is_some);
+    let refuse =
+        |code, problem: &str, fix: &str| Err(unprocessable(vec![FieldError::new(code, "ids", problem, fix)]));
+    match ids {
+        Some(_) if filters => {
+            refuse(FieldErrorCode::Contradiction, "cannot be combined with a filter", "give one of them")
+        }
+        Some(ids) if ids.len() > AT_ONCE => {
+            let refusal = FieldError::new(
+                FieldErrorCode::TooLong,
+                "ids",
+                format!("holds {} ids, {AT_ONCE} are allowed", ids.len()),
+                "send them in parts",
+            );
+            Err(ApiError::one(StatusCode::PAYLOAD_TOO_LARGE, refusal))
+        }
+        Some(ids) => Ok(Selected::Ids(ids.iter().map(|id| (id.clone(), id.trim().parse().ok())).collect())),
+        None if !filters => {
+            let fix = "give `ids`, or at least one of account_id, campaign, chat_id, person and state";
+            refuse(FieldErrorCode::MissingField, "and the filter are both missing", fix)
+        }
+        None => {
+            let states = state.as_deref().map(wire::states).transpose()?;
+            Ok(Selected::Filter(Box::new(MessageFilter {
+                account_id: account_id.clone().map(AccountId::new),
+                campaign: campaign.clone(),
+                chat_id: chat_id.clone(),
+                person: person.clone(),
+                states: states.unwrap_or_else(|| command.selects().to_vec()),
+                limit: PAGE,
+                ..MessageFilter::default()
+            })))
+        }
+    }
+}
+
+fn unprocessable(errors: Vec<FieldError>) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, errors)
+}
