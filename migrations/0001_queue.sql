@@ -907,3 +907,74 @@ CREATE TRIGGER messages_delete BEFORE DELETE ON messages
 BEGIN
   SELECT RAISE(ABORT, 'outboxd: messages are not deleted; cancel them with: outboxd cancel <id>, or INSERT INTO message_commands (message_id, command) VALUES (<id>, ''cancel'')');
 END;
+
+-- What other programs ask the daemon to do with messages, because an UPDATE of `messages` would race the sender: any
+-- program may INSERT here (docs/sql.md). The daemon carries out each row once, in the order of `id`, and writes
+-- `done_at` with `answer`, or with `error`.
+CREATE TABLE message_commands (
+  id          INTEGER PRIMARY KEY,
+  message_id  TEXT NOT NULL,          -- messages.id
+  command     TEXT NOT NULL,          -- cancel, edit, move, priority, hold, release or retry
+  text        TEXT,                   -- edit: the new text
+  allow_placeholders INTEGER,         -- edit: 1: the text may contain what looks like a placeholder
+  priority    INTEGER,                -- edit, priority: -100 to 100
+  not_before  TEXT,                   -- edit: not before this time; '' removes it
+  expires_at  TEXT,                   -- edit: not from this time on; '' removes it
+  campaign    TEXT,                   -- edit: the new label; '' removes it
+  account_id  TEXT,                   -- move, edit: the account that sends it instead
+  note        TEXT,                   -- why; the event of the change records it
+  at          TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  -- Columns that the daemon writes.
+  done_at     TEXT,                   -- when it was carried out or refused
+  answer      TEXT,                   -- what was done
+  error       TEXT                    -- why it was refused
+) STRICT;
+CREATE INDEX message_commands_waiting ON message_commands (id) WHERE done_at IS NULL;
+
+-- Refuses a command that is plainly wrong, in words, at the INSERT.
+CREATE TRIGGER message_commands_insert BEFORE INSERT ON message_commands
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: done_at, answer and error belong to the daemon; leave them out')
+   WHERE NEW.done_at IS NOT NULL OR NEW.answer IS NOT NULL OR NEW.error IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: command is not one of cancel, edit, move, priority, hold, release and retry')
+   WHERE NEW.command IS NULL OR NEW.command NOT IN ('cancel', 'edit', 'move', 'priority', 'hold', 'release', 'retry');
+  SELECT RAISE(ABORT, 'outboxd: message_id names no message; give the id of a row of messages')
+   WHERE NOT EXISTS (SELECT 1 FROM messages m WHERE m.id = NEW.message_id);
+  SELECT RAISE(ABORT, 'outboxd: the message is sent and cannot be changed; INSERT a new message instead')
+   WHERE EXISTS (SELECT 1 FROM messages m WHERE m.id = NEW.message_id AND m.state = 'sent');
+  SELECT RAISE(ABORT, 'outboxd: edit changes nothing; set text, priority, not_before, expires_at, campaign or account_id')
+   WHERE NEW.command = 'edit' AND coalesce(NEW.text, NEW.priority, NEW.not_before, NEW.expires_at, NEW.campaign, NEW.account_id) IS NULL;
+  SELECT RAISE(ABORT, 'outboxd: text, not_before, expires_at, campaign and allow_placeholders go with the command edit; leave them out')
+   WHERE NEW.command <> 'edit' AND coalesce(NEW.text, NEW.not_before, NEW.expires_at, NEW.campaign, NEW.allow_placeholders) IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: priority is missing; give a whole number from -100 to 100')
+   WHERE NEW.command = 'priority' AND NEW.priority IS NULL;
+  SELECT RAISE(ABORT, 'outboxd: priority goes with the commands priority and edit; leave it out')
+   WHERE NEW.command NOT IN ('priority', 'edit') AND NEW.priority IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: priority is not a whole number from -100 to 100')
+   WHERE NEW.priority NOT BETWEEN -100 AND 100;
+  SELECT RAISE(ABORT, 'outboxd: account_id is missing; name the account that sends the message instead, acc_...')
+   WHERE NEW.command = 'move' AND NEW.account_id IS NULL;
+  SELECT RAISE(ABORT, 'outboxd: account_id goes with the commands move and edit; leave it out')
+   WHERE NEW.command NOT IN ('move', 'edit') AND NEW.account_id IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: account_id does not begin with acc_; name the Unipile account that sends')
+   WHERE NEW.account_id NOT GLOB 'acc_*';
+  SELECT RAISE(ABORT, 'outboxd: text is empty; give the text to send')
+   WHERE NEW.text <> '' AND trim(NEW.text, ' ' || char(9) || char(10) || char(13)) = '';
+  SELECT RAISE(ABORT, 'outboxd: allow_placeholders is neither 0 nor 1')
+   WHERE NEW.allow_placeholders NOT IN (0, 1);
+  SELECT RAISE(ABORT, 'outboxd: not_before is not a time; write UTC with milliseconds, or '''' to remove it')
+   WHERE NEW.not_before <> '' AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.not_before) IS NOT NEW.not_before;
+  SELECT RAISE(ABORT, 'outboxd: expires_at is not a time; write UTC with milliseconds, or '''' to remove it')
+   WHERE NEW.expires_at <> '' AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.expires_at) IS NOT NEW.expires_at;
+END;
+
+-- A command is carried out once and keeps its answer; only one that still waits can be taken back.
+CREATE TRIGGER message_commands_update BEFORE UPDATE ON message_commands
+WHEN OLD.done_at IS NOT NULL OR NEW.done_at IS NULL
+  OR (NEW.id, NEW.message_id, NEW.command, NEW.text, NEW.allow_placeholders, NEW.priority, NEW.not_before, NEW.expires_at,
+      NEW.campaign, NEW.account_id, NEW.note, NEW.at)
+  IS NOT (OLD.id, OLD.message_id, OLD.command, OLD.text, OLD.allow_placeholders, OLD.priority, OLD.not_before, OLD.expires_at,
+      OLD.campaign, OLD.account_id, OLD.note, OLD.at)
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: a command is not changed; DELETE it while done_at is NULL, and INSERT another one');
+END;

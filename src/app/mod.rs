@@ -202,6 +202,7 @@ impl Application {
             seed,
         };
         let commits = store.watch().await.context("cannot watch the queue")?;
+        let commands = store.watch_commands().await.context("cannot watch the queue")?;
         let (engine, recovered) = Engine::start(parts).await.context("cannot take stock of the queue")?;
         let parts = door_parts(
             settings,
@@ -214,7 +215,7 @@ impl Application {
         let state = AppState::new(parts);
         let tasks = Tasks::default();
         let intake_pulse = commits.pulse();
-        let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits));
+        let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands));
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
         let webhook_listener = listener.map(|listener| listener.spawn(&tasks, engine.handle()));

@@ -7,6 +7,8 @@
 //! admission takes the lock that the producer needs. Of a backlog, the next batch is read and validated while the
 //! previous one is written.
 
+mod commands;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,7 @@ use crate::domain::attachment::Blob;
 use crate::domain::field_error::FieldError;
 use crate::domain::message::{AccountId, NewMessage};
 use crate::http::{AppState, attachments};
-use crate::store::{Admission, ExternalInserts, Inserted, StoreError};
+use crate::store::{Admission, ExternalCommands, ExternalInserts, Inserted, StoreError};
 use crate::tasks::Pulse;
 
 /// Rows validated in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With
@@ -30,8 +32,12 @@ const FILE_BYTES: usize = 16 << 20;
 /// The pause after a store error.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// Serves the SQL intake until the engine stops.
-pub async fn run(state: Arc<AppState>, inserts: ExternalInserts) {
+/// Serves the SQL intake until the engine stops: rows of `messages`, and commands.
+pub async fn run(state: Arc<AppState>, inserts: ExternalInserts, commands: ExternalCommands) {
+    tokio::join!(take_in(Arc::clone(&state), inserts), commands::run(state, commands));
+}
+
+async fn take_in(state: Arc<AppState>, inserts: ExternalInserts) {
     let clock = Arc::clone(state.engine.clock());
     let mut intake = Intake { state, inserts, gathering: Gathering::default(), woken: Woken::default() };
     loop {

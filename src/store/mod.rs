@@ -38,6 +38,7 @@ mod holder;
 mod insert;
 mod ledger;
 mod lock;
+mod message_commands;
 mod messages;
 mod ping;
 mod place;
@@ -97,6 +98,7 @@ pub use failpoints::{AtFailpoint, Failpoint};
 pub use heard::Consequences;
 pub use ledger::SentSince;
 pub use lock::LockHeld;
+pub use message_commands::InsertedCommand;
 pub use queue_view::QueuedMessage;
 pub use reconcile::{ReconciledAs, Reconciliation, UnresolvedAttempt};
 pub use rests::AccountRest;
@@ -107,7 +109,7 @@ pub use stop_views::{Stop, StopFilter};
 pub use stops::{Lifted, Stopped};
 pub use totals::{Producer, Totals};
 pub use views::{MessageFilter, MessageView, Page};
-pub use watch::ExternalInserts;
+pub use watch::{ExternalCommands, ExternalInserts};
 pub use webhooks::{NewWebhook, Webhook, WebhookKind};
 pub use withdraw::Cancelled;
 
@@ -116,7 +118,7 @@ pub use withdraw::Cancelled;
 pub mod plans {
     use super::{
         AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, defer,
-        insert, ledger, queue_view, repeats, suppressed, totals, views, withdraw,
+        insert, ledger, message_commands, queue_view, repeats, suppressed, totals, views, withdraw,
     };
 
     /// Returns the name and text of each statement.
@@ -142,6 +144,7 @@ pub mod plans {
             ("next_expiry", withdraw::NEXT_EXPIRY),
             ("expire", withdraw::EXPIRE),
             ("ledger", ledger::LEDGER),
+            ("waiting_commands", message_commands::WAITING),
         ];
         let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
         std::iter::once(("candidates", candidates::candidates_sql())).chain(fixed).collect()

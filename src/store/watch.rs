@@ -15,6 +15,7 @@ use inotify::{EventStream, Inotify, WatchMask};
 use sqlx::SqliteConnection;
 
 use super::admission::{self, Inserted};
+use super::message_commands::{self, InsertedCommand};
 use super::rows::Result;
 use super::{Store, sqlite};
 use crate::clock::Clock;
@@ -37,6 +38,62 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(512);
 const WHILE_OWN: Duration = Duration::from_millis(3);
 /// Maximum number of such delays in a row: a query takes time from the writers.
 const OWN_IN_A_ROW: u32 = 3;
+
+/// Delay between a write and the query for commands, which no program waits for within microseconds: our own commits
+/// write the log all the time, and a query takes time from the writers.
+const COMMANDS_AFTER: Duration = Duration::from_millis(40);
+/// Queries after a write, each after twice the delay of the one before: a slow disk may flush late.
+const COMMAND_LOOKS: u32 = 5;
+
+/// Watches the commands that other programs INSERT.
+pub struct ExternalCommands {
+    connection: SqliteConnection,
+    wal: PathBuf,
+    events: Option<EventStream<Vec<u8>>>,
+}
+
+impl ExternalCommands {
+    /// Waits for commands that are not yet carried out, and returns at most `limit` of them, oldest first: those after
+    /// the one with the number `after`, or none if there are no more of these. Cancel-safe.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn next(
+        &mut self,
+        after: i64,
+        limit: u32,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Vec<InsertedCommand>> {
+        let (mut looks, mut pause, mut looks_now) = (0, COMMANDS_AFTER, true);
+        loop {
+            if std::mem::take(&mut looks_now) {
+                let found = message_commands::waiting(&mut self.connection, after, limit).await?;
+                if !found.is_empty() || after > 0 {
+                    return Ok(found);
+                }
+            }
+            let Some(events) = &mut self.events else {
+                clock.sleep(POLL).await;
+                looks_now = true;
+                continue;
+            };
+            if looks > 0 {
+                clock.sleep(pause).await;
+                (looks, pause, looks_now) = (looks - 1, pause * 2, true);
+                continue;
+            }
+            let gone = tokio::select! {
+                event = events.next() => is_gone(event),
+                () = clock.sleep(SAFETY) => false,
+            };
+            while let Some(_one_look_is_for_all) = events.next().now_or_never().flatten() {}
+            if gone {
+                self.events = watch_file(&self.wal);
+            }
+            (looks, pause) = (COMMAND_LOOKS, COMMANDS_AFTER);
+        }
+    }
+}
 
 /// Watches one database.
 pub struct ExternalInserts {
@@ -79,6 +136,19 @@ impl Store {
             seen_activity: 0,
             pulse: Arc::default(),
         })
+    }
+}
+
+impl Store {
+    /// Begins to watch for commands.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn watch_commands(&self) -> Result<ExternalCommands> {
+        let connection = sqlite::open_reader(&self.inner.path).await?;
+        let wal = sqlite::wal_path(&self.inner.path);
+        let events = watch_file(&wal);
+        Ok(ExternalCommands { connection, wal, events })
     }
 }
 

@@ -35,6 +35,7 @@ mod http_in;
 mod http_out;
 mod lifecycle;
 mod limits_doors;
+mod message_commands;
 mod messages_doc;
 mod multipart;
 mod openapi;
