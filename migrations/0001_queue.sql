@@ -329,12 +329,30 @@ CREATE TABLE conversations (
 
 CREATE INDEX conversations_user ON conversations (account_id, user_id, at);
 
+-- People as an account sees them: from their profiles, and as webhooks name them. What is not known is NULL.
+CREATE TABLE people (
+  account_id        TEXT NOT NULL,
+  user_id           TEXT NOT NULL,    -- the provider's id
+  public_identifier TEXT,             -- the name in the address of the profile, in lower case
+  profile_url       TEXT,
+  name              TEXT,
+  distance          TEXT CHECK (distance IN ('SELF', 'FIRST_DEGREE', 'SECOND_DEGREE', 'THIRD_DEGREE', 'OUT_OF_NETWORK')),
+  can_send_inmail   INTEGER,
+  is_open_profile   INTEGER,
+  read_at           TEXT,             -- when the profile was last read
+  at                TEXT NOT NULL,    -- when anything of this was last learned
+  PRIMARY KEY (account_id, user_id)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX people_user ON people (user_id);
+CREATE INDEX people_name ON people (public_identifier, at) WHERE public_identifier IS NOT NULL;
+
 -- What must not be sent (P5): to a person, into a chat, or of a campaign. Other programs may INSERT here and DELETE
 -- (docs/sql.md). Pauses of an account and of all sending are in `accounts` and `daemon`.
 CREATE TABLE stops (
   id         INTEGER PRIMARY KEY,
   scope      TEXT NOT NULL CHECK (scope IN ('person', 'chat', 'campaign')),
-  key        TEXT NOT NULL CHECK (key <> ''),  -- the user id, the chat id, the campaign
+  key        TEXT NOT NULL CHECK (key <> ''),  -- the user id (or in/NAME until it is known), the chat id, the campaign
   account_id TEXT NOT NULL DEFAULT '',         -- '': on every account
   reason     TEXT NOT NULL CHECK (reason IN ('stopped', 'suppressed', 'owner_wrote', 'out_of_office')),
   until      TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', until) = until),  -- NULL: until a person lifts it
@@ -347,6 +365,32 @@ CREATE TABLE stops (
 ) STRICT;
 
 CREATE INDEX stops_suppressed ON stops (reason) WHERE reason = 'suppressed';
+
+-- A stop by the public name of a person becomes one by the user id as soon as that is known.
+CREATE TRIGGER people_new AFTER INSERT ON people WHEN NEW.public_identifier IS NOT NULL
+BEGIN
+  UPDATE stops SET key = NEW.user_id
+   WHERE scope = 'person' AND key = 'in/' || NEW.public_identifier
+     AND NOT EXISTS (SELECT 1 FROM stops o WHERE o.scope = 'person' AND o.key = NEW.user_id
+                        AND o.account_id = stops.account_id AND o.reason = stops.reason);
+END;
+CREATE TRIGGER people_named AFTER UPDATE OF public_identifier ON people
+WHEN NEW.public_identifier IS NOT OLD.public_identifier AND NEW.public_identifier IS NOT NULL
+BEGIN
+  UPDATE stops SET key = NEW.user_id
+   WHERE scope = 'person' AND key = 'in/' || NEW.public_identifier
+     AND NOT EXISTS (SELECT 1 FROM stops o WHERE o.scope = 'person' AND o.key = NEW.user_id
+                        AND o.account_id = stops.account_id AND o.reason = stops.reason);
+END;
+CREATE TRIGGER stops_named AFTER INSERT ON stops WHEN NEW.scope = 'person' AND substr(NEW.key, 1, 3) = 'in/'
+BEGIN
+  UPDATE stops SET key = (SELECT p.user_id FROM people p WHERE p.public_identifier = substr(NEW.key, 4)
+                           ORDER BY p.at DESC LIMIT 1)
+   WHERE id = NEW.id AND EXISTS (SELECT 1 FROM people p WHERE p.public_identifier = substr(NEW.key, 4))
+     AND NOT EXISTS (SELECT 1 FROM stops o WHERE o.scope = 'person' AND o.account_id = NEW.account_id AND o.reason = NEW.reason
+                        AND o.key = (SELECT p.user_id FROM people p WHERE p.public_identifier = substr(NEW.key, 4)
+                                      ORDER BY p.at DESC LIMIT 1));
+END;
 
 -- The stops that concern each message, those whose time has passed included.
 CREATE VIEW stopping (seq, id, reason, until) AS

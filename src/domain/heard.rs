@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::message::{AccountId, ChatId};
 use super::outcome::DownCause;
+use super::person::Person;
 use super::stop::StopReason;
 
 /// Something that was heard about an account.
@@ -15,6 +16,8 @@ pub struct Heard {
     pub account_id: AccountId,
     /// What was heard.
     pub news: News,
+    /// The other person that it names.
+    pub person: Option<Person>,
 }
 
 /// What was heard.
@@ -33,6 +36,8 @@ pub enum News {
     },
     /// The account runs again.
     Up,
+    /// The person became a connection of the account.
+    Connected,
     /// Nothing that outboxd acts on.
     Other,
 }
@@ -108,6 +113,8 @@ pub enum Effect {
     Replied,
     /// It set a stop.
     Stopped(StopReason),
+    /// A person became a connection.
+    Connected,
     /// The account cannot send.
     AccountDown,
     /// The account can send again.
@@ -125,6 +132,7 @@ impl Effect {
             Self::Read => "read",
             Self::Replied => "replied",
             Self::Stopped(reason) => reason.as_str(),
+            Self::Connected => "connected",
             Self::AccountDown => "account_down",
             Self::AccountUp => "account_up",
         }

@@ -13,6 +13,8 @@ pub const MAX_ID_BYTES: usize = 512;
 pub(super) enum IdOf {
     /// A recipient, who also has a public name and a profile address.
     Person,
+    /// A recipient, by user id or by public name.
+    Anyone,
     /// A Unipile account.
     Account,
     /// A chat, an inbox or a message: opaque.
@@ -38,7 +40,10 @@ pub(super) const MISSING: [&str; 15] = [
     "-",
 ];
 
-const PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Get a User Profile tells for it";
+/// Marks a public name in place of a user id: `in/jane-doe`. The provider's own ids have no slash.
+const NAMED: &str = "in/";
+
+const PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Get a User Profile tells for it, or set people.resolve = true";
 
 /// Trims and validates an id.
 ///
@@ -61,6 +66,7 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
     }
     match of {
         IdOf::Person => person(field, value),
+        IdOf::Anyone => person_or_name(field, value),
         IdOf::Account => plain(field, value),
         IdOf::Other if value.contains("://") => {
             refuse(format!("is {value:?}, an address"), "give the id as Unipile returns it")
@@ -84,30 +90,91 @@ pub(crate) fn account(field: &str, value: &str) -> Result<String, FieldError> {
     Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
 }
 
-/// Validates the id of a recipient; extracts it from a profile's address or URN if that contains the id.
+/// Validates the id of a recipient, who may be named by a user id only.
 fn person(field: &str, value: &str) -> Result<String, FieldError> {
+    let id = person_or_name(field, value)?;
+    let Some(name) = name_of(&id) else { return Ok(id) };
+    let problem = match is_public_name(value) {
+        true => format!("is {value:?}, which looks like the public name of a profile"),
+        false => format!("is {value:?}, which names the profile {name:?}"),
+    };
+    Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, PROFILE_FIX))
+}
+
+/// Trims and validates what names a person: a user id, a URN or the address of a profile that contains one, or a public
+/// name. Returns the user id, or the public name as `in/jane-doe`.
+///
+/// # Errors
+/// Returns why the value cannot name a person.
+pub fn person_key(field: &str, value: &str) -> Result<String, FieldError> {
+    id(field, value, IdOf::Anyone)
+}
+
+fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
     let refuse =
-        |problem: String| Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, PROFILE_FIX));
-    let named = value.strip_prefix("urn:li:").and_then(|urn| urn.rsplit(':').next());
-    let named = named.or_else(|| profile_name(value));
-    match named {
+        |problem: String, fix: &str| Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix));
+    if let Some(id) = value.strip_prefix("urn:li:").and_then(|urn| urn.rsplit(':').next()) {
+        return match id.starts_with("ACoA") {
+            true => plain(field, id),
+            false => refuse(format!("is {value:?}, a URN without the user id"), PROFILE_FIX),
+        };
+    }
+    let named = segment_after_in(value).or_else(|| value.strip_prefix(NAMED));
+    match named.map(|name| name.trim_end_matches('/')) {
         Some(id) if id.starts_with("ACoA") => plain(field, id),
-        Some(_) if value.starts_with("urn:") => refuse(format!("is {value:?}, a URN without the user id")),
-        Some(_) => refuse(format!("is {value:?}, the address of a profile")),
-        None if value.contains("://") => refuse(format!("is {value:?}, an address")),
-        None if is_public_name(value) => {
-            refuse(format!("is {value:?}, which looks like the public name of a profile"))
+        Some(name) => {
+            let name = public_name(name);
+            label(field, &name)?;
+            if name.contains('/') {
+                return refuse(
+                    format!("is {value:?}, which names more than a profile"),
+                    "name the profile alone, in/…",
+                );
+            }
+            plain(field, &name).map(|name| format!("{NAMED}{name}"))
         }
+        None if value.starts_with("urn:") => {
+            refuse(format!("is {value:?}, a URN without the user id"), PROFILE_FIX)
+        }
+        None if value.contains("://") || path_at_linkedin(value).is_some() => {
+            refuse(format!("is {value:?}, an address without a profile"), PROFILE_FIX)
+        }
+        None if is_public_name(value) => Ok(format!("{NAMED}{value}")),
         None => plain(field, value),
     }
 }
 
-/// Returns the name in the address of a LinkedIn profile, with or without scheme, query and fragment.
-fn profile_name(value: &str) -> Option<&str> {
+/// Returns the public name that stands in place of a user id.
+pub fn name_of(person: &str) -> Option<&str> {
+    person.strip_prefix(NAMED)
+}
+
+/// Returns what stands in place of a user id for the person with this public name.
+pub fn named(name: &str) -> String {
+    format!("{NAMED}{name}")
+}
+
+/// Returns a public name as it is compared: without percent-encoding, in lower case.
+pub fn public_name(name: &str) -> String {
+    percent_encoding::percent_decode_str(name.trim()).decode_utf8_lossy().to_lowercase()
+}
+
+/// Returns the public name in the address of a profile.
+pub fn name_in_address(address: &str) -> Option<String> {
+    segment_after_in(address.trim()).map(public_name).filter(|name| !name.is_empty())
+}
+
+/// Returns the path of an address of LinkedIn, with or without a scheme.
+fn path_at_linkedin(value: &str) -> Option<&str> {
     let (host, path) = value.split_once("://").map_or(value, |(_, rest)| rest).split_once('/')?;
-    let is_linkedin = host == "linkedin.com" || host.ends_with(".linkedin.com");
-    let name = path.split(['?', '#']).next()?.split('/').nth(1)?;
-    is_linkedin.then_some(name)
+    let host = host.to_ascii_lowercase();
+    (host == "linkedin.com" || host.ends_with(".linkedin.com")).then_some(path)
+}
+
+/// Returns what follows `in/` in the address of a LinkedIn profile, without query and fragment.
+fn segment_after_in(value: &str) -> Option<&str> {
+    let path = path_at_linkedin(value)?.split(['?', '#']).next()?;
+    path.strip_prefix(NAMED)?.split('/').next().filter(|name| !name.is_empty())
 }
 
 /// Returns whether it looks like `jane-doe` or `jane-doe-123`: lower-case letters and hyphens, LinkedIn's public
@@ -222,6 +289,33 @@ mod tests {
         ] {
             let refused = id("users_ids", given, IdOf::Person).unwrap_err().to_string();
             assert!(refused.contains("Get a User Profile"), "{given}: {refused}");
+        }
+        for (given, key) in [
+            ("https://www.linkedin.com/in/foo/", "in/foo"),
+            ("linkedin.com/in/foo?utm=x", "in/foo"),
+            ("https://de.LinkedIn.com/in/Jane-Doe/details/skills/#x", "in/jane-doe"),
+            ("https://www.linkedin.com/in/ren%C3%A9-7", "in/rené-7"),
+            ("in/Foo/", "in/foo"),
+            (" foo-bar-123 ", "in/foo-bar-123"),
+            ("urn:li:fsd_profile:ACoAx", "ACoAx"),
+            ("in/ACoAx", "ACoAx"),
+            ("ACoAx", "ACoAx"),
+            ("123456", "123456"),
+        ] {
+            assert_eq!(person_key("key", given).unwrap(), key, "{given}");
+        }
+        for given in [
+            "https://www.linkedin.com/company/acme",
+            "www.linkedin.com/sales/lead/x",
+            "https://example.com/in/foo",
+            "https://www.linkedin.com/in/",
+            "urn:li:member:12345",
+            "in/",
+            "in/a b",
+            "in/a/b",
+            "NULL",
+        ] {
+            assert!(person_key("key", given).is_err(), "{given}");
         }
         for given in ["urn:li:fsd_profile:ACoAx", "https://www.linkedin.com/in/ACoAx/", "ACoAx"] {
             assert_eq!(id("users_ids", given, IdOf::Person).unwrap(), "ACoAx", "{given}");

@@ -20,6 +20,7 @@ pub mod meta;
 pub mod observed;
 pub mod outcome;
 pub mod parse_error;
+pub mod person;
 pub mod placeholders;
 pub mod policy;
 pub mod reason;

@@ -86,7 +86,7 @@ impl StopReason {
 pub struct StopKey {
     /// What `key` names.
     pub scope: StopScope,
-    /// The user id, the chat id or the campaign.
+    /// The user id (or the public name, while the id is not known), the chat id or the campaign.
     pub key: String,
     /// `None`: on every account.
     pub account_id: Option<AccountId>,
@@ -106,7 +106,7 @@ impl StopKey {
             wrong.push(FieldError::new(FieldErrorCode::InvalidValue, "scope", problem, fix));
         }
         let key = match known {
-            Some(StopScope::Person) => ids::id("key", key, IdOf::Person),
+            Some(StopScope::Person) => ids::person_key("key", key),
             Some(StopScope::Chat) => ids::id("key", key, IdOf::Other),
             Some(StopScope::Campaign) | None => ids::label("key", key).map(|()| key.to_owned()),
         };

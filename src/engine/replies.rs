@@ -91,7 +91,7 @@ pub(super) async fn hear(
             at,
             meaning,
         };
-        let heard = Heard { account_id: run.id.clone(), news: News::Message(heard) };
+        let heard = Heard { account_id: run.id.clone(), news: News::Message(heard), person: None };
         let done = shared.store.hear(heard, None, policy.reply, now).await?;
         if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
             let (effect, cancelled) = (effect.as_str(), done.cancelled);

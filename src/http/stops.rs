@@ -16,9 +16,9 @@ use super::body::Options;
 use super::error::ApiError;
 use super::{AppState, accounts, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
-use crate::domain::json;
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
+use crate::domain::{ids, json};
 use crate::store::{Stop, StopFilter, Stopped};
 use crate::types::stop::{self as types, GoRequest, Lifted, StopBatch, StopRequest, StopVerdict};
 use crate::types::{Page, Time};
@@ -36,7 +36,12 @@ pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Page<types::Stop>>, ApiError> {
-    let filter = filter(parameters)?;
+    let mut filter = filter(parameters)?;
+    if let Some(key) = filter.key.as_ref().filter(|_| filter.scope == Some(StopScope::Person)) {
+        // As the stop was set; a key that cannot name a person has no stop.
+        let key = ids::person_key("key", key).unwrap_or_else(|_| key.clone());
+        filter.key = Some(state.store.user_id_of(&key).await?);
+    }
     let found = state.store.stops(&StopFilter { limit: filter.limit + 1, ..filter.clone() }).await?;
     let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let next = found.get(..page).filter(|_| found.len() > page).and_then(|page| page.last());

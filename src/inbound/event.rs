@@ -8,8 +8,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
-use crate::domain::message::{AccountId, ChatId};
+use crate::domain::ids;
+use crate::domain::message::{AccountId, ChatId, UserId};
 use crate::domain::outcome::DownCause;
+use crate::domain::person::{Distance, Person};
 use crate::policy::replies::meaning;
 use crate::store::{NewWebhook, Webhook};
 
@@ -50,9 +52,15 @@ pub(super) fn read(webhook: &Webhook, zone_of: impl FnOnce(&AccountId) -> TimeZo
         "account.status.running" | "account.unlocked" | "account.reconnect" if concerns_classic(payload) => {
             News::Up
         }
+        "relation.new" => News::Connected,
         _ => News::Other,
     };
-    Ok(Heard { account_id, news })
+    let person = match &news {
+        News::Message(message) if message.is_sender != Some(true) => sender(inner(payload)),
+        News::Connected => Some(relation(payload).ok_or(Unread::Incomplete)?),
+        _ => None,
+    };
+    Ok(Heard { account_id, news, person })
 }
 
 fn down(cause: DownCause, problem: &str) -> News {
@@ -80,11 +88,14 @@ impl Clock {
 }
 
 fn message(payload: &Value, clock: &Clock, zone: &TimeZone) -> Result<HeardMessage, Unread> {
-    let payload = payload.get("message").filter(|inner| inner.is_object()).unwrap_or(payload);
+    let payload = inner(payload);
     let chat_id = text(payload, &["chat_id"]).ok_or(Unread::Incomplete)?;
     let message_id = text(payload, &["id", "message_id"]).ok_or(Unread::Incomplete)?;
-    let sender_id = text(payload, &["sender_id"])
-        .or_else(|| payload.get("sender").and_then(|sender| text(sender, &["id", "public_identifier"])));
+    let sender_id = text(payload, &["sender_id"]).map(str::to_owned).or_else(|| {
+        let sender = payload.get("sender")?;
+        let name = || Some(ids::named(&ids::public_name(text(sender, &["public_identifier"])?)));
+        text(sender, &["id"]).map(str::to_owned).or_else(name)
+    });
     let at = clock.ours(time(payload, "timestamp"));
     let is = |field: &str| flag(payload, field).unwrap_or(false);
     let said = text(payload, &["text"]).unwrap_or_default();
@@ -95,11 +106,37 @@ fn message(payload: &Value, clock: &Clock, zone: &TimeZone) -> Result<HeardMessa
     Ok(HeardMessage {
         chat_id: ChatId::new(chat_id),
         message_id: message_id.to_owned(),
-        sender_id: sender_id.map(str::to_owned),
+        sender_id,
         is_sender: flag(payload, "is_sender"),
         at,
         meaning,
     })
+}
+
+/// Returns the message of a payload, which some nest in it.
+fn inner(payload: &Value) -> &Value {
+    payload.get("message").filter(|inner| inner.is_object()).unwrap_or(payload)
+}
+
+/// Returns the sender of a message, if the payload names them.
+fn sender(payload: &Value) -> Option<Person> {
+    let sender = payload.get("sender")?;
+    Some(person(text(sender, &["id"]).or_else(|| text(payload, &["sender_id"]))?, sender))
+}
+
+/// Returns the person who became a connection.
+fn relation(payload: &Value) -> Option<Person> {
+    let user = payload.get("user").filter(|user| user.is_object()).unwrap_or(payload);
+    let ids = ["member_id", "user_id", "provider_id"];
+    let id = text(user, &["id"]).filter(|_| payload.get("user").is_some());
+    let id = id.or_else(|| text(user, &ids)).or_else(|| text(payload, &ids))?;
+    Some(Person { distance: Some(Distance::First), ..person(id, user) })
+}
+
+fn person(id: &str, user: &Value) -> Person {
+    let of = |fields: &[&str]| text(user, fields).map(str::to_owned);
+    let names = [of(&["public_identifier"]), of(&["profile_url"]), of(&["display_name", "name"])];
+    Person::new(UserId::new(id.trim()), names)
 }
 
 fn receipt(payload: &Value, clock: &Clock, is_read: bool) -> Result<Receipt, Unread> {

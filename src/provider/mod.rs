@@ -25,6 +25,7 @@ use crate::domain::observed::{
     Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
 };
 use crate::domain::outcome::{Outcome, Phase, ProviderError};
+use crate::domain::person::Person;
 
 pub use progress::{Handed, Progress};
 pub use unipile::{Unipile, UnipileOptions};
@@ -225,6 +226,13 @@ pub trait Provider: Send + Sync + 'static {
         account_id: AccountId,
         user_id: UserId,
     ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>>;
+
+    /// Returns what the provider shows of one person, freshly read. `person` may be a public name
+    /// (`domain::ids::named`). It counts as a visit to the profile.
+    ///
+    /// # Errors
+    /// Returns an error if the profile could not be read.
+    fn profile(&self, account_id: AccountId, person: UserId) -> BoxFuture<'_, Result<Person, Unread>>;
 
     /// Returns the group chats with activity after `since`, newest first, freshly read; of one inbox, if given.
     ///

@@ -10,14 +10,16 @@ use serde_json::Value;
 
 use super::Pages;
 use super::retry_after::retry_after;
-use super::shapes::{array, group, message, odd, required, text, unread};
+use super::shapes::{array, group, message, odd, person, required, text, unread};
 use super::unipile::{self, Unipile};
 use super::wire::{Answer, Expected, classify, segment};
+use crate::domain::ids;
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::observed::{
     Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, Unread,
 };
 use crate::domain::outcome::{Outcome, ProviderError, UNTYPED_SUCCESS};
+use crate::domain::person::Person;
 
 type Result<T> = std::result::Result<T, Unread>;
 
@@ -52,6 +54,12 @@ impl Unipile {
         let path = format!("/v2/{}/users/{}/chat", segment(account_id.as_str()), segment(user_id.as_str()));
         let body = self.get(&path).await?;
         array(&body, "data")?.iter().map(|chat| Ok(ChatId::new(required(chat, "chat_id")?))).collect()
+    }
+
+    pub(super) async fn read_profile(&self, account_id: &AccountId, user_id: &UserId) -> Result<Person> {
+        let id = ids::name_of(user_id.as_str()).unwrap_or(user_id.as_str());
+        let path = format!("/v2/{}/users/{}", segment(account_id.as_str()), segment(id));
+        person(&self.get(&path).await?)
     }
 
     pub(super) async fn read_groups(

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::domain::message::{ChatId, UserId};
 use crate::domain::observed::{Member, ObservedAttachment, ObservedGroup, ObservedMessage, Pointer, Unread};
 use crate::domain::outcome::ProviderError;
+use crate::domain::person::{Distance, Person};
 
 type Result<T> = std::result::Result<T, Unread>;
 
@@ -92,6 +93,27 @@ fn members(chat: &Value) -> Option<Vec<Member>> {
         })
     };
     others.map(member).collect()
+}
+
+/// Reads a profile. What it does not say of the person stays unknown.
+pub(super) fn person(profile: &Value) -> Result<Person> {
+    let id = required(profile, "id")?;
+    if id.is_empty() {
+        return Err(odd("id", profile));
+    }
+    let name = text(profile, "display_name").or_else(|| {
+        let parts = ["first_name", "last_name"].map(|part| text(profile, part).unwrap_or_default());
+        Some(parts.join(" ").trim().to_owned()).filter(|name| !name.is_empty())
+    });
+    let names = [text(profile, "public_identifier"), text(profile, "profile_url"), name];
+    let specifics = profile.get("specifics").unwrap_or(&Value::Null);
+    let specifics = specifics.get("linkedin").unwrap_or(specifics);
+    Ok(Person {
+        distance: text(specifics, "network_distance").as_deref().and_then(Distance::parse),
+        can_send_inmail: flag(specifics, "can_send_inmail"),
+        is_open_profile: flag(specifics, "is_open_profile"),
+        ..Person::new(UserId::new(id), names)
+    })
 }
 
 pub(super) fn text(value: &Value, field: &str) -> Option<String> {

@@ -24,6 +24,7 @@ use crate::domain::observed::{
     Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
 };
 use crate::domain::outcome::{Heard, Hold, Outcome, Phase, ProviderError};
+use crate::domain::person::Person;
 
 /// Maximum size of Unipile's answer to a send; anything longer is not an answer of Unipile's.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -167,6 +168,10 @@ impl Provider for Unipile {
         user_id: UserId,
     ) -> BoxFuture<'_, Result<Vec<ChatId>, Unread>> {
         Box::pin(async move { self.read_chats_with(&account_id, &user_id).await })
+    }
+
+    fn profile(&self, account_id: AccountId, person: UserId) -> BoxFuture<'_, Result<Person, Unread>> {
+        Box::pin(async move { self.read_profile(&account_id, &person).await })
     }
 
     fn groups_since(

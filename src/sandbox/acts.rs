@@ -12,6 +12,7 @@ use super::agenda::MessageRef;
 use super::chat::ByHand;
 use super::event::{self, Event};
 use super::people::Behaviour;
+use super::profiles::Profile;
 use super::publish;
 use super::state::{Moment, State};
 use super::world::World;
@@ -106,19 +107,22 @@ impl World {
         });
     }
 
+    /// Sets what LinkedIn shows of `user`.
+    pub fn set_profile(&self, user: &str, profile: Profile) {
+        self.state().profiles.set(user, profile);
+    }
+
+    /// Ends the relation of `user` and `account`; no event reports that.
+    pub fn disconnect_from(&self, account: &str, user: &str) {
+        self.state().profiles.disconnect(account, user);
+    }
+
     /// Makes `user` a relation of `account`.
     pub fn connect_with(&self, account: &str, user: &str) {
-        let payload = json!({
-            "id": user,
-            "object": "UserRelation",
-            "user": {
-                "id": user,
-                "public_identifier": user,
-                "display_name": user,
-                "profile_url": format!("https://www.linkedin.com/in/{user}"),
-            },
-        });
         self.act(|state, moment| {
+            state.profiles.connect(account, user);
+            let payload =
+                json!({ "id": user, "object": "UserRelation", "user": state.profiles.in_events(user) });
             state.account(account, moment.now);
             publish::raise(state, self.config(), "relation.new", account, payload, moment);
         });

@@ -30,6 +30,8 @@ pub enum Endpoint {
     ListAccounts,
     /// `GET /v2/accounts/{account_id}`
     GetAccount,
+    /// `GET /v2/{account_id}/users/{user_id}`
+    GetUser,
     /// `GET /v2/{account_id}/users/{user_id}/chat`
     GetUserChat,
     /// `GET /v2/{account_id}/chats` and `GET /v2/{account_id}/inboxes/{inbox_id}/chats`
@@ -89,6 +91,7 @@ impl Endpoint {
             | Self::GetInmailCredits
             | Self::ListAccounts
             | Self::GetAccount
+            | Self::GetUser
             | Self::GetUserChat
             | Self::ListChats
             | Self::GetChat
@@ -144,6 +147,9 @@ impl Target {
             }
             ["v2", account, "chats"] => Self::at(Endpoint::ListChats, account),
             ["v2", account, "linkedin", "inmail-credits"] => Self::at(Endpoint::GetInmailCredits, account),
+            ["v2", account, "users", user] => {
+                Target { user_id: some(user), ..Self::at(Endpoint::GetUser, account) }
+            }
             ["v2", account, "users", user, "chat"] => {
                 Target { user_id: some(user), ..Self::at(Endpoint::GetUserChat, account) }
             }
@@ -180,6 +186,16 @@ impl Target {
             }
             _ => Self::at(Endpoint::Unknown, ""),
         }
+    }
+
+    /// Returns the chat of an endpoint that has one in its path.
+    pub(super) fn chat(&self) -> &str {
+        self.chat_id.as_deref().expect("the endpoint has a chat in its path")
+    }
+
+    /// Returns the user of an endpoint that has one in its path.
+    pub(super) fn user(&self) -> &str {
+        self.user_id.as_deref().expect("the endpoint has a user in its path")
     }
 
     fn at(endpoint: Endpoint, account_id: &str) -> Self {

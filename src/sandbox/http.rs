@@ -67,6 +67,7 @@ For you, without a key:
                                                 hand; also sender_id, timestamp, attachments, quote_id, forward {\"chat_id\",
                                                 \"message_id\"}, subject, is_deleted, is_edited
   PUT    /sandbox/people/{user}                 how a person behaves (see below)
+  PUT    /sandbox/people/{user}/profile         {\"public_identifier\": \"jane-doe\", \"display_name\": \"Jane Doe\"}
   PUT    /sandbox/people                        how all others behave
   GET    /sandbox/people                        how they do
   POST   /sandbox/accounts/{id}/people/{user}/write     {\"text\": \"Hello!\"}; answers with chat_id and message_id
@@ -96,7 +97,7 @@ A fault, of which only \"kind\" is required (without \"times\" it lasts, without
   {\"account\": \"acc_1\", \"endpoint\": \"send_message\", \"times\": 1, \"skip\": 0, \"kind\": {\"cut\": {\"delivered\": true}}}
 
   endpoints  start_chat_from_inbox, start_chat, send_message, forward_message, set_composing, list_inboxes,
-             get_inmail_credits, list_accounts, get_account, get_user_chat, list_chats, get_chat, list_messages,
+             get_inmail_credits, list_accounts, get_account, get_user, get_user_chat, list_chats, get_chat, list_messages,
              get_message, create_webhook_endpoint, list_webhook_endpoints, get_webhook_endpoint,
              update_webhook_endpoint, delete_webhook_endpoint, list_webhook_conversations
   kinds      {\"latency\": {\"before_delivery_ms\": 500}}, {\"latency_after_delivery_ms\": 500}, {\"slow_body_ms\": 500},
@@ -128,6 +129,7 @@ pub(super) fn routes(service: Service) -> Router {
         .route("/sandbox/accounts/{account_id}/people/{user_id}/connect", post(people_verbs::connect))
         .route("/sandbox/people", get(people_verbs::people).put(people_verbs::set_people))
         .route("/sandbox/people/{user_id}", put(people_verbs::set_person))
+        .route("/sandbox/people/{user_id}/profile", put(people_verbs::set_profile))
         .route("/sandbox/webhooks/faults", webhook_faults)
         .route("/sandbox/accounts/{account_id}/{verb}", post(verbs::tell_account))
         .fallback(elsewhere)

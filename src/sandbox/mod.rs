@@ -28,6 +28,7 @@ mod methods;
 mod people;
 mod people_verbs;
 mod posts;
+mod profiles;
 mod publish;
 mod query;
 mod reads;
@@ -63,6 +64,7 @@ pub use faults::{Fault, FaultKind};
 pub use ledger::{Call, Delivery, DeliveryKind, ForwardSource};
 pub use people::{Answer, Behaviour, Language};
 pub use posts::Post;
+pub use profiles::Profile;
 pub use webhook_faults::{IsSenderForm, WebhookFault, WebhookFaultKind};
 pub use world::World;
 

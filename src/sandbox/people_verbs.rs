@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
 use super::people;
+use super::profiles;
 use super::reply::Problem;
 use super::service::Service;
 use super::strict::Fields;
@@ -38,6 +39,18 @@ pub(super) async fn set_person(
 ) -> Response {
     changed(&service, &body, |world, body| {
         world.set_person(&user_id, people::read(body)?);
+        Ok(())
+    })
+}
+
+/// `PUT /sandbox/people/{user_id}/profile`: what LinkedIn shows of a person.
+pub(super) async fn set_profile(
+    State(service): State<Service>,
+    Path(user_id): Path<String>,
+    body: Bytes,
+) -> Response {
+    changed(&service, &body, |world, body| {
+        world.set_profile(&user_id, profiles::read(body)?);
         Ok(())
     })
 }

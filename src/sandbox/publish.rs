@@ -41,7 +41,10 @@ pub(super) fn about_message(
     let Some(account) = state.accounts.get(&message.account_id) else { return };
     let Some(chat) = account.chats.get(&message.chat_id) else { return };
     let Some(found) = chat.message(&message.message_id) else { return };
-    let payload = views::message(account, &message.chat_id, chat, found);
+    let mut payload = views::message(account, &message.chat_id, chat, found);
+    if let Some(sender) = payload["sender_id"].as_str().and_then(|user| state.profiles.if_set(user)) {
+        payload["sender"] = sender;
+    }
     raise(state, config, kind, &message.account_id, payload, moment);
 }
 

@@ -19,6 +19,7 @@ pub(super) enum Read {
     },
     Accounts(AccountsQuery),
     Account,
+    User,
     UserChat,
     Chats(ChatsQuery),
     Chat,
@@ -99,6 +100,10 @@ impl Read {
         if endpoint == Endpoint::ListChats {
             let known = ["offset", "limit", "cursor", "type", "before", "after", "is_archived", "is_unread"];
             return chats(&Query::of(query, &known)?);
+        }
+        if endpoint == Endpoint::GetUser {
+            Query::of(query, &["with_sections", "variant"])?;
+            return Ok(Self::User);
         }
         Query::of(query, &[])?;
         Ok(match endpoint {

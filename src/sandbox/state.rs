@@ -19,6 +19,7 @@ use super::endpoint::{Endpoint, Target};
 use super::faults::Fault;
 use super::ledger::{Arrival, Delivery, DeliveryKind, ForwardSource, Ledger};
 use super::people::People;
+use super::profiles::Profiles;
 use super::reads::Read;
 use super::reply::{Problem, Reply, Success};
 use super::requests::{Recipients, Request, StartChat};
@@ -32,6 +33,7 @@ pub(super) struct State {
     pub(super) ledger: Ledger,
     pub(super) webhooks: Webhooks,
     pub(super) people: People,
+    pub(super) profiles: Profiles,
     pub(super) agenda: Agenda,
     /// Messages that the last request sent; `publish` takes them.
     pub(super) sent: Vec<MessageRef>,
@@ -94,7 +96,7 @@ impl State {
         match request {
             Request::StartChat(start) => may_start(account, start),
             Request::SendMessage { content, .. } => {
-                account.may_write(chat_of(target))?;
+                account.may_write(target.chat())?;
                 weigh(&content.attachments)
             }
             Request::ForwardMessage { chat_id, .. } => {
@@ -102,6 +104,7 @@ impl State {
                 chat_exists(config, account, chat_id)?;
                 account.may_write(chat_id)
             }
+            Request::Read { read: Read::User, .. } => self.profiles.find(account, target.user()).map(|_| ()),
             Request::Read { read: Read::Message, .. } => message_exists(account, target, false),
             Request::Read { read: Read::Messages(query), .. } if query.has_offset => Err(no_offset()),
             Request::Read { read: Read::Chats(query), .. } if query.has_offset => Err(no_offset()),
@@ -126,13 +129,13 @@ impl State {
                     text: content.text.clone(),
                     attachments: content.attachments.clone(),
                     quote_id: quote_id.clone(),
-                    ..draft(target, arrival, DeliveryKind::Message, chat_of(target))
+                    ..draft(target, arrival, DeliveryKind::Message, target.chat())
                 };
                 Success::MessageSent { message_id: self.deliver(config, delivery, None, now) }
             }
             Request::ForwardMessage { chat_id, text } => {
                 let source = ForwardSource {
-                    chat_id: chat_of(target).to_owned(),
+                    chat_id: target.chat().to_owned(),
                     message_id: target.message_id.clone().expect("the endpoint has a message in its path"),
                 };
                 let delivery = Delivery {
@@ -144,7 +147,7 @@ impl State {
                 Success::MessageForwarded { message_id, chat_id: chat_id.clone() }
             }
             Request::SetComposing => {
-                self.account(&target.account_id, now).use_chat(chat_of(target), now);
+                self.account(&target.account_id, now).use_chat(target.chat(), now);
                 Success::ComposingSet
             }
             Request::Read { read, key, control } => {
@@ -291,33 +294,18 @@ impl State {
         if let Some((body, age)) = account.cache.get(key, control, moment.monotonic) {
             return Reply::json(body.to_owned()).with_cache(true, age);
         }
-        let body = view(account, target, read, moment.now);
+        let body = match read {
+            Read::User => {
+                let account = &self.accounts[&target.account_id];
+                let user = self.profiles.find(account, target.user()).expect("checked at the admission");
+                self.profiles.view(&target.account_id, account, &user).to_string()
+            }
+            _ => views::of_account(account, target, read, moment.now),
+        };
+        let account = self.account(&target.account_id, moment.now);
         account.cache.put(key, control, moment.monotonic, &body);
         Reply::json(body).with_cache(false, Duration::ZERO)
     }
-}
-
-/// Returns the answer to a read of one account that may be cached.
-fn view(account: &mut Account, target: &Target, read: &Read, now: Timestamp) -> String {
-    if let Some(chat_id) = &target.chat_id {
-        account.use_chat(chat_id, now);
-    }
-    let (account, chat) = (&*account, || &account.chats[chat_of(target)]);
-    let view = match read {
-        Read::Inboxes => views::inboxes(account),
-        Read::InmailCredits { service } => views::credits(account, service.as_deref()),
-        Read::UserChat => views::user_chat(account, target.user_id.as_deref().unwrap_or_default()),
-        Read::Chats(query) => views::chats(account, target.inbox_id.as_deref(), query),
-        Read::Chat => views::chat(account, chat_of(target), chat()),
-        Read::Messages(query) => views::messages(account, chat_of(target), chat(), query),
-        Read::Message => {
-            let id = target.message_id.as_deref().unwrap_or_default();
-            let message = chat().message(id).expect("it was there when the request was admitted");
-            views::message(account, chat_of(target), chat(), message)
-        }
-        Read::Accounts(_) | Read::Account => unreachable!("those are answered without a cache"),
-    };
-    view.to_string()
 }
 
 fn no_offset() -> Problem {
@@ -356,16 +344,12 @@ fn chat_exists(config: &SandboxConfig, account: &Account, chat_id: &str) -> Resu
 /// Checks that the message of the path is in the chat of the path; with `any`, it may also be unknown.
 fn message_exists(account: &Account, target: &Target, any: bool) -> Result<(), Problem> {
     let id = target.message_id.as_deref().unwrap_or_default();
-    let known = account.chats.get(chat_of(target)).is_some_and(|chat| chat.message(id).is_some());
+    let known = account.chats.get(target.chat()).is_some_and(|chat| chat.message(id).is_some());
     if known || (any && !id.starts_with("missing")) {
         return Ok(());
     }
-    let detail = format!("Message {id} does not exist in chat {}.", chat_of(target));
+    let detail = format!("Message {id} does not exist in chat {}.", target.chat());
     Err(Problem::resource_not_found("provider", &detail))
-}
-
-fn chat_of(target: &Target) -> &str {
-    target.chat_id.as_deref().expect("the endpoint has a chat in its path")
 }
 
 /// Returns a delivery into `chat_id` that still lacks its ids and its content.

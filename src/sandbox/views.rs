@@ -3,12 +3,14 @@
 //! Called by `state` with the data. Fields that the description calls optional are left out where the sandbox has
 //! nothing to say, so that a client which relies on them is caught.
 
+use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::account::{Account, Credits};
 use super::attachment::{Attachment, SendMode};
 use super::chat::{Chat, Message};
-use super::reads::{self, AccountsQuery, ChatsQuery, MessagesQuery};
+use super::endpoint::Target;
+use super::reads::{self, AccountsQuery, ChatsQuery, MessagesQuery, Read};
 
 pub(super) fn account(id: &str, account: &Account) -> Value {
     json!({
@@ -24,6 +26,29 @@ pub(super) fn account(id: &str, account: &Account) -> Value {
         "metadata": { "products_connection_status": account.products },
         "initial_sync": { "status": "completed" },
     })
+}
+
+/// Returns the answer to a read of one account that may be cached.
+pub(super) fn of_account(account: &mut Account, target: &Target, read: &Read, now: Timestamp) -> String {
+    if let Some(chat_id) = &target.chat_id {
+        account.use_chat(chat_id, now);
+    }
+    let (account, chat) = (&*account, || &account.chats[target.chat()]);
+    let view = match read {
+        Read::Inboxes => inboxes(account),
+        Read::InmailCredits { service } => credits(account, service.as_deref()),
+        Read::UserChat => user_chat(account, target.user()),
+        Read::Chats(query) => chats(account, target.inbox_id.as_deref(), query),
+        Read::Chat => self::chat(account, target.chat(), chat()),
+        Read::Messages(query) => messages(account, target.chat(), chat(), query),
+        Read::Message => {
+            let id = target.message_id.as_deref().unwrap_or_default();
+            let message = chat().message(id).expect("it was there when the request was admitted");
+            self::message(account, target.chat(), chat(), message)
+        }
+        Read::Accounts(_) | Read::Account | Read::User => unreachable!("those are answered elsewhere"),
+    };
+    view.to_string()
 }
 
 /// Returns the page of `all` that `query` selects, sorted by name.

@@ -10,10 +10,11 @@ use sqlx::{Row, SqliteConnection};
 
 use super::defer::{event, note_down};
 use super::rows::Result;
-use super::{Store, stops};
+use super::{Store, people, stops};
 use crate::domain::account::Down;
 use crate::domain::heard::{Effect, Heard, HeardMessage, Meaning, News, Receipt};
 use crate::domain::message::{AccountId, ChatId};
+use crate::domain::person::Person;
 use crate::domain::policy::ReplyPolicy;
 use crate::domain::reason::Reason;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
@@ -140,8 +141,12 @@ async fn hear(
     reply: ReplyPolicy,
     now: Timestamp,
 ) -> Result<Consequences> {
-    let Heard { account_id, news } = heard;
-    match news {
+    let Heard { account_id, news, person } = heard;
+    let mut concerned = HashSet::new();
+    if let Some(person) = &person {
+        concerned = people::learn(connection, &account_id, person, None, now).await?;
+    }
+    let mut done = match news {
         News::Receipt(receipt) => receipts(connection, &account_id, receipt).await,
         News::Message(message) => {
             message_heard(connection, account_id, message, by_webhook, reply, now).await
@@ -152,8 +157,25 @@ async fn hear(
             Ok(Consequences { effect: Some(Effect::AccountDown), accounts, ..Consequences::default() })
         }
         News::Up => account_up(connection, account_id, now).await,
+        News::Connected => connected(connection, account_id, person, now).await,
         News::Other => Ok(Consequences { effect: Some(Effect::Nothing), ..Consequences::default() }),
-    }
+    }?;
+    done.accounts.extend(concerned);
+    Ok(done)
+}
+
+/// A person became a connection, as was just learned.
+async fn connected(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    person: Option<Person>,
+    now: Timestamp,
+) -> Result<Consequences> {
+    let Some(person) = person else { return Ok(Consequences::default()) };
+    let detail = format!("person {}", person.user_id);
+    event(connection, &time_text(now), "person.connected", Some(account.as_str()), "", &detail).await?;
+    let accounts = HashSet::from([account]);
+    Ok(Consequences { effect: Some(Effect::Connected), accounts, ..Consequences::default() })
 }
 
 async fn account_up(
@@ -240,7 +262,8 @@ async fn message_heard(
     if query.execute(&mut *connection).await?.rows_affected() == 0 {
         return done(Effect::Known);
     }
-    let person = person(connection, &account, &message, &author).await?;
+    let sender = message.sender_id.as_deref().filter(|_| matches!(author, Author::Other));
+    let person = people::in_chat(connection, &account, &message.chat_id, sender).await?;
     if let Some(stop) = stop_for(&account, &message, person.as_deref(), &author, reply) {
         if stop.until.is_some_and(|until| until <= now) {
             return done(Effect::Nothing);
@@ -314,20 +337,6 @@ async fn author(
         (false, true) => Author::Owner,
         (false, false) => Author::Other,
     })
-}
-
-/// Returns the person on the other side of the chat, if it is known.
-async fn person(
-    connection: &mut SqliteConnection,
-    account: &AccountId,
-    message: &HeardMessage,
-    author: &Author,
-) -> Result<Option<String>> {
-    const SQL: &str = "SELECT user_id FROM conversations WHERE account_id = ?1 AND chat_id = ?2";
-    let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(message.chat_id.as_str());
-    let known: Option<String> = query.fetch_optional(connection).await?;
-    let sender = message.sender_id.clone().filter(|_| matches!(author, Author::Other));
-    Ok(sender.or(known))
 }
 
 /// Records an answer: marks what was answered, and cancels what waits for the person.

@@ -14,6 +14,7 @@ use super::Store;
 use super::defer::event;
 use super::rows::{self, Result, corrupt};
 use super::stop_views::{Stop, read_stop};
+use crate::domain::ids;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope, StoppedBy};
 use crate::domain::time_text;
@@ -130,11 +131,16 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails. Messages that were not reached go on after the next start.
     pub async fn lift(&self, key: StopKey, reason: Option<StopReason>, now: Timestamp) -> Result<Lifted> {
-        let gone = key.clone();
-        let removed = self
+        let (key, removed) = self
             .inner
             .writer
-            .exclusive(now, move |connection| Box::pin(remove(connection, gone, reason, now)))
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let key = by_id(connection, key).await?;
+                    let removed = remove(connection, key.clone(), reason, now).await?;
+                    Ok((key, removed))
+                })
+            })
             .await?;
         let mut lifted = Lifted { stops: removed, ..Lifted::default() };
         let mut from = Some(0);
@@ -205,12 +211,32 @@ pub(super) async fn set_one(
     Ok((stopped.accounts, stopped.messages))
 }
 
+/// Changes the first page of the messages that a stop concerns. Returns their accounts, whose next steps change the rest.
+pub(super) async fn apply_one(
+    connection: &mut SqliteConnection,
+    id: i64,
+    now: Timestamp,
+) -> Result<HashSet<AccountId>> {
+    Ok(apply(connection, id, 0, now).await?.0.into_iter().collect())
+}
+
+/// Replaces the public name of a person by the user id, if that is known.
+async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Result<StopKey> {
+    const SQL: &str = "SELECT user_id FROM people WHERE public_identifier = ?1 ORDER BY at DESC LIMIT 1";
+    let Some(name) = ids::name_of(&key.key).filter(|_| key.scope == StopScope::Person) else {
+        return Ok(key);
+    };
+    let known: Option<String> = sqlx::query_scalar(SQL).bind(name).fetch_optional(connection).await?;
+    Ok(StopKey { key: known.unwrap_or(key.key), ..key })
+}
+
 async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {
     const WAS: &str = "SELECT 1 FROM stops WHERE scope = ?1 AND key = ?2 AND account_id = ?3 AND reason = ?4";
     const SET: &str = "INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (scope, key, account_id, reason) DO UPDATE \
          SET until = ?5, has_length = ?6, note = coalesce(?8, note) RETURNING id";
-    let NewStop { key: StopKey { scope, key, account_id }, reason, until, has_length, actor, note } = stop;
+    let NewStop { key, reason, until, has_length, actor, note } = stop;
+    let StopKey { scope, key, account_id } = by_id(connection, key).await?;
     let account = account_id.as_ref().map_or("", AccountId::as_str);
     let query = sqlx::query(WAS).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
     let already = query.fetch_optional(&mut *connection).await?.is_some();

@@ -40,6 +40,7 @@ mod messages_doc;
 mod multipart;
 mod openapi;
 mod operations;
+mod people;
 mod preflight;
 mod provider_reads;
 mod queue;

@@ -12,8 +12,9 @@ use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::observed::{Member, Pointer, Unread};
 use outboxd::domain::outcome::{DownCause, Hold};
+use outboxd::domain::person::Distance;
 use outboxd::provider::{Pages, Paging, Provider, Unipile, Unlimited};
-use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
+use outboxd::sandbox::{Endpoint, Fault, FaultKind, Profile, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
 use crate::classify::client::{PATIENT, client};
@@ -165,6 +166,30 @@ async fn groups_are_read_until_one_is_too_old_from_one_inbox_or_from_all() {
     let later = SystemClock::new().now() + Duration::from_secs(60);
     assert_eq!(client.groups_since(account(), Some(primary), later, all()).await.unwrap(), []);
     assert_eq!(all_fresh(&sandbox), 1, "the first one that is too old is the end");
+}
+
+#[tokio::test]
+async fn a_profile_is_read_by_id_and_by_public_name() {
+    let (sandbox, client) = sandbox().await;
+    let world = sandbox.world();
+    let profile = Profile { can_send_inmail: Some(false), ..Profile::named("Jane-Doe", "Jane Doe") };
+    world.set_profile("ACoA1", profile);
+    for id in ["ACoA1", "in/jane-doe"] {
+        let found = client.profile(account(), UserId::new(id)).await.unwrap();
+        assert_eq!(found.user_id, UserId::new("ACoA1"));
+        assert_eq!(found.public_identifier.as_deref(), Some("jane-doe"));
+        assert_eq!(found.profile_url.as_deref(), Some("https://www.linkedin.com/in/Jane-Doe"));
+        assert_eq!(found.name.as_deref(), Some("Jane Doe"));
+        assert_eq!(
+            (found.distance, found.can_send_inmail, found.is_open_profile),
+            (Some(Distance::Second), Some(false), None)
+        );
+    }
+    let calls = world.calls();
+    assert_eq!(calls.last().unwrap().path, "/v2/acc_1/users/jane-doe");
+    let unread = client.profile(account(), UserId::new("in/no-one")).await.unwrap_err();
+    assert_eq!((unread.problem.status, unread.problem.is_final()), (Some(400), true));
+    assert_eq!(all_fresh(&sandbox), 3);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod chats;
 mod faults;
 mod listed;
 mod people;
+mod profiles;
 mod reads;
 mod receiver;
 mod refusals;

@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, TestEnv, eventually, texts};
 const SOON: Duration = Duration::from_millis(30);
 
 /// Registers the daemon's listener with the sandbox. Chats are not read, so that only webhooks tell.
-async fn hearing() -> TestEnv {
+pub(crate) async fn hearing() -> TestEnv {
     let env = TestEnv::new().await.hasty();
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let events = [
@@ -21,6 +21,7 @@ async fn hearing() -> TestEnv {
         "message.receipt.delivery",
         "account.status.disconnected",
         "account.status.running",
+        "relation.new",
     ];
     let client = reqwest::Client::builder().no_proxy().build().expect("a client");
     let request = client

@@ -12,6 +12,7 @@ use outboxd::domain::observed::{
     Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
 };
 use outboxd::domain::outcome::{DownCause, Hold, Outcome, Phase, ProviderError};
+use outboxd::domain::person::Person;
 use outboxd::provider::{Call, CallTarget, Composing, Pages, Provider, Recipients, Reply};
 
 use super::time::FakeClock;
@@ -332,6 +333,13 @@ impl Provider for FakeProvider {
                 return Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None });
             }
             Ok(self.seen().chats_with.get(user_id.as_str()).into_iter().flatten().map(ChatId::new).collect())
+        })
+    }
+
+    fn profile(&self, account_id: AccountId, person: UserId) -> BoxFuture<'_, Result<Person, Unread>> {
+        Box::pin(async move {
+            self.record(Kind::Read, &account_id, format!("profile {person}"), String::new());
+            Ok(Person::new(person, [None, None, None]))
         })
     }
 

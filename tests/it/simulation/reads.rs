@@ -13,6 +13,7 @@ use outboxd::domain::observed::{
     Pointer, ProviderTime, Unread,
 };
 use outboxd::domain::outcome::ProviderError;
+use outboxd::domain::person::Person;
 use outboxd::provider::{Call, Composing, Pages, Provider, Reply};
 use serde_json::Value;
 
@@ -109,6 +110,10 @@ impl Provider for Carrier {
             let found = self.list(&account, path, None).await?;
             Ok(found.iter().map(|chat| ChatId::new(chat["chat_id"].as_str().expect("an id"))).collect())
         })
+    }
+
+    fn profile(&self, _: AccountId, person: UserId) -> BoxFuture<'_, Result<Person, Unread>> {
+        Box::pin(async move { Ok(Person::new(person, [None, None, None])) })
     }
 
     fn groups_since(

@@ -36,7 +36,7 @@ fn message(id: &str, is_sender: Option<bool>, at: Timestamp) -> HeardMessage {
 }
 
 async fn hear(queue: &Queue, news: News, webhook: Option<i64>, now: Timestamp) -> Consequences {
-    let heard = Heard { account_id: account("1"), news };
+    let heard = Heard { account_id: account("1"), news, person: None };
     queue.store.hear(heard, webhook, REPLY, now).await.unwrap()
 }
 

@@ -1,0 +1,81 @@
+//! A person, as a profile or a webhook names them.
+
+use super::ids;
+use super::message::UserId;
+
+/// How far a person is from an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Distance {
+    /// The owner of the account.
+    Own,
+    /// A connection.
+    First,
+    /// A connection of a connection.
+    Second,
+    /// One step further.
+    Third,
+    /// Further still.
+    OutOfNetwork,
+}
+
+impl Distance {
+    /// All distances.
+    pub const ALL: [Self; 5] = [Self::Own, Self::First, Self::Second, Self::Third, Self::OutOfNetwork];
+
+    /// Returns Unipile's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Own => "SELF",
+            Self::First => "FIRST_DEGREE",
+            Self::Second => "SECOND_DEGREE",
+            Self::Third => "THIRD_DEGREE",
+            Self::OutOfNetwork => "OUT_OF_NETWORK",
+        }
+    }
+
+    /// Returns the distance with this word.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|distance| distance.as_str() == word)
+    }
+}
+
+/// A person as one account sees them; what is not known is `None`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The provider's id.
+    pub user_id: UserId,
+    /// The name in the address of the profile, in lower case.
+    pub public_identifier: Option<String>,
+    /// The address of the profile.
+    pub profile_url: Option<String>,
+    /// The name that people see.
+    pub name: Option<String>,
+    /// How far the person is from the account.
+    pub distance: Option<Distance>,
+    /// Whether the account can send an InMail.
+    pub can_send_inmail: Option<bool>,
+    /// Whether InMails to the person are free.
+    pub is_open_profile: Option<bool>,
+}
+
+impl Person {
+    /// Returns a person of whom the id is known, and what `names` says: the public identifier, the address of the
+    /// profile and the name. Blank ones count as unknown.
+    pub fn new(user_id: UserId, names: [Option<String>; 3]) -> Self {
+        let [public_identifier, profile_url, name] =
+            names.map(|name| name.filter(|name| !name.trim().is_empty()));
+        let of_url = || ids::name_in_address(profile_url.as_deref()?);
+        // Some answers give the id in place of the name.
+        let public_identifier = public_identifier.map(|name| ids::public_name(&name)).or_else(of_url);
+        let public_identifier = public_identifier.filter(|name| !name.starts_with("acoa"));
+        Self {
+            user_id,
+            public_identifier,
+            profile_url,
+            name,
+            distance: None,
+            can_send_inmail: None,
+            is_open_profile: None,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! People: what is known of them, and public names in place of user ids. The real process throughout.
+
+use outboxd::sandbox::Profile;
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, eventually, run};
+use crate::webhooks_heard::hearing;
+
+async fn enqueue(daemon: &Daemon, message: Value) -> String {
+    let mut message = message;
+    if message["account_id"].is_null() {
+        message["account_id"] = json!("acc_1");
+    }
+    daemon.enqueue(&message.to_string()).await
+}
+
+/// Waits until `sql` returns `rows`.
+async fn holds(env: &TestEnv, sql: &str, rows: &[&str]) {
+    let as_said = eventually(async || env.sql(sql) == rows).await;
+    assert!(as_said, "{sql}: {:?}, expected {rows:?}", env.sql(sql));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_name_people() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    world.set_profile("ACoA1", Profile::named("Jane-Doe", "Jane Doe"));
+    world.set_profile("ACoA2", Profile::named("ren%C3%A9", "René"));
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    world.person_writes("acc_1", "ACoA1", "Hello");
+    const KNOWN: &str = "SELECT user_id || ' ' || public_identifier || ' ' || name || ' ' || coalesce(distance, '-') \
+         FROM people WHERE account_id = 'acc_1' ORDER BY user_id";
+    holds(&env, KNOWN, &["ACoA1 jane-doe Jane Doe -"]).await;
+    world.connect_with("acc_1", "ACoA1");
+    world.connect_with("acc_1", "ACoA2");
+    holds(&env, KNOWN, &["ACoA1 jane-doe Jane Doe FIRST_DEGREE", "ACoA2 rené René FIRST_DEGREE"]).await;
+    // A message says nothing of the distance, which stays.
+    world.person_writes("acc_1", "ACoA1", "Hello again");
+    holds(&env, "SELECT count(*) || '' FROM inbound_messages", &["2"]).await;
+    holds(&env, KNOWN, &["ACoA1 jane-doe Jane Doe FIRST_DEGREE", "ACoA2 rené René FIRST_DEGREE"]).await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suppression_by_address_hits_the_person_as_soon_as_they_are_known() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    world.set_profile("ACoA1", Profile::named("jane-doe", "Jane Doe"));
+    world.set_profile("ACoA2", Profile::named("foo", "Foo"));
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let mut to = Vec::new();
+    for user in ["ACoA1", "ACoA2"] {
+        for account in ["acc_1", "acc_2"] {
+            let message = json!({"account_id": account, "users_ids": user, "text": "hi"});
+            to.push(enqueue(&daemon, message).await);
+        }
+    }
+    world.connect_with("acc_1", "ACoA1");
+    holds(&env, "SELECT user_id FROM people", &["ACoA1"]).await;
+    // Known already: mapped at once, by every name.
+    let (ok, said) = run(env.outboxd(&["suppress", "add", "https://www.linkedin.com/in/Jane-Doe/?x=y"]), "");
+    assert!(ok && said.contains("queued messages cancelled: 2"), "{said}");
+    assert_eq!(env.sql("SELECT key FROM stops"), ["ACoA1"]);
+    for name in ["ACoA1", "jane-doe", "linkedin.com/in/jane-doe", "urn:li:fsd_profile:ACoA1"] {
+        let (ok, said) = run(env.outboxd(&["suppress", "check", name]), "");
+        assert!(ok && said.contains("suppressed on every account"), "{name}: {said}");
+    }
+    // Not known: kept under the name, until a webhook of any account names the person.
+    let insert =
+        "INSERT INTO stops (scope, key, reason) VALUES ('person', 'in/foo', 'suppressed') RETURNING key";
+    env.sql(insert);
+    assert_eq!(env.sql("SELECT state FROM messages WHERE users_ids LIKE '%ACoA2%'"), ["queued", "queued"]);
+    world.connect_with("acc_2", "ACoA2");
+    for id in &to {
+        assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "suppressed");
+    }
+    assert_eq!(env.sql("SELECT key FROM stops ORDER BY key"), ["ACoA1", "ACoA2"]);
+    let again = json!({"account_id": "acc_3", "users_ids": "ACoA2", "text": "hi"}).to_string();
+    assert_eq!(daemon.post("/v1/messages", &again).await.0, 409);
+    let (ok, said) = run(env.outboxd(&["suppress", "remove", "in/foo"]), "");
+    assert!(ok, "{said}");
+    assert_eq!(daemon.post("/v1/messages", &again).await.0, 201);
+    daemon.stop().await;
+}
