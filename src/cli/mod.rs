@@ -25,6 +25,7 @@ mod forecast;
 mod import;
 mod limits;
 mod overview;
+mod person;
 mod read;
 mod render;
 mod review;
@@ -91,6 +92,8 @@ enum Verb {
     Export(export::Export),
     /// Show one message with its text and every attempt
     Show(read::One),
+    /// Show everything about one person: what is known, queued, sent and stopped, over all accounts
+    Person(person::Person),
     /// Show why a message waits or stopped, and until when
     Explain(read::One),
     /// Forecast when the queue will be sent, and what limits each day
@@ -172,6 +175,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::List(list) => read::list(&globals.client()?, list).await,
         Verb::Export(export) => export::export(&globals.client()?, export).await,
         Verb::Show(one) => read::show(&globals.client()?, one).await,
+        Verb::Person(person) => person::person(&globals.client()?, person).await,
         Verb::Explain(one) => explain::explain(&globals.client()?, one).await,
         Verb::Forecast(forecast) => forecast::forecast(&globals.client()?, forecast).await,
         Verb::Budget(budget) => limits::budget(&globals.client()?, budget).await,

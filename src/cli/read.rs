@@ -37,6 +37,9 @@ pub(super) struct List {
     /// Only messages to this chat
     #[arg(long, value_name = "ID")]
     chat: Option<String>,
+    /// Only messages for this person: user id, public name or address of the profile
+    #[arg(long, value_name = "USER")]
+    person: Option<String>,
     /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -51,7 +54,16 @@ impl List {
     /// Returns the options that list every message in review.
     pub(super) fn in_review(json: Json) -> Self {
         let state = Some("review".to_owned());
-        Self { account: None, state, campaign: None, chat: None, limit: u64::MAX, all: true, json }
+        Self {
+            account: None,
+            state,
+            campaign: None,
+            chat: None,
+            person: None,
+            limit: u64::MAX,
+            all: true,
+            json,
+        }
     }
 }
 
@@ -120,13 +132,14 @@ fn query<'a>(list: &'a List, limit: &'a str, cursor: Option<&'a str>) -> Vec<(&'
         ("state", list.state.as_deref()),
         ("campaign", list.campaign.as_deref()),
         ("chat_id", list.chat.as_deref()),
+        ("person", list.person.as_deref()),
         ("limit", Some(limit)),
         ("cursor", cursor),
     ];
     parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
 }
 
-fn row(message: &Message, times: &Times) -> Vec<String> {
+pub(super) fn row(message: &Message, times: &Times) -> Vec<String> {
     let Message { id, account_id, state, waits, sent_at, updated_at, .. } = message;
     let when = match state.as_str() {
         "sent" => times.show(*sent_at),

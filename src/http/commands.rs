@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::messages::parse;
 use super::review::checked_note;
 use super::socket::Actor;
-use super::{AppState, wire};
+use super::{AppState, people, wire};
 use crate::domain::command::{Change, Command, Edit, Instruction};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, MessageId};
@@ -118,7 +118,7 @@ pub(super) async fn bulk(
     let edit = object.remove("edit").filter(|edit| !edit.is_null());
     let request: BulkRequest = wire::fields(Value::Object(object)).map_err(unprocessable)?;
     let (command, note_of_edit) = command(request.command.as_deref(), edit).map_err(unprocessable)?;
-    let selected = selected(&request, &command)?;
+    let selected = selected(&state, &request, &command).await?;
     let note = checked_note(request.note.or(note_of_edit))?;
     let instruction = Instruction { command, actor, note };
     let dry_run = request.dry_run.unwrap_or(false);
@@ -309,9 +309,9 @@ fn nulls(object: &Map<String, Value>) -> Vec<String> {
 }
 
 /// Reads which messages a command is about: ids, or a filter that names at least one thing.
-fn selected(request: &BulkRequest, command: &Command) -> Result<Selected, ApiError> {
-    let BulkRequest { ids, account_id, campaign, chat_id, person, state, .. } = request;
-    let filters = [account_id, campaign, chat_id, person, state];
+async fn selected(state: &AppState, request: &BulkRequest, command: &Command) -> Result<Selected, ApiError> {
+    let BulkRequest { ids, account_id, campaign, chat_id, person, state: states, .. } = request;
+    let filters = [account_id, campaign, chat_id, person, states];
     let filters = filters.into_iter().any(Option::is_some);
     let refuse =
         |code, problem: &str, fix: &str| Err(unprocessable(vec![FieldError::new(code, "ids", problem, fix)]));
@@ -334,12 +334,16 @@ fn selected(request: &BulkRequest, command: &Command) -> Result<Selected, ApiErr
             refuse(FieldErrorCode::MissingField, "and the filter are both missing", fix)
         }
         None => {
-            let states = state.as_deref().map(wire::states).transpose()?;
+            let states = states.as_deref().map(wire::states).transpose()?;
+            let person = match person {
+                Some(person) => Some(people::keys(state, person).await?),
+                None => None,
+            };
             Ok(Selected::Filter(Box::new(MessageFilter {
                 account_id: account_id.clone().map(AccountId::new),
                 campaign: campaign.clone(),
                 chat_id: chat_id.clone(),
-                person: person.clone(),
+                person,
                 states: states.unwrap_or_else(|| command.selects().to_vec()),
                 limit: PAGE,
                 ..MessageFilter::default()

@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::{AppState, render, wire};
 use crate::domain::message::MessageId;
 use crate::engine::WaitStatus;
-use crate::store::MessageView;
+use crate::store::{MessageFilter, MessageView};
 use crate::types::Page;
 use crate::types::explanation::Explanation;
 use crate::types::message::{ListedMessage, MessageDetail};
@@ -21,15 +21,23 @@ pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Page<ListedMessage>>, ApiError> {
-    let filter = wire::filter(parameters)?;
-    let page = state.store.messages(&filter, state.engine.now()).await?;
+    let mut filter = wire::filter(parameters)?;
+    if let Some(key) = filter.person.iter().flatten().next() {
+        filter.person = Some(state.store.person_keys(key).await?);
+    }
+    page(&state, &filter).await.map(Json)
+}
+
+/// Returns the page of messages that `filter` selects.
+pub(super) async fn page(state: &AppState, filter: &MessageFilter) -> Result<Page<ListedMessage>, ApiError> {
+    let page = state.store.messages(filter, state.engine.now()).await?;
     let wait_statuses = state.engine.wait_statuses(&page.messages).await?;
     let row = |(view, wait_status): (MessageView, WaitStatus)| ListedMessage {
         attempts: view.attempts.into(),
         message: render::message(view, wait_status),
     };
     let data = page.messages.into_iter().zip(wait_statuses).map(row).collect();
-    Ok(Json(Page { data, next_cursor: page.next.map(|seq| seq.0.to_string()) }))
+    Ok(Page { data, next_cursor: page.next.map(|seq| seq.0.to_string()) })
 }
 
 pub(super) async fn show(

@@ -23,6 +23,7 @@ mod messages_in;
 mod multipart;
 mod openapi;
 mod operations;
+mod people;
 mod policy;
 mod render;
 mod review;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::openapi::Route;
 use super::{
     accounts, campaigns, commands, forecast, health, messages, messages_in, openapi_document, operations,
-    policy, review, status, stops,
+    people, policy, review, status, stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::campaign::Campaign;
@@ -15,6 +15,7 @@ use crate::types::explanation::Explanation;
 use crate::types::forecast::Forecast;
 use crate::types::message::{Batch, Cancelled, ListedMessage, MessageDetail, NewMessage, Stored};
 use crate::types::operations::{Audit, Backup, BackupRequest};
+use crate::types::person::Person;
 use crate::types::policy::{AccountPolicy, Budget, PolicyChange};
 use crate::types::review::{Decided, DecisionForAllRequest, DecisionRequest};
 use crate::types::status::{Ability, Alive, Readiness, Status};
@@ -22,7 +23,7 @@ use crate::types::stop::{GoRequest, Lifted, Stop, StopBatch, StopRequest, Stoppe
 
 /// Returns every route.
 pub(super) fn all() -> Vec<Route> {
-    [messages_of(), accounts_of(), whole(), health_of()].into_iter().flatten().collect()
+    [messages_of(), people_of(), accounts_of(), whole(), health_of()].into_iter().flatten().collect()
 }
 
 fn messages_of() -> Vec<Route> {
@@ -39,7 +40,7 @@ fn messages_of() -> Vec<Route> {
             .fails(409),
         Route::new("GET /v1/messages", get(messages::list))
             .does("list_messages", "Lists messages, newest first.")
-            .queries(["account_id", "campaign", "chat_id", "dedupe_key"])
+            .queries(["account_id", "campaign", "chat_id", "person", "dedupe_key"])
             .query("state", text(), "One state, or several separated by commas.")
             .query("limit", number(1, 500), "50 if left out.")
             .query("cursor", text(), "`next_cursor` of the page before.")
@@ -75,6 +76,14 @@ fn messages_of() -> Vec<Route> {
             .does("decide_all", "Decides about all in review for one reason.")
             .takes::<DecisionForAllRequest>()
             .answers::<Decided>(200),
+    ]
+}
+
+fn people_of() -> Vec<Route> {
+    vec![
+        Route::new("GET /v1/people/{id}", get(people::show))
+            .does("show_person", "Returns everything about a person.")
+            .answers::<Person>(200),
     ]
 }
 

@@ -77,7 +77,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
     Ok(filter)
 }
 
-fn row(stop: Stop) -> types::Stop {
+pub(super) fn row(stop: Stop) -> types::Stop {
     let Stop { id, stop, at } = stop;
     let NewStop { key, reason, until, actor, note, .. } = stop;
     types::Stop {

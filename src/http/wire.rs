@@ -11,6 +11,7 @@ use super::attachments::{self, AttachmentRules, Uploads};
 use super::error::ApiError;
 use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
+use crate::domain::ids;
 use crate::domain::json::{self, JsonError};
 use crate::domain::message::{AccountId, Draft, Seq};
 use crate::domain::state::StateName;
@@ -288,13 +289,18 @@ fn mentions(types: &Value, word: &str) -> bool {
 
 /// Parses the query parameters of a list.
 pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter, ApiError> {
-    const KNOWN: [&str; 7] = ["account_id", "state", "campaign", "chat_id", "dedupe_key", "limit", "cursor"];
+    const KNOWN: [&str; 8] =
+        ["account_id", "state", "campaign", "chat_id", "person", "dedupe_key", "limit", "cursor"];
     let mut filter = MessageFilter { limit: 50, ..MessageFilter::default() };
     for (name, value) in parameters {
         match name.as_str() {
             "account_id" => filter.account_id = Some(AccountId::new(value)),
             "campaign" => filter.campaign = Some(value),
             "chat_id" => filter.chat_id = Some(value),
+            "person" => {
+                let key = ids::person_key("person", &value).map_err(ApiError::bad_request)?;
+                filter.person = Some(vec![key]);
+            }
             "dedupe_key" => filter.dedupe_key = Some(value),
             "state" => filter.states.extend(states(&value)?),
             "limit" => filter.limit = limit(&value, 500)?,

@@ -34,6 +34,18 @@ pub struct KnownPerson {
 const IDS_OF: &str = "SELECT j.value AS name, (SELECT p.user_id FROM people p INDEXED BY people_name \
        WHERE p.public_identifier = j.value ORDER BY p.at DESC LIMIT 1) AS user_id FROM json_each(?1) AS j";
 
+/// Builds the selection of the messages for a person, over all accounts: chats with them, and groups with them in it.
+/// `keys` is the parameter that holds their keys as a JSON array.
+pub(super) fn of_person(keys: &str) -> String {
+    format!(
+        "SELECT p.seq FROM messages p INDEXED BY messages_by_thread \
+          WHERE p.thread IN (SELECT 'user:' || value FROM json_each({keys})) \
+         UNION ALL SELECT g.seq FROM messages g INDEXED BY messages_by_thread \
+          WHERE g.thread >= 'group:' AND g.thread < 'group;' \
+            AND EXISTS (SELECT 1 FROM json_each(g.users_ids) u WHERE u.value IN (SELECT value FROM json_each({keys})))"
+    )
+}
+
 impl Store {
     /// Returns everything that is known of a person, by account; `key` is a user id.
     ///

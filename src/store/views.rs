@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::rows::{self, Result, corrupt};
-use super::{Store, stops};
+use super::{Store, people, stops};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
@@ -110,8 +110,8 @@ pub struct MessageFilter {
     pub campaign: Option<String>,
     /// Only messages to this chat.
     pub chat_id: Option<String>,
-    /// Only messages to this person, by user id: those that start a chat, and those into a chat known to be with them.
-    pub person: Option<String>,
+    /// Only messages for the person with these keys ([`Store::person_keys`]).
+    pub person: Option<Vec<String>>,
     /// Only messages with this key.
     pub dedupe_key: Option<String>,
     /// Only messages that arrived before this one.
@@ -245,10 +245,8 @@ const KEYS: [(&str, &str); 2] = [
 /// fast as many. `by_account` chooses the index for a filter on both an account and a campaign.
 pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec<String>) {
     let mut values: Vec<String> = Vec::new();
-    let thread = filter.person.as_ref().map(|person| format!("user:{person}"));
     let equals = [
         ("dedupe_key", filter.dedupe_key.as_deref(), "messages_dedupe"),
-        ("thread", thread.as_deref(), "messages_by_thread"),
         ("chat_id", filter.chat_id.as_deref(), "messages_by_chat"),
         (
             "campaign",
@@ -266,6 +264,10 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
             index = index.or(Some(of_column));
         }
     }
+    let of_person = filter.person.as_ref().map(|keys| {
+        values.push(serde_json::json!(keys).to_string());
+        people::of_person(&format!("?{}", values.len() + 1))
+    });
     let before = filter.before.map(|before| format!(" AND q.seq < {}", before.0));
     conditions.push_str(&before.unwrap_or_default());
     let limit = u64::from(filter.limit) + 1;
@@ -278,10 +280,16 @@ pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec
     let words: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
     let in_states =
         if words.is_empty() { String::new() } else { format!(" AND q.state IN ('{}')", words.join("', '")) };
+    if let Some(of_person) = of_person {
+        let sql = format!(
+            "SELECT q.seq FROM messages q WHERE q.seq IN ({of_person}){conditions}{in_states} ORDER BY q.seq DESC LIMIT {limit}"
+        );
+        return (sql, values);
+    }
     match index {
-        // Few messages share a key, a person or a chat; without any condition, the rows are already in order.
+        // Few messages share a key or a chat; without any condition, the rows are already in order.
         Some("messages_dedupe") => return (of_key(part, &in_states, limit), values),
-        Some("messages_by_thread" | "messages_by_chat") => return (part(index, in_states), values),
+        Some("messages_by_chat") => return (part(index, in_states), values),
         None if words.is_empty() => return (part(None, in_states), values),
         _ => {}
     }

@@ -14,6 +14,7 @@ pub mod explanation;
 pub mod forecast;
 pub mod message;
 pub mod operations;
+pub mod person;
 pub mod policy;
 pub mod review;
 pub mod status;

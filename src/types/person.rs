@@ -1,0 +1,48 @@
+//! One person: everything that is known of them, and everything queued or sent for them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Time;
+use super::message::ListedMessage;
+use super::stop::Stop;
+
+/// A person, over all accounts.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Person {
+    /// The user id; `in/NAME` while only the public name is known.
+    pub id: String,
+    pub public_identifier: Option<String>,
+    pub profile_url: Option<String>,
+    pub name: Option<String>,
+    /// What each account has to do with the person.
+    pub accounts: Vec<PersonOnAccount>,
+    /// The stops of the person.
+    pub stops: Vec<Stop>,
+    /// The newest messages for the person; `GET /v1/messages?person=…` has all.
+    pub messages: Vec<ListedMessage>,
+    /// Null if `messages` has all; otherwise the cursor of the next page of `GET /v1/messages?person=…`.
+    pub next_cursor: Option<String>,
+}
+
+/// What one account has to do with a person.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PersonOnAccount {
+    pub account_id: String,
+    /// `SELF`, `FIRST_DEGREE`, `SECOND_DEGREE`, `THIRD_DEGREE` or `OUT_OF_NETWORK`; null: not known.
+    pub distance: Option<String>,
+    pub can_send_inmail: Option<bool>,
+    pub is_open_profile: Option<bool>,
+    /// When the profile was last read.
+    pub read_at: Option<Time>,
+    /// The chats with the person.
+    pub chats: Vec<String>,
+    /// Number of messages in each state.
+    pub counts: BTreeMap<String, u64>,
+    /// When a message was last sent.
+    pub sent_at: Option<Time>,
+    /// When the person last answered.
+    pub replied_at: Option<Time>,
+}
