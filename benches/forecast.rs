@@ -48,7 +48,7 @@ fn policy() -> Policy {
     let seconds = Duration::from_secs;
     let list = parse_caps(None, "100/24h, 400/7d").expect("two caps");
     let gap = Gap { min: seconds(10), max: seconds(20) };
-    Policy { gap, caps: Caps { list, jitter_percent: 0 }, ..Policy::unlimited() }
+    Policy { gap, caps: Caps { list, profile: Vec::new(), jitter_percent: 0 }, ..Policy::unlimited() }
 }
 
 /// Forecasts when each message of this queue is sent.

@@ -347,6 +347,18 @@ CREATE TABLE people (
 CREATE INDEX people_user ON people (user_id);
 CREATE INDEX people_name ON people (public_identifier, at) WHERE public_identifier IS NOT NULL;
 
+-- Reads of profiles, each written before its request: `caps.profile` counts them.
+CREATE TABLE profile_reads (
+  id         INTEGER PRIMARY KEY,
+  account_id TEXT NOT NULL,
+  person     TEXT NOT NULL,           -- the user id, or in/NAME
+  at         TEXT NOT NULL,
+  next_at    TEXT NOT NULL,           -- the account reads no further profile before this time
+  result     TEXT CHECK (result IN ('found', 'absent'))  -- NULL: failed, or not known
+) STRICT;
+CREATE INDEX profile_reads_account ON profile_reads (account_id, at);
+CREATE INDEX profile_reads_person ON profile_reads (person, at);
+
 -- What must not be sent (P5): to a person, into a chat, or of a campaign. Other programs may INSERT here and DELETE
 -- (docs/sql.md). Pauses of an account and of all sending are in `accounts` and `daemon`.
 CREATE TABLE stops (

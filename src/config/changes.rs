@@ -13,13 +13,14 @@ use super::secret::{KEY as API_KEY, SHOWN};
 use super::webhooks::KEY as WEBHOOK_SECRET;
 
 /// Keys that a running daemon can apply, by prefix of their path.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 9] = [
     "policy.",
     "account.",
     "log.level",
     "limits.text_chars",
     "limits.placeholders",
     "accounts.known_only",
+    "people.resolve",
     "webhooks.secret",
     "webhooks.tolerance",
 ];

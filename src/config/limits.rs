@@ -121,7 +121,9 @@ pub(super) fn caps(reader: &mut Reader<'_>, account: Option<&str>, spread: bool)
         let fix = "give caps.all a limit for 24h or day";
         reader.add(reader.of(account, "gap.spread"), "has no day's cap to spread", fix);
     }
-    Caps { list, jitter_percent: reader.count(reader.of(account, "caps.jitter_percent"), 0..=90) }
+    let profile = reader.of(account, "caps.profile").clone();
+    let profile = parsed(reader, &profile, |text| caps::parse_caps(None, text)).unwrap_or_default();
+    Caps { list, profile, jitter_percent: reader.count(reader.of(account, "caps.jitter_percent"), 0..=90) }
 }
 
 /// Returns whether the caps are above the advised numbers, or missing, with consent.

@@ -56,6 +56,8 @@ pub struct Settings {
     pub attachments: AttachmentSettings,
     /// `[accounts]`: which accounts may send.
     pub accounts: AccountSettings,
+    /// `[people]`: whether a message may name a person by the address of the profile.
+    pub resolve_people: bool,
     /// `[policy.default]` and every `[account."acc_…"]`, resolved.
     pub policies: Policies,
     /// `[engine]`: sending, starting and stopping.
@@ -328,6 +330,7 @@ impl Settings {
                 known_only: reader.flag(reader.leaf("accounts.known_only")),
                 refresh: reader.timeout("accounts.refresh"),
             },
+            resolve_people: reader.flag(reader.leaf("people.resolve")),
             policies: policies::read(reader),
             engine: EngineSettings {
                 shutdown_grace: reader.timeout("engine.shutdown_grace"),
@@ -375,6 +378,7 @@ impl Settings {
             max_text_chars: self.limits.text_chars,
             known_accounts: self.accounts.known_only.then(known),
             placeholders: self.limits.placeholders.clone(),
+            resolve_people: self.resolve_people,
         }
     }
 }

@@ -11,10 +11,8 @@ pub const MAX_ID_BYTES: usize = 512;
 /// The kind of object that an id identifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IdOf {
-    /// A recipient, who also has a public name and a profile address.
+    /// A person, by user id or by public name.
     Person,
-    /// A recipient, by user id or by public name.
-    Anyone,
     /// A Unipile account.
     Account,
     /// A chat, an inbox or a message: opaque.
@@ -65,8 +63,7 @@ pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldErro
         return refuse(problem, "fill it in, or leave the row out");
     }
     match of {
-        IdOf::Person => person(field, value),
-        IdOf::Anyone => person_or_name(field, value),
+        IdOf::Person => person_or_name(field, value),
         IdOf::Account => plain(field, value),
         IdOf::Other if value.contains("://") => {
             refuse(format!("is {value:?}, an address"), "give the id as Unipile returns it")
@@ -90,15 +87,25 @@ pub(crate) fn account(field: &str, value: &str) -> Result<String, FieldError> {
     Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
 }
 
-/// Validates the id of a recipient, who may be named by a user id only.
-fn person(field: &str, value: &str) -> Result<String, FieldError> {
-    let id = person_or_name(field, value)?;
-    let Some(name) = name_of(&id) else { return Ok(id) };
+/// Trims and validates the id of a recipient. `resolves`: a public name is accepted, but not for a member of a group.
+///
+/// # Errors
+/// Returns why the value cannot be a recipient.
+pub(super) fn recipient(
+    field: &str,
+    value: &str,
+    resolves: bool,
+    is_member: bool,
+) -> Result<String, FieldError> {
+    let id = person_key(field, value)?;
+    let Some(name) = name_of(&id).filter(|_| !resolves || is_member) else { return Ok(id) };
+    let fix = if resolves { "give the user ids of the members of a group" } else { PROFILE_FIX };
+    let value = value.trim();
     let problem = match is_public_name(value) {
         true => format!("is {value:?}, which looks like the public name of a profile"),
         false => format!("is {value:?}, which names the profile {name:?}"),
     };
-    Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, PROFILE_FIX))
+    Err(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
 }
 
 /// Trims and validates what names a person: a user id, a URN or the address of a profile that contains one, or a public
@@ -107,7 +114,7 @@ fn person(field: &str, value: &str) -> Result<String, FieldError> {
 /// # Errors
 /// Returns why the value cannot name a person.
 pub fn person_key(field: &str, value: &str) -> Result<String, FieldError> {
-    id(field, value, IdOf::Anyone)
+    id(field, value, IdOf::Person)
 }
 
 fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
@@ -253,16 +260,16 @@ mod tests {
     #[test]
     fn white_space_around_an_id_is_not_part_of_it() {
         for given in ["ACoAx", "ACoAx ", " ACoAx", "ACoAx\u{a0}", "\tACoAx\r\n"] {
-            assert_eq!(id("users_ids", given, IdOf::Person).unwrap(), "ACoAx", "{given:?}");
+            assert_eq!(recipient("users_ids", given, false, false).unwrap(), "ACoAx", "{given:?}");
         }
         assert_eq!(id("account_id", "acc_1 ", IdOf::Account).unwrap(), "acc_1");
-        assert!(id("users_ids", "   ", IdOf::Person).unwrap_err().to_string().contains("is empty"));
+        assert!(recipient("users_ids", "   ", false, false).unwrap_err().to_string().contains("is empty"));
     }
 
     #[test]
     fn what_stands_for_a_missing_value_is_refused() {
         for given in ["NULL", "null", "undefined", "None", "#N/A", "nan", "NaN", "[object Object]", "N/A"] {
-            let refused = id("users_ids", given, IdOf::Person).unwrap_err().to_string();
+            let refused = recipient("users_ids", given, false, false).unwrap_err().to_string();
             assert!(refused.contains("missing value"), "{given}: {refused}");
         }
         for given in ["{{ $json.id }}", "${id}", "<<id>>"] {
@@ -271,7 +278,7 @@ mod tests {
         }
         for given in ["ACoA1,ACoA2", "ACoA1 ACoA2", "ACoA1;ACoA2"] {
             assert!(
-                id("users_ids", given, IdOf::Person).unwrap_err().to_string().contains("one id"),
+                recipient("users_ids", given, false, false).unwrap_err().to_string().contains("one id"),
                 "{given}"
             );
         }
@@ -287,7 +294,7 @@ mod tests {
             "jane-doe",
             "urn:li:member:12345",
         ] {
-            let refused = id("users_ids", given, IdOf::Person).unwrap_err().to_string();
+            let refused = recipient("users_ids", given, false, false).unwrap_err().to_string();
             assert!(refused.contains("Get a User Profile"), "{given}: {refused}");
         }
         for (given, key) in [
@@ -318,10 +325,10 @@ mod tests {
             assert!(person_key("key", given).is_err(), "{given}");
         }
         for given in ["urn:li:fsd_profile:ACoAx", "https://www.linkedin.com/in/ACoAx/", "ACoAx"] {
-            assert_eq!(id("users_ids", given, IdOf::Person).unwrap(), "ACoAx", "{given}");
+            assert_eq!(recipient("users_ids", given, false, false).unwrap(), "ACoAx", "{given}");
         }
         for given in ["usr_7", "user-1", "123456", "33612345678@s.whatsapp.net", "ACoAA-b_c", "U02-AB"] {
-            assert_eq!(id("users_ids", given, IdOf::Person).unwrap(), given);
+            assert_eq!(recipient("users_ids", given, false, false).unwrap(), given);
         }
     }
 }

@@ -54,7 +54,7 @@ impl Policy {
         Self {
             gap: Gap { min: none, max: none },
             rhythm: Rhythm { shape: Shape::Uniform, spread: false, breaks: None },
-            caps: Caps { list: Vec::new(), jitter_percent: 0 },
+            caps: Caps { list: Vec::new(), profile: Vec::new(), jitter_percent: 0 },
             calendar: None,
             warm_up: None,
             cooldown: Cooldown {
@@ -144,6 +144,8 @@ pub struct Breaks {
 pub struct Caps {
     /// The caps; every one applies.
     pub list: Vec<Cap>,
+    /// The caps on reads of profiles; every one applies.
+    pub profile: Vec<Cap>,
     /// Each cap is lowered by up to this percentage, drawn for each day; never raised.
     pub jitter_percent: u32,
 }

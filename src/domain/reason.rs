@@ -82,6 +82,7 @@ reasons! {
     Retry, "retry", NoOne, "The last attempt did not reach the recipient. Retried at the time shown.";
     InmailCredits, "inmail_credits", NoOne, "Not enough InMail credits, or the balance could not be read. Checked again at the time shown.";
     ChatLookup, "chat_lookup", NoOne, "Whether a chat with this person exists could not be read. Read again at the time shown.";
+    Resolving, "resolving", NoOne, "It is for a public name; the profile that shows the user id is read at the time shown.";
     ReplyUnknown, "reply_unknown", NoOne, "Whether this person answered could not be read. Read again at the time shown.";
     ChatOrder, "chat_order", NoOne, "An earlier message to the same chat or recipient is not settled; order in a chat is kept.";
     RecipientRest, "recipient_rest", NoOne, "Another message started a chat with this person a short time ago.";
@@ -104,6 +105,8 @@ reasons! {
     ChatUnreadable, "chat_unreadable", Operator, "It may have been sent, and the chat could not be read back; look before anything is sent again.";
     Delivered, "delivered", NoOne, "It reached the provider.";
     Refused, "refused", Producer, "Unipile or the provider refused this message for good.";
+    NoSuchPerson, "no_such_person", Producer, "LinkedIn has no person with this public name.";
+    RepeatedText, "repeated_text", Producer, "The same text was queued for this person before.";
     InboxUnusable, "inbox_unusable", Producer, "The inbox cannot start a chat.";
     RetriesSpent, "retries_spent", Producer, "Every retry was spent and none reached the provider.";
     Replied, "replied", NoOne, "The person answered, so it was cancelled.";
@@ -122,6 +125,7 @@ impl Reason {
             Self::InmailCredits
                 | Self::ChatLookup
                 | Self::RecipientRest
+                | Self::Resolving
                 | Self::ReplyUnknown
                 | Self::Stopped
                 | Self::Held

@@ -28,6 +28,8 @@ pub struct ValidationLimits {
     pub known_accounts: Option<HashSet<AccountId>>,
     /// What counts as an unfilled placeholder.
     pub placeholders: Placeholders,
+    /// Whether a public name or the address of a profile is accepted as a recipient (`people.resolve`).
+    pub resolve_people: bool,
 }
 
 impl Draft {
@@ -44,7 +46,7 @@ impl Draft {
         let group = Group { asked: self.group, name: self.name.is_some() };
         let target = match self.forward {
             Some(forward) => faults.forward(forward, self.chat_id, starts),
-            None => faults.target(self.chat_id, self.users_ids, self.inbox_id.clone(), group),
+            None => faults.target(self.chat_id, self.users_ids, self.inbox_id.clone(), group, rules),
         };
         let extras = Extras {
             name: faults.only_when_starting("name", self.name, starts),
@@ -137,6 +139,7 @@ impl Faults {
         users_ids: Option<Vec<String>>,
         inbox_id: Option<String>,
         group: Group,
+        rules: &ValidationLimits,
     ) -> Option<Target> {
         match (chat_id, users_ids) {
             (Some(_), Some(_)) => {
@@ -160,11 +163,17 @@ impl Faults {
                 }
                 self.id("chat_id", chat_id).map(|id| Target::Chat(ChatId::new(id)))
             }
-            (None, Some(users_ids)) => self.users(users_ids, inbox_id, group),
+            (None, Some(users_ids)) => self.users(users_ids, inbox_id, group, rules),
         }
     }
 
-    fn users(&mut self, users_ids: Vec<String>, inbox_id: Option<String>, group: Group) -> Option<Target> {
+    fn users(
+        &mut self,
+        users_ids: Vec<String>,
+        inbox_id: Option<String>,
+        group: Group,
+        rules: &ValidationLimits,
+    ) -> Option<Target> {
         let inbox = match inbox_id {
             None => Inbox::OfPolicy,
             Some(id) if id.is_empty() => Inbox::Without,
@@ -186,7 +195,8 @@ impl Faults {
         }
         let mut ids = Vec::with_capacity(many);
         for id in users_ids {
-            ids.push(UserId::new(self.person(id)?));
+            let id = ids::recipient("users_ids", &id, rules.resolve_people, is_group);
+            ids.push(UserId::new(id.map_err(|refusal| self.0.push(refusal)).ok()?));
         }
         if (1..many).any(|index| ids[..index].contains(&ids[index])) {
             let fix = "name each member once";
@@ -363,10 +373,6 @@ impl Faults {
 
     fn id(&mut self, field: &str, value: String) -> Option<String> {
         ids::id(field, &value, IdOf::Other).map_err(|refusal| self.0.push(refusal)).ok()
-    }
-
-    fn person(&mut self, value: String) -> Option<String> {
-        ids::id("users_ids", &value, IdOf::Person).map_err(|refusal| self.0.push(refusal)).ok()
     }
 }
 

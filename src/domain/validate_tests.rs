@@ -5,7 +5,12 @@
 use super::*;
 
 fn rules() -> ValidationLimits {
-    ValidationLimits { max_text_chars: 20, known_accounts: None, placeholders: Placeholders::default() }
+    ValidationLimits {
+        max_text_chars: 20,
+        known_accounts: None,
+        placeholders: Placeholders::default(),
+        resolve_people: false,
+    }
 }
 
 fn now() -> Timestamp {

@@ -21,6 +21,7 @@ mod ledger;
 mod live;
 mod pace;
 mod preflight;
+mod profiles;
 mod reconcile;
 mod recover;
 mod replies;

@@ -15,7 +15,7 @@ use super::fresh_read::{
     Failed, GOOD_FOR, Look, early, failed, gave_up, is_about_the_user, read, refuse, valid,
 };
 use super::run::{AccountRun, Routed, Wake};
-use super::{account_sync, replies, target};
+use super::{account_sync, profiles, replies, target};
 use crate::domain::account_snapshot::Reading;
 use crate::domain::message::{InboxId, Target, UserId};
 use crate::domain::observed::Credits;
@@ -73,6 +73,9 @@ pub(super) async fn look(
     now: Timestamp,
     free_at: Timestamp,
 ) -> Result<Look, StoreError> {
+    if let Look::Wake(wake) = profiles::look(shared, run, candidate, policy, now).await? {
+        return Ok(Look::Wake(wake));
+    }
     if let Look::Wake(wake) = route(shared, run, candidate, policy, now, free_at).await? {
         return Ok(Look::Wake(wake));
     }

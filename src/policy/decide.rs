@@ -151,6 +151,7 @@ pub fn concerns_message_only(reason: Reason) -> bool {
             | Reason::Retry
             | Reason::InmailCredits
             | Reason::ChatLookup
+            | Reason::Resolving
             | Reason::ReplyUnknown
             | Reason::Stopped
             | Reason::Suppressed
@@ -216,7 +217,7 @@ fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
 }
 
 /// Returns every gate in its order, open or closed.
-pub fn gates(input: &DecisionInput<'_>) -> [Gate; 29] {
+pub fn gates(input: &DecisionInput<'_>) -> [Gate; 30] {
     let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -251,6 +252,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 29] {
         gate(Reason::StepWait, step_wait(input)),
         gate(Reason::Scheduled, later(Some(message.due_at))),
         gate(Reason::Retry, later(message.retry_at).filter(|_| message.deferred.is_none())),
+        gate(Reason::Resolving, deferred(Reason::Resolving)),
         gate(Reason::InmailCredits, deferred(Reason::InmailCredits)),
         gate(Reason::ChatLookup, deferred(Reason::ChatLookup)),
         gate(Reason::ReplyUnknown, deferred(Reason::ReplyUnknown)),

@@ -55,7 +55,11 @@ impl World {
         let seconds = Duration::from_secs;
         let gap = Gap { min: seconds(10), max: seconds(20) };
         let list = parse_caps(Some(Kind::NewChat), "4/hour").unwrap();
-        let mut policy = Policy { gap, caps: Caps { list, jitter_percent: 0 }, ..Policy::unlimited() };
+        let mut policy = Policy {
+            gap,
+            caps: Caps { list, profile: Vec::new(), jitter_percent: 0 },
+            ..Policy::unlimited()
+        };
         policy.order.per_recipient = seconds(300);
         let (daemon, live) = (Daemon::default(), Live::default());
         Self { daemon, account, message, live, policy, hours: Hours::Always, ledger: Some(Ledger::default()) }
@@ -192,6 +196,7 @@ fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
             }),
         ),
         (Reason::Held, Until::Person, World::with(|w| w.message.held = true)),
+        (Reason::Resolving, till, World::with(|w| defer(w, Reason::Resolving))),
         (Reason::ReplyUnknown, till, World::with(|w| defer(w, Reason::ReplyUnknown))),
     ]
 }

@@ -33,7 +33,7 @@ fn office(days: usize) -> Calendar {
 
 fn caps(texts: &[(Option<Kind>, &str)]) -> Caps {
     let list = texts.iter().flat_map(|(kind, text)| parse_caps(*kind, text).unwrap()).collect();
-    Caps { list, jitter_percent: 0 }
+    Caps { list, profile: Vec::new(), jitter_percent: 0 }
 }
 
 /// Returns the policy of the documentation's example: the preset `calm` in Paris.

@@ -50,8 +50,30 @@ pub fn used_up(
     kind: Kind,
     now: Timestamp,
 ) -> Option<Budget> {
+    let caps = policy.caps.list.iter().filter(|cap| cap.counts(kind));
+    binding(policy, lowering, ledger, caps, now)
+}
+
+/// Returns the cap on reads of profiles that the next one waits for longest, if one is used up. `reads` has the reads,
+/// whatever their kind.
+pub fn profiles_used_up(
+    policy: &Policy,
+    lowering: &Lowering<'_>,
+    reads: &Ledger,
+    now: Timestamp,
+) -> Option<Budget> {
+    binding(policy, lowering, reads, policy.caps.profile.iter(), now)
+}
+
+fn binding<'a>(
+    policy: &Policy,
+    lowering: &Lowering<'_>,
+    ledger: &Ledger,
+    caps: impl Iterator<Item = &'a Cap>,
+    now: Timestamp,
+) -> Option<Budget> {
     let mut binding: Option<Budget> = None;
-    for cap in policy.caps.list.iter().filter(|cap| cap.counts(kind)) {
+    for cap in caps {
         let (limit, _) = lowering.limit(cap.most, now);
         if used(policy, ledger, cap, now) < limit {
             continue;

@@ -19,7 +19,7 @@ fn at(text: &str) -> Timestamp {
 fn policy(caps: &[(Option<Kind>, &str)]) -> Policy {
     let list = caps.iter().flat_map(|(kind, text)| parse_caps(*kind, text).unwrap()).collect();
     Policy {
-        caps: Caps { list, jitter_percent: 0 },
+        caps: Caps { list, profile: Vec::new(), jitter_percent: 0 },
         zone: TimeZone::get("Europe/Berlin").unwrap(),
         ..Policy::unlimited()
     }

@@ -18,7 +18,7 @@ use super::suppressed::{self, Recipients};
 use super::{Store, blobs};
 use crate::domain::attachment::{Attachment, Blob};
 use crate::domain::json;
-use crate::domain::message::{AccountId, Draft, MessageId, NewMessage, Seq};
+use crate::domain::message::{AccountId, Draft, MessageId, NewMessage, Seq, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
@@ -59,6 +59,8 @@ pub struct AdmittedMessage {
     pub thread: String,
     /// The lane in which it waits.
     pub lane: String,
+    /// The recipients as they are sent to, if the producer wrote them otherwise: a JSON array.
+    users_ids: Option<String>,
     /// Whom it is for.
     pub(super) recipients: Recipients,
     /// What to search for, if it must not repeat another message.
@@ -92,6 +94,7 @@ impl Admission {
             account_id: message.account_id.clone(),
             thread: message.target.thread(),
             lane: message.lane().text(),
+            users_ids: rewritten(row, message),
             recipients: Recipients::of(message),
             sought: Sought::of(message),
             step: message.step.map(|_| Box::new(message.clone())),
@@ -152,6 +155,17 @@ impl Store {
     pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
         self.inner.writer.admit(admissions).await
     }
+}
+
+/// Returns the recipients of a row, if they are not as its producer wrote them: a URN or the address of a profile.
+fn rewritten(row: &Inserted, message: &NewMessage) -> Option<String> {
+    let ids: Vec<&str> = match &message.target {
+        Target::User { user_id, .. } => vec![user_id.as_str()],
+        Target::Group { users_ids, .. } => users_ids.iter().map(UserId::as_str).collect(),
+        Target::Chat(_) | Target::Forward { .. } => return None,
+    };
+    let written = row.draft.as_ref().ok()?.users_ids.as_ref()?;
+    (*written != ids).then(|| json!(ids).to_string())
 }
 
 pub(super) async fn inserted(
@@ -232,10 +246,10 @@ fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Va
 }
 
 pub(super) const ADMIT: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, thread = coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = messages.account_id AND c.chat_id = messages.chat_id), j.thread), due_at = j.due_at, \
-       lane = j.lane, step_key = j.step_key, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), run = ?2 \
+       lane = j.lane, step_key = j.step_key, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), users_ids = coalesce(j.users_ids, messages.users_ids), run = ?2 \
      FROM (SELECT value ->> 0 AS seq, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
-                  value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, \
-                  value ->> 7 AS attachments, value ->> 8 AS lane, value ->> 9 AS step_key FROM jsonb_each(?1)) AS j \
+                  value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, value ->> 7 AS attachments, \
+                  value ->> 8 AS lane, value ->> 9 AS step_key, value ->> 10 AS users_ids FROM jsonb_each(?1)) AS j \
      WHERE messages.seq = j.seq AND messages.state = 'new'";
 
 /// Queues or rejects rows that other programs inserted, with one statement.
@@ -328,7 +342,7 @@ fn as_json(
 ) -> Value {
     let (seq, at) = (admission.seq.0, time_text(admission.at));
     let rejected = |reason: Reason, why: &str| {
-        json!([seq, "rejected", reason.as_str(), why, null, null, at, null, null, null])
+        json!([seq, "rejected", reason.as_str(), why, null, null, at, null, null, null, null])
     };
     let reject = |why: &str| rejected(Reason::Invalid, why);
     if let Some(why) = out_of_step {
@@ -345,7 +359,19 @@ fn as_json(
             };
             let due_at = time_text(row.due_at);
             let files = rows::attachments_to_json(&row.attachments).map(|files| files.to_string());
-            json!([seq, state, reason.as_str(), null, row.thread, due_at, at, files, row.lane, step_key])
+            json!([
+                seq,
+                state,
+                reason.as_str(),
+                null,
+                row.thread,
+                due_at,
+                at,
+                files,
+                row.lane,
+                step_key,
+                row.users_ids
+            ])
         }
         (Ok(_), Some(Repeated::Stored(id))) => {
             let fix = "write something else, or set `allow_repeat` = 1";

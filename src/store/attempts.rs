@@ -125,6 +125,7 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET revision = messages.
           daemon AS d, accounts AS a \
      WHERE messages.seq = j.seq AND messages.state = 'queued' AND messages.attempts = j.number - 1 \
        AND messages.blocked_by IS NULL AND messages.held_at IS NULL AND messages.edits = j.edits \
+       AND substr(messages.thread, 1, 8) <> 'user:in/' \
        AND a.id = messages.account_id AND d.id = 1 \
        AND (messages.expires_at IS NULL OR messages.expires_at > j.at) AND (j.closes_at IS NULL OR j.closes_at > j.at) \
        AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \

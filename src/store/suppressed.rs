@@ -32,6 +32,9 @@ const ANY: &str =
 pub(super) const SUPPRESSED: &str = "SELECT j.key FROM jsonb_each(?1) AS j WHERE EXISTS ( \
        SELECT 1 FROM jsonb_each(j.value, '$[1]') AS p CROSS JOIN stops AS s \
           ON s.scope = 'person' AND s.key = p.value AND s.account_id IN ('', j.value ->> 0) AND s.reason = 'suppressed') \
+     OR EXISTS (SELECT 1 FROM jsonb_each(j.value, '$[1]') AS p CROSS JOIN people AS k ON k.public_identifier = substr(p.value, 4) \
+         CROSS JOIN stops AS s ON s.scope = 'person' AND s.key = k.user_id AND s.account_id IN ('', j.value ->> 0) AND s.reason = 'suppressed' \
+         WHERE substr(p.value, 1, 3) = 'in/') \
      OR EXISTS (SELECT 1 FROM stops AS s \
          WHERE s.scope = 'chat' AND s.key = j.value ->> 2 AND s.account_id IN ('', j.value ->> 0) AND s.reason = 'suppressed') \
      OR EXISTS (SELECT 1 FROM conversations AS c CROSS JOIN stops AS s \

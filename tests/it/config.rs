@@ -74,6 +74,7 @@ fn the_built_in_file_holds_the_defaults() {
         limits,
         attachments,
         accounts,
+        resolve_people,
         policies,
         engine,
         log,
@@ -90,6 +91,7 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!((webhooks.listen, webhooks.secrets.len(), webhooks.tolerance.as_secs()), (None, 0, 300));
     assert_eq!((webhooks.body_bytes, webhooks.connections), (1 << 20, 64));
     assert_eq!((limits.text_chars, accounts.known_only, accounts.refresh.as_secs()), (8000, false, 21_600));
+    assert!(!resolve_people);
     assert_eq!((limits.attachment_bytes, attachments.roots.len()), (20 << 20, 0));
     assert_eq!((engine.shutdown_grace.as_secs(), engine.seed), (30, None));
     assert_eq!((log.level.as_str(), log.format), ("info", LogFormat::Auto));
@@ -107,6 +109,9 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!(policy.inbox_id.as_ref().unwrap().as_str(), "CLASSIC_PRIMARY");
     let caps: Vec<String> = policy.caps.list.iter().map(ToString::to_string).collect();
     assert_eq!(caps, ["caps.all 100/24h", "caps.all 400/7d", "caps.new_chat 40/24h", "caps.inmail 25/24h"]);
+    let profile: Vec<(u32, &str)> =
+        policy.caps.profile.iter().map(|cap| (cap.most, cap.window.as_str())).collect();
+    assert_eq!(profile, [(80, "24h")]);
     assert_eq!((policy.caps.jitter_percent, &policy.calendar, &policy.warm_up), (0, &None, &None));
     assert_eq!(
         (policy.rhythm.shape, policy.rhythm.spread, policy.rhythm.breaks),

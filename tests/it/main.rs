@@ -46,6 +46,7 @@ mod provider_reads;
 mod queue;
 mod reconcile;
 mod replies;
+mod resolving;
 mod restored;
 mod sandbox;
 mod selection;

@@ -1,8 +1,6 @@
 //! People: what is known of them, and public names in place of user ids. The real process throughout.
 
-use std::time::Duration;
-
-use outboxd::sandbox::{Endpoint, Fault, FaultKind, Profile};
+use outboxd::sandbox::Profile;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};

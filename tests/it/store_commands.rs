@@ -18,6 +18,7 @@ fn limits() -> Arc<ValidationLimits> {
         max_text_chars: 8000,
         known_accounts: None,
         placeholders: Placeholders::default(),
+        resolve_people: false,
     })
 }
 

@@ -21,6 +21,7 @@ fn admission(row: &Inserted, now: jiff::Timestamp) -> Admission {
         max_text_chars: 100,
         known_accounts: None,
         placeholders: outboxd::domain::placeholders::Placeholders::default(),
+        resolve_people: false,
     };
     let judged = match row.draft.clone() {
         Ok(draft) => draft.validate(&rules, now).map_err(|refusals| refusals[0].to_string()),

@@ -1,0 +1,192 @@
+//! Before a message for a public name, reads the person's profile, which shows the user id.
+//!
+//! `preflight.rs` calls this. Reads of profiles have caps of their own (`caps.profile`), and a pause between two of
+//! them that is drawn like the gap. What is known needs no read; what a read showed is kept (`store/resolving.rs`).
+
+use std::sync::OnceLock;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Shared;
+use super::fresh_read::{Failed, Look, failed, is_about_the_user, read};
+use super::run::{AccountRun, Wake};
+use crate::domain::caps::{LEDGER_REACH, Ledger};
+use crate::domain::ids;
+use crate::domain::kind::Kind;
+use crate::domain::message::{Target, UserId};
+use crate::domain::observed::Unread;
+use crate::domain::outcome::ProviderError;
+use crate::domain::person::Person;
+use crate::domain::policy::Policy;
+use crate::domain::reason::Reason;
+use crate::policy::hours::account_seed;
+use crate::policy::pace::draw_gap;
+use crate::policy::quota;
+use crate::policy::settle::after;
+use crate::policy::warm_up::Lowering;
+use crate::store::{Candidate, StoreError};
+
+/// How long a name that does not exist is not looked up again.
+const ABSENT_FOR: SignedDuration = SignedDuration::from_hours(24);
+
+/// Finds out whom `candidate` is for, if it names the person by a public name.
+pub(super) async fn look(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &Candidate,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Look, StoreError> {
+    let Target::User { user_id: name, .. } = &candidate.target else { return Ok(Look::Clear) };
+    if ids::name_of(name.as_str()).is_none() {
+        return Ok(Look::Clear);
+    }
+    let known = shared.store.user_id_of(name.as_str()).await?;
+    if known != name.as_str() {
+        let person = Person::new(UserId::new(known), [None, None, None]);
+        return resolved(shared, run, name, person, None, now).await;
+    }
+    if shared.store.is_absent(name, now.checked_sub(ABSENT_FOR).unwrap_or(Timestamp::MIN)).await? {
+        return absent(shared, run, name, None, now).await;
+    }
+    match allowance(shared, run, policy, now).await? {
+        Allowance::Free => {}
+        Allowance::Paused(until) => return Ok(Look::Wake(Wake::At(until))),
+        Allowance::UsedUp(until, why) => {
+            shared.store.defer_names(run.id.clone(), until, why, now).await?;
+            return Ok(Look::Wake(Wake::Now));
+        }
+    }
+    let (number, reading) = match profile(shared, run, name, policy, now).await {
+        Err(wake) => return Ok(Look::Wake(wake)),
+        Ok(read) => read,
+    };
+    match reading {
+        Ok(person) => {
+            run.preflight.failed = 0;
+            resolved(shared, run, name, person, number, now).await
+        }
+        Err(unread) => match failed(shared, run, unread, now).await? {
+            Failed::Elsewhere => Ok(Look::Wake(Wake::Now)),
+            Failed::Until { until, problem } => {
+                let error = format!("the profile could not be read: {problem}");
+                shared.store.defer(candidate.seq, Reason::Resolving, until, error, now).await?;
+                Ok(Look::Wake(Wake::Now))
+            }
+            Failed::ForGood(problem) if is_missing(&problem) => absent(shared, run, name, number, now).await,
+            Failed::ForGood(problem) => {
+                let error = format!("the profile of {name} cannot be read: {problem}");
+                tracing::warn!(account_id = %run.id, message_id = %candidate.id, %problem, "failed: a profile cannot be read");
+                let account = run.id.clone();
+                shared.store.fail_person(account, name.clone(), Reason::Refused, error, None, now).await?;
+                Ok(Look::Wake(Wake::Now))
+            }
+        },
+    }
+}
+
+/// Returns whether the answer says that there is no such person.
+fn is_missing(problem: &ProviderError) -> bool {
+    problem.kind == "provider/resource_not_found" || is_about_the_user(problem)
+}
+
+async fn resolved(
+    shared: &Shared,
+    run: &AccountRun,
+    name: &UserId,
+    person: Person,
+    read: Option<i64>,
+    now: Timestamp,
+) -> Result<Look, StoreError> {
+    let person = Person {
+        // An answer may leave out the name under which the person was found.
+        public_identifier: ids::name_of(name.as_str()).map(str::to_owned),
+        ..person
+    };
+    let accounts = shared.store.resolve(run.id.clone(), name.clone(), person, read, now).await?;
+    shared
+        .wakeups
+        .add(accounts.into_iter().filter(|account| *account != run.id).map(|account| (account, now)));
+    Ok(Look::Wake(Wake::Now))
+}
+
+async fn absent(
+    shared: &Shared,
+    run: &AccountRun,
+    name: &UserId,
+    read: Option<i64>,
+    now: Timestamp,
+) -> Result<Look, StoreError> {
+    let shown = ids::name_of(name.as_str()).unwrap_or(name.as_str());
+    let error = format!(
+        "LinkedIn has no person with the public name {shown:?}; check the address of the profile, or give the user id"
+    );
+    let reason = Reason::NoSuchPerson;
+    let failed = shared.store.fail_person(run.id.clone(), name.clone(), reason, error, read, now).await?;
+    tracing::warn!(account_id = %run.id, messages = failed, "failed: no person has this public name");
+    Ok(Look::Wake(Wake::Now))
+}
+
+/// Whether a profile may be read now.
+enum Allowance {
+    Free,
+    /// The pause between two reads lasts until this time.
+    Paused(Timestamp),
+    /// A cap has room again at this time.
+    UsedUp(Timestamp, String),
+}
+
+async fn allowance(
+    shared: &Shared,
+    run: &AccountRun,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Allowance, StoreError> {
+    let since = now.checked_sub(LEDGER_REACH).unwrap_or(Timestamp::MIN);
+    let reads = shared.store.profile_reads(&run.id, since).await?;
+    // A time further away than any pause is from before the clock was set.
+    let latest = after(now, policy.gap.max);
+    if let Some(next_at) = reads.next_at.filter(|at| *at > now && *at <= latest) {
+        return Ok(Allowance::Paused(next_at));
+    }
+    let Some(view) = shared.store.accounts(Some(&run.id)).await?.pop() else { return Ok(Allowance::Free) };
+    let account = view.account;
+    let seed = account_seed(run.id.as_str());
+    let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
+    let ledger = Ledger::new(reads.at.into_iter().map(|at| (at, Kind::Message)));
+    Ok(match quota::profiles_used_up(policy, &lowering, &ledger, now) {
+        None => Allowance::Free,
+        Some(budget) => {
+            let (most, window) = (budget.cap.most, budget.cap.window.as_str());
+            let why = format!("caps.profile {most}/{window}, {} of {} used", budget.used, budget.limit);
+            Allowance::UsedUp(budget.frees_at, why)
+        }
+    })
+}
+
+/// Reads a profile, and records that before the request is made. Returns the number of the read, and what it showed; the
+/// error says when the account runs again.
+async fn profile(
+    shared: &Shared,
+    run: &mut AccountRun,
+    person: &UserId,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(Option<i64>, Result<Person, Unread>), Wake> {
+    let next_at = after(now, draw_gap(&mut run.dice, policy.gap));
+    let (account, person) = (run.id.clone(), person.clone());
+    let number = OnceLock::new();
+    let reading = read(shared, run, |_pages| {
+        Box::pin(async {
+            let begun = shared.store.begin_profile_read(account.clone(), person.clone(), next_at, now).await;
+            let begun = begun.map_err(|error| {
+                let problem = ProviderError::local("not_recorded", error.to_string());
+                Unread { problem: Box::new(problem), down: None, hold: None }
+            })?;
+            number.get_or_init(|| begun);
+            shared.provider.profile(account, person).await
+        })
+    });
+    let reading = reading.await?;
+    Ok((number.get().copied(), reading))
+}

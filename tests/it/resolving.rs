@@ -1,0 +1,217 @@
+//! Public names and addresses of profiles as recipients (`people.resolve`): by every door, each profile read once and
+//! within its cap, and every rule for a person holds as soon as the name is resolved. The real process throughout.
+
+use outboxd::sandbox::{Endpoint, Fault, Profile};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, eventually, run, texts};
+
+async fn resolving() -> TestEnv {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_PEOPLE_RESOLVE", "true");
+    env.sandbox.world().set_profile("ACoA1", Profile::named("Jane-Doe", "Jane Doe"));
+    env.sandbox.world().set_profile("ACoA2", Profile::named("foo", "Foo"));
+    env
+}
+
+async fn enqueue(daemon: &Daemon, message: Value) -> String {
+    let mut message = message;
+    if message["account_id"].is_null() {
+        message["account_id"] = json!("acc_1");
+    }
+    daemon.enqueue(&message.to_string()).await
+}
+
+/// Returns the profiles that were read, in order.
+fn profiles(env: &TestEnv) -> Vec<String> {
+    let calls = env.sandbox.world().calls().into_iter();
+    let reads = calls.filter(|call| call.endpoint == Endpoint::GetUser);
+    reads.map(|call| call.path.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+}
+
+async fn reason(daemon: &Daemon, id: &str, reason: &str) -> Value {
+    let mut last = Value::Null;
+    let path = format!("/v1/messages/{id}/explain");
+    let waits = eventually(async || {
+        last = daemon.get(&path).await.1;
+        last["reason"] == reason
+    });
+    assert!(waits.await, "{last}");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_resolved_once_for_every_door_and_form() {
+    let env = resolving().await;
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let mut ids = Vec::new();
+    for (n, name) in
+        ["https://www.linkedin.com/in/jane-doe/", "jane-doe", "urn:li:fsd_profile:ACoA1"].iter().enumerate()
+    {
+        ids.push(enqueue(&daemon, json!({"users_ids": name, "text": format!("text {n}")})).await);
+    }
+    let insert = "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'linkedin.com/in/Jane-Doe?x=1', 'by SQL'), \
+         ('acc_1', 'urn:li:fsd_profile:ACoA1', 'by URN') RETURNING id";
+    ids.extend(env.sql(insert));
+    let (ok, said) =
+        run(env.outboxd(&["enqueue", "--account", "acc_1", "--user", "in/foo", "--text", "to foo"]), "");
+    assert!(ok, "{said}");
+    let queued = "SELECT count(*) || '' FROM messages WHERE state = 'queued'";
+    assert!(eventually(async || env.sql(queued) == ["6"]).await);
+    let rows = env.sql("SELECT users_ids FROM messages ORDER BY seq");
+    assert_eq!(rows[0], "[\"in/jane-doe\"]");
+    assert_eq!(rows[3..5], ["[\"in/jane-doe\"]".to_owned(), "[\"ACoA1\"]".to_owned()]);
+    daemon.post("/v1/resume", "").await;
+    let delivered = env.delivered(6).await;
+    for id in &ids {
+        daemon.becomes(id, "sent").await;
+    }
+    let recipients: Vec<&str> = delivered.iter().map(|one| one.recipients[0].as_str()).collect();
+    assert_eq!(recipients.iter().filter(|user| **user == "ACoA1").count(), 5, "{recipients:?}");
+    assert_eq!(recipients.iter().filter(|user| **user == "ACoA2").count(), 1, "{recipients:?}");
+    let mut read = profiles(&env);
+    read.sort_unstable();
+    assert_eq!(read, ["foo", "jane-doe"]);
+    assert_eq!(env.sql("SELECT DISTINCT thread FROM messages ORDER BY 1"), ["user:ACoA1", "user:ACoA2"]);
+    // Another account reads no profile for a name that is known.
+    let other = json!({"account_id": "acc_2", "users_ids": "jane-doe", "text": "hello"});
+    let other = enqueue(&daemon, other).await;
+    daemon.becomes(&other, "sent").await;
+    assert_eq!(profiles(&env).len(), 2);
+    let known =
+        env.sql("SELECT name || ' ' || distance FROM people WHERE account_id = 'acc_1' ORDER BY user_id");
+    assert_eq!(known, ["Jane Doe SECOND_DEGREE", "Foo SECOND_DEGREE"]);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_to_a_suppressed_person_by_name() {
+    let env = resolving().await;
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    // By the id, before the name is known: the profile shows whom the name means.
+    daemon.post("/v1/stops", r#"{"scope": "person", "key": "ACoA1", "reason": "suppressed"}"#).await;
+    let by_id = enqueue(&daemon, json!({"users_ids": "jane-doe", "text": "hi"})).await;
+    // By another form of the same name: never accepted.
+    daemon
+        .post("/v1/stops", r#"{"scope": "person", "key": "linkedin.com/in/Foo", "reason": "suppressed"}"#)
+        .await;
+    let foo = json!({"account_id": "acc_1", "users_ids": "https://linkedin.com/in/foo", "text": "hi"});
+    let (code, refused) = daemon.post("/v1/messages", &foo.to_string()).await;
+    assert_eq!((code, &refused["error"]["code"]), (409, &json!("suppressed")), "{refused}");
+    let insert =
+        "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'in/foo', 'hi') RETURNING id";
+    assert_eq!(daemon.becomes(&env.sql(insert)[0], "rejected").await["reason"], "suppressed");
+    daemon.post("/v1/resume", "").await;
+    assert_eq!(daemon.becomes(&by_id, "cancelled").await["reason"], "suppressed");
+    // By the id that a name is now known to mean.
+    let again = json!({"account_id": "acc_1", "users_ids": "jane-doe", "text": "hi again"}).to_string();
+    assert_eq!(daemon.post("/v1/messages", &again).await.0, 409);
+    let insert =
+        "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'jane-doe', 'hi') RETURNING id";
+    assert_eq!(daemon.becomes(&env.sql(insert)[0], "rejected").await["reason"], "suppressed");
+    assert_eq!(env.sandbox.world().delivered_count(), 0);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn order_and_repeats_hold_for_the_person_behind_the_name() {
+    let env = resolving().await;
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let by_id = enqueue(&daemon, json!({"users_ids": "ACoA1", "text": "one"})).await;
+    let repeat = enqueue(&daemon, json!({"users_ids": "jane-doe", "text": " one "})).await;
+    let two = enqueue(&daemon, json!({"users_ids": "jane-doe", "text": "two"})).await;
+    let meant = enqueue(&daemon, json!({"users_ids": "jane-doe", "text": "one", "allow_repeat": true})).await;
+    daemon.post("/v1/resume", "").await;
+    let failed = daemon.becomes(&repeat, "failed").await;
+    assert_eq!(failed["reason"], "repeated_text", "{failed}");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains(&by_id)), "{failed}");
+    daemon.becomes(&meant, "sent").await;
+    daemon.becomes(&two, "sent").await;
+    let delivered = env.sandbox.world().deliveries();
+    let said: Vec<&str> = delivered.iter().map(|one| one.text.as_str()).collect();
+    assert_eq!(said, ["one", "two", "one"]);
+    assert!(delivered.iter().all(|one| one.chat_id == delivered[0].chat_id), "one chat");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_does_not_exist_fails_with_words_and_is_read_once() {
+    let env = resolving().await;
+    let daemon = env.serve().await;
+    for name in ["not-a-name", "in/missing"] {
+        let first = enqueue(&daemon, json!({"users_ids": name, "text": "first"})).await;
+        let failed = daemon.becomes(&first, "failed").await;
+        assert_eq!(failed["reason"], "no_such_person", "{failed}");
+        assert!(
+            failed["error"].as_str().is_some_and(|error| error.contains("check the address")),
+            "{failed}"
+        );
+        let second = enqueue(&daemon, json!({"users_ids": name, "text": "second"})).await;
+        daemon.becomes(&second, "failed").await;
+    }
+    assert_eq!(profiles(&env), ["not-a-name", "missing"]);
+    let good = enqueue(&daemon, json!({"users_ids": "ACoA1", "text": "good"})).await;
+    daemon.becomes(&good, "sent").await;
+    assert_eq!(texts(&env.sandbox.world().deliveries()), ["good"]);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_of_profiles_have_a_cap_that_a_restart_does_not_forget() {
+    let env = resolving().await.set("OUTBOXD_POLICY_DEFAULT_CAPS_PROFILE", "2/24h");
+    let world = env.sandbox.world();
+    // A read that fails counts as well: it may have reached LinkedIn.
+    world.add_fault(Fault::gateway(502, false).at(Endpoint::GetUser).times(1));
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"users_ids": "jane-doe", "text": "first"})).await;
+    let waits = reason(&daemon, &first, "resolving").await;
+    assert!(waits["until"].is_string(), "{waits}");
+    let second = enqueue(&daemon, json!({"users_ids": "in/foo", "text": "second"})).await;
+    daemon.becomes(&second, "sent").await;
+    daemon.kill();
+    let daemon = env.serve().await;
+    world.set_profile("ACoA3", Profile::named("third-one", "Third"));
+    let third = enqueue(&daemon, json!({"users_ids": "third-one", "text": "third"})).await;
+    reason(&daemon, &third, "resolving").await;
+    let row = daemon.get(&format!("/v1/messages/{third}")).await.1;
+    assert_eq!(row["error"], "caps.profile 2/24h, 2 of 2 used", "{row}");
+    // Everything else goes on, and what is known needs no read.
+    let known = enqueue(&daemon, json!({"users_ids": "in/foo", "text": "known"})).await;
+    let by_id = enqueue(&daemon, json!({"users_ids": "ACoA9", "text": "by id"})).await;
+    daemon.becomes(&known, "sent").await;
+    daemon.becomes(&by_id, "sent").await;
+    assert_eq!(profiles(&env).len(), 2);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_refused_with_the_way_out_unless_names_are_resolved() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let by_name =
+        json!({"account_id": "acc_1", "users_ids": "https://www.linkedin.com/in/foo", "text": "hi"});
+    let (code, refused) = daemon.post("/v1/messages", &by_name.to_string()).await;
+    assert_eq!((code, &refused["error"]["field"]), (422, &json!("users_ids")), "{refused}");
+    assert!(refused.to_string().contains("people.resolve = true"), "{refused}");
+    daemon.stop().await;
+
+    let env = resolving().await;
+    let daemon = env.serve().await;
+    let group =
+        json!({"account_id": "acc_1", "users_ids": ["ACoA1", "in/foo"], "name": "both", "text": "hi"});
+    let (code, refused) = daemon.post("/v1/messages", &group.to_string()).await;
+    assert!(code == 422 && refused.to_string().contains("user ids of the members"), "{refused}");
+    for bad in [
+        "https://www.linkedin.com/company/acme",
+        "urn:li:member:1",
+        "in/",
+        "in/a/b",
+        "https://example.com/in/x",
+    ] {
+        let message = json!({"account_id": "acc_1", "users_ids": bad, "text": "hi"});
+        assert_eq!(daemon.post("/v1/messages", &message.to_string()).await.0, 422, "{bad}");
+    }
+    daemon.stop().await;
+}
