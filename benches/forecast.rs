@@ -40,6 +40,7 @@ fn message(number: usize, of: usize) -> NewMessage {
         stop_on_reply: None,
         step: None,
         meta: None,
+        needs: None,
         dedupe_key: None,
     }
 }

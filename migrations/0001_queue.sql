@@ -163,6 +163,7 @@ CREATE TABLE messages (
   allow_repeat INTEGER,               -- 1: may start a chat with the same person and the same text again
   allow_placeholders INTEGER,         -- 1: the text may contain what looks like a placeholder, such as {{name}}
   stop_on_reply INTEGER,              -- 1: cancelled if the person answers; NULL: only if it has a campaign
+  needs        TEXT CHECK (needs = 'connection'),  -- a first message waits until the person is a connection
   step         INTEGER,               -- 1 to 20: its place in the campaign for its person
   wait         TEXT,                  -- from step 2 on: how long after the step before was sent, '3 days' or '36 hours'
   meta         TEXT,                  -- JSON object of the producer's own, up to 4 KB; carried along, never sent
@@ -241,6 +242,8 @@ CREATE UNIQUE INDEX messages_in_flight ON messages (account_id) WHERE state = 's
 CREATE INDEX messages_expiring ON messages (expires_at) WHERE state = 'queued' AND expires_at IS NOT NULL;
 -- InMails, which wait together when their credits are spent.
 CREATE INDEX messages_inmail ON messages (account_id, credit) WHERE state = 'queued' AND credit IS NOT NULL;
+-- Messages that wait for a connection.
+CREATE INDEX messages_needs ON messages (account_id, due_at) WHERE state = 'queued' AND needs IS NOT NULL;
 -- Lists: each index ends in `seq` (the rowid), so that the rows of one state are in order. The state is an
 -- expression, because without statistics SQLite would prefer an index on `state` to every better one.
 CREATE INDEX messages_by_account ON messages (account_id, state || '');
@@ -689,6 +692,10 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: meta is not a JSON object of at most 4096 bytes')
    WHERE NEW.meta IS NOT NULL AND (length(CAST(NEW.meta AS BLOB)) > 4096
       OR CASE WHEN json_valid(NEW.meta) THEN json_type(NEW.meta) <> 'object' ELSE 1 END);
+  SELECT RAISE(ABORT, 'outboxd: needs is not ''connection''; write that, or leave it out')
+   WHERE NEW.needs <> 'connection';
+  SELECT RAISE(ABORT, 'outboxd: needs is for a first message to one person; leave it out beside chat_id')
+   WHERE NEW.needs IS NOT NULL AND NEW.chat_id IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: ignore_hours is for urgent messages; set urgent = 1 as well, or leave it out')
    WHERE NEW.ignore_hours IS 1 AND NEW.urgent IS NOT 1;
   SELECT RAISE(ABORT, 'outboxd: not_before is not a time; write UTC with milliseconds, such as strftime(''%Y-%m-%dT%H:%M:%fZ'', ''now'', ''+1 hour'')')
@@ -951,7 +958,7 @@ END;
 -- INSERT. (The triggers above maintain `blocked_by`.)
 CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
   options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
-  allow_repeat, allow_placeholders, stop_on_reply, step, wait, meta, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
+  allow_repeat, allow_placeholders, stop_on_reply, needs, step, wait, meta, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
   thread, lane, step_key, step_sent_at, wait_until, wait_held_at, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, held_at, edits, revision ON messages
 WHEN NEW.revision IS NOT OLD.revision + 1
 BEGIN

@@ -38,6 +38,7 @@ pub(crate) fn campaigns(folder: &Path, figures: &mut Vec<Figure>) {
                     stop_on_reply: None,
                     step: None,
                     meta: None,
+                    needs: None,
                     dedupe_key: None,
                 };
                 let messages = (begin..begin + 2000).map(message).collect();

@@ -67,6 +67,7 @@ fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
                 stop_on_reply: None,
                 step: None,
                 meta: None,
+                needs: None,
                 dedupe_key: None,
             };
             let part = part.iter().map(message).collect();

@@ -279,6 +279,7 @@ async fn fill(store: &Store, rows: usize, now: jiff::Timestamp) {
             stop_on_reply: None,
             step: None,
             meta: None,
+            needs: None,
             dedupe_key: None,
         };
         store.enqueue((0..batch).map(message).collect(), EnqueueMode::Each, now).await.expect("enqueue");

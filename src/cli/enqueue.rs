@@ -36,7 +36,7 @@ pub(super) struct Enqueue {
     #[arg(value_name = "FILE", conflicts_with_all = [
         "account", "target", "group", "name", "inmail", "specifics", "quote", "attach", "forward_chat", "forward_message", "inbox",
         "content", "typing", "no_typing", "not_before", "expires_at", "campaign", "priority", "urgent",
-        "ignore_hours", "allow_repeat", "allow_placeholders", "stop_on_reply", "no_stop_on_reply", "step", "wait", "meta", "dedupe_key",
+        "ignore_hours", "allow_repeat", "allow_placeholders", "stop_on_reply", "no_stop_on_reply", "needs", "step", "wait", "meta", "dedupe_key",
     ])]
     file: Option<PathBuf>,
     /// With FILE: store all rows or none
@@ -99,6 +99,9 @@ pub(super) struct Enqueue {
     /// A JSON object of your own, carried along and never sent
     #[arg(long, value_name = "JSON", value_parser = json_object)]
     meta: Option<Value>,
+    /// With one --user: wait until this holds. `connection`: until the person is a connection of the account
+    #[arg(long, value_name = "WHAT")]
+    needs: Option<String>,
     /// Your idempotency key: the same message with the same key is queued only once
     #[arg(long, value_name = "KEY")]
     dedupe_key: Option<String>,
@@ -248,6 +251,7 @@ fn body(enqueue: Enqueue, times: [Option<Timestamp>; 2]) -> Result<NewMessage, F
         step: enqueue.step,
         wait: enqueue.wait,
         meta: enqueue.meta,
+        needs: enqueue.needs,
         dedupe_key: enqueue.dedupe_key,
         options: None,
     })

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::attachment::Attachment;
 use super::kind::Kind;
 use super::lane::{Lane, Precedence};
+use super::need::Need;
 use super::specifics::{Product, Specifics};
 use super::step::Step;
 
@@ -131,6 +132,8 @@ pub struct Draft {
     pub wait: Option<String>,
     /// The producer's own JSON object.
     pub meta: Option<Value>,
+    /// What it waits for: `connection`.
+    pub needs: Option<String>,
     /// The producer's idempotency key.
     pub dedupe_key: Option<String>,
 }
@@ -247,6 +250,8 @@ pub struct NewMessage {
     pub step: Option<Step>,
     /// The producer's own JSON object, carried along and never sent.
     pub meta: Option<Value>,
+    /// What it waits for.
+    pub needs: Option<Need>,
     /// The producer's idempotency key, unique in the queue.
     pub dedupe_key: Option<String>,
 }

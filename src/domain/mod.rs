@@ -17,6 +17,7 @@ pub mod kind;
 pub mod lane;
 pub mod message;
 pub mod meta;
+pub mod need;
 pub mod observed;
 pub mod outcome;
 pub mod parse_error;

@@ -83,6 +83,7 @@ reasons! {
     InmailCredits, "inmail_credits", NoOne, "Not enough InMail credits, or the balance could not be read. Checked again at the time shown.";
     ChatLookup, "chat_lookup", NoOne, "Whether a chat with this person exists could not be read. Read again at the time shown.";
     Resolving, "resolving", NoOne, "It is for a public name; the profile that shows the user id is read at the time shown.";
+    NotConnected, "not_connected", Producer, "It needs a connection, and the person is not known to be one. The profile is read again at the time shown.";
     ReplyUnknown, "reply_unknown", NoOne, "Whether this person answered could not be read. Read again at the time shown.";
     ChatOrder, "chat_order", NoOne, "An earlier message to the same chat or recipient is not settled; order in a chat is kept.";
     RecipientRest, "recipient_rest", NoOne, "Another message started a chat with this person a short time ago.";
@@ -126,6 +127,7 @@ impl Reason {
                 | Self::ChatLookup
                 | Self::RecipientRest
                 | Self::Resolving
+                | Self::NotConnected
                 | Self::ReplyUnknown
                 | Self::Stopped
                 | Self::Held

@@ -14,6 +14,7 @@ use super::field_error::{FieldError, FieldErrorCode};
 use super::ids::{self, IdOf, is_invisible};
 use super::lane::Precedence;
 use super::message::{AccountId, ChatId, Draft, Extras, Inbox, InboxId, NewMessage, Target, UserId};
+use super::need::Need;
 use super::placeholders::Placeholders;
 use super::specifics::Specifics;
 use super::step::Step;
@@ -43,10 +44,10 @@ impl Draft {
         let specifics = faults.specifics(self.specifics, self.options);
         let starts = self.users_ids.is_some();
         let forwards = self.forward.is_some();
-        let group = Group { asked: self.group, name: self.name.is_some() };
+        let group = Group { asked: self.group, name: self.name.is_some(), takes_names: rules.resolve_people };
         let target = match self.forward {
             Some(forward) => faults.forward(forward, self.chat_id, starts),
-            None => faults.target(self.chat_id, self.users_ids, self.inbox_id.clone(), group, rules),
+            None => faults.target(self.chat_id, self.users_ids, self.inbox_id.clone(), group),
         };
         let extras = Extras {
             name: faults.only_when_starting("name", self.name, starts),
@@ -70,9 +71,11 @@ impl Draft {
         let campaign = faults.label("campaign", self.campaign);
         let precedence =
             Precedence::checked(self.priority, self.urgent, self.ignore_hours, self.allow_repeat);
-        let precedence = precedence.map_err(|refusal| faults.0.push(refusal)).unwrap_or_default();
+        let precedence = faults.kept(precedence).unwrap_or_default();
         let step = faults.step(self.step, self.wait, campaign.as_deref(), target.as_ref(), &extras);
         let meta = faults.meta(self.meta);
+        let is_to_one = target.as_ref().is_none_or(|to| matches!(to, Target::User { .. }));
+        let needs = faults.kept(Need::checked(self.needs, is_to_one)).flatten();
         let dedupe_key = faults.label("dedupe_key", self.dedupe_key);
         match (account_id, target, text) {
             (Some(account_id), Some(target), Some(text)) if faults.0.is_empty() => Ok(NewMessage {
@@ -88,6 +91,7 @@ impl Draft {
                 stop_on_reply: self.stop_on_reply,
                 step,
                 meta,
+                needs,
                 dedupe_key,
             }),
             _ => Err(faults.0),
@@ -95,11 +99,12 @@ impl Draft {
     }
 }
 
-/// How the producer marked several users as one group.
+/// How the producer marked several users as one group, and whether one user may be given by a public name.
 #[derive(Clone, Copy)]
 struct Group {
     asked: Option<bool>,
     name: bool,
+    takes_names: bool,
 }
 
 /// Problems found so far.
@@ -108,6 +113,11 @@ pub(super) struct Faults(Vec<FieldError>);
 impl Faults {
     fn excludes(&mut self, field: &str, other: &str, fix: &str) {
         self.add(FieldErrorCode::Contradiction, field, format!("cannot be combined with `{other}`"), fix);
+    }
+
+    /// Returns the value, or keeps the problem.
+    fn kept<T>(&mut self, checked: Result<T, FieldError>) -> Option<T> {
+        checked.map_err(|refusal| self.0.push(refusal)).ok()
     }
 
     pub(super) fn add(&mut self, code: FieldErrorCode, field: &str, problem: impl Into<String>, fix: &str) {
@@ -139,7 +149,6 @@ impl Faults {
         users_ids: Option<Vec<String>>,
         inbox_id: Option<String>,
         group: Group,
-        rules: &ValidationLimits,
     ) -> Option<Target> {
         match (chat_id, users_ids) {
             (Some(_), Some(_)) => {
@@ -163,17 +172,11 @@ impl Faults {
                 }
                 self.id("chat_id", chat_id).map(|id| Target::Chat(ChatId::new(id)))
             }
-            (None, Some(users_ids)) => self.users(users_ids, inbox_id, group, rules),
+            (None, Some(users_ids)) => self.users(users_ids, inbox_id, group),
         }
     }
 
-    fn users(
-        &mut self,
-        users_ids: Vec<String>,
-        inbox_id: Option<String>,
-        group: Group,
-        rules: &ValidationLimits,
-    ) -> Option<Target> {
+    fn users(&mut self, users_ids: Vec<String>, inbox_id: Option<String>, group: Group) -> Option<Target> {
         let inbox = match inbox_id {
             None => Inbox::OfPolicy,
             Some(id) if id.is_empty() => Inbox::Without,
@@ -195,8 +198,8 @@ impl Faults {
         }
         let mut ids = Vec::with_capacity(many);
         for id in users_ids {
-            let id = ids::recipient("users_ids", &id, rules.resolve_people, is_group);
-            ids.push(UserId::new(id.map_err(|refusal| self.0.push(refusal)).ok()?));
+            let id = ids::recipient("users_ids", &id, group.takes_names, is_group);
+            ids.push(UserId::new(self.kept(id)?));
         }
         if (1..many).any(|index| ids[..index].contains(&ids[index])) {
             let fix = "name each member once";
@@ -367,12 +370,11 @@ impl Faults {
 
     fn label(&mut self, field: &str, value: Option<String>) -> Option<String> {
         let value = value?;
-        ids::label(field, &value).map_err(|refusal| self.0.push(refusal)).ok()?;
-        Some(value)
+        self.kept(ids::label(field, &value)).map(|()| value)
     }
 
     fn id(&mut self, field: &str, value: String) -> Option<String> {
-        ids::id(field, &value, IdOf::Other).map_err(|refusal| self.0.push(refusal)).ok()
+        self.kept(ids::id(field, &value, IdOf::Other))
     }
 }
 

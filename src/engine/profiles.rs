@@ -1,4 +1,5 @@
-//! Before a message for a public name, reads the person's profile, which shows the user id.
+//! Before a message for a public name, reads the person's profile, which shows the user id; before one that needs a
+//! connection, reads whether the person is one.
 //!
 //! `preflight.rs` calls this. Reads of profiles have caps of their own (`caps.profile`), and a pause between two of
 //! them that is drawn like the gap. What is known needs no read; what a read showed is kept (`store/resolving.rs`).
@@ -8,7 +9,7 @@ use std::sync::OnceLock;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
-use super::fresh_read::{Failed, Look, failed, is_about_the_user, read};
+use super::fresh_read::{Failed, Look, failed, is_about_the_user, read, refuse};
 use super::run::{AccountRun, Wake};
 use crate::domain::caps::{LEDGER_REACH, Ledger};
 use crate::domain::ids;
@@ -19,6 +20,7 @@ use crate::domain::outcome::ProviderError;
 use crate::domain::person::Person;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
+use crate::domain::time_text;
 use crate::policy::hours::account_seed;
 use crate::policy::pace::draw_gap;
 use crate::policy::quota;
@@ -28,6 +30,8 @@ use crate::store::{Candidate, StoreError};
 
 /// How long a name that does not exist is not looked up again.
 const ABSENT_FOR: SignedDuration = SignedDuration::from_hours(24);
+/// How often the profile of a person who should become a connection is read.
+const EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Finds out whom `candidate` is for, if it names the person by a public name.
 pub(super) async fn look(
@@ -39,7 +43,10 @@ pub(super) async fn look(
 ) -> Result<Look, StoreError> {
     let Target::User { user_id: name, .. } = &candidate.target else { return Ok(Look::Clear) };
     if ids::name_of(name.as_str()).is_none() {
-        return Ok(Look::Clear);
+        return match candidate.is_unconnected {
+            true => connection(shared, run, candidate, name, policy, now).await,
+            false => Ok(Look::Clear),
+        };
     }
     let known = shared.store.user_id_of(name.as_str()).await?;
     if known != name.as_str() {
@@ -83,6 +90,65 @@ pub(super) async fn look(
             }
         },
     }
+}
+
+/// Finds out whether the person is a connection, at most once a day; until then the message waits.
+async fn connection(
+    shared: &Shared,
+    run: &mut AccountRun,
+    candidate: &Candidate,
+    person: &UserId,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Look, StoreError> {
+    let later = async |at: Timestamp, why: String| {
+        shared.store.defer(candidate.seq, Reason::NotConnected, at, why, now).await?;
+        Ok(Look::Wake(Wake::Now))
+    };
+    let read_at = shared.store.profile_read_at(&run.id, person).await?;
+    let again_at = read_at.map(|at| at.checked_add(EVERY).unwrap_or(Timestamp::MAX));
+    if let Some((read_at, again_at)) = read_at.zip(again_at.filter(|at| *at > now)) {
+        let why = format!("not a connection at {}, when the profile was last read", time_text(read_at));
+        return later(again_at, why).await;
+    }
+    let (until, why) = match allowance(shared, run, policy, now).await? {
+        Allowance::Free => {
+            let (_, reading) = match profile(shared, run, person, policy, now).await {
+                Err(wake) => return Ok(Look::Wake(wake)),
+                Ok(read) => read,
+            };
+            match reading {
+                Ok(read) => {
+                    run.preflight.failed = 0;
+                    // The answer may have another id of the same person.
+                    let read = Person { user_id: person.clone(), ..read };
+                    let accounts = shared.store.learn(run.id.clone(), read, now).await?;
+                    shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
+                    return Ok(Look::Wake(Wake::Now));
+                }
+                Err(unread) => match failed(shared, run, unread, now).await? {
+                    Failed::Elsewhere => return Ok(Look::Wake(Wake::Now)),
+                    Failed::Until { until, problem } => {
+                        return later(until, format!("the profile could not be read: {problem}")).await;
+                    }
+                    Failed::ForGood(problem) if is_missing(&problem) => {
+                        let error = format!("LinkedIn has no person with this id: {problem}");
+                        refuse(shared, run, candidate, error, now).await?;
+                        return Ok(Look::Wake(Wake::Now));
+                    }
+                    // A webhook may still report the connection.
+                    Failed::ForGood(problem) => {
+                        let again_at = now.checked_add(EVERY).unwrap_or(Timestamp::MAX);
+                        return later(again_at, format!("the profile cannot be read: {problem}")).await;
+                    }
+                },
+            }
+        }
+        Allowance::Paused(until) => (until, "other profiles are read first".to_owned()),
+        Allowance::UsedUp(until, why) => (until, why),
+    };
+    shared.store.defer_needs(run.id.clone(), until, why, now).await?;
+    Ok(Look::Wake(Wake::Now))
 }
 
 /// Returns whether the answer says that there is no such person.

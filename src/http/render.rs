@@ -96,6 +96,7 @@ pub(super) fn message(message: MessageView, wait: WaitStatus) -> Message {
         step: message.step,
         wait: message.wait,
         meta: message.meta,
+        needs: message.needs.map(|need| need.as_str().to_owned()),
         dedupe_key: message.dedupe_key,
         state: message.state.as_str().to_owned(),
         error: message.error,

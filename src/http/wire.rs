@@ -18,7 +18,7 @@ use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
 /// The fields of a message, in the order of the documentation.
-pub(super) const FIELDS: [&str; 26] = [
+pub(super) const FIELDS: [&str; 27] = [
     "account_id",
     "chat_id",
     "users_ids",
@@ -44,6 +44,7 @@ pub(super) const FIELDS: [&str; 26] = [
     "step",
     "wait",
     "meta",
+    "needs",
     "dedupe_key",
 ];
 
@@ -102,6 +103,7 @@ pub(super) fn draft_with(
         step: whole(&mut object, "step", &mut faults),
         wait: string(&mut object, "wait", &mut faults),
         meta: taken(&mut object, "meta"),
+        needs: string(&mut object, "needs", &mut faults),
         dedupe_key: string(&mut object, "dedupe_key", &mut faults),
     };
     if faults.is_empty() { Ok((draft, blobs)) } else { Err(faults) }

@@ -152,6 +152,7 @@ pub fn concerns_message_only(reason: Reason) -> bool {
             | Reason::InmailCredits
             | Reason::ChatLookup
             | Reason::Resolving
+            | Reason::NotConnected
             | Reason::ReplyUnknown
             | Reason::Stopped
             | Reason::Suppressed
@@ -217,7 +218,7 @@ fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
 }
 
 /// Returns every gate in its order, open or closed.
-pub fn gates(input: &DecisionInput<'_>) -> [Gate; 30] {
+pub fn gates(input: &DecisionInput<'_>) -> [Gate; 31] {
     let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -253,6 +254,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 30] {
         gate(Reason::Scheduled, later(Some(message.due_at))),
         gate(Reason::Retry, later(message.retry_at).filter(|_| message.deferred.is_none())),
         gate(Reason::Resolving, deferred(Reason::Resolving)),
+        gate(Reason::NotConnected, deferred(Reason::NotConnected)),
         gate(Reason::InmailCredits, deferred(Reason::InmailCredits)),
         gate(Reason::ChatLookup, deferred(Reason::ChatLookup)),
         gate(Reason::ReplyUnknown, deferred(Reason::ReplyUnknown)),

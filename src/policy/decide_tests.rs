@@ -197,6 +197,7 @@ fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
         ),
         (Reason::Held, Until::Person, World::with(|w| w.message.held = true)),
         (Reason::Resolving, till, World::with(|w| defer(w, Reason::Resolving))),
+        (Reason::NotConnected, till, World::with(|w| defer(w, Reason::NotConnected))),
         (Reason::ReplyUnknown, till, World::with(|w| defer(w, Reason::ReplyUnknown))),
     ]
 }

@@ -133,7 +133,7 @@ impl Admission {
 /// row), because a row may carry 20 MB in base64.
 pub(super) const INSERTED: &str = "SELECT m.seq, m.id, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
-       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.step, m.wait, m.meta, m.dedupe_key \
+       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.step, m.wait, m.meta, m.needs, m.dedupe_key \
      FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM \
             (SELECT seq, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
              WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1 + 0)) AS t \
@@ -226,6 +226,7 @@ pub(super) fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> 
         step: row.try_get("step").map_err(|_| "`step` is not a whole number from 1 to 20".to_owned())?,
         wait: readable_text(row, "wait")?,
         meta: readable_json(row, "meta")?,
+        needs: readable_text(row, "needs")?,
         dedupe_key: readable_text(row, "dedupe_key")?,
     })
 }

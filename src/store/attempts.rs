@@ -131,6 +131,8 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET revision = messages.
        AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
        AND a.down_cause IS NULL AND (a.paused_at IS NULL OR a.paused_until <= j.at) \
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
+       AND (messages.needs IS NULL OR EXISTS (SELECT 1 FROM people p WHERE p.account_id = messages.account_id \
+         AND p.user_id = substr(messages.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))) \
        AND NOT EXISTS (SELECT 1 FROM answered r WHERE r.seq = messages.seq) \
        AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > j.at)) \
      RETURNING messages.seq";

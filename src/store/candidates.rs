@@ -62,6 +62,8 @@ pub struct Candidate {
     pub started_at: Option<Timestamp>,
     /// The chat to read for an answer before it is sent; `None` if no answer would stop it, or nothing was sent before.
     pub ask: Option<Ask>,
+    /// It needs a connection, and the person is not known to be one.
+    pub is_unconnected: bool,
     /// Finish of its campaign; 0 if it is not ahead of the virtual time.
     pub finish: u64,
 }
@@ -123,6 +125,8 @@ pub(super) fn candidates_sql() -> String {
     const ASK_SINCE: &str = "min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
            WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), \
          m.created_at))";
+    const UNCONNECTED: &str = "m.needs IS NOT NULL AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
+         AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))";
     const LANE: &str = "FROM lanes f WHERE f.account_id = ?1 AND f.class = classes.class AND f.due_at <= ?2";
     const RETRY: &str = "FROM messages r INDEXED BY messages_retry WHERE r.account_id = ?1 AND r.state = 'queued' \
          AND r.retry_at IS NOT NULL AND r.blocked_by IS NULL";
@@ -140,7 +144,7 @@ pub(super) fn candidates_sql() -> String {
            UNION ALL SELECT * FROM (SELECT w.seq FROM messages w INDEXED BY messages_to_schedule WHERE w.account_id = ?1 \
              AND w.state = 'queued' AND w.step_sent_at IS NOT NULL AND w.wait_until IS NULL LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
-             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, \
+             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, {UNCONNECTED} AS unconnected, \
            coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
@@ -265,6 +269,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,
         started_at: rows::time(row, "started_at")?,
         ask: read_ask(row)?,
+        is_unconnected: row.try_get("unconnected")?,
         finish: row.try_get::<i64, _>("finish")?.unsigned_abs(),
     })
 }

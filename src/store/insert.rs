@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 
 use super::rows::{self, Result};
 use crate::domain::message::{Inbox, MessageId, NewMessage, Target, UserId};
+use crate::domain::need::Need;
 use crate::domain::reason::Reason;
 use crate::domain::step::StepWait;
 use crate::domain::time_text;
@@ -19,7 +20,7 @@ macro_rules! insert_into {
         concat!(
             "INSERT INTO messages (id, account_id, chat_id, users_ids, inbox_id, text, typing, not_before, expires_at, \
                campaign, dedupe_key, reason, due_at, thread, created_at, \"group\", name, specifics, quote_id, forward, \
-               attachments, lane, priority, urgent, ignore_hours, allow_repeat, stop_on_reply, step, wait, meta, step_key, updated_at, state, run) ",
+               attachments, lane, priority, urgent, ignore_hours, allow_repeat, stop_on_reply, step, wait, meta, step_key, needs, updated_at, state, run) ",
             $($values,)+
             // Must match the words of the index `messages_dedupe`.
             " ON CONFLICT (dedupe_key) WHERE dedupe_key IS NOT NULL AND state <> 'failed' AND state <> 'cancelled' \
@@ -33,7 +34,7 @@ pub(super) const INSERT_MANY: &str = insert_into!(
        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = value ->> 1 \
          AND c.chat_id = value ->> 2), value ->> 13), value ->> 14, value ->> 15, \
        value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20, value ->> 21, value ->> 22, value ->> 23, \
-       value ->> 24, value ->> 25, value ->> 26, value ->> 27, value ->> 28, value ->> 29, value ->> 30, value ->> 14, \
+       value ->> 24, value ->> 25, value ->> 26, value ->> 27, value ->> 28, value ->> 29, value ->> 30, value ->> 31, value ->> 14, \
        'queued', ?2 \
      FROM jsonb_each(?1) WHERE true"
 );
@@ -41,11 +42,11 @@ pub(super) const INSERT_MANY: &str = insert_into!(
 pub(super) const INSERT_ONE: &str = insert_into!(
     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, \
        coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = ?2 AND c.chat_id = ?3), ?14), ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23, \
-       ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?15, 'queued', ?32)"
+       ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?15, 'queued', ?33)"
 );
 
 /// A message as its row: texts, numbers and nulls, by column.
-pub(super) struct InsertedRow([Value; 31]);
+pub(super) struct InsertedRow([Value; 32]);
 
 impl InsertedRow {
     /// Builds the row of a message that arrived at `now`; `step_key` is whom its step is for.
@@ -101,6 +102,7 @@ impl InsertedRow {
             message.step.and_then(|step| step.wait).map(StepWait::text).into(),
             message.meta.as_ref().map(Value::to_string).into(),
             step_key.into(),
+            message.needs.map(Need::as_str).into(),
         ])
     }
 }

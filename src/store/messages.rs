@@ -267,7 +267,7 @@ async fn conflicts_of(
 ) -> Result<Vec<Option<Enqueued>>> {
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
          m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
-         m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply, m.step, m.wait, m.meta \
+         m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply, m.step, m.wait, m.meta, m.needs \
          FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1)) \
            AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected'";
     let keys: Vec<&str> =
@@ -316,6 +316,7 @@ fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage
         stop_on_reply: row.try_get("stop_on_reply")?,
         step: rows::step(row)?,
         meta: rows::json(row, "meta")?,
+        needs: rows::needs(row)?,
         dedupe_key: Some(key.to_owned()),
     })
 }

@@ -139,6 +139,8 @@ pub(super) async fn learn(
            profile_url = coalesce(?4, profile_url), name = coalesce(?5, name), distance = coalesce(?6, distance), \
            can_send_inmail = coalesce(?7, can_send_inmail), is_open_profile = coalesce(?8, is_open_profile), \
            read_at = coalesce(?9, read_at), at = ?10";
+    const RELEASE: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', error = NULL, updated_at = ?3 \
+         WHERE account_id = ?1 AND thread = 'user:' || ?2 AND state = 'queued' AND reason = 'not_connected'";
     const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM stops WHERE scope = 'person' AND key = ?1)";
     const STOPS: &str = "SELECT id FROM stops WHERE scope = 'person' AND key = ?1";
     let mut was_stopped = false;
@@ -151,6 +153,12 @@ pub(super) async fn learn(
     let query = query.bind(person.is_open_profile).bind(read_at.map(time_text)).bind(time_text(now));
     query.execute(&mut *connection).await?;
     let mut accounts = HashSet::new();
+    if matches!(person.distance, Some(Distance::First | Distance::Own)) {
+        let query = sqlx::query(RELEASE).bind(account.as_str()).bind(person.user_id.as_str());
+        if query.bind(time_text(now)).execute(&mut *connection).await?.rows_affected() > 0 {
+            accounts.insert(account.clone());
+        }
+    }
     if was_stopped {
         let query = sqlx::query_scalar(STOPS).bind(person.user_id.as_str());
         let found: Vec<i64> = query.fetch_all(&mut *connection).await?;

@@ -35,7 +35,44 @@ pub(super) const DEFER_NAMES: &str = "UPDATE messages SET revision = messages.re
      WHERE account_id = ?1 AND state = 'queued' AND thread >= 'user:in/' AND thread < 'user:in0' AND due_at <= ?2 \
        AND (retry_at IS NULL OR (reason = 'resolving' AND retry_at < ?2))";
 
+pub(super) const DEFER_NEEDS: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'not_connected', error = ?3, updated_at = ?4 \
+     WHERE account_id = ?1 AND state = 'queued' AND needs IS NOT NULL AND due_at <= ?2 \
+       AND (retry_at IS NULL OR (reason = 'not_connected' AND retry_at < ?2)) \
+       AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = messages.account_id \
+         AND p.user_id = substr(messages.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))";
+
 impl Store {
+    /// Returns when `account` last read the profile of a person, or tried to.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn profile_read_at(&self, account: &AccountId, person: &UserId) -> Result<Option<Timestamp>> {
+        const SQL: &str = "SELECT max(at) AS at FROM (SELECT at FROM profile_reads INDEXED BY profile_reads_person \
+               WHERE person = ?2 AND account_id = ?1 \
+             UNION ALL SELECT read_at FROM people WHERE account_id = ?1 AND user_id = ?2)";
+        let query = sqlx::query(SQL).bind(account.as_str()).bind(person.as_str());
+        rows::time(&query.fetch_one(&self.inner.readers).await?, "at")
+    }
+
+    /// Defers everything of `account` that needs a connection and has none, and that is due before `until`.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn defer_needs(
+        &self,
+        account: AccountId,
+        until: Timestamp,
+        why: String,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(defer(connection, DEFER_NEEDS, account, until, why, now))
+            })
+            .await
+    }
+
     /// Returns the reads of profiles that `account` made since `since`.
     ///
     /// # Errors
@@ -166,14 +203,23 @@ impl Store {
         self.inner
             .writer
             .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(DEFER_NAMES).bind(account.as_str()).bind(time_text(until));
-                    query.bind(why).bind(time_text(now)).execute(connection).await?;
-                    Ok(())
-                })
+                Box::pin(defer(connection, DEFER_NAMES, account, until, why, now))
             })
             .await
     }
+}
+
+async fn defer(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    account: AccountId,
+    until: Timestamp,
+    why: String,
+    now: Timestamp,
+) -> Result<()> {
+    let query = sqlx::query(sql).bind(account.as_str()).bind(time_text(until)).bind(why);
+    query.bind(time_text(now)).execute(connection).await?;
+    Ok(())
 }
 
 async fn end_read(connection: &mut SqliteConnection, read: i64, result: &str) -> Result<()> {

@@ -14,6 +14,7 @@ use crate::domain::account::{Account, AccountHold, Daemon, Down, History, Pause,
 use crate::domain::attachment::{Attachment, SendMode};
 use crate::domain::lane::Precedence;
 use crate::domain::message::{AccountId, ChatId, Extras, Inbox, InboxId, MessageId, Target, UserId};
+use crate::domain::need::Need;
 use crate::domain::outcome::DownCause;
 use crate::domain::parse_time;
 use crate::domain::reason::Reason;
@@ -157,6 +158,12 @@ pub(super) fn step(row: &SqliteRow) -> Result<Option<Step>> {
     let Some(number) = number else { return Ok(None) };
     let number = u8::try_from(number).map_err(|_| corrupt("step", number.to_string()))?;
     Ok(Some(Step { number, wait: step_wait(row)? }))
+}
+
+/// Reads what a message waits for.
+pub(super) fn needs(row: &SqliteRow) -> Result<Option<Need>> {
+    let word: Option<&str> = row.try_get("needs")?;
+    word.map(|word| Need::parse(word).ok_or_else(|| corrupt("needs", word))).transpose()
 }
 
 /// Reads a producer's text for display; invalid UTF-8 is replaced.

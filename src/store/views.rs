@@ -11,6 +11,7 @@ use super::{Store, people, stops};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
+use crate::domain::need::Need;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
@@ -83,6 +84,8 @@ pub struct MessageView {
     pub wait: Option<String>,
     /// The producer's own JSON object.
     pub meta: Option<serde_json::Value>,
+    /// What it waits for.
+    pub needs: Option<Need>,
     /// The provider's ids of it.
     pub provider_message_ids: Vec<String>,
     /// When it arrived.
@@ -134,7 +137,7 @@ fn select(text: &str, queue_position: &str) -> String {
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
         "SELECT m.seq, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
-           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.provider_message_ids, \
+           m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.needs, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, m.held_at IS NOT NULL AS held, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
@@ -366,6 +369,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
         step: row.try_get("step")?,
         wait: rows::shown_text(row, "wait")?,
         meta: rows::shown_json(row, "meta")?,
+        needs: rows::needs(row)?,
         provider_message_ids: ids.and_then(|ids| serde_json::from_str(ids).ok()).unwrap_or_default(),
         created_at: rows::required_time(row, "created_at")?,
         updated_at: rows::required_time(row, "updated_at")?,

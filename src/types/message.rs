@@ -63,6 +63,8 @@ pub struct NewMessage {
     /// A JSON object of your own, up to 4 KB; carried along, never sent.
     #[schema(value_type = Option<Object>)]
     pub meta: Option<Value>,
+    /// What a first message to one person waits for: `connection`.
+    pub needs: Option<String>,
     /// Your idempotency key.
     pub dedupe_key: Option<String>,
 }
@@ -192,6 +194,7 @@ pub struct Message {
     pub wait: Option<String>,
     #[schema(value_type = Option<Object>)]
     pub meta: Option<Value>,
+    pub needs: Option<String>,
     pub dedupe_key: Option<String>,
     #[schema(schema_with = super::state)]
     pub state: String,

@@ -38,6 +38,7 @@ mod limits_doors;
 mod message_commands;
 mod messages_doc;
 mod multipart;
+mod needs;
 mod openapi;
 mod operations;
 mod people;

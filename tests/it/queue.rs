@@ -51,6 +51,7 @@ pub(crate) fn to_chat(chat: &str, text: &str) -> NewMessage {
         stop_on_reply: None,
         step: None,
         meta: None,
+        needs: None,
         dedupe_key: None,
     }
 }

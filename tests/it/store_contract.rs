@@ -14,6 +14,7 @@ mod views;
 use outboxd::domain::attachment::Attachment;
 use outboxd::domain::lane::Precedence;
 use outboxd::domain::message::{ChatId, Extras, Inbox, InboxId, MessageId, NewMessage, Target, UserId};
+use outboxd::domain::need::Need;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::specifics::Specifics;
 use outboxd::domain::state::StateName;
@@ -58,6 +59,7 @@ async fn each_message_is_stored_as_it_was_given() {
         stop_on_reply: Some(true),
         step: None,
         meta: None,
+        needs: Some(Need::Connection),
         dedupe_key: Some("k1".into()),
         ..to_user("ACoA/1", Inbox::Named(InboxId::new("X_PRIMARY")))
     };
@@ -83,6 +85,7 @@ async fn each_message_is_stored_as_it_was_given() {
     assert_eq!((start.state, start.reason), (StateName::Queued, Reason::Scheduled));
     assert_eq!(start.users_ids.as_deref(), Some(["ACoA/1".to_owned()].as_slice()));
     assert_eq!((start.inbox_id.as_deref(), start.typing), (Some("X_PRIMARY"), Some(false)));
+    assert_eq!((start.stop_on_reply, start.needs), (Some(true), Some(Need::Connection)));
     assert_eq!((start.not_before, start.expires_at), (Some(at(60)), Some(at(600))));
     assert_eq!((start.campaign.as_deref(), start.dedupe_key.as_deref()), (Some("spring 'é\""), Some("k1")));
     assert_eq!(start.waiting.unwrap().due_at, at(60));
@@ -128,6 +131,7 @@ async fn a_message_alone_is_stored_as_it_is_in_a_batch() {
             not_before: Some(at(60)),
             expires_at: Some(at(600)),
             campaign: Some("spring".into()),
+            needs: Some(Need::Connection),
             precedence: Precedence { allow_repeat: true, ..Precedence::default() },
             ..to_chat("c1", "a reply")
         },

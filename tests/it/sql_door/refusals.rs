@@ -8,7 +8,7 @@ use crate::queue::Queue;
 const SCHEMA: &str = include_str!("../../../migrations/0001_queue.sql");
 
 /// Columns that a producer may set.
-const PRODUCERS: [&str; 27] = [
+const PRODUCERS: &[&str] = &[
     "id",
     "account_id",
     "chat_id",
@@ -35,6 +35,7 @@ const PRODUCERS: [&str; 27] = [
     "step",
     "wait",
     "meta",
+    "needs",
     "dedupe_key",
 ];
 
@@ -199,6 +200,8 @@ const RULES: &[(&str, &str, &str)] = &[
     ("meta", "'[]'", "meta is not a JSON object"),
     ("meta", "'{'", "meta is not a JSON object"),
     ("meta", "json_object('a', hex(zeroblob(2048)))", "meta is not a JSON object"),
+    ("needs", "'invitation'", "needs is not 'connection'"),
+    ("needs", "'connection'", "needs is for a first message to one person"),
     ("ignore_hours", "1", "ignore_hours is for urgent messages"),
     ("urgent, ignore_hours", "0, 1", "ignore_hours is for urgent messages"),
     ("not_before", "'tomorrow'", "not_before is not a time"),
