@@ -250,6 +250,10 @@ CREATE INDEX messages_by_account ON messages (account_id, state || '');
 CREATE INDEX messages_by_state ON messages (state || '') WHERE state <> 'new';
 CREATE INDEX messages_by_campaign ON messages (campaign, state || '') WHERE campaign IS NOT NULL;
 CREATE INDEX messages_by_chat ON messages (chat_id) WHERE chat_id IS NOT NULL;
+CREATE INDEX messages_by_time ON messages (created_at);
+-- The reasons that a list may look for, without those that every message has on its way.
+CREATE INDEX messages_by_reason ON messages (reason)
+  WHERE reason NOT IN ('admission', 'turn', 'scheduled', 'in_flight', 'delivered');
 
 -- The steps of a campaign for one person: each exists once, on whichever account.
 CREATE UNIQUE INDEX messages_steps ON messages (campaign, step_key, step) WHERE step_key IS NOT NULL AND state <> 'rejected';
@@ -962,7 +966,7 @@ CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, us
   thread, lane, step_key, step_sent_at, wait_until, wait_held_at, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, held_at, edits, revision ON messages
 WHEN NEW.revision IS NOT OLD.revision + 1
 BEGIN
-  SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; use outboxd edit, move, priority, hold, release, retry or cancel, or INSERT INTO message_commands (docs/sql.md)');
+  SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; use outboxd edit <id>, or outboxd cancel, move, priority, hold, release or retry, or INSERT INTO message_commands (docs/sql.md)');
 END;
 
 -- Messages are never deleted; `outboxd cancel` cancels one.

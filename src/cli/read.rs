@@ -10,7 +10,7 @@ use super::Json;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::render;
-use super::times::{self, Times};
+use super::times::{self, Times, Typed};
 use crate::types::message::{Attempt, Evidence, ListedMessage, Message, MessageDetail, UsersIds};
 use crate::types::{Page, Time};
 
@@ -40,6 +40,16 @@ pub(super) struct List {
     /// Only messages for this person: user id, public name or address of the profile
     #[arg(long, value_name = "USER")]
     person: Option<String>,
+    /// Only messages that waited or stopped for this reason at their last change: refused, replied, …
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Only messages that arrived at this time or later: RFC 3339, or "2026-11-22 09:00" in the account's or this
+    /// machine's zone
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    since: Option<Typed>,
+    /// Only messages that arrived before this time
+    #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
+    until: Option<Typed>,
     /// Maximum number of messages
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -60,6 +70,9 @@ impl List {
             campaign: None,
             chat: None,
             person: None,
+            reason: None,
+            since: None,
+            until: None,
             limit: u64::MAX,
             all: true,
             json,
@@ -84,13 +97,20 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
         true => Times::of(times::zone_of(client, list.account.as_deref()).await?),
         false => Times::Exact,
     };
+    let account = list.account.as_deref();
+    let mut range = [None, None];
+    for (at, typed) in range.iter_mut().zip([&list.since, &list.until]) {
+        if let Some(typed) = typed {
+            *at = Some(times::wire(typed.resolve(client, account).await?));
+        }
+    }
     let mut left = if list.all { u64::MAX } else { list.limit };
     let mut cursor: Option<String> = None;
     let mut rows = Vec::new();
     let mut seen = 0_usize;
     loop {
         let limit = left.min(PAGE).to_string();
-        let answer = client.get("/v1/messages", &query(&list, &limit, cursor.as_deref())).await?;
+        let answer = client.get("/v1/messages", &query(&list, &range, &limit, cursor.as_deref())).await?;
         if list.json.json {
             answer.pass_on()?;
         }
@@ -126,13 +146,21 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
 }
 
 /// Returns the filters and the size of the next page as query parameters.
-fn query<'a>(list: &'a List, limit: &'a str, cursor: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
+fn query<'a>(
+    list: &'a List,
+    [since, until]: &'a [Option<String>; 2],
+    limit: &'a str,
+    cursor: Option<&'a str>,
+) -> Vec<(&'static str, &'a str)> {
     let parameters = [
         ("account_id", list.account.as_deref()),
         ("state", list.state.as_deref()),
         ("campaign", list.campaign.as_deref()),
         ("chat_id", list.chat.as_deref()),
         ("person", list.person.as_deref()),
+        ("reason", list.reason.as_deref()),
+        ("since", since.as_deref()),
+        ("until", until.as_deref()),
         ("limit", Some(limit)),
         ("cursor", cursor),
     ];

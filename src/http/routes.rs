@@ -42,6 +42,9 @@ fn messages_of() -> Vec<Route> {
             .does("list_messages", "Lists messages, newest first.")
             .queries(["account_id", "campaign", "chat_id", "person", "dedupe_key"])
             .query("state", text(), "One state, or several separated by commas.")
+            .query("reason", text(), "The stored reason: of a waiting message, that of its last change.")
+            .query("since", time(), "Arrived at this time or later.")
+            .query("until", time(), "Arrived before this time.")
             .query("limit", number(1, 500), "50 if left out.")
             .query("cursor", text(), "`next_cursor` of the page before.")
             .lists::<ListedMessage>(),
@@ -207,6 +210,10 @@ fn health_of() -> Vec<Route> {
             .does("openapi", "Returns this document.")
             .answers_with(200, json!({ "type": "object" })),
     ]
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
 }
 
 fn text() -> Value {

@@ -3,6 +3,7 @@
 //! Unknown fields and wrong types are refused here, because only this layer can see them.
 
 use axum::http::StatusCode;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -14,6 +15,7 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::ids;
 use crate::domain::json::{self, JsonError};
 use crate::domain::message::{AccountId, Draft, Seq};
+use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
@@ -291,8 +293,19 @@ fn mentions(types: &Value, word: &str) -> bool {
 
 /// Parses the query parameters of a list.
 pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter, ApiError> {
-    const KNOWN: [&str; 8] =
-        ["account_id", "state", "campaign", "chat_id", "person", "dedupe_key", "limit", "cursor"];
+    const KNOWN: [&str; 11] = [
+        "account_id",
+        "state",
+        "campaign",
+        "chat_id",
+        "person",
+        "dedupe_key",
+        "reason",
+        "since",
+        "until",
+        "limit",
+        "cursor",
+    ];
     let mut filter = MessageFilter { limit: 50, ..MessageFilter::default() };
     for (name, value) in parameters {
         match name.as_str() {
@@ -305,12 +318,35 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
             }
             "dedupe_key" => filter.dedupe_key = Some(value),
             "state" => filter.states.extend(states(&value)?),
+            "reason" => filter.reason = Some(reason(&value)?),
+            "since" => filter.since = Some(time("since", &value)?),
+            "until" => filter.until = Some(time("until", &value)?),
             "limit" => filter.limit = limit(&value, 500)?,
             "cursor" => filter.before = Some(cursor(&value)?),
             _unknown => return Err(ApiError::bad_request(FieldError::unknown_field(&name, KNOWN))),
         }
     }
     Ok(filter)
+}
+
+fn reason(code: &str) -> Result<Reason, ApiError> {
+    Reason::parse(code).ok_or_else(|| {
+        let all: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        let fix = match crate::domain::field_error::nearest(code, &all) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "docs/reasons.md lists the codes".to_owned(),
+        };
+        let problem = format!("is not a reason: {code}");
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "reason", problem, fix))
+    })
+}
+
+fn time(name: &str, text: &str) -> Result<Timestamp, ApiError> {
+    crate::domain::parse_time(text).ok_or_else(|| {
+        let problem = format!("is not a time: {text}");
+        let fix = "write RFC 3339 with a zone, such as 2026-11-22T09:21:00.000Z";
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, fix))
+    })
 }
 
 pub(super) fn states(words: &str) -> Result<Vec<StateName>, ApiError> {

@@ -39,6 +39,7 @@ mod insert;
 mod ledger;
 mod lock;
 mod message_commands;
+mod message_page;
 mod messages;
 mod people;
 mod person_views;
@@ -102,6 +103,7 @@ pub use heard::Consequences;
 pub use ledger::SentSince;
 pub use lock::LockHeld;
 pub use message_commands::InsertedCommand;
+pub use message_page::MessageFilter;
 pub use people::KnownPerson;
 pub use person_views::PersonOnAccount;
 pub use queue_view::QueuedMessage;
@@ -114,7 +116,7 @@ pub use steps::BegunWait;
 pub use stop_views::{Stop, StopFilter};
 pub use stops::{Lifted, Stopped};
 pub use totals::{Producer, Totals};
-pub use views::{MessageFilter, MessageView, Page};
+pub use views::{MessageView, Page};
 pub use watch::{ExternalCommands, ExternalInserts};
 pub use webhooks::{NewWebhook, Webhook, WebhookKind};
 pub use withdraw::Cancelled;
@@ -124,7 +126,7 @@ pub use withdraw::Cancelled;
 pub mod plans {
     use super::{
         AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, defer,
-        insert, ledger, message_commands, queue_view, repeats, suppressed, totals, views, withdraw,
+        insert, ledger, message_commands, message_page, queue_view, repeats, suppressed, totals, withdraw,
     };
 
     /// Returns the name and text of each statement.
@@ -158,7 +160,8 @@ pub mod plans {
 
     /// Returns the statement that finds the rows of a page of messages, and the values to bind from `?2` on.
     pub fn message_page(filter: &MessageFilter) -> (String, Vec<String>) {
-        views::page_sql(filter, true)
+        let by_time = filter.since.is_some() || filter.until.is_some();
+        message_page::page_sql(filter, message_page::PageIndex { by_account: true, by_time })
     }
 
     /// Returns the statement behind a page of accounts.

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::message_page::{MessageFilter, page_sql};
 use super::rows::{self, Result, corrupt};
-use super::{Store, people, stops};
+use super::{Store, stops};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
@@ -102,27 +103,6 @@ pub struct MessageView {
     pub waiting: Option<Waiting>,
 }
 
-/// Filter for a list of messages.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MessageFilter {
-    /// Only messages of this account.
-    pub account_id: Option<AccountId>,
-    /// Only messages in one of these states; empty means all.
-    pub states: Vec<StateName>,
-    /// Only messages with this campaign label.
-    pub campaign: Option<String>,
-    /// Only messages to this chat.
-    pub chat_id: Option<String>,
-    /// Only messages for the person with these keys ([`Store::person_keys`]).
-    pub person: Option<Vec<String>>,
-    /// Only messages with this key.
-    pub dedupe_key: Option<String>,
-    /// Only messages that arrived before this one.
-    pub before: Option<Seq>,
-    /// Maximum number of messages.
-    pub limit: u32,
-}
-
 /// A page of messages, newest first.
 #[derive(Debug, Clone)]
 pub struct Page {
@@ -179,7 +159,7 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
-        let (page, values) = page_sql(filter, self.by_account(filter).await?);
+        let (page, values) = page_sql(filter, self.page_index(filter).await?);
         let list = select("NULL", &queue_position(1));
         // Built from constants and numbered parameters; every value is bound.
         let sql = AssertSqlSafe(format!("{list} WHERE m.seq IN ({page}) ORDER BY m.seq DESC"));
@@ -195,129 +175,6 @@ impl Store {
         let next = messages.last().filter(|_| more).map(|message| message.seq);
         Ok(Page { messages, next })
     }
-
-    /// Returns a page of the ids of messages, newest first, and where the next one begins.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn message_ids(&self, filter: &MessageFilter) -> Result<(Vec<MessageId>, Option<Seq>)> {
-        let (page, values) = page_sql(filter, self.by_account(filter).await?);
-        // Built from constants and numbered parameters, of which the first is not used; every value is bound.
-        let sql =
-            format!("SELECT m.seq, m.id FROM messages m WHERE ?1 AND m.seq IN ({page}) ORDER BY m.seq DESC");
-        let query = values
-            .into_iter()
-            .fold(sqlx::query(AssertSqlSafe(sql)).bind(true), |query, value| query.bind(value));
-        let found = query.fetch_all(&self.inner.readers).await?;
-        let page = found.get(..found.len().min(usize::try_from(filter.limit).unwrap_or(usize::MAX)));
-        let page = page.unwrap_or_default();
-        let ids = page.iter().map(|row| rows::message_id(row, "id")).collect::<Result<Vec<_>>>()?;
-        let last = page.last().filter(|_| page.len() < found.len());
-        let next = last.map(|row| row.try_get("seq")).transpose()?.map(Seq);
-        Ok((ids, next))
-    }
-
-    /// Returns whether the index by account suits a filter on both an account and a campaign.
-    async fn by_account(&self, filter: &MessageFilter) -> Result<bool> {
-        match (&filter.account_id, &filter.campaign) {
-            (Some(account), Some(_)) => self.is_small(account).await,
-            _ => Ok(true),
-        }
-    }
-
-    /// Returns whether `account` has few messages.
-    async fn is_small(&self, account: &AccountId) -> Result<bool> {
-        const SQL: &str = "SELECT coalesce(sum(n), 0) FROM counts WHERE account_id = ?1";
-        let n: i64 = sqlx::query_scalar(SQL).bind(account.as_str()).fetch_one(&self.inner.readers).await?;
-        Ok(n <= FEW)
-    }
-}
-
-/// Up to this many rows are scanned rather than using an index that may hold more of them.
-const FEW: i64 = 5_000;
-
-/// The indexes of keys: for the message that holds a key, and for those that have released it; each with its
-/// condition.
-const KEYS: [(&str, &str); 2] = [
-    ("messages_dedupe", "q.state <> 'failed' AND q.state <> 'cancelled' AND q.state <> 'rejected'"),
-    ("messages_released", "(q.state = 'failed' OR q.state = 'cancelled' OR q.state = 'rejected')"),
-];
-
-/// Builds the selection of a page's rows, newest first, and the values of its numbered parameters, from `?2` on. Each
-/// state is a subquery whose index returns rows in order of arrival, so that few matches among many rows are found as
-/// fast as many. `by_account` chooses the index for a filter on both an account and a campaign.
-pub(super) fn page_sql(filter: &MessageFilter, by_account: bool) -> (String, Vec<String>) {
-    let mut values: Vec<String> = Vec::new();
-    let equals = [
-        ("dedupe_key", filter.dedupe_key.as_deref(), "messages_dedupe"),
-        ("chat_id", filter.chat_id.as_deref(), "messages_by_chat"),
-        (
-            "campaign",
-            filter.campaign.as_deref().filter(|_| !by_account || filter.account_id.is_none()),
-            "messages_by_campaign",
-        ),
-        ("account_id", filter.account_id.as_ref().map(AccountId::as_str), "messages_by_account"),
-        ("campaign", filter.campaign.as_deref().filter(|_| by_account && filter.account_id.is_some()), ""),
-    ];
-    let (mut conditions, mut index) = (String::new(), None);
-    for (column, value, of_column) in equals {
-        if let Some(value) = value {
-            values.push(value.to_owned());
-            conditions.push_str(&format!(" AND q.{column} = ?{}", values.len() + 1));
-            index = index.or(Some(of_column));
-        }
-    }
-    let of_person = filter.person.as_ref().map(|keys| {
-        values.push(serde_json::json!(keys).to_string());
-        people::of_person(&format!("?{}", values.len() + 1))
-    });
-    let before = filter.before.map(|before| format!(" AND q.seq < {}", before.0));
-    conditions.push_str(&before.unwrap_or_default());
-    let limit = u64::from(filter.limit) + 1;
-    let part = |index: Option<&str>, states: String| {
-        let by = index.map(|index| format!(" INDEXED BY {index}")).unwrap_or_default();
-        format!(
-            "SELECT q.seq FROM messages q{by} WHERE true{conditions}{states} ORDER BY q.seq DESC LIMIT {limit}"
-        )
-    };
-    let words: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
-    let in_states =
-        if words.is_empty() { String::new() } else { format!(" AND q.state IN ('{}')", words.join("', '")) };
-    if let Some(of_person) = of_person {
-        let sql = format!(
-            "SELECT q.seq FROM messages q WHERE q.seq IN ({of_person}){conditions}{in_states} ORDER BY q.seq DESC LIMIT {limit}"
-        );
-        return (sql, values);
-    }
-    match index {
-        // Few messages share a key or a chat; without any condition, the rows are already in order.
-        Some("messages_dedupe") => return (of_key(part, &in_states, limit), values),
-        Some("messages_by_chat") => return (part(index, in_states), values),
-        None if words.is_empty() => return (part(None, in_states), values),
-        _ => {}
-    }
-    let wanted =
-        StateName::ALL.into_iter().filter(|state| words.is_empty() || words.contains(&state.as_str()));
-    let of_state = |state: StateName| {
-        let word = state.as_str();
-        let part = match (index, state) {
-            (None, StateName::New) => part(Some("messages_new"), " AND q.state = 'new'".to_owned()),
-            (Some(_), _) => part(index, format!(" AND q.state || '' = '{word}'")),
-            (None, _) => {
-                let states = format!(" AND q.state <> 'new' AND q.state || '' = '{word}'");
-                part(Some("messages_by_state"), states)
-            }
-        };
-        format!("SELECT * FROM ({part})")
-    };
-    let parts: Vec<String> = wanted.map(of_state).collect();
-    (format!("SELECT seq FROM ({}) ORDER BY seq DESC LIMIT {limit}", parts.join(" UNION ALL ")), values)
-}
-
-fn of_key(part: impl Fn(Option<&str>, String) -> String, states: &str, limit: u64) -> String {
-    let of =
-        |(index, words)| format!("SELECT * FROM ({})", part(Some(index), format!(" AND {words}{states}")));
-    KEYS.map(of).join(" UNION ALL ") + &format!(" ORDER BY seq DESC LIMIT {limit}")
 }
 
 fn read_message(row: &SqliteRow) -> Result<MessageView> {

@@ -212,3 +212,37 @@ async fn a_command_about_many_says_what_it_would_do_and_then_does_it() {
     }
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_finds_messages_by_reason_and_by_the_time_of_their_arrival() {
+    let (env, daemon) = quiet().await;
+    let held = enqueue(&daemon, json!({"chat_id": "c1", "text": "x"})).await;
+    let arrived = env.sql(&format!("SELECT created_at FROM messages WHERE id = '{held}'")).remove(0);
+    let later = "SELECT CAST(strftime('%Y-%m-%dT%H:%M:%fZ', 'now') > '{arrived}' AS TEXT)"
+        .replace("{arrived}", &arrived);
+    assert!(crate::daemon::eventually(async || env.sql(&later) == ["1"]).await);
+    let cancelled = enqueue(&daemon, json!({"chat_id": "c2", "text": "x"})).await;
+    bulk(&daemon, json!({"command": "hold", "ids": [&held]})).await;
+    bulk(&daemon, json!({"command": "cancel", "ids": [&cancelled]})).await;
+    let created = env.sql(&format!("SELECT created_at FROM messages WHERE id = '{cancelled}'")).remove(0);
+    let ids = async |query: &str| {
+        let (code, page) = daemon.get(&format!("/v1/messages?{query}")).await;
+        assert_eq!(code, 200, "{query}: {page}");
+        let rows = page["data"].as_array().unwrap();
+        rows.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ids("reason=held").await, held);
+    assert_eq!(ids("reason=cancelled&account_id=acc_1").await, cancelled);
+    assert_eq!(ids("reason=refused").await, "");
+    assert_eq!(ids(&format!("since={created}")).await, cancelled);
+    assert_eq!(ids(&format!("until={created}&state=queued")).await, held);
+    assert_eq!(ids(&format!("until={created}&state=cancelled")).await, "");
+    for query in ["since=yesterday", "reason=hold", "until="] {
+        let (code, refused) = daemon.get(&format!("/v1/messages?{query}")).await;
+        let field = query.split('=').next().unwrap();
+        assert_eq!((code, &refused["error"]["field"]), (400, &json!(field)), "{refused}");
+    }
+    let (ok, said) = run(env.outboxd(&["list", "--reason", "held", "--since", "2020-01-01"]), "");
+    assert!(ok && said.starts_with(&held) && said.lines().count() == 1, "{said}");
+    daemon.stop().await;
+}

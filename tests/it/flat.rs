@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use outboxd::domain::message::{AccountId, Seq};
+use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::store::plans::{account_page, flat_statements, message_page};
 use outboxd::store::{AccountFilter, AccountOrder, Attention, MessageFilter};
@@ -54,6 +55,7 @@ fn filter(states: &[StateName]) -> MessageFilter {
 fn sparse() -> Vec<(&'static str, MessageFilter)> {
     let of_account =
         |states: &[StateName]| MessageFilter { account_id: Some(account("000001")), ..filter(states) };
+    let late = at(3600);
     let labelled = |states: &[StateName]| MessageFilter { campaign: Some("spring".into()), ..filter(states) };
     vec![
         ("state, few", filter(&[StateName::Review, StateName::Failed])),
@@ -65,6 +67,10 @@ fn sparse() -> Vec<(&'static str, MessageFilter)> {
         ("chat and state, none", MessageFilter { chat_id: Some("c7".into()), ..filter(&[StateName::Sent]) }),
         ("key, one", MessageFilter { dedupe_key: Some("k9".into()), ..filter(&[]) }),
         ("key, none", MessageFilter { dedupe_key: Some("none".into()), ..filter(&[StateName::Queued]) }),
+        ("reason, none", MessageFilter { reason: Some(Reason::RetriesSpent), ..filter(&[]) }),
+        ("person, none", MessageFilter { person: Some(vec!["unknown".into()]), ..filter(&[]) }),
+        ("time, none", MessageFilter { since: Some(late), ..filter(&[]) }),
+        ("time and account, none", MessageFilter { since: Some(late), until: Some(late), ..of_account(&[]) }),
         ("account and state, none", of_account(&[StateName::Sent])),
         ("account and state, few", of_account(&[StateName::Review, StateName::Failed])),
         ("account, none", MessageFilter { account_id: Some(account("nobody")), ..filter(&[]) }),

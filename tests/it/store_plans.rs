@@ -101,7 +101,7 @@ async fn no_hot_statement_looks_at_every_row() {
     for name in ["hold_inmails", "release_inmails"] {
         has(name, "SEARCH messages USING INDEX messages_inmail (account_id=? AND credit=?)");
     }
-    has("waiting_commands", "SEARCH c USING INDEX message_commands_waiting (rowid>?)");
+    has("waiting_commands", "SEARCH c USING INDEX message_commands_waiting (id>?)");
     has("admit", "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)");
     for name in ["begin_message", "settle_message"] {
         has(name, "SEARCH messages USING INTEGER PRIMARY KEY (rowid=?)");
