@@ -90,6 +90,10 @@ async fn a_held_message_waits_for_its_release_over_a_restart_and_lets_others_go(
     assert!(ok && said == format!("{held}: held\n"), "{said}");
     let (_, again) = run(env.outboxd(&["hold", &held]), "");
     assert!(again.contains("was held already"), "{again}");
+    // Whatever else brings it back into its lane, it stays held and blocks nothing there.
+    env.sql(&format!(
+        "UPDATE messages SET revision = revision + 1, retry_at = NULL WHERE id = '{held}' RETURNING id"
+    ));
     daemon.post("/v1/resume", "").await;
     daemon.becomes(&other, "sent").await;
     daemon.kill();

@@ -156,6 +156,25 @@ async fn a_retry_asks_what_a_new_message_is_asked() {
     queue.check();
 }
 
+#[tokio::test]
+async fn what_the_person_answered_is_not_retried() {
+    let queue = Queue::new().await;
+    let follow_up = NewMessage { campaign: Some("autumn".to_owned()), ..to_user("U1", Inbox::OfPolicy) };
+    let id = queue.enqueue(follow_up, at(0)).await;
+    let answered = "INSERT INTO replies (account_id, thread, at) VALUES ('acc_1', 'user:U1', '2026-11-22T09:00:10.000Z')";
+    queue.sql().execute(answered, []).unwrap();
+    assert!(is_done(&command(&queue, id, Command::Cancel, 20).await));
+    let refused = refusal(command(&queue, id, Command::Retry, 30).await);
+    assert!(refused.contains("the person answered"), "{refused}");
+    let suppressed = queue.enqueue(to_user("U2", Inbox::OfPolicy), at(0)).await;
+    assert!(is_done(&command(&queue, suppressed, Command::Cancel, 20).await));
+    let stop = "INSERT INTO stops (scope, key, reason) VALUES ('person', 'U2', 'suppressed')";
+    queue.sql().execute(stop, []).unwrap();
+    let refused = refusal(command(&queue, suppressed, Command::Retry, 30).await);
+    assert!(refused.contains("suppression list"), "{refused}");
+    queue.check();
+}
+
 /// A sequence of numbers that is the same in each run.
 struct Dice(u64);
 
