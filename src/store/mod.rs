@@ -126,7 +126,8 @@ pub use withdraw::Cancelled;
 pub mod plans {
     use super::{
         AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, defer,
-        insert, ledger, message_commands, message_page, queue_view, repeats, suppressed, totals, withdraw,
+        insert, ledger, message_commands, message_page, queue_view, repeats, resolving, suppressed, totals,
+        withdraw,
     };
 
     /// Returns the name and text of each statement.
@@ -147,6 +148,8 @@ pub mod plans {
             ("insert_many", insert::INSERT_MANY),
             ("inserted", admission::INSERTED),
             ("admit", admission::ADMIT),
+            ("defer_names", resolving::DEFER_NAMES),
+            ("defer_needs", resolving::DEFER_NEEDS),
             ("hold_inmails", defer::HOLD),
             ("release_inmails", defer::RELEASE),
             ("next_expiry", withdraw::NEXT_EXPIRY),

@@ -1,6 +1,8 @@
 //! Public names and addresses of profiles as recipients (`people.resolve`): by every door, each profile read once and
 //! within its cap, and every rule for a person holds as soon as the name is resolved. The real process throughout.
 
+use std::time::Duration;
+
 use outboxd::sandbox::{Endpoint, Fault, Profile};
 use serde_json::{Value, json};
 
@@ -78,6 +80,14 @@ async fn a_name_is_resolved_once_for_every_door_and_form() {
     let other = enqueue(&daemon, other).await;
     daemon.becomes(&other, "sent").await;
     assert_eq!(profiles(&env).len(), 2);
+    // The same message under the same key is a duplicate, before and after the name is resolved.
+    let keyed =
+        json!({"account_id": "acc_1", "users_ids": "in/foo", "text": "keyed", "dedupe_key": "k"}).to_string();
+    let (code, first) = daemon.post("/v1/messages", &keyed).await;
+    assert_eq!(code, 201, "{first}");
+    daemon.becomes(first["id"].as_str().expect("an id"), "sent").await;
+    let (code, again) = daemon.post("/v1/messages", &keyed).await;
+    assert_eq!((code, &again["duplicate"]), (200, &json!(true)), "{again}");
     let known =
         env.sql("SELECT name || ' ' || distance FROM people WHERE account_id = 'acc_1' ORDER BY user_id");
     assert_eq!(known, ["Jane Doe SECOND_DEGREE", "Foo SECOND_DEGREE"]);
@@ -183,6 +193,15 @@ async fn reads_of_profiles_have_a_cap_that_a_restart_does_not_forget() {
     daemon.becomes(&known, "sent").await;
     daemon.becomes(&by_id, "sent").await;
     assert_eq!(profiles(&env).len(), 2);
+    let (_, person) = daemon.get("/v1/people/third-one").await;
+    assert_eq!(
+        (&person["id"], &person["messages"][0]["id"]),
+        (&json!("in/third-one"), &json!(third)),
+        "{person}"
+    );
+    let (_, cancelled) = daemon.post("/v1/people/linkedin.com%2Fin%2Fthird-one/cancel", "").await;
+    assert_eq!((&cancelled["cancelled"], &cancelled["in_flight"]), (&json!(1), &json!([])), "{cancelled}");
+    daemon.becomes(&third, "cancelled").await;
     daemon.stop().await;
 }
 
@@ -213,5 +232,24 @@ async fn a_name_is_refused_with_the_way_out_unless_names_are_resolved() {
         let message = json!({"account_id": "acc_1", "users_ids": bad, "text": "hi"});
         assert_eq!(daemon.post("/v1/messages", &message.to_string()).await.0, 422, "{bad}");
     }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn profiles_are_read_with_a_pause_between_two() {
+    let env = resolving().await;
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "1s").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "2s");
+    let daemon = env.serve().await;
+    let mut ids = Vec::new();
+    for name in ["not-one", "not-two", "not-three"] {
+        ids.push(enqueue(&daemon, json!({"users_ids": name, "text": "hi"})).await);
+    }
+    for id in &ids {
+        daemon.becomes(id, "failed").await;
+    }
+    let calls = env.sandbox.world().calls().into_iter().filter(|call| call.endpoint == Endpoint::GetUser);
+    let at: Vec<Duration> = calls.map(|call| call.at_monotonic).collect();
+    assert_eq!(at.len(), 3);
+    assert!(at.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(1)), "{at:?}");
     daemon.stop().await;
 }
