@@ -3,6 +3,8 @@
 //! A table has the columns of every `meta` first and those of outboxd after them, oldest message first. With `--json`
 //! it prints one message per line, as the API returns it.
 
+use std::collections::HashMap;
+
 use clap::Args;
 use csv::Writer;
 use serde_json::{Map, Value};
@@ -104,6 +106,15 @@ fn table(messages: &[Map<String, Value>]) -> Result<String, csv::Error> {
             carried.push(name);
         }
     }
+    // A follow-up names only the chat that the first step opened with the person.
+    let place =
+        |message: &Map<String, Value>| (cell(message.get("account_id")), cell(message.get("chat_id")));
+    let opened =
+        messages.iter().filter(|message| message.get("users_ids").is_some_and(|users| !users.is_null()));
+    let people: HashMap<(String, String), String> = opened
+        .map(|message| (place(message), to(message)))
+        .filter(|((_, chat), _)| !chat.is_empty())
+        .collect();
     let mut writer = Writer::from_writer(Vec::new());
     // A column that is named like one of ours gets a prefix.
     let name = |name: &&str| if COLUMNS.contains(name) { format!("meta.{name}") } else { (*name).to_owned() };
@@ -112,7 +123,7 @@ fn table(messages: &[Map<String, Value>]) -> Result<String, csv::Error> {
         let meta = meta(message);
         let own = carried.iter().map(|name| cell(meta.and_then(|meta| meta.get(*name))));
         let ours = COLUMNS.iter().map(|name| match *name {
-            "to" => to(message),
+            "to" => people.get(&place(message)).cloned().unwrap_or_else(|| to(message)),
             name => cell(message.get(name)),
         });
         writer.write_record(own.chain(ours))?;
@@ -150,8 +161,9 @@ mod tests {
     #[test]
     fn a_table_has_the_columns_that_came_in_and_what_became_of_them() {
         let messages = [
+            json!({"id": "3", "state": "queued", "account_id": "x", "users_ids": null, "chat_id": "1", "meta": {}}),
             json!({"id": "2", "state": "queued", "users_ids": ["b"], "meta": {"state": "NRW", "name": "B, b"}, "step": 2}),
-            json!({"id": "1", "state": "sent", "users_ids": "a", "meta": {"name": "A"}, "replied_at": "t"}),
+            json!({"id": "1", "state": "sent", "account_id": "x", "users_ids": "a", "chat_id": "1", "meta": {"name": "A"}, "replied_at": "t"}),
             json!({"id": "0", "state": "sent", "users_ids": null, "chat_id": "c", "meta": null}),
         ];
         let messages: Vec<_> = messages.iter().map(|message| message.as_object().unwrap().clone()).collect();
@@ -164,11 +176,11 @@ mod tests {
             rows.iter().map(|row| row[place].to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(header.iter().take(3).collect::<Vec<_>>(), ["name", "meta.state", "id"]);
-        assert_eq!(column("id"), ["0", "1", "2"]);
-        assert_eq!(column("name"), ["", "A", "B, b"]);
-        assert_eq!(column("meta.state"), ["", "", "NRW"]);
-        assert_eq!(column("state"), ["sent", "sent", "queued"]);
-        assert_eq!(column("to"), ["c", "a", "b"]);
-        assert_eq!(column("replied_at"), ["", "t", ""]);
+        assert_eq!(column("id"), ["0", "1", "2", "3"]);
+        assert_eq!(column("name"), ["", "A", "B, b", ""]);
+        assert_eq!(column("meta.state"), ["", "", "NRW", ""]);
+        assert_eq!(column("state"), ["sent", "sent", "queued", "queued"]);
+        assert_eq!(column("to"), ["c", "a", "b", "a"]);
+        assert_eq!(column("replied_at"), ["", "t", "", ""]);
     }
 }

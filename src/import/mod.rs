@@ -22,3 +22,5 @@ pub use people::{Judged, Plan, Step};
 pub use seats::{Seats, person_key};
 pub use sheet::{REASON, Row, Sheet};
 pub use template::{Rendered, Template};
+
+pub use crate::domain::step::LAST_STEP;

@@ -11,11 +11,10 @@ use super::columns::Columns;
 use super::seats::{Seats, person_key};
 use super::sheet::Row;
 use super::template::{Rendered, Template};
+use crate::domain::meta::MOST_META_BYTES;
+use crate::domain::step::StepWait;
 use crate::types::Time;
 use crate::types::message::NewAttachment;
-
-/// Largest `meta` of a message, in bytes of JSON.
-const META_BYTES: usize = 4096;
 
 /// One message of the sequence that each person gets.
 #[derive(Debug)]
@@ -48,6 +47,16 @@ pub struct Plan {
     seen: HashMap<String, u64>,
     /// Columns that were too long for `meta` in some row.
     pub left_out: BTreeSet<String>,
+}
+
+impl Step {
+    /// Checks a wait, such as `3 days`.
+    ///
+    /// # Errors
+    /// Returns what is wrong with it and the fix.
+    pub fn check_wait(text: &str) -> Result<(), String> {
+        StepWait::parse(text).map(drop).map_err(|error| format!("{}; {}", error.what, error.fix))
+    }
 }
 
 /// What a row becomes.
@@ -187,7 +196,7 @@ fn meta(
             meta.insert(name.clone(), cell.as_str().into());
         }
     }
-    while json!(meta).to_string().len() > META_BYTES {
+    while json!(meta).to_string().len() > MOST_META_BYTES {
         let length = |value: &Value| value.as_str().map_or(0, str::len);
         let Some((longest, _)) = meta.iter().max_by_key(|(_, value)| length(value)) else { break };
         let longest = longest.clone();

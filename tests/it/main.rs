@@ -11,6 +11,7 @@ mod cli_check;
 mod cli_client;
 mod cli_enqueue;
 mod cli_fake;
+mod cli_import;
 mod cli_read;
 mod cli_status;
 mod commands;

@@ -70,6 +70,9 @@ pub(super) struct Import {
     /// Priority from -100 to 100; higher goes first
     #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
     priority: Option<i64>,
+    /// Allow the same text to start a chat with the same person again
+    #[arg(long)]
+    allow_repeat: bool,
     /// Character between two cells, if it is not noticed: `,`, `;` or `tab`
     #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
     delimiter: Option<u8>,
@@ -195,6 +198,7 @@ async fn fields(
         ("expires_at", expires_at),
         ("inbox_id", import.inbox.clone().map(Value::from)),
         ("priority", import.priority.map(Value::from)),
+        ("allow_repeat", import.allow_repeat.then_some(Value::from(true))),
     ];
     Ok(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
 }

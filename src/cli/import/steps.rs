@@ -7,9 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::super::exit::Failure;
-
-/// Most steps of a campaign.
-const MOST: usize = 20;
+use crate::import::{LAST_STEP, Step};
 
 /// The values of each `--step`.
 #[derive(Debug)]
@@ -51,8 +49,8 @@ impl Steps {
             (None, Some(first)) if first.len() == 2 => first.pop().map(PathBuf::from),
             (file, _) => file,
         };
-        if steps.len() > MOST {
-            let problem = format!("{} steps are given, and a campaign has at most {MOST}", steps.len());
+        if steps.len() > usize::from(LAST_STEP) {
+            let problem = format!("{} steps are given, and a campaign has at most {LAST_STEP}", steps.len());
             return Err(Failure::usage(problem));
         }
         let mut found = Vec::with_capacity(steps.len());
@@ -76,18 +74,12 @@ fn step(number: usize, mut values: Vec<String>) -> Result<StepFile, Failure> {
         (_, None) => {
             Err(Failure::usage(format!("say how long after the step before: --step '3 days' {file}")))
         }
-        (_, Some(wait)) if is_wait(&wait) => Ok((Some(wait), PathBuf::from(file))),
-        (_, Some(first)) if is_wait(&file) => {
-            Err(Failure::usage(format!("write the wait before the file: --step {file:?} {first}")))
-        }
-        (_, Some(wait)) => Err(Failure::usage(format!(
-            "{wait:?} is not a wait; write a number of days or hours, as in --step '3 days' {file}"
-        ))),
+        (_, Some(wait)) => match Step::check_wait(&wait) {
+            Ok(()) => Ok((Some(wait), PathBuf::from(file))),
+            Err(_) if Step::check_wait(&file).is_ok() => {
+                Err(Failure::usage(format!("write the wait before the file: --step {file:?} {wait}")))
+            }
+            Err(problem) => Err(Failure::usage(format!("the wait before {file} {problem}"))),
+        },
     }
-}
-
-/// Returns whether the value can be a wait; the daemon checks it in full.
-fn is_wait(text: &str) -> bool {
-    let number = text.trim_start().chars().take_while(char::is_ascii_digit).count();
-    number > 0 && text.trim_start()[number..].trim_start().starts_with(|c: char| c.is_alphabetic())
 }

@@ -1,0 +1,435 @@
+//! `outboxd import` and `outboxd export` against the real daemon: broken rows, kills, encodings, seats, the dry run.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::cli_fake::{Answers, Ran};
+use crate::daemon::{Daemon, TestEnv, eventually};
+
+const HELLO: &str = "Hi {{ first_name }},\n\ndo you hire at {{ company or \"your company\" }}?\n";
+const NUDGE: &str = "{{ first_name }}, did you read this?\n";
+const LAST: &str = "The last one, {{ company }}.\n";
+
+/// Starts a daemon that sends nothing, with the templates of a campaign of three steps.
+async fn quiet() -> (TestEnv, Daemon) {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    for (name, text) in [("hello.txt", HELLO), ("nudge.txt", NUDGE), ("last.txt", LAST)] {
+        std::fs::write(env.path(name), text).unwrap();
+    }
+    (env, daemon)
+}
+
+fn ran(env: &TestEnv, arguments: &[&str]) -> Ran {
+    let output = env.outboxd(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Imports a table as the campaign of three steps.
+fn import(env: &TestEnv, file: &str, more: &[&str]) -> Ran {
+    let line = ["import", file, "--campaign", "autumn", "--account", "acc_1,acc_2,acc_3"];
+    let steps = ["--step", "hello.txt", "--step", "3 days", "nudge.txt", "--step", "5 days", "last.txt"];
+    ran(env, &[&line[..], &steps[..], more].concat())
+}
+
+fn count(env: &TestEnv) -> usize {
+    env.sql("SELECT '' || count(*) FROM messages")[0].parse().unwrap()
+}
+
+/// Rows that are broken: the person, first name, company, account, and what the reason must say.
+fn broken_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, &'static str)> {
+    let long: &'static str = Box::leak("long".repeat(2500).into_boxed_str());
+    vec![
+        ("ACoB01", "", "Acme", "", "`first_name` is empty"),
+        ("ACoB02", "  ", "Acme", "", "`first_name` is empty"),
+        ("ACoB03", "nan", "Acme", "", "\"nan\", which means a missing value"),
+        ("ACoB04", "NULL", "Acme", "", "missing value"),
+        ("ACoB05", "None", "Acme", "", "missing value"),
+        ("ACoB06", "undefined", "Acme", "", "missing value"),
+        ("ACoB07", "#N/A", "Acme", "", "missing value"),
+        ("ACoB08", "-", "Acme", "", "missing value"),
+        ("ACoB09", "{{first_name}}", "Acme", "", "not filled in"),
+        ("ACoB10", "{first_name}", "Acme", "", "not filled in"),
+        ("ACoB11", "[First Name]", "Acme", "", "not filled in"),
+        ("ACoB12", "%FIRSTNAME%", "Acme", "", "not filled in"),
+        ("ACoB13", "MÃ¼ller", "Acme", "", "\"Müller\" in a wrong encoding"),
+        ("ACoB14", "M\u{fffd}ller", "Acme", "", "characters are lost"),
+        ("ACoB15", "Jane", "", "", "`company` is empty"),
+        ("ACoB16", "Jane", "N/A", "", "missing value"),
+        ("ACoB17", "Jane", "{company}", "", "not filled in"),
+        ("ACoB18", "Jane", long, "", "characters, 8000 are allowed"),
+        ("ACoB19", "Jane\u{7}", "Acme", "", "U+0007"),
+        ("", "Jane", "Acme", "", "`Provider ID` is empty"),
+        ("NULL", "Jane", "Acme", "", "`Provider ID` is \"NULL\""),
+        ("undefined", "Jane", "Acme", "", "missing value"),
+        ("{{ $json.id }}", "Jane", "Acme", "", "placeholder"),
+        ("\"ACoB24,ACoB25\"", "Jane", "Acme", "", "give one id"),
+        ("ACoB26 ACoB27", "Jane", "Acme", "", "give one id"),
+        ("ACo\u{200b}B28", "Jane", "Acme", "", "invisible"),
+        ("https://example.com/jane", "Jane", "Acme", "", "an address"),
+        ("ACoB30", "Jane", "Acme", "Acme", "`account` does not begin with `acc_`"),
+        ("ACoB31", "Jane", "Acme", "NULL", "`account` is \"NULL\""),
+        ("ACoB32", "Jane", "Acme", "acc_1,extra", "has 5 cells"),
+    ]
+}
+
+/// Returns 400 rows: every broken one somewhere among good ones.
+fn four_hundred() -> String {
+    let mut table = "Provider ID,First Name,company,account\n".to_owned();
+    let mut broken = broken_rows().into_iter();
+    for number in 0..400 {
+        let next = if number % 13 == 5 { broken.next() } else { None };
+        match next {
+            Some((user, first_name, company, account, _)) => {
+                writeln!(table, "{user},{first_name},{company},{account}").unwrap();
+            }
+            None => writeln!(table, "ACoA{number:04},Jane{number},\"Acme, Inc\",").unwrap(),
+        }
+    }
+    assert_eq!(broken.next(), None);
+    table
+}
+
+/// Returns the records of a table as maps.
+fn records(text: &str) -> Vec<BTreeMap<String, String>> {
+    let mut reader =
+        csv::ReaderBuilder::new().flexible(true).from_reader(text.trim_start_matches('\u{feff}').as_bytes());
+    let header = reader.headers().unwrap().clone();
+    let pairs = |record: csv::StringRecord| {
+        header.iter().zip(record.iter()).map(|(name, cell)| (name.to_owned(), cell.to_owned())).collect()
+    };
+    reader.records().map(|record| pairs(record.unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_rows_are_refused_with_their_reason_mended_and_imported() {
+    let (env, daemon) = quiet().await;
+    std::fs::write(env.path("people.csv"), four_hundred()).unwrap();
+    let first = import(&env, "people.csv", &[]);
+    assert_eq!(first.code, 4, "{}", first.err);
+    let counts = "370 people: 1110 messages queued, 0 queued before; 30 rows refused\n";
+    assert_eq!(first.out, counts, "{}", first.err);
+    let shown = "people.csv: UTF-8, comma between cells, 400 rows\n  user <- Provider ID\n  first_name <- First Name\n";
+    assert!(first.err.starts_with(shown), "{}", first.err);
+    assert!(first.err.contains("people.csv.refused.csv; mend them"), "{}", first.err);
+
+    // Nothing of a broken row is in the queue, not even its good steps.
+    assert_eq!(env.sql("SELECT '' || count(*) FROM messages WHERE users_ids NOT LIKE '%ACoA%'"), ["0"]);
+    let steps = env.sql("SELECT users_ids FROM messages GROUP BY users_ids HAVING count(*) <> 3");
+    assert_eq!(steps, Vec::<String>::new());
+    let texts = "SELECT text FROM messages WHERE users_ids LIKE '%ACoA0000%' ORDER BY step";
+    let text = "Hi Jane0,\n\ndo you hire at Acme, Inc?";
+    assert_eq!(env.sql(texts), [text, "Jane0, did you read this?", "The last one, Acme, Inc."]);
+    let meta = env.sql("SELECT meta FROM messages WHERE users_ids LIKE '%ACoA0001%' AND step = 2");
+    let meta: Value = serde_json::from_str(&meta[0]).unwrap();
+    let columns = r#"{"Provider ID": "ACoA0001", "First Name": "Jane1", "company": "Acme, Inc"}"#;
+    assert_eq!(meta, serde_json::from_str::<Value>(columns).unwrap());
+
+    // Each refused row has its reason.
+    let file = std::fs::read_to_string(env.path("people.csv.refused.csv")).unwrap();
+    let refused = records(&file);
+    assert_eq!(refused.len(), 30);
+    for (row, (user, .., told)) in refused.iter().zip(broken_rows()) {
+        // The row with too many cells has its reason in the next column.
+        let reason = if told == "has 5 cells" { "has 5 cells" } else { row["refused_because"].as_str() };
+        assert!(reason.contains(told), "{user}: {reason:?} does not say {told:?}");
+    }
+    assert!(file.contains("has 5 cells, and the header has 4"), "{file}");
+
+    // The same command again adds nothing and keeps the file.
+    let again = import(&env, "people.csv", &[]);
+    assert_eq!(again.out, "370 people: 0 messages queued, 1110 queued before; 30 rows refused\n");
+    assert!(!env.path("people.csv.refused-2.csv").exists());
+
+    // Mended and imported.
+    let mut mended = csv::Writer::from_writer(Vec::new());
+    mended.write_record(["Provider ID", "First Name", "company", "account", "refused_because"]).unwrap();
+    for number in 0..30 {
+        mended.write_record([&format!("ACoC{number:02}"), "Jane", "Acme", "", "an old reason"]).unwrap();
+    }
+    std::fs::write(env.path("people.csv.refused.csv"), mended.into_inner().unwrap()).unwrap();
+    let third = import(&env, "people.csv.refused.csv", &[]);
+    assert_eq!(
+        (third.code, third.out.as_str()),
+        (0, "30 people: 90 messages queued, 0 queued before; 0 rows refused\n"),
+        "{}",
+        third.err
+    );
+    assert_eq!(count(&env), 1200);
+    assert_eq!(env.sql("SELECT '' || count(*) FROM messages WHERE meta LIKE '%old reason%'"), ["0"]);
+    daemon.stop().await;
+}
+
+/// P1, P2
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_that_is_killed_can_be_run_again() {
+    let (env, daemon) = quiet().await;
+    let mut table = "user,first_name,company\n".to_owned();
+    for number in 0..4000 {
+        writeln!(table, "ACoA{number:04},Jane,Acme").unwrap();
+    }
+    std::fs::write(env.path("people.csv"), &table).unwrap();
+    let line = [
+        "import",
+        "people.csv",
+        "--campaign",
+        "autumn",
+        "--account",
+        "acc_1,acc_2",
+        "--step",
+        "hello.txt",
+        "--step",
+        "1 day",
+        "nudge.txt",
+    ];
+    // Killed at once, then each time after the next commit.
+    for moment in 0..8 {
+        let before = count(&env);
+        let mut running = env.outboxd(&line).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        if moment > 0 {
+            let stored = eventually(async || count(&env) > before || running.try_wait().unwrap().is_some());
+            assert!(stored.await);
+        }
+        running.kill().unwrap();
+        running.wait().unwrap();
+    }
+    assert!(count(&env) > 0, "it was always killed too early");
+    let last = ran(&env, &line);
+    assert_eq!(last.code, 0, "{}", last.err);
+    assert!(last.out.starts_with("4000 people: "), "{}", last.out);
+    let of_each = "SELECT count(*) || ' of ' || n FROM (SELECT count(*) AS n, count(DISTINCT step) AS s FROM messages GROUP BY users_ids) WHERE n = s GROUP BY n";
+    assert_eq!(env.sql(of_each), ["4000 of 2"]);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn encodings_and_delimiters_are_noticed_and_said() {
+    let (env, daemon) = quiet().await;
+    let table = |campaign: &str, delimiter: &str| {
+        let rows = ["user,first_name,company", "ACoA1x,Zoë,Café", "ACoA2x,Jürgen,Größe"];
+        rows.join("\r\n").replace(',', delimiter).replace("x", campaign) + "\r\n"
+    };
+    let utf_16: Vec<u8> =
+        format!("\u{feff}{}", table("c", "\t")).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let latin: Vec<u8> = table("d", ";").chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+    for (campaign, bytes, said) in [
+        ("a", table("a", ",").into_bytes(), "UTF-8, comma between cells, 2 rows"),
+        (
+            "b",
+            format!("\u{feff}{}", table("b", ";")).into_bytes(),
+            "UTF-8 with a byte order mark, semicolon between",
+        ),
+        ("c", utf_16, "UTF-16LE with a byte order mark, tab between"),
+        ("d", latin, "Windows-1252, semicolon between"),
+    ] {
+        std::fs::write(env.path("people.csv"), bytes).unwrap();
+        let line =
+            ["import", "people.csv", "--campaign", campaign, "--account", "acc_1", "--step", "hello.txt"];
+        let done = ran(&env, &line);
+        assert!(done.code == 0 && done.err.contains(said), "{campaign}: {}", done.err);
+        let sql = format!("SELECT text FROM messages WHERE campaign = '{campaign}' ORDER BY users_ids");
+        assert_eq!(env.sql(&sql), ["Hi Zoë,\n\ndo you hire at Café?", "Hi Jürgen,\n\ndo you hire at Größe?"]);
+    }
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_keeps_the_seat_when_rows_and_accounts_change_places() {
+    let (env, daemon) = quiet().await;
+    let table = |numbers: &mut dyn Iterator<Item = usize>| {
+        let rows = numbers.map(|number| format!("ACoA{number:03},Jane,Acme\n"));
+        format!("user,first_name,company\n{}", rows.collect::<String>())
+    };
+    let seats =
+        || env.sql("SELECT users_ids || ' ' || account_id FROM messages WHERE step = 1 ORDER BY users_ids");
+    std::fs::write(env.path("people.csv"), table(&mut (0..200))).unwrap();
+    assert_eq!(import(&env, "people.csv", &[]).code, 0);
+    let before = seats();
+    let each = env.sql("SELECT '' || count(*) FROM messages WHERE step = 1 GROUP BY account_id");
+    assert!(each.len() == 3 && each.iter().all(|n| n.parse::<u32>().unwrap() > 40), "{each:?}");
+    // More rows, in another order, and the accounts as well.
+    std::fs::write(env.path("people.csv"), table(&mut (0..300).rev())).unwrap();
+    let line =
+        ["import", "people.csv", "--campaign", "summer", "--account", "acc_3,acc_1", "--account", "acc_2"];
+    let done = ran(
+        &env,
+        &[&line[..], &["--step", "hello.txt", "--step", "1 day", "last.txt", "--allow-repeat"]].concat(),
+    );
+    assert_eq!(done.code, 0, "{}", done.err);
+    let sql =
+        "SELECT DISTINCT users_ids || ' ' || account_id FROM messages WHERE campaign = 'summer' ORDER BY 1";
+    assert_eq!(env.sql(sql)[..200], before);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_shows_messages_refusals_and_the_forecast_and_queues_nothing() {
+    let (env, daemon) = quiet().await;
+    daemon.post("/v1/resume", "").await;
+    std::fs::write(env.path("people.csv"), four_hundred()).unwrap();
+    let done = import(&env, "people.csv", &["--dry-run"]);
+    assert_eq!(done.code, 4, "{}", done.err);
+    for shown in [
+        "line 2, step 1: from acc_",
+        "  Hi Jane0,\n  \n  do you hire at Acme, Inc?",
+        "step 2: from acc_",
+        ", 3 days after the step before\n  Jane0, did you read this?",
+        "  The last one, Acme, Inc.",
+        "370 people, 1110 messages, the last one goes at ",
+        " if no one replies\n",
+    ] {
+        assert!(done.out.contains(shown), "{shown:?} is not in {}", done.out);
+    }
+    let refused = done.err.lines().filter(|line| line.starts_with("error: line "));
+    assert_eq!(refused.count(), 30, "{}", done.err);
+    assert_eq!(count(&env), 0);
+    assert!(!env.path("people.csv.refused.csv").exists());
+    let done = import(&env, "people.csv", &["--dry-run", "--json"]);
+    let answer: Value = serde_json::from_str(&done.out).unwrap();
+    assert_eq!((&answer["people"], answer["refused"].as_array().unwrap().len()), (&Value::from(370), 30));
+    assert_eq!(answer["forecast"]["with"]["messages"], 1110);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_whole_table_queues_nothing() {
+    let (env, daemon) = quiet().await;
+    let good = "user,first_name,company\nACoA1,Jane,Acme\n";
+    std::fs::write(env.path("wrong.txt"), "Hi {{ frist_name }}, {{ company }}\n").unwrap();
+    std::fs::write(env.path("open.txt"), "Hi {{ first_name\n").unwrap();
+    let steps = |template: &'static str| vec!["--step", template];
+    for (table, step, told) in [
+        (
+            good,
+            steps("wrong.txt"),
+            "wrong.txt uses `frist_name`, and no column has that name; did you mean `first_name`?",
+        ),
+        (good, steps("open.txt"), "open.txt, line 1: "),
+        (good, steps("none.txt"), "none.txt cannot be read"),
+        (
+            good,
+            vec!["--step", "hello.txt", "--step", "nudge.txt"],
+            "say how long after the step before: --step '3 days' nudge.txt",
+        ),
+        (
+            good,
+            vec!["--step", "hello.txt", "--step", "nudge.txt", "3 days"],
+            "write the wait before the file",
+        ),
+        (good, vec!["--step", "hello.txt", "--step", "soon", "nudge.txt"], "is not a wait: \"soon\""),
+        (good, vec!["--step", "3 days", "hello.txt"], "the first --step has no wait"),
+        (good, vec!["--step", "hello.txt", "--column", "user=id"], "`--column user=id` names no column"),
+        ("first_name,company\nJane,Acme\n", steps("hello.txt"), "no column names the person"),
+        (
+            "user,first_name,company\nACoA1,\"Jane,Acme\nACoA2,John,Acme\n",
+            steps("hello.txt"),
+            "line 2 has a quotation mark that is never closed",
+        ),
+        ("[{\"text\": \"a\"}]", steps("hello.txt"), "is a JSON array; `outboxd enqueue FILE`"),
+        ("PK\u{3}\u{4}", steps("hello.txt"), "is an Excel workbook"),
+        ("", steps("hello.txt"), "is empty"),
+    ] {
+        std::fs::write(env.path("people.csv"), table).unwrap();
+        let line = ["import", "people.csv", "--campaign", "autumn", "--account", "acc_1"];
+        let done = ran(&env, &[&line[..], &step[..]].concat());
+        assert!(done.code == 2 && done.err.contains(told), "{told:?} is not in {} ({})", done.err, done.code);
+    }
+    assert_eq!(count(&env), 0);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn results_are_exported_with_the_columns_that_came_in() {
+    let (env, daemon) = quiet().await;
+    let table = "user,first_name,company,state\nACoA1,Jane,\"Acme, Inc\",NRW\nACoA2,John,Brandt,\n";
+    std::fs::write(env.path("people.csv"), table).unwrap();
+    assert_eq!(import(&env, "people.csv", &[]).code, 0);
+    daemon.post("/v1/resume", "").await;
+    env.delivered(2).await;
+    let sent =
+        eventually(async || env.sql("SELECT '' || count(*) FROM messages WHERE state = 'sent'") == ["2"]);
+    assert!(sent.await);
+    let done = ran(&env, &["export", "--campaign", "autumn", "--csv"]);
+    let rows = records(&done.out);
+    assert!(done.out.starts_with("company,first_name,meta.state,user,id,campaign,step,"), "{}", done.out);
+    let mut shown: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            ["first_name", "meta.state", "step", "state", "to"].map(|name| row[name].clone()).join(" ")
+        })
+        .collect();
+    shown.sort();
+    let of_jane = ["Jane NRW 1 sent ACoA1", "Jane NRW 2 queued ACoA1", "Jane NRW 3 queued ACoA1"];
+    assert_eq!(
+        shown,
+        [&of_jane[..], &["John  1 sent ACoA2", "John  2 queued ACoA2", "John  3 queued ACoA2"]].concat()
+    );
+    assert!(rows.iter().all(|row| (row["state"] == "sent") == row["sent_at"].ends_with('Z')));
+    let lines = ran(&env, &["export", "--campaign", "autumn", "--state", "sent", "--json"]).out;
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["meta"]["company"], "Acme, Inc");
+    daemon.stop().await;
+}
+
+#[test]
+fn the_table_of_a_find_tool_works_as_it_is() {
+    let accepted = r#"{"accepted": 12, "duplicates": 0, "refused": 0, "results": []}"#;
+    let fake = Answers::default().on("POST /v1/messages", 200, accepted).start();
+    for name in ["people.csv", "hello.txt", "nudge.txt", "last.txt"] {
+        let file = format!("{}/examples/campaign/{name}", env!("CARGO_MANIFEST_DIR"));
+        fake.file(name, &std::fs::read_to_string(file).unwrap());
+    }
+    let line = "import people.csv --campaign autumn --account acc_1,acc_2 --step hello.txt --step";
+    let arguments: Vec<&str> =
+        line.split(' ').chain(["3 days", "nudge.txt", "--step", "5 days", "last.txt"]).collect();
+    let done = fake.run(&arguments);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.err.contains("  user <- linkedin_url\n"), "{}", done.err);
+    let asked = &fake.asked()[0];
+    assert_eq!(asked.what, "POST /v1/messages?atomic=person");
+    let messages: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(messages.len(), 12);
+    assert_eq!(messages[0]["users_ids"], "https://www.linkedin.com/in/jane-doe-4711/");
+    assert_eq!(messages[1]["wait"], "3 days");
+    assert_eq!(messages[3]["text"].as_str().unwrap().lines().next(), Some("Hi Zoë,"));
+    assert!(
+        messages[9]["text"].as_str().unwrap().contains("I help teams to hire"),
+        "no company: {}",
+        messages[9]
+    );
+    // The table may come after the first step, too.
+    let ran = fake.run(&[
+        "import",
+        "--campaign",
+        "autumn",
+        "--account",
+        "acc_1",
+        "--step",
+        "hello.txt",
+        "people.csv",
+    ]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+}
+
+#[test]
+fn an_import_that_loses_the_daemon_says_how_to_go_on() {
+    let unavailable = r#"{"error": {"code": "unavailable", "field": "", "problem": "the queue cannot be written", "fix": "free some space"}}"#;
+    let fake = Answers::default().on("POST /v1/messages", 503, unavailable).start();
+    fake.file("people.csv", "user,first_name,company\nACoA1,Jane,Acme\n");
+    fake.file("hello.txt", HELLO);
+    let done =
+        fake.run(&["import", "people.csv", "--campaign", "a", "--account", "acc_1", "--step", "hello.txt"]);
+    assert_eq!(done.code, 1);
+    assert!(
+        done.err.contains("the queue cannot be written") && done.err.contains("run the same command again"),
+        "{}",
+        done.err
+    );
+}
