@@ -101,7 +101,7 @@ impl types::Forecast {
             let total = self.total.text(forecast.days, &system);
             shown += &format!("these are {listed} of {all} accounts; all of them: {total}\n");
         }
-        for CampaignForecast { campaign, summary } in &self.campaigns {
+        for CampaignForecast { campaign, summary, .. } in &self.campaigns {
             let Some(name) = campaign else { continue };
             shown += &format!("campaign {}: {}\n", render::line(name), summary.text(forecast.days, &system));
         }

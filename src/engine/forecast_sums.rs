@@ -72,6 +72,8 @@ pub struct Summary {
     pub sent: u64,
     /// Earliest, middle and latest time of the last message that goes.
     pub last_at: Option<[Timestamp; 3]>,
+    /// The same for the last message that is not a follow-up; only of campaigns.
+    pub last_first_at: Option<[Timestamp; 3]>,
     /// Why the other messages do not go, in the first run, and how many they are.
     pub waiting: BTreeMap<Reason, u64>,
 }
@@ -135,7 +137,11 @@ impl Forecasts {
             if request.campaign.is_some() && *campaign != request.campaign {
                 continue;
             }
-            self.campaign(campaign).add(at, waits_for);
+            let sums = self.campaign(campaign);
+            sums.add(at, waits_for);
+            if queued.step.is_none_or(|(_, step)| step == 1) {
+                at.into_iter().for_each(|at| later(&mut sums.last_first_at, at));
+            }
             if request.lists {
                 listed.push(ExpectedMessage {
                     id: prepared.ids[place],
@@ -179,24 +185,17 @@ impl Summary {
         match at {
             Some(at) => {
                 self.sent += 1;
-                self.last(at);
+                later(&mut self.last_at, at);
             }
             // Sent in the first run but not in all of them: the forecast was too short.
             None => *self.waiting.entry(waits_for.unwrap_or(Reason::Turn)).or_default() += 1,
         }
     }
 
-    fn last(&mut self, at: [Timestamp; 3]) {
-        let last = self.last_at.get_or_insert(at);
-        for (last, at) in last.iter_mut().zip(at) {
-            *last = at.max(*last);
-        }
-    }
-
     fn join(&mut self, other: &Self) {
         self.messages += other.messages;
         self.sent += other.sent;
-        other.last_at.into_iter().for_each(|at| self.last(at));
+        other.last_at.into_iter().for_each(|at| later(&mut self.last_at, at));
         for (reason, messages) in &other.waiting {
             *self.waiting.entry(*reason).or_default() += messages;
         }
@@ -205,6 +204,14 @@ impl Summary {
     /// Returns whether all messages go within the forecast.
     pub fn is_done(&self) -> bool {
         self.sent == self.messages
+    }
+}
+
+/// Keeps the later times.
+fn later(last: &mut Option<[Timestamp; 3]>, at: [Timestamp; 3]) {
+    let last = last.get_or_insert(at);
+    for (last, at) in last.iter_mut().zip(at) {
+        *last = at.max(*last);
     }
 }
 

@@ -137,8 +137,11 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
 async fn answer(state: &AppState, request: ForecastRequest) -> Result<Forecast, ApiError> {
     let (days, runs, lists) = (request.days, request.runs, request.lists);
     let found = state.engine.forecast(request).await?;
-    let campaign =
-        |(name, of): (Option<String>, _)| CampaignForecast { summary: summary(&of), campaign: name };
+    let campaign = |(name, of): (Option<String>, Summary)| CampaignForecast {
+        summary: summary(&of),
+        campaign: name,
+        last_first_at: of.last_first_at.map(|[_, middle, _]| Time(middle)),
+    };
     Ok(Forecast {
         now: state.engine.now().into(),
         days,

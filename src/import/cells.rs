@@ -53,9 +53,12 @@ impl Cell<'_> {
         self.text.is_empty() || MISSING.contains(&self.text)
     }
 
-    /// Returns what is wrong with the characters of the cell, if they were damaged on their way into the file.
+    /// Returns what is wrong with the characters of the cell: those of a template, or damaged on their way into the file.
     pub fn damage(&self) -> Option<String> {
         let Self { name, text } = self;
+        if ["{{", "}}", "{%"].iter().any(|mark| text.contains(mark)) {
+            return Some(format!("`{name}` is {text:?}, which was not filled in; fill it in"));
+        }
         if text.contains('\u{fffd}') {
             return Some(format!(
                 "`{name}` is {text:?}, in which characters are lost; export the table as UTF-8"
@@ -159,7 +162,7 @@ mod tests {
 
     #[test]
     fn damaged_characters_are_noticed_and_names_are_not() {
-        for text in ["MÃ¼ller", "JosÃ©", "Itâ€™s", "M\u{fffd}ller"] {
+        for text in ["{{first_name}}", "Jane}}", "MÃ¼ller", "JosÃ©", "Itâ€™s", "M\u{fffd}ller"] {
             assert!(Cell { name: "x", text }.damage().is_some(), "{text}");
         }
         for text in

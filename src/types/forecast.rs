@@ -77,6 +77,8 @@ pub struct CampaignForecast {
     pub summary: Summary,
     /// Null for the messages without a label.
     pub campaign: Option<String>,
+    /// When the last message that is not a follow-up is sent.
+    pub last_first_at: Option<Time>,
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]

@@ -282,7 +282,7 @@ async fn a_dry_run_shows_messages_refusals_and_the_forecast_and_queues_nothing()
         ", 3 days after the step before\n  Jane0, did you read this?",
         "  The last one, Acme, Inc.",
         "370 people, 1110 messages, the last one goes at ",
-        " if no one replies\n",
+        " if no one replies\nthe last first message goes at ",
     ] {
         assert!(done.out.contains(shown), "{shown:?} is not in {}", done.out);
     }

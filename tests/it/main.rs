@@ -34,6 +34,7 @@ mod files;
 mod flat;
 mod http_in;
 mod http_out;
+mod import_property;
 mod lifecycle;
 mod limits_doors;
 mod message_commands;

@@ -2,12 +2,14 @@
 //!
 //! The daemon judges and simulates the messages as if they were queued (`POST /v1/forecast`); nothing is stored.
 
+use std::collections::HashSet;
+
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use super::super::client::{Client, segment};
 use super::super::exit::{Exit, Failure};
-use super::super::render;
+use super::super::{render, times};
 use super::batch::Batch;
 use super::load::Table;
 use crate::import::{Plan, Row};
@@ -72,9 +74,9 @@ pub(super) async fn rehearse(
 
 /// Returns the messages to show, each with its line: every step of the first person, then the first of others.
 fn examples(batch: &Batch, rows: &[Row], refused: &[(usize, Vec<String>)]) -> Vec<(u64, Value)> {
-    let is_refused = |row: usize| refused.iter().any(|(other, _)| *other == row);
+    let refused: HashSet<usize> = refused.iter().map(|(row, _)| *row).collect();
     let mut found: Vec<(u64, Value)> = Vec::new();
-    for (row, step, line) in batch.lines().filter(|(row, ..)| !is_refused(*row)) {
+    for (row, step, line) in batch.lines().filter(|(row, ..)| !refused.contains(row)) {
         let is_first_person = found.first().is_none_or(|(first, _)| *first == rows[row].line);
         if is_first_person || (step == 0 && found.len() < SHOWN) {
             found.extend(serde_json::from_str(line).map(|message| (rows[row].line, message)));
@@ -104,7 +106,14 @@ fn example(line: u64, message: &Value) -> String {
 /// Formats the forecast of the campaign.
 fn summary(people: usize, forecast: &Forecast) -> String {
     let system = TimeZone::system();
-    let found = forecast.campaigns.iter().find(|of| of.campaign.is_some()).map(|of| &of.summary);
-    let text = found.unwrap_or(&forecast.total).text(forecast.days, &system);
-    format!("{people} people, {text} if no one replies\n")
+    let Some(found) = forecast.campaigns.iter().find(|of| of.campaign.is_some()) else {
+        return format!("{people} people, {}\n", forecast.total.text(forecast.days, &system));
+    };
+    let first = match (found.last_first_at, found.summary.last_at) {
+        (Some(first), Some(last)) if *first < *last => {
+            format!("the last first message goes at {}\n", times::full_in(Some(first), &system))
+        }
+        _ => String::new(),
+    };
+    format!("{people} people, {} if no one replies\n{first}", found.summary.text(forecast.days, &system))
 }
