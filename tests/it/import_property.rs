@@ -130,7 +130,7 @@ proptest! {
         let template = Template::parse("hello.txt", &text).unwrap();
         let cells = [Cell { name: "x", text: x.trim() }, Cell { name: "y", text: y.trim() }];
         if let Ok(rendered) = template.render(&cells) {
-            let limits = ValidationLimits { max_text_chars: 8000, known_accounts: None, placeholders: Default::default() };
+            let limits = ValidationLimits { max_text_chars: 8000, known_accounts: None, placeholders: Default::default(), resolve_people: false };
             let draft = Draft {
                 account_id: Some("acc_1".to_owned()),
                 users_ids: Some(vec!["ACoA1".to_owned()]),
