@@ -32,8 +32,8 @@ pub(super) struct Changed {
 /// Everything that a command may need of a message.
 pub(super) const LOOK: &str = "SELECT m.seq, m.id, m.state, m.reason, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
        m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
-       m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.dedupe_key, m.created_at, \
-       m.due_at, m.retry_at, m.thread, m.held_at, m.attempts FROM messages m WHERE m.id = ?1";
+       m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.needs, m.step, m.wait, m.meta, m.dedupe_key, m.created_at, \
+       m.due_at, m.retry_at, m.wait_until, m.thread, m.held_at, m.attempts FROM messages m WHERE m.id = ?1";
 
 /// Returns the state of a message as a value of an event.
 pub(super) fn state_value(state: StateName) -> Value {

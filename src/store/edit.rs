@@ -14,6 +14,7 @@ use super::admission::read_draft;
 use super::change::{Changed, Context, Refusal};
 use super::repeats::{self, Sought};
 use super::rows::{self, Result};
+use super::steps;
 use super::suppressed::{self, Recipients};
 use crate::domain::command::{Change, Edit};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -53,6 +54,9 @@ pub(super) async fn edit(
         Ok(message) => message,
         Err(errors) => return Ok(Err((errors, None))),
     };
+    if let Some(refusal) = breaks_sequence(connection, row, &message, seq, moves).await? {
+        return Ok(Err((vec![refusal], None)));
+    }
     let (old, new) = differences(row, &message)?;
     if old.is_empty() {
         return Ok(Ok(None));
@@ -72,6 +76,9 @@ pub(super) async fn edit(
             write(connection, seq, &message, allows, context.now).await?;
             let place = Place::of(row, edit, &message, moves, context.now)?;
             place.write(connection, seq, &message).await?;
+            if moves && message.step.is_some() {
+                steps::move_with(connection, seq, &message.account_id, context.now).await?;
+            }
             join(connection, &was, &thread).await?;
             if moves {
                 join(connection, &message.account_id, &thread).await?;
@@ -122,6 +129,29 @@ async fn cannot_move(
     if may_have_been_sent(connection, row).await? {
         let problem = format!("cannot be changed: it may have reached the recipient from {was}");
         return refuse(problem, "look into the chat, then cancel it or queue a new message");
+    }
+    Ok(None)
+}
+
+/// Returns why an edit would tear a step from the others of its campaign and person.
+async fn breaks_sequence(
+    connection: &mut SqliteConnection,
+    row: &SqliteRow,
+    message: &NewMessage,
+    seq: Seq,
+    moves: bool,
+) -> Result<Option<FieldError>> {
+    let Some(sequence) = steps::sequence(connection, seq).await? else { return Ok(None) };
+    let refuse = |field: &str, problem: &str, fix: &str| {
+        Ok(Some(FieldError::new(FieldErrorCode::Contradiction, field, problem, fix)))
+    };
+    if rows::shown_text(row, "campaign")? != message.campaign {
+        let fix = "cancel it, and queue a new message with the other label";
+        return refuse("campaign", "cannot be changed: the message is a step of it", fix);
+    }
+    if moves && sequence.has_begun {
+        let fix = "leave it there; only a person who was sent no step yet can be moved";
+        return refuse("account_id", "cannot be changed: the account has begun to write to this person", fix);
     }
     Ok(None)
 }
@@ -234,17 +264,22 @@ struct Place {
 
 impl Place {
     fn of(row: &SqliteRow, edit: &Edit, message: &NewMessage, moves: bool, now: Timestamp) -> Result<Self> {
+        let waits_until = rows::time(row, "wait_until")?;
+        let is_before = message.step.is_some_and(|step| step.number > 1) && waits_until.is_none();
         let due_at = match edit.not_before {
             Change::Keep => rows::required_time(row, "due_at")?,
             // Without a time it has the place of its arrival.
             Change::Remove | Change::Set(_) => {
-                super::insert::due_at(message, rows::required_time(row, "created_at")?.min(now))
+                let from = rows::required_time(row, "created_at")?.min(now);
+                super::insert::due_at(message, from).max(waits_until.unwrap_or(Timestamp::MIN))
             }
         };
         let is_held = rows::time(row, "held_at")?.is_some();
         let retry_at = rows::time(row, "retry_at")?.filter(|_| is_held || !moves);
         let reason = match retry_at {
             Some(_) => None,
+            None if is_before => Some(Reason::StepBefore),
+            None if waits_until.is_some_and(|until| until > now) => Some(Reason::StepWait),
             None if due_at > now => Some(Reason::Scheduled),
             None => Some(Reason::Turn),
         };

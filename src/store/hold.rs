@@ -6,13 +6,13 @@
 use jiff::Timestamp;
 use serde_json::json;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
 use super::change::Changed;
 use super::rows::{self, Result};
+use super::waits::{wait_goes_on, wait_is_held};
 use crate::domain::message::Seq;
-use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::stop::FOREVER;
 use crate::domain::time_text;
@@ -44,12 +44,15 @@ pub(super) async fn hold(
     row: &SqliteRow,
     now: Timestamp,
 ) -> Result<Option<Changed>> {
-    const HOLD: &str = "UPDATE messages SET revision = messages.revision + 1, held_at = ?2, retry_at = ?3, reason = 'held', updated_at = ?2 \
-         WHERE seq = ?1";
     if is_held(row)? {
         return Ok(None);
     }
-    let query = sqlx::query(HOLD).bind(row.try_get::<i64, _>("seq")?).bind(time_text(now));
+    // Built from constants; every value is bound.
+    let sql = AssertSqlSafe(format!(
+        "UPDATE messages SET revision = messages.revision + 1, {} WHERE seq = ?1",
+        wait_is_held()
+    ));
+    let query = sqlx::query(sql).bind(row.try_get::<i64, _>("seq")?).bind(time_text(now));
     query.bind(time_text(FOREVER)).execute(connection).await?;
     Ok(Some(changed(false)))
 }
@@ -60,14 +63,16 @@ pub(super) async fn release(
     row: &SqliteRow,
     now: Timestamp,
 ) -> Result<Option<Changed>> {
-    const RELEASE: &str = "UPDATE messages SET revision = messages.revision + 1, held_at = NULL, retry_at = NULL, reason = ?3, updated_at = ?2 \
-         WHERE seq = ?1";
     if !is_held(row)? {
         return Ok(None);
     }
-    let reason = if rows::required_time(row, "due_at")? > now { Reason::Scheduled } else { Reason::Turn };
-    let query = sqlx::query(RELEASE).bind(row.try_get::<i64, _>("seq")?).bind(time_text(now));
-    query.bind(reason.as_str()).execute(connection).await?;
+    // Built from constants; every value is bound.
+    let sql = AssertSqlSafe(format!(
+        "UPDATE messages SET revision = messages.revision + 1, held_at = NULL, {} WHERE seq = ?1",
+        wait_goes_on("?2")
+    ));
+    let query = sqlx::query(sql).bind(row.try_get::<i64, _>("seq")?).bind(time_text(now));
+    query.execute(connection).await?;
     Ok(Some(changed(true)))
 }
 

@@ -65,6 +65,7 @@ mod stops;
 mod suppressed;
 mod totals;
 mod views;
+mod waits;
 mod watch;
 mod webhooks;
 mod withdraw;

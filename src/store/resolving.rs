@@ -240,9 +240,14 @@ async fn replace(
     const FOUND: &str = "SELECT seq FROM messages INDEXED BY messages_by_thread \
          WHERE thread = 'user:' || ?2 AND account_id = ?1 AND state IN ('queued', 'review')";
     const REPLACE: &str = "UPDATE messages SET revision = messages.revision + 1, users_ids = json_array(?2), thread = 'user:' || ?2, error = NULL, \
+           step_key = CASE WHEN step_key IS NOT NULL THEN 'user:' || ?2 END, \
            retry_at = CASE WHEN reason = 'resolving' THEN NULL ELSE retry_at END, \
            reason = CASE WHEN reason = 'resolving' THEN 'turn' ELSE reason END, updated_at = ?3 \
-         WHERE seq IN (SELECT value FROM json_each(?1))";
+         WHERE seq IN (SELECT value FROM json_each(?1)) AND state IN ('queued', 'review')";
+    // The person has the step already, under the user id.
+    const STEPS: &str = "SELECT m.seq, o.id FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = 'user:' || ?2 AND o.step = m.step AND o.state <> 'rejected' AND o.seq <> m.seq \
+         WHERE m.seq IN (SELECT value FROM json_each(?1)) AND m.step_key IS NOT NULL ORDER BY m.step DESC";
     // Surrounding white space is ignored, as in `repeats.rs`.
     const REPEATS: &str = "SELECT m.seq, r.id FROM messages m CROSS JOIN messages r INDEXED BY messages_person \
            ON r.account_id = m.account_id AND r.thread = m.thread AND r.users_ids IS NOT NULL \
@@ -252,6 +257,8 @@ async fn replace(
            AND trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
              = trim(m.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
          GROUP BY m.seq";
+    const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'step_stopped', error = ?2, updated_at = ?3 \
+         WHERE seq = ?1 AND state IN ('queued', 'review')";
     const FAIL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
          WHERE seq = ?1 AND state = 'queued'";
     const ORDER: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq) \
@@ -260,6 +267,13 @@ async fn replace(
     let query = sqlx::query_scalar(FOUND).bind(account.as_str()).bind(name.as_str());
     let found: Vec<i64> = query.fetch_all(&mut *connection).await?;
     let (seqs, at) = (json!(found).to_string(), time_text(now));
+    let query = sqlx::query(STEPS).bind(&seqs).bind(user_id.as_str());
+    for row in query.fetch_all(&mut *connection).await? {
+        let (seq, id): (i64, &str) = (row.try_get("seq")?, row.try_get("id")?);
+        let error = format!("`step` is in the queue for this person already, as message {id}");
+        let query = sqlx::query(CANCEL).bind(seq).bind(error).bind(&at);
+        query.execute(&mut *connection).await?;
+    }
     let query = sqlx::query(REPLACE).bind(&seqs).bind(user_id.as_str()).bind(&at);
     query.execute(&mut *connection).await?;
     for row in sqlx::query(REPEATS).bind(&seqs).fetch_all(&mut *connection).await? {

@@ -9,9 +9,9 @@ use sqlx::{Row, SqliteConnection};
 use super::change::{Changed, Context, Refusal, state_value};
 use super::edit::{Checked, draft, make_account, may_have_been_sent, may_not_be_sent};
 use super::rows::{self, Result};
+use super::steps;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{NewMessage, Seq};
-use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 
@@ -43,6 +43,11 @@ pub(super) async fn retry(
     }
     if let Some(refusal) = may_not_be_sent(connection, &message, seq, true).await? {
         return Ok(Err(refusal));
+    }
+    let sequence = steps::sequence(connection, seq).await?;
+    if let Some((problem, fix)) = sequence.as_ref().and_then(steps::Sequence::not_again) {
+        let refusal = FieldError::new(FieldErrorCode::OutOfStep, "step", problem, fix);
+        return Ok(Err((vec![refusal], sequence.and_then(|sequence| sequence.other))));
     }
     make_account(connection, &message.account_id, context.now).await?;
     queue(connection, context, &message, seq).await?;
@@ -93,13 +98,18 @@ async fn queue(
     seq: Seq,
 ) -> Result<()> {
     const QUEUE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = ?2, error = NULL, \
-           due_at = ?3, retry_at = NULL, retries = 0, route = NULL, held_at = NULL, run = ?4, updated_at = ?5, lane = ?6, \
+           due_at = ?3, retry_at = NULL, retries = 0, route = NULL, held_at = NULL, run = ?4, step_sent_at = NULL, wait_until = NULL, wait_held_at = NULL, \
+           step_key = CASE WHEN step IS NOT NULL THEN coalesce(step_key, ?8) END, updated_at = ?5, lane = ?6, \
            thread = coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = messages.account_id \
              AND c.chat_id = messages.chat_id), ?7) WHERE seq = ?1";
     let due_at = super::insert::due_at(message, context.now);
-    let reason = if due_at > context.now { Reason::Scheduled } else { Reason::Turn };
+    let reason = super::insert::queued_as(message, due_at, context.now);
     let query = sqlx::query(QUEUE).bind(seq.0).bind(reason.as_str()).bind(time_text(due_at));
     let query = query.bind(context.run).bind(time_text(context.now)).bind(message.lane().text());
-    query.bind(message.target.thread()).execute(connection).await?;
-    Ok(())
+    let query = query.bind(message.target.thread()).bind(message.step_key());
+    query.execute(&mut *connection).await?;
+    match message.step {
+        Some(_) => steps::queue_again(connection, seq, context.run, context.now).await,
+        None => Ok(()),
+    }
 }

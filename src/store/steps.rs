@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
 use super::batch::Enqueued;
@@ -206,23 +206,136 @@ async fn schedule(
     ends: Vec<(Seq, Timestamp)>,
     now: Timestamp,
 ) -> Result<()> {
-    const WAITS: &str = "UPDATE messages SET revision = messages.revision + 1, wait_until = j.value ->> 1, \
+    // A stop or a hold that is in force interrupts the wait from its beginning.
+    const INTERRUPTED: &str =
+        "messages.retry_at > ?2 AND messages.reason IN ('held', 'stopped', 'owner_wrote', 'out_of_office')";
+    let waits = format!(
+        "UPDATE messages SET revision = messages.revision + 1, wait_until = j.value ->> 1, \
            due_at = max(j.value ->> 1, coalesce(messages.not_before, '')), updated_at = ?2, \
-           reason = CASE WHEN j.value ->> 1 > ?2 THEN 'step_wait' ELSE 'turn' END \
-         FROM jsonb_each(?1) AS j WHERE messages.seq = j.value ->> 0 AND messages.state = 'queued' AND messages.wait_until IS NULL";
+           wait_held_at = CASE WHEN {INTERRUPTED} THEN ?2 END, \
+           retry_at = CASE WHEN {INTERRUPTED} THEN coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', messages.retry_at, \
+             printf('+%.3f seconds', 86400.0 * max(0.0, julianday(j.value ->> 1) - julianday(?2)))), messages.retry_at) \
+             ELSE messages.retry_at END, \
+           reason = CASE WHEN messages.retry_at > ?2 THEN messages.reason WHEN j.value ->> 1 > ?2 THEN 'step_wait' ELSE 'turn' END \
+         FROM jsonb_each(?1) AS j WHERE messages.seq = j.value ->> 0 AND messages.state = 'queued' AND messages.wait_until IS NULL"
+    );
     // What only starting a chat can have goes with it.
     const CHATS: &str = "UPDATE messages SET revision = messages.revision + 1, chat_id = b.chat_id, users_ids = NULL, inbox_id = NULL, \
            lane = substr(messages.lane, 1, 6) || 'm' || substr(messages.lane, 8), \
            route = 'existing chat ' || b.chat_id || ': the step before went there' \
          FROM messages AS b WHERE messages.seq IN (SELECT value ->> 0 FROM jsonb_each(?1)) AND messages.state = 'queued' \
-           AND messages.users_ids IS NOT NULL AND b.campaign = messages.campaign AND b.step_key = messages.step_key \
+           AND messages.users_ids IS NOT NULL AND b.account_id = messages.account_id AND b.campaign = messages.campaign AND b.step_key = messages.step_key \
            AND b.step = messages.step - 1 AND b.state <> 'rejected' AND b.chat_id IS NOT NULL AND b.step_key IS NOT NULL";
     const UNBLOCK: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq) \
          WHERE seq IN (SELECT value ->> 0 FROM jsonb_each(?1)) AND state = 'queued'";
     let ends: Value = ends.iter().map(|(seq, at)| json!([seq.0, time_text(*at)])).collect();
     let (ends, now) = (ends.to_string(), time_text(now));
-    sqlx::query(WAITS).bind(&ends).bind(&now).execute(&mut *connection).await?;
+    // Built from constants; every value is bound.
+    sqlx::query(AssertSqlSafe(waits)).bind(&ends).bind(&now).execute(&mut *connection).await?;
     sqlx::query(CHATS).bind(&ends).execute(&mut *connection).await?;
     sqlx::query(UNBLOCK).bind(&ends).execute(connection).await?;
+    Ok(())
+}
+
+/// Returns the state of the step before, and whether the person has been sent any step of the campaign or may have been:
+/// `None` if the message is no step.
+pub(super) async fn sequence(connection: &mut SqliteConnection, seq: Seq) -> Result<Option<Sequence>> {
+    const SQL: &str = "SELECT m.step, (SELECT b.state FROM messages b INDEXED BY messages_steps WHERE b.campaign = m.campaign \
+           AND b.step_key = m.step_key AND b.step = m.step - 1 AND b.state <> 'rejected') AS state, \
+         EXISTS (SELECT 1 FROM messages s INDEXED BY messages_steps WHERE s.campaign = m.campaign AND s.step_key = m.step_key \
+           AND s.state <> 'rejected' AND s.state IN ('sending', 'uncertain', 'review', 'sent')) AS has_begun, \
+         (SELECT o.id FROM messages o INDEXED BY messages_steps WHERE o.campaign = m.campaign AND o.step_key = m.step_key \
+           AND o.step = m.step AND o.state <> 'rejected' AND o.seq <> m.seq) AS other \
+         FROM messages m WHERE m.seq = ?1 AND m.step IS NOT NULL";
+    let Some(row) = sqlx::query(SQL).bind(seq.0).fetch_optional(connection).await? else { return Ok(None) };
+    let before: Option<&str> = row.try_get("state")?;
+    let other: Option<&str> = row.try_get("other")?;
+    Ok(Some(Sequence {
+        number: row.try_get("step")?,
+        before: before.map(|_| rows::state(&row)).transpose()?,
+        has_begun: row.try_get("has_begun")?,
+        other: other.map(|_| rows::message_id(&row, "other")).transpose()?,
+    }))
+}
+
+/// The steps around one.
+pub(super) struct Sequence {
+    pub(super) number: i64,
+    /// The state of the step before; `None` if there is none.
+    pub(super) before: Option<StateName>,
+    /// Whether a step was sent, or may have been.
+    pub(super) has_begun: bool,
+    /// Another message that is this step.
+    pub(super) other: Option<MessageId>,
+}
+
+impl Sequence {
+    /// Returns why the step cannot be queued again.
+    pub(super) fn not_again(&self) -> Option<(String, &'static str)> {
+        let last = self.number - 1;
+        if let Some(other) = self.other {
+            let fix = "that message stands for this one; nothing is left to do";
+            return Some((format!("is in the queue for this person already, as message {other}"), fix));
+        }
+        match self.before {
+            _ if last == 0 => None,
+            None => Some((format!("{} has no step {last}", self.number), "queue the step before first")),
+            Some(StateName::Failed | StateName::Cancelled | StateName::Expired | StateName::Rejected) => {
+                let state = self.before.map_or("", StateName::as_str);
+                Some((
+                    format!("{} follows step {last}, which is `{state}`", self.number),
+                    "retry that one first",
+                ))
+            }
+            Some(
+                StateName::New
+                | StateName::Queued
+                | StateName::Sending
+                | StateName::Uncertain
+                | StateName::Review
+                | StateName::Sent,
+            ) => None,
+        }
+    }
+}
+
+/// Moves the queued steps of the person to another account, with the one that was moved.
+pub(super) async fn move_with(
+    connection: &mut SqliteConnection,
+    moved: Seq,
+    account: &AccountId,
+    now: Timestamp,
+) -> Result<()> {
+    // Out of its lane first: the entry there is of the account that it leaves.
+    const LEAVE: &str = "UPDATE messages SET blocked_by = seq WHERE seq IN (SELECT value FROM json_each(?1))";
+    const MOVE: &str = "UPDATE messages SET revision = messages.revision + 1, edits = messages.edits + 1, account_id = ?2, route = NULL, \
+           updated_at = ?3 WHERE seq IN (SELECT value FROM json_each(?1))";
+    const OTHERS: &str = "SELECT o.seq FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.state = 'queued' AND o.seq <> m.seq WHERE m.seq = ?1";
+    let others: Vec<i64> = sqlx::query_scalar(OTHERS).bind(moved.0).fetch_all(&mut *connection).await?;
+    let others = json!(others).to_string();
+    sqlx::query(LEAVE).bind(&others).execute(&mut *connection).await?;
+    let query = sqlx::query(MOVE).bind(&others).bind(account.as_str());
+    query.bind(time_text(now)).execute(connection).await?;
+    Ok(())
+}
+
+/// Queues the steps again that were cancelled because this one was not sent.
+pub(super) async fn queue_again(
+    connection: &mut SqliteConnection,
+    step: Seq,
+    run: i64,
+    now: Timestamp,
+) -> Result<()> {
+    const AFTER: &str = "SELECT o.seq FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.step > m.step \
+           AND o.state = 'cancelled' AND o.reason = 'step_stopped' WHERE m.seq = ?1 ORDER BY o.step";
+    const QUEUE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = 'step_before', error = NULL, \
+           due_at = max(?3, coalesce(not_before, '')), retry_at = NULL, retries = 0, held_at = NULL, run = ?2, updated_at = ?3, \
+           step_sent_at = NULL, wait_until = NULL, wait_held_at = NULL WHERE seq = ?1";
+    let after: Vec<i64> = sqlx::query_scalar(AFTER).bind(step.0).fetch_all(&mut *connection).await?;
+    for seq in after {
+        sqlx::query(QUEUE).bind(seq).bind(run).bind(time_text(now)).execute(&mut *connection).await?;
+    }
     Ok(())
 }

@@ -14,6 +14,7 @@ use super::Store;
 use super::defer::event;
 use super::rows::{self, Result, corrupt};
 use super::stop_views::{Stop, read_stop};
+use super::waits::{wait_goes_on, wait_is_interrupted};
 use crate::domain::ids;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope, StoppedBy};
@@ -282,48 +283,6 @@ fn concerned(scope: StopScope) -> &'static str {
              AND m.state || '' = 'queued' AND m.seq > ?3 AND (?2 = '' OR m.account_id = ?2) ORDER BY m.seq LIMIT 1000"
         }
     }
-}
-
-/// Builds the days that are left of a step's wait at the time of the parameter `now`: 0 if it waits for nothing. A stop
-/// interrupts the wait; after its end, the rest of the wait ends with `retry_at`.
-fn wait_left(now: &str) -> String {
-    format!(
-        "CASE WHEN messages.wait_until IS NULL THEN 0.0 \
-           WHEN messages.wait_held_at IS NULL THEN max(0.0, julianday(messages.wait_until) - julianday({now})) \
-           ELSE max(0.0, min(julianday(messages.wait_until) - julianday(messages.wait_held_at), \
-                             julianday(messages.retry_at) - julianday({now}))) END"
-    )
-}
-
-/// Builds the time that lies `days`, an expression, after `from`.
-fn later(from: &str, days: &str) -> String {
-    format!(
-        "coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {from}, printf('+%.3f seconds', 86400.0 * ({days}))), {from})"
-    )
-}
-
-/// Builds the assignments that defer a message until `?3` for the reason `?4`; what is left of its wait comes after
-/// that.
-fn wait_is_interrupted() -> String {
-    let left = wait_left("?2");
-    let (retry_at, wait_until) = (later("?3", &left), later("?2", &left));
-    format!(
-        "retry_at = max({retry_at}, due_at), reason = ?4, updated_at = ?2, \
-         wait_until = CASE WHEN {left} > 0.0 THEN {wait_until} ELSE wait_until END, \
-         wait_held_at = CASE WHEN {left} > 0.0 THEN ?2 ELSE wait_held_at END \
-         WHERE (retry_at IS NULL OR retry_at < max({retry_at}, due_at))"
-    )
-}
-
-/// Builds the assignments that release a message at the time of the parameter `now`: the wait of a step goes on.
-fn wait_goes_on(now: &str) -> String {
-    let wait_until = later(now, &wait_left(now));
-    format!(
-        "wait_until = CASE WHEN wait_held_at IS NULL THEN wait_until ELSE {wait_until} END, \
-         due_at = CASE WHEN wait_held_at IS NULL THEN due_at ELSE max({wait_until}, coalesce(not_before, '')) END, \
-         reason = CASE WHEN wait_held_at IS NULL OR {wait_until} <= {now} THEN 'turn' ELSE 'step_wait' END, \
-         wait_held_at = NULL, retry_at = NULL, updated_at = {now}"
-    )
 }
 
 /// Changes a page of the messages that `key` concerns. Returns the accounts of the changed messages, one for each, and
