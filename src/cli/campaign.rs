@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::act::Term;
+use super::change::{self, CancelCampaign};
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::stop::{self, Go, Stop};
@@ -31,6 +32,8 @@ enum Action {
     Pause(Pause),
     /// Let a campaign go on; the same as `outboxd go --campaign`
     Resume(Resume),
+    /// Cancel everything of a campaign that is queued; the same as `outboxd cancel --campaign`
+    Cancel(CancelCampaign),
 }
 
 #[derive(Debug, Args)]
@@ -66,10 +69,11 @@ struct Resume {
 pub(super) async fn campaign(globals: &Globals, campaign: Campaign) -> Result<Exit, Failure> {
     match campaign.action {
         Action::List(json) => list(&globals.client()?, json).await,
-        Action::Show(show) => self::show(&globals.client()?, show).await,
+        Action::Show(Show { campaign, json }) => show(&globals.client()?, &campaign, json).await,
         Action::Pause(Pause { campaign, term, json }) => {
             stop::stop(globals, Stop::of_campaign(campaign, term, json)).await
         }
+        Action::Cancel(cancel) => change::cancel_campaign(&globals.client()?, cancel).await,
         Action::Resume(Resume { campaign, json }) => stop::go(globals, Go::of_campaign(campaign, json)).await,
     }
 }
@@ -119,10 +123,11 @@ fn table(first: &str, rows: &[Vec<String>]) -> Result<Exit, Failure> {
     render::print(&text).map(|()| Exit::Done)
 }
 
-async fn show(client: &Client, show: Show) -> Result<Exit, Failure> {
-    let name = segment(&show.campaign);
+/// Shows one campaign.
+pub(super) async fn show(client: &Client, campaign: &str, json: Json) -> Result<Exit, Failure> {
+    let name = segment(campaign);
     let answer = client.get(&format!("/v1/campaigns/{name}"), &[]).await?;
-    if show.json.json {
+    if json.json {
         return answer.pass_on();
     }
     let row: Row = answer.read()?;

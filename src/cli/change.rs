@@ -154,6 +154,33 @@ pub(super) async fn plain(client: &Client, command: &'static str, plain: Plain) 
     run(client, Asked { command, word, edit: None, which, campaign }).await
 }
 
+/// `outboxd campaign cancel`.
+#[derive(Debug, Args)]
+pub(super) struct CancelCampaign {
+    /// The campaign
+    #[arg(value_name = "CAMPAIGN")]
+    campaign: String,
+    /// Only say what it would do
+    #[arg(long)]
+    dry_run: bool,
+    /// Do not ask, however many messages it cancels
+    #[arg(long)]
+    yes: bool,
+    /// Reason, recorded with the change
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Cancels everything of a campaign that is queued.
+pub(super) async fn cancel_campaign(client: &Client, asked: CancelCampaign) -> Result<Exit, Failure> {
+    let CancelCampaign { campaign, dry_run, yes, note, json } = asked;
+    let (account, state, chat, person) = (None, None, None, None);
+    let which = Which { ids: Vec::new(), account, state, chat, person, dry_run, yes, note, json };
+    plain(client, "cancel", Plain { which, campaign: Some(campaign) }).await
+}
+
 /// Moves messages to another account.
 pub(super) async fn move_to(client: &Client, asked: Move) -> Result<Exit, Failure> {
     let Move { to, plain: Plain { which, campaign } } = asked;

@@ -126,7 +126,7 @@ enum Verb {
     Stop(stop::Stop),
     /// Let a person, a chat or a campaign go on
     Go(stop::Go),
-    /// List campaigns, show one by step, pause and resume it
+    /// List campaigns, show one by step, pause, resume or cancel it
     Campaign(campaign::Campaign),
     /// Keep the list of people who must never be written to
     Suppress(suppress::Suppress),

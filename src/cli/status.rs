@@ -8,6 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::Json;
+use super::campaign;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::overview::counts;
@@ -22,6 +23,9 @@ pub(super) struct Status {
     /// Show only this account, with all that is known about it
     #[arg(value_name = "ACCOUNT", value_parser = parse_id)]
     account: Option<String>,
+    /// Show only this campaign, by step; the same as `outboxd campaign show`
+    #[arg(long, value_name = "LABEL", conflicts_with_all = ["account", "accounts"])]
+    campaign: Option<String>,
     /// Show only the complete table of accounts; piped, its cells are separated by tabs
     #[arg(long, conflicts_with = "account")]
     accounts: bool,
@@ -34,6 +38,9 @@ pub(super) struct Status {
 
 /// Shows the status.
 pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Failure> {
+    if let Some(campaign) = &status.campaign {
+        return campaign::show(client, campaign, status.json).await;
+    }
     match &status.account {
         Some(account) => one(client, account, status.json).await,
         None if status.accounts => accounts(client, status.json).await,

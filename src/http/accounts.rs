@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 
 use super::body::{Id, Options};
 use super::error::ApiError;
-use super::{AppState, account_snapshot, render, wire};
+use super::{AppState, account_snapshot, query, render, wire};
 use crate::domain::account::Daemon;
 use crate::domain::account_snapshot::AccountSnapshot;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -105,8 +105,8 @@ fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> 
                     other => return Err(refuse(&name, format!("is {other:?}"), "use attention or id")),
                 }
             }
-            "limit" => filter.limit = wire::limit(&value, PAGE[1])?,
-            "cursor" => filter.after = Some(cursor(&value).ok_or_else(wire::bad_cursor)?),
+            "limit" => filter.limit = query::limit(&value, PAGE[1])?,
+            "cursor" => filter.after = Some(cursor(&value).ok_or_else(query::bad_cursor)?),
             _unknown => {
                 let known = ["attention", "sort", "limit", "cursor"];
                 return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));

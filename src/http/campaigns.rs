@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 
 use super::error::ApiError;
-use super::{AppState, wire};
+use super::{AppState, query};
 use crate::domain::field_error::FieldError;
 use crate::store::{self, StepCounts};
 use crate::types::campaign::{Campaign, CampaignCounts, CampaignStep};
@@ -22,7 +22,7 @@ pub(super) async fn list(
     let (mut limit, mut after) = (PAGE[0], String::new());
     for (name, value) in parameters {
         match name.as_str() {
-            "limit" => limit = wire::limit(&value, PAGE[1])?,
+            "limit" => limit = query::limit(&value, PAGE[1])?,
             "cursor" => after = value,
             _unknown => {
                 return Err(ApiError::bad_request(FieldError::unknown_field(&name, ["limit", "cursor"])));

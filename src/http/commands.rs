@@ -14,7 +14,7 @@ use super::error::ApiError;
 use super::messages::parse;
 use super::review::checked_note;
 use super::socket::Actor;
-use super::{AppState, people, wire};
+use super::{AppState, people, query, wire};
 use crate::domain::command::{Change, Command, Edit, Instruction};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, MessageId};
@@ -334,7 +334,7 @@ async fn selected(state: &AppState, request: &BulkRequest, command: &Command) ->
             refuse(FieldErrorCode::MissingField, "and the filter are both missing", fix)
         }
         None => {
-            let states = states.as_deref().map(wire::states).transpose()?;
+            let states = states.as_deref().map(query::states).transpose()?;
             let person = match person {
                 Some(person) => Some(people::keys(state, person).await?),
                 None => None,

@@ -9,7 +9,7 @@ use axum::extract::{Query, State};
 
 use super::body::Id;
 use super::error::ApiError;
-use super::{AppState, render, wire};
+use super::{AppState, query, render};
 use crate::domain::message::MessageId;
 use crate::engine::WaitStatus;
 use crate::store::{MessageFilter, MessageView};
@@ -21,7 +21,7 @@ pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Page<ListedMessage>>, ApiError> {
-    let mut filter = wire::filter(parameters)?;
+    let mut filter = query::filter(parameters)?;
     if let Some(key) = filter.person.iter().flatten().next() {
         filter.person = Some(state.store.person_keys(key).await?);
     }

@@ -25,6 +25,7 @@ mod openapi;
 mod operations;
 mod people;
 mod policy;
+mod query;
 mod render;
 mod review;
 mod routes;

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::body::Options;
 use super::error::ApiError;
-use super::{AppState, accounts, wire};
+use super::{AppState, accounts, query, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
@@ -66,8 +66,8 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
             }
             "key" => filter.key = Some(value),
             "account_id" => filter.account_id = Some(AccountId::new(value)),
-            "limit" => filter.limit = wire::limit(&value, PAGE[1])?,
-            "cursor" => filter.after = value.parse().map_err(|_| wire::bad_cursor())?,
+            "limit" => filter.limit = query::limit(&value, PAGE[1])?,
+            "cursor" => filter.after = value.parse().map_err(|_| query::bad_cursor())?,
             _unknown => {
                 let known = ["scope", "key", "account_id", "reason", "limit", "cursor"];
                 return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));

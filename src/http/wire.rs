@@ -1,9 +1,8 @@
-//! JSON input: converts a producer's object to a draft and a query string to a filter.
+//! JSON input: converts a producer's object to a draft.
 //!
 //! Unknown fields and wrong types are refused here, because only this layer can see them.
 
 use axum::http::StatusCode;
-use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -12,12 +11,8 @@ use super::attachments::{self, AttachmentRules, Uploads};
 use super::error::ApiError;
 use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
-use crate::domain::ids;
 use crate::domain::json::{self, JsonError};
-use crate::domain::message::{AccountId, Draft, Seq};
-use crate::domain::reason::Reason;
-use crate::domain::state::StateName;
-use crate::store::MessageFilter;
+use crate::domain::message::Draft;
 
 /// The fields of a message, in the order of the documentation.
 pub(super) const FIELDS: [&str; 27] = [
@@ -289,98 +284,6 @@ pub(super) fn fields<T: DeserializeOwned + ToSchema>(value: Value) -> Result<T, 
 /// Returns whether the `type` of a schema is, or includes, `word`.
 fn mentions(types: &Value, word: &str) -> bool {
     types == word || types.as_array().is_some_and(|types| types.iter().any(|one| one == word))
-}
-
-/// Parses the query parameters of a list.
-pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter, ApiError> {
-    const KNOWN: [&str; 11] = [
-        "account_id",
-        "state",
-        "campaign",
-        "chat_id",
-        "person",
-        "dedupe_key",
-        "reason",
-        "since",
-        "until",
-        "limit",
-        "cursor",
-    ];
-    let mut filter = MessageFilter { limit: 50, ..MessageFilter::default() };
-    for (name, value) in parameters {
-        match name.as_str() {
-            "account_id" => filter.account_id = Some(AccountId::new(value)),
-            "campaign" => filter.campaign = Some(value),
-            "chat_id" => filter.chat_id = Some(value),
-            "person" => {
-                let key = ids::person_key("person", &value).map_err(ApiError::bad_request)?;
-                filter.person = Some(vec![key]);
-            }
-            "dedupe_key" => filter.dedupe_key = Some(value),
-            "state" => filter.states.extend(states(&value)?),
-            "reason" => filter.reason = Some(reason(&value)?),
-            "since" => filter.since = Some(time("since", &value)?),
-            "until" => filter.until = Some(time("until", &value)?),
-            "limit" => filter.limit = limit(&value, 500)?,
-            "cursor" => filter.before = Some(cursor(&value)?),
-            _unknown => return Err(ApiError::bad_request(FieldError::unknown_field(&name, KNOWN))),
-        }
-    }
-    Ok(filter)
-}
-
-fn reason(code: &str) -> Result<Reason, ApiError> {
-    Reason::parse(code).ok_or_else(|| {
-        let all: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-        let fix = match crate::domain::field_error::nearest(code, &all) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => "docs/reasons.md lists the codes".to_owned(),
-        };
-        let problem = format!("is not a reason: {code}");
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "reason", problem, fix))
-    })
-}
-
-fn time(name: &str, text: &str) -> Result<Timestamp, ApiError> {
-    crate::domain::parse_time(text).ok_or_else(|| {
-        let problem = format!("is not a time: {text}");
-        let fix = "write RFC 3339 with a zone, such as 2026-11-22T09:21:00.000Z";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, fix))
-    })
-}
-
-pub(super) fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
-    let state = |word: &str| {
-        StateName::parse(word.trim()).ok_or_else(|| {
-            let all = StateName::ALL.map(StateName::as_str);
-            let fix = match crate::domain::field_error::nearest(word, &all) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("use one of: {}", all.join(", ")),
-            };
-            let problem = format!("is not a state: {word}");
-            ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "state", problem, fix))
-        })
-    };
-    words.split(',').map(state).collect()
-}
-
-/// Parses the number of entries per page.
-pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
-    text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
-        let problem = format!("is not a number from 1 to {most}: {text}");
-        let fix = "leave it out for 50, and follow next_cursor for more";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "limit", problem, fix))
-    })
-}
-
-/// Returns the error for a cursor that no page gave.
-pub(super) fn bad_cursor() -> ApiError {
-    let fix = "give `next_cursor` of the previous page, unchanged";
-    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is not a cursor", fix))
-}
-
-fn cursor(text: &str) -> Result<Seq, ApiError> {
-    text.parse().map(Seq).map_err(|_| bad_cursor())
 }
 
 #[cfg(test)]

@@ -102,6 +102,11 @@ impl Plan {
             };
             reasons.push(format!("`{}` is empty; {fix}", self.header[place]));
         }
+        // The daemon takes a word without a hyphen for a user id.
+        let is_name = Columns::holds_public_names(&self.header[place]) && !target.contains(['/', ':']);
+        let named =
+            (is_name && !target.is_empty() && !target.starts_with("ACoA")).then(|| format!("in/{target}"));
+        let target = named.as_deref().unwrap_or(target);
         let key = person_key(target);
         let own = self.columns.account.and_then(|place| row.cells.get(place)).filter(|own| !own.is_empty());
         let account = own.map(String::as_str).or_else(|| self.seats.of(&key));
@@ -249,6 +254,16 @@ mod tests {
         assert!(matches!(plan.judge(&rows[0]), Judged::Refused(_)));
         assert!(matches!(plan.judge(&rows[1]), Judged::Messages(_)));
         assert_eq!(plan.judge(&rows[2]), Judged::Repeats(3));
+    }
+
+    #[test]
+    fn a_column_of_public_names_holds_no_ids() {
+        let (mut plan, rows) = plan("public_identifier\njane\nACoA1\n", &["Hi"], &["acc_1"]);
+        let people = rows.iter().map(|row| match plan.judge(row) {
+            Judged::Messages(messages) => messages[0]["users_ids"].clone(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(people.collect::<Vec<_>>(), ["in/jane", "ACoA1"]);
     }
 
     #[test]

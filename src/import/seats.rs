@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::domain::ids;
+
 /// The accounts among which people are divided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seats(Vec<String>);
@@ -22,22 +24,10 @@ impl Seats {
     }
 }
 
-/// Returns what identifies a person, whether given by id, profile address or public identifier.
+/// Returns what identifies a person, whether given by id, profile address or public name.
 pub fn person_key(given: &str) -> String {
-    let given = given.trim();
-    let named = given.strip_prefix("urn:li:").and_then(|urn| urn.rsplit(':').next());
-    let name = named.or_else(|| profile_name(given)).unwrap_or(given);
-    // Only Unipile's ids distinguish capitals.
-    if name.starts_with("ACoA") { name.to_owned() } else { name.to_lowercase() }
-}
-
-/// Returns the name in the address of a LinkedIn profile: `jane-doe` of `https://www.linkedin.com/in/jane-doe/?x=y`.
-fn profile_name(given: &str) -> Option<&str> {
-    let (host, path) = given.split_once("://").map_or(given, |(_, rest)| rest).split_once('/')?;
-    let host = host.to_lowercase();
-    let is_linkedin = host == "linkedin.com" || host.ends_with(".linkedin.com");
-    let name = path.split(['?', '#']).next()?.split('/').nth(1)?;
-    (is_linkedin && !name.is_empty()).then_some(name)
+    // What names no person is refused by the daemon; until then it is a person of its own.
+    ids::person_key("user", given).unwrap_or_else(|_| given.trim().to_lowercase())
 }
 
 #[cfg(test)]
@@ -77,7 +67,7 @@ mod tests {
             "LinkedIn.com/in/jane-doe/details/experience",
             " jane-doe ",
         ] {
-            assert_eq!(person_key(given), "jane-doe", "{given}");
+            assert_eq!(person_key(given), "in/jane-doe", "{given}");
         }
         for given in ["ACoAxY", "urn:li:fsd_profile:ACoAxY", "https://www.linkedin.com/in/ACoAxY"] {
             assert_eq!(person_key(given), "ACoAxY");

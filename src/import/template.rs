@@ -58,7 +58,7 @@ impl Template {
         filters::add(&mut environment);
         let globals: Vec<String> = environment.globals().map(|(name, _)| name.to_owned()).collect();
         // Line ends of Windows would end lines of the message with a carriage return.
-        let mut texts = vec![(TEXT.to_owned(), body.replace("\r\n", "\n"))];
+        let mut texts = vec![(TEXT.to_owned(), kept_line_ends(&body.replace("\r\n", "\n")))];
         let specifics = settings.specifics().map(|tree| numbered(tree, &mut texts));
         let mut variables = BTreeSet::new();
         for (key, text) in texts {
@@ -127,6 +127,23 @@ impl Template {
     }
 }
 
+/// Keeps the line end after a tag that does not have the line for itself: `Hi{% if name %} {{ name }}{% endif %}`.
+///
+/// The engine drops the line end after every tag, which is meant only for lines that hold nothing else; `+%}` keeps it.
+fn kept_line_ends(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let (content, end) = line.strip_suffix('\n').map_or((line, ""), |content| (content, "\n"));
+        let is_alone = content.trim_start().starts_with("{%") && content.matches("{%").count() == 1;
+        match content.strip_suffix("%}") {
+            Some(rest) if !is_alone && !rest.ends_with(['-', '+']) => kept += &format!("{rest}+%}}"),
+            _ => kept += content,
+        }
+        kept += end;
+    }
+    kept
+}
+
 /// Replaces each text by the number under which it is compiled.
 fn numbered(tree: Json, texts: &mut Vec<(String, String)>) -> Json {
     match tree {
@@ -186,6 +203,10 @@ mod tests {
         for (template, text) in [
             ("Hi {{ first_name }},\r\n\r\nhow is {{ company }}?\r\n", "Hi Zoë,\n\nhow is A & <B>?"),
             ("{% if company %}\nYou work at {{ company }}.\n{% endif %}\nBye", "You work at A & <B>.\nBye"),
+            (
+                "Hi{% if company %} all{% endif %}\nBye{% if empty %} x{% endif %}\n\nEnd",
+                "Hi all\nBye\n\nEnd",
+            ),
             ("{{ full | first_name }} {{ full | title }}", "Jane Jane Doe"),
             ("{{ first_name or 'there' }}{{ empty or ' there' }}", "Zoë there"),
             ("{{ empty | default('you') }}{{ nan | default('!') }}", "you!"),

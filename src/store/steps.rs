@@ -238,7 +238,7 @@ async fn schedule(
 }
 
 /// Returns the state of the step before, and whether the person has been sent any step of the campaign or may have been:
-/// `None` if the message is no step.
+/// `None` for a message without a step.
 pub(super) async fn sequence(connection: &mut SqliteConnection, seq: Seq) -> Result<Option<Sequence>> {
     const SQL: &str = "SELECT m.step, (SELECT b.state FROM messages b INDEXED BY messages_steps WHERE b.campaign = m.campaign \
            AND b.step_key = m.step_key AND b.step = m.step - 1 AND b.state <> 'rejected') AS state, \

@@ -418,6 +418,28 @@ fn the_table_of_a_find_tool_works_as_it_is() {
     assert_eq!(ran.code, 0, "{}", ran.err);
 }
 
+/// The commands of docs/campaigns.md, in a copy of the folder of the examples.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_is_queued_by_the_real_daemon() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_PEOPLE_RESOLVE", "true");
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    for name in ["people.csv", "hello.txt", "nudge.txt", "last.txt"] {
+        let file = format!("{}/examples/campaign/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::copy(file, env.path(name)).unwrap();
+    }
+    let dry = import(&env, "people.csv", &["--dry-run"]);
+    assert!(dry.code == 0 && dry.out.contains("  Hi Jane,"), "{}{}", dry.out, dry.err);
+    assert_eq!(count(&env), 0);
+    let done = import(&env, "people.csv", &[]);
+    assert_eq!(done.out, "4 people: 12 messages queued, 0 queued before; 0 rows refused\n", "{}", done.err);
+    let people = env.sql("SELECT DISTINCT users_ids FROM messages ORDER BY 1");
+    assert!(people.len() == 4 && people[1].contains("in/jane-doe-4711"), "{people:?}");
+    let again = import(&env, "people.csv", &[]);
+    assert_eq!(again.out, "4 people: 0 messages queued, 12 queued before; 0 rows refused\n", "{}", again.err);
+    daemon.stop().await;
+}
+
 #[test]
 fn an_import_that_loses_the_daemon_says_how_to_go_on() {
     let unavailable = r#"{"error": {"code": "unavailable", "field": "", "problem": "the queue cannot be written", "fix": "free some space"}}"#;

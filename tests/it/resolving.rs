@@ -199,8 +199,9 @@ async fn reads_of_profiles_have_a_cap_that_a_restart_does_not_forget() {
         (&json!("in/third-one"), &json!(third)),
         "{person}"
     );
-    let (_, cancelled) = daemon.post("/v1/people/linkedin.com%2Fin%2Fthird-one/cancel", "").await;
-    assert_eq!((&cancelled["cancelled"], &cancelled["in_flight"]), (&json!(1), &json!([])), "{cancelled}");
+    let everything = r#"{"command": "cancel", "person": "linkedin.com/in/third-one"}"#;
+    let (_, cancelled) = daemon.post("/v1/messages/bulk", everything).await;
+    assert_eq!(cancelled["changed"], 1, "{cancelled}");
     daemon.becomes(&third, "cancelled").await;
     daemon.stop().await;
 }

@@ -1,5 +1,6 @@
 //! Steps of a campaign: each once for a person, after the one before, when its wait has ended, in the same chat.
 
+use outboxd::sandbox::Profile;
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
@@ -282,4 +283,82 @@ async fn a_campaign_says_what_became_of_its_steps() {
         env.sql("SELECT step || ' ' || sent || ' ' || stopped FROM campaigns WHERE step IS NOT NULL"),
         ["1 2 1", "2 0 1"]
     );
+}
+
+/// Gives a command about one message; returns its verdict.
+async fn command(daemon: &Daemon, id: &str, command: &str) -> Value {
+    let body = json!({"command": command, "ids": [id]}).to_string();
+    let (status, answer) = daemon.post("/v1/messages/bulk", &body).await;
+    assert_eq!(status, 200, "{answer}");
+    answer["results"][0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_is_retried_brings_back_the_steps_that_ended_with_it() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let rows = [step("U1", 1, ""), step("U1", 2, "1 second"), step("U1", 3, "1 second")];
+    let stored = ids(&batch(&daemon, &rows).await);
+    assert_eq!(daemon.post(&format!("/v1/messages/{}/cancel", stored[0]), "").await.0, 200);
+    let refused = command(&daemon, &stored[1], "retry").await;
+    assert_eq!(refused["error"]["code"], "out_of_step", "{refused}");
+    assert_eq!(refused["error"]["problem"], "2 follows step 1, which is `cancelled`");
+    let retried = command(&daemon, &stored[0], "retry").await;
+    assert_eq!(retried["state"], "queued", "{retried}");
+    for id in &stored[1..] {
+        let message = message(&daemon, id).await;
+        assert_eq!(message["state"], "queued", "{message}");
+    }
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    daemon.becomes(&stored[2], "sent").await;
+    assert_eq!(delivered(&env), ["1 to U1", "2 to U1", "3 to U1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_steps_of_a_person_move_together_until_the_first_is_sent() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let rows = [step("U1", 1, ""), step("U1", 2, "2 seconds"), step("U1", 3, "1 second")];
+    let stored = ids(&batch(&daemon, &rows).await);
+    let path = |id: &str| format!("/v1/messages/{id}");
+    let (status, answer) = daemon.patch(&path(&stored[1]), r#"{"account_id": "acc_2"}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    for id in &stored {
+        assert_eq!(message(&daemon, id).await["account_id"], "acc_2");
+    }
+    let (status, answer) = daemon.patch(&path(&stored[1]), r#"{"campaign": "winter"}"#).await;
+    assert_eq!((status, &answer["error"]["field"]), (422, &json!("campaign")), "{answer}");
+    let (status, answer) = daemon.patch(&path(&stored[1]), r#"{"text": "other words"}"#).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    daemon.becomes(&stored[0], "sent").await;
+    let (status, answer) = daemon.patch(&path(&stored[1]), r#"{"account_id": "acc_1"}"#).await;
+    assert_eq!((status, &answer["error"]["field"]), (422, &json!("account_id")), "{answer}");
+    daemon.becomes(&stored[2], "sent").await;
+    let all = env.sandbox.world().deliveries();
+    let sent: Vec<_> = all.iter().map(|one| (one.account_id.as_str(), one.text.as_str())).collect();
+    assert_eq!(sent, [("acc_2", "1 to U1"), ("acc_2", "other words"), ("acc_2", "3 to U1")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_known_by_name_has_each_step_once() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_PEOPLE_RESOLVE", "true");
+    env.sandbox.world().set_profile("ACoA1", Profile::named("jane-doe", "Jane Doe"));
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let by_id = ids(&batch(&daemon, &[step("ACoA1", 1, ""), step("ACoA1", 2, "1 hour")]).await);
+    let address = "https://www.linkedin.com/in/jane-doe/";
+    let mut again = [step(address, 1, ""), step(address, 2, "1 hour")];
+    again[0]["text"] = json!("the same person under another name");
+    let by_name = ids(&batch(&daemon, &again).await);
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    daemon.becomes(&by_id[0], "sent").await;
+    for id in &by_name {
+        let cancelled = daemon.becomes(id, "cancelled").await;
+        assert_eq!(cancelled["reason"], "step_stopped", "{cancelled}");
+    }
+    assert_eq!(message(&daemon, &by_id[1]).await["state"], "queued");
+    assert_eq!(delivered(&env), ["1 to ACoA1"]);
 }

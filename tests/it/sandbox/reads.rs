@@ -248,7 +248,7 @@ async fn a_wrong_read_is_refused_and_the_parameter_named() {
         ("/v2/acc_1/chats/missing-1", "provider/resource_not_found"),
         ("/v2/acc_1/chats/missing-1/messages", "provider/resource_not_found"),
         ("/v2/acc_1/chats/chat-1/messages/m1", "provider/resource_not_found"),
-        ("/v2/acc_1/users/ada", "api/resource_not_found"),
+        ("/v2/acc_1/users/missing-1", "provider/resource_not_found"),
     ];
     for (path, error_type) in nowhere {
         let (status, answer) = bench.get(path).await;

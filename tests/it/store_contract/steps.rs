@@ -170,3 +170,19 @@ async fn a_batch_that_is_all_or_none_accepts_its_steps_in_any_order() {
     assert!(matches!(refused.as_slice(), [Enqueued::Refused, Enqueued::OutOfStep(_)]), "{refused:?}");
     assert_eq!(queue.value("SELECT count(*) FROM messages"), "3");
 }
+
+#[tokio::test]
+async fn a_stop_before_the_wait_interrupts_it_from_its_beginning() {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(step(1), at(0)).await;
+    let second = queue.enqueue(step(2), at(0)).await;
+    assert_eq!(queue.begin(first, 1, at(90)).await, Begun::Granted);
+    stop(&queue, StopReason::OwnerWrote, Some(at(1100)), at(95)).await;
+    assert!(queue.store.settle(queue.settlement(first, 1, sent()).await).await.unwrap());
+    schedule(&queue, at(100)).await;
+    assert_eq!(wait_of(&queue, second), times(100 + HOUR, 100 + HOUR, Some(1100 + HOUR)));
+    assert_eq!(queue.state(second).await, (StateName::Queued, Reason::OwnerWrote));
+    queue.store.lift(person(), None, at(600)).await.unwrap();
+    assert_eq!(wait_of(&queue, second), times(600 + HOUR, 600 + HOUR, None));
+    queue.check();
+}
