@@ -2,6 +2,7 @@
 //!
 //! All steps of a person are rendered before the first is queued: a row that breaks in step 3 queues nothing.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use jiff::Timestamp;
@@ -102,11 +103,7 @@ impl Plan {
             };
             reasons.push(format!("`{}` is empty; {fix}", self.header[place]));
         }
-        // The daemon takes a word without a hyphen for a user id.
-        let is_name = Columns::holds_public_names(&self.header[place]) && !target.contains(['/', ':']);
-        let named =
-            (is_name && !target.is_empty() && !target.starts_with("ACoA")).then(|| format!("in/{target}"));
-        let target = named.as_deref().unwrap_or(target);
+        let target = &*self.recipient(place, target);
         let key = person_key(target);
         let own = self.columns.account.and_then(|place| row.cells.get(place)).filter(|own| !own.is_empty());
         let account = own.map(String::as_str).or_else(|| self.seats.of(&key));
@@ -147,6 +144,16 @@ impl Plan {
         }
         self.seen.insert(key, row.line);
         Judged::Messages(messages)
+    }
+
+    /// Returns the recipient as the daemon takes it, which reads a word without a hyphen as a user id: a cell of a column
+    /// of public names gets `in/` before it.
+    fn recipient<'a>(&self, place: usize, cell: &'a str) -> Cow<'a, str> {
+        let is_name = Columns::holds_public_names(&self.header[place]) && !cell.contains(['/', ':']);
+        match is_name && !cell.is_empty() && !cell.starts_with("ACoA") {
+            true => format!("in/{cell}").into(),
+            false => cell.into(),
+        }
     }
 
     /// Returns where a user finds the field with a problem: the column, the template or the flag.

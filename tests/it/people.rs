@@ -85,6 +85,20 @@ async fn a_suppression_by_address_hits_the_person_as_soon_as_they_are_known() {
     daemon.stop().await;
 }
 
+/// Checks what is known of the person on both accounts.
+fn is_known(person: &Value, chat: &Value) {
+    assert_eq!(person["messages"].as_array().map(Vec::len), Some(4), "{person}");
+    assert_eq!(person["stops"][0]["account_id"], "acc_3", "{person}");
+    let accounts = &person["accounts"];
+    assert_eq!(
+        (&accounts[0]["account_id"], &accounts[0]["distance"]),
+        (&json!("acc_1"), &json!("FIRST_DEGREE"))
+    );
+    assert_eq!(accounts[0]["counts"], json!({"queued": 1, "sent": 1}), "{person}");
+    assert_eq!((&accounts[0]["chats"][0], accounts[0]["sent_at"].is_string()), (chat, true), "{person}");
+    assert_eq!(accounts[1]["counts"], json!({"queued": 2}), "{person}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_about_one_person_is_shown_and_cancelled_over_all_accounts() {
     let env = hearing().await;
@@ -114,16 +128,7 @@ async fn everything_about_one_person_is_shown_and_cancelled_over_all_accounts() 
             (200, &json!("ACoA1"), &json!("Jane Doe")),
             "{id}: {person}"
         );
-        assert_eq!(person["messages"].as_array().map(Vec::len), Some(4), "{person}");
-        assert_eq!(person["stops"][0]["account_id"], "acc_3", "{person}");
-        let accounts = &person["accounts"];
-        assert_eq!(
-            (&accounts[0]["account_id"], &accounts[0]["distance"]),
-            (&json!("acc_1"), &json!("FIRST_DEGREE"))
-        );
-        assert_eq!(accounts[0]["counts"], json!({"queued": 1, "sent": 1}), "{person}");
-        assert_eq!((&accounts[0]["chats"][0], accounts[0]["sent_at"].is_string()), (&chat, true), "{person}");
-        assert_eq!(accounts[1]["counts"], json!({"queued": 2}), "{person}");
+        is_known(&person, &chat);
     }
     let (code, unknown) = daemon.get("/v1/people/ACoA99").await;
     assert_eq!((code, &unknown["error"]["code"]), (404, &json!("not_found")), "{unknown}");
