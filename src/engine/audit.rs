@@ -1,4 +1,4 @@
-//! Audits whether the promises were kept: the database itself (P2, P3), and each account's sends against its rules
+//! Audits whether the promises were kept: the database itself (P2, P3, P5), and each account's sends against its rules
 //! (P4).
 //!
 //! Accounts and their sends are read in parts and checked on a thread of their own (`work.rs`), so that scanning

@@ -15,7 +15,7 @@ use crate::domain::time_text;
 /// A violation of a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breach {
-    /// The promise: `P2`, `P3` or `P4`.
+    /// The promise: `P2`, `P3`, `P4` or `P5`.
     pub promise: &'static str,
     /// The account.
     pub account_id: AccountId,
@@ -75,14 +75,92 @@ const HASTY: &str = "SELECT account_id, id, at, 'began ' || passed || ' ms after
            WINDOW w AS (PARTITION BY t.account_id ORDER BY t.run, t.monotonic_ms)) \
      WHERE passed >= 0 AND passed < gap_ms LIMIT ?1";
 
+/// Selects sent messages whose last call began after an answer that stops them was heard, in the order in which the
+/// queue was written: clocks may be set. Of a person whose chat was not known then, nothing was known.
+const ANSWERED: &str = "WITH heard AS MATERIALIZED ( \
+       SELECT i.account_id, i.chat_id, i.sender_id, i.at, i.heard_at, e.seq FROM inbound_messages i \
+       CROSS JOIN (SELECT seq, account_id, detail FROM events WHERE kind = 'reply') e \
+         ON e.account_id = i.account_id AND e.detail = 'chat ' || i.chat_id || ', message ' || i.message_id \
+       WHERE i.kind = 'reply'), \
+     pairs AS MATERIALIZED ( \
+       SELECT m.seq AS message, h.seq AS reply, h.at FROM heard h CROSS JOIN messages m INDEXED BY messages_by_chat \
+         ON m.chat_id = h.chat_id AND m.account_id = h.account_id WHERE m.users_ids IS NULL AND m.state = 'sent' \
+       UNION SELECT m.seq, h.seq, h.at FROM heard h CROSS JOIN messages m INDEXED BY messages_by_thread \
+         ON m.thread = 'user:' || h.sender_id AND m.account_id = h.account_id WHERE m.state = 'sent' \
+       UNION SELECT m.seq, h.seq, h.at FROM heard h CROSS JOIN conversations c \
+         ON c.account_id = h.account_id AND c.chat_id = h.chat_id AND c.at <= h.heard_at \
+         CROSS JOIN messages m INDEXED BY messages_by_thread ON m.thread = 'user:' || c.user_id AND m.account_id = c.account_id \
+         WHERE h.sender_id IS NULL AND m.state = 'sent'), \
+     calls AS MATERIALIZED (SELECT message_id, max(seq) AS seq FROM events WHERE kind = 'message.sending' \
+       AND message_id IN (SELECT m.id FROM pairs JOIN messages m ON m.seq = pairs.message) GROUP BY message_id) \
+     SELECT m.account_id, m.id, m.sent_at AS at, 'was sent after the answer of ' || min(pairs.at) || ' was heard' AS what \
+     FROM pairs CROSS JOIN messages m ON m.seq = pairs.message CROSS JOIN calls ON calls.message_id = m.id \
+     WHERE pairs.reply < calls.seq AND coalesce(m.stop_on_reply, m.campaign IS NOT NULL) \
+       AND pairs.at > min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
+         WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), m.created_at)) \
+     GROUP BY m.seq LIMIT ?1";
+
+/// Selects messages whose last call began after their person or chat was suppressed: in the order in which the queue
+/// was written, or, of a suppression that another program inserted, by its time.
+const SUPPRESSED: &str = "WITH pairs AS MATERIALIZED ( \
+       SELECT m.seq AS message, s.id AS stop FROM stops s CROSS JOIN messages m INDEXED BY messages_by_thread \
+         ON m.thread = 'user:' || s.key WHERE s.reason = 'suppressed' AND s.scope = 'person' AND m.state = 'sent' \
+       UNION SELECT g.seq, s.id FROM messages g INDEXED BY messages_by_thread CROSS JOIN json_each(g.users_ids) u \
+         CROSS JOIN stops s ON s.scope = 'person' AND s.key = u.value \
+         WHERE g.thread >= 'group:' AND g.thread < 'group;' AND g.state = 'sent' AND s.reason = 'suppressed' \
+       UNION SELECT m.seq, s.id FROM stops s CROSS JOIN messages m INDEXED BY messages_by_chat ON m.chat_id = s.key \
+         WHERE s.reason = 'suppressed' AND s.scope = 'chat' AND m.users_ids IS NULL AND m.state = 'sent'), \
+     calls AS MATERIALIZED (SELECT message_id, max(seq) AS seq, at FROM events WHERE kind = 'message.sending' \
+       AND message_id IN (SELECT m.id FROM pairs JOIN messages m ON m.seq = pairs.message) GROUP BY message_id) \
+     SELECT m.account_id, m.id, m.sent_at AS at, 'was sent after ' || s.scope || ' ' || s.key || ' was suppressed, ' || s.at AS what \
+     FROM pairs CROSS JOIN messages m ON m.seq = pairs.message CROSS JOIN stops s ON s.id = pairs.stop \
+     CROSS JOIN calls ON calls.message_id = m.id \
+     LEFT JOIN (SELECT seq, at, iif(instr(detail, ': ') > 0, substr(detail, 1, instr(detail, ': ') - 1), detail) AS detail \
+         FROM events WHERE kind = 'stop.set' AND reason = 'suppressed') e ON e.detail = s.scope || ' ' || s.key AND e.at = s.at \
+     WHERE s.account_id IN ('', m.account_id) \
+       AND CASE WHEN e.seq IS NOT NULL THEN e.seq < calls.seq \
+         WHEN EXISTS (SELECT 1 FROM people p WHERE p.user_id = s.key AND p.public_identifier IS NOT NULL) THEN 0 \
+         ELSE strftime('%Y-%m-%dT%H:%M:%fZ', s.at, '+1 seconds') < calls.at END \
+       AND (s.scope <> 'person' OR m.users_ids IS NOT NULL OR EXISTS (SELECT 1 FROM conversations c \
+         WHERE c.account_id = m.account_id AND c.chat_id = m.chat_id AND c.at <= calls.at)) \
+     GROUP BY m.seq LIMIT ?1";
+
+/// Selects steps of which a person was sent two.
+const STEP_TWICE: &str = "SELECT max(account_id) AS account_id, max(id) AS id, max(sent_at) AS at, \
+       'is one of ' || count(*) || ' messages sent as step ' || step || ' of ' || campaign || ' for ' || step_key AS what \
+     FROM messages INDEXED BY messages_steps WHERE step_key IS NOT NULL AND state <> 'rejected' AND state = 'sent' \
+     GROUP BY campaign, step_key, step HAVING count(*) > 1 LIMIT ?1";
+
+/// Selects sent steps that were called before the step before was sent.
+const STEP_EARLY: &str = "WITH told AS MATERIALIZED (SELECT message_id, \
+         min(iif(kind = 'message.sending', seq, NULL)) AS called, min(iif(kind = 'message.sent', seq, NULL)) AS sent \
+       FROM events WHERE kind IN ('message.sending', 'message.sent') AND message_id IN (SELECT id FROM messages \
+         INDEXED BY messages_steps WHERE step_key IS NOT NULL AND state <> 'rejected' AND state = 'sent') GROUP BY message_id) \
+     SELECT m.account_id, m.id, m.sent_at AS at, 'is step ' || m.step || ' of ' || m.campaign || ', and was called before step ' \
+       || p.step || ' was sent' AS what \
+     FROM messages m INDEXED BY messages_steps CROSS JOIN messages p INDEXED BY messages_steps \
+       ON p.campaign = m.campaign AND p.step_key = m.step_key AND p.step = m.step - 1 AND p.state <> 'rejected' \
+     LEFT JOIN told c ON c.message_id = m.id LEFT JOIN told s ON s.message_id = p.id \
+     WHERE m.step_key IS NOT NULL AND m.state <> 'rejected' AND m.state = 'sent' AND p.step_key IS NOT NULL \
+       AND (p.state <> 'sent' OR c.called < s.sent) GROUP BY m.seq LIMIT ?1";
+
 impl Store {
-    /// Returns violations of P2 and P3 that the database shows, at most `limit` of each kind.
+    /// Returns violations of P2, P3 and P5 that the database shows, at most `limit` of each kind.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn breaches(&self, limit: u32) -> Result<Vec<Breach>> {
         let mut found = Vec::new();
-        for (promise, sql) in [("P2", TWICE), ("P2", CLAIMED), ("P3", HASTY)] {
+        let all = [
+            ("P2", TWICE),
+            ("P2", CLAIMED),
+            ("P2", STEP_TWICE),
+            ("P3", HASTY),
+            ("P5", STEP_EARLY),
+            ("P5", ANSWERED),
+            ("P5", SUPPRESSED),
+        ];
+        for (promise, sql) in all {
             for row in sqlx::query(sql).bind(limit).fetch_all(&self.inner.readers).await? {
                 found.push(read_breach(promise, &row)?);
             }

@@ -19,7 +19,7 @@ pub struct Audit {
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Breach {
-    /// `P2`, `P3` or `P4` (docs/guarantees.md).
+    /// `P2`, `P3`, `P4` or `P5` (docs/guarantees.md).
     pub promise: String,
     pub account_id: String,
     pub message_id: Option<String>,

@@ -3,6 +3,7 @@
 
 mod account_sync;
 mod attachments;
+mod audit_people;
 mod bad_forms;
 mod broken_rows;
 mod classify;

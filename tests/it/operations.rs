@@ -26,7 +26,7 @@ async fn used() -> (TestEnv, Daemon, Vec<String>) {
     (env, daemon, ids)
 }
 
-async fn breaches(daemon: &Daemon) -> Vec<(String, String)> {
+pub(crate) async fn breaches(daemon: &Daemon) -> Vec<(String, String)> {
     let (status, audit) = daemon.get("/v1/audit").await;
     assert_eq!(status, 200, "{audit}");
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -36,7 +36,7 @@ async fn breaches(daemon: &Daemon) -> Vec<(String, String)> {
 }
 
 /// Changes the queue as another program can.
-fn tamper(env: &TestEnv, sql: &str) {
+pub(crate) fn tamper(env: &TestEnv, sql: &str) {
     let connection = rusqlite::Connection::open(env.database()).expect("the queue");
     connection.busy_timeout(std::time::Duration::from_secs(5)).expect("busy timeout");
     connection.execute(sql, []).unwrap_or_else(|error| panic!("{sql}: {error}"));
