@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::message::{ChatId, Extras, InboxId, Target, UserId};
 use super::outcome::{DownCause, Hold, ProviderError};
@@ -39,6 +39,18 @@ pub struct ProviderTime {
     pub earliest: Timestamp,
     /// Upper bound.
     pub latest: Timestamp,
+}
+
+impl ProviderTime {
+    /// Converts a time of the provider's to our clock, which shows `now`. If the clocks do not differ, it stays the
+    /// same; otherwise it is, if in doubt, a later one. What the provider dates into the future was now.
+    pub fn by_our_clock(self, at: Timestamp, now: Timestamp) -> Timestamp {
+        if self.earliest <= now && now < self.latest {
+            return at.min(now);
+        }
+        let ago = self.earliest.duration_since(at).max(SignedDuration::ZERO);
+        super::whole_milliseconds(now.checked_sub(ago).unwrap_or(now))
+    }
 }
 
 /// A message as shown in a chat.
@@ -144,4 +156,29 @@ pub struct Unread {
     pub down: Option<DownCause>,
     /// Set if the next call must wait.
     pub hold: Option<Hold>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_the_provider_is_as_long_ago_by_our_clock() {
+        let at = |text: &str| -> Timestamp { text.parse().unwrap() };
+        let theirs =
+            ProviderTime { earliest: at("2026-11-30T23:00:00Z"), latest: at("2026-11-30T23:00:01Z") };
+        let sent = at("2026-11-30T22:58:29.138Z");
+        // The clocks agree, ours is two days ahead, ours is behind.
+        assert_eq!(theirs.by_our_clock(sent, at("2026-11-30T23:00:00.600Z")), sent);
+        let ahead = theirs.by_our_clock(sent, at("2026-12-02T23:00:00.600Z"));
+        assert_eq!(ahead, at("2026-12-02T22:58:29.738Z"));
+        assert_eq!(theirs.by_our_clock(sent, at("2026-11-30T22:30:00Z")), at("2026-11-30T22:28:29.138Z"));
+        // What is dated into the future was now.
+        let now = at("2026-11-30T23:00:00.600Z");
+        assert_eq!(theirs.by_our_clock(at("2026-12-24T00:00:00Z"), now), now);
+        assert_eq!(
+            theirs.by_our_clock(at("2026-12-24T00:00:00Z"), at("2027-01-01T00:00:00Z")),
+            at("2027-01-01T00:00:00Z")
+        );
+    }
 }

@@ -269,7 +269,9 @@ async fn judge(
     }
     let verdict = match step {
         NextStep::Sent { chat_id, message_ids, at } => {
-            ReconciledAs::Sent { chat_id, message_ids, sent_at: at }
+            let here = shared.clock.now();
+            let sent_at = shared.provider.time().map_or(at.min(here), |time| time.by_our_clock(at, here));
+            ReconciledAs::Sent { chat_id, message_ids, sent_at }
         }
         NextStep::Again { reconcile_at, counts } => ReconciledAs::Again { reconcile_at, counts },
         NextStep::Queue => ReconciledAs::Queued,

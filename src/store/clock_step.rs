@@ -198,11 +198,10 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
             &["reconcile_at"],
             "state = 'uncertain' AND reconcile_at IS NOT NULL",
         ),
-        // If evidence settled the message, the time is the provider's.
         (
             "messages",
             &["sent_at"],
-            "settled_by IN ('answer', 'person') AND seq IN (SELECT t.seq FROM attempts t WHERE t.started_at >= ?2)",
+            "sent_at IS NOT NULL AND seq IN (SELECT t.seq FROM attempts t WHERE t.started_at >= ?2)",
         ),
         ("attempts", &["started_at", "ended_at"], "started_at >= ?2"),
         (

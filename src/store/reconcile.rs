@@ -84,7 +84,7 @@ pub enum ReconciledAs {
         chat_id: ChatId,
         /// Its ids there.
         message_ids: Vec<String>,
-        /// Its date, by the provider's clock.
+        /// Its date there, by our clock.
         sent_at: Timestamp,
     },
     /// Reconcile again later.

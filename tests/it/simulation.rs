@@ -3,8 +3,8 @@
 //! (P1 to P6).
 //!
 //! `scenario.rs` draws what happens, `life.rs` runs one process until it ends, `carrier.rs` and `reads.rs` are the
-//! network, `stop.rs` stops a run at one of its calls, `acts.rs` are producers and operators, `people.rs` those who
-//! write by hand at the same time, `truth.rs` compares `explain` with the engine, `checkers.rs` are the checkers, one
+//! network, `stop.rs` stops a run at one of its calls, `acts.rs` are producers and operators, `sequences.rs` campaigns
+//! with steps, `people.rs` those who write by hand at the same time, `truth.rs` compares `explain` with the engine, `checkers.rs` are the checkers, one
 //! for each promise. A seed that fails is printed with the command that replays it:
 //!
 //!     OUTBOXD_SIM_SEED=42 cargo test --test it simulation
@@ -18,6 +18,7 @@ pub(crate) mod life;
 mod people;
 mod reads;
 mod scenario;
+mod sequences;
 pub(crate) mod stop;
 mod truth;
 

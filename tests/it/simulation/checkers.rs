@@ -10,6 +10,7 @@ use rusqlite::Connection;
 
 use super::carrier::Left;
 use super::life::Universe;
+use super::sequences::{AskedStep, StopNote};
 
 /// A pause that was requested and acknowledged.
 #[derive(Debug, Clone)]
@@ -45,6 +46,12 @@ pub(crate) struct Notes {
     pub(crate) pauses: Vec<Pause>,
     /// When the wall clock was set forward, and by how much.
     pub(crate) forward: Vec<(Duration, Duration)>,
+    /// When the wall clock was set.
+    pub(crate) sets: Vec<Duration>,
+    /// The steps of campaigns.
+    pub(crate) steps: Vec<AskedStep>,
+    /// Stops and holds.
+    pub(crate) stopped: Vec<StopNote>,
     /// Account, window, and the most sends in any such window.
     pub(crate) caps: Vec<(String, Duration, usize)>,
     /// Account, and its hours on every day.
@@ -66,7 +73,7 @@ struct Row {
 }
 
 /// Tolerance: stored times are in whole milliseconds, also after the wall clock was set many times.
-const ROUNDING: Duration = Duration::from_millis(100);
+pub(super) const ROUNDING: Duration = Duration::from_millis(100);
 
 /// SQL for the content of a message `m` that a delivery shows: its text, its quote, what it forwards, its files, and
 /// the members of its group.
@@ -91,12 +98,12 @@ type Judge<'a> = fn(&Evidence<'a>) -> Vec<String>;
 
 /// Everything that the checkers read.
 pub(crate) struct Evidence<'a> {
-    universe: &'a Universe,
-    notes: &'a Notes,
-    sql: Connection,
+    pub(super) universe: &'a Universe,
+    pub(super) notes: &'a Notes,
+    pub(super) sql: Connection,
     rows: HashMap<String, Row>,
-    deliveries: Vec<Delivery>,
-    left: Vec<Left>,
+    pub(super) deliveries: Vec<Delivery>,
+    pub(super) left: Vec<Left>,
 }
 
 impl<'a> Evidence<'a> {
@@ -110,12 +117,13 @@ impl<'a> Evidence<'a> {
 
     /// Returns everything that is wrong, with the promise that it breaks.
     pub(crate) fn wrongs(&self) -> Vec<String> {
-        let judges: [(&str, Judge<'a>); 6] = [
+        let judges: [(&str, Judge<'a>); 7] = [
             ("P1", Self::p1_nothing_accepted_is_lost),
             ("P2", Self::p2_nothing_is_sent_twice),
             ("P3", Self::p3_never_too_fast),
             ("P4", Self::p4_never_outside_the_limits),
             ("P5", Self::p5_never_after_stop),
+            ("steps", Self::steps_keep_their_order),
             ("P6", Self::p6_always_explained),
         ];
         let said = judges.into_iter().flat_map(|(promise, judge)| {
@@ -241,7 +249,7 @@ impl<'a> Evidence<'a> {
         wrong
     }
 
-    fn policy(&self, account: &str) -> &outboxd::domain::policy::Policy {
+    pub(super) fn policy(&self, account: &str) -> &outboxd::domain::policy::Policy {
         self.universe.policies.of(&outboxd::domain::message::AccountId::new(account))
     }
 

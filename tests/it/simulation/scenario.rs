@@ -22,6 +22,7 @@ use super::carrier::{Fate, FaultPlan, With};
 use super::checkers::{Evidence, Notes};
 use super::life::{Life, Universe};
 use super::people::Hand;
+use super::sequences;
 use crate::engine_pace::bench::policy;
 use crate::engine_pace::time::seconds;
 use crate::queue::{account, at, keyed, to_chat, to_user};
@@ -46,6 +47,7 @@ pub(super) struct Told {
     pub(super) resends: u64,
     pub(super) cooldowns: u64,
     pub(super) by_hand: u64,
+    pub(super) steps: u64,
 }
 
 impl Told {
@@ -64,6 +66,7 @@ impl Told {
             (&mut self.resends, other.resends),
             (&mut self.cooldowns, other.cooldowns),
             (&mut self.by_hand, other.by_hand),
+            (&mut self.steps, other.steps),
         ];
         pairs.into_iter().for_each(|(sum, one)| *sum += one);
     }
@@ -183,6 +186,8 @@ struct Teller {
     numbered: u64,
     /// Whether messages belong to one of 200 campaigns, with dates and priorities of their own.
     many_campaigns: bool,
+    /// Whether campaigns have steps.
+    has_steps: bool,
     told: Told,
 }
 
@@ -198,6 +203,11 @@ pub(super) fn tell(seed: u64) -> Told {
     if many_campaigns {
         default.order.per_recipient = seconds(3600);
     }
+    // Another seed in ten has campaigns with steps, in zones whose clocks change.
+    let has_steps = seed % 10 == 7;
+    if has_steps {
+        default.zone = sequences::zone(1);
+    }
     let mut careful = default.clone();
     careful.reconcile.absent = Absent::Review;
     // One account has caps, one works by day on some seeds, one has no limits.
@@ -210,12 +220,15 @@ pub(super) fn tell(seed: u64) -> Told {
         careful.calendar = Some(Calendar { week, ..Calendar::always() });
         hours.push(("acc_2".to_owned(), 8..20));
     }
+    if has_steps {
+        (capped.zone, careful.zone) = (sequences::zone(0), sequences::zone(2));
+    }
     let accounts = HashMap::from([(account("0"), capped), (account("2"), careful)]);
     let universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
     let caps = vec![("acc_0".to_owned(), seconds(3600), 4), ("acc_0".to_owned(), seconds(DAY), 20)];
     let notes = Notes { caps, hours, ..Notes::default() };
     let (given, told) = (Vec::new(), Told::default());
-    let mut teller = Teller { seed, dice, notes, given, numbered: 0, many_campaigns, told };
+    let mut teller = Teller { seed, dice, notes, given, numbered: 0, many_campaigns, has_steps, told };
     if many_campaigns {
         teller.campaigns_begin(&universe);
     }
@@ -273,6 +286,9 @@ impl Teller {
     }
 
     async fn something_happens(&mut self, life: &mut Life<'_>) {
+        if self.has_steps && self.below(3) > 0 {
+            return sequences::happen(life, &mut self.notes, &mut self.dice).await;
+        }
         match self.below(12) {
             0..=4 => {
                 for _ in 0..self.dice.random_range(1..7) {
@@ -404,6 +420,7 @@ impl Teller {
     }
 
     fn note_step(&mut self, universe: &Universe, by: SignedDuration) {
+        self.notes.sets.push(universe.clock.monotonic());
         if let Ok(by) = Duration::try_from(by) {
             self.notes.forward.push((universe.clock.monotonic(), by));
         }
@@ -446,8 +463,14 @@ impl Teller {
             for account in [None, Some("acc_0"), Some("acc_1"), Some("acc_2")] {
                 acts::resume(life, &mut self.notes, account).await;
             }
+            if self.has_steps {
+                sequences::lift_all(life, &mut self.notes).await;
+            }
             acts::explain(life, &mut self.notes).await;
             let finished = acts::finish(life, seconds(1800), 1200).await;
+            if self.has_steps {
+                sequences::audit(life, &mut self.notes).await;
+            }
             life.stop(seconds(30)).await;
             finished
         });
@@ -475,6 +498,7 @@ impl Teller {
         self.told.deliveries = universe.carrier.world.delivered_count() as u64;
         self.told.calls = universe.carrier.left().len() as u64;
         self.told.by_hand = universe.carrier.by_hand();
+        self.told.steps = count("count(*) FROM messages WHERE step > 1 AND state = 'sent'");
         self.told
     }
 }
