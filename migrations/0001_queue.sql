@@ -207,6 +207,8 @@ CREATE TABLE messages (
   run          INTEGER,               -- the daemon's run that admitted it; NULL until then
   held_at      TEXT,                  -- queued: held since then, until a person or a program releases it
   edits        INTEGER NOT NULL DEFAULT 0,  -- how often it was edited or moved; a send is of the last edit or of none
+  text_hash    TEXT,                  -- once its text is removed: SHA-256 of the trimmed text, which finds a repeat
+  pruned_at    TEXT,                  -- when its text, name, specifics, options and meta were removed
   revision     INTEGER NOT NULL DEFAULT 0,  -- the daemon increments it with each change; other programs do not
 
   CHECK (chat_id IS NOT NULL OR users_ids IS NOT NULL),
@@ -254,6 +256,10 @@ CREATE INDEX messages_by_time ON messages (created_at);
 -- The reasons that a list may look for, without those that every message has on its way.
 CREATE INDEX messages_by_reason ON messages (reason)
   WHERE reason NOT IN ('admission', 'turn', 'scheduled', 'in_flight', 'delivered');
+
+-- Finished messages that still have their text, in the order of arrival.
+CREATE INDEX messages_unpruned ON messages (pruned_at)
+  WHERE pruned_at IS NULL AND state IN ('sent', 'failed', 'cancelled', 'expired', 'rejected');
 
 -- The steps of a campaign for one person: each exists once, on whichever account.
 CREATE UNIQUE INDEX messages_steps ON messages (campaign, step_key, step) WHERE step_key IS NOT NULL AND state <> 'rejected';
@@ -480,6 +486,25 @@ CREATE TABLE blob_pieces (
   UNIQUE (sha256, piece)
 ) STRICT;
 
+-- Which messages still carry which files. A file that no message carries is removed.
+CREATE TABLE carried_files (
+  seq    INTEGER NOT NULL REFERENCES messages (seq),
+  sha256 TEXT NOT NULL,
+  PRIMARY KEY (seq, sha256)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX carried_files_by_file ON carried_files (sha256);
+CREATE TRIGGER messages_files_stored AFTER INSERT ON messages WHEN NEW.attachments IS NOT NULL AND NEW.state <> 'new'
+BEGIN
+  INSERT INTO carried_files (seq, sha256)
+  SELECT DISTINCT NEW.seq, json_extract(value, '$.sha256') FROM json_each(NEW.attachments) WHERE json_extract(value, '$.sha256') IS NOT NULL;
+END;
+CREATE TRIGGER messages_files_admitted AFTER UPDATE OF attachments ON messages
+WHEN NEW.attachments IS NOT NULL AND OLD.state = 'new' AND NEW.state <> 'rejected'
+BEGIN
+  INSERT INTO carried_files (seq, sha256)
+  SELECT DISTINCT NEW.seq, json_extract(value, '$.sha256') FROM json_each(NEW.attachments) WHERE json_extract(value, '$.sha256') IS NOT NULL;
+END;
+
 -- Every event, in order. The newest row is never deleted, so `seq` only grows; AUTOINCREMENT would guarantee the
 -- same, at the cost of one more page in every commit.
 CREATE TABLE events (
@@ -602,6 +627,10 @@ BEGIN
    WHERE NEW.held_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: edits belongs to the daemon; leave it out')
    WHERE NEW.edits IS NOT 0;
+  SELECT RAISE(ABORT, 'outboxd: text_hash belongs to the daemon; leave it out')
+   WHERE NEW.text_hash IS NOT NULL;
+  SELECT RAISE(ABORT, 'outboxd: pruned_at belongs to the daemon; leave it out')
+   WHERE NEW.pruned_at IS NOT NULL;
   SELECT RAISE(ABORT, 'outboxd: attempts belongs to the daemon; leave it out')
    WHERE NEW.attempts IS NOT 0;
   SELECT RAISE(ABORT, 'outboxd: retries belongs to the daemon; leave it out')
@@ -765,6 +794,12 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: a message cannot make this change of state; docs/lifecycle.md shows those it can');
 END;
 
+-- A message whose text is gone is never sent again.
+CREATE TRIGGER messages_pruned BEFORE UPDATE OF state ON messages
+WHEN OLD.pruned_at IS NOT NULL AND NEW.state <> OLD.state
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: the text of the message was removed, so its state no longer changes; INSERT a new message instead');
+END;
 CREATE TRIGGER messages_moved AFTER UPDATE OF state ON messages WHEN NEW.state <> OLD.state
 BEGIN
   INSERT INTO events (at, kind, account_id, message_id, reason, detail)
@@ -963,7 +998,7 @@ END;
 CREATE TRIGGER messages_update BEFORE UPDATE OF seq, id, account_id, chat_id, users_ids, inbox_id, "group", name, specifics,
   options, quote_id, attachments, forward, text, typing, not_before, expires_at, campaign, priority, urgent, ignore_hours,
   allow_repeat, allow_placeholders, stop_on_reply, needs, step, wait, meta, dedupe_key, state, reason, error, due_at, retry_at, reconcile_at, reads, resends, settled_by, route,
-  thread, lane, step_key, step_sent_at, wait_until, wait_held_at, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, held_at, edits, revision ON messages
+  thread, lane, step_key, step_sent_at, wait_until, wait_held_at, attempts, retries, sent_at, delivered_at, read_at, replied_at, provider_message_ids, created_at, updated_at, run, held_at, edits, text_hash, pruned_at, revision ON messages
 WHEN NEW.revision IS NOT OLD.revision + 1
 BEGIN
   SELECT RAISE(ABORT, 'outboxd: messages are changed by the daemon alone; use outboxd edit <id>, or outboxd cancel, move, priority, hold, release or retry, or INSERT INTO message_commands (docs/sql.md)');

@@ -5,6 +5,7 @@
 
 mod demo;
 mod demo_replies;
+mod housekeeping;
 mod limits;
 mod place;
 mod reload;
@@ -34,6 +35,7 @@ use crate::store::{Store, StoreOptions};
 use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
 use crate::{http, intake};
+use housekeeping::Housekeeping;
 use webhooks::WebhookListener;
 
 pub use crate::domain::parse_time;
@@ -60,6 +62,7 @@ pub struct Application {
     /// Runs if the configuration has an address for it.
     webhook_listener: Option<JoinHandle<()>>,
     interpreter: JoinHandle<()>,
+    housekeeping: JoinHandle<()>,
     /// Checks whether the intake still makes progress.
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
@@ -143,6 +146,18 @@ fn spawn_http(tasks: &Tasks, socket: Socket, state: Arc<AppState>, engine: Engin
     })
 }
 
+/// Removes what was kept long enough, until the engine stops.
+fn spawn_housekeeping(
+    tasks: &Tasks,
+    store: &Store,
+    engine: EngineHandle,
+    clock: &Arc<dyn Clock>,
+    settings: &Settings,
+) -> JoinHandle<()> {
+    let (store, clock, retention) = (store.clone(), Arc::clone(clock), settings.retention);
+    tasks.spawn("housekeeping", Housekeeping { store, engine, clock, retention }.run())
+}
+
 impl Application {
     /// Starts the daemon as `settings` describe, with the Unipile API that they name.
     ///
@@ -218,6 +233,7 @@ impl Application {
         let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands));
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
+        let housekeeping = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
         let webhook_listener = listener.map(|listener| listener.spawn(&tasks, engine.handle()));
         let socket_name = socket.name().clone();
         let http = spawn_http(&tasks, socket, Arc::clone(&state), engine.handle());
@@ -230,6 +246,7 @@ impl Application {
             intake,
             webhook_listener,
             interpreter,
+            housekeeping,
             intake_pulse,
             clock,
             recovered,
@@ -323,7 +340,7 @@ impl Application {
             () = closing => {}
             () = self.clock.sleep(CLOSING_REQUESTS) => tracing::warn!("requests that did not end were cut off"),
         }
-        let _ended_with_the_engine = (self.intake.await, self.interpreter.await);
+        let _ended_with_the_engine = (self.intake.await, self.interpreter.await, self.housekeeping.await);
         self.store.close(self.clock.now()).await.context("the queue could not note the end of this run")
     }
 }

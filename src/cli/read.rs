@@ -208,7 +208,10 @@ pub(super) fn shown(detail: &MessageDetail) -> String {
     let zone = times::zone(detail.zone.as_deref());
     let mut shown = facts(&detail.message, &zone);
     shown += "\ntext:\n";
-    shown += &render::text(detail.text.as_deref().unwrap_or("-"));
+    shown += &match detail.message.pruned_at {
+        Some(at) => format!("removed at {}\n", times::full_in(Some(at), &zone)),
+        None => render::text(detail.text.as_deref().unwrap_or("-")),
+    };
     shown += if detail.attempts.is_empty() { "\nattempts: none\n" } else { "\nattempts:\n" };
     for attempt in &detail.attempts {
         shown += &render::text(&attempt.line(&zone));

@@ -17,6 +17,7 @@ mod presets;
 mod problem;
 mod proxy;
 mod read;
+mod retention;
 mod secret;
 mod webhooks;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub policies: Policies,
     /// `[engine]`: sending, starting and stopping.
     pub engine: EngineSettings,
+    /// `[retention]`: how long what is finished is kept.
+    pub retention: RetentionSettings,
     /// `[log]`: level and format of the log.
     pub log: LogSettings,
     /// Computes an account's policy when its rules are changed while the daemon runs.
@@ -168,6 +171,17 @@ pub struct EngineSettings {
     pub stale_after: Option<Duration>,
     /// Seed of the random gaps; `None` draws one at each start.
     pub seed: Option<u64>,
+}
+
+/// `[retention]`; `None` keeps it for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// How long finished messages keep their texts, names, specifics and meta.
+    pub bodies: Option<Duration>,
+    /// How long finished messages keep their files.
+    pub files: Option<Duration>,
+    /// How long events are kept.
+    pub events: Option<Duration>,
 }
 
 /// `[log]`.
@@ -293,6 +307,8 @@ impl Settings {
 
     fn read(reader: &mut Reader<'_>, api_key: Option<SecretString>, proxies: &[(String, String)]) -> Self {
         let base_url = reader.base_url("unipile.base_url");
+        let policies = policies::read(reader);
+        let retention = retention::read(reader, &policies);
         Self {
             store: StoreSettings {
                 path: reader.database("store.path"),
@@ -331,7 +347,8 @@ impl Settings {
                 refresh: reader.timeout("accounts.refresh"),
             },
             resolve_people: reader.flag(reader.leaf("people.resolve")),
-            policies: policies::read(reader),
+            policies,
+            retention,
             engine: EngineSettings {
                 shutdown_grace: reader.timeout("engine.shutdown_grace"),
                 stale_after: reader

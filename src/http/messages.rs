@@ -58,7 +58,7 @@ pub(super) async fn detail(state: &AppState, mut message: MessageView) -> Result
     let wait_status = state.engine.explain(&message).await?.wait_status;
     let evidence = state.store.evidence(message.seq).await?;
     Ok(MessageDetail {
-        text: message.text.clone(),
+        text: message.text.clone().filter(|_| message.pruned_at.is_none()),
         zone: Some(render::zone(&state.engine.policy(&message.account.id).zone).to_owned()),
         attempts: attempts.into_iter().map(|attempt| render::attempt(attempt, &evidence)).collect(),
         evidence: evidence.iter().map(render::evidence).collect(),

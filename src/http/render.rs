@@ -105,6 +105,7 @@ pub(super) fn message(message: MessageView, wait: WaitStatus) -> Message {
         delivered_at: message.delivered_at.map(Time),
         read_at: message.read_at.map(Time),
         replied_at: message.replied_at.map(Time),
+        pruned_at: message.pruned_at.map(Time),
         settled_at: message.settled_by.as_ref().map(|_| message.updated_at.into()),
         settled_by: message.settled_by,
         reads: message.reads.into(),

@@ -14,7 +14,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::change::{Changed, Context, LOOK};
 use super::rows::{self, Result};
-use super::{Store, edit, hold, retry, withdraw};
+use super::{Store, edit, hold, prune, retry, withdraw};
 use crate::domain::command::{Command, Instruction};
 use crate::domain::field_error::FieldError;
 use crate::domain::message::{AccountId, MessageId};
@@ -116,6 +116,11 @@ pub(super) async fn carry_out(
         return Ok(Commanded::Unchanged(state));
     }
     if let Some(refusal) = command.refused_in(state) {
+        return Ok(Commanded::Refused { state, errors: vec![refusal], existing: None });
+    }
+    if matches!(command, Command::Retry | Command::Edit(_))
+        && let Some(refusal) = prune::is_pruned(connection, &row).await?
+    {
         return Ok(Commanded::Refused { state, errors: vec![refusal], existing: None });
     }
     let changed = match command {

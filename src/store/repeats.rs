@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use sqlx::{Row, SqliteConnection};
 
 use super::rows::{self, Result};
@@ -13,6 +14,12 @@ use crate::domain::message::{MessageId, NewMessage, Seq};
 
 /// White space that is trimmed from a text before it is compared, here and in [`REPEATS`].
 const WHITE_SPACE: [char; 5] = [' ', '\t', '\n', '\r', '\u{a0}'];
+
+/// Returns the hash that stands for a text once the text is removed.
+pub(super) fn text_hash(text: &str) -> String {
+    let hash = Sha256::digest(text.trim_matches(WHITE_SPACE));
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// A message to search for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +56,7 @@ pub(super) enum Repeated {
 
 pub(super) const REPEATS: &str = "SELECT j.key, r.id FROM jsonb_each(?1) AS j CROSS JOIN messages AS r INDEXED BY messages_person \
        ON r.account_id = j.value ->> 0 AND r.thread = j.value ->> 1 AND r.users_ids IS NOT NULL \
-     WHERE trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = j.value ->> 2 AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
+     WHERE iif(r.text_hash IS NULL, trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = j.value ->> 2, r.text_hash = j.value ->> 4) AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
        AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent')";
 
 /// Returns another message than `seq` that starts a chat with the same person with the same text.
@@ -60,10 +67,10 @@ pub(super) async fn other(
 ) -> Result<Option<MessageId>> {
     const OTHER: &str = "SELECT r.id FROM messages AS r INDEXED BY messages_person \
          WHERE r.account_id = ?1 AND r.thread = ?2 AND r.users_ids IS NOT NULL AND r.seq <> ?4 \
-           AND trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = ?3 \
+           AND iif(r.text_hash IS NULL, trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = ?3, r.text_hash = ?5) \
            AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent') LIMIT 1";
     let query = sqlx::query(OTHER).bind(&sought.account_id).bind(&sought.thread).bind(&sought.text);
-    let found = query.bind(seq.0).fetch_optional(connection).await?;
+    let found = query.bind(seq.0).bind(text_hash(&sought.text)).fetch_optional(connection).await?;
     found.map(|row| rows::message_id(&row, "id")).transpose()
 }
 
@@ -88,7 +95,7 @@ pub(super) async fn find(
                 seen.insert((account_id, thread, text), (place, dedupe_key));
             }
         }
-        document.push(json!([account_id, thread, text, dedupe_key]));
+        document.push(json!([account_id, thread, text, dedupe_key, text_hash(text)]));
         places.push(place);
     }
     if document.is_empty() {

@@ -66,6 +66,8 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
 /// itself identifies it from now on.
 pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
     let mut connection = options(path).connect().await?;
+    // Only before the first page is written; `prune.rs` gives free pages back.
+    sqlx::query("PRAGMA auto_vacuum = INCREMENTAL").execute(&mut connection).await?;
     // A pragma takes no bound parameter.
     let sql = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
     sqlx::query(sql).execute(&mut connection).await?;
@@ -79,6 +81,8 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        // What is deleted is overwritten in its page.
+        .pragma("secure_delete", "FAST")
         .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
         .connect()
         .await?;

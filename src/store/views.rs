@@ -45,6 +45,8 @@ pub struct MessageView {
     pub forward: Option<serde_json::Value>,
     /// Its attachments, without their bytes.
     pub attachments: Option<serde_json::Value>,
+    /// When its text was removed because it was finished for long, or its person was erased.
+    pub pruned_at: Option<Timestamp>,
     /// Its text; `None` in lists.
     pub text: Option<String>,
     /// Its own setting for the typing indicator.
@@ -116,7 +118,7 @@ fn select(text: &str, queue_position: &str) -> String {
     const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
     format!(
-        "SELECT m.seq, m.id, {target}, {text} AS text, m.typing, m.not_before, m.expires_at, \
+        "SELECT m.seq, m.id, {target}, {text} AS text, m.pruned_at, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.needs, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, m.held_at IS NOT NULL AS held, h.id AS holder_id, h.state AS holder_state, \
            coalesce(h.retry_at, h.reconcile_at) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
@@ -206,6 +208,7 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
             StateName::New | StateName::Rejected => None,
             _ => rows::shown_json(row, "attachments")?,
         },
+        pruned_at: rows::time(row, "pruned_at")?,
         text: rows::shown_text(row, "text")?,
         typing: row.try_get("typing")?,
         not_before: rows::time(row, "not_before")?,

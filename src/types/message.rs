@@ -207,6 +207,8 @@ pub struct Message {
     pub delivered_at: Option<Time>,
     pub read_at: Option<Time>,
     pub replied_at: Option<Time>,
+    /// When its text, name, specifics and meta were removed.
+    pub pruned_at: Option<Time>,
     /// What confirmed the send: `answer`, `evidence` or `person`.
     pub settled_by: Option<String>,
     pub settled_at: Option<Time>,

@@ -77,6 +77,7 @@ fn the_built_in_file_holds_the_defaults() {
         resolve_people,
         policies,
         engine,
+        retention,
         log,
         policy_book: _,
     } = defaults().settings;
@@ -94,6 +95,8 @@ fn the_built_in_file_holds_the_defaults() {
     assert!(!resolve_people);
     assert_eq!((limits.attachment_bytes, attachments.roots.len()), (20 << 20, 0));
     assert_eq!((engine.shutdown_grace.as_secs(), engine.seed), (30, None));
+    let kept = [retention.bodies, retention.files, retention.events];
+    assert_eq!(kept.map(|kept| kept.map_or(0, |kept| kept.as_secs() / 86_400)), [90; 3]);
     assert_eq!((log.level.as_str(), log.format), ("info", LogFormat::Auto));
 
     let policy = policies.default;

@@ -52,6 +52,7 @@ mod reconcile;
 mod replies;
 mod resolving;
 mod restored;
+mod retention;
 mod sandbox;
 mod selection;
 mod simulation;

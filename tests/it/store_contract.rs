@@ -41,6 +41,8 @@ const DAEMONS: &[&str] = &[
     "wait_until",
     "wait_held_at",
     "held_at",
+    "text_hash",
+    "pruned_at",
     "sent_at",
     "delivered_at",
     "read_at",

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 10] = [
+const TASKS: [&str; 11] = [
     "writer",
     "checkpointer",
     "reader",
@@ -22,6 +22,7 @@ const TASKS: [&str; 10] = [
     "HTTP server",
     "webhook listener",
     "webhook interpreter",
+    "housekeeping",
 ];
 
 /// An environment whose daemon has every task.
