@@ -32,7 +32,8 @@ CREATE TABLE daemon (
   written_at     TEXT,                -- last attempt to test whether the queue can be written
   queue_id       TEXT,                -- shared by the copies of this queue
   restored_at    TEXT,                -- it is a copy or a restored backup: nothing is sent until it is released
-  restored_why   TEXT
+  restored_why   TEXT,
+  erase_salt     TEXT                 -- salt of the hashes in `erased`, once a person was erased
 ) STRICT;
 INSERT INTO daemon (id) VALUES (1);
 
@@ -388,6 +389,12 @@ CREATE TABLE stops (
   UNIQUE (scope, key, account_id, reason),
   CHECK (reason <> 'suppressed' OR until IS NULL)
 ) STRICT;
+
+-- People who were erased and must never be written to again: salted SHA-256 of user ids, public names and chats.
+CREATE TABLE erased (
+  hash TEXT PRIMARY KEY,
+  at   TEXT NOT NULL                  -- when the person was erased
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX stops_suppressed ON stops (reason) WHERE reason = 'suppressed';
 

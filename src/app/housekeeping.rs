@@ -1,4 +1,4 @@
-//! Housekeeping: removes what is kept long enough (`[retention]`) at the start and every hour, beside sending.
+//! Housekeeping: removes what is kept long enough (`[retention]`) at the start and every hour, while sending goes on.
 //!
 //! It works in small transactions and rests between two of them, so that the writer is never held up and the disk is
 //! mostly left to the sender.

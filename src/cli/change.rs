@@ -374,7 +374,7 @@ fn refused(answer: &BulkAnswer) -> Exit {
 }
 
 /// Asks on a terminal; a script must pass `--yes`.
-fn confirmed(will: &str) -> Result<bool, Failure> {
+pub(super) fn confirmed(will: &str) -> Result<bool, Failure> {
     if !std::io::stdin().is_terminal() {
         let told = "nothing was changed, because this is not a terminal and nothing can be asked: add --yes to do it";
         return Err(Failure::usage(format!("{will}; {told}")));

@@ -94,6 +94,8 @@ enum Verb {
     Show(read::One),
     /// Show everything about one person: what is known, queued, sent and stopped, over all accounts
     Person(person::Person),
+    /// Remove everything about one person, cancel what is queued, and never write to them again
+    Erase(person::Erase),
     /// Show why a message waits or stopped, and until when
     Explain(read::One),
     /// Forecast when the queue will be sent, and what limits each day
@@ -175,6 +177,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::List(list) => read::list(&globals.client()?, list).await,
         Verb::Export(export) => export::export(&globals.client()?, export).await,
         Verb::Show(one) => read::show(&globals.client()?, one).await,
+        Verb::Erase(erase) => person::erase(&globals.client()?, erase).await,
         Verb::Person(person) => person::person(&globals.client()?, person).await,
         Verb::Explain(one) => explain::explain(&globals.client()?, one).await,
         Verb::Forecast(forecast) => forecast::forecast(&globals.client()?, forecast).await,

@@ -2,11 +2,12 @@
 
 use clap::Args;
 
+use super::change::confirmed;
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
 use super::{Json, read, render};
-use crate::types::person::{Person as Shown, PersonOnAccount};
+use crate::types::person::{EraseRequest, Erased, Person as Shown, PersonOnAccount};
 use crate::types::stop::Stop;
 
 /// `outboxd person`.
@@ -29,7 +30,58 @@ pub(super) async fn person(client: &Client, person: Person) -> Result<Exit, Fail
     render::print(&shown(&answer.read()?, &times)).map(|()| Exit::Done)
 }
 
+/// `outboxd erase`.
+#[derive(Debug, Args)]
+pub(super) struct Erase {
+    /// User id, public name or address of the profile
+    #[arg(value_name = "USER")]
+    user: String,
+    /// Why; the event keeps it, so leave out names
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    /// Do it without asking
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// Erases a person. Exit code 6 if something is left because it is not settled.
+pub(super) async fn erase(client: &Client, erase: Erase) -> Result<Exit, Failure> {
+    let will = "every text, name and file of this person would be removed for good, what is queued cancelled, and \
+                nothing ever sent to them again";
+    if !erase.yes && !confirmed(will)? {
+        render::note("nothing was changed");
+        return Ok(Exit::Refused);
+    }
+    let request = EraseRequest { note: erase.note };
+    let answer = client.post(&format!("/v1/people/{}/erase", segment(&erase.user)), &request).await?;
+    if erase.json.json {
+        return answer.pass_on();
+    }
+    render::print(&erased(&answer.read()?)).map(|()| Exit::Done)
+}
+
+fn erased(erased: &Erased) -> String {
+    let mut said = format!(
+        "erased: {} messages ({} of them were queued and are cancelled), {} files,\nwhat {} accounts knew, {} records of replies, {} stops; nothing is ever sent to them again\n",
+        erased.messages, erased.cancelled, erased.files, erased.accounts, erased.inbound, erased.stops
+    );
+    if !erased.unsettled.is_empty() {
+        said += "not settled, so nothing of these was removed:\n";
+        for id in &erased.unsettled {
+            said += &render::text(id);
+        }
+        said += "wait until they are, or decide with `outboxd review`; then erase again\n";
+    }
+    said
+}
+
 fn shown(person: &Shown, times: &Times) -> String {
+    if let Some(at) = person.erased_at {
+        let at = times.show(Some(at));
+        return format!("erased at {at}: only a hash is left, and nothing is ever sent to them\n");
+    }
     let facts = [
         ("id", Some(person.id.clone())),
         ("name", person.name.clone()),

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::client::{Client, parse_id, problem};
+use super::client::{Client, parse_id, problem, segment};
 use super::exit::{Exit, Failure};
 use super::stop;
 use super::{Json, files, render};
 use crate::types::Page;
+use crate::types::person::Person;
 use crate::types::stop::{Lifted, Stop, StopBatch, StopRequest};
 
 /// Rows of a file per request.
@@ -176,6 +177,9 @@ async fn check_user(client: &Client, check: Check) -> Result<Exit, Failure> {
     let query = [("scope", "person"), ("reason", "suppressed"), ("key", check.user.as_str())];
     let answer = client.get("/v1/stops", &query).await?;
     let page: Page<Stop> = answer.read()?;
+    // Of an erased person there is only a hash, and no entry.
+    let person = client.get(&format!("/v1/people/{}", segment(&check.user)), &[]).await?;
+    let is_erased = person.read::<Person>().is_ok_and(|person| person.erased_at.is_some());
     if check.json.json {
         render::json(&answer.body)?;
     } else {
@@ -185,10 +189,13 @@ async fn check_user(client: &Client, check: Check) -> Result<Exit, Failure> {
                 let on = found.account_id.as_deref().unwrap_or("every account");
                 render::print(&format!("{name} is suppressed on {}\n", render::line(on)))?;
             }
+            None if is_erased => {
+                render::print(&format!("{name} was erased; nothing is ever sent to them\n"))?;
+            }
             None => render::print(&format!("{name} is not on the list\n"))?,
         }
     }
-    Ok(if page.data.is_empty() { Exit::NotFound } else { Exit::Done })
+    Ok(if page.data.is_empty() && !is_erased { Exit::NotFound } else { Exit::Done })
 }
 
 async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {

@@ -12,6 +12,7 @@ mod effective;
 mod keys;
 mod layers;
 mod limits;
+mod log_format;
 mod policies;
 mod presets;
 mod problem;
@@ -36,9 +37,11 @@ use keys::Keys;
 use read::Reader;
 
 pub use changes::Change;
+pub use log_format::{LogFormat, LogSettings};
 pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 pub use proxy::Proxy;
+pub use retention::RetentionSettings;
 
 /// All settings. `Debug` shows that there are secrets, but never the secrets.
 #[derive(Debug, Clone)]
@@ -171,54 +174,6 @@ pub struct EngineSettings {
     pub stale_after: Option<Duration>,
     /// Seed of the random gaps; `None` draws one at each start.
     pub seed: Option<u64>,
-}
-
-/// `[retention]`; `None` keeps it for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetentionSettings {
-    /// How long finished messages keep their texts, names, specifics and meta.
-    pub bodies: Option<Duration>,
-    /// How long finished messages keep their files.
-    pub files: Option<Duration>,
-    /// How long events are kept.
-    pub events: Option<Duration>,
-}
-
-/// `[log]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogSettings {
-    /// Filter for `tracing_subscriber::EnvFilter`, such as `info,outboxd::engine=debug`.
-    pub level: String,
-    /// Format and destination.
-    pub format: LogFormat,
-}
-
-/// Format and destination of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Human on a terminal, journald under systemd, JSON otherwise.
-    Auto,
-    /// Short lines on standard error.
-    Human,
-    /// One JSON object per line on standard error.
-    Json,
-    /// Structured fields in the system's journal.
-    Journald,
-}
-
-impl LogFormat {
-    /// All formats.
-    pub const ALL: [Self; 4] = [Self::Auto, Self::Human, Self::Json, Self::Journald];
-
-    /// Returns the word in the configuration file.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Human => "human",
-            Self::Json => "json",
-            Self::Journald => "journald",
-        }
-    }
 }
 
 /// Settings, and what an operator needs to know about them.

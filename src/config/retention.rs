@@ -5,10 +5,20 @@
 
 use std::time::Duration;
 
-use super::RetentionSettings;
 use super::read::Reader;
 use crate::domain::caps::Window;
 use crate::domain::policy::{Policies, Policy};
+
+/// `[retention]`; `None` keeps it for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetentionSettings {
+    /// How long finished messages keep their texts, names, specifics and meta.
+    pub bodies: Option<Duration>,
+    /// How long finished messages keep their files.
+    pub files: Option<Duration>,
+    /// How long events are kept.
+    pub events: Option<Duration>,
+}
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -4,18 +4,23 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 
-use super::body::Id;
+use super::body::{Id, Options};
 use super::error::ApiError;
-use super::{AppState, messages, stops};
+use super::{AppState, messages, stops, wire};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::ids;
 use crate::domain::person::Distance;
 use crate::domain::stop::StopScope;
 use crate::store::{self, MessageFilter, StopFilter};
-use crate::types::person::{Person, PersonOnAccount};
+use crate::types::person::{EraseRequest, Erased, Person, PersonOnAccount};
 
 /// Maximum number of messages, and of stops, that are shown with a person.
 const SHOWN: u32 = 50;
+
+/// Longest note, in characters.
+const LONGEST_NOTE: usize = 500;
 
 pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Result<Json<Person>, ApiError> {
     let keys = keys(&state, &id).await?;
@@ -26,7 +31,8 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
         let filter = StopFilter { scope, key, limit: SHOWN, ..StopFilter::default() };
         stops.extend(state.store.stops(&filter).await?.into_iter().map(stops::row));
     }
-    if accounts.is_empty() && stops.is_empty() {
+    let erased_at = state.store.erased_at(&keys).await?.map(Into::into);
+    if accounts.is_empty() && stops.is_empty() && erased_at.is_none() {
         return Err(ApiError::not_found("person", &id));
     }
     // The latest account to have heard of the person knows the names best.
@@ -41,10 +47,38 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
         public_identifier,
         profile_url: named.as_ref().and_then(|person| person.profile_url.clone()).or(of_url),
         name: named.and_then(|person| person.name),
+        erased_at,
         accounts: accounts.into_iter().map(on_account).collect(),
         stops,
         messages: page.data,
         next_cursor: page.next_cursor,
+    }))
+}
+
+/// Erases a person, even if the client hangs up.
+pub(super) async fn erase(
+    State(state): State<Arc<AppState>>,
+    Id(id): Id,
+    Options(body): Options,
+) -> Result<Json<Erased>, ApiError> {
+    let EraseRequest { note } = wire::options(&body)?;
+    if note.as_ref().is_some_and(|note| note.chars().count() > LONGEST_NOTE) {
+        let problem = format!("is longer than {LONGEST_NOTE} characters");
+        let refusal = FieldError::new(FieldErrorCode::TooLong, "note", problem, "shorten it");
+        return Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal));
+    }
+    let keys = keys(&state, &id).await?;
+    let now = state.engine.settled_now().await;
+    let work = Arc::clone(&state);
+    let erased = state.spawn_detached(async move { Ok(work.store.erase(keys, note, now).await?) }).await?;
+    Ok(Json(Erased {
+        messages: erased.messages,
+        cancelled: erased.cancelled,
+        files: erased.files,
+        accounts: erased.people,
+        inbound: erased.inbound,
+        stops: erased.stops,
+        unsettled: erased.unsettled.iter().map(ToString::to_string).collect(),
     }))
 }
 

@@ -15,7 +15,7 @@ use crate::types::explanation::Explanation;
 use crate::types::forecast::Forecast;
 use crate::types::message::{Batch, Cancelled, ListedMessage, MessageDetail, NewMessage, Stored};
 use crate::types::operations::{Audit, Backup, BackupRequest};
-use crate::types::person::Person;
+use crate::types::person::{EraseRequest, Erased, Person};
 use crate::types::policy::{AccountPolicy, Budget, PolicyChange};
 use crate::types::review::{Decided, DecisionForAllRequest, DecisionRequest};
 use crate::types::status::{Ability, Alive, Readiness, Status};
@@ -87,6 +87,10 @@ fn people_of() -> Vec<Route> {
         Route::new("GET /v1/people/{id}", get(people::show))
             .does("show_person", "Returns everything about a person.")
             .answers::<Person>(200),
+        Route::new("POST /v1/people/{id}/erase", post(people::erase))
+            .does("erase_person", "Erases a person and suppresses them for ever.")
+            .takes::<EraseRequest>()
+            .answers::<Erased>(200),
     ]
 }
 

@@ -10,7 +10,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::defer::{event, note_down};
 use super::rows::Result;
-use super::{Store, people, stops};
+use super::{Store, erased, people, stops};
 use crate::domain::account::Down;
 use crate::domain::heard::{Effect, Heard, HeardMessage, Meaning, News, Receipt};
 use crate::domain::message::{AccountId, ChatId};
@@ -142,6 +142,13 @@ async fn hear(
     now: Timestamp,
 ) -> Result<Consequences> {
     let Heard { account_id, news, person } = heard;
+    if let News::Message(message) = &news {
+        let chat = erased::chat_key(account_id.as_str(), message.chat_id.as_str());
+        // Nothing is kept of what an erased person writes.
+        if erased::is_erased(connection, message.sender_id.iter().cloned().chain([chat]).collect()).await? {
+            return Ok(Consequences { effect: Some(Effect::Nothing), ..Consequences::default() });
+        }
+    }
     let mut concerned = HashSet::new();
     if let Some(person) = &person {
         concerned = people::learn(connection, &account_id, person, None, now).await?;

@@ -267,7 +267,7 @@ async fn conflicts_of(
 ) -> Result<Vec<Option<Enqueued>>> {
     const SQL: &str = "SELECT m.dedupe_key, m.id, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.name, m.specifics, \
          m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, m.campaign, \
-         m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply, m.step, m.wait, m.meta, m.needs \
+         m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.stop_on_reply, m.step, m.wait, m.meta, m.needs, m.text_hash \
          FROM messages m WHERE m.dedupe_key IN (SELECT value FROM json_each(?1)) \
            AND m.state <> 'failed' AND m.state <> 'cancelled' AND m.state <> 'rejected'";
     let keys: Vec<&str> =
@@ -275,24 +275,24 @@ async fn conflicts_of(
     if keys.is_empty() {
         return Ok(vec![None; batch.rows.len()]);
     }
-    let mut known: HashMap<String, (MessageId, Option<NewMessage>)> = HashMap::new();
+    let mut known: HashMap<String, (MessageId, Option<NewMessage>, Option<String>)> = HashMap::new();
     for row in sqlx::query(SQL).bind(json!(keys).to_string()).fetch_all(connection).await? {
         let key: String = row.try_get("dedupe_key")?;
         // A rejected row may be unreadable; then nothing equals it.
         let message = stored_message(&row, &key).ok();
-        known.insert(key, (rows::message_id(&row, "id")?, message));
+        known.insert(key, (rows::message_id(&row, "id")?, message, row.try_get("text_hash")?));
     }
     let mut verdicts = Vec::with_capacity(batch.rows.len());
     for (id, message) in &batch.rows {
         let verdict = match &message.dedupe_key {
             None => None,
             Some(key) => match known.get(key) {
-                Some((existing, content)) if content.as_ref() == Some(message) => {
+                Some((existing, Some(content), hash)) if is_same(content, hash.as_deref(), message) => {
                     Some(Enqueued::Duplicate(*existing))
                 }
-                Some((existing, _)) => Some(Enqueued::Conflict(*existing)),
+                Some((existing, ..)) => Some(Enqueued::Conflict(*existing)),
                 None => {
-                    known.insert(key.clone(), (*id, Some(message.clone())));
+                    known.insert(key.clone(), (*id, Some(message.clone()), None));
                     None
                 }
             },
@@ -300,6 +300,18 @@ async fn conflicts_of(
         verdicts.push(verdict);
     }
     Ok(verdicts)
+}
+
+/// Returns whether a stored message is what `message` says. Of one whose text was removed, a hash of the text is left;
+/// its name, specifics and meta are not compared.
+fn is_same(stored: &NewMessage, hash: Option<&str>, message: &NewMessage) -> bool {
+    let Some(hash) = hash else { return stored == message };
+    let mut stored = stored.clone();
+    stored.text.clone_from(&message.text);
+    stored.meta.clone_from(&message.meta);
+    stored.extras.name.clone_from(&message.extras.name);
+    stored.extras.specifics.clone_from(&message.extras.specifics);
+    stored == *message && hash == repeats::text_hash(&message.text)
 }
 
 fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage> {

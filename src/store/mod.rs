@@ -26,6 +26,8 @@ mod clock_step;
 mod commands;
 mod defer;
 mod edit;
+mod erase;
+mod erased;
 mod error;
 mod external_insert;
 mod failpoints;
@@ -75,6 +77,7 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
 use sqlx::SqlitePool;
@@ -97,6 +100,7 @@ pub use checkpoint::WriteAheadLog;
 pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
 pub use commands::Commanded;
 pub use defer::InmailHold;
+pub use erase::Erased;
 pub use error::StoreError;
 pub use external_insert::{ExternalInsert, insert_from_outside};
 #[doc(hidden)]
@@ -212,6 +216,8 @@ struct Inner {
     tasks: Tasks,
     files: files::Files,
     is_new: bool,
+    /// Whether any person was erased.
+    any_erased: AtomicBool,
     /// Held until the last clone is dropped: no second daemon on this database. Closed after SQLite's descriptors.
     lock: lock::Lock,
 }
@@ -251,13 +257,15 @@ impl Store {
         let opened = opened.map_err(|source| StoreError::File { path: path.clone(), source })?;
         let files = files::Files::new(&options.path, &path, &opened, is_local);
         let readers = sqlite::open_readers(&path, options.readers).await?;
+        let any_erased = AtomicBool::new(erased::Salt::of(&readers).await?.is_some());
         let tasks = Tasks::default();
         let reader = reader::Reader::start(sqlite::open_reader(&path).await?, &tasks);
         let beside = sqlite::open_checkpointer(&path).await?;
         let database = path.clone();
         let writer =
             writer::Writer::start(connection, beside, run, Arc::clone(&mark), database, &tasks).await?;
-        let inner = Inner { path, readers, reader, writer, run, mark, tasks, files, is_new, lock };
+        let inner =
+            Inner { path, readers, reader, writer, run, mark, tasks, files, is_new, any_erased, lock };
         Ok(Self { inner: Arc::new(inner) })
     }
 

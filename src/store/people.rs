@@ -11,7 +11,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::rows::{self, Result, corrupt};
-use super::{Store, stops};
+use super::{Store, erased, stops};
 use crate::domain::ids;
 use crate::domain::message::{AccountId, ChatId, NewMessage, Target, UserId};
 use crate::domain::person::{Distance, Person};
@@ -143,6 +143,11 @@ pub(super) async fn learn(
          WHERE account_id = ?1 AND thread = 'user:' || ?2 AND state = 'queued' AND reason = 'not_connected'";
     const NAMED: &str = "SELECT EXISTS (SELECT 1 FROM stops WHERE scope = 'person' AND key = ?1)";
     const STOPS: &str = "SELECT id FROM stops WHERE scope = 'person' AND key = ?1";
+    let names = person.public_identifier.iter().map(|name| ids::named(name));
+    let keys = std::iter::once(person.user_id.as_str().to_owned()).chain(names).collect();
+    if erased::is_erased(connection, keys).await? {
+        return Ok(HashSet::new());
+    }
     let mut was_stopped = false;
     if let Some(name) = &person.public_identifier {
         was_stopped = sqlx::query_scalar(NAMED).bind(ids::named(name)).fetch_one(&mut *connection).await?;

@@ -1,6 +1,6 @@
 //! Removes what finished messages no longer need: texts, files, old events and commands that were carried out.
 //!
-//! Each method changes one page in one small transaction, so that sending goes on beside it; whoever calls sleeps
+//! Each method changes one page in one small transaction, so that sending goes on meanwhile; the caller sleeps
 //! between two pages. What the promises need stays: ids, times, states, attempts with their fingerprints, and a hash of
 //! the text by which a repeat is found.
 

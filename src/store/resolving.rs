@@ -12,7 +12,7 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use super::rows::{self, Result};
-use super::{Store, people};
+use super::{Store, erased, people};
 use crate::domain::caps::LEDGER_REACH;
 use crate::domain::message::{AccountId, UserId};
 use crate::domain::person::Person;
@@ -152,6 +152,7 @@ impl Store {
                         end_read(connection, read, "found").await?;
                     }
                     replace(connection, &account, &name, &person.user_id, now).await?;
+                    erased::cancel_for(connection, &account, person.user_id.as_str(), now).await?;
                     Ok(accounts)
                 })
             })

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 
+use super::erased::{self, Salt, chat_key};
 use super::rows::Result;
 use crate::domain::message::{AccountId, NewMessage, Target, UserId};
 
@@ -22,11 +23,20 @@ impl Recipients {
         };
         Self(json!([account.as_str(), people, chat_id]))
     }
+
+    /// Returns the keys under which an erased person is known.
+    fn keys(&self) -> Vec<String> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let mut keys: Vec<String> = self.0[1].as_array().into_iter().flatten().filter_map(text).collect();
+        let chat = text(&self.0[0]).zip(text(&self.0[2]));
+        keys.extend(chat.map(|(account, chat)| chat_key(&account, &chat)));
+        keys
+    }
 }
 
-/// Whether anything is suppressed at all; nearly always it is not.
-const ANY: &str =
-    "SELECT EXISTS (SELECT 1 FROM stops INDEXED BY stops_suppressed WHERE reason = 'suppressed')";
+/// Whether anything is suppressed at all, and the salt if any person was erased; nearly always there is neither.
+const ANY: &str = "SELECT EXISTS (SELECT 1 FROM stops INDEXED BY stops_suppressed WHERE reason = 'suppressed'), \
+       (SELECT erase_salt FROM daemon WHERE id = 1)";
 
 /// A message into a chat is for the person on its other side as well, if that is known.
 pub(super) const SUPPRESSED: &str = "SELECT j.key FROM jsonb_each(?1) AS j WHERE EXISTS ( \
@@ -46,11 +56,17 @@ pub(super) async fn find(
     connection: &mut SqliteConnection,
     rows: impl Iterator<Item = Recipients>,
 ) -> Result<HashSet<usize>> {
-    let any: bool = sqlx::query_scalar(ANY).fetch_one(&mut *connection).await?;
-    if !any {
+    let (any, salt): (bool, Option<String>) = sqlx::query_as(ANY).fetch_one(&mut *connection).await?;
+    if !any && salt.is_none() {
         return Ok(HashSet::new());
     }
-    let document = Value::Array(rows.map(|recipients| recipients.0).collect()).to_string();
+    let rows: Vec<Recipients> = rows.collect();
+    let mut found = match salt {
+        Some(salt) => erased::find(connection, &Salt(salt), rows.iter().map(Recipients::keys)).await?,
+        None => HashSet::new(),
+    };
+    let document = Value::Array(rows.into_iter().map(|recipients| recipients.0).collect()).to_string();
     let places: Vec<i64> = sqlx::query_scalar(SUPPRESSED).bind(document).fetch_all(connection).await?;
-    Ok(places.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
+    found.extend(places.into_iter().filter_map(|place| usize::try_from(place).ok()));
+    Ok(found)
 }

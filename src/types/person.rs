@@ -17,6 +17,8 @@ pub struct Person {
     pub public_identifier: Option<String>,
     pub profile_url: Option<String>,
     pub name: Option<String>,
+    /// When the person was erased: only a hash is left, and nothing is ever sent to them.
+    pub erased_at: Option<Time>,
     /// What each account has to do with the person.
     pub accounts: Vec<PersonOnAccount>,
     /// The stops of the person.
@@ -25,6 +27,34 @@ pub struct Person {
     pub messages: Vec<ListedMessage>,
     /// Null if `messages` has all; otherwise the cursor of the next page of `GET /v1/messages?person=…`.
     pub next_cursor: Option<String>,
+}
+
+/// How to erase a person.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EraseRequest {
+    /// Why; the event keeps it, so it should hold no names.
+    #[schema(max_length = 500)]
+    pub note: Option<String>,
+}
+
+/// What an erasure removed.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Erased {
+    /// Messages whose text, recipient, name, meta and files were removed.
+    pub messages: u64,
+    /// Those of them that were queued until now.
+    pub cancelled: u64,
+    /// Files that no other message carries.
+    pub files: u64,
+    /// Accounts that knew the person.
+    pub accounts: u64,
+    /// Records of what the person wrote.
+    pub inbound: u64,
+    /// Stops, which the erasure replaces.
+    pub stops: u64,
+    /// Messages that are on their way or uncertain: nothing of them was removed. Erase again when they are settled.
+    pub unsettled: Vec<String>,
 }
 
 /// What one account has to do with a person.

@@ -28,6 +28,7 @@ mod demo;
 mod door_cases;
 mod doors;
 mod engine_pace;
+mod erase;
 mod every_message;
 mod evidence;
 mod fault_matrix;

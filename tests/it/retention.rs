@@ -1,7 +1,8 @@
 //! What is kept how long: texts, files and events of finished messages are removed, what the promises need stays (P2).
 
 use outboxd::domain::attachment::Attachment;
-use outboxd::domain::message::{Extras, Inbox, NewMessage};
+use outboxd::domain::message::{ChatId, Extras, Inbox, NewMessage};
+use outboxd::domain::state::Settled;
 use outboxd::store::{EnqueueMode, Enqueued};
 use serde_json::json;
 
@@ -162,7 +163,8 @@ async fn a_daemon_removes_texts_and_still_finds_the_repeat() {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
     let message = json!({"account_id": "acc_1", "users_ids": "U1", "text": "hello once"}).to_string();
-    let sent = daemon.enqueue(&message).await;
+    let keyed = message.replace("\"text\"", "\"dedupe_key\":\"k1\",\"meta\":{\"row\":1},\"text\"");
+    let sent = daemon.enqueue(&keyed).await;
     daemon.becomes(&sent, "sent").await;
     daemon.post("/v1/pause", "").await;
     let other = json!({"account_id": "acc_1", "users_ids": "U2", "text": "hello U2"}).to_string();
@@ -186,6 +188,10 @@ async fn a_daemon_removes_texts_and_still_finds_the_repeat() {
 
     let (code, repeat) = daemon.post("/v1/messages", &message).await;
     assert_eq!((code, &repeat["error"]["code"]), (409, &json!("repeated_text")), "{repeat}");
+    let (code, duplicate) = daemon.post("/v1/messages", &keyed).await;
+    assert_eq!((code, &duplicate["id"]), (200, &json!(sent)), "{duplicate}");
+    let (code, conflict) = daemon.post("/v1/messages", &keyed.replace("hello once", "hello thrice")).await;
+    assert_eq!((code, &conflict["error"]["code"]), (409, &json!("dedupe_conflict")), "{conflict}");
     let another = message.replace("hello once", "hello twice");
     assert_eq!(daemon.post("/v1/messages", &another).await.0, 201);
     let (ok, said) = run(env.outboxd(&["retry", &dropped]), "");
@@ -209,4 +215,54 @@ fn a_time_shorter_than_a_window_is_refused() {
     let kept = load("OUTBOXD_RETENTION_EVENTS", "").expect("never").settings.retention;
     let ninety = std::time::Duration::from_secs(90 * 24 * 3600);
     assert_eq!((kept.bodies, kept.files, kept.events), (Some(ninety), Some(ninety), None));
+}
+
+/// Prints the size of a sent message before and after its text and events are removed, for docs/operations.md:
+/// `cargo test --test it the_size_of_a_sent_message -- --nocapture`.
+#[tokio::test]
+async fn the_size_of_a_sent_message_is_smaller_without_its_text_and_events() {
+    const MESSAGES: u64 = 500;
+    let queue = Queue::new().await;
+    let bytes = |file: &std::path::Path| std::fs::metadata(file).expect("a file").len();
+    let in_use = || {
+        let pages = "SELECT page_size * (page_count - freelist_count) FROM pragma_page_size, pragma_page_count, pragma_freelist_count";
+        queue.value(pages).parse::<u64>().expect("a number")
+    };
+    let empty = in_use();
+    for n in 0..MESSAGES {
+        let text = format!("{n}: {}", "a text of the usual length ".repeat(11));
+        let message = NewMessage {
+            meta: Some(json!({"row": n})),
+            ..to_user(&format!("ACoAAB{n:06}"), Inbox::OfPolicy)
+        };
+        let id = queue.enqueue(NewMessage { text, ..message }, at(1)).await;
+        let sent = Settled::Sent {
+            chat_id: Some(ChatId::new(format!("chat-{n:06}"))),
+            message_ids: vec![format!("provider-id-{n:06}")],
+            at: at(100),
+        };
+        queue.attempt(id, 1, sent).await;
+    }
+    let compact = async |name: &str| {
+        let path = queue.path().with_file_name(name);
+        queue.store.backup(&path, at(5)).await.expect("a backup");
+        bytes(&path) - empty
+    };
+    let before = [in_use() - empty, compact("before.db").await];
+    let old = format!(
+        "UPDATE messages SET revision = revision + 1, updated_at = '{OLD}', created_at = '{OLD}'; UPDATE events SET at = '{OLD}'"
+    );
+    queue.sql().execute_batch(&old).expect("aged");
+    let mut next = Some(0);
+    while let Some(after) = next {
+        next = queue.store.prune_bodies(at(0), after, at(10)).await.expect("pruned").next;
+    }
+    while queue.store.prune_events(at(0), at(10)).await.expect("pruned").next.is_some() {}
+    let after = [in_use() - empty, compact("after.db").await];
+    println!(
+        "bytes of a sent message in the queue and in a backup: {:?} before, {:?} after",
+        before.map(|all| all / MESSAGES),
+        after.map(|all| all / MESSAGES)
+    );
+    assert!(after[0] < before[0] && after[1] < before[1] * 3 / 4, "{before:?} {after:?}");
 }

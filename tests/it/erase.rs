@@ -1,0 +1,121 @@
+//! `outboxd erase`: a person is removed everywhere and never written to again, by any door (P5).
+
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, run, texts};
+
+/// A word of everything that is stored about the person.
+const WORDS: [&str; 6] = ["Jane", "jane-doe", "secret text", "jane@example.com", "U1", "asked by"];
+
+async fn enqueue(daemon: &Daemon, message: Value) -> String {
+    daemon.enqueue(&message.to_string()).await
+}
+
+/// Returns every table that still holds one of the words, with the word.
+fn left_over(env: &TestEnv) -> Vec<String> {
+    let tables = env.sql("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'");
+    let mut found = Vec::new();
+    for table in tables {
+        let columns = env.sql(&format!("SELECT name FROM pragma_table_xinfo('{table}')"));
+        for column in columns {
+            for word in WORDS {
+                let sql = format!(
+                    "SELECT '{table}.{column}: ' || \"{column}\" FROM \"{table}\" WHERE instr(CAST(\"{column}\" AS TEXT), '{word}') > 0"
+                );
+                found.extend(env.sql(&sql));
+            }
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_of_an_erased_person_and_no_door_lets_a_message_through() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let first = json!({"account_id": "acc_1", "users_ids": "U1", "text": "secret text 1",
+                       "meta": {"mail": "jane@example.com"}, "dedupe_key": "jane@example.com"});
+    let sent = enqueue(&daemon, first.clone()).await;
+    let chat = daemon.becomes(&sent, "sent").await["chat_id"].clone();
+    daemon.post("/v1/pause", "").await;
+    let queued =
+        enqueue(&daemon, json!({"account_id": "acc_1", "chat_id": chat, "text": "secret text 2"})).await;
+    let elsewhere =
+        enqueue(&daemon, json!({"account_id": "acc_2", "users_ids": "U1", "text": "secret text 3"})).await;
+    let another = enqueue(&daemon, json!({"account_id": "acc_1", "users_ids": "U2", "text": "to U2"})).await;
+    env.sql("INSERT INTO people (account_id, user_id, public_identifier, name, at) VALUES ('acc_1', 'U1', 'jane-doe', 'Jane', '2026-01-01T00:00:00.000Z') RETURNING 1 || ''");
+    env.sql(&format!("INSERT INTO inbound_messages VALUES ('acc_1', {chat}, 'm9', 'U1', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 'webhook', 'reply') RETURNING 1 || ''").replace('"', "'"));
+    daemon.post("/v1/stops", r#"{"scope": "person", "key": "U1", "note": "asked by Jane"}"#).await;
+    assert!(!left_over(&env).is_empty());
+
+    let (ok, said) = run(env.outboxd(&["erase", "U1"]), "");
+    assert!(!ok && said.contains("add --yes"), "{said}");
+    let (ok, said) = run(
+        env.outboxd(&["erase", "https://www.linkedin.com/in/jane-doe/", "--yes", "--note", "ticket 7"]),
+        "",
+    );
+    assert!(ok && said.contains("erased: 3 messages (2 of them were queued and are cancelled)"), "{said}");
+    assert!(said.contains("what 1 accounts knew, 1 records of replies, 1 stops"), "{said}");
+    assert_eq!(left_over(&env), Vec::<String>::new());
+    for id in [&queued, &elsewhere] {
+        assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "suppressed");
+    }
+    let events = env.sql("SELECT detail FROM events WHERE kind = 'person.erased'");
+    assert_eq!(events, ["3 messages, 0 files, 1 records of replies: ticket 7"]);
+    for name in ["U1", "jane-doe"] {
+        let (ok, said) = run(env.outboxd(&["person", name]), "");
+        assert!(ok && said.starts_with("erased at "), "{said}");
+    }
+
+    // By user, by name, by chat, in a group, by SQL, and again after a restart.
+    let daemon = {
+        daemon.stop().await;
+        env.serve().await
+    };
+    let to = |users: Value| json!({"account_id": "acc_3", "users_ids": users, "text": "again"});
+    let group = json!({"account_id": "acc_3", "users_ids": ["U3", "U1"], "name": "n", "text": "x"});
+    for refused in [to(json!("U1")), group, json!({"account_id": "acc_1", "chat_id": chat, "text": "x"})] {
+        let (code, answer) = daemon.post("/v1/messages", &refused.to_string()).await;
+        assert_eq!((code, &answer["error"]["code"]), (409, &json!("suppressed")), "{answer}");
+    }
+    let (_, batch) =
+        daemon.post("/v1/messages", &json!([to(json!("U1")), to(json!("U4"))]).to_string()).await;
+    assert_eq!((&batch["accepted"], &batch["refused"]), (&json!(1), &json!(1)), "{batch}");
+    let insert =
+        "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'U1', 'by SQL') RETURNING id";
+    assert_eq!(daemon.becomes(&env.sql(insert)[0], "rejected").await["reason"], "suppressed");
+    let (ok, said) = run(env.outboxd(&["retry", &queued]), "");
+    assert!(!ok && said.contains("text was removed"), "{said}");
+
+    daemon.post("/v1/resume", "").await;
+    daemon.becomes(&another, "sent").await;
+    let delivered = env.delivered(3).await;
+    let sent = texts(&delivered);
+    assert_eq!(
+        sent.iter().filter(|text| text.contains("secret") || text.contains("again")).count(),
+        2,
+        "{sent:?}"
+    );
+    let (ok, said) = run(env.outboxd(&["audit"]), "");
+    assert!(ok, "{said}");
+    daemon.stop().await;
+}
+
+/// The chat of a queued message turns out to be with an erased person: the intent is withdrawn.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_intent_for_an_erased_person_is_withdrawn() {
+    let env = TestEnv::new().await.hasty();
+    env.sandbox.world().add_chat_with_user("acc_1", "U1", "c1");
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let queued = enqueue(&daemon, json!({"account_id": "acc_1", "chat_id": "c1", "text": "into c1"})).await;
+    let (code, erased) = daemon.post("/v1/people/U1/erase", "{}").await;
+    assert_eq!((code, &erased["messages"]), (200, &json!(0)), "{erased}");
+    env.sql("INSERT INTO conversations VALUES ('acc_1', 'c1', 'U1', 'webhook', '2026-01-01T00:00:00.000Z') RETURNING 1 || ''");
+    daemon.post("/v1/resume", "").await;
+    assert_eq!(daemon.becomes(&queued, "cancelled").await["reason"], "suppressed");
+    assert_eq!(env.writes().len(), 0);
+    let (code, refused) = daemon.post("/v1/people/U1/erase", r#"{"nota": "x"}"#).await;
+    assert_eq!(code, 422, "{refused}");
+    daemon.stop().await;
+}
