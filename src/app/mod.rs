@@ -121,6 +121,15 @@ fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
     store.place_warnings().into_iter().chain(boot).collect()
 }
 
+/// Logs the warnings about the machine, and returns them behind the others.
+fn with_host_warnings(mut warnings: Vec<String>, store: &Store, clock: &dyn Clock) -> Vec<String> {
+    for warning in host_warnings(store, clock) {
+        tracing::warn!("{warning}");
+        warnings.push(warning);
+    }
+    warnings
+}
+
 /// Opens the queue, and adds a row for each account that the configuration names.
 async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store> {
     let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
@@ -194,11 +203,7 @@ impl Application {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let store = open_store(settings, clock.now()).await?;
-        let mut warnings = warnings;
-        for warning in host_warnings(&store, clock.as_ref()) {
-            tracing::warn!("{warning}");
-            warnings.push(warning);
-        }
+        let warnings = with_host_warnings(warnings, &store, clock.as_ref());
         // Before anything is sent: a daemon that cannot be reached must not start.
         let arrived = Arrived::default();
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;

@@ -29,6 +29,22 @@ fn left_over(env: &TestEnv) -> Vec<String> {
     found
 }
 
+/// Asks every door for a message to U1, who was erased, and queues one to U4.
+async fn no_door_is_open(env: &TestEnv, daemon: &Daemon, chat: &Value) {
+    let to = |users: Value| json!({"account_id": "acc_3", "users_ids": users, "text": "again"});
+    let group = json!({"account_id": "acc_3", "users_ids": ["U3", "U1"], "name": "n", "text": "x"});
+    for refused in [to(json!("U1")), group, json!({"account_id": "acc_1", "chat_id": chat, "text": "x"})] {
+        let (code, answer) = daemon.post("/v1/messages", &refused.to_string()).await;
+        assert_eq!((code, &answer["error"]["code"]), (409, &json!("suppressed")), "{answer}");
+    }
+    let (_, batch) =
+        daemon.post("/v1/messages", &json!([to(json!("U1")), to(json!("U4"))]).to_string()).await;
+    assert_eq!((&batch["accepted"], &batch["refused"]), (&json!(1), &json!(1)), "{batch}");
+    let insert =
+        "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'U1', 'by SQL') RETURNING id";
+    assert_eq!(daemon.becomes(&env.sql(insert)[0], "rejected").await["reason"], "suppressed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_of_an_erased_person_and_no_door_lets_a_message_through() {
     let env = TestEnv::new().await.hasty();
@@ -72,18 +88,7 @@ async fn nothing_is_left_of_an_erased_person_and_no_door_lets_a_message_through(
         daemon.stop().await;
         env.serve().await
     };
-    let to = |users: Value| json!({"account_id": "acc_3", "users_ids": users, "text": "again"});
-    let group = json!({"account_id": "acc_3", "users_ids": ["U3", "U1"], "name": "n", "text": "x"});
-    for refused in [to(json!("U1")), group, json!({"account_id": "acc_1", "chat_id": chat, "text": "x"})] {
-        let (code, answer) = daemon.post("/v1/messages", &refused.to_string()).await;
-        assert_eq!((code, &answer["error"]["code"]), (409, &json!("suppressed")), "{answer}");
-    }
-    let (_, batch) =
-        daemon.post("/v1/messages", &json!([to(json!("U1")), to(json!("U4"))]).to_string()).await;
-    assert_eq!((&batch["accepted"], &batch["refused"]), (&json!(1), &json!(1)), "{batch}");
-    let insert =
-        "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'U1', 'by SQL') RETURNING id";
-    assert_eq!(daemon.becomes(&env.sql(insert)[0], "rejected").await["reason"], "suppressed");
+    no_door_is_open(&env, &daemon, &chat).await;
     let (ok, said) = run(env.outboxd(&["retry", &queued]), "");
     assert!(!ok && said.contains("text was removed"), "{said}");
 
