@@ -262,9 +262,7 @@ impl Settings {
 
     fn read(reader: &mut Reader<'_>, api_key: Option<SecretString>, proxies: &[(String, String)]) -> Self {
         let base_url = reader.base_url("unipile.base_url");
-        let policies = policies::read(reader);
-        let retention = retention::read(reader, &policies);
-        Self {
+        let mut settings = Self {
             store: StoreSettings {
                 path: reader.database("store.path"),
                 readers: reader.count(reader.leaf("store.readers"), 1..=64),
@@ -302,8 +300,8 @@ impl Settings {
                 refresh: reader.timeout("accounts.refresh"),
             },
             resolve_people: reader.flag(reader.leaf("people.resolve")),
-            policies,
-            retention,
+            policies: policies::read(reader),
+            retention: RetentionSettings::default(),
             engine: EngineSettings {
                 shutdown_grace: reader.timeout("engine.shutdown_grace"),
                 stale_after: reader
@@ -316,7 +314,9 @@ impl Settings {
                 format: reader.log_format("log.format"),
             },
             policy_book: PolicyBook::new(reader.layers),
-        }
+        };
+        settings.retention = retention::read(reader, &settings.policies);
+        settings
     }
 
     /// Returns the API key, for callers that cannot work without it.

@@ -10,7 +10,7 @@ use crate::domain::caps::Window;
 use crate::domain::policy::{Policies, Policy};
 
 /// `[retention]`; `None` keeps it for ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RetentionSettings {
     /// How long finished messages keep their texts, names, specifics and meta.
     pub bodies: Option<Duration>,

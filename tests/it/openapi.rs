@@ -215,6 +215,7 @@ const ASKED: &[(&str, &str, &str)] = &[
     ("GET /v1/people/{id}", "u5", ""),
     ("GET /v1/people/{id}", "ACoA1", ""),
     ("GET /v1/people/{id}", "a%20b", ""),
+    ("POST /v1/people/{id}/erase", "ACoA9", r#"{"note": "x"}"#),
     ("POST /v1/go", "", r#"{"scope": "person", "key": "ACoA1"}"#),
     ("POST /v1/pause", "", r#"{"note": "lunch"}"#),
     ("GET /v1/messages/{id}/explain", "waiting", ""),
