@@ -328,6 +328,17 @@ CREATE TABLE webhooks (
 CREATE INDEX webhooks_waiting ON webhooks (seq) WHERE result IS NULL;
 CREATE INDEX webhooks_kinds ON webhooks (kind, received_at);
 
+-- The endpoint at Unipile that `outboxd webhook register` made. Its secret signs the webhooks; nothing shows or logs it.
+CREATE TABLE webhook_endpoints (
+  id            TEXT PRIMARY KEY,
+  url           TEXT NOT NULL,
+  events        TEXT NOT NULL CHECK (json_type(events) = 'array'),
+  account_ids   TEXT NOT NULL CHECK (json_type(account_ids) = 'array'),  -- empty: every account
+  secret        TEXT NOT NULL,
+  registered_at TEXT NOT NULL,
+  read_at       TEXT NOT NULL         -- when Unipile last told the secret
+) STRICT, WITHOUT ROWID;
+
 -- The messages of a person or a chat, over all accounts. A row that is not yet admitted has no thread.
 CREATE INDEX messages_by_thread ON messages (thread, account_id) WHERE thread IS NOT NULL;
 

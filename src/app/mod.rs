@@ -41,7 +41,7 @@ use webhooks::WebhookListener;
 pub use crate::domain::parse_time;
 pub use demo::{DemoOptions, demo};
 pub use demo_replies::demo_replies;
-pub use place::check_place;
+pub use place::{check_place, check_webhook_secret};
 pub use sandbox::sandbox;
 pub use serve::serve;
 
@@ -108,6 +108,7 @@ fn door_parts(
         policy_resolver: limits::policy_resolver(&settings.policy_book),
         dropped_log_lines: telemetry::dropped_lines,
         webhooks: listener.map(WebhookListener::webhooks),
+        webhook_events: settings.webhooks.events.clone(),
     }
 }
 
@@ -175,7 +176,7 @@ impl Application {
     pub async fn start(settings: &Settings, warnings: Vec<String>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let api_key = settings.require_api_key()?;
-        settings.require_webhook_secret()?;
+        place::check_webhook_secret(settings)?;
         settings.require_usable_proxy()?;
         if let Some(sentence) = settings.unipile.proxy.sentence() {
             tracing::info!("{sentence}");
@@ -239,7 +240,8 @@ impl Application {
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
         let housekeeping = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
-        let webhook_listener = listener.map(|listener| listener.spawn(&tasks, engine.handle()));
+        let webhook_listener =
+            listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));
         let socket_name = socket.name().clone();
         let http = spawn_http(&tasks, socket, Arc::clone(&state), engine.handle());
         Ok(Self {

@@ -27,6 +27,22 @@ pub fn check_place(settings: &Settings) -> Result<Option<String>, ConfigError> {
     }
 }
 
+/// Checks that a listener could verify webhooks; returns a warning if that depends on what the queue holds.
+///
+/// # Errors
+/// Returns an error if there is neither a secret nor a queue.
+pub fn check_webhook_secret(settings: &Settings) -> Result<Option<String>, ConfigError> {
+    match (settings.require_webhook_secret(), Store::exists(&settings.store.path)) {
+        (Ok(()), _) => Ok(None),
+        (Err(_), Ok(true)) => Ok(Some(
+            "webhooks.listen is set without a secret: `outboxd serve` starts only if `outboxd webhook register` has \
+             kept one in the queue"
+                .to_owned(),
+        )),
+        (Err(error), _) => Err(error),
+    }
+}
+
 /// Returns the configuration problem that `error` describes, if it is one.
 pub(super) fn refused(error: &StoreError) -> Option<ConfigError> {
     match error {

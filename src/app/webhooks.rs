@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
+use secrecy::SecretString;
 use tokio::task::JoinHandle;
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::engine::EngineHandle;
-use crate::inbound::{Arrived, Listener, ListenerError, WebhookParts, WebhookRules, Webhooks};
-use crate::store::Store;
+use crate::inbound::{Arrived, Listener, Secrets, WebhookParts, WebhookRules, Webhooks};
+use crate::store::{Store, StoreError};
 use crate::tasks::Tasks;
 
 /// A bound listener and the receiver behind it.
@@ -19,13 +21,21 @@ pub(super) struct WebhookListener {
 
 impl WebhookListener {
     /// Binds the configured address; `None` without one. Stored webhooks are reported to `arrived`.
+    ///
+    /// # Errors
+    /// Returns an error if there is neither a configured secret nor a registered endpoint, or if the address cannot be
+    /// bound.
     pub(super) async fn bind(
         settings: &Settings,
         store: &Store,
         clock: &Arc<dyn Clock>,
         arrived: &Arrived,
-    ) -> Result<Option<Self>, ListenerError> {
+    ) -> anyhow::Result<Option<Self>> {
         let Some(address) = settings.webhooks.listen else { return Ok(None) };
+        let registered = registered(store).await.context("cannot read the registered webhook endpoint")?;
+        if registered.is_empty() {
+            settings.require_webhook_secret()?;
+        }
         let listener = Listener::bind(address).await?;
         let webhooks = Webhooks::new(WebhookParts {
             store: store.clone(),
@@ -36,6 +46,7 @@ impl WebhookListener {
             body_bytes: settings.webhooks.body_bytes,
             connections: settings.webhooks.connections,
         });
+        webhooks.set_registered(registered);
         Ok(Some(Self { listener, webhooks }))
     }
 
@@ -44,12 +55,19 @@ impl WebhookListener {
         Arc::clone(&self.webhooks)
     }
 
-    /// Serves webhooks until the engine stops.
-    pub(super) fn spawn(self, tasks: &Tasks, engine: EngineHandle) -> JoinHandle<()> {
+    /// Serves webhooks, and reads the secret again when it was changed, until the engine stops.
+    pub(super) fn spawn(self, tasks: &Tasks, store: Store, engine: EngineHandle) -> JoinHandle<()> {
         let Self { listener, webhooks } = self;
+        let secrets = Secrets { store, engine: engine.clone(), webhooks: Arc::clone(&webhooks) };
+        tasks.spawn("webhook secrets", secrets.run());
         tracing::info!(address = %listener.address(), "receiving webhooks");
         tasks.spawn("webhook listener", async move { listener.serve(webhooks, engine.stopping()).await })
     }
+}
+
+/// Returns the secrets of registered endpoints.
+pub(super) async fn registered(store: &Store) -> Result<Vec<SecretString>, StoreError> {
+    Ok(store.webhook_endpoints().await?.into_iter().map(|one| one.secret).collect())
 }
 
 /// Returns how `settings` verify webhooks.

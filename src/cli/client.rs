@@ -121,6 +121,11 @@ impl Client {
         self.send(self.request(Method::PATCH, path).json(body), Asked::ToAct).await
     }
 
+    /// Sends a DELETE request; long timeout, because the daemon asks Unipile.
+    pub(super) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        self.send(self.request(Method::DELETE, path).timeout(BATCH_WITHIN), Asked::ToAct).await
+    }
+
     /// Sends rows, one JSON object per line.
     pub(super) async fn post_rows(&self, path: &str, rows: reqwest::Body) -> Result<Answer, Failure> {
         let request = self.request(Method::POST, path).timeout(BATCH_WITHIN).body(rows);

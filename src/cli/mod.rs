@@ -34,6 +34,7 @@ mod stop;
 mod suppress;
 mod times;
 mod top;
+mod webhook;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -132,6 +133,8 @@ enum Verb {
     Campaign(campaign::Campaign),
     /// Keep the list of people who must never be written to
     Suppress(suppress::Suppress),
+    /// Register, list, test and remove the webhook endpoint at Unipile
+    Webhook(webhook::Webhook),
     /// Check from the queue alone whether every promise was kept
     Audit(audit::Audit),
     /// Write a consistent backup of the queue while the daemon runs
@@ -197,6 +200,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Go(go) => stop::go(&globals, go).await,
         Verb::Campaign(campaign) => campaign::campaign(&globals, campaign).await,
         Verb::Suppress(suppress) => suppress::suppress(&globals.client()?, suppress).await,
+        Verb::Webhook(asked) => webhook::webhook(&globals.client()?, asked).await,
         Verb::Audit(audit) => audit::audit(&globals.client()?, audit).await,
         Verb::Backup(backup) => backup::backup(&globals.client()?, backup).await,
         Verb::Top(top) => top::top(&globals.client()?, top).await,

@@ -23,7 +23,6 @@ mod secret;
 mod webhooks;
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -42,6 +41,7 @@ pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 pub use proxy::Proxy;
 pub use retention::RetentionSettings;
+pub use webhooks::WebhookSettings;
 
 /// All settings. `Debug` shows that there are secrets, but never the secrets.
 #[derive(Debug, Clone)]
@@ -121,21 +121,6 @@ pub struct UnipileSettings {
     pub burst: NonZeroU32,
     /// Requests per second of one account.
     pub account_requests_per_second: NonZeroU32,
-}
-
-/// `[webhooks]`.
-#[derive(Debug, Clone)]
-pub struct WebhookSettings {
-    /// Where to listen; `None`: nowhere.
-    pub listen: Option<SocketAddr>,
-    /// Secrets, each of which may sign. See [`Settings::require_webhook_secret`].
-    pub secrets: Vec<SecretString>,
-    /// Largest difference between the time of a signature and the clock, in both directions.
-    pub tolerance: Duration,
-    /// Maximum size of a webhook, in bytes.
-    pub body_bytes: usize,
-    /// Maximum number of connections at once; at least 1.
-    pub connections: usize,
 }
 
 /// `[limits]`.

@@ -6,19 +6,37 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use secrecy::SecretString;
 
-use super::WebhookSettings;
 use super::layers::{Layers, Leaf};
 use super::problem::{ConfigError, Problem};
 use super::read::Reader;
 use super::secret;
 
+/// `[webhooks]`.
+#[derive(Debug, Clone)]
+pub struct WebhookSettings {
+    /// Where to listen; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Secrets, each of which may sign. See [`Settings::require_webhook_secret`](super::Settings::require_webhook_secret).
+    pub secrets: Vec<SecretString>,
+    /// Largest difference between the time of a signature and the clock, in both directions.
+    pub tolerance: Duration,
+    /// Maximum size of a webhook, in bytes.
+    pub body_bytes: usize,
+    /// Maximum number of connections at once; at least 1.
+    pub connections: usize,
+    /// Types of the events that the endpoint is registered for; at least one.
+    pub events: Vec<String>,
+}
+
 /// The configuration key for the secrets.
 pub(super) const KEY: &str = "webhooks.secret";
 const FILE: &str = "webhooks.secret_file";
-const WAYS: &str = "set the environment variable OUTBOXD_WEBHOOKS_SECRET (or webhooks.secret) to the secret of the \
+const WAYS: &str = "leave webhooks.listen out, start the daemon and run `outboxd webhook register`, which keeps the secret; or \
+                    set the environment variable OUTBOXD_WEBHOOKS_SECRET (or webhooks.secret) to the secret of the \
                     endpoint at Unipile, or name a file that holds it in webhooks.secret_file, or leave webhooks.listen \
                     out";
 const NAME: secret::Name = secret::Name { short: "the secret", whole: "the secret of the endpoint" };
@@ -30,6 +48,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> WebhookSettings {
         tolerance: reader.timeout("webhooks.tolerance"),
         body_bytes: reader.size("webhooks.body_bytes", 1024..=64 << 20),
         connections: reader.size("webhooks.connections", 1..=1024),
+        events: events(reader),
     }
 }
 
@@ -46,6 +65,22 @@ fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
         reader.add(leaf, &format!("{text:?} is not an address to listen on"), fix);
     }
     address.ok()
+}
+
+/// Reads the types of events, separated by commas.
+fn events(reader: &mut Reader<'_>) -> Vec<String> {
+    let leaf = reader.leaf("webhooks.events");
+    let Some(text) = reader.text(leaf) else { return Vec::new() };
+    let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
+    if names.is_empty() {
+        reader.add(leaf, "names no event", "name what outboxd needs, such as \"message.new\"");
+    }
+    if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+        let fix = "separate the names by commas, as in \"message.new, relation.new\"";
+        reader.add(leaf, &format!("{wrong:?} is not the name of an event"), fix);
+    }
+    names.into_iter().map(str::to_owned).collect()
 }
 
 fn secrets(reader: &mut Reader<'_>) -> Vec<SecretString> {

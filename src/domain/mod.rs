@@ -9,6 +9,7 @@ pub mod attachment;
 pub mod calendar;
 pub mod caps;
 pub mod command;
+pub mod endpoint;
 pub mod field_error;
 pub mod heard;
 pub mod ids;

@@ -14,6 +14,7 @@ mod body;
 mod campaigns;
 mod commands;
 mod drain;
+mod endpoints;
 mod error;
 mod forecast;
 mod health;
@@ -86,6 +87,8 @@ pub struct AppParts {
     pub dropped_log_lines: fn() -> u64,
     /// The receiver of webhooks; `None` without a listener.
     pub webhooks: Option<Arc<Webhooks>>,
+    /// The events for which an endpoint is registered.
+    pub webhook_events: Vec<String>,
 }
 
 /// State shared by all handlers.
@@ -103,6 +106,7 @@ pub struct AppState {
     policy_resolver: RwLock<PolicyResolver>,
     dropped_log_lines: fn() -> u64,
     pub(crate) webhooks: Option<Arc<Webhooks>>,
+    webhook_events: Vec<String>,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     tasks: TaskTracker,
@@ -125,6 +129,7 @@ impl AppState {
             policy_resolver,
             dropped_log_lines,
             webhooks,
+            webhook_events,
         } = parts;
         let tasks = TaskTracker::new();
         Arc::new(Self {
@@ -141,6 +146,7 @@ impl AppState {
             policy_resolver: RwLock::new(policy_resolver),
             dropped_log_lines,
             webhooks,
+            webhook_events,
             policy_change: Semaphore::new(1),
             tasks,
         })

@@ -1,12 +1,12 @@
 //! The routes of the API: what handles each, and what the document says about it. The order is that of docs/http.md.
 
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use serde_json::{Value, json};
 
 use super::openapi::Route;
 use super::{
-    accounts, campaigns, commands, forecast, health, messages, messages_in, openapi_document, operations,
-    people, policy, review, status, stops,
+    accounts, campaigns, commands, endpoints, forecast, health, messages, messages_in, openapi_document,
+    operations, people, policy, review, status, stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::campaign::Campaign;
@@ -20,10 +20,14 @@ use crate::types::policy::{AccountPolicy, Budget, PolicyChange};
 use crate::types::review::{Decided, DecisionForAllRequest, DecisionRequest};
 use crate::types::status::{Ability, Alive, Readiness, Status};
 use crate::types::stop::{GoRequest, Lifted, Stop, StopBatch, StopRequest, Stopped};
+use crate::types::webhook::{RegisterRequest, Registered, Removed, TestRequest, Tested, WebhookList};
 
 /// Returns every route.
 pub(super) fn all() -> Vec<Route> {
-    [messages_of(), people_of(), accounts_of(), whole(), health_of()].into_iter().flatten().collect()
+    [messages_of(), people_of(), accounts_of(), whole(), webhooks_of(), health_of()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn messages_of() -> Vec<Route> {
@@ -186,6 +190,28 @@ fn whole() -> Vec<Route> {
         Route::new("GET /v1/status", get(status::status))
             .does("status", "Returns the state of the daemon.")
             .answers::<Status>(200),
+    ]
+}
+
+fn webhooks_of() -> Vec<Route> {
+    vec![
+        Route::new("GET /v1/webhooks", get(endpoints::list))
+            .does("list_webhooks", "Lists the endpoints, what came in, and Unipile's log of its deliveries.")
+            .answers::<WebhookList>(200),
+        Route::new("POST /v1/webhooks/endpoint", post(endpoints::register))
+            .does("register_webhooks", "Creates the endpoint at Unipile, or changes it.")
+            .takes::<RegisterRequest>()
+            .answers::<Registered>(200)
+            .fails(409),
+        Route::new("DELETE /v1/webhooks/endpoint", delete(endpoints::remove))
+            .does("remove_webhooks", "Deletes the endpoint at Unipile and forgets it.")
+            .answers::<Removed>(200)
+            .fails(409),
+        Route::new("POST /v1/webhooks/test", post(endpoints::test))
+            .does("test_webhooks", "Posts a test delivery and says what came back.")
+            .takes::<TestRequest>()
+            .answers::<Tested>(200)
+            .fails(409),
     ]
 }
 

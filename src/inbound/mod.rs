@@ -8,6 +8,7 @@ mod event;
 mod interpret;
 mod listener;
 mod receive;
+mod secrets;
 mod signature;
 mod tally;
 
@@ -18,6 +19,8 @@ use tokio::sync::Notify;
 pub use interpret::Interpreter;
 pub use listener::{Listener, ListenerError};
 pub use receive::{WebhookParts, WebhookRules, Webhooks};
+pub use secrets::Secrets;
+pub use signature::sign;
 pub use tally::{Refused, Tally};
 
 /// Reports that webhooks were stored, to the one task that interprets them. Clones share it.

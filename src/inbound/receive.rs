@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::signature::Signature;
@@ -55,6 +55,10 @@ pub struct Webhooks {
     pub(super) clock: Arc<dyn Clock>,
     arrived: Arrived,
     rules: RwLock<Arc<WebhookRules>>,
+    /// The secrets of endpoints that outboxd registered; each may sign as well.
+    registered: RwLock<Arc<[SecretString]>>,
+    /// Notified of each wrong signature.
+    wrong: Notify,
     tally: Mutex<Tally>,
     address: SocketAddr,
     pub(super) body_bytes: usize,
@@ -84,6 +88,8 @@ impl Webhooks {
             clock,
             arrived,
             rules: RwLock::new(Arc::new(rules)),
+            registered: RwLock::new(Arc::from([])),
+            wrong: Notify::new(),
             tally: Mutex::default(),
             address,
             body_bytes,
@@ -96,6 +102,26 @@ impl Webhooks {
     /// Replaces the secrets and the tolerance after a reload.
     pub fn set_rules(&self, rules: WebhookRules) {
         *self.rules.write().expect("nothing panics while holding it") = Arc::new(rules);
+    }
+
+    /// Replaces the secrets of registered endpoints.
+    pub fn set_registered(&self, secrets: impl IntoIterator<Item = SecretString>) {
+        *self.registered.write().expect("nothing panics while holding it") = secrets.into_iter().collect();
+    }
+
+    /// Returns a secret with which a webhook verifies: that of a registered endpoint, or a configured one.
+    pub fn secret(&self) -> Option<SecretString> {
+        let registered = self.registered.read().expect("nothing panics while holding it").first().cloned();
+        registered.or_else(|| self.rules().secrets.first().cloned())
+    }
+
+    fn rules(&self) -> Arc<WebhookRules> {
+        Arc::clone(&self.rules.read().expect("nothing panics while holding it"))
+    }
+
+    /// Completes when a signature was wrong since the last call.
+    pub(super) async fn wrong_signature(&self) {
+        self.wrong.notified().await;
     }
 
     /// Returns the address of the listener.
@@ -114,10 +140,13 @@ impl Webhooks {
 
     /// Verifies a webhook and stores it.
     pub(super) async fn receive(self: &Arc<Self>, signature: Signature, body: Vec<u8>) -> Answer {
-        let rules = Arc::clone(&self.rules.read().expect("nothing panics while holding it"));
-        let (is_right, body) = verify(signature.clone(), Arc::clone(&rules), body).await;
+        let rules = self.rules();
+        let registered = Arc::clone(&self.registered.read().expect("nothing panics while holding it"));
+        let (is_right, body) =
+            verify(signature.clone(), [&rules.secrets[..], &registered].concat(), body).await;
         let now = self.clock.now();
         if !is_right {
+            self.wrong.notify_one();
             if self.tally_mut().wrong_signature(now) {
                 tracing::warn!(
                     "a webhook is refused: its signature is wrong; is webhooks.secret the endpoint's?"
@@ -184,10 +213,10 @@ impl Webhooks {
 }
 
 /// Returns whether `signature` is right, and the body again.
-async fn verify(signature: Signature, rules: Arc<WebhookRules>, body: Vec<u8>) -> (bool, Vec<u8>) {
+async fn verify(signature: Signature, secrets: Vec<SecretString>, body: Vec<u8>) -> (bool, Vec<u8>) {
     if body.len() <= LARGE_BODY {
-        return (signature.is_right(&rules.secrets, &body), body);
+        return (signature.is_right(&secrets, &body), body);
     }
-    let verified = tokio::task::spawn_blocking(move || (signature.is_right(&rules.secrets, &body), body));
+    let verified = tokio::task::spawn_blocking(move || (signature.is_right(&secrets, &body), body));
     verified.await.unwrap_or_default()
 }

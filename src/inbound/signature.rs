@@ -3,6 +3,7 @@
 //! `v0` is the HMAC-SHA256 of `t`, a dot and the body as received, with the secret of the endpoint as key. Pure: the
 //! caller passes the secrets and the time.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -46,11 +47,7 @@ impl Signature {
     /// Returns whether one of the `secrets` signed `body`. Compares in constant time.
     pub(super) fn is_right(&self, secrets: &[SecretString], body: &[u8]) -> bool {
         secrets.iter().any(|secret| {
-            let mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes());
-            let mut mac = mac.expect("HMAC takes a key of any length");
-            mac.update(self.time.as_bytes());
-            mac.update(b".");
-            mac.update(body);
+            let mac = mac(secret, &self.time, body);
             self.tags.iter().any(|tag| mac.clone().verify_slice(tag).is_ok())
         })
     }
@@ -59,6 +56,25 @@ impl Signature {
     pub(super) fn is_timely(&self, now: Timestamp, tolerance: Duration) -> bool {
         now.as_second().abs_diff(self.at) <= tolerance.as_secs()
     }
+}
+
+/// Signs `body` at `now` as Unipile does; returns the header.
+pub fn sign(secret: &SecretString, now: Timestamp, body: &[u8]) -> String {
+    let time = now.as_second().to_string();
+    let mut header = format!("t={time},v0=");
+    for byte in mac(secret, &time, body).finalize().into_bytes() {
+        let _a_string_takes_it = write!(header, "{byte:02x}");
+    }
+    header
+}
+
+fn mac(secret: &SecretString, time: &str, body: &[u8]) -> Hmac<Sha256> {
+    let mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes());
+    let mut mac = mac.expect("HMAC takes a key of any length");
+    mac.update(time.as_bytes());
+    mac.update(b".");
+    mac.update(body);
+    mac
 }
 
 /// Parses seconds since 1970: digits only.

@@ -4,6 +4,7 @@
 //! reports how far it got and its outcome, decided by one pure function (`wire.rs`, `classify`). A provider never
 //! retries a call: the queue counts every attempt. Reads (`reads.rs`) are always fresh, never from a cache.
 
+mod endpoints;
 mod progress;
 mod reads;
 mod retry_after;
@@ -20,6 +21,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::domain::attachment::Attachment;
+use crate::domain::endpoint::{EndpointAnswer, EndpointRequest, TestPost};
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::observed::{
     Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
@@ -267,6 +269,23 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// Returns an error if it could not be read.
     fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<ObservedAccount, Unread>>;
+
+    /// Makes a request about the endpoints of webhooks. A provider without webhooks refuses it.
+    ///
+    /// # Errors
+    /// Returns an error if the provider refused, or if its answer is not known.
+    fn endpoints(&self, _request: EndpointRequest) -> BoxFuture<'_, Result<EndpointAnswer, Unread>> {
+        let problem = Box::new(ProviderError::local("unsupported", "this provider has no webhooks"));
+        Box::pin(std::future::ready(Err(Unread { problem, down: None, hold: None })))
+    }
+
+    /// Posts a delivery of our own, without the key; returns the status and the beginning of the answer.
+    ///
+    /// # Errors
+    /// Returns why there is no answer.
+    fn post_test(&self, _post: TestPost) -> BoxFuture<'_, Result<(u16, String), String>> {
+        Box::pin(std::future::ready(Err("this provider has no webhooks".to_owned())))
+    }
 
     /// Returns the time by the clock that dates messages; `None` until an answer has carried a date.
     fn time(&self) -> Option<ProviderTime>;

@@ -162,10 +162,15 @@ impl Unipile {
         )))
     }
 
-    async fn get(&self, path_and_query: &str) -> Result<Value> {
+    pub(super) async fn get(&self, path_and_query: &str) -> Result<Value> {
         let request = self.client.get(format!("{}{path_and_query}", self.base_url));
+        self.answer_to(request.header(CACHE_CONTROL, "no-cache")).await
+    }
+
+    /// Sends a request that no message depends on; returns the object that Unipile answers.
+    pub(super) async fn answer_to(&self, request: reqwest::RequestBuilder) -> Result<Value> {
         let asked = self.clock.elapsed();
-        let response = request.header(CACHE_CONTROL, "no-cache").send().await;
+        let response = request.send().await;
         let mut response = response.map_err(|error| of_outcome(unipile::not_answered(&error).outcome))?;
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers(), self.clock.now());

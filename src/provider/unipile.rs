@@ -19,6 +19,7 @@ use super::their_clock::TheirClock;
 use super::wire::{self, Answer, Expected, classify};
 use super::{Call, Composing, Dialect, Pages, Provider, Reply, stream};
 use crate::clock::Clock;
+use crate::domain::endpoint::{EndpointAnswer, EndpointRequest, TestPost};
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
 use crate::domain::observed::{
     Credits, ObservedAccount, ObservedGroup, ObservedInbox, ObservedMessage, ProviderTime, Unread,
@@ -200,6 +201,14 @@ impl Provider for Unipile {
         Box::pin(async move { self.read_account(&account_id).await })
     }
 
+    fn endpoints(&self, request: EndpointRequest) -> BoxFuture<'_, Result<EndpointAnswer, Unread>> {
+        Box::pin(self.endpoint_request(request))
+    }
+
+    fn post_test(&self, post: TestPost) -> BoxFuture<'_, Result<(u16, String), String>> {
+        Box::pin(Self::deliver_test(post))
+    }
+
     fn time(&self) -> Option<ProviderTime> {
         self.their_clock.now()
     }
@@ -265,7 +274,7 @@ pub(super) fn not_answered(error: &reqwest::Error) -> Reply {
 }
 
 /// Returns an error with its causes, without the URL (which contains ids).
-fn chain(error: &reqwest::Error) -> String {
+pub(super) fn chain(error: &reqwest::Error) -> String {
     use std::error::Error as _;
     let mut text = match (error.is_timeout(), error.is_connect()) {
         (true, true) => "no connection in time".to_owned(),

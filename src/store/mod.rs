@@ -70,6 +70,7 @@ mod totals;
 mod views;
 mod waits;
 mod watch;
+mod webhook_endpoints;
 mod webhooks;
 mod withdraw;
 mod write_lock;
@@ -125,6 +126,7 @@ pub use stops::{Lifted, Stopped};
 pub use totals::{Producer, Totals};
 pub use views::{MessageView, Page};
 pub use watch::{ExternalCommands, ExternalInserts};
+pub use webhook_endpoints::StoredEndpoint;
 pub use webhooks::{NewWebhook, Webhook, WebhookKind};
 pub use withdraw::Cancelled;
 

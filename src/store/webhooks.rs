@@ -90,6 +90,15 @@ impl Store {
         Ok((webhooks, rows::time(&next, "look_at")?))
     }
 
+    /// Returns whether a webhook with this id was kept.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn has_webhook(&self, event_id: &str) -> Result<bool> {
+        const SQL: &str = "SELECT EXISTS (SELECT 1 FROM webhooks WHERE event_id = ?1)";
+        Ok(sqlx::query_scalar(SQL).bind(event_id).fetch_one(&self.inner.readers).await?)
+    }
+
     /// Returns what was received of each type.
     ///
     /// # Errors

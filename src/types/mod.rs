@@ -19,6 +19,7 @@ pub mod policy;
 pub mod review;
 pub mod status;
 pub mod stop;
+pub mod webhook;
 
 use std::ops::Deref;
 

@@ -69,6 +69,7 @@ mod store_plans;
 mod store_sharing;
 mod supervision;
 mod tidy;
+mod webhook_endpoint;
 mod webhooks_heard;
 mod webhooks_in;
 mod wrong_clock;
