@@ -296,6 +296,8 @@ CREATE TABLE inbound_messages (
   PRIMARY KEY (account_id, chat_id, message_id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX inbound_messages_heard ON inbound_messages (heard_at);
+
 -- The newest answer of each thread; a queued message that it stops is not sent.
 CREATE TABLE replies (
   account_id TEXT NOT NULL,
@@ -327,6 +329,7 @@ CREATE TABLE webhooks (
 ) STRICT;
 CREATE INDEX webhooks_waiting ON webhooks (seq) WHERE result IS NULL;
 CREATE INDEX webhooks_kinds ON webhooks (kind, received_at);
+CREATE INDEX webhooks_received ON webhooks (received_at) WHERE result IS NOT NULL;
 
 -- The endpoint at Unipile that `outboxd webhook register` made. Its secret signs the webhooks; nothing shows or logs it.
 CREATE TABLE webhook_endpoints (

@@ -48,6 +48,7 @@ mod person_views;
 mod ping;
 mod place;
 mod prune;
+mod prune_heard;
 mod queue_view;
 mod reader;
 mod reconcile;

@@ -48,6 +48,7 @@ mod operations;
 mod people;
 mod preflight;
 mod provider_reads;
+mod prune_heard;
 mod queue;
 mod reconcile;
 mod replies;
