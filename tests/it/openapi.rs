@@ -229,6 +229,12 @@ const ASKED: &[(&str, &str, &str)] = &[
     ("GET /healthz", "", ""),
     ("GET /v1/status", "?x=1", ""),
     ("PATCH /v1/messages/{id}", "waiting", r#"{"priority": 3, "campaign": null}"#),
+    ("POST /v1/webhooks/endpoint", "", r#"{"url": "https://hooks.example.com/webhooks/unipile"}"#),
+    ("POST /v1/webhooks/endpoint", "", r#"{"url": "http://hooks.example.com/"}"#),
+    ("GET /v1/webhooks", "", ""),
+    ("POST /v1/webhooks/test", "", r#"{"local": true}"#),
+    ("DELETE /v1/webhooks/endpoint", "", ""),
+    ("DELETE /v1/webhooks/endpoint", "", ""),
     ("PATCH /v1/messages/{id}", "waiting", r#"{"account_id": "acc_2"}"#),
     ("PATCH /v1/messages/{id}", "sent", r#"{"priority": 3}"#),
     ("POST /v1/messages/bulk", "", r#"{"command": "hold", "state": "queued,sent"}"#),
@@ -244,6 +250,7 @@ const ASKED: &[(&str, &str, &str)] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_have_the_fields_that_the_document_names() {
     let env = TestEnv::new().await.hasty().reconciling("");
+    let env = env.set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0").set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1");
     let daemon = env.serve().await;
     let (_, document) = daemon.get("/openapi.json").await;
     let enqueue = async |chat: &str, not_before: Option<&str>| {
