@@ -852,14 +852,16 @@ SELECT m.seq, coalesce(
          (SELECT min(u.seq) FROM messages u WHERE u.account_id = m.account_id AND u.thread = m.thread
              AND u.state IN ('sending', 'uncertain', 'review') AND u.state <> 'sending'),
          (SELECT min(r.seq) FROM messages r WHERE r.account_id = m.account_id AND r.thread = m.thread
-             AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.seq) < (m.due_at, m.seq)))
+             AND r.state = 'queued' AND r.retry_at IS NOT NULL AND (r.due_at, r.seq) < (m.due_at, m.seq)
+             AND NOT (coalesce(r.step, 1) > 1 AND r.wait_until IS NULL)))
   FROM messages m;
 
 -- Order in a thread. An unsettled message blocks every queued message of its thread; a retried one blocks those that
--- come after it. `blocked_by` is the only record of this: the engine and `explain` both read it.
-CREATE TRIGGER messages_blocks AFTER UPDATE OF state, retry_at ON messages
+-- come after it, but not while it waits for the step before it, which may be one of them. `blocked_by` is the only record of this: the engine and `explain` both read it.
+CREATE TRIGGER messages_blocks AFTER UPDATE OF state, retry_at, wait_until ON messages
 WHEN (NEW.state IN ('uncertain', 'review') AND OLD.state NOT IN ('uncertain', 'review'))
-  OR (NEW.state = 'queued' AND NEW.retry_at IS NOT NULL AND (OLD.retry_at IS NULL OR OLD.state <> 'queued'))
+  OR (NEW.state = 'queued' AND NEW.retry_at IS NOT NULL AND NOT (coalesce(NEW.step, 1) > 1 AND NEW.wait_until IS NULL)
+      AND (OLD.retry_at IS NULL OR OLD.state <> 'queued' OR (coalesce(NEW.step, 1) > 1 AND OLD.wait_until IS NULL)))
 BEGIN
   UPDATE messages SET blocked_by = NEW.seq
    WHERE account_id = NEW.account_id AND thread = NEW.thread AND state = 'queued' AND blocked_by IS NULL
@@ -883,7 +885,8 @@ BEGIN
                   AND r.state = 'queued' AND r.retry_at IS NOT NULL));
 END;
 
--- A step that was sent starts the wait of the next one; a step that will not be sent ends those after it.
+-- A step that was sent starts the wait of the next one; a step that will not be sent ends those after it, also those
+-- that wait for a person: they were never called.
 CREATE TRIGGER messages_step_sent AFTER UPDATE OF state ON messages
 WHEN NEW.step IS NOT NULL AND NEW.state = 'sent' AND OLD.state <> 'sent'
 BEGIN
@@ -915,7 +918,7 @@ BEGIN
   UPDATE messages SET revision = revision + 1, state = 'cancelled', updated_at = NEW.updated_at,
          reason = CASE WHEN NEW.reason IN ('replied', 'suppressed', 'step_stopped') THEN NEW.reason ELSE 'step_stopped' END
    WHERE campaign = NEW.campaign AND step_key = NEW.step_key AND step > NEW.step AND state <> 'rejected'
-     AND state = 'queued' AND step_key IS NOT NULL;
+     AND state IN ('queued', 'review') AND step_key IS NOT NULL;
 END;
 
 CREATE TRIGGER messages_leaves AFTER UPDATE OF state ON messages WHEN NEW.state <> 'queued' AND OLD.blocked_by IS NOT NULL

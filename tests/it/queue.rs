@@ -283,7 +283,8 @@ pub(crate) const ORDER_IS_WRONG: [&str; 3] = [
        LEFT JOIN fair_shares t ON t.account_id = l.account_id AND t.campaign = l.campaign WHERE l.finish <> coalesce(t.finish, 0)",
     "WITH blockers AS (SELECT account_id, thread, max(state <> 'queued') AS unsettled, \
          min(iif(state = 'queued', due_at || printf(' %09d', seq), NULL)) AS retried FROM messages \
-         WHERE state IN ('uncertain', 'review') OR (state = 'queued' AND retry_at IS NOT NULL) GROUP BY 1, 2) \
+         WHERE state IN ('uncertain', 'review') OR (state = 'queued' AND retry_at IS NOT NULL \
+           AND NOT (coalesce(step, 1) > 1 AND wait_until IS NULL)) GROUP BY 1, 2) \
        SELECT 'blocked', m.seq, m.state, m.blocked_by, b.state FROM messages m LEFT JOIN messages b ON b.seq = m.blocked_by \
        LEFT JOIN blockers k ON k.account_id = m.account_id AND k.thread = m.thread \
        WHERE CASE WHEN m.state <> 'queued' THEN m.blocked_by IS NOT NULL \

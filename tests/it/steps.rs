@@ -133,6 +133,21 @@ async fn steps_after_one_that_ended_are_cancelled() {
     assert_eq!(batch(&daemon, &rows).await["duplicates"], 3);
 }
 
+/// The steps that wait for one another were due before the one that the stop delays.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_steps_go_on_after_a_stop_that_ends_by_itself() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let rows = [step("U1", 1, ""), step("U1", 2, "3 seconds"), step("U1", 3, "1 second")];
+    let stored = ids(&batch(&daemon, &rows).await);
+    daemon.becomes(&stored[0], "sent").await;
+    let stop = r#"{"scope": "person", "key": "U1", "for": "2s"}"#;
+    let (code, stopped) = daemon.post("/v1/stops", stop).await;
+    assert!(code < 300 && stopped["messages"] == 2, "{code} {stopped}");
+    daemon.becomes(&stored[2], "sent").await;
+    assert_eq!(delivered(&env), ["1 to U1", "2 to U1", "3 to U1"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn bad_steps_are_refused_with_the_way_out() {
     let env = TestEnv::new().await.hasty();

@@ -113,7 +113,12 @@ pub(crate) async fn review(life: &Life<'_>, drops: bool) {
         let rows = statement.query_map(rusqlite::params_from_iter(values), row).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
     };
+    const WAITS: &str = "SELECT count(*) FROM messages WHERE id = ?1 AND state = 'review'";
     for (id, account, what) in read(&waiting, &[]) {
+        // If a step before it was just dropped, it is no longer there to decide.
+        if life.universe.carrier.count(WAITS, &[&id]) == 0 {
+            continue;
+        }
         let sent = read(&all_sent, &[&account]).iter().filter(|(_, _, said)| *said == what).count();
         let deliveries = life.universe.carrier.world.deliveries();
         let arrived = deliveries.iter().filter(|one| one.account_id == account && said(one) == what).count();
