@@ -20,7 +20,7 @@ use outboxd::sandbox::{SandboxConfig, World};
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::people::{self, Hand};
+use super::people::{self, Hand, Reaction, Says};
 use super::stop::StopAt;
 use crate::engine_pace::time::FakeClock;
 use crate::queue::at;
@@ -62,6 +62,11 @@ pub(crate) trait FaultPlan: Send + Sync {
     }
     /// Returns what a person writes by hand as the `number`th call of an account begins.
     fn by_hand(&self, _account: &str, _number: u64) -> Option<Hand> {
+        None
+    }
+    /// Returns what is written into the chat of a step that the `number`th call of an account delivered, and how long
+    /// after.
+    fn reaction(&self, _account: &str, _number: u64) -> Option<(Says, Duration)> {
         None
     }
     /// Returns how long the account's `number`th message is not shown after its delivery.
@@ -108,6 +113,9 @@ pub(super) struct Sky {
     held: usize,
     /// Messages that people wrote by hand.
     by_hand: u64,
+    /// What will be written into chats, and what was.
+    reactions: Vec<Reaction>,
+    reacted: Vec<Reaction>,
     /// Whether this process has received an answer, and with it the time.
     pub(super) knows_time: bool,
 }
@@ -186,9 +194,11 @@ impl Carrier {
         self.sky().held
     }
 
-    /// Returns when the next request is delivered.
+    /// Returns when the next request is delivered, or the next reaction is written.
     pub(crate) fn next_delivery(&self) -> Option<Duration> {
-        self.sky().flying.iter().map(|flying| flying.due).min()
+        let sky = self.sky();
+        let written = sky.reactions.iter().map(|reaction| reaction.at);
+        sky.flying.iter().map(|flying| flying.due).chain(written).min()
     }
 
     /// Delivers what is due.
@@ -205,9 +215,35 @@ impl Carrier {
             let value: Option<Value> = serde_json::from_slice(&answer).ok();
             if let Some(id) = value.as_ref().and_then(|value| value["message_id"].as_str()) {
                 sky.shown_at.insert(id.to_owned(), now + fault_plan.lag(&account, number));
+                if let Some((says, after)) = fault_plan.reaction(&account, number) {
+                    sky.reactions.extend(self.reaction(id, says, now + after));
+                }
             }
             sky.said.insert(ticket, (status, answer));
         }
+        let (due, rest): (Vec<Reaction>, Vec<Reaction>) =
+            std::mem::take(&mut sky.reactions).into_iter().partition(|reaction| reaction.at <= now);
+        sky.reactions = rest;
+        for reaction in due {
+            people::react(&self.world, &reaction, sky.reacted.len(), at(0) + now);
+            sky.reacted.push(reaction);
+        }
+    }
+
+    /// Returns what is written at `at` after the message `id` arrived, if it is a step.
+    fn reaction(&self, id: &str, says: Says, at: Duration) -> Option<Reaction> {
+        let delivery = self.world.deliveries().into_iter().find(|one| one.message_id == id)?;
+        let (_, person) =
+            delivery.text.split_once(" step ").map(|(to, _)| to).and_then(|to| to.split_once(' '))?;
+        // Those who opt out get nothing but steps.
+        let says = if says == Says::OptOut && !person.starts_with('p') { Says::Reply } else { says };
+        let (account, chat_id, to) = (delivery.account_id, delivery.chat_id, delivery.text);
+        Some(Reaction { at, says, account, chat_id, to })
+    }
+
+    /// Returns what was written into chats after steps arrived there.
+    pub(crate) fn reacted(&self) -> Vec<Reaction> {
+        self.sky().reacted.clone()
     }
 
     pub(super) fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Vec<u8>) {

@@ -117,13 +117,14 @@ impl<'a> Evidence<'a> {
 
     /// Returns everything that is wrong, with the promise that it breaks.
     pub(crate) fn wrongs(&self) -> Vec<String> {
-        let judges: [(&str, Judge<'a>); 7] = [
+        let judges: [(&str, Judge<'a>); 8] = [
             ("P1", Self::p1_nothing_accepted_is_lost),
             ("P2", Self::p2_nothing_is_sent_twice),
             ("P3", Self::p3_never_too_fast),
             ("P4", Self::p4_never_outside_the_limits),
             ("P5", Self::p5_never_after_stop),
             ("steps", Self::steps_keep_their_order),
+            ("P5", Self::p5_never_after_an_answer),
             ("P6", Self::p6_always_explained),
         ];
         let said = judges.into_iter().flat_map(|(promise, judge)| {
@@ -359,7 +360,7 @@ impl<'a> Evidence<'a> {
         wrong
     }
 
-    fn lines(&self, sql: &str) -> Vec<String> {
+    pub(super) fn lines(&self, sql: &str) -> Vec<String> {
         let mut statement = self.sql.prepare(sql).expect("SQL");
         let lines = statement.query_map([], |row| row.get(0)).expect("rows");
         lines.collect::<Result<_, _>>().expect("text")

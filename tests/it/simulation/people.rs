@@ -1,5 +1,7 @@
 //! People who write by hand while a call is on its way: nearly the same, so that only a close look tells it from what
-//! the call sends. Nothing that they write is a delivery.
+//! the call sends; and what is written into a chat after a step arrived there. Nothing that they write is a delivery.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 use outboxd::provider::{Call, CallTarget, Recipients};
@@ -17,6 +19,49 @@ pub(crate) enum Hand {
     /// Nearly the same: the quote, the file, the forwarded message or the members of the group are missing or
     /// different.
     NotQuite,
+}
+
+/// What is written into a chat after a step arrived there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// The person answers.
+    Reply,
+    /// The person answers automatically; no date says for how long.
+    OutOfOffice,
+    /// The person does not want to be written to again.
+    OptOut,
+    /// The owner of the account writes.
+    Owner,
+}
+
+/// Something that is written, or was.
+#[derive(Debug, Clone)]
+pub(crate) struct Reaction {
+    /// When, by the monotonic clock.
+    pub(crate) at: Duration,
+    pub(crate) says: Says,
+    pub(crate) account: String,
+    pub(crate) chat_id: String,
+    /// Text of the step that arrived.
+    pub(crate) to: String,
+}
+
+/// Writes a reaction into its chat. Reads show it at once.
+pub(super) fn react(world: &World, reaction: &Reaction, number: usize, now: Timestamp) {
+    let text = match reaction.says {
+        Says::Reply => "Yes, call me on Tuesday",
+        Says::OutOfOffice => "Automatic reply: I am out of office",
+        Says::OptOut => "Please stop writing to me",
+        Says::Owner => "I saw your talk yesterday",
+    };
+    let message = ByHand {
+        id: format!("reaction {number}"),
+        text: text.to_owned(),
+        is_sender: reaction.says == Says::Owner,
+        at: Some(now),
+        ..ByHand::default()
+    };
+    world.write_by_hand(&reaction.account, &reaction.chat_id, message);
 }
 
 /// Writes as the account, by hand, a message like `call`, which begins at `now`; returns whether there was a place

@@ -21,7 +21,7 @@ use super::acts;
 use super::carrier::{Fate, FaultPlan, With};
 use super::checkers::{Evidence, Notes};
 use super::life::{Life, Universe};
-use super::people::Hand;
+use super::people::{Hand, Says};
 use super::sequences;
 use crate::engine_pace::bench::policy;
 use crate::engine_pace::time::seconds;
@@ -48,6 +48,7 @@ pub(super) struct Told {
     pub(super) cooldowns: u64,
     pub(super) by_hand: u64,
     pub(super) steps: u64,
+    pub(super) replied: u64,
 }
 
 impl Told {
@@ -67,6 +68,7 @@ impl Told {
             (&mut self.cooldowns, other.cooldowns),
             (&mut self.by_hand, other.by_hand),
             (&mut self.steps, other.steps),
+            (&mut self.replied, other.replied),
         ];
         pairs.into_iter().for_each(|(sum, one)| *sum += one);
     }
@@ -77,6 +79,16 @@ struct Storm(u64);
 
 /// No faults.
 struct Calm;
+
+/// Another seed in ten has campaigns with steps.
+const fn has_steps(seed: u64) -> bool {
+    seed % 10 == 7
+}
+
+/// Half of these have people who answer; no webhook tells so.
+const fn people_answer(seed: u64) -> bool {
+    seed % 20 == 7
+}
 
 fn own_dice(seed: u64, what: &str, account: &str, number: u64) -> Dice {
     let named = what.bytes().chain(account.bytes());
@@ -143,6 +155,26 @@ impl FaultPlan for Storm {
         }
     }
 
+    fn reaction(&self, account: &str, number: u64) -> Option<(Says, Duration)> {
+        if !people_answer(self.0) {
+            return None;
+        }
+        let mut dice = own_dice(self.0, "reaction", account, number);
+        let says = match dice.random_range(0..12) {
+            0..=1 => Says::Reply,
+            2 => Says::OutOfOffice,
+            3 => Says::OptOut,
+            4 => Says::Owner,
+            _ => return None,
+        };
+        let after = match dice.random_range(0..3) {
+            0 => ms(dice.random_range(500..60_000)),
+            1 => seconds(dice.random_range(60..7200)),
+            _ => seconds(dice.random_range(7200..2 * DAY)),
+        };
+        Some((says, after))
+    }
+
     fn lag(&self, account: &str, number: u64) -> Duration {
         ms(own_dice(self.0, "lag", account, number).random_range(0..55_000))
     }
@@ -203,10 +235,11 @@ pub(super) fn tell(seed: u64) -> Told {
     if many_campaigns {
         default.order.per_recipient = seconds(3600);
     }
-    // Another seed in ten has campaigns with steps, in zones whose clocks change.
-    let has_steps = seed % 10 == 7;
+    let has_steps = has_steps(seed);
     if has_steps {
+        // Their clocks change.
         default.zone = sequences::zone(1);
+        default.reply.check = people_answer(seed);
     }
     let mut careful = default.clone();
     careful.reconcile.absent = Absent::Review;
@@ -498,6 +531,7 @@ impl Teller {
         self.told.deliveries = universe.carrier.world.delivered_count() as u64;
         self.told.calls = universe.carrier.left().len() as u64;
         self.told.by_hand = universe.carrier.by_hand();
+        self.told.replied = count("count(*) FROM messages WHERE reason = 'replied'");
         self.told.steps = count("count(*) FROM messages WHERE step > 1 AND state = 'sent'");
         self.told
     }

@@ -20,10 +20,13 @@ use super::acts;
 use super::carrier::Left;
 use super::checkers::{Asked, Evidence, Notes, ROUNDING};
 use super::life::Life;
+use super::people::{Reaction, Says};
 use crate::engine_pace::time::seconds;
 use crate::queue::{account, at, keyed, to_chat, to_user};
 
 const DAY: u64 = 86_400;
+/// How long before a call its chat is read at most: twice the longest typing and a margin, and a moment longer.
+const READ_AHEAD: Duration = Duration::from_secs(45);
 const CAMPAIGNS: [&str; 2] = ["spring", "autumn"];
 /// Those with a `k` are chats, the others are people; `u0` and `u1` get other messages as well.
 const PEOPLE: [&str; 9] = ["p0", "p1", "p2", "p3", "p4", "u0", "u1", "k0", "k1"];
@@ -42,6 +45,8 @@ pub(crate) struct AskedStep {
     key: String,
     /// No other step's text begins with it.
     text: String,
+    /// When it was first requested, by the monotonic clock.
+    asked: Duration,
     /// Its message, once that was acknowledged.
     id: Option<MessageId>,
 }
@@ -105,6 +110,7 @@ pub(super) async fn happen(life: &mut Life<'_>, notes: &mut Notes, dice: &mut Di
 }
 
 fn asked_step(
+    asked: Duration,
     campaign: &str,
     person: &str,
     number: u8,
@@ -113,7 +119,7 @@ fn asked_step(
 ) -> AskedStep {
     let text = format!("{campaign} {person} step {number}");
     let (campaign, person, key) = (campaign.to_owned(), person.to_owned(), format!("key {text}"));
-    AskedStep { campaign, person, number, wait, account: account.clone(), key, text, id: None }
+    AskedStep { campaign, person, number, wait, account: account.clone(), key, text, asked, id: None }
 }
 
 fn message(step: &AskedStep) -> NewMessage {
@@ -134,6 +140,7 @@ fn message(step: &AskedStep) -> NewMessage {
 /// Queues sequences for people who have none in the campaign, in any order within the batch.
 async fn begin(life: &Life<'_>, notes: &mut Notes, dice: &mut Dice) {
     let campaign = CAMPAIGNS[below(dice, CAMPAIGNS.len())];
+    let now = life.universe.clock.monotonic();
     let mut steps = Vec::new();
     for _ in 0..dice.random_range(1..4) {
         let person = PEOPLE[below(dice, PEOPLE.len())];
@@ -145,7 +152,7 @@ async fn begin(life: &Life<'_>, notes: &mut Notes, dice: &mut Dice) {
         for number in 1..=dice.random_range(2..5) {
             let wait = (number > 1).then(|| draw_wait(dice));
             let place = below(dice, steps.len() + 1);
-            steps.insert(place, asked_step(campaign, person, number, &account, wait));
+            steps.insert(place, asked_step(now, campaign, person, number, &account, wait));
         }
     }
     for step in &steps {
@@ -196,8 +203,9 @@ async fn one_more(life: &Life<'_>, notes: &mut Notes, dice: &mut Dice) {
         return;
     }
     let last = &lasts[below(dice, lasts.len())];
+    let now = life.universe.clock.monotonic();
     let next =
-        asked_step(&last.campaign, &last.person, last.number + 1, &last.account, Some(draw_wait(dice)));
+        asked_step(now, &last.campaign, &last.person, last.number + 1, &last.account, Some(draw_wait(dice)));
     notes.asked.push(Asked {
         key: next.key.clone(),
         account: next.account.to_string(),
@@ -228,6 +236,7 @@ async fn give(life: &Life<'_>, notes: &mut Notes, steps: &[AskedStep]) {
                 asked.expect("it was noted").acknowledged = true;
             }
             (Enqueued::Duplicate(id), Some(stored)) if id == stored => {}
+            (Enqueued::Suppressed, _) if has_opted_out(life, &step.person) => {}
             // Nothing follows a step that has ended, or that was not taken.
             (Enqueued::OutOfStep(_), None) if has_ended(life, step) => {}
             (verdict, stored) => {
@@ -236,6 +245,11 @@ async fn give(life: &Life<'_>, notes: &mut Notes, steps: &[AskedStep]) {
         }
     }
     life.handle().wake_everything().await.expect("the queue answers");
+}
+
+fn has_opted_out(life: &Life<'_>, person: &str) -> bool {
+    let reacted = life.universe.carrier.reacted();
+    reacted.iter().any(|one| one.says == Says::OptOut && one.to.contains(&format!(" {person} ")))
 }
 
 /// Returns whether the step before this one will not be sent, or is not in the queue.
@@ -397,12 +411,15 @@ impl Evidence<'_> {
                 wrong.push(format!("{} left, and the step before it never arrived", step.text));
                 continue;
             };
-            let (state, chat) = self.end_of(&before);
+            let (state, chat, by) = self.end_of(&before);
             if state != "sent" {
                 wrong.push(format!("{} left after a step that is {state}", step.text));
             }
+            // What a person decided is dated by its call, which arrived some time after that.
+            let last = self.left.iter().rfind(|call| call.text == before).map(|call| call.at);
+            let since = last.filter(|_| by.as_deref() == Some("person")).unwrap_or(first.at_monotonic);
             for call in &calls {
-                let earliest = self.earliest(step, first.at_monotonic, call);
+                let earliest = self.earliest(step, since, call);
                 if call.at + ROUNDING < earliest {
                     wrong.push(format!(
                         "{} left at {:?}, before {earliest:?}; the step before arrived at {:?}, and its wait is {:?}",
@@ -424,10 +441,62 @@ impl Evidence<'_> {
         wrong
     }
 
-    /// Returns the state of the message with this text, and its chat.
-    fn end_of(&self, text: &str) -> (String, Option<String>) {
-        const SQL: &str = "SELECT state, chat_id FROM messages WHERE text = ?1";
-        let row = self.sql.query_row(SQL, [text], |row| Ok((row.get(0)?, row.get(1)?)));
+    /// P5: no step leaves after the person answered on its account, nor while the person is away or the owner has
+    /// written: from the moment on at which the read before the call could show it. Whether nothing goes to a
+    /// suppressed person on other accounts, the order of the events tells.
+    pub(super) fn p5_never_after_an_answer(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for reaction in self.universe.carrier.reacted() {
+            let to = self.notes.steps.iter().find(|step| reaction.to.starts_with(&step.text));
+            let to = to.expect("only steps are reacted to");
+            let of_person = |step: &&AskedStep| step.person == to.person && step.account == to.account;
+            for step in self.notes.steps.iter().filter(of_person) {
+                let calls = self.left.iter().filter(|call| call.text == step.text);
+                for call in calls.filter(|call| self.is_against(&reaction, step, call)) {
+                    wrong.push(format!(
+                        "{} left at {:?}, {}, after {reaction:?}",
+                        step.text, call.at, call.wall
+                    ));
+                }
+            }
+        }
+        wrong.extend(self.lines(
+            "SELECT m.text || ' got its intent after ' || s.detail FROM events s \
+             JOIN messages m ON m.thread = 'user:' || substr(s.detail, 8, instr(s.detail || ':', ':') - 8) \
+             JOIN events e ON e.message_id = m.id AND e.kind = 'message.sending' AND e.seq > s.seq \
+             WHERE s.kind = 'stop.set' AND s.reason = 'suppressed' AND s.detail LIKE 'person %'",
+        ));
+        wrong
+    }
+
+    /// Returns whether a call was made although something that was written before forbids it.
+    fn is_against(&self, reaction: &Reaction, step: &AskedStep, call: &Left) -> bool {
+        if call.at <= reaction.at + READ_AHEAD {
+            return false;
+        }
+        let length = match reaction.says {
+            // It stops what had been queued, and all of a campaign that had begun.
+            Says::Reply => {
+                let begun = |one: &&Delivery| {
+                    one.account_id == call.account
+                        && one.text == format!("{} {} step 1", step.campaign, step.person)
+                        && one.at_monotonic < reaction.at
+                };
+                return step.asked < reaction.at || self.deliveries.iter().any(|one| begun(&one));
+            }
+            Says::OptOut => return true,
+            Says::OutOfOffice => seconds(7 * DAY),
+            Says::Owner => seconds(3 * DAY),
+        };
+        // These end by the wall clock.
+        let is_set = self.notes.sets.iter().any(|set| *set <= call.at);
+        call.at + ROUNDING < reaction.at + length && !is_set
+    }
+
+    /// Returns the state of the message with this text, its chat, and by whom it is known to be sent.
+    fn end_of(&self, text: &str) -> (String, Option<String>, Option<String>) {
+        const SQL: &str = "SELECT state, chat_id, settled_by FROM messages WHERE text = ?1";
+        let row = self.sql.query_row(SQL, [text], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
         row.unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
@@ -459,13 +528,15 @@ impl Evidence<'_> {
         };
         const REVIEWED: &str = "SELECT count(*) FROM events e JOIN messages m ON m.id = e.message_id \
              WHERE m.text = ?1 AND e.kind = 'message.review'";
+        // A stop may have an end that the clock was set past.
+        let is_set = self.notes.sets.iter().any(|set| since <= *set && *set <= call.at);
         let was_in_review = self.universe.carrier.count(REVIEWED, &[&step.text]) > 0;
         let mut stops: Vec<(Duration, Duration)> = self
             .notes
             .stopped
             .iter()
             .filter(|stop| stop.concerns(step) && !matches!(stop.what, What::Step(_)) && stop.until.is_none())
-            .filter(|_| !was_in_review)
+            .filter(|_| !was_in_review && !is_set)
             .map(|stop| (stop.from.max(since), stop.to.unwrap_or(call.at)))
             .collect();
         stops.sort_unstable();
