@@ -19,6 +19,9 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// Rest between two pages: about 2,000 messages or 10,000 events a second at most.
 const BETWEEN_PAGES: Duration = Duration::from_millis(100);
 
+/// Webhooks, and messages of others, that are removed in one transaction.
+const HEARD_AT_ONCE: u32 = 500;
+
 /// What is removed page by page.
 #[derive(Debug, Clone, Copy)]
 enum What {
@@ -82,6 +85,10 @@ impl Housekeeping {
         }
         if let Some(before) = before(events) {
             round.events = self.pages(What::Events, before, now).await?;
+            // What was heard has the age of events: ids and times, never a text.
+            while self.store.prune_heard(before, HEARD_AT_ONCE, now).await? > 0 {
+                self.clock.sleep(BETWEEN_PAGES).await;
+            }
         }
         self.give_back(now).await?;
         Ok(round)

@@ -332,7 +332,8 @@ async fn apply(
         return Ok((Vec::new(), None));
     }
     let until = time_text(stop.until.unwrap_or(FOREVER));
-    change(connection, &stop.key, after, &wait_is_interrupted(), &[&at, &until, stop.reason.as_str()]).await
+    let values = [at.as_str(), &until, stop.reason.as_str(), &id.to_string()];
+    change(connection, &stop.key, after, &wait_is_interrupted(), &values).await
 }
 
 /// Releases a page of the messages that a lifted stop concerned, unless another stop holds them.

@@ -22,7 +22,8 @@ fn later(from: &str, days: &str) -> String {
 }
 
 /// Builds the assignments that defer a message until `?3` for the reason `?4`; what is left of its wait comes after
-/// that.
+/// that. The end of the stop with the number `?5` may have come nearer: a message that waits longer than any stop lasts
+/// waits for that end.
 pub(super) fn wait_is_interrupted() -> String {
     let left = wait_left("?2");
     let (retry_at, wait_until) = (later("?3", &left), later("?2", &left));
@@ -30,7 +31,10 @@ pub(super) fn wait_is_interrupted() -> String {
         "retry_at = max({retry_at}, due_at), reason = ?4, updated_at = ?2, \
          wait_until = CASE WHEN {left} > 0.0 THEN {wait_until} ELSE wait_until END, \
          wait_held_at = CASE WHEN {left} > 0.0 THEN ?2 ELSE wait_held_at END \
-         WHERE (retry_at IS NULL OR retry_at < max({retry_at}, due_at))"
+         WHERE (retry_at IS NULL OR retry_at < max({retry_at}, due_at) \
+           OR (retry_at > max({retry_at}, due_at) AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
+             AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND x.id <> CAST(?5 AS INTEGER) \
+               AND (x.until IS NULL OR x.until > ?3))))"
     )
 }
 

@@ -21,6 +21,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("limits.placeholders_meant", "^x$", "meant: Some(Regex(\"^x$\"))"),
     ("limits.text_chars", "77", "text_chars: 77"),
     ("log.format", "json", "format: Json"),
+    ("webhooks.events", "message.new", "events: [\"message.new\"]"),
     ("retention.bodies", "30d", "bodies: Some(2592000s)"),
     ("retention.files", "40d", "files: Some(3456000s)"),
     ("retention.events", "50d", "events: Some(4320000s)"),

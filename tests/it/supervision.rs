@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 11] = [
+const TASKS: [&str; 12] = [
     "writer",
     "checkpointer",
     "reader",
@@ -21,6 +21,7 @@ const TASKS: [&str; 11] = [
     "intake",
     "HTTP server",
     "webhook listener",
+    "webhook secrets",
     "webhook interpreter",
     "housekeeping",
 ];

@@ -186,3 +186,24 @@ async fn a_stop_before_the_wait_interrupts_it_from_its_beginning() {
     assert_eq!(wait_of(&queue, second), times(600 + HOUR, 600 + HOUR, None));
     queue.check();
 }
+
+#[tokio::test]
+async fn a_stop_whose_end_comes_nearer_holds_no_longer_than_that() {
+    let queue = Queue::new().await;
+    let only = queue.enqueue(to_user("U1", Inbox::OfPolicy), at(0)).await;
+    let retry_at = |queue: &Queue| queue.value(&format!("SELECT retry_at FROM messages WHERE id = '{only}'"));
+    stop(&queue, StopReason::Stopped, None, at(10)).await;
+    stop(&queue, StopReason::Stopped, Some(at(500)), at(20)).await;
+    assert_eq!(retry_at(&queue), outboxd::domain::time_text(at(500)));
+    // Another stop in force lasts longer.
+    stop(&queue, StopReason::OwnerWrote, Some(at(900)), at(30)).await;
+    stop(&queue, StopReason::Stopped, Some(at(100)), at(40)).await;
+    assert_eq!(retry_at(&queue), outboxd::domain::time_text(at(900)));
+    queue.check();
+
+    let (queue, second) = waiting().await;
+    stop(&queue, StopReason::Stopped, None, at(1100)).await;
+    stop(&queue, StopReason::Stopped, Some(at(2100)), at(1200)).await;
+    assert_eq!(wait_of(&queue, second), times(1200 + 2600, 100 + HOUR, Some(2100 + 2600)));
+    queue.check();
+}
