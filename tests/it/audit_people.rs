@@ -1,7 +1,7 @@
 //! The audit of what people were sent: after an answer or a suppression, and steps out of their order or twice. Each
 //! test first has a queue in which every promise was kept, then breaks the database by hand.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
 use crate::operations::{breaches, tamper};
