@@ -798,7 +798,8 @@ END;
 -- The state transitions of a message (domain/state.rs, docs/lifecycle.md); any other is an error and is refused. They
 -- are spelled out, because SQLite builds a table for a list after IN, and in a trigger it does so for every row.
 CREATE TRIGGER messages_move BEFORE UPDATE OF state ON messages
-WHEN NEW.state <> OLD.state AND NOT CASE OLD.state
+WHEN NEW.state <> OLD.state AND NOT (OLD.state = 'cancelled' AND OLD.reason = 'step_stopped' AND NEW.state IN ('failed', 'expired'))
+  AND NOT CASE OLD.state
   WHEN 'new' THEN NEW.state = 'queued' OR NEW.state = 'rejected' OR NEW.state = 'cancelled' OR NEW.state = 'review'
   WHEN 'queued' THEN NEW.state = 'sending' OR NEW.state = 'cancelled' OR NEW.state = 'expired' OR NEW.state = 'failed'
                      OR NEW.state = 'review'
@@ -821,6 +822,14 @@ WHEN OLD.pruned_at IS NOT NULL AND NEW.state <> OLD.state
 BEGIN
   SELECT RAISE(ABORT, 'outboxd: the text of the message was removed, so its state no longer changes; INSERT a new message instead');
 END;
+-- One statement can end several steps of a person: the first of them cancels the others before it comes to those, and they
+-- stay cancelled.
+CREATE TRIGGER messages_step_ended_before BEFORE UPDATE OF state ON messages
+WHEN OLD.state = 'cancelled' AND OLD.reason = 'step_stopped' AND NEW.state IN ('failed', 'expired')
+BEGIN
+  SELECT RAISE(IGNORE);
+END;
+
 CREATE TRIGGER messages_moved AFTER UPDATE OF state ON messages WHEN NEW.state <> OLD.state
 BEGIN
   INSERT INTO events (at, kind, account_id, message_id, reason, detail)

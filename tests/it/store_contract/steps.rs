@@ -207,3 +207,25 @@ async fn a_stop_whose_end_comes_nearer_holds_no_longer_than_that() {
     assert_eq!(wait_of(&queue, second), times(1200 + 2600, 100 + HOUR, Some(2100 + 2600)));
     queue.check();
 }
+
+#[tokio::test]
+async fn one_statement_that_ends_several_steps_ends_each_once() {
+    let queue = Queue::new().await;
+    let expiring = |number| NewMessage { expires_at: Some(at(50)), ..step(number) };
+    let rows = vec![expiring(1), expiring(2), expiring(3)];
+    queue.store.enqueue(rows, EnqueueMode::All, at(0)).await.unwrap();
+    queue.store.expire(at(60)).await.unwrap();
+    let states = "SELECT state, reason FROM messages ORDER BY step";
+    assert_eq!(queue.lines(states), ["expired|expired", "cancelled|step_stopped", "cancelled|step_stopped"]);
+    queue.check();
+
+    let queue = Queue::new().await;
+    queue.store.enqueue(vec![step(1), step(2), step(3)], EnqueueMode::All, at(0)).await.unwrap();
+    let (reason, why) = (Reason::NoSuchPerson, "there is no such person".to_owned());
+    queue.store.fail_person(account("1"), UserId::new("U1"), reason, why, None, at(1)).await.unwrap();
+    assert_eq!(
+        queue.lines(states),
+        ["failed|no_such_person", "cancelled|step_stopped", "cancelled|step_stopped"]
+    );
+    queue.check();
+}
