@@ -101,6 +101,7 @@ impl Admission {
             reason: queued_as(message, due_at, at),
             due_at,
             is_stale: stale_before.is_some_and(|before| due_at < before)
+                && message.step.is_none_or(|step| step.number == 1)
                 && message.expires_at.is_none_or(|expires_at| expires_at > at),
             attachments: message.extras.attachments.clone(),
             blobs,
