@@ -320,21 +320,22 @@ pub(super) async fn move_with(
     Ok(())
 }
 
-/// Queues the steps again that were cancelled because this one was not sent.
+/// Queues the steps again that were cancelled because this one was not sent, up to the first that ended otherwise or
+/// has lost its text.
 pub(super) async fn queue_again(
     connection: &mut SqliteConnection,
     step: Seq,
     run: i64,
     now: Timestamp,
 ) -> Result<()> {
-    const AFTER: &str = "SELECT o.seq FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
-           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.step > m.step \
-           AND o.state = 'cancelled' AND o.reason = 'step_stopped' WHERE m.seq = ?1 ORDER BY o.step";
+    const AFTER: &str = "SELECT o.seq, o.state = 'cancelled' AND o.reason = 'step_stopped' AND o.pruned_at IS NULL AS comes_back \
+         FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.step > m.step WHERE m.seq = ?1 ORDER BY o.step";
     const QUEUE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = 'step_before', error = NULL, \
            due_at = max(?3, coalesce(not_before, '')), retry_at = NULL, retries = 0, held_at = NULL, run = ?2, updated_at = ?3, \
            step_sent_at = NULL, wait_until = NULL, wait_held_at = NULL WHERE seq = ?1";
-    let after: Vec<i64> = sqlx::query_scalar(AFTER).bind(step.0).fetch_all(&mut *connection).await?;
-    for seq in after {
+    let after: Vec<(i64, bool)> = sqlx::query_as(AFTER).bind(step.0).fetch_all(&mut *connection).await?;
+    for (seq, _) in after.into_iter().take_while(|(_, comes_back)| *comes_back) {
         sqlx::query(QUEUE).bind(seq).bind(run).bind(time_text(now)).execute(&mut *connection).await?;
     }
     Ok(())
