@@ -24,7 +24,6 @@
 //! | [`import`] | a table of people and templates become messages | I/O, clocks, the daemon |
 //! | [`inbound`] | what Unipile reports by webhook: receipts, answers, states of accounts | SQL, HTTP routes |
 //! | [`intake`] | rows that other programs INSERT | SQL, Unipile |
-//! | [`inbound`] | webhooks from Unipile: received, verified, stored | SQL, the engine |
 //! | [`cli`] | one file per group of commands; talks to the socket | the store |
 //! | [`app`] | the composition root: serve, demo, tests | |
 //! | [`config`], [`telemetry`] | settings in three layers; logs | |

@@ -85,7 +85,7 @@ impl Housekeeping {
         }
         if let Some(before) = before(events) {
             round.events = self.pages(What::Events, before, now).await?;
-            // What was heard has the age of events: ids and times, never a text.
+            // Webhooks and messages of others are kept as long as events. They hold ids and times, never a text.
             while self.store.prune_heard(before, HEARD_AT_ONCE, now).await? > 0 {
                 self.clock.sleep(BETWEEN_PAGES).await;
             }

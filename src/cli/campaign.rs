@@ -9,7 +9,6 @@ use super::exit::{Exit, Failure};
 use super::stop::{self, Go, Stop};
 use super::times::{self, Times};
 use super::{Globals, Json, render};
-use crate::types::Page;
 use crate::types::campaign::{Campaign as Row, CampaignCounts};
 use crate::types::forecast::Forecast;
 
@@ -79,21 +78,7 @@ pub(super) async fn campaign(globals: &Globals, campaign: Campaign) -> Result<Ex
 }
 
 async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
-    let (mut rows, mut cursor): (Vec<Row>, Option<String>) = (Vec::new(), None);
-    loop {
-        let mut query = vec![("limit", "100")];
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let answer = client.get("/v1/campaigns", &query).await?;
-        if json.json {
-            render::json(&answer.body)?;
-        }
-        let page: Page<Row> = answer.read()?;
-        rows.extend(page.data);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let rows: Vec<Row> = client.pages("/v1/campaigns", &[("limit", "100")], json).await?;
     if json.json {
         return Ok(Exit::Done);
     }

@@ -18,7 +18,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
 use super::exit::{Exit, Failure};
-use super::render;
+use super::{Json, render};
+use crate::types::Page;
 use crate::types::error::{ErrorBody, FieldError};
 
 /// Timeout of an ordinary request. A commit takes milliseconds; a full disk or a locked queue takes seconds.
@@ -98,6 +99,30 @@ impl Client {
     /// Sends a GET request.
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
         self.send(self.request(Method::GET, path).query(query), Asked::ToShow).await
+    }
+
+    /// Sends GET requests until the last page; returns the rows of all pages. With `json` it prints each page on a line.
+    pub(super) async fn pages<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        json: Json,
+    ) -> Result<Vec<T>, Failure> {
+        let (mut rows, mut cursor): (Vec<T>, Option<String>) = (Vec::new(), None);
+        loop {
+            let more = cursor.as_deref().map(|cursor| ("cursor", cursor));
+            let query: Vec<_> = query.iter().copied().chain(more).collect();
+            let answer = self.get(path, &query).await?;
+            if json.json {
+                render::json(&answer.body)?;
+            }
+            let page: Page<T> = answer.read()?;
+            rows.extend(page.data);
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(rows);
+            }
+        }
     }
 
     /// Sends a GET request for which the daemon reads its whole queue; long timeout.

@@ -46,7 +46,7 @@ pub(super) struct Erase {
     json: Json,
 }
 
-/// Erases a person. Exit code 6 if something is left because it is not settled.
+/// Erases a person. Ends with [`Exit::Refused`] if messages that are not settled were left.
 pub(super) async fn erase(client: &Client, erase: Erase) -> Result<Exit, Failure> {
     let will = "every text, name and file of this person would be removed for good, what is queued cancelled, and \
                 nothing ever sent to them again";
@@ -56,10 +56,12 @@ pub(super) async fn erase(client: &Client, erase: Erase) -> Result<Exit, Failure
     }
     let request = EraseRequest { note: erase.note };
     let answer = client.post(&format!("/v1/people/{}/erase", segment(&erase.user)), &request).await?;
-    if erase.json.json {
-        return answer.pass_on();
+    let done: Erased = answer.read()?;
+    match erase.json.json {
+        true => answer.pass_on().map(drop)?,
+        false => render::print(&erased(&done))?,
     }
-    render::print(&erased(&answer.read()?)).map(|()| Exit::Done)
+    Ok(if done.unsettled.is_empty() { Exit::Done } else { Exit::Refused })
 }
 
 fn erased(erased: &Erased) -> String {

@@ -9,7 +9,6 @@ use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
 use super::{Globals, Json, render};
-use crate::types::Page;
 use crate::types::stop::{GoRequest, Lifted, Stop as Row, StopRequest, Stopped};
 
 /// What a stop concerns.
@@ -170,21 +169,8 @@ async fn list(globals: &Globals, concerned: &Concerned, json: Json) -> Result<Ex
 
 /// Shows the stops that `query` selects, page by page; with `--json` one page per line.
 pub(super) async fn show(client: &Client, query: &[(&str, &str)], json: Json) -> Result<Exit, Failure> {
-    let (mut rows, mut cursor): (Vec<Row>, Option<String>) = (Vec::new(), None);
-    loop {
-        let mut query = [query, &[("limit", "500")]].concat();
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let answer = client.get("/v1/stops", &query).await?;
-        if json.json {
-            render::json(&answer.body)?;
-        }
-        let page: Page<Row> = answer.read()?;
-        rows.extend(page.data);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let query = [query, &[("limit", "500")]].concat();
+    let rows: Vec<Row> = client.pages("/v1/stops", &query, json).await?;
     if json.json { Ok(Exit::Done) } else { table(&rows) }
 }
 

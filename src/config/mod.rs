@@ -66,7 +66,7 @@ pub struct Settings {
     pub policies: Policies,
     /// `[engine]`: sending, starting and stopping.
     pub engine: EngineSettings,
-    /// `[retention]`: how long what is finished is kept.
+    /// `[retention]`: how long finished messages keep their texts, files and events.
     pub retention: RetentionSettings,
     /// `[log]`: level and format of the log.
     pub log: LogSettings,

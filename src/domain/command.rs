@@ -45,7 +45,7 @@ pub enum Change {
     Set(String),
 }
 
-/// The fields to change; `None` and [`Change::Keep`] leave a field as it is.
+/// The fields to change; `None` and [`Change::Keep`] do not change a field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Edit {
     /// The account that sends it instead.

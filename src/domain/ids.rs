@@ -151,17 +151,17 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
     }
 }
 
-/// Returns the public name that stands in place of a user id.
+/// Returns the public name in an id of the form `in/NAME`.
 pub fn name_of(person: &str) -> Option<&str> {
     person.strip_prefix(NAMED)
 }
 
-/// Returns what stands in place of a user id for the person with this public name.
+/// Returns `in/NAME`, which replaces the user id until it is known.
 pub fn named(name: &str) -> String {
     format!("{NAMED}{name}")
 }
 
-/// Returns a public name as it is compared: without percent-encoding, in lower case.
+/// Normalises a public name for comparison: decodes percent-encoding, lower case.
 pub fn public_name(name: &str) -> String {
     percent_encoding::percent_decode_str(name.trim()).decode_utf8_lossy().to_lowercase()
 }

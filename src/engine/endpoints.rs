@@ -37,7 +37,7 @@ pub enum EndpointError {
 }
 
 impl EndpointError {
-    /// Returns whether the provider says that there is no such endpoint.
+    /// Returns whether the provider does not know the endpoint.
     fn is_missing(&self) -> bool {
         matches!(self, Self::Provider(problem) if problem.status == Some(404))
     }
@@ -133,7 +133,7 @@ impl EngineHandle {
     /// Posts a test delivery to an address of ours. It does not go to the provider, and needs no permit.
     ///
     /// # Errors
-    /// Returns why there is no answer.
+    /// Returns why the request has no answer.
     pub async fn post_test(&self, post: TestPost) -> std::result::Result<(u16, String), String> {
         self.shared.provider.post_test(post).await
     }

@@ -26,7 +26,7 @@ use crate::policy::pace::draw_gap;
 use crate::policy::quota;
 use crate::policy::settle::after;
 use crate::policy::warm_up::Lowering;
-use crate::store::{Candidate, StoreError};
+use crate::store::{Candidate, ForProfiles, StoreError};
 
 /// How long a name that does not exist is not looked up again.
 const ABSENT_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -60,7 +60,7 @@ pub(super) async fn look(
         Allowance::Free => {}
         Allowance::Paused(until) => return Ok(Look::Wake(Wake::At(until))),
         Allowance::UsedUp(until, why) => {
-            shared.store.defer_names(run.id.clone(), until, why, now).await?;
+            shared.store.defer_for_profiles(run.id.clone(), ForProfiles::Names, until, why, now).await?;
             return Ok(Look::Wake(Wake::Now));
         }
     }
@@ -147,11 +147,11 @@ async fn connection(
         Allowance::Paused(until) => (until, "other profiles are read first".to_owned()),
         Allowance::UsedUp(until, why) => (until, why),
     };
-    shared.store.defer_needs(run.id.clone(), until, why, now).await?;
+    shared.store.defer_for_profiles(run.id.clone(), ForProfiles::Connections, until, why, now).await?;
     Ok(Look::Wake(Wake::Now))
 }
 
-/// Returns whether the answer says that there is no such person.
+/// Returns whether the provider does not know the person.
 fn is_missing(problem: &ProviderError) -> bool {
     problem.kind == "provider/resource_not_found" || is_about_the_user(problem)
 }

@@ -1,6 +1,6 @@
 //! The text of a file: notices byte order marks, UTF-8, UTF-16 and Windows-1252.
 //!
-//! A wrong guess would send `MÃ¼ller` to a person. What is guessed is therefore reported, and bytes that the guess
+//! A wrong guess would send `MÃ¼ller` to a person. Guesses are therefore reported, and bytes that the guess
 //! cannot explain are refused.
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};

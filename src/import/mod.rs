@@ -2,7 +2,7 @@
 //!
 //! `cli/import/` reads the files, calls this module and sends what it returns. The order is [`decode()`], then
 //! [`Sheet::read`], [`Template::parse`], [`Columns::map`] and, for each row, [`Plan::judge`]. A row that is refused
-//! here is never sent. What is rendered is validated by the daemon like every other message (P7).
+//! here is never sent. The daemon validates rendered messages like all others (P7).
 
 mod cells;
 mod columns;

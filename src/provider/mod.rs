@@ -282,7 +282,7 @@ pub trait Provider: Send + Sync + 'static {
     /// Posts a delivery of our own, without the key; returns the status and the beginning of the answer.
     ///
     /// # Errors
-    /// Returns why there is no answer.
+    /// Returns why the request has no answer.
     fn post_test(&self, _post: TestPost) -> BoxFuture<'_, Result<(u16, String), String>> {
         Box::pin(std::future::ready(Err("this provider has no webhooks".to_owned())))
     }

@@ -52,7 +52,7 @@ pub struct Candidate {
     pub stop: Option<StoppedBy>,
     /// Whether it is held until it is released.
     pub held: bool,
-    /// Number of edits so far: what is sent is the message as it was read here, or it is not sent.
+    /// Number of edits so far. The intent is withdrawn if the message was edited after it was read here.
     pub edits: u32,
     /// It must not be sent from this time on.
     pub expires_at: Option<Timestamp>,

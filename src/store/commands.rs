@@ -48,7 +48,7 @@ pub enum Commanded {
         /// The message that already says or holds what this one would.
         existing: Option<MessageId>,
     },
-    /// There is no such message.
+    /// No message has this id.
     Unknown,
 }
 

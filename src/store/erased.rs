@@ -34,7 +34,7 @@ impl Salt {
     }
 }
 
-/// Returns the key of a chat, as it is hashed.
+/// Returns the text whose hash identifies a chat.
 pub(super) fn chat_key(account: &str, chat_id: &str) -> String {
     format!("chat:{account}:{chat_id}")
 }

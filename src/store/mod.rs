@@ -117,7 +117,7 @@ pub use person_views::PersonOnAccount;
 pub use prune::PrunedPage;
 pub use queue_view::QueuedMessage;
 pub use reconcile::{ReconciledAs, Reconciliation, UnresolvedAttempt};
-pub use resolving::ProfileReads;
+pub use resolving::{ForProfiles, ProfileReads};
 pub use rests::AccountRest;
 pub use review::{AttemptView, Decision, EvidenceView, Reviewed, Which};
 pub use runs::{ReconcileAt, Recovered, RecoveredAttempt};

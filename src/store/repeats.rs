@@ -15,7 +15,7 @@ use crate::domain::message::{MessageId, NewMessage, Seq};
 /// White space that is trimmed from a text before it is compared, here and in [`REPEATS`].
 const WHITE_SPACE: [char; 5] = [' ', '\t', '\n', '\r', '\u{a0}'];
 
-/// Returns the hash that stands for a text once the text is removed.
+/// Returns the hash that replaces a text when the text is removed.
 pub(super) fn text_hash(text: &str) -> String {
     let hash = Sha256::digest(text.trim_matches(WHITE_SPACE));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()

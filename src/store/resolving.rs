@@ -41,6 +41,15 @@ pub(super) const DEFER_NEEDS: &str = "UPDATE messages SET revision = messages.re
        AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = messages.account_id \
          AND p.user_id = substr(messages.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))";
 
+/// What messages wait for that only profiles show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForProfiles {
+    /// The user id behind a public name.
+    Names,
+    /// A connection with the person.
+    Connections,
+}
+
 impl Store {
     /// Returns when `account` last read the profile of a person, or tried to.
     ///
@@ -52,25 +61,6 @@ impl Store {
              UNION ALL SELECT read_at FROM people WHERE account_id = ?1 AND user_id = ?2)";
         let query = sqlx::query(SQL).bind(account.as_str()).bind(person.as_str());
         rows::time(&query.fetch_one(&self.inner.readers).await?, "at")
-    }
-
-    /// Defers everything of `account` that needs a connection and has none, and that is due before `until`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn defer_needs(
-        &self,
-        account: AccountId,
-        until: Timestamp,
-        why: String,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(defer(connection, DEFER_NEEDS, account, until, why, now))
-            })
-            .await
     }
 
     /// Returns the reads of profiles that `account` made since `since`.
@@ -89,7 +79,7 @@ impl Store {
         Ok(reads)
     }
 
-    /// Returns whether a read since `since`, of any account, showed that there is no such person.
+    /// Returns whether a read since `since`, of any account, showed that the person does not exist.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
@@ -160,7 +150,7 @@ impl Store {
     }
 
     /// Fails everything that `account` has queued for a person, or for a public name. `absent` is the number of the read
-    /// that showed that there is no such person.
+    /// that showed that the person does not exist.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
@@ -190,37 +180,33 @@ impl Store {
             .await
     }
 
-    /// Defers everything that `account` has queued for public names and that is due before `until`.
+    /// Defers everything of `account` that waits for profiles in this way and is due before `until`.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
-    pub async fn defer_names(
+    pub async fn defer_for_profiles(
         &self,
         account: AccountId,
+        which: ForProfiles,
         until: Timestamp,
         why: String,
         now: Timestamp,
     ) -> Result<()> {
+        let sql = match which {
+            ForProfiles::Names => DEFER_NAMES,
+            ForProfiles::Connections => DEFER_NEEDS,
+        };
         self.inner
             .writer
             .exclusive(now, move |connection| {
-                Box::pin(defer(connection, DEFER_NAMES, account, until, why, now))
+                Box::pin(async move {
+                    let query = sqlx::query(sql).bind(account.as_str()).bind(time_text(until)).bind(why);
+                    query.bind(time_text(now)).execute(connection).await?;
+                    Ok(())
+                })
             })
             .await
     }
-}
-
-async fn defer(
-    connection: &mut SqliteConnection,
-    sql: &'static str,
-    account: AccountId,
-    until: Timestamp,
-    why: String,
-    now: Timestamp,
-) -> Result<()> {
-    let query = sqlx::query(sql).bind(account.as_str()).bind(time_text(until)).bind(why);
-    query.bind(time_text(now)).execute(connection).await?;
-    Ok(())
 }
 
 async fn end_read(connection: &mut SqliteConnection, read: i64, result: &str) -> Result<()> {

@@ -85,7 +85,7 @@ async fn key_is_taken(
     let Some(found) = found else { return Ok(None) };
     let other = rows::message_id(&found, "id")?;
     let problem = format!("belongs to message {other} now");
-    let fix = "that message stands for this one; nothing is left to do";
+    let fix = "use that message; this one stays as it is";
     let refusal = FieldError::new(FieldErrorCode::DedupeConflict, "dedupe_key", problem, fix);
     Ok(Some((vec![refusal], Some(other))))
 }

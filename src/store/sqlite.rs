@@ -81,7 +81,7 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
-        // What is deleted is overwritten in its page.
+        // Deleted content is overwritten with zeros in its page.
         .pragma("secure_delete", "FAST")
         .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
         .connect()

@@ -274,7 +274,7 @@ impl Sequence {
     pub(super) fn not_again(&self) -> Option<(String, &'static str)> {
         let last = self.number - 1;
         if let Some(other) = self.other {
-            let fix = "that message stands for this one; nothing is left to do";
+            let fix = "use that message; this one stays as it is";
             return Some((format!("is in the queue for this person already, as message {other}"), fix));
         }
         match self.before {

@@ -126,8 +126,8 @@ impl Store {
         Ok((messages, accounts))
     }
 
-    /// Lifts the stops of this person, chat or campaign: those with `reason`, or all but suppressions. Messages that
-    /// nothing else stops go on.
+    /// Lifts the stops of this person, chat or campaign: those with `reason`, or all but suppressions; without an account
+    /// those of each account as well. Messages that nothing else stops go on.
     ///
     /// # Errors
     /// Returns an error if SQLite fails. Messages that were not reached go on after the next start.
@@ -357,8 +357,8 @@ async fn remove(
     reason: Option<StopReason>,
     now: Timestamp,
 ) -> Result<u64> {
-    const SQL: &str = "DELETE FROM stops WHERE scope = ?1 AND key = ?2 AND account_id = ?3 \
-         AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
+    const SQL: &str = "DELETE FROM stops WHERE scope = ?1 AND key = ?2 \
+         AND (account_id = ?3 OR (?3 = '' AND reason <> 'suppressed')) AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
     let account = key.account_id.as_ref().map_or("", AccountId::as_str);
     let query = sqlx::query(SQL).bind(key.scope.as_str()).bind(&key.key).bind(account);
     let query = query.bind(reason.map(StopReason::as_str));

@@ -93,7 +93,7 @@ pub struct Commanded {
     pub changed: bool,
     /// What was done, in words; null if it was refused.
     pub answer: Option<String>,
-    /// Its state before; null if there is no such message.
+    /// Its state before; null if no message has this id.
     pub was: Option<String>,
     /// Its state after.
     pub state: Option<String>,

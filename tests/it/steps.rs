@@ -377,3 +377,20 @@ async fn a_person_known_by_name_has_each_step_once() {
     assert_eq!(message(&daemon, &by_id[1]).await["state"], "queued");
     assert_eq!(delivered(&env), ["1 to ACoA1"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_brings_back_no_step_behind_one_that_a_person_cancelled() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let rows =
+        [step("U1", 1, ""), step("U1", 2, "1 second"), step("U1", 3, "1 second"), step("U1", 4, "1 second")];
+    let stored = ids(&batch(&daemon, &rows).await);
+    for id in [&stored[2], &stored[0]] {
+        assert_eq!(daemon.post(&format!("/v1/messages/{id}/cancel"), "").await.0, 200);
+    }
+    assert_eq!(command(&daemon, &stored[0], "retry").await["state"], "queued");
+    for (id, state) in stored.iter().zip(["queued", "queued", "cancelled", "cancelled"]) {
+        assert_eq!(message(&daemon, id).await["state"], state);
+    }
+}

@@ -229,3 +229,20 @@ async fn one_statement_that_ends_several_steps_ends_each_once() {
     );
     queue.check();
 }
+
+#[tokio::test]
+async fn steps_that_wait_are_not_stale_after_the_daemon_was_off() {
+    const DAY: i64 = 24 * HOUR;
+    let (queue, second) = waiting().await;
+    let third = queue.enqueue(step(3), at(200)).await;
+    queue.store.note_alive(at(300)).await.unwrap();
+    let queue = queue.crash(at(3 * DAY)).await;
+    let reconcile_at: outboxd::store::ReconcileAt = Box::new(|_| None);
+    let day = Some(Duration::from_secs(24 * 3600));
+    let recovered = queue.store.recover(at(3 * DAY), reconcile_at, day, None).await.unwrap();
+    // The second step was due while the daemon was off; the third waits for it, whatever that one waits for.
+    assert_eq!(recovered.stale, 1);
+    assert_eq!(queue.state(second).await, (StateName::Review, Reason::Stale));
+    assert_eq!(queue.state(third).await, (StateName::Queued, Reason::StepBefore));
+    queue.check();
+}
