@@ -54,6 +54,6 @@ pub struct BlockedBy {
     pub id: MessageId,
     /// State of that message.
     pub state: StateName,
-    /// When that message is retried, if known.
+    /// When that message is retried or its wait ends, if known.
     pub retry_at: Option<Timestamp>,
 }

@@ -94,7 +94,9 @@ impl<'a> Run<'a> {
                 Some(reason) => run.messages[index] = Expected::Waiting(reason),
                 None => run.later.push(Reverse((message.ready_at, index))),
             }
-            if message.ready_at > message.due_at && message.ready_at > start.now {
+            // A step that waits for the step before it holds no other message of its thread.
+            let may_hold = message.follows.is_none();
+            if may_hold && message.ready_at > message.due_at && message.ready_at > start.now {
                 run.held.insert(message.thread, message.ready_at);
             }
         }
@@ -272,6 +274,10 @@ impl<'a> Run<'a> {
         };
         let message = &self.start.queued[index];
         let Some(Follows { wait, .. }) = message.follows else { return };
+        // A person holds it, whatever the step before does.
+        if message.waits_for != Some(Reason::StepBefore) {
+            return;
+        }
         let due_at = wait_end(self.now, wait, &self.start.policy.zone).max(message.ready_at);
         self.messages[index] = Expected::Waiting(Reason::Turn);
         self.later.push(Reverse((due_at, index)));

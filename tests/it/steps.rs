@@ -1,5 +1,8 @@
 //! Steps of a campaign: each once for a person, after the one before, when its wait has ended, in the same chat.
 
+use std::time::Duration;
+
+use outboxd::clock::{Clock, SystemClock};
 use outboxd::sandbox::Profile;
 use serde_json::{Value, json};
 
@@ -393,4 +396,23 @@ async fn a_retry_brings_back_no_step_behind_one_that_a_person_cancelled() {
     for (id, state) in stored.iter().zip(["queued", "queued", "cancelled", "cancelled"]) {
         assert_eq!(message(&daemon, id).await["state"], state);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_step_holds_no_step_before_it_in_the_forecast() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let tomorrow = SystemClock::new().now() + Duration::from_secs(24 * 3600);
+    let mut rows = [step("U1", 1, ""), step("U1", 2, "1 hour"), step("U1", 3, "1 hour")];
+    rows[0]["not_before"] = json!(tomorrow.to_string());
+    let stored = ids(&batch(&daemon, &rows).await);
+    assert_eq!(command(&daemon, &stored[2], "hold").await["state"], "queued");
+    let forecast = daemon.get("/v1/forecast?account_id=acc_1").await.1;
+    let waiting = &forecast["total"]["waiting"];
+    assert_eq!(
+        (&forecast["total"]["sent"], &waiting[0]["reason"]),
+        (&json!(2), &json!("held")),
+        "{forecast}"
+    );
+    assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{forecast}");
 }

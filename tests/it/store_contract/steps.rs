@@ -246,3 +246,32 @@ async fn steps_that_wait_are_not_stale_after_the_daemon_was_off() {
     assert_eq!(queue.state(third).await, (StateName::Queued, Reason::StepBefore));
     queue.check();
 }
+
+#[tokio::test]
+async fn a_lift_for_every_account_lifts_what_was_set_for_one() {
+    let queue = Queue::new().await;
+    let only = queue.enqueue(to_user("U1", Inbox::OfPolicy), at(0)).await;
+    let mine = StopKey { account_id: Some(account("1")), ..person() };
+    let owner = |reason| NewStop {
+        key: mine.clone(),
+        reason,
+        until: None,
+        has_length: false,
+        actor: "outboxd".into(),
+        note: None,
+    };
+    let never = NewStop {
+        reason: StopReason::Suppressed,
+        key: StopKey { key: "U2".into(), ..mine.clone() },
+        ..owner(StopReason::Suppressed)
+    };
+    queue.store.stop(vec![owner(StopReason::OwnerWrote), never], at(10)).await.unwrap();
+    let lifted = queue.store.lift(person(), None, at(20)).await.unwrap();
+    assert_eq!((lifted.stops, lifted.messages), (1, 1));
+    assert_eq!(queue.state(only).await, (StateName::Queued, Reason::Turn));
+    // A suppression of one account goes only by name of that account.
+    let other = StopKey { key: "U2".into(), ..person() };
+    assert_eq!(queue.store.lift(other.clone(), Some(StopReason::Suppressed), at(30)).await.unwrap().stops, 0);
+    let named = StopKey { account_id: Some(account("1")), ..other };
+    assert_eq!(queue.store.lift(named, Some(StopReason::Suppressed), at(30)).await.unwrap().stops, 1);
+}
