@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::body::{Id, Options};
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::{AppState, account_snapshot, query, render, wire};
 use crate::domain::account::Daemon;
 use crate::domain::account_snapshot::AccountSnapshot;
@@ -49,7 +49,8 @@ pub(super) async fn list(
 pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Result<Json<Account>, ApiError> {
     let daemon = state.store.daemon().await?;
     let id = AccountId::new(id);
-    let view = state.store.account(&id).await?.ok_or_else(|| ApiError::not_found("account", id.as_str()))?;
+    let view =
+        state.store.account(&id).await?.ok_or_else(|| ApiError::not_found(Missing::Account, id.as_str()))?;
     let known = state.store.snapshots_of(&[&id]).await?;
     row(&state, &view, &daemon, known.get(&id)).await.map(Json)
 }
@@ -181,7 +182,9 @@ async fn pause_scope(
         })
         .await?;
     let already_paused = match paused {
-        store::Paused::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
+        store::Paused::Unknown => {
+            return Err(ApiError::not_found(Missing::Account, &account.unwrap_or_default()));
+        }
         store::Paused::Done => false,
         store::Paused::Already => true,
     };
@@ -224,7 +227,9 @@ async fn resume_scope(
         })
         .await?;
     let was_paused = match resumed {
-        store::Resumed::Unknown => return Err(ApiError::not_found("account", &account.unwrap_or_default())),
+        store::Resumed::Unknown => {
+            return Err(ApiError::not_found(Missing::Account, &account.unwrap_or_default()));
+        }
         store::Resumed::Done => true,
         store::Resumed::WasNotPaused => false,
     };

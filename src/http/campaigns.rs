@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, Query, State};
 
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::{AppState, query};
 use crate::domain::field_error::FieldError;
 use crate::store::{self, StepCounts};
@@ -47,7 +47,7 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Campaign>, ApiError> {
     let found = state.store.campaign(&name, state.engine.now()).await?;
-    found.map(campaign).map(Json).ok_or_else(|| ApiError::not_found("campaign", &name))
+    found.map(campaign).map(Json).ok_or_else(|| ApiError::not_found(Missing::Campaign, &name))
 }
 
 fn campaign(found: store::Campaign) -> Campaign {

@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::body::{Id, Options};
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::messages::parse;
 use super::review::checked_note;
 use super::socket::Actor;
@@ -42,7 +42,7 @@ pub(super) async fn cancel(
     match one(state, parse(&id)?, instruction).await? {
         store::Commanded::Done { was, .. } => Ok(done(was, false)),
         store::Commanded::Unchanged(state) => Ok(done(state, true)),
-        store::Commanded::Unknown => Err(ApiError::not_found("message", &id)),
+        store::Commanded::Unknown => Err(ApiError::not_found(Missing::Message, &id)),
         store::Commanded::Refused { state, .. } => {
             Err(ApiError::wrong_state(state, "cannot be cancelled any more"))
         }
@@ -61,7 +61,7 @@ pub(super) async fn edit(
         Instruction { command: Command::Edit(Box::new(edit)), actor, note: checked_note(note)? };
     let command = instruction.command.clone();
     match one(state, message_id, instruction).await? {
-        store::Commanded::Unknown => Err(ApiError::not_found("message", &id)),
+        store::Commanded::Unknown => Err(ApiError::not_found(Missing::Message, &id)),
         store::Commanded::Refused { errors, existing, .. } => {
             Err(ApiError::of_command(errors, existing.map(|id| id.to_string())))
         }

@@ -20,6 +20,15 @@ pub struct ApiError {
     code: Option<&'static str>,
 }
 
+/// What an id does not name.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Missing {
+    Message,
+    Account,
+    Campaign,
+    Person,
+}
+
 impl ApiError {
     pub(super) fn new(status: StatusCode, refusals: Vec<FieldError>) -> Self {
         Self { status, refusals, existing_id: None, code: None }
@@ -33,13 +42,17 @@ impl ApiError {
         Self::one(StatusCode::BAD_REQUEST, refusal)
     }
 
-    pub(super) fn not_found(what: &str, id: &str) -> Self {
-        let fix = if what == "message" {
-            "list them with GET /v1/messages"
-        } else if what == "campaign" {
-            "list them with GET /v1/campaigns"
-        } else {
-            "an account exists from its first message on, or if the configuration names it; list them with GET /v1/accounts"
+    pub(super) fn not_found(what: Missing, id: &str) -> Self {
+        let (what, fix) = match what {
+            Missing::Message => ("message", "give the id that queueing returned; lists of messages show it"),
+            Missing::Account => {
+                ("account", "an account exists from its first message on, or if the configuration names it")
+            }
+            Missing::Campaign => ("campaign", "a campaign exists from its first message on; check the label"),
+            Missing::Person => (
+                "person",
+                "give the user id, public name or address of a profile of a person who was written to, was stopped or wrote",
+            ),
         };
         let problem = format!("names no {what}: {id}");
         Self::one(StatusCode::NOT_FOUND, FieldError::new(FieldErrorCode::NotFound, "id", problem, fix))

@@ -10,7 +10,7 @@ use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::input::{self, Input, InputRow};
 use super::verdicts::{dedupe_conflict, out_of_step, refused_row, repeated, suppressed, taken};
 use super::{AppState, body, render, wire};
@@ -37,7 +37,7 @@ pub(super) async fn forecast(
     if let Some(id) = &request.account_id
         && state.store.account(id).await?.is_none()
     {
-        return Err(ApiError::not_found("account", id.as_str()));
+        return Err(ApiError::not_found(Missing::Account, id.as_str()));
     }
     answer(&state, request).await.map(Json)
 }

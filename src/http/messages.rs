@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{Query, State};
 
 use super::body::Id;
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::{AppState, query, render};
 use crate::domain::message::MessageId;
 use crate::engine::WaitStatus;
@@ -81,10 +81,10 @@ pub(super) async fn explain(
 
 pub(super) async fn find(state: &AppState, id: &str) -> Result<MessageView, ApiError> {
     let message = state.store.message(parse(id)?, state.engine.now()).await?;
-    message.ok_or_else(|| ApiError::not_found("message", id))
+    message.ok_or_else(|| ApiError::not_found(Missing::Message, id))
 }
 
 /// Parses a message id; an invalid id is reported as an unknown message.
 pub(super) fn parse(id: &str) -> Result<MessageId, ApiError> {
-    id.parse().map_err(|_| ApiError::not_found("message", id))
+    id.parse().map_err(|_| ApiError::not_found(Missing::Message, id))
 }

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::body::{Id, Options};
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::{AppState, messages, stops, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::ids;
@@ -33,7 +33,7 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
     }
     let erased_at = state.store.erased_at(&keys).await?.map(Into::into);
     if accounts.is_empty() && stops.is_empty() && erased_at.is_none() {
-        return Err(ApiError::not_found("person", &id));
+        return Err(ApiError::not_found(Missing::Person, &id));
     }
     // The latest account to have heard of the person knows the names best.
     let named = accounts.iter().filter_map(|one| one.known.as_ref()).max_by_key(|known| known.at);

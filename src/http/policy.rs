@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 use super::body::{Id, Options};
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::{AppState, render, wire};
 use crate::domain::account::Account;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -130,5 +130,5 @@ async fn above_today(
 
 async fn find(state: &AppState, id: &str) -> Result<Account, ApiError> {
     let view = state.store.account(&AccountId::new(id)).await?;
-    view.map(|view| view.account).ok_or_else(|| ApiError::not_found("account", id))
+    view.map(|view| view.account).ok_or_else(|| ApiError::not_found(Missing::Account, id))
 }

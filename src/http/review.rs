@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::body::{Id, Options};
-use super::error::ApiError;
+use super::error::{ApiError, Missing};
 use super::messages::{detail, find, parse};
 use super::{AppState, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -76,7 +76,7 @@ pub(super) async fn decide(
         .await?;
     match reviewed {
         Reviewed::Done { .. } => Ok(answer(decision.becomes())),
-        Reviewed::Unknown => Err(ApiError::not_found("message", &id)),
+        Reviewed::Unknown => Err(ApiError::not_found(Missing::Message, &id)),
         Reviewed::NotInReview(state) => Err(ApiError::wrong_state(state, "not in review")),
     }
 }
