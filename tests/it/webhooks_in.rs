@@ -364,6 +364,8 @@ async fn an_address_in_use_is_a_clear_error_and_without_one_there_is_no_listener
 /// The task that interprets webhooks is woken for each new one, even if it was busy, and finds it stored.
 #[tokio::test]
 async fn a_stored_webhook_is_reported_to_the_task_that_waits_for_it() {
+    // The first test of the process installs it; for the others this fails.
+    let _installed_before = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let options = StoreOptions { path: folder.path().join("queue.db"), readers: 1 };
