@@ -26,6 +26,8 @@ mod producers;
 mod scale;
 #[path = "throughput/scenes.rs"]
 mod scenes;
+#[path = "throughput/webhooks.rs"]
+mod webhooks;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -105,7 +107,7 @@ fn main() {
     // `cargo bench --bench throughput -- latency drain` runs only those two.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let scenes: [(&str, Scene); 13] = [
+    let scenes: [(&str, Scene); 14] = [
         ("enqueue", scenes::enqueue),
         ("insert", producers::insert),
         ("producers", producers::producers),
@@ -119,6 +121,7 @@ fn main() {
         ("outage", outage::outage),
         ("limiter", limiter::limiter),
         ("scale", scale::scale),
+        ("webhooks", webhooks::webhooks),
     ];
     for (name, scene) in scenes {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

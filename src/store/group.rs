@@ -12,6 +12,7 @@ use super::attempts::{Begun, Intent, Settlement};
 use super::batch::{EnqueueBatch, Enqueued};
 use super::messages::{self, KnownAccounts};
 use super::rows::Result;
+use super::webhooks::ReceivedWebhook;
 
 /// Waiting for the commit of the same group is part of writing an intent and not a delay: the call itself takes
 /// longer.
@@ -32,14 +33,17 @@ pub(super) struct Group {
     pub(super) admissions: Vec<Ticket<Vec<Admission>, usize>>,
     pub(super) begins: Vec<Ticket<Intent, Begun>>,
     pub(super) settlements: Vec<Ticket<Settlement, bool>>,
+    pub(super) webhooks: Vec<Ticket<ReceivedWebhook, bool>>,
 }
 
 /// The results of a group's statements, in the order of its tickets.
+#[derive(Default)]
 pub(super) struct Answers {
     pub(super) enqueues: Vec<Vec<Enqueued>>,
     pub(super) admissions: Vec<usize>,
     pub(super) begins: Vec<Begun>,
     pub(super) settlements: Vec<bool>,
+    pub(super) webhooks: Vec<bool>,
 }
 
 impl Answers {
@@ -50,13 +54,17 @@ impl Answers {
 
     /// Returns the answers of a group that has only intents.
     pub(super) fn of_begins(begins: Vec<Begun>) -> Self {
-        Self { enqueues: Vec::new(), admissions: Vec::new(), begins, settlements: Vec::new() }
+        Self { begins, ..Self::default() }
     }
 }
 
 impl Group {
     pub(super) fn len(&self) -> usize {
-        self.enqueues.len() + self.admissions.len() + self.begins.len() + self.settlements.len()
+        self.enqueues.len()
+            + self.admissions.len()
+            + self.begins.len()
+            + self.settlements.len()
+            + self.webhooks.len()
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -64,6 +72,7 @@ impl Group {
             + self.admissions.iter().map(|ticket| ticket.ask.len()).sum::<usize>()
             + self.begins.len()
             + self.settlements.len()
+            + self.webhooks.len()
     }
 
     /// Returns when the first request of the group was made.
@@ -72,7 +81,8 @@ impl Group {
         let admissions = self.admissions.iter().filter_map(|ticket| ticket.ask.first()).map(Admission::at);
         let begins = self.begins.iter().map(|ticket| ticket.ask.at);
         let settlements = self.settlements.iter().map(|ticket| ticket.ask.at);
-        let first = enqueues.chain(admissions).chain(begins).chain(settlements).min();
+        let webhooks = self.webhooks.iter().map(|ticket| ticket.ask.at);
+        let first = enqueues.chain(admissions).chain(begins).chain(settlements).chain(webhooks).min();
         first.unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
@@ -80,7 +90,10 @@ impl Group {
     pub(super) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
         let only_enqueues = self.len() == self.enqueues.len();
         let only_admissions = self.len() == self.admissions.len();
-        (only_enqueues && self.enqueues.iter().all(|ticket| messages::is_one_statement(&ticket.ask, known)))
+        let only_webhooks = self.len() == self.webhooks.len();
+        only_webhooks
+            || (only_enqueues
+                && self.enqueues.iter().all(|ticket| messages::is_one_statement(&ticket.ask, known)))
             || (only_admissions
                 && self
                     .admissions
@@ -117,7 +130,8 @@ impl Group {
         let begins = self.begins.into_iter().map(|one| Self { begins: vec![one], ..Self::default() });
         let settlements =
             self.settlements.into_iter().map(|one| Self { settlements: vec![one], ..Self::default() });
-        settlements.chain(enqueues).chain(admissions).chain(begins)
+        let webhooks = self.webhooks.into_iter().map(|one| Self { webhooks: vec![one], ..Self::default() });
+        settlements.chain(enqueues).chain(admissions).chain(webhooks).chain(begins)
     }
 
     pub(super) fn answer(self, answers: Answers) {
@@ -130,6 +144,7 @@ impl Group {
         each(self.admissions, answers.admissions);
         each(self.begins, answers.begins);
         each(self.settlements, answers.settlements);
+        each(self.webhooks, answers.webhooks);
     }
 
     /// Sends `error` to the only member.
@@ -144,6 +159,8 @@ impl Group {
         } else if let Some(reply) = first(self.begins) {
             let _the_caller_may_have_left = reply.send(Err(error));
         } else if let Some(reply) = first(self.settlements) {
+            let _the_caller_may_have_left = reply.send(Err(error));
+        } else if let Some(reply) = first(self.webhooks) {
             let _the_caller_may_have_left = reply.send(Err(error));
         }
     }

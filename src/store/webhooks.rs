@@ -3,9 +3,12 @@
 //! `inbound/` keeps and interprets them. What a webhook changes and that it was interpreted is one transaction
 //! (`heard.rs`), so that a crash neither loses nor repeats it.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
-use sqlx::Row;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::Store;
 use super::rows::{self, Result};
@@ -23,6 +26,12 @@ pub struct NewWebhook {
     pub account_id: Option<AccountId>,
     /// The body, unchanged.
     pub body: String,
+}
+
+/// A webhook, and when it was received.
+pub(super) struct ReceivedWebhook {
+    pub(super) webhook: NewWebhook,
+    pub(super) at: Timestamp,
 }
 
 /// A webhook that waits to be interpreted.
@@ -48,25 +57,13 @@ pub struct WebhookKind {
 }
 
 impl Store {
-    /// Keeps a webhook. Returns `false` if the same event was kept before.
+    /// Keeps a webhook, in a transaction with what else waits for the writer. Returns `false` if the same event was kept
+    /// before.
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the webhook must not be acknowledged then.
     pub async fn keep_webhook(&self, webhook: NewWebhook, now: Timestamp) -> Result<bool> {
-        const SQL: &str = "INSERT INTO webhooks (event_id, kind, account_id, received_at, body) VALUES (?1, ?2, ?3, ?4, ?5) \
-             ON CONFLICT (event_id) DO NOTHING";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let NewWebhook { event_id, kind, account_id, body } = webhook;
-                    let query = sqlx::query(SQL).bind(event_id).bind(kind);
-                    let query = query.bind(account_id.as_ref().map(AccountId::as_str).map(str::to_owned));
-                    let query = query.bind(time_text(now)).bind(body);
-                    Ok(query.execute(connection).await?.rows_affected() > 0)
-                })
-            })
-            .await
+        self.inner.writer.keep(ReceivedWebhook { webhook, at: now }).await
     }
 
     /// Returns webhooks that can be interpreted now, in the order of arrival, at most `limit`; and when the next of
@@ -115,6 +112,29 @@ impl Store {
         };
         found.iter().map(kind).collect()
     }
+}
+
+/// Keeps webhooks, in one statement. Returns for each whether it is new.
+pub(super) async fn keep(
+    connection: &mut SqliteConnection,
+    received: &[&ReceivedWebhook],
+) -> Result<Vec<bool>> {
+    const KEEP: &str = "INSERT INTO webhooks (event_id, kind, account_id, received_at, body) \
+         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(?1) WHERE true \
+         ON CONFLICT (event_id) DO NOTHING RETURNING event_id";
+    if received.is_empty() {
+        return Ok(Vec::new());
+    }
+    let row = |one: &&ReceivedWebhook| {
+        let NewWebhook { event_id, kind, account_id, body } = &one.webhook;
+        json!([event_id, kind, account_id.as_ref().map(AccountId::as_str), time_text(one.at), body])
+    };
+    let rows: Vec<Value> = received.iter().map(row).collect();
+    let kept: Vec<String> =
+        sqlx::query_scalar(KEEP).bind(json!(rows).to_string()).fetch_all(connection).await?;
+    let mut kept: HashSet<String> = kept.into_iter().collect();
+    // Of two with the same id, the first is new.
+    Ok(received.iter().map(|one| kept.remove(&one.webhook.event_id)).collect())
 }
 
 fn read(row: &SqliteRow) -> Result<Webhook> {

@@ -1,6 +1,6 @@
 //! The one writer: a task that owns the only writing connection. Requests that arrive during a commit form the next
-//! transaction (group commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling and
-//! admissions of a transaction are one statement each, however many there are, because the cost is the call to
+//! transaction (group commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling, webhooks
+//! and admissions of a transaction are one statement each, however many there are, because the cost is the call to
 //! SQLite's thread, not the row. Callers are answered after the commit. A transaction holds at most
 //! [`ROWS_PER_COMMIT`] rows, and a writer that is never idle yields the lock now and then ([`YIELD_LOCK_FOR`]), so
 //! that a producer with a busy timeout of 5 s never sees `database is locked`. If a group fails, each of its members
@@ -27,6 +27,7 @@ use super::group::{Answers, Group, Ticket};
 use super::messages::{self, KnownAccounts};
 use super::restore_guard::RestoreGuard;
 use super::rows::Result;
+use super::webhooks::{self, ReceivedWebhook};
 use super::write_lock::WriteLock;
 use super::{StoreError, sqlite};
 use crate::clock::{Clock, SystemClock};
@@ -59,6 +60,7 @@ pub(super) enum Verb {
     Admit(Ticket<Vec<Admission>, usize>),
     Begin(Ticket<Intent, Begun>),
     Settle(Box<Ticket<Settlement, bool>>),
+    Keep(Box<Ticket<ReceivedWebhook, bool>>),
     Exclusive(Exclusive),
 }
 
@@ -165,6 +167,10 @@ impl Writer {
         self.ask(settlement, |ticket| Verb::Settle(Box::new(ticket))).await
     }
 
+    pub(super) async fn keep(&self, webhook: ReceivedWebhook) -> Result<bool> {
+        self.ask(webhook, |ticket| Verb::Keep(Box::new(ticket))).await
+    }
+
     /// Runs the closure in a transaction of its own, which is committed if it returns `Ok`.
     pub(super) async fn exclusive<A, F>(&self, now: Timestamp, verb: F) -> Result<A>
     where
@@ -224,6 +230,7 @@ impl Work {
                     Verb::Admit(ticket) => group.admissions.push(ticket),
                     Verb::Begin(ticket) => group.begins.push(ticket),
                     Verb::Settle(ticket) => group.settlements.push(*ticket),
+                    Verb::Keep(ticket) => group.webhooks.push(*ticket),
                     Verb::Exclusive(exclusive) => {
                         self.commit(std::mem::take(&mut group)).await;
                         exclusive(&mut self.connection).await;
@@ -365,7 +372,9 @@ async fn statements(
     let enqueues = messages::enqueue(connection, run, known, &enqueues).await?;
     let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
     let admissions = admission::admit(connection, run, known, &admissions).await?;
+    let received: Vec<&ReceivedWebhook> = group.webhooks.iter().map(|ticket| &ticket.ask).collect();
+    let webhooks = webhooks::keep(connection, &received).await?;
     let begins = group.dated_begins(clock.monotonic());
     let begins = attempts::begin(connection, run, &begins).await?;
-    Ok(Answers { enqueues, admissions, begins, settlements })
+    Ok(Answers { enqueues, admissions, begins, settlements, webhooks })
 }

@@ -210,3 +210,24 @@ async fn a_stop_follows_the_wall_clock_only_if_it_was_given_as_a_length() {
     .to_vec();
     assert_eq!(waits, [Some(at(10_800)), Some(at(7200))]);
 }
+
+#[tokio::test]
+async fn webhooks_that_arrive_at_once_are_kept_once_each_next_to_other_writes() {
+    let queue = Queue::new().await;
+    let webhook = |n: u32| NewWebhook {
+        event_id: format!("evt_{}", n % 50),
+        kind: "message.new".into(),
+        account_id: (n % 2 == 0).then(|| account("1")),
+        body: format!("{{\"n\":{}}}", n % 50),
+    };
+    let keep = |n| queue.store.keep_webhook(webhook(n), at(1));
+    assert!(keep(7).await.unwrap());
+    let all = futures_util::future::join_all((0..100).map(keep));
+    let (kept, _id) = tokio::join!(all, queue.enqueue(to_chat("c", "hello"), at(1)));
+    let new: Vec<bool> = kept.into_iter().map(Result::unwrap).collect();
+    assert!(!new[7] && new.iter().filter(|is_new| **is_new).count() == 49, "{new:?}");
+    let right = "SELECT count(*) FROM webhooks WHERE body = '{\"n\":' || substr(event_id, 5) || '}' \
+         AND account_id IS iif(substr(event_id, 5) % 2 = 0, 'acc_1', NULL) AND received_at = ";
+    assert_eq!(queue.value(&format!("{right}'{}'", outboxd::domain::time_text(at(1)))), "50");
+    queue.check();
+}
