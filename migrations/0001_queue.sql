@@ -306,6 +306,18 @@ CREATE TABLE replies (
   PRIMARY KEY (account_id, thread)
 ) STRICT, WITHOUT ROWID;
 
+-- The chats that the account has written to, and when each was last read for answers and receipts (`inbound.poll`).
+CREATE TABLE chat_reads (
+  account_id TEXT NOT NULL,
+  chat_id    TEXT NOT NULL,
+  sent_at    TEXT NOT NULL,           -- when a message of ours was last sent into it
+  read_at    TEXT NOT NULL,           -- when it was last read; at first, when it was written to
+  tried_at   TEXT NOT NULL,           -- when that was last tried
+  waits      INTEGER NOT NULL CHECK (waits IN (0, 1)),  -- 1: a message for it may be queued, so it is polled
+  PRIMARY KEY (account_id, chat_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX chat_reads_due ON chat_reads (account_id, tried_at) WHERE waits = 1;
+
 -- The queued messages that an answer stops: those that came into the queue before it, and those of a campaign that had
 -- begun for the person before it.
 CREATE VIEW answered (seq, at) AS
@@ -943,6 +955,30 @@ BEGIN
   INSERT INTO conversations (account_id, chat_id, user_id, source, at)
   SELECT NEW.account_id, NEW.chat_id, substr(NEW.thread, 6), 'send', NEW.updated_at
    WHERE NOT EXISTS (SELECT 1 FROM conversations c WHERE c.account_id = NEW.account_id AND c.chat_id = NEW.chat_id);
+END;
+
+-- Keeps `chat_reads`: a chat is polled while a message of its thread is queued. The daemon sets `waits` to 0 when it
+-- finds none.
+CREATE TRIGGER messages_sent_chat AFTER UPDATE OF state ON messages
+WHEN NEW.state = 'sent' AND OLD.state <> 'sent' AND NEW.chat_id IS NOT NULL
+BEGIN
+  INSERT INTO chat_reads (account_id, chat_id, sent_at, read_at, tried_at, waits)
+  VALUES (NEW.account_id, NEW.chat_id, NEW.sent_at, NEW.sent_at, NEW.sent_at,
+    EXISTS (SELECT 1 FROM messages q WHERE q.thread = NEW.thread AND q.account_id = NEW.account_id AND q.state = 'queued'))
+  ON CONFLICT (account_id, chat_id) DO UPDATE SET sent_at = max(sent_at, excluded.sent_at), waits = excluded.waits;
+END;
+CREATE TRIGGER messages_queued_for_chat AFTER INSERT ON messages WHEN NEW.state = 'queued'
+BEGIN
+  UPDATE chat_reads SET waits = 1
+   WHERE account_id = NEW.account_id AND waits = 0 AND chat_id IN (SELECT substr(NEW.thread, 6) UNION ALL
+     SELECT c.chat_id FROM conversations c WHERE c.account_id = NEW.account_id AND c.user_id = substr(NEW.thread, 6));
+END;
+CREATE TRIGGER messages_admitted_for_chat AFTER UPDATE OF state ON messages
+WHEN NEW.state = 'queued' AND OLD.state <> 'queued'
+BEGIN
+  UPDATE chat_reads SET waits = 1
+   WHERE account_id = NEW.account_id AND waits = 0 AND chat_id IN (SELECT substr(NEW.thread, 6) UNION ALL
+     SELECT c.chat_id FROM conversations c WHERE c.account_id = NEW.account_id AND c.user_id = substr(NEW.thread, 6));
 END;
 
 CREATE TRIGGER messages_sent_ids AFTER UPDATE OF state ON messages

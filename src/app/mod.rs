@@ -219,6 +219,7 @@ impl Application {
             policies,
             rates: rates(settings),
             snapshot_age: settings.accounts.refresh,
+            poll: settings.poll,
             stale_after: settings.engine.stale_after,
             seed,
         };

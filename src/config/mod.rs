@@ -52,6 +52,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// `[unipile]`: the API that sends the messages.
     pub unipile: UnipileSettings,
+    /// `[inbound]`: how often chats are read for answers and receipts; `None`: never.
+    pub poll: Option<Duration>,
     /// `[webhooks]`: what Unipile reports.
     pub webhooks: WebhookSettings,
     /// `[limits]`: maximum sizes of a message.
@@ -273,6 +275,7 @@ impl Settings {
                 burst: reader.rate("unipile.burst", 100_000),
                 account_requests_per_second: reader.rate("unipile.account_requests_per_second", 100_000),
             },
+            poll: reader.poll("inbound.poll"),
             webhooks: webhooks::read(reader),
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),

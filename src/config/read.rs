@@ -132,6 +132,13 @@ impl<'a> Reader<'a> {
         Some(duration)
     }
 
+    /// Reads a duration of an interval; `None` for "" and "off", which switch off what is repeated.
+    pub(super) fn poll(&mut self, key: &str) -> Option<Duration> {
+        let leaf = self.leaf(key);
+        let is_off = self.text(leaf).is_some_and(|text| matches!(text.trim(), "" | "off"));
+        if is_off { None } else { self.positive_duration(leaf) }
+    }
+
     /// Reads ascending durations, separated by commas; empty text is an empty list.
     pub(super) fn durations(&mut self, leaf: &'a Leaf) -> Vec<Duration> {
         let Some(text) = self.text(leaf) else { return Vec::new() };

@@ -76,6 +76,12 @@ pub struct ObservedMessage {
     pub is_deleted: bool,
     /// Whether the message has been edited.
     pub is_edited: bool,
+    /// Whether it is an event of the chat, or hidden: it says nothing.
+    pub is_silent: bool,
+    /// Whether another person has read it.
+    pub is_seen: bool,
+    /// Whether it was delivered.
+    pub is_delivered: bool,
 }
 
 /// Another message to which a message in a chat refers.

@@ -19,7 +19,7 @@ use crate::domain::outcome::{Hold, ProviderError};
 use crate::provider::Pages;
 
 /// How long to wait before a failed read is retried.
-const AGAIN: Duration = Duration::from_secs(5 * 60);
+pub(super) const AGAIN: Duration = Duration::from_secs(5 * 60);
 /// Delay before a new account is read for the first time: its first message goes first.
 pub(super) const FIRST: Duration = Duration::from_secs(1);
 /// Timeout of a snapshot read that a message waits for.
@@ -110,14 +110,19 @@ async fn call<'a, T>(
     let call = shared.api.wait(account, Kind::Snapshot).await.begin();
     let read = read(shared.api.pages(account, Kind::Snapshot)).await;
     call.ended_read(&read);
-    read.map_err(|Unread { problem, hold, .. }| {
-        let said = match hold {
-            Some(Hold::Account(said)) => Some(said.unwrap_or_default()),
-            _ => (problem.is_throttling() || problem.is_final()).then_some(Duration::ZERO),
-        };
-        *rest = (*rest).max(said);
-        *problem
+    read.map_err(|unread| {
+        *rest = (*rest).max(asked_rest(&unread));
+        *unread.problem
     })
+}
+
+/// Returns for how long the reads of an account must pause, if the read was limited or refused for good.
+pub(super) fn asked_rest(unread: &Unread) -> Option<Duration> {
+    let Unread { problem, hold, .. } = unread;
+    match hold {
+        Some(Hold::Account(said)) => Some(said.unwrap_or_default()),
+        _ => (problem.is_throttling() || problem.is_final()).then_some(Duration::ZERO),
+    }
 }
 
 /// Returns whether a reading of `at` is stale: older than twice the age at which it should have been read again.

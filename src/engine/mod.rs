@@ -21,6 +21,7 @@ mod fresh_read;
 mod ledger;
 mod live;
 mod pace;
+mod poll;
 mod preflight;
 mod profiles;
 mod reconcile;
@@ -81,8 +82,9 @@ pub struct EngineParts {
     pub rates: RequestRates,
     /// How old an account snapshot may become before it is read again.
     pub snapshot_age: Duration,
-    /// When the engine starts, messages that were due longer ago than this wait for a person, if no daemon ran
-    /// meanwhile; `None` sends them in their turn.
+    /// How often the chats for which something is queued are read for answers and receipts; `None`: never.
+    pub poll: Option<Duration>,
+    /// Messages that were due longer ago than this at a start, after as long without a daemon, wait for a person.
     pub stale_after: Option<Duration>,
     /// Seed of the gaps and delays.
     pub seed: u64,
@@ -105,7 +107,7 @@ struct Shared {
     pace: pace::Pace,
     /// Every request takes a permit here.
     api: Arc<api_guard::ApiGuard>,
-    /// Tasks of the reconciler that only wait for its reads.
+    /// Tasks of the reconciler and the poller that only wait for their reads.
     joining: AtomicUsize,
     timers: timers::TimerCount,
     work: work::Work,
@@ -162,6 +164,7 @@ pub struct Engine {
     supervisor: JoinHandle<()>,
     reconciler: JoinHandle<()>,
     pump: JoinHandle<()>,
+    poller: Option<JoinHandle<()>>,
 }
 
 /// The interface of the engine to the rest of the daemon. Cheap to clone.
@@ -214,8 +217,9 @@ impl Engine {
         let tasks = Tasks::default();
         let supervisor = tasks.spawn("supervisor", supervisor.run());
         let reconciler = tasks.spawn("reconciler", reconcile::Reconciler::new(Arc::clone(&shared)).run());
+        let poller = parts.poll.map(|every| tasks.spawn("poller", poll::run(Arc::clone(&shared), every)));
         let pump = tasks.spawn("API guard", api_guard::run(Arc::clone(&shared)));
-        Ok((Self { handle, tasks, supervisor, reconciler, pump }, recovered))
+        Ok((Self { handle, tasks, supervisor, reconciler, pump, poller }, recovered))
     }
 
     /// Returns the tasks without which the engine cannot run.
@@ -237,6 +241,7 @@ impl Engine {
         shared.work.finish().await;
         // A read in progress proves nothing yet and is made again by the next run.
         let _a_panic_was_reported_already = self.reconciler.await;
+        let _a_panic_was_reported_already = futures_util::future::OptionFuture::from(self.poller).await;
         // No task requests a permit any more.
         let _a_panic_was_reported_already = self.pump.await;
         let mut supervisor = self.supervisor;
@@ -344,8 +349,7 @@ impl EngineHandle {
         self.shared.api.health()
     }
 
-    /// Returns how many tasks of the engine only wait for a permit, or for tasks that do. For tests that advance time
-    /// when nothing is working.
+    /// Returns how many tasks only wait for a permit, or for tasks that do. For tests that advance time.
     #[doc(hidden)]
     pub fn suspended(&self) -> usize {
         let (tasks, reconciles) = self.shared.api.waiting_tasks();

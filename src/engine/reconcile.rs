@@ -23,8 +23,8 @@ use crate::policy::reconcile::{NextStep, Tries, next_step, pause_after};
 use crate::policy::settle::after;
 use crate::store::{ReconciledAs, Reconciliation, StoreError, UnresolvedAttempt};
 
-/// The most messages that are reconciled at once.
-const MAX_READS: usize = 8;
+/// The most messages that are reconciled, or chats that are polled, at once.
+pub(super) const MAX_READS: usize = 8;
 /// The pause after a look at one message that ended in an error or a panic, and the shortest one between two reads
 /// that do not count.
 const AFTER_TROUBLE: Duration = Duration::from_secs(60);
@@ -157,7 +157,7 @@ async fn look_at_those_due(shared: &Arc<Shared>, plan: &mut Plan) -> Result<(), 
 }
 
 /// Waits for the next look that ends, and counts this task as waiting.
-async fn join_next<T: 'static>(
+pub(super) async fn join_next<T: 'static>(
     shared: &Shared,
     reads: &mut JoinSet<T>,
 ) -> Option<Result<T, tokio::task::JoinError>> {

@@ -1,23 +1,27 @@
-//! Before a follow-up, reads its chat: a person who answered gets no further message (P5).
+//! What a chat shows: answers, messages of the owner, receipts. Before a follow-up, its chat is read, so that a person
+//! who answered gets no further message (P5); `poll.rs` reads chats at other times.
 //!
-//! `step.rs` calls this for a message that an answer would stop, into a conversation in which the account has sent
+//! `step.rs` calls [`look`] for a message that an answer would stop, into a conversation in which the account has sent
 //! before. Webhooks may be late, lost or switched off, so they are not relied on. A read that fails defers the
 //! message (`reply_unknown`); it is never sent unread.
+
+use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
 use super::fresh_read::{Failed, Look, early, failed, read, refuse, valid};
 use super::run::{AccountRun, Wake};
-use crate::domain::heard::{Heard, HeardMessage, Meaning, News};
+use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
+use crate::domain::message::{AccountId, ChatId};
 use crate::domain::observed::ObservedMessage;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::replies::meaning;
-use crate::store::{Candidate, StoreError};
+use crate::store::{Candidate, ChatRead, StoreError};
 
 /// How much further back the chat is read, for clocks that differ.
-const MARGIN: SignedDuration = SignedDuration::from_mins(10);
+pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// Reads the chat of `candidate`, unless it was read a moment ago or need not be.
 pub(super) async fn look(
@@ -59,27 +63,30 @@ pub(super) async fn look(
             return Ok(Look::Wake(Wake::Now));
         }
     };
-    hear(shared, run, &ask.chat_id, messages, policy).await?;
+    let others = hear(shared, &run.id, &ask.chat_id, messages, policy).await?;
+    shared.wakeups.add(others.into_iter().filter(|id| *id != run.id).map(|id| (id, now)));
+    shared.store.note_chat_read(run.id.clone(), ask.chat_id.clone(), ChatRead::Read, now).await?;
     let until = shared.clock.monotonic() + valid(policy);
     run.preflight.unanswered = Some((candidate.id, until));
     run.preflight.failed = 0;
     Ok(Look::Wake(Wake::Now))
 }
 
-/// Applies the messages of a chat that are not known yet, oldest first.
+/// Applies what a chat shows and is not known yet, oldest message first. Returns the accounts that it concerns.
 pub(super) async fn hear(
     shared: &Shared,
-    run: &AccountRun,
-    chat_id: &crate::domain::message::ChatId,
+    account: &AccountId,
+    chat_id: &ChatId,
     messages: Vec<ObservedMessage>,
     policy: &Policy,
-) -> Result<(), StoreError> {
+) -> Result<HashSet<AccountId>, StoreError> {
     let ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
-    let unknown = shared.store.unheard(&run.id, chat_id, &ids).await?;
+    let unknown = shared.store.unheard(account, chat_id, &ids).await?;
+    let mut news = receipts(shared, account, chat_id, &messages).await?;
     for message in messages.iter().rev().filter(|message| unknown.contains(&message.id)) {
         let now = shared.clock.now();
         let at = ours(shared, now, message.at);
-        let meaning = match message.is_deleted {
+        let meaning = match message.is_deleted || message.is_silent {
             true => Meaning::Nothing,
             false => meaning(&message.text, at, &policy.zone),
         };
@@ -91,20 +98,44 @@ pub(super) async fn hear(
             at,
             meaning,
         };
-        let heard = Heard { account_id: run.id.clone(), news: News::Message(heard), person: None };
-        let done = shared.store.hear(heard, None, policy.reply, now).await?;
+        news.push(News::Message(heard));
+    }
+    let mut concerned = HashSet::new();
+    for news in news {
+        let heard = Heard { account_id: account.clone(), news, person: None };
+        let done = shared.store.hear(heard, None, policy.reply, shared.clock.now()).await?;
         if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
             let (effect, cancelled) = (effect.as_str(), done.cancelled);
-            tracing::info!(account_id = %run.id, %chat_id, effect, cancelled, "a message of the chat was heard");
+            tracing::info!(account_id = %account, %chat_id, effect, cancelled, "heard by reading the chat");
         }
-        let others = done.accounts.into_iter().filter(|account| *account != run.id);
-        shared.wakeups.add(others.map(|account| (account, now)));
+        concerned.extend(done.accounts);
     }
-    Ok(())
+    Ok(concerned)
+}
+
+/// Returns the receipts that the chat shows and that are not known. It does not show when a message was read: now, at
+/// the latest.
+async fn receipts(
+    shared: &Shared,
+    account: &AccountId,
+    chat_id: &ChatId,
+    messages: &[ObservedMessage],
+) -> Result<Vec<News>, StoreError> {
+    let shown = || messages.iter().filter(|message| message.is_seen || message.is_delivered);
+    let unread = shared.store.without_receipts(account, shown().map(|message| message.id.as_str())).await?;
+    let at = shared.clock.now();
+    let is_news = |message: &&ObservedMessage| {
+        unread.get(&message.id).is_some_and(|is_delivered| message.is_seen || !is_delivered)
+    };
+    let receipt = |message: &ObservedMessage| {
+        let (message_id, chat_id) = (Some(message.id.clone()), Some(chat_id.clone()));
+        News::Receipt(Receipt { message_id, chat_id, at, is_read: message.is_seen })
+    };
+    Ok(shown().filter(is_news).map(receipt).collect())
 }
 
 /// Converts a time of ours to the provider's clock: how long ago something was is the same by both.
-fn theirs(shared: &Shared, now: Timestamp, at: Timestamp) -> Timestamp {
+pub(super) fn theirs(shared: &Shared, now: Timestamp, at: Timestamp) -> Timestamp {
     let Some(time) = shared.provider.time() else { return at };
     time.earliest.checked_sub(now.duration_since(at)).unwrap_or(at)
 }

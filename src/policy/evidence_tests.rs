@@ -22,6 +22,9 @@ fn seen(id: &str, seconds: i64, text: &str) -> ObservedMessage {
         subject: None,
         is_deleted: false,
         is_edited: false,
+        is_silent: false,
+        is_seen: false,
+        is_delivered: false,
     }
 }
 

@@ -18,6 +18,9 @@ fn seen(text: &str) -> ObservedMessage {
         subject: None,
         is_deleted: false,
         is_edited: false,
+        is_silent: false,
+        is_seen: false,
+        is_delivered: false,
     }
 }
 

@@ -15,8 +15,8 @@ type Result<T> = std::result::Result<T, Unread>;
 
 pub(super) fn message(value: &Value) -> Result<ObservedMessage> {
     let attachments = value.get("attachments").and_then(Value::as_array).into_iter().flatten();
-    let is_sender =
-        if flag(value, "is_event") == Some(true) { Some(false) } else { flag(value, "is_sender") };
+    let is = |field| flag(value, field) == Some(true);
+    let is_sender = if is("is_event") { Some(false) } else { flag(value, "is_sender") };
     Ok(ObservedMessage {
         id: required(value, "id")?,
         is_sender,
@@ -26,8 +26,11 @@ pub(super) fn message(value: &Value) -> Result<ObservedMessage> {
         quote: pointer(value, "quoted"),
         forward: pointer(value, "forwarded"),
         subject: value.get("specifics").and_then(|own| text(own, "subject")).filter(|text| !text.is_empty()),
-        is_deleted: flag(value, "is_deleted").unwrap_or(false),
-        is_edited: flag(value, "is_edited").unwrap_or(false),
+        is_deleted: is("is_deleted"),
+        is_edited: is("is_edited"),
+        is_silent: is("is_event") || is("is_hidden"),
+        is_seen: is("is_seen"),
+        is_delivered: is("is_delivered"),
     })
 }
 

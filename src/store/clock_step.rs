@@ -187,7 +187,7 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 /// Moves times that are part of a duration: retries, rests, reconciliations, and what the caps count.
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
     // `?2` is the oldest time that is moved.
-    const TIMES: [(&str, &[&str], &str); 12] = [
+    const TIMES: [(&str, &[&str], &str); 13] = [
         (
             "messages INDEXED BY messages_retry",
             &["retry_at"],
@@ -225,6 +225,7 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         ("inmail_holds", &["until"], "TRUE"),
         ("stops", &["until"], "has_length = 1"),
         ("profile_reads", &["at", "next_at"], "TRUE"),
+        ("chat_reads", &["sent_at", "read_at", "tried_at"], "TRUE"),
         ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
     ];
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());

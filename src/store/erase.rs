@@ -180,6 +180,7 @@ async fn forget(connection: &mut SqliteConnection, keys: &str, erased: &mut Eras
     let inbound = format!(
         "DELETE FROM inbound_messages WHERE sender_id IN (SELECT value FROM json_each(?1)) OR (account_id, chat_id) IN ({CHATS})"
     );
+    let reads = format!("DELETE FROM chat_reads WHERE (account_id, chat_id) IN ({CHATS})");
     let observed = format!("DELETE FROM observed_messages WHERE (account_id, chat_id) IN ({CHATS})");
     let replies = format!(
         "DELETE FROM replies WHERE (account_id, thread) IN (SELECT account_id, 'chat:' || chat_id FROM ({CHATS}))"
@@ -195,7 +196,7 @@ async fn forget(connection: &mut SqliteConnection, keys: &str, erased: &mut Eras
         *count = sqlx::query(AssertSqlSafe(sql)).bind(keys).execute(&mut *connection).await?.rows_affected();
     }
     [erased.inbound, erased.stops, erased.people] = counts;
-    for sql in [observed, replies].into_iter().chain(OTHERS.map(str::to_owned)) {
+    for sql in [observed, reads, replies].into_iter().chain(OTHERS.map(str::to_owned)) {
         sqlx::query(AssertSqlSafe(sql)).bind(keys).execute(&mut *connection).await?;
     }
     Ok(())

@@ -21,6 +21,7 @@ mod boot;
 mod campaigns;
 mod candidates;
 mod change;
+mod chat_reads;
 mod checkpoint;
 mod clock_step;
 mod commands;
@@ -98,6 +99,7 @@ pub use backup::{Backup, BackupError};
 pub use batch::{EnqueueMode, Enqueued};
 pub use campaigns::{Campaign, StepCounts};
 pub use candidates::{Ask, Asker, Candidate, Candidates};
+pub use chat_reads::{ChatRead, ChatToPoll};
 pub use checkpoint::WriteAheadLog;
 pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
 pub use commands::Commanded;
@@ -135,9 +137,9 @@ pub use withdraw::Cancelled;
 #[doc(hidden)]
 pub mod plans {
     use super::{
-        AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, defer,
-        insert, ledger, message_commands, message_page, queue_view, repeats, resolving, suppressed, totals,
-        withdraw,
+        AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates,
+        chat_reads, defer, insert, ledger, message_commands, message_page, queue_view, repeats, resolving,
+        suppressed, totals, withdraw,
     };
 
     /// Returns the name and text of each statement.
@@ -166,6 +168,7 @@ pub mod plans {
             ("expire", withdraw::EXPIRE),
             ("ledger", ledger::LEDGER),
             ("waiting_commands", message_commands::WAITING),
+            ("chats_to_poll", chat_reads::DUE),
         ];
         let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
         std::iter::once(("candidates", candidates::candidates_sql())).chain(fixed).collect()

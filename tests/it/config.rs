@@ -70,6 +70,7 @@ fn the_built_in_file_holds_the_defaults() {
         store,
         api,
         unipile,
+        poll,
         webhooks,
         limits,
         attachments,
@@ -88,7 +89,7 @@ fn the_built_in_file_holds_the_defaults() {
     assert!(unipile.api_key.is_none());
     assert_eq!((unipile.connect_timeout.as_secs(), unipile.request_timeout.as_secs()), (10, 90));
     assert_eq!((unipile.requests_per_second.get(), unipile.burst.get()), (100, 20));
-    assert_eq!(unipile.account_requests_per_second.get(), 2);
+    assert_eq!((unipile.account_requests_per_second.get(), poll), (2, Some(Duration::from_secs(1800))));
     assert_eq!((webhooks.listen, webhooks.secrets.len(), webhooks.tolerance.as_secs()), (None, 0, 300));
     assert_eq!((webhooks.body_bytes, webhooks.connections), (1 << 20, 64));
     assert_eq!((limits.text_chars, accounts.known_only, accounts.refresh.as_secs()), (8000, false, 21_600));

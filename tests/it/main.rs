@@ -46,6 +46,7 @@ mod needs;
 mod openapi;
 mod operations;
 mod people;
+mod poll;
 mod preflight;
 mod provider_reads;
 mod prune_heard;

@@ -11,12 +11,13 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 12] = [
+const TASKS: [&str; 13] = [
     "writer",
     "checkpointer",
     "reader",
     "supervisor",
     "reconciler",
+    "poller",
     "API guard",
     "intake",
     "HTTP server",

@@ -17,6 +17,8 @@ pub(in crate::engine) enum Kind {
     Reconcile,
     /// Reads an account snapshot.
     Snapshot,
+    /// Reads a chat for answers and receipts.
+    Poll,
 }
 
 /// The queue of sends whose recipient sees the typing indicator.
@@ -26,7 +28,7 @@ pub(super) const SEND: usize = 1;
 /// The queue of typing indicators.
 pub(super) const TYPING: usize = 3;
 /// The number of queues.
-pub(super) const QUEUES: usize = 6;
+pub(super) const QUEUES: usize = 7;
 
 impl Kind {
     pub(super) fn queue(self) -> usize {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Typing { .. } => TYPING,
             Self::Reconcile => 4,
             Self::Snapshot => 5,
+            Self::Poll => 6,
         }
     }
 
@@ -45,6 +48,7 @@ impl Kind {
             Self::Typing { .. } => 1,
             Self::Reconcile => 10,
             Self::Snapshot => 60,
+            Self::Poll => 120,
         })
     }
 }

@@ -137,7 +137,7 @@ impl Permits {
                 match kind {
                     Kind::Send => breaker.send_returned(),
                     Kind::Typing { .. } => self.forget_typing(account),
-                    Kind::Look | Kind::Reconcile | Kind::Snapshot => {}
+                    Kind::Look | Kind::Reconcile | Kind::Snapshot | Kind::Poll => {}
                 }
             }
         }

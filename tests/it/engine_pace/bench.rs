@@ -149,6 +149,7 @@ impl Bench {
             rates,
             stale_after: self.stale_after,
             snapshot_age: seconds(6 * 3600),
+            poll: None,
             seed: self.seed,
         };
         let (engine, recovered) = Engine::start(parts).await.expect("started");

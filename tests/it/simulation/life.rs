@@ -232,6 +232,7 @@ impl<'a> Life<'a> {
             policies: universe.policies.clone(),
             rates: universe.rates,
             snapshot_age: seconds(6 * 3600),
+            poll: None,
             stale_after: Some(seconds(86_400)),
             seed: universe.seed,
         };

@@ -192,6 +192,9 @@ fn seen(message: &Value) -> ObservedMessage {
         subject: text(&message["specifics"]["subject"]),
         is_deleted: message["is_deleted"] == true,
         is_edited: message["is_edited"] == true,
+        is_silent: message["is_event"] == true,
+        is_seen: message["is_seen"] == true,
+        is_delivered: message["is_delivered"] == true,
     }
 }
 
