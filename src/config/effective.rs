@@ -89,6 +89,7 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
         .collect();
     high.sort();
     warnings.extend(high);
+    warnings.extend(wide(settings));
     if !is_unipile(&settings.unipile.base_url) {
         let url = &settings.unipile.base_url;
         warnings.push(format!("unipile.base_url is not Unipile's: messages and the API key go to {url}"));
@@ -114,6 +115,22 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
         warnings.push(format!("accounts.known_only is on and no account is named: {fix}"));
     }
     warnings
+}
+
+/// Returns warnings about patterns of messages of others that find what they must not.
+fn wide(settings: &Settings) -> Vec<String> {
+    let own = settings.policies.accounts.iter().map(|(id, policy)| (format!("{ACCOUNT}.\"{id}\""), policy));
+    let all = std::iter::once((POLICY.to_owned(), &settings.policies.default)).chain(own);
+    let mut wide: Vec<String> = all
+        .flat_map(|(table, policy)| {
+            let told = move |(key, text, follows)| {
+                format!("{table}.reply.{key} is too wide: it finds {text:?}, so {follows}")
+            };
+            policy.reply_patterns.too_wide().into_iter().map(told)
+        })
+        .collect();
+    wide.sort();
+    wide
 }
 
 /// Returns a warning if the secret `key` is in a configuration file that others may read.

@@ -5,6 +5,7 @@
 //! highest number that needs no consent.
 
 use jiff::tz::TimeZone;
+use regex::Regex;
 
 use super::layers::Leaf;
 use super::presets;
@@ -16,7 +17,7 @@ use crate::domain::kind::Kind;
 use crate::domain::parse_error::ParseError;
 use crate::domain::placeholders::Placeholders;
 use crate::domain::policy::{Breaks, Caps, Cooldown, Order, Rhythm, Shape, WarmUp};
-use crate::domain::rule_text::{parse_break_after, parse_ramp, parse_weights};
+use crate::domain::rule_text::{parse_break_after, parse_ramp, parse_regex, parse_weights};
 
 /// Highest numbers of sends a day that need no consent. No limit is published; these follow Unipile's pages and
 /// public tools.
@@ -40,14 +41,24 @@ fn parsed<T>(
 pub(super) fn placeholders(reader: &mut Reader<'_>) -> Placeholders {
     let [more, meant] = ["limits.placeholders", "limits.placeholders_meant"].map(|key| {
         let leaf = reader.leaf(key);
-        let regex = Placeholders::regex(reader.text(leaf).unwrap_or_default());
-        let told = |problem: String| {
-            let fix = "write a regular expression, such as '\\[\\[.+?\\]\\]', or \"\" for none";
-            reader.add(leaf, &format!("is not usable as a regular expression: {problem}"), fix);
-        };
-        regex.map_err(told).ok().flatten()
+        regex(reader, leaf, false, r"\[\[.+?\]\]")
     });
     Placeholders::new(more, meant)
+}
+
+/// Reads a regular expression; empty text is none. A problem names `example`.
+pub(super) fn regex(
+    reader: &mut Reader<'_>,
+    leaf: &Leaf,
+    ignores_case: bool,
+    example: &str,
+) -> Option<Regex> {
+    let read = parse_regex(reader.text(leaf).unwrap_or_default(), ignores_case);
+    let told = |problem: String| {
+        let fix = format!("write a regular expression, such as '{example}', or \"\" for none");
+        reader.add(leaf, &format!("is not usable as a regular expression: {problem}"), &fix);
+    };
+    read.map_err(told).ok().flatten()
 }
 
 pub(super) fn rhythm(reader: &mut Reader<'_>, account: Option<&str>) -> Rhythm {

@@ -19,6 +19,7 @@ use crate::domain::message::{AccountId, InboxId};
 use crate::domain::policy::{
     Absent, Gap, InMail, Policies, Policy, ReconcilePolicy, ReplyPolicy, Retry, Route, Typing,
 };
+use crate::domain::reply_patterns::ReplyPatterns;
 
 /// Shortest pause that needs no explicit consent. Unipile's guide: "at least 10-20 s".
 pub(super) const SHORTEST_GAP: Duration = Duration::from_secs(10);
@@ -58,6 +59,7 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
         route: route(reader, account),
         inmail: inmail(reader, account),
         reply: reply(reader, account),
+        reply_patterns: reply_patterns(reader, account),
         zone,
     }
 }
@@ -215,6 +217,18 @@ fn reply(reader: &mut Reader<'_>, account: Option<&str>) -> ReplyPolicy {
         everywhere,
         owner_wrote: owner_wrote.unwrap_or_default(),
         out_of_office: out_of_office.unwrap_or_default(),
+    }
+}
+
+fn reply_patterns(reader: &mut Reader<'_>, account: Option<&str>) -> ReplyPatterns {
+    let mut pattern = |path: &str, example: &str| {
+        let leaf = reader.of(account, path);
+        limits::regex(reader, leaf, true, example)
+    };
+    ReplyPatterns {
+        opt_out: pattern("reply.opt_out_texts", r"\bno more (of this|mails)\b"),
+        out_of_office: pattern("reply.out_of_office_texts", r"^\W*automatic message\b"),
+        answer: pattern("reply.answer_texts", r"^stop by\b"),
     }
 }
 

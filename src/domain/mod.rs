@@ -26,6 +26,7 @@ pub mod person;
 pub mod placeholders;
 pub mod policy;
 pub mod reason;
+pub mod reply_patterns;
 pub mod rule_text;
 pub mod specifics;
 pub mod state;

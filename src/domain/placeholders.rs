@@ -34,24 +34,6 @@ impl Placeholders {
         Self { more, meant }
     }
 
-    /// Compiles a regular expression of the configuration; `""` is none.
-    ///
-    /// # Errors
-    /// Returns why it is not one, or that it matches every text.
-    pub fn regex(text: &str) -> Result<Option<Regex>, String> {
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let regex = Regex::new(text).map_err(|error| {
-            error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-        })?;
-        if regex.is_match("") {
-            Err("it matches the empty text, and so every text".to_owned())
-        } else {
-            Ok(Some(regex))
-        }
-    }
-
     /// Returns the first unfilled placeholder in `text`.
     pub(super) fn find(&self, text: &str) -> Option<String> {
         let mut text = text.to_owned();

@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use super::calendar::Calendar;
 use super::caps::Cap;
 use super::message::{AccountId, InboxId};
+use super::reply_patterns::ReplyPatterns;
 
 /// The rules of one account.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +44,8 @@ pub struct Policy {
     pub inmail: InMail,
     /// What an answer stops, and for how long other messages of a chat hold the queue.
     pub reply: ReplyPolicy,
+    /// Further patterns that tell what a message of another person means.
+    pub reply_patterns: ReplyPatterns,
     /// IANA zone of the hours and calendar days, and of the times shown for this account.
     pub zone: jiff::tz::TimeZone,
 }
@@ -91,6 +94,7 @@ impl Policy {
                 owner_wrote: Duration::from_secs(72 * 3600),
                 out_of_office: Duration::from_secs(7 * 24 * 3600),
             },
+            reply_patterns: ReplyPatterns::default(),
             zone: jiff::tz::TimeZone::UTC,
         }
     }

@@ -1,13 +1,33 @@
-//! Rules that are written as text: the ramp of a warm-up, the weights of campaigns, the number of sends before a
-//! break.
+//! Rules that are written as text: the ramp of a warm-up, the weights of campaigns, the number of sends before a break,
+//! regular expressions.
 //!
 //! Each is parsed here once, for the configuration and for the API; an error says what is wrong and what to write
 //! instead.
+
+use regex::{Regex, RegexBuilder};
 
 use super::parse_error::ParseError;
 
 /// Maximum length of a ramp, in days.
 const LONGEST_RAMP: usize = 90;
+
+/// Parses a regular expression; `""` is none.
+///
+/// # Errors
+/// Returns why it is not one, or that it matches every text.
+pub fn parse_regex(text: &str, ignores_case: bool) -> Result<Option<Regex>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let regex = RegexBuilder::new(text).case_insensitive(ignores_case).build().map_err(|error| {
+        error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })?;
+    if regex.is_match("") {
+        Err("it matches the empty text, and so every text".to_owned())
+    } else {
+        Ok(Some(regex))
+    }
+}
 
 /// Parses a ramp: `"20% + 6% a day"`, or a percentage for each day as in `"5, 10, 20, 40, 70"`; empty text is none.
 ///

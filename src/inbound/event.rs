@@ -3,7 +3,8 @@
 //! Unknown types and unknown fields are passed over. A payload without the ids that its type needs is an error, which
 //! `interpret.rs` records.
 
-use jiff::tz::TimeZone;
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -12,6 +13,7 @@ use crate::domain::ids;
 use crate::domain::message::{AccountId, ChatId, UserId};
 use crate::domain::outcome::DownCause;
 use crate::domain::person::{Distance, Person};
+use crate::domain::policy::Policy;
 use crate::policy::replies::meaning;
 use crate::store::{NewWebhook, Webhook};
 
@@ -34,15 +36,18 @@ impl Unread {
     }
 }
 
-/// Reads a stored webhook; `zone_of` returns the zone of an account's dates.
-pub(super) fn read(webhook: &Webhook, zone_of: impl FnOnce(&AccountId) -> TimeZone) -> Result<Heard, Unread> {
+/// Reads a stored webhook; `policy_of` returns the rules of an account.
+pub(super) fn read(
+    webhook: &Webhook,
+    policy_of: impl FnOnce(&AccountId) -> Arc<Policy>,
+) -> Result<Heard, Unread> {
     let Webhook { received_at, webhook: NewWebhook { kind, account_id, body, .. }, .. } = webhook;
     let account_id = account_id.clone().ok_or(Unread::NoAccount)?;
     let event: Value = serde_json::from_str(body).map_err(|_| Unread::Incomplete)?;
     let payload = event.get("payload").unwrap_or(&Value::Null);
     let clock = Clock { created_at: time(&event, "created_at"), received_at: *received_at };
     let news = match kind.as_str() {
-        "message.new" => News::Message(message(payload, &clock, &zone_of(&account_id))?),
+        "message.new" => News::Message(message(payload, &clock, &policy_of(&account_id))?),
         "message.receipt.read" => News::Receipt(receipt(payload, &clock, true)?),
         "message.receipt.delivery" => News::Receipt(receipt(payload, &clock, false)?),
         "account.status.disconnected" if concerns_classic(payload) => {
@@ -87,7 +92,7 @@ impl Clock {
     }
 }
 
-fn message(payload: &Value, clock: &Clock, zone: &TimeZone) -> Result<HeardMessage, Unread> {
+fn message(payload: &Value, clock: &Clock, policy: &Policy) -> Result<HeardMessage, Unread> {
     let payload = inner(payload);
     let chat_id = text(payload, &["chat_id"]).ok_or(Unread::Incomplete)?;
     let message_id = text(payload, &["id", "message_id"]).ok_or(Unread::Incomplete)?;
@@ -101,7 +106,7 @@ fn message(payload: &Value, clock: &Clock, zone: &TimeZone) -> Result<HeardMessa
     let said = text(payload, &["text"]).unwrap_or_default();
     let meaning = match is("is_event") || is("is_hidden") || is("is_deleted") {
         true => Meaning::Nothing,
-        false => meaning(said, at, zone),
+        false => meaning(said, at, policy),
     };
     Ok(HeardMessage {
         chat_id: ChatId::new(chat_id),
@@ -199,7 +204,7 @@ mod tests {
     fn heard(event: &Value) -> Result<News, Unread> {
         let webhook = envelope::read(event.to_string().into_bytes()).expect("an event");
         let webhook = Webhook { seq: 1, received_at: at("2026-12-01T12:00:00Z"), webhook };
-        read(&webhook, |_| TimeZone::UTC).map(|heard| heard.news)
+        read(&webhook, |_| Arc::new(Policy::unlimited())).map(|heard| heard.news)
     }
 
     fn message_of(payload: Value) -> HeardMessage {

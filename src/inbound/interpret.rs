@@ -70,9 +70,9 @@ impl Interpreter {
         if webhook.webhook.kind == TEST_EVENT {
             return self.store.give_up_webhook(webhook.seq, "test", now).await;
         }
-        let zone = |account: &AccountId| self.engine.policy(account).zone.clone();
+        let policy = |account: &AccountId| self.engine.policy(account);
         // A panic would end the process, and the next start would meet the same webhook again.
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| event::read(&webhook, zone)));
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| event::read(&webhook, policy)));
         let why = match read {
             Ok(Ok(heard)) => return self.apply(&webhook, heard).await,
             Ok(Err(unread)) => unread.as_str(),

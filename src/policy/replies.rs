@@ -1,6 +1,6 @@
 //! What a message of another person means: an answer, an automatic answer, or the wish not to be written to again.
 //!
-//! Patterns are words in seven languages. A text that no pattern matches is an answer: an answer that is taken for an
+//! Patterns are words in seven languages; the rules of an account may add some (`domain/reply_patterns.rs`). A text that no pattern matches is an answer: an answer that is taken for an
 //! automatic one would only be late, so the automatic ones are matched narrowly, and the wish to be left alone as
 //! well, because a suppression is for ever.
 
@@ -12,6 +12,7 @@ use jiff::{Span, Timestamp};
 use regex::{Regex, RegexSet};
 
 use crate::domain::heard::Meaning;
+use crate::domain::policy::Policy;
 
 /// Only this many characters are looked at: automatic answers and wishes come first.
 const LOOKED_AT: usize = 2000;
@@ -105,14 +106,19 @@ fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant, and a test compiles it")
 }
 
-/// Returns what a text of another person means; `zone` is the zone of a date that it names.
-pub fn meaning(text: &str, at: Timestamp, zone: &TimeZone) -> Meaning {
+/// Returns what a text of another person means to an account: by the built-in patterns and those of its rules.
+pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
     let text: String = text.chars().take(LOOKED_AT).collect::<String>().replace('’', "'");
-    if OPT_OUT_SET.is_match(text.trim()) {
+    let own = &policy.reply_patterns;
+    let is_own = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|one| one.is_match(text.trim()));
+    if is_own(&own.answer) {
+        return Meaning::Reply;
+    }
+    if OPT_OUT_SET.is_match(text.trim()) || is_own(&own.opt_out) {
         return Meaning::OptOut;
     }
-    if OUT_OF_OFFICE_SET.is_match(&text) {
-        return Meaning::OutOfOffice(back_at(&text, at, zone));
+    if OUT_OF_OFFICE_SET.is_match(&text) || is_own(&own.out_of_office) {
+        return Meaning::OutOfOffice(back_at(&text, at, &policy.zone));
     }
     Meaning::Reply
 }

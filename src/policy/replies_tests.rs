@@ -1,13 +1,20 @@
 //! Tables of answers in seven languages, and what each means.
 
 use super::*;
+use crate::domain::reply_patterns::{ORDINARY, ReplyPatterns, WISHES};
+use crate::domain::rule_text::parse_regex;
 
 fn at() -> Timestamp {
     "2026-12-01T10:00:00Z".parse().unwrap()
 }
 
 fn means(text: &str) -> Meaning {
-    meaning(text, at(), &TimeZone::get("Europe/Berlin").unwrap())
+    means_by(text, ReplyPatterns::default())
+}
+
+fn means_by(text: &str, reply_patterns: ReplyPatterns) -> Meaning {
+    let zone = TimeZone::get("Europe/Berlin").unwrap();
+    meaning(text, at(), &Policy { zone, reply_patterns, ..Policy::unlimited() })
 }
 
 #[test]
@@ -86,28 +93,48 @@ proptest::proptest! {
 /// An opt-out or an absence that was not meant would silence a person for ever, or for days.
 #[test]
 fn an_ordinary_answer_is_an_answer() {
-    for text in [
-        "Thanks, sounds interesting. When can we talk?",
-        "Not interested, thank you.",
-        "I can't stop thinking about your offer!",
-        "Please don't stop, tell me more",
-        "I will be in the office on Monday",
-        "Our automatic door business is growing",
-        "You can message me on WhatsApp, or write to me at jane@example.com",
-        "I never write on Sundays, but here you are",
-        "Kein Interesse, danke",
-        "Gern, schreiben Sie mir eine Mail",
-        "Ich war letzte Woche im Urlaub, jetzt passt es",
-        "Oui, avec plaisir. Écrivez-moi demain",
-        "Sí, escríbame la semana que viene",
-        "Sì, mi scriva pure",
-        "Pode me escrever amanhã",
-        "Ja, stuur mij meer informatie",
-        "Which list do you have me on?",
-        "The bus stop is near the office",
-        "👍",
-        "",
-    ] {
+    let more = ["I never write on Sundays, but here you are", ""];
+    for text in ORDINARY.into_iter().chain(more) {
         assert_eq!(means(text), Meaning::Reply, "{text}");
+    }
+}
+
+#[test]
+fn the_configuration_adds_patterns_and_exceptions() {
+    let regex = |text: &str| parse_regex(text, true).unwrap();
+    let own = || ReplyPatterns {
+        opt_out: regex(r"\bbasta\b"),
+        out_of_office: regex(r"^robot:"),
+        answer: regex(r"^stop!+$|out of office hours"),
+    };
+    for (text, meant) in [
+        ("Basta!", Meaning::OptOut),
+        ("unsubscribe", Meaning::OptOut),
+        ("Robot: back on 2026-12-12", Meaning::OutOfOffice(Some("2026-12-12T23:00:00Z".parse().unwrap()))),
+        ("Automatic reply", Meaning::OutOfOffice(None)),
+        ("STOP!!", Meaning::Reply),
+        ("Call me out of office hours", Meaning::Reply),
+        ("This robot: nice", Meaning::Reply),
+    ] {
+        assert_eq!(means_by(text, own()), meant, "{text}");
+    }
+    assert_eq!(own().too_wide(), []);
+}
+
+#[test]
+fn a_pattern_that_would_silence_people_is_found() {
+    let wide = |text: &str| parse_regex(text, true).unwrap();
+    let own = ReplyPatterns { opt_out: wide("stop"), out_of_office: wide("office"), answer: wide("me") };
+    let found: Vec<_> = own.too_wide().into_iter().map(|(key, text, _)| (key, text)).collect();
+    assert_eq!(
+        found,
+        [
+            ("opt_out_texts", "I can't stop thinking about your offer!"),
+            ("out_of_office_texts", "I will be in the office on Monday"),
+            ("answer_texts", "Please stop writing to me."),
+        ]
+    );
+    for text in WISHES {
+        assert_eq!(means(text), Meaning::OptOut, "{text}");
     }
 }

@@ -273,6 +273,17 @@ fn warnings_tell_what_is_allowed_but_unwise() {
         ("OUTBOXD_UNIPILE_ACCOUNT_REQUESTS_PER_SECOND", "50", "unipile.account_requests_per_second is 50"),
         ("OUTBOXD_API_SOCKET_MODE", "0666", "api.socket_mode 0666 lets every user"),
         ("OUTBOXD_ACCOUNTS_KNOWN_ONLY", "true", "every message will be refused"),
+        (
+            "OUTBOXD_POLICY_DEFAULT_REPLY_OPT_OUT_TEXTS",
+            "stop",
+            "policy.default.reply.opt_out_texts is too wide: it finds \"I can't stop thinking about your offer!\"",
+        ),
+        (
+            "OUTBOXD_POLICY_DEFAULT_REPLY_OUT_OF_OFFICE_TEXTS",
+            "urlaub",
+            "does not stop the messages to the person",
+        ),
+        ("OUTBOXD_POLICY_DEFAULT_REPLY_ANSWER_TEXTS", ".", "people who write this are written to again"),
     ];
     for (variable, value, expected) in cases {
         let loaded = load("", &[key, (variable, value)]).unwrap();
