@@ -33,7 +33,8 @@ CREATE TABLE daemon (
   queue_id       TEXT,                -- shared by the copies of this queue
   restored_at    TEXT,                -- it is a copy or a restored backup: nothing is sent until it is released
   restored_why   TEXT,
-  erase_salt     TEXT                 -- salt of the hashes in `erased`, once a person was erased
+  erase_salt     TEXT,                -- salt of the hashes in `erased` and of hashed suppressions, once there is one
+  suppressions_hashed INTEGER NOT NULL DEFAULT 0  -- 1: suppressions are kept as hashes (`suppression.hashed`)
 ) STRICT;
 INSERT INTO daemon (id) VALUES (1);
 
@@ -404,7 +405,7 @@ CREATE INDEX profile_reads_person ON profile_reads (person, at);
 CREATE TABLE stops (
   id         INTEGER PRIMARY KEY,
   scope      TEXT NOT NULL CHECK (scope IN ('person', 'chat', 'campaign')),
-  key        TEXT NOT NULL CHECK (key <> ''),  -- the user id (or in/NAME until it is known), the chat id, the campaign
+  key        TEXT NOT NULL CHECK (key <> ''),  -- the user id (or in/NAME until it is known), the chat id, the campaign; or a hash
   account_id TEXT NOT NULL DEFAULT '',         -- '': on every account
   reason     TEXT NOT NULL CHECK (reason IN ('stopped', 'suppressed', 'owner_wrote', 'out_of_office')),
   until      TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', until) = until),  -- NULL: until a person lifts it
@@ -423,6 +424,9 @@ CREATE TABLE erased (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX stops_suppressed ON stops (reason) WHERE reason = 'suppressed';
+-- Whether any suppression is hashed, and which are not.
+CREATE INDEX stops_hashed ON stops (id) WHERE substr(key, 1, 7) = 'sha256:';
+CREATE INDEX stops_plain ON stops (id) WHERE reason = 'suppressed' AND scope <> 'campaign' AND substr(key, 1, 7) <> 'sha256:';
 
 -- A stop by the public name of a person becomes one by the user id as soon as that is known.
 CREATE TRIGGER people_new AFTER INSERT ON people WHEN NEW.public_identifier IS NOT NULL

@@ -1,4 +1,5 @@
-//! Housekeeping: removes what is kept long enough (`[retention]`) at the start and every hour, while sending goes on.
+//! Housekeeping: removes what is kept long enough (`[retention]`) at the start and every hour, while sending goes on, and
+//! hashes suppressions that other programs inserted (`[suppression]`).
 //!
 //! It works in small transactions and rests between two of them, so that the writer is never held up and the disk is
 //! mostly left to the sender.
@@ -45,6 +46,8 @@ pub(super) struct Housekeeping {
     pub(super) engine: EngineHandle,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) retention: RetentionSettings,
+    /// Whether suppressions are kept as hashes.
+    pub(super) hashes_suppressions: bool,
 }
 
 impl Housekeeping {
@@ -73,6 +76,10 @@ impl Housekeeping {
 
     async fn round(&self) -> Result<Round, StoreError> {
         let now = self.engine.settled_now().await;
+        if self.hashes_suppressions {
+            // Those that other programs inserted.
+            self.store.hash_suppressions(true, now).await?;
+        }
         let before = |kept: Option<Duration>| kept.and_then(|kept| now.checked_sub(kept).ok());
         let RetentionSettings { bodies, files, events } = self.retention;
         let mut round = Round::default();

@@ -143,6 +143,11 @@ async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store
     })?;
     let configured = settings.policies.accounts.keys().cloned().collect();
     store.make_accounts(configured, now).await.context("cannot add the configured accounts")?;
+    let hashed = store.hash_suppressions(settings.hashed_suppressions, now).await;
+    let hashed = hashed.context("cannot hash the suppression list")?;
+    if hashed > 0 {
+        tracing::info!(hashed, "entries of the suppression list are kept as hashes from now on");
+    }
     Ok(store)
 }
 
@@ -165,7 +170,9 @@ fn spawn_housekeeping(
     settings: &Settings,
 ) -> JoinHandle<()> {
     let (store, clock, retention) = (store.clone(), Arc::clone(clock), settings.retention);
-    tasks.spawn("housekeeping", Housekeeping { store, engine, clock, retention }.run())
+    let hashes_suppressions = settings.hashed_suppressions;
+    let housekeeping = Housekeeping { store, engine, clock, retention, hashes_suppressions };
+    tasks.spawn("housekeeping", housekeeping.run())
 }
 
 impl Application {

@@ -64,6 +64,8 @@ pub struct Settings {
     pub accounts: AccountSettings,
     /// `[people]`: whether a message may name a person by the address of the profile.
     pub resolve_people: bool,
+    /// `[suppression]`: whether suppressions are kept as hashes.
+    pub hashed_suppressions: bool,
     /// `[policy.default]` and every `[account."acc_…"]`, resolved.
     pub policies: Policies,
     /// `[engine]`: sending, starting and stopping.
@@ -288,6 +290,7 @@ impl Settings {
                 refresh: reader.timeout("accounts.refresh"),
             },
             resolve_people: reader.flag(reader.leaf("people.resolve")),
+            hashed_suppressions: reader.flag(reader.leaf("suppression.hashed")),
             policies: policies::read(reader),
             retention: RetentionSettings::default(),
             engine: EngineSettings {

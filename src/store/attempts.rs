@@ -106,7 +106,7 @@ impl Store {
     /// Returns an error if SQLite fails; no call may be made then.
     pub async fn begin_attempt(&self, intent: Intent) -> Result<Begun> {
         self.inner.writer.failpoints.pass(Failpoint::Begins(intent.account_id.clone(), intent.seq)).await;
-        if self.cancel_erased(&intent).await? {
+        if self.cancel_suppressed(&intent).await? {
             return Ok(Begun::Withdrawn);
         }
         self.inner.writer.begin(intent).await

@@ -141,7 +141,6 @@ async fn suppress(
     keys_json: &str,
     at: &str,
 ) -> Result<Salt> {
-    const SALT: &str = "UPDATE daemon SET erase_salt = coalesce(erase_salt, lower(hex(randomblob(32)))) WHERE id = 1 RETURNING erase_salt";
     const KEEP: &str =
         "INSERT INTO erased (hash, at) SELECT value, ?2 FROM json_each(?1) WHERE true ON CONFLICT DO NOTHING";
     let chats = AssertSqlSafe(
@@ -149,7 +148,7 @@ async fn suppress(
          UNION SELECT m.account_id, m.chat_id FROM messages m INDEXED BY messages_by_thread \
           WHERE m.thread IN (SELECT 'user:' || value FROM json_each(?1)) AND m.chat_id IS NOT NULL AND m.chat_id <> 'erased'",
     );
-    let salt = Salt(sqlx::query_scalar(SALT).fetch_one(&mut *connection).await?);
+    let salt = Salt::made(connection).await?;
     let mut hashes: Vec<String> = keys.iter().map(|key| salt.hash(key)).collect();
     for row in sqlx::query(chats).bind(keys_json).fetch_all(&mut *connection).await? {
         hashes.push(salt.hash(&chat_key(row.try_get("account_id")?, row.try_get("chat_id")?)));

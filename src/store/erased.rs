@@ -1,16 +1,14 @@
 //! People who were erased: only salted hashes of their ids, names and chats are kept, so that they are never written to
-//! again (P5). Every door asks [`find`], and so does each intent.
+//! again (P5). Every door asks [`find`], and so does each intent (`suppressed.rs`).
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use serde_json::json;
 use sha2::{Digest, Sha256};
-use sqlx::{Row, SqliteConnection, SqliteExecutor};
+use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::Store;
-use super::attempts::Intent;
 use super::rows::{self, Result};
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
@@ -25,6 +23,12 @@ impl Salt {
         const SQL: &str = "SELECT erase_salt FROM daemon WHERE id = 1";
         let salt: Option<String> = sqlx::query_scalar(SQL).fetch_one(connection).await?;
         Ok(salt.map(Self))
+    }
+
+    /// Returns the salt, which is drawn the first time.
+    pub(super) async fn made(connection: &mut SqliteConnection) -> Result<Self> {
+        const SQL: &str = "UPDATE daemon SET erase_salt = coalesce(erase_salt, lower(hex(randomblob(32)))) WHERE id = 1 RETURNING erase_salt";
+        Ok(Self(sqlx::query_scalar(SQL).fetch_one(connection).await?))
     }
 
     /// Returns the hash of a user id, of `in/NAME`, or of a [`chat_key`].
@@ -73,30 +77,6 @@ impl Store {
         let row = sqlx::query(SQL).bind(json!(hashes).to_string()).fetch_one(&self.inner.readers).await?;
         rows::time(&row, "at")
     }
-
-    /// Cancels the message of an intent if it is for an erased person, whatever was learned of its chat since it
-    /// was queued. Returns whether it did.
-    pub(super) async fn cancel_erased(&self, intent: &Intent) -> Result<bool> {
-        const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'suppressed', updated_at = ?2 \
-             WHERE seq = ?1 AND state = 'queued'";
-        if !self.inner.any_erased.load(Ordering::Relaxed) {
-            return Ok(false);
-        }
-        let (seq, now) = (intent.seq.0, intent.at);
-        let mut reader = self.inner.readers.acquire().await?;
-        let keys = keys_of(&mut reader, seq).await?;
-        if !is_erased(&mut reader, keys).await? {
-            return Ok(false);
-        }
-        drop(reader);
-        let cancel = self.inner.writer.exclusive(now, move |connection| {
-            Box::pin(async move {
-                sqlx::query(CANCEL).bind(seq).bind(time_text(now)).execute(connection).await?;
-                Ok(true)
-            })
-        });
-        cancel.await
-    }
 }
 
 /// Cancels what an account has queued for a person who turned out to be erased.
@@ -113,18 +93,4 @@ pub(super) async fn cancel_for(
         query.execute(connection).await?;
     }
     Ok(())
-}
-
-/// Returns the keys of every person whom a stored message is for.
-async fn keys_of(connection: &mut SqliteConnection, seq: i64) -> Result<Vec<String>> {
-    const SQL: &str =
-        "SELECT account_id, coalesce(thread, '') AS thread, chat_id, users_ids FROM messages WHERE seq = ?1";
-    let row = sqlx::query(SQL).bind(seq).fetch_one(connection).await?;
-    let account = AccountId::new(row.try_get::<String, _>("account_id")?);
-    let users: Option<String> = row.try_get("users_ids")?;
-    let mut keys = users.as_deref().and_then(rows::parse_users_ids).unwrap_or_default();
-    keys.extend(row.try_get::<&str, _>("thread")?.strip_prefix("user:").map(str::to_owned));
-    let chat: Option<String> = row.try_get("chat_id")?;
-    keys.extend(chat.map(|chat| chat_key(account.as_str(), &chat)));
-    Ok(keys)
 }

@@ -35,6 +35,7 @@ mod failpoints;
 mod files;
 mod filesystem;
 mod group;
+mod hashed;
 mod heard;
 mod hold;
 mod holder;

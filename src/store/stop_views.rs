@@ -1,11 +1,11 @@
 //! Lists the stops in force, for people.
 
 use jiff::Timestamp;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
-use super::Store;
 use super::rows::{self, Result, corrupt};
+use super::{Store, hashed};
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
 
@@ -44,13 +44,29 @@ impl Store {
     /// Returns an error if SQLite fails.
     pub async fn stops(&self, filter: &StopFilter) -> Result<Vec<Stop>> {
         const SQL: &str = "SELECT id, scope, key, account_id, reason, until, has_length, actor, note, at FROM stops \
-             WHERE id > ?1 AND (?2 IS NULL OR scope = ?2) AND (?3 IS NULL OR key = ?3) \
+             WHERE id > ?1 AND (?2 IS NULL OR scope = ?2) AND (?3 IS NULL OR key IN (SELECT value FROM json_each(?3))) \
                AND (?4 IS NULL OR account_id IN ('', ?4)) AND (?5 IS NULL OR reason = ?5) ORDER BY id LIMIT ?6 + 0";
+        let mut reader = self.inner.readers.acquire().await?;
+        let keys = match &filter.key {
+            Some(key) => Some(keys_of(&mut reader, filter.scope, key).await?),
+            None => None,
+        };
         let query = sqlx::query(SQL).bind(filter.after).bind(filter.scope.map(StopScope::as_str));
-        let query = query.bind(&filter.key).bind(filter.account_id.as_ref().map(AccountId::as_str));
+        let query = query.bind(keys).bind(filter.account_id.as_ref().map(AccountId::as_str));
         let query = query.bind(filter.reason.map(StopReason::as_str)).bind(filter.limit);
-        query.fetch_all(&self.inner.readers).await?.iter().map(read_stop).collect()
+        query.fetch_all(&mut *reader).await?.iter().map(read_stop).collect()
     }
+}
+
+/// Returns the keys under which the stops of a person, chat or campaign are stored, as a JSON array.
+async fn keys_of(connection: &mut SqliteConnection, scope: Option<StopScope>, key: &str) -> Result<String> {
+    let mut keys = Vec::new();
+    for scope in StopScope::ALL.into_iter().filter(|one| scope.is_none_or(|scope| scope == *one)) {
+        let key = StopKey { scope, key: key.to_owned(), account_id: None };
+        let variants = hashed::variants(connection, &key).await?;
+        keys.extend(serde_json::from_str::<Vec<String>>(&variants).unwrap_or_default());
+    }
+    Ok(serde_json::to_string(&keys).unwrap_or_default())
 }
 
 pub(super) fn read_stop(row: &SqliteRow) -> Result<Stop> {

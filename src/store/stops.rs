@@ -12,6 +12,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
 use super::defer::event;
+use super::hashed;
 use super::rows::{self, Result, corrupt};
 use super::stop_views::{Stop, read_stop};
 use super::waits::{wait_goes_on, wait_is_interrupted};
@@ -117,7 +118,7 @@ impl Store {
             let page = self
                 .inner
                 .writer
-                .exclusive(now, move |connection| Box::pin(apply(connection, id, after, now)));
+                .exclusive(now, move |connection| Box::pin(apply_and_hash(connection, id, after, now)));
             let (changed, last) = page.await?;
             messages += u64::try_from(changed.len()).unwrap_or(u64::MAX);
             accounts.extend(changed);
@@ -192,7 +193,7 @@ async fn set_all(
     let mut all = Vec::with_capacity(stops.len());
     for stop in stops {
         let mut stopped = set(connection, stop, now).await?;
-        let (changed, more) = apply(connection, stopped.id, 0, now).await?;
+        let (changed, more) = apply_and_hash(connection, stopped.id, 0, now).await?;
         stopped.messages = u64::try_from(changed.len()).unwrap_or(u64::MAX);
         stopped.accounts.extend(changed);
         all.push((stopped, more));
@@ -218,7 +219,7 @@ pub(super) async fn apply_one(
     id: i64,
     now: Timestamp,
 ) -> Result<HashSet<AccountId>> {
-    Ok(apply(connection, id, 0, now).await?.0.into_iter().collect())
+    Ok(apply_and_hash(connection, id, 0, now).await?.0.into_iter().collect())
 }
 
 /// Replaces the public name of a person by the user id, if that is known.
@@ -232,22 +233,25 @@ async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Result<StopKe
 }
 
 async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {
-    const WAS: &str = "SELECT 1 FROM stops WHERE scope = ?1 AND key = ?2 AND account_id = ?3 AND reason = ?4";
+    const WAS: &str = "SELECT 1 FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) AND account_id = ?3 AND reason = ?4 LIMIT 1";
     const SET: &str = "INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (scope, key, account_id, reason) DO UPDATE \
          SET until = ?5, has_length = ?6, note = coalesce(?8, note) RETURNING id";
     let NewStop { key, reason, until, has_length, actor, note } = stop;
-    let StopKey { scope, key, account_id } = by_id(connection, key).await?;
+    let key = by_id(connection, key).await?;
+    let (variants, shown) =
+        (hashed::variants(connection, &key).await?, hashed::shown(connection, &key, Some(reason)).await?);
+    let StopKey { scope, key, account_id } = key;
     let account = account_id.as_ref().map_or("", AccountId::as_str);
-    let query = sqlx::query(WAS).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
+    let query = sqlx::query(WAS).bind(scope.as_str()).bind(variants).bind(account).bind(reason.as_str());
     let already = query.fetch_optional(&mut *connection).await?.is_some();
     let query = sqlx::query_scalar(SET).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
     let query =
         query.bind(until.map(time_text)).bind(has_length).bind(actor).bind(&note).bind(time_text(now));
     let id: i64 = query.fetch_one(&mut *connection).await?;
     let detail = match &note {
-        Some(note) => format!("{} {key}: {note}", scope.as_str()),
-        None => format!("{} {key}", scope.as_str()),
+        Some(note) => format!("{} {shown}: {note}", scope.as_str()),
+        None => format!("{} {shown}", scope.as_str()),
     };
     let account = account_id.as_ref().map(AccountId::as_str);
     event(connection, &time_text(now), "stop.set", account, reason.as_str(), &detail).await?;
@@ -311,6 +315,21 @@ async fn change(
     Ok((changed.into_iter().map(AccountId::new).collect(), is_full.then_some(last)))
 }
 
+/// Defers or cancels a page of the messages that a stop concerns. After the last page of a suppression, its key becomes a
+/// hash, if so configured.
+pub(super) async fn apply_and_hash(
+    connection: &mut SqliteConnection,
+    id: i64,
+    after: i64,
+    now: Timestamp,
+) -> Result<(Vec<AccountId>, Option<i64>)> {
+    let (changed, more) = apply(connection, id, after, now).await?;
+    if more.is_none() {
+        hashed::settle(connection, id).await?;
+    }
+    Ok((changed, more))
+}
+
 /// Defers or cancels a page of the messages that a stop concerns.
 async fn apply(
     connection: &mut SqliteConnection,
@@ -357,14 +376,16 @@ async fn remove(
     reason: Option<StopReason>,
     now: Timestamp,
 ) -> Result<u64> {
-    const SQL: &str = "DELETE FROM stops WHERE scope = ?1 AND key = ?2 \
+    const SQL: &str = "DELETE FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
          AND (account_id = ?3 OR (?3 = '' AND reason <> 'suppressed')) AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
     let account = key.account_id.as_ref().map_or("", AccountId::as_str);
-    let query = sqlx::query(SQL).bind(key.scope.as_str()).bind(&key.key).bind(account);
+    let variants = hashed::variants(connection, &key).await?;
+    let query = sqlx::query(SQL).bind(key.scope.as_str()).bind(variants).bind(account);
     let query = query.bind(reason.map(StopReason::as_str));
     let removed = query.execute(&mut *connection).await?.rows_affected();
     if removed > 0 {
-        let detail = format!("{} {}", key.scope.as_str(), key.key);
+        let shown = hashed::shown(connection, &key, reason).await?;
+        let detail = format!("{} {shown}", key.scope.as_str());
         let reason = reason.map_or("", StopReason::as_str);
         let account = key.account_id.as_ref().map(AccountId::as_str);
         event(connection, &time_text(now), "stop.lifted", account, reason, &detail).await?;

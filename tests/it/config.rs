@@ -76,6 +76,7 @@ fn the_built_in_file_holds_the_defaults() {
         attachments,
         accounts,
         resolve_people,
+        hashed_suppressions,
         policies,
         engine,
         retention,
@@ -86,22 +87,21 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!((api.socket, api.socket_mode), (PathBuf::from("outboxd.sock"), 0o660));
     assert_eq!((api.body_bytes, api.batch_rows, api.atomic_rows), (32 << 20, 1000, 10_000));
     assert_eq!(unipile.base_url, "https://api.unipile.com");
-    assert!(unipile.api_key.is_none());
+    assert_eq!([unipile.api_key.is_some(), resolve_people, hashed_suppressions], [false; 3]);
     assert_eq!((unipile.connect_timeout.as_secs(), unipile.request_timeout.as_secs()), (10, 90));
     assert_eq!((unipile.requests_per_second.get(), unipile.burst.get()), (100, 20));
     assert_eq!((unipile.account_requests_per_second.get(), poll), (2, Some(Duration::from_secs(1800))));
     assert_eq!((webhooks.listen, webhooks.secrets.len(), webhooks.tolerance.as_secs()), (None, 0, 300));
     assert_eq!((webhooks.body_bytes, webhooks.connections), (1 << 20, 64));
-    assert_eq!((limits.text_chars, accounts.known_only, accounts.refresh.as_secs()), (8000, false, 21_600));
-    assert!(!resolve_people);
-    assert_eq!((limits.attachment_bytes, attachments.roots.len()), (20 << 20, 0));
+    assert_eq!((limits.text_chars, limits.attachment_bytes), (8000, 20 << 20));
+    assert_eq!((accounts.known_only, accounts.refresh.as_secs()), (false, 21_600));
+    assert_eq!((attachments.roots.len(), policies.accounts.len()), (0, 0));
     assert_eq!((engine.shutdown_grace.as_secs(), engine.seed), (30, None));
     let kept = [retention.bodies, retention.files, retention.events];
     assert_eq!(kept.map(|kept| kept.map_or(0, |kept| kept.as_secs() / 86_400)), [90; 3]);
     assert_eq!((log.level.as_str(), log.format), ("info", LogFormat::Auto));
 
     let policy = policies.default;
-    assert!(policies.accounts.is_empty());
     assert_eq!((policy.gap.min.as_secs(), policy.gap.max.as_secs()), (10, 20));
     let typing = &policy.typing;
     let milliseconds = [typing.base, typing.per_char_min, typing.per_char_max, typing.min, typing.max];

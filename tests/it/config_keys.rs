@@ -44,6 +44,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("policy.default.gap.shape", "log-normal", "shape: LogNormal"),
     ("policy.default.gap.spread", "true", "spread: true"),
     ("policy.default.order.follow_ups_first", "false", "follow_ups_first: false"),
+    ("suppression.hashed", "true", "hashed_suppressions: true"),
     ("people.resolve", "true", "resolve_people: true"),
     ("policy.default.caps.profile", "7/hour", "profile: [Cap { kind: None, window: Hour, most: 7 }]"),
     ("policy.default.order.per_recipient", "77m", "per_recipient: 4620s"),

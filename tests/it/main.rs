@@ -34,6 +34,7 @@ mod evidence;
 mod fault_matrix;
 mod files;
 mod flat;
+mod hashed;
 mod http_in;
 mod http_out;
 mod import_property;
