@@ -2,16 +2,18 @@
 //!
 //! The HTTP API calls this. It counts with the same functions that decide about sends.
 
+use jiff::Timestamp;
+
 use super::EngineHandle;
 use super::selection::selected;
 use crate::domain::account::Account;
-use crate::domain::caps::Window;
+use crate::domain::caps::{LEDGER_REACH, Ledger, Window};
 use crate::domain::kind::Kind;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::decide::Verdict;
 use crate::policy::hours::{Hours, account_seed, hours_at};
-use crate::policy::quota::{Budget, budgets, used_up};
+use crate::policy::quota::{Budget, budgets, profile_budgets, used_up};
 use crate::policy::warm_up::Lowering;
 use crate::store::StoreError;
 
@@ -39,6 +41,20 @@ impl EngineHandle {
         let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
         let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
         Ok((budgets(policy, &lowering, &ledger, now), hours))
+    }
+
+    /// Returns every cap of `account` on reads of profiles.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub async fn profile_budget(&self, account: &Account) -> Result<Vec<Budget>, StoreError> {
+        let (now, policy) = (self.now(), self.policy(&account.id));
+        let since = now.checked_sub(LEDGER_REACH).unwrap_or(Timestamp::MIN);
+        let reads = self.shared.store.profile_reads(&account.id, since).await?;
+        let reads = Ledger::new(reads.at.into_iter().map(|at| (at, Kind::Message)));
+        let seed = account_seed(account.id.as_str());
+        let lowering = Lowering::new(&policy, &account.history, account.last_call_at, seed, now);
+        Ok(profile_budgets(&policy, &lowering, &reads, now))
     }
 
     /// Returns the cap that binds `account`: of those that are used up, the one that a message waits for longest. If

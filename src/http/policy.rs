@@ -32,6 +32,8 @@ pub(super) async fn budget(
 ) -> Result<Json<types::policy::Budget>, ApiError> {
     let account = find(&state, &id).await?;
     let (budgets, hours) = state.engine.budget(&account).await?;
+    let of_profiles = state.engine.profile_budget(&account).await?;
+    let named = |budget| types::account::Cap { cap: "profile".to_owned(), ..render::cap(budget) };
     let (open, until, opens_at) = match hours {
         Hours::Always => (true, None, None),
         Hours::Open { until } => (true, Some(until), None),
@@ -41,7 +43,7 @@ pub(super) async fn budget(
         account_id: id,
         now: state.engine.now().into(),
         zone: render::zone(&state.engine.policy(&account.id).zone).to_owned(),
-        caps: budgets.iter().map(render::cap).collect(),
+        caps: budgets.iter().map(render::cap).chain(of_profiles.iter().map(named)).collect(),
         hours: types::policy::Hours { open, until: until.map(Time), opens_at: opens_at.map(Time) },
     }))
 }

@@ -42,6 +42,16 @@ pub fn budgets(policy: &Policy, lowering: &Lowering<'_>, ledger: &Ledger, now: T
     policy.caps.list.iter().map(|cap| budget(policy, lowering, ledger, *cap, now)).collect()
 }
 
+/// Returns the state of every cap on reads of profiles. `reads` has the reads, whatever their kind.
+pub fn profile_budgets(
+    policy: &Policy,
+    lowering: &Lowering<'_>,
+    reads: &Ledger,
+    now: Timestamp,
+) -> Vec<Budget> {
+    policy.caps.profile.iter().map(|cap| budget(policy, lowering, reads, *cap, now)).collect()
+}
+
 /// Returns the cap that a send of `kind` waits for longest, if one is used up.
 pub fn used_up(
     policy: &Policy,

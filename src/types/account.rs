@@ -82,7 +82,7 @@ pub struct Restored {
 /// A cap and how much of it is used.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Cap {
-    /// `all`, `message`, `new_chat`, `inmail` or `forward`.
+    /// `all`, `message`, `new_chat`, `inmail` or `forward`; in a budget also `profile`, which counts reads of profiles.
     pub cap: String,
     /// `hour`, `24h`, `7d` or `day`.
     pub window: String,
@@ -97,7 +97,7 @@ pub struct Cap {
     #[serde(default)]
     #[schema(required)]
     pub left: u32,
-    /// When the next send has room.
+    /// When the next send, or read of a profile, has room.
     #[schema(required, nullable = false)]
     pub frees_at: Option<Time>,
 }

@@ -304,7 +304,7 @@ async fn of_rules_that_many_change_at_once_none_is_lost() {
         budget["caps"].as_array().expect("caps").iter().filter_map(|cap| cap["cap"].as_str()).collect();
     assert_eq!(
         (caps, &budget["zone"]),
-        (vec!["all", "message", "new_chat"], &json!("Europe/Paris")),
+        (vec!["all", "message", "new_chat", "profile"], &json!("Europe/Paris")),
         "{budget}"
     );
     drop(env);

@@ -187,6 +187,12 @@ async fn reads_of_profiles_have_a_cap_that_a_restart_does_not_forget() {
     reason(&daemon, &third, "resolving").await;
     let row = daemon.get(&format!("/v1/messages/{third}")).await.1;
     assert_eq!(row["error"], "caps.profile 2/24h, 2 of 2 used", "{row}");
+    let (_, budget) = daemon.get("/v1/accounts/acc_1/budget").await;
+    let caps = budget["caps"].as_array().unwrap();
+    let cap = caps.iter().find(|cap| cap["cap"] == "profile").unwrap();
+    assert_eq!((&cap["limit"], &cap["used"], &cap["left"]), (&json!(2), &json!(2), &json!(0)), "{budget}");
+    let (ok, said) = crate::daemon::run(env.outboxd(&["budget", "acc_1"]), "");
+    assert!(ok && said.contains("profile\t24h\t2\t2\t0\t2"), "{said}");
     // Everything else goes on, and what is known needs no read.
     let known = enqueue(&daemon, json!({"users_ids": "in/foo", "text": "known"})).await;
     let by_id = enqueue(&daemon, json!({"users_ids": "ACoA9", "text": "by id"})).await;
