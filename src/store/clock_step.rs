@@ -184,50 +184,55 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
     Ok(())
 }
 
+/// The times that move: the table, its columns, and which rows; `?2` is the oldest time that is moved.
+const TIMES: [(&str, &[&str], &str); 16] = [
+    (
+        "messages INDEXED BY messages_retry",
+        &["retry_at"],
+        "state = 'queued' AND retry_at IS NOT NULL AND reason NOT IN ('stopped', 'held', 'owner_wrote', 'out_of_office')",
+    ),
+    (
+        "messages INDEXED BY messages_reconcile",
+        &["reconcile_at"],
+        "state = 'uncertain' AND reconcile_at IS NOT NULL",
+    ),
+    (
+        "messages",
+        &["sent_at"],
+        "sent_at IS NOT NULL AND seq IN (SELECT t.seq FROM attempts t WHERE t.started_at >= ?2)",
+    ),
+    ("attempts", &["started_at", "ended_at"], "started_at >= ?2"),
+    (
+        "accounts",
+        &[
+            "hold_until",
+            "last_call_at",
+            "next_call_at",
+            "first_call_at",
+            "warm_up_again_at",
+            "throttled_at",
+            "half_caps_until",
+            "resumed_at",
+            "down_at",
+        ],
+        "TRUE",
+    ),
+    ("accounts", &["paused_until"], "pause_has_length = 1"),
+    ("daemon", &["paused_until"], "pause_has_length = 1"),
+    ("daemon", &["resumed_at"], "TRUE"),
+    ("inmail_holds", &["until"], "TRUE"),
+    ("stops", &["until"], "has_length = 1"),
+    ("profile_reads", &["at", "next_at"], "TRUE"),
+    ("inbound_messages INDEXED BY inbound_messages_heard", &["at", "heard_at"], "heard_at >= ?2"),
+    ("replies", &["at"], "at >= ?2"),
+    // What they say is dated by their arrival.
+    ("webhooks INDEXED BY webhooks_waiting", &["received_at", "look_at"], "result IS NULL"),
+    ("chat_reads", &["sent_at", "read_at", "tried_at"], "TRUE"),
+    ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
+];
+
 /// Moves times that are part of a duration: retries, rests, reconciliations, and what the caps count.
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
-    // `?2` is the oldest time that is moved.
-    const TIMES: [(&str, &[&str], &str); 13] = [
-        (
-            "messages INDEXED BY messages_retry",
-            &["retry_at"],
-            "state = 'queued' AND retry_at IS NOT NULL AND reason NOT IN ('stopped', 'held', 'owner_wrote', 'out_of_office')",
-        ),
-        (
-            "messages INDEXED BY messages_reconcile",
-            &["reconcile_at"],
-            "state = 'uncertain' AND reconcile_at IS NOT NULL",
-        ),
-        (
-            "messages",
-            &["sent_at"],
-            "sent_at IS NOT NULL AND seq IN (SELECT t.seq FROM attempts t WHERE t.started_at >= ?2)",
-        ),
-        ("attempts", &["started_at", "ended_at"], "started_at >= ?2"),
-        (
-            "accounts",
-            &[
-                "hold_until",
-                "last_call_at",
-                "next_call_at",
-                "first_call_at",
-                "warm_up_again_at",
-                "throttled_at",
-                "half_caps_until",
-                "resumed_at",
-                "down_at",
-            ],
-            "TRUE",
-        ),
-        ("accounts", &["paused_until"], "pause_has_length = 1"),
-        ("daemon", &["paused_until"], "pause_has_length = 1"),
-        ("daemon", &["resumed_at"], "TRUE"),
-        ("inmail_holds", &["until"], "TRUE"),
-        ("stops", &["until"], "has_length = 1"),
-        ("profile_reads", &["at", "next_at"], "TRUE"),
-        ("chat_reads", &["sent_at", "read_at", "tried_at"], "TRUE"),
-        ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
-    ];
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());
     let oldest = time_text(oldest(connection, step).await?);
     for (table, columns, which) in TIMES {
@@ -240,8 +245,21 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         // Built from the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
+    move_arrivals(connection, &by, &oldest).await?;
     move_waits(connection, &by).await?;
     follow_stops(connection).await
+}
+
+/// Moves the arrivals of messages to people who have answered: whether one came before the answer decides whether the
+/// answer stops it.
+async fn move_arrivals(connection: &mut SqliteConnection, by: &str, oldest: &str) -> Result<()> {
+    const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, \
+           created_at = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', created_at, ?1), created_at) \
+         WHERE seq IN (SELECT m.seq FROM replies r CROSS JOIN messages m INDEXED BY messages_by_thread \
+             ON m.thread = r.thread AND m.account_id = r.account_id \
+            WHERE m.state IN ('queued', 'sending', 'uncertain', 'review') AND m.created_at >= ?2)";
+    sqlx::query(SQL).bind(by).bind(oldest).execute(connection).await?;
+    Ok(())
 }
 
 /// Moves the waits of steps, which began when the step before was sent, and with them their due times.

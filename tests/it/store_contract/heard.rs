@@ -212,12 +212,42 @@ async fn a_stop_follows_the_wall_clock_only_if_it_was_given_as_a_length() {
 }
 
 #[tokio::test]
+async fn what_an_answer_stops_stays_the_same_when_the_wall_clock_is_set() {
+    for by in [3600, -3600] {
+        let queue = Queue::new().await;
+        begun(&queue).await;
+        hear(&queue, News::Message(message("r1", Some(false), at(300))), None, at(301)).await;
+        let before = HeardMessage {
+            chat_id: ChatId::new("d"),
+            sender_id: None,
+            ..message("r2", Some(false), at(300))
+        };
+        hear(&queue, News::Message(before), None, at(301)).await;
+        let not_stopped = queue.enqueue(of_campaign(to_chat("d", "said before the campaign")), at(310)).await;
+        let step = outboxd::store::ClockStep { from: at(400), to: at(400 + by) };
+        let reading = outboxd::store::ClockReading { wall: at(400 + by), boot: None };
+        queue.store.move_times(step, reading).await.unwrap();
+        assert_eq!(
+            queue.lines("SELECT at || ' ' || heard_at FROM inbound_messages WHERE message_id = 'r1'"),
+            [format!(
+                "{} {}",
+                outboxd::domain::time_text(at(300 + by)),
+                outboxd::domain::time_text(at(301 + by))
+            )]
+        );
+        let follow_up = queue.enqueue(of_campaign(to_chat("c", "follow-up")), at(401 + by)).await;
+        assert_eq!(queue.begin(follow_up, 1, at(10_000)).await, Begun::Withdrawn, "{by} s");
+        assert_eq!(queue.begin(not_stopped, 1, at(10_001)).await, Begun::Granted, "{by} s");
+    }
+}
+
+#[tokio::test]
 async fn webhooks_that_arrive_at_once_are_kept_once_each_next_to_other_writes() {
     let queue = Queue::new().await;
     let webhook = |n: u32| NewWebhook {
         event_id: format!("evt_{}", n % 50),
         kind: "message.new".into(),
-        account_id: (n % 2 == 0).then(|| account("1")),
+        account_id: n.is_multiple_of(2).then(|| account("1")),
         body: format!("{{\"n\":{}}}", n % 50),
     };
     let keep = |n| queue.store.keep_webhook(webhook(n), at(1));
