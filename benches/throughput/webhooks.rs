@@ -162,7 +162,7 @@ fn body(sender: u32, number: u32) -> String {
     let account = (sender * 7 + number) % u32::try_from(ACCOUNTS).expect("a count");
     let (event, chat) = (format!("evt_{sender}_{number}"), format!("2-of_{sender}_{number}"));
     let now = SystemClock::new().now();
-    let (kind, payload) = if number % 2 == 0 {
+    let (kind, payload) = if number.is_multiple_of(2) {
         let more = "\"is_sender\":false,\"text\":\"Yes, call me tomorrow\"";
         (
             "message.new",

@@ -4,7 +4,7 @@
 //!
 //! `scenario.rs` draws what happens, `life.rs` runs one process until it ends, `carrier.rs` and `reads.rs` are the
 //! network, `stop.rs` stops a run at one of its calls, `acts.rs` are producers and operators, `sequences.rs` campaigns
-//! with steps, `people.rs` those who write by hand at the same time, `truth.rs` compares `explain` with the engine, `checkers.rs` are the checkers, one
+//! with steps, `people.rs` those who write by hand at the same time, `profiles.rs` public names and connections, `truth.rs` compares `explain` with the engine, `checkers.rs` are the checkers, one
 //! for each promise. A seed that fails is printed with the command that replays it:
 //!
 //!     OUTBOXD_SIM_SEED=42 cargo test --test it simulation
@@ -16,6 +16,7 @@ pub(crate) mod carrier;
 pub(crate) mod checkers;
 pub(crate) mod life;
 mod people;
+mod profiles;
 mod reads;
 mod scenario;
 mod sequences;
@@ -93,6 +94,7 @@ fn every_seed_keeps_every_promise() {
             sum.by_hand,
         ];
         assert!(rare.iter().all(|happened| *happened >= count / 4), "{sum:?}");
+        assert!(sum.profiles >= count / 4 && sum.waited >= count / 20, "{sum:?}");
         assert!(sum.steps >= count / 2 && sum.replied >= count / 40, "{sum:?}");
         assert!(sum.deliveries >= count * 10 && sum.resends > 0 && sum.cooldowns > 0, "{sum:?}");
     }

@@ -109,6 +109,8 @@ pub(super) struct Sky {
     pub(super) shown_at: HashMap<String, Duration>,
     /// Account, text and monotonic time of each call that LinkedIn answered with "too many".
     throttled: Vec<(String, String, Duration)>,
+    /// Account and monotonic time of each read of a profile.
+    pub(super) profiles: Vec<(String, Duration)>,
     tickets: u64,
     held: usize,
     /// Messages that people wrote by hand.
@@ -187,6 +189,11 @@ impl Carrier {
     /// Returns account, text and time of each call that LinkedIn answered with "too many".
     pub(crate) fn throttled(&self) -> Vec<(String, String, Duration)> {
         self.sky().throttled.clone()
+    }
+
+    /// Returns account and time of each read of a profile.
+    pub(crate) fn profiles(&self) -> Vec<(String, Duration)> {
+        self.sky().profiles.clone()
     }
 
     /// Returns the number of calls that wait for their answer: their steps are alive but not at work.

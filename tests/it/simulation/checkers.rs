@@ -117,7 +117,7 @@ impl<'a> Evidence<'a> {
 
     /// Returns everything that is wrong, with the promise that it breaks.
     pub(crate) fn wrongs(&self) -> Vec<String> {
-        let judges: [(&str, Judge<'a>); 8] = [
+        let judges: [(&str, Judge<'a>); 9] = [
             ("P1", Self::p1_nothing_accepted_is_lost),
             ("P2", Self::p2_nothing_is_sent_twice),
             ("P3", Self::p3_never_too_fast),
@@ -125,6 +125,7 @@ impl<'a> Evidence<'a> {
             ("P5", Self::p5_never_after_stop),
             ("steps", Self::steps_keep_their_order),
             ("P5", Self::p5_never_after_an_answer),
+            ("profiles", Self::profiles_are_read_first),
             ("P6", Self::p6_always_explained),
         ];
         let said = judges.into_iter().flat_map(|(promise, judge)| {

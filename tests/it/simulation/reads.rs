@@ -112,8 +112,8 @@ impl Provider for Carrier {
         })
     }
 
-    fn profile(&self, _: AccountId, person: UserId) -> BoxFuture<'_, Result<Person, Unread>> {
-        Box::pin(async move { Ok(Person::new(person, [None, None, None])) })
+    fn profile(&self, account: AccountId, person: UserId) -> BoxFuture<'_, Result<Person, Unread>> {
+        Box::pin(self.read_profile(account, person))
     }
 
     fn groups_since(

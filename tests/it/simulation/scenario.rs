@@ -22,6 +22,7 @@ use super::carrier::{Fate, FaultPlan, With};
 use super::checkers::{Evidence, Notes};
 use super::life::{Life, Universe};
 use super::people::{Hand, Says};
+use super::profiles;
 use super::sequences;
 use crate::engine_pace::bench::policy;
 use crate::engine_pace::time::seconds;
@@ -49,6 +50,8 @@ pub(super) struct Told {
     pub(super) by_hand: u64,
     pub(super) steps: u64,
     pub(super) replied: u64,
+    pub(super) profiles: u64,
+    pub(super) waited: u64,
 }
 
 impl Told {
@@ -69,6 +72,8 @@ impl Told {
             (&mut self.by_hand, other.by_hand),
             (&mut self.steps, other.steps),
             (&mut self.replied, other.replied),
+            (&mut self.profiles, other.profiles),
+            (&mut self.waited, other.waited),
         ];
         pairs.into_iter().for_each(|(sum, one)| *sum += one);
     }
@@ -241,6 +246,9 @@ pub(super) fn tell(seed: u64) -> Told {
         default.zone = sequences::zone(1);
         default.reply.check = people_answer(seed);
     }
+    if profiles::has_names(seed) {
+        default.caps.profile = parse_caps(None, profiles::CAP).unwrap();
+    }
     let mut careful = default.clone();
     careful.reconcile.absent = Absent::Review;
     // One account has caps, one works by day on some seeds, one has no limits.
@@ -257,7 +265,11 @@ pub(super) fn tell(seed: u64) -> Told {
         (capped.zone, careful.zone) = (sequences::zone(0), sequences::zone(2));
     }
     let accounts = HashMap::from([(account("0"), capped), (account("2"), careful)]);
-    let universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
+    let mut universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
+    if profiles::has_names(seed) {
+        // A profile that must be read first may defer a message whose time has come.
+        universe.watched = 0;
+    }
     let caps = vec![("acc_0".to_owned(), seconds(3600), 4), ("acc_0".to_owned(), seconds(DAY), 20)];
     let notes = Notes { caps, hours, ..Notes::default() };
     let (given, told) = (Vec::new(), Told::default());
@@ -385,6 +397,9 @@ impl Teller {
                 _ => {}
             }
         }
+        if profiles::has_names(self.seed) {
+            profiles::named(&mut message, self.below(30));
+        }
         let id = acts::give(life, &mut self.notes, message, blobs).await;
         self.given.push((key, id));
     }
@@ -397,6 +412,9 @@ impl Teller {
         let text = if self.below(8) == 0 { "the same words".to_owned() } else { format!("message {number}") };
         let target = match self.below(10) {
             0..=1 => to_user(&format!("u{}", self.below(3)), Inbox::OfPolicy).target,
+            2..=4 if profiles::has_names(self.seed) => {
+                to_user(&format!("u{}", self.below(6)), Inbox::OfPolicy).target
+            }
             2 => Target::Group {
                 users_ids: vec![UserId::new(format!("g{}", self.below(5))), UserId::new("h")],
                 inbox: Inbox::OfPolicy,
@@ -532,6 +550,8 @@ impl Teller {
         self.told.calls = universe.carrier.left().len() as u64;
         self.told.by_hand = universe.carrier.by_hand();
         self.told.replied = count("count(*) FROM messages WHERE reason = 'replied'");
+        self.told.profiles = universe.carrier.profiles().len() as u64;
+        self.told.waited = count("count(*) FROM messages WHERE needs IS NOT NULL AND state = 'sent'");
         self.told.steps = count("count(*) FROM messages WHERE step > 1 AND state = 'sent'");
         self.told
     }
