@@ -95,8 +95,7 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!((webhooks.body_bytes, webhooks.connections), (1 << 20, 64));
     assert_eq!((limits.text_chars, limits.attachment_bytes), (8000, 20 << 20));
     assert_eq!((accounts.known_only, accounts.refresh.as_secs()), (false, 21_600));
-    assert_eq!((attachments.roots.len(), policies.accounts.len()), (0, 0));
-    assert_eq!((engine.shutdown_grace.as_secs(), engine.seed), (30, None));
+    assert_eq!((attachments.roots.len(), engine.shutdown_grace.as_secs(), engine.seed), (0, 30, None));
     let kept = [retention.bodies, retention.files, retention.events];
     assert_eq!(kept.map(|kept| kept.map_or(0, |kept| kept.as_secs() / 86_400)), [90; 3]);
     assert_eq!((log.level.as_str(), log.format), ("info", LogFormat::Auto));
@@ -106,7 +105,7 @@ fn the_built_in_file_holds_the_defaults() {
     let typing = &policy.typing;
     let milliseconds = [typing.base, typing.per_char_min, typing.per_char_max, typing.min, typing.max];
     assert_eq!(milliseconds.map(|time| time.as_millis()), [1500, 170, 290, 2000, 12_000]);
-    assert!(typing.enabled);
+    assert_eq!((typing.enabled, policies.accounts.len()), (true, 0));
     let retry = policy.retry;
     assert_eq!((retry.max_retries, retry.factor), (4, 4));
     assert_eq!([retry.base, retry.max].map(|time| time.as_secs()), [60, 3600]);
