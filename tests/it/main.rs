@@ -6,6 +6,7 @@ mod attachments;
 mod audit_people;
 mod bad_forms;
 mod broken_rows;
+mod campaign_day;
 mod classify;
 mod cli_act;
 mod cli_check;
