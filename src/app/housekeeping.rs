@@ -2,12 +2,14 @@
 //! hashes suppressions that other programs inserted (`[suppression]`).
 //!
 //! It works in small transactions and rests between two of them, so that the writer is never held up and the disk is
-//! mostly left to the sender.
+//! mostly left to the sender. What is removed is old by Unipile's clock as well: a wall clock that is years ahead
+//! removes nothing too early, and until an answer of Unipile has carried a date, nothing is removed. A reload that changes the times starts a round at once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::config::RetentionSettings;
@@ -16,6 +18,9 @@ use crate::store::{Store, StoreError};
 
 /// Time between two rounds.
 const EVERY: Duration = Duration::from_secs(3600);
+
+/// The first and the longest pause before the date is asked for again that confirms the wall clock.
+const CONFIRM_AGAIN: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(60)];
 
 /// Rest between two pages: about 2,000 messages or 10,000 events a second at most.
 const BETWEEN_PAGES: Duration = Duration::from_millis(100);
@@ -45,23 +50,26 @@ pub(super) struct Housekeeping {
     pub(super) store: Store,
     pub(super) engine: EngineHandle,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) retention: RetentionSettings,
+    /// What is kept how long; a reload changes it.
+    pub(super) retention: watch::Receiver<RetentionSettings>,
     /// Whether suppressions are kept as hashes.
     pub(super) hashes_suppressions: bool,
 }
 
 impl Housekeeping {
     /// Runs until the engine stops.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(mut self) {
+        let engine = self.engine.clone();
         tokio::select! {
-            () = self.engine.stopping() => {}
+            () = engine.stopping() => {}
             () = self.rounds() => {}
         }
     }
 
-    async fn rounds(&self) {
+    async fn rounds(&mut self) {
         loop {
-            match self.round().await {
+            let now = self.confirmed_now().await;
+            match self.round(now).await {
                 Ok(Round { bodies, files, events }) if bodies + files + events > 0 => {
                     tracing::info!(bodies, files, events, "removed what was kept long enough");
                 }
@@ -70,18 +78,38 @@ impl Housekeeping {
                     tracing::warn!(%error, "what was kept long enough could not be removed; tried again in an hour");
                 }
             }
-            self.clock.sleep(EVERY).await;
+            tokio::select! {
+                () = self.clock.sleep(EVERY) => {}
+                Ok(()) = self.retention.changed() => {}
+            }
         }
     }
 
-    async fn round(&self) -> Result<Round, StoreError> {
-        let now = self.engine.settled_now().await;
+    /// Returns the time by which something is old, as soon as a date of Unipile confirms it.
+    async fn confirmed_now(&self) -> Timestamp {
+        let [mut pause, longest] = CONFIRM_AGAIN;
+        loop {
+            if let Some(now) = self.engine.confirmed_now().await {
+                return now;
+            }
+            if pause >= longest {
+                // Nothing was sent or read since the start; any answer carries a date.
+                if let Err(error) = self.engine.endpoints().await {
+                    tracing::debug!(%error, "no date of Unipile confirms the clock; nothing is removed yet");
+                }
+            }
+            self.clock.sleep(pause).await;
+            pause = pause.saturating_mul(2).min(longest);
+        }
+    }
+
+    async fn round(&self, now: Timestamp) -> Result<Round, StoreError> {
         if self.hashes_suppressions {
             // Those that other programs inserted.
             self.store.hash_suppressions(true, now).await?;
         }
         let before = |kept: Option<Duration>| kept.and_then(|kept| now.checked_sub(kept).ok());
-        let RetentionSettings { bodies, files, events } = self.retention;
+        let RetentionSettings { bodies, files, events } = *self.retention.borrow();
         let mut round = Round::default();
         if let Some(before) = before(bodies) {
             round.bodies = self.pages(What::Bodies, before, now).await?;

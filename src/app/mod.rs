@@ -23,10 +23,11 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock, ambient_seed};
-use crate::config::Settings;
+use crate::config::{RetentionSettings, Settings};
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
 use crate::http::{AppParts, AppState, AttachmentRules, Socket, SocketName};
 use crate::inbound::{Arrived, Interpreter};
@@ -66,6 +67,8 @@ pub struct Application {
     /// Checks whether the intake still makes progress.
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
+    /// What the queue keeps how long; a reload changes it.
+    retention: watch::Sender<RetentionSettings>,
     /// What the start recovered from the last run.
     pub recovered: Recovered,
     /// Path of the socket.
@@ -167,10 +170,10 @@ fn spawn_housekeeping(
     store: &Store,
     engine: EngineHandle,
     clock: &Arc<dyn Clock>,
-    settings: &Settings,
+    retention: watch::Receiver<RetentionSettings>,
+    hashes_suppressions: bool,
 ) -> JoinHandle<()> {
-    let (store, clock, retention) = (store.clone(), Arc::clone(clock), settings.retention);
-    let hashes_suppressions = settings.hashed_suppressions;
+    let (store, clock) = (store.clone(), Arc::clone(clock));
     let housekeeping = Housekeeping { store, engine, clock, retention, hashes_suppressions };
     tasks.spawn("housekeeping", housekeeping.run())
 }
@@ -247,7 +250,9 @@ impl Application {
         let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands));
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
-        let housekeeping = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
+        let (retention, kept) = watch::channel(settings.retention);
+        let hashes = settings.hashed_suppressions;
+        let housekeeping = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, kept, hashes);
         let webhook_listener =
             listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));
         let socket_name = socket.name().clone();
@@ -264,6 +269,7 @@ impl Application {
             housekeeping,
             intake_pulse,
             clock,
+            retention,
             recovered,
             socket: settings.api.socket.clone(),
             socket_name,

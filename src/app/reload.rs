@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::{Application, limits, webhooks};
-use crate::config::{Change, Loaded, Settings, environment};
+use crate::config::{Change, Loaded, RetentionSettings, Settings, environment};
 use crate::engine::EngineHandle;
 use crate::http::AppState;
 use crate::store::Store;
@@ -16,6 +18,7 @@ pub(super) struct Reloader {
     store: Store,
     engine: EngineHandle,
     state: Arc<AppState>,
+    retention: watch::Sender<RetentionSettings>,
     /// The configuration in force.
     loaded: Loaded,
 }
@@ -27,6 +30,7 @@ impl Reloader {
             store: application.store.clone(),
             engine: application.engine(),
             state: Arc::clone(&application.state),
+            retention: application.retention.clone(),
             loaded,
         }
     }
@@ -79,6 +83,9 @@ impl Reloader {
             webhooks.set_rules(webhooks::rules(settings));
         }
         self.engine.set_policies(policies);
+        self.state.set_webhook_events(settings.webhooks.events.clone());
+        self.retention
+            .send_if_modified(|kept| std::mem::replace(kept, settings.retention) != settings.retention);
         self.state.set_limits(settings.rules(), limits::policy_resolver(&settings.policy_book));
         self.engine.wake_everything().await?;
         Ok(())

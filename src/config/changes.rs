@@ -13,7 +13,7 @@ use super::secret::{KEY as API_KEY, SHOWN};
 use super::webhooks::KEY as WEBHOOK_SECRET;
 
 /// Keys that a running daemon can apply, by prefix of their path.
-const LIVE: [&str; 9] = [
+const LIVE: [&str; 11] = [
     "policy.",
     "account.",
     "log.level",
@@ -23,6 +23,8 @@ const LIVE: [&str; 9] = [
     "people.resolve",
     "webhooks.secret",
     "webhooks.tolerance",
+    "webhooks.events",
+    "retention.",
 ];
 
 /// A key whose value changed.

@@ -84,4 +84,11 @@ impl EngineHandle {
             () = self.shared.clock.sleep(AT_MOST) => self.now(),
         }
     }
+
+    /// Returns the earlier of the wall clock's time and Unipile's: what is old by it is old by both. `None` until an
+    /// answer of Unipile has carried a date.
+    pub async fn confirmed_now(&self) -> Option<Timestamp> {
+        let theirs = self.shared.provider.time()?;
+        Some(self.settled_now().await.min(theirs.earliest))
+    }
 }

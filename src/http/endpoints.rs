@@ -38,7 +38,7 @@ pub(super) async fn register(
     let accounts = account_ids.unwrap_or_default();
     let accounts: Result<Vec<_>, _> = accounts.iter().map(|id| ids::account("account_ids", id)).collect();
     let account_ids = accounts.map_err(wrong)?.into_iter().map(AccountId::new).collect();
-    let events = state.webhook_events.clone();
+    let events = state.webhook_events();
     let work = Arc::clone(&state);
     let (stored, created) = state
         .spawn_detached(async move {
@@ -257,7 +257,7 @@ fn refused(error: &EndpointError, events: &[String]) -> ApiError {
             [] => format!("Unipile refuses the endpoint: {said}; asked for: {}", events.join(", ")),
             _ => format!("Unipile refuses the endpoint: {said}"),
         };
-        let fix = "leave the event that it does not know out of webhooks.events, restart the daemon and register again";
+        let fix = "leave the event that it does not know out of webhooks.events, reload the configuration (SIGHUP) and register again";
         let refusal = FieldError::new(FieldErrorCode::InvalidValue, "webhooks.events", what, fix);
         return ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal);
     }

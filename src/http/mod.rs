@@ -106,7 +106,7 @@ pub struct AppState {
     policy_resolver: RwLock<PolicyResolver>,
     dropped_log_lines: fn() -> u64,
     pub(crate) webhooks: Option<Arc<Webhooks>>,
-    webhook_events: Vec<String>,
+    webhook_events: RwLock<Vec<String>>,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     tasks: TaskTracker,
@@ -146,7 +146,7 @@ impl AppState {
             policy_resolver: RwLock::new(policy_resolver),
             dropped_log_lines,
             webhooks,
-            webhook_events,
+            webhook_events: RwLock::new(webhook_events),
             policy_change: Semaphore::new(1),
             tasks,
         })
@@ -170,6 +170,16 @@ impl AppState {
     pub fn set_limits(&self, limits: ValidationLimits, policy_resolver: PolicyResolver) {
         *self.limits.write().expect("nothing panics while holding it") = Arc::new(limits);
         *self.policy_resolver.write().expect("nothing panics while holding it") = policy_resolver;
+    }
+
+    /// Returns the events for which an endpoint is registered.
+    fn webhook_events(&self) -> Vec<String> {
+        self.webhook_events.read().expect("nothing panics while holding it").clone()
+    }
+
+    /// Replaces the events for which an endpoint is registered after a reload.
+    pub fn set_webhook_events(&self, events: Vec<String>) {
+        *self.webhook_events.write().expect("nothing panics while holding it") = events;
     }
 
     /// Replaces the warnings after a reload.

@@ -198,7 +198,7 @@ const TIMES: [(&str, &[&str], &str); 16] = [
     ),
     (
         "messages",
-        &["sent_at"],
+        &["sent_at", "updated_at"],
         "sent_at IS NOT NULL AND seq IN (SELECT t.seq FROM attempts t WHERE t.started_at >= ?2)",
     ),
     ("attempts", &["started_at", "ended_at"], "started_at >= ?2"),

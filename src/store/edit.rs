@@ -57,7 +57,7 @@ pub(super) async fn edit(
     if let Some(refusal) = breaks_sequence(connection, row, &message, seq, moves).await? {
         return Ok(Err((vec![refusal], None)));
     }
-    let (old, new) = differences(row, &message)?;
+    let (old, mut new) = differences(row, &message)?;
     if old.is_empty() {
         return Ok(Ok(None));
     }
@@ -77,7 +77,10 @@ pub(super) async fn edit(
             let place = Place::of(row, edit, &message, moves, context.now)?;
             place.write(connection, seq, &message).await?;
             if moves && message.step.is_some() {
-                steps::move_with(connection, seq, &message.account_id, context.now).await?;
+                let others = steps::move_with(connection, seq, &message.account_id, context.now).await?;
+                if !others.is_empty() {
+                    new.insert("moved_with".to_owned(), json!(others));
+                }
             }
             join(connection, &was, &thread).await?;
             if moves {

@@ -299,25 +299,27 @@ impl Sequence {
     }
 }
 
-/// Moves the queued steps of the person to another account, with the one that was moved.
+/// Moves the queued steps of the person to another account, with the one that was moved. Returns the ids of the others,
+/// by step.
 pub(super) async fn move_with(
     connection: &mut SqliteConnection,
     moved: Seq,
     account: &AccountId,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Vec<String>> {
     // Out of its lane first: the entry there is of the account that it leaves.
     const LEAVE: &str = "UPDATE messages SET blocked_by = seq WHERE seq IN (SELECT value FROM json_each(?1))";
     const MOVE: &str = "UPDATE messages SET revision = messages.revision + 1, edits = messages.edits + 1, account_id = ?2, route = NULL, \
            updated_at = ?3 WHERE seq IN (SELECT value FROM json_each(?1))";
-    const OTHERS: &str = "SELECT o.seq FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
-           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.state = 'queued' AND o.seq <> m.seq WHERE m.seq = ?1";
-    let others: Vec<i64> = sqlx::query_scalar(OTHERS).bind(moved.0).fetch_all(&mut *connection).await?;
+    const OTHERS: &str = "SELECT o.seq, o.id FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.state = 'queued' AND o.seq <> m.seq WHERE m.seq = ?1 ORDER BY o.step";
+    let others: Vec<(i64, String)> = sqlx::query_as(OTHERS).bind(moved.0).fetch_all(&mut *connection).await?;
+    let (others, ids): (Vec<i64>, Vec<String>) = others.into_iter().unzip();
     let others = json!(others).to_string();
     sqlx::query(LEAVE).bind(&others).execute(&mut *connection).await?;
     let query = sqlx::query(MOVE).bind(&others).bind(account.as_str());
     query.bind(time_text(now)).execute(connection).await?;
-    Ok(())
+    Ok(ids)
 }
 
 /// Queues the steps again that were cancelled because this one was not sent, up to the first that ended otherwise or

@@ -177,6 +177,8 @@ async fn a_daemon_removes_texts_and_still_finds_the_repeat() {
     ));
 
     let daemon = env.serve().await;
+    // An answer of Unipile confirms the date.
+    assert_eq!(daemon.get("/v1/webhooks").await.0, 200);
     let gone =
         async || env.sql("SELECT id FROM messages WHERE text = '' AND pruned_at IS NOT NULL").len() == 2;
     assert!(eventually(gone).await, "{}", env.log());
@@ -197,6 +199,35 @@ async fn a_daemon_removes_texts_and_still_finds_the_repeat() {
     assert_eq!(daemon.post("/v1/messages", &another).await.0, 201);
     let (ok, said) = run(env.outboxd(&["retry", &dropped]), "");
     assert!(!ok && said.contains("text was removed on"), "{said}");
+    daemon.stop().await;
+}
+
+/// A reload changes what is kept how long, and removes at once what is older.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_what_is_kept_how_long() {
+    let env = TestEnv::new().await.hasty();
+    let write = |bodies: &str| {
+        std::fs::write(env.path("outboxd.toml"), format!("[retention]\nbodies = \"{bodies}\"\n"))
+            .expect("a file");
+    };
+    write("");
+    let daemon = env.serve().await;
+    let message = json!({"account_id": "acc_1", "users_ids": "U1", "text": "hello once"}).to_string();
+    let sent = daemon.enqueue(&message).await;
+    daemon.becomes(&sent, "sent").await;
+    daemon.stop().await;
+    env.sql(&format!(
+        "UPDATE messages SET revision = revision + 1, updated_at = '{OLD}', created_at = '{OLD}' RETURNING id"
+    ));
+    let daemon = env.serve().await;
+    assert_eq!(daemon.get("/v1/webhooks").await.0, 200);
+    let text = async || env.sql("SELECT text FROM messages")[0].clone();
+    assert_eq!(text().await, "hello once", "it is kept for ever");
+    write("30d");
+    daemon.signal("-HUP");
+    assert!(eventually(async || text().await.is_empty()).await, "{}", env.log());
+    let (_, status) = daemon.get("/v1/status").await;
+    assert!(!status["warnings"].to_string().contains("restart"), "{status}");
     daemon.stop().await;
 }
 

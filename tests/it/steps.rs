@@ -346,6 +346,13 @@ async fn the_steps_of_a_person_move_together_until_the_first_is_sent() {
     for id in &stored {
         assert_eq!(message(&daemon, id).await["account_id"], "acc_2");
     }
+    // The event names every step that moved.
+    let event = env.sql(
+        "SELECT message_id || ' ' || json_extract(detail, '$.new') FROM events WHERE kind = 'command.edit'",
+    );
+    let [first, moved, last] = std::array::from_fn(|step| stored[step].as_str());
+    let expected = format!("{moved} {{\"account_id\":\"acc_2\",\"moved_with\":[\"{first}\",\"{last}\"]}}");
+    assert_eq!(event, [expected]);
     let (status, answer) = daemon.patch(&path(&stored[1]), r#"{"campaign": "winter"}"#).await;
     assert_eq!((status, &answer["error"]["field"]), (422, &json!("campaign")), "{answer}");
     let (status, answer) = daemon.patch(&path(&stored[1]), r#"{"text": "other words"}"#).await;

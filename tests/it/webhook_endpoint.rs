@@ -188,6 +188,25 @@ async fn what_cannot_be_registered_is_refused_with_the_reason() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_changes_the_events_of_the_endpoint() {
+    let (env, address) = listening().await;
+    let events = |events: &str| {
+        std::fs::write(env.path("outboxd.toml"), format!("[webhooks]\nevents = \"{events}\"\n")).unwrap();
+    };
+    events("message.new, message.invented");
+    let daemon = env.serve().await;
+    let body = json!({"url": url(&address)}).to_string();
+    let (status, refused) = daemon.post("/v1/webhooks/endpoint", &body).await;
+    assert!(status == 422 && refused.to_string().contains("reload the configuration"), "{refused}");
+    events("message.new");
+    daemon.signal("-HUP");
+    let registered = eventually(async || daemon.post("/v1/webhooks/endpoint", &body).await.0 == 200).await;
+    assert!(registered && !env.log().contains("needs a restart"), "{}", env.log());
+    assert_eq!(env.sql("SELECT events FROM webhook_endpoints"), ["[\"message.new\"]"]);
+    daemon.stop().await;
+}
+
 /// What answers in place of the listener decides what to check.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_says_what_to_check() {

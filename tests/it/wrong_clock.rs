@@ -25,22 +25,57 @@ fn set_clock(env: &TestEnv, seconds: i64) {
     std::fs::rename(env.path("offset.new"), env.path("offset")).unwrap();
 }
 
-#[tokio::test]
-async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
-    const YEARS: i64 = 400 * 86_400;
+/// Runs the daemon under the clock that the file `offset` sets; `None` if the library is not installed.
+fn with_wrong_clock(env: TestEnv) -> Option<TestEnv> {
     let Some(library) = library() else {
         eprintln!("libfaketime is not installed; the real process is not run under a wrong clock");
-        return;
+        return None;
     };
-    let env = TestEnv::new().await.hasty();
     let offset = env.path("offset");
     let env = env
-        .set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "300ms")
-        .set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "400ms")
         .set("LD_PRELOAD", library.to_str().unwrap())
         .set("FAKETIME_TIMESTAMP_FILE", offset.to_str().unwrap())
         .set("FAKETIME_NO_CACHE", "1")
         .set("DONT_FAKE_MONOTONIC", "1");
+    Some(env)
+}
+
+/// A message that finished a moment ago keeps its text; one that is old by every clock loses it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_years_ahead_removes_nothing_too_early() {
+    let Some(env) = with_wrong_clock(TestEnv::new().await.hasty()) else { return };
+    set_clock(&env, 0);
+    let daemon = env.serve().await;
+    let enqueue = async |user: &str| {
+        let message = json!({ "account_id": "acc_1", "users_ids": user, "text": format!("to {user}") });
+        daemon.enqueue(&message.to_string()).await
+    };
+    let old = enqueue("U1").await;
+    daemon.becomes(&old, "sent").await;
+    daemon.post("/v1/pause", "").await;
+    let young = enqueue("U2").await;
+    assert_eq!(daemon.post(&format!("/v1/messages/{young}/cancel"), "{}").await.0, 200);
+    daemon.stop().await;
+    const OLD: &str = "UPDATE messages SET revision = revision + 1, updated_at = '2020-01-01T00:00:00.000Z', \
+         created_at = '2020-01-01T00:00:00.000Z' WHERE users_ids LIKE '%U1%' RETURNING id";
+    env.sql(OLD);
+    set_clock(&env, 400 * 86_400);
+    let daemon = env.serve().await;
+    assert_eq!(daemon.get("/v1/webhooks").await.0, 200, "its answer has the right date");
+    let texts = || env.sql("SELECT text FROM messages ORDER BY seq");
+    assert!(eventually(async || texts()[0].is_empty()).await, "{}", env.log());
+    assert!(eventually(async || env.log().contains("removed what was kept long enough")).await);
+    assert_eq!(texts(), ["", "to U2"]);
+    daemon.stop().await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
+    const YEARS: i64 = 400 * 86_400;
+    let env = TestEnv::new().await.hasty();
+    let env =
+        env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "300ms").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "400ms");
+    let Some(env) = with_wrong_clock(env) else { return };
     let mut expected = 0;
     // The offset of the clock when a run begins, and the offset that it is set to while it runs.
     for (begins, set_to) in [(0, YEARS), (YEARS, 0), (0, -YEARS), (-YEARS, YEARS), (0, -3600)] {
