@@ -1,7 +1,7 @@
 //! `outboxd export`: a row for each message, with the columns that the import brought and what became of it.
 //!
 //! A table has the columns of every `meta` first and those of outboxd after them, oldest message first. With `--json`
-//! it prints one message per line, as the API returns it.
+//! it prints one message per line, as the API returns it; of one person (`--person`), one document with everything.
 
 use std::collections::HashMap;
 
@@ -10,10 +10,9 @@ use csv::Writer;
 use serde_json::{Map, Value};
 
 use super::Json;
-use super::client::Client;
+use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::render;
-use crate::types::Page;
 
 /// Messages per page of the API.
 const PAGE: &str = "500";
@@ -39,6 +38,9 @@ const COLUMNS: [&str; 18] = [
     "dedupe_key",
 ];
 
+/// The column of a person's messages that other tables do not have.
+const TEXT: &str = "text";
+
 /// `outboxd export`.
 #[derive(Debug, Args)]
 pub(super) struct Export {
@@ -51,6 +53,9 @@ pub(super) struct Export {
     /// Only messages in these states, separated by commas
     #[arg(long, value_name = "STATES")]
     state: Option<String>,
+    /// Everything about one person, with the texts: user id, public name or address of the profile
+    #[arg(long, value_name = "USER", conflicts_with_all = ["campaign", "account", "state"])]
+    person: Option<String>,
     /// Print CSV; the default
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -60,46 +65,62 @@ pub(super) struct Export {
 
 /// Exports messages.
 pub(super) async fn export(client: &Client, export: Export) -> Result<Exit, Failure> {
-    let messages = read(client, &export).await?;
-    if messages.is_empty() {
-        render::note("no messages");
+    if let Some(user) = &export.person {
+        return of_person(client, user, export.json.json).await;
     }
+    let parameters = [
+        ("campaign", export.campaign.as_deref()),
+        ("account_id", export.account.as_deref()),
+        ("state", export.state.as_deref()),
+    ];
+    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    let messages = read(client, given.collect()).await?;
     if export.json.json {
         let lines = messages.into_iter().rev().map(|message| format!("{}\n", Value::Object(message)));
         render::print(&lines.collect::<String>())?;
         return Ok(Exit::Done);
     }
-    let table = table(&messages).map_err(|error| Failure::unexpected(error.into()))?;
+    print(&messages, &COLUMNS)
+}
+
+/// Exports everything about one person: as JSON what is known, heard and stopped, and every message with its text and
+/// attempts; as CSV a row for each message.
+async fn of_person(client: &Client, user: &str, json: bool) -> Result<Exit, Failure> {
+    let mut person: Map<String, Value> =
+        client.get(&format!("/v1/people/{}", segment(user)), &[]).await?.read()?;
+    let mut messages = Vec::new();
+    for listed in read(client, vec![("person", user)]).await? {
+        let path = format!("/v1/messages/{}", segment(&cell(listed.get("id"))));
+        messages.push(client.get(&path, &[]).await?.read::<Map<String, Value>>()?);
+    }
+    if !json {
+        return print(&messages, &[&COLUMNS[..], &[TEXT]].concat());
+    }
+    person.remove("next_cursor");
+    messages.reverse();
+    person.insert("messages".to_owned(), messages.into());
+    render::json(&Value::Object(person).to_string())?;
+    Ok(Exit::Done)
+}
+
+/// Prints the messages, newest first, as a table with the oldest first.
+fn print(messages: &[Map<String, Value>], columns: &[&str]) -> Result<Exit, Failure> {
+    if messages.is_empty() {
+        render::note("no messages");
+    }
+    let table = table(messages, columns).map_err(|error| Failure::unexpected(error.into()))?;
     render::print(&table)?;
     Ok(Exit::Done)
 }
 
-/// Reads all messages, newest first.
-async fn read(client: &Client, export: &Export) -> Result<Vec<Map<String, Value>>, Failure> {
-    let mut messages = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let parameters = [
-            ("campaign", export.campaign.as_deref()),
-            ("account_id", export.account.as_deref()),
-            ("state", export.state.as_deref()),
-            ("limit", Some(PAGE)),
-            ("cursor", cursor.as_deref()),
-        ];
-        let given: Vec<(&str, &str)> =
-            parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-        let page: Page<Map<String, Value>> = client.get("/v1/messages", &given).await?.read()?;
-        let is_last = page.data.is_empty() || page.next_cursor.is_none();
-        messages.extend(page.data);
-        cursor = page.next_cursor;
-        if is_last {
-            return Ok(messages);
-        }
-    }
+/// Reads all messages of a filter, newest first.
+async fn read(client: &Client, mut filter: Vec<(&str, &str)>) -> Result<Vec<Map<String, Value>>, Failure> {
+    filter.push(("limit", PAGE));
+    client.pages("/v1/messages", &filter, Json { json: false }).await
 }
 
-/// Formats the messages, newest first, as a table with the oldest first.
-fn table(messages: &[Map<String, Value>]) -> Result<String, csv::Error> {
+/// Formats the messages, newest first, as a table with the oldest first: the columns of every `meta`, then `columns`.
+fn table(messages: &[Map<String, Value>], columns: &[&str]) -> Result<String, csv::Error> {
     let mut carried: Vec<&str> = Vec::new();
     for name in messages.iter().rev().filter_map(meta).flat_map(Map::keys) {
         if !carried.contains(&name.as_str()) {
@@ -117,12 +138,12 @@ fn table(messages: &[Map<String, Value>]) -> Result<String, csv::Error> {
         .collect();
     let mut writer = Writer::from_writer(Vec::new());
     // A column that is named like one of ours gets a prefix.
-    let name = |name: &&str| if COLUMNS.contains(name) { format!("meta.{name}") } else { (*name).to_owned() };
-    writer.write_record(carried.iter().map(name).chain(COLUMNS.map(str::to_owned)))?;
+    let name = |name: &&str| if columns.contains(name) { format!("meta.{name}") } else { (*name).to_owned() };
+    writer.write_record(carried.iter().map(name).chain(columns.iter().map(|&name| name.to_owned())))?;
     for message in messages.iter().rev() {
         let meta = meta(message);
         let own = carried.iter().map(|name| cell(meta.and_then(|meta| meta.get(*name))));
-        let ours = COLUMNS.iter().map(|name| match *name {
+        let ours = columns.iter().map(|name| match *name {
             "to" => people.get(&place(message)).cloned().unwrap_or_else(|| to(message)),
             name => cell(message.get(name)),
         });
@@ -167,7 +188,7 @@ mod tests {
             json!({"id": "0", "state": "sent", "users_ids": null, "chat_id": "c", "meta": null}),
         ];
         let messages: Vec<_> = messages.iter().map(|message| message.as_object().unwrap().clone()).collect();
-        let table = table(&messages).unwrap();
+        let table = table(&messages, &COLUMNS).unwrap();
         let mut reader = csv::Reader::from_reader(table.as_bytes());
         let header = reader.headers().unwrap().clone();
         let rows: Vec<_> = reader.records().map(|row| row.unwrap()).collect();

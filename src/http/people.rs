@@ -14,7 +14,7 @@ use crate::domain::ids;
 use crate::domain::person::Distance;
 use crate::domain::stop::StopScope;
 use crate::store::{self, MessageFilter, StopFilter};
-use crate::types::person::{EraseRequest, Erased, Person, PersonOnAccount};
+use crate::types::person::{EraseRequest, Erased, InboundMessage, Person, PersonOnAccount};
 
 /// Maximum number of messages, and of stops, that are shown with a person.
 const SHOWN: u32 = 50;
@@ -50,6 +50,7 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
         erased_at,
         accounts: accounts.into_iter().map(on_account).collect(),
         stops,
+        inbound: state.store.inbound_of_person(&keys).await?.into_iter().map(inbound).collect(),
         messages: page.data,
         next_cursor: page.next_cursor,
     }))
@@ -96,6 +97,11 @@ fn on_account(one: store::PersonOnAccount) -> PersonOnAccount {
         sent_at: one.sent_at.map(Into::into),
         replied_at: one.replied_at.map(Into::into),
     }
+}
+
+fn inbound(one: store::InboundMessage) -> InboundMessage {
+    let store::InboundMessage { account_id, chat_id, message_id, at, kind } = one;
+    InboundMessage { account_id, chat_id, message_id, at: at.into(), kind }
 }
 
 /// Returns the keys of the person that `id` names: a user id, a public name, the address of a profile, or a URN.

@@ -116,7 +116,7 @@ pub use lock::LockHeld;
 pub use message_commands::InsertedCommand;
 pub use message_page::MessageFilter;
 pub use people::KnownPerson;
-pub use person_views::PersonOnAccount;
+pub use person_views::{InboundMessage, PersonOnAccount};
 pub use prune::PrunedPage;
 pub use queue_view::QueuedMessage;
 pub use reconcile::{ReconciledAs, Reconciliation, UnresolvedAttempt};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::json;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
@@ -29,7 +30,45 @@ pub struct PersonOnAccount {
     pub replied_at: Option<Timestamp>,
 }
 
+/// A message that was heard in a chat with a person; its text is never stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboundMessage {
+    /// The account of the chat.
+    pub account_id: String,
+    /// The chat.
+    pub chat_id: String,
+    /// The message.
+    pub message_id: String,
+    /// When it was written, by the provider's clock.
+    pub at: Timestamp,
+    /// What it means: `reply`, `out_of_office`, `opt_out` or `owner`.
+    pub kind: String,
+}
+
 impl Store {
+    /// Returns what was heard in the chats with a person, oldest first, at most 1,000; `keys` is from
+    /// [`Store::person_keys`].
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn inbound_of_person(&self, keys: &[String]) -> Result<Vec<InboundMessage>> {
+        const SQL: &str = "SELECT i.account_id, i.chat_id, i.message_id, i.at, i.kind FROM json_each(?1) k \
+             CROSS JOIN conversations c ON c.user_id = k.value \
+             CROSS JOIN inbound_messages i ON i.account_id = c.account_id AND i.chat_id = c.chat_id \
+             ORDER BY i.at LIMIT 1000";
+        let found = sqlx::query(SQL).bind(json!(keys).to_string()).fetch_all(&self.inner.readers).await?;
+        let inbound = |row| {
+            Ok(InboundMessage {
+                account_id: SqliteRow::try_get(row, "account_id")?,
+                chat_id: row.try_get("chat_id")?,
+                message_id: row.try_get("message_id")?,
+                at: rows::required_time(row, "at")?,
+                kind: row.try_get("kind")?,
+            })
+        };
+        found.iter().map(inbound).collect()
+    }
+
     /// Returns every key under which messages and stops of a person may be stored: the user id first, if it is known,
     /// then the public names. `person` is a user id or a public name.
     ///

@@ -23,6 +23,8 @@ pub struct Person {
     pub accounts: Vec<PersonOnAccount>,
     /// The stops of the person.
     pub stops: Vec<Stop>,
+    /// What was heard from the person's chats, oldest first: ids and times, never a text.
+    pub inbound: Vec<InboundMessage>,
     /// The newest messages for the person; `GET /v1/messages?person=…` has all.
     pub messages: Vec<ListedMessage>,
     /// Null if `messages` has all; otherwise the cursor of the next page of `GET /v1/messages?person=…`.
@@ -55,6 +57,18 @@ pub struct Erased {
     pub stops: u64,
     /// Messages that are on their way or uncertain: nothing of them was removed. Erase again when they are settled.
     pub unsettled: Vec<String>,
+}
+
+/// A message of another person, or of the account's owner, in a chat with a person.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct InboundMessage {
+    pub account_id: String,
+    pub chat_id: String,
+    pub message_id: String,
+    /// When it was written, by the provider's clock.
+    pub at: Time,
+    /// `reply`, `out_of_office`, `opt_out`, or `owner` if the account's owner wrote.
+    pub kind: String,
 }
 
 /// What one account has to do with a person.

@@ -29,6 +29,37 @@ fn left_over(env: &TestEnv) -> Vec<String> {
     found
 }
 
+/// Exports U1 before the erasure: everything that is stored about them, over both accounts.
+fn everything_is_exported(env: &TestEnv) {
+    let (ok, json) = run(env.outboxd(&["export", "--person", "jane-doe", "--json"]), "");
+    let person: Value = serde_json::from_str(&json).unwrap_or_else(|_| panic!("{ok}: {json}"));
+    let messages = person["messages"].as_array().expect("messages");
+    let texts: Vec<&str> = messages.iter().filter_map(|one| one["text"].as_str()).collect();
+    assert_eq!(texts, ["secret text 1", "secret text 2", "secret text 3"]);
+    assert_eq!(messages[0]["attempts"].as_array().map(Vec::len), Some(1));
+    assert!(messages[0]["sent_at"].is_string() && messages[0]["meta"]["mail"] == "jane@example.com");
+    assert_eq!((&person["id"], &person["name"]), (&json!("U1"), &json!("Jane")));
+    assert_eq!(
+        (&person["inbound"][0]["message_id"], &person["inbound"][0]["kind"]),
+        (&json!("m9"), &json!("reply"))
+    );
+    assert_eq!(person["stops"][0]["note"], "asked by Jane");
+    let (ok, table) = run(env.outboxd(&["export", "--person", "U1"]), "");
+    let mut reader = csv::Reader::from_reader(table.as_bytes());
+    let header = reader.headers().expect("a header").clone();
+    let rows: Vec<csv::StringRecord> = reader.records().map(|row| row.expect("a row")).collect();
+    let cell = |row: usize, name: &str| {
+        rows[row][header.iter().position(|column| column == name).expect("a column")].to_owned()
+    };
+    assert!(ok && rows.len() == 3, "{table}");
+    assert_eq!(
+        [cell(0, "mail"), cell(0, "state"), cell(2, "text")],
+        ["jane@example.com", "sent", "secret text 3"]
+    );
+    let (ok, none) = run(env.outboxd(&["export", "--person", "U9"]), "");
+    assert!(!ok && none.contains("U9"), "{none}");
+}
+
 /// Asks every door for a message to U1, who was erased, and queues one to U4.
 async fn no_door_is_open(env: &TestEnv, daemon: &Daemon, chat: &Value) {
     let to = |users: Value| json!({"account_id": "acc_3", "users_ids": users, "text": "again"});
@@ -63,6 +94,7 @@ async fn nothing_is_left_of_an_erased_person_and_no_door_lets_a_message_through(
     env.sql(&format!("INSERT INTO inbound_messages VALUES ('acc_1', {chat}, 'm9', 'U1', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 'webhook', 'reply') RETURNING 1 || ''").replace('"', "'"));
     daemon.post("/v1/stops", r#"{"scope": "person", "key": "U1", "note": "asked by Jane"}"#).await;
     assert!(!left_over(&env).is_empty());
+    everything_is_exported(&env);
 
     let (ok, said) = run(env.outboxd(&["erase", "U1"]), "");
     assert!(!ok && said.contains("add --yes"), "{said}");
