@@ -164,18 +164,19 @@ fn spawn_http(tasks: &Tasks, socket: Socket, state: Arc<AppState>, engine: Engin
     })
 }
 
-/// Removes what was kept long enough, until the engine stops.
+/// Removes what was kept long enough, until the engine stops. What is sent to the channel changes how long that is.
 fn spawn_housekeeping(
     tasks: &Tasks,
     store: &Store,
     engine: EngineHandle,
     clock: &Arc<dyn Clock>,
-    retention: watch::Receiver<RetentionSettings>,
-    hashes_suppressions: bool,
-) -> JoinHandle<()> {
+    settings: &Settings,
+) -> (JoinHandle<()>, watch::Sender<RetentionSettings>) {
     let (store, clock) = (store.clone(), Arc::clone(clock));
+    let hashes_suppressions = settings.hashed_suppressions;
+    let (changes, retention) = watch::channel(settings.retention);
     let housekeeping = Housekeeping { store, engine, clock, retention, hashes_suppressions };
-    tasks.spawn("housekeeping", housekeeping.run())
+    (tasks.spawn("housekeeping", housekeeping.run()), changes)
 }
 
 impl Application {
@@ -250,9 +251,8 @@ impl Application {
         let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands));
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
-        let (retention, kept) = watch::channel(settings.retention);
-        let hashes = settings.hashed_suppressions;
-        let housekeeping = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, kept, hashes);
+        let (housekeeping, retention) =
+            spawn_housekeeping(&tasks, &store, engine.handle(), &clock, &settings);
         let webhook_listener =
             listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));
         let socket_name = socket.name().clone();

@@ -72,7 +72,7 @@ pub(super) struct Resume {
 /// code.
 pub(super) async fn cancel(client: &Client, ids: &[String], json: Json) -> Result<Exit, Failure> {
     let mut first = Exit::Done;
-    for id in ids {
+    for id in &client.whole_ids(ids).await? {
         let answer = client.post(&format!("/v1/messages/{}/cancel", segment(id)), &json!({})).await?;
         if json.json {
             render::json(&answer.body)?;

@@ -14,8 +14,6 @@ use crate::types::forecast::Forecast;
 
 /// `outboxd campaign`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  outboxd campaign list\n  outboxd campaign show autumn\n  \
-outboxd campaign pause autumn --until 'tomorrow 09:00'")]
 pub(super) struct Campaign {
     #[command(subcommand)]
     action: Action,

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 1000;
 /// Which messages a command is about, and how it runs.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Which {
-    /// Ids of the messages; `-` reads them from standard input
+    /// Ids of the messages, or their last 8 characters; `-` reads them from standard input
     #[arg(value_name = "ID", value_parser = parse_id)]
     pub(super) ids: Vec<String>,
     /// Instead of ids: messages of this account
@@ -55,8 +55,6 @@ pub(super) struct Which {
 
 /// `outboxd hold`, `release`, `retry` and `cancel`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  outboxd hold --campaign autumn --dry-run\n  \
-outboxd list --state failed --json | jq -r '.data[].id' | outboxd retry -")]
 pub(super) struct Plain {
     #[command(flatten)]
     which: Which,
@@ -87,8 +85,6 @@ pub(super) struct Priority {
 
 /// `outboxd edit`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  outboxd edit ID --text 'Hello Ada, …'\n  \
-outboxd edit --of-campaign autumn --not-before 'tomorrow 09:00'")]
 pub(super) struct Edit {
     #[command(flatten)]
     which: Which,
@@ -299,7 +295,10 @@ impl Asked {
 
 async fn run(client: &Client, asked: Asked) -> Result<Exit, Failure> {
     const PATH: &str = "/v1/messages/bulk";
-    let ids = asked.ids()?;
+    let ids = match asked.ids()? {
+        Some(ids) => Some(client.whole_ids(&ids).await?),
+        None => None,
+    };
     let Which { dry_run, yes, json, .. } = asked.which;
     if !dry_run && !yes {
         let messages = match &ids {

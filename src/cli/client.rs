@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, StatusCode, header};
-use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::exit::{Exit, Failure};
@@ -55,9 +55,14 @@ enum Asked {
 /// Returns the line about a problem that is shown to a person.
 pub(super) fn problem(error: &FieldError) -> String {
     let FieldError { field, problem, fix, .. } = error;
-    let start = if field.is_empty() { String::new() } else { format!("`{field}` ") };
+    let told = match (field.as_str(), problem.strip_prefix("names no ")) {
+        // The command line has no field of this name.
+        ("id", Some(what)) => format!("there is no {what}"),
+        ("", _) => problem.clone(),
+        _ => format!("`{field}` {problem}"),
+    };
     let end = if fix.is_empty() { String::new() } else { format!("; {fix}") };
-    render::line(&format!("{start}{problem}{end}"))
+    render::line(&format!("{told}{end}"))
 }
 
 /// Returns a request as JSON, without the fields that are not given.
@@ -99,6 +104,38 @@ impl Client {
     /// Sends a GET request.
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
         self.send(self.request(Method::GET, path).query(query), Asked::ToShow).await
+    }
+
+    /// Returns the whole id of the message that `id` names: itself, or the one that ends like it.
+    ///
+    /// # Errors
+    /// Returns a failure if no message or more than one ends like it.
+    pub(super) async fn whole_id(&self, id: &str) -> Result<String, Failure> {
+        if !is_end_of_id(id) {
+            return Ok(id.to_owned());
+        }
+        let found: Page<Named> = self.get("/v1/messages", &[("id_end", id), ("limit", "3")]).await?.read()?;
+        match found.data.as_slice() {
+            [one] => Ok(one.id.clone()),
+            [] => Err(Failure::told(Exit::NotFound, format!("no message has an id that ends in {id}"))),
+            several => {
+                let ids: Vec<&str> = several.iter().map(|one| one.id.as_str()).collect();
+                let told = format!(
+                    "more than one message has an id that ends in {id}: {}; give the whole id",
+                    ids.join(", ")
+                );
+                Err(Failure::told(Exit::Refused, told))
+            }
+        }
+    }
+
+    /// Returns the whole id of each message.
+    pub(super) async fn whole_ids(&self, ids: &[String]) -> Result<Vec<String>, Failure> {
+        let mut whole = Vec::with_capacity(ids.len());
+        for id in ids {
+            whole.push(self.whole_id(id).await?);
+        }
+        Ok(whole)
     }
 
     /// Sends GET requests until the last page; returns the rows of all pages. With `json` it prints each page on a line.
@@ -286,6 +323,18 @@ pub(super) fn parse_id(text: &str) -> Result<String, String> {
         "." | ".." => Err("this is not an id".to_owned()),
         id => Ok(id.to_owned()),
     }
+}
+
+/// A message, as far as its id matters.
+#[derive(Debug, Deserialize)]
+struct Named {
+    id: String,
+}
+
+/// Returns whether this is the end of the id of a message, as tables show it.
+fn is_end_of_id(text: &str) -> bool {
+    (render::SHORT_ID..render::WHOLE_ID).contains(&text.len())
+        && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit())
 }
 
 /// Encodes `id` as one path segment.

@@ -27,10 +27,9 @@ use crate::types::message::{Batch, Forward, NewAttachment, NewMessage, Stored, U
 
 /// `outboxd enqueue`.
 #[derive(Debug, Args)]
-#[command(
-    override_usage = "outboxd enqueue --account <ID> <--chat <ID>|--user <ID>> <--text <TEXT>|--text-file <FILE>> [OPTIONS]
-       outboxd enqueue [--atomic] <FILE>"
-)]
+#[command(override_usage = "outboxd enqueue --account <ID> <--chat <ID>|--user <ID>>
+           <--text <TEXT>|--text-file <FILE>> [OPTIONS]
+       outboxd enqueue [--atomic] <FILE>")]
 pub(super) struct Enqueue {
     /// File of messages as JSON, one per line, with the fields of docs/http.md; `-` reads standard input
     #[arg(value_name = "FILE", conflicts_with_all = [

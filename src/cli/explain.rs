@@ -14,7 +14,8 @@ use crate::types::{Time, WaitStatus};
 
 /// Shows why a message waits or stopped.
 pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
-    let answer = client.get(&format!("/v1/messages/{}/explain", segment(&one.id)), &[]).await?;
+    let id = client.whole_id(&one.id).await?;
+    let answer = client.get(&format!("/v1/messages/{}/explain", segment(&id)), &[]).await?;
     if one.json.json {
         return answer.pass_on();
     }

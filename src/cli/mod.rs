@@ -17,6 +17,7 @@ mod check;
 mod client;
 mod daemon;
 mod enqueue;
+mod examples;
 mod exit;
 mod explain;
 mod export;
@@ -39,7 +40,7 @@ mod webhook;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::config::{self, Loaded, Settings};
 use client::Client;
@@ -47,8 +48,8 @@ pub use exit::{Exit, Failure};
 
 /// Queues messages and sends them through the Unipile API v2: one at a time, at a human pace, never twice.
 #[derive(Debug, Parser)]
-#[command(name = "outboxd", version, after_help = Exit::HELP)]
-#[command(max_term_width = 100, propagate_version = false, disable_help_subcommand = true)]
+#[command(name = "outboxd", version)]
+#[command(max_term_width = 80, propagate_version = false, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -158,7 +159,9 @@ struct Json {
 /// # Errors
 /// Returns how to exit, if there is no command to run.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit> {
-    Cli::try_parse_from(arguments).map_err(|shown| {
+    let command = examples::with_examples(Cli::command());
+    let parsed = command.try_get_matches_from(arguments).and_then(|found| Cli::from_arg_matches(&found));
+    parsed.map_err(|shown| {
         shown.print().ok();
         if shown.use_stderr() { Exit::Usage } else { Exit::Done }
     })

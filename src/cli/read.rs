@@ -19,10 +19,6 @@ const PAGE: u64 = 500;
 
 /// `outboxd list`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Columns: id, account, state, to, why, when. Piped, they are separated by tabs and have no \
-header:\n  outboxd list --campaign spring --state queued --all | cut -f1 | xargs outboxd cancel"
-)]
 pub(super) struct List {
     /// Only messages of this account
     #[arg(long, value_name = "ID")]
@@ -83,7 +79,7 @@ impl List {
 /// `outboxd show` and `outboxd explain`.
 #[derive(Debug, Args)]
 pub(super) struct One {
-    /// Id of the message
+    /// Id of the message, or its last 8 characters
     #[arg(value_name = "ID", value_parser = parse_id)]
     pub(super) id: String,
     #[command(flatten)]
@@ -195,7 +191,8 @@ impl Message {
 
 /// Shows one message with its text and its attempts.
 pub(super) async fn show(client: &Client, one: One) -> Result<Exit, Failure> {
-    let answer = client.get(&format!("/v1/messages/{}", segment(&one.id)), &[]).await?;
+    let id = client.whole_id(&one.id).await?;
+    let answer = client.get(&format!("/v1/messages/{}", segment(&id)), &[]).await?;
     if one.json.json {
         return answer.pass_on();
     }

@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use comfy_table::{LineStyle, Table, presets};
+use comfy_table::{ContentArrangement, LineStyle, Table, presets};
 
 use super::exit::Failure;
 
@@ -105,14 +105,101 @@ pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     pairs.iter().map(|(name, value)| format!("{name:width$}  {}\n", line(value))).collect()
 }
 
-/// Formats a table for a person.
+/// Formats a table for a person, within the width of the terminal: if it is too wide, ids of messages are shortened to
+/// their end, then other ids in their middle, and what is still too wide is wrapped.
 pub(super) fn table(header: &[String], rows: &[Vec<String>]) -> String {
+    within(header, rows, width())
+}
+
+fn within(header: &[String], rows: &[Vec<String>], width: usize) -> String {
+    let lines: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
+    let shortened = |longest: usize| -> Vec<Vec<String>> {
+        let row = |row: &Vec<String>| row.iter().map(|cell| shortened(cell, longest)).collect();
+        lines.iter().map(row).collect()
+    };
+    let mut tries = std::iter::once(lines.clone()).chain(LONGEST_WORDS.into_iter().map(shortened));
+    let [.., narrowest] = LONGEST_WORDS;
+    match tries.find(|rows| whole_width(header, rows) <= width) {
+        Some(rows) => aligned(header, &rows, None),
+        None => {
+            let rows = shortened(narrowest);
+            let broken: Vec<Vec<String>> =
+                rows.iter().map(|row| row.iter().map(|cell| broken(cell)).collect()).collect();
+            aligned(header, &broken, Some(width))
+        }
+    }
+}
+
+/// Breaks long codes such as `account_disconnected` between two of their words.
+fn broken(cell: &str) -> String {
+    let longest = LONGEST_WORDS[LONGEST_WORDS.len() - 2];
+    let word = |word: &str| {
+        let middle = word.len() / 2;
+        let place = word.match_indices('_').map(|(at, _)| at + 1).min_by_key(|at| at.abs_diff(middle));
+        match place.filter(|_| word.len() > longest) {
+            Some(at) => format!("{}\n{}", &word[..at], &word[at..]),
+            None => word.to_owned(),
+        }
+    };
+    cell.split(' ').map(word).collect::<Vec<String>>().join(" ")
+}
+
+/// Returns how wide a table is in which nothing is wrapped, with the rule below its header.
+fn whole_width(header: &[String], rows: &[Vec<String>]) -> usize {
+    let length = |row: &[String], column: usize| row.get(column).map_or(0, |cell| cell.chars().count());
+    let widest = |column| rows.iter().map(|row| length(row, column)).fold(length(header, column), usize::max);
+    (0..header.len()).map(widest).sum::<usize>() + (2 * header.len()).saturating_sub(1)
+}
+
+/// Length of the id of a message, and of the end of one that names it on a terminal.
+pub(super) const WHOLE_ID: usize = 36;
+pub(super) const SHORT_ID: usize = 8;
+
+/// How long ids may be, if a table is too wide; the first shortens only the ids of messages.
+const LONGEST_WORDS: [usize; 5] = [usize::MAX, 24, 16, 12, 9];
+
+/// Returns the width of the terminal, in columns; of what is not one, as much as a table needs.
+fn width() -> usize {
+    if !is_terminal() {
+        return usize::MAX;
+    }
+    let given =
+        std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|&columns| columns > 0);
+    let found = || terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    given.or_else(found).unwrap_or(80)
+}
+
+/// Returns whether a word is an id rather than a word of a language or a time.
+fn is_id(word: &str) -> bool {
+    word.contains(|c: char| c.is_ascii_digit()) && word.contains(|c: char| c.is_ascii_alphabetic())
+}
+
+/// Shortens the words of a cell: the id of a message to its end, which is enough to name it, other ids to `longest`.
+fn shortened(cell: &str, longest: usize) -> String {
+    let word = |word: &str| match word.chars().count() {
+        WHOLE_ID if word.parse::<uuid::Uuid>().is_ok() => word.chars().skip(WHOLE_ID - SHORT_ID).collect(),
+        length if length > longest && is_id(word) => {
+            let (begin, end) = ((longest - 1) / 2, longest / 2);
+            word.chars().take(begin).chain(['…']).chain(word.chars().skip(length - end)).collect()
+        }
+        _ => word.to_owned(),
+    };
+    cell.split(' ').map(word).collect::<Vec<String>>().join(" ")
+}
+
+fn aligned(header: &[String], rows: &[Vec<String>], width: Option<usize>) -> String {
     let rule = LineStyle::none().fill('─').junction('─');
     let mut table = Table::new();
     table.load_style(presets::NOTHING.header_separator(rule));
     table.set_header(header);
     for row in rows {
-        table.add_row(row.iter().map(|cell| line(cell)));
+        table.add_row(row);
+    }
+    if let Some(width) = width {
+        table
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(u16::try_from(width).unwrap_or(u16::MAX));
     }
     // Two spaces between columns, none before the first.
     table.column_iter_mut().for_each(|column| {

@@ -17,12 +17,6 @@ use crate::types::review::{Choice, Decided, DecisionForAllRequest};
 
 /// `outboxd review`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "A message is in review when its call may have reached the recipient and reading the chat back did not \
-settle it.\n\n  outboxd review              what waits\n  outboxd review ID           all that is known of one\n  \
-outboxd review ID sent      you see it in the chat\n  outboxd review ID resend    it is not there: send it once more\n  \
-outboxd review ID drop      leave it\n\nFor all that are in review for one reason: outboxd review --reason stale resend"
-)]
 pub(super) struct Review {
     /// Message and decision: sent, resend or drop. Without a decision, show all that is known; without a message,
     /// list all that wait
@@ -74,7 +68,7 @@ pub(super) async fn review(client: &Client, review: Review) -> Result<Exit, Fail
         (None, []) => read::list(client, read::List::in_review(review.json)).await,
         (None, [id]) => show(client, id, review.json).await,
         (None, [id, decision, ..]) => {
-            let path = format!("/v1/messages/{}/review", segment(id));
+            let path = format!("/v1/messages/{}/review", segment(&client.whole_id(id).await?));
             let decision = Some((*decision).to_owned());
             // Without the fields that choose among messages, it is the request about one.
             let asked = DecisionForAllRequest { decision, ..DecisionForAllRequest::default() };
@@ -84,7 +78,8 @@ pub(super) async fn review(client: &Client, review: Review) -> Result<Exit, Fail
 }
 
 async fn show(client: &Client, id: &str, json: Json) -> Result<Exit, Failure> {
-    let answer = client.get(&format!("/v1/messages/{}/review", segment(id)), &[]).await?;
+    let id = client.whole_id(id).await?;
+    let answer = client.get(&format!("/v1/messages/{}/review", segment(&id)), &[]).await?;
     if json.json {
         return answer.pass_on();
     }

@@ -33,8 +33,6 @@ struct Concerned {
 
 /// `outboxd stop`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  outboxd stop --person ACoAAB… --note 'called, not interested'\n  \
-outboxd stop --campaign autumn --until 'tomorrow 09:00'\n  outboxd stop --all")]
 pub(super) struct Stop {
     #[command(flatten)]
     concerned: Concerned,

@@ -20,8 +20,6 @@ const AT_ONCE: usize = 1000;
 
 /// `outboxd suppress`.
 #[derive(Debug, Args)]
-#[command(after_help = "A file has one user id per line, or a CSV whose first column is the user id:\n  \
-outboxd suppress import opted-out.csv --note 'asked by e-mail'\n  outboxd suppress list | cut -f2")]
 pub(super) struct Suppress {
     #[command(subcommand)]
     verb: Verb,

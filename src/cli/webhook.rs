@@ -13,10 +13,6 @@ use crate::types::webhook::{
 
 /// `outboxd webhook`.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  outboxd webhook register --url https://hooks.example.com/webhooks/unipile\n  \
-outboxd webhook test\n  outboxd webhook list"
-)]
 pub(super) struct Webhook {
     #[command(subcommand)]
     verb: Verb,

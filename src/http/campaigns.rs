@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use super::error::{ApiError, Missing};
 use super::{AppState, query};
 use crate::domain::field_error::FieldError;
+use crate::domain::stop::FOREVER;
 use crate::store::{self, StepCounts};
 use crate::types::campaign::{Campaign, CampaignCounts, CampaignStep};
 use crate::types::{Page, Time};
@@ -91,6 +92,6 @@ fn counts(of: StepCounts) -> CampaignCounts {
         replied: of.replied,
         stopped: of.stopped,
         failed: of.failed,
-        next_at: of.next_at.map(Time),
+        next_at: of.next_at.filter(|at| *at < FOREVER).map(Time),
     }
 }

@@ -12,13 +12,14 @@ use crate::store::MessageFilter;
 
 /// Parses the query parameters of a list.
 pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter, ApiError> {
-    const KNOWN: [&str; 11] = [
+    const KNOWN: [&str; 12] = [
         "account_id",
         "state",
         "campaign",
         "chat_id",
         "person",
         "dedupe_key",
+        "id_end",
         "reason",
         "since",
         "until",
@@ -36,6 +37,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
                 filter.person = Some(vec![key]);
             }
             "dedupe_key" => filter.dedupe_key = Some(value),
+            "id_end" => filter.id_end = Some(id_end(&value)?),
             "state" => filter.states.extend(states(&value)?),
             "reason" => filter.reason = Some(reason(&value)?),
             "since" => filter.since = Some(time("since", &value)?),
@@ -46,6 +48,19 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
         }
     }
     Ok(filter)
+}
+
+/// Parses the end of the id of a message.
+fn id_end(text: &str) -> Result<String, ApiError> {
+    let is_end = (8..=36).contains(&text.len()) && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit());
+    let problem = "is not the end of the id of a message";
+    let refusal = FieldError::new(
+        FieldErrorCode::InvalidValue,
+        "id_end",
+        problem,
+        "give its last 8 characters, or more",
+    );
+    is_end.then(|| text.to_ascii_lowercase()).ok_or_else(|| ApiError::bad_request(refusal))
 }
 
 fn reason(code: &str) -> Result<Reason, ApiError> {

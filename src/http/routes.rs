@@ -44,7 +44,7 @@ fn messages_of() -> Vec<Route> {
             .fails(409),
         Route::new("GET /v1/messages", get(messages::list))
             .does("list_messages", "Lists messages, newest first.")
-            .queries(["account_id", "campaign", "chat_id", "person", "dedupe_key"])
+            .queries(["account_id", "campaign", "chat_id", "person", "dedupe_key", "id_end"])
             .query("state", text(), "One state, or several separated by commas.")
             .query("reason", text(), "The stored reason: of a waiting message, that of its last change.")
             .query("since", time(), "Arrived at this time or later.")

@@ -27,6 +27,8 @@ pub struct MessageFilter {
     pub person: Option<Vec<String>>,
     /// Only messages with this key.
     pub dedupe_key: Option<String>,
+    /// Only messages whose id ends like this. No index finds them: the ids of all messages are read.
+    pub id_end: Option<String>,
     /// Only messages whose stored reason this is.
     pub reason: Option<Reason>,
     /// Only messages that arrived at this time or later.
@@ -108,11 +110,14 @@ impl Store {
 
 impl MessageFilter {
     fn is_about_time_alone(&self) -> bool {
-        let Self { account_id, states, campaign, chat_id, person, dedupe_key, reason, .. } = self;
-        let texts = [campaign, chat_id, dedupe_key].into_iter().all(Option::is_none);
+        let Self { account_id, states, campaign, chat_id, person, dedupe_key, id_end, reason, .. } = self;
+        let texts = [campaign, chat_id, dedupe_key, id_end].into_iter().all(Option::is_none);
         texts && person.is_none() && account_id.is_none() && states.is_empty() && reason.is_none()
     }
 }
+
+/// The index of the ids, which is much smaller than the table.
+const IDS: &str = "sqlite_autoindex_messages_1";
 
 /// Up to this many rows are scanned rather than using an index that may hold more of them.
 const FEW: i64 = 5_000;
@@ -135,6 +140,11 @@ pub(super) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (String, Vec
         conditions.push_str(&format!(" AND q.{column} = ?{}", values.len() + 1));
         index = index.or(Some(of_column));
     }
+    if let Some(end) = &filter.id_end {
+        values.push(end.clone());
+        conditions.push_str(&format!(" AND substr(q.id, -{}) = ?{}", end.len(), values.len() + 1));
+        index = index.or(Some(IDS));
+    }
     conditions.push_str(&reason_and_times(filter, &mut values));
     let before = filter.before.map(|before| format!(" AND q.seq < {}", before.0));
     conditions.push_str(&before.unwrap_or_default());
@@ -151,6 +161,8 @@ pub(super) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (String, Vec
     if let Some(keys) = &filter.person {
         values.push(serde_json::json!(keys).to_string());
         let of_person = people::of_person(&format!("?{}", values.len() + 1));
+        // Few messages are for one person: no index of another column may come first.
+        let conditions = conditions.replace(" q.", " +q.");
         let sql = format!(
             "SELECT q.seq FROM messages q WHERE q.seq IN ({of_person}){conditions}{in_states} ORDER BY q.seq DESC LIMIT {limit}"
         );
@@ -162,7 +174,7 @@ pub(super) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (String, Vec
     match index {
         // Few messages share a key, a chat or one of these reasons; without any condition, the rows are already in order.
         Some("messages_dedupe") => return (of_key(part, &in_states, limit), values),
-        Some("messages_by_chat" | "messages_by_reason") => {
+        Some("messages_by_chat" | "messages_by_reason" | IDS) => {
             return (part(index, in_states), values);
         }
         None if words.is_empty() => return (part(None, in_states), values),

@@ -15,7 +15,7 @@ fn cancelling_says_what_was_the_case_before() {
         (200, cancelled("queued", false).to_string(), 0, "1 is cancelled (it was queued)\n", ""),
         (200, cancelled("cancelled", true).to_string(), 0, "1 was cancelled already\n", ""),
         (200, cancelled("review", false).to_string(), 0, review, ""),
-        (404, gone.to_owned(), 5, "", "error: 1: `id` names no message; see `outboxd list`\n"),
+        (404, gone.to_owned(), 5, "", "error: 1: there is no message; see `outboxd list`\n"),
         (409, late.to_owned(), 4, "", "error: 1: it is sent; nothing can be done\n"),
     ] {
         let (asked, ran) = one("POST /v1/messages/1/cancel", status, &body, &["cancel", "1"]);

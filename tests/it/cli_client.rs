@@ -65,7 +65,7 @@ fn a_refusal_is_a_line_for_each_problem_and_a_code() {
         (400, REFUSED, 4, "error: the message is sent already; nothing can be done\n"),
         (409, REFUSED, 4, "error: the message is sent already; nothing can be done\n"),
         (413, REFUSED, 4, "error: the message is sent already; nothing can be done\n"),
-        (404, gone, 5, "error: `id` names no message; see `outboxd list`\n"),
+        (404, gone, 5, "error: there is no message; see `outboxd list`\n"),
         (503, busy, 1, "error: the daemon is stopping; try again\n"),
     ] {
         let (_, ran) = one("GET /v1/messages/1", status, body, &["show", "1"]);

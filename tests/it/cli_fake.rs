@@ -166,6 +166,13 @@ impl Ran {
         }
     }
 
+    /// Asserts that the command succeeded and had no remarks; returns what it printed.
+    #[track_caller]
+    pub(crate) fn succeeded(&self) -> &str {
+        assert_eq!((self.code, self.err.as_str()), (0, ""), "{self:?}");
+        &self.out
+    }
+
     /// Asserts the exit code, standard output and standard error.
     #[track_caller]
     pub(crate) fn is(&self, code: i32, out: &str, err: &str) {

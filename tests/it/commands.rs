@@ -198,7 +198,7 @@ async fn a_command_about_many_says_what_it_would_do_and_then_does_it() {
         page["data"].as_array().unwrap().iter().map(|one| one["id"].as_str().unwrap().to_owned()).collect();
     ids.push("not-an-id".to_owned());
     let (ok, said) = run(env.outboxd(&["retry", "-"]), &ids.join("\n"));
-    assert!(!ok && said.contains("error: not-an-id: `id` names no message"), "{said}");
+    assert!(!ok && said.contains("error: not-an-id: there is no message"), "{said}");
     assert_eq!(env.sql("SELECT '' || count(*) FROM messages WHERE state = 'queued'"), ["26"]);
     for (body, field) in [
         (json!({"command": "cancel"}), "ids"),

@@ -72,6 +72,7 @@ mod store_contract;
 mod store_plans;
 mod store_sharing;
 mod supervision;
+mod terminal;
 mod tidy;
 mod webhook_endpoint;
 mod webhooks_heard;

@@ -37,9 +37,8 @@ const ROUTE: &str = "/v1/messages?atomic=person";
 
 /// `outboxd import`.
 #[derive(Debug, Args)]
-#[command(
-    override_usage = "outboxd import <FILE> --campaign <LABEL> --account <ID>[,<ID>…] --step <FILE> [--step <WAIT> <FILE>]… [OPTIONS]"
-)]
+#[command(override_usage = "outboxd import <FILE> --campaign <LABEL> --account <ID>[,<ID>…]
+           --step <FILE> [--step <WAIT> <FILE>]… [OPTIONS]")]
 pub(super) struct Import {
     /// Table of people as CSV, whose first line names the columns; `-` reads standard input
     #[arg(value_name = "FILE")]
