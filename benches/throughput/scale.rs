@@ -35,6 +35,7 @@ pub(crate) fn scale(folder: &Path, figures: &mut Vec<Figure>) {
     let resident = resident_mib(many.pid());
     figure(figures, "scale_idle_rss", vec![resident], "MiB", None, ("under 120 MiB", 120.0));
     questions(figures, &few, &socket);
+    filters(figures, &few, &socket);
     stalls(figures, &socket);
     health(figures, &socket);
     wakeups(figures, many.pid(), &socket);
@@ -104,6 +105,35 @@ fn questions(figures: &mut Vec<Figure>, few: &Path, many: &Path) {
     };
     let (one, all) = (asked(few, &newest(few)), asked(many, &newest(many)));
     figure(figures, "scale_explain", all, "ms", Some(one[one.len() / 2]), ("under 20 ms", 20.0));
+}
+
+/// Measures every filter of the list of messages, alone and together, with many matches, few and none: `outboxd list`.
+fn filters(figures: &mut Vec<Figure>, few: &Path, many: &Path) {
+    for (name, query) in [
+        ("scale_filter_all", "limit=500"),
+        ("scale_filter_account", "account_id=acc_many&limit=500"),
+        ("scale_filter_campaign", "campaign=campaign_1&limit=500"),
+        ("scale_filter_campaign_account", "campaign=campaign_1&account_id=acc_many&limit=500"),
+        ("scale_filter_campaign_account_none", "campaign=none&account_id=acc_many"),
+        ("scale_filter_chat", "chat_id=chat_0"),
+        ("scale_filter_person_none", "person=ACoA1"),
+        ("scale_filter_person_campaign_none", "person=ACoA1&campaign=campaign_1"),
+        ("scale_filter_key_none", "dedupe_key=none"),
+        ("scale_filter_reason", "reason=scheduled&limit=500"),
+        ("scale_filter_reason_none", "reason=replied"),
+        ("scale_filter_reason_account_none", "reason=replied&account_id=acc_many"),
+        ("scale_filter_since", "since=2026-01-01T00:00:00Z&limit=500"),
+        ("scale_filter_since_none", "since=2027-01-01T00:00:00Z"),
+        ("scale_filter_since_campaign_none", "since=2027-01-01T00:00:00Z&campaign=campaign_1"),
+        ("scale_filter_until_none", "until=2026-01-01T00:00:00Z"),
+        ("scale_filter_until_state_none", "until=2026-01-01T00:00:00Z&state=queued"),
+        ("scale_filter_since_state_none", "since=2026-01-01T00:00:00Z&state=failed"),
+        ("scale_filter_state", "state=queued&limit=500"),
+    ] {
+        let path = format!("/v1/messages?{query}");
+        let (one, all) = (asked(few, &path), asked(many, &path));
+        figure(figures, name, all, "ms", Some(one[one.len() / 2]), ("under 20 ms", 20.0));
+    }
 }
 
 /// Returns the milliseconds of a query for each round, fastest first.

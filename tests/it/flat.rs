@@ -73,6 +73,13 @@ fn sparse() -> Vec<(&'static str, MessageFilter)> {
         ("time and account, none", MessageFilter { since: Some(late), until: Some(late), ..of_account(&[]) }),
         ("account and state, none", of_account(&[StateName::Sent])),
         ("account and state, few", of_account(&[StateName::Review, StateName::Failed])),
+        ("account and reason, none", MessageFilter { reason: Some(Reason::RetriesSpent), ..of_account(&[]) }),
+        (
+            "person and campaign, none",
+            MessageFilter { person: Some(vec!["unknown".into()]), ..labelled(&[]) },
+        ),
+        ("time and campaign, none", MessageFilter { since: Some(late), ..labelled(&[]) }),
+        ("time and state, none", MessageFilter { since: Some(late), ..filter(&[StateName::Queued]) }),
         ("account, none", MessageFilter { account_id: Some(account("nobody")), ..filter(&[]) }),
     ]
 }
