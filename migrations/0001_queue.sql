@@ -73,6 +73,7 @@ CREATE TABLE accounts (
 -- Pages of accounts, those that need an operator first.
 CREATE INDEX accounts_by_attention ON accounts (attention, id);
 CREATE INDEX accounts_down ON accounts (id) WHERE down_cause IS NOT NULL;
+CREATE INDEX accounts_paused ON accounts (id) WHERE paused_at IS NOT NULL;
 
 -- The finish of each campaign of an account that is ahead of `virtual_time`; '' means messages without a campaign.
 CREATE TABLE fair_shares (
@@ -100,6 +101,11 @@ CREATE TABLE account_snapshots (
   credits         TEXT,               -- JSON object: InMails left by product
   credits_read_at TEXT
 ) STRICT, WITHOUT ROWID;
+-- The lowest balance of InMail credits, for the metrics.
+CREATE INDEX account_snapshots_classic ON account_snapshots (json_extract(credits, '$.classic'))
+  WHERE json_extract(credits, '$.classic') IS NOT NULL;
+CREATE INDEX account_snapshots_recruiter ON account_snapshots (json_extract(credits, '$.recruiter'))
+  WHERE json_extract(credits, '$.recruiter') IS NOT NULL;
 
 -- The first ready message of each lane of an account; the triggers messages_ready and messages_unready maintain it. A
 -- message is ready if it is queued, is not retried at a later time, and no earlier message of its thread blocks it.
@@ -117,6 +123,8 @@ CREATE TABLE lanes (
 CREATE INDEX lanes_first ON lanes (account_id, class, finish, due_at, seq);
 -- The next lane to become due.
 CREATE INDEX lanes_due ON lanes (account_id, due_at, seq);
+-- The oldest ready message of all accounts, for the metrics.
+CREATE INDEX lanes_oldest ON lanes (due_at);
 
 -- While a row exists here, the InMails of that account and balance wait.
 CREATE TABLE inmail_holds (
@@ -570,6 +578,13 @@ CREATE TABLE totals (
 INSERT INTO totals (what, n) VALUES ('accounts', 0), ('new', 0), ('queued', 0), ('sending', 0), ('uncertain', 0), ('review', 0),
   ('sent', 0), ('failed', 0), ('cancelled', 0), ('expired', 0), ('rejected', 0);
 
+-- Number of unfinished messages with each reason, for the metrics; triggers maintain it. The reasons that every message
+-- has on its way are left out, so that those messages cost nothing here.
+CREATE TABLE waiting_reasons (
+  reason TEXT PRIMARY KEY,
+  n      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TRIGGER counts_changed AFTER UPDATE OF n ON counts
 BEGIN
   UPDATE totals SET n = n + NEW.n - OLD.n WHERE what = NEW.state;
@@ -855,6 +870,30 @@ BEGIN
    WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);
   UPDATE counts SET n = n + 1 WHERE account_id = NEW.account_id AND state = NEW.state;
   UPDATE counts SET n = n - 1 WHERE account_id = NEW.account_id AND state = OLD.state;
+END;
+
+-- A message with a reason of its own is counted by it.
+CREATE TRIGGER messages_reason_inserted AFTER INSERT ON messages
+WHEN (NEW.state = 'queued' OR NEW.state = 'uncertain' OR NEW.state = 'review') AND NEW.reason <> 'turn'
+     AND NEW.reason <> 'scheduled' AND NEW.reason <> 'admission'
+BEGIN
+  INSERT INTO waiting_reasons (reason, n)
+  SELECT NEW.reason, 0 WHERE NOT EXISTS (SELECT 1 FROM waiting_reasons r WHERE r.reason = NEW.reason);
+  UPDATE waiting_reasons SET n = n + 1 WHERE reason = NEW.reason;
+END;
+CREATE TRIGGER messages_reason_begins AFTER UPDATE OF state, reason ON messages
+WHEN (NEW.state = 'queued' OR NEW.state = 'uncertain' OR NEW.state = 'review') AND NEW.reason <> 'turn'
+     AND NEW.reason <> 'scheduled' AND NEW.reason <> 'admission'
+BEGIN
+  INSERT INTO waiting_reasons (reason, n)
+  SELECT NEW.reason, 0 WHERE NOT EXISTS (SELECT 1 FROM waiting_reasons r WHERE r.reason = NEW.reason);
+  UPDATE waiting_reasons SET n = n + 1 WHERE reason = NEW.reason;
+END;
+CREATE TRIGGER messages_reason_ends AFTER UPDATE OF state, reason ON messages
+WHEN (OLD.state = 'queued' OR OLD.state = 'uncertain' OR OLD.state = 'review') AND OLD.reason <> 'turn'
+     AND OLD.reason <> 'scheduled' AND OLD.reason <> 'admission'
+BEGIN
+  UPDATE waiting_reasons SET n = n - 1 WHERE reason = OLD.reason;
 END;
 
 -- A message that is moved to another account is counted there.

@@ -27,6 +27,7 @@
 //! | [`cli`] | one file per group of commands; talks to the socket | the store |
 //! | [`app`] | the composition root: serve, demo, tests | |
 //! | [`config`], [`telemetry`] | settings in three layers; logs | |
+//! | [`metrics`] | the table of metrics, and what counts them | everything else |
 //! | [`tasks`] | essential tasks, whose end ends the process | everything else |
 //!
 //! `ARCHITECTURE.md` lists the promises P1 to P9 and which module may use which; a test enforces both.
@@ -41,6 +42,7 @@ pub mod http;
 pub mod import;
 pub mod inbound;
 pub mod intake;
+pub mod metrics;
 pub mod policy;
 pub mod provider;
 pub mod sandbox;

@@ -5,8 +5,10 @@
 
 mod demo;
 mod demo_replies;
+pub mod doctor;
 mod housekeeping;
 mod limits;
+mod metrics;
 mod place;
 mod reload;
 mod sandbox;
@@ -37,6 +39,7 @@ use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
 use crate::{http, intake};
 use housekeeping::Housekeeping;
+use metrics::MetricsListener;
 use webhooks::WebhookListener;
 
 pub use crate::domain::parse_time;
@@ -63,6 +66,8 @@ pub struct Application {
     /// Runs if the configuration has an address for it.
     webhook_listener: Option<JoinHandle<()>>,
     interpreter: JoinHandle<()>,
+    /// Drains the histograms, and serves them if the configuration has an address.
+    metrics: [Option<JoinHandle<()>>; 2],
     housekeeping: JoinHandle<()>,
     /// Checks whether the intake still makes progress.
     intake_pulse: Arc<Pulse>,
@@ -75,6 +80,19 @@ pub struct Application {
     pub socket: PathBuf,
     socket_name: SocketName,
     grace: Duration,
+}
+
+/// Returns how to reach the Unipile API.
+fn unipile_options(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Result<UnipileOptions> {
+    let unipile = &settings.unipile;
+    Ok(UnipileOptions {
+        base_url: unipile.base_url.clone(),
+        api_key: settings.require_api_key()?,
+        dialect: if unipile.guide_dialect { Dialect::Guide } else { Dialect::Specifics },
+        connect_timeout: unipile.connect_timeout,
+        request_timeout: unipile.request_timeout,
+        clock: Arc::clone(clock),
+    })
 }
 
 fn rates(settings: &Settings) -> RequestRates {
@@ -186,20 +204,12 @@ impl Application {
     /// Returns why the daemon cannot run; in that case nothing was sent and nothing runs.
     pub async fn start(settings: &Settings, warnings: Vec<String>) -> anyhow::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-        let api_key = settings.require_api_key()?;
+        let options = unipile_options(settings, &clock)?;
         place::check_webhook_secret(settings)?;
         settings.require_usable_proxy()?;
         if let Some(sentence) = settings.unipile.proxy.sentence() {
             tracing::info!("{sentence}");
         }
-        let options = UnipileOptions {
-            base_url: settings.unipile.base_url.clone(),
-            api_key,
-            dialect: if settings.unipile.guide_dialect { Dialect::Guide } else { Dialect::Specifics },
-            connect_timeout: settings.unipile.connect_timeout,
-            request_timeout: settings.unipile.request_timeout,
-            clock: Arc::clone(&clock),
-        };
         let provider = Unipile::new(&options).context("cannot make the client of the Unipile API")?;
         Self::start_with(settings, warnings, Arc::new(provider), clock).await
     }
@@ -219,6 +229,7 @@ impl Application {
         // Before anything is sent: a daemon that cannot be reached must not start.
         let arrived = Arrived::default();
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
+        let metrics_listener = MetricsListener::bind(settings.metrics_listen).await?;
         let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
         let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
         tracing::info!(seed, "gaps and delays are drawn from this seed");
@@ -252,9 +263,10 @@ impl Application {
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
         let (housekeeping, retention) =
-            spawn_housekeeping(&tasks, &store, engine.handle(), &clock, &settings);
+            spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
         let webhook_listener =
             listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));
+        let metrics = metrics::spawn(&tasks, metrics_listener, &state, &clock);
         let socket_name = socket.name().clone();
         let http = spawn_http(&tasks, socket, Arc::clone(&state), engine.handle());
         Ok(Self {
@@ -266,6 +278,7 @@ impl Application {
             intake,
             webhook_listener,
             interpreter,
+            metrics,
             housekeeping,
             intake_pulse,
             clock,
@@ -354,6 +367,9 @@ impl Application {
             let _served_until_the_end = self.http.await;
             if let Some(listener) = self.webhook_listener {
                 let _served_until_the_end = listener.await;
+            }
+            for task in self.metrics.into_iter().flatten() {
+                let _served_until_the_end = task.await;
             }
             self.state.finish().await;
         };

@@ -31,6 +31,8 @@ pub enum Exit {
     CannotTakeIn,
     /// The daemon runs, but can send nothing.
     CannotSend,
+    /// A check of `doctor` failed.
+    Unwell,
     /// `app` chose the exit code.
     Other(ExitCode),
 }
@@ -47,7 +49,8 @@ Exit codes:
   5  no such message or account
   6  the audit found a broken promise
   7  status: the daemon cannot take in messages
-  8  status: the daemon can send nothing now";
+  8  status: the daemon can send nothing now
+  9  doctor: a check failed";
 
     /// Returns the exit code of the process.
     pub fn into_code(self) -> ExitCode {
@@ -61,6 +64,7 @@ Exit codes:
             Self::Broken => ExitCode::from(6),
             Self::CannotTakeIn => ExitCode::from(7),
             Self::CannotSend => ExitCode::from(8),
+            Self::Unwell => ExitCode::from(9),
             Self::Other(code) => code,
         }
     }

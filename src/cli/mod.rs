@@ -16,6 +16,7 @@ mod change;
 mod check;
 mod client;
 mod daemon;
+mod doctor;
 mod enqueue;
 mod examples;
 mod exit;
@@ -25,6 +26,7 @@ mod files;
 mod forecast;
 mod import;
 mod limits;
+mod notices;
 mod overview;
 mod person;
 mod read;
@@ -84,6 +86,8 @@ enum Verb {
     Sandbox(daemon::Sandbox),
     /// Check the configuration, and show each value in effect and its source
     Check(Json),
+    /// Check everything around the daemon: configuration, key, clock, disk, queue, limits; a daemon need not run
+    Doctor(Json),
     /// Queue one message, or a file of them
     Enqueue(Box<enqueue::Enqueue>),
     /// Queue a campaign from a table of people (CSV) and a template per message
@@ -142,6 +146,8 @@ enum Verb {
     Backup(backup::Backup),
     /// Show the state of the daemon and of each account, and what to do next
     Status(status::Status),
+    /// Show what a person must know or do, the most urgent first
+    Notices(notices::Notices),
     /// Show the accounts live: what each sends, waits for, and has left of its caps
     Top(top::Top),
 }
@@ -178,6 +184,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Demo(demo) => Box::pin(daemon::demo(demo)).await,
         Verb::Sandbox(sandbox) => Box::pin(daemon::sandbox(sandbox)).await,
         Verb::Check(json) => check::check(&globals.load()?, json.json),
+        Verb::Doctor(json) => Box::pin(doctor::doctor(&globals, json)).await,
         Verb::Enqueue(enqueue) => enqueue::enqueue(&globals.client()?, *enqueue).await,
         Verb::Import(import) => import::import(&globals.client()?, *import).await,
         Verb::List(list) => read::list(&globals.client()?, list).await,
@@ -207,6 +214,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Audit(audit) => audit::audit(&globals.client()?, audit).await,
         Verb::Backup(backup) => backup::backup(&globals.client()?, backup).await,
         Verb::Top(top) => top::top(&globals.client()?, top).await,
+        Verb::Notices(asked) => notices::notices(&globals.client()?, asked).await,
         Verb::Status(status) => status::status(&globals.client()?, status).await,
     }
 }

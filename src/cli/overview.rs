@@ -23,59 +23,22 @@ impl Status {
         }
     }
 
-    fn lines_dropped(&self) -> Option<String> {
-        let dropped = self.log_lines_dropped;
-        let lines = if dropped == 1 { "line was" } else { "lines were" };
-        let why = "what reads the log is too slow, or its disk is full";
-        (dropped > 0).then(|| format!("{dropped} log {lines} dropped since the start: {why}"))
-    }
-
     /// Returns everything that concerns the daemon as a whole.
     pub(super) fn text(&self) -> String {
         let since = times::length(self.now.duration_since(*self.started_at));
-        let mut shown = format!("outboxd {} (pid {}), running for {since}", self.version, self.pid);
-        shown = render::line(&shown) + "\n";
+        let mut shown: String =
+            self.notices.iter().map(|notice| format!("notice: {}", notice.text())).collect();
+        let daemon = format!("outboxd {} (pid {}), running for {since}", self.version, self.pid);
+        shown += &(render::line(&daemon) + "\n");
         shown += &render::pairs(&[
             ("queue", self.queue.path.clone()),
             ("messages", counts(&self.queue.counts)),
             ("last start", self.recovered.text()),
         ]);
-        let mut troubles = self.troubles();
-        troubles.extend(self.lines_dropped());
-        for trouble in troubles.iter().chain(&self.warnings) {
-            shown += &format!("warning: {}\n", render::line(trouble));
+        for warning in &self.warnings {
+            shown += &format!("warning: {}\n", render::line(warning));
         }
         shown
-    }
-
-    /// Returns what prevents all sending.
-    fn troubles(&self) -> Vec<String> {
-        let paused = self
-            .paused
-            .as_ref()
-            .map(|paused| format!("all sending is paused{}", paused.text(&TimeZone::system())));
-        let refused = self.key_refused.as_ref().map(|refused| {
-            let problem = match refused.problem.as_str() {
-                "" => String::new(),
-                problem => format!(": {problem}"),
-            };
-            format!("Unipile refuses the API key or the subscription{problem}")
-        });
-        let api = Some(&self.api).filter(|api| !api.reachable).map(|api| {
-            let next = api.next_try_at.map(|at| format!(", next try {}", times::distance(*at, *self.now)));
-            let failures = if api.failures == 1 { "failure" } else { "failures" };
-            format!(
-                "the Unipile API cannot be reached ({} {failures}{})",
-                api.failures,
-                next.unwrap_or_default()
-            )
-        });
-        let blocked = self.queue.blocked_since.map(|at| {
-            let long = times::length(self.now.duration_since(*at));
-            let who = self.queue.blocked_by.as_deref().unwrap_or("another program");
-            format!("{who} has kept the queue locked for {long}, so nothing is sent")
-        });
-        [paused, refused, api, blocked].into_iter().flatten().collect()
     }
 }
 

@@ -3,6 +3,7 @@
 //! A reload uses this to log the changes and to report the keys that need a restart.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -67,6 +68,13 @@ fn differ<'s>(
 }
 
 impl Loaded {
+    /// Returns the files that hold secrets, as configured.
+    pub fn secret_files(&self) -> Vec<PathBuf> {
+        let keys = ["unipile.api_key_file", "webhooks.secret_file"];
+        let paths = keys.iter().filter_map(|key| self.values.get(*key));
+        paths.filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+    }
+
     /// Returns the differences in `newer`, sorted by key; secrets come last. Never contains a secret.
     pub fn changes(&self, newer: &Self) -> Vec<Change> {
         let keys: BTreeSet<&String> = self.values.keys().chain(newer.values.keys()).collect();

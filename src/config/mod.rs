@@ -23,6 +23,7 @@ mod secret;
 mod webhooks;
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -56,6 +57,8 @@ pub struct Settings {
     pub poll: Option<Duration>,
     /// `[webhooks]`: what Unipile reports.
     pub webhooks: WebhookSettings,
+    /// `[metrics]`: where to serve metrics besides the socket; `None`: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
     /// `[limits]`: maximum sizes of a message.
     pub limits: LimitSettings,
     /// `[attachments]`: which files may be given by path.
@@ -279,6 +282,7 @@ impl Settings {
             },
             poll: reader.poll("inbound.poll"),
             webhooks: webhooks::read(reader),
+            metrics_listen: reader.address("metrics.listen", "127.0.0.1:9187"),
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),
                 placeholders: limits::placeholders(reader),

@@ -5,6 +5,7 @@
 //! problem.
 
 use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -63,6 +64,21 @@ impl<'a> Reader<'a> {
             ValueKind::String(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Reads an address to listen on; empty text is none.
+    pub(super) fn address(&mut self, key: &str, example: &str) -> Option<SocketAddr> {
+        let leaf = self.leaf(key);
+        let text = self.text(leaf)?.trim();
+        if text.is_empty() {
+            return None;
+        }
+        let address = text.parse();
+        if address.is_err() {
+            let fix = format!("write an IP address and a port, such as {example:?}");
+            self.add(leaf, &format!("{text:?} is not an address to listen on"), &fix);
+        }
+        address.ok()
     }
 
     pub(super) fn flag(&self, leaf: &Leaf) -> bool {

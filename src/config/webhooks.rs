@@ -43,28 +43,13 @@ const NAME: secret::Name = secret::Name { short: "the secret", whole: "the secre
 
 pub(super) fn read(reader: &mut Reader<'_>) -> WebhookSettings {
     WebhookSettings {
-        listen: listen(reader),
+        listen: reader.address("webhooks.listen", "127.0.0.1:8780"),
         secrets: secrets(reader),
         tolerance: reader.timeout("webhooks.tolerance"),
         body_bytes: reader.size("webhooks.body_bytes", 1024..=64 << 20),
         connections: reader.size("webhooks.connections", 1..=1024),
         events: events(reader),
     }
-}
-
-/// Reads the address to listen on; empty text is none.
-fn listen(reader: &mut Reader<'_>) -> Option<SocketAddr> {
-    let leaf = reader.leaf("webhooks.listen");
-    let text = reader.text(leaf)?.trim();
-    if text.is_empty() {
-        return None;
-    }
-    let address = text.parse();
-    if address.is_err() {
-        let fix = "write an IP address and a port, such as \"127.0.0.1:8780\"";
-        reader.add(leaf, &format!("{text:?} is not an address to listen on"), fix);
-    }
-    address.ok()
 }
 
 /// Reads the types of events, separated by commas.

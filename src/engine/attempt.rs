@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::Shared;
 use super::api_guard::Kind;
 use super::preflight;
+use super::promises;
 use super::run::{AccountRun, Wake};
 use super::target::call_target;
 use crate::domain::attachment::Attachment;
@@ -84,10 +85,15 @@ pub(super) async fn attempt(
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }
     paced(shared, &run.id, gap);
+    let due = now.duration_since(candidate.retry_at.map_or(candidate.due_at, |at| at.max(candidate.due_at)));
+    let due = Duration::try_from(due).unwrap_or_default();
+    let began = shared.clock.monotonic();
+    let pace = run.calls.begins(began, gap, due, policy);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
         let (reply, blame) = match permit.begin_send() {
             Some(open_call) => {
+                promises::call_begins(shared, &run.id, pace);
                 let reply = make(shared, call).await;
                 let blame = open_call.ended(reply.outcome.problem());
                 (reply, blame)
@@ -95,7 +101,9 @@ pub(super) async fn attempt(
             None => (not_called(), Blame::default()),
         };
         paced(shared, &run.id, gap);
+        let (outcome, took) = (reply.outcome.as_str(), shared.clock.monotonic() - began);
         settle(shared, run, &candidate, input, gap, (reply, blame)).await;
+        promises::call_ended(shared, &run.id, &candidate, outcome, took).await;
     }
     .instrument(span)
     .await;

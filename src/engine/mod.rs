@@ -24,6 +24,7 @@ mod pace;
 mod poll;
 mod preflight;
 mod profiles;
+mod promises;
 mod reconcile;
 mod recover;
 mod replies;

@@ -19,6 +19,7 @@ use crate::domain::message::Seq;
 use crate::domain::observed::Unread;
 use crate::domain::outcome::{Heard, Hold};
 use crate::domain::policy::Policy;
+use crate::metrics::table::RECONCILED;
 use crate::policy::reconcile::{NextStep, Tries, next_step, pause_after};
 use crate::policy::settle::after;
 use crate::store::{ReconciledAs, Reconciliation, StoreError, UnresolvedAttempt};
@@ -277,7 +278,12 @@ async fn judge(
         NextStep::Queue => ReconciledAs::Queued,
         NextStep::Review(reason) => ReconciledAs::Review(reason),
     };
-    let settles = !matches!(verdict, ReconciledAs::Again { .. });
+    let result = match &verdict {
+        ReconciledAs::Sent { .. } => Some("sent"),
+        ReconciledAs::Queued => Some("queued"),
+        ReconciledAs::Review(_) => Some("review"),
+        ReconciledAs::Again { .. } => None,
+    };
     let reconciliation = Reconciliation {
         seq: unresolved.seq,
         attempt: unresolved.attempt,
@@ -288,7 +294,10 @@ async fn judge(
         shown: seen.shown,
         shown_at: seen.at,
     };
-    if shared.store.reconcile(reconciliation).await? && settles {
+    if shared.store.reconcile(reconciliation).await?
+        && let Some(result) = result
+    {
+        shared.store.metrics().count(&RECONCILED, &[result]);
         // Later messages to the same chat may go now.
         shared.wakeups.add([(account, now)]);
     }

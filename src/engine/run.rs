@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
 use super::ledger::KeptLedger;
+use super::promises::{CallWatch, ShownWait};
 use super::selection::Selected;
 use crate::clock::{self, KeptDice};
 use crate::domain::message::{AccountId, ChatId, InboxId, MessageId};
@@ -47,18 +48,26 @@ pub(super) struct AccountRun {
     waited_for: Option<Reason>,
     /// What the account has sent.
     pub(super) sent: KeptLedger,
+    /// Its calls, to check the promises.
+    pub(super) calls: CallWatch,
+    shown_wait: ShownWait,
 }
 
 impl AccountRun {
-    pub(super) fn new(id: AccountId, seed: u64) -> Self {
+    pub(super) fn new(id: AccountId, shared: &Shared) -> Self {
+        let seed = shared.seed;
         let dice = clock::kept_dice(seed ^ account_seed(id.as_str()));
         let gap_dice = clock::kept_dice(gap_seed(seed, &id));
         let (preflight, sent) = (Preflight::default(), KeptLedger::default());
-        Self { id, dice, gap_dice, plan: None, lost_call: false, preflight, waited_for: None, sent }
+        let (calls, shown_wait) = (CallWatch::default(), ShownWait::new(shared.store.metrics()));
+        let (plan, waited_for) = (None, None);
+        Self { id, dice, gap_dice, plan, lost_call: false, preflight, waited_for, sent, calls, shown_wait }
     }
 
-    /// Remembers what the account waits for.
-    pub(super) fn note_wait(&mut self, verdict: Option<&Verdict>) {
+    /// Remembers what the account waits for; `None`: it has no message that may go.
+    pub(super) fn note_wait(&mut self, shared: &Shared, verdict: Option<&Verdict>, now: Timestamp) {
+        self.calls.waits(verdict, now, shared.clock.monotonic());
+        self.shown_wait.waits(verdict);
         let Some(Verdict::Wait { reason, .. }) = verdict else { return };
         self.waited_for = Some(*reason).filter(|reason| is_shared(*reason));
     }

@@ -45,6 +45,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
     }
     let Some(selected) = selected(shared, &run.id, now, Some(&mut run.sent)).await? else {
         shared.live.release(&run.id);
+        run.note_wait(shared, None, now);
         return Ok(Wake::Idle);
     };
     if selected.candidates.has_begun_waits {
@@ -65,7 +66,7 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         Some(place) => act(shared, run, &selected, place).await?,
         None => {
             shared.live.release(&run.id);
-            run.note_wait(selected.selection.standing().map(|(_, verdict)| verdict));
+            run.note_wait(shared, selected.selection.standing().map(|(_, verdict)| verdict), now);
             Wake::Idle
         }
     };
@@ -123,7 +124,7 @@ async fn act(
     let verdict = &selected.selection.verdicts[place];
     let (candidate, message) = selected.candidate(place);
     let mut candidate = candidate.clone();
-    run.note_wait(Some(verdict));
+    run.note_wait(shared, Some(verdict), now);
     if *verdict == Verdict::Send && run.starts_late(shared, selected) {
         return Ok(Wake::Now);
     }

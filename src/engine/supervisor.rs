@@ -203,10 +203,9 @@ impl Supervisor {
 
     /// Wakes the account now.
     fn wake(&mut self, id: AccountId) {
-        let seed = self.shared.seed;
         let slot = self.slots.entry(id.clone()).or_insert_with(|| {
             self.sync_at = self.sync_at.min(after(self.shared.clock.now(), account_sync::FIRST));
-            Slot::Resting { run: Box::new(AccountRun::new(id.clone(), seed)), wake_at: None }
+            Slot::Resting { run: Box::new(AccountRun::new(id.clone(), &self.shared)), wake_at: None }
         });
         match slot {
             Slot::Stepping { again } => *again = true,
@@ -273,7 +272,8 @@ impl Supervisor {
         let now = self.shared.clock.now();
         let (run, wake) = match result {
             Ok((run, Ok(wake))) => (run, wake),
-            Ok((run, Err(error))) => {
+            Ok((mut run, Err(error))) => {
+                run.calls.storage_failed();
                 let text = error.chain();
                 if matches!(error, StoreError::Corrupt { .. }) {
                     // One row that cannot be read concerns its account only; it does not mean that the disk fails.
@@ -289,7 +289,7 @@ impl Supervisor {
             }
             Err(_panic) => {
                 tracing::error!(account_id = %id, "a step panicked; this is a bug, please report it. The account rests for a minute");
-                let mut run = Box::new(AccountRun::new(id.clone(), self.shared.seed));
+                let mut run = Box::new(AccountRun::new(id.clone(), &self.shared));
                 run.lost_call = true;
                 (run, Wake::At(after(now, AFTER_PANIC)))
             }

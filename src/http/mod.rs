@@ -21,7 +21,9 @@ mod health;
 mod input;
 mod messages;
 mod messages_in;
+mod metrics;
 mod multipart;
+mod notices;
 mod openapi;
 mod operations;
 mod people;
@@ -56,6 +58,7 @@ use openapi::Route;
 
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
+pub use metrics::metrics_router;
 pub use policy::PolicyResolver;
 pub use socket::{Socket, SocketError, SocketName};
 
@@ -109,6 +112,8 @@ pub struct AppState {
     webhook_events: RwLock<Vec<String>>,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
+    /// Serializes readers of the metrics.
+    metrics_turn: Semaphore,
     tasks: TaskTracker,
 }
 
@@ -148,6 +153,7 @@ impl AppState {
             webhooks,
             webhook_events: RwLock::new(webhook_events),
             policy_change: Semaphore::new(1),
+            metrics_turn: Semaphore::new(1),
             tasks,
         })
     }

@@ -30,6 +30,8 @@ pub(super) struct Route {
     answers: BTreeMap<u16, Vec<Value>>,
     schemas: BTreeMap<String, Value>,
     takes_parameters: bool,
+    /// The answer with status 200 is plain text.
+    is_text: bool,
 }
 
 impl Route {
@@ -38,7 +40,8 @@ impl Route {
         let (method, path) = route.split_once(' ').expect("a method and a path");
         let operation = json!({ "parameters": [] });
         let (answers, schemas) = (BTreeMap::new(), BTreeMap::new());
-        let route = Self { method, path, handler, operation, answers, schemas, takes_parameters: false };
+        let (takes_parameters, is_text) = (false, false);
+        let route = Self { method, path, handler, operation, answers, schemas, takes_parameters, is_text };
         let route = match path.contains("{id}") {
             true => route.parameter("path", "id", json!({ "type": "string" }), "").fails(404),
             false => route,
@@ -126,6 +129,12 @@ impl Route {
         self
     }
 
+    /// Answers with plain text.
+    pub(super) fn answers_text(mut self) -> Self {
+        self.is_text = true;
+        self.answers_with(200, json!({ "type": "string" }))
+    }
+
     /// Answers with a page of `T`.
     pub(super) fn lists<T: ToSchema>(mut self) -> Self {
         self.schema::<T>();
@@ -174,12 +183,13 @@ async fn refuse_parameters(request: Request, next: Next) -> Result<Response, Api
 /// Returns the OpenAPI document of `routes`.
 pub(super) fn document(routes: Vec<Route>) -> Value {
     let (mut paths, mut schemas) = (json!({}), BTreeMap::new());
-    for Route { method, path, mut operation, answers, schemas: used, .. } in routes {
+    for Route { method, path, mut operation, answers, schemas: used, is_text, .. } in routes {
         for (status, mut forms) in answers {
+            let content_type = if is_text && status == 200 { "text/plain" } else { "application/json" };
             let schema = if forms.len() == 1 { forms.remove(0) } else { json!({ "anyOf": forms }) };
             operation["responses"][status.to_string()] = json!({
                 "description": meaning(status),
-                "content": { "application/json": { "schema": schema } },
+                "content": { content_type: { "schema": schema } },
             });
         }
         paths[path][method.to_lowercase()] = operation;

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::openapi::Route;
 use super::{
-    accounts, campaigns, commands, endpoints, forecast, health, messages, messages_in, openapi_document,
-    operations, people, policy, review, status, stops,
+    accounts, campaigns, commands, endpoints, forecast, health, messages, messages_in, metrics, notices,
+    openapi_document, operations, people, policy, review, status, stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::campaign::Campaign;
@@ -14,6 +14,7 @@ use crate::types::command::{BulkAnswer, BulkRequest, Commanded, MessageEdit};
 use crate::types::explanation::Explanation;
 use crate::types::forecast::Forecast;
 use crate::types::message::{Batch, Cancelled, ListedMessage, MessageDetail, NewMessage, Stored};
+use crate::types::notice::Notices;
 use crate::types::operations::{Audit, Backup, BackupRequest};
 use crate::types::person::{EraseRequest, Erased, Person};
 use crate::types::policy::{AccountPolicy, Budget, PolicyChange};
@@ -190,6 +191,9 @@ fn whole() -> Vec<Route> {
         Route::new("GET /v1/status", get(status::status))
             .does("status", "Returns the state of the daemon.")
             .answers::<Status>(200),
+        Route::new("GET /v1/notices", get(notices::notices))
+            .does("notices", "Returns what a person must know or do, the most urgent first.")
+            .answers::<Notices>(200),
     ]
 }
 
@@ -236,6 +240,10 @@ fn health_of() -> Vec<Route> {
             .ignores_parameters()
             .answers::<Ability>(200)
             .answers::<Ability>(503),
+        Route::new("GET /metrics", get(metrics::metrics))
+            .does("metrics", "Returns the metrics in the text format of Prometheus.")
+            .ignores_parameters()
+            .answers_text(),
         Route::new("GET /openapi.json", get(openapi_document))
             .does("openapi", "Returns this document.")
             .answers_with(200, json!({ "type": "object" })),

@@ -1,6 +1,5 @@
 //! Webhooks in `GET /v1/status`.
 
-use super::AppState;
 use crate::inbound;
 use crate::types::Time;
 use crate::types::status::{RefusedWebhooks, Webhooks};
@@ -26,9 +25,4 @@ pub(super) fn status(webhooks: &inbound::Webhooks) -> Webhooks {
             not_stored: refused.not_stored,
         },
     }
-}
-
-/// Returns what an operator must do about refused webhooks.
-pub(super) fn warning(state: &AppState) -> Option<String> {
-    state.webhooks.as_ref()?.tally().warning(state.engine.now())
 }

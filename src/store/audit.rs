@@ -9,7 +9,7 @@ use sqlx::sqlite::SqliteRow;
 use super::Store;
 use super::rows::{self, Result, corrupt};
 use crate::domain::kind::Kind;
-use crate::domain::message::{AccountId, MessageId};
+use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::time_text;
 
 /// A violation of a promise.
@@ -144,7 +144,40 @@ const STEP_EARLY: &str = "WITH told AS MATERIALIZED (SELECT message_id, \
      WHERE m.step_key IS NOT NULL AND m.state <> 'rejected' AND m.state = 'sent' AND p.step_key IS NOT NULL \
        AND (p.state <> 'sent' OR c.called < s.sent) GROUP BY m.seq LIMIT ?1";
 
+/// What one call broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallBreach {
+    /// An earlier call of the message was accepted, or was found in its chat.
+    pub twice: bool,
+    /// Its account, all sending, its person, chat or campaign was stopped before it began.
+    pub stopped: bool,
+}
+
+/// Checks one call. A stop within the second before it does not count, because clocks may differ by as much.
+const OF_CALL: &str = "WITH call AS (SELECT m.*, strftime('%Y-%m-%dT%H:%M:%fZ', t.started_at, '-1 seconds') AS before, t.started_at AS began, t.number \
+       FROM attempts t CROSS JOIN messages m ON m.seq = t.seq WHERE t.seq = ?1 AND t.number = ?2) \
+     SELECT EXISTS (SELECT 1 FROM attempts e WHERE e.seq = ?1 AND e.number < ?2 AND e.outcome = 'accepted') \
+         OR EXISTS (SELECT 1 FROM evidence e WHERE e.seq = ?1 AND e.number < ?2 AND e.finding = 'found') AS twice, \
+       EXISTS (SELECT 1 FROM call CROSS JOIN accounts a ON a.id = call.account_id \
+         WHERE a.paused_at < call.before AND coalesce(a.paused_until > call.began, 1)) \
+       OR EXISTS (SELECT 1 FROM call CROSS JOIN daemon d ON d.id = 1 \
+         WHERE d.paused_at < call.before AND coalesce(d.paused_until > call.began, 1)) \
+       OR EXISTS (SELECT 1 FROM call CROSS JOIN stops s WHERE s.at < call.before AND coalesce(s.until > call.began, 1) \
+         AND s.account_id IN ('', call.account_id) AND (s.scope, s.key) IN (VALUES ('campaign', call.campaign), \
+           ('chat', CASE WHEN call.users_ids IS NULL THEN call.chat_id END), \
+           ('person', CASE WHEN call.thread >= 'user:' AND call.thread < 'user;' THEN substr(call.thread, 6) END))) AS stopped";
+
 impl Store {
+    /// Returns what call `number` of a message broke, as the database shows it.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn breach_of_call(&self, seq: Seq, number: u32) -> Result<CallBreach> {
+        let query = sqlx::query_as(OF_CALL).bind(seq.0).bind(number);
+        let (twice, stopped): (bool, bool) = query.fetch_one(&self.inner.readers).await?;
+        Ok(CallBreach { twice, stopped })
+    }
+
     /// Returns violations of P2, P3 and P5 that the database shows, at most `limit` of each kind.
     ///
     /// # Errors

@@ -37,6 +37,12 @@ pub(super) fn keeps_locks_apart(database: &Path) -> bool {
     kind_at(database).is_none_or(|kind| !MIXES_LOCKS.contains(&kind.as_str()))
 }
 
+/// Returns how much of the disk that holds `path` this process may still fill, in bytes.
+pub(super) fn free_bytes(path: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 fn kind_at(database: &Path) -> Option<String> {
     kind_of(&std::fs::read_to_string("/proc/self/mountinfo").ok()?, database)
 }

@@ -19,6 +19,7 @@ use crate::domain::policy::ReplyPolicy;
 use crate::domain::reason::Reason;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
 use crate::domain::time_text;
+use crate::metrics::table::HEARD;
 
 /// What followed from something that was heard.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +56,15 @@ impl Store {
                 Ok(consequences)
             })
         });
-        exclusive.await
+        let consequences = exclusive.await?;
+        let heard = match consequences.effect {
+            Some(effect @ (Effect::Replied | Effect::Stopped(_))) => Some(effect.as_str()),
+            _ => None,
+        };
+        if let Some(kind) = heard {
+            self.inner.metrics.count(&HEARD, &[kind]);
+        }
+        Ok(consequences)
     }
 
     /// Marks a webhook that cannot be read as interpreted; `why` is kept as its result.

@@ -116,7 +116,7 @@ fn lock_name(database: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn lock_path(database: &Path) -> PathBuf {
+pub(super) fn lock_path(database: &Path) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(".lock");
     PathBuf::from(name)

@@ -34,12 +34,14 @@ mod external_insert;
 mod failpoints;
 mod files;
 mod filesystem;
+mod gauges;
 mod group;
 mod hashed;
 mod heard;
 mod hold;
 mod holder;
 mod insert;
+mod inspect;
 mod ledger;
 mod lock;
 mod message_commands;
@@ -86,6 +88,7 @@ use std::sync::atomic::AtomicBool;
 use jiff::Timestamp;
 use sqlx::SqlitePool;
 
+use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 
 pub use account_limits::IntentLimits;
@@ -95,7 +98,7 @@ pub use account_views::{
 pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
-pub use audit::{Audited, Breach, PastSend};
+pub use audit::{Audited, Breach, CallBreach, PastSend};
 pub use backup::{Backup, BackupError};
 pub use batch::{EnqueueMode, Enqueued};
 pub use campaigns::{Campaign, StepCounts};
@@ -110,7 +113,9 @@ pub use error::StoreError;
 pub use external_insert::{ExternalInsert, insert_from_outside};
 #[doc(hidden)]
 pub use failpoints::{AtFailpoint, Failpoint};
+pub use gauges::Gauges;
 pub use heard::Consequences;
+pub use inspect::Inspection;
 pub use ledger::SentSince;
 pub use lock::LockHeld;
 pub use message_commands::InsertedCommand;
@@ -127,7 +132,7 @@ pub use runs::{ReconcileAt, Recovered, RecoveredAttempt};
 pub use steps::BegunWait;
 pub use stop_views::{Stop, StopFilter};
 pub use stops::{Lifted, Stopped};
-pub use totals::{Producer, Totals};
+pub use totals::{DownAccount, Producer, Totals};
 pub use views::{MessageView, Page};
 pub use watch::{ExternalCommands, ExternalInserts};
 pub use webhook_endpoints::StoredEndpoint;
@@ -139,8 +144,8 @@ pub use withdraw::Cancelled;
 pub mod plans {
     use super::{
         AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates,
-        chat_reads, defer, insert, ledger, message_commands, message_page, queue_view, repeats, resolving,
-        suppressed, totals, withdraw,
+        chat_reads, defer, gauges, insert, ledger, message_commands, message_page, queue_view, repeats,
+        resolving, suppressed, totals, withdraw,
     };
 
     /// Returns the name and text of each statement.
@@ -194,6 +199,7 @@ pub mod plans {
             ("totals", totals::totals_sql()),
             ("accounts_down", totals::DOWN.to_owned()),
             ("queued", queue_view::QUEUED.to_owned()),
+            ("gauges", gauges::GAUGES.to_owned()),
         ]
     }
 }
@@ -221,6 +227,7 @@ struct Inner {
     run: i64,
     mark: Arc<restore_guard::RestoreGuard>,
     tasks: Tasks,
+    metrics: Arc<Metrics>,
     files: files::Files,
     is_new: bool,
     /// Whether any person was erased.
@@ -265,20 +272,44 @@ impl Store {
         let files = files::Files::new(&options.path, &path, &opened, is_local);
         let readers = sqlite::open_readers(&path, options.readers).await?;
         let any_erased = AtomicBool::new(erased::Salt::of(&readers).await?.is_some());
-        let tasks = Tasks::default();
+        let (tasks, metrics) = (Tasks::default(), Arc::<Metrics>::default());
         let reader = reader::Reader::start(sqlite::open_reader(&path).await?, &tasks);
         let beside = sqlite::open_checkpointer(&path).await?;
         let database = path.clone();
-        let writer =
-            writer::Writer::start(connection, beside, run, Arc::clone(&mark), database, &tasks).await?;
-        let inner =
-            Inner { path, readers, reader, writer, run, mark, tasks, files, is_new, any_erased, lock };
+        let parts = writer::WriterParts {
+            connection,
+            beside,
+            run,
+            mark: Arc::clone(&mark),
+            database,
+            metrics: Arc::clone(&metrics),
+        };
+        let writer = writer::Writer::start(parts, &tasks).await?;
+        let inner = Inner {
+            path,
+            readers,
+            reader,
+            writer,
+            run,
+            mark,
+            tasks,
+            metrics,
+            files,
+            is_new,
+            any_erased,
+            lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Returns the tasks that the queue needs to run.
     pub fn tasks(&self) -> &Tasks {
         &self.inner.tasks
+    }
+
+    /// Returns the metrics of this daemon.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.inner.metrics
     }
 
     /// Returns the path of the database file.

@@ -9,7 +9,8 @@ use sqlx::{AssertSqlSafe, Row};
 use super::Store;
 use super::account_views::{Counts, read_counts};
 use super::rows::{self, Result};
-use crate::domain::account::Daemon;
+use crate::domain::account::{Daemon, Down};
+use crate::domain::outcome::DownCause;
 
 /// A SQLite library of another program that wrote to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,15 @@ pub struct Producer {
     pub sqlite_version: String,
     /// When it first wrote.
     pub first_seen_at: Timestamp,
+}
+
+/// An account that cannot send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DownAccount {
+    /// Its id.
+    pub id: String,
+    /// Why and since when.
+    pub down: Down,
 }
 
 /// Totals of the whole queue.
@@ -33,8 +43,7 @@ pub struct Totals {
     pub producers: Vec<Producer>,
 }
 
-pub(super) const DOWN: &str =
-    "SELECT id FROM accounts INDEXED BY accounts_down WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
+pub(super) const DOWN: &str = "SELECT id, down_cause, down_at, down_problem FROM accounts INDEXED BY accounts_down WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
 
 /// The statement behind [`Store::totals`].
 pub(super) fn totals_sql() -> String {
@@ -73,12 +82,19 @@ impl Store {
         rows::daemon(&sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?)
     }
 
-    /// Returns the ids of accounts that are down, in order; at most ten.
+    /// Returns the accounts that are down, in the order of their ids; at most ten.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
-    pub async fn accounts_down(&self) -> Result<Vec<String>> {
-        Ok(sqlx::query_scalar(DOWN).fetch_all(&self.inner.readers).await?)
+    pub async fn accounts_down(&self) -> Result<Vec<DownAccount>> {
+        let read = |row: &SqliteRow| {
+            let cause: &str = row.try_get("down_cause")?;
+            let cause = DownCause::parse(cause).ok_or_else(|| rows::corrupt("down_cause", cause))?;
+            let problem: Option<String> = row.try_get("down_problem")?;
+            let (since, problem) = (rows::required_time(row, "down_at")?, problem.unwrap_or_default());
+            Ok(DownAccount { id: row.try_get("id")?, down: Down { cause, since, problem } })
+        };
+        sqlx::query(DOWN).fetch_all(&self.inner.readers).await?.iter().map(read).collect()
     }
 
     async fn producers(&self) -> Result<Vec<Producer>> {

@@ -31,6 +31,7 @@ use super::webhooks::{self, ReceivedWebhook};
 use super::write_lock::WriteLock;
 use super::{StoreError, sqlite};
 use crate::clock::{Clock, SystemClock};
+use crate::metrics::{Metrics, table::COMMIT_DURATION};
 use crate::tasks::Tasks;
 
 /// Requests that may wait for the writer; beyond that, callers wait for room.
@@ -76,16 +77,21 @@ pub(super) struct Writer {
     pub(super) failpoints: Failpoints,
 }
 
+/// What the writer is built from.
+pub(super) struct WriterParts {
+    pub(super) connection: SqliteConnection,
+    /// The connection of the checkpointer.
+    pub(super) beside: SqliteConnection,
+    pub(super) run: i64,
+    pub(super) mark: Arc<RestoreGuard>,
+    pub(super) database: PathBuf,
+    pub(super) metrics: Arc<Metrics>,
+}
+
 impl Writer {
-    /// Starts the writer on `connection`, and the checkpointer on the second connection.
-    pub(super) async fn start(
-        mut connection: SqliteConnection,
-        beside: SqliteConnection,
-        run: i64,
-        mark: Arc<RestoreGuard>,
-        database: PathBuf,
-        tasks: &Tasks,
-    ) -> Result<Self> {
+    /// Starts the writer and the checkpointer.
+    pub(super) async fn start(parts: WriterParts, tasks: &Tasks) -> Result<Self> {
+        let WriterParts { mut connection, beside, run, mark, database, metrics } = parts;
         let clock = SystemClock::new();
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
@@ -104,6 +110,7 @@ impl Writer {
             activity: Arc::clone(&activity),
             stored_at: Arc::clone(&stored_at),
             checkpoint_due,
+            metrics,
             may_stay_awake: awake::is_possible(),
         };
         let handles = vec![
@@ -200,6 +207,7 @@ struct Work {
     activity: Arc<AtomicU64>,
     stored_at: Arc<Mutex<Option<Duration>>>,
     checkpoint_due: mpsc::Sender<()>,
+    metrics: Arc<Metrics>,
     may_stay_awake: bool,
 }
 
@@ -273,8 +281,11 @@ impl Work {
         let clock = self.clock;
         let awake_for =
             if self.may_stay_awake && group.is_one_message() { awake::AWAKE } else { Duration::ZERO };
-        let until = clock.monotonic() + awake_for;
-        match awake::awake(self.write(&group), || clock.monotonic() < until).await {
+        let began = clock.monotonic();
+        let until = began + awake_for;
+        let written = awake::awake(self.write(&group), || clock.monotonic() < until).await;
+        self.metrics.observe(&COMMIT_DURATION, clock.monotonic() - began);
+        match written {
             Ok(answers) => {
                 if answers.have_stored() {
                     *self.stored_at.lock().expect("nothing panics while holding it") =

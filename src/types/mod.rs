@@ -13,6 +13,7 @@ pub mod error;
 pub mod explanation;
 pub mod forecast;
 pub mod message;
+pub mod notice;
 pub mod operations;
 pub mod person;
 pub mod policy;

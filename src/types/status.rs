@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::Time;
 use super::account::{Down, Pause, Restored};
+use super::notice::Notice;
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -31,7 +32,12 @@ pub struct Status {
     pub recovered: Recovered,
     /// Null without a listener.
     pub webhooks: Option<Webhooks>,
+    /// Warnings about the configuration and the machine.
     pub warnings: Vec<String>,
+    /// What a person must know or do, the most urgent first.
+    #[serde(default)]
+    #[schema(required)]
+    pub notices: Vec<Notice>,
     /// The one thing to do.
     pub next_step: Option<String>,
 }

@@ -14,6 +14,8 @@ const TROUBLED: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11
     "api": {"reachable": false, "failures": 3, "next_try_at": "2026-11-22T09:21:30.000Z"},
     "queue": {"path": "q.db", "blocked_since": "2026-11-22T09:18:00.000Z", "counts": {}},
     "accounts": 0, "recovered": {"sending": 0, "uncertain": 1, "replanned": 0, "flushed": 0, "clean_stop": false},
+    "notices": [{"kind": "key_refused", "needs_person": true, "since": "2026-11-22T09:00:00.000Z", "account_id": null, "what": "Unipile refuses the API key", "to_do": "fix it"},
+      {"kind": "review", "needs_person": true, "since": null, "account_id": null, "what": "2 messages wait for a person", "to_do": "outboxd review"}],
     "warnings": ["the clock was set back"], "next_step": "set a new API key"}"#;
 
 const ACCOUNTS: &str = r#"{"data": [
@@ -52,16 +54,14 @@ times are in Europe/Berlin
 }
 
 #[test]
-fn what_keeps_everything_comes_before_the_accounts_and_what_to_do_comes_last() {
+fn notices_come_first_and_what_to_do_comes_last() {
     let shown = "\
+notice: key_refused: Unipile refuses the API key, since 2026-11-22 10:00:00 Europe/Berlin
+notice: review: 2 messages wait for a person
 outboxd 0.1.0 (pid 42), running for 1 min
 queue       q.db
 messages    none
 last start  after a crash or a kill: 0 sending, 1 uncertain, 0 re-planned, 0 flushed
-warning: all sending is paused since 2026-11-22 10:00:00 Europe/Berlin until it is resumed: a client called
-warning: Unipile refuses the API key or the subscription: 401 api/unauthorized
-warning: the Unipile API cannot be reached (3 failures, next try in 30 s)
-warning: another program has kept the queue locked for 3 min, so nothing is sent
 warning: the clock was set back
 
 next: set a new API key

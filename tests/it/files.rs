@@ -351,11 +351,11 @@ async fn a_mistyped_path_makes_no_folders_and_a_new_queue_is_told_of() {
     let told = eventually(async || env.log().contains("made a new, empty queue")).await;
     assert!(told, "{}", env.log());
     let (_, status) = daemon.get("/v1/status").await;
-    assert!(status["warnings"].to_string().contains("this queue is new"), "{status}");
+    assert!(status["notices"].to_string().contains("this queue is new"), "{status}");
     daemon.kill();
     let daemon = env.serve().await;
     let (_, status) = daemon.get("/v1/status").await;
-    assert!(!status["warnings"].to_string().contains("this queue is new"), "{status}");
+    assert!(!status["notices"].to_string().contains("this queue is new"), "{status}");
     assert_eq!(env.log().matches("made a new, empty queue").count(), 1);
     let (ok, said) = check(&env);
     assert!(ok && !said.contains("there is no queue"), "{said}");

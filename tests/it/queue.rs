@@ -65,6 +65,10 @@ pub(crate) fn keyed(key: &str, message: NewMessage) -> NewMessage {
     NewMessage { dedupe_key: Some(key.into()), ..message }
 }
 
+/// Counts what `waiting_reasons` must hold.
+pub(crate) const WAITING_BY_REASON: &str = "SELECT reason, count(*) FROM messages WHERE state IN ('queued', 'uncertain', 'review') \
+     AND reason NOT IN ('turn', 'scheduled', 'admission') GROUP BY reason ORDER BY reason";
+
 pub(crate) struct Queue {
     folder: TempDir,
     pub(crate) store: Store,
@@ -224,6 +228,9 @@ impl Queue {
     /// Checks the invariants: the counts are right, every change of state is one event and an allowed move, and every
     /// message has as many attempts as it says.
     pub(crate) fn check(&self) {
+        let waiting = self.lines("SELECT reason, n FROM waiting_reasons WHERE n <> 0 ORDER BY 1");
+        let counted = self.lines(WAITING_BY_REASON);
+        assert_eq!(waiting, counted, "waiting_reasons");
         let counted = self.lines("SELECT account_id, state, n FROM counts WHERE n <> 0 ORDER BY 1, 2");
         let real = self.lines("SELECT account_id, state, count(*) FROM messages GROUP BY 1, 2 ORDER BY 1, 2");
         assert_eq!(counted, real, "the counts are not the rows");

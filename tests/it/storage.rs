@@ -157,7 +157,7 @@ async fn a_log_that_a_reader_keeps_long_is_told_of_and_cut_when_the_reader_has_g
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
     let queue = async || daemon.get("/v1/status").await.1["queue"].clone();
-    let warned = async || daemon.get("/v1/status").await.1["warnings"].to_string();
+    let warned = async || daemon.get("/v1/status").await.1["notices"].to_string();
     let reader = rusqlite::Connection::open(env.database()).expect("the database");
     reader.execute_batch("BEGIN; SELECT count(*) FROM messages").expect("a snapshot");
     let writer = rusqlite::Connection::open(env.database()).expect("the database");

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 13] = [
+const TASKS: [&str; 15] = [
     "writer",
     "checkpointer",
     "reader",
@@ -25,12 +25,16 @@ const TASKS: [&str; 13] = [
     "webhook secrets",
     "webhook interpreter",
     "housekeeping",
+    "metrics upkeep",
+    "metrics listener",
 ];
 
 /// An environment whose daemon has every task.
 async fn with_every_task() -> TestEnv {
     let env = TestEnv::new().await;
-    env.set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0").set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1")
+    env.set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0")
+        .set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1")
+        .set("OUTBOXD_METRICS_LISTEN", "127.0.0.1:0")
 }
 
 fn message(chat: &str, text: &str) -> String {

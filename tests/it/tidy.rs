@@ -16,16 +16,17 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("policy", &["domain"]),
     ("clock", &[]),
     ("tasks", &[]),
-    ("store", &["domain", "clock", "tasks"]),
+    ("metrics", &[]),
+    ("store", &["domain", "clock", "tasks", "metrics"]),
     ("provider", &["domain", "clock"]),
     ("sandbox", &["clock"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
-    ("engine", &["policy", "domain", "store", "provider", "clock", "tasks"]),
+    ("engine", &["policy", "domain", "store", "provider", "clock", "tasks", "metrics"]),
     ("types", &["domain"]),
     ("import", &["types", "domain"]),
     ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
-    ("http", &["types", "engine", "inbound", "store", "domain", "tasks"]),
+    ("http", &["types", "engine", "inbound", "store", "domain", "tasks", "metrics"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",
@@ -42,6 +43,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "tasks",
             "clock",
             "domain",
+            "metrics",
         ],
     ),
     ("cli", &["types", "app", "import", "config", "telemetry", "clock"]),
@@ -75,7 +77,7 @@ const VERBS: &[&str] = &[
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
     "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
     "suppress", "campaign", "import", "export", "edit", "move", "priority", "hold", "release", "retry",
-    "person", "erase", "webhook",
+    "person", "erase", "webhook", "doctor", "notices",
 ];
 
 const MAX_LINES: usize = 400;

@@ -13,7 +13,7 @@ mod permits;
 mod pump;
 mod rates;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -26,7 +26,7 @@ use tokio::sync::{Notify, oneshot};
 use self::breaker::{Breaker, Ended, Tally};
 use self::permits::{Asked, Permits};
 use self::rates::Rates;
-use super::Wakeups;
+use super::{EngineHandle, Wakeups};
 use crate::clock::{self, Clock, Dice};
 use crate::domain::message::AccountId;
 use crate::domain::observed::Unread;
@@ -242,6 +242,14 @@ impl ApiGuard {
     /// nothing is working.
     pub(super) fn waiting_tasks(&self) -> (usize, usize) {
         (self.waiting_tasks.load(Ordering::Relaxed), self.waiting_reconciles.load(Ordering::Relaxed))
+    }
+}
+
+impl EngineHandle {
+    /// Returns how many requests wait for a permit.
+    pub fn permits_waiting(&self) -> usize {
+        let state = self.shared.api.state();
+        state.permits.queues.iter().map(BTreeMap::len).sum::<usize>() + state.permits.resting.len()
     }
 }
 

@@ -31,7 +31,7 @@ const TWO: NonZeroU32 = NonZeroU32::new(2).expect("2 is not zero");
 /// The effective time of the request, and a number that makes it unique.
 type Key = (Duration, u64);
 
-struct Waiter {
+pub(super) struct Waiter {
     account: AccountId,
     kind: Kind,
     /// Whether it has the permit of its own account.
@@ -60,9 +60,9 @@ enum Place {
 
 pub(super) struct Permits {
     pub(super) rates: Rates,
-    queues: [BTreeMap<Key, Waiter>; QUEUES],
+    pub(super) queues: [BTreeMap<Key, Waiter>; QUEUES],
     /// Waiters whose account has no permit of its own before this time.
-    resting: BTreeMap<Key, (usize, Key, Waiter)>,
+    pub(super) resting: BTreeMap<Key, (usize, Key, Waiter)>,
     turns: HashMap<AccountId, Turn>,
     ready: BTreeSet<(Duration, AccountId)>,
     /// When the typing that is shown ends, for each account.

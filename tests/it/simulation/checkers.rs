@@ -11,6 +11,7 @@ use rusqlite::Connection;
 use super::carrier::Left;
 use super::life::Universe;
 use super::sequences::{AskedStep, StopNote};
+use crate::queue::WAITING_BY_REASON;
 
 /// A pause that was requested and acknowledged.
 #[derive(Debug, Clone)]
@@ -189,6 +190,10 @@ impl<'a> Evidence<'a> {
              (SELECT account_id, state, n FROM counts WHERE n <> 0 \
               EXCEPT SELECT account_id, state, count(*) FROM messages GROUP BY 1, 2)",
         ));
+        wrong.extend(self.lines(&format!(
+            "SELECT 'waiting_reasons is not the rows: ' || reason FROM (SELECT reason, n FROM waiting_reasons WHERE n <> 0 \
+              EXCEPT SELECT * FROM ({WAITING_BY_REASON}))"
+        )));
         wrong
     }
 

@@ -1,0 +1,68 @@
+//! Checks of the machine: time zones and limits.
+
+use std::path::Path;
+
+use jiff::tz::TimeZone;
+
+use super::Finding;
+
+/// The folder of the time zones.
+const ZONES: &str = "/usr/share/zoneinfo";
+/// Fewer open files are too few for clients, webhooks and 1,000 calls at once.
+const OPEN_FILES: u64 = 4096;
+/// A daemon needs one instance and a few watches; other programs of the user need the rest.
+const INSTANCES: u64 = 16;
+const WATCHES: u64 = 1024;
+
+pub(super) fn examine() -> Vec<Finding> {
+    vec![zones(), files(), inotify(), versions()]
+}
+
+fn zones() -> Finding {
+    let own = TimeZone::system();
+    let own = own.iana_name().unwrap_or("unknown");
+    match Path::new(ZONES).join("Europe/Berlin").exists() {
+        true => Finding::ok("time zones", format!("read from {ZONES}; this machine's zone is {own}")),
+        false => Finding::warn(
+            "time zones",
+            format!("{ZONES} is missing, so the zones of this build are used; this machine's zone is {own}"),
+            "install the package tzdata, so that changes of law arrive without an update of outboxd",
+        ),
+    }
+}
+
+fn files() -> Finding {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find(|line| line.starts_with("Max open files"));
+    let soft = line.and_then(|line| line["Max open files".len()..].split_whitespace().next());
+    match soft.map(|soft| soft.parse::<u64>().unwrap_or(u64::MAX)) {
+        None => Finding::warn("open files", "the limit cannot be read", "check it: ulimit -n"),
+        Some(soft) if soft < OPEN_FILES => {
+            let to_do = format!("raise it: `ulimit -n {OPEN_FILES}`, or LimitNOFILE in the unit");
+            Finding::warn("open files", format!("this user may open {soft}"), to_do)
+        }
+        Some(soft) => Finding::ok("open files", format!("this user may open {soft}")),
+    }
+}
+
+fn inotify() -> Finding {
+    let limit = |name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/sys/fs/inotify/{name}")).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let (instances, watches) = (limit("max_user_instances"), limit("max_user_watches"));
+    let (Some(instances), Some(watches)) = (instances, watches) else {
+        return Finding::warn("inotify", "the limits cannot be read", "check that /proc is mounted");
+    };
+    let what = format!("{instances} instances and {watches} watches for each user");
+    if instances < INSTANCES || watches < WATCHES {
+        let to_do = "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches with sysctl";
+        return Finding::warn("inotify", what, to_do);
+    }
+    Finding::ok("inotify", what)
+}
+
+fn versions() -> Finding {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    Finding::ok("versions", format!("outboxd {}, Linux {}", env!("CARGO_PKG_VERSION"), kernel.trim()))
+}

@@ -1,0 +1,86 @@
+//! `outboxd doctor`: checks everything around a daemon that can be wrong, with or without a running one.
+//!
+//! Every check reads only, except that one small file is written and removed to measure the disk. The checks of the
+//! running daemon (`cli/doctor.rs`) come after these.
+
+mod api;
+mod host;
+mod queue;
+
+use crate::config::Loaded;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Health {
+    /// Nothing to do.
+    Ok,
+    /// It works, and a person should look.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+impl Health {
+    /// Returns the word that is shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// The result of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was checked.
+    pub check: &'static str,
+    /// How it ended.
+    pub health: Health,
+    /// What was found.
+    pub what: String,
+    /// What to do; empty if nothing.
+    pub to_do: String,
+}
+
+impl Finding {
+    /// Returns a finding without anything to do.
+    pub fn ok(check: &'static str, what: impl Into<String>) -> Self {
+        Self { check, health: Health::Ok, what: what.into(), to_do: String::new() }
+    }
+
+    /// Returns a finding that a person should look at.
+    pub fn warn(check: &'static str, what: impl Into<String>, to_do: impl Into<String>) -> Self {
+        Self { check, health: Health::Warn, what: what.into(), to_do: to_do.into() }
+    }
+
+    /// Returns a finding of something that does not work.
+    pub fn fail(check: &'static str, what: impl Into<String>, to_do: impl Into<String>) -> Self {
+        Self { check, health: Health::Fail, what: what.into(), to_do: to_do.into() }
+    }
+}
+
+/// Checks what the configuration describes. A daemon need not run.
+pub async fn examine(loaded: &Loaded) -> Vec<Finding> {
+    let settings = &loaded.settings;
+    let mut found = configuration(loaded);
+    found.extend(api::examine(settings).await);
+    found.extend(queue::examine(settings, &loaded.secret_files()).await);
+    found.extend(host::examine());
+    found
+}
+
+fn configuration(loaded: &Loaded) -> Vec<Finding> {
+    let file = loaded.sources.file.as_ref();
+    let file = file.map_or("the built-in defaults".to_owned(), |file| file.display().to_string());
+    let mut found = vec![Finding::ok("configuration", format!("read from {file}"))];
+    let warning = |warning: &String| Finding::warn("configuration", warning, "change it, or accept it");
+    found.extend(loaded.warnings().iter().map(warning));
+    match super::check_webhook_secret(&loaded.settings) {
+        Ok(None) => {}
+        Ok(Some(why)) => found.push(Finding::warn("configuration", why, "outboxd webhook register")),
+        Err(error) => found.push(Finding::fail("configuration", error.to_string(), "")),
+    }
+    found
+}

@@ -1,0 +1,135 @@
+//! `outboxd doctor`: one line for each check, and what to do.
+//!
+//! `app` checks what the configuration describes; this file asks the running daemon, if there is one.
+
+use std::os::unix::fs::MetadataExt;
+
+use serde_json::json;
+
+use super::client::Client;
+use super::exit::{Exit, Failure};
+use super::{Globals, Json, render, times};
+use crate::app::doctor::{self, Finding, Health};
+use crate::types::notice::Notices;
+use crate::types::status::Status;
+
+/// Hours without a webhook after which it is worth a test.
+const SILENT_HOURS: i64 = 24;
+
+/// Checks everything and shows what was found.
+pub(super) async fn doctor(globals: &Globals, json: Json) -> Result<Exit, Failure> {
+    let mut found = Vec::new();
+    let socket = match globals.load() {
+        Err(error) => {
+            found.extend(error.to_string().lines().map(|line| {
+                let what = line.trim_start_matches("error: ");
+                Finding::fail("configuration", what, "correct it; `outboxd check` shows the rest")
+            }));
+            globals.socket.clone()
+        }
+        Ok(loaded) => {
+            found.extend(doctor::examine(&loaded).await);
+            let socket = &loaded.settings.api;
+            Some(globals.socket.clone().unwrap_or_else(|| socket.socket.clone()))
+        }
+    };
+    if let Some(socket) = socket {
+        found.extend(daemon(&socket).await);
+    }
+    show(&found, json)
+}
+
+fn show(found: &[Finding], json: Json) -> Result<Exit, Failure> {
+    let worst = found.iter().map(|one| one.health).max().unwrap_or(Health::Ok);
+    let exit = if worst == Health::Fail { Exit::Unwell } else { Exit::Done };
+    if json.json {
+        let row = |one: &Finding| json!({ "check": one.check, "result": one.health.as_str(), "what": one.what, "to_do": one.to_do });
+        let rows: Vec<_> = found.iter().map(row).collect();
+        render::json(&json!({ "result": worst.as_str(), "checks": rows }).to_string())?;
+        return Ok(exit);
+    }
+    let mut shown = String::new();
+    for Finding { check, health, what, to_do } in found {
+        shown += &format!("{:<4}  {check:<15}  {}\n", health.as_str(), render::line(what));
+        if !to_do.is_empty() {
+            shown += &format!("{:23}to do: {}\n", "", render::line(to_do));
+        }
+    }
+    render::print(&shown)?;
+    Ok(exit)
+}
+
+/// Checks the socket, and what the daemon says of itself.
+async fn daemon(socket: &std::path::Path) -> Vec<Finding> {
+    let place = socket.display();
+    let asked = async {
+        let client = Client::new(socket)?;
+        let status: Status = client.get("/v1/status", &[]).await?.read()?;
+        let notices: Notices = client.get("/v1/notices", &[]).await?.read()?;
+        Ok::<_, Failure>((status, notices))
+    };
+    let (status, notices) = match asked.await {
+        Ok(answered) => answered,
+        Err(error) => {
+            let what = error.to_string().trim().trim_start_matches("error: ").replace('\n', " ");
+            return vec![Finding::warn(
+                "daemon",
+                what,
+                "start it: systemctl start outboxd, or outboxd serve",
+            )];
+        }
+    };
+    let mut found = vec![open_to_all(socket)];
+    let ours = env!("CARGO_PKG_VERSION");
+    found.push(match status.version == ours {
+        true => Finding::ok(
+            "daemon",
+            format!("version {ours} runs as process {} and answers on {place}", status.pid),
+        ),
+        false => Finding::warn(
+            "daemon",
+            format!("version {} runs, and this program is version {ours}", status.version),
+            "restart it: systemctl restart outboxd",
+        ),
+    });
+    found.push(webhooks(&status));
+    for notice in notices.data {
+        let (what, to_do) = (notice.text().trim().to_owned(), notice.to_do);
+        found.push(match notice.needs_person {
+            true => Finding::fail("notice", what, to_do),
+            false => Finding::warn("notice", what, to_do),
+        });
+    }
+    found
+}
+
+fn open_to_all(socket: &std::path::Path) -> Finding {
+    let place = socket.display();
+    let mode = std::fs::metadata(socket).map_or(0, |found| found.mode() & 0o777);
+    match mode & 0o007 {
+        0 => Finding::ok("socket", format!("{place} (mode {mode:04o})")),
+        _ => Finding::warn(
+            "socket",
+            format!("every user of this machine can send through {place} (mode {mode:04o})"),
+            "set api.socket_mode to \"0660\" and use a group",
+        ),
+    }
+}
+
+fn webhooks(status: &Status) -> Finding {
+    let Some(webhooks) = &status.webhooks else {
+        return Finding::ok("webhooks", "not received: answers are read before each follow-up instead");
+    };
+    let listen = &webhooks.listen;
+    match webhooks.last_at {
+        Some(at) if status.now.duration_since(*at).as_hours() < SILENT_HOURS => {
+            let ago = times::length(status.now.duration_since(*at));
+            Finding::ok("webhooks", format!("received on {listen}, the newest {ago} ago"))
+        }
+        _ => Finding::warn(
+            "webhooks",
+            format!("received on {listen}; none came since the start or for {SILENT_HOURS} h"),
+            "outboxd webhook test",
+        ),
+    }
+}

@@ -1,0 +1,191 @@
+//! Notices: the one place that decides what a person must know or do. `GET /v1/notices`, `GET /v1/status`, the metrics
+//! and `outboxd notices` show what [`collect`] returns.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::{SignedDuration, Timestamp};
+
+use super::AppState;
+use super::error::ApiError;
+use crate::domain::state::StateName;
+use crate::store::{DownAccount, Totals};
+use crate::types::Time;
+use crate::types::notice::{Notice, Notices};
+
+/// How long after its first start a new queue is reported as new.
+const NEW_FOR: SignedDuration = SignedDuration::from_hours(24);
+
+/// Failed calls in a row after which the network is worth a look.
+const API_FAILURES: u32 = 2;
+
+/// Less free space than this on the disk of the queue is reported: about 600,000 messages.
+const DISK_LOW_BYTES: u64 = 1_000_000_000;
+
+/// What the database says, read once for all who need it.
+pub(super) struct Facts {
+    pub(super) totals: Totals,
+    /// The first accounts that are down.
+    pub(super) down: Vec<DownAccount>,
+}
+
+impl Facts {
+    pub(super) async fn read(state: &AppState) -> Result<Self, ApiError> {
+        Ok(Self { totals: state.store.totals().await?, down: state.store.accounts_down().await? })
+    }
+}
+
+pub(super) async fn notices(State(state): State<Arc<AppState>>) -> Result<Json<Notices>, ApiError> {
+    let facts = Facts::read(&state).await?;
+    Ok(Json(Notices { data: collect(&state, &facts) }))
+}
+
+fn notice(kind: &str, what: impl Into<String>, to_do: impl Into<String>) -> Notice {
+    let (what, to_do) = (what.into(), to_do.into());
+    Notice { kind: kind.to_owned(), needs_person: true, since: None, account_id: None, what, to_do }
+}
+
+impl Notice {
+    fn since(self, at: Option<Timestamp>) -> Self {
+        Self { since: at.map(Time), ..self }
+    }
+}
+
+/// Returns all notices, the most urgent first.
+pub(super) fn collect(state: &AppState, facts: &Facts) -> Vec<Notice> {
+    let mut found: Vec<Notice> = broken(state).into_iter().collect();
+    found.extend(storage(state));
+    found.extend(everything(state, &facts.totals));
+    found.extend(facts.down.iter().map(account_down));
+    found.extend(review(&facts.totals));
+    found.extend(paused(state, &facts.totals));
+    found.extend(machine(state));
+    found
+}
+
+fn broken(state: &AppState) -> Option<Notice> {
+    let n = state.store.metrics().promises_broken();
+    let times = if n == 1 { "once".to_owned() } else { format!("{n} times") };
+    let what = format!("a promise was broken {times} since the start");
+    (n > 0).then(|| {
+        notice("promise_broken", what, "outboxd pause --all, keep the log, then: outboxd audit")
+            .since(Some(state.engine.started_at()))
+    })
+}
+
+/// Returns why the queue cannot be written, if it cannot.
+fn storage(state: &AppState) -> Option<Notice> {
+    if let Some(since) = state.store.blocked_since() {
+        let holder = state.store.blocked_by().unwrap_or_else(|| "another program".to_owned());
+        let what = format!("{holder} keeps the queue locked, so nothing is sent");
+        let to_do = format!("end the transaction of {holder}");
+        return Some(notice("storage_locked", what, to_do).since(Some(since)));
+    }
+    let trouble = state.engine.storage_trouble()?;
+    let what = format!("the queue cannot be written or read ({})", trouble.error);
+    let to_do = "see to its disk; sending resumes when it works again";
+    Some(notice("storage", what, to_do).since(Some(trouble.since)))
+}
+
+/// Returns what keeps every account from sending.
+fn everything(state: &AppState, totals: &Totals) -> Vec<Notice> {
+    let daemon = &totals.daemon;
+    let restored = daemon.restored.as_ref().map(|restored| {
+        let what = format!("the queue is held as a restored copy ({})", restored.why);
+        let to_do = "cancel what was sent since, then: outboxd resume --all --restored";
+        notice("restored", what, to_do).since(Some(restored.since))
+    });
+    let key = daemon.key_refused.as_ref().map(|key| {
+        let what = format!("Unipile refuses the API key or the subscription ({})", key.problem);
+        notice("key_refused", what, "fix it, then: outboxd resume --all").since(Some(key.since))
+    });
+    let health = state.engine.api_health();
+    let api = (health.failures > 0).then(|| {
+        let failures = if health.failures == 1 { "failure" } else { "failures in a row" };
+        let what = format!("the Unipile API cannot be reached ({} {failures})", health.failures);
+        let to_do = "check the network and unipile.base_url: outboxd doctor";
+        let needs_person = health.failures > API_FAILURES;
+        Notice { needs_person, ..notice("api_unreachable", what, to_do) }
+    });
+    [restored, key, api].into_iter().flatten().collect()
+}
+
+fn account_down(account: &DownAccount) -> Notice {
+    let DownAccount { id, down } = account;
+    let what = format!("{id} cannot send, it is {} ({})", down.cause.as_str(), down.problem);
+    let to_do = format!("fix {id} at Unipile, then: outboxd resume {id}");
+    let found = notice("account_down", what, to_do).since(Some(down.since));
+    Notice { account_id: Some(id.clone()), ..found }
+}
+
+fn review(totals: &Totals) -> Option<Notice> {
+    let n = totals.counts.of(StateName::Review);
+    let messages = if n == 1 { "message waits" } else { "messages wait" };
+    (n > 0).then(|| notice("review", format!("{n} {messages} for a person"), "outboxd review"))
+}
+
+fn paused(state: &AppState, totals: &Totals) -> Option<Notice> {
+    let now = state.engine.now();
+    let pause = totals.daemon.pause.as_ref().filter(|pause| pause.holds(now))?;
+    let note = pause.note.as_ref().filter(|note| !note.is_empty());
+    let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
+    let until = pause.until.map(|at| format!(" until {}", crate::domain::time_text(at))).unwrap_or_default();
+    let what = format!("all sending is paused{until}{note}");
+    let needs_person = pause.until.is_none();
+    let found = notice("paused", what, "outboxd resume --all").since(Some(pause.since));
+    Some(Notice { needs_person, ..found })
+}
+
+/// Returns what is wrong around the daemon: webhooks, disk, log.
+fn machine(state: &AppState) -> Vec<Notice> {
+    let now = state.engine.now();
+    let mut found = Vec::new();
+    if let Some(why) = state.webhooks.as_ref().and_then(|webhooks| webhooks.tally().warning(now)) {
+        found.push(notice("webhooks_refused", why, "outboxd webhook list, then: outboxd webhook test"));
+    }
+    if let Some(free) = state.store.disk().1.filter(|free| *free < DISK_LOW_BYTES) {
+        let what = format!("the disk of the queue has {} MB left", free / 1_000_000);
+        found.push(notice("disk_low", what, "make room on it"));
+    }
+    let log = state.store.write_ahead_log();
+    if log.is_long() {
+        let holder = log.blocked_by.as_deref().unwrap_or("another program");
+        let (path, size) = (log.path.display(), log.bytes >> 20);
+        let what = format!("{path} has grown to {size} MB because {holder} keeps a read transaction open");
+        found.push(notice("wal_long", what, "end that transaction or program, and the log shrinks again"));
+    }
+    let dropped = (state.dropped_log_lines)();
+    if dropped > 0 {
+        let lines = if dropped == 1 { "line was" } else { "lines were" };
+        let what = format!("{dropped} log {lines} dropped since the start");
+        let to_do = "look at what reads the log, which is too slow, or at its disk, which may be full";
+        found.push(Notice { needs_person: false, ..notice("log_lines_dropped", what, to_do) });
+    }
+    if state.store.is_new() && now.duration_since(state.engine.started_at()) < NEW_FOR {
+        let what = format!("this queue is new: there was none at {}", state.store.path().display());
+        let to_do = "if there should be one, stop, correct store.path and start again";
+        found.push(Notice { needs_person: false, ..notice("queue_new", what, to_do) });
+    }
+    found
+}
+
+/// Returns the one thing to do next.
+pub(super) fn next_step(notices: &[Notice]) -> Option<String> {
+    let first =
+        notices.iter().find(|notice| notice.needs_person && BEFORE_SENDING.contains(&&*notice.kind))?;
+    Some(format!("{}: {}", first.what, first.to_do))
+}
+
+/// The kinds that keep messages from being sent.
+const BEFORE_SENDING: [&str; 9] = [
+    "promise_broken",
+    "storage_locked",
+    "storage",
+    "restored",
+    "key_refused",
+    "api_unreachable",
+    "account_down",
+    "review",
+    "paused",
+];

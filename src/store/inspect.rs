@@ -1,0 +1,77 @@
+//! Looks at a queue from outside, for `outboxd doctor`: it only reads, while a daemon runs or without one.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection};
+
+use super::place::{self, Content};
+use super::{StoreError, filesystem, lock, sqlite};
+
+/// What is at `store.path`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// The real path of the file.
+    pub path: PathBuf,
+    /// Whether a queue is there.
+    pub exists: bool,
+    /// Size of the file in bytes.
+    pub bytes: u64,
+    /// Size of the write-ahead log in bytes.
+    pub wal_bytes: u64,
+    /// Free bytes on its disk.
+    pub free_bytes: Option<u64>,
+    /// The process id of the daemon that holds the lock; "unknown" if the lock file does not say.
+    pub held_by: Option<String>,
+    /// Warnings about the place.
+    pub warnings: Vec<String>,
+}
+
+impl Inspection {
+    /// Looks at `path` without opening the database.
+    ///
+    /// # Errors
+    /// Returns an error if something that is not a queue is there, or if it cannot be read.
+    pub fn of(path: &Path) -> Result<Self, StoreError> {
+        let path = place::resolve(path)?;
+        let exists = matches!(place::look(&path)?, Some(Content::Queue(_)));
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Ok(Self {
+            exists,
+            bytes: length(&path),
+            wal_bytes: length(&sqlite::wal_path(&path)),
+            free_bytes: filesystem::free_bytes(folder),
+            held_by: held_by(&path),
+            warnings: if exists { filesystem::warnings(&path) } else { Vec::new() },
+            path,
+        })
+    }
+
+    /// Runs SQLite's `quick_check`, which reads the whole file; returns the first problem that it finds.
+    ///
+    /// # Errors
+    /// Returns an error if the database cannot be read.
+    pub async fn quick_check(&self) -> Result<Option<String>, StoreError> {
+        // Without a log nothing writes, and SQLite would leave an empty log behind.
+        let is_at_rest = self.held_by.is_none() && self.wal_bytes == 0;
+        let options = SqliteConnectOptions::new().filename(&self.path).read_only(true).immutable(is_at_rest);
+        let mut connection = options.disable_statement_logging().connect().await?;
+        let found: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok((found != "ok").then_some(found))
+    }
+}
+
+/// Returns the process that holds the lock file of the queue.
+fn held_by(path: &Path) -> Option<String> {
+    let lock = File::open(lock::lock_path(path)).ok()?;
+    match lock.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(lock::lock_path(path)).unwrap_or_default();
+            Some(pid.split_whitespace().next().unwrap_or("unknown").to_owned())
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}

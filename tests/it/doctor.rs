@@ -1,0 +1,149 @@
+//! `outboxd doctor`: a good environment, and one bad case after the other, with the real binary.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use crate::daemon::TestEnv;
+
+/// Runs `doctor --json`; returns the exit code and the checks.
+fn doctor(env: &TestEnv) -> (i32, Vec<Value>) {
+    let output = env.outboxd(&["doctor", "--json"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let answer: Value = serde_json::from_str(&said)
+        .unwrap_or_else(|error| panic!("{error}: {said} {}", String::from_utf8_lossy(&output.stderr)));
+    (output.status.code().unwrap(), answer["checks"].as_array().unwrap().clone())
+}
+
+/// Returns the results of `check`: the word, what was found, and what to do.
+fn of(checks: &[Value], check: &str) -> Vec<(String, String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let found = checks.iter().filter(|one| one["check"] == check);
+    found.map(|one| (text(&one["result"]), text(&one["what"]), text(&one["to_do"]))).collect()
+}
+
+fn assert_one(env: &TestEnv, check: &str, result: &str, what: &str, to_do: &str) {
+    let (code, checks) = doctor(env);
+    let found = of(&checks, check);
+    let hit = found.iter().any(|(r, w, t)| r == result && w.contains(what) && t.contains(to_do));
+    assert!(hit, "{check} {result} {what:?} {to_do:?} is not in {checks:#?}");
+    assert_eq!(code, if checks.iter().any(|one| one["result"] == "fail") { 9 } else { 0 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_environment_has_nothing_that_fails_with_and_without_a_daemon() {
+    let env = TestEnv::new().await;
+    let daemon = env.serve().await;
+    let (code, checks) = doctor(&env);
+    let failed: Vec<_> = checks.iter().filter(|one| one["result"] == "fail").collect();
+    // A full disk of the machine that runs the tests is a notice.
+    let failed: Vec<_> =
+        failed.iter().filter(|one| !one["what"].as_str().unwrap().starts_with("disk_low")).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    assert!(code == 0 || code == 9);
+    for check in [
+        "configuration",
+        "proxy",
+        "key",
+        "clock",
+        "database",
+        "lock",
+        "write-ahead log",
+        "permissions",
+        "disk",
+        "time zones",
+        "open files",
+        "inotify",
+        "versions",
+        "socket",
+        "daemon",
+        "webhooks",
+    ] {
+        assert!(!of(&checks, check).is_empty(), "{check} is missing in {checks:#?}");
+    }
+    for check in ["key", "clock", "database", "permissions", "daemon", "socket"] {
+        assert_eq!(of(&checks, check)[0].0, "ok", "{:?}", of(&checks, check));
+    }
+    assert!(of(&checks, "lock")[0].1.contains(&daemon.pid().to_string()));
+    for one in checks.iter().filter(|one| one["result"] != "ok") {
+        assert_ne!(one["to_do"], "", "{one}");
+    }
+    daemon.stop().await;
+
+    let before: Vec<_> =
+        std::fs::read_dir(env.path(".")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_one(&env, "lock", "ok", "free", "");
+    assert_one(&env, "database", "ok", "quick_check", "");
+    assert_one(&env, "daemon", "warn", "", "start it");
+    let after: Vec<_> =
+        std::fs::read_dir(env.path(".")).unwrap().map(|file| file.unwrap().file_name()).collect();
+    assert_eq!(before, after, "it leaves nothing behind");
+    let text = env.outboxd(&["doctor"]).output().unwrap();
+    let text = String::from_utf8_lossy(&text.stdout).into_owned();
+    assert!(text.lines().any(|line| line.starts_with("ok    key")), "{text}");
+    assert!(!text.contains("sandbox-key"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bad_case_is_told_with_what_to_do() {
+    let env = TestEnv::new().await;
+    assert_one(&env, "database", "warn", "there is no queue", "store.path");
+    assert_one(
+        &env.set("OUTBOXD_UNIPILE_BASE_URL", "http://127.0.0.1:1"),
+        "key",
+        "fail",
+        "cannot be reached",
+        "network",
+    );
+    let env = TestEnv::new().await;
+    assert_one(
+        &env.set("OUTBOXD_UNIPILE_API_KEY", "wrong"),
+        "key",
+        "fail",
+        "refuses it",
+        "outboxd resume --all",
+    );
+    let env = TestEnv::new().await.set("OUTBOXD_LIMITS_TEXT_CHARS", "many");
+    assert_one(&env, "configuration", "fail", "limits.text_chars", "outboxd check");
+    let env = TestEnv::new()
+        .await
+        .set("OUTBOXD_UNIPILE_BASE_URL", "https://api.unipile.com")
+        .set("HTTPS_PROXY", "ftp://x");
+    assert_one(&env, "proxy", "fail", "HTTPS_PROXY", "variable");
+
+    let env = TestEnv::new().await;
+    env.serve().await.stop().await;
+    std::fs::set_permissions(env.database(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert_one(&env, "permissions", "warn", "mode 0644", "chmod 0640");
+    // A page in the middle of the file is overwritten.
+    let mut bytes = std::fs::read(env.database()).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4096].fill(0xab);
+    std::fs::write(env.database(), bytes).unwrap();
+    assert_one(&env, "database", "fail", "", "restore a backup");
+    std::fs::write(env.database(), "a shopping list").unwrap();
+    assert_one(&env, "database", "fail", "", "store.path");
+
+    let env = TestEnv::new().await;
+    let key = env.path("key");
+    std::fs::write(&key, "sandbox-key").unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let env =
+        env.set("OUTBOXD_UNIPILE_API_KEY", "").set("OUTBOXD_UNIPILE_API_KEY_FILE", key.to_str().unwrap());
+    assert_one(&env, "permissions", "warn", "mode 0644", "chmod 0600");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_daemon_says_of_itself_is_shown() {
+    let env = TestEnv::new()
+        .await
+        .set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0")
+        .set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1");
+    let daemon = env.serve().await;
+    assert_one(&env, "webhooks", "warn", "none came", "outboxd webhook test");
+    daemon.post("/v1/pause", &json!({ "note": "lunch" }).to_string()).await;
+    assert_one(&env, "notice", "fail", "paused: all sending is paused (lunch)", "outboxd resume --all");
+    std::fs::set_permissions(env.socket(), std::fs::Permissions::from_mode(0o666)).unwrap();
+    assert_one(&env, "socket", "warn", "every user", "api.socket_mode");
+}

@@ -1,0 +1,79 @@
+//! Notices: one place says what a person must know or do, and every door shows it.
+#![allow(clippy::unwrap_used, reason = "a test may")]
+
+use outboxd::metrics::table::{NOTICES, PROMISES_BROKEN};
+use outboxd::sandbox::{Fault, FaultKind};
+use outboxd::types::notice::KINDS;
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, TestEnv, eventually, run};
+
+async fn kinds(daemon: &Daemon) -> Vec<String> {
+    let (status, answer) = daemon.get("/v1/notices").await;
+    assert_eq!(status, 200, "{answer}");
+    let data = answer["data"].as_array().unwrap().iter();
+    data.map(|notice| notice["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn the_document_and_the_metric_have_every_kind() {
+    assert_eq!(NOTICES.labels[0].values, KINDS);
+    let text = include_str!("../../docs/http.md");
+    let section = text.split("## `GET /v1/notices`").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let rows: Vec<&str> = rows.filter(|word| *word != "kind").collect();
+    assert_eq!(rows, KINDS);
+    assert_eq!(PROMISES_BROKEN.labels[0].name, "promise");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notices_are_the_same_behind_every_door_and_end_when_a_person_acts() {
+    let env = TestEnv::new().await.hasty().reconciling("");
+    let daemon = env.serve().await;
+    // A disk with little room adds a notice of its own.
+    let without = |found: Vec<String>| -> Vec<String> {
+        found.into_iter().filter(|kind| !["queue_new", "disk_low"].contains(&kind.as_str())).collect()
+    };
+    assert_eq!(without(kinds(&daemon).await), Vec::<String>::new());
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: true }));
+    let message = json!({ "account_id": "acc_1", "chat_id": "c1", "text": "x" });
+    let id = daemon.enqueue(&message.to_string()).await;
+    daemon.becomes(&id, "review").await;
+    env.sandbox.fault(Fault::restricted());
+    let message = json!({ "account_id": "acc_2", "chat_id": "c2", "text": "x" });
+    daemon.enqueue(&message.to_string()).await;
+    assert!(eventually(async || kinds(&daemon).await.contains(&"account_down".to_owned())).await);
+    daemon.post("/v1/pause", r#"{"note": "lunch"}"#).await;
+    assert_eq!(without(kinds(&daemon).await), ["account_down", "review", "paused"]);
+
+    let (_, answer) = daemon.get("/v1/notices").await;
+    let down = &answer["data"][0];
+    assert_eq!((&down["account_id"], &down["needs_person"]), (&json!("acc_2"), &json!(true)), "{down}");
+    assert!(down["to_do"].as_str().unwrap().contains("outboxd resume acc_2") && down["since"] != Value::Null);
+    let (_, status) = daemon.get("/v1/status").await;
+    assert_eq!(status["notices"], answer["data"]);
+    let (ok, said) = run(env.outboxd(&["notices"]), "");
+    assert!(ok && said.starts_with("account_down: acc_2 cannot send, it is restricted ("), "{said}");
+    assert!(
+        said.contains("paused: all sending is paused (lunch), since ")
+            && said.contains("  to do: outboxd review"),
+        "{said}"
+    );
+    let (_, shown) = run(env.outboxd(&["status"]), "");
+    assert!(shown.starts_with("notice: account_down: acc_2 cannot send"), "{shown}");
+    let (_, metrics) = daemon.get("/metrics").await;
+    let metrics = metrics.as_str().unwrap();
+    assert!(
+        metrics.contains("outboxd_notices{kind=\"review\"} 1")
+            && metrics.contains("outboxd_notices{kind=\"storage\"} 0")
+    );
+
+    daemon.post("/v1/resume", "").await;
+    daemon.post("/v1/accounts/acc_2/resume", "").await;
+    daemon.post(&format!("/v1/messages/{id}/review"), r#"{"decision": "drop"}"#).await;
+    assert!(
+        eventually(async || without(kinds(&daemon).await).is_empty()).await,
+        "{:?}",
+        kinds(&daemon).await
+    );
+}
