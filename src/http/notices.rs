@@ -28,16 +28,26 @@ pub(super) struct Facts {
     pub(super) totals: Totals,
     /// The first accounts that are down.
     pub(super) down: Vec<DownAccount>,
+    /// Why a row could not be written just now, if that was tried.
+    unwritable: Option<String>,
 }
 
 impl Facts {
     pub(super) async fn read(state: &AppState) -> Result<Self, ApiError> {
-        Ok(Self { totals: state.store.totals().await?, down: state.store.accounts_down().await? })
+        let (totals, down) = (state.store.totals().await?, state.store.accounts_down().await?);
+        Ok(Self { totals, down, unwritable: None })
+    }
+
+    /// Reads the same, and tries to write a row: without messages to send, nothing else notices a full disk.
+    pub(super) async fn read_and_try(state: &AppState) -> Result<Self, ApiError> {
+        let written = state.store.test_write(state.engine.now()).await;
+        let unwritable = written.err().map(|error| error.chain());
+        Ok(Self { unwritable, ..Self::read(state).await? })
     }
 }
 
 pub(super) async fn notices(State(state): State<Arc<AppState>>) -> Result<Json<Notices>, ApiError> {
-    let facts = Facts::read(&state).await?;
+    let facts = Facts::read_and_try(&state).await?;
     Ok(Json(Notices { data: collect(&state, &facts) }))
 }
 
@@ -55,7 +65,7 @@ impl Notice {
 /// Returns all notices, the most urgent first.
 pub(super) fn collect(state: &AppState, facts: &Facts) -> Vec<Notice> {
     let mut found: Vec<Notice> = broken(state).into_iter().collect();
-    found.extend(storage(state));
+    found.extend(storage(state, facts));
     found.extend(everything(state, &facts.totals));
     found.extend(facts.down.iter().map(account_down));
     found.extend(review(&facts.totals));
@@ -75,17 +85,19 @@ fn broken(state: &AppState) -> Option<Notice> {
 }
 
 /// Returns why the queue cannot be written, if it cannot.
-fn storage(state: &AppState) -> Option<Notice> {
+fn storage(state: &AppState, facts: &Facts) -> Option<Notice> {
     if let Some(since) = state.store.blocked_since() {
         let holder = state.store.blocked_by().unwrap_or_else(|| "another program".to_owned());
         let what = format!("{holder} keeps the queue locked, so nothing is sent");
         let to_do = format!("end the transaction of {holder}");
         return Some(notice("storage_locked", what, to_do).since(Some(since)));
     }
-    let trouble = state.engine.storage_trouble()?;
-    let what = format!("the queue cannot be written or read ({})", trouble.error);
+    let trouble = state.engine.storage_trouble();
+    let since = trouble.as_ref().map(|trouble| trouble.since);
+    let error = trouble.map(|trouble| trouble.error).or_else(|| facts.unwritable.clone())?;
+    let what = format!("the queue cannot be written or read ({error})");
     let to_do = "see to its disk; sending resumes when it works again";
-    Some(notice("storage", what, to_do).since(Some(trouble.since)))
+    Some(notice("storage", what, to_do).since(since))
 }
 
 /// Returns what keeps every account from sending.

@@ -15,7 +15,7 @@ use crate::types::Time;
 use crate::types::status::{Api, Producer, Queue, Recovered, Status, Trouble};
 
 pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Status>, ApiError> {
-    let facts = Facts::read(&state).await?;
+    let facts = Facts::read_and_try(&state).await?;
     let notices = notices::collect(&state, &facts);
     let totals = facts.totals;
     let now = state.engine.now();

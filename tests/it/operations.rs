@@ -214,7 +214,7 @@ async fn a_program_that_keeps_the_queue_locked_is_named() {
     assert!(status["next_step"].as_str().is_some_and(|step| step.contains(&me)), "{status}");
     assert!(env.log().contains(&me), "{}", env.log());
     let (ok, said) = run(env.outboxd(&["status"]), "");
-    assert!(!ok && said.contains(&format!("{me} (")) && said.contains("has kept the queue locked"), "{said}");
+    assert!(!ok && said.contains(&format!("{me} (")) && said.contains("keeps the queue locked"), "{said}");
     producer.execute_batch("ROLLBACK").expect("let go");
     let second = daemon.enqueue(&body("acc_1", 3)).await;
     daemon.becomes(&second, "sent").await;
