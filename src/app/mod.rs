@@ -172,6 +172,13 @@ async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store
     Ok(store)
 }
 
+/// Returns the seed of the gaps and delays, and logs it.
+fn seed(settings: &Settings) -> u64 {
+    let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
+    tracing::info!(seed, "gaps and delays are drawn from this seed");
+    seed
+}
+
 /// Serves the socket until the engine stops.
 fn spawn_http(tasks: &Tasks, socket: Socket, state: Arc<AppState>, engine: EngineHandle) -> JoinHandle<()> {
     let serving = socket.serve(http::router(state), async move { engine.stopping().await });
@@ -231,8 +238,6 @@ impl Application {
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
         let metrics_listener = MetricsListener::bind(settings.metrics_listen).await?;
         let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
-        let seed = settings.engine.seed.unwrap_or_else(ambient_seed);
-        tracing::info!(seed, "gaps and delays are drawn from this seed");
         let policies = limits::in_force(&store, settings, clock.now()).await?;
         let parts = EngineParts {
             store: store.clone(),
@@ -243,7 +248,7 @@ impl Application {
             snapshot_age: settings.accounts.refresh,
             poll: settings.poll,
             stale_after: settings.engine.stale_after,
-            seed,
+            seed: seed(settings),
         };
         let commits = store.watch().await.context("cannot watch the queue")?;
         let commands = store.watch_commands().await.context("cannot watch the queue")?;

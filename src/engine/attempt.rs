@@ -45,8 +45,8 @@ pub(super) async fn attempt(
     let DecisionInput { now, policy, .. } = *input;
     // Without a permit, the guard keeps the account's place and wakes it.
     let Some(permit) = shared.api.ask(&run.id, Kind::Send) else { return Ok(Wake::Idle) };
-    let Plan { pause, warms_up_again } = plan(input, &mut run.gap_dice);
-    let (gap, number) = (pause.gap, candidate.attempts + 1);
+    let plan = plan(input, &mut run.gap_dice);
+    let (gap, number) = (plan.pause.gap, candidate.attempts + 1);
     let call = prepare(shared, run, &candidate, policy);
     let intent = Intent {
         seq: candidate.seq,
@@ -60,14 +60,7 @@ pub(super) async fn attempt(
         fingerprint: call.fingerprint(),
         chat_id: call.target.chat_id().cloned(),
         edits: candidate.edits,
-        limits: IntentLimits {
-            kind: input.message.kind,
-            break_left: pause.break_left,
-            on_break: pause.on_break,
-            warms_up_again,
-            turn: share.map(|share| turn_of(&candidate, share, policy)),
-            closes_at: closes_at(input.hours),
-        },
+        limits: limits_of(&candidate, input, share, &plan),
     };
     shared.live.release(&run.id);
     run.preflight.forget();
@@ -85,10 +78,8 @@ pub(super) async fn attempt(
         return Ok(Wake::At(after(now, Duration::from_millis(50))));
     }
     paced(shared, &run.id, gap);
-    let due = now.duration_since(candidate.retry_at.map_or(candidate.due_at, |at| at.max(candidate.due_at)));
-    let due = Duration::try_from(due).unwrap_or_default();
     let began = shared.clock.monotonic();
-    let pace = run.calls.begins(began, gap, due, policy);
+    let pace = run.calls.begins(began, gap, due_for(&candidate, now), policy);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
         let (reply, blame) = match permit.begin_send() {
@@ -108,6 +99,29 @@ pub(super) async fn attempt(
     .instrument(span)
     .await;
     Ok(Wake::Now)
+}
+
+/// Returns what the limits remember of the call.
+fn limits_of(
+    candidate: &Candidate,
+    input: &DecisionInput<'_>,
+    share: Option<Share>,
+    plan: &Plan,
+) -> IntentLimits {
+    IntentLimits {
+        kind: input.message.kind,
+        break_left: plan.pause.break_left,
+        on_break: plan.pause.on_break,
+        warms_up_again: plan.warms_up_again,
+        turn: share.map(|share| turn_of(candidate, share, input.policy)),
+        closes_at: closes_at(input.hours),
+    }
+}
+
+/// Returns how long `candidate` has been due.
+fn due_for(candidate: &Candidate, now: jiff::Timestamp) -> Duration {
+    let due_at = candidate.retry_at.map_or(candidate.due_at, |at| at.max(candidate.due_at));
+    Duration::try_from(now.duration_since(due_at)).unwrap_or_default()
 }
 
 /// Returns when the account's hours close, if they are open and do.
