@@ -421,6 +421,7 @@ CREATE TABLE stops (
   actor      TEXT NOT NULL DEFAULT 'sql',      -- 'operator', or what made the daemon write it
   note       TEXT,
   at         TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+  lifted_at  TEXT,                             -- the daemon sets it before its DELETE; 'erased': the event would name the person
   UNIQUE (scope, key, account_id, reason),
   CHECK (reason <> 'suppressed' OR until IS NULL)
 ) STRICT;
@@ -550,8 +551,9 @@ BEGIN
   SELECT DISTINCT NEW.seq, json_extract(value, '$.sha256') FROM json_each(NEW.attachments) WHERE json_extract(value, '$.sha256') IS NOT NULL;
 END;
 
--- Every event, in order. The newest row is never deleted, so `seq` only grows; AUTOINCREMENT would guarantee the
--- same, at the cost of one more page in every commit.
+-- Every event, in order (docs/events.md). The newest row is never deleted, so `seq` only grows; AUTOINCREMENT would
+-- guarantee the same, at the cost of one more page in every commit. Only one transaction writes at a time, so a number
+-- becomes visible after all lower ones.
 CREATE TABLE events (
   seq        INTEGER PRIMARY KEY,
   at         TEXT NOT NULL,
@@ -561,6 +563,47 @@ CREATE TABLE events (
   reason     TEXT,
   detail     TEXT
 ) STRICT;
+
+CREATE TRIGGER stops_set AFTER INSERT ON stops
+BEGIN
+  INSERT INTO events (at, kind, account_id, reason, detail)
+  VALUES (NEW.at, 'stop.set', nullif(NEW.account_id, ''), NEW.reason,
+          json_object('scope', NEW.scope, 'key',
+            -- Its key becomes a hash next; the event does not name it.
+            CASE WHEN NEW.reason = 'suppressed' AND NEW.scope <> 'campaign' AND substr(NEW.key, 1, 7) <> 'sha256:'
+                      AND (SELECT d.suppressions_hashed = 1 FROM daemon d WHERE d.id = 1)
+                 THEN NULL ELSE NEW.key END,
+            'until', NEW.until, 'by', NEW.actor, 'note', NEW.note));
+END;
+CREATE TRIGGER stops_lifted AFTER DELETE ON stops WHEN OLD.lifted_at IS NOT 'erased'
+BEGIN
+  INSERT INTO events (at, kind, account_id, reason, detail)
+  VALUES (coalesce(OLD.lifted_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), 'stop.lifted', nullif(OLD.account_id, ''),
+          OLD.reason, json_object('scope', OLD.scope, 'key', OLD.key));
+END;
+
+-- What receives events (`[outbound]` of the configuration), and how far it is.
+CREATE TABLE hooks (
+  name         TEXT PRIMARY KEY,
+  cursor       INTEGER NOT NULL,      -- each event up to this one was delivered, given up, or does not concern it
+  generation   INTEGER NOT NULL DEFAULT 0,  -- incremented by a replay and by `enable`: a delivery from before moves nothing
+  failures     INTEGER NOT NULL DEFAULT 0,  -- failed deliveries in a row of the event after the cursor
+  retry_at     TEXT,                  -- no delivery before this time
+  problem      TEXT,                  -- the last failure
+  is_probe     INTEGER NOT NULL DEFAULT 0,  -- 1: an event was given up; if the next one fails as well, the hook is disabled
+  disabled_at  TEXT,                  -- nothing is delivered until `outboxd hook enable`
+  delivered_at TEXT,                  -- the last delivery
+  created_at   TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- Events that a hook did not accept, in spite of all retries.
+CREATE TABLE dead_letters (
+  hook    TEXT NOT NULL,
+  seq     INTEGER NOT NULL,           -- events.seq
+  at      TEXT NOT NULL,
+  problem TEXT NOT NULL,
+  PRIMARY KEY (hook, seq)
+) STRICT, WITHOUT ROWID;
 
 -- Number of messages of each account in each state; triggers maintain it, so that no status query counts rows.
 CREATE TABLE counts (
@@ -896,9 +939,36 @@ BEGIN
   UPDATE waiting_reasons SET n = n - 1 WHERE reason = OLD.reason;
 END;
 
+-- Changes of a message that keep its state.
+CREATE TRIGGER messages_deferred AFTER UPDATE OF retry_at ON messages
+WHEN NEW.state = 'queued' AND OLD.state = 'queued' AND NEW.retry_at IS NOT NULL AND NEW.reason <> OLD.reason
+BEGIN
+  INSERT INTO events (at, kind, account_id, message_id, reason, detail)
+  VALUES (NEW.updated_at, 'message.deferred', NEW.account_id, NEW.id, NEW.reason, NEW.retry_at);
+END;
+CREATE TRIGGER messages_delivered AFTER UPDATE OF delivered_at ON messages
+WHEN OLD.delivered_at IS NULL AND NEW.delivered_at IS NOT NULL
+BEGIN
+  INSERT INTO events (at, kind, account_id, message_id, reason, detail)
+  VALUES (NEW.updated_at, 'message.delivered', NEW.account_id, NEW.id, NEW.reason, NEW.delivered_at);
+END;
+CREATE TRIGGER messages_read AFTER UPDATE OF read_at ON messages WHEN OLD.read_at IS NULL AND NEW.read_at IS NOT NULL
+BEGIN
+  INSERT INTO events (at, kind, account_id, message_id, reason, detail)
+  VALUES (NEW.updated_at, 'message.read', NEW.account_id, NEW.id, NEW.reason, NEW.read_at);
+END;
+CREATE TRIGGER messages_replied AFTER UPDATE OF replied_at ON messages
+WHEN OLD.replied_at IS NULL AND NEW.replied_at IS NOT NULL
+BEGIN
+  INSERT INTO events (at, kind, account_id, message_id, reason, detail)
+  VALUES (NEW.updated_at, 'message.replied', NEW.account_id, NEW.id, NEW.reason, NEW.replied_at);
+END;
+
 -- A message that is moved to another account is counted there.
 CREATE TRIGGER messages_changed_account AFTER UPDATE OF account_id ON messages WHEN NEW.account_id <> OLD.account_id
 BEGIN
+  INSERT INTO events (at, kind, account_id, message_id, reason, detail)
+  VALUES (NEW.updated_at, 'message.moved', NEW.account_id, NEW.id, NEW.reason, OLD.account_id);
   INSERT INTO counts (account_id, state, n)
   SELECT NEW.account_id, NEW.state, 0
    WHERE NOT EXISTS (SELECT 1 FROM counts c WHERE c.account_id = NEW.account_id AND c.state = NEW.state);

@@ -24,6 +24,7 @@
 //! | [`import`] | a table of people and templates become messages | I/O, clocks, the daemon |
 //! | [`inbound`] | what Unipile reports by webhook: receipts, answers, states of accounts | SQL, HTTP routes |
 //! | [`intake`] | rows that other programs INSERT | SQL, Unipile |
+//! | [`outbound`] | events to webhooks and commands | SQL, HTTP routes |
 //! | [`cli`] | one file per group of commands; talks to the socket | the store |
 //! | [`app`] | the composition root: serve, demo, tests | |
 //! | [`config`], [`telemetry`] | settings in three layers; logs | |
@@ -43,6 +44,7 @@ pub mod import;
 pub mod inbound;
 pub mod intake;
 pub mod metrics;
+pub mod outbound;
 pub mod policy;
 pub mod provider;
 pub mod sandbox;

@@ -9,6 +9,7 @@ pub mod doctor;
 mod housekeeping;
 mod limits;
 mod metrics;
+mod outbound;
 mod place;
 mod reload;
 mod sandbox;
@@ -52,6 +53,9 @@ pub use serve::serve;
 /// How long client requests in progress may take to finish when the daemon stops.
 const CLOSING_REQUESTS: Duration = Duration::from_secs(5);
 
+/// A client that reads nothing of its answer for this long is cut off.
+const STALLED: Duration = Duration::from_secs(30);
+
 /// After a task has failed, how long the others may take to store the outcomes of their calls.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
 
@@ -69,6 +73,7 @@ pub struct Application {
     /// Drains the histograms, and serves them if the configuration has an address.
     metrics: [Option<JoinHandle<()>>; 2],
     housekeeping: JoinHandle<()>,
+    outbound: JoinHandle<()>,
     /// Checks whether the intake still makes progress.
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
@@ -130,6 +135,7 @@ fn door_parts(
         dropped_log_lines: telemetry::dropped_lines,
         webhooks: listener.map(WebhookListener::webhooks),
         webhook_events: settings.webhooks.events.clone(),
+        hooks: outbound::configured(settings),
     }
 }
 
@@ -181,7 +187,9 @@ fn seed(settings: &Settings) -> u64 {
 
 /// Serves the socket until the engine stops.
 fn spawn_http(tasks: &Tasks, socket: Socket, state: Arc<AppState>, engine: EngineHandle) -> JoinHandle<()> {
-    let serving = socket.serve(http::router(state), async move { engine.stopping().await });
+    let clock = Arc::clone(engine.clock());
+    let patience = Arc::new(move || clock.sleep(STALLED));
+    let serving = socket.serve(http::router(state), patience, async move { engine.stopping().await });
     tasks.spawn("HTTP server", async move {
         if let Err(error) = serving.await {
             tracing::error!(%error, "the socket takes no more requests");
@@ -232,7 +240,6 @@ impl Application {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let store = open_store(settings, clock.now()).await?;
-        let warnings = with_host_warnings(warnings, &store, clock.as_ref());
         // Before anything is sent: a daemon that cannot be reached must not start.
         let arrived = Arrived::default();
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
@@ -258,7 +265,7 @@ impl Application {
             store.clone(),
             engine.handle(),
             recovered.clone(),
-            warnings,
+            with_host_warnings(warnings, &store, clock.as_ref()),
             listener.as_ref(),
         );
         let state = AppState::new(parts);
@@ -269,6 +276,7 @@ impl Application {
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
         let (housekeeping, retention) =
             spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
+        let outbound = outbound::spawn(&tasks, settings, &store, engine.handle()).await?;
         let webhook_listener =
             listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));
         let metrics = metrics::spawn(&tasks, metrics_listener, &state, &clock);
@@ -285,6 +293,7 @@ impl Application {
             interpreter,
             metrics,
             housekeeping,
+            outbound,
             intake_pulse,
             clock,
             retention,
@@ -382,7 +391,8 @@ impl Application {
             () = closing => {}
             () = self.clock.sleep(CLOSING_REQUESTS) => tracing::warn!("requests that did not end were cut off"),
         }
-        let _ended_with_the_engine = (self.intake.await, self.interpreter.await, self.housekeeping.await);
+        let ended = (self.intake.await, self.interpreter.await, self.housekeeping.await, self.outbound.await);
+        let _ended_with_the_engine = ended;
         self.store.close(self.clock.now()).await.context("the queue could not note the end of this run")
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder, StatusCode, header};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -194,12 +194,28 @@ impl Client {
         self.send(request.header(header::CONTENT_TYPE, "application/x-ndjson"), Asked::ToAct).await
     }
 
+    /// Opens a stream of server-sent events.
+    pub(super) async fn stream(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, Failure> {
+        let request = self.http.get(format!("http://outboxd{path}")).query(query);
+        let request = request.header(header::ACCEPT, "text/event-stream");
+        let response = request.send().await.map_err(|error| self.lost(error, Asked::ToShow))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        self.answer(response, Asked::ToShow).await?.accepted()?;
+        Err(Failure::told(Exit::Unexpected, "the daemon opened no stream; its log says why"))
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("http://outboxd{path}")).timeout(ANSWER_WITHIN)
     }
 
     async fn send(&self, request: RequestBuilder, asked: Asked) -> Result<Answer, Failure> {
         let response = request.send().await.map_err(|error| self.lost(error, asked))?;
+        self.answer(response, asked).await
+    }
+
+    async fn answer(&self, response: Response, asked: Asked) -> Result<Answer, Failure> {
         let status = response.status();
         let body = response.bytes().await.map_err(|error| self.lost(error, asked))?;
         let answer =

@@ -24,6 +24,7 @@ mod explain;
 mod export;
 mod files;
 mod forecast;
+mod hook;
 mod import;
 mod limits;
 mod notices;
@@ -37,6 +38,7 @@ mod stop;
 mod suppress;
 mod times;
 mod top;
+mod watch;
 mod webhook;
 
 use std::ffi::OsString;
@@ -150,6 +152,10 @@ enum Verb {
     Notices(notices::Notices),
     /// Show the accounts live: what each sends, waits for, and has left of its caps
     Top(top::Top),
+    /// Show the receivers of events, enable one, deliver events again
+    Hook(hook::Hook),
+    /// Show events as they happen, a line each
+    Watch(watch::Watch),
 }
 
 /// Output for programs.
@@ -215,6 +221,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Backup(backup) => backup::backup(&globals.client()?, backup).await,
         Verb::Top(top) => top::top(&globals.client()?, top).await,
         Verb::Notices(asked) => notices::notices(&globals.client()?, asked).await,
+        Verb::Hook(asked) => hook::hook(&globals.client()?, asked).await,
+        Verb::Watch(asked) => watch::watch(&globals.client()?, asked).await,
         Verb::Status(status) => status::status(&globals.client()?, status).await,
     }
 }

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::Loaded;
 use super::keys::ACCOUNT;
 use super::layers::{Layers, Leaf};
+use super::outbound;
 use super::secret::{KEY as API_KEY, SHOWN};
 use super::webhooks::KEY as WEBHOOK_SECRET;
 
@@ -53,7 +54,8 @@ pub(super) fn values(layers: &Layers) -> Values {
             .iter()
             .map(move |(path, leaf)| (format!("{ACCOUNT}.\"{}\".{path}", id.escape_debug()), text(leaf)))
     });
-    own.chain(accounts).collect()
+    let outbound = layers.outbound.iter().flat_map(outbound::leaves);
+    own.chain(accounts).chain(outbound).collect()
 }
 
 fn is_live(key: &str) -> bool {

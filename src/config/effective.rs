@@ -9,6 +9,7 @@ use std::path::Path;
 use super::Settings;
 use super::keys::{ACCOUNT, Keys, POLICY};
 use super::layers::{Layers, Leaf};
+use super::outbound;
 use super::policies::SHORTEST_GAP;
 use super::secret::{ApiKey, KEY as API_KEY, SHOWN};
 use super::webhooks::{self, KEY as WEBHOOK_SECRET};
@@ -38,6 +39,9 @@ pub(super) fn render(keys: &Keys, layers: &Layers, key: &ApiKey) -> String {
                 text += &line(name, leaf, false);
             }
         }
+    }
+    if let Some(outbound) = &layers.outbound {
+        text += &outbound::render(outbound, &one_line(&outbound.place));
     }
     text
 }
@@ -69,6 +73,7 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
     warnings.extend(exposed(API_KEY, "api_key_file", layers, file));
     warnings.extend(exposed(WEBHOOK_SECRET, "secret_file", layers, file));
     warnings.extend(webhooks::exposed_file(layers));
+    warnings.extend(outbound::warnings(&settings.hooks, layers.outbound.as_ref()));
     let own = settings.policies.accounts.iter().map(|(id, policy)| (format!("{ACCOUNT}.\"{id}\""), policy));
     let mut short: Vec<String> = std::iter::once((POLICY.to_owned(), &settings.policies.default))
         .chain(own)

@@ -13,6 +13,8 @@ pub(super) const BUILT_IN: &str = include_str!("../../config/outboxd.toml");
 pub(super) const POLICY: &str = "policy.default";
 /// The table of tables that override the policy of single accounts.
 pub(super) const ACCOUNT: &str = "account";
+/// The table of the receivers of events.
+pub(super) const OUTBOUND: &str = "outbound";
 
 const PREFIX: &str = "OUTBOXD_";
 /// Variables with our prefix that the command line reads.
@@ -106,7 +108,7 @@ impl Keys {
     /// Returns the names directly below `path` ("" is the top level), each once.
     fn names(&self, path: &str) -> Vec<&str> {
         let mut names: Vec<&str> = match path {
-            "" => vec![ACCOUNT],
+            "" => vec![ACCOUNT, OUTBOUND],
             _ => Vec::new(),
         };
         for key in &self.0 {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use config::{Config, Map, Source, Value, ValueKind};
 
-use super::keys::{ACCOUNT, BUILT_IN, Key, Keys, Kind, POLICY, join};
+use super::keys::{ACCOUNT, BUILT_IN, Key, Keys, Kind, OUTBOUND, POLICY, join};
 use super::problem::Problem;
 use crate::domain::ids::MAX_ID_BYTES;
 
@@ -34,6 +34,16 @@ pub(super) struct Layers {
     pub(super) leaves: BTreeMap<String, Leaf>,
     /// The table of each account id.
     pub(super) accounts: BTreeMap<String, Table>,
+    /// The receivers of events, as the file has them (`outbound.rs`).
+    pub(super) outbound: Option<Outbound>,
+}
+
+/// `[outbound]`, which only the file can have.
+#[derive(Debug, Clone)]
+pub(super) struct Outbound {
+    pub(super) table: toml::Table,
+    /// The file.
+    pub(super) place: String,
 }
 
 /// Reads and merges the layers; `variables` are those with our prefix. Returns `None` if the file could not be read:
@@ -47,11 +57,21 @@ pub(super) fn read(
     let built_in =
         BUILT_IN.parse::<toml::Table>().expect("the built-in configuration is TOML, and a test loads it");
     let mut builder = Config::builder().add_source(Checker { keys, place: None, problems }.layer(&built_in));
-    let mut readable = true;
+    let (mut readable, mut outbound) = (true, None);
     if let Some(path) = file {
         let place = path.display().to_string();
         match parse(path, &place) {
-            Ok(table) => {
+            Ok(mut table) => {
+                outbound = match table.remove(OUTBOUND) {
+                    Some(toml::Value::Table(table)) => Some(Outbound { table, place: place.clone() }),
+                    Some(other) => {
+                        let what = format!("expected a table, got {}", kind_of(&other));
+                        let fix = "write [outbound.webhook.NAME] or [outbound.command.NAME]";
+                        problems.push(Problem::value(OUTBOUND, &place, &what, fix));
+                        None
+                    }
+                    None => None,
+                };
                 let mut checker = Checker { keys, place: Some(place), problems };
                 builder = builder.add_source(checker.layer(&table));
             }
@@ -66,7 +86,7 @@ pub(super) fn read(
         return None;
     }
     match builder.build().and_then(|config| config.collect()) {
-        Ok(merged) => Some(Layers::of(keys, &Value::new(None, merged))),
+        Ok(merged) => Some(Layers { outbound, ..Layers::of(keys, &Value::new(None, merged)) }),
         Err(error) => {
             problems.push(Problem::file("the configuration", &format!(" cannot be merged: {error}")));
             None
@@ -250,7 +270,7 @@ impl Layers {
                 accounts.insert(id.clone(), own.collect());
             }
         }
-        Self { leaves, accounts }
+        Self { leaves, accounts, outbound: None }
     }
 }
 
@@ -262,12 +282,12 @@ fn find<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// Returns a name as TOML writes it: quoted unless it is bare.
-fn written(name: &str) -> String {
+pub(super) fn written(name: &str) -> String {
     let bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
     if bare { name.to_owned() } else { format!("\"{}\"", name.escape_debug()) }
 }
 
-fn kind_of(value: &toml::Value) -> &'static str {
+pub(super) fn kind_of(value: &toml::Value) -> &'static str {
     match value {
         toml::Value::String(_) => "text",
         toml::Value::Integer(_) => "a whole number",

@@ -13,6 +13,7 @@ mod keys;
 mod layers;
 mod limits;
 mod log_format;
+mod outbound;
 mod policies;
 mod presets;
 mod problem;
@@ -38,6 +39,7 @@ use read::Reader;
 
 pub use changes::Change;
 pub use log_format::{LogFormat, LogSettings};
+pub use outbound::{HookSettings, HookTarget};
 pub use policies::PolicyBook;
 pub use problem::{ConfigError, Problem};
 pub use proxy::Proxy;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub webhooks: WebhookSettings,
     /// `[metrics]`: where to serve metrics besides the socket; `None`: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// `[outbound]`: who receives events.
+    pub hooks: Vec<HookSettings>,
     /// `[limits]`: maximum sizes of a message.
     pub limits: LimitSettings,
     /// `[attachments]`: which files may be given by path.
@@ -283,6 +287,7 @@ impl Settings {
             poll: reader.poll("inbound.poll"),
             webhooks: webhooks::read(reader),
             metrics_listen: reader.address("metrics.listen", "127.0.0.1:9187"),
+            hooks: outbound::read(reader),
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),
                 placeholders: limits::placeholders(reader),

@@ -81,7 +81,7 @@ impl PolicyBook {
     pub(super) fn new(layers: &Layers) -> Self {
         let leaves = layers.leaves.iter().filter(|(path, _)| path.starts_with("policy."));
         let leaves = leaves.map(|(path, leaf)| (path.clone(), leaf.clone())).collect();
-        Self { layers: Layers { leaves, accounts: layers.accounts.clone() } }
+        Self { layers: Layers { leaves, accounts: layers.accounts.clone(), outbound: None } }
     }
 
     /// Returns the policy of `account` with `values` in place of those in its table; each key is a path below

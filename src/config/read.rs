@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
         self.add_at(&leaf.key, leaf.place.as_deref().unwrap_or_default(), what, fix);
     }
 
-    fn add_at(&mut self, key: &str, place: &str, what: &str, fix: &str) {
+    pub(super) fn add_at(&mut self, key: &str, place: &str, what: &str, fix: &str) {
         let problem = Problem::value(key, place, what, fix);
         if !self.problems.contains(&problem) {
             self.problems.push(problem);
@@ -160,9 +160,7 @@ impl<'a> Reader<'a> {
         let Some(text) = self.text(leaf) else { return Vec::new() };
         let mut found = Vec::new();
         for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {
-            let parsed =
-                SpanParser::new().parse_duration(part).ok().and_then(|span| Duration::try_from(span).ok());
-            match parsed.filter(|duration| !duration.is_zero() && *duration <= LONGEST) {
+            match duration_of(part).filter(|duration| !duration.is_zero() && *duration <= LONGEST) {
                 None => {
                     self.add(
                         leaf,
@@ -336,6 +334,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Parses a duration.
+pub(super) fn duration_of(text: &str) -> Option<Duration> {
+    SpanParser::new().parse_duration(text.trim()).ok().and_then(|signed| Duration::try_from(signed).ok())
+}
+
 /// Checks whether `text` is a valid URL for the API. The error does not quote it, because a URL may contain a
 /// password.
 fn checked_url(text: &str) -> Result<(), (&'static str, &'static str)> {
@@ -365,7 +368,7 @@ fn checked_url(text: &str) -> Result<(), (&'static str, &'static str)> {
     Ok(())
 }
 
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }

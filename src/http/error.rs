@@ -27,6 +27,7 @@ pub(super) enum Missing {
     Account,
     Campaign,
     Person,
+    Hook,
 }
 
 impl ApiError {
@@ -49,6 +50,7 @@ impl ApiError {
                 ("account", "an account exists from its first message on, or if the configuration names it")
             }
             Missing::Campaign => ("campaign", "a campaign exists from its first message on; check the label"),
+            Missing::Hook => ("receiver of events", "`outboxd hook list` shows those of the configuration"),
             Missing::Person => (
                 "person",
                 "give the user id, public name or address of a profile of a person who was written to, was stopped or wrote",

@@ -16,8 +16,10 @@ mod commands;
 mod drain;
 mod endpoints;
 mod error;
+mod events;
 mod forecast;
 mod health;
+mod hooks;
 mod input;
 mod messages;
 mod messages_in;
@@ -32,6 +34,7 @@ mod query;
 mod render;
 mod review;
 mod routes;
+mod slow;
 mod socket;
 mod status;
 mod stops;
@@ -58,8 +61,10 @@ use openapi::Route;
 
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
+pub use hooks::ConfiguredHook;
 pub use metrics::metrics_router;
 pub use policy::PolicyResolver;
+pub use slow::Patience;
 pub use socket::{Socket, SocketError, SocketName};
 
 /// What the HTTP API and the intake of SQL rows are built from.
@@ -90,6 +95,8 @@ pub struct AppParts {
     pub dropped_log_lines: fn() -> u64,
     /// The receiver of webhooks; `None` without a listener.
     pub webhooks: Option<Arc<Webhooks>>,
+    /// The receivers of events.
+    pub hooks: Vec<ConfiguredHook>,
     /// The events for which an endpoint is registered.
     pub webhook_events: Vec<String>,
 }
@@ -110,10 +117,13 @@ pub struct AppState {
     dropped_log_lines: fn() -> u64,
     pub(crate) webhooks: Option<Arc<Webhooks>>,
     webhook_events: RwLock<Vec<String>>,
+    hooks: Vec<ConfiguredHook>,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     /// Serializes readers of the metrics.
     metrics_turn: Semaphore,
+    /// A permit for each stream of events.
+    event_streams: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
@@ -135,6 +145,7 @@ impl AppState {
             dropped_log_lines,
             webhooks,
             webhook_events,
+            hooks,
         } = parts;
         let tasks = TaskTracker::new();
         Arc::new(Self {
@@ -152,8 +163,10 @@ impl AppState {
             dropped_log_lines,
             webhooks,
             webhook_events: RwLock::new(webhook_events),
+            hooks,
             policy_change: Semaphore::new(1),
             metrics_turn: Semaphore::new(1),
+            event_streams: Arc::new(Semaphore::new(events::STREAMS)),
             tasks,
         })
     }

@@ -29,6 +29,8 @@ pub(super) struct Route {
     /// The schemas of the answers of each status; several are alternatives.
     answers: BTreeMap<u16, Vec<Value>>,
     schemas: BTreeMap<String, Value>,
+    /// The schema of the `data` of server-sent events.
+    stream: Option<Value>,
     takes_parameters: bool,
     /// The answer with status 200 is plain text.
     is_text: bool,
@@ -40,8 +42,17 @@ impl Route {
         let (method, path) = route.split_once(' ').expect("a method and a path");
         let operation = json!({ "parameters": [] });
         let (answers, schemas) = (BTreeMap::new(), BTreeMap::new());
-        let (takes_parameters, is_text) = (false, false);
-        let route = Self { method, path, handler, operation, answers, schemas, takes_parameters, is_text };
+        let route = Self {
+            method,
+            path,
+            handler,
+            operation,
+            answers,
+            schemas,
+            stream: None,
+            takes_parameters: false,
+            is_text: false,
+        };
         let route = match path.contains("{id}") {
             true => route.parameter("path", "id", json!({ "type": "string" }), "").fails(404),
             false => route,
@@ -124,6 +135,12 @@ impl Route {
         self.answers_with(status, schema)
     }
 
+    /// Answers 200 with a stream of `T` if it is accepted.
+    pub(super) fn streams<T: ToSchema>(mut self) -> Self {
+        self.stream = Some(self.schema::<T>());
+        self
+    }
+
     pub(super) fn answers_with(mut self, status: u16, schema: Value) -> Self {
         self.answers.entry(status).or_default().push(schema);
         self
@@ -183,7 +200,7 @@ async fn refuse_parameters(request: Request, next: Next) -> Result<Response, Api
 /// Returns the OpenAPI document of `routes`.
 pub(super) fn document(routes: Vec<Route>) -> Value {
     let (mut paths, mut schemas) = (json!({}), BTreeMap::new());
-    for Route { method, path, mut operation, answers, schemas: used, is_text, .. } in routes {
+    for Route { method, path, mut operation, answers, schemas: used, stream, is_text, .. } in routes {
         for (status, mut forms) in answers {
             let content_type = if is_text && status == 200 { "text/plain" } else { "application/json" };
             let schema = if forms.len() == 1 { forms.remove(0) } else { json!({ "anyOf": forms }) };
@@ -191,6 +208,9 @@ pub(super) fn document(routes: Vec<Route>) -> Value {
                 "description": meaning(status),
                 "content": { content_type: { "schema": schema } },
             });
+        }
+        if let Some(item) = stream {
+            operation["responses"]["200"]["content"]["text/event-stream"] = json!({ "schema": item });
         }
         paths[path][method.to_lowercase()] = operation;
         schemas.extend(used);

@@ -5,14 +5,17 @@ use serde_json::{Value, json};
 
 use super::openapi::Route;
 use super::{
-    accounts, campaigns, commands, endpoints, forecast, health, messages, messages_in, metrics, notices,
+    accounts, campaigns, commands, endpoints, events, forecast, health, hooks, messages, messages_in,
+    metrics, notices,
     openapi_document, operations, people, policy, review, status, stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::campaign::Campaign;
 use crate::types::command::{BulkAnswer, BulkRequest, Commanded, MessageEdit};
+use crate::types::event::{Event, EventPage};
 use crate::types::explanation::Explanation;
 use crate::types::forecast::Forecast;
+use crate::types::hook::{HookEnabled, HookList, ReplayRequest};
 use crate::types::message::{Batch, Cancelled, ListedMessage, MessageDetail, NewMessage, Stored};
 use crate::types::notice::Notices;
 use crate::types::operations::{Audit, Backup, BackupRequest};
@@ -25,7 +28,7 @@ use crate::types::webhook::{RegisterRequest, Registered, Removed, TestRequest, T
 
 /// Returns every route.
 pub(super) fn all() -> Vec<Route> {
-    [messages_of(), people_of(), accounts_of(), whole(), webhooks_of(), health_of()]
+    [messages_of(), people_of(), accounts_of(), whole(), events_of(), webhooks_of(), health_of()]
         .into_iter()
         .flatten()
         .collect()
@@ -194,6 +197,31 @@ fn whole() -> Vec<Route> {
         Route::new("GET /v1/notices", get(notices::notices))
             .does("notices", "Returns what a person must know or do, the most urgent first.")
             .answers::<Notices>(200),
+    ]
+}
+
+fn events_of() -> Vec<Route> {
+    vec![
+        Route::new("GET /v1/events", get(events::events))
+            .does("list_events", "Returns a page of events, or streams them as server-sent events.")
+            .query("after", json!({ "type": "integer", "minimum": 0 }), "The last event that was seen.")
+            .query("type", text(), "Types separated by commas; `message.*` means all that begin so.")
+            .queries(["account_id", "campaign", "message_id"])
+            .query("texts", json!({ "type": "boolean" }), "With the text and the `meta` of messages.")
+            .query("limit", number(1, 500), "100 if left out; not for a stream.")
+            .header("Last-Event-ID", "The last event that was seen; replaces `after` in a stream.")
+            .answers::<EventPage>(200)
+            .streams::<Event>(),
+        Route::new("GET /v1/hooks", get(hooks::list))
+            .does("list_hooks", "Lists the receivers of events.")
+            .answers::<HookList>(200),
+        Route::new("POST /v1/hooks/{id}/enable", post(hooks::enable))
+            .does("enable_hook", "Lets a receiver go on at once.")
+            .answers::<HookEnabled>(200),
+        Route::new("POST /v1/hooks/{id}/replay", post(hooks::replay))
+            .does("replay_hook", "Delivers events again, from one on.")
+            .takes::<ReplayRequest>()
+            .answers::<HookEnabled>(200),
     ]
 }
 

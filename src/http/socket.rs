@@ -15,6 +15,8 @@ use axum::http::request::Parts;
 use axum::serve::IncomingStream;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
+use super::slow::{Impatient, Patience};
+
 /// Maximum number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
@@ -82,17 +84,21 @@ impl Socket {
         &self.name
     }
 
-    /// Serves `router` until `stop` completes and all requests in progress are answered; then removes the socket.
+    /// Serves `router` until `stop` completes and all requests in progress are answered; then removes the socket. Cuts a
+    /// client that reads nothing for as long as `patience` takes.
     ///
     /// # Errors
     /// Returns an error if the operating system stops accepting connections.
     pub async fn serve(
         self,
         router: Router,
+        patience: Patience,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
         let service = router.into_make_service_with_connect_info::<Peer>();
-        let served = axum::serve(self.listener, service).with_graceful_shutdown(stop).await;
+        let served = axum::serve(Impatient { listener: self.listener, patience }, service)
+            .with_graceful_shutdown(stop)
+            .await;
         // Does not remove the socket of another daemon.
         if self.name.taken_away().is_none() {
             let _gone_already = std::fs::remove_file(&self.name.path);
@@ -108,9 +114,9 @@ pub(super) struct Peer {
     user_id: Option<u32>,
 }
 
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        Self { user_id: stream.io().peer_cred().ok().map(|peer| peer.uid()) }
+impl Connected<IncomingStream<'_, Impatient>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Impatient>) -> Self {
+        Self { user_id: stream.io().stream.peer_cred().ok().map(|peer| peer.uid()) }
     }
 }
 

@@ -7,6 +7,7 @@
 mod endpoints;
 mod progress;
 mod reads;
+mod receiver;
 mod retry_after;
 mod shapes;
 mod stream;
@@ -30,6 +31,7 @@ use crate::domain::outcome::{Outcome, Phase, ProviderError};
 use crate::domain::person::Person;
 
 pub use progress::{Handed, Progress};
+pub use receiver::Receiver;
 pub use unipile::{Unipile, UnipileOptions};
 pub use wire::{Answer, Expected, classify, request};
 

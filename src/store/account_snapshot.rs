@@ -14,6 +14,8 @@ use super::rows::{self, Result, corrupt};
 use crate::domain::account_snapshot::{AccountSnapshot, ReadAt, Reading};
 use crate::domain::message::{AccountId, InboxId};
 use crate::domain::observed::{Credits, ObservedAccount, ObservedInbox};
+use crate::domain::outcome::DownCause;
+use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
 /// Selects accounts with waiting messages whose snapshot is due: never read, too old, or the last read failed. A last
@@ -148,9 +150,10 @@ async fn connected(
         "INSERT INTO events (at, kind, account_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     let (at, id) = (time_text(now), account.as_str());
     let said = format!("Unipile says that it is {}", seen.status);
+    let disconnected = Reason::of_down(DownCause::Disconnected).as_str();
     let (query, kind, reason) = match seen.status.as_str() {
         "disconnected" => {
-            (sqlx::query(DOWN).bind(id).bind(&at).bind(&said), "account.down", Some("disconnected"))
+            (sqlx::query(DOWN).bind(id).bind(&at).bind(&said), "account.down", Some(disconnected))
         }
         "running" if !seen.is_locked => {
             let settled = time_text(now.checked_sub(SETTLED).unwrap_or(Timestamp::MIN));

@@ -115,8 +115,9 @@ const SUPPRESSED: &str = "WITH pairs AS MATERIALIZED ( \
      SELECT m.account_id, m.id, m.sent_at AS at, 'was sent after ' || s.scope || ' ' || s.key || ' was suppressed, ' || s.at AS what \
      FROM pairs CROSS JOIN messages m ON m.seq = pairs.message CROSS JOIN stops s ON s.id = pairs.stop \
      CROSS JOIN calls ON calls.message_id = m.id \
-     LEFT JOIN (SELECT seq, at, iif(instr(detail, ': ') > 0, substr(detail, 1, instr(detail, ': ') - 1), detail) AS detail \
-         FROM events WHERE kind = 'stop.set' AND reason = 'suppressed') e ON e.detail = s.scope || ' ' || s.key AND e.at = s.at \
+     LEFT JOIN (SELECT seq, at, detail ->> '$.scope' AS scope, detail ->> '$.key' AS key, detail ->> '$.by' AS by \
+         FROM events WHERE kind = 'stop.set' AND reason = 'suppressed') e ON e.scope = s.scope AND e.key = s.key AND e.at = s.at \
+           AND e.by <> 'sql' \
      WHERE s.account_id IN ('', m.account_id) \
        AND CASE WHEN e.seq IS NOT NULL THEN e.seq < calls.seq \
          WHEN EXISTS (SELECT 1 FROM people p WHERE p.user_id = s.key AND p.public_identifier IS NOT NULL) THEN 0 \

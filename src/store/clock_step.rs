@@ -73,7 +73,7 @@ impl Store {
     /// Returns an error if SQLite fails.
     pub async fn clock_step_since_last_run(&self, reading: &ClockReading) -> Result<Option<ClockStep>> {
         const LAST: &str = "SELECT boot_id, clock_at, clock_ms, \
-               (SELECT at FROM events ORDER BY seq DESC LIMIT 1) AS newest FROM runs \
+               (SELECT at FROM events WHERE kind NOT IN ('stop.set', 'stop.lifted') ORDER BY seq DESC LIMIT 1) AS newest FROM runs \
              WHERE id < ?1 AND clock_at IS NOT NULL ORDER BY id DESC LIMIT 1";
         let query = sqlx::query(LAST).bind(self.inner.run);
         let Some(row) = query.fetch_optional(&self.inner.readers).await? else { return Ok(None) };

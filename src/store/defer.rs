@@ -230,13 +230,19 @@ pub(super) async fn note_down(
     let at = time_text(down.since);
     match down.cause {
         DownCause::Key => {
-            sqlx::query(KEY).bind(&at).bind(&down.problem).execute(&mut *connection).await?;
+            let query = sqlx::query(KEY).bind(&at).bind(&down.problem);
+            if query.execute(&mut *connection).await?.rows_affected() == 0 {
+                return Ok(());
+            }
             let reason = Reason::KeyRefused.as_str();
             event(connection, &at, "daemon.key_refused", None, reason, &down.problem).await
         }
         DownCause::Disconnected | DownCause::Restricted | DownCause::Throttled => {
             let query = sqlx::query(ACCOUNT).bind(account.as_str()).bind(down.cause.as_str());
-            query.bind(&at).bind(&down.problem).execute(&mut *connection).await?;
+            let query = query.bind(&at).bind(&down.problem);
+            if query.execute(&mut *connection).await?.rows_affected() == 0 {
+                return Ok(());
+            }
             let reason = Reason::of_down(down.cause).as_str();
             event(connection, &at, "account.down", Some(account.as_str()), reason, &down.problem).await
         }

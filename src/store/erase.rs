@@ -79,7 +79,7 @@ impl Store {
             "SELECT e.seq FROM events e WHERE e.detail IS NOT NULL AND ( \
                e.message_id IN (SELECT m.id FROM messages m WHERE m.seq IN ({})) \
                OR EXISTS (SELECT 1 FROM json_each(?1) k WHERE e.detail = 'person ' || k.value \
-                            OR substr(e.detail, 1, length(k.value) + 8) = 'person ' || k.value || ':'))",
+                            OR (e.kind GLOB 'stop.*' AND e.detail ->> '$.scope' = 'person' AND e.detail ->> '$.key' = k.value)))",
             of_person("?1")
         ));
         let query = sqlx::query_scalar(sql).bind(json!(keys).to_string());
@@ -184,10 +184,13 @@ async fn forget(connection: &mut SqliteConnection, keys: &str, erased: &mut Eras
     let replies = format!(
         "DELETE FROM replies WHERE (account_id, thread) IN (SELECT account_id, 'chat:' || chat_id FROM ({CHATS}))"
     );
-    let stops = format!(
-        "DELETE FROM stops WHERE (scope = 'person' AND key IN (SELECT value FROM json_each(?1))) \
+    // Without events, which would name the person.
+    let unmark = format!(
+        "UPDATE stops SET lifted_at = 'erased' WHERE (scope = 'person' AND key IN (SELECT value FROM json_each(?1))) \
            OR (scope = 'chat' AND key IN (SELECT chat_id FROM ({CHATS})))"
     );
+    sqlx::query(AssertSqlSafe(unmark)).bind(keys).execute(&mut *connection).await?;
+    let stops = "DELETE FROM stops WHERE lifted_at = 'erased' AND ?1 = ?1".to_owned();
     let people = "DELETE FROM people WHERE user_id IN (SELECT value FROM json_each(?1))";
     let mut counts = [0; 3];
     for (count, sql) in counts.iter_mut().zip([inbound, stops, people.to_owned()]) {

@@ -50,6 +50,9 @@ pub(super) async fn settle(connection: &mut SqliteConnection, id: i64) -> Result
         "SELECT scope, key FROM stops WHERE id = ?1 AND reason = 'suppressed' AND scope <> 'campaign'";
     const OLD: &str = "SELECT o.note, o.at FROM stops o CROSS JOIN stops n ON n.id = ?1 \
          WHERE o.scope = n.scope AND o.account_id = n.account_id AND o.key = ?2 AND o.reason = 'suppressed'";
+    // 'erased': replaced, not lifted; no event.
+    const REPLACED: &str = "UPDATE stops SET lifted_at = 'erased' WHERE id <> ?1 AND reason = 'suppressed' AND key = ?2 \
+         AND (scope, account_id) = (SELECT o.scope, o.account_id FROM stops o WHERE o.id = ?1)";
     const SAME: &str = "DELETE FROM stops WHERE id <> ?1 AND reason = 'suppressed' AND key = ?2 \
          AND (scope, account_id) = (SELECT o.scope, o.account_id FROM stops o WHERE o.id = ?1)";
     const HASH: &str =
@@ -65,6 +68,7 @@ pub(super) async fn settle(connection: &mut SqliteConnection, id: i64) -> Result
     let query = sqlx::query_as(OLD).bind(id).bind(&hash);
     let old: Option<(Option<String>, String)> = query.fetch_optional(&mut *connection).await?;
     let (note, at) = old.map_or((None, None), |(note, at)| (note, Some(at)));
+    sqlx::query(REPLACED).bind(id).bind(&hash).execute(&mut *connection).await?;
     sqlx::query(SAME).bind(id).bind(&hash).execute(&mut *connection).await?;
     sqlx::query(HASH).bind(id).bind(hash).bind(note).bind(at).execute(connection).await?;
     Ok(())

@@ -163,7 +163,7 @@ async fn hear(
         concerned = people::learn(connection, &account_id, person, None, now).await?;
     }
     let mut done = match news {
-        News::Receipt(receipt) => receipts(connection, &account_id, receipt).await,
+        News::Receipt(receipt) => receipts(connection, &account_id, receipt, now).await,
         News::Message(message) => {
             message_heard(connection, account_id, message, by_webhook, reply, now).await
         }
@@ -214,8 +214,9 @@ async fn receipts(
     connection: &mut SqliteConnection,
     account: &AccountId,
     receipt: Receipt,
+    now: Timestamp,
 ) -> Result<Consequences> {
-    const SET: &str = "UPDATE messages SET revision = messages.revision + 1, \
+    const SET: &str = "UPDATE messages SET revision = messages.revision + 1, updated_at = ?5, \
          delivered_at = coalesce(delivered_at, max(?3, sent_at)), \
          read_at = CASE WHEN ?4 THEN coalesce(read_at, max(?3, sent_at)) ELSE read_at END \
          WHERE state = 'sent' AND (delivered_at IS NULL OR (?4 AND read_at IS NULL)) AND seq IN ";
@@ -232,7 +233,7 @@ async fn receipts(
     // Built from the constants above.
     let sql = sqlx::AssertSqlSafe(format!("{SET}{which}"));
     let query = sqlx::query(sql).bind(account.as_str()).bind(key).bind(time_text(receipt.at));
-    let changed = query.bind(receipt.is_read).execute(connection).await?.rows_affected();
+    let changed = query.bind(receipt.is_read).bind(time_text(now)).execute(connection).await?.rows_affected();
     let effect = match (changed, receipt.is_read) {
         (0, _) => Effect::Nothing,
         (_, true) => Effect::Read,
@@ -369,7 +370,7 @@ async fn replied(
           WHERE m.thread IN (SELECT value FROM json_each(?2)) AND (?4 OR m.account_id = ?1) \
          UNION SELECT ?1, value, ?3 FROM json_each(?2) WHERE true \
          ON CONFLICT (account_id, thread) DO UPDATE SET at = max(at, excluded.at)";
-    const MARK: &str = "UPDATE messages SET revision = messages.revision + 1, replied_at = ?3 \
+    const MARK: &str = "UPDATE messages SET revision = messages.revision + 1, replied_at = ?3, updated_at = ?4 \
          WHERE replied_at IS NULL AND seq = (SELECT m.seq FROM messages m INDEXED BY messages_by_thread \
            WHERE m.account_id = ?1 AND m.thread IN (SELECT value FROM json_each(?2)) AND m.state = 'sent' AND m.sent_at <= ?3 \
            ORDER BY m.sent_at DESC LIMIT 1) RETURNING id";
@@ -384,6 +385,7 @@ async fn replied(
     let query = sqlx::query(KEEP).bind(account.as_str()).bind(&threads).bind(&at).bind(everywhere);
     query.execute(&mut *connection).await?;
     let query = sqlx::query_scalar(MARK).bind(account.as_str()).bind(&threads).bind(&at);
+    let query = query.bind(time_text(now));
     let answered: Option<String> = query.fetch_optional(&mut *connection).await?;
     let query = sqlx::query_scalar(CANCEL).bind(account.as_str()).bind(&threads).bind(time_text(now));
     let cancelled: Vec<String> = query.bind(everywhere).fetch_all(&mut *connection).await?;

@@ -9,6 +9,7 @@ use super::Store;
 use super::rows::Result;
 use crate::domain::account::{AccountHold, Down, History};
 use crate::domain::message::AccountId;
+use crate::domain::reason::Reason;
 use crate::domain::time_text;
 
 /// A rest and what is recorded with it.
@@ -59,9 +60,11 @@ async fn write(
     if let Some(down) = down {
         let cause = down.cause.as_str();
         let query = sqlx::query(DOWN).bind(id).bind(cause).bind(&at).bind(&down.problem);
-        query.execute(&mut *connection).await?;
+        if query.execute(&mut *connection).await?.rows_affected() == 0 {
+            return Ok(());
+        }
         let event = sqlx::query(EVENT).bind(&at).bind("account.down").bind(id);
-        event.bind(cause).bind(&down.problem).execute(connection).await?;
+        event.bind(Reason::of_down(down.cause).as_str()).bind(&down.problem).execute(connection).await?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 
 use jiff::Timestamp;
+use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
@@ -247,14 +248,17 @@ async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -
     let already = query.fetch_optional(&mut *connection).await?.is_some();
     let query = sqlx::query_scalar(SET).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
     let query =
-        query.bind(until.map(time_text)).bind(has_length).bind(actor).bind(&note).bind(time_text(now));
+        query.bind(until.map(time_text)).bind(has_length).bind(&actor).bind(&note).bind(time_text(now));
     let id: i64 = query.fetch_one(&mut *connection).await?;
-    let detail = match &note {
-        Some(note) => format!("{} {shown}: {note}", scope.as_str()),
-        None => format!("{} {shown}", scope.as_str()),
-    };
-    let account = account_id.as_ref().map(AccountId::as_str);
-    event(connection, &time_text(now), "stop.set", account, reason.as_str(), &detail).await?;
+    // The trigger `stops_set` writes the event of a new one.
+    if already {
+        let until = until.map(time_text);
+        let detail =
+            json!({ "scope": scope.as_str(), "key": shown, "until": until, "by": actor, "note": note });
+        let account = account_id.as_ref().map(AccountId::as_str);
+        let at = time_text(now);
+        event(connection, &at, "stop.changed", account, reason.as_str(), &detail.to_string()).await?;
+    }
     let in_flight = in_flight(connection, id).await?;
     Ok(Stopped { id, already, messages: 0, in_flight, accounts: HashSet::new() })
 }
@@ -376,19 +380,16 @@ async fn remove(
     reason: Option<StopReason>,
     now: Timestamp,
 ) -> Result<u64> {
-    const SQL: &str = "DELETE FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
+    // The trigger `stops_lifted` writes the events.
+    const DATE: &str = "UPDATE stops SET lifted_at = ?5 WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
          AND (account_id = ?3 OR (?3 = '' AND reason <> 'suppressed')) AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
+    const DELETE: &str = "DELETE FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
+         AND lifted_at IS NOT NULL";
     let account = key.account_id.as_ref().map_or("", AccountId::as_str);
     let variants = hashed::variants(connection, &key).await?;
-    let query = sqlx::query(SQL).bind(key.scope.as_str()).bind(variants).bind(account);
-    let query = query.bind(reason.map(StopReason::as_str));
-    let removed = query.execute(&mut *connection).await?.rows_affected();
-    if removed > 0 {
-        let shown = hashed::shown(connection, &key, reason).await?;
-        let detail = format!("{} {shown}", key.scope.as_str());
-        let reason = reason.map_or("", StopReason::as_str);
-        let account = key.account_id.as_ref().map(AccountId::as_str);
-        event(connection, &time_text(now), "stop.lifted", account, reason, &detail).await?;
-    }
-    Ok(removed)
+    let query = sqlx::query(DATE).bind(key.scope.as_str()).bind(&variants).bind(account);
+    let query = query.bind(reason.map(StopReason::as_str)).bind(time_text(now));
+    query.execute(&mut *connection).await?;
+    let query = sqlx::query(DELETE).bind(key.scope.as_str()).bind(variants);
+    Ok(query.execute(connection).await?.rows_affected())
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::admission::{self, Admission};
@@ -71,6 +71,7 @@ pub(super) struct Writer {
     handles: Mutex<Vec<JoinHandle<()>>>,
     pub(super) lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
+    committed: watch::Sender<()>,
     /// When a message was stored last, by the monotonic clock.
     pub(super) stored_at: Arc<Mutex<Option<Duration>>>,
     pub(super) clock: SystemClock,
@@ -96,6 +97,7 @@ impl Writer {
         let known = KnownAccounts::load(&mut connection).await?;
         let (sender, receiver) = mpsc::channel(QUEUE);
         let (activity, stored_at) = (Arc::new(AtomicU64::new(0)), Arc::default());
+        let committed = watch::Sender::new(());
         let (checkpoint_due, due) = mpsc::channel(1);
         let log = sqlite::wal_path(&database);
         let lock = Arc::new(WriteLock::new(database, clock));
@@ -108,6 +110,7 @@ impl Writer {
             clock,
             lock: Arc::clone(&lock),
             activity: Arc::clone(&activity),
+            committed: committed.clone(),
             stored_at: Arc::clone(&stored_at),
             checkpoint_due,
             metrics,
@@ -119,7 +122,8 @@ impl Writer {
         ];
         let failpoints = Failpoints::default();
         let verbs = Mutex::new(Some(sender));
-        Ok(Self { verbs, handles: Mutex::new(handles), lock, activity, stored_at, clock, failpoints })
+        let handles = Mutex::new(handles);
+        Ok(Self { verbs, handles, lock, activity, committed, stored_at, clock, failpoints })
     }
 
     pub(super) fn blocked_since(&self) -> Option<Timestamp> {
@@ -129,6 +133,11 @@ impl Writer {
     /// Returns a number that grows whenever one of our transactions begins or ends: odd while one is open.
     pub(super) fn activity(&self) -> u64 {
         self.activity.load(Ordering::Relaxed)
+    }
+
+    /// Returns a receiver that is notified after each commit.
+    pub(super) fn commits(&self) -> watch::Receiver<()> {
+        self.committed.subscribe()
     }
 
     /// Lets the writer finish its pending requests, then ends it.
@@ -205,6 +214,7 @@ struct Work {
     clock: SystemClock,
     lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
+    committed: watch::Sender<()>,
     stored_at: Arc<Mutex<Option<Duration>>>,
     checkpoint_due: mpsc::Sender<()>,
     metrics: Arc<Metrics>,
@@ -252,6 +262,7 @@ impl Work {
             // Time spent waiting for the lock does not count: it blocks no other program.
             written += (clock.monotonic() - began).saturating_sub(self.lock.waited() - waited);
             self.activity.fetch_add(1, Ordering::Relaxed);
+            self.committed.send_replace(());
             unmoved = unmoved.saturating_add(1);
             if unmoved >= checkpoint::COMMITS && self.checkpoint_due.try_send(()).is_ok() {
                 unmoved = 0;

@@ -82,6 +82,7 @@ fn the_built_in_file_holds_the_defaults() {
         engine,
         retention,
         log,
+        hooks,
         policy_book: _,
     } = defaults().settings;
     assert_eq!((store.path, store.readers), (PathBuf::from("outboxd.db"), 2));
@@ -95,7 +96,7 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!((webhooks.listen, webhooks.secrets.len(), webhooks.tolerance.as_secs()), (None, 0, 300));
     assert_eq!((webhooks.body_bytes, webhooks.connections), (1 << 20, 64));
     assert_eq!((limits.text_chars, limits.attachment_bytes, metrics_listen), (8000, 20 << 20, None));
-    assert_eq!((accounts.known_only, accounts.refresh.as_secs()), (false, 21_600));
+    assert_eq!((accounts.known_only, accounts.refresh.as_secs(), hooks.len()), (false, 21_600, 0));
     assert_eq!((attachments.roots.len(), engine.shutdown_grace.as_secs(), engine.seed), (0, 30, None));
     let kept = [retention.bodies, retention.files, retention.events];
     assert_eq!(kept.map(|kept| kept.map_or(0, |kept| kept.as_secs() / 86_400)), [90; 3]);

@@ -244,6 +244,15 @@ const ASKED: &[(&str, &str, &str)] = &[
     ("POST /v1/messages/bulk", "", r#"{"command": "edit", "ids": [], "edit": {"text": null}}"#),
     ("POST /v1/messages/{id}/cancel", "waiting", ""),
     ("POST /v1/messages/{id}/cancel", "sent", ""),
+    ("GET /v1/hooks", "", ""),
+    ("POST /v1/hooks/{id}/enable", "mail", ""),
+    ("POST /v1/hooks/{id}/enable", "none", ""),
+    ("POST /v1/hooks/{id}/replay", "mail", r#"{"from": 1}"#),
+    ("POST /v1/hooks/{id}/replay", "mail", "{}"),
+    ("POST /v1/hooks/{id}/replay", "mail", r#"{"from": 0}"#),
+    ("GET /v1/events", "?after=0", ""),
+    ("GET /v1/events", "?texts=true&type=stop.*", ""),
+    ("GET /v1/events", "?after=99999999", ""),
     ("GET /v1/audit", "", ""),
     ("POST /v1/backup", "", r#"{"name": "copy.db"}"#),
     ("POST /v1/backup", "", r#"{"name": "copy.db"}"#),
@@ -253,6 +262,11 @@ const ASKED: &[(&str, &str, &str)] = &[
 async fn answers_have_the_fields_that_the_document_names() {
     let env = TestEnv::new().await.hasty().reconciling("");
     let env = env.set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0").set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1");
+    std::fs::write(
+        env.path("outboxd.toml"),
+        "[outbound.command.mail]\nrun = [\"/bin/sh\", \"-c\", \"true\"]\n",
+    )
+    .unwrap();
     let daemon = env.serve().await;
     let (_, document) = daemon.get("/openapi.json").await;
     let enqueue = async |chat: &str, not_before: Option<&str>| {

@@ -238,7 +238,8 @@ impl Queue {
         let connection = self.sql();
         let mut statement = connection
             .prepare(
-                "SELECT message_id, substr(kind, 9) FROM events WHERE kind GLOB 'message.*' ORDER BY seq",
+                "SELECT message_id, substr(kind, 9) FROM events WHERE kind GLOB 'message.*' \
+                 AND substr(kind, 9) NOT IN ('deferred', 'moved', 'delivered', 'read', 'replied') ORDER BY seq",
             )
             .expect("a statement");
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");

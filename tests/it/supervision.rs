@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 15] = [
+const TASKS: [&str; 16] = [
     "writer",
     "checkpointer",
     "reader",
@@ -27,6 +27,7 @@ const TASKS: [&str; 15] = [
     "housekeeping",
     "metrics upkeep",
     "metrics listener",
+    "events out",
 ];
 
 /// An environment whose daemon has every task.

@@ -26,6 +26,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("types", &["domain"]),
     ("import", &["types", "domain"]),
     ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
+    ("outbound", &["types", "engine", "provider", "store", "domain", "clock"]),
     ("http", &["types", "engine", "inbound", "store", "domain", "tasks", "metrics"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
@@ -34,6 +35,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
             "http",
             "inbound",
             "intake",
+            "outbound",
             "engine",
             "store",
             "provider",
@@ -66,6 +68,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
             "src/app/demo.rs",
             "src/app/demo_replies.rs",
             "src/config/read.rs",
+            "src/config/outbound.rs",
             "src/config/effective.rs",
         ],
     ),
@@ -77,7 +80,7 @@ const VERBS: &[&str] = &[
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
     "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
     "suppress", "campaign", "import", "export", "edit", "move", "priority", "hold", "release", "retry",
-    "person", "erase", "webhook", "doctor", "notices",
+    "person", "erase", "webhook", "watch", "hook", "doctor", "notices",
 ];
 
 const MAX_LINES: usize = 400;
@@ -213,6 +216,7 @@ fn nobody_names_whom_it_may_not() {
             }
             let sleeps = [
                 "src/store/checkpoint.rs",
+                "src/store/events.rs",
                 "src/store/ping.rs",
                 "src/store/write_lock.rs",
                 "src/store/watch.rs",

@@ -462,9 +462,9 @@ impl Evidence<'_> {
         }
         wrong.extend(self.lines(
             "SELECT m.text || ' got its intent after ' || s.detail FROM events s \
-             JOIN messages m ON m.thread = 'user:' || substr(s.detail, 8, instr(s.detail || ':', ':') - 8) \
+             JOIN messages m ON m.thread = 'user:' || (s.detail ->> '$.key') \
              JOIN events e ON e.message_id = m.id AND e.kind = 'message.sending' AND e.seq > s.seq \
-             WHERE s.kind = 'stop.set' AND s.reason = 'suppressed' AND s.detail LIKE 'person %'",
+             WHERE s.kind = 'stop.set' AND s.reason = 'suppressed' AND s.detail ->> '$.scope' = 'person'",
         ));
         wrong
     }
