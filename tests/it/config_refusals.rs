@@ -10,7 +10,7 @@ const BAD_FILES: &str = r#"
 polcy.default.zone = "UTC"
   unknown key `polcy` in FILE; did you mean `policy`?
 banana = 1
-  unknown key `banana` in FILE; known here: account, store, api
+  unknown key `banana` in FILE; known here: account, outbound, store, api
 socket = "x"
   unknown key `socket` in FILE; did you mean `api.socket`?
 store.reader = 2
