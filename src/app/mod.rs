@@ -14,6 +14,7 @@ mod place;
 mod reload;
 mod sandbox;
 mod serve;
+mod status_line;
 mod watch_files;
 mod watchdog;
 mod webhooks;
@@ -26,13 +27,14 @@ use std::time::Duration;
 use anyhow::Context;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
+use sd_notify::NotifyState;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::{RetentionSettings, Settings};
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
-use crate::http::{AppParts, AppState, AttachmentRules, Socket, SocketName};
+use crate::http::{AppParts, AppState, AttachmentRules, PassedSockets, Socket, SocketName};
 use crate::inbound::{Arrived, Interpreter};
 use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
@@ -244,7 +246,9 @@ impl Application {
         let arrived = Arrived::default();
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
         let metrics_listener = MetricsListener::bind(settings.metrics_listen).await?;
-        let socket = Socket::bind(&settings.api.socket, settings.api.socket_mode).await?;
+        let mut passed = PassedSockets::from_env()?;
+        let socket = Socket::open(&settings.api.socket, settings.api.socket_mode, &mut passed).await?;
+        passed.all_claimed()?;
         let policies = limits::in_force(&store, settings, clock.now()).await?;
         let parts = EngineParts {
             store: store.clone(),
@@ -335,6 +339,7 @@ impl Application {
                 anyhow::anyhow!(reason)
             }
             Err(stalled) = watchdog::watch(parts, Arc::clone(&self.clock), watchdog) => stalled.into(),
+            never = status_line::report(&self.state, self.clock.as_ref()) => match never {},
         };
         tracing::error!(error = %failed, "the daemon cannot go on and ends; what is on its way is settled by the next start");
         let clock = Arc::clone(&self.clock);
@@ -351,7 +356,8 @@ impl Application {
         mut stop: impl Stream<Item = &'static str> + Unpin,
     ) -> anyhow::Result<ExitCode> {
         tracing::info!(signal, "stopping; a second signal stops at once");
-        serve::notify_systemd(&[sd_notify::NotifyState::Stopping]);
+        let status = NotifyState::Status("stopping: calls in progress may finish");
+        serve::notify_systemd(&[NotifyState::Stopping, status]);
         tokio::select! {
             stopped = self.stop() => stopped?,
             Some(signal) = stop.next() => {

@@ -25,6 +25,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
     let stop = Box::pin(stop_signals()?);
     let hang_up = signal(SignalKind::hangup())?;
     let warnings = loaded.warnings().to_vec();
+    notify_systemd(&[NotifyState::Status("opening the queue")]);
     let application = Application::start(&loaded.settings, warnings).await?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -50,9 +51,18 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
 async fn reload_on(mut hang_up: Signal, mut reloader: Reloader) {
     loop {
         hang_up.recv().await;
-        notify_systemd(&[NotifyState::Reloading]);
+        announce_reload();
         reloader.reload().await;
         notify_systemd(&[NotifyState::Ready]);
+    }
+}
+
+/// Tells systemd that a reload begins. From version 253 on, with `Type=notify-reload`, systemd waits for the end of the
+/// reload and needs the time of its begin.
+fn announce_reload() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(time) => notify_systemd(&[NotifyState::Reloading, time]),
+        Err(_) => notify_systemd(&[NotifyState::Reloading]),
     }
 }
 

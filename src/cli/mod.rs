@@ -24,6 +24,7 @@ mod explain;
 mod export;
 mod files;
 mod forecast;
+mod generate;
 mod hook;
 mod import;
 mod limits;
@@ -152,6 +153,9 @@ enum Verb {
     Notices(notices::Notices),
     /// Show the accounts live: what each sends, waits for, and has left of its caps
     Top(top::Top),
+    /// Write man pages or the completions of shells, for packages
+    #[command(hide = true)]
+    Generate(generate::Generate),
     /// Show the receivers of events, enable one, deliver events again
     Hook(hook::Hook),
     /// Show events as they happen, a line each
@@ -191,6 +195,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Sandbox(sandbox) => Box::pin(daemon::sandbox(sandbox)).await,
         Verb::Check(json) => check::check(&globals.load()?, json.json),
         Verb::Doctor(json) => Box::pin(doctor::doctor(&globals, json)).await,
+        Verb::Generate(asked) => generate::generate(&asked),
         Verb::Enqueue(enqueue) => enqueue::enqueue(&globals.client()?, *enqueue).await,
         Verb::Import(import) => import::import(&globals.client()?, *import).await,
         Verb::List(list) => read::list(&globals.client()?, list).await,

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use super::AppState;
 use super::error::ApiError;
 use crate::domain::account::Daemon;
+use crate::domain::state::StateName;
 use crate::types::Time;
 use crate::types::status::{Ability, Alive, Readiness, Unready};
 
@@ -62,6 +63,24 @@ fn held(state: &AppState, daemon: &Daemon) -> Option<Unready> {
     let until = api.unreachable_until?;
     let detail = format!("the Unipile API does not answer, {} failures in a row", api.failures);
     Some(unready("api_unreachable", detail, Some(until)))
+}
+
+impl AppState {
+    /// Returns what the daemon does, in one line for systemd. Writes nothing.
+    pub async fn summary(&self) -> String {
+        let totals = match self.store.totals().await {
+            Ok(totals) => totals,
+            Err(error) => return format!("the queue cannot be read: {}", error.chain()),
+        };
+        let trouble =
+            self.engine.storage_trouble().map(|trouble| format!("the queue fails: {}", trouble.error));
+        let what = match trouble.or_else(|| held(self, &totals.daemon).map(|held| held.detail)) {
+            Some(why) => format!("sends nothing, {why}"),
+            None => "sending".to_owned(),
+        };
+        let [queued, review] = [StateName::Queued, StateName::Review].map(|state| totals.counts.of(state));
+        format!("{what}; {queued} queued, {review} in review")
+    }
 }
 
 /// Answers 200 if the daemon is alive and can write the queue.

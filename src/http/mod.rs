@@ -9,6 +9,7 @@
 
 mod account_snapshot;
 mod accounts;
+mod activation;
 pub(crate) mod attachments;
 mod body;
 mod campaigns;
@@ -59,6 +60,7 @@ use crate::inbound::Webhooks;
 use crate::store::Store;
 use openapi::Route;
 
+pub use activation::{PassedError, PassedSockets};
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
 pub use hooks::ConfiguredHook;

@@ -2,7 +2,7 @@
 //!
 //! Both run on the live queue, without stopping the daemon.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Json;
@@ -13,8 +13,7 @@ use super::body::Options;
 use super::error::ApiError;
 use super::{AppState, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
-use crate::domain::time_text;
-use crate::store::BackupError;
+use crate::store::{BackupError, Store, backup_name};
 use crate::types::operations::{Audit, Backup, BackupRequest, Breach};
 
 /// Maximum length of a backup's name, in bytes: the limit of file systems minus the suffix used while it is written.
@@ -43,19 +42,43 @@ pub(super) async fn backup(
     Options(body): Options,
 ) -> Result<Json<Backup>, ApiError> {
     let now = state.engine.now();
-    let name = match wire::options::<BackupRequest>(&body)?.name {
-        Some(name) => checked(name)?,
-        // Some file systems do not allow colons.
-        None => format!("outboxd-{}.db", time_text(now).replace(':', "-")),
-    };
+    let BackupRequest { name, keep } = wire::options(&body)?;
+    let keep = keep.map(|keep| checked_keep(keep, name.is_some())).transpose()?;
+    let name = name.map_or_else(|| Ok(backup_name(now)), checked)?;
     let folder = state.backup_folder.clone().unwrap_or_else(|| state.store.backup_folder());
     let work = Arc::clone(&state);
     let path = folder.join(&name);
-    let made = state.spawn_detached(async move { Ok(work.store.backup(&path, now).await) }).await?;
-    let made = made.map_err(|error| refused(&name, &error))?;
+    let made = state.spawn_detached(async move {
+        let made = work.store.backup(&path, now).await;
+        let removed = match (&made, keep) {
+            (Ok(_), Some(keep)) => Store::rotate_backups(folder, keep).await,
+            _ => Ok(Vec::new()),
+        };
+        Ok(made.and_then(|made| Ok((made, removed?))))
+    });
+    let (made, removed) = made.await?.map_err(|error| refused(&name, &error))?;
     tracing::info!(path = %made.path.display(), bytes = made.bytes, messages = made.messages, "backup made");
-    let path = made.path.display().to_string();
-    Ok(Json(Backup { path, bytes: made.bytes, messages: made.messages, at: now.into() }))
+    for path in &removed {
+        tracing::info!(path = %path.display(), "old backup removed");
+    }
+    let text = |path: &PathBuf| path.display().to_string();
+    Ok(Json(Backup {
+        path: text(&made.path),
+        bytes: made.bytes,
+        messages: made.messages,
+        at: now.into(),
+        removed: removed.iter().map(text).collect(),
+    }))
+}
+
+fn checked_keep(keep: u32, is_named: bool) -> Result<usize, ApiError> {
+    let (problem, fix) = match keep {
+        _ if is_named => ("cannot be combined with `name`".to_owned(), "leave one of the two out"),
+        1..=10_000 => return Ok(usize::try_from(keep).unwrap_or(usize::MAX)),
+        _ => (format!("{keep} is out of range"), "give a whole number from 1 to 10000"),
+    };
+    let refusal = FieldError::new(FieldErrorCode::InvalidValue, "keep", problem, fix);
+    Err(ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal))
 }
 
 /// Accepts a name but no path: access to the socket must not allow writing wherever the daemon may write.

@@ -1,4 +1,4 @@
-//! The Unix socket, bound under its final name.
+//! The Unix socket, bound under its final name, or passed by systemd (`activation.rs`).
 //!
 //! It neither takes the name from a running daemon nor deletes files that are not sockets.
 
@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use axum::serve::IncomingStream;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
+use super::activation::PassedSockets;
 use super::slow::{Impatient, Patience};
 
 /// Maximum number of connections that wait to be accepted.
@@ -24,6 +25,8 @@ const BACKLOG: u32 = 1024;
 pub struct Socket {
     listener: UnixListener,
     name: SocketName,
+    /// Whether this process bound it, and therefore removes it.
+    is_ours: bool,
 }
 
 /// The path of a bound socket, and the file that it referred to when it was bound.
@@ -54,6 +57,19 @@ pub enum SocketError {
 }
 
 impl Socket {
+    /// Takes the socket at `path` from systemd, or else binds it with the permissions `mode`.
+    ///
+    /// # Errors
+    /// See [`Socket::bind`].
+    pub async fn open(path: &Path, mode: u32, passed: &mut PassedSockets) -> Result<Self, SocketError> {
+        let Some(listener) = passed.claim(path) else { return Self::bind(path, mode).await };
+        let failed = |source| SocketError::Io { path: path.to_owned(), source };
+        let id = id(&std::fs::symlink_metadata(path).map_err(failed)?);
+        let listener = UnixListener::from_std(listener).map_err(failed)?;
+        tracing::info!(socket = %path.display(), "systemd passed the socket");
+        Ok(Self { listener, name: SocketName { path: path.to_owned(), id }, is_ours: false })
+    }
+
     /// Binds `path` with the permissions `mode`; replaces a socket without a listener.
     ///
     /// # Errors
@@ -76,7 +92,7 @@ impl Socket {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
         let id = id(&std::fs::symlink_metadata(path).map_err(failed)?);
         let listener = socket.listen(BACKLOG).map_err(failed)?;
-        Ok(Self { listener, name: SocketName { path: path.to_owned(), id } })
+        Ok(Self { listener, name: SocketName { path: path.to_owned(), id }, is_ours: true })
     }
 
     /// Returns the name of the socket, to detect its removal.
@@ -84,8 +100,8 @@ impl Socket {
         &self.name
     }
 
-    /// Serves `router` until `stop` completes and all requests in progress are answered; then removes the socket. Cuts a
-    /// client that reads nothing for as long as `patience` takes.
+    /// Serves `router` until `stop` completes and all requests in progress are answered; then removes the socket,
+    /// unless systemd owns it. Cuts a client that reads nothing for as long as `patience` takes.
     ///
     /// # Errors
     /// Returns an error if the operating system stops accepting connections.
@@ -100,7 +116,7 @@ impl Socket {
             .with_graceful_shutdown(stop)
             .await;
         // Does not remove the socket of another daemon.
-        if self.name.taken_away().is_none() {
+        if self.is_ours && self.name.taken_away().is_none() {
             let _gone_already = std::fs::remove_file(&self.name.path);
         }
         served

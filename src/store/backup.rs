@@ -1,8 +1,8 @@
 //! Backup: a complete, consistent copy of the queue, made while the daemon runs.
 //!
 //! SQLite writes the copy (`VACUUM INTO`) from one snapshot; producers and sending continue meanwhile. The copy is
-//! checked, marked as a copy so that it starts held wherever it is restored (`restore_guard.rs`), flushed, and only
-//! then renamed to its final name.
+//! checked, marked as a copy so that it starts held wherever it is restored (`restore_guard.rs`), flushed, renamed to its
+//! final name, and opened once more. Only then may rotation remove older copies.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,12 @@ use sqlx::Connection;
 use tokio_util::task::TaskTracker;
 
 use super::{Store, StoreError, restore_guard, sqlite};
+use crate::domain::time_text;
+
+const PREFIX: &str = "outboxd-";
+const SUFFIX: &str = ".db";
+/// The form of the time in the name of a backup, a zero for each digit.
+const FORM: &str = "0000-00-00T00-00-00.000Z";
 
 /// A completed backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,10 +73,38 @@ impl Store {
         let made = self.copy(&partial, now).await;
         let place = path.to_owned();
         // Flushing a large file takes half a second; the runtime's thread continues meanwhile.
-        beside(move || {
+        let made = beside(move || {
             let finished = made.and_then(|messages| finish(&partial, place, messages));
             let _nothing_half_done_is_left = remove(&partial);
             finished
+        })
+        .await?;
+        verify(&made).await?;
+        Ok(made)
+    }
+
+    /// Removes backups in `folder` that are named after their time, except the newest `keep`. Returns what it removed.
+    ///
+    /// # Errors
+    /// Returns an error if the folder cannot be read or a file cannot be removed.
+    pub async fn rotate_backups(folder: PathBuf, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
+        beside(move || {
+            let mut named = Vec::new();
+            for entry in std::fs::read_dir(&folder).map_err(failed(&folder))? {
+                let entry = entry.map_err(failed(&folder))?;
+                let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
+                named.extend(
+                    entry
+                        .file_name()
+                        .to_str()
+                        .filter(|name| is_file && is_automatic(name))
+                        .map(str::to_owned),
+                );
+            }
+            // The text of a time sorts as the time does.
+            named.sort_unstable();
+            let old = named.iter().take(named.len().saturating_sub(keep)).map(|name| folder.join(name));
+            old.map(|path| remove(&path).map_err(failed(&path)).map(|()| path)).collect()
         })
         .await
     }
@@ -98,6 +132,30 @@ impl Store {
     /// Returns the default folder for backups, next to the queue.
     pub fn backup_folder(&self) -> PathBuf {
         self.inner.path.parent().unwrap_or(Path::new(".")).join("backups")
+    }
+}
+
+/// Returns the name of a backup that was asked for without one.
+pub fn backup_name(now: Timestamp) -> String {
+    // Some file systems do not allow colons.
+    format!("{PREFIX}{}{SUFFIX}", time_text(now).replace(':', "-"))
+}
+
+/// Returns whether [`backup_name`] could have given this name.
+fn is_automatic(name: &str) -> bool {
+    let time = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(SUFFIX));
+    let pattern = |(digit, form): (u8, u8)| if form == b'0' { digit.is_ascii_digit() } else { digit == form };
+    time.is_some_and(|time| time.len() == FORM.len() && time.bytes().zip(FORM.bytes()).all(pattern))
+}
+
+/// Opens a finished backup as a restore would, and counts what is in it.
+async fn verify(made: &Backup) -> Result<(), BackupError> {
+    let mut copy = sqlite::open_reader(&made.path).await?;
+    let counted: i64 = sqlx::query_scalar("SELECT count(*) FROM messages").fetch_one(&mut copy).await?;
+    copy.close().await?;
+    match u64::try_from(counted) == Ok(made.messages) {
+        true => Ok(()),
+        false => Err(BackupError::Damaged(format!("it holds {counted} messages, not {}", made.messages))),
     }
 }
 

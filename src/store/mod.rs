@@ -101,7 +101,7 @@ pub use accounts::{PauseRequest, Paused, Resumed, Scope};
 pub use admission::{Admission, AdmittedMessage, Inserted};
 pub use attempts::{Begun, Intent, Settlement};
 pub use audit::{Audited, Breach, CallBreach, PastSend};
-pub use backup::{Backup, BackupError};
+pub use backup::{Backup, BackupError, backup_name};
 pub use batch::{EnqueueMode, Enqueued};
 pub use campaigns::{Campaign, StepCounts};
 pub use candidates::{Ask, Asker, Candidate, Candidates};

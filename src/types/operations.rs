@@ -32,6 +32,9 @@ pub struct Breach {
 pub struct BackupRequest {
     /// A file name without a folder; default: one with the current time.
     pub name: Option<String>,
+    /// Keep this many backups named after the time, the new one included (1 to 10000), and remove older ones. Cannot be
+    /// combined with `name`.
+    pub keep: Option<u32>,
 }
 
 /// A complete backup.
@@ -41,4 +44,8 @@ pub struct Backup {
     pub bytes: u64,
     pub messages: u64,
     pub at: Time,
+    /// Paths of the older backups that `keep` removed.
+    #[serde(default)]
+    #[schema(required)]
+    pub removed: Vec<String>,
 }

@@ -2,8 +2,10 @@
 //! source.
 
 mod account_sync;
+mod activation;
 mod attachments;
 mod audit_people;
+mod backups;
 mod bad_forms;
 mod broken_rows;
 mod campaign_day;
@@ -52,6 +54,7 @@ mod notices;
 mod openapi;
 mod operations;
 mod outbound;
+mod packaging;
 mod people;
 mod poll;
 mod preflight;

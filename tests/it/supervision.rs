@@ -100,13 +100,16 @@ async fn systemd_hears_that_it_is_ready_alive_reloading_and_stopping() {
         })
         .await
     };
-    for wanted in ["READY=1", "WATCHDOG=1"] {
+    for wanted in
+        ["READY=1", "WATCHDOG=1", "STATUS=opening the queue", "STATUS=sending; 0 queued, 0 in review"]
+    {
         assert!(hear(wanted).await, "{wanted} is not said");
     }
     daemon.signal("-HUP");
     assert!(hear("RELOADING=1").await, "a reload is not announced");
     daemon.signal("-TERM");
     assert!(hear("STOPPING=1").await, "the stop is not announced");
+    assert!(heard.iter().any(|line| line.starts_with("MONOTONIC_USEC=")), "the reload has a time: {heard:?}");
     assert_eq!(daemon.ended().await, Some(0));
 }
 
