@@ -142,6 +142,12 @@ pub fn ambient_seed() -> u64 {
     u64::from(rand::random::<u32>().max(1))
 }
 
+/// Returns random bytes from a generator that is fit for secrets, seeded by the operating system.
+#[expect(clippy::disallowed_methods, reason = "a secret must not be repeatable")]
+pub fn ambient_secret() -> [u8; 32] {
+    rand::random()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

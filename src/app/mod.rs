@@ -6,6 +6,7 @@
 mod demo;
 mod demo_replies;
 pub mod doctor;
+mod doors;
 mod housekeeping;
 mod limits;
 mod metrics;
@@ -34,18 +35,20 @@ use tokio::task::JoinHandle;
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::{RetentionSettings, Settings};
 use crate::engine::{Engine, EngineHandle, EngineParts, Recovered, RequestRates};
-use crate::http::{AppParts, AppState, AttachmentRules, PassedSockets, Socket, SocketName};
+use crate::http::{ApiTokens, AppParts, AppState, AttachmentRules, SocketName};
 use crate::inbound::{Arrived, Interpreter};
+use crate::intake;
 use crate::provider::{Dialect, Provider, Unipile, UnipileOptions};
 use crate::store::{Store, StoreOptions};
 use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
-use crate::{http, intake};
+use doors::Doors;
 use housekeeping::Housekeeping;
 use metrics::MetricsListener;
 use webhooks::WebhookListener;
 
 pub use crate::domain::parse_time;
+pub use crate::domain::token::{Role, Token};
 pub use demo::{DemoOptions, demo};
 pub use demo_replies::demo_replies;
 pub use place::{check_place, check_webhook_secret};
@@ -54,9 +57,6 @@ pub use serve::serve;
 
 /// How long client requests in progress may take to finish when the daemon stops.
 const CLOSING_REQUESTS: Duration = Duration::from_secs(5);
-
-/// A client that reads nothing of its answer for this long is cut off.
-const STALLED: Duration = Duration::from_secs(30);
 
 /// After a task has failed, how long the others may take to store the outcomes of their calls.
 const AFTER_FAILURE: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ pub struct Application {
     store: Store,
     state: Arc<AppState>,
     tasks: Tasks,
-    http: JoinHandle<()>,
+    http: Vec<JoinHandle<()>>,
     intake: JoinHandle<()>,
     /// Runs if the configuration has an address for it.
     webhook_listener: Option<JoinHandle<()>>,
@@ -85,7 +85,8 @@ pub struct Application {
     pub recovered: Recovered,
     /// Path of the socket.
     pub socket: PathBuf,
-    socket_name: SocketName,
+    socket_names: Vec<SocketName>,
+    tokens: ApiTokens,
     grace: Duration,
 }
 
@@ -95,6 +96,7 @@ fn unipile_options(settings: &Settings, clock: &Arc<dyn Clock>) -> anyhow::Resul
     Ok(UnipileOptions {
         base_url: unipile.base_url.clone(),
         api_key: settings.require_api_key()?,
+        ca: settings.require_ca()?,
         dialect: if unipile.guide_dialect { Dialect::Guide } else { Dialect::Specifics },
         connect_timeout: unipile.connect_timeout,
         request_timeout: unipile.request_timeout,
@@ -187,18 +189,6 @@ fn seed(settings: &Settings) -> u64 {
     seed
 }
 
-/// Serves the socket until the engine stops.
-fn spawn_http(tasks: &Tasks, socket: Socket, state: Arc<AppState>, engine: EngineHandle) -> JoinHandle<()> {
-    let clock = Arc::clone(engine.clock());
-    let patience = Arc::new(move || clock.sleep(STALLED));
-    let serving = socket.serve(http::router(state), patience, async move { engine.stopping().await });
-    tasks.spawn("HTTP server", async move {
-        if let Err(error) = serving.await {
-            tracing::error!(%error, "the socket takes no more requests");
-        }
-    })
-}
-
 /// Removes what was kept long enough, until the engine stops. What is sent to the channel changes how long that is.
 fn spawn_housekeeping(
     tasks: &Tasks,
@@ -246,9 +236,7 @@ impl Application {
         let arrived = Arrived::default();
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
         let metrics_listener = MetricsListener::bind(settings.metrics_listen).await?;
-        let mut passed = PassedSockets::from_env()?;
-        let socket = Socket::open(&settings.api.socket, settings.api.socket_mode, &mut passed).await?;
-        passed.all_claimed()?;
+        let doors = Doors::bind(settings).await?;
         let policies = limits::in_force(&store, settings, clock.now()).await?;
         let parts = EngineParts {
             store: store.clone(),
@@ -284,8 +272,8 @@ impl Application {
         let webhook_listener =
             listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));
         let metrics = metrics::spawn(&tasks, metrics_listener, &state, &clock);
-        let socket_name = socket.name().clone();
-        let http = spawn_http(&tasks, socket, Arc::clone(&state), engine.handle());
+        let (socket_names, tokens) = (doors.names(), doors.tokens());
+        let http = doors.spawn(&tasks, &state, &engine.handle());
         Ok(Self {
             engine,
             store,
@@ -303,7 +291,8 @@ impl Application {
             retention,
             recovered,
             socket: settings.api.socket.clone(),
-            socket_name,
+            socket_names,
+            tokens,
             grace: settings.engine.shutdown_grace,
         })
     }
@@ -335,7 +324,7 @@ impl Application {
             ended = self.store.tasks().ended() => ended.into(),
             ended = self.engine.tasks().ended() => ended.into(),
             ended = self.tasks.ended() => ended.into(),
-            reason = watch_files::taken_away(&self.store, &self.socket_name, self.clock.as_ref()) => {
+            reason = watch_files::taken_away(&self.store, &self.socket_names, self.clock.as_ref()) => {
                 anyhow::anyhow!(reason)
             }
             Err(stalled) = watchdog::watch(parts, Arc::clone(&self.clock), watchdog) => stalled.into(),
@@ -384,7 +373,9 @@ impl Application {
         self.tasks.may_end();
         self.engine.stop(self.grace).await;
         let closing = async {
-            let _served_until_the_end = self.http.await;
+            for door in self.http {
+                let _served_until_the_end = door.await;
+            }
             if let Some(listener) = self.webhook_listener {
                 let _served_until_the_end = listener.await;
             }

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{Application, limits, webhooks};
 use crate::config::{Change, Loaded, RetentionSettings, Settings, environment};
 use crate::engine::EngineHandle;
-use crate::http::AppState;
+use crate::http::{ApiTokens, AppState};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -19,6 +19,7 @@ pub(super) struct Reloader {
     engine: EngineHandle,
     state: Arc<AppState>,
     retention: watch::Sender<RetentionSettings>,
+    tokens: ApiTokens,
     /// The configuration in force.
     loaded: Loaded,
 }
@@ -31,6 +32,7 @@ impl Reloader {
             engine: application.engine(),
             state: Arc::clone(&application.state),
             retention: application.retention.clone(),
+            tokens: application.tokens.clone(),
             loaded,
         }
     }
@@ -73,6 +75,7 @@ impl Reloader {
         if webhooks::registered(&self.store).await?.is_empty() {
             settings.require_webhook_secret()?;
         }
+        let tokens = newer.settings.require_tokens()?;
         let _turn = self.state.policy_turn().await;
         let named = settings.policies.accounts.keys().cloned().collect();
         self.store.make_accounts(named, self.engine.now()).await?;
@@ -81,6 +84,10 @@ impl Reloader {
         // A daemon whose listener was switched off in the file keeps its secrets until the restart.
         if let Some(webhooks) = self.state.webhooks.as_ref().filter(|_| settings.webhooks.listen.is_some()) {
             webhooks.set_rules(webhooks::rules(settings));
+        }
+        // A daemon that listens keeps listening until the restart, and its tokens with it.
+        if settings.api.listen.is_some() {
+            self.tokens.set(tokens);
         }
         self.engine.set_policies(policies);
         self.state.set_webhook_events(settings.webhooks.events.clone());

@@ -18,6 +18,8 @@ pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
     loaded.settings.require_api_key().map_err(|error| Failure::config(error, None))?;
     let secret = app::check_webhook_secret(&loaded.settings).map_err(|error| Failure::config(error, None))?;
     loaded.settings.require_usable_proxy().map_err(|error| Failure::config(error, None))?;
+    loaded.settings.require_ca().map_err(|error| Failure::config(error, None))?;
+    loaded.settings.require_tokens().map_err(|error| Failure::config(error, None))?;
     let proxy = loaded.settings.unipile.proxy.sentence();
     let place = app::check_place(&loaded.settings).map_err(|error| Failure::config(error, None))?;
     let warnings: Vec<&String> = loaded.warnings().iter().chain(&secret).chain(&place).collect();

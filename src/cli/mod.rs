@@ -38,6 +38,7 @@ mod status;
 mod stop;
 mod suppress;
 mod times;
+mod token;
 mod top;
 mod watch;
 mod webhook;
@@ -153,6 +154,8 @@ enum Verb {
     Notices(notices::Notices),
     /// Show the accounts live: what each sends, waits for, and has left of its caps
     Top(top::Top),
+    /// Make a token for the API on TCP
+    Token(token::NewToken),
     /// Write man pages or the completions of shells, for packages
     #[command(hide = true)]
     Generate(generate::Generate),
@@ -196,6 +199,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Check(json) => check::check(&globals.load()?, json.json),
         Verb::Doctor(json) => Box::pin(doctor::doctor(&globals, json)).await,
         Verb::Generate(asked) => generate::generate(&asked),
+        Verb::Token(asked) => token::token(asked),
         Verb::Enqueue(enqueue) => enqueue::enqueue(&globals.client()?, *enqueue).await,
         Verb::Import(import) => import::import(&globals.client()?, *import).await,
         Verb::List(list) => read::list(&globals.client()?, list).await,

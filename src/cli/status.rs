@@ -29,6 +29,9 @@ pub(super) struct Status {
     /// Show only the complete table of accounts; piped, its cells are separated by tabs
     #[arg(long, conflicts_with = "account")]
     accounts: bool,
+    /// Check only whether the daemon is alive, for a probe that restarts it otherwise
+    #[arg(long, conflicts_with_all = ["account", "accounts", "campaign", "json"])]
+    alive: bool,
     /// Maximum number of accounts: first those that need a person, then those with messages waiting
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=500))]
     limit: u64,
@@ -38,6 +41,10 @@ pub(super) struct Status {
 
 /// Shows the status.
 pub(super) async fn status(client: &Client, status: Status) -> Result<Exit, Failure> {
+    if status.alive {
+        client.get("/healthz", &[]).await?.accepted()?;
+        return Ok(Exit::Done);
+    }
     if let Some(campaign) = &status.campaign {
         return campaign::show(client, campaign, status.json).await;
     }

@@ -115,6 +115,7 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
         let mode = settings.api.socket_mode;
         warnings.push(format!("api.socket_mode 0{mode:o} lets every user of this machine send messages"));
     }
+    warnings.extend(settings.api.exposed());
     if settings.accounts.known_only && settings.policies.accounts.is_empty() {
         let fix = "every message will be refused; add [account.\"acc_…\"] tables";
         warnings.push(format!("accounts.known_only is on and no account is named: {fix}"));

@@ -6,6 +6,7 @@
 //! no clock, and the caller passes the environment in ([`environment`]), so that a test can load anything. It depends
 //! only on `domain`.
 
+mod api;
 mod carries;
 mod changes;
 mod effective;
@@ -33,10 +34,12 @@ use secrecy::SecretString;
 
 use crate::domain::placeholders::Placeholders;
 use crate::domain::policy::Policies;
+use crate::domain::token::Token;
 use crate::domain::validate::ValidationLimits;
 use keys::Keys;
 use read::Reader;
 
+pub use api::ApiSettings;
 pub use changes::Change;
 pub use log_format::{LogFormat, LogSettings};
 pub use outbound::{HookSettings, HookTarget};
@@ -96,21 +99,6 @@ pub struct StoreSettings {
     pub backup_folder: Option<PathBuf>,
 }
 
-/// `[api]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ApiSettings {
-    /// Path of the Unix socket; relative to the working directory, at most 107 bytes.
-    pub socket: PathBuf,
-    /// Permissions of the socket, in the octal form of `chmod`.
-    pub socket_mode: u32,
-    /// Maximum size of a request body, in bytes.
-    pub body_bytes: usize,
-    /// Maximum number of rows of a large request in one commit; at least 1.
-    pub batch_rows: usize,
-    /// Maximum number of rows in an atomic request; at least 1.
-    pub atomic_rows: usize,
-}
-
 /// `[unipile]`.
 #[derive(Debug, Clone)]
 pub struct UnipileSettings {
@@ -120,6 +108,8 @@ pub struct UnipileSettings {
     pub api_key: Option<SecretString>,
     /// Proxy for requests to the API.
     pub proxy: Proxy,
+    /// File with certificates to trust in addition to those of the system, in PEM.
+    pub ca_file: Option<PathBuf>,
     /// Whether requests use the form of Unipile's guide instead of its SDKs.
     pub guide_dialect: bool,
     /// Connect timeout.
@@ -262,19 +252,12 @@ impl Settings {
             store: StoreSettings {
                 path: reader.database("store.path"),
                 readers: reader.count(reader.leaf("store.readers"), 1..=64),
-                backup_folder: Some(reader.text(reader.leaf("store.backup_folder")).unwrap_or_default())
-                    .filter(|folder| !folder.is_empty())
-                    .map(PathBuf::from),
+                backup_folder: reader.optional_path("store.backup_folder"),
             },
-            api: ApiSettings {
-                socket: reader.socket("api.socket"),
-                socket_mode: reader.mode("api.socket_mode"),
-                body_bytes: reader.size("api.body_bytes", 1024..=1 << 30),
-                batch_rows: reader.size("api.batch_rows", 1..=10_000),
-                atomic_rows: reader.size("api.atomic_rows", 1..=50_000),
-            },
+            api: api::read(reader),
             unipile: UnipileSettings {
                 proxy: Proxy::of(proxies, &base_url),
+                ca_file: reader.optional_path("unipile.ca_file"),
                 base_url,
                 guide_dialect: reader.guide_dialect("unipile.dialect"),
                 api_key,
@@ -286,7 +269,7 @@ impl Settings {
             },
             poll: reader.poll("inbound.poll"),
             webhooks: webhooks::read(reader),
-            metrics_listen: reader.address("metrics.listen", "127.0.0.1:9187"),
+            metrics_listen: reader.listen("metrics.listen", "127.0.0.1:9187"),
             hooks: outbound::read(reader),
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),
@@ -333,6 +316,22 @@ impl Settings {
     /// Returns an error that lists the ways to set a secret, if there is an address to listen on and no secret.
     pub fn require_webhook_secret(&self) -> Result<(), ConfigError> {
         webhooks::require(&self.webhooks)
+    }
+
+    /// Reads the certificates of `unipile.ca_file`, as PEM; none without a file.
+    ///
+    /// # Errors
+    /// Returns an error if the file cannot be read or holds no certificate.
+    pub fn require_ca(&self) -> Result<Vec<u8>, ConfigError> {
+        secret::ca(self.unipile.ca_file.as_deref())
+    }
+
+    /// Reads the tokens for the API on TCP; without an address for it there are none.
+    ///
+    /// # Errors
+    /// Returns an error if there is an address and no usable file of tokens, or if other users may read the file.
+    pub fn require_tokens(&self) -> Result<Vec<Token>, ConfigError> {
+        self.api.tokens()
     }
 
     /// Refuses a proxy setting that the HTTP client would ignore.

@@ -4,8 +4,7 @@
 //! at once; `Settings::load` discards everything if there was one. A nil value has already been reported, and adds no
 //! problem.
 
-use std::net::IpAddr;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -64,21 +63,6 @@ impl<'a> Reader<'a> {
             ValueKind::String(text) => Some(text),
             _ => None,
         }
-    }
-
-    /// Reads an address to listen on; empty text is none.
-    pub(super) fn address(&mut self, key: &str, example: &str) -> Option<SocketAddr> {
-        let leaf = self.leaf(key);
-        let text = self.text(leaf)?.trim();
-        if text.is_empty() {
-            return None;
-        }
-        let address = text.parse();
-        if address.is_err() {
-            let fix = format!("write an IP address and a port, such as {example:?}");
-            self.add(leaf, &format!("{text:?} is not an address to listen on"), &fix);
-        }
-        address.ok()
     }
 
     pub(super) fn flag(&self, leaf: &Leaf) -> bool {
@@ -212,6 +196,23 @@ impl<'a> Reader<'a> {
             self.add(leaf, "is not a path", "give the path of a file");
         }
         PathBuf::from(path.unwrap_or_default())
+    }
+
+    /// Reads a path; empty text is none.
+    pub(super) fn optional_path(&self, key: &str) -> Option<PathBuf> {
+        self.text(self.leaf(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// Reads an address to listen on, such as `example`; empty text is none.
+    pub(super) fn listen(&mut self, key: &str, example: &str) -> Option<SocketAddr> {
+        let leaf = self.leaf(key);
+        let text = self.text(leaf)?.trim();
+        let address = text.parse();
+        if address.is_err() && !text.is_empty() {
+            let fix = format!("write an IP address and a port, such as \"{example}\"");
+            self.add(leaf, &format!("{text:?} is not an address to listen on"), &fix);
+        }
+        address.ok()
     }
 
     /// Reads the path of the database; refuses `:memory:`, which is a special name for SQLite.

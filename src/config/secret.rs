@@ -1,5 +1,5 @@
 //! The API key: from `unipile.api_key`, from the file in `unipile.api_key_file`, or from systemd; and the check that
-//! every secret passes.
+//! every secret passes. The certificates of `unipile.ca_file`, which are no secret, are read here as well.
 //!
 //! The key leaves this file only as a [`SecretString`], and no problem quotes it (P8). A missing key is not an error
 //! of loading, because commands that only read do not need it.
@@ -7,6 +7,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use secrecy::SecretString;
 
 use super::layers::Leaf;
@@ -135,6 +137,22 @@ fn is_assignment(key: &str) -> bool {
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
     key.split_once('=').is_some_and(|(name, value)| is_name(name) && !value.trim_matches('=').is_empty())
+}
+
+/// Reads the certificates in `file`, as PEM.
+pub(super) fn ca(file: Option<&Path>) -> Result<Vec<u8>, ConfigError> {
+    let Some(file) = file else { return Ok(Vec::new()) };
+    let wrong = |what: String| {
+        let fix = "name a file that the daemon's user can read and that holds certificates as PEM";
+        ConfigError { problems: vec![Problem::value("unipile.ca_file", "", &what, fix)] }
+    };
+    let shown = file.display();
+    let pem = std::fs::read(file).map_err(|error| wrong(format!("{shown} cannot be read: {error}")))?;
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+        Ok(certificates) if !certificates.is_empty() => Ok(pem),
+        Ok(_) => Err(wrong(format!("{shown} holds no certificate"))),
+        Err(error) => Err(wrong(format!("{shown} holds a damaged certificate: {error}"))),
+    }
 }
 
 /// Returns the error for callers that need the key when there is none.

@@ -43,7 +43,7 @@ const NAME: secret::Name = secret::Name { short: "the secret", whole: "the secre
 
 pub(super) fn read(reader: &mut Reader<'_>) -> WebhookSettings {
     WebhookSettings {
-        listen: reader.address("webhooks.listen", "127.0.0.1:8780"),
+        listen: reader.listen("webhooks.listen", "127.0.0.1:8780"),
         secrets: secrets(reader),
         tolerance: reader.timeout("webhooks.tolerance"),
         body_bytes: reader.size("webhooks.body_bytes", 1024..=64 << 20),

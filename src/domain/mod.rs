@@ -34,6 +34,7 @@ pub mod specifics;
 pub mod state;
 pub mod step;
 pub mod stop;
+pub mod token;
 pub mod validate;
 mod validate_step;
 mod validate_times;

@@ -21,7 +21,7 @@ pub enum PassedError {
     Unusable(#[source] std::io::Error),
     /// No setting has its path.
     #[error(
-        "systemd listens on {0}, which is not api.socket; give ListenStream= of the socket unit and api.socket the same path"
+        "systemd listens on {0}, which is neither api.socket nor api.read_only_socket; give ListenStream= of the socket unit the path of one of them"
     )]
     Unclaimed(PathBuf),
 }

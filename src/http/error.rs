@@ -104,6 +104,12 @@ impl ApiError {
         Self { code: Some("internal"), ..Self::one(StatusCode::INTERNAL_SERVER_ERROR, refusal) }
     }
 
+    /// Returns the error for a request that its sender may not make.
+    pub(super) fn access(status: StatusCode, code: &'static str, problem: &str, fix: &str) -> Self {
+        let refusal = FieldError::new(FieldErrorCode::InvalidValue, "", problem, fix);
+        Self { code: Some(code), ..Self::one(status, refusal) }
+    }
+
     fn unavailable(problem: &str, fix: &str) -> Self {
         Self::one(
             StatusCode::SERVICE_UNAVAILABLE,

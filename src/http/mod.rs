@@ -1,4 +1,4 @@
-//! The HTTP API: HTTP/1.1 on a Unix socket. `docs/http.md` is the contract.
+//! The HTTP API: HTTP/1.1 on Unix sockets, and on TCP for bearers of tokens. `docs/http.md` is the contract.
 //!
 //! `routes.rs` lists the routes; each is in the file named after its noun. A handler checks what only it can see (JSON,
 //! fields, types), passes a draft to the one validation in `domain/validate.rs`, calls one function of the store, wakes
@@ -7,6 +7,7 @@
 //! A handler's future is dropped when its client hangs up, so work that must happen after a commit (waking the
 //! engine) runs in a separate task (`AppState::spawn_detached`).
 
+mod access;
 mod account_snapshot;
 mod accounts;
 mod activation;
@@ -39,6 +40,7 @@ mod slow;
 mod socket;
 mod status;
 mod stops;
+mod tcp;
 mod verdicts;
 mod webhooks;
 mod wire;
@@ -60,6 +62,7 @@ use crate::inbound::Webhooks;
 use crate::store::Store;
 use openapi::Route;
 
+pub use access::{ApiTokens, read_only, with_tokens};
 pub use activation::{PassedError, PassedSockets};
 pub use attachments::AttachmentRules;
 pub use error::ApiError;
@@ -68,6 +71,7 @@ pub use metrics::metrics_router;
 pub use policy::PolicyResolver;
 pub use slow::Patience;
 pub use socket::{Socket, SocketError, SocketName};
+pub use tcp::{TcpDoor, TcpError};
 
 /// What the HTTP API and the intake of SQL rows are built from.
 pub struct AppParts {

@@ -15,6 +15,7 @@ use axum::http::request::Parts;
 use axum::serve::IncomingStream;
 use tokio::net::{UnixListener, UnixSocket, UnixStream};
 
+use super::access::Bearer;
 use super::activation::PassedSockets;
 use super::slow::{Impatient, Patience};
 
@@ -136,13 +137,16 @@ impl Connected<IncomingStream<'_, Impatient>> for Peer {
     }
 }
 
-/// Who makes a request, as events record it: `uid 1000`, or `operator` if that is not known.
+/// Who makes a request, as events record it: `uid 1000` on a socket, `token NAME` on TCP, or `operator` if that is not known.
 pub(super) struct Actor(pub(super) String);
 
 impl<S: Sync> FromRequestParts<S> for Actor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
+        if let Some(Bearer(name)) = parts.extensions.get() {
+            return Ok(Self(format!("token {name}")));
+        }
         let peer = parts.extensions.get::<ConnectInfo<Peer>>().and_then(|peer| peer.0.user_id);
         Ok(Self(peer.map_or_else(|| "operator".to_owned(), |id| format!("uid {id}"))))
     }

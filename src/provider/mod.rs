@@ -12,6 +12,7 @@ mod retry_after;
 mod shapes;
 mod stream;
 mod their_clock;
+mod tls;
 mod unipile;
 mod wire;
 

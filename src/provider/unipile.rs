@@ -17,7 +17,7 @@ use super::progress::Handed;
 use super::retry_after::retry_after;
 use super::their_clock::TheirClock;
 use super::wire::{self, Answer, Expected, classify};
-use super::{Call, Composing, Dialect, Pages, Provider, Reply, stream};
+use super::{Call, Composing, Dialect, Pages, Provider, Reply, stream, tls};
 use crate::clock::Clock;
 use crate::domain::endpoint::{EndpointAnswer, EndpointRequest, TestPost};
 use crate::domain::message::{AccountId, ChatId, InboxId, UserId};
@@ -40,6 +40,8 @@ pub struct UnipileOptions {
     pub base_url: String,
     /// The `X-API-KEY`.
     pub api_key: SecretString,
+    /// Certificates to trust in addition to those of the system, as PEM; may be empty.
+    pub ca: Vec<u8>,
     /// Which field names to use.
     pub dialect: Dialect,
     /// Timeout of the connection alone, with DNS and TLS.
@@ -63,7 +65,7 @@ impl Unipile {
     /// Creates the client; opens no connection yet.
     ///
     /// # Errors
-    /// Returns an error if the key is not a valid header, or the system's certificates cannot be read.
+    /// Returns an error if the key is not a valid header, or certificates cannot be read.
     pub fn new(options: &UnipileOptions) -> Result<Self, reqwest::Error> {
         // One crypto library for the whole program; a second installation fails harmlessly.
         let _installed_before = rustls::crypto::ring::default_provider().install_default();
@@ -76,6 +78,10 @@ impl Unipile {
         let builder = reqwest::Client::builder();
         // http is only for this machine; otherwise the proxy of the environment is used (`config/proxy.rs`).
         let builder = if base_url.starts_with("http:") { builder.no_proxy() } else { builder };
+        let builder = match options.ca.is_empty() {
+            true => builder,
+            false => builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&options.ca)?),
+        };
         let client = builder
             .user_agent(concat!("outboxd/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
@@ -291,5 +297,8 @@ pub(super) fn chain(error: &reqwest::Error) -> String {
         }
         source = cause.source();
     }
-    text
+    match tls::advice(error) {
+        Some(advice) => format!("{text}; {advice}"),
+        None => text,
+    }
 }

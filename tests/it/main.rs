@@ -1,6 +1,7 @@
 //! The integration tests, one binary: black-box tests of the real process, contracts of the seams, rules of the
 //! source.
 
+mod access;
 mod account_sync;
 mod activation;
 mod attachments;
@@ -36,6 +37,7 @@ mod erase;
 mod events;
 mod every_message;
 mod evidence;
+mod examples;
 mod fault_matrix;
 mod files;
 mod flat;
@@ -82,6 +84,7 @@ mod store_sharing;
 mod supervision;
 mod terminal;
 mod tidy;
+mod tls;
 mod webhook_endpoint;
 mod webhooks_heard;
 mod webhooks_in;

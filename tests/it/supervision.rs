@@ -2,6 +2,7 @@
 //! and no reader of the daemon's output blocks it. The real process throughout.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 16] = [
+const TASKS: [&str; 18] = [
     "writer",
     "checkpointer",
     "reader",
@@ -21,6 +22,8 @@ const TASKS: [&str; 16] = [
     "API guard",
     "intake",
     "HTTP server",
+    "read-only HTTP server",
+    "TCP HTTP server",
     "webhook listener",
     "webhook secrets",
     "webhook interpreter",
@@ -33,9 +36,16 @@ const TASKS: [&str; 16] = [
 /// An environment whose daemon has every task.
 async fn with_every_task() -> TestEnv {
     let env = TestEnv::new().await;
+    let tokens = env.path("tokens");
+    std::fs::write(&tokens, format!("board read {}\n", "a7".repeat(32))).unwrap();
+    std::fs::set_permissions(&tokens, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let reads = env.path("reads.sock").to_str().unwrap().to_owned();
     env.set("OUTBOXD_WEBHOOKS_LISTEN", "127.0.0.1:0")
         .set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1")
         .set("OUTBOXD_METRICS_LISTEN", "127.0.0.1:0")
+        .set("OUTBOXD_API_READ_ONLY_SOCKET", &reads)
+        .set("OUTBOXD_API_LISTEN", "127.0.0.1:0")
+        .set("OUTBOXD_API_TOKENS_FILE", tokens.to_str().unwrap())
 }
 
 fn message(chat: &str, text: &str) -> String {

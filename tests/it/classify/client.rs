@@ -25,6 +25,7 @@ pub(crate) const PATIENT: Duration = Duration::from_secs(60);
 pub(crate) fn client(url: &str, request_timeout: Duration) -> Unipile {
     let options = UnipileOptions {
         dialect: Dialect::Specifics,
+        ca: Vec::new(),
         base_url: url.to_owned(),
         api_key: "sandbox-key".to_owned().into(),
         connect_timeout: PATIENT,
@@ -208,6 +209,7 @@ async fn a_handshake_that_does_not_end_reached_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = UnipileOptions {
         dialect: Dialect::Specifics,
+        ca: Vec::new(),
         base_url: format!("https://{}", listener.local_addr().unwrap()),
         api_key: "k".to_owned().into(),
         connect_timeout: Duration::from_millis(200),
@@ -224,6 +226,7 @@ async fn a_call_that_ends_before_its_body_left_reached_nobody() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let options = UnipileOptions {
         dialect: Dialect::Specifics,
+        ca: Vec::new(),
         // The handshake does not end within the timeout of the whole call.
         base_url: format!("https://{}", listener.local_addr().unwrap()),
         api_key: "k".to_owned().into(),

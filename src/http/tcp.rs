@@ -1,0 +1,113 @@
+//! The API on TCP: HTTP/1.1 for bearers of tokens.
+//!
+//! It bounds what a client without a token can hold: the number of connections, and the time for the head of a request.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Connections at once; more wait in the operating system's queue.
+const CONNECTIONS: usize = 256;
+/// How long the head of a request may take, also on a connection that is kept open.
+const HEAD_WITHIN: Duration = Duration::from_secs(15);
+/// Maximum size of a head, in bytes.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// A bound address; [`TcpDoor::serve`] serves it.
+pub struct TcpDoor {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+/// Why the address cannot be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}; stop the program that uses the address, or set another api.listen")]
+pub struct TcpError {
+    address: SocketAddr,
+    #[source]
+    source: std::io::Error,
+}
+
+impl TcpDoor {
+    /// Binds `address`; with port 0 the system chooses a port.
+    ///
+    /// # Errors
+    /// Returns an error if the operating system refuses.
+    pub async fn bind(address: SocketAddr) -> Result<Self, TcpError> {
+        let failed = |source| TcpError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Returns the address, with the port that the system chose.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `router` until `stop` completes and all requests in progress are answered. After an error of the operating
+    /// system it waits for `pause`.
+    pub async fn serve<P: Future<Output = ()>>(
+        self,
+        router: Router,
+        stop: impl Future<Output = ()>,
+        pause: impl Fn() -> P,
+    ) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
+        let mut stop = pin!(stop);
+        loop {
+            let next = async {
+                let place = Arc::clone(&places).acquire_owned().await.expect("it is never closed");
+                self.listener.accept().await.map(|(stream, _)| (stream, place))
+            };
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = next => accepted,
+            };
+            match accepted {
+                Ok((stream, place)) => {
+                    let serving = serve_connection(stream, router.clone(), stopping.clone());
+                    connections.spawn(async move {
+                        let _place = place;
+                        serving.await;
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection to the API cannot be accepted");
+                    pause().await;
+                }
+            }
+        }
+        drop(self.listener);
+        stopping.cancel();
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, stopping: CancellationToken) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN).max_buf_size(HEAD_BYTES);
+    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router)));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = stopping.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection to the API broke");
+    }
+}
