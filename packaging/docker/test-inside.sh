@@ -11,11 +11,10 @@ for folder in /var/lib/outboxd /run/outboxd; do
 done
 mount -o remount,bind,ro "$root"
 
-run() {
-  chroot --userspec=65532:65532 "$root" /usr/bin/env -i OUTBOXD_STORE_PATH=/var/lib/outboxd/outboxd.db \
-    OUTBOXD_API_SOCKET=/run/outboxd/outboxd.sock OUTBOXD_UNIPILE_BASE_URL=http://127.0.0.1:8750 \
-    OUTBOXD_UNIPILE_API_KEY=sandbox-key /usr/local/bin/outboxd "$@"
-}
+program=(chroot --userspec=65532:65532 "$root" /usr/bin/env -i OUTBOXD_STORE_PATH=/var/lib/outboxd/outboxd.db
+  OUTBOXD_API_SOCKET=/run/outboxd/outboxd.sock OUTBOXD_UNIPILE_BASE_URL=http://127.0.0.1:8750
+  OUTBOXD_UNIPILE_API_KEY=sandbox-key /usr/local/bin/outboxd)
+run() { "${program[@]}" "$@"; }
 
 fail() {
   echo "FAILED: $*" >&2
@@ -31,11 +30,11 @@ until_true() {
   fail "this did not become true: $*"
 }
 
-is_sent() { run list --state sent --json | grep -q 'Hello from the image'; }
+is_sent() { run list --state sent --json | grep -q '"chat_id"'; }
 
 if chroot --userspec=65532:65532 "$root" /usr/bin/touch /usr/local/bin/x 2>/dev/null; then fail "the root is not read-only"; fi
 run sandbox >/dev/null 2>/tmp/outboxd-image.log &
-run serve 2>>/tmp/outboxd-image.log &
+"${program[@]}" serve 2>>/tmp/outboxd-image.log &
 daemon=$!
 until_true run status
 run enqueue --account acc_1 --chat chat_1 --text 'Hello from the image' >/dev/null
