@@ -140,12 +140,8 @@ pub(super) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (String, Vec
         conditions.push_str(&format!(" AND q.{column} = ?{}", values.len() + 1));
         index = index.or(Some(of_column));
     }
-    if let Some(end) = &filter.id_end {
-        values.push(end.clone());
-        conditions.push_str(&format!(" AND substr(q.id, -{}) = ?{}", end.len(), values.len() + 1));
-        index = index.or(Some(IDS));
-    }
-    conditions.push_str(&reason_and_times(filter, &mut values));
+    index = index.or(filter.id_end.as_ref().map(|_| IDS));
+    conditions.push_str(&other_conditions(filter, &mut values));
     let before = filter.before.map(|before| format!(" AND q.seq < {}", before.0));
     conditions.push_str(&before.unwrap_or_default());
     let limit = u64::from(filter.limit) + 1;
@@ -224,9 +220,13 @@ fn of_key(part: impl Fn(Option<&str>, String) -> String, states: &str, limit: u6
     KEYS.map(of).join(" UNION ALL ") + &format!(" ORDER BY seq DESC LIMIT {limit}")
 }
 
-/// Builds the conditions on the reason and the time of arrival.
-fn reason_and_times(filter: &MessageFilter, values: &mut Vec<String>) -> String {
+/// Builds the conditions on the end of the id, the reason and the time of arrival.
+fn other_conditions(filter: &MessageFilter, values: &mut Vec<String>) -> String {
     let mut conditions = String::new();
+    if let Some(end) = &filter.id_end {
+        values.push(end.clone());
+        conditions.push_str(&format!(" AND substr(q.id, -{}) = ?{}", end.len(), values.len() + 1));
+    }
     match filter.reason.map(Reason::as_str) {
         None => {}
         Some(reason) if PASSING.contains(&reason) => {
