@@ -13,6 +13,7 @@ use anyhow::{Context, ensure};
 use serde_json::{Value, json};
 
 use super::Application;
+use super::ui::{Ui, UiOptions};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::config::Settings;
 use crate::domain::state::StateName;
@@ -26,6 +27,8 @@ pub struct DemoOptions {
     pub seed: Option<u64>,
     /// Prints the result as JSON instead of text.
     pub json: bool,
+    /// Shows the dashboard as well, until it is interrupted.
+    pub ui: bool,
 }
 
 /// Timeout of the demo: five gaps of 20 s, doubled.
@@ -80,6 +83,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<ExitCode> {
         );
         println!("8 go in through the socket, 5 by an INSERT of another connection.\n");
     }
+    let dashboard = dashboard(options, &application).await?;
     by_socket(&application).await?;
     let inserts: Vec<ExternalInsert> = BY_INSERT.iter().map(foreign_insert).collect();
     crate::store::insert_from_outside(&settings.store.path, &inserts)
@@ -97,6 +101,7 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<ExitCode> {
     }
     screen.show(&application, &sandbox).await?;
     let counts = application.store().totals().await?.counts;
+    until_seen(dashboard).await?;
     application.stop().await?;
     let report = Report::of(&sandbox.world().deliveries(), counts.of(StateName::Sent));
     sandbox.stop().await;
@@ -110,6 +115,28 @@ pub async fn demo(options: DemoOptions) -> anyhow::Result<ExitCode> {
 
 fn total() -> u64 {
     (BY_SOCKET.len() + BY_INSERT.len()) as u64
+}
+
+/// Opens the dashboard of a demo, if that is wanted.
+pub(super) async fn dashboard(options: DemoOptions, application: &Application) -> anyhow::Result<Option<Ui>> {
+    if !options.ui {
+        return Ok(None);
+    }
+    let socket = application.socket.clone();
+    let ui = Ui::start(&UiOptions { socket, port: 0, read_only: false, open: true }).await?;
+    println!("The dashboard, at an address that works once: {}\n", ui.address());
+    super::ui::open(&ui.address());
+    Ok(Some(ui))
+}
+
+/// Keeps the dashboard of a demo open until it is interrupted.
+pub(super) async fn until_seen(dashboard: Option<Ui>) -> anyhow::Result<()> {
+    if let Some(ui) = dashboard {
+        println!("\nAll is sent. The dashboard stays until Ctrl-C.");
+        tokio::signal::ctrl_c().await.context("cannot wait for Ctrl-C")?;
+        ui.stop();
+    }
+    Ok(())
 }
 
 /// Returns the settings of a demo with its files in `folder`, and `more` by variable.
@@ -126,6 +153,7 @@ pub(super) fn settings(
         ("OUTBOXD_UNIPILE_BASE_URL", sandbox.url()),
         ("OUTBOXD_UNIPILE_API_KEY", SandboxConfig::default().api_key),
         ("OUTBOXD_ENGINE_SEED", seed.to_string()),
+        ("OUTBOXD_DASHBOARD_BODIES", "true".to_owned()),
     ];
     let all = environment.iter().chain(more).map(|(name, value)| ((*name).to_owned(), value.clone()));
     Ok(Settings::load(None, all)?.settings)

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Application;
-use super::demo::{DemoOptions, settings};
+use super::demo::{DemoOptions, dashboard, settings, until_seen};
 use crate::clock::{Clock, SystemClock, ambient_seed};
 use crate::domain::message::MessageId;
 use crate::domain::reason::Reason;
@@ -90,12 +90,14 @@ pub async fn demo_replies(options: DemoOptions) -> anyhow::Result<ExitCode> {
         );
         println!("The people are the sandbox's: they receive, read, answer, opt out or are away.\n");
     }
+    let dashboard = dashboard(options, &application).await?;
     let client = reqwest::Client::builder().unix_socket(application.socket.clone()).build()?;
     let began = clock.monotonic();
     let mut campaign = Campaign { client, clock, began, shown: HashMap::new(), quiet: options.json };
     campaign.run(&application, &sandbox).await?;
     let broken = campaign.broken(&application, &sandbox).await?;
     let delivered = sandbox.world().deliveries().len();
+    until_seen(dashboard).await?;
     application.stop().await?;
     sandbox.stop().await;
     report(&options, seed, delivered, &broken);

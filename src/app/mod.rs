@@ -16,6 +16,7 @@ mod reload;
 mod sandbox;
 mod serve;
 mod status_line;
+mod ui;
 mod watch_files;
 mod watchdog;
 mod webhooks;
@@ -54,6 +55,7 @@ pub use demo_replies::demo_replies;
 pub use place::{check_place, check_webhook_secret};
 pub use sandbox::sandbox;
 pub use serve::serve;
+pub use ui::{Ui, UiOptions, ui};
 
 /// How long client requests in progress may take to finish when the daemon stops.
 const CLOSING_REQUESTS: Duration = Duration::from_secs(5);
@@ -140,6 +142,7 @@ fn door_parts(
         webhooks: listener.map(WebhookListener::webhooks),
         webhook_events: settings.webhooks.events.clone(),
         hooks: outbound::configured(settings),
+        dashboard_bodies: settings.dashboard_bodies,
     }
 }
 

@@ -40,6 +40,9 @@ pub(super) struct Which {
     /// Instead of ids: messages to this person, by user id
     #[arg(long, value_name = "USER")]
     person: Option<String>,
+    /// Instead of ids: messages that waited or stopped for this reason at their last change
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
     /// Only say what it would do
     #[arg(long)]
     dry_run: bool,
@@ -172,8 +175,8 @@ pub(super) struct CancelCampaign {
 /// Cancels everything of a campaign that is queued.
 pub(super) async fn cancel_campaign(client: &Client, asked: CancelCampaign) -> Result<Exit, Failure> {
     let CancelCampaign { campaign, dry_run, yes, note, json } = asked;
-    let (account, state, chat, person) = (None, None, None, None);
-    let which = Which { ids: Vec::new(), account, state, chat, person, dry_run, yes, note, json };
+    let (account, state, chat, person, reason) = (None, None, None, None, None);
+    let which = Which { ids: Vec::new(), account, state, chat, person, reason, dry_run, yes, note, json };
     plain(client, "cancel", Plain { which, campaign: Some(campaign) }).await
 }
 
@@ -250,7 +253,7 @@ impl Which {
     }
 
     fn has_filter(&self) -> bool {
-        [&self.account, &self.state, &self.chat, &self.person].into_iter().any(Option::is_some)
+        [&self.account, &self.state, &self.chat, &self.person, &self.reason].into_iter().any(Option::is_some)
     }
 }
 
@@ -286,6 +289,7 @@ impl Asked {
             chat_id: self.which.chat.clone(),
             person: self.which.person.clone(),
             state: self.which.state.clone(),
+            reason: self.which.reason.clone(),
             edit: self.edit.clone(),
             note: self.which.note.clone(),
             dry_run: dry_run.then_some(true),

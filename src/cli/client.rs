@@ -101,6 +101,11 @@ impl Client {
         Ok(Self { http, socket: socket.to_owned() })
     }
 
+    /// Returns the path of the daemon's socket.
+    pub(super) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
     /// Sends a GET request.
     pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
         self.send(self.request(Method::GET, path).query(query), Asked::ToShow).await

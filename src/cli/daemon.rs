@@ -26,6 +26,9 @@ pub(super) struct Demo {
     /// Show a campaign to people who receive, read and answer instead
     #[arg(long)]
     replies: bool,
+    /// Show it in the browser as well, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    ui: bool,
 }
 
 /// `outboxd sandbox`.
@@ -51,7 +54,7 @@ pub(super) async fn serve(mut loaded: Loaded, socket: Option<PathBuf>) -> Result
 /// Runs the demo; its narration goes to standard output, so only warnings are logged.
 pub(super) async fn demo(demo: Demo) -> Result<Exit, Failure> {
     log(&LogSettings { level: "warn".to_owned(), format: LogFormat::Auto })?;
-    let options = app::DemoOptions { seed: demo.seed, json: demo.json };
+    let options = app::DemoOptions { seed: demo.seed, json: demo.json, ui: demo.ui };
     ended(match demo.replies {
         false => Box::pin(app::demo(options)).await,
         true => Box::pin(app::demo_replies(options)).await,

@@ -40,6 +40,7 @@ mod suppress;
 mod times;
 mod token;
 mod top;
+mod ui;
 mod watch;
 mod webhook;
 
@@ -163,6 +164,8 @@ enum Verb {
     Hook(hook::Hook),
     /// Show events as they happen, a line each
     Watch(watch::Watch),
+    /// Show the dashboard in a browser
+    Ui(ui::Ui),
 }
 
 /// Output for programs.
@@ -232,6 +235,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Notices(asked) => notices::notices(&globals.client()?, asked).await,
         Verb::Hook(asked) => hook::hook(&globals.client()?, asked).await,
         Verb::Watch(asked) => watch::watch(&globals.client()?, asked).await,
+        Verb::Ui(ui) => ui::ui(&globals.client()?, ui).await,
         Verb::Status(status) => status::status(&globals.client()?, status).await,
     }
 }

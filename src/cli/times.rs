@@ -7,7 +7,7 @@
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
-use jiff::{SignedDuration, Span, Timestamp, Zoned};
+use jiff::{Span, Timestamp, Zoned};
 
 use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
@@ -15,6 +15,8 @@ use crate::app;
 use crate::clock::{Clock, SystemClock};
 use crate::types::WaitStatus;
 use crate::types::account::AccountZone;
+use crate::types::times::name;
+pub(super) use crate::types::times::{Times, distance, full_in, length};
 
 const FORMS: &str =
     "write 2026-11-22T09:00:00Z, or \"2026-11-22 09:00\", 09:00 or \"tomorrow 09:00\" in the account's zone";
@@ -167,85 +169,21 @@ pub(super) fn now() -> Timestamp {
     SystemClock::new().now()
 }
 
-/// Returns the name of a zone.
-fn name(zone: &TimeZone, at: Option<&Zoned>) -> String {
-    match zone.iana_name() {
-        Some("Etc/Unknown" | "Etc/UTC") => "UTC".to_owned(),
-        Some(name) => name.to_owned(),
-        None => at.map_or_else(|| "this machine's zone".to_owned(), |at| at.strftime("%Z").to_string()),
-    }
-}
-
 /// Formats `at` for the API.
 pub(super) fn wire(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
-/// How times are formatted.
-#[derive(Debug, Clone)]
-pub(super) enum Times {
-    /// For a program: in the form of the API.
-    Exact,
-    /// For a person: in the zone of `now`; times of today without the date.
-    Short { now: Zoned },
-}
-
 impl Times {
     /// Returns the format for a person, in `zone` and relative to this machine's current time.
     pub(super) fn of(zone: TimeZone) -> Self {
-        Self::Short { now: now().to_zoned(zone) }
-    }
-
-    /// Returns the format for a person at this machine, relative to the daemon's `now`.
-    pub(super) fn at(now: Timestamp) -> Self {
-        Self::Short { now: now.to_zoned(TimeZone::system()) }
-    }
-
-    /// Formats a time, or `-`.
-    pub(super) fn show(&self, at: Option<impl Into<Timestamp>>) -> String {
-        match (self, at.map(Into::into)) {
-            (_, None) => "-".to_owned(),
-            (Self::Exact, Some(at)) => wire(at),
-            (Self::Short { now }, Some(at)) => {
-                let at = at.to_zoned(now.time_zone().clone());
-                let form = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
-                at.strftime(form).to_string()
-            }
-        }
-    }
-
-    /// Formats what a message or an account waits for, according to `waits_for`.
-    pub(super) fn wait(&self, until: Option<impl Into<Timestamp>>, waits_for: Option<&str>) -> String {
-        match (waits_for, until) {
-            (Some("person"), _) => "a person".to_owned(),
-            (Some("not_before"), Some(at)) => format!("not before {}", self.show(Some(at))),
-            (_, until) => self.show(until),
-        }
-    }
-
-    /// Returns the name of the zone in use, such as `Europe/Berlin`.
-    pub(super) fn zone(&self) -> String {
-        match self {
-            Self::Exact => "UTC".to_owned(),
-            Self::Short { now } => name(now.time_zone(), Some(now)),
-        }
+        Self::short(now(), zone)
     }
 }
 
 /// Formats a time in this machine's zone, in a form that a ticket can quote; or `-`.
 pub(super) fn full(at: Option<impl Into<Timestamp>>) -> String {
     full_in(at, &TimeZone::system())
-}
-
-/// Formats a time with its zone, in a form that a ticket can quote; or `-`. A local time that occurs twice has its
-/// offset.
-pub(super) fn full_in(at: Option<impl Into<Timestamp>>, zone: &TimeZone) -> String {
-    let Some(at) = at.map(Into::into) else { return "-".to_owned() };
-    let zoned = at.to_zoned(zone.clone());
-    let is_twice =
-        matches!(zone.to_ambiguous_timestamp(zoned.datetime()).offset(), AmbiguousOffset::Fold { .. });
-    let form = if is_twice { "%Y-%m-%d %H:%M:%S%:z" } else { "%Y-%m-%d %H:%M:%S" };
-    format!("{} {}", zoned.strftime(form), name(zone, Some(&zoned)))
 }
 
 impl WaitStatus {
@@ -266,30 +204,6 @@ impl WaitStatus {
             _ => until,
         }
     }
-}
-
-/// Formats the distance from `now` to `at`: `in 12 s`, `3 min ago`, `now`.
-pub(super) fn distance(at: Timestamp, now: Timestamp) -> String {
-    let away = at.duration_since(now);
-    match away.as_secs() {
-        0 => "now".to_owned(),
-        1.. => format!("in {}", length(away)),
-        _ => format!("{} ago", length(away)),
-    }
-}
-
-/// Formats a length of time in its largest unit and the one below.
-pub(super) fn length(away: SignedDuration) -> String {
-    let seconds = away.as_secs().unsigned_abs();
-    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
-    let parts = match (days, hours, minutes) {
-        (0, 0, 0) => [(seconds, "s"), (0, "")],
-        (0, 0, _) => [(minutes, "min"), (0, "")],
-        (0, _, _) => [(hours, "h"), (minutes, "min")],
-        _ => [(days, "d"), (hours, "h")],
-    };
-    let shown = parts.iter().enumerate().filter(|(index, (number, _))| *index == 0 || *number > 0);
-    shown.map(|(_, (number, unit))| format!("{number} {unit}")).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub struct Settings {
     pub attachments: AttachmentSettings,
     /// `[accounts]`: which accounts may send.
     pub accounts: AccountSettings,
+    /// `[dashboard]`: whether its pages may show the texts of messages.
+    pub dashboard_bodies: bool,
     /// `[people]`: whether a message may name a person by the address of the profile.
     pub resolve_people: bool,
     /// `[suppression]`: whether suppressions are kept as hashes.
@@ -281,6 +283,7 @@ impl Settings {
                 known_only: reader.flag(reader.leaf("accounts.known_only")),
                 refresh: reader.timeout("accounts.refresh"),
             },
+            dashboard_bodies: reader.flag(reader.leaf("dashboard.bodies")),
             resolve_people: reader.flag(reader.leaf("people.resolve")),
             hashed_suppressions: reader.flag(reader.leaf("suppression.hashed")),
             policies: policies::read(reader),

@@ -100,10 +100,6 @@ fn is_read(method: &Method) -> bool {
 }
 
 impl ApiError {
-    fn forbidden(problem: String, fix: &str) -> Self {
-        Self::access(StatusCode::FORBIDDEN, "forbidden", &problem, fix)
-    }
-
     fn unauthorised() -> Self {
         let fix = "send the header `Authorization: Bearer TOKEN` with a token of api.tokens_file";
         Self::access(StatusCode::UNAUTHORIZED, "unauthorised", "the token is missing or unknown", fix)

@@ -310,8 +310,8 @@ fn nulls(object: &Map<String, Value>) -> Vec<String> {
 
 /// Reads which messages a command is about: ids, or a filter that names at least one thing.
 async fn selected(state: &AppState, request: &BulkRequest, command: &Command) -> Result<Selected, ApiError> {
-    let BulkRequest { ids, account_id, campaign, chat_id, person, state: states, .. } = request;
-    let filters = [account_id, campaign, chat_id, person, states];
+    let BulkRequest { ids, account_id, campaign, chat_id, person, state: states, reason, .. } = request;
+    let filters = [account_id, campaign, chat_id, person, states, reason];
     let filters = filters.into_iter().any(Option::is_some);
     let refuse =
         |code, problem: &str, fix: &str| Err(unprocessable(vec![FieldError::new(code, "ids", problem, fix)]));
@@ -330,7 +330,8 @@ async fn selected(state: &AppState, request: &BulkRequest, command: &Command) ->
         }
         Some(ids) => Ok(Selected::Ids(ids.iter().map(|id| (id.clone(), id.trim().parse().ok())).collect())),
         None if !filters => {
-            let fix = "give `ids`, or at least one of account_id, campaign, chat_id, person and state";
+            let fix =
+                "give `ids`, or at least one of account_id, campaign, chat_id, person, state and reason";
             refuse(FieldErrorCode::MissingField, "and the filter are both missing", fix)
         }
         None => {
@@ -344,6 +345,7 @@ async fn selected(state: &AppState, request: &BulkRequest, command: &Command) ->
                 campaign: campaign.clone(),
                 chat_id: chat_id.clone(),
                 person,
+                reason: reason.as_deref().map(query::reason).transpose()?,
                 states: states.unwrap_or_else(|| command.selects().to_vec()),
                 limit: PAGE,
                 ..MessageFilter::default()

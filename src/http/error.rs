@@ -110,6 +110,16 @@ impl ApiError {
         Self { code: Some(code), ..Self::one(status, refusal) }
     }
 
+    /// Returns the error for a request that this daemon does not take from there.
+    pub(super) fn forbidden(problem: String, fix: &str) -> Self {
+        Self::access(StatusCode::FORBIDDEN, "forbidden", &problem, fix)
+    }
+
+    /// Returns the status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     fn unavailable(problem: &str, fix: &str) -> Self {
         Self::one(
             StatusCode::SERVICE_UNAVAILABLE,
@@ -122,7 +132,8 @@ impl ApiError {
         self.refusals
     }
 
-    fn body(self) -> ErrorBody {
+    /// Returns the problems as the API writes them.
+    pub(super) fn body(self) -> ErrorBody {
         let mut errors: Vec<types::error::FieldError> = self.refusals.iter().map(Into::into).collect();
         if let (Some(code), Some(first)) = (self.code, errors.first_mut()) {
             first.code = code.to_owned();

@@ -15,6 +15,7 @@ pub(crate) mod attachments;
 mod body;
 mod campaigns;
 mod commands;
+mod dashboard;
 mod drain;
 mod endpoints;
 mod error;
@@ -65,6 +66,7 @@ use openapi::Route;
 pub use access::{ApiTokens, read_only, with_tokens};
 pub use activation::{PassedError, PassedSockets};
 pub use attachments::AttachmentRules;
+pub use dashboard::READ_ONLY;
 pub use error::ApiError;
 pub use hooks::ConfiguredHook;
 pub use metrics::metrics_router;
@@ -105,6 +107,8 @@ pub struct AppParts {
     pub hooks: Vec<ConfiguredHook>,
     /// The events for which an endpoint is registered.
     pub webhook_events: Vec<String>,
+    /// Whether the pages of the dashboard may show the texts of messages.
+    pub dashboard_bodies: bool,
 }
 
 /// State shared by all handlers.
@@ -124,6 +128,7 @@ pub struct AppState {
     pub(crate) webhooks: Option<Arc<Webhooks>>,
     webhook_events: RwLock<Vec<String>>,
     hooks: Vec<ConfiguredHook>,
+    dashboard_bodies: bool,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     /// Serializes readers of the metrics.
@@ -152,6 +157,7 @@ impl AppState {
             webhooks,
             webhook_events,
             hooks,
+            dashboard_bodies,
         } = parts;
         let tasks = TaskTracker::new();
         Arc::new(Self {
@@ -170,6 +176,7 @@ impl AppState {
             webhooks,
             webhook_events: RwLock::new(webhook_events),
             hooks,
+            dashboard_bodies,
             policy_change: Semaphore::new(1),
             metrics_turn: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(events::STREAMS)),
@@ -233,7 +240,7 @@ impl AppState {
     }
 }
 
-/// Returns a router with the routes of `docs/http.md`.
+/// Returns a router with the routes of `docs/http.md`, and the pages of the dashboard.
 pub fn router(state: Arc<AppState>) -> Router {
     let add = |router: Router<_>, route: Route| {
         let (path, handler) = route.into_parts();
@@ -242,6 +249,8 @@ pub fn router(state: Arc<AppState>) -> Router {
     routes::all()
         .into_iter()
         .fold(Router::new(), add)
+        .route_layer(middleware::from_fn(dashboard::guard::api))
+        .merge(dashboard::router())
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         // Applied to the whole router, so that it covers the fallbacks as well.

@@ -63,7 +63,7 @@ fn id_end(text: &str) -> Result<String, ApiError> {
     is_end.then(|| text.to_ascii_lowercase()).ok_or_else(|| ApiError::bad_request(refusal))
 }
 
-fn reason(code: &str) -> Result<Reason, ApiError> {
+pub(super) fn reason(code: &str) -> Result<Reason, ApiError> {
     Reason::parse(code).ok_or_else(|| {
         let all: Vec<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         let fix = match crate::domain::field_error::nearest(code, &all) {

@@ -124,7 +124,7 @@ pub(super) async fn decide_all(
 }
 
 /// Every reason for which a message can be in review.
-const REASONS: [Reason; 6] = [
+pub(super) const REASONS: [Reason; 6] = [
     Reason::Stale,
     Reason::OutcomeUnknown,
     Reason::NotInChat,

@@ -51,6 +51,8 @@ pub struct BulkRequest {
     pub person: Option<String>,
     /// One state, or several separated by commas; if left out, those that the command is for.
     pub state: Option<String>,
+    /// The stored reason: of a waiting message, that of its last change.
+    pub reason: Option<String>,
     /// With the command `edit`.
     #[schema(value_type = Option<MessageEdit>)]
     pub edit: Option<serde_json::Value>,

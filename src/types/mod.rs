@@ -22,6 +22,7 @@ pub mod policy;
 pub mod review;
 pub mod status;
 pub mod stop;
+pub(crate) mod times;
 pub mod webhook;
 
 use std::ops::Deref;

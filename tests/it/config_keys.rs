@@ -18,6 +18,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("api.tokens_file", "/tokens", "tokens_file: Some(\"/tokens\")"),
     ("api.socket", "other.sock", "socket: \"other.sock\""),
     ("api.socket_mode", "0600", "socket_mode: 384"),
+    ("dashboard.bodies", "true", "dashboard_bodies: true"),
     ("engine.seed", "77", "seed: Some(77)"),
     ("engine.stale_after", "77s", "stale_after: Some(77s)"),
     ("engine.shutdown_grace", "77s", "shutdown_grace: 77s"),

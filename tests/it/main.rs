@@ -28,6 +28,8 @@ mod config_webhooks;
 mod crash;
 mod crash_sweep;
 mod daemon;
+mod dashboard;
+mod dashboard_browser;
 mod demo;
 mod doctor;
 mod door_cases;

@@ -80,7 +80,7 @@ const VERBS: &[&str] = &[
     "serve", "demo", "sandbox", "check", "enqueue", "list", "show", "explain", "forecast", "budget",
     "policy", "cancel", "review", "pause", "resume", "audit", "backup", "status", "top", "stop", "go",
     "suppress", "campaign", "import", "export", "edit", "move", "priority", "hold", "release", "retry",
-    "person", "erase", "webhook", "watch", "hook", "doctor", "notices", "generate", "token",
+    "person", "erase", "webhook", "watch", "hook", "doctor", "notices", "generate", "token", "ui",
 ];
 
 const MAX_LINES: usize = 400;

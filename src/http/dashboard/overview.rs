@@ -1,0 +1,171 @@
+//! `/`: what needs a person, what goes out, and why the rest waits. The answers of `status`, `accounts` and `campaigns`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Query, State};
+use axum::response::Response;
+use jiff::Timestamp;
+
+use super::charts::{self, Mark};
+use super::command::{command, path, query};
+use super::error::PageError;
+use super::frame::{Action, Frame, Markup, When, html};
+use crate::http::{AppState, accounts, campaigns, status};
+use crate::types::account::Account;
+use crate::types::campaign::Campaign;
+use crate::types::status::Status;
+
+/// How far the timeline looks ahead.
+const AHEAD_SECONDS: i64 = 30 * 60;
+/// Lines of the timeline.
+const LINES: usize = 12;
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Page {
+    frame: Frame,
+    when: When,
+    status: Status,
+    rows: Vec<Row>,
+    more_accounts: Option<String>,
+    reasons: Vec<Waiting>,
+    campaigns: Vec<Campaign>,
+    more_campaigns: Option<String>,
+    /// How many people answered in the campaigns shown.
+    replied: u64,
+    timeline: Option<Markup>,
+    actions: Vec<Action>,
+}
+
+/// An account, with its own zone.
+struct Row {
+    account: Account,
+    when: When,
+    /// How much of the cap that binds is used.
+    bar: Option<Markup>,
+    action: Option<Action>,
+}
+
+/// The accounts that wait for one reason.
+struct Waiting {
+    reason: String,
+    why: String,
+    queued: u64,
+    accounts: Vec<String>,
+}
+
+pub(super) async fn show(
+    frame: Frame,
+    State(state): State<Arc<AppState>>,
+    Query(asked): Query<BTreeMap<String, String>>,
+) -> Result<Response, PageError> {
+    let cursor = |name: &str| asked.get(name).map(|cursor| ("cursor".to_owned(), cursor.clone()));
+    let status = status::status(State(Arc::clone(&state))).await?.0;
+    let of_accounts = Query(cursor("accounts").into_iter().collect());
+    let accounts = accounts::list(State(Arc::clone(&state)), of_accounts).await?.0;
+    let of_campaigns = Query(cursor("campaigns").into_iter().collect());
+    let campaigns = campaigns::list(State(Arc::clone(&state)), of_campaigns).await?.0;
+    let now: Timestamp = status.now.into();
+    let reasons = reasons(&accounts.data);
+    let timeline = timeline(&accounts.data, now);
+    let rows = accounts.data.into_iter().map(|account| row(account, now, &frame)).collect();
+    let is_paused = status.paused.is_some();
+    let all = match is_paused {
+        false => Action::new("/sending/pause".to_owned(), "Pause all sending", command(&["pause", "--all"])),
+        true => Action::new("/sending/resume".to_owned(), "Resume sending", command(&["resume", "--all"])),
+    };
+    Ok(html(&Page {
+        when: When::new(now, None),
+        rows,
+        more_accounts: accounts.next_cursor.map(|cursor| query("/", &[("accounts", &cursor)])),
+        reasons,
+        replied: campaigns.data.iter().map(|campaign| campaign.counts.replied).sum(),
+        more_campaigns: campaigns.next_cursor.map(|cursor| query("/", &[("campaigns", &cursor)])),
+        campaigns: campaigns.data,
+        timeline,
+        actions: frame.offers(vec![all]),
+        status,
+        frame,
+    }))
+}
+
+fn row(account: Account, now: Timestamp, frame: &Frame) -> Row {
+    let id = account.id.as_str();
+    let action = match account.paused {
+        None => Action::new(path("/accounts", &[id, "pause"]), "Pause", command(&["pause", id])),
+        Some(_) => Action::new(path("/accounts", &[id, "resume"]), "Resume", command(&["resume", id])),
+    };
+    let bar = account.cap.as_ref().map(|cap| {
+        charts::bar(cap.used, cap.limit, &format!("{} of {} in {}", cap.used, cap.limit, cap.window))
+    });
+    let when = When::new(now, account.zone.as_deref());
+    Row { bar, action: frame.offers(vec![action.with("back", "/")]).pop(), when, account }
+}
+
+/// Groups accounts by what they wait for, those with the most queued messages first.
+fn reasons(accounts: &[Account]) -> Vec<Waiting> {
+    let mut reasons: BTreeMap<&str, Waiting> = BTreeMap::new();
+    for account in accounts {
+        let queued = account.counts.get("queued").copied().unwrap_or(0);
+        let Some(reason) = account.waits.reason.as_deref().filter(|_| queued > 0) else { continue };
+        let waiting = reasons.entry(reason).or_insert_with(|| Waiting {
+            reason: reason.to_owned(),
+            why: account.waits.why.clone().unwrap_or_default(),
+            queued: 0,
+            accounts: Vec::new(),
+        });
+        waiting.queued += queued;
+        waiting.accounts.push(account.id.clone());
+    }
+    let mut reasons: Vec<Waiting> = reasons.into_values().collect();
+    reasons.sort_by_key(|waiting| std::cmp::Reverse(waiting.queued));
+    reasons
+}
+
+/// Draws the accounts that send, or open, soon.
+fn timeline(accounts: &[Account], now: Timestamp) -> Option<Markup> {
+    let mark = |account: &Account| {
+        let until = account.waits.until.filter(|_| account.waits.waits_for.as_deref() == Some("time"))?;
+        let seconds = until.duration_since(now).as_secs().max(0);
+        let is_closed = account.waits.reason.as_deref() == Some("outside_hours");
+        let label = account.id.clone();
+        (is_closed || seconds <= AHEAD_SECONDS).then_some(Mark { label, seconds, is_closed })
+    };
+    let mut marks: Vec<Mark> = accounts.iter().filter_map(mark).collect();
+    marks.sort_by_key(|mark| mark.seconds);
+    marks.truncate(LINES);
+    (!marks.is_empty()).then(|| charts::timeline(&marks, AHEAD_SECONDS))
+}
+
+impl Row {
+    fn count(&self, state: &str) -> u64 {
+        self.account.counts.get(state).copied().unwrap_or(0)
+    }
+}
+
+impl Waiting {
+    fn link(&self, account: &str) -> String {
+        query("/messages", &[("state", "queued"), ("account_id", account)])
+    }
+}
+
+impl Page {
+    fn count(&self, states: &[&str]) -> u64 {
+        states.iter().filter_map(|state| self.status.queue.counts.get(*state)).sum()
+    }
+
+    /// Returns what prevents all sending, and the warnings.
+    fn troubles(&self) -> Vec<String> {
+        let status = &self.status;
+        let readiness = status.ready.as_ref().and_then(|ready| ready.send.unready.as_ref());
+        let readiness = readiness.map(|unready| format!("Nothing is sent: {}.", unready.detail));
+        readiness.into_iter().chain(status.warnings.iter().cloned()).collect()
+    }
+
+    /// Returns the accounts that need a person.
+    fn needing(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| row.account.attention == "person")
+    }
+}
