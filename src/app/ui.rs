@@ -4,7 +4,6 @@
 //! address, which the command prints and opens. The pages of the dashboard are passed on, the API is not: no page needs
 //! it. The daemon itself opens no port.
 
-use std::fmt::Write as _;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -114,9 +113,8 @@ impl Ui {
 /// Returns an error if the port cannot be bound.
 pub async fn ui(options: UiOptions) -> anyhow::Result<ExitCode> {
     let ui = Ui::start(&options).await?;
-    let mut told = format!("{}\n", ui.address());
     let rights = if options.read_only { "It shows everything and changes nothing. " } else { "" };
-    let _to_a_string = write!(told, "This address works once. {rights}Ctrl-C ends it.\n");
+    let told = format!("{}\nThis address works once. {rights}Ctrl-C ends it.\n", ui.address());
     let mut out = std::io::stdout();
     out.write_all(told.as_bytes()).and_then(|()| out.flush()).context("cannot print the address")?;
     if options.open {

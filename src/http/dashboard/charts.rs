@@ -63,7 +63,10 @@ pub(super) fn week(calendar: &Calendar) -> Markup {
 
 /// Returns the hours of the week in words.
 pub(super) fn week_text(calendar: &Calendar) -> String {
-    let clock = |minutes: u16| format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60);
+    let clock = |minutes: u16| {
+        let minutes = if minutes > DAY { minutes - DAY } else { minutes };
+        format!("{:02}:{:02}", minutes / 60, minutes % 60)
+    };
     let day = |(name, spans): (&&str, &Vec<crate::domain::calendar::Span>)| {
         let spans: Vec<String> =
             spans.iter().map(|span| format!("{} to {}", clock(span.from), clock(span.to))).collect();
@@ -159,5 +162,6 @@ mod tests {
                 && week.contains("x=\"0\" y=\"0\" width=\"120\"")
         );
         assert!(week_text(&calendar).ends_with("sunday 22:00 to 02:00"));
+        assert!(week_text(&Calendar::always()).ends_with("sunday 00:00 to 24:00"));
     }
 }

@@ -12,7 +12,7 @@ use crate::types::error::{ErrorBody, FieldError};
 /// Why a page cannot be shown, or an action was not done.
 pub(super) struct PageError {
     status: StatusCode,
-    body: ErrorBody,
+    body: Box<ErrorBody>,
 }
 
 #[derive(Template)]
@@ -20,7 +20,7 @@ pub(super) struct PageError {
 struct Page {
     frame: Frame,
     status: u16,
-    body: ErrorBody,
+    body: Box<ErrorBody>,
 }
 
 impl IntoResponse for PageError {
@@ -35,7 +35,8 @@ impl PageError {
     pub(super) fn refused(errors: Vec<FieldError>) -> Self {
         match errors.first().cloned() {
             Some(error) => {
-                Self { status: StatusCode::CONFLICT, body: ErrorBody { error, errors, existing_id: None } }
+                let body = Box::new(ErrorBody { error, errors, existing_id: None });
+                Self { status: StatusCode::CONFLICT, body }
             }
             None => ApiError::internal().into(),
         }
@@ -44,7 +45,7 @@ impl PageError {
 
 impl From<ApiError> for PageError {
     fn from(error: ApiError) -> Self {
-        Self { status: error.status(), body: error.body() }
+        Self { status: error.status(), body: Box::new(error.body()) }
     }
 }
 
