@@ -269,8 +269,7 @@ impl Application {
         let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands));
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
-        let (housekeeping, retention) =
-            spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
+        let (housekeeping, retention) = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
         let outbound = outbound::spawn(&tasks, settings, &store, engine.handle()).await?;
         let webhook_listener =
             listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));

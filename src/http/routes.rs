@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use super::openapi::Route;
 use super::{
     accounts, campaigns, commands, endpoints, events, forecast, health, hooks, messages, messages_in,
-    metrics, notices,
-    openapi_document, operations, people, policy, review, status, stops,
+    metrics, notices, openapi_document, operations, people, policy, review, status, stops,
 };
 use crate::types::account::{Account, AccountZone, PauseRequest, Paused, ResumeRequest, Resumed};
 use crate::types::campaign::Campaign;

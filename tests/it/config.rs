@@ -90,7 +90,10 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!((api.socket, api.socket_mode), (PathBuf::from("outboxd.sock"), 0o660));
     assert_eq!((api.body_bytes, api.batch_rows, api.atomic_rows), (32 << 20, 1000, 10_000));
     assert_eq!(unipile.base_url, "https://api.unipile.com");
-    assert_eq!([unipile.api_key.is_some(), resolve_people, hashed_suppressions, dashboard_bodies], [false; 4]);
+    assert_eq!(
+        [unipile.api_key.is_some(), resolve_people, hashed_suppressions, dashboard_bodies],
+        [false; 4]
+    );
     assert_eq!((unipile.connect_timeout.as_secs(), unipile.request_timeout.as_secs()), (10, 90));
     assert_eq!((unipile.requests_per_second.get(), unipile.burst.get()), (100, 20));
     assert_eq!((unipile.account_requests_per_second.get(), poll), (2, Some(Duration::from_secs(1800))));
