@@ -107,7 +107,7 @@ async fn names_chats_and_single_accounts_are_hashed_and_so_is_what_was_there_bef
     assert_eq!(status(&daemon, "acc_1", json!({"users_ids": "ACoAsql"})).await, 409);
     daemon.stop().await;
     let daemon = env.serve().await;
-    assert_eq!(named(&env, "sql"), [""; 0]);
+    assert_eq!(named(&env, "ACoAsql"), [""; 0]);
     assert_eq!(status(&daemon, "acc_1", json!({"users_ids": "ACoAsql"})).await, 409);
     daemon.stop().await;
 }
