@@ -298,7 +298,7 @@ CREATE TABLE inbound_messages (
   chat_id    TEXT NOT NULL,
   message_id TEXT NOT NULL,
   sender_id  TEXT,
-  at         TEXT NOT NULL,           -- by the provider's clock
+  at         TEXT NOT NULL,           -- when it was written, by this machine's clock
   heard_at   TEXT NOT NULL,
   source     TEXT NOT NULL CHECK (source IN ('webhook', 'read')),
   kind       TEXT NOT NULL CHECK (kind IN ('reply', 'out_of_office', 'opt_out', 'owner')),

@@ -185,7 +185,7 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 }
 
 /// The times that move: the table, its columns, and which rows; `?2` is the oldest time that is moved.
-const TIMES: [(&str, &[&str], &str); 16] = [
+const TIMES: [(&str, &[&str], &str); 15] = [
     (
         "messages INDEXED BY messages_retry",
         &["retry_at"],
@@ -198,7 +198,7 @@ const TIMES: [(&str, &[&str], &str); 16] = [
     ),
     (
         "messages",
-        &["sent_at", "updated_at"],
+        &["updated_at"],
         "sent_at IS NOT NULL AND seq IN (SELECT t.seq FROM attempts t WHERE t.started_at >= ?2)",
     ),
     ("attempts", &["started_at", "ended_at"], "started_at >= ?2"),
@@ -223,8 +223,7 @@ const TIMES: [(&str, &[&str], &str); 16] = [
     ("inmail_holds", &["until"], "TRUE"),
     ("stops", &["until"], "has_length = 1"),
     ("profile_reads", &["at", "next_at"], "TRUE"),
-    ("inbound_messages INDEXED BY inbound_messages_heard", &["at", "heard_at"], "heard_at >= ?2"),
-    ("replies", &["at"], "at >= ?2"),
+    ("inbound_messages INDEXED BY inbound_messages_heard", &["heard_at"], "heard_at >= ?2"),
     // What they say is dated by their arrival.
     ("webhooks INDEXED BY webhooks_waiting", &["received_at", "look_at"], "result IS NULL"),
     ("chat_reads", &["sent_at", "read_at", "tried_at"], "TRUE"),
@@ -235,6 +234,7 @@ const TIMES: [(&str, &[&str], &str); 16] = [
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());
     let oldest = time_text(oldest(connection, step).await?);
+    move_answers(connection, step, &by, &oldest).await?;
     for (table, columns, which) in TIMES {
         let moved = columns.iter().map(|column| {
             format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})")
@@ -245,20 +245,47 @@ async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()>
         // Built from the constants above.
         sqlx::query(AssertSqlSafe(sql)).bind(&by).bind(&oldest).execute(&mut *connection).await?;
     }
-    move_arrivals(connection, &by, &oldest).await?;
     move_waits(connection, &by).await?;
     follow_stops(connection).await
 }
 
-/// Moves the arrivals of messages to people who have answered: whether one came before the answer decides whether the
-/// answer stops it.
-async fn move_arrivals(connection: &mut SqliteConnection, by: &str, oldest: &str) -> Result<()> {
-    const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, \
-           created_at = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', created_at, ?1), created_at) \
-         WHERE seq IN (SELECT m.seq FROM replies r CROSS JOIN messages m INDEXED BY messages_by_thread \
-             ON m.thread = r.thread AND m.account_id = r.account_id \
-            WHERE m.state IN ('queued', 'sending', 'uncertain', 'review') AND m.created_at >= ?2)";
-    sqlx::query(SQL).bind(by).bind(oldest).execute(connection).await?;
+/// Moves the times that tell whether an answer is newer than what it stops: of each thread in which something may still
+/// be stopped or was sent a short time ago, all of them, however old they are. After a step forward, what is later than
+/// its `from` came after the step.
+async fn move_answers(
+    connection: &mut SqliteConnection,
+    step: ClockStep,
+    by: &str,
+    oldest: &str,
+) -> Result<()> {
+    const THREADS: &str = "WITH touched AS MATERIALIZED ( \
+           SELECT account_id, thread FROM messages WHERE state IN ('queued', 'sending', 'uncertain', 'review') \
+             AND thread IS NOT NULL AND coalesce(stop_on_reply, campaign IS NOT NULL) \
+           UNION SELECT m.account_id, m.thread FROM attempts t CROSS JOIN messages m ON m.seq = t.seq \
+            WHERE t.started_at >= ?2 AND m.thread IS NOT NULL), \
+         moving AS MATERIALIZED (SELECT m.seq, m.account_id, m.chat_id FROM touched t \
+           CROSS JOIN messages m INDEXED BY messages_by_thread ON m.thread = t.thread AND m.account_id = t.account_id)";
+    const TIMES: [(&str, &str, &str); 4] = [
+        ("messages", "created_at", "seq IN (SELECT seq FROM moving)"),
+        ("messages", "sent_at", "sent_at IS NOT NULL AND seq IN (SELECT seq FROM moving)"),
+        ("replies", "at", "(account_id, thread) IN (SELECT account_id, thread FROM touched)"),
+        (
+            "inbound_messages",
+            "at",
+            "(account_id, chat_id) IN (SELECT account_id, chat_id FROM moving WHERE chat_id IS NOT NULL \
+               UNION SELECT c.account_id, c.chat_id FROM touched t CROSS JOIN conversations c INDEXED BY conversations_user \
+                 ON c.account_id = t.account_id AND c.user_id = substr(t.thread, 6) WHERE t.thread LIKE 'user:%')",
+        ),
+    ];
+    let latest = time_text(if step.by().is_negative() { FOREVER } else { step.from });
+    for (table, column, which) in TIMES {
+        let moved = format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})");
+        let counted = if table == "messages" { "revision = revision + 1, " } else { "" };
+        let sql = format!("{THREADS} UPDATE {table} SET {counted}{moved} WHERE {column} <= ?3 AND {which}");
+        // Built from the constants above.
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(by).bind(oldest).bind(&latest);
+        query.execute(&mut *connection).await?;
+    }
     Ok(())
 }
 

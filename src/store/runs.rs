@@ -165,9 +165,9 @@ async fn recover(
 /// Rows per transaction, so that other programs can write in between.
 const STALE_STEP: i64 = 10_000;
 
-/// Leaves messages that were due before `before` to a person, among those that arrived after `after`; a step that waits
-/// for the step before it is not due. Expires
-/// messages whose expiry has passed. Returns how many were left to a person, and where to continue if more remain.
+/// Leaves messages that were due before `before` to a person, among those that arrived after `after`. A step that waits
+/// for the step before it is not due, and a held message waits for a person anyway. Returns how many were left to a
+/// person, and where to continue if more remain.
 async fn hold_stale(
     connection: &mut SqliteConnection,
     before: Timestamp,
@@ -175,7 +175,7 @@ async fn hold_stale(
     now: Timestamp,
 ) -> Result<(u64, Option<i64>)> {
     const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'review', reason = 'stale', retry_at = NULL, updated_at = ?2 \
-         WHERE seq > ?3 AND seq <= ?4 AND state = 'queued' AND due_at < ?1 AND NOT (coalesce(step, 1) > 1 AND wait_until IS NULL) \
+         WHERE seq > ?3 AND seq <= ?4 AND state = 'queued' AND held_at IS NULL AND due_at < ?1 AND NOT (coalesce(step, 1) > 1 AND wait_until IS NULL) \
            AND (expires_at IS NULL OR expires_at > ?2)";
     const MORE: &str = "SELECT EXISTS (SELECT 1 FROM messages WHERE seq > ?1)";
     let up_to = after.saturating_add(STALE_STEP);

@@ -261,3 +261,49 @@ async fn webhooks_that_arrive_at_once_are_kept_once_each_next_to_other_writes() 
     assert_eq!(queue.value(&format!("{right}'{}'", outboxd::domain::time_text(at(1)))), "50");
     queue.check();
 }
+
+async fn set_clock(queue: &Queue, from: Timestamp, to: Timestamp) {
+    let reading = outboxd::store::ClockReading { wall: to, boot: None };
+    queue.store.move_times(outboxd::store::ClockStep { from, to }, reading).await.unwrap();
+}
+
+const DAY: i64 = 86_400;
+
+#[tokio::test]
+async fn an_answer_counts_although_the_clock_was_ahead_when_what_it_answers_was_sent() {
+    // No cap counts the first message any more when the clock is set back.
+    for days in [1, 10, 300] {
+        let queue = Queue::new().await;
+        begun(&queue).await;
+        let second = queue.enqueue(of_campaign(to_chat("c", "second")), at(200)).await;
+        set_clock(&queue, at(days * DAY), at((days - 2) * DAY)).await;
+        let now = at((days - 2) * DAY + 10);
+        let found = queue.store.candidates(&account("1"), now).await.unwrap().expect("it waits");
+        let since = found.messages[0].ask.as_ref().map(|ask| ask.since);
+        assert_eq!(since, Some(at(100 - 2 * DAY)), "the chat is read from the first message on");
+        let answer = message("r1", Some(false), at(3600 - 2 * DAY));
+        let done = hear(&queue, News::Message(answer), None, now).await;
+        assert_eq!((done.effect, done.cancelled), (Some(Effect::Replied), 1), "after {days} days");
+        assert_eq!(queue.state(second).await, (StateName::Cancelled, Reason::Replied));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_heard_follows_the_clock_with_what_it_answers() {
+    for by in [-2 * DAY, 2 * DAY] {
+        let queue = Queue::new().await;
+        // An answer to something else, then one to the campaign in another chat.
+        hear(&queue, News::Message(message("r0", Some(false), at(-300))), None, at(-300)).await;
+        begun(&queue).await;
+        let second = queue.enqueue(of_campaign(to_chat("c", "second")), at(200)).await;
+        set_clock(&queue, at(250), at(250 + by)).await;
+        assert_eq!(queue.value("SELECT count(*) FROM answered"), "0", "by {by} s");
+        let heard = at(300 + by);
+        let done = hear(&queue, News::Message(message("r1", Some(false), heard)), None, heard).await;
+        assert_eq!(done.cancelled, 1);
+        assert_eq!(queue.state(second).await, (StateName::Cancelled, Reason::Replied));
+        set_clock(&queue, at(400 + by), at(400 + by + by)).await;
+        let late = queue.enqueue(of_campaign(to_chat("c", "late")), at(500 + by + by)).await;
+        assert_eq!(queue.begin(late, 1, at(501 + by + by)).await, Begun::Withdrawn, "by {by} s");
+    }
+}

@@ -248,6 +248,19 @@ async fn steps_that_wait_are_not_stale_after_the_daemon_was_off() {
 }
 
 #[tokio::test]
+async fn what_a_person_holds_stays_held_after_the_daemon_was_off() {
+    const DAY: i64 = 24 * HOUR;
+    let (queue, second) = waiting().await;
+    queue.sql().execute("UPDATE messages SET revision = revision + 1, held_at = '2026-11-22T09:01:00.000Z' WHERE step = 2", []).unwrap();
+    queue.store.note_alive(at(300)).await.unwrap();
+    let queue = queue.crash(at(3 * DAY)).await;
+    let day = Some(Duration::from_secs(24 * 3600));
+    let recovered = queue.store.recover(at(3 * DAY), Box::new(|_| None), day, None).await.unwrap();
+    assert_eq!(recovered.stale, 0);
+    assert_eq!(queue.state(second).await.0, StateName::Queued);
+}
+
+#[tokio::test]
 async fn a_lift_for_every_account_lifts_what_was_set_for_one() {
     let queue = Queue::new().await;
     let only = queue.enqueue(to_user("U1", Inbox::OfPolicy), at(0)).await;
