@@ -9,7 +9,7 @@ use super::Exit;
 /// The words of a command and its examples. Lines that do not begin with `outboxd` are remarks.
 const ALL: &[(&str, &str)] = &[
     ("serve", "outboxd serve\noutboxd serve --config /etc/outboxd/outboxd.toml"),
-    ("demo", "outboxd demo\noutboxd demo --replies"),
+    ("demo", "outboxd demo\noutboxd demo --replies\noutboxd demo --ui"),
     ("sandbox", "outboxd sandbox --listen 127.0.0.1:8750"),
     ("check", "outboxd check\noutboxd check --config new.toml --json"),
     (
@@ -110,6 +110,18 @@ const ALL: &[(&str, &str)] = &[
     ("backup", "outboxd backup\noutboxd backup before-the-upgrade.db"),
     ("status", "outboxd status\noutboxd status acc_1"),
     ("top", "outboxd top"),
+    ("notices", "outboxd notices\noutboxd notices --json"),
+    ("doctor", "outboxd doctor\noutboxd doctor --json"),
+    ("watch", "outboxd watch --campaign autumn\noutboxd watch --after 0 --type 'message.*' --json"),
+    ("hook", "outboxd hook list\noutboxd hook replay crm --from 1200"),
+    ("hook list", "outboxd hook list"),
+    ("hook enable", "outboxd hook enable crm"),
+    ("hook replay", "outboxd hook replay crm --from 1200"),
+    ("ui", "outboxd ui\noutboxd ui --read-only --port 8080"),
+    ("token", "outboxd token board read"),
+    ("generate", "outboxd generate man ./man"),
+    ("generate man", "outboxd generate man ./man"),
+    ("generate completions", "outboxd generate completions ./completions"),
 ];
 
 /// Adds the examples to a command and those below it.

@@ -3,9 +3,8 @@
 //! An account runs by repeating `step` (`step.rs`): read what is stored, let `policy/` decide, act once, say when to
 //! run again. Only steps send, so an account never has a second call in flight. A wake-up (an enqueue, an INSERT, a
 //! resume, a timer) carries only a time: the step reads everything again, so an extra wake-up is harmless, and one
-//! that arrives during a step is remembered. Accounts without work cost no task; while nothing is due, the whole
-//! engine is one sleeping future. The engine knows the store's verbs, the provider's trait and the clock; it never
-//! sees SQL, HTTP or JSON.
+//! that arrives during a step is remembered. Accounts without work cost no task; while nothing is due, the engine is
+//! one sleeping future. It knows the store's verbs, the provider's trait and the clock, but no SQL, HTTP or JSON.
 
 mod account_sync;
 mod api_guard;

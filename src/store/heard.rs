@@ -1,6 +1,4 @@
-//! What was heard changes the queue: receipts, answers, messages of the owner, and the state of accounts (P5).
-//!
-//! `inbound/` calls this for each webhook. What a webhook changes and that it was interpreted is one transaction.
+//! What was heard changes the queue: receipts, answers, messages of the owner, the state of accounts (P5).
 
 use std::collections::HashSet;
 use std::time::Duration;

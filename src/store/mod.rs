@@ -53,6 +53,8 @@ mod people;
 mod person_views;
 mod ping;
 mod place;
+#[doc(hidden)]
+pub mod plans;
 mod prune;
 mod prune_heard;
 mod queue_view;
@@ -142,71 +144,6 @@ pub use watch::{ExternalCommands, ExternalInserts};
 pub use webhook_endpoints::StoredEndpoint;
 pub use webhooks::{NewWebhook, Webhook, WebhookKind};
 pub use withdraw::Cancelled;
-
-/// The statements that must stay fast however long the queue is, for the test of their query plans.
-#[doc(hidden)]
-pub mod plans {
-    use super::{
-        AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates,
-        chat_reads, defer, gauges, insert, ledger, message_commands, message_page, queue_view, repeats,
-        resolving, suppressed, totals, withdraw,
-    };
-
-    /// Returns the name and text of each statement.
-    pub fn hot_statements() -> Vec<(&'static str, String)> {
-        let fixed = [
-            ("begin_message", attempts::BEGIN_MESSAGE),
-            ("begin_attempt", attempts::BEGIN_ATTEMPT),
-            ("begin_account", attempts::BEGIN_ACCOUNT),
-            ("return_retries", candidates::RETURN_RETRIES),
-            ("repeats", repeats::REPEATS),
-            ("suppressed", suppressed::SUPPRESSED),
-            ("begin_turn", account_limits::BEGIN_TURN),
-            ("forget_turns", account_limits::FORGET_TURNS),
-            ("settle_message", attempts::SETTLE_MESSAGE),
-            ("settle_attempt", attempts::SETTLE_ATTEMPT),
-            ("settle_account", attempts::SETTLE_ACCOUNT),
-            ("insert_one", insert::INSERT_ONE),
-            ("insert_many", insert::INSERT_MANY),
-            ("inserted", admission::INSERTED),
-            ("admit", admission::ADMIT),
-            ("defer_names", resolving::DEFER_NAMES),
-            ("defer_needs", resolving::DEFER_NEEDS),
-            ("hold_inmails", defer::HOLD),
-            ("release_inmails", defer::RELEASE),
-            ("next_expiry", withdraw::NEXT_EXPIRY),
-            ("expire", withdraw::EXPIRE),
-            ("ledger", ledger::LEDGER),
-            ("waiting_commands", message_commands::WAITING),
-            ("chats_to_poll", chat_reads::DUE),
-        ];
-        let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
-        std::iter::once(("candidates", candidates::candidates_sql())).chain(fixed).collect()
-    }
-
-    /// Returns the statement that finds the rows of a page of messages, and the values to bind from `?2` on.
-    pub fn message_page(filter: &MessageFilter) -> (String, Vec<String>) {
-        let by_time = filter.since.is_some() || filter.until.is_some();
-        message_page::page_sql(filter, message_page::PageIndex { by_account: true, by_time })
-    }
-
-    /// Returns the statement behind a page of accounts.
-    pub fn account_page(filter: &AccountFilter) -> String {
-        account_views::page_sql(filter)
-    }
-
-    /// Returns the statements about one account or all accounts whose time must not depend on what else the queue
-    /// holds.
-    pub fn flat_statements() -> Vec<(&'static str, String)> {
-        vec![
-            ("account", account_views::view_sql(account_views::ONE)),
-            ("totals", totals::totals_sql()),
-            ("accounts_down", totals::DOWN.to_owned()),
-            ("queued", queue_view::QUEUED.to_owned()),
-            ("gauges", gauges::GAUGES.to_owned()),
-        ]
-    }
-}
 
 /// Location of the queue and options for opening it.
 #[derive(Debug, Clone)]

@@ -1,10 +1,8 @@
 //! The one writer: a task that owns the only writing connection. Requests that arrive during a commit form the next
 //! transaction (group commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling, webhooks
 //! and admissions of a transaction are one statement each, however many there are, because the cost is the call to
-//! SQLite's thread, not the row. Callers are answered after the commit. A transaction holds at most
-//! [`ROWS_PER_COMMIT`] rows, and a writer that is never idle yields the lock now and then ([`YIELD_LOCK_FOR`]), so
-//! that a producer with a busy timeout of 5 s never sees `database is locked`. If a group fails, each of its members
-//! is retried alone, so that an invalid one cannot fail the others.
+//! SQLite's thread, not the row. A transaction holds at most [`ROWS_PER_COMMIT`] rows, and a busy writer yields the
+//! lock now and then ([`YIELD_LOCK_FOR`]) for other programs. If a group fails, its members are retried one by one.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};

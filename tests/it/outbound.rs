@@ -237,7 +237,7 @@ async fn a_receiver_that_is_gone_is_disabled_until_it_is_enabled_and_can_be_repl
     assert_eq!(sent[0].id, sent[1].id);
     for (arguments, says) in [
         (["hook", "replay", "crm", "--from", "999"], "the queue has the events 1 to"),
-        (["hook", "replay", "cmr", "--from", "1"], "names no receiver of events: cmr"),
+        (["hook", "replay", "cmr", "--from", "1"], "there is no receiver of events: cmr"),
     ] {
         let (ok, said) = run(env.outboxd(&arguments), "");
         assert!(!ok && said.contains(says), "{said}");

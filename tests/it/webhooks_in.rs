@@ -200,7 +200,7 @@ async fn status_warns_of_a_wrong_secret_until_it_is_right() {
     assert_eq!(door.send("/webhooks/unipile", None, "a scanner").await.0, 401);
     assert!(!shown().contains("webhooks are refused"), "an unsigned request says nothing about the secret");
     assert_eq!(door.post(OTHER, &event("evt_1")).await.0, 401);
-    assert!(shown().contains(&format!("warning: {WARNING}")), "{}", shown());
+    assert!(shown().contains(&format!("notice: webhooks_refused: {WARNING}")), "{}", shown());
 
     // Both secrets while one replaces the other, without a restart.
     std::fs::write(&path, format!("{SECRET}\n{OTHER}\n")).unwrap();
