@@ -71,21 +71,16 @@ pub struct Application {
     tasks: Tasks,
     http: Vec<JoinHandle<()>>,
     intake: JoinHandle<()>,
-    /// Runs if the configuration has an address for it.
     webhook_listener: Option<JoinHandle<()>>,
     interpreter: JoinHandle<()>,
     /// Drains the histograms, and serves them if the configuration has an address.
     metrics: [Option<JoinHandle<()>>; 2],
     housekeeping: JoinHandle<()>,
     outbound: JoinHandle<()>,
-    /// Checks whether the intake still makes progress.
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
-    /// What the queue keeps how long; a reload changes it.
     retention: watch::Sender<RetentionSettings>,
-    /// What the start recovered from the last run.
     pub recovered: Recovered,
-    /// Path of the socket.
     pub socket: PathBuf,
     socket_names: Vec<SocketName>,
     tokens: ApiTokens,
@@ -192,6 +187,27 @@ fn seed(settings: &Settings) -> u64 {
     seed
 }
 
+/// Returns what the engine is built from, with the policies in force.
+async fn engine_parts(
+    settings: &Settings,
+    store: Store,
+    provider: Arc<dyn Provider>,
+    clock: Arc<dyn Clock>,
+) -> anyhow::Result<EngineParts> {
+    let policies = limits::in_force(&store, settings, clock.now()).await?;
+    Ok(EngineParts {
+        store,
+        provider,
+        clock,
+        policies,
+        rates: rates(settings),
+        snapshot_age: settings.accounts.refresh,
+        poll: settings.poll,
+        stale_after: settings.engine.stale_after,
+        seed: seed(settings),
+    })
+}
+
 /// Removes what was kept long enough, until the engine stops. What is sent to the channel changes how long that is.
 fn spawn_housekeeping(
     tasks: &Tasks,
@@ -240,18 +256,7 @@ impl Application {
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
         let metrics_listener = MetricsListener::bind(settings.metrics_listen).await?;
         let doors = Doors::bind(settings).await?;
-        let policies = limits::in_force(&store, settings, clock.now()).await?;
-        let parts = EngineParts {
-            store: store.clone(),
-            provider,
-            clock: Arc::clone(&clock),
-            policies,
-            rates: rates(settings),
-            snapshot_age: settings.accounts.refresh,
-            poll: settings.poll,
-            stale_after: settings.engine.stale_after,
-            seed: seed(settings),
-        };
+        let parts = engine_parts(settings, store.clone(), provider, Arc::clone(&clock)).await?;
         let commits = store.watch().await.context("cannot watch the queue")?;
         let commands = store.watch_commands().await.context("cannot watch the queue")?;
         let (engine, recovered) = Engine::start(parts).await.context("cannot take stock of the queue")?;
@@ -312,8 +317,7 @@ impl Application {
     /// Runs until the first signal from `stop`, then stops gracefully; a second signal stops at once.
     ///
     /// # Errors
-    /// Returns an error if an essential task ended or hangs (P9), or if the end of the run could not be stored. The
-    /// next start recovers calls that were in flight.
+    /// An essential task ended or hangs (P9), or the end of the run could not be stored; the next start recovers.
     pub async fn run_until_stopped(
         self,
         mut stop: impl Stream<Item = &'static str> + Unpin,
@@ -366,8 +370,7 @@ impl Application {
         [self.store.tasks().clone(), self.engine.tasks().clone(), self.tasks.clone()]
     }
 
-    /// Stops: closes the socket, lets calls in flight finish within the configured grace period, and closes the
-    /// queue.
+    /// Stops: closes the socket, lets calls in flight finish within their grace period, and closes the queue.
     ///
     /// # Errors
     /// Returns an error if the queue cannot record the end of the run; the queue is intact nevertheless.

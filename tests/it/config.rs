@@ -65,6 +65,7 @@ pub(crate) fn shown(settings: &Settings) -> String {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a line for each key")]
 fn the_built_in_file_holds_the_defaults() {
     let Settings {
         store,
