@@ -73,14 +73,15 @@ pub struct Application {
     intake: JoinHandle<()>,
     webhook_listener: Option<JoinHandle<()>>,
     interpreter: JoinHandle<()>,
-    /// Drains the histograms, and serves them if the configuration has an address.
     metrics: [Option<JoinHandle<()>>; 2],
     housekeeping: JoinHandle<()>,
     outbound: JoinHandle<()>,
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
     retention: watch::Sender<RetentionSettings>,
+    /// What the start recovered from the last run.
     pub recovered: Recovered,
+    /// Path of the socket.
     pub socket: PathBuf,
     socket_names: Vec<SocketName>,
     tokens: ApiTokens,
@@ -241,7 +242,6 @@ impl Application {
     }
 
     /// Starts the daemon with the given provider and clock.
-    ///
     /// # Errors
     /// See [`Application::start`].
     pub async fn start_with(
