@@ -264,7 +264,11 @@ async fn an_event_that_is_never_accepted_becomes_a_dead_letter_and_a_dead_receiv
     let (ok, said) = run(env.outboxd(&["hook", "replay", "crm", "--from", "1"]), "");
     assert!(ok, "{said}");
     receiver.got("message.sent", 1).await;
-    assert_eq!(hook_is(&daemon, "ok").await["dead"], 0, "what is delivered again is no dead letter");
+    assert_eq!(
+        hook_is(&daemon, "ok").await["dead"],
+        0,
+        "an event that is delivered again is not a dead letter"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
