@@ -247,7 +247,10 @@ impl View {
             (true, false) if !goes_next => waiting.queue_position,
             (true, false) | (false, _) => 0,
         };
-        let waiting = Waiting { queue_position, ..waiting.clone() };
+        // A candidate may wait for a read of its own.
+        let Waiting { retry_at, deferred, .. } =
+            *selected.zip(place).map_or(waiting, |(selected, place)| selected.candidate(place).1);
+        let waiting = Waiting { queue_position, retry_at, deferred, ..waiting.clone() };
         let mut input = self.input(&waiting);
         if goes_next {
             input.live.typing_until = selected.and_then(|selected| selected.typing_until(message.id));

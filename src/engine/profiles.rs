@@ -5,6 +5,7 @@
 //! them that is drawn like the gap. What is known needs no read; what a read showed is kept (`store/resolving.rs`).
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -58,7 +59,7 @@ pub(super) async fn look(
     }
     match allowance(shared, run, policy, now).await? {
         Allowance::Free => {}
-        Allowance::Paused(until) => return Ok(Look::Wake(Wake::At(until))),
+        Allowance::Paused(until) => return Ok(paused(shared, run, until, now)),
         Allowance::UsedUp(until, why) => {
             shared.store.defer_for_profiles(run.id.clone(), ForProfiles::Names, until, why, now).await?;
             return Ok(Look::Wake(Wake::Now));
@@ -144,11 +145,18 @@ async fn connection(
                 },
             }
         }
-        Allowance::Paused(until) => (until, "other profiles are read first".to_owned()),
+        Allowance::Paused(until) => return Ok(paused(shared, run, until, now)),
         Allowance::UsedUp(until, why) => (until, why),
     };
     shared.store.defer_for_profiles(run.id.clone(), ForProfiles::Connections, until, why, now).await?;
     Ok(Look::Wake(Wake::Now))
+}
+
+/// Lets everything that needs a profile wait until `until`; what needs none goes first.
+fn paused(shared: &Shared, run: &AccountRun, until: Timestamp, now: Timestamp) -> Look {
+    let pause = Duration::try_from(until.duration_since(now)).unwrap_or_default();
+    shared.live.pause_profiles(&run.id, shared.clock.monotonic() + pause);
+    Look::Wake(Wake::Now)
 }
 
 /// Returns whether the provider does not know the person.

@@ -17,6 +17,7 @@ use crate::domain::message::{AccountId, ChatId};
 use crate::domain::observed::ObservedMessage;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
+use crate::policy::evidence::LOOK_BACK_BY_WALL_CLOCK;
 use crate::policy::replies::meaning;
 use crate::store::{Candidate, ChatRead, StoreError};
 
@@ -134,10 +135,13 @@ async fn receipts(
     Ok(shown().filter(is_news).map(receipt).collect())
 }
 
-/// Converts a time of ours to the provider's clock: how long ago something was is the same by both.
+/// Converts a time of ours to the provider's clock: how long ago something was is the same by both. Before the first
+/// answer of a process shows that clock, ours may be days ahead of it, so the result is earlier.
 pub(super) fn theirs(shared: &Shared, now: Timestamp, at: Timestamp) -> Timestamp {
-    let Some(time) = shared.provider.time() else { return at };
-    time.earliest.checked_sub(now.duration_since(at)).unwrap_or(at)
+    match shared.provider.time() {
+        Some(time) => time.earliest.checked_sub(now.duration_since(at)).unwrap_or(at),
+        None => at.checked_sub(LOOK_BACK_BY_WALL_CLOCK).unwrap_or(Timestamp::MIN),
+    }
 }
 
 /// Converts a time of the provider's to our clock, if in doubt to a later one: an answer in the second of our message

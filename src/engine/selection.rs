@@ -101,14 +101,15 @@ pub(super) async fn selected(
     let found = shared.store.candidates_for(asker, account, now).await?;
     let Some(mut candidates) = found else { return Ok(None) };
     let policy = shared.policy(account);
-    candidates.account.next_call_at =
-        shared.pace.next_call_at(&candidates.account, &policy, now, shared.clock.monotonic());
+    let monotonic = shared.clock.monotonic();
+    candidates.account.next_call_at = shared.pace.next_call_at(&candidates.account, &policy, now, monotonic);
     let typing = shared.live.claim_of(account);
-    let typing = typing.map(|claim| (claim.message_id, claim.typing_until(now, shared.clock.monotonic())));
+    let typing = typing.map(|claim| (claim.message_id, claim.typing_until(now, monotonic)));
+    let profiles_from = shared.live.profiles_paused(account, now, monotonic);
     let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.as_str()), now);
     let mut selected = Selected {
         now,
-        messages: candidates.messages.iter().map(waiting).collect(),
+        messages: candidates.messages.iter().map(|candidate| waiting(candidate, profiles_from)).collect(),
         selection: Selection { next: None, verdicts: Vec::new(), wake_at: None },
         live: live(shared, account),
         typing,
@@ -138,13 +139,20 @@ pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
     }
 }
 
-fn waiting(candidate: &Candidate) -> Waiting {
+/// `profiles_from` is the end of the pause between two reads of profiles, which a candidate that needs one waits for.
+fn waiting(candidate: &Candidate, profiles_from: Option<Timestamp>) -> Waiting {
     let lane = &candidate.lane;
+    let paused = profiles_from.zip(candidate.needs_profile());
+    let paused = paused.filter(|(from, _)| candidate.retry_at.is_none_or(|at| at < *from));
+    let (retry_at, deferred) = match paused {
+        Some((from, reason)) => (Some(from), Some(reason)),
+        None => (candidate.retry_at, candidate.deferred),
+    };
     Waiting {
         kind: lane.kind,
         due_at: candidate.due_at,
-        retry_at: candidate.retry_at,
-        deferred: candidate.deferred,
+        retry_at,
+        deferred,
         stop: candidate.stop,
         step: candidate.step,
         held: candidate.held,

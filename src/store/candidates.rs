@@ -14,6 +14,7 @@ use super::Store;
 use super::rows::{self, Result};
 use super::stops;
 use crate::domain::account::{Account, Daemon};
+use crate::domain::ids;
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, ChatId, Extras, MessageId, Seq, Target};
 use crate::domain::reason::Reason;
@@ -66,6 +67,17 @@ pub struct Candidate {
     pub is_unconnected: bool,
     /// Finish of its campaign; 0 if it is not ahead of the virtual time.
     pub finish: u64,
+}
+
+impl Candidate {
+    /// Returns the reason for which it waits until a profile is read, if one must be.
+    pub fn needs_profile(&self) -> Option<Reason> {
+        let Target::User { user_id, .. } = &self.target else { return None };
+        if ids::name_of(user_id.as_str()).is_some() {
+            return Some(Reason::Resolving);
+        }
+        self.is_unconnected.then_some(Reason::NotConnected)
+    }
 }
 
 /// The chat in which an answer would stop a message.

@@ -265,11 +265,7 @@ pub(super) fn tell(seed: u64) -> Told {
         (capped.zone, careful.zone) = (sequences::zone(0), sequences::zone(2));
     }
     let accounts = HashMap::from([(account("0"), capped), (account("2"), careful)]);
-    let mut universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
-    if profiles::has_names(seed) {
-        // A profile that must be read first may defer a message whose time has come.
-        universe.watched = 0;
-    }
+    let universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
     let caps = vec![("acc_0".to_owned(), seconds(3600), 4), ("acc_0".to_owned(), seconds(DAY), 20)];
     let notes = Notes { caps, hours, ..Notes::default() };
     let (given, told) = (Vec::new(), Told::default());
