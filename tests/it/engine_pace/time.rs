@@ -63,8 +63,13 @@ impl FakeClock {
     /// Moves to the end of the next sleep if that is not after `limit`; otherwise moves to `limit` and returns
     /// `false`.
     pub(crate) fn advance_to_next(&self, limit: Duration) -> bool {
+        self.advance_past(Duration::ZERO, limit)
+    }
+
+    /// Does the same, and moves to `quiet_until` at least: sleeps that end before it end late.
+    pub(crate) fn advance_past(&self, quiet_until: Duration, limit: Duration) -> bool {
         let mut time = self.time();
-        let next = time.sleepers.keys().next().map(|(deadline, _)| *deadline);
+        let next = time.sleepers.keys().next().map(|(deadline, _)| (*deadline).max(quiet_until));
         let found = next.filter(|next| *next <= limit);
         let passed = found.unwrap_or(limit).saturating_sub(time.monotonic);
         time.monotonic += passed;

@@ -106,6 +106,12 @@ impl Truth {
         }
     }
 
+    /// Returns how long no account has anything to do by what is shown; zero if that is not known.
+    pub(crate) fn quiet_for(&self, now: Timestamp) -> Duration {
+        let until = self.looked.lock().expect("whole").until;
+        Duration::try_from(until.duration_since(now)).unwrap_or_default()
+    }
+
     /// Called when nothing is at work: nothing may be `now`, and no shown time may have passed for long. `happened`
     /// changes with all that happens to any account, `set` is when the wall clock was last set, by the monotonic
     /// clock.
