@@ -22,7 +22,7 @@ outboxd (${DEB_VERSION:-$version-1}) unstable; urgency=medium
 
   * See changelog.gz in the same folder.
 
- -- outboxd <outboxd@packages.example.org>  $(date -R -u -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}")
+ -- The outboxd authors <outboxd@outboxd.invalid>  $(date -R -u -d "@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}")
 EOT
 gzip -9 --no-name --stdout CHANGELOG.md >target/package/changelog.gz
 cargo deb --no-build --profile "$profile" --deb-version "${DEB_VERSION:-$version-1}" "$@"

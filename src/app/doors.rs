@@ -12,7 +12,10 @@ use crate::http::{self, ApiTokens, AppState, PassedSockets, Patience, Socket, So
 use crate::tasks::Tasks;
 
 /// The pause after the operating system refused to accept a connection, usually because files are scarce.
-const AFTER_ERROR: Duration = Duration::from_millis(50);
+pub(super) const AFTER_ERROR: Duration = Duration::from_millis(50);
+
+/// Connections of bearers of tokens at once.
+const CONNECTIONS: usize = 256;
 
 /// A client that reads nothing of its answer for this long is cut off.
 const STALLED: Duration = Duration::from_secs(30);
@@ -41,7 +44,7 @@ impl Doors {
         };
         passed.all_claimed()?;
         let tcp = match api.listen {
-            Some(address) => Some(TcpDoor::bind(address).await?),
+            Some(address) => Some(TcpDoor::bind(address, "api.listen", CONNECTIONS).await?),
             None => None,
         };
         if let Some(tcp) = &tcp {
@@ -85,7 +88,7 @@ impl Doors {
     }
 }
 
-fn stopping(engine: &EngineHandle) -> impl Future<Output = ()> + Send + 'static {
+pub(super) fn stopping(engine: &EngineHandle) -> impl Future<Output = ()> + Send + 'static {
     let engine = engine.clone();
     async move { engine.stopping().await }
 }

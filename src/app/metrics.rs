@@ -3,63 +3,47 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context;
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+use super::doors::{AFTER_ERROR, stopping};
 use crate::clock::Clock;
-use crate::http::{AppState, metrics_router};
+use crate::http::{AppState, TcpDoor, metrics_router};
 use crate::metrics::UPKEEP_EVERY;
 use crate::tasks::Tasks;
 
-/// A bound address.
-pub(super) struct MetricsListener {
-    listener: TcpListener,
-    address: SocketAddr,
-}
+/// Connections at once: Prometheus, one more, and people who look. One reader of the metrics is served at a time.
+const CONNECTIONS: usize = 16;
 
-impl MetricsListener {
-    /// Binds the configured address; `None` without one.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system refuses.
-    pub(super) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<Self>> {
-        let Some(address) = address else { return Ok(None) };
-        let failed = || {
-            format!(
-                "cannot listen on {address} for metrics; stop the program that uses the address, or set another \
-                 metrics.listen"
-            )
-        };
-        let listener = TcpListener::bind(address).await.with_context(failed)?;
-        let address = listener.local_addr().with_context(failed)?;
-        Ok(Some(Self { listener, address }))
-    }
+/// Binds the configured address; `None` without one.
+///
+/// # Errors
+/// Returns an error if the operating system refuses.
+pub(super) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpDoor>> {
+    let Some(address) = address else { return Ok(None) };
+    Ok(Some(TcpDoor::bind(address, "metrics.listen", CONNECTIONS).await?))
 }
 
 /// Spawns the tasks of the metrics, which end with the engine.
 pub(super) fn spawn(
     tasks: &Tasks,
-    listener: Option<MetricsListener>,
+    door: Option<TcpDoor>,
     state: &Arc<AppState>,
     clock: &Arc<dyn Clock>,
-) -> [Option<JoinHandle<()>>; 2] {
-    let upkeep = tasks.spawn("metrics upkeep", upkeep(Arc::clone(state), Arc::clone(clock)));
-    let served = listener.map(|MetricsListener { listener, address }| {
+) -> Vec<JoinHandle<()>> {
+    let mut spawned = vec![tasks.spawn("metrics upkeep", upkeep(Arc::clone(state), Arc::clone(clock)))];
+    if let Some(door) = door {
+        let address = door.address();
         tracing::info!(%address, "serving metrics");
         if !address.ip().is_loopback() {
             tracing::warn!(%address, "metrics.listen is not a loopback address: anyone who reaches it can read the metrics");
         }
-        let (router, engine) = (metrics_router(Arc::clone(state)), state.engine.clone());
-        let serving = axum::serve(listener, router)
-            .with_graceful_shutdown(async move { engine.stopping().await });
-        tasks.spawn("metrics listener", async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "metrics are no longer served");
-            }
-        })
-    });
-    [Some(upkeep), served]
+        let clock = Arc::clone(clock);
+        let serving = door.serve(metrics_router(Arc::clone(state)), stopping(&state.engine), move || {
+            clock.sleep(AFTER_ERROR)
+        });
+        spawned.push(tasks.spawn("metrics listener", serving));
+    }
+    spawned
 }
 
 async fn upkeep(state: Arc<AppState>, clock: Arc<dyn Clock>) {

@@ -45,7 +45,7 @@ use crate::tasks::{Pulse, Tasks};
 use crate::telemetry;
 use doors::Doors;
 use housekeeping::Housekeeping;
-use metrics::MetricsListener;
+use outbound::Receivers;
 use webhooks::WebhookListener;
 
 pub use crate::domain::parse_time;
@@ -53,6 +53,7 @@ pub use crate::domain::token::{Role, Token};
 pub use demo::{DemoOptions, demo};
 pub use demo_replies::demo_replies;
 pub use place::{check_place, check_webhook_secret};
+pub use reload::Reloader;
 pub use sandbox::sandbox;
 pub use serve::serve;
 pub use ui::{Ui, UiOptions, ui};
@@ -73,9 +74,9 @@ pub struct Application {
     intake: JoinHandle<()>,
     webhook_listener: Option<JoinHandle<()>>,
     interpreter: JoinHandle<()>,
-    metrics: [Option<JoinHandle<()>>; 2],
     housekeeping: JoinHandle<()>,
     outbound: JoinHandle<()>,
+    receivers: Receivers,
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
     retention: watch::Sender<RetentionSettings>,
@@ -254,7 +255,7 @@ impl Application {
         // Before anything is sent: a daemon that cannot be reached must not start.
         let arrived = Arrived::default();
         let listener = WebhookListener::bind(settings, &store, &clock, &arrived).await?;
-        let metrics_listener = MetricsListener::bind(settings.metrics_listen).await?;
+        let metrics_door = metrics::bind(settings.metrics_listen).await?;
         let doors = Doors::bind(settings).await?;
         let parts = engine_parts(settings, store.clone(), provider, Arc::clone(&clock)).await?;
         let commits = store.watch().await.context("cannot watch the queue")?;
@@ -275,12 +276,12 @@ impl Application {
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
         let (housekeeping, retention) = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
-        let outbound = outbound::spawn(&tasks, settings, &store, engine.handle()).await?;
+        let (outbound, receivers) = outbound::spawn(&tasks, settings, &store, engine.handle()).await?;
         let webhook_listener =
             listener.map(|listener| listener.spawn(&tasks, store.clone(), engine.handle()));
-        let metrics = metrics::spawn(&tasks, metrics_listener, &state, &clock);
         let (socket_names, tokens) = (doors.names(), doors.tokens());
-        let http = doors.spawn(&tasks, &state, &engine.handle());
+        let mut http = doors.spawn(&tasks, &state, &engine.handle());
+        http.extend(metrics::spawn(&tasks, metrics_door, &state, &clock));
         Ok(Self {
             engine,
             store,
@@ -290,9 +291,9 @@ impl Application {
             intake,
             webhook_listener,
             interpreter,
-            metrics,
             housekeeping,
             outbound,
+            receivers,
             intake_pulse,
             clock,
             retention,
@@ -383,9 +384,6 @@ impl Application {
             }
             if let Some(listener) = self.webhook_listener {
                 let _served_until_the_end = listener.await;
-            }
-            for task in self.metrics.into_iter().flatten() {
-                let _served_until_the_end = task.await;
             }
             self.state.finish().await;
         };

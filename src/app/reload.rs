@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::outbound::{self, Receivers};
 use super::{Application, limits, webhooks};
 use crate::config::{Change, Loaded, RetentionSettings, Settings, environment};
 use crate::engine::EngineHandle;
@@ -14,31 +15,33 @@ use crate::store::Store;
 use crate::telemetry;
 
 /// Reloads the configuration of a running daemon.
-pub(super) struct Reloader {
+pub struct Reloader {
     store: Store,
     engine: EngineHandle,
     state: Arc<AppState>,
     retention: watch::Sender<RetentionSettings>,
     tokens: ApiTokens,
+    receivers: Receivers,
     /// The configuration in force.
     loaded: Loaded,
 }
 
 impl Reloader {
     /// Creates the reloader of a daemon that runs with `loaded`.
-    pub(super) fn new(application: &Application, loaded: Loaded) -> Self {
+    pub fn new(application: &Application, loaded: Loaded) -> Self {
         Self {
             store: application.store.clone(),
             engine: application.engine(),
             state: Arc::clone(&application.state),
             retention: application.retention.clone(),
             tokens: application.tokens.clone(),
+            receivers: application.receivers.clone(),
             loaded,
         }
     }
 
     /// Reads the same file and the environment again.
-    pub(super) async fn reload(&mut self) {
+    pub async fn reload(&mut self) {
         let read = Settings::load(self.loaded.sources.file.as_deref(), environment());
         let newer = match read {
             Ok(newer) => newer,
@@ -70,7 +73,7 @@ impl Reloader {
         self.loaded.adopt_live(&newer);
     }
 
-    async fn put_in_force(&self, newer: &Loaded) -> anyhow::Result<()> {
+    async fn put_in_force(&mut self, newer: &Loaded) -> anyhow::Result<()> {
         let settings = &newer.settings;
         if webhooks::registered(&self.store).await?.is_empty() {
             settings.require_webhook_secret()?;
@@ -80,6 +83,11 @@ impl Reloader {
         let named = settings.policies.accounts.keys().cloned().collect();
         self.store.make_accounts(named, self.engine.now()).await?;
         let policies = limits::in_force(&self.store, settings, self.engine.now()).await?;
+        let receivers = self.receivers.replace(&settings.hooks, &self.store, &self.engine).await?;
+        if !receivers.is_empty() {
+            tracing::info!(receivers = receivers.join(", "), "receivers of events changed");
+        }
+        self.state.set_hooks(outbound::configured(settings));
         telemetry::set_level(&settings.log.level)?;
         // A daemon whose listener was switched off in the file keeps its secrets until the restart.
         if let Some(webhooks) = self.state.webhooks.as_ref().filter(|_| settings.webhooks.listen.is_some()) {

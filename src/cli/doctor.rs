@@ -12,6 +12,7 @@ use super::{Globals, Json, render, times};
 use crate::app::doctor::{self, Finding, Health};
 use crate::types::notice::Notices;
 use crate::types::status::Status;
+use crate::types::webhook::{TestRequest, Tested};
 
 /// Hours without a webhook after which it is worth a test.
 const SILENT_HOURS: i64 = 24;
@@ -66,9 +67,13 @@ async fn daemon(socket: &std::path::Path) -> Vec<Finding> {
         let client = Client::new(socket)?;
         let status: Status = client.get("/v1/status", &[]).await?.read()?;
         let notices: Notices = client.get("/v1/notices", &[]).await?.read()?;
-        Ok::<_, Failure>((status, notices))
+        let address = match &status.webhooks {
+            Some(_) => Some(public_address(&client).await),
+            None => None,
+        };
+        Ok::<_, Failure>((status, notices, address))
     };
-    let (status, notices) = match asked.await {
+    let (status, notices, address) = match asked.await {
         Ok(answered) => answered,
         Err(error) => {
             let what = error.to_string().trim().trim_start_matches("error: ").replace('\n', " ");
@@ -93,6 +98,7 @@ async fn daemon(socket: &std::path::Path) -> Vec<Finding> {
         ),
     });
     found.push(webhooks(&status));
+    found.extend(address);
     for notice in notices.data {
         let (what, to_do) = (notice.text().trim().to_owned(), notice.to_do);
         found.push(match notice.needs_person {
@@ -113,6 +119,28 @@ fn open_to_all(socket: &std::path::Path) -> Finding {
             format!("every user of this machine can send through {place} (mode {mode:04o})"),
             "set api.socket_mode to \"0660\" and use a group",
         ),
+    }
+}
+
+/// Posts to the registered address what the listener must refuse: it has no signature, so nothing is stored.
+async fn public_address(client: &Client) -> Finding {
+    const CHECK: &str = "webhook address";
+    let unsigned = TestRequest { local: false, unsigned: true };
+    let answer = client.post_at_length("/v1/webhooks/test", &unsigned).await;
+    match answer.and_then(|answer| answer.read::<Tested>()) {
+        Ok(tested) if tested.ok => Finding::ok(CHECK, format!("{} leads to the listener", tested.url)),
+        Ok(tested) => {
+            let said = tested.status.map_or_else(|| tested.answer, |status| format!("answered {status}"));
+            Finding::fail(
+                CHECK,
+                format!("{} does not lead to the listener: {said}", tested.url),
+                tested.verdict,
+            )
+        }
+        Err(failure) if failure.exit() == Exit::Refused => {
+            Finding::ok(CHECK, "none is registered with outboxd, so none was tried")
+        }
+        Err(failure) => Finding::warn(CHECK, format!("it was not tried: {failure}"), "outboxd webhook test"),
     }
 }
 

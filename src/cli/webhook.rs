@@ -77,7 +77,9 @@ async fn register(client: &Client, asked: Register) -> Result<Exit, Failure> {
 }
 
 async fn test(client: &Client, asked: Test) -> Result<Exit, Failure> {
-    let answer = client.post_at_length("/v1/webhooks/test", &TestRequest { local: asked.local }).await?;
+    let answer = client
+        .post_at_length("/v1/webhooks/test", &TestRequest { local: asked.local, unsigned: false })
+        .await?;
     let json = asked.json;
     let tested: Tested = answer.read()?;
     told(&answer, json, |tested: Tested| {

@@ -15,7 +15,7 @@ use super::secret::{KEY as API_KEY, SHOWN};
 use super::webhooks::KEY as WEBHOOK_SECRET;
 
 /// Keys that a running daemon can apply, by prefix of their path.
-const LIVE: [&str; 11] = [
+const LIVE: [&str; 12] = [
     "policy.",
     "account.",
     "log.level",
@@ -27,6 +27,7 @@ const LIVE: [&str; 11] = [
     "webhooks.tolerance",
     "webhooks.events",
     "retention.",
+    "outbound.",
 ];
 
 /// A key whose value changed.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use secrecy::SecretSlice;
+use secrecy::{ExposeSecret, SecretSlice};
 
 use super::keys::OUTBOUND as TABLE;
 use super::layers::{Outbound, kind_of, written};
@@ -35,6 +35,31 @@ pub struct HookSettings {
     pub with_texts: bool,
     /// How it receives them.
     pub target: HookTarget,
+}
+
+impl HookSettings {
+    /// Returns whether `other` is the same receiver in every respect, its secrets included.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let target = match (&self.target, &other.target) {
+            (
+                HookTarget::Webhook { url, secrets },
+                HookTarget::Webhook { url: other_url, secrets: other_secrets },
+            ) => {
+                let exposed = |secrets: &'_ [SecretSlice<u8>]| -> Vec<Vec<u8>> {
+                    secrets.iter().map(|secret| secret.expose_secret().to_vec()).collect()
+                };
+                url == other_url && exposed(secrets) == exposed(other_secrets)
+            }
+            (
+                HookTarget::Command { run, timeout },
+                HookTarget::Command { run: other_run, timeout: other_timeout },
+            ) => (run, timeout) == (other_run, other_timeout),
+            (HookTarget::Webhook { .. }, HookTarget::Command { .. })
+            | (HookTarget::Command { .. }, HookTarget::Webhook { .. }) => false,
+        };
+        target
+            && (&self.name, &self.events, self.with_texts) == (&other.name, &other.events, other.with_texts)
+    }
 }
 
 /// How a receiver receives events.

@@ -89,8 +89,8 @@ pub struct EndpointAnswer {
 pub struct TestPost {
     /// Where it goes.
     pub url: String,
-    /// The header `unipile-signature`.
-    pub signature: String,
+    /// The header `unipile-signature`; `None` to leave it out.
+    pub signature: Option<String>,
     /// The body.
     pub body: String,
 }

@@ -14,8 +14,10 @@ use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::metrics::Metrics;
 use crate::metrics::table::{ACCOUNTS_WAITING, SEND_DURATION, SEND_GAP, SEND_LAG, SENDS};
+use crate::policy::audit::{is_outside_hours, window_begin};
 use crate::policy::decide::{Until, Verdict};
-use crate::store::{CallBreach, Candidate};
+use crate::policy::hours::account_seed;
+use crate::store::{CallBreach, Candidate, StoreError};
 
 /// Shows in the metrics what the account waits for.
 pub(super) struct ShownWait {
@@ -139,8 +141,8 @@ pub(super) async fn call_ended(
     shared: &Shared,
     account: &AccountId,
     candidate: &Candidate,
-    outcome: &'static str,
-    took: Duration,
+    policy: &Policy,
+    (outcome, took): (&'static str, Duration),
 ) {
     let metrics = shared.store.metrics();
     metrics.count(&SENDS, &[metrics.account_label(account.as_str()), outcome]);
@@ -156,6 +158,36 @@ pub(super) async fn call_ended(
         }
         Err(error) => tracing::debug!(%error, "a call could not be checked"),
     }
+    match exceeds_limits(shared, account, candidate, policy).await {
+        Ok(false) => {}
+        Ok(true) => broken(shared, account, "limits"),
+        Err(error) => tracing::debug!(%error, "the limits of a call could not be checked"),
+    }
+}
+
+/// Returns whether a call was outside the hours of `policy` or above one of its caps, counted by the database.
+async fn exceeds_limits(
+    shared: &Shared,
+    account: &AccountId,
+    candidate: &Candidate,
+    policy: &Policy,
+) -> Result<bool, StoreError> {
+    if policy.calendar.is_none() && policy.caps.list.is_empty() {
+        return Ok(false);
+    }
+    let lane = &candidate.lane;
+    let at = shared.store.call_began(candidate.seq, candidate.attempts + 1).await?;
+    let ignores_hours = lane.urgent && lane.ignore_hours;
+    if !ignores_hours && is_outside_hours(policy, account_seed(account.as_str()), at) {
+        return Ok(true);
+    }
+    for cap in policy.caps.list.iter().filter(|cap| cap.counts(lane.kind)) {
+        let begin = window_begin(policy, cap, at);
+        if shared.store.sends_between(account, cap.kind, begin, at).await? > u64::from(cap.most) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn broken(shared: &Shared, account: &AccountId, promise: &'static str) {

@@ -108,7 +108,7 @@ pub(super) async fn test(
     State(state): State<Arc<AppState>>,
     Options(body): Options,
 ) -> Result<Json<Tested>, ApiError> {
-    let TestRequest { local } = wire::options(&body)?;
+    let TestRequest { local, unsigned } = wire::options(&body)?;
     let Some(webhooks) = &state.webhooks else {
         let fix = "set webhooks.listen and restart the daemon";
         return Err(conflict("the daemon has no listener for webhooks", fix));
@@ -131,16 +131,27 @@ pub(super) async fn test(
     let event_id = format!("evt_outboxd_test_{}", now.as_microsecond());
     let event = json!({ "id": event_id, "type": TEST_EVENT, "created_at": Time(now), "payload": {} });
     let body = event.to_string();
-    let signature = inbound::sign(&secret, now, body.as_bytes());
+    let signature = (!unsigned).then(|| inbound::sign(&secret, now, body.as_bytes()));
     let answer = state.engine.post_test(TestPost { url: url.clone(), signature, body }).await;
-    let ok = state.store.has_webhook(&event_id).await?;
-    let verdict = verdict(&answer, ok, local).to_owned();
+    let (ok, verdict) = if unsigned {
+        let is_refused = matches!(&answer, Ok((401, said)) if said.contains(inbound::UNSIGNED));
+        let verdict = if is_refused { REFUSED } else { verdict(&answer, false, local) };
+        (is_refused, verdict)
+    } else {
+        let is_stored = state.store.has_webhook(&event_id).await?;
+        (is_stored, verdict(&answer, is_stored, local))
+    };
+    let verdict = verdict.to_owned();
     let (status, answer) = match answer {
         Ok((status, answer)) => (Some(status), answer),
         Err(why) => (None, why),
     };
     Ok(Json(Tested { url, ok, status, answer, verdict }))
 }
+
+/// What the refusal of a delivery without a signature means.
+const REFUSED: &str =
+    "the address leads to the listener, which refused the delivery without a signature, as it must";
 
 /// Returns what an answer means, and what to check.
 fn verdict(answer: &Result<(u16, String), String>, is_stored: bool, is_local: bool) -> &'static str {

@@ -28,8 +28,8 @@ pub struct ConfiguredHook {
 
 pub(super) async fn list(State(state): State<Arc<AppState>>) -> Result<Json<HookList>, ApiError> {
     let newest = state.store.event_range().await?.newest.unwrap_or(0);
-    let mut data = Vec::with_capacity(state.hooks.len());
-    for configured in &state.hooks {
+    let mut data = Vec::new();
+    for configured in &state.hooks() {
         let Some(found) = state.store.hook(&configured.name).await? else { continue };
         let dead = if found.dead > 0 { state.store.dead_letters(&found.name).await? } else { Vec::new() };
         data.push(hook(configured, found, dead, newest));
@@ -66,7 +66,7 @@ pub(super) async fn replay(
 }
 
 async fn go_on(state: &AppState, name: String, from: Option<i64>) -> Result<Json<HookEnabled>, ApiError> {
-    if !state.hooks.iter().any(|hook| hook.name == name)
+    if !state.hooks().iter().any(|hook| hook.name == name)
         || !state.store.enable_hook(&name, from, state.engine.now()).await?
     {
         return Err(ApiError::not_found(Missing::Hook, &name));

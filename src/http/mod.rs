@@ -127,7 +127,7 @@ pub struct AppState {
     dropped_log_lines: fn() -> u64,
     pub(crate) webhooks: Option<Arc<Webhooks>>,
     webhook_events: RwLock<Vec<String>>,
-    hooks: Vec<ConfiguredHook>,
+    hooks: RwLock<Vec<ConfiguredHook>>,
     dashboard_bodies: bool,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
@@ -175,7 +175,7 @@ impl AppState {
             dropped_log_lines,
             webhooks,
             webhook_events: RwLock::new(webhook_events),
-            hooks,
+            hooks: RwLock::new(hooks),
             dashboard_bodies,
             policy_change: Semaphore::new(1),
             metrics_turn: Semaphore::new(1),
@@ -212,6 +212,16 @@ impl AppState {
     /// Replaces the events for which an endpoint is registered after a reload.
     pub fn set_webhook_events(&self, events: Vec<String>) {
         *self.webhook_events.write().expect("nothing panics while holding it") = events;
+    }
+
+    /// Returns the configured receivers of events.
+    fn hooks(&self) -> Vec<ConfiguredHook> {
+        self.hooks.read().expect("nothing panics while holding it").clone()
+    }
+
+    /// Replaces the receivers of events after a reload.
+    pub fn set_hooks(&self, hooks: Vec<ConfiguredHook>) {
+        *self.hooks.write().expect("nothing panics while holding it") = hooks;
     }
 
     /// Replaces the warnings after a reload.

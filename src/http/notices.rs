@@ -10,7 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::AppState;
 use super::error::ApiError;
 use crate::domain::state::StateName;
-use crate::store::{DownAccount, Totals};
+use crate::domain::time_text;
+use crate::store::{DownAccount, Hook, Totals};
 use crate::types::Time;
 use crate::types::notice::{Notice, Notices};
 
@@ -28,6 +29,8 @@ pub(super) struct Facts {
     pub(super) totals: Totals,
     /// The first accounts that are down.
     pub(super) down: Vec<DownAccount>,
+    /// The receivers of events that are disabled or fail.
+    receivers: Vec<Hook>,
     /// Why a row could not be written just now, if that was tried.
     unwritable: Option<String>,
 }
@@ -35,7 +38,11 @@ pub(super) struct Facts {
 impl Facts {
     pub(super) async fn read(state: &AppState) -> Result<Self, ApiError> {
         let (totals, down) = (state.store.totals().await?, state.store.accounts_down().await?);
-        Ok(Self { totals, down, unwritable: None })
+        let configured = state.hooks();
+        let mut receivers =
+            if configured.is_empty() { Vec::new() } else { state.store.hooks_in_trouble().await? };
+        receivers.retain(|hook| configured.iter().any(|one| one.name == hook.name));
+        Ok(Self { totals, down, receivers, unwritable: None })
     }
 
     /// Reads the same, and tries to write a row: without messages to send, nothing else notices a full disk.
@@ -70,6 +77,9 @@ pub(super) fn collect(state: &AppState, facts: &Facts) -> Vec<Notice> {
     found.extend(facts.down.iter().map(account_down));
     found.extend(review(&facts.totals));
     found.extend(paused(state, &facts.totals));
+    found.extend(webhooks(state));
+    found.extend(facts.receivers.iter().filter(|hook| hook.disabled_at.is_some()).map(receiver_disabled));
+    found.extend(facts.receivers.iter().filter(|hook| hook.disabled_at.is_none()).map(receiver_failing));
     found.extend(machine(state));
     found
 }
@@ -142,20 +152,37 @@ fn paused(state: &AppState, totals: &Totals) -> Option<Notice> {
     let pause = totals.daemon.pause.as_ref().filter(|pause| pause.holds(now))?;
     let note = pause.note.as_ref().filter(|note| !note.is_empty());
     let note = note.map(|note| format!(" ({note})")).unwrap_or_default();
-    let until = pause.until.map(|at| format!(" until {}", crate::domain::time_text(at))).unwrap_or_default();
+    let until = pause.until.map(|at| format!(" until {}", time_text(at))).unwrap_or_default();
     let what = format!("all sending is paused{until}{note}");
     let needs_person = pause.until.is_none();
     let found = notice("paused", what, "outboxd resume --all").since(Some(pause.since));
     Some(Notice { needs_person, ..found })
 }
 
-/// Returns what is wrong around the daemon: webhooks, disk, log.
+fn webhooks(state: &AppState) -> Option<Notice> {
+    let why = state.webhooks.as_ref()?.tally().warning(state.engine.now())?;
+    Some(notice("webhooks_refused", why, "outboxd webhook list, then: outboxd webhook test"))
+}
+
+fn receiver_disabled(hook: &Hook) -> Notice {
+    let (name, problem) = (&hook.name, hook.problem.as_deref().unwrap_or("no reason is known"));
+    let what = format!("{name} receives no more events, it is disabled ({problem})");
+    notice("receiver_disabled", what, format!("fix {name}, then: outboxd hook enable {name}"))
+        .since(hook.disabled_at)
+}
+
+fn receiver_failing(hook: &Hook) -> Notice {
+    let (name, problem) = (&hook.name, hook.problem.as_deref().unwrap_or("no reason is known"));
+    let again = hook.retry_at.map(|at| format!("; the next try is at {}", time_text(at))).unwrap_or_default();
+    let what = format!("{name} does not accept events ({problem}, {} in a row{again})", hook.failures);
+    let to_do = format!("fix {name}; outboxd hook list shows how far it is");
+    Notice { needs_person: false, ..notice("receiver_failing", what, to_do) }
+}
+
+/// Returns what is wrong around the daemon: disk, log.
 fn machine(state: &AppState) -> Vec<Notice> {
     let now = state.engine.now();
     let mut found = Vec::new();
-    if let Some(why) = state.webhooks.as_ref().and_then(|webhooks| webhooks.tally().warning(now)) {
-        found.push(notice("webhooks_refused", why, "outboxd webhook list, then: outboxd webhook test"));
-    }
     if let Some(free) = state.store.disk().1.filter(|free| *free < DISK_LOW_BYTES) {
         let what = format!("the disk of the queue has {} MB left", free / 1_000_000);
         found.push(notice("disk_low", what, "make room on it"));

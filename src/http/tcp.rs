@@ -1,4 +1,4 @@
-//! The API on TCP: HTTP/1.1 for bearers of tokens.
+//! HTTP/1.1 on TCP: the API for bearers of tokens, and the metrics.
 //!
 //! It bounds what a client without a token can hold: the number of connections, and the time for the head of a request.
 
@@ -16,8 +16,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Connections at once; more wait in the operating system's queue.
-const CONNECTIONS: usize = 256;
 /// How long the head of a request may take, also on a connection that is kept open.
 const HEAD_WITHIN: Duration = Duration::from_secs(15);
 /// Maximum size of a head, in bytes.
@@ -27,27 +25,30 @@ const HEAD_BYTES: usize = 64 << 10;
 pub struct TcpDoor {
     listener: TcpListener,
     address: SocketAddr,
+    connections: usize,
 }
 
 /// Why the address cannot be bound.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}; stop the program that uses the address, or set another api.listen")]
+#[error("cannot listen on {address}; stop the program that uses the address, or set another {key}")]
 pub struct TcpError {
     address: SocketAddr,
+    key: &'static str,
     #[source]
     source: std::io::Error,
 }
 
 impl TcpDoor {
-    /// Binds `address`; with port 0 the system chooses a port.
+    /// Binds `address`, which the configuration has under `key`; with port 0 the system chooses a port. Serves at most
+    /// `connections` at once; more wait in the operating system's queue.
     ///
     /// # Errors
     /// Returns an error if the operating system refuses.
-    pub async fn bind(address: SocketAddr) -> Result<Self, TcpError> {
-        let failed = |source| TcpError { address, source };
+    pub async fn bind(address: SocketAddr, key: &'static str, connections: usize) -> Result<Self, TcpError> {
+        let failed = |source| TcpError { address, key, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, connections })
     }
 
     /// Returns the address, with the port that the system chose.
@@ -63,7 +64,7 @@ impl TcpDoor {
         stop: impl Future<Output = ()>,
         pause: impl Fn() -> P,
     ) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let places = Arc::new(Semaphore::new(self.connections));
         let (connections, stopping) = (TaskTracker::new(), CancellationToken::new());
         let mut stop = pin!(stop);
         loop {
@@ -84,7 +85,7 @@ impl TcpDoor {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection to the API cannot be accepted");
+                    tracing::warn!(%error, address = %self.address, "a connection cannot be accepted");
                     pause().await;
                 }
             }
@@ -108,6 +109,6 @@ async fn serve_connection(stream: TcpStream, router: Router, stopping: Cancellat
         }
     };
     if let Err(error) = served {
-        tracing::debug!(%error, "a connection to the API broke");
+        tracing::debug!(%error, "a connection broke");
     }
 }

@@ -26,6 +26,8 @@ use super::signature::{HEADER, Signature};
 use crate::clock::Clock;
 
 const PATH: &str = "/webhooks/unipile";
+/// The refusal of a webhook without a signature.
+pub const UNSIGNED: &str = "the header unipile-signature is missing or malformed";
 /// How long the head of a request may take.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// How long the body may take.
@@ -262,9 +264,7 @@ fn body_problem(status: StatusCode) -> &'static str {
 fn respond(answer: Answer) -> Response<Full<Bytes>> {
     match answer {
         Answer::Stored => response(StatusCode::OK, Bytes::from_static(b"{}")),
-        Answer::Unsigned => {
-            refuse(StatusCode::UNAUTHORIZED, "the header unipile-signature is missing or malformed")
-        }
+        Answer::Unsigned => refuse(StatusCode::UNAUTHORIZED, UNSIGNED),
         Answer::WrongSignature => refuse(StatusCode::UNAUTHORIZED, "the signature is wrong"),
         Answer::Stale => {
             refuse(StatusCode::UNAUTHORIZED, "the signature is stale: its time is too far from now")

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 pub use interpret::Interpreter;
-pub use listener::{Listener, ListenerError};
+pub use listener::{Listener, ListenerError, UNSIGNED};
 pub use receive::{WebhookParts, WebhookRules, Webhooks};
 pub use secrets::Secrets;
 pub use signature::sign;

@@ -1,8 +1,8 @@
 //! What leaves besides messages: each event to each receiver that wants it, as a signed webhook or on the standard input
 //! of a program (docs/events.md).
 //!
-//! `app` runs one [`Outbound`]. Each receiver has a loop of its own that reads events from the store by its cursor, one
-//! delivery at a time and in order; a failure delays only that receiver. A delivery happens before its cursor moves:
+//! `app` runs one [`Outbound`], and changes its receivers after a reload. Each receiver has a loop of its own that reads
+//! events from the store by its cursor, one delivery at a time and in order; a failure delays only that receiver. A delivery happens before its cursor moves:
 //! at least once. Nothing here can hold up sending: the store is read a page at a time, and a cursor is written at most
 //! ten times a second.
 
@@ -12,8 +12,10 @@ mod webhook;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use tokio::sync::Semaphore;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::domain::event::{self, EventFilter};
@@ -62,22 +64,43 @@ pub struct Outbound {
     pub store: Store,
     /// Says when to stop.
     pub engine: EngineHandle,
-    /// The receivers.
-    pub subscriptions: Vec<Subscription>,
+    /// The receivers. The loop of one that stays the same goes on; a delivery to one that is replaced is cut off, and
+    /// repeated to the new one of that name.
+    pub subscriptions: watch::Receiver<Vec<Arc<Subscription>>>,
 }
 
 impl Outbound {
     /// Delivers until the engine stops.
     pub async fn run(self) {
-        let places = Arc::new(Semaphore::new(COMMANDS));
-        let loops = self.subscriptions.iter().map(|subscription| {
-            let (store, engine) = (&self.store, &self.engine);
-            Delivery { store, clock: engine.clock(), subscription, places: &places }.run()
-        });
-        tokio::select! {
-            () = self.engine.stopping() => {}
-            // Only without receivers.
-            _ended = join_all(loops), if !self.subscriptions.is_empty() => {}
+        let Self { store, engine, mut subscriptions } = self;
+        let (places, mut loops) = (Semaphore::new(COMMANDS), FuturesUnordered::new());
+        let mut running: Vec<(Arc<Subscription>, CancellationToken)> = Vec::new();
+        loop {
+            let wanted = subscriptions.borrow_and_update().clone();
+            let is_gone = |(one, _): &mut (Arc<_>, _)| !wanted.iter().any(|new| Arc::ptr_eq(one, new));
+            running.extract_if(.., is_gone).for_each(|(_, replaced)| replaced.cancel());
+            for subscription in wanted {
+                if running.iter().any(|(one, _)| Arc::ptr_eq(one, &subscription)) {
+                    continue;
+                }
+                let replaced = CancellationToken::new();
+                running.push((Arc::clone(&subscription), replaced.clone()));
+                let delivery =
+                    Delivery { store: &store, clock: engine.clock(), subscription, places: &places };
+                loops.push(replaced.run_until_cancelled_owned(delivery.run()));
+            }
+            let changed = async {
+                loop {
+                    tokio::select! {
+                        changed = subscriptions.changed() => return changed,
+                        Some(_replaced) = loops.next() => {}
+                    }
+                }
+            };
+            tokio::select! {
+                () = engine.stopping() => return,
+                Ok(()) = changed => {}
+            }
         }
     }
 }
@@ -86,7 +109,7 @@ impl Outbound {
 struct Delivery<'a> {
     store: &'a Store,
     clock: &'a Arc<dyn Clock>,
-    subscription: &'a Subscription,
+    subscription: Arc<Subscription>,
     places: &'a Semaphore,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::hours::hours_at;
+use super::hours::{day_of, hours_at};
 use crate::domain::calendar::Calendar;
 use crate::domain::caps::Cap;
 use crate::domain::kind::Kind;
@@ -29,12 +29,11 @@ pub struct Sent {
 /// rests lowered them to at the time is no longer known.
 pub fn breaches(policy: &Policy, seed: u64, sends: &[Sent]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    // How far accounts were spread depends on the gap at that time, so the spread is ignored.
-    let calendar = policy.calendar.clone().map(|calendar| Calendar { spread: Duration::ZERO, ..calendar });
+    let calendar = widest(policy);
     for (place, sent) in sends.iter().enumerate() {
         let open = || hours_at(calendar.as_ref(), &policy.zone, seed, sent.at).are_open();
         if !sent.ignores_hours && !open() {
-            found.push((place, "was sent outside the account's hours".to_owned()));
+            found.push((place, OUTSIDE_HOURS.to_owned()));
         }
     }
     for cap in &policy.caps.list {
@@ -44,6 +43,31 @@ pub fn breaches(policy: &Policy, seed: u64, sends: &[Sent]) -> Vec<(usize, Strin
     }
     found.sort_by_key(|(place, _)| *place);
     found
+}
+
+const OUTSIDE_HOURS: &str = "was sent outside the account's hours";
+
+/// Returns the calendar without its spread: how far accounts were spread depends on the gap at that time.
+fn widest(policy: &Policy) -> Option<Calendar> {
+    policy.calendar.clone().map(|calendar| Calendar { spread: Duration::ZERO, ..calendar })
+}
+
+/// Returns whether a call that began at `at` is outside the hours of `policy`; `seed` is the account's.
+pub fn is_outside_hours(policy: &Policy, seed: u64, at: Timestamp) -> bool {
+    !hours_at(widest(policy).as_ref(), &policy.zone, seed, at).are_open()
+}
+
+/// Returns the time after which a send counts for `cap` at `at`, the end of the window.
+pub fn window_begin(policy: &Policy, cap: &Cap, at: Timestamp) -> Timestamp {
+    let begin = match cap.window.rolling() {
+        Some(length) => at.checked_sub(length),
+        // A send at midnight belongs to the day.
+        None => {
+            let today = policy.zone.to_datetime(at).date();
+            day_of(&policy.zone, today).checked_sub(Duration::from_millis(1))
+        }
+    };
+    begin.unwrap_or(Timestamp::MIN)
 }
 
 fn exceeded(policy: &Policy, cap: &Cap, sends: &[(usize, Timestamp)]) -> Vec<(usize, String)> {

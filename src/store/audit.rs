@@ -179,6 +179,37 @@ impl Store {
         Ok(CallBreach { twice, stopped })
     }
 
+    /// Returns when call `number` of a message began.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn call_began(&self, seq: Seq, number: u32) -> Result<Timestamp> {
+        const SQL: &str = "SELECT started_at FROM attempts WHERE seq = ?1 AND number = ?2";
+        let row = sqlx::query(SQL).bind(seq.0).bind(number).fetch_one(&self.inner.readers).await?;
+        rows::required_time(&row, "started_at")
+    }
+
+    /// Returns how many sends of `account`, of `kind` or of all kinds, that reached or may have reached a recipient began
+    /// after `after` and not later than `until`.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn sends_between(
+        &self,
+        account: &AccountId,
+        kind: Option<Kind>,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> Result<u64> {
+        const SQL: &str = "SELECT count(*) FROM attempts INDEXED BY attempts_by_account WHERE account_id = ?1 \
+             AND started_at > ?2 AND started_at <= ?3 AND (?4 IS NULL OR kind = ?4) \
+             AND (outcome IS NULL OR outcome IN ('accepted', 'uncertain', 'throttled'))";
+        let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(time_text(after));
+        let query = query.bind(time_text(until)).bind(kind.map(Kind::as_str));
+        let count: i64 = query.fetch_one(&self.inner.readers).await?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
     /// Returns violations of P2, P3 and P5 that the database shows, at most `limit` of each kind.
     ///
     /// # Errors

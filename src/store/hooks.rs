@@ -91,6 +91,17 @@ impl Store {
         found.as_ref().map(read).transpose()
     }
 
+    /// Returns the receivers that are disabled, or whose deliveries fail more than once in a row; sorted by name.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn hooks_in_trouble(&self) -> Result<Vec<Hook>> {
+        let sql =
+            format!("{COLUMNS} WHERE disabled_at IS NOT NULL OR failures >= {WORTH_AN_EVENT} ORDER BY name");
+        let found = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.inner.readers).await?;
+        found.iter().map(read).collect()
+    }
+
     /// Returns the newest dead letters of a receiver.
     ///
     /// # Errors

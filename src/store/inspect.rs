@@ -64,6 +64,17 @@ impl Inspection {
     }
 }
 
+/// Returns the version of the SQLite library that this program holds.
+///
+/// # Errors
+/// Returns an error if SQLite fails.
+pub async fn sqlite_version() -> Result<String, StoreError> {
+    let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await?;
+    let version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?;
+    connection.close().await?;
+    Ok(version)
+}
+
 /// Returns the process that holds the lock file of the queue.
 fn held_by(path: &Path) -> Option<String> {
     let lock = File::open(lock::lock_path(path)).ok()?;

@@ -121,7 +121,7 @@ pub use failpoints::{AtFailpoint, Failpoint};
 pub use gauges::Gauges;
 pub use heard::Consequences;
 pub use hooks::{DeadLetter, Hook};
-pub use inspect::Inspection;
+pub use inspect::{Inspection, sqlite_version};
 pub use ledger::SentSince;
 pub use lock::LockHeld;
 pub use message_commands::InsertedCommand;

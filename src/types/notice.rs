@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::Time;
 
 /// Every kind of notice, the most urgent first.
-pub const KINDS: [&str; 14] = [
+pub const KINDS: [&str; 16] = [
     "promise_broken",
     "storage_locked",
     "storage",
@@ -17,6 +17,8 @@ pub const KINDS: [&str; 14] = [
     "review",
     "paused",
     "webhooks_refused",
+    "receiver_disabled",
+    "receiver_failing",
     "disk_low",
     "wal_long",
     "log_lines_dropped",

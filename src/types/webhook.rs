@@ -84,13 +84,16 @@ pub struct TestRequest {
     /// The listener itself, without the reverse proxy.
     #[serde(default)]
     pub local: bool,
+    /// Without a signature: the listener must refuse it, and stores nothing.
+    #[serde(default)]
+    pub unsigned: bool,
 }
 
 /// What came back from a test delivery.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Tested {
     pub url: String,
-    /// The delivery arrived and was stored.
+    /// The delivery arrived and was stored or, without a signature, was refused by the listener.
     pub ok: bool,
     /// Null without an answer.
     pub status: Option<u16>,

@@ -62,6 +62,7 @@ async fn a_good_environment_has_nothing_that_fails_with_and_without_a_daemon() {
     ] {
         assert!(!of(&checks, check).is_empty(), "{check} is missing in {checks:#?}");
     }
+    assert!(of(&checks, "versions")[0].1.contains("SQLite 3."), "{:?}", of(&checks, "versions"));
     for check in ["key", "clock", "database", "permissions", "daemon", "socket"] {
         assert_eq!(of(&checks, check)[0].0, "ok", "{:?}", of(&checks, check));
     }
@@ -142,6 +143,21 @@ async fn what_the_daemon_says_of_itself_is_shown() {
         .set("OUTBOXD_WEBHOOKS_SECRET", "whsec_1");
     let daemon = env.serve().await;
     assert_one(&env, "webhooks", "warn", "none came", "outboxd webhook test");
+    assert_one(&env, "webhook address", "ok", "none is registered", "");
+    // Something that does not answer, and something else that answers, where the listener should be.
+    let nothing = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let sandbox = env.sandbox.url();
+    for (url, what) in [
+        (format!("http://{nothing}/webhooks/unipile"), "does not lead"),
+        (format!("{sandbox}/x"), "answered 4"),
+    ] {
+        let row = "INSERT OR REPLACE INTO webhook_endpoints (id, url, events, account_ids, secret, registered_at, read_at)";
+        let time = "2026-11-22T09:00:00.000Z";
+        env.sql(&format!(
+            "{row} VALUES ('we_1', '{url}', '[]', '[]', 'whsec_1', '{time}', '{time}') RETURNING id"
+        ));
+        assert_one(&env, "webhook address", "fail", what, "check");
+    }
     daemon.post("/v1/pause", &json!({ "note": "lunch" }).to_string()).await;
     assert_one(&env, "notice", "fail", "paused: all sending is paused (lunch)", "outboxd resume --all");
     std::fs::set_permissions(env.socket(), std::fs::Permissions::from_mode(0o666)).unwrap();

@@ -58,6 +58,7 @@ mod notices;
 mod openapi;
 mod operations;
 mod outbound;
+mod outbound_slow;
 mod packaging;
 mod people;
 mod poll;

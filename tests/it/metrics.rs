@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use outboxd::domain::message::Seq;
 use outboxd::metrics::table::{Kind, Metric, TABLE};
@@ -234,6 +235,50 @@ async fn a_call_that_broke_a_promise_is_found() {
     let second = store.breach_of_call(Seq(1), 2).await.unwrap();
     assert_eq!(second, CallBreach { twice: true, stopped: false });
     store.close(at(1)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_above_a_cap_is_found_and_counted() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "2/24h");
+    let daemon = env.serve().await;
+    let message = |chat: &str| json!({ "account_id": "acc_1", "chat_id": chat, "text": chat }).to_string();
+    let limits = async || Printed::of(&daemon).await.get("outboxd_promises_broken_total{promise=\"limits\"}");
+    let first = daemon.enqueue(&message("c1")).await;
+    daemon.becomes(&first, "sent").await;
+    assert_eq!(limits().await, 0.0);
+    // Two more sends appear in the database while a call is under way, which the decision to send did not see.
+    env.sandbox.fault(Fault::new(FaultKind::LatencyAfterDelivery(Duration::from_secs(2))));
+    let second = daemon.enqueue(&message("c2")).await;
+    env.delivered(2).await;
+    tamper(
+        &env,
+        "INSERT INTO attempts (seq, number, account_id, run, gap_ms, started_at, monotonic_ms, fingerprint, kind, outcome, ended_at, phase) \
+         SELECT seq, number + n.value, account_id, run, gap_ms, started_at, monotonic_ms, fingerprint, kind, outcome, ended_at, phase \
+         FROM attempts, json_each('[1, 2]') n WHERE outcome = 'accepted'",
+    );
+    daemon.becomes(&second, "sent").await;
+    assert!(eventually(async || limits().await == 1.0).await, "{}", env.log());
+    assert!(env.log().contains("a promise was broken"));
+    assert!(daemon.get("/v1/notices").await.1.to_string().contains("promise_broken"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_the_metrics_are_bounded_and_a_head_that_does_not_come_ends_one() {
+    let env = TestEnv::new().await.set("OUTBOXD_METRICS_LISTEN", "127.0.0.1:0");
+    let daemon = env.serve().await;
+    assert!(eventually(async || env.log().contains("serving metrics")).await, "{}", env.log());
+    let log = env.log();
+    let line = log.lines().find(|line| line.contains("serving metrics")).unwrap();
+    let line: Value = serde_json::from_str(line).unwrap();
+    let address = line["address"].as_str().unwrap();
+    let silent: Vec<std::net::TcpStream> =
+        (0..16).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+    let client = reqwest::Client::builder().timeout(Duration::from_millis(300)).build().unwrap();
+    let asked = async || client.get(format!("http://{address}/metrics")).send().await.is_ok();
+    assert!(!asked().await, "all places are taken");
+    drop(silent);
+    assert!(eventually(async || asked().await).await, "places are free again");
+    daemon.stop().await;
 }
 
 /// Returns the names of metrics in a text.

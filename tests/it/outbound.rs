@@ -5,20 +5,24 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
+use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
 
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 
 /// How the receiver answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Answers {
+pub(crate) enum Answers {
     With(u16),
+    /// 200, after this time.
+    After(Duration),
     /// Never.
     Hangs,
     /// It answers 200, but not to `message.sent`.
@@ -27,14 +31,14 @@ enum Answers {
 
 /// A request to the receiver.
 #[derive(Debug, Clone)]
-struct Received {
-    id: String,
+pub(crate) struct Received {
+    pub(crate) id: String,
     headers: HeaderMap,
     body: String,
 }
 
 impl Received {
-    fn event(&self) -> Value {
+    pub(crate) fn event(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
 
@@ -45,15 +49,15 @@ impl Received {
 
 /// A receiver of webhooks.
 #[derive(Clone)]
-struct Receiver {
-    url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     answers: Arc<Mutex<Answers>>,
     received: Arc<Mutex<Vec<Received>>>,
     server: Arc<tokio::task::JoinSet<()>>,
 }
 
 impl Receiver {
-    async fn start(answers: Answers) -> Self {
+    pub(crate) async fn start(answers: Answers) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/events", listener.local_addr().unwrap());
         let (answers, received) = (Arc::new(Mutex::new(answers)), Arc::new(Mutex::new(Vec::new())));
@@ -66,6 +70,10 @@ impl Receiver {
             let answers = *said.lock().unwrap();
             match answers {
                 Answers::Hangs => std::future::pending().await,
+                Answers::After(wait) => {
+                    SystemClock::new().sleep(wait).await;
+                    StatusCode::OK
+                }
                 Answers::HangsWhenSent if is_sent => std::future::pending().await,
                 Answers::HangsWhenSent => StatusCode::OK,
                 Answers::With(status) => StatusCode::from_u16(status).unwrap(),
@@ -77,17 +85,17 @@ impl Receiver {
         Self { url, answers, received, server: Arc::new(server) }
     }
 
-    fn answer(&self, answers: Answers) {
+    pub(crate) fn answer(&self, answers: Answers) {
         *self.answers.lock().unwrap() = answers;
     }
 
-    fn all(&self) -> Vec<Received> {
+    pub(crate) fn all(&self) -> Vec<Received> {
         assert_eq!(self.server.len(), 1, "it runs");
         self.received.lock().unwrap().clone()
     }
 
     /// Waits until it has received an event of this type, `n` times.
-    async fn got(&self, kind: &str, n: usize) -> Vec<Received> {
+    pub(crate) async fn got(&self, kind: &str, n: usize) -> Vec<Received> {
         let of_kind = || self.all().into_iter().filter(|one| one.event()["type"] == kind).collect::<Vec<_>>();
         let got = eventually(async || of_kind().len() >= n).await;
         assert!(got, "no {kind}: {:?}", self.all().iter().map(Received::event).collect::<Vec<_>>());
@@ -101,7 +109,7 @@ fn configured(env: TestEnv, tables: &str) -> TestEnv {
     env
 }
 
-fn secret_file(env: &TestEnv, secrets: &[&str]) -> PathBuf {
+pub(crate) fn secret_file(env: &TestEnv, secrets: &[&str]) -> PathBuf {
     let path = env.path("secret");
     std::fs::write(&path, secrets.join("\n")).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
@@ -116,7 +124,7 @@ async fn with_webhook(receiver: &Receiver, more: &str) -> TestEnv {
     configured(env, &format!("[outbound.webhook.crm]\nurl = \"{url}\"\nsecret_file = \"{secret}\"\n{more}\n"))
 }
 
-fn message(chat: &str) -> String {
+pub(crate) fn message(chat: &str) -> String {
     json!({ "account_id": "acc_1", "chat_id": chat, "text": "a private text" }).to_string()
 }
 

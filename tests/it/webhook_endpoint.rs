@@ -63,6 +63,16 @@ async fn a_registered_endpoint_is_verified_with_its_secret() {
     assert!(ok && said.contains("arrived, was verified and is stored"), "{said}");
     assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
 
+    let before = daemon.get("/v1/status").await.1["webhooks"]["received"].clone();
+    let (_, tested) = daemon.post("/v1/webhooks/test", r#"{"unsigned": true}"#).await;
+    assert_eq!((&tested["ok"], &tested["status"]), (&json!(true), &json!(401)), "{tested}");
+    assert_eq!(daemon.get("/v1/status").await.1["webhooks"]["received"], before, "nothing is stored");
+    let (_, said) = run(env.outboxd(&["doctor"]), "");
+    assert!(
+        said.contains(&format!("ok    webhook address  {} leads to the listener", url(&address))),
+        "{said}"
+    );
+
     let listed = || run(env.outboxd(&["webhook", "list"]), "");
     assert!(eventually(async || listed().1.contains("message.new\t200\tfirst")).await, "{}", listed().1);
     let (ok, shown) = listed();

@@ -5,6 +5,7 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 
 use super::Finding;
+use crate::store::sqlite_version;
 
 /// The folder of the time zones.
 const ZONES: &str = "/usr/share/zoneinfo";
@@ -14,8 +15,8 @@ const OPEN_FILES: u64 = 4096;
 const INSTANCES: u64 = 16;
 const WATCHES: u64 = 1024;
 
-pub(super) fn examine() -> Vec<Finding> {
-    vec![zones(), files(), inotify(), versions()]
+pub(super) async fn examine() -> Vec<Finding> {
+    vec![zones(), files(), inotify(), versions().await]
 }
 
 fn zones() -> Finding {
@@ -62,7 +63,9 @@ fn inotify() -> Finding {
     Finding::ok("inotify", what)
 }
 
-fn versions() -> Finding {
+async fn versions() -> Finding {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    Finding::ok("versions", format!("outboxd {}, Linux {}", env!("CARGO_PKG_VERSION"), kernel.trim()))
+    let sqlite = sqlite_version().await.unwrap_or_else(|error| format!("that fails ({})", error.chain()));
+    let ours = env!("CARGO_PKG_VERSION");
+    Finding::ok("versions", format!("outboxd {ours}, SQLite {sqlite}, Linux {}", kernel.trim()))
 }

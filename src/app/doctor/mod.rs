@@ -67,7 +67,7 @@ pub async fn examine(loaded: &Loaded) -> Vec<Finding> {
     let mut found = configuration(loaded);
     found.extend(api::examine(settings).await);
     found.extend(queue::examine(settings, &loaded.secret_files()).await);
-    found.extend(host::examine());
+    found.extend(host::examine().await);
     found
 }
 
