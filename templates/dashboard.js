@@ -35,9 +35,11 @@ function morph(from, to) {
   while (from.childNodes.length > wanted.length) from.lastChild.remove();
 }
 
-async function refresh() {
+// A page that repeats itself by the clock may get a rendering that another viewer got a moment before.
+async function refresh(byClock) {
   try {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    const headers = byClock ? { accept: "text/html", "outboxd-repeat": "yes" } : { accept: "text/html" };
+    const answer = await fetch(location.href, { headers });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (isPaused() || isBusy()) return;
     morph(main, page.querySelector("main"));
@@ -47,10 +49,38 @@ async function refresh() {
   }
 }
 
-// What asks for a refresh: the clock. A stream of events may call `refresh` as well.
+const pause = (ms) => new Promise((wake) => setTimeout(wake, ms));
+
+// Follows the stream of events that the page names, as long as the page is visible; each change refreshes the page.
+async function follow(stream) {
+  const end = new AbortController();
+  const hide = () => document.hidden && end.abort();
+  document.addEventListener("visibilitychange", hide);
+  try {
+    const answer = await fetch(stream, { headers: { accept: "text/event-stream" }, signal: end.signal });
+    if (!answer.ok) return;
+    const text = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let part = await text.read(); !part.done; part = await text.read()) {
+      if (!part.value.includes("data:")) continue;
+      while ((isPaused() || isBusy()) && !end.signal.aborted) await pause(EVERY_MS / 3);
+      await pause(EVERY_MS / 10);
+      await refresh(false);
+    }
+  } catch {
+    // It is hidden, or the daemon stops: the clock tries again.
+  } finally {
+    document.removeEventListener("visibilitychange", hide);
+  }
+}
+
+// What asks for a refresh: the stream of events, or the clock.
 async function repeat() {
+  const stream = main.querySelector("[data-stream]");
   if (isBusy() && !isPaused()) say("waits for the form");
-  else if (!document.hidden && !isPaused()) await refresh();
+  else if (!document.hidden && !isPaused()) {
+    await refresh(!stream);
+    if (stream) await follow(stream.dataset.stream);
+  }
   setTimeout(repeat, EVERY_MS);
 }
 

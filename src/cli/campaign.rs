@@ -91,6 +91,8 @@ async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
     table("campaign", &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
+/// The last days on which something was sent that are shown.
+const DAYS: usize = 7;
 /// The columns of [`counts`].
 const COLUMNS: [&str; 8] = ["messages", "queued", "waiting", "sent", "read", "replied", "stopped", "failed"];
 
@@ -121,6 +123,11 @@ pub(super) async fn show(client: &Client, campaign: &str, json: Json) -> Result<
         rows.push([vec!["all".to_owned()], counts(&row.counts)].concat());
     }
     table("step", &rows)?;
+    let days = row.sent_by_day.iter().flatten().rev().take(DAYS);
+    let days: Vec<String> = days.map(|day| format!("{} {}", day.date, day.sent)).collect();
+    if !days.is_empty() {
+        render::print(&format!("sent by day, the last first: {}\n", days.join(", ")))?;
+    }
     if row.is_paused {
         let until = row.paused_until.map_or_else(
             || format!("`outboxd campaign resume {}`", render::line(&row.campaign)),

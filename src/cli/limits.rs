@@ -55,7 +55,7 @@ pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Fail
     if budget.json.json {
         return answer.pass_on();
     }
-    let types::Budget { zone, caps, hours, .. } = answer.read()?;
+    let types::Budget { zone, caps, hours, warm_up, .. } = answer.read()?;
     let zone = times::zone(Some(&zone));
     let full = |at: Option<Time>| times::full_in(at, &zone);
     let header = ["CAP", "WINDOW", "LIMIT", "USED", "LEFT", "FREES AT"].map(str::to_owned);
@@ -78,6 +78,10 @@ pub(super) async fn budget(client: &Client, budget: Budget) -> Result<Exit, Fail
         (false, _, None) => "closed, and it does not open again\n".to_owned(),
         (false, _, opens_at) => format!("closed until {}\n", full(opens_at)),
     };
+    if let Some(types::WarmUp { day, percent }) = warm_up {
+        let today = percent.get(day.saturating_sub(1)).copied().unwrap_or(100);
+        shown += &format!("warm-up: day {day} of {}, {today} % of each cap\n", percent.len());
+    }
     render::print(&shown)?;
     Ok(Exit::Done)
 }

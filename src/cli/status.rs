@@ -172,6 +172,7 @@ impl Account {
             ("rests", hold),
             ("messages", Some(counts(&self.counts))),
             ("sent", self.cap.as_ref().map(|cap| cap.full(&zone))),
+            ("by day", self.by_day()),
             ("oldest due", time(self.oldest_due_at)),
             ("last sent", time(self.last_sent_at)),
             ("last error", self.last_error.clone()),
@@ -183,6 +184,12 @@ impl Account {
         known.extend(self.unipile.iter().flat_map(|facts| facts.rows(&zone)));
         let step = self.step().map(|step| format!("\nnext: {}\n", render::line(&step)));
         render::pairs(&known) + &step.unwrap_or_default()
+    }
+
+    /// Formats what it sent on each of the last days.
+    fn by_day(&self) -> Option<String> {
+        let sent: Vec<String> = self.sent_by_day.iter().map(|day| day.sent.to_string()).collect();
+        (!sent.is_empty()).then(|| format!("{} sent, today last", sent.join(" ")))
     }
 
     /// Returns what a person can do about the account.

@@ -207,7 +207,7 @@ fn plain(field: &str, value: &str) -> Result<String, FieldError> {
 ///
 /// # Errors
 /// Returns why the value is not valid.
-pub(super) fn label(field: &str, value: &str) -> Result<(), FieldError> {
+pub(crate) fn label(field: &str, value: &str) -> Result<(), FieldError> {
     if value.is_empty() {
         return Err(FieldError::new(
             FieldErrorCode::MissingField,

@@ -2,9 +2,11 @@
 //!
 //! The HTTP API calls this. It counts with the same functions that decide about sends.
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
 
 use super::EngineHandle;
+use super::ledger::begin;
 use super::selection::selected;
 use crate::domain::account::Account;
 use crate::domain::caps::{LEDGER_REACH, Ledger, Window};
@@ -12,10 +14,13 @@ use crate::domain::kind::Kind;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::decide::Verdict;
-use crate::policy::hours::{Hours, account_seed, hours_at};
+use crate::policy::hours::{Hours, account_seed, day_after, day_of, hours_at};
 use crate::policy::quota::{Budget, budgets, profile_budgets, used_up};
 use crate::policy::warm_up::Lowering;
 use crate::store::StoreError;
+
+/// Number of days for which sends are counted to be shown.
+const DAYS: i64 = 7;
 
 impl EngineHandle {
     /// Returns every cap of `account` in its current state, and whether the account's hours are open.
@@ -57,24 +62,53 @@ impl EngineHandle {
         Ok(profile_budgets(&policy, &lowering, &reads, now))
     }
 
-    /// Returns the cap that binds `account`: of those that are used up, the one that a message waits for longest. If
-    /// none of them binds it, returns the cap of a day on all kinds, or else the first cap.
+    /// Returns the cap that binds `account`, and how many messages it sent on each of its last [`DAYS`] days, today
+    /// last.
     ///
     /// # Errors
     /// When the queue cannot be read.
-    pub async fn binding_cap(&self, account: &Account) -> Result<Option<Budget>, StoreError> {
-        let policy = self.policy(&account.id);
+    pub async fn sent(&self, account: &Account) -> Result<(Option<Budget>, Vec<(Date, u32)>), StoreError> {
+        let (now, policy) = (self.now(), self.policy(&account.id));
+        let today = policy.zone.to_datetime(now).date();
+        let first = today.saturating_sub((DAYS - 1).days());
+        let since = begin(&policy, now).min(day_of(&policy.zone, first));
+        let ledger = self.ledger_from(&account.id, since).await?;
+        let mut days = Vec::new();
+        for date in (0..DAYS).map(|number| first.saturating_add(number.days())) {
+            let from = |at| ledger.since(None, at);
+            let sent = from(day_of(&policy.zone, date)) - from(day_after(&policy.zone, date));
+            days.push((date, u32::try_from(sent).unwrap_or(u32::MAX)));
+        }
+        Ok((self.binding_cap(account, &policy, &ledger, now).await?, days))
+    }
+
+    /// Returns the number of today in the warm-up of `account`, from 0, and the percentage of its caps on each day.
+    pub fn warm_up(&self, account: &Account) -> Option<(usize, Vec<u32>)> {
+        let (now, policy) = (self.now(), self.policy(&account.id));
+        let warm_up = policy.warm_up.as_ref()?;
+        let seed = account_seed(account.id.as_str());
+        let lowering = Lowering::new(&policy, &account.history, account.last_call_at, seed, now);
+        Some((lowering.warm_up_day(warm_up, now), warm_up.ramp.clone()))
+    }
+
+    /// Returns the cap that binds `account`: of those that are used up, the one that a message waits for longest. If
+    /// none of them binds it, returns the cap of a day on all kinds, or else the first cap.
+    async fn binding_cap(
+        &self,
+        account: &Account,
+        policy: &Policy,
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Result<Option<Budget>, StoreError> {
         if policy.caps.list.is_empty() {
             return Ok(None);
         }
-        let now = self.now();
-        let ledger = self.ledger(&account.id, &policy).await?;
         let seed = account_seed(account.id.as_str());
-        let lowering = Lowering::new(&policy, &account.history, account.last_call_at, seed, now);
-        let budgets = budgets(&policy, &lowering, &ledger, now);
+        let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
+        let budgets = budgets(policy, &lowering, ledger, now);
         if budgets.iter().any(|budget| budget.left() == 0)
             && let Some(kind) = self.capped_kind(account).await?
-            && let Some(binding) = used_up(&policy, &lowering, &ledger, kind, now)
+            && let Some(binding) = used_up(policy, &lowering, ledger, kind, now)
         {
             return Ok(Some(binding));
         }

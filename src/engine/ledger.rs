@@ -102,8 +102,19 @@ impl EngineHandle {
     /// # Errors
     /// When the queue cannot be read.
     pub(super) async fn ledger(&self, account: &AccountId, policy: &Policy) -> Result<Ledger, StoreError> {
-        let found = self.shared.store.sent_since(account, begin(policy, self.now())).await?;
-        Ok(Ledger::new(found.sends))
+        self.ledger_from(account, begin(policy, self.now())).await
+    }
+
+    /// Returns what `account` has sent from `since` on.
+    ///
+    /// # Errors
+    /// When the queue cannot be read.
+    pub(super) async fn ledger_from(
+        &self,
+        account: &AccountId,
+        since: Timestamp,
+    ) -> Result<Ledger, StoreError> {
+        Ok(Ledger::new(self.shared.store.sent_since(account, since).await?.sends))
     }
 }
 

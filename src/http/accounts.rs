@@ -21,7 +21,7 @@ use crate::domain::specifics::Credit;
 use crate::store::{
     self, AccountCursor, AccountFilter, AccountOrder, AccountView, Attention, PauseRequest, Scope,
 };
-use crate::types::account::{Account, AccountZone, Paused, ResumeRequest, Resumed};
+use crate::types::account::{Account, AccountZone, Paused, ResumeRequest, Resumed, SentOnDay};
 use crate::types::{self, Page, Time};
 
 /// Maximum length of a pause's note, in characters.
@@ -74,8 +74,10 @@ async fn row(
     known: Option<&AccountSnapshot>,
 ) -> Result<Account, ApiError> {
     let wait_status = state.engine.account_wait_status(view, daemon).await?;
+    let (cap, days) = state.engine.sent(&view.account).await?;
     Ok(Account {
-        cap: state.engine.binding_cap(&view.account).await?.as_ref().map(render::cap),
+        cap: cap.as_ref().map(render::cap),
+        sent_by_day: days.into_iter().map(|(date, sent)| SentOnDay::new(date, sent)).collect(),
         zone: Some(render::zone(&state.engine.policy(&view.account.id).zone).to_owned()),
         unipile: known.map(|known| account_snapshot::account_snapshot(state, known)),
         ..render::account(view, wait_status, state.engine.now())

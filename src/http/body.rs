@@ -49,7 +49,8 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     whole(body, limit, "send smaller batches, or raise api.body_bytes").await
 }
 
-async fn whole(mut body: Body, limit: usize, fix: &str) -> Result<Bytes, ApiError> {
+/// Reads `body`; returns an error with `fix` if it is longer than `limit` bytes.
+pub(super) async fn whole(mut body: Body, limit: usize, fix: &str) -> Result<Bytes, ApiError> {
     let mut whole = Vec::new();
     let mut length = 0_usize;
     while let Some(frame) = body.frame().await {

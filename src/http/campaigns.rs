@@ -1,15 +1,20 @@
 //! Campaign endpoints: what became of the messages of each campaign, by step.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use super::error::{ApiError, Missing};
 use super::{AppState, query};
 use crate::domain::field_error::FieldError;
 use crate::domain::stop::FOREVER;
 use crate::store::{self, StepCounts};
+use crate::types::account::SentOnDay;
 use crate::types::campaign::{Campaign, CampaignCounts, CampaignStep};
 use crate::types::{Page, Time};
 
@@ -48,7 +53,18 @@ pub(super) async fn show(
     Path(name): Path<String>,
 ) -> Result<Json<Campaign>, ApiError> {
     let found = state.store.campaign(&name, state.engine.now()).await?;
-    found.map(campaign).map(Json).ok_or_else(|| ApiError::not_found(Missing::Campaign, &name))
+    let found = found.map(campaign).ok_or_else(|| ApiError::not_found(Missing::Campaign, &name))?;
+    let sent = state.store.campaign_sent(&name).await?;
+    Ok(Json(Campaign { sent_by_day: Some(by_day(sent, &TimeZone::system())), ..found }))
+}
+
+/// Adds up what was sent on each day of a zone.
+fn by_day(sent: Vec<(Timestamp, u32)>, zone: &TimeZone) -> Vec<SentOnDay> {
+    let mut days: BTreeMap<Date, u32> = BTreeMap::new();
+    for (at, n) in sent {
+        *days.entry(zone.to_datetime(at).date()).or_default() += n;
+    }
+    days.into_iter().map(|(date, sent)| SentOnDay::new(date, sent)).collect()
 }
 
 fn campaign(found: store::Campaign) -> Campaign {
@@ -76,6 +92,7 @@ fn campaign(found: store::Campaign) -> Campaign {
         paused_until: stopped_until.map(Time),
         counts: sums,
         steps,
+        sent_by_day: None,
     }
 }
 

@@ -134,6 +134,31 @@ async fn page(state: &AppState, asked: &Asked, range: EventRange) -> Result<Even
     })
 }
 
+/// Returns the newest events that pass the filter, newest first. It looks back over a bounded part of the queue, because
+/// a filter may pass nothing.
+pub(super) async fn latest(
+    state: &AppState,
+    parameters: Vec<(String, String)>,
+    most: usize,
+) -> Result<EventPage, ApiError> {
+    let asked = asked(parameters)?;
+    let range = state.store.event_range().await?;
+    let newest = range.newest.unwrap_or(0);
+    let (mut data, mut until) = (Vec::new(), newest);
+    for _ in 0..PAGES {
+        let after = (until - i64::from(EVENT_PAGE)).max(0);
+        let found = state.store.events_after(after, false).await?;
+        let wanted = found.into_iter().filter(|event| event.seq <= until && asked.filter.wants(event));
+        data.extend(wanted.rev().map(Event::from));
+        until = after;
+        if data.len() >= most || until < range.oldest.unwrap_or(1) {
+            break;
+        }
+    }
+    data.truncate(most);
+    Ok(EventPage { data, next_after: newest, oldest: range.oldest, newest: range.newest })
+}
+
 /// Opens a stream; without a number it begins with the next event.
 fn open(state: Arc<AppState>, asked: Asked, range: EventRange) -> Result<Response, ApiError> {
     let Ok(permit) = Arc::clone(&state.event_streams).try_acquire_owned() else {

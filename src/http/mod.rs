@@ -129,6 +129,8 @@ pub struct AppState {
     webhook_events: RwLock<Vec<String>>,
     hooks: RwLock<Vec<ConfiguredHook>>,
     dashboard_bodies: bool,
+    uploads: dashboard::Uploads,
+    renderings: dashboard::Renderings,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     /// Serializes readers of the metrics.
@@ -177,6 +179,8 @@ impl AppState {
             webhook_events: RwLock::new(webhook_events),
             hooks: RwLock::new(hooks),
             dashboard_bodies,
+            uploads: dashboard::Uploads::new(),
+            renderings: dashboard::Renderings::default(),
             policy_change: Semaphore::new(1),
             metrics_turn: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(events::STREAMS)),
@@ -260,7 +264,7 @@ pub fn router(state: Arc<AppState>) -> Router {
         .into_iter()
         .fold(Router::new(), add)
         .route_layer(middleware::from_fn(dashboard::guard::api))
-        .merge(dashboard::router())
+        .merge(dashboard::router(&state))
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         // Applied to the whole router, so that it covers the fallbacks as well.

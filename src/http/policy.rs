@@ -45,6 +45,11 @@ pub(super) async fn budget(
         zone: render::zone(&state.engine.policy(&account.id).zone).to_owned(),
         caps: budgets.iter().map(render::cap).chain(of_profiles.iter().map(named)).collect(),
         hours: types::policy::Hours { open, until: until.map(Time), opens_at: opens_at.map(Time) },
+        warm_up: state
+            .engine
+            .warm_up(&account)
+            .filter(|(day, percent)| *day < percent.len())
+            .map(|(day, percent)| types::policy::WarmUp { day: day + 1, percent }),
     }))
 }
 

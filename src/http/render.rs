@@ -330,6 +330,7 @@ pub(super) fn account(
         last_error: view.last_error.clone(),
         cap: None,
         zone: None,
+        sent_by_day: Vec::new(),
         unipile: None,
     }
 }

@@ -154,6 +154,16 @@ impl Columns {
         }
     }
 
+    /// Returns the column of a field: `user`, `chat`, `account` or a variable of a template.
+    pub(crate) fn of(&self, field: &str) -> Option<usize> {
+        match field {
+            "user" => self.user,
+            "chat" => self.chat,
+            "account" => self.account,
+            variable => self.variables.iter().find(|(name, _)| name == variable).map(|(_, place)| *place),
+        }
+    }
+
     /// Returns whether the column with this name holds public names of profiles.
     pub(super) fn holds_public_names(name: &str) -> bool {
         PUBLIC_NAMES.contains(&squashed(name).as_str())

@@ -1,17 +1,22 @@
 //! Turns a table of people into messages: encoding, columns, templates, seats. Pure: no files, no socket, no clock.
 //!
-//! `cli/import/` reads the files, calls this module and sends what it returns. The order is [`decode()`], then
-//! [`Sheet::read`], [`Template::parse`], [`Columns::map`] and, for each row, [`Plan::judge`]. A row that is refused
-//! here is never sent. The daemon validates rendered messages like all others (P7).
+//! `cli/import/` reads files and `http/dashboard/import/` forms; both call this module and give the daemon what it
+//! returns. The order is `Table::read` ([`decode()`], then [`Sheet::read`]), [`Template::parse`], [`Columns::map`] and, for
+//! each row, [`Plan::judge`]. A row that is refused here is never sent. The daemon validates rendered messages like all
+//! others (P7).
 
+mod batch;
 mod cells;
 mod columns;
 mod decode;
 mod filters;
 mod front_matter;
 mod people;
+mod refused;
+mod rehearsal;
 mod seats;
 mod sheet;
+mod table;
 mod template;
 
 pub use cells::Cell;
@@ -24,3 +29,9 @@ pub use sheet::{REASON, Row, Sheet};
 pub use template::{Rendered, Template};
 
 pub use crate::domain::step::LAST_STEP;
+
+pub(crate) use batch::{Batch, RefusedRows, Tally};
+pub(crate) use people::Options;
+pub(crate) use refused::refused_file;
+pub(crate) use rehearsal::{DAYS, Example, Rehearsal};
+pub(crate) use table::Table;

@@ -28,6 +28,28 @@ pub struct Step {
     pub attachments: Vec<NewAttachment>,
 }
 
+/// Options of an import that every message gets.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) expires_at: Option<Timestamp>,
+    pub(crate) inbox_id: Option<String>,
+    pub(crate) priority: Option<i64>,
+    pub(crate) allow_repeat: bool,
+}
+
+impl Options {
+    /// Returns them as fields of a message.
+    pub(crate) fn fields(self) -> Map<String, Value> {
+        let fields = [
+            ("expires_at", self.expires_at.map(|at| json!(Time(at)))),
+            ("inbox_id", self.inbox_id.map(Value::from)),
+            ("priority", self.priority.map(Value::from)),
+            ("allow_repeat", self.allow_repeat.then_some(Value::from(true))),
+        ];
+        fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
 /// How rows become messages.
 #[derive(Debug)]
 pub struct Plan {
@@ -57,6 +79,18 @@ impl Step {
     /// Returns what is wrong with it and the fix.
     pub fn check_wait(text: &str) -> Result<(), String> {
         StepWait::parse(text).map(drop).map_err(|error| format!("{}; {}", error.what, error.fix))
+    }
+
+    /// Checks that the template fits the step with this number, from 0.
+    ///
+    /// # Errors
+    /// Returns what is wrong with it and the fix.
+    pub(crate) fn check_template(number: usize, template: &Template) -> Result<(), String> {
+        if number == 0 || !template.starts_a_chat() {
+            return Ok(());
+        }
+        let fix = "leave them out: a follow-up goes into the chat that the first step started";
+        Err(format!("{}: InMail, subject and specifics are for the first step; {fix}", template.name()))
     }
 }
 

@@ -14,6 +14,23 @@ impl Seats {
         Self(accounts)
     }
 
+    /// Checks that every person has an account, and that accounts are named by their id; `in_table` says whether the
+    /// table has a column with accounts.
+    ///
+    /// # Errors
+    /// Returns what is wrong and the fix.
+    pub(crate) fn check(&self, in_table: bool) -> Result<(), String> {
+        if self.0.is_empty() && !in_table {
+            return Err("say which accounts send: `--account acc_1,acc_2`, or a column `account`".to_owned());
+        }
+        match self.0.iter().find(|account| !account.starts_with("acc_")) {
+            Some(other) => {
+                Err(format!("`--account` names {other:?}; the id of a Unipile account begins with `acc_`"))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Returns the account of the person with this key ([`person_key`]), or `None` without accounts.
     ///
     /// The account with the highest hash of both wins. The order of the accounts does not matter, and one more account

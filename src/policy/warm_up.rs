@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::hours::{self, Draw};
 use crate::domain::account::History;
-use crate::domain::policy::Policy;
+use crate::domain::policy::{Policy, WarmUp};
 
 /// What lowers the caps of one account.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +68,11 @@ impl<'a> Lowering<'a> {
     /// Returns the percentage of the caps that the warm-up allows on the day of `at`.
     pub fn warm_up_percent(&self, at: Timestamp) -> u32 {
         let Some(warm_up) = &self.policy.warm_up else { return 100 };
+        warm_up.ramp.get(self.warm_up_day(warm_up, at)).copied().unwrap_or(100)
+    }
+
+    /// Returns the number of the day of `at` in the warm-up, from 0.
+    pub fn warm_up_day(&self, warm_up: &WarmUp, at: Timestamp) -> usize {
         let date = |at: Timestamp| self.zone().to_datetime(at).date();
         let begun = match (self.history.warm_up_again_at.map(date), warm_up.start) {
             (Some(again), start) => Some(start.map_or(again, |start| start.max(again))),
@@ -76,8 +81,7 @@ impl<'a> Lowering<'a> {
         };
         // Until something is sent, the first day is still to come.
         let first = if self.begins_again() { date(self.now) } else { begun.unwrap_or_else(|| date(at)) };
-        let day = usize::try_from((date(at) - first).get_days()).unwrap_or(0);
-        warm_up.ramp.get(day).copied().unwrap_or(100)
+        usize::try_from((date(at) - first).get_days()).unwrap_or(0)
     }
 
     fn zone(&self) -> &TimeZone {

@@ -71,7 +71,21 @@ pub(super) const COUNTS: &str = "SELECT step, count(*) AS messages, \
        min(CASE WHEN blocked_by IS NULL THEN next_at END) AS next_at \
      FROM messages INDEXED BY messages_by_campaign WHERE campaign = ?1 GROUP BY step ORDER BY step";
 
+/// How many messages of a campaign were sent in each quarter of an hour, which every day of every zone is made of.
+const SENT: &str = "SELECT substr(sent_at, 1, 14) || substr('00153045', 1 + 2 * (substr(sent_at, 15, 2) / 15), 2) || ':00Z' AS at, \
+       count(*) AS n FROM messages INDEXED BY messages_by_campaign \
+     WHERE campaign = ?1 AND state || '' = 'sent' AND sent_at IS NOT NULL GROUP BY at ORDER BY at";
+
 impl Store {
+    /// Returns how many messages of a campaign were sent in each quarter of an hour in which any was.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn campaign_sent(&self, name: &str) -> Result<Vec<(Timestamp, u32)>> {
+        let rows = sqlx::query(SENT).bind(name).fetch_all(&self.inner.readers).await?;
+        rows.iter().map(|row| Ok((rows::required_time(row, "at")?, row.try_get("n")?))).collect()
+    }
+
     /// Returns the names of at most `limit` campaigns after the name `after`, in order.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Ref, Schema, Type};
@@ -39,7 +40,26 @@ pub struct Account {
     /// The account's zone.
     #[schema(required, nullable = false)]
     pub zone: Option<String>,
+    /// The last 7 days, today last.
+    #[serde(default)]
+    #[schema(required)]
+    pub sent_by_day: Vec<SentOnDay>,
     pub unipile: Option<AccountSnapshot>,
+}
+
+/// How many messages were sent on a day.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct SentOnDay {
+    /// In the zone of the account; of a campaign, in the zone of the daemon's machine.
+    #[schema(format = Date)]
+    pub date: String,
+    pub sent: u32,
+}
+
+impl SentOnDay {
+    pub(crate) fn new(date: Date, sent: u32) -> Self {
+        Self { date: date.to_string(), sent }
+    }
 }
 
 /// A pause in force.

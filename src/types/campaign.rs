@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Time;
+use super::account::SentOnDay;
 
 /// What became of messages.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -41,6 +42,10 @@ pub struct Campaign {
     pub counts: CampaignCounts,
     /// The same for each step, in order.
     pub steps: Vec<CampaignStep>,
+    /// The days on which any of it was sent; absent in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub sent_by_day: Option<Vec<SentOnDay>>,
 }
 
 /// A step of a campaign.

@@ -18,6 +18,17 @@ pub struct Budget {
     pub zone: String,
     pub caps: Vec<Cap>,
     pub hours: Hours,
+    /// Null without a warm-up, and after it.
+    pub warm_up: Option<WarmUp>,
+}
+
+/// How the caps of an account grow from day to day.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct WarmUp {
+    /// The number of today, from 1.
+    pub day: usize,
+    /// The percentage of the caps on the first, second, … day.
+    pub percent: Vec<u32>,
 }
 
 /// The hours in which an account sends.

@@ -23,19 +23,24 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    fn of(env: &TestEnv) -> Self {
+    pub(crate) fn of(env: &TestEnv) -> Self {
         Self { client: env.client(), origin: "http://localhost".to_owned(), cookie: String::new() }
     }
 
-    async fn page(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         let request = self.client.get(format!("{}{path}", self.origin)).header("cookie", &self.cookie);
         read(request).await
     }
 
     /// Presses a button: posts its form as a page of `origin` does.
     async fn press(&self, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+        self.post(path, FORM.1, form(fields).into_bytes()).await
+    }
+
+    /// Posts a form of another kind as a page of `origin` does.
+    pub(crate) async fn post(&self, path: &str, kind: &str, body: Vec<u8>) -> (u16, String) {
         let request = self.client.post(format!("{}{path}", self.origin)).header("cookie", &self.cookie);
-        read(request.header("origin", &self.origin).header(FORM.0, FORM.1).body(form(fields))).await
+        read(request.header("origin", &self.origin).header(FORM.0, kind).body(body)).await
     }
 }
 
@@ -376,7 +381,7 @@ async fn a_read_only_view_finds_no_way_to_change_anything() {
 
 impl Ui {
     /// Goes in; keeps the command alive.
-    async fn enter_and_keep(self) -> (Browser, Self) {
+    pub(crate) async fn enter_and_keep(self) -> (Browser, Self) {
         (self.enter().await, self)
     }
 }

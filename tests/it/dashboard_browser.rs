@@ -1,123 +1,33 @@
 //! The dashboard in a real browser, through `outboxd ui`: with script a page follows the queue, without it a reload does.
-//!
-//! Needs Debian's packages chromium and chromium-driver.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
 
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
 use outboxd::sandbox::{Fault, FaultKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::daemon::{TestEnv, eventually};
+use crate::browser::{Browser, button, link};
+use crate::cli_import::{HELLO, LAST, broken_rows, four_hundred};
+use crate::daemon::{Daemon, TestEnv};
 use crate::dashboard::{Ui, queued};
 
-/// A browser, and the driver that controls it.
-struct Browser {
-    driver: Child,
-    /// It ends if it cannot write.
-    _output: BufReader<ChildStdout>,
-    profile: tempfile::TempDir,
-    client: Option<Client>,
+/// A daemon, and a browser in front of it.
+struct Desk {
+    env: TestEnv,
+    daemon: Daemon,
+    ui: Ui,
+    browser: Browser,
 }
 
-impl Browser {
-    async fn start(has_script: bool) -> Self {
-        let driver = Command::new("chromedriver").arg("--port=0").stdout(Stdio::piped()).spawn();
-        let mut driver = driver.unwrap_or_else(|error| {
-            panic!("chromedriver cannot be started ({error}): apt-get install chromium chromium-driver")
-        });
-        let mut output = BufReader::new(driver.stdout.take().unwrap());
-        let port = output.by_ref().lines().map_while(Result::ok).find_map(|line| {
-            let (_, port) = line.split_once("successfully on port ")?;
-            port.trim_end_matches('.').parse::<u16>().ok()
-        });
-        let port = port.expect("chromedriver names its port; is chromium-driver whole?");
-        let profile = tempfile::tempdir().unwrap();
-        let mut browser = Self { driver, _output: output, profile, client: None };
-        let mut wanted = serde_json::Map::new();
-        wanted.insert("goog:chromeOptions".to_owned(), browser.options(has_script));
-        let mut builder = ClientBuilder::new(HttpConnector::new());
-        let client = builder.capabilities(wanted).connect(&format!("http://127.0.0.1:{port}")).await;
-        browser.client = Some(client.unwrap_or_else(|error| {
-            panic!("chromium cannot be started ({error}): apt-get install chromium chromium-driver")
-        }));
-        browser
+impl Desk {
+    /// Goes to a page.
+    async fn go(&self, path: &str) {
+        self.browser.go(&format!("{}{path}", self.ui.origin())).await;
     }
 
-    fn options(&self, has_script: bool) -> serde_json::Value {
-        let mut arguments = vec![format!("--user-data-dir={}", self.profile.path().display())];
-        arguments.extend(
-            [
-                "headless=new",
-                "no-sandbox",
-                "disable-gpu",
-                "disable-quic",
-                "no-first-run",
-                "disable-dev-shm-usage",
-                "disable-background-networking",
-                "disable-component-update",
-                "disable-sync",
-            ]
-            .map(|word| format!("--{word}")),
-        );
-        let script = if has_script { 1 } else { 2 };
-        json!({ "args": arguments, "prefs": { "profile.managed_default_content_settings.javascript": script } })
+    async fn message(&self, id: &str) -> Value {
+        self.daemon.get(&format!("/v1/messages/{id}")).await.1
     }
-
-    fn client(&self) -> &Client {
-        self.client.as_ref().expect("it is started")
-    }
-
-    async fn go(&self, address: &str) {
-        self.client().goto(address).await.unwrap();
-    }
-
-    async fn click(&self, xpath: &str) {
-        let found = self.client().find(Locator::XPath(xpath)).await;
-        found.unwrap_or_else(|error| panic!("{xpath}: {error}")).click().await.unwrap();
-    }
-
-    /// Returns what a person reads on the page.
-    async fn text(&self) -> String {
-        let main = self.client().find(Locator::Css("main")).await.unwrap();
-        main.text().await.unwrap()
-    }
-
-    /// Waits until the page shows `text`, without a reload.
-    async fn shows(&self, text: &str) {
-        let mut seen = String::new();
-        let shown = eventually(async || {
-            // The page may change while it is read.
-            let Ok(main) = self.client().find(Locator::Css("main")).await else { return false };
-            seen = main.text().await.unwrap_or_default();
-            seen.contains(text)
-        });
-        assert!(shown.await, "the page does not show {text:?}: {seen}");
-    }
-
-    async fn end(mut self) {
-        if let Some(client) = self.client.take() {
-            client.close().await.unwrap();
-        }
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ended_already = self.driver.kill();
-        let _ended_already = self.driver.wait();
-    }
-}
-
-fn button(label: &str) -> String {
-    format!("//button[normalize-space()='{label}']")
-}
-
-fn link(text: &str) -> String {
-    format!("//main//a[normalize-space()='{text}']")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,40 +37,133 @@ async fn a_person_runs_the_daemon_from_a_browser() {
     let daemon = env.serve().await;
     let doubtful = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "hi"}"#).await;
     daemon.becomes(&doubtful, "review").await;
-    let waiting = queued(&daemon, json!({ "account_id": "acc_2", "chat_id": "c2", "text": "hi" })).await;
     let ui = Ui::start(&env, &[]);
     let browser = Browser::start(true).await;
     browser.go(&ui.address).await;
-    browser.shows("1 in review").await;
+    let desk = Desk { env, daemon, ui, browser };
+    decide(&desk, &doubtful).await;
+    follow_a_reason(&desk).await;
+    pause_and_send(&desk).await;
+    suppress(&desk).await;
+    import(&desk).await;
+    let pages = ["/", "/messages", "/review", "/import", "/events", "/health", "/accounts/acc_1"];
+    let things = ["/campaigns/autumn", "/people/ACoA9", &format!("/messages/{doubtful}")];
+    for path in pages.iter().chain(&things) {
+        desk.go(path).await;
+        for scheme in ["light", "dark"] {
+            desk.browser.prefer(scheme).await;
+            let faults = desk.browser.faults().await;
+            assert!(faults.is_empty(), "{path} in the {scheme}: {faults:#?}");
+        }
+    }
+    follow_events(&desk).await;
+    desk.browser.end().await;
+}
 
-    // Decide, with the evidence in view.
+/// Decides about a message, with the evidence in view.
+async fn decide(desk: &Desk, doubtful: &str) {
+    let browser = &desk.browser;
+    browser.shows("1 in review").await;
     browser.click(&link("1 in review")).await;
     browser.shows("1 chat read back, 0 messages seen").await;
+    assert_eq!(browser.faults().await, Vec::<String>::new());
     browser.click(&button("Leave it: drop")).await;
     browser.shows("Nothing waits for a decision").await;
-    assert_eq!(daemon.get(&format!("/v1/messages/{doubtful}")).await.1["state"], "cancelled");
+    assert_eq!(desk.message(doubtful).await["state"], "cancelled");
+}
 
-    // Follow a reason to its messages, and cancel them.
-    browser.go(&ui.origin()).await;
-    browser.click("//tr[td[1]='scheduled']//a[normalize-space()='acc_2']").await;
-    browser.shows(&waiting).await;
-    browser.click(&button("cancel all of these")).await;
-    browser.click(&button("Yes, cancel 1 messages")).await;
-    browser.shows("cancel: 1 messages changed").await;
-    assert_eq!(daemon.get(&format!("/v1/messages/{waiting}")).await.1["state"], "cancelled");
+/// Follows a reason to its messages, and cancels them.
+async fn follow_a_reason(desk: &Desk) {
+    let waiting = json!({ "account_id": "acc_2", "chat_id": "c2", "text": "hi" });
+    let waiting = queued(&desk.daemon, waiting).await;
+    desk.go("").await;
+    desk.browser.click("//tr[td[1]='scheduled']//a[normalize-space()='acc_2']").await;
+    desk.browser.shows(&waiting).await;
+    desk.browser.click(&button("cancel all of these")).await;
+    desk.browser.click(&button("Yes, cancel 1 messages")).await;
+    desk.browser.shows("cancel: 1 messages changed").await;
+    assert_eq!(desk.message(&waiting).await["state"], "cancelled");
+}
 
-    // Pause an account; its next message waits for it.
-    browser.go(&format!("{}/accounts/acc_1", ui.origin())).await;
-    browser.click(&button("Pause")).await;
-    browser.shows("until it is resumed").await;
-    let next = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c3", "text": "hello"}"#).await;
-    browser.go(&format!("{}/messages/{next}", ui.origin())).await;
-    browser.shows("queued").await;
+/// Pauses an account, so that its next message waits; it goes while its page is open, without a reload.
+async fn pause_and_send(desk: &Desk) {
+    desk.go("/accounts/acc_1").await;
+    desk.browser.click(&button("Pause")).await;
+    desk.browser.shows("until it is resumed").await;
+    let next = desk.daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c3", "text": "hello"}"#).await;
+    desk.go(&format!("/messages/{next}")).await;
+    desk.browser.shows("queued").await;
+    desk.daemon.post("/v1/accounts/acc_1/resume", "").await;
+    desk.browser.shows("Sent: It reached the provider.").await;
+}
 
-    // It goes while the page is open, without a reload.
-    daemon.post("/v1/accounts/acc_1/resume", "").await;
-    browser.shows("Sent: It reached the provider.").await;
-    browser.end().await;
+/// Writes to a person never again; what waits for them is cancelled.
+async fn suppress(desk: &Desk) {
+    let id = queued(&desk.daemon, json!({ "users_ids": "ACoA9", "text": "hi" })).await;
+    desk.go("/people/ACoA9").await;
+    desk.browser.click(&button("Never write again")).await;
+    desk.browser.click(&button("Yes, never write again")).await;
+    desk.browser.shows("outboxd suppress remove ACoA9").await;
+    assert_eq!(desk.message(&id).await["reason"], "suppressed");
+}
+
+/// Imports a table of 400 rows, and sees it queued.
+async fn import(desk: &Desk) {
+    let Desk { env, daemon, browser, .. } = desk;
+    daemon.post("/v1/accounts/acc_2/pause", "").await;
+    std::fs::write(env.path("people.csv"), four_hundred()).unwrap();
+    desk.go("/import").await;
+    browser.fill("input[name=file]", &env.path("people.csv").display().to_string()).await;
+    browser.fill("input[name=campaign]", "autumn").await;
+    browser.fill("input[name=accounts]", "acc_2").await;
+    browser.fill("textarea", HELLO).await;
+    browser.click(&button("Add a message")).await;
+    browser.fill(".step:nth-of-type(2) textarea", LAST).await;
+    browser.click("//main//button[@class='main'][normalize-space()='Check']").await;
+    let bad = broken_rows().len();
+    let people = 400 - bad;
+    browser.shows(&format!("{people} people, {} messages; {bad} rows refused", 2 * people)).await;
+    browser.shows("do you hire at Acme, Inc?").await;
+    assert_eq!(browser.faults().await, Vec::<String>::new());
+    browser.click(&button(&format!("Queue {} messages to {people} people", 2 * people))).await;
+    browser.shows(&format!("{people} people: {} messages queued, 0 queued before", 2 * people)).await;
+    let rendered = env.sql(
+        "SELECT text FROM messages WHERE campaign = 'autumn' AND users_ids LIKE '%ACoA0399%' AND step = 2",
+    );
+    assert_eq!(rendered, ["The last one, Acme, Inc."]);
+    browser.click(&link("To the campaign")).await;
+    browser.shows("outboxd campaign show autumn").await;
+}
+
+/// Sees what happens without a reload; a page that is not visible asks for nothing.
+async fn follow_events(desk: &Desk) {
+    let Desk { daemon, browser, .. } = desk;
+    desk.go("/events?type=message.sent&account_id=acc_3").await;
+    browser.shows("None among the newest events").await;
+    let send = async |chat: &str| {
+        let message = json!({ "account_id": "acc_3", "chat_id": chat, "text": "hi" });
+        let id = daemon.enqueue(&message.to_string()).await;
+        daemon.becomes(&id, "sent").await;
+        id
+    };
+    let seen = send("c8").await;
+    browser.shows(&seen).await;
+    let show = |is_hidden: bool| {
+        format!(
+            "(Object.defineProperty(document, 'hidden', {{ value: {is_hidden}, configurable: true }}), \
+             document.dispatchEvent(new Event('visibilitychange')))"
+        )
+    };
+    const REQUESTS: &str = "performance.getEntriesByType('resource').length";
+    browser.value(&show(true)).await;
+    // What it asked for before is answered.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = browser.value(REQUESTS).await;
+    let missed = send("c9").await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(browser.value(REQUESTS).await, before, "a hidden page asks for something");
+    browser.value(&show(false)).await;
+    browser.shows(&missed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,7 +27,7 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("import", &["types", "domain"]),
     ("inbound", &["engine", "policy", "store", "domain", "clock", "tasks"]),
     ("outbound", &["types", "engine", "provider", "store", "domain", "clock"]),
-    ("http", &["types", "engine", "inbound", "store", "domain", "tasks", "metrics"]),
+    ("http", &["types", "import", "engine", "inbound", "store", "domain", "tasks", "metrics"]),
     ("intake", &["http", "store", "domain", "tasks"]),
     (
         "app",

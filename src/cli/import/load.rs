@@ -10,17 +10,8 @@ use super::super::exit::{Exit, Failure};
 use super::super::files::{open, text_of, unreadable};
 use super::super::render;
 use super::steps::StepFile;
-use crate::import::{Sheet, Step, Template, decode, kind_of_file};
+use crate::import::{Step, Table, Template};
 use crate::types::message::NewAttachment;
-
-/// A table, and what was noticed about its file.
-pub(super) struct Table {
-    /// The name of the file, to be shown.
-    pub(super) name: String,
-    pub(super) sheet: Sheet,
-    pub(super) encoding: String,
-    pub(super) wants_bom: bool,
-}
 
 /// Reads the table of people.
 pub(super) fn table(file: &Path, encoding: Option<&str>, delimiter: Option<u8>) -> Result<Table, Failure> {
@@ -29,13 +20,8 @@ pub(super) fn table(file: &Path, encoding: Option<&str>, delimiter: Option<u8>) 
         true => "standard input".to_owned(),
         false => render::line(&file.display().to_string()),
     };
-    if let Some((what, fix)) = kind_of_file(&bytes) {
-        return Err(Failure::usage(format!("{name} is {what}; {fix}")));
-    }
-    let told = |problem: String| Failure::told(Exit::Usage, format!("{name}: {}", render::line(&problem)));
-    let decoded = decode(&bytes, encoding).map_err(told)?;
-    let sheet = Sheet::read(&decoded.text, delimiter).map_err(told)?;
-    Ok(Table { name, sheet, encoding: decoded.encoding, wants_bom: decoded.wants_bom })
+    Table::read(name, &bytes, encoding, delimiter)
+        .map_err(|problem| Failure::told(Exit::Usage, render::line(&problem)))
 }
 
 /// Reads the templates; reports the problems of all of them.
@@ -50,13 +36,7 @@ pub(super) fn steps(files: Vec<StepFile>) -> Result<Vec<Step>, Failure> {
                 continue;
             }
         };
-        if number > 0 && template.starts_a_chat() {
-            let fix = "leave them out: a follow-up goes into the chat that the first step started";
-            problems.push(format!(
-                "{}: InMail, subject and specifics are for the first step; {fix}",
-                template.name()
-            ));
-        }
+        problems.extend(Step::check_template(number, &template).err());
         let attachments = attachments(&file, &template)?;
         steps.push(Step { wait, template, attachments });
     }

@@ -4,29 +4,25 @@
 //! other door. A person gets all steps or none. The queue knows one message per campaign, person and step, so the
 //! same command can be run again after a crash or with more rows: nothing is queued twice (P2).
 
-mod batch;
 mod load;
 mod progress;
 mod refused;
 mod rehearse;
 mod steps;
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::Json;
 use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Typed};
-use crate::import::{Columns, Plan, Row, Seats, Template};
-use crate::types::{Time, message};
-use batch::{Answered, Batch};
-use load::Table;
+use crate::import::{Batch, Columns, Options, Plan, Row, Seats, Table, Tally, Template};
+use crate::types::message;
 use progress::Progress;
 use steps::Steps;
 
@@ -73,7 +69,7 @@ pub(super) struct Import {
     #[arg(long)]
     allow_repeat: bool,
     /// Character between two cells, if it is not noticed: `,`, `;` or `tab`
-    #[arg(long, value_name = "CHARACTER", value_parser = delimiter)]
+    #[arg(long, value_name = "CHARACTER", value_parser = Table::delimiter)]
     delimiter: Option<u8>,
     /// Encoding of the table, if it is not noticed, such as windows-1251
     #[arg(long, value_name = "NAME")]
@@ -83,7 +79,7 @@ pub(super) struct Import {
 }
 
 /// The result, as `--json` prints it.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 struct Summary {
     rows: usize,
     /// People of whom at least one message is in the queue now.
@@ -118,16 +114,6 @@ fn field_and_column(text: &str) -> Result<(String, String), String> {
     }
 }
 
-fn delimiter(text: &str) -> Result<u8, String> {
-    match text {
-        "tab" | "\\t" => Ok(b'\t'),
-        _ => match text.as_bytes() {
-            [one] if one.is_ascii_punctuation() || *one == b'\t' => Ok(*one),
-            _ => Err("write one character, such as ; or tab".to_owned()),
-        },
-    }
-}
-
 /// Imports a table, or shows what an import would do.
 pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Failure> {
     let Import { file, campaign, account, steps, column, dry_run, encoding, delimiter, json, .. } = &import;
@@ -137,40 +123,25 @@ pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Fail
     let templates: Vec<&Template> = steps.iter().map(|step| &step.template).collect();
     let columns = Columns::map(&table.sheet, column, &templates);
     let columns = columns.map_err(|problems| wrong_columns(&table, &problems))?;
-    checked(account, &columns)?;
-    introduce(&table, &columns);
     let seats = Seats::new(account.clone());
+    seats.check(columns.account.is_some()).map_err(Failure::usage)?;
+    introduce(&table, &columns);
     let mut plan = Plan::new(campaign.clone(), table.sheet.header.clone(), columns, steps, seats);
     let zone_of = if let [one] = &account[..] { Some(one.as_str()) } else { None };
     if let Some(at) = &import.not_before {
         plan.not_before = Some(at.resolve(client, zone_of).await?);
     }
-    plan.fields = fields(client, &import, zone_of).await?;
+    plan.fields = options(client, &import, zone_of).await?.fields();
     if *dry_run {
         return rehearse::rehearse(client, &table, plan, json.json).await;
     }
-    let (summary, all) = send(client, &table, plan).await?;
-    report(&file, &table, summary, &all, json.json)
+    let tally = send(client, &table, plan).await?;
+    report(&file, &table, tally, json.json)
 }
 
 fn wrong_columns(table: &Table, problems: &[String]) -> Failure {
     let told = |problem: &String| format!("{}: {}", table.name, render::line(problem));
     Failure::lines(Exit::Usage, problems.iter().map(told).collect())
-}
-
-/// Checks that every person has an account, and that accounts are named by their id.
-fn checked(accounts: &[String], columns: &Columns) -> Result<(), Failure> {
-    if accounts.is_empty() && columns.account.is_none() {
-        return Err(Failure::usage(
-            "say which accounts send: `--account acc_1,acc_2`, or a column `account`",
-        ));
-    }
-    match accounts.iter().find(|account| !account.starts_with("acc_")) {
-        Some(other) => Err(Failure::usage(format!(
-            "`--account` names {other:?}; the id of a Unipile account begins with `acc_`"
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// Says what was noticed and guessed.
@@ -183,42 +154,25 @@ fn introduce(table: &Table, columns: &Columns) {
     }
 }
 
-/// Returns the fields that every message gets.
-async fn fields(
-    client: &Client,
-    import: &Import,
-    account: Option<&str>,
-) -> Result<Map<String, Value>, Failure> {
+/// Returns the options of the command line, with times in the zone of `account`.
+async fn options(client: &Client, import: &Import, account: Option<&str>) -> Result<Options, Failure> {
     let expires_at = match &import.expires_at {
-        Some(at) => Some(json!(Time(at.resolve(client, account).await?))),
+        Some(at) => Some(at.resolve(client, account).await?),
         None => None,
     };
-    let fields = [
-        ("expires_at", expires_at),
-        ("inbox_id", import.inbox.clone().map(Value::from)),
-        ("priority", import.priority.map(Value::from)),
-        ("allow_repeat", import.allow_repeat.then_some(Value::from(true))),
-    ];
-    Ok(fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
+    let Import { inbox, priority, allow_repeat, .. } = import;
+    Ok(Options { expires_at, inbox_id: inbox.clone(), priority: *priority, allow_repeat: *allow_repeat })
 }
 
-/// All refused rows, by their number, and why.
-type RefusedRows = BTreeMap<usize, Vec<String>>;
-
 /// Sends the rows, a batch at a time; prepares the next batch while the daemon stores one.
-async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<(Summary, RefusedRows), Failure> {
+async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<Tally, Failure> {
     let rows: std::sync::Arc<[Row]> = table.sheet.rows.clone().into();
-    let mut summary = Summary { rows: rows.len(), ..Summary::default() };
-    let mut refused = RefusedRows::new();
+    let mut tally = Tally::default();
     let progress = Progress::new(rows.len());
     let mut batch = Batch::fill(&mut plan, &rows, 0);
     loop {
         progress.at(batch.next);
-        summary.add(&rows, &batch);
-        refused.extend(std::mem::take(&mut batch.refused));
-        if batch.messages() == 0 && batch.next >= rows.len() {
-            break;
-        }
+        let is_last = batch.messages() == 0 && batch.next >= rows.len();
         let (ahead, from) = (std::sync::Arc::clone(&rows), batch.next);
         let body = std::mem::take(&mut batch.body);
         let next = tokio::task::spawn_blocking(move || {
@@ -230,11 +184,13 @@ async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<(Summary
         plan = next.0;
         let verdicts = match answered {
             Ok(verdicts) => verdicts,
-            Err(failure) => return Err(interrupted(failure, &rows, &summary)),
+            Err(failure) => return Err(interrupted(failure, &rows, &tally)),
         };
         let answered = batch.answered(&plan, &verdicts.results);
-        summary.count(&batch, &answered);
-        refused.extend(answered.refused);
+        tally.add(batch, answered);
+        if is_last {
+            break;
+        }
         batch = next.1;
     }
     drop(progress);
@@ -245,7 +201,7 @@ async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<(Summary
             "`meta` holds 4 KB, so long cells of these columns are not carried along: {columns}"
         )));
     }
-    Ok((summary, refused))
+    Ok(tally)
 }
 
 async fn post(client: &Client, body: String) -> Result<message::Batch, Failure> {
@@ -256,8 +212,8 @@ async fn post(client: &Client, body: String) -> Result<message::Batch, Failure> 
 }
 
 /// Says how far the import came.
-fn interrupted(failure: Failure, rows: &[Row], summary: &Summary) -> Failure {
-    let done = summary.accepted + summary.duplicates;
+fn interrupted(failure: Failure, rows: &[Row], tally: &Tally) -> Failure {
+    let done = tally.accepted + tally.duplicates;
     let last = rows.last().map_or(0, |row| row.line);
     failure.and(format!(
         "{done} messages are in the queue, and the table goes on to line {last}; run the same command again: nothing is \
@@ -265,50 +221,30 @@ fn interrupted(failure: Failure, rows: &[Row], summary: &Summary) -> Failure {
     ))
 }
 
-impl Summary {
-    fn add(&mut self, rows: &[Row], batch: &Batch) {
-        let repeated =
-            batch.repeats.iter().map(|(row, same_as)| Repeated { line: rows[*row].line, same_as: *same_as });
-        self.repeated.extend(repeated);
-    }
-
-    fn count(&mut self, batch: &Batch, answered: &Answered) {
-        self.people += batch.people - answered.refused.len();
-        self.accepted += answered.accepted;
-        self.duplicates += answered.duplicates;
-    }
-}
-
 /// Writes the refused rows to their file and prints the result.
-fn report(
-    file: &Path,
-    table: &Table,
-    mut summary: Summary,
-    refused: &RefusedRows,
-    as_json: bool,
-) -> Result<Exit, Failure> {
-    let rows: Vec<(usize, Vec<String>)> =
-        refused.iter().map(|(row, reasons)| (*row, reasons.clone())).collect();
+fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exit, Failure> {
     let line = |row: usize| table.sheet.rows[row].line;
-    for (row, reasons) in rows.iter().take(SHOWN) {
+    for (row, reasons) in tally.refused.iter().take(SHOWN) {
         render::note(&render::line(&format!("error: line {}: {}", line(*row), reasons.join(" / "))));
     }
-    if rows.len() > SHOWN {
-        render::note(&format!("… and {} more", rows.len() - SHOWN));
+    if tally.refused.len() > SHOWN {
+        render::note(&format!("… and {} more", tally.refused.len() - SHOWN));
     }
-    if !rows.is_empty() {
-        let written = refused::write(file, table, &rows);
+    let mut refused_file = None;
+    if !tally.refused.is_empty() {
+        let written = refused::write(file, table, &tally.refused);
         let name = written.map_err(|error| {
             let context = format!("the file of refused rows cannot be written next to {}", table.name);
             Failure::unexpected(anyhow::Error::new(error).context(context))
         })?;
-        summary.refused_file = Some(render::line(&name.display().to_string()));
+        refused_file = Some(render::line(&name.display().to_string()));
     }
-    for Repeated { line, same_as } in summary.repeated.iter().take(SHOWN) {
+    let Tally { people, accepted, duplicates, repeats, refused } = tally;
+    let repeated: Vec<Repeated> =
+        repeats.iter().map(|(row, same_as)| Repeated { line: line(*row), same_as: *same_as }).collect();
+    for Repeated { line, same_as } in repeated.iter().take(SHOWN) {
         render::note(&format!("line {line}: the same person as in line {same_as}; only that line counts"));
     }
-    summary.refused = rows.into_iter().map(|(row, reasons)| Refused { line: line(row), reasons }).collect();
-    let Summary { people, accepted, duplicates, repeated, refused, refused_file, .. } = &summary;
     let again = if repeated.is_empty() {
         String::new()
     } else {
@@ -318,11 +254,14 @@ fn report(
         "{people} people: {accepted} messages queued, {duplicates} queued before{again}; {} rows refused\n",
         refused.len()
     );
+    let rows = table.sheet.rows.len();
+    let refused = refused.into_iter().map(|(row, reasons)| Refused { line: line(row), reasons }).collect();
+    let summary = Summary { rows, people, accepted, duplicates, repeated, refused, refused_file };
     match as_json {
         true => render::json(&json!(summary).to_string())?,
         false => render::print(&shown)?,
     }
-    let Some(name) = refused_file else { return Ok(Exit::Done) };
+    let Some(name) = summary.refused_file else { return Ok(Exit::Done) };
     render::note(&format!("the refused rows and why: {name}; mend them and import that file"));
     Ok(Exit::Refused)
 }

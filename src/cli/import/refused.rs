@@ -1,4 +1,4 @@
-//! The file of refused rows: the same columns and the reason, ready to be mended and imported again.
+//! The file of refused rows next to the table.
 //!
 //! It is written under another name and renamed, so that it is whole or not there. An existing file is never
 //! overwritten, because someone may be mending it: the next number is used, unless the content is the same.
@@ -7,14 +7,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use csv::WriterBuilder;
-
-use super::load::Table;
-use crate::import::REASON;
+use crate::import::{RefusedRows, Table, refused_file};
 
 /// Writes the refused rows next to `file`; returns the name.
-pub(super) fn write(file: &Path, table: &Table, refused: &[(usize, Vec<String>)]) -> io::Result<PathBuf> {
-    let content = content(table, refused)?;
+pub(super) fn write(file: &Path, table: &Table, refused: &RefusedRows) -> io::Result<PathBuf> {
+    let content = refused_file(table, refused)?;
     let (stem, mut number) = stem(file);
     loop {
         let name = match number {
@@ -44,28 +41,6 @@ fn stem(file: &Path) -> (String, u32) {
         Some((stem.to_owned(), number?))
     });
     numbered.map_or((name, 1), |(stem, number)| (stem, number + 1))
-}
-
-fn content(table: &Table, refused: &[(usize, Vec<String>)]) -> io::Result<Vec<u8>> {
-    let sheet = &table.sheet;
-    let reason = sheet.header.iter().position(|name| name == REASON);
-    let kept = |cells: &[String]| -> Vec<String> {
-        let kept = cells.iter().enumerate().filter(|(place, _)| Some(*place) != reason);
-        kept.map(|(_, cell)| cell.clone()).collect()
-    };
-    // A spreadsheet recognises UTF-8 by its byte order mark.
-    let start = if table.wants_bom { "\u{feff}".as_bytes().to_vec() } else { Vec::new() };
-    let mut writer = WriterBuilder::new().delimiter(sheet.delimiter).flexible(true).from_writer(start);
-    let header = kept(&sheet.header);
-    writer.write_record(header.iter().map(String::as_str).chain([REASON]))?;
-    for (row, reasons) in refused {
-        let mut cells = kept(&sheet.rows[*row].cells);
-        if sheet.rows[*row].cells.len() < sheet.header.len() {
-            cells.resize(header.len(), String::new());
-        }
-        writer.write_record(cells.iter().map(String::as_str).chain([reasons.join(" / ").as_str()]))?;
-    }
-    writer.into_inner().map_err(|error| io::Error::other(error.to_string()))
 }
 
 #[cfg(test)]

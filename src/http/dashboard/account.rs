@@ -15,7 +15,7 @@ use crate::http::body::Id;
 use crate::http::{AppState, accounts, forecast, policy};
 use crate::types::account::{Account, Cap};
 use crate::types::forecast::{AccountForecast, ExpectedMessage};
-use crate::types::policy::{AccountPolicy, Budget};
+use crate::types::policy::{AccountPolicy, Budget, WarmUp};
 
 /// The next messages that are shown.
 const NEXT: usize = 20;
@@ -32,6 +32,9 @@ struct Page {
     week: Option<(Markup, String)>,
     forecast: Option<AccountForecast>,
     days: Option<Markup>,
+    spark: Markup,
+    /// The percentage of the caps on each day of the warm-up.
+    ramp: Option<Markup>,
     next: Vec<ExpectedMessage>,
     actions: Vec<Action>,
 }
@@ -57,7 +60,13 @@ pub(super) async fn show(
     let days: Vec<(String, u32)> =
         forecast.iter().flat_map(|of| &of.days).map(|day| (day.date.clone(), day.sends)).collect();
     let calendar = state.engine.policy(&AccountId::new(&id)).calendar.clone();
+    let ramp = budget.warm_up.as_ref().map(|warm_up| {
+        let percent = (1..).zip(&warm_up.percent).map(|(day, percent)| (format!("day {day}"), *percent));
+        charts::columns(&percent.collect::<Vec<_>>(), "Percent of each cap by day of the warm-up")
+    });
     Ok(html(&Page {
+        ramp,
+        spark: charts::sparkline(&account.sent_by_day.iter().map(|day| day.sent).collect::<Vec<_>>()),
         when: When::new(budget.now.into(), account.zone.as_deref()),
         week: calendar.map(|calendar| (charts::week(&calendar), charts::week_text(&calendar))),
         days: (!days.is_empty()).then(|| charts::columns(&days, "Planned sends by day")),
@@ -91,6 +100,11 @@ fn actions(account: &Account) -> Vec<Action> {
 impl Page {
     fn bar(&self, cap: &Cap) -> Markup {
         charts::bar(cap.used, cap.limit, &format!("{} of {} in {}", cap.used, cap.limit, cap.window))
+    }
+
+    /// Returns the percentage of the caps that the warm-up allows today.
+    fn percent(&self, warm_up: &WarmUp) -> u32 {
+        warm_up.percent.get(warm_up.day.saturating_sub(1)).copied().unwrap_or(100)
     }
 
     fn messages(&self, state: &str) -> String {

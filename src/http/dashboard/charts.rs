@@ -38,6 +38,68 @@ pub(super) fn columns(values: &[(String, u32)], what: &str) -> Markup {
     Markup(svg + "</svg>")
 }
 
+/// Returns a line through the sends of some days, small enough for a table.
+pub(super) fn sparkline(values: &[u32]) -> Markup {
+    let most = values.iter().copied().max().unwrap_or(0).max(1);
+    let height = |value: u32| 15.0 - f64::from(value) / f64::from(most) * 14.0;
+    let points: Vec<String> =
+        (0..).step_by(10).zip(values).map(|(x, value)| format!("{x},{:.0}", height(*value))).collect();
+    let figures: Vec<String> = values.iter().map(u32::to_string).collect();
+    Markup(format!(
+        "<svg class=\"spark\" viewBox=\"-1 -1 62 18\" role=\"img\" aria-label=\"Sent by day, today last: {}\"><polyline points=\"{}\"/></svg>",
+        figures.join(", "),
+        points.join(" ")
+    ))
+}
+
+/// A line of a chart: its name, and a value for some of the days.
+pub(super) struct Curve<'a> {
+    pub(super) name: &'a str,
+    pub(super) class: &'a str,
+    /// The place of the day, and the value.
+    pub(super) points: Vec<(u32, u32)>,
+}
+
+/// Returns curves over the days from `first` to `last`, with their ends in words.
+pub(super) fn curves(curves: &[Curve<'_>], first: &str, last: &str) -> Markup {
+    let all = || curves.iter().flat_map(|curve| &curve.points);
+    let (days, most) = (all().map(|point| point.0).max(), all().map(|point| point.1).max());
+    let (days, most) = (days.unwrap_or(0).max(1), most.unwrap_or(0).max(1));
+    let words: Vec<String> = curves
+        .iter()
+        .filter_map(|curve| {
+            let (from, to) = (curve.points.first()?, curve.points.last()?);
+            Some(format!(
+                "{}: from {} on day {} to {} on day {}",
+                curve.name,
+                from.1,
+                from.0 + 1,
+                to.1,
+                to.0 + 1
+            ))
+        })
+        .collect();
+    let mut svg = format!(
+        "<svg class=\"curves\" viewBox=\"0 0 600 130\" role=\"img\" aria-label=\"{}\"><line class=\"track\" x1=\"0\" x2=\"600\" y1=\"110\" y2=\"110\"/>",
+        escaped(&format!("From {first} to {last}. {}", words.join("; ")))
+    );
+    for Curve { class, points, .. } in curves {
+        let place = |(day, value): &(u32, u32)| {
+            let (x, y) = (f64::from(*day) / f64::from(days), f64::from(*value) / f64::from(most));
+            format!("{:.0},{:.0}", 4.0 + x * 592.0, 110.0 - y * 94.0)
+        };
+        let points: Vec<String> = points.iter().map(place).collect();
+        let _to_a_string = write!(svg, "<polyline class=\"{class}\" points=\"{}\"/>", points.join(" "));
+    }
+    let _to_a_string = write!(
+        svg,
+        "<text x=\"0\" y=\"125\">{}</text><text x=\"600\" y=\"125\" text-anchor=\"end\">{}</text><text x=\"0\" y=\"10\">{most}</text>",
+        escaped(first),
+        escaped(last)
+    );
+    Markup(svg + "</svg>")
+}
+
 /// Returns the hours of the week: a row for each day, with its spans.
 pub(super) fn week(calendar: &Calendar) -> Markup {
     let mut svg = format!(
@@ -149,6 +211,25 @@ mod tests {
         let mark = Mark { label: "<acc>".to_owned(), seconds: 90, is_closed: false };
         let timeline = timeline(&[mark], 1800).0;
         assert!(timeline.contains("&lt;acc&gt;: next send in 1 min 30 s") && !timeline.contains("<acc>"));
+    }
+
+    #[test]
+    fn curves_and_sparklines_say_their_figures() {
+        let spark = sparkline(&[0, 7, 14]).0;
+        assert!(
+            spark.contains("today last: 0, 7, 14") && spark.contains("points=\"0,15 10,8 20,1\""),
+            "{spark}"
+        );
+        let sent = Curve { name: "Sent", class: "done", points: vec![(0, 5), (1, 10)] };
+        let ahead = Curve { name: "Forecast", class: "ahead", points: vec![(1, 10), (2, 20)] };
+        let curves = curves(&[sent, ahead], "2026-11-22", "2026-11-24").0;
+        for part in [
+            "From 2026-11-22 to 2026-11-24. Sent: from 5 on day 1 to 10 on day 2; Forecast: from 10 on day 2 to 20 on day 3",
+            "points=\"4,87 300,63\"",
+            "points=\"300,63 596,16\"",
+        ] {
+            assert!(curves.contains(part), "{part}: {curves}");
+        }
     }
 
     #[test]

@@ -11,14 +11,17 @@ mod campaign;
 mod charts;
 mod command;
 mod error;
+mod events;
 mod form;
 mod frame;
 pub(super) mod guard;
 mod health;
+mod import;
 mod message;
 mod messages;
 mod overview;
 mod person;
+mod repeat;
 mod review;
 mod search;
 
@@ -32,11 +35,14 @@ use axum::routing::{get, post};
 
 use super::AppState;
 
+pub(super) use import::Uploads;
+pub(super) use repeat::Renderings;
+
 /// Header with which `outboxd ui --read-only` asks for pages without buttons.
 pub const READ_ONLY: &str = "outboxd-read-only";
 
 /// Returns the routes of the pages.
-pub(super) fn router() -> Router<Arc<AppState>> {
+pub(super) fn router(state: &Arc<AppState>) -> Router<Arc<AppState>> {
     Router::new()
         .route("/", get(overview::show))
         .route("/accounts/{id}", get(account::show))
@@ -45,6 +51,8 @@ pub(super) fn router() -> Router<Arc<AppState>> {
         .route("/campaigns/{id}", get(campaign::show))
         .route("/people/{id}", get(person::show))
         .route("/review", get(review::show).post(actions::review))
+        .route("/import", get(import::show).post(import::post))
+        .route("/events", get(events::show))
         .route("/health", get(health::show))
         .route("/search", get(search::search))
         .route("/bulk", post(bulk::bulk))
@@ -56,6 +64,7 @@ pub(super) fn router() -> Router<Arc<AppState>> {
         .route("/dashboard.svg", get(icon))
         .route("/dashboard.css", get(style))
         .route("/dashboard.js", get(script))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(state), repeat::shared))
         .route_layer(middleware::from_fn(guard::pages))
 }
 

@@ -45,6 +45,8 @@ struct Row {
     when: When,
     /// How much of the cap that binds is used.
     bar: Option<Markup>,
+    /// What it sent on its last days.
+    spark: Markup,
     action: Option<Action>,
 }
 
@@ -101,7 +103,8 @@ fn row(account: Account, now: Timestamp, frame: &Frame) -> Row {
         charts::bar(cap.used, cap.limit, &format!("{} of {} in {}", cap.used, cap.limit, cap.window))
     });
     let when = When::new(now, account.zone.as_deref());
-    Row { bar, action: frame.offers(vec![action.with("back", "/")]).pop(), when, account }
+    let spark = charts::sparkline(&account.sent_by_day.iter().map(|day| day.sent).collect::<Vec<_>>());
+    Row { bar, spark, action: frame.offers(vec![action.with("back", "/")]).pop(), when, account }
 }
 
 /// Groups accounts by what they wait for, those with the most queued messages first.

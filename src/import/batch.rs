@@ -1,10 +1,16 @@
 //! Rows become requests of the API, and verdicts become reasons of rows.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
-use crate::import::{Judged, Plan, Row};
+use super::people::{Judged, Plan};
+use super::sheet::Row;
 use crate::types::error::FieldError;
 use crate::types::message::Verdict;
+
+/// What is wrong with rows, by the number of the row.
+pub(crate) type RefusedRows = BTreeMap<usize, Vec<String>>;
 
 /// Most messages of a request: the daemon stores them in one commit, and an answer tells how far the import is.
 const MESSAGES: usize = 1000;
@@ -13,37 +19,61 @@ const BYTES: usize = 4 << 20;
 
 /// The messages of some rows.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(crate) struct Batch {
     /// The messages, one per line.
-    pub(super) body: String,
+    pub(crate) body: String,
     /// The row and the step of each message.
     places: Vec<(usize, usize)>,
     /// The rows that are refused before they are sent, and why.
-    pub(super) refused: Vec<(usize, Vec<String>)>,
+    pub(crate) refused: Vec<(usize, Vec<String>)>,
     /// The rows that repeat a person, and the line of the earlier row.
-    pub(super) repeats: Vec<(usize, u64)>,
+    pub(crate) repeats: Vec<(usize, u64)>,
     /// The row after the last one.
-    pub(super) next: usize,
+    pub(crate) next: usize,
     /// How many people get messages.
-    pub(super) people: usize,
+    pub(crate) people: usize,
+}
+
+/// What an import has done so far.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// People of whom at least one message is in the queue now.
+    pub(crate) people: usize,
+    pub(crate) accepted: usize,
+    pub(crate) duplicates: usize,
+    /// The rows that repeat a person, and the line of the earlier row.
+    pub(crate) repeats: Vec<(usize, u64)>,
+    pub(crate) refused: RefusedRows,
+}
+
+impl Tally {
+    /// Adds a batch and what the daemon said to it.
+    pub(crate) fn add(&mut self, batch: Batch, answered: Answered) {
+        self.people += batch.people - answered.refused.len();
+        self.accepted += answered.accepted;
+        self.duplicates += answered.duplicates;
+        self.repeats.extend(batch.repeats);
+        self.refused.extend(batch.refused);
+        self.refused.extend(answered.refused);
+    }
 }
 
 /// What the daemon said to a batch.
 #[derive(Debug, Default)]
-pub(super) struct Answered {
-    pub(super) accepted: usize,
-    pub(super) duplicates: usize,
-    pub(super) refused: Vec<(usize, Vec<String>)>,
+pub(crate) struct Answered {
+    pub(crate) accepted: usize,
+    pub(crate) duplicates: usize,
+    pub(crate) refused: Vec<(usize, Vec<String>)>,
 }
 
 impl Batch {
     /// Judges rows from `from` on, until the batch is full or `rows` end.
-    pub(super) fn fill(plan: &mut Plan, rows: &[Row], from: usize) -> Self {
+    pub(crate) fn fill(plan: &mut Plan, rows: &[Row], from: usize) -> Self {
         Self::up_to(plan, rows, from, (MESSAGES, BYTES))
     }
 
     /// Judges rows from `from` on, until the batch holds so many messages or bytes.
-    pub(super) fn up_to(
+    pub(crate) fn up_to(
         plan: &mut Plan,
         rows: &[Row],
         from: usize,
@@ -72,17 +102,17 @@ impl Batch {
     }
 
     /// Returns each message as JSON, with its row and its step from 0.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (usize, usize, &str)> {
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (usize, usize, &str)> {
         self.places.iter().zip(self.body.lines()).map(|((row, step), line)| (*row, *step, line))
     }
 
     /// Returns how many messages it holds.
-    pub(super) fn messages(&self) -> usize {
+    pub(crate) fn messages(&self) -> usize {
         self.places.len()
     }
 
     /// Reads the verdicts of the daemon, in the order of the rows.
-    pub(super) fn answered(&self, plan: &Plan, verdicts: &[Verdict]) -> Answered {
+    pub(crate) fn answered(&self, plan: &Plan, verdicts: &[Verdict]) -> Answered {
         let mut answered = Answered::default();
         for verdict in verdicts {
             let Some((row, step)) = self.places.get(verdict.index).copied() else { continue };

@@ -1,0 +1,88 @@
+//! What an import would do: some messages as they would be sent, and every refused row. The daemon says the rest
+//! (`POST /v1/forecast`).
+
+use serde_json::Value;
+
+use super::batch::{Batch, RefusedRows};
+use super::people::Plan;
+use super::sheet::Row;
+use crate::types::message::Verdict;
+
+/// The horizon of the forecast, in days: enough for 20 steps of 14 days.
+pub(crate) const DAYS: u32 = 366;
+/// Size of the request for the forecast, in bytes, below the default of `api.body_bytes`.
+const BYTES: usize = 24 << 20;
+/// Messages that are shown, or one of each step if there are more steps.
+const SHOWN: usize = 3;
+
+/// A message as it would be sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Example {
+    /// The line of its row.
+    pub(crate) line: u64,
+    /// The message as the JSON of `POST /v1/messages`.
+    pub(crate) message: Value,
+}
+
+/// What an import would do.
+#[derive(Debug)]
+pub(crate) struct Rehearsal {
+    /// People whose row is not refused, and their messages.
+    pub(crate) people: usize,
+    pub(crate) messages: usize,
+    pub(crate) refused: RefusedRows,
+    /// The rows that repeat a person, and the line of the earlier row.
+    pub(crate) repeats: Vec<(usize, u64)>,
+    pub(crate) examples: Vec<Example>,
+    /// The line at which the table was cut, if it is too long for one forecast.
+    pub(crate) cut_at: Option<u64>,
+}
+
+impl Rehearsal {
+    /// Judges the rows of a table for a forecast, as many as one request takes.
+    pub(crate) fn judge(plan: &mut Plan, rows: &[Row]) -> Batch {
+        Batch::up_to(plan, rows, 0, (usize::MAX, BYTES))
+    }
+
+    /// Returns what an import of these rows would do; `refused` are the verdicts of the daemon on the messages.
+    pub(crate) fn new(plan: &Plan, rows: &[Row], batch: Batch, refused: &[Verdict]) -> Self {
+        let by_daemon = batch.answered(plan, refused).refused;
+        let people = batch.people - by_daemon.len();
+        let refused: RefusedRows = batch.refused.iter().cloned().chain(by_daemon).collect();
+        Self {
+            people,
+            messages: batch.lines().filter(|(row, ..)| !refused.contains_key(row)).count(),
+            examples: examples(&batch, rows, &refused),
+            cut_at: rows.get(batch.next).map(|row| row.line),
+            repeats: batch.repeats,
+            refused,
+        }
+    }
+}
+
+/// Returns the messages to show: every step of the first person, then the first of others.
+fn examples(batch: &Batch, rows: &[Row], refused: &RefusedRows) -> Vec<Example> {
+    let mut found: Vec<Example> = Vec::new();
+    for (row, step, line) in batch.lines().filter(|(row, ..)| !refused.contains_key(row)) {
+        let is_first_person = found.first().is_none_or(|first| first.line == rows[row].line);
+        if is_first_person || (step == 0 && found.len() < SHOWN) {
+            let message = serde_json::from_str(line);
+            found.extend(message.map(|message| Example { line: rows[row].line, message }));
+        } else if found.len() >= SHOWN {
+            break;
+        }
+    }
+    found
+}
+
+impl Example {
+    /// Returns a field that is text; nothing if it is not there.
+    pub(crate) fn text(&self, field: &str) -> &str {
+        self.message[field].as_str().unwrap_or_default()
+    }
+
+    /// Returns to whom it goes.
+    pub(crate) fn recipient(&self) -> &str {
+        if self.message["users_ids"].is_string() { self.text("users_ids") } else { self.text("chat_id") }
+    }
+}
