@@ -2,6 +2,8 @@
 //!
 //! Texts of others stay outside: what matters of them is decided before (`policy/replies.rs`).
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::message::{AccountId, ChatId};
@@ -64,8 +66,8 @@ pub struct HeardMessage {
 pub enum Meaning {
     /// An answer.
     Reply,
-    /// An automatic answer: the person is away, until this time if it names one.
-    OutOfOffice(Option<Timestamp>),
+    /// An automatic answer: the person is away, for this long from then on if it names a date.
+    OutOfOffice(Option<Duration>),
     /// The person asks not to be written to again.
     OptOut,
     /// An event of the chat, a hidden or a deleted message.

@@ -89,7 +89,7 @@ pub(super) async fn hear(
         let at = ours(shared, now, message.at);
         let meaning = match message.is_deleted || message.is_silent {
             true => Meaning::Nothing,
-            false => meaning(&message.text, at, policy),
+            false => meaning(&message.text, message.at, policy),
         };
         let heard = HeardMessage {
             chat_id: chat_id.clone(),

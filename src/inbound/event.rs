@@ -101,12 +101,13 @@ fn message(payload: &Value, clock: &Clock, policy: &Policy) -> Result<HeardMessa
         let name = || Some(ids::named(&ids::public_name(text(sender, &["public_identifier"])?)));
         text(sender, &["id"]).map(str::to_owned).or_else(name)
     });
-    let at = clock.ours(time(payload, "timestamp"));
+    let theirs = time(payload, "timestamp");
+    let at = clock.ours(theirs);
     let is = |field: &str| flag(payload, field).unwrap_or(false);
     let said = text(payload, &["text"]).unwrap_or_default();
     let meaning = match is("is_event") || is("is_hidden") || is("is_deleted") {
         true => Meaning::Nothing,
-        false => meaning(said, at, policy),
+        false => meaning(said, theirs.or(clock.created_at).unwrap_or(at), policy),
     };
     Ok(HeardMessage {
         chat_id: ChatId::new(chat_id),

@@ -5,6 +5,7 @@
 //! well, because a suppression is for ever.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -106,7 +107,8 @@ fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the pattern is a constant, and a test compiles it")
 }
 
-/// Returns what a text of another person means to an account: by the built-in patterns and those of its rules.
+/// Returns what a text of another person, written at `at` by the provider's clock, means to an account: by the built-in
+/// patterns and those of its rules. Dates in the text are compared with that clock, because ours may be wrong.
 pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
     let text: String = text.chars().take(LOOKED_AT).collect::<String>().replace('’', "'");
     let own = &policy.reply_patterns;
@@ -118,7 +120,8 @@ pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
         return Meaning::OptOut;
     }
     if OUT_OF_OFFICE_SET.is_match(&text) || is_own(&own.out_of_office) {
-        return Meaning::OutOfOffice(back_at(&text, at, &policy.zone));
+        let away = back_at(&text, at, &policy.zone).map(|back_at| back_at.duration_since(at));
+        return Meaning::OutOfOffice(away.and_then(|away| Duration::try_from(away).ok()));
     }
     Meaning::Reply
 }

@@ -185,7 +185,7 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 }
 
 /// The times that move: the table, its columns, and which rows; `?2` is the oldest time that is moved.
-const TIMES: [(&str, &[&str], &str); 15] = [
+const TIMES: [(&str, &[&str], &str); 16] = [
     (
         "messages INDEXED BY messages_retry",
         &["retry_at"],
@@ -222,6 +222,7 @@ const TIMES: [(&str, &[&str], &str); 15] = [
     ("daemon", &["resumed_at"], "TRUE"),
     ("inmail_holds", &["until"], "TRUE"),
     ("stops", &["until"], "has_length = 1"),
+    ("hooks", &["retry_at"], "TRUE"),
     ("profile_reads", &["at", "next_at"], "TRUE"),
     ("inbound_messages INDEXED BY inbound_messages_heard", &["heard_at"], "heard_at >= ?2"),
     // What they say is dated by their arrival.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, Unit};
 use sqlx::{Row, SqliteConnection};
 
 use super::defer::{event, note_down};
@@ -299,11 +299,12 @@ fn stop_for(
     reply: ReplyPolicy,
 ) -> Option<NewStop> {
     let later = |length: Duration| message.at.checked_add(length).ok();
+    // To the minute: a date in the text ends at midnight, and the two clocks differ by seconds.
+    let midnight = |away: Duration| later(away).and_then(|at| at.round(Unit::Minute).ok());
     let (reason, until) = match (author, message.meaning) {
         (Author::Owner, _) => (StopReason::OwnerWrote, later(reply.owner_wrote)),
-        (_, Meaning::OutOfOffice(until)) => {
-            (StopReason::OutOfOffice, until.or_else(|| later(reply.out_of_office)))
-        }
+        (_, Meaning::OutOfOffice(Some(away))) => (StopReason::OutOfOffice, midnight(away)),
+        (_, Meaning::OutOfOffice(None)) => (StopReason::OutOfOffice, later(reply.out_of_office)),
         (_, Meaning::OptOut) => (StopReason::Suppressed, None),
         (_, Meaning::Reply | Meaning::Nothing) => return None,
     };
@@ -317,7 +318,8 @@ fn stop_for(
         .then(|| format!("opted out in chat {}, message {}", message.chat_id, message.message_id));
     let key = StopKey { scope, key, account_id };
     let until = until.map(crate::domain::whole_milliseconds);
-    Some(NewStop { key, reason, until, has_length: false, actor: "reply".to_owned(), note })
+    // Each end is a length from the message on, also that of a date, which its writer's clock shows.
+    Some(NewStop { key, reason, until, has_length: until.is_some(), actor: "reply".to_owned(), note })
 }
 
 async fn author(

@@ -8,6 +8,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::ToSpan;
+use jiff::tz::TimeZone;
+use outboxd::clock::{Clock, SystemClock};
+use outboxd::sandbox::ByHand;
 use serde_json::json;
 
 use crate::daemon::{TestEnv, eventually, gaps};
@@ -102,4 +106,69 @@ async fn a_clock_that_is_wrong_by_years_holds_nothing_up_and_hurries_nothing() {
     assert!(set.len() >= 5, "each time it was set it was noticed: {set:?}");
     let none_waits = eventually(async || env.sql("SELECT id FROM messages WHERE state <> 'sent'").is_empty());
     assert!(none_waits.await);
+}
+
+/// The owner's own words, an automatic answer and one with a date hold the follow-ups, each for its length, whatever the
+/// clock shows when they are heard and afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_follows_from_an_answer_keeps_its_length() {
+    const DAYS: i64 = 400 * 86_400;
+    let back = SystemClock::new().now().to_zoned(TimeZone::UTC).date().checked_add(3.days()).unwrap();
+    let texts = [
+        "Let us talk on Monday".to_owned(),
+        "Automatic reply: thank you for your message".to_owned(),
+        format!("I am out of office until {back}"),
+    ];
+    for (begins, set_to, over_a_start) in [(DAYS, 0, false), (-DAYS, 0, true), (0, -DAYS, false)] {
+        let env = TestEnv::new().await.hasty().set("TZ", "UTC");
+        let Some(env) = with_wrong_clock(env) else { return };
+        set_clock(&env, begins);
+        let mut daemon = env.serve().await;
+        let enqueue = async |daemon: &crate::daemon::Daemon, to: &str, id: &str, text: &str| {
+            let message = json!({ "account_id": "acc_1", to: id, "text": text, "campaign": "autumn" });
+            daemon.enqueue(&message.to_string()).await
+        };
+        let mut chats = Vec::new();
+        for (n, _) in texts.iter().enumerate() {
+            let first = enqueue(&daemon, "users_ids", &format!("U{n}"), "first").await;
+            chats.push(daemon.becomes(&first, "sent").await["chat_id"].as_str().unwrap().to_owned());
+        }
+        daemon.post("/v1/pause", "").await;
+        for ((n, text), chat) in texts.iter().enumerate().zip(&chats) {
+            enqueue(&daemon, "chat_id", chat, "second").await;
+            let message =
+                ByHand { id: format!("r{n}"), text: text.clone(), is_sender: n == 0, ..ByHand::default() };
+            env.sandbox.world().write_by_hand("acc_1", chat, message);
+        }
+        daemon.post("/v1/resume", "").await;
+        // When the stops and the messages under them end, by the true clock, to the minute.
+        let ends = |offset: i64| {
+            let true_time = format!("'{:+} seconds', '+30 seconds'", -offset);
+            env.sql(&format!(
+                "SELECT key || iif(key = 'U2', strftime(' %Y-%m-%d %H:%M', until, {true_time}), \
+                   ' ' || CAST(round((julianday(until, {true_time}) - julianday('now')) * 24) AS INTEGER) || ' h') FROM stops \
+                 UNION ALL SELECT 'messages at another time' FROM messages m WHERE m.state = 'queued' \
+                   AND NOT EXISTS (SELECT 1 FROM stops s WHERE s.until = m.retry_at) ORDER BY 1"
+            ))
+        };
+        let day_after = back.tomorrow().unwrap();
+        let expected = ["U0 72 h".to_owned(), "U1 168 h".to_owned(), format!("U2 {day_after} 00:00")];
+        assert!(eventually(async || ends(begins) == expected).await, "heard at {begins}: {:?}", ends(begins));
+        if over_a_start {
+            daemon.stop().await;
+            set_clock(&env, set_to);
+            daemon = env.serve().await;
+        } else {
+            set_clock(&env, set_to);
+        }
+        let other = enqueue(&daemon, "users_ids", "U9", "to another").await;
+        daemon.becomes(&other, "sent").await;
+        assert!(
+            eventually(async || ends(set_to) == expected).await,
+            "{begins} to {set_to}: {:?}",
+            ends(set_to)
+        );
+        assert_eq!(env.sandbox.world().deliveries().len(), 4, "no follow-up went");
+        daemon.stop().await;
+    }
 }
