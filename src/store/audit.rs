@@ -3,8 +3,9 @@
 //! Everything here is read-only.
 
 use jiff::Timestamp;
-use sqlx::Row;
+use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
 use super::rows::{self, Result, corrupt};
@@ -100,30 +101,42 @@ const ANSWERED: &str = "WITH heard AS MATERIALIZED ( \
          WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), m.created_at)) \
      GROUP BY m.seq LIMIT ?1";
 
-/// Selects messages whose last call began after their person or chat was suppressed: in the order in which the queue
-/// was written, or, of a suppression that another program inserted, by its time.
-const SUPPRESSED: &str = "WITH pairs AS MATERIALIZED ( \
-       SELECT m.seq AS message, s.id AS stop FROM stops s CROSS JOIN messages m INDEXED BY messages_by_thread \
+/// Messages for people and chats that are suppressed by name, and those that are suppressed by a hash; `?2` has them as
+/// `[message, stop, key]`.
+const PAIRS: &str = "SELECT m.seq AS message, s.id AS stop, s.key FROM stops s CROSS JOIN messages m INDEXED BY messages_by_thread \
          ON m.thread = 'user:' || s.key WHERE s.reason = 'suppressed' AND s.scope = 'person' AND m.state = 'sent' \
-       UNION SELECT g.seq, s.id FROM messages g INDEXED BY messages_by_thread CROSS JOIN json_each(g.users_ids) u \
+       UNION SELECT g.seq, s.id, s.key FROM messages g INDEXED BY messages_by_thread CROSS JOIN json_each(g.users_ids) u \
          CROSS JOIN stops s ON s.scope = 'person' AND s.key = u.value \
          WHERE g.thread >= 'group:' AND g.thread < 'group;' AND g.state = 'sent' AND s.reason = 'suppressed' \
-       UNION SELECT m.seq, s.id FROM stops s CROSS JOIN messages m INDEXED BY messages_by_chat ON m.chat_id = s.key \
-         WHERE s.reason = 'suppressed' AND s.scope = 'chat' AND m.users_ids IS NULL AND m.state = 'sent'), \
-     calls AS MATERIALIZED (SELECT message_id, max(seq) AS seq, at FROM events WHERE kind = 'message.sending' \
+       UNION SELECT m.seq, s.id, s.key FROM stops s CROSS JOIN messages m INDEXED BY messages_by_chat ON m.chat_id = s.key \
+         WHERE s.reason = 'suppressed' AND s.scope = 'chat' AND m.users_ids IS NULL AND m.state = 'sent' \
+       UNION SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(?2)";
+
+/// Selects messages whose last call began after their person or chat was suppressed: in the order in which the queue
+/// was written, or, of a suppression that another program inserted, by its time. The event of a hashed one may have no
+/// key: the last event of its time is taken, so that no message is named that was sent before.
+const SUPPRESSED: &str = "calls AS MATERIALIZED (SELECT message_id, max(seq) AS seq, at FROM events WHERE kind = 'message.sending' \
        AND message_id IN (SELECT m.id FROM pairs JOIN messages m ON m.seq = pairs.message) GROUP BY message_id) \
-     SELECT m.account_id, m.id, m.sent_at AS at, 'was sent after ' || s.scope || ' ' || s.key || ' was suppressed, ' || s.at AS what \
+     SELECT m.account_id, m.id, m.sent_at AS at, 'was sent after ' || s.scope || ' ' || pairs.key || ' was suppressed, ' || s.at AS what \
      FROM pairs CROSS JOIN messages m ON m.seq = pairs.message CROSS JOIN stops s ON s.id = pairs.stop \
      CROSS JOIN calls ON calls.message_id = m.id \
-     LEFT JOIN (SELECT seq, at, detail ->> '$.scope' AS scope, detail ->> '$.key' AS key, detail ->> '$.by' AS by \
-         FROM events WHERE kind = 'stop.set' AND reason = 'suppressed') e ON e.scope = s.scope AND e.key = s.key AND e.at = s.at \
-           AND e.by <> 'sql' \
+     LEFT JOIN (SELECT max(seq) AS seq, at, detail ->> '$.scope' AS scope, detail ->> '$.key' AS key \
+         FROM events WHERE kind = 'stop.set' AND reason = 'suppressed' AND detail ->> '$.by' <> 'sql' GROUP BY 2, 3, 4) e \
+       ON e.scope = s.scope AND e.at = s.at AND coalesce(e.key IN (pairs.key, s.key), substr(s.key, 1, 7) = 'sha256:') \
      WHERE s.account_id IN ('', m.account_id) \
        AND CASE WHEN e.seq IS NOT NULL THEN e.seq < calls.seq \
-         WHEN EXISTS (SELECT 1 FROM people p WHERE p.user_id = s.key AND p.public_identifier IS NOT NULL) THEN 0 \
+         WHEN EXISTS (SELECT 1 FROM people p WHERE p.user_id = pairs.key AND p.public_identifier IS NOT NULL) THEN 0 \
          ELSE strftime('%Y-%m-%dT%H:%M:%fZ', s.at, '+1 seconds') < calls.at END \
        AND (s.scope <> 'person' OR m.users_ids IS NOT NULL OR EXISTS (SELECT 1 FROM conversations c \
          WHERE c.account_id = m.account_id AND c.chat_id = m.chat_id AND c.at <= calls.at)) \
+     GROUP BY m.seq LIMIT ?1";
+
+/// Selects messages whose last call began after their person was erased; `?2` has them as `[message, at]`.
+const ERASED: &str = "WITH calls AS MATERIALIZED (SELECT message_id, max(seq) AS seq FROM events WHERE kind = 'message.sending' \
+       AND message_id IN (SELECT m.id FROM json_each(?2) j CROSS JOIN messages m ON m.seq = j.value ->> 0) GROUP BY message_id) \
+     SELECT m.account_id, m.id, m.sent_at AS at, 'was sent after its person was erased, ' || (j.value ->> 1) AS what \
+     FROM json_each(?2) j CROSS JOIN messages m ON m.seq = j.value ->> 0 CROSS JOIN calls ON calls.message_id = m.id \
+     WHERE calls.seq > (SELECT max(e.seq) FROM events e WHERE e.kind = 'person.erased' AND e.at = j.value ->> 1) \
      GROUP BY m.seq LIMIT ?1";
 
 /// Selects steps of which a person was sent two.
@@ -223,11 +236,19 @@ impl Store {
             ("P3", HASTY),
             ("P5", STEP_EARLY),
             ("P5", ANSWERED),
-            ("P5", SUPPRESSED),
         ];
         for (promise, sql) in all {
             for row in sqlx::query(sql).bind(limit).fetch_all(&self.inner.readers).await? {
                 found.push(read_breach(promise, &row)?);
+            }
+        }
+        let hashed = self.sent_to_hashed().await?;
+        let suppressed = format!("WITH pairs AS MATERIALIZED ({PAIRS}), {SUPPRESSED}");
+        for (sql, rows) in [(suppressed, hashed.suppressed), (ERASED.to_owned(), hashed.erased)] {
+            // Built from constants; every value is bound.
+            let query = sqlx::query(AssertSqlSafe(sql)).bind(limit).bind(Value::Array(rows).to_string());
+            for row in query.fetch_all(&self.inner.readers).await? {
+                found.push(read_breach("P5", &row)?);
             }
         }
         Ok(found)

@@ -91,6 +91,23 @@ pub(super) async fn variants(connection: &mut SqliteConnection, key: &StopKey) -
     Ok(json!(keys).to_string())
 }
 
+/// Returns the hashed suppressions of these keys, each `(message, account, scope, key)`, as `[message, stop, key]`.
+pub(super) async fn stops_of(
+    connection: &mut SqliteConnection,
+    salt: &Salt,
+    keys: Vec<(i64, String, &'static str, String)>,
+) -> Result<Vec<Value>> {
+    const FIND: &str = "SELECT json_array(j.value ->> 0, s.id, j.value ->> 4) FROM json_each(?1) AS j CROSS JOIN stops AS s \
+          ON s.scope = j.value ->> 2 AND s.key = j.value ->> 3 AND s.account_id IN ('', j.value ->> 1) AND s.reason = 'suppressed'";
+    let row = |(message, account, scope, key): (i64, String, &str, String)| {
+        json!([message, account, scope, hashed(salt, scope, &key), key])
+    };
+    let keys: Vec<Value> = keys.into_iter().map(row).collect();
+    let query = sqlx::query_scalar(FIND).bind(Value::Array(keys).to_string());
+    let found: Vec<String> = query.fetch_all(connection).await?;
+    Ok(found.iter().filter_map(|row| serde_json::from_str(row).ok()).collect())
+}
+
 /// Returns the places of those recipients that a hashed suppression concerns. Each is a JSON array of the account, the
 /// people and the chat.
 pub(super) async fn find(

@@ -13,6 +13,7 @@ mod accounts;
 mod admission;
 mod attempts;
 mod audit;
+mod audit_hashed;
 mod awake;
 mod backup;
 mod batch;

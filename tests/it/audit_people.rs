@@ -128,3 +128,50 @@ async fn a_message_sent_to_a_suppressed_person_is_found() {
     found(&daemon, "P5 was sent after chat c1 was suppressed").await;
     daemon.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_sent_to_a_person_of_whom_only_a_hash_is_kept_is_found() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_SUPPRESSION_HASHED", "true");
+    let daemon = env.serve().await;
+    let mut ids = Vec::new();
+    for to in [
+        json!({"users_ids": "U1"}),
+        json!({"users_ids": ["U1", "U2"], "name": "us"}),
+        json!({"chat_id": "c1"}),
+        json!({"users_ids": "U3"}),
+    ] {
+        let mut message = to;
+        (message["account_id"], message["text"]) = (json!("acc_1"), json!("hello"));
+        let id = daemon.enqueue(&message.to_string()).await;
+        daemon.becomes(&id, "sent").await;
+        ids.push(id);
+    }
+    for arguments in [&["suppress", "add", "U1"][..], &["suppress", "add", "c1", "--chat"]] {
+        let (ok, said) = run(env.outboxd(arguments), "");
+        assert!(ok, "{said}");
+    }
+    assert_eq!(daemon.post("/v1/people/U3/erase", "{}").await.0, 200);
+    assert_eq!(env.sql("SELECT key FROM stops WHERE key NOT GLOB 'sha256:*'"), [""; 0]);
+    assert_eq!(breaches(&daemon).await, []);
+    for id in &ids {
+        is_last(&env, id, "message.sending");
+    }
+    // As if the erasure had left it.
+    let back =
+        format!("UPDATE messages SET revision = revision + 1, thread = 'user:U3' WHERE id = '{}'", ids[3]);
+    tamper(&env, &back);
+    let mut found: Vec<String> = breaches(&daemon).await.into_iter().map(|(_, what)| what).collect();
+    found.sort();
+    assert_eq!(found.len(), 4, "{found:?}");
+    for (what, expected) in found.iter().zip([
+        "was sent after chat c1 was suppressed",
+        "was sent after its person was erased",
+        "was sent after person U1 was suppressed",
+        "was sent after person U1 was suppressed",
+    ]) {
+        assert!(what.contains(expected), "{what}");
+    }
+    tamper(&env, "UPDATE stops SET account_id = 'acc_2'");
+    assert_eq!(breaches(&daemon).await.len(), 1, "the other account is not theirs");
+    daemon.stop().await;
+}
