@@ -15,6 +15,7 @@ use outboxd::domain::kind::Kind;
 use outboxd::domain::lane::Lane;
 use outboxd::domain::message::{AccountId, ChatId, Extras, NewMessage, Target};
 use outboxd::domain::policy::{Caps, Gap, Policy};
+use outboxd::domain::reason::Reason;
 use outboxd::policy::fair_share::FairShare;
 use outboxd::policy::forecast::{Expected, Queued, Start, forecast};
 use outboxd::store::{EnqueueMode, Store, StoreOptions};
@@ -77,9 +78,9 @@ fn run(
     forecast(&start, &mut dice(seed)).messages
 }
 
-async fn prepared(store: &Store, id: &AccountId) -> (Vec<Lane>, Vec<Queued>) {
+async fn prepared(store: &Store, id: &AccountId, now: Timestamp) -> (Vec<Lane>, Vec<Queued>) {
     let (mut lanes, mut queued): (Vec<Lane>, Vec<Queued>) = (Vec::new(), Vec::new());
-    for message in store.queued(id, 0, u32::MAX).await.expect("the queue is read") {
+    for message in store.queued(id, 0, u32::MAX, now).await.expect("the queue is read") {
         let lane = lanes.iter().position(|lane| *lane == message.lane).unwrap_or_else(|| {
             lanes.push(message.lane.clone());
             lanes.len() - 1
@@ -88,6 +89,7 @@ async fn prepared(store: &Store, id: &AccountId) -> (Vec<Lane>, Vec<Queued>) {
             lane,
             due_at: message.due_at,
             ready_at: message.due_at,
+            later_for: Reason::Scheduled,
             expires_at: message.expires_at,
             seq: message.seq,
             thread: message.seq.unsigned_abs(),
@@ -124,7 +126,7 @@ async fn measure() {
     let (mut sent, mut last) = (0, now);
     for number in 0..ACCOUNTS {
         let id = account(number);
-        let (lanes, queued) = prepared(&store, &id).await;
+        let (lanes, queued) = prepared(&store, &id, now).await;
         for expected in run(&id, &lanes, &queued, now, Duration::from_secs(1), number as u64) {
             if let Expected::Sent(at) = expected {
                 sent += 1;
@@ -145,6 +147,7 @@ fn errors(now: Timestamp) {
             lane: 0,
             due_at: now,
             ready_at: now,
+            later_for: Reason::Scheduled,
             expires_at: None,
             seq: i64::try_from(of).expect("fewer than 2^63"),
             thread: of as u64,

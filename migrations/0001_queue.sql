@@ -421,7 +421,7 @@ CREATE TABLE stops (
   actor      TEXT NOT NULL DEFAULT 'sql',      -- 'operator', or what made the daemon write it
   note       TEXT,
   at         TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
-  lifted_at  TEXT,                             -- the daemon sets it before its DELETE; 'erased': the event would name the person
+  lifted_at  TEXT,                             -- the daemon sets it before its DELETE; 'erased', 'ended': without an event
   UNIQUE (scope, key, account_id, reason),
   CHECK (reason <> 'suppressed' OR until IS NULL)
 ) STRICT;
@@ -433,6 +433,7 @@ CREATE TABLE erased (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX stops_suppressed ON stops (reason) WHERE reason = 'suppressed';
+CREATE INDEX stops_ending ON stops (until) WHERE until IS NOT NULL;
 -- Whether any suppression is hashed, and which are not.
 CREATE INDEX stops_hashed ON stops (id) WHERE substr(key, 1, 7) = 'sha256:';
 CREATE INDEX stops_plain ON stops (id) WHERE reason = 'suppressed' AND scope <> 'campaign' AND substr(key, 1, 7) <> 'sha256:';
@@ -575,7 +576,7 @@ BEGIN
                  THEN NULL ELSE NEW.key END,
             'until', NEW.until, 'by', NEW.actor, 'note', NEW.note));
 END;
-CREATE TRIGGER stops_lifted AFTER DELETE ON stops WHEN OLD.lifted_at IS NOT 'erased'
+CREATE TRIGGER stops_lifted AFTER DELETE ON stops WHEN OLD.lifted_at IS NOT 'erased' AND OLD.lifted_at IS NOT 'ended'
 BEGIN
   INSERT INTO events (at, kind, account_id, reason, detail)
   VALUES (coalesce(OLD.lifted_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), 'stop.lifted', nullif(OLD.account_id, ''),

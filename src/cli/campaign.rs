@@ -154,17 +154,23 @@ async fn done_by(client: &Client, row: &Row) -> Result<(), Failure> {
     let Some(summary) = found.map(|of| &of.summary) else { return Ok(()) };
     let times = Times::of(times::zone(None));
     let if_silent = if counts.waiting > 0 { " if no one replies" } else { "" };
-    let text = match summary.last_at {
-        Some(at) if summary.done => {
-            format!("done by {} ({}){if_silent}\n", times.show(Some(at)), times.zone())
+    let by = |at| format!("done by {} ({}){if_silent}\n", times.show(Some(at)), times.zone());
+    let mut text = match summary.last_at {
+        Some(at) if summary.done => by(at),
+        Some(at) if summary.goes_alone() => {
+            format!("{} of {} messages {}", summary.sent, summary.messages, by(at))
         }
+        _ if summary.need_person() == summary.messages => String::new(),
         _ => {
-            let left = summary.messages.saturating_sub(summary.sent);
+            let left = summary.messages - summary.sent - summary.need_person();
             format!(
                 "{left} of {} messages do not go within a year: see `outboxd forecast`\n",
                 summary.messages
             )
         }
     };
+    for waiting in summary.waiting.iter().filter(|waiting| waiting.needs_person) {
+        text += &format!("{}\n", waiting.text());
+    }
     render::print(&text)
 }

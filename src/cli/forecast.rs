@@ -110,13 +110,12 @@ impl types::Forecast {
 }
 
 impl Summary {
-    /// Formats `118 messages, the last one goes at …`, or why some of them are not sent.
+    /// Formats `118 messages, the last one goes at …`, and why the others are not sent.
     pub(super) fn text(&self, days: u32, zone: &TimeZone) -> String {
         let messages = if self.messages == 1 { "message" } else { "messages" };
         let begin = format!("{} {messages}", self.messages);
-        if !self.done {
-            let why: Vec<String> = self.waiting.iter().map(Waiting::text).collect();
-            let why = if why.is_empty() { String::new() } else { format!("; {}", why.join("; ")) };
+        let why: String = self.waiting.iter().map(|waiting| format!("; {}", waiting.text())).collect();
+        if !self.goes_alone() {
             return format!("{begin}, {} of them within {days} days{why}", self.sent);
         }
         let full = |at: Time| times::full_in(Some(at), zone);
@@ -126,13 +125,21 @@ impl Summary {
             }
             _ => String::new(),
         };
-        format!("{begin}, the last one goes at {}{range}", times::full_in(self.last_at, zone))
+        let begin = if self.done { begin } else { format!("{} of {begin}", self.sent) };
+        format!("{begin}, the last one goes at {}{range}{why}", times::full_in(self.last_at, zone))
     }
 }
 
 impl Waiting {
-    fn text(&self) -> String {
-        let Self { reason, why, messages } = self;
-        render::line(&format!("{messages} wait: {} ({reason})", why.trim_end_matches('.')))
+    /// Formats `3 wait for a person: It is held until it is released (held)`.
+    pub(super) fn text(&self) -> String {
+        let Self { reason, why, needs_person, messages } = self;
+        let wait = match (messages, needs_person) {
+            (1, true) => "waits for a person",
+            (1, false) => "waits",
+            (_, true) => "wait for a person",
+            (_, false) => "wait",
+        };
+        render::line(&format!("{messages} {wait}: {} ({reason})", why.trim_end_matches('.')))
     }
 }

@@ -22,8 +22,9 @@ use crate::domain::message::{AccountId, NewMessage};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::step::{StepWait, StepWaiting};
+use crate::domain::stop::{StopReason, StoppedBy};
 use crate::policy::fair_share::FairShare;
-use crate::policy::forecast::{Follows, Forecast, Queued, Start, StepPlace, forecast_while};
+use crate::policy::forecast::{Follows, Forecast, Queued, Start, StepPlace, Wait, forecast_while};
 use crate::policy::hours::account_seed;
 use crate::policy::settle::after;
 use crate::store::{MessageView, QueuedMessage, StoreError};
@@ -101,8 +102,10 @@ impl EngineHandle {
     ) -> Result<T, StoreError> {
         let (now, store) = (self.now(), &self.shared.store);
         let account = store.account(&id).await?.map_or_else(|| Account::new(id.clone()), |view| view.account);
-        let mut prepared = self.prepared(&id).await?;
-        prepared.suppose(&with, now);
+        let mut prepared = self.prepared(&id, now).await?;
+        if !with.is_empty() {
+            prepared.suppose(&with, &store.stops_for(&with, now).await?, now);
+        }
         let (virtual_time, finish) = store.fair_shares(&id).await?;
         let since = now.checked_sub(CALLS_SINCE).unwrap_or(now);
         let call = store.call_takes_ms(&id, since).await?;
@@ -137,14 +140,14 @@ impl EngineHandle {
     }
 
     /// Reads the queue of `account` in parts.
-    async fn prepared(&self, account: &AccountId) -> Result<Prepared, StoreError> {
+    async fn prepared(&self, account: &AccountId, now: Timestamp) -> Result<Prepared, StoreError> {
         let mut prepared = Prepared::default();
         let mut after = 0;
         loop {
-            let part = self.shared.store.queued(account, after, PART).await?;
+            let part = self.shared.store.queued(account, after, PART, now).await?;
             let Some(last) = part.last() else { return Ok(prepared) };
             after = last.seq;
-            prepared.add(&part);
+            prepared.add(&part, now);
         }
     }
 
@@ -182,7 +185,7 @@ impl Prepared {
         self.lanes.len() - 1
     }
 
-    fn add(&mut self, queued: &[QueuedMessage]) {
+    fn add(&mut self, queued: &[QueuedMessage], now: Timestamp) {
         for message in queued {
             let thread = account_seed(&message.thread);
             if let Some(started_at) = message.started_at {
@@ -195,29 +198,26 @@ impl Prepared {
                 Some(StepWaiting::Until(_)) | None => None,
             };
             let lane = self.lane(&lane_of(&message.lane, follows));
-            let held = if follows.is_some() { Reason::StepBefore } else { Reason::ChatOrder };
             self.ids.push(Some(message.id));
             self.queued.push(Queued {
                 lane,
                 due_at: message.due_at,
-                ready_at: message.retry_at.map_or(message.due_at, |at| at.max(message.due_at)),
+                ready_at: ready_at(message),
+                later_for: later_for(message, now),
                 expires_at: message.expires_at,
                 seq: message.seq,
                 thread,
                 step,
                 follows,
-                waits_for: match message.waits_for_release {
-                    true => Some(Reason::Held),
-                    false => (message.is_held || follows.is_some()).then_some(held),
-                },
+                waits_for: waits_for(message, follows),
             });
         }
     }
 
     /// Adds hypothetical messages, as if they had arrived after all others.
-    fn suppose(&mut self, with: &[NewMessage], now: Timestamp) {
+    fn suppose(&mut self, with: &[NewMessage], stops: &[Option<StoppedBy>], now: Timestamp) {
         let last = self.queued.last().map_or(0, |message| message.seq);
-        for (message, seq) in with.iter().zip(last + 1..) {
+        for ((message, stop), seq) in with.iter().zip(stops).zip(last + 1..) {
             let due_at = message.not_before.map_or(now, |at| at.max(now));
             let step =
                 message.step.map(|step| place(message.campaign.as_deref(), &message.step_key(), step.number));
@@ -228,16 +228,63 @@ impl Prepared {
             self.queued.push(Queued {
                 lane,
                 due_at,
-                ready_at: due_at,
+                ready_at: ends_at(*stop).map_or(due_at, |at| at.max(due_at)),
+                later_for: stop.map_or(Reason::Scheduled, |stop| stop.reason.reason()),
                 expires_at: message.expires_at,
                 seq,
                 thread: account_seed(&message.target.thread()),
                 step,
                 follows,
-                waits_for: follows.map(|_| Reason::StepBefore),
+                waits_for: held_by(*stop).or(follows.map(|_| Wait::of(Reason::StepBefore))),
             });
         }
     }
+}
+
+/// Returns when a queued message may go, as far as that is known.
+fn ready_at(message: &QueuedMessage) -> Timestamp {
+    let times = [message.retry_at, ends_at(message.stop)];
+    times.into_iter().flatten().fold(message.due_at, Timestamp::max)
+}
+
+/// Returns why a queued message does not go before [`ready_at`], in the order of the gates.
+fn later_for(message: &QueuedMessage, now: Timestamp) -> Reason {
+    if let Some(stop) = message.stop {
+        return stop.reason.reason();
+    }
+    match message.step_waiting {
+        Some(StepWaiting::Until(at)) if at > now => return Reason::StepWait,
+        Some(StepWaiting::Until(_) | StepWaiting::Before(_)) | None => {}
+    }
+    let retried = message.retry_at.filter(|at| *at > message.due_at);
+    retried.map_or(Reason::Scheduled, |_| message.deferred.unwrap_or(Reason::Retry))
+}
+
+/// Returns what a queued message waits for, if no time ends that.
+fn waits_for(message: &QueuedMessage, follows: Option<Follows>) -> Option<Wait> {
+    if let Some(wait) = held_by(message.stop) {
+        return Some(wait);
+    }
+    if message.held {
+        return Some(Wait::for_person(Reason::Held));
+    }
+    let needs_person = message.blocked_by == Some(StateName::Review);
+    let reason = match (follows, message.blocked_by) {
+        (Some(_), _) => Reason::StepBefore,
+        (None, Some(_)) => Reason::ChatOrder,
+        (None, None) => return None,
+    };
+    Some(Wait { reason, needs_person })
+}
+
+/// Returns the wait for a stop that does not end.
+fn held_by(stop: Option<StoppedBy>) -> Option<Wait> {
+    let endless = stop.filter(|stop| stop.until.is_none() || stop.reason == StopReason::Suppressed)?;
+    Some(Wait::for_person(endless.reason.reason()))
+}
+
+fn ends_at(stop: Option<StoppedBy>) -> Option<Timestamp> {
+    stop.and_then(|stop| stop.until)
 }
 
 /// Returns the place of a step in its campaign for its person.

@@ -12,7 +12,7 @@ use jiff::tz::TimeZone;
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId, NewMessage};
 use crate::domain::reason::Reason;
-use crate::policy::forecast::{Day, Expected, Forecast, Queued};
+use crate::policy::forecast::{Day, Expected, Forecast, Queued, Wait};
 
 /// The most accounts, campaigns and messages that a result lists; sums count all of them.
 const LISTED: usize = 1000;
@@ -74,8 +74,8 @@ pub struct Summary {
     pub last_at: Option<[Timestamp; 3]>,
     /// The same for the last message that is not a follow-up; only of campaigns.
     pub last_first_at: Option<[Timestamp; 3]>,
-    /// Why the other messages do not go, in the first run, and how many they are.
-    pub waiting: BTreeMap<Reason, u64>,
+    /// What the other messages wait for, in the first run, and how many they are.
+    pub waiting: BTreeMap<Wait, u64>,
 }
 
 /// The forecast of one message.
@@ -87,8 +87,8 @@ pub struct ExpectedMessage {
     pub campaign: Option<String>,
     /// Earliest, middle and latest time of the runs; `None` if it was not sent in every run.
     pub at: Option<[Timestamp; 3]>,
-    /// Why it does not go, in the first run.
-    pub waits_for: Option<Reason>,
+    /// What it waits for if it does not go, in the first run.
+    pub waits_for: Option<Wait>,
 }
 
 /// The forecast of one account.
@@ -180,7 +180,7 @@ impl Forecasts {
 }
 
 impl Summary {
-    fn add(&mut self, at: Option<[Timestamp; 3]>, waits_for: Option<Reason>) {
+    fn add(&mut self, at: Option<[Timestamp; 3]>, waits_for: Option<Wait>) {
         self.messages += 1;
         match at {
             Some(at) => {
@@ -188,7 +188,7 @@ impl Summary {
                 later(&mut self.last_at, at);
             }
             // Sent in the first run but not in all of them: the forecast was too short.
-            None => *self.waiting.entry(waits_for.unwrap_or(Reason::Turn)).or_default() += 1,
+            None => *self.waiting.entry(waits_for.unwrap_or(Wait::of(Reason::Turn))).or_default() += 1,
         }
     }
 
@@ -196,8 +196,8 @@ impl Summary {
         self.messages += other.messages;
         self.sent += other.sent;
         other.last_at.into_iter().for_each(|at| later(&mut self.last_at, at));
-        for (reason, messages) in &other.waiting {
-            *self.waiting.entry(*reason).or_default() += messages;
+        for (wait, messages) in &other.waiting {
+            *self.waiting.entry(*wait).or_default() += messages;
         }
     }
 
@@ -229,10 +229,10 @@ fn sent_at(expected: Expected) -> Option<Timestamp> {
     }
 }
 
-fn waits_for(expected: Expected) -> Option<Reason> {
+fn waits_for(expected: Expected) -> Option<Wait> {
     match expected {
         Expected::Sent(_) => None,
-        Expected::Expired => Some(Reason::Expired),
-        Expected::Waiting(reason) => Some(reason),
+        Expected::Expired => Some(Wait::of(Reason::Expired)),
+        Expected::Waiting(wait) => Some(wait),
     }
 }

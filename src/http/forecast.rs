@@ -158,9 +158,10 @@ async fn answer(state: &AppState, request: ForecastRequest) -> Result<Forecast, 
 
 fn summary(of: &Summary) -> types::forecast::Summary {
     let last = |place: usize| of.last_at.map(|at| Time(at[place]));
-    let waiting = of.waiting.iter().map(|(reason, messages)| Waiting {
-        reason: reason.as_str().to_owned(),
-        why: reason.sentence().to_owned(),
+    let waiting = of.waiting.iter().map(|(wait, messages)| Waiting {
+        reason: wait.reason.as_str().to_owned(),
+        why: wait.reason.sentence().to_owned(),
+        needs_person: wait.needs_person,
         messages: *messages,
     });
     types::forecast::Summary {
@@ -194,6 +195,6 @@ fn expected((account_id, message): (AccountId, ExpectedMessage)) -> types::forec
         campaign: message.campaign,
         at: message.at.map(|[_, middle, _]| Time(middle)),
         range: message.at.map(|[first, _, last]| [Time(first), Time(last)]),
-        waits_for: message.waits_for.map(|reason| reason.as_str().to_owned()),
+        waits_for: message.waits_for.map(|wait| wait.reason.as_str().to_owned()),
     }
 }

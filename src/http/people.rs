@@ -29,7 +29,7 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
     for key in &keys {
         let (scope, key) = (Some(StopScope::Person), Some(key.clone()));
         let filter = StopFilter { scope, key, limit: SHOWN, ..StopFilter::default() };
-        stops.extend(state.store.stops(&filter).await?.into_iter().map(stops::row));
+        stops.extend(state.store.stops(&filter, state.engine.now()).await?.into_iter().map(stops::row));
     }
     let erased_at = state.store.erased_at(&keys).await?.map(Into::into);
     if accounts.is_empty() && stops.is_empty() && erased_at.is_none() {

@@ -42,7 +42,10 @@ pub(super) async fn list(
         let key = ids::person_key("key", key).unwrap_or_else(|_| key.clone());
         filter.key = Some(state.store.user_id_of(&key).await?);
     }
-    let found = state.store.stops(&StopFilter { limit: filter.limit + 1, ..filter.clone() }).await?;
+    let found = state
+        .store
+        .stops(&StopFilter { limit: filter.limit + 1, ..filter.clone() }, state.engine.now())
+        .await?;
     let page = usize::try_from(filter.limit).unwrap_or(usize::MAX);
     let next = found.get(..page).filter(|_| found.len() > page).and_then(|page| page.last());
     let next_cursor = next.map(|stop| stop.id.to_string());

@@ -280,7 +280,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 31] {
 fn step_before(input: &DecisionInput<'_>) -> Option<Until> {
     let Some(StepWaiting::Before(wait)) = input.message.step else { return None };
     let before = input.message.blocked_by;
-    if before.is_some_and(|before| before.state == StateName::Review) {
+    if before.is_some_and(waits_for_person) {
         return Some(Until::Person);
     }
     let sent_at = before.and_then(|before| before.retry_at).unwrap_or(input.now).max(next_call(input));
@@ -361,20 +361,15 @@ fn turn(input: &DecisionInput<'_>) -> Timestamp {
 }
 
 fn chat_order(blocked_by: BlockedBy, input: &DecisionInput<'_>) -> Until {
-    match blocked_by.state {
-        StateName::Review => Until::Person,
-        StateName::New
-        | StateName::Queued
-        | StateName::Sending
-        | StateName::Uncertain
-        | StateName::Sent
-        | StateName::Failed
-        | StateName::Cancelled
-        | StateName::Expired
-        | StateName::Rejected => {
-            Until::NotBefore(blocked_by.retry_at.unwrap_or(input.now).max(next_call(input)))
-        }
+    if waits_for_person(blocked_by) {
+        return Until::Person;
     }
+    Until::NotBefore(blocked_by.retry_at.unwrap_or(input.now).max(next_call(input)))
+}
+
+/// Returns whether only a person lets the earlier message go on: it is in review, held, or under a stop without an end.
+fn waits_for_person(blocked_by: BlockedBy) -> bool {
+    blocked_by.state == StateName::Review || blocked_by.retry_at.is_some_and(|at| at >= FOREVER)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! As in the engine, `select` picks the message and `plan.rs` draws the pauses. A forecast assumes that nothing new
 //! arrives, that every call is accepted after the usual time, and that no person pauses or resumes anything; a
-//! message that waits for a person waits forever.
+//! message that waits for a person waits forever, and so does what comes after it in its chat or its campaign.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use rand::Rng;
 
 use super::decide::{DecisionInput, Live, Until, Verdict, gates};
-pub use super::forecast_types::{Day, Expected, Follows, Forecast, Queued, Start, StepPlace};
+pub use super::forecast_types::{Day, Expected, Follows, Forecast, Queued, Start, StepPlace, Wait};
 use super::hours::{self, Hours, account_seed, hours_at};
 use super::lanes::Lanes;
 use super::plan::{Plan, plan};
@@ -51,8 +51,8 @@ struct Run<'a> {
     ready: Lanes<'a>,
     /// Messages that may go later, by time.
     later: BinaryHeap<Reverse<(Timestamp, usize)>>,
-    /// Threads, and the time before which no message of theirs goes.
-    held: HashMap<u64, Timestamp>,
+    /// The messages of each thread that hold those after them.
+    held: HashMap<u64, Vec<Holder>>,
     /// Chats that the forecast itself started.
     started: HashMap<u64, Timestamp>,
     /// The steps that wait for the one before, by its place in its campaign.
@@ -61,8 +61,17 @@ struct Run<'a> {
     messages: Vec<Expected>,
     days: Vec<Day>,
     day_ends: Timestamp,
-    last_reason: Reason,
+    /// What held the ready messages last.
+    last: Wait,
     seed: u64,
+}
+
+/// A message that holds those after it in its thread.
+struct Holder {
+    due_at: Timestamp,
+    seq: i64,
+    /// `None` if it waits for a person.
+    until: Option<Timestamp>,
 }
 
 impl<'a> Run<'a> {
@@ -78,10 +87,10 @@ impl<'a> Run<'a> {
             started: HashMap::new(),
             follow_ups: HashMap::new(),
             hours: None,
-            messages: vec![Expected::Waiting(Reason::Turn); start.queued.len()],
+            messages: Vec::with_capacity(start.queued.len()),
             days: Vec::new(),
             day_ends: Timestamp::MIN,
-            last_reason: Reason::Turn,
+            last: Wait::of(Reason::Turn),
             seed: account_seed(start.account.id.as_str()),
         };
         // A call in flight ends without any action.
@@ -90,17 +99,37 @@ impl<'a> Run<'a> {
             if let Some(follows) = message.follows {
                 run.follow_ups.insert(follows.place, index);
             }
-            match message.waits_for {
-                Some(reason) => run.messages[index] = Expected::Waiting(reason),
-                None => run.later.push(Reverse((message.ready_at, index))),
+            let wait = message.waits_for.unwrap_or(Wait::of(message.later_for));
+            run.messages.push(Expected::Waiting(wait));
+            if message.waits_for.is_none() {
+                run.later.push(Reverse((message.ready_at, index)));
             }
             // A step that waits for the step before it holds no other message of its thread.
-            let may_hold = message.follows.is_none();
-            if may_hold && message.ready_at > message.due_at && message.ready_at > start.now {
-                run.held.insert(message.thread, message.ready_at);
+            if message.follows.is_some() {
+                continue;
+            }
+            if wait.needs_person {
+                run.hold(index, None);
+            } else if message.ready_at > message.due_at && message.ready_at > start.now {
+                run.hold(index, Some(message.ready_at));
             }
         }
         run
+    }
+
+    /// Lets the messages after this one in its thread wait until then; `None`: for a person.
+    fn hold(&mut self, index: usize, until: Option<Timestamp>) {
+        let Queued { due_at, seq, thread, .. } = self.start.queued[index];
+        self.held.entry(thread).or_default().push(Holder { due_at, seq, until });
+    }
+
+    /// Returns until when a message before it in its thread holds this one; `None` inside: for a person.
+    fn held_until(&self, index: usize) -> Option<Option<Timestamp>> {
+        let message = &self.start.queued[index];
+        let is_before = |holder: &&Holder| (holder.due_at, holder.seq) < (message.due_at, message.seq);
+        let holders = self.held.get(&message.thread)?.iter().filter(is_before);
+        let holders = holders.filter(|holder| holder.until.is_none_or(|until| until > self.now));
+        holders.map(|holder| holder.until).max_by_key(|until| until.unwrap_or(Timestamp::MAX))
     }
 
     /// Makes one send, one expiry or one wait; returns `false` when nothing more can happen.
@@ -108,10 +137,17 @@ impl<'a> Run<'a> {
         self.ripen();
         let first: Vec<(usize, usize)> = self.ready.first_of_classes().collect();
         for (lane, index) in &first {
-            let held = self.held.get(&self.start.queued[*index].thread).filter(|until| **until > self.now);
-            if let Some(until) = held.copied() {
-                self.postpone(*lane, *index, until);
-                return true;
+            match self.held_until(*index) {
+                Some(Some(until)) => {
+                    self.postpone(*lane, *index, until, Reason::ChatOrder);
+                    return true;
+                }
+                Some(None) => {
+                    self.ready.pop(*lane);
+                    self.messages[*index] = Expected::Waiting(Wait::for_person(Reason::ChatOrder));
+                    return true;
+                }
+                None => {}
             }
         }
         let hours = self.hours();
@@ -131,8 +167,8 @@ impl<'a> Run<'a> {
         });
         if let Some((place, until)) = rests {
             let (lane, index) = first[place];
-            self.held.insert(self.start.queued[index].thread, until);
-            self.postpone(lane, index, until);
+            self.hold(index, Some(until));
+            self.postpone(lane, index, until, Reason::RecipientRest);
             return true;
         }
         if let Some(next) = selection.next {
@@ -164,8 +200,8 @@ impl<'a> Run<'a> {
             Until::At(at) | Until::NotBefore(at) => Some(at),
             Until::Person => None,
         });
-        if let Some((reason, _)) = binding {
-            self.last_reason = reason;
+        if let Some((reason, until)) = binding {
+            self.last = Wait { reason, needs_person: until == Until::Person };
         }
         let Some(at) = ends_at.into_iter().chain(ripe).min() else { return false };
         // If a message is ready, its reason counts, whatever becomes ready next.
@@ -275,16 +311,41 @@ impl<'a> Run<'a> {
         let message = &self.start.queued[index];
         let Some(Follows { wait, .. }) = message.follows else { return };
         // A person holds it, whatever the step before does.
-        if message.waits_for != Some(Reason::StepBefore) {
+        if message.waits_for != Some(Wait::of(Reason::StepBefore)) {
             return;
         }
         let due_at = wait_end(self.now, wait, &self.start.policy.zone).max(message.ready_at);
-        self.messages[index] = Expected::Waiting(Reason::Turn);
+        self.messages[index] = Expected::Waiting(Wait::of(Reason::StepWait));
         self.later.push(Reverse((due_at, index)));
     }
 
-    fn postpone(&mut self, lane: usize, index: usize, until: Timestamp) {
+    /// Says of the steps that still wait for the one before whether that one waits for a person, or expired.
+    fn follow_ups_end(&mut self) {
+        let steps = self.start.queued.iter().enumerate();
+        let steps = steps.filter_map(|(index, message)| Some((message.step?, index)));
+        let steps: HashMap<StepPlace, usize> = steps.collect();
+        let mut waiting: Vec<(StepPlace, usize)> = self.follow_ups.drain().collect();
+        waiting.sort_unstable_by_key(|((_, number), _)| *number);
+        for (before, index) in waiting {
+            let Some(before) = steps.get(&before) else { continue };
+            if self.messages[index] != Expected::Waiting(Wait::of(Reason::StepBefore)) {
+                continue;
+            }
+            match self.messages[*before] {
+                Expected::Waiting(Wait { needs_person: true, .. }) => {
+                    self.messages[index] = Expected::Waiting(Wait::for_person(Reason::StepBefore));
+                }
+                Expected::Expired | Expected::Waiting(Wait { reason: Reason::StepStopped, .. }) => {
+                    self.messages[index] = Expected::Waiting(Wait::of(Reason::StepStopped));
+                }
+                Expected::Sent(_) | Expected::Waiting(_) => {}
+            }
+        }
+    }
+
+    fn postpone(&mut self, lane: usize, index: usize, until: Timestamp, reason: Reason) {
         self.ready.pop(lane);
+        self.messages[index] = Expected::Waiting(Wait::of(reason));
         self.later.push(Reverse((until, index)));
     }
 
@@ -318,11 +379,9 @@ impl<'a> Run<'a> {
 
     fn finish(mut self) -> Forecast {
         for index in self.ready.all() {
-            self.messages[index] = Expected::Waiting(self.last_reason);
+            self.messages[index] = Expected::Waiting(self.last);
         }
-        for Reverse((_, index)) in &self.later {
-            self.messages[*index] = Expected::Waiting(Reason::Scheduled);
-        }
+        self.follow_ups_end();
         for day in &mut self.days {
             // Every night is outside the hours, so the hours bind a day only if nothing else does.
             let rank = |(reason, time): &(Reason, Duration)| (*reason != Reason::OutsideHours, *time);

@@ -79,6 +79,7 @@ impl World {
                     lane,
                     due_at,
                     ready_at: due_at,
+                    later_for: Reason::Scheduled,
                     expires_at: None,
                     seq,
                     thread: seq.unsigned_abs(),
@@ -229,7 +230,7 @@ fn what_cannot_go_says_why() {
     let policy = Policy { gap: Gap { min: seconds(10), max: seconds(20) }, ..Policy::unlimited() };
     let mut world = World::new(policy, &[(Lane::of(Kind::NewChat), 6)], "2026-11-23T07:00:00Z");
     world.policy.order.per_recipient = seconds(3600);
-    world.queued[0].waits_for = Some(Reason::ChatOrder);
+    world.queued[0].waits_for = Some(Wait::of(Reason::ChatOrder));
     world.queued[1].expires_at = Some(world.now);
     world.queued[2].ready_at = world.now + SignedDuration::from_hours(48);
     world.queued[3].thread = 77;
@@ -238,7 +239,11 @@ fn what_cannot_go_says_why() {
     let messages = world.run(SEED, 1).messages;
     assert_eq!(
         messages[..3],
-        [Expected::Waiting(Reason::ChatOrder), Expected::Expired, Expected::Waiting(Reason::Scheduled)]
+        [
+            Expected::Waiting(Wait::of(Reason::ChatOrder)),
+            Expected::Expired,
+            Expected::Waiting(Wait::of(Reason::Scheduled))
+        ]
     );
     assert_eq!(messages[3], Expected::Sent(world.now));
     assert_eq!(
@@ -253,7 +258,35 @@ fn what_cannot_go_says_why() {
     );
     world.account.pause = Some(crate::domain::account::Pause { since: world.now, until: None, note: None });
     let messages = world.run(SEED, 1).messages;
-    assert_eq!(messages[3], Expected::Waiting(Reason::AccountPaused));
+    assert_eq!(messages[3], Expected::Waiting(Wait::for_person(Reason::AccountPaused)));
+}
+
+#[test]
+fn what_comes_after_a_message_that_waits_for_a_person_waits_for_one_as_well() {
+    let policy = Policy { gap: Gap { min: seconds(10), max: seconds(20) }, ..Policy::unlimited() };
+    let mut world = World::new(policy, &[(Lane::of(Kind::Message), 8)], "2026-11-23T07:00:00Z");
+    let wait = crate::domain::step::StepWait::Seconds(3600);
+    // The second of three messages in a chat is stopped.
+    for index in [0, 1, 2] {
+        world.queued[index].thread = 77;
+    }
+    world.queued[1].waits_for = Some(Wait::for_person(Reason::Stopped));
+    // Three steps, of which the first is held; and two, of which the first expires.
+    for (index, place) in [(3, (1, 1)), (4, (1, 2)), (5, (1, 3)), (6, (2, 1)), (7, (2, 2))] {
+        let (sequence, number) = place;
+        world.queued[index].step = Some(place);
+        if number > 1 {
+            world.queued[index].follows = Some(Follows { place: (sequence, number - 1), wait });
+            world.queued[index].waits_for = Some(Wait::of(Reason::StepBefore));
+        }
+    }
+    world.queued[3].waits_for = Some(Wait::for_person(Reason::Held));
+    world.queued[6].expires_at = Some(world.now);
+    let messages = world.run(SEED, 30).messages;
+    assert!(matches!(messages[0], Expected::Sent(_)), "it comes before the stopped one");
+    let reasons = [Reason::Stopped, Reason::ChatOrder, Reason::Held, Reason::StepBefore, Reason::StepBefore];
+    assert_eq!(messages[1..6], reasons.map(|reason| Expected::Waiting(Wait::for_person(reason))));
+    assert_eq!(messages[6..], [Expected::Expired, Expected::Waiting(Wait::of(Reason::StepStopped))]);
 }
 
 #[test]

@@ -17,6 +17,18 @@ use crate::domain::step::StepWait;
 /// A step of a campaign for a person: the hash of both, and its number.
 pub type StepPlace = (u64, u8);
 
+impl Wait {
+    /// Returns a wait that a time or an event ends.
+    pub fn of(reason: Reason) -> Self {
+        Self { reason, needs_person: false }
+    }
+
+    /// Returns a wait that only a person ends.
+    pub fn for_person(reason: Reason) -> Self {
+        Self { reason, needs_person: true }
+    }
+}
+
 /// The step that a message waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Follows {
@@ -26,6 +38,15 @@ pub struct Follows {
     pub wait: StepWait,
 }
 
+/// What a message waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wait {
+    /// Why it waits.
+    pub reason: Reason,
+    /// Whether a person must act first: no time ends the wait.
+    pub needs_person: bool,
+}
+
 /// A queued message, with what its time depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queued {
@@ -33,8 +54,10 @@ pub struct Queued {
     pub lane: usize,
     /// When it became or becomes due.
     pub due_at: Timestamp,
-    /// The earliest time at which it may go: `due_at`, or its retry if that is later.
+    /// The earliest time at which it may go: `due_at`, its retry or the end of its stop, whichever is later.
     pub ready_at: Timestamp,
+    /// Why it does not go before `ready_at`.
+    pub later_for: Reason,
     /// The time from which it must not be sent.
     pub expires_at: Option<Timestamp>,
     /// Order of arrival.
@@ -45,8 +68,8 @@ pub struct Queued {
     pub step: Option<StepPlace>,
     /// The step before it, while that one is not sent.
     pub follows: Option<Follows>,
-    /// A reason that no time resolves, if it waits for one.
-    pub waits_for: Option<Reason>,
+    /// What it waits for, if no time resolves that.
+    pub waits_for: Option<Wait>,
 }
 
 /// The starting point of a forecast.
@@ -83,8 +106,8 @@ pub enum Expected {
     Sent(Timestamp),
     /// It expires before its turn.
     Expired,
-    /// It still waits for this reason when the forecast ends.
-    Waiting(Reason),
+    /// It still waits for this when the forecast ends.
+    Waiting(Wait),
 }
 
 /// The forecast of a day.

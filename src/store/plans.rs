@@ -56,7 +56,7 @@ pub fn flat_statements() -> Vec<(&'static str, String)> {
         ("account", account_views::view_sql(account_views::ONE)),
         ("totals", totals::totals_sql()),
         ("accounts_down", totals::DOWN.to_owned()),
-        ("queued", queue_view::QUEUED.to_owned()),
+        ("queued", queue_view::queued_sql()),
         ("gauges", gauges::GAUGES.to_owned()),
     ]
 }

@@ -1,4 +1,4 @@
-//! Removes what was heard long ago and what no rule needs any more.
+//! Removes what was heard long ago and what no rule needs any more; stops that ended are among it.
 
 use jiff::Timestamp;
 
@@ -7,8 +7,8 @@ use super::rows::Result;
 use crate::domain::time_text;
 
 impl Store {
-    /// Removes at most `limit` interpreted webhooks and at most `limit` messages of others that were heard before
-    /// `before`; returns how many of both it removed. One transaction: call it again until it returns 0.
+    /// Removes at most `limit` each of interpreted webhooks, of messages of others that were heard before `before`, and of
+    /// stops that ended before it; returns how many of all it removed. One transaction: call it again until it returns 0.
     ///
     /// A message of a chat in which a message of ours is still in the queue stays: a follow-up reads that chat again,
     /// and would take the old answer for a new one. Webhooks that wait to be interpreted stay.
@@ -23,15 +23,20 @@ impl Store {
               WHERE i.heard_at < ?1 AND NOT EXISTS ( \
                 SELECT 1 FROM messages m WHERE m.chat_id = i.chat_id AND m.account_id = i.account_id) \
               ORDER BY i.heard_at LIMIT ?2 + 0)";
+        // Without an event: they were not lifted.
+        const ENDED: &str = "UPDATE stops SET lifted_at = 'ended' WHERE id IN (SELECT id FROM stops INDEXED BY stops_ending \
+             WHERE until < ?1 ORDER BY until LIMIT ?2 + 0)";
+        const STOPS: &str = "DELETE FROM stops WHERE lifted_at = 'ended'";
         self.inner
             .writer
             .exclusive(now, move |connection| {
                 Box::pin(async move {
                     let mut removed = 0;
-                    for sql in [WEBHOOKS, MESSAGES] {
+                    for sql in [WEBHOOKS, MESSAGES, ENDED] {
                         let query = sqlx::query(sql).bind(time_text(before)).bind(limit);
                         removed += query.execute(&mut *connection).await?.rows_affected();
                     }
+                    sqlx::query(STOPS).execute(connection).await?;
                     Ok(removed)
                 })
             })

@@ -2,14 +2,17 @@
 //! because reading 100,000 rows at once would delay everything else.
 
 use jiff::Timestamp;
-use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row};
 
-use super::Store;
 use super::rows::{self, Result, corrupt};
+use super::{Store, stops};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId};
+use crate::domain::reason::Reason;
+use crate::domain::state::StateName;
 use crate::domain::step::{Step, StepWaiting};
+use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
 
 /// Summary of a queued message.
@@ -25,6 +28,8 @@ pub struct QueuedMessage {
     pub due_at: Timestamp,
     /// Not sent before this time, if it is retried or was deferred.
     pub retry_at: Option<Timestamp>,
+    /// Why it was deferred until `retry_at`, if not because an attempt failed.
+    pub deferred: Option<Reason>,
     /// Not sent from this time on.
     pub expires_at: Option<Timestamp>,
     /// The chat or recipient.
@@ -35,21 +40,30 @@ pub struct QueuedMessage {
     pub step_key: Option<String>,
     /// What it waits for as a step of a campaign.
     pub step_waiting: Option<StepWaiting>,
-    /// Whether its thread waits for an outcome.
-    pub is_held: bool,
-    /// Whether it waits until it is released.
-    pub waits_for_release: bool,
+    /// The state of the message whose outcome its thread waits for.
+    pub blocked_by: Option<StateName>,
+    /// The stop that holds it, if one does.
+    pub stop: Option<StoppedBy>,
+    /// Whether it is held until it is released.
+    pub held: bool,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
 }
 
-pub(super) const QUEUED: &str = "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.expires_at, m.thread, m.step, m.wait, m.wait_until, \
-       m.step_key, m.held_at IS NOT NULL AS waits_for_release, \
-       EXISTS (SELECT 1 FROM messages b WHERE b.seq = m.blocked_by AND b.state <> 'queued') AS is_held, \
+/// Builds the statement behind [`Store::queued`]. Nearly always there is no stop.
+pub(super) fn queued_sql() -> String {
+    format!(
+        "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.reason, m.expires_at, m.thread, m.step, m.wait, m.wait_until, \
+       m.step_key, m.held_at IS NOT NULL AS held, \
+       (SELECT b.state FROM messages b WHERE b.seq = m.blocked_by AND b.state <> 'queued') AS blocker_state, \
+       CASE WHEN EXISTS (SELECT 1 FROM stops) THEN {stop} END AS stop, \
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
      FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.seq > ?2 \
-     ORDER BY m.seq LIMIT ?3";
+     ORDER BY m.seq LIMIT ?3",
+        stop = stops::of("?4")
+    )
+}
 
 /// Average duration of an account's recent calls, in milliseconds.
 const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at)) * 86400000) FROM \
@@ -57,12 +71,21 @@ const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at))
         ORDER BY started_at DESC LIMIT 20) AS t";
 
 impl Store {
-    /// Returns at most `limit` queued messages of `account` that arrived after `after`, in order of arrival.
+    /// Returns at most `limit` queued messages of `account` that arrived after `after`, in order of arrival, with the
+    /// stops in force at `now`.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
-    pub async fn queued(&self, account: &AccountId, after: i64, limit: u32) -> Result<Vec<QueuedMessage>> {
-        let query = sqlx::query(QUEUED).bind(account.as_str()).bind(after).bind(limit);
+    pub async fn queued(
+        &self,
+        account: &AccountId,
+        after: i64,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<QueuedMessage>> {
+        // Built from constants; every value is bound.
+        let query = sqlx::query(AssertSqlSafe(queued_sql())).bind(account.as_str()).bind(after).bind(limit);
+        let query = query.bind(time_text(now));
         query.fetch_all(&self.inner.readers).await?.iter().map(read).collect()
     }
 
@@ -79,19 +102,22 @@ impl Store {
 
 fn read(row: &SqliteRow) -> Result<QueuedMessage> {
     let lane: &str = row.try_get("lane")?;
+    let state = |word: &str| StateName::parse(word).ok_or_else(|| corrupt("state", word));
     Ok(QueuedMessage {
         id: rows::message_id(row, "id")?,
         seq: row.try_get("seq")?,
         lane: Lane::parse(lane).ok_or_else(|| corrupt("lane", lane))?,
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
+        deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         expires_at: rows::time(row, "expires_at")?,
         thread: row.try_get("thread")?,
         step: rows::step(row)?,
         step_key: row.try_get("step_key")?,
         step_waiting: rows::step_waiting(row)?,
-        is_held: row.try_get("is_held")?,
-        waits_for_release: row.try_get("waits_for_release")?,
+        blocked_by: row.try_get::<Option<&str>, _>("blocker_state")?.map(state).transpose()?,
+        stop: stops::stopped_by(row)?,
+        held: row.try_get("held")?,
         started_at: rows::time(row, "started_at")?,
     })
 }

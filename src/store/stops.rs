@@ -56,14 +56,14 @@ pub struct Lifted {
 
 /// Builds the column that names the stop which holds message `m` longest, at the time of the parameter `now`.
 pub(super) fn of(now: &str) -> String {
-    format!(
-        "(SELECT max(CASE WHEN x.reason = 'suppressed' THEN 'z' ELSE coalesce(x.until, 'y') END \
-             || ' ' || x.id || ' ' || x.reason || ' ' || coalesce(x.until, '')) FROM stopping x \
-           WHERE x.seq = m.seq AND (x.until IS NULL OR x.until > {now}))"
-    )
+    format!("(SELECT {LONGEST} FROM stopping x WHERE x.seq = m.seq AND (x.until IS NULL OR x.until > {now}))")
 }
 
-/// Reads the column built by [`of`].
+/// The stop of several that holds a message longest, as [`stopped_by`] reads it.
+pub(super) const LONGEST: &str = "max(CASE WHEN x.reason = 'suppressed' THEN 'z' ELSE coalesce(x.until, 'y') END \
+     || ' ' || x.id || ' ' || x.reason || ' ' || coalesce(x.until, ''))";
+
+/// Reads the column `stop` built by [`of`].
 pub(super) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>> {
     let Some(text) = row.try_get::<Option<&str>, _>("stop")? else { return Ok(None) };
     let mut parts = text.splitn(4, ' ').skip(1);
@@ -234,30 +234,37 @@ async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Result<StopKe
 }
 
 async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {
-    const WAS: &str = "SELECT 1 FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) AND account_id = ?3 AND reason = ?4 LIMIT 1";
+    const WAS: &str = "SELECT until IS NULL OR until > ?5 AS holds FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) AND account_id = ?3 AND reason = ?4 \
+         ORDER BY holds DESC LIMIT 1";
+    // What another message says does not shorten a stop: webhooks come in any order.
     const SET: &str = "INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (scope, key, account_id, reason) DO UPDATE \
-         SET until = ?5, has_length = ?6, note = coalesce(?8, note) RETURNING id";
+         SET until = iif(?7 = 'reply' AND coalesce(until >= ?5, TRUE), until, ?5), \
+           has_length = iif(?7 = 'reply' AND coalesce(until >= ?5, TRUE), has_length, ?6), \
+           actor = iif(?10, ?7, actor), note = iif(?10, ?8, coalesce(?8, note)), at = iif(?10, ?9, at) RETURNING id, until";
     let NewStop { key, reason, until, has_length, actor, note } = stop;
     let key = by_id(connection, key).await?;
     let (variants, shown) =
         (hashed::variants(connection, &key).await?, hashed::shown(connection, &key, Some(reason)).await?);
     let StopKey { scope, key, account_id } = key;
     let account = account_id.as_ref().map_or("", AccountId::as_str);
-    let query = sqlx::query(WAS).bind(scope.as_str()).bind(variants).bind(account).bind(reason.as_str());
-    let already = query.fetch_optional(&mut *connection).await?.is_some();
-    let query = sqlx::query_scalar(SET).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
+    let query =
+        sqlx::query_scalar(WAS).bind(scope.as_str()).bind(variants).bind(account).bind(reason.as_str());
+    let was: Option<bool> = query.bind(time_text(now)).fetch_optional(&mut *connection).await?;
+    let already = was == Some(true);
+    let query = sqlx::query_as(SET).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
     let query =
         query.bind(until.map(time_text)).bind(has_length).bind(&actor).bind(&note).bind(time_text(now));
-    let id: i64 = query.fetch_one(&mut *connection).await?;
-    // The trigger `stops_set` writes the event of a new one.
-    if already {
-        let until = until.map(time_text);
+    let query = query.bind(was == Some(false));
+    let (id, until): (i64, Option<String>) = query.fetch_one(&mut *connection).await?;
+    // The trigger `stops_set` writes the event of a new row.
+    if was.is_some() {
+        let kind = if already { "stop.changed" } else { "stop.set" };
         let detail =
             json!({ "scope": scope.as_str(), "key": shown, "until": until, "by": actor, "note": note });
         let account = account_id.as_ref().map(AccountId::as_str);
         let at = time_text(now);
-        event(connection, &at, "stop.changed", account, reason.as_str(), &detail.to_string()).await?;
+        event(connection, &at, kind, account, reason.as_str(), &detail.to_string()).await?;
     }
     let in_flight = in_flight(connection, id).await?;
     Ok(Stopped { id, already, messages: 0, in_flight, accounts: HashSet::new() })
@@ -382,6 +389,7 @@ async fn remove(
 ) -> Result<u64> {
     // The trigger `stops_lifted` writes the events.
     const DATE: &str = "UPDATE stops SET lifted_at = ?5 WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
+         AND (until IS NULL OR until > ?5) \
          AND (account_id = ?3 OR (?3 = '' AND reason <> 'suppressed')) AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
     const DELETE: &str = "DELETE FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
          AND lifted_at IS NOT NULL";

@@ -21,7 +21,7 @@ const AT_ONCE: u32 = 200;
 
 /// Whom a message is for: the people, or the chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Recipients(Value);
+pub(super) struct Recipients(pub(super) Value);
 
 impl Recipients {
     pub(super) fn of(message: &NewMessage) -> Self {

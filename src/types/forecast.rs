@@ -47,7 +47,21 @@ pub struct Summary {
 pub struct Waiting {
     pub reason: String,
     pub why: String,
+    /// A person must act before they go.
+    pub needs_person: bool,
     pub messages: u64,
+}
+
+impl Summary {
+    /// Returns how many messages wait for a person.
+    pub(crate) fn need_person(&self) -> u64 {
+        self.waiting.iter().filter(|waiting| waiting.needs_person).map(|waiting| waiting.messages).sum()
+    }
+
+    /// Returns whether all messages are sent that wait for no person, and there are such.
+    pub(crate) fn goes_alone(&self) -> bool {
+        self.sent > 0 && self.sent + self.need_person() == self.messages
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize, ToSchema)]

@@ -117,7 +117,11 @@ async fn a_page_of_accounts_and_one_account_take_the_same_steps_among_10_and_10_
         ("that need nobody".to_owned(), account_page(&nobody), ""),
     ];
     for (name, sql) in flat_statements() {
-        statements.push((name.to_owned(), sql.replace("?2", "0").replace("?3", "5"), "acc_000003"));
+        statements.push((
+            name.to_owned(),
+            sql.replace("?2", "0").replace("?3", "5").replace("?4", "''"),
+            "acc_000003",
+        ));
     }
     let mut measured: Vec<Vec<(i32, usize)>> = Vec::new();
     for accounts in [10, 10_000] {

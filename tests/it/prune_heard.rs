@@ -27,6 +27,11 @@ async fn what_was_heard_long_ago_is_removed_unless_a_rule_needs_it() {
            ('acc_1', 'gone', 'm3', '{new}', '{new}', 'read', 'reply') RETURNING message_id"
     );
     env.sql(&messages);
+    let stops = format!(
+        "INSERT INTO stops (scope, key, reason, until) VALUES ('person', 'U7', 'out_of_office', '{old}'), \
+           ('person', 'U8', 'out_of_office', '{new}'), ('person', 'U9', 'stopped', NULL) RETURNING key"
+    );
+    env.sql(&stops);
 
     let now: Timestamp = "2026-06-02T00:00:00Z".parse().expect("a time");
     let before: Timestamp = "2026-03-01T00:00:00Z".parse().expect("a time");
@@ -40,7 +45,9 @@ async fn what_was_heard_long_ago_is_removed_unless_a_rule_needs_it() {
         }
     }
     store.close(now).await.expect("a healthy queue");
-    assert_eq!(removed, [3, 1, 0]);
+    assert_eq!(removed, [4, 1, 0]);
     assert_eq!(env.sql("SELECT event_id FROM webhooks ORDER BY seq"), ["waits", "new"]);
     assert_eq!(env.sql("SELECT message_id FROM inbound_messages ORDER BY message_id"), ["m2", "m3"]);
+    assert_eq!(env.sql("SELECT key FROM stops ORDER BY id"), ["U8", "U9"]);
+    assert_eq!(env.sql("SELECT kind FROM events WHERE kind = 'stop.lifted'"), [""; 0]);
 }

@@ -1,5 +1,8 @@
 //! Stops of a person, a chat or a campaign, and the suppression list, by every door (P5).
 
+use std::time::Duration;
+
+use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, run, texts};
@@ -180,6 +183,67 @@ async fn a_stop_that_another_program_inserts_is_in_force_at_once() {
     let (_, lifted) = daemon.post("/v1/go", r#"{"scope": "campaign", "key": "autumn"}"#).await;
     assert_eq!((&lifted["stops"], &lifted["messages"]), (&json!(0), &json!(1)), "{lifted}");
     daemon.becomes(&waits, "sent").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forecast_counts_out_what_waits_for_a_person() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let tomorrow = SystemClock::new().now() + Duration::from_secs(24 * 3600);
+    let mut first = Vec::new();
+    for user in ["U1", "U2", "U3"] {
+        let mut rows =
+            [json!({"step": 1, "not_before": tomorrow.to_string()}), json!({"step": 2, "wait": "1 hour"})];
+        for row in &mut rows {
+            (row["account_id"], row["users_ids"], row["campaign"]) =
+                (json!("acc_1"), json!(user), json!("autumn"));
+            row["text"] = json!(format!("step {} to {user}", row["step"]));
+        }
+        let (_, stored) = daemon.post("/v1/messages", &json!(rows).to_string()).await;
+        first.push(stored["results"].clone());
+    }
+    daemon.post("/v1/stops", r#"{"scope": "person", "key": "U2"}"#).await;
+    let held = first[2][0]["id"].as_str().expect("an id");
+    assert!(run(env.outboxd(&["hold", held]), "").0);
+    // Queued under the stop, and not reached by it yet.
+    let late =
+        json!({"users_ids": "U2", "text": "late", "campaign": "autumn", "not_before": tomorrow.to_string()});
+    enqueue(&daemon, late.clone()).await;
+    let waiting = |forecast: &Value| {
+        let row = |one: &Value| (one["reason"].clone(), one["needs_person"].clone(), one["messages"].clone());
+        let rows = forecast["campaigns"][0]["waiting"].as_array().expect("rows");
+        rows.iter().map(row).collect::<Vec<_>>()
+    };
+    let expected = |stopped: u64| {
+        [("stopped", stopped), ("held", 1), ("step_before", 1)]
+            .map(|(reason, messages)| (json!(reason), json!(true), json!(messages)))
+    };
+    let (_, forecast) = daemon.get("/v1/forecast?campaign=autumn").await;
+    assert_eq!(waiting(&forecast), expected(3), "{forecast}");
+    assert_eq!(
+        (&forecast["campaigns"][0]["sent"], &forecast["campaigns"][0]["done"]),
+        (&json!(2), &json!(false))
+    );
+    let mut supposed = late;
+    (supposed["text"], supposed["account_id"]) = (json!("later"), json!("acc_1"));
+    let (_, forecast) = daemon.post("/v1/forecast?campaign=autumn", &supposed.to_string()).await;
+    assert_eq!(waiting(&forecast), expected(4), "{forecast}");
+
+    let (_, shown) = run(env.outboxd(&["campaign", "show", "autumn"]), "");
+    assert!(shown.contains("2 of 7 messages done by "), "{shown}");
+    let why = "3 wait for a person: A stop of the person, the chat or the campaign holds it (stopped)";
+    assert!(shown.contains(why) && shown.contains("1 waits for a person: It is held"), "{shown}");
+    let (_, said) = run(env.outboxd(&["forecast", "--account", "acc_1"]), "");
+    assert!(said.contains("acc_1: 2 of 7 messages, the last one goes at ") && said.contains(why), "{said}");
+    let page = env.client().get("http://localhost/campaigns/autumn").send().await.expect("an answer");
+    let page = page.text().await.expect("a page");
+    assert!(
+        page.contains("2 of 7 go within 30 days, the last by ") && page.contains("3 for a person: "),
+        "{page}"
+    );
+    let behind = first[2][1]["id"].as_str().expect("an id");
+    assert_eq!(explain(&daemon, behind).await, ("step_before".to_owned(), json!("person")));
     daemon.stop().await;
 }
 
