@@ -10,6 +10,8 @@
 mod campaigns;
 #[path = "throughput/client.rs"]
 mod client;
+#[path = "throughput/dashboard.rs"]
+mod dashboard;
 #[path = "throughput/floor.rs"]
 mod floor;
 #[path = "throughput/limiter.rs"]
@@ -107,7 +109,7 @@ fn main() {
     // `cargo bench --bench throughput -- latency drain` runs only those two.
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let scenes: [(&str, Scene); 14] = [
+    let scenes: [(&str, Scene); 15] = [
         ("enqueue", scenes::enqueue),
         ("insert", producers::insert),
         ("producers", producers::producers),
@@ -122,6 +124,7 @@ fn main() {
         ("limiter", limiter::limiter),
         ("scale", scale::scale),
         ("webhooks", webhooks::webhooks),
+        ("dashboard", dashboard::dashboard),
     ];
     for (name, scene) in scenes {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

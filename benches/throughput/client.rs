@@ -24,6 +24,11 @@ impl Client {
         self.request("GET", path, "application/json", b"")
     }
 
+    /// Requests a page of the dashboard again, as its script does.
+    pub(crate) fn repeat(&mut self, path: &str) -> (u16, String) {
+        self.request("GET", path, "text/html\r\noutboxd-repeat: yes", b"")
+    }
+
     /// Posts a binary body.
     pub(crate) fn post_bytes(&mut self, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
         self.request("POST", path, content_type, body)

@@ -26,8 +26,8 @@ const QUESTIONS: u32 = 20;
 
 /// Runs all measurements.
 pub(crate) fn scale(folder: &Path, figures: &mut Vec<Figure>) {
-    fill(&folder.join("few.db"), 1, 10, 0);
-    fill(&folder.join("many.db"), ACCOUNTS, MESSAGES, OF_ONE);
+    fill(&folder.join("few.db"), 1, 10, 0, 3);
+    fill(&folder.join("many.db"), ACCOUNTS, MESSAGES, OF_ONE, 3);
     let (_few, _, few) = process::daemon(folder, "few", "http://127.0.0.1:9", &[]);
     let (many, _, socket) = process::daemon(folder, "many", "http://127.0.0.1:9", &[]);
     // At its start the daemon looks at every account once, and the kernel reads the pages of a million rows back.
@@ -44,7 +44,7 @@ pub(crate) fn scale(folder: &Path, figures: &mut Vec<Figure>) {
 }
 
 /// Enqueues messages that are not due yet.
-fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
+pub(crate) fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize, campaigns: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a runtime").block_on(async {
         let now: jiff::Timestamp = "2026-11-22T09:21:00Z".parse().expect("a time");
@@ -63,7 +63,7 @@ fn fill(path: &Path, accounts: usize, messages: usize, of_one: usize) {
                 typing: None,
                 not_before: Some(LATER.parse().expect("a time")),
                 expires_at: None,
-                campaign: Some(format!("campaign_{}", number % 3)),
+                campaign: Some(format!("campaign_{}", number % campaigns)),
                 precedence: Default::default(),
                 stop_on_reply: None,
                 step: None,
@@ -137,7 +137,7 @@ fn filters(figures: &mut Vec<Figure>, few: &Path, many: &Path) {
 }
 
 /// Returns the milliseconds of a query for each round, fastest first.
-fn asked(socket: &Path, path: &str) -> Vec<f64> {
+pub(crate) fn asked(socket: &Path, path: &str) -> Vec<f64> {
     let mut client = Client::connect(socket);
     let mut round = || {
         let seconds = timed(|| {
@@ -262,7 +262,7 @@ fn timed(work: impl FnOnce()) -> f64 {
 }
 
 /// Prints and records the median round, with the first and the last one.
-fn figure(
+pub(crate) fn figure(
     figures: &mut Vec<Figure>,
     name: &'static str,
     rounds: Vec<f64>,

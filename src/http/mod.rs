@@ -131,6 +131,7 @@ pub struct AppState {
     dashboard_bodies: bool,
     uploads: dashboard::Uploads,
     renderings: dashboard::Renderings,
+    funnels: dashboard::Funnels,
     /// Serializes changes of account rules, from reading the rules to applying them.
     policy_change: Semaphore,
     /// Serializes readers of the metrics.
@@ -181,6 +182,7 @@ impl AppState {
             dashboard_bodies,
             uploads: dashboard::Uploads::new(),
             renderings: dashboard::Renderings::default(),
+            funnels: dashboard::Funnels::default(),
             policy_change: Semaphore::new(1),
             metrics_turn: Semaphore::new(1),
             event_streams: Arc::new(Semaphore::new(events::STREAMS)),

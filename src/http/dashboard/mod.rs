@@ -14,6 +14,7 @@ mod error;
 mod events;
 mod form;
 mod frame;
+mod funnels;
 pub(super) mod guard;
 mod health;
 mod import;
@@ -35,6 +36,7 @@ use axum::routing::{get, post};
 
 use super::AppState;
 
+pub(super) use funnels::Funnels;
 pub(super) use import::Uploads;
 pub(super) use repeat::Renderings;
 

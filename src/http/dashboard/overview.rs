@@ -12,26 +12,32 @@ use super::charts::{self, Mark};
 use super::command::{command, path, query};
 use super::error::PageError;
 use super::frame::{Action, Frame, Markup, When, html};
-use crate::http::{AppState, accounts, campaigns, status};
+use super::funnels::{self, Counted};
+use crate::http::{AppState, accounts, status};
 use crate::types::account::Account;
 use crate::types::campaign::Campaign;
 use crate::types::status::Status;
+use crate::types::{Page, Time};
 
 /// How far the timeline looks ahead.
 const AHEAD_SECONDS: i64 = 30 * 60;
+/// Accounts that are listed, those that need a person first; the rest is behind a link.
+const ACCOUNTS: &str = "25";
 /// Lines of the timeline.
 const LINES: usize = 12;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
-struct Page {
+struct Overview {
     frame: Frame,
     when: When,
     status: Status,
     rows: Vec<Row>,
     more_accounts: Option<String>,
     reasons: Vec<Waiting>,
-    campaigns: Vec<Campaign>,
+    campaigns: Arc<Page<Campaign>>,
+    /// When the campaigns were counted, if not now.
+    counted_at: Option<Time>,
     more_campaigns: Option<String>,
     /// How many people answered in the campaigns shown.
     replied: u64,
@@ -65,10 +71,10 @@ pub(super) async fn show(
 ) -> Result<Response, PageError> {
     let cursor = |name: &str| asked.get(name).map(|cursor| ("cursor".to_owned(), cursor.clone()));
     let status = status::status(State(Arc::clone(&state))).await?.0;
-    let of_accounts = Query(cursor("accounts").into_iter().collect());
+    let limit = ("limit".to_owned(), ACCOUNTS.to_owned());
+    let of_accounts = Query(cursor("accounts").into_iter().chain([limit]).collect());
     let accounts = accounts::list(State(Arc::clone(&state)), of_accounts).await?.0;
-    let of_campaigns = Query(cursor("campaigns").into_iter().collect());
-    let campaigns = campaigns::list(State(Arc::clone(&state)), of_campaigns).await?.0;
+    let Counted { campaigns, at: counted_at, .. } = funnels::campaigns(&state, cursor("campaigns")).await?;
     let now: Timestamp = status.now.into();
     let reasons = reasons(&accounts.data);
     let timeline = timeline(&accounts.data, now);
@@ -78,14 +84,15 @@ pub(super) async fn show(
         false => Action::new("/sending/pause".to_owned(), "Pause all sending", command(&["pause", "--all"])),
         true => Action::new("/sending/resume".to_owned(), "Resume sending", command(&["resume", "--all"])),
     };
-    Ok(html(&Page {
+    Ok(html(&Overview {
         when: When::new(now, None),
         rows,
         more_accounts: accounts.next_cursor.map(|cursor| query("/", &[("accounts", &cursor)])),
         reasons,
         replied: campaigns.data.iter().map(|campaign| campaign.counts.replied).sum(),
-        more_campaigns: campaigns.next_cursor.map(|cursor| query("/", &[("campaigns", &cursor)])),
-        campaigns: campaigns.data,
+        more_campaigns: campaigns.next_cursor.as_ref().map(|cursor| query("/", &[("campaigns", cursor)])),
+        campaigns,
+        counted_at,
         timeline,
         actions: frame.offers(vec![all]),
         status,
@@ -154,7 +161,7 @@ impl Waiting {
     }
 }
 
-impl Page {
+impl Overview {
     fn count(&self, states: &[&str]) -> u64 {
         states.iter().filter_map(|state| self.status.queue.counts.get(*state)).sum()
     }
