@@ -15,6 +15,12 @@ use serde_json::{Value, json};
 
 use crate::daemon::eventually;
 
+/// Runs axe-core; an error of it is a fault as well.
+const RUN: &str = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then( \
+     (found) => done(found.violations.filter((fault) => ['serious', 'critical'].includes(fault.impact)) \
+     .map((fault) => fault.id + ': ' + fault.nodes.map((node) => node.html).slice(0, 3).join(' | '))), \
+     (error) => done(['axe-core failed: ' + error]));";
+
 /// A browser, and the driver that controls it.
 pub(crate) struct Browser {
     driver: Child,
@@ -124,10 +130,6 @@ impl Browser {
             panic!("{file}: {error}; install it: npm install --no-save --prefix target/axe axe-core@4")
         });
         self.client().execute(&axe, Vec::new()).await.unwrap();
-        const RUN: &str = "const done = arguments[0]; axe.run(document, { resultTypes: ['violations'] }).then( \
-             (found) => done(found.violations.filter((fault) => ['serious', 'critical'].includes(fault.impact)) \
-               .map((fault) => fault.id + ': ' + fault.nodes.map((node) => node.html).slice(0, 3).join(' | '))), \
-             (error) => done(['axe-core failed: ' + error]));";
         let found = self.client().execute_async(RUN, Vec::new()).await.unwrap();
         serde_json::from_value(found).expect("a list of faults")
     }

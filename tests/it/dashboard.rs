@@ -16,7 +16,7 @@ const HOSTILE: &str = "\"><script>alert(1)</script>";
 
 /// A browser without script.
 pub(crate) struct Browser {
-    client: reqwest::Client,
+    pub(crate) client: reqwest::Client,
     /// Where it finds the pages, such as `http://localhost`.
     origin: String,
     cookie: String,
@@ -73,8 +73,16 @@ pub(crate) async fn queued(daemon: &Daemon, mut message: Value) -> String {
 /// Returns the paths of every kind of page.
 fn pages(id: &str) -> Vec<String> {
     let campaign = format!("/campaigns/{}", encoded(HOSTILE));
-    let fixed =
-        ["/", "/messages", "/review", "/health", "/health?audit=run", "/accounts/acc_1", "/people/ACoA1"];
+    let fixed = [
+        "/",
+        "/messages",
+        "/review",
+        "/events",
+        "/health",
+        "/health?audit=run",
+        "/accounts/acc_1",
+        "/people/ACoA1",
+    ];
     let message = [format!("/messages/{id}"), format!("/messages/{id}?text=show"), campaign];
     fixed.map(str::to_owned).into_iter().chain(message).collect()
 }

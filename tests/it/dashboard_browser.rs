@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use outboxd::clock::{Clock, SystemClock};
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
@@ -135,6 +136,9 @@ async fn import(desk: &Desk) {
     browser.shows("outboxd campaign show autumn").await;
 }
 
+/// How many requests a page has made.
+const REQUESTS: &str = "performance.getEntriesByType('resource').length";
+
 /// Sees what happens without a reload; a page that is not visible asks for nothing.
 async fn follow_events(desk: &Desk) {
     let Desk { daemon, browser, .. } = desk;
@@ -154,13 +158,13 @@ async fn follow_events(desk: &Desk) {
              document.dispatchEvent(new Event('visibilitychange')))"
         )
     };
-    const REQUESTS: &str = "performance.getEntriesByType('resource').length";
+    let clock = SystemClock::new();
     browser.value(&show(true)).await;
     // What it asked for before is answered.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    clock.sleep(Duration::from_secs(1)).await;
     let before = browser.value(REQUESTS).await;
     let missed = send("c9").await;
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    clock.sleep(Duration::from_secs(4)).await;
     assert_eq!(browser.value(REQUESTS).await, before, "a hidden page asks for something");
     browser.value(&show(false)).await;
     browser.shows(&missed).await;

@@ -31,6 +31,7 @@ mod crash_sweep;
 mod daemon;
 mod dashboard;
 mod dashboard_browser;
+mod dashboard_figures;
 mod dashboard_import;
 mod demo;
 mod doctor;
