@@ -10,9 +10,11 @@ FROM ${BUILD_IMAGE} AS build
 ARG PROFILE=release
 WORKDIR /src
 # The dependencies, in a layer of their own: they are compiled again only when Cargo.toml or Cargo.lock change.
+# .cargo says how SQLite is built.
 COPY Cargo.toml Cargo.lock build.rs ./
+COPY .cargo .cargo
 RUN mkdir -p src benches migrations \
- && echo 'fn main() {}' | tee src/main.rs benches/throughput.rs benches/forecast.rs benches/torture.rs >src/lib.rs \
+ && echo 'fn main() {}' | tee src/main.rs benches/throughput.rs benches/forecast.rs benches/torture.rs benches/month.rs >src/lib.rs \
  && cargo build --locked --profile "$PROFILE" --bin outboxd
 COPY . .
 RUN touch build.rs src/main.rs src/lib.rs \

@@ -8,19 +8,25 @@
 # lintian if it is installed. The base of the system stays in target/debootstrap for the next run; it comes from the mirror
 # that apt is configured with.
 set -euo pipefail
+# A step that fails inside $(…) ends the script as well.
+shopt -s inherit_errexit
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 here=$PWD
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/target}
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$here/target}")
+export CARGO_TARGET_DIR
 places=$CARGO_TARGET_DIR/debootstrap
 commits=$(git rev-list --count HEAD)
 
 # Builds what lies in folder $1 as build number $2; prints the path of the package.
 build() {
-  DEB_VERSION=0.1.0+git$2-1 "$1/packaging/debian/build.sh" --output "$places/outboxd-$2.deb" >&2
+  local version
+  version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$1/Cargo.toml" | sed -n 1p)
+  DEB_VERSION=$version+git$2-1 "$1/packaging/debian/build.sh" --output "$places/outboxd-$2.deb" >&2
   echo "$places/outboxd-$2.deb"
 }
 
 before() {
+  git rev-parse --quiet --verify HEAD^ >/dev/null || { echo "there is no commit before; give OLD.deb" >&2; return 1; }
   rm -rf "$places/before"
   git worktree prune
   git worktree add --force --detach "$places/before" HEAD^ >&2
@@ -44,7 +50,9 @@ base=$places/base
 if [ ! -e "$base/.whole" ]; then
   echo "== debootstrap"
   rm -rf "$base"
-  mirror=$(apt-get indextargets --format '$(SITE)|$(CODENAME)' 'Created-By: Packages' | grep -- '|bookworm$' | head -n 1 | cut -d'|' -f1)
+  # Reads all lines: a reader that leaves early would fail the writer.
+  mirror=$(apt-get indextargets --format '$(SITE)|$(CODENAME)' 'Created-By: Packages' | sed -n 's/|bookworm$//p' | sed -n 1p)
+  [ -n "$mirror" ] || { echo "apt is configured with no mirror of bookworm" >&2; exit 2; }
   debootstrap --variant=minbase --include=systemd-standalone-sysusers,man-db,ca-certificates bookworm "$base" "$mirror" >"$places/debootstrap.log"
   touch "$base/.whole"
 fi

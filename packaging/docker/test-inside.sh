@@ -32,7 +32,8 @@ until_true() {
 
 is_sent() { run list --state sent --json | grep -q '"chat_id"'; }
 
-if chroot --userspec=65532:65532 "$root" /usr/bin/touch /usr/local/bin/x 2>/dev/null; then fail "the root is not read-only"; fi
+# As root: the user of the image may not write there in any case.
+if chroot "$root" /usr/bin/touch /usr/local/bin/x 2>/dev/null; then fail "the root is not read-only"; fi
 run sandbox >/dev/null 2>/tmp/outboxd-image.log &
 "${program[@]}" serve 2>>/tmp/outboxd-image.log &
 daemon=$!

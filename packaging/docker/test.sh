@@ -4,14 +4,15 @@
 #
 #   packaging/docker/test.sh
 #
-# PROFILE=dev builds quickly. Needs debootstrap, buildah, and a Rust toolchain in ~/.rustup and ~/.cargo, which the image for
-# the build borrows. Base images stay for the next run.
+# PROFILE=dev builds quickly. Needs debootstrap, buildah, and a Rust toolchain with its ~/.cargo, which the image for the
+# build borrows. Base images stay for the next run.
 set -euo pipefail
+shopt -s inherit_errexit
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 profile=${PROFILE:-release}
-rustup=${RUSTUP_HOME:-$HOME/.rustup} cargo=${CARGO_HOME:-$HOME/.cargo}
-toolchain=$rustup/toolchains/$(basename "$(rustc --print sysroot)")
-places=${CARGO_TARGET_DIR:-$PWD/target}/images
+cargo=${CARGO_HOME:-$HOME/.cargo}
+toolchain=$(rustc --print sysroot)
+places=$(realpath -m "${CARGO_TARGET_DIR:-target}")/images
 mkdir -p "$places"
 
 b() { buildah --storage-driver vfs --root "$places/storage" --runroot "$places/run" "$@"; }
@@ -22,7 +23,9 @@ base() {
   echo "== debootstrap for $1"
   local mirror name=$1 packages=$2
   shift 2
-  mirror=$(apt-get indextargets --format '$(SITE)|$(CODENAME)' 'Created-By: Packages' | grep -- '|bookworm$' | head -n 1 | cut -d'|' -f1)
+  # Reads all lines: a reader that leaves early would fail the writer.
+  mirror=$(apt-get indextargets --format '$(SITE)|$(CODENAME)' 'Created-By: Packages' | sed -n 's/|bookworm$//p' | sed -n 1p)
+  [ -n "$mirror" ] || { echo "apt is configured with no mirror of bookworm" >&2; exit 2; }
   rm -rf "$places/root"
   debootstrap --variant=minbase --include="$packages" bookworm "$places/root" "$mirror" >"$places/debootstrap.log"
   rm -rf "$places/root"/var/cache/apt/archives/*.deb "$places/root"/var/lib/apt/lists/*
@@ -51,6 +54,12 @@ trap 'b umount "$container" >/dev/null; b rm "$container" >/dev/null' EXIT
 bytes=$(stat -c %s "$root/usr/local/bin/outboxd")
 echo "$((bytes / 1000000)) MB beyond the base"
 [ "$profile" != release ] || [ "$bytes" -lt 40000000 ] || { echo "more than 40 MB beyond the base" >&2; exit 1; }
-[ "$(b inspect --type image --format '{{.OCIv1.Config.User}}' localhost/outboxd)" = 65532:65532 ]
-b inspect --type image --format '{{.Docker.Config.Healthcheck}}' localhost/outboxd | grep -q status
+# Of the image $1, by the template $2: must contain $3.
+shows() {
+  local found
+  found=$(b inspect --type image --format "$2" "$1")
+  [[ $found == *"$3"* ]] || { echo "$1 has $found, without $3" >&2; exit 1; }
+}
+shows localhost/outboxd '{{.OCIv1.Config.User}}' 65532:65532
+shows localhost/outboxd '{{.Docker.Config.Healthcheck}}' status
 unshare --mount --pid --net --fork --kill-child bash packaging/docker/test-inside.sh "$root"
