@@ -54,7 +54,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 
 pub use acts::Written;
 pub use attachment::{Attachment, SendMode};
@@ -133,6 +133,15 @@ impl Sandbox {
     ///
     /// `InvalidInput` if the address is not a loopback address, otherwise the error of the bind.
     pub async fn start(config: SandboxConfig) -> std::io::Result<Sandbox> {
+        Self::start_on(config, Arc::new(SystemClock::new())).await
+    }
+
+    /// Starts a sandbox whose time is that of `clock`, for a simulation.
+    ///
+    /// # Errors
+    ///
+    /// See [`Sandbox::start`].
+    pub async fn start_on(config: SandboxConfig, clock: Arc<dyn Clock>) -> std::io::Result<Sandbox> {
         if !config.listen.ip().is_loopback() {
             return Err(std::io::Error::new(
                 std::io::ErrorKind::InvalidInput,
@@ -144,7 +153,7 @@ impl Sandbox {
         }
         let listener = TcpListener::bind(config.listen).await?;
         let address = listener.local_addr()?;
-        let world = Arc::new(World::new(config, Arc::new(SystemClock::new())));
+        let world = Arc::new(World::new(config, clock));
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let service =

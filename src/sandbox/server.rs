@@ -5,19 +5,23 @@
 //! tracker and ends when the token is cancelled.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::header::{DATE, HeaderValue};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
+use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::http;
 use super::reply::Cut;
 use super::service::Service;
+use super::world::World;
 
 type Routes = TowerToHyperService<axum::Router>;
 
@@ -27,7 +31,7 @@ pub(super) async fn accept(listener: TcpListener, service: Service) {
     while let Some(accepted) = service.stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                let connection = serve(stream, routes.clone());
+                let connection = serve(stream, routes.clone(), Arc::clone(&service.world));
                 service.tasks.spawn(service.stop.clone().run_until_cancelled_owned(connection));
             }
             Err(error) => {
@@ -39,15 +43,15 @@ pub(super) async fn accept(listener: TcpListener, service: Service) {
     }
 }
 
-async fn serve(stream: TcpStream, routes: Routes) {
+async fn serve(stream: TcpStream, routes: Routes, world: Arc<World>) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::trace!(%error, "TCP_NODELAY could not be set");
     }
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let answer = routes.call(request);
+        let (answer, world) = (routes.call(request), Arc::clone(&world));
         async move {
             match answer.await {
-                Ok(response) => uncut(response),
+                Ok(response) => uncut(dated(response, world.clock().now())),
                 Err(never) => match never {},
             }
         }
@@ -55,6 +59,13 @@ async fn serve(stream: TcpStream, routes: Routes) {
     if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
         tracing::trace!(%error, "a connection to the sandbox broke");
     }
+}
+
+/// Dates an answer by the sandbox's clock; hyper would by that of the machine.
+fn dated(mut response: Response, now: Timestamp) -> Response {
+    let date = httpdate::fmt_http_date(now.into());
+    response.headers_mut().insert(DATE, HeaderValue::from_str(&date).expect("a date is visible ASCII"));
+    response
 }
 
 fn uncut(response: Response) -> io::Result<Response> {

@@ -55,6 +55,7 @@ mod limits_doors;
 mod message_commands;
 mod messages_doc;
 mod metrics;
+mod month;
 mod multipart;
 mod needs;
 mod notices;
@@ -91,6 +92,8 @@ mod supervision;
 mod terminal;
 mod tidy;
 mod tls;
+#[cfg(feature = "otlp")]
+mod traces;
 mod webhook_endpoint;
 mod webhooks_heard;
 mod webhooks_in;

@@ -60,6 +60,11 @@ impl FakeClock {
         self.time().sleepers.keys().next().map(|(deadline, _)| *deadline)
     }
 
+    /// Moves to `target`, and ends each sleep until then.
+    pub(crate) fn advance_to(&self, target: Duration) {
+        while self.advance_to_next(target) {}
+    }
+
     /// Moves to the end of the next sleep if that is not after `limit`; otherwise moves to `limit` and returns
     /// `false`.
     pub(crate) fn advance_to_next(&self, limit: Duration) -> bool {
