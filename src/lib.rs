@@ -29,6 +29,7 @@
 //! | [`app`] | the composition root: serve, demo, tests | |
 //! | [`config`], [`telemetry`] | settings in three layers; logs | |
 //! | [`metrics`] | the table of metrics, and what counts them | everything else |
+//! | [`traces`] | spans of what happens to a message, for an exporter | everything else except `domain` |
 //! | [`tasks`] | essential tasks, whose end ends the process | everything else |
 //!
 //! `ARCHITECTURE.md` lists the promises P1 to P9 and which module may use which; a test enforces both.
@@ -51,4 +52,5 @@ pub mod sandbox;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod traces;
 pub mod types;

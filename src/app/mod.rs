@@ -16,6 +16,8 @@ mod reload;
 mod sandbox;
 mod serve;
 mod status_line;
+#[cfg(feature = "otlp")]
+mod traces;
 mod ui;
 mod watch_files;
 mod watchdog;
@@ -143,25 +145,6 @@ fn door_parts(
     }
 }
 
-/// Returns warnings about the machine.
-fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
-    let boot = clock.boot().is_none().then(|| {
-        "the start of the machine cannot be told (/proc/sys/kernel/random/boot_id is not readable): \
-         after a restart, pauses and rests rely on the wall clock alone"
-            .to_owned()
-    });
-    store.place_warnings().into_iter().chain(boot).collect()
-}
-
-/// Logs the warnings about the machine, and returns them behind the others.
-fn with_host_warnings(mut warnings: Vec<String>, store: &Store, clock: &dyn Clock) -> Vec<String> {
-    for warning in host_warnings(store, clock) {
-        tracing::warn!("{warning}");
-        warnings.push(warning);
-    }
-    warnings
-}
-
 /// Opens the queue, and adds a row for each account that the configuration names.
 async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store> {
     let options = StoreOptions { path: settings.store.path.clone(), readers: settings.store.readers };
@@ -266,7 +249,7 @@ impl Application {
             store.clone(),
             engine.handle(),
             recovered.clone(),
-            with_host_warnings(warnings, &store, clock.as_ref()),
+            place::with_host_warnings(warnings, &store, clock.as_ref()),
             listener.as_ref(),
         );
         let state = AppState::new(parts);
@@ -282,6 +265,8 @@ impl Application {
         let (socket_names, tokens) = (doors.names(), doors.tokens());
         let mut http = doors.spawn(&tasks, &state, &engine.handle());
         http.extend(metrics::spawn(&tasks, metrics_door, &state, &clock));
+        #[cfg(feature = "otlp")]
+        http.extend(traces::spawn(&tasks, settings, &store, engine.handle())?);
         Ok(Self {
             engine,
             store,

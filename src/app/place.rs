@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
 use crate::store::{Store, StoreError};
 
@@ -59,4 +60,23 @@ pub(super) fn new_queue(path: &Path) -> String {
         "made a new, empty queue {}: there was none; if there should be one, stop, correct store.path and start again",
         path.display()
     )
+}
+
+/// Returns warnings about the machine.
+pub(super) fn host_warnings(store: &Store, clock: &dyn Clock) -> Vec<String> {
+    let boot = clock.boot().is_none().then(|| {
+        "the start of the machine cannot be told (/proc/sys/kernel/random/boot_id is not readable): \
+         after a restart, pauses and rests rely on the wall clock alone"
+            .to_owned()
+    });
+    store.place_warnings().into_iter().chain(boot).collect()
+}
+
+/// Logs the warnings about the machine, and returns them behind the others.
+pub(super) fn with_host_warnings(mut warnings: Vec<String>, store: &Store, clock: &dyn Clock) -> Vec<String> {
+    for warning in host_warnings(store, clock) {
+        tracing::warn!("{warning}");
+        warnings.push(warning);
+    }
+    warnings
 }

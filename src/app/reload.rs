@@ -114,7 +114,7 @@ impl Reloader {
     }
 
     fn warn(&self, mut warnings: Vec<String>) {
-        warnings.extend(super::host_warnings(&self.store, self.engine.clock().as_ref()));
+        warnings.extend(super::place::host_warnings(&self.store, self.engine.clock().as_ref()));
         self.state.set_warnings(warnings);
     }
 }

@@ -73,6 +73,11 @@ pub(super) fn warnings(settings: &Settings, layers: &Layers, file: Option<&Path>
     warnings.extend(exposed(API_KEY, "api_key_file", layers, file));
     warnings.extend(exposed(WEBHOOK_SECRET, "secret_file", layers, file));
     warnings.extend(webhooks::exposed_file(layers));
+    if settings.traces_endpoint.is_some() && !cfg!(feature = "otlp") {
+        warnings.push(
+            "traces.endpoint has no effect: this program was built without the feature otlp".to_owned(),
+        );
+    }
     warnings.extend(outbound::warnings(&settings.hooks, layers.outbound.as_ref()));
     let own = settings.policies.accounts.iter().map(|(id, policy)| (format!("{ACCOUNT}.\"{id}\""), policy));
     let mut short: Vec<String> = std::iter::once((POLICY.to_owned(), &settings.policies.default))

@@ -64,6 +64,8 @@ pub struct Settings {
     pub webhooks: WebhookSettings,
     /// `[metrics]`: where to serve metrics besides the socket; `None`: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// `[traces]`: the collector of traces; `None`: none are exported.
+    pub traces_endpoint: Option<String>,
     /// `[outbound]`: who receives events.
     pub hooks: Vec<HookSettings>,
     /// `[limits]`: maximum sizes of a message.
@@ -272,6 +274,7 @@ impl Settings {
             poll: reader.poll("inbound.poll"),
             webhooks: webhooks::read(reader),
             metrics_listen: reader.listen("metrics.listen", "127.0.0.1:9187"),
+            traces_endpoint: reader.optional_base_url("traces.endpoint"),
             hooks: outbound::read(reader),
             limits: LimitSettings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),

@@ -260,6 +260,12 @@ impl<'a> Reader<'a> {
         text.trim_end_matches('/').to_owned()
     }
 
+    /// Reads a base URL; `""` is none.
+    pub(super) fn optional_base_url(&mut self, key: &str) -> Option<String> {
+        let is_empty = self.text(self.leaf(key)).is_none_or(str::is_empty);
+        (!is_empty).then(|| self.base_url(key))
+    }
+
     /// Reads an IANA zone.
     pub(super) fn zone(&mut self, leaf: &'a Leaf) -> Option<TimeZone> {
         let name = self.text(leaf)?;

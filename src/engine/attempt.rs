@@ -30,9 +30,13 @@ use crate::policy::plan::{Plan, plan};
 use crate::policy::settle::{Blame, after, consequence};
 use crate::provider::{Call, CallAttachment, Content, Handed, Progress, Reply};
 use crate::store::{Begun, Candidate, InmailHold, Intent, IntentLimits, Settlement, Store, StoreError};
+use crate::traces::Span;
 
 /// The pause before recording an outcome is retried.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
+
+/// An intent that takes longer waited for another program's lock, which is reported elsewhere and is not the pace's fault.
+const QUEUE_LOCKED: Duration = Duration::from_secs(5);
 
 /// Sends `candidate`, unless something changed since it was selected.
 pub(super) async fn attempt(
@@ -68,6 +72,7 @@ pub(super) async fn attempt(
         // The decision used the old time, so the next step decides again.
         return Ok(Wake::Now);
     }
+    let asked = shared.clock.monotonic();
     let begun = shared.store.begin_attempt(intent).await?;
     if shared.live.storage_works() {
         tracing::info!("the queue can be written again");
@@ -79,6 +84,9 @@ pub(super) async fn attempt(
     }
     paced(shared, &run.id, gap);
     let began = shared.clock.monotonic();
+    if began.saturating_sub(asked) > QUEUE_LOCKED {
+        run.calls.storage_failed();
+    }
     let pace = run.calls.begins(began, gap, due_for(&candidate, now), policy);
     let span = tracing::info_span!("attempt", account_id = %run.id, message_id = %candidate.id, number);
     async {
@@ -227,6 +235,8 @@ async fn settle(
     let history = &input.account.history;
     let consequence = consequence(sending, reply.outcome, blame, now, input.policy, history, &mut run.dice);
     log_outcome(outcome, problem.as_ref(), &consequence.message);
+    let (status, state) = (problem.as_ref().and_then(|problem| problem.status), consequence.message.name());
+    let is_answered = reply.phase == Phase::Answered;
     let key_refused = consequence.key_refused.is_some();
     let settlement = Settlement {
         seq: candidate.seq,
@@ -245,6 +255,19 @@ async fn settle(
     };
     let is_doubt = settlement.message.name() == StateName::Uncertain;
     record(shared, settlement).await;
+    let is_accepted = state == StateName::Sent;
+    let status = status
+        .map_or_else(|| if is_answered { "2xx" } else { "none" }.to_owned(), |status| status.to_string());
+    let traces = shared.store.traces();
+    traces.record(|| Span {
+        is_error: !is_accepted,
+        ..Span::new(candidate.id, "attempt", input.now, now)
+            .with("account", run.id.as_str())
+            .with("number", (candidate.attempts + 1).to_string())
+            .with("outcome", outcome)
+            .with("status", status)
+    });
+    traces.ended(candidate.id, state, now);
     if is_doubt {
         shared.unresolved.notify_one();
     }

@@ -19,10 +19,12 @@ use crate::domain::message::Seq;
 use crate::domain::observed::Unread;
 use crate::domain::outcome::{Heard, Hold};
 use crate::domain::policy::Policy;
+use crate::domain::state::StateName;
 use crate::metrics::table::RECONCILED;
 use crate::policy::reconcile::{NextStep, Tries, next_step, pause_after};
 use crate::policy::settle::after;
 use crate::store::{ReconciledAs, Reconciliation, StoreError, UnresolvedAttempt};
+use crate::traces::Span;
 
 /// The most messages that are reconciled, or chats that are polled, at once.
 pub(super) const MAX_READS: usize = 8;
@@ -192,6 +194,7 @@ async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreErro
 async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, StoreError> {
     let Some(unresolved) = shared.store.unresolved_attempt(seq).await? else { return Ok(Looked::Gone) };
     let policy = &*shared.policy(&unresolved.account_id);
+    let began = shared.clock.now();
     let read = chats::read(shared, &unresolved, policy).await;
     let now = shared.settled_now().await;
     let is_read = read.is_ok();
@@ -216,7 +219,10 @@ async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, Sto
         }
         (step, _) => step,
     };
+    let finding = seen.finding;
     judge(shared, &unresolved, step, seen, now).await?;
+    let read_back = || Span::new(unresolved.id, "reconcile", began, now).with("finding", finding);
+    shared.store.traces().record(read_back);
     Ok(match (is_read, blind_for) {
         (true, _) => Looked::Done,
         (false, Some(_)) => Looked::Blind,
@@ -297,6 +303,9 @@ async fn judge(
     if shared.store.reconcile(reconciliation).await?
         && let Some(result) = result
     {
+        if result == "sent" {
+            shared.store.traces().ended(id, StateName::Sent, now);
+        }
         shared.store.metrics().count(&RECONCILED, &[result]);
         // Later messages to the same chat may go now.
         shared.wakeups.add([(account, now)]);

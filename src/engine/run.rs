@@ -18,6 +18,7 @@ use crate::policy::decide::Verdict;
 use crate::policy::hours::{self, account_seed};
 use crate::policy::pace;
 use crate::store::Candidate;
+use crate::traces::Span;
 
 /// Accounts that become free within this time after midnight were held by a cap of the day.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_secs(2);
@@ -51,6 +52,8 @@ pub(super) struct AccountRun {
     /// Its calls, to check the promises.
     pub(super) calls: CallWatch,
     shown_wait: ShownWait,
+    /// The message that goes next, why it waits, and since when; for its trace.
+    traced_wait: Option<(MessageId, Reason, Timestamp)>,
 }
 
 impl AccountRun {
@@ -60,8 +63,41 @@ impl AccountRun {
         let gap_dice = clock::kept_dice(gap_seed(seed, &id));
         let (preflight, sent) = (Preflight::default(), KeptLedger::default());
         let (calls, shown_wait) = (CallWatch::default(), ShownWait::new(shared.store.metrics()));
-        let (plan, waited_for) = (None, None);
-        Self { id, dice, gap_dice, plan, lost_call: false, preflight, waited_for, sent, calls, shown_wait }
+        Self {
+            id,
+            dice,
+            gap_dice,
+            plan: None,
+            lost_call: false,
+            preflight,
+            waited_for: None,
+            sent,
+            calls,
+            shown_wait,
+            traced_wait: None,
+        }
+    }
+
+    /// Records how long a message waited and why, once the reason changes or the wait ends.
+    pub(super) fn trace_wait(
+        &mut self,
+        shared: &Shared,
+        message: MessageId,
+        verdict: &Verdict,
+        now: Timestamp,
+    ) {
+        let reason = match verdict {
+            Verdict::Wait { reason, .. } => Some(*reason),
+            Verdict::Send | Verdict::Stop { .. } => None,
+        };
+        let (traces, before) = (shared.store.traces(), self.traced_wait);
+        if !traces.are_on() || before.is_some_and(|(id, why, _)| id == message && reason == Some(why)) {
+            return;
+        }
+        if let Some((id, why, since)) = before {
+            traces.record(|| Span::new(id, "wait", since, now).with("reason", why.as_str()));
+        }
+        self.traced_wait = reason.map(|reason| (message, reason, now));
     }
 
     /// Remembers what the account waits for; `None`: it has no message that may go.

@@ -24,6 +24,7 @@ use crate::policy::pace;
 use crate::policy::settle::after;
 use crate::provider::Composing;
 use crate::store::{Candidate, StoreError};
+use crate::traces::Span;
 
 /// The shortest timeout of the request that shows the indicator.
 const SHORTEST_TYPING: Duration = Duration::from_secs(1);
@@ -125,6 +126,7 @@ async fn act(
     let (candidate, message) = selected.candidate(place);
     let mut candidate = candidate.clone();
     run.note_wait(shared, Some(verdict), now);
+    run.trace_wait(shared, candidate.id, verdict, now);
     if *verdict == Verdict::Send && run.starts_late(shared, selected) {
         return Ok(Wake::Now);
     }
@@ -213,6 +215,7 @@ async fn typing(
     let typing_until = permit.typed_until.unwrap_or(monotonic + gap_left.max(duration));
     shared.live.claim(&run.id, Claim { message_id: candidate.id, typing_until });
     let lasts = typing_until.saturating_sub(monotonic);
+    shared.store.traces().record(|| Span::new(candidate.id, "typing", now, after(now, lasts)));
     let records = candidate.extras.attachments.iter().any(|file| file.voice_note);
     let composing = if records { Composing::Recording } else { Composing::Typing };
     let call = permit.begin();

@@ -24,6 +24,7 @@ use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::NewMessage;
 use crate::store::{EnqueueMode, Enqueued};
+use crate::traces::Span;
 use crate::types::message::Stored;
 
 /// An answer with more verdicts is rendered on a separate thread.
@@ -157,6 +158,11 @@ async fn store(
                 messages.iter().map(|message| (message.account_id.clone(), due(message))).collect();
             let stored = work.store.enqueue_with(messages, blobs, mode, work.engine.now()).await?;
             work.engine.wake_at(accounts);
+            for one in &stored {
+                if let Enqueued::Accepted(id) = one {
+                    work.store.traces().record(|| Span::new(*id, "enqueue", now, work.engine.now()));
+                }
+            }
             Ok(stored)
         })
         .await

@@ -21,6 +21,7 @@ use crate::domain::message::{AccountId, NewMessage};
 use crate::http::{AppState, attachments};
 use crate::store::{Admission, ExternalCommands, ExternalInserts, Inserted, StoreError};
 use crate::tasks::Pulse;
+use crate::traces::{Span, made_at};
 
 /// Rows validated in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With
 /// fewer, a backlog of many accounts writes the same pages of their indexes again and again.
@@ -73,7 +74,7 @@ impl Intake {
             let (admissions, accounts) = (batch.admissions, batch.accounts);
             // Wake them at once: the next rows may take long to arrive.
             let admitted = async {
-                state.store.admit(admissions).await?;
+                admit(state, admissions).await?;
                 wake(state, woken, accounts, true);
                 Ok::<(), StoreError>(())
             };
@@ -81,7 +82,7 @@ impl Intake {
             admitted?;
             batch = following?;
         }
-        self.state.store.admit(batch.admissions).await?;
+        admit(&self.state, batch.admissions).await?;
         wake(&self.state, &mut self.woken, batch.accounts, is_busy);
         if let Some(pause) = self.gathering.pause() {
             clock.sleep(pause).await;
@@ -89,6 +90,19 @@ impl Intake {
         }
         Ok(())
     }
+}
+
+/// Stores the verdicts on rows.
+async fn admit(state: &AppState, admissions: Vec<Admission>) -> Result<(), StoreError> {
+    let traces = state.store.traces();
+    let good = admissions.iter().filter(|one| traces.are_on() && one.verdict.is_ok());
+    let good: Vec<_> = good.map(|one| (one.id, one.at)).collect();
+    state.store.admit(admissions).await?;
+    let now = state.engine.now();
+    for (id, at) in good {
+        traces.record(|| Span::new(id, "admit", made_at(id, at), now));
+    }
+    Ok(())
 }
 
 /// Wakes accounts for the admitted rows; while a producer is busy, each at most once in `Woken::MOMENT`.

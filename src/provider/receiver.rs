@@ -1,4 +1,4 @@
-//! Posts events to a receiver of webhooks: one request at a time, without redirects and retries.
+//! Posts events to a receiver of webhooks, and traces to a collector: one request at a time, without redirects and retries.
 //!
 //! Its client has nothing to do with Unipile's: no key, and timeouts of its own. It uses the same TLS and the same
 //! variables for a proxy.
@@ -49,9 +49,9 @@ impl Receiver {
     ///
     /// # Errors
     /// Returns why the receiver did not accept it.
-    pub async fn post(
+    pub async fn post<const N: usize>(
         &self,
-        headers: [(&'static str, String); 3],
+        headers: [(&'static str, String); N],
         body: String,
         now: Timestamp,
     ) -> Result<(), Undelivered> {

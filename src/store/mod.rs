@@ -95,6 +95,7 @@ use sqlx::SqlitePool;
 
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
+use crate::traces::Traces;
 
 pub use account_limits::IntentLimits;
 pub use account_views::{
@@ -170,6 +171,7 @@ struct Inner {
     mark: Arc<restore_guard::RestoreGuard>,
     tasks: Tasks,
     metrics: Arc<Metrics>,
+    traces: Traces,
     files: files::Files,
     is_new: bool,
     /// Whether any person was erased.
@@ -236,6 +238,7 @@ impl Store {
             mark,
             tasks,
             metrics,
+            traces: Traces::default(),
             files,
             is_new,
             any_erased,
@@ -252,6 +255,11 @@ impl Store {
     /// Returns the metrics of this daemon.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
+    }
+
+    /// Returns what records the traces of messages.
+    pub fn traces(&self) -> &Traces {
+        &self.inner.traces
     }
 
     /// Returns the path of the database file.

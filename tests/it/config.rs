@@ -74,6 +74,7 @@ fn the_built_in_file_holds_the_defaults() {
         poll,
         webhooks,
         metrics_listen,
+        traces_endpoint,
         limits,
         attachments,
         accounts,
@@ -100,7 +101,8 @@ fn the_built_in_file_holds_the_defaults() {
     assert_eq!((unipile.account_requests_per_second.get(), poll), (2, Some(Duration::from_secs(1800))));
     assert_eq!((webhooks.listen, webhooks.secrets.len(), webhooks.tolerance.as_secs()), (None, 0, 300));
     assert_eq!((webhooks.body_bytes, webhooks.connections), (1 << 20, 64));
-    assert_eq!((limits.text_chars, limits.attachment_bytes, metrics_listen), (8000, 20 << 20, None));
+    assert_eq!((limits.text_chars, limits.attachment_bytes), (8000, 20 << 20));
+    assert_eq!((metrics_listen, traces_endpoint), (None, None));
     assert_eq!((accounts.known_only, accounts.refresh.as_secs(), hooks.len()), (false, 21_600, 0));
     assert_eq!((attachments.roots.len(), engine.shutdown_grace.as_secs(), engine.seed), (0, 30, None));
     let kept = [retention.bodies, retention.files, retention.events];

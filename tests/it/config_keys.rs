@@ -97,6 +97,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("unipile.requests_per_second", "77", "requests_per_second: 77"),
     ("webhooks.body_bytes", "7777", "body_bytes: 7777"),
     ("webhooks.connections", "77", "connections: 77"),
+    ("traces.endpoint", "http://127.0.0.1:4318", "traces_endpoint: Some(\"http://127.0.0.1:4318\")"),
     ("metrics.listen", "127.0.0.1:7778", "metrics_listen: Some(127.0.0.1:7778)"),
     ("webhooks.listen", "127.0.0.1:7777", "listen: Some(127.0.0.1:7777)"),
     ("webhooks.tolerance", "77s", "tolerance: 77s"),
