@@ -42,6 +42,8 @@ pub(crate) struct Universe {
     pub(crate) rates: RequestRates,
     /// Number of accounts that are checked whenever nothing is at work.
     pub(crate) watched: u64,
+    /// The interval of the poller, if it runs.
+    pub(crate) poll: Option<Duration>,
 }
 
 /// The clocks of one process: its monotonic clock begins with it.
@@ -104,6 +106,7 @@ impl Universe {
             clocks: Mutex::default(),
             rates,
             watched: 3,
+            poll: None,
         }
     }
 
@@ -212,8 +215,9 @@ impl Rest {
 impl<'a> Life<'a> {
     async fn begin(universe: &'a Universe, rest: Arc<Rest>) -> Self {
         let store = universe.open().await.expect("the queue opens");
-        // And the supervisor, the reconciler and the pump.
-        rest.tasks.store(tasks_at_rest(&store).await + 3, Ordering::Relaxed);
+        // And the supervisor, the reconciler, the pump and the poller.
+        let poller = usize::from(universe.poll.is_some());
+        rest.tasks.store(tasks_at_rest(&store).await + 3 + poller, Ordering::Relaxed);
         let stop = Arc::clone(&universe.stop);
         let truth = Arc::new(Truth::new());
         let checks = Arc::clone(&truth);
@@ -235,7 +239,7 @@ impl<'a> Life<'a> {
             policies: universe.policies.clone(),
             rates: universe.rates,
             snapshot_age: seconds(6 * 3600),
-            poll: None,
+            poll: universe.poll,
             stale_after: Some(seconds(86_400)),
             seed: universe.seed,
         };
@@ -328,8 +332,8 @@ impl<'a> Life<'a> {
     /// Stops cleanly and closes the queue.
     pub(crate) async fn stop(&mut self, grace: Duration) {
         let engine = self.engine.take().expect("it runs");
-        // The reconciler and the pump end first.
-        self.rest.tasks.fetch_sub(2, Ordering::Relaxed);
+        // The reconciler, the pump and the poller end first.
+        self.rest.tasks.fetch_sub(2 + usize::from(self.universe.poll.is_some()), Ordering::Relaxed);
         let time_passes = async {
             loop {
                 self.settle().await;

@@ -265,7 +265,9 @@ pub(super) fn tell(seed: u64) -> Told {
         (capped.zone, careful.zone) = (sequences::zone(0), sequences::zone(2));
     }
     let accounts = HashMap::from([(account("0"), capped), (account("2"), careful)]);
-    let universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
+    let mut universe = Universe::new(seed, Arc::new(Storm(seed)), default, accounts);
+    // It wakes 90 times in an interval.
+    universe.poll = people_answer(seed).then_some(seconds(3 * DAY));
     let caps = vec![("acc_0".to_owned(), seconds(3600), 4), ("acc_0".to_owned(), seconds(DAY), 20)];
     let notes = Notes { caps, hours, ..Notes::default() };
     let (given, told) = (Vec::new(), Told::default());
