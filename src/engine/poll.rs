@@ -96,7 +96,7 @@ async fn poll(shared: &Shared, chat: &ChatToPoll) -> Result<(), StoreError> {
     match read(shared, chat).await {
         Ok(messages) => {
             let policy = shared.policy(account_id);
-            let concerned = hear(shared, account_id, chat_id, messages, &policy).await?;
+            let concerned = hear(shared, account_id, chat_id, messages, &policy).await?.accounts;
             let now = shared.clock.now();
             shared.wakeups.add(concerned.into_iter().map(|account| (account, now)));
             note(ChatRead::Read).await

@@ -6,6 +6,7 @@
 //! message (`reply_unknown`); it is never sent unread.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -19,7 +20,10 @@ use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::policy::evidence::LOOK_BACK_BY_WALL_CLOCK;
 use crate::policy::replies::meaning;
-use crate::store::{Candidate, ChatRead, StoreError};
+use crate::store::{Candidate, ChatRead, HEARD_AT_ONCE, StoreError, ToHear};
+
+/// The pause before a chat is read again that shows a message of an author who is not known yet.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// How much further back the chat is read, for clocks that differ.
 pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(10);
@@ -64,8 +68,15 @@ pub(super) async fn look(
             return Ok(Look::Wake(Wake::Now));
         }
     };
-    let others = hear(shared, &run.id, &ask.chat_id, messages, policy).await?;
+    let Consequence { accounts: others, is_known } =
+        hear(shared, &run.id, &ask.chat_id, messages, policy).await?;
     shared.wakeups.add(others.into_iter().filter(|id| *id != run.id).map(|id| (id, now)));
+    if !is_known {
+        let error = "the chat shows a message that the owner wrote by hand, or that is a call's whose outcome is not known";
+        let until = now.checked_add(AGAIN).unwrap_or(now);
+        shared.store.defer(candidate.seq, Reason::ReplyUnknown, until, error.to_owned(), now).await?;
+        return Ok(Look::Wake(Wake::Now));
+    }
     shared.store.note_chat_read(run.id.clone(), ask.chat_id.clone(), ChatRead::Read, now).await?;
     let until = shared.clock.monotonic() + valid(policy);
     run.preflight.unanswered = Some((candidate.id, until));
@@ -73,14 +84,22 @@ pub(super) async fn look(
     Ok(Look::Wake(Wake::Now))
 }
 
-/// Applies what a chat shows and is not known yet, oldest message first. Returns the accounts that it concerns.
+/// What follows from a chat that was read.
+pub(super) struct Consequence {
+    /// The accounts that it concerns.
+    pub(super) accounts: HashSet<AccountId>,
+    /// Whether it is known of each message who wrote it.
+    pub(super) is_known: bool,
+}
+
+/// Applies what a chat shows and is not known yet, oldest message first.
 pub(super) async fn hear(
     shared: &Shared,
     account: &AccountId,
     chat_id: &ChatId,
     messages: Vec<ObservedMessage>,
     policy: &Policy,
-) -> Result<HashSet<AccountId>, StoreError> {
+) -> Result<Consequence, StoreError> {
     let ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
     let unknown = shared.store.unheard(account, chat_id, &ids).await?;
     let mut news = receipts(shared, account, chat_id, &messages).await?;
@@ -101,17 +120,25 @@ pub(super) async fn hear(
         };
         news.push(News::Message(heard));
     }
-    let mut concerned = HashSet::new();
-    for news in news {
+    let to_hear = |news| {
         let heard = Heard { account_id: account.clone(), news, person: None };
-        let done = shared.store.hear(heard, None, policy.reply, shared.clock.now()).await?;
+        ToHear { says: Ok((heard, policy.reply)), webhook: None }
+    };
+    let all: Vec<ToHear> = news.into_iter().map(to_hear).collect();
+    let mut done = Vec::with_capacity(all.len());
+    for some in all.chunks(HEARD_AT_ONCE) {
+        done.extend(shared.store.hear(some.to_vec(), shared.clock.now()).await?);
+    }
+    let is_known = done.iter().all(|done| done.effect.is_some());
+    let mut accounts = HashSet::new();
+    for done in done {
         if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
             let (effect, cancelled) = (effect.as_str(), done.cancelled);
             tracing::info!(account_id = %account, %chat_id, effect, cancelled, "heard by reading the chat");
         }
-        concerned.extend(done.accounts);
+        accounts.extend(done.accounts);
     }
-    Ok(concerned)
+    Ok(Consequence { accounts, is_known })
 }
 
 /// Returns the receipts that the chat shows and that are not known. It does not show when a message was read: now, at

@@ -1,5 +1,5 @@
-//! Interprets stored webhooks, one after the other: reads each, lets the store apply it, and wakes the accounts that
-//! it concerns. A webhook that was stored before a crash is interpreted after it.
+//! Interprets stored webhooks in the order of their arrival: reads them, lets the store apply them, several in a
+//! transaction, and wakes the accounts that they concern. A webhook that was stored before a crash is interpreted after it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,13 +9,10 @@ use jiff::Timestamp;
 
 use super::{Arrived, event};
 use crate::domain::endpoint::TEST_EVENT;
-use crate::domain::heard::Heard;
 use crate::domain::message::AccountId;
 use crate::engine::EngineHandle;
-use crate::store::{NewWebhook, Store, StoreError, Webhook};
+use crate::store::{HEARD_AT_ONCE, NewWebhook, Store, StoreError, ToHear, Webhook};
 
-/// Webhooks read at a time.
-const AT_ONCE: u32 = 100;
 /// How often waiting webhooks are looked for, if none arrives.
 const POLL: Duration = Duration::from_secs(60);
 /// The pause after a store error.
@@ -55,44 +52,48 @@ impl Interpreter {
     /// Interprets what waits. Returns when the next webhook can be interpreted, if one waits for something.
     async fn interpret(&self) -> Result<Option<Timestamp>, StoreError> {
         loop {
-            let (webhooks, next) = self.store.waiting_webhooks(AT_ONCE, self.engine.now()).await?;
+            let (webhooks, next) = self.store.waiting_webhooks(HEARD_AT_ONCE, self.engine.now()).await?;
             if webhooks.is_empty() {
                 return Ok(next);
             }
-            for webhook in webhooks {
-                self.interpret_one(webhook).await?;
+            let all: Vec<ToHear> = webhooks.iter().map(|webhook| self.read(webhook)).collect();
+            let accounts: Vec<Option<AccountId>> = all.iter().map(account_of).collect();
+            let now = self.engine.now();
+            let done = self.store.hear(all, now).await?;
+            for ((webhook, account_id), done) in webhooks.iter().zip(accounts).zip(done) {
+                if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
+                    let (kind, effect, cancelled) = (&webhook.webhook.kind, effect.as_str(), done.cancelled);
+                    let account_id = account_id.as_ref().map(AccountId::as_str);
+                    tracing::info!(kind, account_id, effect, cancelled, "a webhook was interpreted");
+                }
+                self.engine.wake_at(done.accounts.into_iter().map(|account| (account, now)));
             }
         }
     }
 
-    async fn interpret_one(&self, webhook: Webhook) -> Result<(), StoreError> {
-        let now = self.engine.now();
-        if webhook.webhook.kind == TEST_EVENT {
-            return self.store.give_up_webhook(webhook.seq, "test", now).await;
+    /// Reads a webhook, with the rules of its account.
+    fn read(&self, webhook: &Webhook) -> ToHear {
+        let to_hear = |says| ToHear { says, webhook: Some(webhook.seq) };
+        let NewWebhook { kind, event_id, .. } = &webhook.webhook;
+        if kind == TEST_EVENT {
+            return to_hear(Err("test"));
         }
         let policy = |account: &AccountId| self.engine.policy(account);
         // A panic would end the process, and the next start would meet the same webhook again.
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| event::read(&webhook, policy)));
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| event::read(webhook, policy)));
         let why = match read {
-            Ok(Ok(heard)) => return self.apply(&webhook, heard).await,
+            Ok(Ok(heard)) => {
+                let reply = self.engine.policy(&heard.account_id).reply;
+                return to_hear(Ok((heard, reply)));
+            }
             Ok(Err(unread)) => unread.as_str(),
             Err(_a_panic_was_reported) => "panicked",
         };
-        let NewWebhook { kind, event_id, .. } = &webhook.webhook;
         tracing::warn!(kind, event_id, why, "a webhook cannot be read and changes nothing");
-        self.store.give_up_webhook(webhook.seq, why, now).await
+        to_hear(Err(why))
     }
+}
 
-    async fn apply(&self, webhook: &Webhook, heard: Heard) -> Result<(), StoreError> {
-        let now = self.engine.now();
-        let account_id = heard.account_id.clone();
-        let reply = self.engine.policy(&account_id).reply;
-        let done = self.store.hear(heard, Some(webhook.seq), reply, now).await?;
-        if let Some(effect) = done.effect.filter(|effect| effect.is_news()) {
-            let (kind, effect, cancelled) = (&webhook.webhook.kind, effect.as_str(), done.cancelled);
-            tracing::info!(kind, %account_id, effect, cancelled, "a webhook was interpreted");
-        }
-        self.engine.wake_at(done.accounts.into_iter().map(|account| (account, now)));
-        Ok(())
-    }
+fn account_of(to_hear: &ToHear) -> Option<AccountId> {
+    to_hear.says.as_ref().ok().map(|(heard, _)| heard.account_id.clone())
 }

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::{Timestamp, Unit};
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
+use super::author::{Author, author};
 use super::defer::{event, note_down};
 use super::rows::Result;
 use super::{Store, erased, people, stops};
@@ -30,55 +31,38 @@ pub struct Consequences {
     pub accounts: HashSet<AccountId>,
 }
 
+/// What a webhook or a chat says, to be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToHear {
+    /// What was heard, and the rules of its account; or why the webhook cannot be read, which is kept as its result.
+    pub says: std::result::Result<(Heard, ReplyPolicy), &'static str>,
+    /// The webhook, which is marked as interpreted in the same transaction.
+    pub webhook: Option<i64>,
+}
+
+/// The most that a caller applies in one transaction, so that a send waits for some milliseconds at most.
+pub const HEARD_AT_ONCE: usize = 25;
+
 /// How long a message that may be our own waits for the answer to its call.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 impl Store {
-    /// Applies what was heard. `webhook` is marked as interpreted in the same transaction.
+    /// Applies what was heard, in its order, in one transaction, which also marks the webhooks as interpreted.
     ///
     /// # Errors
     /// Returns an error if SQLite fails; nothing was applied then.
-    pub async fn hear(
-        &self,
-        heard: Heard,
-        webhook: Option<i64>,
-        reply: ReplyPolicy,
-        now: Timestamp,
-    ) -> Result<Consequences> {
-        let exclusive = self.inner.writer.exclusive(now, move |connection| {
-            Box::pin(async move {
-                let consequences = hear(connection, heard, webhook.is_some(), reply, now).await?;
-                if let Some(webhook) = webhook {
-                    interpreted(connection, webhook, consequences.effect, now).await?;
-                }
-                Ok(consequences)
-            })
-        });
-        let consequences = exclusive.await?;
-        let heard = match consequences.effect {
-            Some(effect @ (Effect::Replied | Effect::Stopped(_))) => Some(effect.as_str()),
-            _ => None,
-        };
-        if let Some(kind) = heard {
-            self.inner.metrics.count(&HEARD, &[kind]);
-        }
-        Ok(consequences)
-    }
-
-    /// Marks a webhook that cannot be read as interpreted; `why` is kept as its result.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn give_up_webhook(&self, webhook: i64, why: &'static str, now: Timestamp) -> Result<()> {
-        self.inner
+    pub async fn hear(&self, all: Vec<ToHear>, now: Timestamp) -> Result<Vec<Consequences>> {
+        let done = self
+            .inner
             .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    sqlx::query(DONE).bind(webhook).bind(why).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+            .exclusive(now, move |connection| Box::pin(hear_all(connection, all, now)))
+            .await?;
+        for consequences in &done {
+            if let Some(effect @ (Effect::Replied | Effect::Stopped(_))) = consequences.effect {
+                self.inner.metrics.count(&HEARD, &[effect.as_str()]);
+            }
+        }
+        Ok(done)
     }
 
     /// Returns those of the messages of a chat that were not heard before, and that outboxd did not send.
@@ -120,18 +104,40 @@ impl Store {
     }
 }
 
-/// Marks a webhook as interpreted and removes its body, which holds the words of others.
-const DONE: &str = "UPDATE webhooks SET result = ?2, body = NULL WHERE seq = ?1";
+async fn hear_all(
+    connection: &mut SqliteConnection,
+    all: Vec<ToHear>,
+    now: Timestamp,
+) -> Result<Vec<Consequences>> {
+    let mut done = Vec::with_capacity(all.len());
+    for ToHear { says, webhook } in all {
+        let (consequences, result) = match says {
+            Ok((heard, reply)) => {
+                let consequences = hear(connection, heard, webhook.is_some(), reply, now).await?;
+                let result = consequences.effect.map(Effect::as_str);
+                (consequences, result)
+            }
+            Err(why) => (Consequences::default(), Some(why)),
+        };
+        if let Some(webhook) = webhook {
+            interpreted(connection, webhook, result, now).await?;
+        }
+        done.push(consequences);
+    }
+    Ok(done)
+}
 
 async fn interpreted(
     connection: &mut SqliteConnection,
     webhook: i64,
-    effect: Option<Effect>,
+    result: Option<&str>,
     now: Timestamp,
 ) -> Result<()> {
+    // Its body holds the words of others.
+    const DONE: &str = "UPDATE webhooks SET result = ?2, body = NULL WHERE seq = ?1";
     const LATER: &str = "UPDATE webhooks SET look_at = ?2 WHERE seq = ?1";
-    let query = match effect {
-        Some(effect) => sqlx::query(DONE).bind(webhook).bind(effect.as_str()),
+    let query = match result {
+        Some(result) => sqlx::query(DONE).bind(webhook).bind(result.to_owned()),
         None => {
             let look_at = now.checked_add(LOOK_AGAIN).unwrap_or(now);
             sqlx::query(LATER).bind(webhook).bind(time_text(look_at))
@@ -240,18 +246,6 @@ async fn receipts(
     Ok(Consequences { effect: Some(effect), ..Consequences::default() })
 }
 
-/// Who wrote a message.
-enum Author {
-    /// outboxd.
-    Us,
-    /// The owner of the account, by hand.
-    Owner,
-    /// Another person.
-    Other,
-    /// This depends on a call whose outcome is not known.
-    NotKnownYet,
-}
-
 async fn message_heard(
     connection: &mut SqliteConnection,
     account: AccountId,
@@ -320,40 +314,6 @@ fn stop_for(
     let until = until.map(crate::domain::whole_milliseconds);
     // Each end is a length from the message on, also that of a date, which its writer's clock shows.
     Some(NewStop { key, reason, until, has_length: until.is_some(), actor: "reply".to_owned(), note })
-}
-
-async fn author(
-    connection: &mut SqliteConnection,
-    account: &AccountId,
-    message: &HeardMessage,
-) -> Result<Author> {
-    // A provider may show a message with files as several, of which the answer names one.
-    const OURS: &str = "SELECT EXISTS (SELECT 1 FROM sent_ids WHERE account_id = ?1 AND message_id = ?2) \
-         OR (?4 AND EXISTS (SELECT 1 FROM messages p INDEXED BY messages_by_chat WHERE p.chat_id = ?3 AND p.account_id = ?1 \
-           AND p.state = 'sent' AND p.attachments IS NOT NULL AND abs(julianday(p.sent_at) - julianday(?5)) * 86400 < 120)) AS ours, \
-         (SELECT user_id FROM accounts WHERE id = ?1) AS user_id, \
-         EXISTS (SELECT 1 FROM messages m INDEXED BY messages_unsettled WHERE m.account_id = ?1 \
-           AND m.state IN ('sending', 'uncertain', 'review') AND m.state <> 'review' \
-           AND (m.chat_id = ?3 OR m.users_ids IS NOT NULL)) AS unsettled";
-    const LEARN: &str = "UPDATE accounts SET user_id = ?2 WHERE id = ?1 AND user_id IS NOT ?2";
-    let query = sqlx::query(OURS).bind(account.as_str()).bind(&message.message_id);
-    let query = query.bind(message.chat_id.as_str()).bind(message.is_sender == Some(true));
-    let row = query.bind(time_text(message.at)).fetch_one(&mut *connection).await?;
-    let user_id: Option<String> = row.try_get("user_id")?;
-    let ours: bool = row.try_get("ours")?;
-    let by_owner = message.is_sender == Some(true)
-        || (user_id.is_some() && message.sender_id.is_some() && user_id == message.sender_id);
-    if (ours || message.is_sender == Some(true))
-        && let Some(sender) = &message.sender_id
-    {
-        sqlx::query(LEARN).bind(account.as_str()).bind(sender).execute(connection).await?;
-    }
-    Ok(match (ours, by_owner) {
-        (true, _) => Author::Us,
-        (false, true) if row.try_get("unsettled")? => Author::NotKnownYet,
-        (false, true) => Author::Owner,
-        (false, false) => Author::Other,
-    })
 }
 
 /// Records an answer: marks what was answered, and cancels what waits for the person.

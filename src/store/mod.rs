@@ -14,6 +14,7 @@ mod admission;
 mod attempts;
 mod audit;
 mod audit_hashed;
+mod author;
 mod awake;
 mod backup;
 mod batch;
@@ -121,7 +122,7 @@ pub use external_insert::{ExternalInsert, insert_from_outside};
 #[doc(hidden)]
 pub use failpoints::{AtFailpoint, Failpoint};
 pub use gauges::Gauges;
-pub use heard::Consequences;
+pub use heard::{Consequences, HEARD_AT_ONCE, ToHear};
 pub use hooks::{DeadLetter, Hook};
 pub use inspect::{Inspection, sqlite_version};
 pub use ledger::SentSince;

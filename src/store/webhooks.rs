@@ -73,14 +73,14 @@ impl Store {
     /// Returns an error if SQLite fails.
     pub async fn waiting_webhooks(
         &self,
-        limit: u32,
+        limit: usize,
         now: Timestamp,
     ) -> Result<(Vec<Webhook>, Option<Timestamp>)> {
         const SQL: &str = "SELECT seq, event_id, kind, account_id, received_at, body FROM webhooks INDEXED BY webhooks_waiting \
              WHERE result IS NULL AND (look_at IS NULL OR look_at <= ?1) ORDER BY seq LIMIT ?2 + 0";
         const NEXT: &str = "SELECT min(look_at) AS look_at FROM webhooks INDEXED BY webhooks_waiting \
              WHERE result IS NULL AND look_at > ?1";
-        let query = sqlx::query(SQL).bind(time_text(now)).bind(limit);
+        let query = sqlx::query(SQL).bind(time_text(now)).bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let found = query.fetch_all(&self.inner.readers).await?;
         let webhooks = found.iter().map(read).collect::<Result<Vec<_>>>()?;
         let next = sqlx::query(NEXT).bind(time_text(now)).fetch_one(&self.inner.readers).await?;

@@ -7,9 +7,9 @@ use outboxd::domain::heard::{Effect, Heard, HeardMessage, Meaning, News, Receipt
 use outboxd::domain::message::{ChatId, Inbox, MessageId, NewMessage};
 use outboxd::domain::policy::ReplyPolicy;
 use outboxd::domain::reason::Reason;
-use outboxd::domain::state::StateName;
+use outboxd::domain::state::{Settled, StateName};
 use outboxd::domain::stop::{NewStop, StopKey, StopReason, StopScope};
-use outboxd::store::{Begun, Consequences, NewWebhook};
+use outboxd::store::{Begun, Consequences, NewWebhook, ToHear};
 
 use crate::queue::{Queue, account, at, sent, to_chat, to_user};
 
@@ -37,7 +37,8 @@ fn message(id: &str, is_sender: Option<bool>, at: Timestamp) -> HeardMessage {
 
 async fn hear(queue: &Queue, news: News, webhook: Option<i64>, now: Timestamp) -> Consequences {
     let heard = Heard { account_id: account("1"), news, person: None };
-    queue.store.hear(heard, webhook, REPLY, now).await.unwrap()
+    let to_hear = ToHear { says: Ok((heard, REPLY)), webhook };
+    queue.store.hear(vec![to_hear], now).await.unwrap().remove(0)
 }
 
 /// Sends a first message of a campaign into chat `c`; its id at the provider is `m1`.
@@ -101,6 +102,48 @@ async fn our_own_echo_is_neither_an_answer_nor_the_owner() {
         Some(Effect::Stopped(StopReason::OwnerWrote)),
         "another id than ours"
     );
+}
+
+/// A webhook without `is_sender` comes before the answer to the call, and the owner's user id is not known.
+#[tokio::test]
+async fn an_echo_of_which_nothing_says_that_it_is_ours_waits_for_the_answer_to_its_call() {
+    let queue = Queue::new().await;
+    begun(&queue).await;
+    let second = queue.enqueue(of_campaign(to_chat("c", "second")), at(200)).await;
+    let third = queue.enqueue(of_campaign(to_chat("c", "third")), at(200)).await;
+    assert_eq!(queue.begin(second, 1, at(400)).await, Begun::Granted);
+    let echo = HeardMessage { sender_id: Some("me".into()), ..message("m2", None, at(401)) };
+    assert_eq!(hear(&queue, News::Message(echo.clone()), None, at(401)).await, Consequences::default());
+    // Whom a message is of that names no sender is not known either.
+    let nameless = HeardMessage { sender_id: None, ..message("x", None, at(401)) };
+    assert_eq!(hear(&queue, News::Message(nameless), None, at(401)).await, Consequences::default());
+    let settled = Settled::Sent { at: at(402), chat_id: None, message_ids: vec!["m2".into()] };
+    let settlement = queue.settlement(second, 1, settled).await;
+    assert!(queue.store.settle(settlement).await.unwrap());
+    assert_eq!(hear(&queue, News::Message(echo), None, at(431)).await.effect, Some(Effect::Own));
+    assert_eq!(queue.state(third).await.0, StateName::Queued, "our own words are no answer");
+    // Now the owner's id is known, and another person's message waits for no call.
+    assert_eq!(queue.begin(third, 1, at(600)).await, Begun::Granted);
+    let answer = News::Message(message("r1", None, at(601)));
+    assert_eq!(hear(&queue, answer, None, at(601)).await.effect, Some(Effect::Replied));
+}
+
+/// A chat with a known person is not the one that an unclear call to another person started.
+#[tokio::test]
+async fn the_owners_words_to_one_person_do_not_wait_for_a_call_to_another() {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(of_campaign(to_user("U1", Inbox::OfPolicy)), at(0)).await;
+    let chat = ChatId::new("with U1");
+    let settled = Settled::Sent { at: at(1), chat_id: Some(chat.clone()), message_ids: vec!["m1".into()] };
+    queue.attempt(first, 1, settled).await;
+    let other = queue.enqueue(to_user("U2", Inbox::OfPolicy), at(100)).await;
+    assert_eq!(queue.begin(other, 1, at(200)).await, Begun::Granted);
+    let by_hand = HeardMessage { chat_id: chat, ..message("h1", Some(true), at(201)) };
+    let done = hear(&queue, News::Message(by_hand), None, at(201)).await;
+    assert_eq!(done.effect, Some(Effect::Stopped(StopReason::OwnerWrote)));
+    // A chat of which nothing is known may be the one that the call starts.
+    let unknown = HeardMessage { chat_id: ChatId::new("new"), ..message("h2", Some(true), at(201)) };
+    assert_eq!(hear(&queue, News::Message(unknown), None, at(201)).await, Consequences::default());
 }
 
 #[tokio::test]
