@@ -22,10 +22,6 @@ CREATE TABLE runs (
 -- State that concerns every account: exactly one row.
 CREATE TABLE daemon (
   id             INTEGER PRIMARY KEY CHECK (id = 1),
-  paused_at      TEXT,
-  paused_until   TEXT,
-  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a duration; it moves when the clock is set
-  pause_note     TEXT,
   resumed_at     TEXT,                -- last time that all sending was resumed
   key_refused_at TEXT,                -- Unipile refuses the key or the subscription: nothing is sent
   key_problem    TEXT,
@@ -43,10 +39,6 @@ INSERT INTO daemon (id) VALUES (1);
 CREATE TABLE accounts (
   id           TEXT PRIMARY KEY CHECK (id GLOB 'acc_*'),
   created_at   TEXT NOT NULL,
-  paused_at    TEXT,                  -- set while it is paused
-  paused_until TEXT,                  -- NULL: until it is resumed
-  pause_has_length INTEGER NOT NULL DEFAULT 0,  -- 1: its end was given as a duration; it moves when the clock is set
-  pause_note   TEXT,
   resumed_at   TEXT,                  -- last resume: earlier calls no longer say anything about the account
   down_cause   TEXT CHECK (down_cause IN ('disconnected', 'restricted', 'throttled')),
   down_at      TEXT,
@@ -73,7 +65,6 @@ CREATE TABLE accounts (
 -- Pages of accounts, those that need an operator first.
 CREATE INDEX accounts_by_attention ON accounts (attention, id);
 CREATE INDEX accounts_down ON accounts (id) WHERE down_cause IS NOT NULL;
-CREATE INDEX accounts_paused ON accounts (id) WHERE paused_at IS NOT NULL;
 
 -- The finish of each campaign of an account that is ahead of `virtual_time`; '' means messages without a campaign.
 CREATE TABLE fair_shares (
@@ -408,14 +399,15 @@ CREATE TABLE profile_reads (
 CREATE INDEX profile_reads_account ON profile_reads (account_id, at);
 CREATE INDEX profile_reads_person ON profile_reads (person, at);
 
--- What must not be sent (P5): to a person, into a chat, or of a campaign. Other programs may INSERT here and DELETE
--- (docs/sql.md). Pauses of an account and of all sending are in `accounts` and `daemon`.
+-- What must not be sent (P5): to a person, into a chat, of a campaign, by an account, or at all. Other programs may
+-- INSERT here and DELETE (docs/sql.md). A stop of an account or of everything is a pause: it keeps no message from its
+-- place in its lane.
 CREATE TABLE stops (
   id         INTEGER PRIMARY KEY,
-  scope      TEXT NOT NULL CHECK (scope IN ('person', 'chat', 'campaign')),
-  key        TEXT NOT NULL CHECK (key <> ''),  -- the user id (or in/NAME until it is known), the chat id, the campaign; or a hash
+  scope      TEXT NOT NULL CHECK (scope IN ('all', 'account', 'campaign', 'person', 'chat')),
+  key        TEXT NOT NULL,                    -- the user id (or in/NAME until it is known), the chat id, the campaign, the account; or a hash
   account_id TEXT NOT NULL DEFAULT '',         -- '': on every account
-  reason     TEXT NOT NULL CHECK (reason IN ('stopped', 'suppressed', 'owner_wrote', 'out_of_office')),
+  reason     TEXT NOT NULL CHECK (reason IN ('daemon_paused', 'account_paused', 'stopped', 'suppressed', 'owner_wrote', 'out_of_office')),
   until      TEXT CHECK (strftime('%Y-%m-%dT%H:%M:%fZ', until) = until),  -- NULL: until a person lifts it
   has_length INTEGER NOT NULL DEFAULT 0,       -- 1: its end was given as a duration; it moves when the clock is set
   actor      TEXT NOT NULL DEFAULT 'sql',      -- 'operator', or what made the daemon write it
@@ -423,6 +415,10 @@ CREATE TABLE stops (
   at         TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
   lifted_at  TEXT,                             -- the daemon sets it before its DELETE; 'erased', 'ended': without an event
   UNIQUE (scope, key, account_id, reason),
+  CHECK ((key = '') = (scope = 'all')),
+  CHECK ((scope = 'all') = (reason = 'daemon_paused')),
+  CHECK ((scope = 'account') = (reason = 'account_paused')),
+  CHECK (account_id = '' OR scope NOT IN ('all', 'account')),
   CHECK (reason <> 'suppressed' OR until IS NULL)
 ) STRICT;
 
@@ -464,7 +460,7 @@ BEGIN
                                       ORDER BY p.at DESC LIMIT 1));
 END;
 
--- The stops that concern each message, those whose time has passed included.
+-- The stops that concern each message, those whose time has passed included; without pauses.
 CREATE VIEW stopping (seq, id, reason, until) AS
 SELECT m.seq, s.id, s.reason, s.until FROM messages m CROSS JOIN stops s ON s.account_id IN ('', m.account_id)
    AND ((s.scope = 'campaign' AND s.key = m.campaign)
@@ -565,7 +561,19 @@ CREATE TABLE events (
   detail     TEXT
 ) STRICT;
 
-CREATE TRIGGER stops_set AFTER INSERT ON stops
+CREATE TRIGGER stops_pause AFTER INSERT ON stops WHEN NEW.scope IN ('all', 'account')
+BEGIN
+  INSERT INTO events (at, kind, account_id, detail)
+  VALUES (NEW.at, iif(NEW.scope = 'all', 'daemon.paused', 'account.paused'), nullif(NEW.key, ''), NEW.note);
+END;
+-- The daemon writes the event itself: resuming does more than to end a pause.
+CREATE TRIGGER stops_resume AFTER DELETE ON stops WHEN OLD.scope IN ('all', 'account') AND OLD.lifted_at IS NULL
+BEGIN
+  INSERT INTO events (at, kind, account_id)
+  VALUES (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), iif(OLD.scope = 'all', 'daemon.resumed', 'account.resumed'), nullif(OLD.key, ''));
+END;
+
+CREATE TRIGGER stops_set AFTER INSERT ON stops WHEN NEW.scope NOT IN ('all', 'account')
 BEGIN
   INSERT INTO events (at, kind, account_id, reason, detail)
   VALUES (NEW.at, 'stop.set', nullif(NEW.account_id, ''), NEW.reason,
@@ -576,7 +584,8 @@ BEGIN
                  THEN NULL ELSE NEW.key END,
             'until', NEW.until, 'by', NEW.actor, 'note', NEW.note));
 END;
-CREATE TRIGGER stops_lifted AFTER DELETE ON stops WHEN OLD.lifted_at IS NOT 'erased' AND OLD.lifted_at IS NOT 'ended'
+CREATE TRIGGER stops_lifted AFTER DELETE ON stops
+WHEN OLD.scope NOT IN ('all', 'account') AND OLD.lifted_at IS NOT 'erased' AND OLD.lifted_at IS NOT 'ended'
 BEGIN
   INSERT INTO events (at, kind, account_id, reason, detail)
   VALUES (coalesce(OLD.lifted_at, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), 'stop.lifted', nullif(OLD.account_id, ''),

@@ -182,7 +182,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
     let cells = |row: &Row| {
         vec![
             row.scope.clone(),
-            row.key.clone(),
+            if row.key.is_empty() { "-".to_owned() } else { row.key.clone() },
             row.account_id.clone().unwrap_or_else(|| "all".to_owned()),
             row.reason.clone(),
             row.until.map_or_else(|| "lifted".to_owned(), |at| times.show(Some(at))),
@@ -195,8 +195,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
         return render::print(&render::tabbed(&rows)).map(|()| Exit::Done);
     }
     if rows.is_empty() {
-        return render::print("nothing is stopped; `outboxd status` shows paused accounts\n")
-            .map(|()| Exit::Done);
+        return render::print("nothing is stopped\n").map(|()| Exit::Done);
     }
     let until = format!("until ({})", times.zone());
     let header = ["scope", "key", "account", "reason", &until, "since", "note"].map(str::to_owned);

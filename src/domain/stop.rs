@@ -1,7 +1,8 @@
-//! Stops: what must not be sent to a person, into a chat or of a campaign (P5).
+//! Stops: what must not be sent to a person, into a chat, of a campaign, by an account, or at all (P5).
 //!
 //! A stop without an end lasts until a person lifts it. A suppression never ends: what is queued for the person or
-//! chat is cancelled, and new messages are refused. Under any other stop, messages wait.
+//! chat is cancelled, and new messages are refused. Under any other stop, messages wait. A stop of an account or of
+//! everything is a pause: it has verbs of its own, and changes no message.
 
 use jiff::Timestamp;
 
@@ -16,6 +17,10 @@ pub const FOREVER: Timestamp = Timestamp::constant(253_402_207_200, 999_000_000)
 /// What a stop is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopScope {
+    /// All sending.
+    All,
+    /// An account.
+    Account,
     /// A person, by user id: chats with them and groups that include them.
     Person,
     /// A chat.
@@ -26,11 +31,13 @@ pub enum StopScope {
 
 impl StopScope {
     /// All scopes.
-    pub const ALL: [Self; 3] = [Self::Person, Self::Chat, Self::Campaign];
+    pub const ALL: [Self; 5] = [Self::All, Self::Account, Self::Person, Self::Chat, Self::Campaign];
 
     /// Returns the word in SQL and JSON.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::All => "all",
+            Self::Account => "account",
             Self::Person => "person",
             Self::Chat => "chat",
             Self::Campaign => "campaign",
@@ -41,11 +48,20 @@ impl StopScope {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scope| scope.as_str() == word)
     }
+
+    /// Returns whether a stop of this scope is a pause.
+    pub fn is_pause(self) -> bool {
+        matches!(self, Self::All | Self::Account)
+    }
 }
 
 /// Why a stop was set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopReason {
+    /// All sending is paused.
+    DaemonPaused,
+    /// The account is paused.
+    AccountPaused,
     /// An operator or a program asked for it.
     Stopped,
     /// The person must never be written to again.
@@ -58,11 +74,20 @@ pub enum StopReason {
 
 impl StopReason {
     /// All reasons.
-    pub const ALL: [Self; 4] = [Self::Stopped, Self::Suppressed, Self::OwnerWrote, Self::OutOfOffice];
+    pub const ALL: [Self; 6] = [
+        Self::DaemonPaused,
+        Self::AccountPaused,
+        Self::Stopped,
+        Self::Suppressed,
+        Self::OwnerWrote,
+        Self::OutOfOffice,
+    ];
 
     /// Returns why a message waits, or was cancelled, under the stop.
     pub fn reason(self) -> Reason {
         match self {
+            Self::DaemonPaused => Reason::DaemonPaused,
+            Self::AccountPaused => Reason::AccountPaused,
             Self::Stopped => Reason::Stopped,
             Self::Suppressed => Reason::Suppressed,
             Self::OwnerWrote => Reason::OwnerWrote,
@@ -81,34 +106,37 @@ impl StopReason {
     }
 }
 
-/// What a stop concerns: the person, chat or campaign, on one account or on all.
+/// What a stop concerns: the person, chat or campaign, on one account or on all; the account; or everything.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct StopKey {
     /// What `key` names.
     pub scope: StopScope,
-    /// The user id (or the public name, while the id is not known), the chat id or the campaign.
+    /// The user id (or the public name, while the id is not known), the chat id, the campaign or the account; empty for
+    /// all sending.
     pub key: String,
     /// `None`: on every account.
     pub account_id: Option<AccountId>,
 }
 
 impl StopKey {
-    /// Validates what a stop is to concern; the fields are those of a message's ids (P7).
+    /// Validates what a stop is to concern, other than a pause; the fields are those of a message's ids (P7).
     ///
     /// # Errors
     /// Returns every field that is wrong.
     pub fn parse(scope: &str, key: &str, account_id: Option<&str>) -> Result<Self, Vec<FieldError>> {
         let mut wrong = Vec::new();
-        let known = StopScope::parse(scope);
+        let known = StopScope::parse(scope).filter(|scope| !scope.is_pause());
         if known.is_none() {
             let problem = format!("is {scope:?}");
-            let fix = "use person, chat or campaign";
+            let fix = "use person, chat or campaign; to stop an account or all sending, pause it";
             wrong.push(FieldError::new(FieldErrorCode::InvalidValue, "scope", problem, fix));
         }
         let key = match known {
             Some(StopScope::Person) => ids::person_key("key", key),
             Some(StopScope::Chat) => ids::id("key", key, IdOf::Other),
-            Some(StopScope::Campaign) | None => ids::label("key", key).map(|()| key.to_owned()),
+            Some(StopScope::Campaign | StopScope::All | StopScope::Account) | None => {
+                ids::label("key", key).map(|()| key.to_owned())
+            }
         };
         let account_id = account_id.map(|id| ids::account("account_id", id)).transpose();
         match (known, key, account_id) {

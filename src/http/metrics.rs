@@ -33,7 +33,7 @@ pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Result<impl I
     let turn = state.metrics_turn.acquire().await.expect("it is never closed");
     let metrics = state.store.metrics();
     whole(&state, metrics);
-    let (facts, gauges) = (Facts::read(&state).await?, state.store.gauges().await?);
+    let (facts, gauges) = (Facts::read(&state).await?, state.store.gauges(state.engine.now()).await?);
     queue(metrics, &facts.totals, &gauges, state.engine.now());
     let notices = notices::collect(&state, &facts);
     for kind in KINDS {

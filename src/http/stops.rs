@@ -1,6 +1,7 @@
 //! Stop endpoints: stop sending to a person, into a chat or of a campaign; list and lift stops (P5).
 //!
-//! A suppression is a stop with the reason `suppressed`. Pauses of an account and of everything are in `accounts.rs`.
+//! A suppression is a stop with the reason `suppressed`. Pauses of an account and of everything are listed here; the
+//! requests that set and end them are in `accounts.rs`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::types::{Page, Time};
 const PAGE: [u32; 2] = [50, 500];
 
 /// The fix for an unknown reason.
-const REASONS: &str = "use stopped, suppressed, owner_wrote or out_of_office";
+const REASONS: &str = "use stopped, suppressed, owner_wrote, out_of_office, account_paused or daemon_paused";
 
 /// Maximum number of stops in one request.
 const AT_ONCE: usize = 1000;
@@ -62,7 +63,8 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
         match name.as_str() {
             "scope" => {
                 let scope = StopScope::parse(&value);
-                filter.scope = Some(scope.ok_or_else(|| refuse("use person, chat or campaign"))?);
+                filter.scope =
+                    Some(scope.ok_or_else(|| refuse("use all, account, campaign, person or chat"))?);
             }
             "reason" => {
                 filter.reason = Some(StopReason::parse(&value).ok_or_else(|| refuse(REASONS))?);

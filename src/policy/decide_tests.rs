@@ -162,19 +162,6 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
             Until::Person,
             World::with(|w| w.message.blocked_by = blocked_by(StateName::Review, None)),
         ),
-        (
-            Reason::ChatOrder,
-            Until::Person,
-            World::with(|w| w.message.blocked_by = blocked_by(StateName::Queued, Some(FOREVER))),
-        ),
-        (
-            Reason::StepBefore,
-            Until::Person,
-            World::with(|w| {
-                w.message.step = Some(StepWaiting::Before(StepWait::Seconds(60)));
-                w.message.blocked_by = blocked_by(StateName::Queued, Some(FOREVER));
-            }),
-        ),
         (Reason::Turn, Until::NotBefore(at(130)), World::with(|w| w.message.queue_position = 3)),
         (Reason::InFlight, Until::NotBefore(at(100)), World::with(|w| w.account.in_flight = true)),
         (Reason::Typing, till, World::with(|w| w.live.typing_until = Some(at(500)))),
@@ -206,6 +193,19 @@ fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
             Until::Person,
             World::with(|w| {
                 (w.message.retry_at, w.message.deferred) = (Some(FOREVER), Some(Reason::Stopped));
+            }),
+        ),
+        (
+            Reason::ChatOrder,
+            Until::Person,
+            World::with(|w| w.message.blocked_by = blocked_by(StateName::Queued, Some(FOREVER))),
+        ),
+        (
+            Reason::StepBefore,
+            Until::Person,
+            World::with(|w| {
+                w.message.step = Some(StepWaiting::Before(StepWait::Seconds(60)));
+                w.message.blocked_by = blocked_by(StateName::Queued, Some(FOREVER));
             }),
         ),
         (Reason::Held, Until::Person, World::with(|w| w.message.held = true)),

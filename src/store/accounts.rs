@@ -1,4 +1,4 @@
-//! Pauses and resumes one account or all sending (P5).
+//! Pauses and resumes one account or all sending (P5). A pause is a row of `stops`.
 //!
 //! A pause is durable before it is acknowledged, and every intent checks it in its own transaction, so no new call
 //! begins after the acknowledgement. Pausing or resuming twice is not an error; the result says that nothing changed.
@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
-use super::Store;
 use super::rows::Result;
+use super::{Store, stop_rows};
 use crate::domain::message::AccountId;
+use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
 use crate::domain::time_text;
 
 /// Account rows created per transaction.
@@ -126,28 +127,21 @@ async fn pause(
     request: PauseRequest,
     now: Timestamp,
 ) -> Result<Paused> {
-    const WAS: [&str; 2] = [
-        "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM daemon WHERE ?1 = ?1",
-        "SELECT paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > ?2) FROM accounts WHERE id = ?1",
-    ];
-    // A pause in effect keeps its start, and its note unless the request has one; an empty note removes it.
-    const PAUSE: [&str; 2] = [
-        "UPDATE daemon SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, pause_has_length = ?6, \
-           pause_note = nullif(coalesce(?4, iif(?5, pause_note, NULL)), '') WHERE ?1 = ?1",
-        "UPDATE accounts SET paused_at = iif(?5, paused_at, ?2), paused_until = ?3, pause_has_length = ?6, \
-           pause_note = nullif(coalesce(?4, iif(?5, pause_note, NULL)), '') WHERE id = ?1",
-    ];
-    let (which, id) = addressed(&scope);
-    let at = time_text(now);
-    let was: Option<bool> =
-        sqlx::query_scalar(WAS[which]).bind(id).bind(&at).fetch_optional(&mut *connection).await?;
-    let Some(was) = was else { return Ok(Paused::Unknown) };
-    let until = request.until.map(time_text);
-    let query = sqlx::query(PAUSE[which]).bind(id).bind(&at).bind(&until).bind(&request.note).bind(was);
-    let query = query.bind(request.has_length);
-    query.execute(&mut *connection).await?;
-    event(connection, &scope, "paused", &at, request.note.as_deref()).await?;
-    Ok(if was { Paused::Already } else { Paused::Done })
+    const KNOWN: &str = "SELECT EXISTS (SELECT 1 FROM accounts WHERE id = ?1)";
+    if let Scope::Account(id) = &scope
+        && !sqlx::query_scalar(KNOWN).bind(id.as_str()).fetch_one(&mut *connection).await?
+    {
+        return Ok(Paused::Unknown);
+    }
+    let PauseRequest { until, has_length, note } = request;
+    let (key, reason) = stop(&scope);
+    let stop = NewStop { key, reason, until, has_length, actor: "operator".to_owned(), note: note.clone() };
+    let was = stop_rows::put(connection, &stop, now).await?.was;
+    // The trigger `stops_pause` writes the event of a new row.
+    if was.is_some() {
+        event(connection, &scope, "paused", &time_text(now), note.as_deref()).await?;
+    }
+    Ok(if was == Some(true) { Paused::Already } else { Paused::Done })
 }
 
 /// Releases a queue that was held as a restored copy.
@@ -170,14 +164,13 @@ async fn resume(
     now: Timestamp,
 ) -> Result<Resumed> {
     const WAS: [&str; 2] = [
-        "SELECT paused_at IS NOT NULL OR key_refused_at IS NOT NULL AS held FROM daemon WHERE ?1 = ?1",
-        "SELECT paused_at IS NOT NULL OR down_cause IS NOT NULL OR (?3 AND hold_until > ?2) AS held FROM accounts WHERE id = ?1",
+        "SELECT EXISTS (SELECT 1 FROM stops WHERE scope = 'all') OR key_refused_at IS NOT NULL AS held FROM daemon WHERE ?1 = ?1",
+        "SELECT EXISTS (SELECT 1 FROM stops WHERE scope = 'account' AND key = ?1) OR down_cause IS NOT NULL \
+           OR (?3 AND hold_until > ?2) AS held FROM accounts WHERE id = ?1",
     ];
     const RESUME: [&str; 2] = [
-        "UPDATE daemon SET paused_at = NULL, paused_until = NULL, pause_note = NULL, key_refused_at = NULL, \
-           key_problem = NULL, resumed_at = ?2 WHERE ?1 = ?1",
-        "UPDATE accounts SET resumed_at = ?2, paused_at = NULL, paused_until = NULL, pause_note = NULL, down_cause = NULL, \
-           down_at = NULL, down_problem = NULL, failures = 0, \
+        "UPDATE daemon SET key_refused_at = NULL, key_problem = NULL, resumed_at = ?2 WHERE ?1 = ?1",
+        "UPDATE accounts SET resumed_at = ?2, down_cause = NULL, down_at = NULL, down_problem = NULL, failures = 0, \
            warm_up_again_at = CASE WHEN down_cause = 'restricted' THEN ?2 ELSE warm_up_again_at END, \
            hold_reason = CASE WHEN ?3 THEN NULL ELSE hold_reason END, \
            hold_until = CASE WHEN ?3 THEN NULL ELSE hold_until END WHERE id = ?1",
@@ -191,8 +184,18 @@ async fn resume(
         return Ok(Resumed::WasNotPaused);
     }
     sqlx::query(RESUME[which]).bind(id).bind(&at).bind(lift_hold).execute(&mut *connection).await?;
+    stop_rows::end_pause(connection, &stop(&scope).0, now).await?;
     event(connection, &scope, "resumed", &at, None).await?;
     Ok(Resumed::Done)
+}
+
+/// Returns the stop that a pause is.
+fn stop(scope: &Scope) -> (StopKey, StopReason) {
+    let (scope, key, reason) = match scope {
+        Scope::Everything => (StopScope::All, String::new(), StopReason::DaemonPaused),
+        Scope::Account(id) => (StopScope::Account, id.to_string(), StopReason::AccountPaused),
+    };
+    (StopKey { scope, key, account_id: None }, reason)
 }
 
 /// Returns which statement applies, and the id to bind.

@@ -131,8 +131,9 @@ pub(super) const BEGIN_MESSAGE: &str = "UPDATE messages SET revision = messages.
        AND substr(messages.thread, 1, 8) <> 'user:in/' \
        AND a.id = messages.account_id AND d.id = 1 \
        AND (messages.expires_at IS NULL OR messages.expires_at > j.at) AND (j.closes_at IS NULL OR j.closes_at > j.at) \
-       AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND (d.paused_at IS NULL OR d.paused_until <= j.at) \
-       AND a.down_cause IS NULL AND (a.paused_at IS NULL OR a.paused_until <= j.at) \
+       AND d.key_refused_at IS NULL AND d.restored_at IS NULL AND a.down_cause IS NULL \
+       AND NOT EXISTS (SELECT 1 FROM stops p WHERE p.scope = 'all' AND (p.until IS NULL OR p.until > j.at)) \
+       AND NOT EXISTS (SELECT 1 FROM stops p WHERE p.scope = 'account' AND p.key = a.id AND (p.until IS NULL OR p.until > j.at)) \
        AND (a.hold_until IS NULL OR a.hold_until <= j.at) \
        AND (messages.needs IS NULL OR EXISTS (SELECT 1 FROM people p WHERE p.account_id = messages.account_id \
          AND p.user_id = substr(messages.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))) \

@@ -172,12 +172,8 @@ const OF_CALL: &str = "WITH call AS (SELECT m.*, strftime('%Y-%m-%dT%H:%M:%fZ', 
        FROM attempts t CROSS JOIN messages m ON m.seq = t.seq WHERE t.seq = ?1 AND t.number = ?2) \
      SELECT EXISTS (SELECT 1 FROM attempts e WHERE e.seq = ?1 AND e.number < ?2 AND e.outcome = 'accepted') \
          OR EXISTS (SELECT 1 FROM evidence e WHERE e.seq = ?1 AND e.number < ?2 AND e.finding = 'found') AS twice, \
-       EXISTS (SELECT 1 FROM call CROSS JOIN accounts a ON a.id = call.account_id \
-         WHERE a.paused_at < call.before AND coalesce(a.paused_until > call.began, 1)) \
-       OR EXISTS (SELECT 1 FROM call CROSS JOIN daemon d ON d.id = 1 \
-         WHERE d.paused_at < call.before AND coalesce(d.paused_until > call.began, 1)) \
-       OR EXISTS (SELECT 1 FROM call CROSS JOIN stops s WHERE s.at < call.before AND coalesce(s.until > call.began, 1) \
-         AND s.account_id IN ('', call.account_id) AND (s.scope, s.key) IN (VALUES ('campaign', call.campaign), \
+       EXISTS (SELECT 1 FROM call CROSS JOIN stops s WHERE s.at < call.before AND coalesce(s.until > call.began, 1) \
+         AND s.account_id IN ('', call.account_id) AND (s.scope, s.key) IN (VALUES ('all', ''), ('account', call.account_id), ('campaign', call.campaign), \
            ('chat', CASE WHEN call.users_ids IS NULL THEN call.chat_id END), \
            ('person', CASE WHEN call.thread >= 'user:' AND call.thread < 'user;' THEN substr(call.thread, 6) END))) AS stopped";
 

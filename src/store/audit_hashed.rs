@@ -67,7 +67,7 @@ async fn add(
         hashes.extend(people.iter().map(|person| json!([salt.hash(person), seq])));
         hashes.extend(chat.iter().map(|chat| json!([salt.hash(&chat_key(&account, chat)), seq])));
         keys.extend(people.into_iter().map(|person| (seq, account.clone(), "person", person)));
-        // The chat that a first message started is no chat that it was sent into.
+        // A first message was not sent into the chat that it started.
         keys.extend(chat.filter(|_| users.is_none()).map(|chat| (seq, account, "chat", chat)));
     }
     found.suppressed.extend(hashed::stops_of(connection, salt, keys).await?);

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
 use super::rows::{self, Result};
-use super::stops;
+use super::stop_views;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::ids;
 use crate::domain::lane::Lane;
@@ -161,7 +161,7 @@ pub(super) fn candidates_sql() -> String {
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
          WHERE a.id = ?1 AND d.id = 1",
-        stop = stops::of("?2"),
+        stop = stop_views::of("?2"),
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
@@ -273,7 +273,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         step: rows::step_waiting(row)?,
-        stop: stops::stopped_by(row)?,
+        stop: stop_views::stopped_by(row)?,
         held: row.try_get("held")?,
         edits: rows::count(row, "edits")?,
         expires_at: rows::time(row, "expires_at")?,

@@ -73,7 +73,8 @@ impl Store {
     /// Returns an error if SQLite fails.
     pub async fn clock_step_since_last_run(&self, reading: &ClockReading) -> Result<Option<ClockStep>> {
         const LAST: &str = "SELECT boot_id, clock_at, clock_ms, \
-               (SELECT at FROM events WHERE kind NOT IN ('stop.set', 'stop.lifted') ORDER BY seq DESC LIMIT 1) AS newest FROM runs \
+               (SELECT at FROM events WHERE kind NOT IN ('stop.set', 'stop.lifted', 'account.paused', 'daemon.paused', 'account.resumed', 'daemon.resumed') \
+                 ORDER BY seq DESC LIMIT 1) AS newest FROM runs \
              WHERE id < ?1 AND clock_at IS NOT NULL ORDER BY id DESC LIMIT 1";
         let query = sqlx::query(LAST).bind(self.inner.run);
         let Some(row) = query.fetch_optional(&self.inner.readers).await? else { return Ok(None) };
@@ -185,7 +186,7 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 }
 
 /// The times that move: the table, its columns, and which rows; `?2` is the oldest time that is moved.
-const TIMES: [(&str, &[&str], &str); 16] = [
+const TIMES: [(&str, &[&str], &str); 14] = [
     (
         "messages INDEXED BY messages_retry",
         &["retry_at"],
@@ -217,8 +218,6 @@ const TIMES: [(&str, &[&str], &str); 16] = [
         ],
         "TRUE",
     ),
-    ("accounts", &["paused_until"], "pause_has_length = 1"),
-    ("daemon", &["paused_until"], "pause_has_length = 1"),
     ("daemon", &["resumed_at"], "TRUE"),
     ("inmail_holds", &["until"], "TRUE"),
     ("stops", &["until"], "has_length = 1"),

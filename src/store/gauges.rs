@@ -8,6 +8,7 @@ use sqlx::Row;
 
 use super::Store;
 use super::rows::{self, Result, corrupt};
+use crate::domain::time_text;
 
 /// Where a count of accounts ends.
 const COUNTED: u32 = 10_000;
@@ -34,8 +35,8 @@ pub struct Gauges {
 /// The statement behind [`Store::gauges`]: everything that is not a list.
 pub(super) const GAUGES: &str = "SELECT \
        (SELECT min(due_at) FROM lanes) AS oldest_due, \
-       (SELECT count(*) FROM (SELECT 1 FROM accounts INDEXED BY accounts_paused \
-          WHERE paused_at IS NOT NULL AND down_cause IS NULL LIMIT 10000)) AS paused, \
+       (SELECT count(*) FROM (SELECT 1 FROM stops p CROSS JOIN accounts a ON a.id = p.key WHERE p.scope = 'account' \
+          AND coalesce(p.until > ?1, TRUE) AND a.down_cause IS NULL LIMIT 10000)) AS paused, \
        (SELECT json_extract(credits, '$.classic') FROM account_snapshots \
           WHERE json_extract(credits, '$.classic') IS NOT NULL ORDER BY json_extract(credits, '$.classic') LIMIT 1) AS classic, \
        (SELECT json_extract(credits, '$.recruiter') FROM account_snapshots \
@@ -50,12 +51,12 @@ const DOWN: &str = "SELECT down_cause, count(*) FROM (SELECT down_cause FROM acc
 const HOLDS: &str = "SELECT credit, count(*) FROM (SELECT credit FROM inmail_holds LIMIT ?1) GROUP BY credit";
 
 impl Store {
-    /// Returns what the metrics show of the queue.
+    /// Returns what the metrics show of the queue at `now`.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
-    pub async fn gauges(&self) -> Result<Gauges> {
-        let row = sqlx::query(GAUGES).fetch_one(&self.inner.readers).await?;
+    pub async fn gauges(&self, now: Timestamp) -> Result<Gauges> {
+        let row = sqlx::query(GAUGES).bind(time_text(now)).fetch_one(&self.inner.readers).await?;
         let count = |column| -> Result<Option<u64>> {
             let number: Option<i64> = row.try_get(column)?;
             number.map(|n| u64::try_from(n).map_err(|_| corrupt(column, n.to_string()))).transpose()

@@ -74,6 +74,7 @@ mod rules;
 mod runs;
 mod sqlite;
 mod steps;
+mod stop_rows;
 mod stop_views;
 mod stops;
 mod suppressed;

@@ -190,7 +190,7 @@ pub(super) fn json(row: &SqliteRow, column: &'static str) -> Result<Option<Value
 }
 
 /// The columns of [`account`], for a query that has `accounts` as `a`.
-pub(super) const ACCOUNT_COLUMNS: &str = "a.id AS account_id, a.paused_at, a.paused_until, a.pause_note, \
+pub(super) const ACCOUNT_COLUMNS: &str = "a.id AS account_id, (SELECT json_array(p.at, p.until, p.note) FROM stops p WHERE p.scope = 'account' AND p.key = a.id) AS pause, \
      a.down_cause, a.down_at, a.down_problem, a.hold_reason, a.hold_until, a.last_call_at, a.next_call_at, \
      a.last_gap_ms, a.first_call_at, a.warm_up_again_at, a.throttled_at, a.throttles, a.half_caps_until, a.failures, \
      a.break_left, a.on_break, \
@@ -212,7 +212,7 @@ pub(super) fn account(row: &SqliteRow) -> Result<Account> {
     };
     Ok(Account {
         id: AccountId::new(id),
-        pause: pause(row, ["paused_at", "paused_until", "pause_note"])?,
+        pause: pause(row, "pause")?,
         down,
         hold,
         last_call_at: time(row, "last_call_at")?,
@@ -243,8 +243,8 @@ fn history(row: &SqliteRow) -> Result<History> {
 }
 
 /// The columns of [`daemon`], for a query that has `daemon` as `d`.
-pub(super) const DAEMON_COLUMNS: &str = "d.paused_at AS daemon_paused_at, d.paused_until AS daemon_paused_until, \
-     d.pause_note AS daemon_pause_note, d.key_refused_at, d.key_problem, d.restored_at, d.restored_why";
+pub(super) const DAEMON_COLUMNS: &str = "(SELECT json_array(p.at, p.until, p.note) FROM stops p WHERE p.scope = 'all') AS daemon_pause, \
+     d.key_refused_at, d.key_problem, d.restored_at, d.restored_why";
 
 pub(super) fn daemon(row: &SqliteRow) -> Result<Daemon> {
     let key_refused = match time(row, "key_refused_at")? {
@@ -255,7 +255,7 @@ pub(super) fn daemon(row: &SqliteRow) -> Result<Daemon> {
             problem: row.try_get::<Option<String>, _>("key_problem")?.unwrap_or_default(),
         }),
     };
-    let pause = pause(row, ["daemon_paused_at", "daemon_paused_until", "daemon_pause_note"])?;
+    let pause = pause(row, "daemon_pause")?;
     let restored = match time(row, "restored_at")? {
         None => None,
         Some(since) => Some(Restored {
@@ -266,9 +266,14 @@ pub(super) fn daemon(row: &SqliteRow) -> Result<Daemon> {
     Ok(Daemon { pause, key_refused, restored })
 }
 
-fn pause(row: &SqliteRow, [since, until, note]: [&'static str; 3]) -> Result<Option<Pause>> {
-    let Some(since) = time(row, since)? else { return Ok(None) };
-    Ok(Some(Pause { since, until: time(row, until)?, note: row.try_get(note)? }))
+fn pause(row: &SqliteRow, column: &'static str) -> Result<Option<Pause>> {
+    let Some(pause) = json(row, column)? else { return Ok(None) };
+    let at = |place: usize| {
+        let text = pause[place].as_str();
+        text.map(|text| parse_time(text).ok_or_else(|| corrupt(column, text))).transpose()
+    };
+    let since = at(0)?.ok_or_else(|| corrupt(column, "NULL"))?;
+    Ok(Some(Pause { since, until: at(1)?, note: pause[2].as_str().map(str::to_owned) }))
 }
 
 /// Encodes accepted attachments for `messages.attachments`, without their bytes.

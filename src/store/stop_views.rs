@@ -1,14 +1,12 @@
-//! Lists the stops in force, for people, and finds those that would hold messages that are not queued, for forecasts.
+//! Reads stops: those in force, for people, and the one that holds a message longest.
 
 use jiff::Timestamp;
-use serde_json::json;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::{Row, SqliteConnection};
 
 use super::rows::{self, Result, corrupt};
-use super::suppressed::Recipients;
-use super::{Store, hashed, stops};
-use crate::domain::message::{AccountId, NewMessage};
+use super::{Store, hashed};
+use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope, StoppedBy};
 use crate::domain::time_text;
 
@@ -40,6 +38,30 @@ pub struct StopFilter {
     pub limit: u32,
 }
 
+/// Builds the column that names the stop which holds message `m` longest, at the time of the parameter `now`.
+pub(super) fn of(now: &str) -> String {
+    format!("(SELECT {LONGEST} FROM stopping x WHERE x.seq = m.seq AND (x.until IS NULL OR x.until > {now}))")
+}
+
+/// The stop of several that holds a message longest, as [`stopped_by`] reads it.
+pub(super) const LONGEST: &str = "max(CASE WHEN x.reason = 'suppressed' THEN 'z' ELSE coalesce(x.until, 'y') END \
+     || ' ' || x.id || ' ' || x.reason || ' ' || coalesce(x.until, ''))";
+
+/// Reads the column `stop` built by [`of`].
+pub(super) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>> {
+    let Some(text) = row.try_get::<Option<&str>, _>("stop")? else { return Ok(None) };
+    let mut parts = text.splitn(4, ' ').skip(1);
+    let mut part = || parts.next().unwrap_or_default();
+    let (Ok(id), Some(reason), until) = (part().parse(), StopReason::parse(part()), part()) else {
+        return Err(corrupt("stop", text));
+    };
+    let until = match until {
+        "" => None,
+        until => Some(crate::domain::parse_time(until).ok_or_else(|| corrupt("until", until))?),
+    };
+    Ok(Some(StoppedBy { id, reason, until }))
+}
+
 impl Store {
     /// Returns the stops in force at `now`, in the order in which they were set.
     ///
@@ -48,7 +70,7 @@ impl Store {
     pub async fn stops(&self, filter: &StopFilter, now: Timestamp) -> Result<Vec<Stop>> {
         const SQL: &str = "SELECT id, scope, key, account_id, reason, until, has_length, actor, note, at FROM stops \
              WHERE id > ?1 AND (?2 IS NULL OR scope = ?2) AND (?3 IS NULL OR key IN (SELECT value FROM json_each(?3))) \
-               AND (?4 IS NULL OR account_id IN ('', ?4)) AND (?5 IS NULL OR reason = ?5) \
+               AND (?4 IS NULL OR iif(scope = 'account', key = ?4, account_id IN ('', ?4))) AND (?5 IS NULL OR reason = ?5) \
                AND (until IS NULL OR until > ?7) ORDER BY id LIMIT ?6 + 0";
         let mut reader = self.inner.readers.acquire().await?;
         let keys = match &filter.key {
@@ -59,33 +81,6 @@ impl Store {
         let query = query.bind(keys).bind(filter.account_id.as_ref().map(AccountId::as_str));
         let query = query.bind(filter.reason.map(StopReason::as_str)).bind(filter.limit).bind(time_text(now));
         query.fetch_all(&mut *reader).await?.iter().map(read_stop).collect()
-    }
-
-    /// Returns for each of `messages` the stop that would hold it longest if it were queued.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn stops_for(&self, messages: &[NewMessage], now: Timestamp) -> Result<Vec<Option<StoppedBy>>> {
-        const WHICH: &str = "FROM json_each(?1) AS j CROSS JOIN stops AS x ON x.account_id IN ('', j.value ->> '$[0][0]') AND ( \
-               (x.scope = 'campaign' AND x.key = j.value ->> 1) OR (x.scope = 'chat' AND x.key = j.value ->> '$[0][2]') \
-               OR (x.scope = 'person' AND x.key IN (SELECT p.value FROM json_each(j.value, '$[0][1]') AS p \
-                 UNION ALL SELECT c.user_id FROM conversations AS c \
-                   WHERE c.account_id = j.value ->> '$[0][0]' AND c.chat_id = j.value ->> '$[0][2]'))) \
-             WHERE x.until IS NULL OR x.until > ?2 GROUP BY j.key";
-        let document: Vec<_> =
-            messages.iter().map(|message| json!([Recipients::of(message).0, message.campaign])).collect();
-        // Built from constants; every value is bound.
-        let sql = AssertSqlSafe(format!("SELECT j.key AS place, {} AS stop {WHICH}", stops::LONGEST));
-        let query = sqlx::query(sql).bind(json!(document).to_string()).bind(time_text(now));
-        let mut found = vec![None; messages.len()];
-        for row in query.fetch_all(&self.inner.readers).await? {
-            let place: i64 = row.try_get("place")?;
-            let place = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
-            if let Some(stop) = place {
-                *stop = stops::stopped_by(&row)?;
-            }
-        }
-        Ok(found)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Stops: sets and lifts them, and makes them known to the queued messages that they concern (P5).
+//! Stops: sets and lifts them, and makes them known to the queued messages that they concern (P5). Pauses are rows of
+//! the same table (`accounts.rs`).
 //!
 //! A stop is in force from the commit of its row: every intent checks the view `stopping` in its own transaction.
 //! Deferring (or, for a suppression, cancelling) the messages only keeps them out of their lanes, so it is done a page
@@ -8,18 +9,17 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::Store;
 use super::defer::event;
 use super::hashed;
-use super::rows::{self, Result, corrupt};
+use super::rows::{self, Result};
+use super::stop_rows::{Put, by_id, put, remove};
 use super::stop_views::{Stop, read_stop};
 use super::waits::{wait_goes_on, wait_is_interrupted};
-use crate::domain::ids;
 use crate::domain::message::{AccountId, MessageId};
-use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope, StoppedBy};
+use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope};
 use crate::domain::time_text;
 
 /// Messages per transaction, so that other programs can write in between and accounts go on sending.
@@ -52,30 +52,6 @@ pub struct Lifted {
     pub messages: u64,
     /// Their accounts.
     pub accounts: HashSet<AccountId>,
-}
-
-/// Builds the column that names the stop which holds message `m` longest, at the time of the parameter `now`.
-pub(super) fn of(now: &str) -> String {
-    format!("(SELECT {LONGEST} FROM stopping x WHERE x.seq = m.seq AND (x.until IS NULL OR x.until > {now}))")
-}
-
-/// The stop of several that holds a message longest, as [`stopped_by`] reads it.
-pub(super) const LONGEST: &str = "max(CASE WHEN x.reason = 'suppressed' THEN 'z' ELSE coalesce(x.until, 'y') END \
-     || ' ' || x.id || ' ' || x.reason || ' ' || coalesce(x.until, ''))";
-
-/// Reads the column `stop` built by [`of`].
-pub(super) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>> {
-    let Some(text) = row.try_get::<Option<&str>, _>("stop")? else { return Ok(None) };
-    let mut parts = text.splitn(4, ' ').skip(1);
-    let mut part = || parts.next().unwrap_or_default();
-    let (Ok(id), Some(reason), until) = (part().parse(), StopReason::parse(part()), part()) else {
-        return Err(corrupt("stop", text));
-    };
-    let until = match until {
-        "" => None,
-        until => Some(crate::domain::parse_time(until).ok_or_else(|| corrupt("until", until))?),
-    };
-    Ok(Some(StoppedBy { id, reason, until }))
 }
 
 impl Store {
@@ -223,46 +199,19 @@ pub(super) async fn apply_one(
     Ok(apply_and_hash(connection, id, 0, now).await?.0.into_iter().collect())
 }
 
-/// Replaces the public name of a person by the user id, if that is known.
-async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Result<StopKey> {
-    const SQL: &str = "SELECT user_id FROM people WHERE public_identifier = ?1 ORDER BY at DESC LIMIT 1";
-    let Some(name) = ids::name_of(&key.key).filter(|_| key.scope == StopScope::Person) else {
-        return Ok(key);
-    };
-    let known: Option<String> = sqlx::query_scalar(SQL).bind(name).fetch_optional(connection).await?;
-    Ok(StopKey { key: known.unwrap_or(key.key), ..key })
-}
-
 async fn set(connection: &mut SqliteConnection, stop: NewStop, now: Timestamp) -> Result<Stopped> {
-    const WAS: &str = "SELECT until IS NULL OR until > ?5 AS holds FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) AND account_id = ?3 AND reason = ?4 \
-         ORDER BY holds DESC LIMIT 1";
-    // What another message says does not shorten a stop: webhooks come in any order.
-    const SET: &str = "INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (scope, key, account_id, reason) DO UPDATE \
-         SET until = iif(?7 = 'reply' AND coalesce(until >= ?5, TRUE), until, ?5), \
-           has_length = iif(?7 = 'reply' AND coalesce(until >= ?5, TRUE), has_length, ?6), \
-           actor = iif(?10, ?7, actor), note = iif(?10, ?8, coalesce(?8, note)), at = iif(?10, ?9, at) RETURNING id, until";
-    let NewStop { key, reason, until, has_length, actor, note } = stop;
-    let key = by_id(connection, key).await?;
-    let (variants, shown) =
-        (hashed::variants(connection, &key).await?, hashed::shown(connection, &key, Some(reason)).await?);
-    let StopKey { scope, key, account_id } = key;
-    let account = account_id.as_ref().map_or("", AccountId::as_str);
-    let query =
-        sqlx::query_scalar(WAS).bind(scope.as_str()).bind(variants).bind(account).bind(reason.as_str());
-    let was: Option<bool> = query.bind(time_text(now)).fetch_optional(&mut *connection).await?;
+    let key = by_id(connection, stop.key).await?;
+    let stop = NewStop { key, ..stop };
+    let Put { id, until, was } = put(connection, &stop, now).await?;
     let already = was == Some(true);
-    let query = sqlx::query_as(SET).bind(scope.as_str()).bind(&key).bind(account).bind(reason.as_str());
-    let query =
-        query.bind(until.map(time_text)).bind(has_length).bind(&actor).bind(&note).bind(time_text(now));
-    let query = query.bind(was == Some(false));
-    let (id, until): (i64, Option<String>) = query.fetch_one(&mut *connection).await?;
     // The trigger `stops_set` writes the event of a new row.
     if was.is_some() {
+        let NewStop { key, reason, actor, note, .. } = stop;
+        let shown = hashed::shown(connection, &key, Some(reason)).await?;
         let kind = if already { "stop.changed" } else { "stop.set" };
         let detail =
-            json!({ "scope": scope.as_str(), "key": shown, "until": until, "by": actor, "note": note });
-        let account = account_id.as_ref().map(AccountId::as_str);
+            json!({ "scope": key.scope.as_str(), "key": shown, "until": until, "by": actor, "note": note });
+        let account = key.account_id.as_ref().map(AccountId::as_str);
         let at = time_text(now);
         event(connection, &at, kind, account, reason.as_str(), &detail.to_string()).await?;
     }
@@ -278,9 +227,10 @@ async fn in_flight(connection: &mut SqliteConnection, stop: i64) -> Result<Vec<M
 }
 
 /// Selects the queued messages that a stop of `scope` concerns: `?1` is its key, `?2` its account or '', `?3` the
-/// message after which the page begins.
-fn concerned(scope: StopScope) -> &'static str {
-    match scope {
+/// message after which the page begins. A pause changes no message.
+fn concerned(scope: StopScope) -> Option<&'static str> {
+    let sql = match scope {
+        StopScope::All | StopScope::Account => return None,
         StopScope::Person => {
             "SELECT m.seq FROM messages m WHERE m.seq IN ( \
                SELECT p.seq FROM messages p INDEXED BY messages_by_thread WHERE p.thread = 'user:' || ?1 \
@@ -297,7 +247,8 @@ fn concerned(scope: StopScope) -> &'static str {
             "SELECT m.seq FROM messages m INDEXED BY messages_by_campaign WHERE m.campaign = ?1 \
              AND m.state || '' = 'queued' AND m.seq > ?3 AND (?2 = '' OR m.account_id = ?2) ORDER BY m.seq LIMIT 1000"
         }
-    }
+    };
+    Some(sql)
 }
 
 /// Changes a page of the messages that `key` concerns. Returns the accounts of the changed messages, one for each, and
@@ -310,7 +261,7 @@ async fn change(
     values: &[&str],
 ) -> Result<(Vec<AccountId>, Option<i64>)> {
     let account = key.account_id.as_ref().map_or("", AccountId::as_str);
-    let sql = AssertSqlSafe(concerned(key.scope));
+    let Some(sql) = concerned(key.scope) else { return Ok((Vec::new(), None)) };
     let page: Vec<i64> =
         sqlx::query_scalar(sql).bind(&key.key).bind(account).bind(after).fetch_all(&mut *connection).await?;
     let Some(last) = page.last().copied() else { return Ok((Vec::new(), None)) };
@@ -379,25 +330,4 @@ async fn release(
         wait_goes_on("?2")
     );
     change(connection, &key, after, &release, &[&time_text(now)]).await
-}
-
-async fn remove(
-    connection: &mut SqliteConnection,
-    key: StopKey,
-    reason: Option<StopReason>,
-    now: Timestamp,
-) -> Result<u64> {
-    // The trigger `stops_lifted` writes the events.
-    const DATE: &str = "UPDATE stops SET lifted_at = ?5 WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
-         AND (until IS NULL OR until > ?5) \
-         AND (account_id = ?3 OR (?3 = '' AND reason <> 'suppressed')) AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
-    const DELETE: &str = "DELETE FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
-         AND lifted_at IS NOT NULL";
-    let account = key.account_id.as_ref().map_or("", AccountId::as_str);
-    let variants = hashed::variants(connection, &key).await?;
-    let query = sqlx::query(DATE).bind(key.scope.as_str()).bind(&variants).bind(account);
-    let query = query.bind(reason.map(StopReason::as_str)).bind(time_text(now));
-    query.execute(&mut *connection).await?;
-    let query = sqlx::query(DELETE).bind(key.scope.as_str()).bind(variants);
-    Ok(query.execute(connection).await?.rows_affected())
 }

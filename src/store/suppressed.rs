@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::attempts::Intent;
 use super::erased::{self, Salt, chat_key};
 use super::rows::{self, Result};
+use super::stop_views::{LONGEST, stopped_by};
 use super::stops::apply_and_hash;
 use super::{Store, hashed};
 use crate::domain::message::{AccountId, NewMessage, Target, UserId};
+use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
 
 /// Stops that are hashed in one transaction.
@@ -161,6 +163,35 @@ impl Store {
             let Some(last) = ids.last() else { return Ok(changed) };
             after = *last;
         }
+    }
+}
+
+impl Store {
+    /// Returns for each of `messages` the stop that would hold it longest if it were queued.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn stops_for(&self, messages: &[NewMessage], now: Timestamp) -> Result<Vec<Option<StoppedBy>>> {
+        const WHICH: &str = "FROM json_each(?1) AS j CROSS JOIN stops AS x ON x.account_id IN ('', j.value ->> '$[0][0]') AND ( \
+               (x.scope = 'campaign' AND x.key = j.value ->> 1) OR (x.scope = 'chat' AND x.key = j.value ->> '$[0][2]') \
+               OR (x.scope = 'person' AND x.key IN (SELECT p.value FROM json_each(j.value, '$[0][1]') AS p \
+                 UNION ALL SELECT c.user_id FROM conversations AS c \
+                   WHERE c.account_id = j.value ->> '$[0][0]' AND c.chat_id = j.value ->> '$[0][2]'))) \
+             WHERE x.until IS NULL OR x.until > ?2 GROUP BY j.key";
+        let document: Vec<_> =
+            messages.iter().map(|message| json!([Recipients::of(message).0, message.campaign])).collect();
+        // Built from constants; every value is bound.
+        let sql = AssertSqlSafe(format!("SELECT j.key AS place, {LONGEST} AS stop {WHICH}"));
+        let query = sqlx::query(sql).bind(json!(document).to_string()).bind(time_text(now));
+        let mut found = vec![None; messages.len()];
+        for row in query.fetch_all(&self.inner.readers).await? {
+            let place: i64 = row.try_get("place")?;
+            let place = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
+            if let Some(stop) = place {
+                *stop = stopped_by(&row)?;
+            }
+        }
+        Ok(found)
     }
 }
 

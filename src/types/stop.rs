@@ -1,4 +1,4 @@
-//! Stops of a person, a chat or a campaign, and the suppression list.
+//! Stops, pauses among them, and the suppression list.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -74,11 +74,13 @@ pub struct StopVerdict {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Stop {
     pub id: i64,
+    /// `all`, `account`, `campaign`, `person` or `chat`.
     pub scope: String,
+    /// Empty for the scope `all`.
     pub key: String,
     /// Null: on every account.
     pub account_id: Option<String>,
-    /// `stopped`, `suppressed`, `owner_wrote` or `out_of_office`.
+    /// `stopped`, `suppressed`, `owner_wrote`, `out_of_office`, `account_paused` or `daemon_paused`.
     pub reason: String,
     pub until: Option<Time>,
     /// Who set it.

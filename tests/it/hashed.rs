@@ -41,7 +41,7 @@ async fn a_hashed_list_is_refused_at_every_door_and_names_no_person() {
     let (ok, again) = run(env.outboxd(&["suppress", "add", "ACoAjane"]), "");
     assert!(ok && again.contains("it was already"), "{again}");
     assert_eq!(named(&env, "jane"), [""; 0]);
-    assert_eq!(env.sql("SELECT count(*) || '' FROM stops"), ["1"]);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM stops WHERE scope = 'person'"), ["1"]);
     daemon.kill();
     let daemon = env.serve().await;
     for target in [

@@ -203,8 +203,14 @@ async fn a_call_that_broke_a_promise_is_found() {
     assert_eq!(breach().await, none);
     let early = "strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-1 hours')";
     for (sql, undo) in [
-        ("UPDATE accounts SET paused_at = EARLY", "UPDATE accounts SET paused_at = NULL"),
-        ("UPDATE daemon SET paused_at = EARLY", "UPDATE daemon SET paused_at = NULL"),
+        (
+            "INSERT INTO stops (scope, key, reason, at) VALUES ('account', 'acc_1', 'account_paused', EARLY)",
+            "DELETE FROM stops",
+        ),
+        (
+            "INSERT INTO stops (scope, key, reason, at) VALUES ('all', '', 'daemon_paused', EARLY)",
+            "DELETE FROM stops",
+        ),
         (
             "INSERT INTO stops (scope, key, reason, at) VALUES ('person', 'u1', 'stopped', EARLY)",
             "DELETE FROM stops",

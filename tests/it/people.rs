@@ -62,7 +62,7 @@ async fn a_suppression_by_address_hits_the_person_as_soon_as_they_are_known() {
     // Known already: mapped at once, by every name.
     let (ok, said) = run(env.outboxd(&["suppress", "add", "https://www.linkedin.com/in/Jane-Doe/?x=y"]), "");
     assert!(ok && said.contains("queued messages cancelled: 2"), "{said}");
-    assert_eq!(env.sql("SELECT key FROM stops"), ["ACoA1"]);
+    assert_eq!(env.sql("SELECT key FROM stops WHERE scope = 'person'"), ["ACoA1"]);
     for name in ["ACoA1", "jane-doe", "linkedin.com/in/jane-doe", "urn:li:fsd_profile:ACoA1"] {
         let (ok, said) = run(env.outboxd(&["suppress", "check", name]), "");
         assert!(ok && said.contains("suppressed on every account"), "{name}: {said}");
@@ -76,7 +76,7 @@ async fn a_suppression_by_address_hits_the_person_as_soon_as_they_are_known() {
     for id in &to {
         assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "suppressed");
     }
-    assert_eq!(env.sql("SELECT key FROM stops ORDER BY key"), ["ACoA1", "ACoA2"]);
+    assert_eq!(env.sql("SELECT key FROM stops WHERE scope = 'person' ORDER BY key"), ["ACoA1", "ACoA2"]);
     let again = json!({"account_id": "acc_3", "users_ids": "ACoA2", "text": "hi"}).to_string();
     assert_eq!(daemon.post("/v1/messages", &again).await.0, 409);
     let (ok, said) = run(env.outboxd(&["suppress", "remove", "in/foo"]), "");

@@ -187,6 +187,42 @@ async fn a_stop_that_another_program_inserts_is_in_force_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pause_is_a_stop_that_programs_can_set_and_that_the_list_shows() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"users_ids": "U1", "text": "first"})).await;
+    daemon.becomes(&first, "sent").await;
+    env.sql("INSERT INTO stops (scope, key, reason, note) VALUES ('account', 'acc_1', 'account_paused', 'by a program') RETURNING key");
+    let waits = enqueue(&daemon, json!({"users_ids": "U2", "text": "waits"})).await;
+    let other = enqueue(&daemon, json!({"users_ids": "U3", "text": "goes", "account_id": "acc_2"})).await;
+    daemon.becomes(&other, "sent").await;
+    assert_eq!(explain(&daemon, &waits).await, ("account_paused".to_owned(), json!("person")));
+    let (_, shown) = daemon.get("/v1/accounts/acc_1").await;
+    assert_eq!(shown["paused"]["note"], "by a program", "{shown}");
+    let (_, listed) = run(env.outboxd(&["stop", "--list"]), "");
+    assert!(listed.starts_with("account\tacc_1\tall\taccount_paused\tlifted\t"), "{listed}");
+    let of_other = daemon.get("/v1/stops?account_id=acc_2").await.1;
+    assert_eq!(of_other["data"], json!([]), "the other account is not paused");
+    // Each scope has its reason, and everything has no key.
+    for wrong in
+        ["'account', 'acc_1', 'stopped'", "'person', 'U1', 'account_paused'", "'all', 'x', 'daemon_paused'"]
+    {
+        let sql = format!("INSERT INTO stops (scope, key, reason) VALUES ({wrong})");
+        let connection = rusqlite::Connection::open(env.database()).expect("the queue");
+        assert!(connection.execute(&sql, []).is_err(), "{wrong}");
+    }
+    let (code, refused) = daemon.post("/v1/stops", r#"{"scope": "account", "key": "acc_1"}"#).await;
+    assert_eq!((code, &refused["error"]["field"]), (422, &json!("scope")), "{refused}");
+    let (ok, said) = run(env.outboxd(&["resume", "acc_1"]), "");
+    assert!(ok, "{said}");
+    daemon.becomes(&waits, "sent").await;
+    let kinds =
+        env.sql("SELECT kind FROM events WHERE account_id = 'acc_1' AND kind LIKE 'account.%' ORDER BY seq");
+    assert_eq!(kinds, ["account.paused", "account.resumed"]);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forecast_counts_out_what_waits_for_a_person() {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
@@ -286,7 +322,7 @@ async fn a_stop_that_makes_no_sense_is_refused_with_every_fault() {
         .post("/v1/stops", r#"[{"scope": "person", "key": "U1"}, {"scope": "person", "key": "a b"}, 7]"#)
         .await;
     assert_eq!((code, &rows["accepted"], &rows["refused"]), (200, &json!(1), &json!(2)), "{rows}");
-    assert_eq!(env.sql("SELECT key FROM stops"), ["U1"]);
+    assert_eq!(env.sql("SELECT key FROM stops WHERE scope <> 'all'"), ["U1"]);
     assert_eq!(daemon.post("/v1/go", r#"{"scope": "person", "key": "U7"}"#).await.1["stops"], 0);
     let (ok, said) = run(env.outboxd(&["stop"]), "");
     assert!(!ok && said.contains("say what to stop"), "{said}");
