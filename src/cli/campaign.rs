@@ -170,7 +170,7 @@ async fn done_by(client: &Client, row: &Row) -> Result<(), Failure> {
         }
     };
     for waiting in summary.waiting.iter().filter(|waiting| waiting.needs_person) {
-        text += &format!("{}\n", waiting.text());
+        text += &format!("{}\n", waiting.text().replacen(": ", ":\n  ", 1));
     }
     render::print(&text)
 }

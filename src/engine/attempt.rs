@@ -35,6 +35,9 @@ use crate::traces::Span;
 /// The pause before recording an outcome is retried.
 const SETTLE_AGAIN: Duration = Duration::from_millis(500);
 
+/// The pause before another selection after an intent that was withdrawn.
+const SELECT_AGAIN: Duration = Duration::from_millis(50);
+
 /// An intent that takes longer waited for another program's lock, which is reported elsewhere and is not the pace's fault.
 const QUEUE_LOCKED: Duration = Duration::from_secs(5);
 
@@ -79,8 +82,8 @@ pub(super) async fn attempt(
     }
     if begun == Begun::Withdrawn {
         // Paused, stopped, held, edited, cancelled or expired at this very moment; the next step finds out which.
-        shared.store.cancel_answered(candidate.seq, now).await?;
-        return Ok(Wake::At(after(now, Duration::from_millis(50))));
+        let is_cancelled = shared.store.cancel_answered(candidate.seq, now).await?;
+        return Ok(if is_cancelled { Wake::Now } else { Wake::At(after(now, SELECT_AGAIN)) });
     }
     paced(shared, &run.id, gap);
     let began = shared.clock.monotonic();

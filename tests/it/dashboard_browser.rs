@@ -7,7 +7,7 @@ use outboxd::clock::{Clock, SystemClock};
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::browser::{Browser, button, link};
+use crate::browser::{self, Browser, button, link};
 use crate::cli_import::{HELLO, LAST, broken_rows, four_hundred};
 use crate::daemon::{Daemon, TestEnv};
 use crate::dashboard::{Ui, queued};
@@ -33,6 +33,9 @@ impl Desk {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_runs_the_daemon_from_a_browser() {
+    if !browser::is_installed() {
+        return;
+    }
     let env = TestEnv::new().await.hasty().reconciling("100ms");
     env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
     let daemon = env.serve().await;
@@ -172,6 +175,9 @@ async fn follow_events(desk: &Desk) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_script_a_reload_shows_the_same() {
+    if !browser::is_installed() {
+        return;
+    }
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
     daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "first"}"#).await;
