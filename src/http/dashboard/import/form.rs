@@ -24,7 +24,7 @@ const MOST_FIELDS: usize = 400;
 /// The beginning of the name of a field that says which column to use.
 const COLUMN: &str = "column.";
 
-/// What a person typed; it is shown again as it is.
+/// What a person typed, which the page shows again.
 #[derive(Debug, Default, Clone, Serialize)]
 pub(super) struct Typed {
     pub(super) campaign: String,
@@ -41,7 +41,7 @@ pub(super) struct Typed {
     pub(super) allow_repeat: bool,
 }
 
-/// A message of the sequence, as it is typed.
+/// A message of the sequence, as a person typed it.
 #[derive(Debug, Default, Clone, Serialize)]
 pub(super) struct TypedStep {
     pub(super) wait: String,
@@ -150,7 +150,7 @@ impl Typed {
         accounts.filter(|account| !account.is_empty()).map(str::to_owned).collect()
     }
 
-    /// Returns a fingerprint of all of this and the file: what is queued is what was shown.
+    /// Returns a fingerprint of all of this and the file, so that the page queues only what it has shown.
     pub(super) fn fingerprint(&self, upload: &str) -> String {
         let text = serde_json::to_string(&(self, upload)).expect("texts are JSON");
         let hash = Sha256::digest(text);

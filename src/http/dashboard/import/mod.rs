@@ -1,7 +1,7 @@
 //! `/import`: a table of people and the messages for them become a campaign, as `outboxd import` does it.
 //!
-//! One form, which each button posts as a whole. Checking shows what `--dry-run` shows; what is queued is what was shown,
-//! or the page shows it once more. Nothing is queued before a person confirms.
+//! One form, which each button posts as a whole. Checking shows what `--dry-run` shows; the page queues
+//! only what it has shown. Nothing is queued before a person confirms.
 
 mod form;
 mod prepare;
@@ -283,7 +283,7 @@ impl Page {
         }
     }
 
-    /// Returns what identifies the form as it is, to queue only what was shown.
+    /// Returns the fingerprint of the form and the file.
     fn fingerprint(&self) -> String {
         self.typed.fingerprint(self.upload.as_ref().map_or("", |upload| &upload.id))
     }
