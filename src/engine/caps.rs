@@ -62,7 +62,7 @@ impl EngineHandle {
         Ok(profile_budgets(&policy, &lowering, &reads, now))
     }
 
-    /// Returns the cap that binds `account`, and how many messages it sent on each of its last [`DAYS`] days, today
+    /// Returns the cap that binds `account`, and how many messages it sent on each of its last 7 days, today
     /// last.
     ///
     /// # Errors
