@@ -46,7 +46,10 @@ pub(super) async fn look(
     if look_at > now {
         return Ok(Look::Wake(Wake::At(look_at)));
     }
-    let since = theirs(shared, now, ask.since).checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
+    // An absence, and the owner's own words, hold a campaign that began after them as well.
+    let longest_hold = policy.reply.owner_wrote.max(policy.reply.out_of_office);
+    let since = ask.since.min(now.checked_sub(longest_hold).unwrap_or(Timestamp::MIN));
+    let since = theirs(shared, now, since).checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
     let (account, chat_id) = (run.id.clone(), ask.chat_id.clone());
     let reading =
         read(shared, run, |pages| shared.provider.messages_since(account, chat_id, since, pages)).await;
