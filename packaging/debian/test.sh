@@ -26,7 +26,7 @@ build() {
 }
 
 before() {
-  git rev-parse --quiet --verify HEAD^ >/dev/null || { echo "there is no commit before; give OLD.deb" >&2; return 1; }
+  git rev-parse --quiet --verify HEAD^ >/dev/null || { echo "the repository has no earlier commit; give OLD.deb" >&2; return 1; }
   rm -rf "$places/before"
   git worktree prune
   git worktree add --force --detach "$places/before" HEAD^ >&2

@@ -50,7 +50,7 @@ pub struct QueuedMessage {
     pub started_at: Option<Timestamp>,
 }
 
-/// Builds the statement behind [`Store::queued`]. Nearly always there is no stop.
+/// Builds the statement behind [`Store::queued`]. Most queues have no stop.
 pub(super) fn queued_sql() -> String {
     format!(
         "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.reason, m.expires_at, m.thread, m.step, m.wait, m.wait_until, \
