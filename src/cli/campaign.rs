@@ -76,7 +76,8 @@ pub(super) async fn campaign(globals: &Globals, campaign: Campaign) -> Result<Ex
 }
 
 async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
-    let rows: Vec<Row> = client.pages("/v1/campaigns", &[("limit", "100")], json).await?;
+    let rows: Vec<Row> =
+        client.pages("/v1/campaigns", &[("limit", "100"), ("done_by", "true")], json).await?;
     if json.json {
         return Ok(Exit::Done);
     }
@@ -84,11 +85,12 @@ async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
         render::print("no message has a campaign\n")?;
         return Ok(Exit::Done);
     }
+    let times = if render::is_terminal() { Times::of(times::zone(None)) } else { Times::Exact };
     let cells = |row: &Row| {
         let name = if row.is_paused { format!("{} (paused)", row.campaign) } else { row.campaign.clone() };
-        [vec![name], counts(&row.counts)].concat()
+        [vec![name], counts(&row.counts), vec![times.show(row.done_by)]].concat()
     };
-    table("campaign", &rows.iter().map(cells).collect::<Vec<_>>())
+    table("campaign", &["done by"], &rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 /// The last days on which something was sent that are shown.
@@ -102,8 +104,9 @@ fn counts(of: &CampaignCounts) -> Vec<String> {
     all.map(|count| count.to_string()).to_vec()
 }
 
-fn table(first: &str, rows: &[Vec<String>]) -> Result<Exit, Failure> {
-    let header: Vec<String> = [first].into_iter().chain(COLUMNS).map(str::to_owned).collect();
+fn table(first: &str, more: &[&str], rows: &[Vec<String>]) -> Result<Exit, Failure> {
+    let header: Vec<String> =
+        [first].iter().chain(&COLUMNS).chain(more).map(|name| (*name).to_owned()).collect();
     let text = if render::is_terminal() { render::table(&header, rows) } else { render::tabbed(rows) };
     render::print(&text).map(|()| Exit::Done)
 }
@@ -122,7 +125,7 @@ pub(super) async fn show(client: &Client, campaign: &str, json: Json) -> Result<
     if rows.len() > 1 {
         rows.push([vec!["all".to_owned()], counts(&row.counts)].concat());
     }
-    table("step", &rows)?;
+    table("step", &[], &rows)?;
     let days = row.sent_by_day.iter().flatten().rev().take(DAYS);
     let days: Vec<String> = days.map(|day| format!("{} {}", day.date, day.sent)).collect();
     if !days.is_empty() {

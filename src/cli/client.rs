@@ -143,7 +143,7 @@ impl Client {
         Ok(whole)
     }
 
-    /// Sends GET requests until the last page; returns the rows of all pages. With `json` it prints each page on a line.
+    /// Sends GET requests, with a long timeout, until the last page; returns the rows of all pages. With `json` it prints each page on a line.
     pub(super) async fn pages<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -154,7 +154,8 @@ impl Client {
         loop {
             let more = cursor.as_deref().map(|cursor| ("cursor", cursor));
             let query: Vec<_> = query.iter().copied().chain(more).collect();
-            let answer = self.get(path, &query).await?;
+            let request = self.request(Method::GET, path).query(&query).timeout(BATCH_WITHIN);
+            let answer = self.send(request, Asked::ToShow).await?;
             if json.json {
                 render::json(&answer.body)?;
             }

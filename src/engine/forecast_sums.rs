@@ -3,7 +3,7 @@
 //! Sums are made account by account, so that a forecast of everything needs the memory of its result and of one
 //! queue.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -22,8 +22,8 @@ const LISTED: usize = 1000;
 pub struct ForecastRequest {
     /// Limits the forecast to this account.
     pub account_id: Option<AccountId>,
-    /// Limits the sums by campaign and the list to messages with this label.
-    pub campaign: Option<String>,
+    /// Limits the sums by campaign and the list to messages with one of these labels; empty: all.
+    pub campaigns: BTreeSet<String>,
     /// How many days to look ahead.
     pub days: u32,
     /// How often each account is run, at least once.
@@ -134,7 +134,8 @@ impl Forecasts {
             let (at, waits_for) = (times(place, runs), waits_for(runs[0].messages[place]));
             summary.add(at, waits_for);
             let campaign = &prepared.lanes[queued.lane].campaign;
-            if request.campaign.is_some() && *campaign != request.campaign {
+            let is_asked = campaign.as_ref().is_some_and(|label| request.campaigns.contains(label));
+            if !is_asked && !request.campaigns.is_empty() {
                 continue;
             }
             let sums = self.campaign(campaign);

@@ -1,6 +1,6 @@
 //! Campaign endpoints: what became of the messages of each campaign, by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -10,9 +10,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::error::{ApiError, Missing};
-use super::{AppState, query};
-use crate::domain::field_error::FieldError;
+use super::{AppState, forecast, query};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::stop::FOREVER;
+use crate::engine::ForecastRequest;
 use crate::store::{self, StepCounts};
 use crate::types::account::SentOnDay;
 use crate::types::campaign::{Campaign, CampaignCounts, CampaignStep};
@@ -25,13 +26,15 @@ pub(super) async fn list(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Page<Campaign>>, ApiError> {
-    let (mut limit, mut after) = (PAGE[0], String::new());
+    let (mut limit, mut after, mut is_forecast) = (PAGE[0], String::new(), false);
     for (name, value) in parameters {
         match name.as_str() {
             "limit" => limit = query::limit(&value, PAGE[1])?,
             "cursor" => after = value,
+            "done_by" => is_forecast = flag(&name, &value)?,
             _unknown => {
-                return Err(ApiError::bad_request(FieldError::unknown_field(&name, ["limit", "cursor"])));
+                let known = ["limit", "cursor", "done_by"];
+                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
             }
         }
     }
@@ -45,17 +48,80 @@ pub(super) async fn list(
     for name in &names {
         data.extend(state.store.campaign(name, now).await?.map(campaign));
     }
+    if is_forecast {
+        add_ends(&state, &mut data).await?;
+    }
     Ok(Json(Page { data, next_cursor: names.pop().filter(|_| is_cut) }))
 }
 
 pub(super) async fn show(
     State(state): State<Arc<AppState>>,
     Path(name): Path<String>,
+    Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Campaign>, ApiError> {
-    let found = state.store.campaign(&name, state.engine.now()).await?;
-    let found = found.map(campaign).ok_or_else(|| ApiError::not_found(Missing::Campaign, &name))?;
-    let sent = state.store.campaign_sent(&name).await?;
-    Ok(Json(Campaign { sent_by_day: Some(by_day(sent, &TimeZone::system())), ..found }))
+    let mut is_forecast = false;
+    for (parameter, value) in parameters {
+        match parameter.as_str() {
+            "done_by" => is_forecast = flag(&parameter, &value)?,
+            _unknown => {
+                return Err(ApiError::bad_request(FieldError::unknown_field(&parameter, ["done_by"])));
+            }
+        }
+    }
+    let mut found = named(&state, &name).await?;
+    if is_forecast {
+        add_ends(&state, std::slice::from_mut(&mut found)).await?;
+    }
+    Ok(Json(found))
+}
+
+/// Returns a campaign with what was sent on each day.
+pub(super) async fn named(state: &AppState, name: &str) -> Result<Campaign, ApiError> {
+    let found = state.store.campaign(name, state.engine.now()).await?;
+    let found = found.map(campaign).ok_or_else(|| ApiError::not_found(Missing::Campaign, name))?;
+    let sent = state.store.campaign_sent(name).await?;
+    Ok(Campaign { sent_by_day: Some(by_day(sent, &TimeZone::system())), ..found })
+}
+
+/// Adds when each of these campaigns is done.
+async fn add_ends(state: &AppState, campaigns: &mut [Campaign]) -> Result<(), ApiError> {
+    let waits = |of: &&Campaign| of.counts.queued + of.counts.waiting > 0;
+    let waiting: BTreeSet<String> = campaigns.iter().filter(waits).map(|of| of.campaign.clone()).collect();
+    if !waiting.is_empty() {
+        let mut ends = done_by(state, waiting).await?;
+        campaigns.iter_mut().for_each(|of| of.done_by = ends.remove(&of.campaign));
+    }
+    Ok(())
+}
+
+/// Parses a parameter that is on or off.
+fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
+    value.parse().map_err(|_| {
+        let problem = format!("is neither true nor false: {value}");
+        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, "leave it out"))
+    })
+}
+
+/// Forecasts when the last message of each of these campaigns is sent, of all if there are none, leaving out messages that
+/// wait for a person. Campaigns that are not done within a year are absent.
+pub(super) async fn done_by(
+    state: &AppState,
+    campaigns: BTreeSet<String>,
+) -> Result<BTreeMap<String, Time>, ApiError> {
+    let request = ForecastRequest {
+        account_id: None,
+        campaigns,
+        days: forecast::MOST_DAYS,
+        runs: 1,
+        lists: false,
+        with: Vec::new(),
+    };
+    let found = state.engine.forecast(request).await?;
+    let end = |(name, sums): (Option<String>, _)| {
+        let sums = forecast::summary(&sums);
+        Some((name?, sums.last_at.filter(|_| sums.goes_alone())?))
+    };
+    Ok(found.campaigns.into_iter().filter_map(end).collect())
 }
 
 /// Adds up what was sent on each day of a zone.
@@ -91,6 +157,7 @@ fn campaign(found: store::Campaign) -> Campaign {
         is_paused: is_stopped,
         paused_until: stopped_until.map(Time),
         counts: sums,
+        done_by: None,
         steps,
         sent_by_day: None,
     }

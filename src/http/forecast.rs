@@ -3,6 +3,7 @@
 //! Hypothetical rows are parsed, refused and counted as in `POST /v1/messages`: invalid rows are listed and the rest
 //! is forecast.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -25,7 +26,7 @@ use crate::types::{self, Time};
 /// Default horizon, in days.
 const DAYS: u32 = 30;
 /// Maximum horizon, in days.
-const MOST_DAYS: u32 = 366;
+pub(super) const MOST_DAYS: u32 = 366;
 /// Number of simulation runs: for one account, and for all accounts together.
 const RUNS: [u32; 2] = [7, 1];
 
@@ -66,11 +67,11 @@ pub(super) async fn forecast_with(
 }
 
 fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError> {
-    let (mut account_id, mut campaign, mut days) = (None, None, DAYS);
+    let (mut account_id, mut campaigns, mut days) = (None, BTreeSet::new(), DAYS);
     for (name, value) in parameters {
         match name.as_str() {
             "account_id" => account_id = Some(AccountId::new(value)),
-            "campaign" => campaign = Some(value),
+            "campaign" => campaigns = BTreeSet::from([value]),
             "days" => {
                 days = value.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days)).ok_or_else(|| {
                     let problem = format!("is not a number from 1 to {MOST_DAYS}: {value}");
@@ -85,8 +86,8 @@ fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError>
         }
     }
     let runs = if account_id.is_some() { RUNS[0] } else { RUNS[1] };
-    let lists = account_id.is_some() || campaign.is_some();
-    Ok(ForecastRequest { account_id, campaign, days, runs, lists, with: Vec::new() })
+    let lists = account_id.is_some() || !campaigns.is_empty();
+    Ok(ForecastRequest { account_id, campaigns, days, runs, lists, with: Vec::new() })
 }
 
 /// What enqueueing the rows would do.
@@ -156,7 +157,7 @@ async fn answer(state: &AppState, request: ForecastRequest) -> Result<Forecast, 
     })
 }
 
-fn summary(of: &Summary) -> types::forecast::Summary {
+pub(super) fn summary(of: &Summary) -> types::forecast::Summary {
     let last = |place: usize| of.last_at.map(|at| Time(at[place]));
     let waiting = of.waiting.iter().map(|(wait, messages)| Waiting {
         reason: wait.reason.as_str().to_owned(),

@@ -37,7 +37,7 @@ fn messages_of() -> Vec<Route> {
     vec![
         Route::new("POST /v1/messages", post(messages_in::enqueue))
             .does("enqueue", "Queues messages.")
-            .query("atomic", json!({ "type": "boolean" }), "Store all rows or none.")
+            .query("atomic", flag(), "Store all rows or none.")
             .header("Idempotency-Key", "The `dedupe_key` of a single message.")
             .takes_messages::<NewMessage>()
             .answers::<Stored>(201)
@@ -172,9 +172,11 @@ fn whole() -> Vec<Route> {
             .does("list_campaigns", "Lists campaigns by name.")
             .query("limit", number(1, 100), "20 if left out.")
             .query("cursor", text(), "`next_cursor` of the page before.")
+            .query("done_by", flag(), "Forecast when each is done.")
             .lists::<Campaign>(),
         Route::new("GET /v1/campaigns/{id}", get(campaigns::show))
             .does("show_campaign", "Returns what became of the messages of a campaign.")
+            .query("done_by", flag(), "Forecast when it is done.")
             .answers::<Campaign>(200),
         Route::new("GET /v1/audit", get(operations::audit))
             .does("audit", "Returns what breaks a promise.")
@@ -283,6 +285,10 @@ fn time() -> Value {
 
 fn text() -> Value {
     json!({ "type": "string" })
+}
+
+fn flag() -> Value {
+    json!({ "type": "boolean" })
 }
 
 fn number(least: u32, most: u32) -> Value {

@@ -40,7 +40,10 @@ pub struct Campaign {
     pub paused_until: Option<Time>,
     #[serde(flatten)]
     pub counts: CampaignCounts,
-    /// The same for each step, in order.
+    /// When the last of its messages that wait for no person is sent, if no one replies. Null if that was not asked for,
+    /// nothing waits, or something waits for longer than a year.
+    pub done_by: Option<Time>,
+    /// The counts of each step, in order.
     pub steps: Vec<CampaignStep>,
     /// The days on which any of it was sent; absent in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,8 @@
 //! events page without script.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use jiff::SignedDuration;
+use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::cli_import::ran;
@@ -41,7 +43,23 @@ async fn sends_by_day_and_the_warm_up_are_the_same_on_every_door() {
         let ran = ran(&env, line);
         assert!(ran.out.contains(&told), "{line:?} says {told}: {}", ran.out);
     }
+    let later = "2036-01-01T00:00:00Z";
+    let soon = SystemClock::new().now() + SignedDuration::from_hours(48);
+    for (campaign, not_before) in [("later", later), ("soon", soon.to_string().as_str())] {
+        let message = json!({ "account_id": "acc_2", "chat_id": campaign, "text": "hi", "campaign": campaign,
+            "not_before": not_before });
+        daemon.enqueue(&message.to_string()).await;
+    }
     let browser = Browser::of(&env);
+    let (_, page) = browser.page("/").await;
+    let done_by = |campaign: &str| {
+        let row = page.split("<tr>").find(|row| row.contains(&format!("/campaigns/{campaign}\"")));
+        row.and_then(|row| row.split("data-label=\"Done by\">").nth(1))
+            .unwrap_or_else(|| panic!("{page}"))
+            .to_owned()
+    };
+    let [soon, later] = ["soon", "later"].map(done_by);
+    assert!(soon.starts_with("<time") && later.starts_with('-'), "{soon}; {later}");
     for (path, shown) in [
         ("/", format!("Sent by day, today last: {}", all.join(", "))),
         ("/accounts/acc_1", format!("Today is day {day} of 2: ")),

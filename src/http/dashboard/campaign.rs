@@ -36,7 +36,7 @@ pub(super) async fn show(
     State(state): State<Arc<AppState>>,
     Path(label): Path<String>,
 ) -> Result<Response, PageError> {
-    let campaign = campaigns::show(State(Arc::clone(&state)), Path(label.clone())).await?.0;
+    let campaign = campaigns::named(&state, &label).await?;
     let asked = Query(vec![("campaign".to_owned(), label.clone())]);
     let mut forecast = forecast::forecast(State(Arc::clone(&state)), asked).await?.0;
     let days = days(&forecast);

@@ -39,6 +39,8 @@ struct Overview {
     /// When the campaigns were counted, if not now.
     counted_at: Option<Time>,
     more_campaigns: Option<String>,
+    /// When each campaign is done, as far as it was forecast.
+    ends: Arc<BTreeMap<String, Time>>,
     /// How many people answered in the campaigns shown.
     replied: u64,
     timeline: Option<Markup>,
@@ -91,6 +93,7 @@ pub(super) async fn show(
         reasons,
         replied: campaigns.data.iter().map(|campaign| campaign.counts.replied).sum(),
         more_campaigns: campaigns.next_cursor.as_ref().map(|cursor| query("/", &[("campaigns", cursor)])),
+        ends: if campaigns.data.is_empty() { Arc::default() } else { funnels::ends(&state).await },
         campaigns,
         counted_at,
         timeline,

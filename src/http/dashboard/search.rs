@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 
@@ -48,8 +48,7 @@ async fn find(state: &Arc<AppState>, sought: &str) -> Result<Option<String>, Pag
             return Ok(Some(query("/messages", &[(name, sought)])));
         }
     }
-    let (at, Id(label)) = of_it();
-    if exists(campaigns::show(at, Path(label)).await)? {
+    if exists(campaigns::named(state, sought).await)? {
         return Ok(Some(path("/campaigns", &[sought])));
     }
     let (at, id) = of_it();

@@ -1,5 +1,6 @@
 //! Selection, as the engine runs it on a real queue: priorities, urgency, kinds, campaigns, one person.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outboxd::domain::calendar::{Calendar, parse_spans};
@@ -182,8 +183,14 @@ async fn the_forecast_is_what_the_engine_then_does() {
     bench.until_sent(1).await;
     bench.settle().await;
     bench.restart().await;
-    let request =
-        ForecastRequest { account_id: None, campaign: None, days: 5, runs: 1, lists: true, with: Vec::new() };
+    let request = ForecastRequest {
+        account_id: None,
+        campaigns: BTreeSet::new(),
+        days: 5,
+        runs: 1,
+        lists: true,
+        with: Vec::new(),
+    };
     let forecast = bench.handle().forecast(request).await.unwrap();
     let mut expected: Vec<jiff::Timestamp> =
         forecast.messages.iter().map(|(_, message)| message.at.unwrap()[1]).collect();

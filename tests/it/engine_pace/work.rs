@@ -1,5 +1,6 @@
 //! What an account keeps between its steps, and the work that runs outside the runtime's thread.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use outboxd::domain::caps::parse_caps;
@@ -15,7 +16,14 @@ use crate::queue::{account, at, to_chat};
 const SEED: u64 = 20_261_122;
 
 fn everything() -> ForecastRequest {
-    ForecastRequest { account_id: None, campaign: None, days: 300, runs: 1, lists: false, with: Vec::new() }
+    ForecastRequest {
+        account_id: None,
+        campaigns: BTreeSet::new(),
+        days: 300,
+        runs: 1,
+        lists: false,
+        with: Vec::new(),
+    }
 }
 
 #[tokio::test]
