@@ -18,12 +18,33 @@ struct Desk {
     daemon: Daemon,
     ui: Ui,
     browser: Browser,
+    has_script: bool,
 }
 
 impl Desk {
+    /// Starts all of it, with a message whose outcome is not known; returns its id as well.
+    async fn start(has_script: bool) -> (Self, String) {
+        let env = TestEnv::new().await.hasty().reconciling("100ms");
+        env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+        let daemon = env.serve().await;
+        let doubtful = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "hi"}"#).await;
+        daemon.becomes(&doubtful, "review").await;
+        let ui = Ui::start(&env, &[]);
+        let browser = Browser::start(has_script).await;
+        browser.go(&ui.address).await;
+        (Self { env, daemon, ui, browser, has_script }, doubtful)
+    }
+
     /// Goes to a page.
     async fn go(&self, path: &str) {
         self.browser.go(&format!("{}{path}", self.ui.origin())).await;
+    }
+
+    /// Checks that everyone can read the page; the check itself is a script.
+    async fn can_be_read(&self) {
+        if self.has_script {
+            assert_eq!(self.browser.faults().await, Vec::<String>::new());
+        }
     }
 
     async fn message(&self, id: &str) -> Value {
@@ -36,15 +57,7 @@ async fn a_person_runs_the_daemon_from_a_browser() {
     if !browser::is_installed() {
         return;
     }
-    let env = TestEnv::new().await.hasty().reconciling("100ms");
-    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
-    let daemon = env.serve().await;
-    let doubtful = daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "hi"}"#).await;
-    daemon.becomes(&doubtful, "review").await;
-    let ui = Ui::start(&env, &[]);
-    let browser = Browser::start(true).await;
-    browser.go(&ui.address).await;
-    let desk = Desk { env, daemon, ui, browser };
+    let (desk, doubtful) = Desk::start(true).await;
     decide(&desk, &doubtful).await;
     follow_a_reason(&desk).await;
     pause_and_send(&desk).await;
@@ -70,7 +83,7 @@ async fn decide(desk: &Desk, doubtful: &str) {
     browser.shows("1 in review").await;
     browser.click(&link("1 in review")).await;
     browser.shows("1 chat read back, 0 messages seen").await;
-    assert_eq!(browser.faults().await, Vec::<String>::new());
+    desk.can_be_read().await;
     browser.click(&button("Leave it: drop")).await;
     browser.shows("Nothing waits for a decision").await;
     assert_eq!(desk.message(doubtful).await["state"], "cancelled");
@@ -128,7 +141,7 @@ async fn import(desk: &Desk) {
     let people = 400 - bad;
     browser.shows(&format!("{people} people, {} messages; {bad} rows refused", 2 * people)).await;
     browser.shows("do you hire at Acme, Inc?").await;
-    assert_eq!(browser.faults().await, Vec::<String>::new());
+    desk.can_be_read().await;
     browser.click(&button(&format!("Queue {} messages to {people} people", 2 * people))).await;
     browser.shows(&format!("{people} people: {} messages queued, 0 queued before", 2 * people)).await;
     let rendered = env.sql(
@@ -178,12 +191,12 @@ async fn without_script_a_reload_shows_the_same() {
     if !browser::is_installed() {
         return;
     }
-    let env = TestEnv::new().await.hasty();
-    let daemon = env.serve().await;
-    daemon.enqueue(r#"{"account_id": "acc_1", "chat_id": "c1", "text": "first"}"#).await;
-    let ui = Ui::start(&env, &[]);
-    let browser = Browser::start(false).await;
-    browser.go(&ui.address).await;
+    let (desk, doubtful) = Desk::start(false).await;
+    decide(&desk, &doubtful).await;
+    follow_a_reason(&desk).await;
+    suppress(&desk).await;
+    import(&desk).await;
+    let Desk { daemon, ui, browser, .. } = desk;
     browser.go(&format!("{}/accounts/acc_1", ui.origin())).await;
     browser.click(&button("Pause")).await;
     browser.shows("until it is resumed").await;
