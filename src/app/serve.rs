@@ -37,7 +37,7 @@ pub async fn serve(loaded: Loaded) -> anyhow::Result<ExitCode> {
         tracing::warn!("{}", place::new_queue(&loaded.settings.store.path));
     }
     notify_systemd(&[NotifyState::Ready]);
-    #[cfg(debug_assertions)]
+    #[cfg(for_tests)]
     failpoint(&application);
     let reloads = reload_on(hang_up, Reloader::new(&application, loaded));
     let ended = tokio::select! {
@@ -90,7 +90,7 @@ fn stop_signals() -> std::io::Result<impl Stream<Item = &'static str>> {
 }
 
 /// Ends the task that the variable `FAILPOINT_END_TASK` names, like a bug in it; only in builds for tests.
-#[cfg(debug_assertions)]
+#[cfg(for_tests)]
 fn failpoint(application: &Application) {
     let Ok(name) = std::env::var("FAILPOINT_END_TASK") else { return };
     let ended = application.all_tasks().iter().any(|tasks| tasks.end(&name));
