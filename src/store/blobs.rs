@@ -36,3 +36,18 @@ pub(super) async fn put(connection: &mut SqliteConnection, blob: &Blob) -> Resul
     }
     Ok(())
 }
+
+/// Takes its files from a message, and removes those that no message carries any more. Returns how many were removed.
+pub(super) async fn drop_files(connection: &mut SqliteConnection, seq: i64) -> Result<u64> {
+    const FILES: &str = "DELETE FROM carried_files WHERE seq = ?1 RETURNING sha256";
+    const PIECES: &str = "DELETE FROM blob_pieces WHERE sha256 = ?1 \
+         AND NOT EXISTS (SELECT 1 FROM carried_files f WHERE f.sha256 = ?1)";
+    const BLOB: &str = "DELETE FROM blobs WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM carried_files f WHERE f.sha256 = ?1)";
+    let files: Vec<String> = sqlx::query_scalar(FILES).bind(seq).fetch_all(&mut *connection).await?;
+    let mut removed = 0;
+    for sha256 in files {
+        sqlx::query(PIECES).bind(&sha256).execute(&mut *connection).await?;
+        removed += sqlx::query(BLOB).bind(&sha256).execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(removed)
+}

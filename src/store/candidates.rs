@@ -12,7 +12,6 @@ use sqlx::{AssertSqlSafe, Row};
 
 use super::Store;
 use super::rows::{self, Result};
-use super::stop_views;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::ids;
 use crate::domain::lane::Lane;
@@ -161,14 +160,11 @@ pub(super) fn candidates_sql() -> String {
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
          WHERE a.id = ?1 AND d.id = 1",
-        stop = stop_views::of("?2"),
+        stop = rows::longest_stop("?2"),
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
     )
 }
-
-pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, wait_held_at = NULL, reason = 'turn', updated_at = ?2 \
-     WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
 
 impl Store {
     /// Returns the candidates of `account`; `None` if it has no message that can become due without a further change.
@@ -219,23 +215,6 @@ impl Store {
         }))
     }
 
-    /// Returns messages whose retry is due to their lanes, in their original order.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
-                    query.execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
-    }
-
     /// Returns the fair share of `account`: the virtual time, and the finish of each campaign ahead of it.
     ///
     /// # Errors
@@ -273,7 +252,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
         step: rows::step_waiting(row)?,
-        stop: stop_views::stopped_by(row)?,
+        stop: rows::stopped_by(row)?,
         held: row.try_get("held")?,
         edits: rows::count(row, "edits")?,
         expires_at: rows::time(row, "expires_at")?,

@@ -14,9 +14,9 @@ use sqlx::{Row, SqliteConnection};
 
 use super::change::{Changed, Context, LOOK};
 use super::rows::{self, Result};
-use super::{Store, edit, hold, prune, retry, withdraw};
+use super::{Store, edit, hold, retry, withdraw};
 use crate::domain::command::{Command, Instruction};
-use crate::domain::field_error::FieldError;
+use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::state::StateName;
 use crate::domain::time_text;
@@ -119,7 +119,7 @@ pub(super) async fn carry_out(
         return Ok(Commanded::Refused { state, errors: vec![refusal], existing: None });
     }
     if matches!(command, Command::Retry | Command::Edit(_))
-        && let Some(refusal) = prune::is_pruned(connection, &row).await?
+        && let Some(refusal) = is_pruned(connection, &row).await?
     {
         return Ok(Commanded::Refused { state, errors: vec![refusal], existing: None });
     }
@@ -139,6 +139,20 @@ pub(super) async fn carry_out(
     let account = AccountId::new(row.try_get::<String, _>("account_id")?);
     let accounts = std::iter::once(account).chain(changed.moved_to).collect();
     Ok(Commanded::Done { was: state, state: changed.state, accounts })
+}
+
+/// Returns why a message can be neither edited nor retried: its text or its files were removed.
+async fn is_pruned(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<Option<FieldError>> {
+    const SQL: &str = "SELECT CASE WHEN m.pruned_at IS NOT NULL THEN 'text was removed on ' || substr(m.pruned_at, 1, 10) \
+           WHEN m.attachments IS NOT NULL AND m.due_at IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM carried_files f WHERE f.seq = m.seq) THEN 'files were removed' END \
+         FROM messages m WHERE m.seq = ?1";
+    let query = sqlx::query_scalar(SQL).bind(row.try_get::<i64, _>("seq")?);
+    let what: Option<String> = query.fetch_one(connection).await?;
+    Ok(what.map(|what| {
+        let problem = format!("cannot be sent any more: its {what}");
+        FieldError::new(FieldErrorCode::WrongState, "id", problem, "queue a new message")
+    }))
 }
 
 /// Writes the event of a command.

@@ -1,5 +1,6 @@
 //! Defers messages without an attempt, so that the account's next message is sent: InMails without credits, and first
-//! messages whose chat could not be looked up. Also ends messages that cannot be sent as they are.
+//! messages whose chat could not be looked up. Also returns messages whose retry is due, and ends those that cannot be
+//! sent as they are.
 //!
 //! A deferred message has a `retry_at` and spends no retry; later messages of its thread wait behind it, as behind
 //! any message that is retried. A deferral is not a promise: the engine checks again before it sends.
@@ -32,6 +33,9 @@ pub(super) const HOLD: &str = "UPDATE messages SET revision = messages.revision 
 
 pub(super) const RELEASE: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?3 \
      WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND reason = 'inmail_credits'";
+
+pub(super) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, wait_held_at = NULL, reason = 'turn', updated_at = ?2 \
+     WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
 
 impl Store {
     /// Returns until when the InMails of this balance wait, and why. The time may have passed. `None` if they do not
@@ -94,6 +98,23 @@ impl Store {
                 Box::pin(async move {
                     let query = sqlx::query(SQL).bind(seq.0).bind(time_text(until)).bind(reason.as_str());
                     query.bind(error).bind(time_text(now)).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Returns messages whose retry is due to their lanes, in their original order.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
+                    query.execute(connection).await?;
                     Ok(())
                 })
             })

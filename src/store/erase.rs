@@ -8,9 +8,9 @@ use serde_json::json;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
+use super::blobs::drop_files;
 use super::erased::{Salt, chat_key};
 use super::people::of_person;
-use super::prune::drop_files;
 use super::rows::{self, Result};
 use crate::domain::message::MessageId;
 use crate::domain::time_text;

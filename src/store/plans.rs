@@ -12,7 +12,7 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
         ("begin_message", attempts::BEGIN_MESSAGE),
         ("begin_attempt", attempts::BEGIN_ATTEMPT),
         ("begin_account", attempts::BEGIN_ACCOUNT),
-        ("return_retries", candidates::RETURN_RETRIES),
+        ("return_retries", defer::RETURN_RETRIES),
         ("repeats", repeats::REPEATS),
         ("suppressed", suppressed::SUPPRESSED),
         ("begin_turn", account_limits::BEGIN_TURN),

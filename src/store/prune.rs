@@ -6,13 +6,12 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::Store;
+use super::blobs::drop_files;
 use super::repeats::text_hash;
 use super::rows::{self, Result};
-use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::time_text;
 
 /// Messages of one page: about 10 ms of work for the writer.
@@ -192,36 +191,4 @@ async fn forget_answers(connection: &mut SqliteConnection, page: &str) -> Result
          WHERE seq IN (SELECT value ->> 0 FROM jsonb_each(?1)) AND coalesce(title, detail, req_id) IS NOT NULL";
     sqlx::query(ANSWERS).bind(page).execute(connection).await?;
     Ok(())
-}
-
-/// Takes its files from a message, and removes those that no message carries any more. Returns how many were removed.
-pub(super) async fn drop_files(connection: &mut SqliteConnection, seq: i64) -> Result<u64> {
-    const FILES: &str = "DELETE FROM carried_files WHERE seq = ?1 RETURNING sha256";
-    const PIECES: &str = "DELETE FROM blob_pieces WHERE sha256 = ?1 \
-         AND NOT EXISTS (SELECT 1 FROM carried_files f WHERE f.sha256 = ?1)";
-    const BLOB: &str = "DELETE FROM blobs WHERE sha256 = ?1 AND NOT EXISTS (SELECT 1 FROM carried_files f WHERE f.sha256 = ?1)";
-    let files: Vec<String> = sqlx::query_scalar(FILES).bind(seq).fetch_all(&mut *connection).await?;
-    let mut removed = 0;
-    for sha256 in files {
-        sqlx::query(PIECES).bind(&sha256).execute(&mut *connection).await?;
-        removed += sqlx::query(BLOB).bind(&sha256).execute(&mut *connection).await?.rows_affected();
-    }
-    Ok(removed)
-}
-
-/// Returns why a message can be neither edited nor retried: its text or its files were removed.
-pub(super) async fn is_pruned(
-    connection: &mut SqliteConnection,
-    row: &SqliteRow,
-) -> Result<Option<FieldError>> {
-    const SQL: &str = "SELECT CASE WHEN m.pruned_at IS NOT NULL THEN 'text was removed on ' || substr(m.pruned_at, 1, 10) \
-           WHEN m.attachments IS NOT NULL AND m.due_at IS NOT NULL \
-             AND NOT EXISTS (SELECT 1 FROM carried_files f WHERE f.seq = m.seq) THEN 'files were removed' END \
-         FROM messages m WHERE m.seq = ?1";
-    let query = sqlx::query_scalar(SQL).bind(row.try_get::<i64, _>("seq")?);
-    let what: Option<String> = query.fetch_one(connection).await?;
-    Ok(what.map(|what| {
-        let problem = format!("cannot be sent any more: its {what}");
-        FieldError::new(FieldErrorCode::WrongState, "id", problem, "queue a new message")
-    }))
 }

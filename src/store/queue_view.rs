@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::Store;
 use super::rows::{self, Result, corrupt};
-use super::{Store, stop_views};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::reason::Reason;
@@ -61,7 +61,7 @@ pub(super) fn queued_sql() -> String {
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
      FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.seq > ?2 \
      ORDER BY m.seq LIMIT ?3",
-        stop = stop_views::of("?4")
+        stop = rows::longest_stop("?4")
     )
 }
 
@@ -116,7 +116,7 @@ fn read(row: &SqliteRow) -> Result<QueuedMessage> {
         step_key: row.try_get("step_key")?,
         step_waiting: rows::step_waiting(row)?,
         blocked_by: row.try_get::<Option<&str>, _>("blocker_state")?.map(state).transpose()?,
-        stop: stop_views::stopped_by(row)?,
+        stop: rows::stopped_by(row)?,
         held: row.try_get("held")?,
         started_at: rows::time(row, "started_at")?,
     })

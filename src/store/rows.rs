@@ -21,6 +21,7 @@ use crate::domain::reason::Reason;
 use crate::domain::specifics::Specifics;
 use crate::domain::state::StateName;
 use crate::domain::step::{Step, StepWait, StepWaiting};
+use crate::domain::stop::{StopReason, StoppedBy};
 
 pub(super) type Result<T> = std::result::Result<T, StoreError>;
 
@@ -318,4 +319,30 @@ fn attachments_from_json(value: &Value) -> Result<Vec<Attachment>> {
     rows.iter()
         .map(|row| one(row).ok_or_else(|| corrupt("attachments", "a file that lacks a field")))
         .collect()
+}
+
+/// Builds the column that names the stop which holds message `m` longest, at the time of the parameter `now`.
+pub(super) fn longest_stop(now: &str) -> String {
+    format!(
+        "(SELECT {LONGEST_STOP} FROM stopping x WHERE x.seq = m.seq AND (x.until IS NULL OR x.until > {now}))"
+    )
+}
+
+/// The stop of several that holds a message longest, as [`stopped_by`] reads it.
+pub(super) const LONGEST_STOP: &str = "max(CASE WHEN x.reason = 'suppressed' THEN 'z' ELSE coalesce(x.until, 'y') END \
+     || ' ' || x.id || ' ' || x.reason || ' ' || coalesce(x.until, ''))";
+
+/// Reads the column `stop` built by [`longest_stop`].
+pub(super) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>> {
+    let Some(text) = row.try_get::<Option<&str>, _>("stop")? else { return Ok(None) };
+    let mut parts = text.splitn(4, ' ').skip(1);
+    let mut part = || parts.next().unwrap_or_default();
+    let (Ok(id), Some(reason), until) = (part().parse(), StopReason::parse(part()), part()) else {
+        return Err(corrupt("stop", text));
+    };
+    let until = match until {
+        "" => None,
+        until => Some(parse_time(until).ok_or_else(|| corrupt("until", until))?),
+    };
+    Ok(Some(StoppedBy { id, reason, until }))
 }

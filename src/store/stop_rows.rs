@@ -1,16 +1,47 @@
-//! The rows of `stops`, pauses among them: writes and removes one.
+//! The rows of `stops`, pauses among them: reads, writes and removes one.
 //!
 //! `stops.rs` calls this, and makes the queued messages wait or go on; `accounts.rs` calls it for pauses.
 
 use jiff::Timestamp;
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
 
 use super::hashed;
-use super::rows::Result;
+use super::rows::{self, Result, corrupt};
 use crate::domain::ids;
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
 use crate::domain::time_text;
+
+/// A stored stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Its number, in the order in which stops were set.
+    pub id: i64,
+    /// The stop.
+    pub stop: NewStop,
+    /// When it was set.
+    pub at: Timestamp,
+}
+
+pub(super) fn read_stop(row: &SqliteRow) -> Result<Stop> {
+    let (scope, reason): (&str, &str) = (row.try_get("scope")?, row.try_get("reason")?);
+    let account: String = row.try_get("account_id")?;
+    let key = StopKey {
+        scope: StopScope::parse(scope).ok_or_else(|| corrupt("scope", scope))?,
+        key: row.try_get("key")?,
+        account_id: (!account.is_empty()).then(|| AccountId::new(account)),
+    };
+    let stop = NewStop {
+        key,
+        reason: StopReason::parse(reason).ok_or_else(|| corrupt("reason", reason))?,
+        until: rows::time(row, "until")?,
+        has_length: row.try_get("has_length")?,
+        actor: row.try_get("actor")?,
+        note: row.try_get("note")?,
+    };
+    Ok(Stop { id: row.try_get("id")?, stop, at: rows::required_time(row, "at")? })
+}
 
 /// A stop that was written.
 pub(super) struct Put {

@@ -1,25 +1,14 @@
-//! Reads stops: those in force, for people, and the one that holds a message longest.
+//! Lists of stops, for people.
 
 use jiff::Timestamp;
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::rows::{self, Result, corrupt};
+use super::rows::Result;
+use super::stop_rows::{Stop, read_stop};
 use super::{Store, hashed};
 use crate::domain::message::AccountId;
-use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope, StoppedBy};
+use crate::domain::stop::{StopKey, StopReason, StopScope};
 use crate::domain::time_text;
-
-/// A stored stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
-    /// Its number, in the order in which stops were set.
-    pub id: i64,
-    /// The stop.
-    pub stop: NewStop,
-    /// When it was set.
-    pub at: Timestamp,
-}
 
 /// Filter for a list of stops.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,30 +25,6 @@ pub struct StopFilter {
     pub after: i64,
     /// Maximum number of stops.
     pub limit: u32,
-}
-
-/// Builds the column that names the stop which holds message `m` longest, at the time of the parameter `now`.
-pub(super) fn of(now: &str) -> String {
-    format!("(SELECT {LONGEST} FROM stopping x WHERE x.seq = m.seq AND (x.until IS NULL OR x.until > {now}))")
-}
-
-/// The stop of several that holds a message longest, as [`stopped_by`] reads it.
-pub(super) const LONGEST: &str = "max(CASE WHEN x.reason = 'suppressed' THEN 'z' ELSE coalesce(x.until, 'y') END \
-     || ' ' || x.id || ' ' || x.reason || ' ' || coalesce(x.until, ''))";
-
-/// Reads the column `stop` built by [`of`].
-pub(super) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>> {
-    let Some(text) = row.try_get::<Option<&str>, _>("stop")? else { return Ok(None) };
-    let mut parts = text.splitn(4, ' ').skip(1);
-    let mut part = || parts.next().unwrap_or_default();
-    let (Ok(id), Some(reason), until) = (part().parse(), StopReason::parse(part()), part()) else {
-        return Err(corrupt("stop", text));
-    };
-    let until = match until {
-        "" => None,
-        until => Some(crate::domain::parse_time(until).ok_or_else(|| corrupt("until", until))?),
-    };
-    Ok(Some(StoppedBy { id, reason, until }))
 }
 
 impl Store {
@@ -93,23 +58,4 @@ async fn keys_of(connection: &mut SqliteConnection, scope: Option<StopScope>, ke
         keys.extend(serde_json::from_str::<Vec<String>>(&variants).unwrap_or_default());
     }
     Ok(serde_json::to_string(&keys).unwrap_or_default())
-}
-
-pub(super) fn read_stop(row: &SqliteRow) -> Result<Stop> {
-    let (scope, reason): (&str, &str) = (row.try_get("scope")?, row.try_get("reason")?);
-    let account: String = row.try_get("account_id")?;
-    let key = StopKey {
-        scope: StopScope::parse(scope).ok_or_else(|| corrupt("scope", scope))?,
-        key: row.try_get("key")?,
-        account_id: (!account.is_empty()).then(|| AccountId::new(account)),
-    };
-    let stop = NewStop {
-        key,
-        reason: StopReason::parse(reason).ok_or_else(|| corrupt("reason", reason))?,
-        until: rows::time(row, "until")?,
-        has_length: row.try_get("has_length")?,
-        actor: row.try_get("actor")?,
-        note: row.try_get("note")?,
-    };
-    Ok(Stop { id: row.try_get("id")?, stop, at: rows::required_time(row, "at")? })
 }

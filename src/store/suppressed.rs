@@ -10,8 +10,7 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::attempts::Intent;
 use super::erased::{self, Salt, chat_key};
-use super::rows::{self, Result};
-use super::stop_views::{LONGEST, stopped_by};
+use super::rows::{self, LONGEST_STOP, Result};
 use super::stops::apply_and_hash;
 use super::{Store, hashed};
 use crate::domain::message::{AccountId, NewMessage, Target, UserId};
@@ -181,14 +180,14 @@ impl Store {
         let document: Vec<_> =
             messages.iter().map(|message| json!([Recipients::of(message).0, message.campaign])).collect();
         // Built from constants; every value is bound.
-        let sql = AssertSqlSafe(format!("SELECT j.key AS place, {LONGEST} AS stop {WHICH}"));
+        let sql = AssertSqlSafe(format!("SELECT j.key AS place, {LONGEST_STOP} AS stop {WHICH}"));
         let query = sqlx::query(sql).bind(json!(document).to_string()).bind(time_text(now));
         let mut found = vec![None; messages.len()];
         for row in query.fetch_all(&self.inner.readers).await? {
             let place: i64 = row.try_get("place")?;
             let place = usize::try_from(place).ok().and_then(|place| found.get_mut(place));
             if let Some(stop) = place {
-                *stop = stopped_by(&row)?;
+                *stop = rows::stopped_by(&row)?;
             }
         }
         Ok(found)

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
+use super::Store;
 use super::message_page::{MessageFilter, page_sql};
 use super::rows::{self, Result, corrupt};
-use super::{Store, stop_views};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
@@ -125,7 +125,7 @@ fn select(text: &str, queue_position: &str) -> String {
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON h.seq = \
          coalesce((SELECT b.blocked_by FROM messages b WHERE b.seq = m.blocked_by), m.blocked_by)",
-        stop = stop_views::of("?1"),
+        stop = rows::longest_stop("?1"),
         target = rows::TARGET_COLUMNS,
         account = rows::ACCOUNT_COLUMNS,
         daemon = rows::DAEMON_COLUMNS,
@@ -257,7 +257,7 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         due_at: rows::required_time(row, "due_at")?,
         retry_at: rows::time(row, "retry_at")?,
         deferred: rows::reason(row, "reason")?.filter(|reason| reason.defers()),
-        stop: stop_views::stopped_by(row)?,
+        stop: rows::stopped_by(row)?,
         step: rows::step_waiting(row)?,
         held: row.try_get("held")?,
         ignores_hours: lane.urgent && lane.ignore_hours,
