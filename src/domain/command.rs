@@ -1,6 +1,6 @@
 //! A change that a person or a program asks of a stored message: cancel, hold, release, retry or edit.
 //!
-//! The command line, HTTP and SQL build a [`Command`]; `store/commands.rs` carries it out in one transaction. Which
+//! The command line, HTTP and SQL build a [`Command`]; `store/transitions/commands.rs` carries it out in one transaction. Which
 //! state allows which command is decided here alone, and so are the words of the answer.
 
 use super::field_error::{FieldError, FieldErrorCode};

@@ -1,6 +1,6 @@
 //! Steps: a message's place in a campaign for one person, and how long it waits after the step before it.
 //!
-//! `validate_step.rs` checks them, `policy/steps.rs` computes when a step is due, `store/steps.rs` keeps their order.
+//! `validate_step.rs` checks them, `policy/steps.rs` computes when a step is due, `store/transitions/steps.rs` keeps their order.
 
 use jiff::Timestamp;
 

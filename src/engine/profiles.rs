@@ -2,7 +2,7 @@
 //! connection, reads whether the person is one.
 //!
 //! `preflight.rs` calls this. Reads of profiles have caps of their own (`caps.profile`), and a pause between two of
-//! them that is drawn like the gap. What is known needs no read; what a read showed is kept (`store/resolving.rs`).
+//! them that is drawn like the gap. What is known needs no read; what a read showed is kept (`store/transitions/resolving.rs`).
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Commands about stored messages: edit one with PATCH, cancel one, or one command about many.
 //!
-//! `domain/command.rs` says which state allows which command, `store/commands.rs` carries it out.
+//! `domain/command.rs` says which state allows which command, `store/transitions/commands.rs` carries it out.
 
 use std::sync::Arc;
 

@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::Store;
-use super::rows::{self, Result, corrupt};
+use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::account::Account;
 use crate::domain::message::AccountId;
 use crate::domain::state::StateName;
+use crate::store::Store;
 
 /// Number of messages in each state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

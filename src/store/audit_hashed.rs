@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::erased::{Salt, chat_key};
-use super::rows::{self, Result};
-use super::{Store, hashed};
+use super::sqlite::rows::{self, Result};
+use super::transitions::erased::{Salt, chat_key};
+use super::transitions::hashed;
+use crate::store::Store;
 
 /// Messages of one page: a few milliseconds of work.
 const PAGE: usize = 1000;

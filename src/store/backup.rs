@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use sqlx::Connection;
 use tokio_util::task::TaskTracker;
 
-use super::{Store, StoreError, restore_guard, sqlite};
+use super::sqlite::restore_guard;
 use crate::domain::time_text;
+use crate::store::{Store, StoreError, sqlite};
 
 const PREFIX: &str = "outboxd-";
 const SUFFIX: &str = ".db";

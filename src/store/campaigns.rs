@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::Store;
-use super::rows::{self, Result};
+use super::sqlite::rows::{self, Result};
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// What became of the messages of one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,7 +115,8 @@ impl Store {
 }
 
 fn read_counts(row: &SqliteRow) -> Result<StepCounts> {
-    let count = |column: &str| Ok::<_, super::StoreError>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    let count =
+        |column: &str| Ok::<_, crate::store::StoreError>(row.try_get::<i64, _>(column)?.unsigned_abs());
     Ok(StepCounts {
         step: row.try_get("step")?,
         messages: count("messages")?,

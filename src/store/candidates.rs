@@ -10,8 +10,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::Store;
-use super::rows::{self, Result};
+use super::sqlite::rows::{self, Result};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::ids;
 use crate::domain::lane::Lane;
@@ -20,6 +19,7 @@ use crate::domain::reason::Reason;
 use crate::domain::step::StepWaiting;
 use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// A message that may be sent next.
 #[derive(Debug, Clone, PartialEq, Eq)]

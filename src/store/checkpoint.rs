@@ -15,8 +15,9 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 use tokio::sync::mpsc;
 
-use super::{Store, holder, sqlite};
+use super::sqlite::holder;
 use crate::clock::{Clock, SystemClock};
+use crate::store::{Store, sqlite};
 
 /// Commits after which a checkpoint is worthwhile: at about ten pages each, well before SQLite's own limit.
 pub(super) const COMMITS: u32 = 64;

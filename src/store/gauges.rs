@@ -6,9 +6,9 @@
 use jiff::Timestamp;
 use sqlx::Row;
 
-use super::Store;
-use super::rows::{self, Result, corrupt};
+use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// Where a count of accounts ends.
 const COUNTED: u32 = 10_000;
@@ -81,6 +81,6 @@ impl Store {
     /// Returns the size of the database file and the free space of its disk, in bytes.
     pub fn disk(&self) -> (u64, Option<u64>) {
         let size = std::fs::metadata(self.path()).map_or(0, |found| found.len());
-        (size, super::filesystem::free_bytes(self.path()))
+        (size, super::sqlite::filesystem::free_bytes(self.path()))
     }
 }

@@ -6,13 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::StoreError;
-use super::admission::Admission;
-use super::attempts::{Begun, Intent, Settlement};
-use super::batch::{EnqueueBatch, Enqueued};
-use super::messages::{self, KnownAccounts};
-use super::rows::Result;
-use super::webhooks::ReceivedWebhook;
+use super::sqlite::rows::Result;
+use super::transitions::admission::Admission;
+use super::transitions::attempts::{Begun, Intent, Settlement};
+use super::transitions::batch::{EnqueueBatch, Enqueued};
+use super::transitions::enqueue::{self, KnownAccounts};
+use super::transitions::webhooks::ReceivedWebhook;
+use crate::store::StoreError;
 
 /// Waiting for the commit of the same group is part of writing an intent and not a delay: the call itself takes
 /// longer.
@@ -93,7 +93,7 @@ impl Group {
         let only_webhooks = self.len() == self.webhooks.len();
         only_webhooks
             || (only_enqueues
-                && self.enqueues.iter().all(|ticket| messages::is_one_statement(&ticket.ask, known)))
+                && self.enqueues.iter().all(|ticket| enqueue::is_one_statement(&ticket.ask, known)))
             || (only_admissions
                 && self
                     .admissions

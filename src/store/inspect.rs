@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use super::place::{self, Content};
-use super::{StoreError, filesystem, lock, sqlite};
+use super::sqlite::place::{self, Content};
+use super::sqlite::{filesystem, lock};
+use crate::store::{StoreError, sqlite};
 
 /// What is at `store.path`.
 #[derive(Debug, Clone, PartialEq, Eq)]

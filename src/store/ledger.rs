@@ -3,11 +3,11 @@
 
 use jiff::Timestamp;
 
-use super::Store;
-use super::rows::{Result, corrupt};
+use super::sqlite::rows::{Result, corrupt};
 use crate::domain::kind::Kind;
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// Selects the sends of an account from a given time on, oldest first, as one text: an account may have thousands.
 /// Refused calls and calls that were certainly not sent reached no recipient and do not count; every other call may

@@ -5,12 +5,13 @@
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::rows::{self, Result};
-use super::{Store, people};
+use super::sqlite::rows::{self, Result};
+use super::transitions::people;
 use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// Filter for a list of messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

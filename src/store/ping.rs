@@ -6,8 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::error::StoreError;
-use super::rows::Result;
+use super::sqlite::error::StoreError;
+use super::sqlite::rows::Result;
 use super::writer::{Exclusive, Verb, Writer};
 use crate::clock::Clock;
 use crate::domain::time_text;

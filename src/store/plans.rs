@@ -1,10 +1,11 @@
 //! The statements that must stay fast however long the queue is, for the test of their query plans.
 
-use super::{
-    AccountFilter, MessageFilter, account_limits, account_views, admission, attempts, candidates, chat_reads,
-    defer, gauges, insert, ledger, message_commands, message_page, queue_view, repeats, resolving,
-    suppressed, totals, withdraw,
+use super::transitions::{
+    account_limits, admission, attempts, chat_reads, defer, insert, message_commands, repeats, resolving,
+    suppressed, withdraw,
 };
+use super::{account_views, candidates, gauges, ledger, message_page, queue_view, totals};
+use crate::store::{AccountFilter, MessageFilter};
 
 /// Returns the name and text of each statement.
 pub fn hot_statements() -> Vec<(&'static str, String)> {

@@ -5,8 +5,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::Store;
-use super::rows::{self, Result, corrupt};
+use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::reason::Reason;
@@ -14,6 +13,7 @@ use crate::domain::state::StateName;
 use crate::domain::step::{Step, StepWaiting};
 use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// Summary of a queued message.
 #[derive(Debug, Clone, PartialEq, Eq)]

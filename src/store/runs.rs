@@ -10,13 +10,13 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
-use super::Store;
 use super::clock_step::ClockStep;
-use super::rows::{self, Result};
+use super::sqlite::rows::{self, Result};
 use crate::domain::account::Restored;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::outcome::ProviderError;
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// What the previous run left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,12 +3,13 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::rows::Result;
-use super::stop_rows::{Stop, read_stop};
-use super::{Store, hashed};
+use super::sqlite::rows::Result;
+use super::transitions::hashed;
+use super::transitions::stop_rows::{Stop, read_stop};
 use crate::domain::message::AccountId;
 use crate::domain::stop::{StopKey, StopReason, StopScope};
 use crate::domain::time_text;
+use crate::store::Store;
 
 /// Filter for a list of stops.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

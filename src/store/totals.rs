@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::Store;
 use super::account_views::{Counts, read_counts};
-use super::rows::{self, Result};
+use super::sqlite::rows::{self, Result};
 use crate::domain::account::{Daemon, Down};
 use crate::domain::outcome::DownCause;
+use crate::store::Store;
 
 /// A SQLite library of another program that wrote to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,9 +6,8 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::Store;
 use super::message_page::{MessageFilter, page_sql};
-use super::rows::{self, Result, corrupt};
+use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
@@ -17,6 +16,7 @@ use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::domain::waiting::{BlockedBy, Waiting};
+use crate::store::Store;
 
 /// A stored message, and everything that decides when it is sent.
 #[derive(Debug, Clone)]

@@ -14,12 +14,12 @@ use futures_util::{FutureExt, StreamExt};
 use inotify::{EventStream, Inotify, WatchMask};
 use sqlx::SqliteConnection;
 
-use super::admission::{self, Inserted};
-use super::message_commands::{self, InsertedCommand};
-use super::rows::Result;
-use super::{Store, sqlite};
+use super::sqlite::rows::Result;
+use super::transitions::admission::{self, Inserted};
+use super::transitions::message_commands::{self, InsertedCommand};
 use crate::clock::Clock;
 use crate::domain::message::Seq;
+use crate::store::{Store, sqlite};
 use crate::tasks::Pulse;
 
 /// Polling interval in addition to the kernel's events.

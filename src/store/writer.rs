@@ -15,21 +15,21 @@ use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::admission::{self, Admission};
-use super::attempts::{self, Begun, Intent, Settlement};
 use super::awake;
-use super::batch::{EnqueueBatch, Enqueued};
 use super::checkpoint::{self, Checkpointer};
-use super::failpoints::{Failpoint, Failpoints};
 use super::group::{Answers, Group, Ticket};
-use super::messages::{self, KnownAccounts};
-use super::restore_guard::RestoreGuard;
-use super::rows::Result;
-use super::webhooks::{self, ReceivedWebhook};
+use super::sqlite::failpoints::{Failpoint, Failpoints};
+use super::sqlite::restore_guard::RestoreGuard;
+use super::sqlite::rows::Result;
+use super::transitions::admission::{self, Admission};
+use super::transitions::attempts::{self, Begun, Intent, Settlement};
+use super::transitions::batch::{EnqueueBatch, Enqueued};
+use super::transitions::enqueue::{self, KnownAccounts};
+use super::transitions::webhooks::{self, ReceivedWebhook};
 use super::write_lock::WriteLock;
-use super::{StoreError, sqlite};
 use crate::clock::{Clock, SystemClock};
 use crate::metrics::{Metrics, table::COMMIT_DURATION};
+use crate::store::{StoreError, sqlite};
 use crate::tasks::Tasks;
 
 /// Requests that may wait for the writer; beyond that, callers wait for room.
@@ -389,7 +389,7 @@ async fn statements(
     let settlements: Vec<&Settlement> = group.settlements.iter().map(|ticket| &ticket.ask).collect();
     let settlements = attempts::settle(connection, &settlements).await?;
     let enqueues: Vec<&EnqueueBatch> = group.enqueues.iter().map(|ticket| &ticket.ask).collect();
-    let enqueues = messages::enqueue(connection, run, known, &enqueues).await?;
+    let enqueues = enqueue::enqueue(connection, run, known, &enqueues).await?;
     let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
     let admissions = admission::admit(connection, run, known, &admissions).await?;
     let received: Vec<&ReceivedWebhook> = group.webhooks.iter().map(|ticket| &ticket.ask).collect();

@@ -262,16 +262,16 @@ fn the_document_lists_every_type_with_its_fields() {
 fn every_event_that_the_code_writes_is_in_the_table() {
     let sources = [
         include_str!("../../migrations/0001_queue.sql"),
-        include_str!("../../src/store/defer.rs"),
-        include_str!("../../src/store/heard.rs"),
-        include_str!("../../src/store/stops.rs"),
-        include_str!("../../src/store/rules.rs"),
-        include_str!("../../src/store/rests.rs"),
-        include_str!("../../src/store/attempts.rs"),
-        include_str!("../../src/store/account_snapshot.rs"),
+        include_str!("../../src/store/transitions/defer.rs"),
+        include_str!("../../src/store/transitions/heard.rs"),
+        include_str!("../../src/store/transitions/stops.rs"),
+        include_str!("../../src/store/transitions/rules.rs"),
+        include_str!("../../src/store/transitions/rests.rs"),
+        include_str!("../../src/store/transitions/attempts.rs"),
+        include_str!("../../src/store/transitions/account_snapshot.rs"),
         include_str!("../../src/store/clock_step.rs"),
-        include_str!("../../src/store/restore_guard.rs"),
-        include_str!("../../src/store/erase.rs"),
+        include_str!("../../src/store/sqlite/restore_guard.rs"),
+        include_str!("../../src/store/transitions/erase.rs"),
     ];
     let families = ["message.", "account.", "stop.", "person.", "daemon.", "route.", "command.", "endpoint."];
     let mut found = 0;

@@ -1,0 +1,189 @@
+//! How the queue uses SQLite: opens the database file and verifies its settings. The files of this folder lock it,
+//! read it, and convert its columns; none of them names another folder of the store.
+//!
+//! SQLite ignores a pragma that it does not know or cannot grant, so each one is read back, and a mismatch refuses to
+//! start. Write-ahead logging lets readers and the INSERTs of other programs run concurrently; `synchronous = FULL`
+//! makes an acknowledgement mean "on disk".
+
+pub(super) mod error;
+pub(super) mod failpoints;
+pub(super) mod files;
+pub(super) mod filesystem;
+pub(super) mod holder;
+pub(super) mod lock;
+pub(super) mod place;
+pub(super) mod reader;
+pub(super) mod restore_guard;
+pub(super) mod rows;
+
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
+
+use crate::store::StoreError;
+use place::APPLICATION_ID;
+
+/// Busy timeout of our connections.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Our checkpoint limit in pages: below the 1,000 of a producer's own library, so that a library with the WAL-reset
+/// bug (SQLite before 3.51.3) normally never checkpoints.
+const CHECKPOINT_PAGES: &str = "900";
+
+/// SQLite truncates the log to this length when it restarts it.
+pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
+
+/// Migrates the schema to this version; a released migration is never edited.
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// Returns whether `error` means that another program holds the lock: SQLITE_BUSY or SQLITE_LOCKED.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(5 | 6))
+}
+
+/// Returns whether `error` means that the file is damaged: SQLITE_CORRUPT or SQLITE_NOTADB.
+pub(super) fn is_damaged(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(11 | 26))
+}
+
+/// Returns SQLite's primary result code.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code = error.as_database_error()?.code()?;
+    code.parse::<u32>().ok().map(|code| code & 0xff)
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        // Sorting must not need room in /tmp.
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+}
+
+/// Mode of the queue's files: owner and group, like the socket. SQLite creates its other files with the same mode.
+pub(super) const MODE: u32 = 0o660;
+
+/// Creates an empty database unless it exists: SQLite would create it readable by all users.
+pub(super) fn make(path: &Path) -> Result<(), StoreError> {
+    let made = std::fs::File::options().append(true).create(true).mode(MODE).open(path);
+    made.map(drop).map_err(|source| StoreError::File { path: path.to_owned(), source })
+}
+
+/// Marks an empty file as a queue of ours, without a schema yet. Bypasses the log, so that the header of the file
+/// itself identifies it from now on.
+pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
+    let mut connection = options(path).connect().await?;
+    // Only before the first page is written; `prune.rs` gives free pages back.
+    sqlx::query("PRAGMA auto_vacuum = INCREMENTAL").execute(&mut connection).await?;
+    // A pragma takes no bound parameter.
+    let sql = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
+    sqlx::query(sql).execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(())
+}
+
+/// Opens the one writing connection, with the schema of this version.
+pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let mut connection = options(path)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        // Deleted content is overwritten with zeros in its page.
+        .pragma("secure_delete", "FAST")
+        .pragma("journal_size_limit", LOG_LIMIT_BYTES.to_string())
+        .connect()
+        .await?;
+    let limit = LOG_LIMIT_BYTES.to_string();
+    for (pragma, wanted) in [
+        ("journal_mode", "wal"),
+        ("synchronous", "2"),
+        ("foreign_keys", "1"),
+        ("busy_timeout", "5000"),
+        ("wal_autocheckpoint", CHECKPOINT_PAGES),
+        ("journal_size_limit", limit.as_str()),
+    ] {
+        check_pragma(&mut connection, path, pragma, wanted).await?;
+    }
+    MIGRATOR.run(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Disables the connection's busy timeout: the writer retries on its own (`writer.rs`).
+pub(super) async fn disable_busy_timeout(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), StoreError> {
+    sqlx::query("PRAGMA busy_timeout = 0").execute(&mut *connection).await?;
+    check_pragma(connection, path, "busy_timeout", "0").await
+}
+
+/// Opens a connection for checkpoints (`checkpoint.rs`), as durable as the writer. It does not wait for locks.
+pub(super) async fn open_checkpointer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let options = options(path).busy_timeout(Duration::ZERO).synchronous(SqliteSynchronous::Full);
+    let mut connection = options.connect().await?;
+    check_pragma(&mut connection, path, "synchronous", "2").await?;
+    Ok(connection)
+}
+
+async fn check_pragma(
+    connection: &mut SqliteConnection,
+    path: &Path,
+    pragma: &'static str,
+    wanted: &str,
+) -> Result<(), StoreError> {
+    // The name comes from the list above; a pragma takes no bound parameter.
+    let row = sqlx::query(AssertSqlSafe(format!("PRAGMA {pragma}"))).fetch_one(connection).await?;
+    // Some pragmas return text and some a number; as text they compare alike.
+    let found: String = row.try_get_unchecked(0)?;
+    if found.eq_ignore_ascii_case(wanted) {
+        return Ok(());
+    }
+    Err(StoreError::Pragma { path: path.to_owned(), pragma, wanted: wanted.to_owned(), found })
+}
+
+/// Opens the reading connections, which cannot write.
+pub(super) async fn open_readers(path: &Path, readers: u32) -> Result<SqlitePool, StoreError> {
+    let pool = SqlitePoolOptions::new()
+        .max_connections(readers.max(1))
+        .min_connections(1)
+        .test_before_acquire(false)
+        .connect_with(options(path).read_only(true))
+        .await?;
+    Ok(pool)
+}
+
+/// Opens a dedicated reading connection, for `reader.rs` and `watch.rs`.
+pub(super) async fn open_reader(path: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(options(path).read_only(true).connect().await?)
+}
+
+/// Opens a connection that copies the queue; SQLite does not allow that on a read-only connection.
+pub(super) async fn open_copier(path: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(options(path).connect().await?)
+}
+
+/// Opens a copy that was just made and that no other program has open yet.
+pub(super) async fn open_copy(path: &Path) -> Result<SqliteConnection, StoreError> {
+    Ok(options(path).synchronous(SqliteSynchronous::Full).connect().await?)
+}
+
+/// Returns the path of a database's write-ahead log.
+pub(super) fn wal_path(database: &Path) -> PathBuf {
+    sibling(database, "-wal")
+}
+
+/// Returns the path of the memory that programs share while they have the database open.
+pub(super) fn shm_path(database: &Path) -> PathBuf {
+    sibling(database, "-shm")
+}
+
+fn sibling(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

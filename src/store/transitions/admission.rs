@@ -1,0 +1,389 @@
+//! Admission: checks the rows that other programs INSERT, and queues or rejects each. A batch is one statement that
+//! reads one JSON document, however many rows it has.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection, SqliteExecutor};
+
+use super::batch::Enqueued;
+use super::blobs;
+use super::enqueue::KnownAccounts;
+use super::insert::{due_at, queued_as};
+use super::repeats::{self, Repeated, Sought};
+use super::steps::{self, StepsSoFar};
+use super::suppressed::{self, Recipients};
+use crate::domain::attachment::{Attachment, Blob};
+use crate::domain::json;
+use crate::domain::message::{AccountId, Draft, MessageId, NewMessage, Seq, Target, UserId};
+use crate::domain::reason::Reason;
+use crate::domain::time_text;
+use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+
+/// A row inserted by another program and not yet admitted.
+#[derive(Debug, Clone)]
+pub struct Inserted {
+    /// Its sequence number in the queue.
+    pub seq: Seq,
+    /// Its id.
+    pub id: MessageId,
+    /// When it was inserted.
+    pub created_at: Timestamp,
+    /// The message; `Err` names what could not be read.
+    pub draft: std::result::Result<Draft, String>,
+    /// Its attachments, as the producer wrote them.
+    pub attachments: Option<Value>,
+}
+
+/// The decision about an inserted row.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    /// Which row.
+    pub seq: Seq,
+    /// Its id.
+    pub id: MessageId,
+    /// When the decision was made.
+    pub at: Timestamp,
+    /// The admitted message, or the reason for the rejection.
+    pub verdict: std::result::Result<AdmittedMessage, String>,
+}
+
+/// What an admitted row is queued as.
+#[derive(Debug, Clone)]
+pub struct AdmittedMessage {
+    /// Its account.
+    pub account_id: AccountId,
+    /// The thread whose order it keeps.
+    pub thread: String,
+    /// The lane in which it waits.
+    pub lane: String,
+    /// The recipients as they are sent to, if the producer wrote them otherwise: a JSON array.
+    users_ids: Option<String>,
+    /// Whom it is for.
+    pub(super) recipients: Recipients,
+    /// What to search for, if it must not repeat another message.
+    pub(super) sought: Option<Sought>,
+    /// The message, if it is a step of a campaign.
+    pub(super) step: Option<Box<NewMessage>>,
+    /// Why it waits at first.
+    reason: Reason,
+    /// When it becomes due.
+    pub due_at: Timestamp,
+    /// Whether a person must first confirm that it still matters.
+    pub is_stale: bool,
+    /// Its attachments.
+    pub attachments: Vec<Attachment>,
+    /// The bytes of its attachments.
+    pub blobs: Vec<Blob>,
+}
+
+impl Admission {
+    /// Queues the row as `message`. A message that was due before `stale_before` waits for a person.
+    pub fn queue(
+        row: &Inserted,
+        message: &NewMessage,
+        blobs: Vec<Blob>,
+        at: Timestamp,
+        stale_before: Option<Timestamp>,
+    ) -> Self {
+        // If the producer's clock was ahead, the row is due now.
+        let due_at = due_at(message, row.created_at.min(at));
+        let admitted = AdmittedMessage {
+            account_id: message.account_id.clone(),
+            thread: message.target.thread(),
+            lane: message.lane().text(),
+            users_ids: rewritten(row, message),
+            recipients: Recipients::of(message),
+            sought: Sought::of(message),
+            step: message.step.map(|_| Box::new(message.clone())),
+            reason: queued_as(message, due_at, at),
+            due_at,
+            is_stale: stale_before.is_some_and(|before| due_at < before)
+                && message.step.is_none_or(|step| step.number == 1)
+                && message.expires_at.is_none_or(|expires_at| expires_at > at),
+            attachments: message.extras.attachments.clone(),
+            blobs,
+        };
+        Self { seq: row.seq, id: row.id, at, verdict: Ok(admitted) }
+    }
+
+    /// Rejects the row for the reason `why`.
+    pub fn reject(row: &Inserted, why: String, at: Timestamp) -> Self {
+        Self { seq: row.seq, id: row.id, at, verdict: Err(why) }
+    }
+
+    /// Returns the row's sequence number.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+
+    pub(in crate::store) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
+        self.verdict
+            .as_ref()
+            .map_or(true, |row| row.blobs.is_empty() && row.step.is_none() && known.contains(&row.account_id))
+    }
+
+    pub(in crate::store) fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+/// Selects the oldest rows after a given one: limited in number, and to 16 MiB in total (but always at least one
+/// row), because a row may carry 20 MB in base64.
+pub(in crate::store) const INSERTED: &str = "SELECT m.seq, m.id, m.created_at, m.account_id, m.chat_id, m.users_ids, m.inbox_id, m.\"group\", m.name, \
+       m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.not_before, m.expires_at, \
+       m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.allow_placeholders, m.stop_on_reply, m.step, m.wait, m.meta, m.needs, m.dedupe_key \
+     FROM (SELECT seq, sum(bytes) OVER (ORDER BY seq) - bytes AS before FROM \
+            (SELECT seq, coalesce(octet_length(attachments), 0) + octet_length(text) AS bytes FROM messages \
+             WHERE state = 'new' AND seq > ?2 ORDER BY seq LIMIT ?1 + 0)) AS t \
+     CROSS JOIN messages AS m ON m.seq = t.seq WHERE t.before < 16777216 ORDER BY t.seq";
+
+impl Store {
+    /// Returns rows that other programs inserted and that are not yet admitted, oldest first.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
+        inserted(&self.inner.readers, Seq(0), limit).await
+    }
+
+    /// Queues or rejects inserted rows. Returns how many of them still existed.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails; no row is admitted or rejected then.
+    pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
+        self.inner.writer.admit(admissions).await
+    }
+}
+
+/// Returns the recipients of a row, if they are not as its producer wrote them: a URN or the address of a profile.
+fn rewritten(row: &Inserted, message: &NewMessage) -> Option<String> {
+    let ids: Vec<&str> = match &message.target {
+        Target::User { user_id, .. } => vec![user_id.as_str()],
+        Target::Group { users_ids, .. } => users_ids.iter().map(UserId::as_str).collect(),
+        Target::Chat(_) | Target::Forward { .. } => return None,
+    };
+    let written = row.draft.as_ref().ok()?.users_ids.as_ref()?;
+    (*written != ids).then(|| json!(ids).to_string())
+}
+
+pub(in crate::store) async fn inserted(
+    connection: impl SqliteExecutor<'_>,
+    after: Seq,
+    limit: u32,
+) -> Result<Vec<Inserted>> {
+    let rows = sqlx::query(INSERTED).bind(limit).bind(after.0).fetch_all(connection).await?;
+    rows.iter().map(read_inserted).collect()
+}
+
+/// Reads an inserted row. An unreadable row is reported, never skipped: it must not block the others.
+fn read_inserted(row: &SqliteRow) -> Result<Inserted> {
+    let seq = Seq(row.try_get("seq")?);
+    let (id, created_at) = (rows::message_id(row, "id")?, rows::required_time(row, "created_at")?);
+    let attachments = match readable_json(row, "attachments") {
+        Ok(attachments) => attachments,
+        Err(why) => return Ok(Inserted { seq, id, created_at, draft: Err(why), attachments: None }),
+    };
+    Ok(Inserted { seq, id, created_at, draft: read_draft(row), attachments })
+}
+
+pub(super) fn read_draft(row: &SqliteRow) -> std::result::Result<Draft, String> {
+    let users_ids = match readable_text(row, "users_ids")? {
+        None => None,
+        Some(text) => Some(
+            rows::parse_users_ids(&text)
+                .ok_or("`users_ids` is not an array of strings; queue one message per person")?,
+        ),
+    };
+    let flag =
+        |column| row.try_get::<Option<bool>, _>(column).map_err(|_| format!("`{column}` is neither 0 nor 1"));
+    Ok(Draft {
+        account_id: readable_text(row, "account_id")?,
+        chat_id: readable_text(row, "chat_id")?,
+        users_ids,
+        inbox_id: readable_text(row, "inbox_id")?,
+        group: flag("group")?,
+        name: readable_text(row, "name")?,
+        specifics: readable_json(row, "specifics")?,
+        options: readable_json(row, "options")?,
+        quote_id: readable_text(row, "quote_id")?,
+        forward: readable_json(row, "forward")?,
+        attachments: Vec::new(),
+        text: readable_text(row, "text")?,
+        typing: flag("typing")?,
+        not_before: readable_text(row, "not_before")?,
+        expires_at: readable_text(row, "expires_at")?,
+        campaign: readable_text(row, "campaign")?,
+        priority: row
+            .try_get("priority")
+            .map_err(|_| "`priority` is not a whole number from -100 to 100".to_owned())?,
+        urgent: flag("urgent")?,
+        ignore_hours: flag("ignore_hours")?,
+        allow_repeat: flag("allow_repeat")?,
+        allow_placeholders: flag("allow_placeholders")?,
+        stop_on_reply: flag("stop_on_reply")?,
+        step: row.try_get("step").map_err(|_| "`step` is not a whole number from 1 to 20".to_owned())?,
+        wait: readable_text(row, "wait")?,
+        meta: readable_json(row, "meta")?,
+        needs: readable_text(row, "needs")?,
+        dedupe_key: readable_text(row, "dedupe_key")?,
+    })
+}
+
+/// SQLite accepts any bytes as text; text that is not UTF-8 cannot be sent.
+fn readable_text(row: &SqliteRow, column: &str) -> std::result::Result<Option<String>, String> {
+    row.try_get(column).map_err(|_| format!("`{column}` is not UTF-8; encode it so before it is inserted"))
+}
+
+/// SQLite accepts JSON that cannot be sent: numbers out of range, unpaired surrogates, nesting without limit.
+fn readable_json(row: &SqliteRow, column: &str) -> std::result::Result<Option<Value>, String> {
+    let text = readable_text(row, column)?;
+    let parsed = text.map(|text| json::parse(text.as_bytes())).transpose();
+    parsed.map_err(|error| {
+        let what = error.to_string();
+        format!("`{column}` is JSON that cannot be read: {what}; write plain JSON")
+    })
+}
+
+pub(in crate::store) const ADMIT: &str = "UPDATE messages SET revision = messages.revision + 1, state = j.state, reason = j.reason, error = j.error, thread = coalesce((SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = messages.account_id AND c.chat_id = messages.chat_id), j.thread), due_at = j.due_at, \
+       lane = j.lane, step_key = j.step_key, updated_at = j.at, attachments = coalesce(j.attachments, messages.attachments), users_ids = coalesce(j.users_ids, messages.users_ids), run = ?2 \
+     FROM (SELECT value ->> 0 AS seq, value ->> 1 AS state, value ->> 2 AS reason, value ->> 3 AS error, \
+                  value ->> 4 AS thread, value ->> 5 AS due_at, value ->> 6 AS at, value ->> 7 AS attachments, \
+                  value ->> 8 AS lane, value ->> 9 AS step_key, value ->> 10 AS users_ids FROM jsonb_each(?1)) AS j \
+     WHERE messages.seq = j.seq AND messages.state = 'new'";
+
+/// Queues or rejects rows that other programs inserted, with one statement.
+pub(in crate::store) async fn admit(
+    connection: &mut SqliteConnection,
+    run: i64,
+    known: &mut KnownAccounts,
+    batches: &[&Vec<Admission>],
+) -> Result<Vec<usize>> {
+    let all: Vec<&Admission> = batches.iter().flat_map(|batch| batch.iter()).collect();
+    let Some(first) = all.first() else { return Ok(vec![0; batches.len()]) };
+    let accounts =
+        all.iter().filter_map(|admission| admission.verdict.as_ref().ok()).map(|row| &row.account_id);
+    let missing = known.missing(accounts);
+    known.make(connection, missing, first.at).await?;
+    let mut judged = 0;
+    for document in documents(connection, &all).await? {
+        let query = sqlx::query(ADMIT).bind(document.to_string()).bind(run);
+        judged += query.execute(&mut *connection).await?.rows_affected();
+    }
+    for row in all.iter().filter_map(|admission| admission.verdict.as_ref().ok()) {
+        for blob in &row.blobs {
+            blobs::put(connection, blob).await?;
+        }
+    }
+    // Only this statement decides about inserted rows, so a missing row was cancelled by its producer in the
+    // meantime.
+    let judged = usize::try_from(judged).unwrap_or(usize::MAX);
+    Ok(batches.iter().map(|batch| batch.len().min(judged)).collect())
+}
+
+/// Judges the rows and returns them for the statement: those of step 1 and without a step first, then those of step 2,
+/// and so on, because a step that is admitted looks for the one before it.
+async fn documents(connection: &mut SqliteConnection, all: &[&Admission]) -> Result<Vec<Value>> {
+    let step =
+        |admission: &&Admission| admission.verdict.as_ref().ok().and_then(|row| row.step.as_deref().cloned());
+    let steps: Vec<Option<NewMessage>> = all.iter().map(step).collect();
+    let asked: Vec<_> = steps.iter().map(|step| step.as_ref().and_then(steps::Asked::of)).collect();
+    let known = steps::find(connection, &asked).await?;
+    let sought: Vec<Option<Sought>> = all
+        .iter()
+        .enumerate()
+        .map(|(place, admission)| {
+            // A step that is in the queue already is a duplicate, not a repeat.
+            let is_new = known.get(&place).is_none_or(|known| known.own.is_none());
+            admission.verdict.as_ref().ok().filter(|_| is_new).and_then(|row| row.sought.clone())
+        })
+        .collect();
+    let repeats = repeats::find(connection, &sought).await?;
+    let suppressed = suppressed_of(connection, all).await?;
+    let places = steps.iter().enumerate();
+    let places = places.filter_map(|(place, step)| Some((place, all[place].id, step.as_ref()?)));
+    let is_refused = |place| suppressed.contains(&place) || repeats.contains_key(&place);
+    let mut verdicts = StepsSoFar::default().judge(places, &known, is_refused);
+    let mut documents: Vec<Vec<Value>> = Vec::new();
+    for (place, admission) in all.iter().enumerate() {
+        let number = steps[place].as_ref().and_then(|step| step.step).map_or(1, |step| step.number);
+        let at = usize::from(number) - 1;
+        documents.resize_with(documents.len().max(at + 1), Vec::new);
+        let key = known.get(&place).map(|known| known.key.as_str());
+        let why = match verdicts.remove(&place) {
+            Some(Enqueued::OutOfStep(why)) => Some(format!("`step` {why}")),
+            Some(Enqueued::Duplicate(id)) => {
+                Some(format!("`step` is in the queue for this person already, as message {id}"))
+            }
+            _ => None,
+        };
+        documents[at].push(as_json(admission, repeats.get(&place), suppressed.contains(&place), (why, key)));
+    }
+    Ok(documents.into_iter().filter(|rows| !rows.is_empty()).map(Value::Array).collect())
+}
+
+/// Returns the places of admitted rows that are for a suppressed person or chat.
+async fn suppressed_of(connection: &mut SqliteConnection, all: &[&Admission]) -> Result<HashSet<usize>> {
+    let admitted = |(place, admission): (usize, &&Admission)| {
+        admission.verdict.as_ref().ok().map(|row| (place, row.recipients.clone()))
+    };
+    let (places, recipients): (Vec<usize>, Vec<Recipients>) =
+        all.iter().enumerate().filter_map(admitted).unzip();
+    let found = suppressed::find(connection, recipients.into_iter()).await?;
+    Ok(found.into_iter().map(|at| places[at]).collect())
+}
+
+/// Encodes the decision about a row for the statement. `step` says why its step is refused, and whom it is for.
+fn as_json(
+    admission: &Admission,
+    repeated: Option<&Repeated>,
+    is_suppressed: bool,
+    (out_of_step, step_key): (Option<String>, Option<&str>),
+) -> Value {
+    let (seq, at) = (admission.seq.0, time_text(admission.at));
+    let rejected = |reason: Reason, why: &str| {
+        json!([seq, "rejected", reason.as_str(), why, null, null, at, null, null, null, null])
+    };
+    let reject = |why: &str| rejected(Reason::Invalid, why);
+    if let Some(why) = out_of_step {
+        return reject(&why);
+    }
+    match (&admission.verdict, repeated) {
+        (Ok(_), _) if is_suppressed => {
+            rejected(Reason::Suppressed, "the person is on the suppression list (`outboxd suppress list`)")
+        }
+        (Ok(row), None) => {
+            let (state, reason) = match row.is_stale {
+                true => ("review", Reason::Stale),
+                false => ("queued", row.reason),
+            };
+            let due_at = time_text(row.due_at);
+            let files = rows::attachments_to_json(&row.attachments).map(|files| files.to_string());
+            json!([
+                seq,
+                state,
+                reason.as_str(),
+                null,
+                row.thread,
+                due_at,
+                at,
+                files,
+                row.lane,
+                step_key,
+                row.users_ids
+            ])
+        }
+        (Ok(_), Some(Repeated::Stored(id))) => {
+            let fix = "write something else, or set `allow_repeat` = 1";
+            reject(&format!("`text` was queued for this person before, as message {id}; {fix}"))
+        }
+        (Ok(_), Some(Repeated::Beside(_))) => {
+            let fix = "write something else, or set `allow_repeat` = 1";
+            reject(&format!("`text` was inserted for this person a moment before; {fix}"))
+        }
+        (Err(why), _) => reject(why),
+    }
+}

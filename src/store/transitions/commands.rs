@@ -1,0 +1,178 @@
+//! Commands about stored messages: cancel, hold, release, retry and edit; each is one transition (docs/lifecycle.md).
+//!
+//! HTTP calls [`Store::command`]; `message_commands.rs` carries out what other programs ask by SQL. Whether a message
+//! can still be changed is looked up in the transaction that changes it, and the intent checks `edits` and `held_at`
+//! in its own: so a change takes effect before the intent, or is refused (P2, P5). Each change is an event with who
+//! asked for it and the old values; of a text, its length and its hash (P8).
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::change::{Changed, Context, LOOK};
+use super::{edit, hold, retry, withdraw};
+use crate::domain::command::{Command, Instruction};
+use crate::domain::field_error::{FieldError, FieldErrorCode};
+use crate::domain::message::{AccountId, MessageId};
+use crate::domain::state::StateName;
+use crate::domain::time_text;
+use crate::domain::validate::ValidationLimits;
+use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+
+/// Messages per transaction: a bulk command lets the sender and other programs write in between.
+const PAGE: usize = 100;
+
+/// Result of a command about one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Commanded {
+    /// The message was changed.
+    Done {
+        /// Its state before.
+        was: StateName,
+        /// Its state now.
+        state: StateName,
+        /// The accounts that the change concerns; two if it was moved.
+        accounts: Vec<AccountId>,
+    },
+    /// There was nothing to change.
+    Unchanged(StateName),
+    /// The message cannot be changed so.
+    Refused {
+        /// Its state.
+        state: StateName,
+        /// Every reason.
+        errors: Vec<FieldError>,
+        /// The message that already says or holds what this one would.
+        existing: Option<MessageId>,
+    },
+    /// No message has this id.
+    Unknown,
+}
+
+impl Store {
+    /// Carries out a command about messages. Returns one result per message, in the order of `ids`. With `dry_run` it
+    /// returns the same results and changes nothing.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails. Messages changed until then stay changed.
+    pub async fn command(
+        &self,
+        ids: &[MessageId],
+        instruction: &Instruction,
+        limits: &Arc<ValidationLimits>,
+        dry_run: bool,
+        now: Timestamp,
+    ) -> Result<Vec<Commanded>> {
+        let mut all = Vec::with_capacity(ids.len());
+        let run = self.inner.run;
+        for page in ids.chunks(PAGE) {
+            let (page, instruction, limits) = (page.to_vec(), instruction.clone(), Arc::clone(limits));
+            let verb = self.inner.writer.exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let context = Context { run, now, limits: &limits };
+                    carry_out_all(connection, &context, &page, &instruction, dry_run).await
+                })
+            });
+            all.extend(verb.await?);
+        }
+        Ok(all)
+    }
+}
+
+async fn carry_out_all(
+    connection: &mut SqliteConnection,
+    context: &Context<'_>,
+    ids: &[MessageId],
+    instruction: &Instruction,
+    dry_run: bool,
+) -> Result<Vec<Commanded>> {
+    if dry_run {
+        sqlx::query("SAVEPOINT dry_run").execute(&mut *connection).await?;
+    }
+    let mut results = Vec::with_capacity(ids.len());
+    for id in ids {
+        results.push(carry_out(connection, context, *id, instruction).await?);
+    }
+    if dry_run {
+        sqlx::query("ROLLBACK TO dry_run; RELEASE dry_run").execute(connection).await?;
+    }
+    Ok(results)
+}
+
+/// Carries out a command about one message, within a transaction.
+pub(super) async fn carry_out(
+    connection: &mut SqliteConnection,
+    context: &Context<'_>,
+    id: MessageId,
+    instruction: &Instruction,
+) -> Result<Commanded> {
+    let query = sqlx::query(LOOK).bind(id.0.hyphenated().to_string());
+    let Some(row) = query.fetch_optional(&mut *connection).await? else { return Ok(Commanded::Unknown) };
+    let (command, state) = (&instruction.command, rows::state(&row)?);
+    if command.is_done_in(state) {
+        return Ok(Commanded::Unchanged(state));
+    }
+    if let Some(refusal) = command.refused_in(state) {
+        return Ok(Commanded::Refused { state, errors: vec![refusal], existing: None });
+    }
+    if matches!(command, Command::Retry | Command::Edit(_))
+        && let Some(refusal) = is_pruned(connection, &row).await?
+    {
+        return Ok(Commanded::Refused { state, errors: vec![refusal], existing: None });
+    }
+    let changed = match command {
+        Command::Cancel => Ok(Some(withdraw::cancel_row(connection, &row, state, context.now).await?)),
+        Command::Hold => Ok(hold::hold(connection, &row, context.now).await?),
+        Command::Release => Ok(hold::release(connection, &row, context.now).await?),
+        Command::Retry => retry::retry(connection, context, &row, state).await?.map(Some),
+        Command::Edit(asked) => edit::edit(connection, context, &row, state, asked).await?,
+    };
+    let changed = match changed {
+        Err((errors, existing)) => return Ok(Commanded::Refused { state, errors, existing }),
+        Ok(None) => return Ok(Commanded::Unchanged(state)),
+        Ok(Some(changed)) => changed,
+    };
+    note(connection, &row, instruction, &changed, context.now).await?;
+    let account = AccountId::new(row.try_get::<String, _>("account_id")?);
+    let accounts = std::iter::once(account).chain(changed.moved_to).collect();
+    Ok(Commanded::Done { was: state, state: changed.state, accounts })
+}
+
+/// Returns why a message can be neither edited nor retried: its text or its files were removed.
+async fn is_pruned(connection: &mut SqliteConnection, row: &SqliteRow) -> Result<Option<FieldError>> {
+    const SQL: &str = "SELECT CASE WHEN m.pruned_at IS NOT NULL THEN 'text was removed on ' || substr(m.pruned_at, 1, 10) \
+           WHEN m.attachments IS NOT NULL AND m.due_at IS NOT NULL \
+             AND NOT EXISTS (SELECT 1 FROM carried_files f WHERE f.seq = m.seq) THEN 'files were removed' END \
+         FROM messages m WHERE m.seq = ?1";
+    let query = sqlx::query_scalar(SQL).bind(row.try_get::<i64, _>("seq")?);
+    let what: Option<String> = query.fetch_one(connection).await?;
+    Ok(what.map(|what| {
+        let problem = format!("cannot be sent any more: its {what}");
+        FieldError::new(FieldErrorCode::WrongState, "id", problem, "queue a new message")
+    }))
+}
+
+/// Writes the event of a command.
+async fn note(
+    connection: &mut SqliteConnection,
+    row: &SqliteRow,
+    instruction: &Instruction,
+    changed: &Changed,
+    now: Timestamp,
+) -> Result<()> {
+    const EVENT: &str = "INSERT INTO events (at, kind, account_id, message_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let mut detail = json!({ "by": instruction.actor, "old": changed.old, "new": changed.new });
+    if let Some(note) = &instruction.note {
+        detail["note"] = json!(note);
+    }
+    let query = sqlx::query(EVENT).bind(time_text(now));
+    let query = query.bind(format!("command.{}", instruction.command.as_str()));
+    let query = query.bind(row.try_get::<&str, _>("account_id")?).bind(row.try_get::<&str, _>("id")?);
+    let query = query.bind(row.try_get::<&str, _>("reason")?).bind(detail.to_string());
+    query.execute(connection).await?;
+    Ok(())
+}

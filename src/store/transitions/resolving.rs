@@ -1,0 +1,277 @@
+//! Messages for public names: they wait until a profile shows the user id, and then belong to that person (P2, P5).
+//!
+//! One transaction replaces the name in all that is queued for it on the account, so that order, stops, answers and
+//! repeats hold for the person from then on. Every read of a profile is recorded before it is made: the caps count it,
+//! whatever becomes of it.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::json;
+use sqlx::{Row, SqliteConnection};
+
+use super::{erased, people};
+use crate::domain::caps::LEDGER_REACH;
+use crate::domain::message::{AccountId, UserId};
+use crate::domain::person::Person;
+use crate::domain::reason::Reason;
+use crate::domain::time_text;
+use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+
+/// No cap counts older reads.
+const KEPT_FOR: Duration = LEDGER_REACH.saturating_add(Duration::from_secs(24 * 3600));
+
+/// The reads of profiles that an account has made.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProfileReads {
+    /// When, in order.
+    pub at: Vec<Timestamp>,
+    /// No profile is read before this time.
+    pub next_at: Option<Timestamp>,
+}
+
+pub(in crate::store) const DEFER_NAMES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'resolving', error = ?3, updated_at = ?4 \
+     WHERE account_id = ?1 AND state = 'queued' AND thread >= 'user:in/' AND thread < 'user:in0' AND due_at <= ?2 \
+       AND (retry_at IS NULL OR (reason = 'resolving' AND retry_at < ?2))";
+
+pub(in crate::store) const DEFER_NEEDS: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'not_connected', error = ?3, updated_at = ?4 \
+     WHERE account_id = ?1 AND state = 'queued' AND needs IS NOT NULL AND due_at <= ?2 \
+       AND (retry_at IS NULL OR (reason = 'not_connected' AND retry_at < ?2)) \
+       AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = messages.account_id \
+         AND p.user_id = substr(messages.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))";
+
+/// What messages wait for that only profiles show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ForProfiles {
+    /// The user id behind a public name.
+    Names,
+    /// A connection with the person.
+    Connections,
+}
+
+impl Store {
+    /// Returns when `account` last read the profile of a person, or tried to.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn profile_read_at(&self, account: &AccountId, person: &UserId) -> Result<Option<Timestamp>> {
+        const SQL: &str = "SELECT max(at) AS at FROM (SELECT at FROM profile_reads INDEXED BY profile_reads_person \
+               WHERE person = ?2 AND account_id = ?1 \
+             UNION ALL SELECT read_at FROM people WHERE account_id = ?1 AND user_id = ?2)";
+        let query = sqlx::query(SQL).bind(account.as_str()).bind(person.as_str());
+        rows::time(&query.fetch_one(&self.inner.readers).await?, "at")
+    }
+
+    /// Returns the reads of profiles that `account` made since `since`.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn profile_reads(&self, account: &AccountId, since: Timestamp) -> Result<ProfileReads> {
+        const SQL: &str =
+            "SELECT at, next_at FROM profile_reads WHERE account_id = ?1 AND at >= ?2 ORDER BY at";
+        let query = sqlx::query(SQL).bind(account.as_str()).bind(time_text(since));
+        let mut reads = ProfileReads::default();
+        for row in query.fetch_all(&self.inner.readers).await? {
+            reads.at.push(rows::required_time(&row, "at")?);
+            reads.next_at = reads.next_at.max(rows::time(&row, "next_at")?);
+        }
+        Ok(reads)
+    }
+
+    /// Returns whether a read since `since`, of any account, showed that the person does not exist.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn is_absent(&self, person: &UserId, since: Timestamp) -> Result<bool> {
+        const SQL: &str = "SELECT EXISTS (SELECT 1 FROM profile_reads INDEXED BY profile_reads_person \
+             WHERE person = ?1 AND at >= ?2 AND result = 'absent')";
+        let query = sqlx::query_scalar(SQL).bind(person.as_str()).bind(time_text(since));
+        Ok(query.fetch_one(&self.inner.readers).await?)
+    }
+
+    /// Records that `account` is about to read a profile; the next one is read at `next_at` at the earliest. Returns the
+    /// number of the read.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails; no profile may be read then.
+    pub async fn begin_profile_read(
+        &self,
+        account: AccountId,
+        person: UserId,
+        next_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<i64> {
+        const FORGET: &str = "DELETE FROM profile_reads WHERE account_id = ?1 AND at < ?2";
+        const SQL: &str = "INSERT INTO profile_reads (account_id, person, at, next_at) VALUES (?1, ?2, ?3, ?4) RETURNING id";
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let oldest = now.checked_sub(KEPT_FOR).unwrap_or(Timestamp::MIN);
+                    let query = sqlx::query(FORGET).bind(account.as_str()).bind(time_text(oldest));
+                    query.execute(&mut *connection).await?;
+                    let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(person.as_str());
+                    let query = query.bind(time_text(now)).bind(time_text(next_at));
+                    Ok(query.fetch_one(connection).await?)
+                })
+            })
+            .await
+    }
+
+    /// Gives the messages for a public name to the person behind it. `read` is the number of the read that showed who
+    /// that is; `None` if it was known. Returns the accounts of the messages that this concerns.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn resolve(
+        &self,
+        account: AccountId,
+        name: UserId,
+        person: Person,
+        read: Option<i64>,
+        now: Timestamp,
+    ) -> Result<HashSet<AccountId>> {
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let read_at = read.map(|_| now);
+                    let accounts = people::learn(connection, &account, &person, read_at, now).await?;
+                    if let Some(read) = read {
+                        end_read(connection, read, "found").await?;
+                    }
+                    replace(connection, &account, &name, &person.user_id, now).await?;
+                    erased::cancel_for(connection, &account, person.user_id.as_str(), now).await?;
+                    Ok(accounts)
+                })
+            })
+            .await
+    }
+
+    /// Fails everything that `account` has queued for a person, or for a public name. `absent` is the number of the read
+    /// that showed that the person does not exist.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn fail_person(
+        &self,
+        account: AccountId,
+        person: UserId,
+        reason: Reason,
+        error: String,
+        absent: Option<i64>,
+        now: Timestamp,
+    ) -> Result<u64> {
+        const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?3, error = ?4, updated_at = ?5 \
+             WHERE account_id = ?1 AND thread = 'user:' || ?2 AND state = 'queued'";
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    if let Some(read) = absent {
+                        end_read(connection, read, "absent").await?;
+                    }
+                    let query = sqlx::query(SQL).bind(account.as_str()).bind(person.as_str());
+                    let query = query.bind(reason.as_str()).bind(error).bind(time_text(now));
+                    Ok(query.execute(connection).await?.rows_affected())
+                })
+            })
+            .await
+    }
+
+    /// Defers everything of `account` that waits for profiles in this way and is due before `until`.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn defer_for_profiles(
+        &self,
+        account: AccountId,
+        which: ForProfiles,
+        until: Timestamp,
+        why: String,
+        now: Timestamp,
+    ) -> Result<()> {
+        let sql = match which {
+            ForProfiles::Names => DEFER_NAMES,
+            ForProfiles::Connections => DEFER_NEEDS,
+        };
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let query = sqlx::query(sql).bind(account.as_str()).bind(time_text(until)).bind(why);
+                    query.bind(time_text(now)).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+}
+
+async fn end_read(connection: &mut SqliteConnection, read: i64, result: &str) -> Result<()> {
+    const SQL: &str = "UPDATE profile_reads SET result = ?2 WHERE id = ?1";
+    sqlx::query(SQL).bind(read).bind(result).execute(connection).await?;
+    Ok(())
+}
+
+/// Replaces a public name by the user id in what is queued for it. A message that says what the person was sent before
+/// fails, as it would have been refused.
+async fn replace(
+    connection: &mut SqliteConnection,
+    account: &AccountId,
+    name: &UserId,
+    user_id: &UserId,
+    now: Timestamp,
+) -> Result<()> {
+    const FOUND: &str = "SELECT seq FROM messages INDEXED BY messages_by_thread \
+         WHERE thread = 'user:' || ?2 AND account_id = ?1 AND state IN ('queued', 'review')";
+    const REPLACE: &str = "UPDATE messages SET revision = messages.revision + 1, users_ids = json_array(?2), thread = 'user:' || ?2, error = NULL, \
+           step_key = CASE WHEN step_key IS NOT NULL THEN 'user:' || ?2 END, \
+           retry_at = CASE WHEN reason = 'resolving' THEN NULL ELSE retry_at END, \
+           reason = CASE WHEN reason = 'resolving' THEN 'turn' ELSE reason END, updated_at = ?3 \
+         WHERE seq IN (SELECT value FROM json_each(?1)) AND state IN ('queued', 'review')";
+    // The person has the step already, under the user id.
+    const STEPS: &str = "SELECT m.seq, o.id FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = 'user:' || ?2 AND o.step = m.step AND o.state <> 'rejected' AND o.seq <> m.seq \
+         WHERE m.seq IN (SELECT value FROM json_each(?1)) AND m.step_key IS NOT NULL ORDER BY m.step DESC";
+    // Surrounding white space is ignored, as in `repeats.rs`.
+    const REPEATS: &str = "SELECT m.seq, r.id FROM messages m CROSS JOIN messages r INDEXED BY messages_person \
+           ON r.account_id = m.account_id AND r.thread = m.thread AND r.users_ids IS NOT NULL \
+         WHERE m.seq IN (SELECT value FROM json_each(?1)) AND m.state = 'queued' AND coalesce(m.allow_repeat, 0) = 0 \
+           AND r.seq <> m.seq AND (r.seq < m.seq OR r.seq NOT IN (SELECT value FROM json_each(?1))) \
+           AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent') \
+           AND trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
+             = trim(m.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
+         GROUP BY m.seq";
+    const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'step_stopped', error = ?2, updated_at = ?3 \
+         WHERE seq = ?1 AND state IN ('queued', 'review')";
+    const FAIL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
+         WHERE seq = ?1 AND state = 'queued'";
+    const ORDER: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq) \
+         WHERE account_id = ?1 AND thread = 'user:' || ?2 AND state = 'queued' \
+           AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq)";
+    let query = sqlx::query_scalar(FOUND).bind(account.as_str()).bind(name.as_str());
+    let found: Vec<i64> = query.fetch_all(&mut *connection).await?;
+    let (seqs, at) = (json!(found).to_string(), time_text(now));
+    let query = sqlx::query(STEPS).bind(&seqs).bind(user_id.as_str());
+    for row in query.fetch_all(&mut *connection).await? {
+        let (seq, id): (i64, &str) = (row.try_get("seq")?, row.try_get("id")?);
+        let error = format!("`step` is in the queue for this person already, as message {id}");
+        let query = sqlx::query(CANCEL).bind(seq).bind(error).bind(&at);
+        query.execute(&mut *connection).await?;
+    }
+    let query = sqlx::query(REPLACE).bind(&seqs).bind(user_id.as_str()).bind(&at);
+    query.execute(&mut *connection).await?;
+    for row in sqlx::query(REPEATS).bind(&seqs).fetch_all(&mut *connection).await? {
+        let (seq, id): (i64, &str) = (row.try_get("seq")?, row.try_get("id")?);
+        let fix = "write something else, or set `allow_repeat`";
+        let error = format!("`text` was queued for this person before, as message {id}; {fix}");
+        let query = sqlx::query(FAIL).bind(seq).bind(Reason::RepeatedText.as_str()).bind(error).bind(&at);
+        query.execute(&mut *connection).await?;
+    }
+    let query = sqlx::query(ORDER).bind(account.as_str()).bind(user_id.as_str());
+    query.execute(connection).await?;
+    Ok(())
+}

@@ -1,0 +1,344 @@
+//! Steps of campaigns: each exists once for a person, after the step before it; and when its wait ends.
+//!
+//! A step whose wait is not computed is blocked by the step before it (view `blockers`). When that one is sent, a
+//! trigger notes the time; the account's next step computes the end of the wait (`engine/steps.rs`) and
+//! [`Store::schedule_steps`] stores it.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
+
+use super::batch::Enqueued;
+use crate::domain::message::{AccountId, MessageId, NewMessage, Seq, Target, UserId};
+use crate::domain::state::StateName;
+use crate::domain::step::StepWait;
+use crate::domain::time_text;
+use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+
+/// Steps that are scheduled in one transaction.
+const AT_ONCE: u32 = 500;
+
+/// What the queue knows about the step of a new message.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    /// Whom the step is for.
+    pub(super) key: String,
+    /// The message that is this step already.
+    pub(super) own: Option<MessageId>,
+    /// The account and the state of the step before.
+    before: Option<(AccountId, StateName)>,
+}
+
+/// The steps of the rows so far that will be stored, by campaign, person and number.
+#[derive(Debug, Default)]
+pub(super) struct StepsSoFar(HashMap<(String, String, u8), (MessageId, AccountId)>);
+
+pub(super) const KNOWN: &str = "WITH asked AS (SELECT j.key AS place, j.value ->> 0 AS campaign, coalesce( \
+       (SELECT 'user:' || c.user_id FROM conversations c WHERE c.account_id = j.value ->> 2 AND c.chat_id = j.value ->> 3), \
+       j.value ->> 1) AS step_key, j.value ->> 4 AS step FROM jsonb_each(?1) AS j) \
+     SELECT a.place, a.step_key, e.id AS own, b.account_id AS before_account, b.state AS state FROM asked AS a \
+     LEFT JOIN messages AS e INDEXED BY messages_steps ON e.campaign = a.campaign AND e.step_key = a.step_key \
+       AND e.step = a.step AND e.state <> 'rejected' \
+     LEFT JOIN messages AS b INDEXED BY messages_steps ON b.campaign = a.campaign AND b.step_key = a.step_key \
+       AND b.step = a.step - 1 AND b.state <> 'rejected'";
+
+/// What a step belongs to: campaign, person as far as the message says, account, chat, number.
+#[derive(Debug, Clone)]
+pub(super) struct Asked(Value);
+
+impl Asked {
+    /// Returns the question about the step of `message`, if it is one.
+    pub(super) fn of(message: &NewMessage) -> Option<Self> {
+        let (step, campaign) = (message.step?, message.campaign.as_deref()?);
+        let account = message.account_id.as_str();
+        let chat_id = match &message.target {
+            Target::Chat(chat_id) | Target::Forward { chat_id, .. } => Some(chat_id.as_str()),
+            Target::User { .. } | Target::Group { .. } => None,
+        };
+        Some(Self(json!([campaign, message.step_key(), account, chat_id, step.number])))
+    }
+}
+
+/// Returns what the queue knows about those of `rows` that are steps, by place.
+pub(super) async fn find(
+    connection: &mut SqliteConnection,
+    rows: &[Option<Asked>],
+) -> Result<HashMap<usize, Known>> {
+    let places = rows.iter().enumerate().filter_map(|(place, row)| row.as_ref().map(|row| (place, row)));
+    let (places, asked): (Vec<usize>, Vec<Value>) = places.map(|(place, row)| (place, row.0.clone())).unzip();
+    let mut known = HashMap::new();
+    if asked.is_empty() {
+        return Ok(known);
+    }
+    for row in sqlx::query(KNOWN).bind(Value::Array(asked).to_string()).fetch_all(connection).await? {
+        let place: i64 = row.try_get("place")?;
+        let Some(place) = usize::try_from(place).ok().and_then(|place| places.get(place)) else { continue };
+        let own: Option<&str> = row.try_get("own")?;
+        let own = own.map(|_| rows::message_id(&row, "own")).transpose()?;
+        let account: Option<String> = row.try_get("before_account")?;
+        let before = account
+            .map(|account| Ok::<_, crate::store::StoreError>((AccountId::new(account), rows::state(&row)?)));
+        let before = before.transpose()?;
+        known.insert(*place, Known { key: row.try_get("step_key")?, own, before });
+    }
+    Ok(known)
+}
+
+impl StepsSoFar {
+    /// Judges the rows in the order of their steps: which are in the queue already, and which do not follow the step
+    /// before. `is_refused` says of a place whether its row will not be stored for another reason. A row that is no
+    /// step has no verdict.
+    pub(super) fn judge<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (usize, MessageId, &'a NewMessage)>,
+        known: &HashMap<usize, Known>,
+        is_refused: impl Fn(usize) -> bool,
+    ) -> HashMap<usize, Enqueued> {
+        let of = |row: &(usize, MessageId, &NewMessage)| row.2.step.map_or(0, |step| step.number);
+        let mut rows: Vec<_> = rows.filter(|row| known.contains_key(&row.0)).collect();
+        rows.sort_by_key(of);
+        let mut verdicts = HashMap::new();
+        for (place, id, message) in rows {
+            let (known, number) = (&known[&place], message.step.map_or(0, |step| step.number));
+            let campaign = message.campaign.clone().unwrap_or_default();
+            let at = |number| (campaign.clone(), known.key.clone(), number);
+            let same = known.own.or_else(|| self.0.get(&at(number)).map(|(id, _)| *id));
+            if let Some(same) = same {
+                verdicts.insert(place, Enqueued::Duplicate(same));
+                continue;
+            }
+            if is_refused(place) {
+                continue;
+            }
+            if number > 1 {
+                let beside =
+                    self.0.get(&at(number - 1)).map(|(_, account)| (account.clone(), StateName::Queued));
+                if let Some(why) = out_of_step(message, number, beside.as_ref().or(known.before.as_ref())) {
+                    verdicts.insert(place, Enqueued::OutOfStep(why));
+                    continue;
+                }
+            }
+            self.0.insert(at(number), (id, message.account_id.clone()));
+        }
+        verdicts
+    }
+}
+
+/// Returns why the step cannot follow the one before, if it cannot.
+fn out_of_step(message: &NewMessage, number: u8, before: Option<&(AccountId, StateName)>) -> Option<String> {
+    let campaign = message.campaign.as_deref().unwrap_or_default();
+    let whom = match &message.target {
+        Target::Chat(chat_id) | Target::Forward { chat_id, .. } => format!("chat {chat_id}"),
+        Target::User { user_id, .. } => user_id.to_string(),
+        Target::Group { users_ids, .. } => {
+            users_ids.iter().map(UserId::as_str).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let what = format!("{number} of `{campaign}` for {whom}");
+    let last = number - 1;
+    let Some((account, state)) = before else {
+        return Some(format!("{what} has no step {last}; queue step {last} first, or in the same request"));
+    };
+    if *account != message.account_id {
+        return Some(format!("{what} follows step {last} on {account}; queue it on the same account"));
+    }
+    let is_over = match state {
+        StateName::Failed | StateName::Cancelled | StateName::Expired | StateName::Rejected => true,
+        StateName::New
+        | StateName::Queued
+        | StateName::Sending
+        | StateName::Uncertain
+        | StateName::Review
+        | StateName::Sent => false,
+    };
+    is_over.then(|| {
+        let state = state.as_str();
+        format!("{what} follows step {last}, which is `{state}`; the sequence of this person has ended")
+    })
+}
+
+/// A step whose wait has begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BegunWait {
+    /// The step's message.
+    pub seq: Seq,
+    /// When the step before was sent.
+    pub since: Timestamp,
+    /// How long it waits.
+    pub wait: StepWait,
+}
+
+impl Store {
+    /// Returns steps of `account` whose wait has begun and is not yet computed.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails.
+    pub async fn begun_waits(&self, account: &AccountId) -> Result<Vec<BegunWait>> {
+        const SQL: &str = "SELECT seq, step_sent_at, wait FROM messages INDEXED BY messages_to_schedule \
+             WHERE account_id = ?1 AND state = 'queued' AND step_sent_at IS NOT NULL AND wait_until IS NULL LIMIT ?2 + 0";
+        let rows =
+            sqlx::query(SQL).bind(account.as_str()).bind(AT_ONCE).fetch_all(&self.inner.readers).await?;
+        let read = |row: &sqlx::sqlite::SqliteRow| {
+            Ok(BegunWait {
+                seq: Seq(row.try_get("seq")?),
+                since: rows::required_time(row, "step_sent_at")?,
+                wait: rows::step_wait(row)?.ok_or_else(|| rows::corrupt("wait", "NULL"))?,
+            })
+        };
+        rows.iter().map(read).collect()
+    }
+
+    /// Stores when the waits of steps end. A step to a user goes into the chat that the step before opened, if it is
+    /// known.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails; no wait is stored then.
+    pub async fn schedule_steps(&self, ends: Vec<(Seq, Timestamp)>, now: Timestamp) -> Result<()> {
+        self.inner.writer.exclusive(now, move |connection| Box::pin(schedule(connection, ends, now))).await
+    }
+}
+
+async fn schedule(
+    connection: &mut SqliteConnection,
+    ends: Vec<(Seq, Timestamp)>,
+    now: Timestamp,
+) -> Result<()> {
+    // A stop or a hold that is in force interrupts the wait from its beginning.
+    const INTERRUPTED: &str =
+        "messages.retry_at > ?2 AND messages.reason IN ('held', 'stopped', 'owner_wrote', 'out_of_office')";
+    let waits = format!(
+        "UPDATE messages SET revision = messages.revision + 1, wait_until = j.value ->> 1, \
+           due_at = max(j.value ->> 1, coalesce(messages.not_before, '')), updated_at = ?2, \
+           wait_held_at = CASE WHEN {INTERRUPTED} THEN ?2 END, \
+           retry_at = CASE WHEN {INTERRUPTED} THEN coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', messages.retry_at, \
+             printf('+%.3f seconds', 86400.0 * max(0.0, julianday(j.value ->> 1) - julianday(?2)))), messages.retry_at) \
+             ELSE messages.retry_at END, \
+           reason = CASE WHEN messages.retry_at > ?2 THEN messages.reason WHEN j.value ->> 1 > ?2 THEN 'step_wait' ELSE 'turn' END \
+         FROM jsonb_each(?1) AS j WHERE messages.seq = j.value ->> 0 AND messages.state = 'queued' AND messages.wait_until IS NULL"
+    );
+    // What only starting a chat can have goes with it.
+    const CHATS: &str = "UPDATE messages SET revision = messages.revision + 1, chat_id = b.chat_id, users_ids = NULL, inbox_id = NULL, \
+           lane = substr(messages.lane, 1, 6) || 'm' || substr(messages.lane, 8), \
+           route = 'existing chat ' || b.chat_id || ': the step before went there' \
+         FROM messages AS b WHERE messages.seq IN (SELECT value ->> 0 FROM jsonb_each(?1)) AND messages.state = 'queued' \
+           AND messages.users_ids IS NOT NULL AND b.account_id = messages.account_id AND b.campaign = messages.campaign AND b.step_key = messages.step_key \
+           AND b.step = messages.step - 1 AND b.state <> 'rejected' AND b.chat_id IS NOT NULL AND b.step_key IS NOT NULL";
+    const UNBLOCK: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq) \
+         WHERE seq IN (SELECT value ->> 0 FROM jsonb_each(?1)) AND state = 'queued'";
+    let ends: Value = ends.iter().map(|(seq, at)| json!([seq.0, time_text(*at)])).collect();
+    let (ends, now) = (ends.to_string(), time_text(now));
+    // Built from constants; every value is bound.
+    sqlx::query(AssertSqlSafe(waits)).bind(&ends).bind(&now).execute(&mut *connection).await?;
+    sqlx::query(CHATS).bind(&ends).execute(&mut *connection).await?;
+    sqlx::query(UNBLOCK).bind(&ends).execute(connection).await?;
+    Ok(())
+}
+
+/// Returns the state of the step before, and whether the person has been sent any step of the campaign or may have been:
+/// `None` for a message without a step.
+pub(super) async fn sequence(connection: &mut SqliteConnection, seq: Seq) -> Result<Option<Sequence>> {
+    const SQL: &str = "SELECT m.step, (SELECT b.state FROM messages b INDEXED BY messages_steps WHERE b.campaign = m.campaign \
+           AND b.step_key = m.step_key AND b.step = m.step - 1 AND b.state <> 'rejected') AS state, \
+         EXISTS (SELECT 1 FROM messages s INDEXED BY messages_steps WHERE s.campaign = m.campaign AND s.step_key = m.step_key \
+           AND s.state <> 'rejected' AND s.state IN ('sending', 'uncertain', 'review', 'sent')) AS has_begun, \
+         (SELECT o.id FROM messages o INDEXED BY messages_steps WHERE o.campaign = m.campaign AND o.step_key = m.step_key \
+           AND o.step = m.step AND o.state <> 'rejected' AND o.seq <> m.seq) AS other \
+         FROM messages m WHERE m.seq = ?1 AND m.step IS NOT NULL";
+    let Some(row) = sqlx::query(SQL).bind(seq.0).fetch_optional(connection).await? else { return Ok(None) };
+    let before: Option<&str> = row.try_get("state")?;
+    let other: Option<&str> = row.try_get("other")?;
+    Ok(Some(Sequence {
+        number: row.try_get("step")?,
+        before: before.map(|_| rows::state(&row)).transpose()?,
+        has_begun: row.try_get("has_begun")?,
+        other: other.map(|_| rows::message_id(&row, "other")).transpose()?,
+    }))
+}
+
+/// The steps around one.
+pub(super) struct Sequence {
+    pub(super) number: i64,
+    /// The state of the step before; `None` if there is none.
+    pub(super) before: Option<StateName>,
+    /// Whether a step was sent, or may have been.
+    pub(super) has_begun: bool,
+    /// Another message that is this step.
+    pub(super) other: Option<MessageId>,
+}
+
+impl Sequence {
+    /// Returns why the step cannot be queued again.
+    pub(super) fn not_again(&self) -> Option<(String, &'static str)> {
+        let last = self.number - 1;
+        if let Some(other) = self.other {
+            let fix = "use that message; this one stays as it is";
+            return Some((format!("is in the queue for this person already, as message {other}"), fix));
+        }
+        match self.before {
+            _ if last == 0 => None,
+            None => Some((format!("{} has no step {last}", self.number), "queue the step before first")),
+            Some(StateName::Failed | StateName::Cancelled | StateName::Expired | StateName::Rejected) => {
+                let state = self.before.map_or("", StateName::as_str);
+                Some((
+                    format!("{} follows step {last}, which is `{state}`", self.number),
+                    "retry that one first",
+                ))
+            }
+            Some(
+                StateName::New
+                | StateName::Queued
+                | StateName::Sending
+                | StateName::Uncertain
+                | StateName::Review
+                | StateName::Sent,
+            ) => None,
+        }
+    }
+}
+
+/// Moves the queued steps of the person to another account, with the one that was moved. Returns the ids of the others,
+/// by step.
+pub(super) async fn move_with(
+    connection: &mut SqliteConnection,
+    moved: Seq,
+    account: &AccountId,
+    now: Timestamp,
+) -> Result<Vec<String>> {
+    // Out of its lane first: the entry there is of the account that it leaves.
+    const LEAVE: &str = "UPDATE messages SET blocked_by = seq WHERE seq IN (SELECT value FROM json_each(?1))";
+    const MOVE: &str = "UPDATE messages SET revision = messages.revision + 1, edits = messages.edits + 1, account_id = ?2, route = NULL, \
+           updated_at = ?3 WHERE seq IN (SELECT value FROM json_each(?1))";
+    const OTHERS: &str = "SELECT o.seq, o.id FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.state = 'queued' AND o.seq <> m.seq WHERE m.seq = ?1 ORDER BY o.step";
+    let others: Vec<(i64, String)> = sqlx::query_as(OTHERS).bind(moved.0).fetch_all(&mut *connection).await?;
+    let (others, ids): (Vec<i64>, Vec<String>) = others.into_iter().unzip();
+    let others = json!(others).to_string();
+    sqlx::query(LEAVE).bind(&others).execute(&mut *connection).await?;
+    let query = sqlx::query(MOVE).bind(&others).bind(account.as_str());
+    query.bind(time_text(now)).execute(connection).await?;
+    Ok(ids)
+}
+
+/// Queues the steps again that were cancelled because this one was not sent, up to the first that ended otherwise or
+/// has lost its text.
+pub(super) async fn queue_again(
+    connection: &mut SqliteConnection,
+    step: Seq,
+    run: i64,
+    now: Timestamp,
+) -> Result<()> {
+    const AFTER: &str = "SELECT o.seq, o.state = 'cancelled' AND o.reason = 'step_stopped' AND o.pruned_at IS NULL AS comes_back \
+         FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
+           AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.step > m.step WHERE m.seq = ?1 ORDER BY o.step";
+    const QUEUE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = 'step_before', error = NULL, \
+           due_at = max(?3, coalesce(not_before, '')), retry_at = NULL, retries = 0, held_at = NULL, run = ?2, updated_at = ?3, \
+           step_sent_at = NULL, wait_until = NULL, wait_held_at = NULL WHERE seq = ?1";
+    let after: Vec<(i64, bool)> = sqlx::query_as(AFTER).bind(step.0).fetch_all(&mut *connection).await?;
+    for (seq, _) in after.into_iter().take_while(|(_, comes_back)| *comes_back) {
+        sqlx::query(QUEUE).bind(seq).bind(run).bind(time_text(now)).execute(&mut *connection).await?;
+    }
+    Ok(())
+}

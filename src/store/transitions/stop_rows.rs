@@ -1,0 +1,127 @@
+//! The rows of `stops`, pauses among them: reads, writes and removes one.
+//!
+//! `stops.rs` calls this, and makes the queued messages wait or go on; `accounts.rs` calls it for pauses.
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::hashed;
+use crate::domain::ids;
+use crate::domain::message::AccountId;
+use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
+use crate::domain::time_text;
+use crate::store::sqlite::rows::{self, Result, corrupt};
+
+/// A stored stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Its number, in the order in which stops were set.
+    pub id: i64,
+    /// The stop.
+    pub stop: NewStop,
+    /// When it was set.
+    pub at: Timestamp,
+}
+
+pub(in crate::store) fn read_stop(row: &SqliteRow) -> Result<Stop> {
+    let (scope, reason): (&str, &str) = (row.try_get("scope")?, row.try_get("reason")?);
+    let account: String = row.try_get("account_id")?;
+    let key = StopKey {
+        scope: StopScope::parse(scope).ok_or_else(|| corrupt("scope", scope))?,
+        key: row.try_get("key")?,
+        account_id: (!account.is_empty()).then(|| AccountId::new(account)),
+    };
+    let stop = NewStop {
+        key,
+        reason: StopReason::parse(reason).ok_or_else(|| corrupt("reason", reason))?,
+        until: rows::time(row, "until")?,
+        has_length: row.try_get("has_length")?,
+        actor: row.try_get("actor")?,
+        note: row.try_get("note")?,
+    };
+    Ok(Stop { id: row.try_get("id")?, stop, at: rows::required_time(row, "at")? })
+}
+
+/// A stop that was written.
+pub(super) struct Put {
+    /// Its number.
+    pub(super) id: i64,
+    /// Its end.
+    pub(super) until: Option<String>,
+    /// Whether the same stop was in force; `None`: there was none.
+    pub(super) was: Option<bool>,
+}
+
+/// Writes the row of a stop. One in force keeps its start, and its note unless there is a new one; an empty note removes
+/// it.
+pub(super) async fn put(connection: &mut SqliteConnection, stop: &NewStop, now: Timestamp) -> Result<Put> {
+    const WAS: &str = "SELECT until IS NULL OR until > ?5 AS holds FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) AND account_id = ?3 AND reason = ?4 \
+         ORDER BY holds DESC LIMIT 1";
+    // What another message says does not shorten a stop: webhooks come in any order.
+    const SET: &str = "INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, nullif(?8, ''), ?9) ON CONFLICT (scope, key, account_id, reason) DO UPDATE \
+         SET until = iif(?7 = 'reply' AND coalesce(until >= ?5, TRUE), until, ?5), \
+           has_length = iif(?7 = 'reply' AND coalesce(until >= ?5, TRUE), has_length, ?6), \
+           actor = iif(?10, ?7, actor), note = nullif(iif(?10, ?8, coalesce(?8, note)), ''), at = iif(?10, ?9, at) RETURNING id, until";
+    let NewStop { key, reason, until, has_length, actor, note } = stop;
+    let variants = hashed::variants(connection, key).await?;
+    let StopKey { scope, key, account_id } = key;
+    let account = account_id.as_ref().map_or("", AccountId::as_str);
+    let at = time_text(now);
+    let query = sqlx::query_scalar(WAS).bind(scope.as_str()).bind(variants).bind(account);
+    let query = query.bind(reason.as_str()).bind(&at);
+    let was: Option<bool> = query.fetch_optional(&mut *connection).await?;
+    let query = sqlx::query_as(SET).bind(scope.as_str()).bind(key).bind(account).bind(reason.as_str());
+    let query = query.bind(until.map(time_text)).bind(has_length).bind(actor).bind(note).bind(at);
+    let (id, until) = query.bind(was == Some(false)).fetch_one(connection).await?;
+    Ok(Put { id, until, was })
+}
+
+/// Replaces the public name of a person by the user id, if that is known.
+pub(super) async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Result<StopKey> {
+    const SQL: &str = "SELECT user_id FROM people WHERE public_identifier = ?1 ORDER BY at DESC LIMIT 1";
+    let Some(name) = ids::name_of(&key.key).filter(|_| key.scope == StopScope::Person) else {
+        return Ok(key);
+    };
+    let known: Option<String> = sqlx::query_scalar(SQL).bind(name).fetch_optional(connection).await?;
+    Ok(StopKey { key: known.unwrap_or(key.key), ..key })
+}
+
+/// Removes the row of a pause. Its event is the caller's.
+pub(super) async fn end_pause(
+    connection: &mut SqliteConnection,
+    key: &StopKey,
+    now: Timestamp,
+) -> Result<()> {
+    const DATE: &str = "UPDATE stops SET lifted_at = ?3 WHERE scope = ?1 AND key = ?2 AND account_id = ''";
+    const DELETE: &str =
+        "DELETE FROM stops WHERE scope = ?1 AND key = ?2 AND account_id = '' AND lifted_at = ?3";
+    for sql in [DATE, DELETE] {
+        let query = sqlx::query(sql).bind(key.scope.as_str()).bind(&key.key).bind(time_text(now));
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Removes the stops of a key: those with `reason`, or all but suppressions. Returns how many were in force.
+pub(super) async fn remove(
+    connection: &mut SqliteConnection,
+    key: StopKey,
+    reason: Option<StopReason>,
+    now: Timestamp,
+) -> Result<u64> {
+    // The trigger `stops_lifted` writes the events.
+    const DATE: &str = "UPDATE stops SET lifted_at = ?5 WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
+         AND (until IS NULL OR until > ?5) \
+         AND (account_id = ?3 OR (?3 = '' AND reason <> 'suppressed')) AND (reason = ?4 OR (?4 IS NULL AND reason <> 'suppressed'))";
+    const DELETE: &str = "DELETE FROM stops WHERE scope = ?1 AND key IN (SELECT value FROM json_each(?2)) \
+         AND lifted_at IS NOT NULL";
+    let account = key.account_id.as_ref().map_or("", AccountId::as_str);
+    let variants = hashed::variants(connection, &key).await?;
+    let query = sqlx::query(DATE).bind(key.scope.as_str()).bind(&variants).bind(account);
+    let query = query.bind(reason.map(StopReason::as_str)).bind(time_text(now));
+    query.execute(&mut *connection).await?;
+    let query = sqlx::query(DELETE).bind(key.scope.as_str()).bind(variants);
+    Ok(query.execute(connection).await?.rows_affected())
+}
