@@ -1,7 +1,7 @@
 //! The one selection: which message of an account goes next, and why each other candidate waits and until when (P6).
 //!
 //! The engine acts on the result of [`select`], `explain`, lists and `top` show it, and the forecast runs it forward.
-//! It needs only the first ready message of each class of lanes (`store/candidates.rs` in SQL, `lanes.rs` in memory):
+//! It needs only the first ready message of each class of lanes (`store/views/candidates.rs` in SQL, `lanes.rs` in memory):
 //! whatever holds one of these messages for its kind holds every other of its class.
 
 use jiff::Timestamp;

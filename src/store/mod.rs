@@ -1,42 +1,21 @@
 //! The queue on disk. Each method of [`Store`] that writes is one domain transition and one transaction; the engine
-//! and the API call these methods and never see SQL. One writer task owns the only writing connection and commits
-//! what has gathered in one transaction (`writer.rs`); reads go to a small pool. No transaction is open during a
-//! network call. An acknowledged transition is on disk: `synchronous = FULL` (P1). The transitions are in
-//! `messages.rs`, `insert.rs`, `admission.rs`, `attempts.rs`, `reconcile.rs`, `review.rs`, `defer.rs`, `withdraw.rs`,
-//! `commands.rs` (with `edit.rs`, `hold.rs` and `retry.rs`), `accounts.rs` and `clock_step.rs`. The engine reads through `candidates.rs` and `ledger.rs`, people through
-//! `views.rs`, `account_views.rs` and `totals.rs`; `watch.rs` notices what other programs INSERT.
+//! and the API call these methods and never see SQL. No transaction is open during a network call. An acknowledged
+//! transition is on disk: `synchronous = FULL` (P1).
+//!
+//! | folder | contents | may name |
+//! | --- | --- | --- |
+//! | `transitions/` | what changes the queue: enqueue, admit, attempt, settle, reconcile, stop, edit, ... | `sqlite` |
+//! | `views/` | what people and the engine read | `transitions`, `sqlite` |
+//! | `administration/` | runs, backups, pruning, audit, and what watches for rows of other programs | all but `writer` |
+//! | `writer/` | the one task that owns the writing connection and commits transitions in groups | `transitions`, `sqlite` |
+//! | `sqlite/` | the file and its locks, the reading connections, columns and errors | none |
+//!
+//! This file opens and closes the queue, and names what the rest of the crate uses.
 
-mod account_views;
-mod audit;
-mod audit_hashed;
-mod awake;
-mod backup;
-mod boot;
-mod campaigns;
-mod candidates;
-mod checkpoint;
-mod clock_step;
-mod events;
-mod gauges;
-mod group;
-mod inspect;
-mod ledger;
-mod message_page;
-mod person_views;
-mod ping;
-#[doc(hidden)]
-pub mod plans;
-mod prune;
-mod prune_heard;
-mod queue_view;
-mod runs;
+mod administration;
 mod sqlite;
-mod stop_views;
-mod totals;
 mod transitions;
 mod views;
-mod watch;
-mod write_lock;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -49,33 +28,23 @@ use sqlx::SqlitePool;
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use crate::traces::Traces;
+use administration::runs;
 use sqlite::{files, filesystem, holder, lock, place, reader, restore_guard};
 use transitions::erased;
 
-pub use account_views::{
-    AccountCursor, AccountFilter, AccountOrder, AccountPage, AccountView, Attention, Counts,
-};
-pub use audit::{Audited, Breach, CallBreach, PastSend};
-pub use backup::{Backup, BackupError, backup_name};
-pub use campaigns::{Campaign, StepCounts};
-pub use candidates::{Ask, Asker, Candidate, Candidates};
-pub use checkpoint::WriteAheadLog;
-pub use clock_step::{CLOCK_STEP, ClockReading, ClockStep};
-pub use events::{EVENT_PAGE, EventRange, EventTail};
-pub use gauges::Gauges;
-pub use inspect::{Inspection, sqlite_version};
-pub use ledger::SentSince;
-pub use message_page::MessageFilter;
-pub use person_views::{InboundMessage, PersonOnAccount};
-pub use prune::PrunedPage;
-pub use queue_view::QueuedMessage;
-pub use runs::{ReconcileAt, Recovered, RecoveredAttempt};
+pub use administration::audit::{Audited, Breach, CallBreach, PastSend};
+pub use administration::backup::{Backup, BackupError, backup_name};
+pub use administration::clock_step::{CLOCK_STEP, ClockReading, ClockStep};
+pub use administration::inspect::{Inspection, sqlite_version};
+#[doc(hidden)]
+pub use administration::plans;
+pub use administration::prune::PrunedPage;
+pub use administration::runs::{ReconcileAt, Recovered, RecoveredAttempt};
+pub use administration::watch::{ExternalCommands, ExternalInserts};
 pub use sqlite::error::StoreError;
 #[doc(hidden)]
 pub use sqlite::failpoints::{AtFailpoint, Failpoint};
 pub use sqlite::lock::LockHeld;
-pub use stop_views::StopFilter;
-pub use totals::{DownAccount, Producer, Totals};
 pub use transitions::account_limits::IntentLimits;
 pub use transitions::admission::{Admission, AdmittedMessage, Inserted};
 pub use transitions::attempts::{Begun, Intent, Settlement};
@@ -100,8 +69,21 @@ pub use transitions::stops::{Lifted, Stopped};
 pub use transitions::webhook_endpoints::StoredEndpoint;
 pub use transitions::webhooks::{NewWebhook, Webhook, WebhookKind};
 pub use transitions::withdraw::Cancelled;
-pub use views::{MessageView, Page};
-pub use watch::{ExternalCommands, ExternalInserts};
+pub use views::accounts::{
+    AccountCursor, AccountFilter, AccountOrder, AccountPage, AccountView, Attention, Counts,
+};
+pub use views::campaigns::{Campaign, StepCounts};
+pub use views::candidates::{Ask, Asker, Candidate, Candidates};
+pub use views::events::{EVENT_PAGE, EventRange, EventTail};
+pub use views::gauges::Gauges;
+pub use views::ledger::SentSince;
+pub use views::message_page::MessageFilter;
+pub use views::messages::{MessageView, Page};
+pub use views::people::{InboundMessage, PersonOnAccount};
+pub use views::queue::QueuedMessage;
+pub use views::stops::StopFilter;
+pub use views::totals::{DownAccount, Producer, Totals};
+pub use writer::checkpoint::WriteAheadLog;
 
 /// Location of the queue and options for opening it.
 #[derive(Debug, Clone)]

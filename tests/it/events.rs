@@ -269,7 +269,7 @@ fn every_event_that_the_code_writes_is_in_the_table() {
         include_str!("../../src/store/transitions/rests.rs"),
         include_str!("../../src/store/transitions/attempts.rs"),
         include_str!("../../src/store/transitions/account_snapshot.rs"),
-        include_str!("../../src/store/clock_step.rs"),
+        include_str!("../../src/store/administration/clock_step.rs"),
         include_str!("../../src/store/sqlite/restore_guard.rs"),
         include_str!("../../src/store/transitions/erase.rs"),
     ];

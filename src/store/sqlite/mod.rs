@@ -78,7 +78,7 @@ pub(super) fn make(path: &Path) -> Result<(), StoreError> {
 /// itself identifies it from now on.
 pub(super) async fn stamp(path: &Path) -> Result<(), StoreError> {
     let mut connection = options(path).connect().await?;
-    // Only before the first page is written; `prune.rs` gives free pages back.
+    // Only before the first page is written; `administration/prune.rs` gives free pages back.
     sqlx::query("PRAGMA auto_vacuum = INCREMENTAL").execute(&mut connection).await?;
     // A pragma takes no bound parameter.
     let sql = AssertSqlSafe(format!("PRAGMA application_id = {APPLICATION_ID}"));
@@ -113,7 +113,7 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
     Ok(connection)
 }
 
-/// Disables the connection's busy timeout: the writer retries on its own (`writer.rs`).
+/// Disables the connection's busy timeout: the writer retries on its own (`writer/`).
 pub(super) async fn disable_busy_timeout(
     connection: &mut SqliteConnection,
     path: &Path,
@@ -122,7 +122,7 @@ pub(super) async fn disable_busy_timeout(
     check_pragma(connection, path, "busy_timeout", "0").await
 }
 
-/// Opens a connection for checkpoints (`checkpoint.rs`), as durable as the writer. It does not wait for locks.
+/// Opens a connection for checkpoints (`writer/checkpoint.rs`), as durable as the writer. It does not wait for locks.
 pub(super) async fn open_checkpointer(path: &Path) -> Result<SqliteConnection, StoreError> {
     let options = options(path).busy_timeout(Duration::ZERO).synchronous(SqliteSynchronous::Full);
     let mut connection = options.connect().await?;
@@ -157,7 +157,7 @@ pub(super) async fn open_readers(path: &Path, readers: u32) -> Result<SqlitePool
     Ok(pool)
 }
 
-/// Opens a dedicated reading connection, for `reader.rs` and `watch.rs`.
+/// Opens a dedicated reading connection, for `reader.rs` and `administration/watch.rs`.
 pub(super) async fn open_reader(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(options(path).read_only(true).connect().await?)
 }

@@ -1,9 +1,9 @@
 //! A connection that reads for the engine.
 //!
-//! Before each call, the engine reads the account's candidates and what it has sent (`candidates.rs`, `ledger.rs`). A
-//! pooled connection costs two more hops between threads, because sqlx tests it each time it is returned. So a task
-//! owns this connection, like the writer's, and serves requests in order. Reads for people use the pool: a long list
-//! must not delay the engine.
+//! Before each call, the engine reads the account's candidates and what it has sent (`views/candidates.rs`,
+//! `views/ledger.rs`). A pooled connection costs two more hops between threads, because sqlx tests it each time it is
+//! returned. So a task owns this connection, like the writer's, and serves requests in order. Reads for people use the
+//! pool: a long list must not delay the engine.
 
 use std::sync::Mutex;
 

@@ -1,6 +1,6 @@
 //! Messages that are stored together, and the result for each.
 //!
-//! `messages.rs` stores them.
+//! `enqueue.rs` stores them.
 
 use std::collections::HashSet;
 

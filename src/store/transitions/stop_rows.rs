@@ -1,6 +1,6 @@
 //! The rows of `stops`, pauses among them: reads, writes and removes one.
 //!
-//! `stops.rs` calls this, and makes the queued messages wait or go on; `accounts.rs` calls it for pauses.
+//! `stops.rs` calls this, and makes the queued messages wait or go on; `pause.rs` calls it for pauses.
 
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;

@@ -1,5 +1,5 @@
 //! Stops: sets and lifts them, and makes them known to the queued messages that they concern (P5). Pauses are rows of
-//! the same table (`accounts.rs`).
+//! the same table (`pause.rs`).
 //!
 //! A stop is in force from the commit of its row: every intent checks the view `stopping` in its own transaction.
 //! Deferring (or, for a suppression, cancelling) the messages only keeps them out of their lanes, so it is done a page

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::account_views::{Counts, read_counts};
-use super::sqlite::rows::{self, Result};
+use super::accounts::{Counts, read_counts};
 use crate::domain::account::{Daemon, Down};
 use crate::domain::outcome::DownCause;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
 
 /// A SQLite library of another program that wrote to the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +43,10 @@ pub struct Totals {
     pub producers: Vec<Producer>,
 }
 
-pub(super) const DOWN: &str = "SELECT id, down_cause, down_at, down_problem FROM accounts INDEXED BY accounts_down WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
+pub(in crate::store) const DOWN: &str = "SELECT id, down_cause, down_at, down_problem FROM accounts INDEXED BY accounts_down WHERE down_cause IS NOT NULL ORDER BY id LIMIT 10";
 
 /// The statement behind [`Store::totals`].
-pub(super) fn totals_sql() -> String {
+pub(in crate::store) fn totals_sql() -> String {
     format!(
         "SELECT {}, (SELECT n FROM totals WHERE what = 'accounts') AS accounts, \
            (SELECT group_concat(what || '=' || n) FROM totals WHERE what <> 'accounts') AS counts \

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use super::sqlite::rows::{self, Result};
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
 
 /// What became of the messages of one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,11 +7,11 @@ use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::kind::Kind;
 use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result, corrupt};
 
 /// A violation of a promise.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,22 +4,24 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
-use super::sqlite::rows::Result;
-use super::transitions::admission::Admission;
-use super::transitions::attempts::{Begun, Intent, Settlement};
-use super::transitions::batch::{EnqueueBatch, Enqueued};
-use super::transitions::enqueue::{self, KnownAccounts};
-use super::transitions::webhooks::ReceivedWebhook;
+use crate::clock::{Clock, SystemClock};
 use crate::store::StoreError;
+use crate::store::sqlite::rows::Result;
+use crate::store::transitions::admission::{self, Admission};
+use crate::store::transitions::attempts::{self, Begun, Intent, Settlement};
+use crate::store::transitions::batch::{EnqueueBatch, Enqueued};
+use crate::store::transitions::enqueue::{self, KnownAccounts};
+use crate::store::transitions::webhooks::{self, ReceivedWebhook};
 
 /// Waiting for the commit of the same group is part of writing an intent and not a delay: the call itself takes
 /// longer.
 const A_COMMIT: Duration = Duration::from_millis(20);
 
 /// A request and the channel for its result.
-pub(super) struct Ticket<Q, A> {
+pub(in crate::store) struct Ticket<Q, A> {
     pub(super) ask: Q,
     /// When it was requested, by the writer's clock.
     pub(super) asked_at: Duration,
@@ -164,4 +166,25 @@ impl Group {
             let _the_caller_may_have_left = reply.send(Err(error));
         }
     }
+}
+
+/// Runs the statements of a group: first those that free an account, last those that occupy it.
+pub(super) async fn statements(
+    connection: &mut SqliteConnection,
+    run: i64,
+    known: &mut KnownAccounts,
+    clock: SystemClock,
+    group: &Group,
+) -> Result<Answers> {
+    let settlements: Vec<&Settlement> = group.settlements.iter().map(|ticket| &ticket.ask).collect();
+    let settlements = attempts::settle(connection, &settlements).await?;
+    let enqueues: Vec<&EnqueueBatch> = group.enqueues.iter().map(|ticket| &ticket.ask).collect();
+    let enqueues = enqueue::enqueue(connection, run, known, &enqueues).await?;
+    let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
+    let admissions = admission::admit(connection, run, known, &admissions).await?;
+    let received: Vec<&ReceivedWebhook> = group.webhooks.iter().map(|ticket| &ticket.ask).collect();
+    let webhooks = webhooks::keep(connection, &received).await?;
+    let begins = group.dated_begins(clock.monotonic());
+    let begins = attempts::begin(connection, run, &begins).await?;
+    Ok(Answers { enqueues, admissions, begins, settlements, webhooks })
 }

@@ -4,6 +4,12 @@
 //! SQLite's thread, not the row. A transaction holds at most [`ROWS_PER_COMMIT`] rows, and a busy writer yields the
 //! lock now and then ([`YIELD_LOCK_FOR`]) for other programs. If a group fails, its members are retried one by one.
 
+mod awake;
+pub(super) mod checkpoint;
+mod group;
+mod ping;
+pub(super) mod write_lock;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,21 +21,20 @@ use sqlx::SqliteConnection;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::awake;
-use super::checkpoint::{self, Checkpointer};
-use super::group::{Answers, Group, Ticket};
+use self::checkpoint::Checkpointer;
+use self::group::{Answers, Group, Ticket, statements};
+use self::write_lock::WriteLock;
 use super::sqlite::failpoints::{Failpoint, Failpoints};
 use super::sqlite::restore_guard::RestoreGuard;
 use super::sqlite::rows::Result;
-use super::transitions::admission::{self, Admission};
+use super::transitions::admission::Admission;
 use super::transitions::attempts::{self, Begun, Intent, Settlement};
 use super::transitions::batch::{EnqueueBatch, Enqueued};
-use super::transitions::enqueue::{self, KnownAccounts};
-use super::transitions::webhooks::{self, ReceivedWebhook};
-use super::write_lock::WriteLock;
+use super::transitions::enqueue::KnownAccounts;
+use super::transitions::webhooks::ReceivedWebhook;
+use super::{StoreError, sqlite};
 use crate::clock::{Clock, SystemClock};
 use crate::metrics::{Metrics, table::COMMIT_DURATION};
-use crate::store::{StoreError, sqlite};
 use crate::tasks::Tasks;
 
 /// Requests that may wait for the writer; beyond that, callers wait for room.
@@ -67,7 +72,7 @@ pub(super) enum Verb {
 pub(super) struct Writer {
     verbs: Mutex<Option<mpsc::Sender<Verb>>>,
     handles: Mutex<Vec<JoinHandle<()>>>,
-    pub(super) lock: Arc<WriteLock>,
+    pub(in crate::store) lock: Arc<WriteLock>,
     activity: Arc<AtomicU64>,
     committed: watch::Sender<()>,
     /// When a message was stored last, by the monotonic clock.
@@ -376,25 +381,4 @@ impl Work {
             self.mark.note_call(ticket.ask.seq.0, ticket.ask.number);
         }
     }
-}
-
-/// Runs the statements of a group: first those that free an account, last those that occupy it.
-async fn statements(
-    connection: &mut SqliteConnection,
-    run: i64,
-    known: &mut KnownAccounts,
-    clock: SystemClock,
-    group: &Group,
-) -> Result<Answers> {
-    let settlements: Vec<&Settlement> = group.settlements.iter().map(|ticket| &ticket.ask).collect();
-    let settlements = attempts::settle(connection, &settlements).await?;
-    let enqueues: Vec<&EnqueueBatch> = group.enqueues.iter().map(|ticket| &ticket.ask).collect();
-    let enqueues = enqueue::enqueue(connection, run, known, &enqueues).await?;
-    let admissions: Vec<&Vec<Admission>> = group.admissions.iter().map(|ticket| &ticket.ask).collect();
-    let admissions = admission::admit(connection, run, known, &admissions).await?;
-    let received: Vec<&ReceivedWebhook> = group.webhooks.iter().map(|ticket| &ticket.ask).collect();
-    let webhooks = webhooks::keep(connection, &received).await?;
-    let begins = group.dated_begins(clock.monotonic());
-    let begins = attempts::begin(connection, run, &begins).await?;
-    Ok(Answers { enqueues, admissions, begins, settlements, webhooks })
 }

@@ -12,11 +12,11 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-use super::sqlite::rows::{self, Result};
 use crate::domain::caps::LEDGER_REACH;
 use crate::domain::stop::FOREVER;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
 
 /// A smaller difference is a correction of the clock, not a step.
 pub const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);

@@ -10,9 +10,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::{Row, SqliteConnection};
 
-use super::sqlite::rows::{self, Result};
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
 
 /// This clock does not record the end of a call, so a call is assumed to have lasted at most this long.
 const LONGEST_CALL: Duration = Duration::from_secs(300);

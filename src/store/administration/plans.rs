@@ -1,10 +1,10 @@
 //! The statements that must stay fast however long the queue is, for the test of their query plans.
 
-use super::transitions::{
+use crate::store::transitions::{
     account_limits, admission, attempts, chat_reads, defer, insert, message_commands, repeats, resolving,
     suppressed, withdraw,
 };
-use super::{account_views, candidates, gauges, ledger, message_page, queue_view, totals};
+use crate::store::views::{accounts, candidates, gauges, ledger, message_page, queue, totals};
 use crate::store::{AccountFilter, MessageFilter};
 
 /// Returns the name and text of each statement.
@@ -47,17 +47,17 @@ pub fn message_page(filter: &MessageFilter) -> (String, Vec<String>) {
 
 /// Returns the statement behind a page of accounts.
 pub fn account_page(filter: &AccountFilter) -> String {
-    account_views::page_sql(filter)
+    accounts::page_sql(filter)
 }
 
 /// Returns the statements about one account or all accounts whose time must not depend on what else the queue
 /// holds.
 pub fn flat_statements() -> Vec<(&'static str, String)> {
     vec![
-        ("account", account_views::view_sql(account_views::ONE)),
+        ("account", accounts::view_sql(accounts::ONE)),
         ("totals", totals::totals_sql()),
         ("accounts_down", totals::DOWN.to_owned()),
-        ("queued", queue_view::queued_sql()),
+        ("queued", queue::queued_sql()),
         ("gauges", gauges::GAUGES.to_owned()),
     ]
 }

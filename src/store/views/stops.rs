@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::sqlite::rows::Result;
-use super::transitions::hashed;
-use super::transitions::stop_rows::{Stop, read_stop};
 use crate::domain::message::AccountId;
 use crate::domain::stop::{StopKey, StopReason, StopScope};
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::Result;
+use crate::store::transitions::hashed;
+use crate::store::transitions::stop_rows::{Stop, read_stop};
 
 /// Filter for a list of stops.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
-use super::sqlite::rows::Result;
 use crate::clock::{Clock, SystemClock};
 use crate::store::StoreError;
+use crate::store::sqlite::rows::Result;
 
 /// Retries BEGIN for as long as SQLite's usual busy timeout.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,7 +40,7 @@ const LONGEST_REST: Duration = Duration::from_millis(50);
 const LONG_WAIT: Duration = Duration::from_millis(100);
 
 /// The writer's view of the lock.
-pub(super) struct WriteLock {
+pub(in crate::store) struct WriteLock {
     database: PathBuf,
     clock: SystemClock,
     /// Wall-clock time in milliseconds; 0 if the writer is not blocked.
@@ -139,7 +139,7 @@ impl WriteLock {
     fn not_had(&self, asked_at: Timestamp) {
         if self.blocked_since.load(Ordering::Relaxed) == 0 {
             self.blocked_since.store(asked_at.as_millisecond(), Ordering::Relaxed);
-            let holder = super::sqlite::holder::holder(&self.database);
+            let holder = crate::store::sqlite::holder::holder(&self.database);
             tracing::warn!(
                 holder = holder.as_deref().unwrap_or("unknown"),
                 "another program keeps the database locked; nothing can be accepted or sent until it lets go"

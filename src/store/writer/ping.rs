@@ -6,11 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 
-use super::sqlite::error::StoreError;
-use super::sqlite::rows::Result;
-use super::writer::{Exclusive, Verb, Writer};
 use crate::clock::Clock;
 use crate::domain::time_text;
+use crate::store::sqlite::error::StoreError;
+use crate::store::sqlite::rows::Result;
+use crate::store::writer::{Exclusive, Verb, Writer};
 
 /// A queue that has not answered within this time is unhealthy.
 const HEALTHY_WITHIN: Duration = Duration::from_millis(800);
@@ -21,7 +21,7 @@ const STORED_LATELY: Duration = Duration::from_millis(200);
 impl Writer {
     /// Takes the lock, writes a row if `writes` is set, and releases the lock, within [`HEALTHY_WITHIN`]. If `writes` is
     /// set, returns at once if a message was stored within [`STORED_LATELY`].
-    pub(super) async fn ping(&self, now: Timestamp, writes: bool) -> Result<()> {
+    pub(in crate::store) async fn ping(&self, now: Timestamp, writes: bool) -> Result<()> {
         const WRITE: &str = "UPDATE daemon SET written_at = ?1 WHERE id = 1";
         let stored_at = *self.stored_at.lock().expect("nothing panics while holding it");
         if writes && stored_at.is_some_and(|at| self.clock.monotonic() < at + STORED_LATELY) {

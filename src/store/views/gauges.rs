@@ -6,9 +6,9 @@
 use jiff::Timestamp;
 use sqlx::Row;
 
-use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result, corrupt};
 
 /// Where a count of accounts ends.
 const COUNTED: u32 = 10_000;
@@ -33,7 +33,7 @@ pub struct Gauges {
 }
 
 /// The statement behind [`Store::gauges`]: everything that is not a list.
-pub(super) const GAUGES: &str = "SELECT \
+pub(in crate::store) const GAUGES: &str = "SELECT \
        (SELECT min(due_at) FROM lanes) AS oldest_due, \
        (SELECT count(*) FROM (SELECT 1 FROM stops p CROSS JOIN accounts a ON a.id = p.key WHERE p.scope = 'account' \
           AND coalesce(p.until > ?1, TRUE) AND a.down_cause IS NULL LIMIT 10000)) AS paused, \
@@ -81,6 +81,6 @@ impl Store {
     /// Returns the size of the database file and the free space of its disk, in bytes.
     pub fn disk(&self) -> (u64, Option<u64>) {
         let size = std::fs::metadata(self.path()).map_or(0, |found| found.len());
-        (size, super::sqlite::filesystem::free_bytes(self.path()))
+        (size, crate::store::sqlite::filesystem::free_bytes(self.path()))
     }
 }

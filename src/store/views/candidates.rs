@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::sqlite::rows::{self, Result};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::ids;
 use crate::domain::lane::Lane;
@@ -20,6 +19,7 @@ use crate::domain::step::StepWaiting;
 use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
 
 /// A message that may be sent next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub struct Ask {
     pub since: Timestamp,
 }
 
-/// Who reads: a person's long list must not delay the engine (`reader.rs`).
+/// Who reads: a person's long list must not delay the engine (`sqlite/reader.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asker {
     /// The engine, in a step of an account.
@@ -123,7 +123,7 @@ const DUE_RETRIES: usize = 32;
 /// Builds the statement behind [`Store::candidates`]. It steps through the classes of an account's lanes and reads
 /// one row of each: first campaigns that are not ahead, by due time, then those that are, by finish. So it takes the
 /// same time however many messages and campaigns wait.
-pub(super) fn candidates_sql() -> String {
+pub(in crate::store) fn candidates_sql() -> String {
     const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
          m.retry_at, m.reason, m.expires_at, m.wait, m.wait_until, m.held_at IS NOT NULL AS held, m.edits";

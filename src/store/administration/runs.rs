@@ -11,12 +11,12 @@ use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use super::clock_step::ClockStep;
-use super::sqlite::rows::{self, Result};
 use crate::domain::account::Restored;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::outcome::ProviderError;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
 
 /// What the previous run left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl Store {
             .await
     }
 
-    pub(super) async fn end_run(&self, now: Timestamp) -> Result<()> {
+    pub(in crate::store) async fn end_run(&self, now: Timestamp) -> Result<()> {
         let run = self.inner.run;
         self.inner
             .writer
@@ -138,7 +138,7 @@ impl Store {
     }
 }
 
-pub(super) async fn begin(connection: &mut SqliteConnection, now: Timestamp) -> Result<i64> {
+pub(in crate::store) async fn begin(connection: &mut SqliteConnection, now: Timestamp) -> Result<i64> {
     const SQL: &str = "INSERT INTO runs (started_at, version, pid) VALUES (?1, ?2, ?3) RETURNING id";
     let query = sqlx::query_scalar(SQL).bind(time_text(now)).bind(env!("CARGO_PKG_VERSION"));
     Ok(query.bind(i64::from(std::process::id())).fetch_one(connection).await?)

@@ -7,11 +7,11 @@ use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::sqlite::rows::{self, Result};
-use super::transitions::people::{KnownPerson, of_person};
 use crate::domain::ids;
 use crate::domain::message::AccountId;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+use crate::store::transitions::people::{KnownPerson, of_person};
 
 /// What one account has to do with a person.
 #[derive(Debug, Clone, PartialEq, Eq)]

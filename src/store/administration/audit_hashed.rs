@@ -1,5 +1,5 @@
 //! The part of the audit that SQL cannot do alone: which sent messages are for people and chats of which the queue keeps
-//! only hashes (`hashed.rs`, `erased.rs`).
+//! only hashes (`transitions/hashed.rs`, `transitions/erased.rs`).
 //!
 //! It reads all sent messages, a page at a time, and hashes their recipients.
 
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::sqlite::rows::{self, Result};
-use super::transitions::erased::{Salt, chat_key};
-use super::transitions::hashed;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+use crate::store::transitions::erased::{Salt, chat_key};
+use crate::store::transitions::hashed;
 
 /// Messages of one page: a few milliseconds of work.
 const PAGE: usize = 1000;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection};
 
-use super::sqlite::place::{self, Content};
-use super::sqlite::{filesystem, lock};
+use crate::store::sqlite::place::{self, Content};
+use crate::store::sqlite::{filesystem, lock};
 use crate::store::{StoreError, sqlite};
 
 /// What is at `store.path`.

@@ -5,7 +5,6 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::lane::Lane;
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::reason::Reason;
@@ -14,6 +13,7 @@ use crate::domain::step::{Step, StepWaiting};
 use crate::domain::stop::StoppedBy;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result, corrupt};
 
 /// Summary of a queued message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct QueuedMessage {
 }
 
 /// Builds the statement behind [`Store::queued`]. Most queues have no stop.
-pub(super) fn queued_sql() -> String {
+pub(in crate::store) fn queued_sql() -> String {
     format!(
         "SELECT m.id, m.seq, m.lane, m.due_at, m.retry_at, m.reason, m.expires_at, m.thread, m.step, m.wait, m.wait_until, \
        m.step_key, m.held_at IS NOT NULL AS held, \

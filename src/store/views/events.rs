@@ -10,10 +10,10 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use tokio::sync::watch;
 
-use super::sqlite::rows::{self, Result};
 use crate::clock::Clock;
 use crate::domain::event::{self, Event};
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
 
 /// Events of one page.
 pub const EVENT_PAGE: u32 = 200;

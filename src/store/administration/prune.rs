@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
-use super::sqlite::rows::{self, Result};
-use super::transitions::blobs::drop_files;
-use super::transitions::repeats::text_hash;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+use crate::store::transitions::blobs::drop_files;
+use crate::store::transitions::repeats::text_hash;
 
 /// Messages of one page: about 10 ms of work for the writer.
 const PAGE: usize = 200;

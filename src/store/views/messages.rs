@@ -7,7 +7,6 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
 use super::message_page::{MessageFilter, page_sql};
-use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::lane::{Lane, Precedence};
 use crate::domain::message::{AccountId, MessageId, Seq};
@@ -17,6 +16,7 @@ use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::domain::waiting::{BlockedBy, Waiting};
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result, corrupt};
 
 /// A stored message, and everything that decides when it is sent.
 #[derive(Debug, Clone)]

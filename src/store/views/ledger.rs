@@ -3,16 +3,16 @@
 
 use jiff::Timestamp;
 
-use super::sqlite::rows::{Result, corrupt};
 use crate::domain::kind::Kind;
 use crate::domain::message::AccountId;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{Result, corrupt};
 
 /// Selects the sends of an account from a given time on, oldest first, as one text: an account may have thousands.
 /// Refused calls and calls that were certainly not sent reached no recipient and do not count; every other call may
 /// have. A `?` marks a call whose outcome is open; a settled call never changes its outcome.
-pub(super) const LEDGER: &str = "SELECT coalesce(group_concat(t.started_at || t.kind || iif(t.outcome IS NULL, '?', '')), '') FROM \
+pub(in crate::store) const LEDGER: &str = "SELECT coalesce(group_concat(t.started_at || t.kind || iif(t.outcome IS NULL, '?', '')), '') FROM \
      (SELECT started_at, kind, outcome FROM attempts WHERE account_id = ?1 AND started_at >= ?2 \
         AND (outcome IS NULL OR outcome IN ('accepted', 'uncertain', 'throttled')) ORDER BY started_at) AS t";
 

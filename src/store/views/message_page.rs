@@ -1,17 +1,17 @@
 //! Pages of a list of messages: the filter, and the statement that finds the rows of a page by the index that suits it.
 //!
-//! A producer's database has no statistics, so the index is chosen here and not by SQLite. `views.rs` reads the rows.
+//! A producer's database has no statistics, so the index is chosen here and not by SQLite. `messages.rs` reads the rows.
 
 use jiff::Timestamp;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::sqlite::rows::{self, Result};
-use super::transitions::people;
 use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result};
+use crate::store::transitions::people;
 
 /// Filter for a list of messages.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -44,11 +44,11 @@ pub struct MessageFilter {
 
 /// Which index finds the rows, where several could.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PageIndex {
+pub(in crate::store) struct PageIndex {
     /// For a filter on both an account and a campaign: the one by account.
-    pub(super) by_account: bool,
+    pub(in crate::store) by_account: bool,
     /// The one by the time of arrival.
-    pub(super) by_time: bool,
+    pub(in crate::store) by_time: bool,
 }
 
 /// Reasons that every message has on its way; `messages_by_reason` is without them.
@@ -133,7 +133,7 @@ const KEYS: [(&str, &str); 2] = [
 /// Builds the selection of a page's rows, newest first, and the values of its numbered parameters, from `?2` on. Each
 /// state is a subquery whose index returns rows in order of arrival, so that few matches among many rows are found as
 /// fast as many.
-pub(super) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (String, Vec<String>) {
+pub(in crate::store) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (String, Vec<String>) {
     let PageIndex { by_account, by_time } = index;
     let (mut values, mut conditions, mut index) = (Vec::new(), String::new(), None);
     for (column, value, of_column) in equalities(filter, by_account) {

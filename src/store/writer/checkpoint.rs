@@ -1,6 +1,6 @@
 //! Checkpoints the write-ahead log while no program writes, and keeps the log short.
 //!
-//! SQLite checkpoints in the commit that makes the log exceed a page limit (`sqlite.rs`). That takes the commit
+//! SQLite checkpoints in the commit that makes the log exceed a page limit (`sqlite/mod.rs`). That takes the commit
 //! several milliseconds, and it may be the very intent that a call waits for. So this task checkpoints earlier, on a
 //! connection of its own that does not block the writer. Under load it finds no idle moment, and SQLite's own
 //! checkpoint remains. While any program keeps a read transaction open, SQLite cannot restart the log, which grows
@@ -15,8 +15,8 @@ use std::time::Duration;
 use sqlx::SqliteConnection;
 use tokio::sync::mpsc;
 
-use super::sqlite::holder;
 use crate::clock::{Clock, SystemClock};
+use crate::store::sqlite::holder;
 use crate::store::{Store, sqlite};
 
 /// Commits after which a checkpoint is worthwhile: at about ten pages each, well before SQLite's own limit.

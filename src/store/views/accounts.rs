@@ -5,11 +5,11 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row};
 
-use super::sqlite::rows::{self, Result, corrupt};
 use crate::domain::account::Account;
 use crate::domain::message::AccountId;
 use crate::domain::state::StateName;
 use crate::store::Store;
+use crate::store::sqlite::rows::{self, Result, corrupt};
 
 /// Number of messages in each state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -126,10 +126,10 @@ pub struct AccountView {
 }
 
 /// Condition that restricts [`view_sql`] to one account.
-pub(super) const ONE: &str = "WHERE a.id = ?1";
+pub(in crate::store) const ONE: &str = "WHERE a.id = ?1";
 
 /// Builds the view of the accounts that `which` selects from `accounts a`.
-pub(super) fn view_sql(which: &str) -> String {
+pub(in crate::store) fn view_sql(which: &str) -> String {
     const NEWEST: &str = "SELECT max(w.seq) AS seq FROM messages w INDEXED BY messages_by_account WHERE w.account_id = a.id AND w.state || ''";
     format!(
         "SELECT {account}, a.attention, (SELECT group_concat(c.state || '=' || c.n) FROM counts c WHERE c.account_id = a.id) AS counts, \
@@ -146,7 +146,7 @@ pub(super) fn view_sql(which: &str) -> String {
 
 /// Builds the statement behind [`Store::account_page`]: one ordered subquery for each attention, merged. `?1` is the
 /// id after which the page begins.
-pub(super) fn page_sql(filter: &AccountFilter) -> String {
+pub(in crate::store) fn page_sql(filter: &AccountFilter) -> String {
     let wanted = Attention::ALL.into_iter();
     let wanted = wanted.filter(|one| filter.attention.is_empty() || filter.attention.contains(one));
     let limit = u64::from(filter.limit) + 1;

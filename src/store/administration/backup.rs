@@ -1,8 +1,8 @@
 //! Backup: a complete, consistent copy of the queue, made while the daemon runs.
 //!
 //! SQLite writes the copy (`VACUUM INTO`) from one snapshot; producers and sending continue meanwhile. The copy is
-//! checked, marked as a copy so that it starts held wherever it is restored (`restore_guard.rs`), flushed, renamed to its
-//! final name, and opened once more. Only then may rotation remove older copies.
+//! checked, marked as a copy so that it starts held wherever it is restored (`sqlite/restore_guard.rs`), flushed,
+//! renamed to its final name, and opened once more. Only then may rotation remove older copies.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use sqlx::Connection;
 use tokio_util::task::TaskTracker;
 
-use super::sqlite::restore_guard;
 use crate::domain::time_text;
+use crate::store::sqlite::restore_guard;
 use crate::store::{Store, StoreError, sqlite};
 
 const PREFIX: &str = "outboxd-";

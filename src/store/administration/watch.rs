@@ -14,11 +14,11 @@ use futures_util::{FutureExt, StreamExt};
 use inotify::{EventStream, Inotify, WatchMask};
 use sqlx::SqliteConnection;
 
-use super::sqlite::rows::Result;
-use super::transitions::admission::{self, Inserted};
-use super::transitions::message_commands::{self, InsertedCommand};
 use crate::clock::Clock;
 use crate::domain::message::Seq;
+use crate::store::sqlite::rows::Result;
+use crate::store::transitions::admission::{self, Inserted};
+use crate::store::transitions::message_commands::{self, InsertedCommand};
 use crate::store::{Store, sqlite};
 use crate::tasks::Pulse;
 

@@ -2,9 +2,9 @@
 
 use jiff::Timestamp;
 
-use super::sqlite::rows::Result;
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::rows::Result;
 
 impl Store {
     /// Removes at most `limit` each of interpreted webhooks, of messages of others that were heard before `before`, and of
