@@ -32,58 +32,64 @@ use administration::runs;
 use sqlite::{files, filesystem, holder, lock, place, reader, restore_guard};
 use transitions::erased;
 
-pub use administration::audit::{Audited, Breach, CallBreach, PastSend};
-pub use administration::backup::{Backup, BackupError, backup_name};
-pub use administration::clock_step::{CLOCK_STEP, ClockReading, ClockStep};
-pub use administration::inspect::{Inspection, sqlite_version};
-#[doc(hidden)]
-pub use administration::plans;
+pub use administration::audit::{Audited, Breach, CallBreach};
+pub use administration::backup::{Backup, BackupError};
+pub use administration::clock_step::{ClockReading, ClockStep};
+pub use administration::inspect::sqlite_version;
 pub use administration::prune::PrunedPage;
 pub use administration::runs::{ReconcileAt, Recovered, RecoveredAttempt};
 pub use administration::watch::{ExternalCommands, ExternalInserts};
 pub use sqlite::error::StoreError;
-#[doc(hidden)]
-pub use sqlite::failpoints::{AtFailpoint, Failpoint};
 pub use sqlite::lock::LockHeld;
 pub use transitions::account_limits::IntentLimits;
 pub use transitions::admission::{Admission, AdmittedMessage, Inserted};
 pub use transitions::attempts::{Begun, Intent, Settlement};
 pub use transitions::batch::{EnqueueMode, Enqueued};
-pub use transitions::chat_reads::{ChatRead, ChatToPoll};
 pub use transitions::commands::Commanded;
-pub use transitions::defer::InmailHold;
-pub use transitions::erase::Erased;
-pub use transitions::external_insert::{ExternalInsert, insert_from_outside};
-pub use transitions::heard::{Consequences, HEARD_AT_ONCE, ToHear};
-pub use transitions::hooks::{DeadLetter, Hook};
-pub use transitions::message_commands::InsertedCommand;
+pub use transitions::heard::{Consequences, ToHear};
 pub use transitions::pause::{PauseRequest, Paused, Resumed, Scope};
-pub use transitions::people::KnownPerson;
-pub use transitions::reconcile::{ReconciledAs, Reconciliation, UnresolvedAttempt};
-pub use transitions::resolving::{ForProfiles, ProfileReads};
-pub use transitions::rests::AccountRest;
-pub use transitions::review::{AttemptView, Decision, EvidenceView, Reviewed, Which};
+pub use transitions::reconcile::UnresolvedAttempt;
+pub use transitions::review::{AttemptView, Decision, Reviewed};
 pub use transitions::steps::BegunWait;
 pub use transitions::stop_rows::Stop;
 pub use transitions::stops::{Lifted, Stopped};
 pub use transitions::webhook_endpoints::StoredEndpoint;
-pub use transitions::webhooks::{NewWebhook, Webhook, WebhookKind};
+pub use transitions::webhooks::{NewWebhook, Webhook};
 pub use transitions::withdraw::Cancelled;
 pub use views::accounts::{
     AccountCursor, AccountFilter, AccountOrder, AccountPage, AccountView, Attention, Counts,
 };
 pub use views::campaigns::{Campaign, StepCounts};
-pub use views::candidates::{Ask, Asker, Candidate, Candidates};
-pub use views::events::{EVENT_PAGE, EventRange, EventTail};
-pub use views::gauges::Gauges;
-pub use views::ledger::SentSince;
+pub use views::candidates::{Ask, Candidate, Candidates};
 pub use views::message_page::MessageFilter;
 pub use views::messages::{MessageView, Page};
-pub use views::people::{InboundMessage, PersonOnAccount};
 pub use views::queue::QueuedMessage;
-pub use views::stops::StopFilter;
-pub use views::totals::{DownAccount, Producer, Totals};
-pub use writer::checkpoint::WriteAheadLog;
+pub use views::totals::{Producer, Totals};
+
+#[doc(hidden)]
+pub use administration::plans;
+#[doc(hidden)]
+pub use sqlite::failpoints::{AtFailpoint, Failpoint};
+
+pub(crate) use administration::audit::PastSend;
+pub(crate) use administration::backup::backup_name;
+pub(crate) use administration::inspect::Inspection;
+pub(crate) use transitions::chat_reads::{ChatRead, ChatToPoll};
+pub(crate) use transitions::defer::InmailHold;
+pub(crate) use transitions::external_insert::{ExternalInsert, insert_from_outside};
+pub(crate) use transitions::heard::HEARD_AT_ONCE;
+pub(crate) use transitions::hooks::{DeadLetter, Hook};
+pub(crate) use transitions::message_commands::InsertedCommand;
+pub(crate) use transitions::reconcile::{ReconciledAs, Reconciliation};
+pub(crate) use transitions::resolving::ForProfiles;
+pub(crate) use transitions::rests::AccountRest;
+pub(crate) use transitions::review::{EvidenceView, Which};
+pub(crate) use views::candidates::Asker;
+pub(crate) use views::events::{EVENT_PAGE, EventRange, EventTail};
+pub(crate) use views::gauges::Gauges;
+pub(crate) use views::people::{InboundMessage, PersonOnAccount};
+pub(crate) use views::stops::StopFilter;
+pub(crate) use views::totals::DownAccount;
 
 /// Location of the queue and options for opening it.
 #[derive(Debug, Clone)]
@@ -186,17 +192,17 @@ impl Store {
     }
 
     /// Returns the tasks that the queue needs to run.
-    pub fn tasks(&self) -> &Tasks {
+    pub(crate) fn tasks(&self) -> &Tasks {
         &self.inner.tasks
     }
 
     /// Returns the metrics of this daemon.
-    pub fn metrics(&self) -> &Arc<Metrics> {
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
     }
 
     /// Returns what records the traces of messages.
-    pub fn traces(&self) -> &Traces {
+    pub(crate) fn traces(&self) -> &Traces {
         &self.inner.traces
     }
 
@@ -206,7 +212,7 @@ impl Store {
     }
 
     /// Returns warnings for the operator about the queue's place.
-    pub fn place_warnings(&self) -> Vec<String> {
+    pub(crate) fn place_warnings(&self) -> Vec<String> {
         filesystem::warnings(&self.inner.path)
     }
 
@@ -214,13 +220,13 @@ impl Store {
     ///
     /// # Errors
     /// Returns the error that [`Store::open`] would return for what is there.
-    pub fn exists(path: &Path) -> Result<bool, StoreError> {
+    pub(crate) fn exists(path: &Path) -> Result<bool, StoreError> {
         let content = place::look(&place::resolve(path)?)?;
         Ok(content.is_some_and(|content| content != place::Content::Empty))
     }
 
     /// Returns whether this call of `open` created the queue.
-    pub fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.inner.is_new
     }
 
@@ -231,7 +237,7 @@ impl Store {
 
     /// Returns the program that blocks the writer, such as `process 4242 (python3)`; `None` if there is none or it is
     /// unknown.
-    pub fn blocked_by(&self) -> Option<String> {
+    pub(crate) fn blocked_by(&self) -> Option<String> {
         self.blocked_since().and_then(|_| holder::holder(&self.inner.path))
     }
 
@@ -251,10 +257,7 @@ impl Store {
     }
 
     /// Like [`Store::ping`], but writes a row, so that it fails on a full disk.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn test_write(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn test_write(&self, now: Timestamp) -> Result<(), StoreError> {
         self.inner.writer.ping(now, true).await
     }
 

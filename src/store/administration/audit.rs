@@ -30,7 +30,7 @@ pub struct Breach {
 
 /// A past send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PastSend {
+pub(crate) struct PastSend {
     /// The message.
     pub id: MessageId,
     /// When its call began.
@@ -189,10 +189,7 @@ impl Store {
     }
 
     /// Returns when call `number` of a message began.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn call_began(&self, seq: Seq, number: u32) -> Result<Timestamp> {
+    pub(crate) async fn call_began(&self, seq: Seq, number: u32) -> Result<Timestamp> {
         const SQL: &str = "SELECT started_at FROM attempts WHERE seq = ?1 AND number = ?2";
         let row = sqlx::query(SQL).bind(seq.0).bind(number).fetch_one(&self.inner.readers).await?;
         rows::required_time(&row, "started_at")
@@ -200,10 +197,7 @@ impl Store {
 
     /// Returns how many sends of `account`, of `kind` or of all kinds, that reached or may have reached a recipient began
     /// after `after` and not later than `until`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn sends_between(
+    pub(crate) async fn sends_between(
         &self,
         account: &AccountId,
         kind: Option<Kind>,
@@ -251,10 +245,7 @@ impl Store {
     }
 
     /// Returns how much there is to audit.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn audited(&self) -> Result<Audited> {
+    pub(crate) async fn audited(&self) -> Result<Audited> {
         const SQL: &str = "SELECT (SELECT count(*) FROM messages), (SELECT count(*) FROM attempts)";
         let (messages, attempts): (i64, i64) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;
         let count = |n: i64| u64::try_from(n).unwrap_or(0);
@@ -263,10 +254,12 @@ impl Store {
 
     /// Returns at most `limit` sends of `account` that reached or may have reached a recipient, oldest first,
     /// continuing after those in `before`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn sends(&self, account: &AccountId, before: &[PastSend], limit: u32) -> Result<Vec<PastSend>> {
+    pub(crate) async fn sends(
+        &self,
+        account: &AccountId,
+        before: &[PastSend],
+        limit: u32,
+    ) -> Result<Vec<PastSend>> {
         const SQL: &str = "SELECT t.started_at, t.kind, m.id, coalesce(m.urgent AND m.ignore_hours, 0) AS ignores_hours \
              FROM attempts t INDEXED BY attempts_by_account JOIN messages m ON m.seq = t.seq \
              WHERE t.account_id = ?1 AND t.started_at >= ?2 \

@@ -88,7 +88,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if the folder cannot be read or a file cannot be removed.
-    pub async fn rotate_backups(folder: PathBuf, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
+    pub(crate) async fn rotate_backups(folder: PathBuf, keep: usize) -> Result<Vec<PathBuf>, BackupError> {
         beside(move || {
             let mut named = Vec::new();
             for entry in std::fs::read_dir(&folder).map_err(failed(&folder))? {
@@ -131,13 +131,13 @@ impl Store {
     }
 
     /// Returns the default folder for backups, next to the queue.
-    pub fn backup_folder(&self) -> PathBuf {
+    pub(crate) fn backup_folder(&self) -> PathBuf {
         self.inner.path.parent().unwrap_or(Path::new(".")).join("backups")
     }
 }
 
 /// Returns the name of a backup that was asked for without one.
-pub fn backup_name(now: Timestamp) -> String {
+pub(crate) fn backup_name(now: Timestamp) -> String {
     // Some file systems do not allow colons.
     format!("{PREFIX}{}{SUFFIX}", time_text(now).replace(':', "-"))
 }

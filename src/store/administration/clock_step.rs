@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
 
 /// A smaller difference is a correction of the clock, not a step.
-pub const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
+pub(crate) const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
 
 /// No cap counts older attempts; they do not move, unless their outcome is still unknown.
 const REACH: Duration = LEDGER_REACH.saturating_add(Duration::from_secs(24 * 3600));
@@ -46,12 +46,12 @@ pub struct ClockStep {
 
 impl ClockStep {
     /// Returns the step from the expected time to the shown time, if the difference is large enough.
-    pub fn between(from: Timestamp, to: Timestamp) -> Option<Self> {
+    pub(crate) fn between(from: Timestamp, to: Timestamp) -> Option<Self> {
         (to.duration_since(from).abs() >= CLOCK_STEP).then_some(Self { from, to })
     }
 
     /// Returns the size of the step; negative if the clock was set back.
-    pub fn by(self) -> SignedDuration {
+    pub(crate) fn by(self) -> SignedDuration {
         self.to.duration_since(self.from)
     }
 }
@@ -68,10 +68,10 @@ pub struct ClockReading {
 impl Store {
     /// Returns the step of the wall clock since the last run. After a reboot, a step is recognised only if the clock
     /// shows a time before the newest event.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn clock_step_since_last_run(&self, reading: &ClockReading) -> Result<Option<ClockStep>> {
+    pub(crate) async fn clock_step_since_last_run(
+        &self,
+        reading: &ClockReading,
+    ) -> Result<Option<ClockStep>> {
         const LAST: &str = "SELECT boot_id, clock_at, clock_ms, \
                (SELECT at FROM events WHERE kind NOT IN ('stop.set', 'stop.lifted', 'account.paused', 'daemon.paused', 'account.resumed', 'daemon.resumed') \
                  ORDER BY seq DESC LIMIT 1) AS newest FROM runs \
@@ -127,10 +127,7 @@ impl Store {
     }
 
     /// Records the clocks as this run found them.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn note_clocks(&self, reading: ClockReading) -> Result<()> {
+    pub(crate) async fn note_clocks(&self, reading: ClockReading) -> Result<()> {
         let run = self.inner.run;
         let verb = self.inner.writer.exclusive(reading.wall, move |connection| {
             Box::pin(async move { note_clocks(connection, run, &reading).await })

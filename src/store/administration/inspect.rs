@@ -12,7 +12,7 @@ use crate::store::{StoreError, sqlite};
 
 /// What is at `store.path`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inspection {
+pub(crate) struct Inspection {
     /// The real path of the file.
     pub path: PathBuf,
     /// Whether a queue is there.
@@ -34,7 +34,7 @@ impl Inspection {
     ///
     /// # Errors
     /// Returns an error if something that is not a queue is there, or if it cannot be read.
-    pub fn of(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, StoreError> {
         let path = place::resolve(path)?;
         let exists = matches!(place::look(&path)?, Some(Content::Queue(_)));
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
@@ -54,7 +54,7 @@ impl Inspection {
     ///
     /// # Errors
     /// Returns an error if the database cannot be read.
-    pub async fn quick_check(&self) -> Result<Option<String>, StoreError> {
+    pub(crate) async fn quick_check(&self) -> Result<Option<String>, StoreError> {
         // Without a log nothing writes, and SQLite would leave an empty log behind.
         let is_at_rest = self.held_by.is_none() && self.wal_bytes == 0;
         let options = SqliteConnectOptions::new().filename(&self.path).read_only(true).immutable(is_at_rest);

@@ -130,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; nothing was removed then.
-    pub async fn prune_commands(&self, before: Timestamp, now: Timestamp) -> Result<PrunedPage> {
+    pub(crate) async fn prune_commands(&self, before: Timestamp, now: Timestamp) -> Result<PrunedPage> {
         const ANY: &str = "SELECT EXISTS (SELECT 1 FROM (SELECT done_at FROM message_commands ORDER BY id LIMIT 1) AS c \
              WHERE c.done_at < ?1)";
         const PRUNE: &str = "DELETE FROM message_commands WHERE id IN (SELECT id FROM message_commands ORDER BY id LIMIT 1000) \

@@ -55,10 +55,7 @@ pub struct ExternalCommands {
 impl ExternalCommands {
     /// Waits for commands that are not yet carried out, and returns at most `limit` of them, oldest first: those after
     /// the one with the number `after`, or none if there are no more of these. Cancel-safe.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn next(
+    pub(crate) async fn next(
         &mut self,
         after: i64,
         limit: u32,
@@ -141,10 +138,7 @@ impl Store {
 
 impl Store {
     /// Begins to watch for commands.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn watch_commands(&self) -> Result<ExternalCommands> {
+    pub(crate) async fn watch_commands(&self) -> Result<ExternalCommands> {
         let connection = sqlite::open_reader(&self.inner.path).await?;
         let wal = sqlite::wal_path(&self.inner.path);
         let events = watch_file(&wal);
@@ -194,7 +188,7 @@ impl ExternalInserts {
     }
 
     /// Returns the pulse that checks that the watching task is still running.
-    pub fn pulse(&self) -> Arc<Pulse> {
+    pub(crate) fn pulse(&self) -> Arc<Pulse> {
         Arc::clone(&self.pulse)
     }
 
@@ -204,7 +198,7 @@ impl ExternalInserts {
     }
 
     /// Continues after `seq`, returning later rows again: rows up to it are being admitted.
-    pub fn go_on_after(&mut self, seq: Seq) {
+    pub(crate) fn go_on_after(&mut self, seq: Seq) {
         (self.after, self.look_first, self.more_wait) = (seq, true, true);
     }
 

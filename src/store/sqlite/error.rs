@@ -138,7 +138,7 @@ impl StoreError {
     }
 
     /// Returns the error with its causes, for a log line.
-    pub fn chain(&self) -> String {
+    pub(crate) fn chain(&self) -> String {
         use std::error::Error as _;
         let mut text = self.to_string();
         let mut source = self.source();

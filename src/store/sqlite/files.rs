@@ -64,7 +64,7 @@ fn is_gone(error: &std::io::Error) -> bool {
 impl crate::store::Store {
     /// Returns why this daemon must stop: a file of the queue was removed or replaced, or another daemon holds its
     /// lock. Call it every few seconds; it also records the version of the file in the restore guard.
-    pub fn taken_away(&self) -> Option<String> {
+    pub(crate) fn taken_away(&self) -> Option<String> {
         // Uses the open descriptor: closing another one would drop SQLite's locks.
         if let Ok(Content::Queue(version)) = place::content(self.inner.lock.database(), &self.inner.path) {
             self.inner.mark.note_file(version);

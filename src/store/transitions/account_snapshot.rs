@@ -56,10 +56,10 @@ impl Store {
     }
 
     /// Returns the snapshots of these accounts. Accounts that were never read are absent.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn snapshots_of(&self, accounts: &[&AccountId]) -> Result<HashMap<AccountId, AccountSnapshot>> {
+    pub(crate) async fn snapshots_of(
+        &self,
+        accounts: &[&AccountId],
+    ) -> Result<HashMap<AccountId, AccountSnapshot>> {
         const SQL: &str =
             "SELECT f.* FROM json_each(?1) AS j CROSS JOIN account_snapshots f ON f.account_id = j.value";
         let ids: Vec<&str> = accounts.iter().map(|id| id.as_str()).collect();

@@ -116,7 +116,7 @@ impl Admission {
     }
 
     /// Returns the row's sequence number.
-    pub fn seq(&self) -> Seq {
+    pub(crate) fn seq(&self) -> Seq {
         self.seq
     }
 

@@ -12,10 +12,7 @@ const PIECE_BYTES: usize = 192 * 1024;
 
 impl Store {
     /// Returns one piece of a blob; `None` after the last.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn blob_piece(&self, sha256: &str, piece: u32) -> Result<Option<Vec<u8>>> {
+    pub(crate) async fn blob_piece(&self, sha256: &str, piece: u32) -> Result<Option<Vec<u8>>> {
         const SQL: &str = "SELECT bytes FROM blob_pieces WHERE sha256 = ?1 AND piece = ?2";
         let query = sqlx::query_scalar(SQL).bind(sha256).bind(piece);
         Ok(query.fetch_optional(&self.inner.readers).await?)

@@ -18,7 +18,7 @@ use crate::store::sqlite::rows::{self, Result};
 
 /// A chat that is due to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChatToPoll {
+pub(crate) struct ChatToPoll {
     /// The account that reads it.
     pub account_id: AccountId,
     /// The chat.
@@ -31,7 +31,7 @@ pub struct ChatToPoll {
 
 /// What became of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChatRead {
+pub(crate) enum ChatRead {
     /// It was read.
     Read,
     /// It could not be read.
@@ -65,10 +65,11 @@ pub(in crate::store) const DUE: &str = "WITH RECURSIVE account (id) AS ( \
 impl Store {
     /// Returns the next chat to poll of each account that has one that was last tried before `tried_before`. A chat is
     /// wanted if it was written to since `recent`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn chats_to_poll(&self, tried_before: Timestamp, recent: Timestamp) -> Result<Vec<ChatToPoll>> {
+    pub(crate) async fn chats_to_poll(
+        &self,
+        tried_before: Timestamp,
+        recent: Timestamp,
+    ) -> Result<Vec<ChatToPoll>> {
         let query = sqlx::query(DUE).bind(time_text(tried_before)).bind(time_text(recent));
         let read = |row: &SqliteRow| {
             Ok(ChatToPoll {
@@ -82,10 +83,7 @@ impl Store {
     }
 
     /// Records what became of a read of a chat at `now`. A chat that the account has not written to has no row.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn note_chat_read(
+    pub(crate) async fn note_chat_read(
         &self,
         account: AccountId,
         chat_id: ChatId,
@@ -122,10 +120,7 @@ impl Store {
 
     /// Returns those of the sent messages with these ids that are not known to have been read, and whether each is
     /// known to have been delivered.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn without_receipts(
+    pub(crate) async fn without_receipts(
         &self,
         account: &AccountId,
         ids: impl Iterator<Item = &str>,

@@ -19,7 +19,7 @@ use crate::store::sqlite::rows::{self, Result};
 
 /// Why the InMails of a balance wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InmailHold {
+pub(crate) struct InmailHold {
     /// When the hold ends.
     pub until: Timestamp,
     /// The reason, as text.
@@ -40,10 +40,11 @@ pub(in crate::store) const RETURN_RETRIES: &str = "UPDATE messages SET revision 
 impl Store {
     /// Returns until when the InMails of this balance wait, and why. The time may have passed. `None` if they do not
     /// wait.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn inmail_hold(&self, account: &AccountId, credit: Credit) -> Result<Option<InmailHold>> {
+    pub(crate) async fn inmail_hold(
+        &self,
+        account: &AccountId,
+        credit: Credit,
+    ) -> Result<Option<InmailHold>> {
         const SQL: &str = "SELECT until, why FROM inmail_holds WHERE account_id = ?1 AND credit = ?2";
         let query = sqlx::query(SQL).bind(account.as_str()).bind(credit.as_str());
         let Some(row) = query.fetch_optional(&self.inner.readers).await? else { return Ok(None) };
@@ -51,10 +52,7 @@ impl Store {
     }
 
     /// Defers the InMails of this balance that are due before `hold.until` until that time.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn hold_inmails(
+    pub(crate) async fn hold_inmails(
         &self,
         account: AccountId,
         credit: Credit,
@@ -68,10 +66,12 @@ impl Store {
     }
 
     /// Releases the InMails of this balance.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn release_inmails(&self, account: AccountId, credit: Credit, now: Timestamp) -> Result<()> {
+    pub(crate) async fn release_inmails(
+        &self,
+        account: AccountId,
+        credit: Credit,
+        now: Timestamp,
+    ) -> Result<()> {
         self.inner
             .writer
             .exclusive(now, move |connection| Box::pin(release_inmails(connection, account, credit, now)))
@@ -123,10 +123,13 @@ impl Store {
 
     /// Fails a queued message that cannot be sent as it is; no call was made. Returns `false` if it is no longer
     /// queued.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn refuse(&self, seq: Seq, reason: Reason, error: String, now: Timestamp) -> Result<bool> {
+    pub(crate) async fn refuse(
+        &self,
+        seq: Seq,
+        reason: Reason,
+        error: String,
+        now: Timestamp,
+    ) -> Result<bool> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
              WHERE seq = ?1 AND state = 'queued'";
         self.inner
@@ -142,10 +145,7 @@ impl Store {
     }
 
     /// Records which chat a first message goes to, and why.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn note_route(&self, seq: Seq, route: String, now: Timestamp) -> Result<()> {
+    pub(crate) async fn note_route(&self, seq: Seq, route: String, now: Timestamp) -> Result<()> {
         self.inner
             .writer
             .exclusive(now, move |connection| Box::pin(note_route(connection, seq, route, now)))
@@ -153,10 +153,7 @@ impl Store {
     }
 
     /// Records that a read showed the account, or the key, to be unusable until a person fixes it.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn note_down(&self, account: AccountId, down: Down) -> Result<()> {
+    pub(crate) async fn note_down(&self, account: AccountId, down: Down) -> Result<()> {
         let at = down.since;
         self.inner
             .writer

@@ -49,10 +49,7 @@ impl Store {
     }
 
     /// Returns the states of messages by id; ids that do not exist are absent.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn states(&self, ids: &[MessageId]) -> Result<HashMap<MessageId, StateName>> {
+    pub(crate) async fn states(&self, ids: &[MessageId]) -> Result<HashMap<MessageId, StateName>> {
         const SQL: &str = "SELECT id, state FROM messages WHERE id IN (SELECT value FROM json_each(?1))";
         if ids.is_empty() {
             return Ok(HashMap::new());

@@ -17,7 +17,7 @@ use crate::store::sqlite::rows::{self, Result};
 
 /// What an erasure did.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Erased {
+pub(crate) struct Erased {
     /// Messages whose words and recipients were removed.
     pub messages: u64,
     /// Those of them that were queued until now.
@@ -58,7 +58,12 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; nothing was removed then.
-    pub async fn erase(&self, keys: Vec<String>, note: Option<String>, now: Timestamp) -> Result<Erased> {
+    pub(crate) async fn erase(
+        &self,
+        keys: Vec<String>,
+        note: Option<String>,
+        now: Timestamp,
+    ) -> Result<Erased> {
         // Before the first of them is erased: an intent that comes afterwards asks.
         self.inner.any_erased.store(true, Ordering::Relaxed);
         let events = self.events_of(&keys).await?;

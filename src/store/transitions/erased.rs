@@ -67,10 +67,7 @@ pub(super) async fn is_erased(connection: &mut SqliteConnection, keys: Vec<Strin
 
 impl Store {
     /// Returns when a person was erased; `keys` is from [`Store::person_keys`].
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn erased_at(&self, keys: &[String]) -> Result<Option<Timestamp>> {
+    pub(crate) async fn erased_at(&self, keys: &[String]) -> Result<Option<Timestamp>> {
         const SQL: &str = "SELECT max(at) AS at FROM erased WHERE hash IN (SELECT value FROM json_each(?1))";
         let Some(salt) = Salt::of(&self.inner.readers).await? else { return Ok(None) };
         let hashes: Vec<String> = keys.iter().map(|key| salt.hash(key)).collect();

@@ -10,7 +10,7 @@ use crate::store::sqlite::rows::Result;
 
 /// A message as another program inserts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExternalInsert {
+pub(crate) struct ExternalInsert {
     /// The account that sends.
     pub account_id: String,
     /// An existing chat.
@@ -25,7 +25,7 @@ pub struct ExternalInsert {
 ///
 /// # Errors
 /// Returns an error if SQLite fails, for example with the message of the insert trigger; no row is inserted then.
-pub async fn insert_from_outside(database: &Path, rows: &[ExternalInsert]) -> Result<()> {
+pub(crate) async fn insert_from_outside(database: &Path, rows: &[ExternalInsert]) -> Result<()> {
     const SQL: &str = "INSERT INTO messages (account_id, chat_id, users_ids, text) VALUES (?1, ?2, ?3, ?4)";
     let options =
         sqlx::sqlite::SqliteConnectOptions::new().filename(database).pragma("wal_autocheckpoint", "0");

@@ -42,7 +42,7 @@ pub struct ToHear {
 }
 
 /// The most that a caller applies in one transaction, so that a send waits for some milliseconds at most.
-pub const HEARD_AT_ONCE: usize = 25;
+pub(crate) const HEARD_AT_ONCE: usize = 25;
 
 /// How long a message that may be our own waits for the answer to its call.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -67,10 +67,7 @@ impl Store {
     }
 
     /// Returns those of the messages of a chat that were not heard before, and that outboxd did not send.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn unheard(
+    pub(crate) async fn unheard(
         &self,
         account: &AccountId,
         chat_id: &ChatId,

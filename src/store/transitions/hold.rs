@@ -19,10 +19,7 @@ use crate::store::sqlite::rows::{self, Result};
 
 impl Store {
     /// Keeps a held message out of its lane, if something else released it there.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn keep_held(&self, seq: Seq, now: Timestamp) -> Result<()> {
+    pub(crate) async fn keep_held(&self, seq: Seq, now: Timestamp) -> Result<()> {
         const KEEP: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'held', updated_at = ?3 \
              WHERE seq = ?1 AND state = 'queued' AND held_at IS NOT NULL";
         self.inner

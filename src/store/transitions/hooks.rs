@@ -22,7 +22,7 @@ const DEAD_SHOWN: u32 = 10;
 
 /// A receiver, as the queue knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hook {
+pub(crate) struct Hook {
     /// Its name.
     pub name: String,
     /// Each event up to this one was delivered, given up, or does not concern it.
@@ -49,7 +49,7 @@ pub struct Hook {
 
 /// An event that a receiver did not accept.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
+pub(crate) struct DeadLetter {
     /// Number of the event.
     pub seq: i64,
     /// When it was given up.
@@ -64,10 +64,7 @@ const COLUMNS: &str = "SELECT name, cursor, generation, failures, retry_at, prob
 
 impl Store {
     /// Remembers receivers; a new one receives the events from now on.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn make_hooks(&self, names: Vec<String>, now: Timestamp) -> Result<()> {
+    pub(crate) async fn make_hooks(&self, names: Vec<String>, now: Timestamp) -> Result<()> {
         const SQL: &str = "INSERT INTO hooks (name, cursor, created_at) \
              SELECT value, (SELECT coalesce(max(seq), 0) FROM events), ?2 FROM json_each(?1) WHERE true \
              ON CONFLICT (name) DO NOTHING";
@@ -82,20 +79,14 @@ impl Store {
     }
 
     /// Returns a receiver.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn hook(&self, name: &str) -> Result<Option<Hook>> {
+    pub(crate) async fn hook(&self, name: &str) -> Result<Option<Hook>> {
         let sql = sqlx::AssertSqlSafe(format!("{COLUMNS} WHERE name = ?1"));
         let found = sqlx::query(sql).bind(name).fetch_optional(&self.inner.readers).await?;
         found.as_ref().map(read).transpose()
     }
 
     /// Returns the receivers that are disabled, or whose deliveries fail more than once in a row; sorted by name.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn hooks_in_trouble(&self) -> Result<Vec<Hook>> {
+    pub(crate) async fn hooks_in_trouble(&self) -> Result<Vec<Hook>> {
         let sql =
             format!("{COLUMNS} WHERE disabled_at IS NOT NULL OR failures >= {WORTH_AN_EVENT} ORDER BY name");
         let found = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_all(&self.inner.readers).await?;
@@ -103,10 +94,7 @@ impl Store {
     }
 
     /// Returns the newest dead letters of a receiver.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn dead_letters(&self, name: &str) -> Result<Vec<DeadLetter>> {
+    pub(crate) async fn dead_letters(&self, name: &str) -> Result<Vec<DeadLetter>> {
         const SQL: &str =
             "SELECT seq, at, problem FROM dead_letters WHERE hook = ?1 ORDER BY seq DESC LIMIT ?2";
         let found = sqlx::query(SQL).bind(name).bind(DEAD_SHOWN).fetch_all(&self.inner.readers).await?;
@@ -122,7 +110,13 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the events are delivered again then.
-    pub async fn hook_passed(&self, hook: &Hook, seq: i64, delivered: bool, now: Timestamp) -> Result<bool> {
+    pub(crate) async fn hook_passed(
+        &self,
+        hook: &Hook,
+        seq: i64,
+        delivered: bool,
+        now: Timestamp,
+    ) -> Result<bool> {
         let (name, generation) = (hook.name.clone(), hook.generation);
         let exclusive = self.inner.writer.exclusive(now, move |connection| {
             Box::pin(passed(connection, name, generation, seq, delivered, now))
@@ -135,7 +129,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the event is delivered again then.
-    pub async fn hook_failed(
+    pub(crate) async fn hook_failed(
         &self,
         hook: &Hook,
         seq: i64,
@@ -152,10 +146,7 @@ impl Store {
     }
 
     /// Lets a receiver go on: at once, and with the event `from` if given. Returns `false` if it is not known.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn enable_hook(&self, name: &str, from: Option<i64>, now: Timestamp) -> Result<bool> {
+    pub(crate) async fn enable_hook(&self, name: &str, from: Option<i64>, now: Timestamp) -> Result<bool> {
         let name = name.to_owned();
         let exclusive =
             self.inner.writer.exclusive(now, move |connection| Box::pin(enable(connection, name, from, now)));

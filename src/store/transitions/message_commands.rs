@@ -21,7 +21,7 @@ use crate::store::sqlite::rows::{self, Result};
 
 /// A command that waits to be carried out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InsertedCommand {
+pub(crate) struct InsertedCommand {
     /// Its number.
     pub id: i64,
     /// The message; `None` if the id is not one.
@@ -40,7 +40,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the command still waits then.
-    pub async fn carry_out(
+    pub(crate) async fn carry_out(
         &self,
         asked: InsertedCommand,
         limits: Arc<ValidationLimits>,

@@ -86,10 +86,7 @@ impl Store {
 
     /// Creates rows for the accounts that the configuration names, so that they can be paused and shown before their
     /// first message.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn make_accounts(&self, ids: Vec<AccountId>, now: Timestamp) -> Result<()> {
+    pub(crate) async fn make_accounts(&self, ids: Vec<AccountId>, now: Timestamp) -> Result<()> {
         const SQL: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
              ON CONFLICT (id) DO NOTHING";
         for some in ids.chunks(ACCOUNTS_AT_ONCE) {
@@ -110,7 +107,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the queue stays held then.
-    pub async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
+    pub(crate) async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
         let exclusive =
             self.inner.writer.exclusive(now, move |connection| Box::pin(accept_restored(connection, now)));
         let accepted = exclusive.await?;

@@ -20,7 +20,7 @@ use crate::store::sqlite::rows::{self, Result, corrupt};
 
 /// A person as an account knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownPerson {
+pub(crate) struct KnownPerson {
     /// The account.
     pub account_id: AccountId,
     /// What is known.
@@ -49,10 +49,7 @@ pub(in crate::store) fn of_person(keys: &str) -> String {
 
 impl Store {
     /// Returns everything that is known of a person, by account; `key` is a user id.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn people(&self, user_id: &str) -> Result<Vec<KnownPerson>> {
+    pub(crate) async fn people(&self, user_id: &str) -> Result<Vec<KnownPerson>> {
         const SQL: &str = "SELECT account_id, user_id, public_identifier, profile_url, name, distance, can_send_inmail, is_open_profile, read_at, at \
              FROM people p INDEXED BY people_user WHERE p.user_id = ?1 ORDER BY account_id";
         let found = sqlx::query(SQL).bind(user_id).fetch_all(&self.inner.readers).await?;
@@ -60,10 +57,7 @@ impl Store {
     }
 
     /// Returns the user id behind `person`, which may be a public name; unchanged if it is not known.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn user_id_of(&self, person: &str) -> Result<String> {
+    pub(crate) async fn user_id_of(&self, person: &str) -> Result<String> {
         let Some(name) = ids::name_of(person) else { return Ok(person.to_owned()) };
         let names = json!([name]).to_string();
         let row = sqlx::query(IDS_OF).bind(names).fetch_optional(&self.inner.readers).await?;
@@ -72,10 +66,7 @@ impl Store {
     }
 
     /// Addresses messages for public names to the user ids behind them, as far as those are known.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn address(&self, messages: &mut [NewMessage]) -> Result<()> {
+    pub(crate) async fn address(&self, messages: &mut [NewMessage]) -> Result<()> {
         let names: HashSet<&str> = messages.iter().filter_map(|message| name(&message.target)).collect();
         if names.is_empty() {
             return Ok(());
@@ -98,10 +89,7 @@ impl Store {
     }
 
     /// Keeps what a profile says. Returns the accounts of messages that this concerns.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn learn(
+    pub(crate) async fn learn(
         &self,
         account: AccountId,
         person: Person,

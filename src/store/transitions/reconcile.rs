@@ -56,7 +56,7 @@ pub struct UnresolvedAttempt {
 
 /// What a read of the chat, or a person, shows about an uncertain message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reconciliation {
+pub(crate) struct Reconciliation {
     /// The message.
     pub seq: Seq,
     /// Number of the attempt that was reconciled.
@@ -77,7 +77,7 @@ pub struct Reconciliation {
 
 /// The new state of an uncertain message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReconciledAs {
+pub(crate) enum ReconciledAs {
     /// The message was found.
     Sent {
         /// The chat that contains it.
@@ -122,10 +122,7 @@ pub(super) static RIVALS: LazyLock<Arc<str>> = LazyLock::new(|| {
 
 impl Store {
     /// Returns the messages to reconcile and when, the next one first.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn unresolved_attempts(&self) -> Result<Vec<(Seq, AccountId, Timestamp)>> {
+    pub(crate) async fn unresolved_attempts(&self) -> Result<Vec<(Seq, AccountId, Timestamp)>> {
         let found = sqlx::query(WAITING).fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
             let account = AccountId::new(row.try_get::<String, _>("account_id")?);
@@ -179,10 +176,7 @@ impl Store {
     }
 
     /// Returns other messages of the account that reached or may have reached a recipient since `since`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn other_attempts(
+    pub(crate) async fn other_attempts(
         &self,
         unresolved: &UnresolvedAttempt,
         since: Timestamp,
@@ -195,10 +189,7 @@ impl Store {
     }
 
     /// Returns ids of messages in these chats that a read showed before the call of `unresolved` began.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn known_before(
+    pub(crate) async fn known_before(
         &self,
         unresolved: &UnresolvedAttempt,
         chats: &[ChatId],
@@ -218,7 +209,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the message stays uncertain and is reconciled again.
-    pub async fn reconcile(&self, reconciliation: Reconciliation) -> Result<bool> {
+    pub(crate) async fn reconcile(&self, reconciliation: Reconciliation) -> Result<bool> {
         let (at, run) = (reconciliation.at, self.inner.run);
         self.inner
             .writer

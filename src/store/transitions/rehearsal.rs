@@ -28,10 +28,7 @@ struct Before {
 
 impl Store {
     /// Returns the result that [`Store::enqueue`] would give each of `rows` now, in their order, each row alone.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn rehearse(&self, rows: &[NewMessage], now: Timestamp) -> Result<Vec<Enqueued>> {
+    pub(crate) async fn rehearse(&self, rows: &[NewMessage], now: Timestamp) -> Result<Vec<Enqueued>> {
         let (mut before, mut steps) = (Before::default(), StepsSoFar::default());
         let mut verdicts = Vec::with_capacity(rows.len());
         for part in rows.chunks(STEP) {

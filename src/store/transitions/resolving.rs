@@ -25,7 +25,7 @@ const KEPT_FOR: Duration = LEDGER_REACH.saturating_add(Duration::from_secs(24 * 
 
 /// The reads of profiles that an account has made.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ProfileReads {
+pub(crate) struct ProfileReads {
     /// When, in order.
     pub at: Vec<Timestamp>,
     /// No profile is read before this time.
@@ -44,7 +44,7 @@ pub(in crate::store) const DEFER_NEEDS: &str = "UPDATE messages SET revision = m
 
 /// What messages wait for that only profiles show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ForProfiles {
+pub(crate) enum ForProfiles {
     /// The user id behind a public name.
     Names,
     /// A connection with the person.
@@ -53,10 +53,11 @@ pub enum ForProfiles {
 
 impl Store {
     /// Returns when `account` last read the profile of a person, or tried to.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn profile_read_at(&self, account: &AccountId, person: &UserId) -> Result<Option<Timestamp>> {
+    pub(crate) async fn profile_read_at(
+        &self,
+        account: &AccountId,
+        person: &UserId,
+    ) -> Result<Option<Timestamp>> {
         const SQL: &str = "SELECT max(at) AS at FROM (SELECT at FROM profile_reads INDEXED BY profile_reads_person \
                WHERE person = ?2 AND account_id = ?1 \
              UNION ALL SELECT read_at FROM people WHERE account_id = ?1 AND user_id = ?2)";
@@ -65,10 +66,7 @@ impl Store {
     }
 
     /// Returns the reads of profiles that `account` made since `since`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn profile_reads(&self, account: &AccountId, since: Timestamp) -> Result<ProfileReads> {
+    pub(crate) async fn profile_reads(&self, account: &AccountId, since: Timestamp) -> Result<ProfileReads> {
         const SQL: &str =
             "SELECT at, next_at FROM profile_reads WHERE account_id = ?1 AND at >= ?2 ORDER BY at";
         let query = sqlx::query(SQL).bind(account.as_str()).bind(time_text(since));
@@ -81,10 +79,7 @@ impl Store {
     }
 
     /// Returns whether a read since `since`, of any account, showed that the person does not exist.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn is_absent(&self, person: &UserId, since: Timestamp) -> Result<bool> {
+    pub(crate) async fn is_absent(&self, person: &UserId, since: Timestamp) -> Result<bool> {
         const SQL: &str = "SELECT EXISTS (SELECT 1 FROM profile_reads INDEXED BY profile_reads_person \
              WHERE person = ?1 AND at >= ?2 AND result = 'absent')";
         let query = sqlx::query_scalar(SQL).bind(person.as_str()).bind(time_text(since));
@@ -96,7 +91,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; no profile may be read then.
-    pub async fn begin_profile_read(
+    pub(crate) async fn begin_profile_read(
         &self,
         account: AccountId,
         person: UserId,
@@ -122,10 +117,7 @@ impl Store {
 
     /// Gives the messages for a public name to the person behind it. `read` is the number of the read that showed who
     /// that is; `None` if it was known. Returns the accounts of the messages that this concerns.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn resolve(
+    pub(crate) async fn resolve(
         &self,
         account: AccountId,
         name: UserId,
@@ -182,10 +174,7 @@ impl Store {
     }
 
     /// Defers everything of `account` that waits for profiles in this way and is due before `until`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn defer_for_profiles(
+    pub(crate) async fn defer_for_profiles(
         &self,
         account: AccountId,
         which: ForProfiles,

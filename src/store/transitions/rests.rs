@@ -14,7 +14,7 @@ use crate::store::sqlite::rows::Result;
 
 /// A rest and what is recorded with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountRest {
+pub(crate) struct AccountRest {
     /// The rest; a longer one already in effect remains.
     pub hold: AccountHold,
     /// What the account's limits remember from now on.
@@ -28,7 +28,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the account does not rest then.
-    pub async fn rest(&self, account: AccountId, rest: AccountRest, now: Timestamp) -> Result<()> {
+    pub(crate) async fn rest(&self, account: AccountId, rest: AccountRest, now: Timestamp) -> Result<()> {
         self.inner
             .writer
             .exclusive(now, move |connection| Box::pin(write(connection, account, rest, now)))

@@ -33,7 +33,7 @@ impl Decision {
     pub const ALL: [Self; 3] = [Self::Sent, Self::Resend, Self::Drop];
 
     /// Returns the word used everywhere.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Sent => "sent",
             Self::Resend => "resend",
@@ -42,12 +42,12 @@ impl Decision {
     }
 
     /// Parses the word used everywhere.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|decision| decision.as_str() == word)
     }
 
     /// Returns the state that the decision leads to.
-    pub fn becomes(self) -> StateName {
+    pub(crate) fn becomes(self) -> StateName {
         match self {
             Self::Sent => StateName::Sent,
             Self::Resend => StateName::Queued,
@@ -58,7 +58,7 @@ impl Decision {
 
 /// Selects messages in review.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Which {
+pub(crate) struct Which {
     /// Only messages in review for this reason.
     pub reason: Reason,
     /// Only messages of this account.
@@ -86,7 +86,7 @@ pub enum Reviewed {
 
 /// A piece of evidence about an attempt with an unknown outcome.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EvidenceView {
+pub(crate) struct EvidenceView {
     /// Number of the attempt.
     pub attempt: u32,
     /// When it was recorded.
@@ -161,7 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; messages settled before the error stay settled.
-    pub async fn review_all(
+    pub(crate) async fn review_all(
         &self,
         which: Which,
         decision: Decision,
@@ -184,10 +184,7 @@ impl Store {
     }
 
     /// Returns how many messages [`Store::review_all`] would settle.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn in_review(&self, which: &Which) -> Result<u64> {
+    pub(crate) async fn in_review(&self, which: &Which) -> Result<u64> {
         // Built from constants; values are bound.
         let sql = AssertSqlSafe(format!(
             "SELECT count(*) FROM messages INDEXED BY messages_unsettled WHERE {WHICH}"
@@ -199,10 +196,7 @@ impl Store {
     }
 
     /// Returns the evidence about the attempts of a message whose outcome was unknown, in order.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn evidence(&self, seq: Seq) -> Result<Vec<EvidenceView>> {
+    pub(crate) async fn evidence(&self, seq: Seq) -> Result<Vec<EvidenceView>> {
         const SQL: &str =
             "SELECT number, at, source, finding, detail FROM evidence WHERE seq = ?1 ORDER BY at, rowid";
         let found = sqlx::query(SQL).bind(seq.0).fetch_all(&self.inner.readers).await?;

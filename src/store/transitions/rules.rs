@@ -13,10 +13,7 @@ use crate::store::sqlite::rows::{Result, corrupt};
 
 impl Store {
     /// Returns the overrides of `account`, by their path below `policy.default`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn rules(&self, account: &AccountId) -> Result<Map<String, Value>> {
+    pub(crate) async fn rules(&self, account: &AccountId) -> Result<Map<String, Value>> {
         const SQL: &str = "SELECT coalesce(rules, '{}') FROM accounts WHERE id = ?1";
         let text: Option<String> =
             sqlx::query_scalar(SQL).bind(account.as_str()).fetch_optional(&self.inner.readers).await?;
@@ -24,10 +21,7 @@ impl Store {
     }
 
     /// Returns the overrides of every account that has any.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn all_rules(&self) -> Result<Vec<(AccountId, Map<String, Value>)>> {
+    pub(crate) async fn all_rules(&self) -> Result<Vec<(AccountId, Map<String, Value>)>> {
         const SQL: &str = "SELECT id, rules FROM accounts WHERE rules IS NOT NULL";
         let found = sqlx::query(SQL).fetch_all(&self.inner.readers).await?;
         let read = |row: &sqlx::sqlite::SqliteRow| {
@@ -40,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; nothing is changed then.
-    pub async fn set_rules(
+    pub(crate) async fn set_rules(
         &self,
         account: AccountId,
         rules: Map<String, Value>,

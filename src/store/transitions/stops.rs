@@ -81,10 +81,7 @@ impl Store {
     }
 
     /// Defers or cancels the queued messages that a stop concerns. Returns how many, and their accounts.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn apply_stop(&self, id: i64, now: Timestamp) -> Result<(u64, HashSet<AccountId>)> {
+    pub(crate) async fn apply_stop(&self, id: i64, now: Timestamp) -> Result<(u64, HashSet<AccountId>)> {
         self.apply_from(id, 0, now).await
     }
 
@@ -137,10 +134,7 @@ impl Store {
     }
 
     /// Releases messages that wait for a stop which no longer exists, because the daemon ended while it was lifted.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn release_lifted(&self, now: Timestamp) -> Result<u64> {
+    pub(crate) async fn release_lifted(&self, now: Timestamp) -> Result<u64> {
         let sql = format!(
             "UPDATE messages SET revision = messages.revision + 1, {release} \
              WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \

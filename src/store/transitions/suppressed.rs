@@ -130,10 +130,7 @@ impl Store {
 
     /// Sets whether suppressions are kept as hashes. If so, those in plain text are hashed, which cannot be undone;
     /// those that are hashed stay so. Returns how many were hashed.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn hash_suppressions(&self, hashes: bool, now: Timestamp) -> Result<usize> {
+    pub(crate) async fn hash_suppressions(&self, hashes: bool, now: Timestamp) -> Result<usize> {
         const SET: &str =
             "UPDATE daemon SET suppressions_hashed = ?1 WHERE id = 1 AND suppressions_hashed <> ?1";
         const PLAIN: &str = "SELECT id FROM stops INDEXED BY stops_plain \
@@ -168,10 +165,11 @@ impl Store {
 
 impl Store {
     /// Returns for each of `messages` the stop that would hold it longest if it were queued.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn stops_for(&self, messages: &[NewMessage], now: Timestamp) -> Result<Vec<Option<StoppedBy>>> {
+    pub(crate) async fn stops_for(
+        &self,
+        messages: &[NewMessage],
+        now: Timestamp,
+    ) -> Result<Vec<Option<StoppedBy>>> {
         const WHICH: &str = "FROM json_each(?1) AS j CROSS JOIN stops AS x ON x.account_id IN ('', j.value ->> '$[0][0]') AND ( \
                (x.scope = 'campaign' AND x.key = j.value ->> 1) OR (x.scope = 'chat' AND x.key = j.value ->> '$[0][2]') \
                OR (x.scope = 'person' AND x.key IN (SELECT p.value FROM json_each(j.value, '$[0][1]') AS p \

@@ -34,10 +34,7 @@ pub struct StoredEndpoint {
 
 impl Store {
     /// Keeps an endpoint with its secret, or changes the one with the same id.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn keep_endpoint(
+    pub(crate) async fn keep_endpoint(
         &self,
         endpoint: Endpoint,
         secret: SecretString,
@@ -63,10 +60,7 @@ impl Store {
     }
 
     /// Returns the registered endpoints, the oldest first.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn webhook_endpoints(&self) -> Result<Vec<StoredEndpoint>> {
+    pub(crate) async fn webhook_endpoints(&self) -> Result<Vec<StoredEndpoint>> {
         const SQL: &str = "SELECT id, url, events, account_ids, secret, registered_at, read_at FROM webhook_endpoints \
              ORDER BY registered_at, id";
         let found = sqlx::query(SQL).fetch_all(&self.inner.readers).await?;
@@ -74,10 +68,7 @@ impl Store {
     }
 
     /// Forgets an endpoint.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn forget_endpoint(&self, id: String, now: Timestamp) -> Result<()> {
+    pub(crate) async fn forget_endpoint(&self, id: String, now: Timestamp) -> Result<()> {
         self.inner
             .writer
             .exclusive(now, move |connection| {

@@ -47,7 +47,7 @@ pub struct Webhook {
 
 /// What was received of one type.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookKind {
+pub(crate) struct WebhookKind {
     /// Type of the events.
     pub kind: String,
     /// How many were received.
@@ -88,19 +88,13 @@ impl Store {
     }
 
     /// Returns whether a webhook with this id was kept.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn has_webhook(&self, event_id: &str) -> Result<bool> {
+    pub(crate) async fn has_webhook(&self, event_id: &str) -> Result<bool> {
         const SQL: &str = "SELECT EXISTS (SELECT 1 FROM webhooks WHERE event_id = ?1)";
         Ok(sqlx::query_scalar(SQL).bind(event_id).fetch_one(&self.inner.readers).await?)
     }
 
     /// Returns what was received of each type.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn webhook_kinds(&self) -> Result<Vec<WebhookKind>> {
+    pub(crate) async fn webhook_kinds(&self) -> Result<Vec<WebhookKind>> {
         const SQL: &str = "SELECT kind, count(*) AS n, max(received_at) AS last_at FROM webhooks GROUP BY kind ORDER BY kind";
         let found = sqlx::query(SQL).fetch_all(&self.inner.readers).await?;
         let kind = |row: &SqliteRow| {

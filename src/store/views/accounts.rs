@@ -38,7 +38,7 @@ impl Attention {
     pub const ALL: [Self; 3] = [Self::Person, Self::Waiting, Self::None];
 
     /// Returns the word used in JSON.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Person => "person",
             Self::Waiting => "waiting",
@@ -47,7 +47,7 @@ impl Attention {
     }
 
     /// Parses the word used in JSON.
-    pub fn parse(word: &str) -> Option<Self> {
+    pub(crate) fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|attention| attention.as_str() == word)
     }
 
@@ -178,10 +178,7 @@ pub(in crate::store) fn page_sql(filter: &AccountFilter) -> String {
 
 impl Store {
     /// Returns one account and what waits on it.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn account(&self, id: &AccountId) -> Result<Option<AccountView>> {
+    pub(crate) async fn account(&self, id: &AccountId) -> Result<Option<AccountView>> {
         // Built from constants; values are bound.
         let query = sqlx::query(AssertSqlSafe(view_sql(ONE))).bind(id.as_str());
         query.fetch_optional(&self.inner.readers).await?.as_ref().map(read_view).transpose()

@@ -78,27 +78,18 @@ const SENT: &str = "SELECT substr(sent_at, 1, 14) || substr('00153045', 1 + 2 * 
 
 impl Store {
     /// Returns how many messages of a campaign were sent in each quarter of an hour in which any was.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn campaign_sent(&self, name: &str) -> Result<Vec<(Timestamp, u32)>> {
+    pub(crate) async fn campaign_sent(&self, name: &str) -> Result<Vec<(Timestamp, u32)>> {
         let rows = sqlx::query(SENT).bind(name).fetch_all(&self.inner.readers).await?;
         rows.iter().map(|row| Ok((rows::required_time(row, "at")?, row.try_get("n")?))).collect()
     }
 
     /// Returns the names of at most `limit` campaigns after the name `after`, in order.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn campaign_names(&self, after: &str, limit: u32) -> Result<Vec<String>> {
+    pub(crate) async fn campaign_names(&self, after: &str, limit: u32) -> Result<Vec<String>> {
         Ok(sqlx::query_scalar(NAMES).bind(after).bind(limit).fetch_all(&self.inner.readers).await?)
     }
 
     /// Returns the campaign with this name; `None` if no message has it.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn campaign(&self, name: &str, now: Timestamp) -> Result<Option<Campaign>> {
+    pub(crate) async fn campaign(&self, name: &str, now: Timestamp) -> Result<Option<Campaign>> {
         const STOP: &str = "SELECT max(coalesce(until, '~')) AS until FROM stops WHERE scope = 'campaign' AND key = ?1 \
              AND account_id = '' AND (until IS NULL OR until > ?2)";
         let query = sqlx::query(COUNTS).bind(name).bind(time_text(now));

@@ -70,7 +70,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// Returns the reason for which it waits until a profile is read, if one must be.
-    pub fn needs_profile(&self) -> Option<Reason> {
+    pub(crate) fn needs_profile(&self) -> Option<Reason> {
         let Target::User { user_id, .. } = &self.target else { return None };
         if ids::name_of(user_id.as_str()).is_some() {
             return Some(Reason::Resolving);
@@ -90,7 +90,7 @@ pub struct Ask {
 
 /// Who reads: a person's long list must not delay the engine (`sqlite/reader.rs`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asker {
+pub(crate) enum Asker {
     /// The engine, in a step of an account.
     Engine,
     /// A person: `explain`, a list, `top`.
@@ -176,10 +176,7 @@ impl Store {
     }
 
     /// Returns the candidates of `account`, read for `asker`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn candidates_for(
+    pub(crate) async fn candidates_for(
         &self,
         asker: Asker,
         account: &AccountId,
@@ -216,10 +213,7 @@ impl Store {
     }
 
     /// Returns the fair share of `account`: the virtual time, and the finish of each campaign ahead of it.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn fair_shares(&self, account: &AccountId) -> Result<(u64, HashMap<String, u64>)> {
+    pub(crate) async fn fair_shares(&self, account: &AccountId) -> Result<(u64, HashMap<String, u64>)> {
         const SQL: &str = "SELECT a.virtual_time, (SELECT json_group_object(t.campaign, t.finish) FROM fair_shares t \
              WHERE t.account_id = a.id) AS turns FROM accounts a WHERE a.id = ?1";
         let row = sqlx::query(SQL).bind(account.as_str()).fetch_optional(&self.inner.readers).await?;

@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
 
 /// Events of one page.
-pub const EVENT_PAGE: u32 = 200;
+pub(crate) const EVENT_PAGE: u32 = 200;
 
 /// Rest between two reads of a busy queue: a reader of events takes little time from the writers.
 const BETWEEN_READS: Duration = Duration::from_millis(50);
@@ -25,7 +25,7 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// The events that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventRange {
+pub(crate) struct EventRange {
     /// The oldest one; `None` if there is none.
     pub oldest: Option<i64>,
     /// The newest one; `None` if there is none.
@@ -40,26 +40,20 @@ pub(super) const AFTER: &str = "SELECT e.seq, e.at, e.kind, e.account_id, e.mess
 impl Store {
     /// Returns at most [`EVENT_PAGE`] events after the number `after`, oldest first; with the texts of their messages
     /// if `with_texts`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn events_after(&self, after: i64, with_texts: bool) -> Result<Vec<Event>> {
+    pub(crate) async fn events_after(&self, after: i64, with_texts: bool) -> Result<Vec<Event>> {
         let query = sqlx::query(AFTER).bind(after).bind(EVENT_PAGE).bind(with_texts);
         query.fetch_all(&self.inner.readers).await?.iter().map(read).collect()
     }
 
     /// Returns the range of the events that are kept.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn event_range(&self) -> Result<EventRange> {
+    pub(crate) async fn event_range(&self) -> Result<EventRange> {
         const SQL: &str = "SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events)";
         let (oldest, newest) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;
         Ok(EventRange { oldest, newest })
     }
 
     /// Returns a reader of the events after the number `after`.
-    pub fn event_tail(&self, after: i64, with_texts: bool) -> EventTail {
+    pub(crate) fn event_tail(&self, after: i64, with_texts: bool) -> EventTail {
         EventTail {
             store: self.clone(),
             commits: self.inner.writer.commits(),
@@ -71,7 +65,7 @@ impl Store {
 }
 
 /// Reads events as they are written.
-pub struct EventTail {
+pub(crate) struct EventTail {
     store: Store,
     commits: watch::Receiver<()>,
     after: i64,
@@ -82,15 +76,12 @@ pub struct EventTail {
 
 impl EventTail {
     /// Returns the number of the last event that was returned.
-    pub fn position(&self) -> i64 {
+    pub(crate) fn position(&self) -> i64 {
         self.after
     }
 
     /// Waits for events and returns a page of them, oldest first. Cancel-safe: what is not returned is read again.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn next(&mut self, clock: &Arc<dyn Clock>) -> Result<Vec<Event>> {
+    pub(crate) async fn next(&mut self, clock: &Arc<dyn Clock>) -> Result<Vec<Event>> {
         loop {
             if self.waits {
                 tokio::select! {

@@ -15,7 +15,7 @@ const COUNTED: u32 = 10_000;
 
 /// Values for the metrics.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gauges {
+pub(crate) struct Gauges {
     /// Unfinished messages with a reason of their own, by its code.
     pub reasons: Vec<(String, u64)>,
     /// When the oldest message that is ready to go became due.
@@ -52,10 +52,7 @@ const HOLDS: &str = "SELECT credit, count(*) FROM (SELECT credit FROM inmail_hol
 
 impl Store {
     /// Returns what the metrics show of the queue at `now`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn gauges(&self, now: Timestamp) -> Result<Gauges> {
+    pub(crate) async fn gauges(&self, now: Timestamp) -> Result<Gauges> {
         let row = sqlx::query(GAUGES).bind(time_text(now)).fetch_one(&self.inner.readers).await?;
         let count = |column| -> Result<Option<u64>> {
             let number: Option<i64> = row.try_get(column)?;
@@ -79,7 +76,7 @@ impl Store {
     }
 
     /// Returns the size of the database file and the free space of its disk, in bytes.
-    pub fn disk(&self) -> (u64, Option<u64>) {
+    pub(crate) fn disk(&self) -> (u64, Option<u64>) {
         let size = std::fs::metadata(self.path()).map_or(0, |found| found.len());
         (size, crate::store::sqlite::filesystem::free_bytes(self.path()))
     }

@@ -21,7 +21,7 @@ const STEP: usize = 2_000;
 
 /// The sends of an account from some time on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SentSince {
+pub(crate) struct SentSince {
     /// The sends, oldest first.
     pub sends: Vec<(Timestamp, Kind)>,
     /// Start of the first send whose outcome is open: it may prove to have reached no recipient.
@@ -30,10 +30,7 @@ pub struct SentSince {
 
 impl Store {
     /// Returns the sends of `account` from `since` on.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn sent_since(&self, account: &AccountId, since: Timestamp) -> Result<SentSince> {
+    pub(crate) async fn sent_since(&self, account: &AccountId, since: Timestamp) -> Result<SentSince> {
         let query = sqlx::query_scalar(LEDGER).bind(account.as_str().to_owned()).bind(time_text(since));
         let text =
             self.inner.reader.read(|connection| Box::pin(async { Ok(query.fetch_one(connection).await?) }));

@@ -24,7 +24,7 @@ pub struct MessageFilter {
     pub campaign: Option<String>,
     /// Only messages to this chat.
     pub chat_id: Option<String>,
-    /// Only messages for the person with these keys ([`Store::person_keys`]).
+    /// Only messages for the person with these keys (`Store::person_keys`).
     pub person: Option<Vec<String>>,
     /// Only messages with this key.
     pub dedupe_key: Option<String>,
@@ -56,10 +56,7 @@ const PASSING: [&str; 5] = ["admission", "turn", "scheduled", "in_flight", "deli
 
 impl Store {
     /// Returns a page of the ids of messages, newest first, and where the next one begins.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn message_ids(&self, filter: &MessageFilter) -> Result<(Vec<MessageId>, Option<Seq>)> {
+    pub(crate) async fn message_ids(&self, filter: &MessageFilter) -> Result<(Vec<MessageId>, Option<Seq>)> {
         let (page, values) = page_sql(filter, self.page_index(filter).await?);
         // Built from constants and numbered parameters, of which the first is not used; every value is bound.
         let sql =

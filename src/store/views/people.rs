@@ -15,7 +15,7 @@ use crate::store::transitions::people::{KnownPerson, of_person};
 
 /// What one account has to do with a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PersonOnAccount {
+pub(crate) struct PersonOnAccount {
     /// The account.
     pub account_id: AccountId,
     /// What it knows of the person.
@@ -32,7 +32,7 @@ pub struct PersonOnAccount {
 
 /// A message that was heard in a chat with a person; its text is never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboundMessage {
+pub(crate) struct InboundMessage {
     /// The account of the chat.
     pub account_id: String,
     /// The chat.
@@ -48,10 +48,7 @@ pub struct InboundMessage {
 impl Store {
     /// Returns what was heard in the chats with a person, oldest first, at most 1,000; `keys` is from
     /// [`Store::person_keys`].
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn inbound_of_person(&self, keys: &[String]) -> Result<Vec<InboundMessage>> {
+    pub(crate) async fn inbound_of_person(&self, keys: &[String]) -> Result<Vec<InboundMessage>> {
         const SQL: &str = "SELECT i.account_id, i.chat_id, i.message_id, i.at, i.kind FROM json_each(?1) k \
              CROSS JOIN conversations c ON c.user_id = k.value \
              CROSS JOIN inbound_messages i ON i.account_id = c.account_id AND i.chat_id = c.chat_id \
@@ -71,10 +68,7 @@ impl Store {
 
     /// Returns every key under which messages and stops of a person may be stored: the user id first, if it is known,
     /// then the public names. `person` is a user id or a public name.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn person_keys(&self, person: &str) -> Result<Vec<String>> {
+    pub(crate) async fn person_keys(&self, person: &str) -> Result<Vec<String>> {
         const KNOWN: &str =
             "SELECT EXISTS (SELECT 1 FROM people p INDEXED BY people_user WHERE p.user_id = ?1)";
         const NAMES: &str = "SELECT DISTINCT public_identifier FROM people p INDEXED BY people_user \
@@ -96,10 +90,7 @@ impl Store {
 
     /// Returns what each account has to do with a person, in the order of their ids; `keys` is from
     /// [`Store::person_keys`].
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn person_on_accounts(&self, keys: &[String]) -> Result<Vec<PersonOnAccount>> {
+    pub(crate) async fn person_on_accounts(&self, keys: &[String]) -> Result<Vec<PersonOnAccount>> {
         const CHATS: &str = "SELECT account_id, chat_id FROM conversations WHERE user_id = ?1 ORDER BY account_id, at, chat_id";
         const REPLIES: &str = "SELECT account_id, at FROM replies WHERE thread = 'user:' || ?1";
         let user_id = keys.first().map(String::as_str).unwrap_or_default();

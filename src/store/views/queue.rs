@@ -91,10 +91,7 @@ impl Store {
 
     /// Returns the average duration of the calls of `account` since `since`, in milliseconds; `None` if there were
     /// none.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn call_takes_ms(&self, account: &AccountId, since: Timestamp) -> Result<Option<f64>> {
+    pub(crate) async fn call_takes_ms(&self, account: &AccountId, since: Timestamp) -> Result<Option<f64>> {
         let query = sqlx::query_scalar(CALL).bind(account.as_str()).bind(time_text(since));
         Ok(query.fetch_one(&self.inner.readers).await?)
     }

@@ -13,7 +13,7 @@ use crate::store::transitions::stop_rows::{Stop, read_stop};
 
 /// Filter for a list of stops.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StopFilter {
+pub(crate) struct StopFilter {
     /// Only stops of this scope.
     pub scope: Option<StopScope>,
     /// Only stops of this person, chat or campaign.
@@ -30,10 +30,7 @@ pub struct StopFilter {
 
 impl Store {
     /// Returns the stops in force at `now`, in the order in which they were set.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn stops(&self, filter: &StopFilter, now: Timestamp) -> Result<Vec<Stop>> {
+    pub(crate) async fn stops(&self, filter: &StopFilter, now: Timestamp) -> Result<Vec<Stop>> {
         const SQL: &str = "SELECT id, scope, key, account_id, reason, until, has_length, actor, note, at FROM stops \
              WHERE id > ?1 AND (?2 IS NULL OR scope = ?2) AND (?3 IS NULL OR key IN (SELECT value FROM json_each(?3))) \
                AND (?4 IS NULL OR iif(scope = 'account', key = ?4, account_id IN ('', ?4))) AND (?5 IS NULL OR reason = ?5) \

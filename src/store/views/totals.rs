@@ -23,7 +23,7 @@ pub struct Producer {
 
 /// An account that cannot send.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DownAccount {
+pub(crate) struct DownAccount {
     /// Its id.
     pub id: String,
     /// Why and since when.
@@ -73,20 +73,14 @@ impl Store {
     }
 
     /// Returns only the state that concerns every account.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn daemon(&self) -> Result<Daemon> {
+    pub(crate) async fn daemon(&self) -> Result<Daemon> {
         let sql = format!("SELECT {} FROM daemon d WHERE d.id = 1", rows::DAEMON_COLUMNS);
         // Built from constants.
         rows::daemon(&sqlx::query(AssertSqlSafe(sql)).fetch_one(&self.inner.readers).await?)
     }
 
     /// Returns the accounts that are down, in the order of their ids; at most ten.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn accounts_down(&self) -> Result<Vec<DownAccount>> {
+    pub(crate) async fn accounts_down(&self) -> Result<Vec<DownAccount>> {
         let read = |row: &SqliteRow| {
             let cause: &str = row.try_get("down_cause")?;
             let cause = DownCause::parse(cause).ok_or_else(|| rows::corrupt("down_cause", cause))?;

@@ -37,7 +37,7 @@ const LONG_LOG_BYTES: u64 = sqlite::LOG_LIMIT_BYTES;
 
 /// The write-ahead log of the queue.
 #[derive(Debug, Clone)]
-pub struct WriteAheadLog {
+pub(crate) struct WriteAheadLog {
     /// Its path.
     pub path: PathBuf,
     /// Length in bytes.
@@ -49,14 +49,14 @@ pub struct WriteAheadLog {
 
 impl WriteAheadLog {
     /// Returns whether the log is longer than its limit.
-    pub fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.bytes > LONG_LOG_BYTES
     }
 }
 
 impl Store {
     /// Returns the path and length of the write-ahead log.
-    pub fn write_ahead_log(&self) -> WriteAheadLog {
+    pub(crate) fn write_ahead_log(&self) -> WriteAheadLog {
         let path = sqlite::wal_path(&self.inner.path);
         let bytes = std::fs::metadata(&path).map_or(0, |found| found.len());
         let blocked_by = if bytes > LONG_LOG_BYTES { holder::reader(&self.inner.path) } else { None };
