@@ -15,7 +15,7 @@
 //! | [`domain`] | messages, accounts, states, reasons, outcomes: types and transitions | I/O, clocks, async |
 //! | [`policy`] | pure rules: (now, stored state, dice) to a decision | I/O, clocks, async |
 //! | [`clock`] | the only ambient time and randomness | everything else |
-//! | [`store`] | the queue on disk; about 20 operations, each one transaction | providers, HTTP |
+//! | [`store`] | the queue on disk: transitions, each one transaction; views; administration; the one writer | providers, HTTP |
 //! | [`provider`] | the interface to Unipile, and the meaning of its answers | the store |
 //! | [`sandbox`] | a Unipile and a LinkedIn to test against | the rest of this program |
 //! | [`engine`] | one loop per account, one supervisor that sleeps for all | SQL, HTTP, JSON |
