@@ -21,7 +21,6 @@ use crate::store::sqlite::rows::{self, Result};
 pub(crate) struct ChatToPoll {
     /// The account that reads it.
     pub account_id: AccountId,
-    /// The chat.
     pub chat_id: ChatId,
     /// Messages before this time need not be read: they are known, and so are their receipts.
     pub since: Timestamp,

@@ -17,7 +17,6 @@ pub(crate) struct ExternalInsert {
     pub chat_id: Option<String>,
     /// Users to start a chat with, instead of `chat_id`.
     pub users_ids: Option<String>,
-    /// The text.
     pub text: String,
 }
 

@@ -23,7 +23,6 @@ const DEAD_SHOWN: u32 = 10;
 /// A receiver, as the queue knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hook {
-    /// Its name.
     pub name: String,
     /// Each event up to this one was delivered, given up, or does not concern it.
     pub cursor: i64,

@@ -21,7 +21,6 @@ use crate::store::sqlite::rows::{self, Result, corrupt};
 /// A person as an account knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct KnownPerson {
-    /// The account.
     pub account_id: AccountId,
     /// What is known.
     pub person: Person,

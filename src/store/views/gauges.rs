@@ -8,6 +8,7 @@ use sqlx::Row;
 
 use crate::domain::time_text;
 use crate::store::Store;
+use crate::store::sqlite::filesystem;
 use crate::store::sqlite::rows::{self, Result, corrupt};
 
 /// Where a count of accounts ends.
@@ -78,6 +79,6 @@ impl Store {
     /// Returns the size of the database file and the free space of its disk, in bytes.
     pub(crate) fn disk(&self) -> (u64, Option<u64>) {
         let size = std::fs::metadata(self.path()).map_or(0, |found| found.len());
-        (size, crate::store::sqlite::filesystem::free_bytes(self.path()))
+        (size, filesystem::free_bytes(self.path()))
     }
 }

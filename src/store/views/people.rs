@@ -16,7 +16,6 @@ use crate::store::transitions::people::{KnownPerson, of_person};
 /// What one account has to do with a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PersonOnAccount {
-    /// The account.
     pub account_id: AccountId,
     /// What it knows of the person.
     pub known: Option<KnownPerson>,
@@ -35,9 +34,7 @@ pub(crate) struct PersonOnAccount {
 pub(crate) struct InboundMessage {
     /// The account of the chat.
     pub account_id: String,
-    /// The chat.
     pub chat_id: String,
-    /// The message.
     pub message_id: String,
     /// When it was written, by the provider's clock.
     pub at: Timestamp,

@@ -24,7 +24,6 @@ pub struct Producer {
 /// An account that cannot send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DownAccount {
-    /// Its id.
     pub id: String,
     /// Why and since when.
     pub down: Down,

@@ -38,7 +38,6 @@ const LONG_LOG_BYTES: u64 = sqlite::LOG_LIMIT_BYTES;
 /// The write-ahead log of the queue.
 #[derive(Debug, Clone)]
 pub(crate) struct WriteAheadLog {
-    /// Its path.
     pub path: PathBuf,
     /// Length in bytes.
     pub bytes: u64,

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::domain::time_text;
-use crate::store::sqlite::error::StoreError;
+use crate::store::StoreError;
 use crate::store::sqlite::rows::Result;
 use crate::store::writer::{Exclusive, Verb, Writer};
 

@@ -16,6 +16,7 @@ use sqlx::SqliteConnection;
 
 use crate::clock::{Clock, SystemClock};
 use crate::store::StoreError;
+use crate::store::sqlite::holder;
 use crate::store::sqlite::rows::Result;
 
 /// Retries BEGIN for as long as SQLite's usual busy timeout.
@@ -139,7 +140,7 @@ impl WriteLock {
     fn not_had(&self, asked_at: Timestamp) {
         if self.blocked_since.load(Ordering::Relaxed) == 0 {
             self.blocked_since.store(asked_at.as_millisecond(), Ordering::Relaxed);
-            let holder = crate::store::sqlite::holder::holder(&self.database);
+            let holder = holder::holder(&self.database);
             tracing::warn!(
                 holder = holder.as_deref().unwrap_or("unknown"),
                 "another program keeps the database locked; nothing can be accepted or sent until it lets go"
