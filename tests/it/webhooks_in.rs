@@ -4,13 +4,14 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::inbound::{Arrived, Listener, WebhookParts, WebhookRules, Webhooks};
 use outboxd::store::{Store, StoreOptions};
+use rand::RngExt;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -322,6 +323,79 @@ async fn what_was_acknowledged_survives_kill_9() {
         }
         door.daemon.kill();
         assert_eq!(stored(&env), acknowledged);
+    }
+}
+
+/// People ask to be left alone, four at a time, while the daemon is killed again and again; Unipile sends again what was
+/// not answered. Each wish is heard once, whether the kill came before, within or after the transaction that hears it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_among_many_webhooks_hears_each_once() {
+    const SEED: u64 = 20_261_127;
+    let mut dice = outboxd::clock::dice(SEED);
+    println!("seed {SEED}");
+    let (env, clock) = (env().await, SystemClock::new());
+    let (mut open_again, mut next) = (Vec::new(), 0);
+    let mut heard_by_a_kill = 0;
+    for _ in 0..12 {
+        let door = Arc::new(open(&env).await);
+        let waiting = Arc::new(Mutex::new((std::mem::take(&mut open_again), next)));
+        let posters: Vec<_> =
+            (0..4).map(|_| tokio::spawn(wish(Arc::clone(&door), Arc::clone(&waiting)))).collect();
+        clock.sleep(Duration::from_millis(dice.random_range(20..200))).await;
+        heard_by_a_kill +=
+            usize::from(!env.sql("SELECT '1' FROM webhooks WHERE body IS NOT NULL LIMIT 1").is_empty());
+        door.daemon.signal("-9");
+        for poster in posters {
+            open_again.extend(poster.await.unwrap());
+        }
+        Arc::into_inner(door).unwrap().daemon.kill();
+        let (left, asked) = std::mem::take(&mut *waiting.lock().unwrap());
+        open_again.extend(left);
+        next = asked;
+    }
+    let door = open(&env).await;
+    for user in open_again {
+        assert_eq!(door.post(SECRET, &wish_of(user)).await.0, 200);
+    }
+    let waits = "SELECT count(*) || '' FROM webhooks WHERE body IS NOT NULL";
+    assert!(eventually(async || env.sql(waits) == ["0"]).await, "{:?}", env.sql(waits));
+    let times = "SELECT n || ' ' || count(*) FROM (SELECT count(*) AS n FROM events WHERE kind = 'stop.set' \
+         AND reason = 'suppressed' GROUP BY detail ->> '$.key') GROUP BY n";
+    assert_eq!(env.sql(times), [format!("1 {next}")], "each wish is one event");
+    let stops = "SELECT count(DISTINCT key) || ' ' || count(*) FROM stops WHERE reason = 'suppressed'";
+    assert_eq!(env.sql(stops), [format!("{next} {next}")]);
+    assert!(
+        next > 200 && heard_by_a_kill > 3,
+        "{next} webhooks, {heard_by_a_kill} kills with some that waited"
+    );
+    door.daemon.stop().await;
+}
+
+fn wish_of(user: u32) -> String {
+    let payload = json!({ "id": format!("m{user}"), "chat_id": format!("c{user}"), "sender_id": format!("ACoAA{user}"),
+        "is_sender": false, "text": "Please stop writing to me." });
+    json!({ "id": format!("evt_{user}"), "type": "message.new", "account_id": "acc_1", "payload": payload })
+        .to_string()
+}
+
+/// Sends wishes until the daemon is gone: first those that it did not answer before. Returns the one without an answer.
+async fn wish(door: Arc<Door>, waiting: Arc<Mutex<(Vec<u32>, u32)>>) -> Option<u32> {
+    loop {
+        let user = {
+            let (again, next) = &mut *waiting.lock().unwrap();
+            again.pop().unwrap_or_else(|| {
+                *next += 1;
+                *next - 1
+            })
+        };
+        let body = wish_of(user);
+        let request = door.client.post(format!("http://{}/webhooks/unipile", door.address));
+        let request =
+            request.header("unipile-signature", signed_at(SECRET, now(), body.as_bytes())).body(body);
+        match request.send().await {
+            Ok(answer) => assert_eq!(answer.status(), 200),
+            Err(_) => return Some(user),
+        }
     }
 }
 
