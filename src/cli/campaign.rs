@@ -81,16 +81,29 @@ async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
     if json.json {
         return Ok(Exit::Done);
     }
-    if rows.is_empty() && render::is_terminal() {
+    let name =
+        |row: &Row| if row.is_paused { format!("{} (paused)", row.campaign) } else { row.campaign.clone() };
+    if !render::is_terminal() {
+        let cells = |row: &Row| [vec![name(row)], counts(&row.counts), vec![Times::Exact.show(row.done_by)]];
+        let cells: Vec<Vec<String>> = rows.iter().map(|row| cells(row).concat()).collect();
+        return render::print(&render::tabbed(&cells)).map(|()| Exit::Done);
+    }
+    if rows.is_empty() {
         render::print("no message has a campaign\n")?;
         return Ok(Exit::Done);
     }
-    let times = if render::is_terminal() { Times::of(times::zone(None)) } else { Times::Exact };
+    // Two counts are one here, so that the table fits 80 columns.
+    let times = Times::of(times::zone(None));
     let cells = |row: &Row| {
-        let name = if row.is_paused { format!("{} (paused)", row.campaign) } else { row.campaign.clone() };
-        [vec![name], counts(&row.counts), vec![times.show(row.done_by)]].concat()
+        let of = &row.counts;
+        let to_go = of.queued + of.in_flight + of.review + of.waiting;
+        let counts = [of.messages, to_go, of.sent, of.read, of.replied, of.stopped, of.failed];
+        let counts = counts.iter().map(u64::to_string);
+        [name(row)].into_iter().chain(counts).chain([times.show(row.done_by)]).collect()
     };
-    table("campaign", &["done by"], &rows.iter().map(cells).collect::<Vec<_>>())
+    let header = ["campaign", "all", "to go", "sent", "read", "replied", "stopped", "failed", "done by"];
+    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
+    render::print(&render::table(&header.map(str::to_owned), &rows)).map(|()| Exit::Done)
 }
 
 /// The last days on which something was sent that are shown.
@@ -104,9 +117,8 @@ fn counts(of: &CampaignCounts) -> Vec<String> {
     all.map(|count| count.to_string()).to_vec()
 }
 
-fn table(first: &str, more: &[&str], rows: &[Vec<String>]) -> Result<Exit, Failure> {
-    let header: Vec<String> =
-        [first].iter().chain(&COLUMNS).chain(more).map(|name| (*name).to_owned()).collect();
+fn table(first: &str, rows: &[Vec<String>]) -> Result<Exit, Failure> {
+    let header: Vec<String> = [first].into_iter().chain(COLUMNS).map(str::to_owned).collect();
     let text = if render::is_terminal() { render::table(&header, rows) } else { render::tabbed(rows) };
     render::print(&text).map(|()| Exit::Done)
 }
@@ -125,7 +137,7 @@ pub(super) async fn show(client: &Client, campaign: &str, json: Json) -> Result<
     if rows.len() > 1 {
         rows.push([vec!["all".to_owned()], counts(&row.counts)].concat());
     }
-    table("step", &[], &rows)?;
+    table("step", &rows)?;
     let days = row.sent_by_day.iter().flatten().rev().take(DAYS);
     let days: Vec<String> = days.map(|day| format!("{} {}", day.date, day.sent)).collect();
     if !days.is_empty() {

@@ -27,7 +27,7 @@ use crate::types::webhook::{RegisterRequest, Registered, Removed, TestRequest, T
 
 /// Returns every route.
 pub(super) fn all() -> Vec<Route> {
-    [messages_of(), people_of(), accounts_of(), whole(), events_of(), webhooks_of(), health_of()]
+    [messages_of(), people_of(), accounts_of(), stops_of(), whole(), events_of(), webhooks_of(), health_of()]
         .into_iter()
         .flatten()
         .collect()
@@ -137,13 +137,7 @@ fn accounts_of() -> Vec<Route> {
     ]
 }
 
-fn whole() -> Vec<Route> {
-    let forecast = |route, handler| {
-        Route::new(route, handler)
-            .queries(["account_id", "campaign"])
-            .query("days", number(1, 366), "The horizon; 30 if left out.")
-            .answers::<Forecast>(200)
-    };
+fn stops_of() -> Vec<Route> {
     vec![
         Route::new("POST /v1/pause", post(accounts::pause_everything))
             .does("pause_everything", "Pauses all sending.")
@@ -168,6 +162,17 @@ fn whole() -> Vec<Route> {
             .does("go", "Lifts stops.")
             .takes::<GoRequest>()
             .answers::<Lifted>(200),
+    ]
+}
+
+fn whole() -> Vec<Route> {
+    let forecast = |route, handler| {
+        Route::new(route, handler)
+            .queries(["account_id", "campaign"])
+            .query("days", number(1, 366), "The horizon; 30 if left out.")
+            .answers::<Forecast>(200)
+    };
+    vec![
         Route::new("GET /v1/campaigns", get(campaigns::list))
             .does("list_campaigns", "Lists campaigns by name.")
             .query("limit", number(1, 100), "20 if left out.")

@@ -50,8 +50,15 @@ async fn sends_by_day_and_the_warm_up_are_the_same_on_every_door() {
             "not_before": not_before });
         daemon.enqueue(&message.to_string()).await;
     }
+    for step in [1, 2] {
+        let wait = if step == 1 { Value::Null } else { json!("1 day") };
+        let message = json!({ "users_ids": "U1", "text": format!("step {step}"), "campaign": "later", "step": step, "wait": wait });
+        queued(&daemon, message).await;
+    }
     let browser = Browser::of(&env);
     let (_, page) = browser.page("/").await;
+    let own_reason = "<a href=\"/messages?reason=step_before\">these messages</a>";
+    assert!(page.contains(own_reason) && page.contains("up to "), "{page}");
     let done_by = |campaign: &str| {
         let row = page.split("<tr>").find(|row| row.contains(&format!("/campaigns/{campaign}\"")));
         row.and_then(|row| row.split("data-label=\"Done by\">").nth(1))

@@ -13,6 +13,7 @@ use super::command::{command, path, query};
 use super::error::PageError;
 use super::frame::{Action, Frame, Markup, When, html};
 use super::funnels::{self, Counted};
+use crate::domain::reason::Reason;
 use crate::http::{AppState, accounts, status};
 use crate::types::account::Account;
 use crate::types::campaign::Campaign;
@@ -35,6 +36,8 @@ struct Overview {
     rows: Vec<Row>,
     more_accounts: Option<String>,
     reasons: Vec<Waiting>,
+    /// How many messages wait for a reason of their own, not their account's.
+    own_reasons: Vec<(String, u64)>,
     campaigns: Arc<Page<Campaign>>,
     /// When the campaigns were counted, if not now.
     counted_at: Option<Time>,
@@ -79,6 +82,7 @@ pub(super) async fn show(
     let Counted { campaigns, at: counted_at, .. } = funnels::campaigns(&state, cursor("campaigns")).await?;
     let now: Timestamp = status.now.into();
     let reasons = reasons(&accounts.data);
+    let own_reasons = state.store.gauges(now).await?.reasons;
     let timeline = timeline(&accounts.data, now);
     let rows = accounts.data.into_iter().map(|account| row(account, now, &frame)).collect();
     let is_paused = status.paused.is_some();
@@ -91,6 +95,7 @@ pub(super) async fn show(
         rows,
         more_accounts: accounts.next_cursor.map(|cursor| query("/", &[("accounts", &cursor)])),
         reasons,
+        own_reasons,
         replied: campaigns.data.iter().map(|campaign| campaign.counts.replied).sum(),
         more_campaigns: campaigns.next_cursor.as_ref().map(|cursor| query("/", &[("campaigns", cursor)])),
         ends: if campaigns.data.is_empty() { Arc::default() } else { funnels::ends(&state).await },
@@ -167,6 +172,14 @@ impl Waiting {
 impl Overview {
     fn count(&self, states: &[&str]) -> u64 {
         states.iter().filter_map(|state| self.status.queue.counts.get(*state)).sum()
+    }
+
+    fn sentence(&self, reason: &str) -> &'static str {
+        Reason::parse(reason).map_or("", Reason::sentence)
+    }
+
+    fn of_reason(&self, reason: &str) -> String {
+        query("/messages", &[("reason", reason)])
     }
 
     /// Returns what prevents all sending, and the warnings.
