@@ -180,7 +180,7 @@ impl Engine {
     /// When the queue cannot be read or written; nothing was sent then.
     pub async fn start(parts: EngineParts) -> Result<(Self, Recovered), StoreError> {
         let began = (parts.clock.now(), parts.clock.monotonic());
-        let wall_clock = wall_clock::WallClock::new(parts.clock.as_ref());
+        let wall_clock = wall_clock::WallClock::new(parts.clock.as_ref(), parts.stale_after);
         let recovered =
             recover::recover(&parts.store, parts.clock.boot(), began, &parts.policies, parts.stale_after)
                 .await?;

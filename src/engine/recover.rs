@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::wall_clock;
 use crate::clock::Boot;
 use crate::domain::policy::Policies;
 use crate::policy::settle::after;
@@ -39,7 +40,7 @@ pub(super) async fn recover(
     match step {
         Some(step) => {
             log_step(step);
-            store.move_times(step, reading).await?;
+            wall_clock::follow(store, step, reading, stale_after).await?;
         }
         None => store.note_clocks(reading).await?,
     }

@@ -17,6 +17,7 @@ use super::account_sync;
 use super::run::{AccountRun, Wake};
 use super::step::step;
 use super::timers::Timers;
+use super::wall_clock;
 use crate::domain::message::AccountId;
 use crate::policy::settle::after;
 use crate::store::{ClockReading, StoreError};
@@ -52,8 +53,8 @@ enum Done {
     },
     Sweep,
     Synced,
-    /// The clocks that stored times follow now; `None` if they could not be written.
-    Clock(Option<(Timestamp, Duration)>),
+    /// The clocks that stored times follow now, and accounts to wake; `None` if they could not be written.
+    Clock(Option<((Timestamp, Duration), Vec<AccountId>)>),
 }
 
 pub(super) struct Supervisor {
@@ -130,20 +131,21 @@ impl Supervisor {
         let boot = self.shared.clock.boot().map(|boot| (boot.id, boot.passed));
         let reading = ClockReading { wall: now, boot };
         self.tasks.spawn(async move {
-            let moved = shared.store.move_times(step, reading).await;
+            let stale_after = shared.wall_clock.stale_after();
+            let moved = wall_clock::follow(&shared.store, step, reading, stale_after).await;
             if let Err(error) = &moved {
                 shared.live.storage_failed(now, AFTER_STORE_ERROR, error.chain());
                 shared.clock.sleep(AFTER_STORE_ERROR).await;
             }
-            Done::Clock(moved.is_ok().then_some((now, elapsed)))
+            Done::Clock(moved.ok().map(|released| ((now, elapsed), released)))
         });
         false
     }
 
     /// Goes on after stored times have followed the wall clock as of `clocks`, or could not be written.
-    fn followed_clock(&mut self, clocks: Option<(Timestamp, Duration)>) {
+    fn followed_clock(&mut self, followed: Option<((Timestamp, Duration), Vec<AccountId>)>) {
         self.follows_clock = false;
-        let Some(clocks) = clocks else { return };
+        let Some((clocks, released)) = followed else { return };
         self.shared.wall_clock.agree(clocks);
         let (now, monotonic) = (self.shared.clock.now(), self.shared.clock.monotonic());
         self.shared.pace.follow((now, monotonic));
@@ -151,7 +153,7 @@ impl Supervisor {
         let waits = |slot: &Slot| matches!(slot, Slot::Resting { wake_at: Some(_), .. });
         let waiting = self.slots.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| id.clone());
         let waiting: Vec<AccountId> = waiting.collect();
-        waiting.into_iter().for_each(|id| self.wake(id));
+        waiting.into_iter().chain(released).for_each(|id| self.wake(id));
     }
 
     fn until_next(&self) -> Duration {

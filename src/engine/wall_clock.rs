@@ -14,8 +14,9 @@ use tokio::sync::Notify;
 
 use super::{EngineHandle, Shared};
 use crate::clock::Clock;
+use crate::domain::message::AccountId;
 use crate::policy::settle::after;
-use crate::store::ClockStep;
+use crate::store::{ClockReading, ClockStep, Store, StoreError};
 
 /// The longest that a client is kept waiting.
 const AT_MOST: Duration = Duration::from_secs(2);
@@ -25,12 +26,14 @@ pub(super) struct WallClock {
     agreed: Mutex<(Timestamp, Duration)>,
     steps: AtomicU64,
     followed: Notify,
+    /// See `EngineParts::stale_after`.
+    stale_after: Option<Duration>,
 }
 
 impl WallClock {
-    pub(super) fn new(clock: &dyn Clock) -> Self {
+    pub(super) fn new(clock: &dyn Clock, stale_after: Option<Duration>) -> Self {
         let agreed = Mutex::new((clock.now(), clock.elapsed()));
-        Self { agreed, steps: AtomicU64::new(0), followed: Notify::new() }
+        Self { agreed, steps: AtomicU64::new(0), followed: Notify::new(), stale_after }
     }
 
     /// Returns by how much the clock was set since the stored times agreed with it, if it was set.
@@ -46,9 +49,31 @@ impl WallClock {
         self.followed.notify_waiters();
     }
 
+    pub(super) fn stale_after(&self) -> Option<Duration> {
+        self.stale_after
+    }
+
     /// Returns how often the stored times have followed a clock that was set.
     pub(super) fn steps(&self) -> u64 {
         self.steps.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes the stored times follow a clock that was set. Returns the accounts of messages that had waited for a person only
+/// because the clock was ahead.
+///
+/// # Errors
+/// When the queue cannot be written; it can then be called again with the same step.
+pub(super) async fn follow(
+    store: &Store,
+    step: ClockStep,
+    reading: ClockReading,
+    stale_after: Option<Duration>,
+) -> Result<Vec<AccountId>, StoreError> {
+    store.move_times(step, reading).await?;
+    match stale_after.filter(|_| step.by().is_negative()) {
+        Some(stale_after) => store.release_stale(step.to, stale_after).await,
+        None => Ok(Vec::new()),
     }
 }
 

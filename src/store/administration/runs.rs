@@ -4,11 +4,12 @@
 //! sent. So it becomes uncertain, its chat is read to reconcile it, and it is never repeated blindly (P2). The
 //! account's gap counts from now, because the call may have reached the recipient at the last moment (P3).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::json;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::clock_step::ClockStep;
 use crate::domain::account::Restored;
@@ -17,6 +18,7 @@ use crate::domain::outcome::ProviderError;
 use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
+use crate::store::transitions::reconcile::reason_in_queue;
 
 /// What the previous run left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,6 +88,30 @@ impl Store {
             .await?;
         let restored = self.daemon().await?.restored;
         Ok(Recovered { stale_before, stale, restored, ..recovered })
+    }
+
+    /// Returns messages to the queue that wait for a person only because the wall clock was ahead when a run began: the
+    /// clock was set back to `now`, they were left to a person later than that, and they became due within `stale_after`.
+    /// Returns their accounts.
+    pub(crate) async fn release_stale(
+        &self,
+        now: Timestamp,
+        stale_after: Duration,
+    ) -> Result<Vec<AccountId>> {
+        let since = now.checked_sub(stale_after).unwrap_or(Timestamp::MIN);
+        let mut accounts = HashSet::new();
+        loop {
+            let released = self
+                .inner
+                .writer
+                .exclusive(now, move |connection| Box::pin(release_stale(connection, since, now)))
+                .await?;
+            let is_last = (released.len() as u64) < STALE_STEP.unsigned_abs();
+            accounts.extend(released);
+            if is_last {
+                return Ok(accounts.into_iter().collect());
+            }
+        }
     }
 
     /// Returns the time before which a due message is stale, if no daemon had the queue open for long enough.
@@ -183,6 +209,26 @@ async fn hold_stale(
     let held = query.execute(&mut *connection).await?.rows_affected();
     let more: bool = sqlx::query_scalar(MORE).bind(up_to).fetch_one(connection).await?;
     Ok((held, more.then_some(up_to)))
+}
+
+/// Returns messages to the queue that were left to a person after `now` and became due since `since`; returns the account
+/// of each.
+async fn release_stale(
+    connection: &mut SqliteConnection,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<AccountId>> {
+    let sql = format!(
+        "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = {}, updated_at = ?1 \
+         WHERE seq IN (SELECT seq FROM messages INDEXED BY messages_unsettled \
+           WHERE state IN ('sending', 'uncertain', 'review') AND state = 'review' AND reason = 'stale' \
+           AND updated_at > ?1 AND due_at >= ?2 LIMIT ?3) RETURNING account_id",
+        reason_in_queue("?1")
+    );
+    // Built from constants; values are bound.
+    let query = sqlx::query_scalar(AssertSqlSafe(sql)).bind(time_text(now)).bind(time_text(since));
+    let accounts: Vec<String> = query.bind(STALE_STEP).fetch_all(connection).await?;
+    Ok(accounts.into_iter().map(AccountId::new).collect())
 }
 
 /// Leaves the open calls of all accounts, or of one, to reconciliation or to a person.

@@ -235,7 +235,7 @@ fn read_other_attempt(row: &SqliteRow) -> Result<OtherAttempt> {
 }
 
 /// Builds the reason of a message that returns to the queue at `?1`: what blocks its account, or `turn`.
-pub(super) fn reason_in_queue(at: &str) -> String {
+pub(in crate::store) fn reason_in_queue(at: &str) -> String {
     format!(
         "(SELECT CASE WHEN d.key_refused_at IS NOT NULL THEN 'key_refused' WHEN a.down_cause IS NOT NULL THEN 'account_' || a.down_cause \
            WHEN a.hold_until > {at} THEN a.hold_reason ELSE 'turn' END FROM accounts a, daemon d WHERE a.id = messages.account_id AND d.id = 1)"

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use outboxd::domain::caps::parse_caps;
 use outboxd::domain::message::NewMessage;
+use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::store::{PauseRequest, Scope};
 
@@ -246,6 +247,34 @@ async fn a_clock_that_is_set_just_before_or_during_a_restart_makes_nothing_stale
             assert_paced(&bench, &format!("the clock set by {hours} h, {when:?}, and a restart"));
             bench.finish().await;
         }
+    }
+}
+
+/// A machine starts with a clock that is ahead, so that what waits looks old; it goes on when the clock is right again.
+#[tokio::test]
+async fn what_only_a_clock_that_is_ahead_makes_stale_goes_on_when_the_clock_is_right() {
+    for when in WHEN {
+        let mut bench = bench().await;
+        bench.stale_after = Some(seconds(3600));
+        let mut last = None;
+        for n in 0..20 {
+            last = Some(bench.enqueue(to_chat("c", &format!("m{n}"))).await);
+        }
+        bench.start().await;
+        // Long enough for the daemon to note that it is alive.
+        bench.advance(seconds(120)).await;
+        bench.stop(seconds(0)).await;
+        bench.clock.set_boot_id(Some("another start"));
+        bench.clock.set_wall_by(SignedDuration::from_hours(48));
+        bench.reopen().await;
+        bench.advance(seconds(60)).await;
+        let state = bench.state(last.unwrap()).await;
+        assert_eq!(state, (StateName::Review, Reason::Stale), "{when:?}: it seems to be two days late");
+        set_clock(&mut bench, -48, when).await;
+        bench.until_sent(20).await;
+        let gaps = bench.sends().windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect::<Vec<_>>();
+        assert!(gaps.iter().all(|gap| *gap >= 10_000), "{when:?}: {gaps:?}");
+        bench.finish().await;
     }
 }
 
