@@ -102,6 +102,13 @@ pub(super) enum Failed {
     ForGood(ProviderError),
 }
 
+/// Returns when a read is retried that did not help.
+pub(super) fn again_at(run: &mut AccountRun, now: Timestamp) -> Timestamp {
+    let wait = AGAIN.saturating_mul(2_u32.saturating_pow(run.preflight.failed)).min(LONGEST_AGAIN);
+    run.preflight.failed = run.preflight.failed.saturating_add(1);
+    after(now, wait)
+}
+
 pub(super) async fn failed(
     shared: &Shared,
     run: &mut AccountRun,
@@ -129,7 +136,5 @@ pub(super) async fn failed(
         run.preflight.failed = 0;
         return Ok(Failed::ForGood(*unread.problem));
     }
-    let wait = AGAIN.saturating_mul(2_u32.saturating_pow(run.preflight.failed)).min(LONGEST_AGAIN);
-    run.preflight.failed = run.preflight.failed.saturating_add(1);
-    Ok(Failed::Until { until: after(now, wait), problem: *unread.problem })
+    Ok(Failed::Until { until: again_at(run, now), problem: *unread.problem })
 }

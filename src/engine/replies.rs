@@ -6,12 +6,11 @@
 //! message (`reply_unknown`); it is never sent unread.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
-use super::fresh_read::{Failed, Look, early, failed, read, refuse, valid};
+use super::fresh_read::{Failed, Look, again_at, early, failed, read, refuse, valid};
 use super::run::{AccountRun, Wake};
 use crate::domain::heard::{Heard, HeardMessage, Meaning, News, Receipt};
 use crate::domain::message::{AccountId, ChatId};
@@ -21,9 +20,6 @@ use crate::domain::reason::Reason;
 use crate::policy::evidence::LOOK_BACK_BY_WALL_CLOCK;
 use crate::policy::replies::meaning;
 use crate::store::{Candidate, ChatRead, HEARD_AT_ONCE, StoreError, ToHear};
-
-/// The pause before a chat is read again that shows a message of an author who is not known yet.
-const AGAIN: Duration = Duration::from_secs(60);
 
 /// How much further back the chat is read, for clocks that differ.
 pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(10);
@@ -76,7 +72,7 @@ pub(super) async fn look(
     shared.wakeups.add(others.into_iter().filter(|id| *id != run.id).map(|id| (id, now)));
     if !is_known {
         let error = "the chat shows a message that the owner wrote by hand, or that is a call's whose outcome is not known";
-        let until = now.checked_add(AGAIN).unwrap_or(now);
+        let until = again_at(run, now);
         shared.store.defer(candidate.seq, Reason::ReplyUnknown, until, error.to_owned(), now).await?;
         return Ok(Look::Wake(Wake::Now));
     }

@@ -43,10 +43,9 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn every_seed_keeps_every_promise() {
-    let (first, count) = match number("OUTBOXD_SIM_SEED") {
-        Some(seed) => (seed, 1),
-        None => (1, number("OUTBOXD_SIM_SEEDS").unwrap_or(SEEDS)),
-    };
+    let first = number("OUTBOXD_SIM_SEED");
+    let count = number("OUTBOXD_SIM_SEEDS").unwrap_or(if first.is_some() { 1 } else { SEEDS });
+    let first = first.unwrap_or(1);
     let mut seeds: Vec<u64> = (first..first + count).collect();
     if count >= SEEDS {
         seeds.extend(FAILED_ONCE.iter().filter(|seed| **seed >= first + count));

@@ -191,6 +191,11 @@ impl Carrier {
         self.sky().throttled.clone()
     }
 
+    /// Returns how many reads of chats and profiles there were.
+    pub(crate) fn reads(&self) -> u64 {
+        self.sky().reads.values().sum()
+    }
+
     /// Returns account and time of each read of a profile.
     pub(crate) fn profiles(&self) -> Vec<(String, Duration)> {
         self.sky().profiles.clone()

@@ -127,9 +127,14 @@ impl Universe {
     /// Runs one process for as long as `scenario` lasts, then kills it; `None` if it was stopped before.
     pub(crate) fn live<T>(&self, scenario: impl AsyncFnOnce(&mut Life<'_>) -> T) -> Option<T> {
         let rest = Arc::new(Rest::default());
-        let (parked, carrier) = (Arc::clone(&rest), Arc::clone(&self.carrier));
+        // `rest` holds the runtime, so the runtime must not hold it.
+        let (parked, carrier) = (Arc::downgrade(&rest), Arc::clone(&self.carrier));
         // A thread that parks has nothing to do; if no task but those at rest is alive, the whole runtime is idle.
-        let on_park = move || parked.look(carrier.held());
+        let on_park = move || {
+            if let Some(rest) = parked.upgrade() {
+                rest.look(carrier.held());
+            }
+        };
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().on_thread_park(on_park).build();
         let runtime = runtime.expect("a runtime");
@@ -316,8 +321,8 @@ impl<'a> Life<'a> {
             }
             clocks.1
         };
-        // A read of a profile that fails is retried later, without an event.
-        let calls = i64::try_from(carrier.left().len() + carrier.profiles().len()).expect("not so many");
+        // A read that fails, or does not help, is retried later without an event.
+        let calls = i64::try_from(carrier.left().len()).expect("not so many") + carrier.reads().cast_signed();
         let failures = i64::from(self.handle().api_health().failures);
         let happened = (events + (calls << 24) + (failures << 36) + (wall << 42)).cast_unsigned();
         let longest = |account: &AccountId| {

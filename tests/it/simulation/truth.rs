@@ -10,7 +10,7 @@ use outboxd::domain::message::{AccountId, Seq};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::domain::time_text;
-use outboxd::engine::{EngineHandle, Until};
+use outboxd::engine::{EngineHandle, Until, WaitStatus};
 use outboxd::store::{MessageFilter, MessageView, Store};
 
 use crate::engine_pace::time::seconds;
@@ -141,7 +141,7 @@ impl Truth {
             let wait_status =
                 wait_status.filter(|wait_status| !is_now && wait_status.reason != Reason::ApiUnreachable);
             let mut shown = self.shown.lock().expect("nothing panics while holding it");
-            let Some(Until::At(until)) = wait_status.and_then(|wait_status| wait_status.until) else {
+            let Some(WaitStatus { reason, until: Some(Until::At(until)), .. }) = wait_status else {
                 shown.remove(&id);
                 continue;
             };
@@ -152,7 +152,7 @@ impl Truth {
             } else if first + longest_gap(&id) + LATE < now {
                 shown.remove(&id);
                 drop(shown);
-                self.wrong(format!("{id} was to send at {first}, and nothing was sent by {now}"));
+                self.wrong(format!("{id} was to send at {first}, and nothing was sent by {now}: {reason:?}"));
             }
         }
         *self.looked.lock().expect("whole") = Looked { happened, until: next };
