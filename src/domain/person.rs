@@ -1,7 +1,12 @@
 //! A person, as a profile or a webhook names them.
 
+use jiff::SignedDuration;
+
 use super::ids;
 use super::message::UserId;
+
+/// How often the profile of a person who should become a connection is read.
+pub(crate) const CONNECTION_EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// How far a person is from an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use crate::domain::kind::Kind;
 use crate::domain::message::{Target, UserId};
 use crate::domain::observed::Unread;
 use crate::domain::outcome::ProviderError;
-use crate::domain::person::Person;
+use crate::domain::person::{CONNECTION_EVERY, Person};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
@@ -31,8 +31,6 @@ use crate::store::{Candidate, ForProfiles, StoreError};
 
 /// How long a name that does not exist is not looked up again.
 const ABSENT_FOR: SignedDuration = SignedDuration::from_hours(24);
-/// How often the profile of a person who should become a connection is read.
-const EVERY: SignedDuration = SignedDuration::from_hours(24);
 
 /// Finds out whom `candidate` is for, if it names the person by a public name.
 pub(super) async fn look(
@@ -107,7 +105,7 @@ async fn connection(
         Ok(Look::Wake(Wake::Now))
     };
     let read_at = shared.store.profile_read_at(&run.id, person).await?;
-    let again_at = read_at.map(|at| at.checked_add(EVERY).unwrap_or(Timestamp::MAX));
+    let again_at = read_at.map(|at| at.checked_add(CONNECTION_EVERY).unwrap_or(Timestamp::MAX));
     if let Some((read_at, again_at)) = read_at.zip(again_at.filter(|at| *at > now)) {
         let why = format!("not a connection at {}, when the profile was last read", time_text(read_at));
         return later(again_at, why).await;
@@ -139,7 +137,7 @@ async fn connection(
                     }
                     // A webhook may still report the connection.
                     Failed::ForGood(problem) => {
-                        let again_at = now.checked_add(EVERY).unwrap_or(Timestamp::MAX);
+                        let again_at = now.checked_add(CONNECTION_EVERY).unwrap_or(Timestamp::MAX);
                         return later(again_at, format!("the profile cannot be read: {problem}")).await;
                     }
                 },

@@ -183,7 +183,7 @@ async fn restore_order(connection: &mut SqliteConnection, latest: Timestamp) -> 
 }
 
 /// The times that move: the table, its columns, and which rows; `?2` is the oldest time that is moved.
-const TIMES: [(&str, &[&str], &str); 14] = [
+const TIMES: [(&str, &[&str], &str); 15] = [
     (
         "messages INDEXED BY messages_retry",
         &["retry_at"],
@@ -220,6 +220,7 @@ const TIMES: [(&str, &[&str], &str); 14] = [
     ("stops", &["until"], "has_length = 1"),
     ("hooks", &["retry_at"], "TRUE"),
     ("profile_reads", &["at", "next_at"], "TRUE"),
+    ("people", &["read_at", "at"], "at >= ?2"),
     ("inbound_messages INDEXED BY inbound_messages_heard", &["heard_at"], "heard_at >= ?2"),
     // What they say is dated by their arrival.
     ("webhooks INDEXED BY webhooks_waiting", &["received_at", "look_at"], "result IS NULL"),

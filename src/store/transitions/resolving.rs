@@ -14,7 +14,7 @@ use sqlx::{Row, SqliteConnection};
 use super::{erased, people};
 use crate::domain::caps::LEDGER_REACH;
 use crate::domain::message::{AccountId, UserId};
-use crate::domain::person::Person;
+use crate::domain::person::{CONNECTION_EVERY, Person};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 use crate::store::Store;
@@ -36,7 +36,11 @@ pub(in crate::store) const DEFER_NAMES: &str = "UPDATE messages SET revision = m
      WHERE account_id = ?1 AND state = 'queued' AND thread >= 'user:in/' AND thread < 'user:in0' AND due_at <= ?2 \
        AND (retry_at IS NULL OR (reason = 'resolving' AND retry_at < ?2))";
 
-pub(in crate::store) const DEFER_NEEDS: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'not_connected', error = ?3, updated_at = ?4 \
+pub(in crate::store) const DEFER_NEEDS: &str = "UPDATE messages SET revision = messages.revision + 1, \
+       retry_at = max(?2, coalesce((SELECT strftime('%Y-%m-%dT%H:%M:%fZ', max(r.at), ?5) FROM ( \
+         SELECT at FROM profile_reads INDEXED BY profile_reads_person WHERE person = substr(messages.thread, 6) AND account_id = ?1 \
+         UNION ALL SELECT read_at FROM people WHERE account_id = ?1 AND user_id = substr(messages.thread, 6)) AS r), '')), \
+       reason = 'not_connected', error = ?3, updated_at = ?4 \
      WHERE account_id = ?1 AND state = 'queued' AND needs IS NOT NULL AND due_at <= ?2 \
        AND (retry_at IS NULL OR (reason = 'not_connected' AND retry_at < ?2)) \
        AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = messages.account_id \
@@ -182,16 +186,21 @@ impl Store {
         why: String,
         now: Timestamp,
     ) -> Result<()> {
-        let sql = match which {
-            ForProfiles::Names => DEFER_NAMES,
-            ForProfiles::Connections => DEFER_NEEDS,
+        // The profile of one person is read again after a while of its own.
+        let (sql, own) = match which {
+            ForProfiles::Names => (DEFER_NAMES, None),
+            ForProfiles::Connections => {
+                (DEFER_NEEDS, Some(format!("+{} seconds", CONNECTION_EVERY.as_secs())))
+            }
         };
         self.inner
             .writer
             .exclusive(now, move |connection| {
                 Box::pin(async move {
                     let query = sqlx::query(sql).bind(account.as_str()).bind(time_text(until)).bind(why);
-                    query.bind(time_text(now)).execute(connection).await?;
+                    let query = query.bind(time_text(now));
+                    let query = own.into_iter().fold(query, |query, own| query.bind(own));
+                    query.execute(connection).await?;
                     Ok(())
                 })
             })
