@@ -81,8 +81,10 @@ impl Store {
         };
         let by_time = match (filter.since, filter.until) {
             (None, None) => false,
-            _ if filter.is_about_time_alone() => true,
-            (since, until) => self.is_short(since, until).await?,
+            (since, until) if self.is_short(since, until).await? => true,
+            // The newest messages are among those since a time, but not among those until one that is long ago.
+            (_, Some(until)) if filter.is_about_time_alone() => !self.is_short(Some(until), None).await?,
+            _ => false,
         };
         Ok(PageIndex { by_account, by_time })
     }
