@@ -17,8 +17,8 @@ use crate::types::{Page, Time};
 const LISTED: &str = "10";
 /// Counts that take longer are kept.
 const SLOW: Duration = Duration::from_millis(10);
-/// The rest between two counts, as a multiple of the time that one takes: 1 % of a core.
-const REST: u32 = 100;
+/// The rest between two counts, as a multiple of the time that one takes: 0.5 % of a core.
+const REST: u32 = 200;
 /// Older counts are not shown.
 const MOST_AGE: Duration = Duration::from_secs(30);
 
@@ -155,7 +155,7 @@ mod tests {
         let counted = Counted { campaigns, at: None, made: second(100), took: Duration::from_millis(50) };
         let funnels = Funnels { counted: Mutex::new(Some(counted)), ..Funnels::default() };
         let due = |at| funnels.last(second(at)).map(|(_, is_due)| is_due);
-        assert_eq!([due(101), due(105), due(106), due(130)], [Some(false), Some(true), Some(false), None]);
+        assert_eq!([due(101), due(110), due(111), due(130)], [Some(false), Some(true), Some(false), None]);
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::http::AppState;
 
 /// Header with which the script of a page repeats it.
 const REPEATS: &str = "outboxd-repeat";
-/// The rest after a rendering, as a multiple of its time: 1 % of a core for each page that is open somewhere.
-const REST: u32 = 100;
+/// The rest after a rendering, as a multiple of its time: 0.5 % of a core for each page that is open somewhere.
+const REST: u32 = 200;
 /// The longest rest.
 const MOST_REST: Duration = Duration::from_secs(10);
 /// Pages whose last rendering is kept.

@@ -5,7 +5,7 @@ use crate::store::transitions::{
     suppressed, withdraw,
 };
 use crate::store::views::{accounts, candidates, gauges, ledger, message_page, queue, totals};
-use crate::store::{AccountFilter, MessageFilter};
+use crate::store::{AccountFilter, MessageFilter, Store, StoreError};
 
 /// Returns the name and text of each statement.
 pub fn hot_statements() -> Vec<(&'static str, String)> {
@@ -40,9 +40,14 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
 }
 
 /// Returns the statement that finds the rows of a page of messages, and the values to bind from `?2` on.
-pub fn message_page(filter: &MessageFilter) -> (String, Vec<String>) {
-    let by_time = filter.since.is_some() || filter.until.is_some();
-    message_page::page_sql(filter, message_page::PageIndex { by_account: true, by_time })
+///
+/// # Errors
+/// Returns an error if SQLite fails.
+pub async fn message_page(
+    store: &Store,
+    filter: &MessageFilter,
+) -> Result<(String, Vec<String>), StoreError> {
+    Ok(message_page::page_sql(filter, store.page_index(filter).await?))
 }
 
 /// Returns the statement behind a page of accounts.

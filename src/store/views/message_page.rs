@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// Chooses the index for a page.
-    pub(super) async fn page_index(&self, filter: &MessageFilter) -> Result<PageIndex> {
+    pub(in crate::store) async fn page_index(&self, filter: &MessageFilter) -> Result<PageIndex> {
         let by_account = match (&filter.account_id, &filter.campaign) {
             (Some(account), Some(_)) => self.is_small(account).await?,
             _ => true,
@@ -146,7 +146,8 @@ pub(in crate::store) fn page_sql(filter: &MessageFilter, index: PageIndex) -> (S
     conditions.push_str(&before.unwrap_or_default());
     let limit = u64::from(filter.limit) + 1;
     let part = |index: Option<&str>, states: String| {
-        let by = index.map(|index| format!(" INDEXED BY {index}")).unwrap_or_default();
+        // Without an index the rows come in order of arrival; SQLite would rather sort all rows since a time.
+        let by = index.map_or_else(|| " NOT INDEXED".to_owned(), |index| format!(" INDEXED BY {index}"));
         format!(
             "SELECT q.seq FROM messages q{by} WHERE true{conditions}{states} ORDER BY q.seq DESC LIMIT {limit}"
         )
