@@ -7,7 +7,7 @@ use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
 use crate::cli_import::ran;
-use crate::daemon::TestEnv;
+use crate::daemon::{TestEnv, eventually};
 use crate::dashboard::{Browser, queued};
 
 #[tokio::test]
@@ -56,7 +56,13 @@ async fn sends_by_day_and_the_warm_up_are_the_same_on_every_door() {
         queued(&daemon, message).await;
     }
     let browser = Browser::of(&env);
-    let (_, page) = browser.page("/").await;
+    // The forecast is made for the first page, and shown when it is done.
+    let mut page = String::new();
+    let is_forecast = eventually(async || {
+        page = browser.page("/").await.1;
+        page.contains("data-label=\"Done by\"><time")
+    });
+    assert!(is_forecast.await, "{page}");
     let own_reason = "<a href=\"/messages?reason=step_before\">these messages</a>";
     assert!(page.contains(own_reason) && page.contains("up to "), "{page}");
     let done_by = |campaign: &str| {

@@ -219,7 +219,16 @@ impl Rest {
 
 impl<'a> Life<'a> {
     async fn begin(universe: &'a Universe, rest: Arc<Rest>) -> Self {
-        let store = universe.open().await.expect("the queue opens");
+        let waited = SystemClock::new();
+        let store = loop {
+            match universe.open().await {
+                // A child that another test of this process starts holds every lock until it runs its program.
+                Err(StoreError::Locked(_)) if waited.monotonic() < seconds(30) => {
+                    waited.sleep(Duration::from_millis(1)).await;
+                }
+                opened => break opened.expect("the queue opens"),
+            }
+        };
         // And the supervisor, the reconciler, the pump and the poller.
         let poller = usize::from(universe.poll.is_some());
         rest.tasks.store(tasks_at_rest(&store).await + 3 + poller, Ordering::Relaxed);
