@@ -43,6 +43,21 @@ async fn sends_by_day_and_the_warm_up_are_the_same_on_every_door() {
         let ran = ran(&env, line);
         assert!(ran.out.contains(&told), "{line:?} says {told}: {}", ran.out);
     }
+    let browser = Browser::of(&env);
+    for (path, shown) in [
+        ("/", format!("Sent by day, today last: {}", all.join(", "))),
+        ("/accounts/acc_1", format!("Today is day {day} of 2: ")),
+        ("/campaigns/autumn", "Sent: from ".to_owned()),
+    ] {
+        let (_, page) = browser.page(path).await;
+        assert!(page.contains(&shown), "{path} shows {shown}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn the_overview_tells_when_campaigns_are_done_and_why_messages_wait() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
     let later = "2036-01-01T00:00:00Z";
     let soon = SystemClock::new().now() + SignedDuration::from_hours(48);
     for (campaign, not_before) in [("later", later), ("soon", soon.to_string().as_str())] {
@@ -73,14 +88,6 @@ async fn sends_by_day_and_the_warm_up_are_the_same_on_every_door() {
     };
     let [soon, later] = ["soon", "later"].map(done_by);
     assert!(soon.starts_with("<time") && later.starts_with('-'), "{soon}; {later}");
-    for (path, shown) in [
-        ("/", format!("Sent by day, today last: {}", all.join(", "))),
-        ("/accounts/acc_1", format!("Today is day {day} of 2: ")),
-        ("/campaigns/autumn", "Sent: from ".to_owned()),
-    ] {
-        let (_, page) = browser.page(path).await;
-        assert!(page.contains(&shown), "{path} shows {shown}: {page}");
-    }
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use outboxd::store::{Store, StoreOptions};
 use rand::RngExt;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use tokio::task::JoinSet;
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
 
@@ -339,14 +340,16 @@ async fn a_kill_among_many_webhooks_hears_each_once() {
     for _ in 0..12 {
         let door = Arc::new(open(&env).await);
         let waiting = Arc::new(Mutex::new((std::mem::take(&mut open_again), next)));
-        let posters: Vec<_> =
-            (0..4).map(|_| tokio::spawn(wish(Arc::clone(&door), Arc::clone(&waiting)))).collect();
+        let mut posters = JoinSet::new();
+        for _ in 0..4 {
+            posters.spawn(wish(Arc::clone(&door), Arc::clone(&waiting)));
+        }
         clock.sleep(Duration::from_millis(dice.random_range(20..200))).await;
         heard_by_a_kill +=
             usize::from(!env.sql("SELECT '1' FROM webhooks WHERE body IS NOT NULL LIMIT 1").is_empty());
         door.daemon.signal("-9");
-        for poster in posters {
-            open_again.extend(poster.await.unwrap());
+        while let Some(unanswered) = posters.join_next().await {
+            open_again.extend(unanswered.unwrap());
         }
         Arc::into_inner(door).unwrap().daemon.kill();
         let (left, asked) = std::mem::take(&mut *waiting.lock().unwrap());
