@@ -82,7 +82,7 @@ pub(super) async fn show(
     let Counted { campaigns, at: counted_at, .. } = funnels::campaigns(&state, cursor("campaigns")).await?;
     let now: Timestamp = status.now.into();
     let reasons = reasons(&accounts.data);
-    let own_reasons = state.store.gauges(now).await?.reasons;
+    let own_reasons = state.store.waiting_reasons().await?;
     let timeline = timeline(&accounts.data, now);
     let rows = accounts.data.into_iter().map(|account| row(account, now, &frame)).collect();
     let is_paused = status.paused.is_some();

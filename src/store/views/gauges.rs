@@ -60,7 +60,7 @@ impl Store {
             number.map(|n| u64::try_from(n).map_err(|_| corrupt(column, n.to_string()))).transpose()
         };
         Ok(Gauges {
-            reasons: self.counts_by(REASONS).await?,
+            reasons: self.waiting_reasons().await?,
             oldest_due: rows::time(&row, "oldest_due")?,
             down: self.counts_by(DOWN).await?,
             paused: count("paused")?.unwrap_or(0),
@@ -68,6 +68,11 @@ impl Store {
             lowest_credits: [count("classic")?, count("recruiter")?],
             newest_webhook: rows::time(&row, "newest_webhook")?,
         })
+    }
+
+    /// Returns how many unfinished messages have each reason of their own.
+    pub(crate) async fn waiting_reasons(&self) -> Result<Vec<(String, u64)>> {
+        self.counts_by(REASONS).await
     }
 
     async fn counts_by(&self, sql: &'static str) -> Result<Vec<(String, u64)>> {
