@@ -164,6 +164,8 @@ impl TestEnv {
             .env("OUTBOXD_UNIPILE_BASE_URL", format!("http://{}", self.address))
             .env("OUTBOXD_UNIPILE_API_KEY", "sandbox-key")
             .env("OUTBOXD_ENGINE_SEED", self.seed.max(1).to_string())
+            // Clocks that are ahead would leave most of the queue to a person, and little would be sent.
+            .env("OUTBOXD_ENGINE_STALE_AFTER", "0s")
             .stdout(Stdio::null())
             .stderr(log.expect("a log"))
             .spawn()
