@@ -143,7 +143,8 @@ impl Client {
         Ok(whole)
     }
 
-    /// Sends GET requests, with a long timeout, until the last page; returns the rows of all pages. With `json` it prints each page on a line.
+    /// Sends GET requests, with a long timeout, until the last page; returns the rows of all pages. With `json` it prints each
+    /// page on a line.
     pub(super) async fn pages<T: DeserializeOwned>(
         &self,
         path: &str,

@@ -121,7 +121,7 @@ impl Store {
             .await
     }
 
-    /// Fails a queued message that cannot be sent as it is; no call was made. Returns `false` if it is no longer
+    /// Fails a queued message that cannot be sent; no call was made. Returns `false` if it is no longer
     /// queued.
     pub(crate) async fn refuse(
         &self,
