@@ -114,13 +114,16 @@ impl Housekeeping {
         if let Some(before) = before(bodies) {
             round.bodies = self.pages(What::Bodies, before, now).await?;
             self.pages(What::Commands, before, now).await?;
+            while self.store.prune_heard_texts(before, HEARD_AT_ONCE, now).await? > 0 {
+                self.clock.sleep(BETWEEN_PAGES).await;
+            }
         }
         if let Some(before) = before(files) {
             round.files = self.pages(What::Files, before, now).await?;
         }
         if let Some(before) = before(events) {
             round.events = self.pages(What::Events, before, now).await?;
-            // Webhooks and messages of others are kept as long as events. They hold ids and times, never a text.
+            // Webhooks and messages of others are kept as long as events.
             while self.store.prune_heard(before, HEARD_AT_ONCE, now).await? > 0 {
                 self.clock.sleep(BETWEEN_PAGES).await;
             }

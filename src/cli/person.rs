@@ -7,7 +7,7 @@ use super::client::{Client, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
 use super::{Json, read, render};
-use crate::types::person::{EraseRequest, Erased, Person as Shown, PersonOnAccount};
+use crate::types::person::{EraseRequest, Erased, InboundMessage, Person as Shown, PersonOnAccount};
 use crate::types::stop::Stop;
 
 /// `outboxd person`.
@@ -102,6 +102,11 @@ fn shown(person: &Shown, times: &Times) -> String {
         let lines: Vec<String> = person.stops.iter().map(|stop| of_stop(stop, times)).collect();
         shown += &render::text(&lines.join("\n"));
     }
+    if !person.inbound.is_empty() {
+        shown += "\nheard:\n";
+        let lines: Vec<String> = person.inbound.iter().map(|one| of_inbound(one, times)).collect();
+        shown += &render::text(&lines.join("\n"));
+    }
     if person.messages.is_empty() {
         return shown + "\nmessages: none\n";
     }
@@ -144,6 +149,16 @@ fn of_account(one: &PersonOnAccount, times: &Times) -> String {
         true => "nothing but the name".to_owned(),
         false => render::pairs(&known),
     }
+}
+
+/// Says who wrote when, and what, if the text was stored.
+fn of_inbound(one: &InboundMessage, times: &Times) -> String {
+    let kind = match one.kind.as_str() {
+        "owner" => "the account's owner wrote".to_owned(),
+        kind => kind.replace('_', " "),
+    };
+    let said = one.text.as_deref().map(|text| format!(": {}", render::line(text))).unwrap_or_default();
+    format!("{} on {}: {kind}{said}", times.show(Some(one.at)), one.account_id)
 }
 
 fn of_stop(stop: &Stop, times: &Times) -> String {

@@ -64,6 +64,9 @@ fn policy(reader: &mut Reader<'_>, account: Option<&str>) -> Policy {
     }
 }
 
+/// The one key outside `[policy]` that is part of each policy.
+const KEEP_BODIES: &str = "inbound.keep_bodies";
+
 /// The configured rules, kept to compute the policy of an account whose rules are changed while the daemon runs.
 #[derive(Clone)]
 pub struct PolicyBook {
@@ -79,7 +82,8 @@ impl std::fmt::Debug for PolicyBook {
 impl PolicyBook {
     /// Copies what the layers say about policies and nothing else; in particular not the API key.
     pub(super) fn new(layers: &Layers) -> Self {
-        let leaves = layers.leaves.iter().filter(|(path, _)| path.starts_with("policy."));
+        let concerns_policies = |path: &str| path.starts_with("policy.") || path == KEEP_BODIES;
+        let leaves = layers.leaves.iter().filter(|(path, _)| concerns_policies(path));
         let leaves = leaves.map(|(path, leaf)| (path.clone(), leaf.clone())).collect();
         Self { layers: Layers { leaves, accounts: layers.accounts.clone(), outbound: None } }
     }
@@ -217,6 +221,7 @@ fn reply(reader: &mut Reader<'_>, account: Option<&str>) -> ReplyPolicy {
         everywhere,
         owner_wrote: owner_wrote.unwrap_or_default(),
         out_of_office: out_of_office.unwrap_or_default(),
+        keep_bodies: reader.flag(reader.leaf(KEEP_BODIES)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What was heard from outside, by a webhook or by reading a chat: messages, receipts, and the state of accounts.
 //!
-//! Texts of others stay outside: what matters of them is decided before (`policy/replies.rs`).
+//! What matters of the texts of others is decided before (`policy/replies.rs`).
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub enum News {
     Other,
 }
 
-/// A message in a chat, without its text.
+/// A message in a chat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeardMessage {
     /// The chat.
@@ -59,6 +59,8 @@ pub struct HeardMessage {
     pub at: Timestamp,
     /// What it means if another person wrote it.
     pub meaning: Meaning,
+    /// Its text; stored only if [`ReplyPolicy::keep_bodies`](super::policy::ReplyPolicy::keep_bodies) is set.
+    pub text: String,
 }
 
 /// What a message of another person means.

@@ -93,6 +93,7 @@ impl Policy {
                 everywhere: false,
                 owner_wrote: Duration::from_secs(72 * 3600),
                 out_of_office: Duration::from_secs(7 * 24 * 3600),
+                keep_bodies: false,
             },
             reply_patterns: ReplyPatterns::default(),
             zone: jiff::tz::TimeZone::UTC,
@@ -288,6 +289,8 @@ pub struct ReplyPolicy {
     pub owner_wrote: Duration,
     /// How long they wait after an automatic answer that names no date.
     pub out_of_office: Duration,
+    /// Whether the texts of such messages are stored.
+    pub keep_bodies: bool,
 }
 
 /// The default policy, and the policies of the accounts that the configuration names.

@@ -24,6 +24,10 @@ use crate::store::{Candidate, ChatRead, HEARD_AT_ONCE, StoreError, ToHear};
 /// How much further back the chat is read, for clocks that differ.
 pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(10);
 
+/// A chat is read back at least as far: a wish to be left alone, and an absence until a date, hold a campaign that
+/// began after them as well.
+const LOOK_BACK: SignedDuration = SignedDuration::from_hours(60 * 24);
+
 /// Reads the chat of `candidate`, unless it was read a moment ago or need not be.
 pub(super) async fn look(
     shared: &Shared,
@@ -42,9 +46,7 @@ pub(super) async fn look(
     if look_at > now {
         return Ok(Look::Wake(Wake::At(look_at)));
     }
-    // An absence, and the owner's own words, hold a campaign that began after them as well.
-    let longest_hold = policy.reply.owner_wrote.max(policy.reply.out_of_office);
-    let since = ask.since.min(now.checked_sub(longest_hold).unwrap_or(Timestamp::MIN));
+    let since = ask.since.min(now.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN));
     let since = theirs(shared, now, since).checked_sub(MARGIN).unwrap_or(Timestamp::MIN);
     let (account, chat_id) = (run.id.clone(), ask.chat_id.clone());
     let reading =
@@ -116,6 +118,7 @@ pub(super) async fn hear(
             is_sender: message.is_sender,
             at,
             meaning,
+            text: message.text.clone(),
         };
         news.push(News::Message(heard));
     }

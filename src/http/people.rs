@@ -100,8 +100,8 @@ fn on_account(one: store::PersonOnAccount) -> PersonOnAccount {
 }
 
 fn inbound(one: store::InboundMessage) -> InboundMessage {
-    let store::InboundMessage { account_id, chat_id, message_id, at, kind } = one;
-    InboundMessage { account_id, chat_id, message_id, at: at.into(), kind }
+    let store::InboundMessage { account_id, chat_id, message_id, at, kind, text } = one;
+    InboundMessage { account_id, chat_id, message_id, at: at.into(), kind, text }
 }
 
 /// Returns the keys of the person that `id` names: a user id, a public name, the address of a profile, or a URN.

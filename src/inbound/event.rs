@@ -116,6 +116,7 @@ fn message(payload: &Value, clock: &Clock, policy: &Policy) -> Result<HeardMessa
         is_sender: flag(payload, "is_sender"),
         at,
         meaning,
+        text: said.to_owned(),
     })
 }
 

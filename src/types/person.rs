@@ -23,7 +23,7 @@ pub struct Person {
     pub accounts: Vec<PersonOnAccount>,
     /// The stops of the person.
     pub stops: Vec<Stop>,
-    /// What was heard from the person's chats, oldest first: ids and times, never a text.
+    /// What was heard from the person's chats, oldest first.
     pub inbound: Vec<InboundMessage>,
     /// The newest messages for the person; `GET /v1/messages?person=…` has all.
     pub messages: Vec<ListedMessage>,
@@ -69,6 +69,10 @@ pub struct InboundMessage {
     pub at: Time,
     /// `reply`, `out_of_office`, `opt_out`, or `owner` if the account's owner wrote.
     pub kind: String,
+    /// Its text; null unless it was heard with `inbound.keep_bodies`.
+    #[serde(default)]
+    #[schema(required)]
+    pub text: Option<String>,
 }
 
 /// What one account has to do with a person.

@@ -22,6 +22,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("engine.seed", "77", "seed: Some(77)"),
     ("engine.stale_after", "77s", "stale_after: Some(77s)"),
     ("engine.shutdown_grace", "77s", "shutdown_grace: 77s"),
+    ("inbound.keep_bodies", "true", "keep_bodies: true"),
     ("inbound.poll", "77s", "poll: Some(77s)"),
     ("limits.placeholders", "<<<x>>>", "more: Some(Regex(\"<<<x>>>\"))"),
     ("limits.placeholders_meant", "^x$", "meant: Some(Regex(\"^x$\"))"),

@@ -91,7 +91,7 @@ async fn nothing_is_left_of_an_erased_person_and_no_door_lets_a_message_through(
         enqueue(&daemon, json!({"account_id": "acc_2", "users_ids": "U1", "text": "secret text 3"})).await;
     let another = enqueue(&daemon, json!({"account_id": "acc_1", "users_ids": "U2", "text": "to U2"})).await;
     env.sql("INSERT INTO people (account_id, user_id, public_identifier, name, at) VALUES ('acc_1', 'U1', 'jane-doe', 'Jane', '2026-01-01T00:00:00.000Z') RETURNING 1 || ''");
-    env.sql(&format!("INSERT INTO inbound_messages VALUES ('acc_1', {chat}, 'm9', 'U1', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 'webhook', 'reply') RETURNING 1 || ''").replace('"', "'"));
+    env.sql(&format!("INSERT INTO inbound_messages VALUES ('acc_1', {chat}, 'm9', 'U1', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 'webhook', 'reply', 'words') RETURNING 1 || ''").replace('"', "'"));
     daemon.post("/v1/stops", r#"{"scope": "person", "key": "U1", "note": "asked by Jane"}"#).await;
     assert!(!left_over(&env).is_empty());
     everything_is_exported(&env);

@@ -22,9 +22,9 @@ async fn what_was_heard_long_ago_is_removed_unless_a_rule_needs_it() {
     );
     env.sql(&webhooks);
     let messages = format!(
-        "INSERT INTO inbound_messages (account_id, chat_id, message_id, at, heard_at, source, kind) VALUES \
-           ('acc_1', 'gone', 'm1', '{old}', '{old}', 'read', 'reply'), ('acc_1', '{chat}', 'm2', '{old}', '{old}', 'read', 'opt_out'), \
-           ('acc_1', 'gone', 'm3', '{new}', '{new}', 'read', 'reply') RETURNING message_id"
+        "INSERT INTO inbound_messages (account_id, chat_id, message_id, at, heard_at, source, kind, text) VALUES \
+           ('acc_1', 'gone', 'm1', '{old}', '{old}', 'read', 'reply', 'gone'), ('acc_1', '{chat}', 'm2', '{old}', '{old}', 'read', 'opt_out', 'an answer'), \
+           ('acc_1', 'gone', 'm3', '{new}', '{new}', 'read', 'reply', NULL) RETURNING message_id"
     );
     env.sql(&messages);
     let stops = format!(
@@ -44,6 +44,13 @@ async fn what_was_heard_long_ago_is_removed_unless_a_rule_needs_it() {
             break;
         }
     }
+    assert_eq!(
+        env.sql("SELECT message_id || coalesce(text, '') FROM inbound_messages ORDER BY 1"),
+        ["m2an answer", "m3"]
+    );
+    assert_eq!(store.prune_heard_texts(before, 2, now).await.expect("a healthy queue"), 1);
+    assert_eq!(store.prune_heard_texts(before, 2, now).await.expect("a healthy queue"), 0);
+    assert_eq!(env.sql("SELECT count(text) || '' FROM inbound_messages"), ["0"]);
     store.close(now).await.expect("a healthy queue");
     assert_eq!(removed, [4, 1, 0]);
     assert_eq!(env.sql("SELECT event_id FROM webhooks ORDER BY seq"), ["waits", "new"]);

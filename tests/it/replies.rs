@@ -86,6 +86,35 @@ async fn what_was_said_before_the_campaign_is_not_an_answer_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_wish_and_an_absence_from_before_the_campaign_count() {
+    let env = TestEnv::new().await.hasty();
+    let world = env.sandbox.world();
+    let day = 86_400;
+    let back = (ago(0) + Duration::from_secs(20 * day)).strftime("%-d %B %Y").to_string();
+    let away = format!("Automatic reply: I am out of office until {back}.");
+    let said =
+        [("U1", "c1", "Please stop writing to me."), ("U2", "c2", away.as_str()), ("U3", "c3", "Hello")];
+    for (user, chat, text) in said {
+        world.add_chat_with_user("acc_1", user, chat);
+        writes(world, &json!(chat), &format!("old-{chat}"), text, false, Some(ago(30 * day)));
+    }
+    let daemon = env.serve().await;
+    let mut seconds = Vec::new();
+    for (_, chat, _) in said {
+        let first = enqueue(&daemon, json!({"chat_id": chat, "text": "1", "campaign": "autumn"})).await;
+        daemon.becomes(&first, "sent").await;
+        seconds.push(enqueue(&daemon, json!({"chat_id": chat, "text": "2", "campaign": "autumn"})).await);
+    }
+    assert_eq!(daemon.becomes(&seconds[0], "cancelled").await["reason"], "suppressed");
+    daemon.becomes(&seconds[2], "sent").await;
+    let explain = format!("/v1/messages/{}/explain", seconds[1]);
+    assert!(
+        crate::daemon::eventually(async || daemon.get(&explain).await.1["reason"] == "out_of_office").await
+    );
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_automatic_answer_holds_the_follow_up_and_does_not_end_the_campaign() {
     let (env, daemon, first) = begun().await;
     let chat = &first["chat_id"];

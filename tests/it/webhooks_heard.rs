@@ -7,7 +7,7 @@ use std::time::Duration;
 use outboxd::sandbox::{Behaviour, IsSenderForm, Language, SandboxConfig, WebhookFault, WebhookFaultKind};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, eventually, texts};
+use crate::daemon::{Daemon, TestEnv, eventually, run, texts};
 
 const SOON: Duration = Duration::from_millis(30);
 
@@ -78,6 +78,30 @@ async fn receipts_arrive_in_the_row() {
     let (second, _) = begun(&daemon, "U2").await;
     shows(&daemon, second["id"].as_str().expect("an id"), |row| row["read_at"].is_string()).await;
     daemon.stop().await;
+}
+
+/// The texts of others are stored only if that is configured, and go with the person.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_others_are_kept_only_on_demand() {
+    for (keeps, text) in [("false", Value::Null), ("true", json!("Yes,\u{1b} gladly"))] {
+        let env = hearing().await.set("OUTBOXD_INBOUND_KEEP_BODIES", keeps);
+        env.sandbox
+            .world()
+            .set_person("U1", Behaviour::answers(Duration::from_millis(300), "Yes,\u{1b} gladly"));
+        let daemon = env.serve().await;
+        let (_, follow_up) = begun(&daemon, "U1").await;
+        daemon.becomes(&follow_up, "cancelled").await;
+        let (_, person) = daemon.get("/v1/people/U1").await;
+        assert_eq!((&person["inbound"][0]["kind"], &person["inbound"][0]["text"]), (&json!("reply"), &text));
+        let (_, shown) = run(env.outboxd(&["person", "U1"]), "");
+        let line =
+            shown.lines().find(|line| line.contains(" on acc_1: reply")).unwrap_or_else(|| panic!("{shown}"));
+        assert_eq!(line.contains("gladly"), keeps == "true", "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown:?}");
+        let (_, _erased) = daemon.post("/v1/people/U1/erase", "{}").await;
+        assert_eq!(env.sql("SELECT count(*) || '' FROM inbound_messages"), ["0"]);
+        daemon.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,8 @@ struct Page {
     when: When,
     person: Person,
     rows: Vec<Listed>,
+    /// Whether texts may be shown.
+    bodies: bool,
     actions: Vec<Action>,
 }
 
@@ -34,6 +36,7 @@ pub(super) async fn show(
     Ok(html(&Page {
         when: When::new(state.engine.now(), None),
         rows: Listed::rows(&state, messages),
+        bodies: state.dashboard_bodies,
         actions: frame.offers(actions(&person)),
         person,
         frame,

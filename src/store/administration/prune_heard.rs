@@ -42,4 +42,23 @@ impl Store {
             })
             .await
     }
+
+    /// Removes the texts of at most `limit` messages of others that were heard before `before`; returns of how many.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails; nothing is removed then.
+    pub async fn prune_heard_texts(&self, before: Timestamp, limit: u32, now: Timestamp) -> Result<u64> {
+        const SQL: &str = "UPDATE inbound_messages SET text = NULL WHERE (account_id, chat_id, message_id) IN ( \
+             SELECT i.account_id, i.chat_id, i.message_id FROM inbound_messages i INDEXED BY inbound_messages_text \
+              WHERE i.heard_at < ?1 AND i.text IS NOT NULL ORDER BY i.heard_at LIMIT ?2 + 0)";
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    let query = sqlx::query(SQL).bind(time_text(before)).bind(limit);
+                    Ok(query.execute(connection).await?.rows_affected())
+                })
+            })
+            .await
+    }
 }

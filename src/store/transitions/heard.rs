@@ -252,8 +252,8 @@ async fn message_heard(
     reply: ReplyPolicy,
     now: Timestamp,
 ) -> Result<Consequences> {
-    const KEEP: &str = "INSERT INTO inbound_messages (account_id, chat_id, message_id, sender_id, at, heard_at, source, kind) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING";
+    const KEEP: &str = "INSERT INTO inbound_messages (account_id, chat_id, message_id, sender_id, at, heard_at, source, kind, text) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
     let done = |effect| Ok(Consequences { effect: Some(effect), ..Consequences::default() });
     let author = author(connection, &account, &message).await?;
     let kind = match author {
@@ -266,6 +266,7 @@ async fn message_heard(
     let query = sqlx::query(KEEP).bind(account.as_str()).bind(message.chat_id.as_str());
     let query = query.bind(&message.message_id).bind(&message.sender_id).bind(time_text(message.at));
     let query = query.bind(time_text(now)).bind(if by_webhook { "webhook" } else { "read" }).bind(kind);
+    let query = query.bind(Some(message.text.as_str()).filter(|_| reply.keep_bodies));
     if query.execute(&mut *connection).await?.rows_affected() == 0 {
         return done(Effect::Known);
     }

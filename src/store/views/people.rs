@@ -29,7 +29,7 @@ pub(crate) struct PersonOnAccount {
     pub replied_at: Option<Timestamp>,
 }
 
-/// A message that was heard in a chat with a person; its text is never stored.
+/// A message that was heard in a chat with a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct InboundMessage {
     /// The account of the chat.
@@ -40,13 +40,15 @@ pub(crate) struct InboundMessage {
     pub at: Timestamp,
     /// What it means: `reply`, `out_of_office`, `opt_out` or `owner`.
     pub kind: String,
+    /// Its text, if it was stored.
+    pub text: Option<String>,
 }
 
 impl Store {
     /// Returns what was heard in the chats with a person, oldest first, at most 1,000; `keys` is from
     /// [`Store::person_keys`].
     pub(crate) async fn inbound_of_person(&self, keys: &[String]) -> Result<Vec<InboundMessage>> {
-        const SQL: &str = "SELECT i.account_id, i.chat_id, i.message_id, i.at, i.kind FROM json_each(?1) k \
+        const SQL: &str = "SELECT i.account_id, i.chat_id, i.message_id, i.at, i.kind, i.text FROM json_each(?1) k \
              CROSS JOIN conversations c ON c.user_id = k.value \
              CROSS JOIN inbound_messages i ON i.account_id = c.account_id AND i.chat_id = c.chat_id \
              ORDER BY i.at LIMIT 1000";
@@ -58,6 +60,7 @@ impl Store {
                 message_id: row.try_get("message_id")?,
                 at: rows::required_time(row, "at")?,
                 kind: row.try_get("kind")?,
+                text: row.try_get("text")?,
             })
         };
         found.iter().map(inbound).collect()

@@ -18,6 +18,7 @@ const REPLY: ReplyPolicy = ReplyPolicy {
     owner_wrote: Duration::from_secs(72 * 3600),
     out_of_office: Duration::from_secs(7 * 86_400),
     everywhere: false,
+    keep_bodies: false,
 };
 
 fn of_campaign(message: NewMessage) -> NewMessage {
@@ -32,6 +33,7 @@ fn message(id: &str, is_sender: Option<bool>, at: Timestamp) -> HeardMessage {
         is_sender,
         at,
         meaning: Meaning::Reply,
+        text: "words".into(),
     }
 }
 
