@@ -6,6 +6,8 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::Connection;
@@ -14,6 +16,10 @@ use tokio_util::task::TaskTracker;
 use crate::domain::time_text;
 use crate::store::sqlite::restore_guard;
 use crate::store::{Store, StoreError, sqlite};
+
+/// How often what is written of a copy is flushed. A large copy that is flushed only at its end keeps the disk busy for a
+/// second or more, and commits of the queue wait behind it.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
 
 const PREFIX: &str = "outboxd-";
 const SUFFIX: &str = ".db";
@@ -114,9 +120,21 @@ impl Store {
     async fn copy(&self, to: &Path, now: Timestamp) -> Result<u64, BackupError> {
         let to_text = to.display().to_string();
         let mut source = sqlite::open_copier(&self.inner.path).await?;
-        let written = sqlx::query("VACUUM INTO ?1").bind(&to_text).execute(&mut source).await;
+        let (written, is_written) = mpsc::channel::<()>();
+        let write = async {
+            let result = sqlx::query("VACUUM INTO ?1").bind(&to_text).execute(&mut source).await;
+            drop(written);
+            result
+        };
+        let partial = to.to_owned();
+        let flush = beside(move || {
+            flush_while_written(&partial, &is_written);
+            Ok(())
+        });
+        let (result, flushed) = tokio::join!(write, flush);
         let _nothing_to_write = source.close().await;
-        written?;
+        result?;
+        flushed?;
         let mut copy = sqlite::open_copy(to).await?;
         let sound: String = sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut copy).await?;
         if sound != "ok" {
@@ -166,6 +184,15 @@ async fn beside<T: Send + 'static>(
 ) -> Result<T, BackupError> {
     let done = TaskTracker::new().spawn_blocking(work).await;
     done.unwrap_or(Err(BackupError::Store(StoreError::Closed)))
+}
+
+/// Flushes the file at `path` again and again, until the sender of `is_written` is dropped.
+fn flush_while_written(path: &Path, is_written: &Receiver<()>) {
+    // `finish` flushes it once more, and reports errors.
+    let Ok(file) = File::open(path) else { return };
+    while is_written.recv_timeout(FLUSH_EVERY) == Err(RecvTimeoutError::Timeout) {
+        let _reported_at_the_end = file.sync_data();
+    }
 }
 
 fn failed(path: &Path) -> impl FnOnce(std::io::Error) -> BackupError {
