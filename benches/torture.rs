@@ -7,7 +7,7 @@
 //! before and after delivery, half answers and garbage, to reads as well. In the end its ledger is compared with the
 //! queue's rows (`judge.rs`), and what the daemon said it would do with what it did (`witness.rs`); none of the
 //! daemon's code is used. Prints a table and a line of JSON, and fails if anything was sent twice, was lost or stuck,
-//! or came too fast. Takes about three minutes.
+//! or came too fast. Takes about four minutes.
 //!
 //! `--kills N` and `--messages N` make it shorter or longer.
 
@@ -114,7 +114,7 @@ fn lives(env: &env::TestEnv, plan: Plan, producer: &mut producer::Producer, dice
     }
     env.set_clock(0);
     let daemon = env.serve();
-    let deadline = clock.monotonic() + Duration::from_secs(240);
+    let deadline = clock.monotonic() + Duration::from_secs(480);
     let mut waits = true;
     while waits && clock.monotonic() < deadline {
         waits = !producer.give_rest(env) || env.unfinished() > 0;

@@ -74,11 +74,12 @@ pub(crate) fn watch(env: &TestEnv, done: &AtomicBool) -> Seen {
         if let [message] = ids[..] {
             nows.push(Now { account: account.clone(), message: message.to_owned(), seq, run });
         }
-        // Trouble of the API moves its time at each probe, and a message that waits for another one at each of its reads;
-        // neither makes an event of the account.
-        let moves = |row: &&Value| row["reason"] == "api_unreachable" || row["reason"] == "chat_order";
+        // Trouble of the API moves its time at each probe and each trial, and a message that waits for another one at
+        // each of its reads; none of them makes an event of the account.
+        let failing = |row: &Value| row["reason"] == "api_unreachable" || row["reason"] == "api_trial";
+        let moves = |row: &&Value| failing(row) || row["reason"] == "chat_order";
         let times = rows.iter().filter(|row| row["waits_for"] == "time" && !moves(row));
-        let fails = rows.iter().any(|row| row["reason"] == "api_unreachable");
+        let fails = rows.iter().any(failing);
         let Some(first) = times.filter_map(|row| row["id"].as_str()).next().filter(|_| !fails) else {
             shown.remove(&account);
             continue;

@@ -71,6 +71,7 @@ reasons! {
     Cooldown, "cooldown", NoOne, "The provider throttled the account, which now rests.";
     Failures, "failures", Operator, "Several attempts of the account failed in a row, so it rests.";
     ApiUnreachable, "api_unreachable", NoOne, "The Unipile API cannot be reached. Retried at the time shown.";
+    ApiTrial, "api_trial", NoOne, "The last sends failed at Unipile, which still answers reads. One message at a time is tried, the next at the time shown.";
     ApiBusy, "api_busy", NoOne, "The request rate to the API as a whole is used up for the moment.";
     Stopped, "stopped", Operator, "A stop of the person, the chat or the campaign holds it.";
     Held, "held", Operator, "It is held until it is released.";

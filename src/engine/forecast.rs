@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use super::EngineHandle;
 use super::forecast_sums::{ForecastRequest, Forecasts, Prepared, times};
 use super::run::gap_seed;
+use super::selection::live;
 use crate::clock;
 use crate::domain::account::{Account, Daemon};
 use crate::domain::kind::Kind;
@@ -111,7 +112,8 @@ impl EngineHandle {
         let call = store.call_takes_ms(&id, since).await?;
         let (policy, turns) = (self.policy(&id), FairShare { virtual_time, finish });
         let ledger = self.ledger(&id, &policy).await?;
-        let account = self.paced(&account);
+        let mut account = self.paced(&account);
+        account.next_call_at = account.next_call_at.max(live(&self.shared, &id).may_call_at());
         let (seed, daemon) = (self.shared.seed, Arc::clone(daemon));
         self.work(move |goes_on| {
             let start = Start {

@@ -84,7 +84,9 @@ impl CallWatch {
             Some(Verdict::Send) => {
                 self.free_at.get_or_insert(monotonic);
             }
-            Some(Verdict::Wait { reason: Reason::ApiBusy, .. }) => self.waited_for_permit = true,
+            Some(Verdict::Wait { reason: Reason::ApiTrial | Reason::ApiBusy, .. }) => {
+                self.waited_for_permit = true
+            }
             Some(Verdict::Wait { until: Until::At(at), .. }) => {
                 let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
                 self.free_at = Some(monotonic + wait);

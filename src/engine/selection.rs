@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Shared;
+use super::api_guard::Busy;
 use super::ledger::KeptLedger;
 use crate::domain::caps::Ledger;
 use crate::domain::message::{AccountId, MessageId, Seq};
@@ -131,10 +132,12 @@ pub(super) async fn selected(
 
 /// Returns what is known only while running, except the typing indicator.
 pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
+    let Busy { trial_until, busy_until } = shared.api.busy(account);
     Live {
         storage_failing_until: shared.storage_trouble().map(|trouble| trouble.next_try_at),
         api_unreachable_until: shared.api.health().unreachable_until,
-        api_busy_until: shared.api.busy_until(account),
+        api_trial_until: trial_until,
+        api_busy_until: busy_until,
         typing_until: None,
     }
 }

@@ -160,7 +160,7 @@ async fn act(
             Ok(Wake::At(at))
         }
         // The guard wakes the account when its permit is ready.
-        Verdict::Wait { reason: Reason::ApiBusy, .. } => {
+        Verdict::Wait { reason: Reason::ApiTrial | Reason::ApiBusy, .. } => {
             shared.api.stays(&run.id);
             Ok(Wake::Idle)
         }

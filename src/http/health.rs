@@ -60,9 +60,13 @@ fn held(state: &AppState, daemon: &Daemon) -> Option<Unready> {
         return Some(unready("paused", detail, pause.until));
     }
     let api = state.engine.api_health();
-    let until = api.unreachable_until?;
-    let detail = format!("the Unipile API does not answer, {} failures in a row", api.failures);
-    Some(unready("api_unreachable", detail, Some(until)))
+    let failures = api.failures;
+    if let Some(until) = api.unreachable_until {
+        let detail = format!("the Unipile API does not answer, {failures} failures in a row");
+        return Some(unready("api_unreachable", detail, Some(until)));
+    }
+    let detail = format!("the Unipile API fails sends, {failures} in a row; one at a time is tried");
+    Some(unready("api_trial", detail, Some(api.trial_at?)))
 }
 
 impl AppState {

@@ -125,9 +125,15 @@ fn everything(state: &AppState, totals: &Totals) -> Vec<Notice> {
     let health = state.engine.api_health();
     let api = (health.failures > 0).then(|| {
         let failures = if health.failures == 1 { "failure" } else { "failures in a row" };
-        let what = format!("the Unipile API cannot be reached ({} {failures})", health.failures);
-        let to_do = "check the network and unipile.base_url: outboxd doctor";
+        let failures = format!("{} {failures}", health.failures);
         let needs_person = health.failures > API_FAILURES;
+        if health.unreachable_until.is_none() {
+            let what = format!("the Unipile API fails sends ({failures}) and answers reads");
+            let to_do = "if it stays, ask Unipile; one message at a time is tried";
+            return Notice { needs_person, ..notice("api_trial", what, to_do) };
+        }
+        let what = format!("the Unipile API cannot be reached ({failures})");
+        let to_do = "check the network and unipile.base_url: outboxd doctor";
         Notice { needs_person, ..notice("api_unreachable", what, to_do) }
     });
     [restored, key, api].into_iter().flatten().collect()
@@ -217,13 +223,14 @@ pub(super) fn next_step(notices: &[Notice]) -> Option<String> {
 }
 
 /// The kinds that keep messages from being sent.
-const BEFORE_SENDING: [&str; 9] = [
+const BEFORE_SENDING: [&str; 10] = [
     "promise_broken",
     "storage_locked",
     "storage",
     "restored",
     "key_refused",
     "api_unreachable",
+    "api_trial",
     "account_down",
     "review",
     "paused",

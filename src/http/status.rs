@@ -33,9 +33,9 @@ pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<St
         key_refused: totals.daemon.key_refused.as_ref().map(Into::into),
         restored: totals.daemon.restored.as_ref().map(Into::into),
         api: Api {
-            reachable: health.failures == 0,
+            reachable: health.unreachable_until.is_none(),
             failures: health.failures,
-            next_try_at: health.unreachable_until.map(Time),
+            next_try_at: health.unreachable_until.or(health.trial_at).map(Time),
         },
         warnings: state.warnings(),
         next_step: notices::next_step(&notices),

@@ -95,6 +95,7 @@ const NOTICE_KINDS: &[Label] = &[label(
         "restored",
         "key_refused",
         "api_unreachable",
+        "api_trial",
         "account_down",
         "review",
         "paused",

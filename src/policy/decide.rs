@@ -56,10 +56,29 @@ pub struct Live {
     pub storage_failing_until: Option<Timestamp>,
     /// Set while the API cannot be reached.
     pub api_unreachable_until: Option<Timestamp>,
+    /// Set while sends fail at the API although it answers reads, so that one message at a time is tried.
+    pub api_trial_until: Option<Timestamp>,
     /// Set while the limit of requests to the API as a whole is used up.
     pub api_busy_until: Option<Timestamp>,
     /// Set while the typing indicator is shown for this message.
     pub typing_until: Option<Timestamp>,
+}
+
+impl Live {
+    /// Returns before which time no call is made, as far as that is known.
+    pub fn may_call_at(&self) -> Option<Timestamp> {
+        let Self {
+            storage_failing_until,
+            api_unreachable_until,
+            api_trial_until,
+            api_busy_until,
+            typing_until: _,
+        } = self;
+        [storage_failing_until, api_unreachable_until, api_trial_until, api_busy_until]
+            .into_iter()
+            .copied()
+            .max()?
+    }
 }
 
 /// Everything that a verdict depends on.
@@ -138,7 +157,7 @@ pub fn first_opening(input: &DecisionInput<'_>) -> Option<Timestamp> {
 
 /// Returns whether something else wakes a message that waits for this: the send before it, or the API guard.
 fn is_opened_by_others(reason: Reason) -> bool {
-    matches!(reason, Reason::Turn | Reason::ApiBusy | Reason::ApiUnreachable)
+    matches!(reason, Reason::Turn | Reason::ApiTrial | Reason::ApiBusy | Reason::ApiUnreachable)
 }
 
 /// Returns whether a message that waits for this lets other messages of the account go.
@@ -218,7 +237,7 @@ fn timed_gates(input: &DecisionInput<'_>) -> impl IntoIterator<Item = Gate> {
 }
 
 /// Returns every gate in its order, open or closed.
-pub fn gates(input: &DecisionInput<'_>) -> [Gate; 31] {
+pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
     let DecisionInput { now, daemon, account, message, live, .. } = input;
     let now = *now;
     let later = |at: Option<Timestamp>| at.filter(|at| *at > now).map(Until::At);
@@ -272,6 +291,7 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 31] {
         } else {
             gate(Reason::Gap, gap)
         },
+        gate(Reason::ApiTrial, live.api_trial_until.filter(|at| *at > now).map(Until::NotBefore)),
         gate(Reason::ApiBusy, later(live.api_busy_until)),
     ]
 }

@@ -167,6 +167,11 @@ fn closed_worlds() -> Vec<(Reason, Until, World)> {
         (Reason::Typing, till, World::with(|w| w.live.typing_until = Some(at(500)))),
         (Reason::Gap, till, World::with(|w| w.account.next_call_at = Some(at(500)))),
         (Reason::ApiUnreachable, till, World::with(|w| w.live.api_unreachable_until = Some(at(500)))),
+        (
+            Reason::ApiTrial,
+            Until::NotBefore(at(500)),
+            World::with(|w| w.live.api_trial_until = Some(at(500))),
+        ),
         (Reason::ApiBusy, till, World::with(|w| w.live.api_busy_until = Some(at(500)))),
     ];
     worlds.extend(worlds_of_limits());

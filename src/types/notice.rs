@@ -6,13 +6,14 @@ use utoipa::ToSchema;
 use super::Time;
 
 /// Every kind of notice, the most urgent first.
-pub const KINDS: [&str; 16] = [
+pub const KINDS: [&str; 17] = [
     "promise_broken",
     "storage_locked",
     "storage",
     "restored",
     "key_refused",
     "api_unreachable",
+    "api_trial",
     "account_down",
     "review",
     "paused",

@@ -46,8 +46,9 @@ pub struct Status {
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Api {
     pub reachable: bool,
-    /// Failures in a row.
+    /// Failures in a row: of calls if it cannot be reached, otherwise of sends.
     pub failures: u32,
+    /// When a read probes it, or the next send is tried.
     pub next_try_at: Option<Time>,
 }
 

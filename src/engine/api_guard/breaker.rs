@@ -93,9 +93,24 @@ impl Breaker {
         self.open.is_some()
     }
 
-    /// Returns the failures in a row while the breaker is open (at least 1), otherwise 0.
+    /// Returns the failures in a row while the breaker is open, or those of sends while they are on trial (at least
+    /// 1); otherwise 0.
     pub(super) fn failures(&self) -> u32 {
-        if self.open.is_some() { self.failures.max(1) } else { 0 }
+        match (self.open, self.on_trial) {
+            (Some(_), _) => self.failures.max(1),
+            (None, true) => self.failed_sends.max(1),
+            (None, false) => 0,
+        }
+    }
+
+    /// Returns whether sends go one at a time, until one is answered.
+    pub(super) fn is_on_trial(&self) -> bool {
+        self.open.is_none() && self.on_trial
+    }
+
+    /// Returns when the next send is tried; `None` if that has come, or sends are not on trial.
+    pub(super) fn next_trial(&self, now: Duration) -> Option<Duration> {
+        Some(self.trial_at).filter(|at| self.is_on_trial() && *at > now)
     }
 
     pub(super) fn tally(&self) -> Tally {
@@ -158,13 +173,16 @@ impl Breaker {
 
     /// Records that a send waits although a permit is available.
     pub(super) fn send_waits(&mut self, now: Duration) {
-        self.silent_since.get_or_insert(now);
+        if self.next_trial(now).is_none() {
+            self.silent_since.get_or_insert(now);
+        }
     }
 
-    /// Returns the earliest time at which a send that waits for an answer may go; `None` if sends may go now.
+    /// Returns the earliest time at which a send that waits for an answer or a trial may go; `None` if sends may go
+    /// now.
     pub(super) fn silent_until(&self, now: Duration) -> Option<Duration> {
-        let at = self.silent_since.unwrap_or(now) + SILENCE;
-        (!self.may_send(now)).then(|| if self.on_trial { at.max(self.trial_at) } else { at })
+        let silent = || self.silent_since.unwrap_or(now) + SILENCE;
+        (!self.may_send(now)).then(|| self.next_trial(now).unwrap_or_else(silent))
     }
 
     pub(super) fn works(&mut self, account: &AccountId) {

@@ -41,10 +41,21 @@ pub use self::rates::RequestRates;
 /// Whether the API can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ApiHealth {
-    /// Failed calls in a row; 0 unless every account waits for the API.
+    /// Failed calls in a row; 0 while the API can be reached and sends do not fail.
     pub failures: u32,
     /// When the API is tried again; `None` while it can be reached.
     pub unreachable_until: Option<Timestamp>,
+    /// Set while sends fail although the API answers reads: when one is tried next.
+    pub trial_at: Option<Timestamp>,
+}
+
+/// How long an account waits for its permit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Busy {
+    /// Set if it waits because sends fail.
+    pub(super) trial_until: Option<Timestamp>,
+    /// Set if it waits for its turn.
+    pub(super) busy_until: Option<Timestamp>,
 }
 
 pub(super) struct ApiGuard {
@@ -216,12 +227,16 @@ impl ApiGuard {
         }
     }
 
-    /// Returns when `account`, which waits for a permit, is likely to get it.
-    pub(super) fn busy_until(&self, account: &AccountId) -> Option<Timestamp> {
+    /// Returns when `account` is likely to get the permit that it waits for.
+    pub(super) fn busy(&self, account: &AccountId) -> Busy {
         let (now, wall) = (self.clock.monotonic(), self.clock.now());
         let state = self.state();
-        let at = state.permits.busy_until(account, now, &state.breaker)?;
-        Some(after(wall, at.saturating_sub(now)))
+        let Some(at) = state.permits.busy_until(account, now, &state.breaker) else { return Busy::default() };
+        let until = Some(after(wall, at.saturating_sub(now)));
+        match state.breaker.is_on_trial() && state.permits.waits_to_send(account) {
+            true => Busy { trial_until: until, busy_until: None },
+            false => Busy { trial_until: None, busy_until: until },
+        }
     }
 
     /// Returns whether the API can be reached, as of the last call.
@@ -230,7 +245,9 @@ impl ApiGuard {
         let state = self.state();
         let until = state.breaker.opens_until().map(|at| at.max(now + Duration::from_millis(1)));
         let unreachable_until = until.map(|at| after(wall, at.saturating_sub(now)));
-        ApiHealth { failures: state.breaker.failures(), unreachable_until }
+        let trial_at = state.breaker.is_on_trial().then(|| state.breaker.next_trial(now).unwrap_or(now));
+        let trial_at = trial_at.map(|at| after(wall, at.saturating_sub(now)));
+        ApiHealth { failures: state.breaker.failures(), unreachable_until, trial_at }
     }
 
     /// Returns how many calls the API has answered.

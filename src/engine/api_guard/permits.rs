@@ -272,7 +272,8 @@ impl Permits {
             queue => self.queues[queue].keys().next().map(|key| (*key, queue)),
         });
         let waits_to_type = may_send && !self.queues[TYPING].is_empty();
-        fronts.min().map(|(key, queue)| (queue, key)).ok_or(waits_to_type.then(|| now + TYPING_AGAIN))
+        let again = waits_to_type.then(|| now + TYPING_AGAIN).or_else(|| breaker.next_trial(now));
+        fronts.min().map(|(key, queue)| (queue, key)).ok_or(again)
     }
 
     /// Returns whether the send that follows this typing finds a permit within a second of its end. Half of each
@@ -368,18 +369,11 @@ impl Permits {
         breaker: &Breaker,
     ) -> Option<Duration> {
         let Place::Waiting(queue, key) = self.turns.get(account)?.place else { return None };
-        let ahead = |queue: usize, cost: usize| self.queues[queue].range(..key).count() * cost;
         // A waiting typing request needs two permits.
-        let requests = if queue == TYPED {
-            ahead(TYPED, 1)
-        } else {
-            self.queues[TYPED].len()
-                + ahead(SEND, 1)
-                + ahead(2, 1)
-                + ahead(TYPING, 2)
-                + ahead(4, 1)
-                + ahead(5, 1)
-        };
+        let cost = |queue: usize| if queue == TYPING { 2 } else { 1 };
+        let ahead = |queue: usize| self.queues[queue].range(..key).count() * cost(queue);
+        let behind_typing = || self.queues[TYPED].len() + (SEND..QUEUES).map(ahead).sum::<usize>();
+        let requests = if queue == TYPED { ahead(TYPED) } else { behind_typing() };
         let wait =
             Duration::try_from_secs_f64(requests as f64 / self.rates.per_second).unwrap_or(Duration::MAX);
         let mut at = self.rates.free_at(now).saturating_add(wait);
@@ -391,6 +385,12 @@ impl Permits {
             at = at.max(breaker.silent_until(now).unwrap_or(at));
         }
         Some(at.max(now + Duration::from_millis(1)))
+    }
+
+    /// Returns whether `account` waits to send, or to type before a send.
+    pub(super) fn waits_to_send(&self, account: &AccountId) -> bool {
+        let place = self.turns.get(account).map(|turn| turn.place);
+        matches!(place, Some(Place::Waiting(TYPED | SEND | TYPING, _)))
     }
 }
 

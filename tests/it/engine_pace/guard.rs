@@ -126,6 +126,38 @@ async fn a_message_that_a_gateway_refuses_alone_stops_nobody() {
     }
 }
 
+/// Sends fail while reads are answered: one at a time is tried, and everything says so with the time.
+#[tokio::test]
+async fn while_sends_alone_fail_messages_show_when_one_is_tried() {
+    let mut bench = accounts(20).await;
+    bench.start().await;
+    bench.until_sent(20).await;
+    bench.provider.script(vec![Answer::Unknown; 1000]);
+    bench.advance(seconds(120)).await;
+    let health = bench.handle().api_health();
+    assert!(health.failures >= 3 && health.unreachable_until.is_none(), "{health:?}");
+    let trial = health.trial_at.expect("a trial is planned");
+    let waiting = bench.queue().value("SELECT id FROM messages WHERE state = 'queued' LIMIT 1");
+    let view = bench.store().message(waiting.parse().unwrap(), bench.clock_now()).await.unwrap().unwrap();
+    let wait_status = bench.handle().explain(&view).await.unwrap().wait_status;
+    let Some(Until::NotBefore(until)) = wait_status.until else { panic!("{wait_status:?}") };
+    assert_eq!((wait_status.reason, until), (Reason::ApiTrial, trial));
+    assert!(until > bench.clock_now());
+    let [earliest, ..] = bench.handle().expected(&view).await.unwrap().unwrap();
+    assert!(earliest >= until, "expected at {earliest}, although nothing goes before {until}");
+    let tried = bench.sends().len();
+    let wait = std::time::Duration::try_from(trial.duration_since(bench.clock_now())).unwrap();
+    bench.advance(wait).await;
+    assert_eq!(bench.sends().len(), tried + 1, "one is tried at the time that was shown");
+    bench.provider.forget_script();
+    bench.advance(seconds(600)).await;
+    assert_eq!(bench.handle().api_health(), Default::default());
+    let behind_no_other = "SELECT count(*) FROM messages m WHERE state = 'queued' AND NOT EXISTS \
+         (SELECT 1 FROM messages b WHERE b.account_id = m.account_id AND b.state IN ('uncertain', 'review'))";
+    assert_eq!(count(&bench, behind_no_other), 0, "the others go on");
+    bench.finish().await;
+}
+
 /// The proxy of one account is broken: its sends time out while everything else works.
 #[tokio::test]
 async fn an_account_whose_sends_alone_fail_rests_after_a_few() {

@@ -98,7 +98,7 @@ impl Truth {
             .map(|(seq, _)| *seq)
             .collect();
         // If the API fails between the selection and the call, no call is made.
-        let fails = told.iter().any(|(_, wait_status)| wait_status.reason == Reason::ApiUnreachable);
+        let fails = told.iter().any(|(_, wait_status)| fails(wait_status));
         // What happens to the account at this very instant may change what goes next after the selection.
         if now != [seq] && !fails && !self.happens_now(account).await {
             let at = handle.now();
@@ -137,9 +137,8 @@ impl Truth {
             if is_now {
                 self.wrong(format!("{id} rests at {now} although a message is `now`"));
             }
-            // While the API fails, every probe shows a new time.
-            let wait_status =
-                wait_status.filter(|wait_status| !is_now && wait_status.reason != Reason::ApiUnreachable);
+            // While the API fails, every probe and every trial shows a new time.
+            let wait_status = wait_status.filter(|wait_status| !is_now && !fails(wait_status));
             let mut shown = self.shown.lock().expect("nothing panics while holding it");
             let Some(WaitStatus { reason, until: Some(Until::At(until)), .. }) = wait_status else {
                 shown.remove(&id);
@@ -157,6 +156,11 @@ impl Truth {
         }
         *self.looked.lock().expect("whole") = Looked { happened, until: next };
     }
+}
+
+/// Returns whether a message waits because the API fails.
+fn fails(wait_status: &WaitStatus) -> bool {
+    matches!(wait_status.reason, Reason::ApiUnreachable | Reason::ApiTrial)
 }
 
 /// The state at the last check.
