@@ -35,14 +35,19 @@ function morph(from, to) {
   while (from.childNodes.length > wanted.length) from.lastChild.remove();
 }
 
+// The number of the rendering that is shown.
+let shown = "none";
+
 // A page that repeats itself by the clock may get a rendering that another viewer got a moment before.
 async function refresh(byClock) {
   try {
-    const headers = byClock ? { accept: "text/html", "outboxd-repeat": "yes" } : { accept: "text/html" };
+    const headers = byClock ? { accept: "text/html", "outboxd-repeat": shown } : { accept: "text/html" };
     const answer = await fetch(location.href, { headers });
+    if (answer.status === 204) return say("live");
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     if (isPaused() || isBusy()) return;
     morph(main, page.querySelector("main"));
+    shown = answer.headers.get("outboxd-rendering") ?? "none";
     say("live");
   } catch {
     say("not reachable, trying again");

@@ -7,11 +7,14 @@ use std::path::Path;
 /// One connection, kept alive.
 pub(crate) struct Client {
     stream: BufReader<UnixStream>,
+    /// The number of the last rendering that was answered.
+    rendering: Option<String>,
 }
 
 impl Client {
     pub(crate) fn connect(socket: &Path) -> Self {
-        Self { stream: BufReader::new(UnixStream::connect(socket).expect("the daemon listens")) }
+        let stream = BufReader::new(UnixStream::connect(socket).expect("the daemon listens"));
+        Self { stream, rendering: None }
     }
 
     /// Posts `body` and returns the status and the answer.
@@ -24,9 +27,13 @@ impl Client {
         self.request("GET", path, "application/json", b"")
     }
 
-    /// Requests a page of the dashboard again, as its script does.
-    pub(crate) fn repeat(&mut self, path: &str) -> (u16, String) {
-        self.request("GET", path, "text/html\r\noutboxd-repeat: yes", b"")
+    /// Requests a page of the dashboard again, as its script does: `shown` is the rendering that it shows.
+    pub(crate) fn repeat(&mut self, path: &str, shown: &mut String) -> u16 {
+        let (status, _) = self.request("GET", path, &format!("text/html\r\noutboxd-repeat: {shown}"), b"");
+        if let Some(rendering) = self.rendering.take() {
+            *shown = rendering;
+        }
+        status
     }
 
     /// Posts a binary body.
@@ -52,6 +59,9 @@ impl Client {
             }
             if let Some(rest) = line.to_ascii_lowercase().strip_prefix("content-length:") {
                 length = rest.trim().parse().expect("a length");
+            }
+            if let Some(rendering) = line.strip_prefix("outboxd-rendering:") {
+                self.rendering = Some(rendering.trim().to_owned());
             }
             if line == "\r\n" {
                 break;

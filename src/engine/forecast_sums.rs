@@ -30,6 +30,8 @@ pub struct ForecastRequest {
     pub runs: u32,
     /// Whether messages are listed.
     pub lists: bool,
+    /// The sends of each account up to this time are listed.
+    pub soon: Option<Timestamp>,
     /// Messages to add as if they had been queued as well.
     pub with: Vec<NewMessage>,
 }
@@ -102,6 +104,8 @@ pub struct AccountForecast {
     pub days: Vec<ExpectedDay>,
     /// The account's time zone.
     pub zone: TimeZone,
+    /// When it sends until [`ForecastRequest::soon`], in the first run, in order.
+    pub soon: Vec<Timestamp>,
 }
 
 /// The forecast of one day.
@@ -166,6 +170,7 @@ impl Forecasts {
                 summary,
                 days: days.iter().map(day).collect(),
                 zone,
+                soon: request.soon.map_or_else(Vec::new, |until| sends_until(until, &runs[0])),
             });
         }
     }
@@ -214,6 +219,14 @@ fn later(last: &mut Option<[Timestamp; 3]>, at: [Timestamp; 3]) {
     for (last, at) in last.iter_mut().zip(at) {
         *last = at.max(*last);
     }
+}
+
+/// Returns when a run sends up to `until`, in order.
+fn sends_until(until: Timestamp, run: &Forecast) -> Vec<Timestamp> {
+    let all = run.messages.iter().filter_map(|message| sent_at(*message));
+    let mut sends: Vec<Timestamp> = all.filter(|at| *at <= until).collect();
+    sends.sort_unstable();
+    sends
 }
 
 /// Returns the earliest, middle and latest time of a message, if it goes in every run.

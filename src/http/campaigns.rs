@@ -13,7 +13,7 @@ use super::error::{ApiError, Missing};
 use super::{AppState, forecast, query};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::stop::FOREVER;
-use crate::engine::ForecastRequest;
+use crate::engine::{ForecastRequest, Forecasts};
 use crate::store::{self, StepCounts};
 use crate::types::account::SentOnDay;
 use crate::types::campaign::{Campaign, CampaignCounts, CampaignStep};
@@ -104,24 +104,31 @@ fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
 
 /// Forecasts when the last message of each of these campaigns is sent, of all if there are none, leaving out messages that
 /// wait for a person. Campaigns that are not done within a year are absent.
-pub(super) async fn done_by(
-    state: &AppState,
-    campaigns: BTreeSet<String>,
-) -> Result<BTreeMap<String, Time>, ApiError> {
-    let request = ForecastRequest {
-        account_id: None,
+async fn done_by(state: &AppState, campaigns: BTreeSet<String>) -> Result<BTreeMap<String, Time>, ApiError> {
+    Ok(ends(state.engine.forecast(to_the_end(campaigns)).await?))
+}
+
+/// Returns the request to forecast these campaigns until they are done.
+pub(super) fn to_the_end(campaigns: BTreeSet<String>) -> ForecastRequest {
+    let (account_id, with) = (None, Vec::new());
+    ForecastRequest {
+        account_id,
         campaigns,
         days: forecast::MOST_DAYS,
         runs: 1,
         lists: false,
-        with: Vec::new(),
-    };
-    let found = state.engine.forecast(request).await?;
+        soon: None,
+        with,
+    }
+}
+
+/// Returns when the campaigns of a forecast are done, as far as no message of them waits for a person.
+pub(super) fn ends(found: Forecasts) -> BTreeMap<String, Time> {
     let end = |(name, sums): (Option<String>, _)| {
         let sums = forecast::summary(&sums);
         Some((name?, sums.last_at.filter(|_| sums.goes_alone())?))
     };
-    Ok(found.campaigns.into_iter().filter_map(end).collect())
+    found.campaigns.into_iter().filter_map(end).collect()
 }
 
 /// Adds up what was sent on each day of a zone.

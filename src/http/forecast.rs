@@ -87,7 +87,7 @@ fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError>
     }
     let runs = if account_id.is_some() { RUNS[0] } else { RUNS[1] };
     let lists = account_id.is_some() || !campaigns.is_empty();
-    Ok(ForecastRequest { account_id, campaigns, days, runs, lists, with: Vec::new() })
+    Ok(ForecastRequest { account_id, campaigns, days, runs, lists, soon: None, with: Vec::new() })
 }
 
 /// What enqueueing the rows would do.

@@ -121,15 +121,24 @@ async fn a_page_that_repeats_itself_rests_and_a_person_sees_it_as_it_is() {
     let env = TestEnv::new().await;
     let daemon = env.serve().await;
     let browser = Browser::of(&env);
-    let repeat = async || {
-        let request = browser.client.get("http://localhost/messages").header("outboxd-repeat", "yes");
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
+    let repeat_of = async |shown: &str| {
+        let request = browser.client.get("http://localhost/messages").header("outboxd-repeat", shown);
+        request.send().await.unwrap()
     };
-    let (status, first) = repeat().await;
-    assert_eq!(status, 200);
+    let repeat = async || repeat_of("none").await.text().await.unwrap();
+    // Until its rest ends, the page that shows the last rendering gets no body.
+    let gets_no_body = crate::daemon::eventually(async || {
+        let first = repeat_of("none").await;
+        let rendering = first.headers()["outboxd-rendering"].to_str().unwrap().to_owned();
+        let (status, body) = (first.status(), first.text().await.unwrap());
+        assert!(status == 200 && body.contains("<main"), "{body}");
+        let again = repeat_of(&rendering).await;
+        again.status() == 204 && again.text().await.unwrap().is_empty()
+    });
+    assert!(gets_no_body.await);
+    let first = repeat().await;
     let id = queued(&daemon, json!({ "chat_id": "c1", "text": "hi" })).await;
     assert!(!first.contains(&id) && browser.page("/messages").await.1.contains(&id));
-    let seen = crate::daemon::eventually(async || repeat().await.1.contains(&id));
+    let seen = crate::daemon::eventually(async || repeat().await.contains(&id));
     assert!(seen.await, "its rest ends");
 }

@@ -143,9 +143,12 @@ pub(super) struct Mark {
     /// Seconds from now; closed until then, or a planned send.
     pub(super) seconds: i64,
     pub(super) is_closed: bool,
+    /// Later sends, as they are forecast.
+    pub(super) later: Vec<i64>,
 }
 
-/// Returns the next `seconds` as lines: a dot for a planned send, a grey bar for closed hours.
+/// Returns the next `seconds` as lines: a dot for the next send, small ones for those that are forecast, a grey bar for
+/// closed hours.
 pub(super) fn timeline(marks: &[Mark], seconds: i64) -> Markup {
     let height = marks.len() * 16 + 16;
     let words: Vec<String> = marks.iter().map(|mark| mark.words()).collect();
@@ -160,7 +163,8 @@ pub(super) fn timeline(marks: &[Mark], seconds: i64) -> Markup {
         height - 4
     );
     for (index, mark) in marks.iter().enumerate() {
-        let (y, x) = (index * 16, 150 + mark.seconds.clamp(0, seconds) * 440 / seconds.max(1));
+        let place = |at: i64| 150 + at.clamp(0, seconds) * 440 / seconds.max(1);
+        let (y, x) = (index * 16, place(mark.seconds));
         let shape = match mark.is_closed {
             true => format!(
                 "<rect class=\"closed\" x=\"150\" y=\"{}\" width=\"{}\" height=\"8\"/>",
@@ -169,10 +173,15 @@ pub(super) fn timeline(marks: &[Mark], seconds: i64) -> Markup {
             ),
             false => format!("<circle class=\"used\" cx=\"{x}\" cy=\"{}\" r=\"4\"/>", y + 8),
         };
+        // Each is a stroke without a length; those that fall on the same place are drawn once.
+        let mut places: Vec<i64> = mark.later.iter().map(|at| place(*at)).collect();
+        places.dedup();
+        let later: String = places.iter().map(|x| format!("M{x},{}h0", y + 8)).collect();
+        let later = if later.is_empty() { later } else { format!("<path class=\"later\" d=\"{later}\"/>") };
         let short: String = mark.label.chars().take(22).collect();
         let _to_a_string = write!(
             svg,
-            "<g><title>{}</title><text x=\"0\" y=\"{}\">{}</text><line class=\"track\" x1=\"150\" x2=\"590\" y1=\"{}\" y2=\"{}\"/>{shape}</g>",
+            "<g><title>{}</title><text x=\"0\" y=\"{}\">{}</text><line class=\"track\" x1=\"150\" x2=\"590\" y1=\"{}\" y2=\"{}\"/>{later}{shape}</g>",
             escaped(&mark.words()),
             y + 12,
             escaped(&short),
@@ -187,7 +196,11 @@ impl Mark {
     fn words(&self) -> String {
         let (minutes, seconds) = (self.seconds / 60, self.seconds % 60);
         let what = if self.is_closed { "closed for" } else { "next send in" };
-        format!("{}: {what} {minutes} min {seconds} s", self.label)
+        let later = match self.later.len() {
+            0 => String::new(),
+            more => format!(", {more} more forecast"),
+        };
+        format!("{}: {what} {minutes} min {seconds} s{later}", self.label)
     }
 }
 
@@ -208,9 +221,11 @@ mod tests {
             columns.contains("Sends. Mon: 4, Tue: 2") && columns.contains("height=\"14.00\""),
             "{columns}"
         );
-        let mark = Mark { label: "<acc>".to_owned(), seconds: 90, is_closed: false };
+        let mark =
+            Mark { label: "<acc>".to_owned(), seconds: 90, is_closed: false, later: vec![180, 181, 900] };
         let timeline = timeline(&[mark], 1800).0;
-        assert!(timeline.contains("&lt;acc&gt;: next send in 1 min 30 s") && !timeline.contains("<acc>"));
+        assert!(timeline.contains("&lt;acc&gt;: next send in 1 min 30 s, 3 more forecast"), "{timeline}");
+        assert!(timeline.contains("d=\"M194,8h0M370,8h0\"") && !timeline.contains("<acc>"), "{timeline}");
     }
 
     #[test]

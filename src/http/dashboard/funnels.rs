@@ -1,14 +1,17 @@
 //! The campaigns of the overview. They are counted at each request while that is quick. Counts that take long are shown for a
 //! while, with the time at which they were made, and made anew meanwhile: no page waits until 200,000 messages are counted.
-//! When each campaign is done comes from a forecast of everything, which no page waits for.
+//! When each campaign is done, and when accounts send soon, comes from a forecast of everything, which no page waits for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::{Query, State};
+use jiff::Timestamp;
 
 use super::error::PageError;
+use crate::domain::message::AccountId;
+use crate::engine::{ForecastRequest, Forecasts};
 use crate::http::{AppState, campaigns};
 use crate::types::campaign::Campaign;
 use crate::types::{Page, Time};
@@ -24,8 +27,12 @@ const MOST_AGE: Duration = Duration::from_secs(30);
 
 /// The same between two forecasts: 0.2 % of a core.
 const FORECAST_REST: u32 = 500;
+/// How far ahead sends are listed.
+const SOON: Duration = Duration::from_secs(40 * 60);
 /// The shortest rest between two forecasts.
 const LEAST_REST: Duration = Duration::from_secs(30);
+/// A forecast that did not end by then, because it panicked, is made anew.
+const GIVEN_UP: Duration = Duration::from_secs(600);
 /// How long the first page waits for the first forecast.
 const FIRST: Duration = Duration::from_millis(10);
 
@@ -33,16 +40,23 @@ const FIRST: Duration = Duration::from_millis(10);
 #[derive(Debug, Default)]
 pub(in crate::http) struct Funnels {
     counted: Mutex<Option<Counted>>,
-    ends: Mutex<Ends>,
+    forecast: Mutex<Kept>,
 }
 
-/// When each campaign is done.
 #[derive(Debug, Default)]
-struct Ends {
-    by: Arc<BTreeMap<String, Time>>,
+struct Kept {
+    outlook: Arc<Outlook>,
     /// When to forecast again, on the monotonic clock.
     next: Duration,
-    is_busy: bool,
+}
+
+/// What a forecast of everything says.
+#[derive(Debug, Default)]
+pub(super) struct Outlook {
+    /// When each campaign is done.
+    pub(super) ends: BTreeMap<String, Time>,
+    /// When each account sends within the next [`SOON`], in order.
+    pub(super) sends: BTreeMap<AccountId, Vec<Timestamp>>,
 }
 
 /// The campaigns of one moment.
@@ -72,38 +86,50 @@ impl Funnels {
 
     /// Returns whether the caller must forecast anew.
     fn must_forecast(&self, now: Duration) -> bool {
-        let mut ends = self.ends.lock().expect("nothing panics while holding it");
-        let is_due = !ends.is_busy && now >= ends.next;
-        ends.is_busy |= is_due;
+        let mut kept = self.forecast.lock().expect("nothing panics while holding it");
+        let is_due = now >= kept.next;
+        if is_due {
+            kept.next = now + GIVEN_UP;
+        }
         is_due
     }
 
-    /// Returns when the campaigns are done by the last forecast.
-    fn ends(&self) -> Arc<BTreeMap<String, Time>> {
-        Arc::clone(&self.ends.lock().expect("nothing panics while holding it").by)
+    /// Returns the last forecast.
+    fn outlook(&self) -> Arc<Outlook> {
+        Arc::clone(&self.forecast.lock().expect("nothing panics while holding it").outlook)
     }
 }
 
-/// Returns when each campaign is done, by a forecast that may be some time old; nothing before the first one is made.
-pub(super) async fn ends(state: &Arc<AppState>) -> Arc<BTreeMap<String, Time>> {
+impl Outlook {
+    fn new(mut found: Forecasts) -> Self {
+        let of_accounts = found.accounts.iter_mut();
+        let sends = of_accounts.map(|of| (of.account_id.clone(), std::mem::take(&mut of.soon))).collect();
+        Self { ends: campaigns::ends(found), sends }
+    }
+}
+
+/// Returns a forecast that may be some time old; nothing before the first one is made.
+pub(super) async fn outlook(state: &Arc<AppState>) -> Arc<Outlook> {
     let begun = state.engine.clock().monotonic();
     if state.funnels.must_forecast(begun) {
         let work = Arc::clone(state);
         let forecast = state.tasks.spawn(async move {
-            let found = campaigns::done_by(&work, BTreeSet::new()).await;
+            let soon = work.engine.now().checked_add(SOON).ok();
+            let request = ForecastRequest { soon, ..campaigns::to_the_end(BTreeSet::new()) };
+            let found = work.engine.forecast(request).await;
             let now = work.engine.clock().monotonic();
             let rest = (now.saturating_sub(begun) * FORECAST_REST).max(LEAST_REST);
-            let mut ends = work.funnels.ends.lock().expect("nothing panics while holding it");
+            let mut kept = work.funnels.forecast.lock().expect("nothing panics while holding it");
             match found {
-                Ok(by) => ends.by = Arc::new(by),
+                Ok(found) => kept.outlook = Arc::new(Outlook::new(found)),
                 Err(_) => tracing::debug!("campaigns cannot be forecast"),
             }
-            (ends.next, ends.is_busy) = (now + rest, false);
+            kept.next = now + rest;
         });
         // A short queue is forecast within the page.
         tokio::time::timeout(FIRST, forecast).await.ok();
     }
-    state.funnels.ends()
+    state.funnels.outlook()
 }
 
 /// Returns the first campaigns, or those after `cursor`.
@@ -162,5 +188,6 @@ mod tests {
     fn one_caller_forecasts_at_a_time() {
         let funnels = Funnels::default();
         assert_eq!([funnels.must_forecast(FIRST), funnels.must_forecast(FIRST)], [true, false]);
+        assert!(funnels.must_forecast(FIRST + GIVEN_UP), "the first one ended without a result");
     }
 }

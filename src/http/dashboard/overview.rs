@@ -12,7 +12,8 @@ use super::charts::{self, Mark};
 use super::command::{command, path, query};
 use super::error::PageError;
 use super::frame::{Action, Frame, Markup, When, html};
-use super::funnels::{self, Counted};
+use super::funnels::{self, Counted, Outlook};
+use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
 use crate::http::{AppState, accounts, status};
 use crate::types::account::Account;
@@ -42,8 +43,8 @@ struct Overview {
     /// When the campaigns were counted, if not now.
     counted_at: Option<Time>,
     more_campaigns: Option<String>,
-    /// When each campaign is done, as far as it was forecast.
-    ends: Arc<BTreeMap<String, Time>>,
+    /// When campaigns are done and accounts send, as far as it was forecast.
+    outlook: Arc<Outlook>,
     /// How many people answered in the campaigns shown.
     replied: u64,
     timeline: Option<Markup>,
@@ -83,7 +84,8 @@ pub(super) async fn show(
     let now: Timestamp = status.now.into();
     let reasons = reasons(&accounts.data);
     let own_reasons = state.store.waiting_reasons().await?;
-    let timeline = timeline(&accounts.data, now);
+    let outlook = funnels::outlook(&state).await;
+    let timeline = timeline(&accounts.data, &outlook, now);
     let rows = accounts.data.into_iter().map(|account| row(account, now, &frame)).collect();
     let is_paused = status.paused.is_some();
     let all = match is_paused {
@@ -98,7 +100,7 @@ pub(super) async fn show(
         own_reasons,
         replied: campaigns.data.iter().map(|campaign| campaign.counts.replied).sum(),
         more_campaigns: campaigns.next_cursor.as_ref().map(|cursor| query("/", &[("campaigns", cursor)])),
-        ends: if campaigns.data.is_empty() { Arc::default() } else { funnels::ends(&state).await },
+        outlook,
         campaigns,
         counted_at,
         timeline,
@@ -143,13 +145,18 @@ fn reasons(accounts: &[Account]) -> Vec<Waiting> {
 }
 
 /// Draws the accounts that send, or open, soon.
-fn timeline(accounts: &[Account], now: Timestamp) -> Option<Markup> {
+fn timeline(accounts: &[Account], outlook: &Outlook, now: Timestamp) -> Option<Markup> {
+    let from_now = |at: Timestamp| at.duration_since(now).as_secs();
     let mark = |account: &Account| {
         let until = account.waits.until.filter(|_| account.waits.waits_for.as_deref() == Some("time"))?;
-        let seconds = until.duration_since(now).as_secs().max(0);
+        let seconds = from_now(until.into()).max(0);
         let is_closed = account.waits.reason.as_deref() == Some("outside_hours");
         let label = account.id.clone();
-        (is_closed || seconds <= AHEAD_SECONDS).then_some(Mark { label, seconds, is_closed })
+        let sends = outlook.sends.get(&AccountId::new(account.id.as_str()));
+        let later = sends.into_iter().flatten().map(|at| from_now(*at));
+        // The first send of the forecast is that of `seconds`, or in the past.
+        let later = later.filter(|at| *at > seconds && *at <= AHEAD_SECONDS).collect();
+        (is_closed || seconds <= AHEAD_SECONDS).then_some(Mark { label, seconds, is_closed, later })
     };
     let mut marks: Vec<Mark> = accounts.iter().filter_map(mark).collect();
     marks.sort_by_key(|mark| mark.seconds);

@@ -1,7 +1,8 @@
 //! Pages that a script repeats: however many of them are open, rendering takes little of a core.
 //!
 //! A page that a person asks for is rendered anew. A page that repeats itself says so, and gets the last rendering until the
-//! page has rested for [`REST`] times as long as that rendering took. Viewers of one page share its renderings.
+//! page has rested for [`REST`] times as long as that rendering took. Viewers of one page share its renderings, and one that
+//! shows the last rendering already gets no body.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -17,8 +18,10 @@ use tokio::sync::Semaphore;
 use super::READ_ONLY;
 use crate::http::AppState;
 
-/// Header with which the script of a page repeats it.
+/// Header with which the script of a page repeats it: the number of the rendering that it shows, or another word.
 const REPEATS: &str = "outboxd-repeat";
+/// Header of an answer with the number of its rendering.
+const RENDERING: &str = "outboxd-rendering";
 /// The rest after a rendering, as a multiple of its time: 0.5 % of a core for each page that is open somewhere.
 const REST: u32 = 200;
 /// The longest rest.
@@ -79,9 +82,8 @@ impl IntoResponse for Rendering {
 
 /// Answers a page that repeats itself with its last rendering while that rests.
 pub(super) async fn shared(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
-    if request.method() != Method::GET || !request.headers().contains_key(REPEATS) {
-        return next.run(request).await;
-    }
+    let shown = request.headers().get(REPEATS).filter(|_| request.method() == Method::GET).cloned();
+    let Some(shown) = shown else { return next.run(request).await };
     let now = || state.engine.clock().monotonic();
     let is_read_only = request.headers().contains_key(READ_ONLY);
     let page = format!("{is_read_only} {}", request.uri());
@@ -89,15 +91,18 @@ pub(super) async fn shared(State(state): State<Arc<AppState>>, request: Request,
     let _turn = slot.turn.acquire().await.expect("it is never closed");
     let begun = now();
     if let Some(last) = slot.fresh(begun) {
-        return last.into_response();
+        let is_shown = last.headers.get(RENDERING) == Some(&shown);
+        return if is_shown { StatusCode::NO_CONTENT.into_response() } else { last.into_response() };
     }
-    let (parts, body) = next.run(request).await.into_parts();
+    let (mut parts, body) = next.run(request).await.into_parts();
     if parts.status != StatusCode::OK {
         return Response::from_parts(parts, body);
     }
     let Ok(body) = axum::body::to_bytes(body, MOST_BYTES).await else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
+    // A time that no other rendering of this page began at.
+    parts.headers.insert(RENDERING, u64::try_from(begun.as_nanos()).unwrap_or(u64::MAX).into());
     let rest = (now().saturating_sub(begun) * REST).min(MOST_REST);
     let rendering = Rendering { until: now() + rest, headers: parts.headers, body };
     *slot.last.lock().expect("nothing panics while holding it") = Some(rendering.clone());

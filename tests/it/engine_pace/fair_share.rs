@@ -189,6 +189,7 @@ async fn the_forecast_is_what_the_engine_then_does() {
         days: 5,
         runs: 1,
         lists: true,
+        soon: None,
         with: Vec::new(),
     };
     let forecast = bench.handle().forecast(request).await.unwrap();

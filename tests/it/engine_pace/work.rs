@@ -22,6 +22,7 @@ fn everything() -> ForecastRequest {
         days: 300,
         runs: 1,
         lists: false,
+        soon: None,
         with: Vec::new(),
     }
 }
