@@ -1,12 +1,17 @@
 //! A person, as a profile or a webhook names them.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::ids;
 use super::message::UserId;
 
 /// How often the profile of a person who should become a connection is read.
 pub(crate) const CONNECTION_EVERY: SignedDuration = SignedDuration::from_hours(24);
+
+/// Returns when such a profile that was asked for at `at` is read next.
+pub(crate) fn next_profile_read(at: Timestamp) -> Timestamp {
+    at.checked_add(CONNECTION_EVERY).unwrap_or(Timestamp::MAX)
+}
 
 /// How far a person is from an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

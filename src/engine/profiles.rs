@@ -17,8 +17,8 @@ use crate::domain::ids;
 use crate::domain::kind::Kind;
 use crate::domain::message::{Target, UserId};
 use crate::domain::observed::Unread;
-use crate::domain::outcome::ProviderError;
-use crate::domain::person::{CONNECTION_EVERY, Person};
+use crate::domain::outcome::{CANNOT_CONNECT, NOT_WRITTEN, ProviderError};
+use crate::domain::person::{Person, next_profile_read};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
@@ -76,6 +76,7 @@ pub(super) async fn look(
             Failed::Elsewhere => Ok(Look::Wake(Wake::Now)),
             Failed::Until { until, problem } => {
                 let error = format!("the profile could not be read: {problem}");
+                let until = with_allowance(shared, run, policy, until, now).await?;
                 shared.store.defer(candidate.seq, Reason::Resolving, until, error, now).await?;
                 Ok(Look::Wake(Wake::Now))
             }
@@ -104,11 +105,12 @@ async fn connection(
         shared.store.defer(candidate.seq, Reason::NotConnected, at, why, now).await?;
         Ok(Look::Wake(Wake::Now))
     };
+    // LinkedIn counts a read whose answer did not come as well.
     let read_at = shared.store.profile_read_at(&run.id, person).await?;
-    let again_at = read_at.map(|at| at.checked_add(CONNECTION_EVERY).unwrap_or(Timestamp::MAX));
-    if let Some((read_at, again_at)) = read_at.zip(again_at.filter(|at| *at > now)) {
-        let why = format!("not a connection at {}, when the profile was last read", time_text(read_at));
-        return later(again_at, why).await;
+    if let Some(read_at) = read_at.filter(|at| next_profile_read(*at) > now) {
+        let why =
+            format!("not known to be a connection; the profile was last asked for at {}", time_text(read_at));
+        return later(next_profile_read(read_at), why).await;
     }
     let (until, why) = match allowance(shared, run, policy, now).await? {
         Allowance::Free => {
@@ -128,6 +130,10 @@ async fn connection(
                 Err(unread) => match failed(shared, run, unread, now).await? {
                     Failed::Elsewhere => return Ok(Look::Wake(Wake::Now)),
                     Failed::Until { until, problem } => {
+                        let again_at =
+                            shared.store.profile_read_at(&run.id, person).await?.map(next_profile_read);
+                        let until = again_at.map_or(until, |at| at.max(until));
+                        let until = with_allowance(shared, run, policy, until, now).await?;
                         return later(until, format!("the profile could not be read: {problem}")).await;
                     }
                     Failed::ForGood(problem) if is_missing(&problem) => {
@@ -137,8 +143,11 @@ async fn connection(
                     }
                     // A webhook may still report the connection.
                     Failed::ForGood(problem) => {
-                        let again_at = now.checked_add(CONNECTION_EVERY).unwrap_or(Timestamp::MAX);
-                        return later(again_at, format!("the profile cannot be read: {problem}")).await;
+                        return later(
+                            next_profile_read(now),
+                            format!("the profile cannot be read: {problem}"),
+                        )
+                        .await;
                     }
                 },
             }
@@ -236,6 +245,20 @@ async fn allowance(
     })
 }
 
+/// Returns when a profile can be read again that is to be read at `until`: the failed read may have used up a cap.
+async fn with_allowance(
+    shared: &Shared,
+    run: &AccountRun,
+    policy: &Policy,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<Timestamp, StoreError> {
+    Ok(match allowance(shared, run, policy, now).await? {
+        Allowance::UsedUp(at, _) | Allowance::Paused(at) => until.max(at),
+        Allowance::Free => until,
+    })
+}
+
 /// Reads a profile, and records that before the request is made. Returns the number of the read, and what it showed; the
 /// error says when the account runs again.
 async fn profile(
@@ -260,5 +283,13 @@ async fn profile(
         })
     });
     let reading = reading.await?;
-    Ok((number.get().copied(), reading))
+    let number = number.get().copied();
+    let is_not_made = |unread: &Unread| [CANNOT_CONNECT, NOT_WRITTEN].contains(&unread.problem.kind.as_str());
+    if let Some(number) = number.filter(|_| reading.as_ref().is_err_and(is_not_made)) {
+        // If this fails, the read counts for the cap although it was not made.
+        if let Err(error) = shared.store.forget_profile_read(number, now).await {
+            tracing::debug!(%error, "a read of a profile that was not made stays recorded");
+        }
+    }
+    Ok((number, reading))
 }

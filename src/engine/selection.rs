@@ -11,6 +11,7 @@ use super::api_guard::Busy;
 use super::ledger::KeptLedger;
 use crate::domain::caps::Ledger;
 use crate::domain::message::{AccountId, MessageId, Seq};
+use crate::domain::person::next_profile_read;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
@@ -146,6 +147,12 @@ pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
 fn waiting(candidate: &Candidate, profiles_from: Option<Timestamp>) -> Waiting {
     let lane = &candidate.lane;
     let paused = profiles_from.zip(candidate.needs_profile());
+    // The pause may end before the person's own time.
+    let own = candidate.profile_asked_at.map(next_profile_read);
+    let paused = paused.map(|(from, reason)| match reason {
+        Reason::NotConnected => (own.map_or(from, |at| at.max(from)), reason),
+        _ => (from, reason),
+    });
     let paused = paused.filter(|(from, _)| candidate.retry_at.is_none_or(|at| at < *from));
     let (retry_at, deferred) = match paused {
         Some((from, reason)) => (Some(from), Some(reason)),

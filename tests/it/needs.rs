@@ -56,7 +56,10 @@ async fn a_message_waits_until_a_webhook_reports_the_connection() {
     daemon.becomes(&other, "sent").await;
     let shown = daemon.get(&format!("/v1/messages/{first}")).await.1;
     assert_eq!(shown["needs"], "connection", "{shown}");
-    assert!(shown["error"].as_str().is_some_and(|error| error.starts_with("not a connection at")), "{shown}");
+    assert!(
+        shown["error"].as_str().is_some_and(|error| error.starts_with("not known to be a connection")),
+        "{shown}"
+    );
     // A restart does not read again what was read on this day.
     daemon.kill();
     let before = reads(&env);
@@ -130,7 +133,7 @@ async fn the_cap_on_profiles_holds_for_connections_and_others_go_on() {
         waits(&daemon, id).await;
     }
     let errors = env.sql("SELECT error FROM messages WHERE needs IS NOT NULL ORDER BY seq");
-    assert!(errors[0].starts_with("not a connection at"), "{errors:?}");
+    assert!(errors[0].starts_with("not known to be a connection"), "{errors:?}");
     assert_eq!(errors[1..], ["caps.profile 1/24h, 1 of 1 used", "caps.profile 1/24h, 1 of 1 used"]);
     assert_eq!((reads(&env), texts(&env.sandbox.world().deliveries())), (1, vec!["other"]));
     daemon.stop().await;

@@ -119,6 +119,20 @@ impl Store {
             .await
     }
 
+    /// Forgets the read `number`, of which no request was made.
+    pub(crate) async fn forget_profile_read(&self, number: i64, now: Timestamp) -> Result<()> {
+        const SQL: &str = "DELETE FROM profile_reads WHERE id = ?1";
+        self.inner
+            .writer
+            .exclusive(now, move |connection| {
+                Box::pin(async move {
+                    sqlx::query(SQL).bind(number).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
     /// Gives the messages for a public name to the person behind it. `read` is the number of the read that showed who
     /// that is; `None` if it was known. Returns the accounts of the messages that this concerns.
     pub(crate) async fn resolve(

@@ -64,6 +64,8 @@ pub struct Candidate {
     pub ask: Option<Ask>,
     /// It needs a connection, and the person is not known to be one.
     pub is_unconnected: bool,
+    /// When the profile of such a person was last asked for.
+    pub profile_asked_at: Option<Timestamp>,
     /// Finish of its campaign; 0 if it is not ahead of the virtual time.
     pub finish: u64,
 }
@@ -138,6 +140,9 @@ pub(in crate::store) fn candidates_sql() -> String {
          m.created_at))";
     const UNCONNECTED: &str = "m.needs IS NOT NULL AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
          AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))";
+    const ASKED: &str = "CASE WHEN m.needs IS NOT NULL THEN (SELECT max(at) FROM ( \
+           SELECT r.at FROM profile_reads r INDEXED BY profile_reads_person WHERE r.person = substr(m.thread, 6) AND r.account_id = m.account_id \
+           UNION ALL SELECT p.read_at FROM people p WHERE p.account_id = m.account_id AND p.user_id = substr(m.thread, 6))) END";
     const LANE: &str = "FROM lanes f WHERE f.account_id = ?1 AND f.class = classes.class AND f.due_at <= ?2";
     const RETRY: &str = "FROM messages r INDEXED BY messages_retry WHERE r.account_id = ?1 AND r.state = 'queued' \
          AND r.retry_at IS NOT NULL AND r.blocked_by IS NULL";
@@ -155,7 +160,7 @@ pub(in crate::store) fn candidates_sql() -> String {
            UNION ALL SELECT * FROM (SELECT w.seq FROM messages w INDEXED BY messages_to_schedule WHERE w.account_id = ?1 \
              AND w.state = 'queued' AND w.step_sent_at IS NOT NULL AND w.wait_until IS NULL LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
-             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, {UNCONNECTED} AS unconnected, \
+             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, {UNCONNECTED} AS unconnected, {ASKED} AS profile_asked_at, \
            coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
@@ -255,6 +260,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         started_at: rows::time(row, "started_at")?,
         ask: read_ask(row)?,
         is_unconnected: row.try_get("unconnected")?,
+        profile_asked_at: rows::time(row, "profile_asked_at")?,
         finish: row.try_get::<i64, _>("finish")?.unsigned_abs(),
     })
 }

@@ -151,7 +151,7 @@ impl Truth {
             } else if first + longest_gap(&id) + LATE < now {
                 shown.remove(&id);
                 drop(shown);
-                self.wrong(format!("{id} was to send at {first}, and nothing was sent by {now}: {reason:?}"));
+                self.wrong(format!("{id} was to send at {first}, and nothing was sent by {now}: {reason:?}, now until {until}"));
             }
         }
         *self.looked.lock().expect("whole") = Looked { happened, until: next };
