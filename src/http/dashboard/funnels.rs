@@ -20,8 +20,8 @@ use crate::types::{Page, Time};
 const LISTED: &str = "10";
 /// Counts that take longer are kept.
 const SLOW: Duration = Duration::from_millis(10);
-/// The rest between two counts, as a multiple of the time that one takes: 0.5 % of a core.
-const REST: u32 = 200;
+/// The rest between two counts, as a multiple of the time that one takes: 0.25 % of a core.
+const REST: u32 = 400;
 /// Older counts are not shown.
 const MOST_AGE: Duration = Duration::from_secs(30);
 
@@ -181,7 +181,7 @@ mod tests {
         let counted = Counted { campaigns, at: None, made: second(100), took: Duration::from_millis(50) };
         let funnels = Funnels { counted: Mutex::new(Some(counted)), ..Funnels::default() };
         let due = |at| funnels.last(second(at)).map(|(_, is_due)| is_due);
-        assert_eq!([due(101), due(110), due(111), due(130)], [Some(false), Some(true), Some(false), None]);
+        assert_eq!([due(101), due(120), due(121), due(130)], [Some(false), Some(true), Some(false), None]);
     }
 
     #[test]
