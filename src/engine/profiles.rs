@@ -106,15 +106,14 @@ async fn connection(
         Ok(Look::Wake(Wake::Now))
     };
     // LinkedIn counts a read whose answer did not come as well.
-    let read_at = shared.store.profile_read_at(&run.id, person).await?;
-    if let Some(read_at) = read_at.filter(|at| next_profile_read(*at) > now) {
+    if let Some(read_at) = candidate.profile_asked_at.filter(|at| next_profile_read(*at) > now) {
         let why =
             format!("not known to be a connection; the profile was last asked for at {}", time_text(read_at));
         return later(next_profile_read(read_at), why).await;
     }
     let (until, why) = match allowance(shared, run, policy, now).await? {
         Allowance::Free => {
-            let (_, reading) = match profile(shared, run, person, policy, now).await {
+            let (number, reading) = match profile(shared, run, person, policy, now).await {
                 Err(wake) => return Ok(Look::Wake(wake)),
                 Ok(read) => read,
             };
@@ -130,9 +129,7 @@ async fn connection(
                 Err(unread) => match failed(shared, run, unread, now).await? {
                     Failed::Elsewhere => return Ok(Look::Wake(Wake::Now)),
                     Failed::Until { until, problem } => {
-                        let again_at =
-                            shared.store.profile_read_at(&run.id, person).await?.map(next_profile_read);
-                        let until = again_at.map_or(until, |at| at.max(until));
+                        let until = number.map_or(until, |_made| next_profile_read(now).max(until));
                         let until = with_allowance(shared, run, policy, until, now).await?;
                         return later(until, format!("the profile could not be read: {problem}")).await;
                     }
@@ -259,8 +256,8 @@ async fn with_allowance(
     })
 }
 
-/// Reads a profile, and records that before the request is made. Returns the number of the read, and what it showed; the
-/// error says when the account runs again.
+/// Reads a profile, and records that before the request is made. Returns the number of the read, unless no request was
+/// made, and what it showed; the error says when the account runs again.
 async fn profile(
     shared: &Shared,
     run: &mut AccountRun,
@@ -283,11 +280,11 @@ async fn profile(
         })
     });
     let reading = reading.await?;
-    let number = number.get().copied();
+    let mut number = number.get().copied();
     let is_not_made = |unread: &Unread| [CANNOT_CONNECT, NOT_WRITTEN].contains(&unread.problem.kind.as_str());
-    if let Some(number) = number.filter(|_| reading.as_ref().is_err_and(is_not_made)) {
+    if let Some(not_made) = number.take_if(|_| reading.as_ref().is_err_and(is_not_made)) {
         // If this fails, the read counts for the cap although it was not made.
-        if let Err(error) = shared.store.forget_profile_read(number, now).await {
+        if let Err(error) = shared.store.forget_profile_read(not_made, now).await {
             tracing::debug!(%error, "a read of a profile that was not made stays recorded");
         }
     }

@@ -56,19 +56,6 @@ pub(crate) enum ForProfiles {
 }
 
 impl Store {
-    /// Returns when `account` last read the profile of a person, or tried to.
-    pub(crate) async fn profile_read_at(
-        &self,
-        account: &AccountId,
-        person: &UserId,
-    ) -> Result<Option<Timestamp>> {
-        const SQL: &str = "SELECT max(at) AS at FROM (SELECT at FROM profile_reads INDEXED BY profile_reads_person \
-               WHERE person = ?2 AND account_id = ?1 \
-             UNION ALL SELECT read_at FROM people WHERE account_id = ?1 AND user_id = ?2)";
-        let query = sqlx::query(SQL).bind(account.as_str()).bind(person.as_str());
-        rows::time(&query.fetch_one(&self.inner.readers).await?, "at")
-    }
-
     /// Returns the reads of profiles that `account` made since `since`.
     pub(crate) async fn profile_reads(&self, account: &AccountId, since: Timestamp) -> Result<ProfileReads> {
         const SQL: &str =
