@@ -144,7 +144,7 @@ async fn one(
 /// Stores messages and wakes the engine, even if the client hangs up.
 async fn store(
     state: Arc<AppState>,
-    mut messages: Vec<NewMessage>,
+    messages: Vec<NewMessage>,
     blobs: Vec<Blob>,
     mode: EnqueueMode,
 ) -> Result<Vec<Enqueued>, ApiError> {
@@ -152,7 +152,6 @@ async fn store(
     state
         .spawn_detached(async move {
             let now = work.engine.now();
-            work.store.address(&mut messages).await?;
             let due = |message: &NewMessage| message.not_before.map_or(now, |at| at.max(now));
             let accounts: Vec<_> =
                 messages.iter().map(|message| (message.account_id.clone(), due(message))).collect();

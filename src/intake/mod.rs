@@ -165,10 +165,9 @@ fn judge_all(state: &AppState, rows: &[Inserted], pulse: &Pulse) -> Batch {
             Ok((message, blobs)) => {
                 bytes += blobs.iter().map(|blob| blob.bytes.len()).sum::<usize>();
                 let due_at = message.not_before.map_or(now, |at| at.max(now));
-                let admission = Admission::queue(row, &message, blobs, now, state.recovered.stale_before);
-                let earliest = batch.accounts.entry(message.account_id).or_insert(due_at);
+                let earliest = batch.accounts.entry(message.account_id.clone()).or_insert(due_at);
                 *earliest = due_at.min(*earliest);
-                admission
+                Admission::queue(row, message, blobs, now, state.recovered.stale_before)
             }
             Err(why) => {
                 tracing::info!(seq = row.seq.0, why, "rejected a row of another program");

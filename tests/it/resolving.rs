@@ -147,6 +147,31 @@ async fn order_and_repeats_hold_for_the_person_behind_the_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_belongs_to_the_person_as_soon_as_the_name_is_known() {
+    const THREADS: &str = "SELECT account_id || ' ' || thread || ' ' || users_ids FROM messages \
+        WHERE not_before IS NOT NULL AND state = 'queued' ORDER BY seq";
+    let env = resolving().await;
+    let daemon = env.serve().await;
+    // Of another account, and not due for long.
+    let later = json!({"account_id": "acc_2", "users_ids": "in/jane-doe", "text": "later", "not_before": "2999-01-01T00:00:00Z"});
+    enqueue(&daemon, later).await;
+    assert_eq!(env.sql(THREADS), ["acc_2 user:in/jane-doe [\"in/jane-doe\"]"]);
+    let first = enqueue(&daemon, json!({"users_ids": "in/jane-doe", "text": "hello"})).await;
+    daemon.becomes(&first, "sent").await;
+    assert_eq!(env.sql(THREADS), ["acc_2 user:ACoA1 [\"ACoA1\"]"]);
+    // By SQL, once the name is known.
+    env.sql(
+        "INSERT INTO messages (account_id, users_ids, text, not_before) \
+         VALUES ('acc_1', 'linkedin.com/in/Jane-Doe', 'by SQL', '2999-01-01T00:00:00.000Z')",
+    );
+    assert!(eventually(async || env.sql(THREADS).len() == 2).await);
+    assert_eq!(env.sql(THREADS)[1], "acc_1 user:ACoA1 [\"ACoA1\"]");
+    let insert = "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_1', 'jane-doe', ' hello') RETURNING id";
+    assert_eq!(daemon.becomes(&env.sql(insert)[0], "rejected").await["reason"], "invalid", "said before");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_does_not_exist_fails_with_words_and_is_read_once() {
     let env = resolving().await;
     let daemon = env.serve().await;

@@ -15,9 +15,9 @@ use super::insert::{due_at, queued_as};
 use super::repeats::{self, Repeated, Sought};
 use super::steps::{self, StepsSoFar};
 use super::suppressed::{self, Recipients};
-use crate::domain::attachment::{Attachment, Blob};
+use crate::domain::attachment::Blob;
 use crate::domain::json;
-use crate::domain::message::{AccountId, Draft, MessageId, NewMessage, Seq, Target, UserId};
+use crate::domain::message::{Draft, MessageId, NewMessage, Seq, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 use crate::store::Store;
@@ -48,66 +48,46 @@ pub struct Admission {
     /// When the decision was made.
     pub at: Timestamp,
     /// The admitted message, or the reason for the rejection.
-    pub verdict: std::result::Result<AdmittedMessage, String>,
+    pub verdict: std::result::Result<Box<AdmittedMessage>, String>,
 }
 
 /// What an admitted row is queued as.
 #[derive(Debug, Clone)]
 pub struct AdmittedMessage {
-    /// Its account.
-    pub account_id: AccountId,
-    /// The thread whose order it keeps.
-    pub thread: String,
-    /// The lane in which it waits.
-    pub lane: String,
-    /// The recipients as they are sent to, if the producer wrote them otherwise: a JSON array.
-    users_ids: Option<String>,
-    /// Whom it is for.
-    pub(super) recipients: Recipients,
-    /// What to search for, if it must not repeat another message.
-    pub(super) sought: Option<Sought>,
-    /// The message, if it is a step of a campaign.
-    pub(super) step: Option<Box<NewMessage>>,
+    message: NewMessage,
+    /// The recipients as the producer wrote them.
+    written: Option<Vec<String>>,
     /// Why it waits at first.
     reason: Reason,
     /// When it becomes due.
     pub due_at: Timestamp,
     /// Whether a person must first confirm that it still matters.
     pub is_stale: bool,
-    /// Its attachments.
-    pub attachments: Vec<Attachment>,
-    /// The bytes of its attachments.
-    pub blobs: Vec<Blob>,
+    blobs: Vec<Blob>,
 }
 
 impl Admission {
     /// Queues the row as `message`. A message that was due before `stale_before` waits for a person.
     pub fn queue(
         row: &Inserted,
-        message: &NewMessage,
+        message: NewMessage,
         blobs: Vec<Blob>,
         at: Timestamp,
         stale_before: Option<Timestamp>,
     ) -> Self {
         // If the producer's clock was ahead, the row is due now.
-        let due_at = due_at(message, row.created_at.min(at));
+        let due_at = due_at(&message, row.created_at.min(at));
         let admitted = AdmittedMessage {
-            account_id: message.account_id.clone(),
-            thread: message.target.thread(),
-            lane: message.lane().text(),
-            users_ids: rewritten(row, message),
-            recipients: Recipients::of(message),
-            sought: Sought::of(message),
-            step: message.step.map(|_| Box::new(message.clone())),
-            reason: queued_as(message, due_at, at),
+            written: row.draft.as_ref().ok().and_then(|draft| draft.users_ids.clone()),
+            reason: queued_as(&message, due_at, at),
             due_at,
             is_stale: stale_before.is_some_and(|before| due_at < before)
                 && message.step.is_none_or(|step| step.number == 1)
                 && message.expires_at.is_none_or(|expires_at| expires_at > at),
-            attachments: message.extras.attachments.clone(),
             blobs,
+            message,
         };
-        Self { seq: row.seq, id: row.id, at, verdict: Ok(admitted) }
+        Self { seq: row.seq, id: row.id, at, verdict: Ok(Box::new(admitted)) }
     }
 
     /// Rejects the row for the reason `why`.
@@ -121,9 +101,9 @@ impl Admission {
     }
 
     pub(in crate::store) fn is_one_statement(&self, known: &KnownAccounts) -> bool {
-        self.verdict
-            .as_ref()
-            .map_or(true, |row| row.blobs.is_empty() && row.step.is_none() && known.contains(&row.account_id))
+        self.verdict.as_ref().map_or(true, |row| {
+            row.blobs.is_empty() && row.message.step.is_none() && known.contains(&row.message.account_id)
+        })
     }
 
     pub(in crate::store) fn at(&self) -> Timestamp {
@@ -154,20 +134,22 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; no row is admitted or rejected then.
-    pub async fn admit(&self, admissions: Vec<Admission>) -> Result<usize> {
+    pub async fn admit(&self, mut admissions: Vec<Admission>) -> Result<usize> {
+        let admitted = admissions.iter_mut().filter_map(|one| one.verdict.as_mut().ok());
+        self.address(&mut admitted.map(|row| &mut row.message).collect::<Vec<_>>()).await?;
         self.inner.writer.admit(admissions).await
     }
 }
 
-/// Returns the recipients of a row, if they are not as its producer wrote them: a URN or the address of a profile.
-fn rewritten(row: &Inserted, message: &NewMessage) -> Option<String> {
-    let ids: Vec<&str> = match &message.target {
+/// Returns the recipients of a row as a JSON array, if they are not as its producer wrote them: a URN, the address of a
+/// profile, or a public name that is known.
+fn rewritten(row: &AdmittedMessage) -> Option<String> {
+    let ids: Vec<&str> = match &row.message.target {
         Target::User { user_id, .. } => vec![user_id.as_str()],
         Target::Group { users_ids, .. } => users_ids.iter().map(UserId::as_str).collect(),
         Target::Chat(_) | Target::Forward { .. } => return None,
     };
-    let written = row.draft.as_ref().ok()?.users_ids.as_ref()?;
-    (*written != ids).then(|| json!(ids).to_string())
+    (*row.written.as_ref()? != ids).then(|| json!(ids).to_string())
 }
 
 pub(in crate::store) async fn inserted(
@@ -265,7 +247,7 @@ pub(in crate::store) async fn admit(
     let all: Vec<&Admission> = batches.iter().flat_map(|batch| batch.iter()).collect();
     let Some(first) = all.first() else { return Ok(vec![0; batches.len()]) };
     let accounts =
-        all.iter().filter_map(|admission| admission.verdict.as_ref().ok()).map(|row| &row.account_id);
+        all.iter().filter_map(|admission| admission.verdict.as_ref().ok()).map(|row| &row.message.account_id);
     let missing = known.missing(accounts);
     known.make(connection, missing, first.at).await?;
     let mut judged = 0;
@@ -287,29 +269,24 @@ pub(in crate::store) async fn admit(
 /// Judges the rows and returns them for the statement: those of step 1 and without a step first, then those of step 2,
 /// and so on, because a step that is admitted looks for the one before it.
 async fn documents(connection: &mut SqliteConnection, all: &[&Admission]) -> Result<Vec<Value>> {
-    let step =
-        |admission: &&Admission| admission.verdict.as_ref().ok().and_then(|row| row.step.as_deref().cloned());
-    let steps: Vec<Option<NewMessage>> = all.iter().map(step).collect();
-    let asked: Vec<_> = steps.iter().map(|step| step.as_ref().and_then(steps::Asked::of)).collect();
+    let admitted = all.iter().map(|admission| admission.verdict.as_ref().ok());
+    let messages: Vec<Option<&NewMessage>> = admitted.map(|row| row.map(|row| &row.message)).collect();
+    let asked: Vec<_> = messages.iter().map(|message| message.and_then(steps::Asked::of)).collect();
     let known = steps::find(connection, &asked).await?;
-    let sought: Vec<Option<Sought>> = all
-        .iter()
-        .enumerate()
-        .map(|(place, admission)| {
-            // A step that is in the queue already is a duplicate, not a repeat.
-            let is_new = known.get(&place).is_none_or(|known| known.own.is_none());
-            admission.verdict.as_ref().ok().filter(|_| is_new).and_then(|row| row.sought.clone())
-        })
-        .collect();
+    // A step that is in the queue already is a duplicate, not a repeat.
+    let is_new = |place: &usize| known.get(place).is_none_or(|known| known.own.is_none());
+    let sought = messages.iter().enumerate();
+    let sought: Vec<Option<Sought>> =
+        sought.map(|(place, message)| message.filter(|_| is_new(&place)).and_then(Sought::of)).collect();
     let repeats = repeats::find(connection, &sought).await?;
-    let suppressed = suppressed_of(connection, all).await?;
-    let places = steps.iter().enumerate();
-    let places = places.filter_map(|(place, step)| Some((place, all[place].id, step.as_ref()?)));
+    let suppressed = suppressed_of(connection, &messages).await?;
+    let places = messages.iter().enumerate();
+    let places = places.filter_map(|(place, message)| Some((place, all[place].id, (*message)?)));
     let is_refused = |place| suppressed.contains(&place) || repeats.contains_key(&place);
     let mut verdicts = StepsSoFar::default().judge(places, &known, is_refused);
     let mut documents: Vec<Vec<Value>> = Vec::new();
     for (place, admission) in all.iter().enumerate() {
-        let number = steps[place].as_ref().and_then(|step| step.step).map_or(1, |step| step.number);
+        let number = messages[place].and_then(|message| message.step).map_or(1, |step| step.number);
         let at = usize::from(number) - 1;
         documents.resize_with(documents.len().max(at + 1), Vec::new);
         let key = known.get(&place).map(|known| known.key.as_str());
@@ -325,13 +302,14 @@ async fn documents(connection: &mut SqliteConnection, all: &[&Admission]) -> Res
     Ok(documents.into_iter().filter(|rows| !rows.is_empty()).map(Value::Array).collect())
 }
 
-/// Returns the places of admitted rows that are for a suppressed person or chat.
-async fn suppressed_of(connection: &mut SqliteConnection, all: &[&Admission]) -> Result<HashSet<usize>> {
-    let admitted = |(place, admission): (usize, &&Admission)| {
-        admission.verdict.as_ref().ok().map(|row| (place, row.recipients.clone()))
-    };
-    let (places, recipients): (Vec<usize>, Vec<Recipients>) =
-        all.iter().enumerate().filter_map(admitted).unzip();
+/// Returns the places of the messages that are for a suppressed person or chat.
+async fn suppressed_of(
+    connection: &mut SqliteConnection,
+    messages: &[Option<&NewMessage>],
+) -> Result<HashSet<usize>> {
+    let admitted = messages.iter().enumerate();
+    let admitted = admitted.filter_map(|(place, message)| Some((place, Recipients::of((*message)?))));
+    let (places, recipients): (Vec<usize>, Vec<Recipients>) = admitted.unzip();
     let found = suppressed::find(connection, recipients.into_iter()).await?;
     Ok(found.into_iter().map(|at| places[at]).collect())
 }
@@ -361,19 +339,20 @@ fn as_json(
                 false => ("queued", row.reason),
             };
             let due_at = time_text(row.due_at);
-            let files = rows::attachments_to_json(&row.attachments).map(|files| files.to_string());
+            let files =
+                rows::attachments_to_json(&row.message.extras.attachments).map(|files| files.to_string());
             json!([
                 seq,
                 state,
                 reason.as_str(),
                 null,
-                row.thread,
+                row.message.target.thread(),
                 due_at,
                 at,
                 files,
-                row.lane,
+                row.message.lane().text(),
                 step_key,
-                row.users_ids
+                rewritten(row)
             ])
         }
         (Ok(_), Some(Repeated::Stored(id))) => {

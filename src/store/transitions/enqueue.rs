@@ -40,11 +40,12 @@ impl Store {
     /// Returns an error if SQLite fails; no message is stored then.
     pub async fn enqueue_with(
         &self,
-        messages: Vec<NewMessage>,
+        mut messages: Vec<NewMessage>,
         blobs: Vec<Blob>,
         mode: EnqueueMode,
         now: Timestamp,
     ) -> Result<Vec<Enqueued>> {
+        self.address(&mut messages.iter_mut().collect::<Vec<_>>()).await?;
         self.inner.writer.enqueue(EnqueueBatch::new(messages, blobs, mode, now)).await
     }
 

@@ -3,8 +3,8 @@
 //!
 //! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `rehearsal.rs`), `admission.rs`
 //!   (`external_insert.rs`). What may keep it out: `repeats.rs`, `suppressed.rs`, `hashed.rs`, `erased.rs`, `steps.rs`.
-//! - It is sent: `attempts.rs` (`account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs`; `reconcile.rs` and
-//!   `review.rs` settle what is unclear.
+//! - It is sent: `attempts.rs` (`account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs` (`names.rs`);
+//!   `reconcile.rs` and `review.rs` settle what is unclear.
 //! - A person or a program changes it: `commands.rs` and `message_commands.rs` (`change.rs`, `edit.rs`, `hold.rs`,
 //!   `retry.rs`, `withdraw.rs`, `waits.rs`), `pause.rs`, `stops.rs` (`stop_rows.rs`), `rules.rs`, `erase.rs`.
 //! - The provider reports something: `webhooks.rs`, `webhook_endpoints.rs`, `heard.rs` (`author.rs`), `chat_reads.rs`,
@@ -32,6 +32,7 @@ pub(super) mod hold;
 pub(super) mod hooks;
 pub(super) mod insert;
 pub(super) mod message_commands;
+pub(super) mod names;
 pub(super) mod pause;
 pub(super) mod people;
 pub(super) mod reconcile;

@@ -1,18 +1,14 @@
-//! People: what profiles and webhooks say of them, and the user id behind a public name.
-//!
-//! A person is known for each account, because the distance is. The user id behind a public name is the same for every
-//! account, so what one account has learned serves all of them.
+//! People: what profiles and webhooks say of them. A person is known for each account, because the distance is.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use jiff::Timestamp;
-use serde_json::json;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{erased, stops};
+use super::{erased, names, stops};
 use crate::domain::ids;
-use crate::domain::message::{AccountId, ChatId, NewMessage, Target, UserId};
+use crate::domain::message::{AccountId, ChatId, UserId};
 use crate::domain::person::{Distance, Person};
 use crate::domain::time_text;
 use crate::store::Store;
@@ -29,10 +25,6 @@ pub(crate) struct KnownPerson {
     /// When anything of this was last learned.
     pub at: Timestamp,
 }
-
-/// Finds the user ids of public names (`?1`, a JSON array); of several people who had a name, the one heard of last.
-const IDS_OF: &str = "SELECT j.value AS name, (SELECT p.user_id FROM people p INDEXED BY people_name \
-       WHERE p.public_identifier = j.value ORDER BY p.at DESC LIMIT 1) AS user_id FROM json_each(?1) AS j";
 
 /// Builds the selection of the messages for a person, over all accounts: chats with them, and groups with them in it.
 /// `keys` is the parameter that holds their keys as a JSON array.
@@ -55,38 +47,6 @@ impl Store {
         found.iter().map(read_person).collect()
     }
 
-    /// Returns the user id behind `person`, which may be a public name; unchanged if it is not known.
-    pub(crate) async fn user_id_of(&self, person: &str) -> Result<String> {
-        let Some(name) = ids::name_of(person) else { return Ok(person.to_owned()) };
-        let names = json!([name]).to_string();
-        let row = sqlx::query(IDS_OF).bind(names).fetch_optional(&self.inner.readers).await?;
-        let known = row.map(|row| row.try_get::<Option<String>, _>("user_id")).transpose()?.flatten();
-        Ok(known.unwrap_or_else(|| person.to_owned()))
-    }
-
-    /// Addresses messages for public names to the user ids behind them, as far as those are known.
-    pub(crate) async fn address(&self, messages: &mut [NewMessage]) -> Result<()> {
-        let names: HashSet<&str> = messages.iter().filter_map(|message| name(&message.target)).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let names = json!(names).to_string();
-        let rows = sqlx::query(IDS_OF).bind(names).fetch_all(&self.inner.readers).await?;
-        let mut known = HashMap::new();
-        for row in rows {
-            if let Some(user_id) = row.try_get::<Option<String>, _>("user_id")? {
-                known.insert(row.try_get::<String, _>("name")?, UserId::new(user_id));
-            }
-        }
-        for message in messages {
-            let found = name(&message.target).and_then(|name| known.get(name)).cloned();
-            if let (Target::User { user_id, .. }, Some(found)) = (&mut message.target, found) {
-                *user_id = found;
-            }
-        }
-        Ok(())
-    }
-
     /// Keeps what a profile says. Returns the accounts of messages that this concerns.
     pub(crate) async fn learn(
         &self,
@@ -103,17 +63,9 @@ impl Store {
     }
 }
 
-/// Returns the public name for which a message is.
-fn name(target: &Target) -> Option<&str> {
-    match target {
-        Target::User { user_id, .. } => ids::name_of(user_id.as_str()),
-        Target::Chat(_) | Target::Group { .. } | Target::Forward { .. } => None,
-    }
-}
-
 /// Keeps what is known of a person; what `person` does not say stays. A profile that was read leaves out nothing that it
-/// could say. Stops of the public name become stops of the person: returns the accounts of the messages that these
-/// concern.
+/// could say. What is queued for the public name becomes the person's, on every account, and so do the stops of the name:
+/// returns the accounts of the messages that this concerns.
 pub(super) async fn learn(
     connection: &mut SqliteConnection,
     account: &AccountId,
@@ -146,6 +98,9 @@ pub(super) async fn learn(
     let query = query.bind(person.is_open_profile).bind(read_at.map(time_text)).bind(time_text(now));
     query.execute(&mut *connection).await?;
     let mut accounts = HashSet::new();
+    if let Some(name) = &person.public_identifier {
+        accounts = names::replace(connection, &UserId::new(ids::named(name)), &person.user_id, now).await?;
+    }
     if matches!(person.distance, Some(Distance::First | Distance::Own)) {
         let query = sqlx::query(RELEASE).bind(account.as_str()).bind(person.user_id.as_str());
         if query.bind(time_text(now)).execute(&mut *connection).await?.rows_affected() > 0 {
@@ -174,8 +129,7 @@ pub(super) async fn in_chat(
     let query = sqlx::query_scalar(KNOWN).bind(account.as_str()).bind(chat_id.as_str());
     let known: Option<String> = query.fetch_optional(&mut *connection).await?;
     let Some(name) = sender.and_then(ids::name_of) else { return Ok(sender.map(str::to_owned).or(known)) };
-    let row = sqlx::query(IDS_OF).bind(json!([name]).to_string()).fetch_optional(connection).await?;
-    let by_name = row.map(|row| row.try_get::<Option<String>, _>("user_id")).transpose()?.flatten();
+    let by_name = names::user_id(connection, name).await?;
     Ok(by_name.or(known).or(sender.map(str::to_owned)))
 }
 

@@ -8,10 +8,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
-use sqlx::{Row, SqliteConnection};
+use sqlx::SqliteConnection;
 
-use super::{erased, people};
+use super::{erased, names, people};
 use crate::domain::caps::LEDGER_REACH;
 use crate::domain::message::{AccountId, UserId};
 use crate::domain::person::{CONNECTION_EVERY, Person};
@@ -139,7 +138,8 @@ impl Store {
                     if let Some(read) = read {
                         end_read(connection, read, "found").await?;
                     }
-                    replace(connection, &account, &name, &person.user_id, now).await?;
+                    // Nothing is learned of an erased person, whose messages are cancelled.
+                    names::replace(connection, &name, &person.user_id, now).await?;
                     erased::cancel_for(connection, &account, person.user_id.as_str(), now).await?;
                     Ok(accounts)
                 })
@@ -212,65 +212,5 @@ impl Store {
 async fn end_read(connection: &mut SqliteConnection, read: i64, result: &str) -> Result<()> {
     const SQL: &str = "UPDATE profile_reads SET result = ?2 WHERE id = ?1";
     sqlx::query(SQL).bind(read).bind(result).execute(connection).await?;
-    Ok(())
-}
-
-/// Replaces a public name by the user id in what is queued for it. A message that says what the person was sent before
-/// fails, as it would have been refused.
-async fn replace(
-    connection: &mut SqliteConnection,
-    account: &AccountId,
-    name: &UserId,
-    user_id: &UserId,
-    now: Timestamp,
-) -> Result<()> {
-    const FOUND: &str = "SELECT seq FROM messages INDEXED BY messages_by_thread \
-         WHERE thread = 'user:' || ?2 AND account_id = ?1 AND state IN ('queued', 'review')";
-    const REPLACE: &str = "UPDATE messages SET revision = messages.revision + 1, users_ids = json_array(?2), thread = 'user:' || ?2, error = NULL, \
-           step_key = CASE WHEN step_key IS NOT NULL THEN 'user:' || ?2 END, \
-           retry_at = CASE WHEN reason = 'resolving' THEN NULL ELSE retry_at END, \
-           reason = CASE WHEN reason = 'resolving' THEN 'turn' ELSE reason END, updated_at = ?3 \
-         WHERE seq IN (SELECT value FROM json_each(?1)) AND state IN ('queued', 'review')";
-    // The person has the step already, under the user id.
-    const STEPS: &str = "SELECT m.seq, o.id FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
-           AND o.step_key = 'user:' || ?2 AND o.step = m.step AND o.state <> 'rejected' AND o.seq <> m.seq \
-         WHERE m.seq IN (SELECT value FROM json_each(?1)) AND m.step_key IS NOT NULL ORDER BY m.step DESC";
-    // Surrounding white space is ignored, as in `repeats.rs`.
-    const REPEATS: &str = "SELECT m.seq, r.id FROM messages m CROSS JOIN messages r INDEXED BY messages_person \
-           ON r.account_id = m.account_id AND r.thread = m.thread AND r.users_ids IS NOT NULL \
-         WHERE m.seq IN (SELECT value FROM json_each(?1)) AND m.state = 'queued' AND coalesce(m.allow_repeat, 0) = 0 \
-           AND r.seq <> m.seq AND (r.seq < m.seq OR r.seq NOT IN (SELECT value FROM json_each(?1))) \
-           AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent') \
-           AND trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
-             = trim(m.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
-         GROUP BY m.seq";
-    const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'step_stopped', error = ?2, updated_at = ?3 \
-         WHERE seq = ?1 AND state IN ('queued', 'review')";
-    const FAIL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
-         WHERE seq = ?1 AND state = 'queued'";
-    const ORDER: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq) \
-         WHERE account_id = ?1 AND thread = 'user:' || ?2 AND state = 'queued' \
-           AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq)";
-    let query = sqlx::query_scalar(FOUND).bind(account.as_str()).bind(name.as_str());
-    let found: Vec<i64> = query.fetch_all(&mut *connection).await?;
-    let (seqs, at) = (json!(found).to_string(), time_text(now));
-    let query = sqlx::query(STEPS).bind(&seqs).bind(user_id.as_str());
-    for row in query.fetch_all(&mut *connection).await? {
-        let (seq, id): (i64, &str) = (row.try_get("seq")?, row.try_get("id")?);
-        let error = format!("`step` is in the queue for this person already, as message {id}");
-        let query = sqlx::query(CANCEL).bind(seq).bind(error).bind(&at);
-        query.execute(&mut *connection).await?;
-    }
-    let query = sqlx::query(REPLACE).bind(&seqs).bind(user_id.as_str()).bind(&at);
-    query.execute(&mut *connection).await?;
-    for row in sqlx::query(REPEATS).bind(&seqs).fetch_all(&mut *connection).await? {
-        let (seq, id): (i64, &str) = (row.try_get("seq")?, row.try_get("id")?);
-        let fix = "write something else, or set `allow_repeat`";
-        let error = format!("`text` was queued for this person before, as message {id}; {fix}");
-        let query = sqlx::query(FAIL).bind(seq).bind(Reason::RepeatedText.as_str()).bind(error).bind(&at);
-        query.execute(&mut *connection).await?;
-    }
-    let query = sqlx::query(ORDER).bind(account.as_str()).bind(user_id.as_str());
-    query.execute(connection).await?;
     Ok(())
 }

@@ -28,7 +28,7 @@ fn admission(row: &Inserted, now: jiff::Timestamp) -> Admission {
         Err(why) => Err(why),
     };
     match judged {
-        Ok(message) => Admission::queue(row, &message, Vec::new(), now, None),
+        Ok(message) => Admission::queue(row, message, Vec::new(), now, None),
         Err(why) => Admission::reject(row, why, now),
     }
 }
