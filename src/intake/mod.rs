@@ -23,9 +23,11 @@ use crate::store::{Admission, ExternalCommands, ExternalInserts, Inserted, Store
 use crate::tasks::Pulse;
 use crate::traces::{Span, made_at};
 
-/// Rows validated in one transaction: about 100 ms of work, in which a producer waits for its next INSERT. With
-/// fewer, a backlog of many accounts writes the same pages of their indexes again and again.
+/// Rows validated in one transaction: about 100 ms of work, in which a producer waits for its next INSERT.
 const ROWS: u32 = 2000;
+/// The most, for a long backlog: about 0.4 s of work. With fewer rows, those of many accounts write the same pages of their
+/// indexes again and again (docs/performance.md).
+const MOST_ROWS: u32 = 8000;
 /// Up to this many rows are validated on the runtime's thread; more leave it.
 const FEW_ROWS: usize = 50;
 /// Bytes of files in one transaction: with more, the rest of the rows comes in the next one.
@@ -66,10 +68,12 @@ impl Intake {
     async fn serve(&mut self) -> Result<(), StoreError> {
         let clock = Arc::clone(self.state.engine.clock());
         let asked_at = clock.monotonic();
-        let mut batch = next(&self.state, &mut self.inserts).await?;
+        let mut rows = ROWS;
+        let mut batch = next(&self.state, &mut self.inserts, rows).await?;
         let waited = clock.monotonic().saturating_sub(asked_at);
         let is_busy = self.gathering.found(waited, batch.admissions.len());
         while batch.is_full {
+            rows = (rows * 2).min(MOST_ROWS);
             let Self { state, inserts, woken, .. } = self;
             let (admissions, accounts) = (batch.admissions, batch.accounts);
             // Wake them at once: the next rows may take long to arrive.
@@ -78,7 +82,7 @@ impl Intake {
                 wake(state, woken, accounts, true);
                 Ok::<(), StoreError>(())
             };
-            let (admitted, following) = tokio::join!(admitted, next(state, inserts));
+            let (admitted, following) = tokio::join!(admitted, next(state, inserts, rows));
             admitted?;
             batch = following?;
         }
@@ -129,9 +133,9 @@ struct Batch {
     is_full: bool,
 }
 
-/// Returns the next rows, as soon as there are some.
-async fn next(state: &Arc<AppState>, inserts: &mut ExternalInserts) -> Result<Batch, StoreError> {
-    let rows = inserts.next(ROWS, state.engine.clock()).await?;
+/// Returns the next rows, at most `most`, as soon as there are some.
+async fn next(state: &Arc<AppState>, inserts: &mut ExternalInserts, most: u32) -> Result<Batch, StoreError> {
+    let rows = inserts.next(most, state.engine.clock()).await?;
     let mut is_full = inserts.more_wait();
     let (pulse, last) = (inserts.pulse(), rows.last().map(|row| row.seq));
     let batch = if rows.len() <= FEW_ROWS {

@@ -106,7 +106,7 @@ async fn no_hot_statement_looks_at_every_row() {
         "INDEX chat_reads_due (account_id=? AND tried_at<?)",
         "SEARCH r USING PRIMARY KEY (account_id=? AND chat_id=?)",
         "SEARCH m USING INDEX messages_by_chat (chat_id=?)",
-        "SEARCH q USING INDEX messages_by_thread (thread=? AND account_id=?)",
+        "SEARCH q USING COVERING INDEX messages_thread (account_id=? AND thread=?)",
     ] {
         has("chats_to_poll", part);
     }
@@ -220,5 +220,44 @@ async fn a_send_costs_the_same_however_many_messages_and_campaigns_wait() {
     assert_eq!(found[0], found[1], "steps with 1,000 and with 20,000 waiting");
     for (few, many) in found[0].iter().zip(found[2]) {
         assert!(many <= few * 2, "steps with 10 and with 5,000 campaigns: {found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_message_costs_the_same_however_long_its_thread_is() {
+    let mut found = Vec::new();
+    for rows in [10_u32, 5_000] {
+        let queue = Queue::new().await;
+        let connection = queue.sql();
+        let many = format!(
+            "INSERT INTO accounts (id, created_at) VALUES ('acc_0', '2026-11-22T09:00:00.000Z'); \
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {rows}) \
+             INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, sent_at, settled_by, run) \
+             SELECT 'acc_0', 'c', 'x', iif(i % 2 = 0, 'sent', 'queued'), 'turn', '2026-11-22T09:00:00.000Z', 'chat:c', '1 100 m - ', \
+               iif(i % 2 = 0, '2026-11-22T09:00:00.000Z', NULL), iif(i % 2 = 0, 'answer', NULL), 1 FROM n; \
+             INSERT INTO messages (account_id, chat_id, text) VALUES ('acc_0', 'c', 'by another program')"
+        );
+        connection.execute_batch(&many).unwrap();
+        let admitted = "revision = revision + 1, state = 'queued', reason = 'turn', thread = 'chat:c', lane = '1 100 m - ', \
+            due_at = created_at, run = 1";
+        let sent = "revision = revision + 1, state = 'sent', sent_at = updated_at, settled_by = 'answer'";
+        let first = "WHERE seq = (SELECT min(seq) FROM messages WHERE state <> 'sent')";
+        found.push([
+            steps(
+                &connection,
+                "INSERT INTO messages (account_id, chat_id, text, state, reason, due_at, thread, lane, run) VALUES \
+                   ('acc_0', 'c', 'x', 'queued', 'turn', '2026-11-22T10:00:00.000Z', 'chat:c', '1 100 m - ', 1)",
+            ),
+            steps(&connection, &format!("UPDATE messages SET {admitted} WHERE state = 'new'")),
+            steps(
+                &connection,
+                &format!("UPDATE messages SET revision = revision + 1, state = 'sending', attempts = 1 {first}"),
+            ),
+            steps(&connection, &format!("UPDATE messages SET {sent} WHERE state = 'sending'")),
+        ]);
+        queue.check_order();
+    }
+    for (few, many) in found[0].iter().zip(found[1]) {
+        assert!(many <= few * 3 / 2, "steps in a thread of 10 and of 5,000 messages: {found:?}");
     }
 }

@@ -113,6 +113,14 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
     Ok(connection)
 }
 
+/// Sets how many pages a connection keeps: SQLite's default of 2 MB, or the 16 MB that a transaction of many rows writes,
+/// which SQLite would otherwise write and read again within it.
+pub(super) async fn size_cache(connection: &mut SqliteConnection, is_large: bool) -> Result<(), StoreError> {
+    let sql = if is_large { "PRAGMA cache_size = -16384" } else { "PRAGMA cache_size = -2000" };
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
 /// Disables the connection's busy timeout: the writer retries on its own (`writer/`).
 pub(super) async fn disable_busy_timeout(
     connection: &mut SqliteConnection,

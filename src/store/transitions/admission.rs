@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 
+use futures_util::{TryStreamExt, future};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::sqlite::SqliteRow;
@@ -20,8 +21,8 @@ use crate::domain::json;
 use crate::domain::message::{Draft, MessageId, NewMessage, Seq, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
-use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
+use crate::store::{Store, StoreError};
 
 /// A row inserted by another program and not yet admitted.
 #[derive(Debug, Clone)]
@@ -157,8 +158,9 @@ pub(in crate::store) async fn inserted(
     after: Seq,
     limit: u32,
 ) -> Result<Vec<Inserted>> {
-    let rows = sqlx::query(INSERTED).bind(limit).bind(after.0).fetch_all(connection).await?;
-    rows.iter().map(read_inserted).collect()
+    // One at a time: SQLite's copies of many rows take several times their memory.
+    let rows = sqlx::query(INSERTED).bind(limit).bind(after.0).fetch(connection);
+    rows.map_err(StoreError::from).and_then(|row| future::ready(read_inserted(&row))).try_collect().await
 }
 
 /// Reads an inserted row. An unreadable row is reported, never skipped: it must not block the others.

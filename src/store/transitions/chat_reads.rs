@@ -54,7 +54,7 @@ pub(in crate::store) const DUE: &str = "WITH RECURSIVE account (id) AS ( \
        min(r.read_at, coalesce((SELECT min(m.sent_at) FROM messages m INDEXED BY messages_by_chat \
           WHERE m.chat_id = r.chat_id AND m.account_id = r.account_id AND m.state = 'sent' AND m.read_at IS NULL AND m.sent_at >= ?2), \
          r.read_at)) AS since, \
-       r.sent_at >= ?2 AND EXISTS (SELECT 1 FROM messages q INDEXED BY messages_by_thread \
+       r.sent_at >= ?2 AND EXISTS (SELECT 1 FROM messages q INDEXED BY messages_thread \
           WHERE q.thread IN ('chat:' || r.chat_id, (SELECT 'user:' || c.user_id FROM conversations c \
                   WHERE c.account_id = r.account_id AND c.chat_id = r.chat_id)) \
             AND q.account_id = r.account_id AND q.state = 'queued') AS is_wanted \
@@ -96,7 +96,7 @@ impl Store {
             ChatRead::Failed => "UPDATE chat_reads SET tried_at = ?3 WHERE account_id = ?1 AND chat_id = ?2",
             // Checked again: a message may have been queued for it in the meantime.
             ChatRead::NotWanted(_) => {
-                "UPDATE chat_reads AS r SET tried_at = ?3, waits = r.sent_at >= ?4 AND EXISTS (SELECT 1 FROM messages q INDEXED BY messages_by_thread \
+                "UPDATE chat_reads AS r SET tried_at = ?3, waits = r.sent_at >= ?4 AND EXISTS (SELECT 1 FROM messages q INDEXED BY messages_thread \
                    WHERE q.thread IN ('chat:' || r.chat_id, (SELECT 'user:' || c.user_id FROM conversations c \
                            WHERE c.account_id = r.account_id AND c.chat_id = r.chat_id)) \
                      AND q.account_id = r.account_id AND q.state = 'queued') \

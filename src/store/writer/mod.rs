@@ -1,7 +1,7 @@
 //! The one writer: a task that owns the only writing connection. Requests that arrive during a commit form the next
 //! transaction (group commit): a hundred callers pay for one flush of the disk. Enqueueing, intents, settling, webhooks
 //! and admissions of a transaction are one statement each, however many there are, because the cost is the call to
-//! SQLite's thread, not the row. A transaction holds at most [`ROWS_PER_COMMIT`] rows, and a busy writer yields the
+//! SQLite's thread, not the row. A transaction holds about [`ROWS_PER_COMMIT`] rows, and a busy writer yields the
 //! lock now and then ([`YIELD_LOCK_FOR`]) for other programs. If a group fails, its members are retried one by one.
 
 mod awake;
@@ -40,7 +40,7 @@ use crate::tasks::Tasks;
 /// Requests that may wait for the writer; beyond that, callers wait for room.
 const QUEUE: usize = 4096;
 
-/// Maximum rows of one transaction: about 50 ms of work.
+/// Rows of one transaction; only one request may have more: about 50 ms of work.
 const ROWS_PER_COMMIT: usize = 2000;
 
 /// Time for which the writer leaves the lock free. SQLite's busy handler tries every 100 ms and would never meet the
@@ -118,6 +118,7 @@ impl Writer {
             checkpoint_due,
             metrics,
             may_stay_awake: awake::is_possible(),
+            has_large_cache: false,
         };
         let handles = vec![
             tasks.spawn("writer", work.serve(receiver)),
@@ -222,6 +223,7 @@ struct Work {
     checkpoint_due: mpsc::Sender<()>,
     metrics: Arc<Metrics>,
     may_stay_awake: bool,
+    has_large_cache: bool,
 }
 
 impl Work {
@@ -332,6 +334,11 @@ impl Work {
 
     /// Writes at once if the lock is free, otherwise once the writer has it.
     async fn write(&mut self, group: &Group) -> Result<Answers> {
+        let is_large = group.rows() > ROWS_PER_COMMIT;
+        if is_large != self.has_large_cache {
+            sqlite::size_cache(&mut self.connection, is_large).await?;
+            self.has_large_cache = is_large;
+        }
         match self.write_in_one_call(group).await {
             Some(Err(StoreError::Busy)) | None => {}
             Some(result) => {
