@@ -21,7 +21,7 @@ use crate::types::account::{Account, Cap};
 use crate::types::status::Status;
 
 /// Maximum length of an error in a row, in characters.
-const ERROR_CHARS: usize = 60;
+const ERROR_CHARS: usize = 50;
 
 /// `outboxd top`.
 #[derive(Debug, Args)]
@@ -78,13 +78,11 @@ impl Account {
     }
 
     fn cells(&self, times: &Times, now: Timestamp) -> Vec<String> {
-        let Self { id, standing, waits, oldest_due_at, last_sent_at, last_error, .. } = self;
+        let Self { id, standing, waits, oldest_due_at, last_sent_at, .. } = self;
         let oldest = match oldest_due_at {
             Some(at) if **at <= now => times::length(now.duration_since(**at)),
             Some(_) | None => "-".to_owned(),
         };
-        let error = last_error.as_deref().unwrap_or("-");
-        let short: String = error.chars().take(ERROR_CHARS).collect();
         vec![
             id.clone(),
             standing.clone(),
@@ -94,16 +92,24 @@ impl Account {
             self.waiting().to_string(),
             oldest,
             times.show(*last_sent_at),
-            if short.len() < error.len() { format!("{short}…") } else { short },
         ]
+    }
+
+    fn short_error(&self) -> Option<String> {
+        let error = self.last_error.as_deref()?;
+        let short: String = error.chars().take(ERROR_CHARS).collect();
+        Some(if short.len() < error.len() { format!("{short}…") } else { short })
     }
 }
 
 fn draw(status: &Status, rows: &[Account]) -> String {
     let times = Times::at(*status.now);
-    let header = ["account", "state", "why", "sent", "next", "waiting", "oldest", "last sent", "last error"];
-    let cells: Vec<_> = rows.iter().map(|row| row.cells(&times, *status.now)).collect();
+    let header = ["account", "state", "why", "sent", "next", "waiting", "oldest", "last sent"];
+    let mut cells: Vec<_> = rows.iter().map(|row| row.cells(&times, *status.now)).collect();
     if !render::is_terminal() {
+        for (cells, row) in cells.iter_mut().zip(rows) {
+            cells.push(row.short_error().unwrap_or_else(|| "-".to_owned()));
+        }
         return render::tabbed(&cells);
     }
     let mut drawn = match cells.is_empty() {
@@ -112,6 +118,12 @@ fn draw(status: &Status, rows: &[Account]) -> String {
             format!("{}times are in {}\n", render::table(&header.map(str::to_owned), &cells), times.zone())
         }
     };
+    // In a column of their own they would leave no room for the others.
+    let errors = rows.iter().filter_map(|row| Some((row.id.as_str(), row.short_error()?)));
+    let errors: Vec<(&str, String)> = errors.collect();
+    if !errors.is_empty() {
+        drawn += &format!("\nlast errors\n{}", render::pairs(&errors));
+    }
     if let Some(step) = &status.next_step {
         drawn += &format!("\nnext: {}\n", render::line(step));
     }

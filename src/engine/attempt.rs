@@ -51,7 +51,7 @@ pub(super) async fn attempt(
 ) -> Result<Wake, StoreError> {
     let DecisionInput { now, policy, .. } = *input;
     // Without a permit, the guard keeps the account's place and wakes it.
-    let Some(permit) = shared.api.ask(&run.id, Kind::Send) else { return Ok(Wake::Idle) };
+    let Some(permit) = run.ask(shared, Kind::Send) else { return Ok(Wake::Idle) };
     let plan = plan(input, &mut run.gap_dice);
     let (gap, number) = (plan.pause.gap, candidate.attempts + 1);
     let call = prepare(shared, run, &candidate, policy);

@@ -77,11 +77,10 @@ pub(super) fn gave_up() -> Unread {
 /// Makes one read with a permit; the error says when the account runs again.
 pub(super) async fn read<'a, T>(
     shared: &'a Shared,
-    run: &AccountRun,
+    run: &mut AccountRun,
     reading: impl FnOnce(Pages) -> BoxFuture<'a, Result<T, Unread>>,
 ) -> Result<Result<T, Unread>, Wake> {
-    // Without a permit, the guard keeps the account's place and wakes it.
-    let Some(permit) = shared.api.ask(&run.id, Kind::Look) else { return Err(Wake::Idle) };
+    let Some(permit) = run.ask(shared, Kind::Look) else { return Err(Wake::Idle) };
     let call = permit.begin();
     tokio::select! {
         read = reading(shared.api.pages(&run.id, Kind::Look)) => {

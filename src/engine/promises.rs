@@ -85,7 +85,7 @@ impl CallWatch {
                 self.free_at.get_or_insert(monotonic);
             }
             Some(Verdict::Wait { reason: Reason::ApiTrial | Reason::ApiBusy, .. }) => {
-                self.waited_for_permit = true
+                self.waits_for_permit();
             }
             Some(Verdict::Wait { until: Until::At(at), .. }) => {
                 let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
@@ -93,6 +93,11 @@ impl CallWatch {
             }
             Some(Verdict::Wait { .. } | Verdict::Stop { .. }) | None => self.free_at = None,
         }
+    }
+
+    /// Records that the account waits for a permit, or for the API.
+    pub(super) fn waits_for_permit(&mut self) {
+        self.waited_for_permit = true;
     }
 
     /// Forgets when the account was free: the queue failed, and that is reported elsewhere.

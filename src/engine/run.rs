@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::Shared;
+use super::api_guard::{Kind, Permit};
 use super::ledger::KeptLedger;
 use super::promises::{CallWatch, ShownWait};
 use super::selection::Selected;
@@ -76,6 +77,15 @@ impl AccountRun {
             shown_wait,
             traced_wait: None,
         }
+    }
+
+    /// Asks for a permit. Without one, the guard keeps the account's place and wakes it.
+    pub(super) fn ask(&mut self, shared: &Shared, kind: Kind) -> Option<Permit> {
+        let permit = shared.api.ask(&self.id, kind);
+        if permit.is_none() {
+            self.calls.waits_for_permit();
+        }
+        permit
     }
 
     /// Records how long a message waited and why, once the reason changes or the wait ends.

@@ -211,7 +211,7 @@ async fn typing(
     let gap_left = Duration::try_from(free_at.duration_since(now)).unwrap_or_default();
     // Typing needs the permit of its send as well; the guard wakes the account when both are available.
     let typing = Kind::Typing { free_at: monotonic + gap_left, lasts: duration };
-    let Some(permit) = shared.api.ask(&run.id, typing) else { return Wake::Idle };
+    let Some(permit) = run.ask(shared, typing) else { return Wake::Idle };
     let typing_until = permit.typed_until.unwrap_or(monotonic + gap_left.max(duration));
     shared.live.claim(&run.id, Claim { message_id: candidate.id, typing_until });
     let lasts = typing_until.saturating_sub(monotonic);

@@ -197,7 +197,7 @@ impl Store {
     }
 
     /// Returns the metrics of this daemon.
-    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
     }
 

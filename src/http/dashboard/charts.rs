@@ -80,7 +80,8 @@ pub(super) fn curves(curves: &[Curve<'_>], first: &str, last: &str) -> Markup {
         })
         .collect();
     let mut svg = format!(
-        "<svg class=\"curves\" viewBox=\"0 0 600 130\" role=\"img\" aria-label=\"{}\"><line class=\"track\" x1=\"0\" x2=\"600\" y1=\"110\" y2=\"110\"/>",
+        "<div class=\"curves\" role=\"img\" aria-label=\"{}\"><span class=\"axis\">{most}</span>\
+         <svg viewBox=\"0 0 600 114\" preserveAspectRatio=\"none\"><line class=\"track\" x1=\"0\" x2=\"600\" y1=\"110\" y2=\"110\"/>",
         escaped(&format!("From {first} to {last}. {}", words.join("; ")))
     );
     for Curve { class, points, .. } in curves {
@@ -93,11 +94,11 @@ pub(super) fn curves(curves: &[Curve<'_>], first: &str, last: &str) -> Markup {
     }
     let _to_a_string = write!(
         svg,
-        "<text x=\"0\" y=\"125\">{}</text><text x=\"600\" y=\"125\" text-anchor=\"end\">{}</text><text x=\"0\" y=\"10\">{most}</text>",
+        "</svg><span class=\"axis\"><span>{}</span><span>{}</span></span></div>",
         escaped(first),
         escaped(last)
     );
-    Markup(svg + "</svg>")
+    Markup(svg)
 }
 
 /// Returns the hours of the week: a row for each day, with its spans.
@@ -150,46 +151,33 @@ pub(super) struct Mark {
 /// Returns the next `seconds` as lines: a dot for the next send, small ones for those that are forecast, a grey bar for
 /// closed hours.
 pub(super) fn timeline(marks: &[Mark], seconds: i64) -> Markup {
-    let height = marks.len() * 16 + 16;
-    let words: Vec<String> = marks.iter().map(|mark| mark.words()).collect();
-    let mut svg = format!(
-        "<svg class=\"timeline\" viewBox=\"0 0 600 {height}\" role=\"img\" aria-label=\"{}\">",
-        escaped(&words.join("; "))
-    );
-    let minutes = seconds / 60;
-    let _to_a_string = write!(
-        svg,
-        "<text x=\"150\" y=\"{0}\">now</text><text x=\"590\" y=\"{0}\" text-anchor=\"end\">in {minutes} min</text>",
-        height - 4
-    );
-    for (index, mark) in marks.iter().enumerate() {
-        let place = |at: i64| 150 + at.clamp(0, seconds) * 440 / seconds.max(1);
-        let (y, x) = (index * 16, place(mark.seconds));
-        let shape = match mark.is_closed {
-            true => format!(
-                "<rect class=\"closed\" x=\"150\" y=\"{}\" width=\"{}\" height=\"8\"/>",
-                y + 4,
-                x - 150
-            ),
-            false => format!("<circle class=\"used\" cx=\"{x}\" cy=\"{}\" r=\"4\"/>", y + 8),
-        };
-        // Each is a stroke without a length; those that fall on the same place are drawn once.
+    /// Places along a line; it is stretched to the width of the page, its strokes are not.
+    const PLACES: i64 = 440;
+    let words: Vec<String> = marks.iter().map(Mark::words).collect();
+    let mut drawn =
+        format!("<div class=\"timeline\" role=\"img\" aria-label=\"{}\">", escaped(&words.join("; ")));
+    for (mark, words) in marks.iter().zip(&words) {
+        let place = |at: i64| at.clamp(0, seconds) * PLACES / seconds.max(1);
+        // A dot is a stroke without a length; those that fall on the same place are drawn once.
+        let dot = |x: i64| format!("M{x},8h0");
+        let x = place(mark.seconds);
+        let (class, next) = if mark.is_closed { ("closed", format!("M0,8H{x}")) } else { ("next", dot(x)) };
         let mut places: Vec<i64> = mark.later.iter().map(|at| place(*at)).collect();
         places.dedup();
-        let later: String = places.iter().map(|x| format!("M{x},{}h0", y + 8)).collect();
+        let later: String = places.into_iter().map(dot).collect();
         let later = if later.is_empty() { later } else { format!("<path class=\"later\" d=\"{later}\"/>") };
-        let short: String = mark.label.chars().take(22).collect();
         let _to_a_string = write!(
-            svg,
-            "<g><title>{}</title><text x=\"0\" y=\"{}\">{}</text><line class=\"track\" x1=\"150\" x2=\"590\" y1=\"{}\" y2=\"{}\"/>{later}{shape}</g>",
-            escaped(&mark.words()),
-            y + 12,
-            escaped(&short),
-            y + 8,
-            y + 8,
+            drawn,
+            "<span>{}</span><svg viewBox=\"0 0 {PLACES} 16\" preserveAspectRatio=\"none\"><title>{}</title>\
+             <path class=\"track\" d=\"M0,8H{PLACES}\"/>{later}<path class=\"{class}\" d=\"{next}\"/></svg>",
+            escaped(&mark.label),
+            escaped(words),
         );
     }
-    Markup(svg + "</svg>")
+    Markup(format!(
+        "{drawn}<span></span><span class=\"axis\"><span>now</span><span>in {} min</span></span></div>",
+        seconds / 60
+    ))
 }
 
 impl Mark {
@@ -225,7 +213,7 @@ mod tests {
             Mark { label: "<acc>".to_owned(), seconds: 90, is_closed: false, later: vec![180, 181, 900] };
         let timeline = timeline(&[mark], 1800).0;
         assert!(timeline.contains("&lt;acc&gt;: next send in 1 min 30 s, 3 more forecast"), "{timeline}");
-        assert!(timeline.contains("d=\"M194,8h0M370,8h0\"") && !timeline.contains("<acc>"), "{timeline}");
+        assert!(timeline.contains("d=\"M44,8h0M220,8h0\"") && !timeline.contains("<acc>"), "{timeline}");
     }
 
     #[test]

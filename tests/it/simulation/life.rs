@@ -339,7 +339,11 @@ impl<'a> Life<'a> {
             policy.rhythm.breaks.map_or(policy.gap.max, |breaks| breaks.max)
         };
         self.truth.at_rest(happened, self.universe.watched, (monotonic, set), longest).await;
-        self.universe.wrongs.lock().expect("nothing panics while holding it").extend(self.truth.take());
+        let mut wrongs = self.truth.take();
+        if self.store.metrics().promises_broken() > 0 {
+            wrongs.push("the daemon itself counts a broken promise".to_owned());
+        }
+        self.universe.wrongs.lock().expect("nothing panics while holding it").extend(wrongs);
         self.settle().await;
     }
 
