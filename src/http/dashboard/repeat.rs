@@ -22,8 +22,9 @@ use crate::http::AppState;
 const REPEATS: &str = "outboxd-repeat";
 /// Header of an answer with the number of its rendering.
 const RENDERING: &str = "outboxd-rendering";
-/// The rest after a rendering, as a multiple of its time: 0.3 % of a core for each page that is open somewhere.
-const REST: u32 = 300;
+/// The rest after a rendering, as a multiple of its time: about 0.2 % of a core for each page that is open somewhere, because
+/// a rendering uses more than one core.
+const REST: u32 = 1000;
 /// The longest rest.
 const MOST_REST: Duration = Duration::from_secs(10);
 /// Pages whose last rendering is kept.
