@@ -172,6 +172,22 @@ async fn what_waits_belongs_to_the_person_as_soon_as_the_name_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_the_name_of_an_erased_person_is_cancelled_on_every_account() {
+    let env = resolving().await;
+    let daemon = env.serve().await;
+    let (ok, said) = run(env.outboxd(&["erase", "ACoA1", "--yes"]), "");
+    assert!(ok, "{said}");
+    let later = json!({"account_id": "acc_2", "users_ids": "in/jane-doe", "text": "later", "not_before": "2999-01-01T00:00:00Z"});
+    let later = enqueue(&daemon, later).await;
+    let first = enqueue(&daemon, json!({"users_ids": "in/jane-doe", "text": "hello"})).await;
+    for id in [&first, &later] {
+        assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "suppressed");
+    }
+    assert_eq!(env.sandbox.world().delivered_count(), 0);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_does_not_exist_fails_with_words_and_is_read_once() {
     let env = resolving().await;
     let daemon = env.serve().await;

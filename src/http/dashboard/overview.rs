@@ -82,8 +82,10 @@ pub(super) async fn show(
     let accounts = accounts::list(State(Arc::clone(&state)), of_accounts).await?.0;
     let Counted { campaigns, at: counted_at, .. } = funnels::campaigns(&state, cursor("campaigns")).await?;
     let now: Timestamp = status.now.into();
-    let reasons = reasons(&accounts.data);
     let own_reasons = state.store.waiting_reasons().await?;
+    let mut reasons = reasons(&accounts.data);
+    // These are counted exactly.
+    reasons.retain(|waiting| own_reasons.iter().all(|(reason, _)| *reason != waiting.reason));
     let outlook = funnels::outlook(&state).await;
     let timeline = timeline(&accounts.data, &outlook, now);
     let rows = accounts.data.into_iter().map(|account| row(account, now, &frame)).collect();

@@ -8,7 +8,6 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::{SqliteConnection, SqliteExecutor};
 
-use crate::domain::message::AccountId;
 use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
@@ -76,18 +75,16 @@ impl Store {
     }
 }
 
-/// Cancels what an account has queued for a person who turned out to be erased.
+/// Cancels what is queued for a person who turned out to be erased, on every account.
 pub(super) async fn cancel_for(
     connection: &mut SqliteConnection,
-    account: &AccountId,
     user_id: &str,
     now: Timestamp,
 ) -> Result<()> {
-    const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'suppressed', updated_at = ?3 \
-         WHERE account_id = ?1 AND thread = 'user:' || ?2 AND state = 'queued'";
+    const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'suppressed', updated_at = ?2 \
+         WHERE thread = 'user:' || ?1 AND state = 'queued'";
     if is_erased(connection, vec![user_id.to_owned()]).await? {
-        let query = sqlx::query(SQL).bind(account.as_str()).bind(user_id).bind(time_text(now));
-        query.execute(connection).await?;
+        sqlx::query(SQL).bind(user_id).bind(time_text(now)).execute(connection).await?;
     }
     Ok(())
 }

@@ -140,7 +140,7 @@ impl Store {
                     }
                     // Nothing is learned of an erased person, whose messages are cancelled.
                     names::replace(connection, &name, &person.user_id, now).await?;
-                    erased::cancel_for(connection, &account, person.user_id.as_str(), now).await?;
+                    erased::cancel_for(connection, person.user_id.as_str(), now).await?;
                     Ok(accounts)
                 })
             })
