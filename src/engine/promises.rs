@@ -87,6 +87,8 @@ impl CallWatch {
             Some(Verdict::Wait { reason: Reason::ApiTrial | Reason::ApiBusy, .. }) => {
                 self.waits_for_permit();
             }
+            // Its time is that of the next try, which may fail; the guard runs the account once the API can be reached.
+            Some(Verdict::Wait { reason: Reason::ApiUnreachable, .. }) => self.free_at = None,
             Some(Verdict::Wait { until: Until::At(at), .. }) => {
                 let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
                 self.free_at = Some(monotonic + wait);
@@ -262,6 +264,9 @@ mod tests {
         watch.waits(Some(&wait(Reason::ApiBusy, Until::NotBefore(now))), now, second(6000));
         let pace = begins(&mut watch, 9000, 9999);
         assert_eq!((pace.lag, pace.is_overdue), (second(3000), false));
+        watch.waits(Some(&wait(Reason::ApiUnreachable, Until::At(now))), now, second(9500));
+        watch.waits(Some(&Verdict::Send), now, second(9900));
+        assert_eq!(begins(&mut watch, 9903, 9999).lag, second(3));
         watch.waits(Some(&wait(Reason::Gap, Until::At(now))), now, second(10_000));
         watch.waits(None, now, second(10_001));
         assert_eq!(begins(&mut watch, 20_000, 9999).lag, second(0));
