@@ -40,7 +40,7 @@ use crate::tasks::Tasks;
 /// Requests that may wait for the writer; beyond that, callers wait for room.
 const QUEUE: usize = 4096;
 
-/// Rows of one transaction; only one request may have more: about 50 ms of work.
+/// Rows with which a transaction is full: about 50 ms of work. A single request may have more (`intake/`).
 const ROWS_PER_COMMIT: usize = 2000;
 
 /// Time for which the writer leaves the lock free. SQLite's busy handler tries every 100 ms and would never meet the
