@@ -34,6 +34,8 @@
 //!
 //! `ARCHITECTURE.md` lists the promises P1 to P9 and which module may use which; a test enforces both.
 
+#![forbid(unsafe_code)]
+
 pub mod app;
 pub mod cli;
 pub mod clock;

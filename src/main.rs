@@ -9,6 +9,8 @@ use std::time::Duration;
 use outboxd::cli::{self, Cli, Exit};
 
 fn main() -> ExitCode {
+    #[cfg(target_env = "gnu")]
+    fix_mmap_threshold();
     let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(shown) => return shown.into(),
@@ -21,6 +23,16 @@ fn main() -> ExitCode {
             exit.into()
         }
     }
+}
+
+/// Keeps glibc at the threshold with which it starts: from 128 KiB on, a block is mapped, and unmapped when it is freed.
+/// By default glibc raises it to the size of the largest block freed so far, up to 32 MiB, and takes later blocks from a
+/// heap that it rarely gives back (docs/performance.md, memory).
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "mallopt has no safe wrapper")]
+fn fix_mmap_threshold() {
+    // SAFETY: it sets a number of the allocator while there is no other thread.
+    unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
 }
 
 /// Reports the failure on a separate thread: a full pipe must not keep the process from ending.
