@@ -69,8 +69,14 @@ fn open(path: &Path) -> Connection {
              PRAGMA wal_autocheckpoint = 900;",
         )
         .expect("pragmas");
-    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/0001_queue.sql"));
-    connection.execute_batch(&schema.expect("the migration")).expect("the schema");
+    let found =
+        std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).expect("the migrations");
+    let mut migrations: Vec<_> = found.map(|file| file.expect("a file").path()).collect();
+    migrations.sort();
+    for migration in migrations {
+        let statements = std::fs::read_to_string(migration).expect("a migration");
+        connection.execute_batch(&statements).expect("the schema");
+    }
     let triggers =
         connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'trigger'").and_then(|mut found| {
             found

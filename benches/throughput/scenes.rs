@@ -1,5 +1,6 @@
 //! The basic scenarios: enqueue, INSERT to API call, drain, selection, idle.
 
+use std::ops::RangeFrom;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -43,15 +44,16 @@ pub(crate) fn enqueue(folder: &Path, figures: &mut Vec<Figure>) {
     let mut floor = Floor::open(folder);
     let (_daemon, _, socket) = process::daemon(folder, "enqueue", "http://127.0.0.1:9", &[]);
     let mut client = Client::connect(&socket);
-    one_at_a_time(&mut client, 500);
+    // Each message is for a chat of its own, as in the floor.
+    let mut numbers = 0..;
+    one_at_a_time(&mut client, &mut numbers, 500);
     floor.single(500);
-    let batch: String = (0..1000).map(|number| message_json(number) + "\n").collect();
     let (mut one, mut many, mut lines) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let single = floor.single(1000);
-        one.push((one_at_a_time(&mut client, 1000), single));
-        many.push((sixty_four_at_once(&socket), single));
-        lines.push((ndjson(&mut client, &batch, 20), floor.batch(20)));
+        one.push((one_at_a_time(&mut client, &mut numbers, 1000), single));
+        many.push((sixty_four_at_once(&socket, &mut numbers), single));
+        lines.push((ndjson(&mut client, &mut numbers, 20), floor.batch(20)));
     }
     let messages = "messages/s";
     figures.push(Figure::beside_floor("enqueue_1_producer", one, messages, "at least 0.5 of the floor", 0.5));
@@ -72,37 +74,39 @@ pub(crate) fn enqueue(folder: &Path, figures: &mut Vec<Figure>) {
 }
 
 /// Returns messages per second, one per request, each sent after the answer to the one before.
-fn one_at_a_time(client: &mut Client, messages: usize) -> f64 {
+fn one_at_a_time(client: &mut Client, numbers: &mut RangeFrom<usize>, messages: usize) -> f64 {
+    let bodies: Vec<String> = numbers.take(messages).map(message_json).collect();
     let seconds = timed(|| {
-        for number in 0..messages {
-            assert_eq!(client.post("/v1/messages", "application/json", &message_json(number)).0, 201);
+        for body in &bodies {
+            assert_eq!(client.post("/v1/messages", "application/json", body).0, 201);
         }
     });
     messages as f64 / seconds
 }
 
-fn sixty_four_at_once(socket: &Path) -> f64 {
-    let each = 100;
+fn sixty_four_at_once(socket: &Path, numbers: &mut RangeFrom<usize>) -> f64 {
+    let bodies: Vec<String> = numbers.take(64 * 100).map(message_json).collect();
     let seconds = timed(|| {
         std::thread::scope(|scope| {
-            for producer in 0..64 {
+            for part in bodies.chunks(100) {
                 scope.spawn(move || {
                     let mut client = Client::connect(socket);
-                    for number in 0..each {
-                        let body = message_json(producer * each + number);
-                        assert_eq!(client.post("/v1/messages", "application/json", &body).0, 201);
+                    for body in part {
+                        assert_eq!(client.post("/v1/messages", "application/json", body).0, 201);
                     }
                 });
             }
         });
     });
-    (64 * each) as f64 / seconds
+    bodies.len() as f64 / seconds
 }
 
 /// Returns rows per second, a thousand per request.
-fn ndjson(client: &mut Client, batch: &str, requests: u32) -> f64 {
+fn ndjson(client: &mut Client, numbers: &mut RangeFrom<usize>, requests: u32) -> f64 {
+    let batch = |_| numbers.take(1000).map(|number| message_json(number) + "\n").collect();
+    let batches: Vec<String> = (0..requests).map(batch).collect();
     let seconds = timed(|| {
-        for _ in 0..requests {
+        for batch in &batches {
             let (status, answer) = client.post("/v1/messages", "application/x-ndjson", batch);
             assert!(status == 200 && answer.starts_with("{\"accepted\":1000,"), "{status} {answer:.200}");
         }

@@ -29,7 +29,7 @@ use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use crate::traces::Traces;
 use administration::runs;
-use sqlite::{files, filesystem, holder, lock, place, reader, restore_guard};
+use sqlite::{files, filesystem, holder, lock, place, restore_guard};
 use transitions::erased;
 
 pub use administration::audit::{Audited, Breach, CallBreach};
@@ -109,7 +109,8 @@ pub struct Store {
 struct Inner {
     path: PathBuf,
     readers: SqlitePool,
-    reader: reader::Reader,
+    /// One connection for what the engine reads before each call: a long list must not delay it.
+    engine_reader: SqlitePool,
     writer: writer::Writer,
     run: i64,
     mark: Arc<restore_guard::RestoreGuard>,
@@ -161,7 +162,7 @@ impl Store {
         let readers = sqlite::open_readers(&path, options.readers).await?;
         let any_erased = AtomicBool::new(erased::Salt::of(&readers).await?.is_some());
         let (tasks, metrics) = (Tasks::default(), Arc::<Metrics>::default());
-        let reader = reader::Reader::start(sqlite::open_reader(&path).await?, &tasks);
+        let engine_reader = sqlite::open_readers(&path, 1).await?;
         let beside = sqlite::open_checkpointer(&path).await?;
         let database = path.clone();
         let parts = writer::WriterParts {
@@ -176,7 +177,7 @@ impl Store {
         let inner = Inner {
             path,
             readers,
-            reader,
+            engine_reader,
             writer,
             run,
             mark,
@@ -284,7 +285,7 @@ impl Store {
         self.note_alive(now).await?;
         self.inner.tasks.may_end();
         // The writer stops last: it checkpoints the write-ahead log, so that a clean stop leaves one complete file.
-        self.inner.reader.stop().await;
+        self.inner.engine_reader.close().await;
         self.inner.readers.close().await;
         self.inner.writer.stop().await;
         Ok(())

@@ -12,10 +12,9 @@ use serde_json::json;
 use crate::daemon::{TestEnv, eventually, run};
 
 /// The tasks that the daemon cannot do without.
-const TASKS: [&str; 18] = [
+const TASKS: [&str; 17] = [
     "writer",
     "checkpointer",
-    "reader",
     "supervisor",
     "reconciler",
     "poller",

@@ -12,7 +12,6 @@ pub(super) mod filesystem;
 pub(super) mod holder;
 pub(super) mod lock;
 pub(super) mod place;
-pub(super) mod reader;
 pub(super) mod restore_guard;
 pub(super) mod rows;
 
@@ -165,7 +164,7 @@ pub(super) async fn open_readers(path: &Path, readers: u32) -> Result<SqlitePool
     Ok(pool)
 }
 
-/// Opens a dedicated reading connection, for `reader.rs` and `administration/watch.rs`.
+/// Opens a dedicated reading connection, for `administration/watch.rs`.
 pub(super) async fn open_reader(path: &Path) -> Result<SqliteConnection, StoreError> {
     Ok(options(path).read_only(true).connect().await?)
 }

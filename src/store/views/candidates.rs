@@ -191,16 +191,11 @@ impl Store {
             std::sync::LazyLock::new(|| candidates_sql().into());
         // Built from the constants above; it contains nothing from a producer.
         let query = sqlx::query(AssertSqlSafe(std::sync::Arc::clone(&SQL)));
-        let query = query.bind(account.as_str().to_owned()).bind(time_text(now));
-        let found = match asker {
-            Asker::Engine => {
-                let reader = &self.inner.reader;
-                reader
-                    .read(|connection| Box::pin(async move { Ok(query.fetch_all(connection).await?) }))
-                    .await?
-            }
-            Asker::People => query.fetch_all(&self.inner.readers).await?,
+        let readers = match asker {
+            Asker::Engine => &self.inner.engine_reader,
+            Asker::People => &self.inner.readers,
         };
+        let found = query.bind(account.as_str()).bind(time_text(now)).fetch_all(readers).await?;
         let Some(row) = found.first() else { return Ok(None) };
         let mut messages = found.iter().map(read_candidate).collect::<Result<Vec<_>>>()?;
         let read = messages.len();

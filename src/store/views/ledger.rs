@@ -31,10 +31,8 @@ pub(crate) struct SentSince {
 impl Store {
     /// Returns the sends of `account` from `since` on.
     pub(crate) async fn sent_since(&self, account: &AccountId, since: Timestamp) -> Result<SentSince> {
-        let query = sqlx::query_scalar(LEDGER).bind(account.as_str().to_owned()).bind(time_text(since));
-        let text =
-            self.inner.reader.read(|connection| Box::pin(async { Ok(query.fetch_one(connection).await?) }));
-        let text: String = text.await?;
+        let query = sqlx::query_scalar(LEDGER).bind(account.as_str()).bind(time_text(since));
+        let text: String = query.fetch_one(&self.inner.engine_reader).await?;
         let length = time_text(since).len();
         let mut found = SentSince::default();
         for (place, entry) in text.split(',').filter(|entry| !entry.is_empty()).enumerate() {

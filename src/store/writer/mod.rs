@@ -43,6 +43,9 @@ const QUEUE: usize = 4096;
 /// Rows with which a transaction is full: about 50 ms of work. A single request may have more (`intake/`).
 const ROWS_PER_COMMIT: usize = 2000;
 
+/// A transaction of more rows writes more pages than SQLite keeps by default, and gets a larger cache.
+const FEW_ROWS: usize = 200;
+
 /// Time for which the writer leaves the lock free. SQLite's busy handler tries every 100 ms and would never meet the
 /// instant between two commits.
 const YIELD_LOCK_FOR: Duration = Duration::from_millis(120);
@@ -334,7 +337,7 @@ impl Work {
 
     /// Writes at once if the lock is free, otherwise once the writer has it.
     async fn write(&mut self, group: &Group) -> Result<Answers> {
-        let is_large = group.rows() > ROWS_PER_COMMIT;
+        let is_large = group.rows() > FEW_ROWS;
         if is_large != self.has_large_cache {
             sqlite::size_cache(&mut self.connection, is_large).await?;
             self.has_large_cache = is_large;
