@@ -181,7 +181,10 @@ impl Breaker {
     /// Returns the earliest time at which a send that waits for an answer or a trial may go; `None` if sends may go
     /// now.
     pub(super) fn silent_until(&self, now: Duration) -> Option<Duration> {
-        let silent = || self.silent_since.unwrap_or(now) + SILENCE;
+        let silent = || match self.probing {
+            Some(since) => since + PROBE_TIMEOUT,
+            None => self.silent_since.unwrap_or(now) + SILENCE,
+        };
         (!self.may_send(now)).then(|| self.next_trial(now).unwrap_or_else(silent))
     }
 
@@ -199,6 +202,11 @@ impl Breaker {
     pub(super) fn send_begins(&mut self) {
         self.granted = self.granted.saturating_sub(1);
         self.sends_out += 1;
+    }
+
+    /// A send ended without a result.
+    pub(super) fn send_lost(&mut self) {
+        self.sends_out = self.sends_out.saturating_sub(1);
     }
 
     pub(super) fn send_returned(&mut self) {

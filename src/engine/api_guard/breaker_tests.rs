@@ -268,3 +268,31 @@ fn sends_of_several_accounts_that_fail_go_on_trial_one_at_a_time_although_reads_
         started.into_iter().for_each(|call| _ = world.ends(call, Heard::Answer));
     }
 }
+
+#[test]
+fn a_send_without_a_result_does_not_hold_up_the_next_trial() {
+    let mut world = World::new();
+    for n in 1..=2 {
+        let sent = world.send(n).expect("closed");
+        world.ends(sent, Heard::Trouble);
+        world.read(3, Heard::Trouble);
+    }
+    assert!(world.breaker.is_open());
+    world.probe(Heard::Answer);
+    assert!(world.breaker.is_on_trial());
+    world.now += s(600);
+    world.send(4).expect("one is tried");
+    assert!(world.send(5).is_none(), "one at a time");
+    world.breaker.send_lost();
+    assert!(world.send(5).is_some());
+}
+
+#[test]
+fn while_a_probe_runs_sends_wait_until_it_times_out() {
+    let mut world = World::new();
+    while world.send(1).is_some() {}
+    world.now = world.breaker.probe_at().expect("nothing is answered");
+    world.breaker.probe_begins(world.now);
+    world.now += s(5);
+    assert_eq!(world.breaker.silent_until(world.now), Some(world.now - s(5) + PROBE_TIMEOUT));
+}

@@ -99,6 +99,7 @@ pub(super) struct OpenCall {
     account: AccountId,
     is_send: bool,
     began: Tally,
+    has_ended: bool,
 }
 
 impl State {
@@ -288,7 +289,13 @@ impl Permit {
         }
         let began = state.breaker.tally();
         drop(state);
-        OpenCall { guard: Arc::clone(&self.guard), account: self.account.clone(), is_send, began }
+        OpenCall {
+            guard: Arc::clone(&self.guard),
+            account: self.account.clone(),
+            is_send,
+            began,
+            has_ended: false,
+        }
     }
 }
 
@@ -310,7 +317,8 @@ impl Drop for Permit {
 
 impl OpenCall {
     /// Records how the call ended; returns who is to blame for a failure.
-    pub(super) fn ended(self, problem: Option<&ProviderError>) -> Blame {
+    pub(super) fn ended(mut self, problem: Option<&ProviderError>) -> Blame {
+        self.has_ended = true;
         let heard = problem.map_or(Heard::Answer, ProviderError::heard);
         let no_connection =
             problem.is_some_and(|problem| [CANNOT_CONNECT, NOT_WRITTEN].contains(&problem.kind.as_str()));
@@ -337,6 +345,17 @@ impl OpenCall {
     /// Records how a read ended, like `ended`.
     pub(super) fn ended_read<T>(self, read: &Result<T, Unread>) -> Blame {
         self.ended(read.as_ref().err().map(|unread| &*unread.problem))
+    }
+}
+
+impl Drop for OpenCall {
+    /// A call whose task was dropped or panicked says nothing about the API, but it no longer holds up other sends.
+    fn drop(&mut self) {
+        if self.is_send && !self.has_ended {
+            let mut state = self.guard.state();
+            state.breaker.send_lost();
+            self.guard.grant(&mut state, self.guard.clock.monotonic(), None);
+        }
     }
 }
 
