@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
-use outboxd::sandbox::Profile;
+use outboxd::sandbox::{Fault, FaultKind, Profile};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run};
@@ -451,4 +451,21 @@ async fn a_held_step_holds_no_step_before_it_in_the_forecast() {
         "{forecast}"
     );
     assert_eq!(waiting.as_array().map(Vec::len), Some(1), "{forecast}");
+}
+
+/// Step 1 is in review; every step behind it waits for the same person.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_step_behind_one_in_review_waits_for_a_person() {
+    let env = TestEnv::new().await.hasty().reconciling("");
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+    let daemon = env.serve().await;
+    let rows: Vec<Value> = (1..=5).map(|number| step("U1", number, "3 days")).collect();
+    let ids = ids(&batch(&daemon, &rows).await);
+    daemon.becomes(&ids[0], "review").await;
+    for id in &ids[1..] {
+        let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+        let shown = (&explained["reason"], &explained["waits_for"]);
+        assert_eq!(shown, (&json!("step_before"), &json!("person")), "{explained}");
+    }
+    daemon.stop().await;
 }

@@ -13,6 +13,7 @@ use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::need::Need;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
+use crate::domain::step::LAST_STEP;
 use crate::domain::time_text;
 use crate::domain::waiting::{BlockedBy, Waiting};
 use crate::store::Store;
@@ -124,7 +125,10 @@ fn select(text: &str, queue_position: &str) -> String {
            coalesce(h.retry_at, h.reconcile_at, h.wait_until) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON h.seq = \
-         coalesce((SELECT b.blocked_by FROM messages b WHERE b.seq = m.blocked_by), m.blocked_by)",
+         (WITH RECURSIVE up(seq, depth) AS (SELECT m.blocked_by, 0 UNION ALL \
+            SELECT b.blocked_by, up.depth + 1 FROM up CROSS JOIN messages b ON b.seq = up.seq \
+              WHERE b.blocked_by IS NOT NULL AND up.depth < {LAST_STEP}) \
+          SELECT seq FROM up ORDER BY depth DESC LIMIT 1)",
         stop = rows::longest_stop("?1"),
         target = rows::TARGET_COLUMNS,
         account = rows::ACCOUNT_COLUMNS,
