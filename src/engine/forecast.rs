@@ -270,6 +270,9 @@ fn waits_for(message: &QueuedMessage, follows: Option<Follows>) -> Option<Wait> 
     if message.held {
         return Some(Wait::for_person(Reason::Held));
     }
+    if message.is_unconnected {
+        return Some(Wait::of(Reason::NotConnected));
+    }
     let needs_person = message.blocked_by == Some(StateName::Review);
     let reason = match (follows, message.blocked_by) {
         (Some(_), _) => Reason::StepBefore,

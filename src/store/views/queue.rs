@@ -46,6 +46,8 @@ pub struct QueuedMessage {
     pub stop: Option<StoppedBy>,
     /// Whether it is held until it is released.
     pub held: bool,
+    /// Whether it needs a connection with the person, and none is known.
+    pub is_unconnected: bool,
     /// When this person was last sent a message that started a chat.
     pub started_at: Option<Timestamp>,
 }
@@ -57,6 +59,8 @@ pub(in crate::store) fn queued_sql() -> String {
        m.step_key, m.held_at IS NOT NULL AS held, \
        (SELECT b.state FROM messages b WHERE b.seq = m.blocked_by AND b.state <> 'queued') AS blocker_state, \
        CASE WHEN EXISTS (SELECT 1 FROM stops) THEN {stop} END AS stop, \
+       m.needs IS NOT NULL AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
+         AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF')) AS unconnected, \
        CASE WHEN m.users_ids IS NOT NULL THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
          WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END AS started_at \
      FROM messages m INDEXED BY messages_by_account WHERE m.account_id = ?1 AND m.state || '' = 'queued' AND m.seq > ?2 \
@@ -115,6 +119,7 @@ fn read(row: &SqliteRow) -> Result<QueuedMessage> {
         blocked_by: row.try_get::<Option<&str>, _>("blocker_state")?.map(state).transpose()?,
         stop: rows::stopped_by(row)?,
         held: row.try_get("held")?,
+        is_unconnected: row.try_get("unconnected")?,
         started_at: rows::time(row, "started_at")?,
     })
 }
