@@ -114,7 +114,15 @@ pub fn select(input: &SelectionInput<'_>, entries: &[Entry<'_>]) -> Selection {
         let verdict = decide(&input);
         // The verdict shows the time at which all gates are open, but the account runs again when the first of them
         // opens, because other messages of its class may wait for less.
-        if matches!(verdict, Verdict::Wait { until: Until::At(_) | Until::NotBefore(_), .. }) {
+        let opens = match verdict {
+            Verdict::Wait { until: Until::At(_) | Until::NotBefore(_), .. } => true,
+            // Once it is due, the engine defers it, so that the next one of its class becomes a candidate.
+            Verdict::Wait { reason, until: Until::Person } => {
+                concerns_message_only(reason) && !message.is_ready(input.now)
+            }
+            Verdict::Send | Verdict::Stop { .. } => false,
+        };
+        if opens {
             selection.wake_at = selection.wake_at.into_iter().chain(first_opening(&input)).min();
         }
         let waits_alone = matches!(verdict, Verdict::Wait { reason, .. } if concerns_message_only(reason));

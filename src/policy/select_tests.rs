@@ -160,3 +160,17 @@ fn a_message_that_becomes_due_in_the_pause_waits_for_its_end() {
     assert_eq!(selection.verdicts[1], wait(Reason::Scheduled, Until::At(hour(10.5))));
     assert_eq!(selection.wake_at, Some(hour(10.2)));
 }
+
+#[test]
+fn a_scheduled_message_that_a_person_stopped_wakes_the_account_when_it_is_due() {
+    let mut world = World::new(hour(9.0));
+    let stop = crate::domain::stop::StoppedBy {
+        id: 1,
+        reason: crate::domain::stop::StopReason::Stopped,
+        until: None,
+    };
+    world.add(Kind::NewChat, None, hour(10.0)).stop = Some(stop);
+    assert_eq!(world.select().wake_at, Some(hour(10.0)));
+    world.now = hour(10.0);
+    assert_eq!(world.select().wake_at, None, "the engine defers it");
+}
