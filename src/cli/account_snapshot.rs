@@ -27,7 +27,8 @@ impl AccountSnapshot {
             let at = self.tried_at.map(|at| format!(" at {}", times::full_in(Some(at), zone)));
             format!("could not be read{}: {problem}", at.unwrap_or_default())
         });
-        let old = (problem.is_none() && self.is_old).then(|| "what is known is old".to_owned());
+        let age = if self.read_at.is_some() { "what is known is old" } else { "not read yet" };
+        let old = (problem.is_none() && self.is_old).then(|| age.to_owned());
         let rows = [
             ("unipile", self.account().map(|text| text + &read(self.read_at).unwrap_or_default())),
             ("inboxes", inboxes),
