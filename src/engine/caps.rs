@@ -118,7 +118,7 @@ impl EngineHandle {
         Ok(budgets.iter().find(of_day).or_else(|| budgets.first()).copied())
     }
 
-    /// Returns the kind of the message that a cap holds, if one does.
+    /// Returns the kind of the message that a cap holds, or of the one that goes next: another gate may hold it as well.
     async fn capped_kind(&self, account: &Account) -> Result<Option<Kind>, StoreError> {
         let Some(selected) = selected(&self.shared, &account.id, self.now(), None).await? else {
             return Ok(None);
@@ -126,7 +126,7 @@ impl EngineHandle {
         let capped = |verdict: &Verdict| {
             matches!(verdict, Verdict::Wait { reason: Reason::Cap | Reason::WarmUp | Reason::HalfCaps, .. })
         };
-        let place = selected.selection.verdicts.iter().position(capped);
+        let place = selected.selection.verdicts.iter().position(capped).or(selected.selection.next);
         Ok(place.map(|place| selected.candidate(place).1.kind))
     }
 }

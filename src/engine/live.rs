@@ -45,8 +45,6 @@ pub(super) struct LiveState {
     storage: Mutex<Option<StorageTrouble>>,
     claims: Mutex<HashMap<AccountId, Claim>>,
     read_rests: Mutex<HashMap<AccountId, ReadRest>>,
-    /// The ends, on the monotonic clock, of the pauses between two reads of profiles.
-    profile_pauses: Mutex<HashMap<AccountId, Duration>>,
 }
 
 /// A pause in the snapshot reads of an account.
@@ -92,28 +90,6 @@ impl LiveState {
 
     pub(super) fn claim_of(&self, account: &AccountId) -> Option<Claim> {
         self.claims.lock().expect("nothing panics while holding it").get(account).copied()
-    }
-
-    /// Records that the account reads no profile until then.
-    pub(super) fn pause_profiles(&self, account: &AccountId, until: Duration) {
-        let mut pauses = self.profile_pauses.lock().expect("nothing panics while holding it");
-        pauses.insert(account.clone(), until);
-    }
-
-    /// Returns the end of the pause of the account's reads of profiles on the wall clock, if it lasts.
-    pub(super) fn profiles_paused(
-        &self,
-        account: &AccountId,
-        now: Timestamp,
-        monotonic: Duration,
-    ) -> Option<Timestamp> {
-        let mut pauses = self.profile_pauses.lock().expect("nothing panics while holding it");
-        let until = *pauses.get(account)?;
-        if until <= monotonic {
-            pauses.remove(account);
-            return None;
-        }
-        Some(after(now, until - monotonic))
     }
 
     /// Returns the problem for which an account is not read for now: its last read was limited or refused.

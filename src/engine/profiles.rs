@@ -15,7 +15,7 @@ use super::run::{AccountRun, Wake};
 use crate::domain::caps::{LEDGER_REACH, Ledger};
 use crate::domain::ids;
 use crate::domain::kind::Kind;
-use crate::domain::message::{Target, UserId};
+use crate::domain::message::UserId;
 use crate::domain::observed::Unread;
 use crate::domain::outcome::{CANNOT_CONNECT, NOT_WRITTEN, ProviderError};
 use crate::domain::person::{Person, next_profile_read};
@@ -27,7 +27,7 @@ use crate::policy::pace::draw_gap;
 use crate::policy::quota;
 use crate::policy::settle::after;
 use crate::policy::warm_up::Lowering;
-use crate::store::{Candidate, ForProfiles, StoreError};
+use crate::store::{Candidate, Deferral, ForProfiles, StoreError};
 
 /// How long a name that does not exist is not looked up again.
 const ABSENT_FOR: SignedDuration = SignedDuration::from_hours(24);
@@ -40,13 +40,12 @@ pub(super) async fn look(
     policy: &Policy,
     now: Timestamp,
 ) -> Result<Look, StoreError> {
-    let Target::User { user_id: name, .. } = &candidate.target else { return Ok(Look::Clear) };
-    if ids::name_of(name.as_str()).is_none() {
-        return match candidate.is_unconnected {
-            true => connection(shared, run, candidate, name, policy, now).await,
-            false => Ok(Look::Clear),
+    let Some(name) = candidate.public_name() else {
+        return match &candidate.unconnected {
+            Some(person) => connection(shared, run, candidate, person, policy, now).await,
+            None => Ok(Look::Clear),
         };
-    }
+    };
     let known = shared.store.user_id_of(name.as_str()).await?;
     if known != name.as_str() {
         let person = Person::new(UserId::new(known), [None, None, None]);
@@ -57,11 +56,7 @@ pub(super) async fn look(
     }
     match allowance(shared, run, policy, now).await? {
         Allowance::Free => {}
-        Allowance::Paused(until) => return Ok(paused(shared, run, until, now)),
-        Allowance::UsedUp(until, why) => {
-            shared.store.defer_for_profiles(run.id.clone(), ForProfiles::Names, until, why, now).await?;
-            return Ok(Look::Wake(Wake::Now));
-        }
+        closed => return put_off(shared, run, ForProfiles::Names, closed, policy, now).await,
     }
     let (number, reading) = match profile(shared, run, name, policy, now).await {
         Err(wake) => return Ok(Look::Wake(wake)),
@@ -111,7 +106,7 @@ async fn connection(
             format!("not known to be a connection; the profile was last asked for at {}", time_text(read_at));
         return later(next_profile_read(read_at), why).await;
     }
-    let (until, why) = match allowance(shared, run, policy, now).await? {
+    match allowance(shared, run, policy, now).await? {
         Allowance::Free => {
             let (number, reading) = match profile(shared, run, person, policy, now).await {
                 Err(wake) => return Ok(Look::Wake(wake)),
@@ -149,18 +144,30 @@ async fn connection(
                 },
             }
         }
-        Allowance::Paused(until) => return Ok(paused(shared, run, until, now)),
-        Allowance::UsedUp(until, why) => (until, why),
-    };
-    shared.store.defer_for_profiles(run.id.clone(), ForProfiles::Connections, until, why, now).await?;
-    Ok(Look::Wake(Wake::Now))
+        closed => put_off(shared, run, ForProfiles::Connections, closed, policy, now).await,
+    }
 }
 
-/// Lets everything that needs a profile wait until `until`; what needs none goes first.
-fn paused(shared: &Shared, run: &AccountRun, until: Timestamp, now: Timestamp) -> Look {
-    let pause = Duration::try_from(until.duration_since(now)).unwrap_or_default();
-    shared.live.pause_profiles(&run.id, shared.clock.monotonic() + pause);
-    Look::Wake(Wake::Now)
+/// Defers what needs a profile until one can be read; what needs none goes first. During the pause between two reads,
+/// each message waits for a read of its own.
+async fn put_off(
+    shared: &Shared,
+    run: &AccountRun,
+    which: ForProfiles,
+    closed: Allowance,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<Look, StoreError> {
+    let deferral = match closed {
+        Allowance::Free => return Ok(Look::Clear),
+        Allowance::Paused(until) => {
+            let why = "profiles are read one at a time, with a pause after each".to_owned();
+            Deferral { which, until, apart: (policy.gap.min + policy.gap.max) / 2, why }
+        }
+        Allowance::UsedUp(until, why) => Deferral { which, until, apart: Duration::ZERO, why },
+    };
+    shared.store.defer_for_profiles(run.id.clone(), deferral, now).await?;
+    Ok(Look::Wake(Wake::Now))
 }
 
 /// Returns whether the provider does not know the person.

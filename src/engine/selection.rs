@@ -11,11 +11,10 @@ use super::api_guard::Busy;
 use super::ledger::KeptLedger;
 use crate::domain::caps::Ledger;
 use crate::domain::message::{AccountId, MessageId, Seq};
-use crate::domain::person::next_profile_read;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
-use crate::policy::decide::{Live, Verdict};
+use crate::policy::decide::{Live, Verdict, concerns_message_only};
 use crate::policy::fair_share::Share;
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::policy::select::{Entry, Selection, SelectionInput, select};
@@ -83,9 +82,16 @@ impl Selected {
         self.selection = select(&self.selection_input(), &entries);
     }
 
-    /// Returns whether the selection depends on what the account has sent.
-    fn asks_for_ledger(&self) -> bool {
-        let by_cap = |verdict: &Verdict| matches!(verdict, Verdict::Wait { reason: Reason::Cap, .. });
+    /// Returns whether the selection depends on what the account has sent. The engine asks only if a cap decides; people
+    /// see the time at which all gates are open, so for them it also matters if another gate of the account is closed.
+    fn asks_for_ledger(&self, asker: Asker) -> bool {
+        let by_cap = |verdict: &Verdict| match verdict {
+            Verdict::Wait { reason: Reason::Cap, .. } => true,
+            Verdict::Wait { reason, .. } => {
+                asker == Asker::People && (*reason == Reason::OutsideHours || !concerns_message_only(*reason))
+            }
+            Verdict::Send | Verdict::Stop { .. } => false,
+        };
         self.selection.verdicts.iter().any(by_cap)
             || self.policy.rhythm.spread && self.selection.verdicts.contains(&Verdict::Send)
     }
@@ -107,11 +113,10 @@ pub(super) async fn selected(
     candidates.account.next_call_at = shared.pace.next_call_at(&candidates.account, &policy, now, monotonic);
     let typing = shared.live.claim_of(account);
     let typing = typing.map(|claim| (claim.message_id, claim.typing_until(now, monotonic)));
-    let profiles_from = shared.live.profiles_paused(account, now, monotonic);
     let hours = hours_at(policy.calendar.as_ref(), &policy.zone, account_seed(account.as_str()), now);
     let mut selected = Selected {
         now,
-        messages: candidates.messages.iter().map(|candidate| waiting(candidate, profiles_from)).collect(),
+        messages: candidates.messages.iter().map(waiting).collect(),
         selection: Selection { next: None, verdicts: Vec::new(), wake_at: None },
         live: live(shared, account),
         typing,
@@ -121,8 +126,7 @@ pub(super) async fn selected(
         candidates,
     };
     selected.select();
-    // The ledger is read only where no gate before the caps decides.
-    if selected.asks_for_ledger() {
+    if selected.asks_for_ledger(asker) {
         let mut none = KeptLedger::default();
         let kept = kept.unwrap_or(&mut none);
         selected.ledger = Some(kept.read(shared, account, &selected.policy, now).await?);
@@ -143,26 +147,13 @@ pub(super) fn live(shared: &Shared, account: &AccountId) -> Live {
     }
 }
 
-/// `profiles_from` is the end of the pause between two reads of profiles, which a candidate that needs one waits for.
-fn waiting(candidate: &Candidate, profiles_from: Option<Timestamp>) -> Waiting {
+fn waiting(candidate: &Candidate) -> Waiting {
     let lane = &candidate.lane;
-    let paused = profiles_from.zip(candidate.needs_profile());
-    // The pause may end before the person's own time.
-    let own = candidate.profile_asked_at.map(next_profile_read);
-    let paused = paused.map(|(from, reason)| match reason {
-        Reason::NotConnected => (own.map_or(from, |at| at.max(from)), reason),
-        _ => (from, reason),
-    });
-    let paused = paused.filter(|(from, _)| candidate.retry_at.is_none_or(|at| at < *from));
-    let (retry_at, deferred) = match paused {
-        Some((from, reason)) => (Some(from), Some(reason)),
-        None => (candidate.retry_at, candidate.deferred),
-    };
     Waiting {
         kind: lane.kind,
         due_at: candidate.due_at,
-        retry_at,
-        deferred,
+        retry_at: candidate.retry_at,
+        deferred: candidate.deferred,
         stop: candidate.stop,
         step: candidate.step,
         held: candidate.held,

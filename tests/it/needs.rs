@@ -160,3 +160,46 @@ async fn needs_that_make_no_sense_are_refused_by_every_door() {
     waits(&daemon, &env.sql(insert)[0]).await;
     daemon.stop().await;
 }
+
+/// Step 1 goes to a person who is not connected yet; step 2 goes into the same chat and waits, and others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_step_waits_for_the_connection_and_others_go_on() {
+    let env = TestEnv::new().await.hasty();
+    let world = env.sandbox.world();
+    let daemon = env.serve().await;
+    let step = |number: u8| json!({"account_id": "acc_1", "users_ids": "ACoA1", "campaign": "c", "step": number, "text": number.to_string()});
+    let (first, mut second) = (step(1), step(2));
+    second["wait"] = json!("1 second");
+    second["needs"] = json!("connection");
+    let body = format!("{first}\n{second}\n");
+    let (_, answer) = daemon.post_with("/v1/messages", ("content-type", "application/x-ndjson"), &body).await;
+    let second = answer["results"][1]["id"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
+    let explained = waits(&daemon, &second).await;
+    assert!(explained.get("expected_at").is_none_or(Value::is_null), "{explained}");
+    let other = enqueue(&daemon, json!({"users_ids": "ACoA9", "text": "other"})).await;
+    daemon.becomes(&other, "sent").await;
+    assert_eq!(texts(&world.deliveries()), ["1", "other"]);
+    let typed = world.calls().iter().filter(|call| call.endpoint == Endpoint::SetComposing).count();
+    assert_eq!((reads(&env), typed), (1, 0));
+    daemon.stop().await;
+}
+
+/// Six messages wait for reads of profiles that are 30 s apart; the one that needs none goes at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pause_between_two_reads_of_profiles_holds_no_other_message() {
+    let env = TestEnv::new().await.hasty();
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "30s").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "30s");
+    let daemon = env.serve().await;
+    let to = |n: u8| json!({"account_id": "acc_1", "users_ids": format!("ACoA{n}"), "text": "hi", "needs": "connection", "campaign": "a"});
+    let other = json!({"account_id": "acc_1", "users_ids": "ACoA9", "text": "other", "campaign": "b"});
+    let rows: String = (1..=6).map(to).chain([other]).map(|row| format!("{row}\n")).collect();
+    let (_, answer) = daemon.post_with("/v1/messages", ("content-type", "application/x-ndjson"), &rows).await;
+    let id = |row: usize| answer["results"][row]["id"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    daemon.becomes(id(6), "sent").await;
+    for row in 0..6 {
+        waits(&daemon, id(row)).await;
+    }
+    let times = env.sql("SELECT DISTINCT retry_at FROM messages WHERE needs IS NOT NULL");
+    assert_eq!((reads(&env), times.len()), (1, 6), "each waits for a read of its own: {times:?}");
+    daemon.stop().await;
+}

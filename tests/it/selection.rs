@@ -1,5 +1,6 @@
 //! Selection by the real process: however many campaigns wait, and through whichever interface they came.
 
+use outboxd::clock::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::daemon::TestEnv;
@@ -42,4 +43,56 @@ async fn the_rows_of_one_large_insert_all_go_on() {
     );
     let last = env.sql("SELECT id FROM messages WHERE account_id = 'acc_last'").remove(0);
     daemon.becomes(&last, "sent").await;
+}
+
+/// The first scheduled message of its kind is for a stopped person; the next one goes at its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_without_an_end_on_a_scheduled_message_hides_no_later_one() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let stop = json!({"scope": "person", "key": "ACoAX"}).to_string();
+    let (status, answer) = daemon.post("/v1/stops", &stop).await;
+    assert!(status < 300, "{answer}");
+    let in_seconds =
+        |seconds| (SystemClock::new().now() + std::time::Duration::from_secs(seconds)).to_string();
+    let to = |person: &str, at: String| {
+        json!({"account_id": "acc_1", "users_ids": person, "text": format!("to {person}"), "not_before": at})
+            .to_string()
+    };
+    let stopped = daemon.enqueue(&to("ACoAX", in_seconds(1))).await;
+    let later = daemon.enqueue(&to("ACoAY", in_seconds(2))).await;
+    daemon.becomes(&later, "sent").await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{stopped}/explain")).await;
+    assert_eq!((&explained["reason"], &explained["waits_for"]), (&json!("stopped"), &json!("person")));
+}
+
+/// While the hours of an account are closed and a cap is used up as well, every view shows the time at which both are open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_used_up_cap_behind_closed_hours_counts_in_the_time_of_the_account() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "1/24h");
+    let daemon = env.serve().await;
+    let to = |person: &str| json!({"account_id": "acc_1", "users_ids": person, "text": "hello"}).to_string();
+    let first = daemon.enqueue(&to("ACoA1")).await;
+    daemon.becomes(&first, "sent").await;
+    let waits = daemon.enqueue(&to("ACoA2")).await;
+    daemon.kill();
+    // An hour that began two hours ago.
+    let hour = SystemClock::new().now().to_zoned(jiff::tz::TimeZone::UTC).hour();
+    let (from, to) = ((hour + 21) % 23, (hour + 21) % 23 + 1);
+    let days = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"];
+    let mut env = env.set("OUTBOXD_POLICY_DEFAULT_ZONE", "UTC");
+    for day in days {
+        let key = format!("OUTBOXD_POLICY_DEFAULT_HOURS_{day}");
+        env = env.set(&key, &format!("{from:02}:00-{to:02}:00"));
+    }
+    let daemon = env.serve().await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{waits}/explain")).await;
+    assert_eq!(explained["reason"], "outside_hours", "{explained}");
+    let (_, account) = daemon.get("/v1/accounts/acc_1").await;
+    assert_eq!(
+        (&account["until"], &account["waits_for"]),
+        (&explained["until"], &explained["waits_for"]),
+        "{account}"
+    );
+    assert_eq!(account["cap"]["cap"], "new_chat", "{account}");
 }

@@ -27,6 +27,7 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
         ("admit", admission::ADMIT),
         ("defer_names", resolving::DEFER_NAMES),
         ("defer_needs", resolving::DEFER_NEEDS),
+        ("inmails", defer::INMAILS),
         ("hold_inmails", defer::HOLD),
         ("release_inmails", defer::RELEASE),
         ("next_expiry", withdraw::NEXT_EXPIRY),

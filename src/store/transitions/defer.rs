@@ -6,6 +6,7 @@
 //! any message that is retried. A deferral is not a promise: the engine checks again before it sends.
 
 use jiff::Timestamp;
+use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
 use crate::domain::account::Down;
@@ -26,16 +27,24 @@ pub(crate) struct InmailHold {
     pub why: String,
 }
 
+/// Messages that are deferred or returned in one transaction: other transitions go in between.
+const AT_ONCE: u32 = 500;
+
+/// The next InMails of a balance after ?3.
+pub(in crate::store) const INMAILS: &str = "SELECT seq FROM messages INDEXED BY messages_inmail WHERE account_id = ?1 AND state = 'queued' \
+     AND credit = ?2 AND seq > ?3 ORDER BY seq LIMIT ?4 + 0";
+
 /// Only messages due before the hold ends: a later one would become due too early.
-pub(in crate::store) const HOLD: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?3, reason = 'inmail_credits', updated_at = ?4 \
-     WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND due_at <= ?3 AND (retry_at IS NULL OR retry_at < ?3) \
+pub(in crate::store) const HOLD: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'inmail_credits', updated_at = ?3 \
+     WHERE seq IN (SELECT value FROM json_each(?1)) AND due_at <= ?2 AND (retry_at IS NULL OR retry_at < ?2) \
        AND held_at IS NULL";
 
-pub(in crate::store) const RELEASE: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?3 \
-     WHERE account_id = ?1 AND state = 'queued' AND credit = ?2 AND reason = 'inmail_credits'";
+pub(in crate::store) const RELEASE: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, reason = 'turn', updated_at = ?2 \
+     WHERE seq IN (SELECT value FROM json_each(?1)) AND reason = 'inmail_credits'";
 
 pub(in crate::store) const RETURN_RETRIES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = NULL, wait_held_at = NULL, reason = 'turn', updated_at = ?2 \
-     WHERE account_id = ?1 AND state = 'queued' AND retry_at IS NOT NULL AND retry_at <= ?2";
+     WHERE seq IN (SELECT m.seq FROM messages AS m INDEXED BY messages_retry WHERE m.account_id = ?1 AND m.state = 'queued' \
+       AND m.retry_at IS NOT NULL AND m.retry_at <= ?2 ORDER BY m.retry_at LIMIT ?3 + 0)";
 
 impl Store {
     /// Returns until when the InMails of this balance wait, and why. The time may have passed. `None` if they do not
@@ -51,7 +60,7 @@ impl Store {
         Ok(Some(InmailHold { until: rows::required_time(&row, "until")?, why: row.try_get("why")? }))
     }
 
-    /// Defers the InMails of this balance that are due before `hold.until` until that time.
+    /// Defers the InMails of this balance that are due before `hold.until` until that time, some in one transaction.
     pub(crate) async fn hold_inmails(
         &self,
         account: AccountId,
@@ -59,23 +68,33 @@ impl Store {
         hold: InmailHold,
         now: Timestamp,
     ) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(hold_inmails(connection, account, credit, hold, now)))
-            .await
+        let mut after = 0;
+        loop {
+            let (account, hold) = (account.clone(), hold.clone());
+            let page = self.inner.writer.exclusive(now, move |connection| {
+                Box::pin(hold_inmails(connection, account, credit, hold, after, now))
+            });
+            let Some(last) = page.await? else { return Ok(()) };
+            after = last;
+        }
     }
 
-    /// Releases the InMails of this balance.
+    /// Releases the InMails of this balance, some in one transaction.
     pub(crate) async fn release_inmails(
         &self,
         account: AccountId,
         credit: Credit,
         now: Timestamp,
     ) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(release_inmails(connection, account, credit, now)))
-            .await
+        let mut after = 0;
+        loop {
+            let account = account.clone();
+            let page = self.inner.writer.exclusive(now, move |connection| {
+                Box::pin(release_inmails(connection, account, credit, after, now))
+            });
+            let Some(last) = page.await? else { return Ok(()) };
+            after = last;
+        }
     }
 
     /// Defers one queued message until `until`.
@@ -104,7 +123,7 @@ impl Store {
             .await
     }
 
-    /// Returns messages whose retry is due to their lanes, in their original order.
+    /// Returns messages whose retry is due to their lanes, in their original order; at most [`AT_ONCE`].
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
@@ -114,7 +133,7 @@ impl Store {
             .exclusive(now, move |connection| {
                 Box::pin(async move {
                     let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
-                    query.execute(connection).await?;
+                    query.bind(AT_ONCE).execute(connection).await?;
                     Ok(())
                 })
             })
@@ -176,13 +195,26 @@ pub(super) async fn event(
     Ok(())
 }
 
+/// Returns the next InMails of a balance.
+async fn inmails_after(
+    connection: &mut SqliteConnection,
+    account: &str,
+    credit: &str,
+    after: i64,
+) -> Result<Vec<i64>> {
+    let query = sqlx::query_scalar(INMAILS).bind(account).bind(credit).bind(after).bind(AT_ONCE);
+    Ok(query.fetch_all(connection).await?)
+}
+
+/// Records the hold, and defers the next messages after `after`. Returns the last of them, if there may be more.
 async fn hold_inmails(
     connection: &mut SqliteConnection,
     account: AccountId,
     credit: Credit,
     hold: InmailHold,
+    after: i64,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Option<i64>> {
     const NOTE: &str = "INSERT INTO inmail_holds (account_id, credit, until, why) VALUES (?1, ?2, ?3, ?4) \
          ON CONFLICT DO UPDATE SET until = ?3, why = ?4";
     const WAS: &str = "SELECT why FROM inmail_holds WHERE account_id = ?1 AND credit = ?2";
@@ -192,32 +224,36 @@ async fn hold_inmails(
         sqlx::query_scalar(WAS).bind(account).bind(credit).fetch_optional(&mut *connection).await?;
     let query = sqlx::query(NOTE).bind(account).bind(credit).bind(&until).bind(&hold.why);
     query.execute(&mut *connection).await?;
-    let query = sqlx::query(HOLD).bind(account).bind(credit).bind(&until).bind(&at);
+    let page = inmails_after(connection, account, credit, after).await?;
+    let query = sqlx::query(HOLD).bind(json!(page).to_string()).bind(&until).bind(&at);
     query.execute(&mut *connection).await?;
     // The same reason every hour is not a new event.
     if was.as_ref() != Some(&hold.why) {
         let reason = Reason::InmailCredits.as_str();
         event(connection, &at, "account.inmails_held", Some(account), reason, &hold.why).await?;
     }
-    Ok(())
+    Ok(page.last().copied())
 }
 
+/// Ends the hold, and releases the next messages after `after`. Returns the last of them, if there may be more.
 async fn release_inmails(
     connection: &mut SqliteConnection,
     account: AccountId,
     credit: Credit,
+    after: i64,
     now: Timestamp,
-) -> Result<()> {
+) -> Result<Option<i64>> {
     const FORGET: &str = "DELETE FROM inmail_holds WHERE account_id = ?1 AND credit = ?2";
     let at = time_text(now);
     let (account, credit) = (account.as_str(), credit.as_str());
     let held = sqlx::query(FORGET).bind(account).bind(credit).execute(&mut *connection).await?;
-    sqlx::query(RELEASE).bind(account).bind(credit).bind(&at).execute(&mut *connection).await?;
+    let page = inmails_after(connection, account, credit, after).await?;
+    sqlx::query(RELEASE).bind(json!(page).to_string()).bind(&at).execute(&mut *connection).await?;
     if held.rows_affected() > 0 {
         let reason = Reason::InmailCredits.as_str();
         event(connection, &at, "account.inmails_released", Some(account), reason, credit).await?;
     }
-    Ok(())
+    Ok(page.last().copied())
 }
 
 async fn note_route(

@@ -31,19 +31,29 @@ pub(crate) struct ProfileReads {
     pub next_at: Option<Timestamp>,
 }
 
-pub(in crate::store) const DEFER_NAMES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'resolving', error = ?3, updated_at = ?4 \
-     WHERE account_id = ?1 AND state = 'queued' AND thread >= 'user:in/' AND thread < 'user:in0' AND due_at <= ?2 \
-       AND (retry_at IS NULL OR (reason = 'resolving' AND retry_at < ?2))";
+/// Messages that are deferred in one transaction.
+const DEFERRED_AT_ONCE: u32 = 500;
 
+/// Defers the next of them: the first until ?2, each further one ?5 seconds later. Those that wait for longer stay.
+pub(in crate::store) const DEFER_NAMES: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = j.at, reason = 'resolving', error = ?3, updated_at = ?4 \
+     FROM (SELECT seq, strftime('%Y-%m-%dT%H:%M:%fZ', ?2, printf('+%.3f seconds', ?5 * (?6 + row_number() OVER (ORDER BY due_at, seq) - 1))) AS at \
+       FROM (SELECT m.seq, m.due_at FROM messages AS m INDEXED BY messages_thread WHERE m.account_id = ?1 AND m.state = 'queued' \
+           AND m.thread >= 'user:in/' AND m.thread < 'user:in0' AND m.due_at <= ?2 \
+           AND (m.retry_at IS NULL OR (m.reason = 'resolving' AND m.retry_at < ?2)) ORDER BY m.due_at, m.seq LIMIT ?7 + 0)) AS j \
+     WHERE messages.seq = j.seq";
+
+/// The same; the profile of one person is read again after ?8.
 pub(in crate::store) const DEFER_NEEDS: &str = "UPDATE messages SET revision = messages.revision + 1, \
-       retry_at = max(?2, coalesce((SELECT strftime('%Y-%m-%dT%H:%M:%fZ', max(r.at), ?5) FROM ( \
+       retry_at = max(j.at, coalesce((SELECT strftime('%Y-%m-%dT%H:%M:%fZ', max(r.at), ?8) FROM ( \
          SELECT at FROM profile_reads INDEXED BY profile_reads_person WHERE person = substr(messages.thread, 6) AND account_id = ?1 \
          UNION ALL SELECT read_at FROM people WHERE account_id = ?1 AND user_id = substr(messages.thread, 6)) AS r), '')), \
        reason = 'not_connected', error = ?3, updated_at = ?4 \
-     WHERE account_id = ?1 AND state = 'queued' AND needs IS NOT NULL AND due_at <= ?2 \
-       AND (retry_at IS NULL OR (reason = 'not_connected' AND retry_at < ?2)) \
-       AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = messages.account_id \
-         AND p.user_id = substr(messages.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))";
+     FROM (SELECT seq, strftime('%Y-%m-%dT%H:%M:%fZ', ?2, printf('+%.3f seconds', ?5 * (?6 + row_number() OVER (ORDER BY due_at, seq) - 1))) AS at \
+       FROM (SELECT m.seq, m.due_at FROM messages AS m INDEXED BY messages_needs WHERE m.account_id = ?1 AND m.state = 'queued' \
+           AND m.needs IS NOT NULL AND m.due_at <= ?2 AND (m.retry_at IS NULL OR (m.reason = 'not_connected' AND m.retry_at < ?2)) \
+           AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
+             AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF')) ORDER BY m.due_at, m.seq LIMIT ?7 + 0)) AS j \
+     WHERE messages.seq = j.seq";
 
 /// What messages wait for that only profiles show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +62,17 @@ pub(crate) enum ForProfiles {
     Names,
     /// A connection with the person.
     Connections,
+}
+
+/// A deferral of what waits for profiles.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Deferral {
+    pub which: ForProfiles,
+    /// Until when the first of them waits.
+    pub until: Timestamp,
+    /// How much longer each further one waits.
+    pub apart: Duration,
+    pub why: String,
 }
 
 impl Store {
@@ -178,35 +199,48 @@ impl Store {
             .await
     }
 
-    /// Defers everything of `account` that waits for profiles in this way and is due before `until`.
+    /// Defers everything of `account` that waits for profiles in this way and is due before `deferral.until`, some of it
+    /// in one transaction.
     pub(crate) async fn defer_for_profiles(
         &self,
         account: AccountId,
-        which: ForProfiles,
-        until: Timestamp,
-        why: String,
+        deferral: Deferral,
         now: Timestamp,
     ) -> Result<()> {
-        // The profile of one person is read again after a while of its own.
-        let (sql, own) = match which {
-            ForProfiles::Names => (DEFER_NAMES, None),
-            ForProfiles::Connections => {
-                (DEFER_NEEDS, Some(format!("+{} seconds", CONNECTION_EVERY.as_secs())))
+        let mut before = 0;
+        loop {
+            let (account, deferral) = (account.clone(), deferral.clone());
+            let deferred = self.inner.writer.exclusive(now, move |connection| {
+                Box::pin(defer_for_profiles(connection, account, deferral, before, now))
+            });
+            let deferred = deferred.await?;
+            before += deferred;
+            if deferred < DEFERRED_AT_ONCE {
+                return Ok(());
             }
-        };
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(sql).bind(account.as_str()).bind(time_text(until)).bind(why);
-                    let query = query.bind(time_text(now));
-                    let query = own.into_iter().fold(query, |query, own| query.bind(own));
-                    query.execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        }
     }
+}
+
+/// Defers the next page; `before` messages were deferred already. Returns how many it deferred.
+async fn defer_for_profiles(
+    connection: &mut SqliteConnection,
+    account: AccountId,
+    deferral: Deferral,
+    before: u32,
+    now: Timestamp,
+) -> Result<u32> {
+    let Deferral { which, until, apart, why } = deferral;
+    // The profile of one person is read again after a while of its own.
+    let (sql, own) = match which {
+        ForProfiles::Names => (DEFER_NAMES, None),
+        ForProfiles::Connections => (DEFER_NEEDS, Some(format!("+{} seconds", CONNECTION_EVERY.as_secs()))),
+    };
+    let query = sqlx::query(sql).bind(account.as_str()).bind(time_text(until)).bind(why).bind(time_text(now));
+    let query = query.bind(apart.as_secs_f64()).bind(before).bind(DEFERRED_AT_ONCE);
+    let query = own.into_iter().fold(query, |query, own| query.bind(own));
+    let deferred = query.execute(connection).await?.rows_affected();
+    Ok(u32::try_from(deferred).unwrap_or(u32::MAX))
 }
 
 async fn end_read(connection: &mut SqliteConnection, read: i64, result: &str) -> Result<()> {

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::domain::account::{Account, Daemon};
 use crate::domain::ids;
 use crate::domain::lane::Lane;
-use crate::domain::message::{AccountId, ChatId, Extras, MessageId, Seq, Target};
+use crate::domain::message::{AccountId, ChatId, Extras, MessageId, Seq, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::step::StepWaiting;
 use crate::domain::stop::StoppedBy;
@@ -62,8 +62,8 @@ pub struct Candidate {
     pub started_at: Option<Timestamp>,
     /// The chat to read for an answer before it is sent; `None` if no answer would stop it, or nothing was sent before.
     pub ask: Option<Ask>,
-    /// It needs a connection, and the person is not known to be one.
-    pub is_unconnected: bool,
+    /// The person with whom it needs a connection, if none is known.
+    pub unconnected: Option<UserId>,
     /// When the profile of such a person was last asked for.
     pub profile_asked_at: Option<Timestamp>,
     /// Finish of its campaign; 0 if it is not ahead of the virtual time.
@@ -71,13 +71,10 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Returns the reason for which it waits until a profile is read, if one must be.
-    pub(crate) fn needs_profile(&self) -> Option<Reason> {
+    /// Returns the public name that the message is for, as long as the person behind it is not known.
+    pub(crate) fn public_name(&self) -> Option<&UserId> {
         let Target::User { user_id, .. } = &self.target else { return None };
-        if ids::name_of(user_id.as_str()).is_some() {
-            return Some(Reason::Resolving);
-        }
-        self.is_unconnected.then_some(Reason::NotConnected)
+        Some(user_id).filter(|name| ids::name_of(name.as_str()).is_some())
     }
 }
 
@@ -90,7 +87,7 @@ pub struct Ask {
     pub since: Timestamp,
 }
 
-/// Who reads: a person's long list must not delay the engine (`sqlite/reader.rs`).
+/// Who reads: a person's long list must not delay the engine, which has a connection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asker {
     /// The engine, in a step of an account.
@@ -138,8 +135,8 @@ pub(in crate::store) fn candidates_sql() -> String {
     const ASK_SINCE: &str = "min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
            WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), \
          m.created_at))";
-    const UNCONNECTED: &str = "m.needs IS NOT NULL AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
-         AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF'))";
+    const UNCONNECTED: &str = "CASE WHEN m.needs IS NOT NULL AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
+         AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF')) THEN substr(m.thread, 6) END";
     const ASKED: &str = "CASE WHEN m.needs IS NOT NULL THEN (SELECT max(at) FROM ( \
            SELECT r.at FROM profile_reads r INDEXED BY profile_reads_person WHERE r.person = substr(m.thread, 6) AND r.account_id = m.account_id \
            UNION ALL SELECT p.read_at FROM people p WHERE p.account_id = m.account_id AND p.user_id = substr(m.thread, 6))) END";
@@ -254,7 +251,7 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,
         started_at: rows::time(row, "started_at")?,
         ask: read_ask(row)?,
-        is_unconnected: row.try_get("unconnected")?,
+        unconnected: row.try_get::<Option<String>, _>("unconnected")?.map(UserId::new),
         profile_asked_at: rows::time(row, "profile_asked_at")?,
         finish: row.try_get::<i64, _>("finish")?.unsigned_abs(),
     })
