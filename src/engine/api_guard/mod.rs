@@ -4,10 +4,11 @@
 //! Steps call [`ApiGuard::ask`] and end if no permit is ready: the guard keeps their account's place and wakes it.
 //! Tasks that read (`reconcile.rs`, `account_sync.rs`, `poll.rs`) wait in [`ApiGuard::wait`]. One task, the pump (`pump.rs`),
 //! sleeps until the next permit or probe, however many requests wait. The rates are in `rates.rs`, the order in
-//! `permits.rs`, and the handling of failed calls in `breaker.rs`. None of it carries a promise: a restart forgets
+//! `permits.rs`, and the handling of failed calls in `call.rs` and `breaker.rs`. None of it carries a promise: a restart forgets
 //! it.
 
 mod breaker;
+mod call;
 mod kind;
 mod permits;
 mod pump;
@@ -23,15 +24,14 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{Notify, oneshot};
 
-use self::breaker::{Breaker, Ended, Tally};
+use self::breaker::Breaker;
+use self::call::OpenCall;
 use self::permits::{Asked, Permits};
 use self::rates::Rates;
 use super::{EngineHandle, Wakeups};
 use crate::clock::{self, Clock, Dice};
 use crate::domain::message::AccountId;
-use crate::domain::observed::Unread;
-use crate::domain::outcome::{CANNOT_CONNECT, Heard, NOT_WRITTEN, ProviderError};
-use crate::policy::settle::{Blame, after};
+use crate::policy::settle::after;
 use crate::provider::{Pages, Paging};
 
 pub(super) use self::kind::Kind;
@@ -91,15 +91,6 @@ pub(super) struct Permit {
     used: bool,
     /// When the typing that it allows ends, on the monotonic clock.
     pub(super) typed_until: Option<Duration>,
-}
-
-/// A request in flight.
-pub(super) struct OpenCall {
-    guard: Arc<ApiGuard>,
-    account: AccountId,
-    is_send: bool,
-    began: Tally,
-    has_ended: bool,
 }
 
 impl State {
@@ -289,13 +280,7 @@ impl Permit {
         }
         let began = state.breaker.tally();
         drop(state);
-        OpenCall {
-            guard: Arc::clone(&self.guard),
-            account: self.account.clone(),
-            is_send,
-            began,
-            has_ended: false,
-        }
+        OpenCall::new(Arc::clone(&self.guard), self.account.clone(), is_send, began)
     }
 }
 
@@ -312,50 +297,6 @@ impl Drop for Permit {
             breaker.send_returned();
         }
         self.guard.grant(&mut state, self.guard.clock.monotonic(), None);
-    }
-}
-
-impl OpenCall {
-    /// Records how the call ended; returns who is to blame for a failure.
-    pub(super) fn ended(mut self, problem: Option<&ProviderError>) -> Blame {
-        self.has_ended = true;
-        let heard = problem.map_or(Heard::Answer, ProviderError::heard);
-        let no_connection =
-            problem.is_some_and(|problem| [CANNOT_CONNECT, NOT_WRITTEN].contains(&problem.kind.as_str()));
-        let ended = Ended { heard, is_send: self.is_send, no_connection, began: self.began };
-        let now = self.guard.clock.monotonic();
-        let mut state = self.guard.state();
-        let State { breaker, dice, .. } = &mut *state;
-        let was_open = breaker.is_open();
-        let (blame, closed) = breaker.ended(&self.account, ended, now, dice);
-        let opened = breaker.is_open() && !was_open;
-        if closed {
-            state.closed = true;
-            self.guard.changed.notify_one();
-        }
-        // An answer may release sends that waited for one, and a failure may make a probe due.
-        self.guard.grant(&mut state, now, None);
-        drop(state);
-        if let Some(problem) = problem.filter(|_| opened) {
-            tracing::warn!(%problem, "the Unipile API fails: nothing is sent until it answers a read again");
-        }
-        blame
-    }
-
-    /// Records how a read ended, like `ended`.
-    pub(super) fn ended_read<T>(self, read: &Result<T, Unread>) -> Blame {
-        self.ended(read.as_ref().err().map(|unread| &*unread.problem))
-    }
-}
-
-impl Drop for OpenCall {
-    /// A call whose task was dropped or panicked says nothing about the API, but it no longer holds up other sends.
-    fn drop(&mut self) {
-        if self.is_send && !self.has_ended {
-            let mut state = self.guard.state();
-            state.breaker.send_lost();
-            self.guard.grant(&mut state, self.guard.clock.monotonic(), None);
-        }
     }
 }
 

@@ -1,0 +1,67 @@
+//! A request in flight: reports to the breaker how it ended.
+
+use std::sync::Arc;
+
+use super::breaker::{Ended, Tally};
+use super::{ApiGuard, State};
+use crate::domain::message::AccountId;
+use crate::domain::observed::Unread;
+use crate::domain::outcome::{CANNOT_CONNECT, Heard, NOT_WRITTEN, ProviderError};
+use crate::policy::settle::Blame;
+
+/// A request in flight.
+pub(in crate::engine) struct OpenCall {
+    guard: Arc<ApiGuard>,
+    account: AccountId,
+    is_send: bool,
+    began: Tally,
+    has_ended: bool,
+}
+
+impl OpenCall {
+    pub(super) fn new(guard: Arc<ApiGuard>, account: AccountId, is_send: bool, began: Tally) -> Self {
+        Self { guard, account, is_send, began, has_ended: false }
+    }
+
+    /// Records how the call ended; returns who is to blame for a failure.
+    pub(in crate::engine) fn ended(mut self, problem: Option<&ProviderError>) -> Blame {
+        self.has_ended = true;
+        let heard = problem.map_or(Heard::Answer, ProviderError::heard);
+        let no_connection =
+            problem.is_some_and(|problem| [CANNOT_CONNECT, NOT_WRITTEN].contains(&problem.kind.as_str()));
+        let ended = Ended { heard, is_send: self.is_send, no_connection, began: self.began };
+        let now = self.guard.clock.monotonic();
+        let mut state = self.guard.state();
+        let State { breaker, dice, .. } = &mut *state;
+        let was_open = breaker.is_open();
+        let (blame, closed) = breaker.ended(&self.account, ended, now, dice);
+        let opened = breaker.is_open() && !was_open;
+        if closed {
+            state.closed = true;
+            self.guard.changed.notify_one();
+        }
+        // An answer may release sends that waited for one, and a failure may make a probe due.
+        self.guard.grant(&mut state, now, None);
+        drop(state);
+        if let Some(problem) = problem.filter(|_| opened) {
+            tracing::warn!(%problem, "the Unipile API fails: nothing is sent until it answers a read again");
+        }
+        blame
+    }
+
+    /// Records how a read ended, like `ended`.
+    pub(in crate::engine) fn ended_read<T>(self, read: &Result<T, Unread>) -> Blame {
+        self.ended(read.as_ref().err().map(|unread| &*unread.problem))
+    }
+}
+
+impl Drop for OpenCall {
+    /// A call whose task was dropped or panicked says nothing about the API, but it no longer holds up other sends.
+    fn drop(&mut self) {
+        if self.is_send && !self.has_ended {
+            let mut state = self.guard.state();
+            state.breaker.send_lost();
+            self.guard.grant(&mut state, self.guard.clock.monotonic(), None);
+        }
+    }
+}
