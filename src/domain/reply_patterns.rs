@@ -5,7 +5,7 @@
 use regex::Regex;
 
 /// Ordinary answers. A pattern that finds one of them would silence people who did not ask for it.
-pub const ORDINARY: [&str; 24] = [
+pub const ORDINARY: [&str; 50] = [
     "Thanks, sounds interesting. When can we talk?",
     "Yes, call me tomorrow",
     "Not interested, thank you.",
@@ -29,6 +29,32 @@ pub const ORDINARY: [&str; 24] = [
     "Pode me escrever amanhã",
     "Ja, stuur mij meer informatie",
     "Nee, dank je",
+    "LinkedIn zeigt mir keine Nachrichten an. Ja, ich bin interessiert!",
+    "Ich konnte Sie telefonisch nicht kontaktieren, rufen Sie mich bitte an.",
+    "Ich erhalte sonst keine Anfragen von Firmen wie Ihrer, gern mehr.",
+    "Ich möchte keine Nachrichten verpassen, schreiben Sie mir bitte per Mail.",
+    "Ich habe keine weiteren Nachrichten von Ihnen erhalten, bitte noch einmal senden",
+    "Warum melden Sie sich nicht mehr? Ich bin interessiert.",
+    "Unter der alten Nummer können Sie mich nicht mehr kontaktieren, hier ist die neue.",
+    "Bitte nicht von der Liste streichen!",
+    "I could not contact you by phone, please call me.",
+    "I get no messages from companies like yours, tell me more.",
+    "If you don't contact me by Friday, I will call you.",
+    "Please do not contact me before Monday, I am travelling",
+    "Recruiters never stop messaging me, but this sounds good",
+    "Please don't take me off your list",
+    "Don't email me, call me instead",
+    "Je n'ai pas pu vous contacter, appelez-moi",
+    "Ne me contactez pas avant lundi, je suis en déplacement",
+    "Vous ne m'écrivez plus ? Je suis intéressé",
+    "No deje de escribirme, me interesa",
+    "No me escriba más tarde de las seis",
+    "No pude contactar con usted, llámeme",
+    "Come mai non mi scrivete più? Mi interessa",
+    "Não pare de me escrever, tenho interesse",
+    "Não me contate mais tarde, prefiro de manhã",
+    "Ik krijg geen berichten van LinkedIn, bel mij",
+    "Ik neem geen contact meer op met uw collega, graag met u",
     "👍",
 ];
 

@@ -47,28 +47,48 @@ const OUT_OF_OFFICE: [&str; 22] = [
 ];
 
 /// Wishes not to be written to again, in the same languages.
-const OPT_OUT: [&str; 20] = [
+const OPT_OUT: [&str; 11] = [
     r"^\W*(unsubscribe|stop|abmelden|opt[- ]?out|d(é|e)sinscri(re|ption)|baja|afmelden)\W*$",
-    r"\b(please |pls )?(stop|quit|cease) (writing|messaging|contacting|texting|e-?mailing|spamming)( to)? me\b",
-    r"\b(do not|don't|dont|never) (write|message|contact|text|e-?mail)( to)? me( again| anymore| any more)?\b",
-    r"\b(remove|take) me (from|off) (your|the|this) (mailing |contact )?(list|database)\b",
-    r"\bunsubscribe me\b",
-    r"\bleave me alone\b",
-    r"\b(schreiben|kontaktieren|melden) sie (mir|mich|sich)( bitte)? (nicht|nie) (mehr|wieder)\b",
-    r"\b(bitte )?(keine|nicht) (weiteren? |mehr )?(nachrichten|anfragen|kontaktieren|anschreiben)\b",
-    r"\b(schreib|kontaktiere) (mir|mich) (bitte )?(nicht|nie) (mehr|wieder)\b",
-    r"\bvon (ihrer|der|eurer) liste (streichen|l(ö|oe)schen|nehmen)\b",
-    r"\bne (me |m'|plus (me |m'))(re)?(contactez|(é|e)crivez|contacter|(é|e)crire)( plus)?\b",
-    r"\b(cessez|arr(ê|e)tez) de (me|m') ?(contacter|(é|e)crire)\b",
+    r"\bbitte (in zukunft |k(ü|ue)nftig |ab jetzt |ab sofort )?(mir )?keine (weiteren? |mehr )?(nachrichten|anfragen)\b",
+    r"(^|[.!?,;\n])\s*keine (weiteren nachrichten( mehr)?|nachrichten (mehr|bitte))( bitte)?\s*([.!,;\n]|$)",
+    r"\b(m(ö|oe)chte|will|w(ü|ue)nsche) (bitte |hier |von ihnen )*keine (nachrichten|anfragen)( mehr| von ihnen| erhalten| bekommen)+\s*([.!,;\n]|$|und\b)",
+    r"\b(m(ö|oe)chte|will|w(ü|ue)nsche) (bitte |hier |von ihnen )*keine weiteren (nachrichten|anfragen)( mehr| von ihnen| erhalten| bekommen)*\s*([.!,;\n]|$|und\b)",
+    r"\b(m(ö|oe)chte|will|w(ü|ue)nsche) (bitte |hier |von ihnen )*(keine (nachrichten|anfragen)( von ihnen)?\s*([.!\n]|$)|nicht (mehr|weiter|wieder) (kontaktiert|angeschrieben) werden\b)",
+    r"\bbitte (mich |mir )?nicht ((mehr |weiter |wieder )?(kontaktieren|anschreiben)|mehr schreiben)\b",
+    r"\b(bitte|sollen|sollten)( sie)?,? (mich|mir) (bitte )?(nicht|nie) (mehr|wieder) (zu )?(kontaktieren|anschreiben|anzuschreiben|schreiben)\b",
+    r"(^|\b(mich|uns|bitte|sofort) )von (ihrer|der|eurer) liste (streichen|l(ö|oe)schen|nehmen)\b",
+    r"\bne plus (me |m')(re)?(contacter|(é|e)crire)\b",
     r"\b(retirez|supprimez)[- ]moi de (votre|la) liste\b",
-    r"\bno me (escrib(a|as|an)|contact(e|es|en)) m(á|a)s\b",
-    r"\b(deje|deja|dejen) de (escribirme|contactarme)\b",
-    r"\bnon (mi )?(scriv(a|ete|ere|etemi)|contatt(i|ate|are|atemi)) pi(ù|u')\b",
-    r"\b(smetta|smettete|smettila) di (scrivermi|contattarmi)\b",
-    r"\b(n(ã|a)o me (escreva|contate|contacte) mais|pare de me (escrever|contatar|contactar))\b",
-    r"\bstuur (mij|me) (alstublieft |alsjeblieft )?geen berichten meer\b",
-    r"\b(neem|neemt) geen contact meer (met mij )?op\b",
 ];
+
+/// Wishes that count only as a request, after [`REQUEST`]: in "if you don't contact me" or "no deje de escribirme" the
+/// same words mean something else.
+const OPT_OUT_REQUESTS: [&str; 17] = [
+    r"(stop|quit|cease) (writing|messaging|contacting|texting|e-?mailing|spamming)( to)? me\b",
+    r"(do not|don't|dont|never) (ever )?(write|message|contact)( to)? me( again| anymore| any more| ever again)?\s*([.!,;\n)…–—-]|$|\b(please|pls|thanks?|ever|in (the )?future|here|(on|via|through) linkedin|with|about|regarding|and|or|i|i'm|we)\b)",
+    r"(do not|don't|dont|never) (ever )?(text|e-?mail) me( again| anymore| any more| ever again)?\s*([.!\n]|$)",
+    r"(remove|take) me (from|off) (your|the|this) (mailing |contact )?(list|database)\b",
+    r"unsubscribe me\b",
+    r"leave me alone\b",
+    r"(schreiben|kontaktieren|melden) sie (mir|mich|sich)( bitte)? (nicht|nie) (mehr|wieder)\b([^?]|$)",
+    r"(schreib|kontaktiere) (mir|mich) (bitte )?(nicht|nie) (mehr|wieder)\b([^?]|$)",
+    r"ne (me |m')(re)?(contactez|(é|e)crivez) (plus\b|pas\s*([.!\n]|$))",
+    r"(cessez|arr(ê|e)tez) de (me|m') ?(contacter|(é|e)crire)\b",
+    r"no me (escrib(a|as|an)|contact(e|es|en)) m(á|a)s\s*([.!,;\n]|$|\b(por favor|gracias)\b)",
+    r"(deje|deja|dejen) de (escribirme|contactarme)\b",
+    r"non (mi )?(scriv(a|ete|ere|etemi)|contatt(i|ate|are|atemi)) pi(ù|u')\s*([.!,;\n]|$|\b(per favore|grazie)\b)",
+    r"(smetta|smettete|smettila) di (scrivermi|contattarmi)\b",
+    r"n(ã|a)o me (escreva|contate|contacte) mais\s*([.!,;\n]|$|\b(por favor|obrigad[oa])\b)",
+    r"pare de me (escrever|contatar|contactar)\b",
+    r"(stuur (mij|me) (alstublieft |alsjeblieft )?geen berichten meer|neemt? geen contact meer (met mij )?op)\b",
+];
+
+/// What comes before a request: the start of a text or of a part of a sentence, or words such as "please".
+const REQUEST: &str = concat!(
+    r"(^\W*|[.!?,;:\n(–—-]\s*|\b(please|pls|plz|kindly|and|but|so|just|thanks|thank you|(can|could|will|would) you|hi|hello|hey",
+    r"|not interested|you (must|should|need to|have to)|i (want|need|ask|asked|told|would like) you to|(i'd like|i'm asking) you to",
+    r"|bitte|und|danke|hallo|kein interesse|bonjour|merci|merci de|pas int(é|e)ress(é|e)e?|hola|ciao|veuillez|por favor|gracias|(pido|ruego) que|per favore|grazie|alstublieft|alsjeblieft|en) )",
+);
 
 /// The first letters of the months in the seven languages, by month.
 const MONTHS: [&[&str]; 12] = [
@@ -87,7 +107,11 @@ const MONTHS: [&[&str]; 12] = [
 ];
 
 static OUT_OF_OFFICE_SET: LazyLock<RegexSet> = LazyLock::new(|| set(&OUT_OF_OFFICE));
-static OPT_OUT_SET: LazyLock<RegexSet> = LazyLock::new(|| set(&OPT_OUT));
+static OPT_OUT_SET: LazyLock<RegexSet> = LazyLock::new(|| {
+    let requests = OPT_OUT_REQUESTS.map(|pattern| format!("{REQUEST}{pattern}"));
+    let all: Vec<&str> = OPT_OUT.into_iter().chain(requests.iter().map(String::as_str)).collect();
+    set(&all)
+});
 static NUMERIC_DATE: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\b(?:(\d{4})-(\d{1,2})-(\d{1,2})|(\d{1,2})[./](\d{1,2})(?:[./](\d{4}))?)"));
 /// `7 January 2027`, `1er février`, `15 de diciembre de 2026`.
