@@ -10,15 +10,17 @@ use std::time::Duration;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use regex::{Regex, RegexSet};
+use regex::{Captures, Regex, RegexSet};
 
 use crate::domain::heard::Meaning;
 use crate::domain::policy::Policy;
 
 /// Only this many characters are looked at: automatic answers and wishes come first.
 const LOOKED_AT: usize = 2000;
-/// The longest absence that a date in an automatic answer may name.
+/// The longest absence that a date with a year in an automatic answer may name.
 const LONGEST_ABSENCE_DAYS: i64 = 180;
+/// The longest absence that a date without a year may name: two months.
+const LONGEST_WITHOUT_YEAR_DAYS: i64 = 62;
 
 /// Automatic answers: English, German, French, Spanish, Italian, Portuguese, Dutch.
 const OUT_OF_OFFICE: [&str; 22] = [
@@ -90,20 +92,20 @@ const REQUEST: &str = concat!(
     r"|bitte|und|danke|hallo|kein interesse|bonjour|merci|merci de|pas int(é|e)ress(é|e)e?|hola|ciao|veuillez|por favor|gracias|(pido|ruego) que|per favore|grazie|alstublieft|alsjeblieft|en) )",
 );
 
-/// The first letters of the months in the seven languages, by month.
-const MONTHS: [&[&str]; 12] = [
-    &["jan", "jän", "ene", "gen"],
-    &["feb", "fév", "fev"],
-    &["mar", "mär", "mrt", "maart"],
-    &["apr", "avr", "abr"],
-    &["may", "mai", "mag", "mei"],
-    &["jun", "juin", "giu"],
-    &["jul", "juil", "lug"],
-    &["aug", "aoû", "aou", "ago"],
-    &["sep", "set"],
-    &["oct", "okt", "ott", "out"],
-    &["nov"],
-    &["dec", "dez", "déc", "dic"],
+/// The names of the months and their abbreviations in the seven languages, by month.
+const MONTHS: [&str; 12] = [
+    "jan january januar jänner januari janvier janv enero ene gennaio genn gen janeiro",
+    "feb february februar februari février févr fév fevrier febrero febbraio febb fevereiro fev",
+    "mar march märz maerz mär mrz mars marzo março marco maart mrt",
+    "apr april avril avr abril abr aprile",
+    "may mai mayo maggio mag maio mei",
+    "jun june juni juin junio giugno giu junho",
+    "jul july juli juillet juil julio luglio lug julho",
+    "aug august août aout agosto ago augustus",
+    "sep sept september septembre septiembre setiembre settembre sett set setembro",
+    "oct october oktober okt octobre octubre ottobre ott outubro",
+    "nov november novembre noviembre novembro",
+    "dec december dezember dez décembre déc decembre diciembre dic dicembre dezembro",
 ];
 
 static OUT_OF_OFFICE_SET: LazyLock<RegexSet> = LazyLock::new(|| set(&OUT_OF_OFFICE));
@@ -112,15 +114,18 @@ static OPT_OUT_SET: LazyLock<RegexSet> = LazyLock::new(|| {
     let all: Vec<&str> = OPT_OUT.into_iter().chain(requests.iter().map(String::as_str)).collect();
     set(&all)
 });
-static NUMERIC_DATE: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\b(?:(\d{4})-(\d{1,2})-(\d{1,2})|(\d{1,2})[./](\d{1,2})(?:[./](\d{4}))?)"));
+static NUMERIC_DATE: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"\b(?:(\d{4})-(\d{1,2})-(\d{1,2})|(\d{1,2})([./])(\d{1,2})(?:[./](\d{4}|\d{2}))?)\b")
+});
 /// `7 January 2027`, `1er février`, `15 de diciembre de 2026`.
 static DAY_MONTH: LazyLock<Regex> = LazyLock::new(|| {
-    pattern(r"\b(\d{1,2})(?:st|nd|rd|th|\.|er|º)?\s+(?:of |de )?([^\W\d_]{3,12})\.?(?:,?\s*(?:de )?(\d{4}))?")
+    pattern(
+        r"\b(\d{1,2})(?:st|nd|rd|th|\.|er|º)?\s+(?:of |de )?([^\W\d_]{3,12})\b\.?(?:,?\s*(?:de )?(\d{4})\b)?",
+    )
 });
 /// `December 10th, 2026`.
 static MONTH_DAY: LazyLock<Regex> =
-    LazyLock::new(|| pattern(r"\b([^\W\d_]{3,12})\.?\s+(\d{1,2})(?:st|nd|rd|th)?\b(?:,?\s*(\d{4}))?"));
+    LazyLock::new(|| pattern(r"\b([^\W\d_]{3,12})\.?\s+(\d{1,2})(?:st|nd|rd|th)?\b(?:,?\s*(\d{4})\b)?"));
 
 fn set(patterns: &[&str]) -> RegexSet {
     let insensitive = patterns.iter().map(|pattern| format!("(?i){pattern}"));
@@ -150,51 +155,66 @@ pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
     Meaning::Reply
 }
 
-/// Returns the end of the latest day that the text names, within [`LONGEST_ABSENCE_DAYS`].
+/// Returns the end of the latest day that the text names, as far away as a date is believed.
 fn back_at(text: &str, at: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
     let today = at.to_zoned(zone.clone()).date();
     let lower = text.to_lowercase();
-    let numeric = NUMERIC_DATE.captures_iter(&lower).filter_map(|found| {
-        let number = |group: usize| found.get(group).and_then(|part| part.as_str().parse::<i16>().ok());
-        match (number(1), number(4)) {
-            (Some(year), _) => Date::new(year, small(number(2)?)?, small(number(3)?)?).ok(),
-            (None, Some(day)) => dated(today, number(6), small(number(5)?)?, small(day)?),
-            (None, None) => None,
-        }
-    });
+    let numeric = NUMERIC_DATE.captures_iter(&lower).filter_map(|found| numeric_date(&lower, &found, today));
     let named = |dates: &'static Regex, day: usize| {
         dates.captures_iter(&lower).filter_map(move |found| {
             let part = |group: usize| found.get(group).map(|part| part.as_str());
             let year = part(3).and_then(|year| year.parse().ok());
-            dated(today, year, month(part(3 - day)?)?, part(day)?.parse().ok()?)
+            believed(today, year, month(part(3 - day)?)?, part(day)?.parse().ok()?)
         })
     };
-    let named = named(&DAY_MONTH, 1).chain(named(&MONTH_DAY, 2));
-    let latest = numeric.chain(named).filter(|date| {
-        let away = (*date - today).get_days();
-        (0..=LONGEST_ABSENCE_DAYS).contains(&i64::from(away))
-    });
-    let next_day = latest.max()?.checked_add(Span::new().days(1)).ok()?;
+    let latest = numeric.chain(named(&DAY_MONTH, 1)).chain(named(&MONTH_DAY, 2)).max();
+    let next_day = latest?.checked_add(Span::new().days(1)).ok()?;
     Some(next_day.to_zoned(zone.clone()).ok()?.timestamp())
 }
 
-fn small(number: i16) -> Option<i8> {
-    i8::try_from(number).ok()
+/// Returns the date of `2027-01-05`, `5.1.2027` or `1/5`. With a slash the day or the month may be first: the earlier
+/// of the two dates that are not past.
+fn numeric_date(text: &str, found: &Captures, today: Date) -> Option<Date> {
+    let whole = found.get(0)?;
+    // A part of something longer, such as `24/7/365` or `1.2.3.4`.
+    let after = &text[whole.end()..];
+    let goes_on = after.starts_with('/')
+        || after.starts_with('.') && after[1..].starts_with(|c: char| c.is_ascii_digit());
+    if goes_on || whole.as_str() == "24/7" || text[..whole.start()].ends_with(['.', '/']) {
+        return None;
+    }
+    let number = |group: usize| found.get(group).and_then(|part| part.as_str().parse::<i16>().ok());
+    let small = |group: usize| number(group).and_then(|number| i8::try_from(number).ok());
+    if let Some(year) = number(1) {
+        return believed(today, Some(year), small(2)?, small(3)?);
+    }
+    let year = number(7).map(|year| if year < 100 { 2000 + year } else { year });
+    let (first, second) = (small(4)?, small(6)?);
+    let day_first = believed(today, year, second, first);
+    let month_first = || believed(today, year, first, second);
+    match found.get(5)?.as_str() {
+        "/" => day_first.into_iter().chain(month_first()).min(),
+        _ => day_first,
+    }
 }
 
-/// Returns the month whose name begins like this.
+/// Returns the month with this name.
 fn month(name: &str) -> Option<i8> {
-    let found = MONTHS.iter().position(|starts| starts.iter().any(|start| name.starts_with(start)))?;
+    let found = MONTHS.iter().position(|names| names.split(' ').any(|one| one == name))?;
     i8::try_from(found + 1).ok()
 }
 
-/// Returns a date; one without a year is the next one.
-fn dated(today: Date, year: Option<i16>, month: i8, day: i8) -> Option<Date> {
-    if let Some(year) = year {
-        return Date::new(year, month, day).ok();
-    }
-    let this_year = Date::new(today.year(), month, day).ok();
-    this_year.filter(|date| *date >= today).or_else(|| Date::new(today.year() + 1, month, day).ok())
+/// Returns a date that may end an absence: neither past nor too far away. One without a year is the next one.
+fn believed(today: Date, year: Option<i16>, month: i8, day: i8) -> Option<Date> {
+    let (date, longest) = match year {
+        Some(year) => (Date::new(year, month, day).ok(), LONGEST_ABSENCE_DAYS),
+        None => {
+            let this_year = Date::new(today.year(), month, day).ok().filter(|date| *date >= today);
+            let next_year = || Date::new(today.year() + 1, month, day).ok();
+            (this_year.or_else(next_year), LONGEST_WITHOUT_YEAR_DAYS)
+        }
+    };
+    date.filter(|date| (0..=longest).contains(&i64::from((*date - today).get_days())))
 }
 
 #[cfg(test)]

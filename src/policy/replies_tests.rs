@@ -93,14 +93,41 @@ fn the_date_of_an_automatic_answer_is_its_last_one() {
         ("Automatische Antwort: Ich bin bis 5. Januar nicht im Büro", "2027-01-05T23:00:00Z"),
         ("Ich bin im Urlaub, zurück am 14.12.", "2026-12-14T23:00:00Z"),
         ("Réponse automatique : je suis absent jusqu'au 1er février", "2027-02-01T23:00:00Z"),
+        ("I am out of the office until 1/5/2027", "2027-01-05T23:00:00Z"),
+        ("I am out of the office until 12/10", "2026-12-10T23:00:00Z"),
+        ("Out of office until 23/12/26", "2026-12-23T23:00:00Z"),
+        ("Ich bin im Urlaub 3.12.-10.12.2026", "2026-12-10T23:00:00Z"),
+        ("Out of office until 4 December; support is available 24/7", "2026-12-04T23:00:00Z"),
+        ("Out of office until 1 March 2027", "2027-03-01T23:00:00Z"),
         ("Fuera de la oficina hasta el 15 de diciembre de 2026", "2026-12-15T23:00:00Z"),
     ] {
         let until: Timestamp = until.parse().unwrap();
         assert_eq!(means(text), away_until(until), "{text}");
     }
     // A date that has passed, or is too far away, is not the end of an absence.
-    for text in ["Out of office since 2026-11-01", "Out of office, project ends 2029-01-01"] {
+    for text in [
+        "Out of office since 2026-11-01",
+        "Out of office, project ends 2029-01-01",
+        "Out of office until 1 March",
+        "Out of office since 15 November",
+    ] {
         assert_eq!(means(text), Meaning::OutOfOffice(None), "{text}");
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_date_ends_no_absence() {
+    let zone = || TimeZone::get("Europe/Berlin").unwrap();
+    for (at, text) in [
+        ("2026-02-16T10:00:00Z", "Out of office until Thursday… support is available 24/7"),
+        ("2026-07-01T10:00:00Z", "Out of office. Call us 24/7."),
+        ("2026-07-01T10:00:00Z", "Out of office. Our desk works 24/7/365"),
+        ("2026-02-16T10:00:00Z", "Automatic reply: I am on leave. Contact 3 marketing colleagues"),
+        ("2026-02-16T10:00:00Z", "Automatic reply from server 10.3.2.1"),
+        ("2026-09-16T10:00:00Z", "I will be on vacation, out 3 days"),
+    ] {
+        let found = meaning(text, at.parse().unwrap(), &Policy { zone: zone(), ..Policy::unlimited() });
+        assert_eq!(found, Meaning::OutOfOffice(None), "{text}");
     }
 }
 
