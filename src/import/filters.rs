@@ -37,6 +37,14 @@ const TITLES: [&str; 26] = [
     "rev",
 ];
 
+/// Words with which a family name of several words begins.
+const PARTICLES: [&str; 14] =
+    ["von", "van", "de", "der", "den", "del", "della", "di", "da", "dos", "la", "le", "ten", "zu"];
+
+/// What follows a name of one word after a comma, in lower case, without being a given name.
+const SUFFIXES: [&str; 12] =
+    ["phd", "mba", "md", "esq", "jr", "sr", "msc", "bsc", "cpa", "pmp", "coach", "consultant"];
+
 /// Adds the filters, and the tests that know missing values.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("first_name", |state: &State, value: &Value| match value.as_str() {
@@ -73,19 +81,14 @@ fn nameless(state: &State, name: &str) -> Value {
     Missing::value(reason, printed.unwrap_or_default())
 }
 
-/// Returns the first given name in a full name: `Jane` of `Dr. Jane Doe` and of `Doe, Jane`.
+/// Returns the first given name in a full name: `Jane` of `Dr. Jane Doe`, of `Jane Doe, Coach` and of `Doe, Jane`.
 fn first_name(name: &str) -> Option<String> {
     let name = match name.split_once(',') {
-        Some((_, given)) if is_name(given) => given,
+        Some((family, given)) if is_family(family) && is_name(given) => given,
         Some((name, _)) => name,
         None => name,
     };
-    let mut words = name.split_whitespace().filter(|word| word.chars().any(char::is_alphabetic));
-    let is_title = |word: &str| {
-        let letters: String = word.to_lowercase().chars().filter(|c| c.is_alphabetic()).collect();
-        TITLES.contains(&letters.as_str()) && (word.ends_with('.') || letters.len() > 1)
-    };
-    let word = words.find(|word| !is_title(word))?;
+    let word = words(name).next()?;
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
     // An initial is not a name to greet a person with.
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
@@ -93,12 +96,29 @@ fn first_name(name: &str) -> Option<String> {
     (letters > 0 && !is_initial).then(|| word.to_owned())
 }
 
-/// Returns whether the part after a comma is a given name, rather than a degree: `Jane`, not `PhD` or `MBA`.
+/// Returns the words of a name without its titles.
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    let is_title = |word: &str| {
+        let letters: String = word.to_lowercase().chars().filter(|c| c.is_alphabetic()).collect();
+        TITLES.contains(&letters.as_str()) && (word.ends_with('.') || letters.len() > 1)
+    };
+    name.split_whitespace()
+        .filter(|word| word.chars().any(char::is_alphabetic))
+        .skip_while(move |word| is_title(word))
+}
+
+/// Returns whether the part before a comma is a family name: one word, also after particles as in `van der Berg`.
+fn is_family(text: &str) -> bool {
+    words(text).skip_while(|word| PARTICLES.contains(word)).nth(1).is_none()
+}
+
+/// Returns whether the part after a comma is a given name, rather than a degree, an occupation or pronouns: `Jane`, not
+/// `PhD`, `Coach` or `she/her`.
 fn is_name(text: &str) -> bool {
     let text = text.trim();
-    let is_degree =
-        text.contains('.') || text.chars().filter(|c| c.is_uppercase()).count() > 1 && !text.contains(' ');
-    !text.is_empty() && !is_degree
+    let is_degree = text.contains(['.', '/', '('])
+        || text.chars().filter(|c| c.is_uppercase()).count() > 1 && !text.contains(' ');
+    !text.is_empty() && !is_degree && !SUFFIXES.contains(&text.to_lowercase().as_str())
 }
 
 /// Capitalizes each word that is written in capitals or in small letters only: `Jean-Luc`, `O'Neil`, `McDonald`.
@@ -132,6 +152,16 @@ mod tests {
             ("Doe, Jane", Some("Jane")),
             ("Jane Doe, PhD", Some("Jane")),
             ("Jane Doe, M.B.A.", Some("Jane")),
+            ("Jane Doe, Engineer at X", Some("Jane")),
+            ("Jane Doe, Coach", Some("Jane")),
+            ("Jane Doe, Esq", Some("Jane")),
+            ("Jane Doe, Phd", Some("Jane")),
+            ("Jane Doe, she/her", Some("Jane")),
+            ("Dr. Jane Doe, Coach", Some("Jane")),
+            ("Jane, Phd", Some("Jane")),
+            ("Jane, she/her", Some("Jane")),
+            ("Dr. Doe, Jane", Some("Jane")),
+            ("van der Berg, Jan", Some("Jan")),
             ("🚀 Jane Doe", Some("Jane")),
             ("Jean-Luc Picard", Some("Jean-Luc")),
             ("J. Doe", None),
