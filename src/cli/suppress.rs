@@ -11,6 +11,7 @@ use super::client::{Client, parse_id, problem, segment};
 use super::exit::{Exit, Failure};
 use super::stop;
 use super::{Json, files, render};
+use crate::import::{Listed, listed};
 use crate::types::Page;
 use crate::types::person::Person;
 use crate::types::stop::{Lifted, Stop, StopBatch, StopRequest};
@@ -206,8 +207,20 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
             render::line(&import.file.display().to_string())
         ))
     })?;
-    let keys: Vec<(usize, &str)> = keys(&text);
+    let listed = listed(&text).map_err(|problem| {
+        Failure::usage(format!("{}: {problem}", render::line(&import.file.display().to_string())))
+    })?;
+    let mut keys: Vec<(u64, String)> = Vec::new();
     let (mut accepted, mut refused, mut cancelled) = (0, 0, 0);
+    for Listed { line, person } in listed {
+        match person {
+            Ok(person) => keys.push((line, person)),
+            Err(problem) => {
+                render::note(&format!("error: line {line}: {}", render::line(&problem)));
+                refused += 1;
+            }
+        }
+    }
     for part in keys.chunks(AT_ONCE) {
         let rows =
             part.iter().map(|(_, key)| row("person", key, import.account.as_deref(), import.note.as_deref()));
@@ -225,34 +238,4 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
         "people suppressed: {accepted}; queued messages cancelled: {cancelled}; rows refused: {refused}\n"
     ))?;
     Ok(if refused == 0 { Exit::Done } else { Exit::Refused })
-}
-
-/// Returns the first column of each line, with the line's number; a header and blank lines are passed over.
-fn keys(text: &str) -> Vec<(usize, &str)> {
-    const HEADERS: [&str; 5] = ["user", "user_id", "users_ids", "id", "person"];
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let cell =
-        |line: &str| line.split([',', ';', '\t']).next().map(|cell| cell.trim().trim_matches('"').len());
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .filter_map(|(index, line)| {
-            let start = line.len() - line.trim_start().trim_start_matches('"').len();
-            let length = cell(line)?;
-            let key = line.get(start..start + length)?;
-            let is_header = index == 0 && HEADERS.contains(&key.to_lowercase().as_str());
-            (!is_header).then_some((index + 1, key))
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::keys;
-
-    #[test]
-    fn a_file_is_a_list_or_a_table() {
-        let text = "\u{feff}user_id,name\n\"ACoA1\",\"Doe, Jane\"\n\n ACoA2 ;x\nACoA3\r\n";
-        assert_eq!(keys(text), [(2, "ACoA1"), (4, "ACoA2"), (5, "ACoA3")]);
-        assert_eq!(keys("ACoA1"), [(1, "ACoA1")]);
-    }
 }

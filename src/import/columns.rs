@@ -293,6 +293,29 @@ impl Mapping<'_> {
     }
 }
 
+/// Returns the column that names the person, if these are the names of columns.
+///
+/// # Errors
+/// Returns the name that two columns share.
+pub(super) fn person_column(header: &[String]) -> Result<Option<usize>, String> {
+    // A list of people may call it so; the table of an import needs the words for its templates.
+    for name in USER.into_iter().chain(["person", "id"]) {
+        let mut found = (0..header.len()).filter(|place| squashed(&header[*place]) == name);
+        if let Some(place) = found.next() {
+            return match found.next() {
+                Some(second) => Err(format!(
+                    "columns {} and {} are both named {:?}; rename the one that does not name the person",
+                    place + 1,
+                    second + 1,
+                    header[place]
+                )),
+                None => Ok(Some(place)),
+            };
+        }
+    }
+    Ok(None)
+}
+
 /// Returns the name of a column as a variable in a template: `first_name` of `First Name`, `firstName` and `prénom` as
 /// `prenom`.
 pub fn normal(name: &str) -> String {

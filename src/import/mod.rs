@@ -11,6 +11,7 @@ mod columns;
 mod decode;
 mod filters;
 mod front_matter;
+mod list;
 mod people;
 mod refused;
 mod rehearsal;
@@ -31,6 +32,7 @@ pub use template::{Rendered, Template};
 pub use crate::domain::step::LAST_STEP;
 
 pub(crate) use batch::{Batch, RefusedRows, Tally};
+pub(crate) use list::{Listed, listed};
 pub(crate) use people::Options;
 pub(crate) use refused::refused_file;
 pub(crate) use rehearsal::{DAYS, Example, Rehearsal};

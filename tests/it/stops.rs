@@ -330,7 +330,14 @@ async fn a_stop_that_makes_no_sense_is_refused_with_every_fault() {
     assert!(!ok && said.contains("say what to stop"), "{said}");
     std::fs::write(env.path("people.csv"), "user_id,why\nU5,asked\nnull,x\nU6\n").expect("written");
     let (ok, said) = run(env.outboxd(&["suppress", "import", "people.csv"]), "");
-    assert!(!ok && said.contains("error: line 3: `key` is \"null\""), "{said}");
+    assert!(!ok && said.contains("error: line 3: \"null\" is not a user id"), "{said}");
     assert!(said.contains("people suppressed: 2; queued messages cancelled: 0; rows refused: 1"), "{said}");
+    std::fs::write(env.path("crm.csv"), "first_name,last_name,linkedin_url\nJane,Doe,linkedin.com/in/jane\n")
+        .expect("written");
+    let (ok, said) = run(env.outboxd(&["suppress", "import", "crm.csv"]), "");
+    assert!(ok && said.contains("people suppressed: 1"), "{said}");
+    assert_eq!(env.sql("SELECT key FROM stops WHERE reason = 'suppressed'"), ["U5", "U6", "in/jane"]);
+    let (ok, said) = run(env.outboxd(&["suppress", "import", "-"]), "first_name,last_name\nJane,Doe\n");
+    assert!(!ok && said.contains("no column names the person; name it `user_id`"), "{said}");
     daemon.stop().await;
 }

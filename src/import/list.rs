@@ -1,0 +1,136 @@
+//! A list of people to suppress: one per line, or a table with a column that names the person.
+//!
+//! `outboxd suppress import` gives the daemon what it returns. A value that names no person is refused with its line:
+//! stored, it would look like a suppression and protect no one.
+
+use super::columns::{Columns, person_column};
+use super::sheet::Sheet;
+
+/// A value of the list.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Listed {
+    /// The line in the file, from 1.
+    pub(crate) line: u64,
+    /// The person, or why the value names none.
+    pub(crate) person: Result<String, String>,
+}
+
+/// Returns the people in a text; blank lines and blank cells are skipped.
+///
+/// # Errors
+/// Returns why no column of the table names the person, or its rows cannot be told apart.
+pub(crate) fn listed(text: &str) -> Result<Vec<Listed>, String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let cells: Vec<String> = first.split([',', ';', '\t', '|']).map(unquoted).collect();
+    let has_header = match person_column(&cells)? {
+        Some(_) => true,
+        None => cells.len() > 1 && !cells.iter().any(|cell| names_person(cell)),
+    };
+    if has_header { of_table(text) } else { Ok(of_lines(text)) }
+}
+
+fn of_table(text: &str) -> Result<Vec<Listed>, String> {
+    let sheet = Sheet::read(text, None)?;
+    let Some(place) = person_column(&sheet.header)? else {
+        return Err(format!(
+            "no column names the person; name it `user_id`, `provider_id`, `linkedin_url`, `profile_url` or \
+             `public_identifier`, or give one id or profile address per line. The columns are: {}",
+            sheet.header.join(", ")
+        ));
+    };
+    let is_public = Columns::holds_public_names(&sheet.header[place]);
+    let rows = sheet.rows.into_iter().filter_map(|row| {
+        let cell = row.cells.get(place).filter(|cell| !cell.is_empty());
+        let person = match (row.fault, cell) {
+            // The cells of the first column are right even if a later one is split.
+            (Some(fault), _) if place > 0 => Err(fault),
+            (_, Some(cell)) if is_public && !cell.contains(['/', ':']) => Ok(format!("in/{cell}")),
+            (_, cell) => person(cell?),
+        };
+        Some(Listed { line: row.line, person })
+    });
+    Ok(rows.collect())
+}
+
+/// Returns the first cell of each line.
+fn of_lines(text: &str) -> Vec<Listed> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let first = |line: &str| unquoted(line.split([',', ';', '\t']).next().unwrap_or_default());
+    let listed = |(index, line)| Listed { line: index as u64 + 1, person: person(&first(line)) };
+    lines.map(listed).collect()
+}
+
+fn unquoted(cell: &str) -> String {
+    cell.trim().trim_matches('"').trim().to_owned()
+}
+
+fn person(value: &str) -> Result<String, String> {
+    match names_person(value) {
+        true => Ok(value.to_owned()),
+        false => Err(format!(
+            "{value:?} is not a user id, a URN or a profile address, such as ACoA… or https://www.linkedin.com/in/jane-doe"
+        )),
+    }
+}
+
+/// Returns whether the value can be a user id, a URN, a public name or the address of a profile. The daemon checks it
+/// further.
+fn names_person(value: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_lowercase() || c == '-';
+    let begins =
+        |start: &str| value.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
+    let is_address = value.to_ascii_lowercase().contains("linkedin.com/");
+    let is_e_mail = value.split_once('@').is_some_and(|(name, _)| name.contains(char::is_alphabetic));
+    let is_id = value.contains(|c: char| c.is_ascii_digit()) && !value.contains(char::is_whitespace);
+    let is_public_name = value.contains('-') && value.chars().all(is_letter);
+    let is_known = is_address || begins("urn:li:") || begins("in/") || value.starts_with("ACoA");
+    is_known || !is_e_mail && (is_id || is_public_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn people(text: &str) -> Vec<(u64, Option<String>)> {
+        listed(text).unwrap().into_iter().map(|row| (row.line, row.person.ok())).collect()
+    }
+
+    fn row(line: u64, person: &str) -> (u64, Option<String>) {
+        (line, Some(person.to_owned()))
+    }
+
+    #[test]
+    fn a_list_has_one_person_per_line() {
+        let text = "\u{feff}user_id,name\n\"ACoA1\",\"Doe, Jane\"\n\nACoA2,x\nACoA3,y\r\n";
+        assert_eq!(people(text), [row(2, "ACoA1"), row(4, "ACoA2"), row(5, "ACoA3")]);
+        assert_eq!(people("id\n17\n"), [row(2, "17")]);
+        let all = "ACoA1\njane-doe\nin/jane\n https://www.linkedin.com/in/zoe/ \nurn:li:fsd_profile:ACoAx\nACoA2 ;x\nusr_7\n";
+        let keys =
+            ["ACoA1", "jane-doe", "in/jane", "https://www.linkedin.com/in/zoe/", "urn:li:fsd_profile:ACoAx"];
+        let rows = keys.into_iter().chain(["ACoA2", "usr_7"]).zip(1..).map(|(key, line)| row(line, key));
+        assert_eq!(people(all), rows.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_column_of_a_table_is_found() {
+        let text = "first_name,last_name,linkedin_url\nJane,Doe,https://www.linkedin.com/in/jane-doe\nZoe,Roe,\nAnn,Poe,Ann\n";
+        assert_eq!(people(text), [row(2, "https://www.linkedin.com/in/jane-doe"), (4, None)]);
+        assert_eq!(people("Name;Public Identifier\nJane;jane\n"), [row(2, "in/jane")]);
+        assert_eq!(people("\"id\";\"Profile URL\"\n1;in/jane\n"), [row(2, "in/jane")]);
+    }
+
+    #[test]
+    fn what_names_no_person_is_refused() {
+        let refused = listed("first_name,last_name\nJane,Doe\n").unwrap_err();
+        assert!(
+            refused.contains("no column names the person") && refused.contains("linkedin_url"),
+            "{refused}"
+        );
+        assert_eq!(
+            people("Jane\nACoA1\njane@example.com\nJane 7\n"),
+            [(1, None), row(2, "ACoA1"), (3, None), (4, None)]
+        );
+        assert!(listed("linkedin_url,LinkedIn URL\na,b\n").unwrap_err().contains("both named"));
+    }
+}
