@@ -56,7 +56,10 @@ pub(super) async fn forecast(client: &Client, forecast: Forecast) -> Result<Exit
     let found: types::Forecast = answer.read()?;
     let bad = found.with.as_ref().map_or(0, Assumed::told);
     if found.accounts.is_empty() {
-        render::note("nothing waits");
+        render::note(&match &forecast.campaign {
+            Some(name) => format!("nothing waits with the label {}", render::line(name)),
+            None => "nothing waits".to_owned(),
+        });
     }
     render::print(&found.text(&forecast))?;
     if bad == 0 {

@@ -22,7 +22,8 @@ const LISTED: usize = 1000;
 pub struct ForecastRequest {
     /// Limits the forecast to this account.
     pub account_id: Option<AccountId>,
-    /// Limits the sums by campaign and the list to messages with one of these labels; empty: all.
+    /// Limits the sums, the days and the list to messages with one of these labels; empty: all. The others are simulated
+    /// too, because they use the same limits.
     pub campaigns: BTreeSet<String>,
     /// How many days to look ahead.
     pub days: u32,
@@ -119,6 +120,13 @@ pub struct ExpectedDay {
     pub bound_by: Option<Reason>,
 }
 
+impl ForecastRequest {
+    /// Returns whether messages with this label are counted.
+    fn counts(&self, campaign: Option<&str>) -> bool {
+        self.campaigns.is_empty() || campaign.is_some_and(|label| self.campaigns.contains(label))
+    }
+}
+
 impl Forecasts {
     /// Adds one account.
     pub(super) fn add(
@@ -136,12 +144,11 @@ impl Forecasts {
         let mut listed: Vec<ExpectedMessage> = Vec::new();
         for (place, queued) in prepared.queued.iter().enumerate() {
             let (at, waits_for) = (times(place, runs), waits_for(runs[0].messages[place]));
-            summary.add(at, waits_for);
             let campaign = &prepared.lanes[queued.lane].campaign;
-            let is_asked = campaign.as_ref().is_some_and(|label| request.campaigns.contains(label));
-            if !is_asked && !request.campaigns.is_empty() {
+            if !request.counts(campaign.as_deref()) {
                 continue;
             }
+            summary.add(at, waits_for);
             let sums = self.campaign(campaign);
             sums.add(at, waits_for);
             if queued.step.is_none_or(|(_, step)| step == 1) {
@@ -156,19 +163,22 @@ impl Forecasts {
                 });
             }
         }
+        if summary.messages == 0 {
+            return;
+        }
         listed.sort_by_key(|message| message.at.map_or(Timestamp::MAX, |[_, middle, _]| middle));
         let room = LISTED.saturating_sub(self.messages.len());
         self.messages.extend(listed.into_iter().take(room).map(|message| (id.clone(), message)));
         self.total.join(&summary);
         self.account_count += 1;
         if self.accounts.len() < LISTED {
-            let day = |day: &Day| ExpectedDay { date: day.date, sends: day.sends, bound_by: day.bound_by };
             // For all accounts, the days would be a large table that the request did not ask for.
-            let days = if request.account_id.is_some() || request.lists { &runs[0].days[..] } else { &[] };
+            let has_days = request.account_id.is_some() || request.lists;
+            let days = if has_days { days(request, prepared, &runs[0], &zone) } else { Vec::new() };
             self.accounts.push(AccountForecast {
                 account_id: id,
                 summary,
-                days: days.iter().map(day).collect(),
+                days,
                 zone,
                 soon: request.soon.map_or_else(Vec::new, |until| sends_until(until, &runs[0])),
             });
@@ -211,6 +221,23 @@ impl Summary {
     pub fn is_done(&self) -> bool {
         self.sent == self.messages
     }
+}
+
+/// Returns the days of a run with the sends that the request counts.
+fn days(request: &ForecastRequest, prepared: &Prepared, run: &Forecast, zone: &TimeZone) -> Vec<ExpectedDay> {
+    let mut counted: HashMap<Date, u32> = HashMap::new();
+    for (queued, expected) in prepared.queued.iter().zip(&run.messages) {
+        let is_counted = request.counts(prepared.lanes[queued.lane].campaign.as_deref());
+        if let Some(at) = sent_at(*expected).filter(|_| is_counted) {
+            *counted.entry(zone.to_datetime(at).date()).or_default() += 1;
+        }
+    }
+    let sends = |day: &Day| match request.campaigns.is_empty() {
+        true => day.sends,
+        false => counted.get(&day.date).copied().unwrap_or(0),
+    };
+    let day = |day: &Day| ExpectedDay { date: day.date, sends: sends(day), bound_by: day.bound_by };
+    run.days.iter().map(day).collect()
 }
 
 /// Keeps the later times.

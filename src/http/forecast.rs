@@ -40,7 +40,14 @@ pub(super) async fn forecast(
     {
         return Err(ApiError::not_found(Missing::Account, id.as_str()));
     }
-    answer(&state, request).await.map(Json)
+    let label = request.campaigns.first().cloned();
+    let found = answer(&state, request).await?;
+    if let Some(label) = label.filter(|_| found.campaigns.is_empty())
+        && state.store.campaign(&label, state.engine.now()).await?.is_none()
+    {
+        return Err(ApiError::not_found(Missing::Campaign, &label));
+    }
+    Ok(Json(found))
 }
 
 pub(super) async fn forecast_with(
