@@ -55,6 +55,23 @@ async fn sends_by_day_and_the_warm_up_are_the_same_on_every_door() {
 }
 
 #[tokio::test]
+async fn the_overview_counts_the_answers_of_all_campaigns() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    for number in 0..12 {
+        let message = json!({ "chat_id": format!("c{number}"), "text": "hi", "campaign": format!("campaign {number:02}") });
+        queued(&daemon, message).await;
+    }
+    env.sql("UPDATE messages SET replied_at = '2026-11-22T08:00:00.000Z', revision = revision + 1");
+    let browser = Browser::of(&env);
+    let shown = "<dt>Answered in campaigns</dt><dd>12</dd>";
+    let (_, page) = browser.page("/").await;
+    assert!(page.contains(shown) && page.contains("More campaigns"), "{page}");
+    let (_, page) = browser.page("/?campaigns=campaign%2009").await;
+    assert!(page.contains(shown), "{page}");
+}
+
+#[tokio::test]
 async fn the_overview_tells_when_campaigns_are_done_and_why_messages_wait() {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;

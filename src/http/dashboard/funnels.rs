@@ -63,6 +63,8 @@ pub(super) struct Outlook {
 #[derive(Debug, Clone)]
 pub(super) struct Counted {
     pub(super) campaigns: Arc<Page<Campaign>>,
+    /// How many messages of all campaigns were answered.
+    pub(super) replied: u64,
     /// When they were counted, if that was not just now.
     pub(super) at: Option<Time>,
     /// On the monotonic clock.
@@ -82,6 +84,12 @@ impl Funnels {
             counted.took = MOST_AGE;
         }
         Some((found, is_due))
+    }
+
+    /// Returns how many messages of all campaigns were answered, if it was slow to count.
+    fn replied(&self) -> Option<u64> {
+        let kept = self.counted.lock().expect("nothing panics while holding it");
+        kept.as_ref().map(|counted| counted.replied)
     }
 
     /// Returns whether the caller must forecast anew.
@@ -160,8 +168,14 @@ async fn count(state: &Arc<AppState>, cursor: Option<(String, String)>) -> Resul
     let limit = ("limit".to_owned(), LISTED.to_owned());
     let asked = Query(cursor.into_iter().chain([limit]).collect());
     let found = campaigns::list(State(Arc::clone(state)), asked).await?.0;
+    // The further pages show the last slow count.
+    let kept = if is_first { None } else { state.funnels.replied() };
+    let replied = match kept {
+        Some(replied) => replied,
+        None => state.store.campaigns_replied().await?,
+    };
     let (made, campaigns) = (now(), Arc::new(found));
-    let counted = Counted { campaigns, at: None, made, took: made.saturating_sub(begun) };
+    let counted = Counted { campaigns, replied, at: None, made, took: made.saturating_sub(begun) };
     if is_first {
         let is_slow = counted.took >= SLOW;
         let kept = is_slow.then(|| Counted { at: Some(state.engine.now().into()), ..counted.clone() });
@@ -178,7 +192,8 @@ mod tests {
     fn slow_counts_are_shown_for_a_while_and_one_caller_makes_them_anew() {
         let second = Duration::from_secs;
         let campaigns = Arc::new(Page { data: Vec::new(), next_cursor: None });
-        let counted = Counted { campaigns, at: None, made: second(100), took: Duration::from_millis(50) };
+        let counted =
+            Counted { campaigns, replied: 0, at: None, made: second(100), took: Duration::from_millis(50) };
         let funnels = Funnels { counted: Mutex::new(Some(counted)), ..Funnels::default() };
         let due = |at| funnels.last(second(at)).map(|(_, is_due)| is_due);
         assert_eq!([due(101), due(120), due(121), due(130)], [Some(false), Some(true), Some(false), None]);

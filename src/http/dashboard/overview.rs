@@ -45,7 +45,7 @@ struct Overview {
     more_campaigns: Option<String>,
     /// When campaigns are done and accounts send, as far as it was forecast.
     outlook: Arc<Outlook>,
-    /// How many people answered in the campaigns shown.
+    /// How many messages of all campaigns were answered.
     replied: u64,
     timeline: Option<Markup>,
     actions: Vec<Action>,
@@ -80,7 +80,8 @@ pub(super) async fn show(
     let limit = ("limit".to_owned(), ACCOUNTS.to_owned());
     let of_accounts = Query(cursor("accounts").into_iter().chain([limit]).collect());
     let accounts = accounts::list(State(Arc::clone(&state)), of_accounts).await?.0;
-    let Counted { campaigns, at: counted_at, .. } = funnels::campaigns(&state, cursor("campaigns")).await?;
+    let counted = funnels::campaigns(&state, cursor("campaigns")).await?;
+    let Counted { campaigns, replied, at: counted_at, .. } = counted;
     let now: Timestamp = status.now.into();
     let own_reasons = state.store.waiting_reasons().await?;
     let mut reasons = reasons(&accounts.data);
@@ -100,7 +101,7 @@ pub(super) async fn show(
         more_accounts: accounts.next_cursor.map(|cursor| query("/", &[("accounts", &cursor)])),
         reasons,
         own_reasons,
-        replied: campaigns.data.iter().map(|campaign| campaign.counts.replied).sum(),
+        replied,
         more_campaigns: campaigns.next_cursor.as_ref().map(|cursor| query("/", &[("campaigns", cursor)])),
         outlook,
         campaigns,

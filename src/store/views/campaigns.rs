@@ -83,6 +83,13 @@ impl Store {
         rows.iter().map(|row| Ok((rows::required_time(row, "at")?, row.try_get("n")?))).collect()
     }
 
+    /// Returns how many messages of all campaigns were answered.
+    pub(crate) async fn campaigns_replied(&self) -> Result<u64> {
+        const REPLIED: &str = "SELECT count(replied_at) FROM messages INDEXED BY messages_by_campaign WHERE campaign IS NOT NULL";
+        let count: i64 = sqlx::query_scalar(REPLIED).fetch_one(&self.inner.readers).await?;
+        Ok(count.unsigned_abs())
+    }
+
     /// Returns the names of at most `limit` campaigns after the name `after`, in order.
     pub(crate) async fn campaign_names(&self, after: &str, limit: u32) -> Result<Vec<String>> {
         Ok(sqlx::query_scalar(NAMES).bind(after).bind(limit).fetch_all(&self.inner.readers).await?)
