@@ -5,6 +5,7 @@
 
 use clap::Args;
 use jiff::tz::TimeZone;
+use serde_json::Value;
 
 use super::Json;
 use super::client::{Client, parse_id, segment};
@@ -207,13 +208,47 @@ pub(super) fn shown(detail: &MessageDetail) -> String {
     shown += "\ntext:\n";
     shown += &match detail.message.pruned_at {
         Some(at) => format!("removed at {}\n", times::full_in(Some(at), &zone)),
-        None => render::text(detail.text.as_deref().unwrap_or("-")),
+        None => render::text(detail.text.as_deref().filter(|text| !text.is_empty()).unwrap_or("-")),
     };
+    let files = files(&detail.message);
+    if !files.is_empty() {
+        shown += &format!("\nfiles:\n{files}");
+    }
     shown += if detail.attempts.is_empty() { "\nattempts: none\n" } else { "\nattempts:\n" };
     for attempt in &detail.attempts {
         shown += &render::text(&attempt.line(&zone));
     }
     shown
+}
+
+/// Formats the files of a message, one per line: `cv.pdf, application/pdf, 12345 bytes`.
+fn files(message: &Message) -> String {
+    let files = message.attachments.as_ref().and_then(Value::as_array);
+    let file = |file: &Value| {
+        let text = |name: &str| file[name].as_str().map(str::to_owned);
+        let size = file["size"].as_u64().map(|size| format!("{size} bytes"));
+        let voice = file["voice_note"].as_bool().filter(|is_voice| *is_voice);
+        let voice = voice.map(|_| match file["duration"].as_f64() {
+            Some(seconds) => format!("voice note of {seconds} s"),
+            None => "voice note".to_owned(),
+        });
+        let parts = [text("filename"), text("content_type"), size, voice].into_iter().flatten();
+        render::text(&parts.collect::<Vec<_>>().join(", "))
+    };
+    files.into_iter().flatten().map(file).collect()
+}
+
+/// Returns how a message starts its chat, if not as an ordinary one, and its subject.
+fn product(message: &Message) -> [Option<String>; 2] {
+    let linkedin = message.specifics.as_ref().map(|specifics| &specifics["linkedin"]);
+    let Some(linkedin) = linkedin else { return [None, None] };
+    let (name, product) = match linkedin {
+        of if of["sales_navigator"].is_object() => ("Sales Navigator", &of["sales_navigator"]),
+        of if of["recruiter"].is_object() => ("Recruiter", &of["recruiter"]),
+        of if of["classic"]["inmail"] == true => ("InMail", &of["classic"]),
+        _ => return [None, None],
+    };
+    [Some(name.to_owned()), product["subject"].as_str().map(str::to_owned)]
 }
 
 /// Formats the fields of a message, one per line; omits those that are not set.
@@ -229,12 +264,15 @@ fn facts(message: &Message, zone: &TimeZone) -> String {
     });
     let chat = message.chat_id.clone().filter(|_| message.users_ids.is_some());
     let ids = &message.provider_message_ids;
+    let [product, subject] = product(message);
     let facts = [
         ("id", Some(message.id.clone())),
         ("account", message.account_id.clone()),
         ("to", Some(message.to())),
         ("chat", chat),
         ("inbox", message.inbox_id.clone()),
+        ("sent as", product),
+        ("subject", subject),
         ("state", Some(message.state.clone())),
         ("why", message.waits.because()),
         ("who acts", message.waits.actor.clone().filter(|actor| actor != "none")),
@@ -280,5 +318,43 @@ impl Attempt {
             line = format!("{line}; then {who} at {at}: {}{colon}{detail}", finding.replace('_', " "));
         }
         render::line(&line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn said(fields: Value) -> String {
+        let mut message = json!({"id": "1", "state": "queued", "text": "", "attempts": []});
+        message.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        shown(&serde_json::from_value(message).unwrap())
+    }
+
+    #[test]
+    fn a_message_that_has_only_files_shows_them() {
+        let shown = said(json!({"attachments": [
+            {"filename": "cv.pdf", "content_type": "application/pdf", "size": 12345, "sha256": "00"},
+            {"filename": "hi\u{7}.m4a", "content_type": "audio/mp4", "size": 7, "voice_note": true, "duration": 2.5}]}));
+        let files = "text:\n  -\n\nfiles:\n  cv.pdf, application/pdf, 12345 bytes\n  hi .m4a, audio/mp4, 7 bytes, voice note of 2.5 s\n\nattempts";
+        assert!(shown.contains(files), "{shown}");
+        assert!(!said(json!({})).contains("files:"));
+    }
+
+    #[test]
+    fn a_message_with_a_subject_shows_it() {
+        for (specifics, lines) in [
+            (
+                json!({"sales_navigator": {"subject": "Our talk"}}),
+                "sent as  Sales Navigator\nsubject  Our talk\n",
+            ),
+            (json!({"recruiter": {"subject": "A post"}}), "sent as  Recruiter\nsubject  A post\n"),
+            (json!({"classic": {"inmail": true}}), "sent as  InMail\n"),
+        ] {
+            let shown = said(json!({"specifics": {"linkedin": specifics}}));
+            assert!(shown.contains(lines), "{shown}");
+        }
     }
 }
