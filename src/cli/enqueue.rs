@@ -294,9 +294,10 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
     if refused == 0 {
         return Ok(Exit::Done);
     }
-    render::note(match enqueue.atomic {
-        true => "nothing was stored; fix these rows and send the whole batch again",
-        false => "the other rows are stored; fix these and send them again",
+    render::note(match (enqueue.atomic, accepted + duplicates) {
+        (true, _) => "nothing was stored; fix these rows and send the whole batch again",
+        (false, 0) => "nothing was stored; fix these rows and send them again",
+        (false, _) => "the other rows are stored; fix these and send them again",
     });
     Ok(Exit::Refused)
 }

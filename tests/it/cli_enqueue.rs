@@ -137,6 +137,11 @@ fn a_batch_is_one_request_and_each_refused_row_is_named() {
         assert_eq!((asked.what.as_str(), asked.content_type.as_str()), (ROUTE, "application/x-ndjson"));
         assert_eq!(asked.body, rows);
     }
+    let bad = r#"{"accepted": 0, "duplicates": 0, "refused": 1, "results": [{"index": 0, "line": 1,
+        "error": {"code": "missing_field", "field": "text", "problem": "is empty", "fix": "give it"}}]}"#;
+    let told =
+        "error: line 1: `text` is empty; give it\nnothing was stored; fix these rows and send them again\n";
+    one(ROUTE, 200, bad, &["enqueue", "-"]).1.is(4, "0 accepted, 0 duplicates, 1 refused\n", told);
     let good = r#"{"accepted": 1, "duplicates": 0, "refused": 0, "results": [{"index": 0, "id": "1"}]}"#;
     let (_, ran) = one(ROUTE, 200, good, &["enqueue", "-"]);
     ran.is(0, "1 accepted, 0 duplicates, 0 refused\n", "");
