@@ -86,6 +86,12 @@ impl Concerned {
         }
     }
 
+    /// Returns the command that lifts the stop.
+    fn go(&self, (scope, key): (&str, &str)) -> String {
+        let account = self.account.iter().flat_map(|account| [" --account ".to_owned(), word(account)]);
+        format!("outboxd go --{scope} {}{}", word(key), account.collect::<String>())
+    }
+
     fn missing(&self, verb: &str) -> Option<Failure> {
         (self.account.is_none() && !self.all).then(|| {
             Failure::usage(format!(
@@ -123,7 +129,7 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
         let already = if stopped.already_stopped { " (it was stopped already)" } else { "" };
         let until = match stopped.until {
             Some(at) => times::full(Some(at)),
-            None => "`outboxd go`".to_owned(),
+            None => format!("`{}`", stop.concerned.go(key)),
         };
         let mut text = format!("{} is stopped until {until}{already}\n", stop.concerned.name(key));
         text.push_str(&format!("queued messages that wait for it: {}\n", stopped.messages));
@@ -200,4 +206,24 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
     let until = format!("until ({})", times.zone());
     let header = ["scope", "key", "account", "reason", &until, "since", "note"].map(str::to_owned);
     render::print(&render::table(&header, &rows)).map(|()| Exit::Done)
+}
+
+/// Returns an argument as a shell takes it.
+fn word(text: &str) -> String {
+    let text = render::line(text);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:@".contains(c);
+    if text.chars().all(is_plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_that_lifts_a_stop_works_as_it_is() {
+        let autumn = Concerned::campaign("autumn".to_owned());
+        assert_eq!(autumn.go(("campaign", "autumn")), "outboxd go --campaign autumn");
+        let one = Concerned { account: Some("acc_1".to_owned()), ..autumn };
+        assert_eq!(one.go(("campaign", "it's on")), r"outboxd go --campaign 'it'\''s on' --account acc_1");
+    }
 }

@@ -115,6 +115,7 @@ async fn a_stopped_person_waits_while_the_rest_of_the_campaign_goes_on() {
     }
     let (ok, said) = run(env.outboxd(&["stop", "--person", "U1", "--note", "on the phone"]), "");
     assert!(ok && said.contains("queued messages that wait for it: 1"), "{said}");
+    assert!(said.contains("person U1 is stopped until `outboxd go --person U1`"), "{said}");
     daemon.post("/v1/resume", "").await;
     assert_eq!(texts(&env.delivered(2).await), ["to U2", "to U3"]);
     assert_eq!(explain(&daemon, &ids[0]).await, ("stopped".to_owned(), json!("person")));
