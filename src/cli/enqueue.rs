@@ -220,6 +220,13 @@ fn body(enqueue: Enqueue, times: [Option<Timestamp>; 2]) -> Result<NewMessage, F
     let typing = either(enqueue.typing, enqueue.no_typing);
     let stop_on_reply = either(enqueue.stop_on_reply, enqueue.no_stop_on_reply);
     let (form, users) = (enqueue.form, enqueue.target.user);
+    if users.len() > 1 && !form.group && form.name.is_none() {
+        return Err(Failure::usage(format!(
+            "{} --user would start ONE group chat with all of them; queue one message per person, or add --group if one \
+             chat is meant",
+            users.len()
+        )));
+    }
     let attachments =
         form.attach.iter().map(|file| attachment(file, &form)).collect::<Result<Vec<_>, _>>()?;
     let inmail = form.inmail.then(|| json!({ "linkedin": { "classic": { "inmail": true } } }));

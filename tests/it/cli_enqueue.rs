@@ -100,6 +100,10 @@ fn what_is_missing_or_contradicts_is_a_wrong_command_line() {
         (with(&["--text", "--json"]), "a value is required"),
         (with(&["--user", "usr_7", "--text", "Hi"]), "cannot be used with"),
         (with(&["--text", "Hi", "--text-file", "-"]), "cannot be used with"),
+        (
+            vec!["enqueue", "--account", "acc_1", "--user", "A", "--user", "B", "--text", "Hi"],
+            "queue one message per person, or add --group",
+        ),
         (with(&["--text", "Hi", "--inbox", "X"]), "cannot be used with"),
         (with(&["--text", "Hi", "--atomic"]), "cannot be used with"),
         (vec!["enqueue", "--atomic"], "FILE"),
