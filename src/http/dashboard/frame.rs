@@ -23,6 +23,8 @@ use crate::types::{Time, WaitStatus};
 pub(super) struct Frame {
     /// No page has a button.
     pub(super) read_only: bool,
+    /// The page is an error, which has no button in any view.
+    pub(super) is_error: bool,
     /// Texts of messages may be shown.
     pub(super) bodies: bool,
     /// The text was asked for.
@@ -33,7 +35,7 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn of_an_error() -> Self {
-        Self { read_only: true, bodies: false, shows_body: false, live: false }
+        Self { read_only: true, is_error: true, bodies: false, shows_body: false, live: false }
     }
 
     /// Returns the actions that this view offers.
@@ -54,7 +56,8 @@ impl FromRequestParts<Arc<AppState>> for Frame {
         let bodies = state.dashboard_bodies;
         let query = parts.uri.query().unwrap_or_default();
         let shows_body = bodies && query.split('&').any(|parameter| parameter == "text=show");
-        Ok(Self { read_only: parts.headers.contains_key(READ_ONLY), bodies, shows_body, live: true })
+        let read_only = parts.headers.contains_key(READ_ONLY);
+        Ok(Self { read_only, is_error: false, bodies, shows_body, live: true })
     }
 }
 
