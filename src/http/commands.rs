@@ -157,13 +157,19 @@ async fn of_filter(
     dry_run: bool,
 ) -> Result<BulkAnswer, ApiError> {
     let mut answer = empty_answer(instruction, dry_run);
+    let mut ids = Vec::new();
     loop {
-        let (ids, next) = state.store.message_ids(&filter).await?;
+        let (page, next) = state.store.message_ids(&filter).await?;
+        ids.extend(page);
+        filter.before = next;
+        // The steps of a person are retried in their order, so all of them must be known.
+        if next.is_some() && matches!(instruction.command, Command::Retry) {
+            continue;
+        }
         let results = carry_out(state, &ids, instruction, dry_run).await?;
-        for (id, result) in ids.iter().zip(results) {
+        for (id, result) in ids.drain(..).zip(results) {
             add(&mut answer, shown(id.to_string(), &instruction.command, result));
         }
-        filter.before = next;
         if next.is_none() {
             return Ok(answer);
         }

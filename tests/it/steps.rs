@@ -363,6 +363,28 @@ async fn a_step_that_is_retried_brings_back_the_steps_that_ended_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_retry_brings_back_all_steps_of_a_cancelled_campaign() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    // Of the second person the last step arrives first.
+    let mut rows = vec![step("U1", 1, ""), step("U1", 2, "1 second"), step("U1", 3, "1 second")];
+    rows.extend([step("U2", 3, "1 second"), step("U2", 2, "1 second"), step("U2", 1, "")]);
+    let stored = ids(&batch(&daemon, &rows).await);
+    let (ok, said) = run(env.outboxd(&["campaign", "cancel", "autumn"]), "");
+    assert!(ok, "{said}");
+    let (ok, said) = run(env.outboxd(&["retry", "--campaign", "autumn"]), "");
+    assert!(ok && said.contains("queued again: 6"), "{said}");
+    // A list is newest first.
+    assert!(run(env.outboxd(&["campaign", "cancel", "autumn"]), "").0);
+    let newest_first: Vec<&str> = stored.iter().rev().map(String::as_str).collect();
+    let (ok, said) = run(env.outboxd(&["retry", "-"]), &newest_first.join("\n"));
+    assert!(ok, "{said}");
+    assert_eq!(env.sql("SELECT state || ' ' || count(*) FROM messages GROUP BY state"), ["queued 6"]);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_steps_of_a_person_move_together_until_the_first_is_sent() {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;

@@ -55,7 +55,8 @@ pub enum Commanded {
 
 impl Store {
     /// Carries out a command about messages. Returns one result per message, in the order of `ids`. With `dry_run` it
-    /// returns the same results and changes nothing.
+    /// returns the same results and changes nothing. A retry changes the steps of a person in their order, because a step
+    /// cannot be queued again before the one that it follows.
     ///
     /// # Errors
     /// Returns an error if SQLite fails. Messages changed until then stay changed.
@@ -69,17 +70,23 @@ impl Store {
     ) -> Result<Vec<Commanded>> {
         let mut all = Vec::with_capacity(ids.len());
         let run = self.inner.run;
-        for page in ids.chunks(PAGE) {
-            let (page, instruction, limits) = (page.to_vec(), instruction.clone(), Arc::clone(limits));
+        let order = match instruction.command {
+            Command::Retry => self.places_by_step(ids).await?,
+            Command::Cancel | Command::Hold | Command::Release | Command::Edit(_) => (0..ids.len()).collect(),
+        };
+        for places in order.chunks(PAGE) {
+            let page: Vec<MessageId> = places.iter().filter_map(|place| ids.get(*place).copied()).collect();
+            let (instruction, limits) = (instruction.clone(), Arc::clone(limits));
             let verb = self.inner.writer.exclusive(now, move |connection| {
                 Box::pin(async move {
                     let context = Context { run, now, limits: &limits };
                     carry_out_all(connection, &context, &page, &instruction, dry_run).await
                 })
             });
-            all.extend(verb.await?);
+            all.extend(places.iter().copied().zip(verb.await?));
         }
-        Ok(all)
+        all.sort_by_key(|(place, _)| *place);
+        Ok(all.into_iter().map(|(_, result)| result).collect())
     }
 }
 

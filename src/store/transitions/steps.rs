@@ -201,6 +201,19 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Returns the places of `ids` in the order of arrival, with the steps of a person together and in their order.
+    pub(super) async fn places_by_step(&self, ids: &[MessageId]) -> Result<Vec<usize>> {
+        const SQL: &str = "SELECT j.key FROM json_each(?1) AS j LEFT JOIN messages m ON m.id = j.value \
+             ORDER BY min(m.seq) OVER (PARTITION BY m.campaign, m.step_key, CASE WHEN m.step IS NULL THEN m.seq END), \
+               m.step, m.seq, j.key";
+        let ids: Value = ids.iter().map(|id| json!(id.0.hyphenated().to_string())).collect();
+        let places: Vec<i64> =
+            sqlx::query_scalar(SQL).bind(ids.to_string()).fetch_all(&self.inner.readers).await?;
+        Ok(places.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
+    }
+}
+
 async fn schedule(
     connection: &mut SqliteConnection,
     ends: Vec<(Seq, Timestamp)>,
