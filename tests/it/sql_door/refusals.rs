@@ -270,3 +270,52 @@ async fn what_only_the_daemon_can_judge_is_taken_for_now() {
     assert_eq!(queue.store.inserted(9).await.unwrap().len(), odd.len());
     queue.check();
 }
+
+/// A stop that a program inserts, and what the refusal says.
+const STOPS: &[(&str, &[&str])] = &[
+    (
+        "'all', '', 'daemon_paused', 'tomorrow 09:00'",
+        &["until is not a time", "%fZ", "outboxd pause --until"],
+    ),
+    ("'account', 'acc_1', 'account_paused', '2026-12-01'", &["until is not a time", "outboxd pause --until"]),
+    ("'person', 'U1', 'stopped', '2026-12-01T09:00:00Z'", &["until is not a time", "outboxd stop --until"]),
+    ("'person', 'jane-doe', 'suppressed', NULL", &["looks like the public name", "in/jane-doe"]),
+    (
+        "'person', 'https://www.linkedin.com/in/Max-Meier/', 'suppressed', NULL",
+        &["is an address", "in/jane-doe"],
+    ),
+    ("'person', 'de.LinkedIn.com/in/max', 'suppressed', NULL", &["is an address", "in/jane-doe"]),
+    ("'person', 'urn:li:fsd_profile:ACoAx', 'suppressed', NULL", &["a URN", "ACoA..."]),
+    ("'person', 'in/Jane-Doe', 'suppressed', NULL", &["in lower case"]),
+    ("'person', 'in/jane/details', 'suppressed', NULL", &["the name alone"]),
+    ("'person', 'in/ren%C3%A9', 'suppressed', NULL", &["is not the public name"]),
+    ("'person', 'U1 ', 'suppressed', NULL", &["white space"]),
+    ("'campaign', 'autumn' || char(160), 'stopped', NULL", &["white space"]),
+];
+
+#[tokio::test]
+async fn a_stop_that_could_not_be_read_or_would_stop_nothing_is_refused_in_words() {
+    let queue = Queue::new().await;
+    let insert = |values: &str| {
+        let sql = format!("INSERT INTO stops (scope, key, reason, until) VALUES ({values})");
+        queue.sql().execute(&sql, [])
+    };
+    for (values, words) in STOPS {
+        let text = insert(values).expect_err(values).to_string();
+        assert!(text.starts_with("outboxd: "), "{values}: {text}");
+        for word in *words {
+            assert!(text.contains(word), "{values}: {text}");
+        }
+    }
+    for key in ["in/jane-doe", "user-1", "usr_7", "ACoAA-b_c", "33612345678@s.whatsapp.net", "in/rené-7"] {
+        insert(&format!("'person', '{key}', 'suppressed', NULL")).unwrap();
+    }
+    insert("'all', '', 'daemon_paused', '2999-12-01T09:00:00.000Z'").unwrap();
+    for change in ["until = 'tomorrow 09:00'", "at = 'yesterday'"] {
+        let changed = queue.sql().execute(&format!("UPDATE stops SET {change} WHERE scope = 'all'"), []);
+        let text = changed.expect_err(change).to_string();
+        assert!(text.contains("is not a time; "), "{change}: {text}");
+    }
+    assert_eq!(queue.value("SELECT until FROM stops WHERE scope = 'all'"), "2999-12-01T09:00:00.000Z");
+    queue.check();
+}
