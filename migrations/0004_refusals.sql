@@ -15,7 +15,7 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: at is not a time; leave it out, it is now')
    WHERE strftime('%Y-%m-%dT%H:%M:%fZ', NEW.at) IS NOT NEW.at;
   SELECT RAISE(ABORT, 'outboxd: key or account_id has white space around it; remove it')
-   WHERE NEW.actor = 'sql' AND (NEW.key <> trim(NEW.key, char(9, 10, 13, 32, 160)) OR NEW.account_id <> trim(NEW.account_id, char(9, 10, 13, 32, 160)));
+   WHERE NEW.actor = 'sql' AND (NEW.key <> trim(NEW.key, char(9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) OR NEW.account_id <> trim(NEW.account_id, char(9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)));
   SELECT RAISE(ABORT, 'outboxd: key is an address or a URN; write the user id, such as ACoA..., or in/ and the public name in lower case, such as in/jane-doe')
    WHERE NEW.actor = 'sql' AND NEW.scope = 'person'
      AND (instr(NEW.key, '://') > 0 OR instr(lower(NEW.key), 'linkedin.com/') > 0 OR lower(NEW.key) GLOB 'urn:*');
@@ -40,4 +40,19 @@ BEGIN
    WHERE NEW.until IS NOT NULL AND strftime('%Y-%m-%dT%H:%M:%fZ', NEW.until) IS NOT NEW.until;
   SELECT RAISE(ABORT, 'outboxd: at is not a time; leave it as it is')
    WHERE strftime('%Y-%m-%dT%H:%M:%fZ', NEW.at) IS NOT NEW.at;
+END;
+
+-- Labels with white space around them would be campaigns of their own.
+CREATE TRIGGER messages_campaign BEFORE INSERT ON messages WHEN NEW.campaign IS NOT NULL
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: campaign has white space around it; remove it')
+   WHERE NEW.campaign <> trim(NEW.campaign, char(9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288))
+     AND trim(NEW.campaign, char(9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) <> '';
+END;
+
+CREATE TRIGGER message_commands_campaign BEFORE INSERT ON message_commands WHEN NEW.campaign IS NOT NULL
+BEGIN
+  SELECT RAISE(ABORT, 'outboxd: campaign has white space around it; remove it')
+   WHERE NEW.campaign <> trim(NEW.campaign, char(9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288))
+     AND trim(NEW.campaign, char(9, 10, 11, 12, 13, 32, 133, 160, 5760, 8192, 8193, 8194, 8195, 8196, 8197, 8198, 8199, 8200, 8201, 8202, 8232, 8233, 8239, 8287, 12288)) <> '';
 END;

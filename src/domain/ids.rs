@@ -232,6 +232,15 @@ pub(crate) fn label(field: &str, value: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
+/// Trims and validates the label of a campaign.
+///
+/// # Errors
+/// Returns why the value is not valid.
+pub(crate) fn campaign(field: &str, value: &str) -> Result<String, FieldError> {
+    let value = value.trim();
+    label(field, value).map(|()| value.to_owned())
+}
+
 /// Returns whether `c` is a zero-width character or a mark of writing direction: a name with one is not what it looks
 /// like.
 pub fn is_invisible(c: char) -> bool {
@@ -264,6 +273,14 @@ mod tests {
         }
         assert_eq!(id("account_id", "acc_1 ", IdOf::Account).unwrap(), "acc_1");
         assert!(recipient("users_ids", "   ", false, false).unwrap_err().to_string().contains("is empty"));
+    }
+
+    #[test]
+    fn white_space_around_a_campaign_is_not_part_of_it() {
+        for given in ["c d", " c d ", "c d\u{a0}", "\tc d\r\n"] {
+            assert_eq!(campaign("campaign", given).unwrap(), "c d", "{given:?}");
+        }
+        assert!(campaign("campaign", " \u{a0}").unwrap_err().to_string().contains("is empty"));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl StopKey {
             Some(StopScope::Person) => ids::person_key("key", key),
             Some(StopScope::Chat) => ids::id("key", key, IdOf::Other),
             Some(StopScope::Campaign | StopScope::All | StopScope::Account) | None => {
-                ids::label("key", key).map(|()| key.to_owned())
+                ids::campaign("key", key)
             }
         };
         let account_id = account_id.map(|id| ids::account("account_id", id)).transpose();
@@ -178,4 +178,20 @@ pub struct StoppedBy {
     pub reason: StopReason,
     /// `None`: until a person lifts it.
     pub until: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn white_space_around_a_key_is_not_part_of_it() {
+        for (scope, given, key) in [
+            ("campaign", " c d\u{a0}", "c d"),
+            ("chat", "c1 ", "c1"),
+            ("person", " https://www.linkedin.com/in/Jane/ ", "in/jane"),
+        ] {
+            assert_eq!(StopKey::parse(scope, given, Some("acc_1 ")).unwrap().key, key, "{given:?}");
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl Draft {
         let not_before = faults.time("not_before", self.not_before);
         let expires_at = faults.time("expires_at", self.expires_at);
         faults.order_of_times(not_before, expires_at, now);
-        let campaign = faults.label("campaign", self.campaign);
+        let campaign = self.campaign.and_then(|label| faults.kept(ids::campaign("campaign", &label)));
         let precedence =
             Precedence::checked(self.priority, self.urgent, self.ignore_hours, self.allow_repeat);
         let precedence = faults.kept(precedence).unwrap_or_default();

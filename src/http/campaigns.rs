@@ -77,6 +77,7 @@ pub(super) async fn show(
 
 /// Returns a campaign with what was sent on each day.
 pub(super) async fn named(state: &AppState, name: &str) -> Result<Campaign, ApiError> {
+    let name = name.trim();
     let found = state.store.campaign(name, state.engine.now()).await?;
     let found = found.map(campaign).ok_or_else(|| ApiError::not_found(Missing::Campaign, name))?;
     let sent = state.store.campaign_sent(name).await?;

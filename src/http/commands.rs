@@ -348,7 +348,7 @@ async fn selected(state: &AppState, request: &BulkRequest, command: &Command) ->
             };
             Ok(Selected::Filter(Box::new(MessageFilter {
                 account_id: account_id.clone().map(AccountId::new),
-                campaign: campaign.clone(),
+                campaign: campaign.as_deref().map(|label| label.trim().to_owned()),
                 chat_id: chat_id.clone(),
                 person,
                 reason: reason.as_deref().map(query::reason).transpose()?,

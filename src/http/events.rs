@@ -77,7 +77,7 @@ fn asked(parameters: Vec<(String, String)>) -> Result<Asked, ApiError> {
             "after" => asked.after = Some(number("after", &value)?),
             "type" => asked.filter.set_kinds("type", &value).map_err(ApiError::bad_request)?,
             "account_id" => asked.filter.account_id = Some(value),
-            "campaign" => asked.filter.campaign = Some(value),
+            "campaign" => asked.filter.campaign = Some(value.trim().to_owned()),
             "message_id" => asked.filter.message_id = Some(value),
             "texts" => asked.with_texts = flag("texts", &value)?,
             "limit" => asked.limit = query::limit(&value, 500)?,

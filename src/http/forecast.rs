@@ -78,7 +78,7 @@ fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError>
     for (name, value) in parameters {
         match name.as_str() {
             "account_id" => account_id = Some(AccountId::new(value)),
-            "campaign" => campaigns = BTreeSet::from([value]),
+            "campaign" => campaigns = BTreeSet::from([value.trim().to_owned()]),
             "days" => {
                 days = value.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days)).ok_or_else(|| {
                     let problem = format!("is not a number from 1 to {MOST_DAYS}: {value}");

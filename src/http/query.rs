@@ -30,7 +30,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
     for (name, value) in parameters {
         match name.as_str() {
             "account_id" => filter.account_id = Some(AccountId::new(value)),
-            "campaign" => filter.campaign = Some(value),
+            "campaign" => filter.campaign = Some(value.trim().to_owned()),
             "chat_id" => filter.chat_id = Some(value),
             "person" => {
                 let key = ids::person_key("person", &value).map_err(ApiError::bad_request)?;

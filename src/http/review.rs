@@ -92,7 +92,7 @@ pub(super) async fn decide_all(
     let which = Which {
         reason: checked_reason(asked.reason)?,
         account_id: asked.account_id.map(AccountId::new),
-        campaign: asked.campaign,
+        campaign: asked.campaign.map(|label| label.trim().to_owned()),
     };
     let word = which.reason.as_str();
     let answer = |messages: u64| {

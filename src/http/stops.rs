@@ -43,6 +43,7 @@ pub(super) async fn list(
         let key = ids::person_key("key", key).unwrap_or_else(|_| key.clone());
         filter.key = Some(state.store.user_id_of(&key).await?);
     }
+    filter.key = filter.key.map(|key| key.trim().to_owned());
     let found = state
         .store
         .stops(&StopFilter { limit: filter.limit + 1, ..filter.clone() }, state.engine.now())

@@ -115,6 +115,7 @@ impl Plan {
         seats: Seats,
     ) -> Self {
         let (fields, seen, left_out) = (Map::new(), HashMap::new(), BTreeSet::new());
+        let campaign = campaign.trim().to_owned();
         Self { campaign, header, columns, steps, seats, fields, not_before: None, seen, left_out }
     }
 
@@ -270,7 +271,7 @@ mod tests {
         };
         let steps = templates.into_iter().enumerate().map(step).collect();
         let seats = Seats::new(accounts.iter().map(|account| (*account).to_owned()).collect());
-        (Plan::new("autumn".to_owned(), sheet.header, columns, steps, seats), sheet.rows)
+        (Plan::new("autumn ".to_owned(), sheet.header, columns, steps, seats), sheet.rows)
     }
 
     #[test]

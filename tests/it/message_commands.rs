@@ -106,6 +106,7 @@ async fn a_wrong_command_is_refused_in_words_at_the_insert() {
         ("command", vec![id, "'move'"], "account_id is missing"),
         ("command, account_id", vec![id, "'move'", "'bob'"], "account_id does not begin with acc_"),
         ("command, account_id", vec![id, "'retry'", "'acc_2'"], "account_id goes with"),
+        ("command, campaign", vec![id, "'edit'", "'autumn '"], "campaign has white space around it; remove"),
         ("command, not_before", vec![id, "'edit'", "'tomorrow'"], "not_before is not a time"),
         ("command, expires_at", vec![id, "'edit'", "'2026-11-22 09:00'"], "expires_at is not a time"),
         ("command, done_at", vec![id, "'cancel'", "'2026-11-22T09:00:00.000Z'"], "belong to the daemon"),

@@ -242,6 +242,11 @@ async fn every_rule_refuses_at_once_and_names_its_column() {
         }
         met.push_str(&text);
     }
+    for label in ["' c '", "'c' || char(160)", "'c' || char(10)"] {
+        let text =
+            refusal(&queue, "account_id, chat_id, text, campaign", &format!("'acc_1', 'c', 'x', {label}"));
+        assert_eq!(text, "outboxd: campaign has white space around it; remove it");
+    }
     assert_eq!(queue.value("SELECT count(*) FROM messages"), "0");
 
     let (_, trigger) = SCHEMA.split_once("CREATE TRIGGER messages_insert ").unwrap();
