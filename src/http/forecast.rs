@@ -66,9 +66,9 @@ pub(super) async fn forecast_with(
             vec![InputRow { line: None, person: None, message }]
         }
     };
-    let Supposed { fresh, duplicates, refused } = supposed(&state, rows).await?;
+    let Supposed { fresh, existing, refused } = supposed(&state, rows).await?;
     (request.with, request.lists) = (fresh, true);
-    let assumed = Assumed { messages: request.with.len(), duplicates, refused };
+    let assumed = Assumed { messages: request.with.len(), duplicates: existing.len(), existing, refused };
     let answer = answer(&state, request).await?;
     Ok(Json(Forecast { with: Some(assumed), ..answer }))
 }
@@ -100,8 +100,8 @@ fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError>
 /// What enqueueing the rows would do.
 struct Supposed {
     fresh: Vec<NewMessage>,
-    /// Number of rows that are already in the queue, or occur twice among the rows.
-    duplicates: usize,
+    /// The rows that are already in the queue, or occur twice among the rows.
+    existing: Vec<Verdict>,
     /// The problems of each refused row.
     refused: Vec<Verdict>,
 }
@@ -119,15 +119,17 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
     }
     let verdicts = state.store.rehearse(&good, state.engine.now()).await?;
     let states = state.store.states(&taken(&verdicts)).await?;
-    let (mut fresh, mut duplicates) = (Vec::new(), 0);
+    let (mut fresh, mut existing) = (Vec::new(), Vec::new());
     for ((message, (index, line)), verdict) in good.into_iter().zip(places).zip(verdicts) {
         let (refusal, id) = match verdict {
             Enqueued::Accepted(_) => {
                 fresh.push(message);
                 continue;
             }
-            Enqueued::Duplicate(_) => {
-                duplicates += 1;
+            Enqueued::Duplicate(id) => {
+                let state = states.get(&id).map(|state| state.as_str().to_owned());
+                let (id, duplicate) = (Some(id.to_string()), Some(true));
+                existing.push(Verdict { index, id, duplicate, state, line, ..Verdict::default() });
                 continue;
             }
             Enqueued::Conflict(id) => (dedupe_conflict(id, states.get(&id).copied()), Some(id)),
@@ -139,7 +141,7 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
         bad.push((index, refused_row(index, line, &[refusal], id)));
     }
     bad.sort_by_key(|(index, _)| *index);
-    Ok(Supposed { fresh, duplicates, refused: bad.into_iter().map(|(_, row)| row).collect() })
+    Ok(Supposed { fresh, existing, refused: bad.into_iter().map(|(_, row)| row).collect() })
 }
 
 async fn answer(state: &AppState, request: ForecastRequest) -> Result<Forecast, ApiError> {

@@ -6,11 +6,15 @@ use serde_json::Value;
 
 use super::people::{Judged, Plan};
 use super::sheet::Row;
+use crate::domain::command::Command;
 use crate::types::error::FieldError;
 use crate::types::message::Verdict;
 
 /// What is wrong with rows, by the number of the row.
 pub(crate) type RefusedRows = BTreeMap<usize, Vec<String>>;
+
+/// Numbers of messages by state.
+pub(crate) type States = BTreeMap<String, usize>;
 
 /// Most messages of a request: the daemon stores them in one commit, and an answer tells how far the import is.
 const MESSAGES: usize = 1000;
@@ -41,6 +45,8 @@ pub(crate) struct Tally {
     pub(crate) people: usize,
     pub(crate) accepted: usize,
     pub(crate) duplicates: usize,
+    /// The states of the messages that were queued before.
+    pub(crate) before: States,
     /// The rows that repeat a person, and the line of the earlier row.
     pub(crate) repeats: Vec<(usize, u64)>,
     pub(crate) refused: RefusedRows,
@@ -52,6 +58,9 @@ impl Tally {
         self.people += batch.people - answered.refused.len();
         self.accepted += answered.accepted;
         self.duplicates += answered.duplicates;
+        for (state, messages) in answered.before {
+            *self.before.entry(state).or_default() += messages;
+        }
         self.repeats.extend(batch.repeats);
         self.refused.extend(batch.refused);
         self.refused.extend(answered.refused);
@@ -63,6 +72,8 @@ impl Tally {
 pub(crate) struct Answered {
     pub(crate) accepted: usize,
     pub(crate) duplicates: usize,
+    /// The states of the messages that were queued before.
+    pub(crate) before: States,
     pub(crate) refused: Vec<(usize, Vec<String>)>,
 }
 
@@ -117,7 +128,11 @@ impl Batch {
         for verdict in verdicts {
             let Some((row, step)) = self.places.get(verdict.index).copied() else { continue };
             match &verdict.error {
-                None if verdict.duplicate == Some(true) => answered.duplicates += 1,
+                None if verdict.duplicate == Some(true) => {
+                    answered.duplicates += 1;
+                    let state = verdict.state.clone().unwrap_or_else(|| "queued".to_owned());
+                    *answered.before.entry(state).or_default() += 1;
+                }
                 None => answered.accepted += 1,
                 Some(error) => {
                     let errors = verdict.errors.as_deref().unwrap_or(std::slice::from_ref(error));
@@ -143,6 +158,22 @@ impl Answered {
     }
 }
 
+/// Returns which messages that were queued before have ended without being sent, and how to queue them again.
+pub(crate) fn ended(before: &States, campaign: &str) -> Option<String> {
+    let has_ended = |state: &str| Command::Retry.acts_on().iter().any(|ended| ended.as_str() == state);
+    let ended: Vec<String> = before
+        .iter()
+        .filter(|(state, _)| has_ended(state))
+        .map(|(state, messages)| format!("{messages} {state}"))
+        .collect();
+    (!ended.is_empty()).then(|| {
+        let ended = ended.join(", ");
+        format!(
+            "queued before and not sent: {ended}; `outboxd retry --campaign {campaign}` queues them again"
+        )
+    })
+}
+
 /// Returns a problem in the words of the table: the column or the template instead of the field.
 fn reason(plan: &Plan, step: usize, error: &FieldError) -> String {
     let FieldError { field, problem, fix, .. } = error;
@@ -150,4 +181,20 @@ fn reason(plan: &Plan, step: usize, error: &FieldError) -> String {
     let start = if place.is_empty() { String::new() } else { format!("{place} ") };
     let end = if fix.is_empty() { String::new() } else { format!("; {fix}") };
     format!("{start}{problem}{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_that_ended_unsent_are_named_with_the_way_to_queue_them_again() {
+        let states = |states: &[(&str, usize)]| -> States {
+            states.iter().map(|(state, messages)| ((*state).to_owned(), *messages)).collect()
+        };
+        assert_eq!(ended(&states(&[("queued", 3), ("sent", 1)]), "re"), None);
+        let text = ended(&states(&[("cancelled", 2), ("failed", 1), ("sent", 4)]), "re").unwrap();
+        let expected = "queued before and not sent: 2 cancelled, 1 failed; `outboxd retry --campaign re` queues them again";
+        assert_eq!(text, expected);
+    }
 }

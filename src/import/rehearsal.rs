@@ -1,12 +1,14 @@
 //! What an import would do: some messages as they would be sent, and every refused row. The daemon says the rest
 //! (`POST /v1/forecast`).
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
-use super::batch::{Batch, RefusedRows};
+use super::batch::{Batch, RefusedRows, States};
 use super::people::Plan;
 use super::sheet::Row;
-use crate::types::message::Verdict;
+use crate::types::forecast::Assumed;
 
 /// The horizon of the forecast, in days: enough for 20 steps of 14 days.
 pub(crate) const DAYS: u32 = 366;
@@ -27,9 +29,11 @@ pub(crate) struct Example {
 /// What an import would do.
 #[derive(Debug)]
 pub(crate) struct Rehearsal {
-    /// People whose row is not refused, and their messages.
+    /// People who would get a message that is not in the queue yet, and the number of these messages.
     pub(crate) people: usize,
     pub(crate) messages: usize,
+    /// The states of the messages that were queued before.
+    pub(crate) before: States,
     pub(crate) refused: RefusedRows,
     /// The rows that repeat a person, and the line of the earlier row.
     pub(crate) repeats: Vec<(usize, u64)>,
@@ -44,33 +48,41 @@ impl Rehearsal {
         Batch::up_to(plan, rows, 0, (usize::MAX, BYTES))
     }
 
-    /// Returns what an import of these rows would do; `refused` are the verdicts of the daemon on the messages.
-    pub(crate) fn new(plan: &Plan, rows: &[Row], batch: Batch, refused: &[Verdict]) -> Self {
-        let by_daemon = batch.answered(plan, refused).refused;
-        let people = batch.people - by_daemon.len();
+    /// Returns what an import of these rows would do, with what the daemon said to their messages.
+    pub(crate) fn new(plan: &Plan, rows: &[Row], batch: Batch, assumed: &Assumed) -> Self {
+        let by_daemon = batch.answered(plan, &assumed.refused).refused;
         let refused: RefusedRows = batch.refused.iter().cloned().chain(by_daemon).collect();
+        let old: HashSet<usize> = assumed.existing.iter().map(|verdict| verdict.index).collect();
+        let lines = batch.lines().enumerate();
+        let new = lines.filter(|(index, (row, ..))| !refused.contains_key(row) && !old.contains(index));
+        let new: Vec<(usize, usize, &str)> = new.map(|(_, line)| line).collect();
+        let mut people: Vec<usize> = new.iter().map(|(row, ..)| *row).collect();
+        people.dedup();
         Self {
-            people,
-            messages: batch.lines().filter(|(row, ..)| !refused.contains_key(row)).count(),
-            examples: examples(&batch, rows, &refused),
+            people: people.len(),
+            messages: new.len(),
+            before: batch.answered(plan, &assumed.existing).before,
+            examples: examples(&new, rows),
             cut_at: rows.get(batch.next).map(|row| row.line),
-            repeats: batch.repeats,
+            repeats: batch.repeats.clone(),
             refused,
         }
     }
 }
 
 /// Returns the messages to show: every step of the first person, then the first of others.
-fn examples(batch: &Batch, rows: &[Row], refused: &RefusedRows) -> Vec<Example> {
+fn examples(new: &[(usize, usize, &str)], rows: &[Row]) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
-    for (row, step, line) in batch.lines().filter(|(row, ..)| !refused.contains_key(row)) {
-        let is_first_person = found.first().is_none_or(|first| first.line == rows[row].line);
-        if is_first_person || (step == 0 && found.len() < SHOWN) {
+    let mut last = None;
+    for (row, _, line) in new {
+        let is_first_person = found.first().is_none_or(|first| first.line == rows[*row].line);
+        if is_first_person || (last != Some(*row) && found.len() < SHOWN) {
             let message = serde_json::from_str(line);
-            found.extend(message.map(|message| Example { line: rows[row].line, message }));
+            found.extend(message.map(|message| Example { line: rows[*row].line, message }));
         } else if found.len() >= SHOWN {
             break;
         }
+        last = Some(*row);
     }
     found
 }

@@ -108,11 +108,13 @@ pub struct ExpectedMessage {
 }
 
 /// What queueing the messages of the body would do.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct Assumed {
     pub messages: usize,
     /// Already in the queue, or twice in the body.
     pub duplicates: usize,
+    /// A verdict for each of these duplicates, with the `state` of the message that is in the queue.
+    pub existing: Vec<Verdict>,
     /// A verdict for each bad row.
     pub refused: Vec<Verdict>,
 }

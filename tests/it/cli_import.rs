@@ -8,7 +8,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::cli_fake::{Answers, Ran};
-use crate::daemon::{Daemon, TestEnv, eventually};
+use crate::daemon::{Daemon, TestEnv, eventually, run};
 
 pub(crate) const HELLO: &str = "Hi {{ first_name }},\n\ndo you hire at {{ company or \"your company\" }}?\n";
 pub(crate) const NUDGE: &str = "{{ first_name }}, did you read this?\n";
@@ -443,6 +443,27 @@ async fn the_example_is_queued_by_the_real_daemon() {
     assert!(people.len() == 4 && people[1].contains("in/jane-doe-4711"), "{people:?}");
     let again = import(&env, "people.csv", &[]);
     assert_eq!(again.out, "4 people: 0 messages queued, 12 queued before; 0 rows refused\n", "{}", again.err);
+    // What was cancelled is not queued again by an import, and it says what does that.
+    let (ok, said) = run(env.outboxd(&["campaign", "cancel", "autumn"]), "");
+    assert!(ok, "{said}");
+    let cancelled =
+        "queued before and not sent: 12 cancelled; `outboxd retry --campaign autumn` queues them again\n";
+    let again = import(&env, "people.csv", &[]);
+    assert!(again.code == 0 && again.err.contains(cancelled), "{}{}", again.out, again.err);
+    let dry = import(&env, "people.csv", &["--dry-run"]);
+    assert_eq!(dry.out, "0 people, 0 messages: nothing would be queued, 12 were queued before\n");
+    assert!(dry.err.contains(cancelled), "{}", dry.err);
+    // Of a table with one more person, a dry run counts that one.
+    let mut table = std::fs::read_to_string(env.path("people.csv")).unwrap();
+    let last = table
+        .lines()
+        .last()
+        .unwrap()
+        .replace("https://www.linkedin.com/in/", "https://www.linkedin.com/in/x");
+    table.push_str(&format!("{last}\n"));
+    std::fs::write(env.path("people.csv"), &table).unwrap();
+    let dry = import(&env, "people.csv", &["--dry-run"]);
+    assert!(dry.out.contains("1 people, 3 messages"), "{}{}", dry.out, dry.err);
     daemon.stop().await;
 }
 

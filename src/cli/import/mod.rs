@@ -21,7 +21,7 @@ use super::client::Client;
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Typed};
-use crate::import::{Batch, Columns, Options, Plan, Row, Seats, Table, Tally, Template};
+use crate::import::{Batch, Columns, Options, Plan, Row, Seats, States, Table, Tally, Template, ended};
 use crate::types::message;
 use progress::Progress;
 use steps::Steps;
@@ -86,6 +86,8 @@ struct Summary {
     people: usize,
     accepted: usize,
     duplicates: usize,
+    /// The states of the messages that were queued before.
+    before: States,
     /// Rows that name a person of an earlier row.
     repeated: Vec<Repeated>,
     refused: Vec<Refused>,
@@ -135,7 +137,11 @@ pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Fail
     if *dry_run {
         return rehearse::rehearse(client, &table, plan, json.json).await;
     }
+    let campaign = plan.campaign.clone();
     let tally = send(client, &table, plan).await?;
+    if let Some(ended) = ended(&tally.before, &campaign) {
+        render::note(&render::line(&ended));
+    }
     report(&file, &table, tally, json.json)
 }
 
@@ -239,7 +245,7 @@ fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exi
         })?;
         refused_file = Some(render::line(&name.display().to_string()));
     }
-    let Tally { people, accepted, duplicates, repeats, refused } = tally;
+    let Tally { people, accepted, duplicates, before, repeats, refused } = tally;
     let repeated: Vec<Repeated> =
         repeats.iter().map(|(row, same_as)| Repeated { line: line(*row), same_as: *same_as }).collect();
     for Repeated { line, same_as } in repeated.iter().take(SHOWN) {
@@ -256,7 +262,7 @@ fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exi
     );
     let rows = table.sheet.rows.len();
     let refused = refused.into_iter().map(|(row, reasons)| Refused { line: line(row), reasons }).collect();
-    let summary = Summary { rows, people, accepted, duplicates, repeated, refused, refused_file };
+    let summary = Summary { rows, people, accepted, duplicates, before, repeated, refused, refused_file };
     match as_json {
         true => render::json(&json!(summary).to_string())?,
         false => render::print(&shown)?,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::client::{Client, segment};
 use super::super::exit::{Exit, Failure};
 use super::super::{render, times};
-use crate::import::{DAYS, Example, Plan, Rehearsal, Table};
+use crate::import::{DAYS, Example, Plan, Rehearsal, Table, ended};
 use crate::types::forecast::Forecast;
 
 /// Shows what an import would do.
@@ -26,9 +26,8 @@ pub(super) async fn rehearse(
         let answer = client.post_rows(&path, batch.body.clone().into()).await?;
         forecast = Some((answer.read()?, serde_json::from_str(&answer.body).unwrap_or_default()));
     }
-    let verdicts = forecast.as_mut().and_then(|(found, _)| found.with.as_mut());
-    let verdicts = verdicts.map(|with| std::mem::take(&mut with.refused)).unwrap_or_default();
-    let found = Rehearsal::new(&plan, rows, batch, &verdicts);
+    let assumed = forecast.as_mut().and_then(|(found, _)| found.with.take()).unwrap_or_default();
+    let found = Rehearsal::new(&plan, rows, batch, &assumed);
     for (row, reasons) in &found.refused {
         render::note(&render::line(&format!("error: line {}: {}", rows[*row].line, reasons.join(" / "))));
     }
@@ -44,14 +43,17 @@ pub(super) async fn rehearse(
         let forecast = forecast.map(|(_, answer)| answer);
         let examples: Vec<&Value> = found.examples.iter().map(|example| &example.message).collect();
         let shown = json!({ "rows": rows.len(), "people": found.people, "messages": found.messages,
-            "refused": told, "examples": examples, "forecast": forecast });
+            "before": found.before, "refused": told, "examples": examples, "forecast": forecast });
         render::json(&shown.to_string())?;
     } else {
         let shown: String = found.examples.iter().map(example).collect();
         render::print(&shown)?;
         if let Some((forecast, _)) = &forecast {
-            render::print(&summary(found.people, forecast))?;
+            render::print(&summary(&plan.campaign, &found, forecast))?;
         }
+    }
+    if let Some(ended) = ended(&found.before, &plan.campaign) {
+        render::note(&render::line(&ended));
     }
     render::note("this was a dry run: nothing is queued");
     Ok(if found.refused.is_empty() { Exit::Done } else { Exit::Refused })
@@ -73,17 +75,25 @@ fn example(example: &Example) -> String {
     format!("{}\n{specifics}{}\n", render::line(&head), render::text(example.text("text")))
 }
 
-/// Formats the forecast of the campaign.
-fn summary(people: usize, forecast: &Forecast) -> String {
+/// Formats what would be queued, and when the campaign would end with it.
+fn summary(campaign: &str, found: &Rehearsal, forecast: &Forecast) -> String {
+    let Rehearsal { people, messages, before, .. } = found;
+    let before: usize = before.values().sum();
+    if *messages == 0 {
+        return format!("0 people, 0 messages: nothing would be queued, {before} were queued before\n");
+    }
     let system = TimeZone::system();
-    let Some(found) = forecast.campaigns.iter().find(|of| of.campaign.is_some()) else {
-        return format!("{people} people, {}\n", forecast.total.text(forecast.days, &system));
+    let of = forecast.campaigns.iter().find(|of| of.campaign.as_deref() == Some(campaign));
+    let Some(of) = of else { return format!("{people} people, {messages} messages\n") };
+    let begin = match usize::try_from(of.summary.messages) {
+        Ok(all) if all == *messages => format!("{people} people, "),
+        _ => format!("{people} people, {messages} messages; with them the campaign sends "),
     };
-    let first = match (found.last_first_at, found.summary.last_at) {
+    let first = match (of.last_first_at, of.summary.last_at) {
         (Some(first), Some(last)) if *first < *last => {
             format!("the last first message goes at {}\n", times::full_in(Some(first), &system))
         }
         _ => String::new(),
     };
-    format!("{people} people, {} if no one replies\n{first}", found.summary.text(forecast.days, &system))
+    format!("{begin}{} if no one replies\n{first}", of.summary.text(forecast.days, &system))
 }

@@ -23,7 +23,7 @@ use super::frame::{Frame, Markup, When, html};
 use crate::domain::message::AccountId;
 use crate::http::error::ApiError;
 use crate::http::{AppState, accounts};
-use crate::import::{Example, LAST_STEP, RefusedRows, Table, Tally, refused_file};
+use crate::import::{Example, LAST_STEP, RefusedRows, States, Table, Tally, ended, refused_file};
 use crate::types::forecast::CampaignForecast;
 use form::{Posted, Typed, TypedStep, step_name};
 use prepare::Prepared;
@@ -240,6 +240,7 @@ impl Page {
 
     fn was_queued(&mut self, table: &Table, tally: Tally) {
         self.note_repeats(table, &tally.repeats);
+        self.notes.extend(ended(&tally.before, &self.typed.campaign));
         self.queued = Some(Queued {
             people: tally.people,
             accepted: tally.accepted,
@@ -254,22 +255,28 @@ impl Page {
         if let Some(line) = found.cut_at {
             self.notes.push(format!("The table is too long for one forecast: it ends before line {line}."));
         }
-        let duplicates = forecast.as_ref().and_then(|of| of.with.as_ref()).map_or(0, |with| with.duplicates);
-        if duplicates > 0 {
-            self.notes
-                .push(format!("{duplicates} messages are in the queue already and are not queued again."));
-        }
+        self.note_before(&found.before);
+        // Of an import that would queue nothing, the forecast shows only other messages.
+        let forecast = forecast.filter(|_| found.messages > 0);
         let by_day = forecast.as_ref().map(days).unwrap_or_default();
         let campaigns = forecast.map(|forecast| forecast.campaigns).unwrap_or_default();
         self.shown = Some(Shown {
             people: found.people,
-            messages: found.messages.saturating_sub(duplicates),
+            messages: found.messages,
             refused: Refused::new(&table, &found.refused),
             examples: found.examples,
             forecast: campaigns.into_iter().find(|of| of.campaign.is_some()),
             days: (!by_day.is_empty())
                 .then(|| charts::columns(&by_day, "Planned sends by day, all messages of its accounts")),
         });
+    }
+
+    fn note_before(&mut self, before: &States) {
+        let messages: usize = before.values().sum();
+        if messages > 0 {
+            self.notes.push(format!("{messages} messages were queued before and are not queued again."));
+        }
+        self.notes.extend(ended(before, &self.typed.campaign));
     }
 
     fn note_repeats(&mut self, table: &Table, repeats: &[(usize, u64)]) {

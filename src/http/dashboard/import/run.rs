@@ -45,11 +45,10 @@ pub(super) async fn rehearse(
             forecast::forecast_with(State(Arc::clone(&state)), Query(asked), lines(), Body::from(body));
         forecast = Some(found.await?.0);
     }
-    let verdicts = forecast.as_mut().and_then(|found| found.with.as_mut());
-    let verdicts = verdicts.map(|with| std::mem::take(&mut with.refused)).unwrap_or_default();
+    let assumed = forecast.as_mut().and_then(|found| found.with.take()).unwrap_or_default();
     let shown = apart(&state, move || {
         let batch = std::mem::take(&mut batch);
-        (Rehearsal::new(&plan, &table.sheet.rows, batch, &verdicts), table)
+        (Rehearsal::new(&plan, &table.sheet.rows, batch, &assumed), table)
     });
     let (found, table) = shown.await?;
     Ok(Rehearsed { found, forecast, table })
