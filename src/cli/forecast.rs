@@ -73,7 +73,7 @@ impl Assumed {
     /// Prints the problems of rows, and how many rows are included; returns how many have problems.
     fn told(&self) -> usize {
         self.refused.iter().for_each(enqueue::refused);
-        let Self { messages, duplicates, refused, existing: _ } = self;
+        let Self { messages, duplicates, refused, existing: _, kept: _ } = self;
         render::note(&format!(
             "supposed: {messages} messages; {duplicates} duplicates are counted once; {} refused",
             refused.len()

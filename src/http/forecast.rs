@@ -19,7 +19,7 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
 use crate::store::Enqueued;
-use crate::types::forecast::{Assumed, CampaignForecast, Day, Forecast, Waiting};
+use crate::types::forecast::{Assumed, CampaignForecast, Day, Forecast, KeptAccount, Waiting};
 use crate::types::message::Verdict;
 use crate::types::{self, Time};
 
@@ -52,13 +52,14 @@ pub(super) async fn forecast(
 
 pub(super) async fn forecast_with(
     State(state): State<Arc<AppState>>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Query(mut parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Forecast>, ApiError> {
+    let keeps_accounts = input::keeps_accounts(&mut parameters)?;
     let mut request = asked(parameters)?;
     let body = body::read(body, state.body_bytes).await?;
-    let rows = match input::read(&state, &headers, body).await? {
+    let mut rows = match input::read(&state, &headers, body).await? {
         Input::Many(rows, _files) => rows,
         Input::One(value, uploads) => {
             let drafted = wire::draft_with(value, uploads, &state.attachments);
@@ -66,9 +67,18 @@ pub(super) async fn forecast_with(
             vec![InputRow { line: None, person: None, message }]
         }
     };
+    let kept = if keeps_accounts { input::keep_accounts(&state, &mut rows).await? } else { Vec::new() };
+    let kept =
+        kept.into_iter().map(|(index, account)| KeptAccount { index, account_id: account.to_string() });
     let Supposed { fresh, existing, refused } = supposed(&state, rows).await?;
     (request.with, request.lists) = (fresh, true);
-    let assumed = Assumed { messages: request.with.len(), duplicates: existing.len(), existing, refused };
+    let assumed = Assumed {
+        messages: request.with.len(),
+        duplicates: existing.len(),
+        existing,
+        kept: kept.collect(),
+        refused,
+    };
     let answer = answer(&state, request).await?;
     Ok(Json(Forecast { with: Some(assumed), ..answer }))
 }

@@ -13,7 +13,7 @@ use super::{AppState, multipart, wire};
 use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::json;
-use crate::domain::message::NewMessage;
+use crate::domain::message::{AccountId, NewMessage};
 
 /// Longer bodies are parsed on a separate thread: 50,000 rows take half a second, during which nothing could be sent.
 const LONG_BODY: usize = 256 << 10;
@@ -26,6 +26,31 @@ pub(super) struct InputRow {
     /// The person or chat as the row names it, if it names one.
     pub(super) person: Option<String>,
     pub(super) message: Result<NewMessage, Vec<FieldError>>,
+}
+
+/// Takes `accounts=keep` out of the parameters of a query. Returns whether it was there.
+pub(super) fn keeps_accounts(parameters: &mut Vec<(String, String)>) -> Result<bool, ApiError> {
+    let wrong = parameters.iter().find(|(name, value)| name == "accounts" && value != "keep");
+    if let Some((name, value)) = wrong {
+        let (problem, fix) = (format!("is {value:?}"), "give keep, or leave it out");
+        return Err(ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, fix)));
+    }
+    let all = parameters.len();
+    parameters.retain(|(name, _)| name != "accounts");
+    Ok(parameters.len() < all)
+}
+
+/// Gives the rows of people who are in their campaign already to the account that has their other steps. Returns the
+/// places of the rows whose account it changes, each with its account.
+pub(super) async fn keep_accounts(
+    state: &AppState,
+    rows: &mut [InputRow],
+) -> Result<Vec<(usize, AccountId)>, ApiError> {
+    let good =
+        rows.iter_mut().enumerate().filter_map(|(place, row)| Some((place, row.message.as_mut().ok()?)));
+    let (places, mut messages): (Vec<usize>, Vec<&mut NewMessage>) = good.unzip();
+    let changed = state.store.keep_accounts(&mut messages).await?;
+    Ok(changed.into_iter().map(|at| (places[at], messages[at].account_id.clone())).collect())
 }
 
 /// The files of a whole request, each once.

@@ -43,15 +43,16 @@ enum Atomic {
 
 pub(super) async fn enqueue(
     State(state): State<Arc<AppState>>,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Query(mut parameters): Query<Vec<(String, String)>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
     let body = body::read(body, state.body_bytes).await?;
+    let keeps_accounts = input::keeps_accounts(&mut parameters)?;
     let atomic = atomic(&parameters)?;
     let key = idempotency_key(&headers)?;
-    if let Some(lines) = input::long_lines(&headers, &body).filter(|_| atomic == Atomic::No && key.is_none())
-    {
+    let in_parts_if = atomic == Atomic::No && key.is_none() && !keeps_accounts;
+    if let Some(lines) = input::long_lines(&headers, &body).filter(|_| in_parts_if) {
         wire::are_lines(lines.rest())?;
         return in_parts(state, lines).await;
     }
@@ -67,7 +68,12 @@ pub(super) async fn enqueue(
                 fix,
             )))
         }
-        Input::Many(rows, files) => many(state, rows, files, atomic).await,
+        Input::Many(mut rows, files) => {
+            if keeps_accounts {
+                input::keep_accounts(&state, &mut rows).await?;
+            }
+            many(state, rows, files, atomic).await
+        }
     }
 }
 
@@ -85,7 +91,10 @@ fn atomic(parameters: &[(String, String)]) -> Result<Atomic, ApiError> {
                 return Err(ApiError::bad_request(refusal));
             }
             (unknown, _) => {
-                return Err(ApiError::bad_request(FieldError::unknown_field(unknown, ["atomic"])));
+                return Err(ApiError::bad_request(FieldError::unknown_field(
+                    unknown,
+                    ["atomic", "accounts"],
+                )));
             }
         }
     }

@@ -38,6 +38,7 @@ fn messages_of() -> Vec<Route> {
         Route::new("POST /v1/messages", post(messages_in::enqueue))
             .does("enqueue", "Queues messages.")
             .query("atomic", flag(), "Store all rows or none.")
+            .query("accounts", text(), "`keep`: people who are in the campaign keep their account.")
             .header("Idempotency-Key", "The `dedupe_key` of a single message.")
             .takes_messages::<NewMessage>()
             .answers::<Stored>(201)
@@ -196,6 +197,7 @@ fn whole() -> Vec<Route> {
             .fails(404),
         forecast("POST /v1/forecast", post(forecast::forecast_with))
             .does("forecast_with", "The same, with assumed messages.")
+            .query("accounts", text(), "`keep`: people who are in the campaign keep their account.")
             .takes_messages::<NewMessage>(),
         Route::new("GET /v1/status", get(status::status))
             .does("status", "Returns the state of the daemon.")

@@ -119,6 +119,11 @@ impl Plan {
         Self { campaign, header, columns, steps, seats, fields, not_before: None, seen, left_out }
     }
 
+    /// Returns whether people who are in the campaign already keep the account that writes to them: no column names one.
+    pub(crate) fn keeps_accounts(&self) -> bool {
+        self.columns.account.is_none()
+    }
+
     /// Turns a row into messages. A person whose row was accepted before is not judged again.
     pub fn judge(&mut self, row: &Row) -> Judged {
         if let Some(fault) = &row.fault {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::batch::{Batch, RefusedRows, States};
 use super::people::Plan;
 use super::sheet::Row;
-use crate::types::forecast::Assumed;
+use crate::types::forecast::{Assumed, KeptAccount};
 
 /// The horizon of the forecast, in days: enough for 20 steps of 14 days.
 pub(crate) const DAYS: u32 = 366;
@@ -53,16 +53,16 @@ impl Rehearsal {
         let by_daemon = batch.answered(plan, &assumed.refused).refused;
         let refused: RefusedRows = batch.refused.iter().cloned().chain(by_daemon).collect();
         let old: HashSet<usize> = assumed.existing.iter().map(|verdict| verdict.index).collect();
-        let lines = batch.lines().enumerate();
-        let new = lines.filter(|(index, (row, ..))| !refused.contains_key(row) && !old.contains(index));
-        let new: Vec<(usize, usize, &str)> = new.map(|(_, line)| line).collect();
-        let mut people: Vec<usize> = new.iter().map(|(row, ..)| *row).collect();
+        let lines = batch.lines().enumerate().map(|(index, (row, _, line))| (index, row, line));
+        let new: Vec<(usize, usize, &str)> =
+            lines.filter(|(index, row, _)| !refused.contains_key(row) && !old.contains(index)).collect();
+        let mut people: Vec<usize> = new.iter().map(|(_, row, _)| *row).collect();
         people.dedup();
         Self {
             people: people.len(),
             messages: new.len(),
             before: batch.answered(plan, &assumed.existing).before,
-            examples: examples(&new, rows),
+            examples: examples(&new, rows, &assumed.kept),
             cut_at: rows.get(batch.next).map(|row| row.line),
             repeats: batch.repeats.clone(),
             refused,
@@ -70,15 +70,19 @@ impl Rehearsal {
     }
 }
 
-/// Returns the messages to show: every step of the first person, then the first of others.
-fn examples(new: &[(usize, usize, &str)], rows: &[Row]) -> Vec<Example> {
+/// Returns the messages to show of those that are new (place, row, JSON): all of the first person, then the first of
+/// others.
+fn examples(new: &[(usize, usize, &str)], rows: &[Row], kept: &[KeptAccount]) -> Vec<Example> {
     let mut found: Vec<Example> = Vec::new();
     let mut last = None;
-    for (row, _, line) in new {
+    for (index, row, line) in new {
         let is_first_person = found.first().is_none_or(|first| first.line == rows[*row].line);
         if is_first_person || (last != Some(*row) && found.len() < SHOWN) {
-            let message = serde_json::from_str(line);
-            found.extend(message.map(|message| Example { line: rows[*row].line, message }));
+            let Ok(mut message) = serde_json::from_str::<Value>(line) else { continue };
+            if let Some(kept) = kept.iter().find(|kept| kept.index == *index) {
+                message["account_id"] = kept.account_id.as_str().into();
+            }
+            found.push(Example { line: rows[*row].line, message });
         } else if found.len() >= SHOWN {
             break;
         }

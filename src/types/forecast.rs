@@ -115,6 +115,16 @@ pub struct Assumed {
     pub duplicates: usize,
     /// A verdict for each of these duplicates, with the `state` of the message that is in the queue.
     pub existing: Vec<Verdict>,
+    /// With `?accounts=keep`: the rows that go on another account than they name.
+    pub kept: Vec<KeptAccount>,
     /// A verdict for each bad row.
     pub refused: Vec<Verdict>,
+}
+
+/// The account of a row whose person is in the campaign already.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct KeptAccount {
+    /// The place of the row, from 0.
+    pub index: usize,
+    pub account_id: String,
 }

@@ -399,7 +399,7 @@ fn the_table_of_a_find_tool_works_as_it_is() {
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.err.contains("  user <- linkedin_url\n"), "{}", done.err);
     let asked = &fake.asked()[0];
-    assert_eq!(asked.what, "POST /v1/messages?atomic=person");
+    assert_eq!(asked.what, "POST /v1/messages?atomic=person&accounts=keep");
     let messages: Vec<Value> = asked.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(messages.len(), 12);
     assert_eq!(messages[0]["users_ids"], "https://www.linkedin.com/in/jane-doe-4711/");
@@ -453,6 +453,31 @@ async fn the_example_is_queued_by_the_real_daemon() {
     let dry = import(&env, "people.csv", &["--dry-run"]);
     assert_eq!(dry.out, "0 people, 0 messages: nothing would be queued, 12 were queued before\n");
     assert!(dry.err.contains(cancelled), "{}", dry.err);
+    // People who are in the campaign keep their account, whatever accounts an import names.
+    let (ok, said) = run(env.outboxd(&["retry", "--campaign", "autumn"]), "");
+    assert!(ok && said.contains("queued again: 12"), "{said}");
+    let more = [
+        "--step",
+        "hello.txt",
+        "--step",
+        "3 days",
+        "nudge.txt",
+        "--step",
+        "5 days",
+        "last.txt",
+        "--step",
+        "5 days",
+        "last.txt",
+    ];
+    let line = ["import", "people.csv", "--campaign", " autumn", "--account", "acc_9"];
+    let dry = ran(&env, &[&line[..], &more, &["--dry-run"]].concat());
+    assert!(dry.code == 0 && dry.out.contains("4 people, 4 messages; with them"), "{}{}", dry.out, dry.err);
+    assert!(!dry.out.contains("acc_9"), "{}", dry.out);
+    let added = ran(&env, &[&line[..], &more].concat());
+    assert_eq!(added.out, "4 people: 4 messages queued, 12 queued before; 0 rows refused\n", "{}", added.err);
+    let accounts = "SELECT DISTINCT '' || count(DISTINCT account_id) FROM messages GROUP BY users_ids";
+    assert_eq!(env.sql(accounts), ["1"]);
+    assert_eq!(env.sql("SELECT '' || count(*) FROM messages WHERE account_id = 'acc_9'"), ["0"]);
     // Of a table with one more person, a dry run counts that one.
     let mut table = std::fs::read_to_string(env.path("people.csv")).unwrap();
     let last = table

@@ -30,6 +30,7 @@ use steps::Steps;
 const SHOWN: usize = 20;
 /// The messages of a person are stored together or not at all.
 const ROUTE: &str = "/v1/messages?atomic=person";
+const KEEPING_ACCOUNTS: &str = "/v1/messages?atomic=person&accounts=keep";
 
 /// `outboxd import`.
 #[derive(Debug, Args)]
@@ -175,6 +176,7 @@ async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<Tally, F
     let rows: std::sync::Arc<[Row]> = table.sheet.rows.clone().into();
     let mut tally = Tally::default();
     let progress = Progress::new(rows.len());
+    let route = if plan.keeps_accounts() { KEEPING_ACCOUNTS } else { ROUTE };
     let mut batch = Batch::fill(&mut plan, &rows, 0);
     loop {
         progress.at(batch.next);
@@ -185,7 +187,7 @@ async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<Tally, F
             let next = Batch::fill(&mut plan, &ahead, from);
             (plan, next)
         });
-        let (answered, next) = tokio::join!(post(client, body), next);
+        let (answered, next) = tokio::join!(post(client, route, body), next);
         let next = next.map_err(|panic| Failure::unexpected(panic.into()))?;
         plan = next.0;
         let verdicts = match answered {
@@ -210,11 +212,11 @@ async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<Tally, F
     Ok(tally)
 }
 
-async fn post(client: &Client, body: String) -> Result<message::Batch, Failure> {
+async fn post(client: &Client, route: &str, body: String) -> Result<message::Batch, Failure> {
     if body.is_empty() {
         return Ok(message::Batch { accepted: 0, duplicates: 0, refused: 0, results: Vec::new() });
     }
-    client.post_rows(ROUTE, body.into()).await?.read()
+    client.post_rows(route, body.into()).await?.read()
 }
 
 /// Says how far the import came.

@@ -20,7 +20,8 @@ pub(super) async fn rehearse(
 ) -> Result<Exit, Failure> {
     let rows = &table.sheet.rows;
     let batch = Rehearsal::judge(&mut plan, rows);
-    let path = format!("/v1/forecast?days={DAYS}&campaign={}", segment(&plan.campaign));
+    let accounts = if plan.keeps_accounts() { "&accounts=keep" } else { "" };
+    let path = format!("/v1/forecast?days={DAYS}&campaign={}{accounts}", segment(&plan.campaign));
     let mut forecast: Option<(Forecast, Value)> = None;
     if batch.messages() > 0 {
         let answer = client.post_rows(&path, batch.body.clone().into()).await?;

@@ -212,6 +212,31 @@ impl Store {
             sqlx::query_scalar(SQL).bind(ids.to_string()).fetch_all(&self.inner.readers).await?;
         Ok(places.into_iter().filter_map(|place| usize::try_from(place).ok()).collect())
     }
+
+    /// Gives the steps of people who are in their campaign already to the account that has their other steps. Returns
+    /// the places of the messages whose account it changes.
+    pub(crate) async fn keep_accounts(&self, messages: &mut [&mut NewMessage]) -> Result<Vec<usize>> {
+        const SQL: &str = "SELECT (SELECT m.account_id FROM messages m INDEXED BY messages_steps WHERE m.campaign = j.value ->> 0 \
+             AND m.step_key = j.value ->> 1 AND m.step_key IS NOT NULL AND m.state <> 'rejected' ORDER BY m.step DESC LIMIT 1) \
+             FROM json_each(?1) AS j ORDER BY j.key";
+        self.address(messages).await?;
+        let asked = messages.iter().map(|message| match (&message.target, message.step) {
+            (Target::User { .. }, Some(_)) => json!([message.campaign, message.step_key()]),
+            // The chat belongs to the account.
+            _ => json!([null, null]),
+        });
+        let asked = asked.collect::<Value>().to_string();
+        let found: Vec<Option<String>> =
+            sqlx::query_scalar(SQL).bind(asked).fetch_all(&self.inner.readers).await?;
+        let mut changed = Vec::new();
+        for (place, (message, account)) in messages.iter_mut().zip(found).enumerate() {
+            if let Some(account) = account.filter(|account| account != message.account_id.as_str()) {
+                message.account_id = AccountId::new(account);
+                changed.push(place);
+            }
+        }
+        Ok(changed)
+    }
 }
 
 async fn schedule(

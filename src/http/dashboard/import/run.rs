@@ -37,8 +37,9 @@ pub(super) async fn rehearse(
     let (plan, table, mut batch) = judged.await?;
     let mut forecast = None;
     if batch.messages() > 0 {
-        let asked =
+        let mut asked =
             vec![("days".to_owned(), DAYS.to_string()), ("campaign".to_owned(), plan.campaign.clone())];
+        asked.extend(keeps_accounts(&plan));
         // The lines are read again for the examples.
         let body = batch.body.clone();
         let found =
@@ -72,7 +73,9 @@ pub(super) async fn queue(
         let mut batch;
         (plan, table, batch) = filled.await?;
         from = batch.next;
-        let stored = store(&state, std::mem::take(&mut batch.body)).await;
+        let mut asked = vec![("atomic".to_owned(), "person".to_owned())];
+        asked.extend(keeps_accounts(&plan));
+        let stored = store(&state, asked, std::mem::take(&mut batch.body)).await;
         let verdicts = stored.map_err(|error| interrupted(error, &tally))?;
         let answered = batch.answered(&plan, &verdicts);
         tally.add(batch, answered);
@@ -81,16 +84,24 @@ pub(super) async fn queue(
 }
 
 /// Stores the messages of some people, those of each person together or not at all.
-async fn store(state: &Arc<AppState>, body: String) -> Result<Vec<message::Verdict>, ApiError> {
+async fn store(
+    state: &Arc<AppState>,
+    asked: Vec<(String, String)>,
+    body: String,
+) -> Result<Vec<message::Verdict>, ApiError> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
-    let asked = vec![("atomic".to_owned(), "person".to_owned())];
     let answer =
         messages_in::enqueue(State(Arc::clone(state)), Query(asked), lines(), Body::from(body)).await?;
     let read = axum::body::to_bytes(answer.into_body(), ANSWER_BYTES).await.ok();
     let batch = read.and_then(|bytes| serde_json::from_slice::<message::Batch>(&bytes).ok());
     batch.map(|batch| batch.results).ok_or_else(ApiError::internal)
+}
+
+/// Returns the parameter by which people who are in the campaign keep their account.
+fn keeps_accounts(plan: &Plan) -> Option<(String, String)> {
+    plan.keeps_accounts().then(|| ("accounts".to_owned(), "keep".to_owned()))
 }
 
 /// Says how far the import came.
