@@ -1,6 +1,6 @@
 //! Rows become requests of the API, and verdicts become reasons of rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
@@ -16,8 +16,12 @@ pub(crate) type RefusedRows = BTreeMap<usize, Vec<String>>;
 /// Numbers of messages by state.
 pub(crate) type States = BTreeMap<String, usize>;
 
+/// What to do about a text that looks as if it has an unfilled placeholder and is meant so.
+const MEANT: &str = "or, if it is meant, let `limits.placeholders_meant` of the configuration match it";
 /// Most messages of a request: the daemon stores them in one commit, and an answer tells how far the import is.
 const MESSAGES: usize = 1000;
+/// Most rows of a request with later rows of people whose first row was refused; each has at most 20 messages.
+const SECOND_ROWS: usize = 50;
 /// Size of a request, in bytes, after which no further person is added; below the smallest sensible `api.body_bytes`.
 const BYTES: usize = 4 << 20;
 
@@ -65,6 +69,34 @@ impl Tally {
         self.refused.extend(batch.refused);
         self.refused.extend(answered.refused);
     }
+
+    /// Takes out the rows that repeat a person whose row was refused, in parts of one request each: the first good row
+    /// of a person counts.
+    pub(crate) fn take_second_rows(&mut self, plan: &mut Plan, rows: &[Row]) -> Vec<Vec<usize>> {
+        let repeats = std::mem::take(&mut self.repeats);
+        let second = learn(plan, rows, &repeats, self.refused.iter());
+        self.repeats = repeats.into_iter().filter(|(row, _)| !second.contains(row)).collect();
+        second.chunks(SECOND_ROWS).map(<[usize]>::to_vec).collect()
+    }
+}
+
+/// Tells `plan` which rows the daemon refused. Returns the rows that repeat the person of one of them.
+pub(super) fn learn<'a>(
+    plan: &mut Plan,
+    rows: &[Row],
+    repeats: &[(usize, u64)],
+    refused: impl Iterator<Item = (&'a usize, &'a Vec<String>)>,
+) -> Vec<usize> {
+    let refused: HashMap<u64, &Vec<String>> =
+        refused.map(|(row, reasons)| (rows[*row].line, reasons)).collect();
+    let mut second = Vec::new();
+    for (row, line) in repeats {
+        if let Some(reasons) = refused.get(line) {
+            plan.refuse(*line, reasons);
+            second.push(*row);
+        }
+    }
+    second
 }
 
 /// What the daemon said to a batch.
@@ -95,21 +127,35 @@ impl Batch {
             if batch.places.len() >= messages || batch.body.len() >= bytes {
                 break;
             }
-            match plan.judge(row) {
-                Judged::Refused(reasons) => batch.refused.push((batch.next, reasons)),
-                Judged::Repeats(line) => batch.repeats.push((batch.next, line)),
-                Judged::Messages(steps) => {
-                    batch.people += 1;
-                    for (step, message) in steps.into_iter().enumerate() {
-                        batch.body.push_str(&Value::Object(message).to_string());
-                        batch.body.push('\n');
-                        batch.places.push((batch.next, step));
-                    }
-                }
-            }
+            batch.add(plan, batch.next, row);
             batch.next += 1;
         }
         batch
+    }
+
+    /// Judges the rows at these places.
+    pub(crate) fn again(plan: &mut Plan, rows: &[Row], places: &[usize]) -> Self {
+        let mut batch = Self { next: rows.len(), ..Self::default() };
+        for place in places {
+            batch.add(plan, *place, &rows[*place]);
+        }
+        batch
+    }
+
+    /// Judges a row and adds its messages, or why there are none.
+    fn add(&mut self, plan: &mut Plan, place: usize, row: &Row) {
+        match plan.judge(row) {
+            Judged::Refused(reasons) => self.refused.push((place, reasons)),
+            Judged::Repeats(line) => self.repeats.push((place, line)),
+            Judged::Messages(steps) => {
+                self.people += 1;
+                for (step, message) in steps.into_iter().enumerate() {
+                    self.body.push_str(&Value::Object(message).to_string());
+                    self.body.push('\n');
+                    self.places.push((place, step));
+                }
+            }
+        }
     }
 
     /// Returns each message as JSON, with its row and its step from 0.
@@ -177,6 +223,8 @@ pub(crate) fn ended(before: &States, campaign: &str) -> Option<String> {
 /// Returns a problem in the words of the table: the column or the template instead of the field.
 fn reason(plan: &Plan, step: usize, error: &FieldError) -> String {
     let FieldError { field, problem, fix, .. } = error;
+    // An import has no such field.
+    let fix = &fix.replace("or set `allow_placeholders` if it is meant", MEANT);
     let place = plan.place_of(field, step);
     let start = if place.is_empty() { String::new() } else { format!("{place} ") };
     let end = if fix.is_empty() { String::new() } else { format!("; {fix}") };
@@ -186,6 +234,7 @@ fn reason(plan: &Plan, step: usize, error: &FieldError) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::{Columns, Seats, Sheet, Step, Template};
 
     #[test]
     fn messages_that_ended_unsent_are_named_with_the_way_to_queue_them_again() {
@@ -196,5 +245,39 @@ mod tests {
         let text = ended(&states(&[("cancelled", 2), ("failed", 1), ("sent", 4)]), "re").unwrap();
         let expected = "queued before and not sent: 2 cancelled, 1 failed; `outboxd retry --campaign re` queues them again";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn the_next_row_of_a_person_counts_if_the_daemon_refuses_the_first() {
+        let text = "user,first_name\nACoA1,[NAME]\nACoA1,Jane\nACoA1,Janet\nACoA2,Ada\n";
+        let sheet = Sheet::read(text, None).unwrap();
+        let template = Template::parse("1.txt", "Hi {{ first_name }}").unwrap();
+        let columns = Columns::map(&sheet, &[], &[&template]).unwrap();
+        let steps = vec![Step { wait: None, template, attachments: Vec::new() }];
+        let seats = Seats::new(vec!["acc_1".to_owned()]);
+        let (rows, header) = (sheet.rows, sheet.header);
+        let mut plan = Plan::new("autumn".to_owned(), header, columns, steps, seats);
+        let batch = Batch::fill(&mut plan, &rows, 0);
+        assert_eq!(batch.repeats, [(1, 2), (2, 2)]);
+        let fix = "fill it in, or set `allow_placeholders` if it is meant";
+        let refusal = crate::domain::field_error::FieldError::new(
+            crate::domain::field_error::FieldErrorCode::InvalidValue,
+            "text",
+            "holds \"[NAME]\"",
+            fix,
+        );
+        let verdict = Verdict { error: Some(FieldError::from(&refusal)), ..Verdict::default() };
+        let answered = batch.answered(&plan, &[verdict]);
+        let told = &answered.refused[0].1[0];
+        assert!(told.contains("limits.placeholders_meant") && !told.contains("allow_placeholders"), "{told}");
+        let mut tally = Tally::default();
+        tally.add(batch, answered);
+        let parts = tally.take_second_rows(&mut plan, &rows);
+        assert_eq!(parts, [[1, 2]]);
+        let again = Batch::again(&mut plan, &rows, &parts[0]);
+        assert!(again.body.contains("Hi Jane\"") && again.repeats == [(2, 3)], "{again:?}");
+        tally.add(again, Answered::default());
+        assert!(tally.take_second_rows(&mut plan, &rows).is_empty());
+        assert_eq!((tally.people, tally.repeats), (2, vec![(2, 3)]));
     }
 }

@@ -68,6 +68,8 @@ pub struct Plan {
     /// The earliest time of the first step.
     pub not_before: Option<Timestamp>,
     seen: HashMap<String, u64>,
+    /// Why the daemon refused rows, by line.
+    refused: HashMap<u64, Vec<String>>,
     /// Columns that were too long for `meta` in some row.
     pub left_out: BTreeSet<String>,
 }
@@ -114,9 +116,9 @@ impl Plan {
         steps: Vec<Step>,
         seats: Seats,
     ) -> Self {
-        let (fields, seen, left_out) = (Map::new(), HashMap::new(), BTreeSet::new());
+        let (fields, seen, refused, left_out) = (Map::new(), HashMap::new(), HashMap::new(), BTreeSet::new());
         let campaign = campaign.trim().to_owned();
-        Self { campaign, header, columns, steps, seats, fields, not_before: None, seen, left_out }
+        Self { campaign, header, columns, steps, seats, fields, not_before: None, seen, refused, left_out }
     }
 
     /// Returns whether people who are in the campaign already keep the account that writes to them: no column names one.
@@ -124,10 +126,22 @@ impl Plan {
         self.columns.account.is_none()
     }
 
+    /// Learns that the daemon refused the row in `line`: the next row of its person counts instead.
+    pub(crate) fn refuse(&mut self, line: u64, reasons: &[String]) {
+        self.seen.retain(|_, seen| *seen != line);
+        self.refused.insert(line, reasons.to_vec());
+    }
+
+    /// Forgets which people it has seen, to judge all rows again.
+    pub(crate) fn start_again(&mut self) {
+        self.seen.clear();
+    }
+
     /// Turns a row into messages. A person whose row was accepted before is not judged again.
     pub fn judge(&mut self, row: &Row) -> Judged {
-        if let Some(fault) = &row.fault {
-            return Judged::Refused(vec![fault.clone()]);
+        let refused = row.fault.as_ref().map(|fault| vec![fault.clone()]);
+        if let Some(reasons) = refused.or_else(|| self.refused.get(&row.line).cloned()) {
+            return Judged::Refused(reasons);
         }
         let mut reasons = Vec::new();
         let (field, place) = match (self.columns.user, self.columns.chat) {

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::batch::{Batch, RefusedRows, States};
+use super::batch::{Batch, RefusedRows, States, learn};
 use super::people::Plan;
 use super::sheet::Row;
 use crate::types::forecast::{Assumed, KeptAccount};
@@ -46,6 +46,17 @@ impl Rehearsal {
     /// Judges the rows of a table for a forecast, as many as one request takes.
     pub(crate) fn judge(plan: &mut Plan, rows: &[Row]) -> Batch {
         Batch::up_to(plan, rows, 0, (usize::MAX, BYTES))
+    }
+
+    /// Tells `plan` which rows the daemon refused. Returns whether later rows of the same people count instead, so that the
+    /// rows must be judged again.
+    pub(crate) fn has_second_rows(plan: &mut Plan, rows: &[Row], batch: &Batch, assumed: &Assumed) -> bool {
+        let refused = batch.answered(plan, &assumed.refused).refused;
+        let has = !learn(plan, rows, &batch.repeats, refused.iter().map(|(row, why)| (row, why))).is_empty();
+        if has {
+            plan.start_again();
+        }
+        has
     }
 
     /// Returns what an import of these rows would do, with what the daemon said to their messages.

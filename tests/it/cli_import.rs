@@ -453,9 +453,28 @@ async fn the_example_is_queued_by_the_real_daemon() {
     let dry = import(&env, "people.csv", &["--dry-run"]);
     assert_eq!(dry.out, "0 people, 0 messages: nothing would be queued, 12 were queued before\n");
     assert!(dry.err.contains(cancelled), "{}", dry.err);
+    // The first good row of a person counts, also if only the daemon refuses the first row.
+    let two = "first_name,linkedin_url,company\n[NAME],https://www.linkedin.com/in/two-rows/,Acme\n\
+               Jane,https://www.linkedin.com/in/two-rows/,Acme\nJanet,https://www.linkedin.com/in/two-rows/,Acme\n";
+    std::fs::write(env.path("two.csv"), two).unwrap();
+    let dry = import(&env, "two.csv", &["--dry-run"]);
+    assert!(
+        dry.code == 4 && dry.out.contains("1 people, 3 messages") && dry.out.contains("Hi Jane,"),
+        "{}",
+        dry.out
+    );
+    let done = import(&env, "two.csv", &[]);
+    let counts =
+        "1 people: 3 messages queued, 0 queued before, 1 rows of people named before; 1 rows refused\n";
+    assert_eq!(done.out, counts, "{}", done.err);
+    assert!(done.err.contains("line 4: the same person as in line 3"), "{}", done.err);
+    assert!(done.err.contains("`limits.placeholders_meant`"), "{}", done.err);
+    assert!(!done.err.contains("allow_placeholders"), "{}", done.err);
+    let (ok, said) = run(env.outboxd(&["cancel", "--person", "in/two-rows"]), "");
+    assert!(ok, "{said}");
     // People who are in the campaign keep their account, whatever accounts an import names.
     let (ok, said) = run(env.outboxd(&["retry", "--campaign", "autumn"]), "");
-    assert!(ok && said.contains("queued again: 12"), "{said}");
+    assert!(ok && said.contains("queued again: 15"), "{said}");
     let more = [
         "--step",
         "hello.txt",

@@ -201,6 +201,7 @@ async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<Tally, F
         }
         batch = next.1;
     }
+    send_second_rows(client, &rows, &mut plan, &mut tally).await?;
     drop(progress);
     let left_out: Vec<&str> = plan.left_out.iter().map(String::as_str).collect();
     if !left_out.is_empty() {
@@ -210,6 +211,29 @@ async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<Tally, F
         )));
     }
     Ok(tally)
+}
+
+/// Sends the later rows of people whose first row was refused.
+async fn send_second_rows(
+    client: &Client,
+    rows: &[Row],
+    plan: &mut Plan,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let route = if plan.keeps_accounts() { KEEPING_ACCOUNTS } else { ROUTE };
+    loop {
+        let parts = tally.take_second_rows(plan, rows);
+        if parts.is_empty() {
+            return Ok(());
+        }
+        for places in parts {
+            let mut batch = Batch::again(plan, rows, &places);
+            let verdicts = post(client, route, std::mem::take(&mut batch.body)).await;
+            let verdicts = verdicts.map_err(|failure| interrupted(failure, rows, tally))?;
+            let answered = batch.answered(plan, &verdicts.results);
+            tally.add(batch, answered);
+        }
+    }
 }
 
 async fn post(client: &Client, route: &str, body: String) -> Result<message::Batch, Failure> {

@@ -19,15 +19,20 @@ pub(super) async fn rehearse(
     as_json: bool,
 ) -> Result<Exit, Failure> {
     let rows = &table.sheet.rows;
-    let batch = Rehearsal::judge(&mut plan, rows);
     let accounts = if plan.keeps_accounts() { "&accounts=keep" } else { "" };
     let path = format!("/v1/forecast?days={DAYS}&campaign={}{accounts}", segment(&plan.campaign));
-    let mut forecast: Option<(Forecast, Value)> = None;
-    if batch.messages() > 0 {
-        let answer = client.post_rows(&path, batch.body.clone().into()).await?;
-        forecast = Some((answer.read()?, serde_json::from_str(&answer.body).unwrap_or_default()));
-    }
-    let assumed = forecast.as_mut().and_then(|(found, _)| found.with.take()).unwrap_or_default();
+    let (batch, forecast, assumed) = loop {
+        let batch = Rehearsal::judge(&mut plan, rows);
+        let mut forecast: Option<(Forecast, Value)> = None;
+        if batch.messages() > 0 {
+            let answer = client.post_rows(&path, batch.body.clone().into()).await?;
+            forecast = Some((answer.read()?, serde_json::from_str(&answer.body).unwrap_or_default()));
+        }
+        let assumed = forecast.as_mut().and_then(|(found, _)| found.with.take()).unwrap_or_default();
+        if !Rehearsal::has_second_rows(&mut plan, rows, &batch, &assumed) {
+            break (batch, forecast, assumed);
+        }
+    };
     let found = Rehearsal::new(&plan, rows, batch, &assumed);
     for (row, reasons) in &found.refused {
         render::note(&render::line(&format!("error: line {}: {}", rows[*row].line, reasons.join(" / "))));

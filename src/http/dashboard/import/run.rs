@@ -30,29 +30,32 @@ pub(super) async fn rehearse(
     mut plan: Plan,
 ) -> Result<Rehearsed, ApiError> {
     let _turn = state.uploads.turn().await;
-    let judged = apart(&state, move || {
-        let batch = Rehearsal::judge(&mut plan, &table.sheet.rows);
-        (plan, table, batch)
-    });
-    let (plan, table, mut batch) = judged.await?;
-    let mut forecast = None;
-    if batch.messages() > 0 {
-        let mut asked =
-            vec![("days".to_owned(), DAYS.to_string()), ("campaign".to_owned(), plan.campaign.clone())];
-        asked.extend(keeps_accounts(&plan));
-        // The lines are read again for the examples.
-        let body = batch.body.clone();
-        let found =
-            forecast::forecast_with(State(Arc::clone(&state)), Query(asked), lines(), Body::from(body));
-        forecast = Some(found.await?.0);
+    let mut table = table;
+    loop {
+        let judged = apart(&state, move || {
+            let batch = Rehearsal::judge(&mut plan, &table.sheet.rows);
+            (plan, table, batch)
+        });
+        let batch;
+        (plan, table, batch) = judged.await?;
+        let mut forecast = None;
+        if batch.messages() > 0 {
+            let mut asked =
+                vec![("days".to_owned(), DAYS.to_string()), ("campaign".to_owned(), plan.campaign.clone())];
+            asked.extend(keeps_accounts(&plan));
+            // The lines are read again for the examples.
+            let body = Body::from(batch.body.clone());
+            let found = forecast::forecast_with(State(Arc::clone(&state)), Query(asked), lines(), body);
+            forecast = Some(found.await?.0);
+        }
+        let assumed = forecast.as_mut().and_then(|found| found.with.take()).unwrap_or_default();
+        if Rehearsal::has_second_rows(&mut plan, &table.sheet.rows, &batch, &assumed) {
+            continue;
+        }
+        let shown = apart(&state, move || (Rehearsal::new(&plan, &table.sheet.rows, batch, &assumed), table));
+        let (found, table) = shown.await?;
+        return Ok(Rehearsed { found, forecast, table });
     }
-    let assumed = forecast.as_mut().and_then(|found| found.with.take()).unwrap_or_default();
-    let shown = apart(&state, move || {
-        let batch = std::mem::take(&mut batch);
-        (Rehearsal::new(&plan, &table.sheet.rows, batch, &assumed), table)
-    });
-    let (found, table) = shown.await?;
-    Ok(Rehearsed { found, forecast, table })
 }
 
 /// Queues the rows, a batch at a time. The queue holds a step of a campaign once for a person, so a table that is
@@ -80,7 +83,21 @@ pub(super) async fn queue(
         let answered = batch.answered(&plan, &verdicts);
         tally.add(batch, answered);
     }
-    Ok((table, tally))
+    loop {
+        let parts = tally.take_second_rows(&mut plan, &table.sheet.rows);
+        if parts.is_empty() {
+            return Ok((table, tally));
+        }
+        for places in parts {
+            let mut batch = Batch::again(&mut plan, &table.sheet.rows, &places);
+            let mut asked = vec![("atomic".to_owned(), "person".to_owned())];
+            asked.extend(keeps_accounts(&plan));
+            let stored = store(&state, asked, std::mem::take(&mut batch.body)).await;
+            let verdicts = stored.map_err(|error| interrupted(error, &tally))?;
+            let answered = batch.answered(&plan, &verdicts);
+            tally.add(batch, answered);
+        }
+    }
 }
 
 /// Stores the messages of some people, those of each person together or not at all.
