@@ -32,8 +32,12 @@ impl Explanation {
         let until = match (waits_for.as_deref(), *until) {
             (Some("person"), _) => Some("a person acts".to_owned()),
             (waits_for, Some(at)) => {
-                let least = if waits_for == Some("not_before") { "not before " } else { "" };
-                Some(format!("{least}{}, {}", full(at), times::distance(*at, *self.now)))
+                let how = match waits_for {
+                    Some("not_before") => "not before ",
+                    Some("expiry") => "it expires at ",
+                    _ => "",
+                };
+                Some(format!("{how}{}, {}", full(at), times::distance(*at, *self.now)))
             }
             (_, None) => None,
         };

@@ -201,6 +201,7 @@ impl WaitStatus {
         match self.waits_for.as_deref() {
             Some("person") => Some("a person".to_owned()),
             Some("not_before") => until.map(|at| format!("not before {at}")),
+            Some("expiry") => until.map(|at| format!("it expires at {at}")),
             _ => until,
         }
     }
@@ -277,6 +278,7 @@ mod tests {
         assert_eq!(times.show(None::<Timestamp>), "-");
         assert_eq!(times.wait(at("2026-11-22T22:45:10Z"), Some("time")), "23:45:10");
         assert_eq!(times.wait(at("2026-11-22T22:45:10Z"), Some("not_before")), "not before 23:45:10");
+        assert_eq!(times.wait(at("2026-11-22T22:45:10Z"), Some("expiry")), "expires 23:45:10");
         assert_eq!(times.wait(None::<Timestamp>, Some("person")), "a person");
         assert_eq!(times.wait(None::<Timestamp>, None), "-");
         assert_eq!(times.zone(), "Europe/Berlin");

@@ -58,6 +58,23 @@ fn why(message: &MessageView, wait_status: &WaitStatus) -> String {
     }
 }
 
+/// Returns when a message expires, if that is before it can go: `until` is that time then.
+fn expires_first(until: Option<Until>, expires_at: Option<Timestamp>) -> Option<Timestamp> {
+    let Some(Until::At(at)) = until else { return None };
+    expires_at.filter(|expires_at| *expires_at == at)
+}
+
+/// Renders what `message` waits for, which may be only that it expires.
+fn wait_of(message: &MessageView, wait: WaitStatus) -> types::WaitStatus {
+    let expiry = expires_first(wait.until, message.expires_at.filter(|_| message.waiting.is_some()));
+    let why = Some(why(message, &wait));
+    let waits = types::WaitStatus { why, ..wait_status(wait) };
+    match expiry {
+        Some(_) => types::WaitStatus { waits_for: Some("expiry".to_owned()), ..waits },
+        None => waits,
+    }
+}
+
 fn wait_status(wait_status: WaitStatus) -> types::WaitStatus {
     let (until, waits_for) = until(wait_status.until);
     types::WaitStatus {
@@ -72,7 +89,7 @@ fn wait_status(wait_status: WaitStatus) -> types::WaitStatus {
 
 /// Renders a message without its text and attempts.
 pub(super) fn message(message: MessageView, wait: WaitStatus) -> Message {
-    let why = Some(why(&message, &wait));
+    let waits = wait_of(&message, wait);
     Message {
         id: message.id.to_string(),
         account_id: Some(message.account.id.as_str().to_owned()),
@@ -112,7 +129,7 @@ pub(super) fn message(message: MessageView, wait: WaitStatus) -> Message {
         provider_message_ids: message.provider_message_ids,
         created_at: Some(message.created_at.into()),
         updated_at: Some(message.updated_at.into()),
-        waits: types::WaitStatus { why, ..wait_status(wait) },
+        waits,
     }
 }
 
@@ -149,7 +166,6 @@ pub(super) fn explanation(
     (attempts, known): (&[AttemptView], &[EvidenceView]),
     expected: Option<[Timestamp; 3]>,
 ) -> types::explanation::Explanation {
-    let why = Some(why(message, &explanation.wait_status));
     types::explanation::Explanation {
         id: message.id.to_string(),
         account_id: message.account.id.as_str().to_owned(),
@@ -165,7 +181,7 @@ pub(super) fn explanation(
         sentence: sentence(message, explanation, known, expected),
         story: story(message, attempts, known),
         gates: explanation.gates.iter().map(gate).collect(),
-        waits: types::WaitStatus { why, ..wait_status(explanation.wait_status.clone()) },
+        waits: wait_of(message, explanation.wait_status.clone()),
     }
 }
 
@@ -203,15 +219,7 @@ fn sentence(
     if let Some(rule) = &explanation.wait_status.rule {
         text.push_str(&format!(" The rule: {rule}."));
     }
-    match explanation.wait_status.until {
-        Some(Until::At(at)) if at > explanation.now => {
-            text.push_str(&format!(" It goes on at {}.", local_time(at, &explanation.zone)));
-        }
-        Some(Until::NotBefore(at)) => {
-            text.push_str(&format!(" Not before {}.", local_time(at, &explanation.zone)));
-        }
-        Some(Until::At(_) | Until::Person) | None => {}
-    }
+    text.push_str(&until_when(message, explanation));
     if let Some([_, middle, _]) = expected.filter(|[_, middle, _]| *middle > explanation.now) {
         let at = local_time(middle, &explanation.zone);
         text.push_str(&format!(" If nothing else comes up, it is sent at about {at}."));
@@ -245,6 +253,18 @@ fn sentence(
         text.push_str(" An operator must act.");
     }
     text
+}
+
+/// Returns the sentence that says when the message goes on.
+fn until_when(message: &MessageView, explanation: &Explanation) -> String {
+    let (until, full) = (explanation.wait_status.until, |at| local_time(at, &explanation.zone));
+    let expires_at = message.expires_at.filter(|_| message.waiting.is_some());
+    match (until, expires_first(until, expires_at)) {
+        (_, Some(at)) => format!(" It expires at {}, before it can go.", full(at)),
+        (Some(Until::At(at)), None) if at > explanation.now => format!(" It goes on at {}.", full(at)),
+        (Some(Until::NotBefore(at)), None) => format!(" Not before {}.", full(at)),
+        (Some(Until::At(_) | Until::Person) | None, None) => String::new(),
+    }
 }
 
 /// Returns the history of the message, in order of time.
@@ -344,5 +364,20 @@ fn account_word(account: &Account, now: Timestamp) -> &'static str {
         "resting"
     } else {
         "active"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_whose_wait_ends_when_it_expires_does_not_go_then() {
+        let [at, later] = ["2026-11-22T12:00:00Z", "2026-11-22T13:00:00Z"].map(|at| at.parse().unwrap());
+        assert_eq!(expires_first(Some(Until::At(at)), Some(at)), Some(at));
+        assert_eq!(expires_first(Some(Until::At(at)), Some(later)), None);
+        assert_eq!(expires_first(Some(Until::NotBefore(at)), Some(later)), None);
+        assert_eq!(expires_first(Some(Until::Person), Some(at)), None);
+        assert_eq!(expires_first(Some(Until::At(at)), None), None);
     }
 }

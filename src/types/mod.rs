@@ -94,9 +94,10 @@ pub struct WaitStatus {
     pub why: Option<String>,
     /// Who must act: `none`, `operator` or `producer`.
     pub actor: Option<String>,
-    /// When it goes on, or is looked at again.
+    /// When it goes on, is looked at again or expires.
     pub until: Option<Time>,
-    /// `time` (it goes at `until`), `not_before` (not earlier) or `person`.
+    /// `time` (it goes at `until`), `not_before` (not earlier), `expiry` (it expires at `until`, before it can go) or
+    /// `person`.
     pub waits_for: Option<String>,
 }
 

@@ -45,6 +45,7 @@ impl Times {
         match (waits_for, until) {
             (Some("person"), _) => "a person".to_owned(),
             (Some("not_before"), Some(at)) => format!("not before {}", self.show(Some(at))),
+            (Some("expiry"), Some(at)) => format!("expires {}", self.show(Some(at))),
             (_, until) => self.show(until),
         }
     }

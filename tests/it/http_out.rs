@@ -1,5 +1,6 @@
 //! Reading and acting over HTTP: list, show, explain, cancel, pause, resume, status.
 
+use outboxd::clock::{Clock, SystemClock};
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -95,6 +96,15 @@ async fn explain_names_one_reason_and_every_gate() {
     daemon.post("/v1/accounts/acc_1/pause", "").await;
     assert_eq!(reason(&second).await["reason"], "account_paused");
     assert_eq!(reason(&second).await["waits_for"], "person");
+    // The account opens only after the message has expired.
+    let [first, last] = [3600, 7200].map(|seconds| SystemClock::new().now() + Duration::from_secs(seconds));
+    daemon.post("/v1/accounts/acc_1/pause", &json!({"until": last.to_string()}).to_string()).await;
+    let mut expires: Value = serde_json::from_str(&body("acc_1", "c3", "third")).expect("a message");
+    expires["expires_at"] = json!(first.to_string());
+    let explained = reason(&daemon.enqueue(&expires.to_string()).await).await;
+    assert_eq!((&explained["reason"], &explained["waits_for"]), (&json!("account_paused"), &json!("expiry")));
+    let sentence = explained["sentence"].as_str().unwrap_or_default();
+    assert!(sentence.contains("It expires at ") && !sentence.contains("goes on"), "{sentence}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -119,6 +119,7 @@ impl When {
         match (waits.waits_for.as_deref(), waits.until) {
             (Some("person"), _) => Markup("a person".to_owned()),
             (Some("not_before"), Some(at)) => Markup(format!("not before {}", self.at(&Some(at)))),
+            (Some("expiry"), Some(at)) => Markup(format!("expires {}", self.at(&Some(at)))),
             (_, until) => self.away(&until),
         }
     }
