@@ -119,27 +119,23 @@ async fn connection(
                     let read = Person { user_id: person.clone(), ..read };
                     let accounts = shared.store.learn(run.id.clone(), read, now).await?;
                     shared.wakeups.add(accounts.into_iter().map(|account| (account, now)));
-                    return Ok(Look::Wake(Wake::Now));
+                    Ok(Look::Wake(Wake::Now))
                 }
                 Err(unread) => match failed(shared, run, unread, now).await? {
-                    Failed::Elsewhere => return Ok(Look::Wake(Wake::Now)),
+                    Failed::Elsewhere => Ok(Look::Wake(Wake::Now)),
                     Failed::Until { until, problem } => {
                         let until = number.map_or(until, |_made| next_profile_read(now).max(until));
                         let until = with_allowance(shared, run, policy, until, now).await?;
-                        return later(until, format!("the profile could not be read: {problem}")).await;
+                        later(until, format!("the profile could not be read: {problem}")).await
                     }
                     Failed::ForGood(problem) if is_missing(&problem) => {
                         let error = format!("LinkedIn has no person with this id: {problem}");
                         refuse(shared, run, candidate, error, now).await?;
-                        return Ok(Look::Wake(Wake::Now));
+                        Ok(Look::Wake(Wake::Now))
                     }
                     // A webhook may still report the connection.
                     Failed::ForGood(problem) => {
-                        return later(
-                            next_profile_read(now),
-                            format!("the profile cannot be read: {problem}"),
-                        )
-                        .await;
+                        later(next_profile_read(now), format!("the profile cannot be read: {problem}")).await
                     }
                 },
             }

@@ -27,6 +27,8 @@ use crate::types::{self, Time};
 const DAYS: u32 = 30;
 /// Maximum horizon, in days.
 pub(super) const MOST_DAYS: u32 = 366;
+/// The parameters of a query.
+const KNOWN: [&str; 3] = ["account_id", "campaign", "days"];
 /// Number of simulation runs: for one account, and for all accounts together.
 const RUNS: [u32; 2] = [7, 1];
 
@@ -34,7 +36,7 @@ pub(super) async fn forecast(
     State(state): State<Arc<AppState>>,
     Query(parameters): Query<Vec<(String, String)>>,
 ) -> Result<Json<Forecast>, ApiError> {
-    let request = asked(parameters)?;
+    let request = asked(parameters, &KNOWN)?;
     if let Some(id) = &request.account_id
         && state.store.account(id).await?.is_none()
     {
@@ -57,7 +59,7 @@ pub(super) async fn forecast_with(
     body: Body,
 ) -> Result<Json<Forecast>, ApiError> {
     let keeps_accounts = input::keeps_accounts(&mut parameters)?;
-    let mut request = asked(parameters)?;
+    let mut request = asked(parameters, &[&KNOWN[..], &["accounts"]].concat())?;
     let body = body::read(body, state.body_bytes).await?;
     let mut rows = match input::read(&state, &headers, body).await? {
         Input::Many(rows, _files) => rows,
@@ -83,7 +85,7 @@ pub(super) async fn forecast_with(
     Ok(Json(Forecast { with: Some(assumed), ..answer }))
 }
 
-fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError> {
+fn asked(parameters: Vec<(String, String)>, known: &[&str]) -> Result<ForecastRequest, ApiError> {
     let (mut account_id, mut campaigns, mut days) = (None, BTreeSet::new(), DAYS);
     for (name, value) in parameters {
         match name.as_str() {
@@ -97,8 +99,7 @@ fn asked(parameters: Vec<(String, String)>) -> Result<ForecastRequest, ApiError>
                 })?;
             }
             _unknown => {
-                let known = ["account_id", "campaign", "days"];
-                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
+                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known.iter().copied())));
             }
         }
     }

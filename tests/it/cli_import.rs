@@ -424,6 +424,71 @@ fn the_table_of_a_find_tool_works_as_it_is() {
     assert_eq!(ran.code, 0, "{}", ran.err);
 }
 
+/// Of the rows of a person the first good one counts, also if only the daemon refuses the first row.
+fn the_first_good_row_counts(env: &TestEnv) {
+    let two = "first_name,linkedin_url,company\n[NAME],https://www.linkedin.com/in/two-rows/,Acme\n\
+               Jane,https://www.linkedin.com/in/two-rows/,Acme\nJanet,https://www.linkedin.com/in/two-rows/,Acme\n";
+    std::fs::write(env.path("two.csv"), two).unwrap();
+    let dry = import(env, "two.csv", &["--dry-run"]);
+    assert!(
+        dry.code == 4 && dry.out.contains("1 people, 3 messages") && dry.out.contains("Hi Jane,"),
+        "{}",
+        dry.out
+    );
+    let done = import(env, "two.csv", &[]);
+    let counts =
+        "1 people: 3 messages queued, 0 queued before, 1 rows of people named before; 1 rows refused\n";
+    assert_eq!(done.out, counts, "{}", done.err);
+    assert!(done.err.contains("line 4: the same person as in line 3"), "{}", done.err);
+    assert!(done.err.contains("`limits.placeholders_meant`"), "{}", done.err);
+    assert!(!done.err.contains("allow_placeholders"), "{}", done.err);
+    let (ok, said) = run(env.outboxd(&["cancel", "--person", "in/two-rows"]), "");
+    assert!(ok, "{said}");
+}
+
+/// People who are in the campaign keep their account, whatever accounts an import names.
+fn people_keep_their_account(env: &TestEnv) {
+    let (ok, said) = run(env.outboxd(&["retry", "--campaign", "autumn"]), "");
+    assert!(ok && said.contains("queued again: 15"), "{said}");
+    std::fs::write(env.path("fourth.txt"), "One more question, {{ first_name }}.\n").unwrap();
+    let more = [
+        "--step",
+        "hello.txt",
+        "--step",
+        "3 days",
+        "nudge.txt",
+        "--step",
+        "5 days",
+        "last.txt",
+        "--step",
+        "5 days",
+        "fourth.txt",
+    ];
+    let line = ["import", "people.csv", "--campaign", " autumn", "--account", "acc_9"];
+    let dry = ran(env, &[&line[..], &more, &["--dry-run"]].concat());
+    assert!(dry.code == 0 && dry.out.contains("4 people, 4 messages; with them"), "{}{}", dry.out, dry.err);
+    assert!(!dry.out.contains("acc_9"), "{}", dry.out);
+    let added = ran(env, &[&line[..], &more].concat());
+    assert_eq!(added.out, "4 people: 4 messages queued, 12 queued before; 0 rows refused\n", "{}", added.err);
+    let accounts = "SELECT DISTINCT '' || count(DISTINCT account_id) FROM messages GROUP BY users_ids";
+    assert_eq!(env.sql(accounts), ["1"]);
+    assert_eq!(env.sql("SELECT '' || count(*) FROM messages WHERE account_id = 'acc_9'"), ["0"]);
+}
+
+/// Of a table with one more person, a dry run counts that one.
+fn a_dry_run_counts_what_is_new(env: &TestEnv) {
+    let mut table = std::fs::read_to_string(env.path("people.csv")).unwrap();
+    let last = table
+        .lines()
+        .last()
+        .unwrap()
+        .replace("https://www.linkedin.com/in/", "https://www.linkedin.com/in/x");
+    table.push_str(&format!("{last}\n"));
+    std::fs::write(env.path("people.csv"), &table).unwrap();
+    let dry = import(env, "people.csv", &["--dry-run"]);
+    assert!(dry.out.contains("1 people, 3 messages"), "{}{}", dry.out, dry.err);
+}
+
 /// The commands of docs/campaigns.md, in a copy of the folder of the examples.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_is_queued_by_the_real_daemon() {
@@ -453,61 +518,9 @@ async fn the_example_is_queued_by_the_real_daemon() {
     let dry = import(&env, "people.csv", &["--dry-run"]);
     assert_eq!(dry.out, "0 people, 0 messages: nothing would be queued, 12 were queued before\n");
     assert!(dry.err.contains(cancelled), "{}", dry.err);
-    // The first good row of a person counts, also if only the daemon refuses the first row.
-    let two = "first_name,linkedin_url,company\n[NAME],https://www.linkedin.com/in/two-rows/,Acme\n\
-               Jane,https://www.linkedin.com/in/two-rows/,Acme\nJanet,https://www.linkedin.com/in/two-rows/,Acme\n";
-    std::fs::write(env.path("two.csv"), two).unwrap();
-    let dry = import(&env, "two.csv", &["--dry-run"]);
-    assert!(
-        dry.code == 4 && dry.out.contains("1 people, 3 messages") && dry.out.contains("Hi Jane,"),
-        "{}",
-        dry.out
-    );
-    let done = import(&env, "two.csv", &[]);
-    let counts =
-        "1 people: 3 messages queued, 0 queued before, 1 rows of people named before; 1 rows refused\n";
-    assert_eq!(done.out, counts, "{}", done.err);
-    assert!(done.err.contains("line 4: the same person as in line 3"), "{}", done.err);
-    assert!(done.err.contains("`limits.placeholders_meant`"), "{}", done.err);
-    assert!(!done.err.contains("allow_placeholders"), "{}", done.err);
-    let (ok, said) = run(env.outboxd(&["cancel", "--person", "in/two-rows"]), "");
-    assert!(ok, "{said}");
-    // People who are in the campaign keep their account, whatever accounts an import names.
-    let (ok, said) = run(env.outboxd(&["retry", "--campaign", "autumn"]), "");
-    assert!(ok && said.contains("queued again: 15"), "{said}");
-    let more = [
-        "--step",
-        "hello.txt",
-        "--step",
-        "3 days",
-        "nudge.txt",
-        "--step",
-        "5 days",
-        "last.txt",
-        "--step",
-        "5 days",
-        "last.txt",
-    ];
-    let line = ["import", "people.csv", "--campaign", " autumn", "--account", "acc_9"];
-    let dry = ran(&env, &[&line[..], &more, &["--dry-run"]].concat());
-    assert!(dry.code == 0 && dry.out.contains("4 people, 4 messages; with them"), "{}{}", dry.out, dry.err);
-    assert!(!dry.out.contains("acc_9"), "{}", dry.out);
-    let added = ran(&env, &[&line[..], &more].concat());
-    assert_eq!(added.out, "4 people: 4 messages queued, 12 queued before; 0 rows refused\n", "{}", added.err);
-    let accounts = "SELECT DISTINCT '' || count(DISTINCT account_id) FROM messages GROUP BY users_ids";
-    assert_eq!(env.sql(accounts), ["1"]);
-    assert_eq!(env.sql("SELECT '' || count(*) FROM messages WHERE account_id = 'acc_9'"), ["0"]);
-    // Of a table with one more person, a dry run counts that one.
-    let mut table = std::fs::read_to_string(env.path("people.csv")).unwrap();
-    let last = table
-        .lines()
-        .last()
-        .unwrap()
-        .replace("https://www.linkedin.com/in/", "https://www.linkedin.com/in/x");
-    table.push_str(&format!("{last}\n"));
-    std::fs::write(env.path("people.csv"), &table).unwrap();
-    let dry = import(&env, "people.csv", &["--dry-run"]);
-    assert!(dry.out.contains("1 people, 3 messages"), "{}{}", dry.out, dry.err);
+    the_first_good_row_counts(&env);
+    people_keep_their_account(&env);
+    a_dry_run_counts_what_is_new(&env);
     daemon.stop().await;
 }
 

@@ -223,6 +223,18 @@ async fn a_pause_is_a_stop_that_programs_can_set_and_that_the_list_shows() {
     daemon.stop().await;
 }
 
+/// Checks that a forecast of a campaign counts no other messages, and refuses a label that no message has.
+async fn only_one_label(env: &TestEnv, daemon: &Daemon, tomorrow: &str) {
+    let (ok, said) = run(env.outboxd(&["forecast", "--campaign", "autum"]), "");
+    assert!(!ok && said.contains("there is no campaign: autum"), "{said}");
+    let other = json!({"users_ids": "U9", "text": "other", "campaign": "winter", "not_before": tomorrow});
+    enqueue(daemon, other).await;
+    let (ok, said) = run(env.outboxd(&["forecast", "--campaign", "winter"]), "");
+    assert!(ok && said.contains("acc_1: 1 message, ") && said.contains("campaign winter: "), "{said}");
+    let (ok, said) = run(env.outboxd(&["forecast", "--campaign", "autumn"]), "");
+    assert!(ok && said.contains("acc_1: 2 of 7 messages, ") && !said.contains("winter"), "{said}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forecast_counts_out_what_waits_for_a_person() {
     let env = TestEnv::new().await.hasty();
@@ -275,15 +287,7 @@ async fn a_forecast_counts_out_what_waits_for_a_person() {
     assert!(shown.contains(&in_lines("1 waits for a person: It is held")), "{shown}");
     let (_, said) = run(env.outboxd(&["forecast", "--account", "acc_1"]), "");
     assert!(said.contains("acc_1: 2 of 7 messages, the last one goes at ") && said.contains(why), "{said}");
-    let (ok, said) = run(env.outboxd(&["forecast", "--campaign", "autum"]), "");
-    assert!(!ok && said.contains("there is no campaign: autum"), "{said}");
-    let other =
-        json!({"users_ids": "U9", "text": "other", "campaign": "winter", "not_before": tomorrow.to_string()});
-    enqueue(&daemon, other).await;
-    let (ok, said) = run(env.outboxd(&["forecast", "--campaign", "winter"]), "");
-    assert!(ok && said.contains("acc_1: 1 message, ") && said.contains("campaign winter: "), "{said}");
-    let (ok, said) = run(env.outboxd(&["forecast", "--campaign", "autumn"]), "");
-    assert!(ok && said.contains("acc_1: 2 of 7 messages, ") && !said.contains("winter"), "{said}");
+    only_one_label(&env, &daemon, &tomorrow.to_string()).await;
     let page = env.client().get("http://localhost/campaigns/autumn").send().await.expect("an answer");
     let page = page.text().await.expect("a page");
     assert!(
