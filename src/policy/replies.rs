@@ -88,7 +88,7 @@ const OPT_OUT_REQUESTS: [&str; 17] = [
 /// What comes before a request: the start of a text or of a part of a sentence, or words such as "please".
 const REQUEST: &str = concat!(
     r"(^\W*|[.!?,;:\n(–—-]\s*|\b(please|pls|plz|kindly|and|but|so|just|thanks|thank you|(can|could|will|would) you|hi|hello|hey",
-    r"|not interested|you (must|should|need to|have to)|i (want|need|ask|asked|told|would like) you to|(i'd like|i'm asking) you to",
+    r"|not interested|again|you (again |already |twice )*(to|must|should|need to|have to)",
     r"|bitte|und|danke|hallo|kein interesse|bonjour|merci|merci de|pas int(é|e)ress(é|e)e?|hola|ciao|veuillez|por favor|gracias|(pido|ruego) que|per favore|grazie|alstublieft|alsjeblieft|en) )",
 );
 
