@@ -96,7 +96,7 @@ const ALL: &[(&str, &str)] = &[
     (
         "suppress import",
         "outboxd suppress import opted-out.csv --note 'asked by e-mail'\n\
-         The file has one user id per line, or is a CSV whose first column is the user id.",
+         The file has one person per line, or is a CSV with a header that names a column of people, such as `linkedin_url`.",
     ),
     (
         "webhook",

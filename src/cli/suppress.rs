@@ -89,7 +89,7 @@ struct Check {
 
 #[derive(Debug, Args)]
 struct Import {
-    /// File with one user id per line, or - for standard input
+    /// File with one user id, URN or profile address per line, or a CSV; - for standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// On this account only; default: on every account
