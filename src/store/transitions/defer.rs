@@ -123,7 +123,7 @@ impl Store {
             .await
     }
 
-    /// Returns messages whose retry is due to their lanes, in their original order; at most [`AT_ONCE`].
+    /// Returns messages whose retry is due to their lanes, in their original order, some at a time.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
