@@ -105,7 +105,7 @@ pub(super) async fn attempt(
         paced(shared, &run.id, gap);
         let (outcome, took) = (reply.outcome.as_str(), shared.clock.monotonic() - began);
         settle(shared, run, &candidate, input, gap, (reply, blame)).await;
-        promises::call_ended(shared, &run.id, &candidate, policy, (outcome, took)).await;
+        promises::call_ended(shared, &run.id, &candidate, input, (outcome, took)).await;
     }
     .instrument(span)
     .await;

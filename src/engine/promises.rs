@@ -15,7 +15,7 @@ use crate::domain::reason::Reason;
 use crate::metrics::Metrics;
 use crate::metrics::table::{ACCOUNTS_WAITING, SEND_DURATION, SEND_GAP, SEND_LAG, SENDS};
 use crate::policy::audit::{is_outside_hours, window_begin};
-use crate::policy::decide::{Until, Verdict};
+use crate::policy::decide::{DecisionInput, Until, Verdict};
 use crate::policy::hours::account_seed;
 use crate::store::{CallBreach, Candidate, StoreError};
 
@@ -150,7 +150,7 @@ pub(super) async fn call_ended(
     shared: &Shared,
     account: &AccountId,
     candidate: &Candidate,
-    policy: &Policy,
+    input: &DecisionInput<'_>,
     (outcome, took): (&'static str, Duration),
 ) {
     let metrics = shared.store.metrics();
@@ -167,25 +167,30 @@ pub(super) async fn call_ended(
         }
         Err(error) => tracing::debug!(%error, "a call could not be checked"),
     }
-    match exceeds_limits(shared, account, candidate, policy).await {
+    match exceeds_limits(shared, account, candidate, input).await {
         Ok(false) => {}
         Ok(true) => broken(shared, account, "limits"),
         Err(error) => tracing::debug!(%error, "the limits of a call could not be checked"),
     }
 }
 
-/// Returns whether a call was outside the hours of `policy` or above one of its caps, counted by the database.
+/// Returns whether a call was outside the hours of the policy or above one of its caps, counted by the database.
 async fn exceeds_limits(
     shared: &Shared,
     account: &AccountId,
     candidate: &Candidate,
-    policy: &Policy,
+    input: &DecisionInput<'_>,
 ) -> Result<bool, StoreError> {
+    let policy = input.policy;
     if policy.calendar.is_none() && policy.caps.list.is_empty() {
         return Ok(false);
     }
     let lane = &candidate.lane;
     let at = shared.store.call_began(candidate.seq, candidate.attempts + 1).await?;
+    if at != input.now {
+        // The wall clock was set during the call. The times in the queue moved with it, but the hours and days did not.
+        return Ok(false);
+    }
     let ignores_hours = lane.urgent && lane.ignore_hours;
     if !ignores_hours && is_outside_hours(policy, account_seed(account.as_str()), at) {
         return Ok(true);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use outboxd::domain::calendar::{Calendar, parse_spans};
 use outboxd::domain::caps::parse_caps;
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
@@ -274,6 +275,26 @@ async fn what_only_a_clock_that_is_ahead_makes_stale_goes_on_when_the_clock_is_r
         bench.until_sent(20).await;
         let gaps = bench.sends().windows(2).map(|pair| pair[1].at_ms - pair[0].at_ms).collect::<Vec<_>>();
         assert!(gaps.iter().all(|gap| *gap >= 10_000), "{when:?}: {gaps:?}");
+        bench.finish().await;
+    }
+}
+
+/// The hours are those of the time at which the call began, not of the one that the clock shows when it ends.
+#[tokio::test]
+async fn a_clock_that_is_set_during_a_call_within_the_hours_breaks_no_promise() {
+    for hours in [-3, 3, -26, 26] {
+        let mut bench = bench().await;
+        // The clock begins on a Sunday at 09:00.
+        let week = std::array::from_fn(|_| parse_spans("08:30-10:00").unwrap());
+        bench.policy.calendar = Some(Calendar { week, ..Calendar::always() });
+        bench.provider.script(vec![Answer::SentAfter(seconds(90))]);
+        let id = bench.enqueue(to_chat("c", "x")).await;
+        bench.start().await;
+        bench.until_sent(1).await;
+        set_clock(&mut bench, hours, When::Running).await;
+        bench.advance(seconds(120)).await;
+        assert_eq!(bench.state(id).await.0, StateName::Sent);
+        assert_eq!(bench.store().metrics().promises_broken(), 0, "set by {hours} h");
         bench.finish().await;
     }
 }
