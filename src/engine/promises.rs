@@ -62,6 +62,10 @@ pub(super) struct CallWatch {
     free_at: Option<Duration>,
     /// Whether a permit was waited for: that the request rates delay sends is intended.
     waited_for_permit: bool,
+    /// Steps since the account last waited or made a call.
+    steps_at_once: u32,
+    /// What one of many such steps decided on.
+    decided_on: Option<Box<[Candidate]>>,
 }
 
 /// The pace of a call that begins.
@@ -107,6 +111,22 @@ impl CallWatch {
         self.free_at = None;
     }
 
+    /// Records that the account decides on `candidates`; returns whether it did so many steps ago, without an end.
+    pub(super) fn decides_again(&mut self, candidates: &[Candidate]) -> bool {
+        self.steps_at_once = self.steps_at_once.wrapping_add(1);
+        if !self.steps_at_once.is_multiple_of(MANY_STEPS) {
+            return false;
+        }
+        let again = self.decided_on.as_deref() == Some(candidates);
+        self.decided_on = Some(candidates.into());
+        again
+    }
+
+    /// Records that the account waits.
+    pub(super) fn rests(&mut self) {
+        (self.steps_at_once, self.decided_on) = (0, None);
+    }
+
     /// Records that a call begins, with the `gap` that must follow it; `due` is how long its message has been due.
     pub(super) fn begins(
         &mut self,
@@ -123,12 +143,21 @@ impl CallWatch {
         let is_overdue = !self.waited_for_permit && lag > longest.max(LEAST_OVERDUE);
         self.last = Some((monotonic, gap));
         (self.free_at, self.waited_for_permit) = (None, false);
+        self.rests();
         Pace { since_last, is_too_close, lag, is_overdue }
     }
 }
 
 /// A lag up to this is never overdue, however short the gaps are: look-ups before a message take a while.
 const LEAST_OVERDUE: Duration = Duration::from_secs(120);
+
+/// More steps at one moment than an account needs to look up all that its next message depends on.
+const MANY_STEPS: u32 = 100;
+
+/// Records that an account decides the same thing without an end.
+pub(super) fn loops(shared: &Shared, account: &AccountId) {
+    broken(shared, account, "loop");
+}
 
 /// Records the pace of a call that begins.
 pub(super) fn call_begins(shared: &Shared, account: &AccountId, pace: Pace) {
@@ -156,22 +185,36 @@ pub(super) async fn call_ended(
     let metrics = shared.store.metrics();
     metrics.count(&SENDS, &[metrics.account_label(account.as_str()), outcome]);
     metrics.observe(&SEND_DURATION, took);
-    match shared.store.breach_of_call(candidate.seq, candidate.attempts + 1).await {
-        Ok(CallBreach { twice, stopped }) => {
-            if twice {
-                broken(shared, account, "twice");
-            }
-            if stopped {
-                broken(shared, account, "stop");
-            }
-        }
+    match broken_by(shared, account, candidate, input).await {
+        Ok(promises) => promises.into_iter().for_each(|promise| broken(shared, account, promise)),
         Err(error) => tracing::debug!(%error, "a call could not be checked"),
     }
-    match exceeds_limits(shared, account, candidate, input).await {
-        Ok(false) => {}
-        Ok(true) => broken(shared, account, "limits"),
-        Err(error) => tracing::debug!(%error, "the limits of a call could not be checked"),
+}
+
+/// Returns which promises a call broke, as the database shows it.
+async fn broken_by(
+    shared: &Shared,
+    account: &AccountId,
+    candidate: &Candidate,
+    input: &DecisionInput<'_>,
+) -> Result<Vec<&'static str>, StoreError> {
+    let (seq, number) = (candidate.seq, candidate.attempts + 1);
+    let CallBreach { began_at, twice, stopped } = shared.store.breach_of_call(seq, number).await?;
+    let mut promises = Vec::new();
+    if twice {
+        promises.push("twice");
     }
+    if began_at != input.now {
+        // The wall clock was set during the call. Its time moved with the clock; stops, hours and days did not.
+        return Ok(promises);
+    }
+    if stopped {
+        promises.push("stop");
+    }
+    if exceeds_limits(shared, account, candidate, input).await? {
+        promises.push("limits");
+    }
+    Ok(promises)
 }
 
 /// Returns whether a call was outside the hours of the policy or above one of its caps, counted by the database.
@@ -181,16 +224,8 @@ async fn exceeds_limits(
     candidate: &Candidate,
     input: &DecisionInput<'_>,
 ) -> Result<bool, StoreError> {
-    let policy = input.policy;
-    if policy.calendar.is_none() && policy.caps.list.is_empty() {
-        return Ok(false);
-    }
+    let DecisionInput { policy, now: at, .. } = *input;
     let lane = &candidate.lane;
-    let at = shared.store.call_began(candidate.seq, candidate.attempts + 1).await?;
-    if at != input.now {
-        // The wall clock was set during the call. The times in the queue moved with it, but the hours and days did not.
-        return Ok(false);
-    }
     let ignores_hours = lane.urgent && lane.ignore_hours;
     if !ignores_hours && is_outside_hours(policy, account_seed(account.as_str()), at) {
         return Ok(true);

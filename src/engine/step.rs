@@ -12,6 +12,7 @@ use super::attempt;
 use super::fresh_read::Look;
 use super::live::Claim;
 use super::preflight;
+use super::promises;
 use super::run::{AccountRun, Wake};
 use super::selection::{Selected, selected};
 use super::steps;
@@ -28,6 +29,9 @@ use crate::traces::Span;
 
 /// The shortest timeout of the request that shows the indicator.
 const SHORTEST_TYPING: Duration = Duration::from_secs(1);
+/// How long an account rests that decides the same thing without an end, so that it holds up no other.
+const AFTER_LOOP: Duration = Duration::from_secs(60);
+
 /// Runs one step. An error comes from the store; nothing was sent then.
 pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, StoreError> {
     if shared.stopping.is_cancelled() {
@@ -58,6 +62,11 @@ pub(super) async fn step(shared: &Shared, run: &mut AccountRun) -> Result<Wake, 
         shared.store.return_retries(run.id.clone(), now).await?;
         shared.api.stays(&run.id);
         return Ok(Wake::Now);
+    }
+    if run.calls.decides_again(&selected.candidates.messages) {
+        promises::loops(shared, &run.id);
+        shared.live.release(&run.id);
+        return Ok(Wake::At(after(now, AFTER_LOOP)));
     }
     if defer(shared, run, &selected).await? {
         shared.api.stays(&run.id);

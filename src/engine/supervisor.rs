@@ -273,7 +273,12 @@ impl Supervisor {
         let again = matches!(self.slots.get(&id), Some(Slot::Stepping { again: true }));
         let now = self.shared.clock.now();
         let (run, wake) = match result {
-            Ok((run, Ok(wake))) => (run, wake),
+            Ok((mut run, Ok(wake))) => {
+                if wake != Wake::Now {
+                    run.calls.rests();
+                }
+                (run, wake)
+            }
             Ok((mut run, Err(error))) => {
                 run.calls.storage_failed();
                 let text = error.chain();

@@ -84,7 +84,7 @@ const HEARD_KINDS: &[Label] = &[label("kind", &["replied", "out_of_office", "sup
 const CREDITS: &[Label] = &[label("credit", &["classic", "recruiter"])];
 const REFUSALS: &[Label] =
     &[label("cause", &["signature", "unsigned", "stale", "body", "too_large", "incomplete", "not_stored"])];
-const PROMISES: &[Label] = &[label("promise", &["gap", "stop", "twice", "overdue", "limits"])];
+const PROMISES: &[Label] = &[label("promise", &["gap", "stop", "twice", "overdue", "limits", "loop"])];
 const RESULTS: &[Label] = &[label("result", &["sent", "queued", "review"])];
 const NOTICE_KINDS: &[Label] = &[label(
     "kind",
@@ -149,7 +149,7 @@ metrics! {
     SEND_GAP: "outboxd_send_gap_seconds", Kind::Histogram(LONG), NONE, "seconds",
         "Time between the beginnings of two calls of one account.";
     PROMISES_BROKEN: "outboxd_promises_broken_total", Kind::Counter, PROMISES, "",
-        "Must stay 0. gap: two calls of an account closer than the gap; stop: a call after a pause or a stop; twice: a call for a message that was sent; overdue: a call later than the longest gap; limits: a call outside the hours or above a cap.";
+        "Must stay 0. gap: two calls of an account closer than the gap; stop: a call after a pause or a stop; twice: a call for a message that was sent; overdue: a call later than the longest gap; limits: a call outside the hours or above a cap; loop: an account that decides the same thing without an end.";
     RECONCILED: "outboxd_reconciled_total", Kind::Counter, RESULTS, "",
         "Messages with an unknown outcome that were settled, by what became of them.";
     HEARD: "outboxd_heard_total", Kind::Counter, HEARD_KINDS, "",

@@ -7,6 +7,8 @@ use outboxd::sandbox::{Endpoint, Fault, Profile};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, eventually, run, texts};
+use crate::metrics::Printed;
+use crate::operations::tamper;
 
 async fn resolving() -> TestEnv {
     let env = TestEnv::new().await.hasty().set("OUTBOXD_PEOPLE_RESOLVE", "true");
@@ -299,5 +301,29 @@ async fn profiles_are_read_with_a_pause_between_two() {
     let at: Vec<Duration> = calls.map(|call| call.at_monotonic).collect();
     assert_eq!(at.len(), 3);
     assert!(at.windows(2).all(|two| two[1] - two[0] >= Duration::from_secs(1)), "{at:?}");
+    daemon.stop().await;
+}
+
+/// A deferral that has no effect, here because of a trigger, makes the account decide the same thing again.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_decides_the_same_thing_without_an_end_rests_and_is_counted() {
+    let env = resolving().await;
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_GAP_MIN", "3s").set("OUTBOXD_POLICY_DEFAULT_GAP_MAX", "3s");
+    let daemon = env.serve().await;
+    let first = enqueue(&daemon, json!({"users_ids": "in/Jane-Doe", "text": "hi"})).await;
+    daemon.becomes(&first, "sent").await;
+    tamper(
+        &env,
+        "CREATE TRIGGER no_deferral BEFORE UPDATE ON messages WHEN NEW.reason = 'resolving' BEGIN SELECT RAISE(IGNORE); END",
+    );
+    let second = enqueue(&daemon, json!({"users_ids": "in/foo", "text": "hi"})).await;
+    let loops = async || Printed::of(&daemon).await.get("outboxd_promises_broken_total{promise=\"loop\"}");
+    assert!(eventually(async || loops().await == 1.0).await, "{}", env.log());
+    assert!(env.log().contains("a promise was broken"));
+    tamper(&env, "DROP TRIGGER no_deferral");
+    // Another message wakes the account.
+    enqueue(&daemon, json!({"users_ids": "ACoA3", "text": "hi"})).await;
+    daemon.becomes(&second, "sent").await;
+    assert_eq!(loops().await, 1.0);
     daemon.stop().await;
 }

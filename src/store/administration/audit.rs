@@ -159,8 +159,10 @@ const STEP_EARLY: &str = "WITH told AS MATERIALIZED (SELECT message_id, \
        AND (p.state <> 'sent' OR c.called < s.sent) GROUP BY m.seq LIMIT ?1";
 
 /// What one call broke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallBreach {
+    /// When the call began; this moves when the wall clock is set.
+    pub began_at: Timestamp,
     /// An earlier call of the message was accepted, or was found in its chat.
     pub twice: bool,
     /// Its account, all sending, its person, chat or campaign was stopped before it began.
@@ -170,7 +172,7 @@ pub struct CallBreach {
 /// Checks one call. A stop within the second before it does not count, because clocks may differ by as much.
 const OF_CALL: &str = "WITH call AS (SELECT m.*, strftime('%Y-%m-%dT%H:%M:%fZ', t.started_at, '-1 seconds') AS before, t.started_at AS began, t.number \
        FROM attempts t CROSS JOIN messages m ON m.seq = t.seq WHERE t.seq = ?1 AND t.number = ?2) \
-     SELECT EXISTS (SELECT 1 FROM attempts e WHERE e.seq = ?1 AND e.number < ?2 AND e.outcome = 'accepted') \
+     SELECT (SELECT began FROM call) AS began_at, EXISTS (SELECT 1 FROM attempts e WHERE e.seq = ?1 AND e.number < ?2 AND e.outcome = 'accepted') \
          OR EXISTS (SELECT 1 FROM evidence e WHERE e.seq = ?1 AND e.number < ?2 AND e.finding = 'found') AS twice, \
        EXISTS (SELECT 1 FROM call CROSS JOIN stops s WHERE s.at < call.before AND coalesce(s.until > call.began, 1) \
          AND s.account_id IN ('', call.account_id) AND (s.scope, s.key) IN (VALUES ('all', ''), ('account', call.account_id), ('campaign', call.campaign), \
@@ -183,16 +185,9 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn breach_of_call(&self, seq: Seq, number: u32) -> Result<CallBreach> {
-        let query = sqlx::query_as(OF_CALL).bind(seq.0).bind(number);
-        let (twice, stopped): (bool, bool) = query.fetch_one(&self.inner.readers).await?;
-        Ok(CallBreach { twice, stopped })
-    }
-
-    /// Returns when call `number` of a message began.
-    pub(crate) async fn call_began(&self, seq: Seq, number: u32) -> Result<Timestamp> {
-        const SQL: &str = "SELECT started_at FROM attempts WHERE seq = ?1 AND number = ?2";
-        let row = sqlx::query(SQL).bind(seq.0).bind(number).fetch_one(&self.inner.readers).await?;
-        rows::required_time(&row, "started_at")
+        let row = sqlx::query(OF_CALL).bind(seq.0).bind(number).fetch_one(&self.inner.readers).await?;
+        let (twice, stopped) = (row.try_get("twice")?, row.try_get("stopped")?);
+        Ok(CallBreach { began_at: rows::required_time(&row, "began_at")?, twice, stopped })
     }
 
     /// Returns how many sends of `account`, of `kind` or of all kinds, that reached or may have reached a recipient began

@@ -39,7 +39,7 @@ pub(in crate::store) const DEFER_NAMES: &str = "UPDATE messages SET revision = m
      FROM (SELECT seq, strftime('%Y-%m-%dT%H:%M:%fZ', ?2, printf('+%.3f seconds', ?5 * (?6 + row_number() OVER (ORDER BY due_at, seq) - 1))) AS at \
        FROM (SELECT m.seq, m.due_at FROM messages AS m INDEXED BY messages_thread WHERE m.account_id = ?1 AND m.state = 'queued' \
            AND m.thread >= 'user:in/' AND m.thread < 'user:in0' AND m.due_at <= ?2 \
-           AND (m.retry_at IS NULL OR (m.reason = 'resolving' AND m.retry_at < ?2)) ORDER BY m.due_at, m.seq LIMIT ?7 + 0)) AS j \
+           AND (m.retry_at IS NULL OR m.retry_at <= ?4 OR (m.reason = 'resolving' AND m.retry_at < ?2)) ORDER BY m.due_at, m.seq LIMIT ?7 + 0)) AS j \
      WHERE messages.seq = j.seq";
 
 /// The same; the profile of one person is read again after ?8.
@@ -50,7 +50,7 @@ pub(in crate::store) const DEFER_NEEDS: &str = "UPDATE messages SET revision = m
        reason = 'not_connected', error = ?3, updated_at = ?4 \
      FROM (SELECT seq, strftime('%Y-%m-%dT%H:%M:%fZ', ?2, printf('+%.3f seconds', ?5 * (?6 + row_number() OVER (ORDER BY due_at, seq) - 1))) AS at \
        FROM (SELECT m.seq, m.due_at FROM messages AS m INDEXED BY messages_needs WHERE m.account_id = ?1 AND m.state = 'queued' \
-           AND m.needs IS NOT NULL AND m.due_at <= ?2 AND (m.retry_at IS NULL OR (m.reason = 'not_connected' AND m.retry_at < ?2)) \
+           AND m.needs IS NOT NULL AND m.due_at <= ?2 AND (m.retry_at IS NULL OR m.retry_at <= ?4 OR (m.reason = 'not_connected' AND m.retry_at < ?2)) \
            AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
              AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF')) ORDER BY m.due_at, m.seq LIMIT ?7 + 0)) AS j \
      WHERE messages.seq = j.seq";
