@@ -151,6 +151,13 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
     }
 }
 
+/// Returns the user id in what the provider shows of a person: an id, or a URN that ends in it. Anything else stays as it
+/// is.
+pub fn shown_user(value: &str) -> String {
+    let id = person_key("sender_id", value).ok().filter(|id| name_of(id).is_none());
+    id.unwrap_or_else(|| value.trim().to_owned())
+}
+
 /// Returns the public name in an id of the form `in/NAME`.
 pub fn name_of(person: &str) -> Option<&str> {
     person.strip_prefix(NAMED)

@@ -60,6 +60,8 @@ pub struct ObservedMessage {
     pub id: String,
     /// Whether the account wrote it; `None` if the provider does not say.
     pub is_sender: Option<bool>,
+    /// The user id of its sender, if the provider tells it.
+    pub sender_id: Option<String>,
     /// The provider's timestamp.
     pub at: Timestamp,
     /// Text of the message; empty if it has none.

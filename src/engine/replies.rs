@@ -114,7 +114,7 @@ pub(super) async fn hear(
         let heard = HeardMessage {
             chat_id: chat_id.clone(),
             message_id: message.id.clone(),
-            sender_id: None,
+            sender_id: message.sender_id.clone(),
             is_sender: message.is_sender,
             at,
             meaning,

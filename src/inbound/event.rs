@@ -93,13 +93,15 @@ impl Clock {
 }
 
 fn message(payload: &Value, clock: &Clock, policy: &Policy) -> Result<HeardMessage, Unread> {
+    let outer = payload;
     let payload = inner(payload);
-    let chat_id = text(payload, &["chat_id"]).ok_or(Unread::Incomplete)?;
+    let chat_id =
+        text(payload, &["chat_id"]).or_else(|| text(outer, &["chat_id"])).ok_or(Unread::Incomplete)?;
     let message_id = text(payload, &["id", "message_id"]).ok_or(Unread::Incomplete)?;
-    let sender_id = text(payload, &["sender_id"]).map(str::to_owned).or_else(|| {
+    let sender_id = text(payload, &["sender_id"]).map(ids::shown_user).or_else(|| {
         let sender = payload.get("sender")?;
         let name = || Some(ids::named(&ids::public_name(text(sender, &["public_identifier"])?)));
-        text(sender, &["id"]).map(str::to_owned).or_else(name)
+        text(sender, &["id"]).map(ids::shown_user).or_else(name)
     });
     let theirs = time(payload, "timestamp");
     let at = clock.ours(theirs);
@@ -143,7 +145,7 @@ fn relation(payload: &Value) -> Option<Person> {
 fn person(id: &str, user: &Value) -> Person {
     let of = |fields: &[&str]| text(user, fields).map(str::to_owned);
     let names = [of(&["public_identifier"]), of(&["profile_url"]), of(&["display_name", "name"])];
-    Person::new(UserId::new(id.trim()), names)
+    Person::new(UserId::new(ids::shown_user(id)), names)
 }
 
 fn receipt(payload: &Value, clock: &Clock, is_read: bool) -> Result<Receipt, Unread> {
@@ -240,7 +242,7 @@ mod tests {
         assert_eq!(with("timestamp", json!(1_796_112_000)).at, at("2026-12-01T11:59:50Z"));
         assert_eq!(with("timestamp", json!("soon")).at, at("2026-12-01T12:00:00Z"));
         let nested =
-            message_of(json!({"message": {"message_id": "m1", "chat_id": "c1", "sender": {"id": "U9"}}}));
+            message_of(json!({"message": {"message_id": "m1", "sender": {"id": "U9"}}, "chat_id": "c1"}));
         assert_eq!((nested.message_id.as_str(), nested.sender_id.as_deref()), ("m1", Some("U9")));
     }
 

@@ -14,6 +14,7 @@ fn seen(id: &str, seconds: i64, text: &str) -> ObservedMessage {
     ObservedMessage {
         id: id.into(),
         is_sender: Some(true),
+        sender_id: None,
         at: at(seconds),
         text: text.into(),
         attachments: Vec::new(),

@@ -10,6 +10,7 @@ fn seen(text: &str) -> ObservedMessage {
     ObservedMessage {
         id: "m".into(),
         is_sender: Some(true),
+        sender_id: None,
         at: jiff::Timestamp::UNIX_EPOCH,
         text: text.into(),
         attachments: Vec::new(),

@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::domain::ids;
 use crate::domain::message::{ChatId, UserId};
 use crate::domain::observed::{Member, ObservedAttachment, ObservedGroup, ObservedMessage, Pointer, Unread};
 use crate::domain::outcome::ProviderError;
@@ -20,6 +21,7 @@ pub(super) fn message(value: &Value) -> Result<ObservedMessage> {
     Ok(ObservedMessage {
         id: required(value, "id")?,
         is_sender,
+        sender_id: sender(value),
         at: time(value, "timestamp")?.ok_or_else(|| odd("timestamp", value))?,
         text: text(value, "text").unwrap_or_default(),
         attachments: attachments.map(attachment).collect(),
@@ -32,6 +34,11 @@ pub(super) fn message(value: &Value) -> Result<ObservedMessage> {
         is_seen: is("is_seen"),
         is_delivered: is("is_delivered"),
     })
+}
+
+fn sender(message: &Value) -> Option<String> {
+    let id = text(message, "sender_id").or_else(|| text(message.get("sender")?, "id"));
+    id.filter(|id| !id.trim().is_empty()).map(|id| ids::shown_user(&id))
 }
 
 fn pointer(value: &Value, field: &str) -> Option<Pointer> {

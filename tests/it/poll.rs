@@ -91,6 +91,28 @@ async fn the_owners_own_words_hold_and_a_chat_that_cannot_be_read_holds_back_no_
     daemon.stop().await;
 }
 
+/// The chat was not begun by a message of outboxd, so only what is written in it shows who is on the other side.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_that_a_chat_shows_is_that_of_its_writer() {
+    let env = polling().await;
+    let world = env.sandbox.world();
+    world.add_chat_with_user("acc_1", "U7", "an-old-chat");
+    let daemon = env.serve().await;
+    let to = |account: &str, field: &str, of: &str, text: &str, later: bool| {
+        let not_before = later.then_some("2999-01-01T00:00:00Z");
+        json!({"account_id": account, field: of, "text": text, "not_before": not_before}).to_string()
+    };
+    let first = daemon.enqueue(&to("acc_1", "chat_id", "an-old-chat", "first", false)).await;
+    daemon.becomes(&first, "sent").await;
+    let by_chat = daemon.enqueue(&to("acc_1", "chat_id", "an-old-chat", "second", true)).await;
+    let elsewhere = daemon.enqueue(&to("acc_2", "users_ids", "U7", "from another account", true)).await;
+    answers(world, &json!("an-old-chat"), "Please don't contact me again.");
+    for id in [&by_chat, &elsewhere] {
+        assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "suppressed");
+    }
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn polling_can_be_switched_off_and_a_restart_does_not_read_everything_again() {
     let mut env = polling().await;

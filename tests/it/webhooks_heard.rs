@@ -154,6 +154,28 @@ async fn an_absence_holds_and_a_wish_suppresses() {
     daemon.stop().await;
 }
 
+/// The sender's id may come as a URN, or with white space around it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_counts_in_whatever_form_the_id_of_its_writer_comes() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    let daemon = env.serve().await;
+    for (number, sender) in ["urn:li:fsd_profile:ACoA0", " ACoA1 "].into_iter().enumerate() {
+        let user = format!("ACoA{number}");
+        let (first, follow_up) = begun(&daemon, &user).await;
+        let elsewhere = json!({"account_id": "acc_2", "users_ids": user, "text": "from another account",
+            "not_before": "2999-01-01T00:00:00Z"});
+        let elsewhere = daemon.enqueue(&elsewhere.to_string()).await;
+        let wish = json!({"id": format!("stop{number}"), "chat_id": first["chat_id"], "sender_id": sender,
+            "is_sender": false, "text": "STOP"});
+        world.raise("acc_1", "message.new", wish);
+        for id in [&follow_up, &elsewhere] {
+            assert_eq!(daemon.becomes(id, "cancelled").await["reason"], "suppressed", "{sender:?}");
+        }
+    }
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_goes_down_and_up_by_webhook() {
     let env = hearing().await;

@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 
 use super::author::{Author, author};
 use super::defer::{event, note_down};
+use super::people::OtherSide;
 use super::{erased, people, stops};
 use crate::domain::account::Down;
 use crate::domain::heard::{Effect, Heard, HeardMessage, Meaning, News, Receipt};
@@ -271,26 +272,30 @@ async fn message_heard(
         return done(Effect::Known);
     }
     let sender = message.sender_id.as_deref().filter(|_| matches!(author, Author::Other));
-    let person = people::in_chat(connection, &account, &message.chat_id, sender).await?;
-    if let Some(stop) = stop_for(&account, &message, person.as_deref(), &author, reply) {
-        if stop.until.is_some_and(|until| until <= now) {
-            return done(Effect::Nothing);
-        }
-        let effect = Effect::Stopped(stop.reason);
-        let (accounts, cancelled) = stops::set_one(connection, stop, now).await?;
-        return Ok(Consequences { effect: Some(effect), accounts, cancelled });
+    let other = people::in_chat(connection, &account, &message.chat_id, sender).await?;
+    let stops = stops_for(&account, &message, &other, &author, reply);
+    let Some(reason) = stops.first().map(|stop| stop.reason) else {
+        return replied(connection, account, &message, other.people, reply.everywhere, now).await;
+    };
+    let (mut accounts, mut cancelled, mut is_over) = (HashSet::new(), 0, true);
+    for stop in stops.into_iter().filter(|stop| stop.until.is_none_or(|until| until > now)) {
+        let (concerned, messages) = stops::set_one(connection, stop, now).await?;
+        accounts.extend(concerned);
+        cancelled += messages;
+        is_over = false;
     }
-    replied(connection, account, &message, person, reply.everywhere, now).await
+    let effect = if is_over { Effect::Nothing } else { Effect::Stopped(reason) };
+    Ok(Consequences { effect: Some(effect), accounts, cancelled })
 }
 
-/// Returns the stop that follows from a message, unless it is an answer.
-fn stop_for(
+/// Returns the stops that follow from a message; none if it is an answer.
+fn stops_for(
     account: &AccountId,
     message: &HeardMessage,
-    person: Option<&str>,
+    other: &OtherSide,
     author: &Author,
     reply: ReplyPolicy,
-) -> Option<NewStop> {
+) -> Vec<NewStop> {
     let later = |length: Duration| message.at.checked_add(length).ok();
     // To the minute: a date in the text ends at midnight, and the two clocks differ by seconds.
     let midnight = |away: Duration| later(away).and_then(|at| at.round(Unit::Minute).ok());
@@ -299,20 +304,26 @@ fn stop_for(
         (_, Meaning::OutOfOffice(Some(away))) => (StopReason::OutOfOffice, midnight(away)),
         (_, Meaning::OutOfOffice(None)) => (StopReason::OutOfOffice, later(reply.out_of_office)),
         (_, Meaning::OptOut) => (StopReason::Suppressed, None),
-        (_, Meaning::Reply | Meaning::Nothing) => return None,
+        (_, Meaning::Reply | Meaning::Nothing) => return Vec::new(),
     };
-    let (scope, key) = match person {
-        Some(person) => (StopScope::Person, person.to_owned()),
-        None => (StopScope::Chat, message.chat_id.as_str().to_owned()),
-    };
+    // A message into a chat is for a person only if it is known whose chat it is.
+    let chat = (!other.is_known).then(|| (StopScope::Chat, message.chat_id.as_str().to_owned()));
+    let people = other.people.iter().map(|person| (StopScope::Person, person.clone()));
     // An opt-out holds on every account.
     let account_id = (reason != StopReason::Suppressed).then(|| account.clone());
     let note = (reason == StopReason::Suppressed)
         .then(|| format!("opted out in chat {}, message {}", message.chat_id, message.message_id));
-    let key = StopKey { scope, key, account_id };
     let until = until.map(crate::domain::whole_milliseconds);
-    // Each end is a length from the message on, also that of a date, which its writer's clock shows.
-    Some(NewStop { key, reason, until, has_length: until.is_some(), actor: "reply".to_owned(), note })
+    let stop = |(scope, key)| NewStop {
+        key: StopKey { scope, key, account_id: account_id.clone() },
+        reason,
+        until,
+        // Each end is a length from the message on, also that of a date, which its writer's clock shows.
+        has_length: until.is_some(),
+        actor: "reply".to_owned(),
+        note: note.clone(),
+    };
+    people.chain(chat).map(stop).collect()
 }
 
 /// Records an answer: marks what was answered, and cancels what waits for the person.
@@ -320,7 +331,7 @@ async fn replied(
     connection: &mut SqliteConnection,
     account: AccountId,
     message: &HeardMessage,
-    person: Option<String>,
+    people: Vec<String>,
     everywhere: bool,
     now: Timestamp,
 ) -> Result<Consequences> {
@@ -338,7 +349,7 @@ async fn replied(
            WHERE m.thread IN (SELECT value FROM json_each(?2)) AND (?4 OR m.account_id = ?1) AND m.state = 'queued') \
            AND EXISTS (SELECT 1 FROM answered a WHERE a.seq = messages.seq) RETURNING account_id";
     let mut threads = vec![format!("chat:{}", message.chat_id)];
-    threads.extend(person.map(|person| format!("user:{person}")));
+    threads.extend(people.into_iter().map(|person| format!("user:{person}")));
     let threads = serde_json::to_string(&threads).unwrap_or_default();
     let at = time_text(message.at);
     let query = sqlx::query(KEEP).bind(account.as_str()).bind(&threads).bind(&at).bind(everywhere);

@@ -117,20 +117,34 @@ pub(super) async fn learn(
     Ok(accounts)
 }
 
-/// Returns the user id of the person on the other side of a chat, if it is known: `sender`, who wrote into it, or what
-/// was learned of the chat before.
+/// Who is on the other side of a chat.
+pub(super) struct OtherSide {
+    /// The user ids of the person: under which the chat is known, and which the message names. They differ if the provider
+    /// has several ids for one person.
+    pub(super) people: Vec<String>,
+    /// Whether it is known whose chat it is. Otherwise it may be a group, and messages into it are for the chat alone.
+    pub(super) is_known: bool,
+}
+
+/// Returns who is on the other side of a chat: `sender`, who wrote into it, and what was learned of the chat before.
 pub(super) async fn in_chat(
     connection: &mut SqliteConnection,
     account: &AccountId,
     chat_id: &ChatId,
     sender: Option<&str>,
-) -> Result<Option<String>> {
+) -> Result<OtherSide> {
     const KNOWN: &str = "SELECT user_id FROM conversations WHERE account_id = ?1 AND chat_id = ?2";
     let query = sqlx::query_scalar(KNOWN).bind(account.as_str()).bind(chat_id.as_str());
     let known: Option<String> = query.fetch_optional(&mut *connection).await?;
-    let Some(name) = sender.and_then(ids::name_of) else { return Ok(sender.map(str::to_owned).or(known)) };
-    let by_name = names::user_id(connection, name).await?;
-    Ok(by_name.or(known).or(sender.map(str::to_owned)))
+    let is_known = known.is_some();
+    let by_name = match sender.and_then(ids::name_of) {
+        Some(name) => names::user_id(connection, name).await?,
+        None => None,
+    };
+    let sender = by_name.or_else(|| sender.map(str::to_owned));
+    let mut people: Vec<String> = known.into_iter().chain(sender).collect();
+    people.dedup();
+    Ok(OtherSide { people, is_known })
 }
 
 fn read_person(row: &SqliteRow) -> Result<KnownPerson> {

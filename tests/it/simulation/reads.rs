@@ -184,6 +184,7 @@ fn seen(message: &Value) -> ObservedMessage {
     ObservedMessage {
         id: text(&message["id"]).expect("an id"),
         is_sender: message["is_sender"].as_bool(),
+        sender_id: None,
         at: message["timestamp"].as_str().expect("a time").parse().expect("a time"),
         text: text(&message["text"]).unwrap_or_default(),
         attachments: message["attachments"].as_array().into_iter().flatten().map(file).collect(),

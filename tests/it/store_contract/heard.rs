@@ -82,6 +82,37 @@ async fn an_answer_in_another_chat_of_the_person_stops_as_well() {
     assert_eq!(queue.state(second).await, (StateName::Cancelled, Reason::Replied));
 }
 
+/// A provider may have several ids for one person.
+#[tokio::test]
+async fn what_a_person_writes_under_another_id_stops_what_is_queued_for_the_chat_with_them() {
+    for (meaning, reason) in [(Meaning::Reply, Reason::Replied), (Meaning::OptOut, Reason::Suppressed)] {
+        let queue = Queue::new().await;
+        let first = queue.enqueue(of_campaign(to_user("U1", Inbox::OfPolicy)), at(0)).await;
+        let settled =
+            Settled::Sent { at: at(1), chat_id: Some(ChatId::new("c")), message_ids: vec!["m1".into()] };
+        queue.attempt(first, 1, settled).await;
+        let second = queue.enqueue(of_campaign(to_chat("c", "again")), at(200)).await;
+        let known = HeardMessage { sender_id: Some("ACw1".into()), meaning, ..message("r1", None, at(300)) };
+        assert_eq!(hear(&queue, News::Message(known), None, at(300)).await.cancelled, 1, "{meaning:?}");
+        assert_eq!(queue.state(second).await, (StateName::Cancelled, reason));
+    }
+}
+
+/// What is queued for a chat of which outboxd knows nothing but the id is for whoever wrote into it.
+#[tokio::test]
+async fn a_wish_and_an_absence_hold_for_the_chat_in_which_they_were_written() {
+    let queue = Queue::new().await;
+    let first = queue.enqueue(to_chat("c", "an answer to U1"), at(0)).await;
+    let away = HeardMessage { meaning: Meaning::OutOfOffice(None), ..message("r1", Some(false), at(1)) };
+    hear(&queue, News::Message(away), None, at(1)).await;
+    assert_eq!(queue.state(first).await, (StateName::Queued, Reason::OutOfOffice));
+    let wish = HeardMessage { meaning: Meaning::OptOut, ..message("r2", Some(false), at(2)) };
+    assert_eq!(hear(&queue, News::Message(wish), None, at(2)).await.cancelled, 1);
+    assert_eq!(queue.state(first).await, (StateName::Cancelled, Reason::Suppressed));
+    const STOPS: &str = "SELECT group_concat(scope || ' ' || key) FROM stops WHERE reason = 'suppressed'";
+    assert_eq!(queue.value(STOPS), "person U1,chat c");
+}
+
 #[tokio::test]
 async fn our_own_echo_is_neither_an_answer_nor_the_owner() {
     let queue = Queue::new().await;
