@@ -48,9 +48,43 @@ const OUT_OF_OFFICE: [&str; 22] = [
     r"\b(ben|afwezig) (momenteel )?(afwezig|met vakantie|niet op kantoor|wegens)\b",
 ];
 
+/// The first words of a text that a program wrote, whatever else it says.
+const LABEL: &str = r"(?i)^\W*(automatic (reply|response)|auto[- ]?(reply|response)|out of office|abwesenheits|automatische antwort|r(é|e)ponse automatique|respuesta autom(á|a)tica|risposta automatica|resposta autom(á|a)tica|automatisch (antwoord|bericht))";
+
+/// What a program does not write: a text that names an absence and says one of these is an answer.
+const BY_HAND: [&str; 14] = [
+    r"^\W*(yes|yeah|yep|sure|absolutely|definitely|of course|no,? (thanks|thank you))\b",
+    r"\b((i'm|i am|we're|we are|we'd be|i'd be|i would be) ((very|quite|really|definitely|certainly|always) )?|not (really |currently )?)interested\b",
+    r"\b(sounds (very |really )?(good|great|interesting|exciting)|no,? thanks|no,? thank you)\b",
+    r"\b(let's|let us|(can|could|shall|should) we) (\w+ )?(talk|speak|connect|chat|meet|catch up|schedule|discuss)\b",
+    r"\b((is|was) (this|that|it) an? auto|are you a (ro)?bot\b|nice auto)",
+    r"^\W*(ja\b|klar\b|sehr gerne?\b|gerne?\s*[,.!]|nein,? danke\b|oui\b|avec plaisir\b|volontiers\b|non,? merci\b|sí\b|claro\b|no,? (gracias|grazie)\b|sì\b|certo\b|volentieri\b|sim\b|n(ã|a)o,? obrigad[oa]\b|nee,? (dank|bedankt)\b)",
+    r"\b(kein(erlei)? interesse|(bin|w(ä|ae)re) (ich )?(sehr |durchaus |nicht |grunds(ä|ae)tzlich )?interessiert|interessiert mich|klingt (sehr )?(gut|spannend|interessant))\b",
+    r"\b((lassen sie|lass) uns|(k(ö|oe)nnen|k(ö|oe)nnten|wollen) wir|danach gerne?)\b",
+    r"\b((suis|serais) (pas |très )?int(é|e)ress(é|e)e?|m'int(é|e)resse|on se (parle|rappelle|voit))\b",
+    r"\b(me interesa|(estoy|estar(í|i)a) (muy )?interesad[oa]|hablamos)\b",
+    r"\b(mi interessa|(sono|sarei) (molto )?interessat[oa]|sentiamoci|ci sentiamo)\b",
+    r"\b((tenho|sem) interesse|(estou|estaria) (muito )?interessad[oa]|vamos (falar|conversar))\b",
+    r"\b((geen|wel|zeker) interesse|ben (ik )?(wel |zeker |niet )?(ge(ï|i)nteresseerd|benieuwd))\b",
+    r"\bklinkt (goed|interessant|leuk)\b",
+];
+
 /// Wishes not to be written to again, in the same languages.
-const OPT_OUT: [&str; 11] = [
-    r"^\W*(unsubscribe|stop|abmelden|opt[- ]?out|d(é|e)sinscri(re|ption)|baja|afmelden)\W*$",
+const OPT_OUT: [&str; 22] = [
+    // Nothing but the wish and what is polite around it.
+    r"^\W*((please|pls|plz|i said|no|thanks|thank you|bitte|svp|por favor|per favore|graag)\W+)*(unsubscribe( me)?|stop+|opt[- ]?out|abmelden|d(é|e)sinscri(re|ption)|baja|afmelden|uitschrijven|arr(ê|e)tez)(\W+(it|this|now|stop|please|pls|thanks|thank you|bitte|danke|svp|s'il vous pla(î|i)t|merci|por favor|gracias|per favore|grazie|alsjeblieft|alstublieft))*\W*$",
+    // The wish in a line of its own, before a signature, or at the end.
+    r"^\W*(please )?(stop|unsubscribe)( please)?\W*\n",
+    r"[.!,;\n]\s*(please|pls|kindly) (stop|unsubscribe)\s*[.!]*\s*$",
+    r"\bi('d like| would like| want| wish) to (opt[- ]?out|unsubscribe|be removed from (your|the|this) (mailing |contact )?list)\s*([.!,;\n]|$)",
+    r"\bi (do not|don't|dont) (want|wish)( to (receive|get))?( any)? (more|further) (messages|e-?mails|inmails)( from you)?\s*([.!,;\n]|$)",
+    r"\bje ne (veux|souhaite) plus ((ê|e)tre (re)?contact(é|e)e?|recevoir (de|des|vos) messages)( de (votre|ta) part)?\s*([.!,;\n]|$)",
+    r"\bno (quiero|deseo) (recibir )?m(á|a)s mensajes( suyos| tuyos| de ustedes)?\s*([.!,;\n]|$)",
+    r"\bnon (voglio|desidero) (pi(ù|u') ricevere|ricevere (pi(ù|u')|altri)) messaggi\s*([.!,;\n]|$)",
+    r"\bn(ã|a)o quero (mais receber|receber mais) mensagens\s*([.!,;\n]|$)",
+    r"\bgelieve (mij|me) niet meer te contacteren\b",
+    r"\b(d(é|e)me|darme|denme) de baja\s*([.!,;\n]|$)",
+    r"\b(d(é|e)sabonnez[- ]moi|laissez[- ]moi tranquille)\b",
     r"\bbitte (in zukunft |k(ü|ue)nftig |ab jetzt |ab sofort )?(mir )?keine (weiteren? |mehr )?(nachrichten|anfragen)\b",
     r"(^|[.!?,;\n])\s*keine (weiteren nachrichten( mehr)?|nachrichten (mehr|bitte))( bitte)?\s*([.!,;\n]|$)",
     r"\b(m(ö|oe)chte|will|w(ü|ue)nsche) (bitte |hier |von ihnen )*keine (nachrichten|anfragen)( mehr| von ihnen| erhalten| bekommen)+\s*([.!,;\n]|$|und\b)",
@@ -65,7 +99,15 @@ const OPT_OUT: [&str; 11] = [
 
 /// Wishes that count only as a request, after [`REQUEST`]: in "if you don't contact me" or "no deje de escribirme" the
 /// same words mean something else.
-const OPT_OUT_REQUESTS: [&str; 17] = [
+const OPT_OUT_REQUESTS: [&str; 25] = [
+    r"(stop|quit|cease) (sending|writing|messaging|contacting|texting|spamming)( me)?( any)?( more)?( (messages?|e-?mails?|inmails?|spam))?( to me| on linkedin)?( anymore| any more)?( please| thanks)?\s*([.!,;\n]|$)",
+    r"(cease all communications?|no more (messages|inmails)( please)?)\s*([.!,;\n]|$)",
+    r"remove me\s*([.!,;\n]|$)",
+    r"(delete|erase) (all )?my (personal )?data\s*([.!,;\n]|$|and\b)",
+    r"l(ö|oe)schen sie (bitte )?(alle )?meine daten\s*([.!,;\n]|$|und\b)",
+    r"(lassen sie|lasst|lass) (mich|uns) (bitte )?in (ruhe|frieden)\s*([.!,;\n]|$)",
+    r"no me molest(e|en|es)( m(á|a)s)?\s*([.!,;\n]|$)",
+    r"(laat (me|mij) met rust|stop met (mij|me) berichten (te )?sturen|geen berichten meer)\s*([.!,;\n]|$|alstublieft|alsjeblieft)",
     r"(stop|quit|cease) (writing|messaging|contacting|texting|e-?mailing|spamming)( to)? me\b",
     r"(do not|don't|dont|never) (ever )?(write|message|contact)( to)? me( again| anymore| any more| ever again)?\s*([.!,;\n)…–—-]|$|\b(please|pls|thanks?|ever|in (the )?future|here|(on|via|through) linkedin|with|about|regarding|and|or|i|i'm|we)\b)",
     r"(do not|don't|dont|never) (ever )?(text|e-?mail) me( again| anymore| any more| ever again)?\s*([.!\n]|$)",
@@ -79,7 +121,7 @@ const OPT_OUT_REQUESTS: [&str; 17] = [
     r"no me (escrib(a|as|an)|contact(e|es|en)) m(á|a)s\s*([.!,;\n]|$|\b(por favor|gracias)\b)",
     r"(deje|deja|dejen) de (escribirme|contactarme)\b",
     r"non (mi )?(scriv(a|ete|ere|etemi)|contatt(i|ate|are|atemi)) pi(ù|u')\s*([.!,;\n]|$|\b(per favore|grazie)\b)",
-    r"(smetta|smettete|smettila) di (scrivermi|contattarmi)\b",
+    r"(smetta|smettete|smettila|smettetela) di (scrivermi|contattarmi)\b",
     r"n(ã|a)o me (escreva|contate|contacte) mais\s*([.!,;\n]|$|\b(por favor|obrigad[oa])\b)",
     r"pare de me (escrever|contatar|contactar)\b",
     r"(stuur (mij|me) (alstublieft |alsjeblieft )?geen berichten meer|neemt? geen contact meer (met mij )?op)\b",
@@ -89,7 +131,7 @@ const OPT_OUT_REQUESTS: [&str; 17] = [
 const REQUEST: &str = concat!(
     r"(^\W*|[.!?,;:\n(–—-]\s*|\b(please|pls|plz|kindly|and|but|so|just|thanks|thank you|(can|could|will|would) you|hi|hello|hey",
     r"|not interested|again|you (again |already |twice )*(to|must|should|need to|have to)",
-    r"|bitte|und|danke|hallo|kein interesse|bonjour|merci|merci de|pas int(é|e)ress(é|e)e?|hola|ciao|veuillez|por favor|gracias|(pido|ruego) que|per favore|grazie|alstublieft|alsjeblieft|en) )",
+    r"|bitte|und|danke|hallo|kein interesse|bonjour|merci|merci de|pas int(é|e)ress(é|e)e?|hola|ciao|veuillez|por favor|gracias|(pido|ruego) que|per favore|grazie|alstublieft|alsjeblieft|graag|en) )",
 );
 
 /// The names of the months and their abbreviations in the seven languages, by month.
@@ -109,6 +151,8 @@ const MONTHS: [&str; 12] = [
 ];
 
 static OUT_OF_OFFICE_SET: LazyLock<RegexSet> = LazyLock::new(|| set(&OUT_OF_OFFICE));
+static LABEL_PATTERN: LazyLock<Regex> = LazyLock::new(|| pattern(LABEL));
+static BY_HAND_SET: LazyLock<RegexSet> = LazyLock::new(|| set(&BY_HAND));
 static OPT_OUT_SET: LazyLock<RegexSet> = LazyLock::new(|| {
     let requests = OPT_OUT_REQUESTS.map(|pattern| format!("{REQUEST}{pattern}"));
     let all: Vec<&str> = OPT_OUT.into_iter().chain(requests.iter().map(String::as_str)).collect();
@@ -148,11 +192,18 @@ pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
     if OPT_OUT_SET.is_match(text.trim()) || is_own(&own.opt_out) {
         return Meaning::OptOut;
     }
-    if OUT_OF_OFFICE_SET.is_match(&text) || is_own(&own.out_of_office) {
+    if is_automatic(text.trim()) || is_own(&own.out_of_office) {
         let away = back_at(&text, at, &policy.zone).map(|back_at| back_at.duration_since(at));
         return Meaning::OutOfOffice(away.and_then(|away| Duration::try_from(away).ok()));
     }
     Meaning::Reply
+}
+
+/// Returns whether a program wrote the text. People name their absence as well, next to an answer, and must not be
+/// written to as if they had not answered.
+fn is_automatic(text: &str) -> bool {
+    let is_by_hand = || BY_HAND_SET.is_match(text) && !LABEL_PATTERN.is_match(text);
+    OUT_OF_OFFICE_SET.is_match(text) && !is_by_hand()
 }
 
 /// Returns the end of the latest day that the text names, as far away as a date is believed.

@@ -64,6 +64,42 @@ fn a_wish_to_be_left_alone_is_understood_in_seven_languages() {
         "Não me contate mais",
         "Stuur mij geen berichten meer",
         "Stuur mij alstublieft geen berichten meer.",
+        "stop please",
+        "Please stop",
+        "Please STOP!",
+        "Stop, thank you",
+        "STOP STOP STOP",
+        "I said stop",
+        "Stop it",
+        "Not interested. Please stop.",
+        "Stop.\n\nSent from my iPhone",
+        "STOP\nJane Doe\nCEO",
+        "Stop sending me messages",
+        "Please stop messaging",
+        "No more messages please",
+        "Please no more messages.",
+        "Please remove me",
+        "Unsubscribe please",
+        "I want to opt out",
+        "I don't want to receive any more messages",
+        "Please cease all communication",
+        "Please delete my data",
+        "Lassen Sie mich in Ruhe!",
+        "Stop bitte",
+        "Stopp bitte",
+        "Löschen Sie bitte meine Daten und schreiben Sie mir nicht mehr",
+        "Stop svp",
+        "Laissez-moi tranquille",
+        "Je ne souhaite plus être contacté.",
+        "Désabonnez-moi",
+        "No quiero recibir más mensajes",
+        "No me molesten",
+        "Smettetela di scrivermi",
+        "Non voglio più ricevere messaggi",
+        "Não quero receber mais mensagens",
+        "Laat me met rust",
+        "Graag geen berichten meer",
+        "Gelieve mij niet meer te contacteren",
     ] {
         assert_eq!(means(text), Meaning::OptOut, "{text}");
     }
@@ -82,6 +118,35 @@ fn an_automatic_answer_is_not_an_answer() {
         "Risposta automatica: sono in ferie",
         "Estou de férias",
         "Ik ben afwezig",
+    ] {
+        assert_eq!(means(text), Meaning::OutOfOffice(None), "{text}");
+    }
+}
+
+/// A follow-up after these would go to a person who has answered.
+#[test]
+fn a_person_who_names_an_absence_and_answers_has_answered() {
+    for text in [
+        "Thanks, sounds great! I'm out of office until Monday, let's talk Tuesday.",
+        "I will be away next week, but I am interested. Call me on the 12th.",
+        "Sure! I'm on vacation until 3 December, can we speak after that?",
+        "Not interested, I am on maternity leave",
+        "I'm on leave, no thanks",
+        "Is this an automatic reply?",
+        "Ja gern, ich bin im Urlaub, danach können wir telefonieren",
+        "Gerne! Ich bin nicht im Büro, rufen Sie mich auf dem Handy an",
+        "Avec plaisir, je suis en congé, on se parle lundi ?",
+        "Me interesa, pero estoy de vacaciones",
+        "Sono in ferie, ma mi interessa",
+        "Estou de férias, mas tenho interesse",
+        "Ben ik wel benieuwd naar, maar ik ben met vakantie",
+    ] {
+        assert_eq!(means(text), Meaning::Reply, "{text}");
+    }
+    for text in [
+        "Thank you for your interest. I am out of the office; if you are interested in a demo, contact sales.",
+        "Ich bin derzeit im Urlaub und werde Ihnen gerne nach meiner Rückkehr antworten.",
+        "Automatic reply: I am on leave and will be happy to hear from you, let's talk when I am back",
     ] {
         assert_eq!(means(text), Meaning::OutOfOffice(None), "{text}");
     }
@@ -145,7 +210,18 @@ proptest::proptest! {
 /// An opt-out or an absence that was not meant would silence a person for ever, or for days.
 #[test]
 fn an_ordinary_answer_is_an_answer() {
-    let more = ["I never write on Sundays, but here you are", ""];
+    let more = [
+        "I never write on Sundays, but here you are",
+        "",
+        "Lassen Sie mich in Ruhe darüber nachdenken, ich melde mich.",
+        "Stop! That's amazing, tell me more",
+        "Non-stop fun",
+        "Can you stop by on Monday?",
+        "Stop sending me messages on WhatsApp, write here",
+        "I want to opt out of the newsletter, but let's talk",
+        "Please remove me from the thread with Bob, let's talk here",
+        "Ich habe keine Nachrichten mehr bekommen, bitte noch einmal",
+    ];
     for text in ORDINARY.into_iter().chain(more) {
         assert_eq!(means(text), Meaning::Reply, "{text}");
     }
