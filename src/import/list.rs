@@ -15,7 +15,7 @@ pub(crate) struct Listed {
     pub(crate) person: Result<String, String>,
 }
 
-/// Returns the people in a text; blank lines and blank cells are skipped.
+/// Returns the people in a text; blank lines are skipped.
 ///
 /// # Errors
 /// Returns why no column of the table names the person, or its rows cannot be told apart.
@@ -40,25 +40,36 @@ fn of_table(text: &str) -> Result<Vec<Listed>, String> {
         ));
     };
     let is_public = Columns::holds_public_names(&sheet.header[place]);
-    let rows = sheet.rows.into_iter().filter_map(|row| {
+    let column = &sheet.header[place];
+    let rows = sheet.rows.into_iter().map(|row| {
         let cell = row.cells.get(place).filter(|cell| !cell.is_empty());
-        let person = match (row.fault, cell) {
-            // The cells of the first column are right even if a later one is split.
-            (Some(fault), _) if place > 0 => Err(fault),
-            (_, Some(cell)) if is_public && !cell.contains(['/', ':']) => Ok(format!("in/{cell}")),
-            (_, cell) => person(cell?),
-        };
-        Some(Listed { line: row.line, person })
+        let person =
+            match (row.fault, cell) {
+                // The cells of the first column are right even if a later one is split.
+                (Some(fault), _) if place > 0 => Err(fault),
+                (_, Some(cell)) if is_public && !cell.contains(['/', ':']) => Ok(format!("in/{cell}")),
+                (_, Some(cell)) => person(cell),
+                // Another column may name them.
+                (_, None) => row.cells.iter().find(|cell| is_unmistakable(cell)).cloned().ok_or_else(|| {
+                    format!("`{column}` is empty, and no other cell of the row names a person")
+                }),
+            };
+        Listed { line: row.line, person }
     });
     Ok(rows.collect())
 }
 
-/// Returns the first cell of each line.
+/// Returns the people of each line: every cell that cannot be anything else, or the first one.
 fn of_lines(text: &str) -> Vec<Listed> {
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    let first = |line: &str| unquoted(line.split([',', ';', '\t']).next().unwrap_or_default());
-    let listed = |(index, line)| Listed { line: index as u64 + 1, person: person(&first(line)) };
-    lines.map(listed).collect()
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    let listed = |(line, number): (&str, u64)| -> Vec<Listed> {
+        let cells: Vec<String> = line.split([',', ';', '\t', '|']).map(unquoted).collect();
+        let first = || cells.first().map(|cell| person(cell)).into_iter().collect();
+        let named: Vec<_> = cells.iter().filter(|cell| is_unmistakable(cell)).cloned().map(Ok).collect();
+        let people = if named.is_empty() { first() } else { named };
+        people.into_iter().map(|person| Listed { line: number, person }).collect()
+    };
+    lines.flat_map(listed).collect()
 }
 
 fn unquoted(cell: &str) -> String {
@@ -78,14 +89,18 @@ fn person(value: &str) -> Result<String, String> {
 /// further.
 fn names_person(value: &str) -> bool {
     let is_letter = |c: char| c.is_ascii_lowercase() || c == '-';
-    let begins =
-        |start: &str| value.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
-    let is_address = value.to_ascii_lowercase().contains("linkedin.com/");
     let is_e_mail = value.split_once('@').is_some_and(|(name, _)| name.contains(char::is_alphabetic));
     let is_id = value.contains(|c: char| c.is_ascii_digit()) && !value.contains(char::is_whitespace);
     let is_public_name = value.contains('-') && value.chars().all(is_letter);
-    let is_known = is_address || begins("urn:li:") || begins("in/") || value.starts_with("ACoA");
-    is_known || !is_e_mail && (is_id || is_public_name)
+    is_unmistakable(value) || !is_e_mail && (is_id || is_public_name)
+}
+
+/// Returns whether the value is a user id, a URN or the address of a profile, by its form.
+fn is_unmistakable(value: &str) -> bool {
+    let begins =
+        |start: &str| value.get(..start.len()).is_some_and(|found| found.eq_ignore_ascii_case(start));
+    let is_address = value.to_ascii_lowercase().contains("linkedin.com/");
+    is_address || begins("urn:li:") || begins("in/") || value.starts_with("ACoA")
 }
 
 #[cfg(test)]
@@ -115,9 +130,18 @@ mod tests {
     #[test]
     fn the_column_of_a_table_is_found() {
         let text = "first_name,last_name,linkedin_url\nJane,Doe,https://www.linkedin.com/in/jane-doe\nZoe,Roe,\nAnn,Poe,Ann\n";
-        assert_eq!(people(text), [row(2, "https://www.linkedin.com/in/jane-doe"), (4, None)]);
+        assert_eq!(people(text), [row(2, "https://www.linkedin.com/in/jane-doe"), (3, None), (4, None)]);
+        let text = "linkedin_url;provider_id;name\nin/jane;;Jane\nin/zoe;ACoA2;Zoe\n";
+        assert_eq!(people(text), [row(2, "in/jane"), row(3, "ACoA2")]);
         assert_eq!(people("Name;Public Identifier\nJane;jane\n"), [row(2, "in/jane")]);
         assert_eq!(people("\"id\";\"Profile URL\"\n1;in/jane\n"), [row(2, "in/jane")]);
+    }
+
+    #[test]
+    fn no_person_of_a_line_is_left_out() {
+        assert_eq!(people("ACoA1,ACoA2\n"), [row(1, "ACoA1"), row(1, "ACoA2")]);
+        let text = "Jane;ACoA3\n17,Doe\n";
+        assert_eq!(people(text), [row(1, "ACoA3"), row(2, "17")]);
     }
 
     #[test]
