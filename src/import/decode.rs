@@ -1,9 +1,9 @@
-//! The text of a file: notices byte order marks, UTF-8, UTF-16 and Windows-1252.
+//! The text of a file: notices byte order marks, UTF-8, UTF-16, Mac OS Roman and Windows-1252.
 //!
 //! A wrong guess would send `MÃ¼ller` to a person. Guesses are therefore reported, and bytes that the guess
 //! cannot explain are refused.
 
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{Encoding, MACINTOSH, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
 /// Number of bytes at the beginning of a file in which UTF-16 without a byte order mark is looked for.
 const SNIFFED: usize = 4096;
@@ -84,9 +84,20 @@ pub fn decode(bytes: &[u8], named: Option<&str>) -> Result<Decoded, String> {
             u32::from(odd)
         ));
     }
+    if encoding == WINDOWS_1252
+        && forced.is_none()
+        && let Some(word) = mac_word(&text)
+    {
+        return Err(format!(
+            "holds {word:?}, which is Mac OS Roman read as Windows-1252; save it as CSV UTF-8, or name its encoding with \
+             `--encoding macintosh`, or `--encoding windows-1252` if the word is right"
+        ));
+    }
+    // Excel's "CSV (Macintosh)" ends its lines like this.
+    let text = if text.contains('\n') { text.into_owned() } else { text.replace('\r', "\n") };
     let bom = if marked.is_some() { " with a byte order mark" } else { "" };
     Ok(Decoded {
-        text: text.into_owned(),
+        text,
         encoding: format!("{}{bom}", shown(encoding)),
         wants_bom: marked.is_some() || encoding != UTF_8,
     })
@@ -102,8 +113,22 @@ fn guess(bytes: &[u8]) -> &'static Encoding {
         (even, odd) if odd > many && even <= many / 4 => UTF_16LE,
         (even, odd) if even > many && odd <= many / 4 => UTF_16BE,
         _ if std::str::from_utf8(bytes).is_ok() => UTF_8,
+        _ if bytes.contains(&b'\r') && !bytes.contains(&b'\n') => MACINTOSH,
         _ => WINDOWS_1252,
     }
+}
+
+/// Returns a word with a sign inside that Windows-1252 shows for a letter of Mac OS Roman: `MŸller`, `JŠger`.
+fn mac_word(text: &str) -> Option<&str> {
+    const SIGNS: [char; 10] = ['Ÿ', 'Š', 'Ž', 'Œ', '†', '‡', 'ˆ', '‰', '§', '¿'];
+    let is_sign_inside = |word: &&str| {
+        word.char_indices().any(|(place, sign)| {
+            SIGNS.contains(&sign)
+                && word[..place].ends_with(|c: char| c.is_ascii_alphabetic())
+                && word[place + sign.len_utf8()..].starts_with(|c: char| c.is_ascii_lowercase())
+        })
+    };
+    text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"')).find(is_sign_inside)
 }
 
 /// Returns whether `c` is a control character that Windows-1252 leaves undefined.
@@ -115,6 +140,7 @@ fn is_c1(c: char) -> bool {
 fn shown(encoding: &'static Encoding) -> String {
     match encoding.name() {
         "windows-1252" => "Windows-1252".to_owned(),
+        "macintosh" => "Mac OS Roman".to_owned(),
         name => name.to_owned(),
     }
 }
@@ -154,6 +180,21 @@ mod tests {
         let refused = decode(b"a\nb\xff\n", Some("utf-8")).unwrap_err();
         assert!(refused.starts_with("line 2 is not text in UTF-8"), "{refused}");
         assert!(decode(b"a", Some("latin-17")).unwrap_err().contains("not a known encoding"));
+    }
+
+    #[test]
+    fn what_excel_writes_on_a_mac_is_noticed_or_refused() {
+        let decoded = decode(b"name,city\rJ\x9arg M\x9fller,K\x9aln\r", None).unwrap();
+        let expected = ("name,city\nJörg Müller,Köln\n", "Mac OS Roman");
+        assert_eq!((decoded.text.as_str(), decoded.encoding.as_str()), expected);
+        let other_ends = b"name,city\r\nJ\x9arg M\x9fller,K\x9aln\r\n";
+        let refused = decode(other_ends, None).unwrap_err();
+        assert!(refused.contains("MŸller") && refused.contains("--encoding macintosh"), "{refused}");
+        assert_eq!(decode(other_ends, Some("macintosh")).unwrap().text, "name,city\r\nJörg Müller,Köln\r\n");
+        // Words of Windows-1252.
+        for text in [&b"Du\x9aan \x8ei\x9eek\n"[..], b"C\x8cUR s\x9cur O\x92Brien\n", b"caf\xe9 \xa7 5\n"] {
+            assert_eq!(decode(text, None).unwrap().encoding, "Windows-1252");
+        }
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub const REASON: &str = "refused_because";
 /// Number of lines after which a row is taken for an unclosed quotation mark.
 const MOST_LINES_OF_A_ROW: u64 = 100;
 
+/// The lines before the header in the list of connections that LinkedIn exports.
+const NOTES: [&str; 2] = ["Notes:", "When exporting your connection data"];
+
 /// A table.
 #[derive(Debug)]
 pub struct Sheet {
@@ -70,6 +73,7 @@ impl Sheet {
             let cells: Vec<String> = record.iter().map(|cell| cell.trim().to_owned()).collect();
             match &header {
                 _ if cells.iter().all(String::is_empty) => {}
+                None if is_note(&cells) => {}
                 None => header = Some(named_columns(cells, line)?),
                 Some(names) => rows.push(Row::of(line, cells, names.len())),
             }
@@ -132,6 +136,12 @@ fn unclosed(line: u64) -> String {
     )
 }
 
+/// Returns whether a row before the header is a note of LinkedIn's export.
+fn is_note(cells: &[String]) -> bool {
+    let is_alone = cells.iter().skip(1).all(String::is_empty);
+    is_alone && cells.first().is_some_and(|cell| NOTES.iter().any(|note| cell.starts_with(note)))
+}
+
 /// Checks that the first row names columns.
 fn named_columns(cells: Vec<String>, line: u64) -> Result<Vec<String>, String> {
     let data = |cell: &&String| cell.contains("://") || cell.starts_with("acc_") || cell.starts_with("ACoA");
@@ -179,6 +189,18 @@ mod tests {
             assert_eq!(Sheet::read(text, None).unwrap().delimiter, delimiter, "{text:?}");
         }
         assert_eq!(Sheet::read("a,b;c\n1,2;3\n", Some(b';')).unwrap().header, ["a,b", "c"]);
+    }
+
+    #[test]
+    fn the_notes_before_linkedins_list_of_connections_are_skipped() {
+        let text = "Notes:\n\"When exporting your connection data, you may notice that, some\nare missing.\"\n\n\
+            First Name,URL\nJane,https://www.linkedin.com/in/jane-doe\n";
+        let sheet = Sheet::read(text, None).unwrap();
+        assert_eq!((sheet.header.join("|"), sheet.rows[0].line), ("First Name|URL".to_owned(), 6));
+        assert_eq!(
+            Sheet::read("Notes:;\nFirst Name;URL\nA;b\n", None).unwrap().header,
+            ["First Name", "URL"]
+        );
     }
 
     #[test]
