@@ -41,6 +41,8 @@ pub(super) const MISSING: [&str; 15] = [
 /// Marks a public name in place of a user id: `in/jane-doe`. The provider's own ids have no slash.
 const NAMED: &str = "in/";
 
+const NO_PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Get a User Profile tells for it, or the address of the profile, linkedin.com/in/…";
+
 const PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Get a User Profile tells for it, or set people.resolve = true";
 
 /// Trims and validates an id.
@@ -123,7 +125,7 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
     if let Some(id) = value.strip_prefix("urn:li:").and_then(|urn| urn.rsplit(':').next()) {
         return match id.starts_with("ACoA") {
             true => plain(field, id),
-            false => refuse(format!("is {value:?}, a URN without the user id"), PROFILE_FIX),
+            false => refuse(format!("is {value:?}, a URN without the user id"), NO_PROFILE_FIX),
         };
     }
     let named = segment_after_in(value).or_else(|| value.strip_prefix(NAMED));
@@ -141,10 +143,10 @@ fn person_or_name(field: &str, value: &str) -> Result<String, FieldError> {
             plain(field, &name).map(|name| format!("{NAMED}{name}"))
         }
         None if value.starts_with("urn:") => {
-            refuse(format!("is {value:?}, a URN without the user id"), PROFILE_FIX)
+            refuse(format!("is {value:?}, a URN without the user id"), NO_PROFILE_FIX)
         }
         None if value.contains("://") || path_at_linkedin(value).is_some() => {
-            refuse(format!("is {value:?}, an address without a profile"), PROFILE_FIX)
+            refuse(format!("is {value:?}, an address without a profile"), NO_PROFILE_FIX)
         }
         None if is_public_name(value) => Ok(format!("{NAMED}{value}")),
         None => plain(field, value),
@@ -320,6 +322,11 @@ mod tests {
         ] {
             let refused = recipient("users_ids", given, false, false).unwrap_err().to_string();
             assert!(refused.contains("Get a User Profile"), "{given}: {refused}");
+        }
+        // Nothing can be resolved from an address of another kind.
+        for given in ["https://www.linkedin.com/sales/lead/ACwAA1,NAME_SEARCH,x", "urn:li:member:12345"] {
+            let refused = recipient("users_ids", given, true, false).unwrap_err().to_string();
+            assert!(!refused.contains("people.resolve") && refused.contains("/in/"), "{given}: {refused}");
         }
         for (given, key) in [
             ("https://www.linkedin.com/in/foo/", "in/foo"),
