@@ -13,6 +13,7 @@ use jiff::{Span, Timestamp};
 use regex::{Captures, Regex, RegexSet};
 
 use crate::domain::heard::Meaning;
+use crate::domain::ids;
 use crate::domain::policy::Policy;
 
 /// Only this many characters are looked at: automatic answers and wishes come first.
@@ -183,7 +184,7 @@ fn pattern(pattern: &str) -> Regex {
 /// Returns what a text of another person, written at `at` by the provider's clock, means to an account: by the built-in
 /// patterns and those of its rules. Dates in the text are compared with that clock, because ours may be wrong.
 pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
-    let text: String = text.chars().take(LOOKED_AT).collect::<String>().replace('’', "'");
+    let text = plain(text);
     let own = &policy.reply_patterns;
     let is_own = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(|one| one.is_match(text.trim()));
     if is_own(&own.answer) {
@@ -197,6 +198,21 @@ pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
         return Meaning::OutOfOffice(away.and_then(|away| Duration::try_from(away).ok()));
     }
     Meaning::Reply
+}
+
+/// Returns the text as the patterns have it: one kind of apostrophe, one space between words, no invisible characters.
+fn plain(text: &str) -> String {
+    let mut plain = String::new();
+    for c in text.chars().take(LOOKED_AT).filter(|c| !ids::is_invisible(*c)) {
+        match c {
+            '’' | '‘' | 'ʼ' | '´' | '`' => plain.push('\''),
+            '\n' => plain.push('\n'),
+            c if c.is_whitespace() && plain.ends_with([' ', '\n']) => {}
+            c if c.is_whitespace() => plain.push(' '),
+            c => plain.push(c),
+        }
+    }
+    plain
 }
 
 /// Returns whether a program wrote the text. People name their absence as well, next to an answer, and must not be

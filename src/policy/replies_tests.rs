@@ -64,6 +64,18 @@ fn a_wish_to_be_left_alone_is_understood_in_seven_languages() {
         "Não me contate mais",
         "Stuur mij geen berichten meer",
         "Stuur mij alstublieft geen berichten meer.",
+    ] {
+        assert_eq!(means(text), Meaning::OptOut, "{text}");
+    }
+}
+
+#[test]
+fn a_wish_is_understood_however_short_it_is_and_whatever_is_around_it() {
+    for text in [
+        "Please don´t contact me again",
+        "Don`t message me again",
+        "Please stop  writing\u{a0}to me",
+        "\u{200b}STOP\r\n",
         "stop please",
         "Please stop",
         "Please STOP!",
