@@ -71,6 +71,27 @@ async fn an_answer_cancels_what_is_queued_for_the_person() {
     daemon.stop().await;
 }
 
+/// A message to the same people as before starts a group again, but the answer in the first one counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_a_group_stops_what_is_queued_for_the_same_group() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let to_group =
+        |text: &str| json!({"users_ids": ["U1", "U2"], "group": true, "text": text, "campaign": "autumn"});
+    let first = enqueue(&daemon, to_group("first")).await;
+    let first = daemon.becomes(&first, "sent").await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let second = enqueue(&daemon, to_group("second")).await;
+    let another =
+        json!({"users_ids": ["U1", "U3"], "group": true, "text": "to others", "campaign": "autumn"});
+    let another = enqueue(&daemon, another).await;
+    writes(env.sandbox.world(), &first["chat_id"], "r1", "Yes, gladly", false, None);
+    resume(&daemon).await;
+    assert_eq!(daemon.becomes(&second, "cancelled").await["reason"], "replied");
+    daemon.becomes(&another, "sent").await;
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_said_before_the_campaign_is_not_an_answer_to_it() {
     let env = TestEnv::new().await.hasty();

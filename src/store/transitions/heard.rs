@@ -348,7 +348,12 @@ async fn replied(
          WHERE state = 'queued' AND seq IN (SELECT m.seq FROM messages m INDEXED BY messages_by_thread \
            WHERE m.thread IN (SELECT value FROM json_each(?2)) AND (?4 OR m.account_id = ?1) AND m.state = 'queued') \
            AND EXISTS (SELECT 1 FROM answered a WHERE a.seq = messages.seq) RETURNING account_id";
-    let mut threads = vec![format!("chat:{}", message.chat_id)];
+    // What is queued for the same people as a group that was written to in this chat.
+    const GROUPS: &str = "SELECT DISTINCT thread FROM messages INDEXED BY messages_by_chat \
+         WHERE chat_id = ?1 AND account_id = ?2 AND thread >= 'group:' AND thread < 'group;'";
+    let query = sqlx::query_scalar(GROUPS).bind(message.chat_id.as_str()).bind(account.as_str());
+    let mut threads: Vec<String> = query.fetch_all(&mut *connection).await?;
+    threads.push(format!("chat:{}", message.chat_id));
     threads.extend(people.into_iter().map(|person| format!("user:{person}")));
     let threads = serde_json::to_string(&threads).unwrap_or_default();
     let at = time_text(message.at);

@@ -126,12 +126,14 @@ pub(in crate::store) fn candidates_sql() -> String {
     const MESSAGE: &str = "m.seq, m.id, m.attempts, m.retries, m.chat_id, m.users_ids, m.inbox_id, m.name, \
          m.specifics, m.options, m.quote_id, m.forward, m.attachments, m.text, m.typing, m.lane, m.thread, m.due_at, \
          m.retry_at, m.reason, m.expires_at, m.wait, m.wait_until, m.held_at IS NOT NULL AS held, m.edits";
-    // In a thread in which something was sent: the chat of the message, or the one with its user.
+    // In a thread in which something was sent: the chat of the message, the one with its user, or that of the group.
     const ASK_CHAT: &str = "CASE WHEN coalesce(m.stop_on_reply, m.campaign IS NOT NULL) AND EXISTS ( \
            SELECT 1 FROM messages s INDEXED BY messages_by_thread WHERE s.thread = m.thread AND s.account_id = m.account_id \
              AND s.state = 'sent') \
          THEN coalesce(m.chat_id, (SELECT c.chat_id FROM conversations c INDEXED BY conversations_user \
-           WHERE c.account_id = m.account_id AND c.user_id = substr(m.thread, 6) ORDER BY c.at DESC LIMIT 1)) END";
+           WHERE c.account_id = m.account_id AND c.user_id = substr(m.thread, 6) ORDER BY c.at DESC LIMIT 1), \
+           (SELECT g.chat_id FROM messages g INDEXED BY messages_by_thread WHERE g.thread = m.thread AND g.account_id = m.account_id \
+             AND g.state = 'sent' ORDER BY g.seq DESC LIMIT 1)) END";
     const ASK_SINCE: &str = "min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
            WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), \
          m.created_at))";

@@ -98,7 +98,7 @@ async fn what_a_person_writes_under_another_id_stops_what_is_queued_for_the_chat
     }
 }
 
-/// What is queued for a chat of which outboxd knows nothing but the id is for whoever wrote into it.
+/// What is queued for a chat of which outboxd knows only the id is for the person who wrote in it.
 #[tokio::test]
 async fn a_wish_and_an_absence_hold_for_the_chat_in_which_they_were_written() {
     let queue = Queue::new().await;
