@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Number, Value, json};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -31,7 +31,19 @@ pub(in crate::store) fn corrupt(what: &'static str, value: impl Into<String>) ->
 
 pub(in crate::store) fn time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>> {
     let text: Option<&str> = row.try_get(column)?;
-    text.map(|text| parse_time(text).ok_or_else(|| corrupt(column, text))).transpose()
+    text.map(|text| stored_time(text).ok_or_else(|| corrupt(column, text))).transpose()
+}
+
+/// Parses a stored time. The CHECKs compare a time with what `strftime` makes of it, and `strftime` leaves a 31st day of
+/// any month and an hour 24 as they are; SQLite counts both into the next month or day, and so does this.
+pub(in crate::store) fn stored_time(text: &str) -> Option<Timestamp> {
+    parse_time(text).or_else(|| {
+        let number = |place: std::ops::Range<usize>| text.get(place)?.parse::<i64>().ok();
+        let (days, hours) = (number(8..10)? - 1, number(11..13)?);
+        let month = parse_time(&format!("{}01T00{}", text.get(..8)?, text.get(13..)?))?;
+        let is_counted_on = (0..31).contains(&days) && (0..=24).contains(&hours);
+        month.checked_add(SignedDuration::from_hours(days * 24 + hours)).ok().filter(|_| is_counted_on)
+    })
 }
 
 pub(in crate::store) fn required_time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {
@@ -271,7 +283,7 @@ fn pause(row: &SqliteRow, column: &'static str) -> Result<Option<Pause>> {
     let Some(pause) = json(row, column)? else { return Ok(None) };
     let at = |place: usize| {
         let text = pause[place].as_str();
-        text.map(|text| parse_time(text).ok_or_else(|| corrupt(column, text))).transpose()
+        text.map(|text| stored_time(text).ok_or_else(|| corrupt(column, text))).transpose()
     };
     let since = at(0)?.ok_or_else(|| corrupt(column, "NULL"))?;
     Ok(Some(Pause { since, until: at(1)?, note: pause[2].as_str().map(str::to_owned) }))
@@ -342,7 +354,7 @@ pub(in crate::store) fn stopped_by(row: &SqliteRow) -> Result<Option<StoppedBy>>
     };
     let until = match until {
         "" => None,
-        until => Some(parse_time(until).ok_or_else(|| corrupt("until", until))?),
+        until => Some(stored_time(until).ok_or_else(|| corrupt("until", until))?),
     };
     Ok(Some(StoppedBy { id, reason, until }))
 }

@@ -107,7 +107,7 @@ impl Store {
         }
         let query = sqlx::query_scalar(STOP).bind(name).bind(time_text(now));
         let until: Option<String> = query.fetch_one(&self.inner.readers).await?;
-        let stopped_until = until.as_deref().and_then(crate::domain::parse_time);
+        let stopped_until = until.as_deref().and_then(rows::stored_time);
         Ok(Some(Campaign { name: name.to_owned(), steps, is_stopped: until.is_some(), stopped_until }))
     }
 }
