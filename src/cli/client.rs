@@ -341,7 +341,7 @@ impl Answer {
 
 /// Parses an id on the command line; accepts everything that can be a path segment.
 pub(super) fn parse_id(text: &str) -> Result<String, String> {
-    match text {
+    match text.trim() {
         "" => Err("it is empty; give an id".to_owned()),
         "." | ".." => Err("this is not an id".to_owned()),
         id => Ok(id.to_owned()),

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::change::confirmed;
-use super::client::{Client, segment};
+use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
 use super::{Json, read, render};
@@ -14,7 +14,7 @@ use crate::types::stop::Stop;
 #[derive(Debug, Args)]
 pub(super) struct Person {
     /// User id, public name or address of the profile
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", value_parser = parse_id)]
     user: String,
     #[command(flatten)]
     json: Json,
@@ -34,7 +34,7 @@ pub(super) async fn person(client: &Client, person: Person) -> Result<Exit, Fail
 #[derive(Debug, Args)]
 pub(super) struct Erase {
     /// User id, public name or address of the profile
-    #[arg(value_name = "USER")]
+    #[arg(value_name = "USER", value_parser = parse_id)]
     user: String,
     /// Why; the event keeps it, so leave out names
     #[arg(long, value_name = "TEXT")]

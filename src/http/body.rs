@@ -37,7 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let found = Path::<String>::from_request_parts(parts, state).await;
-        found.map(|Path(id)| Self(id)).map_err(|_| {
+        found.map(|Path(id)| Self(id.trim().to_owned())).map_err(|_| {
             let (problem, fix) = ("is not UTF-8", "give the id as the daemon writes it");
             ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "id", problem, fix))
         })

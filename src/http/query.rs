@@ -29,9 +29,9 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
     let mut filter = MessageFilter { limit: 50, ..MessageFilter::default() };
     for (name, value) in parameters {
         match name.as_str() {
-            "account_id" => filter.account_id = Some(AccountId::new(value)),
+            "account_id" => filter.account_id = Some(AccountId::new(value.trim())),
             "campaign" => filter.campaign = Some(value.trim().to_owned()),
-            "chat_id" => filter.chat_id = Some(value),
+            "chat_id" => filter.chat_id = Some(value.trim().to_owned()),
             "person" => {
                 let key = ids::person_key("person", &value).map_err(ApiError::bad_request)?;
                 filter.person = Some(vec![key]);
