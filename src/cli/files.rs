@@ -3,7 +3,7 @@
 //! A file that cannot be read is a usage error.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
@@ -25,7 +25,12 @@ const CHUNK: usize = 64 * 1024;
 pub(super) fn text_of(file: &Path) -> Result<String, Failure> {
     let mut text = String::new();
     let read = open(file)?.read_to_string(&mut text);
-    read.map_err(|error| unreadable(file, &error))?;
+    read.map_err(|error| match error.kind() {
+        ErrorKind::InvalidData => {
+            Failure::usage(format!("{} is not text in UTF-8; save it as UTF-8", name(file)))
+        }
+        _ => unreadable(file, &error),
+    })?;
     let end = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text).len());
     text.truncate(end.unwrap_or(text.len()));
     // Removes the byte order mark of editors on Windows.
@@ -41,15 +46,19 @@ pub(super) fn open(file: &Path) -> Result<File, Failure> {
     let opened = opened.map_err(|error| unreadable(file, &error))?;
     match opened.metadata() {
         Ok(metadata) if metadata.is_dir() => {
-            Err(unreadable(file, &std::io::Error::from(std::io::ErrorKind::IsADirectory)))
+            Err(unreadable(file, &std::io::Error::from(ErrorKind::IsADirectory)))
         }
         _ => Ok(opened),
     }
 }
 
 pub(super) fn unreadable(file: &Path, error: &std::io::Error) -> Failure {
+    Failure::usage(format!("{} cannot be read: {error}", name(file)))
+}
+
+fn name(file: &Path) -> String {
     let name = if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() };
-    Failure::usage(format!("{} cannot be read: {error}", render::line(&name)))
+    render::line(&name)
 }
 
 /// Returns the rows of `file` as a body that is read while it is sent.

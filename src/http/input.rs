@@ -15,6 +15,8 @@ use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::json;
 use crate::domain::message::{AccountId, NewMessage};
 
+/// The byte order mark of UTF-8.
+const BOM: &[u8] = b"\xef\xbb\xbf";
 /// Longer bodies are parsed on a separate thread: 50,000 rows take half a second, during which nothing could be sent.
 const LONG_BODY: usize = 256 << 10;
 /// Maximum bytes of files that one request holds in memory; each file counts once.
@@ -180,6 +182,8 @@ impl Lines {
             let line = rest.split(|byte| *byte == b'\n').next().unwrap_or_default();
             self.from += line.len() + 1;
             self.number += 1;
+            // Files that were joined have a byte order mark at the start of each.
+            let line = line.strip_prefix(BOM).unwrap_or(line);
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
@@ -200,7 +204,7 @@ pub(super) fn long_lines(headers: &HeaderMap, body: &Bytes) -> Option<Lines> {
 
 /// Skips the byte order mark of a file written on Windows.
 fn without_bom(body: Bytes) -> Bytes {
-    if body.starts_with(b"\xef\xbb\xbf") { body.slice(3..) } else { body }
+    if body.starts_with(BOM) { body.slice(BOM.len()..) } else { body }
 }
 
 fn essence(headers: &HeaderMap) -> String {

@@ -205,36 +205,47 @@ pub(super) fn unreadable(error: &JsonError, line_of_batch: Option<usize>) -> Fie
     // serde_json ends its message with " at line 1 column 7"; in a batch the line number differs.
     let what = what.split(" at line ").next().unwrap_or_default();
     let problem = format!("is not JSON at line {line}, column {}: {what}", error.column());
-    let fix = "send one object, an array of objects, or one object a line as application/x-ndjson";
+    let fix = match line_of_batch {
+        Some(_) => "write one JSON object on the line, and nothing after it",
+        None => "send one object, an array of objects, or one object a line as application/x-ndjson",
+    };
     FieldError::new(FieldErrorCode::MalformedJson, "", format!("the body {problem}"), fix)
 }
 
 /// Refuses a body that is not one JSON object per line, such as a CSV table or an array.
 pub(super) fn are_lines(body: &[u8]) -> Result<(), ApiError> {
-    let first = body.split(|byte| *byte == b'\n').find(|line| !line.iter().all(u8::is_ascii_whitespace));
-    let first = first.unwrap_or_default().trim_ascii();
-    let refuse = |problem: &str, fix: &str| {
-        Err(ApiError::bad_request(FieldError::new(FieldErrorCode::MalformedJson, "", problem, fix)))
-    };
-    match first.first() {
-        Some(b'[') => {
-            let fix = "write one object a line, or send the array as application/json";
-            refuse("the body is a JSON array, and one JSON object a line is expected", fix)
-        }
-        Some(b'{') if first == b"{" => {
-            let fix = "write each object on one line: `jq -c . FILE`";
-            refuse("the body is JSON over several lines, and one JSON object a line is expected", fix)
-        }
-        Some(b'P') if first.starts_with(b"PK\x03\x04") => {
-            let fix = "save the sheet as CSV, and queue it with `outboxd import`";
-            refuse("the body is an Excel workbook, and one JSON object a line is expected", fix)
-        }
-        Some(byte) if *byte != b'{' && first.iter().any(|byte| matches!(byte, b',' | b';' | b'\t')) => {
-            let fix = "write each row as a JSON object on a line of its own, such as {\"account_id\": …, \"users_ids\": …, \"text\": …}; `outboxd import` takes CSV";
-            refuse("the body is a CSV table, and one JSON object a line is expected", fix)
-        }
-        _ => Ok(()),
+    let Some((what, fix)) = other_than_lines(body) else { return Ok(()) };
+    let problem = format!("the body is {what}, and one JSON object a line is expected");
+    Err(ApiError::bad_request(FieldError::new(FieldErrorCode::MalformedJson, "", problem, fix)))
+}
+
+/// Returns what a body is that is not one JSON object per line, and what to do.
+fn other_than_lines(body: &[u8]) -> Option<(&'static str, &'static str)> {
+    const AS_OBJECTS: &str = "write each row as a JSON object on a line of its own, such as {\"account_id\": …, \"users_ids\": …, \"text\": …}; `outboxd import` takes CSV";
+    let mut lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let first = lines.next()?;
+    let known: [(&[u8], &str, &str); 6] = [
+        (b"\xff\xfe", "text in UTF-16", "save it as UTF-8"),
+        (b"\xfe\xff", "text in UTF-16", "save it as UTF-8"),
+        (b"\x1f\x8b", "compressed", "unpack it: `gunzip FILE`"),
+        (b"PK\x03\x04", "an Excel workbook", "save the sheet as CSV, and queue it with `outboxd import`"),
+        (b"[", "a JSON array", "write one object a line, or send the array as application/json"),
+        (b"%PDF", "a PDF document", AS_OBJECTS),
+    ];
+    if let Some((_, what, fix)) = known.into_iter().find(|(mark, ..)| first.starts_with(mark)) {
+        return Some((what, fix));
     }
+    let is_cut_off = |line| matches!(json::parse(line), Err(JsonError::Malformed(error)) if error.is_eof());
+    if first.starts_with(b"{") {
+        let is_spread = first == b"{" || (is_cut_off(first) && json::parse(body).is_ok());
+        let fix = "write each object on one line: `jq -c . FILE`";
+        return is_spread.then_some(("JSON over several lines", fix));
+    }
+    if first.iter().any(|byte| matches!(byte, b',' | b';' | b'\t')) {
+        return Some(("a CSV table", AS_OBJECTS));
+    }
+    let holds_none = json::parse(first).is_err() && !lines.any(|line| line.starts_with(b"{"));
+    holds_none.then_some(("other text", AS_OBJECTS))
 }
 
 /// Parses a JSON object of options; an empty body has none.
