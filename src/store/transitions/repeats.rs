@@ -12,8 +12,9 @@ use sqlx::{Row, SqliteConnection};
 use crate::domain::message::{MessageId, NewMessage, Seq};
 use crate::store::sqlite::rows::{self, Result};
 
-/// White space that is trimmed from a text before it is compared, here and in [`REPEATS`].
-const WHITE_SPACE: [char; 5] = [' ', '\t', '\n', '\r', '\u{a0}'];
+/// White space and characters of no width that are trimmed from a text before it is compared, here and in [`REPEATS`].
+const WHITE_SPACE: [char; 10] =
+    [' ', '\t', '\n', '\r', '\u{a0}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
 
 /// Returns the hash that replaces a text when the text is removed.
 pub(in crate::store) fn text_hash(text: &str) -> String {
@@ -56,7 +57,7 @@ pub(super) enum Repeated {
 
 pub(in crate::store) const REPEATS: &str = "SELECT j.key, r.id FROM jsonb_each(?1) AS j CROSS JOIN messages AS r INDEXED BY messages_person \
        ON r.account_id = j.value ->> 0 AND r.thread = j.value ->> 1 AND r.users_ids IS NOT NULL \
-     WHERE iif(r.text_hash IS NULL, trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = j.value ->> 2, r.text_hash = j.value ->> 4) AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
+     WHERE iif(r.text_hash IS NULL, trim(r.text, char(32, 9, 10, 13, 160, 8203, 8204, 8205, 8288, 65279)) = j.value ->> 2, r.text_hash = j.value ->> 4) AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
        AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent')";
 
 /// Returns another message than `seq` that starts a chat with the same person with the same text.
@@ -67,7 +68,7 @@ pub(super) async fn other(
 ) -> Result<Option<MessageId>> {
     const OTHER: &str = "SELECT r.id FROM messages AS r INDEXED BY messages_person \
          WHERE r.account_id = ?1 AND r.thread = ?2 AND r.users_ids IS NOT NULL AND r.seq <> ?4 \
-           AND iif(r.text_hash IS NULL, trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) = ?3, r.text_hash = ?5) \
+           AND iif(r.text_hash IS NULL, trim(r.text, char(32, 9, 10, 13, 160, 8203, 8204, 8205, 8288, 65279)) = ?3, r.text_hash = ?5) \
            AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent') LIMIT 1";
     let query = sqlx::query(OTHER).bind(&sought.account_id).bind(&sought.thread).bind(&sought.text);
     let found = query.bind(seq.0).bind(text_hash(&sought.text)).fetch_optional(connection).await?;
