@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use super::field_error::{FieldError, FieldErrorCode};
+use super::ids;
 
 /// A validated object, and the product that it selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +84,21 @@ impl Specifics {
     /// Returns the validated object.
     pub fn tree(&self) -> &Value {
         &self.tree
+    }
+
+    /// Returns the texts that the recipient sees, each with the path of its field.
+    pub(super) fn shown_texts(&self) -> impl Iterator<Item = (String, &str)> {
+        const PATHS: [&str; 5] = [
+            "/linkedin/sales_navigator/subject",
+            "/linkedin/recruiter/subject",
+            "/linkedin/recruiter/signature",
+            "/linkedin/recruiter/follow_up/subject",
+            "/linkedin/recruiter/follow_up/text",
+        ];
+        let shown = |path: &str| {
+            Some((format!("specifics{}", path.replace('/', ".")), self.tree.pointer(path)?.as_str()?))
+        };
+        PATHS.into_iter().filter_map(shown)
     }
 
     /// Returns the subject that the recipient sees, if the product has one.
@@ -174,12 +190,12 @@ impl Check {
             }
         };
         self.one_of(path, object, "company_topic", &TOPICS);
-        self.text(path, object, "relation_request_id", false);
+        self.id(path, object, "relation_request_id", false);
         if let Some(applicant) = object.get("applicant") {
             let path = format!("{path}.applicant");
             if let Some(applicant) = self.object(&path, applicant, &["id", "messaging_token"]) {
-                self.text(&path, applicant, "id", true);
-                self.text(&path, applicant, "messaging_token", true);
+                self.id(&path, applicant, "id", true);
+                self.id(&path, applicant, "messaging_token", true);
             }
         }
         Some(Product::Classic { inmail })
@@ -261,6 +277,15 @@ impl Check {
             }
             Some(Value::String(_)) => {}
             Some(_) => self.add(FieldErrorCode::WrongType, &path, "is not a string", "give a string"),
+        }
+    }
+
+    fn id(&mut self, path: &str, object: &Map<String, Value>, name: &str, required: bool) {
+        let problems = self.faults.len();
+        self.text(path, object, name, required);
+        if let Some(id) = object.get(name).and_then(Value::as_str).filter(|_| self.faults.len() == problems) {
+            let checked = ids::filled_in(&format!("{path}.{name}"), id.trim());
+            self.faults.extend(checked.err());
         }
     }
 

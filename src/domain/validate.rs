@@ -61,6 +61,7 @@ impl Draft {
         }
         let wordless = forwards || !extras.attachments.is_empty();
         faults.fits(&extras, target.as_ref(), self.inbox_id.is_some() && forwards);
+        faults.not_misleading(&extras);
         let text = faults.text(self.text, wordless, rules);
         if self.allow_placeholders != Some(true) {
             faults.all_filled_in(text.as_deref(), &extras, &rules.placeholders);
@@ -76,7 +77,7 @@ impl Draft {
         let meta = faults.meta(self.meta);
         let is_to_one = target.as_ref().is_none_or(|to| matches!(to, Target::User { .. }));
         let needs = faults.kept(Need::checked(self.needs, is_to_one)).flatten();
-        let dedupe_key = faults.label("dedupe_key", self.dedupe_key);
+        let dedupe_key = faults.key("dedupe_key", self.dedupe_key);
         match (account_id, target, text) {
             (Some(account_id), Some(target), Some(text)) if faults.0.is_empty() => Ok(NewMessage {
                 account_id,
@@ -286,7 +287,8 @@ impl Faults {
             self.excludes(field, "chat_id", fix);
             return None;
         }
-        self.label(field, value)
+        let value = value?;
+        self.kept(ids::label(field, value.trim()).and_then(|()| ids::label(field, &value))).map(|()| value)
     }
 
     fn quote_id(&mut self, quote_id: Option<String>, starts: bool, forwards: bool) -> Option<String> {
@@ -296,6 +298,15 @@ impl Faults {
             return None;
         }
         quote_id.and_then(|quote_id| self.id("quote_id", quote_id))
+    }
+
+    /// Refuses characters that change what a text of the product's options is, as for the text of the message.
+    fn not_misleading(&mut self, extras: &Extras) {
+        for (field, text) in extras.specifics.iter().flat_map(Specifics::shown_texts) {
+            if let Some(problem) = ids::misleading(text) {
+                self.add(FieldErrorCode::InvalidValue, &field, problem, "remove it");
+            }
+        }
     }
 
     /// Checks combinations of target and extras.
@@ -353,10 +364,11 @@ impl Faults {
     }
 
     fn all_filled_in(&mut self, text: Option<&str>, extras: &Extras, placeholders: &Placeholders) {
-        let subject = extras.specifics.as_ref().and_then(Specifics::subject);
-        for (field, text) in [("text", text), ("specifics", subject), ("name", extras.name.as_deref())] {
-            self.filled_in(field, text, placeholders);
+        self.filled_in("text", text, placeholders);
+        for (field, text) in extras.specifics.iter().flat_map(Specifics::shown_texts) {
+            self.filled_in(&field, Some(text), placeholders);
         }
+        self.filled_in("name", extras.name.as_deref(), placeholders);
     }
 
     /// Refuses unfilled template placeholders.
@@ -368,9 +380,9 @@ impl Faults {
         }
     }
 
-    fn label(&mut self, field: &str, value: Option<String>) -> Option<String> {
+    fn key(&mut self, field: &str, value: Option<String>) -> Option<String> {
         let value = value?;
-        self.kept(ids::label(field, &value)).map(|()| value)
+        self.kept(ids::key(field, &value)).map(|()| value)
     }
 
     fn id(&mut self, field: &str, value: String) -> Option<String> {

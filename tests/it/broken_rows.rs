@@ -73,6 +73,22 @@ async fn what_cannot_be_meant_is_refused_by_every_way_in() {
         ("acc_1", "https://www.linkedin.com/in/foo/", "hello", "Get a User Profile"),
         ("acc_1", "linkedin.com/in/foo?utm=x", "hello", "Get a User Profile"),
         ("acc_1", "foo-bar-123", "hello", "Get a User Profile"),
+        ("acc_1", "123456.0", "hello", "format the column as text"),
+        ("acc_1", "1.23457E+11", "hello", "format the column as text"),
+        ("acc_1", "user_id", "hello", "header"),
+        ("acc_1", "<NA>", "hello", "missing value"),
+        ("acc_1", "#DIV/0!", "hello", "missing value"),
+        ("acc_1", "{user_id}", "hello", "placeholder"),
+        ("acc_1", "ACoAB\u{2026}9x", "hello", "whole id"),
+        ("acc_1", "acoaab12", "hello", "capital and small letters"),
+        ("acc_1", "ACoA\u{ad}1", "hello", "invisible"),
+        ("acc_{id}", "ACoA1", "hello", "account_id"),
+        ("acc_*", "ACoA1", "hello", "account_id"),
+        ("acc_1", "ACoA1", "Hi $first_name, how are you?", "allow_placeholders"),
+        ("acc_1", "ACoA1", "{Hi|Hello} Anna, how are you?", "allow_placeholders"),
+        ("acc_1", "ACoA1", "Dear Mr. None, how are you?", "allow_placeholders"),
+        ("acc_1", "ACoA1", "Hi Anna, I saw your work at nan.", "allow_placeholders"),
+        ("acc_1", "ACoA1", "Hi J\u{fffd}rg", "U+FFFD in line 1"),
         ("acc_1", "ACoA1", "Hi {{first_name}}, how are you?", "allow_placeholders"),
         ("acc_1", "ACoA1", "Hi [First Name], how are you?", "allow_placeholders"),
         ("acc_1", "ACoA1", "Hi , how are you?", "allow_placeholders"),
@@ -112,6 +128,8 @@ async fn white_space_makes_nobody_else() {
         ("acc_1", "ACoAX\u{a0}", "Same text"),
         ("acc_1", "ACoAX", "Same text "),
         ("acc_1", "ACoAX", "\nSame text\n"),
+        ("acc_1", "ACoAX", "Same text\u{200b}"),
+        ("acc_1", "ACoAX", "\u{2060}Same text\u{feff}"),
     ] {
         let body = json!({ "account_id": account, "users_ids": user, "text": text });
         let (status, answer) = daemon.post("/v1/messages", &body.to_string()).await;
@@ -130,6 +148,71 @@ async fn white_space_makes_nobody_else() {
             == 422
     );
     assert_eq!(env.sql("SELECT id FROM accounts"), ["acc_1"]);
+    for arguments in
+        [["pause", "acc_1 "], ["budget", " acc_1"], ["resume", "acc_1\u{a0}"], ["person", "ACoAX "]]
+    {
+        let (ok, said) = run(env.outboxd(&arguments), "");
+        assert!(ok, "{arguments:?}: {said}");
+    }
+    let (_, listed) = daemon.get("/v1/messages?account_id=acc_1%20&state=queued").await;
+    assert_eq!(listed["data"].as_array().map(Vec::len), Some(1), "{listed}");
+    let (code, account) = daemon.get("/v1/accounts/acc_1%20").await;
+    assert_eq!((code, &account["id"]), (200, &json!("acc_1")), "{account}");
+    let (ok, said) = run(env.outboxd(&["person", " "]), "");
+    assert!(!ok && said.contains("it is empty") && !said.contains("/v1/"), "{said}");
+    daemon.stop().await;
+}
+
+/// D2, D4: what a template left in the options of a product reaches the person too, or wastes a call.
+#[tokio::test(flavor = "multi_thread")]
+async fn options_of_a_product_are_checked_like_the_message() {
+    let (env, daemon) = quiet().await;
+    let recruiter = |key: &str, value: &str| {
+        let mut product = json!({"subject": "A role", "signature": "Anna",
+            "follow_up": {"subject": "A role", "text": "Did you see it?", "scheduled_for": {"days": 7}}});
+        *product.pointer_mut(key).unwrap() = json!(value);
+        json!({ "linkedin": { "recruiter": product } })
+    };
+    let classic = |options: Value| json!({ "linkedin": { "classic": options } });
+    for (specifics, field) in [
+        (recruiter("/follow_up/text", "Hi {{first_name}}, did you see it?"), "recruiter.follow_up.text"),
+        (recruiter("/follow_up/subject", "For [Company Name]"), "recruiter.follow_up.subject"),
+        (recruiter("/signature", "{sender_name}"), "recruiter.signature"),
+        (recruiter("/follow_up/text", "Did you\u{1b} see it?"), "recruiter.follow_up.text"),
+        (classic(json!({"applicant": {"id": "NULL", "messaging_token": "t"}})), "applicant.id"),
+        (
+            classic(json!({"applicant": {"id": "a", "messaging_token": "{{token}}"}})),
+            "applicant.messaging_token",
+        ),
+        (classic(json!({"relation_request_id": "nan"})), "relation_request_id"),
+    ] {
+        let body =
+            json!({"account_id": "acc_1", "users_ids": "ACoA1", "text": "Hello Ada", "specifics": specifics});
+        let (code, answer) = daemon.post("/v1/messages", &body.to_string()).await;
+        assert!(code == 422 && answer["error"]["field"].as_str().unwrap().ends_with(field), "{answer}");
+        let sql = format!(
+            "INSERT INTO messages (account_id, users_ids, text, specifics) VALUES ('acc_1', 'ACoA1', 'Hello Ada', '{specifics}') RETURNING id"
+        );
+        let rejected = daemon.becomes(&env.sql(&sql).remove(0), "rejected").await;
+        assert!(rejected["error"].as_str().unwrap().contains(field), "{rejected}");
+    }
+    daemon.stop().await;
+}
+
+/// D10: rows that share a key by mistake would be taken for one message.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_means_a_missing_value_is_refused() {
+    let (env, daemon) = quiet().await;
+    for key in ["NULL", "nan", "undefined", "  ", "{{ $json.key }}"] {
+        let body = json!({"account_id": "acc_1", "users_ids": "ACoA1", "text": "x", "dedupe_key": key});
+        let (code, answer) = daemon.post("/v1/messages", &body.to_string()).await;
+        assert_eq!((code, &answer["error"]["field"]), (422, &json!("dedupe_key")), "{answer}");
+        let sql = format!(
+            "INSERT INTO messages (account_id, users_ids, text, dedupe_key) VALUES ('acc_1', 'ACoA1', 'x', '{key}') RETURNING id"
+        );
+        let rejected = daemon.becomes(&env.sql(&sql).remove(0), "rejected").await;
+        assert!(rejected["error"].as_str().unwrap().contains("dedupe_key"), "{rejected}");
+    }
     daemon.stop().await;
 }
 
@@ -160,6 +243,34 @@ async fn files_of_other_programs_are_read_or_named_as_what_they_are() {
     std::fs::write(env.path("people.xlsx"), "PK\u{3}\u{4}\u{14}\0\n\0").unwrap();
     let (ok, said) = run(env.outboxd(&["enqueue", "people.xlsx"]), "");
     assert!(!ok && said.contains("Excel workbook") && said.lines().count() == 1, "{said}");
+    let spread = format!("{{\"account_id\": \"acc_1\",\n{}", &row.to_string()[1..]).replacen(
+        "\"account_id\":\"acc_1\",",
+        "",
+        1,
+    );
+    for (name, content, kind) in [
+        ("names.csv", b"user_id\nACoA1\nACoA2\n".to_vec(), "other text"),
+        ("rows.yaml", b"account_id: acc_1\ntext: hi\n".to_vec(), "other text"),
+        ("utf16.jsonl", b"\xff\xfe{\0}\0\n\0".to_vec(), "UTF-16"),
+        ("rows.gz", b"\x1f\x8b\x08\0\n\0".to_vec(), "compressed"),
+        ("spread.json", spread.into_bytes(), "JSON over several lines"),
+    ] {
+        std::fs::write(env.path(name), content).unwrap();
+        let (ok, said) = run(env.outboxd(&["enqueue", name]), "");
+        assert!(!ok && said.contains(kind) && said.lines().count() == 1, "{name}: {said}");
+    }
+    let row = |chat: &str| json!({ "account_id": "acc_1", "chat_id": chat, "text": "joined" });
+    std::fs::write(env.path("joined.jsonl"), format!("\u{feff}{}\r\n\u{feff}{}\r\n", row("j1"), row("j2")))
+        .unwrap();
+    let (ok, said) = run(env.outboxd(&["enqueue", "joined.jsonl"]), "");
+    assert!(ok && said.contains("2 accepted"), "{said}");
+    std::fs::write(env.path("comma.jsonl"), format!("{},\n{}\n", row("j3"), row("j4"))).unwrap();
+    let (ok, said) = run(env.outboxd(&["enqueue", "comma.jsonl"]), "");
+    assert!(!ok && said.contains("line 1") && said.contains("nothing after it"), "{said}");
+    std::fs::write(env.path("latin1.txt"), b"Hi J\xf6rg").unwrap();
+    let (ok, said) =
+        run(env.outboxd(&["enqueue", "--account", "acc_1", "--chat", "c3", "--text-file", "latin1.txt"]), "");
+    assert!(!ok && said.contains("save it as UTF-8"), "{said}");
     daemon.stop().await;
 }
 

@@ -38,7 +38,7 @@ struct Message {
 
 fn text() -> impl Strategy<Value = String> {
     // Ends in a character that is not blank, so that no text is empty by accident.
-    ("[\\PC\n\t\"'\\\\]{0,120}", "[a-zäß🙂]").prop_map(|(text, end)| text + &end)
+    ("[\\PC\n\t\"'\\\\]{0,120}", "[a-zäß🙂]").prop_map(|(text, end)| text.replace('\u{fffd}', "") + &end)
 }
 
 /// An opaque id: anything that a provider may use.
@@ -46,7 +46,10 @@ fn id() -> impl Strategy<Value = String> {
     // Placeholders for a missing value, and addresses, are refused (`domain/ids.rs`).
     let can_be_one = |id: &String| {
         !["://", "%%"].iter().any(|mark| id.contains(mark))
-            && !["na", "n/a", "nan", "nil", "null", "none"].contains(&id.to_lowercase().as_str())
+            && !["na", "n/a", "nan", "nat", "nil", "null", "none", "true", "false"]
+                .contains(&id.to_lowercase().as_str())
+            && !id.to_lowercase().contains("acoa")
+            && !id.ends_with("...")
     };
     "[A-Z][A-Za-z0-9:/=%+?#&é._~-]{0,30}".prop_filter("it can be an id", can_be_one)
 }

@@ -1,0 +1,157 @@
+//! Tests of ids, keys and labels: what is trimmed, what is understood, and what is refused with the way out.
+
+use super::*;
+
+#[test]
+fn white_space_around_an_id_is_not_part_of_it() {
+    for given in ["ACoAx", "ACoAx ", " ACoAx", "ACoAx\u{a0}", "\tACoAx\r\n"] {
+        assert_eq!(recipient("users_ids", given, false, false).unwrap(), "ACoAx", "{given:?}");
+    }
+    assert_eq!(id("account_id", "acc_1 ", IdOf::Account).unwrap(), "acc_1");
+    assert!(recipient("users_ids", "   ", false, false).unwrap_err().to_string().contains("is empty"));
+}
+
+#[test]
+fn white_space_around_a_campaign_is_not_part_of_it() {
+    for given in ["c d", " c d ", "c d\u{a0}", "\tc d\r\n"] {
+        assert_eq!(campaign("campaign", given).unwrap(), "c d", "{given:?}");
+    }
+    assert!(campaign("campaign", " \u{a0}").unwrap_err().to_string().contains("is empty"));
+}
+
+#[test]
+fn what_stands_for_a_missing_value_is_refused() {
+    for given in [
+        "NULL",
+        "null",
+        "undefined",
+        "None",
+        "#N/A",
+        "nan",
+        "NaN",
+        "[object Object]",
+        "N/A",
+        "<NA>",
+        "NaT",
+        "\\N",
+        "#DIV/0!",
+        "#ERROR!",
+        "[object Promise]",
+        "(blank)",
+        "true",
+        "\u{2014}",
+    ] {
+        let refused = recipient("users_ids", given, false, false).unwrap_err().to_string();
+        assert!(refused.contains("missing value"), "{given}: {refused}");
+    }
+    for given in
+        ["{{ $json.id }}", "${id}", "<<id>>", "{user_id}", "%USER_ID%", "[USER_ID]", "<%= id %>", "#{id}"]
+    {
+        let refused = id("chat_id", given, IdOf::Other).unwrap_err().to_string();
+        assert!(refused.contains("placeholder"), "{given}: {refused}");
+    }
+    for given in
+        ["ACoA1,ACoA2", "ACoA1 ACoA2", "ACoA1;ACoA2", "ACoA1|ACoA2", "ACoA1\u{ff0c}ACoA2", "$id", "ACoA\\n"]
+    {
+        assert!(
+            recipient("users_ids", given, false, false).unwrap_err().to_string().contains("one id"),
+            "{given}"
+        );
+    }
+}
+
+#[test]
+fn what_a_table_or_a_terminal_made_of_an_id_is_refused_with_the_way_out() {
+    for (given, says) in [
+        ("123456.0", "format the column as text"),
+        ("1.23457E+11", "format the column as text"),
+        ("1e+05", "format the column as text"),
+        ("users_ids", "header"),
+        ("USER_ID", "header"),
+        ("ACoAB\u{2026}xyz", "whole id"),
+        ("ACoAB...", "whole id"),
+        ("acoaabc", "capital and small letters"),
+        ("ACoX\u{ad}", "invisible"),
+        ("ACoX\u{180e}", "invisible"),
+        ("ACoX\u{3164}", "invisible"),
+    ] {
+        let refused = recipient("users_ids", given, false, false).unwrap_err().to_string();
+        assert!(refused.contains(says), "{given}: {refused}");
+    }
+    for given in ["2-MTc 4", "2-MTc\u{2026}", "linkedin.com/messaging/thread/2-MTc4", "{chat_id}", "chat_id"]
+    {
+        assert!(id("chat_id", given, IdOf::Other).is_err(), "{given}");
+    }
+    for given in ["acc_{id}", "acc_*", "acc_1|acc_2", "acc_\u{2026}", "acc_1\u{ad}"] {
+        assert!(account("account_id", given).is_err(), "{given}");
+    }
+    for given in ["33612345678@s.whatsapp.net", "12:3@lid", "507e191", "1355517523", "a.b"] {
+        assert_eq!(recipient("users_ids", given, false, false).unwrap(), given);
+    }
+}
+
+#[test]
+fn a_key_that_many_rows_would_share_by_mistake_is_refused() {
+    for given in ["NULL", "nan", "  ", "{{ $json.key }}", "${key}", "undefined", "", "[key]", "#REF!"] {
+        assert!(key("dedupe_key", given).is_err(), "{given:?}");
+    }
+    for given in ["autumn:ACoAAB1:2", "0", "12", "[\"autumn\",\"ACoA1\"]", "{\"a\": 1}", "a b", "n-1"] {
+        assert!(key("dedupe_key", given).is_ok(), "{given:?}");
+    }
+}
+
+#[test]
+fn profiles_are_understood_or_refused_with_the_way_out() {
+    for given in [
+        "https://www.linkedin.com/in/foo/",
+        "linkedin.com/in/foo?utm=x",
+        "https://de.linkedin.com/in/jane-doe",
+        "foo-bar-123",
+        "jane-doe",
+        "urn:li:member:12345",
+    ] {
+        let refused = recipient("users_ids", given, false, false).unwrap_err().to_string();
+        assert!(refused.contains("Get a User Profile"), "{given}: {refused}");
+    }
+    // Nothing can be resolved from an address of another kind.
+    for given in ["https://www.linkedin.com/sales/lead/ACwAA1,NAME_SEARCH,x", "urn:li:member:12345"] {
+        let refused = recipient("users_ids", given, true, false).unwrap_err().to_string();
+        assert!(!refused.contains("people.resolve") && refused.contains("/in/"), "{given}: {refused}");
+    }
+    for (given, key) in [
+        ("https://www.linkedin.com/in/foo/", "in/foo"),
+        ("linkedin.com/in/foo?utm=x", "in/foo"),
+        ("https://de.LinkedIn.com/in/Jane-Doe/details/skills/#x", "in/jane-doe"),
+        ("https://www.linkedin.com/in/ren%C3%A9-7", "in/rené-7"),
+        ("in/Foo/", "in/foo"),
+        (" foo-bar-123 ", "in/foo-bar-123"),
+        ("urn:li:fsd_profile:ACoAx", "ACoAx"),
+        ("URN:LI:FSD_PROFILE:ACoAx", "ACoAx"),
+        ("fsd_profile:ACoAx", "ACoAx"),
+        ("/in/Foo", "in/foo"),
+        ("in/ACoAx", "ACoAx"),
+        ("ACoAx", "ACoAx"),
+        ("123456", "123456"),
+    ] {
+        assert_eq!(person_key("key", given).unwrap(), key, "{given}");
+    }
+    for given in [
+        "https://www.linkedin.com/company/acme",
+        "www.linkedin.com/sales/lead/x",
+        "https://example.com/in/foo",
+        "https://www.linkedin.com/in/",
+        "urn:li:member:12345",
+        "in/",
+        "in/a b",
+        "in/a/b",
+        "NULL",
+    ] {
+        assert!(person_key("key", given).is_err(), "{given}");
+    }
+    for given in ["urn:li:fsd_profile:ACoAx", "https://www.linkedin.com/in/ACoAx/", "ACoAx"] {
+        assert_eq!(recipient("users_ids", given, false, false).unwrap(), "ACoAx", "{given}");
+    }
+    for given in ["usr_7", "user-1", "123456", "33612345678@s.whatsapp.net", "ACoAA-b_c", "U02-AB"] {
+        assert_eq!(recipient("users_ids", given, false, false).unwrap(), given);
+    }
+}
