@@ -54,7 +54,7 @@ pub use crate::domain::parse_time;
 pub use crate::domain::token::{Role, Token};
 pub use demo::{DemoOptions, demo};
 pub use demo_replies::demo_replies;
-pub use place::{check_place, check_webhook_secret};
+pub use place::{check_place, check_sockets, check_webhook_secret};
 pub use reload::Reloader;
 pub use sandbox::sandbox;
 pub use serve::serve;
@@ -217,6 +217,7 @@ impl Application {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let options = unipile_options(settings, &clock)?;
         place::check_webhook_secret(settings)?;
+        place::check_sockets(settings)?;
         settings.require_usable_proxy()?;
         if let Some(sentence) = settings.unipile.proxy.sentence() {
             tracing::info!("{sentence}");

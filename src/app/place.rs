@@ -2,10 +2,12 @@
 //!
 //! `serve`, `status` and `check` use the same sentences.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use crate::clock::Clock;
 use crate::config::{ConfigError, Settings};
+use crate::http::SocketError;
 use crate::store::{Store, StoreError};
 
 /// Checks the configured path; returns a warning if `serve` would create a new queue there.
@@ -26,6 +28,35 @@ pub fn check_place(settings: &Settings) -> Result<Option<String>, ConfigError> {
             None => Ok(Some(error.chain())),
         },
     }
+}
+
+/// Checks the paths of the sockets; returns a warning if a folder is missing.
+///
+/// # Errors
+/// Returns an error if something other than a socket has one of the paths, so that `serve` could not bind it.
+pub fn check_sockets(settings: &Settings) -> Result<Option<String>, ConfigError> {
+    let api = &settings.api;
+    let sockets =
+        [("api.socket", Some(&api.socket)), ("api.read_only_socket", api.read_only_socket.as_ref())];
+    let mut warning = None;
+    for (key, path) in sockets.into_iter().filter_map(|(key, path)| Some((key, path?))) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        match std::fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(ConfigError::at(key, &SocketError::NotASocket(path.clone()).to_string()));
+            }
+            Err(_) if folder.is_some_and(|folder| !folder.is_dir()) => {
+                // systemd may create the folder at the start.
+                let folder = folder.unwrap_or(path).display();
+                warning = Some(format!(
+                    "{key}: there is no folder {folder} for the socket {}; correct the path, or make the folder (mkdir -p {folder})",
+                    path.display()
+                ));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(warning)
 }
 
 /// Checks that a listener could verify webhooks; returns a warning if that depends on what the queue holds.

@@ -22,7 +22,9 @@ pub(super) fn check(loaded: &Loaded, json: bool) -> Result<Exit, Failure> {
     loaded.settings.require_tokens().map_err(|error| Failure::config(error, None))?;
     let proxy = loaded.settings.unipile.proxy.sentence();
     let place = app::check_place(&loaded.settings).map_err(|error| Failure::config(error, None))?;
-    let warnings: Vec<&String> = loaded.warnings().iter().chain(&secret).chain(&place).collect();
+    let sockets = app::check_sockets(&loaded.settings).map_err(|error| Failure::config(error, None))?;
+    let warnings: Vec<&String> =
+        loaded.warnings().iter().chain(&secret).chain(&place).chain(&sockets).collect();
     let sources = &loaded.sources;
     let file = sources.file.as_ref().map(|file| file.display().to_string());
     if json {

@@ -49,11 +49,25 @@ pub(super) fn read(reader: &mut Reader<'_>) -> ApiSettings {
         batch_rows: reader.size("api.batch_rows", 1..=10_000),
         atomic_rows: reader.size("api.atomic_rows", 1..=50_000),
     };
-    if settings.read_only_socket.as_ref() == Some(&settings.socket) {
+    if settings.read_only_socket.as_ref().is_some_and(|path| is_same(path, &settings.socket)) {
         let leaf = reader.leaf("api.read_only_socket");
         reader.add(leaf, "is the same path as api.socket", "give it a path of its own, or leave it out");
     }
+    let queue = reader.text(reader.leaf("store.path")).map(Path::new);
+    for (key, socket) in
+        [("api.socket", Some(&settings.socket)), ("api.read_only_socket", settings.read_only_socket.as_ref())]
+    {
+        if socket.zip(queue).is_some_and(|(socket, queue)| is_same(socket, queue)) {
+            reader.add(reader.leaf(key), "is the same path as store.path", "give it a path of its own");
+        }
+    }
     settings
+}
+
+/// Returns whether both name one file, such as `x.sock` and `./x.sock`.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute(one) == absolute(other)
 }
 
 impl ApiSettings {

@@ -59,7 +59,9 @@ impl Proxy {
         let with = Matcher::builder().all(value.to_owned()).no(no.to_owned()).build();
         let is_http = |scheme: Option<&str>| matches!(scheme, Some("http" | "https"));
         match (without.intercept(&destination), with.intercept(&destination)) {
-            (Some(proxy), _) if !is_http(proxy.uri().scheme_str()) => Self::Unusable { variable },
+            (Some(proxy), _) if !is_http(proxy.uri().scheme_str()) || has_bad_port(proxy.uri()) => {
+                Self::Unusable { variable }
+            }
             (None, _) => Self::Unusable { variable },
             (Some(_), None) => Self::Bypassed { variable: no_name },
             (Some(_), Some(proxy)) => {
@@ -99,6 +101,12 @@ impl Proxy {
     }
 }
 
+/// Returns whether it has a port that is out of range.
+fn has_bad_port(uri: &hyper::Uri) -> bool {
+    let port = uri.authority().and_then(|authority| authority.as_str().rsplit_once(':'));
+    port.is_some_and(|(_, port)| !port.ends_with(']')) && uri.port_u16().is_none()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +139,8 @@ mod tests {
                 through("http://p:1", "HTTPS_PROXY"),
             ),
             (&[("ALL_PROXY", "socks5://p:1080")], UNIPILE, Proxy::Unusable { variable: "ALL_PROXY" }),
+            (&[("HTTPS_PROXY", "http://p:99999")], UNIPILE, Proxy::Unusable { variable: "HTTPS_PROXY" }),
+            (&[("HTTPS_PROXY", "http://[::1]")], UNIPILE, through("http://[::1]", "HTTPS_PROXY")),
             (&[("HTTPS_PROXY", "not a proxy")], UNIPILE, Proxy::Unusable { variable: "HTTPS_PROXY" }),
         ] {
             assert_eq!(of(variables, base_url), expected, "{variables:?}");

@@ -194,6 +194,8 @@ impl<'a> Reader<'a> {
         let path = self.text(leaf);
         if path.is_some_and(|path| path.is_empty() || path.contains('\0')) {
             self.add(leaf, "is not a path", "give the path of a file");
+        } else if path.is_some_and(|path| path.ends_with('/')) {
+            self.add(leaf, "is the path of a folder", "give the path of a file, without a slash at its end");
         }
         PathBuf::from(path.unwrap_or_default())
     }
@@ -371,6 +373,9 @@ fn checked_url(text: &str) -> Result<(), (&'static str, &'static str)> {
     }
     if url.path().trim_end_matches('/').ends_with("/v2") {
         return Err(("ends in /v2", "leave out the /v2: outboxd adds it to every path"));
+    }
+    if url.path().trim_end_matches('/').ends_with("/v1") {
+        return Err(("is the address of version 1 of the API", "outboxd uses version 2: leave out the path"));
     }
     Ok(())
 }

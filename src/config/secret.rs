@@ -114,6 +114,8 @@ pub(super) fn checked(
         ("holds a line end, a control character or a letter outside ASCII", fix)
     } else if key.starts_with(QUOTES) || key.ends_with(QUOTES) {
         ("is in quotes, which would be a part of it", format!("write {short} alone, without quotes"))
+    } else if key.starts_with('$') || key.contains(['{', '}']) {
+        ("is a placeholder that was not filled in", format!("put {whole} there"))
     } else if is_assignment(key) {
         let fix = format!("write {short} alone, without a name and an equals sign before it");
         ("begins with a name and an equals sign, as in an environment file", fix)

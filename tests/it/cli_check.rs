@@ -54,6 +54,19 @@ fn warnings_are_told_and_do_not_fail() {
     assert!(ran.err.lines().all(|line| line.starts_with("warning: ")), "{}", ran.err);
 }
 
+/// Runs `check` and `serve`, which must refuse the configuration in the same words, with `what`.
+fn both_refuse(environment: &[(&str, &str)], what: &str) {
+    let [checked, served] = ["check", "serve"].map(|verb| run("", environment, &[verb]));
+    assert_eq!((checked.code, served.code), (2, 2), "{environment:?}: {checked:?} {served:?}");
+    let said = |ran: &Ran| {
+        ran.err.lines().filter(|line| line.starts_with("error: ")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&checked), said(&served), "{environment:?}");
+    assert!(said(&checked).len() == 1 && said(&checked)[0].contains(what), "{environment:?}: {checked:?}");
+    assert!(!checked.err.contains("k3y") && !served.err.contains("k3y"), "{checked:?}");
+    assert_eq!(checked.out, "", "{environment:?}");
+}
+
 /// Whatever keeps `serve` from starting with this configuration is an error of `check`, in the same words.
 #[test]
 fn check_and_serve_give_the_same_answer() {
@@ -89,24 +102,44 @@ fn check_and_serve_give_the_same_answer() {
     for (environment, what) in cases {
         let environment: Vec<(&str, &str)> =
             environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let [checked, served] = ["check", "serve"].map(|verb| run("", &environment, &[verb]));
-        assert_eq!((checked.code, served.code), (2, 2), "{environment:?}: {checked:?} {served:?}");
-        let said = |ran: &Ran| {
-            ran.err.lines().filter(|line| line.starts_with("error: ")).map(str::to_owned).collect::<Vec<_>>()
-        };
-        assert_eq!(said(&checked), said(&served), "{environment:?}");
-        assert!(
-            said(&checked).len() == 1 && said(&checked)[0].contains(what),
-            "{environment:?}: {checked:?}"
-        );
-        assert!(!checked.err.contains("k3y") && !served.err.contains("k3y"), "{checked:?}");
-        assert_eq!(checked.out, "", "{environment:?}");
+        both_refuse(&environment, what);
     }
     // Base64 may end in equals signs, and a key may contain one before its last part.
     for good in ["abcDEF123==", "abc.def=", "a-b_c=d", "AbC+/9=="] {
         let ran = run("", &[(file, &of_file(good))], &["check"]);
         assert_eq!(ran.code, 0, "{good}: {ran:?}");
     }
+}
+
+#[test]
+fn check_and_serve_refuse_the_same_paths_addresses_and_placeholders() {
+    const SOCKET: &str = "OUTBOXD_API_SOCKET";
+    const READ_ONLY: &str = "OUTBOXD_API_READ_ONLY_SOCKET";
+    let key = ("OUTBOXD_UNIPILE_API_KEY", "k3y");
+    let folder = tempfile::tempdir().expect(NO_FOLDER);
+    let file = folder.path().join("file");
+    std::fs::write(&file, "precious").expect(NO_FOLDER);
+    let file = file.to_str().expect("text");
+    for (name, value, what) in [
+        ("HTTPS_PROXY", "http://p:99999", "is not the address of an HTTP proxy"),
+        (SOCKET, file, "is there and is not a socket"),
+        (READ_ONLY, file, "is there and is not a socket"),
+        (READ_ONLY, "./outboxd.sock", "is the same path as api.socket"),
+        (SOCKET, "./outboxd.db", "is the same path as store.path"),
+        ("OUTBOXD_STORE_PATH", "queue/", "is the path of a folder"),
+        (
+            "OUTBOXD_UNIPILE_BASE_URL",
+            "https://api8.unipile.com:13851/api/v1",
+            "is the address of version 1 of the API",
+        ),
+    ] {
+        both_refuse(&[key, (name, value)], what);
+    }
+    both_refuse(&[(key.0, "${KEY}")], "is a placeholder");
+    assert_eq!(std::fs::read_to_string(file).expect("it is there"), "precious");
+    // A folder that systemd may make at the start is a warning.
+    let ran = run("", &[key, (SOCKET, "none/outboxd.sock")], &["check"]);
+    assert!(ran.code == 0 && ran.err.contains("warning: api.socket: there is no folder none"), "{ran:?}");
 }
 
 #[test]
