@@ -11,7 +11,7 @@ use config::{Config, Map, Source, Value, ValueKind};
 
 use super::keys::{ACCOUNT, BUILT_IN, Key, Keys, Kind, OUTBOUND, POLICY, join};
 use super::problem::Problem;
-use crate::domain::ids::MAX_ID_BYTES;
+use crate::domain::ids::{MAX_ID_BYTES, is_invisible};
 
 /// A value and the place that set it.
 #[derive(Debug, Clone)]
@@ -182,8 +182,11 @@ impl Checker<'_> {
             let fix = "use the Unipile account id, as in [account.\"acc_…\"]";
             if id.strip_prefix("acc_").is_none_or(str::is_empty) {
                 self.add(&shown, "the account id does not begin with `acc_`", fix);
-            } else if id.len() > MAX_ID_BYTES || id.chars().any(char::is_control) {
-                self.add(&shown, "the account id is too long or holds a control character", fix);
+            } else if id.trim() != id {
+                self.add(&shown, "the account id has white space around it", "remove it");
+            } else if id.len() > MAX_ID_BYTES || id.chars().any(|c| c.is_control() || is_invisible(c)) {
+                let what = "the account id is too long or holds a control or an invisible character";
+                self.add(&shown, what, fix);
             }
             match value.as_table() {
                 Some(table) => {

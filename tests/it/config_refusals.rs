@@ -148,7 +148,9 @@ account.bob.zone = "UTC"
 [account.acc_]
   account."acc_" in FILE: the account id does not begin with `acc_`; use the Unipile account id
 [account."acc_a\tb"]
-  account."acc_a\tb" in FILE: the account id is too long or holds a control character; use the Unipile account id
+  account."acc_a\tb" in FILE: the account id is too long or holds a control or an invisible character; use the Unipile account id
+[account."acc_1 "]
+  account."acc_1 " in FILE: the account id has white space around it; remove it
 policy.default.inbox_id = "a\tb"
   policy.default.inbox_id in FILE: is too long or holds a control character; …CLASSIC_PRIMARY
 api.socket_mode = "0888"
