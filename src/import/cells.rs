@@ -11,7 +11,7 @@ use encoding_rs::WINDOWS_1252;
 use minijinja::value::{Object, ObjectRepr, Value};
 
 /// Values that spreadsheets and programs write for a missing one. Case matters: Nan and Nil are given names.
-const MISSING: [&str; 24] = [
+const MISSING: [&str; 36] = [
     "nan",
     "NaN",
     "NAN",
@@ -32,6 +32,18 @@ const MISSING: [&str; 24] = [
     "#REF!",
     "#VALUE!",
     "#NAME?",
+    "#DIV/0!",
+    "#NULL!",
+    "#NUM!",
+    "#ERROR!",
+    "NaT",
+    "<NA>",
+    "\\N",
+    "(none)",
+    "(empty)",
+    "(blank)",
+    "--",
+    "\u{2014}",
     "<null>",
     "(null)",
     "[object Object]",
@@ -159,6 +171,18 @@ impl Object for Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_programs_write_for_a_missing_value_is_one_and_names_are_not() {
+        for text in
+            ["", "NULL", "nan", "<NA>", "NaT", "\\N", "#N/A", "#DIV/0!", "#ERROR!", "(blank)", "\u{2014}"]
+        {
+            assert!(Cell { name: "x", text }.is_missing(), "{text}");
+        }
+        for text in ["Nan", "Nil", "Na", "Jane", "0", "N", "True"] {
+            assert!(!Cell { name: "x", text }.is_missing(), "{text}");
+        }
+    }
 
     #[test]
     fn damaged_characters_are_noticed_and_names_are_not() {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cli_fake::{Answers, Ran};
 use crate::daemon::{Daemon, TestEnv, eventually, run};
@@ -435,6 +435,10 @@ fn the_first_good_row_counts(env: &TestEnv) {
         "{}",
         dry.out
     );
+    assert!(dry.err.contains("line 4: the same person as in line 3"), "{}", dry.err);
+    let shown = import(env, "two.csv", &["--dry-run", "--json"]);
+    let shown: Value = serde_json::from_str(&shown.out).unwrap();
+    assert_eq!(shown["repeated"], json!([{"line": 4, "same_as": 3}]), "{shown}");
     let done = import(env, "two.csv", &[]);
     let counts =
         "1 people: 3 messages queued, 0 queued before, 1 rows of people named before; 1 rows refused\n";

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::Json;
-use super::client::Client;
+use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Typed};
@@ -41,10 +41,10 @@ pub(super) struct Import {
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     /// Your label for the campaign; a person gets each step of it once
-    #[arg(long, value_name = "LABEL")]
+    #[arg(long, value_name = "LABEL", value_parser = label)]
     campaign: String,
     /// Unipile accounts that send, `acc_…`, separated by commas; each person is always written to from the same one
-    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = parse_id)]
     account: Vec<String>,
     #[command(flatten)]
     steps: Steps,
@@ -106,6 +106,13 @@ struct Repeated {
 struct Refused {
     line: u64,
     reasons: Vec<String>,
+}
+
+fn label(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("it is empty; give the label of the campaign".to_owned()),
+        label => Ok(label.to_owned()),
+    }
 }
 
 fn field_and_column(text: &str) -> Result<(String, String), String> {
@@ -253,6 +260,20 @@ fn interrupted(failure: Failure, rows: &[Row], tally: &Tally) -> Failure {
     ))
 }
 
+/// Shows the rows that repeat a person, and returns all of them.
+fn repeated(table: &Table, repeats: &[(usize, u64)]) -> Vec<Repeated> {
+    let line = |row: usize| table.sheet.rows[row].line;
+    let repeated: Vec<Repeated> =
+        repeats.iter().map(|(row, same_as)| Repeated { line: line(*row), same_as: *same_as }).collect();
+    for Repeated { line, same_as } in repeated.iter().take(SHOWN) {
+        render::note(&format!("line {line}: the same person as in line {same_as}; only that line counts"));
+    }
+    if repeated.len() > SHOWN {
+        render::note(&format!("… and {} more rows of people named before", repeated.len() - SHOWN));
+    }
+    repeated
+}
+
 /// Writes the refused rows to their file and prints the result.
 fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exit, Failure> {
     let line = |row: usize| table.sheet.rows[row].line;
@@ -272,11 +293,7 @@ fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exi
         refused_file = Some(render::line(&name.display().to_string()));
     }
     let Tally { people, accepted, duplicates, before, repeats, refused } = tally;
-    let repeated: Vec<Repeated> =
-        repeats.iter().map(|(row, same_as)| Repeated { line: line(*row), same_as: *same_as }).collect();
-    for Repeated { line, same_as } in repeated.iter().take(SHOWN) {
-        render::note(&format!("line {line}: the same person as in line {same_as}; only that line counts"));
-    }
+    let repeated = repeated(table, &repeats);
     let again = if repeated.is_empty() {
         String::new()
     } else {
