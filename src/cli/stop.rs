@@ -124,11 +124,16 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
         note: stop.term.note.clone(),
         reason: None,
     };
+    let zone = match body.until.is_some() || body.length.is_some() {
+        true => times::zone_of(&client, stop.concerned.account.as_deref()).await.ok(),
+        false => None,
+    };
+    let zone = zone.unwrap_or_else(|| times::zone(None));
     let answer = client.post_at_length("/v1/stops", &body).await?;
     told(&answer, stop.json, |stopped: Stopped| {
         let already = if stopped.already_stopped { " (it was stopped already)" } else { "" };
         let until = match stopped.until {
-            Some(at) => times::full(Some(at)),
+            Some(at) => times::full_in(Some(at), &zone),
             None => format!("`{}`", stop.concerned.go(key)),
         };
         let mut text = format!("{} is stopped until {until}{already}\n", stop.concerned.name(key));

@@ -332,6 +332,9 @@ async fn the_binding_cap_is_shown_and_times_are_of_the_zone_of_the_account() {
     assert_eq!(daemon.get("/v1/accounts/acc_never_seen/zone").await.1["zone"], "UTC");
     let (ok, said) = run(env.outboxd(&["pause", "acc_1", "--until", "tomorrow 09:00"]), "");
     assert!(ok && said.ends_with(" 09:00:00 America/New_York\n"), "{said}");
+    let stop = ["stop", "--person", "U9", "--account", "acc_1", "--until", "tomorrow 09:00"];
+    let (ok, said) = run(env.outboxd(&stop), "");
+    assert!(ok && said.contains(" 09:00:00 America/New_York\n"), "{said}");
     let (_, shown) = daemon.get("/v1/accounts?attention=person").await;
     assert_eq!(shown["data"], json!([]));
     for (query, field) in [
