@@ -22,13 +22,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use sqlx::SqlitePool;
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments};
+use sqlx::{SqliteConnection, SqlitePool};
 
 use crate::metrics::Metrics;
 use crate::tasks::Tasks;
 use crate::traces::Traces;
 use administration::runs;
+use sqlite::rows::Result;
 use sqlite::{files, filesystem, holder, lock, place, restore_guard};
 use transitions::erased;
 
@@ -91,6 +95,9 @@ pub(crate) use views::people::{InboundMessage, PersonOnAccount};
 pub(crate) use views::stops::StopFilter;
 pub(crate) use views::totals::DownAccount;
 
+/// A statement with its values.
+type Statement = Query<'static, Sqlite, SqliteArguments>;
+
 /// Location of the queue and options for opening it.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
@@ -133,12 +140,12 @@ impl Store {
     /// at the path; [`StoreError::StaleLog`] if a file was restored next to the log of another one;
     /// [`StoreError::Pragma`] if the file system does not let SQLite keep the settings that the promises need;
     /// otherwise SQLite's error.
-    pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
+    pub async fn open(options: &StoreOptions, now: Timestamp) -> Result<Self> {
         let path = place::resolve(&options.path)?;
         Self::open_at(path.clone(), options, now).await.map_err(|error| error.when_opening(&path))
     }
 
-    async fn open_at(path: PathBuf, options: &StoreOptions, now: Timestamp) -> Result<Self, StoreError> {
+    async fn open_at(path: PathBuf, options: &StoreOptions, now: Timestamp) -> Result<Self> {
         // Checked before any file is created next to it: a file of another program stays unchanged.
         place::look(&path)?;
         sqlite::make(&path)?;
@@ -221,7 +228,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns the error that [`Store::open`] would return for what is there.
-    pub(crate) fn exists(path: &Path) -> Result<bool, StoreError> {
+    pub(crate) fn exists(path: &Path) -> Result<bool> {
         let content = place::look(&place::resolve(path)?)?;
         Ok(content.is_some_and(|content| content != place::Content::Empty))
     }
@@ -248,17 +255,34 @@ impl Store {
         self.inner.writer.failpoints.set(at_point);
     }
 
+    /// Runs the closure in a transaction of its own, which is committed if it returns `Ok`.
+    async fn exclusive<A, F>(&self, now: Timestamp, verb: F) -> Result<A>
+    where
+        A: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<A>> + Send + 'static,
+    {
+        self.inner.writer.exclusive(now, verb).await
+    }
+
+    /// Runs one statement in a transaction of its own. Returns how many rows it changed.
+    async fn execute(&self, now: Timestamp, statement: Statement) -> Result<u64> {
+        self.exclusive(now, move |connection| {
+            Box::pin(async move { Ok(statement.execute(connection).await?.rows_affected()) })
+        })
+        .await
+    }
+
     /// Makes a round trip through the writer: a healthy queue answers within milliseconds, and a locked one is
     /// reported within a second.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
-    pub async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn ping(&self, now: Timestamp) -> Result<()> {
         self.inner.writer.ping(now, false).await
     }
 
     /// Like [`Store::ping`], but writes a row, so that it fails on a full disk.
-    pub(crate) async fn test_write(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn test_write(&self, now: Timestamp) -> Result<()> {
         self.inner.writer.ping(now, true).await
     }
 
@@ -267,7 +291,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
-    pub async fn note_alive(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn note_alive(&self, now: Timestamp) -> Result<()> {
         const SQL: &str = "SELECT (SELECT coalesce(max(seq), 0) FROM events), restored_at IS NOT NULL FROM daemon WHERE id = 1";
         let (seq, restored): (i64, bool) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;
         if !restored {
@@ -280,7 +304,7 @@ impl Store {
     ///
     /// # Errors
     /// Returns an error if SQLite fails; the queue is intact all the same.
-    pub async fn close(&self, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn close(&self, now: Timestamp) -> Result<()> {
         self.end_run(now).await?;
         self.note_alive(now).await?;
         self.inner.tasks.may_end();

@@ -279,7 +279,7 @@ impl Store {
 fn read_breach(promise: &'static str, row: &SqliteRow) -> Result<Breach> {
     Ok(Breach {
         promise,
-        account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+        account_id: rows::account_id(row)?,
         message_id: Some(rows::message_id(row, "id")?),
         at: rows::required_time(row, "at")?,
         what: row.try_get("what")?,

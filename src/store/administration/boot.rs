@@ -34,17 +34,15 @@ impl Store {
         now: Timestamp,
     ) -> Result<()> {
         let run = self.inner.run;
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    const NOTE: &str = "UPDATE runs SET boot_id = ?2, boot_ms = ?3 WHERE id = ?1";
-                    let query = sqlx::query(NOTE).bind(run).bind(&boot).bind(milliseconds(began));
-                    query.execute(&mut *connection).await?;
-                    keep(connection, &boot, passed, now).await
-                })
+        self.exclusive(now, move |connection| {
+            Box::pin(async move {
+                const NOTE: &str = "UPDATE runs SET boot_id = ?2, boot_ms = ?3 WHERE id = ?1";
+                let query = sqlx::query(NOTE).bind(run).bind(&boot).bind(milliseconds(began));
+                query.execute(&mut *connection).await?;
+                keep(connection, &boot, passed, now).await
             })
-            .await
+        })
+        .await
     }
 }
 

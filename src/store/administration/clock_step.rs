@@ -15,8 +15,8 @@ use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 use crate::domain::caps::LEDGER_REACH;
 use crate::domain::stop::FOREVER;
 use crate::domain::time_text;
-use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
+use crate::store::{Statement, Store};
 
 /// A smaller difference is a correction of the clock, not a step.
 pub(crate) const CLOCK_STEP: SignedDuration = SignedDuration::from_secs(1);
@@ -102,20 +102,18 @@ impl Store {
         let due_at = step.to.checked_sub(NOTICED_WITHIN).unwrap_or(step.to);
         let mut from = step.by().is_negative().then_some(0);
         while let Some(after) = from {
-            let verb = self
-                .inner
-                .writer
-                .exclusive(step.to, move |connection| Box::pin(clamp_due(connection, due_at, after)));
+            let verb =
+                self.exclusive(step.to, move |connection| Box::pin(clamp_due(connection, due_at, after)));
             from = verb.await?;
         }
         let run = self.inner.run;
-        let verb = self.inner.writer.exclusive(step.to, move |connection| {
+        let verb = self.exclusive(step.to, move |connection| {
             Box::pin(async move {
                 if step.by().is_negative() {
                     restore_order(connection, due_at).await?;
                 }
                 shift(connection, step).await?;
-                note_clocks(connection, run, &reading).await?;
+                clocks_noted(run, &reading).execute(&mut *connection).await?;
                 const EVENT: &str =
                     "INSERT INTO events (at, kind, detail) VALUES (?1, 'daemon.clock_set', ?2)";
                 let detail = format!("{} s", step.by().as_secs());
@@ -128,22 +126,19 @@ impl Store {
 
     /// Records the clocks as this run found them.
     pub(crate) async fn note_clocks(&self, reading: ClockReading) -> Result<()> {
-        let run = self.inner.run;
-        let verb = self.inner.writer.exclusive(reading.wall, move |connection| {
-            Box::pin(async move { note_clocks(connection, run, &reading).await })
-        });
-        verb.await
+        self.execute(reading.wall, clocks_noted(self.inner.run, &reading)).await?;
+        Ok(())
     }
 }
 
-async fn note_clocks(connection: &mut SqliteConnection, run: i64, reading: &ClockReading) -> Result<()> {
+/// Builds the statement that records the clocks of a run.
+fn clocks_noted(run: i64, reading: &ClockReading) -> Statement {
     const NOTE: &str =
         "UPDATE runs SET clock_at = ?2, clock_ms = ?3, boot_id = coalesce(?4, boot_id) WHERE id = ?1";
     let passed =
         reading.boot.as_ref().map(|(_, passed)| i64::try_from(passed.as_millis()).unwrap_or(i64::MAX));
     let query = sqlx::query(NOTE).bind(run).bind(time_text(reading.wall)).bind(passed.unwrap_or_default());
-    query.bind(reading.boot.as_ref().map(|(id, _)| id)).execute(connection).await?;
-    Ok(())
+    query.bind(reading.boot.as_ref().map(|(id, _)| id))
 }
 
 /// Makes messages without a scheduled time due at `latest`, rather than when the clock shows their arrival time

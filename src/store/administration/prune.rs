@@ -75,7 +75,7 @@ impl Store {
         }
         let page = Value::Array(page).to_string();
         let at = time_text(now);
-        let pruned = self.inner.writer.exclusive(now, move |connection| {
+        let pruned = self.exclusive(now, move |connection| {
             Box::pin(async move {
                 let removed = sqlx::query(WORDS).bind(&page).bind(at).execute(&mut *connection).await?;
                 forget_answers(connection, &page).await?;
@@ -100,7 +100,7 @@ impl Store {
         let Some(seq) = query.fetch_optional(&self.inner.readers).await? else {
             return Ok(PrunedPage::default());
         };
-        let pruned = self.inner.writer.exclusive(now, move |connection| {
+        let pruned = self.exclusive(now, move |connection| {
             Box::pin(async move {
                 let query = sqlx::query_scalar(STILL).bind(&before).bind(seq);
                 match query.fetch_one(&mut *connection).await? {
@@ -149,12 +149,7 @@ impl Store {
         if !any {
             return Ok(PrunedPage::default());
         }
-        let pruned = self.inner.writer.exclusive(now, move |connection| {
-            Box::pin(
-                async move { Ok(sqlx::query(prune).bind(before).execute(connection).await?.rows_affected()) },
-            )
-        });
-        let removed = pruned.await?;
+        let removed = self.execute(now, sqlx::query(prune).bind(before)).await?;
         Ok(PrunedPage { removed, next: (removed >= EVENTS).then_some(0) })
     }
 
@@ -168,7 +163,7 @@ impl Store {
             return Ok(false);
         }
         let pages = PAGES.min(free - SPARE_PAGES);
-        let left = self.inner.writer.exclusive(now, move |connection| {
+        let left = self.exclusive(now, move |connection| {
             Box::pin(async move {
                 // A pragma takes no bound parameter; this one ends after the last of its rows.
                 let sql = AssertSqlSafe(format!("PRAGMA incremental_vacuum({pages})"));

@@ -27,20 +27,18 @@ impl Store {
         const ENDED: &str = "UPDATE stops SET lifted_at = 'ended' WHERE id IN (SELECT id FROM stops INDEXED BY stops_ending \
              WHERE until < ?1 ORDER BY until LIMIT ?2 + 0)";
         const STOPS: &str = "DELETE FROM stops WHERE lifted_at = 'ended'";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let mut removed = 0;
-                    for sql in [WEBHOOKS, MESSAGES, ENDED] {
-                        let query = sqlx::query(sql).bind(time_text(before)).bind(limit);
-                        removed += query.execute(&mut *connection).await?.rows_affected();
-                    }
-                    sqlx::query(STOPS).execute(connection).await?;
-                    Ok(removed)
-                })
+        self.exclusive(now, move |connection| {
+            Box::pin(async move {
+                let mut removed = 0;
+                for sql in [WEBHOOKS, MESSAGES, ENDED] {
+                    let query = sqlx::query(sql).bind(time_text(before)).bind(limit);
+                    removed += query.execute(&mut *connection).await?.rows_affected();
+                }
+                sqlx::query(STOPS).execute(connection).await?;
+                Ok(removed)
             })
-            .await
+        })
+        .await
     }
 
     /// Removes the texts of at most `limit` messages of others that were heard before `before`; returns of how many.
@@ -51,14 +49,6 @@ impl Store {
         const SQL: &str = "UPDATE inbound_messages SET text = NULL WHERE (account_id, chat_id, message_id) IN ( \
              SELECT i.account_id, i.chat_id, i.message_id FROM inbound_messages i INDEXED BY inbound_messages_text \
               WHERE i.heard_at < ?1 AND i.text IS NOT NULL ORDER BY i.heard_at LIMIT ?2 + 0)";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(SQL).bind(time_text(before)).bind(limit);
-                    Ok(query.execute(connection).await?.rows_affected())
-                })
-            })
-            .await
+        self.execute(now, sqlx::query(SQL).bind(time_text(before)).bind(limit)).await
     }
 }

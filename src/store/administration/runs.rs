@@ -71,17 +71,13 @@ impl Store {
         let mut stale = 0;
         let mut from = stale_before.map(|before| (before, 0));
         while let Some((before, after)) = from {
-            let exclusive = self
-                .inner
-                .writer
-                .exclusive(now, move |connection| Box::pin(hold_stale(connection, before, after, now)));
+            let exclusive =
+                self.exclusive(now, move |connection| Box::pin(hold_stale(connection, before, after, now)));
             let (held, next) = exclusive.await?;
             stale += held;
             from = next.map(|after| (before, after));
         }
         let recovered = self
-            .inner
-            .writer
             .exclusive(now, move |connection| {
                 Box::pin(async move { recover(connection, run, now, &reconcile_at).await })
             })
@@ -102,8 +98,6 @@ impl Store {
         let mut accounts = HashSet::new();
         loop {
             let released = self
-                .inner
-                .writer
                 .exclusive(now, move |connection| Box::pin(release_stale(connection, since, now)))
                 .await?;
             let is_last = (released.len() as u64) < STALE_STEP.unsigned_abs();
@@ -139,28 +133,16 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn abandon(&self, account: AccountId, now: Timestamp, reconcile_at: ReconcileAt) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(
-                    async move { in_doubt(connection, Some(&account), now, &reconcile_at).await.map(drop) },
-                )
-            })
-            .await
+        self.exclusive(now, move |connection| {
+            Box::pin(async move { in_doubt(connection, Some(&account), now, &reconcile_at).await.map(drop) })
+        })
+        .await
     }
 
     pub(in crate::store) async fn end_run(&self, now: Timestamp) -> Result<()> {
-        let run = self.inner.run;
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    const SQL: &str = "UPDATE runs SET stopped_at = ?2 WHERE id = ?1";
-                    sqlx::query(SQL).bind(run).bind(time_text(now)).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        const SQL: &str = "UPDATE runs SET stopped_at = ?2 WHERE id = ?1";
+        self.execute(now, sqlx::query(SQL).bind(self.inner.run).bind(time_text(now))).await?;
+        Ok(())
     }
 }
 

@@ -65,6 +65,10 @@ pub(in crate::store) fn message_id(row: &SqliteRow, column: &'static str) -> Res
     text.parse().map_err(|_| corrupt(column, text))
 }
 
+pub(in crate::store) fn account_id(row: &SqliteRow) -> Result<AccountId> {
+    Ok(AccountId::new(row.try_get::<String, _>("account_id")?))
+}
+
 pub(in crate::store) fn count(row: &SqliteRow, column: &'static str) -> Result<u32> {
     let number: i64 = row.try_get(column)?;
     u32::try_from(number).map_err(|_| corrupt(column, number.to_string()))
@@ -210,7 +214,6 @@ pub(in crate::store) const ACCOUNT_COLUMNS: &str = "a.id AS account_id, (SELECT 
      EXISTS (SELECT 1 FROM messages f INDEXED BY messages_in_flight WHERE f.account_id = a.id AND f.state = 'sending') AS in_flight";
 
 pub(in crate::store) fn account(row: &SqliteRow) -> Result<Account> {
-    let id: String = row.try_get("account_id")?;
     let down = match row.try_get::<Option<&str>, _>("down_cause")? {
         None => None,
         Some(word) => Some(Down {
@@ -224,7 +227,7 @@ pub(in crate::store) fn account(row: &SqliteRow) -> Result<Account> {
         _ => None,
     };
     Ok(Account {
-        id: AccountId::new(id),
+        id: account_id(row)?,
         pause: pause(row, "pause")?,
         down,
         hold,

@@ -72,7 +72,7 @@ impl Store {
         let query = sqlx::query(DUE).bind(time_text(tried_before)).bind(time_text(recent));
         let read = |row: &SqliteRow| {
             Ok(ChatToPoll {
-                account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+                account_id: rows::account_id(row)?,
                 chat_id: ChatId::new(row.try_get::<String, _>("chat_id")?),
                 since: rows::required_time(row, "since")?,
                 is_wanted: row.try_get("is_wanted")?,
@@ -107,14 +107,9 @@ impl Store {
             ChatRead::NotWanted(recent) => time_text(recent),
             ChatRead::Read | ChatRead::Failed => String::new(),
         };
-        let exclusive = self.inner.writer.exclusive(now, move |connection| {
-            Box::pin(async move {
-                let query = sqlx::query(sql).bind(account.as_str()).bind(chat_id.as_str());
-                query.bind(time_text(now)).bind(recent).execute(connection).await?;
-                Ok(())
-            })
-        });
-        exclusive.await
+        let query = sqlx::query(sql).bind(account.as_str()).bind(chat_id.as_str());
+        self.execute(now, query.bind(time_text(now)).bind(recent)).await?;
+        Ok(())
     }
 
     /// Returns those of the sent messages with these ids that are not known to have been read, and whether each is

@@ -77,7 +77,7 @@ impl Store {
         for places in order.chunks(PAGE) {
             let page: Vec<MessageId> = places.iter().filter_map(|place| ids.get(*place).copied()).collect();
             let (instruction, limits) = (instruction.clone(), Arc::clone(limits));
-            let verb = self.inner.writer.exclusive(now, move |connection| {
+            let verb = self.exclusive(now, move |connection| {
                 Box::pin(async move {
                     let context = Context { run, now, limits: &limits };
                     carry_out_all(connection, &context, &page, &instruction, dry_run).await
@@ -144,7 +144,7 @@ pub(super) async fn carry_out(
         Ok(Some(changed)) => changed,
     };
     note(connection, &row, instruction, &changed, context.now).await?;
-    let account = AccountId::new(row.try_get::<String, _>("account_id")?);
+    let account = rows::account_id(&row)?;
     let accounts = std::iter::once(account).chain(changed.moved_to).collect();
     Ok(Commanded::Done { was: state, state: changed.state, accounts })
 }

@@ -71,7 +71,7 @@ impl Store {
         let mut after = 0;
         loop {
             let (account, hold) = (account.clone(), hold.clone());
-            let page = self.inner.writer.exclusive(now, move |connection| {
+            let page = self.exclusive(now, move |connection| {
                 Box::pin(hold_inmails(connection, account, credit, hold, after, now))
             });
             let Some(last) = page.await? else { return Ok(()) };
@@ -89,7 +89,7 @@ impl Store {
         let mut after = 0;
         loop {
             let account = account.clone();
-            let page = self.inner.writer.exclusive(now, move |connection| {
+            let page = self.exclusive(now, move |connection| {
                 Box::pin(release_inmails(connection, account, credit, after, now))
             });
             let Some(last) = page.await? else { return Ok(()) };
@@ -111,16 +111,9 @@ impl Store {
     ) -> Result<()> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = ?3, error = ?4, updated_at = ?5 \
              WHERE seq = ?1 AND state = 'queued' AND held_at IS NULL";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(SQL).bind(seq.0).bind(time_text(until)).bind(reason.as_str());
-                    query.bind(error).bind(time_text(now)).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        let query = sqlx::query(SQL).bind(seq.0).bind(time_text(until)).bind(reason.as_str());
+        self.execute(now, query.bind(error).bind(time_text(now))).await?;
+        Ok(())
     }
 
     /// Returns messages whose retry is due to their lanes, in their original order, some at a time.
@@ -128,16 +121,9 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
-                    query.bind(AT_ONCE).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
+        self.execute(now, query.bind(AT_ONCE)).await?;
+        Ok(())
     }
 
     /// Fails a queued message that cannot be sent; no call was made. Returns `false` if it is no longer
@@ -151,33 +137,19 @@ impl Store {
     ) -> Result<bool> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
              WHERE seq = ?1 AND state = 'queued'";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(SQL).bind(seq.0).bind(reason.as_str()).bind(error);
-                    let done = query.bind(time_text(now)).execute(connection).await?;
-                    Ok(done.rows_affected() > 0)
-                })
-            })
-            .await
+        let query = sqlx::query(SQL).bind(seq.0).bind(reason.as_str()).bind(error).bind(time_text(now));
+        Ok(self.execute(now, query).await? > 0)
     }
 
     /// Records which chat a first message goes to, and why.
     pub(crate) async fn note_route(&self, seq: Seq, route: String, now: Timestamp) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(note_route(connection, seq, route, now)))
-            .await
+        self.exclusive(now, move |connection| Box::pin(note_route(connection, seq, route, now))).await
     }
 
     /// Records that a read showed the account, or the key, to be unusable until a person fixes it.
     pub(crate) async fn note_down(&self, account: AccountId, down: Down) -> Result<()> {
         let at = down.since;
-        self.inner
-            .writer
-            .exclusive(at, move |connection| Box::pin(note_down(connection, account, down)))
-            .await
+        self.exclusive(at, move |connection| Box::pin(note_down(connection, account, down))).await
     }
 }
 

@@ -12,6 +12,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::admission::read_draft;
 use super::change::{Changed, Context, Refusal};
+use super::enqueue::MAKE_ACCOUNTS;
 use super::repeats::{self, Sought};
 use super::steps;
 use super::suppressed::{self, Recipients};
@@ -35,7 +36,7 @@ pub(super) async fn edit(
     edit: &Edit,
 ) -> Checked<Option<Changed>> {
     let seq = Seq(row.try_get("seq")?);
-    let was = AccountId::new(row.try_get::<String, _>("account_id")?);
+    let was = rows::account_id(row)?;
     let moves = edit.account_id.as_deref().is_some_and(|to| to.trim() != was.as_str());
     if moves && let Some(refusal) = cannot_move(connection, row, &was).await? {
         return Ok(Err((vec![refusal], None)));
@@ -197,8 +198,8 @@ pub(super) async fn make_account(
     account: &AccountId,
     now: Timestamp,
 ) -> Result<()> {
-    const SQL: &str = "INSERT INTO accounts (id, created_at) VALUES (?1, ?2) ON CONFLICT (id) DO NOTHING";
-    sqlx::query(SQL).bind(account.as_str()).bind(time_text(now)).execute(connection).await?;
+    let query = sqlx::query(MAKE_ACCOUNTS).bind(json!([account.as_str()]).to_string());
+    query.bind(time_text(now)).execute(connection).await?;
     Ok(())
 }
 

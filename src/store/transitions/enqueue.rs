@@ -61,6 +61,10 @@ impl Store {
     }
 }
 
+/// Creates rows for the accounts in `?1`, a JSON array, that have none.
+pub(super) const MAKE_ACCOUNTS: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
+     ON CONFLICT (id) DO NOTHING";
+
 /// The accounts that have a row: nearly always all of them, so that enqueueing rarely needs a look-up.
 #[derive(Default)]
 pub(in crate::store) struct KnownAccounts {
@@ -99,13 +103,15 @@ impl KnownAccounts {
         missing: Vec<AccountId>,
         now: Timestamp,
     ) -> Result<()> {
-        const SQL: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
-             ON CONFLICT (id) DO NOTHING";
         if missing.is_empty() {
             return Ok(());
         }
         let list: Vec<&str> = missing.iter().map(AccountId::as_str).collect();
-        sqlx::query(SQL).bind(json!(list).to_string()).bind(time_text(now)).execute(connection).await?;
+        sqlx::query(MAKE_ACCOUNTS)
+            .bind(json!(list).to_string())
+            .bind(time_text(now))
+            .execute(connection)
+            .await?;
         self.new.extend(missing);
         Ok(())
     }
@@ -314,7 +320,7 @@ fn is_same(stored: &NewMessage, hash: Option<&str>, message: &NewMessage) -> boo
 
 fn stored_message(row: &sqlx::sqlite::SqliteRow, key: &str) -> Result<NewMessage> {
     Ok(NewMessage {
-        account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+        account_id: rows::account_id(row)?,
         target: rows::target(row)?,
         extras: rows::extras(row)?,
         text: row.try_get("text")?,

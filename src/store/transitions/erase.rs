@@ -67,7 +67,7 @@ impl Store {
         // Before the first of them is erased: an intent that comes afterwards asks.
         self.inner.any_erased.store(true, Ordering::Relaxed);
         let events = self.events_of(&keys).await?;
-        let erased = self.inner.writer.exclusive(now, move |connection| {
+        let erased = self.exclusive(now, move |connection| {
             Box::pin(async move {
                 sqlx::query("PRAGMA secure_delete = ON").fetch_all(&mut *connection).await?;
                 let erased = erase(connection, &keys, &events, note, now).await;

@@ -54,11 +54,7 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails; nothing was applied then.
     pub async fn hear(&self, all: Vec<ToHear>, now: Timestamp) -> Result<Vec<Consequences>> {
-        let done = self
-            .inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(hear_all(connection, all, now)))
-            .await?;
+        let done = self.exclusive(now, move |connection| Box::pin(hear_all(connection, all, now))).await?;
         for consequences in &done {
             if let Some(effect @ (Effect::Replied | Effect::Stopped(_))) = consequences.effect {
                 self.inner.metrics.count(&HEARD, &[effect.as_str()]);
@@ -91,15 +87,7 @@ impl Store {
     pub async fn cancel_answered(&self, seq: crate::domain::message::Seq, now: Timestamp) -> Result<bool> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'replied', updated_at = ?2 \
              WHERE seq = ?1 AND state = 'queued' AND EXISTS (SELECT 1 FROM answered a WHERE a.seq = messages.seq)";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let done = sqlx::query(SQL).bind(seq.0).bind(time_text(now)).execute(connection).await?;
-                    Ok(done.rows_affected() > 0)
-                })
-            })
-            .await
+        Ok(self.execute(now, sqlx::query(SQL).bind(seq.0).bind(time_text(now))).await? > 0)
     }
 }
 

@@ -22,16 +22,9 @@ impl Store {
     pub(crate) async fn keep_held(&self, seq: Seq, now: Timestamp) -> Result<()> {
         const KEEP: &str = "UPDATE messages SET revision = messages.revision + 1, retry_at = ?2, reason = 'held', updated_at = ?3 \
              WHERE seq = ?1 AND state = 'queued' AND held_at IS NOT NULL";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query(KEEP).bind(seq.0).bind(time_text(FOREVER));
-                    query.bind(time_text(now)).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        let query = sqlx::query(KEEP).bind(seq.0).bind(time_text(FOREVER)).bind(time_text(now));
+        self.execute(now, query).await?;
+        Ok(())
     }
 }
 

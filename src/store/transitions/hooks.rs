@@ -67,14 +67,8 @@ impl Store {
         const SQL: &str = "INSERT INTO hooks (name, cursor, created_at) \
              SELECT value, (SELECT coalesce(max(seq), 0) FROM events), ?2 FROM json_each(?1) WHERE true \
              ON CONFLICT (name) DO NOTHING";
-        let exclusive = self.inner.writer.exclusive(now, move |connection| {
-            Box::pin(async move {
-                let query = sqlx::query(SQL).bind(json!(names).to_string()).bind(time_text(now));
-                query.execute(connection).await?;
-                Ok(())
-            })
-        });
-        exclusive.await
+        self.execute(now, sqlx::query(SQL).bind(json!(names).to_string()).bind(time_text(now))).await?;
+        Ok(())
     }
 
     /// Returns a receiver.
@@ -117,7 +111,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let (name, generation) = (hook.name.clone(), hook.generation);
-        let exclusive = self.inner.writer.exclusive(now, move |connection| {
+        let exclusive = self.exclusive(now, move |connection| {
             Box::pin(passed(connection, name, generation, seq, delivered, now))
         });
         exclusive.await
@@ -137,19 +131,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool> {
         let hook = hook.clone();
-        let exclusive = self
-            .inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(failed(connection, hook, seq, problem, then, now)));
-        exclusive.await
+        self.exclusive(now, move |connection| Box::pin(failed(connection, hook, seq, problem, then, now)))
+            .await
     }
 
     /// Lets a receiver go on: at once, and with the event `from` if given. Returns `false` if it is not known.
     pub(crate) async fn enable_hook(&self, name: &str, from: Option<i64>, now: Timestamp) -> Result<bool> {
         let name = name.to_owned();
-        let exclusive =
-            self.inner.writer.exclusive(now, move |connection| Box::pin(enable(connection, name, from, now)));
-        exclusive.await
+        self.exclusive(now, move |connection| Box::pin(enable(connection, name, from, now))).await
     }
 }
 

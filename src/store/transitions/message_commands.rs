@@ -47,7 +47,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Commanded>> {
         let run = self.inner.run;
-        let verb = self.inner.writer.exclusive(now, move |connection| {
+        let verb = self.exclusive(now, move |connection| {
             Box::pin(async move {
                 let context = Context { run, now, limits: &limits };
                 answer(connection, &context, asked).await

@@ -12,7 +12,7 @@ use crate::domain::message::{AccountId, NewMessage, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 use crate::store::Store;
-use crate::store::sqlite::rows::Result;
+use crate::store::sqlite::rows::{self, Result};
 
 /// Finds the user ids of public names (`?1`, a JSON array); of several people who had a name, the one heard of last.
 const IDS_OF: &str = "SELECT j.value AS name, (SELECT p.user_id FROM people p INDEXED BY people_name \
@@ -102,7 +102,7 @@ pub(super) async fn replace(
     let (mut found, mut accounts) = (Vec::new(), HashSet::new());
     for row in sqlx::query(FOUND).bind(name.as_str()).fetch_all(&mut *connection).await? {
         found.push(row.try_get::<i64, _>("seq")?);
-        accounts.insert(AccountId::new(row.try_get::<String, _>("account_id")?));
+        accounts.insert(rows::account_id(&row)?);
     }
     if found.is_empty() {
         return Ok(accounts);

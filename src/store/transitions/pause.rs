@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection};
 
+use super::enqueue::MAKE_ACCOUNTS;
 use super::stop_rows;
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
@@ -65,10 +66,7 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails; nothing is paused then.
     pub async fn pause(&self, scope: Scope, request: PauseRequest, now: Timestamp) -> Result<Paused> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(pause(connection, scope, request, now)))
-            .await
+        self.exclusive(now, move |connection| Box::pin(pause(connection, scope, request, now))).await
     }
 
     /// Resumes sending: ends a pause, and clears what was down, because the cause counts as fixed. A forced rest
@@ -78,27 +76,16 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn resume(&self, scope: Scope, lift_hold: bool, now: Timestamp) -> Result<Resumed> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(resume(connection, scope, lift_hold, now)))
-            .await
+        self.exclusive(now, move |connection| Box::pin(resume(connection, scope, lift_hold, now))).await
     }
 
     /// Creates rows for the accounts that the configuration names, so that they can be paused and shown before their
     /// first message.
     pub(crate) async fn make_accounts(&self, ids: Vec<AccountId>, now: Timestamp) -> Result<()> {
-        const SQL: &str = "INSERT INTO accounts (id, created_at) SELECT value, ?2 FROM json_each(?1) WHERE true \
-             ON CONFLICT (id) DO NOTHING";
         for some in ids.chunks(ACCOUNTS_AT_ONCE) {
             let list: Vec<&str> = some.iter().map(AccountId::as_str).collect();
-            let list = json!(list).to_string();
-            let exclusive = self.inner.writer.exclusive(now, move |connection| {
-                Box::pin(async move {
-                    sqlx::query(SQL).bind(list).bind(time_text(now)).execute(connection).await?;
-                    Ok(())
-                })
-            });
-            exclusive.await?;
+            self.execute(now, sqlx::query(MAKE_ACCOUNTS).bind(json!(list).to_string()).bind(time_text(now)))
+                .await?;
         }
         Ok(())
     }
@@ -108,8 +95,7 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails; the queue stays held then.
     pub(crate) async fn accept_restored(&self, now: Timestamp) -> Result<bool> {
-        let exclusive =
-            self.inner.writer.exclusive(now, move |connection| Box::pin(accept_restored(connection, now)));
+        let exclusive = self.exclusive(now, move |connection| Box::pin(accept_restored(connection, now)));
         let accepted = exclusive.await?;
         let was = accepted.is_some();
         if let Some((queue, seq)) = accepted {

@@ -54,12 +54,10 @@ impl Store {
         person: Person,
         now: Timestamp,
     ) -> Result<HashSet<AccountId>> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move { learn(connection, &account, &person, Some(now), now).await })
-            })
-            .await
+        self.exclusive(now, move |connection| {
+            Box::pin(async move { learn(connection, &account, &person, Some(now), now).await })
+        })
+        .await
     }
 }
 
@@ -152,7 +150,7 @@ fn read_person(row: &SqliteRow) -> Result<KnownPerson> {
     let distance =
         distance.map(|word| Distance::parse(word).ok_or_else(|| corrupt("distance", word))).transpose()?;
     Ok(KnownPerson {
-        account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+        account_id: rows::account_id(row)?,
         person: Person {
             user_id: UserId::new(row.try_get::<String, _>("user_id")?),
             public_identifier: row.try_get("public_identifier")?,

@@ -125,7 +125,7 @@ impl Store {
     pub(crate) async fn unresolved_attempts(&self) -> Result<Vec<(Seq, AccountId, Timestamp)>> {
         let found = sqlx::query(WAITING).fetch_all(&self.inner.readers).await?;
         let read = |row: &SqliteRow| {
-            let account = AccountId::new(row.try_get::<String, _>("account_id")?);
+            let account = rows::account_id(row)?;
             Ok((Seq(row.try_get("seq")?), account, rows::required_time(row, "reconcile_at")?))
         };
         found.iter().map(read).collect()
@@ -160,7 +160,7 @@ impl Store {
         Ok(UnresolvedAttempt {
             seq: Seq(row.try_get("seq")?),
             id: rows::message_id(row, "id")?,
-            account_id: AccountId::new(row.try_get::<String, _>("account_id")?),
+            account_id: rows::account_id(row)?,
             attempt: rows::count(row, "attempts")?,
             started_at: rows::required_time(row, "started_at")?,
             provider_at: rows::time(row, "provider_at")?,
@@ -211,10 +211,7 @@ impl Store {
     /// Returns an error if SQLite fails; the message stays uncertain and is reconciled again.
     pub(crate) async fn reconcile(&self, reconciliation: Reconciliation) -> Result<bool> {
         let (at, run) = (reconciliation.at, self.inner.run);
-        self.inner
-            .writer
-            .exclusive(at, move |connection| Box::pin(reconcile(connection, run, reconciliation)))
-            .await
+        self.exclusive(at, move |connection| Box::pin(reconcile(connection, run, reconciliation))).await
     }
 }
 

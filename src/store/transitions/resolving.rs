@@ -111,33 +111,24 @@ impl Store {
     ) -> Result<i64> {
         const FORGET: &str = "DELETE FROM profile_reads WHERE account_id = ?1 AND at < ?2";
         const SQL: &str = "INSERT INTO profile_reads (account_id, person, at, next_at) VALUES (?1, ?2, ?3, ?4) RETURNING id";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let oldest = now.checked_sub(KEPT_FOR).unwrap_or(Timestamp::MIN);
-                    let query = sqlx::query(FORGET).bind(account.as_str()).bind(time_text(oldest));
-                    query.execute(&mut *connection).await?;
-                    let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(person.as_str());
-                    let query = query.bind(time_text(now)).bind(time_text(next_at));
-                    Ok(query.fetch_one(connection).await?)
-                })
+        self.exclusive(now, move |connection| {
+            Box::pin(async move {
+                let oldest = now.checked_sub(KEPT_FOR).unwrap_or(Timestamp::MIN);
+                let query = sqlx::query(FORGET).bind(account.as_str()).bind(time_text(oldest));
+                query.execute(&mut *connection).await?;
+                let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(person.as_str());
+                let query = query.bind(time_text(now)).bind(time_text(next_at));
+                Ok(query.fetch_one(connection).await?)
             })
-            .await
+        })
+        .await
     }
 
     /// Forgets the read `number`, of which no request was made.
     pub(crate) async fn forget_profile_read(&self, number: i64, now: Timestamp) -> Result<()> {
         const SQL: &str = "DELETE FROM profile_reads WHERE id = ?1";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    sqlx::query(SQL).bind(number).execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.execute(now, sqlx::query(SQL).bind(number)).await?;
+        Ok(())
     }
 
     /// Gives the messages for a public name to the person behind it. `read` is the number of the read that showed who
@@ -150,22 +141,20 @@ impl Store {
         read: Option<i64>,
         now: Timestamp,
     ) -> Result<HashSet<AccountId>> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let read_at = read.map(|_| now);
-                    let accounts = people::learn(connection, &account, &person, read_at, now).await?;
-                    if let Some(read) = read {
-                        end_read(connection, read, "found").await?;
-                    }
-                    // Nothing is learned of an erased person, whose messages are cancelled.
-                    names::replace(connection, &name, &person.user_id, now).await?;
-                    erased::cancel_for(connection, person.user_id.as_str(), now).await?;
-                    Ok(accounts)
-                })
+        self.exclusive(now, move |connection| {
+            Box::pin(async move {
+                let read_at = read.map(|_| now);
+                let accounts = people::learn(connection, &account, &person, read_at, now).await?;
+                if let Some(read) = read {
+                    end_read(connection, read, "found").await?;
+                }
+                // Nothing is learned of an erased person, whose messages are cancelled.
+                names::replace(connection, &name, &person.user_id, now).await?;
+                erased::cancel_for(connection, person.user_id.as_str(), now).await?;
+                Ok(accounts)
             })
-            .await
+        })
+        .await
     }
 
     /// Fails everything that `account` has queued for a person, or for a public name. `absent` is the number of the read
@@ -184,19 +173,17 @@ impl Store {
     ) -> Result<u64> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?3, error = ?4, updated_at = ?5 \
              WHERE account_id = ?1 AND thread = 'user:' || ?2 AND state = 'queued'";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    if let Some(read) = absent {
-                        end_read(connection, read, "absent").await?;
-                    }
-                    let query = sqlx::query(SQL).bind(account.as_str()).bind(person.as_str());
-                    let query = query.bind(reason.as_str()).bind(error).bind(time_text(now));
-                    Ok(query.execute(connection).await?.rows_affected())
-                })
+        self.exclusive(now, move |connection| {
+            Box::pin(async move {
+                if let Some(read) = absent {
+                    end_read(connection, read, "absent").await?;
+                }
+                let query = sqlx::query(SQL).bind(account.as_str()).bind(person.as_str());
+                let query = query.bind(reason.as_str()).bind(error).bind(time_text(now));
+                Ok(query.execute(connection).await?.rows_affected())
             })
-            .await
+        })
+        .await
     }
 
     /// Defers everything of `account` that waits for profiles in this way and is due before `deferral.until`, some of it
@@ -210,7 +197,7 @@ impl Store {
         let mut before = 0;
         loop {
             let (account, deferral) = (account.clone(), deferral.clone());
-            let deferred = self.inner.writer.exclusive(now, move |connection| {
+            let deferred = self.exclusive(now, move |connection| {
                 Box::pin(defer_for_profiles(connection, account, deferral, before, now))
             });
             let deferred = deferred.await?;

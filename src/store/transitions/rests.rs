@@ -29,10 +29,7 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails; the account does not rest then.
     pub(crate) async fn rest(&self, account: AccountId, rest: AccountRest, now: Timestamp) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(write(connection, account, rest, now)))
-            .await
+        self.exclusive(now, move |connection| Box::pin(write(connection, account, rest, now))).await
     }
 }
 

@@ -151,10 +151,7 @@ impl Store {
         note: Option<String>,
         now: Timestamp,
     ) -> Result<Reviewed> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| Box::pin(review(connection, id, decision, note, now)))
-            .await
+        self.exclusive(now, move |connection| Box::pin(review(connection, id, decision, note, now))).await
     }
 
     /// Settles every message in review for one reason, a few hundred at a time. Returns how many, and their accounts.
@@ -171,7 +168,7 @@ impl Store {
         let (mut settled, mut accounts) = (0, HashSet::new());
         loop {
             let (which, note) = (which.clone(), note.clone());
-            let exclusive = self.inner.writer.exclusive(now, move |connection| {
+            let exclusive = self.exclusive(now, move |connection| {
                 Box::pin(review_some(connection, which, decision, note, now))
             });
             let some = exclusive.await?;
@@ -253,7 +250,7 @@ async fn review_some(
         let attempt = rows::count(&row, "attempts")?;
         let seq: i64 = row.try_get("seq")?;
         keep(connection, seq, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
-        accounts.push(AccountId::new(row.try_get::<String, _>("account_id")?));
+        accounts.push(rows::account_id(&row)?);
     }
     Ok(accounts)
 }
@@ -284,7 +281,7 @@ async fn review(
     query.bind(decision.becomes().as_str()).bind(reason(decision).as_str()).execute(&mut *connection).await?;
     let attempt = rows::count(&row, "attempts")?;
     keep(connection, seq, attempt, &at, ("person", decision.as_str()), note.as_deref()).await?;
-    Ok(Reviewed::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?) })
+    Ok(Reviewed::Done { account_id: rows::account_id(&row)? })
 }
 
 fn read_attempt(row: &SqliteRow) -> Result<AttemptView> {

@@ -45,17 +45,15 @@ impl Store {
         const EVENT: &str =
             "INSERT INTO events (at, kind, account_id, detail) VALUES (?1, 'account.policy', ?2, ?3)";
         let text = (!rules.is_empty()).then(|| Value::Object(rules).to_string());
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    sqlx::query(SET).bind(account.as_str()).bind(text).execute(&mut *connection).await?;
-                    let query = sqlx::query(EVENT).bind(time_text(now)).bind(account.as_str());
-                    query.bind(change.to_string()).execute(connection).await?;
-                    Ok(())
-                })
+        self.exclusive(now, move |connection| {
+            Box::pin(async move {
+                sqlx::query(SET).bind(account.as_str()).bind(text).execute(&mut *connection).await?;
+                let query = sqlx::query(EVENT).bind(time_text(now)).bind(account.as_str());
+                query.bind(change.to_string()).execute(connection).await?;
+                Ok(())
             })
-            .await
+        })
+        .await
     }
 }
 

@@ -197,7 +197,7 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails; no wait is stored then.
     pub async fn schedule_steps(&self, ends: Vec<(Seq, Timestamp)>, now: Timestamp) -> Result<()> {
-        self.inner.writer.exclusive(now, move |connection| Box::pin(schedule(connection, ends, now))).await
+        self.exclusive(now, move |connection| Box::pin(schedule(connection, ends, now))).await
     }
 }
 

@@ -63,11 +63,7 @@ impl Store {
         let mut all = Vec::with_capacity(stops.len());
         for part in stops.chunks(AT_ONCE) {
             let part = part.to_vec();
-            let set = self
-                .inner
-                .writer
-                .exclusive(now, move |connection| Box::pin(set_all(connection, part, now)))
-                .await?;
+            let set = self.exclusive(now, move |connection| Box::pin(set_all(connection, part, now))).await?;
             for (mut stopped, more) in set {
                 if let Some(after) = more {
                     let (messages, accounts) = self.apply_from(stopped.id, after, now).await?;
@@ -88,10 +84,8 @@ impl Store {
     async fn apply_from(&self, id: i64, after: i64, now: Timestamp) -> Result<(u64, HashSet<AccountId>)> {
         let (mut messages, mut accounts, mut from) = (0, HashSet::new(), Some(after));
         while let Some(after) = from {
-            let page = self
-                .inner
-                .writer
-                .exclusive(now, move |connection| Box::pin(apply_and_hash(connection, id, after, now)));
+            let page =
+                self.exclusive(now, move |connection| Box::pin(apply_and_hash(connection, id, after, now)));
             let (changed, last) = page.await?;
             messages += u64::try_from(changed.len()).unwrap_or(u64::MAX);
             accounts.extend(changed);
@@ -107,8 +101,6 @@ impl Store {
     /// Returns an error if SQLite fails. Messages that were not reached go on after the next start.
     pub async fn lift(&self, key: StopKey, reason: Option<StopReason>, now: Timestamp) -> Result<Lifted> {
         let (key, removed) = self
-            .inner
-            .writer
             .exclusive(now, move |connection| {
                 Box::pin(async move {
                     let key = by_id(connection, key).await?;
@@ -121,10 +113,7 @@ impl Store {
         let mut from = Some(0);
         while let Some(after) = from {
             let key = key.clone();
-            let page = self
-                .inner
-                .writer
-                .exclusive(now, move |connection| Box::pin(release(connection, key, after, now)));
+            let page = self.exclusive(now, move |connection| Box::pin(release(connection, key, after, now)));
             let (changed, last) = page.await?;
             lifted.messages += u64::try_from(changed.len()).unwrap_or(u64::MAX);
             lifted.accounts.extend(changed);
@@ -141,16 +130,8 @@ impl Store {
                AND retry_at > ?1 AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq)",
             release = wait_goes_on("?1"),
         );
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    // Built from constants.
-                    let query = sqlx::query(AssertSqlSafe(sql)).bind(time_text(now));
-                    Ok(query.execute(connection).await?.rows_affected())
-                })
-            })
-            .await
+        // Built from constants.
+        self.execute(now, sqlx::query(AssertSqlSafe(sql)).bind(time_text(now))).await
     }
 }
 

@@ -119,13 +119,8 @@ impl Store {
             return Ok(false);
         }
         drop(reader);
-        let cancel = self.inner.writer.exclusive(now, move |connection| {
-            Box::pin(async move {
-                sqlx::query(CANCEL).bind(seq).bind(time_text(now)).execute(connection).await?;
-                Ok(true)
-            })
-        });
-        cancel.await
+        self.execute(now, sqlx::query(CANCEL).bind(seq).bind(time_text(now))).await?;
+        Ok(true)
     }
 
     /// Sets whether suppressions are kept as hashes. If so, those in plain text are hashed, which cannot be undone;
@@ -141,7 +136,7 @@ impl Store {
         }
         let (mut changed, mut after) = (0, 0);
         loop {
-            let page = self.inner.writer.exclusive(now, move |connection| {
+            let page = self.exclusive(now, move |connection| {
                 Box::pin(async move {
                     sqlx::query(SET).bind(hashes).execute(&mut *connection).await?;
                     if !hashes {

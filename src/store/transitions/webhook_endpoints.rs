@@ -44,19 +44,17 @@ impl Store {
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (id) DO UPDATE SET url = excluded.url, events = excluded.events, \
                account_ids = excluded.account_ids, secret = excluded.secret, read_at = excluded.read_at \
              RETURNING id, url, events, account_ids, secret, registered_at, read_at";
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let accounts: Vec<&str> = endpoint.account_ids.iter().map(AccountId::as_str).collect();
-                    let query = sqlx::query(KEEP).bind(endpoint.id).bind(endpoint.url);
-                    let query = query.bind(serde_json::to_string(&endpoint.events).unwrap_or_default());
-                    let query = query.bind(serde_json::to_string(&accounts).unwrap_or_default());
-                    let query = query.bind(secret.expose_secret().to_owned()).bind(time_text(now));
-                    read(&query.fetch_one(connection).await?)
-                })
+        self.exclusive(now, move |connection| {
+            Box::pin(async move {
+                let accounts: Vec<&str> = endpoint.account_ids.iter().map(AccountId::as_str).collect();
+                let query = sqlx::query(KEEP).bind(endpoint.id).bind(endpoint.url);
+                let query = query.bind(serde_json::to_string(&endpoint.events).unwrap_or_default());
+                let query = query.bind(serde_json::to_string(&accounts).unwrap_or_default());
+                let query = query.bind(secret.expose_secret().to_owned()).bind(time_text(now));
+                read(&query.fetch_one(connection).await?)
             })
-            .await
+        })
+        .await
     }
 
     /// Returns the registered endpoints, the oldest first.
@@ -69,16 +67,8 @@ impl Store {
 
     /// Forgets an endpoint.
     pub(crate) async fn forget_endpoint(&self, id: String, now: Timestamp) -> Result<()> {
-        self.inner
-            .writer
-            .exclusive(now, move |connection| {
-                Box::pin(async move {
-                    let query = sqlx::query("DELETE FROM webhook_endpoints WHERE id = ?1").bind(id);
-                    query.execute(connection).await?;
-                    Ok(())
-                })
-            })
-            .await
+        self.execute(now, sqlx::query("DELETE FROM webhook_endpoints WHERE id = ?1").bind(id)).await?;
+        Ok(())
     }
 }
 
