@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use outboxd::domain::message::{AccountId, ChatId, NewMessage, Target};
 use outboxd::sandbox::{Sandbox, SandboxConfig};
-use outboxd::store::{EnqueueMode, Store, StoreOptions};
+use outboxd::store::{Asker, EnqueueMode, Store, StoreOptions};
 use rusqlite::{Connection, params};
 
 use super::Figure;
@@ -298,7 +298,7 @@ pub(crate) async fn time_of_selection(store: &Store, now: jiff::Timestamp) -> f6
     let mut times = Vec::new();
     for _ in 0..2000 {
         let began = Instant::now();
-        let found = store.candidates(&account, now).await.expect("read");
+        let found = store.candidates(Asker::Engine, &account, now).await.expect("read");
         times.push(began.elapsed().as_secs_f64() * 1e6);
         assert!(found.is_some_and(|found| !found.messages.is_empty()), "somebody waits");
     }

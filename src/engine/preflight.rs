@@ -200,7 +200,7 @@ async fn inbox(
     inbox_id: &InboxId,
     now: Timestamp,
 ) -> Result<Inbox, StoreError> {
-    let known = shared.store.snapshots(Some(&run.id)).await?.remove(&run.id).unwrap_or_default();
+    let known = shared.store.snapshots(&[&run.id]).await?.remove(&run.id).unwrap_or_default();
     if known.account.is_some_and(|account| account.value.provider != account_sync::LINKEDIN) {
         return Ok(Inbox::Good);
     }

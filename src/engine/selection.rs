@@ -106,7 +106,7 @@ pub(super) async fn selected(
     kept: Option<&mut KeptLedger>,
 ) -> Result<Option<Selected>, StoreError> {
     let asker = if kept.is_some() { Asker::Engine } else { Asker::People };
-    let found = shared.store.candidates_for(asker, account, now).await?;
+    let found = shared.store.candidates(asker, account, now).await?;
     let Some(mut candidates) = found else { return Ok(None) };
     let policy = shared.policy(account);
     let monotonic = shared.clock.monotonic();

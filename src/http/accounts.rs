@@ -43,7 +43,7 @@ pub(super) async fn list(
     let daemon = state.store.daemon().await?;
     let page = state.store.account_page(&filter).await?;
     let ids: Vec<&AccountId> = page.accounts.iter().map(|view| &view.account.id).collect();
-    let known = state.store.snapshots_of(&ids).await?;
+    let known = state.store.snapshots(&ids).await?;
     let mut rows = Vec::with_capacity(page.accounts.len());
     for view in &page.accounts {
         rows.push(row(&state, view, &daemon, known.get(&view.account.id)).boxed());
@@ -57,7 +57,7 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
     let id = AccountId::new(id);
     let view =
         state.store.account(&id).await?.ok_or_else(|| ApiError::not_found(Missing::Account, id.as_str()))?;
-    let known = state.store.snapshots_of(&[&id]).await?;
+    let known = state.store.snapshots(&[&id]).await?;
     row(&state, &view, &daemon, known.get(&id)).await.map(Json)
 }
 

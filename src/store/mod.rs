@@ -59,12 +59,11 @@ pub use transitions::stop_rows::Stop;
 pub use transitions::stops::{Lifted, Stopped};
 pub use transitions::webhook_endpoints::StoredEndpoint;
 pub use transitions::webhooks::{NewWebhook, Webhook};
-pub use transitions::withdraw::Cancelled;
 pub use views::accounts::{
     AccountCursor, AccountFilter, AccountOrder, AccountPage, AccountView, Attention, Counts,
 };
 pub use views::campaigns::{Campaign, StepCounts};
-pub use views::candidates::{Ask, Candidate, Candidates};
+pub use views::candidates::{Ask, Asker, Candidate, Candidates};
 pub use views::message_page::MessageFilter;
 pub use views::messages::{MessageView, Page};
 pub use views::queue::QueuedMessage;
@@ -88,7 +87,6 @@ pub(crate) use transitions::reconcile::{ReconciledAs, Reconciliation};
 pub(crate) use transitions::resolving::{Deferral, ForProfiles};
 pub(crate) use transitions::rests::AccountRest;
 pub(crate) use transitions::review::{EvidenceView, Which};
-pub(crate) use views::candidates::Asker;
 pub(crate) use views::events::{EVENT_PAGE, EventRange, EventTail};
 pub(crate) use views::gauges::Gauges;
 pub(crate) use views::people::{InboundMessage, PersonOnAccount};

@@ -47,8 +47,8 @@ async fn each_part_is_kept_with_its_time_until_it_is_read_anew() {
     queue.store.sync_account(account("1"), Reading::new(at(30))).await.unwrap();
 
     let queue = queue.crash(at(40)).await;
-    let mut facts = queue.store.snapshots(None).await.unwrap();
-    assert!(queue.store.snapshots(Some(&account("2"))).await.unwrap().is_empty());
+    let mut facts = queue.store.snapshots(&[&account("1")]).await.unwrap();
+    assert!(queue.store.snapshots(&[&account("2")]).await.unwrap().is_empty());
     let facts = facts.remove(&account("1")).unwrap();
     let known = facts.account.unwrap();
     assert_eq!((known.at, &*known.value.status, known.value.name), (at(20), "disconnected", None));

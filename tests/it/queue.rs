@@ -5,18 +5,22 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use outboxd::domain::account::History;
+use outboxd::domain::command::{Command, Instruction};
 use outboxd::domain::kind::Kind;
 use outboxd::domain::message::{AccountId, ChatId, Inbox, MessageId, NewMessage, Seq, Target, UserId};
 use outboxd::domain::outcome::{Phase, ProviderError};
+use outboxd::domain::placeholders::Placeholders;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::{MOVES, Settled, StateName};
+use outboxd::domain::validate::ValidationLimits;
 use outboxd::store::{
-    Begun, EnqueueMode, Enqueued, Intent, IntentLimits, MessageView, Settlement, Store, StoreError,
-    StoreOptions,
+    Begun, Commanded, EnqueueMode, Enqueued, Intent, IntentLimits, MessageView, Settlement, Store,
+    StoreError, StoreOptions,
 };
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -63,6 +67,31 @@ pub(crate) fn to_user(user: &str, inbox: Inbox) -> NewMessage {
 
 pub(crate) fn keyed(key: &str, message: NewMessage) -> NewMessage {
     NewMessage { dedupe_key: Some(key.into()), ..message }
+}
+
+pub(crate) fn limits() -> Arc<ValidationLimits> {
+    Arc::new(ValidationLimits {
+        max_text_chars: 8000,
+        known_accounts: None,
+        placeholders: Placeholders::default(),
+        resolve_people: false,
+    })
+}
+
+/// Carries out a command about one message.
+pub(crate) async fn command(
+    store: &Store,
+    id: MessageId,
+    command: Command,
+    now: Timestamp,
+) -> Result<Commanded, StoreError> {
+    let instruction = Instruction { command, actor: "test".to_owned(), note: None };
+    let mut results = store.command(&[id], &instruction, &limits(), false, now).await?;
+    Ok(results.remove(0))
+}
+
+pub(crate) async fn cancel(store: &Store, id: MessageId, now: Timestamp) -> Result<Commanded, StoreError> {
+    command(store, id, Command::Cancel, now).await
 }
 
 /// Counts what `waiting_reasons` must hold.

@@ -8,7 +8,7 @@ use outboxd::store::{EnqueueMode, Enqueued};
 use serde_json::json;
 
 use crate::daemon::{TestEnv, eventually, run};
-use crate::queue::{Queue, at, to_chat, to_user};
+use crate::queue::{Queue, at, cancel, to_chat, to_user};
 
 const OLD: &str = "2020-01-01T00:00:00.000Z";
 
@@ -24,7 +24,7 @@ fn age(queue: &Queue) {
 async fn cancelled(queue: &Queue, message: NewMessage) -> outboxd::domain::message::MessageId {
     let stored = queue.store.enqueue(vec![message], EnqueueMode::Each, at(1)).await.expect("stored");
     let Enqueued::Accepted(id) = stored[0] else { panic!("{stored:?}") };
-    queue.store.cancel(id, at(2)).await.expect("cancelled");
+    cancel(&queue.store, id, at(2)).await.expect("cancelled");
     id
 }
 
@@ -64,7 +64,7 @@ async fn many_texts_are_removed_in_pages() {
     let messages = (0..450).map(|n| to_chat(&format!("c{n}"), "hello")).collect();
     for stored in queue.store.enqueue(messages, EnqueueMode::Each, at(1)).await.expect("stored") {
         let Enqueued::Accepted(id) = stored else { panic!("{stored:?}") };
-        queue.store.cancel(id, at(2)).await.expect("cancelled");
+        cancel(&queue.store, id, at(2)).await.expect("cancelled");
     }
     age(&queue);
     let (mut next, mut pages) = (Some(0), Vec::new());
@@ -107,7 +107,7 @@ async fn a_file_stays_while_another_message_carries_it() {
     assert_eq!((page.removed, page.next), (0, Some(1)), "the second message carries it");
     assert_eq!(queue.value("SELECT count(*) FROM blob_pieces"), "2");
     let Enqueued::Accepted(second) = second[0] else { panic!() };
-    queue.store.cancel(second, at(3)).await.expect("cancelled");
+    cancel(&queue.store, second, at(3)).await.expect("cancelled");
     age(&queue);
     assert_eq!(queue.store.prune_files(at(0), 0, at(10)).await.expect("pruned").removed, 1);
     let left = queue.value("SELECT (SELECT count(*) FROM blobs) || (SELECT count(*) FROM blob_pieces) || (SELECT count(*) FROM carried_files)");

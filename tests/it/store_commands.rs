@@ -1,31 +1,16 @@
 //! Commands about stored messages against the store: no change races an intent, and the order of messages stays right.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use std::sync::Arc;
-
 use outboxd::domain::command::{Change, Command, Edit, Instruction};
 use outboxd::domain::message::{Inbox, MessageId, NewMessage};
-use outboxd::domain::placeholders::Placeholders;
 use outboxd::domain::state::StateName;
 use outboxd::domain::time_text;
-use outboxd::domain::validate::ValidationLimits;
 use outboxd::store::{Begun, Commanded, Intent, Settlement};
 
-use crate::queue::{Queue, at, failed, keyed, retry, review, sent, to_chat, to_user};
-
-fn limits() -> Arc<ValidationLimits> {
-    Arc::new(ValidationLimits {
-        max_text_chars: 8000,
-        known_accounts: None,
-        placeholders: Placeholders::default(),
-        resolve_people: false,
-    })
-}
+use crate::queue::{self, Queue, at, failed, keyed, limits, retry, review, sent, to_chat, to_user};
 
 async fn command(queue: &Queue, id: MessageId, command: Command, seconds: i64) -> Commanded {
-    let instruction = Instruction { command, actor: "test".to_owned(), note: None };
-    let results = queue.store.command(&[id], &instruction, &limits(), false, at(seconds)).await.unwrap();
-    results.into_iter().next().unwrap()
+    queue::command(&queue.store, id, command, at(seconds)).await.unwrap()
 }
 
 fn edit(edit: Edit) -> Command {

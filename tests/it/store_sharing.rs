@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::Seq;
-use outboxd::store::{Begun, Cancelled, EnqueueMode, ExternalInserts, Inserted, StoreError};
+use outboxd::store::{Begun, Commanded, EnqueueMode, ExternalInserts, Inserted, StoreError};
 use rusqlite::Connection;
 
-use crate::queue::{Queue, at, to_chat};
+use crate::queue::{Queue, at, cancel, to_chat};
 
 fn system_clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::new())
@@ -138,10 +138,10 @@ async fn a_lock_of_another_program_is_waited_for_and_an_intent_is_dated_after_it
             assert!((600..5000).contains(&waited_ms), "dated {waited_ms} ms after it was asked");
         } else {
             let enqueue = queue.store.enqueue(vec![to_chat("e", "x")], EnqueueMode::Each, at(6));
-            let cancel = queue.store.cancel(cancelled, at(6));
+            let cancel = cancel(&queue.store, cancelled, at(6));
             let (stored, cancelled, ()) = tokio::join!(enqueue, cancel, held);
             assert_eq!(stored.unwrap().len(), 1);
-            assert!(matches!(cancelled.unwrap(), Cancelled::Done { .. }));
+            assert!(matches!(cancelled.unwrap(), Commanded::Done { .. }));
         }
     }
     assert_eq!(queue.store.blocked_since(), None);
@@ -220,7 +220,7 @@ async fn a_lock_that_is_held_is_told_within_a_second_and_waited_for_for_five() {
     assert!(matches!(stored, Err(StoreError::Busy)), "{stored:?}");
     assert!(clock.monotonic() - began > Duration::from_secs(4), "it gave up early");
     assert_eq!(queue.store.blocked_since(), Some(at(6)));
-    let cancelled = queue.store.cancel(kept, at(7)).await;
+    let cancelled = cancel(&queue.store, kept, at(7)).await;
     assert!(matches!(cancelled, Err(StoreError::Busy)), "{cancelled:?}");
     other.execute_batch("COMMIT").unwrap();
     // The store notices although no program writes.

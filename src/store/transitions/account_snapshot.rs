@@ -56,34 +56,13 @@ impl Store {
     }
 
     /// Returns the snapshots of these accounts. Accounts that were never read are absent.
-    pub(crate) async fn snapshots_of(
-        &self,
-        accounts: &[&AccountId],
-    ) -> Result<HashMap<AccountId, AccountSnapshot>> {
+    pub async fn snapshots(&self, accounts: &[&AccountId]) -> Result<HashMap<AccountId, AccountSnapshot>> {
         const SQL: &str =
             "SELECT f.* FROM json_each(?1) AS j CROSS JOIN account_snapshots f ON f.account_id = j.value";
         let ids: Vec<&str> = accounts.iter().map(|id| id.as_str()).collect();
         let found = sqlx::query(SQL).bind(json!(ids).to_string()).fetch_all(&self.inner.readers).await?;
-        let read = |row: &SqliteRow| {
-            Ok((AccountId::new(row.try_get::<String, _>("account_id")?), read_snapshot(row)?))
-        };
+        let read = |row: &SqliteRow| Ok((rows::account_id(row)?, read_snapshot(row)?));
         found.iter().map(read).collect()
-    }
-
-    /// Returns the snapshots of all accounts, or of one. It reads everything at once, so it does not suit a list of
-    /// all accounts.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn snapshots(&self, only: Option<&AccountId>) -> Result<HashMap<AccountId, AccountSnapshot>> {
-        if let Some(id) = only {
-            return self.snapshots_of(&[id]).await;
-        }
-        let ids: Vec<String> = sqlx::query_scalar("SELECT account_id FROM account_snapshots")
-            .fetch_all(&self.inner.readers)
-            .await?;
-        let ids: Vec<AccountId> = ids.into_iter().map(AccountId::new).collect();
-        self.snapshots_of(&ids.iter().collect::<Vec<_>>()).await
     }
 
     /// Stores what was read of `account`; parts that were not read keep their last value. Returns whether the account
@@ -93,7 +72,7 @@ impl Store {
     /// Returns an error if SQLite fails.
     pub async fn sync_account(&self, account: AccountId, reading: Reading) -> Result<bool> {
         let at = reading.at;
-        self.inner.writer.exclusive(at, move |connection| Box::pin(note(connection, account, reading))).await
+        self.exclusive(at, move |connection| Box::pin(note(connection, account, reading))).await
     }
 }
 

@@ -11,29 +11,11 @@ use sqlx::{Row, SqliteConnection};
 use super::change::{Changed, state_value};
 use super::reconcile::keep;
 use super::review::Decision;
-use crate::domain::message::{AccountId, MessageId};
+use crate::domain::message::AccountId;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
-
-/// Result of a cancellation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cancelled {
-    /// The message will not be sent.
-    Done {
-        /// Its account.
-        account_id: AccountId,
-        /// Its state before.
-        was: StateName,
-    },
-    /// It was already cancelled.
-    Already,
-    /// Too late: the message is in this state.
-    TooLate(StateName),
-    /// There is no such message.
-    Unknown,
-}
 
 pub(in crate::store) const NEXT_EXPIRY: &str = "SELECT min(expires_at) AS expires_at FROM messages INDEXED BY messages_expiring \
      WHERE state = 'queued' AND expires_at IS NOT NULL";
@@ -43,20 +25,12 @@ pub(in crate::store) const EXPIRE: &str = "UPDATE messages SET revision = messag
      RETURNING account_id";
 
 impl Store {
-    /// Cancels a message unless it is too late. In `review` this means "drop it": the message may have been sent.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn cancel(&self, id: MessageId, now: Timestamp) -> Result<Cancelled> {
-        self.inner.writer.exclusive(now, move |connection| Box::pin(cancel(connection, id, now))).await
-    }
-
     /// Expires unsent messages whose expiry has passed, at most 500 at a time. Returns their accounts.
     ///
     /// # Errors
     /// Returns an error if SQLite fails.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<AccountId>> {
-        self.inner.writer.exclusive(now, move |connection| Box::pin(expire(connection, now))).await
+        self.exclusive(now, move |connection| Box::pin(expire(connection, now))).await
     }
 
     /// Returns when the next message expires.
@@ -67,23 +41,6 @@ impl Store {
         let row = sqlx::query(NEXT_EXPIRY).fetch_one(&self.inner.readers).await?;
         rows::time(&row, "expires_at")
     }
-}
-
-async fn cancel(connection: &mut SqliteConnection, id: MessageId, now: Timestamp) -> Result<Cancelled> {
-    const LOOK: &str = "SELECT seq, account_id, state, attempts FROM messages WHERE id = ?1";
-    let id = id.0.hyphenated().to_string();
-    let Some(row) = sqlx::query(LOOK).bind(&id).fetch_optional(&mut *connection).await? else {
-        return Ok(Cancelled::Unknown);
-    };
-    let was = rows::state(&row)?;
-    if was == StateName::Cancelled {
-        return Ok(Cancelled::Already);
-    }
-    if !was.may_become(StateName::Cancelled) {
-        return Ok(Cancelled::TooLate(was));
-    }
-    cancel_row(connection, &row, was, now).await?;
-    Ok(Cancelled::Done { account_id: AccountId::new(row.try_get::<String, _>("account_id")?), was })
 }
 
 /// Cancels the message of a row, which is in the state `was`.

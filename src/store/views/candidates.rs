@@ -89,7 +89,7 @@ pub struct Ask {
 
 /// Who reads: a person's long list must not delay the engine, which has a connection of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asker {
+pub enum Asker {
     /// The engine, in a step of an account.
     Engine,
     /// A person: `explain`, a list, `top`.
@@ -171,16 +171,12 @@ pub(in crate::store) fn candidates_sql() -> String {
 }
 
 impl Store {
-    /// Returns the candidates of `account`; `None` if it has no message that can become due without a further change.
+    /// Returns the candidates of `account`, read for `asker`; `None` if it has no message that can become due without a
+    /// further change.
     ///
     /// # Errors
-    /// Returns an error if SQLite fails.
-    pub async fn candidates(&self, account: &AccountId, now: Timestamp) -> Result<Option<Candidates>> {
-        self.candidates_for(Asker::Engine, account, now).await
-    }
-
-    /// Returns the candidates of `account`, read for `asker`.
-    pub(crate) async fn candidates_for(
+    /// Returns an error if SQLite fails or a row cannot be read.
+    pub async fn candidates(
         &self,
         asker: Asker,
         account: &AccountId,

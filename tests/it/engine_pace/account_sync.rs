@@ -29,14 +29,14 @@ async fn an_account_with_work_is_read_at_the_start_and_again_when_it_is_old() {
     assert_eq!(facts(&bench).len(), 3, "not before it is old");
     bench.advance(HOUR * 2).await;
     assert_eq!(facts(&bench).len(), 6);
-    let known = bench.store().snapshots(None).await.unwrap().remove(&account("1")).unwrap();
+    let known = bench.store().snapshots(&[&account("1")]).await.unwrap().remove(&account("1")).unwrap();
     assert_eq!(known.credits.unwrap().value["classic"], 10);
     assert!(!bench.handle().is_old(known.inboxes.unwrap().at));
     bench.advance(HOUR * 24).await;
     let after = facts(&bench).len();
     bench.advance(HOUR * 24).await;
     assert_eq!(facts(&bench).len(), after, "an account without work is left alone");
-    let known = bench.store().snapshots(None).await.unwrap().remove(&account("1")).unwrap();
+    let known = bench.store().snapshots(&[&account("1")]).await.unwrap().remove(&account("1")).unwrap();
     assert!(bench.handle().is_old(known.account.unwrap().at), "and what is known of it says that it is old");
     bench.finish().await;
 }
@@ -53,7 +53,7 @@ async fn a_read_that_fails_keeps_what_was_known_and_is_tried_again_in_five_minut
     bench.provider.break_facts(&["inboxes"]);
     bench.provider.set_credits(&[("classic", 3)]);
     bench.advance(HOUR * 6 + seconds(60)).await;
-    let known = bench.store().snapshots(None).await.unwrap().remove(&account("1")).unwrap();
+    let known = bench.store().snapshots(&[&account("1")]).await.unwrap().remove(&account("1")).unwrap();
     let (inboxes, credits) = (known.inboxes.unwrap(), known.credits.unwrap());
     assert_eq!((inboxes.value.len(), credits.value["classic"]), (1, 3), "each part for itself");
     assert!(inboxes.at < credits.at);
@@ -68,7 +68,7 @@ async fn a_read_that_fails_keeps_what_was_known_and_is_tried_again_in_five_minut
     );
     bench.provider.break_facts(&[]);
     bench.advance(seconds(300)).await;
-    let known = bench.store().snapshots(None).await.unwrap().remove(&account("1")).unwrap();
+    let known = bench.store().snapshots(&[&account("1")]).await.unwrap().remove(&account("1")).unwrap();
     assert_eq!(known.problem, None);
     bench.finish().await;
 }

@@ -11,7 +11,7 @@ use super::bench::Bench;
 use super::carrier::{Answer, Kind};
 use super::time::seconds;
 use super::{SEED, assert_paced};
-use crate::queue::{account, at, to_chat};
+use crate::queue::{account, at, cancel, to_chat};
 
 fn of(id: &str, chat: &str, text: &str) -> NewMessage {
     NewMessage { account_id: account(id), ..to_chat(chat, text) }
@@ -83,7 +83,7 @@ async fn an_unknown_outcome_waits_for_a_person_and_is_never_called_again() {
     bench.restart().await;
     bench.advance(seconds(3600)).await;
     assert_eq!(bench.sends().len(), 2, "a restart changes nothing about it");
-    bench.store().cancel(unknown, bench.clock_now()).await.unwrap();
+    cancel(bench.store(), unknown, bench.clock_now()).await.unwrap();
     bench.handle().wake(account("1"));
     bench.until_sent(3).await;
     assert_eq!(bench.sends()[2].text, "behind", "a person has decided");

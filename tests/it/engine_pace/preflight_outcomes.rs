@@ -173,7 +173,7 @@ async fn account_data_that_is_refused_is_read_less_and_less_often() {
     bench.advance(seconds(4 * 3600)).await;
     bench.provider.set_unread("credits", None);
     bench.advance(seconds(8 * 3600)).await;
-    let known = bench.store().snapshots(None).await.unwrap().remove(&account("1")).unwrap();
+    let known = bench.store().snapshots(&[&account("1")]).await.unwrap().remove(&account("1")).unwrap();
     assert_eq!(known.problem, None);
     bench.finish().await;
 }

@@ -10,7 +10,7 @@ use super::SEED;
 use super::bench::Bench;
 use super::carrier::{Answer, Kind};
 use super::time::seconds;
-use crate::queue::{account, to_chat};
+use crate::queue::{account, cancel, to_chat};
 
 /// Returns a bench whose only account types its first message.
 async fn typing() -> (Bench, outboxd::domain::message::MessageId) {
@@ -67,7 +67,7 @@ async fn a_pause_with_an_end_ends_by_itself() {
 async fn a_message_that_is_cancelled_while_somebody_types_is_not_sent() {
     for woken in [true, false] {
         let (bench, id) = typing().await;
-        bench.store().cancel(id, bench.clock_now()).await.unwrap();
+        cancel(bench.store(), id, bench.clock_now()).await.unwrap();
         if woken {
             bench.handle().wake(account("1"));
         }

@@ -9,11 +9,12 @@ use outboxd::domain::message::{AccountId, MessageId, NewMessage};
 use outboxd::domain::state::StateName;
 use outboxd::engine::Until;
 use outboxd::store::{
-    Cancelled, Decision, EnqueueMode, Enqueued, MessageFilter, PauseRequest, Paused, Reviewed, Scope,
+    Commanded, Decision, EnqueueMode, Enqueued, MessageFilter, PauseRequest, Paused, Reviewed, Scope,
 };
 
 use super::checkers::{Asked, Notes, Pause, SAID, said};
 use super::life::Life;
+use crate::queue;
 
 /// Enqueues `message`, which has a key; repeats it if it was not acknowledged before.
 pub(crate) async fn give(
@@ -50,11 +51,12 @@ pub(crate) async fn give(
 
 /// Cancels a message, if it is not too late.
 pub(crate) async fn cancel(life: &Life<'_>, notes: &mut Notes, key: &str, id: MessageId) {
-    let cancelled = life.store.cancel(id, life.universe.clock.now()).await.expect("the queue answers");
+    let now = life.universe.clock.now();
+    let cancelled = queue::cancel(&life.store, id, now).await.expect("the queue answers");
     let never_left = match cancelled {
-        Cancelled::Done { was, .. } => matches!(was, StateName::New | StateName::Queued),
-        Cancelled::Already => true,
-        Cancelled::TooLate(_) | Cancelled::Unknown => false,
+        Commanded::Done { was, .. } => matches!(was, StateName::New | StateName::Queued),
+        Commanded::Unchanged(_) => true,
+        Commanded::Refused { .. } | Commanded::Unknown => false,
     };
     if never_left {
         let now = life.universe.clock.monotonic();

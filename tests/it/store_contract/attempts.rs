@@ -8,7 +8,8 @@ use outboxd::domain::state::{Settled, StateName};
 use outboxd::store::{Begun, PauseRequest, Scope, Settlement};
 
 use crate::queue::{
-    NOWHERE, Queue, account, at, back_in_place, failed, problem, retry, review, sent, to_chat, to_user,
+    NOWHERE, Queue, account, at, back_in_place, cancel, failed, problem, retry, review, sent, to_chat,
+    to_user,
 };
 
 #[tokio::test]
@@ -38,7 +39,7 @@ async fn stop(queue: &Queue, id: outboxd::domain::message::MessageId, what: &str
     let until = |seconds| PauseRequest { until: Some(at(seconds)), has_length: false, note: None };
     match what {
         "nothing" => {}
-        "cancelled" => drop(store.cancel(id, at(1)).await.expect("cancelled")),
+        "cancelled" => drop(cancel(store, id, at(1)).await.expect("cancelled")),
         "account paused" => drop(store.pause(mine, PauseRequest::default(), at(1)).await.expect("paused")),
         "account paused until later" => drop(store.pause(mine, until(51), at(1)).await.expect("paused")),
         "account paused until now" => drop(store.pause(mine, until(50), at(1)).await.expect("paused")),

@@ -5,10 +5,10 @@ use outboxd::domain::lane::Precedence;
 use outboxd::domain::message::{Inbox, NewMessage, Target};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::{Settled, StateName};
-use outboxd::store::{Begun, Candidate};
+use outboxd::store::{Asker, Begun, Candidate};
 
 use crate::queue::{
-    Queue, account, at, back_in_place, failed, retry, review, sent, to_chat, to_the_second, to_user,
+    Queue, account, at, back_in_place, cancel, failed, retry, review, sent, to_chat, to_the_second, to_user,
 };
 
 /// The candidates of an account at a time.
@@ -22,7 +22,8 @@ struct Turn {
 }
 
 async fn turn_of(queue: &Queue, name: &str, seconds: i64) -> Option<Turn> {
-    let candidates = queue.store.candidates(&account(name), at(seconds)).await.expect("read")?;
+    let candidates =
+        queue.store.candidates(Asker::Engine, &account(name), at(seconds)).await.expect("read")?;
     let ready_at = |one: &Candidate| one.retry_at.map_or(one.due_at, |retry_at| retry_at.max(one.due_at));
     let (mut heads, later): (Vec<_>, Vec<_>) =
         candidates.messages.into_iter().partition(|one| ready_at(one) <= at(seconds));
@@ -47,9 +48,9 @@ fn scheduled(chat: &str, text: &str, seconds: i64) -> NewMessage {
 #[tokio::test]
 async fn an_account_that_nobody_knows_has_no_turn() {
     let queue = Queue::new().await;
-    assert_eq!(queue.store.candidates(&account("1"), at(0)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(Asker::Engine, &account("1"), at(0)).await.unwrap(), None);
     queue.enqueue(to_chat("c", "x"), at(0)).await;
-    assert_eq!(queue.store.candidates(&account("2"), at(0)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(Asker::Engine, &account("2"), at(0)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -57,7 +58,7 @@ async fn an_account_whose_work_is_done_has_no_turn() {
     let queue = Queue::new().await;
     let id = queue.enqueue(to_chat("c", "x"), at(0)).await;
     queue.attempt(id, 1, sent()).await;
-    assert_eq!(queue.store.candidates(&account("1"), at(200)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(Asker::Engine, &account("1"), at(200)).await.unwrap(), None);
     queue.check();
 }
 
@@ -103,7 +104,7 @@ async fn a_message_is_due_at_the_very_millisecond() {
     let queue = Queue::new().await;
     queue.enqueue(scheduled("c", "x", 20), at(0)).await;
     let just_before = at(20) - std::time::Duration::from_millis(1);
-    let early = queue.store.candidates(&account("1"), just_before).await.unwrap().unwrap();
+    let early = queue.store.candidates(Asker::Engine, &account("1"), just_before).await.unwrap().unwrap();
     let due: Vec<_> = early.messages.iter().map(|one| one.due_at).collect();
     assert_eq!(due, [at(20)], "it is told as what is next");
     assert!(due[0] > just_before);
@@ -142,7 +143,7 @@ async fn an_open_outcome_holds_its_own_thread_and_no_other() {
     let now = turn(&queue, 10).await;
     assert!(!now.account.in_flight);
     assert_eq!(now.heads.into_iter().next().map(|candidate| candidate.text).as_deref(), Some("other chat"));
-    queue.store.cancel(sending, at(11)).await.unwrap();
+    cancel(&queue.store, sending, at(11)).await.unwrap();
     assert_eq!(first_text(&queue, 12).await.as_deref(), Some("same chat"), "a person has decided");
     queue.check();
 }
@@ -153,7 +154,7 @@ async fn only_a_held_thread_left_means_nothing_to_do() {
     let held = queue.enqueue(to_chat("a", "in review"), at(0)).await;
     queue.enqueue(to_chat("a", "waits for a person"), at(1)).await;
     queue.attempt(held, 1, review()).await;
-    assert_eq!(queue.store.candidates(&account("1"), at(500)).await.unwrap(), None);
+    assert_eq!(queue.store.candidates(Asker::Engine, &account("1"), at(500)).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -247,7 +248,7 @@ async fn a_blocked_message_knows_which_one_it_waits_for() {
     }
     queue.attempt(first, 2, review()).await;
     assert_eq!(queue.view(third).await.waiting.unwrap().blocked_by.unwrap().state, StateName::Review);
-    queue.store.cancel(first, at(600)).await.unwrap();
+    cancel(&queue.store, first, at(600)).await.unwrap();
     assert_eq!(queue.view(third).await.waiting.unwrap().blocked_by, None);
     assert_eq!(first_text(&queue, 600).await.as_deref(), Some("second"));
     queue.check();
@@ -283,7 +284,7 @@ async fn due_retries_return_to_their_places() {
     }
     queue.enqueue(to_chat("new", "new"), at(400)).await;
     queue.check_order();
-    let candidates = queue.store.candidates(&account("1"), at(600)).await.unwrap().unwrap();
+    let candidates = queue.store.candidates(Asker::Engine, &account("1"), at(600)).await.unwrap().unwrap();
     assert!(candidates.has_more_retries);
     queue.store.return_retries(account("1"), at(600)).await.unwrap();
     assert_eq!(first_text(&queue, 600).await.as_deref(), Some("00"));

@@ -9,7 +9,7 @@ use outboxd::domain::policy::ReplyPolicy;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::{Settled, StateName};
 use outboxd::domain::stop::{NewStop, StopKey, StopReason, StopScope};
-use outboxd::store::{Begun, Consequences, NewWebhook, ToHear};
+use outboxd::store::{Asker, Begun, Consequences, NewWebhook, ToHear};
 
 use crate::queue::{Queue, account, at, sent, to_chat, to_user};
 
@@ -354,7 +354,8 @@ async fn an_answer_counts_although_the_clock_was_ahead_when_what_it_answers_was_
         let second = queue.enqueue(of_campaign(to_chat("c", "second")), at(200)).await;
         set_clock(&queue, at(days * DAY), at((days - 2) * DAY)).await;
         let now = at((days - 2) * DAY + 10);
-        let found = queue.store.candidates(&account("1"), now).await.unwrap().expect("it waits");
+        let found =
+            queue.store.candidates(Asker::Engine, &account("1"), now).await.unwrap().expect("it waits");
         let since = found.messages[0].ask.as_ref().map(|ask| ask.since);
         assert_eq!(since, Some(at(100 - 2 * DAY)), "the chat is read from the first message on");
         let answer = message("r1", Some(false), at(3600 - 2 * DAY));

@@ -4,9 +4,9 @@
 use outboxd::domain::message::{MessageId, NewMessage};
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::store::{Admission, Begun, Cancelled, Inserted};
+use outboxd::store::{Admission, Begun, Commanded, Inserted};
 
-use crate::queue::{Queue, account, at, failed, retry, review, sent, to_chat};
+use crate::queue::{Queue, account, at, cancel, failed, retry, review, sent, to_chat};
 
 fn insert(queue: &Queue, columns: &str, values: &str) -> i64 {
     let sql = format!("INSERT INTO messages (account_id, text, {columns}) VALUES ('acc_1', 'hi', {values})");
@@ -95,8 +95,8 @@ async fn a_row_that_was_cancelled_before_anybody_looked_is_not_admitted() {
     insert(&queue, "chat_id", "'c'");
     let rows = queue.store.inserted(10).await.unwrap();
     let id: MessageId = queue.value("SELECT id FROM messages").parse().unwrap();
-    let cancelled = queue.store.cancel(id, at(1)).await.unwrap();
-    assert_eq!(cancelled, Cancelled::Done { account_id: account("1"), was: StateName::New });
+    let cancelled = cancel(&queue.store, id, at(1)).await.unwrap();
+    assert!(matches!(cancelled, Commanded::Done { was: StateName::New, .. }), "{cancelled:?}");
     assert_eq!(queue.store.admit(vec![admission(&rows[0], rows[0].created_at)]).await.unwrap(), 0);
     assert_eq!(queue.state(id).await, (StateName::Cancelled, Reason::Cancelled));
     queue.check();
@@ -121,24 +121,28 @@ async fn cancelling_works_until_the_call_is_on_its_way() {
     queue.store.expire(at(60)).await.unwrap();
     assert_eq!(queue.begin(sending, 1, at(90)).await, Begun::Granted);
 
-    let done_from = |was| Cancelled::Done { account_id: account("1"), was };
+    let done_from = |was| Commanded::Done { was, state: StateName::Cancelled, accounts: vec![account("1")] };
+    let too_late = |state| Commanded::Refused { state, errors: Vec::new(), existing: None };
     let cases = [
         (queued, done_from(StateName::Queued)),
         (retrying, done_from(StateName::Queued)),
         (in_review, done_from(StateName::Review)),
-        (done, Cancelled::TooLate(StateName::Sent)),
-        (refused, Cancelled::TooLate(StateName::Failed)),
-        (expiring, Cancelled::TooLate(StateName::Expired)),
-        (sending, Cancelled::TooLate(StateName::Sending)),
-        (queued, Cancelled::Already),
-        (MessageId(uuid::Uuid::nil()), Cancelled::Unknown),
+        (done, too_late(StateName::Sent)),
+        (refused, too_late(StateName::Failed)),
+        (expiring, too_late(StateName::Expired)),
+        (sending, too_late(StateName::Sending)),
+        (queued, Commanded::Unchanged(StateName::Cancelled)),
+        (MessageId(uuid::Uuid::nil()), Commanded::Unknown),
     ];
     for (id, expected) in cases {
         let before = queue.lines("SELECT * FROM messages ORDER BY seq");
-        let verdict = queue.store.cancel(id, at(600)).await.unwrap();
+        let verdict = match cancel(&queue.store, id, at(600)).await.unwrap() {
+            Commanded::Refused { state, .. } => too_late(state),
+            other => other,
+        };
         assert_eq!(verdict, expected, "{id}");
         let changed = queue.lines("SELECT * FROM messages ORDER BY seq") != before;
-        assert_eq!(changed, matches!(verdict, Cancelled::Done { .. }), "{verdict:?}");
+        assert_eq!(changed, matches!(verdict, Commanded::Done { .. }), "{verdict:?}");
     }
     queue.check();
 }

@@ -3,7 +3,7 @@
 use outboxd::domain::message::NewMessage;
 use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
-use outboxd::store::{Begun, ClockReading, ClockStep, Recovered, RecoveredAttempt};
+use outboxd::store::{Asker, Begun, ClockReading, ClockStep, Recovered, RecoveredAttempt};
 
 use crate::queue::{Queue, account, at, back_in_place, retry, sent, to_chat, to_the_second};
 
@@ -68,7 +68,7 @@ async fn a_call_that_was_on_its_way_is_read_back_and_its_gap_counts_from_now() {
     assert_eq!(next, ["acc_1|2026-11-22T09:05:12.000Z", "acc_2|-"], "now and the gap that was drawn");
     assert_eq!(queue.state(behind).await.0, StateName::Queued);
     assert_eq!(
-        queue.store.candidates(&account("1"), at(400)).await.unwrap(),
+        queue.store.candidates(Asker::Engine, &account("1"), at(400)).await.unwrap(),
         None,
         "order in the chat is kept"
     );

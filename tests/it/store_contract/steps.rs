@@ -8,7 +8,7 @@ use outboxd::domain::reason::Reason;
 use outboxd::domain::state::StateName;
 use outboxd::domain::step::{Step, StepWait};
 use outboxd::domain::stop::{NewStop, StopKey, StopReason, StopScope};
-use outboxd::store::{Begun, ClockReading, ClockStep, EnqueueMode, Enqueued};
+use outboxd::store::{Asker, Begun, ClockReading, ClockStep, EnqueueMode, Enqueued};
 
 use crate::queue::{Queue, account, at, failed, review, sent, to_user};
 
@@ -106,7 +106,12 @@ async fn a_wait_keeps_its_length_when_the_clock_is_set() {
         let end = 100 + HOUR + by;
         assert_eq!(wait_of(&queue, second), times(end, end, None), "by {by} s");
         queue.check_order();
-        let found = queue.store.candidates(&account("1"), at(1100 + by)).await.unwrap().expect("it waits");
+        let found = queue
+            .store
+            .candidates(Asker::Engine, &account("1"), at(1100 + by))
+            .await
+            .unwrap()
+            .expect("it waits");
         assert_eq!(found.messages[0].due_at, at(end));
     }
 }
