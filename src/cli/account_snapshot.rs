@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 
-use super::times;
+use super::{render, times};
 use crate::types::Time;
 use crate::types::account::{AccountSnapshot, Inbox};
 
@@ -35,7 +35,7 @@ impl AccountSnapshot {
             ("inmails", credits),
             ("reading", problem.or(old)),
         ];
-        rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+        render::known(rows)
     }
 
     /// Returns identity and status.

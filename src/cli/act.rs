@@ -6,10 +6,9 @@
 
 use clap::Args;
 use jiff::Span;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::client::{Answer, Client, parse_id, segment};
+use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Typed};
 use super::{Globals, Json, render};
@@ -144,7 +143,7 @@ pub(super) async fn pause(globals: &Globals, pause: Pause) -> Result<Exit, Failu
     let (until, length) = pause.term.end(&client, account).await?;
     let body = PauseRequest { until, length, note: pause.term.note };
     let answer = client.post(&path, &body).await?;
-    told(&answer, pause.json, |paused: Paused| {
+    answer.show(pause.json, |paused: Paused| {
         let already = if paused.already_paused { " (it was paused already)" } else { "" };
         let until = match paused.until {
             Some(at) => times::full_in(Some(at), &times::zone(paused.zone.as_deref())),
@@ -162,7 +161,7 @@ pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Fa
         restored: resume.restored.then_some(true),
     };
     let answer = globals.client()?.post(&path, &body).await?;
-    told(&answer, resume.json, |resumed: Resumed| {
+    answer.show(resume.json, |resumed: Resumed| {
         if resumed.restored.flatten().is_some() {
             return "still held as a copy that was restored: see docs/operations.md, then add --restored\n"
                 .to_owned();
@@ -170,18 +169,6 @@ pub(super) async fn resume(globals: &Globals, resume: Resume) -> Result<Exit, Fa
         let before = if resumed.was_paused { "" } else { " (it was not paused; what was fixed is retried)" };
         format!("{} goes on{before}\n", resume.whom.name())
     })
-}
-
-/// Shows an answer: to a program as JSON, to a person as `line`.
-pub(super) fn told<T: DeserializeOwned>(
-    answer: &Answer,
-    json: Json,
-    line: impl FnOnce(T) -> String,
-) -> Result<Exit, Failure> {
-    match json.json {
-        true => answer.pass_on(),
-        false => answer.read().and_then(|read| render::print(&line(read))).map(|()| Exit::Done),
-    }
 }
 
 impl Whom {

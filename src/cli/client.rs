@@ -298,6 +298,18 @@ impl Answer {
         serde_json::from_str(&self.body).map_err(|_| self.foreign())
     }
 
+    /// Shows the answer: to a program as JSON, to a person as `text`.
+    pub(super) fn show<T: DeserializeOwned>(
+        &self,
+        json: Json,
+        text: impl FnOnce(T) -> String,
+    ) -> Result<Exit, Failure> {
+        if json.json {
+            return self.pass_on();
+        }
+        render::print(&text(self.read()?)).map(|()| Exit::Done)
+    }
+
     /// Prints the answer as JSON, whether accepted or refused.
     pub(super) fn pass_on(&self) -> Result<Exit, Failure> {
         render::json(&self.body)?;

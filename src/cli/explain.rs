@@ -16,12 +16,7 @@ use crate::types::{Time, WaitStatus};
 pub(super) async fn explain(client: &Client, one: One) -> Result<Exit, Failure> {
     let id = client.whole_id(&one.id).await?;
     let answer = client.get(&format!("/v1/messages/{}/explain", segment(&id)), &[]).await?;
-    if one.json.json {
-        return answer.pass_on();
-    }
-    let explanation: Explanation = answer.read()?;
-    render::print(&explanation.text())?;
-    Ok(Exit::Done)
+    answer.show(one.json, |explanation: Explanation| explanation.text())
 }
 
 impl Explanation {
@@ -52,8 +47,7 @@ impl Explanation {
             ("blocked by", self.blocked_by.clone()),
             ("asked", Some(full(self.now))),
         ];
-        let known: Vec<(&str, String)> =
-            facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let known = render::known(facts);
         let gates = if self.gates.is_empty() { String::new() } else { format!("\n{}", self.gates(&zone)) };
         format!("{}\n\n{}{gates}", render::line(&self.sentence), render::pairs(&known))
     }

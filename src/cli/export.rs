@@ -73,8 +73,7 @@ pub(super) async fn export(client: &Client, export: Export) -> Result<Exit, Fail
         ("account_id", export.account.as_deref()),
         ("state", export.state.as_deref()),
     ];
-    let given = parameters.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    let messages = read(client, given.collect()).await?;
+    let messages = read(client, render::known(parameters)).await?;
     if export.json.json {
         let lines = messages.into_iter().rev().map(|message| format!("{}\n", Value::Object(message)));
         render::print(&lines.collect::<String>())?;

@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand};
 
-use super::act::told;
 use super::client::{Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
@@ -56,12 +55,12 @@ pub(super) async fn hook(client: &Client, hook: Hook) -> Result<Exit, Failure> {
         Verb::Replay(Replay { name, from, json }) => {
             let path = format!("/v1/hooks/{}/replay", segment(&name));
             let answer = client.post(&path, &ReplayRequest { from: Some(from) }).await?;
-            told(&answer, json, |done: HookEnabled| goes_on(&done))
+            answer.show(json, |done: HookEnabled| goes_on(&done))
         }
         Verb::Enable(Enable { name, json }) => {
             let path = format!("/v1/hooks/{}/enable", segment(&name));
             let answer = client.post(&path, &serde_json::json!({})).await?;
-            told(&answer, json, |done: HookEnabled| goes_on(&done))
+            answer.show(json, |done: HookEnabled| goes_on(&done))
         }
     }
 }
@@ -71,25 +70,26 @@ fn goes_on(done: &HookEnabled) -> String {
 }
 
 async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
-    let answer = client.get("/v1/hooks", &[]).await?;
-    if json.json {
-        return answer.pass_on();
+    client.get("/v1/hooks", &[]).await?.show(json, |list: HookList| list.text())
+}
+
+impl HookList {
+    fn text(&self) -> String {
+        let times = Times::of(times::zone(None));
+        let mut shown = String::new();
+        for hook in &self.data {
+            shown += &hook.facts(&times);
+            shown += "\n";
+        }
+        if self.data.is_empty() {
+            shown +=
+                "no receivers; add [outbound.webhook.NAME] or [outbound.command.NAME] to the configuration\n";
+        } else {
+            let delays: Vec<String> = self.retries_s.iter().map(|&seconds| delay(seconds)).collect();
+            shown += &format!("an event is retried after {}, then given up\n", delays.join(", "));
+        }
+        shown
     }
-    let list: HookList = answer.read()?;
-    let times = Times::of(times::zone(None));
-    let mut shown = String::new();
-    for hook in &list.data {
-        shown += &hook.facts(&times);
-        shown += "\n";
-    }
-    if list.data.is_empty() {
-        shown +=
-            "no receivers; add [outbound.webhook.NAME] or [outbound.command.NAME] to the configuration\n";
-    } else {
-        let delays: Vec<String> = list.retries_s.iter().map(|&seconds| delay(seconds)).collect();
-        shown += &format!("an event is retried after {}, then given up\n", delays.join(", "));
-    }
-    render::print(&shown).map(|()| Exit::Done)
 }
 
 /// Formats a delay in its largest whole unit.

@@ -19,17 +19,8 @@ pub(super) struct Notices {
 /// Shows the notices.
 pub(super) async fn notices(client: &Client, asked: Notices) -> Result<Exit, Failure> {
     let answer = client.get("/v1/notices", &[]).await?;
-    if asked.json.json {
-        return answer.pass_on();
-    }
-    let found: types::Notices = answer.read()?;
-    let shown: String = found
-        .data
-        .iter()
-        .map(|one| format!("{}  to do: {}\n", one.text(), render::line(&one.to_do)))
-        .collect();
-    render::print(&shown)?;
-    Ok(Exit::Done)
+    let text = |one: &Notice| format!("{}  to do: {}\n", one.text(), render::line(&one.to_do));
+    answer.show(asked.json, |found: types::Notices| found.data.iter().map(text).collect())
 }
 
 impl Notice {

@@ -23,11 +23,7 @@ pub(super) struct Person {
 /// Shows everything about one person.
 pub(super) async fn person(client: &Client, person: Person) -> Result<Exit, Failure> {
     let answer = client.get(&format!("/v1/people/{}", segment(&person.user)), &[]).await?;
-    if person.json.json {
-        return answer.pass_on();
-    }
-    let times = Times::of(times::zone(None));
-    render::print(&shown(&answer.read()?, &times)).map(|()| Exit::Done)
+    answer.show(person.json, |found| shown(&found, &Times::of(times::zone(None))))
 }
 
 /// `outboxd erase`.
@@ -90,9 +86,7 @@ fn shown(person: &Shown, times: &Times) -> String {
         ("public name", person.public_identifier.clone()),
         ("profile", person.profile_url.clone()),
     ];
-    let known: Vec<(&str, String)> =
-        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    let mut shown = render::pairs(&known);
+    let mut shown = render::pairs(&render::known(facts));
     for account in &person.accounts {
         shown += &format!("\n{}:\n", render::line(&account.account_id));
         shown += &render::text(&of_account(account, times));
@@ -143,8 +137,7 @@ fn of_account(one: &PersonOnAccount, times: &Times) -> String {
         ("profile read", time(one.read_at)),
         ("chats", (!one.chats.is_empty()).then(|| one.chats.join(", "))),
     ];
-    let known: Vec<(&str, String)> =
-        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let known = render::known(facts);
     match known.is_empty() {
         true => "nothing but the name".to_owned(),
         false => render::pairs(&known),

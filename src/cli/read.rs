@@ -161,7 +161,7 @@ fn query<'a>(
         ("limit", Some(limit)),
         ("cursor", cursor),
     ];
-    parameters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    render::known(parameters)
 }
 
 pub(super) fn row(message: &Message, times: &Times) -> Vec<String> {
@@ -194,11 +194,7 @@ impl Message {
 pub(super) async fn show(client: &Client, one: One) -> Result<Exit, Failure> {
     let id = client.whole_id(&one.id).await?;
     let answer = client.get(&format!("/v1/messages/{}", segment(&id)), &[]).await?;
-    if one.json.json {
-        return answer.pass_on();
-    }
-    render::print(&shown(&answer.read()?))?;
-    Ok(Exit::Done)
+    answer.show(one.json, |detail| shown(&detail))
 }
 
 /// Formats a message with its text and its attempts for a person.
@@ -293,9 +289,7 @@ fn facts(message: &Message, zone: &TimeZone) -> String {
         ("created", time(message.created_at)),
         ("updated", time(message.updated_at)),
     ];
-    let known: Vec<(&str, String)> =
-        facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
-    render::pairs(&known)
+    render::pairs(&render::known(facts))
 }
 
 impl Attempt {

@@ -99,6 +99,11 @@ pub(super) fn text(text: &str) -> String {
     text.lines().map(|row| format!("  {}\n", line(row))).collect()
 }
 
+/// Leaves out the names without a value.
+pub(super) fn known<T, const N: usize>(pairs: [(&'static str, Option<T>); N]) -> Vec<(&'static str, T)> {
+    pairs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
 /// Formats names and values, one pair per line, with the values aligned.
 pub(super) fn pairs(pairs: &[(&str, String)]) -> String {
     let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);

@@ -80,26 +80,26 @@ pub(super) async fn review(client: &Client, review: Review) -> Result<Exit, Fail
 async fn show(client: &Client, id: &str, json: Json) -> Result<Exit, Failure> {
     let id = client.whole_id(id).await?;
     let answer = client.get(&format!("/v1/messages/{}/review", segment(&id)), &[]).await?;
-    if json.json {
-        return answer.pass_on();
-    }
-    let known: MessageDetail = answer.read()?;
+    answer.show(json, |known| shown(&id, &known))
+}
+
+/// Formats a message in review, what was read back, and what a person can say.
+fn shown(id: &str, known: &MessageDetail) -> String {
     let zone = times::zone(known.zone.as_deref());
-    let mut shown = read::shown(&known);
+    let mut shown = read::shown(known);
     shown += if known.evidence.is_empty() { "\nread back: never\n" } else { "\nread back:\n" };
     for evidence in &known.evidence {
         shown += &render::text(&evidence.line(&zone));
     }
-    let choices = known.choices.unwrap_or_default();
+    let choices = known.choices.as_deref().unwrap_or_default();
     if !choices.is_empty() {
         shown += "\nyou can say:\n";
     }
-    for Choice { decision, will } in &choices {
+    for Choice { decision, will } in choices {
         shown += &render::text(&format!("outboxd review {id} {decision}"));
         shown += &render::text(&format!("    {will}"));
     }
-    render::print(&shown)?;
-    Ok(Exit::Done)
+    shown
 }
 
 impl Evidence {
@@ -139,13 +139,10 @@ async fn decide(
     }
     (asked.dry_run, asked.note) = (None, review.note.clone());
     let answer = client.post(path, &asked).await?;
-    if review.json.json {
-        return answer.pass_on();
-    }
-    let decided: Decided = answer.read()?;
-    let state = decided.state.map(|state| format!("It is {} now.\n", render::line(&state)));
-    render::print(&format!("{}\n{}", render::line(&decided.will), state.unwrap_or_default()))?;
-    Ok(Exit::Done)
+    answer.show(review.json, |decided: Decided| {
+        let state = decided.state.map(|state| format!("It is {} now.\n", render::line(&state)));
+        format!("{}\n{}", render::line(&decided.will), state.unwrap_or_default())
+    })
 }
 
 /// Shows the effect and asks for confirmation; a script must pass `--yes`.

@@ -179,8 +179,7 @@ impl Account {
             ("last call", time(self.last_call_at)),
             ("next call", time(self.next_call_at).map(|at| format!("not before {at}"))),
         ];
-        let mut known: Vec<(&str, String)> =
-            facts.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let mut known = render::known(facts);
         known.extend(self.unipile.iter().flat_map(|facts| facts.rows(&zone)));
         let step = self.step().map(|step| format!("\nnext: {}\n", render::line(&step)));
         render::pairs(&known) + &step.unwrap_or_default()
@@ -209,10 +208,5 @@ impl Account {
 
 async fn one(client: &Client, account: &str, json: Json) -> Result<Exit, Failure> {
     let answer = client.get(&format!("/v1/accounts/{}", segment(account)), &[]).await?;
-    if json.json {
-        return answer.pass_on();
-    }
-    let account: Account = answer.read()?;
-    render::print(&account.text())?;
-    Ok(Exit::Done)
+    answer.show(json, |account: Account| account.text())
 }

@@ -4,7 +4,7 @@
 
 use clap::Args;
 
-use super::act::{self, Term, told};
+use super::act::{self, Term};
 use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
@@ -130,7 +130,7 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
     };
     let zone = zone.unwrap_or_else(|| times::zone(None));
     let answer = client.post_at_length("/v1/stops", &body).await?;
-    told(&answer, stop.json, |stopped: Stopped| {
+    answer.show(stop.json, |stopped: Stopped| {
         let already = if stopped.already_stopped { " (it was stopped already)" } else { "" };
         let until = match stopped.until {
             Some(at) => times::full_in(Some(at), &zone),
@@ -156,7 +156,7 @@ pub(super) async fn go(globals: &Globals, go: Go) -> Result<Exit, Failure> {
     let (scope, account_id) = (Some(key.0.to_owned()), go.concerned.account.clone());
     let body = GoRequest { scope, key: Some(key.1.to_owned()), account_id, reason: None };
     let answer = globals.client()?.post_at_length("/v1/go", &body).await?;
-    told(&answer, go.json, |lifted: Lifted| {
+    answer.show(go.json, |lifted: Lifted| {
         let name = go.concerned.name(key);
         match (lifted.stops, lifted.messages) {
             (0, 0) => {

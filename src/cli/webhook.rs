@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand};
 
-use super::act::told;
 use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::times::{self, Times};
@@ -64,7 +63,7 @@ async fn register(client: &Client, asked: Register) -> Result<Exit, Failure> {
     let account_ids = (!asked.accounts.is_empty()).then_some(asked.accounts);
     let body = RegisterRequest { url: Some(asked.url), account_ids };
     let answer = client.post_at_length("/v1/webhooks/endpoint", &body).await?;
-    told(&answer, asked.json, |registered: Registered| {
+    answer.show(asked.json, |registered: Registered| {
         let Registered { created, endpoint, listen } = registered;
         let done = if created { "registered" } else { "changed" };
         let mut text = format!("{done} {}\n{}", render::line(&endpoint.id), facts(&endpoint));
@@ -82,7 +81,7 @@ async fn test(client: &Client, asked: Test) -> Result<Exit, Failure> {
         .await?;
     let json = asked.json;
     let tested: Tested = answer.read()?;
-    told(&answer, json, |tested: Tested| {
+    answer.show(json, |tested: Tested| {
         let status = tested.status.map_or_else(|| "none".to_owned(), |status| status.to_string());
         let body = Some(tested.answer).filter(|answer| !answer.trim().is_empty());
         render::pairs(&[
@@ -97,7 +96,7 @@ async fn test(client: &Client, asked: Test) -> Result<Exit, Failure> {
 
 async fn remove(client: &Client, json: Json) -> Result<Exit, Failure> {
     let answer = client.delete("/v1/webhooks/endpoint").await?;
-    told(&answer, json, |removed: Removed| {
+    answer.show(json, |removed: Removed| {
         let id = render::line(&removed.id);
         match removed.was_there {
             true => format!("{id} is deleted at Unipile and forgotten\n"),
@@ -107,11 +106,10 @@ async fn remove(client: &Client, json: Json) -> Result<Exit, Failure> {
 }
 
 async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
-    let answer = client.get_at_length("/v1/webhooks").await?;
-    if json.json {
-        return answer.pass_on();
-    }
-    let list: WebhookList = answer.read()?;
+    client.get_at_length("/v1/webhooks").await?.show(json, |list| shown(&list))
+}
+
+fn shown(list: &WebhookList) -> String {
     let times = Times::of(times::zone(None));
     let mut shown = String::new();
     if let Some(problem) = &list.problem {
@@ -141,7 +139,7 @@ async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
             vec![one.kind.clone(), status, attempt.to_owned(), times.show(one.at)]
         }),
     );
-    render::print(&shown).map(|()| Exit::Done)
+    shown
 }
 
 /// Formats a table under its title.
