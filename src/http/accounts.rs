@@ -94,9 +94,7 @@ async fn row(
 }
 
 fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> {
-    let refuse = |field: &str, problem: String, fix: &str| {
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
-    };
+    let refuse = |field: &str, problem: String, fix: &str| ApiError::invalid(field, problem, fix);
     let mut filter =
         AccountFilter { attention: Vec::new(), order: AccountOrder::default(), after: None, limit: PAGE[0] };
     for (name, value) in parameters {
@@ -121,7 +119,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> 
             "cursor" => filter.after = Some(cursor(&value).ok_or_else(query::bad_cursor)?),
             _unknown => {
                 let known = ["attention", "sort", "limit", "cursor"];
-                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
+                return Err(ApiError::unknown_field(&name, known));
             }
         }
     }

@@ -39,7 +39,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
         let found = Path::<String>::from_request_parts(parts, state).await;
         found.map(|Path(id)| Self(id.trim().to_owned())).map_err(|_| {
             let (problem, fix) = ("is not UTF-8", "give the id as the daemon writes it");
-            ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "id", problem, fix))
+            ApiError::invalid("id", problem, fix)
         })
     }
 }
@@ -67,13 +67,7 @@ pub(super) async fn whole(mut body: Body, limit: usize, fix: &str) -> Result<Byt
 }
 
 fn broken_off() -> ApiError {
-    let refusal = FieldError::new(
-        FieldErrorCode::InvalidValue,
-        "",
-        "the body broke off, so nothing of it was stored",
-        "send it again",
-    );
-    ApiError::bad_request(refusal)
+    ApiError::invalid("", "the body broke off, so nothing of it was stored", "send it again")
 }
 
 fn too_large(limit: usize, fix: &str) -> ApiError {

@@ -11,7 +11,6 @@ use jiff::tz::TimeZone;
 
 use super::error::{ApiError, Missing};
 use super::{AppState, forecast, query};
-use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::stop::FOREVER;
 use crate::engine::{ForecastRequest, Forecasts};
 use crate::store::{self, StepCounts};
@@ -34,7 +33,7 @@ pub(super) async fn list(
             "done_by" => is_forecast = flag(&name, &value)?,
             _unknown => {
                 let known = ["limit", "cursor", "done_by"];
-                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
+                return Err(ApiError::unknown_field(&name, known));
             }
         }
     }
@@ -64,7 +63,7 @@ pub(super) async fn show(
         match parameter.as_str() {
             "done_by" => is_forecast = flag(&parameter, &value)?,
             _unknown => {
-                return Err(ApiError::bad_request(FieldError::unknown_field(&parameter, ["done_by"])));
+                return Err(ApiError::unknown_field(&parameter, ["done_by"]));
             }
         }
     }
@@ -99,7 +98,7 @@ async fn add_ends(state: &AppState, campaigns: &mut [Campaign]) -> Result<(), Ap
 fn flag(name: &str, value: &str) -> Result<bool, ApiError> {
     value.parse().map_err(|_| {
         let problem = format!("is neither true nor false: {value}");
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, "leave it out"))
+        ApiError::invalid(name, problem, "leave it out")
     })
 }
 

@@ -43,6 +43,15 @@ impl ApiError {
         Self::one(StatusCode::BAD_REQUEST, refusal)
     }
 
+    /// Returns the error for a value that the request must not have.
+    pub(super) fn invalid(field: &str, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::bad_request(FieldError::new(FieldErrorCode::InvalidValue, field, problem, fix))
+    }
+
+    pub(super) fn unknown_field<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::bad_request(FieldError::unknown_field(name, known))
+    }
+
     pub(super) fn not_found(what: Missing, id: &str) -> Self {
         let (what, fix) = match what {
             Missing::Message => ("message", "give the id that queueing returned; lists of messages show it"),

@@ -56,12 +56,7 @@ pub(super) async fn events(
         let newest = range.newest.unwrap_or(0);
         let problem = format!("is {after}, and the newest event is {newest}");
         let fix = "the queue is another one, or was restored from a backup: read again from the beginning";
-        return Err(ApiError::bad_request(FieldError::new(
-            FieldErrorCode::InvalidValue,
-            "after",
-            problem,
-            fix,
-        )));
+        return Err(ApiError::invalid("after", problem, fix));
     }
     match is_stream {
         true => open(state, asked, range),
@@ -81,7 +76,7 @@ fn asked(parameters: Vec<(String, String)>) -> Result<Asked, ApiError> {
             "message_id" => asked.filter.message_id = Some(value),
             "texts" => asked.with_texts = flag("texts", &value)?,
             "limit" => asked.limit = query::limit(&value, 500)?,
-            _unknown => return Err(ApiError::bad_request(FieldError::unknown_field(&name, KNOWN))),
+            _unknown => return Err(ApiError::unknown_field(&name, KNOWN)),
         }
     }
     Ok(asked)
@@ -91,19 +86,14 @@ fn number(name: &str, text: &str) -> Result<i64, ApiError> {
     text.parse().ok().filter(|seq| *seq >= 0).ok_or_else(|| {
         let problem = format!("is not the number of an event: {text}");
         let fix = "give the `seq` of the last event that you have seen, or 0 for all";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, fix))
+        ApiError::invalid(name, problem, fix)
     })
 }
 
 fn flag(name: &str, text: &str) -> Result<bool, ApiError> {
     text.parse().map_err(|_| {
         let problem = format!("is neither true nor false: {text}");
-        ApiError::bad_request(FieldError::new(
-            FieldErrorCode::InvalidValue,
-            name,
-            problem,
-            "write true or false",
-        ))
+        ApiError::invalid(name, problem, "write true or false")
     })
 }
 

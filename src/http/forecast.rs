@@ -15,7 +15,6 @@ use super::error::{ApiError, Missing};
 use super::input::{self, Input, InputRow};
 use super::verdicts::{dedupe_conflict, out_of_step, refused_row, repeated, suppressed, taken};
 use super::{AppState, body, render, wire};
-use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
 use crate::store::Enqueued;
@@ -95,11 +94,11 @@ fn asked(parameters: Vec<(String, String)>, known: &[&str]) -> Result<ForecastRe
                 days = value.parse().ok().filter(|days| (1..=MOST_DAYS).contains(days)).ok_or_else(|| {
                     let problem = format!("is not a number from 1 to {MOST_DAYS}: {value}");
                     let fix = format!("leave it out for {DAYS}");
-                    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "days", problem, fix))
+                    ApiError::invalid("days", problem, fix)
                 })?;
             }
             _unknown => {
-                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known.iter().copied())));
+                return Err(ApiError::unknown_field(&name, known.iter().copied()));
             }
         }
     }

@@ -35,7 +35,7 @@ pub(super) fn keeps_accounts(parameters: &mut Vec<(String, String)>) -> Result<b
     let wrong = parameters.iter().find(|(name, value)| name == "accounts" && value != "keep");
     if let Some((name, value)) = wrong {
         let (problem, fix) = (format!("is {value:?}"), "give keep, or leave it out");
-        return Err(ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, fix)));
+        return Err(ApiError::invalid(name, problem, fix));
     }
     let all = parameters.len();
     parameters.retain(|(name, _)| name != "accounts");

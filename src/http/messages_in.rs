@@ -87,14 +87,10 @@ fn atomic(parameters: &[(String, String)]) -> Result<Atomic, ApiError> {
             ("atomic", other) => {
                 let problem = format!("is {other:?}");
                 let fix = "give true, person or false";
-                let refusal = FieldError::new(FieldErrorCode::InvalidValue, "atomic", problem, fix);
-                return Err(ApiError::bad_request(refusal));
+                return Err(ApiError::invalid("atomic", problem, fix));
             }
             (unknown, _) => {
-                return Err(ApiError::bad_request(FieldError::unknown_field(
-                    unknown,
-                    ["atomic", "accounts"],
-                )));
+                return Err(ApiError::unknown_field(unknown, ["atomic", "accounts"]));
             }
         }
     }
@@ -105,8 +101,7 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
     value.to_str().map(|key| Some(key.to_owned())).map_err(|_| {
         let fix = "use visible ASCII characters";
-        let refusal = FieldError::new(FieldErrorCode::InvalidValue, "Idempotency-Key", "is not text", fix);
-        ApiError::bad_request(refusal)
+        ApiError::invalid("Idempotency-Key", "is not text", fix)
     })
 }
 

@@ -28,7 +28,7 @@ pub(super) async fn read(content_type: &str, body: Bytes) -> Result<(Value, Uplo
     let boundary = multer::parse_boundary(content_type).map_err(|_| {
         let fix = "have your client write the header (curl -F does)";
         let problem = "is multipart/form-data without a boundary";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "Content-Type", problem, fix))
+        ApiError::invalid("Content-Type", problem, fix)
     })?;
     let stream = futures_util::stream::iter([Ok::<Bytes, std::io::Error>(body)]);
     let mut parts = Multipart::new(stream, boundary);
@@ -139,5 +139,5 @@ fn refused(code: FieldErrorCode, field: &str, problem: &str, fix: &str) -> ApiEr
 fn broken(error: multer::Error) -> ApiError {
     let problem = format!("the body is not a whole multipart/form-data: {error}");
     let fix = "send it again, whole, with the boundary that the header names";
-    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "", problem, fix))
+    ApiError::invalid("", problem, fix)
 }

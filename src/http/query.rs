@@ -44,7 +44,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
             "until" => filter.until = Some(time("until", &value)?),
             "limit" => filter.limit = limit(&value, 500)?,
             "cursor" => filter.before = Some(cursor(&value)?),
-            _unknown => return Err(ApiError::bad_request(FieldError::unknown_field(&name, KNOWN))),
+            _unknown => return Err(ApiError::unknown_field(&name, KNOWN)),
         }
     }
     Ok(filter)
@@ -71,7 +71,7 @@ pub(super) fn reason(code: &str) -> Result<Reason, ApiError> {
             None => "docs/reasons.md lists the codes".to_owned(),
         };
         let problem = format!("is not a reason: {code}");
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "reason", problem, fix))
+        ApiError::invalid("reason", problem, fix)
     })
 }
 
@@ -79,7 +79,7 @@ fn time(name: &str, text: &str) -> Result<Timestamp, ApiError> {
     crate::domain::parse_time(text).ok_or_else(|| {
         let problem = format!("is not a time: {text}");
         let fix = "write RFC 3339 with a zone, such as 2026-11-22T09:21:00.000Z";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, name, problem, fix))
+        ApiError::invalid(name, problem, fix)
     })
 }
 
@@ -92,7 +92,7 @@ pub(super) fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
                 None => format!("use one of: {}", all.join(", ")),
             };
             let problem = format!("is not a state: {word}");
-            ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "state", problem, fix))
+            ApiError::invalid("state", problem, fix)
         })
     };
     words.split(',').map(state).collect()
@@ -103,14 +103,14 @@ pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
     text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
         let problem = format!("is not a number from 1 to {most}: {text}");
         let fix = "leave it out for 50, and follow next_cursor for more";
-        ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "limit", problem, fix))
+        ApiError::invalid("limit", problem, fix)
     })
 }
 
 /// Returns the error for a cursor that no page gave.
 pub(super) fn bad_cursor() -> ApiError {
     let fix = "give `next_cursor` of the previous page, unchanged";
-    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "cursor", "is not a cursor", fix))
+    ApiError::invalid("cursor", "is not a cursor", fix)
 }
 
 fn cursor(text: &str) -> Result<Seq, ApiError> {

@@ -59,7 +59,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
     for (name, value) in parameters {
         let refuse = |fix: &str| {
             let problem = format!("is {value:?}");
-            ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, &name, problem, fix))
+            ApiError::invalid(&name, problem, fix)
         };
         match name.as_str() {
             "scope" => {
@@ -76,7 +76,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
             "cursor" => filter.after = value.parse().map_err(|_| query::bad_cursor())?,
             _unknown => {
                 let known = ["scope", "key", "account_id", "reason", "limit", "cursor"];
-                return Err(ApiError::bad_request(FieldError::unknown_field(&name, known)));
+                return Err(ApiError::unknown_field(&name, known));
             }
         }
     }

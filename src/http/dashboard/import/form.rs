@@ -101,7 +101,7 @@ impl FromRequest<Arc<AppState>> for Posted {
 
 fn unreadable() -> ApiError {
     let (problem, fix) = ("the form cannot be read", "go back and send it again");
-    ApiError::bad_request(FieldError::new(FieldErrorCode::InvalidValue, "", problem, fix))
+    ApiError::invalid("", problem, fix)
 }
 
 fn too_large() -> ApiError {
