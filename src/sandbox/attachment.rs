@@ -6,10 +6,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Number, Value};
 
-use super::base64;
 use super::strict::{Fields, Invalid};
 
 /// Total size that LinkedIn Classic accepts in one message, decoded: 20 MB (the vendor's guide, "Send messages").
@@ -130,7 +131,7 @@ fn read(item: &Value, path: &str) -> Result<Attachment, Invalid> {
     let send_mode = fields.optional_string("send_mode")?;
     let voice_note = fields.optional_boolean("voice_note")?;
     let content =
-        base64::decode(base64).ok_or_else(|| Invalid(format!("{} is not base64", fields.name("content"))))?;
+        decode(base64).ok_or_else(|| Invalid(format!("{} is not base64", fields.name("content"))))?;
     Ok(Attachment {
         filename: filename.to_owned(),
         content_type: content_type.to_owned(),
@@ -155,6 +156,12 @@ fn is_mime(text: &str) -> bool {
     };
     mime.split_once('/').is_some_and(|(kind, subtype)| token(kind) && token(subtype))
         && parameters.is_none_or(|parameters| parameters.contains('='))
+}
+
+/// Decodes the standard alphabet, padded, and nothing else: line breaks, missing padding and bits that are set beyond the
+/// last byte are refused, so that a client with a sloppy encoder is caught.
+fn decode(base64: &str) -> Option<Arc<[u8]>> {
+    STANDARD.decode(base64).ok().map(Arc::from)
 }
 
 fn length(content: &[u8]) -> u64 {
@@ -192,7 +199,7 @@ pub(super) fn shorten(value: &mut Value) {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{fnv1a, is_mime, shorten};
+    use super::{decode, fnv1a, is_mime, shorten};
 
     #[test]
     fn the_hash_is_the_published_one() {
@@ -220,5 +227,34 @@ mod tests {
         shorten(&mut body);
         assert_eq!(body["text"], Value::String(long));
         assert_eq!(body["attachments"], json!([file("(70000 characters of base64)"), file("Zm9v")]));
+    }
+
+    #[test]
+    fn what_is_base64_is_decoded() {
+        let cases: [(&str, &[u8]); 9] = [
+            ("", b""),
+            ("Zg==", b"f"),
+            ("Zm8=", b"fo"),
+            ("Zm9v", b"foo"),
+            ("Zm9vYg==", b"foob"),
+            ("Zm9vYmE=", b"fooba"),
+            ("Zm9vYmFy", b"foobar"),
+            ("+/+/AA==", &[0xfb, 0xff, 0xbf, 0]),
+            ("////", &[0xff; 3]),
+        ];
+        for (base64, bytes) in cases {
+            assert_eq!(decode(base64).as_deref(), Some(bytes), "{base64:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_base64_is_refused() {
+        let cases = [
+            "Zm9", "Zg=", "Zg", "Z===", "====", "=", "Zg=v", "Zg==Zg==", "Zm-_", "Zm9v\n", "Zm 9", "Zh==",
+            "Zm9=", "Zmé",
+        ];
+        for base64 in cases {
+            assert_eq!(decode(base64), None, "{base64:?}");
+        }
     }
 }

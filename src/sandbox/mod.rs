@@ -15,7 +15,6 @@ mod account;
 mod acts;
 mod agenda;
 mod attachment;
-mod base64;
 mod cache;
 mod chat;
 mod deliver;
