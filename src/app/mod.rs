@@ -82,8 +82,6 @@ pub struct Application {
     intake_pulse: Arc<Pulse>,
     clock: Arc<dyn Clock>,
     retention: watch::Sender<RetentionSettings>,
-    /// What the start recovered from the last run.
-    pub recovered: Recovered,
     /// Path of the socket.
     pub socket: PathBuf,
     socket_names: Vec<SocketName>,
@@ -249,7 +247,7 @@ impl Application {
             settings,
             store.clone(),
             engine.handle(),
-            recovered.clone(),
+            recovered,
             place::with_host_warnings(warnings, &store, clock.as_ref()),
             listener.as_ref(),
         );
@@ -283,7 +281,6 @@ impl Application {
             intake_pulse,
             clock,
             retention,
-            recovered,
             socket: settings.api.socket.clone(),
             socket_names,
             tokens,

@@ -114,9 +114,6 @@ pub const MOVES: &[(StateName, &str, StateName)] = &[
     (StateName::Rejected, "retried", StateName::Queued),
 ];
 
-/// The states of a message that has had at least one attempt whose outcome is not settled.
-pub const UNSETTLED: [StateName; 3] = [StateName::Sending, StateName::Uncertain, StateName::Review];
-
 /// A message whose intent is durable. [`Sending::settle`] is the only way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sending {

@@ -24,17 +24,11 @@ const DAYS: i64 = 7;
 
 impl EngineHandle {
     /// Returns every cap of `account` in its current state, and whether the account's hours are open.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn budget(&self, account: &Account) -> Result<(Vec<Budget>, Hours), StoreError> {
         self.budget_with(account, &self.policy(&account.id)).await
     }
 
     /// Returns the same as `budget` if `policy` were in force.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn budget_with(
         &self,
         account: &Account,
@@ -49,9 +43,6 @@ impl EngineHandle {
     }
 
     /// Returns every cap of `account` on reads of profiles.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn profile_budget(&self, account: &Account) -> Result<Vec<Budget>, StoreError> {
         let (now, policy) = (self.now(), self.policy(&account.id));
         let since = now.checked_sub(LEDGER_REACH).unwrap_or(Timestamp::MIN);
@@ -64,9 +55,6 @@ impl EngineHandle {
 
     /// Returns the cap that binds `account`, and how many messages it sent on each of its last 7 days, today
     /// last.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn sent(&self, account: &Account) -> Result<(Option<Budget>, Vec<(Date, u32)>), StoreError> {
         let (now, policy) = (self.now(), self.policy(&account.id));
         let today = policy.zone.to_datetime(now).date();

@@ -68,9 +68,6 @@ pub struct Explanation {
 
 impl EngineHandle {
     /// Returns the wait status of each message, in their order.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn wait_statuses(&self, messages: &[MessageView]) -> Result<Vec<WaitStatus>, StoreError> {
         let mut views: HashMap<&AccountId, View> = HashMap::new();
         let mut wait_statuses = Vec::with_capacity(messages.len());
@@ -89,9 +86,6 @@ impl EngineHandle {
     }
 
     /// Explains `message`, with every gate.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn explain(&self, message: &MessageView) -> Result<Explanation, StoreError> {
         let view = self.view(&message.account, &message.daemon).await?;
         let waiting = message.waiting.as_ref();
@@ -110,9 +104,6 @@ impl EngineHandle {
     }
 
     /// Returns why `account` sends nothing now; `None` if it has no queued message.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn account_wait_status(
         &self,
         account: &AccountView,
@@ -147,9 +138,6 @@ impl EngineHandle {
 
     /// Returns the wait status of the message that goes next on `account`, or of the one that waits for the shortest
     /// time; `None` while no message can become due without an event.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn next_wait_status(&self, account: &AccountId) -> Result<Option<WaitStatus>, StoreError> {
         let Some(selected) = selected(&self.shared, account, self.now(), None).await? else {
             return Ok(None);

@@ -155,9 +155,6 @@ impl EngineHandle {
 
     /// Returns when a queued message is expected to go: the earliest, middle and latest time of the runs. `None` if
     /// it is not queued, does not go within 60 days, or is in a queue of more than 20,000 messages.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn expected(&self, message: &MessageView) -> Result<Option<[Timestamp; 3]>, StoreError> {
         let account_id = message.account.id.clone();
         let view = self.shared.store.account(&account_id).await?;

@@ -98,17 +98,11 @@ impl KeptLedger {
 
 impl EngineHandle {
     /// Returns what `account` has sent, as far back as the caps of `policy` count now.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub(super) async fn ledger(&self, account: &AccountId, policy: &Policy) -> Result<Ledger, StoreError> {
         self.ledger_from(account, begin(policy, self.now())).await
     }
 
     /// Returns what `account` has sent from `since` on.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub(super) async fn ledger_from(
         &self,
         account: &AccountId,

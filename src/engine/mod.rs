@@ -276,9 +276,6 @@ impl EngineHandle {
     }
 
     /// Wakes every account with waiting messages.
-    ///
-    /// # Errors
-    /// When the queue cannot be read.
     pub async fn wake_everything(&self) -> Result<(), StoreError> {
         self.wake_all(false).await
     }

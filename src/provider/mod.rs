@@ -185,16 +185,6 @@ pub trait Paging: Send + Sync {
 /// The paging that all pages of one read share.
 pub type Pages = Arc<dyn Paging>;
 
-/// Pages without any delay.
-#[derive(Debug, Clone, Copy)]
-pub struct Unlimited;
-
-impl Paging for Unlimited {
-    fn next_page(&self) -> BoxFuture<'_, ()> {
-        Box::pin(std::future::ready(()))
-    }
-}
-
 /// The service that delivers messages.
 pub trait Provider: Send + Sync + 'static {
     /// Makes one call and returns its outcome. The provider's own timeouts bound its duration.
@@ -223,9 +213,6 @@ pub trait Provider: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<ObservedMessage>, Unread>>;
 
     /// Returns the chats with one user, latest first, freshly read.
-    ///
-    /// # Errors
-    /// Returns an error if they could not be read.
     fn chats_with(
         &self,
         account_id: AccountId,
@@ -252,9 +239,6 @@ pub trait Provider: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<ObservedGroup>, Unread>>;
 
     /// Returns the inboxes of an account, freshly read.
-    ///
-    /// # Errors
-    /// Returns an error if they could not be read.
     fn inboxes(
         &self,
         account_id: AccountId,
@@ -262,9 +246,6 @@ pub trait Provider: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<ObservedInbox>, Unread>>;
 
     /// Returns the InMails that an account may still send, freshly read.
-    ///
-    /// # Errors
-    /// Returns an error if they could not be read.
     fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>>;
 
     /// Returns what Unipile reports about an account, freshly read.

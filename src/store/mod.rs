@@ -272,9 +272,6 @@ impl Store {
 
     /// Makes a round trip through the writer: a healthy queue answers within milliseconds, and a locked one is
     /// reported within a second.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn ping(&self, now: Timestamp) -> Result<()> {
         self.inner.writer.ping(now, false).await
     }
@@ -286,9 +283,6 @@ impl Store {
 
     /// Records in the restore guard that the daemon is running, and the newest event. Call it at least every few
     /// minutes.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn note_alive(&self, now: Timestamp) -> Result<()> {
         const SQL: &str = "SELECT (SELECT coalesce(max(seq), 0) FROM events), restored_at IS NOT NULL FROM daemon WHERE id = 1";
         let (seq, restored): (i64, bool) = sqlx::query_as(SQL).fetch_one(&self.inner.readers).await?;

@@ -13,7 +13,7 @@ use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
 use outboxd::domain::observed::{Member, Pointer, Unread};
 use outboxd::domain::outcome::{DownCause, Hold};
 use outboxd::domain::person::Distance;
-use outboxd::provider::{Pages, Paging, Provider, Unipile, Unlimited};
+use outboxd::provider::{Pages, Paging, Provider, Unipile};
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Profile, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ use crate::classify::wire::{Peer, http};
 
 /// Grants every page at once.
 fn all() -> Pages {
-    Arc::new(Unlimited)
+    Arc::new(Counting::default())
 }
 
 /// Counts the pages that are requested.

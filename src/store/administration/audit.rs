@@ -181,9 +181,6 @@ const OF_CALL: &str = "WITH call AS (SELECT m.*, strftime('%Y-%m-%dT%H:%M:%fZ', 
 
 impl Store {
     /// Returns what call `number` of a message broke, as the database shows it.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn breach_of_call(&self, seq: Seq, number: u32) -> Result<CallBreach> {
         let row = sqlx::query(OF_CALL).bind(seq.0).bind(number).fetch_one(&self.inner.readers).await?;
         let (twice, stopped) = (row.try_get("twice")?, row.try_get("stopped")?);
@@ -209,9 +206,6 @@ impl Store {
     }
 
     /// Returns violations of P2, P3 and P5 that the database shows, at most `limit` of each kind.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn breaches(&self, limit: u32) -> Result<Vec<Breach>> {
         let mut found = Vec::new();
         let all = [

@@ -23,9 +23,6 @@ const COARSE: Duration = Duration::from_millis(1);
 impl Store {
     /// Records that this run's monotonic clock began `began` after the boot `boot`, and keeps the gaps that still
     /// last `passed` after that boot.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn keep_pauses(
         &self,
         boot: String,

@@ -66,9 +66,6 @@ impl Inspection {
 }
 
 /// Returns the version of the SQLite library that this program holds.
-///
-/// # Errors
-/// Returns an error if SQLite fails.
 pub async fn sqlite_version() -> Result<String, StoreError> {
     let mut connection = SqliteConnectOptions::new().in_memory(true).connect().await?;
     let version = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await?;

@@ -41,9 +41,6 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
 }
 
 /// Returns the statement that finds the rows of a page of messages, and the values to bind from `?2` on.
-///
-/// # Errors
-/// Returns an error if SQLite fails.
 pub async fn message_page(
     store: &Store,
     filter: &MessageFilter,

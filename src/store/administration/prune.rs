@@ -154,9 +154,6 @@ impl Store {
     }
 
     /// Gives free pages at the end of the file back to the file system, at most 100. Returns whether there may be more.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn give_back_pages(&self, now: Timestamp) -> Result<bool> {
         let free = free_pages(&self.inner.readers).await?;
         if free <= SPARE_PAGES {

@@ -56,9 +56,6 @@ impl Store {
     /// person has fixed it. `reconcile_at` returns when an account's chats are read. If no daemon had the queue open
     /// for `stale_after`, messages that became due longer ago than that wait for a person (P4). `clock_step` is the
     /// step of the wall clock since the last run.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn recover(
         &self,
         now: Timestamp,
@@ -129,9 +126,6 @@ impl Store {
     }
 
     /// Leaves the open call of `account` to reconciliation: the code that made it has ended.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn abandon(&self, account: AccountId, now: Timestamp, reconcile_at: ReconcileAt) -> Result<()> {
         self.exclusive(now, move |connection| {
             Box::pin(async move { in_doubt(connection, Some(&account), now, &reconcile_at).await.map(drop) })

@@ -111,9 +111,6 @@ pub struct ExternalInserts {
 
 impl Store {
     /// Begins to watch. Existing rows count as new.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn watch(&self) -> Result<ExternalInserts> {
         let connection = sqlite::open_reader(&self.inner.path).await?;
         let wal = sqlite::wal_path(&self.inner.path);
@@ -166,9 +163,6 @@ enum Pace {
 impl ExternalInserts {
     /// Waits for rows that are not yet admitted, and returns at most `limit` of them, oldest first. Returns each row
     /// once, unless [`ExternalInserts::look_again`] is called. Cancel-safe.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn next(&mut self, limit: u32, clock: &Arc<dyn Clock>) -> Result<Vec<Inserted>> {
         let mut pace = Pace::Quiet;
         loop {

@@ -133,9 +133,6 @@ impl RestoreGuard {
     }
 
     /// Compares the database with the guard, and holds the queue if the database knows less.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub(in crate::store) async fn check(
         &self,
         connection: &mut SqliteConnection,
@@ -154,9 +151,6 @@ impl RestoreGuard {
     }
 
     /// Gives the database file a version of its own, and records it for as long as the log is in use.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub(in crate::store) async fn draw_version(&self, connection: &mut SqliteConnection) -> Result<()> {
         let user: i32 =
             sqlx::query_scalar("SELECT 1 + (random() & 1073741823)").fetch_one(&mut *connection).await?;

@@ -39,9 +39,6 @@ const NOTE: &str = "INSERT INTO account_snapshots (account_id, tried_at, problem
 impl Store {
     /// Returns accounts with waiting messages whose snapshot is older than `age`, or whose last read failed longer
     /// than `again` ago. Returns at most `limit` accounts, oldest snapshot first.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn snapshots_due(
         &self,
         now: Timestamp,
@@ -67,9 +64,6 @@ impl Store {
 
     /// Stores what was read of `account`; parts that were not read keep their last value. Returns whether the account
     /// may send again: an account that is connected again resumes, a restricted one does not.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn sync_account(&self, account: AccountId, reading: Reading) -> Result<bool> {
         let at = reading.at;
         self.exclusive(at, move |connection| Box::pin(note(connection, account, reading))).await

@@ -124,9 +124,6 @@ pub(in crate::store) const INSERTED: &str = "SELECT m.seq, m.id, m.created_at, m
 
 impl Store {
     /// Returns rows that other programs inserted and that are not yet admitted, oldest first.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn inserted(&self, limit: u32) -> Result<Vec<Inserted>> {
         inserted(&self.inner.readers, Seq(0), limit).await
     }

@@ -98,9 +98,6 @@ impl Store {
     }
 
     /// Defers one queued message until `until`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn defer(
         &self,
         seq: Seq,
@@ -117,9 +114,6 @@ impl Store {
     }
 
     /// Returns messages whose retry is due to their lanes, in their original order, some at a time.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn return_retries(&self, account: AccountId, now: Timestamp) -> Result<()> {
         let query = sqlx::query(RETURN_RETRIES).bind(account.as_str()).bind(time_text(now));
         self.execute(now, query.bind(AT_ONCE)).await?;

@@ -81,9 +81,6 @@ impl Store {
     }
 
     /// Cancels a queued message that an answer stops. Returns whether it did.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn cancel_answered(&self, seq: crate::domain::message::Seq, now: Timestamp) -> Result<bool> {
         const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'replied', updated_at = ?2 \
              WHERE seq = ?1 AND state = 'queued' AND EXISTS (SELECT 1 FROM answered a WHERE a.seq = messages.seq)";

@@ -72,9 +72,6 @@ impl Store {
     /// Resumes sending: ends a pause, and clears what was down, because the cause counts as fixed. A forced rest
     /// remains unless `lift_hold` is set: the person who ends a pause may not know that the provider throttled the
     /// account.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn resume(&self, scope: Scope, lift_hold: bool, now: Timestamp) -> Result<Resumed> {
         self.exclusive(now, move |connection| Box::pin(resume(connection, scope, lift_hold, now))).await
     }

@@ -132,9 +132,6 @@ impl Store {
     }
 
     /// Returns one of them with everything by which it can be recognised; `None` once it is settled.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn unresolved_attempt(&self, seq: Seq) -> Result<Option<UnresolvedAttempt>> {
         let sql = format!(
             "SELECT m.seq, m.id, m.account_id, m.attempts, m.reads, m.resends, m.text, {}, t.started_at, \

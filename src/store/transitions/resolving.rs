@@ -159,9 +159,6 @@ impl Store {
 
     /// Fails everything that `account` has queued for a person, or for a public name. `absent` is the number of the read
     /// that showed that the person does not exist.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn fail_person(
         &self,
         account: AccountId,

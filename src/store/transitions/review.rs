@@ -130,9 +130,6 @@ pub struct AttemptView {
 
 impl Store {
     /// Returns the attempts of a message, in order.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn attempts(&self, seq: Seq) -> Result<Vec<AttemptView>> {
         const SQL: &str = "SELECT number, started_at, ended_at, phase, outcome, status, type, title, detail, req_id, gap_ms, fingerprint \
              FROM attempts WHERE seq = ?1 ORDER BY number";

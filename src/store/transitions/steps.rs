@@ -173,9 +173,6 @@ pub struct BegunWait {
 
 impl Store {
     /// Returns steps of `account` whose wait has begun and is not yet computed.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn begun_waits(&self, account: &AccountId) -> Result<Vec<BegunWait>> {
         const SQL: &str = "SELECT seq, step_sent_at, wait FROM messages INDEXED BY messages_to_schedule \
              WHERE account_id = ?1 AND state = 'queued' AND step_sent_at IS NOT NULL AND wait_until IS NULL LIMIT ?2 + 0";

@@ -28,8 +28,6 @@ pub struct StoredEndpoint {
     pub secret: SecretString,
     /// When it was first registered.
     pub registered_at: Timestamp,
-    /// When the secret was last read.
-    pub read_at: Timestamp,
 }
 
 impl Store {
@@ -43,7 +41,7 @@ impl Store {
         const KEEP: &str = "INSERT INTO webhook_endpoints (id, url, events, account_ids, secret, registered_at, read_at) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (id) DO UPDATE SET url = excluded.url, events = excluded.events, \
                account_ids = excluded.account_ids, secret = excluded.secret, read_at = excluded.read_at \
-             RETURNING id, url, events, account_ids, secret, registered_at, read_at";
+             RETURNING id, url, events, account_ids, secret, registered_at";
         self.exclusive(now, move |connection| {
             Box::pin(async move {
                 let accounts: Vec<&str> = endpoint.account_ids.iter().map(AccountId::as_str).collect();
@@ -59,7 +57,7 @@ impl Store {
 
     /// Returns the registered endpoints, the oldest first.
     pub(crate) async fn webhook_endpoints(&self) -> Result<Vec<StoredEndpoint>> {
-        const SQL: &str = "SELECT id, url, events, account_ids, secret, registered_at, read_at FROM webhook_endpoints \
+        const SQL: &str = "SELECT id, url, events, account_ids, secret, registered_at FROM webhook_endpoints \
              ORDER BY registered_at, id";
         let found = sqlx::query(SQL).fetch_all(&self.inner.readers).await?;
         found.iter().map(read).collect()
@@ -85,6 +83,5 @@ fn read(row: &SqliteRow) -> Result<StoredEndpoint> {
         account_ids: list("account_ids")?.into_iter().map(AccountId::new).collect(),
         secret: SecretString::from(secret),
         registered_at: rows::required_time(row, "registered_at")?,
-        read_at: rows::required_time(row, "read_at")?,
     })
 }

@@ -68,9 +68,6 @@ impl Store {
 
     /// Returns webhooks that can be interpreted now, in the order of arrival, at most `limit`; and when the next of
     /// the others can be.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn waiting_webhooks(
         &self,
         limit: usize,

@@ -26,17 +26,11 @@ pub(in crate::store) const EXPIRE: &str = "UPDATE messages SET revision = messag
 
 impl Store {
     /// Expires unsent messages whose expiry has passed, at most 500 at a time. Returns their accounts.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn expire(&self, now: Timestamp) -> Result<Vec<AccountId>> {
         self.exclusive(now, move |connection| Box::pin(expire(connection, now))).await
     }
 
     /// Returns when the next message expires.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn next_expiry(&self) -> Result<Option<Timestamp>> {
         let row = sqlx::query(NEXT_EXPIRY).fetch_one(&self.inner.readers).await?;
         rows::time(&row, "expires_at")

@@ -185,9 +185,6 @@ impl Store {
     }
 
     /// Returns a page of accounts and what waits on them.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn account_page(&self, filter: &AccountFilter) -> Result<AccountPage> {
         let after = filter.after.as_ref().map_or("", |after| after.id.as_str());
         // Built from constants and numbers; values are bound.
@@ -205,9 +202,6 @@ impl Store {
 
     /// Returns all accounts, or one, ordered by id. It reads everything at once, so it does not suit a list of all
     /// accounts.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn accounts(&self, only: Option<&AccountId>) -> Result<Vec<AccountView>> {
         let filter =
             AccountFilter { attention: Vec::new(), order: AccountOrder::Id, after: None, limit: 1_000_000 };
@@ -219,9 +213,6 @@ impl Store {
 
     /// Returns the ids of at most `limit` accounts after `after`, in order; with `queued`, only accounts that have
     /// queued messages.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn account_ids(
         &self,
         after: Option<&AccountId>,

@@ -150,9 +150,6 @@ fn queue_position(most: u32) -> String {
 
 impl Store {
     /// Returns one message with its text and its exact place.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn message(&self, id: MessageId, now: Timestamp) -> Result<Option<MessageView>> {
         // Built from constants; values are bound.
         let sql = AssertSqlSafe(format!("{} WHERE m.id = ?2", select("m.text", &queue_position(MOST_AHEAD))));
@@ -161,9 +158,6 @@ impl Store {
     }
 
     /// Returns a page of messages without their texts, newest first.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn messages(&self, filter: &MessageFilter, now: Timestamp) -> Result<Page> {
         let (page, values) = page_sql(filter, self.page_index(filter).await?);
         let list = select("NULL", &queue_position(1));

@@ -77,9 +77,6 @@ const CALL: &str = "SELECT avg((julianday(t.ended_at) - julianday(t.started_at))
 impl Store {
     /// Returns at most `limit` queued messages of `account` that arrived after `after`, in order of arrival, with the
     /// stops in force at `now`.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn queued(
         &self,
         account: &AccountId,

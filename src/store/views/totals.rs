@@ -56,9 +56,6 @@ pub(in crate::store) fn totals_sql() -> String {
 
 impl Store {
     /// Returns the totals, in the same time whatever the queue holds.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails.
     pub async fn totals(&self) -> Result<Totals> {
         // Built from constants.
         let row = sqlx::query(AssertSqlSafe(totals_sql())).fetch_one(&self.inner.readers).await?;
