@@ -23,27 +23,14 @@ pub struct Attachment {
     pub sha256: String,
 }
 
-/// How an image, audio or video file is displayed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SendMode {
-    /// As the provider displays its own media.
-    Native,
-    /// As a file to download.
-    File,
-}
-
-impl SendMode {
-    /// Returns Unipile's word for this mode.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::File => "file",
-        }
-    }
-
-    /// Returns the mode with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        [Self::Native, Self::File].into_iter().find(|mode| mode.as_str() == word)
+words! {
+    /// How an image, audio or video file is displayed.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum SendMode {
+        /// As the provider displays its own media.
+        Native = "native",
+        /// As a file to download.
+        File = "file",
     }
 }
 

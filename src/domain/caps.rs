@@ -11,33 +11,22 @@ use jiff::Timestamp;
 use super::kind::Kind;
 use super::parse_error::ParseError;
 
-/// The period over which a cap counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Window {
-    /// Any 60 minutes.
-    Hour,
-    /// Any 24 hours.
-    Hours24,
-    /// Any 7 times 24 hours.
-    Days7,
-    /// A calendar day in the account's zone.
-    Day,
+words! {
+    /// The period over which a cap counts.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum Window {
+        /// Any 60 minutes.
+        Hour = "hour",
+        /// Any 24 hours.
+        Hours24 = "24h",
+        /// Any 7 times 24 hours.
+        Days7 = "7d",
+        /// A calendar day in the account's zone.
+        Day = "day",
+    }
 }
 
 impl Window {
-    /// All windows.
-    pub const ALL: [Self; 4] = [Self::Hour, Self::Hours24, Self::Days7, Self::Day];
-
-    /// Returns the word after the slash.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hour => "hour",
-            Self::Hours24 => "24h",
-            Self::Days7 => "7d",
-            Self::Day => "day",
-        }
-    }
-
     /// Returns the length of the window; `None` for a calendar day, which may have 23 or 25 hours.
     pub fn rolling(self) -> Option<Duration> {
         match self {

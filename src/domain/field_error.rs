@@ -60,67 +60,44 @@ impl fmt::Display for FieldError {
     }
 }
 
-/// Kinds of field errors, stable for programs that read them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FieldErrorCode {
-    /// A required field is missing or empty.
-    MissingField,
-    /// The field does not exist.
-    UnknownField,
-    /// An object has the same key twice.
-    DuplicateField,
-    /// The field has the wrong JSON or SQL type.
-    WrongType,
-    /// The value is outside the allowed range or set.
-    InvalidValue,
-    /// Two fields exclude each other.
-    Contradiction,
-    /// The value is longer or larger than the configured limit.
-    TooLong,
-    /// The input is not JSON, or not the JSON document that the endpoint accepts.
-    MalformedJson,
-    /// The configuration does not name the account, and `accounts.known_only` is on.
-    UnknownAccount,
-    /// The `dedupe_key` belongs to a message with different content.
-    DedupeConflict,
-    /// The same text was queued for the same person before.
-    RepeatedText,
-    /// The person or chat is on the suppression list.
-    Suppressed,
-    /// The step before it in its campaign is missing, has ended, or is on another account.
-    OutOfStep,
-    /// The message or account does not exist.
-    NotFound,
-    /// The state of the message or account does not allow the action.
-    WrongState,
-    /// The queue could not accept the input at the moment.
-    Unavailable,
-    /// A valid row of an atomic batch that failed because of another row.
-    BatchRefused,
-}
-
-impl FieldErrorCode {
-    /// Returns the code as JSON and the command line show it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::MissingField => "missing_field",
-            Self::UnknownField => "unknown_field",
-            Self::DuplicateField => "duplicate_field",
-            Self::WrongType => "wrong_type",
-            Self::InvalidValue => "invalid_value",
-            Self::Contradiction => "contradiction",
-            Self::TooLong => "too_long",
-            Self::MalformedJson => "malformed_json",
-            Self::UnknownAccount => "unknown_account",
-            Self::DedupeConflict => "dedupe_conflict",
-            Self::RepeatedText => "repeated_text",
-            Self::Suppressed => "suppressed",
-            Self::OutOfStep => "out_of_step",
-            Self::NotFound => "not_found",
-            Self::WrongState => "wrong_state",
-            Self::Unavailable => "unavailable",
-            Self::BatchRefused => "batch_refused",
-        }
+words! {
+    /// Kinds of field errors, stable for programs that read them.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum FieldErrorCode {
+        /// A required field is missing or empty.
+        MissingField = "missing_field",
+        /// The field does not exist.
+        UnknownField = "unknown_field",
+        /// An object has the same key twice.
+        DuplicateField = "duplicate_field",
+        /// The field has the wrong JSON or SQL type.
+        WrongType = "wrong_type",
+        /// The value is outside the allowed range or set.
+        InvalidValue = "invalid_value",
+        /// Two fields exclude each other.
+        Contradiction = "contradiction",
+        /// The value is longer or larger than the configured limit.
+        TooLong = "too_long",
+        /// The input is not JSON, or not the JSON document that the endpoint accepts.
+        MalformedJson = "malformed_json",
+        /// The configuration does not name the account, and `accounts.known_only` is on.
+        UnknownAccount = "unknown_account",
+        /// The `dedupe_key` belongs to a message with different content.
+        DedupeConflict = "dedupe_conflict",
+        /// The same text was queued for the same person before.
+        RepeatedText = "repeated_text",
+        /// The person or chat is on the suppression list.
+        Suppressed = "suppressed",
+        /// The step before it in its campaign is missing, has ended, or is on another account.
+        OutOfStep = "out_of_step",
+        /// The message or account does not exist.
+        NotFound = "not_found",
+        /// The state of the message or account does not allow the action.
+        WrongState = "wrong_state",
+        /// The queue could not accept the input at the moment.
+        Unavailable = "unavailable",
+        /// A valid row of an atomic batch that failed because of another row.
+        BatchRefused = "batch_refused",
     }
 }
 

@@ -3,6 +3,31 @@
 //! Every module may use this one; it uses no other, and has no I/O, no clock, no async and no wire format. The edges
 //! (HTTP, SQL, command line, Unipile's JSON) have their own wire types and convert them to these once.
 
+/// Defines an enum of which each variant has one word, in SQL, in JSON, in the configuration or at Unipile.
+macro_rules! words {
+    ($(#[$of_enum:meta])* pub enum $name:ident { $($(#[$of_variant:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$of_enum])*
+        pub enum $name { $($(#[$of_variant])* $variant,)+ }
+
+        impl $name {
+            /// Every variant, in the order of their definition.
+            pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
+
+            /// Returns the word of the variant.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// Returns the variant with this word.
+            pub fn parse(word: &str) -> Option<Self> {
+                Self::ALL.into_iter().find(|variant| variant.as_str() == word)
+            }
+        }
+    };
+}
+
+pub(crate) use words;
+
 pub mod account;
 pub mod account_snapshot;
 pub mod attachment;

@@ -2,26 +2,16 @@
 
 use super::field_error::{FieldError, FieldErrorCode};
 
-/// What a first message waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// The person is a connection of the account.
-    Connection,
+words! {
+    /// What a first message waits for.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Need {
+        /// The person is a connection of the account.
+        Connection = "connection",
+    }
 }
 
 impl Need {
-    /// Returns the word in SQL and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Connection => "connection",
-        }
-    }
-
-    /// Returns the need with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        (word == Self::Connection.as_str()).then_some(Self::Connection)
-    }
-
     /// Validates what a message needs (P7); `is_to_one`: it is a first message to one person.
     ///
     /// # Errors

@@ -88,59 +88,33 @@ pub enum Hold {
     Api,
 }
 
-/// Why an account, or the whole key, cannot send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DownCause {
-    /// The account's owner must sign in again.
-    Disconnected,
-    /// Unipile or LinkedIn restricted the account.
-    Restricted,
-    /// The provider throttled the account again so soon that a person must decide.
-    Throttled,
-    /// Unipile refuses the API key or the subscription; affects every account.
-    Key,
-}
-
-impl DownCause {
-    /// Returns the word under which it is stored.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Disconnected => "disconnected",
-            Self::Restricted => "restricted",
-            Self::Throttled => "throttled",
-            Self::Key => "key",
-        }
-    }
-
-    /// Returns the cause with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        let all = [Self::Disconnected, Self::Restricted, Self::Throttled, Self::Key];
-        all.into_iter().find(|cause| cause.as_str() == word)
+words! {
+    /// Why an account, or the whole key, cannot send.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum DownCause {
+        /// The account's owner must sign in again.
+        Disconnected = "disconnected",
+        /// Unipile or LinkedIn restricted the account.
+        Restricted = "restricted",
+        /// The provider throttled the account again so soon that a person must decide.
+        Throttled = "throttled",
+        /// Unipile refuses the API key or the subscription; affects every account.
+        Key = "key",
     }
 }
 
-/// How far a call got, in ascending order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// The intent is durable; nothing else is known.
-    Claimed,
-    /// A connection was being made; no byte of the request left.
-    Connecting,
-    /// Bytes of the request may have left.
-    Written,
-    /// A complete answer arrived.
-    Answered,
-}
-
-impl Phase {
-    /// Returns the word stored in `attempts.phase`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Claimed => "claimed",
-            Self::Connecting => "connecting",
-            Self::Written => "written",
-            Self::Answered => "answered",
-        }
+words! {
+    /// How far a call got, in ascending order.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Phase {
+        /// The intent is durable; nothing else is known.
+        Claimed = "claimed",
+        /// A connection was being made; no byte of the request left.
+        Connecting = "connecting",
+        /// Bytes of the request may have left.
+        Written = "written",
+        /// A complete answer arrived.
+        Answered = "answered",
     }
 }
 

@@ -13,39 +13,20 @@ pub(crate) fn next_profile_read(at: Timestamp) -> Timestamp {
     at.checked_add(CONNECTION_EVERY).unwrap_or(Timestamp::MAX)
 }
 
-/// How far a person is from an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Distance {
-    /// The owner of the account.
-    Own,
-    /// A connection.
-    First,
-    /// A connection of a connection.
-    Second,
-    /// One step further.
-    Third,
-    /// Further still.
-    OutOfNetwork,
-}
-
-impl Distance {
-    /// All distances.
-    pub const ALL: [Self; 5] = [Self::Own, Self::First, Self::Second, Self::Third, Self::OutOfNetwork];
-
-    /// Returns Unipile's word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Own => "SELF",
-            Self::First => "FIRST_DEGREE",
-            Self::Second => "SECOND_DEGREE",
-            Self::Third => "THIRD_DEGREE",
-            Self::OutOfNetwork => "OUT_OF_NETWORK",
-        }
-    }
-
-    /// Returns the distance with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|distance| distance.as_str() == word)
+words! {
+    /// How far a person is from an account.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Distance {
+        /// The owner of the account.
+        Own = "SELF",
+        /// A connection.
+        First = "FIRST_DEGREE",
+        /// A connection of a connection.
+        Second = "SECOND_DEGREE",
+        /// One step further.
+        Third = "THIRD_DEGREE",
+        /// Further still.
+        OutOfNetwork = "OUT_OF_NETWORK",
     }
 }
 

@@ -112,22 +112,14 @@ pub struct Rhythm {
     pub breaks: Option<Breaks>,
 }
 
-/// Distribution from which a pause is drawn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// Every length between the two bounds is equally likely.
-    Uniform,
-    /// Mostly near the middle and occasionally much longer, cut off at the two bounds.
-    LogNormal,
-}
-
-impl Shape {
-    /// Returns the word in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Uniform => "uniform",
-            Self::LogNormal => "log-normal",
-        }
+words! {
+    /// Distribution from which a pause is drawn.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Shape {
+        /// Every length between the two bounds is equally likely.
+        Uniform = "uniform",
+        /// Mostly near the middle and occasionally much longer, cut off at the two bounds.
+        LogNormal = "log-normal",
     }
 }
 

@@ -5,25 +5,16 @@
 
 use super::outcome::DownCause;
 
-/// Who must act before the message can continue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Actor {
-    /// No action is needed; a waiting message continues automatically.
-    NoOne,
-    /// The operator of the daemon.
-    Operator,
-    /// The program or person that queued the message.
-    Producer,
-}
-
-impl Actor {
-    /// Returns the word in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NoOne => "none",
-            Self::Operator => "operator",
-            Self::Producer => "producer",
-        }
+words! {
+    /// Who must act before the message can continue.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Actor {
+        /// No action is needed; a waiting message continues automatically.
+        NoOne = "none",
+        /// The operator of the daemon.
+        Operator = "operator",
+        /// The program or person that queued the message.
+        Producer = "producer",
     }
 }
 

@@ -30,25 +30,17 @@ pub enum Product {
     Recruiter,
 }
 
-/// The balance from which an InMail is paid; each product has its own.
-///
-/// Sales Navigator has one too, but messages to connections cost nothing, and no field distinguishes the two: the
-/// provider decides about messages through it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Credit {
-    /// LinkedIn's own balance.
-    Classic,
-    /// Recruiter's balance.
-    Recruiter,
-}
-
-impl Credit {
-    /// Returns its name in the answer of Get InMail Credits, and in `messages.credit`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Classic => "classic",
-            Self::Recruiter => "recruiter",
-        }
+words! {
+    /// The balance from which an InMail is paid; each product has its own.
+    ///
+    /// Sales Navigator has one too, but messages to connections cost nothing, and no field distinguishes the two: the
+    /// provider decides about messages through it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum Credit {
+        /// LinkedIn's own balance.
+        Classic = "classic",
+        /// Recruiter's balance.
+        Recruiter = "recruiter",
     }
 }
 

@@ -10,67 +10,34 @@ use super::message::ChatId;
 use super::outcome::{Heard, Hold, Outcome, ProviderError};
 use super::reason::Reason;
 
-/// The name of a state, as SQL, JSON and the command line write it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum StateName {
-    /// Inserted by SQL, not yet admitted.
-    New,
-    /// Waits to be sent.
-    Queued,
-    /// The intent to send is durable; the call may be in flight.
-    Sending,
-    /// It is not yet known whether it reached the recipient.
-    Uncertain,
-    /// A person must decide.
-    Review,
-    /// Reached the provider.
-    Sent,
-    /// Was refused for good, or its retries are spent.
-    Failed,
-    /// Cancelled by a person or a program.
-    Cancelled,
-    /// Not sent before `expires_at`.
-    Expired,
-    /// Refused after an INSERT by a check that only the daemon can make.
-    Rejected,
+words! {
+    /// The name of a state, as SQL, JSON and the command line write it.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    pub enum StateName {
+        /// Inserted by SQL, not yet admitted.
+        New = "new",
+        /// Waits to be sent.
+        Queued = "queued",
+        /// The intent to send is durable; the call may be in flight.
+        Sending = "sending",
+        /// It is not yet known whether it reached the recipient.
+        Uncertain = "uncertain",
+        /// A person must decide.
+        Review = "review",
+        /// Reached the provider.
+        Sent = "sent",
+        /// Was refused for good, or its retries are spent.
+        Failed = "failed",
+        /// Cancelled by a person or a program.
+        Cancelled = "cancelled",
+        /// Not sent before `expires_at`.
+        Expired = "expired",
+        /// Refused after an INSERT by a check that only the daemon can make.
+        Rejected = "rejected",
+    }
 }
 
 impl StateName {
-    /// Every state, in the order of a message's life.
-    pub const ALL: [Self; 10] = [
-        Self::New,
-        Self::Queued,
-        Self::Sending,
-        Self::Uncertain,
-        Self::Review,
-        Self::Sent,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Expired,
-        Self::Rejected,
-    ];
-
-    /// Returns the word used everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::New => "new",
-            Self::Queued => "queued",
-            Self::Sending => "sending",
-            Self::Uncertain => "uncertain",
-            Self::Review => "review",
-            Self::Sent => "sent",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Rejected => "rejected",
-        }
-    }
-
-    /// Returns the state with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
-    }
-
     /// Returns whether the state is final: the daemon never changes it on its own. A person or a program may retry a
     /// message that was certainly not sent.
     pub fn is_final(self) -> bool {

@@ -14,41 +14,24 @@ use super::reason::Reason;
 /// The `retry_at` of a message that a stop without an end holds: the last time that can be stored.
 pub const FOREVER: Timestamp = Timestamp::constant(253_402_207_200, 999_000_000);
 
-/// What a stop is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StopScope {
-    /// All sending.
-    All,
-    /// An account.
-    Account,
-    /// A person, by user id: chats with them and groups that include them.
-    Person,
-    /// A chat.
-    Chat,
-    /// A campaign.
-    Campaign,
+words! {
+    /// What a stop is about.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    pub enum StopScope {
+        /// All sending.
+        All = "all",
+        /// An account.
+        Account = "account",
+        /// A person, by user id: chats with them and groups that include them.
+        Person = "person",
+        /// A chat.
+        Chat = "chat",
+        /// A campaign.
+        Campaign = "campaign",
+    }
 }
 
 impl StopScope {
-    /// All scopes.
-    pub const ALL: [Self; 5] = [Self::All, Self::Account, Self::Person, Self::Chat, Self::Campaign];
-
-    /// Returns the word in SQL and JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Account => "account",
-            Self::Person => "person",
-            Self::Chat => "chat",
-            Self::Campaign => "campaign",
-        }
-    }
-
-    /// Returns the scope with this word.
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|scope| scope.as_str() == word)
-    }
-
     /// Returns whether a stop of this scope is a pause.
     pub fn is_pause(self) -> bool {
         matches!(self, Self::All | Self::Account)

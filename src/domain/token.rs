@@ -2,33 +2,16 @@
 //!
 //! A token is random and long, so its SHA-256 is enough to recognise it and says nothing about it.
 
-/// What the bearer of a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Read everything, texts included.
-    Read,
-    /// Queue messages, and read single ones by their id.
-    Enqueue,
-    /// Everything.
-    Operate,
-}
-
-impl Role {
-    /// All roles.
-    pub const ALL: [Self; 3] = [Self::Read, Self::Enqueue, Self::Operate];
-
-    /// Returns the name, as in the file of tokens.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Enqueue => "enqueue",
-            Self::Operate => "operate",
-        }
-    }
-
-    /// Returns the role with this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.as_str() == name)
+words! {
+    /// What the bearer of a token may do.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Role {
+        /// Read everything, texts included.
+        Read = "read",
+        /// Queue messages, and read single ones by their id.
+        Enqueue = "enqueue",
+        /// Everything.
+        Operate = "operate",
     }
 }
 

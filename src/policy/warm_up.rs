@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use super::hours::{self, Draw};
 use crate::domain::account::History;
 use crate::domain::policy::{Policy, WarmUp};
+use crate::domain::words;
 
 /// What lowers the caps of one account.
 #[derive(Debug, Clone, Copy)]
@@ -23,25 +24,16 @@ pub struct Lowering<'a> {
     now: Timestamp,
 }
 
-/// The strongest reason why a cap is lower than configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LoweredBy {
-    /// The warm-up.
-    WarmUp,
-    /// The half caps after a cooldown.
-    HalfCaps,
-    /// The daily jitter.
-    Jitter,
-}
-
-impl LoweredBy {
-    /// Returns the word used in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::WarmUp => "warm_up",
-            Self::HalfCaps => "half_caps",
-            Self::Jitter => "jitter",
-        }
+words! {
+    /// The strongest reason why a cap is lower than configured.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum LoweredBy {
+        /// The warm-up.
+        WarmUp = "warm_up",
+        /// The half caps after a cooldown.
+        HalfCaps = "half_caps",
+        /// The daily jitter.
+        Jitter = "jitter",
     }
 }
 

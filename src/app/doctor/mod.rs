@@ -8,26 +8,18 @@ mod host;
 mod queue;
 
 use crate::config::Loaded;
+use crate::domain::words;
 
-/// How a check ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Health {
-    /// Nothing to do.
-    Ok,
-    /// It works, and a person should look.
-    Warn,
-    /// It does not work.
-    Fail,
-}
-
-impl Health {
-    /// Returns the word that is shown.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
+words! {
+    /// How a check ended.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Health {
+        /// Nothing to do.
+        Ok = "ok",
+        /// It works, and a person should look.
+        Warn = "warn",
+        /// It does not work.
+        Fail = "fail",
     }
 }
 

@@ -14,38 +14,24 @@ use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
+use crate::domain::words;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
 
-/// A person's decision about a message in review.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// It reached the recipient.
-    Sent,
-    /// It did not reach the recipient; send it again.
-    Resend,
-    /// Do not send it, whether it reached the recipient or not.
-    Drop,
+words! {
+    /// A person's decision about a message in review.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Decision {
+        /// It reached the recipient.
+        Sent = "sent",
+        /// It did not reach the recipient; send it again.
+        Resend = "resend",
+        /// Do not send it, whether it reached the recipient or not.
+        Drop = "drop",
+    }
 }
 
 impl Decision {
-    /// Every decision.
-    pub const ALL: [Self; 3] = [Self::Sent, Self::Resend, Self::Drop];
-
-    /// Returns the word used everywhere.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Sent => "sent",
-            Self::Resend => "resend",
-            Self::Drop => "drop",
-        }
-    }
-
-    /// Parses the word used everywhere.
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|decision| decision.as_str() == word)
-    }
-
     /// Returns the state that the decision leads to.
     pub(crate) fn becomes(self) -> StateName {
         match self {

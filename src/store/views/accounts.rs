@@ -8,6 +8,7 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::domain::account::Account;
 use crate::domain::message::AccountId;
 use crate::domain::state::StateName;
+use crate::domain::words;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result, corrupt};
 
@@ -22,35 +23,20 @@ impl Counts {
     }
 }
 
-/// What an account needs from an operator.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Attention {
-    /// The account is down, or one of its messages is in review.
-    Person,
-    /// Messages wait or are being sent.
-    Waiting,
-    /// Neither.
-    None,
+words! {
+    /// What an account needs from an operator.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Attention {
+        /// The account is down, or one of its messages is in review.
+        Person = "person",
+        /// Messages wait or are being sent.
+        Waiting = "waiting",
+        /// Neither.
+        None = "none",
+    }
 }
 
 impl Attention {
-    /// Every value, in list order.
-    pub const ALL: [Self; 3] = [Self::Person, Self::Waiting, Self::None];
-
-    /// Returns the word used in JSON.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Person => "person",
-            Self::Waiting => "waiting",
-            Self::None => "none",
-        }
-    }
-
-    /// Parses the word used in JSON.
-    pub(crate) fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|attention| attention.as_str() == word)
-    }
-
     /// Returns its number in the column `attention`.
     fn rank(self) -> i64 {
         match self {
