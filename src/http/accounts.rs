@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use super::body::{Id, Options};
 use super::error::{ApiError, Missing};
-use super::{AppState, account_snapshot, query, render, wire};
+use super::{Answer, App, AppState, Parameters, account_snapshot, query, render, wire};
 use crate::domain::account::Daemon;
 use crate::domain::account_snapshot::AccountSnapshot;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
@@ -35,10 +35,7 @@ const PAGE: [u32; 2] = [50, 500];
 /// Rows of a page that are read at the same time: a row waits for SQLite's threads more than it computes.
 const ROWS_AT_ONCE: usize = 4;
 
-pub(super) async fn list(
-    State(state): State<Arc<AppState>>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Page<Account>>, ApiError> {
+pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> Answer<Page<Account>> {
     let filter = filter(parameters)?;
     let daemon = state.store.daemon().await?;
     let page = state.store.account_page(&filter).await?;
@@ -52,7 +49,7 @@ pub(super) async fn list(
     Ok(Json(Page { data, next_cursor: page.next.as_ref().map(cursor_text) }))
 }
 
-pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Result<Json<Account>, ApiError> {
+pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<Account> {
     let daemon = state.store.daemon().await?;
     let id = AccountId::new(id);
     let view =
@@ -62,10 +59,7 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
 }
 
 /// Returns the zone in which the times of an account are shown; an unknown account has the default policy's zone.
-pub(super) async fn zone(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Json<AccountZone>, ApiError> {
+pub(super) async fn zone(State(state): App, Id(id): Id) -> Answer<AccountZone> {
     // The policy has the zone of an account even before its first message.
     let policy = state.engine.policy(&AccountId::new(id.clone()));
     let zone = render::zone(&policy.zone).to_owned();
@@ -135,33 +129,19 @@ fn cursor(text: &str) -> Option<AccountCursor> {
     Some(AccountCursor { attention: Attention::parse(word)?, id: id.to_owned() })
 }
 
-pub(super) async fn pause(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-    Options(body): Options,
-) -> Result<Json<Paused>, ApiError> {
+pub(super) async fn pause(State(state): App, Id(id): Id, Options(body): Options) -> Answer<Paused> {
     pause_scope(state, Some(id), &body).await
 }
 
-pub(super) async fn pause_everything(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Json<Paused>, ApiError> {
+pub(super) async fn pause_everything(State(state): App, Options(body): Options) -> Answer<Paused> {
     pause_scope(state, None, &body).await
 }
 
-pub(super) async fn resume(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-    Options(body): Options,
-) -> Result<Json<Resumed>, ApiError> {
+pub(super) async fn resume(State(state): App, Id(id): Id, Options(body): Options) -> Answer<Resumed> {
     resume_scope(state, Some(id), &body).await
 }
 
-pub(super) async fn resume_everything(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Json<Resumed>, ApiError> {
+pub(super) async fn resume_everything(State(state): App, Options(body): Options) -> Answer<Resumed> {
     resume_scope(state, None, &body).await
 }
 
@@ -169,11 +149,7 @@ fn scope(account: Option<&String>) -> Scope {
     account.map_or(Scope::Everything, |id| Scope::Account(AccountId::new(id)))
 }
 
-async fn pause_scope(
-    state: Arc<AppState>,
-    account: Option<String>,
-    body: &[u8],
-) -> Result<Json<Paused>, ApiError> {
+async fn pause_scope(state: Arc<AppState>, account: Option<String>, body: &[u8]) -> Answer<Paused> {
     let zone =
         account.as_ref().map_or(TimeZone::UTC, |id| state.engine.policy(&AccountId::new(id)).zone.clone());
     let now = state.engine.settled_now().await;
@@ -202,11 +178,7 @@ async fn pause_scope(
     Ok(Json(Paused { paused: true, already_paused, until: until.map(Time), account_id: account, zone }))
 }
 
-async fn resume_scope(
-    state: Arc<AppState>,
-    account: Option<String>,
-    body: &[u8],
-) -> Result<Json<Resumed>, ApiError> {
+async fn resume_scope(state: Arc<AppState>, account: Option<String>, body: &[u8]) -> Answer<Resumed> {
     let ResumeRequest { lift_hold, restored } = wire::options(body)?;
     let (lift_hold, restored) = (lift_hold.unwrap_or(false), restored.unwrap_or(false));
     if restored && account.is_some() {

@@ -1,16 +1,14 @@
 //! Campaign endpoints: what became of the messages of each campaign, by step.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{ApiError, Missing};
-use super::{AppState, forecast, query};
+use super::{Answer, App, AppState, Parameters, forecast, query};
 use crate::domain::stop::FOREVER;
 use crate::engine::{ForecastRequest, Forecasts};
 use crate::store::{self, StepCounts};
@@ -21,10 +19,7 @@ use crate::types::{Page, Time};
 /// Default and maximum number of campaigns per page.
 const PAGE: [u32; 2] = [20, 100];
 
-pub(super) async fn list(
-    State(state): State<Arc<AppState>>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Page<Campaign>>, ApiError> {
+pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> Answer<Page<Campaign>> {
     let (mut limit, mut after, mut is_forecast) = (PAGE[0], String::new(), false);
     for (name, value) in parameters {
         match name.as_str() {
@@ -54,10 +49,10 @@ pub(super) async fn list(
 }
 
 pub(super) async fn show(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Path(name): Path<String>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Campaign>, ApiError> {
+    Query(parameters): Parameters,
+) -> Answer<Campaign> {
     let mut is_forecast = false;
     for (parameter, value) in parameters {
         match parameter.as_str() {

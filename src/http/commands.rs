@@ -14,7 +14,7 @@ use super::error::{ApiError, Missing};
 use super::messages::parse;
 use super::review::checked_note;
 use super::socket::Actor;
-use super::{AppState, people, query, wire};
+use super::{Answer, App, AppState, people, query, wire};
 use crate::domain::command::{Change, Command, Edit, Instruction};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::{AccountId, MessageId};
@@ -29,11 +29,7 @@ const AT_ONCE: usize = 1000;
 /// Messages that are read and changed at a time.
 const PAGE: u32 = 500;
 
-pub(super) async fn cancel(
-    State(state): State<Arc<AppState>>,
-    Actor(actor): Actor,
-    Id(id): Id,
-) -> Result<Json<Cancelled>, ApiError> {
+pub(super) async fn cancel(State(state): App, Actor(actor): Actor, Id(id): Id) -> Answer<Cancelled> {
     let instruction = Instruction { command: Command::Cancel, actor, note: None };
     let done = |was: StateName, already_cancelled| {
         let (state, was) = ("cancelled".to_owned(), Some(was.as_str().to_owned()));
@@ -50,11 +46,11 @@ pub(super) async fn cancel(
 }
 
 pub(super) async fn edit(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Actor(actor): Actor,
     Id(id): Id,
     Options(body): Options,
-) -> Result<Json<Commanded>, ApiError> {
+) -> Answer<Commanded> {
     let message_id = parse(&id)?;
     let (edit, note) = edit_of(wire::json(&body)?).map_err(unprocessable)?;
     let instruction =
@@ -106,10 +102,10 @@ enum Selected {
 }
 
 pub(super) async fn bulk(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Actor(actor): Actor,
     Options(body): Options,
-) -> Result<Json<BulkAnswer>, ApiError> {
+) -> Answer<BulkAnswer> {
     let Value::Object(mut object) = wire::json(&body)? else {
         let fix = "give the command and the messages; see docs/http.md";
         let refusal = FieldError::new(FieldErrorCode::WrongType, "", "the body is not a JSON object", fix);

@@ -15,7 +15,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::{Stream, StreamExt};
 
-use super::AppState;
+use super::{App, AppState};
 
 /// Maximum number of bytes drained from one body.
 const MOST: usize = 1 << 30;
@@ -24,7 +24,7 @@ const MOST: usize = 1 << 30;
 const LONGEST: Duration = Duration::from_secs(10);
 
 /// Wraps the body of every request that has one.
-pub(super) async fn drain(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+pub(super) async fn drain(State(state): App, request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }

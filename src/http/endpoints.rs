@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::body::Options;
 use super::error::ApiError;
-use super::{AppState, wire};
+use super::{Answer, App, wire};
 use crate::domain::endpoint::{MAX_URL_CHARS, TEST_EVENT, TestPost, WantedEndpoint};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::ids;
@@ -28,10 +28,7 @@ use crate::types::webhook::{
 /// The path of the listener.
 const PATH: &str = "/webhooks/unipile";
 
-pub(super) async fn register(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Json<Registered>, ApiError> {
+pub(super) async fn register(State(state): App, Options(body): Options) -> Answer<Registered> {
     let RegisterRequest { url, account_ids } = wire::options(&body)?;
     let wrong = |refusal| ApiError::one(StatusCode::UNPROCESSABLE_ENTITY, refusal);
     let url = url_of(url.as_deref().unwrap_or_default()).map_err(wrong)?;
@@ -56,7 +53,7 @@ pub(super) async fn register(
     Ok(Json(Registered { created, endpoint: of_stored(&stored, Some(true)), listen }))
 }
 
-pub(super) async fn list(State(state): State<Arc<AppState>>) -> Result<Json<WebhookList>, ApiError> {
+pub(super) async fn list(State(state): App) -> Answer<WebhookList> {
     let stored = state.store.webhook_endpoints().await?;
     let kinds = state.store.webhook_kinds().await?;
     let received = kinds.into_iter().map(|one| ReceivedKind {
@@ -88,7 +85,7 @@ pub(super) async fn list(State(state): State<Arc<AppState>>) -> Result<Json<Webh
     Ok(Json(WebhookList { endpoints, received: received.collect(), deliveries, problem }))
 }
 
-pub(super) async fn remove(State(state): State<Arc<AppState>>) -> Result<Json<Removed>, ApiError> {
+pub(super) async fn remove(State(state): App) -> Answer<Removed> {
     let work = Arc::clone(&state);
     let removed = state
         .spawn_detached(async move {
@@ -104,10 +101,7 @@ pub(super) async fn remove(State(state): State<Arc<AppState>>) -> Result<Json<Re
     Ok(Json(Removed { id, was_there }))
 }
 
-pub(super) async fn test(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Json<Tested>, ApiError> {
+pub(super) async fn test(State(state): App, Options(body): Options) -> Answer<Tested> {
     let TestRequest { local, unsigned } = wire::options(&body)?;
     let Some(webhooks) = &state.webhooks else {
         let fix = "set webhooks.listen and restart the daemon";

@@ -18,7 +18,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::ApiError;
-use super::{AppState, query};
+use super::{App, AppState, Parameters, query};
 use crate::domain::event::EventFilter;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::store::{EVENT_PAGE, EventRange, EventTail};
@@ -41,9 +41,9 @@ struct Asked {
 }
 
 pub(super) async fn events(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     headers: HeaderMap,
-    Query(parameters): Query<Vec<(String, String)>>,
+    Query(parameters): Parameters,
 ) -> Result<Response, ApiError> {
     let mut asked = asked(parameters)?;
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();

@@ -3,18 +3,16 @@
 //! Hypothetical rows are parsed, refused and counted as in `POST /v1/messages`: invalid rows are listed and the rest
 //! is forecast.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
+use std::collections::BTreeSet;
 
 use super::error::{ApiError, Missing};
 use super::input::{self, Input, InputRow};
 use super::verdicts::{dedupe_conflict, out_of_step, refused_row, repeated, suppressed, taken};
-use super::{AppState, body, render, wire};
+use super::{Answer, App, AppState, Parameters, body, render, wire};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
 use crate::store::Enqueued;
@@ -31,10 +29,7 @@ const KNOWN: [&str; 3] = ["account_id", "campaign", "days"];
 /// Number of simulation runs: for one account, and for all accounts together.
 const RUNS: [u32; 2] = [7, 1];
 
-pub(super) async fn forecast(
-    State(state): State<Arc<AppState>>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Forecast>, ApiError> {
+pub(super) async fn forecast(State(state): App, Query(parameters): Parameters) -> Answer<Forecast> {
     let request = asked(parameters, &KNOWN)?;
     if let Some(id) = &request.account_id
         && state.store.account(id).await?.is_none()
@@ -52,11 +47,11 @@ pub(super) async fn forecast(
 }
 
 pub(super) async fn forecast_with(
-    State(state): State<Arc<AppState>>,
-    Query(mut parameters): Query<Vec<(String, String)>>,
+    State(state): App,
+    Query(mut parameters): Parameters,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Forecast>, ApiError> {
+) -> Answer<Forecast> {
     let keeps_accounts = input::keeps_accounts(&mut parameters)?;
     let mut request = asked(parameters, &[&KNOWN[..], &["accounts"]].concat())?;
     let body = body::read(body, state.body_bytes).await?;

@@ -4,16 +4,14 @@
 //! `/healthz` is for a supervisor that restarts the daemon, `/readyz` for alerting a person. The parts of `/readyz`
 //! are `take_in` (the queue can be written) and `send` (nothing blocks every account at once), each with a reason.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 
-use super::AppState;
 use super::error::ApiError;
+use super::{Answer, App, AppState};
 use crate::domain::account::Daemon;
 use crate::domain::state::StateName;
 use crate::types::Time;
@@ -88,22 +86,22 @@ impl AppState {
 }
 
 /// Answers 200 if the daemon is alive and can write the queue.
-pub(super) async fn healthz(State(state): State<Arc<AppState>>) -> Result<Json<Alive>, ApiError> {
+pub(super) async fn healthz(State(state): App) -> Answer<Alive> {
     state.store.test_write(state.engine.now()).await?;
     Ok(Json(Alive { ok: true }))
 }
 
-pub(super) async fn readyz(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+pub(super) async fn readyz(State(state): App) -> Result<Response, ApiError> {
     let readiness = find(&state).await?;
     Ok((status(readiness.ready), Json(readiness)).into_response())
 }
 
-pub(super) async fn can_take_in(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+pub(super) async fn can_take_in(State(state): App) -> Result<Response, ApiError> {
     let take_in = find(&state).await?.take_in;
     Ok((status(take_in.ok), Json(take_in)).into_response())
 }
 
-pub(super) async fn can_send(State(state): State<Arc<AppState>>) -> Result<Response, ApiError> {
+pub(super) async fn can_send(State(state): App) -> Result<Response, ApiError> {
     let send = find(&state).await?.send;
     Ok((status(send.ok), Json(send)).into_response())
 }

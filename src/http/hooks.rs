@@ -1,14 +1,12 @@
 //! Receivers of events: how far each is; enables and replays one.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::body::{Id, Options};
 use super::error::{ApiError, Missing};
-use super::{AppState, wire};
+use super::{Answer, App, AppState, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::hook::RETRIES;
 use crate::store;
@@ -26,7 +24,7 @@ pub struct ConfiguredHook {
     pub target: String,
 }
 
-pub(super) async fn list(State(state): State<Arc<AppState>>) -> Result<Json<HookList>, ApiError> {
+pub(super) async fn list(State(state): App) -> Answer<HookList> {
     let newest = state.store.event_range().await?.newest.unwrap_or(0);
     let mut data = Vec::new();
     for configured in &state.hooks() {
@@ -37,18 +35,11 @@ pub(super) async fn list(State(state): State<Arc<AppState>>) -> Result<Json<Hook
     Ok(Json(HookList { data, retries_s: RETRIES.iter().map(std::time::Duration::as_secs).collect() }))
 }
 
-pub(super) async fn enable(
-    State(state): State<Arc<AppState>>,
-    Id(name): Id,
-) -> Result<Json<HookEnabled>, ApiError> {
+pub(super) async fn enable(State(state): App, Id(name): Id) -> Answer<HookEnabled> {
     go_on(&state, name, None).await
 }
 
-pub(super) async fn replay(
-    State(state): State<Arc<AppState>>,
-    Id(name): Id,
-    Options(body): Options,
-) -> Result<Json<HookEnabled>, ApiError> {
+pub(super) async fn replay(State(state): App, Id(name): Id, Options(body): Options) -> Answer<HookEnabled> {
     let ReplayRequest { from } = wire::options(&body)?;
     let fix = "give the `seq` of the first event to deliver again";
     let wrong = |code, problem: String| {
@@ -65,7 +56,7 @@ pub(super) async fn replay(
     go_on(&state, name, Some(from)).await
 }
 
-async fn go_on(state: &AppState, name: String, from: Option<i64>) -> Result<Json<HookEnabled>, ApiError> {
+async fn go_on(state: &AppState, name: String, from: Option<i64>) -> Answer<HookEnabled> {
     if !state.hooks().iter().any(|hook| hook.name == name)
         || !state.store.enable_hook(&name, from, state.engine.now()).await?
     {

@@ -2,14 +2,12 @@
 //!
 //! `messages_in.rs` accepts new ones.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::{Query, State};
 
 use super::body::Id;
 use super::error::{ApiError, Missing};
-use super::{AppState, query, render};
+use super::{Answer, App, AppState, Parameters, query, render};
 use crate::domain::message::MessageId;
 use crate::engine::WaitStatus;
 use crate::store::{MessageFilter, MessageView};
@@ -17,10 +15,7 @@ use crate::types::Page;
 use crate::types::explanation::Explanation;
 use crate::types::message::{ListedMessage, MessageDetail};
 
-pub(super) async fn list(
-    State(state): State<Arc<AppState>>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Page<ListedMessage>>, ApiError> {
+pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> Answer<Page<ListedMessage>> {
     let mut filter = query::filter(parameters)?;
     if let Some(key) = filter.person.iter().flatten().next() {
         filter.person = Some(state.store.person_keys(key).await?);
@@ -40,10 +35,7 @@ pub(super) async fn page(state: &AppState, filter: &MessageFilter) -> Result<Pag
     Ok(Page { data, next_cursor: page.next.map(|seq| seq.0.to_string()) })
 }
 
-pub(super) async fn show(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Json<MessageDetail>, ApiError> {
+pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<MessageDetail> {
     let message = find(&state, &id).await?;
     detail(&state, message).await.map(Json)
 }
@@ -67,10 +59,7 @@ pub(super) async fn detail(state: &AppState, mut message: MessageView) -> Result
     })
 }
 
-pub(super) async fn explain(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Json<Explanation>, ApiError> {
+pub(super) async fn explain(State(state): App, Id(id): Id) -> Answer<Explanation> {
     let message = find(&state, &id).await?;
     let explanation = state.engine.explain(&message).await?;
     let attempts = state.store.attempts(message.seq).await?;

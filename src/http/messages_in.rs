@@ -19,7 +19,7 @@ use super::verdicts::{
     RowVerdict, batch_answer, batch_refused, dedupe_conflict, out_of_step, person_refused, repeated,
     suppressed, taken,
 };
-use super::{AppState, body, wire};
+use super::{App, AppState, Parameters, body, wire};
 use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::NewMessage;
@@ -42,8 +42,8 @@ enum Atomic {
 }
 
 pub(super) async fn enqueue(
-    State(state): State<Arc<AppState>>,
-    Query(mut parameters): Query<Vec<(String, String)>>,
+    State(state): App,
+    Query(mut parameters): Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {

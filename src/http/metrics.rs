@@ -12,9 +12,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use jiff::Timestamp;
 
-use super::AppState;
 use super::error::ApiError;
 use super::notices::{self, Facts};
+use super::{App, AppState};
 use crate::domain::state::StateName;
 use crate::metrics::Metrics;
 use crate::metrics::table as t;
@@ -29,7 +29,7 @@ pub fn metrics_router(state: Arc<AppState>) -> Router {
     Router::new().route("/metrics", get(metrics)).fallback(super::error::no_such_path).with_state(state)
 }
 
-pub(super) async fn metrics(State(state): State<Arc<AppState>>) -> Result<impl IntoResponse, ApiError> {
+pub(super) async fn metrics(State(state): App) -> Result<impl IntoResponse, ApiError> {
     let turn = state.metrics_turn.acquire().await.expect("it is never closed");
     let metrics = state.store.metrics();
     whole(&state, metrics);

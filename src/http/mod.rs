@@ -50,10 +50,11 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, RwLock};
 
-use axum::Router;
+use axum::extract::{Query, State};
 use axum::http::header;
 use axum::middleware;
 use axum::response::IntoResponse;
+use axum::{Json, Router};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 
@@ -74,6 +75,15 @@ pub use policy::PolicyResolver;
 pub use slow::Patience;
 pub use socket::{Socket, SocketError, SocketName};
 pub use tcp::{TcpDoor, TcpError};
+
+/// The state of the API, as a handler takes it.
+type App = State<Arc<AppState>>;
+
+/// The parameters of a query, in their order.
+type Parameters = Query<Vec<(String, String)>>;
+
+/// What a handler returns.
+type Answer<T> = Result<Json<T>, ApiError>;
 
 /// What the HTTP API and the intake of SQL rows are built from.
 pub struct AppParts {

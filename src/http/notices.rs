@@ -1,14 +1,12 @@
 //! Notices: the one place that decides what a person must know or do. `GET /v1/notices`, `GET /v1/status`, the metrics
 //! and `outboxd notices` show what [`collect`] returns.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 
-use super::AppState;
 use super::error::ApiError;
+use super::{Answer, App, AppState};
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::store::{DownAccount, Hook, Totals};
@@ -53,7 +51,7 @@ impl Facts {
     }
 }
 
-pub(super) async fn notices(State(state): State<Arc<AppState>>) -> Result<Json<Notices>, ApiError> {
+pub(super) async fn notices(State(state): App) -> Answer<Notices> {
     let facts = Facts::read_and_try(&state).await?;
     Ok(Json(Notices { data: collect(&state, &facts) }))
 }

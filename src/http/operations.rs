@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 
 use super::body::Options;
 use super::error::ApiError;
-use super::{AppState, wire};
+use super::{Answer, App, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::store::{BackupError, Store, backup_name};
 use crate::types::operations::{Audit, Backup, BackupRequest, Breach};
@@ -19,7 +19,7 @@ use crate::types::operations::{Audit, Backup, BackupRequest, Breach};
 /// Maximum length of a backup's name, in bytes: the limit of file systems minus the suffix used while it is written.
 const NAME_BYTES: usize = 200;
 
-pub(super) async fn audit(State(state): State<Arc<AppState>>) -> Result<Json<Audit>, ApiError> {
+pub(super) async fn audit(State(state): App) -> Answer<Audit> {
     let audit = state.engine.audit().await?;
     let breach = |breach: crate::store::Breach| Breach {
         promise: breach.promise.to_owned(),
@@ -37,10 +37,7 @@ pub(super) async fn audit(State(state): State<Arc<AppState>>) -> Result<Json<Aud
     }))
 }
 
-pub(super) async fn backup(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Json<Backup>, ApiError> {
+pub(super) async fn backup(State(state): App, Options(body): Options) -> Answer<Backup> {
     let now = state.engine.now();
     let BackupRequest { name, keep } = wire::options(&body)?;
     let keep = keep.map(|keep| checked_keep(keep, name.is_some())).transpose()?;

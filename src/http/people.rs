@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 
 use super::body::{Id, Options};
 use super::error::{ApiError, Missing};
-use super::{AppState, messages, stops, wire};
+use super::{Answer, App, AppState, messages, stops, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::ids;
 use crate::domain::person::Distance;
@@ -22,7 +22,7 @@ const SHOWN: u32 = 50;
 /// Longest note, in characters.
 const LONGEST_NOTE: usize = 500;
 
-pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Result<Json<Person>, ApiError> {
+pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<Person> {
     let keys = keys(&state, &id).await?;
     let accounts = state.store.person_on_accounts(&keys).await?;
     let mut stops = Vec::new();
@@ -57,11 +57,7 @@ pub(super) async fn show(State(state): State<Arc<AppState>>, Id(id): Id) -> Resu
 }
 
 /// Erases a person, even if the client hangs up.
-pub(super) async fn erase(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-    Options(body): Options,
-) -> Result<Json<Erased>, ApiError> {
+pub(super) async fn erase(State(state): App, Id(id): Id, Options(body): Options) -> Answer<Erased> {
     let EraseRequest { note } = wire::options(&body)?;
     if note.as_ref().is_some_and(|note| note.chars().count() > LONGEST_NOTE) {
         let problem = format!("is longer than {LONGEST_NOTE} characters");

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use super::body::{Id, Options};
 use super::error::{ApiError, Missing};
-use super::{AppState, render, wire};
+use super::{Answer, App, AppState, render, wire};
 use crate::domain::account::Account;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
@@ -26,10 +26,7 @@ use crate::types::{self, Time};
 pub type PolicyResolver =
     Arc<dyn Fn(&AccountId, &Map<String, Value>) -> Result<Policy, Vec<FieldError>> + Send + Sync>;
 
-pub(super) async fn budget(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Json<types::policy::Budget>, ApiError> {
+pub(super) async fn budget(State(state): App, Id(id): Id) -> Answer<types::policy::Budget> {
     let account = find(&state, &id).await?;
     let (budgets, hours) = state.engine.budget(&account).await?;
     let of_profiles = state.engine.profile_budget(&account).await?;
@@ -53,20 +50,13 @@ pub(super) async fn budget(
     }))
 }
 
-pub(super) async fn show(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Json<AccountPolicy>, ApiError> {
+pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<AccountPolicy> {
     let account = find(&state, &id).await?;
     let policy = state.store.rules(&account.id).await?.into_iter().collect();
     Ok(Json(AccountPolicy { account_id: id, policy }))
 }
 
-pub(super) async fn change(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-    Options(body): Options,
-) -> Result<Json<AccountPolicy>, ApiError> {
+pub(super) async fn change(State(state): App, Id(id): Id, Options(body): Options) -> Answer<AccountPolicy> {
     let Value::Object(changes) = wire::json(&body)? else {
         let fix =
             "send an object of keys and values, such as {\"gap.min\": \"30s\"}; null takes a change back";

@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use super::body::{Id, Options};
 use super::error::{ApiError, Missing};
 use super::messages::{detail, find, parse};
-use super::{AppState, wire};
+use super::{Answer, App, AppState, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
@@ -23,10 +23,7 @@ use crate::types::review::{Choice, Decided, DecisionForAllRequest, DecisionReque
 /// Maximum length of a decision's note, in characters.
 const NOTE_CHARS: usize = 500;
 
-pub(super) async fn show(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Json<MessageDetail>, ApiError> {
+pub(super) async fn show(State(state): App, Id(id): Id) -> Answer<MessageDetail> {
     let message = find(&state, &id).await?;
     let choice = |decision: &Decision| Choice {
         decision: decision.as_str().to_owned(),
@@ -37,11 +34,7 @@ pub(super) async fn show(
     Ok(Json(MessageDetail { choices, ..detail(&state, message).await? }))
 }
 
-pub(super) async fn decide(
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-    Options(body): Options,
-) -> Result<Json<Decided>, ApiError> {
+pub(super) async fn decide(State(state): App, Id(id): Id, Options(body): Options) -> Answer<Decided> {
     let DecisionRequest { decision, note, dry_run } = wire::options(&body)?;
     let (decision, note) = (checked_decision(decision)?, checked_note(note)?);
     let dry_run = dry_run.unwrap_or(false);
@@ -82,10 +75,7 @@ pub(super) async fn decide(
 }
 
 /// Applies the same decision to every message that is in review for one reason.
-pub(super) async fn decide_all(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Json<Decided>, ApiError> {
+pub(super) async fn decide_all(State(state): App, Options(body): Options) -> Answer<Decided> {
     let asked: DecisionForAllRequest = wire::options(&body)?;
     let (decision, note) = (checked_decision(asked.decision)?, checked_note(asked.note)?);
     let dry_run = asked.dry_run.unwrap_or(false);

@@ -2,19 +2,16 @@
 //!
 //! `GET /v1/status`, for `outboxd status` and monitoring.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 
-use super::error::ApiError;
 use super::notices::{self, Facts};
-use super::{AppState, health, render, webhooks};
+use super::{Answer, App, health, render, webhooks};
 use crate::engine::StorageTrouble;
 use crate::types::Time;
 use crate::types::status::{Api, Producer, Queue, Recovered, Status, Trouble};
 
-pub(super) async fn status(State(state): State<Arc<AppState>>) -> Result<Json<Status>, ApiError> {
+pub(super) async fn status(State(state): App) -> Answer<Status> {
     let facts = Facts::read_and_try(&state).await?;
     let notices = notices::collect(&state, &facts);
     let totals = facts.totals;

@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::body::Options;
 use super::error::ApiError;
-use super::{AppState, accounts, query, wire};
+use super::{Answer, App, AppState, Parameters, accounts, query, wire};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::AccountId;
 use crate::domain::stop::{NewStop, StopKey, StopReason, StopScope};
@@ -33,10 +33,7 @@ const REASONS: &str = "use stopped, suppressed, owner_wrote, out_of_office, acco
 /// Maximum number of stops in one request.
 const AT_ONCE: usize = 1000;
 
-pub(super) async fn list(
-    State(state): State<Arc<AppState>>,
-    Query(parameters): Query<Vec<(String, String)>>,
-) -> Result<Json<Page<types::Stop>>, ApiError> {
+pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> Answer<Page<types::Stop>> {
     let mut filter = filter(parameters)?;
     if let Some(key) = filter.key.as_ref().filter(|_| filter.scope == Some(StopScope::Person)) {
         // As the stop was set; a key that cannot name a person has no stop.
@@ -100,10 +97,7 @@ pub(super) fn row(stop: Stop) -> types::Stop {
 }
 
 /// Sets one stop, or an array of them; of an array, each row has its own verdict.
-pub(super) async fn stop(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Response, ApiError> {
+pub(super) async fn stop(State(state): App, Options(body): Options) -> Result<Response, ApiError> {
     let body = json::parse(&body).map_err(|error| ApiError::bad_request(wire::unreadable(&error, None)))?;
     let now = state.engine.settled_now().await;
     match body {
@@ -213,10 +207,7 @@ fn new_stop(state: &AppState, value: Value, now: Timestamp) -> Result<NewStop, V
 }
 
 /// Lifts stops: `{"scope", "key"}`, with `account_id` for those of one account, and with `reason` for a suppression.
-pub(super) async fn go(
-    State(state): State<Arc<AppState>>,
-    Options(body): Options,
-) -> Result<Json<Lifted>, ApiError> {
+pub(super) async fn go(State(state): App, Options(body): Options) -> Answer<Lifted> {
     let GoRequest { scope, key, account_id, reason } = wire::options(&body)?;
     let (scope, key) = (scope.unwrap_or_default(), key.unwrap_or_default());
     let key = StopKey::parse(&scope, &key, account_id.as_deref())

@@ -12,7 +12,7 @@ use super::error::PageError;
 use super::frame::{Action, Frame, Markup, When, html, line, note};
 use crate::domain::message::AccountId;
 use crate::http::body::Id;
-use crate::http::{AppState, accounts, forecast, policy};
+use crate::http::{App, accounts, forecast, policy};
 use crate::types::account::{Account, Cap};
 use crate::types::forecast::{AccountForecast, ExpectedMessage};
 use crate::types::policy::{AccountPolicy, Budget, WarmUp};
@@ -39,11 +39,7 @@ struct Page {
     actions: Vec<Action>,
 }
 
-pub(super) async fn show(
-    frame: Frame,
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Response, PageError> {
+pub(super) async fn show(frame: Frame, State(state): App, Id(id): Id) -> Result<Response, PageError> {
     let of_it = || (State(Arc::clone(&state)), Id(id.clone()));
     let (at, key) = of_it();
     let account = accounts::show(at, key).await?.0;

@@ -2,8 +2,6 @@
 //!
 //! What cannot be taken back, and what concerns many, asks first.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -16,7 +14,7 @@ use super::frame::{Action, Frame, html};
 use super::message::was;
 use crate::http::body::Id;
 use crate::http::socket::Actor;
-use crate::http::{AppState, accounts, commands, people, review as decisions, stops};
+use crate::http::{App, accounts, commands, people, review as decisions, stops};
 use crate::types::account::{PauseRequest, ResumeRequest};
 use crate::types::command::BulkRequest;
 use crate::types::person::EraseRequest;
@@ -55,7 +53,7 @@ fn pause_of(fields: &Fields) -> PauseRequest {
 
 /// Pauses or resumes all sending.
 pub(super) async fn sending(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Path(verb): Path<String>,
     fields: Fields,
 ) -> Result<Response, PageError> {
@@ -72,7 +70,7 @@ pub(super) async fn sending(
 /// Pauses or resumes an account, or ends its rest.
 pub(super) async fn account(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Path((id, verb)): Path<(String, String)>,
     fields: Fields,
 ) -> Result<Response, PageError> {
@@ -101,7 +99,7 @@ pub(super) async fn account(
 
 /// Cancels, holds, releases, retries or edits a message.
 pub(super) async fn message(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Actor(actor): Actor,
     Path((id, verb)): Path<(String, String)>,
     fields: Fields,
@@ -150,7 +148,7 @@ fn changed(fields: &Fields) -> Map<String, Value> {
 
 /// Pauses or resumes a campaign.
 pub(super) async fn campaign(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Path((label, verb)): Path<(String, String)>,
     fields: Fields,
 ) -> Result<Response, PageError> {
@@ -174,7 +172,7 @@ pub(super) async fn campaign(
 /// Stops, suppresses or erases a person, or lifts that.
 pub(super) async fn person(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Path((id, verb)): Path<(String, String)>,
     fields: Fields,
 ) -> Result<Response, PageError> {
@@ -222,11 +220,7 @@ pub(super) async fn person(
 }
 
 /// Decides about one message in review, or about all that are there for one reason.
-pub(super) async fn review(
-    frame: Frame,
-    State(state): State<Arc<AppState>>,
-    fields: Fields,
-) -> Result<Response, PageError> {
+pub(super) async fn review(frame: Frame, State(state): App, fields: Fields) -> Result<Response, PageError> {
     let (decision, note) = (fields.get("decision"), fields.get("note"));
     let word = decision.clone().unwrap_or_default();
     let is_asked = !fields.is_confirmed();

@@ -11,7 +11,7 @@ use super::error::PageError;
 use super::form::{Fields, body};
 use super::frame::{Action, Frame, html, note};
 use crate::http::socket::Actor;
-use crate::http::{AppState, commands};
+use crate::http::{App, commands};
 use crate::types::command::{BulkAnswer, BulkRequest};
 
 /// The fields of a filter, with the option of the command line.
@@ -37,7 +37,7 @@ struct Page {
 
 pub(super) async fn bulk(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Actor(actor): Actor,
     fields: Fields,
 ) -> Result<Response, PageError> {

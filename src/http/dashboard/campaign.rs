@@ -13,7 +13,7 @@ use super::charts::{self, Curve};
 use super::command::{command, path, query};
 use super::error::PageError;
 use super::frame::{Action, Frame, Markup, When, html, line, note};
-use crate::http::{AppState, campaigns, forecast};
+use crate::http::{App, campaigns, forecast};
 use crate::types::account::SentOnDay;
 use crate::types::campaign::{Campaign, CampaignCounts};
 use crate::types::forecast::{CampaignForecast, ExpectedMessage, Forecast};
@@ -33,7 +33,7 @@ struct Page {
 
 pub(super) async fn show(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Path(label): Path<String>,
 ) -> Result<Response, PageError> {
     let campaign = campaigns::named(&state, &label).await?;

@@ -1,17 +1,15 @@
 //! `/events`: what happens, newest first. The events of `watch`; with script the page follows their stream.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use askama::Template;
 use axum::extract::{Query, State};
 use axum::response::Response;
+use std::collections::BTreeMap;
 
 use super::command::{command, query};
 use super::error::PageError;
 use super::frame::{Frame, When, html};
 use crate::domain::event::KINDS;
-use crate::http::{AppState, events};
+use crate::http::{App, Parameters, events};
 use crate::types::event::Event;
 
 /// The events that are shown.
@@ -33,8 +31,8 @@ struct Page {
 
 pub(super) async fn show(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
-    Query(asked): Query<Vec<(String, String)>>,
+    State(state): App,
+    Query(asked): Parameters,
 ) -> Result<Response, PageError> {
     let asked: Vec<_> = asked.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
     let found = events::latest(&state, asked.clone(), SHOWN).await?;

@@ -8,7 +8,7 @@ use axum::response::Response;
 
 use super::error::PageError;
 use super::frame::{Frame, When, html};
-use crate::http::{AppState, operations, status};
+use crate::http::{App, operations, status};
 use crate::types::operations::Audit;
 use crate::types::status::{Ability, Status};
 
@@ -24,7 +24,7 @@ struct Page {
 
 pub(super) async fn show(
     mut frame: Frame,
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     RawQuery(query): RawQuery,
 ) -> Result<Response, PageError> {
     let status = status::status(State(Arc::clone(&state))).await?.0;

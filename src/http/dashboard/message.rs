@@ -13,7 +13,7 @@ use crate::domain::command::Command;
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::http::body::Id;
-use crate::http::{AppState, messages};
+use crate::http::{App, messages};
 use crate::types::Time;
 use crate::types::explanation::Explanation;
 use crate::types::message::{Message, MessageDetail, UsersIds};
@@ -28,11 +28,7 @@ struct Page {
     actions: Vec<Action>,
 }
 
-pub(super) async fn show(
-    frame: Frame,
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Response, PageError> {
+pub(super) async fn show(frame: Frame, State(state): App, Id(id): Id) -> Result<Response, PageError> {
     let detail = messages::show(State(Arc::clone(&state)), Id(id.clone())).await?.0;
     let explanation = messages::explain(State(Arc::clone(&state)), Id(id)).await?.0;
     Ok(html(&Page {

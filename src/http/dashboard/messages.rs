@@ -12,7 +12,7 @@ use super::command::{command, query};
 use super::error::PageError;
 use super::frame::{Action, Frame, When, html};
 use crate::domain::message::AccountId;
-use crate::http::{AppState, messages, render};
+use crate::http::{App, AppState, Parameters, messages, render};
 use crate::types::message::ListedMessage;
 use crate::types::states;
 
@@ -67,8 +67,8 @@ impl Listed {
 
 pub(super) async fn show(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
-    Query(asked): Query<Vec<(String, String)>>,
+    State(state): App,
+    Query(asked): Parameters,
 ) -> Result<Response, PageError> {
     let asked: Vec<_> = asked.into_iter().filter(|(_, value)| !value.trim().is_empty()).collect();
     let page = messages::list(State(Arc::clone(&state)), Query(asked.clone())).await?.0;

@@ -15,7 +15,7 @@ use super::frame::{Action, Frame, Markup, When, html};
 use super::funnels::{self, Counted, Outlook};
 use crate::domain::message::AccountId;
 use crate::domain::reason::Reason;
-use crate::http::{AppState, accounts, status};
+use crate::http::{App, accounts, status};
 use crate::types::account::Account;
 use crate::types::campaign::Campaign;
 use crate::types::status::Status;
@@ -72,7 +72,7 @@ struct Waiting {
 
 pub(super) async fn show(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Query(asked): Query<BTreeMap<String, String>>,
 ) -> Result<Response, PageError> {
     let cursor = |name: &str| asked.get(name).map(|cursor| ("cursor".to_owned(), cursor.clone()));

@@ -11,7 +11,7 @@ use super::error::PageError;
 use super::frame::{Action, Frame, When, html, line, note};
 use super::messages::Listed;
 use crate::http::body::Id;
-use crate::http::{AppState, people};
+use crate::http::{App, people};
 use crate::types::person::{Person, PersonOnAccount};
 
 #[derive(Template)]
@@ -26,11 +26,7 @@ struct Page {
     actions: Vec<Action>,
 }
 
-pub(super) async fn show(
-    frame: Frame,
-    State(state): State<Arc<AppState>>,
-    Id(id): Id,
-) -> Result<Response, PageError> {
+pub(super) async fn show(frame: Frame, State(state): App, Id(id): Id) -> Result<Response, PageError> {
     let mut person = people::show(State(Arc::clone(&state)), Id(id)).await?.0;
     let messages = std::mem::take(&mut person.messages);
     Ok(html(&Page {

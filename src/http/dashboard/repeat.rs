@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::sync::Semaphore;
 
 use super::READ_ONLY;
-use crate::http::AppState;
+use crate::http::App;
 
 /// Header with which the script of a page repeats it: the number of the rendering that it shows, or another word.
 const REPEATS: &str = "outboxd-repeat";
@@ -82,7 +82,7 @@ impl IntoResponse for Rendering {
 }
 
 /// Answers a page that repeats itself with its last rendering while that rests.
-pub(super) async fn shared(State(state): State<Arc<AppState>>, request: Request, next: Next) -> Response {
+pub(super) async fn shared(State(state): App, request: Request, next: Next) -> Response {
     let shown = request.headers().get(REPEATS).filter(|_| request.method() == Method::GET).cloned();
     let Some(shown) = shown else { return next.run(request).await };
     let now = || state.engine.clock().monotonic();

@@ -12,7 +12,7 @@ use super::form::body;
 use super::frame::{Action, Frame, When, html, note};
 use super::message::recipient;
 use crate::http::body::Id;
-use crate::http::{AppState, messages, review};
+use crate::http::{App, AppState, Parameters, messages, review};
 use crate::types::message::MessageDetail;
 use crate::types::review::DecisionForAllRequest;
 
@@ -46,8 +46,8 @@ struct Case {
 
 pub(super) async fn show(
     frame: Frame,
-    State(state): State<Arc<AppState>>,
-    Query(mut asked): Query<Vec<(String, String)>>,
+    State(state): App,
+    Query(mut asked): Parameters,
 ) -> Result<Response, PageError> {
     asked.retain(|(name, _)| name != "text");
     asked.extend([("state".to_owned(), "review".to_owned()), ("limit".to_owned(), CASES.to_owned())]);

@@ -13,10 +13,10 @@ use super::error::PageError;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::http::body::Id;
 use crate::http::error::ApiError;
-use crate::http::{AppState, accounts, campaigns, messages, people};
+use crate::http::{App, AppState, accounts, campaigns, messages, people};
 
 pub(super) async fn search(
-    State(state): State<Arc<AppState>>,
+    State(state): App,
     Query(asked): Query<BTreeMap<String, String>>,
 ) -> Result<Response, PageError> {
     let sought = asked.get("q").map(|sought| sought.trim()).unwrap_or_default();

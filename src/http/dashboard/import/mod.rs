@@ -22,7 +22,7 @@ use super::error::PageError;
 use super::frame::{Frame, Markup, When, html};
 use crate::domain::message::AccountId;
 use crate::http::error::ApiError;
-use crate::http::{AppState, accounts};
+use crate::http::{App, AppState, accounts};
 use crate::import::{Example, LAST_STEP, RefusedRows, States, Table, Tally, ended, refused_file};
 use crate::types::forecast::CampaignForecast;
 use form::{Posted, Typed, TypedStep, step_name};
@@ -81,7 +81,7 @@ struct Refused {
     rows: Vec<(u64, String)>,
 }
 
-pub(super) async fn show(frame: Frame, State(state): State<Arc<AppState>>) -> Result<Response, PageError> {
+pub(super) async fn show(frame: Frame, State(state): App) -> Result<Response, PageError> {
     if frame.read_only {
         return Err(ApiError::forbidden(
             "this view is read-only".to_owned(),
@@ -93,11 +93,7 @@ pub(super) async fn show(frame: Frame, State(state): State<Arc<AppState>>) -> Re
     Ok(html(&Page::new(frame, &state, typed, None).await?))
 }
 
-pub(super) async fn post(
-    frame: Frame,
-    State(state): State<Arc<AppState>>,
-    mut posted: Posted,
-) -> Result<Response, PageError> {
+pub(super) async fn post(frame: Frame, State(state): App, mut posted: Posted) -> Result<Response, PageError> {
     let upload = upload(&state, &mut posted);
     let Posted { button, typed, seen, upload: id, .. } = posted;
     let mut page = Page::new(frame, &state, typed, upload.clone()).await?;
