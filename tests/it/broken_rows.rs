@@ -4,15 +4,7 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, eventually, run};
-
-/// Starts a daemon that sends nothing, because everything is paused.
-async fn quiet() -> (TestEnv, Daemon) {
-    let env = TestEnv::new().await.hasty();
-    let daemon = env.serve().await;
-    daemon.post("/v1/pause", "").await;
-    (env, daemon)
-}
+use crate::daemon::{Daemon, TestEnv, eventually, quiet, run};
 
 /// Inserts one row by SQL; returns why the INSERT, or the daemon after it, refuses the row.
 async fn refused_by_sql(env: &TestEnv, account: &str, user: &str, text: &str) -> Option<String> {

@@ -4,23 +4,7 @@
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, run, texts};
-
-/// Starts a daemon that sends nothing yet, because everything is paused.
-async fn quiet() -> (TestEnv, Daemon) {
-    let env = TestEnv::new().await.hasty();
-    let daemon = env.serve().await;
-    daemon.post("/v1/pause", "").await;
-    (env, daemon)
-}
-
-async fn enqueue(daemon: &Daemon, message: Value) -> String {
-    let mut message = message;
-    if message["account_id"].is_null() {
-        message["account_id"] = json!("acc_1");
-    }
-    daemon.enqueue(&message.to_string()).await
-}
+use crate::daemon::{Daemon, TestEnv, enqueue, quiet, run, texts};
 
 async fn bulk(daemon: &Daemon, body: Value) -> Value {
     let (code, answer) = daemon.post("/v1/messages/bulk", &body.to_string()).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use outboxd::clock::{Clock, SystemClock};
 use outboxd::config::Settings;
 use outboxd::sandbox::{Call, Delivery, Sandbox, SandboxConfig};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The test environment: the folder of a daemon and the sandbox that it sends to; daemons start and end in it.
 pub(crate) struct TestEnv {
@@ -287,6 +287,22 @@ impl Daemon {
         assert!(became.await, "{id} does not become {state}: {last}");
         last
     }
+}
+
+/// Starts a daemon that sends nothing, because everything is paused.
+pub(crate) async fn quiet() -> (TestEnv, Daemon) {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    (env, daemon)
+}
+
+/// Queues a message, of account `acc_1` unless it names another one; returns its id.
+pub(crate) async fn enqueue(daemon: &Daemon, mut message: Value) -> String {
+    if message["account_id"].is_null() {
+        message["account_id"] = json!("acc_1");
+    }
+    daemon.enqueue(&message.to_string()).await
 }
 
 async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {

@@ -3,15 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, run};
-
-/// Starts a daemon that sends nothing, because everything is paused.
-async fn quiet() -> (TestEnv, Daemon) {
-    let env = TestEnv::new().await.hasty();
-    let daemon = env.serve().await;
-    daemon.post("/v1/pause", "").await;
-    (env, daemon)
-}
+use crate::daemon::{TestEnv, quiet, run};
 
 fn keyed(text: &str) -> String {
     json!({"account_id": "acc_1", "users_ids": "U1", "text": text, "dedupe_key": "k"}).to_string()

@@ -3,15 +3,8 @@
 
 use serde_json::json;
 
-use crate::daemon::{Daemon, TestEnv, eventually, texts};
+use crate::daemon::{TestEnv, eventually, quiet, texts};
 use crate::queue::{Queue, at, to_chat};
-
-async fn quiet() -> (TestEnv, Daemon) {
-    let env = TestEnv::new().await.hasty();
-    let daemon = env.serve().await;
-    daemon.post("/v1/pause", "").await;
-    (env, daemon)
-}
 
 /// Inserts a command as another program; returns its number.
 fn ask(env: &TestEnv, columns: &str, values: &str) -> String {

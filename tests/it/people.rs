@@ -3,16 +3,8 @@
 use outboxd::sandbox::Profile;
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, eventually, run};
+use crate::daemon::{TestEnv, enqueue, eventually, run};
 use crate::webhooks_heard::hearing;
-
-async fn enqueue(daemon: &Daemon, message: Value) -> String {
-    let mut message = message;
-    if message["account_id"].is_null() {
-        message["account_id"] = json!("acc_1");
-    }
-    daemon.enqueue(&message.to_string()).await
-}
 
 /// Waits until `sql` returns `rows`.
 async fn holds(env: &TestEnv, sql: &str, rows: &[&str]) {

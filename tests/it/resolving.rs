@@ -6,7 +6,7 @@ use std::time::Duration;
 use outboxd::sandbox::{Endpoint, Fault, Profile};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, eventually, run, texts};
+use crate::daemon::{Daemon, TestEnv, enqueue, eventually, run, texts};
 use crate::metrics::Printed;
 use crate::operations::tamper;
 
@@ -15,14 +15,6 @@ async fn resolving() -> TestEnv {
     env.sandbox.world().set_profile("ACoA1", Profile::named("Jane-Doe", "Jane Doe"));
     env.sandbox.world().set_profile("ACoA2", Profile::named("foo", "Foo"));
     env
-}
-
-async fn enqueue(daemon: &Daemon, message: Value) -> String {
-    let mut message = message;
-    if message["account_id"].is_null() {
-        message["account_id"] = json!("acc_1");
-    }
-    daemon.enqueue(&message.to_string()).await
 }
 
 /// Returns the profiles that were read, in order.

@@ -134,3 +134,27 @@ impl Drop for Sleeper {
         self.clock.time().sleepers.remove(&self.key);
     }
 }
+
+/// The clocks of one process: its monotonic clock begins with it.
+pub(crate) struct LifeClock {
+    pub(crate) clock: FakeClock,
+    pub(crate) born: Duration,
+    /// Whether the system shows its boot id; not every system does.
+    pub(crate) tells_boot: bool,
+}
+
+impl Clock for LifeClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic() - self.born
+    }
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.clock.sleep(duration)
+    }
+    fn boot(&self) -> Option<Boot> {
+        let boot = Boot { id: "the only one".to_owned(), passed: self.clock.monotonic() };
+        self.tells_boot.then_some(boot)
+    }
+}

@@ -5,15 +5,14 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use outboxd::app::{Application, Reloader};
-use outboxd::clock::{Boot, Clock, Sleep};
+use outboxd::clock::Clock;
 use outboxd::config::Settings;
 use outboxd::provider::{Dialect, Unipile, UnipileOptions};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::idle::pause;
-use crate::engine_pace::time::FakeClock;
+use crate::engine_pace::time::{FakeClock, LifeClock};
 
 /// An order to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,32 +29,12 @@ pub(super) struct Daemon {
     folder: PathBuf,
 }
 
-struct LifeClock {
-    clock: FakeClock,
-    born: Duration,
-}
-
-impl Clock for LifeClock {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-    fn monotonic(&self) -> Duration {
-        self.clock.monotonic() - self.born
-    }
-    fn sleep(&self, duration: Duration) -> Sleep {
-        self.clock.sleep(duration)
-    }
-    fn boot(&self) -> Option<Boot> {
-        Some(Boot { id: "the only one".to_owned(), passed: self.clock.monotonic() })
-    }
-}
-
 impl Daemon {
     /// Starts a daemon with the configuration in `folder`; returns when it answers.
     pub(super) fn start(folder: &Path, clock: &FakeClock) -> Self {
         let (orders, received) = unbounded_channel();
         let (ready, is_ready) = mpsc::channel();
-        let life = Arc::new(LifeClock { clock: clock.clone(), born: clock.monotonic() });
+        let life = Arc::new(LifeClock { clock: clock.clone(), born: clock.monotonic(), tells_boot: true });
         let path = folder.to_owned();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use jiff::Timestamp;
-use outboxd::clock::{Boot, Clock, Sleep, SystemClock};
+use outboxd::clock::{Clock, SystemClock};
 use outboxd::domain::message::AccountId;
 use outboxd::domain::policy::{Policies, Policy};
 use outboxd::engine::{Engine, EngineHandle, EngineParts, RequestRates};
@@ -25,7 +24,7 @@ use super::carrier::{Carrier, FaultPlan};
 use super::stop::StopAt;
 use super::truth::Truth;
 use crate::engine_pace::bench::live_tasks;
-use crate::engine_pace::time::{FakeClock, seconds};
+use crate::engine_pace::time::{FakeClock, LifeClock, seconds};
 
 /// What outlives every process: the folder, the time, the network and the sandbox.
 pub(crate) struct Universe {
@@ -44,30 +43,6 @@ pub(crate) struct Universe {
     pub(crate) watched: u64,
     /// The interval of the poller, if it runs.
     pub(crate) poll: Option<Duration>,
-}
-
-/// The clocks of one process: its monotonic clock begins with it.
-struct LifeClock {
-    clock: FakeClock,
-    born: Duration,
-    /// Whether the system shows its boot id; not every system does.
-    tells_boot: bool,
-}
-
-impl Clock for LifeClock {
-    fn now(&self) -> Timestamp {
-        self.clock.now()
-    }
-    fn monotonic(&self) -> Duration {
-        self.clock.monotonic() - self.born
-    }
-    fn sleep(&self, duration: Duration) -> Sleep {
-        self.clock.sleep(duration)
-    }
-    fn boot(&self) -> Option<Boot> {
-        let boot = Boot { id: "the only one".to_owned(), passed: self.clock.monotonic() };
-        self.tells_boot.then_some(boot)
-    }
 }
 
 impl Universe {
