@@ -108,6 +108,17 @@ pub struct AccountHold {
     pub until: Timestamp,
 }
 
+/// A rest that an account must take because of what a read showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRest {
+    /// The rest; a longer one already in effect remains.
+    pub hold: AccountHold,
+    /// What the account's limits remember from now on.
+    pub history: History,
+    /// Set if a person must decide before the account resumes.
+    pub down: Option<Down>,
+}
+
 /// State that applies to every account at once.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Daemon {

@@ -37,7 +37,7 @@ impl EngineHandle {
         let now = self.now();
         let ledger = self.ledger(&account.id, policy).await?;
         let seed = account_seed(account.id.as_str());
-        let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
+        let lowering = Lowering::of(policy, account, now);
         let hours = hours_at(policy.calendar.as_ref(), &policy.zone, seed, now);
         Ok((budgets(policy, &lowering, &ledger, now), hours))
     }
@@ -48,8 +48,7 @@ impl EngineHandle {
         let since = now.checked_sub(LEDGER_REACH).unwrap_or(Timestamp::MIN);
         let reads = self.shared.store.profile_reads(&account.id, since).await?;
         let reads = Ledger::new(reads.at.into_iter().map(|at| (at, Kind::Message)));
-        let seed = account_seed(account.id.as_str());
-        let lowering = Lowering::new(&policy, &account.history, account.last_call_at, seed, now);
+        let lowering = Lowering::of(&policy, account, now);
         Ok(profile_budgets(&policy, &lowering, &reads, now))
     }
 
@@ -74,8 +73,7 @@ impl EngineHandle {
     pub fn warm_up(&self, account: &Account) -> Option<(usize, Vec<u32>)> {
         let (now, policy) = (self.now(), self.policy(&account.id));
         let warm_up = policy.warm_up.as_ref()?;
-        let seed = account_seed(account.id.as_str());
-        let lowering = Lowering::new(&policy, &account.history, account.last_call_at, seed, now);
+        let lowering = Lowering::of(&policy, account, now);
         Some((lowering.warm_up_day(warm_up, now), warm_up.ramp.clone()))
     }
 
@@ -91,8 +89,7 @@ impl EngineHandle {
         if policy.caps.list.is_empty() {
             return Ok(None);
         }
-        let seed = account_seed(account.id.as_str());
-        let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
+        let lowering = Lowering::of(policy, account, now);
         let budgets = budgets(policy, &lowering, ledger, now);
         if budgets.iter().any(|budget| budget.left() == 0)
             && let Some(kind) = self.capped_kind(account).await?

@@ -16,9 +16,9 @@ use crate::domain::observed::Unread;
 use crate::domain::outcome::ProviderError;
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
-use crate::policy::settle::{Rest, after, rest_after_read};
+use crate::policy::settle::{after, rest_after_read};
 use crate::provider::Pages;
-use crate::store::{AccountRest, Candidate, StoreError};
+use crate::store::{Candidate, StoreError};
 
 /// The pause before a failed look-up is retried; it doubles with each further failure.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -122,13 +122,12 @@ pub(super) async fn failed(
     if shared.api.health().unreachable_until.is_some() {
         return Ok(Failed::Elsewhere);
     }
-    let account = shared.store.accounts(Some(&run.id)).await?.pop();
+    let account = shared.store.account(&run.id).await?;
     let history = account.map(|view| view.account.history).unwrap_or_default();
     let policy = shared.policy(&run.id);
     if let Some(rest) = rest_after_read(&unread, now, &policy, &history, &mut run.dice) {
         tracing::warn!(account_id = %run.id, until = %rest.hold.until, problem = %unread.problem, "a look-up was limited; the account rests");
-        let Rest { hold, account_down: down, history } = rest;
-        shared.store.rest(run.id.clone(), AccountRest { hold, history, down }, now).await?;
+        shared.store.rest(run.id.clone(), rest, now).await?;
         return Ok(Failed::Elsewhere);
     }
     if unread.problem.is_final() {

@@ -22,7 +22,6 @@ use crate::domain::person::{Person, next_profile_read};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
-use crate::policy::hours::account_seed;
 use crate::policy::pace::draw_gap;
 use crate::policy::quota;
 use crate::policy::settle::after;
@@ -230,10 +229,9 @@ async fn allowance(
     if let Some(next_at) = reads.next_at.filter(|at| *at > now && *at <= latest) {
         return Ok(Allowance::Paused(next_at));
     }
-    let Some(view) = shared.store.accounts(Some(&run.id)).await?.pop() else { return Ok(Allowance::Free) };
+    let Some(view) = shared.store.account(&run.id).await? else { return Ok(Allowance::Free) };
     let account = view.account;
-    let seed = account_seed(run.id.as_str());
-    let lowering = Lowering::new(policy, &account.history, account.last_call_at, seed, now);
+    let lowering = Lowering::of(policy, &account, now);
     let ledger = Ledger::new(reads.at.into_iter().map(|at| (at, Kind::Message)));
     Ok(match quota::profiles_used_up(policy, &lowering, &ledger, now) {
         None => Allowance::Free,

@@ -113,14 +113,7 @@ impl<'a> DecisionInput<'a> {
 
     /// Returns what lowers the account's caps.
     pub fn lowering(&self) -> Lowering<'a> {
-        let account = self.account;
-        Lowering::new(
-            self.policy,
-            &account.history,
-            account.last_call_at,
-            account_seed(account.id.as_str()),
-            self.now,
-        )
+        Lowering::of(self.policy, self.account, self.now)
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use rand::Rng;
 
 use super::pace;
-use crate::domain::account::{AccountHold, Down, History};
+use crate::domain::account::{AccountHold, AccountRest, Down, History};
 use crate::domain::observed::Unread;
 use crate::domain::outcome::{DownCause, Heard, Hold, Outcome, ProviderError};
 use crate::domain::policy::Policy;
@@ -80,7 +80,7 @@ pub fn consequence(
         Outcome::NotSent { hold: Hold::Api, .. } => {}
         Outcome::Throttled(problem) => {
             let rest = throttled(&history, problem, now, policy);
-            (hold, account_down, history) = (Some(rest.hold), rest.account_down, rest.history);
+            (hold, account_down, history) = (Some(rest.hold), rest.down, rest.history);
         }
         Outcome::AccountDown { cause, problem } => {
             let down = Some(Down { cause: *cause, since: now, problem: problem.to_string() });
@@ -169,17 +169,6 @@ fn speaks_of_recipient(problem: &ProviderError) -> bool {
     words.into_iter().any(|text| WORDS.iter().any(|word| text.contains(word)))
 }
 
-/// A rest that an account must take, and what its limits remember of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rest {
-    /// The reason of the rest, and when it ends.
-    pub hold: AccountHold,
-    /// Set if a person must decide.
-    pub account_down: Option<Down>,
-    /// What the account's limits remember from now on.
-    pub history: History,
-}
-
 /// Returns the rest after a read that was limited, the same as after a send; `None` if it was not limited.
 pub fn rest_after_read(
     unread: &Unread,
@@ -187,19 +176,19 @@ pub fn rest_after_read(
     policy: &Policy,
     history: &History,
     dice: &mut impl Rng,
-) -> Option<Rest> {
+) -> Option<AccountRest> {
     if unread.problem.is_throttling() {
         return Some(throttled(history, &unread.problem, now, policy));
     }
     let Some(Hold::Account(said)) = unread.hold else { return None };
     let until = after(now, pace::draw_api_hold(dice, said));
     let hold = AccountHold { reason: Reason::ApiRateLimited, until };
-    Some(Rest { hold, account_down: None, history: history.clone() })
+    Some(AccountRest { hold, down: None, history: history.clone() })
 }
 
 /// Returns the rest of an account that the provider throttled: it grows each time, and a second time within
 /// `person_within` needs a person.
-fn throttled(history: &History, problem: &ProviderError, now: Timestamp, policy: &Policy) -> Rest {
+fn throttled(history: &History, problem: &ProviderError, now: Timestamp, policy: &Policy) -> AccountRest {
     let cooldown = &policy.cooldown;
     let mut history = history.clone();
     let so_soon = within(history.throttled_at, now, cooldown.person_within);
@@ -211,7 +200,7 @@ fn throttled(history: &History, problem: &ProviderError, now: Timestamp, policy:
     history.half_caps_until = (!cooldown.half_caps.is_zero()).then(|| after(until, cooldown.half_caps));
     let down = Down { cause: DownCause::Throttled, since: now, problem: problem.to_string() };
     let hold = AccountHold { reason: Reason::Cooldown, until };
-    Rest { hold, account_down: so_soon.then_some(down), history }
+    AccountRest { hold, down: so_soon.then_some(down), history }
 }
 
 /// Returns whether `then` lies less than `time` before `now`.

@@ -190,7 +190,7 @@ fn a_limited_read_rests_the_account() {
     assert!((5..=20).contains(&wait.as_secs()), "{wait:?}");
     let throttled = rest("provider/too_many_requests", None).unwrap();
     assert_eq!(throttled.hold, AccountHold { reason: Reason::Cooldown, until: at(24) });
-    assert_eq!((throttled.history.throttles, throttled.account_down), (1, None));
+    assert_eq!((throttled.history.throttles, throttled.down), (1, None));
     assert_eq!(rest("provider/server_error", None), None);
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::hours::{self, Draw};
-use crate::domain::account::History;
+use crate::domain::account::{Account, History};
 use crate::domain::policy::{Policy, WarmUp};
 use crate::domain::words;
 
@@ -38,6 +38,12 @@ words! {
 }
 
 impl<'a> Lowering<'a> {
+    /// Creates the lowering of the caps of `account` at `now`.
+    pub fn of(policy: &'a Policy, account: &'a Account, now: Timestamp) -> Self {
+        let seed = hours::account_seed(account.id.as_str());
+        Self::new(policy, &account.history, account.last_call_at, seed, now)
+    }
+
     /// Creates the lowering of the caps at `now`; `seed` is the account's.
     pub fn new(
         policy: &'a Policy,

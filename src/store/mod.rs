@@ -85,7 +85,6 @@ pub(crate) use transitions::hooks::{DeadLetter, Hook};
 pub(crate) use transitions::message_commands::InsertedCommand;
 pub(crate) use transitions::reconcile::{ReconciledAs, Reconciliation};
 pub(crate) use transitions::resolving::{Deferral, ForProfiles};
-pub(crate) use transitions::rests::AccountRest;
 pub(crate) use transitions::review::{EvidenceView, Which};
 pub(crate) use views::events::{EVENT_PAGE, EventRange, EventTail};
 pub(crate) use views::gauges::Gauges;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::account_limits::{BEGIN_TURN, FORGET_TURNS, IntentLimits, history_json, limits_json};
+use super::defer::event;
 use crate::domain::account::{AccountHold, Down, History};
 use crate::domain::message::{AccountId, ChatId, Seq};
 use crate::domain::outcome::{Phase, ProviderError};
@@ -301,8 +302,6 @@ pub(in crate::store) async fn settle(
 
 /// Records the event for a failure that stops more than one message. Such failures are rare.
 async fn account_events(connection: &mut SqliteConnection, settlement: &Settlement) -> Result<()> {
-    const EVENT: &str =
-        "INSERT INTO events (at, kind, account_id, reason, detail) VALUES (?1, ?2, ?3, ?4, ?5)";
     // A call that began before a person resumed does not show that the new key is refused either.
     const KEY: &str = "UPDATE daemon SET key_refused_at = ?1, key_problem = ?2 WHERE id = 1 AND key_refused_at IS NULL \
          AND NOT EXISTS (SELECT 1 FROM attempts t WHERE t.seq = ?3 AND t.number = ?4 AND t.started_at < daemon.resumed_at)";
@@ -310,25 +309,21 @@ async fn account_events(connection: &mut SqliteConnection, settlement: &Settleme
     let at = time_text(settlement.at);
     let account = settlement.account_id.as_str();
     if let Some(hold) = &settlement.hold {
-        let query = sqlx::query(EVENT).bind(&at).bind("account.hold").bind(account);
-        query.bind(hold.reason.as_str()).bind(time_text(hold.until)).execute(&mut *connection).await?;
+        let (reason, until) = (hold.reason.as_str(), time_text(hold.until));
+        event(connection, &at, "account.hold", Some(account), reason, &until).await?;
     }
     if let Some(down) = &settlement.account_down
         && sqlx::query_scalar(IS_DOWN).bind(account).fetch_optional(&mut *connection).await? == Some(true)
     {
-        let query = sqlx::query(EVENT).bind(&at).bind("account.down").bind(account);
-        query
-            .bind(Reason::of_down(down.cause).as_str())
-            .bind(&down.problem)
-            .execute(&mut *connection)
-            .await?;
+        let reason = Reason::of_down(down.cause).as_str();
+        event(connection, &at, "account.down", Some(account), reason, &down.problem).await?;
     }
     if let Some(down) = &settlement.key_refused {
         let query = sqlx::query(KEY).bind(&at).bind(&down.problem).bind(settlement.seq.0);
         let refused = query.bind(settlement.number).execute(&mut *connection).await?;
         if refused.rows_affected() > 0 {
-            let query = sqlx::query(EVENT).bind(&at).bind("daemon.key_refused").bind(None::<&str>);
-            query.bind(Reason::KeyRefused.as_str()).bind(&down.problem).execute(&mut *connection).await?;
+            let reason = Reason::KeyRefused.as_str();
+            event(connection, &at, "daemon.key_refused", None, reason, &down.problem).await?;
         }
     }
     Ok(())
