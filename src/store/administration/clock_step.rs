@@ -223,16 +223,18 @@ const TIMES: [(&str, &[&str], &str); 15] = [
     ("account_snapshots", &["tried_at", "read_at", "inboxes_read_at", "credits_read_at"], "TRUE"),
 ];
 
+/// Builds the assignment that moves a time by `?1`.
+fn moved(column: &str) -> String {
+    format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})")
+}
+
 /// Moves times that are part of a duration: retries, rests, reconciliations, and what the caps count.
 async fn shift(connection: &mut SqliteConnection, step: ClockStep) -> Result<()> {
     let by = format!("{:+.3} seconds", step.by().as_secs_f64());
     let oldest = time_text(oldest(connection, step).await?);
     move_answers(connection, step, &by, &oldest).await?;
     for (table, columns, which) in TIMES {
-        let moved = columns.iter().map(|column| {
-            format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})")
-        });
-        let moved = moved.collect::<Vec<_>>().join(", ");
+        let moved = columns.iter().map(|column| moved(column)).collect::<Vec<_>>().join(", ");
         let counted = if table.starts_with("messages") { "revision = revision + 1, " } else { "" };
         let sql = format!("UPDATE {table} SET {counted}{moved} WHERE {which}");
         // Built from the constants above.
@@ -272,7 +274,7 @@ async fn move_answers(
     ];
     let latest = time_text(if step.by().is_negative() { FOREVER } else { step.from });
     for (table, column, which) in TIMES {
-        let moved = format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})");
+        let moved = moved(column);
         let counted = if table == "messages" { "revision = revision + 1, " } else { "" };
         let sql = format!("{THREADS} UPDATE {table} SET {counted}{moved} WHERE {column} <= ?3 AND {which}");
         // Built from the constants above.
@@ -293,8 +295,6 @@ async fn move_waits(connection: &mut SqliteConnection, by: &str) -> Result<()> {
          WHERE (account_id, campaign, class) IN (SELECT m.account_id, substr(m.lane, 11), substr(m.lane, 1, 9) \
            FROM messages m INDEXED BY messages_steps WHERE m.step_key IS NOT NULL AND m.state <> 'rejected' \
              AND m.wait_until IS NOT NULL AND m.state = 'queued' AND m.retry_at IS NULL AND m.blocked_by IS NULL)";
-    let moved =
-        |column: &str| format!("{column} = coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', {column}, ?1), {column})");
     let [since, until, held] = ["step_sent_at", "wait_until", "wait_held_at"].map(moved);
     // Built from the constants above.
     let times = format!("UPDATE {OPEN} SET revision = revision + 1, {since}, {until}, {held} WHERE {WHICH}");
