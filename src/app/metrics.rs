@@ -15,9 +15,6 @@ use crate::tasks::Tasks;
 const CONNECTIONS: usize = 16;
 
 /// Binds the configured address; `None` without one.
-///
-/// # Errors
-/// Returns an error if the operating system refuses.
 pub(super) async fn bind(address: Option<SocketAddr>) -> anyhow::Result<Option<TcpDoor>> {
     let Some(address) = address else { return Ok(None) };
     Ok(Some(TcpDoor::bind(address, "metrics.listen", CONNECTIONS).await?))

@@ -30,9 +30,6 @@ const AGAIN: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Du
 const LAST: Duration = Duration::from_secs(2);
 
 /// Exports spans until the engine stops, if the configuration has an endpoint.
-///
-/// # Errors
-/// Returns an error if the client cannot be made.
 pub(super) fn spawn(
     tasks: &Tasks,
     settings: &Settings,

@@ -64,9 +64,6 @@ struct Gate {
 
 impl Ui {
     /// Opens the port.
-    ///
-    /// # Errors
-    /// Returns an error if the port cannot be bound.
     pub async fn start(options: &UiOptions) -> anyhow::Result<Self> {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = TcpListener::bind(listen).await.with_context(|| {
@@ -108,9 +105,6 @@ impl Ui {
 }
 
 /// Opens the port and the browser, and serves until it is interrupted.
-///
-/// # Errors
-/// Returns an error if the port cannot be bound.
 pub async fn ui(options: UiOptions) -> anyhow::Result<ExitCode> {
     let ui = Ui::start(&options).await?;
     let rights = if options.read_only { "It shows everything and changes nothing. " } else { "" };

@@ -190,9 +190,6 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, Exit>
 }
 
 /// Runs the command.
-///
-/// # Errors
-/// Returns why the command failed, ready to be reported.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let Cli { globals, verb } = cli;
     match verb {

@@ -110,9 +110,6 @@ impl Calendar {
 }
 
 /// Parses `"09:00-12:00, 13:00-18:00"`; empty text is a day off.
-///
-/// # Errors
-/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_spans(text: &str) -> Result<Vec<Span>, ParseError> {
     let mut spans = Vec::new();
     for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {

@@ -75,9 +75,6 @@ impl fmt::Display for Cap {
 }
 
 /// Parses `"100/24h, 400/7d"`; empty text means no cap.
-///
-/// # Errors
-/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_caps(kind: Option<Kind>, text: &str) -> Result<Vec<Cap>, ParseError> {
     let mut caps: Vec<Cap> = Vec::new();
     for part in text.split(',').map(str::trim).filter(|_| !text.trim().is_empty()) {

@@ -55,9 +55,6 @@ const NO_PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's
 const PROFILE_FIX: &str = "give the user id, such as ACoA…, which Unipile's Get a User Profile tells for it, or set people.resolve = true";
 
 /// Trims and validates an id.
-///
-/// # Errors
-/// Returns why the value cannot be an id.
 pub(super) fn id(field: &str, value: &str, of: IdOf) -> Result<String, FieldError> {
     let value = value.trim();
     let refuse =
@@ -122,9 +119,6 @@ pub(super) fn filled_in(field: &str, value: &str) -> Result<(), FieldError> {
 }
 
 /// Trims and validates the id of a Unipile account.
-///
-/// # Errors
-/// Returns why the value cannot be one.
 pub(crate) fn account(field: &str, value: &str) -> Result<String, FieldError> {
     let id = id(field, value, IdOf::Account)?;
     let problem = match id.strip_prefix("acc_") {
@@ -137,9 +131,6 @@ pub(crate) fn account(field: &str, value: &str) -> Result<String, FieldError> {
 }
 
 /// Trims and validates the id of a recipient. `resolves`: a public name is accepted, but not for a member of a group.
-///
-/// # Errors
-/// Returns why the value cannot be a recipient.
 pub(super) fn recipient(
     field: &str,
     value: &str,
@@ -159,9 +150,6 @@ pub(super) fn recipient(
 
 /// Trims and validates what names a person: a user id, a URN or the address of a profile that contains one, or a public
 /// name. Returns the user id, or the public name as `in/jane-doe`.
-///
-/// # Errors
-/// Returns why the value cannot name a person.
 pub fn person_key(field: &str, value: &str) -> Result<String, FieldError> {
     id(field, value, IdOf::Person)
 }
@@ -277,9 +265,6 @@ fn plain(field: &str, value: &str) -> Result<String, FieldError> {
 }
 
 /// Validates a label or key: not empty, at most [`MAX_ID_BYTES`] long, no control characters.
-///
-/// # Errors
-/// Returns why the value is not valid.
 pub(crate) fn label(field: &str, value: &str) -> Result<(), FieldError> {
     if value.is_empty() {
         return Err(FieldError::new(
@@ -306,9 +291,6 @@ pub(crate) fn label(field: &str, value: &str) -> Result<(), FieldError> {
 }
 
 /// Trims and validates the label of a campaign.
-///
-/// # Errors
-/// Returns why the value is not valid.
 pub(crate) fn campaign(field: &str, value: &str) -> Result<String, FieldError> {
     let value = value.trim();
     label(field, value).map(|()| value.to_owned())

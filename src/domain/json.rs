@@ -37,9 +37,6 @@ impl fmt::Display for JsonError {
 }
 
 /// Parses one JSON document.
-///
-/// # Errors
-/// See [`JsonError`].
 pub fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
     let twice = RefCell::new(None);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);

@@ -8,9 +8,6 @@ use super::field_error::{FieldError, FieldErrorCode};
 pub const MOST_META_BYTES: usize = 4096;
 
 /// Checks that `meta` is an object of at most [`MOST_META_BYTES`].
-///
-/// # Errors
-/// Returns what is wrong and the fix.
 pub(super) fn checked(meta: Value) -> Result<Value, FieldError> {
     if !meta.is_object() {
         let fix = "give an object, such as {\"company\": \"Acme\"}";

@@ -13,9 +13,6 @@ words! {
 
 impl Need {
     /// Validates what a message needs (P7); `is_to_one`: it is a first message to one person.
-    ///
-    /// # Errors
-    /// Returns why the message cannot need that.
     pub(super) fn checked(needs: Option<String>, is_to_one: bool) -> Result<Option<Self>, FieldError> {
         let Some(word) = needs else { return Ok(None) };
         let Some(need) = Self::parse(&word) else {

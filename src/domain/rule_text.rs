@@ -30,9 +30,6 @@ pub fn parse_regex(text: &str, ignores_case: bool) -> Result<Option<Regex>, Stri
 }
 
 /// Parses a ramp: `"20% + 6% a day"`, or a percentage for each day as in `"5, 10, 20, 40, 70"`; empty text is none.
-///
-/// # Errors
-/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, ParseError> {
     let fix =
         "write \"20% + 6% a day\", or a percentage for each day as in \"5, 10, 20, 40, 70\"; \"\" is none";
@@ -76,9 +73,6 @@ pub fn parse_ramp(text: &str) -> Result<Option<Vec<u32>>, ParseError> {
 }
 
 /// Parses `"vip=3, nurture=1"`: each campaign's share relative to 1.
-///
-/// # Errors
-/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, ParseError> {
     let fix =
         "write campaigns with their turns, as in \"vip=3, nurture=1\", 1 to 100; \"\" gives each the same";
@@ -99,9 +93,6 @@ pub fn parse_weights(text: &str) -> Result<Vec<(String, u32)>, ParseError> {
 }
 
 /// Parses `"15-30"`: the minimum and maximum number of sends before a break; empty text is never.
-///
-/// # Errors
-/// Returns a [`ParseError`] with the problem and the fix.
 pub fn parse_break_after(text: &str) -> Result<Option<(u32, u32)>, ParseError> {
     let text = text.trim();
     if text.is_empty() {

@@ -28,9 +28,6 @@ pub struct Token {
 
 impl Token {
     /// Parses a line of the file of tokens: name, roles separated by commas, and the hash in hexadecimal digits.
-    ///
-    /// # Errors
-    /// Returns what is wrong with the line.
     pub fn parse(line: &str) -> Result<Self, String> {
         let words: Vec<&str> = line.split_whitespace().collect();
         let [name, roles, hash] = words[..] else {

@@ -5,9 +5,6 @@ use super::message::{Extras, Target};
 use super::step::{LAST_STEP, Step, StepWait};
 
 /// Checks the step of a message, with everything that it depends on.
-///
-/// # Errors
-/// Returns every problem.
 pub(super) fn checked(
     step: Option<i64>,
     wait: Option<&str>,

@@ -131,9 +131,6 @@ impl EngineHandle {
     }
 
     /// Posts a test delivery to an address of ours. It does not go to the provider, and needs no permit.
-    ///
-    /// # Errors
-    /// Returns why the request has no answer.
     pub async fn post_test(&self, post: TestPost) -> std::result::Result<(u16, String), String> {
         self.shared.provider.post_test(post).await
     }

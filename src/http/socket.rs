@@ -59,9 +59,6 @@ pub enum SocketError {
 
 impl Socket {
     /// Takes the socket at `path` from systemd, or else binds it with the permissions `mode`.
-    ///
-    /// # Errors
-    /// See [`Socket::bind`].
     pub async fn open(path: &Path, mode: u32, passed: &mut PassedSockets) -> Result<Self, SocketError> {
         let Some(listener) = passed.claim(path) else { return Self::bind(path, mode).await };
         let failed = |source| SocketError::Io { path: path.to_owned(), source };

@@ -41,9 +41,6 @@ pub struct TcpError {
 impl TcpDoor {
     /// Binds `address`, which the configuration has under `key`; with port 0 the system chooses a port. Serves at most
     /// `connections` at once; more wait in the operating system's queue.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system refuses.
     pub async fn bind(address: SocketAddr, key: &'static str, connections: usize) -> Result<Self, TcpError> {
         let failed = |source| TcpError { address, key, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -38,9 +38,6 @@ pub struct FrontMatter {
 
 impl FrontMatter {
     /// Splits a template into its settings and its text.
-    ///
-    /// # Errors
-    /// Returns what is wrong with the settings.
     pub(super) fn split(text: &str) -> Result<(Self, &str), String> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.split_inclusive('\n');

@@ -76,17 +76,11 @@ pub struct Plan {
 
 impl Step {
     /// Checks a wait, such as `3 days`.
-    ///
-    /// # Errors
-    /// Returns what is wrong with it and the fix.
     pub fn check_wait(text: &str) -> Result<(), String> {
         StepWait::parse(text).map(drop).map_err(|error| format!("{}; {}", error.what, error.fix))
     }
 
     /// Checks that the template fits the step with this number, from 0.
-    ///
-    /// # Errors
-    /// Returns what is wrong with it and the fix.
     pub(crate) fn check_template(number: usize, template: &Template) -> Result<(), String> {
         if number == 0 || !template.starts_a_chat() {
             return Ok(());

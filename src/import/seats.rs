@@ -16,9 +16,6 @@ impl Seats {
 
     /// Checks that every person has an account, and that accounts are named by their id; `in_table` says whether the
     /// table has a column with accounts.
-    ///
-    /// # Errors
-    /// Returns what is wrong and the fix.
     pub(crate) fn check(&self, in_table: bool) -> Result<(), String> {
         if self.0.is_empty() && !in_table {
             return Err("say which accounts send: `--account acc_1,acc_2`, or a column `account`".to_owned());

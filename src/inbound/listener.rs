@@ -63,9 +63,6 @@ pub struct ListenerError {
 
 impl Listener {
     /// Binds `address`; with port 0 the system chooses a port.
-    ///
-    /// # Errors
-    /// Returns an error if the operating system refuses.
     pub async fn bind(address: SocketAddr) -> Result<Self, ListenerError> {
         let failed = |source| ListenerError { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

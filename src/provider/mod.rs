@@ -221,15 +221,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Returns what the provider shows of one person, freshly read. `person` may be a public name
     /// (`domain::ids::named`). It counts as a visit to the profile.
-    ///
-    /// # Errors
-    /// Returns an error if the profile could not be read.
     fn profile(&self, account_id: AccountId, person: UserId) -> BoxFuture<'_, Result<Person, Unread>>;
 
     /// Returns the group chats with activity after `since`, newest first, freshly read; of one inbox, if given.
-    ///
-    /// # Errors
-    /// Returns an error if they could not all be read.
     fn groups_since(
         &self,
         account_id: AccountId,
@@ -249,9 +243,6 @@ pub trait Provider: Send + Sync + 'static {
     fn inmail_credits(&self, account_id: AccountId) -> BoxFuture<'_, Result<Credits, Unread>>;
 
     /// Returns what Unipile reports about an account, freshly read.
-    ///
-    /// # Errors
-    /// Returns an error if it could not be read.
     fn account(&self, account_id: AccountId) -> BoxFuture<'_, Result<ObservedAccount, Unread>>;
 
     /// Makes a request about the endpoints of webhooks. A provider without webhooks refuses it.
@@ -264,9 +255,6 @@ pub trait Provider: Send + Sync + 'static {
     }
 
     /// Posts a delivery of our own, without the key; returns the status and the beginning of the answer.
-    ///
-    /// # Errors
-    /// Returns why the request has no answer.
     fn post_test(&self, _post: TestPost) -> BoxFuture<'_, Result<(u16, String), String>> {
         Box::pin(std::future::ready(Err("this provider has no webhooks".to_owned())))
     }

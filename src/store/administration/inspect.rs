@@ -51,9 +51,6 @@ impl Inspection {
     }
 
     /// Runs SQLite's `quick_check`, which reads the whole file; returns the first problem that it finds.
-    ///
-    /// # Errors
-    /// Returns an error if the database cannot be read.
     pub(crate) async fn quick_check(&self) -> Result<Option<String>, StoreError> {
         // Without a log nothing writes, and SQLite would leave an empty log behind.
         let is_at_rest = self.held_by.is_none() && self.wal_bytes == 0;

@@ -173,9 +173,6 @@ pub(in crate::store) fn candidates_sql() -> String {
 impl Store {
     /// Returns the candidates of `account`, read for `asker`; `None` if it has no message that can become due without a
     /// further change.
-    ///
-    /// # Errors
-    /// Returns an error if SQLite fails or a row cannot be read.
     pub async fn candidates(
         &self,
         asker: Asker,
