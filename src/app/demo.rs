@@ -246,7 +246,7 @@ impl Screen {
         let mut table = comfy_table::Table::new();
         table.load_style(comfy_table::presets::UTF8_FULL_CONDENSED);
         table.set_header(["account", "sent", "waiting", "now", "next in"]);
-        for view in application.store().accounts(None).await? {
+        for view in application.store().accounts().await? {
             let wait_status = engine.account_wait_status(&view, &daemon).await?;
             let next = match wait_status.as_ref().and_then(|wait_status| wait_status.until) {
                 Some(crate::engine::Until::At(at)) if at > now => {

@@ -164,7 +164,7 @@ pub(in crate::store) fn page_sql(filter: &AccountFilter) -> String {
 
 impl Store {
     /// Returns one account and what waits on it.
-    pub(crate) async fn account(&self, id: &AccountId) -> Result<Option<AccountView>> {
+    pub async fn account(&self, id: &AccountId) -> Result<Option<AccountView>> {
         // Built from constants; values are bound.
         let query = sqlx::query(AssertSqlSafe(view_sql(ONE))).bind(id.as_str());
         query.fetch_optional(&self.inner.readers).await?.as_ref().map(read_view).transpose()
@@ -186,15 +186,11 @@ impl Store {
         Ok(AccountPage { accounts, next })
     }
 
-    /// Returns all accounts, or one, ordered by id. It reads everything at once, so it does not suit a list of all
-    /// accounts.
-    pub async fn accounts(&self, only: Option<&AccountId>) -> Result<Vec<AccountView>> {
+    /// Returns all accounts at once, ordered by id. A list for people is read in pages instead.
+    pub async fn accounts(&self) -> Result<Vec<AccountView>> {
         let filter =
             AccountFilter { attention: Vec::new(), order: AccountOrder::Id, after: None, limit: 1_000_000 };
-        match only {
-            Some(id) => Ok(self.account(id).await?.into_iter().collect()),
-            None => Ok(self.account_page(&filter).await?.accounts),
-        }
+        Ok(self.account_page(&filter).await?.accounts)
     }
 
     /// Returns the ids of at most `limit` accounts after `after`, in order; with `queued`, only accounts that have

@@ -125,7 +125,7 @@ impl Bench {
     }
 
     pub(super) async fn next_call_at(&self) -> Timestamp {
-        let account = self.store().accounts(Some(&account("1"))).await.expect("read").remove(0).account;
+        let account = self.store().account(&account("1")).await.expect("read").expect("there").account;
         account.next_call_at.expect("it has called")
     }
 

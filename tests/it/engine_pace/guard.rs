@@ -29,7 +29,7 @@ async fn accounts(count: usize) -> Bench {
 }
 
 async fn rests(bench: &Bench) -> usize {
-    let accounts = bench.store().accounts(None).await.unwrap();
+    let accounts = bench.store().accounts().await.unwrap();
     let rests = |view: &&outboxd::store::AccountView| {
         view.account.hold.is_some() || view.account.history.failures > 0
     };
@@ -177,7 +177,7 @@ async fn an_account_whose_sends_alone_fail_rests_after_a_few() {
         bench.advance(seconds(3 * 3600)).await;
         let tried = bench.sends().iter().filter(|send| send.account == "acc_0").count();
         assert!((3..=5).contains(&tried), "{others} others: {tried} messages were risked");
-        let account = bench.store().accounts(Some(&account("0"))).await.unwrap().remove(0).account;
+        let account = bench.store().account(&account("0")).await.unwrap().unwrap().account;
         assert_eq!(account.hold.map(|hold| hold.reason), Some(Reason::Failures), "{others} others");
         let sent = bench.provider.accepted().len();
         assert_eq!(sent, others * 40, "the others go on");

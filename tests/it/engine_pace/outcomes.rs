@@ -34,7 +34,7 @@ async fn a_limit_of_the_api_holds_its_account_only_and_spends_nothing() {
     bench.start().await;
     bench.advance(seconds(100)).await;
     assert_eq!((times(&bench, "1").len(), times(&bench, "2").len()), (1, 4));
-    let hold = bench.store().accounts(Some(&account("1"))).await.unwrap().remove(0).account.hold.unwrap();
+    let hold = bench.store().account(&account("1")).await.unwrap().unwrap().account.hold.unwrap();
     assert_eq!(hold.reason, Reason::ApiRateLimited);
     bench.until(|bench| times(bench, "1").len() == 2).await;
     let times = times(&bench, "1");
@@ -144,7 +144,7 @@ async fn a_disconnected_account_waits_until_somebody_resumes_it() {
     bench.advance(seconds(6 * 3600)).await;
     assert_eq!((times(&bench, "1").len(), times(&bench, "2").len()), (1, 1));
     assert_eq!(bench.state(id).await.0, StateName::Queued, "it keeps its place");
-    let down = bench.store().accounts(Some(&account("1"))).await.unwrap().remove(0).account.down.unwrap();
+    let down = bench.store().account(&account("1")).await.unwrap().unwrap().account.down.unwrap();
     let since = times(&bench, "1")[0];
     assert_eq!(
         (down.cause, down.since),

@@ -141,7 +141,7 @@ async fn inmails_wait_while_only_the_reserve_is_left_and_the_rest_of_the_account
         explained.gates.iter().filter(|gate| gate.closed.is_some()).map(|gate| gate.reason).collect();
     assert_eq!(closed, [Reason::InmailCredits], "and no other gate claims it");
     assert_eq!(view.error.as_deref(), Some("5 classic credits are left and 5 are kept back"));
-    let account = bench.store().accounts(None).await.unwrap().remove(0);
+    let account = bench.store().accounts().await.unwrap().remove(0);
     let daemon = bench.store().totals().await.unwrap().daemon;
     let wait_status = bench.handle().account_wait_status(&account, &daemon).await.unwrap().unwrap();
     assert_eq!(wait_status.reason, Reason::InmailCredits);

@@ -67,7 +67,7 @@ async fn a_limited_look_up_rests_the_account_for_as_long_as_it_says() {
         // The account's data is read once more, independently of the sends.
         assert!(reads(&bench, which).len() <= 2, "{which}: {:?}", reads(&bench, which));
         assert_eq!(bench.sends().len(), 0, "{which}: the whole account rests");
-        let hold = bench.store().accounts(None).await.unwrap().remove(0).account.hold.unwrap();
+        let hold = bench.store().accounts().await.unwrap().remove(0).account.hold.unwrap();
         assert_eq!(hold.reason, Reason::ApiRateLimited, "{which}");
         bench.provider.set_unread(which, None);
         bench.until_sent(6).await;
@@ -86,7 +86,7 @@ async fn a_look_up_that_the_provider_throttles_is_a_cooldown() {
         let (mut bench, _) = bench(which, unread("provider/too_many_requests", 429, "", None)).await;
         bench.start().await;
         bench.advance(seconds(60)).await;
-        let account = bench.store().accounts(None).await.unwrap().remove(0).account;
+        let account = bench.store().accounts().await.unwrap().remove(0).account;
         let hold = account.hold.unwrap();
         assert_eq!((hold.reason, account.history.throttles), (Reason::Cooldown, 1), "{which}");
         assert!(account.history.throttled_at.is_some(), "{which}");

@@ -6,12 +6,10 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 use outboxd::clock::{Clock, Dice};
-use outboxd::domain::command::{Command, Instruction};
+use outboxd::domain::command::Command;
 use outboxd::domain::message::{AccountId, Inbox, MessageId, NewMessage};
-use outboxd::domain::placeholders::Placeholders;
 use outboxd::domain::step::{Step, StepWait};
 use outboxd::domain::stop::{NewStop, StopKey, StopReason, StopScope};
-use outboxd::domain::validate::ValidationLimits;
 use outboxd::sandbox::{Delivery, DeliveryKind};
 use outboxd::store::{Commanded, EnqueueMode, Enqueued};
 use rand::RngExt;
@@ -22,7 +20,7 @@ use super::checkers::{Asked, Evidence, Notes, ROUNDING};
 use super::life::Life;
 use super::people::{Reaction, Says};
 use crate::engine_pace::time::seconds;
-use crate::queue::{account, at, keyed, to_chat, to_user};
+use crate::queue::{self, account, at, keyed, to_chat, to_user};
 
 const DAY: u64 = 86_400;
 /// How long before a call its chat is read at most: twice the longest typing and a margin, and a moment longer.
@@ -353,17 +351,9 @@ pub(super) async fn audit(life: &Life<'_>, notes: &mut Notes) {
 }
 
 async fn command(life: &Life<'_>, id: MessageId, command: Command) -> Commanded {
-    let instruction = Instruction { command, actor: "operator".to_owned(), note: None };
-    let limits = std::sync::Arc::new(ValidationLimits {
-        max_text_chars: 8000,
-        known_accounts: None,
-        placeholders: Placeholders::default(),
-        resolve_people: false,
-    });
-    let now = life.universe.clock.now();
-    let mut done = life.store.command(&[id], &instruction, &limits, false, now).await.expect("an answer");
+    let done = queue::command(&life.store, id, command, life.universe.clock.now()).await;
     life.handle().wake_everything().await.expect("the queue answers");
-    done.pop().expect("one result per message")
+    done.expect("an answer")
 }
 
 async fn hold(life: &Life<'_>, notes: &mut Notes, dice: &mut Dice) {

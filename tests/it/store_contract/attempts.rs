@@ -331,7 +331,7 @@ async fn what_an_answer_does_to_its_account_is_stored_with_it() {
         ..queue.settlement(id, 1, back_in_place()).await
     };
     assert!(queue.store.settle(settlement).await.unwrap());
-    let accounts = queue.store.accounts(None).await.unwrap();
+    let accounts = queue.store.accounts().await.unwrap();
     assert_eq!((accounts[0].account.hold, accounts[1].account.hold), (Some(hold), None));
     assert_eq!(queue.value("SELECT phase FROM attempts"), "connecting");
 
@@ -340,7 +340,7 @@ async fn what_an_answer_does_to_its_account_is_stored_with_it() {
     let settlement =
         Settlement { account_down: Some(down.clone()), ..queue.settlement(id, 2, back_in_place()).await };
     assert!(queue.store.settle(settlement).await.unwrap());
-    let account = queue.store.accounts(Some(&account("1"))).await.unwrap().remove(0).account;
+    let account = queue.store.account(&account("1")).await.unwrap().unwrap().account;
     assert_eq!((account.down, account.hold), (Some(down), Some(hold)), "one does not undo the other");
     let events =
         queue.lines("SELECT kind, account_id, reason, detail FROM events WHERE kind LIKE 'account.%'");

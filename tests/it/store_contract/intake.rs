@@ -39,7 +39,7 @@ async fn a_row_of_another_program_is_seen_oldest_first_and_queued_once() {
     insert(&queue, "chat_id, not_before", "'c', '2999-01-01T00:00:00.000Z'");
     insert(&queue, "users_ids, inbox_id", "'[\"u\"]', ''");
     insert(&queue, "chat_id", "'c'");
-    assert_eq!(queue.store.accounts(None).await.unwrap().len(), 0, "nobody has looked yet");
+    assert_eq!(queue.store.accounts().await.unwrap().len(), 0, "nobody has looked yet");
     assert_eq!(queue.store.account_ids(None, true, 10).await.unwrap(), []);
 
     assert_eq!(queue.store.inserted(1).await.unwrap().len(), 1, "at most as many as were asked for");

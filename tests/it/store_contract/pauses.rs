@@ -25,7 +25,7 @@ async fn with_account() -> Queue {
 async fn pause_of(queue: &Queue, scope: &Scope) -> Option<Pause> {
     match scope {
         Scope::Everything => queue.store.totals().await.expect("read").daemon.pause,
-        Scope::Account(id) => queue.store.accounts(Some(id)).await.expect("read").remove(0).account.pause,
+        Scope::Account(id) => queue.store.account(id).await.expect("read").expect("there").account.pause,
     }
 }
 
@@ -117,7 +117,7 @@ async fn held_and_down() -> Queue {
 #[tokio::test]
 async fn resuming_mends_what_was_down_and_lifts_a_forced_rest_only_if_asked() {
     let queue = held_and_down().await;
-    let account_now = async || queue.store.accounts(None).await.unwrap().remove(0).account;
+    let account_now = async || queue.store.accounts().await.unwrap().remove(0).account;
     assert_eq!(queue.store.resume(mine(), false, at(10)).await.unwrap(), Resumed::Done);
     let after = account_now().await;
     assert_eq!(after.down, None);
@@ -150,7 +150,7 @@ async fn an_answer_to_a_call_from_before_a_resume_does_not_undo_it() {
         ..queue.settlement(id, 2, back_in_place()).await
     };
     assert!(queue.store.settle(settlement).await.unwrap());
-    let account = queue.store.accounts(None).await.unwrap().remove(0).account;
+    let account = queue.store.accounts().await.unwrap().remove(0).account;
     assert_eq!((account.down, account.hold, account.history.failures), (None, None, 1));
     assert_eq!(queue.store.totals().await.unwrap().daemon.key_refused, None);
     // A hold that the provider requested applies nevertheless, and a call from after the resume counts in full.
@@ -160,7 +160,7 @@ async fn an_answer_to_a_call_from_before_a_resume_does_not_undo_it() {
         ..queue.settlement(id, 3, back_in_place()).await
     };
     assert!(queue.store.settle(settlement).await.unwrap());
-    let account = queue.store.accounts(None).await.unwrap().remove(0).account;
+    let account = queue.store.accounts().await.unwrap().remove(0).account;
     assert_eq!(account.down.map(|down| down.cause), Some(DownCause::Restricted));
     let downs =
         queue.value("SELECT count(*) FROM events WHERE kind IN ('account.down', 'daemon.key_refused')");
