@@ -150,11 +150,6 @@ impl<S: Sync> FromRequestParts<S> for Actor {
 }
 
 impl SocketName {
-    /// Returns the path of the socket.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns why the socket can no longer be reached, if its path was removed or replaced.
     pub fn taken_away(&self) -> Option<String> {
         let what = match std::fs::symlink_metadata(&self.path) {
