@@ -20,7 +20,7 @@ fn now() -> Timestamp {
 fn good() -> Draft {
     Draft {
         account_id: Some("acc_1".into()),
-        chat_id: Some("chat 1/ä".into()),
+        chat_id: Some("chat+1/ä".into()),
         text: Some("hello".into()),
         ..Draft::default()
     }
@@ -30,7 +30,7 @@ fn good() -> Draft {
 fn a_good_draft_becomes_a_message_with_its_times_in_milliseconds() {
     let draft = Draft { not_before: Some("2026-11-22T15:00:00.123456+02:00".into()), ..good() };
     let message = draft.validate(&rules(), now()).unwrap();
-    assert_eq!(message.target, Target::Chat(ChatId::new("chat 1/ä")));
+    assert_eq!(message.target, Target::Chat(ChatId::new("chat+1/ä")));
     assert_eq!(super::super::time_text(message.not_before.unwrap()), "2026-11-22T13:00:00.123Z");
 }
 
@@ -216,7 +216,7 @@ fn a_forward_needs_no_text_and_a_group_is_one_when_it_is_said() {
     let source = serde_json::json!({"chat_id": "c/1", "message_id": "m="});
     let forward = Draft { text: None, forward: Some(source), ..good() }.validate(&rules(), now()).unwrap();
     assert_eq!(forward.text, "");
-    assert_eq!(forward.target.thread(), "chat:chat 1/ä");
+    assert_eq!(forward.target.thread(), "chat:chat+1/ä");
     for draft in [Draft { group: Some(true), ..good() }, Draft { name: s("G"), ..good() }] {
         let draft = Draft { chat_id: None, users_ids: Some(vec!["b".into(), "a".into()]), ..draft };
         let group = draft.validate(&rules(), now()).unwrap();

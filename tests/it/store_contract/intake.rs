@@ -78,7 +78,7 @@ async fn a_row_that_only_the_daemon_can_judge_is_rejected_with_the_reason_in_wor
         [
             "rejected|invalid|`expires_at` has passed: 2001-01-01T00:00:00.000Z; give a time in the future|-",
             "rejected|invalid|`chat_id` is not an id; give the id as Unipile returns it|-",
-            "rejected|invalid|`users_ids` is \"NULL\", which means a missing value; give the id, or leave the row out|-",
+            "rejected|invalid|`users_ids` is \"NULL\", which means a missing value; give the value, or leave the row out|-",
         ]
     );
     assert_eq!(queue.value("SELECT count(*) FROM accounts"), "0", "a rejected row makes no account");
