@@ -85,11 +85,9 @@ async fn receipts_arrive_in_the_row() {
 async fn texts_of_others_are_kept_only_on_demand() {
     for (keeps, text) in [("false", Value::Null), ("true", json!("Yes,\u{1b} gladly"))] {
         let env = hearing().await.set("OUTBOXD_INBOUND_KEEP_BODIES", keeps);
-        env.sandbox
-            .world()
-            .set_person("U1", Behaviour::answers(Duration::from_millis(300), "Yes,\u{1b} gladly"));
         let daemon = env.serve().await;
         let (_, follow_up) = begun(&daemon, "U1").await;
+        env.sandbox.world().person_writes("acc_1", "U1", "Yes,\u{1b} gladly");
         daemon.becomes(&follow_up, "cancelled").await;
         let (_, person) = daemon.get("/v1/people/U1").await;
         assert_eq!((&person["inbound"][0]["kind"], &person["inbound"][0]["text"]), (&json!("reply"), &text));
@@ -123,8 +121,8 @@ async fn an_answer_cancels_the_follow_up_in_whatever_form_it_comes() {
             world.add_webhook_fault(WebhookFault::new(kind).at("message.new").times(2));
         }
         let user = format!("U{number}");
-        world.set_person(&user, Behaviour::answers(Duration::from_millis(300), "Yes, gladly"));
         let (first, follow_up) = begun(&daemon, &user).await;
+        world.person_writes("acc_1", &user, "Yes, gladly");
         if form == [WebhookFaultKind::Reorder] {
             // What is held back comes after the next event.
             begun(&daemon, "another").await;
@@ -195,10 +193,9 @@ async fn an_account_goes_down_and_up_by_webhook() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_before_a_kill_is_interpreted_after_it() {
     let env = hearing().await;
-    let world = env.sandbox.world();
-    world.set_person("U1", Behaviour::answers(Duration::from_millis(200), "Yes"));
     let daemon = env.serve().await;
     let (_, follow_up) = begun(&daemon, "U1").await;
+    env.sandbox.world().person_writes("acc_1", "U1", "Yes");
     daemon.becomes(&follow_up, "cancelled").await;
     daemon.kill();
     // As if it had been killed between storing and interpreting.
