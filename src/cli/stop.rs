@@ -196,7 +196,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
             if row.key.is_empty() { "-".to_owned() } else { row.key.clone() },
             row.account_id.clone().unwrap_or_else(|| "all".to_owned()),
             row.reason.clone(),
-            row.until.map_or_else(|| "lifted".to_owned(), |at| times.show(Some(at))),
+            row.until.map_or_else(|| "no end".to_owned(), |at| times.show(Some(at))),
             times.show(Some(row.at)),
             row.note.clone().unwrap_or_default(),
         ]

@@ -48,7 +48,7 @@ async fn a_suppressed_person_gets_nothing_by_any_door() {
     let (ok, said) = run(env.outboxd(&["suppress", "check", "U1"]), "");
     assert!(ok && said.contains("suppressed on every account"), "{said}");
     let (_, said) = run(env.outboxd(&["suppress", "list"]), "");
-    assert!(said.starts_with("person\tU1\tall\tsuppressed\t") && said.contains("asked us"), "{said}");
+    assert!(said.starts_with("person\tU1\tall\tsuppressed\tno end\t") && said.contains("asked us"), "{said}");
     let (ok, _) = run(env.outboxd(&["suppress", "remove", "U1"]), "");
     assert!(ok);
     assert_eq!(daemon.post("/v1/messages", &hello).await.0, 201);
@@ -109,7 +109,7 @@ async fn a_stopped_person_waits_while_the_rest_of_the_campaign_goes_on() {
     daemon.becomes(&last, "sent").await;
     assert_eq!(explain(&daemon, &later).await.0, "stopped");
     let (_, listed) = run(env.outboxd(&["stop", "--list"]), "");
-    assert!(listed.starts_with("person\tU1\tall\tstopped\tlifted\t") && listed.contains("on the phone"));
+    assert!(listed.starts_with("person\tU1\tall\tstopped\tno end\t") && listed.contains("on the phone"));
     let (ok, said) = run(env.outboxd(&["go", "--person", "U1"]), "");
     assert!(ok && said.contains("person U1 goes on"), "{said}");
     daemon.becomes(&ids[0], "sent").await;
@@ -185,7 +185,7 @@ async fn a_pause_is_a_stop_that_programs_can_set_and_that_the_list_shows() {
     let (_, shown) = daemon.get("/v1/accounts/acc_1").await;
     assert_eq!(shown["paused"]["note"], "by a program", "{shown}");
     let (_, listed) = run(env.outboxd(&["stop", "--list"]), "");
-    assert!(listed.starts_with("account\tacc_1\tall\taccount_paused\tlifted\t"), "{listed}");
+    assert!(listed.starts_with("account\tacc_1\tall\taccount_paused\tno end\t"), "{listed}");
     let of_other = daemon.get("/v1/stops?account_id=acc_2").await.1;
     assert_eq!(of_other["data"], json!([]), "the other account is not paused");
     // Each scope has its reason, and everything has no key.
