@@ -186,7 +186,7 @@ static AT_NOTHING: LazyLock<Regex> = LazyLock::new(|| {
 const NO_TEXT: [&str; 8] = ["null", "NULL", "undefined", "nan", "NaN", "(null)", "<null>", "n/a"];
 
 /// Values that spreadsheets and programs write for an error or a missing value, and that no text contains on purpose.
-const NEVER_MEANT: [&str; 10] = [
+pub(crate) const NEVER_MEANT: [&str; 10] = [
     "[object Object]",
     "[object Promise]",
     "#N/A",

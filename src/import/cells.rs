@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 use encoding_rs::WINDOWS_1252;
 use minijinja::value::{Object, ObjectRepr, Value};
 
+use crate::domain::placeholders::NEVER_MEANT;
+
 /// Values that spreadsheets and programs write for a missing one. Case matters: Nan and Nil are given names.
-const MISSING: [&str; 36] = [
+const MISSING: [&str; 27] = [
     "nan",
     "NaN",
     "NAN",
@@ -28,14 +30,6 @@ const MISSING: [&str; 36] = [
     "N/A",
     "na",
     "NA",
-    "#N/A",
-    "#REF!",
-    "#VALUE!",
-    "#NAME?",
-    "#DIV/0!",
-    "#NULL!",
-    "#NUM!",
-    "#ERROR!",
     "NaT",
     "<NA>",
     "\\N",
@@ -46,7 +40,6 @@ const MISSING: [&str; 36] = [
     "\u{2014}",
     "<null>",
     "(null)",
-    "[object Object]",
     "-",
 ];
 
@@ -62,7 +55,7 @@ pub struct Cell<'a> {
 impl Cell<'_> {
     /// Returns whether the cell holds no value.
     pub fn is_missing(&self) -> bool {
-        self.text.is_empty() || MISSING.contains(&self.text)
+        self.text.is_empty() || MISSING.contains(&self.text) || NEVER_MEANT.contains(&self.text)
     }
 
     /// Returns what is wrong with the characters of the cell: those of a template, or damaged on their way into the file.
