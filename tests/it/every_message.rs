@@ -118,8 +118,11 @@ fn specifics() -> impl Strategy<Value = Value> {
 
 /// The target, with the fields that only this kind of target has.
 fn target() -> impl Strategy<Value = Value> {
-    let group = (proptest::collection::hash_set(id(), 2..5), proptest::option::of("\\PC{0,40}[a-zäß🙂]"))
-        .prop_map(|(ids, name)| {
+    // Letters of no width are refused (`domain/ids.rs`).
+    let fillers = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
+    let name = "\\PC{0,40}[a-zäß🙂]".prop_map(move |name| name.replace(fillers, ""));
+    let group =
+        (proptest::collection::hash_set(id(), 2..5), proptest::option::of(name)).prop_map(|(ids, name)| {
             let ids: Vec<String> = ids.into_iter().collect();
             json!({ "users_ids": ids, "group": true, "name": name })
         });
