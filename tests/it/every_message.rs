@@ -101,8 +101,8 @@ fn specifics() -> impl Strategy<Value = Value> {
         Just(json!({ "classic": { "inmail": true } })),
         Just(json!({ "classic": { "inmail": false } })),
         topic.prop_map(|topic| json!({ "classic": { "company_topic": topic } })),
-        text().prop_map(|id| json!({ "classic": { "relation_request_id": id } })),
-        (text(), text()).prop_map(
+        id().prop_map(|id| json!({ "classic": { "relation_request_id": id } })),
+        (id(), id()).prop_map(
             |(id, token)| json!({ "classic": { "inmail": true, "applicant": { "id": id, "messaging_token": token } } })
         ),
         text().prop_map(|subject| json!({ "sales_navigator": { "subject": subject } })),
@@ -150,6 +150,8 @@ fn message() -> impl Strategy<Value = Message> {
             if !(silent && (is_forward || !files.is_empty())) {
                 fields["text"] = json!(text);
             }
+            // A random text may look like one with a value that was not filled in.
+            fields["allow_placeholders"] = json!(true);
             Message { fields, files }
         },
     )
