@@ -19,8 +19,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row, SqlSafeStr, SqliteConnection, SqlitePool};
 
 use crate::store::StoreError;
 use place::APPLICATION_ID;
@@ -35,8 +36,21 @@ const CHECKPOINT_PAGES: &str = "900";
 /// SQLite truncates the log to this length when it restarts it.
 pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
-/// Migrates the schema to this version; a released migration is never edited.
-static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!();
+/// The files of `migrations/`; a released one is never edited.
+const MIGRATIONS: [(i64, &str, &str); 4] = [
+    (1, "queue", include_str!("../../../migrations/0001_queue.sql")),
+    (2, "inbound text", include_str!("../../../migrations/0002_inbound_text.sql")),
+    (3, "thread indexes", include_str!("../../../migrations/0003_thread_indexes.sql")),
+    (4, "refusals", include_str!("../../../migrations/0004_refusals.sql")),
+];
+
+/// Migrates the schema to this version. sqlx's macro for it would build SQLite and sqlx a second time, for the compiler.
+fn migrator() -> Migrator {
+    let migrations = MIGRATIONS.into_iter().map(|(version, description, sql)| {
+        Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
 
 /// Returns whether `error` means that another program holds the lock: SQLITE_BUSY or SQLITE_LOCKED.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
@@ -108,7 +122,7 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
     ] {
         check_pragma(&mut connection, path, pragma, wanted).await?;
     }
-    MIGRATOR.run(&mut connection).await?;
+    migrator().run(&mut connection).await?;
     Ok(connection)
 }
 
@@ -193,4 +207,21 @@ fn sibling(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_migrations_is_applied() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
+        let files =
+            std::fs::read_dir(folder).expect("the folder").map(|file| file.expect("a file").file_name());
+        let mut files: Vec<_> = files.map(|name| name.into_string().expect("a name")).collect();
+        files.sort();
+        let listed =
+            MIGRATIONS.map(|(version, words, _)| format!("{version:04}_{}.sql", words.replace(' ', "_")));
+        assert_eq!(files, listed);
+    }
 }
