@@ -116,6 +116,15 @@ async fn a_wrong_command_is_refused_in_words_at_the_insert() {
     queue.sql().execute("UPDATE message_commands SET done_at = at, answer = 'cancelled'", []).unwrap();
     let change = queue.sql().execute("UPDATE message_commands SET answer = 'held'", []);
     assert!(change.unwrap_err().to_string().contains("a command is not changed"));
+    let again = |verb: &str| {
+        let sql = format!("{verb} INTO message_commands (id, message_id, command) VALUES (1, {id}, 'hold')");
+        queue.sql().execute(&sql, []).map_err(|error| error.to_string())
+    };
+    assert!(again("REPLACE").unwrap_err().contains("would delete a command"));
+    assert!(again("INSERT").unwrap_err().contains("UNIQUE"));
+    assert_eq!(again("INSERT OR IGNORE"), Ok(0));
+    assert_eq!(queue.lines("SELECT answer FROM message_commands"), ["cancelled"]);
+    queue.check();
 }
 
 #[tokio::test]

@@ -324,3 +324,65 @@ async fn a_stop_that_could_not_be_read_or_would_stop_nothing_is_refused_in_words
     assert_eq!(queue.value("SELECT until FROM stops WHERE scope = 'all'"), "2999-12-01T09:00:00.000Z");
     queue.check();
 }
+
+#[tokio::test]
+async fn a_stop_that_would_stop_nothing_is_refused() {
+    let queue = Queue::new().await;
+    let stop = |scope: &str, key: &str, actor: &str| {
+        let reason = if scope == "account" { "account_paused" } else { "stopped" };
+        let sql = "INSERT OR IGNORE INTO stops (scope, key, reason, actor) VALUES (?1, ?2, ?3, ?4)";
+        queue.sql().execute(sql, [scope, key, reason, actor]).map_err(|error| error.to_string())
+    };
+    for (scope, key, problem) in [
+        ("person", "NULL", "means a missing value"),
+        ("chat", "n/a", "means a missing value"),
+        ("person", "#REF!", "means a missing value"),
+        ("person", "[object Object]", "means a missing value"),
+        ("person", "{{user_id}}", "a placeholder"),
+        ("chat", "<chat>", "a placeholder"),
+        ("person", "ACoA\u{200b}1", "an invisible character"),
+        ("campaign", "spring\u{feff}", "an invisible character"),
+        ("person", "U\u{7}1", "an invisible character"),
+        ("person", "ACoAAB\u{2026}", "was shortened"),
+        ("person", "Jane Doe", "white space"),
+        ("account", "anna", "does not begin with acc_"),
+        ("account", "acc_", "does not begin with acc_"),
+    ] {
+        for actor in ["sql", "operator"] {
+            let refused = stop(scope, key, actor).expect_err(key);
+            assert!(refused.starts_with("outboxd: ") && refused.contains(problem), "{key}: {refused}");
+        }
+    }
+    let sql = "INSERT INTO stops (scope, key, reason, account_id) VALUES ('person', 'U1', 'stopped', 'anna')";
+    let refused = queue.sql().execute(sql, []).expect_err("no account").to_string();
+    assert!(refused.contains("account_id does not begin with acc_"), "{refused}");
+    // A campaign may have any label.
+    for (scope, key) in
+        [("campaign", "none"), ("campaign", "[May] 50%"), ("person", "in/jane-doe"), ("chat", "2-a=")]
+    {
+        assert_eq!(stop(scope, key, "sql"), Ok(1), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_stop_forbids_is_not_changed() {
+    let queue = Queue::new().await;
+    insert_stop(&queue, "('person', 'U1', 'suppressed')");
+    insert_stop(&queue, "('person', 'in/jane-doe', 'stopped')");
+    for change in ["key = 'U2'", "scope = 'chat'", "reason = 'stopped'", "account_id = 'acc_1'"] {
+        let sql = format!("UPDATE stops SET {change} WHERE reason = 'suppressed'");
+        let refused = queue.sql().execute(&sql, []).expect_err(change).to_string();
+        assert!(refused.contains("what a stop forbids is not changed"), "{change}: {refused}");
+    }
+    assert_eq!(queue.sql().execute("UPDATE stops SET note = 'why'", []).expect("a note"), 2);
+    // Its public name becomes the user id once that is known, by a trigger.
+    let person = "INSERT INTO people (account_id, user_id, public_identifier, at) \
+                  VALUES ('acc_1', 'U7', 'jane-doe', '2026-11-26T09:00:00.000Z')";
+    queue.sql().execute(person, []).expect("a person");
+    assert_eq!(queue.lines("SELECT key FROM stops ORDER BY id"), ["U1", "U7"]);
+}
+
+fn insert_stop(queue: &Queue, values: &str) {
+    let sql = format!("INSERT INTO stops (scope, key, reason) VALUES {values}");
+    queue.sql().execute(&sql, []).expect("a stop");
+}
