@@ -76,8 +76,10 @@ impl Unipile {
         }
         let base_url = options.base_url.trim_end_matches('/').to_owned();
         let builder = reqwest::Client::builder();
-        // http is only for this machine; otherwise the proxy of the environment is used (`config/proxy.rs`).
-        let builder = if base_url.starts_with("http:") { builder.no_proxy() } else { builder };
+        // http is only for this machine and needs no certificates; otherwise the proxy of the environment is used
+        // (`config/proxy.rs`).
+        let is_plain = base_url.starts_with("http:");
+        let builder = if is_plain { builder.no_proxy().tls_certs_only([]) } else { builder };
         let builder = match options.ca.is_empty() {
             true => builder,
             false => builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(&options.ca)?),

@@ -17,6 +17,7 @@ pub(super) mod rows;
 
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
@@ -46,12 +47,12 @@ const MIGRATIONS: [(i64, &str, &str); 5] = [
 ];
 
 /// Migrates the schema to this version. sqlx's macro for it would build SQLite and sqlx a second time, for the compiler.
-fn migrator() -> Migrator {
+static MIGRATOR: LazyLock<Migrator> = LazyLock::new(|| {
     let migrations = MIGRATIONS.into_iter().map(|(version, description, sql)| {
         Migration::new(version, description.into(), MigrationType::Simple, sql.into_sql_str(), false)
     });
     Migrator::with_migrations(migrations.collect())
-}
+});
 
 /// Returns whether `error` means that another program holds the lock: SQLITE_BUSY or SQLITE_LOCKED.
 pub(super) fn is_busy(error: &sqlx::Error) -> bool {
@@ -123,7 +124,7 @@ pub(super) async fn open_writer(path: &Path) -> Result<SqliteConnection, StoreEr
     ] {
         check_pragma(&mut connection, path, pragma, wanted).await?;
     }
-    migrator().run(&mut connection).await?;
+    MIGRATOR.run(&mut connection).await?;
     Ok(connection)
 }
 

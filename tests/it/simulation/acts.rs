@@ -111,12 +111,9 @@ pub(crate) async fn review(life: &Life<'_>, drops: bool) {
         )
     };
     let (all_sent, all_open) = (all_in("'sent'"), all_in("'sending', 'uncertain'"));
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
     let read = |sql: &str, values: &[&str]| -> Vec<(String, String, String)> {
-        let connection = rusqlite::Connection::open(life.universe.database()).expect("the queue");
-        let mut statement = connection.prepare(sql).expect("SQL");
-        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-        let rows = statement.query_map(rusqlite::params_from_iter(values), row).expect("rows");
-        rows.collect::<Result<_, _>>().expect("rows")
+        life.universe.carrier.rows(sql, values, row)
     };
     const WAITS: &str = "SELECT count(*) FROM messages WHERE id = ?1 AND state = 'review'";
     for (id, account, what) in read(&waiting, &[]) {

@@ -283,10 +283,21 @@ impl Carrier {
 
     /// Returns a number that `sql` reads on a second connection.
     pub(crate) fn count(&self, sql: &str, values: &[&str]) -> i64 {
+        self.rows(sql, values, |row| row.get(0)).pop().expect("a count")
+    }
+
+    /// Returns what `sql` reads on a second connection, which parses the schema once.
+    pub(crate) fn rows<R>(
+        &self,
+        sql: &str,
+        values: &[&str],
+        row: impl FnMut(&rusqlite::Row<'_>) -> rusqlite::Result<R>,
+    ) -> Vec<R> {
         let mut judge = self.judge.lock().expect("nothing panics while holding it");
         let connection = judge.get_or_insert_with(|| Connection::open(&self.database).expect("the queue"));
         let mut statement = connection.prepare_cached(sql).expect("SQL");
-        statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)).expect("a count")
+        let rows = statement.query_map(rusqlite::params_from_iter(values), row).expect("rows");
+        rows.collect::<Result<_, _>>().expect("rows")
     }
 
     /// Returns how many messages people wrote by hand.
