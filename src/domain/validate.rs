@@ -369,6 +369,10 @@ impl Faults {
             self.filled_in(&field, Some(text), placeholders);
         }
         self.filled_in("name", extras.name.as_deref(), placeholders);
+        for (place, file) in extras.attachments.iter().enumerate() {
+            let field = format!("attachments[{place}].filename");
+            self.filled_in(&field, Some(&file.filename), placeholders);
+        }
     }
 
     /// Refuses unfilled template placeholders.

@@ -3,6 +3,7 @@
 //! Each table lists one mistake per draft.
 
 use super::*;
+use crate::domain::attachment::Attachment;
 
 fn rules() -> ValidationLimits {
     ValidationLimits {
@@ -238,4 +239,27 @@ fn an_undeclared_account_is_refused_when_only_known_ones_are_taken() {
         ValidationLimits { known_accounts: Some(HashSet::from([AccountId::new("acc_2")])), ..rules() };
     let refusals = good().validate(&rules, now()).unwrap_err();
     assert_eq!(refusals[0].code, FieldErrorCode::UnknownAccount);
+}
+
+#[test]
+fn a_file_name_that_was_not_filled_in_is_refused_unless_it_is_meant() {
+    let with = |filename: &str, allow_placeholders| {
+        let file = Attachment {
+            filename: filename.to_owned(),
+            content_type: "application/pdf".to_owned(),
+            send_mode: None,
+            voice_note: false,
+            duration: None,
+            size: 1,
+            sha256: "0".repeat(64),
+        };
+        Draft { attachments: vec![file], allow_placeholders, ..good() }.validate(&rules(), now())
+    };
+    let refused = with("Offer for {{first_name}}.pdf", None).unwrap_err();
+    assert_eq!(
+        (&*refused[0].field, refused[0].code),
+        ("attachments[0].filename", FieldErrorCode::InvalidValue)
+    );
+    assert!(with("Offer for {{first_name}}.pdf", Some(true)).is_ok());
+    assert!(with("Offer [final] (2).pdf", None).is_ok());
 }

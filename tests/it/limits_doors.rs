@@ -186,6 +186,13 @@ async fn the_same_text_to_the_same_person_is_refused_unless_it_is_allowed() {
     assert_eq!((&verdicts["accepted"], &verdicts["refused"]), (&json!(3), &json!(1)), "{verdicts}");
     assert_eq!(verdicts["results"][1]["existing_id"], verdicts["results"][0]["id"]);
 
+    let lines = |text: &str| json!({"account_id": "acc_1", "users_ids": "U11", "text": text}).to_string();
+    daemon.enqueue(&lines("Hello,\nshall we talk?")).await;
+    for again in ["Hello,\r\nshall we talk?\r\n", "Hello,\rshall we talk?"] {
+        let (status, said) = daemon.post("/v1/messages", &lines(again)).await;
+        assert_eq!(status, 409, "with other line ends: {said}");
+    }
+
     let connection = rusqlite::Connection::open(env.database()).unwrap();
     connection.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
     connection

@@ -16,9 +16,14 @@ use crate::store::sqlite::rows::{self, Result};
 const WHITE_SPACE: [char; 10] =
     [' ', '\t', '\n', '\r', '\u{a0}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
 
+/// Returns a text as it is compared: with one form of line end, and without the white space around it.
+fn compared(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n").trim_matches(WHITE_SPACE).to_owned()
+}
+
 /// Returns the hash that replaces a text when the text is removed.
 pub(in crate::store) fn text_hash(text: &str) -> String {
-    let hash = Sha256::digest(text.trim_matches(WHITE_SPACE));
+    let hash = Sha256::digest(compared(text));
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -39,8 +44,7 @@ impl Sought {
         asks.then(|| Self {
             account_id: message.account_id.to_string(),
             thread: message.target.thread(),
-            // Surrounding white space is ignored.
-            text: message.text.trim_matches(WHITE_SPACE).to_owned(),
+            text: compared(&message.text),
             dedupe_key: message.dedupe_key.clone(),
         })
     }
@@ -57,7 +61,7 @@ pub(super) enum Repeated {
 
 pub(in crate::store) const REPEATS: &str = "SELECT j.key, r.id FROM jsonb_each(?1) AS j CROSS JOIN messages AS r INDEXED BY messages_person \
        ON r.account_id = j.value ->> 0 AND r.thread = j.value ->> 1 AND r.users_ids IS NOT NULL \
-     WHERE iif(r.text_hash IS NULL, trim(r.text, char(32, 9, 10, 13, 160, 8203, 8204, 8205, 8288, 65279)) = j.value ->> 2, r.text_hash = j.value ->> 4) AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
+     WHERE iif(r.text_hash IS NULL, trim(replace(replace(r.text, char(13, 10), char(10)), char(13), char(10)), char(32, 9, 10, 13, 160, 8203, 8204, 8205, 8288, 65279)) = j.value ->> 2, r.text_hash = j.value ->> 4) AND (r.dedupe_key IS NULL OR r.dedupe_key IS NOT j.value ->> 3) \
        AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent')";
 
 /// Returns another message than `seq` that starts a chat with the same person with the same text.
@@ -68,7 +72,7 @@ pub(super) async fn other(
 ) -> Result<Option<MessageId>> {
     const OTHER: &str = "SELECT r.id FROM messages AS r INDEXED BY messages_person \
          WHERE r.account_id = ?1 AND r.thread = ?2 AND r.users_ids IS NOT NULL AND r.seq <> ?4 \
-           AND iif(r.text_hash IS NULL, trim(r.text, char(32, 9, 10, 13, 160, 8203, 8204, 8205, 8288, 65279)) = ?3, r.text_hash = ?5) \
+           AND iif(r.text_hash IS NULL, trim(replace(replace(r.text, char(13, 10), char(10)), char(13), char(10)), char(32, 9, 10, 13, 160, 8203, 8204, 8205, 8288, 65279)) = ?3, r.text_hash = ?5) \
            AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent') LIMIT 1";
     let query = sqlx::query(OTHER).bind(&sought.account_id).bind(&sought.thread).bind(&sought.text);
     let found = query.bind(seq.0).bind(text_hash(&sought.text)).fetch_optional(connection).await?;
