@@ -59,6 +59,8 @@ pub struct HeardMessage {
     pub at: Timestamp,
     /// What it means if another person wrote it.
     pub meaning: Meaning,
+    /// Whether it may have been edited since it was written. Its meaning is then compared with what was heard before.
+    pub is_edited: bool,
     /// Its text; stored only if [`ReplyPolicy::keep_bodies`](super::policy::ReplyPolicy::keep_bodies) is set.
     pub text: String,
 }

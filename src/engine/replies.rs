@@ -101,8 +101,9 @@ pub(super) async fn hear(
     messages: Vec<ObservedMessage>,
     policy: &Policy,
 ) -> Result<Consequence, StoreError> {
-    let ids: Vec<&str> = messages.iter().map(|message| message.id.as_str()).collect();
-    let unknown = shared.store.unheard(account, chat_id, &ids).await?;
+    let shown: Vec<(&str, bool)> =
+        messages.iter().map(|message| (message.id.as_str(), message.is_edited)).collect();
+    let unknown = shared.store.unheard(account, chat_id, &shown).await?;
     let mut news = receipts(shared, account, chat_id, &messages).await?;
     for message in messages.iter().rev().filter(|message| unknown.contains(&message.id)) {
         let now = shared.clock.now();
@@ -118,6 +119,7 @@ pub(super) async fn hear(
             is_sender: message.is_sender,
             at,
             meaning,
+            is_edited: message.is_edited,
             text: message.text.clone(),
         };
         news.push(News::Message(heard));

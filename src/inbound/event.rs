@@ -53,6 +53,10 @@ pub(super) fn read(
         "account.status.disconnected" if concerns_classic(payload) => {
             down(DownCause::Disconnected, "Unipile reports that the account is disconnected")
         }
+        "message.update" => {
+            let message = message(payload, &clock, &policy_of(&account_id))?;
+            News::Message(HeardMessage { is_edited: true, ..message })
+        }
         "account.locked" => down(DownCause::Disconnected, "Unipile reports that the account is locked"),
         "account.status.running" | "account.unlocked" | "account.reconnect" if concerns_classic(payload) => {
             News::Up
@@ -123,6 +127,7 @@ fn message(payload: &Value, clock: &Clock, policy: &Policy) -> Result<HeardMessa
 }
 
 /// Returns the message of a payload, which some nest in it.
+        is_edited: is("is_edited"),
 fn inner(payload: &Value) -> &Value {
     payload.get("message").filter(|inner| inner.is_object()).unwrap_or(payload)
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::account::Account;
 use super::agenda::MessageRef;
-use super::chat::ByHand;
+use super::chat::{ByHand, Message};
 use super::event::{self, Event};
 use super::people::Behaviour;
 use super::profiles::Profile;
@@ -78,14 +78,16 @@ impl World {
     }
 
     /// Adds a message to `chat_id`, creating the chat if necessary. It is not a delivery. The other users of the chat
-    /// react to a message of the account, unless it has a time of its own.
+    /// react to a message of the account, unless it has a time of its own. A message with the same id is edited.
     pub fn write_by_hand(&self, account: &str, chat_id: &str, message: ByHand) {
         self.act(|state, moment| {
             let place = message_ref(account, chat_id, &message.id);
             let reacts = message.is_sender && message.at.is_none();
             let chat = state.account(account, moment.now).use_chat(chat_id, moment.now);
             let is_new = chat.message(&message.id).is_none();
-            chat.put(message.message(moment.now));
+            let message = message.message(moment.now);
+            let is_edited = message.is_edited || !is_new;
+            chat.put(Message { is_edited, ..message });
             if !is_new {
                 return publish::about_message(state, self.config(), "message.update", &place, moment);
             }

@@ -91,6 +91,21 @@ async fn the_owners_own_words_hold_and_a_chat_that_cannot_be_read_holds_back_no_
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_that_is_read_shows_what_was_edited() {
+    let env = polling().await;
+    let world = env.sandbox.world();
+    let daemon = env.serve().await;
+    let [first, second] = begun(&daemon, "U1").await;
+    let chat = first["chat_id"].as_str().unwrap();
+    world.add_message("acc_1", chat, "theirs", "I am out of office.", false);
+    let reason = async || row(&daemon, id(&second)).await["reason"].clone();
+    assert!(eventually(async || reason().await == "out_of_office").await, "{}", reason().await);
+    world.add_message("acc_1", chat, "theirs", "Please don't contact me again.", false);
+    assert_eq!(daemon.becomes(id(&second), "cancelled").await["reason"], "suppressed");
+    daemon.stop().await;
+}
+
 /// The chat was not begun by a message of outboxd, so only what is written in it shows who is on the other side.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wish_that_a_chat_shows_is_that_of_its_writer() {

@@ -110,7 +110,7 @@ async fn registering_again_changes_the_endpoint_and_removing_forgets_it() {
         (&one["url"], &one["account_ids"]),
         (&json!("https://hooks.example.com/u"), &json!(["acc_1", "acc_2"]))
     );
-    assert_eq!(one["trigger_events"].as_array().unwrap().len(), 9, "{one}");
+    assert_eq!(one["trigger_events"].as_array().unwrap().len(), 10, "{one}");
 
     let (ok, said) = run(env.outboxd(&["webhook", "remove"]), "");
     assert!(ok && said.contains("is deleted at Unipile and forgotten"), "{said}");

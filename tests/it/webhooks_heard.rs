@@ -17,6 +17,7 @@ pub(crate) async fn hearing() -> TestEnv {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a port");
     let events = [
         "message.new",
+        "message.update",
         "message.receipt.read",
         "message.receipt.delivery",
         "account.status.disconnected",
@@ -149,6 +150,36 @@ async fn an_absence_holds_and_a_wish_suppresses() {
         let (_, follow_up) = begun(&daemon, &user).await;
         assert_eq!(daemon.becomes(&follow_up, "cancelled").await["reason"], "suppressed", "{user}");
     }
+    daemon.stop().await;
+}
+
+/// An edit of a person's message counts as far as it says something else; an edit of ours changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_edited_into_a_wish_suppresses() {
+    let env = hearing().await;
+    let world = env.sandbox.world();
+    let daemon = env.serve().await;
+    let (first, follow_up) = begun(&daemon, "U1").await;
+    let chat = first["chat_id"].as_str().expect("a chat");
+    let ours = env.sql("SELECT message_id FROM sent_ids").remove(0);
+    world.add_message("acc_1", chat, &ours, "first to U1, corrected. STOP", true);
+    let answer = world.person_writes("acc_1", "U1", "Who are you?").message_id;
+    assert_eq!(daemon.becomes(&follow_up, "cancelled").await["reason"], "replied");
+    let by_hand = json!({"users_ids": "U1", "text": "I am Ann", "not_before": "2999-01-01T00:00:00Z"});
+    let by_hand = enqueue(&daemon, by_hand).await;
+    world.add_message("acc_1", chat, &answer, "Who are you, please?", false);
+    let updates = "SELECT coalesce(result, 'waits') FROM webhooks WHERE kind = 'message.update' ORDER BY seq";
+    assert!(eventually(async || env.sql(updates) == ["own", "known"]).await, "{:?}", env.sql(updates));
+    assert_eq!(daemon.get(&format!("/v1/messages/{by_hand}")).await.1["state"], "queued");
+    for text in ["STOP", "STOP!", "Oh well, go on"] {
+        world.add_message("acc_1", chat, &answer, text, false);
+        assert_eq!(daemon.becomes(&by_hand, "cancelled").await["reason"], "suppressed");
+    }
+    let results = ["own", "known", "suppressed", "known", "known"];
+    assert!(eventually(async || env.sql(updates) == results).await, "{:?}", env.sql(updates));
+    assert_eq!(env.sql("SELECT scope || ' ' || key FROM stops"), ["person U1"]);
+    assert_eq!(env.sql("SELECT count(*) || '' FROM events WHERE kind = 'reply'"), ["1"], "one answer");
+    assert_eq!(env.sql("SELECT kind FROM inbound_messages"), ["opt_out"]);
     daemon.stop().await;
 }
 

@@ -63,20 +63,22 @@ impl Store {
         Ok(done)
     }
 
-    /// Returns those of the messages of a chat that were not heard before, and that outboxd did not send.
+    /// Returns those of the messages of a chat, each with whether it was edited, that outboxd did not send and that were
+    /// not heard before, or of which an edit may say something else.
     pub(crate) async fn unheard(
         &self,
         account: &AccountId,
         chat_id: &ChatId,
-        ids: &[&str],
+        shown: &[(&str, bool)],
     ) -> Result<HashSet<String>> {
-        const SQL: &str = "SELECT j.value FROM json_each(?3) AS j \
+        const SQL: &str = "SELECT j.value ->> 0 FROM json_each(?3) AS j \
              WHERE NOT EXISTS (SELECT 1 FROM inbound_messages i \
-                 WHERE i.account_id = ?1 AND i.chat_id = ?2 AND i.message_id = j.value) \
-               AND NOT EXISTS (SELECT 1 FROM sent_ids s WHERE s.account_id = ?1 AND s.message_id = j.value)";
+                 WHERE i.account_id = ?1 AND i.chat_id = ?2 AND i.message_id = j.value ->> 0 \
+                   AND (NOT j.value ->> 1 OR i.kind NOT IN ('reply', 'out_of_office'))) \
+               AND NOT EXISTS (SELECT 1 FROM sent_ids s WHERE s.account_id = ?1 AND s.message_id = j.value ->> 0)";
         let query = sqlx::query_scalar(SQL).bind(account.as_str()).bind(chat_id.as_str());
-        let ids = serde_json::to_string(ids).unwrap_or_default();
-        let unheard: Vec<String> = query.bind(ids).fetch_all(&self.inner.readers).await?;
+        let shown = serde_json::to_string(shown).unwrap_or_default();
+        let unheard: Vec<String> = query.bind(shown).fetch_all(&self.inner.readers).await?;
         Ok(unheard.into_iter().collect())
     }
 
@@ -239,7 +241,9 @@ async fn message_heard(
     now: Timestamp,
 ) -> Result<Consequences> {
     const KEEP: &str = "INSERT INTO inbound_messages (account_id, chat_id, message_id, sender_id, at, heard_at, source, kind, text) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING";
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+         ON CONFLICT DO UPDATE SET kind = excluded.kind, heard_at = excluded.heard_at, text = excluded.text \
+           WHERE ?10 AND kind IN ('reply', 'out_of_office') AND excluded.kind NOT IN (kind, 'owner')";
     let done = |effect| Ok(Consequences { effect: Some(effect), ..Consequences::default() });
     let author = author(connection, &account, &message).await?;
     let kind = match author {
@@ -252,7 +256,8 @@ async fn message_heard(
     let query = sqlx::query(KEEP).bind(account.as_str()).bind(message.chat_id.as_str());
     let query = query.bind(&message.message_id).bind(&message.sender_id).bind(time_text(message.at));
     let query = query.bind(time_text(now)).bind(if by_webhook { "webhook" } else { "read" }).bind(kind);
-    let query = query.bind(Some(message.text.as_str()).filter(|_| reply.keep_bodies));
+    let query = query.bind(Some(message.text.as_str()).filter(|_| reply.keep_bodies)).bind(message.is_edited);
+    // An edit counts if it says something else; nothing that is edited lifts a wish to be left alone.
     if query.execute(&mut *connection).await?.rows_affected() == 0 {
         return done(Effect::Known);
     }

@@ -33,6 +33,7 @@ fn message(id: &str, is_sender: Option<bool>, at: Timestamp) -> HeardMessage {
         is_sender,
         at,
         meaning: Meaning::Reply,
+        is_edited: false,
         text: "words".into(),
     }
 }
