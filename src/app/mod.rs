@@ -255,7 +255,8 @@ impl Application {
         let tasks = Tasks::default();
         let intake_pulse = commits.pulse();
         let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands));
-        let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived };
+        let webhooks = state.webhooks.clone();
+        let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived, webhooks };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());
         let (housekeeping, retention) = spawn_housekeeping(&tasks, &store, engine.handle(), &clock, settings);
         let (outbound, receivers) = outbound::spawn(&tasks, settings, &store, engine.handle()).await?;

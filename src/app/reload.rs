@@ -1,6 +1,6 @@
 //! SIGHUP: reads the configuration again, applies what can change at run time, and logs the changes.
 //!
-//! An invalid configuration changes nothing: the last valid one stays in force, and `status` says so.
+//! An invalid configuration changes nothing: the last valid one stays in force, and a notice says so.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::outbound::{self, Receivers};
 use super::{Application, limits, webhooks};
 use crate::config::{Change, Loaded, RetentionSettings, Settings, environment};
 use crate::engine::EngineHandle;
-use crate::http::{ApiTokens, AppState};
+use crate::http::{ApiTokens, AppState, RefusedReload};
 use crate::store::Store;
 use crate::telemetry;
 
@@ -50,14 +50,15 @@ impl Reloader {
                     tracing::error!(%problem, "the configuration is not reloaded");
                 }
                 let problem = error.problems.first().map(ToString::to_string).unwrap_or_default();
-                return self.refuse(&problem);
+                return self.refuse(problem);
             }
         };
         let changes = self.loaded.changes(&newer);
         if let Err(error) = self.put_in_force(&newer).await {
             tracing::error!(error = format!("{error:#}"), "the configuration is not reloaded");
-            return self.refuse(&format!("{error:#}"));
+            return self.refuse(format!("{error:#}"));
         }
+        self.state.set_refused_reload(None);
         log(&changes);
         let mut warnings = newer.warnings().to_vec();
         let waiting: Vec<&str> =
@@ -106,11 +107,9 @@ impl Reloader {
         Ok(())
     }
 
-    fn refuse(&self, problem: &str) {
-        let mut warnings = self.loaded.warnings().to_vec();
-        warnings
-            .push(format!("the configuration could not be reloaded, the old one stays in force: {problem}"));
-        self.warn(warnings);
+    fn refuse(&self, problem: String) {
+        self.state.set_refused_reload(Some(RefusedReload { at: self.engine.now(), problem }));
+        self.warn(self.loaded.warnings().to_vec());
     }
 
     fn warn(&self, mut warnings: Vec<String>) {

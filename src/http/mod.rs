@@ -55,6 +55,7 @@ use axum::http::header;
 use axum::middleware;
 use axum::response::IntoResponse;
 use axum::{Json, Router};
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::task::TaskTracker;
 
@@ -121,6 +122,15 @@ pub struct AppParts {
     pub dashboard_bodies: bool,
 }
 
+/// A reload of the configuration that was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedReload {
+    /// When it was tried.
+    pub at: Timestamp,
+    /// What is wrong with the configuration.
+    pub problem: String,
+}
+
 /// State shared by all handlers.
 pub struct AppState {
     pub(crate) store: Store,
@@ -133,6 +143,7 @@ pub struct AppState {
     backup_folder: Option<PathBuf>,
     pub(crate) recovered: Recovered,
     warnings: RwLock<Vec<String>>,
+    refused_reload: RwLock<Option<RefusedReload>>,
     policy_resolver: RwLock<PolicyResolver>,
     dropped_log_lines: fn() -> u64,
     pub(crate) webhooks: Option<Arc<Webhooks>>,
@@ -184,6 +195,7 @@ impl AppState {
             backup_folder,
             recovered,
             warnings: RwLock::new(warnings),
+            refused_reload: RwLock::new(None),
             policy_resolver: RwLock::new(policy_resolver),
             dropped_log_lines,
             webhooks,
@@ -238,6 +250,16 @@ impl AppState {
     /// Replaces the receivers of events after a reload.
     pub fn set_hooks(&self, hooks: Vec<ConfiguredHook>) {
         *self.hooks.write().expect("nothing panics while holding it") = hooks;
+    }
+
+    /// Returns the last reload, if it was refused.
+    fn refused_reload(&self) -> Option<RefusedReload> {
+        self.refused_reload.read().expect("nothing panics while holding it").clone()
+    }
+
+    /// Sets whether the last reload was refused.
+    pub fn set_refused_reload(&self, refused: Option<RefusedReload>) {
+        *self.refused_reload.write().expect("nothing panics while holding it") = refused;
     }
 
     /// Replaces the warnings after a reload.

@@ -75,7 +75,9 @@ pub(super) fn collect(state: &AppState, facts: &Facts) -> Vec<Notice> {
     found.extend(facts.down.iter().map(account_down));
     found.extend(review(&facts.totals));
     found.extend(paused(state, &facts.totals));
+    found.extend(config_refused(state));
     found.extend(webhooks(state));
+    found.extend(webhooks_unreadable(state));
     found.extend(facts.receivers.iter().filter(|hook| hook.disabled_at.is_some()).map(receiver_disabled));
     found.extend(facts.receivers.iter().filter(|hook| hook.disabled_at.is_none()).map(receiver_failing));
     found.extend(machine(state));
@@ -166,6 +168,25 @@ fn paused(state: &AppState, totals: &Totals) -> Option<Notice> {
 fn webhooks(state: &AppState) -> Option<Notice> {
     let why = state.webhooks.as_ref()?.tally().warning(state.engine.now())?;
     Some(notice("webhooks_refused", why, "outboxd webhook list, then: outboxd webhook test"))
+}
+
+fn webhooks_unreadable(state: &AppState) -> Option<Notice> {
+    let unreadable = state.webhooks.as_ref()?.tally().unreadable_lately(state.engine.now())?;
+    let (n, kind, why) = (unreadable.count, &unreadable.kind, unreadable.why);
+    let webhooks = if n == 1 { "webhook" } else { "webhooks" };
+    let what = format!(
+        "{n} {webhooks} could not be interpreted since the start and changed nothing (the last: {kind}, {why})"
+    );
+    let to_do = "search the log for \"a webhook cannot be read\"; what people write is found when chats are read (reply.check, inbound.poll)";
+    Some(notice("webhooks_unreadable", what, to_do).since(Some(unreadable.last_at)))
+}
+
+fn config_refused(state: &AppState) -> Option<Notice> {
+    let refused = state.refused_reload()?;
+    let problem = refused.problem;
+    let what = format!("the configuration could not be reloaded, the old one stays in force: {problem}");
+    let to_do = "correct it (outboxd check shows every mistake), then reload again, or restart the daemon";
+    Some(notice("config_refused", what, to_do).since(Some(refused.at)))
 }
 
 fn receiver_disabled(hook: &Hook) -> Notice {

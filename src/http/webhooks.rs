@@ -24,5 +24,6 @@ pub(super) fn status(webhooks: &inbound::Webhooks) -> Webhooks {
             incomplete: refused.incomplete,
             not_stored: refused.not_stored,
         },
+        unreadable: tally.unreadable.map_or(0, |unreadable| unreadable.count),
     }
 }

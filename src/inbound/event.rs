@@ -36,6 +36,11 @@ impl Unread {
     }
 }
 
+/// Returns whether events of this type are about accounts and their chats, so that outboxd may need them.
+pub(super) fn concerns_accounts(kind: &str) -> bool {
+    ["message.", "account.", "relation."].iter().any(|group| kind.starts_with(group))
+}
+
 /// Reads a stored webhook; `policy_of` returns the rules of an account.
 pub(super) fn read(
     webhook: &Webhook,
@@ -48,14 +53,14 @@ pub(super) fn read(
     let clock = Clock { created_at: time(&event, "created_at"), received_at: *received_at };
     let news = match kind.as_str() {
         "message.new" => News::Message(message(payload, &clock, &policy_of(&account_id))?),
+        "message.update" => {
+            let message = message(payload, &clock, &policy_of(&account_id))?;
+            News::Message(HeardMessage { is_edited: true, ..message })
+        }
         "message.receipt.read" => News::Receipt(receipt(payload, &clock, true)?),
         "message.receipt.delivery" => News::Receipt(receipt(payload, &clock, false)?),
         "account.status.disconnected" if concerns_classic(payload) => {
             down(DownCause::Disconnected, "Unipile reports that the account is disconnected")
-        }
-        "message.update" => {
-            let message = message(payload, &clock, &policy_of(&account_id))?;
-            News::Message(HeardMessage { is_edited: true, ..message })
         }
         "account.locked" => down(DownCause::Disconnected, "Unipile reports that the account is locked"),
         "account.status.running" | "account.unlocked" | "account.reconnect" if concerns_classic(payload) => {
@@ -122,12 +127,12 @@ fn message(payload: &Value, clock: &Clock, policy: &Policy) -> Result<HeardMessa
         is_sender: flag(payload, "is_sender"),
         at,
         meaning,
+        is_edited: is("is_edited"),
         text: said.to_owned(),
     })
 }
 
 /// Returns the message of a payload, which some nest in it.
-        is_edited: is("is_edited"),
 fn inner(payload: &Value) -> &Value {
     payload.get("message").filter(|inner| inner.is_object()).unwrap_or(payload)
 }

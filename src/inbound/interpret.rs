@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Arrived, event};
+use super::{Arrived, Webhooks, event};
 use crate::domain::endpoint::TEST_EVENT;
 use crate::domain::message::AccountId;
 use crate::engine::EngineHandle;
@@ -26,6 +26,8 @@ pub struct Interpreter {
     pub engine: EngineHandle,
     /// Notified when a webhook was stored.
     pub arrived: Arrived,
+    /// The receiver, which counts what cannot be read; `None` without a listener.
+    pub webhooks: Option<Arc<Webhooks>>,
 }
 
 impl Interpreter {
@@ -86,9 +88,14 @@ impl Interpreter {
                 let reply = self.engine.policy(&heard.account_id).reply;
                 return to_hear(Ok((heard, reply)));
             }
+            // Events of no account, such as those of a whole workspace, are none that outboxd uses.
+            Ok(Err(unread)) if !event::concerns_accounts(kind) => return to_hear(Err(unread.as_str())),
             Ok(Err(unread)) => unread.as_str(),
             Err(_a_panic_was_reported) => "panicked",
         };
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.tally_mut().unreadable(kind, why, self.engine.now());
+        }
         tracing::warn!(kind, event_id, why, "a webhook cannot be read and changes nothing");
         to_hear(Err(why))
     }

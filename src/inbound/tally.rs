@@ -18,6 +18,8 @@ pub struct Tally {
     pub last_at: Option<Timestamp>,
     /// What was refused.
     pub refused: Refused,
+    /// Stored webhooks that could not be interpreted; `None` while there is none.
+    pub unreadable: Option<Unreadable>,
     /// The last refusal that no verified webhook has followed.
     unresolved: Option<Unresolved>,
 }
@@ -43,6 +45,19 @@ pub struct Refused {
     pub incomplete: u64,
     /// The queue could not be written; Unipile sends these again.
     pub not_stored: u64,
+}
+
+/// Webhooks that were stored and could not be interpreted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unreadable {
+    /// How many.
+    pub count: u64,
+    /// When the last one was met.
+    pub last_at: Timestamp,
+    /// The type of the last one.
+    pub kind: String,
+    /// Why the last one could not be read.
+    pub why: &'static str,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +94,17 @@ impl Tally {
         self.received += 1;
         self.duplicates += u64::from(!is_new);
         self.last_at = Some(now);
+    }
+
+    /// Counts a stored webhook that could not be interpreted.
+    pub(super) fn unreadable(&mut self, kind: &str, why: &'static str, now: Timestamp) {
+        let count = self.unreadable.as_ref().map_or(0, |unreadable| unreadable.count) + 1;
+        self.unreadable = Some(Unreadable { count, last_at: now, kind: kind.to_owned(), why });
+    }
+
+    /// Returns what could not be interpreted, if that happened lately.
+    pub fn unreadable_lately(&self, now: Timestamp) -> Option<Unreadable> {
+        self.unreadable.clone().filter(|unreadable| now.duration_since(unreadable.last_at) < LATELY)
     }
 
     /// Returns what an operator must do about refused webhooks, if some were refused lately and none was right since.

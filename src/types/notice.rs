@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 use super::Time;
 
 /// Every kind of notice, the most urgent first.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 19] = [
     "promise_broken",
     "storage_locked",
     "storage",
@@ -17,7 +17,9 @@ pub const KINDS: [&str; 17] = [
     "account_down",
     "review",
     "paused",
+    "config_refused",
     "webhooks_refused",
+    "webhooks_unreadable",
     "receiver_disabled",
     "receiver_failing",
     "disk_low",

@@ -98,6 +98,10 @@ pub struct Webhooks {
     pub duplicates: u64,
     pub last_at: Option<Time>,
     pub refused: RefusedWebhooks,
+    /// Stored, and not interpreted: they changed nothing.
+    #[serde(default)]
+    #[schema(required)]
+    pub unreadable: u64,
 }
 
 /// Counts of refused webhooks, by cause.

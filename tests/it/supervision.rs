@@ -213,11 +213,19 @@ async fn sighup_reloads_the_configuration_and_keeps_the_old_one_if_the_new_one_i
 
     write("[policy.default]\ngap.min = \"5 parsecs\"\n[nonsense]\n");
     daemon.signal("-HUP");
-    let kept = eventually(async || warnings().await.contains("the old one stays in force"));
-    assert!(kept.await, "{}", warnings().await);
+    let notices = async || daemon.get("/v1/notices").await.1["data"].to_string();
+    let is_told = async || notices().await.contains("\"config_refused\"");
+    assert!(eventually(is_told).await, "{}", notices().await);
+    let told = notices().await;
+    assert!(told.contains("the old one stays in force: ") && told.contains("nonsense"), "{told}");
+    let metrics = daemon.get("/metrics").await.1;
+    assert!(metrics.to_string().contains("outboxd_notices{kind=\\\"config_refused\\\"} 1"), "{metrics}");
     let logged = log_has("5 parsecs").await && log_has("nonsense").await;
     assert!(logged, "every mistake is logged: {}", env.log());
     assert_eq!(daemon.post("/v1/messages", &message("chat_1", "still more than twenty")).await.0, 422);
+    write("[policy.default]\ngap.min = \"30s\"\ngap.max = \"40s\"\n");
+    daemon.signal("-HUP");
+    assert!(eventually(async || !is_told().await).await, "a reload that works ends the notice");
     daemon.stop().await;
 }
 

@@ -220,6 +220,34 @@ async fn an_account_goes_down_and_up_by_webhook() {
     daemon.stop().await;
 }
 
+/// What cannot be interpreted changes nothing, so it is not only in the log. Events that outboxd does not use are passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_that_cannot_be_interpreted_are_a_notice() {
+    let env = hearing().await;
+    let daemon = env.serve().await;
+    let insert = |id: &str, kind: &str, account: &str| {
+        let sql = format!(
+            "INSERT INTO webhooks (event_id, kind, account_id, received_at, body) VALUES ('{id}', '{kind}', {account}, \
+               strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), '{{\"payload\": {{\"text\": \"secret words\"}}}}') RETURNING event_id"
+        );
+        env.sql(&sql);
+    };
+    insert("evt_a", "tracking.opened", "NULL");
+    insert("evt_b", "message.new", "NULL");
+    insert("evt_c", "message.new", "'acc_1'");
+    // The interpreter looks for what waits when a webhook arrives.
+    env.sandbox.world().person_writes("acc_1", "U1", "hello");
+    let status = async || daemon.get("/v1/status").await.1;
+    assert!(eventually(async || status().await["webhooks"]["unreadable"] == 2).await, "{}", status().await);
+    let shown = run(env.outboxd(&["status"]), "").1;
+    let notice = "notice: webhooks_unreadable: 2 webhooks could not be interpreted since the start and changed nothing";
+    assert!(shown.contains(notice), "{shown}");
+    assert!(shown.contains("message.new, incomplete") && !shown.contains("secret words"), "{shown}");
+    let results = "SELECT result FROM webhooks WHERE event_id LIKE 'evt__' ORDER BY event_id";
+    assert_eq!(env.sql(results), ["no_account", "no_account", "incomplete"]);
+    daemon.stop().await;
+}
+
 /// What was stored before a kill takes effect once after the start.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_stored_before_a_kill_is_interpreted_after_it() {
