@@ -158,13 +158,40 @@ pub(super) async fn go(globals: &Globals, go: Go) -> Result<Exit, Failure> {
     let answer = globals.client()?.post_at_length("/v1/go", &body).await?;
     answer.show(go.json, |lifted: Lifted| {
         let name = go.concerned.name(key);
-        match (lifted.stops, lifted.messages) {
-            (0, 0) => {
+        let first = match (lifted.stops, lifted.messages) {
+            (0, 0) if lifted.remaining.is_empty() => {
                 format!("{name} was not stopped; a suppression is removed with `outboxd suppress remove`\n")
             }
-            (_, messages) => format!("{name} goes on; queued messages released: {messages}\n"),
-        }
+            (_, messages) if lifted.remaining.is_empty() => {
+                format!("{name} goes on; queued messages released: {messages}\n")
+            }
+            (stops, messages) => {
+                format!("{name}: stops lifted: {stops}; queued messages released: {messages}\n")
+            }
+        };
+        first + &remaining(&lifted.remaining)
     })
+}
+
+/// Returns a line for each stop that remains after others were lifted, with the command that lifts it.
+pub(super) fn remaining(stops: &[Row]) -> String {
+    let line = |stop: &Row| {
+        let (scope, key, reason) = (&stop.scope, render::line(&stop.key), &stop.reason);
+        let on = stop.account_id.as_deref().map_or_else(|| "every account".to_owned(), render::line);
+        format!("still stopped: {scope} {key} ({reason}, on {on}); to lift it: {}\n", lift(stop))
+    };
+    stops.iter().map(line).collect()
+}
+
+/// Returns the command that lifts a stop.
+fn lift(stop: &Row) -> String {
+    let account = stop.account_id.as_deref().map(|account| format!(" --account {}", word(account)));
+    let (account, key) = (account.unwrap_or_default(), word(&stop.key));
+    match (stop.reason.as_str(), stop.scope.as_str()) {
+        ("suppressed", "chat") => format!("outboxd suppress remove --chat {key}{account}"),
+        ("suppressed", _) => format!("outboxd suppress remove {key}{account}"),
+        (_, scope) => format!("outboxd go --{scope} {key}{account}"),
+    }
 }
 
 async fn list(globals: &Globals, concerned: &Concerned, json: Json) -> Result<Exit, Failure> {

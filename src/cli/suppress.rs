@@ -166,8 +166,12 @@ async fn remove_keys(client: &Client, entry: Entry) -> Result<Exit, Failure> {
                 render::note(&format!("error: {scope} {name} is not on the list of these accounts"));
                 exit = Exit::NotFound;
             }
-            _ => render::print(&format!("{scope} {name} may be written to again\n"))?,
+            _ if lifted.remaining.is_empty() => {
+                render::print(&format!("{scope} {name} may be written to again\n"))?;
+            }
+            _ => render::print(&format!("{scope} {name} is no longer on the list\n"))?,
         }
+        render::print(&stop::remaining(&lifted.remaining))?;
     }
     Ok(exit)
 }

@@ -222,12 +222,17 @@ pub(super) async fn go(State(state): App, Options(body): Options) -> Answer<Lift
     };
     let now = state.engine.settled_now().await;
     let work = Arc::clone(&state);
-    let lifted = state
+    let (lifted, remaining) = state
         .spawn_detached(async move {
-            let lifted = work.store.lift(key, reason, now).await?;
+            let lifted = work.store.lift(key.clone(), reason, now).await?;
             wake(&work, lifted.accounts.clone());
-            Ok(lifted)
+            let key = match key.scope {
+                StopScope::Person => StopKey { key: work.store.user_id_of(&key.key).await?, ..key },
+                _ => key,
+            };
+            Ok((lifted, work.store.remaining_stops(&key, now).await?))
         })
         .await?;
-    Ok(Json(Lifted { stops: lifted.stops, messages: lifted.messages }))
+    let remaining = remaining.into_iter().map(row).collect();
+    Ok(Json(Lifted { stops: lifted.stops, messages: lifted.messages, remaining }))
 }

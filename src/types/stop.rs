@@ -109,4 +109,8 @@ pub struct Lifted {
     pub stops: u64,
     /// Number of queued messages that go on.
     pub messages: u64,
+    /// The first ten stops that still hold what the lifted ones held, such as that of a chat in which the person wrote.
+    #[serde(default)]
+    #[schema(required)]
+    pub remaining: Vec<Stop>,
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use outboxd::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, TestEnv, enqueue, quiet, run, texts};
+use crate::daemon::{Daemon, TestEnv, enqueue, eventually, quiet, run, texts};
 
 async fn explain(daemon: &Daemon, id: &str) -> (String, Value) {
     let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
@@ -52,6 +52,34 @@ async fn a_suppressed_person_gets_nothing_by_any_door() {
     let (ok, _) = run(env.outboxd(&["suppress", "remove", "U1"]), "");
     assert!(ok);
     assert_eq!(daemon.post("/v1/messages", &hello).await.0, 201);
+    daemon.stop().await;
+}
+
+/// A wish in a chat of which outboxd does not know whose it is suppresses the person and the chat.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lifts_a_stop_names_the_stops_that_remain() {
+    let env = crate::webhooks_heard::hearing().await;
+    let daemon = env.serve().await;
+    let wish = json!({"id": "m1", "chat_id": "c9", "sender_id": "U9", "is_sender": false, "text": "STOP"});
+    env.sandbox.world().raise("acc_1", "message.new", wish);
+    assert!(eventually(async || env.sql("SELECT key FROM stops ORDER BY key") == ["U9", "c9"]).await);
+    let chat = "still stopped: chat c9 (suppressed, on every account); to lift it: outboxd suppress remove --chat c9\n";
+    let person =
+        "still stopped: person U9 (suppressed, on every account); to lift it: outboxd suppress remove U9\n";
+    let (ok, said) = run(env.outboxd(&["go", "--person", "U9"]), "");
+    assert!(ok, "{said}");
+    assert_eq!(said, format!("person U9: stops lifted: 0; queued messages released: 0\n{person}{chat}"));
+    let (_, said) = run(env.outboxd(&["stop", "--chat", "c9"]), "");
+    let (ok, lifted) = run(env.outboxd(&["go", "--chat", "c9"]), "");
+    assert!(ok && lifted.contains(chat) && lifted.contains(person), "{said} {lifted}");
+    let (ok, said) = run(env.outboxd(&["suppress", "remove", "U9"]), "");
+    assert!(ok, "{said}");
+    assert_eq!(said, format!("person U9 is no longer on the list\n{chat}"));
+    let (_, lifted) = daemon.post("/v1/go", r#"{"scope": "person", "key": "U9"}"#).await;
+    assert_eq!((&lifted["stops"], &lifted["remaining"][0]["key"]), (&json!(0), &json!("c9")), "{lifted}");
+    let (ok, said) = run(env.outboxd(&["suppress", "remove", "--chat", "c9"]), "");
+    assert!(ok, "{said}");
+    assert_eq!(said, "chat c9 may be written to again\n");
     daemon.stop().await;
 }
 
