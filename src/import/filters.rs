@@ -41,9 +41,20 @@ const TITLES: [&str; 26] = [
 const PARTICLES: [&str; 14] =
     ["von", "van", "de", "der", "den", "del", "della", "di", "da", "dos", "la", "le", "ten", "zu"];
 
-/// What follows a name of one word after a comma, in lower case, without being a given name.
-const SUFFIXES: [&str; 12] =
-    ["phd", "mba", "md", "esq", "jr", "sr", "msc", "bsc", "cpa", "pmp", "coach", "consultant"];
+/// Degrees, in lower case and letters only, that their letters do not tell from a name.
+const DEGREES: &str = "phd mba md esq jr sr ii iii iv msc bsc cpa pmp cfa jd llm llb dds dvm mph mpa meng beng bcom \
+    mcom mphil dphil med bed mres dba dipl cissp shrm sphr phr ing mag";
+
+/// Occupations, in lower case, as people write them after their name.
+const OCCUPATIONS: &str = "coach consultant consulting recruiter recruiting recruitment engineer engineering developer development \
+    founder cofounder co-founder designer design manager management director investor advisor adviser lawyer attorney trainer \
+    speaker author writer copywriter partner teacher researcher research banker broker realtor editor marketer marketing sales \
+    entrepreneur analyst architect scientist strategist strategy specialist therapist psychologist economist journalist president \
+    chairman owner freelancer freelance student professor lecturer nurse doctor physician accountant accounting auditor buyer \
+    planner producer photographer executive leader leadership mentor expert instructor operations finance product software data \
+    human talent people head chief senior junior lead associate assistant vice general managing business customer account \
+    berater beraterin gründer gründerin geschäftsführer geschäftsführerin inhaber inhaberin ingenieur consultante directeur \
+    directrice fondateur fondatrice director directora fundador fundadora consultor consultora abogado abogada";
 
 /// Adds the filters, and the tests that know missing values.
 pub(super) fn add(environment: &mut Environment<'static>) {
@@ -81,12 +92,17 @@ fn nameless(state: &State, name: &str) -> Value {
     Missing::value(reason, printed.unwrap_or_default())
 }
 
-/// Returns the first given name in a full name: `Jane` of `Dr. Jane Doe`, of `Jane Doe, Coach` and of `Doe, Jane`.
+/// Returns the first given name in a full name: `Jane` of `Dr. Jane Doe`, of `Jane Doe, Coach` and of `Doe, Jane`; `None`
+/// also if it may be either side of a comma.
 fn first_name(name: &str) -> Option<String> {
-    let name = match name.split_once(',') {
-        Some((family, given)) if is_family(family) && is_name(given) => given,
-        Some((name, _)) => name,
-        None => name,
+    let (before, after) = name.split_once(',').unwrap_or((name, ""));
+    let given = after.split(',').find(|part| is_name(part, before));
+    let name = match given {
+        None => before,
+        Some(given) if is_family(before) => given,
+        // `García López, Ana`; but `Jane Doe, Customer Success` and `JANE DOE, XYZ` may be both.
+        Some(given) if words(given).nth(1).is_none() && !is_in_capitals(given) => given,
+        Some(_) => return None,
     };
     let word = words(name).next()?;
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
@@ -112,13 +128,35 @@ fn is_family(text: &str) -> bool {
     words(text).skip_while(|word| PARTICLES.contains(word)).nth(1).is_none()
 }
 
-/// Returns whether the part after a comma is a given name, rather than a degree, an occupation or pronouns: `Jane`, not
+/// Returns whether a part after a comma is a given name, rather than a degree, an occupation or pronouns: `Jane`, not
 /// `PhD`, `Coach` or `she/her`.
-fn is_name(text: &str) -> bool {
-    let text = text.trim();
-    let is_degree = text.contains(['.', '/', '('])
-        || text.chars().filter(|c| c.is_uppercase()).count() > 1 && !text.contains(' ');
-    !text.is_empty() && !is_degree && !SUFFIXES.contains(&text.to_lowercase().as_str())
+fn is_name(part: &str, before: &str) -> bool {
+    let Some(first) = words(part).next() else { return false };
+    let is_listed = |list: &str, word: &str| {
+        let lower = word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
+        list.split_whitespace().any(|listed| listed == lower)
+    };
+    let letters = first.chars().filter(|c| c.is_alphabetic()).count();
+    // `M.B.A.` and `PhD`, but `J.` and `JoAnn`; capitals say nothing if the whole name is written in them.
+    let is_degree = letters > 1
+        && (first.contains('.')
+            || first.ends_with(char::is_uppercase) && !is_in_capitals(first)
+            || is_in_capitals(first) && !is_in_capitals(before)
+            || is_listed(DEGREES, first));
+    let is_occupation = words(part).any(|word| is_listed(OCCUPATIONS, word));
+    // `Engineer at X`, `she/her`; letters without cases are no small ones.
+    let is_phrase =
+        part.contains(['/', '(', '&', '@']) || first.starts_with(char::is_lowercase) && !is_small(before);
+    !is_degree && !is_occupation && !is_phrase
+}
+
+fn is_in_capitals(text: &str) -> bool {
+    text.chars().any(char::is_uppercase) && !text.chars().any(char::is_lowercase)
+}
+
+/// Returns whether a text has small letters only.
+fn is_small(text: &str) -> bool {
+    text.chars().any(char::is_lowercase) && !text.chars().any(char::is_uppercase)
 }
 
 /// Capitalizes each word that is written in capitals or in small letters only: `Jean-Luc`, `O'Neil`, `McDonald`.
@@ -162,6 +200,25 @@ mod tests {
             ("Jane, she/her", Some("Jane")),
             ("Dr. Doe, Jane", Some("Jane")),
             ("van der Berg, Jan", Some("Jan")),
+            ("Schmidt, Anna", Some("Anna")),
+            ("García López, Ana", Some("Ana")),
+            ("García López, Ana, MBA", Some("Ana")),
+            ("García López, Ana María", None),
+            ("García, Ana María", Some("Ana")),
+            ("Doe, Jane M.", Some("Jane")),
+            ("Doe, J.", None),
+            ("Doe, JoAnn", Some("JoAnn")),
+            ("DOE, JANE", Some("JANE")),
+            ("doe, jane", Some("jane")),
+            ("Smith, John, Jr.", Some("John")),
+            ("John Smith, Jr.", Some("John")),
+            ("John Smith Jr.", Some("John")),
+            ("Jane Doe, MBA, PMP", Some("Jane")),
+            ("JANE DOE, MBA", Some("JANE")),
+            ("Jane Doe, PhD, Recruiter", Some("Jane")),
+            ("Jane Doe, Head of People", Some("Jane")),
+            ("Jane Doe, SHRM-CP", Some("Jane")),
+            ("Jane Doe,", Some("Jane")),
             ("🚀 Jane Doe", Some("Jane")),
             ("Jean-Luc Picard", Some("Jean-Luc")),
             ("J. Doe", None),
