@@ -293,27 +293,29 @@ impl Mapping<'_> {
     }
 }
 
-/// Returns the column that names the person, if these are the names of columns.
+/// Returns the columns that name the person, the best first, if these are the names of columns.
 ///
 /// # Errors
 /// Returns the name that two columns share.
-pub(super) fn person_column(header: &[String]) -> Result<Option<usize>, String> {
+pub(super) fn person_columns(header: &[String]) -> Result<Vec<usize>, String> {
+    let mut places = Vec::new();
     // A list of people may call it so; the table of an import needs the words for its templates.
     for name in USER.into_iter().chain(["person", "id"]) {
         let mut found = (0..header.len()).filter(|place| squashed(&header[*place]) == name);
-        if let Some(place) = found.next() {
-            return match found.next() {
-                Some(second) => Err(format!(
+        match (found.next(), found.next()) {
+            (Some(place), None) => places.push(place),
+            (Some(place), Some(second)) if places.is_empty() => {
+                return Err(format!(
                     "columns {} and {} are both named {:?}; rename the one that does not name the person",
                     place + 1,
                     second + 1,
                     header[place]
-                )),
-                None => Ok(Some(place)),
-            };
+                ));
+            }
+            _ => {}
         }
     }
-    Ok(None)
+    Ok(places)
 }
 
 /// Returns the name of a column as a variable in a template: `first_name` of `First Name`, `firstName` and `prénom` as

@@ -3,7 +3,7 @@
 //! `outboxd suppress import` gives the daemon what it returns. A value that names no person is refused with its line:
 //! stored, it would look like a suppression and protect no one.
 
-use super::columns::{Columns, person_column};
+use super::columns::{Columns, person_columns};
 use super::sheet::Sheet;
 
 /// A value of the list.
@@ -23,37 +23,46 @@ pub(crate) fn listed(text: &str) -> Result<Vec<Listed>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let cells: Vec<String> = first.split([',', ';', '\t', '|']).map(unquoted).collect();
-    let has_header = match person_column(&cells)? {
-        Some(_) => true,
-        None => cells.len() > 1 && !cells.iter().any(|cell| names_person(cell)),
+    let has_header = match person_columns(&cells)?.is_empty() {
+        false => true,
+        true => cells.len() > 1 && !cells.iter().any(|cell| names_person(cell)),
     };
     if has_header { of_table(text) } else { Ok(of_lines(text)) }
 }
 
 fn of_table(text: &str) -> Result<Vec<Listed>, String> {
     let sheet = Sheet::read(text, None)?;
-    let Some(place) = person_column(&sheet.header)? else {
+    let places = person_columns(&sheet.header)?;
+    let Some(best) = places.first().copied() else {
         return Err(format!(
             "no column names the person; name it `user_id`, `provider_id`, `linkedin_url`, `profile_url` or \
              `public_identifier`, or give one id or profile address per line. The columns are: {}",
             sheet.header.join(", ")
         ));
     };
-    let is_public = Columns::holds_public_names(&sheet.header[place]);
-    let column = &sheet.header[place];
+    let cell = |cells: &[String], place: usize| cells.get(place).filter(|cell| !cell.is_empty()).cloned();
     let rows = sheet.rows.into_iter().map(|row| {
-        let cell = row.cells.get(place).filter(|cell| !cell.is_empty());
-        let person =
-            match (row.fault, cell) {
-                // The cells of the first column are right even if a later one is split.
-                (Some(fault), _) if place > 0 => Err(fault),
-                (_, Some(cell)) if is_public && !cell.contains(['/', ':']) => Ok(format!("in/{cell}")),
-                (_, Some(cell)) => person(cell),
-                // Another column may name them.
-                (_, None) => row.cells.iter().find(|cell| is_unmistakable(cell)).cloned().ok_or_else(|| {
-                    format!("`{column}` is empty, and no other cell of the row names a person")
-                }),
-            };
+        // Only columns that mean the person: another may hold the address of the list's owner.
+        let named = places.iter().find_map(|place| Some((*place, cell(&row.cells, *place)?)));
+        let person = match (row.fault, named) {
+            // The cells of the first column are right even if a later one is split.
+            (Some(fault), None) => Err(fault),
+            (Some(fault), Some((place, _))) if place > 0 => Err(fault),
+            (_, Some((place, cell)))
+                if Columns::holds_public_names(&sheet.header[place]) && !cell.contains(['/', ':']) =>
+            {
+                Ok(format!("in/{cell}"))
+            }
+            (_, Some((place, cell))) if place != best && !is_unmistakable(&cell) => Err(format!(
+                "`{}` is empty, and {cell:?} in `{}` may be something else",
+                sheet.header[best], sheet.header[place]
+            )),
+            (_, Some((_, cell))) => person(&cell),
+            (_, None) => {
+                let column = &sheet.header[best];
+                Err(format!("`{column}` is empty, and no other column of the person has a value"))
+            }
+        };
         Listed { line: row.line, person }
     });
     Ok(rows.collect())
@@ -135,6 +144,17 @@ mod tests {
         assert_eq!(people(text), [row(2, "in/jane"), row(3, "ACoA2")]);
         assert_eq!(people("Name;Public Identifier\nJane;jane\n"), [row(2, "in/jane")]);
         assert_eq!(people("\"id\";\"Profile URL\"\n1;in/jane\n"), [row(2, "in/jane")]);
+    }
+
+    /// The address in another column may be that of the list's owner.
+    #[test]
+    fn only_the_columns_of_the_person_are_read() {
+        let text = "provider_id,owner,profile_url,public_identifier\nACoA1,in/me,,\n,in/me,in/zoe,\n,in/me,,ann\n,in/me,,\n";
+        assert_eq!(people(text), [row(2, "ACoA1"), row(3, "in/zoe"), row(4, "in/ann"), (5, None)]);
+        let refused = listed(text).unwrap().pop().unwrap().person.unwrap_err();
+        assert_eq!(refused, "`provider_id` is empty, and no other column of the person has a value");
+        // The number of a row is none.
+        assert_eq!(people("linkedin_url,id\n,17\nin/jane,18\n"), [(2, None), row(3, "in/jane")]);
     }
 
     #[test]
