@@ -78,9 +78,10 @@ pub fn check_webhook_secret(settings: &Settings) -> Result<Option<String>, Confi
 /// Returns the configuration problem that `error` describes, if it is one.
 pub(super) fn refused(error: &StoreError) -> Option<ConfigError> {
     match error {
-        StoreError::NotOurs { .. } | StoreError::NotADatabase { .. } | StoreError::DanglingLink { .. } => {
-            Some(ConfigError::at("store.path", &error.to_string()))
-        }
+        StoreError::NotOurs { .. }
+        | StoreError::NotADatabase { .. }
+        | StoreError::CutOff { .. }
+        | StoreError::DanglingLink { .. } => Some(ConfigError::at("store.path", &error.to_string())),
         _ => None,
     }
 }

@@ -374,7 +374,9 @@ fn checked_url(text: &str) -> Result<(), (&'static str, &'static str)> {
     if url.path().trim_end_matches('/').ends_with("/v2") {
         return Err(("ends in /v2", "leave out the /v2: outboxd adds it to every path"));
     }
-    if url.path().trim_end_matches('/').ends_with("/v1") {
+    // The prefix of a gateway may end so as well.
+    let is_unipile = host == "unipile.com" || host.ends_with(".unipile.com");
+    if is_unipile && url.path().trim_end_matches('/').ends_with("/v1") {
         return Err(("is the address of version 1 of the API", "outboxd uses version 2: leave out the path"));
     }
     Ok(())

@@ -136,10 +136,34 @@ fn check_and_serve_refuse_the_same_paths_addresses_and_placeholders() {
         both_refuse(&[key, (name, value)], what);
     }
     both_refuse(&[(key.0, "${KEY}")], "is a placeholder");
+    let gateway = ("OUTBOXD_UNIPILE_BASE_URL", "https://gw.example/unipile/v1");
+    let ran = run("", &[key, gateway], &["check"]);
+    assert!(ran.code == 0 && ran.out.contains(gateway.1), "{ran:?}");
     assert_eq!(std::fs::read_to_string(file).expect("it is there"), "precious");
     // A folder that systemd may make at the start is a warning.
     let ran = run("", &[key, (SOCKET, "none/outboxd.sock")], &["check"]);
     assert!(ran.code == 0 && ran.err.contains("warning: api.socket: there is no folder none"), "{ran:?}");
+}
+
+/// A daemon could not run with a copy that broke off.
+#[test]
+fn a_queue_that_was_cut_off_is_refused() {
+    let key = ("OUTBOXD_UNIPILE_API_KEY", "k");
+    let folder = tempfile::tempdir().expect(NO_FOLDER);
+    let path = folder.path().join("queue.db");
+    let path = path.to_str().expect("text");
+    let made = rusqlite::Connection::open(path).expect("a database");
+    made.execute_batch(
+        "PRAGMA application_id = 0x6f757462; CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100000))",
+    )
+    .expect("written");
+    drop(made);
+    let store = ("OUTBOXD_STORE_PATH", path);
+    assert_eq!(run("", &[key, store], &["check"]).code, 0);
+    let bytes = std::fs::read(path).expect("it is there");
+    std::fs::write(path, &bytes[..bytes.len() / 2]).expect("cut off");
+    both_refuse(&[key, store], "is cut off: it has ");
+    assert_eq!(std::fs::read(path).expect("it is there").len(), bytes.len() / 2, "it is left as it is");
 }
 
 #[test]

@@ -42,6 +42,18 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The database is shorter than its header says, so a part of it is lost.
+    #[error(
+        "{path} is cut off: it has {bytes} of {expected} bytes and is left as it is; put a backup in its place (docs/operations.md)"
+    )]
+    CutOff {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The length that its header gives.
+        expected: u64,
+    },
     /// The database belongs to another program.
     #[error(
         "{path} is a SQLite database of another program and is left as it is; give store.path a file of its own (a queue \

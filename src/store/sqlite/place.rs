@@ -86,7 +86,33 @@ pub(in crate::store) fn look(path: &Path) -> Result<Option<Content>, StoreError>
         return Err(StoreError::NotADatabase { path: path.to_owned() });
     }
     let file = File::open(path).map_err(failed)?;
-    content(&file, path).map(Some)
+    let content = content(&file, path)?;
+    if let Content::Queue(_) = content {
+        check_length(&file, path)?;
+    }
+    Ok(Some(content))
+}
+
+/// Refuses a database that is shorter than its header says. While there is a write-ahead log, its last pages may be in
+/// there.
+fn check_length(file: &File, path: &Path) -> Result<(), StoreError> {
+    let failed = |source| StoreError::File { path: path.to_owned(), source };
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    if std::fs::metadata(log).is_ok_and(|log| log.len() > 0) {
+        return Ok(());
+    }
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, 0).map_err(failed)?;
+    let page_bytes = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        bytes => u64::from(bytes),
+    };
+    let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
+    // The count of pages is right only if the two counters of changes agree (SQLite's file format, 1.3.7).
+    let expected = if header[24..28] == header[92..96] { page_bytes * pages } else { 0 };
+    let bytes = file.metadata().map_err(failed)?.len();
+    if bytes < expected { Err(StoreError::CutOff { path: path.to_owned(), bytes, expected }) } else { Ok(()) }
 }
 
 /// Returns what an open file contains.
@@ -138,6 +164,16 @@ mod tests {
         };
         assert_eq!(told(b"").expect("empty"), Some(Content::Empty));
         assert_eq!(told(&header).expect("ours"), Some(Content::Queue(Version { user: 7, schema: 9 })));
+        // Two pages of 4,096 bytes, of which the second is lost, unless it is in the write-ahead log.
+        header[16..18].copy_from_slice(&4096_u16.to_be_bytes());
+        header[28..32].copy_from_slice(&2_u32.to_be_bytes());
+        assert!(matches!(told(&header), Err(StoreError::CutOff { bytes: 4096, expected: 8192, .. })));
+        let log = folder.path().join("x.db-wal");
+        std::fs::write(&log, "frames").expect("written");
+        assert!(told(&header).is_ok());
+        std::fs::remove_file(&log).expect("removed");
+        header.resize(8192, 0);
+        assert!(told(&header).is_ok());
         assert!(matches!(told(&other), Err(StoreError::NotOurs { .. })));
         assert!(matches!(told(b"name,text\n"), Err(StoreError::NotADatabase { .. })));
         assert!(matches!(told(&[0; 4096]), Err(StoreError::NotADatabase { .. })));
