@@ -9,9 +9,10 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Json;
-use super::client::{Client, parse_id, problem};
+use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::files::text_of;
+use super::refusals::Refusals;
 use super::render;
 use super::times::{self, Typed};
 use crate::types::command::{BulkAnswer, BulkRequest, Commanded, MessageEdit};
@@ -320,7 +321,7 @@ async fn run(client: &Client, asked: Asked) -> Result<Exit, Failure> {
         Some(ids) => ids.chunks(AT_ONCE).map(Some).collect(),
         None => vec![None],
     };
-    let mut first = Exit::Done;
+    let mut refusals = Refusals::default();
     for part in parts {
         let answer = client.post_at_length(PATH, &asked.request(part, dry_run)).await?;
         if json.json {
@@ -330,13 +331,13 @@ async fn run(client: &Client, asked: Asked) -> Result<Exit, Failure> {
         if !json.json {
             render::print(&lines(&answer, asked.word, part.is_some()))?;
         }
-        let exit = refused(&answer);
-        first = if first == Exit::Done { exit } else { first };
+        refusals.report(&answer);
     }
+    let exit = refusals.end();
     if ids.is_some_and(|ids| ids.is_empty()) {
         render::note("no ids on standard input; nothing was changed");
     }
-    Ok(first)
+    Ok(exit)
 }
 
 /// Formats what was done: for ids a line each, for a filter the numbers.
@@ -355,25 +356,6 @@ fn lines(answer: &BulkAnswer, word: &str, by_id: bool) -> String {
     }
     let rest = if *unchanged > 0 { format!("; {unchanged} were like this already") } else { String::new() };
     format!("{word}: {changed}{rest}\n")
-}
-
-/// Reports the messages that were refused; returns how the command ends.
-fn refused(answer: &BulkAnswer) -> Exit {
-    let mut exit = Exit::Done;
-    for result in &answer.results {
-        let Some(error) = &result.error else { continue };
-        for error in result.errors.as_deref().unwrap_or(std::slice::from_ref(error)) {
-            render::note(&format!("error: {}: {}", render::line(&result.id), problem(error)));
-        }
-        if exit == Exit::Done {
-            exit = if error.code == "not_found" { Exit::NotFound } else { Exit::Refused };
-        }
-    }
-    if answer.is_cut && answer.refused > 0 {
-        render::note(&format!("refused in all: {}", answer.refused));
-        exit = if exit == Exit::Done { Exit::Refused } else { exit };
-    }
-    exit
 }
 
 /// Asks on a terminal; a script must pass `--yes`.

@@ -32,6 +32,7 @@ mod notices;
 mod overview;
 mod person;
 mod read;
+mod refusals;
 mod render;
 mod review;
 mod status;

@@ -45,6 +45,23 @@ fn count(env: &TestEnv) -> usize {
     env.sql("SELECT '' || count(*) FROM messages")[0].parse().unwrap()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_has_passed_is_one_error() {
+    let (env, daemon) = quiet().await;
+    std::fs::write(env.path("people.csv"), "user,first_name,company\nACoA1,Jane,Acme\nACoA2,Ann,Acme\n")
+        .unwrap();
+    for more in [
+        &["--expires-at", "2024-01-01T00:00:00Z"][..],
+        &["--expires-at", "2024-01-01T00:00:00Z", "--dry-run"],
+    ] {
+        let ran = import(&env, "people.csv", more);
+        let told = "error: --expires-at has passed: 2024-01-01T00:00:00.000Z; give a time in the future\n";
+        assert!(ran.code == 2 && ran.err.ends_with(told) && ran.err.matches("error").count() == 1, "{ran:?}");
+        assert_eq!(count(&env), 0);
+    }
+    daemon.stop().await;
+}
+
 /// Rows that are broken: the person, first name, company, account, and what the reason must say.
 pub(crate) fn broken_rows() -> Vec<(&'static str, &'static str, &'static str, &'static str, &'static str)> {
     let long: &'static str = Box::leak("long".repeat(2500).into_boxed_str());

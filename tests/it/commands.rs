@@ -64,6 +64,22 @@ async fn an_edited_message_goes_with_its_new_text_and_the_event_says_who() {
     daemon.stop().await;
 }
 
+/// What is refused of many messages is a few lines and a count for each reason, not a line for each.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_refusals_of_many_messages_are_counted_by_reason() {
+    let (env, daemon) = quiet().await;
+    for n in 0..25 {
+        let message = json!({"users_ids": format!("U{n}"), "text": "Hello", "campaign": "autumn"});
+        enqueue(&daemon, message).await;
+    }
+    let mut edit = env.outboxd(&["edit", "--of-campaign", "autumn", "--text", "Hi {{first_name}}", "--yes"]);
+    let ran = crate::cli_fake::Ran::of(edit.output().unwrap());
+    let errors = ran.err.lines().filter(|line| line.starts_with("error: ")).count();
+    assert_eq!((ran.code, errors), (4, 20), "{ran:?}");
+    assert!(ran.err.contains("refused in all: 25\n  25: ") && ran.err.lines().count() == 22, "{ran:?}");
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_held_message_waits_for_its_release_over_a_restart_and_lets_others_go() {
     let (env, daemon) = quiet().await;

@@ -174,6 +174,11 @@ async fn options(client: &Client, import: &Import, account: Option<&str>) -> Res
         Some(at) => Some(at.resolve(client, account).await?),
         None => None,
     };
+    // One error, not one for each row.
+    if let Some(at) = expires_at.filter(|at| *at <= times::now()) {
+        let at = times::wire(at);
+        return Err(Failure::usage(format!("--expires-at has passed: {at}; give a time in the future")));
+    }
     let Import { inbox, priority, allow_repeat, .. } = import;
     Ok(Options { expires_at, inbox_id: inbox.clone(), priority: *priority, allow_repeat: *allow_repeat })
 }
