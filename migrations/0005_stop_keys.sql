@@ -44,3 +44,14 @@ BEGIN
   SELECT RAISE(ABORT, 'outboxd: INSERT OR REPLACE would delete a command; leave id out')
     FROM replaced WHERE yes = 1;
 END;
+
+-- What was heard in a chat of an unknown person holds for the person as soon as the chat is known to be theirs.
+CREATE TRIGGER conversations_stopped AFTER INSERT ON conversations
+WHEN EXISTS (SELECT 1 FROM stops s WHERE s.scope = 'chat' AND s.key = NEW.chat_id AND s.actor = 'reply')
+BEGIN
+  INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at)
+  SELECT 'person', NEW.user_id, s.account_id, s.reason, s.until, s.has_length, s.actor, s.note, NEW.at FROM stops s
+   WHERE s.scope = 'chat' AND s.key = NEW.chat_id AND s.actor = 'reply' AND (s.account_id = '' OR s.account_id = NEW.account_id)
+     AND NOT EXISTS (SELECT 1 FROM stops o WHERE o.scope = 'person' AND o.key = NEW.user_id AND o.account_id = s.account_id
+                        AND o.reason = s.reason);
+END;

@@ -115,6 +115,28 @@ async fn a_wish_and_an_absence_hold_for_the_chat_in_which_they_were_written() {
 }
 
 #[tokio::test]
+async fn what_was_heard_in_a_chat_holds_for_its_person_once_they_are_known() {
+    let queue = Queue::new().await;
+    for (id, meaning) in [("r1", Meaning::OutOfOffice(None)), ("r2", Meaning::OptOut)] {
+        let heard = HeardMessage { meaning, sender_id: None, ..message(id, Some(false), at(1)) };
+        hear(&queue, News::Message(heard), None, at(1)).await;
+    }
+    const STOPS: &str = "SELECT group_concat(scope || ' ' || key || ' ' || reason, ',') FROM (SELECT * FROM stops ORDER BY scope, reason)";
+    let chat = "chat c out_of_office,chat c suppressed";
+    assert_eq!(queue.value(STOPS), chat);
+    let first = queue.enqueue(to_user("U1", "hello"), at(2)).await;
+    // Another account has a chat with the same id, which the wish concerns, and the absence does not.
+    for (account, person) in [("acc_1", "U1"), ("acc_2", "U2")] {
+        let sql = "INSERT INTO conversations (account_id, chat_id, user_id, source, at) VALUES (?1, 'c', ?2, 'read', '2026-11-22T09:00:02.000Z')";
+        queue.sql().execute(sql, [account, person]).expect("a conversation");
+    }
+    let people = "person U1 out_of_office,person U1 suppressed,person U2 suppressed";
+    assert_eq!(queue.value(STOPS), format!("{chat},{people}"));
+    assert_ne!(queue.begin(first, 1, at(3)).await, Begun::Granted);
+    queue.check();
+}
+
+#[tokio::test]
 async fn our_own_echo_is_neither_an_answer_nor_the_owner() {
     let queue = Queue::new().await;
     begun(&queue).await;
