@@ -122,12 +122,7 @@ pub(super) async fn failed(
     if shared.api.health().unreachable_until.is_some() {
         return Ok(Failed::Elsewhere);
     }
-    let account = shared.store.account(&run.id).await?;
-    let history = account.map(|view| view.account.history).unwrap_or_default();
-    let policy = shared.policy(&run.id);
-    if let Some(rest) = rest_after_read(&unread, now, &policy, &history, &mut run.dice) {
-        tracing::warn!(account_id = %run.id, until = %rest.hold.until, problem = %unread.problem, "a look-up was limited; the account rests");
-        shared.store.rest(run.id.clone(), rest, now).await?;
+    if limited(shared, run, &unread, now).await? {
         return Ok(Failed::Elsewhere);
     }
     if unread.problem.is_final() {
@@ -135,4 +130,20 @@ pub(super) async fn failed(
         return Ok(Failed::ForGood(*unread.problem));
     }
     Ok(Failed::Until { until: again_at(run, now), problem: *unread.problem })
+}
+
+/// Rests the account if a request that reaches no recipient was limited; returns whether it rests.
+pub(super) async fn limited(
+    shared: &Shared,
+    run: &mut AccountRun,
+    unread: &Unread,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let account = shared.store.account(&run.id).await?;
+    let history = account.map(|view| view.account.history).unwrap_or_default();
+    let policy = shared.policy(&run.id);
+    let Some(rest) = rest_after_read(unread, now, &policy, &history, &mut run.dice) else { return Ok(false) };
+    tracing::warn!(account_id = %run.id, until = %rest.hold.until, problem = %unread.problem, "a look-up or a typing indicator was limited; the account rests");
+    shared.store.rest(run.id.clone(), rest, now).await?;
+    Ok(true)
 }

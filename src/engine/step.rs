@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::Shared;
 use super::api_guard::Kind;
 use super::attempt;
-use super::fresh_read::Look;
+use super::fresh_read::{Look, limited};
 use super::live::Claim;
 use super::preflight;
 use super::promises;
@@ -149,7 +149,7 @@ async fn act(
         }
         let types = shared.live.claim_of(&run.id).is_some_and(|claim| claim.message_id == candidate.id);
         if !types && wants_typing(&candidate, policy) {
-            return Ok(typing(shared, run, &candidate, policy, now, free_at).await);
+            return typing(shared, run, &candidate, policy, now, free_at).await;
         }
     }
     match *verdict {
@@ -209,18 +209,18 @@ async fn typing(
     policy: &Policy,
     now: Timestamp,
     free_at: Timestamp,
-) -> Wake {
+) -> Result<Wake, StoreError> {
     let duration = run.typing_time(candidate, policy);
     let begin_at = free_at.checked_sub(duration).unwrap_or(now);
     if begin_at > now {
-        return Wake::At(begin_at);
+        return Ok(Wake::At(begin_at));
     }
-    let Some(chat_id) = typing_chat(candidate) else { return Wake::Now };
+    let Some(chat_id) = typing_chat(candidate) else { return Ok(Wake::Now) };
     let monotonic = shared.clock.monotonic();
     let gap_left = Duration::try_from(free_at.duration_since(now)).unwrap_or_default();
     // Typing needs the permit of its send as well; the guard wakes the account when both are available.
     let typing = Kind::Typing { free_at: monotonic + gap_left, lasts: duration };
-    let Some(permit) = run.ask(shared, typing) else { return Wake::Idle };
+    let Some(permit) = run.ask(shared, typing) else { return Ok(Wake::Idle) };
     let typing_until = permit.typed_until.unwrap_or(monotonic + gap_left.max(duration));
     shared.live.claim(&run.id, Claim { message_id: candidate.id, typing_until });
     let lasts = typing_until.saturating_sub(monotonic);
@@ -230,16 +230,20 @@ async fn typing(
     let call = permit.begin();
     let shown = tokio::select! {
         shown = shared.provider.set_composing(run.id.clone(), chat_id.clone(), composing) => {
-            call.ended(shown.as_ref().err());
+            call.ended_read(&shown);
             shown
         }
         // The indicator has missed its moment; the send does not wait for it.
         () = shared.clock.sleep(lasts.max(SHORTEST_TYPING)) => Ok(()),
         () = shared.stopping.cancelled() => Ok(()),
     };
-    if let Err(problem) = shown {
-        // A missing indicator does no harm; if something is wrong, the send reports it.
-        tracing::debug!(account_id = %run.id, message_id = %candidate.id, %problem, "the typing indicator could not be shown");
+    if let Err(unread) = shown {
+        if limited(shared, run, &unread, shared.clock.now()).await? {
+            shared.live.release(&run.id);
+            return Ok(Wake::Now);
+        }
+        // A missing indicator does no harm; if something else is wrong, the send reports it.
+        tracing::debug!(account_id = %run.id, message_id = %candidate.id, problem = %unread.problem, "the typing indicator could not be shown");
     }
-    Wake::At(after(now, lasts))
+    Ok(Wake::At(after(now, lasts)))
 }

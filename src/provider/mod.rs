@@ -192,13 +192,14 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Shows the recipient that the account is typing or recording.
     ///
-    /// The error describes the failure; nothing depends on it.
+    /// # Errors
+    /// Returns an error if the indicator was not shown, which keeps no message; one that was limited rests the account.
     fn set_composing(
         &self,
         account_id: AccountId,
         chat_id: ChatId,
         composing: Composing,
-    ) -> BoxFuture<'_, Result<(), ProviderError>>;
+    ) -> BoxFuture<'_, Result<(), Unread>>;
 
     /// Returns the messages of a chat dated after `since`, newest first, freshly read.
     ///

@@ -193,8 +193,8 @@ impl Unipile {
         }
         let status = Some(status);
         let value: Option<Value> = serde_json::from_slice(&body).ok();
-        let Some(value) = value.filter(Value::is_object) else {
-            let local = ProviderError::local("", "the answer to a read is not Unipile's");
+        let Some(value) = value.filter(is_unipiles) else {
+            let local = ProviderError::local("", "the answer is not Unipile's");
             return Err(unread(ProviderError { status, kind: UNTYPED_SUCCESS.to_owned(), ..local }));
         };
         if value.get("object").and_then(Value::as_str) == Some("Error") {
@@ -204,6 +204,12 @@ impl Unipile {
         self.their_clock.learn(dated);
         Ok(value)
     }
+}
+
+/// Returns whether a body may be Unipile's: an object has `object` or `id`, a list `data`, and the answer to a DELETE
+/// `success`. Portals and proxies answer with pages, or with JSON of their own, such as `{"status": "ok"}`.
+fn is_unipiles(body: &Value) -> bool {
+    ["object", "data", "id", "success"].iter().any(|field| body.get(field).is_some())
 }
 
 /// Returns whether an answer comes from Unipile's cache.

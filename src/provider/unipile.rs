@@ -124,7 +124,7 @@ impl Unipile {
         account_id: &AccountId,
         chat_id: &ChatId,
         composing: Composing,
-    ) -> Result<(), ProviderError> {
+    ) -> Result<(), Unread> {
         let action = match composing {
             Composing::Typing => "typing",
             Composing::Recording => "recording",
@@ -132,18 +132,7 @@ impl Unipile {
         let account = wire::segment(account_id.as_str());
         let chat = wire::segment(chat_id.as_str());
         let url = format!("{}/v2/{account}/chats/{chat}/composing?action={action}", self.base_url);
-        let response = self.client.post(url).timeout(COMPOSING_TIMEOUT).send().await;
-        let response = response.map_err(|error| {
-            let reply = not_answered(&error);
-            reply.outcome.problem().cloned().unwrap_or_default()
-        })?;
-        if response.status().is_success() {
-            return Ok(());
-        }
-        match read(response, Expected::MessageSent, self.clock.now()).await.outcome {
-            Outcome::Accepted { .. } => Ok(()),
-            other => Err(other.problem().cloned().unwrap_or_default()),
-        }
+        self.answer_to(self.client.post(url).timeout(COMPOSING_TIMEOUT)).await.map(drop)
     }
 }
 
@@ -157,7 +146,7 @@ impl Provider for Unipile {
         account_id: AccountId,
         chat_id: ChatId,
         composing: Composing,
-    ) -> BoxFuture<'_, Result<(), ProviderError>> {
+    ) -> BoxFuture<'_, Result<(), Unread>> {
         Box::pin(async move { self.composing(&account_id, &chat_id, composing).await })
     }
 

@@ -2,7 +2,7 @@
 //! reached whom, and its cache is a trap for a client that does not request fresh data.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-use outboxd::sandbox::{DeliveryKind, Endpoint};
+use outboxd::sandbox::{DeliveryKind, Endpoint, Fault, FaultKind};
 use serde_json::json;
 
 use crate::daemon::{TestEnv, eventually};
@@ -108,4 +108,49 @@ async fn a_first_message_goes_into_the_chat_that_unipile_knows() {
     let sent = daemon.becomes(&id, "sent").await;
     assert_eq!(sent["route"], "new chat: Unipile knows no chat with this person");
     assert_eq!(env.delivered(2).await[1].kind, DeliveryKind::StartChat);
+}
+
+/// H6: the send that follows a limited typing indicator would come seconds after the limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limited_typing_indicator_rests_the_account_as_a_look_up_does() {
+    for (fault, reason) in [(Fault::api_429(3600), "api_rate_limited"), (Fault::provider_429(), "cooldown")] {
+        let env = env_that_types().await;
+        env.sandbox.fault(fault.at(Endpoint::SetComposing));
+        let daemon = env.serve().await;
+        let id = daemon.enqueue(r#"{"account_id":"acc_1","chat_id":"c","text":"hi"}"#).await;
+        let path = format!("/v1/messages/{id}/explain");
+        let rests = async || daemon.get(&path).await.1["reason"] == reason;
+        assert!(eventually(rests).await, "{}", daemon.get(&path).await.1);
+        assert_eq!(env.sandbox.world().delivered_count(), 0, "{reason}");
+    }
+}
+
+/// Creates an environment that shows the typing indicator for a moment.
+async fn env_that_types() -> TestEnv {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_POLICY_DEFAULT_TYPING_ENABLED", "true");
+    env.set("OUTBOXD_POLICY_DEFAULT_TYPING_MIN", "100ms").set("OUTBOXD_POLICY_DEFAULT_TYPING_MAX", "200ms")
+}
+
+/// A captive portal answers every request with its page and a success. Its answer to a typing indicator is not an
+/// answer of Unipile's, so no account is blamed for the sends that fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_in_place_of_a_typing_indicator_says_that_the_api_fails() {
+    let env = env_that_types().await.set("OUTBOXD_POLICY_DEFAULT_COOLDOWN_FAILURES", "3");
+    let page = || FaultKind::Garbage { status: 200, delivered: false };
+    for endpoint in [Endpoint::SetComposing, Endpoint::SendMessage, Endpoint::GetAccount] {
+        env.sandbox.fault(Fault::new(page()).at(endpoint).always());
+    }
+    let daemon = env.serve().await;
+    for n in 0..10 {
+        daemon
+            .enqueue(&json!({"account_id": "acc_1", "chat_id": format!("c{n}"), "text": "hi"}).to_string())
+            .await;
+    }
+    let stopped = async || daemon.get("/v1/status").await.1["api"]["reachable"] == false;
+    let is_blamed = async || !env.sql("SELECT id FROM accounts WHERE hold_reason = 'failures'").is_empty();
+    let decided = async || stopped().await || is_blamed().await;
+    assert!(eventually(decided).await, "{}", env.log());
+    assert!(!is_blamed().await, "the account rests for a fault of the API");
+    let sends = env.writes().into_iter().filter(|call| call.endpoint == Endpoint::SendMessage).count();
+    assert!(sends <= 3, "{sends} messages were risked");
 }

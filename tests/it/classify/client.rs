@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use outboxd::clock::SystemClock;
 use outboxd::domain::attachment::Attachment;
 use outboxd::domain::message::{AccountId, ChatId, InboxId, UserId};
-use outboxd::domain::outcome::{Outcome, Phase, ProviderError};
+use outboxd::domain::outcome::{Heard, Outcome, Phase, ProviderError};
 use outboxd::provider::{
     Call, CallAttachment, CallTarget, Composing, Content, Dialect, Progress, Provider, Recipients, Reply,
     Unipile, UnipileOptions,
@@ -104,20 +104,23 @@ async fn composing_is_shown_and_its_failure_is_told() {
     let sandbox = sandbox().await;
     let client = client(&sandbox.url(), PATIENT);
     let composing = || client.set_composing(AccountId::new("acc_1"), ChatId::new("a/b"), Composing::Typing);
-    assert_eq!(composing().await, Ok(()));
+    assert!(composing().await.is_ok());
     let last = sandbox.world().calls().pop().unwrap();
     assert_eq!(
         (last.endpoint, last.path.as_str()),
         (Endpoint::SetComposing, "/v2/acc_1/chats/a%2Fb/composing?action=typing")
     );
+    sandbox.fault(Fault::new(FaultKind::Garbage { status: 200, delivered: false }));
+    let page = composing().await.unwrap_err().problem;
+    assert_eq!((page.kind.as_str(), page.heard()), ("outboxd/untyped_success", Heard::Trouble));
     sandbox.fault(Fault::provider_429());
-    assert_eq!(composing().await.unwrap_err().kind, "provider/too_many_requests");
+    assert_eq!(composing().await.unwrap_err().problem.kind, "provider/too_many_requests");
     sandbox.world().disconnect("acc_1");
-    let problem: ProviderError = composing().await.unwrap_err();
+    let problem: ProviderError = *composing().await.unwrap_err().problem;
     assert_eq!((problem.kind.as_str(), problem.status), ("provider/invalid_authorization", Some(401)));
     assert_eq!(sandbox.world().delivered_count(), 0);
     sandbox.stop().await;
-    assert_eq!(composing().await.unwrap_err().kind, "outboxd/cannot_connect");
+    assert_eq!(composing().await.unwrap_err().problem.kind, "outboxd/cannot_connect");
 }
 
 #[tokio::test]

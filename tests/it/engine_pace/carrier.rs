@@ -292,11 +292,12 @@ impl Provider for FakeProvider {
         account_id: AccountId,
         chat_id: ChatId,
         _composing: Composing,
-    ) -> BoxFuture<'_, Result<(), ProviderError>> {
+    ) -> BoxFuture<'_, Result<(), Unread>> {
         Box::pin(async move {
             self.record(Kind::Composing, &account_id, chat_id.to_string(), String::new());
             let broken = self.seen().composing_is_broken;
-            if broken { Err(ProviderError::local("no_answer", "broken")) } else { Ok(()) }
+            let problem = || Box::new(ProviderError::local("no_answer", "broken"));
+            if broken { Err(Unread { problem: problem(), down: None, hold: None }) } else { Ok(()) }
         })
     }
 
@@ -310,6 +311,9 @@ impl Provider for FakeProvider {
         Box::pin(async move {
             self.record(Kind::Read, &account_id, chat_id.to_string(), String::new());
             let mut seen = self.seen();
+            if let Some(unread) = seen.unread.get("messages") {
+                return Err(unread.clone());
+            }
             if seen.unreadable > 0 {
                 seen.unreadable -= 1;
                 return Err(Unread { problem: Box::new(problem("outboxd/timeout")), down: None, hold: None });

@@ -79,17 +79,15 @@ impl Provider for Carrier {
         Box::pin(self.carry(call))
     }
 
-    fn set_composing(
-        &self,
-        _: AccountId,
-        _: ChatId,
-        _: Composing,
-    ) -> BoxFuture<'_, Result<(), ProviderError>> {
+    fn set_composing(&self, _: AccountId, _: ChatId, _: Composing) -> BoxFuture<'_, Result<(), Unread>> {
         Box::pin(async {
             self.stop.point().await;
             match self.fault_plan().answers_account() {
                 true => Ok(()),
-                false => Err(ProviderError::local("timeout", "as decided")),
+                false => {
+                    let problem = Box::new(ProviderError::local("timeout", "as decided"));
+                    Err(Unread { problem, down: None, hold: None })
+                }
             }
         })
     }
