@@ -63,8 +63,8 @@ enum Looked {
     Done,
     /// The chat could not be read, and that counts: the API answered other calls meanwhile.
     Unread,
-    /// The chat could not be read, through no fault of the message.
-    Blind,
+    /// The chat could not be read, through no fault of the message; it is read again after this pause.
+    Blind(Duration),
 }
 
 impl Reconciler {
@@ -143,8 +143,8 @@ async fn look_at_those_due(shared: &Arc<Shared>, plan: &mut Plan) -> Result<(), 
                 }
                 // The count of blind reads stays: a chat that cannot be read has no excuse the next time either.
                 Ok(Looked::Unread) => _ = plan.due.remove(&seq),
-                Ok(Looked::Blind) => {
-                    plan.due.remove(&seq);
+                Ok(Looked::Blind(pause)) => {
+                    plan.due.insert(seq, shared.clock.monotonic() + pause);
                     let blind = plan.blind.entry(seq).or_default();
                     *blind = Blindness { times: blind.times + 1, answers: shared.api.answers() };
                 }
@@ -225,7 +225,7 @@ async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, Sto
     shared.store.traces().record(read_back);
     Ok(match (is_read, blind_for) {
         (true, _) => Looked::Done,
-        (false, Some(_)) => Looked::Blind,
+        (false, Some(pause)) => Looked::Blind(pause),
         (false, None) => Looked::Unread,
     })
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
-/// Longest accepted wait: anything longer is an error of the sender.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// Longest accepted wait: a garbled header must not stop an account, its reads or a read-back for good.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Returns the wait that `headers` request, rounded up to whole seconds; `None` if they request none that can be
 /// parsed.

@@ -11,7 +11,7 @@ use outboxd::domain::state::StateName;
 
 use super::SEED;
 use super::bench::Bench;
-use super::carrier::Kind;
+use super::carrier::{Answer, Kind};
 use super::preflight::inmail;
 use super::time::seconds;
 use crate::queue::{account, to_chat, to_user};
@@ -176,4 +176,29 @@ async fn account_data_that_is_refused_is_read_less_and_less_often() {
     let known = bench.store().snapshots(&[&account("1")]).await.unwrap().remove(&account("1")).unwrap();
     assert_eq!(known.problem, None);
     bench.finish().await;
+}
+
+/// H5: the time shown for the next read of an uncertain message's chat is the time at which it is read.
+#[tokio::test]
+async fn a_limited_read_back_is_repeated_when_the_answer_allows_it() {
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script(vec![Answer::Unknown]);
+    bench.provider.set_unread("messages", limited(Some(seconds(7200))));
+    let id = bench.enqueue(to_chat("a", "unknown")).await;
+    bench.start().await;
+    bench.advance(seconds(120)).await;
+    let [first] = reads_back(&bench)[..] else { panic!("{:?}", reads_back(&bench)) };
+    let view = bench.store().message(id, bench.clock_now()).await.unwrap().unwrap();
+    let left = view.reconcile_at.unwrap().duration_since(bench.clock_now());
+    assert!((7000..=7200).contains(&left.as_secs()), "{left:?}");
+    bench.advance(seconds(7000)).await;
+    assert_eq!(reads_back(&bench), [first], "it was read before the time that the answer asked for");
+    bench.provider.set_unread("messages", None);
+    bench.advance(seconds(300)).await;
+    assert_eq!(reads_back(&bench)[1] - first, 7_200_000);
+    bench.finish().await;
+}
+
+fn reads_back(bench: &Bench) -> Vec<u64> {
+    bench.provider.calls_of(Kind::Read).into_iter().map(|call| call.at_ms).collect()
 }
