@@ -103,7 +103,8 @@ impl EngineHandle {
         Ok(budgets.iter().find(of_day).or_else(|| budgets.first()).copied())
     }
 
-    /// Returns the kind of the message that a cap holds, or of the one that goes next: another gate may hold it as well.
+    /// Returns the kind of the message that a cap holds, or else of the one that waits for the shortest time: another gate
+    /// may hold it as well.
     async fn capped_kind(&self, account: &Account) -> Result<Option<Kind>, StoreError> {
         let Some(selected) = selected(&self.shared, &account.id, self.now(), None).await? else {
             return Ok(None);
@@ -111,7 +112,8 @@ impl EngineHandle {
         let capped = |verdict: &Verdict| {
             matches!(verdict, Verdict::Wait { reason: Reason::Cap | Reason::WarmUp | Reason::HalfCaps, .. })
         };
-        let place = selected.selection.verdicts.iter().position(capped).or(selected.selection.next);
+        let first = || selected.selection.standing().map(|(place, _)| place);
+        let place = selected.selection.verdicts.iter().position(capped).or_else(first);
         Ok(place.map(|place| selected.candidate(place).1.kind))
     }
 }

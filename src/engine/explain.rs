@@ -264,8 +264,21 @@ fn wait_status(input: &DecisionInput<'_>, verdict: &Verdict) -> WaitStatus {
 fn judge_blocked(input: &DecisionInput<'_>, blocked: Until) -> WaitStatus {
     let mut before = gates(input).into_iter().take_while(|gate| gate.reason != Reason::ChatOrder);
     match before.find(|gate| gate.closed.is_some()) {
-        Some(gate) => WaitStatus { reason: gate.reason, until: gate.closed, rule: gate.rule },
+        Some(gate) => {
+            let until = gate.closed.map(|closed| both(closed, blocked));
+            WaitStatus { reason: gate.reason, until, rule: gate.rule }
+        }
         None => WaitStatus::new(Reason::ChatOrder, Some(blocked)),
+    }
+}
+
+/// Returns the end of two waits, of which both must end.
+fn both(one: Until, other: Until) -> Until {
+    match (one, other) {
+        (Until::Person, _) | (_, Until::Person) => Until::Person,
+        (Until::At(one) | Until::NotBefore(one), Until::At(other) | Until::NotBefore(other)) => {
+            Until::NotBefore(one.max(other))
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::policy::Policy;
 use crate::domain::reason::Reason;
 use crate::domain::waiting::Waiting;
-use crate::policy::decide::{Live, Verdict, concerns_message_only};
+use crate::policy::decide::{Live, Until, Verdict};
 use crate::policy::fair_share::Share;
 use crate::policy::hours::{Hours, account_seed, hours_at};
 use crate::policy::select::{Entry, Selection, SelectionInput, select};
@@ -83,13 +83,11 @@ impl Selected {
     }
 
     /// Returns whether the selection depends on what the account has sent. The engine asks only if a cap decides; people
-    /// see the time at which all gates are open, so for them it also matters if another gate of the account is closed.
+    /// see the time at which all gates are open, which a cap may delay whatever the message waits for now.
     fn asks_for_ledger(&self, asker: Asker) -> bool {
         let by_cap = |verdict: &Verdict| match verdict {
             Verdict::Wait { reason: Reason::Cap, .. } => true,
-            Verdict::Wait { reason, .. } => {
-                asker == Asker::People && (*reason == Reason::OutsideHours || !concerns_message_only(*reason))
-            }
+            Verdict::Wait { until, .. } => asker == Asker::People && *until != Until::Person,
             Verdict::Send | Verdict::Stop { .. } => false,
         };
         self.selection.verdicts.iter().any(by_cap)

@@ -263,7 +263,10 @@ fn until_when(message: &MessageView, explanation: &Explanation) -> String {
         (_, Some(at)) => format!(" It expires at {}, before it can go.", full(at)),
         (Some(Until::At(at)), None) if at > explanation.now => format!(" It goes on at {}.", full(at)),
         (Some(Until::NotBefore(at)), None) => format!(" Not before {}.", full(at)),
-        (Some(Until::At(_) | Until::Person) | None, None) => String::new(),
+        (Some(Until::Person), None) => expires_at.map_or_else(String::new, |at| {
+            format!(" It expires at {} if it has not gone by then.", full(at))
+        }),
+        (Some(Until::At(_)) | None, None) => String::new(),
     }
 }
 

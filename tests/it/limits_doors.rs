@@ -1,6 +1,9 @@
 //! Budget, policy overrides, forecast and repeated texts, through the whole daemon and the real command line.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+use std::time::Duration;
+
+use outboxd::clock::{Clock, SystemClock};
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
@@ -355,4 +358,57 @@ async fn the_binding_cap_is_shown_and_times_are_of_the_zone_of_the_account() {
         assert_eq!((status, answer["error"]["field"].as_str()), (400, Some(field)), "{answer}");
     }
     daemon.stop().await;
+}
+
+/// T3: what an account shows in `status`, `top` and the dashboard is what `explain` says of its next message.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_shows_when_all_gates_are_open_as_its_next_message_does() {
+    let env = TestEnv::new().await.hasty().reconciling("").set("OUTBOXD_POLICY_DEFAULT_CAPS_ALL", "100/24h");
+    let env = env.set("OUTBOXD_POLICY_DEFAULT_CAPS_NEW_CHAT", "1/24h");
+    let daemon = env.serve().await;
+    let first = daemon.enqueue(&hello("U1", "hi")).await;
+    daemon.becomes(&first, "sent").await;
+    let later = SystemClock::new().now() + Duration::from_secs(1800);
+    let mut scheduled: Value = serde_json::from_str(&hello("U2", "hi")).unwrap();
+    scheduled["not_before"] = json!(later.to_string());
+    let second = daemon.enqueue(&scheduled.to_string()).await;
+    let explained = daemon.get(&format!("/v1/messages/{second}/explain")).await.1;
+    let row = daemon.get("/v1/accounts/acc_1").await.1;
+    for field in ["reason", "until", "waits_for"] {
+        assert_eq!(row[field], explained[field], "{field}: {row} {explained}");
+    }
+    assert_eq!((&row["reason"], &row["until"]), (&json!("scheduled"), &row["cap"]["frees_at"]), "{row}");
+    assert_eq!(row["cap"]["cap"], "new_chat", "{row}");
+    // What a message in review blocks waits for a person, also if its account is paused until a time.
+    env.sandbox.fault(Fault::new(FaultKind::Cut { delivered: false }));
+    for n in 1..=2 {
+        let message = json!({"account_id": "acc_2", "chat_id": "c", "text": format!("to a chat {n}")});
+        daemon.enqueue(&message.to_string()).await;
+    }
+    let blocked = async || daemon.get("/v1/accounts/acc_2").await.1["reason"] == "chat_order";
+    assert!(eventually(blocked).await, "{}", daemon.get("/v1/accounts/acc_2").await.1);
+    let pause = json!({"until": later.to_string()}).to_string();
+    assert_eq!(daemon.post("/v1/accounts/acc_2/pause", &pause).await.0, 200);
+    let row = daemon.get("/v1/accounts/acc_2").await.1;
+    let shown = (&row["reason"], &row["waits_for"], &row["until"]);
+    assert_eq!(shown, (&json!("account_paused"), &json!("person"), &Value::Null), "{row}");
+}
+
+/// P6: a message that waits for a person says that it expires if that person does nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_waits_for_a_person_says_when_it_expires() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let mut message: Value = serde_json::from_str(&hello("U1", "hi")).unwrap();
+    message["expires_at"] = json!("2099-01-10T09:00:00Z");
+    let id = daemon.enqueue(&message.to_string()).await;
+    let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+    assert_eq!(
+        (&explained["waits_for"], &explained["until"]),
+        (&json!("person"), &Value::Null),
+        "{explained}"
+    );
+    let said = explained["sentence"].as_str().unwrap();
+    assert!(said.contains(" It expires at 2099-01-10 09:00:00 UTC if it has not gone by then."), "{said}");
 }
