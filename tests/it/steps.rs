@@ -491,3 +491,19 @@ async fn every_step_behind_one_in_review_waits_for_a_person() {
     }
     daemon.stop().await;
 }
+
+/// P6: the wait of a step behind a scheduled one counts from the time for which that one is scheduled.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_behind_a_scheduled_one_counts_its_wait_from_then() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let mut rows: Vec<Value> = (1..=3).map(|number| step("U1", number, "3 days")).collect();
+    rows[0]["not_before"] = json!("2099-01-10T09:00:00Z");
+    let ids = ids(&batch(&daemon, &rows).await);
+    for (id, earliest) in [(&ids[1], "2099-01-13"), (&ids[2], "2099-01-13")] {
+        let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+        assert_eq!(explained["reason"], "step_before", "{explained}");
+        assert!(explained["until"].as_str().is_some_and(|until| until >= earliest), "{explained}");
+    }
+    daemon.stop().await;
+}

@@ -122,7 +122,8 @@ fn select(text: &str, queue_position: &str) -> String {
         "SELECT m.seq, m.id, {target}, {text} AS text, m.pruned_at, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.needs, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, m.held_at IS NOT NULL AS held, h.id AS holder_id, h.state AS holder_state, \
-           coalesce(h.retry_at, h.reconcile_at, h.wait_until) AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
+           CASE WHEN h.state = 'queued' THEN max(h.due_at, coalesce(h.retry_at, h.wait_until, h.due_at)) \
+             ELSE coalesce(h.retry_at, h.reconcile_at) END AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON h.seq = \
          (WITH RECURSIVE up(seq, depth) AS (SELECT m.blocked_by, 0 UNION ALL \
