@@ -75,12 +75,12 @@ pub fn consequence(
         }
         Outcome::NotSent { hold: Hold::Account(said), .. } => {
             let until = after(now, pace::draw_api_hold(dice, *said));
-            hold = Some(AccountHold { reason: Reason::ApiRateLimited, until });
+            hold = longer(hold, AccountHold { reason: Reason::ApiRateLimited, until });
         }
         Outcome::NotSent { hold: Hold::Api, .. } => {}
         Outcome::Throttled(problem) => {
             let rest = throttled(&history, problem, now, policy);
-            (hold, account_down, history) = (Some(rest.hold), rest.down, rest.history);
+            (hold, account_down, history) = (longer(hold, rest.hold), rest.down, rest.history);
         }
         Outcome::AccountDown { cause, problem } => {
             let down = Some(Down { cause: *cause, since: now, problem: problem.to_string() });
@@ -93,6 +93,11 @@ pub fn consequence(
     let reconcile_at = policy.reconcile.after.first().map(|first| after(now, *first));
     let message = sending.settle(outcome, now, reconcile_at, || again);
     Consequence { message, hold, account_down, key_refused, history }
+}
+
+/// Returns the rest that ends later: a limit must not cut short the rest after failures in a row.
+fn longer(rest: Option<AccountHold>, other: AccountHold) -> Option<AccountHold> {
+    rest.into_iter().chain([other]).max_by_key(|hold| hold.until)
 }
 
 /// Makes a message that a gateway refuses while others pass wait alone, by its retries.

@@ -205,3 +205,20 @@ fn only_what_is_concerned_is_down() {
     let consequence = down(DownCause::Key);
     assert!(consequence.account_down.is_none() && consequence.key_refused.is_some());
 }
+
+#[test]
+fn a_limit_does_not_cut_short_the_rest_after_failures_in_a_row() {
+    // Two failures were counted, and another turned out to be the account's own after it was settled.
+    let blame = Blame { is_own: false, earlier: 1 };
+    let history = History { failures: 2, ..History::default() };
+    let limited = |seconds| Outcome::NotSent {
+        problem: answered("api/too_many_requests", 429, ""),
+        hold: Hold::Account(Some(Duration::from_secs(seconds))),
+    };
+    let rest = AccountHold { reason: Reason::Failures, until: at(24) };
+    assert_eq!(settle_blamed(limited(30), blame, at(0), &history).hold, Some(rest));
+    let throttled = settle_blamed(Outcome::Throttled(problem()), blame, at(0), &history);
+    assert_eq!(throttled.hold.map(|hold| hold.until), Some(at(24)));
+    let hold = settle_blamed(limited(30), Blame::default(), at(0), &history).hold.unwrap();
+    assert_eq!((hold.reason, hold.until < at(1)), (Reason::ApiRateLimited, true));
+}
