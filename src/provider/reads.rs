@@ -169,6 +169,15 @@ impl Unipile {
 
     /// Sends a request that no message depends on; returns the object that Unipile answers.
     pub(super) async fn answer_to(&self, request: reqwest::RequestBuilder) -> Result<Value> {
+        self.answer_that(request, is_unipiles).await
+    }
+
+    /// Sends a request and returns its answer, `null` for an empty one, if `is_theirs` takes it for Unipile's.
+    pub(super) async fn answer_that(
+        &self,
+        request: reqwest::RequestBuilder,
+        is_theirs: fn(&Value) -> bool,
+    ) -> Result<Value> {
         let asked = self.clock.elapsed();
         let response = request.send().await;
         let mut response = response.map_err(|error| of_outcome(unipile::not_answered(&error).outcome))?;
@@ -192,8 +201,8 @@ impl Unipile {
             }));
         }
         let status = Some(status);
-        let value: Option<Value> = serde_json::from_slice(&body).ok();
-        let Some(value) = value.filter(is_unipiles) else {
+        let value = if body.is_empty() { Some(Value::Null) } else { serde_json::from_slice(&body).ok() };
+        let Some(value) = value.filter(is_theirs) else {
             let local = ProviderError::local("", "the answer is not Unipile's");
             return Err(unread(ProviderError { status, kind: UNTYPED_SUCCESS.to_owned(), ..local }));
         };
@@ -206,10 +215,10 @@ impl Unipile {
     }
 }
 
-/// Returns whether a body may be Unipile's: an object has `object` or `id`, a list `data`, and the answer to a DELETE
-/// `success`. Portals and proxies answer with pages, or with JSON of their own, such as `{"status": "ok"}`.
+/// Returns whether a body may be Unipile's: an object has `object` or `id`, a list `data`, the answer to a DELETE
+/// `success`, and a balance `credits`. Portals and proxies answer with pages, or with JSON of their own, such as `{"status": "ok"}`.
 fn is_unipiles(body: &Value) -> bool {
-    ["object", "data", "id", "success"].iter().any(|field| body.get(field).is_some())
+    ["object", "data", "id", "success", "credits"].iter().any(|field| body.get(field).is_some())
 }
 
 /// Returns whether an answer comes from Unipile's cache.

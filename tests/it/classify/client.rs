@@ -13,6 +13,7 @@ use outboxd::provider::{
     Unipile, UnipileOptions,
 };
 use outboxd::sandbox::{Endpoint, Fault, FaultKind, Sandbox, SandboxConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::wire::{Peer, http};
@@ -121,6 +122,35 @@ async fn composing_is_shown_and_its_failure_is_told() {
     assert_eq!(sandbox.world().delivered_count(), 0);
     sandbox.stop().await;
     assert_eq!(composing().await.unwrap_err().problem.kind, "outboxd/cannot_connect");
+}
+
+#[tokio::test]
+async fn an_indicator_is_shown_whatever_the_answer_says_but_a_page_is_no_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = client(&format!("http://{}", listener.local_addr().unwrap()), PATIENT);
+    for (status, body, is_shown) in [
+        ("200 OK", r#"{"object":"ComposingSet"}"#, true),
+        ("200 OK", "{}", true),
+        ("200 OK", "", true),
+        ("204 No Content", "", true),
+        ("200 OK", "<html>Sign in</html>", false),
+    ] {
+        let answer = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = [0; 4096];
+            assert_ne!(stream.read(&mut request).await.unwrap(), 0);
+            let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n");
+            let length = if status.starts_with("204") {
+                String::new()
+            } else {
+                format!("content-length: {}\r\n", body.len())
+            };
+            stream.write_all(format!("{head}{length}\r\n{body}").as_bytes()).await.unwrap();
+        };
+        let composing = client.set_composing(AccountId::new("acc_1"), ChatId::new("c"), Composing::Typing);
+        let ((), shown) = tokio::join!(answer, composing);
+        assert_eq!(shown.is_ok(), is_shown, "{status} {body}: {shown:?}");
+    }
 }
 
 #[tokio::test]

@@ -124,7 +124,7 @@ async fn what_was_heard_in_a_chat_holds_for_its_person_once_they_are_known() {
     const STOPS: &str = "SELECT group_concat(scope || ' ' || key || ' ' || reason, ',') FROM (SELECT * FROM stops ORDER BY scope, reason)";
     let chat = "chat c out_of_office,chat c suppressed";
     assert_eq!(queue.value(STOPS), chat);
-    let first = queue.enqueue(to_user("U1", "hello"), at(2)).await;
+    let first = queue.enqueue(to_user("U1", Inbox::OfPolicy), at(2)).await;
     // Another account has a chat with the same id, which the wish concerns, and the absence does not.
     for (account, person) in [("acc_1", "U1"), ("acc_2", "U2")] {
         let sql = "INSERT INTO conversations (account_id, chat_id, user_id, source, at) VALUES (?1, 'c', ?2, 'read', '2026-11-22T09:00:02.000Z')";
