@@ -24,6 +24,9 @@ pub fn check_place(settings: &Settings) -> Result<Option<String>, ConfigError> {
         ))),
         Err(error) => match refused(&error) {
             Some(refused) => Err(refused),
+            None if matches!(error, StoreError::CutOff { .. }) => {
+                Err(ConfigError::at("store.path", &error.to_string()))
+            }
             // `check` may run as another user than the daemon, and systemd may create the folder at the start.
             None => Ok(Some(error.chain())),
         },
@@ -78,10 +81,9 @@ pub fn check_webhook_secret(settings: &Settings) -> Result<Option<String>, Confi
 /// Returns the configuration problem that `error` describes, if it is one.
 pub(super) fn refused(error: &StoreError) -> Option<ConfigError> {
     match error {
-        StoreError::NotOurs { .. }
-        | StoreError::NotADatabase { .. }
-        | StoreError::CutOff { .. }
-        | StoreError::DanglingLink { .. } => Some(ConfigError::at("store.path", &error.to_string())),
+        StoreError::NotOurs { .. } | StoreError::NotADatabase { .. } | StoreError::DanglingLink { .. } => {
+            Some(ConfigError::at("store.path", &error.to_string()))
+        }
         _ => None,
     }
 }

@@ -44,7 +44,8 @@ pub enum StoreError {
     },
     /// The database is shorter than its header says, so a part of it is lost.
     #[error(
-        "{path} is cut off: it has {bytes} of {expected} bytes and is left as it is; put a backup in its place (docs/operations.md)"
+        "the queue {path} is damaged: it is cut off and has {bytes} of {expected} bytes; put a backup in its place \
+         (docs/operations.md), or save what can be saved with `sqlite3 {path} .recover`"
     )]
     CutOff {
         /// The file.
