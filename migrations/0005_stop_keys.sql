@@ -1,4 +1,5 @@
--- A stop whose key no message can have protects no one. `sql` is what other programs write, `operator` what they may write.
+-- A stop whose key no message can have protects no one. Checked is what other programs write: the actor is `sql` unless they
+-- give another; the daemon's own `operator` passes, because its keys were checked before.
 CREATE TRIGGER stops_key BEFORE INSERT ON stops
 WHEN (NEW.actor = 'sql' OR NEW.actor = 'operator') AND substr(NEW.key, 1, 7) <> 'sha256:'
 BEGIN
@@ -52,6 +53,7 @@ BEGIN
   INSERT INTO stops (scope, key, account_id, reason, until, has_length, actor, note, at)
   SELECT 'person', NEW.user_id, s.account_id, s.reason, s.until, s.has_length, s.actor, s.note, NEW.at FROM stops s
    WHERE s.scope = 'chat' AND s.key = NEW.chat_id AND s.actor = 'reply' AND (s.account_id = '' OR s.account_id = NEW.account_id)
+     AND (s.until IS NULL OR s.until > NEW.at)
      AND NOT EXISTS (SELECT 1 FROM stops o WHERE o.scope = 'person' AND o.key = NEW.user_id AND o.account_id = s.account_id
                         AND o.reason = s.reason);
 END;

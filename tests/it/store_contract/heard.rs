@@ -125,14 +125,21 @@ async fn what_was_heard_in_a_chat_holds_for_its_person_once_they_are_known() {
     let chat = "chat c out_of_office,chat c suppressed";
     assert_eq!(queue.value(STOPS), chat);
     let first = queue.enqueue(to_user("U1", Inbox::OfPolicy), at(2)).await;
+    let learn = |account: &str, person: &str, at: &str| {
+        let sql = "INSERT INTO conversations (account_id, chat_id, user_id, source, at) VALUES (?1, 'c', ?2, 'read', ?3)";
+        queue.sql().execute(sql, [account, person, at]).expect("a conversation");
+    };
+    learn("acc_1", "U1", "2026-11-22T09:00:02.000Z");
     // Another account has a chat with the same id, which the wish concerns, and the absence does not.
-    for (account, person) in [("acc_1", "U1"), ("acc_2", "U2")] {
-        let sql = "INSERT INTO conversations (account_id, chat_id, user_id, source, at) VALUES (?1, 'c', ?2, 'read', '2026-11-22T09:00:02.000Z')";
-        queue.sql().execute(sql, [account, person]).expect("a conversation");
-    }
+    learn("acc_2", "U2", "2026-11-22T09:00:02.000Z");
     let people = "person U1 out_of_office,person U1 suppressed,person U2 suppressed";
     assert_eq!(queue.value(STOPS), format!("{chat},{people}"));
     assert_ne!(queue.begin(first, 1, at(3)).await, Begun::Granted);
+    // An absence that is over by then holds nothing.
+    queue.sql().execute("DELETE FROM conversations", []).expect("forgotten");
+    queue.sql().execute("DELETE FROM stops WHERE scope = 'person'", []).expect("lifted");
+    learn("acc_1", "U1", "2036-11-22T09:00:02.000Z");
+    assert_eq!(queue.value(STOPS), format!("{chat},person U1 suppressed"));
     queue.check();
 }
 
