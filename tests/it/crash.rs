@@ -213,7 +213,7 @@ async fn a_message_that_expires_while_the_lock_is_held_is_not_sent() {
     let env = TestEnv::new().await.hasty();
     let daemon = env.serve().await;
     let after = |ms: u64| outboxd::domain::time_text(clock.now() + Duration::from_millis(ms));
-    let (from, until) = (after(700), after(1700));
+    let (from, until) = (after(2500), after(3500));
     let id = daemon
         .enqueue(&format!(
             r#"{{"account_id":"acc_1","chat_id":"c","text":"late","not_before":"{from}","expires_at":"{until}"}}"#
@@ -222,7 +222,7 @@ async fn a_message_that_expires_while_the_lock_is_held_is_not_sent() {
     let other = rusqlite::Connection::open(env.database()).expect("the database");
     other.busy_timeout(Duration::from_secs(5)).expect("busy timeout");
     other.execute_batch("BEGIN IMMEDIATE").expect("the lock");
-    clock.sleep(Duration::from_millis(2500)).await;
+    clock.sleep(Duration::from_millis(4500)).await;
     other.execute_batch("COMMIT").expect("it lets go");
     daemon.becomes(&id, "expired").await;
     assert_eq!(env.writes().len(), 0);
