@@ -129,6 +129,14 @@ impl Scene {
                 let late = WebhookFaultKind::Delay(Duration::from_secs(90 * 86_400));
                 world.add_webhook_fault(WebhookFault::new(late).always());
             }
+            Fault::WebhookIncomplete => {
+                let lacks = WebhookFaultKind::Patch(json!({ "payload": { "id": null, "message_id": null } }));
+                world.add_webhook_fault(WebhookFault::new(lacks).times(1));
+            }
+            Fault::ConfigRefused => {
+                self.is_mistaken = true;
+                self.reload();
+            }
             Fault::Locked => {
                 let lock = self.sql();
                 lock.execute_batch("BEGIN IMMEDIATE").expect("a lock");
@@ -154,7 +162,7 @@ impl Scene {
                     self.post(&format!("/v1/messages/{id}/review"), &json!({ "decision": "drop" }));
                 }
             }
-            Fault::WrongSignature | Fault::WebhooksSilent => self.outside.world.clear_webhook_faults(),
+            Fault::WrongSignature | Fault::WebhooksSilent | Fault::WebhookIncomplete => self.outside.world.clear_webhook_faults(),
             Fault::ReceiversSlow => receivers[0].slow_s.store(0, Ordering::SeqCst),
             Fault::ReceiverFails => receivers[1].status.store(200, Ordering::SeqCst),
             Fault::ReceiverGone => {
@@ -163,6 +171,10 @@ impl Scene {
             }
             Fault::CommandHangs => {
                 self.hangs = false;
+                self.reload();
+            }
+            Fault::ConfigRefused => {
+                self.is_mistaken = false;
                 self.reload();
             }
             Fault::Down => self.start(),

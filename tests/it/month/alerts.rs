@@ -27,7 +27,7 @@ type Rule = (&'static str, &'static str, Duration, fn(&History) -> bool);
 
 const NONE: Duration = Duration::ZERO;
 
-const RULES: [Rule; 19] = [
+const RULES: [Rule; 21] = [
     ("Down", "up{job=\"outboxd\"} == 0", Duration::from_secs(120), |h| h.newest().is_empty()),
     ("PromiseBroken", "outboxd_promises_broken_total > 0", NONE, |h| {
         h.sum("outboxd_promises_broken_total", "") > 0.0
@@ -78,6 +78,12 @@ const RULES: [Rule; 19] = [
                 && h.increase("outboxd_sends_total", "accepted", DAY) > 0.0
         },
     ),
+    ("WebhooksUnreadable", "outboxd_notices{kind=\"webhooks_unreadable\"} > 0", NONE, |h| {
+        h.sum("outboxd_notices", "webhooks_unreadable") > 0.0
+    }),
+    ("ConfigRefused", "outboxd_notices{kind=\"config_refused\"} > 0", NONE, |h| {
+        h.sum("outboxd_notices", "config_refused") > 0.0
+    }),
     ("ReceiverDisabled", "outboxd_notices{kind=\"receiver_disabled\"} > 0", EVERY[0], |h| {
         h.sum("outboxd_notices", "receiver_disabled") > 0.0
     }),
@@ -223,6 +229,6 @@ fn the_month_has_faults_for_most_alerts_and_the_short_form_some_of_them() {
     let (month, short) = (of(Plan::month(1)), of(Plan::short(1)));
     assert!(short.iter().all(|fault| month.contains(fault)), "{short:?}");
     let alerts: std::collections::BTreeSet<&str> = month.iter().filter_map(|fault| fault.alert()).collect();
-    assert_eq!(alerts.len(), 10, "{alerts:?}");
+    assert_eq!(alerts.len(), 12, "{alerts:?}");
     assert!(alerts.iter().all(|alert| RULES.iter().any(|(rule, ..)| rule == alert)), "{alerts:?}");
 }

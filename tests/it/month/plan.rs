@@ -32,6 +32,10 @@ pub(crate) enum Fault {
     Down,
     /// No webhook comes.
     WebhooksSilent,
+    /// A webhook lacks what an answer must have.
+    WebhookIncomplete,
+    /// A reload finds a mistake in the configuration, until the next one.
+    ConfigRefused,
     /// Another program keeps the queue locked.
     Locked,
 }
@@ -49,6 +53,8 @@ impl Fault {
             Self::ReceiverGone | Self::CommandHangs => Some("ReceiverDisabled"),
             Self::Down => Some("Down"),
             Self::WebhooksSilent => Some("WebhooksSilent"),
+            Self::WebhookIncomplete => Some("WebhooksUnreadable"),
+            Self::ConfigRefused => Some("ConfigRefused"),
             Self::Locked => Some("StorageTrouble"),
             Self::ReceiverFails | Self::ReceiversSlow => None,
         }
@@ -113,6 +119,8 @@ impl Plan {
             (12, 15, 0, Fault::Down, 20),
             (15, 9, 30, Fault::WebhooksSilent, 30 * 60),
             (18, 11, 0, Fault::Locked, 30),
+            (19, 10, 0, Fault::ConfigRefused, 40),
+            (20, 10, 0, Fault::WebhookIncomplete, 24 * 60),
         ];
         Self { seed, days: 30, accounts: 10, closes: 18, faults, measured: [5, 30] }
     }

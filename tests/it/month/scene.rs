@@ -50,6 +50,7 @@ pub(super) struct Scene {
     alerts: Alerts,
     next_read: Duration,
     pub(super) hangs: bool,
+    pub(super) is_mistaken: bool,
     pub(super) lock: Option<Connection>,
     stalled: Vec<UnixStream>,
     pub(super) persons: usize,
@@ -69,6 +70,7 @@ pub(crate) fn run(plan: Plan) -> Report {
         alerts: Alerts::default(),
         next_read: Duration::ZERO,
         hangs: false,
+        is_mistaken: false,
         lock: None,
         stalled: Vec::new(),
         persons: 0,
@@ -136,6 +138,9 @@ impl Scene {
         }
         if self.hangs {
             text += "[outbound.command.hangs]\nrun = [\"/bin/sh\", \"-c\", \"exec sleep 100000\"]\ntimeout = \"30s\"\n";
+        }
+        if self.is_mistaken {
+            text += "[polciy]\n";
         }
         std::fs::write(self.path("outboxd.toml"), text).expect("a file");
     }
