@@ -311,6 +311,34 @@ async fn a_forecast_counts_out_what_waits_for_a_person() {
     daemon.stop().await;
 }
 
+/// A stop without an end is lifted while another one, with an end, holds the same message: it goes when that one ends.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_waits_no_longer_than_the_stop_that_is_left() {
+    let (env, daemon) = quiet().await;
+    let id = enqueue(&daemon, json!({"users_ids": "U1", "text": "hello", "campaign": "autumn"})).await;
+    let late = enqueue(&daemon, json!({"users_ids": "U2", "text": "late", "campaign": "autumn"})).await;
+    daemon.post("/v1/stops", r#"{"scope": "campaign", "key": "autumn"}"#).await;
+    let until = SystemClock::new().now() + std::time::Duration::from_secs(5);
+    let of_person = json!({"scope": "person", "key": "U1", "until": until.to_string()}).to_string();
+    assert_eq!(daemon.post("/v1/stops", &of_person).await.0, 200);
+    let tomorrow = SystemClock::new().now() + std::time::Duration::from_secs(86_400);
+    let of_person = json!({"scope": "person", "key": "U2", "until": tomorrow.to_string()}).to_string();
+    assert_eq!(daemon.post("/v1/stops", &of_person).await.0, 200);
+    let (_, lifted) = daemon.post("/v1/go", r#"{"scope": "campaign", "key": "autumn"}"#).await;
+    assert_eq!((&lifted["stops"], &lifted["messages"]), (&json!(1), &json!(0)), "{lifted}");
+    daemon.post("/v1/resume", "").await;
+    daemon.becomes(&id, "sent").await;
+    assert!(SystemClock::new().now() >= until);
+    assert_eq!(explain(&daemon, &late).await, ("stopped".to_owned(), json!("time")));
+    // A queue in which a message waits longer than its stop is put right by the next start.
+    env.sql("UPDATE messages SET retry_at = '9999-12-30T22:00:00.999Z', revision = revision + 1 WHERE state = 'queued' RETURNING id");
+    daemon.kill();
+    let daemon = env.serve().await;
+    let retry_at = env.sql("SELECT retry_at FROM messages WHERE state = 'queued'");
+    assert_eq!(retry_at, [outboxd::domain::time_text(tomorrow)]);
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_daemon_had_not_released_goes_on_after_the_start() {
     let (env, daemon) = quiet().await;

@@ -16,6 +16,7 @@ use crate::domain::caps::LEDGER_REACH;
 use crate::domain::stop::FOREVER;
 use crate::domain::time_text;
 use crate::store::sqlite::rows::{self, Result};
+use crate::store::transitions::waits::stops_end_at;
 use crate::store::{Statement, Store};
 
 /// A smaller difference is a correction of the clock, not a step.
@@ -310,12 +311,13 @@ async fn move_waits(connection: &mut SqliteConnection, by: &str) -> Result<()> {
 
 /// Makes the messages that wait for a stop follow its end, after the wall clock was set.
 async fn follow_stops(connection: &mut SqliteConnection) -> Result<()> {
-    const SQL: &str = "UPDATE messages INDEXED BY messages_retry SET revision = messages.revision + 1, \
-           retry_at = max(due_at, coalesce((SELECT max(coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', x.until, \
-             printf('+%.3f seconds', 86400.0 * coalesce(julianday(messages.wait_until) - julianday(messages.wait_held_at), 0.0))), ?1)) \
-             FROM stopping x WHERE x.seq = messages.seq), retry_at)) \
-         WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office')";
-    sqlx::query(SQL).bind(time_text(FOREVER)).execute(connection).await?;
+    let sql = format!(
+        "UPDATE messages INDEXED BY messages_retry SET revision = messages.revision + 1, retry_at = {} \
+         WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office')",
+        stops_end_at("?1")
+    );
+    // Built from constants.
+    sqlx::query(AssertSqlSafe(sql)).bind(time_text(FOREVER)).execute(connection).await?;
     Ok(())
 }
 

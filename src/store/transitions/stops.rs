@@ -14,7 +14,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 use super::defer::event;
 use super::hashed;
 use super::stop_rows::{Put, Stop, by_id, put, read_stop, remove};
-use super::waits::{wait_goes_on, wait_is_interrupted};
+use super::waits::{wait_goes_on, wait_is_interrupted, waits_for_other_stops};
 use crate::domain::message::{AccountId, MessageId};
 use crate::domain::stop::{FOREVER, NewStop, StopKey, StopReason, StopScope};
 use crate::domain::time_text;
@@ -49,7 +49,7 @@ pub struct Lifted {
     pub stops: u64,
     /// Messages that go on.
     pub messages: u64,
-    /// Their accounts.
+    /// Their accounts, and those of messages that wait for another stop now.
     pub accounts: HashSet<AccountId>,
 }
 
@@ -114,23 +114,30 @@ impl Store {
         while let Some(after) = from {
             let key = key.clone();
             let page = self.exclusive(now, move |connection| Box::pin(release(connection, key, after, now)));
-            let (changed, last) = page.await?;
-            lifted.messages += u64::try_from(changed.len()).unwrap_or(u64::MAX);
-            lifted.accounts.extend(changed);
+            let (released, still_stopped, last) = page.await?;
+            lifted.messages += u64::try_from(released.len()).unwrap_or(u64::MAX);
+            lifted.accounts.extend(released.into_iter().chain(still_stopped));
             from = last;
         }
         Ok(lifted)
     }
 
-    /// Releases messages that wait for a stop which no longer exists, because the daemon ended while it was lifted.
+    /// Releases messages that wait for a stop which no longer exists, because the daemon ended while it was lifted; those
+    /// that another stop holds wait for the end of that one.
     pub(crate) async fn release_lifted(&self, now: Timestamp) -> Result<u64> {
         let sql = format!(
             "UPDATE messages SET revision = messages.revision + 1, {release} \
              WHERE state = 'queued' AND retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
-               AND retry_at > ?1 AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq)",
+               AND retry_at > ?1 AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > ?1))",
             release = wait_goes_on("?1"),
         );
+        let follow = format!(
+            "UPDATE messages SET revision = messages.revision + 1, {} AND state = 'queued'",
+            waits_for_other_stops("?1", "?2")
+        );
         // Built from constants.
+        let query = sqlx::query(AssertSqlSafe(follow)).bind(time_text(now)).bind(time_text(FOREVER));
+        self.execute(now, query).await?;
         self.execute(now, sqlx::query(AssertSqlSafe(sql)).bind(time_text(now))).await
     }
 }
@@ -291,17 +298,22 @@ async fn apply(
     change(connection, &stop.key, after, &wait_is_interrupted(), &values).await
 }
 
-/// Releases a page of the messages that a lifted stop concerned, unless another stop holds them.
+/// Releases a page of the messages that a lifted stop concerned. Those that another stop holds wait for its end. Returns the
+/// accounts of both, and where the next page begins.
 async fn release(
     connection: &mut SqliteConnection,
     key: StopKey,
     after: i64,
     now: Timestamp,
-) -> Result<(Vec<AccountId>, Option<i64>)> {
+) -> Result<(Vec<AccountId>, Vec<AccountId>, Option<i64>)> {
     let release = format!(
         "{} WHERE retry_at IS NOT NULL AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
            AND NOT EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > ?2))",
         wait_goes_on("?2")
     );
-    change(connection, &key, after, &release, &[&time_text(now)]).await
+    let (at, forever) = (time_text(now), time_text(FOREVER));
+    let follow = waits_for_other_stops("?2", "?3");
+    let (still_stopped, _) = change(connection, &key, after, &follow, &[&at, &forever]).await?;
+    let (released, more) = change(connection, &key, after, &release, &[&at]).await?;
+    Ok((released, still_stopped, more))
 }

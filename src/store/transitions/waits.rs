@@ -50,6 +50,28 @@ pub(super) fn wait_goes_on(now: &str) -> String {
     )
 }
 
+/// Builds the time at which the last of the stops of a message ends, with what is left of its wait: the parameter
+/// `forever` if one has no end, the present `retry_at` if there is none.
+pub(in crate::store) fn stops_end_at(forever: &str) -> String {
+    format!(
+        "max(due_at, coalesce((SELECT max(coalesce(strftime('%Y-%m-%dT%H:%M:%fZ', x.until, \
+             printf('+%.3f seconds', 86400.0 * coalesce(julianday(messages.wait_until) - julianday(messages.wait_held_at), 0.0))), {forever})) \
+           FROM stopping x WHERE x.seq = messages.seq), retry_at))"
+    )
+}
+
+/// Builds the assignments that let a message wait until the stops that are left end, at the time of the parameter `now`;
+/// it waited for a stop that was lifted.
+pub(super) fn waits_for_other_stops(now: &str, forever: &str) -> String {
+    let until = stops_end_at(forever);
+    format!(
+        "retry_at = {until}, updated_at = {now}, \
+         reason = (SELECT x.reason FROM stopping x WHERE x.seq = messages.seq ORDER BY coalesce(x.until, {forever}) DESC LIMIT 1) \
+         WHERE retry_at > {until} AND reason IN ('stopped', 'owner_wrote', 'out_of_office') \
+           AND EXISTS (SELECT 1 FROM stopping x WHERE x.seq = messages.seq AND (x.until IS NULL OR x.until > {now}))"
+    )
+}
+
 /// Builds the assignments that hold a message from `?2` on without an end, which is `?3`.
 pub(super) fn wait_is_held() -> String {
     let left = wait_left("?2");
