@@ -17,6 +17,7 @@ use super::api_guard::Kind;
 use super::reconcile::{MAX_READS, join_next};
 use super::replies::{MARGIN, hear, theirs};
 use crate::domain::account::Down;
+use crate::domain::message::{AccountId, ChatId};
 use crate::domain::observed::{ObservedMessage, Unread};
 use crate::store::{ChatRead, ChatToPoll, StoreError};
 
@@ -102,7 +103,7 @@ async fn poll(shared: &Shared, chat: &ChatToPoll) -> Result<(), StoreError> {
             note(ChatRead::Read).await
         }
         Err(unread) => {
-            failed(shared, chat, unread).await?;
+            failed(shared, account_id, chat_id, unread).await?;
             note(ChatRead::Failed).await
         }
     }
@@ -120,8 +121,12 @@ async fn read(shared: &Shared, chat: &ChatToPoll) -> Result<Vec<ObservedMessage>
 }
 
 /// Records a failed read: the account is down, or its reads pause. Sends do not wait for a poll.
-async fn failed(shared: &Shared, chat: &ChatToPoll, unread: Unread) -> Result<(), StoreError> {
-    let ChatToPoll { account_id, chat_id, .. } = chat;
+pub(super) async fn failed(
+    shared: &Shared,
+    account_id: &AccountId,
+    chat_id: &ChatId,
+    unread: Unread,
+) -> Result<(), StoreError> {
     tracing::debug!(%account_id, %chat_id, problem = %unread.problem, "a chat could not be read for answers");
     if let Some(cause) = unread.down {
         let down = Down { cause, since: shared.clock.now(), problem: unread.problem.to_string() };

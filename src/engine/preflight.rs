@@ -15,7 +15,7 @@ use super::fresh_read::{
     Failed, GOOD_FOR, Look, early, failed, gave_up, is_about_the_user, read, refuse, valid,
 };
 use super::run::{AccountRun, Routed, Wake};
-use super::{account_sync, profiles, replies, target};
+use super::{account_sync, other_chats, profiles, replies, target};
 use crate::domain::account_snapshot::Reading;
 use crate::domain::message::{InboxId, Target, UserId};
 use crate::domain::observed::Credits;
@@ -79,7 +79,10 @@ pub(super) async fn look(
     if let Look::Wake(wake) = route(shared, run, candidate, policy, now, free_at).await? {
         return Ok(Look::Wake(wake));
     }
-    match replies::look(shared, run, candidate, policy, now, free_at).await? {
+    if let Look::Wake(wake) = replies::look(shared, run, candidate, policy, now, free_at).await? {
+        return Ok(Look::Wake(wake));
+    }
+    match other_chats::look(shared, run, candidate, policy, now, free_at).await? {
         Look::Clear if *verdict == Verdict::Send => clear(shared, run, candidate, policy, now).await,
         look => Ok(look),
     }

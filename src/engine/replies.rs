@@ -26,7 +26,7 @@ pub(super) const MARGIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// A chat is read back at least as far: a wish to be left alone, and an absence until a date, hold a campaign that
 /// began after them as well.
-const LOOK_BACK: SignedDuration = SignedDuration::from_hours(60 * 24);
+pub(super) const LOOK_BACK: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// Reads the chat of `candidate`, unless it was read a moment ago or need not be.
 pub(super) async fn look(

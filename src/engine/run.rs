@@ -158,6 +158,8 @@ pub(super) struct Preflight {
     pub(super) routed: Option<Box<Routed>>,
     /// The message whose chat shows no answer, until this time on the monotonic clock.
     pub(super) unanswered: Option<(MessageId, Duration)>,
+    /// Other chats of the person that need not be read until this time on the monotonic clock.
+    pub(super) others: Vec<(ChatId, Duration)>,
     /// The inbox that was checked, until this time on the monotonic clock.
     pub(super) inbox: Option<Box<(InboxId, Duration)>>,
     /// Look-ups that failed in a row.
@@ -176,6 +178,7 @@ impl Preflight {
     /// Drops the results for a message when its attempt begins: the next one is looked up again.
     pub(super) fn forget(&mut self) {
         (self.cleared, self.routed, self.unanswered, self.failed) = (None, None, None, 0);
+        self.others.clear();
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use outboxd::clock::{Clock, SystemClock};
-use outboxd::sandbox::{ByHand, Endpoint, Fault, World};
+use outboxd::sandbox::{ByHand, Endpoint, Fault, FaultKind, World};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, TestEnv, run, texts};
@@ -189,6 +189,85 @@ async fn a_wish_to_be_left_alone_suppresses_the_person_on_every_account() {
     assert_eq!(daemon.post("/v1/messages", &hello).await.0, 409);
     let (_, list) = run(env.outboxd(&["suppress", "list"]), "");
     assert!(list.starts_with("person\tU1\tall\tsuppressed"), "{list}");
+    daemon.stop().await;
+}
+
+/// Sends the first message of a campaign to U1 and U2 from acc_1, with nothing that would read their chats afterwards.
+async fn wrote_from_another_account() -> (TestEnv, Daemon, [Value; 2]) {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_INBOUND_POLL", "off");
+    let daemon = env.serve().await;
+    let mut sent = Vec::new();
+    for user in ["U1", "U2"] {
+        let message = json!({"users_ids": user, "text": format!("autumn to {user}"), "campaign": "autumn"});
+        let id = enqueue(&daemon, message).await;
+        sent.push(daemon.becomes(&id, "sent").await["chat_id"].clone());
+    }
+    (env, daemon, sent.try_into().expect("two"))
+}
+
+async fn enqueue_on_another(daemon: &Daemon, user: &str) -> String {
+    let text = format!("spring to {user}");
+    let message = json!({"account_id": "acc_2", "users_ids": user, "text": text, "campaign": "spring"});
+    daemon.enqueue(&message.to_string()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_in_a_chat_of_another_account_is_found_before_the_person_is_written_to() {
+    let (env, daemon, chats) = wrote_from_another_account().await;
+    let world = env.sandbox.world();
+    writes(world, &chats[0], "r1", "Please stop writing to me.", false, None);
+    writes(world, &chats[1], "r2", "Not now, maybe next year", false, None);
+    let (first, second) = (enqueue_on_another(&daemon, "U1").await, enqueue_on_another(&daemon, "U2").await);
+    assert_eq!(daemon.becomes(&first, "cancelled").await["reason"], "suppressed");
+    // An answer to one account is none to another.
+    daemon.becomes(&second, "sent").await;
+    let sent = texts(&world.deliveries()).into_iter().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(sent, ["autumn to U1", "autumn to U2", "spring to U2"]);
+    let answered =
+        env.sql("SELECT count(*) || '' FROM messages WHERE replied_at IS NOT NULL AND account_id = 'acc_1'");
+    assert_eq!(answered, ["1"]);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_in_an_older_chat_of_the_account_is_found() {
+    let (env, daemon, chats) = wrote_from_another_account().await;
+    let world = env.sandbox.world();
+    writes(world, &chats[0], "r1", "Please stop writing to me.", false, None);
+    world.add_chat_with_user("acc_1", "U1", "newer");
+    env.sql(
+        "INSERT INTO conversations (account_id, chat_id, user_id, source, at) \
+         VALUES ('acc_1', 'newer', 'U1', 'read', '2999-01-01T00:00:00.000Z') RETURNING chat_id",
+    );
+    let next = enqueue(&daemon, json!({"chat_id": "newer", "text": "next", "campaign": "spring"})).await;
+    assert_eq!(daemon.becomes(&next, "cancelled").await["reason"], "suppressed");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_a_chat_of_another_account_cannot_be_read_the_message_waits_unless_it_never_can() {
+    let (env, daemon, _) = wrote_from_another_account().await;
+    env.sandbox.fault(Fault::internal_error(false).at(Endpoint::ListMessages).on("acc_1").always());
+    let first = enqueue_on_another(&daemon, "U1").await;
+    let explain = format!("/v1/messages/{first}/explain");
+    let waits = async || daemon.get(&explain).await.1["reason"] == "reply_unknown";
+    assert!(crate::daemon::eventually(waits).await, "{}", daemon.get(&explain).await.1);
+    let said = daemon.get(&explain).await.1["sentence"].as_str().unwrap_or_default().to_owned();
+    assert!(said.contains("the chat of acc_1 with this person could not be read"), "{said}");
+    // A chat that is gone says nothing, however often it is asked.
+    env.sandbox.world().clear_faults();
+    let gone = FaultKind::Error {
+        status: 404,
+        error_type: "provider/not_found".into(),
+        title: "Not found".into(),
+        detail: "There is no such chat.".into(),
+        retry_after: None,
+        delivered: false,
+    };
+    env.sandbox.fault(Fault::new(gone).at(Endpoint::ListMessages).on("acc_1").always());
+    let second = enqueue_on_another(&daemon, "U2").await;
+    daemon.becomes(&second, "sent").await;
+    assert!(!texts(&env.sandbox.world().deliveries()).contains(&"spring to U1"));
     daemon.stop().await;
 }
 

@@ -35,6 +35,7 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
         ("ledger", ledger::LEDGER),
         ("waiting_commands", message_commands::WAITING),
         ("chats_to_poll", chat_reads::DUE),
+        ("other_chat", chat_reads::OTHER_CHAT),
     ];
     let fixed = fixed.into_iter().map(|(name, sql)| (name, sql.to_owned()));
     std::iter::once(("candidates", candidates::candidates_sql())).chain(fixed).collect()

@@ -11,7 +11,7 @@ use serde_json::json;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::domain::message::{AccountId, ChatId};
+use crate::domain::message::{AccountId, ChatId, Seq};
 use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
@@ -38,6 +38,29 @@ pub(crate) enum ChatRead {
     /// It need not be read until something is queued for it, or it was last written to before this time.
     NotWanted(Timestamp),
 }
+
+/// Which of the person's other chats to read before a message.
+#[derive(Debug, Clone)]
+pub(crate) struct OtherChats {
+    /// The message.
+    pub seq: Seq,
+    /// Only chats that were written to since this time.
+    pub written_since: Timestamp,
+    /// Only chats that were not read since this time, or since they were written to.
+    pub read_before: Timestamp,
+    /// Chats to leave out.
+    pub except: Vec<ChatId>,
+}
+
+/// Selects a chat with the person of a message that an answer would stop, on an account that can read it.
+pub(in crate::store) const OTHER_CHAT: &str = "SELECT c.account_id, c.chat_id FROM messages m \
+       CROSS JOIN conversations c INDEXED BY conversations_person ON c.user_id = substr(m.thread, 6) \
+       CROSS JOIN chat_reads r ON r.account_id = c.account_id AND r.chat_id = c.chat_id \
+       CROSS JOIN accounts a ON a.id = c.account_id \
+     WHERE m.seq = ?1 AND m.thread = 'user:' || c.user_id AND coalesce(m.stop_on_reply, m.campaign IS NOT NULL) \
+       AND r.sent_at >= ?2 AND (r.read_at < ?3 OR r.read_at = r.sent_at) AND a.down_cause IS NULL \
+       AND c.chat_id NOT IN (SELECT value FROM json_each(?4)) \
+     ORDER BY r.sent_at DESC LIMIT 1";
 
 /// Selects for each account that can read the chat that was not tried for the longest time, if that was before `?1`.
 /// The accounts are found by a skip scan of the index.
@@ -79,6 +102,16 @@ impl Store {
             })
         };
         query.fetch_all(&self.inner.readers).await?.iter().map(read).collect()
+    }
+
+    /// Returns the next chat to read of the person whom a message is for.
+    pub(crate) async fn other_chat(&self, asked: OtherChats) -> Result<Option<(AccountId, ChatId)>> {
+        let OtherChats { seq, written_since, read_before, except } = asked;
+        let except: Vec<&str> = except.iter().map(ChatId::as_str).collect();
+        let query = sqlx::query(OTHER_CHAT).bind(seq.0).bind(time_text(written_since));
+        let query = query.bind(time_text(read_before)).bind(json!(except).to_string());
+        let Some(row) = query.fetch_optional(&self.inner.readers).await? else { return Ok(None) };
+        Ok(Some((rows::account_id(&row)?, ChatId::new(row.try_get::<String, _>("chat_id")?))))
     }
 
     /// Records what became of a read of a chat at `now`. A chat that the account has not written to has no row.

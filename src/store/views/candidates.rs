@@ -62,6 +62,8 @@ pub struct Candidate {
     pub started_at: Option<Timestamp>,
     /// The chat to read for an answer before it is sent; `None` if no answer would stop it, or nothing was sent before.
     pub ask: Option<Ask>,
+    /// Whether the person may have other chats, whose answers would stop it as well.
+    pub has_other_chats: bool,
     /// The person with whom it needs a connection, if none is known.
     pub unconnected: Option<UserId>,
     /// When the profile of such a person was last asked for.
@@ -137,6 +139,8 @@ pub(in crate::store) fn candidates_sql() -> String {
     const ASK_SINCE: &str = "min(m.created_at, coalesce((SELECT min(s.sent_at) FROM messages s INDEXED BY messages_by_thread \
            WHERE s.thread = m.thread AND s.account_id = m.account_id AND s.campaign IS m.campaign AND s.state = 'sent'), \
          m.created_at))";
+    const CHATS: &str = "(SELECT count(*) FROM (SELECT 1 FROM conversations c INDEXED BY conversations_person \
+           WHERE c.user_id = substr(m.thread, 6) LIMIT 2))";
     const UNCONNECTED: &str = "CASE WHEN m.needs IS NOT NULL AND NOT EXISTS (SELECT 1 FROM people p WHERE p.account_id = m.account_id \
          AND p.user_id = substr(m.thread, 6) AND p.distance IN ('FIRST_DEGREE', 'SELF')) THEN substr(m.thread, 6) END";
     const ASKED: &str = "CASE WHEN m.needs IS NOT NULL THEN (SELECT max(at) FROM ( \
@@ -159,7 +163,7 @@ pub(in crate::store) fn candidates_sql() -> String {
            UNION ALL SELECT * FROM (SELECT w.seq FROM messages w INDEXED BY messages_to_schedule WHERE w.account_id = ?1 \
              AND w.state = 'queued' AND w.step_sent_at IS NOT NULL AND w.wait_until IS NULL LIMIT 1)) \
          SELECT {MESSAGE}, (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person WHERE s.account_id = ?1 \
-             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, {UNCONNECTED} AS unconnected, {ASKED} AS profile_asked_at, \
+             AND s.thread = m.thread AND s.users_ids IS NOT NULL) AS started_at, {stop} AS stop, {ASK_CHAT} AS ask_chat, {ASK_SINCE} AS ask_since, {CHATS} AS chats, {UNCONNECTED} AS unconnected, {ASKED} AS profile_asked_at, \
            coalesce((SELECT t.finish FROM fair_shares t WHERE t.account_id = ?1 AND t.campaign = substr(m.lane, 11)), 0) AS finish, \
            EXISTS (SELECT 1 FROM fair_shares t WHERE t.account_id = ?1) AS takes_turns, a.virtual_time, {account}, {daemon} \
          FROM picked CROSS JOIN messages AS m ON m.seq = picked.seq, accounts AS a, daemon AS d \
@@ -225,6 +229,7 @@ fn read_ask(row: &SqliteRow) -> Result<Option<Ask>> {
 }
 
 fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
+    let ask = read_ask(row)?;
     Ok(Candidate {
         seq: Seq(row.try_get("seq")?),
         id: rows::message_id(row, "id")?,
@@ -245,7 +250,8 @@ fn read_candidate(row: &SqliteRow) -> Result<Candidate> {
         lane: Lane::parse(row.try_get("lane")?)
             .ok_or_else(|| rows::corrupt("lane", row.try_get::<&str, _>("lane").unwrap_or_default()))?,
         started_at: rows::time(row, "started_at")?,
-        ask: read_ask(row)?,
+        has_other_chats: row.try_get::<i64, _>("chats")? > i64::from(ask.is_some()),
+        ask,
         unconnected: row.try_get::<Option<String>, _>("unconnected")?.map(UserId::new),
         profile_asked_at: rows::time(row, "profile_asked_at")?,
         finish: row.try_get::<i64, _>("finish")?.unsigned_abs(),

@@ -130,8 +130,10 @@ impl Scene {
                 world.add_webhook_fault(WebhookFault::new(late).always());
             }
             Fault::WebhookIncomplete => {
-                let lacks = WebhookFaultKind::Patch(json!({ "payload": { "id": null, "message_id": null } }));
-                world.add_webhook_fault(WebhookFault::new(lacks).times(1));
+                let lacks = WebhookFaultKind::Patch(
+                    json!({ "payload": { "id": null, "message_id": null, "chat_id": null } }),
+                );
+                world.add_webhook_fault(WebhookFault::new(lacks).times(3));
             }
             Fault::ConfigRefused => {
                 self.is_mistaken = true;
@@ -162,7 +164,9 @@ impl Scene {
                     self.post(&format!("/v1/messages/{id}/review"), &json!({ "decision": "drop" }));
                 }
             }
-            Fault::WrongSignature | Fault::WebhooksSilent | Fault::WebhookIncomplete => self.outside.world.clear_webhook_faults(),
+            Fault::WrongSignature | Fault::WebhooksSilent | Fault::WebhookIncomplete => {
+                self.outside.world.clear_webhook_faults()
+            }
             Fault::ReceiversSlow => receivers[0].slow_s.store(0, Ordering::SeqCst),
             Fault::ReceiverFails => receivers[1].status.store(200, Ordering::SeqCst),
             Fault::ReceiverGone => {

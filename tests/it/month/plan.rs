@@ -120,7 +120,7 @@ impl Plan {
             (15, 9, 30, Fault::WebhooksSilent, 30 * 60),
             (18, 11, 0, Fault::Locked, 30),
             (19, 10, 0, Fault::ConfigRefused, 40),
-            (20, 10, 0, Fault::WebhookIncomplete, 24 * 60),
+            (23, 10, 0, Fault::WebhookIncomplete, 360),
         ];
         Self { seed, days: 30, accounts: 10, closes: 18, faults, measured: [5, 30] }
     }
