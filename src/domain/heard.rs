@@ -96,6 +96,8 @@ pub struct Receipt {
     pub message_id: Option<String>,
     /// The chat, if it is known.
     pub chat_id: Option<ChatId>,
+    /// The user id of the person who received or read it, if it is known.
+    pub user_id: Option<String>,
     /// When it was delivered or read, by our clock.
     pub at: Timestamp,
     /// Read, not only delivered.

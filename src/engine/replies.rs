@@ -161,7 +161,7 @@ async fn receipts(
     };
     let receipt = |message: &ObservedMessage| {
         let (message_id, chat_id) = (Some(message.id.clone()), Some(chat_id.clone()));
-        News::Receipt(Receipt { message_id, chat_id, at, is_read: message.is_seen })
+        News::Receipt(Receipt { message_id, chat_id, user_id: None, at, is_read: message.is_seen })
     };
     Ok(shown().filter(is_news).map(receipt).collect())
 }

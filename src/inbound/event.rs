@@ -166,9 +166,12 @@ fn receipt(payload: &Value, clock: &Clock, is_read: bool) -> Result<Receipt, Unr
     if message_id.is_none() && chat_id.is_none() {
         return Err(Unread::Incomplete);
     }
+    let user = payload.get("user").and_then(|user| text(user, &["id"]));
+    let user_id = text(payload, &["user_id"]).or_else(|| inner.and_then(|inner| text(inner, &["user_id"])));
+    let user_id = user_id.or(user).map(ids::shown_user);
     let at = clock.ours(time(payload, "timestamp"));
     let (message_id, chat_id) = (message_id.map(str::to_owned), chat_id.map(ChatId::new));
-    Ok(Receipt { message_id, chat_id, at, is_read })
+    Ok(Receipt { message_id, chat_id, user_id, at, is_read })
 }
 
 /// Returns the first of the fields that holds a text with something in it.
@@ -261,13 +264,16 @@ mod tests {
         let receipt = |payload: Value| {
             heard(&json!({"type": "message.receipt.read", "account_id": "acc_1", "payload": payload}))
         };
-        let read = |message_id: Option<&str>, chat_id: Option<&str>| {
-            let (message_id, chat_id) = (message_id.map(str::to_owned), chat_id.map(ChatId::new));
-            Ok(News::Receipt(Receipt { message_id, chat_id, at: at("2026-12-01T12:00:00Z"), is_read: true }))
+        let read = |message_id: Option<&str>, chat_id: Option<&str>, user_id: Option<&str>| {
+            let [message_id, user_id] = [message_id, user_id].map(|id| id.map(str::to_owned));
+            let (chat_id, at) = (chat_id.map(ChatId::new), at("2026-12-01T12:00:00Z"));
+            Ok(News::Receipt(Receipt { message_id, chat_id, user_id, at, is_read: true }))
         };
-        assert_eq!(receipt(json!({"message_id": "m1", "chat_id": "c1"})), read(Some("m1"), Some("c1")));
-        assert_eq!(receipt(json!({"id": "m1"})), read(Some("m1"), None));
-        assert_eq!(receipt(json!({"chat_id": "c1", "user_id": "U1"})), read(None, Some("c1")));
+        assert_eq!(receipt(json!({"message_id": "m1", "chat_id": "c1"})), read(Some("m1"), Some("c1"), None));
+        assert_eq!(receipt(json!({"id": "m1"})), read(Some("m1"), None, None));
+        let of_chat = read(None, Some("c1"), Some("U1"));
+        assert_eq!(receipt(json!({"chat_id": "c1", "user_id": "U1"})), of_chat);
+        assert_eq!(receipt(json!({"chat_id": "c1", "user": {"id": "U1"}})), of_chat);
         assert_eq!(receipt(json!({"user_id": "U1"})), Err(Unread::Incomplete));
     }
 

@@ -56,3 +56,14 @@ pub(super) async fn author(
         (false, false) => Author::Other,
     })
 }
+
+/// Returns whether the id is that of the account or of its owner.
+pub(super) async fn is_owner(
+    connection: &mut SqliteConnection,
+    account: &AccountId,
+    user_id: &str,
+) -> Result<bool> {
+    const OWNER: &str = "SELECT EXISTS (SELECT 1 FROM accounts WHERE id = ?1 AND user_id = ?2)";
+    let owner = sqlx::query_scalar(OWNER).bind(account.as_str()).bind(user_id);
+    Ok(account.as_str() == user_id || owner.fetch_one(connection).await?)
+}

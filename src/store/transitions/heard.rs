@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{Timestamp, Unit};
 use sqlx::SqliteConnection;
 
-use super::author::{Author, author};
+use super::author::{Author, author, is_owner};
 use super::defer::{event, note_down};
 use super::people::OtherSide;
 use super::{erased, people, stops};
@@ -199,7 +199,8 @@ async fn account_up(
     Ok(Consequences { effect, accounts: HashSet::from([account]), ..Consequences::default() })
 }
 
-/// Records when sent messages were delivered or read. A message that was read counts as delivered.
+/// Records when sent messages were delivered or read. A message that was read counts as delivered. What the owner of the
+/// account received or read was written by others.
 async fn receipts(
     connection: &mut SqliteConnection,
     account: &AccountId,
@@ -213,12 +214,14 @@ async fn receipts(
     const BY_ID: &str = "(SELECT seq FROM sent_ids WHERE account_id = ?1 AND message_id = ?2)";
     const BY_CHAT: &str = "(SELECT m.seq FROM messages m INDEXED BY messages_by_chat \
          WHERE m.chat_id = ?2 AND m.account_id = ?1 AND m.state = 'sent' AND m.sent_at <= ?3)";
+    let is_owners = match &receipt.user_id {
+        Some(user_id) => is_owner(connection, account, user_id).await?,
+        None => false,
+    };
     let (which, key) = match (&receipt.message_id, &receipt.chat_id) {
-        (Some(id), _) => (BY_ID, id.as_str()),
-        (None, Some(chat_id)) => (BY_CHAT, chat_id.as_str()),
-        (None, None) => {
-            return Ok(Consequences { effect: Some(Effect::Nothing), ..Consequences::default() });
-        }
+        (Some(id), _) if !is_owners => (BY_ID, id.as_str()),
+        (None, Some(chat_id)) if !is_owners => (BY_CHAT, chat_id.as_str()),
+        (_, _) => return Ok(Consequences { effect: Some(Effect::Nothing), ..Consequences::default() }),
     };
     // Built from the constants above.
     let sql = sqlx::AssertSqlSafe(format!("{SET}{which}"));

@@ -258,7 +258,7 @@ async fn receipts_of_a_message_and_of_a_chat_set_their_times_once() {
     let sent_at = queue.view(first).await.sent_at.unwrap();
     let receipt = |message_id: Option<String>, seconds, is_read| {
         let at = sent_at + Duration::from_secs(seconds);
-        News::Receipt(Receipt { message_id, chat_id: Some(ChatId::new("c")), at, is_read })
+        News::Receipt(Receipt { message_id, chat_id: Some(ChatId::new("c")), user_id: None, at, is_read })
     };
     assert_eq!(
         hear(&queue, receipt(Some(id.clone()), 10, false), None, at(300)).await.effect,
@@ -273,6 +273,30 @@ async fn receipts_of_a_message_and_of_a_chat_set_their_times_once() {
     let view = queue.view(first).await;
     let after = |seconds| Some(sent_at + Duration::from_secs(seconds));
     assert_eq!((view.delivered_at, view.read_at), (after(10), after(20)));
+    queue.check();
+}
+
+#[tokio::test]
+async fn a_receipt_of_the_owner_marks_no_message_of_the_account() {
+    let queue = Queue::new().await;
+    let first = begun(&queue).await;
+    let id = queue.value("SELECT message_id FROM sent_ids");
+    // The owner's id is learned from a message of the account.
+    hear(&queue, News::Message(message(&id, Some(true), at(100))), None, at(100)).await;
+    let receipt = |message_id: Option<&String>, user_id: &str, is_read| {
+        let (message_id, chat_id) = (message_id.cloned(), Some(ChatId::new("c")));
+        News::Receipt(Receipt { message_id, chat_id, user_id: Some(user_id.into()), at: at(300), is_read })
+    };
+    for owner in ["me", account("1").as_str()] {
+        for (message_id, is_read) in [(None, true), (None, false), (Some(&id), true), (Some(&id), false)] {
+            let done = hear(&queue, receipt(message_id, owner, is_read), None, at(301)).await;
+            assert_eq!(done.effect, Some(Effect::Nothing), "{owner} {message_id:?} {is_read}");
+        }
+    }
+    let view = queue.view(first).await;
+    assert_eq!((view.delivered_at, view.read_at), (None, None));
+    let done = hear(&queue, receipt(None, "U1", true), None, at(302)).await;
+    assert_eq!((done.effect, queue.view(first).await.read_at), (Some(Effect::Read), Some(at(300))));
     queue.check();
 }
 
