@@ -2,7 +2,8 @@
 //!
 //! As in the engine, `select` picks the message and `plan.rs` draws the pauses. A forecast assumes that nothing new
 //! arrives, that every call is accepted after the usual time, and that no person pauses or resumes anything; a
-//! message that waits for a person waits forever, and so does what comes after it in its chat or its campaign.
+//! message that waits for a person waits until it expires, or forever, and so does what comes after it in its chat or
+//! its campaign.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use rand::Rng;
 
 use super::decide::{DecisionInput, Live, Until, Verdict, gates};
+use super::forecast_ends;
 pub use super::forecast_types::{Day, Expected, Follows, Forecast, Queued, Start, StepPlace, Wait};
 use super::hours::{self, Hours, account_seed, hours_at};
 use super::lanes::Lanes;
@@ -108,10 +110,12 @@ impl<'a> Run<'a> {
             if message.follows.is_some() {
                 continue;
             }
+            // What expires holds no other message afterwards.
+            let ends_at = |at: Timestamp| message.expires_at.map_or(at, |expires_at| at.min(expires_at));
             if wait.needs_person {
-                run.hold(index, None);
+                run.hold(index, message.expires_at);
             } else if message.ready_at > message.due_at && message.ready_at > start.now {
-                run.hold(index, Some(message.ready_at));
+                run.hold(index, Some(ends_at(message.ready_at)));
             }
         }
         run
@@ -319,30 +323,6 @@ impl<'a> Run<'a> {
         self.later.push(Reverse((due_at, index)));
     }
 
-    /// Says of the steps that still wait for the one before whether that one waits for a person, or expired.
-    fn follow_ups_end(&mut self) {
-        let steps = self.start.queued.iter().enumerate();
-        let steps = steps.filter_map(|(index, message)| Some((message.step?, index)));
-        let steps: HashMap<StepPlace, usize> = steps.collect();
-        let mut waiting: Vec<(StepPlace, usize)> = self.follow_ups.drain().collect();
-        waiting.sort_unstable_by_key(|((_, number), _)| *number);
-        for (before, index) in waiting {
-            let Some(before) = steps.get(&before) else { continue };
-            if self.messages[index] != Expected::Waiting(Wait::of(Reason::StepBefore)) {
-                continue;
-            }
-            match self.messages[*before] {
-                Expected::Waiting(Wait { needs_person: true, .. }) => {
-                    self.messages[index] = Expected::Waiting(Wait::for_person(Reason::StepBefore));
-                }
-                Expected::Expired | Expected::Waiting(Wait { reason: Reason::StepStopped, .. }) => {
-                    self.messages[index] = Expected::Waiting(Wait::of(Reason::StepStopped));
-                }
-                Expected::Sent(_) | Expected::Waiting(_) => {}
-            }
-        }
-    }
-
     fn postpone(&mut self, lane: usize, index: usize, until: Timestamp, reason: Reason) {
         self.ready.pop(lane);
         self.messages[index] = Expected::Waiting(Wait::of(reason));
@@ -378,10 +358,8 @@ impl<'a> Run<'a> {
     }
 
     fn finish(mut self) -> Forecast {
-        for index in self.ready.all() {
-            self.messages[index] = Expected::Waiting(self.last);
-        }
-        self.follow_ups_end();
+        let ready = self.ready.all();
+        forecast_ends::settle(self.start, &mut self.messages, ready, self.last, &mut self.follow_ups);
         for day in &mut self.days {
             // Every night is outside the hours, so the hours bind a day only if nothing else does.
             let rank = |(reason, time): &(Reason, Duration)| (*reason != Reason::OutsideHours, *time);

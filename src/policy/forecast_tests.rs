@@ -290,6 +290,42 @@ fn what_comes_after_a_message_that_waits_for_a_person_waits_for_one_as_well() {
 }
 
 #[test]
+fn what_a_person_would_have_to_let_go_expires_first() {
+    let policy = Policy { gap: Gap { min: seconds(10), max: seconds(20) }, ..Policy::unlimited() };
+    let mut world = World::new(policy, &[(Lane::of(Kind::Message), 9)], "2026-11-23T07:00:00Z");
+    let wait = crate::domain::step::StepWait::Seconds(3600);
+    let after = |hours| world.now + SignedDuration::from_hours(hours);
+    let [soon, later, beyond] = [after(2), after(5), after(48)];
+    // Held, without a connection, and behind a held message in the same chat.
+    world.queued[0].waits_for = Some(Wait::for_person(Reason::Held));
+    world.queued[1].waits_for = Some(Wait::of(Reason::NotConnected));
+    world.queued[2].thread = world.queued[0].thread;
+    // Three steps, of which the first is held.
+    for (index, number) in [(3, 1), (4, 2), (5, 3)] {
+        world.queued[index].step = Some((1, number));
+        world.queued[index].follows = (number > 1).then_some(Follows { place: (1, number - 1), wait });
+        world.queued[index].waits_for = Some(Wait::of(Reason::StepBefore));
+    }
+    world.queued[3].waits_for = Some(Wait::for_person(Reason::Held));
+    let expiries =
+        [Some(soon), Some(soon), None, Some(later), Some(soon), None, Some(soon), Some(beyond), None];
+    for (message, expires_at) in world.queued.iter_mut().zip(expiries) {
+        message.expires_at = expires_at;
+    }
+    let step_stopped = Expected::Waiting(Wait::of(Reason::StepStopped));
+    let not_connected = Expected::Waiting(Wait::of(Reason::NotConnected));
+    let messages = world.run(SEED, 1).messages;
+    assert_eq!(messages[..2], [Expected::Expired, not_connected]);
+    assert_eq!(messages[2], Expected::Sent(soon), "the held one is out of its way");
+    assert_eq!(messages[3..6], [Expected::Expired, Expected::Expired, step_stopped]);
+    world.account.pause = Some(crate::domain::account::Pause { since: world.now, until: None, note: None });
+    let paused = Expected::Waiting(Wait::for_person(Reason::AccountPaused));
+    let messages = world.run(SEED, 1).messages;
+    assert_eq!(messages[..3], [Expected::Expired, not_connected, paused]);
+    assert_eq!(messages[6..], [Expected::Expired, paused, paused]);
+}
+
+#[test]
 fn an_urgent_message_jumps_the_queue_and_with_a_flag_the_hours_but_no_cap() {
     let urgent = Lane { urgent: true, ignore_hours: true, ..Lane::of(Kind::Message) };
     let policy = Policy {

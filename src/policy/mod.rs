@@ -8,6 +8,7 @@ pub mod decide;
 pub mod evidence;
 pub mod fair_share;
 pub mod forecast;
+mod forecast_ends;
 mod forecast_types;
 pub mod hours;
 pub mod inboxes;
