@@ -31,6 +31,8 @@ pub(super) const MAX_READS: usize = 8;
 /// The pause after a look at one message that ended in an error or a panic, and the shortest one between two reads
 /// that do not count.
 const AFTER_TROUBLE: Duration = Duration::from_secs(60);
+/// The longest pause that an answer can ask for before the next read.
+const LONGEST_ASKED: Duration = Duration::from_secs(24 * 3600);
 /// The pause after a store error.
 const AFTER_STORE_ERROR: Duration = Duration::from_secs(2);
 pub(super) struct Reconciler {
@@ -170,20 +172,25 @@ pub(super) async fn join_next<T: 'static>(
     joined
 }
 
-/// Brings the deadlines in line with what is uncertain now.
+/// Brings the deadlines in line with what is uncertain now. A stored time that lies further ahead than any pause comes from
+/// a wrong clock or from other rules: it is replaced, so that the time that is shown is the time of the read.
 async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreError> {
     let unresolved = shared.store.unresolved_attempts().await?;
     let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
     let mut planned = HashMap::with_capacity(unresolved.len());
     for (seq, account, reconcile_at) in unresolved {
-        let at = plan.due.get(&seq).copied().unwrap_or_else(|| {
-            // A stored time cannot lie further ahead than the longest pause, unless the wall clock was set back.
-            let reconcile = &shared.policy(&account).reconcile;
-            let longest = (0..=reconcile.after.len()).map(|reads| pause_after(reads, reconcile)).max();
-            let longest = longest.unwrap_or_default().max(Duration::from_secs(60));
-            monotonic + Duration::try_from(reconcile_at.duration_since(now)).unwrap_or_default().min(longest)
-        });
-        planned.insert(seq, at);
+        if let Some(at) = plan.due.get(&seq) {
+            planned.insert(seq, *at);
+            continue;
+        }
+        let reconcile = &shared.policy(&account).reconcile;
+        let longest = (0..=reconcile.after.len()).map(|reads| pause_after(reads, reconcile)).max();
+        let longest = longest.unwrap_or_default().max(LONGEST_ASKED);
+        let stored = Duration::try_from(reconcile_at.duration_since(now)).unwrap_or_default();
+        if stored > longest {
+            shared.store.read_back_earlier(seq, after(now, longest), now).await?;
+        }
+        planned.insert(seq, monotonic + stored.min(longest));
     }
     plan.blind.retain(|seq, _| planned.contains_key(seq));
     plan.due = planned;
@@ -235,7 +242,7 @@ async fn look(shared: &Shared, seq: Seq, blind: Blindness) -> Result<Looked, Sto
 /// be read.) The pause grows from a minute to the longest pause between two reads.
 fn blind_for(unread: &Unread, is_own: bool, times: u32, policy: &Policy) -> Option<Duration> {
     let limit = match unread.hold {
-        Some(Hold::Account(said)) => Some(said.unwrap_or_default()),
+        Some(Hold::Account(said)) => Some(said.unwrap_or_default().min(LONGEST_ASKED)),
         _ if unread.problem.is_throttling() => Some(Duration::ZERO),
         _ => None,
     };

@@ -131,6 +131,20 @@ impl Store {
         found.iter().map(read).collect()
     }
 
+    /// Plans the next read of the chat of an uncertain message for `reconcile_at`, if it is planned for a later time.
+    pub(crate) async fn read_back_earlier(
+        &self,
+        seq: Seq,
+        reconcile_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<()> {
+        const SQL: &str = "UPDATE messages SET revision = messages.revision + 1, reconcile_at = ?2, updated_at = ?3 \
+             WHERE seq = ?1 AND state = 'uncertain' AND reconcile_at > ?2";
+        let query = sqlx::query(SQL).bind(seq.0).bind(time_text(reconcile_at)).bind(time_text(now));
+        self.execute(now, query).await?;
+        Ok(())
+    }
+
     /// Returns one of them with everything by which it can be recognised; `None` once it is settled.
     pub async fn unresolved_attempt(&self, seq: Seq) -> Result<Option<UnresolvedAttempt>> {
         let sql = format!(

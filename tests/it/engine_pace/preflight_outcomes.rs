@@ -188,15 +188,48 @@ async fn a_limited_read_back_is_repeated_when_the_answer_allows_it() {
     bench.start().await;
     bench.advance(seconds(120)).await;
     let [first] = reads_back(&bench)[..] else { panic!("{:?}", reads_back(&bench)) };
-    let view = bench.store().message(id, bench.clock_now()).await.unwrap().unwrap();
-    let left = view.reconcile_at.unwrap().duration_since(bench.clock_now());
-    assert!((7000..=7200).contains(&left.as_secs()), "{left:?}");
+    let left = read_back_in(&bench, id).await;
+    assert!((7000..=7200).contains(&left), "{left}");
     bench.advance(seconds(7000)).await;
     assert_eq!(reads_back(&bench), [first], "it was read before the time that the answer asked for");
     bench.provider.set_unread("messages", None);
     bench.advance(seconds(300)).await;
     assert_eq!(reads_back(&bench)[1] - first, 7_200_000);
     bench.finish().await;
+}
+
+/// H5: so it is after a restart, also for a time that no pause explains, which then comes nearer.
+#[tokio::test]
+async fn a_restart_reads_a_chat_back_at_the_time_that_is_shown() {
+    const DAY: u64 = 24 * 3600;
+    let mut bench = Bench::new(SEED).await;
+    bench.provider.script(vec![Answer::Unknown]);
+    bench.provider.set_unread("messages", limited(Some(seconds(DAY))));
+    let id = bench.enqueue(to_chat("a", "unknown")).await;
+    bench.start().await;
+    bench.advance(seconds(120)).await;
+    bench.restart().await;
+    bench.advance(seconds(DAY - 600)).await;
+    assert_eq!(reads_back(&bench).len(), 1, "it was read before the time that the answer asked for");
+    bench.advance(seconds(600)).await;
+    assert_eq!(reads_back(&bench).len(), 2);
+    // As if a clock that was wrong had written it.
+    bench.stop(seconds(0)).await;
+    let far = "DROP TRIGGER messages_update; UPDATE messages SET reconcile_at = '2036-01-01T00:00:00.000Z'";
+    bench.queue().sql().execute_batch(far).unwrap();
+    bench.reopen().await;
+    bench.advance(seconds(10)).await;
+    let left = read_back_in(&bench, id).await;
+    assert!((i64::try_from(DAY).unwrap() - 20..=i64::try_from(DAY).unwrap()).contains(&left), "{left}");
+    bench.advance(seconds(DAY)).await;
+    assert_eq!(reads_back(&bench).len(), 3);
+    bench.finish().await;
+}
+
+/// Returns in how many seconds a chat is read back, as it is shown.
+async fn read_back_in(bench: &Bench, id: MessageId) -> i64 {
+    let view = bench.store().message(id, bench.clock_now()).await.unwrap().unwrap();
+    view.reconcile_at.unwrap().duration_since(bench.clock_now()).as_secs()
 }
 
 fn reads_back(bench: &Bench) -> Vec<u64> {
