@@ -8,7 +8,7 @@ use super::kind::Kind;
 use super::message::MessageId;
 use super::reason::Reason;
 use super::state::StateName;
-use super::step::StepWaiting;
+use super::step::{StepWait, StepWaiting};
 use super::stop::StoppedBy;
 
 /// The fields of a queued message that decide when it is sent.
@@ -36,6 +36,8 @@ pub struct Waiting {
     pub expires_at: Option<Timestamp>,
     /// The earlier, unsettled message of the same thread.
     pub blocked_by: Option<BlockedBy>,
+    /// The messages that wait for that one and that this message waits for, the first to be sent first.
+    pub between: Vec<Between>,
     /// Number of the account's messages that go before it.
     pub queue_position: u64,
 }
@@ -56,4 +58,13 @@ pub struct BlockedBy {
     pub state: StateName,
     /// When that message is retried or its wait ends, if known.
     pub retry_at: Option<Timestamp>,
+}
+
+/// A message that goes after the one that blocks a thread and before another message of it, such as a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Between {
+    /// How long it waits after the message before it was sent.
+    pub wait: Option<StepWait>,
+    /// It is not sent before this time, whatever goes before it.
+    pub not_before: Timestamp,
 }

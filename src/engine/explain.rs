@@ -131,6 +131,7 @@ impl EngineHandle {
             started_at: None,
             expires_at: None,
             blocked_by: None,
+            between: Vec::new(),
             queue_position: 0,
         };
         Ok(Some(judge_blocked(&view.input(&message), blocked)))

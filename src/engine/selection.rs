@@ -159,6 +159,7 @@ fn waiting(candidate: &Candidate) -> Waiting {
         started_at: candidate.started_at,
         expires_at: candidate.expires_at,
         blocked_by: None,
+        between: Vec::new(),
         queue_position: 0,
     }
 }

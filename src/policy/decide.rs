@@ -270,7 +270,10 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
         gate(Reason::InmailCredits, deferred(Reason::InmailCredits)),
         gate(Reason::ChatLookup, deferred(Reason::ChatLookup)),
         gate(Reason::ReplyUnknown, deferred(Reason::ReplyUnknown)),
-        gate(Reason::ChatOrder, message.blocked_by.map(|blocked_by| chat_order(blocked_by, input))),
+        gate(
+            Reason::ChatOrder,
+            message.blocked_by.map(|_| earliest_before(input).map_or(Until::Person, Until::NotBefore)),
+        ),
         gate(Reason::RecipientRest, deferred(Reason::RecipientRest).or_else(|| later(rests_until(input)))),
         gate(Reason::OutsideHours, outside_hours(input)),
         cap(input),
@@ -292,12 +295,19 @@ pub fn gates(input: &DecisionInput<'_>) -> [Gate; 32] {
 /// Returns what a step waits for whose predecessor is not sent: the earliest time at which its own wait can end.
 fn step_before(input: &DecisionInput<'_>) -> Option<Until> {
     let Some(StepWaiting::Before(wait)) = input.message.step else { return None };
-    let before = input.message.blocked_by;
-    if before.is_some_and(waits_for_person) {
-        return Some(Until::Person);
+    let sent_at = earliest_before(input);
+    Some(sent_at.map_or(Until::Person, |at| Until::NotBefore(steps::wait_end(at, wait, &input.policy.zone))))
+}
+
+/// Returns the earliest time at which the message before it in its thread can be sent; `None` if a person must let it go,
+/// or one that it waits for.
+fn earliest_before(input: &DecisionInput<'_>) -> Option<Timestamp> {
+    let first = input.message.blocked_by;
+    if first.is_some_and(waits_for_person) {
+        return None;
     }
-    let sent_at = before.and_then(|before| before.retry_at).unwrap_or(input.now).max(next_call(input));
-    Some(Until::NotBefore(steps::wait_end(sent_at, wait, &input.policy.zone)))
+    let first = first.and_then(|first| first.retry_at).unwrap_or(input.now).max(next_call(input));
+    steps::earliest(first, &input.message.between, &input.policy.zone)
 }
 
 fn step_wait(input: &DecisionInput<'_>) -> Option<Until> {
@@ -371,13 +381,6 @@ fn turn(input: &DecisionInput<'_>) -> Timestamp {
     let queue_position = u32::try_from(input.message.queue_position).unwrap_or(u32::MAX);
     let pauses = input.policy.gap.min.saturating_mul(queue_position);
     next_call(input).checked_add(pauses).unwrap_or(Timestamp::MAX)
-}
-
-fn chat_order(blocked_by: BlockedBy, input: &DecisionInput<'_>) -> Until {
-    if waits_for_person(blocked_by) {
-        return Until::Person;
-    }
-    Until::NotBefore(blocked_by.retry_at.unwrap_or(input.now).max(next_call(input)))
 }
 
 /// Returns whether only a person lets the earlier message go on: it is in review, held, or under a stop without an end.

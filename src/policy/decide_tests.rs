@@ -50,6 +50,7 @@ impl World {
             started_at: None,
             expires_at: None,
             blocked_by: None,
+            between: Vec::new(),
             queue_position: 0,
         };
         let seconds = Duration::from_secs;

@@ -241,6 +241,7 @@ impl<'a> Run<'a> {
             started_at: started_at.copied(),
             expires_at: message.expires_at,
             blocked_by: None,
+            between: Vec::new(),
             queue_position: 0,
         }
     }

@@ -48,6 +48,7 @@ impl World {
             started_at: None,
             expires_at: None,
             blocked_by: None,
+            between: Vec::new(),
             queue_position: 0,
         };
         self.messages.push((lane, message, Share::default()));

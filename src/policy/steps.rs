@@ -4,6 +4,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
 use crate::domain::step::StepWait;
+use crate::domain::stop::FOREVER;
+use crate::domain::waiting::Between;
 use crate::domain::whole_milliseconds;
 
 /// Returns when a wait that began at `since` ends. Days are civil days in `zone`: the same time of day, also over a
@@ -16,6 +18,15 @@ pub fn wait_end(since: Timestamp, wait: StepWait, zone: &TimeZone) -> Timestamp 
         }
     };
     end.map_or(Timestamp::MAX, whole_milliseconds)
+}
+
+/// Returns the earliest time at which the last of `between` can be sent, if what they wait for is sent at `first`; `None`
+/// if a person must let one of them go.
+pub fn earliest(first: Timestamp, between: &[Between], zone: &TimeZone) -> Option<Timestamp> {
+    between.iter().try_fold(first, |sent_at, Between { wait, not_before }| {
+        let waited = wait.map_or(sent_at, |wait| wait_end(sent_at, wait, zone));
+        (*not_before < FOREVER).then(|| waited.max(*not_before))
+    })
 }
 
 #[cfg(test)]

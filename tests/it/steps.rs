@@ -500,10 +500,38 @@ async fn a_step_behind_a_scheduled_one_counts_its_wait_from_then() {
     let mut rows: Vec<Value> = (1..=3).map(|number| step("U1", number, "3 days")).collect();
     rows[0]["not_before"] = json!("2099-01-10T09:00:00Z");
     let ids = ids(&batch(&daemon, &rows).await);
-    for (id, earliest) in [(&ids[1], "2099-01-13"), (&ids[2], "2099-01-13")] {
+    for (id, earliest) in [(&ids[1], "2099-01-13"), (&ids[2], "2099-01-16")] {
         let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
         assert_eq!(explained["reason"], "step_before", "{explained}");
         assert!(explained["until"].as_str().is_some_and(|until| until >= earliest), "{explained}");
+    }
+    daemon.stop().await;
+}
+
+/// P6: the time before which a step does not go counts the waits of all steps before it, as the forecast does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_is_shown_no_earlier_than_the_waits_before_it_allow() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let time = |value: &Value| value.as_str().and_then(|text| text.parse::<jiff::Timestamp>().ok()).unwrap();
+    let tomorrow = SystemClock::new().now() + Duration::from_secs(24 * 3600);
+    let mut rows = vec![step("U1", 1, "")];
+    rows.extend((2..=6).map(|number| step("U1", number, if number % 2 == 0 { "2 days" } else { "3 hours" })));
+    rows[0]["not_before"] = json!(tomorrow.to_string());
+    // Later than the waits before it allow.
+    rows[3]["not_before"] = json!((tomorrow + Duration::from_secs(9 * 86_400)).to_string());
+    let ids = ids(&batch(&daemon, &rows).await);
+    for id in &ids[1..] {
+        let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+        let (shown, expected) = (time(&explained["until"]), time(&explained["expected_at"]));
+        let later = expected.duration_since(shown).as_secs();
+        assert!((0..300).contains(&later), "it goes {later} s after the time shown: {explained}");
+    }
+    assert_eq!(command(&daemon, &ids[2], "hold").await["state"], "queued");
+    for (id, waits_for) in [(&ids[1], "not_before"), (&ids[3], "person"), (&ids[5], "person")] {
+        let (_, explained) = daemon.get(&format!("/v1/messages/{id}/explain")).await;
+        let shown = (&explained["reason"], &explained["waits_for"]);
+        assert_eq!(shown, (&json!("step_before"), &json!(waits_for)), "{explained}");
     }
     daemon.stop().await;
 }

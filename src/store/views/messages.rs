@@ -13,9 +13,9 @@ use crate::domain::message::{AccountId, MessageId, Seq};
 use crate::domain::need::Need;
 use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
-use crate::domain::step::LAST_STEP;
-use crate::domain::time_text;
-use crate::domain::waiting::{BlockedBy, Waiting};
+use crate::domain::step::{LAST_STEP, StepWait};
+use crate::domain::waiting::{Between, BlockedBy, Waiting};
+use crate::domain::{parse_time, time_text};
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result, corrupt};
 
@@ -118,17 +118,23 @@ pub struct Page {
 fn select(text: &str, queue_position: &str) -> String {
     const STARTED: &str = "CASE WHEN m.state = 'queued' THEN (SELECT max(s.sent_at) FROM messages s INDEXED BY messages_person \
            WHERE s.account_id = m.account_id AND s.thread = m.thread AND s.users_ids IS NOT NULL) END";
+    let up = format!(
+        "WITH RECURSIVE up(seq, depth) AS (SELECT m.blocked_by, 0 UNION ALL \
+            SELECT b.blocked_by, up.depth + 1 FROM up CROSS JOIN messages b ON b.seq = up.seq \
+              WHERE b.blocked_by IS NOT NULL AND up.depth < {LAST_STEP})"
+    );
     format!(
         "SELECT m.seq, m.id, {target}, {text} AS text, m.pruned_at, m.typing, m.not_before, m.expires_at, \
            m.campaign, m.priority, m.urgent, m.ignore_hours, m.allow_repeat, m.lane, m.dedupe_key, m.state, m.reason, m.error, m.route, m.attempts, m.sent_at, m.delivered_at, m.read_at, m.replied_at, m.stop_on_reply, m.step, m.wait, m.wait_until, m.meta, m.needs, m.provider_message_ids, \
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, m.held_at IS NOT NULL AS held, h.id AS holder_id, h.state AS holder_state, \
            CASE WHEN h.state = 'queued' THEN max(h.due_at, coalesce(h.retry_at, h.wait_until, h.due_at)) \
-             ELSE coalesce(h.retry_at, h.reconcile_at) END AS holder_retry_at, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
+             ELSE coalesce(h.retry_at, h.reconcile_at) END AS holder_retry_at, \
+           CASE WHEN h.seq <> m.blocked_by THEN ({up} SELECT json_group_array(json_array(up.depth, \
+               iif(b.wait_until IS NULL, b.wait, NULL), max(b.due_at, coalesce(b.retry_at, b.due_at)))) \
+             FROM up CROSS JOIN messages b ON b.seq = up.seq WHERE b.seq <> h.seq) END AS between_them, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON h.seq = \
-         (WITH RECURSIVE up(seq, depth) AS (SELECT m.blocked_by, 0 UNION ALL \
-            SELECT b.blocked_by, up.depth + 1 FROM up CROSS JOIN messages b ON b.seq = up.seq \
-              WHERE b.blocked_by IS NOT NULL AND up.depth < {LAST_STEP}) \
+         ({up} \
           SELECT seq FROM up ORDER BY depth DESC LIMIT 1)",
         stop = rows::longest_stop("?1"),
         target = rows::TARGET_COLUMNS,
@@ -239,6 +245,19 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
     })
 }
 
+/// Reads the messages between this one and the one that blocks it, the first to be sent first.
+fn between(row: &SqliteRow) -> Result<Vec<Between>> {
+    let Some(text) = row.try_get::<Option<&str>, _>("between_them")? else { return Ok(Vec::new()) };
+    let wrong = || corrupt("blocked_by", text);
+    let mut all: Vec<(u32, Option<String>, String)> = serde_json::from_str(text).map_err(|_| wrong())?;
+    all.sort_unstable_by_key(|(depth, ..)| std::cmp::Reverse(*depth));
+    let read = |(_, wait, not_before): (u32, Option<String>, String)| {
+        let wait = wait.map(|wait| StepWait::parse(&wait)).transpose().map_err(|_| wrong())?;
+        Ok(Between { wait, not_before: parse_time(&not_before).ok_or_else(wrong)? })
+    };
+    all.into_iter().map(read).collect()
+}
+
 fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
     let blocked_by = match row.try_get::<Option<&str>, _>("holder_id")? {
         None => None,
@@ -263,6 +282,7 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
         started_at: rows::time(row, "started_at")?,
         expires_at: rows::time(row, "expires_at")?,
         blocked_by,
+        between: between(row)?,
         queue_position: u64::try_from(row.try_get::<i64, _>("queue_position")?).unwrap_or(0),
     })
 }
