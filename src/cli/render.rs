@@ -6,7 +6,7 @@
 
 use std::io::{self, ErrorKind, IsTerminal, Write};
 
-use comfy_table::{ContentArrangement, LineStyle, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, Width, presets};
 
 use super::exit::Failure;
 
@@ -116,6 +116,18 @@ pub(super) fn table(header: &[String], rows: &[Vec<String>]) -> String {
     within(header, rows, width())
 }
 
+/// Formats a table whose rows have a shorter form, which is used if the whole one is too wide for the terminal.
+pub(super) fn table_or_brief(header: &[String], whole: &[Vec<String>], brief: &[Vec<String>]) -> String {
+    let width = width();
+    let [.., narrowest] = LONGEST_WORDS;
+    let shortest = |row: &Vec<String>| row.iter().map(|cell| shortened(cell, narrowest)).collect();
+    let rows = match whole_width(header, &whole.iter().map(shortest).collect::<Vec<_>>()) <= width {
+        true => whole,
+        false => brief,
+    };
+    within(header, rows, width)
+}
+
 fn within(header: &[String], rows: &[Vec<String>], width: usize) -> String {
     let lines: Vec<Vec<String>> =
         rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
@@ -164,6 +176,11 @@ pub(super) const SHORT_ID: usize = 8;
 /// How long ids may be, if a table is too wide; the first shortens only the ids of messages.
 const LONGEST_WORDS: [usize; 5] = [usize::MAX, 24, 16, 12, 9];
 
+/// The space inside what is not wrapped, such as the date and the time of day of a brief time.
+const UNBROKEN: char = '\u{a0}';
+/// Longer words than a brief time are wrapped, whatever spaces they have; with the space after it.
+const LONGEST_UNBROKEN: usize = 10;
+
 /// Returns the width of the terminal, in columns; of what is not one, as much as a table needs.
 fn width() -> usize {
     if !is_terminal() {
@@ -206,11 +223,17 @@ fn aligned(header: &[String], rows: &[Vec<String>], width: Option<usize>) -> Str
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_width(u16::try_from(width).unwrap_or(u16::MAX));
     }
-    // Two spaces between columns, none before the first.
-    table.column_iter_mut().for_each(|column| {
+    for (place, column) in table.column_iter_mut().enumerate() {
+        // Two spaces between columns, none before the first.
         column.set_padding((0, 1));
-    });
-    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+        let words = rows.iter().filter_map(|row| row.get(place)).flat_map(|cell| cell.split(' '));
+        let unbroken = words.filter(|word| word.contains(UNBROKEN)).map(|word| word.chars().count() + 1);
+        let unbroken = unbroken.filter(|width| *width <= LONGEST_UNBROKEN).max();
+        if let Some(unbroken) = unbroken.and_then(|width| u16::try_from(width).ok()) {
+            column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(unbroken)));
+        }
+    }
+    table.lines().map(|line| format!("{}\n", line.replace(UNBROKEN, " ").trim_end())).collect()
 }
 
 /// Formats rows for a program: tabs between cells and no header, ready for `cut`, `wc` and `xargs`.

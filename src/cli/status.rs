@@ -117,8 +117,11 @@ async fn accounts(client: &Client, json: Json) -> Result<Exit, Failure> {
 fn table(accounts: &[Account], times: &Times, now: Timestamp) -> String {
     let header =
         ["account", "state", "why", "next", "queued", "oldest", "last sent", "sent"].map(str::to_owned);
-    let rows: Vec<_> = accounts.iter().map(|account| account.row(times, account.oldest(now))).collect();
-    format!("{}times are in {}\n", render::table(&header, &rows), times.zone())
+    let rows = |times: &Times| -> Vec<_> {
+        accounts.iter().map(|account| account.row(times, account.oldest(now))).collect()
+    };
+    let table = render::table_or_brief(&header, &rows(times), &rows(&times.brief()));
+    format!("{table}times are in {}\n", times.zone())
 }
 
 impl Account {

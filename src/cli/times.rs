@@ -282,6 +282,13 @@ mod tests {
         assert_eq!(times.wait(None::<Timestamp>, Some("person")), "a person");
         assert_eq!(times.wait(None::<Timestamp>, None), "-");
         assert_eq!(times.zone(), "Europe/Berlin");
+        let brief = |text: &str| times.brief().show(at(text)).replace('\u{a0}', " ");
+        assert_eq!(brief("2026-11-22T22:45:10Z"), "23:45:10");
+        assert_eq!(brief("2026-11-22T23:00:00Z"), "Mon 00:00", "tomorrow there");
+        assert_eq!(brief("2026-11-16T23:00:00Z"), "Tue 00:00");
+        assert_eq!(brief("2026-11-15T22:00:00Z"), "15 Nov");
+        assert_eq!(brief("2027-01-05T08:00:00Z"), "5 Jan");
+        assert_eq!(brief("2028-01-05T08:00:00Z"), "Jan 2028");
     }
 
     #[test]

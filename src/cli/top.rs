@@ -105,7 +105,8 @@ impl Account {
 fn draw(status: &Status, rows: &[Account]) -> String {
     let times = Times::at(*status.now);
     let header = ["account", "state", "why", "sent", "next", "waiting", "oldest", "last sent"];
-    let mut cells: Vec<_> = rows.iter().map(|row| row.cells(&times, *status.now)).collect();
+    let formed = |times: &Times| -> Vec<_> { rows.iter().map(|row| row.cells(times, *status.now)).collect() };
+    let mut cells = formed(&times);
     if !render::is_terminal() {
         for (cells, row) in cells.iter_mut().zip(rows) {
             cells.push(row.short_error().unwrap_or_else(|| "-".to_owned()));
@@ -115,7 +116,9 @@ fn draw(status: &Status, rows: &[Account]) -> String {
     let mut drawn = match cells.is_empty() {
         true => "no accounts; one appears with its first message\n".to_owned(),
         false => {
-            format!("{}times are in {}\n", render::table(&header.map(str::to_owned), &cells), times.zone())
+            let header = header.map(str::to_owned);
+            let table = render::table_or_brief(&header, &cells, &formed(&times.brief()));
+            format!("{table}times are in {}\n", times.zone())
         }
     };
     // In a column of their own they would leave no room for the others.

@@ -14,6 +14,9 @@ pub(crate) enum Times {
     Exact,
     /// For a person: in the zone of `now`; times of today without the date.
     Short { now: Zoned },
+    /// The same for a narrow table: `Mon 08:00` of the next or last days, `20 Dec` and `Jan 2028` of others, with spaces
+    /// that do not break.
+    Brief { now: Zoned },
 }
 
 impl Times {
@@ -27,6 +30,14 @@ impl Times {
         Self::Short { now: now.to_zoned(TimeZone::system()) }
     }
 
+    /// Returns the format for a narrow table.
+    pub(crate) fn brief(&self) -> Self {
+        match self {
+            Self::Short { now } | Self::Brief { now } => Self::Brief { now: now.clone() },
+            Self::Exact => Self::Exact,
+        }
+    }
+
     /// Formats a time, or `-`.
     pub(crate) fn show(&self, at: Option<impl Into<Timestamp>>) -> String {
         match (self, at.map(Into::into)) {
@@ -35,6 +46,17 @@ impl Times {
             (Self::Short { now }, Some(at)) => {
                 let at = at.to_zoned(now.time_zone().clone());
                 let form = if at.date() == now.date() { "%H:%M:%S" } else { "%Y-%m-%d %H:%M" };
+                at.strftime(form).to_string()
+            }
+            (Self::Brief { now }, Some(at)) => {
+                let at = at.to_zoned(now.time_zone().clone());
+                let days = (at.date() - now.date()).get_days().abs();
+                let form = match days {
+                    0 => "%H:%M:%S",
+                    1..=6 => "%a\u{a0}%H:%M",
+                    7..=300 => "%-d\u{a0}%b",
+                    _ => "%b\u{a0}%Y",
+                };
                 at.strftime(form).to_string()
             }
         }
@@ -54,7 +76,7 @@ impl Times {
     pub(crate) fn zone(&self) -> String {
         match self {
             Self::Exact => "UTC".to_owned(),
-            Self::Short { now } => name(now.time_zone(), Some(now)),
+            Self::Short { now } | Self::Brief { now } => name(now.time_zone(), Some(now)),
         }
     }
 }

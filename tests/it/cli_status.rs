@@ -3,7 +3,7 @@
 
 use crate::cli_fake::{Answers, Fake, one};
 
-const CALM: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11-22T07:00:00.000Z", "now": "2026-11-22T09:21:00.000Z",
+pub(crate) const CALM: &str = r#"{"version": "0.1.0", "pid": 42, "started_at": "2026-11-22T07:00:00.000Z", "now": "2026-11-22T09:21:00.000Z",
     "paused": null, "key_refused": null, "api": {"reachable": true, "failures": 0, "next_try_at": null},
     "queue": {"path": "/var/lib/outboxd/outboxd.db", "blocked_since": null, "counts": {"sent": 2040, "queued": 118, "failed": 0, "review": 1}},
     "accounts": 2, "recovered": {"sending": 0, "uncertain": 0, "replanned": 118, "flushed": 0, "clean_stop": true}, "warnings": [], "next_step": null}"#;

@@ -180,6 +180,35 @@ async fn the_end_of_an_id_names_a_message() {
     daemon.stop().await;
 }
 
+#[test]
+fn a_time_of_another_day_takes_one_line_of_a_table() {
+    let account = |id: &str, waits_for: &str, until: &str| {
+        json!({"id": id, "standing": "active", "reason": "outside_hours", "actor": "none", "until": until,
+            "waits_for": waits_for, "last_sent_at": "2026-11-20T16:59:00.000Z", "counts": {"queued": 1200},
+            "oldest_due_at": "2026-11-12T08:00:00.000Z",
+            "cap": {"cap": "new_chat", "window": "24h", "limit": 40, "used": 40, "frees_at": "2026-11-23T08:02:00.000Z"}})
+    };
+    let accounts = json!({"data": [
+        account("acc_01jd3k9w2nf8v9c2m4q6r8t0xy", "not_before", "2026-11-23T07:00:00.000Z"),
+        account("acc_01jd3k9w2nf8v9c2m4q6r8t0xz", "time", "2027-01-05T07:00:00.000Z")]});
+    let fake = crate::cli_fake::Answers::default()
+        .on("GET /v1/status", 200, crate::cli_status::CALM)
+        .on("GET /v1/accounts", 200, &accounts.to_string())
+        .start();
+    for words in [&["status"][..], &["top", "--once"]] {
+        let shown = on_terminal(&fake.command(words), 80, "").text;
+        fits(shown.split_once("\naccount ").map_or(&shown, |(_, table)| table), &words.join(" "));
+        for time in ["Mon 08:00", "5 Jan", "Fri 17:59"] {
+            assert!(shown.contains(time), "{time}: {shown}");
+        }
+        assert!(!shown.contains("2026-"), "{shown}");
+        let wide = on_terminal(&fake.command(words), 200, "").text;
+        assert!(wide.contains("2026-11-23 08:00") && wide.contains("2026-11-20 17:59"), "{wide}");
+    }
+    let piped = fake.run(&["status", "--accounts"]).out;
+    assert!(piped.contains("2026-11-23T07:00:00.000Z"), "{piped}");
+}
+
 /// Returns the commands that a help text lists.
 fn commands(help: &str) -> Vec<String> {
     let listed =
