@@ -128,6 +128,19 @@ const OPT_OUT_REQUESTS: [&str; 25] = [
     r"(stuur (mij|me) (alstublieft |alsjeblieft )?geen berichten meer|neemt? geen contact meer (met mij )?op)\b",
 ];
 
+/// A list of people who do something, such as speak at a conference: who wishes to be removed from it writes about that.
+const OTHER_LIST: &str = concat!(
+    r"\b((from|off) (the|this) list of (the |your |our )?(keynote |guest |confirmed )?(speakers|panell?ists|presenters|moderators|hosts|organi[sz]ers|sponsors",
+    r"|exhibitors|judges|jurors|authors|reviewers|editors|volunteers|nominees|winners)",
+    r"|de la liste des (intervenant(e)?s|orateurs|conf(é|e)renciers|panélistes|exposants|organisateurs|jurés|auteurs|b(é|e)n(é|e)voles))\b",
+);
+
+/// What may ask for more than to be removed from such a list, so that the text is a wish all the same.
+const MORE_THAN_A_LIST: &str = concat!(
+    r"\b(stop|cease|quit|never|no more|not|do not|don't|dont|unsubscribe|opt|spam|again|any ?more|any further|alone|lists?|database",
+    r"|everything|anything|else|contact|write|message|messages|e-?mails?|mailing|data|plus|pas|jamais|cessez|arr(ê|e)tez|listes?|tout)\b",
+);
+
 /// What comes before a request: the start of a text or of a part of a sentence, or words such as "please".
 const REQUEST: &str = concat!(
     r"(^\W*|[.!?,;:\n(–—-]\s*|\b(please|pls|plz|kindly|and|but|so|just|thanks|thank you|(can|could|will|would) you|hi|hello|hey",
@@ -159,6 +172,8 @@ static OPT_OUT_SET: LazyLock<RegexSet> = LazyLock::new(|| {
     let all: Vec<&str> = OPT_OUT.into_iter().chain(requests.iter().map(String::as_str)).collect();
     set(&all)
 });
+static OTHER_LIST_PATTERN: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("(?i){OTHER_LIST}")));
+static MORE_PATTERN: LazyLock<Regex> = LazyLock::new(|| pattern(&format!("(?i){MORE_THAN_A_LIST}")));
 static NUMERIC_DATE: LazyLock<Regex> = LazyLock::new(|| {
     pattern(r"\b(?:(\d{4})-(\d{1,2})-(\d{1,2})|(\d{1,2})([./])(\d{1,2})(?:[./](\d{4}|\d{2}))?)\b")
 });
@@ -190,7 +205,7 @@ pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
     if is_own(&own.answer) {
         return Meaning::Reply;
     }
-    if OPT_OUT_SET.is_match(text.trim()) || is_own(&own.opt_out) {
+    if is_wish(text.trim()) || is_own(&own.opt_out) {
         return Meaning::OptOut;
     }
     if is_automatic(text.trim()) || is_own(&own.out_of_office) {
@@ -198,6 +213,15 @@ pub fn meaning(text: &str, at: Timestamp, policy: &Policy) -> Meaning {
         return Meaning::OutOfOffice(away.and_then(|away| Duration::try_from(away).ok()));
     }
     Meaning::Reply
+}
+
+/// Returns whether the text is a wish not to be written to again.
+fn is_wish(text: &str) -> bool {
+    let is_about_another_list = || {
+        let rest = OTHER_LIST_PATTERN.replace_all(text, " ");
+        rest != text && !MORE_PATTERN.is_match(&rest)
+    };
+    OPT_OUT_SET.is_match(text) && !is_about_another_list()
 }
 
 /// Returns the text as the patterns have it: one kind of apostrophe, one space between words, no invisible characters.

@@ -240,6 +240,33 @@ fn an_ordinary_answer_is_an_answer() {
 }
 
 #[test]
+fn a_wish_about_a_list_of_speakers_is_an_answer_unless_it_asks_for_more() {
+    for text in [
+        "Can you remove me from the list of speakers? I'll be travelling that week.",
+        "Hi, please take me off the list of panelists, happy to talk about the rest!",
+        "Please remove me from this list of keynote speakers…",
+        "Pouvez-vous m'appeler ? Retirez-moi de la liste des intervenants, merci",
+    ] {
+        assert_eq!(means(text), Meaning::Reply, "{text}");
+    }
+    for text in [
+        "Remove me from the list",
+        "Please remove me from your list of speakers.",
+        "Please remove me from the list of contacts",
+        "Please remove me from the list of candidates.",
+        "Remove me from the list of speakers and from your mailing list",
+        "Remove me from the list of speakers and don't write to me again",
+        "Please remove me from the list of speakers and everything else",
+        "Unsubscribe me from the list of speakers. Stop.",
+        "Retirez-moi de la liste",
+        "Retirez-moi de la liste des intervenants et ne m'écrivez plus",
+        "Retirez-moi de votre liste des intervenants",
+    ] {
+        assert_eq!(means(text), Meaning::OptOut, "{text}");
+    }
+}
+
+#[test]
 fn the_configuration_adds_patterns_and_exceptions() {
     let regex = |text: &str| parse_regex(text, true).unwrap();
     let own = || ReplyPatterns {
