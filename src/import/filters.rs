@@ -56,10 +56,16 @@ const OCCUPATIONS: &str = "coach consultant consulting recruiter recruiting recr
     berater beraterin gründer gründerin geschäftsführer geschäftsführerin inhaber inhaberin ingenieur consultante directeur \
     directrice fondateur fondatrice director directora fundador fundadora consultor consultora abogado abogada";
 
+/// Frequent first parts of family names of two words that are not given names, in lower case; those that end in `ez` are
+/// found without this list.
+const FAMILIES: &str = "garcía garcia díaz diaz ruiz muñoz munoz moreno navarro torres ramos serrano molina morales ortega castro \
+    ortiz rubio medina herrera vargas castillo rojas flores aguilar mendoza guerrero delgado silva souza sousa \
+    oliveira pereira ferreira almeida carvalho ribeiro rocha barbosa azevedo cardoso teixeira moreira correia cunha";
+
 /// Adds the filters, and the tests that know missing values.
 pub(super) fn add(environment: &mut Environment<'static>) {
     environment.add_filter("first_name", |state: &State, value: &Value| match value.as_str() {
-        Some(name) => first_name(name).map_or_else(|| nameless(state, name), Value::from),
+        Some(name) => first_name(name).map_or_else(|why| nameless(state, name, why), Value::from),
         None => value.clone(),
     });
     environment.add_filter("title", |value: &Value| mapped(value, title));
@@ -85,31 +91,31 @@ fn mapped(value: &Value, map: fn(&str) -> String) -> Value {
 }
 
 /// Returns the missing first name of `name`.
-fn nameless(state: &State, name: &str) -> Value {
-    let reason =
-        format!("{name:?} holds no first name; write one, or a default: {{{{ … | first_name or \"…\" }}}}");
+fn nameless(state: &State, name: &str, why: &str) -> Value {
+    let reason = format!("{name:?} {why}; write one, or a default: {{{{ … | first_name or \"…\" }}}}");
     let printed = state.lookup(PRINTED).and_then(|row| row.downcast_object::<Printed>());
     Missing::value(reason, printed.unwrap_or_default())
 }
 
-/// Returns the first given name in a full name: `Jane` of `Dr. Jane Doe`, of `Jane Doe, Coach` and of `Doe, Jane`; `None`
-/// also if it may be either side of a comma.
-fn first_name(name: &str) -> Option<String> {
+/// Returns the first given name in a full name: `Jane` of `Dr. Jane Doe`, of `Jane Doe, Coach` and of `Doe, Jane`; or why
+/// there is none, also if it may be on either side of a comma.
+fn first_name(name: &str) -> Result<String, &'static str> {
+    const NONE: &str = "holds no first name";
     let (before, after) = name.split_once(',').unwrap_or((name, ""));
     let given = after.split(',').find(|part| is_name(part, before));
     let name = match given {
         None => before,
         Some(given) if is_family(before) => given,
-        // `García López, Ana`; but `Jane Doe, Customer Success` and `JANE DOE, XYZ` may be both.
-        Some(given) if words(given).nth(1).is_none() && !is_in_capitals(given) => given,
-        Some(_) => return None,
+        // `Jane Doe, Sommelier` and `JANE DOE, XYZ` may be either.
+        Some(given) if is_double_family(before, given) => given,
+        Some(_) => return Err("may have its first name on either side of the comma"),
     };
-    let word = words(name).next()?;
+    let word = words(name).next().ok_or(NONE)?;
     let word = word.trim_matches(|c: char| !c.is_alphanumeric());
     // An initial is not a name to greet a person with.
     let letters = word.chars().filter(|c| c.is_alphabetic()).count();
     let is_initial = letters == 1 && word.is_ascii();
-    (letters > 0 && !is_initial).then(|| word.to_owned())
+    if letters > 0 && !is_initial { Ok(word.to_owned()) } else { Err(NONE) }
 }
 
 /// Returns the words of a name without its titles.
@@ -126,6 +132,16 @@ fn words(name: &str) -> impl Iterator<Item = &str> {
 /// Returns whether the part before a comma is a family name: one word, also after particles as in `van der Berg`.
 fn is_family(text: &str) -> bool {
     words(text).skip_while(|word| PARTICLES.contains(word)).nth(1).is_none()
+}
+
+/// Returns whether several words before a comma are certainly a family name, and not a full name with an occupation after
+/// it: it begins with a name that is only a family name (`García López, Ana`).
+fn is_double_family(before: &str, given: &str) -> bool {
+    let first = words(before).next().unwrap_or_default().to_lowercase();
+    // Patronymics such as `Fernández`; Inez is a given name.
+    let is_patronymic = first.chars().count() > 4 && (first.ends_with("ez") || first.ends_with("éz"));
+    let is_family = is_patronymic || FAMILIES.split_whitespace().any(|family| family == first);
+    is_family && words(given).nth(1).is_none() && !is_in_capitals(given)
 }
 
 /// Returns whether a part after a comma is a given name, rather than a degree, an occupation or pronouns: `Jane`, not
@@ -204,6 +220,16 @@ mod tests {
             ("García López, Ana", Some("Ana")),
             ("García López, Ana, MBA", Some("Ana")),
             ("García López, Ana María", None),
+            ("Fernández Ruiz, Carmen", Some("Carmen")),
+            ("Silva Costa, João", Some("João")),
+            ("GARCÍA LÓPEZ, Ana", Some("Ana")),
+            ("van der Berg Smit, Jan", None),
+            ("Jane Doe, Sommelier", None),
+            ("Jane Doe, Barista", None),
+            ("Inez Doe, Sommelier", None),
+            ("María López, Sommelier", None),
+            ("Jane Doe, Berlin", None),
+            ("JANE DOE, Sommelier", None),
             ("García, Ana María", Some("Ana")),
             ("Doe, Jane M.", Some("Jane")),
             ("Doe, J.", None),
@@ -227,8 +253,10 @@ mod tests {
             ("", None),
             ("123", None),
         ] {
-            assert_eq!(first_name(name).as_deref(), first, "{name}");
+            assert_eq!(first_name(name).ok().as_deref(), first, "{name}");
         }
+        let why = first_name("Jane Doe, Sommelier").unwrap_err();
+        assert_eq!(why, "may have its first name on either side of the comma");
     }
 
     #[test]
