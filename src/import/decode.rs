@@ -118,17 +118,36 @@ fn guess(bytes: &[u8]) -> &'static Encoding {
     }
 }
 
-/// Returns a word with a sign inside that Windows-1252 shows for a letter of Mac OS Roman: `MŸller`, `JŠger`.
+/// Returns a word with a letter that Windows-1252 shows for another one of Mac OS Roman: `MŸller`, `JŠger`, `RenŽ`, `Jšrg`.
 fn mac_word(text: &str) -> Option<&str> {
     const SIGNS: [char; 10] = ['Ÿ', 'Š', 'Ž', 'Œ', '†', '‡', 'ˆ', '‰', '§', '¿'];
-    let is_sign_inside = |word: &&str| {
+    // A capital after a small letter, also at the end of a word.
+    const CAPITALS: [char; 4] = ['Ÿ', 'Š', 'Ž', 'Œ'];
+    let is_of_mac = |word: &&str| {
         word.char_indices().any(|(place, sign)| {
-            SIGNS.contains(&sign)
-                && word[..place].ends_with(|c: char| c.is_ascii_alphabetic())
-                && word[place + sign.len_utf8()..].starts_with(|c: char| c.is_ascii_lowercase())
+            let (before, after) = (&word[..place], &word[place + sign.len_utf8()..]);
+            let is_inside = before.ends_with(|c: char| c.is_ascii_alphabetic())
+                && after.starts_with(|c: char| c.is_ascii_lowercase());
+            let is_capital_at_end = before.ends_with(|c: char| c.is_ascii_lowercase())
+                && !after.starts_with(|c: char| c.is_alphabetic());
+            SIGNS.contains(&sign) && is_inside
+                || CAPITALS.contains(&sign) && is_capital_at_end
+                || sign == 'š' && is_first_vowel(before, after)
         })
     };
-    text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"')).find(is_sign_inside)
+    text.split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"')).find(is_of_mac)
+}
+
+/// Returns whether a letter is the only vowel that the first syllable of a word can have, such as `ö` in `Jörg` and `Köln`.
+/// In Slavic names a vowel comes before or after `š`, or an `r` or `l` that is a syllable: `Dušan`, `Polšnik`, `Kršnik`.
+fn is_first_vowel(before: &str, after: &str) -> bool {
+    let is_consonant = |c: char| c.is_ascii_alphabetic() && !"aeiouyAEIOUY".contains(c);
+    let begin = before.rsplit(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+    let is_syllable = begin.len() > 1 && begin.ends_with(['r', 'l']);
+    !begin.is_empty()
+        && !is_syllable
+        && begin.chars().all(is_consonant)
+        && after.starts_with(|c: char| c.is_ascii_lowercase() && is_consonant(c))
 }
 
 /// Returns whether `c` is a control character that Windows-1252 leaves undefined.
@@ -189,10 +208,23 @@ mod tests {
         assert_eq!((decoded.text.as_str(), decoded.encoding.as_str()), expected);
         let other_ends = b"name,city\r\nJ\x9arg M\x9fller,K\x9aln\r\n";
         let refused = decode(other_ends, None).unwrap_err();
-        assert!(refused.contains("MŸller") && refused.contains("--encoding macintosh"), "{refused}");
+        assert!(refused.contains("Jšrg") && refused.contains("--encoding macintosh"), "{refused}");
         assert_eq!(decode(other_ends, Some("macintosh")).unwrap().text, "name,city\r\nJörg Müller,Köln\r\n");
+        for word in
+            [&b"J\x9arg"[..], b"K\x9aln", b"Bj\x9arn", b"M\x9aller", b"Ren\x8e", b"Andr\x8e-Marc", b"Gr\x9fn"]
+        {
+            let text = [b"name,city\r\n", word, b",Bonn\r\n"].concat();
+            let refused = decode(&text, None).unwrap_err();
+            assert!(refused.contains("--encoding macintosh"), "{refused}");
+        }
         // Words of Windows-1252.
-        for text in [&b"Du\x9aan \x8ei\x9eek\n"[..], b"C\x8cUR s\x9cur O\x92Brien\n", b"caf\xe9 \xa7 5\n"] {
+        for text in [
+            &b"Vr\x9anik Tom\x9ai\xe8 \x8aimun Ale\x9a P\x9aenica Kr\x9anik Pol\x9anik\n"[..],
+            b"\x8ei\x9eka Mu\x9a\x9eka KR\x8aKO Ho\x9aek Jan\x9aa\n",
+            b"Du\x9aan \x8ei\x9eek\n",
+            b"C\x8cUR s\x9cur O\x92Brien\n",
+            b"caf\xe9 \xa7 5\n",
+        ] {
             assert_eq!(decode(text, None).unwrap().encoding, "Windows-1252");
         }
     }
