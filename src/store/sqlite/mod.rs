@@ -38,13 +38,14 @@ const CHECKPOINT_PAGES: &str = "900";
 pub(super) const LOG_LIMIT_BYTES: u64 = 64 << 20;
 
 /// The files of `migrations/`; a released one is never edited.
-const MIGRATIONS: [(i64, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str); 7] = [
     (1, "queue", include_str!("../../../migrations/0001_queue.sql")),
     (2, "inbound text", include_str!("../../../migrations/0002_inbound_text.sql")),
     (3, "thread indexes", include_str!("../../../migrations/0003_thread_indexes.sql")),
     (4, "refusals", include_str!("../../../migrations/0004_refusals.sql")),
     (5, "stop keys", include_str!("../../../migrations/0005_stop_keys.sql")),
     (6, "person chats", include_str!("../../../migrations/0006_person_chats.sql")),
+    (7, "stop writers", include_str!("../../../migrations/0007_stop_writers.sql")),
 ];
 
 /// Migrates the schema to this version. sqlx's macro for it would build SQLite and sqlx a second time, for the compiler.

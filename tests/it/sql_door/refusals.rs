@@ -347,6 +347,12 @@ async fn a_stop_that_would_stop_nothing_is_refused() {
         ("person", "Jane Doe", "white space"),
         ("account", "anna", "does not begin with acc_"),
         ("account", "acc_", "does not begin with acc_"),
+        ("campaign", " autumn", "white space around"),
+        ("campaign", "autumn\u{a0}", "white space around"),
+        ("person", "https://www.linkedin.com/in/jane-doe", "is an address"),
+        ("person", "urn:li:fsd_profile:ACoAx", "a URN"),
+        ("person", "in/Jane-Doe", "in lower case"),
+        ("person", "in/jane/details", "the name alone"),
     ] {
         for actor in ["sql", "operator"] {
             let refused = stop(scope, key, actor).expect_err(key);
