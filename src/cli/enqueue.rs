@@ -289,6 +289,12 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
     };
     for row in &verdicts.results {
         refused(row);
+        if let (Some(true), Some(id)) = (row.differs, &row.id) {
+            render::note(&render::line(&format!(
+                "row {}: its step was queued before with other contents or another wait, as message {id}, which stays as it is",
+                row.index + 1
+            )));
+        }
     }
     let Batch { accepted, duplicates, refused, results } = verdicts;
     let states = states(&results);

@@ -15,7 +15,7 @@ use super::verdicts::{dedupe_conflict, out_of_step, refused_row, repeated, suppr
 use super::{Answer, App, AppState, Parameters, body, render, wire};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
-use crate::store::Enqueued;
+use crate::store::{Enqueued, StepContents};
 use crate::types::forecast::{Assumed, CampaignForecast, Day, Forecast, KeptAccount, Waiting};
 use crate::types::message::Verdict;
 use crate::types::{self, Time};
@@ -123,7 +123,7 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
         }
     }
     let verdicts = state.store.rehearse(&good, state.engine.now()).await?;
-    let states = state.store.states(&taken(&verdicts)).await?;
+    let stored = state.store.existing(&taken(&verdicts)).await?;
     let (mut fresh, mut existing) = (Vec::new(), Vec::new());
     for ((message, (index, line)), verdict) in good.into_iter().zip(places).zip(verdicts) {
         let (refusal, id) = match verdict {
@@ -132,12 +132,17 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
                 continue;
             }
             Enqueued::Duplicate(id) => {
-                let state = states.get(&id).map(|state| state.as_str().to_owned());
+                let found = stored.get(&id);
+                let differs = found.is_some_and(|found| found.differs(StepContents::of(&message).as_ref()));
+                let differs = differs.then_some(true);
+                let state = found.map(|found| found.state.as_str().to_owned());
                 let (id, duplicate) = (Some(id.to_string()), Some(true));
-                existing.push(Verdict { index, id, duplicate, state, line, ..Verdict::default() });
+                existing.push(Verdict { index, id, duplicate, state, differs, line, ..Verdict::default() });
                 continue;
             }
-            Enqueued::Conflict(id) => (dedupe_conflict(id, states.get(&id).copied()), Some(id)),
+            Enqueued::Conflict(id) => {
+                (dedupe_conflict(id, stored.get(&id).map(|found| found.state)), Some(id))
+            }
             Enqueued::Repeat(id) => (repeated(id), Some(id)),
             Enqueued::Suppressed => (suppressed(), None),
             Enqueued::OutOfStep(why) => (out_of_step(&why), None),

@@ -22,8 +22,8 @@ use super::verdicts::{
 use super::{App, AppState, Parameters, body, wire};
 use crate::domain::attachment::Blob;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
-use crate::domain::message::NewMessage;
-use crate::store::{EnqueueMode, Enqueued};
+use crate::domain::message::{MessageId, NewMessage};
+use crate::store::{EnqueueMode, Enqueued, StepContents};
 use crate::traces::Span;
 use crate::types::message::Stored;
 
@@ -124,18 +124,23 @@ async fn one(
         draft.dedupe_key = Some(key);
     }
     let message = draft.validate(&state.limits(), state.engine.now()).map_err(unprocessable)?;
+    let contents = StepContents::of(&message);
     let stored = store(Arc::clone(state), vec![message], blobs, EnqueueMode::Each).await?;
     match stored.into_iter().next() {
         Some(Enqueued::Accepted(id)) => {
-            let stored = Stored { id: id.to_string(), duplicate: None, state: Some("queued".to_owned()) };
+            let state = Some("queued".to_owned());
+            let stored = Stored { id: id.to_string(), duplicate: None, state, differs: None };
             Ok((StatusCode::CREATED, Json(stored)).into_response())
         }
         Some(Enqueued::Duplicate(id)) => {
-            let state = state.store.states(&[id]).await?.get(&id).map(|state| state.as_str().to_owned());
-            Ok(Json(Stored { id: id.to_string(), duplicate: Some(true), state }).into_response())
+            let existing = state.store.existing(&[id]).await?.remove(&id);
+            let differs = existing.as_ref().is_some_and(|found| found.differs(contents.as_ref()));
+            let state = existing.map(|found| found.state.as_str().to_owned());
+            let (id, differs) = (id.to_string(), differs.then_some(true));
+            Ok(Json(Stored { id, duplicate: Some(true), state, differs }).into_response())
         }
         Some(Enqueued::Conflict(id)) => {
-            let state = state.store.states(&[id]).await?.get(&id).copied();
+            let state = state.store.existing(&[id]).await?.get(&id).map(|found| found.state);
             Err(ApiError::conflict(id.to_string(), dedupe_conflict(id, state)))
         }
         Some(Enqueued::Repeat(id)) => Err(ApiError::conflict(id.to_string(), repeated(id))),
@@ -276,6 +281,7 @@ impl Batch {
             return Ok(());
         }
         let blobs = files.of(&messages);
+        let contents: Vec<Option<StepContents>> = messages.iter().map(StepContents::of).collect();
         let stored = match store(Arc::clone(state), messages, blobs, mode).await {
             Ok(stored) => stored,
             Err(error) if !self.stored_any => return Err(error),
@@ -289,13 +295,17 @@ impl Batch {
             }
         };
         self.stored_any = true;
-        let states = state.store.states(&taken(&stored)).await.unwrap_or_default();
-        for (place, stored) in places.into_iter().zip(stored) {
+        let existing = state.store.existing(&taken(&stored)).await.unwrap_or_default();
+        let state_of = |id: &MessageId| existing.get(id).map(|found| found.state);
+        for ((place, contents), stored) in places.into_iter().zip(contents).zip(stored) {
             self.verdicts[place] = Some(match stored {
                 Enqueued::Accepted(id) => RowVerdict::Accepted(id),
-                Enqueued::Duplicate(id) => RowVerdict::Duplicate(id, states.get(&id).copied()),
+                Enqueued::Duplicate(id) => {
+                    let differs = existing.get(&id).is_some_and(|found| found.differs(contents.as_ref()));
+                    RowVerdict::Duplicate(id, state_of(&id), differs)
+                }
                 Enqueued::Conflict(id) => {
-                    RowVerdict::Refused(vec![dedupe_conflict(id, states.get(&id).copied())], Some(id))
+                    RowVerdict::Refused(vec![dedupe_conflict(id, state_of(&id))], Some(id))
                 }
                 Enqueued::Repeat(id) => RowVerdict::Refused(vec![repeated(id)], Some(id)),
                 Enqueued::Suppressed => RowVerdict::Refused(vec![suppressed()], None),

@@ -14,7 +14,8 @@ use crate::types::{self, message::Verdict};
 /// The verdict on one row.
 pub(super) enum RowVerdict {
     Accepted(MessageId),
-    Duplicate(MessageId, Option<StateName>),
+    /// The state of the message that was queued before, and whether it says something else.
+    Duplicate(MessageId, Option<StateName>, bool),
     Refused(Vec<FieldError>, Option<MessageId>),
 }
 
@@ -106,10 +107,11 @@ pub(super) fn batch_answer(
                 accepted += 1;
                 Verdict { index, id: Some(id.to_string()), ..Verdict::default() }
             }
-            Some(RowVerdict::Duplicate(id, state)) => {
+            Some(RowVerdict::Duplicate(id, state, differs)) => {
                 duplicates += 1;
                 let (id, state) = (Some(id.to_string()), state.map(|state| state.as_str().to_owned()));
-                Verdict { index, id, duplicate: Some(true), state, ..Verdict::default() }
+                let differs = differs.then_some(true);
+                Verdict { index, id, duplicate: Some(true), state, differs, ..Verdict::default() }
             }
             Some(RowVerdict::Refused(refusals, existing)) => {
                 refused += 1;

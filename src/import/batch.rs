@@ -16,6 +16,17 @@ pub(crate) type RefusedRows = BTreeMap<usize, Vec<String>>;
 /// Numbers of messages by state.
 pub(crate) type States = BTreeMap<String, usize>;
 
+/// A message that was queued before with other contents or another wait than the import would give it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Differing {
+    /// The row.
+    pub(crate) row: usize,
+    /// The step, from 1.
+    pub(crate) step: usize,
+    pub(crate) id: String,
+    pub(crate) state: String,
+}
+
 /// What to do about a text that looks as if it has an unfilled placeholder and is meant so.
 const MEANT: &str = "or, if it is meant, let `limits.placeholders_meant` of the configuration match it";
 /// Most messages of a request: the daemon stores them in one commit, and an answer tells how far the import is.
@@ -51,6 +62,8 @@ pub(crate) struct Tally {
     pub(crate) duplicates: usize,
     /// The states of the messages that were queued before.
     pub(crate) before: States,
+    /// Those of them that say something else.
+    pub(crate) differing: Vec<Differing>,
     /// The rows that repeat a person, and the line of the earlier row.
     pub(crate) repeats: Vec<(usize, u64)>,
     pub(crate) refused: RefusedRows,
@@ -65,6 +78,7 @@ impl Tally {
         for (state, messages) in answered.before {
             *self.before.entry(state).or_default() += messages;
         }
+        self.differing.extend(answered.differing);
         self.repeats.extend(batch.repeats);
         self.refused.extend(batch.refused);
         self.refused.extend(answered.refused);
@@ -106,6 +120,8 @@ pub(crate) struct Answered {
     pub(crate) duplicates: usize,
     /// The states of the messages that were queued before.
     pub(crate) before: States,
+    /// Those of them that say something else.
+    pub(crate) differing: Vec<Differing>,
     pub(crate) refused: Vec<(usize, Vec<String>)>,
 }
 
@@ -177,6 +193,10 @@ impl Batch {
                 None if verdict.duplicate == Some(true) => {
                     answered.duplicates += 1;
                     let state = verdict.state.clone().unwrap_or_else(|| "queued".to_owned());
+                    if verdict.differs == Some(true) {
+                        let (id, state) = (verdict.id.clone().unwrap_or_default(), state.clone());
+                        answered.differing.push(Differing { row, step: step + 1, id, state });
+                    }
                     *answered.before.entry(state).or_default() += 1;
                 }
                 None => answered.accepted += 1,
@@ -216,6 +236,22 @@ pub(crate) fn ended(before: &States, campaign: &str) -> Option<String> {
         let ended = ended.join(", ");
         format!(
             "queued before and not sent: {ended}; `outboxd retry --campaign {campaign}` queues them again"
+        )
+    })
+}
+
+/// Returns how many messages that were queued before say something else, and how to change them.
+pub(crate) fn kept(differing: &[Differing]) -> Option<String> {
+    let mut states = States::new();
+    for one in differing {
+        *states.entry(one.state.clone()).or_default() += 1;
+    }
+    let states: Vec<String> = states.iter().map(|(state, messages)| format!("{messages} {state}")).collect();
+    (!states.is_empty()).then(|| {
+        let states = states.join(", ");
+        format!(
+            "queued before with other contents or another wait: {states}; an import does not change them; \
+             `outboxd edit ID --text-file FILE` changes the text of one that is not sent"
         )
     })
 }

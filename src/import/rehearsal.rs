@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::batch::{Batch, RefusedRows, States, learn};
+use super::batch::{Batch, Differing, RefusedRows, States, learn};
 use super::people::Plan;
 use super::sheet::Row;
 use crate::types::forecast::{Assumed, KeptAccount};
@@ -34,6 +34,8 @@ pub(crate) struct Rehearsal {
     pub(crate) messages: usize,
     /// The states of the messages that were queued before.
     pub(crate) before: States,
+    /// Those of them that say something else.
+    pub(crate) differing: Vec<Differing>,
     pub(crate) refused: RefusedRows,
     /// The rows that repeat a person, and the line of the earlier row.
     pub(crate) repeats: Vec<(usize, u64)>,
@@ -63,6 +65,7 @@ impl Rehearsal {
     pub(crate) fn new(plan: &Plan, rows: &[Row], batch: Batch, assumed: &Assumed) -> Self {
         let by_daemon = batch.answered(plan, &assumed.refused).refused;
         let refused: RefusedRows = batch.refused.iter().cloned().chain(by_daemon).collect();
+        let known = batch.answered(plan, &assumed.existing);
         let old: HashSet<usize> = assumed.existing.iter().map(|verdict| verdict.index).collect();
         let lines = batch.lines().enumerate().map(|(index, (row, _, line))| (index, row, line));
         let new: Vec<(usize, usize, &str)> =
@@ -72,7 +75,8 @@ impl Rehearsal {
         Self {
             people: people.len(),
             messages: new.len(),
-            before: batch.answered(plan, &assumed.existing).before,
+            before: known.before,
+            differing: known.differing,
             examples: examples(&new, rows, &assumed.kept),
             cut_at: rows.get(batch.next).map(|row| row.line),
             repeats: batch.repeats.clone(),

@@ -79,6 +79,7 @@ pub(crate) use administration::backup::backup_name;
 pub(crate) use administration::inspect::Inspection;
 pub(crate) use transitions::chat_reads::{ChatRead, ChatToPoll, OtherChats};
 pub(crate) use transitions::defer::InmailHold;
+pub(crate) use transitions::existing::StepContents;
 pub(crate) use transitions::external_insert::{ExternalInsert, insert_from_outside};
 pub(crate) use transitions::heard::HEARD_AT_ONCE;
 pub(crate) use transitions::hooks::{DeadLetter, Hook};

@@ -112,6 +112,10 @@ pub struct Stored {
     pub duplicate: Option<bool>,
     /// The state of the message that is in the queue.
     pub state: Option<String>,
+    /// `true` if the step was queued before with other contents or another wait, which stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub differs: Option<bool>,
 }
 
 /// The answer to several new messages.
@@ -139,6 +143,10 @@ pub struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub state: Option<String>,
+    /// `true` if the step was queued before with other contents or another wait, which stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub differs: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<FieldError>,

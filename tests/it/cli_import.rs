@@ -496,6 +496,33 @@ fn people_keep_their_account(env: &TestEnv) {
     assert_eq!(env.sql("SELECT '' || count(*) FROM messages WHERE account_id = 'acc_9'"), ["0"]);
 }
 
+/// An import does not change what was queued before: it says so of each message that the table or a template gives other
+/// contents now. Columns that no template uses may change.
+fn what_says_something_else_is_named(env: &TestEnv) {
+    let table = std::fs::read_to_string(env.path("people.csv")).unwrap();
+    std::fs::write(env.path("mended.csv"), table.replace("Jane,", "Janet,").replace("CTO", "CEO")).unwrap();
+    let told = "line 2, step 1: was queued before with other contents or another wait, as message ";
+    let counts =
+        "queued before with other contents or another wait: 2 queued; an import does not change them";
+    for more in [&[][..], &["--dry-run"]] {
+        let again = import(env, "mended.csv", more);
+        assert!(again.code == 0 && again.err.contains(told) && again.err.contains(counts), "{}", again.err);
+        assert!(!again.err.contains("line 3,"), "{}", again.err);
+    }
+    let answer: Value = serde_json::from_str(&import(env, "mended.csv", &["--json"]).out).unwrap();
+    let differing = answer["differing"].as_array().unwrap();
+    assert_eq!(differing.len(), 2, "{answer}");
+    assert_eq!((&differing[1]["line"], &differing[1]["step"]), (&json!(2), &json!(2)), "{answer}");
+    // Only the wait of a step.
+    let line = ["import", "people.csv", "--campaign", "autumn", "--account", "acc_1,acc_2,acc_3"];
+    let other_wait =
+        ran(env, &[&line[..], &["--step", "hello.txt", "--step", "4 days", "nudge.txt"]].concat());
+    assert!(other_wait.err.contains("line 5, step 2: was queued before"), "{}", other_wait.err);
+    assert!(other_wait.err.contains("another wait: 4 queued;"), "{}", other_wait.err);
+    let same = import(env, "people.csv", &[]);
+    assert!(same.code == 0 && !same.err.contains("other contents"), "{}", same.err);
+}
+
 /// Of a table with one more person, a dry run counts that one.
 fn a_dry_run_counts_what_is_new(env: &TestEnv) {
     let mut table = std::fs::read_to_string(env.path("people.csv")).unwrap();
@@ -529,6 +556,7 @@ async fn the_example_is_queued_by_the_real_daemon() {
     assert!(people.len() == 4 && people[1].contains("in/jane-doe-4711"), "{people:?}");
     let again = import(&env, "people.csv", &[]);
     assert_eq!(again.out, "4 people: 0 messages queued, 12 queued before; 0 rows refused\n", "{}", again.err);
+    what_says_something_else_is_named(&env);
     // What was cancelled is not queued again by an import, and it says what does that.
     let (ok, said) = run(env.outboxd(&["campaign", "cancel", "autumn"]), "");
     assert!(ok, "{said}");

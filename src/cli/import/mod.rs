@@ -21,7 +21,9 @@ use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Typed};
-use crate::import::{Batch, Columns, Options, Plan, Row, Seats, States, Table, Tally, Template, ended};
+use crate::import::{
+    Batch, Columns, Differing, Options, Plan, Row, Seats, States, Table, Tally, Template, ended, kept,
+};
 use crate::types::message;
 use progress::Progress;
 use steps::Steps;
@@ -89,11 +91,21 @@ struct Summary {
     duplicates: usize,
     /// The states of the messages that were queued before.
     before: States,
+    /// Those of them with other contents or another wait than the table and the templates give them now.
+    differing: Vec<Kept>,
     /// Rows that name a person of an earlier row.
     repeated: Vec<Repeated>,
     refused: Vec<Refused>,
     /// The file with the refused rows.
     refused_file: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kept {
+    line: u64,
+    step: usize,
+    id: String,
+    state: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,10 +159,11 @@ pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Fail
     }
     let campaign = plan.campaign.clone();
     let tally = send(client, &table, plan).await?;
+    let differing = differing(&table, &tally.differing);
     if let Some(ended) = ended(&tally.before, &campaign) {
         render::note(&render::line(&ended));
     }
-    report(&file, &table, tally, json.json)
+    report(&file, &table, (tally, differing), json.json)
 }
 
 fn wrong_columns(table: &Table, problems: &[String]) -> Failure {
@@ -265,6 +278,27 @@ fn interrupted(failure: Failure, rows: &[Row], tally: &Tally) -> Failure {
     ))
 }
 
+/// Shows the messages that were queued before and say something else, and returns all of them.
+fn differing(table: &Table, differing: &[Differing]) -> Vec<Kept> {
+    for Differing { row, step, id, state } in differing.iter().take(SHOWN) {
+        let line = table.sheet.rows[*row].line;
+        render::note(&render::line(&format!(
+            "line {line}, step {step}: was queued before with other contents or another wait, as message {id}, which is {state}"
+        )));
+    }
+    if differing.len() > SHOWN {
+        render::note(&format!("… and {} more that say something else", differing.len() - SHOWN));
+    }
+    if let Some(kept) = kept(differing) {
+        render::note(&render::line(&kept));
+    }
+    let kept = |Differing { row, step, id, state }: &Differing| {
+        let (id, state) = (id.clone(), state.clone());
+        Kept { line: table.sheet.rows[*row].line, step: *step, id, state }
+    };
+    differing.iter().map(kept).collect()
+}
+
 /// Shows the rows that repeat a person, and returns all of them.
 fn repeated(table: &Table, repeats: &[(usize, u64)]) -> Vec<Repeated> {
     let line = |row: usize| table.sheet.rows[row].line;
@@ -280,7 +314,12 @@ fn repeated(table: &Table, repeats: &[(usize, u64)]) -> Vec<Repeated> {
 }
 
 /// Writes the refused rows to their file and prints the result.
-fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exit, Failure> {
+fn report(
+    file: &Path,
+    table: &Table,
+    (tally, differing): (Tally, Vec<Kept>),
+    as_json: bool,
+) -> Result<Exit, Failure> {
     let line = |row: usize| table.sheet.rows[row].line;
     for (row, reasons) in tally.refused.iter().take(SHOWN) {
         render::note(&render::line(&format!("error: line {}: {}", line(*row), reasons.join(" / "))));
@@ -297,7 +336,7 @@ fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exi
         })?;
         refused_file = Some(render::line(&name.display().to_string()));
     }
-    let Tally { people, accepted, duplicates, before, repeats, refused } = tally;
+    let Tally { people, accepted, duplicates, before, repeats, refused, .. } = tally;
     let repeated = repeated(table, &repeats);
     let again = if repeated.is_empty() {
         String::new()
@@ -310,7 +349,8 @@ fn report(file: &Path, table: &Table, tally: Tally, as_json: bool) -> Result<Exi
     );
     let rows = table.sheet.rows.len();
     let refused = refused.into_iter().map(|(row, reasons)| Refused { line: line(row), reasons }).collect();
-    let summary = Summary { rows, people, accepted, duplicates, before, repeated, refused, refused_file };
+    let summary =
+        Summary { rows, people, accepted, duplicates, before, differing, repeated, refused, refused_file };
     match as_json {
         true => render::json(&json!(summary).to_string())?,
         false => render::print(&shown)?,

@@ -37,6 +37,7 @@ pub(super) async fn rehearse(
     for (row, reasons) in &found.refused {
         render::note(&render::line(&format!("error: line {}: {}", rows[*row].line, reasons.join(" / "))));
     }
+    let differing = super::differing(table, &found.differing);
     let repeated = super::repeated(table, &found.repeats);
     if let Some(line) = found.cut_at {
         render::note(&format!("the table is too long for one forecast: it ends before line {line}"));
@@ -50,7 +51,7 @@ pub(super) async fn rehearse(
         let forecast = forecast.map(|(_, answer)| answer);
         let examples: Vec<&Value> = found.examples.iter().map(|example| &example.message).collect();
         let shown = json!({ "rows": rows.len(), "people": found.people, "messages": found.messages,
-            "before": found.before, "repeated": repeated, "refused": told, "examples": examples, "forecast": forecast });
+            "before": found.before, "differing": differing, "repeated": repeated, "refused": told, "examples": examples, "forecast": forecast });
         render::json(&shown.to_string())?;
     } else {
         let shown: String = found.examples.iter().map(example).collect();

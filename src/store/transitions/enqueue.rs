@@ -14,7 +14,6 @@ use super::steps::{self, Known, StepsSoFar};
 use super::suppressed::{self, Recipients};
 use crate::domain::attachment::Blob;
 use crate::domain::message::{AccountId, MessageId, NewMessage};
-use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
@@ -47,17 +46,6 @@ impl Store {
     ) -> Result<Vec<Enqueued>> {
         self.address(&mut messages.iter_mut().collect::<Vec<_>>()).await?;
         self.inner.writer.enqueue(EnqueueBatch::new(messages, blobs, mode, now)).await
-    }
-
-    /// Returns the states of messages by id; ids that do not exist are absent.
-    pub(crate) async fn states(&self, ids: &[MessageId]) -> Result<HashMap<MessageId, StateName>> {
-        const SQL: &str = "SELECT id, state FROM messages WHERE id IN (SELECT value FROM json_each(?1))";
-        if ids.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let ids: Vec<String> = ids.iter().map(|id| id.0.hyphenated().to_string()).collect();
-        let found = sqlx::query(SQL).bind(json!(ids).to_string()).fetch_all(&self.inner.readers).await?;
-        found.iter().map(|row| Ok((rows::message_id(row, "id")?, rows::state(row)?))).collect()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The transitions: each method of [`Store`](super::Store) here changes the queue in one transaction, or looks up what
 //! such a change needs to know.
 //!
-//! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `rehearsal.rs`), `admission.rs`
+//! - A message arrives: `enqueue.rs` (`batch.rs`, `insert.rs`, `blobs.rs`, `rehearsal.rs`, `existing.rs`), `admission.rs`
 //!   (`external_insert.rs`). What may keep it out: `repeats.rs`, `suppressed.rs`, `hashed.rs`, `erased.rs`, `steps.rs`.
 //! - It is sent: `attempts.rs` (`account_limits.rs`), `defer.rs`, `rests.rs`, `resolving.rs` (`names.rs`);
 //!   `reconcile.rs` and `review.rs` settle what is unclear.
@@ -25,6 +25,7 @@ pub(super) mod edit;
 pub(super) mod enqueue;
 pub(super) mod erase;
 pub(super) mod erased;
+pub(super) mod existing;
 pub(super) mod external_insert;
 pub(super) mod hashed;
 pub(super) mod heard;

@@ -23,7 +23,7 @@ use super::frame::{Frame, Markup, When, html};
 use crate::domain::message::AccountId;
 use crate::http::error::ApiError;
 use crate::http::{App, AppState, accounts};
-use crate::import::{Example, LAST_STEP, RefusedRows, States, Table, Tally, ended, refused_file};
+use crate::import::{Example, LAST_STEP, RefusedRows, States, Table, Tally, ended, kept, refused_file};
 use crate::types::forecast::CampaignForecast;
 use form::{Posted, Typed, TypedStep, step_name};
 use prepare::Prepared;
@@ -236,6 +236,7 @@ impl Page {
 
     fn was_queued(&mut self, table: &Table, tally: Tally) {
         self.note_repeats(table, &tally.repeats);
+        self.notes.extend(kept(&tally.differing));
         self.notes.extend(ended(&tally.before, &self.typed.campaign));
         self.queued = Some(Queued {
             people: tally.people,
@@ -252,6 +253,7 @@ impl Page {
             self.notes.push(format!("The table is too long for one forecast: it ends before line {line}."));
         }
         self.note_before(&found.before);
+        self.notes.extend(kept(&found.differing));
         // Of an import that would queue nothing, the forecast shows only other messages.
         let forecast = forecast.filter(|_| found.messages > 0);
         let by_day = forecast.as_ref().map(days).unwrap_or_default();
