@@ -2,6 +2,7 @@
 //!
 //! `domain/command.rs` says which state allows which command, `store/transitions/commands.rs` carries it out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -137,13 +138,15 @@ async fn of_ids(
     dry_run: bool,
 ) -> Result<BulkAnswer, ApiError> {
     let known: Vec<MessageId> = ids.iter().filter_map(|(_, id)| *id).collect();
-    let mut results = carry_out(state, &known, instruction, dry_run).await?.into_iter();
-    let mut answer = empty_answer(instruction, dry_run);
+    let results = carry_out(state, &known, instruction, dry_run).await?;
+    let mut answer = Answered::new(instruction, dry_run);
+    answer.note_others(&results);
+    let mut results = results.into_iter();
     for (text, id) in ids {
         let result = id.and_then(|_| results.next()).unwrap_or(store::Commanded::Unknown);
-        add(&mut answer, shown(text, &instruction.command, result));
+        answer.add(text, id, &instruction.command, result);
     }
-    Ok(answer)
+    Ok(answer.bulk)
 }
 
 async fn of_filter(
@@ -152,50 +155,79 @@ async fn of_filter(
     instruction: &Instruction,
     dry_run: bool,
 ) -> Result<BulkAnswer, ApiError> {
-    let mut answer = empty_answer(instruction, dry_run);
+    let mut answer = Answered::new(instruction, dry_run);
     let mut ids = Vec::new();
     loop {
         let (page, next) = state.store.message_ids(&filter).await?;
         ids.extend(page);
         filter.before = next;
-        // The steps of a person are retried in their order, so all of them must be known.
-        if next.is_some() && matches!(instruction.command, Command::Retry) {
+        // The steps of a person are retried in their order and moved together, so all of them must be known.
+        if next.is_some() && changes_other_steps(&instruction.command) {
             continue;
         }
         let results = carry_out(state, &ids, instruction, dry_run).await?;
+        answer.note_others(&results);
         for (id, result) in ids.drain(..).zip(results) {
-            add(&mut answer, shown(id.to_string(), &instruction.command, result));
+            answer.add(id.to_string(), Some(id), &instruction.command, result);
         }
         if next.is_none() {
-            return Ok(answer);
+            return Ok(answer.bulk);
         }
     }
 }
 
-fn empty_answer(instruction: &Instruction, dry_run: bool) -> BulkAnswer {
-    BulkAnswer {
-        command: instruction.command.as_str().to_owned(),
-        dry_run,
-        messages: 0,
-        changed: 0,
-        unchanged: 0,
-        refused: 0,
-        results: Vec::new(),
-        is_cut: false,
+/// Returns whether a command about a step also changes other steps of its person.
+fn changes_other_steps(command: &Command) -> bool {
+    match command {
+        Command::Retry => true,
+        Command::Edit(edit) => edit.account_id.is_some(),
+        Command::Cancel | Command::Hold | Command::Release => false,
     }
 }
 
-fn add(answer: &mut BulkAnswer, result: Commanded) {
-    answer.messages += 1;
-    let count = match (&result.error, result.changed) {
-        (Some(_), _) => &mut answer.refused,
-        (None, true) => &mut answer.changed,
-        (None, false) => &mut answer.unchanged,
-    };
-    *count += 1;
-    match answer.results.len() < AT_ONCE {
-        true => answer.results.push(result),
-        false => answer.is_cut = true,
+/// The answer to a command about many messages, as far as it was carried out.
+struct Answered {
+    bulk: BulkAnswer,
+    /// Messages that changed with another one of the request, as steps of a person do.
+    with_others: HashSet<MessageId>,
+}
+
+impl Answered {
+    fn new(instruction: &Instruction, dry_run: bool) -> Self {
+        let command = instruction.command.as_str().to_owned();
+        let bulk = BulkAnswer { command, dry_run, ..BulkAnswer::default() };
+        Self { bulk, with_others: HashSet::new() }
+    }
+
+    /// Notes which messages changed with another one.
+    fn note_others(&mut self, results: &[store::Commanded]) {
+        for result in results {
+            if let store::Commanded::Done { others, .. } = result {
+                self.with_others.extend(others);
+            }
+        }
+    }
+
+    fn add(&mut self, text: String, id: Option<MessageId>, command: &Command, result: store::Commanded) {
+        let has_changed = matches!(result, store::Commanded::Unchanged(_))
+            && id.is_some_and(|id| self.with_others.contains(&id));
+        let mut result = shown(text, command, result);
+        if has_changed {
+            result.changed = true;
+            result.answer = Some(command.answer(true).to_owned());
+        }
+        let answer = &mut self.bulk;
+        answer.messages += 1;
+        let count = match (&result.error, result.changed) {
+            (Some(_), _) => &mut answer.refused,
+            (None, true) => &mut answer.changed,
+            (None, false) => &mut answer.unchanged,
+        };
+        *count += 1;
+        match answer.results.len() < AT_ONCE {
+            true => answer.results.push(result),
+            false => answer.is_cut = true,
+        }
     }
 }
 

@@ -69,7 +69,7 @@ fn commands() -> Schema {
 }
 
 /// What became of the messages of a command.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 pub struct BulkAnswer {
     pub command: String,
     pub dry_run: bool,

@@ -384,6 +384,40 @@ async fn one_retry_brings_back_all_steps_of_a_cancelled_campaign() {
     daemon.stop().await;
 }
 
+/// The steps that move, or come back, with another step of their person are counted as changed, however many pages of
+/// messages there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_that_change_with_another_are_counted_as_changed() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let person = |n: u32| {
+        [
+            step(&format!("ACoA{n}"), 1, ""),
+            step(&format!("ACoA{n}"), 2, "1 hour"),
+            step(&format!("ACoA{n}"), 3, "1 day"),
+        ]
+    };
+    let rows: Vec<Value> = (0..200).flat_map(person).collect();
+    let stored = ids(&batch(&daemon, &rows).await);
+    for word in ["--dry-run", "--yes"] {
+        let (ok, said) = run(
+            env.outboxd(&["move", "--account", "acc_1", "--campaign", "autumn", "--to", "acc_2", word]),
+            "",
+        );
+        let expected = if word == "--yes" { "moved: 600\n" } else { "600 messages would be moved\n" };
+        assert!(ok && said == expected, "{said}");
+    }
+    let (ok, said) = run(env.outboxd(&["move", &stored[0], &stored[1], &stored[2], "--to", "acc_3"]), "");
+    assert!(ok && said.matches(": moved\n").count() == 3, "{said}");
+    // A step that is cancelled ends the later ones, and brings them back.
+    let (ok, said) = run(env.outboxd(&["cancel", &stored[0]]), "");
+    assert!(ok, "{said}");
+    let (ok, said) = run(env.outboxd(&["retry", "--campaign", "autumn"]), "");
+    assert!(ok && said == "queued again: 3\n", "{said}");
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_steps_of_a_person_move_together_until_the_first_is_sent() {
     let env = TestEnv::new().await.hasty();

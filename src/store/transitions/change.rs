@@ -24,6 +24,8 @@ pub(super) struct Changed {
     pub(super) state: StateName,
     /// The account that it was moved to.
     pub(super) moved_to: Option<AccountId>,
+    /// Other steps of the person that changed with it.
+    pub(super) others: Vec<MessageId>,
     /// The values before and after, for the event.
     pub(super) old: Value,
     pub(super) new: Value,

@@ -37,6 +37,8 @@ pub enum Commanded {
         state: StateName,
         /// The accounts that the change concerns; two if it was moved.
         accounts: Vec<AccountId>,
+        /// Other steps of the person that changed with it.
+        others: Vec<MessageId>,
     },
     /// There was nothing to change.
     Unchanged(StateName),
@@ -146,7 +148,7 @@ pub(super) async fn carry_out(
     note(connection, &row, instruction, &changed, context.now).await?;
     let account = rows::account_id(&row)?;
     let accounts = std::iter::once(account).chain(changed.moved_to).collect();
-    Ok(Commanded::Done { was: state, state: changed.state, accounts })
+    Ok(Commanded::Done { was: state, state: changed.state, accounts, others: changed.others })
 }
 
 /// Returns why a message can be neither edited nor retried: its text or its files were removed.

@@ -70,6 +70,7 @@ pub(super) async fn edit(
     if moves {
         make_account(connection, &message.account_id, context.now).await?;
     }
+    let mut others = Vec::new();
     match state {
         StateName::Queued => {
             let thread: String = row.try_get("thread")?;
@@ -78,9 +79,10 @@ pub(super) async fn edit(
             let place = Place::of(row, edit, &message, moves, context.now)?;
             place.write(connection, seq, &message).await?;
             if moves && message.step.is_some() {
-                let others = steps::move_with(connection, seq, &message.account_id, context.now).await?;
+                others = steps::move_with(connection, seq, &message.account_id, context.now).await?;
                 if !others.is_empty() {
-                    new.insert("moved_with".to_owned(), json!(others));
+                    let ids: Vec<String> = others.iter().map(ToString::to_string).collect();
+                    new.insert("moved_with".to_owned(), json!(ids));
                 }
             }
             join(connection, &was, &thread).await?;
@@ -91,7 +93,7 @@ pub(super) async fn edit(
         _ => write(connection, seq, &message, allows, context.now).await?,
     }
     let moved_to = moves.then(|| message.account_id.clone());
-    Ok(Ok(Some(Changed { state, moved_to, old: Value::Object(old), new: Value::Object(new) })))
+    Ok(Ok(Some(Changed { state, moved_to, others, old: Value::Object(old), new: Value::Object(new) })))
 }
 
 /// Reads the message as a draft. A row that was never admitted keeps its files as its producer wrote them, so they

@@ -72,5 +72,5 @@ fn is_held(row: &SqliteRow) -> Result<bool> {
 
 fn changed(was_held: bool) -> Changed {
     let (old, new) = (json!({ "held": was_held }), json!({ "held": !was_held }));
-    Changed { state: StateName::Queued, moved_to: None, old, new }
+    Changed { state: StateName::Queued, moved_to: None, others: Vec::new(), old, new }
 }

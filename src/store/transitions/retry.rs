@@ -10,7 +10,7 @@ use super::change::{Changed, Context, Refusal, state_value};
 use super::edit::{Checked, draft, make_account, may_have_been_sent, may_not_be_sent};
 use super::steps;
 use crate::domain::field_error::{FieldError, FieldErrorCode};
-use crate::domain::message::{NewMessage, Seq};
+use crate::domain::message::{MessageId, NewMessage, Seq};
 use crate::domain::state::StateName;
 use crate::domain::time_text;
 use crate::store::sqlite::rows::{self, Result};
@@ -50,9 +50,9 @@ pub(super) async fn retry(
         return Ok(Err((vec![refusal], sequence.and_then(|sequence| sequence.other))));
     }
     make_account(connection, &message.account_id, context.now).await?;
-    queue(connection, context, &message, seq).await?;
+    let others = queue(connection, context, &message, seq).await?;
     let (old, new) = (state_value(state), state_value(StateName::Queued));
-    Ok(Ok(Changed { state: StateName::Queued, moved_to: None, old, new }))
+    Ok(Ok(Changed { state: StateName::Queued, moved_to: None, others, old, new }))
 }
 
 /// Returns why a message is not retried because it may have been sent, or the person answered.
@@ -90,13 +90,13 @@ async fn key_is_taken(
     Ok(Some((vec![refusal], Some(other))))
 }
 
-/// Queues the message at the end of its lane, with all its retries.
+/// Queues the message at the end of its lane, with all its retries. Returns the later steps that come back with it.
 async fn queue(
     connection: &mut SqliteConnection,
     context: &Context<'_>,
     message: &NewMessage,
     seq: Seq,
-) -> Result<()> {
+) -> Result<Vec<MessageId>> {
     const QUEUE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = ?2, error = NULL, \
            due_at = ?3, retry_at = NULL, retries = 0, route = NULL, held_at = NULL, run = ?4, step_sent_at = NULL, wait_until = NULL, wait_held_at = NULL, \
            step_key = CASE WHEN step IS NOT NULL THEN coalesce(step_key, ?8) END, updated_at = ?5, lane = ?6, \
@@ -110,6 +110,6 @@ async fn queue(
     query.execute(&mut *connection).await?;
     match message.step {
         Some(_) => steps::queue_again(connection, seq, context.run, context.now).await,
-        None => Ok(()),
+        None => Ok(Vec::new()),
     }
 }

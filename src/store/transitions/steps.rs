@@ -341,15 +341,17 @@ pub(super) async fn move_with(
     moved: Seq,
     account: &AccountId,
     now: Timestamp,
-) -> Result<Vec<String>> {
+) -> Result<Vec<MessageId>> {
     // Out of its lane first: the entry there is of the account that it leaves.
     const LEAVE: &str = "UPDATE messages SET blocked_by = seq WHERE seq IN (SELECT value FROM json_each(?1))";
     const MOVE: &str = "UPDATE messages SET revision = messages.revision + 1, edits = messages.edits + 1, account_id = ?2, route = NULL, \
            updated_at = ?3 WHERE seq IN (SELECT value FROM json_each(?1))";
     const OTHERS: &str = "SELECT o.seq, o.id FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
            AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.state = 'queued' AND o.seq <> m.seq WHERE m.seq = ?1 ORDER BY o.step";
-    let others: Vec<(i64, String)> = sqlx::query_as(OTHERS).bind(moved.0).fetch_all(&mut *connection).await?;
-    let (others, ids): (Vec<i64>, Vec<String>) = others.into_iter().unzip();
+    let found = sqlx::query(OTHERS).bind(moved.0).fetch_all(&mut *connection).await?;
+    let others: Vec<i64> =
+        found.iter().map(|row| row.try_get("seq")).collect::<std::result::Result<_, _>>()?;
+    let ids: Vec<MessageId> = found.iter().map(|row| rows::message_id(row, "id")).collect::<Result<_>>()?;
     let others = json!(others).to_string();
     sqlx::query(LEAVE).bind(&others).execute(&mut *connection).await?;
     let query = sqlx::query(MOVE).bind(&others).bind(account.as_str());
@@ -358,22 +360,27 @@ pub(super) async fn move_with(
 }
 
 /// Queues the steps again that were cancelled because this one was not sent, up to the first that ended otherwise or
-/// has lost its text.
+/// has lost its text. Returns their ids.
 pub(super) async fn queue_again(
     connection: &mut SqliteConnection,
     step: Seq,
     run: i64,
     now: Timestamp,
-) -> Result<()> {
-    const AFTER: &str = "SELECT o.seq, o.state = 'cancelled' AND o.reason = 'step_stopped' AND o.pruned_at IS NULL AS comes_back \
+) -> Result<Vec<MessageId>> {
+    const AFTER: &str = "SELECT o.seq, o.id, o.state = 'cancelled' AND o.reason = 'step_stopped' AND o.pruned_at IS NULL AS comes_back \
          FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
            AND o.step_key = m.step_key AND o.state <> 'rejected' AND o.step > m.step WHERE m.seq = ?1 ORDER BY o.step";
     const QUEUE: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'queued', reason = 'step_before', error = NULL, \
            due_at = max(?3, coalesce(not_before, '')), retry_at = NULL, retries = 0, held_at = NULL, run = ?2, updated_at = ?3, \
            step_sent_at = NULL, wait_until = NULL, wait_held_at = NULL WHERE seq = ?1";
-    let after: Vec<(i64, bool)> = sqlx::query_as(AFTER).bind(step.0).fetch_all(&mut *connection).await?;
-    for (seq, _) in after.into_iter().take_while(|(_, comes_back)| *comes_back) {
-        sqlx::query(QUEUE).bind(seq).bind(run).bind(time_text(now)).execute(&mut *connection).await?;
+    let mut ids = Vec::new();
+    for row in sqlx::query(AFTER).bind(step.0).fetch_all(&mut *connection).await? {
+        if !row.try_get("comes_back")? {
+            break;
+        }
+        let query = sqlx::query(QUEUE).bind(row.try_get::<i64, _>("seq")?).bind(run).bind(time_text(now));
+        query.execute(&mut *connection).await?;
+        ids.push(rows::message_id(&row, "id")?);
     }
-    Ok(())
+    Ok(ids)
 }

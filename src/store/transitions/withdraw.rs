@@ -52,7 +52,7 @@ pub(super) async fn cancel_row(
         keep(connection, seq, attempt, &at, ("person", Decision::Drop.as_str()), None).await?;
     }
     let (old, new) = (state_value(was), state_value(StateName::Cancelled));
-    Ok(Changed { state: StateName::Cancelled, moved_to: None, old, new })
+    Ok(Changed { state: StateName::Cancelled, moved_to: None, others: Vec::new(), old, new })
 }
 
 async fn expire(connection: &mut SqliteConnection, now: Timestamp) -> Result<Vec<AccountId>> {

@@ -121,7 +121,12 @@ async fn cancelling_works_until_the_call_is_on_its_way() {
     queue.store.expire(at(60)).await.unwrap();
     assert_eq!(queue.begin(sending, 1, at(90)).await, Begun::Granted);
 
-    let done_from = |was| Commanded::Done { was, state: StateName::Cancelled, accounts: vec![account("1")] };
+    let done_from = |was| Commanded::Done {
+        was,
+        state: StateName::Cancelled,
+        accounts: vec![account("1")],
+        others: Vec::new(),
+    };
     let too_late = |state| Commanded::Refused { state, errors: Vec::new(), existing: None };
     let cases = [
         (queued, done_from(StateName::Queued)),
