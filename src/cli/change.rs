@@ -332,6 +332,9 @@ async fn run(client: &Client, asked: Asked) -> Result<Exit, Failure> {
             render::print(&lines(&answer, asked.word, part.is_some()))?;
         }
         refusals.report(&answer);
+        if part.is_none() && answer.messages == 0 {
+            client.knows(asked.campaign.as_deref(), asked.which.account.as_deref()).await?;
+        }
     }
     let exit = refusals.end();
     if ids.is_some_and(|ids| ids.is_empty()) {

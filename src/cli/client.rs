@@ -174,6 +174,19 @@ impl Client {
         self.send(self.request(Method::GET, path).timeout(BATCH_WITHIN), Asked::ToShow).await
     }
 
+    /// Checks that a campaign and an account exist: what names none may be a typing error.
+    ///
+    /// # Errors
+    /// Returns the daemon's error if there is no such campaign or account.
+    pub(super) async fn knows(&self, campaign: Option<&str>, account: Option<&str>) -> Result<(), Failure> {
+        for (path, id) in [("/v1/campaigns", campaign), ("/v1/accounts", account)] {
+            if let Some(id) = id {
+                self.get_at_length(&format!("{path}/{}", segment(id.trim()))).await?.accepted()?;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a POST request that acts on the whole queue; long timeout.
     pub(super) async fn post_at_length(&self, path: &str, body: &impl Serialize) -> Result<Answer, Failure> {
         let request = self.request(Method::POST, path).timeout(BATCH_WITHIN);

@@ -113,6 +113,11 @@ impl Failure {
         Self(Kind::Told(exit, vec![line.into()]))
     }
 
+    /// Returns whether the daemon knows no such message, account or campaign.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self.0, Kind::Told(Exit::NotFound, _))
+    }
+
     /// Returns an expected failure with a line for each problem.
     pub(super) fn lines(exit: Exit, lines: Vec<String>) -> Self {
         Self(Kind::Told(exit, lines))

@@ -130,6 +130,13 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
     };
     let zone = zone.unwrap_or_else(|| times::zone(None));
     let answer = client.post_at_length("/v1/stops", &body).await?;
+    let is_new = key.0 == "campaign" && answer.read::<Stopped>().is_ok_and(|stopped| stopped.messages == 0);
+    if is_new && client.knows(Some(key.1), None).await.is_err_and(|failure| failure.is_not_found()) {
+        render::note(&render::line(&format!(
+            "no message has the campaign {} yet: the stop holds those that will have it; check the label",
+            key.1
+        )));
+    }
     answer.show(stop.json, |stopped: Stopped| {
         let already = if stopped.already_stopped { " (it was stopped already)" } else { "" };
         let until = match stopped.until {

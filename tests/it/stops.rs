@@ -235,6 +235,41 @@ async fn a_pause_is_a_stop_that_programs_can_set_and_that_the_list_shows() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_or_an_account_that_no_message_has_is_named() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    enqueue(&daemon, json!({"users_ids": "U1", "text": "hello", "campaign": "autumn"})).await;
+    let unknown =
+        "error: there is no campaign: autum; a campaign exists from its first message on; check the label\n";
+    for command in [
+        &["campaign", "cancel", "autum"][..],
+        &["cancel", "--campaign", "autum"],
+        &["hold", "--campaign", "autum", "--dry-run"],
+        &["move", "--campaign", "autum", "--to", "acc_2"],
+    ] {
+        let (ok, said) = run(env.outboxd(command), "");
+        assert!(!ok && said.ends_with(unknown), "{command:?}: {said}");
+    }
+    let (ok, said) = run(env.outboxd(&["cancel", "--account", "acc_11"]), "");
+    assert!(!ok && said.contains("error: there is no account: acc_11; "), "{said}");
+    // A stop can be set before the first message.
+    let warned =
+        "no message has the campaign autum yet: the stop holds those that will have it; check the label\n";
+    let (ok, said) = run(env.outboxd(&["campaign", "pause", "autum"]), "");
+    assert!(ok && said.contains(warned), "{said}");
+    for known in [
+        &["campaign", "pause", "autumn"][..],
+        &["campaign", "cancel", "autumn"],
+        &["hold", "--campaign", "autumn"],
+    ] {
+        let (ok, said) = run(env.outboxd(known), "");
+        assert!(ok && !said.contains("check the label"), "{known:?}: {said}");
+    }
+    daemon.stop().await;
+}
+
 /// Checks that a forecast of a campaign counts no other messages, and refuses a label that no message has.
 async fn only_one_label(env: &TestEnv, daemon: &Daemon, tomorrow: &str) {
     let (ok, said) = run(env.outboxd(&["forecast", "--campaign", "autum"]), "");
