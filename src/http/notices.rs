@@ -200,7 +200,7 @@ fn receiver_failing(hook: &Hook) -> Notice {
     let (name, problem) = (&hook.name, hook.problem.as_deref().unwrap_or("no reason is known"));
     let again = hook.retry_at.map(|at| format!("; the next try is at {}", time_text(at))).unwrap_or_default();
     let what = format!("{name} does not accept events ({problem}, {} in a row{again})", hook.failures);
-    let to_do = format!("fix {name}; outboxd hook list shows how far it is");
+    let to_do = format!("fix {name}; outboxd hook enable {name} then tries at once");
     Notice { needs_person: false, ..notice("receiver_failing", what, to_do) }
 }
 

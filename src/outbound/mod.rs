@@ -10,6 +10,7 @@ mod command;
 mod webhook;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -75,6 +76,7 @@ impl Outbound {
         let Self { store, engine, mut subscriptions } = self;
         let (places, mut loops) = (Semaphore::new(COMMANDS), FuturesUnordered::new());
         let mut running: Vec<(Arc<Subscription>, CancellationToken)> = Vec::new();
+        let mut is_reload = false;
         loop {
             let wanted = subscriptions.borrow_and_update().clone();
             let is_gone = |(one, _): &mut (Arc<_>, _)| !wanted.iter().any(|new| Arc::ptr_eq(one, new));
@@ -85,10 +87,16 @@ impl Outbound {
                 }
                 let replaced = CancellationToken::new();
                 running.push((Arc::clone(&subscription), replaced.clone()));
-                let delivery =
-                    Delivery { store: &store, clock: engine.clock(), subscription, places: &places };
+                let delivery = Delivery {
+                    store: &store,
+                    clock: engine.clock(),
+                    subscription,
+                    places: &places,
+                    tries_at_once: AtomicBool::new(is_reload),
+                };
                 loops.push(replaced.run_until_cancelled_owned(delivery.run()));
             }
+            is_reload = true;
             let changed = async {
                 loop {
                     tokio::select! {
@@ -111,6 +119,8 @@ struct Delivery<'a> {
     clock: &'a Arc<dyn Clock>,
     subscription: Arc<Subscription>,
     places: &'a Semaphore,
+    /// Whether its first try does not wait for the time of a retry: a receiver that a reload changed may be fixed.
+    tries_at_once: AtomicBool,
 }
 
 impl Delivery<'_> {
@@ -128,9 +138,9 @@ impl Delivery<'_> {
     async fn round(&self) -> Result<(), StoreError> {
         let hook = self.store.hook(&self.subscription.name).await?;
         let now = self.clock.now();
-        let Some(hook) =
-            hook.filter(|hook| hook.disabled_at.is_none() && hook.retry_at.is_none_or(|at| at <= now))
-        else {
+        let tries_at_once = self.tries_at_once.swap(false, Ordering::Relaxed);
+        let is_due = |hook: &Hook| tries_at_once || hook.retry_at.is_none_or(|at| at <= now);
+        let Some(hook) = hook.filter(|hook| hook.disabled_at.is_none() && is_due(hook)) else {
             self.clock.sleep(LOOK_AGAIN).await;
             return Ok(());
         };

@@ -93,6 +93,24 @@ async fn a_reload_adds_changes_and_removes_receivers_and_leaves_the_others_alone
     daemon.stop().await;
 }
 
+/// The time of a retry can be a day away; a receiver with another address or secret does not wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_a_reload_changed_is_tried_at_once() {
+    let (wrong, right) =
+        (Receiver::start(Answers::With(404)).await, Receiver::start(Answers::With(200)).await);
+    let env = TestEnv::new().await.hasty();
+    configure(&env, &webhook(&env, "crm", &wrong));
+    let daemon = env.serve().await;
+    daemon.enqueue(&message("c1")).await;
+    assert!(eventually(async || hook(&daemon, "crm").await["failures"] == 1).await);
+    env.sql("UPDATE hooks SET failures = 3, retry_at = '2090-01-01T00:00:00.000Z' WHERE name = 'crm' RETURNING name");
+    configure(&env, &webhook(&env, "crm", &right));
+    reload(&env, &daemon).await;
+    right.got("message.sent", 1).await;
+    assert!(eventually(async || hook(&daemon, "crm").await["state"] == "ok").await);
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_fails_and_one_that_is_disabled_are_notices() {
     let gone = Receiver::start(Answers::With(410)).await;
