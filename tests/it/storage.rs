@@ -35,13 +35,10 @@ async fn a_full_disk_stops_sending_before_a_call_and_it_goes_on_by_itself() {
     let second = daemon.enqueue(&body(2)).await;
     daemon.post("/v1/resume", "").await;
     daemon.becomes(&second, "sent").await;
-    let held = json!({ "scope": "chat", "key": "c3" }).to_string();
-    assert_eq!(daemon.post("/v1/stops", &held).await.0, 200);
-    let third = json!({"account_id": "acc_1", "chat_id": "c3", "text": "message 3", "typing": false});
-    let third = daemon.enqueue(&third.to_string()).await;
+    let not_before = (Clock::now(&SystemClock::new()) + jiff::SignedDuration::from_secs(6)).to_string();
+    let timed = json!({"account_id": "acc_1", "chat_id": "c3", "text": "message 3", "typing": false, "not_before": not_before});
+    let third = daemon.enqueue(&timed.to_string()).await;
     limit_files(&daemon, Some(1));
-    // The limit is the daemon's: the other program can still write.
-    env.sql("DELETE FROM stops WHERE key = 'c3' RETURNING key");
     assert!(eventually(async || trouble(&daemon).await["error"].is_string()).await, "{}", env.log());
     let (_, status) = daemon.get("/v1/status").await;
     let error = status["queue"]["trouble"]["error"].as_str().expect("an error").to_owned();
