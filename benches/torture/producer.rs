@@ -73,10 +73,10 @@ fn message(number: usize) -> Value {
         "typing": round.is_multiple_of(5),
         "allow_repeat": true,
     });
-    let chat = format!("chat {}", round / 4 % 20);
+    let chat = format!("chat_{}", round / 4 % 20);
     let is_one_of_two = number % 800 >= 760;
     match round % 12 {
-        _ if is_one_of_two => (message["chat_id"], message["text"]) = ("chat of twins".into(), text.into()),
+        _ if is_one_of_two => (message["chat_id"], message["text"]) = ("chat_of_twins".into(), text.into()),
         7 => (message["users_ids"], message["text"]) = (format!("U{}", round / 24).into(), text.into()),
         9 => {
             message["users_ids"] = json!([format!("A{number}"), format!("B{number}")]);
