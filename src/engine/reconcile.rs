@@ -172,8 +172,8 @@ pub(super) async fn join_next<T: 'static>(
     joined
 }
 
-/// Brings the deadlines in line with what is uncertain now. A stored time that lies further ahead than any pause comes from
-/// a wrong clock or from other rules: it is replaced, so that the time that is shown is the time of the read.
+/// Brings the deadlines in line with what is uncertain now. A stored time that lies further ahead than the longest pause may
+/// come from a wrong clock: it is replaced, so that the time that is shown is the time of the read.
 async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreError> {
     let unresolved = shared.store.unresolved_attempts().await?;
     let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
@@ -185,7 +185,7 @@ async fn bring_in_line(shared: &Shared, plan: &mut Plan) -> Result<(), StoreErro
         }
         let reconcile = &shared.policy(&account).reconcile;
         let longest = (0..=reconcile.after.len()).map(|reads| pause_after(reads, reconcile)).max();
-        let longest = longest.unwrap_or_default().max(LONGEST_ASKED);
+        let longest = longest.unwrap_or_default().max(Duration::from_secs(60));
         let stored = Duration::try_from(reconcile_at.duration_since(now)).unwrap_or_default();
         if stored > longest {
             shared.store.read_back_earlier(seq, after(now, longest), now).await?;
