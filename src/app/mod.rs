@@ -242,6 +242,7 @@ impl Application {
         let parts = engine_parts(settings, store.clone(), provider, Arc::clone(&clock)).await?;
         let commits = store.watch().await.context("cannot watch the queue")?;
         let commands = store.watch_commands().await.context("cannot watch the queue")?;
+        let ended = store.watch_ended_stops().await.context("cannot watch the queue")?;
         let (engine, recovered) = Engine::start(parts).await.context("cannot take stock of the queue")?;
         let parts = door_parts(
             settings,
@@ -254,7 +255,7 @@ impl Application {
         let state = AppState::new(parts);
         let tasks = Tasks::default();
         let intake_pulse = commits.pulse();
-        let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands));
+        let intake = tasks.spawn("intake", intake::run(Arc::clone(&state), commits, commands, ended));
         let webhooks = state.webhooks.clone();
         let interpreter = Interpreter { store: store.clone(), engine: engine.handle(), arrived, webhooks };
         let interpreter = tasks.spawn("webhook interpreter", interpreter.run());

@@ -8,6 +8,7 @@
 //! previous one is written.
 
 mod commands;
+mod ended_stops;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::domain::attachment::Blob;
 use crate::domain::field_error::FieldError;
 use crate::domain::message::{AccountId, NewMessage};
 use crate::http::{AppState, attachments};
-use crate::store::{Admission, ExternalCommands, ExternalInserts, Inserted, StoreError};
+use crate::store::{Admission, EndedStops, ExternalCommands, ExternalInserts, Inserted, StoreError};
 use crate::tasks::Pulse;
 use crate::traces::{Span, made_at};
 
@@ -35,9 +36,16 @@ const FILE_BYTES: usize = 16 << 20;
 /// The pause after a store error.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
-/// Serves the SQL intake until the engine stops: rows of `messages`, and commands.
-pub async fn run(state: Arc<AppState>, inserts: ExternalInserts, commands: ExternalCommands) {
-    tokio::join!(take_in(Arc::clone(&state), inserts), commands::run(state, commands));
+/// Serves the SQL intake until the engine stops: rows of `messages`, commands, and stops that were deleted.
+pub async fn run(
+    state: Arc<AppState>,
+    inserts: ExternalInserts,
+    commands: ExternalCommands,
+    ended: EndedStops,
+) {
+    let commands = commands::run(Arc::clone(&state), commands);
+    let ended = ended_stops::run(Arc::clone(&state), ended);
+    tokio::join!(take_in(state, inserts), commands, ended);
 }
 
 async fn take_in(state: Arc<AppState>, inserts: ExternalInserts) {

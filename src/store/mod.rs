@@ -42,7 +42,7 @@ pub use administration::clock_step::{ClockReading, ClockStep};
 pub use administration::inspect::sqlite_version;
 pub use administration::prune::PrunedPage;
 pub use administration::runs::{ReconcileAt, Recovered, RecoveredAttempt};
-pub use administration::watch::{ExternalCommands, ExternalInserts};
+pub use administration::watch::{EndedStops, ExternalCommands, ExternalInserts};
 pub use sqlite::error::StoreError;
 pub use sqlite::lock::LockHeld;
 pub use transitions::account_limits::IntentLimits;

@@ -193,9 +193,24 @@ async fn a_stop_that_another_program_inserts_is_in_force_at_once() {
     let (_, stops) = daemon.get("/v1/stops").await;
     assert_eq!((&stops["data"][0]["actor"], &stops["data"][1]["scope"]), (&json!("sql"), &json!("campaign")));
     env.sql("DELETE FROM stops WHERE scope = 'campaign' RETURNING key");
-    let (_, lifted) = daemon.post("/v1/go", r#"{"scope": "campaign", "key": "autumn"}"#).await;
-    assert_eq!((&lifted["stops"], &lifted["messages"]), (&json!(0), &json!(1)), "{lifted}");
     daemon.becomes(&waits, "sent").await;
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_that_another_program_deletes_ends_at_once() {
+    let (env, daemon) = quiet().await;
+    let first = enqueue(&daemon, json!({"users_ids": "U1", "text": "first"})).await;
+    assert_eq!(explain(&daemon, &first).await, ("daemon_paused".to_owned(), json!("person")));
+    env.sql("DELETE FROM stops WHERE scope = 'all' RETURNING reason");
+    daemon.becomes(&first, "sent").await;
+    env.sql(
+        "INSERT INTO stops (scope, key, reason) VALUES ('account', 'acc_1', 'account_paused') RETURNING key",
+    );
+    let second = enqueue(&daemon, json!({"users_ids": "U2", "text": "second"})).await;
+    assert_eq!(explain(&daemon, &second).await, ("account_paused".to_owned(), json!("person")));
+    env.sql("DELETE FROM stops WHERE scope = 'account' RETURNING key");
+    daemon.becomes(&second, "sent").await;
     daemon.stop().await;
 }
 

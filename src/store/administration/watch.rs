@@ -6,7 +6,7 @@
 //! repeats a few times at once, then backs off. Where the kernel cannot watch (some network and container file
 //! systems), and every few seconds in case an event was missed, it falls back to polling.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,9 +16,11 @@ use sqlx::SqliteConnection;
 
 use crate::clock::Clock;
 use crate::domain::message::Seq;
+use crate::domain::stop::StopKey;
 use crate::store::sqlite::rows::Result;
 use crate::store::transitions::admission::{self, Inserted};
 use crate::store::transitions::message_commands::{self, InsertedCommand};
+use crate::store::transitions::stop_rows;
 use crate::store::{Store, sqlite};
 use crate::tasks::Pulse;
 
@@ -45,11 +47,45 @@ const COMMANDS_AFTER: Duration = Duration::from_millis(40);
 /// Queries after a write, each after twice the delay of the one before: a slow disk may flush late.
 const COMMAND_LOOKS: u32 = 5;
 
+/// When to query for what no program waits for within microseconds: a few times after each write of the log.
+struct Looks {
+    wal: PathBuf,
+    events: Option<EventStream<Vec<u8>>>,
+    /// Queries that are still due after the last write, and the delay before the next one.
+    left: u32,
+    pause: Duration,
+}
+
+impl Looks {
+    fn new(database: &Path) -> Self {
+        let wal = sqlite::wal_path(database);
+        let events = watch_file(&wal);
+        Self { wal, events, left: 0, pause: COMMANDS_AFTER }
+    }
+
+    /// Waits until a query is due. Cancel-safe.
+    async fn due(&mut self, clock: &Arc<dyn Clock>) {
+        let Some(events) = &mut self.events else { return clock.sleep(POLL).await };
+        if self.left == 0 {
+            let gone = tokio::select! {
+                event = events.next() => is_gone(event),
+                () = clock.sleep(SAFETY) => false,
+            };
+            while let Some(_one_look_is_for_all) = events.next().now_or_never().flatten() {}
+            if gone {
+                self.events = watch_file(&self.wal);
+            }
+            (self.left, self.pause) = (COMMAND_LOOKS, COMMANDS_AFTER);
+        }
+        clock.sleep(self.pause).await;
+        (self.left, self.pause) = (self.left - 1, self.pause * 2);
+    }
+}
+
 /// Watches the commands that other programs INSERT.
 pub struct ExternalCommands {
     connection: SqliteConnection,
-    wal: PathBuf,
-    events: Option<EventStream<Vec<u8>>>,
+    looks: Looks,
 }
 
 impl ExternalCommands {
@@ -61,33 +97,34 @@ impl ExternalCommands {
         limit: u32,
         clock: &Arc<dyn Clock>,
     ) -> Result<Vec<InsertedCommand>> {
-        let (mut looks, mut pause, mut looks_now) = (0, COMMANDS_AFTER, true);
         loop {
-            if std::mem::take(&mut looks_now) {
-                let found = message_commands::waiting(&mut self.connection, after, limit).await?;
-                if !found.is_empty() || after > 0 {
-                    return Ok(found);
-                }
+            let found = message_commands::waiting(&mut self.connection, after, limit).await?;
+            if !found.is_empty() || after > 0 {
+                return Ok(found);
             }
-            let Some(events) = &mut self.events else {
-                clock.sleep(POLL).await;
-                looks_now = true;
-                continue;
-            };
-            if looks > 0 {
-                clock.sleep(pause).await;
-                (looks, pause, looks_now) = (looks - 1, pause * 2, true);
-                continue;
+            self.looks.due(clock).await;
+        }
+    }
+}
+
+/// Watches for pauses and stops that end, also those that other programs DELETE.
+pub struct EndedStops {
+    connection: SqliteConnection,
+    looks: Looks,
+    /// Number of the last event that was looked at.
+    seen: i64,
+}
+
+impl EndedStops {
+    /// Waits for pauses and stops that end, and returns what each of them held. Cancel-safe.
+    pub(crate) async fn next(&mut self, clock: &Arc<dyn Clock>) -> Result<Vec<StopKey>> {
+        loop {
+            let (ended, seen) = stop_rows::ended_since(&mut self.connection, self.seen).await?;
+            self.seen = seen;
+            if !ended.is_empty() {
+                return Ok(ended);
             }
-            let gone = tokio::select! {
-                event = events.next() => is_gone(event),
-                () = clock.sleep(SAFETY) => false,
-            };
-            while let Some(_one_look_is_for_all) = events.next().now_or_never().flatten() {}
-            if gone {
-                self.events = watch_file(&self.wal);
-            }
-            (looks, pause) = (COMMAND_LOOKS, COMMANDS_AFTER);
+            self.looks.due(clock).await;
         }
     }
 }
@@ -137,9 +174,14 @@ impl Store {
     /// Begins to watch for commands.
     pub(crate) async fn watch_commands(&self) -> Result<ExternalCommands> {
         let connection = sqlite::open_reader(&self.inner.path).await?;
-        let wal = sqlite::wal_path(&self.inner.path);
-        let events = watch_file(&wal);
-        Ok(ExternalCommands { connection, wal, events })
+        Ok(ExternalCommands { connection, looks: Looks::new(&self.inner.path) })
+    }
+
+    /// Begins to watch for pauses and stops that end.
+    pub(crate) async fn watch_ended_stops(&self) -> Result<EndedStops> {
+        let mut connection = sqlite::open_reader(&self.inner.path).await?;
+        let (_before, seen) = stop_rows::ended_since(&mut connection, i64::MAX).await?;
+        Ok(EndedStops { connection, looks: Looks::new(&self.inner.path), seen })
     }
 }
 

@@ -88,6 +88,35 @@ pub(super) async fn by_id(connection: &mut SqliteConnection, key: StopKey) -> Re
     Ok(StopKey { key: known.unwrap_or(key.key), ..key })
 }
 
+/// Returns the keys of the pauses and stops that ended after the event with the number `after`, and the number of the
+/// newest event.
+pub(in crate::store) async fn ended_since(
+    connection: &mut SqliteConnection,
+    after: i64,
+) -> Result<(Vec<StopKey>, i64)> {
+    const NEWEST: &str = "SELECT coalesce(max(seq), 0) FROM events";
+    const ENDED: &str = "SELECT CASE kind WHEN 'daemon.resumed' THEN 'all' WHEN 'account.resumed' THEN 'account' ELSE detail ->> 'scope' END AS scope, \
+           CASE kind WHEN 'stop.lifted' THEN detail ->> 'key' WHEN 'account.resumed' THEN account_id ELSE '' END AS key, \
+           CASE kind WHEN 'stop.lifted' THEN account_id END AS account_id \
+         FROM events WHERE seq > ?1 AND seq <= ?2 AND kind IN ('daemon.resumed', 'account.resumed', 'stop.lifted') ORDER BY seq";
+    let newest: i64 = sqlx::query_scalar(NEWEST).fetch_one(&mut *connection).await?;
+    if newest <= after {
+        return Ok((Vec::new(), newest));
+    }
+    let found = sqlx::query(ENDED).bind(after).bind(newest).fetch_all(connection).await?;
+    let read = |row: &SqliteRow| -> Result<Option<StopKey>> {
+        let scope: Option<&str> = row.try_get("scope")?;
+        // The key of an event may have been erased.
+        let Some((scope, key)) = scope.and_then(StopScope::parse).zip(row.try_get("key")?) else {
+            return Ok(None);
+        };
+        let account_id = row.try_get::<Option<String>, _>("account_id")?.map(AccountId::new);
+        Ok(Some(StopKey { scope, key, account_id }))
+    };
+    let ended = found.iter().filter_map(|row| read(row).transpose()).collect::<Result<Vec<_>>>()?;
+    Ok((ended, newest))
+}
+
 /// Removes the row of a pause. Its event is the caller's.
 pub(super) async fn end_pause(
     connection: &mut SqliteConnection,

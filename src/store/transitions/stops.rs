@@ -109,8 +109,15 @@ impl Store {
                 })
             })
             .await?;
-        let mut lifted = Lifted { stops: removed, ..Lifted::default() };
-        let mut from = Some(0);
+        Ok(Lifted { stops: removed, ..self.release_from(&key, now).await? })
+    }
+
+    /// Releases the messages that wait for a stop of this key, unless another stop holds them.
+    ///
+    /// # Errors
+    /// Returns an error if SQLite fails. Messages that were not reached go on after the next start.
+    pub(crate) async fn release_from(&self, key: &StopKey, now: Timestamp) -> Result<Lifted> {
+        let (mut lifted, mut from) = (Lifted::default(), Some(0));
         while let Some(after) = from {
             let key = key.clone();
             let page = self.exclusive(now, move |connection| Box::pin(release(connection, key, after, now)));
