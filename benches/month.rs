@@ -16,7 +16,8 @@ mod queue {
     }
 }
 
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
 
 use month::plan::Plan;
 use outboxd::clock::{Clock, SystemClock};
@@ -27,6 +28,7 @@ fn main() -> ExitCode {
     if arguments.iter().any(|argument| argument == "--list") {
         return ExitCode::SUCCESS;
     }
+    allocate_like_the_daemon();
     let of = |name: &str| {
         let place = arguments.iter().position(|argument| argument == name)?;
         arguments.get(place + 1)?.parse::<u64>().ok()
@@ -47,4 +49,15 @@ fn main() -> ExitCode {
     });
     println!("{json}");
     if report.wrongs.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Starts this program anew with the setting of glibc's allocator that `main.rs` makes for the daemon. Without it, memory that
+/// was freed counts as growth.
+fn allocate_like_the_daemon() {
+    const SETTING: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072");
+    if std::env::var_os(SETTING.0).is_none() {
+        let program = std::env::current_exe().expect("its own path");
+        let failed = Command::new(program).args(std::env::args_os().skip(1)).env(SETTING.0, SETTING.1).exec();
+        panic!("it cannot start itself: {failed}");
+    }
 }
