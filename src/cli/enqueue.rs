@@ -289,10 +289,12 @@ async fn batch(client: &Client, file: &Path, enqueue: &Enqueue) -> Result<Exit, 
     };
     for row in &verdicts.results {
         refused(row);
-        if let (Some(true), Some(id)) = (row.differs, &row.id) {
+        if let (Some(fields), Some(id)) = (&row.differs, &row.id) {
             render::note(&render::line(&format!(
-                "row {}: its step was queued before with other contents or another wait, as message {id}, which stays as it is",
-                row.index + 1
+                "row {}: its step was queued before with another {}, as message {id}, which stays as it is; `outboxd edit {id} --text-file \
+                 FILE` changes the text of one that waits",
+                row.index + 1,
+                fields.join(" and ")
             )));
         }
     }

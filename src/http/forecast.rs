@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use super::error::{ApiError, Missing};
 use super::input::{self, Input, InputRow};
-use super::verdicts::{dedupe_conflict, out_of_step, refused_row, repeated, suppressed, taken};
+use super::verdicts::{dedupe_conflict, differing, out_of_step, refused_row, repeated, suppressed, taken};
 use super::{Answer, App, AppState, Parameters, body, render, wire};
 use crate::domain::message::{AccountId, NewMessage};
 use crate::engine::{AccountForecast, ExpectedMessage, ForecastRequest, Summary};
@@ -133,8 +133,8 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
             }
             Enqueued::Duplicate(id) => {
                 let found = stored.get(&id);
-                let differs = found.is_some_and(|found| found.differs(StepContents::of(&message).as_ref()));
-                let differs = differs.then_some(true);
+                let differs = found.map(|found| found.differs(StepContents::of(&message).as_ref()));
+                let differs = differing(&differs.unwrap_or_default());
                 let state = found.map(|found| found.state.as_str().to_owned());
                 let (id, duplicate) = (Some(id.to_string()), Some(true));
                 existing.push(Verdict { index, id, duplicate, state, differs, line, ..Verdict::default() });

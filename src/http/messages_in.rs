@@ -16,8 +16,8 @@ use super::attachments::Uploads;
 use super::error::ApiError;
 use super::input::{self, Files, Input, InputRow, Lines};
 use super::verdicts::{
-    RowVerdict, batch_answer, batch_refused, dedupe_conflict, out_of_step, person_refused, repeated,
-    suppressed, taken,
+    RowVerdict, batch_answer, batch_refused, dedupe_conflict, differing, out_of_step, person_refused,
+    repeated, suppressed, taken,
 };
 use super::{App, AppState, Parameters, body, wire};
 use crate::domain::attachment::Blob;
@@ -134,9 +134,9 @@ async fn one(
         }
         Some(Enqueued::Duplicate(id)) => {
             let existing = state.store.existing(&[id]).await?.remove(&id);
-            let differs = existing.as_ref().is_some_and(|found| found.differs(contents.as_ref()));
+            let differs = existing.as_ref().map(|found| found.differs(contents.as_ref()));
             let state = existing.map(|found| found.state.as_str().to_owned());
-            let (id, differs) = (id.to_string(), differs.then_some(true));
+            let (id, differs) = (id.to_string(), differing(&differs.unwrap_or_default()));
             Ok(Json(Stored { id, duplicate: Some(true), state, differs }).into_response())
         }
         Some(Enqueued::Conflict(id)) => {
@@ -301,8 +301,8 @@ impl Batch {
             self.verdicts[place] = Some(match stored {
                 Enqueued::Accepted(id) => RowVerdict::Accepted(id),
                 Enqueued::Duplicate(id) => {
-                    let differs = existing.get(&id).is_some_and(|found| found.differs(contents.as_ref()));
-                    RowVerdict::Duplicate(id, state_of(&id), differs)
+                    let differs = existing.get(&id).map(|found| found.differs(contents.as_ref()));
+                    RowVerdict::Duplicate(id, state_of(&id), differs.unwrap_or_default())
                 }
                 Enqueued::Conflict(id) => {
                     RowVerdict::Refused(vec![dedupe_conflict(id, state_of(&id))], Some(id))

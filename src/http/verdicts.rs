@@ -14,8 +14,8 @@ use crate::types::{self, message::Verdict};
 /// The verdict on one row.
 pub(super) enum RowVerdict {
     Accepted(MessageId),
-    /// The state of the message that was queued before, and whether it says something else.
-    Duplicate(MessageId, Option<StateName>, bool),
+    /// The state of the message that was queued before, and the fields in which it differs.
+    Duplicate(MessageId, Option<StateName>, Vec<&'static str>),
     Refused(Vec<FieldError>, Option<MessageId>),
 }
 
@@ -60,6 +60,11 @@ pub(super) fn taken(verdicts: &[Enqueued]) -> Vec<MessageId> {
         | Enqueued::Refused => None,
     });
     taken.collect()
+}
+
+/// Returns the fields in which a message that was queued before differs, as an answer shows them.
+pub(super) fn differing(fields: &[&str]) -> Option<Vec<String>> {
+    (!fields.is_empty()).then(|| fields.iter().map(ToString::to_string).collect())
 }
 
 /// Returns the verdict on a refused row.
@@ -110,7 +115,7 @@ pub(super) fn batch_answer(
             Some(RowVerdict::Duplicate(id, state, differs)) => {
                 duplicates += 1;
                 let (id, state) = (Some(id.to_string()), state.map(|state| state.as_str().to_owned()));
-                let differs = differs.then_some(true);
+                let differs = differing(differs);
                 Verdict { index, id, duplicate: Some(true), state, differs, ..Verdict::default() }
             }
             Some(RowVerdict::Refused(refusals, existing)) => {

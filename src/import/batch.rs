@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::people::{Judged, Plan};
 use super::sheet::Row;
 use crate::domain::command::Command;
+use crate::domain::state::StateName;
 use crate::types::error::FieldError;
 use crate::types::message::Verdict;
 
@@ -25,6 +26,28 @@ pub(crate) struct Differing {
     pub(crate) step: usize,
     pub(crate) id: String,
     pub(crate) state: String,
+    /// The fields that differ.
+    pub(crate) fields: Vec<String>,
+    /// The text that the import would give it.
+    pub(crate) text: String,
+}
+
+impl Differing {
+    /// Returns why an import does not change it; `None` if it waits.
+    pub(crate) fn too_late(&self) -> Option<String> {
+        let state = StateName::ALL.into_iter().find(|name| name.as_str() == self.state)?;
+        if state == StateName::Queued {
+            return None;
+        }
+        Some(match Command::Edit(Box::default()).refused_in(state) {
+            Some(error) => format!("stays: it {}; {}", error.problem, error.fix),
+            None => format!(
+                "stays: it is {state}, and an import changes only what waits; `outboxd edit` changes its text, and \
+                 `outboxd retry` queues it again",
+                state = self.state
+            ),
+        })
+    }
 }
 
 /// What to do about a text that looks as if it has an unfilled placeholder and is meant so.
@@ -187,15 +210,20 @@ impl Batch {
     /// Reads the verdicts of the daemon, in the order of the rows.
     pub(crate) fn answered(&self, plan: &Plan, verdicts: &[Verdict]) -> Answered {
         let mut answered = Answered::default();
+        let bodies: Vec<&str> = match verdicts.iter().any(|verdict| verdict.differs.is_some()) {
+            true => self.body.lines().collect(),
+            false => Vec::new(),
+        };
         for verdict in verdicts {
             let Some((row, step)) = self.places.get(verdict.index).copied() else { continue };
             match &verdict.error {
                 None if verdict.duplicate == Some(true) => {
                     answered.duplicates += 1;
                     let state = verdict.state.clone().unwrap_or_else(|| "queued".to_owned());
-                    if verdict.differs == Some(true) {
+                    if let Some(fields) = verdict.differs.clone() {
                         let (id, state) = (verdict.id.clone().unwrap_or_default(), state.clone());
-                        answered.differing.push(Differing { row, step: step + 1, id, state });
+                        let text = bodies.get(verdict.index).map(|body| text_of(body)).unwrap_or_default();
+                        answered.differing.push(Differing { row, step: step + 1, id, state, fields, text });
                     }
                     *answered.before.entry(state).or_default() += 1;
                 }
@@ -251,9 +279,16 @@ pub(crate) fn kept(differing: &[Differing]) -> Option<String> {
         let states = states.join(", ");
         format!(
             "queued before with other contents or another wait: {states}; an import does not change them; \
-             `outboxd edit ID --text-file FILE` changes the text of one that is not sent"
+             `outboxd import … --update` changes the texts of those that wait, and `outboxd edit ID --text-file FILE` the \
+             text of one"
         )
     })
+}
+
+/// Returns the text of a message as JSON.
+fn text_of(message: &str) -> String {
+    let message: Value = serde_json::from_str(message).unwrap_or_default();
+    message["text"].as_str().unwrap_or_default().to_owned()
 }
 
 /// Returns a problem in the words of the table: the column or the template instead of the field.

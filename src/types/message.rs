@@ -112,10 +112,10 @@ pub struct Stored {
     pub duplicate: Option<bool>,
     /// The state of the message that is in the queue.
     pub state: Option<String>,
-    /// `true` if the step was queued before with other contents or another wait, which stay.
+    /// The fields in which the step that was queued before differs: `text`, `specifics`, `attachments`, `wait`. They stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub differs: Option<bool>,
+    pub differs: Option<Vec<String>>,
 }
 
 /// The answer to several new messages.
@@ -143,10 +143,10 @@ pub struct Verdict {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub state: Option<String>,
-    /// `true` if the step was queued before with other contents or another wait, which stay.
+    /// The fields in which the step that was queued before differs: `text`, `specifics`, `attachments`, `wait`. They stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
-    pub differs: Option<bool>,
+    pub differs: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub error: Option<FieldError>,

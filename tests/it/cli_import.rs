@@ -523,6 +523,108 @@ fn what_says_something_else_is_named(env: &TestEnv) {
     assert!(same.code == 0 && !same.err.contains("other contents"), "{}", same.err);
 }
 
+/// Imports some people with one step of its own campaign, of which the message to Jane is sent, that to Ann scheduled, that to
+/// Bob held and that to Eve cancelled; returns the ids in this order.
+async fn corrected_later() -> (TestEnv, Daemon, Vec<String>) {
+    let (env, daemon) = quiet().await;
+    let table = "user,first_name,company\nACoA1,Jane,Acme\nACoA2,Ann,Acme\nACoA3,Bob,Acme\nACoA4,Eve,Acme\n";
+    std::fs::write(env.path("one.csv"), table.lines().take(2).collect::<Vec<_>>().join("\n")).unwrap();
+    std::fs::write(env.path("people.csv"), table).unwrap();
+    assert_eq!(import(&env, "one.csv", &[]).code, 0);
+    daemon.post("/v1/resume", "").await;
+    env.delivered(1).await;
+    let sent = "SELECT '' || count(*) FROM messages WHERE state = 'sent'";
+    assert!(eventually(async || env.sql(sent) == ["1"]).await);
+    daemon.post("/v1/pause", "").await;
+    let done = import(&env, "people.csv", &[]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    let ids = env.sql("SELECT id FROM messages WHERE step = 1 ORDER BY users_ids");
+    let scheduled = json!({"not_before": "2099-01-01T00:00:00Z"}).to_string();
+    assert_eq!(daemon.patch(&format!("/v1/messages/{}", ids[1]), &scheduled).await.0, 200);
+    for (command, id) in [("hold", &ids[2]), ("cancel", &ids[3])] {
+        let (ok, said) = run(env.outboxd(&[command, id]), "");
+        assert!(ok, "{said}");
+    }
+    std::fs::write(env.path("people.csv"), table.replace(",Acme", ",Bolt").replace("Bob", "Bobby")).unwrap();
+    (env, daemon, ids)
+}
+
+/// What still waits gets the text of the corrected table, with the event of an edit; the rest is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_with_update_changes_what_waits_and_names_the_rest() {
+    let (env, daemon, ids) = corrected_later().await;
+    let texts = || env.sql("SELECT text FROM messages WHERE step = 1 ORDER BY users_ids");
+    let before = texts();
+    let plain = import(&env, "people.csv", &[]);
+    assert!(plain.code == 0 && plain.err.contains("`outboxd import … --update`"), "{}", plain.err);
+    // Step 3 names the company, step 2 only Bob, step 1 both: of Jane only step 3 waits, of Eve nothing.
+    let counts = |words: &str| format!("12 queued before, of which 6 {words} changed and 3 could not be");
+    let stays = [
+        format!("line 2, step 1: message {} stays: it is sent and cannot be edited any more; queue", ids[0]),
+        format!(
+            "line 5, step 1: message {} stays: it is cancelled, and an import changes only what waits",
+            ids[3]
+        ),
+    ];
+    let dry = import(&env, "people.csv", &["--update", "--dry-run"]);
+    assert!(dry.code == 0 && stays.iter().all(|told| dry.err.contains(told)), "{}{}", dry.out, dry.err);
+    let would = "12 were queued before, of which 6 would be changed and 3 could not be";
+    assert!(dry.out.contains(would) && texts() == before, "{}", dry.out);
+
+    let done = import(&env, "people.csv", &["--update"]);
+    assert!(done.code == 0 && done.out.contains(&counts("were")), "{}{}", done.out, done.err);
+    assert!(stays.iter().all(|told| done.err.contains(told)), "{}", done.err);
+    let after = texts();
+    assert_eq!((&after[0], &after[3]), (&before[0], &before[3]), "sent and cancelled ones stay");
+    assert!(after[1].contains("Bolt") && after[2].starts_with("Hi Bobby,"), "{after:?}");
+    let kept = "SELECT '' || count(*) FROM messages WHERE held_at IS NOT NULL OR not_before LIKE '2099%'";
+    assert_eq!(env.sql(kept), ["2"], "the hold and the time stay");
+    let edits = "SELECT '' || count(*) FROM events WHERE kind = 'command.edit' AND detail ->> 'note' = 'import --update'";
+    assert_eq!(env.sql(edits), ["6"]);
+    let again: Value =
+        serde_json::from_str(&import(&env, "people.csv", &["--update", "--json"]).out).unwrap();
+    let differing = again["differing"].as_array().unwrap();
+    assert!(differing.len() == 3 && differing.iter().all(|one| one["changed"] == false), "{again}");
+    assert!(differing[0]["why"].as_str().is_some_and(|why| why.starts_with("stays: it is sent")), "{again}");
+    daemon.stop().await;
+}
+
+/// An edit changes neither a wait nor files, and checks the text: an update says so of each, and its exit code is 4.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_with_update_says_what_an_edit_cannot_change() {
+    let (env, daemon) = quiet().await;
+    std::fs::write(env.path("people.csv"), "user,first_name,company\nACoA1,Jane,Acme\nACoA2,Ann,Bolt\n")
+        .unwrap();
+    assert_eq!(import(&env, "people.csv", &[]).code, 0);
+    // The text of Ann's first message is one that she was queued in a message of its own.
+    let taken = json!({"account_id": "acc_1", "users_ids": "ACoA2", "text": "Dear Ann"}).to_string();
+    let account = env.sql("SELECT account_id FROM messages WHERE users_ids LIKE '%ACoA2%'").remove(0);
+    let taken = daemon.enqueue(&taken.replace("acc_1", &account)).await;
+    std::fs::write(env.path("hello.txt"), "Dear {{ first_name }}\n").unwrap();
+    std::fs::write(env.path("nudge.txt"), "{{ first_name }}, have you read this?\n").unwrap();
+    std::fs::write(env.path("last.txt"), format!("---\nattachments = [\"hello.txt\"]\n---\n{LAST}")).unwrap();
+    let line = ["import", "people.csv", "--campaign", "autumn", "--account", "acc_1,acc_2,acc_3"];
+    let steps = ["--step", "hello.txt", "--step", "4 days", "nudge.txt", "--step", "5 days", "last.txt"];
+    let line = [&line[..], &steps[..], &["--update"]].concat();
+    let done = ran(&env, &line);
+    assert!(done.code == 4 && done.out.contains("of which 3 were changed and 3 could not be"), "{done:?}");
+    for told in [
+        "line 2, step 2: message ",
+        " gets the new text only: an edit does not change the wait after the step before; `outboxd edit ",
+        " was not changed: its files differ, and an edit changes only the text; `outboxd cancel ",
+        &format!("was queued for this person before, as message {taken}"),
+    ] {
+        assert!(done.err.contains(told), "{told}: {}", done.err);
+    }
+    let texts = env.sql("SELECT text FROM messages WHERE campaign = 'autumn' ORDER BY users_ids, step");
+    assert_eq!(
+        (texts[0].as_str(), texts[4].as_str()),
+        ("Dear Jane", "Ann, have you read this?"),
+        "{texts:?}"
+    );
+    daemon.stop().await;
+}
+
 /// Of a table with one more person, a dry run counts that one.
 fn a_dry_run_counts_what_is_new(env: &TestEnv) {
     let mut table = std::fs::read_to_string(env.path("people.csv")).unwrap();

@@ -4,6 +4,7 @@
 //! other door. A person gets all steps or none. The queue knows one message per campaign, person and step, so the
 //! same command can be run again after a crash or with more rows: nothing is queued twice (P2).
 
+mod differing;
 mod load;
 mod progress;
 mod refused;
@@ -21,10 +22,9 @@ use super::client::{Client, parse_id};
 use super::exit::{Exit, Failure};
 use super::render;
 use super::times::{self, Typed};
-use crate::import::{
-    Batch, Columns, Differing, Options, Plan, Row, Seats, States, Table, Tally, Template, ended, kept,
-};
+use crate::import::{Batch, Columns, Options, Plan, Row, Seats, States, Table, Tally, Template, ended};
 use crate::types::message;
+use differing::{Kept, Outcome};
 use progress::Progress;
 use steps::Steps;
 
@@ -56,6 +56,9 @@ pub(super) struct Import {
     /// Show what would be queued, refused and sent when; queue nothing
     #[arg(long)]
     dry_run: bool,
+    /// Give messages of the table that were queued before and still wait the text that they would get now
+    #[arg(long)]
+    update: bool,
     /// Do not send the first step before: 2026-11-22T09:00:00Z, "2026-11-22 09:00", "tomorrow 09:00"
     #[arg(long, value_name = "TIME", value_parser = times::parse_time)]
     not_before: Option<Typed>,
@@ -98,14 +101,6 @@ struct Summary {
     refused: Vec<Refused>,
     /// The file with the refused rows.
     refused_file: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Kept {
-    line: u64,
-    step: usize,
-    id: String,
-    state: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,11 +150,14 @@ pub(super) async fn import(client: &Client, import: Import) -> Result<Exit, Fail
     }
     plan.fields = options(client, &import, zone_of).await?.fields();
     if *dry_run {
-        return rehearse::rehearse(client, &table, plan, json.json).await;
+        return rehearse::rehearse(client, &table, plan, (import.update, json.json)).await;
     }
     let campaign = plan.campaign.clone();
     let tally = send(client, &table, plan).await?;
-    let differing = differing(&table, &tally.differing);
+    let differing = match import.update {
+        true => differing::update(client, &table, &tally.differing, false).await?,
+        false => differing::name(&table, &tally.differing),
+    };
     if let Some(ended) = ended(&tally.before, &campaign) {
         render::note(&render::line(&ended));
     }
@@ -200,14 +198,14 @@ async fn options(client: &Client, import: &Import, account: Option<&str>) -> Res
 async fn send(client: &Client, table: &Table, mut plan: Plan) -> Result<Tally, Failure> {
     let rows: std::sync::Arc<[Row]> = table.sheet.rows.clone().into();
     let mut tally = Tally::default();
-    let progress = Progress::new(rows.len());
+    let progress = Progress::new(rows.len(), "rows");
     let route = if plan.keeps_accounts() { KEEPING_ACCOUNTS } else { ROUTE };
     let mut batch = Batch::fill(&mut plan, &rows, 0);
     loop {
         progress.at(batch.next);
         let is_last = batch.messages() == 0 && batch.next >= rows.len();
         let (ahead, from) = (std::sync::Arc::clone(&rows), batch.next);
-        let body = std::mem::take(&mut batch.body);
+        let body = batch.body.clone();
         let next = tokio::task::spawn_blocking(move || {
             let next = Batch::fill(&mut plan, &ahead, from);
             (plan, next)
@@ -252,8 +250,8 @@ async fn send_second_rows(
             return Ok(());
         }
         for places in parts {
-            let mut batch = Batch::again(plan, rows, &places);
-            let verdicts = post(client, route, std::mem::take(&mut batch.body)).await;
+            let batch = Batch::again(plan, rows, &places);
+            let verdicts = post(client, route, batch.body.clone()).await;
             let verdicts = verdicts.map_err(|failure| interrupted(failure, rows, tally))?;
             let answered = batch.answered(plan, &verdicts.results);
             tally.add(batch, answered);
@@ -278,27 +276,6 @@ fn interrupted(failure: Failure, rows: &[Row], tally: &Tally) -> Failure {
     ))
 }
 
-/// Shows the messages that were queued before and say something else, and returns all of them.
-fn differing(table: &Table, differing: &[Differing]) -> Vec<Kept> {
-    for Differing { row, step, id, state } in differing.iter().take(SHOWN) {
-        let line = table.sheet.rows[*row].line;
-        render::note(&render::line(&format!(
-            "line {line}, step {step}: was queued before with other contents or another wait, as message {id}, which is {state}"
-        )));
-    }
-    if differing.len() > SHOWN {
-        render::note(&format!("… and {} more that say something else", differing.len() - SHOWN));
-    }
-    if let Some(kept) = kept(differing) {
-        render::note(&render::line(&kept));
-    }
-    let kept = |Differing { row, step, id, state }: &Differing| {
-        let (id, state) = (id.clone(), state.clone());
-        Kept { line: table.sheet.rows[*row].line, step: *step, id, state }
-    };
-    differing.iter().map(kept).collect()
-}
-
 /// Shows the rows that repeat a person, and returns all of them.
 fn repeated(table: &Table, repeats: &[(usize, u64)]) -> Vec<Repeated> {
     let line = |row: usize| table.sheet.rows[row].line;
@@ -317,7 +294,7 @@ fn repeated(table: &Table, repeats: &[(usize, u64)]) -> Vec<Repeated> {
 fn report(
     file: &Path,
     table: &Table,
-    (tally, differing): (Tally, Vec<Kept>),
+    (tally, differing): (Tally, Outcome),
     as_json: bool,
 ) -> Result<Exit, Failure> {
     let line = |row: usize| table.sheet.rows[row].line;
@@ -344,18 +321,21 @@ fn report(
         format!(", {} rows of people named before", repeated.len())
     };
     let shown = format!(
-        "{people} people: {accepted} messages queued, {duplicates} queued before{again}; {} rows refused\n",
+        "{people} people: {accepted} messages queued, {duplicates} queued before{}{again}; {} rows refused\n",
+        differing.text(false),
         refused.len()
     );
     let rows = table.sheet.rows.len();
     let refused = refused.into_iter().map(|(row, reasons)| Refused { line: line(row), reasons }).collect();
+    let Outcome { kept: differing, is_refused, .. } = differing;
     let summary =
         Summary { rows, people, accepted, duplicates, before, differing, repeated, refused, refused_file };
     match as_json {
         true => render::json(&json!(summary).to_string())?,
         false => render::print(&shown)?,
     }
-    let Some(name) = summary.refused_file else { return Ok(Exit::Done) };
+    let exit = if is_refused { Exit::Refused } else { Exit::Done };
+    let Some(name) = summary.refused_file else { return Ok(exit) };
     render::note(&format!("the refused rows and why: {name}; mend them and import that file"));
     Ok(Exit::Refused)
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::client::{Client, segment};
 use super::super::exit::{Exit, Failure};
 use super::super::{render, times};
+use super::differing::{self, Outcome};
 use crate::import::{DAYS, Example, Plan, Rehearsal, Table, ended};
 use crate::types::forecast::Forecast;
 
@@ -16,7 +17,7 @@ pub(super) async fn rehearse(
     client: &Client,
     table: &Table,
     mut plan: Plan,
-    as_json: bool,
+    (updates, as_json): (bool, bool),
 ) -> Result<Exit, Failure> {
     let rows = &table.sheet.rows;
     let accounts = if plan.keeps_accounts() { "&accounts=keep" } else { "" };
@@ -37,7 +38,10 @@ pub(super) async fn rehearse(
     for (row, reasons) in &found.refused {
         render::note(&render::line(&format!("error: line {}: {}", rows[*row].line, reasons.join(" / "))));
     }
-    let differing = super::differing(table, &found.differing);
+    let differing = match updates {
+        true => differing::update(client, table, &found.differing, true).await?,
+        false => differing::name(table, &found.differing),
+    };
     let repeated = super::repeated(table, &found.repeats);
     if let Some(line) = found.cut_at {
         render::note(&format!("the table is too long for one forecast: it ends before line {line}"));
@@ -51,20 +55,20 @@ pub(super) async fn rehearse(
         let forecast = forecast.map(|(_, answer)| answer);
         let examples: Vec<&Value> = found.examples.iter().map(|example| &example.message).collect();
         let shown = json!({ "rows": rows.len(), "people": found.people, "messages": found.messages,
-            "before": found.before, "differing": differing, "repeated": repeated, "refused": told, "examples": examples, "forecast": forecast });
+            "before": found.before, "differing": differing.kept, "repeated": repeated, "refused": told, "examples": examples, "forecast": forecast });
         render::json(&shown.to_string())?;
     } else {
         let shown: String = found.examples.iter().map(example).collect();
         render::print(&shown)?;
         if let Some((forecast, _)) = &forecast {
-            render::print(&summary(&plan.campaign, &found, forecast))?;
+            render::print(&summary(&plan.campaign, (&found, &differing), forecast))?;
         }
     }
     if let Some(ended) = ended(&found.before, &plan.campaign) {
         render::note(&render::line(&ended));
     }
     render::note("this was a dry run: nothing is queued");
-    Ok(if found.refused.is_empty() { Exit::Done } else { Exit::Refused })
+    Ok(if found.refused.is_empty() && !differing.is_refused { Exit::Done } else { Exit::Refused })
 }
 
 /// Formats a message as it would be sent.
@@ -84,15 +88,21 @@ fn example(example: &Example) -> String {
 }
 
 /// Formats what would be queued, and when the campaign would end with it.
-fn summary(campaign: &str, found: &Rehearsal, forecast: &Forecast) -> String {
+fn summary(campaign: &str, (found, differing): (&Rehearsal, &Outcome), forecast: &Forecast) -> String {
     let Rehearsal { people, messages, before, .. } = found;
     let before: usize = before.values().sum();
     if *messages == 0 {
-        return format!("0 people, 0 messages: nothing would be queued, {before} were queued before\n");
+        let changed = differing.text(true);
+        return format!(
+            "0 people, 0 messages: nothing would be queued, {before} were queued before{changed}\n"
+        );
     }
+    let changed = differing.text(true);
+    let changed =
+        if changed.is_empty() { changed } else { format!("{before} were queued before{changed}\n") };
     let system = TimeZone::system();
     let of = forecast.campaigns.iter().find(|of| of.campaign.as_deref() == Some(campaign));
-    let Some(of) = of else { return format!("{people} people, {messages} messages\n") };
+    let Some(of) = of else { return format!("{people} people, {messages} messages\n{changed}") };
     let begin = match usize::try_from(of.summary.messages) {
         Ok(all) if all == *messages => format!("{people} people, "),
         _ => format!("{people} people, {messages} messages; with them the campaign sends "),
@@ -103,5 +113,5 @@ fn summary(campaign: &str, found: &Rehearsal, forecast: &Forecast) -> String {
         }
         _ => String::new(),
     };
-    format!("{begin}{} if no one replies\n{first}", of.summary.text(forecast.days, &system))
+    format!("{begin}{} if no one replies\n{first}{changed}", of.summary.text(forecast.days, &system))
 }

@@ -1,4 +1,4 @@
-//! The stored messages that keep new ones out: their states, and whether a step says what was queued before.
+//! The stored messages that keep new ones out: their states, and in which fields a step differs from what was queued before.
 
 use std::collections::HashMap;
 
@@ -60,15 +60,17 @@ impl Existing {
         Ok(Self { state: rows::state(row)?, contents, is_pruned })
     }
 
-    /// Returns whether a step with these contents would say something else, or wait for another time. Of a message whose
-    /// text was removed, its specifics are gone as well and are not compared.
-    pub(crate) fn differs(&self, new: Option<&StepContents>) -> bool {
-        let Some(new) = new else { return false };
-        let mut stored = self.contents.clone();
-        if self.is_pruned {
-            stored.specifics.clone_from(&new.specifics);
-        }
-        stored != *new
+    /// Returns the fields in which a step with these contents differs. Of a message whose text was removed, its specifics
+    /// are gone as well and are not compared.
+    pub(crate) fn differs(&self, new: Option<&StepContents>) -> Vec<&'static str> {
+        let (Some(new), stored) = (new, &self.contents) else { return Vec::new() };
+        let fields = [
+            ("text", stored.text_hash != new.text_hash),
+            ("specifics", !self.is_pruned && stored.specifics != new.specifics),
+            ("attachments", stored.attachments != new.attachments),
+            ("wait", stored.wait != new.wait),
+        ];
+        fields.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 }
 
