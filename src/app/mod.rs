@@ -155,6 +155,7 @@ async fn open_store(settings: &Settings, now: Timestamp) -> anyhow::Result<Store
     })?;
     let configured = settings.policies.accounts.keys().cloned().collect();
     store.make_accounts(configured, now).await.context("cannot add the configured accounts")?;
+    store.set_repeat_scope(settings.limits.repeats);
     let hashed = store.hash_suppressions(settings.hashed_suppressions, now).await;
     let hashed = hashed.context("cannot hash the suppression list")?;
     if hashed > 0 {

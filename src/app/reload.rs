@@ -98,6 +98,7 @@ impl Reloader {
         if settings.api.listen.is_some() {
             self.tokens.set(tokens);
         }
+        self.store.set_repeat_scope(settings.limits.repeats);
         self.engine.set_policies(policies);
         self.state.set_webhook_events(settings.webhooks.events.clone());
         self.retention

@@ -15,12 +15,13 @@ use super::secret::{KEY as API_KEY, SHOWN};
 use super::webhooks::KEY as WEBHOOK_SECRET;
 
 /// Keys that a running daemon can apply, by prefix of their path.
-const LIVE: [&str; 12] = [
+const LIVE: [&str; 13] = [
     "policy.",
     "account.",
     "log.level",
     "limits.text_chars",
     "limits.placeholders",
+    "limits.repeats",
     "accounts.known_only",
     "people.resolve",
     "webhooks.secret",

@@ -14,6 +14,7 @@ use crate::domain::calendar::{self, Calendar, WEEKDAYS};
 use crate::domain::caps::{self, Cap, Window};
 use crate::domain::field_error::nearest;
 use crate::domain::kind::Kind;
+use crate::domain::message::RepeatScope;
 use crate::domain::parse_error::ParseError;
 use crate::domain::placeholders::Placeholders;
 use crate::domain::policy::{Breaks, Caps, Cooldown, Order, Rhythm, Shape, WarmUp};
@@ -44,6 +45,16 @@ pub(super) fn placeholders(reader: &mut Reader<'_>) -> Placeholders {
         regex(reader, leaf, false, r"\[\[.+?\]\]")
     });
     Placeholders::new(more, meant)
+}
+
+/// Reads to which messages a text that starts a chat is compared.
+pub(super) fn repeats(reader: &mut Reader<'_>) -> RepeatScope {
+    let leaf = reader.leaf("limits.repeats");
+    let Some(text) = reader.text(leaf) else { return RepeatScope::default() };
+    RepeatScope::parse(text).unwrap_or_else(|| {
+        reader.add(leaf, &format!("{text:?} is not a scope"), "write \"account\" or \"person\"");
+        RepeatScope::default()
+    })
 }
 
 /// Reads a regular expression; empty text is none. A problem names `example`.

@@ -32,6 +32,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::domain::message::RepeatScope;
 use crate::domain::placeholders::Placeholders;
 use crate::domain::policy::Policies;
 use crate::domain::token::Token;
@@ -137,6 +138,8 @@ pub struct LimitSettings {
     pub placeholders: Placeholders,
     /// Maximum total size of the files of one message, in bytes after decoding.
     pub attachment_bytes: usize,
+    /// To which messages a text that starts a chat is compared.
+    pub repeats: RepeatScope,
 }
 
 /// `[attachments]`.
@@ -280,6 +283,7 @@ impl Settings {
                 text_chars: reader.size("limits.text_chars", 1..=1_000_000),
                 placeholders: limits::placeholders(reader),
                 attachment_bytes: reader.size("limits.attachment_bytes", 1..=1 << 30),
+                repeats: limits::repeats(reader),
             },
             attachments: AttachmentSettings { roots: reader.folders("attachments.roots") },
             accounts: AccountSettings {

@@ -41,6 +41,18 @@ macro_rules! opaque_id {
     };
 }
 
+super::words! {
+    /// The messages among which the same text to the same person is refused as a repeat.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+    pub enum RepeatScope {
+        /// Those of the same account.
+        #[default]
+        Account = "account",
+        /// Those of every account.
+        Person = "person",
+    }
+}
+
 opaque_id! {
     /// A Unipile account, `acc_…`.
     AccountId

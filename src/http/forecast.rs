@@ -143,7 +143,7 @@ async fn supposed(state: &AppState, rows: Vec<InputRow>) -> Result<Supposed, Api
             Enqueued::Conflict(id) => {
                 (dedupe_conflict(id, stored.get(&id).map(|found| found.state)), Some(id))
             }
-            Enqueued::Repeat(id) => (repeated(id), Some(id)),
+            Enqueued::Repeat(repeat) => (repeated(&repeat), Some(repeat.id)),
             Enqueued::Suppressed => (suppressed(), None),
             Enqueued::OutOfStep(why) => (out_of_step(&why), None),
             Enqueued::Refused => return Err(ApiError::internal()),

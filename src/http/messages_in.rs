@@ -143,7 +143,7 @@ async fn one(
             let state = state.store.existing(&[id]).await?.get(&id).map(|found| found.state);
             Err(ApiError::conflict(id.to_string(), dedupe_conflict(id, state)))
         }
-        Some(Enqueued::Repeat(id)) => Err(ApiError::conflict(id.to_string(), repeated(id))),
+        Some(Enqueued::Repeat(repeat)) => Err(ApiError::conflict(repeat.id.to_string(), repeated(&repeat))),
         Some(Enqueued::Suppressed) => Err(ApiError::one(StatusCode::CONFLICT, suppressed())),
         Some(Enqueued::OutOfStep(why)) => Err(ApiError::one(StatusCode::CONFLICT, out_of_step(&why))),
         Some(Enqueued::Refused) | None => Err(ApiError::internal()),
@@ -307,7 +307,7 @@ impl Batch {
                 Enqueued::Conflict(id) => {
                     RowVerdict::Refused(vec![dedupe_conflict(id, state_of(&id))], Some(id))
                 }
-                Enqueued::Repeat(id) => RowVerdict::Refused(vec![repeated(id)], Some(id)),
+                Enqueued::Repeat(repeat) => RowVerdict::Refused(vec![repeated(&repeat)], Some(repeat.id)),
                 Enqueued::Suppressed => RowVerdict::Refused(vec![suppressed()], None),
                 Enqueued::OutOfStep(why) => RowVerdict::Refused(vec![out_of_step(&why)], None),
                 Enqueued::Refused => batch_refused(),

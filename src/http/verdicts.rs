@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use crate::domain::field_error::{FieldError, FieldErrorCode};
 use crate::domain::message::MessageId;
 use crate::domain::state::StateName;
-use crate::store::Enqueued;
+use crate::store::{Enqueued, Repeat};
 use crate::types::{self, message::Verdict};
 
 /// The verdict on one row.
@@ -31,10 +31,9 @@ pub(super) fn dedupe_conflict(id: MessageId, state: Option<StateName>) -> FieldE
     )
 }
 
-pub(super) fn repeated(id: MessageId) -> FieldError {
-    let problem = format!("was queued for this person before, as message {id}");
+pub(super) fn repeated(repeat: &Repeat) -> FieldError {
     let fix = "write something else, or set `allow_repeat`";
-    FieldError::new(FieldErrorCode::RepeatedText, "text", problem, fix)
+    FieldError::new(FieldErrorCode::RepeatedText, "text", repeat.to_string(), fix)
 }
 
 pub(super) fn suppressed() -> FieldError {

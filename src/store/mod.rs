@@ -53,6 +53,7 @@ pub use transitions::commands::Commanded;
 pub use transitions::heard::{Consequences, ToHear};
 pub use transitions::pause::{PauseRequest, Paused, Resumed, Scope};
 pub use transitions::reconcile::UnresolvedAttempt;
+pub use transitions::repeats::Repeat;
 pub use transitions::review::{AttemptView, Decision, Reviewed};
 pub use transitions::steps::BegunWait;
 pub use transitions::stop_rows::Stop;
@@ -126,6 +127,8 @@ struct Inner {
     is_new: bool,
     /// Whether any person was erased.
     any_erased: AtomicBool,
+    /// Whether the messages of other accounts count as repeated.
+    repeats_by_person: AtomicBool,
     /// Held until the last clone is dropped: no second daemon on this database. Closed after SQLite's descriptors.
     lock: lock::Lock,
 }
@@ -192,6 +195,7 @@ impl Store {
             files,
             is_new,
             any_erased,
+            repeats_by_person: AtomicBool::new(false),
             lock,
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -26,6 +26,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("inbound.poll", "77s", "poll: Some(77s)"),
     ("limits.placeholders", "<<<x>>>", "more: Some(Regex(\"<<<x>>>\"))"),
     ("limits.placeholders_meant", "^x$", "meant: Some(Regex(\"^x$\"))"),
+    ("limits.repeats", "person", "repeats: Person"),
     ("limits.text_chars", "77", "text_chars: 77"),
     ("log.format", "json", "format: Json"),
     ("webhooks.events", "message.new", "events: [\"message.new\"]"),

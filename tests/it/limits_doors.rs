@@ -412,3 +412,50 @@ async fn a_message_that_waits_for_a_person_says_when_it_expires() {
     let said = explained["sentence"].as_str().unwrap();
     assert!(said.contains(" It expires at 2099-01-10 09:00:00 UTC if it has not gone by then."), "{said}");
 }
+
+/// With `limits.repeats = "person"`, the messages of other accounts count as well, at every door.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_text_from_a_second_account_is_refused_if_the_configuration_says_so() {
+    let env = TestEnv::new().await.hasty().set("OUTBOXD_LIMITS_REPEATS", "person");
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let of = |account: &str, user: &str, text: &str| json!({"account_id": account, "users_ids": user, "text": text});
+    let first = daemon.enqueue(&hello("ACoAU1", "hi")).await;
+    let told = format!("was queued for this person before, as message {first} of the account acc_1");
+
+    let (status, again) = daemon.post("/v1/messages", &of("acc_2", "ACoAU1", "hi\n").to_string()).await;
+    assert_eq!((status, &again["error"]["code"]), (409, &json!("repeated_text")), "{again}");
+    assert_eq!((&again["error"]["problem"], &again["existing_id"]), (&json!(told), &json!(first)), "{again}");
+    let rows =
+        json!([of("acc_2", "ACoAU1", "hi"), of("acc_2", "U5", "a"), of("acc_3", "U5", "a")]).to_string();
+    let (_, dry) = daemon.post("/v1/forecast?days=1", &rows).await;
+    let (_, batch) = daemon.post("/v1/messages", &rows).await;
+    assert_eq!((&batch["accepted"], &batch["refused"]), (&json!(1), &json!(2)), "{batch}");
+    for verdicts in [&batch["results"], &json!([dry["with"]["refused"][0], {}, dry["with"]["refused"][1]])] {
+        assert_eq!(verdicts[0]["error"]["problem"], told, "{verdicts}");
+        let problem = verdicts[2]["error"]["problem"].as_str().unwrap_or_default();
+        assert!(problem.ends_with(" of the account acc_2"), "{verdicts}");
+    }
+
+    let insert =
+        "INSERT INTO messages (account_id, users_ids, text) VALUES ('acc_2', 'ACoAU1', 'hi') RETURNING id";
+    let rejected = daemon.becomes(&env.sql(insert)[0], "rejected").await;
+    assert!(rejected["error"].as_str().is_some_and(|error| error.contains(&told)), "{rejected}");
+    std::fs::write(env.path("people.csv"), "user\nACoAU1\nACoAU7\n").unwrap();
+    std::fs::write(env.path("hi.txt"), "hi\n").unwrap();
+    let import = ["import", "people.csv", "--campaign", "autumn", "--account", "acc_2", "--step", "hi.txt"];
+    let (ok, said) = run(env.outboxd(&import), "");
+    assert!(!ok && said.contains(&told) && said.contains("1 messages queued"), "{said}");
+
+    let meant = of("acc_3", "ACoAU1", "hi");
+    let mut allowed = meant.clone();
+    allowed["allow_repeat"] = json!(true);
+    let third = daemon.enqueue(&allowed.to_string()).await;
+    let other = daemon.enqueue(&of("acc_2", "ACoAU1", "something else").to_string()).await;
+    let (status, refused) =
+        daemon.patch(&format!("/v1/messages/{other}"), &json!({"text": "hi"}).to_string()).await;
+    assert_eq!((status, &refused["error"]["code"]), (409, &json!("repeated_text")), "{refused}");
+    let (ok, said) = run(env.outboxd(&["move", &first, "--to", "acc_2"]), "");
+    assert!(!ok && said.contains(&format!("as message {third} of the account acc_3")), "{said}");
+    daemon.stop().await;
+}

@@ -140,6 +140,23 @@ async fn order_and_repeats_hold_for_the_person_behind_the_name() {
     daemon.stop().await;
 }
 
+/// With `limits.repeats = "person"`; line ends and characters of no width make no other text.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_means_a_person_whom_another_account_writes_the_same_fails() {
+    let env = resolving().await.set("OUTBOXD_LIMITS_REPEATS", "person");
+    let daemon = env.serve().await;
+    daemon.post("/v1/pause", "").await;
+    let of_second = json!({"account_id": "acc_2", "users_ids": "ACoA1", "text": "one\nmore"});
+    let by_id = enqueue(&daemon, of_second).await;
+    let by_name = enqueue(&daemon, json!({"users_ids": "jane-doe", "text": "one\r\nmore\u{200b}"})).await;
+    daemon.post("/v1/resume", "").await;
+    let failed = daemon.becomes(&by_name, "failed").await;
+    assert_eq!(failed["reason"], "repeated_text", "{failed}");
+    let told = format!("as message {by_id} of the account acc_2; ");
+    assert!(failed["error"].as_str().is_some_and(|error| error.contains(&told)), "{failed}");
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_belongs_to_the_person_as_soon_as_the_name_is_known() {
     const THREADS: &str = "SELECT account_id || ' ' || thread || ' ' || users_ids FROM messages \

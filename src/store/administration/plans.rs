@@ -15,6 +15,7 @@ pub fn hot_statements() -> Vec<(&'static str, String)> {
         ("begin_account", attempts::BEGIN_ACCOUNT),
         ("return_retries", defer::RETURN_RETRIES),
         ("repeats", repeats::REPEATS),
+        ("repeats_of_person", repeats::REPEATS_OF_PERSON),
         ("suppressed", suppressed::SUPPRESSED),
         ("begin_turn", account_limits::BEGIN_TURN),
         ("forget_turns", account_limits::FORGET_TURNS),

@@ -1,7 +1,7 @@
 //! Admission: checks the rows that other programs INSERT, and queues or rejects each. A batch is one statement that
 //! reads one JSON document, however many rows it has.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::{TryStreamExt, future};
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use super::steps::{self, StepsSoFar};
 use super::suppressed::{self, Recipients};
 use crate::domain::attachment::Blob;
 use crate::domain::json;
-use crate::domain::message::{Draft, MessageId, NewMessage, Seq, Target, UserId};
+use crate::domain::message::{Draft, MessageId, NewMessage, RepeatScope, Seq, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 use crate::store::sqlite::rows::{self, Result};
@@ -50,6 +50,8 @@ pub struct Admission {
     pub at: Timestamp,
     /// The admitted message, or the reason for the rejection.
     pub verdict: std::result::Result<Box<AdmittedMessage>, String>,
+    /// To which messages its text is compared; [`Store::admit`] sets it.
+    repeats: RepeatScope,
 }
 
 /// What an admitted row is queued as.
@@ -88,12 +90,13 @@ impl Admission {
             blobs,
             message,
         };
-        Self { seq: row.seq, id: row.id, at, verdict: Ok(Box::new(admitted)) }
+        let repeats = RepeatScope::Account;
+        Self { seq: row.seq, id: row.id, at, verdict: Ok(Box::new(admitted)), repeats }
     }
 
     /// Rejects the row for the reason `why`.
     pub fn reject(row: &Inserted, why: String, at: Timestamp) -> Self {
-        Self { seq: row.seq, id: row.id, at, verdict: Err(why) }
+        Self { seq: row.seq, id: row.id, at, verdict: Err(why), repeats: RepeatScope::Account }
     }
 
     /// Returns the row's sequence number.
@@ -133,6 +136,10 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails; no row is admitted or rejected then.
     pub async fn admit(&self, mut admissions: Vec<Admission>) -> Result<usize> {
+        let scope = self.repeat_scope();
+        for admission in &mut admissions {
+            admission.repeats = scope;
+        }
         let admitted = admissions.iter_mut().filter_map(|one| one.verdict.as_mut().ok());
         self.address(&mut admitted.map(|row| &mut row.message).collect::<Vec<_>>()).await?;
         self.inner.writer.admit(admissions).await
@@ -268,6 +275,7 @@ pub(in crate::store) async fn admit(
 /// Judges the rows and returns them for the statement: those of step 1 and without a step first, then those of step 2,
 /// and so on, because a step that is admitted looks for the one before it.
 async fn documents(connection: &mut SqliteConnection, all: &[&Admission]) -> Result<Vec<Value>> {
+    let scope = all.first().map_or(RepeatScope::Account, |admission| admission.repeats);
     let admitted = all.iter().map(|admission| admission.verdict.as_ref().ok());
     let messages: Vec<Option<&NewMessage>> = admitted.map(|row| row.map(|row| &row.message)).collect();
     let asked: Vec<_> = messages.iter().map(|message| message.and_then(steps::Asked::of)).collect();
@@ -275,9 +283,16 @@ async fn documents(connection: &mut SqliteConnection, all: &[&Admission]) -> Res
     // A step that is in the queue already is a duplicate, not a repeat.
     let is_new = |place: &usize| known.get(place).is_none_or(|known| known.own.is_none());
     let sought = messages.iter().enumerate();
-    let sought: Vec<Option<Sought>> =
-        sought.map(|(place, message)| message.filter(|_| is_new(&place)).and_then(Sought::of)).collect();
+    let sought: Vec<Option<Sought>> = sought
+        .map(|(place, message)| {
+            message.filter(|_| is_new(&place)).and_then(|message| Sought::of(message, scope))
+        })
+        .collect();
     let repeats = repeats::find(connection, &sought).await?;
+    let repeats: HashMap<usize, String> = repeats
+        .into_iter()
+        .map(|(place, repeated)| (place, why_repeated(repeated, place, &messages)))
+        .collect();
     let suppressed = suppressed_of(connection, &messages).await?;
     let places = messages.iter().enumerate();
     let places = places.filter_map(|(place, message)| Some((place, all[place].id, (*message)?)));
@@ -296,7 +311,8 @@ async fn documents(connection: &mut SqliteConnection, all: &[&Admission]) -> Res
             }
             _ => None,
         };
-        documents[at].push(as_json(admission, repeats.get(&place), suppressed.contains(&place), (why, key)));
+        let repeated = repeats.get(&place).map(String::as_str);
+        documents[at].push(as_json(admission, repeated, suppressed.contains(&place), (why, key)));
     }
     Ok(documents.into_iter().filter(|rows| !rows.is_empty()).map(Value::Array).collect())
 }
@@ -313,10 +329,26 @@ async fn suppressed_of(
     Ok(found.into_iter().map(|at| places[at]).collect())
 }
 
+/// Returns why a row that says the same as another message is rejected.
+fn why_repeated(repeated: Repeated, place: usize, messages: &[Option<&NewMessage>]) -> String {
+    let what = match repeated {
+        Repeated::Stored(repeat) => repeat.to_string(),
+        Repeated::Beside(first) => {
+            let account = |place: usize| messages[place].map(|message| &message.account_id);
+            let from = match account(first).filter(|of| account(place) != Some(*of)) {
+                Some(of) => format!(" for the account {}", of.as_str()),
+                None => String::new(),
+            };
+            format!("was inserted for this person a moment before{from}")
+        }
+    };
+    format!("`text` {what}; write something else, or set `allow_repeat` = 1")
+}
+
 /// Encodes the decision about a row for the statement. `step` says why its step is refused, and whom it is for.
 fn as_json(
     admission: &Admission,
-    repeated: Option<&Repeated>,
+    repeated: Option<&str>,
     is_suppressed: bool,
     (out_of_step, step_key): (Option<String>, Option<&str>),
 ) -> Value {
@@ -354,14 +386,7 @@ fn as_json(
                 rewritten(row)
             ])
         }
-        (Ok(_), Some(Repeated::Stored(id))) => {
-            let fix = "write something else, or set `allow_repeat` = 1";
-            reject(&format!("`text` was queued for this person before, as message {id}; {fix}"))
-        }
-        (Ok(_), Some(Repeated::Beside(_))) => {
-            let fix = "write something else, or set `allow_repeat` = 1";
-            reject(&format!("`text` was inserted for this person a moment before; {fix}"))
-        }
+        (Ok(_), Some(why)) => reject(why),
         (Err(why), _) => reject(why),
     }
 }

@@ -9,8 +9,9 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::blobs;
+use super::repeats::Repeat;
 use crate::domain::attachment::Blob;
-use crate::domain::message::{MessageId, NewMessage};
+use crate::domain::message::{MessageId, NewMessage, RepeatScope};
 use crate::store::sqlite::rows::Result;
 
 /// How to treat the valid rows of a batch that has invalid ones.
@@ -33,7 +34,7 @@ pub enum Enqueued {
     /// A stored message has the same `dedupe_key` and different content.
     Conflict(MessageId),
     /// Not stored: this message says the same to the same person.
-    Repeat(MessageId),
+    Repeat(Repeat),
     /// Not stored: the person or chat is suppressed.
     Suppressed,
     /// Not stored, because the step before it is missing, has ended, or is on another account: says which.
@@ -48,6 +49,7 @@ pub(in crate::store) struct EnqueueBatch {
     blobs: Vec<Blob>,
     mode: EnqueueMode,
     now: Timestamp,
+    repeats: RepeatScope,
 }
 
 impl EnqueueBatch {
@@ -56,11 +58,13 @@ impl EnqueueBatch {
         blobs: Vec<Blob>,
         mode: EnqueueMode,
         now: Timestamp,
+        repeats: RepeatScope,
     ) -> Self {
         let seconds = u64::try_from(now.as_second()).unwrap_or(0);
         let nanos = u32::try_from(now.subsec_nanosecond()).unwrap_or(0);
         let id = || MessageId(Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos)));
-        Self { rows: messages.into_iter().map(|message| (id(), message)).collect(), blobs, mode, now }
+        let rows = messages.into_iter().map(|message| (id(), message)).collect();
+        Self { rows, blobs, mode, now, repeats }
     }
 
     pub(in crate::store) fn len(&self) -> usize {
@@ -73,6 +77,11 @@ impl EnqueueBatch {
 
     pub(in crate::store) fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Returns to which messages the rows are compared.
+    pub(super) fn repeats(&self) -> RepeatScope {
+        self.repeats
     }
 
     pub(super) fn is_atomic(&self) -> bool {

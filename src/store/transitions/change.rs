@@ -4,18 +4,20 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::domain::field_error::FieldError;
-use crate::domain::message::{AccountId, MessageId};
+use crate::domain::message::{AccountId, MessageId, RepeatScope};
 use crate::domain::state::StateName;
 use crate::domain::validate::ValidationLimits;
 
 /// A command that is refused for these reasons, and the other message that is the cause, if one is.
 pub(super) type Refusal = (Vec<FieldError>, Option<MessageId>);
 
-/// What a command writes: the transaction's run and time, and the limits of the validation.
+/// What a command writes: the transaction's run and time; and what it checks: the limits of the validation, and to which
+/// messages a text is compared.
 pub(super) struct Context<'a> {
     pub(super) run: i64,
     pub(super) now: Timestamp,
     pub(super) limits: &'a ValidationLimits,
+    pub(super) repeats: RepeatScope,
 }
 
 /// What a command changed.

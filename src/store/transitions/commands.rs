@@ -71,7 +71,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Commanded>> {
         let mut all = Vec::with_capacity(ids.len());
-        let run = self.inner.run;
+        let (run, repeats) = (self.inner.run, self.repeat_scope());
         let order = match instruction.command {
             Command::Retry => self.places_by_step(ids).await?,
             Command::Cancel | Command::Hold | Command::Release | Command::Edit(_) => (0..ids.len()).collect(),
@@ -81,7 +81,7 @@ impl Store {
             let (instruction, limits) = (instruction.clone(), Arc::clone(limits));
             let verb = self.exclusive(now, move |connection| {
                 Box::pin(async move {
-                    let context = Context { run, now, limits: &limits };
+                    let context = Context { run, now, limits: &limits, repeats };
                     carry_out_all(connection, &context, &page, &instruction, dry_run).await
                 })
             });

@@ -63,7 +63,7 @@ pub(super) async fn edit(
         return Ok(Ok(None));
     }
     if (moves || edit.text.is_some())
-        && let Some(refusal) = may_not_be_sent(connection, &message, seq, moves).await?
+        && let Some(refusal) = may_not_be_sent(connection, context, (&message, seq), moves).await?
     {
         return Ok(Err(refusal));
     }
@@ -173,8 +173,8 @@ pub(super) async fn may_have_been_sent(connection: &mut SqliteConnection, row: &
 /// Returns why a message, as it will be, must not be sent: its person is suppressed, or another message says the same.
 pub(super) async fn may_not_be_sent(
     connection: &mut SqliteConnection,
-    message: &NewMessage,
-    seq: Seq,
+    context: &Context<'_>,
+    (message, seq): (&NewMessage, Seq),
     asks_for_suppression: bool,
 ) -> Result<Option<Refusal>> {
     if asks_for_suppression {
@@ -186,12 +186,11 @@ pub(super) async fn may_not_be_sent(
             return Ok(Some((vec![refusal], None)));
         }
     }
-    let Some(sought) = Sought::of(message) else { return Ok(None) };
-    let Some(other) = repeats::other(connection, &sought, seq).await? else { return Ok(None) };
-    let problem = format!("was queued for this person before, as message {other}");
+    let Some(sought) = Sought::of(message, context.repeats) else { return Ok(None) };
+    let Some(other) = repeats::other(connection, sought, vec![seq.0]).await? else { return Ok(None) };
     let fix = "write something else; a message that may say the same again has `allow_repeat`";
-    let refusal = FieldError::new(FieldErrorCode::RepeatedText, "text", problem, fix);
-    Ok(Some((vec![refusal], Some(other))))
+    let refusal = FieldError::new(FieldErrorCode::RepeatedText, "text", other.to_string(), fix);
+    Ok(Some((vec![refusal], Some(other.id))))
 }
 
 /// Creates the row of an account that has none.

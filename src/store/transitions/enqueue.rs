@@ -9,11 +9,11 @@ use sqlx::{Row, SqliteConnection};
 
 use super::batch::{EnqueueBatch, EnqueueMode, Enqueued};
 use super::insert::{self, InsertedRow};
-use super::repeats::{self, Repeated, Sought};
+use super::repeats::{self, Repeat, Repeated, Sought};
 use super::steps::{self, Known, StepsSoFar};
 use super::suppressed::{self, Recipients};
 use crate::domain::attachment::Blob;
-use crate::domain::message::{AccountId, MessageId, NewMessage};
+use crate::domain::message::{AccountId, MessageId, NewMessage, RepeatScope};
 use crate::domain::time_text;
 use crate::store::Store;
 use crate::store::sqlite::rows::{self, Result};
@@ -45,7 +45,8 @@ impl Store {
         now: Timestamp,
     ) -> Result<Vec<Enqueued>> {
         self.address(&mut messages.iter_mut().collect::<Vec<_>>()).await?;
-        self.inner.writer.enqueue(EnqueueBatch::new(messages, blobs, mode, now)).await
+        let batch = EnqueueBatch::new(messages, blobs, mode, now, self.repeat_scope());
+        self.inner.writer.enqueue(batch).await
     }
 }
 
@@ -212,7 +213,8 @@ async fn not_stored(
     let rows: Vec<&(MessageId, NewMessage)> = batches.iter().flat_map(|batch| &batch.rows).collect();
     let asked: Vec<_> = rows.iter().map(|(_, message)| steps::Asked::of(message)).collect();
     let known = steps::find(connection, &asked).await?;
-    let mut refused = refused_of(connection, &rows, &known).await?;
+    let scope = batches.first().map_or(RepeatScope::Account, |batch| batch.repeats());
+    let mut refused = refused_of(connection, &rows, &known, scope).await?;
     if known.is_empty() {
         return Ok(NotStored { refused, keys: HashMap::new() });
     }
@@ -233,18 +235,23 @@ async fn refused_of(
     connection: &mut SqliteConnection,
     rows: &[&(MessageId, NewMessage)],
     known: &HashMap<usize, Known>,
+    scope: RepeatScope,
 ) -> Result<HashMap<MessageId, Enqueued>> {
     // A step that is in the queue already is a duplicate, not a repeat.
     let is_new = |place: &usize| known.get(place).is_none_or(|known| known.own.is_none());
     let sought = rows.iter().enumerate();
     let sought: Vec<_> =
-        sought.map(|(place, (_, message))| Sought::of(message).filter(|_| is_new(&place))).collect();
+        sought.map(|(place, (_, message))| Sought::of(message, scope).filter(|_| is_new(&place))).collect();
     let found = repeats::find(connection, &sought).await?;
-    let existing = |repeated: Repeated| match repeated {
-        Repeated::Stored(id) => id,
-        Repeated::Beside(place) => rows[place].0,
+    let existing = |place: usize, repeated: Repeated| match repeated {
+        Repeated::Stored(repeat) => repeat,
+        Repeated::Beside(first) => {
+            let (id, message) = rows[first];
+            Repeat::new(*id, &message.account_id, &rows[place].1.account_id)
+        }
     };
-    let repeats = found.into_iter().map(|(place, repeated)| (place, Enqueued::Repeat(existing(repeated))));
+    let repeats = found.into_iter();
+    let repeats = repeats.map(|(place, repeated)| (place, Enqueued::Repeat(existing(place, repeated))));
     let recipients = rows.iter().map(|(_, message)| Recipients::of(message));
     let suppressed = suppressed::find(connection, recipients).await?;
     let suppressed = suppressed.into_iter().map(|place| (place, Enqueued::Suppressed));

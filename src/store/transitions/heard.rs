@@ -12,7 +12,7 @@ use super::people::OtherSide;
 use super::{erased, people, stops};
 use crate::domain::account::Down;
 use crate::domain::heard::{Effect, Heard, HeardMessage, Meaning, News, Receipt};
-use crate::domain::message::{AccountId, ChatId};
+use crate::domain::message::{AccountId, ChatId, RepeatScope};
 use crate::domain::person::Person;
 use crate::domain::policy::ReplyPolicy;
 use crate::domain::reason::Reason;
@@ -54,7 +54,8 @@ impl Store {
     /// # Errors
     /// Returns an error if SQLite fails; nothing was applied then.
     pub async fn hear(&self, all: Vec<ToHear>, now: Timestamp) -> Result<Vec<Consequences>> {
-        let done = self.exclusive(now, move |connection| Box::pin(hear_all(connection, all, now))).await?;
+        let at = (self.repeat_scope(), now);
+        let done = self.exclusive(now, move |connection| Box::pin(hear_all(connection, all, at))).await?;
         for consequences in &done {
             if let Some(effect @ (Effect::Replied | Effect::Stopped(_))) = consequences.effect {
                 self.inner.metrics.count(&HEARD, &[effect.as_str()]);
@@ -93,13 +94,13 @@ impl Store {
 async fn hear_all(
     connection: &mut SqliteConnection,
     all: Vec<ToHear>,
-    now: Timestamp,
+    (repeats, now): (RepeatScope, Timestamp),
 ) -> Result<Vec<Consequences>> {
     let mut done = Vec::with_capacity(all.len());
     for ToHear { says, webhook } in all {
         let (consequences, result) = match says {
             Ok((heard, reply)) => {
-                let consequences = hear(connection, heard, webhook.is_some(), reply, now).await?;
+                let consequences = hear(connection, heard, webhook.is_some(), reply, (repeats, now)).await?;
                 let result = consequences.effect.map(Effect::as_str);
                 (consequences, result)
             }
@@ -138,7 +139,7 @@ async fn hear(
     heard: Heard,
     by_webhook: bool,
     reply: ReplyPolicy,
-    now: Timestamp,
+    (repeats, now): (RepeatScope, Timestamp),
 ) -> Result<Consequences> {
     let Heard { account_id, news, person } = heard;
     if let News::Message(message) = &news {
@@ -150,7 +151,7 @@ async fn hear(
     }
     let mut concerned = HashSet::new();
     if let Some(person) = &person {
-        concerned = people::learn(connection, &account_id, person, None, now).await?;
+        concerned = people::learn(connection, &account_id, person, None, (repeats, now)).await?;
     }
     let mut done = match news {
         News::Receipt(receipt) => receipts(connection, &account_id, receipt, now).await,

@@ -46,10 +46,10 @@ impl Store {
         limits: Arc<ValidationLimits>,
         now: Timestamp,
     ) -> Result<Option<Commanded>> {
-        let run = self.inner.run;
+        let (run, repeats) = (self.inner.run, self.repeat_scope());
         let verb = self.exclusive(now, move |connection| {
             Box::pin(async move {
-                let context = Context { run, now, limits: &limits };
+                let context = Context { run, now, limits: &limits, repeats };
                 answer(connection, &context, asked).await
             })
         });

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use sqlx::{Row, SqliteConnection, SqliteExecutor};
 
+use super::repeats::{self, Sought};
 use crate::domain::ids;
-use crate::domain::message::{AccountId, NewMessage, Target, UserId};
+use crate::domain::message::{AccountId, NewMessage, RepeatScope, Target, UserId};
 use crate::domain::reason::Reason;
 use crate::domain::time_text;
 use crate::store::Store;
@@ -70,6 +71,7 @@ pub(super) async fn replace(
     connection: &mut SqliteConnection,
     name: &UserId,
     user_id: &UserId,
+    repeats: RepeatScope,
     now: Timestamp,
 ) -> Result<HashSet<AccountId>> {
     const FOUND: &str = "SELECT seq, account_id FROM messages INDEXED BY messages_by_thread \
@@ -83,19 +85,8 @@ pub(super) async fn replace(
     const STEPS: &str = "SELECT m.seq, o.id FROM messages m JOIN messages o INDEXED BY messages_steps ON o.campaign = m.campaign \
            AND o.step_key = 'user:' || ?2 AND o.step = m.step AND o.state <> 'rejected' AND o.seq <> m.seq \
          WHERE m.seq IN (SELECT value FROM json_each(?1)) AND m.step_key IS NOT NULL ORDER BY m.step DESC";
-    // Surrounding white space is ignored, as in `repeats.rs`.
-    const REPEATS: &str = "SELECT m.seq, r.id FROM messages m CROSS JOIN messages r INDEXED BY messages_person \
-           ON r.account_id = m.account_id AND r.thread = m.thread AND r.users_ids IS NOT NULL \
-         WHERE m.seq IN (SELECT value FROM json_each(?1)) AND m.state = 'queued' AND coalesce(m.allow_repeat, 0) = 0 \
-           AND r.seq <> m.seq AND (r.seq < m.seq OR r.seq NOT IN (SELECT value FROM json_each(?1))) \
-           AND r.state IN ('queued', 'sending', 'uncertain', 'review', 'sent') \
-           AND trim(r.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
-             = trim(m.text, ' ' || char(9) || char(10) || char(13) || char(160)) \
-         GROUP BY m.seq";
     const CANCEL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'cancelled', reason = 'step_stopped', error = ?2, updated_at = ?3 \
          WHERE seq = ?1 AND state IN ('queued', 'review')";
-    const FAIL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
-         WHERE seq = ?1 AND state = 'queued'";
     const ORDER: &str = "UPDATE messages SET blocked_by = (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq) \
          WHERE account_id IN (SELECT value FROM json_each(?1)) AND thread = 'user:' || ?2 AND state = 'queued' \
            AND blocked_by IS NOT (SELECT b.blocked_by FROM blockers b WHERE b.seq = messages.seq)";
@@ -117,15 +108,37 @@ pub(super) async fn replace(
     }
     let query = sqlx::query(REPLACE).bind(&seqs).bind(user_id.as_str()).bind(&at);
     query.execute(&mut *connection).await?;
-    for row in sqlx::query(REPEATS).bind(&seqs).fetch_all(&mut *connection).await? {
-        let (seq, id): (i64, &str) = (row.try_get("seq")?, row.try_get("id")?);
-        let fix = "write something else, or set `allow_repeat`";
-        let error = format!("`text` was queued for this person before, as message {id}; {fix}");
-        let query = sqlx::query(FAIL).bind(seq).bind(Reason::RepeatedText.as_str()).bind(error).bind(&at);
-        query.execute(&mut *connection).await?;
-    }
+    fail_repeats(connection, &seqs, repeats, &at).await?;
     let list: Vec<&str> = accounts.iter().map(AccountId::as_str).collect();
     let query = sqlx::query(ORDER).bind(json!(list).to_string()).bind(user_id.as_str());
     query.execute(connection).await?;
     Ok(accounts)
+}
+
+/// Fails those of `seqs`, a JSON array, that say what another message says to the person, except a later one of them.
+async fn fail_repeats(
+    connection: &mut SqliteConnection,
+    seqs: &str,
+    repeats: RepeatScope,
+    at: &str,
+) -> Result<()> {
+    const COMPARED: &str = "SELECT seq, account_id, thread, text, state = 'queued' AND coalesce(allow_repeat, 0) = 0 AS is_compared \
+         FROM messages WHERE seq IN (SELECT value FROM json_each(?1)) ORDER BY seq DESC";
+    const FAIL: &str = "UPDATE messages SET revision = messages.revision + 1, state = 'failed', reason = ?2, error = ?3, updated_at = ?4 \
+         WHERE seq = ?1 AND state = 'queued'";
+    let mut but = Vec::new();
+    for row in sqlx::query(COMPARED).bind(seqs).fetch_all(&mut *connection).await? {
+        let seq: i64 = row.try_get("seq")?;
+        but.push(seq);
+        if !row.try_get::<bool, _>("is_compared")? {
+            continue;
+        }
+        let (account, thread) = (rows::account_id(&row)?, row.try_get("thread")?);
+        let sought = Sought::stored(account, repeats, thread, row.try_get("text")?);
+        let Some(repeat) = repeats::other(connection, sought, but.clone()).await? else { continue };
+        let error = format!("`text` {repeat}; write something else, or set `allow_repeat`");
+        let query = sqlx::query(FAIL).bind(seq).bind(Reason::RepeatedText.as_str()).bind(error).bind(at);
+        query.execute(&mut *connection).await?;
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use sqlx::{Row, SqliteConnection};
 
 use super::{erased, names, stops};
 use crate::domain::ids;
-use crate::domain::message::{AccountId, ChatId, UserId};
+use crate::domain::message::{AccountId, ChatId, RepeatScope, UserId};
 use crate::domain::person::{Distance, Person};
 use crate::domain::time_text;
 use crate::store::Store;
@@ -54,8 +54,9 @@ impl Store {
         person: Person,
         now: Timestamp,
     ) -> Result<HashSet<AccountId>> {
+        let repeats = self.repeat_scope();
         self.exclusive(now, move |connection| {
-            Box::pin(async move { learn(connection, &account, &person, Some(now), now).await })
+            Box::pin(async move { learn(connection, &account, &person, Some(now), (repeats, now)).await })
         })
         .await
     }
@@ -69,7 +70,7 @@ pub(super) async fn learn(
     account: &AccountId,
     person: &Person,
     read_at: Option<Timestamp>,
-    now: Timestamp,
+    (repeats, now): (RepeatScope, Timestamp),
 ) -> Result<HashSet<AccountId>> {
     const LEARN: &str = "INSERT INTO people (account_id, user_id, public_identifier, profile_url, name, distance, can_send_inmail, \
            is_open_profile, read_at, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
@@ -97,7 +98,8 @@ pub(super) async fn learn(
     query.execute(&mut *connection).await?;
     let mut accounts = HashSet::new();
     if let Some(name) = &person.public_identifier {
-        accounts = names::replace(connection, &UserId::new(ids::named(name)), &person.user_id, now).await?;
+        let name = UserId::new(ids::named(name));
+        accounts = names::replace(connection, &name, &person.user_id, repeats, now).await?;
     }
     if matches!(person.distance, Some(Distance::First | Distance::Own)) {
         let query = sqlx::query(RELEASE).bind(account.as_str()).bind(person.user_id.as_str());

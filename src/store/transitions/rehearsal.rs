@@ -8,31 +8,33 @@ use jiff::Timestamp;
 
 use super::batch::{EnqueueBatch, EnqueueMode, Enqueued};
 use super::enqueue;
+use super::repeats::Repeat;
 use super::steps::StepsSoFar;
-use crate::domain::message::{MessageId, NewMessage};
+use crate::domain::message::{AccountId, MessageId, NewMessage, RepeatScope};
 use crate::store::Store;
 use crate::store::sqlite::rows::Result;
 
 /// Rows looked up at a time.
 const STEP: usize = 500;
 
-/// What identifies a message that starts a chat: account, recipient, text.
+/// What identifies a message that starts a chat: account (empty if that does not count), recipient, text.
 type Opening = (String, String, String);
 
 /// Earlier rows that would have been stored.
 #[derive(Default)]
 struct Before {
     keys: HashMap<String, (MessageId, NewMessage)>,
-    openings: HashMap<Opening, MessageId>,
+    openings: HashMap<Opening, (MessageId, AccountId)>,
 }
 
 impl Store {
     /// Returns the result that [`Store::enqueue`] would give each of `rows` now, in their order, each row alone.
     pub(crate) async fn rehearse(&self, rows: &[NewMessage], now: Timestamp) -> Result<Vec<Enqueued>> {
         let (mut before, mut steps) = (Before::default(), StepsSoFar::default());
+        let scope = self.repeat_scope();
         let mut verdicts = Vec::with_capacity(rows.len());
         for part in rows.chunks(STEP) {
-            let batch = EnqueueBatch::new(part.to_vec(), Vec::new(), EnqueueMode::Each, now);
+            let batch = EnqueueBatch::new(part.to_vec(), Vec::new(), EnqueueMode::Each, now, scope);
             let mut connection = self.inner.readers.acquire().await?;
             let stored = enqueue::rehearse(&mut connection, &batch, &mut steps).await?;
             drop(connection);
@@ -41,7 +43,7 @@ impl Store {
                     .into_rows()
                     .into_iter()
                     .zip(stored)
-                    .map(|((id, message), stored)| before.judge(id, message, stored)),
+                    .map(|((id, message), stored)| before.judge(id, message, stored, scope)),
             );
         }
         Ok(verdicts)
@@ -50,7 +52,13 @@ impl Store {
 
 impl Before {
     /// Returns the result for a row that the queue alone would treat as `stored`.
-    fn judge(&mut self, id: MessageId, message: NewMessage, stored: Enqueued) -> Enqueued {
+    fn judge(
+        &mut self,
+        id: MessageId,
+        message: NewMessage,
+        stored: Enqueued,
+        scope: RepeatScope,
+    ) -> Enqueued {
         let Enqueued::Accepted(_) = stored else { return stored };
         if let Some(key) = &message.dedupe_key {
             match self.keys.get(key) {
@@ -60,12 +68,15 @@ impl Before {
             }
         }
         if message.lane().kind.starts_chat() && !message.precedence.allow_repeat {
-            let opening =
-                (message.account_id.to_string(), message.target.thread(), message.text.trim().to_owned());
-            if let Some(existing) = self.openings.get(&opening) {
-                return Enqueued::Repeat(*existing);
+            let among = match scope {
+                RepeatScope::Account => message.account_id.to_string(),
+                RepeatScope::Person => String::new(),
+            };
+            let opening = (among, message.target.thread(), message.text.trim().to_owned());
+            if let Some((existing, account)) = self.openings.get(&opening) {
+                return Enqueued::Repeat(Repeat::new(*existing, account, &message.account_id));
             }
-            self.openings.insert(opening, id);
+            self.openings.insert(opening, (id, message.account_id.clone()));
         }
         if let Some(key) = message.dedupe_key.clone() {
             self.keys.insert(key, (id, message));

@@ -141,17 +141,18 @@ impl Store {
         read: Option<i64>,
         now: Timestamp,
     ) -> Result<HashSet<AccountId>> {
+        let repeats = self.repeat_scope();
         self.exclusive(now, move |connection| {
             Box::pin(async move {
                 let read_at = read.map(|_| now);
-                let accounts = people::learn(connection, &account, &person, read_at, now).await?;
+                let learned = people::learn(connection, &account, &person, read_at, (repeats, now)).await?;
                 if let Some(read) = read {
                     end_read(connection, read, "found").await?;
                 }
                 // Nothing is learned of an erased person, whose messages are cancelled.
-                names::replace(connection, &name, &person.user_id, now).await?;
+                names::replace(connection, &name, &person.user_id, repeats, now).await?;
                 erased::cancel_for(connection, person.user_id.as_str(), now).await?;
-                Ok(accounts)
+                Ok(learned)
             })
         })
         .await

@@ -41,7 +41,7 @@ pub(super) async fn retry(
     if let Some(refusal) = key_is_taken(connection, &message, seq).await? {
         return Ok(Err(refusal));
     }
-    if let Some(refusal) = may_not_be_sent(connection, &message, seq, true).await? {
+    if let Some(refusal) = may_not_be_sent(connection, context, (&message, seq), true).await? {
         return Ok(Err(refusal));
     }
     let sequence = steps::sequence(connection, seq).await?;
