@@ -9,7 +9,7 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use super::Json;
-use super::client::{Client, parse_id, segment};
+use super::client::{Answer, Client, parse_id, segment};
 use super::exit::{Exit, Failure};
 use super::{read, render, times};
 use crate::types::message::{Evidence, MessageDetail};
@@ -124,6 +124,7 @@ async fn decide(
     if !review.yes {
         asked.dry_run = Some(true);
         let answer = client.post(path, &asked).await?;
+        knows(client, review, &answer).await?;
         if review.dry_run && review.json.json {
             return answer.pass_on();
         }
@@ -139,10 +140,23 @@ async fn decide(
     }
     (asked.dry_run, asked.note) = (None, review.note.clone());
     let answer = client.post(path, &asked).await?;
+    if review.yes {
+        knows(client, review, &answer).await?;
+    }
     answer.show(review.json, |decided: Decided| {
         let state = decided.state.map(|state| format!("It is {} now.\n", render::line(&state)));
         format!("{}\n{}", render::line(&decided.will), state.unwrap_or_default())
     })
+}
+
+/// Checks that the campaign and the account exist, if no message was found.
+async fn knows(client: &Client, review: &Review, answer: &Answer) -> Result<(), Failure> {
+    match answer.read::<Decided>() {
+        Ok(Decided { messages: Some(0), .. }) => {
+            client.knows(review.campaign.as_deref(), review.account.as_deref()).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Shows the effect and asks for confirmation; a script must pass `--yes`.

@@ -129,7 +129,11 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
         false => None,
     };
     let zone = zone.unwrap_or_else(|| times::zone(None));
+    let unknown = unknown_account(&client, stop.concerned.account.as_deref()).await;
     let answer = client.post_at_length("/v1/stops", &body).await?;
+    if let Some(unknown) = unknown.filter(|_| answer.status.is_success()) {
+        render::note(&unknown);
+    }
     let is_new = key.0 == "campaign" && answer.read::<Stopped>().is_ok_and(|stopped| stopped.messages == 0);
     if is_new && client.knows(Some(key.1), None).await.is_err_and(|failure| failure.is_not_found()) {
         render::note(&render::line(&format!(
@@ -149,6 +153,17 @@ pub(super) async fn stop(globals: &Globals, stop: Stop) -> Result<Exit, Failure>
             text.push_str(&format!("too late for {}: its call is in flight\n", render::line(id)));
         }
         text
+    })
+}
+
+/// Returns what to say of the account of a stop that does not exist; `None` if it exists.
+pub(super) async fn unknown_account(client: &Client, account: Option<&str>) -> Option<String> {
+    let account = account?;
+    let is_unknown = client.knows(None, Some(account)).await.is_err_and(|failure| failure.is_not_found());
+    is_unknown.then(|| {
+        render::line(&format!(
+            "there is no account {account} yet: the stop holds for what it will send; check the id"
+        ))
     })
 }
 

@@ -126,11 +126,18 @@ async fn add_keys(client: &Client, add: Add) -> Result<Exit, Failure> {
     let scope = if entry.chat { "chat" } else { "person" };
     let rows: Vec<StopRequest> =
         entry.keys.iter().map(|key| row(scope, key, entry.account.as_deref(), note.as_deref())).collect();
+    let unknown = stop::unknown_account(client, entry.account.as_deref()).await;
     let answer = client.post_at_length("/v1/stops", &rows).await?;
+    let is_added = |verdicts: StopBatch| verdicts.accepted > 0;
+    if let Some(unknown) = unknown.filter(|_| answer.read().is_ok_and(is_added)) {
+        render::note(&unknown);
+    }
     if json.json {
         return answer.pass_on();
     }
     let verdicts: StopBatch = answer.read()?;
+    let on = entry.account.as_deref().map(|account| format!(" on {}", render::line(account)));
+    let on = on.unwrap_or_default();
     for verdict in &verdicts.results {
         let key = entry.keys.get(verdict.index).map(String::as_str).unwrap_or_default();
         match &verdict.error {
@@ -143,7 +150,7 @@ async fn add_keys(client: &Client, add: Add) -> Result<Exit, Failure> {
                     ""
                 };
                 let text = format!(
-                    "{scope} {} is suppressed{already}; queued messages cancelled: {}\n",
+                    "{scope} {} is suppressed{on}{already}; queued messages cancelled: {}\n",
                     render::line(key),
                     stopped.map_or(0, |stopped| stopped.messages)
                 );
@@ -225,6 +232,7 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
             }
         }
     }
+    let unknown = stop::unknown_account(client, import.account.as_deref()).await;
     for part in keys.chunks(AT_ONCE) {
         let rows =
             part.iter().map(|(_, key)| row("person", key, import.account.as_deref(), import.note.as_deref()));
@@ -237,6 +245,9 @@ async fn import_file(client: &Client, import: Import) -> Result<Exit, Failure> {
                 render::note(&format!("error: line {line}: {}", problem(refusal)));
             }
         }
+    }
+    if let Some(unknown) = unknown.filter(|_| accepted > 0) {
+        render::note(&unknown);
     }
     render::print(&format!(
         "people suppressed: {accepted}; queued messages cancelled: {cancelled}; rows refused: {refused}\n"

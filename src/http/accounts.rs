@@ -109,7 +109,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<AccountFilter, ApiError> 
                     other => return Err(refuse(&name, format!("is {other:?}"), "use attention or id")),
                 }
             }
-            "limit" => filter.limit = query::limit(&value, PAGE[1])?,
+            "limit" => filter.limit = query::limit(&value, PAGE, query::NEXT)?,
             "cursor" => filter.after = Some(cursor(&value).ok_or_else(query::bad_cursor)?),
             _unknown => {
                 let known = ["attention", "sort", "limit", "cursor"];

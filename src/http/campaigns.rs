@@ -23,7 +23,7 @@ pub(super) async fn list(State(state): App, Query(parameters): Parameters) -> An
     let (mut limit, mut after, mut is_forecast) = (PAGE[0], String::new(), false);
     for (name, value) in parameters {
         match name.as_str() {
-            "limit" => limit = query::limit(&value, PAGE[1])?,
+            "limit" => limit = query::limit(&value, PAGE, query::NEXT)?,
             "cursor" => after = value,
             "done_by" => is_forecast = flag(&name, &value)?,
             _unknown => {

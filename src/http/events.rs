@@ -33,6 +33,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pages read for one answer: a filter that nothing passes must not read the whole queue.
 const PAGES: usize = 20;
 
+/// Default and maximum number of events per page.
+const PAGE: [u32; 2] = [100, 500];
+
 struct Asked {
     after: Option<i64>,
     filter: EventFilter,
@@ -66,7 +69,7 @@ pub(super) async fn events(
 
 fn asked(parameters: Vec<(String, String)>) -> Result<Asked, ApiError> {
     const KNOWN: [&str; 7] = ["after", "type", "account_id", "campaign", "message_id", "texts", "limit"];
-    let mut asked = Asked { after: None, filter: EventFilter::default(), with_texts: false, limit: 100 };
+    let mut asked = Asked { after: None, filter: EventFilter::default(), with_texts: false, limit: PAGE[0] };
     for (name, value) in parameters {
         match name.as_str() {
             "after" => asked.after = Some(number("after", &value)?),
@@ -75,7 +78,7 @@ fn asked(parameters: Vec<(String, String)>) -> Result<Asked, ApiError> {
             "campaign" => asked.filter.campaign = Some(value.trim().to_owned()),
             "message_id" => asked.filter.message_id = Some(value),
             "texts" => asked.with_texts = flag("texts", &value)?,
-            "limit" => asked.limit = query::limit(&value, 500)?,
+            "limit" => asked.limit = query::limit(&value, PAGE, "next_after")?,
             _unknown => return Err(ApiError::unknown_field(&name, KNOWN)),
         }
     }

@@ -10,6 +10,11 @@ use crate::domain::reason::Reason;
 use crate::domain::state::StateName;
 use crate::store::MessageFilter;
 
+/// The field of an answer with the cursor of the next page.
+pub(super) const NEXT: &str = "next_cursor";
+/// Default and maximum number of messages per page.
+const PAGE: [u32; 2] = [50, 500];
+
 /// Parses the query parameters of a list.
 pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter, ApiError> {
     const KNOWN: [&str; 12] = [
@@ -26,7 +31,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
         "limit",
         "cursor",
     ];
-    let mut filter = MessageFilter { limit: 50, ..MessageFilter::default() };
+    let mut filter = MessageFilter { limit: PAGE[0], ..MessageFilter::default() };
     for (name, value) in parameters {
         match name.as_str() {
             "account_id" => filter.account_id = Some(AccountId::new(value.trim())),
@@ -42,7 +47,7 @@ pub(super) fn filter(parameters: Vec<(String, String)>) -> Result<MessageFilter,
             "reason" => filter.reason = Some(reason(&value)?),
             "since" => filter.since = Some(time("since", &value)?),
             "until" => filter.until = Some(time("until", &value)?),
-            "limit" => filter.limit = limit(&value, 500)?,
+            "limit" => filter.limit = limit(&value, PAGE, NEXT)?,
             "cursor" => filter.before = Some(cursor(&value)?),
             _unknown => return Err(ApiError::unknown_field(&name, KNOWN)),
         }
@@ -98,11 +103,12 @@ pub(super) fn states(words: &str) -> Result<Vec<StateName>, ApiError> {
     words.split(',').map(state).collect()
 }
 
-/// Parses the number of entries per page.
-pub(super) fn limit(text: &str, most: u32) -> Result<u32, ApiError> {
+/// Parses the number of entries per page, of which a page has `usual` if it is left out; `next` is the field of the answer
+/// with which the next page is asked for.
+pub(super) fn limit(text: &str, [usual, most]: [u32; 2], next: &str) -> Result<u32, ApiError> {
     text.parse().ok().filter(|limit| (1..=most).contains(limit)).ok_or_else(|| {
         let problem = format!("is not a number from 1 to {most}: {text}");
-        let fix = "leave it out for 50, and follow next_cursor for more";
+        let fix = format!("leave it out for {usual}, and follow {next} for more");
         ApiError::invalid("limit", problem, fix)
     })
 }

@@ -81,10 +81,14 @@ pub(super) async fn decide_all(State(state): App, Options(body): Options) -> Ans
     let dry_run = asked.dry_run.unwrap_or(false);
     let which = Which {
         reason: checked_reason(asked.reason)?,
-        account_id: asked.account_id.map(AccountId::new),
-        campaign: asked.campaign.map(|label| label.trim().to_owned()),
+        account_id: asked.account_id.clone().map(AccountId::new),
+        campaign: asked.campaign.as_deref().map(|label| label.trim().to_owned()),
     };
     let word = which.reason.as_str();
+    let of =
+        [(" of the campaign ", asked.campaign.as_deref()), (" of the account ", asked.account_id.as_deref())];
+    let of: String =
+        of.iter().flat_map(|(of, name)| name.map(|name| format!("{of}{}", name.trim()))).collect();
     let answer = |messages: u64| {
         let will = match decision {
             Decision::Sent => {
@@ -96,7 +100,7 @@ pub(super) async fn decide_all(State(state): App, Options(body): Options) -> Ans
             }
             Decision::Drop => "become `cancelled`: they are not sent (again).",
         };
-        let will = format!("{messages} messages that are in review as `{word}` {will}");
+        let will = format!("{messages} messages{of} that are in review as `{word}` {will}");
         let decision = decision.as_str().to_owned();
         Json(Decided { id: None, decision, state: None, messages: Some(messages), dry_run, will })
     };

@@ -69,7 +69,7 @@ fn filter(parameters: Vec<(String, String)>) -> Result<StopFilter, ApiError> {
             }
             "key" => filter.key = Some(value),
             "account_id" => filter.account_id = Some(AccountId::new(value)),
-            "limit" => filter.limit = query::limit(&value, PAGE[1])?,
+            "limit" => filter.limit = query::limit(&value, PAGE, query::NEXT)?,
             "cursor" => filter.after = value.parse().map_err(|_| query::bad_cursor())?,
             _unknown => {
                 let known = ["scope", "key", "account_id", "reason", "limit", "cursor"];

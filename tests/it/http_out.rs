@@ -57,6 +57,19 @@ async fn lists_filter_and_page_without_texts() {
         let (status, answer) = daemon.get(&format!("/v1/messages?{query}")).await;
         assert_eq!((status, answer["error"]["field"].as_str()), (400, Some(field)), "{answer}");
     }
+    for (path, usual, next) in [
+        ("messages", 50, "next_cursor"),
+        ("accounts", 50, "next_cursor"),
+        ("stops", 50, "next_cursor"),
+        ("campaigns", 20, "next_cursor"),
+        ("events", 100, "next_after"),
+    ] {
+        let (status, answer) = daemon.get(&format!("/v1/{path}?limit=501")).await;
+        let fix = format!("leave it out for {usual}, and follow {next} for more");
+        assert_eq!((status, answer["error"]["fix"].as_str()), (400, Some(fix.as_str())), "{path}: {answer}");
+        let (_, page) = daemon.get(&format!("/v1/{path}?limit=1")).await;
+        assert!(page.get(next).is_some(), "{path}: {page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -274,6 +274,25 @@ async fn a_label_or_an_account_that_no_message_has_is_named() {
         "no message has the campaign autum yet: the stop holds those that will have it; check the label\n";
     let (ok, said) = run(env.outboxd(&["campaign", "pause", "autum"]), "");
     assert!(ok && said.contains(warned), "{said}");
+    let warned = "there is no account acc_11 yet: the stop holds for what it will send; check the id\n";
+    std::fs::write(env.path("list.txt"), "U7\n").unwrap();
+    for (command, told) in [
+        (&["stop", "--person", "U8", "--account", "acc_11"][..], "person U8 on acc_11 is stopped"),
+        (&["stop", "--chat", "c8", "--account", "acc_11"], "chat c8 on acc_11 is stopped"),
+        (&["suppress", "add", "U9", "--account", "acc_11"], "person U9 is suppressed on acc_11; queued"),
+        (&["suppress", "import", "list.txt", "--account", "acc_11"], "people suppressed: 1;"),
+    ] {
+        let (ok, said) = run(env.outboxd(command), "");
+        assert!(ok && said.contains(warned) && said.contains(told), "{command:?}: {said}");
+    }
+    let (ok, said) = run(env.outboxd(&["suppress", "add", "U9", "--account", "acc_1"]), "");
+    assert!(ok && said.contains("suppressed on acc_1;") && !said.contains("check the id"), "{said}");
+    let (ok, said) =
+        run(env.outboxd(&["review", "--reason", "stale", "drop", "--campaign", "autum", "--dry-run"]), "");
+    assert!(!ok && said.ends_with(unknown), "{said}");
+    let (ok, said) =
+        run(env.outboxd(&["review", "--reason", "stale", "drop", "--campaign", "autumn", "--yes"]), "");
+    assert!(ok && said.starts_with("0 messages of the campaign autumn that are in review"), "{said}");
     for known in [
         &["campaign", "pause", "autumn"][..],
         &["campaign", "cancel", "autumn"],
