@@ -68,6 +68,7 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
     assert_eq!(code, Some(6));
     let (_, said) = run(env.outboxd(&["audit"]), "");
     assert!(said.contains("P2") && said.contains("acc_2") && said.contains(&ids[2]), "{said}");
+    tamper(&env, "DROP TRIGGER attempts_delete");
     tamper(&env, "DELETE FROM attempts WHERE number = 2");
 
     // Two messages claim the same id in one chat.
@@ -89,6 +90,7 @@ async fn an_audit_of_a_well_kept_queue_finds_nothing_and_each_breach_is_told() {
     );
 
     // A pause that was too short, within a run and between two runs.
+    tamper(&env, "DROP TRIGGER attempts_update");
     tamper(&env, "UPDATE attempts SET gap_ms = 3600000 WHERE account_id = 'acc_1'");
     let found = breaches(&daemon).await;
     assert!(

@@ -320,3 +320,36 @@ async fn a_producer_with_a_busy_timeout_of_5_s_never_meets_a_lock() {
     assert_eq!(total, sends);
     queue.check();
 }
+
+/// P3, P4: the caps and the audit count the calls on disk, so no other program changes them, also while one is under way.
+#[tokio::test]
+async fn the_record_of_calls_is_neither_changed_nor_deleted() {
+    let queue = Queue::new().await;
+    let done = queue.enqueue(to_chat("c1", "x"), at(0)).await;
+    queue.attempt(done, 1, sent()).await;
+    let open = queue.enqueue(to_chat("c2", "x"), at(0)).await;
+    assert_eq!(queue.begin(open, 1, at(60)).await, Begun::Granted);
+    let before = queue.lines("SELECT * FROM attempts ORDER BY seq");
+    let connection = queue.sql();
+    for (sql, problem) in [
+        ("DELETE FROM attempts WHERE seq = 1", "not deleted"),
+        ("DELETE FROM attempts", "not deleted"),
+        ("UPDATE attempts SET started_at = '2020-01-01T00:00:00.000Z'", "the daemon alone writes"),
+        ("UPDATE attempts SET kind = 'inmail' WHERE seq = 1", "the daemon alone writes"),
+        ("UPDATE attempts SET fingerprint = 'x' WHERE seq = 1", "the daemon alone writes"),
+        ("UPDATE attempts SET outcome = 'not_sent' WHERE seq = 1", "the daemon alone writes"),
+        ("UPDATE attempts SET detail = 'x' WHERE seq = 1", "the daemon alone writes"),
+        (
+            "UPDATE attempts SET outcome = 'refused', ended_at = started_at WHERE seq = 2",
+            "the daemon alone writes",
+        ),
+        ("INSERT OR REPLACE INTO attempts SELECT * FROM attempts", "this one exists"),
+    ] {
+        let refused = connection.execute(sql, []).expect_err(sql).to_string();
+        assert!(refused.starts_with("outboxd: ") && refused.contains(problem), "{sql}: {refused}");
+    }
+    assert_eq!(queue.lines("SELECT * FROM attempts ORDER BY seq"), before);
+    let settlement = queue.settlement(open, 1, sent()).await;
+    assert!(queue.store.settle(settlement).await.unwrap(), "the daemon closes its call");
+    queue.check();
+}
