@@ -58,6 +58,8 @@ pub struct BlockedBy {
     pub state: StateName,
     /// When that message is retried or its wait ends, if known.
     pub retry_at: Option<Timestamp>,
+    /// When that message expires, if it is queued.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// A message that goes after the one that blocks a thread and before another message of it, such as a step.
@@ -67,4 +69,6 @@ pub struct Between {
     pub wait: Option<StepWait>,
     /// It is not sent before this time, whatever goes before it.
     pub not_before: Timestamp,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
 }

@@ -299,15 +299,18 @@ fn step_before(input: &DecisionInput<'_>) -> Option<Until> {
     Some(sent_at.map_or(Until::Person, |at| Until::NotBefore(steps::wait_end(at, wait, &input.policy.zone))))
 }
 
-/// Returns the earliest time at which the message before it in its thread can be sent; `None` if a person must let it go,
-/// or one that it waits for.
+/// Returns the earliest time at which the message before it in its thread lets it go, because it was sent or, if this is not
+/// its next step, because it expired; `None` if a person must let it go, or one that it waits for.
 fn earliest_before(input: &DecisionInput<'_>) -> Option<Timestamp> {
-    let first = input.message.blocked_by;
-    if first.is_some_and(waits_for_person) {
-        return None;
-    }
-    let first = first.and_then(|first| first.retry_at).unwrap_or(input.now).max(next_call(input));
-    steps::earliest(first, &input.message.between, &input.policy.zone)
+    let message = input.message;
+    let first = message.blocked_by;
+    let sent_at = match first {
+        Some(first) if waits_for_person(first) => None,
+        first => Some(first.and_then(|first| first.retry_at).unwrap_or(input.now).max(next_call(input))),
+    };
+    let is_step = matches!(message.step, Some(StepWaiting::Before(_)));
+    let expires_at = first.and_then(|first| first.expires_at);
+    steps::earliest((sent_at, expires_at), &message.between, is_step, &input.policy.zone)
 }
 
 fn step_wait(input: &DecisionInput<'_>) -> Option<Until> {

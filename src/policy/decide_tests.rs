@@ -106,7 +106,13 @@ fn down(cause: DownCause) -> Option<Down> {
 }
 
 fn blocked_by(state: StateName, retry_at: Option<Timestamp>) -> Option<BlockedBy> {
-    Some(BlockedBy { id: MessageId(uuid::Uuid::nil()), state, retry_at })
+    Some(BlockedBy { id: MessageId(uuid::Uuid::nil()), state, retry_at, expires_at: None })
+}
+
+/// Returns a message that a person holds until it expires.
+fn expiring(expires_at: Timestamp) -> Option<BlockedBy> {
+    let held = blocked_by(StateName::Queued, Some(FOREVER));
+    held.map(|held| BlockedBy { expires_at: Some(expires_at), ..held })
 }
 
 fn defer(world: &mut World, reason: Reason) {
@@ -207,11 +213,16 @@ fn worlds_of_stops() -> Vec<(Reason, Until, World)> {
             World::with(|w| w.message.blocked_by = blocked_by(StateName::Queued, Some(FOREVER))),
         ),
         (
+            Reason::ChatOrder,
+            Until::NotBefore(at(700)),
+            World::with(|w| w.message.blocked_by = expiring(at(700))),
+        ),
+        (
             Reason::StepBefore,
             Until::Person,
             World::with(|w| {
                 w.message.step = Some(StepWaiting::Before(StepWait::Seconds(60)));
-                w.message.blocked_by = blocked_by(StateName::Queued, Some(FOREVER));
+                w.message.blocked_by = expiring(at(700));
             }),
         ),
         (Reason::Held, Until::Person, World::with(|w| w.message.held = true)),

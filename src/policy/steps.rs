@@ -20,13 +20,36 @@ pub fn wait_end(since: Timestamp, wait: StepWait, zone: &TimeZone) -> Timestamp 
     end.map_or(Timestamp::MAX, whole_milliseconds)
 }
 
-/// Returns the earliest time at which the last of `between` can be sent, if what they wait for is sent at `first`; `None`
-/// if a person must let one of them go.
-pub fn earliest(first: Timestamp, between: &[Between], zone: &TimeZone) -> Option<Timestamp> {
-    between.iter().try_fold(first, |sent_at, Between { wait, not_before }| {
-        let waited = wait.map_or(sent_at, |wait| wait_end(sent_at, wait, zone));
-        (*not_before < FOREVER).then(|| waited.max(*not_before))
-    })
+/// Returns the earliest time at which the last of `between` leaves its thread, if what they wait for is sent at `first`, or
+/// expires. `is_step` says whether the message after the last of them is a step, which goes only if that one was sent; any
+/// other message goes as well if it expired. `None` if a person must let one of them go.
+pub fn earliest(
+    first: (Option<Timestamp>, Option<Timestamp>),
+    between: &[Between],
+    is_step: bool,
+    zone: &TimeZone,
+) -> Option<Timestamp> {
+    let (mut sent_at, mut expires_at) = first;
+    for message in between {
+        let begins = leaves(sent_at, expires_at, message.wait.is_some());
+        let waited = begins.map(|at| message.wait.map_or(at, |wait| wait_end(at, wait, zone)));
+        let waited = waited.filter(|_| message.not_before < FOREVER);
+        (sent_at, expires_at) = (waited.map(|at| at.max(message.not_before)), message.expires_at);
+    }
+    leaves(sent_at, expires_at, is_step)
+}
+
+/// Returns when a message that is sent at `sent_at` and expires at `expires_at` lets the next one go; `None`: when a person
+/// lets it go.
+fn leaves(
+    sent_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    next_is_step: bool,
+) -> Option<Timestamp> {
+    match sent_at {
+        Some(at) => Some(expires_at.filter(|_| !next_is_step).map_or(at, |expires_at| at.min(expires_at))),
+        None => expires_at.filter(|_| !next_is_step),
+    }
 }
 
 #[cfg(test)]
@@ -49,5 +72,29 @@ mod tests {
         let since = at("2026-03-28T01:30:00Z");
         assert_eq!(wait_end(since, StepWait::Days(1), &berlin), at("2026-03-29T01:30:00Z"));
         assert_eq!(wait_end(Timestamp::MAX, StepWait::Days(3), &TimeZone::UTC), Timestamp::MAX);
+    }
+
+    #[test]
+    fn what_expires_lets_the_next_message_go_but_not_the_next_step() {
+        let (noon, night) = (at("2026-10-23T12:00:00Z"), at("2026-10-23T20:00:00Z"));
+        let between = |not_before: Timestamp, expires_at: Option<Timestamp>| Between {
+            wait: None,
+            not_before,
+            expires_at,
+        };
+        for (first, between, is_step, expected) in [
+            ((None, Some(noon)), vec![], false, Some(noon)),
+            ((None, Some(noon)), vec![], true, None),
+            ((None, None), vec![], false, None),
+            ((Some(night), Some(noon)), vec![], false, Some(noon)),
+            ((Some(noon), Some(night)), vec![], false, Some(noon)),
+            ((Some(noon), None), vec![between(FOREVER, Some(night))], false, Some(night)),
+            ((Some(noon), None), vec![between(FOREVER, Some(night))], true, None),
+            ((Some(noon), None), vec![between(FOREVER, None)], false, None),
+            ((None, Some(noon)), vec![between(noon, None)], true, Some(noon)),
+        ] {
+            let found = earliest(first, &between, is_step, &TimeZone::UTC);
+            assert_eq!(found, expected, "{first:?}, {between:?}, a step follows: {is_step}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use outboxd::clock::{Clock, SystemClock};
+use outboxd::domain::time_text;
 use outboxd::sandbox::{Fault, FaultKind};
 use serde_json::{Value, json};
 
@@ -392,6 +393,36 @@ async fn an_account_shows_when_all_gates_are_open_as_its_next_message_does() {
     let row = daemon.get("/v1/accounts/acc_2").await.1;
     let shown = (&row["reason"], &row["waits_for"], &row["until"]);
     assert_eq!(shown, (&json!("account_paused"), &json!("person"), &Value::Null), "{row}");
+}
+
+/// P6: what comes after a message that a person holds goes when that one expires, as the forecast says.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_behind_a_held_message_goes_when_that_one_expires() {
+    let env = TestEnv::new().await.hasty();
+    let daemon = env.serve().await;
+    let expires_at = time_text(SystemClock::new().now() + Duration::from_secs(1800));
+    let message = |text: &str| json!({"account_id": "acc_1", "chat_id": "c", "text": text});
+    let mut first = message("first");
+    (first["expires_at"], first["not_before"]) = (json!(expires_at), json!("2020-01-01T00:00:00Z"));
+    assert_eq!(daemon.post("/v1/pause", "").await.0, 200);
+    let first = daemon.enqueue(&first.to_string()).await;
+    let (ok, said) = run(env.outboxd(&["hold", &first]), "");
+    assert!(ok, "{said}");
+    let second = daemon.enqueue(&message("second").to_string()).await;
+    assert_eq!(daemon.post("/v1/resume", "").await.0, 200);
+    let explained = daemon.get(&format!("/v1/messages/{second}/explain")).await.1;
+    let listed = daemon.get("/v1/messages").await.1["data"][0].clone();
+    for shown in [&explained, &listed] {
+        let shown = (&shown["reason"], &shown["waits_for"], &shown["until"]);
+        assert_eq!(shown, (&json!("chat_order"), &json!("not_before"), &json!(expires_at)));
+    }
+    let forecast = daemon.get("/v1/forecast?account_id=acc_1").await.1;
+    let at = |id: &str| {
+        let messages = forecast["messages"].as_array().unwrap();
+        messages.iter().find(|one| one["id"] == id).unwrap()["at"].as_str()
+    };
+    assert_eq!(at(&first), None, "{forecast}");
+    assert!(at(&second).is_some_and(|at| at >= expires_at.as_str()), "{forecast}");
 }
 
 /// P6: a message that waits for a person says that it expires if that person does nothing.

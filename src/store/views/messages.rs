@@ -129,8 +129,9 @@ fn select(text: &str, queue_position: &str) -> String {
            m.created_at, m.updated_at, m.due_at, m.retry_at, m.reconcile_at, m.reads, m.settled_by, m.held_at IS NOT NULL AS held, h.id AS holder_id, h.state AS holder_state, \
            CASE WHEN h.state = 'queued' THEN max(h.due_at, coalesce(h.retry_at, h.wait_until, h.due_at)) \
              ELSE coalesce(h.retry_at, h.reconcile_at) END AS holder_retry_at, \
+           CASE WHEN h.state = 'queued' THEN h.expires_at END AS holder_expires_at, \
            CASE WHEN h.seq <> m.blocked_by THEN ({up} SELECT json_group_array(json_array(up.depth, \
-               iif(b.wait_until IS NULL, b.wait, NULL), max(b.due_at, coalesce(b.retry_at, b.due_at)))) \
+               iif(b.wait_until IS NULL, b.wait, NULL), max(b.due_at, coalesce(b.retry_at, b.due_at)), b.expires_at)) \
              FROM up CROSS JOIN messages b ON b.seq = up.seq WHERE b.seq <> h.seq) END AS between_them, {queue_position} AS queue_position, {STARTED} AS started_at, {stop} AS stop, m.account_id AS message_account_id, {account}, {daemon} \
          FROM messages m JOIN daemon d ON d.id = 1 LEFT JOIN accounts a ON a.id = m.account_id \
          LEFT JOIN messages h ON h.seq = \
@@ -249,11 +250,13 @@ fn read_message(row: &SqliteRow) -> Result<MessageView> {
 fn between(row: &SqliteRow) -> Result<Vec<Between>> {
     let Some(text) = row.try_get::<Option<&str>, _>("between_them")? else { return Ok(Vec::new()) };
     let wrong = || corrupt("blocked_by", text);
-    let mut all: Vec<(u32, Option<String>, String)> = serde_json::from_str(text).map_err(|_| wrong())?;
+    let mut all: Vec<(u32, Option<String>, String, Option<String>)> =
+        serde_json::from_str(text).map_err(|_| wrong())?;
     all.sort_unstable_by_key(|(depth, ..)| std::cmp::Reverse(*depth));
-    let read = |(_, wait, not_before): (u32, Option<String>, String)| {
+    let read = |(_, wait, not_before, expires_at): (u32, Option<String>, String, Option<String>)| {
         let wait = wait.map(|wait| StepWait::parse(&wait)).transpose().map_err(|_| wrong())?;
-        Ok(Between { wait, not_before: parse_time(&not_before).ok_or_else(wrong)? })
+        let time = |text: String| parse_time(&text).ok_or_else(wrong);
+        Ok(Between { wait, not_before: time(not_before)?, expires_at: expires_at.map(time).transpose()? })
     };
     all.into_iter().map(read).collect()
 }
@@ -265,7 +268,8 @@ fn read_waiting(row: &SqliteRow) -> Result<Waiting> {
             let word: &str = row.try_get("holder_state")?;
             let state = StateName::parse(word).ok_or_else(|| corrupt("state", word))?;
             let retry_at = rows::time(row, "holder_retry_at")?;
-            Some(BlockedBy { id: rows::message_id(row, "holder_id")?, state, retry_at })
+            let expires_at = rows::time(row, "holder_expires_at")?;
+            Some(BlockedBy { id: rows::message_id(row, "holder_id")?, state, retry_at, expires_at })
         }
     };
     let lane: &str = row.try_get("lane")?;
