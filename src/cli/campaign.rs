@@ -94,7 +94,7 @@ async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
     }
     // Two counts are one here, so that the table fits 80 columns.
     let times = Times::of(times::zone(None));
-    let cells = |row: &Row| {
+    let cells = |row: &Row, times: &Times| {
         let of = &row.counts;
         let to_go = of.queued + of.in_flight + of.review + of.waiting;
         let counts = [of.messages, to_go, of.sent, of.read, of.replied, of.stopped, of.failed];
@@ -102,8 +102,9 @@ async fn list(client: &Client, json: Json) -> Result<Exit, Failure> {
         [name(row)].into_iter().chain(counts).chain([times.show(row.done_by)]).collect()
     };
     let header = ["campaign", "all", "to go", "sent", "read", "replied", "stopped", "failed", "done by"];
-    let rows: Vec<Vec<String>> = rows.iter().map(cells).collect();
-    render::print(&render::table(&header.map(str::to_owned), &rows)).map(|()| Exit::Done)
+    let rows = |times: &Times| -> Vec<_> { rows.iter().map(|row| cells(row, times)).collect() };
+    let table = render::table_or_brief(&header.map(str::to_owned), &rows(&times), &rows(&times.brief()));
+    render::print(&table).map(|()| Exit::Done)
 }
 
 /// The last days on which something was sent that are shown.

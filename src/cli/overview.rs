@@ -61,7 +61,7 @@ impl Recovered {
         let before = if self.clean_stop { "after a clean stop" } else { "after a crash or a kill" };
         let stale = if self.stale > 0 { format!(", {} stale", self.stale) } else { String::new() };
         let (uncertain, replanned) = (self.uncertain, self.replanned);
-        format!("{before}: 0 sending, {uncertain} uncertain, {replanned} re-planned, 0 flushed{stale}")
+        format!("{before}: {uncertain} uncertain, {replanned} re-planned{stale}")
     }
 }
 

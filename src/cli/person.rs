@@ -109,12 +109,13 @@ fn shown(person: &Shown, times: &Times) -> String {
         cells.remove(3);
         cells
     };
-    let rows = person.messages.iter().map(|listed| without_person(read::row(&listed.message, times)));
-    let rows: Vec<Vec<String>> = rows.collect();
-    let when = format!("when ({})", times.zone());
+    let rows = |times: &Times| -> Vec<Vec<String>> {
+        person.messages.iter().map(|listed| without_person(read::row(&listed.message, times))).collect()
+    };
+    let header = ["id", "account", "state", "why", &format!("when ({})", times.zone())].map(str::to_owned);
     shown += &match render::is_terminal() {
-        true => render::table(&["id", "account", "state", "why", &when].map(str::to_owned), &rows),
-        false => render::tabbed(&rows),
+        true => render::table_or_brief(&header, &rows(times), &rows(&times.brief())),
+        false => render::tabbed(&rows(times)),
     };
     if person.next_cursor.is_some() {
         shown += &render::text("`outboxd list --all --person` with this id shows the older ones");

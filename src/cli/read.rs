@@ -103,7 +103,7 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     }
     let mut left = if list.all { u64::MAX } else { list.limit };
     let mut cursor: Option<String> = None;
-    let mut rows = Vec::new();
+    let (mut rows, mut brief) = (Vec::new(), Vec::new());
     let mut seen = 0_usize;
     loop {
         let limit = left.min(PAGE).to_string();
@@ -114,6 +114,8 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
         let page: Page<ListedMessage> = answer.read()?;
         seen += page.data.len();
         rows.extend(page.data.iter().map(|listed| row(&listed.message, &times)));
+        brief
+            .extend(page.data.iter().filter(|_| terminal).map(|listed| row(&listed.message, &times.brief())));
         if !terminal && !list.json.json {
             render::print(&render::tabbed(&std::mem::take(&mut rows)))?;
         }
@@ -129,7 +131,7 @@ pub(super) async fn list(client: &Client, list: List) -> Result<Exit, Failure> {
     if terminal && seen > 0 {
         let when = format!("when ({})", times.zone());
         let header = ["id", "account", "state", "to", "why", when.as_str()].map(str::to_owned);
-        render::print(&render::table(&header, &rows))?;
+        render::print(&render::table_or_brief(&header, &rows, &brief))?;
     }
     if seen == 0 {
         render::note(match list.state.as_deref() {

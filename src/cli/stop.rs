@@ -239,7 +239,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
         true => Times::of(times::zone(None)),
         false => Times::Exact,
     };
-    let cells = |row: &Row| {
+    let cells = |row: &Row, times: &Times| {
         vec![
             row.scope.clone(),
             if row.key.is_empty() { "-".to_owned() } else { row.key.clone() },
@@ -250,7 +250,8 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
             row.note.clone().unwrap_or_default(),
         ]
     };
-    let rows: Vec<Vec<String>> = stops.iter().map(cells).collect();
+    let cells = |times: &Times| -> Vec<Vec<String>> { stops.iter().map(|row| cells(row, times)).collect() };
+    let rows = cells(&times);
     if !is_terminal {
         return render::print(&render::tabbed(&rows)).map(|()| Exit::Done);
     }
@@ -259,7 +260,7 @@ fn table(stops: &[Row]) -> Result<Exit, Failure> {
     }
     let until = format!("until ({})", times.zone());
     let header = ["scope", "key", "account", "reason", &until, "since", "note"].map(str::to_owned);
-    render::print(&render::table(&header, &rows)).map(|()| Exit::Done)
+    render::print(&render::table_or_brief(&header, &rows, &cells(&times.brief()))).map(|()| Exit::Done)
 }
 
 /// Returns an argument as a shell takes it.

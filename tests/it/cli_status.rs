@@ -39,7 +39,7 @@ fn all_is_well() {
 outboxd 0.1.0 (pid 42), running for 2 h 21 min
 queue       /var/lib/outboxd/outboxd.db
 messages    118 queued, 1 review, 2040 sent
-last start  after a clean stop: 0 sending, 0 uncertain, 118 re-planned, 0 flushed
+last start  after a clean stop: 0 uncertain, 118 re-planned
 
 account  state   why                   next      queued  oldest      last sent         sent
 ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -61,7 +61,7 @@ notice: review: 2 messages wait for a person
 outboxd 0.1.0 (pid 42), running for 1 min
 queue       q.db
 messages    none
-last start  after a crash or a kill: 0 sending, 1 uncertain, 0 re-planned, 0 flushed
+last start  after a crash or a kill: 1 uncertain, 0 re-planned
 warning: the clock was set back
 
 next: set a new API key
