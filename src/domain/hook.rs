@@ -1,5 +1,6 @@
 //! Receivers of events: how a delivery ends, and what follows.
 
+use std::fmt;
 use std::time::Duration;
 
 /// The delays before each retry, as the Standard Webhooks specification recommends: 5 s, 5 min, 30 min, 2 h, 5 h, 10 h,
@@ -48,6 +49,16 @@ pub enum AfterFailure {
     Disable,
 }
 
+impl fmt::Display for AfterFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry(delay) => write!(f, "it is tried again in {} s", delay.as_secs()),
+            Self::GiveUp => write!(f, "it is a dead letter, and the next event is tried once"),
+            Self::Disable => write!(f, "nothing more is sent until the receiver is enabled"),
+        }
+    }
+}
+
 /// Returns what follows from a failure: `failures` deliveries of the event failed before it, and `is_probe` says whether
 /// the event before was given up. A receiver that accepts nothing is not tried for ever.
 pub fn after(failed: &Undelivered, failures: u32, is_probe: bool) -> AfterFailure {
@@ -77,6 +88,7 @@ mod tests {
             .collect();
         assert_eq!(delays, [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400]);
         assert_eq!(delays.iter().sum::<u64>(), 75 * 3600 + 35 * 60 + 5);
+        assert_eq!(after(&failed, 1, false).to_string(), "it is tried again in 300 s");
         assert_eq!(after(&failed, 9, false), AfterFailure::GiveUp);
         assert_eq!(after(&failed, 0, true), AfterFailure::Disable, "the next event failed as well");
     }

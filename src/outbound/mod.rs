@@ -191,7 +191,7 @@ impl Delivery<'_> {
             endpoint = hook.name,
             event = seq,
             problem = failed.problem,
-            ?then,
+            %then,
             "an event was not delivered"
         );
         self.store.hook_failed(hook, seq, failed.problem, then, self.clock.now()).await?;
