@@ -110,7 +110,8 @@ impl Receiver {
             }
             ("retrying", problem) => {
                 let why = problem.as_deref().unwrap_or("no reason is known");
-                format!("failed {} times ({why}); again at {}", self.failures, times.show(self.retry_at))
+                let often = if self.failures == 1 { "once" } else { &format!("{} times", self.failures) };
+                format!("failed {often} ({why}); again at {}", times.show(self.retry_at))
             }
             (state, _) => state.to_owned(),
         };

@@ -59,10 +59,14 @@ impl Receiver {
         let request = headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         let response = request.send().await.map_err(|error| Undelivered::new(unipile::chain(&error)))?;
         let status = response.status().as_u16();
+        let redirect = ", a redirect, which outboxd does not follow: configure the address to which it leads";
         match status {
             200..300 => Ok(()),
             _ => Err(Undelivered {
-                problem: format!("answered {status}"),
+                problem: format!(
+                    "answered {status}{}",
+                    if (300..400).contains(&status) { redirect } else { "" }
+                ),
                 retry_after: retry_after(response.headers(), now),
                 is_gone: status == 410,
             }),

@@ -97,12 +97,17 @@ async fn a_reload_adds_changes_and_removes_receivers_and_leaves_the_others_alone
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_a_reload_changed_is_tried_at_once() {
     let (wrong, right) =
-        (Receiver::start(Answers::With(404)).await, Receiver::start(Answers::With(200)).await);
+        (Receiver::start(Answers::With(301)).await, Receiver::start(Answers::With(200)).await);
     let env = TestEnv::new().await.hasty();
     configure(&env, &webhook(&env, "crm", &wrong));
     let daemon = env.serve().await;
     daemon.enqueue(&message("c1")).await;
     assert!(eventually(async || hook(&daemon, "crm").await["failures"] == 1).await);
+    let said =
+        "answered 301, a redirect, which outboxd does not follow: configure the address to which it leads";
+    assert_eq!(hook(&daemon, "crm").await["problem"], said);
+    let (_, listed) = run(env.outboxd(&["hook", "list"]), "");
+    assert!(listed.contains(&format!("failed once ({said}); again at ")), "{listed}");
     env.sql("UPDATE hooks SET failures = 3, retry_at = '2090-01-01T00:00:00.000Z' WHERE name = 'crm' RETURNING name");
     configure(&env, &webhook(&env, "crm", &right));
     reload(&env, &daemon).await;
