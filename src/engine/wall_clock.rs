@@ -110,6 +110,12 @@ impl EngineHandle {
         }
     }
 
+    /// Returns Unipile's time at the time `at` of the wall clock; `None` until an answer of Unipile has carried a date.
+    pub fn provider_time_at(&self, at: Timestamp) -> Option<Timestamp> {
+        let theirs = self.shared.provider.time()?;
+        theirs.earliest.checked_sub(self.now().duration_since(at)).ok()
+    }
+
     /// Returns the earlier of the wall clock's time and Unipile's: what is old by it is old by both. `None` until an
     /// answer of Unipile has carried a date.
     pub async fn confirmed_now(&self) -> Option<Timestamp> {

@@ -41,16 +41,18 @@ pub(super) fn concerns_accounts(kind: &str) -> bool {
     ["message.", "account.", "relation."].iter().any(|group| kind.starts_with(group))
 }
 
-/// Reads a stored webhook; `policy_of` returns the rules of an account.
+/// Reads a stored webhook; `theirs` is Unipile's time when it was received, if that is known, and `policy_of` returns the
+/// rules of an account.
 pub(super) fn read(
     webhook: &Webhook,
+    theirs: Option<Timestamp>,
     policy_of: impl FnOnce(&AccountId) -> Arc<Policy>,
 ) -> Result<Heard, Unread> {
     let Webhook { received_at, webhook: NewWebhook { kind, account_id, body, .. }, .. } = webhook;
     let account_id = account_id.clone().ok_or(Unread::NoAccount)?;
     let event: Value = serde_json::from_str(body).map_err(|_| Unread::Incomplete)?;
     let payload = event.get("payload").unwrap_or(&Value::Null);
-    let clock = Clock { created_at: time(&event, "created_at"), received_at: *received_at };
+    let clock = Clock { created_at: time(&event, "created_at"), received_at: *received_at, theirs };
     let news = match kind.as_str() {
         "message.new" => News::Message(message(payload, &clock, &policy_of(&account_id))?),
         "message.update" => {
@@ -87,16 +89,21 @@ fn concerns_classic(payload: &Value) -> bool {
     text(payload, &["product"]).is_none_or(|product| product.eq_ignore_ascii_case("classic"))
 }
 
-/// Converts the provider's times to our clock: how long ago something was is the same by both.
+/// Converts the provider's times to our clock: how long ago something was is the same by both. An event may be delivered
+/// hours late; only while the provider's clock is not known, it counts as delivered when it was created.
 struct Clock {
     created_at: Option<Timestamp>,
     received_at: Timestamp,
+    /// The provider's time at `received_at`, if it is known.
+    theirs: Option<Timestamp>,
 }
 
 impl Clock {
     fn ours(&self, theirs: Option<Timestamp>) -> Timestamp {
-        let (Some(theirs), Some(created_at)) = (theirs, self.created_at) else { return self.received_at };
-        let ago = created_at.duration_since(theirs).max(SignedDuration::ZERO);
+        let (Some(theirs), Some(received_at)) = (theirs, self.theirs.or(self.created_at)) else {
+            return self.received_at;
+        };
+        let ago = received_at.duration_since(theirs).max(SignedDuration::ZERO);
         crate::domain::whole_milliseconds(self.received_at.checked_sub(ago).unwrap_or(self.received_at))
     }
 }
@@ -221,7 +228,21 @@ mod tests {
     fn heard(event: &Value) -> Result<News, Unread> {
         let webhook = envelope::read(event.to_string().into_bytes()).expect("an event");
         let webhook = Webhook { seq: 1, received_at: at("2026-12-01T12:00:00Z"), webhook };
-        read(&webhook, |_| Arc::new(Policy::unlimited())).map(|heard| heard.news)
+        read(&webhook, None, |_| Arc::new(Policy::unlimited())).map(|heard| heard.news)
+    }
+
+    #[test]
+    fn an_event_that_comes_late_is_dated_by_the_provider_s_clock() {
+        let clock = |theirs: Option<&str>| Clock {
+            created_at: Some(at("2026-12-01T08:00:10Z")),
+            received_at: at("2026-12-01T12:00:00Z"),
+            theirs: theirs.map(at),
+        };
+        let written = Some(at("2026-12-01T08:00:00Z"));
+        assert_eq!(clock(None).ours(written), at("2026-12-01T11:59:50Z"));
+        assert_eq!(clock(Some("2026-12-01T11:00:00Z")).ours(written), at("2026-12-01T09:00:00Z"));
+        assert_eq!(clock(Some("2026-12-01T07:59:00Z")).ours(written), at("2026-12-01T12:00:00Z"));
+        assert_eq!(clock(Some("2026-12-01T11:00:00Z")).ours(None), at("2026-12-01T12:00:00Z"));
     }
 
     fn message_of(payload: Value) -> HeardMessage {

@@ -81,8 +81,9 @@ impl Interpreter {
             return to_hear(Err("test"));
         }
         let policy = |account: &AccountId| self.engine.policy(account);
+        let theirs = self.engine.provider_time_at(webhook.received_at);
         // A panic would end the process, and the next start would meet the same webhook again.
-        let read = std::panic::catch_unwind(AssertUnwindSafe(|| event::read(webhook, policy)));
+        let read = std::panic::catch_unwind(AssertUnwindSafe(|| event::read(webhook, theirs, policy)));
         let why = match read {
             Ok(Ok(heard)) => {
                 let reply = self.engine.policy(&heard.account_id).reply;

@@ -4,6 +4,8 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use outboxd::clock::{Clock, SystemClock};
+use outboxd::domain::time_text;
 use outboxd::sandbox::{Behaviour, IsSenderForm, Language, SandboxConfig, WebhookFault, WebhookFaultKind};
 use serde_json::{Value, json};
 
@@ -245,6 +247,40 @@ async fn webhooks_that_cannot_be_interpreted_are_a_notice() {
     assert!(shown.contains("message.new, incomplete") && !shown.contains("secret words"), "{shown}");
     let results = "SELECT result FROM webhooks WHERE event_id LIKE 'evt__' ORDER BY event_id";
     assert_eq!(env.sql(results), ["no_account", "no_account", "incomplete"]);
+    daemon.stop().await;
+}
+
+/// What Unipile delivers hours late counts from when it was written: it is older than the campaign.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_hours_late_counts_from_when_it_was_written() {
+    let env = hearing().await;
+    let daemon = env.serve().await;
+    let (first, follow_up) = begun(&daemon, "U1").await;
+    let now = SystemClock::new().now();
+    let written = time_text(now - Duration::from_secs(71 * 3600));
+    let event = |kind: &str, mut payload: Value| {
+        (payload["chat_id"], payload["timestamp"]) = (first["chat_id"].clone(), json!(written));
+        let body = json!({"type": kind, "account_id": "acc_1", "created_at": written, "payload": payload});
+        let values = format!("'{kind} {}', '{kind}', 'acc_1', '{}', '{body}'", payload["id"], time_text(now));
+        format!(
+            "INSERT INTO webhooks (event_id, kind, account_id, received_at, body) VALUES ({values}) RETURNING event_id"
+        )
+    };
+    env.sql(&event(
+        "message.new",
+        json!({"id": "m1", "sender_id": "U1", "is_sender": false, "text": "Hello"}),
+    ));
+    env.sql(&event("message.receipt.read", json!({"user_id": "U1"})));
+    env.sql(&event("message.new", json!({"id": "m2", "sender_id": "me", "is_sender": true, "text": "Hi"})));
+    env.sandbox.world().person_writes("acc_1", "U2", "This event has the others interpreted");
+    let heard = async || env.sql("SELECT kind FROM inbound_messages").len() == 3;
+    assert!(eventually(heard).await, "{:?}", env.sql("SELECT kind || ' ' || result FROM webhooks"));
+    let shown = shows(&daemon, first["id"].as_str().expect("an id"), |_| true).await;
+    assert_eq!((&shown["replied_at"], &shown["read_at"]), (&Value::Null, &Value::Null), "{shown}");
+    assert_eq!(daemon.get(&format!("/v1/messages/{follow_up}")).await.1["state"], "queued");
+    let rest = env
+        .sql("SELECT CAST(round((julianday(until) - julianday('now')) * 24) AS INTEGER) || ' h' FROM stops");
+    assert_eq!(rest, ["1 h"], "the owner wrote 71 of 72 hours ago");
     daemon.stop().await;
 }
 
