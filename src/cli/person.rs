@@ -55,12 +55,19 @@ pub(super) async fn erase(client: &Client, erase: Erase) -> Result<Exit, Failure
     let done: Erased = answer.read()?;
     match erase.json.json {
         true => answer.pass_on().map(drop)?,
-        false => render::print(&erased(&done))?,
+        false => render::print(&erased(&done, &erase.user))?,
     }
     Ok(if done.unsettled.is_empty() { Exit::Done } else { Exit::Refused })
 }
 
-fn erased(erased: &Erased) -> String {
+fn erased(erased: &Erased, user: &str) -> String {
+    let Erased { messages, accounts, inbound, stops, .. } = erased;
+    if messages + accounts + inbound + stops == 0 && erased.unsettled.is_empty() {
+        return format!(
+            "nothing is known of {}, so there was nothing to remove; check the id if there should be something.\nNothing is ever sent to them.\n",
+            render::line(user)
+        );
+    }
     let mut said = format!(
         "erased: {} messages ({} of them were queued and are cancelled), {} files,\nwhat {} accounts knew, {} records of replies, {} stops; nothing is ever sent to them again\n",
         erased.messages, erased.cancelled, erased.files, erased.accounts, erased.inbound, erased.stops

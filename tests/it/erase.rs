@@ -114,6 +114,8 @@ async fn nothing_is_left_of_an_erased_person_and_no_door_lets_a_message_through(
         let (ok, said) = run(env.outboxd(&["person", name]), "");
         assert!(ok && said.starts_with("erased at "), "{said}");
     }
+    let (ok, said) = run(env.outboxd(&["erase", "ACoTypo", "--yes"]), "");
+    assert!(ok && said.starts_with("nothing is known of ACoTypo, so there was nothing to remove"), "{said}");
 
     // By user, by name, by chat, in a group, by SQL, and again after a restart.
     let daemon = {
